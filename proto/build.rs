@@ -1,0 +1,25 @@
+//! Compiles the .proto files in Rust alone, so that building needs no protoc.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = [
+        "followgraph/graph/v1/edge_kind.proto",
+        "followgraph/graph/v1/relationship.proto",
+        "followgraph/graph/v1/error_reason.proto",
+        "followgraph/graph/v1/status.proto",
+        "followgraph/event/v1/event.proto",
+        "followgraph/event/v1/signal.proto",
+        "followgraph/command/v1/command_service.proto",
+        "followgraph/query/v1/query_service.proto",
+    ];
+    println!("cargo:rerun-if-changed=followgraph");
+    let descriptors = protox::compile(files, ["."])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    // Served by the reflection service of both servers.
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

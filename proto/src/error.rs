@@ -1,0 +1,168 @@
+//! Errors as clients see them: one closed list of reasons, one table to codes.
+//!
+//! Every error of both services is a [`ServiceError`] turned into a
+//! `tonic::Status` with `google.rpc` details, so that clients never parse text.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+pub use crate::graph::v1::ErrorReason as Reason;
+use crate::ids::InvalidId;
+
+/// `ErrorInfo.domain` of every error.
+pub const DOMAIN: &str = "followgraph";
+
+/// The code of each reason; the comments in error_reason.proto say the same.
+pub fn code(reason: Reason) -> Code {
+    use Reason as R;
+    match reason {
+        R::FieldRequired
+        | R::InvalidUuid
+        | R::NilUuid
+        | R::SelfEdge
+        | R::TooManyItems
+        | R::NegativePageSize
+        | R::InvalidPageToken
+        | R::InvalidToken
+        | R::TokenAhead
+        | R::UnknownEnumValue
+        | R::InvalidConsistency
+        | R::InvalidTimestamp
+        | R::MalformedMessage => Code::InvalidArgument,
+        R::EpochChanged | R::Blocked | R::AccountArchived | R::AccountErasing => {
+            Code::FailedPrecondition
+        }
+        R::RequestIdReused | R::EdgeExists => Code::AlreadyExists,
+        R::Unauthenticated => Code::Unauthenticated,
+        R::ScopeMissing | R::WritesDisabled => Code::PermissionDenied,
+        R::MessageTooLarge | R::Overloaded | R::FallbackBudgetExhausted => Code::ResourceExhausted,
+        R::DeadlineExceeded => Code::DeadlineExceeded,
+        R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ShuttingDown => {
+            Code::Unavailable
+        }
+        R::Unspecified | R::Internal => Code::Internal,
+    }
+}
+
+/// The text in `ErrorInfo.reason`: the enum's name without its prefix.
+pub fn reason_name(reason: Reason) -> &'static str {
+    reason.as_str_name().trim_start_matches("ERROR_REASON_")
+}
+
+/// An error on its way to a client. The message is for people: lower case, no
+/// full stop, no text of a database.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct ServiceError {
+    /// Why.
+    pub reason: Reason,
+    /// The same for people.
+    pub message: String,
+    /// The request's field at fault, for example `target_ids[3]`.
+    pub field: Option<String>,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+    /// More for programs, under ErrorInfo.metadata.
+    pub metadata: HashMap<String, String>,
+}
+
+impl ServiceError {
+    /// An error that no field is at fault for.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            field: None,
+            retry_after: None,
+            metadata: HashMap::new(),
+        }
+    }
+
+    /// An error of one field; the message reads as `field message`.
+    pub fn field(
+        reason: Reason,
+        field: impl Into<String>,
+        message: impl std::fmt::Display,
+    ) -> Self {
+        let field = field.into();
+        let mut error = Self::new(reason, format!("{field} {message}"));
+        error.field = Some(field);
+        error
+    }
+
+    /// An id that cannot be read.
+    pub fn invalid_id(field: impl Into<String>, error: InvalidId) -> Self {
+        let reason = match error {
+            InvalidId::Empty => Reason::FieldRequired,
+            InvalidId::NotUuid => Reason::InvalidUuid,
+            InvalidId::Nil => Reason::NilUuid,
+        };
+        Self::field(reason, field, error)
+    }
+
+    /// Says when trying again makes sense.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// Adds to ErrorInfo.metadata.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.metadata.insert(key.to_owned(), value.to_string());
+        self
+    }
+}
+
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason_name(error.reason), DOMAIN, error.metadata);
+        if let Some(field) = error.field {
+            details.add_bad_request_violation(field, &error.message);
+        }
+        if let Some(after) = error.retry_after {
+            details.set_retry_info(Some(after));
+        }
+        Status::with_error_details(code(error.reason), error.message, details)
+    }
+}
+
+/// The reason that an answer carries, if it is one of ours.
+pub fn reason_of(status: &Status) -> Option<Reason> {
+    let details = status.get_error_details();
+    let info = details.error_info()?;
+    if info.domain != DOMAIN {
+        return None;
+    }
+    Reason::from_str_name(&format!("ERROR_REASON_{}", info.reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_carries_reason_field_and_retry() {
+        let error = ServiceError::field(Reason::InvalidUuid, "actor_id", InvalidId::NotUuid)
+            .retry_after(Duration::from_millis(20))
+            .with("limit", 7);
+        let status = Status::from(error);
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(status.message(), "actor_id must be a hyphenated UUID");
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!(info.reason, "INVALID_UUID");
+        assert_eq!(info.metadata["limit"], "7");
+        assert_eq!(
+            details.bad_request().unwrap().field_violations[0].field,
+            "actor_id"
+        );
+        assert!(details.retry_info().unwrap().retry_delay.is_some());
+        assert_eq!(reason_of(&status), Some(Reason::InvalidUuid));
+    }
+}

@@ -1,0 +1,387 @@
+//! Events in checked form, and their bytes.
+//!
+//! Owns what a valid event is. A reader that gets [`DecodeError`] must stop: the
+//! message is foreign, damaged, or of a newer version, and skipping it would leave
+//! the reader's tables wrong.
+
+use prost::Message as _;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::events::v1 as wire;
+pub use crate::events::v1::{AccountOp, EdgeOp, Verb};
+pub use crate::graph::v1::EdgeKind;
+use crate::ids::{Epoch, Position, Revision, UserId, parse_uuid};
+use crate::timestamp;
+
+/// The most edges that one event changes.
+pub const MAX_EDGES: usize = 1_000;
+
+/// One revision: an atomic set of changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The history.
+    pub epoch: Epoch,
+    /// The point in it.
+    pub revision: Revision,
+    /// Names this event alone.
+    pub event_id: Uuid,
+    /// The event before; none at the very first.
+    pub prev_id: Option<Uuid>,
+    /// When it was committed.
+    pub committed_at: OffsetDateTime,
+    /// What was asked for.
+    pub verb: Verb,
+    /// Who asked; none for the system itself.
+    pub actor: Option<UserId>,
+    /// The edges that changed, each at most once.
+    pub edges: Vec<EdgeChange>,
+    /// The accounts whose flags changed.
+    pub accounts: Vec<AccountChange>,
+    /// The counts, after the event, of the accounts whose counts changed.
+    pub counts: Vec<AccountCounts>,
+}
+
+/// An edge's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EdgeKey {
+    /// What it means.
+    pub kind: EdgeKind,
+    /// Where it starts.
+    pub source: UserId,
+    /// Where it ends.
+    pub target: UserId,
+}
+
+/// One edge and what happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EdgeChange {
+    /// The edge.
+    pub key: EdgeKey,
+    /// What happened.
+    pub op: EdgeOp,
+    /// Its place in lists.
+    pub position: Position,
+    /// When it came to be.
+    pub created_at: OffsetDateTime,
+    /// When it will run out.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// One account and what happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountChange {
+    /// The account.
+    pub user: UserId,
+    /// What happened.
+    pub op: AccountOp,
+}
+
+/// The counts of one account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountCounts {
+    /// The account.
+    pub user: UserId,
+    /// How many follow it.
+    pub followers: u64,
+    /// How many it follows.
+    pub following: u64,
+    /// How many it has muted.
+    pub muting: u64,
+    /// How many it has blocked.
+    pub blocking: u64,
+    /// Its pending requests.
+    pub requests_sent: u64,
+    /// Pending requests to it.
+    pub requests_received: u64,
+}
+
+/// Why bytes are not an event that this version understands.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not the protobuf message.
+    #[error("not an event message")]
+    Protobuf(#[from] prost::DecodeError),
+    /// A field is missing or out of its range.
+    #[error("event field {0} is missing or invalid")]
+    Field(&'static str),
+    /// A kind of change that this version does not know.
+    #[error("unknown {0} {1}: this reader is older than the writer")]
+    Unknown(&'static str, i32),
+}
+
+impl Event {
+    /// Reads and checks an event.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::try_from(wire::Event::decode(bytes)?)
+    }
+
+    /// Writes an event.
+    pub fn encode(&self) -> Vec<u8> {
+        wire::Event::from(self).encode_to_vec()
+    }
+}
+
+fn user(text: &str, field: &'static str) -> Result<UserId, DecodeError> {
+    UserId::parse(text).map_err(|_| DecodeError::Field(field))
+}
+
+fn time(
+    t: Option<&prost_types::Timestamp>,
+    field: &'static str,
+) -> Result<OffsetDateTime, DecodeError> {
+    let t = t.ok_or(DecodeError::Field(field))?;
+    timestamp::from_proto(t).map_err(|_| DecodeError::Field(field))
+}
+
+impl TryFrom<wire::Event> for Event {
+    type Error = DecodeError;
+
+    fn try_from(e: wire::Event) -> Result<Self, DecodeError> {
+        if e.revision == 0 || e.revision > Revision::MAX.0 {
+            return Err(DecodeError::Field("revision"));
+        }
+        if e.edges.len() > MAX_EDGES {
+            return Err(DecodeError::Field("edges"));
+        }
+        let verb = match Verb::try_from(e.verb) {
+            Ok(verb) if verb != Verb::Unspecified => verb,
+            _ => return Err(DecodeError::Unknown("verb", e.verb)),
+        };
+        let prev_id = match e.prev_id.as_str() {
+            "" => None,
+            text => Some(parse_uuid(text).map_err(|_| DecodeError::Field("prev_id"))?),
+        };
+        let actor = match e.actor_id.as_str() {
+            "" => None,
+            text => Some(user(text, "actor_id")?),
+        };
+        Ok(Self {
+            epoch: Epoch(e.epoch),
+            revision: Revision(e.revision),
+            event_id: parse_uuid(&e.event_id).map_err(|_| DecodeError::Field("event_id"))?,
+            prev_id,
+            committed_at: time(e.committed_at.as_ref(), "committed_at")?,
+            verb,
+            actor,
+            edges: e
+                .edges
+                .into_iter()
+                .map(TryFrom::try_from)
+                .collect::<Result<_, _>>()?,
+            accounts: e
+                .accounts
+                .into_iter()
+                .map(TryFrom::try_from)
+                .collect::<Result<_, _>>()?,
+            counts: e
+                .counts
+                .into_iter()
+                .map(TryFrom::try_from)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl TryFrom<wire::EdgeChange> for EdgeChange {
+    type Error = DecodeError;
+
+    fn try_from(c: wire::EdgeChange) -> Result<Self, DecodeError> {
+        let kind = match EdgeKind::try_from(c.kind) {
+            Ok(kind) if kind != EdgeKind::Unspecified => kind,
+            _ => return Err(DecodeError::Unknown("edge kind", c.kind)),
+        };
+        let op = match EdgeOp::try_from(c.op) {
+            Ok(op) if op != EdgeOp::Unspecified => op,
+            _ => return Err(DecodeError::Unknown("edge op", c.op)),
+        };
+        let position = i64::try_from(c.position)
+            .map(Position::from_i64)
+            .map_err(|_| DecodeError::Field("position"))?;
+        Ok(Self {
+            key: EdgeKey {
+                kind,
+                source: user(&c.source_id, "source_id")?,
+                target: user(&c.target_id, "target_id")?,
+            },
+            op,
+            position,
+            created_at: time(c.created_at.as_ref(), "created_at")?,
+            expires_at: match &c.expires_at {
+                None => None,
+                some => Some(time(some.as_ref(), "expires_at")?),
+            },
+        })
+    }
+}
+
+impl TryFrom<wire::AccountChange> for AccountChange {
+    type Error = DecodeError;
+
+    fn try_from(c: wire::AccountChange) -> Result<Self, DecodeError> {
+        let op = match AccountOp::try_from(c.op) {
+            Ok(op) if op != AccountOp::Unspecified => op,
+            _ => return Err(DecodeError::Unknown("account op", c.op)),
+        };
+        Ok(Self {
+            user: user(&c.user_id, "user_id")?,
+            op,
+        })
+    }
+}
+
+impl TryFrom<wire::AccountCounts> for AccountCounts {
+    type Error = DecodeError;
+
+    fn try_from(c: wire::AccountCounts) -> Result<Self, DecodeError> {
+        Ok(Self {
+            user: user(&c.user_id, "user_id")?,
+            followers: c.followers,
+            following: c.following,
+            muting: c.muting,
+            blocking: c.blocking,
+            requests_sent: c.requests_sent,
+            requests_received: c.requests_received,
+        })
+    }
+}
+
+impl From<&Event> for wire::Event {
+    fn from(e: &Event) -> Self {
+        Self {
+            epoch: e.epoch.0,
+            revision: e.revision.0,
+            event_id: e.event_id.to_string(),
+            prev_id: e.prev_id.map(|id| id.to_string()).unwrap_or_default(),
+            committed_at: Some(timestamp::to_proto(e.committed_at)),
+            verb: e.verb.into(),
+            actor_id: e.actor.map(|id| id.to_string()).unwrap_or_default(),
+            edges: e.edges.iter().map(Into::into).collect(),
+            accounts: e.accounts.iter().map(Into::into).collect(),
+            counts: e.counts.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<&EdgeChange> for wire::EdgeChange {
+    fn from(c: &EdgeChange) -> Self {
+        Self {
+            kind: c.key.kind.into(),
+            op: c.op.into(),
+            source_id: c.key.source.to_string(),
+            target_id: c.key.target.to_string(),
+            position: c.position.0,
+            created_at: Some(timestamp::to_proto(c.created_at)),
+            expires_at: c.expires_at.map(timestamp::to_proto),
+        }
+    }
+}
+
+impl From<&AccountChange> for wire::AccountChange {
+    fn from(c: &AccountChange) -> Self {
+        Self {
+            user_id: c.user.to_string(),
+            op: c.op.into(),
+        }
+    }
+}
+
+impl From<&AccountCounts> for wire::AccountCounts {
+    fn from(c: &AccountCounts) -> Self {
+        Self {
+            user_id: c.user.to_string(),
+            followers: c.followers,
+            following: c.following,
+            muting: c.muting,
+            blocking: c.blocking,
+            requests_sent: c.requests_sent,
+            requests_received: c.requests_received,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample(edges: usize) -> Event {
+        let user = |n: u128| UserId::new(Uuid::from_u128(n + 1)).unwrap();
+        Event {
+            epoch: Epoch(1),
+            revision: Revision(901),
+            event_id: Uuid::from_u128(1),
+            prev_id: Some(Uuid::from_u128(2)),
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            verb: Verb::Import,
+            actor: None,
+            edges: (0..edges)
+                .map(|i| EdgeChange {
+                    key: EdgeKey {
+                        kind: EdgeKind::Follow,
+                        source: user(i as u128),
+                        target: user(i as u128 + 1),
+                    },
+                    op: EdgeOp::Added,
+                    position: Position::new(Revision(901), i),
+                    created_at: OffsetDateTime::UNIX_EPOCH,
+                    expires_at: None,
+                })
+                .collect(),
+            accounts: vec![AccountChange {
+                user: user(1),
+                op: AccountOp::MadePrivate,
+            }],
+            counts: vec![AccountCounts {
+                user: user(1),
+                followers: 1,
+                following: 2,
+                muting: 3,
+                blocking: 4,
+                requests_sent: 5,
+                requests_received: 6,
+            }],
+        }
+    }
+
+    #[test]
+    fn round_trips() {
+        let event = sample(3);
+        assert_eq!(Event::decode(&event.encode()).unwrap(), event);
+    }
+
+    #[test]
+    fn too_many_edges_are_refused() {
+        assert!(Event::decode(&sample(MAX_EDGES).encode()).is_ok());
+        assert!(matches!(
+            Event::decode(&sample(MAX_EDGES + 1).encode()),
+            Err(DecodeError::Field("edges"))
+        ));
+    }
+
+    #[test]
+    fn a_newer_kind_of_change_stops_the_reader() {
+        let mut e = wire::Event::from(&sample(1));
+        e.edges[0].op = 77;
+        assert!(matches!(
+            Event::decode(&e.encode_to_vec()),
+            Err(DecodeError::Unknown("edge op", 77))
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Event::decode(&bytes);
+        }
+
+        #[test]
+        fn damaged_events_are_read_or_refused(at in 0usize..200, byte: u8) {
+            let mut bytes = sample(2).encode();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = Event::decode(&bytes);
+        }
+    }
+}

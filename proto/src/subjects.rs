@@ -1,0 +1,82 @@
+//! Names on NATS: the stream, its subjects, its headers, and the signals on core NATS.
+
+use crate::events::v1::Verb;
+use crate::ids::Epoch;
+
+/// The stream of the first epoch.
+pub const STREAM: &str = "FOLLOWGRAPH";
+/// What the stream takes in.
+pub const EVENTS_WILDCARD: &str = "followgraph.events.>";
+/// Core NATS: [`crate::events::v1::Beacon`].
+pub const BEACON: &str = "followgraph.beacon";
+/// Core NATS: [`crate::events::v1::Committed`].
+pub const COMMITTED: &str = "followgraph.committed";
+/// Core NATS: [`crate::events::v1::ProjectorAnnouncement`] of every projector.
+pub const PROJECTORS_WILDCARD: &str = "followgraph.projector.*";
+
+/// CloudEvents: the event's id.
+pub const HEADER_ID: &str = "ce-id";
+/// CloudEvents: where it came from.
+pub const HEADER_SOURCE: &str = "ce-source";
+/// CloudEvents: its type.
+pub const HEADER_TYPE: &str = "ce-type";
+/// CloudEvents: the version of that specification.
+pub const HEADER_SPECVERSION: &str = "ce-specversion";
+/// CloudEvents: when it was committed.
+pub const HEADER_TIME: &str = "ce-time";
+/// CloudEvents: the media type of the payload.
+pub const HEADER_DATACONTENTTYPE: &str = "content-type";
+/// CloudEvents extension: the revision.
+pub const HEADER_SEQUENCE: &str = "ce-sequence";
+/// CloudEvents extension: the epoch.
+pub const HEADER_EPOCH: &str = "ce-epoch";
+/// W3C trace context of the command.
+pub const HEADER_TRACEPARENT: &str = "traceparent";
+
+/// The stream of an epoch: a new history gets a new stream, so that no consumer
+/// takes its sequence numbers for those of the old one.
+pub fn stream_name(epoch: Epoch) -> String {
+    if epoch.0 == 1 {
+        STREAM.to_owned()
+    } else {
+        format!("{STREAM}_{epoch}")
+    }
+}
+
+/// The last part of an event's subject, for example `follow`.
+pub fn verb_name(verb: Verb) -> String {
+    verb.as_str_name()
+        .trim_start_matches("VERB_")
+        .to_ascii_lowercase()
+}
+
+/// The subject of an event.
+pub fn event_subject(verb: Verb) -> String {
+    format!("followgraph.events.{}", verb_name(verb))
+}
+
+/// Core NATS: the announcements of one projector. Its name has no dots, stars,
+/// `>` or blanks; the projector's configuration checks that.
+pub fn projector(name: &str) -> String {
+    format!("followgraph.projector.{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_carry_the_verb_and_no_ids() {
+        assert_eq!(event_subject(Verb::Follow), "followgraph.events.follow");
+        assert_eq!(
+            event_subject(Verb::RemoveFollower),
+            "followgraph.events.remove_follower"
+        );
+    }
+
+    #[test]
+    fn each_epoch_has_its_own_stream() {
+        assert_eq!(stream_name(Epoch(1)), "FOLLOWGRAPH");
+        assert_eq!(stream_name(Epoch(1_800_000_000)), "FOLLOWGRAPH_1800000000");
+    }
+}

@@ -1,0 +1,136 @@
+//! The admin port: `/livez`, `/readyz`, `/metrics`.
+//!
+//! Owns: the HTTP server for operators and the probes of an orchestrator.
+//! Must not know: what the checks and metrics are about.
+//! What can go wrong: the port is taken. It serves until the very end of the process, so that a drain can be watched.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::{Readiness, Report};
+use crate::telemetry::Telemetry;
+
+/// How often samples are moved into buckets when nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The port could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {listen} (ADMIN_LISTEN)")]
+pub struct BindError {
+    listen: SocketAddr,
+    source: std::io::Error,
+}
+
+/// An admin server whose port is open.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+}
+
+impl Server {
+    /// Opens the port. Port 0 takes a free one.
+    pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
+        let failed = |source| BindError { listen, source };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, local_addr })
+    }
+
+    /// The address in use.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `stop`. Requests under way at that moment are cut off; none takes long.
+    pub async fn serve(self, readiness: Readiness, telemetry: Telemetry, stop: CancellationToken) -> std::io::Result<()> {
+        let upkeep = {
+            let telemetry = telemetry.clone();
+            async move {
+                let mut ticks = tokio::time::interval(UPKEEP);
+                loop {
+                    ticks.tick().await;
+                    telemetry.upkeep();
+                }
+            }
+        };
+        let routes = router(readiness).route("/metrics", get(metrics).with_state(telemetry));
+        let server = async { axum::serve(self.listener, routes).await };
+        tokio::select! {
+            result = server => result,
+            () = upkeep => Ok(()),
+            () = stop.cancelled() => Ok(()),
+        }
+    }
+}
+
+fn router(readiness: Readiness) -> Router {
+    Router::new()
+        // Answering at all shows that the runtime turns.
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz).with_state(readiness))
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> Response {
+    let report = readiness.report();
+    let status = if report.ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], render(&report)).into_response()
+}
+
+fn render(report: &Report) -> String {
+    let checks: Vec<_> = report
+        .checks
+        .iter()
+        .map(|check| serde_json::json!({"name": check.name, "ready": check.reason.is_none(), "reason": check.reason}))
+        .collect();
+    let mut text = serde_json::json!({"ready": report.ready(), "draining": report.draining, "checks": checks}).to_string();
+    text.push('\n');
+    text
+}
+
+async fn metrics(State(telemetry): State<Telemetry>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry.render()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(readiness: &Readiness, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a valid request");
+        let response = router(readiness.clone()).oneshot(request).await.expect("infallible");
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 65_536).await.expect("a short body");
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn readyz_lists_every_check_and_its_reason() {
+        let readiness = Readiness::new();
+        let latch = readiness.latch("relay");
+        latch.not_ready("the stream is gone");
+        let (status, body) = ask(&readiness, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["checks"][0]["name"], "relay");
+        assert_eq!(body["checks"][0]["reason"], "the stream is gone");
+
+        latch.ready();
+        assert_eq!(ask(&readiness, "/readyz").await.0, StatusCode::OK);
+        readiness.drain();
+        assert_eq!(ask(&readiness, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ask(&readiness, "/livez").await.0, StatusCode::OK);
+    }
+}

@@ -1,0 +1,328 @@
+//! The reader of environment variables.
+//!
+//! Owns: the getters, the record of what was read, and the collected mistakes.
+//! Must not know: any setting by name.
+//! What can go wrong: see [`ConfigError`]. A default or example in the code that does not parse is a programming
+//! mistake and panics in the first test that reads the settings.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::{ConfigError, Mistake, Secret, redact_url};
+
+/// What is known about one variable; `docs` are generated from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// The default, or `None` where a value is required or the setting is off without one.
+    pub default: Option<String>,
+    /// True if the process does not start without it.
+    pub required: bool,
+    /// True if its value must not be printed.
+    pub secret: bool,
+    /// A value that would be accepted; may be empty.
+    pub example: String,
+    /// What it is for, in one or two sentences.
+    pub about: String,
+    /// The value in use, with credentials taken out.
+    pub shown: String,
+}
+
+/// Reads variables, remembers each, and collects the mistakes.
+#[derive(Debug)]
+pub struct Env {
+    values: HashMap<String, String>,
+    variables: Vec<Variable>,
+    mistakes: Vec<Mistake>,
+    about: String,
+    example: String,
+}
+
+impl Env {
+    /// The variables of this process. One that is not valid UTF-8 counts as absent.
+    pub fn from_process() -> Self {
+        Self::from_pairs(std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }))
+    }
+
+    /// Given variables, for tests and for generating documents.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        Self {
+            values: pairs
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+            variables: Vec::new(),
+            mistakes: Vec::new(),
+            about: String::new(),
+            example: String::new(),
+        }
+    }
+
+    /// Describes the variable that is read next.
+    pub fn about(&mut self, about: &str) -> &mut Self {
+        about.clone_into(&mut self.about);
+        self
+    }
+
+    /// Gives an acceptable value of the variable that is read next, for error messages and documents.
+    pub fn example(&mut self, example: &str) -> &mut Self {
+        example.clone_into(&mut self.example);
+        self
+    }
+
+    /// A text that must be set.
+    pub fn required(&mut self, name: &str) -> String {
+        let value = self.value(name);
+        self.record(name, None, true, false, value.as_deref());
+        self.present(name, value).unwrap_or_default()
+    }
+
+    /// A secret text that must be set.
+    pub fn required_secret(&mut self, name: &str) -> Secret {
+        let value = self.value(name);
+        self.record(name, None, true, true, value.as_deref());
+        Secret::new(self.present(name, value).unwrap_or_default())
+    }
+
+    /// A value that must be set; `example` must parse, it stands in for a missing value until [`Env::finish`] refuses.
+    pub fn required_parsed<T>(&mut self, name: &str, example: &str) -> T
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        self.example(example);
+        let value = self.value(name);
+        self.record(name, None, true, false, value.as_deref());
+        let value = self.present(name, value);
+        self.parsed(name, value, example)
+    }
+
+    /// A text that may be absent.
+    pub fn optional(&mut self, name: &str) -> Option<String> {
+        let value = self.value(name);
+        self.record(name, None, false, false, value.as_deref());
+        self.forget_description();
+        value
+    }
+
+    /// A secret text that may be absent.
+    pub fn optional_secret(&mut self, name: &str) -> Option<Secret> {
+        let value = self.value(name);
+        self.record(name, None, false, true, value.as_deref());
+        self.forget_description();
+        value.map(Secret::new)
+    }
+
+    /// A value that may be absent.
+    pub fn optional_parsed<T>(&mut self, name: &str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let value = self.value(name);
+        self.record(name, None, false, false, value.as_deref());
+        let parsed = match value.map(|value| value.parse::<T>()) {
+            None => None,
+            Some(Ok(parsed)) => Some(parsed),
+            Some(Err(error)) => {
+                self.reject(name, error.to_string());
+                None
+            }
+        };
+        self.forget_description();
+        parsed
+    }
+
+    /// A text with a default.
+    pub fn text_or(&mut self, name: &str, default: &str) -> String {
+        self.parse_or(name, default)
+    }
+
+    /// A value with a default. The default must parse.
+    pub fn parse_or<T>(&mut self, name: &str, default: &str) -> T
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let value = self.value(name);
+        self.record(name, Some(default), false, false, value.as_deref().or(Some(default)));
+        self.parsed(name, value, default)
+    }
+
+    /// A switch with a default; `true` and `false` are its values.
+    pub fn flag_or(&mut self, name: &str, default: bool) -> bool {
+        self.parse_or(name, if default { "true" } else { "false" })
+    }
+
+    /// A duration in whole seconds, above zero.
+    pub fn seconds_or(&mut self, name: &str, default: u64) -> Duration {
+        Duration::from_secs(self.above_zero(name, default))
+    }
+
+    /// A duration in whole milliseconds, above zero.
+    pub fn millis_or(&mut self, name: &str, default: u64) -> Duration {
+        Duration::from_millis(self.above_zero(name, default))
+    }
+
+    /// Records a mistake that a getter cannot see, such as two settings that contradict each other.
+    pub fn reject(&mut self, name: &str, problem: impl Into<String>) {
+        let example = self
+            .variables
+            .iter()
+            .find(|variable| variable.name == name)
+            .map(|variable| variable.example.clone())
+            .unwrap_or_default();
+        self.mistakes.push(Mistake { variable: name.to_owned(), problem: problem.into(), example });
+    }
+
+    /// Every variable that was read so far, in that order.
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    /// All settings in use as `NAME=value`, with credentials taken out, for the start line.
+    pub fn redacted(&self) -> String {
+        self.variables
+            .iter()
+            .map(|variable| format!("{}={}", variable.name, variable.shown))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// Hands the settings out if no mistake was found.
+    pub fn finish<T>(self, settings: T) -> Result<T, ConfigError> {
+        if self.mistakes.is_empty() {
+            Ok(settings)
+        } else {
+            Err(ConfigError { mistakes: self.mistakes })
+        }
+    }
+
+    /// An empty or blank variable counts as absent: that is how a shell or a template says "not set".
+    fn value(&self, name: &str) -> Option<String> {
+        let value = self.values.get(name)?.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn record(&mut self, name: &str, default: Option<&str>, required: bool, secret: bool, in_use: Option<&str>) {
+        let shown = match in_use {
+            None => "(unset)".to_owned(),
+            Some(value) if secret || value.contains("://") => redact_url(value),
+            Some(value) => value.to_owned(),
+        };
+        self.variables.push(Variable {
+            name: name.to_owned(),
+            default: default.map(str::to_owned),
+            required,
+            secret,
+            example: self.example.clone(),
+            about: self.about.clone(),
+            shown,
+        });
+    }
+
+    fn present(&mut self, name: &str, value: Option<String>) -> Option<String> {
+        if value.is_none() {
+            self.reject(name, "is required and not set");
+        }
+        self.forget_description();
+        value
+    }
+
+    fn parsed<T>(&mut self, name: &str, value: Option<String>, stand_in: &str) -> T
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let parsed = value.and_then(|value| match value.parse::<T>() {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.reject(name, error.to_string());
+                None
+            }
+        });
+        self.forget_description();
+        parsed.unwrap_or_else(|| match stand_in.parse::<T>() {
+            Ok(parsed) => parsed,
+            Err(error) => panic!("the built-in value {stand_in:?} of {name} does not parse: {error}"),
+        })
+    }
+
+    fn above_zero(&mut self, name: &str, default: u64) -> u64 {
+        let number = self.parse_or(name, &default.to_string());
+        if number == 0 {
+            self.reject(name, "must be above zero");
+        }
+        number
+    }
+
+    fn forget_description(&mut self) {
+        self.about.clear();
+        self.example.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    #[test]
+    fn all_mistakes_are_reported_together_with_an_example() {
+        let mut env = Env::from_pairs([("LISTEN", "nowhere"), ("AGE_SECONDS", "soon"), ("ZERO_SECONDS", "0")]);
+        let url = env.example("postgres://db/main").required_secret("DATABASE_URL");
+        let listen: SocketAddr = env.parse_or("LISTEN", "0.0.0.0:9080");
+        let age = env.seconds_or("AGE_SECONDS", 20);
+        let _zero = env.seconds_or("ZERO_SECONDS", 20);
+        assert_eq!(listen.port(), 9080);
+        assert_eq!(age, Duration::from_secs(20));
+
+        let error = env.finish(url).expect_err("four mistakes");
+        let names: Vec<_> = error.mistakes.iter().map(|m| m.variable.as_str()).collect();
+        assert_eq!(names, ["DATABASE_URL", "LISTEN", "AGE_SECONDS", "ZERO_SECONDS"]);
+        let text = error.to_string();
+        assert!(text.contains("DATABASE_URL: is required and not set (example: DATABASE_URL=postgres://db/main)"), "{text}");
+        assert!(text.contains("LISTEN: invalid socket address syntax"), "{text}");
+        assert!(text.contains("ZERO_SECONDS: must be above zero"), "{text}");
+    }
+
+    #[test]
+    fn a_mistake_never_repeats_the_value() {
+        let mut env = Env::from_pairs([("PORT", "hunter2")]);
+        let port: u16 = env.parse_or("PORT", "1");
+        let text = env.finish(port).expect_err("not a number").to_string();
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn values_win_over_defaults_and_blank_counts_as_absent() {
+        let mut env = Env::from_pairs([("A", "7"), ("B", "  "), ("C", " text ")]);
+        assert_eq!(env.parse_or::<u32>("A", "1"), 7);
+        assert_eq!(env.parse_or::<u32>("B", "1"), 1);
+        assert_eq!(env.optional("C").as_deref(), Some("text"));
+        assert_eq!(env.optional("D"), None);
+        assert!(!env.flag_or("E", false));
+        env.finish(()).expect("no mistake");
+    }
+
+    #[test]
+    fn every_getter_describes_its_variable_and_only_its_own() {
+        let mut env = Env::from_pairs([("KEY", "hunter2"), ("URL", "nats://a:pw@h")]);
+        env.about("Opens the door.").example("abc").optional_secret("KEY");
+        let _ = env.required("URL");
+        let _: u8 = env.parse_or("COUNT", "3");
+        let key = &env.variables()[0];
+        assert_eq!((key.about.as_str(), key.example.as_str(), key.secret), ("Opens the door.", "abc", true));
+        assert_eq!(env.variables()[1].about, "");
+        assert_eq!(env.variables()[2].default.as_deref(), Some("3"));
+        assert_eq!(env.redacted(), "KEY=[redacted] URL=nats://a:[redacted]@h COUNT=3");
+    }
+}

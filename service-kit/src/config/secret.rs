@@ -1,0 +1,136 @@
+//! Text that must not be printed.
+//!
+//! Owns: the [`Secret`] wrapper and the redaction of passwords in addresses.
+//! Must not know: what the secret opens.
+//! What can go wrong: a caller prints `expose()`; nothing here can prevent that.
+
+use std::fmt;
+
+/// What is printed in place of a secret.
+const REDACTED: &str = "[redacted]";
+
+/// A text that prints as `[redacted]`.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Hand it to the driver that needs it and to nothing else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// True for an empty text.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+/// Takes the credentials out of an address, for logs: the user's name stays, the password goes. A lone word before the
+/// `@` goes as well, because for some servers it is a token. Values of query parameters whose name speaks of a password,
+/// a secret, a key or a token go too. A text that is no address is redacted as a whole.
+///
+/// Everything up to the last `@` counts as credentials: a password with an unescaped `/` or `?` must not leak.
+pub fn redact_url(text: &str) -> String {
+    let parts: Vec<_> = text.split(',').collect();
+    // A list of addresses, or one address with a comma in its password.
+    if parts.iter().all(|part| part.contains("://")) {
+        parts.into_iter().map(redact_one).collect::<Vec<_>>().join(",")
+    } else {
+        redact_one(text)
+    }
+}
+
+fn redact_one(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return REDACTED.to_owned();
+    };
+    let (credentials, rest) = match rest.rsplit_once('@') {
+        Some((credentials, rest)) => (Some(credentials), rest),
+        None => (None, rest),
+    };
+    let credentials = match credentials.map(|c| c.split_once(':')) {
+        None => String::new(),
+        Some(Some((user, _password))) => format!("{user}:{REDACTED}@"),
+        Some(None) => format!("{REDACTED}@"),
+    };
+    let (place, query) = match rest.split_once('?') {
+        Some((place, query)) => (place, format!("?{}", redact_query(query))),
+        None => (rest, String::new()),
+    };
+    format!("{scheme}://{credentials}{place}{query}")
+}
+
+fn redact_query(query: &str) -> String {
+    query
+        .split('&')
+        .map(|pair| match pair.split_once('=') {
+            Some((name, _)) if names_a_secret(name) => format!("{name}={REDACTED}"),
+            _ => pair.to_owned(),
+        })
+        .collect::<Vec<_>>()
+        .join("&")
+}
+
+fn names_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "token", "key"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_does_not_print() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(format!("{secret} {secret:?}"), "[redacted] [redacted]");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn an_address_keeps_all_but_its_credentials() {
+        let cases = [
+            ("postgres://app:pw@db:5432/main", "postgres://app:[redacted]@db:5432/main"),
+            ("postgres://app:p/a?b@c@db/main?sslmode=require", "postgres://app:[redacted]@db/main?sslmode=require"),
+            ("postgres://db/main?user=a&password=pw", "postgres://db/main?user=a&password=[redacted]"),
+            ("nats://token@one:4222,nats://two:4222", "nats://[redacted]@one:4222,nats://two:4222"),
+            ("bolt://127.0.0.1:7687", "bolt://127.0.0.1:7687"),
+            ("just a password", "[redacted]"),
+        ];
+        for (given, wanted) in cases {
+            assert_eq!(redact_url(given), wanted);
+        }
+    }
+
+    #[test]
+    fn a_comma_in_a_password_leaks_nothing() {
+        let shown = redact_url("postgres://app:first,second@db/main");
+        assert!(!shown.contains("second"), "{shown}");
+        assert!(!shown.contains("first"), "{shown}");
+    }
+}

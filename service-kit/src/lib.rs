@@ -1,0 +1,51 @@
+//! What a process needs to be a good citizen: settings, logs, metrics, health, a gRPC server, and connections that
+//! survive the other side's restart.
+//!
+//! Owns: everything that is the same in every service process. It knows drivers (PostgreSQL, NATS, Neo4j, gRPC).
+//! Must not know: what the services are about. No domain noun belongs here.
+//! What can go wrong: a setting is missing or malformed ([`config::ConfigError`] lists all of them), a port is taken,
+//! a task dies (the process then stops with a failing exit code and says which).
+//!
+//! A service's `main` is short:
+//!
+//! ```no_run
+//! use service_kit::{config::Env, process};
+//!
+//! struct Config {
+//!     database: service_kit::postgres::Settings,
+//! }
+//!
+//! impl Config {
+//!     fn read(env: &mut Env) -> Self {
+//!         Self { database: service_kit::postgres::Settings::read(env) }
+//!     }
+//! }
+//!
+//! async fn start(config: Config, process: process::Process) -> anyhow::Result<()> {
+//!     let _pool = service_kit::postgres::connect_lazy(&config.database, "example")?;
+//!     process.lifecycle.spawn("worker", async { Ok::<(), anyhow::Error>(()) });
+//!     Ok(())
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     process::run(process::About { name: "example", version: env!("CARGO_PKG_VERSION"), admin_listen: "0.0.0.0:9180" }, Config::read, start)
+//! }
+//! ```
+
+pub mod admin;
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod grpc;
+pub mod lifecycle;
+pub mod metrics;
+pub mod nats;
+pub mod neo4j;
+pub mod postgres;
+pub mod process;
+pub mod readiness;
+pub mod telemetry;
+
+pub use config::{Env, Secret};
+pub use lifecycle::Lifecycle;
+pub use readiness::{Latch, Readiness};

@@ -1,0 +1,350 @@
+//! Start, supervision and orderly stop of a process.
+//!
+//! Owns: the signals, the list of running tasks, and the order of the drain.
+//! Must not know: what the tasks do.
+//! What can go wrong: a task ends or dies alone (the process drains and fails, naming it); a task does not stop in time
+//! or a second signal arrives (the process fails at once, naming what still ran).
+//!
+//! The drain: readiness is withdrawn and servers stop accepting; calls under way finish. At half of the deadline open
+//! response streams are ended, at three quarters connections are closed. When no server is left, background tasks are
+//! told to stop. All of it within the deadline.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+
+/// Why the process did not stop well.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// A task ended without being asked to, or with an error.
+    #[error("task {task} {problem}")]
+    TaskFailed {
+        /// Its name.
+        task: String,
+        /// What happened to it.
+        problem: String,
+    },
+    /// Tasks were still running when the deadline passed or a second signal came.
+    #[error("stopped by {cause} while these still ran: {}", tasks.join(", "))]
+    Aborted {
+        /// What ended the patience.
+        cause: &'static str,
+        /// The tasks' names.
+        tasks: Vec<String>,
+    },
+    /// The operating system refused a signal handler.
+    #[error("cannot listen for signals: {0}")]
+    Signals(String),
+    /// `run` was called twice.
+    #[error("the lifecycle runs already")]
+    RunsAlready,
+}
+
+/// The three moments of a drain, for servers.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    /// Stop accepting; finish what is under way. Open-ended streams should end here by themselves.
+    pub begin: CancellationToken,
+    /// End response streams that are still open.
+    pub end_streams: CancellationToken,
+    /// Close all connections.
+    pub close: CancellationToken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Server,
+    Background,
+}
+
+#[derive(Debug)]
+struct Exit {
+    id: u64,
+    task: String,
+    problem: Option<String>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    readiness: Readiness,
+    drain: Drain,
+    stop: CancellationToken,
+    running: Mutex<BTreeMap<u64, (Stage, String)>>,
+    next_id: AtomicU64,
+    exits: mpsc::UnboundedSender<Exit>,
+    inbox: Mutex<Option<mpsc::UnboundedReceiver<Exit>>>,
+}
+
+/// Runs the tasks of a process and stops them in order. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Lifecycle(Arc<Inner>);
+
+impl Lifecycle {
+    /// A lifecycle without tasks. It withdraws `readiness` when the drain begins.
+    pub fn new(readiness: Readiness) -> Self {
+        let (exits, inbox) = mpsc::unbounded_channel();
+        Self(Arc::new(Inner {
+            readiness,
+            drain: Drain::default(),
+            stop: CancellationToken::new(),
+            running: Mutex::default(),
+            next_id: AtomicU64::new(0),
+            exits,
+            inbox: Mutex::new(Some(inbox)),
+        }))
+    }
+
+    /// The moments of the drain; give it to servers.
+    pub fn drain(&self) -> Drain {
+        self.0.drain.clone()
+    }
+
+    /// Cancelled when background tasks must stop: after the servers have finished. Give it to background tasks.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.0.stop.clone()
+    }
+
+    /// Starts the drain as a signal would.
+    pub fn begin_drain(&self) {
+        self.0.drain.begin.cancel();
+    }
+
+    /// Runs a background task for the life of the process. If it ends before [`Self::stop_token`] is cancelled, or
+    /// with an error or a panic at any time, the process stops and fails.
+    pub fn spawn<F, E>(&self, name: &str, task: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error> + 'static,
+    {
+        let stop = self.0.stop.clone();
+        self.spawn_in(Stage::Background, name, task, stop);
+    }
+
+    /// Runs a server for the life of the process. It must end after [`Drain::begin`], once its calls are done.
+    pub fn spawn_server<F, E>(&self, name: &str, server: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error> + 'static,
+    {
+        let begin = self.0.drain.begin.clone();
+        self.spawn_in(Stage::Server, name, server, begin);
+    }
+
+    fn spawn_in<F, E>(&self, stage: Stage, name: &str, task: F, may_end: CancellationToken)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<anyhow::Error> + 'static,
+    {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        let name = name.to_owned();
+        self.running().insert(id, (stage, name.clone()));
+        let exits = self.0.exits.clone();
+        tokio::spawn(async move {
+            let problem = match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(Ok(())) if may_end.is_cancelled() => None,
+                Ok(Ok(())) => Some("ended although nobody asked it to".to_owned()),
+                Ok(Err(error)) => Some(format!("failed: {:#}", error.into())),
+                Err(panic) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
+            };
+            // Nobody listens once the process is past supervision.
+            let _ = exits.send(Exit { id, task: name, problem });
+        });
+    }
+
+    /// Supervises until everything has stopped: waits for a signal, [`Self::begin_drain`] or the death of a task, then
+    /// drains.
+    pub async fn run(&self, deadline: Duration) -> Result<(), Error> {
+        let mut inbox = self
+            .0
+            .inbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) // An Option is whole at any time.
+            .take()
+            .ok_or(Error::RunsAlready)?;
+        let mut signals = Signals::new()?;
+        let mut failure = None;
+
+        tokio::select! {
+            name = signals.next() => tracing::info!(signal = name, "shutting down"),
+            () = self.0.drain.begin.cancelled() => tracing::info!("shutting down"),
+            () = self.failed(&mut inbox, &mut failure) => tracing::error!("shutting down because a task died"),
+        }
+
+        self.0.readiness.drain();
+        self.0.drain.begin.cancel();
+        let patience = tokio::time::sleep_until(Instant::now() + deadline);
+        let drained = async {
+            self.drain_servers(&mut inbox, &mut failure, deadline).await;
+            self.0.stop.cancel();
+            self.gone(None, &mut inbox, &mut failure).await;
+        };
+        let cause = tokio::select! {
+            () = drained => None,
+            () = patience => Some("the deadline"),
+            name = signals.next() => Some(name),
+        };
+        if let Some(cause) = cause {
+            let tasks = self.running().values().map(|(_, name)| name.clone()).collect();
+            return Err(Error::Aborted { cause, tasks });
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Waits until the servers have ended, pressing harder as time goes by.
+    async fn drain_servers(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>, deadline: Duration) {
+        let drain = &self.0.drain;
+        let press = async {
+            tokio::time::sleep(deadline / 2).await;
+            drain.end_streams.cancel();
+            tokio::time::sleep(deadline / 4).await;
+            drain.close.cancel();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = self.gone(Some(Stage::Server), inbox, failure) => {}
+            () = press => {}
+        }
+    }
+
+    /// Waits for the death of a task.
+    async fn failed(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
+        while failure.is_none() {
+            self.note_exit(inbox, failure).await;
+        }
+    }
+
+    /// Waits until no task of the stage runs; of any stage for `None`.
+    async fn gone(&self, stage: Option<Stage>, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
+        while self.running().values().any(|(of, _)| stage.is_none_or(|stage| stage == *of)) {
+            self.note_exit(inbox, failure).await;
+        }
+    }
+
+    async fn note_exit(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
+        // The channel never closes: `self` holds a sender.
+        let Some(exit) = inbox.recv().await else { return };
+        self.running().remove(&exit.id);
+        let Some(problem) = exit.problem else {
+            tracing::debug!(task = exit.task, "task stopped");
+            return;
+        };
+        tracing::error!(task = exit.task, problem, "task died");
+        metrics::counter!(crate::metrics::TASK_FAILURES, "task" => exit.task.clone()).increment(1);
+        failure.get_or_insert(Error::TaskFailed { task: exit.task, problem });
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (Stage, String)>> {
+        // The map is whole at any time: no code that could panic runs under the lock.
+        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::Signals(error.to_string()));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// What a panic said, if it said anything.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &(dyn Display + '_) {
+    if let Some(text) = panic.downcast_ref::<&'static str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        &"without a message"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_task_that_dies_alone_stops_the_process_and_is_named() {
+        for (name, problem) in [("ends", "ended although nobody asked it to"), ("errs", "failed: out of luck"), ("panics", "panicked: oh")] {
+            let lifecycle = Lifecycle::new(Readiness::new());
+            let stop = lifecycle.stop_token();
+            lifecycle.spawn("other", async move {
+                stop.cancelled().await;
+                Ok::<(), anyhow::Error>(())
+            });
+            lifecycle.spawn(name, async move {
+                match name {
+                    "ends" => Ok(()),
+                    "errs" => Err(anyhow::anyhow!("out of luck")),
+                    _ => panic!("oh"),
+                }
+            });
+            let error = lifecycle.run(LONG).await.expect_err("a dead task");
+            assert_eq!(error, Error::TaskFailed { task: name.to_owned(), problem: problem.to_owned() });
+        }
+    }
+
+    #[tokio::test]
+    async fn background_tasks_stop_after_the_servers() {
+        let readiness = Readiness::new();
+        let lifecycle = Lifecycle::new(readiness.clone());
+        let (drain, stop) = (lifecycle.drain(), lifecycle.stop_token());
+        let stopped_early = stop.clone();
+        lifecycle.spawn_server("server", async move {
+            drain.begin.cancelled().await;
+            tokio::task::yield_now().await;
+            if stopped_early.is_cancelled() || readiness.is_ready() {
+                anyhow::bail!("out of order");
+            }
+            Ok(())
+        });
+        lifecycle.spawn("worker", async move {
+            stop.cancelled().await;
+            Ok::<(), anyhow::Error>(())
+        });
+        lifecycle.begin_drain();
+        lifecycle.run(LONG).await.expect("an orderly stop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stubborn_server_is_pressed_and_the_deadline_is_kept() {
+        let lifecycle = Lifecycle::new(Readiness::new());
+        let drain = lifecycle.drain();
+        let begun = Instant::now();
+        lifecycle.spawn_server("server", async move {
+            drain.end_streams.cancelled().await;
+            anyhow::ensure!(begun.elapsed() == Duration::from_secs(10), "streams ended at {:?}", begun.elapsed());
+            drain.close.cancelled().await;
+            anyhow::ensure!(begun.elapsed() == Duration::from_secs(15), "closed at {:?}", begun.elapsed());
+            Ok(())
+        });
+        lifecycle.spawn("deaf", std::future::pending::<Result<(), anyhow::Error>>());
+        lifecycle.begin_drain();
+        let error = lifecycle.run(Duration::from_secs(20)).await.expect_err("one task is deaf");
+        assert_eq!(error, Error::Aborted { cause: "the deadline", tasks: vec!["deaf".to_owned()] });
+        assert_eq!(begun.elapsed(), Duration::from_secs(20));
+    }
+}

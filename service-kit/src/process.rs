@@ -1,0 +1,161 @@
+//! The body of `main`: settings, telemetry, admin port, supervision, exit code.
+//!
+//! Owns: the order of these, and the settings that every process has.
+//! Must not know: what the process does.
+//! What can go wrong: wrong settings end the process with exit code 2 before any port opens; a failed start, a dead
+//! task or an overrun deadline end it with exit code 1.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin;
+use crate::config::Env;
+use crate::lifecycle::Lifecycle;
+use crate::readiness::Readiness;
+use crate::telemetry::{self, Telemetry};
+
+/// Exit code for settings that cannot be used.
+const BAD_SETTINGS: u8 = 2;
+/// How long abandoned blocking work may hold up the exit.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+/// What a process is.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The default of `ADMIN_LISTEN`.
+    pub admin_listen: &'static str,
+}
+
+/// Settings that every process has.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `LOG_FORMAT` and `LOG_LEVEL`.
+    pub telemetry: telemetry::Settings,
+    /// `ADMIN_LISTEN`: address of the admin port.
+    pub admin_listen: SocketAddr,
+    /// `SHUTDOWN_DEADLINE_SECONDS`: how long an orderly stop may take.
+    pub shutdown_deadline: Duration,
+}
+
+impl Settings {
+    /// Reads them.
+    pub fn read(env: &mut Env, about: &About) -> Self {
+        Self {
+            telemetry: telemetry::Settings::read(env),
+            admin_listen: env
+                .about("Address of the admin port: /livez, /readyz, /metrics.")
+                .parse_or("ADMIN_LISTEN", about.admin_listen),
+            shutdown_deadline: env
+                .about("How long an orderly stop may take before the process gives up.")
+                .seconds_or("SHUTDOWN_DEADLINE_SECONDS", 20),
+        }
+    }
+}
+
+/// What a service gets to work with.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Runs and stops tasks.
+    pub lifecycle: Lifecycle,
+    /// Decides about traffic.
+    pub readiness: Readiness,
+    /// Metrics.
+    pub telemetry: Telemetry,
+}
+
+/// Runs a service until it is told to stop. `read` reads its settings, `start` opens ports and spawns tasks on the
+/// lifecycle, and returns; the process is ready once `start` has returned and every latch is released. A signal during
+/// `start` abandons it.
+pub fn run<C, F>(about: About, read: impl FnOnce(&mut Env) -> C, start: impl FnOnce(C, Process) -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let mut env = Env::from_process();
+    let settings = Settings::read(&mut env, &about);
+    let config = read(&mut env);
+    let shown = env.redacted();
+    let (settings, config) = match env.finish((settings, config)) {
+        Ok(all) => all,
+        Err(error) => {
+            // Logs are not set up yet: their settings are part of what may be wrong.
+            eprintln!("{}: {error}", about.name);
+            return ExitCode::from(BAD_SETTINGS);
+        }
+    };
+    let telemetry = match telemetry::init(&settings.telemetry, about.name, about.version) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("{}: {error}", about.name);
+            return ExitCode::FAILURE;
+        }
+    };
+    telemetry::start_line(about.name, about.version, &shown);
+
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(supervise(&settings, config, telemetry, start));
+            // Dropping a runtime waits for blocking work without end.
+            runtime.shutdown_timeout(RUNTIME_GRACE);
+            outcome
+        });
+    match outcome {
+        Ok(()) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "stopped with a failure");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn supervise<C, F>(
+    settings: &Settings,
+    config: C,
+    telemetry: Telemetry,
+    start: impl FnOnce(C, Process) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let readiness = Readiness::new();
+    let started = readiness.latch("start");
+    let lifecycle = Lifecycle::new(readiness.clone());
+
+    let admin = admin::Server::bind(settings.admin_listen).await?;
+    tracing::info!(address = %admin.local_addr(), "admin port open");
+    // Outside of the lifecycle: it must answer during the whole drain.
+    let admin_stop = CancellationToken::new();
+    let admin = tokio::spawn(admin.serve(readiness.clone(), telemetry.clone(), admin_stop.clone()));
+
+    let mut supervision = std::pin::pin!(lifecycle.run(settings.shutdown_deadline));
+    let start = start(config, Process { lifecycle: lifecycle.clone(), readiness, telemetry });
+    let outcome = tokio::select! {
+        biased;
+        outcome = start => {
+            match &outcome {
+                Ok(()) => started.ready(),
+                Err(_) => lifecycle.begin_drain(),
+            }
+            let stopped = supervision.await;
+            outcome.context("cannot start").and(stopped.map_err(Into::into))
+        }
+        stopped = &mut supervision => stopped.map_err(Into::into),
+    };
+    admin_stop.cancel();
+    // Its failure cannot matter any more, and it is told to stop.
+    let _ = admin.await;
+    outcome
+}

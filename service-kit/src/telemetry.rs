@@ -1,0 +1,199 @@
+//! Logs and metrics of the process.
+//!
+//! Owns: the log format, the metrics recorder (the one global of this crate), the histogram buckets and the start line.
+//! Must not know: which metrics the services record.
+//! What can go wrong: a second initialisation in one process is refused.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::TryInitError;
+
+use crate::config::Env;
+
+/// Bucket bounds of histograms whose name ends in `_seconds`.
+const SECONDS: [f64; 14] = [
+    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
+];
+/// Bucket bounds of all other histograms: sizes and counts.
+const COUNTS: [f64; 13] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0,
+];
+
+/// The source revision, set by the build of a release; a plain `cargo build` does not know it, so that a commit does
+/// not rebuild every crate.
+const REVISION: Option<&str> = option_env!("GIT_REVISION");
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("is neither text nor json"),
+        }
+    }
+}
+
+/// A log filter that is known to parse.
+#[derive(Debug, Clone)]
+struct Filter(String);
+
+impl FromStr for Filter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<EnvFilter>() {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => Err(format!("is not a log filter: {error}")),
+        }
+    }
+}
+
+/// Settings of logs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `LOG_FORMAT`: text or json.
+    pub format: LogFormat,
+    /// `LOG_LEVEL`: a level, or a list such as `info,sqlx=warn`.
+    filter: Filter,
+}
+
+impl Settings {
+    /// Reads `LOG_FORMAT` and `LOG_LEVEL`.
+    pub fn read(env: &mut Env) -> Self {
+        Self {
+            format: env.about("Form of the log lines: text or json.").parse_or("LOG_FORMAT", "text"),
+            filter: env
+                .about("Which log lines are written: a level, or a list of target=level.")
+                .example("info,sqlx=warn")
+                .parse_or("LOG_LEVEL", "info"),
+        }
+    }
+}
+
+/// Why telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another logger is installed.
+    #[error("the log subscriber could not be installed")]
+    Logs(#[from] TryInitError),
+    /// Another metrics recorder is installed.
+    #[error("the metrics recorder could not be installed")]
+    Metrics(#[from] BuildError),
+}
+
+type Collector = Box<dyn Fn() + Send + Sync>;
+
+/// Renders the metrics of this process. Clones share everything.
+#[derive(Clone)]
+pub struct Telemetry {
+    handle: PrometheusHandle,
+    collectors: Arc<Mutex<Vec<Collector>>>,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    /// Runs `collect` before each rendering. For values that are cheap to look up and pointless to track, such as the
+    /// size of a pool.
+    pub fn on_scrape(&self, collect: impl Fn() + Send + Sync + 'static) {
+        self.collectors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) // A collector that panicked leaves the list whole.
+            .push(Box::new(collect));
+    }
+
+    /// All metrics in Prometheus' text form.
+    pub fn render(&self) -> String {
+        for collect in self.collectors.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            collect();
+        }
+        self.handle.render()
+    }
+
+    /// Moves recorded samples into their buckets. Without it samples pile up between two scrapes.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+/// Installs logs and metrics for the whole process. Call it once, first.
+pub fn init(settings: &Settings, service: &'static str, version: &'static str) -> Result<Telemetry, Error> {
+    install_logs(settings)?;
+    let handle = PrometheusBuilder::new()
+        .set_buckets(&COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()?;
+    let telemetry = Telemetry { handle, collectors: Arc::default() };
+
+    crate::metrics::describe();
+    metrics::gauge!(
+        crate::metrics::BUILD_INFO,
+        "service" => service,
+        "version" => version,
+        "revision" => revision()
+    )
+    .set(1.0);
+    let process = metrics_process::Collector::default();
+    process.describe();
+    telemetry.on_scrape(move || process.collect());
+    Ok(telemetry)
+}
+
+/// The source revision this was built from, or `unknown`.
+pub fn revision() -> &'static str {
+    REVISION.unwrap_or("unknown")
+}
+
+/// Writes the one line that tells what started and with which settings. `config` must be redacted, see
+/// [`Env::redacted`].
+pub fn start_line(service: &str, version: &str, config: &str) {
+    tracing::info!(service, version, revision = revision(), config, "starting");
+}
+
+fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&settings.filter.0))
+        .with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Text => builder.with_ansi(false).finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_formats_and_filters_are_mistakes() {
+        let mut env = Env::from_pairs([("LOG_FORMAT", "xml"), ("LOG_LEVEL", "info,=,=")]);
+        let settings = Settings::read(&mut env);
+        assert_eq!(env.finish(settings).expect_err("both are wrong").mistakes.len(), 2);
+    }
+
+    #[test]
+    fn bucket_bounds_rise() {
+        assert!(SECONDS.is_sorted() && COUNTS.is_sorted());
+    }
+}

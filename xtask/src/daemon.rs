@@ -1,0 +1,245 @@
+//! The lifecycle that all servers share: start, get ready, stop, be killed.
+//!
+//! Owns: waiting for readiness with a limit, and the error that shows the last log lines and what to
+//! do. It must not know any particular server: each brings its command line and its own idea of
+//! "ready".
+//!
+//! What can go wrong: a program ends while it starts, or never gets ready. Both are errors with the
+//! log's last lines.
+
+use std::{
+    path::PathBuf,
+    process::{Command, ExitStatus},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, anyhow, bail};
+
+use crate::process::{Log, POLL, Process, Signal, describe};
+
+/// How many log lines an error shows.
+const LOG_LINES_IN_ERRORS: usize = 25;
+
+/// How a long-running program is started, recognised as ready, and stopped.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Its name, for people.
+    pub name: String,
+    /// Where its output goes.
+    pub log: PathBuf,
+    /// The signal that asks it to stop.
+    pub stop_signal: Signal,
+    /// How long it may take to stop before it is killed.
+    pub stop_limit: Duration,
+    /// The signal that the kernel sends it when this process dies.
+    pub on_parent_death: Signal,
+    /// How long it may take to get ready.
+    pub start_limit: Duration,
+    /// What a person can do when it does not start.
+    pub advice: String,
+    process: Option<Process>,
+}
+
+impl Daemon {
+    /// A program that is not running yet, with the usual limits.
+    pub fn new(name: &str, log: PathBuf, advice: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            log,
+            stop_signal: Signal::SIGTERM,
+            stop_limit: Duration::from_secs(30),
+            on_parent_death: Signal::SIGKILL,
+            start_limit: Duration::from_secs(90),
+            advice: advice.to_owned(),
+            process: None,
+        }
+    }
+
+    /// Starts `command` and returns at once.
+    pub fn launch(&mut self, command: Command) -> Result<()> {
+        if self.is_running()? {
+            bail!("{} is running already", self.name);
+        }
+        self.process = Some(Process::spawn(
+            &self.name,
+            command,
+            &self.log,
+            self.on_parent_death,
+        )?);
+        Ok(())
+    }
+
+    /// Starts `command` and waits until `ready` says so.
+    pub fn start(&mut self, command: Command, ready: impl Fn() -> bool) -> Result<()> {
+        self.launch(command)?;
+        self.wait_ready(ready)
+    }
+
+    /// Waits until `ready` says so; fails if the program ends first or takes too long.
+    pub fn wait_ready(&mut self, ready: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + self.start_limit;
+        loop {
+            let Some(process) = self.process.as_mut() else {
+                bail!("{} is not running", self.name);
+            };
+            if let Some(status) = process.exited()? {
+                let problem = format!("{} did not start: {}", self.name, describe(status));
+                let error = self.error(&problem);
+                self.process = None;
+                return Err(error);
+            }
+            // Asked after the exit check, so that a stranger on the same port is not taken for it.
+            if ready() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let seconds = self.start_limit.as_secs();
+                return Err(self.error(&format!(
+                    "{} was not ready after {seconds} s",
+                    self.name
+                )));
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// An error that shows the last log lines and what to do.
+    pub fn error(&self, problem: &str) -> anyhow::Error {
+        let tail = self.log_tail(LOG_LINES_IN_ERRORS);
+        let tail = if tail.is_empty() {
+            "(the log is empty)".to_owned()
+        } else {
+            tail
+        };
+        anyhow!(
+            "{problem}\n--- last lines of {} ---\n{tail}\n--- what to do ---\n{}",
+            self.log.display(),
+            self.advice
+        )
+    }
+
+    /// Whether the program runs now.
+    pub fn is_running(&mut self) -> Result<bool> {
+        match self.process.as_mut() {
+            Some(process) => Ok(process.exited()?.is_none()),
+            None => Ok(false),
+        }
+    }
+
+    /// The process id, while it runs (or has died and nobody noticed).
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
+    /// The last `lines` lines that the present or last run wrote.
+    pub fn log_tail(&self, lines: usize) -> String {
+        match &self.process {
+            Some(process) => process.log().tail(lines),
+            None => Log::of_all_runs(&self.log).tail(lines),
+        }
+    }
+
+    /// What the present run wrote.
+    pub fn log_text(&self) -> String {
+        self.process
+            .as_ref()
+            .map(|process| process.log().text())
+            .unwrap_or_default()
+    }
+
+    /// Sends a signal, if it runs.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        match self.process.as_mut() {
+            Some(process) => process.signal(signal),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks it to stop, waits, and kills it if it does not. `None` if it was not running.
+    pub fn stop(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(None);
+        };
+        process
+            .stop(self.stop_signal, self.stop_limit)
+            .map(Some)
+    }
+
+    /// Kills it at once. `None` if it was not running.
+    pub fn kill9(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(mut process) = self.process.take() else {
+            return Ok(None);
+        };
+        process.kill9().map(Some)
+    }
+
+    /// Waits until it ends by itself, and says how; `None` if it still runs after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let Some(process) = self.process.as_mut() else {
+            bail!("{} is not running", self.name);
+        };
+        let status = process.wait(limit)?;
+        if status.is_some() {
+            self.process = None;
+        }
+        Ok(status)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Nothing can be reported from here; `Process` kills what did not stop.
+        let _ = self.stop();
+    }
+}
+
+/// What every server of a set can do. Dropping a server stops it.
+pub trait Server {
+    /// The process behind it.
+    fn daemon(&self) -> &Daemon;
+
+    /// The process behind it, to be changed.
+    fn daemon_mut(&mut self) -> &mut Daemon;
+
+    /// Starts it (again) on the same port with the data that is there, and waits until it is ready.
+    fn start_again(&mut self) -> Result<()>;
+
+    /// Removes its data; the next start begins from nothing. Only while it is stopped.
+    fn wipe(&mut self) -> Result<()>;
+
+    /// Its name, for people.
+    fn name(&self) -> &str {
+        &self.daemon().name
+    }
+
+    /// Asks it to stop and waits; kills it if that takes too long.
+    fn stop(&mut self) -> Result<()> {
+        self.daemon_mut().stop().map(drop)
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    fn kill9(&mut self) -> Result<()> {
+        self.daemon_mut().kill9().map(drop)
+    }
+
+    /// Stops it from running without ending it (SIGSTOP): it hangs, its connections stay open.
+    fn freeze(&mut self) -> Result<()> {
+        self.daemon_mut().signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it run again after [`Server::freeze`].
+    fn thaw(&mut self) -> Result<()> {
+        self.daemon_mut().signal(Signal::SIGCONT)
+    }
+
+    /// The process id, while it runs.
+    fn pid(&self) -> Option<u32> {
+        self.daemon().pid()
+    }
+
+    /// The last lines of its log.
+    fn log_tail(&self, lines: usize) -> String {
+        self.daemon().log_tail(lines)
+    }
+}

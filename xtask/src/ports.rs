@@ -1,0 +1,211 @@
+//! Ports for one set of servers and services.
+//!
+//! Owns: choosing ports that are free, and keeping other sets off them. A port is claimed by a lock
+//! on a file in the cache folder, held as long as the `Ports` live: so a server that was stopped can
+//! come back on its port although another set was started in between.
+//!
+//! What can go wrong: a program that knows nothing of these locks takes a port between our look and
+//! the server's start. The free ports lie below the kernel's range for outgoing connections, so that
+//! no client takes one by accident.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
+    process,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::fetch::cache_folder;
+
+/// Where the search for free ports takes place.
+const FIRST: u16 = 20_000;
+const LAST: u16 = 31_999;
+
+/// The ports of one set. Clones share the claim.
+#[derive(Debug, Clone)]
+pub struct Ports {
+    /// PostgreSQL.
+    pub postgres: u16,
+    /// NATS, for clients.
+    pub nats: u16,
+    /// NATS, HTTP monitoring.
+    pub nats_monitor: u16,
+    /// Neo4j, Bolt.
+    pub bolt: u16,
+    /// command-service, gRPC.
+    pub command: u16,
+    /// query-service, gRPC.
+    pub query: u16,
+    /// command-service, admin.
+    pub command_admin: u16,
+    /// query-service, admin.
+    pub query_admin: u16,
+    /// projector, admin.
+    pub projector_admin: u16,
+    _claims: Arc<Vec<Claim>>,
+}
+
+impl Ports {
+    /// Nine free ports, for sets that run side by side.
+    pub fn free() -> Result<Self> {
+        Self::choose([None; 9])
+    }
+
+    /// The well-known ports, and free ones in place of those that are taken.
+    pub fn default_or_free() -> Result<Self> {
+        Self::choose(
+            [5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some),
+        )
+    }
+
+    fn choose(wanted: [Option<u16>; 9]) -> Result<Self> {
+        let mut claims = Vec::new();
+        let mut ports = [0; 9];
+        for (port, wanted) in ports.iter_mut().zip(wanted) {
+            let claim = match wanted.map(Claim::of).transpose()?.flatten() {
+                Some(claim) => claim,
+                None => Claim::any()?,
+            };
+            *port = claim.port;
+            claims.push(claim);
+        }
+        let [
+            postgres,
+            nats,
+            nats_monitor,
+            bolt,
+            command,
+            query,
+            command_admin,
+            query_admin,
+            projector_admin,
+        ] = ports;
+        Ok(Self {
+            postgres,
+            nats,
+            nats_monitor,
+            bolt,
+            command,
+            query,
+            command_admin,
+            query_admin,
+            projector_admin,
+            _claims: Arc::new(claims),
+        })
+    }
+}
+
+/// One claimed port, for a further process of a set (a second projector, say).
+#[derive(Debug)]
+pub struct Claim {
+    /// The port.
+    pub port: u16,
+    lock: File,
+}
+
+impl Claim {
+    /// Claims some free port.
+    pub fn any() -> Result<Self> {
+        let range = u32::from(LAST - FIRST) + 1;
+        // Different processes begin at different places, so that they seldom meet.
+        let start = process::id().wrapping_mul(7_919) % range;
+        for step in 0..range {
+            let offset = u16::try_from((start + step) % range).unwrap_or_default();
+            if let Some(claim) = Self::of(FIRST + offset)? {
+                return Ok(claim);
+            }
+        }
+        bail!("no free port between {FIRST} and {LAST}\nwhat to do: end programs that listen there")
+    }
+
+    /// Claims `port`; `None` if somebody listens there or has claimed it.
+    pub fn of(port: u16) -> Result<Option<Self>> {
+        let folder = cache_folder()?.join("ports");
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+        let file = folder.join(port.to_string());
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&file)
+            .with_context(|| format!("cannot open {}", file.display()))?;
+        let free = lock.try_lock().is_ok() && is_free(port);
+        Ok(free.then_some(Self { port, lock }))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that is being forked holds a copy until it executes its
+        // program. Unlocking ends the lock for all copies. If it fails, closing follows at once.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// A port of this machine, as an address.
+pub fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
+}
+
+/// Whether nobody listens on `port`, neither here nor on all interfaces.
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(loopback(port)).is_ok()
+        && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn all(ports: &Ports) -> [u16; 9] {
+        [
+            ports.postgres,
+            ports.nats,
+            ports.nats_monitor,
+            ports.bolt,
+            ports.command,
+            ports.query,
+            ports.command_admin,
+            ports.query_admin,
+            ports.projector_admin,
+        ]
+    }
+
+    #[test]
+    fn two_sets_share_no_port_although_nobody_listens_yet() {
+        let first = Ports::free().unwrap();
+        let second = Ports::free().unwrap();
+        let distinct: BTreeSet<u16> = all(&first).into_iter().chain(all(&second)).collect();
+        assert_eq!(distinct.len(), 18);
+    }
+
+    #[test]
+    fn a_port_that_is_listened_on_is_not_claimed() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(Claim::of(port).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_claim_ends_with_its_owner() {
+        let claim = Claim::any().unwrap();
+        let port = claim.port;
+        assert!(Claim::of(port).unwrap().is_none());
+        drop(claim);
+        assert!(Claim::of(port).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_default_port_that_is_taken_is_replaced() {
+        let held = Ports::default_or_free().unwrap();
+        let other = Ports::default_or_free().unwrap();
+        for (taken, chosen) in all(&held).into_iter().zip(all(&other)) {
+            assert_ne!(taken, chosen);
+        }
+    }
+}

