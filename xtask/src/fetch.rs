@@ -20,7 +20,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    prerequisites::{self, Need, on_path, python_has},
+    prerequisites::{self, Need, python_has},
     secrets::hex,
     user::{Unprivileged, reachable_instead_of},
     workspace,
@@ -31,7 +31,7 @@ const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin
 const NEO4J: &str = "neo4j-5.26.30";
 const NEO4J_POM: &str = include_str!("../neo4j.pom.xml");
 /// Of the lines `sha256  name` of all files, in order of their names.
-const NEO4J_FILES_SHA256: &str = "@NEO@";
+const NEO4J_FILES_SHA256: &str = "b39dcc8742460b796812b2494bde19cb6474ab73862fe3ac9af878e5012afeb8";
 
 const POSTGRES: &str = "postgres-18.0.0";
 const POSTGRES_ARTIFACT: &str =

@@ -94,7 +94,7 @@ fn missing(needs: &[Need]) -> Vec<Need> {
 
 fn install(needs: &[Need]) -> Result<()> {
     apt(&["update", "-q"])?;
-    let mut packages = Vec::new();
+    let mut packages: Vec<&str> = Vec::new();
     for need in needs {
         let known = need.packages().iter().find(|package| {
             succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]))

@@ -1,0 +1,224 @@
+//! Neo4j Community for development and tests.
+//!
+//! Owns: its configuration, its JVM flags, and its first password. It must not know any query.
+//!
+//! What can go wrong: a Java that it does not support, or too little memory for heap and page cache.
+
+use std::{
+    ffi::OsString,
+    fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    daemon::{Daemon, Server},
+    fetch::{Tools, remove_folder},
+    http,
+    ports::loopback,
+};
+
+/// The only user of Community.
+const USER: &str = "neo4j";
+
+/// Packages of the JDK that Neo4j and its network library reach into.
+const OPENED_PACKAGES: [&str; 5] = [
+    "java.nio",
+    "java.io",
+    "sun.nio.ch",
+    "java.util.concurrent",
+    "java.lang",
+];
+
+/// Memory of one Neo4j, in MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// The JVM's heap.
+    pub heap_mib: u32,
+    /// Neo4j's page cache.
+    pub page_cache_mib: u32,
+}
+
+/// A Neo4j server.
+#[derive(Debug)]
+pub struct Neo4j {
+    daemon: Daemon,
+    java: PathBuf,
+    jars: PathBuf,
+    home: PathBuf,
+    port: u16,
+    password: String,
+    memory: Memory,
+}
+
+impl Neo4j {
+    /// Starts Neo4j with everything it writes in `folder`.
+    pub fn start(
+        tools: &Tools,
+        folder: &Path,
+        log: &Path,
+        port: u16,
+        password: &str,
+        memory: Memory,
+    ) -> Result<Self> {
+        let mut daemon = Daemon::new(
+            "Neo4j",
+            log.to_owned(),
+            "If the port is taken, end the program that listens there. If memory is short, end other \
+             programs. If the data is damaged, remove the data folder (.dev): the graph is built again \
+             from PostgreSQL.",
+        );
+        daemon.start_limit = Duration::from_secs(180);
+        let mut neo4j = Self {
+            daemon,
+            java: tools.java.clone(),
+            jars: tools.neo4j_jars.clone(),
+            home: folder.to_owned(),
+            port,
+            password: password.to_owned(),
+            memory,
+        };
+        neo4j.start_again()?;
+        Ok(neo4j)
+    }
+
+    /// The Bolt URI.
+    pub fn url(&self) -> String {
+        format!("bolt://127.0.0.1:{}", self.port)
+    }
+
+    /// The user's name.
+    pub fn user(&self) -> &str {
+        USER
+    }
+
+    /// The user's password.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.home.join("conf")
+    }
+
+    fn settings(&self) -> String {
+        format!(
+            "server.default_listen_address=127.0.0.1\n\
+             server.bolt.listen_address=127.0.0.1:{port}\n\
+             server.bolt.advertised_address=127.0.0.1:{port}\n\
+             server.http.enabled=false\n\
+             server.https.enabled=false\n\
+             server.memory.pagecache.size={page_cache}m\n\
+             db.transaction.timeout=30s\n\
+             db.tx_log.rotation.retention_policy=1 files\n\
+             dbms.usage_report.enabled=false\n",
+            port = self.port,
+            page_cache = self.memory.page_cache_mib,
+        )
+    }
+
+    fn java(&self) -> Command {
+        let mut class_path = OsString::from(&self.jars);
+        class_path.push("/*");
+        let mut command = Command::new(&self.java);
+        command
+            .arg("-cp")
+            .arg(class_path)
+            .env("NEO4J_HOME", &self.home)
+            .env("NEO4J_CONF", self.configuration())
+            .current_dir(&self.home);
+        for package in OPENED_PACKAGES {
+            command.arg(format!("--add-opens=java.base/{package}=ALL-UNNAMED"));
+        }
+        command
+    }
+
+    /// Writes the configuration, and sets the password if there is no data yet.
+    fn prepare(&self) -> Result<()> {
+        fs::create_dir_all(self.configuration())
+            .and_then(|()| fs::create_dir_all(self.home.join("logs")))
+            .and_then(|()| fs::write(self.configuration().join("neo4j.conf"), self.settings()))
+            .with_context(|| format!("cannot write to {}", self.home.display()))?;
+        if self.home.join("data/dbms/auth.ini").exists() {
+            return Ok(());
+        }
+        // The password travels as an argument: this command has no other way to take it.
+        let output = self
+            .java()
+            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+            .arg("org.neo4j.server.startup.Neo4jAdminCommand")
+            .args(["dbms", "set-initial-password", &self.password])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run Neo4j's admin command")?;
+        if !output.status.success() {
+            bail!(
+                "Neo4j: setting the first password failed ({})\n{}{}\nwhat to do: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr),
+                self.daemon.advice
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Server for Neo4j {
+    fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    fn daemon_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    fn start_again(&mut self) -> Result<()> {
+        self.prepare()?;
+        let heap = self.memory.heap_mib;
+        let mut command = self.java();
+        command
+            .arg(format!("-Xms{heap}m"))
+            .arg(format!("-Xmx{heap}m"))
+            .args(["-XX:+UseParallelGC", "-XX:-OmitStackTraceInFastThrow"])
+            .arg("-Dfile.encoding=UTF-8")
+            .arg("org.neo4j.server.CommunityEntryPoint")
+            .arg(format!("--home-dir={}", self.home.display()))
+            .arg(format!("--config-dir={}", self.configuration().display()))
+            .arg("--console-mode");
+        let port = self.port;
+        self.daemon.start(command, || speaks_bolt(port))
+    }
+
+    fn wipe(&mut self) -> Result<()> {
+        if self.daemon.is_running()? {
+            bail!("Neo4j must be stopped before its data is removed");
+        }
+        remove_folder(&self.home)
+    }
+}
+
+/// Whether the server agrees on a version of Bolt.
+fn speaks_bolt(port: u16) -> bool {
+    // The magic number, then four proposals: 4.4, 4.3, and nothing twice.
+    const HANDSHAKE: [u8; 20] = [
+        0x60, 0x60, 0xB0, 0x17, 0, 0, 4, 4, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let ask = || -> std::io::Result<[u8; 4]> {
+        let mut stream = http::connect(loopback(port))?;
+        stream.write_all(&HANDSHAKE)?;
+        let mut version = [0; 4];
+        stream.read_exact(&mut version)?;
+        Ok(version)
+    };
+    ask().is_ok_and(|version| version != [0; 4])
+}

@@ -1,0 +1,314 @@
+//! PostgreSQL for development and tests.
+//!
+//! Owns: the cluster's data, its configuration, and the user it runs as. It must not know any table.
+//!
+//! What can go wrong: PostgreSQL refuses to run as root, so as root it runs as another user, with data
+//! where that user can reach it. After a SIGKILL of the postmaster its backends need a moment to
+//! notice; until then a new postmaster refuses to start, and is started again.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    daemon::{Daemon, Server},
+    fetch::{Tools, remove_folder},
+    http,
+    ports::loopback,
+    process::Signal,
+    secrets::{hex, write_private},
+    user::{Unprivileged, reachable_instead_of},
+};
+
+/// The user, and the database, of everything here.
+const NAME: &str = "followgraph";
+
+/// Written into postgresql.auto.conf's place, after the defaults of initdb.
+///
+/// `fsync` stays on: tests kill the server and look for what it acknowledged. Shared memory is kept in
+/// files of the data folder, so that removing the folder removes everything.
+const SETTINGS: &str = "
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+max_connections = 200
+shared_buffers = 256MB
+dynamic_shared_memory_type = mmap
+max_wal_size = 2GB
+fsync = on
+synchronous_commit = on
+password_encryption = scram-sha-256
+log_line_prefix = '%m [%p] %u '
+log_min_duration_statement = 1000
+log_checkpoints = off
+";
+
+/// A PostgreSQL server.
+#[derive(Debug)]
+pub struct Postgres {
+    daemon: Daemon,
+    programs: PathBuf,
+    /// Holds `data`, and `password-hash`, which tells whose data it is.
+    folder: PathBuf,
+    user: Option<Unprivileged>,
+    port: u16,
+    password: String,
+}
+
+impl Postgres {
+    /// Starts PostgreSQL with its data in `folder` (or, as root, where its user can reach it).
+    pub fn start(
+        tools: &Tools,
+        folder: &Path,
+        log: &Path,
+        port: u16,
+        password: &str,
+    ) -> Result<Self> {
+        let user = Unprivileged::if_we_are_root()?;
+        let folder = reachable_instead_of(folder, user.as_ref())?;
+        let mut daemon = Daemon::new(
+            "PostgreSQL",
+            log.to_owned(),
+            "If the port is taken, end the program that listens there. If the data is damaged, remove \
+             the data folder (.dev) and start again: nothing in it is precious.",
+        );
+        // Fast shutdown: clients are disconnected instead of waited for.
+        daemon.stop_signal = Signal::SIGINT;
+        // Immediate shutdown: the postmaster ends its children too, and removes its shared memory.
+        daemon.on_parent_death = Signal::SIGQUIT;
+        let mut postgres = Self {
+            daemon,
+            programs: tools.postgres.join("bin"),
+            folder,
+            user,
+            port,
+            password: password.to_owned(),
+        };
+        postgres.start_again()?;
+        Ok(postgres)
+    }
+
+    /// The connection URL, with the password.
+    pub fn url(&self) -> String {
+        format!(
+            "postgres://{NAME}:{}@127.0.0.1:{}/{NAME}",
+            self.password, self.port
+        )
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn password_hash_file(&self) -> PathBuf {
+        self.folder.join("password-hash")
+    }
+
+    fn password_hash(&self) -> String {
+        hex(&Sha256::digest(&self.password))
+    }
+
+    /// One of PostgreSQL's programs, to be run as the right user.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(&self.folder).env_clear().env("LC_ALL", "C.UTF-8");
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+
+    /// Makes an empty cluster, unless one with our password is there.
+    fn prepare(&mut self) -> Result<()> {
+        let hash = fs::read_to_string(self.password_hash_file()).unwrap_or_default();
+        if hash == self.password_hash() {
+            return Ok(());
+        }
+        self.remove_data()?;
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| fs::DirBuilder::new().mode(0o700).create(self.data()))
+            .with_context(|| format!("cannot create {}", self.data().display()))?;
+        let password_file = self.folder.join("password");
+        write_private(&password_file, &self.password)?;
+        if let Some(user) = &self.user {
+            user.own(&self.data())?;
+            user.own(&password_file)?;
+        }
+        let mut initdb = self.command("initdb");
+        initdb
+            .args(["--username", NAME, "--auth", "scram-sha-256"])
+            .args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"])
+            .arg("--pwfile")
+            .arg(&password_file)
+            .arg("--pgdata")
+            .arg(self.data());
+        let made = self.run("initdb", initdb, "");
+        fs::remove_file(&password_file)?;
+        made?;
+        let configuration = self.data().join("postgresql.conf");
+        let text = fs::read_to_string(&configuration)? + SETTINGS;
+        fs::write(&configuration, text)?;
+        let mut single = self.command("postgres");
+        single.args(["--single", "-D"]).arg(self.data()).arg("template1");
+        self.run("postgres --single", single, &format!("CREATE DATABASE {NAME}\n"))?;
+        // Written last: a run that was interrupted before begins again.
+        fs::write(self.password_hash_file(), self.password_hash())?;
+        Ok(())
+    }
+
+    /// Runs a program of PostgreSQL to its end; its output is shown only if it fails.
+    fn run(&self, name: &str, mut command: Command, input: &str) -> Result<()> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {name} of PostgreSQL"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        // The single-user server ends with 0 even if its statement failed.
+        if !output.status.success() || errors.contains("ERROR:") || errors.contains("FATAL:") {
+            bail!(
+                "PostgreSQL: {name} failed ({})\n{}{errors}\nwhat to do: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stdout),
+                self.daemon.advice
+            );
+        }
+        Ok(())
+    }
+
+    fn remove_data(&self) -> Result<()> {
+        // First the mark that the data is whole.
+        match fs::remove_file(self.password_hash_file()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("cannot remove PostgreSQL's data");
+            }
+            _ => {}
+        }
+        remove_folder(&self.data())
+    }
+
+    /// Removes a lock file whose process is not a PostgreSQL server on this data any more. PostgreSQL
+    /// does that itself, except when another process has got the same id since.
+    fn remove_stale_lock(&self) -> Result<()> {
+        let file = self.data().join("postmaster.pid");
+        let Ok(text) = fs::read_to_string(&file) else {
+            return Ok(());
+        };
+        let pid = text.lines().next().unwrap_or_default();
+        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let data = self.data();
+        let is_ours = String::from_utf8_lossy(&command)
+            .split('\0')
+            .any(|argument| Path::new(argument) == data);
+        if !is_ours {
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Server for Postgres {
+    fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    fn daemon_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    fn start_again(&mut self) -> Result<()> {
+        self.prepare()?;
+        let deadline = Instant::now() + self.daemon.start_limit;
+        loop {
+            self.remove_stale_lock()?;
+            let mut command = self.command("postgres");
+            command.arg("-D").arg(self.data());
+            command.args(["-p", &self.port.to_string()]);
+            let port = self.port;
+            match self.daemon.start(command, || accepts_connections(port)) {
+                Err(error) if has_backends_left(&error) && Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(100));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn wipe(&mut self) -> Result<()> {
+        if self.daemon.is_running()? {
+            bail!("PostgreSQL must be stopped before its data is removed");
+        }
+        self.remove_data()?;
+        // As root the folder may be one of ours outside the clone; an empty one is not left behind.
+        match fs::remove_dir(&self.folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                Err(error).context("cannot remove PostgreSQL's folder")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Backends of a killed postmaster still hold its shared memory.
+fn has_backends_left(error: &anyhow::Error) -> bool {
+    let text = error.to_string();
+    text.contains("pre-existing shared memory block")
+        || text.contains("lock file \"postmaster.pid\" already exists")
+}
+
+/// Whether the server lets a client begin to log in. While it starts or recovers it answers an error.
+fn accepts_connections(port: u16) -> bool {
+    let ask = || -> std::io::Result<u8> {
+        let mut stream = http::connect(loopback(port))?;
+        stream.write_all(&startup_message())?;
+        let mut kind = [0];
+        stream.read_exact(&mut kind)?;
+        Ok(kind[0])
+    };
+    // 'R' asks for the password.
+    ask().is_ok_and(|kind| kind == b'R')
+}
+
+/// The first message of a client: length, protocol 3.0, and pairs of zero-terminated texts.
+fn startup_message() -> Vec<u8> {
+    let mut body = 196_608_u32.to_be_bytes().to_vec();
+    for text in ["user", NAME, "database", NAME, ""] {
+        body.extend_from_slice(text.as_bytes());
+        body.push(0);
+    }
+    let length = u32::try_from(body.len() + 4).unwrap_or_default();
+    let mut message = length.to_be_bytes().to_vec();
+    message.extend(body);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_startup_message_counts_its_own_length() {
+        let message = startup_message();
+        let length = u32::from_be_bytes([message[0], message[1], message[2], message[3]]);
+        assert_eq!(usize::try_from(length).unwrap(), message.len());
+        assert!(message.ends_with(b"followgraph\0\0"));
+    }
+}

@@ -1,0 +1,200 @@
+//! One set of PostgreSQL, NATS and Neo4j.
+//!
+//! Owns: where each of the three keeps its data, and starting them together. Several sets may run side
+//! by side, each with a folder and ports of its own.
+//!
+//! What can go wrong: one of the three does not start; then the others are stopped again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{
+    daemon::Server,
+    env_file::Env,
+    fetch::{Tools, remove_folder},
+    nats::Nats,
+    neo4j::{Memory, Neo4j},
+    ports::Ports,
+    postgres::Postgres,
+    secrets::{Secrets, random_hex},
+    workspace,
+};
+
+/// How much memory a set may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Of Neo4j.
+    pub neo4j: Memory,
+}
+
+impl Sizes {
+    /// For development: room for a million edges.
+    pub const DEVELOPMENT: Self = Self {
+        neo4j: Memory {
+            heap_mib: 1024,
+            page_cache_mib: 512,
+        },
+    };
+    /// For sets that a test starts of its own.
+    pub const SMALL: Self = Self {
+        neo4j: Memory {
+            heap_mib: 512,
+            page_cache_mib: 256,
+        },
+    };
+}
+
+/// A running set. Dropping it stops all three.
+#[derive(Debug)]
+pub struct Servers {
+    /// The source of truth.
+    pub postgres: Postgres,
+    /// The stream.
+    pub nats: Nats,
+    /// The read replica.
+    pub neo4j: Neo4j,
+    /// The ports of the set.
+    pub ports: Ports,
+    /// Its passwords and keys.
+    pub secrets: Secrets,
+    root: PathBuf,
+    is_temporary: bool,
+}
+
+impl Servers {
+    /// Starts a set with its data in `root`; what is there from an earlier run is used again.
+    pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
+        fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
+        // Children have other working folders than we.
+        let root = root
+            .canonicalize()
+            .with_context(|| format!("cannot resolve {}", root.display()))?;
+        let secrets = Secrets::load_or_create(&root.join("secrets"))?;
+        let log = |name: &str| log_file(&root, name);
+        let (postgres, nats, neo4j) = thread::scope(|scope| {
+            let postgres = scope.spawn(|| {
+                Postgres::start(
+                    tools,
+                    &root.join("postgres"),
+                    &log("postgres"),
+                    ports.postgres,
+                    &secrets.postgres_password,
+                )
+            });
+            let nats = scope.spawn(|| {
+                Nats::start(
+                    tools,
+                    &root.join("nats"),
+                    &log("nats"),
+                    ports.nats,
+                    ports.nats_monitor,
+                )
+            });
+            let neo4j = scope.spawn(|| {
+                Neo4j::start(
+                    tools,
+                    &root.join("neo4j"),
+                    &log("neo4j"),
+                    ports.bolt,
+                    &secrets.neo4j_password,
+                    sizes.neo4j,
+                )
+            });
+            (join(postgres), join(nats), join(neo4j))
+        });
+        Ok(Self {
+            postgres: postgres?,
+            nats: nats?,
+            neo4j: neo4j?,
+            ports,
+            secrets,
+            root,
+            is_temporary: false,
+        })
+    }
+
+    /// Starts an empty set that is removed, data and logs, when it is dropped.
+    pub fn temporary(tools: &Tools, ports: Ports, sizes: Sizes) -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}-{}", std::process::id(), random_hex(4)?);
+        let root = workspace::dev().join("temporary").join(name);
+        let mut servers = Self::start(tools, &root, ports, sizes)?;
+        servers.is_temporary = true;
+        Ok(servers)
+    }
+
+    /// The folder of the set.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the process `name` of this set writes its log.
+    pub fn log_file(&self, name: &str) -> PathBuf {
+        log_file(&self.root, name)
+    }
+
+    /// The addresses and passwords, under the names that services and the CLI read.
+    pub fn env(&self) -> Env {
+        Env::default()
+            .with("DATABASE_URL", self.postgres.url())
+            .with("NATS_URL", self.nats.url())
+            .with("NEO4J_URI", self.neo4j.url())
+            .with("NEO4J_USER", self.neo4j.user())
+            .with("NEO4J_PASSWORD", self.neo4j.password())
+    }
+
+    /// All three, for doing the same to each.
+    pub fn all(&mut self) -> [&mut dyn Server; 3] {
+        [&mut self.postgres, &mut self.nats, &mut self.neo4j]
+    }
+
+    /// Stops all three, at the same time.
+    pub fn stop(&mut self) -> Result<()> {
+        let (postgres, nats, neo4j) = (&mut self.postgres, &mut self.nats, &mut self.neo4j);
+        thread::scope(|scope| {
+            let postgres = scope.spawn(|| postgres.stop());
+            let nats = scope.spawn(|| nats.stop());
+            let neo4j = scope.spawn(|| neo4j.stop());
+            join(postgres).and(join(nats)).and(join(neo4j))
+        })
+    }
+
+    /// Stops all three and removes everything the set has written.
+    pub fn remove(&mut self) -> Result<()> {
+        self.stop()?;
+        for server in self.all() {
+            server.wipe()?;
+        }
+        remove_folder(&self.root)
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        let result = if self.is_temporary {
+            self.remove()
+        } else {
+            self.stop()
+        };
+        if let Err(error) = result {
+            eprintln!("while stopping the servers: {error:#}");
+        }
+    }
+}
+
+fn log_file(root: &Path, name: &str) -> PathBuf {
+    root.join("logs").join(format!("{name}.log"))
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread
+        .join()
+        .unwrap_or_else(|_| Err(anyhow!("a thread that handles a server has panicked")))
+}
