@@ -47,11 +47,7 @@ pub fn needed_version() -> i64 {
 pub async fn migrate_postgres(pool: &PgPool) -> Result<Vec<i64>, Error> {
     let before = applied_version(pool).await?;
     POSTGRES.run(pool).await?;
-    Ok(POSTGRES
-        .iter()
-        .map(|m| m.version)
-        .filter(|v| *v > before)
-        .collect())
+    Ok(POSTGRES.iter().map(|m| m.version).filter(|v| *v > before).collect())
 }
 
 /// Creates the read model's constraints and indexes where they are missing.
@@ -64,16 +60,9 @@ pub async fn migrate_neo4j(graph: &neo4rs::Graph) -> Result<(), Error> {
 
 /// The statements of the read model's schema, each idempotent.
 pub fn neo4j_statements() -> Vec<String> {
-    let code = NEO4J
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    code.split(';')
-        .map(str::trim)
-        .filter(|s| !s.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let code =
+        NEO4J.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    code.split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
 }
 
 /// What every server does at start: refuses a database that is not at its version.
@@ -88,11 +77,10 @@ pub async fn check_postgres(pool: &PgPool) -> Result<(), Error> {
 }
 
 async fn applied_version(pool: &PgPool) -> Result<i64, Error> {
-    let exists: bool = sqlx::query_scalar(
-        "-- schema_version_exists\nSELECT to_regclass('_sqlx_migrations') IS NOT NULL",
-    )
-    .fetch_one(pool)
-    .await?;
+    let exists: bool =
+        sqlx::query_scalar("-- schema_version_exists\nSELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+            .fetch_one(pool)
+            .await?;
     if !exists {
         return Ok(0);
     }
@@ -119,10 +107,7 @@ mod tests {
     fn every_relationship_type_has_its_constraint_and_both_indexes() {
         let statements = neo4j_statements();
         for kind in ["FOLLOWS", "MUTES", "BLOCKS", "REQUESTED"] {
-            let of_kind = statements
-                .iter()
-                .filter(|s| s.contains(&format!("[r:{kind}]")))
-                .count();
+            let of_kind = statements.iter().filter(|s| s.contains(&format!("[r:{kind}]"))).count();
             assert_eq!(of_kind, 3, "{kind}");
         }
         assert!(statements.iter().all(|s| s.contains("IF NOT EXISTS")));

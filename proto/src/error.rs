@@ -32,17 +32,13 @@ pub fn code(reason: Reason) -> Code {
         | R::InvalidConsistency
         | R::InvalidTimestamp
         | R::MalformedMessage => Code::InvalidArgument,
-        R::EpochChanged | R::Blocked | R::AccountArchived | R::AccountErasing => {
-            Code::FailedPrecondition
-        }
+        R::EpochChanged | R::Blocked | R::AccountArchived | R::AccountErasing => Code::FailedPrecondition,
         R::RequestIdReused | R::EdgeExists => Code::AlreadyExists,
         R::Unauthenticated => Code::Unauthenticated,
         R::ScopeMissing | R::WritesDisabled => Code::PermissionDenied,
         R::MessageTooLarge | R::Overloaded | R::FallbackBudgetExhausted => Code::ResourceExhausted,
         R::DeadlineExceeded => Code::DeadlineExceeded,
-        R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ShuttingDown => {
-            Code::Unavailable
-        }
+        R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ShuttingDown => Code::Unavailable,
         R::Unspecified | R::Internal => Code::Internal,
     }
 }
@@ -72,21 +68,11 @@ pub struct ServiceError {
 impl ServiceError {
     /// An error that no field is at fault for.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-            field: None,
-            retry_after: None,
-            metadata: HashMap::new(),
-        }
+        Self { reason, message: message.into(), field: None, retry_after: None, metadata: HashMap::new() }
     }
 
     /// An error of one field; the message reads as `field message`.
-    pub fn field(
-        reason: Reason,
-        field: impl Into<String>,
-        message: impl std::fmt::Display,
-    ) -> Self {
+    pub fn field(reason: Reason, field: impl Into<String>, message: impl std::fmt::Display) -> Self {
         let field = field.into();
         let mut error = Self::new(reason, format!("{field} {message}"));
         error.field = Some(field);
@@ -158,10 +144,7 @@ mod tests {
         let info = details.error_info().unwrap();
         assert_eq!(info.reason, "INVALID_UUID");
         assert_eq!(info.metadata["limit"], "7");
-        assert_eq!(
-            details.bad_request().unwrap().field_violations[0].field,
-            "actor_id"
-        );
+        assert_eq!(details.bad_request().unwrap().field_violations[0].field, "actor_id");
         assert!(details.retry_info().unwrap().retry_delay.is_some());
         assert_eq!(reason_of(&status), Some(Reason::InvalidUuid));
     }

@@ -126,10 +126,7 @@ fn user(text: &str, field: &'static str) -> Result<UserId, DecodeError> {
     UserId::parse(text).map_err(|_| DecodeError::Field(field))
 }
 
-fn time(
-    t: Option<&prost_types::Timestamp>,
-    field: &'static str,
-) -> Result<OffsetDateTime, DecodeError> {
+fn time(t: Option<&prost_types::Timestamp>, field: &'static str) -> Result<OffsetDateTime, DecodeError> {
     let t = t.ok_or(DecodeError::Field(field))?;
     timestamp::from_proto(t).map_err(|_| DecodeError::Field(field))
 }
@@ -164,21 +161,9 @@ impl TryFrom<wire::Event> for Event {
             committed_at: time(e.committed_at.as_ref(), "committed_at")?,
             verb,
             actor,
-            edges: e
-                .edges
-                .into_iter()
-                .map(TryFrom::try_from)
-                .collect::<Result<_, _>>()?,
-            accounts: e
-                .accounts
-                .into_iter()
-                .map(TryFrom::try_from)
-                .collect::<Result<_, _>>()?,
-            counts: e
-                .counts
-                .into_iter()
-                .map(TryFrom::try_from)
-                .collect::<Result<_, _>>()?,
+            edges: e.edges.into_iter().map(TryFrom::try_from).collect::<Result<_, _>>()?,
+            accounts: e.accounts.into_iter().map(TryFrom::try_from).collect::<Result<_, _>>()?,
+            counts: e.counts.into_iter().map(TryFrom::try_from).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -195,9 +180,8 @@ impl TryFrom<wire::EdgeChange> for EdgeChange {
             Ok(op) if op != EdgeOp::Unspecified => op,
             _ => return Err(DecodeError::Unknown("edge op", c.op)),
         };
-        let position = i64::try_from(c.position)
-            .map(Position::from_i64)
-            .map_err(|_| DecodeError::Field("position"))?;
+        let position =
+            i64::try_from(c.position).map(Position::from_i64).map_err(|_| DecodeError::Field("position"))?;
         Ok(Self {
             key: EdgeKey {
                 kind,
@@ -223,10 +207,7 @@ impl TryFrom<wire::AccountChange> for AccountChange {
             Ok(op) if op != AccountOp::Unspecified => op,
             _ => return Err(DecodeError::Unknown("account op", c.op)),
         };
-        Ok(Self {
-            user: user(&c.user_id, "user_id")?,
-            op,
-        })
+        Ok(Self { user: user(&c.user_id, "user_id")?, op })
     }
 }
 
@@ -279,10 +260,7 @@ impl From<&EdgeChange> for wire::EdgeChange {
 
 impl From<&AccountChange> for wire::AccountChange {
     fn from(c: &AccountChange) -> Self {
-        Self {
-            user_id: c.user.to_string(),
-            op: c.op.into(),
-        }
+        Self { user_id: c.user.to_string(), op: c.op.into() }
     }
 }
 
@@ -329,10 +307,7 @@ mod tests {
                     expires_at: None,
                 })
                 .collect(),
-            accounts: vec![AccountChange {
-                user: user(1),
-                op: AccountOp::MadePrivate,
-            }],
+            accounts: vec![AccountChange { user: user(1), op: AccountOp::MadePrivate }],
             counts: vec![AccountCounts {
                 user: user(1),
                 followers: 1,
@@ -354,20 +329,14 @@ mod tests {
     #[test]
     fn too_many_edges_are_refused() {
         assert!(Event::decode(&sample(MAX_EDGES).encode()).is_ok());
-        assert!(matches!(
-            Event::decode(&sample(MAX_EDGES + 1).encode()),
-            Err(DecodeError::Field("edges"))
-        ));
+        assert!(matches!(Event::decode(&sample(MAX_EDGES + 1).encode()), Err(DecodeError::Field("edges"))));
     }
 
     #[test]
     fn a_newer_kind_of_change_stops_the_reader() {
         let mut e = wire::Event::from(&sample(1));
         e.edges[0].op = 77;
-        assert!(matches!(
-            Event::decode(&e.encode_to_vec()),
-            Err(DecodeError::Unknown("edge op", 77))
-        ));
+        assert!(matches!(Event::decode(&e.encode_to_vec()), Err(DecodeError::Unknown("edge op", 77))));
     }
 
     proptest! {

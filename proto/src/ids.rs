@@ -174,10 +174,7 @@ mod tests {
             assert_eq!(UserId::parse(text), Err(InvalidId::NotUuid), "{text}");
         }
         assert_eq!(UserId::parse(""), Err(InvalidId::Empty));
-        assert_eq!(
-            UserId::parse("00000000-0000-0000-0000-000000000000"),
-            Err(InvalidId::Nil)
-        );
+        assert_eq!(UserId::parse("00000000-0000-0000-0000-000000000000"), Err(InvalidId::Nil));
     }
 
     #[test]

@@ -36,18 +36,12 @@ pub const HEADER_TRACEPARENT: &str = "traceparent";
 /// The stream of an epoch: a new history gets a new stream, so that no consumer
 /// takes its sequence numbers for those of the old one.
 pub fn stream_name(epoch: Epoch) -> String {
-    if epoch.0 == 1 {
-        STREAM.to_owned()
-    } else {
-        format!("{STREAM}_{epoch}")
-    }
+    if epoch.0 == 1 { STREAM.to_owned() } else { format!("{STREAM}_{epoch}") }
 }
 
 /// The last part of an event's subject, for example `follow`.
 pub fn verb_name(verb: Verb) -> String {
-    verb.as_str_name()
-        .trim_start_matches("VERB_")
-        .to_ascii_lowercase()
+    verb.as_str_name().trim_start_matches("VERB_").to_ascii_lowercase()
 }
 
 /// The subject of an event.
@@ -68,10 +62,7 @@ mod tests {
     #[test]
     fn subjects_carry_the_verb_and_no_ids() {
         assert_eq!(event_subject(Verb::Follow), "followgraph.events.follow");
-        assert_eq!(
-            event_subject(Verb::RemoveFollower),
-            "followgraph.events.remove_follower"
-        );
+        assert_eq!(event_subject(Verb::RemoveFollower), "followgraph.events.remove_follower");
     }
 
     #[test]

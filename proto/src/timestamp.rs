@@ -23,10 +23,7 @@ pub fn from_proto(t: &Timestamp) -> Result<OffsetDateTime, InvalidTimestamp> {
 
 /// Writes a timestamp.
 pub fn to_proto(t: OffsetDateTime) -> Timestamp {
-    Timestamp {
-        seconds: t.unix_timestamp(),
-        nanos: i32::try_from(t.nanosecond()).unwrap_or(0),
-    }
+    Timestamp { seconds: t.unix_timestamp(), nanos: i32::try_from(t.nanosecond()).unwrap_or(0) }
 }
 
 /// Milliseconds since 1970, as the read model keeps dates.

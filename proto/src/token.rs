@@ -45,10 +45,7 @@ impl Token {
         if revision > Revision::MAX {
             return Err(InvalidToken);
         }
-        Ok(Self {
-            epoch: Epoch(parse_hex(epoch)?),
-            revision,
-        })
+        Ok(Self { epoch: Epoch(parse_hex(epoch)?), revision })
     }
 }
 
@@ -64,11 +61,7 @@ fn parse_hex(text: &str) -> Result<u64, InvalidToken> {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{VERSION}.{:016x}.{:016x}",
-            self.epoch.0, self.revision.0
-        )
+        write!(f, "{VERSION}.{:016x}.{:016x}", self.epoch.0, self.revision.0)
     }
 }
 
@@ -111,9 +104,6 @@ mod tests {
 
     #[test]
     fn golden() {
-        assert_eq!(
-            Token::new(Epoch(1), Revision(901)).to_string(),
-            "1.0000000000000001.0000000000000385"
-        );
+        assert_eq!(Token::new(Epoch(1), Revision(901)).to_string(), "1.0000000000000001.0000000000000385");
     }
 }
