@@ -51,7 +51,12 @@ impl Server {
     }
 
     /// Serves until `stop`. Requests under way at that moment are cut off; none takes long.
-    pub async fn serve(self, readiness: Readiness, telemetry: Telemetry, stop: CancellationToken) -> std::io::Result<()> {
+    pub async fn serve(
+        self,
+        readiness: Readiness,
+        telemetry: Telemetry,
+        stop: CancellationToken,
+    ) -> std::io::Result<()> {
         let upkeep = {
             let telemetry = telemetry.clone();
             async move {
@@ -91,7 +96,9 @@ fn render(report: &Report) -> String {
         .iter()
         .map(|check| serde_json::json!({"name": check.name, "ready": check.reason.is_none(), "reason": check.reason}))
         .collect();
-    let mut text = serde_json::json!({"ready": report.ready(), "draining": report.draining, "checks": checks}).to_string();
+    let mut text =
+        serde_json::json!({"ready": report.ready(), "draining": report.draining, "checks": checks})
+            .to_string();
     text.push('\n');
     text
 }

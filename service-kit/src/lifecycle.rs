@@ -202,7 +202,12 @@ impl Lifecycle {
     }
 
     /// Waits until the servers have ended, pressing harder as time goes by.
-    async fn drain_servers(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>, deadline: Duration) {
+    async fn drain_servers(
+        &self,
+        inbox: &mut mpsc::UnboundedReceiver<Exit>,
+        failure: &mut Option<Error>,
+        deadline: Duration,
+    ) {
         let drain = &self.0.drain;
         let press = async {
             tokio::time::sleep(deadline / 2).await;
@@ -225,7 +230,12 @@ impl Lifecycle {
     }
 
     /// Waits until no task of the stage runs; of any stage for `None`.
-    async fn gone(&self, stage: Option<Stage>, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
+    async fn gone(
+        &self,
+        stage: Option<Stage>,
+        inbox: &mut mpsc::UnboundedReceiver<Exit>,
+        failure: &mut Option<Error>,
+    ) {
         while self.running().values().any(|(of, _)| stage.is_none_or(|stage| stage == *of)) {
             self.note_exit(inbox, failure).await;
         }
@@ -288,7 +298,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_dies_alone_stops_the_process_and_is_named() {
-        for (name, problem) in [("ends", "ended although nobody asked it to"), ("errs", "failed: out of luck"), ("panics", "panicked: oh")] {
+        for (name, problem) in [
+            ("ends", "ended although nobody asked it to"),
+            ("errs", "failed: out of luck"),
+            ("panics", "panicked: oh"),
+        ] {
             let lifecycle = Lifecycle::new(Readiness::new());
             let stop = lifecycle.stop_token();
             lifecycle.spawn("other", async move {
@@ -336,7 +350,11 @@ mod tests {
         let begun = Instant::now();
         lifecycle.spawn_server("server", async move {
             drain.end_streams.cancelled().await;
-            anyhow::ensure!(begun.elapsed() == Duration::from_secs(10), "streams ended at {:?}", begun.elapsed());
+            anyhow::ensure!(
+                begun.elapsed() == Duration::from_secs(10),
+                "streams ended at {:?}",
+                begun.elapsed()
+            );
             drain.close.cancelled().await;
             anyhow::ensure!(begun.elapsed() == Duration::from_secs(15), "closed at {:?}", begun.elapsed());
             Ok(())

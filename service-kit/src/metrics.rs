@@ -70,5 +70,8 @@ pub fn describe() {
     describe_counter!(NATS_EVENTS, "Events of the NATS connection.");
 
     describe_gauge!(NEO4J_RUNNING, "Neo4j exchanges under way, abandoned ones included.");
-    describe_counter!(NEO4J_TIMEOUTS, "Neo4j exchanges whose caller stopped waiting; each went on by itself.");
+    describe_counter!(
+        NEO4J_TIMEOUTS,
+        "Neo4j exchanges whose caller stopped waiting; each went on by itself."
+    );
 }

@@ -74,7 +74,11 @@ pub struct Process {
 /// Runs a service until it is told to stop. `read` reads its settings, `start` opens ports and spawns tasks on the
 /// lifecycle, and returns; the process is ready once `start` has returned and every latch is released. A signal during
 /// `start` abandons it.
-pub fn run<C, F>(about: About, read: impl FnOnce(&mut Env) -> C, start: impl FnOnce(C, Process) -> F) -> ExitCode
+pub fn run<C, F>(
+    about: About,
+    read: impl FnOnce(&mut Env) -> C,
+    start: impl FnOnce(C, Process) -> F,
+) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {

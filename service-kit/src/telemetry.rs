@@ -15,13 +15,11 @@ use tracing_subscriber::util::TryInitError;
 use crate::config::Env;
 
 /// Bucket bounds of histograms whose name ends in `_seconds`.
-const SECONDS: [f64; 14] = [
-    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
-];
+const SECONDS: [f64; 14] =
+    [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
 /// Bucket bounds of all other histograms: sizes and counts.
-const COUNTS: [f64; 13] = [
-    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0,
-];
+const COUNTS: [f64; 13] =
+    [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 
 /// The source revision, set by the build of a release; a plain `cargo build` does not know it, so that a commit does
 /// not rebuild every crate.

@@ -44,20 +44,16 @@ pub struct Env {
 impl Env {
     /// The variables of this process. One that is not valid UTF-8 counts as absent.
     pub fn from_process() -> Self {
-        Self::from_pairs(std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        }))
+        Self::from_pairs(
+            std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
     }
 
     /// Given variables, for tests and for generating documents.
-    pub fn from_pairs<K: Into<String>, V: Into<String>>(
-        pairs: impl IntoIterator<Item = (K, V)>,
-    ) -> Self {
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
         Self {
-            values: pairs
-                .into_iter()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
+            values: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             variables: Vec::new(),
             mistakes: Vec::new(),
             about: String::new(),
@@ -198,11 +194,7 @@ impl Env {
 
     /// Hands the settings out if no mistake was found.
     pub fn finish<T>(self, settings: T) -> Result<T, ConfigError> {
-        if self.mistakes.is_empty() {
-            Ok(settings)
-        } else {
-            Err(ConfigError { mistakes: self.mistakes })
-        }
+        if self.mistakes.is_empty() { Ok(settings) } else { Err(ConfigError { mistakes: self.mistakes }) }
     }
 
     /// An empty or blank variable counts as absent: that is how a shell or a template says "not set".
@@ -211,7 +203,14 @@ impl Env {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    fn record(&mut self, name: &str, default: Option<&str>, required: bool, secret: bool, in_use: Option<&str>) {
+    fn record(
+        &mut self,
+        name: &str,
+        default: Option<&str>,
+        required: bool,
+        secret: bool,
+        in_use: Option<&str>,
+    ) {
         let shown = match in_use {
             None => "(unset)".to_owned(),
             Some(value) if secret || value.contains("://") => redact_url(value),
@@ -277,7 +276,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_together_with_an_example() {
-        let mut env = Env::from_pairs([("LISTEN", "nowhere"), ("AGE_SECONDS", "soon"), ("ZERO_SECONDS", "0")]);
+        let mut env =
+            Env::from_pairs([("LISTEN", "nowhere"), ("AGE_SECONDS", "soon"), ("ZERO_SECONDS", "0")]);
         let url = env.example("postgres://db/main").required_secret("DATABASE_URL");
         let listen: SocketAddr = env.parse_or("LISTEN", "0.0.0.0:9080");
         let age = env.seconds_or("AGE_SECONDS", 20);
@@ -289,7 +289,10 @@ mod tests {
         let names: Vec<_> = error.mistakes.iter().map(|m| m.variable.as_str()).collect();
         assert_eq!(names, ["DATABASE_URL", "LISTEN", "AGE_SECONDS", "ZERO_SECONDS"]);
         let text = error.to_string();
-        assert!(text.contains("DATABASE_URL: is required and not set (example: DATABASE_URL=postgres://db/main)"), "{text}");
+        assert!(
+            text.contains("DATABASE_URL: is required and not set (example: DATABASE_URL=postgres://db/main)"),
+            "{text}"
+        );
         assert!(text.contains("LISTEN: invalid socket address syntax"), "{text}");
         assert!(text.contains("ZERO_SECONDS: must be above zero"), "{text}");
     }

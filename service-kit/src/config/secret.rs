@@ -96,9 +96,7 @@ fn redact_query(query: &str) -> String {
 
 fn names_a_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "key"]
-        .iter()
-        .any(|word| name.contains(word))
+    ["password", "secret", "token", "key"].iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -116,7 +114,10 @@ mod tests {
     fn an_address_keeps_all_but_its_credentials() {
         let cases = [
             ("postgres://app:pw@db:5432/main", "postgres://app:[redacted]@db:5432/main"),
-            ("postgres://app:p/a?b@c@db/main?sslmode=require", "postgres://app:[redacted]@db/main?sslmode=require"),
+            (
+                "postgres://app:p/a?b@c@db/main?sslmode=require",
+                "postgres://app:[redacted]@db/main?sslmode=require",
+            ),
             ("postgres://db/main?user=a&password=pw", "postgres://db/main?user=a&password=[redacted]"),
             ("nats://token@one:4222,nats://two:4222", "nats://[redacted]@one:4222,nats://two:4222"),
             ("bolt://127.0.0.1:7687", "bolt://127.0.0.1:7687"),

@@ -1,0 +1,93 @@
+//! Deadlines of calls.
+//!
+//! Owns: reading `grpc-timeout` and the [`Deadline`] that handlers find in the request's extensions.
+//! Must not know: who enforces it (see `call` and `body`).
+//! What can go wrong: a malformed header is an invalid argument.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+/// The header of the protocol.
+const HEADER: &str = "grpc-timeout";
+/// Longer timeouts are cut to this, so that the arithmetic of instants never overflows.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// When the caller stops waiting. Handlers find it in the extensions of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// The deadline of a request; `None` for a stream without one.
+    pub fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
+        request.extensions().get::<Self>().copied()
+    }
+
+    /// The time left; zero once it has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The header is not of the form that the protocol prescribes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// The timeout that the caller gave, if it gave one.
+pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    match headers.get(HEADER) {
+        None => Ok(None),
+        Some(value) => value.to_str().ok().and_then(parse).ok_or(Malformed).map(Some),
+    }
+}
+
+/// At most eight digits and a unit.
+fn parse(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    Some(timeout.min(LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_of_every_unit_are_read() {
+        for (text, wanted) in [
+            ("1H", Duration::from_secs(3600)),
+            ("2M", Duration::from_secs(120)),
+            ("3S", Duration::from_secs(3)),
+            ("40m", Duration::from_millis(40)),
+            ("50u", Duration::from_micros(50)),
+            ("60n", Duration::from_nanos(60)),
+            ("0m", Duration::ZERO),
+            ("99999999H", LONGEST),
+        ] {
+            assert_eq!(parse(text), Some(wanted), "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_timeouts_are_told_from_absent_ones() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(timeout(&headers), Ok(None));
+        for text in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789S", "1 S", "1é"] {
+            headers.insert(HEADER, text.parse().expect("a header value"));
+            assert_eq!(timeout(&headers), Err(Malformed), "{text}");
+        }
+    }
+}

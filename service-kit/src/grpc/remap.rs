@@ -1,0 +1,105 @@
+//! Errors that the gRPC library words differently from our contract.
+//!
+//! Owns: the list of them. A message that does not decode comes out of tonic as INTERNAL, one above the limit as
+//! OUT_OF_RANGE; both are the caller's fault and get a code and a reason that say so.
+//! Must not know: what handlers answer; theirs pass untouched.
+//! What can go wrong: a new version of tonic or prost words its errors anew. The tests of this crate send such messages
+//! to a real server and notice.
+//!
+//! The library's own errors carry neither a mark nor details. A handler's error is told apart by its details, which
+//! all of ours have, and by its wording.
+
+use http::HeaderMap;
+use tonic::{Code, Status};
+
+use super::errors;
+
+/// The header in which details travel.
+const DETAILS: &str = "grpc-status-details-bin";
+
+/// Rewrites the status in headers or trailers where the library wrote it, and answers the code that stands there now;
+/// `None` if there is no status.
+pub(super) fn remap(headers: &mut HeaderMap) -> Option<Code> {
+    let status = Status::from_header_map(headers)?;
+    if headers.contains_key(DETAILS) {
+        return Some(status.code());
+    }
+    let Some(better) = better(&status) else {
+        return Some(status.code());
+    };
+    match better.add_header(headers) {
+        Ok(()) => Some(better.code()),
+        // The text does not fit into a header; what the library wrote still stands.
+        Err(_) => Some(status.code()),
+    }
+}
+
+fn better(status: &Status) -> Option<Status> {
+    let message = status.message();
+    let starts_with_any = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
+    match status.code() {
+        Code::Internal
+            if starts_with_any(&[
+                "failed to decode Protobuf message",
+                "Missing request message",
+                "Unexpected EOF decoding stream",
+                "protocol error: received message with",
+                "Error decompressing",
+            ]) =>
+        {
+            Some(errors::status(Code::InvalidArgument, errors::MALFORMED_MESSAGE, message))
+        }
+        Code::OutOfRange if starts_with_any(&["Error, decoded message length too large"]) => {
+            Some(too_large())
+        }
+        Code::ResourceExhausted if starts_with_any(&["Error decompressing: size limit"]) => Some(too_large()),
+        Code::Unimplemented if message.is_empty() => {
+            Some(Status::unimplemented("no such method on this server"))
+        }
+        _ => None,
+    }
+}
+
+fn too_large() -> Status {
+    errors::status(
+        Code::ResourceExhausted,
+        errors::MESSAGE_TOO_LARGE,
+        "the request message is larger than this server takes",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn through(status: &Status) -> (Option<Code>, Status) {
+        let mut headers = HeaderMap::new();
+        status.add_header(&mut headers).expect("plain text");
+        let code = remap(&mut headers);
+        (code, Status::from_header_map(&headers).expect("a status"))
+    }
+
+    #[test]
+    fn what_a_handler_said_itself_passes_untouched() {
+        let with_details =
+            errors::status(Code::Internal, errors::INTERNAL, "failed to decode Protobuf message: of our own");
+        for status in [
+            with_details,
+            Status::internal("the disk is on fire"),
+            Status::out_of_range("no page that far"),
+            Status::resource_exhausted("later"),
+            Status::unimplemented("ask the other service"),
+        ] {
+            let (code, after) = through(&status);
+            assert_eq!(code, Some(status.code()));
+            assert_eq!((after.code(), after.message()), (status.code(), status.message()));
+        }
+    }
+
+    #[test]
+    fn headers_without_a_status_are_left_alone() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(remap(&mut headers), None);
+        assert!(headers.is_empty());
+    }
+}

@@ -1,0 +1,220 @@
+//! Connections to Neo4j.
+//!
+//! Owns: the pool's settings, and running an exchange so that nobody can cancel it half-way.
+//! Must not know: any Cypher.
+//! What can go wrong: a Bolt exchange that is dropped half-way keeps its locks until the connection is used again. So an
+//! exchange runs in a task of its own ([`run_detached`]): the caller may stop waiting, the exchange goes on.
+
+use std::time::Duration;
+
+use neo4rs::{ConfigBuilder, Graph};
+
+use crate::config::{Env, Secret};
+use crate::lifecycle::panic_text;
+use crate::metrics::{NEO4J_RUNNING, NEO4J_TIMEOUTS};
+
+/// Above every page that is read, so that a page is one exchange.
+const FETCH_SIZE: usize = 2_000;
+/// The variable that holds the address.
+const VARIABLE: &str = "NEO4J_URI";
+
+/// Settings of the pool.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `NEO4J_URI`: a `bolt://` address.
+    pub uri: String,
+    /// `NEO4J_USER`.
+    pub user: String,
+    /// `NEO4J_PASSWORD`.
+    pub password: Secret,
+    /// `NEO4J_MAX_CONNECTIONS` (16).
+    pub max_connections: usize,
+    /// `NEO4J_TIMEOUT_SECONDS` (10): longest wait for a connection to open and for each message of the server.
+    pub timeout: Duration,
+    /// `NEO4J_ACQUIRE_TIMEOUT_MILLIS` (2000): longest wait for a connection of the pool to become free.
+    pub acquire_timeout: Duration,
+}
+
+impl Settings {
+    /// Reads them.
+    pub fn read(env: &mut Env) -> Self {
+        let uri = env
+            .about("Address of the Neo4j server; bolt:// only.")
+            .example("bolt://127.0.0.1:7687")
+            .required(VARIABLE);
+        if let Some(problem) = wrong_with(&uri) {
+            env.reject(VARIABLE, problem);
+        }
+        Self {
+            uri,
+            user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
+            password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
+            max_connections: env.about("Most connections to Neo4j.").parse_or("NEO4J_MAX_CONNECTIONS", "16"),
+            timeout: env
+                .about("Longest wait for a Neo4j connection to open, and for each message of the server.")
+                .seconds_or("NEO4J_TIMEOUT_SECONDS", 10),
+            acquire_timeout: env
+                .about("Longest wait for a Neo4j connection of the pool to become free.")
+                .millis_or("NEO4J_ACQUIRE_TIMEOUT_MILLIS", 2_000),
+        }
+    }
+}
+
+/// A pool. Nothing is opened before its first use, so a process starts while the server is down.
+pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
+    let config = ConfigBuilder::new()
+        .uri(&settings.uri)
+        .user(&settings.user)
+        .password(settings.password.expose())
+        .fetch_size(FETCH_SIZE)
+        .max_connections(settings.max_connections)
+        // The driver uses it for every message that it waits for, too.
+        .connection_timeout(settings.timeout)
+        // The driver's name for the longest wait for a free connection.
+        .max_lifetime(settings.acquire_timeout)
+        .build()?;
+    Graph::connect(config)
+}
+
+/// Why a detached exchange has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachedError<E> {
+    /// The caller's patience ended. The exchange goes on and its outcome is unknown.
+    #[error("the exchange took longer than its caller waits")]
+    TimedOut,
+    /// The exchange panicked.
+    #[error("the exchange panicked: {0}")]
+    Panicked(String),
+    /// The exchange failed.
+    #[error(transparent)]
+    Failed(E),
+}
+
+/// Runs a whole exchange (start, statements, commit or rollback) in a task of its own and waits for it at most
+/// `timeout`. The exchange runs to its end even if the caller is dropped or stops waiting: a dropped exchange would
+/// leave its locks and an unread answer on the pooled connection. The settings' timeout bounds how long that may take.
+pub async fn run_detached<T, E, F>(timeout: Duration, exchange: F) -> Result<T, DetachedError<E>>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    F: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let running = RunningGuard::new();
+    let task = tokio::spawn(async move {
+        let _running = running;
+        exchange.await
+    });
+    match tokio::time::timeout(timeout, task).await {
+        Ok(Ok(Ok(value))) => Ok(value),
+        Ok(Ok(Err(error))) => Err(DetachedError::Failed(error)),
+        Ok(Err(died)) => Err(DetachedError::Panicked(match died.try_into_panic() {
+            Ok(panic) => panic_text(panic.as_ref()).to_string(),
+            Err(_) => "the runtime is shutting down".to_owned(),
+        })),
+        Err(_) => {
+            metrics::counter!(NEO4J_TIMEOUTS).increment(1);
+            Err(DetachedError::TimedOut)
+        }
+    }
+}
+
+/// Counts exchanges under way, whatever way they end.
+struct RunningGuard(metrics::Gauge);
+
+impl RunningGuard {
+    fn new() -> Self {
+        let gauge = metrics::gauge!(NEO4J_RUNNING);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for RunningGuard {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
+/// An empty address is reported as missing, not as malformed.
+fn wrong_with(uri: &str) -> Option<&'static str> {
+    match uri.split_once("://") {
+        _ if uri.is_empty() => None,
+        Some(("bolt", rest)) if rest.contains('@') => {
+            Some("must not hold credentials; use NEO4J_USER and NEO4J_PASSWORD")
+        }
+        Some(("bolt", _)) => None,
+        Some((scheme, _)) if scheme.starts_with("neo4j") => Some(
+            "must begin with bolt://: neo4j:// asks the server for a routing table and may go to another replica than the one named here",
+        ),
+        _ => Some("must begin with bolt://"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn only_bolt_addresses_are_taken() {
+        for (uri, fine) in [
+            ("bolt://127.0.0.1:7687", true),
+            ("neo4j://127.0.0.1:7687", false),
+            ("neo4j+s://host", false),
+            ("bolt+s://host", false),
+            ("127.0.0.1:7687", false),
+            ("bolt://neo4j:pw@host", false),
+        ] {
+            let mut env =
+                Env::from_pairs([(VARIABLE, uri), ("NEO4J_USER", "neo4j"), ("NEO4J_PASSWORD", "pw")]);
+            let settings = Settings::read(&mut env);
+            assert_eq!(env.finish(settings).is_ok(), fine, "{uri}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exchange_outlives_the_caller_that_stopped_waiting() {
+        let (release, released) = oneshot::channel::<()>();
+        let (done, finished) = oneshot::channel::<()>();
+        let outcome = run_detached(Duration::ZERO, async move {
+            released.await.expect("the test releases it");
+            done.send(()).expect("the test waits for it");
+            Ok::<_, std::io::Error>(())
+        })
+        .await;
+        assert!(matches!(outcome, Err(DetachedError::TimedOut)));
+        release.send(()).expect("the exchange still runs");
+        finished.await.expect("the exchange ran to its end");
+    }
+
+    #[tokio::test]
+    async fn an_exchange_outlives_a_dropped_caller() {
+        let (release, released) = oneshot::channel::<()>();
+        let (done, finished) = oneshot::channel::<()>();
+        let mut call = Box::pin(run_detached(LONG, async move {
+            released.await.expect("the test releases it");
+            done.send(()).expect("the test waits for it");
+            Ok::<_, std::io::Error>(())
+        }));
+        assert!(futures::poll!(call.as_mut()).is_pending());
+        drop(call);
+        release.send(()).expect("the exchange still runs");
+        finished.await.expect("the exchange ran to its end");
+    }
+
+    #[tokio::test]
+    async fn results_failures_and_panics_come_back() {
+        assert_eq!(run_detached(LONG, async { Ok::<_, &str>(7) }).await.expect("a value"), 7);
+        assert!(matches!(
+            run_detached(LONG, async { Err::<(), _>("no") }).await,
+            Err(DetachedError::Failed("no"))
+        ));
+        let panicked =
+            run_detached(LONG, async { if LONG.is_zero() { Err("no") } else { panic!("oh") } }).await;
+        let panicked: Result<(), DetachedError<&str>> = panicked;
+        assert!(matches!(panicked, Err(DetachedError::Panicked(text)) if text == "oh"));
+    }
+}

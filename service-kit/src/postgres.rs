@@ -1,0 +1,169 @@
+//! Connections to PostgreSQL.
+//!
+//! Owns: the pool and the limits that every session carries: a dead or slow process must not hold locks for long.
+//! Must not know: any statement.
+//! What can go wrong: the server is down (a lazy pool connects when it is back), or no connection is free in time.
+//!
+//! The limits travel as start-up options of the session. A connection pooler between the process and the server must
+//! pass them on.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use tokio::time::Instant;
+
+use crate::config::{Env, Secret};
+use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, POOL_MAX, POOL_WAIT};
+use crate::telemetry::Telemetry;
+
+/// The variable that holds the address.
+const VARIABLE: &str = "DATABASE_URL";
+
+/// Settings of a pool. Fields may be changed after reading, for a pool with a purpose of its own.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `DATABASE_URL`.
+    pub url: Secret,
+    /// `DATABASE_MAX_CONNECTIONS` (16).
+    pub max_connections: u32,
+    /// `DATABASE_ACQUIRE_TIMEOUT_MILLIS` (5000): longest wait for a connection, connecting included.
+    pub acquire_timeout: Duration,
+    /// `DATABASE_STATEMENT_TIMEOUT_MILLIS` (10000): the server cancels a statement that takes longer.
+    pub statement_timeout: Duration,
+    /// `DATABASE_LOCK_TIMEOUT_MILLIS` (5000): longest wait for a lock.
+    pub lock_timeout: Duration,
+    /// `DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS` (5000): the server ends a session that sits in an open transaction.
+    pub idle_transaction_timeout: Duration,
+    /// `DATABASE_TCP_USER_TIMEOUT_MILLIS` (5000): the server gives up a connection whose peer does not acknowledge.
+    pub tcp_user_timeout: Duration,
+}
+
+impl Settings {
+    /// Reads them.
+    pub fn read(env: &mut Env) -> Self {
+        let url = env
+            .about("Address of the PostgreSQL database.")
+            .example("postgres://user:password@127.0.0.1:5432/followgraph")
+            .required_secret(VARIABLE);
+        if !url.is_empty() && options(&url).is_err() {
+            env.reject(VARIABLE, "is not a PostgreSQL address");
+        }
+        Self {
+            url,
+            max_connections: env
+                .about("Most connections to PostgreSQL.")
+                .parse_or("DATABASE_MAX_CONNECTIONS", "16"),
+            acquire_timeout: env
+                .about("Longest wait for a PostgreSQL connection.")
+                .millis_or("DATABASE_ACQUIRE_TIMEOUT_MILLIS", 5_000),
+            statement_timeout: env
+                .about("The server cancels a statement that takes longer.")
+                .millis_or("DATABASE_STATEMENT_TIMEOUT_MILLIS", 10_000),
+            lock_timeout: env
+                .about("Longest wait for a lock.")
+                .millis_or("DATABASE_LOCK_TIMEOUT_MILLIS", 5_000),
+            idle_transaction_timeout: env
+                .about("The server ends a session that sits idle in an open transaction for longer.")
+                .millis_or("DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS", 5_000),
+            tcp_user_timeout: env
+                .about("The server gives up a connection whose peer does not acknowledge for longer.")
+                .millis_or("DATABASE_TCP_USER_TIMEOUT_MILLIS", 5_000),
+        }
+    }
+
+    fn connect_options(&self, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
+        let millis = |duration: Duration| duration.as_millis().to_string();
+        Ok(options(&self.url)?.application_name(application_name).options([
+            ("statement_timeout", millis(self.statement_timeout)),
+            ("lock_timeout", millis(self.lock_timeout)),
+            ("idle_in_transaction_session_timeout", millis(self.idle_transaction_timeout)),
+            ("tcp_user_timeout", millis(self.tcp_user_timeout)),
+        ]))
+    }
+
+    fn pool_options(&self) -> PgPoolOptions {
+        PgPoolOptions::new().max_connections(self.max_connections).acquire_timeout(self.acquire_timeout)
+    }
+}
+
+/// Connects, and fails if the server does not answer.
+pub async fn connect(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
+    settings.pool_options().connect_with(settings.connect_options(application_name)?).await
+}
+
+/// A pool that connects when it is first used, so that a process starts while the server is down.
+pub fn connect_lazy(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
+    Ok(settings.pool_options().connect_lazy_with(settings.connect_options(application_name)?))
+}
+
+/// Takes a connection and records how long that took. The transaction begins after it:
+/// `acquire(&pool).await?.begin().await?`.
+pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    let started = Instant::now();
+    let connection = pool.acquire().await;
+    metrics::histogram!(POOL_WAIT).record(started.elapsed());
+    if connection.is_err() {
+        metrics::counter!(POOL_FAILURES).increment(1);
+    }
+    connection
+}
+
+/// Shows the state of a pool in the metrics; `name` tells pools of one process apart.
+pub fn export_pool_metrics(telemetry: &Telemetry, name: &'static str, pool: &PgPool) {
+    let pool = pool.clone();
+    telemetry.on_scrape(move || {
+        let size = pool.size();
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        metrics::gauge!(POOL_CONNECTIONS, "pool" => name, "state" => "idle").set(f64::from(idle));
+        metrics::gauge!(POOL_CONNECTIONS, "pool" => name, "state" => "used")
+            .set(f64::from(size.saturating_sub(idle)));
+        metrics::gauge!(POOL_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
+    });
+}
+
+fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
+    url.expose().parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        let mut env = Env::from_pairs([(VARIABLE, "postgres://app:pw@127.0.0.1:1/main")]);
+        let settings = Settings::read(&mut env);
+        env.finish(settings).expect("valid settings")
+    }
+
+    #[test]
+    fn every_session_carries_its_limits() {
+        let options = settings().connect_options("writer").expect("a valid address");
+        let text = options.get_options().expect("options");
+        for wanted in [
+            "statement_timeout=10000",
+            "lock_timeout=5000",
+            "idle_in_transaction_session_timeout=5000",
+            "tcp_user_timeout=5000",
+        ] {
+            assert!(text.contains(wanted), "{wanted} is missing in {text}");
+        }
+        assert_eq!(options.get_application_name(), Some("writer"));
+    }
+
+    #[tokio::test]
+    async fn a_lazy_pool_is_made_while_the_server_is_down() {
+        let mut settings = settings();
+        settings.acquire_timeout = Duration::from_millis(50);
+        let pool = connect_lazy(&settings, "writer").expect("nothing is opened yet");
+        assert!(acquire(&pool).await.is_err());
+    }
+
+    #[test]
+    fn an_address_of_another_kind_is_a_mistake() {
+        let mut env = Env::from_pairs([(VARIABLE, "mysql://app:pw@h/main")]);
+        let settings = Settings::read(&mut env);
+        let text = env.finish(settings).expect_err("not PostgreSQL").to_string();
+        assert!(text.contains("is not a PostgreSQL address") && !text.contains("pw"), "{text}");
+    }
+}
