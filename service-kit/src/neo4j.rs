@@ -49,7 +49,11 @@ impl Settings {
             uri,
             user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
             password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
-            max_connections: env.about("Most connections to Neo4j.").parse_or("NEO4J_MAX_CONNECTIONS", "16"),
+            max_connections: env.about("Most connections to Neo4j.").number_or(
+                "NEO4J_MAX_CONNECTIONS",
+                16,
+                1..=1_000,
+            ),
             timeout: env
                 .about("Longest wait for a Neo4j connection to open, and for each message of the server.")
                 .seconds_or("NEO4J_TIMEOUT_SECONDS", 10),

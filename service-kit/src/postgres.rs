@@ -51,9 +51,11 @@ impl Settings {
         }
         Self {
             url,
-            max_connections: env
-                .about("Most connections to PostgreSQL.")
-                .parse_or("DATABASE_MAX_CONNECTIONS", "16"),
+            max_connections: env.about("Most connections to PostgreSQL.").number_or(
+                "DATABASE_MAX_CONNECTIONS",
+                16,
+                1..=1_000,
+            ),
             acquire_timeout: env
                 .about("Longest wait for a PostgreSQL connection.")
                 .millis_or("DATABASE_ACQUIRE_TIMEOUT_MILLIS", 5_000),
@@ -122,8 +124,13 @@ pub fn export_pool_metrics(telemetry: &Telemetry, name: &'static str, pool: &PgP
     });
 }
 
+/// The driver itself takes any scheme.
 fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
-    url.expose().parse()
+    let text = url.expose();
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err(sqlx::Error::Configuration("the address does not begin with postgres://".into()));
+    }
+    text.parse()
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ impl Telemetry {
 /// Installs logs and metrics for the whole process. Call it once, first.
 pub fn init(settings: &Settings, service: &'static str, version: &'static str) -> Result<Telemetry, Error> {
     install_logs(settings)?;
+    log_panics();
     let handle = PrometheusBuilder::new()
         .set_buckets(&COUNTS)?
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
@@ -177,6 +178,17 @@ fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
         LogFormat::Text => builder.with_ansi(false).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     }
+}
+
+/// Panics become log lines of the same form as all others, instead of loose text on stderr.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let text = panic.payload_as_str().unwrap_or("without a message");
+        // Captured only if RUST_BACKTRACE asks for it.
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(panic = text, place, %backtrace, "panic");
+    }));
 }
 
 #[cfg(test)]

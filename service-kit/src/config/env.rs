@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -152,6 +153,19 @@ impl Env {
         self.parsed(name, value, default)
     }
 
+    /// A number with a default and limits.
+    pub fn number_or<T>(&mut self, name: &str, default: T, limits: RangeInclusive<T>) -> T
+    where
+        T: FromStr + Display + PartialOrd,
+        T::Err: Display,
+    {
+        let number = self.parse_or(name, &default.to_string());
+        if !limits.contains(&number) {
+            self.reject(name, format!("must be from {} to {}", limits.start(), limits.end()));
+        }
+        number
+    }
+
     /// A switch with a default; `true` and `false` are its values.
     pub fn flag_or(&mut self, name: &str, default: bool) -> bool {
         self.parse_or(name, if default { "true" } else { "false" })
@@ -250,6 +264,7 @@ impl Env {
         self.forget_description();
         parsed.unwrap_or_else(|| match stand_in.parse::<T>() {
             Ok(parsed) => parsed,
+            // A slip in the code, not in the settings; see the head of this file.
             Err(error) => panic!("the built-in value {stand_in:?} of {name} does not parse: {error}"),
         })
     }
@@ -276,18 +291,23 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_together_with_an_example() {
-        let mut env =
-            Env::from_pairs([("LISTEN", "nowhere"), ("AGE_SECONDS", "soon"), ("ZERO_SECONDS", "0")]);
+        let mut env = Env::from_pairs([
+            ("LISTEN", "nowhere"),
+            ("AGE_SECONDS", "soon"),
+            ("ZERO_SECONDS", "0"),
+            ("SIZE", "9"),
+        ]);
         let url = env.example("postgres://db/main").required_secret("DATABASE_URL");
         let listen: SocketAddr = env.parse_or("LISTEN", "0.0.0.0:9080");
         let age = env.seconds_or("AGE_SECONDS", 20);
         let _zero = env.seconds_or("ZERO_SECONDS", 20);
+        let _size = env.number_or("SIZE", 4_usize, 1..=8);
         assert_eq!(listen.port(), 9080);
         assert_eq!(age, Duration::from_secs(20));
 
-        let error = env.finish(url).expect_err("four mistakes");
+        let error = env.finish(url).expect_err("five mistakes");
         let names: Vec<_> = error.mistakes.iter().map(|m| m.variable.as_str()).collect();
-        assert_eq!(names, ["DATABASE_URL", "LISTEN", "AGE_SECONDS", "ZERO_SECONDS"]);
+        assert_eq!(names, ["DATABASE_URL", "LISTEN", "AGE_SECONDS", "ZERO_SECONDS", "SIZE"]);
         let text = error.to_string();
         assert!(
             text.contains("DATABASE_URL: is required and not set (example: DATABASE_URL=postgres://db/main)"),
@@ -295,6 +315,7 @@ mod tests {
         );
         assert!(text.contains("LISTEN: invalid socket address syntax"), "{text}");
         assert!(text.contains("ZERO_SECONDS: must be above zero"), "{text}");
+        assert!(text.contains("SIZE: must be from 1 to 8"), "{text}");
     }
 
     #[test]
@@ -313,6 +334,7 @@ mod tests {
         assert_eq!(env.optional("C").as_deref(), Some("text"));
         assert_eq!(env.optional("D"), None);
         assert!(!env.flag_or("E", false));
+        assert_eq!(env.number_or("A", 1_u32, 1..=7), 7);
         env.finish(()).expect("no mistake");
     }
 

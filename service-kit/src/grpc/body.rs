@@ -86,8 +86,9 @@ impl http_body::Body for WatchedBody {
         let polled = match catch_unwind(AssertUnwindSafe(|| inner.poll_frame(context))) {
             Ok(polled) => polled,
             Err(panic) => {
-                tracing::error!(panic = %panic_text(panic.as_ref()), "response stream panicked");
-                this.running.method().panicked();
+                let method = this.running.method();
+                tracing::error!(method = method.path, panic = %panic_text(panic.as_ref()), "response stream panicked");
+                method.panicked();
                 return Poll::Ready(Some(Ok(this.end(&errors::internal()))));
             }
         };

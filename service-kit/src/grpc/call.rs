@@ -47,6 +47,11 @@ impl Calls {
         Self { routes: routes.prepare(), methods: Arc::new(methods), default_deadline, end_streams }
     }
 
+    /// The same services, with response streams that end when this token says so.
+    pub(super) fn ending_streams_at(self, end_streams: CancellationToken) -> Self {
+        Self { end_streams, ..self }
+    }
+
     /// When the call must be over; `None` for a stream whose caller gave no timeout.
     fn deadline(&self, method: &Method, timeout: Option<Duration>) -> Option<Deadline> {
         let timeout = match timeout {
@@ -118,7 +123,7 @@ async fn handle(
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(panic) => {
-            tracing::error!(panic = %panic_text(panic.as_ref()), "handler panicked");
+            tracing::error!(method = running.method().path, panic = %panic_text(panic.as_ref()), "handler panicked");
             running.method().panicked();
             return refuse(running, &errors::internal());
         }

@@ -1,7 +1,7 @@
 //! One connection from its first byte to its last.
 //!
-//! Owns: its age, and how it ends: asked to go (GOAWAY) at its age or at the start of a drain, closed after a grace or
-//! when the drain says so.
+//! Owns: its age, and how it ends: asked to go (GOAWAY) at its age or at the start of a drain; after a grace its open
+//! streams are ended and it is closed; in a drain, the drain says when.
 //! Must not know: what is called on it.
 //! What can go wrong: the peer misbehaves or goes away; the connection ends and nothing else does.
 
@@ -24,12 +24,17 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// Flow-control window of one connection.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// How long ended streams may take to leave before an old connection is closed.
+const FLUSH: Duration = Duration::from_secs(1);
+
 /// Serves one connection to its end.
 pub(super) async fn serve(socket: TcpStream, calls: Calls, settings: Settings, drain: Drain) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "connection was gone before it began");
         return;
     }
+    let end_streams = drain.end_streams.child_token();
+    let calls = calls.ending_streams_at(end_streams.clone());
     let peer = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
     let calls = calls.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
@@ -59,13 +64,17 @@ pub(super) async fn serve(socket: TcpStream, calls: Calls, settings: Settings, d
                 break;
             }
             () = limit.as_mut() => {
-                if asked_to_go {
+                if !asked_to_go {
+                    asked_to_go = true;
+                    connection.as_mut().graceful_shutdown();
+                    limit.set(tokio::time::sleep(settings.max_connection_age_grace));
+                } else if !end_streams.is_cancelled() {
+                    end_streams.cancel();
+                    limit.set(tokio::time::sleep(FLUSH));
+                } else {
                     tracing::debug!("connection closed: its calls outlived the grace");
                     break;
                 }
-                asked_to_go = true;
-                connection.as_mut().graceful_shutdown();
-                limit.set(tokio::time::sleep(settings.max_connection_age_grace));
             }
             () = drain.begin.cancelled(), if !asked_to_go => {
                 asked_to_go = true;

@@ -21,7 +21,7 @@ pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 /// The token does not allow this.
 pub const SCOPE_MISSING: &str = "SCOPE_MISSING";
-/// The process is shutting down.
+/// The process or the connection is about to end.
 pub const SHUTTING_DOWN: &str = "SHUTTING_DOWN";
 /// A fault of the server.
 pub const INTERNAL: &str = "INTERNAL";
@@ -42,7 +42,7 @@ pub(super) fn internal() -> Status {
     status(Code::Internal, INTERNAL, "the server failed; the fault is in its log")
 }
 
-/// A stream is ended because the process stops.
+/// A stream is ended because the process stops, or because its connection is too old.
 pub(super) fn shutting_down() -> Status {
-    status(Code::Unavailable, SHUTTING_DOWN, "the server is shutting down; call again to reach another one")
+    status(Code::Unavailable, SHUTTING_DOWN, "this connection is closing; call again to go on elsewhere")
 }

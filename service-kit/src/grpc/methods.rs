@@ -19,6 +19,8 @@ use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
 /// One method, or the one that stands for all unknown ones.
 #[derive(Debug)]
 pub(super) struct Method {
+    /// Its path, for logs.
+    pub(super) path: String,
     /// True if the request or the response is a stream.
     pub(super) streaming: bool,
     /// True if the response is a stream.
@@ -65,6 +67,7 @@ impl Method {
             Label::new("grpc_type", kind),
         ];
         Self {
+            path: format!("/{service}/{method}"),
             streaming: client_streams || server_streams,
             response_streaming: server_streams,
             started: counter!(GRPC_STARTED, labels.clone()),

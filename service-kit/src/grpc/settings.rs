@@ -16,7 +16,8 @@ pub struct Settings {
     /// `MAX_CONNECTION_AGE_SECONDS` (300): a connection of this age is asked to go, so that clients find new
     /// processes. Each connection gets up to a tenth more or less.
     pub max_connection_age: Duration,
-    /// `MAX_CONNECTION_AGE_GRACE_SECONDS` (30): how long calls on an old connection may go on.
+    /// `MAX_CONNECTION_AGE_GRACE_SECONDS` (30): how long calls on an old connection may go on. Streams that are
+    /// still open then are ended with UNAVAILABLE, and the connection is closed.
     pub max_connection_age_grace: Duration,
     /// `MAX_CONCURRENT_CALLS_PER_CONNECTION` (1024).
     pub max_concurrent_calls: u32,
@@ -40,14 +41,14 @@ impl Settings {
                 .about("A connection of this age is asked to go, so that clients find new processes.")
                 .seconds_or("MAX_CONNECTION_AGE_SECONDS", 300),
             max_connection_age_grace: env
-                .about("How long calls on an old connection may go on before it is closed.")
+                .about("How long calls on an old connection may go on; then open streams are ended and it is closed.")
                 .seconds_or("MAX_CONNECTION_AGE_GRACE_SECONDS", 30),
             max_concurrent_calls: env
                 .about("Most calls at a time on one connection; more of them wait at the client.")
-                .parse_or("MAX_CONCURRENT_CALLS_PER_CONNECTION", "1024"),
+                .number_or("MAX_CONCURRENT_CALLS_PER_CONNECTION", 1_024, 1..=100_000),
             max_request_bytes: env
                 .about("Largest request message in bytes.")
-                .parse_or("MAX_REQUEST_BYTES", "1048576"),
+                .number_or("MAX_REQUEST_BYTES", 1 << 20, 1_024..=64 << 20),
             default_deadline: env
                 .about("Deadline of calls that come without one. Streams have none.")
                 .seconds_or("DEFAULT_DEADLINE_SECONDS", 30),
