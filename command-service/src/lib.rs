@@ -1,1 +1,19 @@
-//! placeholder
+//! The write side: commands in over gRPC, PostgreSQL as the truth, events out to the
+//! stream through the outbox.
+//!
+//! Reading order: `domain` (the rules), `committer` (many commands, one
+//! transaction), `store` (the SQL), `relay` (outbox to stream), `grpc` (the door),
+//! `app` (how the parts are wired).
+
+pub mod answer;
+pub mod app;
+pub mod beacon;
+pub mod committer;
+pub mod config;
+pub mod domain;
+pub mod grpc;
+pub mod maintenance;
+pub mod metrics;
+pub mod projectors;
+pub mod relay;
+pub mod store;

@@ -1,0 +1,114 @@
+//! How the parts are wired: the only file that sees them all.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use proto::command::v1::command_service_server::CommandServiceServer;
+use proto::{Epoch, Revision, Token};
+use service_kit::process::Process;
+use service_kit::{Latch, grpc, nats, postgres};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::watch;
+
+use crate::committer::{Committer, Queue, chain};
+use crate::config::Config;
+use crate::grpc::{Access, Service};
+use crate::projectors::Projectors;
+use crate::relay::{Relay, Standing};
+use crate::store::outbox;
+use crate::{beacon, maintenance, metrics};
+
+/// How often a database that is away is asked again at the start.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Starts the service; returns when it serves.
+pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
+    metrics::describe();
+    let lifecycle = &process.lifecycle;
+    let stop = lifecycle.stop_token();
+    let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
+
+    let pool = postgres::connect_lazy(&config.database, "command-service")?;
+    postgres::export_pool_metrics(&process.telemetry, "general", &pool);
+    let database = process.readiness.latch("postgres");
+    wait_for_schema(&pool, &database).await?;
+    let nats = nats::connect(&config.nats, "command-service").await?;
+
+    // The committer tells the exchange of each commit, the exchange wakes the relay.
+    let nothing = Token::new(Epoch(1), Revision::ZERO);
+    let (committed, commits) = watch::channel(nothing);
+    let (wake, woken) = watch::channel(nothing);
+    lifecycle.spawn("exchange", beacon::exchange(nats.client.clone(), commits, wake, stop.clone()));
+
+    let (queue, waiting) = Queue::bounded(config.queue_capacity);
+    let committer = Committer::new(committer_pool(&pool), config.committer, committed);
+    lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
+    let depth = queue.clone();
+    process.telemetry.on_scrape(move || ::metrics::gauge!(metrics::QUEUED_COMMANDS).set(depth.len() as f64));
+
+    let (standing, shown) = watch::channel(Standing::default());
+    let relay = Relay::new(
+        pool.clone(),
+        nats.client.clone(),
+        config.stream,
+        standing,
+        process.readiness.latch("stream"),
+        woken,
+    );
+    lifecycle.spawn("relay", relay.run(stop.clone()));
+
+    let projectors = Projectors::default();
+    lifecycle.spawn("projectors", projectors.clone().listen(nats.client.clone(), pool.clone(), stop.clone()));
+    lifecycle.spawn("beacon", beacon::run(pool.clone(), nats, database, stop.clone()));
+    lifecycle.spawn(
+        "maintenance",
+        maintenance::run(pool.clone(), config.stream.max_age, shown.clone(), stop.clone()),
+    );
+
+    let service = Service {
+        access: Access::new(config.tokens),
+        queue,
+        pool,
+        standing: shown,
+        projectors,
+        import_max_lag: config.import_max_lag,
+    };
+    let service = CommandServiceServer::new(service).max_decoding_message_size(config.grpc.max_request_bytes);
+    let server = server.descriptors(proto::FILE_DESCRIPTOR_SET).add_service(service);
+    lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
+    Ok(())
+}
+
+/// Waits for the database; refuses one whose schema is too old.
+async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
+    loop {
+        match migrations::check_postgres(pool).await {
+            Ok(()) => break,
+            Err(migrations::Error::Postgres(error)) => {
+                tracing::warn!(error = %chain(&error), "waiting for PostgreSQL");
+                latch.not_ready("PostgreSQL does not answer");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(error).context("cannot use the database"),
+        }
+    }
+    let mut connection = postgres::acquire(pool).await?;
+    // A write needs today's partitions; the hourly upkeep comes later.
+    outbox::ensure_partitions(&mut connection, maintenance::DAYS_AHEAD)
+        .await
+        .context("cannot make partitions")
+}
+
+/// Two connections: one works, one clears up a commit in doubt. Every statement of
+/// theirs finds a few hundred rows by their keys among millions; left to its
+/// statistics, which lag behind an import, the planner now and then reads a table.
+fn committer_pool(pool: &PgPool) -> PgPool {
+    let by_keys_only = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+    let generic = [("plan_cache_mode", "force_generic_plan")];
+    let options = (*pool.connect_options()).clone().options(by_keys_only).options(generic);
+    PgPoolOptions::new()
+        .max_connections(2)
+        .acquire_timeout(pool.options().get_acquire_timeout())
+        .connect_lazy_with(options)
+}

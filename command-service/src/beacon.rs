@@ -1,0 +1,93 @@
+//! The beacon: epoch, head and time, twice a second, on core NATS.
+//!
+//! It tells silence from a dead relay. Reading the head is also how this process
+//! knows that the database answers, which is what its readiness is about.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use prost::Message as _;
+use proto::events::v1::{Beacon, Committed};
+use proto::{Token, subjects, timestamp};
+use service_kit::{Latch, nats::Nats};
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::committer::chain;
+use crate::metrics;
+use crate::store::head::{self, Head};
+
+const PERIOD: Duration = Duration::from_millis(500);
+/// Shorter than the period is not needed: what takes longer is as good as down.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Sends beacons until `stop`.
+pub async fn run(pool: PgPool, nats: Nats, latch: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+        match tokio::time::timeout(PATIENCE, read(&pool)).await {
+            Ok(Ok(head)) => {
+                latch.ready();
+                ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
+                if nats.is_connected() {
+                    send(&nats.client, &head).await;
+                }
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(error = %chain(&error), "cannot read the head");
+                latch.not_ready("PostgreSQL does not answer");
+            }
+            Err(_) => latch.not_ready("PostgreSQL does not answer in time"),
+        }
+    }
+}
+
+/// Reads the head.
+pub async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
+    head::get(&mut *service_kit::postgres::acquire(pool).await?).await
+}
+
+async fn send(client: &Client, head: &Head) {
+    let beacon =
+        Beacon { epoch: head.epoch.0, head: head.revision.0, sent_at: Some(timestamp::to_proto(head.now)) };
+    // Lost beacons are what listeners watch for.
+    let _ = client.publish(subjects::BEACON, beacon.encode_to_vec().into()).await;
+}
+
+/// Tells the relay's leader, wherever it is, of each commit of this process; wakes
+/// the relay of this process on commits of others.
+pub async fn exchange(
+    client: Client,
+    mut ours: watch::Receiver<Token>,
+    wake: watch::Sender<Token>,
+    stop: CancellationToken,
+) -> Result<(), async_nats::SubscribeError> {
+    use futures::StreamExt as _;
+    let mut theirs = client.subscribe(subjects::COMMITTED).await?;
+    loop {
+        tokio::select! {
+            changed = ours.changed() => {
+                if changed.is_err() { break }
+                let token = *ours.borrow_and_update();
+                wake.send_replace(token);
+                let committed = Committed { epoch: token.epoch.0, revision: token.revision.0 };
+                // The leader polls behind this signal.
+                let _ = client.publish(subjects::COMMITTED, committed.encode_to_vec().into()).await;
+            }
+            Some(message) = theirs.next() => {
+                if let Ok(committed) = Committed::decode(message.payload) {
+                    wake.send_replace(Token::new(proto::Epoch(committed.epoch), proto::Revision(committed.revision)));
+                }
+            }
+            () = stop.cancelled() => break,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,186 @@
+//! Group commit: many commands, one transaction.
+//!
+//! Owns: the queue, the forming of batches, and what happens when a transaction
+//! fails or its outcome is in doubt. It must not know gRPC or NATS.
+//!
+//! There is no timer. While one transaction runs, what arrives gathers and forms
+//! the next batch: alone, a command waits for nobody; under load, batches grow.
+//!
+//! What can go wrong:
+//! - The transaction fails before COMMIT: it certainly did not happen; it is tried
+//!   again for a while, then the callers hear NOT_COMMITTED.
+//! - The reply to COMMIT is lost: the batch is never repeated blindly (that would
+//!   bring back an edge that another replica has removed since). Its batch_id is
+//!   looked up under the lock on the head.
+//! - One command makes a statement fail: the batch is taken apart, so that it fails
+//!   alone.
+
+mod batch;
+mod queue;
+mod transaction;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use queue::{Lane, Queue, QueueFull, RequestKey, Unit};
+
+use crate::answer::{Answer, Failure};
+use crate::metrics;
+use crate::store::is_transient;
+use transaction::{Attempt, Done};
+
+/// How a committer works.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long a batch is tried for while the database is away.
+    pub patience: Duration,
+    /// The most commands in one transaction.
+    pub max_batch: usize,
+}
+
+/// Commits what the queue holds, until told to stop and the queue is empty.
+pub struct Committer {
+    pool: PgPool,
+    settings: Settings,
+    /// Says that the head has moved, to the relay.
+    committed: watch::Sender<proto::Token>,
+}
+
+type Outcome = Result<Answer, Failure>;
+
+impl Committer {
+    /// A committer on a pool of its own. `committed` is told each new head.
+    pub fn new(pool: PgPool, settings: Settings, committed: watch::Sender<proto::Token>) -> Self {
+        Self { pool, settings, committed }
+    }
+
+    /// Runs until `stop` and until nothing waits any more.
+    pub async fn run(self, mut queue: queue::Receiver, stop: CancellationToken) -> Result<(), sqlx::Error> {
+        while let Some(units) = queue.next_batch(self.settings.max_batch, &stop).await {
+            ::metrics::histogram!(metrics::BATCH_COMMANDS).record(units.len() as f64);
+            let started = Instant::now();
+            self.commit(units, started + self.settings.patience).await;
+            ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Commits a batch, whole if possible, and answers every command of it.
+    async fn commit(&self, units: Vec<Unit>, until: Instant) {
+        match self.persist(&units, until).await {
+            Ok(outcomes) => {
+                for (unit, outcome) in units.into_iter().zip(outcomes) {
+                    // The caller may have given up; what was committed stays.
+                    let _ = unit.reply.send(outcome);
+                }
+            }
+            Err(Failure::Internal) if units.len() > 1 => {
+                ::metrics::counter!(metrics::BATCHES_TAKEN_APART).increment(1);
+                for unit in units {
+                    Box::pin(self.commit(vec![unit], until)).await;
+                }
+            }
+            Err(failure) => {
+                for unit in units {
+                    let _ = unit.reply.send(Err(failure.clone()));
+                }
+            }
+        }
+    }
+
+    /// Tries a batch until it is in, or cannot be, or patience ends.
+    async fn persist(&self, units: &[Unit], until: Instant) -> Result<Vec<Outcome>, Failure> {
+        let mut pause = Pause::default();
+        loop {
+            let batch_id = Uuid::new_v4();
+            match transaction::attempt(&self.pool, units, batch_id).await {
+                Attempt::Done(done) => return Ok(self.finish(done)),
+                Attempt::Failed(error) if is_transient(&error) => {
+                    tracing::warn!(error = %chain(&error), "a batch was rolled back");
+                    ::metrics::counter!(metrics::TRANSACTION_RETRIES, "transaction" => "commands")
+                        .increment(1);
+                    if !pause.before(until).await {
+                        return Err(Failure::NotCommitted);
+                    }
+                }
+                Attempt::Failed(error) => {
+                    tracing::error!(error = %chain(&error), commands = units.len(), "a batch failed");
+                    return Err(Failure::Internal);
+                }
+                Attempt::InDoubt(done, error) => {
+                    tracing::warn!(error = %chain(&error), %batch_id, "the reply to COMMIT was lost");
+                    ::metrics::counter!(metrics::COMMITS_IN_DOUBT).increment(1);
+                    match self.resolve(batch_id, until).await {
+                        // Nothing to find: a batch without events can be repeated, for
+                        // it either changes nothing again or was never answered.
+                        Some(false) => {}
+                        Some(true) => return Ok(self.finish(done)),
+                        None => return Err(Failure::OutcomeUnknown),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Finds out whether a batch went through.
+    async fn resolve(&self, batch_id: Uuid, until: Instant) -> Option<bool> {
+        let mut pause = Pause::default();
+        loop {
+            match transaction::went_through(&self.pool, batch_id).await {
+                Ok(found) => {
+                    tracing::info!(%batch_id, found, "a commit in doubt was cleared up");
+                    return Some(found);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), %batch_id, "a commit is still in doubt");
+                    if !pause.before(until).await {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn finish(&self, done: Done) -> Vec<Outcome> {
+        ::metrics::counter!(metrics::EVENTS_COMMITTED).increment(done.events);
+        ::metrics::counter!(metrics::EDGES_CHANGED).increment(done.edges);
+        if done.events > 0 {
+            self.committed.send_replace(done.head);
+        }
+        done.outcomes
+    }
+}
+
+/// Growing pauses between attempts.
+#[derive(Default)]
+struct Pause(u32);
+
+impl Pause {
+    /// Waits a little; answers false, at once, if that would be too late.
+    async fn before(&mut self, until: Instant) -> bool {
+        let pause = Duration::from_millis(10 << self.0.min(5));
+        self.0 += 1;
+        if Instant::now() + pause >= until {
+            return false;
+        }
+        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        true
+    }
+}
+
+/// An error with its causes, for logs.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

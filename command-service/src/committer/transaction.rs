@@ -1,0 +1,122 @@
+//! One attempt at a batch: one transaction, READ COMMITTED, the head locked first.
+//!
+//! REPEATABLE READ would take its snapshot before the wait for the lock and fail
+//! with 40001 whenever another replica has committed meanwhile.
+
+use std::time::Duration;
+
+use proto::Token;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::Outcome;
+use super::batch::{self, Decided};
+use super::queue::Unit;
+use crate::domain::{Graph, Touches};
+use crate::store::{accounts, edges, head, outbox, replies};
+
+/// Longer than every timeout of the server: it ends the wait for a host that is gone.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How an attempt ended.
+pub enum Attempt {
+    /// Committed.
+    Done(Done),
+    /// Rolled back.
+    Failed(sqlx::Error),
+    /// COMMIT was sent and not answered.
+    InDoubt(Done, sqlx::Error),
+}
+
+/// What a batch comes to if it is committed.
+pub struct Done {
+    /// For each command, in order.
+    pub outcomes: Vec<Outcome>,
+    /// The head after it.
+    pub head: Token,
+    /// How many events it has.
+    pub events: u64,
+    /// How many edges it changes.
+    pub edges: u64,
+}
+
+/// Decides and writes a batch.
+pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid) -> Attempt {
+    let mut connection = match service_kit::postgres::acquire(pool).await {
+        Ok(connection) => connection,
+        Err(error) => return Attempt::Failed(error),
+    };
+    // Dropped on every way out but COMMIT's, which rolls it back.
+    let mut transaction = match connection.begin().await {
+        Ok(transaction) => transaction,
+        Err(error) => return Attempt::Failed(error),
+    };
+    let decided = match within(write(&mut transaction, units, batch_id)).await {
+        Ok(decided) => decided,
+        Err(error) => return Attempt::Failed(error),
+    };
+    let done = Done {
+        outcomes: decided.outcomes,
+        head: decided.head.token(),
+        events: decided.entries.len() as u64,
+        edges: decided.edges,
+    };
+    match within(transaction.commit()).await {
+        Ok(()) => Attempt::Done(done),
+        // The server itself says that it did not happen.
+        Err(error @ sqlx::Error::Database(_)) => Attempt::Failed(error),
+        Err(error) => Attempt::InDoubt(done, error),
+    }
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    units: &[Unit],
+    batch_id: Uuid,
+) -> Result<Decided, sqlx::Error> {
+    let head = head::lock(connection).await?;
+    let keys: Vec<_> = units.iter().filter_map(|unit| unit.request.as_ref()).map(|key| key.name()).collect();
+    let remembered =
+        if keys.is_empty() { Default::default() } else { replies::list(connection, &keys).await? };
+    let mut touches = Touches::default();
+    units.iter().for_each(|unit| unit.command.touches(&mut touches));
+    let mut graph = Graph::new(
+        edges::list(connection, &touches.edges).await?,
+        accounts::list(connection, &touches.accounts).await?,
+    );
+
+    let decided = batch::decide_all(units, &mut graph, head, remembered);
+
+    if !decided.replies.is_empty() {
+        replies::insert(connection, &decided.replies, head.now).await?;
+    }
+    if !decided.entries.is_empty() {
+        edges::delete(connection, graph.edges_to_delete()).await?;
+        edges::put(connection, graph.edges_to_put()).await?;
+        accounts::put_counts(connection, graph.accounts_to_put()).await?;
+        outbox::insert(connection, batch_id, &decided.entries).await?;
+        head::update(connection, &decided.head).await?;
+    }
+    Ok(decided)
+}
+
+/// Tells whether a batch is in. The lock on the head makes it wait for a
+/// transaction that is still being committed.
+pub async fn went_through(pool: &PgPool, batch_id: Uuid) -> Result<bool, sqlx::Error> {
+    within(async {
+        let mut connection = service_kit::postgres::acquire(pool).await?;
+        let mut transaction = connection.begin().await?;
+        head::lock(&mut transaction).await?;
+        let found = outbox::batch_exists(&mut transaction, batch_id).await?;
+        transaction.rollback().await?;
+        Ok(found)
+    })
+    .await
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}

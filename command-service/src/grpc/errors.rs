@@ -1,0 +1,39 @@
+//! From failures of commands to errors of the contract.
+
+use std::time::Duration;
+
+use proto::error::{Reason, ServiceError};
+
+use crate::answer::Failure;
+use crate::committer::QueueFull;
+use crate::domain::Refusal;
+
+/// When a full queue is worth another try.
+const QUEUE_RETRY: Duration = Duration::from_millis(100);
+
+/// The error of a command that failed.
+pub fn failure(failure: &Failure) -> ServiceError {
+    let error = ServiceError::new(reason(failure), failure.to_string());
+    match failure {
+        Failure::Refused(Refusal::Archived(user) | Refusal::Erasing(user)) => error.with("user_id", user),
+        Failure::RequestIdReused => ServiceError { field: Some("request_id".to_owned()), ..error },
+        Failure::NotCommitted | Failure::OutcomeUnknown => error.retry_after(Duration::from_secs(1)),
+        _ => error,
+    }
+}
+
+fn reason(failure: &Failure) -> Reason {
+    match failure {
+        Failure::Refused(refusal) => refusal.reason(),
+        Failure::RequestIdReused => Reason::RequestIdReused,
+        Failure::NotCommitted => Reason::NotCommitted,
+        Failure::OutcomeUnknown => Reason::OutcomeUnknown,
+        Failure::Internal => Reason::Internal,
+    }
+}
+
+/// The error of a command for which there was no room.
+pub fn queue_full(error: QueueFull) -> ServiceError {
+    let jitter = rand::random_range(1.0..2.0);
+    ServiceError::new(Reason::Overloaded, error.to_string()).retry_after(QUEUE_RETRY.mul_f64(jitter))
+}

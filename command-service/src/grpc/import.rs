@@ -1,0 +1,66 @@
+//! ImportEdges: chunks in, an answer for each, in order.
+
+use futures::{Stream, StreamExt as _};
+use proto::command::v1 as wire;
+use proto::error::ServiceError;
+use time::OffsetDateTime;
+use tonic::{Status, Streaming};
+
+use super::parse;
+use super::service::Service;
+use crate::committer::Lane;
+use crate::domain::RefusedEdge;
+
+/// How many chunks of one stream are under way at once.
+const IN_FLIGHT: usize = 4;
+
+/// The answers to a stream of chunks. Ends with the first error.
+pub fn answers(
+    service: Service,
+    chunks: Streaming<wire::ImportEdgesRequest>,
+    traceparent: Option<String>,
+) -> impl Stream<Item = Result<wire::ImportEdgesResponse, Status>> + Send {
+    chunks
+        .map(move |chunk| {
+            let (service, traceparent) = (service.clone(), traceparent.clone());
+            async move { Ok(answer(&service, chunk?, traceparent).await?) }
+        })
+        .buffered(IN_FLIGHT)
+        // After an error the client cannot know which later chunks went in.
+        .scan(false, |failed, answer: Result<_, Status>| {
+            let over = std::mem::replace(failed, answer.is_err());
+            std::future::ready((!over).then_some(answer))
+        })
+}
+
+async fn answer(
+    service: &Service,
+    chunk: wire::ImportEdgesRequest,
+    traceparent: Option<String>,
+) -> Result<wire::ImportEdgesResponse, ServiceError> {
+    // The date check is about obvious mistakes, so this process's clock will do.
+    let (command, mut refused) = parse::chunk(&chunk, OffsetDateTime::now_utc())?;
+    service.projectors.brake(service.import_max_lag).await;
+    let answer = service.carry_out(command, None, traceparent, Lane::Bulk).await?;
+    refused.extend(answer.import.refused.iter().map(|edge| refusal(*edge)));
+    refused.sort_by_key(|edge| edge.index);
+    Ok(wire::ImportEdgesResponse {
+        chunk: chunk.chunk,
+        accepted: answer.import.accepted,
+        unchanged: answer.import.unchanged,
+        refused,
+        written_at: answer.written_at.to_string(),
+    })
+}
+
+fn refusal(edge: RefusedEdge) -> wire::RefusedEdge {
+    use proto::error::Reason;
+    let message = match edge.reason {
+        Reason::Blocked => "one of the two accounts has blocked the other",
+        Reason::AccountArchived => "one of the two accounts is archived",
+        Reason::AccountErasing => "one of the two accounts is being erased",
+        Reason::EdgeExists => "the edge exists",
+        _ => "refused",
+    };
+    wire::RefusedEdge { index: edge.index, reason: edge.reason.into(), message: message.to_owned() }
+}

@@ -1,0 +1,172 @@
+//! From requests to commands: every field is checked here and nowhere else.
+
+use proto::UserId;
+use proto::command::v1 as wire;
+use proto::error::{Reason, ServiceError};
+use proto::event::{EdgeKey, EdgeKind, MAX_EDGES};
+use proto::ids::parse_uuid;
+use proto::timestamp;
+use ring::digest::{SHA256, digest};
+use time::OffsetDateTime;
+
+use crate::committer::RequestKey;
+use crate::domain::{Command, ImportEdge, OnConflict};
+
+/// How far ahead of our clock a date of an import may lie.
+const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(5);
+
+/// Two different accounts.
+pub fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), ServiceError> {
+    let read = |i: usize| UserId::parse(texts[i]).map_err(|error| ServiceError::invalid_id(fields[i], error));
+    let (a, b) = (read(0)?, read(1)?);
+    if a == b {
+        let message = format!("must not be the same account as {}", fields[0]);
+        return Err(ServiceError::field(Reason::SelfEdge, fields[1], message));
+    }
+    Ok((a, b))
+}
+
+/// The idempotency key, if there is one.
+pub fn request_key(text: &str, actor: UserId, command: &Command) -> Result<Option<RequestKey>, ServiceError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let request_id = parse_uuid(text).map_err(|error| ServiceError::invalid_id("request_id", error))?;
+    let fingerprint = digest(&SHA256, content(command).as_bytes()).as_ref().to_vec();
+    Ok(Some(RequestKey { actor, request_id, fingerprint }))
+}
+
+/// What makes two commands the same, as text. It is stored (as a digest) for a day,
+/// so it must not change between releases.
+fn content(command: &Command) -> String {
+    match command {
+        Command::Follow { actor, target } => format!("follow {actor} {target}"),
+        Command::Unfollow { actor, target } => format!("unfollow {actor} {target}"),
+        Command::Import { .. } => "import".to_owned(),
+    }
+}
+
+/// A chunk of an import: the command, and the edges that are refused at the door.
+pub fn chunk(
+    request: &wire::ImportEdgesRequest,
+    now: OffsetDateTime,
+) -> Result<(Command, Vec<wire::RefusedEdge>), ServiceError> {
+    if request.edges.len() > MAX_EDGES {
+        let message = format!("has {} items; the limit is {MAX_EDGES}", request.edges.len());
+        return Err(ServiceError::field(Reason::TooManyItems, "edges", message).with("limit", MAX_EDGES));
+    }
+    let unknown = |field: &str, value: i32| {
+        ServiceError::field(Reason::UnknownEnumValue, field, format!("has the unknown value {value}"))
+    };
+    let kind = match EdgeKind::try_from(request.kind) {
+        Ok(EdgeKind::Unspecified | EdgeKind::Follow) => EdgeKind::Follow,
+        Ok(_) => {
+            let message = "must be EDGE_KIND_FOLLOW: only follows can be imported";
+            return Err(ServiceError::field(Reason::UnknownEnumValue, "kind", message));
+        }
+        Err(_) => return Err(unknown("kind", request.kind)),
+    };
+    let on_conflict = match wire::OnConflict::try_from(request.on_conflict) {
+        Ok(wire::OnConflict::Unspecified | wire::OnConflict::Skip) => OnConflict::Skip,
+        Ok(wire::OnConflict::Fail) => OnConflict::Fail,
+        Err(_) => return Err(unknown("on_conflict", request.on_conflict)),
+    };
+    let mut edges = Vec::with_capacity(request.edges.len());
+    let mut refused = Vec::new();
+    for (edge, index) in request.edges.iter().zip(0..) {
+        match import_edge(edge, index, kind, now) {
+            Ok(edge) => edges.push(edge),
+            Err(error) => {
+                refused.push(wire::RefusedEdge {
+                    index,
+                    reason: error.reason.into(),
+                    message: error.message,
+                });
+            }
+        }
+    }
+    Ok((Command::Import { edges, on_conflict }, refused))
+}
+
+fn import_edge(
+    edge: &wire::ImportEdge,
+    index: u32,
+    kind: EdgeKind,
+    now: OffsetDateTime,
+) -> Result<ImportEdge, ServiceError> {
+    let (source, target) = pair(["source_id", "target_id"], [&edge.source_id, &edge.target_id])?;
+    let invalid = |message: String| ServiceError::field(Reason::InvalidTimestamp, "created_at", message);
+    let created_at = match &edge.created_at {
+        None => None,
+        Some(t) => Some(timestamp::from_proto(t).map_err(|error| invalid(error.to_string()))?),
+    };
+    if created_at.is_some_and(|at| at > now + CLOCK_TOLERANCE) {
+        return Err(invalid("must not lie in the future".to_owned()));
+    }
+    Ok(ImportEdge { index, key: EdgeKey { kind, source, target }, created_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
+    const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d480";
+
+    fn edge(source: &str, target: &str) -> wire::ImportEdge {
+        wire::ImportEdge { source_id: source.to_owned(), target_id: target.to_owned(), created_at: None }
+    }
+
+    #[test]
+    fn every_bad_pair_names_its_field_and_reason() {
+        for (a, b, reason, field) in [
+            ("", B, Reason::FieldRequired, "actor_id"),
+            (A, "7", Reason::InvalidUuid, "target_id"),
+            (A, "00000000-0000-0000-0000-000000000000", Reason::NilUuid, "target_id"),
+            (A, "F47AC10B-58CC-4372-A567-0E02B2C3D479", Reason::SelfEdge, "target_id"),
+        ] {
+            let error = pair(["actor_id", "target_id"], [a, b]).expect_err("refused");
+            assert_eq!((error.reason, error.field.as_deref()), (reason, Some(field)));
+        }
+    }
+
+    #[test]
+    fn bad_edges_of_a_chunk_are_refused_by_their_index() {
+        let mut late = edge(A, B);
+        late.created_at = Some(prost_types::Timestamp { seconds: 10_000, nanos: 0 });
+        let mut broken = edge(A, B);
+        broken.created_at = Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 });
+        let request = wire::ImportEdgesRequest {
+            edges: vec![edge(A, B), edge(A, A), late, broken, edge("x", B)],
+            ..Default::default()
+        };
+        let (command, refused) = chunk(&request, OffsetDateTime::UNIX_EPOCH).expect("a good chunk");
+        let Command::Import { edges, .. } = command else { panic!("not an import") };
+        assert_eq!(edges.len(), 1);
+        let told: Vec<_> = refused.iter().map(|r| (r.index, r.reason())).collect();
+        assert_eq!(
+            told,
+            [
+                (1, Reason::SelfEdge),
+                (2, Reason::InvalidTimestamp),
+                (3, Reason::InvalidTimestamp),
+                (4, Reason::InvalidUuid)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bad_chunk_is_refused_whole() {
+        let many = wire::ImportEdgesRequest { edges: vec![edge(A, B); MAX_EDGES + 1], ..Default::default() };
+        let unknown = wire::ImportEdgesRequest { kind: 99, ..Default::default() };
+        let policy = wire::ImportEdgesRequest { on_conflict: 9, ..Default::default() };
+        for (request, reason, field) in [
+            (many, Reason::TooManyItems, "edges"),
+            (unknown, Reason::UnknownEnumValue, "kind"),
+            (policy, Reason::UnknownEnumValue, "on_conflict"),
+        ] {
+            let error = chunk(&request, OffsetDateTime::UNIX_EPOCH).expect_err("refused");
+            assert_eq!((error.reason, error.field.as_deref()), (reason, Some(field)));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Partitions of the outbox and of the idempotency records: made ahead, dropped late.
+//!
+//! The outbox is what heals the stream and slow projectors, so it is kept for as
+//! long as the stream keeps its messages, and never pruned ahead of the relay or of
+//! the slowest projector heard of within [`PROJECTOR_CAP`].
+
+use std::time::Duration;
+
+use proto::Revision;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::committer::chain;
+use crate::relay::Standing;
+use crate::store::{head, outbox, projectors};
+
+/// How many days ahead partitions are made.
+pub const DAYS_AHEAD: i32 = 7;
+/// How long an idempotency record is kept at least.
+const REPLIES_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// A projector that was silent for longer holds nothing up; it will sweep.
+const PROJECTOR_CAP: Duration = Duration::from_secs(14 * 24 * 3600);
+const PERIOD: Duration = Duration::from_secs(3600);
+
+/// Tidies every hour until `stop`.
+pub async fn run(
+    pool: PgPool,
+    outbox_kept: Duration,
+    standing: watch::Receiver<Standing>,
+    stop: CancellationToken,
+) -> Result<(), sqlx::Error> {
+    loop {
+        let published = standing.borrow().last;
+        match tidy(&pool, outbox_kept, published).await {
+            Ok((0, 0)) => {}
+            Ok((events, replies)) => tracing::info!(events, replies, "dropped old partitions"),
+            Err(error) => tracing::warn!(error = %chain(&error), "cannot tidy the partitions"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD) => {}
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
+}
+
+async fn tidy(pool: &PgPool, outbox_kept: Duration, published: Revision) -> Result<(i32, i32), sqlx::Error> {
+    let mut connection = service_kit::postgres::acquire(pool).await?;
+    outbox::ensure_partitions(&mut connection, DAYS_AHEAD).await?;
+    let replies = outbox::drop_partitions(&mut connection, "replies", REPLIES_KEPT).await?;
+    let needed = needed_for(&mut connection, published).await?;
+    let events = outbox::drop_partitions(&mut connection, "outbox", outbox_kept.max(needed)).await?;
+    Ok((events, replies))
+}
+
+/// The age of the oldest event that somebody still needs.
+async fn needed_for(connection: &mut PgConnection, published: Revision) -> Result<Duration, sqlx::Error> {
+    let head = head::get(connection).await?;
+    let slowest = projectors::slowest(connection, head.epoch, PROJECTOR_CAP).await?;
+    let keep_from = published.min(slowest.unwrap_or(published)).next();
+    let committed_at = outbox::committed_at(connection, keep_from).await?;
+    Ok(committed_at.map(|at| Duration::try_from(head.now - at).unwrap_or_default()).unwrap_or_default())
+}

@@ -1,0 +1,211 @@
+//! How the stream stands against the source of truth.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
+use async_nats::jetstream::{self, ErrorCode};
+use proto::event::Event;
+use proto::{Epoch, Revision, subjects};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::Error;
+use super::stream::nats;
+use crate::store::head::{self, Head};
+use crate::store::outbox;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There is no stream. It must begin at `first`.
+    Missing {
+        /// The oldest event in the outbox, or the next one ever.
+        first: Revision,
+    },
+    /// The stream's newest event is ours. Go on at `next`.
+    Good {
+        /// The revision after it.
+        next: Revision,
+    },
+    /// The stream holds something that is no event of ours.
+    Stray {
+        /// What.
+        problem: String,
+    },
+    /// The stream holds an event of our epoch that PostgreSQL does not know.
+    Fork {
+        /// Which.
+        problem: String,
+    },
+}
+
+/// What was found, and where everything stands.
+#[derive(Clone, Debug)]
+pub struct Inspection {
+    /// What was found.
+    pub found: Found,
+    /// The newest revision of the truth.
+    pub head: Head,
+    /// The oldest revision in the stream.
+    pub first: Revision,
+    /// The newest revision in the stream.
+    pub last: Revision,
+    /// Age of the oldest event that is not in the stream.
+    pub oldest_unpublished: Option<Duration>,
+}
+
+/// Looks at the stream of the present epoch.
+pub async fn inspect(pool: &PgPool, jetstream: &jetstream::Context) -> Result<Inspection, Error> {
+    let mut connection = service_kit::postgres::acquire(pool).await?;
+    let epoch = head::get(&mut connection).await?.epoch;
+    let stream = match jetstream.get_stream(subjects::stream_name(epoch)).await {
+        Ok(stream) => Some(stream),
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => None,
+            _ => return Err(nats(error)),
+        },
+    };
+    // After the stream: whatever is in it by then was committed before.
+    let head = head::get(&mut connection).await?;
+    let oldest = outbox::oldest(&mut connection).await?;
+    let Some(stream) = stream else {
+        let first = oldest.unwrap_or(head.revision.next());
+        let oldest_unpublished = age(&mut connection, &head, Revision(first.0.saturating_sub(1))).await?;
+        let found = Found::Missing { first };
+        return Ok(Inspection {
+            found,
+            head,
+            first: Revision::ZERO,
+            last: Revision::ZERO,
+            oldest_unpublished,
+        });
+    };
+    let state = &stream.cached_info().state;
+    let last = Revision(state.last_sequence);
+    let found = if state.messages == 0 {
+        empty(last, oldest, &head)
+    } else {
+        match newest(&stream, last).await? {
+            None => Found::Stray { problem: format!("revision {last} is missing from the stream") },
+            Some(newest) => compare(&mut connection, &newest, last, oldest, &head).await?,
+        }
+    };
+    let first = if state.messages == 0 { Revision::ZERO } else { Revision(state.first_sequence) };
+    let oldest_unpublished = age(&mut connection, &head, last).await?;
+    Ok(Inspection { found, head, first, last, oldest_unpublished })
+}
+
+/// A stream without messages: new, or everything in it has aged out.
+fn empty(last: Revision, oldest: Option<Revision>, head: &Head) -> Found {
+    let next = last.next();
+    if next > head.revision.next() {
+        return Found::Stray {
+            problem: format!("the empty stream stands at {last}, ahead of the head {}", head.revision),
+        };
+    }
+    match oldest {
+        Some(oldest) if next < oldest => gap(next, oldest),
+        None if next <= head.revision => gap(next, head.revision.next()),
+        _ => Found::Good { next },
+    }
+}
+
+fn gap(next: Revision, oldest: Revision) -> Found {
+    Found::Stray { problem: format!("the stream needs revision {next}, the outbox begins at {oldest}") }
+}
+
+/// The stream's newest message, as far as it matters.
+struct Newest {
+    id: Option<Uuid>,
+    epoch: Option<u64>,
+    is_event_of_its_sequence: bool,
+}
+
+async fn newest(stream: &jetstream::stream::Stream, last: Revision) -> Result<Option<Newest>, Error> {
+    let message = match stream.get_raw_message(last.0).await {
+        Ok(message) => message,
+        Err(error) => {
+            return match error.kind() {
+                LastRawMessageErrorKind::NoMessageFound => Ok(None),
+                _ => Err(nats(error)),
+            };
+        }
+    };
+    let header = |name| message.headers.get(name).map(|value| value.as_str());
+    Ok(Some(Newest {
+        id: header(subjects::HEADER_ID).and_then(|text| text.parse().ok()),
+        epoch: header(subjects::HEADER_EPOCH).and_then(|text| text.parse().ok()),
+        is_event_of_its_sequence: Event::decode(&message.payload).is_ok_and(|event| event.revision == last),
+    }))
+}
+
+async fn compare(
+    connection: &mut PgConnection,
+    newest: &Newest,
+    last: Revision,
+    oldest: Option<Revision>,
+    head: &Head,
+) -> Result<Found, Error> {
+    let known = if last == head.revision {
+        head.event_id.map(|id| (head.epoch, id))
+    } else {
+        outbox::get_ids(connection, last).await?
+    };
+    let same = |(epoch, id): (Epoch, Uuid)| newest.id == Some(id) && newest.epoch == Some(epoch.0);
+    if known.is_some_and(same) {
+        return Ok(Found::Good { next: last.next() });
+    }
+    let of_our_epoch =
+        newest.id.is_some() && newest.epoch == Some(head.epoch.0) && newest.is_event_of_its_sequence;
+    if of_our_epoch && (known.is_some() || last > head.revision) {
+        let problem = format!(
+            "revision {last} of epoch {} is another event in the stream than in PostgreSQL (head {}): \
+             PostgreSQL has lost commits that were published",
+            head.epoch, head.revision
+        );
+        return Ok(Found::Fork { problem });
+    }
+    if of_our_epoch && let Some(oldest) = oldest {
+        return Ok(gap(last.next(), oldest));
+    }
+    Ok(Found::Stray { problem: format!("sequence {last} of the stream is no event of ours") })
+}
+
+/// How long the oldest event after `last` has waited.
+async fn age(connection: &mut PgConnection, head: &Head, last: Revision) -> Result<Option<Duration>, Error> {
+    if last >= head.revision {
+        return Ok(None);
+    }
+    let committed_at = outbox::committed_at(connection, last.next()).await?;
+    Ok(committed_at.map(|at| Duration::try_from(head.now - at).unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    fn head(revision: u64) -> Head {
+        Head {
+            epoch: Epoch(1),
+            revision: Revision(revision),
+            event_id: None,
+            now: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_empty_stream_goes_on_where_it_stands_or_is_made_again() {
+        let good = |next| Found::Good { next: Revision(next) };
+        assert_eq!(empty(Revision(0), None, &head(0)), good(1));
+        assert_eq!(empty(Revision(4), Some(Revision(5)), &head(9)), good(5));
+        assert_eq!(empty(Revision(9), Some(Revision(5)), &head(9)), good(10));
+        assert_eq!(empty(Revision(9), None, &head(9)), good(10));
+        for (last, oldest, at) in [(3, Some(5), 9), (8, None, 9), (10, Some(5), 9)] {
+            let found = empty(Revision(last), oldest.map(Revision), &head(at));
+            assert!(matches!(found, Found::Stray { .. }), "{last} {oldest:?} {at}: {found:?}");
+        }
+    }
+}

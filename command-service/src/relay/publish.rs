@@ -1,0 +1,139 @@
+//! Publishing: many events in flight, each only as the next one of the stream.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream;
+use async_nats::jetstream::context::PublishAckFuture;
+use proto::{Epoch, Revision, Token, subjects};
+use sqlx::PgPool;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::stream::nats;
+use crate::metrics;
+use crate::store::outbox::{self, Entry};
+
+/// How many events may be unacknowledged.
+const WINDOW: usize = 512;
+/// How many events are read at once; an event of an import may have 200 kB.
+const READ: usize = 128;
+/// Behind the signals: a signal may get lost.
+const POLL: Duration = Duration::from_millis(100);
+/// What `ce-source` says.
+const SOURCE: &str = "followgraph/command-service";
+
+/// What publishing needs.
+pub struct Context<'a> {
+    /// Where the outbox is.
+    pub pool: &'a PgPool,
+    /// Where the stream is.
+    pub jetstream: &'a jetstream::Context,
+    /// The present epoch.
+    pub epoch: Epoch,
+}
+
+impl Context<'_> {
+    /// Publishes from `next` on what is committed, and what comes in, until the time
+    /// is up. Returns only when all that it sent is acknowledged.
+    pub async fn publish_from(
+        &self,
+        mut next: Revision,
+        until: Instant,
+        committed: &mut watch::Receiver<Token>,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut flight = Flight::default();
+        while Instant::now() < until && !stop.is_cancelled() {
+            committed.mark_unchanged();
+            let entries = {
+                let mut connection = service_kit::postgres::acquire(self.pool).await?;
+                outbox::list_from(&mut connection, next, READ).await?
+            };
+            if entries.is_empty() {
+                flight.land_all().await?;
+                self.wait(until, committed, stop).await;
+            }
+            for entry in entries {
+                if entry.revision() != next || entry.epoch() != self.epoch {
+                    // The outbox was pruned or a new epoch has begun: look again.
+                    return flight.land_all().await;
+                }
+                next = next.next();
+                flight.send(self.jetstream, &entry).await?;
+            }
+        }
+        flight.land_all().await
+    }
+
+    async fn wait(&self, until: Instant, committed: &mut watch::Receiver<Token>, stop: &CancellationToken) {
+        tokio::select! {
+            changed = committed.changed() => if changed.is_err() { tokio::time::sleep(POLL).await },
+            () = tokio::time::sleep(POLL) => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// Events that are sent and not acknowledged.
+#[derive(Default)]
+struct Flight(VecDeque<(Revision, PublishAckFuture)>);
+
+impl Flight {
+    async fn send(&mut self, jetstream: &jetstream::Context, entry: &Entry) -> Result<(), Error> {
+        if self.0.len() >= WINDOW {
+            self.land().await?;
+        }
+        let subject = format!("followgraph.events.{}", entry.verb);
+        let ack = jetstream
+            .publish_with_headers(subject, headers(entry), entry.payload.clone().into())
+            .await
+            .map_err(nats)?;
+        self.0.push_back((entry.revision(), ack));
+        Ok(())
+    }
+
+    async fn land_all(&mut self) -> Result<(), Error> {
+        while !self.0.is_empty() {
+            self.land().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the oldest acknowledgement; it must be of the event's own revision.
+    async fn land(&mut self) -> Result<(), Error> {
+        let Some((revision, ack)) = self.0.pop_front() else { return Ok(()) };
+        let refused = |problem: String| Error::Refused { revision, problem };
+        let ack = ack.await.map_err(|error| refused(error.to_string()))?;
+        if ack.sequence != revision.0 || ack.duplicate {
+            return Err(refused(format!("stored as sequence {}, duplicate {}", ack.sequence, ack.duplicate)));
+        }
+        ::metrics::counter!(metrics::EVENTS_PUBLISHED).increment(1);
+        Ok(())
+    }
+}
+
+/// CloudEvents 1.0, binary mode. No `Nats-Msg-Id`: a cluster checks for duplicates
+/// before it checks the expected sequence, and would acknowledge other content under
+/// the same id.
+fn headers(entry: &Entry) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Nats-Expected-Last-Sequence", entry.revision().0.saturating_sub(1).to_string());
+    headers.insert(subjects::HEADER_ID, entry.event_id.to_string());
+    headers.insert(subjects::HEADER_SOURCE, SOURCE);
+    headers.insert(subjects::HEADER_TYPE, format!("followgraph.event.v1.{}", entry.verb));
+    headers.insert(subjects::HEADER_SPECVERSION, "1.0");
+    headers.insert(subjects::HEADER_TIME, entry.committed_at.format(&Rfc3339).unwrap_or_default());
+    headers.insert(subjects::HEADER_DATACONTENTTYPE, "application/protobuf");
+    headers.insert(subjects::HEADER_SEQUENCE, entry.revision().to_string());
+    headers.insert(subjects::HEADER_EPOCH, entry.epoch().to_string());
+    if let Some(traceparent) = &entry.traceparent {
+        headers.insert(subjects::HEADER_TRACEPARENT, traceparent.as_str());
+    }
+    headers
+}

@@ -1,0 +1,32 @@
+//! The SQL of this service: the only files that know it.
+//!
+//! Functions take a connection; the caller owns the transaction. They know tables
+//! and the domain's types, nothing of gRPC or NATS. What can go wrong is
+//! [`sqlx::Error`]; [`is_transient`] tells which ones a later try may cure.
+
+pub mod accounts;
+pub mod edges;
+pub mod head;
+pub mod outbox;
+pub mod projectors;
+pub mod replies;
+
+/// The server was not there, went away, or asked to try again. Everything else is a
+/// fault of ours or of the data, and repeating it would not help.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::BeginFailed => true,
+        // Class 08 connection, 40 rollback, 53 resources, 55 lock timeout, 57
+        // shutdown or cancel, 25P03 idle in transaction too long.
+        sqlx::Error::Database(e) => e.code().is_some_and(|code| {
+            ["08", "40", "53", "55", "57"].contains(&&code[..2.min(code.len())]) || code == "25P03"
+        }),
+        _ => false,
+    }
+}

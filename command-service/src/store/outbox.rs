@@ -1,0 +1,159 @@
+//! The outbox: every event, in the transaction that made it.
+
+use proto::{Epoch, Revision};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// An event as it waits for its publication.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Entry {
+    revision: i64,
+    epoch: i64,
+    /// Names the event alone.
+    pub event_id: Uuid,
+    /// The event before.
+    pub prev_id: Option<Uuid>,
+    /// Last part of its subject.
+    pub verb: String,
+    /// The event, encoded.
+    pub payload: Vec<u8>,
+    /// W3C trace context of the command.
+    pub traceparent: Option<String>,
+    /// The time of the transaction.
+    pub committed_at: OffsetDateTime,
+}
+
+impl Entry {
+    /// An entry to insert.
+    pub fn new(event: &proto::event::Event, traceparent: Option<String>) -> Self {
+        Self {
+            revision: event.revision.as_i64(),
+            epoch: i64::try_from(event.epoch.0).unwrap_or(i64::MAX),
+            event_id: event.event_id,
+            prev_id: event.prev_id,
+            verb: proto::subjects::verb_name(event.verb),
+            payload: event.encode(),
+            traceparent,
+            committed_at: event.committed_at,
+        }
+    }
+
+    /// Its revision, which is its sequence number in the stream.
+    pub fn revision(&self) -> Revision {
+        Revision::from_i64(self.revision)
+    }
+
+    /// The history that it belongs to.
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.unsigned_abs())
+    }
+}
+
+/// Inserts the events of one transaction.
+pub async fn insert(
+    connection: &mut PgConnection,
+    batch_id: Uuid,
+    entries: &[Entry],
+) -> Result<(), sqlx::Error> {
+    let each = || entries.iter();
+    sqlx::query(
+        "-- outbox_insert
+         INSERT INTO outbox (revision, epoch, event_id, prev_id, batch_id, verb, payload, traceparent, committed_at)
+         SELECT r, e, i, p, $9, v, b, t, c
+         FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::text[],
+                     $8::timestamptz[]) AS x(r, e, i, p, v, b, t, c)",
+    )
+    .bind(each().map(|e| e.revision).collect::<Vec<_>>())
+    .bind(each().map(|e| e.epoch).collect::<Vec<_>>())
+    .bind(each().map(|e| e.event_id).collect::<Vec<_>>())
+    .bind(each().map(|e| e.prev_id).collect::<Vec<_>>())
+    .bind(each().map(|e| e.verb.as_str()).collect::<Vec<_>>())
+    .bind(each().map(|e| e.payload.as_slice()).collect::<Vec<_>>())
+    .bind(each().map(|e| e.traceparent.as_deref()).collect::<Vec<_>>())
+    .bind(each().map(|e| e.committed_at).collect::<Vec<_>>())
+    .bind(batch_id)
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Tells whether a transaction went through, after its reply to COMMIT was lost.
+pub async fn batch_exists(connection: &mut PgConnection, batch_id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("-- outbox_batch_exists\nSELECT EXISTS (SELECT 1 FROM outbox WHERE batch_id = $1)")
+        .bind(batch_id)
+        .fetch_one(connection)
+        .await
+}
+
+/// Events from a revision on, in order; as many as fit both limits, but at least one.
+pub async fn list_from(
+    connection: &mut PgConnection,
+    from: Revision,
+    limit: usize,
+) -> Result<Vec<Entry>, sqlx::Error> {
+    sqlx::query_as(
+        "-- outbox_list_from
+         SELECT revision, epoch, event_id, prev_id, verb, payload, traceparent, committed_at
+         FROM outbox WHERE revision >= $1 AND revision < $1 + $2 ORDER BY revision",
+    )
+    .bind(from.as_i64())
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(connection)
+    .await
+}
+
+/// What the outbox knows of one revision.
+pub async fn get_ids(
+    connection: &mut PgConnection,
+    revision: Revision,
+) -> Result<Option<(Epoch, Uuid)>, sqlx::Error> {
+    let row: Option<(i64, Uuid)> =
+        sqlx::query_as("-- outbox_get_ids\nSELECT epoch, event_id FROM outbox WHERE revision = $1")
+            .bind(revision.as_i64())
+            .fetch_optional(connection)
+            .await?;
+    Ok(row.map(|(epoch, id)| (Epoch(epoch.unsigned_abs()), id)))
+}
+
+/// The oldest event that is still there.
+pub async fn oldest(connection: &mut PgConnection) -> Result<Option<Revision>, sqlx::Error> {
+    let revision: Option<i64> = sqlx::query_scalar("-- outbox_oldest\nSELECT min(revision) FROM outbox")
+        .fetch_one(connection)
+        .await?;
+    Ok(revision.map(Revision::from_i64))
+}
+
+/// When an event was committed.
+pub async fn committed_at(
+    connection: &mut PgConnection,
+    revision: Revision,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    sqlx::query_scalar("-- outbox_committed_at\nSELECT committed_at FROM outbox WHERE revision = $1")
+        .bind(revision.as_i64())
+        .fetch_optional(connection)
+        .await
+}
+
+/// Creates the partitions of the coming days.
+pub async fn ensure_partitions(connection: &mut PgConnection, days: i32) -> Result<(), sqlx::Error> {
+    sqlx::query("-- ensure_partitions\nSELECT ensure_partitions($1)")
+        .bind(days)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Drops the partitions of the outbox (or of the replies) that hold nothing younger
+/// than that; answers how many.
+pub async fn drop_partitions(
+    connection: &mut PgConnection,
+    parent: &str,
+    older_than: std::time::Duration,
+) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("-- drop_partitions\nSELECT drop_partitions($1, make_interval(secs => $2))")
+        .bind(parent)
+        .bind(older_than.as_secs_f64())
+        .fetch_one(connection)
+        .await
+}

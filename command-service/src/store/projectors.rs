@@ -1,0 +1,45 @@
+//! The projectors heard of, so that the outbox is not pruned ahead of them.
+
+use std::time::Duration;
+
+use proto::{Epoch, Revision};
+use sqlx::PgConnection;
+
+/// Notes how far a projector has come.
+pub async fn put(
+    connection: &mut PgConnection,
+    name: &str,
+    epoch: Epoch,
+    revision: Revision,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- projectors_put
+         INSERT INTO projectors (name, epoch, revision, seen_at) VALUES ($1, $2, $3, now())
+         ON CONFLICT (name) DO UPDATE
+         SET epoch = excluded.epoch, revision = excluded.revision, seen_at = excluded.seen_at",
+    )
+    .bind(name)
+    .bind(i64::try_from(epoch.0).unwrap_or(i64::MAX))
+    .bind(revision.as_i64())
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// The revision of the slowest projector of the epoch that was heard of within that
+/// time; none if there is none.
+pub async fn slowest(
+    connection: &mut PgConnection,
+    epoch: Epoch,
+    within: Duration,
+) -> Result<Option<Revision>, sqlx::Error> {
+    let revision: Option<i64> = sqlx::query_scalar(
+        "-- projectors_slowest
+         SELECT min(revision) FROM projectors WHERE epoch = $1 AND seen_at > now() - make_interval(secs => $2)",
+    )
+    .bind(i64::try_from(epoch.0).unwrap_or(i64::MAX))
+    .bind(within.as_secs_f64())
+    .fetch_one(connection)
+    .await?;
+    Ok(revision.map(Revision::from_i64))
+}
