@@ -115,7 +115,7 @@ fn note(event: &Event, connected: &watch::Sender<bool>) {
     };
     metrics::counter!(NATS_EVENTS, "event" => name).increment(1);
     match event {
-        Event::Connected => tracing::info!("NATS connected"),
+        Event::Connected | Event::Draining | Event::Closed => tracing::info!(event = name, "NATS connection"),
         other => tracing::warn!(event = %other, "NATS connection"),
     }
     if let Some(stands) = stands {

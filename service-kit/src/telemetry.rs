@@ -25,6 +25,10 @@ const COUNTS: [f64; 13] =
 /// not rebuild every crate.
 const REVISION: Option<&str> = option_env!("GIT_REVISION");
 
+/// Drivers that report every connection at level info; `LOG_LEVEL` may name them to see that. What matters of it is
+/// logged by this crate.
+const QUIET: &str = "async_nats=warn,neo4rs=warn";
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -172,7 +176,8 @@ fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&settings.filter.0))
+        // Of two directives for the same target, the later one counts.
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{}", settings.filter.0)))
         .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => builder.with_ansi(false).finish().try_init(),

@@ -46,3 +46,27 @@ pub(super) fn internal() -> Status {
 pub(super) fn shutting_down() -> Status {
     status(Code::Unavailable, SHUTTING_DOWN, "this connection is closing; call again to go on elsewhere")
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::error::{self, Reason};
+
+    use super::*;
+
+    #[test]
+    fn every_reason_is_one_of_the_contract_with_the_code_that_it_promises() {
+        assert_eq!(DOMAIN, error::DOMAIN);
+        for (reason, promised) in [
+            (MALFORMED_MESSAGE, Code::InvalidArgument),
+            (MESSAGE_TOO_LARGE, Code::ResourceExhausted),
+            (DEADLINE_EXCEEDED, Code::DeadlineExceeded),
+            (UNAUTHENTICATED, Code::Unauthenticated),
+            (SCOPE_MISSING, Code::PermissionDenied),
+            (SHUTTING_DOWN, Code::Unavailable),
+            (INTERNAL, Code::Internal),
+        ] {
+            let known = Reason::from_str_name(&format!("ERROR_REASON_{reason}")).expect(reason);
+            assert_eq!(error::code(known), promised, "{reason}");
+        }
+    }
+}
