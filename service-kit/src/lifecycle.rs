@@ -164,7 +164,7 @@ impl Lifecycle {
 
     /// Supervises until everything has stopped: waits for a signal, [`Self::begin_drain`] or the death of a task, then
     /// drains.
-    pub async fn run(&self, deadline: Duration) -> Result<(), Error> {
+    pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Error> {
         let mut inbox = self
             .0
             .inbox
@@ -172,7 +172,6 @@ impl Lifecycle {
             .unwrap_or_else(PoisonError::into_inner) // An Option is whole at any time.
             .take()
             .ok_or(Error::RunsAlready)?;
-        let mut signals = Signals::new()?;
         let mut failure = None;
 
         tokio::select! {
@@ -260,13 +259,16 @@ impl Lifecycle {
     }
 }
 
-struct Signals {
+/// SIGTERM and SIGINT. Listen early: until then they end the process at once.
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Error> {
+    /// Takes the signals over. Needs a runtime.
+    pub fn listen() -> Result<Self, Error> {
         let listen = |kind| signal(kind).map_err(|error| Error::Signals(error.to_string()));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
@@ -316,7 +318,8 @@ mod tests {
                     _ => panic!("oh"),
                 }
             });
-            let error = lifecycle.run(LONG).await.expect_err("a dead task");
+            let error =
+                lifecycle.run(Signals::listen().expect("a runtime"), LONG).await.expect_err("a dead task");
             assert_eq!(error, Error::TaskFailed { task: name.to_owned(), problem: problem.to_owned() });
         }
     }
@@ -340,7 +343,7 @@ mod tests {
             Ok::<(), anyhow::Error>(())
         });
         lifecycle.begin_drain();
-        lifecycle.run(LONG).await.expect("an orderly stop");
+        lifecycle.run(Signals::listen().expect("a runtime"), LONG).await.expect("an orderly stop");
     }
 
     #[tokio::test(start_paused = true)]
@@ -361,7 +364,10 @@ mod tests {
         });
         lifecycle.spawn("deaf", std::future::pending::<Result<(), anyhow::Error>>());
         lifecycle.begin_drain();
-        let error = lifecycle.run(Duration::from_secs(20)).await.expect_err("one task is deaf");
+        let error = lifecycle
+            .run(Signals::listen().expect("a runtime"), Duration::from_secs(20))
+            .await
+            .expect_err("one task is deaf");
         assert_eq!(error, Error::Aborted { cause: "the deadline", tasks: vec!["deaf".to_owned()] });
         assert_eq!(begun.elapsed(), Duration::from_secs(20));
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::Env;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Telemetry};
 
@@ -134,6 +134,8 @@ async fn supervise<C, F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    // First of all: nobody may see a sign of life before a signal is heard.
+    let signals = Signals::listen()?;
     let readiness = Readiness::new();
     let started = readiness.latch("start");
     let lifecycle = Lifecycle::new(readiness.clone());
@@ -144,10 +146,10 @@ where
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(readiness.clone(), telemetry.clone(), admin_stop.clone()));
 
-    let mut supervision = std::pin::pin!(lifecycle.run(settings.shutdown_deadline));
+    let mut supervision = std::pin::pin!(lifecycle.run(signals, settings.shutdown_deadline));
     let start = start(config, Process { lifecycle: lifecycle.clone(), readiness, telemetry });
     let outcome = tokio::select! {
-        biased;
+        stopped = &mut supervision => stopped.map_err(Into::into),
         outcome = start => {
             match &outcome {
                 Ok(()) => started.ready(),
@@ -156,7 +158,6 @@ where
             let stopped = supervision.await;
             outcome.context("cannot start").and(stopped.map_err(Into::into))
         }
-        stopped = &mut supervision => stopped.map_err(Into::into),
     };
     admin_stop.cancel();
     // Its failure cannot matter any more, and it is told to stop.
