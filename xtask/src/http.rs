@@ -25,10 +25,7 @@ pub struct Answer {
 /// Asks `http://address/path`.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = connect(address)?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-    )?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&String::from_utf8_lossy(&bytes))
@@ -50,15 +47,9 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream> {
 fn parse(text: &str) -> Result<Answer> {
     let malformed = || Error::new(ErrorKind::InvalidData, "not an HTTP answer");
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(malformed)?;
-    let status = head
-        .split_ascii_whitespace()
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .ok_or_else(malformed)?;
-    Ok(Answer {
-        status,
-        body: body.to_owned(),
-    })
+    let status =
+        head.split_ascii_whitespace().nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
+    Ok(Answer { status, body: body.to_owned() })
 }
 
 #[cfg(test)]

@@ -52,3 +52,4 @@ pub use postgres::Postgres;
 pub use process::Process;
 pub use secrets::Secrets;
 pub use servers::{Servers, Sizes};
+pub use services::{Pipeline, Service};

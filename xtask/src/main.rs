@@ -1,2 +1,92 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: the commands of a developer.
+//!
+//! Owns: the command line and the exit code. Each command is a module; what they share is the library.
+
+mod check;
+mod child;
+mod demo;
+mod stack;
+mod test;
+mod up;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use xtask::{services::Profile, signals::Interrupt};
+
+/// Development tool of followgraph
+///
+/// PostgreSQL, NATS and Neo4j are fetched once into a cache ($FOLLOWGRAPH_CACHE, else
+/// ~/.cache/followgraph) and run as child processes with their data under .dev/. Nothing is left
+/// running when a command ends.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the servers and the three services, write .dev/env, stay until Ctrl-C
+    Up {
+        /// Build for speed of running, not of building
+        #[arg(long)]
+        release: bool,
+    },
+    /// As `up`, then import a generated graph, walk through the API, and end
+    Demo {
+        /// Stay until Ctrl-C instead of ending
+        #[arg(long)]
+        keep: bool,
+        /// Build for speed of running, not of building
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run all tests against real servers
+    Test {
+        /// Arguments for `cargo test`
+        #[arg(last = true, value_name = "ARGUMENTS FOR CARGO TEST")]
+        arguments: Vec<String>,
+    },
+    /// Run the checks that need no servers: format, clippy, docs, dependencies, protocol
+    Check,
+    /// Run everything that CI runs: `check`, then `test`
+    Ci,
+    /// Fetch the servers and the checking tools, start nothing
+    Fetch,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let interrupt = Interrupt::listen()?;
+    match command {
+        Command::Up { release } => up::run(profile(release), &interrupt),
+        Command::Demo { keep, release } => demo::run(profile(release), keep, &interrupt),
+        Command::Test { arguments } => test::run(&arguments, &interrupt),
+        Command::Check => check::run(&interrupt),
+        Command::Ci => match check::run(&interrupt)? {
+            code if code == ExitCode::SUCCESS => test::run(&[], &interrupt),
+            code => Ok(code),
+        },
+        Command::Fetch => {
+            xtask::fetch::Tools::install()?;
+            xtask::fetch::Checkers::install()?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn profile(release: bool) -> Profile {
+    if release { Profile::Release } else { Profile::Dev }
+}

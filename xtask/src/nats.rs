@@ -31,13 +31,7 @@ pub struct Nats {
 
 impl Nats {
     /// Starts NATS with JetStream's data in `folder`.
-    pub fn start(
-        tools: &Tools,
-        folder: &Path,
-        log: &Path,
-        port: u16,
-        monitor_port: u16,
-    ) -> Result<Self> {
+    pub fn start(tools: &Tools, folder: &Path, log: &Path, port: u16, monitor_port: u16) -> Result<Self> {
         let mut nats = Self {
             daemon: Daemon::new(
                 "NATS",
@@ -80,8 +74,7 @@ impl Server for Nats {
     }
 
     fn start_again(&mut self) -> Result<()> {
-        fs::create_dir_all(&self.store)
-            .with_context(|| format!("cannot create {}", self.store.display()))?;
+        fs::create_dir_all(&self.store).with_context(|| format!("cannot create {}", self.store.display()))?;
         let mut command = Command::new(&self.program);
         command
             .args(["--addr", "127.0.0.1", "--port", &self.port.to_string()])
@@ -89,8 +82,7 @@ impl Server for Nats {
             .args(["--server_name", "followgraph-dev", "--jetstream", "--store_dir"])
             .arg(&self.store);
         let monitor = loopback(self.monitor_port);
-        self.daemon
-            .start(command, || http::is_ok(monitor, "/healthz"))
+        self.daemon.start(command, || http::is_ok(monitor, "/healthz"))
     }
 
     fn wipe(&mut self) -> Result<()> {

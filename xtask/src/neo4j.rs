@@ -26,13 +26,13 @@ use crate::{
 const USER: &str = "neo4j";
 
 /// Packages of the JDK that Neo4j and its network library reach into.
-const OPENED_PACKAGES: [&str; 5] = [
-    "java.nio",
-    "java.io",
-    "sun.nio.ch",
-    "java.util.concurrent",
-    "java.lang",
-];
+const OPENED_PACKAGES: [&str; 5] = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
+
+/// When it stops, Neo4j closes its databases at once, and then waits for 10 s for connections that are
+/// gone already. Tests stop it often.
+const QUICK_STOP: &str = "internal.server.bolt.connection_shutdown_wait_time=0s\n\
+    internal.server.bolt.thread_pool_shutdown_wait_time=0s\n\
+    internal.dbms.bolt.netty_server_shutdown_quiet_period=0\n";
 
 /// Memory of one Neo4j, in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,8 @@ impl Neo4j {
              server.memory.pagecache.size={page_cache}m\n\
              db.transaction.timeout=30s\n\
              db.tx_log.rotation.retention_policy=1 files\n\
-             dbms.usage_report.enabled=false\n",
+             dbms.usage_report.enabled=false\n\
+             {QUICK_STOP}",
             port = self.port,
             page_cache = self.memory.page_cache_mib,
         )
@@ -210,9 +211,7 @@ impl Server for Neo4j {
 /// Whether the server agrees on a version of Bolt.
 fn speaks_bolt(port: u16) -> bool {
     // The magic number, then four proposals: 4.4, 4.3, and nothing twice.
-    const HANDSHAKE: [u8; 20] = [
-        0x60, 0x60, 0xB0, 0x17, 0, 0, 4, 4, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0,
-    ];
+    const HANDSHAKE: [u8; 20] = [0x60, 0x60, 0xB0, 0x17, 0, 0, 4, 4, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0];
     let ask = || -> std::io::Result<[u8; 4]> {
         let mut stream = http::connect(loopback(port))?;
         stream.write_all(&HANDSHAKE)?;

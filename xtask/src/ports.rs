@@ -55,9 +55,7 @@ impl Ports {
 
     /// The well-known ports, and free ones in place of those that are taken.
     pub fn default_or_free() -> Result<Self> {
-        Self::choose(
-            [5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some),
-        )
+        Self::choose([5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some))
     }
 
     fn choose(wanted: [Option<u16>; 9]) -> Result<Self> {
@@ -71,17 +69,8 @@ impl Ports {
             *port = claim.port;
             claims.push(claim);
         }
-        let [
-            postgres,
-            nats,
-            nats_monitor,
-            bolt,
-            command,
-            query,
-            command_admin,
-            query_admin,
-            projector_admin,
-        ] = ports;
+        let [postgres, nats, nats_monitor, bolt, command, query, command_admin, query_admin, projector_admin] =
+            ports;
         Ok(Self {
             postgres,
             nats,
@@ -123,8 +112,7 @@ impl Claim {
     /// Claims `port`; `None` if somebody listens there or has claimed it.
     pub fn of(port: u16) -> Result<Option<Self>> {
         let folder = cache_folder()?.join("ports");
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let file = folder.join(port.to_string());
         let lock = OpenOptions::new()
             .create(true)
@@ -152,8 +140,7 @@ pub fn loopback(port: u16) -> SocketAddr {
 
 /// Whether nobody listens on `port`, neither here nor on all interfaces.
 fn is_free(port: u16) -> bool {
-    TcpListener::bind(loopback(port)).is_ok()
-        && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    TcpListener::bind(loopback(port)).is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }
 
 #[cfg(test)]

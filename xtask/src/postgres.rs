@@ -65,13 +65,7 @@ pub struct Postgres {
 
 impl Postgres {
     /// Starts PostgreSQL with its data in `folder` (or, as root, where its user can reach it).
-    pub fn start(
-        tools: &Tools,
-        folder: &Path,
-        log: &Path,
-        port: u16,
-        password: &str,
-    ) -> Result<Self> {
+    pub fn start(tools: &Tools, folder: &Path, log: &Path, port: u16, password: &str) -> Result<Self> {
         let user = Unprivileged::if_we_are_root()?;
         let folder = reachable_instead_of(folder, user.as_ref())?;
         let mut daemon = Daemon::new(
@@ -98,10 +92,7 @@ impl Postgres {
 
     /// The connection URL, with the password.
     pub fn url(&self) -> String {
-        format!(
-            "postgres://{NAME}:{}@127.0.0.1:{}/{NAME}",
-            self.password, self.port
-        )
+        format!("postgres://{NAME}:{}@127.0.0.1:{}/{NAME}", self.password, self.port)
     }
 
     /// Where it listens.
@@ -215,9 +206,8 @@ impl Postgres {
         let pid = text.lines().next().unwrap_or_default();
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let data = self.data();
-        let is_ours = String::from_utf8_lossy(&command)
-            .split('\0')
-            .any(|argument| Path::new(argument) == data);
+        let is_ours =
+            String::from_utf8_lossy(&command).split('\0').any(|argument| Path::new(argument) == data);
         if !is_ours {
             fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
         }

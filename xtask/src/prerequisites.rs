@@ -96,9 +96,10 @@ fn install(needs: &[Need]) -> Result<()> {
     apt(&["update", "-q"])?;
     let mut packages: Vec<&str> = Vec::new();
     for need in needs {
-        let known = need.packages().iter().find(|package| {
-            succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]))
-        });
+        let known = need
+            .packages()
+            .iter()
+            .find(|package| succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package])));
         packages.extend(known);
     }
     eprintln!("installing with apt-get: {}", packages.join(" "));
@@ -142,11 +143,7 @@ fn java_candidates() -> Vec<PathBuf> {
         .filter_map(|entry| entry.ok().map(|entry| entry.path().join("bin/java")))
         .collect();
     installed.sort();
-    home.into_iter()
-        .chain(on_path("java"))
-        .chain(installed)
-        .filter(|path| path.is_file())
-        .collect()
+    home.into_iter().chain(on_path("java")).chain(installed).filter(|path| path.is_file()).collect()
 }
 
 fn java_version(java: &Path) -> Option<u32> {
@@ -164,9 +161,7 @@ fn parse_java_version(text: &str) -> Option<u32> {
 /// Where `program` is on PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
 }
 
 /// Whether python3 has a module.

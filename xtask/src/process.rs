@@ -45,12 +45,8 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Re
         // Nobody listens only if the caller is gone, and then nobody misses the answer.
         let _ = reply.send(job());
     };
-    spawner
-        .send(Box::new(job))
-        .map_err(|_| anyhow!("the thread that starts processes has ended"))?;
-    answer
-        .recv()
-        .context("the thread that starts processes has ended")
+    spawner.send(Box::new(job)).map_err(|_| anyhow!("the thread that starts processes has ended"))?;
+    answer.recv().context("the thread that starts processes has ended")
 }
 
 /// Starts `command` in its own process group, to be sent `on_parent_death` when this process dies.
@@ -92,22 +88,10 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` under `name`, its output appended to the file `log`.
-    pub fn spawn(
-        name: &str,
-        mut command: Command,
-        log: &Path,
-        on_parent_death: Signal,
-    ) -> Result<Self> {
+    pub fn spawn(name: &str, mut command: Command, log: &Path, on_parent_death: Signal) -> Result<Self> {
         let log = Log::open(log)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.writer()?)
-            .stderr(log.writer()?);
-        Ok(Self {
-            name: name.to_owned(),
-            child: spawn(command, on_parent_death)?,
-            log,
-        })
+        command.stdin(Stdio::null()).stdout(log.writer()?).stderr(log.writer()?);
+        Ok(Self { name: name.to_owned(), child: spawn(command, on_parent_death)?, log })
     }
 
     /// The process id.
@@ -122,9 +106,7 @@ impl Process {
 
     /// The exit status, once the child has ended.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("cannot wait for {}", self.name))
+        self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 
     /// Sends a signal to the child alone. A child that has ended already is left in peace.
@@ -165,9 +147,7 @@ impl Process {
     /// Kills the child with SIGKILL and waits until it is gone.
     pub fn kill9(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGKILL)?;
-        self.child
-            .wait()
-            .with_context(|| format!("cannot wait for {}", self.name))
+        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 }
 
@@ -203,17 +183,13 @@ pub struct Log {
 impl Log {
     /// The log of a program that is not running: all of it.
     pub fn of_all_runs(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            from: 0,
-        }
+        Self { path: path.to_owned(), from: 0 }
     }
 
     /// Opens the log for a new run: what is there already is kept but not shown.
     fn open(path: &Path) -> Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create {}", folder.display()))?;
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let log = Self::of_all_runs(path);
         let from = log.writer()?.metadata()?.len();
@@ -251,9 +227,6 @@ impl Log {
     pub fn tail(&self, lines: usize) -> String {
         let text = self.text();
         let lines_in_all = text.lines().count();
-        text.lines()
-            .skip(lines_in_all.saturating_sub(lines))
-            .collect::<Vec<_>>()
-            .join("\n")
+        text.lines().skip(lines_in_all.saturating_sub(lines)).collect::<Vec<_>>().join("\n")
     }
 }

@@ -57,8 +57,7 @@ impl Secrets {
     }
 
     fn load(file: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let env = Env::parse(&text).with_context(|| format!("cannot parse {}", file.display()))?;
         let get = |name: &str| match env.get(name) {
             Some(value) => Ok(value.to_owned()),

@@ -6,13 +6,13 @@
 //! What can go wrong: one of the three does not start; then the others are stopped again.
 
 use std::{
-    fs,
+    fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     thread,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     daemon::Server,
@@ -23,6 +23,7 @@ use crate::{
     ports::Ports,
     postgres::Postgres,
     secrets::{Secrets, random_hex},
+    user::{Unprivileged, reachable_instead_of},
     workspace,
 };
 
@@ -35,19 +36,9 @@ pub struct Sizes {
 
 impl Sizes {
     /// For development: room for a million edges.
-    pub const DEVELOPMENT: Self = Self {
-        neo4j: Memory {
-            heap_mib: 1024,
-            page_cache_mib: 512,
-        },
-    };
+    pub const DEVELOPMENT: Self = Self { neo4j: Memory { heap_mib: 1024, page_cache_mib: 512 } };
     /// For sets that a test starts of its own.
-    pub const SMALL: Self = Self {
-        neo4j: Memory {
-            heap_mib: 512,
-            page_cache_mib: 256,
-        },
-    };
+    pub const SMALL: Self = Self { neo4j: Memory { heap_mib: 512, page_cache_mib: 256 } };
 }
 
 /// A running set. Dropping it stops all three.
@@ -65,6 +56,7 @@ pub struct Servers {
     pub secrets: Secrets,
     root: PathBuf,
     is_temporary: bool,
+    _lock: Lock,
 }
 
 impl Servers {
@@ -72,9 +64,8 @@ impl Servers {
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders than we.
-        let root = root
-            .canonicalize()
-            .with_context(|| format!("cannot resolve {}", root.display()))?;
+        let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
+        let lock = Lock::of(&root)?;
         let secrets = Secrets::load_or_create(&root.join("secrets"))?;
         let log = |name: &str| log_file(&root, name);
         let (postgres, nats, neo4j) = thread::scope(|scope| {
@@ -88,13 +79,7 @@ impl Servers {
                 )
             });
             let nats = scope.spawn(|| {
-                Nats::start(
-                    tools,
-                    &root.join("nats"),
-                    &log("nats"),
-                    ports.nats,
-                    ports.nats_monitor,
-                )
+                Nats::start(tools, &root.join("nats"), &log("nats"), ports.nats, ports.nats_monitor)
             });
             let neo4j = scope.spawn(|| {
                 Neo4j::start(
@@ -116,15 +101,29 @@ impl Servers {
             secrets,
             root,
             is_temporary: false,
+            _lock: lock,
         })
     }
 
-    /// Starts an empty set that is removed, data and logs, when it is dropped.
+    /// The same, but what is in `root` from an earlier run is removed first.
+    pub fn start_fresh(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
+        remove_left_over(root)?;
+        Self::start(tools, root, ports, sizes)
+    }
+
+    /// Starts an empty set that is removed, data and logs, when it is dropped. What such sets of
+    /// programs that were killed have left behind is removed too.
     pub fn temporary(tools: &Tools, ports: Ports, sizes: Sizes) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}-{}", std::process::id(), random_hex(4)?);
-        let root = workspace::dev().join("temporary").join(name);
+        let place = workspace::dev().join("temporary");
+        for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
+            if Lock::of(&entry.path()).is_ok() {
+                remove_left_over(&entry.path())?;
+            }
+        }
+        let root = place.join(name);
         let mut servers = Self::start(tools, &root, ports, sizes)?;
         servers.is_temporary = true;
         Ok(servers)
@@ -166,27 +165,64 @@ impl Servers {
         })
     }
 
-    /// Stops all three and removes everything the set has written.
-    pub fn remove(&mut self) -> Result<()> {
+    /// Stops all three and removes their data; the logs stay.
+    pub fn wipe(&mut self) -> Result<()> {
         self.stop()?;
         for server in self.all() {
             server.wipe()?;
         }
+        Ok(())
+    }
+
+    /// Stops all three and removes everything the set has written.
+    pub fn remove(&mut self) -> Result<()> {
+        self.wipe()?;
         remove_folder(&self.root)
     }
 }
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        let result = if self.is_temporary {
-            self.remove()
-        } else {
-            self.stop()
-        };
+        let result = if self.is_temporary { self.remove() } else { self.stop() };
         if let Err(error) = result {
             eprintln!("while stopping the servers: {error:#}");
         }
     }
+}
+
+/// Only one process at a time uses the folder of a set.
+#[derive(Debug)]
+struct Lock {
+    // Closing it ends the lock, also when this process is killed.
+    _file: File,
+}
+
+impl Lock {
+    fn of(root: &Path) -> Result<Self> {
+        let path = root.join("servers.lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        if file.try_lock().is_err() {
+            bail!("another process runs servers in {}\nwhat to do: wait for it, or end it", root.display());
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+/// Removes what a set in `root` has written, wherever PostgreSQL's part of it is.
+fn remove_left_over(root: &Path) -> Result<()> {
+    if !root.exists() {
+        return Ok(());
+    }
+    let _lock = Lock::of(root)?;
+    let root = root.canonicalize()?;
+    let user = Unprivileged::if_we_are_root()?;
+    remove_folder(&reachable_instead_of(&root.join("postgres"), user.as_ref())?)?;
+    remove_folder(&root)
 }
 
 fn log_file(root: &Path, name: &str) -> PathBuf {
@@ -194,7 +230,5 @@ fn log_file(root: &Path, name: &str) -> PathBuf {
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread
-        .join()
-        .unwrap_or_else(|_| Err(anyhow!("a thread that handles a server has panicked")))
+    thread.join().unwrap_or_else(|_| Err(anyhow!("a thread that handles a server has panicked")))
 }

@@ -1,1 +1,339 @@
-//! placeholder
+//! The three services and the CLI as processes, the way an operator runs them.
+//!
+//! Owns: building them, their environment, readiness, and breaking them. It must not know what they
+//! do: only their names, their variables, and that `/readyz` on the admin port answers 200.
+//!
+//! What can go wrong: a service that never gets ready. The error shows what `/readyz` said and the
+//! last log lines.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use anyhow::Result;
+
+use crate::{
+    daemon::Daemon, env_file::Env, http, ports::loopback, process::Signal, servers::Servers, workspace,
+};
+
+/// Variables that a person may set for all services when starting them.
+const PASSED_THROUGH: [&str; 4] = ["PATH", "LOG_LEVEL", "LOG_FORMAT", "RUST_BACKTRACE"];
+
+/// The programs of this project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// Writes.
+    Command,
+    /// Feeds Neo4j.
+    Projector,
+    /// Reads.
+    Query,
+}
+
+impl Program {
+    /// The name of the binary.
+    pub fn binary(self) -> &'static str {
+        match self {
+            Self::Command => "command-service",
+            Self::Projector => "projector",
+            Self::Query => "query-service",
+        }
+    }
+}
+
+/// How Cargo builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Fast to build.
+    Dev,
+    /// Fast to run.
+    Release,
+}
+
+impl Profile {
+    /// Where the binaries of this profile are.
+    pub fn folder(self) -> PathBuf {
+        workspace::target().join(match self {
+            Self::Dev => "debug",
+            Self::Release => "release",
+        })
+    }
+
+    /// The command that builds all binaries of the workspace.
+    pub fn build_command(self) -> Command {
+        let mut command = Command::new(workspace::cargo());
+        // The whole workspace, or features are unified differently and everything is built twice.
+        command.args(["build", "--workspace", "--bins"]).current_dir(workspace::root());
+        if self == Self::Release {
+            command.arg("--release");
+        }
+        command
+    }
+}
+
+/// The CLI with the given environment, ready for arguments.
+pub fn cli(binaries: &Path, env: &Env) -> Command {
+    let mut command = Command::new(binaries.join("followgraph"));
+    command.envs(env.iter());
+    command
+}
+
+/// How one service is started.
+#[derive(Debug, Clone)]
+pub struct ServiceSpec {
+    /// Which one.
+    pub program: Program,
+    /// What people call this process; differs when there are two of a kind.
+    pub name: String,
+    /// Where the binaries are.
+    pub binaries: PathBuf,
+    /// Its whole environment, except the listen addresses.
+    pub env: Env,
+    /// Where gRPC listens; the projector has none.
+    pub grpc: Option<SocketAddr>,
+    /// Where `/livez`, `/readyz` and `/metrics` are.
+    pub admin: SocketAddr,
+    /// Where its output goes.
+    pub log: PathBuf,
+}
+
+/// One service process. Dropping it stops it.
+#[derive(Debug)]
+pub struct Service {
+    daemon: Daemon,
+    spec: ServiceSpec,
+}
+
+impl Service {
+    /// Starts the process and returns at once; see [`Service::wait_ready`].
+    pub fn start(spec: ServiceSpec) -> Result<Self> {
+        let mut daemon = Daemon::new(
+            &spec.name,
+            spec.log.clone(),
+            "Read the log above; if it says that a server cannot be reached, look at that server's log \
+             beside it.",
+        );
+        daemon.start_limit = Duration::from_secs(60);
+        let mut service = Self { daemon, spec };
+        service.start_again()?;
+        Ok(service)
+    }
+
+    /// Starts the process (again) with its environment, and returns at once.
+    pub fn start_again(&mut self) -> Result<()> {
+        let spec = &self.spec;
+        let mut command = Command::new(spec.binaries.join(spec.program.binary()));
+        command.env_clear();
+        for name in PASSED_THROUGH {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(spec.env.iter());
+        command.env("ADMIN_LISTEN", spec.admin.to_string());
+        if let Some(grpc) = spec.grpc {
+            command.env("GRPC_LISTEN", grpc.to_string());
+        }
+        self.daemon.launch(command)
+    }
+
+    /// Waits until `/readyz` answers 200; fails if the process ends or `limit` passes.
+    pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        let admin = self.spec.admin;
+        self.daemon.start_limit = limit;
+        self.daemon.wait_ready(|| http::is_ok(admin, "/readyz")).map_err(|error| {
+            match http::get(admin, "/readyz") {
+                Ok(answer) => error.context(format!(
+                    "{} /readyz answers {}: {}",
+                    self.spec.name,
+                    answer.status,
+                    answer.body.trim()
+                )),
+                Err(_) => error,
+            }
+        })
+    }
+
+    /// Whether `/readyz` answers 200 now.
+    pub fn is_ready(&self) -> bool {
+        http::is_ok(self.spec.admin, "/readyz")
+    }
+
+    /// Kills the process with SIGKILL and waits until it is gone.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.daemon.kill9().map(drop)
+    }
+
+    /// Sends SIGTERM and returns at once; see [`Service::wait_exit`].
+    pub fn sigterm(&mut self) -> Result<()> {
+        self.daemon.signal(Signal::SIGTERM)
+    }
+
+    /// Sends any signal and returns at once, SIGSTOP for instance.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.daemon.signal(signal)
+    }
+
+    /// Waits until the process has ended, and says how; `None` if it still runs after `limit`.
+    pub fn wait_exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        self.daemon.wait(limit)
+    }
+
+    /// Asks the process to stop, waits, and kills it if that takes too long.
+    pub fn stop(&mut self) -> Result<Option<ExitStatus>> {
+        self.daemon.stop()
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self) -> Result<bool> {
+        self.daemon.is_running()
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.pid()
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.daemon.log_tail(lines)
+    }
+
+    /// An error about this process that shows its last log lines.
+    pub fn error(&self, problem: &str) -> anyhow::Error {
+        self.daemon.error(problem)
+    }
+
+    /// What people call this process.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Where gRPC listens.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.spec.grpc
+    }
+
+    /// Where `/livez`, `/readyz` and `/metrics` are.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.spec.admin
+    }
+
+    /// Its environment, for changing it before [`Service::start_again`].
+    pub fn env_mut(&mut self) -> &mut Env {
+        &mut self.spec.env
+    }
+}
+
+/// The three services against one set of servers. Dropping it stops them.
+#[derive(Debug)]
+pub struct Pipeline {
+    // Fields are dropped in this order: readers first.
+    /// Reads.
+    pub query: Service,
+    /// Feeds Neo4j.
+    pub projector: Service,
+    /// Writes.
+    pub command: Service,
+    /// What clients and the CLI need to know.
+    pub client_env: Env,
+}
+
+impl Pipeline {
+    /// Starts all three and waits until each is ready. The schemas must be up to date; see
+    /// [`migrate_command`].
+    pub fn start(binaries: &Path, servers: &Servers) -> Result<Self> {
+        Self::start_with(binaries, servers, &Env::default())
+    }
+
+    /// The same with more environment variables for all three.
+    pub fn start_with(binaries: &Path, servers: &Servers, more: &Env) -> Result<Self> {
+        let spec = |program| {
+            let mut spec = spec(program, binaries, servers);
+            spec.env.extend(more);
+            spec
+        };
+        let mut pipeline = Self {
+            command: Service::start(spec(Program::Command))?,
+            projector: Service::start(spec(Program::Projector))?,
+            query: Service::start(spec(Program::Query))?,
+            client_env: client_env(servers),
+        };
+        pipeline.wait_ready(Duration::from_secs(60))?;
+        Ok(pipeline)
+    }
+
+    /// Waits until each of the three is ready.
+    pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        for service in self.all() {
+            service.wait_ready(limit)?;
+        }
+        Ok(())
+    }
+
+    /// All three, for doing the same to each.
+    pub fn all(&mut self) -> [&mut Service; 3] {
+        [&mut self.command, &mut self.projector, &mut self.query]
+    }
+
+    /// Asks all three to stop at once, waits, and kills what is left.
+    pub fn stop(&mut self) -> Result<()> {
+        for service in self.all() {
+            service.sigterm()?;
+        }
+        for service in self.all() {
+            service.stop()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        // Together is faster than one by one; what fails here is tried again as the fields drop.
+        let _ = self.stop();
+    }
+}
+
+/// How `program` is started against `servers`, on the ports of that set.
+pub fn spec(program: Program, binaries: &Path, servers: &Servers) -> ServiceSpec {
+    let ports = &servers.ports;
+    let (grpc, admin) = match program {
+        Program::Command => (Some(ports.command), ports.command_admin),
+        Program::Projector => (None, ports.projector_admin),
+        Program::Query => (Some(ports.query), ports.query_admin),
+    };
+    let name = program.binary();
+    ServiceSpec {
+        program,
+        name: name.to_owned(),
+        binaries: binaries.to_owned(),
+        env: servers
+            .env()
+            .with("AUTH_TOKENS", format!("read+write+admin:{}", servers.secrets.token))
+            .with("PAGE_TOKEN_KEYS", &servers.secrets.page_key)
+            .with("PROJECTOR_NAME", "projector-0"),
+        grpc: grpc.map(loopback),
+        admin: loopback(admin),
+        log: servers.log_file(name),
+    }
+}
+
+/// What clients and the CLI need to know: addresses, the token, and the servers' addresses.
+pub fn client_env(servers: &Servers) -> Env {
+    servers
+        .env()
+        .with("FOLLOWGRAPH_COMMAND_ADDR", loopback(servers.ports.command).to_string())
+        .with("FOLLOWGRAPH_QUERY_ADDR", loopback(servers.ports.query).to_string())
+        .with("FOLLOWGRAPH_TOKEN", &servers.secrets.token)
+}
+
+/// The command that brings the schemas of `servers` up to date.
+pub fn migrate_command(binaries: &Path, servers: &Servers) -> Command {
+    let mut command = cli(binaries, &servers.env());
+    command.arg("migrate");
+    command
+}

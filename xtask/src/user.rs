@@ -37,10 +37,7 @@ impl Unprivileged {
         for name in CANDIDATES {
             let user = User::from_name(name).with_context(|| format!("cannot look up user {name}"))?;
             if let Some(user) = user.filter(|user| user.uid != Uid::from_raw(0)) {
-                return Ok(Some(Self {
-                    uid: user.uid.as_raw(),
-                    gid: user.gid.as_raw(),
-                }));
+                return Ok(Some(Self { uid: user.uid.as_raw(), gid: user.gid.as_raw() }));
             }
         }
         bail!(
@@ -51,19 +48,16 @@ impl Unprivileged {
 
     /// Whether this user can enter `folder` (which need not exist yet).
     pub fn can_reach(&self, folder: &Path) -> bool {
-        folder
-            .ancestors()
-            .filter_map(|ancestor| fs::metadata(ancestor).ok())
-            .all(|metadata| {
-                let mode = metadata.permissions().mode();
-                if metadata.uid() == self.uid {
-                    mode & 0o100 != 0
-                } else if metadata.gid() == self.gid {
-                    mode & 0o010 != 0
-                } else {
-                    mode & 0o001 != 0
-                }
-            })
+        folder.ancestors().filter_map(|ancestor| fs::metadata(ancestor).ok()).all(|metadata| {
+            let mode = metadata.permissions().mode();
+            if metadata.uid() == self.uid {
+                mode & 0o100 != 0
+            } else if metadata.gid() == self.gid {
+                mode & 0o010 != 0
+            } else {
+                mode & 0o001 != 0
+            }
+        })
     }
 
     /// Gives `path` to this user.
@@ -102,10 +96,7 @@ fn open_folder(folder: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    const NOBODY: Unprivileged = Unprivileged {
-        uid: 65_534,
-        gid: 65_534,
-    };
+    const NOBODY: Unprivileged = Unprivileged { uid: 65_534, gid: 65_534 };
 
     #[test]
     fn a_folder_below_a_closed_one_is_out_of_reach() {

@@ -1,0 +1,61 @@
+//! `cargo xtask check`: what can be found without running anything, cheap checks first.
+//!
+//! Owns: the list of checks. All of them run even if one fails, so that one run shows all mistakes.
+
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use anyhow::Result;
+use xtask::{fetch::Checkers, signals::Interrupt, workspace};
+
+use crate::child;
+
+/// Runs all checks and names those that failed.
+pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
+    let tools = Checkers::install()?;
+    let checks = [
+        ("format", cargo(&["fmt", "--all", "--check"])),
+        ("protocol", program(&tools.buf, &["lint", "proto"])),
+        ("unused dependencies", program(&tools.cargo_machete, &["--with-metadata"])),
+        (
+            "dependencies",
+            program(&tools.cargo_deny, &["--workspace", "check", "bans", "licenses", "sources"]),
+        ),
+        ("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
+        ("documentation", documentation()),
+    ];
+    let mut failed = Vec::new();
+    for (name, command) in checks {
+        eprintln!("checking: {name}");
+        let begun = Instant::now();
+        let status = child::status(command, interrupt)?;
+        eprintln!("  {status}, {:.1} s", begun.elapsed().as_secs_f64());
+        if !status.success() {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!("failed: {}; see the output of each above", failed.join(", "));
+    Ok(ExitCode::FAILURE)
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    program(&workspace::cargo(), arguments)
+}
+
+fn documentation() -> Command {
+    let mut command = cargo(&["doc", "--no-deps", "--workspace", "--quiet"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    command
+}
+
+fn program(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace::root());
+    command
+}

@@ -1,0 +1,171 @@
+//! `cargo xtask demo`: the stack, a generated graph, and a walk through the API with the CLI.
+//!
+//! Owns: the order of the walk. Everything shown is the output of the CLI, as anybody would run it.
+
+use std::{
+    process::{ExitCode, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use uuid::Uuid;
+use xtask::{
+    graph,
+    process::describe,
+    services::{self, Profile},
+    signals::Interrupt,
+    workspace,
+};
+
+use crate::{child, stack::Stack, up};
+
+/// An account that the graph does not have.
+const NEWCOMER: &str = "100001";
+/// How the CLI maps integers to UUIDs.
+const INTEGER_NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
+/// How long Neo4j may take to catch up with the import.
+const CATCH_UP: Duration = Duration::from_secs(300);
+
+/// Starts the stack, imports, walks, and ends (or stays).
+pub fn run(profile: Profile, keep: bool, interrupt: &Interrupt) -> Result<ExitCode> {
+    let mut stack = Stack::start(profile, interrupt)?;
+    walk(&stack, interrupt)?;
+    stack.check_alive()?;
+    println!();
+    stack.print_endpoints();
+    print_grpcurl(&stack);
+    if keep {
+        return up::stay(&mut stack, interrupt);
+    }
+    eprintln!("\nstopping (the data stays in .dev; `--keep`, or `cargo xtask up`, leaves it running)");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn walk(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
+    let cli = |arguments: &[&str]| show(stack, arguments, interrupt);
+    let celebrity = graph::CELEBRITY.to_string();
+    let celebrity = celebrity.as_str();
+
+    title(&format!(
+        "A generated graph: {} follows among {} accounts; account {celebrity} has {} followers",
+        graph::EDGES,
+        graph::ACCOUNTS,
+        graph::CELEBRITY_FOLLOWERS
+    ));
+    let file = workspace::dev().join("demo-graph.tsv");
+    graph::write(&file)?;
+    let path = file.to_str().context("the path of this clone is not UTF-8")?;
+    cli(&["import", path])?;
+    wait_for_neo4j(stack, interrupt)?;
+
+    title("A new account follows");
+    cli(&["follow", NEWCOMER, celebrity])?;
+    title("The read sees the write: `--fresh` takes the token that a write has answered");
+    let token = token_of(stack, &["follow", NEWCOMER, "2"])?;
+    cli(&["check", NEWCOMER, "2", "--fresh", &token])?;
+    title("Many checks at once (the exit code is 1 because one of them is no)");
+    cli(&["check", NEWCOMER, celebrity, "2", "3"])?;
+    title("The newest followers");
+    cli(&["followers", celebrity, "--limit", "5"])?;
+    title("Counts");
+    cli(&["counts", celebrity, "2", NEWCOMER])?;
+    title("And back");
+    cli(&["unfollow", NEWCOMER, "2"])?;
+    let token = token_of(stack, &["unfollow", NEWCOMER, celebrity])?;
+    cli(&["check", NEWCOMER, celebrity, "--fresh", &token])?;
+    title("The state of the pipeline");
+    cli(&["status"])?;
+    Ok(())
+}
+
+fn title(text: &str) {
+    println!("\n# {text}");
+}
+
+/// Shows a command line, runs it, and shows its output. Exit code 1 is an answer, not a failure.
+fn show(stack: &Stack, arguments: &[&str], interrupt: &Interrupt) -> Result<ExitStatus> {
+    println!("$ followgraph {}", arguments.join(" "));
+    let mut command = services::cli(&stack.binaries, stack.client_env());
+    command.args(arguments);
+    let status = child::status(command, interrupt)?;
+    if !matches!(status.code(), Some(0 | 1)) {
+        bail!(
+            "`followgraph {}` failed: {}\nwhat to do: read its message above and the logs in {}",
+            arguments.join(" "),
+            describe(status),
+            stack.servers.root().join("logs").display()
+        );
+    }
+    Ok(status)
+}
+
+/// Runs a write silently and returns the token that it answers.
+fn token_of(stack: &Stack, arguments: &[&str]) -> Result<String> {
+    let output = services::cli(&stack.binaries, stack.client_env())
+        .args(arguments)
+        .args(["-o", "json"])
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run followgraph")?;
+    if !output.status.success() {
+        bail!("`followgraph {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    let answer: Value = serde_json::from_slice(&output.stdout).context("not JSON")?;
+    answer["written_at"].as_str().map(str::to_owned).context("the answer of a write has no token")
+}
+
+/// The import ends when PostgreSQL has everything; Neo4j follows. Waits until answers come from there.
+fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        interrupt.check()?;
+        let output = services::cli(&stack.binaries, stack.client_env())
+            .args(["status", "-o", "json"])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run followgraph")?;
+        if serde_json::from_slice(&output.stdout).is_ok_and(|status| has_caught_up(&status)) {
+            println!("Neo4j has caught up after {:.1} s", begun.elapsed().as_secs_f64());
+            return Ok(());
+        }
+        if begun.elapsed() > CATCH_UP {
+            bail!(
+                "Neo4j has not caught up with the import after {} s\n{}\nwhat to do: read the \
+                 projector's log in {}",
+                CATCH_UP.as_secs(),
+                String::from_utf8_lossy(&output.stdout),
+                stack.servers.root().join("logs").display()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Whether a complete replica shows the head, and reads are answered from it.
+fn has_caught_up(status: &Value) -> bool {
+    let any = |list: &str, is_good: &dyn Fn(&Value) -> bool| {
+        status[list].as_array().is_some_and(|all| all.iter().any(is_good))
+    };
+    let head = status["head"]["revision"].as_u64();
+    let shows_head = |replica: &Value| replica["complete"] == true && replica["visible"].as_u64() >= head;
+    let serves = |store: &Value| {
+        let name = store["name"].as_str().unwrap_or_default();
+        name.starts_with("neo4j") && store["serving"] == true
+    };
+    head.is_some() && any("replicas", &shows_head) && any("stores", &serves)
+}
+
+fn print_grpcurl(stack: &Stack) {
+    let id = |integer: &str| Uuid::new_v5(&INTEGER_NAMESPACE, integer.as_bytes());
+    println!(
+        "\nA call to paste (grpcurl is not needed for anything else):\n  \
+         grpcurl -plaintext -H 'authorization: Bearer {}' \\\n    \
+         -d '{{\"viewer_id\": \"{}\", \"target_id\": \"{}\"}}' \\\n    \
+         127.0.0.1:{} followgraph.query.v1.QueryService/Check",
+        stack.servers.secrets.token,
+        id("50000"),
+        id(&graph::CELEBRITY.to_string()),
+        stack.servers.ports.query,
+    );
+}

@@ -1,0 +1,127 @@
+//! The development stack: one set of servers and the three services on it, with data in `.dev`.
+//!
+//! Owns: that only one stack uses `.dev` at a time, the order of starting, and `.dev/env`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    path::PathBuf,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+use xtask::{
+    Pipeline, Ports, Servers, Sizes, Tools,
+    env_file::Env,
+    services::{self, Profile},
+    signals::Interrupt,
+    workspace,
+};
+
+use crate::child;
+
+/// A running stack. Dropping it stops everything.
+pub struct Stack {
+    // Fields are dropped in this order: services before servers, the lock last.
+    /// The three services.
+    pub pipeline: Pipeline,
+    /// Their servers.
+    pub servers: Servers,
+    /// Where the binaries are.
+    pub binaries: PathBuf,
+    _lock: File,
+}
+
+impl Stack {
+    /// Fetches, builds, starts, migrates, and writes `.dev/env`.
+    pub fn start(profile: Profile, interrupt: &Interrupt) -> Result<Self> {
+        let begun = Instant::now();
+        let lock = lock()?;
+        let tools = Tools::install()?;
+        interrupt.check()?;
+        eprintln!("building");
+        child::succeed(profile.build_command(), interrupt)?;
+        let binaries = profile.folder();
+        eprintln!("starting PostgreSQL, NATS and Neo4j");
+        let servers =
+            Servers::start(&tools, &workspace::dev(), Ports::default_or_free()?, Sizes::DEVELOPMENT)?;
+        interrupt.check()?;
+        eprintln!("running migrations");
+        child::succeed(services::migrate_command(&binaries, &servers), interrupt)?;
+        eprintln!("starting command-service, projector and query-service");
+        let pipeline = Pipeline::start(&binaries, &servers)?;
+        interrupt.check()?;
+        pipeline.client_env.write(&env_file())?;
+        eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
+        Ok(Self { pipeline, servers, binaries, _lock: lock })
+    }
+
+    /// What clients and the CLI need to know.
+    pub fn client_env(&self) -> &Env {
+        &self.pipeline.client_env
+    }
+
+    /// Prints where everything is.
+    pub fn print_endpoints(&self) {
+        let ports = &self.servers.ports;
+        let rows = [
+            ("command-service", format!("127.0.0.1:{} (gRPC)", ports.command)),
+            ("query-service", format!("127.0.0.1:{} (gRPC)", ports.query)),
+            ("command-service admin", admin(ports.command_admin)),
+            ("query-service admin", admin(ports.query_admin)),
+            ("projector admin", admin(ports.projector_admin)),
+            ("PostgreSQL", format!("127.0.0.1:{}", ports.postgres)),
+            ("NATS", self.servers.nats.url()),
+            ("NATS monitoring", self.servers.nats.monitor_url()),
+            ("Neo4j", self.servers.neo4j.url()),
+            ("logs", self.servers.root().join("logs").display().to_string()),
+        ];
+        for (name, place) in rows {
+            println!("  {name:<22} {place}");
+        }
+        println!("\nAddresses, passwords and the token for your shell:\n  source {}", env_file().display());
+    }
+
+    /// Fails if one of the processes has ended by itself.
+    pub fn check_alive(&mut self) -> Result<()> {
+        for server in self.servers.all() {
+            if !server.daemon_mut().is_running()? {
+                return Err(server.daemon().error(&format!("{} has ended by itself", server.name())));
+            }
+        }
+        for service in self.pipeline.all() {
+            if !service.is_running()? {
+                return Err(service.error(&format!("{} has ended by itself", service.name())));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn admin(port: u16) -> String {
+    format!("http://127.0.0.1:{port} (/livez, /readyz, /metrics)")
+}
+
+/// The file that people `source`.
+pub fn env_file() -> PathBuf {
+    workspace::dev().join("env")
+}
+
+fn lock() -> Result<File> {
+    let folder = workspace::dev();
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join("lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        bail!(
+            "another `cargo xtask up` or `demo` of this clone is running\n\
+             what to do: use it (source {}), or end it with Ctrl-C first",
+            env_file().display()
+        );
+    }
+    Ok(lock)
+}

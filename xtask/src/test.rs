@@ -1,0 +1,84 @@
+//! `cargo xtask test`: all tests against one shared set of real servers.
+//!
+//! Owns: that the set is fresh and nobody else's, and the variables through which the tests find it.
+
+use std::{
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+use anyhow::Result;
+use xtask::{
+    Pipeline, Ports, Servers, Sizes, Tools,
+    env_file::Env,
+    services::{self, Profile},
+    signals::Interrupt,
+    workspace,
+};
+
+use crate::child;
+
+/// Every variable for tests begins with this.
+const PREFIX: &str = "FOLLOWGRAPH_TEST_";
+
+/// Builds everything, starts a set and the services, runs `cargo test`, and passes its exit code on.
+pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
+    let tools = Tools::install()?;
+    interrupt.check()?;
+    // Code that does not compile is found before any server starts.
+    child::succeed(Profile::Dev.build_command(), interrupt)?;
+    let mut build = cargo_test();
+    build.arg("--no-run");
+    child::succeed(build, interrupt)?;
+
+    let begun = Instant::now();
+    eprintln!("starting servers and services for the tests");
+    let binaries = Profile::Dev.folder();
+    let root = workspace::dev().join("test");
+    let mut servers = Servers::start_fresh(&tools, &root, Ports::free()?, Sizes::SMALL)?;
+    interrupt.check()?;
+    child::succeed(services::migrate_command(&binaries, &servers), interrupt)?;
+    let pipeline = Pipeline::start(&binaries, &servers)?;
+    eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
+
+    let mut tests = cargo_test();
+    tests.args(arguments).envs(test_env(&servers, &pipeline).iter());
+    let status = child::status(tests, interrupt)?;
+    if !status.success() {
+        for log in ["command-service", "projector", "query-service"] {
+            eprintln!("--- last lines of {log} ---");
+            eprintln!("{}", tail(&servers, log));
+        }
+    }
+    drop(pipeline);
+    // The logs stay, for reading after a failure.
+    servers.wipe()?;
+    Ok(child::code(status))
+}
+
+fn cargo_test() -> Command {
+    let mut command = Command::new(workspace::cargo());
+    command.args(["test", "--workspace"]).current_dir(workspace::root());
+    command
+}
+
+fn tail(servers: &Servers, name: &str) -> String {
+    xtask::process::Log::of_all_runs(&servers.log_file(name)).tail(20)
+}
+
+/// How the tests find the shared set.
+fn test_env(servers: &Servers, pipeline: &Pipeline) -> Env {
+    let mut env = Env::default();
+    let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
+    for (name, value) in services::client_env(servers).iter() {
+        let name = name.strip_prefix("FOLLOWGRAPH_").unwrap_or(name);
+        set(name, value.to_owned());
+    }
+    set("COMMAND_ADMIN", pipeline.command.admin_addr().to_string());
+    set("QUERY_ADMIN", pipeline.query.admin_addr().to_string());
+    set("PROJECTOR_ADMIN", pipeline.projector.admin_addr().to_string());
+    set("NATS_MONITOR_URL", servers.nats.monitor_url());
+    set("PAGE_TOKEN_KEYS", servers.secrets.page_key.clone());
+    set("BIN_DIR", Profile::Dev.folder().display().to_string());
+    env
+}

@@ -1,0 +1,30 @@
+//! `cargo xtask up`: the stack, until Ctrl-C.
+
+use std::{process::ExitCode, thread, time::Duration};
+
+use anyhow::Result;
+use xtask::{services::Profile, signals::Interrupt};
+
+use crate::stack::Stack;
+
+/// How often the processes are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Starts the stack and stays.
+pub fn run(profile: Profile, interrupt: &Interrupt) -> Result<ExitCode> {
+    let mut stack = Stack::start(profile, interrupt)?;
+    println!();
+    stack.print_endpoints();
+    stay(&mut stack, interrupt)
+}
+
+/// Stays until somebody asks to end, or a process ends by itself.
+pub fn stay(stack: &mut Stack, interrupt: &Interrupt) -> Result<ExitCode> {
+    println!("\nCtrl-C stops everything.");
+    while !interrupt.asked() {
+        stack.check_alive()?;
+        thread::sleep(LOOK);
+    }
+    eprintln!("stopping");
+    Ok(ExitCode::SUCCESS)
+}
