@@ -171,7 +171,12 @@ impl Relay {
             }
             (epoch, Found::Good { next }) => {
                 let until = Instant::now() + INSPECTION;
-                let context = publish::Context { pool: &self.pool, jetstream: &self.jetstream, epoch };
+                let context = publish::Context {
+                    pool: &self.pool,
+                    jetstream: &self.jetstream,
+                    epoch,
+                    standing: &self.standing,
+                };
                 context.publish_from(next, until, &mut self.committed, stop).await?;
             }
             (epoch, Found::Stray { problem }) => {

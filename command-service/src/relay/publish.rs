@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
+use super::{Error, Standing};
 use super::stream::nats;
 use crate::metrics;
 use crate::store::outbox::{self, Entry};
@@ -35,6 +35,8 @@ pub struct Context<'a> {
     pub jetstream: &'a jetstream::Context,
     /// The present epoch.
     pub epoch: Epoch,
+    /// Told how far the stream has come.
+    pub standing: &'a watch::Sender<Standing>,
 }
 
 impl Context<'_> {
@@ -56,6 +58,7 @@ impl Context<'_> {
             };
             if entries.is_empty() {
                 flight.land_all().await?;
+                self.tell(next);
                 self.wait(until, committed, stop).await;
             }
             for entry in entries {
@@ -68,6 +71,17 @@ impl Context<'_> {
             }
         }
         flight.land_all().await
+    }
+
+    /// Everything before `next` is in the stream.
+    fn tell(&self, next: Revision) {
+        let last = Revision(next.0.saturating_sub(1));
+        self.standing.send_if_modified(|standing| {
+            standing.oldest_unpublished = None;
+            std::mem::replace(&mut standing.last, last) != last
+        });
+        ::metrics::gauge!(metrics::OUTBOX_UNPUBLISHED).set(0.0);
+        ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS).set(0.0);
     }
 
     async fn wait(&self, until: Instant, committed: &mut watch::Receiver<Token>, stop: &CancellationToken) {
