@@ -1,1 +1,14 @@
-fn main() {}
+//! The process: settings in, exit code out.
+
+use std::process::ExitCode;
+
+use query_service::app;
+use query_service::config::Config;
+use service_kit::process::{self, About};
+
+const ABOUT: About =
+    About { name: "query-service", version: env!("CARGO_PKG_VERSION"), admin_listen: "0.0.0.0:9181" };
+
+fn main() -> ExitCode {
+    process::run(ABOUT, Config::read, app::start)
+}

@@ -1,0 +1,179 @@
+//! Settings of this service.
+//!
+//! Owns: their names, defaults and limits. It must not know how they are used.
+//! What can go wrong: a value is missing or out of its range; all mistakes are reported together before a port opens.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use service_kit::auth::Tokens;
+use service_kit::{Env, Secret, grpc, nats, neo4j, postgres};
+
+use crate::page_token::MIN_KEY_BYTES;
+use crate::pipeline::LONGEST_STALENESS;
+
+const PAGE_TOKEN_KEYS: &str = "PAGE_TOKEN_KEYS";
+const FRESHNESS_WAIT: &str = "FRESHNESS_WAIT_MILLIS";
+const MAX_STALENESS: &str = "MAX_STALENESS_SECONDS";
+const CONCURRENCY: &str = "FALLBACK_CONCURRENCY";
+
+/// Settings of this service.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The gRPC port.
+    pub grpc: grpc::Settings,
+    /// `AUTH_TOKENS`: reads need a token only if any is set.
+    pub tokens: Tokens,
+    /// The source of truth.
+    pub postgres: postgres::Settings,
+    /// The read model.
+    pub neo4j: neo4j::Settings,
+    /// Core NATS, for signals.
+    pub nats: nats::Settings,
+    /// `PAGE_TOKEN_KEYS`: the first signs page tokens, all verify. Empty: a random one of this process.
+    pub page_token_keys: Vec<Secret>,
+    /// `PROJECTOR_NAME` (projector-0): the projector that feeds the Neo4j that is read here.
+    pub projector: String,
+    /// What PostgreSQL takes over.
+    pub fallback: Fallback,
+    /// `NEO4J_READ_TIMEOUT_MILLIS` (500): Neo4j is slow when a read takes longer.
+    pub neo4j_read_timeout: Duration,
+    /// `FRESHNESS_WAIT_MILLIS` (200, from 50 to 500): longest wait for Neo4j to reach a token.
+    pub freshness_wait: Duration,
+    /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something of this age.
+    pub max_staleness: Duration,
+}
+
+/// What PostgreSQL takes over when Neo4j cannot answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Fallback {
+    /// `FALLBACK_BUDGET_PER_SECOND` (2000): in cells; a read costs one and one more for every fifty items.
+    pub per_second: NonZeroU32,
+    /// `FALLBACK_CONCURRENCY` (16): reads at a time, and connections.
+    pub concurrency: u32,
+}
+
+impl Config {
+    /// Reads them.
+    pub fn read(env: &mut Env) -> Self {
+        Self {
+            grpc: grpc::Settings::read(env, "0.0.0.0:9081"),
+            tokens: Tokens::read(env),
+            postgres: postgres::Settings::read(env),
+            neo4j: neo4j::Settings::read(env),
+            nats: nats::Settings::read(env),
+            page_token_keys: page_token_keys(env),
+            projector: env
+                .about("Name of the projector that feeds the Neo4j that is read here.")
+                .text_or("PROJECTOR_NAME", "projector-0"),
+            fallback: Fallback::read(env),
+            neo4j_read_timeout: env
+                .about("Neo4j is taken for slow when a read takes longer, and PostgreSQL is asked.")
+                .millis_or("NEO4J_READ_TIMEOUT_MILLIS", 500),
+            freshness_wait: freshness_wait(env),
+            max_staleness: max_staleness(env),
+        }
+    }
+}
+
+impl Fallback {
+    fn read(env: &mut Env) -> Self {
+        let per_second = env
+            .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty.")
+            .parse_or("FALLBACK_BUDGET_PER_SECOND", "2000");
+        let concurrency =
+            env.about("Reads at a time that PostgreSQL takes over.").parse_or(CONCURRENCY, "16");
+        if concurrency == 0 {
+            env.reject(CONCURRENCY, "must be above zero");
+        }
+        Self { per_second, concurrency }
+    }
+}
+
+fn page_token_keys(env: &mut Env) -> Vec<Secret> {
+    let text = env
+        .about("Keys that sign page tokens: comma-separated, at least 16 bytes each. The first signs, all verify. Give all replicas the same; unset, tokens are good in one process only.")
+        .example("a-long-random-text,the-one-before")
+        .optional_secret(PAGE_TOKEN_KEYS);
+    let Some(text) = text else { return Vec::new() };
+    let keys: Vec<Secret> = text.expose().split(',').map(|key| Secret::new(key.trim())).collect();
+    if keys.iter().any(|key| key.expose().len() < MIN_KEY_BYTES) {
+        env.reject(PAGE_TOKEN_KEYS, format!("a key is shorter than {MIN_KEY_BYTES} bytes"));
+    }
+    keys
+}
+
+fn freshness_wait(env: &mut Env) -> Duration {
+    let wait = env
+        .about("Longest wait for Neo4j to reach the revision that a read asks for, before PostgreSQL is asked. From 50 to 500.")
+        .millis_or(FRESHNESS_WAIT, 200);
+    if !(50..=500).contains(&wait.as_millis()) {
+        env.reject(FRESHNESS_WAIT, "must be from 50 to 500");
+    }
+    wait
+}
+
+fn max_staleness(env: &mut Env) -> Duration {
+    let staleness = env
+        .about("Neo4j is not asked when it misses something of this age. At most 600.")
+        .seconds_or(MAX_STALENESS, 60);
+    if staleness > LONGEST_STALENESS {
+        env.reject(MAX_STALENESS, format!("must be at most {}", LONGEST_STALENESS.as_secs()));
+    }
+    staleness
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDED: [(&str, &str); 5] = [
+        ("DATABASE_URL", "postgres://app:pw@127.0.0.1/main"),
+        ("NATS_URL", "nats://127.0.0.1:4222"),
+        ("NEO4J_URI", "bolt://127.0.0.1:7687"),
+        ("NEO4J_USER", "neo4j"),
+        ("NEO4J_PASSWORD", "hunter2"),
+    ];
+
+    #[test]
+    fn the_needed_settings_are_enough() {
+        let mut env = Env::from_pairs(NEEDED);
+        let config = Config::read(&mut env);
+        let config = env.finish(config).expect("valid settings");
+        assert_eq!(config.projector, "projector-0");
+        assert!(config.page_token_keys.is_empty());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_a_mistake_and_secrets_are_not_shown() {
+        let wrong = [
+            ("PAGE_TOKEN_KEYS", "0123456789abcdef,hunter2"),
+            ("FRESHNESS_WAIT_MILLIS", "501"),
+            ("MAX_STALENESS_SECONDS", "601"),
+            ("FALLBACK_CONCURRENCY", "0"),
+            ("FALLBACK_BUDGET_PER_SECOND", "0"),
+        ];
+        let mut env = Env::from_pairs(NEEDED.into_iter().chain(wrong));
+        let config = Config::read(&mut env);
+        assert!(!env.redacted().contains("hunter2"), "{}", env.redacted());
+        let error = env.finish(config).expect_err("five mistakes");
+        let mut names: Vec<_> = error.mistakes.iter().map(|mistake| mistake.variable.as_str()).collect();
+        names.sort_unstable();
+        let mut wanted = wrong.map(|(name, _)| name);
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
+        assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn keys_rotate() {
+        let keys = [("PAGE_TOKEN_KEYS", "0123456789abcdef, fedcba9876543210")];
+        let mut env = Env::from_pairs(NEEDED.into_iter().chain(keys));
+        let config = Config::read(&mut env);
+        let config = env.finish(config).expect("valid settings");
+        assert_eq!(
+            config.page_token_keys,
+            [Secret::from("0123456789abcdef"), Secret::from("fedcba9876543210")]
+        );
+    }
+}

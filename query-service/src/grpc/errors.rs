@@ -1,0 +1,74 @@
+//! Words refusals for clients.
+//!
+//! Owns: the reason of each refusal. It must not tell a client anything of a store.
+//! What can go wrong: nothing.
+
+use proto::error::{Reason, ServiceError};
+
+use crate::reader::{Error, Refusal};
+
+/// A question that got no answer.
+pub fn refusal(refusal: Refusal) -> ServiceError {
+    let message = refusal.to_string();
+    match refusal {
+        Refusal::EpochChanged => ServiceError::new(Reason::EpochChanged, message),
+        Refusal::TokenAhead => ServiceError::new(Reason::TokenAhead, message),
+        Refusal::BudgetExhausted { limit, retry_after } => {
+            ServiceError::new(Reason::FallbackBudgetExhausted, message)
+                .retry_after(retry_after)
+                .with("limit", limit.name())
+        }
+        Refusal::Unavailable { retry_after } => {
+            ServiceError::new(Reason::StoreUnavailable, message).retry_after(retry_after)
+        }
+        Refusal::DeadlineExceeded => ServiceError::new(Reason::DeadlineExceeded, message),
+    }
+}
+
+/// An export that cannot go on.
+pub fn export(error: &Error) -> ServiceError {
+    tracing::warn!(error = error as &dyn std::error::Error, "an export failed");
+    ServiceError::new(
+        Reason::StoreUnavailable,
+        "the source of truth does not answer; resume the export later",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proto::error::reason_of;
+    use tonic::{Code, Status};
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::reader::Limit;
+
+    #[test]
+    fn every_refusal_has_its_code_and_says_when_to_come_back() {
+        let after = Duration::from_millis(70);
+        for (given, code, reason, retry) in [
+            (Refusal::EpochChanged, Code::FailedPrecondition, Reason::EpochChanged, None),
+            (Refusal::TokenAhead, Code::InvalidArgument, Reason::TokenAhead, None),
+            (
+                Refusal::BudgetExhausted { limit: Limit::Rate, retry_after: after },
+                Code::ResourceExhausted,
+                Reason::FallbackBudgetExhausted,
+                Some(after),
+            ),
+            (
+                Refusal::Unavailable { retry_after: after },
+                Code::Unavailable,
+                Reason::StoreUnavailable,
+                Some(after),
+            ),
+            (Refusal::DeadlineExceeded, Code::DeadlineExceeded, Reason::DeadlineExceeded, None),
+        ] {
+            let status = Status::from(refusal(given));
+            assert_eq!(status.code(), code);
+            assert_eq!(reason_of(&status), Some(reason));
+            assert_eq!(status.get_details_retry_info().and_then(|info| info.retry_delay), retry);
+        }
+    }
+}

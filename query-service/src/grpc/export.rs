@@ -1,0 +1,149 @@
+//! Exports of all edges of a kind.
+//!
+//! Owns: the stream of parts and its resume tokens. It must not know how a range is read.
+//! What can go wrong: the source of truth goes away, or its epoch changes: the stream ends with the reason, and what
+//! was received stays good. A part is read only when the one before was taken, so a slow client holds no snapshot.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use proto::error::{Reason, ServiceError};
+use proto::graph::v1::EdgeKind;
+use proto::query::v1::{ExportEdgesRequest, ExportEdgesResponse, ExportedEdge};
+use proto::{Token, timestamp};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{Queries, errors};
+use crate::metrics::EXPORTED;
+use crate::page_token::{Codec, ExportToken};
+use crate::reader::{EdgeTable, ExportRow, Exporter};
+
+/// Edges of a part.
+const PART: usize = 1_000;
+/// Longest time of one range.
+const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// When all places are taken, trying again sooner is in vain.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+/// The parts of an export.
+pub type ExportStream = Pin<Box<dyn Stream<Item = Result<ExportEdgesResponse, Status>> + Send>>;
+
+struct Export {
+    exporter: Exporter,
+    codec: Arc<Codec>,
+    /// Where it goes on.
+    token: ExportToken,
+    /// Held until the stream is dropped.
+    _place: OwnedSemaphorePermit,
+}
+
+impl Queries {
+    /// Starts or resumes an export.
+    pub(super) async fn export(&self, request: &ExportEdgesRequest) -> Result<ExportStream, ServiceError> {
+        let table = table(request.kind)?;
+        let resumed =
+            match request.resume_token.as_str() {
+                "" => None,
+                text => {
+                    let token = self.codec.read_export(text, table);
+                    Some(token.map_err(|error| {
+                        ServiceError::field(Reason::InvalidPageToken, "resume_token", error)
+                    })?)
+                }
+            };
+        let place = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| {
+            ServiceError::new(Reason::Overloaded, "as many exports run as are allowed").retry_after(COME_BACK)
+        })?;
+        let token = match resumed {
+            Some(token) => token,
+            None => {
+                let from = self.exporter.head(RANGE_TIMEOUT).await.map_err(|error| errors::export(&error))?;
+                ExportToken { table, after: (Uuid::nil(), Uuid::nil()), from }
+            }
+        };
+        let export =
+            Export { exporter: self.exporter.clone(), codec: Arc::clone(&self.codec), token, _place: place };
+        Ok(Box::pin(futures::stream::try_unfold(Some(export), next_part)))
+    }
+}
+
+/// The next part, and the export if another follows. The first part of an export comes even if it is empty: it tells
+/// the head.
+async fn next_part(export: Option<Export>) -> Result<Option<(ExportEdgesResponse, Option<Export>)>, Status> {
+    let Some(mut export) = export else {
+        return Ok(None);
+    };
+    let ExportToken { table, after, from } = export.token;
+    let range = export
+        .exporter
+        .range(table, after, PART, RANGE_TIMEOUT)
+        .await
+        .map_err(|error| errors::export(&error))?;
+    if range.as_of.epoch != from.epoch {
+        return Err(
+            ServiceError::new(Reason::EpochChanged, "the epoch changed; start the export again").into()
+        );
+    }
+    if let Some(last) = range.value.last() {
+        export.token.after = (last.source, last.target);
+    }
+    let last_part = range.value.len() < PART;
+    metrics::counter!(EXPORTED).increment(u64::try_from(range.value.len()).unwrap_or(0));
+    let response = part(&range.value, from, export.codec.export(&export.token));
+    Ok(Some((response, (!last_part).then_some(export))))
+}
+
+fn part(rows: &[ExportRow], from: Token, resume_token: String) -> ExportEdgesResponse {
+    ExportEdgesResponse {
+        edges: rows.iter().map(edge).collect(),
+        from_revision: from.revision.0,
+        resume_token,
+        epoch: from.epoch.0,
+    }
+}
+
+fn edge(row: &ExportRow) -> ExportedEdge {
+    ExportedEdge {
+        source_id: row.source.to_string(),
+        target_id: row.target.to_string(),
+        created_at: Some(timestamp::to_proto(row.created_at)),
+        expires_at: row.expires_at.map(timestamp::to_proto),
+        position: row.position.0,
+    }
+}
+
+fn table(kind: i32) -> Result<EdgeTable, ServiceError> {
+    match EdgeKind::try_from(kind) {
+        Ok(EdgeKind::Unspecified | EdgeKind::Follow) => Ok(EdgeTable::Follows),
+        Ok(EdgeKind::Mute) => Ok(EdgeTable::Mutes),
+        Ok(EdgeKind::Block) => Ok(EdgeTable::Blocks),
+        Ok(EdgeKind::FollowRequest) => Ok(EdgeTable::FollowRequests),
+        Err(_) => Err(ServiceError::field(Reason::UnknownEnumValue, "kind", "is not a kind of edge")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_table_and_no_other_number() {
+        for (kind, wanted) in [
+            (0, EdgeTable::Follows),
+            (1, EdgeTable::Follows),
+            (2, EdgeTable::Mutes),
+            (3, EdgeTable::Blocks),
+            (4, EdgeTable::FollowRequests),
+        ] {
+            assert_eq!(table(kind), Ok(wanted));
+        }
+        for kind in [-1, 5] {
+            let error = table(kind).expect_err("no kind");
+            assert_eq!((error.reason, error.field.as_deref()), (Reason::UnknownEnumValue, Some("kind")));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Reads the fields of requests.
+//!
+//! Owns: the limits of fields and the errors that name them. It must not know what is done with the values.
+//! What can go wrong: everything that a client can send.
+
+use proto::error::{Reason, ServiceError};
+use proto::query::v1::Consistency;
+use proto::query::v1::consistency::Requirement;
+use proto::{Token, UserId};
+
+use crate::reader::Need;
+
+/// Most items of a repeated field.
+const MAX_ITEMS: usize = 1_000;
+/// Rows of a page whose size is not given.
+const DEFAULT_PAGE_SIZE: usize = 50;
+/// Most rows of a page.
+const MAX_PAGE_SIZE: usize = 1_000;
+
+/// An account.
+pub fn user(text: &str, field: &str) -> Result<UserId, ServiceError> {
+    UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
+}
+
+/// A list of accounts.
+pub fn users(texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError> {
+    if texts.len() > MAX_ITEMS {
+        let message = format!("must have at most {MAX_ITEMS} items");
+        return Err(ServiceError::field(Reason::TooManyItems, field, message).with("limit", MAX_ITEMS));
+    }
+    texts
+        .iter()
+        .enumerate()
+        .map(|(i, text)| {
+            UserId::parse(text).map_err(|error| ServiceError::invalid_id(format!("{field}[{i}]"), error))
+        })
+        .collect()
+}
+
+/// The size of a page: clamped above, refused below zero.
+pub fn page_size(size: i32) -> Result<usize, ServiceError> {
+    match usize::try_from(size) {
+        Err(_) => Err(ServiceError::field(Reason::NegativePageSize, "page_size", "must not be negative")),
+        Ok(0) => Ok(DEFAULT_PAGE_SIZE),
+        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
+    }
+}
+
+/// How fresh the answer must be.
+pub fn need(consistency: Option<&Consistency>) -> Result<Need, ServiceError> {
+    match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
+        None | Some(Requirement::MinimizeLatency(true)) => Ok(Need::default()),
+        Some(Requirement::FullyConsistent(true)) => Ok(Need { at_least: None, truth: true }),
+        Some(Requirement::AtLeastAsFresh(text)) => {
+            let field = "consistency.at_least_as_fresh";
+            let token = Token::parse(text)
+                .map_err(|error| ServiceError::field(Reason::InvalidToken, field, error))?;
+            Ok(Need { at_least: Some(token), truth: false })
+        }
+        Some(Requirement::MinimizeLatency(false)) => Err(false_requirement("consistency.minimize_latency")),
+        Some(Requirement::FullyConsistent(false)) => Err(false_requirement("consistency.fully_consistent")),
+    }
+}
+
+fn false_requirement(field: &str) -> ServiceError {
+    ServiceError::field(Reason::InvalidConsistency, field, "must be true or absent")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proto::{Epoch, Revision};
+
+    use super::*;
+
+    const ID: &str = "F47AC10B-58CC-4372-A567-0E02B2C3D479";
+
+    fn consistency(requirement: Requirement) -> Option<Consistency> {
+        Some(Consistency { requirement: Some(requirement) })
+    }
+
+    fn refused<T: std::fmt::Debug>(outcome: Result<T, ServiceError>) -> (Reason, String) {
+        let error = outcome.expect_err("a mistake");
+        (error.reason, error.field.expect("a field"))
+    }
+
+    #[test]
+    fn ids_are_checked_and_named_by_place() {
+        assert_eq!(user(ID, "viewer_id").expect("an id").to_string(), ID.to_lowercase());
+        assert_eq!(refused(user("", "viewer_id")), (Reason::FieldRequired, "viewer_id".into()));
+        let nil = "00000000-0000-0000-0000-000000000000";
+        let list = |bad: &str| users(&[ID.to_owned(), bad.to_owned()], "target_ids");
+        assert_eq!(refused(list(nil)), (Reason::NilUuid, "target_ids[1]".into()));
+        assert_eq!(refused(list("x")), (Reason::InvalidUuid, "target_ids[1]".into()));
+    }
+
+    #[test]
+    fn order_and_duplicates_are_kept_and_empty_is_fine() {
+        let ids = vec![ID.to_owned(); 3];
+        assert_eq!(users(&ids, "target_ids").expect("ids").len(), 3);
+        assert_eq!(users(&[], "target_ids").expect("none").len(), 0);
+    }
+
+    #[test]
+    fn a_thousand_items_are_taken_and_no_more() {
+        let ids = vec![ID.to_owned(); MAX_ITEMS + 1];
+        assert!(users(&ids[1..], "user_ids").is_ok());
+        assert_eq!(refused(users(&ids, "user_ids")), (Reason::TooManyItems, "user_ids".into()));
+    }
+
+    #[test]
+    fn page_sizes_have_a_default_and_a_limit() {
+        for (given, wanted) in [(0, 50), (1, 1), (1_000, 1_000), (1_001, 1_000), (i32::MAX, 1_000)] {
+            assert_eq!(page_size(given).expect("a size"), wanted, "{given}");
+        }
+        for given in [-1, i32::MIN] {
+            assert_eq!(refused(page_size(given)), (Reason::NegativePageSize, "page_size".into()));
+        }
+    }
+
+    #[test]
+    fn every_requirement_is_read() {
+        let token = Token::new(Epoch(1), Revision(901));
+        assert_eq!(need(None), Ok(Need::default()));
+        assert_eq!(need(Some(&Consistency { requirement: None })), Ok(Need::default()));
+        assert_eq!(need(consistency(Requirement::MinimizeLatency(true)).as_ref()), Ok(Need::default()));
+        assert_eq!(
+            need(consistency(Requirement::AtLeastAsFresh(token.to_string())).as_ref()),
+            Ok(Need { at_least: Some(token), truth: false })
+        );
+        assert_eq!(
+            need(consistency(Requirement::FullyConsistent(true)).as_ref()),
+            Ok(Need { at_least: None, truth: true })
+        );
+    }
+
+    #[test]
+    fn a_false_requirement_is_refused() {
+        for (requirement, field) in [
+            (Requirement::MinimizeLatency(false), "consistency.minimize_latency"),
+            (Requirement::FullyConsistent(false), "consistency.fully_consistent"),
+        ] {
+            let outcome = need(consistency(requirement).as_ref());
+            assert_eq!(refused(outcome), (Reason::InvalidConsistency, field.into()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_but_a_token_is_refused(text in ".{0,60}") {
+            let outcome = need(consistency(Requirement::AtLeastAsFresh(text)).as_ref());
+            prop_assert_eq!(refused(outcome), (Reason::InvalidToken, "consistency.at_least_as_fresh".into()));
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Every metric of this crate, in one place.
+//!
+//! Owns: names, descriptions and labels. Labels come from closed sets; ids never become labels.
+//! Must not know: how the metrics leave the process.
+//! What can go wrong: a metric recorded before the telemetry is set up is lost.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Questions answered; labels `question`, `source`.
+pub const READS: &str = "query_reads_total";
+/// Questions passed on to PostgreSQL; label `reason`.
+pub const FALLBACKS: &str = "query_fallbacks_total";
+/// Questions refused; label `reason`.
+pub const REFUSALS: &str = "query_refusals_total";
+/// Time of one question to one store; labels `question`, `source`, `outcome`.
+pub const SECONDS: &str = "query_store_seconds";
+/// Time that questions waited for the read model to reach their token.
+pub const FRESHNESS_WAIT: &str = "query_freshness_wait_seconds";
+/// 1 while the store is asked; label `store`.
+pub const SERVING: &str = "query_store_serving";
+/// Times that a store was given up; labels `store`, `cause`.
+pub const BREAKER_OPENED: &str = "query_breaker_opened_total";
+/// Cells left in the fallback budget.
+pub const BUDGET_LEFT: &str = "query_fallback_budget_left";
+/// Revisions that the read model is behind the newest head heard of.
+pub const REPLICA_LAG: &str = "query_replica_lag_revisions";
+/// Age of the oldest head that the read model has not reached.
+pub const REPLICA_STALENESS: &str = "query_replica_staleness_seconds";
+/// Edges exported.
+pub const EXPORTED: &str = "query_exported_edges_total";
+/// Signals on core NATS that could not be read; label `subject`.
+pub const BAD_SIGNALS: &str = "query_unreadable_signals_total";
+
+/// Describes all of them; call it once, after the telemetry is set up.
+pub fn describe() {
+    describe_counter!(READS, "Questions answered, by store.");
+    describe_counter!(FALLBACKS, "Questions passed on to PostgreSQL, by reason.");
+    describe_counter!(REFUSALS, "Questions that no store was allowed or able to answer, by reason.");
+    describe_histogram!(SECONDS, Unit::Seconds, "Time of one question to one store.");
+    describe_histogram!(
+        FRESHNESS_WAIT,
+        Unit::Seconds,
+        "Time that questions waited for the read model to reach their token."
+    );
+    describe_gauge!(SERVING, "1 while the store is asked for answers.");
+    describe_counter!(BREAKER_OPENED, "Times that a store was given up, by cause.");
+    describe_gauge!(BUDGET_LEFT, "Cells left in the fallback budget.");
+    describe_gauge!(REPLICA_LAG, "Revisions that the read model is behind the newest head heard of.");
+    describe_gauge!(
+        REPLICA_STALENESS,
+        Unit::Seconds,
+        "Age of the oldest head that the read model has not reached."
+    );
+    describe_counter!(EXPORTED, "Edges exported.");
+    describe_counter!(BAD_SIGNALS, "Signals on core NATS that could not be read.");
+}

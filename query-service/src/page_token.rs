@@ -1,0 +1,223 @@
+//! Tokens of pages and exports.
+//!
+//! Owns: what a token carries, its bytes, and its signature. Clients see opaque text; nobody can make or change one
+//! without a key. It must not know how a list is read.
+//! What can go wrong: a token is malformed, forged, or was made for another list. All are [`Invalid`]: a forger learns
+//! nothing from the difference.
+//!
+//! Form: base64url of `version byte | body | HMAC-SHA256 over both`. The body is an enum, so a token of one use is never
+//! taken for one of another.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use proto::{Epoch, Position, Revision, Token, UserId};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+use service_kit::Secret;
+use uuid::Uuid;
+
+use crate::reader::{EdgeTable, ListKind};
+
+const VERSION: u8 = 1;
+const TAG_BYTES: usize = 32;
+/// Above every body: an export token is the largest, with three UUID-sized fields and two numbers.
+const MAX_BODY_BYTES: usize = 128;
+/// Base64 of the largest token.
+const MAX_TEXT_BYTES: usize = (1 + MAX_BODY_BYTES + TAG_BYTES).div_ceil(3) * 4;
+/// Shorter keys can be guessed.
+pub const MIN_KEY_BYTES: usize = 16;
+
+/// A token that this service did not make, or made for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a token of this list")]
+pub struct Invalid;
+
+/// The system gave no random bytes for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random bytes")]
+pub struct NoRandomness;
+
+/// Where the next page starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageToken {
+    /// Which list.
+    pub kind: ListKind,
+    /// Whose list.
+    pub user: UserId,
+    /// The next page holds edges below this position.
+    pub before: Position,
+    /// The next page must be at least this fresh.
+    pub as_of: Token,
+}
+
+/// Where an export goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportToken {
+    /// Which edges.
+    pub table: EdgeTable,
+    /// The last edge that was exported.
+    pub after: (Uuid, Uuid),
+    /// The head when the export began.
+    pub from: Token,
+}
+
+/// The bytes of version 1. Never change the order of variants or fields: add a version.
+#[derive(Serialize, Deserialize)]
+enum Body {
+    Page { kind: ListTag, user: [u8; 16], before: u64, epoch: u64, revision: u64 },
+    Export { table: TableTag, source: [u8; 16], target: [u8; 16], epoch: u64, revision: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+enum ListTag {
+    Followers,
+    Following,
+}
+
+#[derive(Serialize, Deserialize)]
+enum TableTag {
+    Follows,
+    Mutes,
+    Blocks,
+    FollowRequests,
+}
+
+/// Signs and checks tokens.
+pub struct Codec {
+    /// The first signs, all verify. Never empty.
+    keys: Vec<hmac::Key>,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Codec({} keys)", self.keys.len())
+    }
+}
+
+impl Codec {
+    /// A codec with shared keys; `None` without any.
+    pub fn new(keys: &[Secret]) -> Option<Self> {
+        let key = |key: &Secret| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
+        let keys: Vec<_> = keys.iter().map(key).collect();
+        (!keys.is_empty()).then_some(Self { keys })
+    }
+
+    /// A codec with a random key: its tokens are good in this process only.
+    pub fn random() -> Result<Self, NoRandomness> {
+        let mut key = [0; 32];
+        SystemRandom::new().fill(&mut key).map_err(|_| NoRandomness)?;
+        Ok(Self { keys: vec![hmac::Key::new(hmac::HMAC_SHA256, &key)] })
+    }
+
+    /// Writes the token of a next page.
+    pub fn page(&self, token: &PageToken) -> String {
+        self.sign(&Body::Page {
+            kind: match token.kind {
+                ListKind::Followers => ListTag::Followers,
+                ListKind::Following => ListTag::Following,
+            },
+            user: token.user.uuid().into_bytes(),
+            before: token.before.0,
+            epoch: token.as_of.epoch.0,
+            revision: token.as_of.revision.0,
+        })
+    }
+
+    /// Reads the token of a page of this list.
+    pub fn read_page(&self, text: &str, kind: ListKind, user: UserId) -> Result<PageToken, Invalid> {
+        let Body::Page { kind: tag, user: owner, before, epoch, revision } = self.verify(text)? else {
+            return Err(Invalid);
+        };
+        let made_for = match tag {
+            ListTag::Followers => ListKind::Followers,
+            ListTag::Following => ListKind::Following,
+        };
+        if made_for != kind || owner != user.uuid().into_bytes() {
+            return Err(Invalid);
+        }
+        Ok(PageToken {
+            kind,
+            user,
+            before: Position(before),
+            as_of: Token::new(Epoch(epoch), Revision(revision)),
+        })
+    }
+
+    /// Writes the token of the rest of an export.
+    pub fn export(&self, token: &ExportToken) -> String {
+        self.sign(&Body::Export {
+            table: match token.table {
+                EdgeTable::Follows => TableTag::Follows,
+                EdgeTable::Mutes => TableTag::Mutes,
+                EdgeTable::Blocks => TableTag::Blocks,
+                EdgeTable::FollowRequests => TableTag::FollowRequests,
+            },
+            source: token.after.0.into_bytes(),
+            target: token.after.1.into_bytes(),
+            epoch: token.from.epoch.0,
+            revision: token.from.revision.0,
+        })
+    }
+
+    /// Reads the token of an export of these edges.
+    pub fn read_export(&self, text: &str, table: EdgeTable) -> Result<ExportToken, Invalid> {
+        let Body::Export { table: tag, source, target, epoch, revision } = self.verify(text)? else {
+            return Err(Invalid);
+        };
+        let made_for = match tag {
+            TableTag::Follows => EdgeTable::Follows,
+            TableTag::Mutes => EdgeTable::Mutes,
+            TableTag::Blocks => EdgeTable::Blocks,
+            TableTag::FollowRequests => EdgeTable::FollowRequests,
+        };
+        if made_for != table {
+            return Err(Invalid);
+        }
+        Ok(ExportToken {
+            table,
+            after: (Uuid::from_bytes(source), Uuid::from_bytes(target)),
+            from: Token::new(Epoch(epoch), Revision(revision)),
+        })
+    }
+
+    fn sign(&self, body: &Body) -> String {
+        let mut bytes = vec![VERSION];
+        // Cannot fail: the body is far below the limit and has no type that the format refuses. An empty body would be
+        // refused when it comes back, never misread.
+        bytes.extend(bincode::serde::encode_to_vec(body, format()).unwrap_or_default());
+        let tag = hmac::sign(&self.keys[0], &bytes); // `keys` is never empty.
+        bytes.extend_from_slice(tag.as_ref());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn verify(&self, text: &str) -> Result<Body, Invalid> {
+        if text.len() > MAX_TEXT_BYTES {
+            return Err(Invalid);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Invalid)?;
+        let signed = bytes.len().checked_sub(TAG_BYTES).ok_or(Invalid)?;
+        let (signed, tag) = bytes.split_at(signed);
+        let known = self.keys.iter().any(|key| hmac::verify(key, signed, tag).is_ok());
+        let (&VERSION, body) = signed.split_first().ok_or(Invalid)? else {
+            return Err(Invalid);
+        };
+        if !known {
+            return Err(Invalid);
+        }
+        let (decoded, read) = bincode::serde::decode_from_slice(body, format()).map_err(|_| Invalid)?;
+        // Bytes after the body would be a second text of one token.
+        if read != body.len() {
+            return Err(Invalid);
+        }
+        Ok(decoded)
+    }
+}
+
+fn format() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<MAX_BODY_BYTES>()
+}
+
+#[cfg(test)]
+#[path = "page_token_tests.rs"]
+mod tests;

@@ -1,0 +1,135 @@
+//! Listens to the signals on core NATS: beacons and the projectors' announcements.
+//!
+//! Owns: the subscriptions and the decoding. It must not decide what the signals mean for a read.
+//! What can go wrong: NATS is away. The client reconnects and renews subscriptions by itself; meanwhile nothing is
+//! heard, and those who need to know look into the stores.
+
+use std::sync::Arc;
+
+use async_nats::{Client, Message, SubscribeError};
+use futures::StreamExt as _;
+use prost::Message as _;
+use proto::events::v1::{Beacon as BeaconMessage, ProjectorAnnouncement};
+use proto::{Epoch, Revision, Token, subjects};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Beacon, Checkpoint, Horizon, Replica, Roster};
+use crate::metrics::BAD_SIGNALS;
+
+/// Who is told of signals.
+#[derive(Clone, Debug)]
+pub struct Signals {
+    /// Of beacons.
+    pub horizon: Arc<Horizon>,
+    /// Of the projector of the read model that is read here.
+    pub replica: Arc<Replica>,
+    /// Of all projectors.
+    pub roster: Arc<Roster>,
+}
+
+impl Signals {
+    /// Listens until told to stop.
+    pub async fn listen(self, client: Client, stop: CancellationToken) -> Result<(), SubscribeError> {
+        let beacons = client.subscribe(subjects::BEACON).await?;
+        let projectors = client.subscribe(subjects::PROJECTORS_WILDCARD).await?;
+        let mut signals = futures::stream::select(beacons, projectors);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                signal = signals.next() => match signal {
+                    Some(message) => self.take(&message, Instant::now()),
+                    // The client has closed for good, which it does only when the process stops.
+                    None => {
+                        stop.cancelled().await;
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
+
+    fn take(&self, message: &Message, now: Instant) {
+        if message.subject.as_str() == subjects::BEACON {
+            match BeaconMessage::decode(&message.payload[..]) {
+                Ok(beacon) => self.beacon(&beacon, now),
+                Err(_) => metrics::counter!(BAD_SIGNALS, "subject" => "beacon").increment(1),
+            }
+        } else {
+            match ProjectorAnnouncement::decode(&message.payload[..]) {
+                Ok(said) => self.announcement(said, now),
+                Err(_) => metrics::counter!(BAD_SIGNALS, "subject" => "projector").increment(1),
+            }
+        }
+    }
+
+    fn beacon(&self, said: &BeaconMessage, now: Instant) {
+        let head = Token::new(Epoch(said.epoch), Revision(said.head));
+        self.horizon.beacon(Beacon { head, sent_at: said.sent_at.unwrap_or_default() }, now);
+    }
+
+    fn announcement(&self, said: ProjectorAnnouncement, now: Instant) {
+        if said.name == self.replica.projector() {
+            let visible = Token::new(Epoch(said.epoch), Revision(said.visible));
+            self.replica.announced(Checkpoint { visible, complete: said.complete }, now);
+        }
+        self.roster.heard(said, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    fn signals() -> Signals {
+        Signals {
+            horizon: Arc::default(),
+            replica: Arc::new(Replica::new("projector-0")),
+            roster: Arc::default(),
+        }
+    }
+
+    fn message(subject: &str, payload: Vec<u8>) -> Message {
+        Message {
+            subject: subject.to_owned().into(),
+            reply: None,
+            length: payload.len(),
+            payload: payload.into(),
+            headers: None,
+            status: None,
+            description: None,
+        }
+    }
+
+    #[test]
+    fn only_our_projector_moves_the_read_model() {
+        let signals = signals();
+        let announce = |name: &str, visible| {
+            let said = ProjectorAnnouncement {
+                name: name.to_owned(),
+                epoch: 1,
+                visible,
+                complete: true,
+                ..Default::default()
+            };
+            signals.take(&message(&subjects::projector(name), said.encode_to_vec()), Instant::now());
+        };
+        announce("projector-1", 9);
+        assert_eq!(signals.replica.state(), State::Unknown);
+        announce("projector-0", 8);
+        let visible = Token::new(Epoch(1), Revision(8));
+        assert_eq!(signals.replica.state(), State::Built(Checkpoint { visible, complete: true }));
+        assert_eq!(signals.roster.list(Instant::now()).len(), 2);
+    }
+
+    #[test]
+    fn a_beacon_tells_the_head_and_nonsense_is_ignored() {
+        let signals = signals();
+        signals.take(&message(subjects::BEACON, vec![0xff; 7]), Instant::now());
+        assert_eq!(signals.horizon.head(), None);
+        let said = BeaconMessage { epoch: 2, head: 40, sent_at: None };
+        signals.take(&message(subjects::BEACON, said.encode_to_vec()), Instant::now());
+        assert_eq!(signals.horizon.head(), Some(Token::new(Epoch(2), Revision(40))));
+    }
+}

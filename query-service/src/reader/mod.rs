@@ -1,0 +1,142 @@
+//! What can be read, and who can read it.
+//!
+//! Owns: the [`Reader`] trait that both stores implement, its rows and its errors, and the questions that callers ask
+//! ([`Question`]). The choice between stores is in `policy`. It must not know gRPC.
+//! What can go wrong: see [`Error`]. A read model without a checkpoint, or one that is not complete, is an error and
+//! never an empty answer: it must not tell anybody that nobody follows them.
+
+mod breaker;
+mod budget;
+mod cypher;
+mod neo4j;
+mod policy;
+#[cfg(test)]
+mod policy_tests;
+mod postgres;
+mod probe;
+mod question;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proto::{Position, Token, UserId};
+
+pub use breaker::Breaker;
+pub use budget::Budget;
+#[cfg(test)]
+pub use budget::Limit;
+pub use neo4j::Neo4jReader;
+pub use policy::{Answer, Need, Policy, Refusal, Settings, Store};
+pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
+pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
+pub use question::{Check, CountsOf, Page, Question};
+
+/// The store that gave an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The read model.
+    Neo4j,
+    /// The source of truth.
+    Postgres,
+}
+
+impl Source {
+    /// Its name in metrics and in the status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Neo4j => "neo4j",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// Which list of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    /// Who follows it.
+    Followers,
+    /// Whom it follows.
+    Following,
+}
+
+/// One row of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListRow {
+    /// The account at the other end.
+    pub user: UserId,
+    /// Its place; rows come with descending positions.
+    pub position: Position,
+    /// When the edge came to be, in milliseconds since 1970.
+    pub created_at_millis: i64,
+}
+
+/// The counts of one account.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// How many follow it.
+    pub followers: u64,
+    /// How many it follows.
+    pub following: u64,
+}
+
+/// A value, and the revision that it holds everything up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// The value.
+    pub value: T,
+    /// Every change up to here is in it. Single later changes may be.
+    pub as_of: Token,
+}
+
+/// Why a store gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no checkpoint: nothing was projected here, or the data is lost.
+    #[error("the read model has no checkpoint")]
+    NotBuilt,
+    /// The read model does not hold the whole graph yet.
+    #[error("the read model is not complete")]
+    NotComplete,
+    /// The answer did not come in time.
+    #[error("the store did not answer in time")]
+    TimedOut,
+    /// The schema is not known to be ours yet.
+    #[error("the schema was not checked yet")]
+    Unchecked,
+    /// The store refused, broke off or answered nonsense.
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Wraps a driver's error.
+    pub fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(source.into())
+    }
+}
+
+/// A store that can be read. Each method answers within the given time, or [`Error::TimedOut`]; each is one set-based
+/// operation, however many accounts it is about.
+#[async_trait]
+pub trait Reader: Send + Sync + 'static {
+    /// Tells for each target, in order, whether the viewer follows it. Targets may repeat.
+    async fn check(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error>;
+
+    /// Reads at most `limit` rows of a list below a position, newest first.
+    async fn list(
+        &self,
+        kind: ListKind,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        within: Duration,
+    ) -> Result<Versioned<Vec<ListRow>>, Error>;
+
+    /// Tells the counts of each account, in order; zeros for unknown ones. Accounts may repeat.
+    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error>;
+}

@@ -1,0 +1,201 @@
+//! Looks after the stores in the background.
+//!
+//! Owns: asking each store whether it is there, closing and opening its breaker, and whether this process is ready. It
+//! must not know what is read.
+//! What can go wrong: what it is there to notice. No caller's request ever waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service_kit::Latch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{Breaker, Neo4jReader, Policy, PostgresReader, Source};
+use crate::metrics::{BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_STALENESS, SERVING};
+use crate::pipeline::{Checkpoint, Horizon, Replica, State};
+
+/// Pause between two looks at the read model.
+const NEO4J_PAUSE: Duration = Duration::from_millis(250);
+/// Shortest pause, when somebody waits for the read model to go on.
+const NEO4J_SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// The first plans after a start of the server may take long.
+const WARM_UP: Duration = Duration::from_secs(10);
+/// Pause between two looks at the source of truth.
+const POSTGRES_PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait for an answer of the source of truth.
+const POSTGRES_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Looks after the read model.
+#[derive(Debug)]
+pub struct Neo4jProbe {
+    /// Over a pool of its own: callers may have used up theirs.
+    pub reader: Neo4jReader,
+    /// Whose pool is warmed up before callers use it.
+    pub callers: Neo4jReader,
+    /// Told of every look.
+    pub breaker: Arc<Breaker>,
+    /// Told of every checkpoint.
+    pub replica: Arc<Replica>,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
+impl Neo4jProbe {
+    /// Looks until told to stop.
+    pub async fn run(self, watch: StoresWatch, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(NEO4J_PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_cause = self.breaker.open();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.replica.look_up_wanted() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+            note_change(Source::Neo4j, &mut last_cause, &self.breaker);
+            watch.update();
+            tokio::time::sleep(NEO4J_SHORTEST_PAUSE).await;
+        }
+    }
+
+    async fn look(&self) {
+        let began = self.replica.begin_look_up();
+        match self.reader.checkpoint(self.timeout).await {
+            Ok(found) => {
+                self.replica.looked_up(found, began);
+                if self.breaker.probe_succeeded(Instant::now()) {
+                    match self.callers.warm_up(WARM_UP).await {
+                        Ok(()) => self.breaker.close(Instant::now()),
+                        Err(error) => {
+                            tracing::warn!(
+                                error = &error as &dyn std::error::Error,
+                                "the read model does not warm up"
+                            );
+                            self.breaker.probe_failed(Instant::now());
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the read model does not answer");
+                self.breaker.probe_failed(Instant::now());
+            }
+        }
+    }
+}
+
+/// Looks after the source of truth.
+#[derive(Debug)]
+pub struct PostgresProbe {
+    /// Over a pool of its own: callers may have used up theirs.
+    pub reader: PostgresReader,
+    /// Told of every look.
+    pub breaker: Arc<Breaker>,
+    /// Told of every head.
+    pub horizon: Arc<Horizon>,
+}
+
+impl PostgresProbe {
+    /// Looks until told to stop.
+    pub async fn run(self, watch: StoresWatch, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(POSTGRES_PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_cause = self.breaker.open();
+        let mut last_problem = String::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look(&mut last_problem) => {}
+            }
+            note_change(Source::Postgres, &mut last_cause, &self.breaker);
+            watch.update();
+        }
+    }
+
+    async fn look(&self, last_problem: &mut String) {
+        let outcome = self.reader.check_and_head(POSTGRES_TIMEOUT).await;
+        let now = Instant::now();
+        match outcome {
+            Ok(head) => {
+                self.horizon.observe(head, now);
+                if self.breaker.probe_succeeded(now) {
+                    self.breaker.close(now);
+                }
+                last_problem.clear();
+            }
+            Err(error) => {
+                self.breaker.probe_failed(now);
+                self.reader.forget_check();
+                // Said once, not twice a second: it may be an outage of hours, or a schema that nobody migrates.
+                let problem = chain(&error);
+                if *last_problem != problem {
+                    tracing::warn!(problem, "PostgreSQL cannot be used");
+                    *last_problem = problem;
+                }
+            }
+        }
+    }
+}
+
+/// Whether any store can answer. Clones share the check.
+#[derive(Clone, Debug)]
+pub struct StoresWatch {
+    /// Knows both stores.
+    pub policy: Arc<Policy>,
+    /// Passes while any can answer.
+    pub latch: Latch,
+}
+
+impl StoresWatch {
+    /// Tells the readiness check and the gauges how things stand.
+    pub fn update(&self) {
+        let neo4j = self.policy.neo4j_problem();
+        let postgres = self.policy.postgres.breaker.open();
+        match (neo4j, postgres) {
+            (Some(neo4j), Some(postgres)) => {
+                self.latch.not_ready(&format!("neo4j: {neo4j}; postgres: {}", postgres.text()));
+            }
+            _ => self.latch.ready(),
+        }
+        let gauge = |serving| if serving { 1.0 } else { 0.0 };
+        metrics::gauge!(SERVING, "store" => Source::Neo4j.name()).set(gauge(neo4j.is_none()));
+        metrics::gauge!(SERVING, "store" => Source::Postgres.name()).set(gauge(postgres.is_none()));
+        metrics::gauge!(BUDGET_LEFT).set(f64::from(self.policy.budget.left()));
+        if let State::Built(Checkpoint { visible, .. }) = self.policy.replica.state() {
+            let head = self.policy.horizon.head().map_or(0, |head| head.revision.0);
+            // Far below 2^53.
+            metrics::gauge!(REPLICA_LAG).set(head.saturating_sub(visible.revision.0) as f64);
+            metrics::gauge!(REPLICA_STALENESS)
+                .set(self.policy.horizon.staleness(visible, Instant::now()).as_secs_f64());
+        }
+    }
+}
+
+fn note_change(store: Source, last: &mut Option<super::breaker::Cause>, breaker: &Breaker) {
+    let cause = breaker.open();
+    if cause == *last {
+        return;
+    }
+    match cause {
+        None => tracing::info!(store = store.name(), "the store is asked for answers"),
+        Some(cause) => {
+            tracing::warn!(store = store.name(), cause = cause.text(), "the store is not asked for answers");
+            metrics::counter!(BREAKER_OPENED, "store" => store.name(), "cause" => cause.name()).increment(1);
+        }
+    }
+    *last = cause;
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

@@ -1,0 +1,130 @@
+//! What callers ask, independent of who answers.
+//!
+//! Owns: how a question is put to a [`Reader`] and what it costs the source of truth. It must not know which reader is
+//! asked. What can go wrong: only what the reader answers.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use proto::{Position, UserId};
+
+use super::{Counts, Error, ListKind, ListRow, Reader, Versioned};
+
+/// Items that cost the source of truth about as much as one more statement.
+const ITEMS_PER_CELL: usize = 50;
+
+/// Something that can be asked of any store.
+pub trait Question: Sync {
+    /// What the answer looks like.
+    type Answer: Send;
+
+    /// Its name in metrics.
+    fn name(&self) -> &'static str;
+
+    /// How many items it is about, at most.
+    fn items(&self) -> usize;
+
+    /// Asks a store.
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>>;
+
+    /// Its price in the fallback budget: one for the statement and one for every fifty items.
+    fn cells(&self) -> u32 {
+        u32::try_from(1 + self.items() / ITEMS_PER_CELL).unwrap_or(u32::MAX)
+    }
+}
+
+/// Whom of these does the viewer follow?
+#[derive(Debug)]
+pub struct Check {
+    /// Who follows or not.
+    pub viewer: UserId,
+    /// Who is followed or not.
+    pub targets: Vec<UserId>,
+}
+
+impl Question for Check {
+    type Answer = Vec<bool>;
+
+    fn name(&self) -> &'static str {
+        "check"
+    }
+
+    fn items(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+        reader.check(self.viewer, &self.targets, within)
+    }
+}
+
+/// Which are the next rows of a list?
+#[derive(Debug)]
+pub struct Page {
+    /// Which list.
+    pub kind: ListKind,
+    /// Whose list.
+    pub user: UserId,
+    /// Rows below this position; from the newest if absent.
+    pub before: Option<Position>,
+    /// Most rows.
+    pub limit: usize,
+}
+
+impl Question for Page {
+    type Answer = Vec<ListRow>;
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            ListKind::Followers => "list_followers",
+            ListKind::Following => "list_following",
+        }
+    }
+
+    fn items(&self) -> usize {
+        self.limit
+    }
+
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+        reader.list(self.kind, self.user, self.before, self.limit, within)
+    }
+}
+
+/// What are the counts of these accounts?
+#[derive(Debug)]
+pub struct CountsOf {
+    /// The accounts.
+    pub users: Vec<UserId>,
+}
+
+impl Question for CountsOf {
+    type Answer = Vec<Counts>;
+
+    fn name(&self) -> &'static str {
+        "counts"
+    }
+
+    fn items(&self) -> usize {
+        self.users.len()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+        reader.counts(&self.users, within)
+    }
+}
