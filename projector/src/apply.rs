@@ -1,0 +1,241 @@
+//! From events to the net change of the graph.
+//!
+//! Owns: batches, and what is left of several changes of one edge. Pure.
+//! Must not know: NATS, Cypher, where events come from.
+//! What can go wrong: nothing; the consumer hands over checked events in order.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use proto::Revision;
+use time::OffsetDateTime;
+
+use crate::edge::{Change, Edge, Key};
+use crate::mark::Mark;
+
+/// Most edge changes of one batch, and so of one transaction of the read model.
+pub const MAX_CHANGES: usize = 2_000;
+
+/// A checked event, reduced to what the read model needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    /// Where the history stands after it.
+    pub mark: Mark,
+    /// When it was committed.
+    pub committed_at: OffsetDateTime,
+    /// What it changes.
+    pub changes: Vec<Change>,
+}
+
+/// What is left of all changes of one edge in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Net {
+    /// Its values after the batch; none if it is gone.
+    pub edge: Option<Edge>,
+    /// It did not exist before the batch.
+    pub fresh: bool,
+}
+
+/// A run of events that is applied in one transaction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    from: Mark,
+    to: Mark,
+    size: usize,
+    net: BTreeMap<Key, Net>,
+    committed_at: Vec<OffsetDateTime>,
+}
+
+impl Batch {
+    /// An empty batch that goes on after `from`.
+    pub fn after(from: Mark) -> Self {
+        Self { from, to: from, size: 0, net: BTreeMap::new(), committed_at: Vec::new() }
+    }
+
+    /// True if the event may be added: the batch stays within [`MAX_CHANGES`] and does not pass `until`.
+    pub fn takes(&self, item: &Item, until: Option<Revision>) -> bool {
+        let within = until.is_none_or(|until| item.mark.revision <= until);
+        within && (self.is_empty() || self.size + cost(item) <= MAX_CHANGES)
+    }
+
+    /// Adds the next event.
+    pub fn add(&mut self, item: Item) {
+        self.size += cost(&item);
+        self.to = item.mark;
+        self.committed_at.push(item.committed_at);
+        for change in item.changes {
+            match self.net.entry(change.key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(Net { edge: change.edge, fresh: change.added });
+                }
+                // Whether it existed before the batch is told by its first change alone.
+                Entry::Occupied(mut entry) => entry.get_mut().edge = change.edge,
+            }
+        }
+    }
+
+    /// True if it holds no event.
+    pub fn is_empty(&self) -> bool {
+        self.committed_at.is_empty()
+    }
+
+    /// Where it starts.
+    pub fn from(&self) -> Mark {
+        self.from
+    }
+
+    /// Where it ends.
+    pub fn to(&self) -> Mark {
+        self.to
+    }
+
+    /// How many events it holds.
+    pub fn events(&self) -> usize {
+        self.committed_at.len()
+    }
+
+    /// The edges that it changes.
+    pub fn net(&self) -> &BTreeMap<Key, Net> {
+        &self.net
+    }
+
+    /// When its events were committed.
+    pub fn committed_at(&self) -> &[OffsetDateTime] {
+        &self.committed_at
+    }
+}
+
+/// What an event costs in a batch. An event without edges costs something too, or a batch of them would never end.
+pub fn cost(item: &Item) -> usize {
+    item.changes.len().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+    use proto::{Epoch, UserId};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::edge::Kind;
+
+    fn mark(revision: u64) -> Mark {
+        let event_id = (revision > 0).then(|| Uuid::from_u128(u128::from(revision)));
+        Mark { epoch: Epoch(1), revision: Revision(revision), event_id }
+    }
+
+    fn key(pair: u8) -> Key {
+        let user = |n: u8| UserId::new(Uuid::from_u128(u128::from(n) + 1)).unwrap();
+        Key { kind: Kind::ALL[usize::from(pair % 4)], source: user(pair / 4), target: user(pair / 4 + 1) }
+    }
+
+    fn edge(position: i64) -> Edge {
+        Edge { position, created_at: position * 7, expires_at: None }
+    }
+
+    /// A history that obeys the rules: added only what is absent, updated and removed only what is there.
+    fn history(picks: &[Vec<(u8, bool)>]) -> Vec<Item> {
+        let mut present: HashMap<Key, i64> = HashMap::new();
+        let mut items = Vec::new();
+        for (i, picks) in picks.iter().enumerate() {
+            let mut changes: Vec<Change> = Vec::new();
+            for (pair, update) in picks {
+                let key = key(*pair);
+                if changes.iter().any(|c| c.key == key) {
+                    continue;
+                }
+                let position = i as i64 * 1_024 + changes.len() as i64;
+                let change = match (present.contains_key(&key), update) {
+                    (false, _) => Change { key, edge: Some(edge(position)), added: true },
+                    (true, true) => Change { key, edge: Some(edge(position)), added: false },
+                    (true, false) => Change { key, edge: None, added: false },
+                };
+                match change.edge {
+                    Some(_) => present.insert(key, position),
+                    None => present.remove(&key),
+                };
+                changes.push(change);
+            }
+            items.push(Item { mark: mark(i as u64 + 1), committed_at: OffsetDateTime::UNIX_EPOCH, changes });
+        }
+        items
+    }
+
+    fn apply(graph: &mut HashMap<Key, Edge>, net: &BTreeMap<Key, Net>) {
+        for (key, net) in net {
+            assert!(!net.fresh || !graph.contains_key(key), "an edge said to be new exists");
+            match net.edge {
+                Some(edge) => graph.insert(*key, edge),
+                None => graph.remove(key),
+            };
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_batching_gives_the_same_graph(
+            picks in prop::collection::vec(prop::collection::vec((0u8..24, any::<bool>()), 0..6), 0..40),
+            cuts in prop::collection::vec(1u64..7, 1..40),
+        ) {
+            let items = history(&picks);
+            let mut one_by_one = HashMap::new();
+            for item in &items {
+                let mut batch = Batch::after(mark(item.mark.revision.0 - 1));
+                batch.add(item.clone());
+                apply(&mut one_by_one, batch.net());
+            }
+
+            let mut batched = HashMap::new();
+            let mut cuts = cuts.iter().cycle();
+            let mut at = mark(0);
+            let mut rest = items.as_slice();
+            while !rest.is_empty() {
+                let until = Revision(at.revision.0 + cuts.next().copied().unwrap_or(1));
+                let mut batch = Batch::after(at);
+                while let Some((item, others)) = rest.split_first() {
+                    if !batch.takes(item, Some(until)) {
+                        break;
+                    }
+                    batch.add(item.clone());
+                    rest = others;
+                }
+                prop_assert_eq!(batch.from(), at);
+                prop_assert!(batch.to().revision <= until);
+                at = batch.to();
+                apply(&mut batched, batch.net());
+            }
+            prop_assert_eq!(at, items.last().map_or(mark(0), |item| item.mark));
+            prop_assert_eq!(batched, one_by_one);
+        }
+    }
+
+    #[test]
+    fn a_batch_stays_within_its_size_and_always_takes_one_event() {
+        let items = |n: usize| Item {
+            mark: mark(1),
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            changes: vec![Change { key: key(0), edge: None, added: false }; n],
+        };
+        let mut batch = Batch::after(mark(0));
+        assert!(batch.takes(&items(MAX_CHANGES + 1), None));
+        batch.add(items(MAX_CHANGES - 1));
+        assert!(batch.takes(&items(1), None));
+        assert!(!batch.takes(&items(2), None));
+        assert!(!batch.takes(&items(1), Some(Revision(0))));
+    }
+
+    #[test]
+    fn an_edge_that_came_and_went_is_still_removed() {
+        let change = |edge, added| Item {
+            mark: mark(1),
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            changes: vec![Change { key: key(0), edge, added }],
+        };
+        let mut batch = Batch::after(mark(0));
+        batch.add(change(Some(edge(1)), true));
+        batch.add(change(None, false));
+        assert_eq!(batch.net()[&key(0)], Net { edge: None, fresh: true });
+    }
+}

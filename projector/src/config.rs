@@ -1,0 +1,77 @@
+//! The projector's settings.
+//!
+//! Owns: their names and defaults. Must not know: what the parts do with them.
+//! What can go wrong: see [`service_kit::config::ConfigError`]; every mistake is reported at once.
+
+use service_kit::{Env, nats, neo4j, postgres};
+
+/// PostgreSQL is asked for one tile, one head and one page of the outbox at a time.
+const DATABASE_CONNECTIONS: u32 = 4;
+
+/// All settings.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The source of truth; only read.
+    pub database: postgres::Settings,
+    /// The stream.
+    pub nats: nats::Settings,
+    /// The read model.
+    pub neo4j: neo4j::Settings,
+    /// `PROJECTOR_NAME` (projector-0): names it in announcements.
+    pub name: String,
+    /// `AUDIT_ROWS_PER_SECOND` (1000): pace of the sweep once the read model is complete.
+    pub audit_rows_per_second: u32,
+}
+
+impl Config {
+    /// Reads them.
+    pub fn read(env: &mut Env) -> Self {
+        let mut database = postgres::Settings::read(env);
+        database.max_connections = database.max_connections.min(DATABASE_CONNECTIONS);
+        let nats = nats::Settings::read(env);
+        let neo4j = neo4j::Settings::read(env);
+        let name = env
+            .about("Name of this projector, part of the NATS subject of its announcements.")
+            .text_or("PROJECTOR_NAME", "projector-0");
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            env.reject("PROJECTOR_NAME", "must be made of letters, digits, - and _");
+        }
+        let audit_rows_per_second = env
+            .about("How many edges a second are compared with PostgreSQL once the read model is complete.")
+            .parse_or("AUDIT_ROWS_PER_SECOND", "1000");
+        if audit_rows_per_second == 0 {
+            env.reject("AUDIT_ROWS_PER_SECOND", "must be above zero");
+        }
+        Self { database, nats, neo4j, name, audit_rows_per_second }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDED: [(&str, &str); 5] = [
+        ("DATABASE_URL", "postgres://app:pw@127.0.0.1:5432/followgraph"),
+        ("NATS_URL", "nats://127.0.0.1:4222"),
+        ("NEO4J_URI", "bolt://127.0.0.1:7687"),
+        ("NEO4J_USER", "neo4j"),
+        ("NEO4J_PASSWORD", "pw"),
+    ];
+
+    #[test]
+    fn defaults_are_enough_beside_the_addresses() {
+        let mut env = Env::from_pairs(NEEDED);
+        let config = Config::read(&mut env);
+        let config = env.finish(config).expect("valid settings");
+        assert_eq!((config.name.as_str(), config.audit_rows_per_second), ("projector-0", 1_000));
+    }
+
+    #[test]
+    fn a_name_that_would_break_the_subject_is_refused() {
+        for name in ["a.b", "a*", "a b", "a>"] {
+            let mut env = Env::from_pairs(NEEDED.into_iter().chain([("PROJECTOR_NAME", name)]));
+            let config = Config::read(&mut env);
+            assert!(env.finish(config).is_err(), "{name}");
+        }
+    }
+}

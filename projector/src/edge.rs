@@ -1,0 +1,99 @@
+//! Edges as the projector handles them.
+//!
+//! Owns: the four kinds, an edge's name and its values. Must not know: any store or the stream.
+//! What can go wrong: an event of a kind that is none of the four; see [`Kind::of`].
+
+use proto::UserId;
+use proto::event::{self, EdgeKind, EdgeOp};
+use proto::timestamp::to_millis;
+
+/// What an edge means. Unlike the contract's enum it has no "unspecified".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The source follows the target.
+    Follow,
+    /// The source has muted the target.
+    Mute,
+    /// The source has blocked the target.
+    Block,
+    /// The source has asked to follow the target.
+    Request,
+}
+
+impl Kind {
+    /// All of them, in the order of the sweep.
+    pub const ALL: [Self; 4] = [Self::Follow, Self::Mute, Self::Block, Self::Request];
+
+    /// From the contract's enum; `None` for "unspecified".
+    pub fn of(kind: EdgeKind) -> Option<Self> {
+        match kind {
+            EdgeKind::Unspecified => None,
+            EdgeKind::Follow => Some(Self::Follow),
+            EdgeKind::Mute => Some(Self::Mute),
+            EdgeKind::Block => Some(Self::Block),
+            EdgeKind::FollowRequest => Some(Self::Request),
+        }
+    }
+
+    /// For logs and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Follow => "follow",
+            Self::Mute => "mute",
+            Self::Block => "block",
+            Self::Request => "request",
+        }
+    }
+}
+
+/// An edge's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// What it means.
+    pub kind: Kind,
+    /// Where it starts.
+    pub source: UserId,
+    /// Where it ends.
+    pub target: UserId,
+}
+
+/// An edge's values, in the units of the read model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Place in lists.
+    pub position: i64,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Milliseconds since 1970; none for a permanent edge.
+    pub expires_at: Option<i64>,
+}
+
+/// One change of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The edge.
+    pub key: Key,
+    /// Its values from now on; none if it is gone.
+    pub edge: Option<Edge>,
+    /// It did not exist before.
+    pub added: bool,
+}
+
+impl Change {
+    /// From a checked event; `None` for what decoding should have refused.
+    pub fn of(change: &event::EdgeChange) -> Option<Self> {
+        let key =
+            Key { kind: Kind::of(change.key.kind)?, source: change.key.source, target: change.key.target };
+        let edge = Edge {
+            position: change.position.as_i64(),
+            created_at: to_millis(change.created_at),
+            expires_at: change.expires_at.map(to_millis),
+        };
+        match change.op {
+            EdgeOp::Unspecified => None,
+            EdgeOp::Added => Some(Self { key, edge: Some(edge), added: true }),
+            EdgeOp::Updated => Some(Self { key, edge: Some(edge), added: false }),
+            EdgeOp::Removed => Some(Self { key, edge: None, added: false }),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The one writer of the read model.
+//!
+//! Owns: sessions. A session opens the read model, follows the feed and sweeps; whatever goes wrong ends it, and the next
+//! one starts from what the checkpoint says. So there is one way back from every fault, and it is the way of every start.
+//! Must not know: Cypher, SQL, NATS.
+//! What can go wrong: see [`Fatal`]. Two projectors on one Neo4j do not fight: the one that started last writes, the
+//! other finds out at its next change, and exits.
+
+mod open;
+mod session;
+mod sweeping;
+
+use std::time::Duration;
+
+use service_kit::clock::SharedClock;
+use service_kit::readiness::Latch;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::consumer::{Sources, Stop};
+use crate::graph::{self, Replica};
+use crate::metrics::RETRIES;
+use crate::truth;
+use session::Session;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// What waiting cannot cure.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The server holds data that is not ours.
+    #[error(
+        "this Neo4j holds data but no checkpoint of ours; it is left untouched. Use an empty server, or remove its data"
+    )]
+    Foreign,
+    /// Another projector writes here now.
+    #[error("projector {by} has taken over this read model; one Neo4j has one projector")]
+    Lost {
+        /// Its name.
+        by: String,
+    },
+    /// An event that must not be skipped cannot be read.
+    #[error("the projection stops before an event that this program cannot read")]
+    Unreadable(#[source] Stop),
+    /// The database is not at the version of this program.
+    #[error("the database does not fit this program")]
+    Schema(#[source] migrations::Error),
+}
+
+/// Why a session ended.
+enum Failure {
+    /// For good.
+    Fatal(Fatal),
+    /// The checkpoint is worth nothing: it must be set to the head.
+    Reset { cause: &'static str, reason: String },
+    /// Another session may do better.
+    Retry { cause: &'static str, reason: String },
+}
+
+impl Failure {
+    fn retry(cause: &'static str, error: impl Into<anyhow::Error>) -> Self {
+        Self::Retry { cause, reason: format!("{:#}", error.into()) }
+    }
+}
+
+impl From<graph::Error> for Failure {
+    fn from(error: graph::Error) -> Self {
+        match error {
+            graph::Error::Lost { by } => Self::Fatal(Fatal::Lost { by }),
+            graph::Error::Gone => Self::retry("wiped", error),
+            graph::Error::Moved { .. } => Self::retry("moved", error),
+            other => Self::retry("neo4j", other),
+        }
+    }
+}
+
+impl From<truth::Error> for Failure {
+    fn from(error: truth::Error) -> Self {
+        Self::retry("postgres", error)
+    }
+}
+
+impl From<Stop> for Failure {
+    fn from(stop: Stop) -> Self {
+        let cause = match &stop {
+            Stop::Pruned(_) => "pruned",
+            Stop::Contradicted(_) => "contradicted",
+            Stop::OtherEpoch => "epoch",
+            Stop::Unreadable { .. } => return Self::Fatal(Fatal::Unreadable(stop)),
+        };
+        Self::Reset { cause, reason: stop.to_string() }
+    }
+}
+
+/// The checks that the engine releases.
+#[derive(Debug)]
+pub struct Latches {
+    /// The read model can be written.
+    pub model: Latch,
+    /// It is complete and follows.
+    pub complete: Latch,
+}
+
+/// The writer and what it needs.
+pub struct Engine {
+    /// The read model.
+    pub replica: Replica,
+    /// Where events come from.
+    pub sources: Sources,
+    /// The checks that it releases.
+    pub latches: Latches,
+    /// The time of day.
+    pub clock: SharedClock,
+    /// Pace of the audit.
+    pub audit_rows_per_second: u32,
+}
+
+/// What the next session must do first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// Become the writer.
+    TakeOver,
+    /// Go on as the writer.
+    GoOn,
+    /// Go on, and set the checkpoint to the head.
+    Reset(&'static str),
+}
+
+impl Engine {
+    /// Projects until told to stop.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Fatal> {
+        let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let mut opening = Opening::TakeOver;
+        loop {
+            let outcome = tokio::select! {
+                // Opening may be abandoned: its exchanges run to their ends by themselves.
+                () = stop.cancelled() => return Ok(()),
+                opened = self.open(opening) => opened,
+            };
+            let failure = match outcome {
+                Err(failure) => failure,
+                Ok(opened) => {
+                    opening = Opening::GoOn;
+                    backoff.reset();
+                    match Session::new(&self, opened).run(&stop).await {
+                        Ok(()) => return Ok(()),
+                        Err(failure) => failure,
+                    }
+                }
+            };
+            let (cause, reason) = match failure {
+                Failure::Fatal(fatal) => {
+                    self.trouble(&format!("{:#}", anyhow::Error::msg(fatal.to_string())));
+                    return Err(fatal);
+                }
+                Failure::Reset { cause, reason } => {
+                    // Whoever never became the writer must do that first; opening finds out again.
+                    if opening == Opening::GoOn {
+                        opening = Opening::Reset(cause);
+                    }
+                    (cause, reason)
+                }
+                Failure::Retry { cause, reason } => (cause, reason),
+            };
+            metrics::counter!(RETRIES, "cause" => cause).increment(1);
+            tracing::warn!(cause, reason, "the session with the read model ended, opening another");
+            self.trouble(&reason);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(backoff.pause()) => {}
+            }
+        }
+    }
+
+    fn trouble(&self, reason: &str) {
+        self.latches.model.not_ready(reason);
+        self.latches.complete.not_ready("the read model does not follow");
+        self.sources.board.change(|status| reason.clone_into(&mut status.model_problem));
+    }
+}

@@ -1,0 +1,118 @@
+//! Opening the read model.
+//!
+//! Owns: what is decided before the first event: is the server ours, empty or foreign; who writes; does the checkpoint
+//! belong to the history that the source of truth tells. Must not know: how events are applied.
+//! What can go wrong: a read model that is ahead of the source of truth is left as it is, and not ready: the database has
+//! lost commits, and an operator will open another epoch, or commits will come that contradict ours.
+
+use proto::Revision;
+
+use super::{Engine, Failure, Fatal, Opening};
+use crate::graph::{Checkpoint, Content};
+use crate::mark::Mark;
+use crate::metrics::RESETS;
+use crate::truth::Truth;
+
+/// A read model that may be written.
+pub(super) struct Opened {
+    /// Where it stands.
+    pub checkpoint: Checkpoint,
+    /// The head at that time: whoever has reached it follows.
+    pub head: Revision,
+}
+
+impl Engine {
+    pub(super) async fn open(&self, opening: Opening) -> Result<Opened, Failure> {
+        let truth = &self.sources.truth;
+        check_schema(truth).await?;
+        let found = match self.replica.look().await? {
+            Content::Foreign => return Err(Failure::Fatal(Fatal::Foreign)),
+            Content::Nothing => {
+                self.replica.prepare_schema().await?;
+                // The present, not the beginning: the sweep brings what is older.
+                let head = truth.head().await?;
+                tracing::info!(revision = head.revision.0, "empty read model: starting at the head");
+                let created = self.replica.create(head).await?;
+                if self.replica.owns(&created) {
+                    created
+                } else {
+                    // Another was faster.
+                    self.acquire(opening).await?
+                }
+            }
+            Content::Ours(_) => {
+                let found = self.acquire(opening).await?;
+                self.replica.prepare_schema().await?;
+                found
+            }
+        };
+        // After the checkpoint: nothing that it holds was committed later.
+        let head = truth.head().await?;
+        let cause = match opening {
+            Opening::Reset(cause) => Some(cause),
+            Opening::TakeOver | Opening::GoOn => stray(truth, &found, head).await?,
+        };
+        let checkpoint = match cause {
+            None => found,
+            Some(cause) => {
+                metrics::counter!(RESETS, "cause" => cause).increment(1);
+                tracing::warn!(
+                    cause,
+                    from = found.mark.revision.0,
+                    to = head.revision.0,
+                    "setting the checkpoint to the head; the sweep repairs what is there"
+                );
+                self.replica.reset(head).await?
+            }
+        };
+        tracing::info!(
+            epoch = checkpoint.mark.epoch.0,
+            revision = checkpoint.mark.revision.0,
+            head = head.revision.0,
+            complete = checkpoint.cursor.complete,
+            "read model open"
+        );
+        Ok(Opened { checkpoint, head: head.revision })
+    }
+
+    async fn acquire(&self, opening: Opening) -> Result<Checkpoint, Failure> {
+        match opening {
+            Opening::TakeOver => Ok(self.replica.take_over().await?),
+            Opening::GoOn | Opening::Reset(_) => Ok(self.replica.settle().await?),
+        }
+    }
+}
+
+async fn check_schema(truth: &Truth) -> Result<(), Failure> {
+    match truth.check_schema().await {
+        Ok(()) => Ok(()),
+        Err(error @ (migrations::Error::Outdated { .. } | migrations::Error::Dirty(_))) => {
+            Err(Failure::Fatal(Fatal::Schema(error)))
+        }
+        Err(error) => Err(Failure::retry("postgres", error)),
+    }
+}
+
+/// Why a checkpoint does not belong to the history of the source of truth, if so.
+async fn stray(truth: &Truth, found: &Checkpoint, head: Mark) -> Result<Option<&'static str>, Failure> {
+    let mark = found.mark;
+    if mark.epoch != head.epoch {
+        return Ok(Some("epoch"));
+    }
+    if mark.revision > head.revision {
+        return Err(Failure::Retry {
+            cause: "ahead",
+            reason: format!(
+                "the read model is at revision {}, but PostgreSQL is at {}: it has lost commits",
+                mark.revision, head.revision
+            ),
+        });
+    }
+    let there = if mark.revision == head.revision {
+        head.event_id
+    } else {
+        // Nothing is known of a revision that the outbox no longer holds; the feed checks that it goes on from it.
+        truth.event_id(mark.epoch, mark.revision).await?.or(mark.event_id)
+    };
+    Ok((there != mark.event_id).then_some("contradicted"))
+}

@@ -1,0 +1,264 @@
+//! One session with the read model.
+//!
+//! Owns: the loop from feed to read model, and the three numbers of the checkpoint. Batches form from what is waiting:
+//! while one is written, the next gathers. A small transaction between two batches tells readers at once that the one is
+//! there and how far the other goes; when nothing waits, that what is there is all.
+//! Must not know: how the feed gets its events. What can go wrong: anything; the session ends then.
+
+use std::time::Duration;
+
+use proto::Revision;
+use time::OffsetDateTime;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::open::Opened;
+use super::{Engine, Failure};
+use crate::apply::{Batch, Item};
+use crate::consumer::{Feed, Stop};
+use crate::graph::{self, Changes, Content, Suspects};
+use crate::mark::Mark;
+use crate::metrics::{
+    APPLY_SECONDS, BATCH_EDGES, CHANGES, COMPLETE, EVENTS, HEAD, LAG_REVISIONS, LAG_SECONDS, PROGRESS,
+    PUBLISH_SECONDS, VISIBLE,
+};
+use crate::sweep::Sweep;
+
+/// How often an idle projector makes sure that the read model is still there and its own.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// A session.
+pub(super) struct Session<'e> {
+    pub(super) engine: &'e Engine,
+    /// What is applied.
+    pub(super) mark: Mark,
+    pub(super) sweep: Sweep,
+    /// A stretch of the walk that runs beside the writer.
+    pub(super) walk: Option<JoinHandle<Result<Suspects, graph::Error>>>,
+    feed: Feed,
+    /// An event that did not fit the last batch.
+    carry: Option<Item>,
+    /// Why the feed ended, once the events before it are applied.
+    ended: Option<Stop>,
+    /// `visible` and `target` as readers see them; none before the first time.
+    shown: Option<(Revision, Revision)>,
+    /// When the events that are applied and not shown yet were committed.
+    unseen: Vec<OffsetDateTime>,
+    head: Revision,
+    following: bool,
+    contact: Instant,
+}
+
+impl<'e> Session<'e> {
+    pub(super) fn new(engine: &'e Engine, opened: Opened) -> Self {
+        let Opened { checkpoint, head } = opened;
+        let now = Instant::now();
+        engine.latches.model.ready();
+        engine.sources.board.change(|status| {
+            status.epoch = checkpoint.mark.epoch;
+            status.model_problem.clear();
+        });
+        Self {
+            engine,
+            mark: checkpoint.mark,
+            sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, engine.audit_rows_per_second, now),
+            walk: None,
+            feed: Feed::after(checkpoint.mark, engine.sources.clone()),
+            carry: None,
+            ended: None,
+            shown: None,
+            unseen: Vec::new(),
+            head,
+            following: false,
+            contact: now,
+        }
+    }
+
+    /// Runs until told to stop, or until something goes wrong.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        self.publish(self.mark.revision).await?;
+        while !stop.is_cancelled() {
+            if self.sweep.due() <= Instant::now() {
+                self.sweep_step(stop).await?;
+            }
+            if let Some(batch) = self.gather(None)? {
+                self.apply(batch).await?;
+                continue;
+            }
+            self.publish(self.mark.revision).await?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                received = self.feed.next() => self.receive(received)?,
+                () = sleep_until(self.sweep.due()) => {}
+                () = sleep_until(self.contact + HEARTBEAT) => self.heartbeat().await?,
+            }
+        }
+        self.publish(self.mark.revision).await
+    }
+
+    /// Waits for the next event, and keeps it.
+    pub(super) async fn wait(&mut self) -> Result<(), Failure> {
+        let received = self.feed.next().await;
+        self.receive(received)
+    }
+
+    fn receive(&mut self, received: Option<Result<Item, Stop>>) -> Result<(), Failure> {
+        match received {
+            Some(Ok(item)) => {
+                self.carry = Some(item);
+                Ok(())
+            }
+            Some(Err(stop)) => Err(stop.into()),
+            None => Err(Failure::Retry { cause: "feed", reason: "the feed died".to_owned() }),
+        }
+    }
+
+    /// A batch of what is waiting, not beyond `until`.
+    pub(super) fn gather(&mut self, until: Option<Revision>) -> Result<Option<Batch>, Failure> {
+        if let Some(stop) = self.ended.take() {
+            return Err(stop.into());
+        }
+        let mut batch = Batch::after(self.mark);
+        loop {
+            let item = match self.carry.take() {
+                Some(item) => item,
+                None => match self.feed.try_next() {
+                    None => break,
+                    Some(Ok(item)) => item,
+                    Some(Err(stop)) if batch.is_empty() => return Err(stop.into()),
+                    Some(Err(stop)) => {
+                        self.ended = Some(stop);
+                        break;
+                    }
+                },
+            };
+            if !batch.takes(&item, until) {
+                self.carry = Some(item);
+                break;
+            }
+            batch.add(item);
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    /// Writes a batch. Readers see it with the next [`Self::publish`].
+    pub(super) async fn apply(&mut self, batch: Batch) -> Result<(), Failure> {
+        self.publish(batch.to().revision).await?;
+        let started = Instant::now();
+        let replica = &self.engine.replica;
+        let (from, to) = (batch.from(), batch.to());
+        let mut changes = Changes::of_batch(batch.net(), true);
+        match replica.advance(from, to, &changes).await {
+            Err(error) if error.is_conflict() => {
+                // An edge said to be new is there: left over from before a reset. The sweep will count it.
+                tracing::debug!(from = from.revision.0, "a new edge exists already, setting all of them");
+                changes = Changes::of_batch(batch.net(), false);
+                replica.advance(from, to, &changes).await?;
+            }
+            outcome => outcome?,
+        }
+        metrics::histogram!(APPLY_SECONDS).record(started.elapsed());
+        // Figures for people; digits beyond 2^53 do not matter.
+        metrics::histogram!(BATCH_EDGES).record(changes.len() as f64);
+        metrics::counter!(EVENTS).increment(batch.events() as u64);
+        for (op, count) in changes.counts() {
+            metrics::counter!(CHANGES, "op" => op).increment(count as u64);
+        }
+        tracing::debug!(
+            from = from.revision.0,
+            to = to.revision.0,
+            edges = changes.len(),
+            took_ms = started.elapsed().as_millis(),
+            "batch applied"
+        );
+        self.mark = to;
+        self.contact = Instant::now();
+        self.unseen.extend_from_slice(batch.committed_at());
+        self.engine.sources.board.change(|status| status.revision = to.revision);
+        Ok(())
+    }
+
+    /// Tells readers that all of what is applied is there, and that nothing beyond `target` is.
+    pub(super) async fn publish(&mut self, target: Revision) -> Result<(), Failure> {
+        let wanted = (self.mark.revision, target);
+        if self.shown != Some(wanted) {
+            let started = Instant::now();
+            self.engine.replica.publish(self.mark, target).await?;
+            metrics::histogram!(PUBLISH_SECONDS).record(started.elapsed());
+            self.shown = Some(wanted);
+            self.contact = Instant::now();
+        }
+        self.note();
+        Ok(())
+    }
+
+    /// Shows the figures to everybody.
+    pub(super) fn note(&mut self) {
+        let now = self.engine.clock.now();
+        let lag = |committed_at: &OffsetDateTime| (now - *committed_at).as_seconds_f64().max(0.0);
+        self.unseen.iter().for_each(|at| metrics::histogram!(LAG_SECONDS).record(lag(at)));
+        let newest = self.unseen.last().map(lag);
+        self.unseen.clear();
+
+        let beacon = (*self.engine.sources.beacon.borrow()).filter(|beacon| beacon.epoch == self.mark.epoch);
+        let head = beacon.map_or(self.head, |beacon| beacon.head).max(self.mark.revision);
+        metrics::gauge!(HEAD).set(head.0 as f64);
+        metrics::gauge!(LAG_REVISIONS).set(head.0.saturating_sub(self.mark.revision.0) as f64);
+        metrics::gauge!(VISIBLE).set(self.mark.revision.0 as f64);
+        let (complete, progress) = (self.sweep.complete(), self.sweep.progress());
+        metrics::gauge!(COMPLETE).set(if complete { 1.0 } else { 0.0 });
+        metrics::gauge!(PROGRESS).set(progress);
+
+        self.following |= self.mark.revision >= self.head;
+        let latch = &self.engine.latches.complete;
+        match (complete, self.following) {
+            (true, true) => latch.ready(),
+            (false, _) => latch.not_ready("the read model is being built"),
+            (true, false) => latch.not_ready("the read model is catching up"),
+        }
+        let (revision, visible) =
+            (self.mark.revision, self.shown.map_or(Revision::ZERO, |(visible, _)| visible));
+        self.engine.sources.board.change(|status| {
+            status.revision = revision;
+            status.visible = visible;
+            status.complete = complete;
+            status.sweep_progress = progress;
+            if let Some(seconds) = newest {
+                status.lag_micros = (seconds * 1e6) as u64;
+            }
+        });
+    }
+
+    /// The read model is touched: the next heartbeat can wait.
+    pub(super) fn touched(&mut self) {
+        self.contact = Instant::now();
+    }
+
+    /// Makes sure that the read model is still there, ours, and where we think.
+    async fn heartbeat(&mut self) -> Result<(), Failure> {
+        match self.engine.replica.look().await? {
+            Content::Nothing | Content::Foreign => return Err(graph::Error::Gone.into()),
+            Content::Ours(found) if !self.engine.replica.owns(&found) => {
+                return Err(graph::Error::Lost { by: found.owner_name }.into());
+            }
+            Content::Ours(found) if found.mark != self.mark => {
+                let (expected, found) = (self.mark.revision, found.mark.revision);
+                return Err(graph::Error::Moved { expected, found }.into());
+            }
+            Content::Ours(_) => {}
+        }
+        self.contact = Instant::now();
+        Ok(())
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        // It only reads; its exchange runs to its end by itself.
+        if let Some(walk) = self.walk.take() {
+            walk.abort();
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Steps of the sweep, between two batches.
+//!
+//! Owns: holding the read model still at the revision of a snapshot while a range is compared and repaired. The snapshot
+//! is closed before that: the feed brings the read model to exactly its revision.
+//! Must not know: how a range is read, which one is next.
+//! What can go wrong: PostgreSQL does not answer, or the feed does not come as far as the snapshot; the step is put off,
+//! and the feed goes on.
+
+use std::time::Duration;
+
+use proto::UserId;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use super::session::Session;
+use crate::apply::MAX_CHANGES;
+use crate::edge::Kind;
+use crate::graph::{Changes, Cursor, Misplaced, PutRow, Tile};
+use crate::mark::Mark;
+use crate::metrics::{DIFFERENCES, PASSES, TILE_ROWS, TILE_SECONDS, TILES};
+use crate::sweep::{Job, diff};
+
+/// Longest wait for the next event on the way to a snapshot's revision.
+const FEED_PATIENCE: Duration = Duration::from_secs(15);
+/// Rounds of repairs around one account; more is left to the next pass.
+const ROUNDS: usize = 50;
+
+impl Session<'_> {
+    /// Does the next step of the sweep.
+    pub(super) async fn sweep_step(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.sweep.at_start()
+            && let Ok(edges) = self.engine.sources.truth.estimated_edges().await
+        {
+            self.sweep.estimate(edges);
+        }
+        match self.sweep.job() {
+            Job::Tile { kind, after, limit } => self.sweep_tile(kind, after, limit, stop).await,
+            Job::Walk { after, limit } => self.sweep_walk(after, limit, stop).await,
+        }
+    }
+
+    async fn sweep_tile(
+        &mut self,
+        kind: Kind,
+        after: Option<(UserId, UserId)>,
+        limit: u32,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let started = Instant::now();
+        let snapshot = match self.engine.sources.truth.edges_after(kind, after, limit).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Ok(self.put_off(&error)),
+        };
+        if !self.reach(snapshot.head, stop).await? {
+            return Ok(());
+        }
+        let full = snapshot.rows.len() >= limit as usize;
+        let until = snapshot.rows.last().filter(|_| full).map(|row| (row.source, row.target));
+        let tile = Tile { kind, after, until };
+        let read_limit = snapshot.rows.len() + MAX_CHANGES;
+        let found = self.engine.replica.read_tile(tile, read_limit).await?;
+        let difference = diff::compare(kind, &snapshot.rows, found, read_limit, MAX_CHANGES);
+        let next = if difference.whole {
+            self.sweep.after_tile(until, snapshot.rows.len())
+        } else {
+            self.sweep.cursor().clone()
+        };
+        let (missing, extra, different) = (difference.missing, difference.extra, difference.different);
+        let persist = self.persist(&next, &difference.changes).await?;
+        if !difference.changes.is_empty() {
+            self.found(
+                &[("missing", missing), ("extra", extra), ("different", different)],
+                difference.accounts,
+            );
+        }
+        metrics::counter!(TILES, "kind" => kind.name()).increment(1);
+        metrics::counter!(TILE_ROWS, "kind" => kind.name()).increment(snapshot.rows.len() as u64);
+        metrics::histogram!(TILE_SECONDS).record(started.elapsed());
+        self.step_done(next, persist);
+        Ok(())
+    }
+
+    async fn sweep_walk(
+        &mut self,
+        after: String,
+        limit: u32,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let now = Instant::now();
+        let Some(walk) = &mut self.walk else {
+            let replica = self.engine.replica.clone();
+            self.walk = Some(tokio::spawn(async move { replica.suspects(&after, i64::from(limit)).await }));
+            self.sweep.look_again(now);
+            return Ok(());
+        };
+        if !walk.is_finished() {
+            self.sweep.look_again(now);
+            return Ok(());
+        }
+        let outcome = walk.await;
+        self.walk = None;
+        let suspects = match outcome {
+            Ok(suspects) => suspects?,
+            Err(died) => return Ok(self.put_off(&died)),
+        };
+        for (kind, account) in &suspects.accounts {
+            if !self.examine(*kind, account, stop).await? {
+                return Ok(());
+            }
+        }
+        let next = self.sweep.after_walk(suspects.last);
+        let persist = self.persist(&next, &Changes::default()).await?;
+        self.step_done(next, persist);
+        Ok(())
+    }
+
+    /// Looks closer at an account, and repairs what is wrong around it. Answers false if the step was put off.
+    async fn examine(
+        &mut self,
+        kind: Kind,
+        account: &str,
+        stop: &CancellationToken,
+    ) -> Result<bool, Failure> {
+        for _ in 0..ROUNDS {
+            let wrong = self.engine.replica.misplaced(kind, account).await?;
+            if wrong.is_empty() {
+                break;
+            }
+            let pairs = pairs(&wrong);
+            let snapshot = match self.engine.sources.truth.edges_of(kind, &pairs).await {
+                Ok(snapshot) => snapshot,
+                Err(error) => {
+                    self.put_off(&error);
+                    return Ok(false);
+                }
+            };
+            if !self.reach(snapshot.head, stop).await? {
+                return Ok(false);
+            }
+            let mut changes = Changes::default();
+            for (source, target) in pairs {
+                let row = snapshot.rows.iter().find(|row| (row.source, row.target) == (source, target));
+                let (source, target) = (source.to_string(), target.to_string());
+                match row {
+                    Some(row) => changes.put(kind, PutRow { source, target, edge: row.edge }),
+                    None => changes.delete(kind, source, target),
+                }
+            }
+            let ids = wrong.iter().map(|edge| edge.element_id.clone()).collect();
+            let cursor = self.sweep.cursor().clone();
+            self.engine.replica.replace_misplaced(self.mark, &cursor, kind, ids, &changes).await?;
+            self.touched();
+            let accounts = wrong
+                .iter()
+                .flat_map(|edge| [&edge.ends.0, &edge.ends.1, &edge.named.0, &edge.named.1])
+                .filter(|id| !id.is_empty())
+                .cloned()
+                .collect();
+            self.found(&[("misplaced", wrong.len() as u64)], accounts);
+        }
+        Ok(true)
+    }
+
+    /// Brings the read model to exactly the revision of a snapshot, visible, with nothing in flight. Answers false if
+    /// the step was put off.
+    async fn reach(&mut self, head: Mark, stop: &CancellationToken) -> Result<bool, Failure> {
+        if head.epoch != self.mark.epoch {
+            return Err(Failure::Reset { cause: "epoch", reason: "another epoch was opened".to_owned() });
+        }
+        while self.mark.revision < head.revision {
+            if let Some(batch) = self.gather(Some(head.revision))? {
+                self.apply(batch).await?;
+                continue;
+            }
+            self.publish(self.mark.revision).await?;
+            let waited = tokio::select! {
+                () = stop.cancelled() => return Ok(false),
+                waited = tokio::time::timeout(FEED_PATIENCE, self.wait()) => waited,
+            };
+            match waited {
+                Ok(received) => received?,
+                Err(_) => {
+                    self.put_off(&"the feed does not come as far as the snapshot");
+                    return Ok(false);
+                }
+            }
+        }
+        if self.mark.revision > head.revision {
+            return Err(Failure::Retry {
+                cause: "ahead",
+                reason: format!("PostgreSQL went back to revision {}", head.revision),
+            });
+        }
+        if head.contradicts(&self.mark) {
+            return Err(Failure::Reset {
+                cause: "contradicted",
+                reason: format!("PostgreSQL has another event at revision {}", head.revision),
+            });
+        }
+        self.publish(self.mark.revision).await?;
+        Ok(true)
+    }
+
+    /// Writes repairs and progress, if there is reason to. Answers whether it did.
+    async fn persist(&mut self, next: &Cursor, changes: &Changes) -> Result<bool, Failure> {
+        if changes.is_empty() && !self.sweep.should_persist(next, Instant::now()) {
+            return Ok(false);
+        }
+        self.engine.replica.repair(self.mark, next, changes).await?;
+        self.touched();
+        Ok(true)
+    }
+
+    fn step_done(&mut self, next: Cursor, persisted: bool) {
+        let was_complete = self.sweep.complete();
+        if self.sweep.done(next, persisted, Instant::now()) {
+            metrics::counter!(PASSES).increment(1);
+            tracing::debug!("the sweep has made a pass");
+        }
+        if !was_complete && self.sweep.complete() {
+            tracing::info!(
+                revision = self.mark.revision.0,
+                rows = self.sweep.cursor().rows,
+                "the read model is complete"
+            );
+        }
+        self.note();
+    }
+
+    /// Tells of differences; those of the first build are none.
+    fn found(&self, causes: &[(&'static str, u64)], accounts: Vec<String>) {
+        if !self.sweep.complete() {
+            return;
+        }
+        let mut sum = 0;
+        for (cause, count) in causes {
+            metrics::counter!(DIFFERENCES, "cause" => *cause).increment(*count);
+            sum += count;
+        }
+        tracing::warn!(?causes, revision = self.mark.revision.0, "the read model differed and was repaired");
+        let board = &self.engine.sources.board;
+        board.change(|status| status.differences += sum);
+        board.repaired(accounts);
+    }
+
+    fn put_off(&mut self, reason: &impl std::fmt::Display) {
+        tracing::info!(%reason, "a step of the sweep is put off");
+        self.sweep.postpone(Instant::now());
+    }
+}
+
+/// The pairs that misplaced edges connect or claim to connect, as far as they are pairs of accounts.
+fn pairs(wrong: &[Misplaced]) -> Vec<(UserId, UserId)> {
+    let mut pairs: Vec<_> = wrong
+        .iter()
+        .flat_map(|edge| [&edge.ends, &edge.named])
+        .filter_map(|(source, target)| UserId::parse(source).ok().zip(UserId::parse(target).ok()))
+        .filter(|(source, target)| source != target)
+        .collect();
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
+}

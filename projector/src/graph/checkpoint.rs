@@ -1,0 +1,226 @@
+//! The checkpoint node: where the read model stands and whose it is.
+//!
+//! Owns: its properties, and the exchanges that create it, take it over and set it to the head.
+//!
+//! Three numbers: `revision` changes in the transaction of each batch; `visible` and `target` change in a small
+//! transaction between two batches, because a commit becomes visible to readers piece by piece. Readers take `visible`
+//! before the data and `target` after it. Must not know: the stream, PostgreSQL.
+//! What can go wrong: the server holds other people's data ([`Content::Foreign`]); nothing is written then.
+
+use neo4rs::{BoltNull, BoltType, Query, Row, Txn, query};
+use proto::{Epoch, Revision};
+use uuid::Uuid;
+
+use super::write::lock;
+use super::{AsyncBody, Error, Replica, one_row};
+use crate::mark::Mark;
+
+/// The node's name.
+pub(super) const NAME: &str = "followgraph";
+
+const READ: &str = "MATCH (c:Checkpoint {name: $name}) RETURN c.epoch AS epoch, c.revision AS revision, \
+    c.event_id AS event_id, c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, \
+    coalesce(c.complete, false) AS complete, coalesce(c.sweep_stage, 0) AS stage, \
+    coalesce(c.sweep_source, '') AS source, coalesce(c.sweep_target, '') AS target, \
+    coalesce(c.sweep_rows, 0) AS rows, coalesce(c.kept, true) AS kept";
+
+const ANYTHING: &str = "MATCH (n) RETURN 1 AS found LIMIT 1";
+
+const NOT_ONLINE: &str = "SHOW INDEXES YIELD state WHERE state <> 'ONLINE' RETURN count(*) AS n";
+
+const CREATE: &str = "MERGE (c:Checkpoint {name: $name}) ON CREATE SET c.epoch = $epoch, c.revision = $revision, \
+    c.event_id = $event_id, c.visible = $revision, c.target = $revision, c.complete = false, c.kept = false, \
+    c.owner = $owner, c.owner_name = $owner_name, c.sweep_stage = 0, c.sweep_source = '', c.sweep_target = '', \
+    c.sweep_rows = 0";
+
+/// The owner before may have died between a batch and the small transaction after it. Its last commit is whole by now:
+/// it held the lock that we hold.
+const TAKE: &str = "MATCH (c:Checkpoint {name: $name}) \
+    SET c.owner = $owner, c.owner_name = $owner_name, c.visible = c.revision, c.target = c.revision";
+
+const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
+    SET c.epoch = $epoch, c.revision = $revision, c.event_id = $event_id, c.visible = $revision, \
+    c.target = $revision, c.complete = false, c.kept = true, c.sweep_stage = 0, c.sweep_source = '', \
+    c.sweep_target = '', c.sweep_rows = 0 RETURN c.revision AS revision";
+
+/// How far the sweep has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The stage of the pass: one for each kind of edge, then the walk.
+    pub stage: i64,
+    /// Source of the last edge compared, or the last account walked; empty at the start.
+    pub source: String,
+    /// Target of the last edge compared; empty at the start.
+    pub target: String,
+    /// Edges compared in this pass.
+    pub rows: i64,
+    /// A whole pass was made since the read model was built.
+    pub complete: bool,
+}
+
+/// The checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// What is applied.
+    pub mark: Mark,
+    /// The process that may write.
+    pub owner: Option<String>,
+    /// Its name.
+    pub owner_name: String,
+    /// How far the sweep has come.
+    pub cursor: Cursor,
+    /// Edges from before the present checkpoint are still there, unlike in a read model built from nothing.
+    pub kept: bool,
+}
+
+/// What a server holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A read model.
+    Ours(Checkpoint),
+    /// Nothing at all.
+    Nothing,
+    /// Data, and no checkpoint.
+    Foreign,
+}
+
+/// The text of an event's id, or null.
+pub(super) fn event_text(event_id: Option<Uuid>) -> BoltType {
+    event_id.map_or(BoltType::Null(BoltNull), |id| id.to_string().into())
+}
+
+fn named(text: &str) -> Query {
+    query(text).param("name", NAME)
+}
+
+fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
+    let epoch: i64 = row.get("epoch")?;
+    let event_id: Option<String> = row.get("event_id")?;
+    Ok(Checkpoint {
+        mark: Mark {
+            epoch: Epoch(u64::try_from(epoch).unwrap_or(0)),
+            revision: Revision::from_i64(row.get("revision")?),
+            // An id that does not parse is one that matches no event; the chain check finds out.
+            event_id: event_id.and_then(|text| text.parse().ok()),
+        },
+        owner: row.get("owner")?,
+        owner_name: row.get("owner_name")?,
+        cursor: Cursor {
+            stage: row.get("stage")?,
+            source: row.get("source")?,
+            target: row.get("target")?,
+            rows: row.get("rows")?,
+            complete: row.get("complete")?,
+        },
+        kept: row.get("kept")?,
+    })
+}
+
+struct Look;
+
+impl AsyncBody<Content> for Look {
+    async fn run(self, tx: &mut Txn) -> Result<Content, Error> {
+        if let Some(row) = one_row(tx, named(READ)).await? {
+            return Ok(Content::Ours(checkpoint(&row)?));
+        }
+        let anything = one_row(tx, query(ANYTHING)).await?;
+        Ok(if anything.is_some() { Content::Foreign } else { Content::Nothing })
+    }
+}
+
+struct NotOnline;
+
+impl AsyncBody<i64> for NotOnline {
+    async fn run(self, tx: &mut Txn) -> Result<i64, Error> {
+        let row = one_row(tx, query(NOT_ONLINE)).await?;
+        Ok(row.map(|row| row.get("n")).transpose()?.unwrap_or(0))
+    }
+}
+
+/// Locks, changes, and reads what is there now.
+struct LockedChange {
+    before: Option<Query>,
+    after: Option<Query>,
+}
+
+impl AsyncBody<Checkpoint> for LockedChange {
+    async fn run(self, tx: &mut Txn) -> Result<Checkpoint, Error> {
+        if let Some(create) = self.before {
+            tx.run(create).await?;
+        }
+        lock(tx).await?;
+        if let Some(change) = self.after {
+            tx.run(change).await?;
+        }
+        let row = one_row(tx, named(READ)).await?.ok_or(Error::Gone)?;
+        checkpoint(&row)
+    }
+}
+
+impl Replica {
+    /// What the server holds, without changing anything.
+    pub async fn look(&self) -> Result<Content, Error> {
+        self.transaction(Look).await
+    }
+
+    /// Creates missing constraints and indexes, and makes sure that all can be used.
+    pub async fn prepare_schema(&self) -> Result<(), Error> {
+        let graph = self.graph.clone();
+        let applied = service_kit::neo4j::run_detached(super::PATIENCE, async move {
+            migrations::migrate_neo4j(&graph).await
+        });
+        applied.await.map_err(|error| match error {
+            service_kit::neo4j::DetachedError::Failed(error) => Error::Schema(error),
+            other => Error::Unfinished(other.to_string()),
+        })?;
+        match self.transaction(NotOnline).await? {
+            0 => Ok(()),
+            n => Err(Error::IndexesNotOnline(n)),
+        }
+    }
+
+    /// Creates the checkpoint at `head`. If another projector was faster, answers what it made.
+    pub async fn create(&self, head: Mark) -> Result<Checkpoint, Error> {
+        let create = self.owned(self.at(named(CREATE), head));
+        self.transaction(LockedChange { before: Some(create), after: None }).await
+    }
+
+    /// Becomes the one writer. Whoever was it finds out at its next change.
+    pub async fn take_over(&self) -> Result<Checkpoint, Error> {
+        let take = self.owned(named(TAKE));
+        self.transaction(LockedChange { before: None, after: Some(take) }).await
+    }
+
+    /// Reads the checkpoint behind its lock, so that an exchange of ours whose outcome is unknown has ended.
+    pub async fn settle(&self) -> Result<Checkpoint, Error> {
+        let found = self.transaction(LockedChange { before: None, after: None }).await?;
+        if found.owner.as_deref() == Some(self.owner.to_string().as_str()) {
+            Ok(found)
+        } else {
+            Err(Error::Lost { by: found.owner_name })
+        }
+    }
+
+    /// Sets the checkpoint to `head` without touching edges. The read model is not complete then, and the sweep starts
+    /// again.
+    pub async fn reset(&self, head: Mark) -> Result<Checkpoint, Error> {
+        let reset = self.owned(self.at(named(RESET), head));
+        self.transaction(LockedChange { before: None, after: Some(reset) }).await
+    }
+
+    /// True if the checkpoint is ours.
+    pub fn owns(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.owner.as_deref() == Some(self.owner.to_string().as_str())
+    }
+
+    fn owned(&self, query: Query) -> Query {
+        query.param("owner", self.owner.to_string()).param("owner_name", self.name.as_str())
+    }
+
+    fn at(&self, query: Query, mark: Mark) -> Query {
+        query
+            .param("epoch", i64::try_from(mark.epoch.0).unwrap_or(i64::MAX))
+            .param("revision", mark.revision.as_i64())
+            .param("event_id", event_text(mark.event_id))
+    }
+}

@@ -1,0 +1,154 @@
+//! The statements over edges, by kind.
+//!
+//! Owns: their texts. A relationship type cannot be a parameter, so each text exists once for each kind, put together
+//! when compiling. Must not know: transactions, sizes of messages.
+//! What can go wrong: a text whose plan does not use the index on the pair; then every statement reads all edges.
+
+use crate::edge::Kind;
+
+/// A text with the relationship type between each two of its parts.
+macro_rules! of_kind {
+    ($kind:expr, $first:literal $(, $rest:literal)*) => {
+        match $kind {
+            Kind::Follow => concat!($first $(, "FOLLOWS", $rest)*),
+            Kind::Mute => concat!($first $(, "MUTES", $rest)*),
+            Kind::Block => concat!($first $(, "BLOCKS", $rest)*),
+            Kind::Request => concat!($first $(, "REQUESTED", $rest)*),
+        }
+    };
+}
+
+/// Creates edges that do not exist; the constraint on the pair refuses one that does.
+/// `$a` sources, `$b` targets, `$p` positions, `$t` dates, `$e` expiries.
+pub fn create(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "UNWIND range(0, size($a) - 1) AS i \
+         MERGE (x:User {id: $a[i]}) MERGE (y:User {id: $b[i]}) \
+         CREATE (x)-[:",
+        " {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i]}]->(y)"
+    )
+}
+
+/// Sets edges, whether they exist or not. Parameters as in [`create`].
+pub fn put(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "UNWIND range(0, size($a) - 1) AS i \
+         OPTIONAL MATCH ()-[o:",
+        "]->() USING INDEX o:",
+        "(src, dst) WHERE o.src = $a[i] AND o.dst = $b[i] DELETE o \
+         WITH i MERGE (x:User {id: $a[i]}) MERGE (y:User {id: $b[i]}) \
+         CREATE (x)-[:",
+        " {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i]}]->(y)"
+    )
+}
+
+/// Deletes edges by their pairs; one that is not there is no mistake. `$a` sources, `$b` targets.
+pub fn delete(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "UNWIND range(0, size($a) - 1) AS i \
+         MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        "(src, dst) WHERE r.src = $a[i] AND r.dst = $b[i] DELETE r"
+    )
+}
+
+/// Deletes edges by their element ids `$ids`, unless they have become right since they were found.
+pub fn delete_misplaced(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "UNWIND $ids AS id MATCH (a)-[r:",
+        "]->(b) WHERE elementId(r) = id \
+         AND NOT coalesce(r.src = a.id AND r.dst = b.id AND a:User AND b:User, false) DELETE r"
+    )
+}
+
+/// The first `$limit` edges whose source lies between `$above` and `$below`, both open.
+pub fn read_sources(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        "(src, dst) WHERE r.src > $above AND r.src < $below AND r.dst IS NOT NULL \
+         WITH r ORDER BY r.src, r.dst LIMIT $limit \
+         RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(coalesce(r.pos, -1)) AS p, \
+         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e"
+    )
+}
+
+/// The first `$limit` edges of one source whose target lies above `$above` and not above `$upto`.
+pub fn read_within(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        "(src, dst) WHERE r.src = $source AND r.dst > $above AND r.dst <= $upto \
+         WITH r ORDER BY r.src, r.dst LIMIT $limit \
+         RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(coalesce(r.pos, -1)) AS p, \
+         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e"
+    )
+}
+
+/// Of the first `$limit` accounts after `$after`: those whose degrees differ from what the indexes say, or that have
+/// an edge whose values do not name its ends. Answers them and the last account looked at.
+pub fn suspects(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "MATCH (u:User) WHERE u.id > $after WITH u, u.id AS id ORDER BY u.id LIMIT $limit \
+         WITH u, id, \
+         COUNT { (u)-[:",
+        "]->() } AS outgoing, COUNT { (u)<-[:",
+        "]-() } AS incoming, \
+         COUNT { (u)-[r:",
+        "]->(v:User) WHERE r.src = u.id AND r.dst = v.id } AS right_outgoing, \
+         COUNT { (u)<-[r:",
+        "]-(v:User) WHERE r.src = v.id AND r.dst = u.id } AS right_incoming, \
+         COUNT { MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        "(src, pos) WHERE r.src = u.id AND r.pos IS NOT NULL } AS named_outgoing, \
+         COUNT { MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        "(dst, pos) WHERE r.dst = u.id AND r.pos IS NOT NULL } AS named_incoming \
+         RETURN max(id) AS last, count(*) AS looked, collect(CASE WHEN outgoing <> right_outgoing \
+         OR incoming <> right_incoming OR outgoing <> named_outgoing OR incoming <> named_incoming \
+         THEN id END) AS ids"
+    )
+}
+
+/// Edges that touch account `$id`, or say that they do, and whose values do not name their ends.
+pub fn misplaced(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "CALL () { MATCH (:User {id: $id})-[r:",
+        "]-() RETURN r UNION MATCH ()-[r:",
+        "]->() WHERE r.src = $id AND r.pos IS NOT NULL RETURN r UNION MATCH ()-[r:",
+        "]->() WHERE r.dst = $id AND r.pos IS NOT NULL RETURN r } \
+         WITH r, startNode(r) AS x, endNode(r) AS y \
+         WHERE NOT coalesce(r.src = x.id AND r.dst = y.id AND x:User AND y:User, false) \
+         WITH r, x, y LIMIT $limit \
+         RETURN collect(elementId(r)) AS ids, \
+         collect(coalesce(toStringOrNull(x.id), '')) AS starts, collect(coalesce(toStringOrNull(y.id), '')) AS ends, \
+         collect(coalesce(toStringOrNull(r.src), '')) AS sources, \
+         collect(coalesce(toStringOrNull(r.dst), '')) AS targets"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_type_in_every_text() {
+        let types = ["FOLLOWS", "MUTES", "BLOCKS", "REQUESTED"];
+        let texts = [create, put, delete, delete_misplaced, read_sources, read_within, suspects, misplaced];
+        for text in texts {
+            for (kind, own) in Kind::ALL.into_iter().zip(types) {
+                for other in types {
+                    assert_eq!(text(kind).contains(other), other == own, "{}", text(kind));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Changes of edges, cut into statements that fit one Bolt message.
+//!
+//! Owns: the size of a message. The driver buffers 8 KiB and leaves Nagle's algorithm on, so that a larger message waits
+//! 40 ms for an acknowledgement. Must not know: transactions.
+//! What can go wrong: an id that is no UUID may be long; a row that is too large for a message goes alone and is slow.
+
+use neo4rs::{BoltList, BoltNull, BoltType, Query, query};
+
+use super::cypher;
+use crate::apply::Net;
+use crate::edge::{Edge, Key, Kind};
+
+/// Largest message, below the driver's buffer.
+const MESSAGE_BYTES: usize = 8_000;
+/// Everything of a message but its text and rows: chunk header, structure, names and sizes of at most five lists, the
+/// transaction's mode.
+const FRAME_BYTES: usize = 128;
+/// A text's marker and length.
+const TEXT_BYTES: usize = 5;
+/// An integer, marker included, at its longest.
+const INTEGER_BYTES: usize = 9;
+
+/// An edge to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutRow {
+    /// Where it starts.
+    pub source: String,
+    /// Where it ends.
+    pub target: String,
+    /// Its values.
+    pub edge: Edge,
+}
+
+/// Changes of one kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct OfKind {
+    deletes: Vec<(String, String)>,
+    creates: Vec<PutRow>,
+    puts: Vec<PutRow>,
+}
+
+/// Edge changes of one transaction. No edge is in it twice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes([OfKind; 4]);
+
+impl Changes {
+    /// Of a batch. With `trusting`, edges said to be new are created without looking.
+    pub fn of_batch<'a>(net: impl IntoIterator<Item = (&'a Key, &'a Net)>, trusting: bool) -> Self {
+        let mut changes = Self::default();
+        for (key, net) in net {
+            let (source, target) = (key.source.to_string(), key.target.to_string());
+            match net.edge {
+                None => changes.delete(key.kind, source, target),
+                Some(edge) if net.fresh && trusting => {
+                    changes.create(key.kind, PutRow { source, target, edge });
+                }
+                Some(edge) => changes.put(key.kind, PutRow { source, target, edge }),
+            }
+        }
+        changes
+    }
+
+    /// Removes an edge.
+    pub fn delete(&mut self, kind: Kind, source: String, target: String) {
+        self.0[kind as usize].deletes.push((source, target));
+    }
+
+    /// Adds an edge that does not exist.
+    pub fn create(&mut self, kind: Kind, row: PutRow) {
+        self.0[kind as usize].creates.push(row);
+    }
+
+    /// Sets an edge.
+    pub fn put(&mut self, kind: Kind, row: PutRow) {
+        self.0[kind as usize].puts.push(row);
+    }
+
+    /// How many edges are changed.
+    pub fn len(&self) -> usize {
+        self.counts().iter().map(|(_, n)| n).sum()
+    }
+
+    /// True if no edge is changed.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many edges are changed, by operation.
+    pub fn counts(&self) -> [(&'static str, usize); 3] {
+        let sum = |count: fn(&OfKind) -> usize| self.0.iter().map(count).sum();
+        [
+            ("delete", sum(|of| of.deletes.len())),
+            ("create", sum(|of| of.creates.len())),
+            ("put", sum(|of| of.puts.len())),
+        ]
+    }
+
+    /// The statements, each of which fits one message.
+    pub fn statements(&self) -> Vec<Query> {
+        let mut statements = Vec::new();
+        for (kind, of) in Kind::ALL.into_iter().zip(&self.0) {
+            let text = cypher::delete(kind);
+            for rows in fitting(&of.deletes, text, |(source, target)| text_bytes(source) + text_bytes(target))
+            {
+                statements.push(
+                    query(text)
+                        .param("a", texts(rows.iter().map(|(source, _)| source)))
+                        .param("b", texts(rows.iter().map(|(_, target)| target))),
+                );
+            }
+            for (text, rows) in [(cypher::create(kind), &of.creates), (cypher::put(kind), &of.puts)] {
+                statements.extend(fitting(rows, text, row_bytes).into_iter().map(|rows| write(text, rows)));
+            }
+        }
+        statements
+    }
+}
+
+fn write(text: &str, rows: &[PutRow]) -> Query {
+    let edges = || rows.iter().map(|row| &row.edge);
+    query(text)
+        .param("a", texts(rows.iter().map(|row| &row.source)))
+        .param("b", texts(rows.iter().map(|row| &row.target)))
+        .param("p", edges().map(|edge| edge.position).collect::<Vec<_>>())
+        .param("t", edges().map(|edge| edge.created_at).collect::<Vec<_>>())
+        .param("e", BoltType::List(BoltList { value: edges().map(|edge| expiry(edge.expires_at)).collect() }))
+}
+
+/// An absent expiry is a null, and a property that is set to null is not there.
+fn expiry(at: Option<i64>) -> BoltType {
+    at.map_or(BoltType::Null(BoltNull), BoltType::from)
+}
+
+fn texts<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
+    texts.cloned().collect()
+}
+
+fn text_bytes(text: &str) -> usize {
+    TEXT_BYTES + text.len()
+}
+
+fn row_bytes(row: &PutRow) -> usize {
+    let expiry = row.edge.expires_at.map_or(1, |_| INTEGER_BYTES);
+    text_bytes(&row.source) + text_bytes(&row.target) + 2 * INTEGER_BYTES + expiry
+}
+
+/// Cuts rows into runs that fit a message with this text.
+fn fitting<'a, T>(rows: &'a [T], text: &str, bytes: fn(&T) -> usize) -> Vec<&'a [T]> {
+    let budget = MESSAGE_BYTES.saturating_sub(FRAME_BYTES + text.len());
+    let mut runs = Vec::new();
+    let (mut start, mut used) = (0, 0);
+    for (i, row) in rows.iter().enumerate() {
+        let bytes = bytes(row);
+        if i > start && used + bytes > budget {
+            runs.push(&rows[start..i]);
+            (start, used) = (i, 0);
+        }
+        used += bytes;
+    }
+    if start < rows.len() {
+        runs.push(&rows[start..]);
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Bytes of a value on the wire, counted independently of the estimates above.
+    fn packed(value: &BoltType) -> usize {
+        let head = |n: usize| match n {
+            0..16 => 1,
+            16..256 => 2,
+            256..65_536 => 3,
+            _ => 5,
+        };
+        match value {
+            BoltType::String(text) => head(text.value.len()) + text.value.len(),
+            BoltType::Integer(_) => 9,
+            BoltType::Null(_) => 1,
+            BoltType::List(list) => head(list.value.len()) + list.value.iter().map(packed).sum::<usize>(),
+            other => panic!("no such parameter is sent: {other:?}"),
+        }
+    }
+
+    fn message(query: &Query) -> usize {
+        let params: usize = query.get_params().value.iter().map(|(k, v)| 1 + k.value.len() + packed(v)).sum();
+        // Chunk header and end, structure and tag, text, map of parameters, map with the mode.
+        4 + 2 + 5 + query.query().len() + 1 + params + 1 + 5 + 2
+    }
+
+    fn row(n: usize, expires: bool) -> PutRow {
+        PutRow {
+            source: Uuid::from_u128(n as u128).to_string(),
+            target: Uuid::from_u128(n as u128 + 1).to_string(),
+            edge: Edge { position: i64::MAX, created_at: i64::MAX, expires_at: expires.then_some(i64::MAX) },
+        }
+    }
+
+    fn rows_of(query: &Query) -> usize {
+        let lists = &query.get_params().value;
+        let BoltType::List(sources) = &lists["a"] else { panic!("a list") };
+        sources.value.len()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn every_message_fits_and_no_row_is_lost(
+            deletes in 0usize..400, creates in 0usize..400, puts in 0usize..400, expires: bool, kind in 0usize..4,
+        ) {
+            let kind = Kind::ALL[kind];
+            let mut changes = Changes::default();
+            for n in 0..deletes {
+                let row = row(n, false);
+                changes.delete(kind, row.source, row.target);
+            }
+            (0..creates).for_each(|n| changes.create(kind, row(n, expires)));
+            (0..puts).for_each(|n| changes.put(kind, row(n, expires)));
+            let statements = changes.statements();
+            prop_assert_eq!(statements.iter().map(rows_of).sum::<usize>(), changes.len());
+            for statement in &statements {
+                prop_assert!(message(statement) <= MESSAGE_BYTES, "{}", message(statement));
+            }
+        }
+    }
+
+    #[test]
+    fn statements_are_well_filled() {
+        let mut changes = Changes::default();
+        (0..2_000).for_each(|n| changes.create(Kind::Follow, row(n, false)));
+        assert!(changes.statements().len() <= 28, "{}", changes.statements().len());
+    }
+
+    #[test]
+    fn a_row_that_is_too_large_goes_alone() {
+        let mut changes = Changes::default();
+        changes.delete(Kind::Follow, "x".repeat(20_000), String::new());
+        changes.delete(Kind::Follow, String::new(), String::new());
+        assert_eq!(changes.statements().len(), 2);
+    }
+}

@@ -1,0 +1,174 @@
+//! Ranges of edges, as the sweep compares them.
+//!
+//! Owns: tiles (ranges of pairs, open below, closed above), and reading them through the index on the pair: one source
+//! may have more edges than fit a tile, so a tile may begin and end within a source.
+//! Must not know: what the edges are compared with.
+//! What can go wrong: the read is not a snapshot; it is exact only while nobody writes.
+
+use neo4rs::{Query, Txn, query};
+use proto::UserId;
+
+use super::{AsyncBody, Error, Replica, cypher, one_row};
+use crate::edge::{Edge, Kind};
+
+/// Above every text that can be an id.
+const TOP: &str = "\u{10ffff}";
+/// Stands for an absent number.
+const NONE: i64 = i64::MIN;
+
+/// The pairs above `after` and not above `until`. An absent end is open: the tile reaches to the end of all pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// What the edges mean.
+    pub kind: Kind,
+    /// The last pair before it.
+    pub after: Option<(UserId, UserId)>,
+    /// Its last pair.
+    pub until: Option<(UserId, UserId)>,
+}
+
+/// A part of a tile that one index lookup answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Span {
+    /// All edges of the sources between two, both excluded.
+    Sources { above: String, below: String },
+    /// Edges of one source, to targets above one and not above another.
+    Within { source: String, above: String, upto: String },
+}
+
+impl Tile {
+    fn spans(&self) -> Vec<Span> {
+        let within = |source: UserId, above: Option<UserId>, upto: Option<UserId>| Span::Within {
+            source: source.to_string(),
+            above: above.map(|id| id.to_string()).unwrap_or_default(),
+            upto: upto.map_or_else(|| TOP.to_owned(), |id| id.to_string()),
+        };
+        let sources = |above: Option<UserId>, below: Option<UserId>| Span::Sources {
+            above: above.map(|id| id.to_string()).unwrap_or_default(),
+            below: below.map_or_else(|| TOP.to_owned(), |id| id.to_string()),
+        };
+        match (self.after, self.until) {
+            (Some((first, from)), Some((last, to))) if first == last => {
+                vec![within(first, Some(from), Some(to))]
+            }
+            (after, until) => {
+                let mut spans = Vec::with_capacity(3);
+                spans.extend(after.map(|(source, target)| within(source, Some(target), None)));
+                spans.push(sources(after.map(|(source, _)| source), until.map(|(source, _)| source)));
+                spans.extend(until.map(|(source, target)| within(source, None, Some(target))));
+                spans
+            }
+        }
+    }
+}
+
+/// An edge of the read model. Its ids are texts: they may be anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// `src`.
+    pub source: String,
+    /// `dst`.
+    pub target: String,
+    /// The values; an absent one is a number that no edge has.
+    pub edge: Edge,
+}
+
+struct ReadTile {
+    tile: Tile,
+    limit: usize,
+}
+
+impl AsyncBody<Vec<Found>> for ReadTile {
+    async fn run(self, tx: &mut Txn) -> Result<Vec<Found>, Error> {
+        let mut found = Vec::new();
+        for span in self.tile.spans() {
+            let limit = self.limit - found.len();
+            if limit == 0 {
+                break;
+            }
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let query = lookup(self.tile.kind, span).param("limit", limit).param("none", NONE);
+            let Some(row) = one_row(tx, query).await? else { continue };
+            let sources: Vec<String> = row.get("a")?;
+            let targets: Vec<String> = row.get("b")?;
+            let positions: Vec<i64> = row.get("p")?;
+            let dates: Vec<i64> = row.get("t")?;
+            let expiries: Vec<i64> = row.get("e")?;
+            let ids = sources.into_iter().zip(targets);
+            let values = positions.into_iter().zip(dates).zip(expiries);
+            found.extend(ids.zip(values).map(|((source, target), ((position, created_at), expiry))| Found {
+                source,
+                target,
+                edge: Edge { position, created_at, expires_at: (expiry != NONE).then_some(expiry) },
+            }));
+        }
+        Ok(found)
+    }
+}
+
+fn lookup(kind: Kind, span: Span) -> Query {
+    match span {
+        Span::Sources { above, below } => {
+            query(cypher::read_sources(kind)).param("above", above).param("below", below)
+        }
+        Span::Within { source, above, upto } => {
+            query(cypher::read_within(kind)).param("source", source).param("above", above).param("upto", upto)
+        }
+    }
+}
+
+impl Replica {
+    /// The first `limit` edges of a tile, by source and target.
+    pub async fn read_tile(&self, tile: Tile, limit: usize) -> Result<Vec<Found>, Error> {
+        self.transaction(ReadTile { tile, limit }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn user(n: u8) -> UserId {
+        UserId::new(Uuid::from_u128((u128::from(n) << 96) + 1)).unwrap()
+    }
+
+    fn covers(span: &Span, (source, target): &(String, String)) -> bool {
+        match span {
+            Span::Sources { above, below } => source > above && source < below,
+            Span::Within { source: only, above, upto } => source == only && target > above && target <= upto,
+        }
+    }
+
+    fn end() -> impl Strategy<Value = Option<(u8, u8)>> {
+        prop::option::of((0u8..5, 0u8..5))
+    }
+
+    proptest! {
+        #[test]
+        fn the_spans_of_a_tile_are_the_tile_without_overlap(after in end(), until in end()) {
+            prop_assume!(after.is_none() || until.is_none() || after < until);
+            let pair = |(source, target): (u8, u8)| (user(source), user(target));
+            let tile = Tile { kind: Kind::Follow, after: after.map(pair), until: until.map(pair) };
+            for source in 0..5u8 {
+                for target in 0..5u8 {
+                    let inside = after.is_none_or(|after| (source, target) > after)
+                        && until.is_none_or(|until| (source, target) <= until);
+                    let texts = (user(source).to_string(), user(target).to_string());
+                    let covered = tile.spans().iter().filter(|span| covers(span, &texts)).count();
+                    prop_assert_eq!(covered, usize::from(inside));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_open_tile_covers_texts_that_are_no_ids() {
+        let tile = Tile { kind: Kind::Follow, after: None, until: None };
+        for text in ["zzz", "0", "~", "é"] {
+            assert!(tile.spans().iter().any(|span| covers(span, &(text.to_owned(), text.to_owned()))));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Guarded changes: lock, then look, then change.
+//!
+//! Owns: the guard. A plain read takes no lock, so two projectors would both pass a check that came first. So the first
+//! statement writes to the checkpoint, which takes its lock until the commit; the second looks whether it is ours and
+//! stands where we think. Must not know: what the changes are for.
+//! What can go wrong: the guard refuses ([`Error::Gone`], [`Error::Lost`], [`Error::Moved`]); nothing was changed then.
+
+use neo4rs::{Query, Txn, query};
+use proto::Revision;
+use uuid::Uuid;
+
+use super::checkpoint::{NAME, event_text};
+use super::{AsyncBody, Changes, Cursor, Error, Replica, cypher, one_row};
+use crate::edge::Kind;
+use crate::mark::Mark;
+
+const LOCK: &str = "MATCH (c:Checkpoint {name: $name}) SET c.lock = $lock";
+
+const ADVANCE: &str = "MATCH (c:Checkpoint {name: $name}) \
+    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
+    SET c.revision = $to, c.event_id = $event_id RETURN c.revision AS revision";
+
+const PUBLISH: &str = "MATCH (c:Checkpoint {name: $name}) \
+    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
+    SET c.visible = $from, c.target = $target RETURN c.revision AS revision";
+
+const STAY: &str = "MATCH (c:Checkpoint {name: $name}) \
+    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
+    SET c.sweep_stage = $stage, c.sweep_source = $source, c.sweep_target = $target, c.sweep_rows = $rows, \
+    c.complete = $complete RETURN c.revision AS revision";
+
+const LOOK: &str = "MATCH (c:Checkpoint {name: $name}) \
+    RETURN c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, c.epoch AS epoch, c.revision AS revision";
+
+/// Takes the checkpoint's lock until the end of the transaction.
+pub(super) async fn lock(tx: &mut Txn) -> Result<(), Error> {
+    tx.run(query(LOCK).param("name", NAME).param("lock", Uuid::new_v4().to_string())).await?;
+    Ok(())
+}
+
+/// The guard's second statement, and why it found nothing if it did.
+struct Guarded {
+    owner: Uuid,
+    at: Mark,
+    second: Query,
+    then: Vec<Query>,
+}
+
+impl AsyncBody<()> for Guarded {
+    async fn run(self, tx: &mut Txn) -> Result<(), Error> {
+        lock(tx).await?;
+        let guard = self
+            .second
+            .param("name", NAME)
+            .param("owner", self.owner.to_string())
+            .param("epoch", epoch(self.at))
+            .param("from", self.at.revision.as_i64());
+        if one_row(tx, guard).await?.is_none() {
+            return Err(refusal(tx, self.owner, self.at).await?);
+        }
+        for statement in self.then {
+            tx.run(statement).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn refusal(tx: &mut Txn, owner: Uuid, at: Mark) -> Result<Error, Error> {
+    let Some(row) = one_row(tx, query(LOOK).param("name", NAME)).await? else { return Ok(Error::Gone) };
+    let found_owner: Option<String> = row.get("owner")?;
+    if found_owner.as_deref() != Some(owner.to_string().as_str()) {
+        return Ok(Error::Lost { by: row.get("owner_name")? });
+    }
+    Ok(Error::Moved { expected: at.revision, found: Revision::from_i64(row.get("revision")?) })
+}
+
+fn epoch(mark: Mark) -> i64 {
+    i64::try_from(mark.epoch.0).unwrap_or(i64::MAX)
+}
+
+impl Replica {
+    async fn guarded(&self, at: Mark, second: Query, then: Vec<Query>) -> Result<(), Error> {
+        self.transaction(Guarded { owner: self.owner, at, second, then }).await
+    }
+
+    /// Applies a batch: its changes and the checkpoint's new revision, or nothing.
+    pub async fn advance(&self, from: Mark, to: Mark, changes: &Changes) -> Result<(), Error> {
+        let second =
+            query(ADVANCE).param("to", to.revision.as_i64()).param("event_id", event_text(to.event_id));
+        self.guarded(from, second, changes.statements()).await
+    }
+
+    /// Tells readers what they may count on: everything up to `at` is there, and nothing beyond `target` is.
+    pub async fn publish(&self, at: Mark, target: Revision) -> Result<(), Error> {
+        self.guarded(at, query(PUBLISH).param("target", target.as_i64()), Vec::new()).await
+    }
+
+    /// Repairs edges without moving, and notes how far the sweep has come.
+    pub async fn repair(&self, at: Mark, cursor: &Cursor, changes: &Changes) -> Result<(), Error> {
+        self.guarded(at, stay(cursor), changes.statements()).await
+    }
+
+    /// Removes edges that do not name their ends, and sets what should be in their places.
+    pub async fn replace_misplaced(
+        &self,
+        at: Mark,
+        cursor: &Cursor,
+        kind: Kind,
+        ids: Vec<String>,
+        changes: &Changes,
+    ) -> Result<(), Error> {
+        let remove = query(cypher::delete_misplaced(kind)).param("ids", ids);
+        let then = std::iter::once(remove).chain(changes.statements()).collect();
+        self.guarded(at, stay(cursor), then).await
+    }
+}
+
+fn stay(cursor: &Cursor) -> Query {
+    query(STAY)
+        .param("stage", cursor.stage)
+        .param("source", cursor.source.as_str())
+        .param("target", cursor.target.as_str())
+        .param("rows", cursor.rows)
+        .param("complete", cursor.complete)
+}

@@ -1,0 +1,117 @@
+//! Where the projector stands, for announcements and readiness.
+//!
+//! Owns: the shared figures. Must not know: who shows them.
+//! What can go wrong: nothing; the last writer of a figure wins, and each figure has one writer.
+
+use std::sync::Arc;
+
+use proto::{Epoch, Revision};
+use tokio::sync::{mpsc, watch};
+
+/// All figures at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// The history that is followed.
+    pub epoch: Epoch,
+    /// Newest revision applied.
+    pub revision: Revision,
+    /// Newest revision that readers are sure to see.
+    pub visible: Revision,
+    /// It may serve.
+    pub complete: bool,
+    /// Progress of the sweep, from 0 to 1.
+    pub sweep_progress: f64,
+    /// Differences repaired in a complete read model since the process started.
+    pub differences: u64,
+    /// Microseconds from commit to visible of the newest event.
+    pub lag_micros: u64,
+    /// What is wrong with the stream; empty when nothing is.
+    pub stream_problem: String,
+    /// What is wrong with the read model; empty when nothing is.
+    pub model_problem: String,
+}
+
+impl Status {
+    /// What is wrong, in one text.
+    pub fn problem(&self) -> String {
+        match (self.model_problem.as_str(), self.stream_problem.as_str()) {
+            (model, "") => model.to_owned(),
+            ("", stream) => stream.to_owned(),
+            (model, stream) => format!("{model}; {stream}"),
+        }
+    }
+}
+
+/// The writers' end. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Board {
+    status: Arc<watch::Sender<Status>>,
+    repaired: mpsc::UnboundedSender<Vec<String>>,
+}
+
+impl Board {
+    /// A board and the stream of repaired accounts' ids.
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Vec<String>>) {
+        let status = Status {
+            epoch: Epoch(0),
+            revision: Revision::ZERO,
+            visible: Revision::ZERO,
+            complete: false,
+            sweep_progress: 0.0,
+            differences: 0,
+            lag_micros: 0,
+            stream_problem: String::new(),
+            model_problem: "starting".to_owned(),
+        };
+        let (repaired, receiver) = mpsc::unbounded_channel();
+        (Self { status: Arc::new(watch::channel(status).0), repaired }, receiver)
+    }
+
+    /// Changes figures; followers hear of it only if something changed.
+    pub fn change(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_if_modified(|status| {
+            let before = status.clone();
+            change(status);
+            *status != before
+        });
+    }
+
+    /// Follows the figures.
+    pub fn follow(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Names accounts whose edges were just repaired.
+    pub fn repaired(&self, ids: Vec<String>) {
+        if !ids.is_empty() {
+            // Nobody listens once the process stops.
+            let _ = self.repaired.send(ids);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn followers_hear_of_changes_only() {
+        let (board, _repaired) = Board::new();
+        let mut follower = board.follow();
+        board.change(|status| status.revision = Revision(7));
+        assert!(follower.has_changed().unwrap());
+        follower.mark_unchanged();
+        board.change(|status| status.revision = Revision(7));
+        assert!(!follower.has_changed().unwrap());
+    }
+
+    #[test]
+    fn both_problems_are_told() {
+        let (board, _repaired) = Board::new();
+        board.change(|status| {
+            status.model_problem = "a".to_owned();
+            status.stream_problem = "b".to_owned();
+        });
+        assert_eq!(board.follow().borrow().problem(), "a; b");
+    }
+}

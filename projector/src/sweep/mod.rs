@@ -1,0 +1,261 @@
+//! The sweep: backfill, audit and repair in one.
+//!
+//! Owns: which range is next, when, and what a comparison means. A pass compares all edges of each kind in tiles, then
+//! walks from account to account. From empty it is the backfill, as fast as it can; once the read model is complete it is
+//! the audit, slowly and without end. Must not know: how ranges are read or repaired.
+//! What can go wrong: nothing; whoever runs it holds the read model still at the revision of the snapshot.
+//!
+//! The idea of reading a range beside a running feed, without pausing it: DBLog (Andreakis and Papapanagiotou, 2020).
+
+pub mod diff;
+
+use std::time::Duration;
+
+use proto::UserId;
+use tokio::time::Instant;
+
+use crate::apply::MAX_CHANGES;
+use crate::edge::Kind;
+use crate::graph::Cursor;
+
+/// Stage of the walk, after one stage for each kind.
+const WALK: i64 = Kind::ALL.len() as i64;
+/// Tiles a second of the audit.
+const AUDIT_TILES_PER_SECOND: u32 = 5;
+/// Accounts looked at by one step of the walk.
+const WALK_ACCOUNTS: u32 = 500;
+/// Pause before another attempt at a step that failed.
+const POSTPONED: Duration = Duration::from_secs(1);
+/// How often progress without differences is written down.
+const PERSIST: Duration = Duration::from_secs(10);
+/// As above, while the read model is built.
+const PERSIST_BUILDING: Duration = Duration::from_secs(1);
+
+/// What to look at next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// Compare the first edges after a pair.
+    Tile {
+        /// What they mean.
+        kind: Kind,
+        /// The pair; none at the start.
+        after: Option<(UserId, UserId)>,
+        /// How many.
+        limit: u32,
+    },
+    /// Walk the accounts after one.
+    Walk {
+        /// Its id; empty at the start.
+        after: String,
+        /// How many.
+        limit: u32,
+    },
+}
+
+/// Where the sweep stands.
+#[derive(Debug)]
+pub struct Sweep {
+    cursor: Cursor,
+    kept: bool,
+    audit_rows_per_second: u32,
+    estimated: u64,
+    due: Instant,
+    persisted: Instant,
+}
+
+impl Sweep {
+    /// Goes on from a checkpoint. `kept` says that edges from before it are still there: the walk is then part of the
+    /// pass that makes the read model complete.
+    pub fn resume(cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
+        Self { cursor, kept, audit_rows_per_second, estimated: 0, due: now, persisted: now }
+    }
+
+    /// How far it is.
+    pub fn cursor(&self) -> &Cursor {
+        &self.cursor
+    }
+
+    /// True if a whole pass was made since the read model was built.
+    pub fn complete(&self) -> bool {
+        self.cursor.complete
+    }
+
+    /// When the next step is due.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// True at the start of a pass.
+    pub fn at_start(&self) -> bool {
+        self.cursor.stage == 0 && self.cursor.source.is_empty()
+    }
+
+    /// How many edges a pass has, roughly.
+    pub fn estimate(&mut self, edges: u64) {
+        self.estimated = edges;
+    }
+
+    /// Progress of the pass, from 0 to 1.
+    pub fn progress(&self) -> f64 {
+        if self.cursor.stage >= WALK {
+            return 0.99;
+        }
+        // A figure for people; digits beyond 2^53 do not matter.
+        let done = self.cursor.rows as f64;
+        (done / (self.estimated as f64).max(done + 1.0)).clamp(0.0, 0.99)
+    }
+
+    /// The next step.
+    pub fn job(&self) -> Job {
+        let Some(kind) = stage_kind(self.cursor.stage) else {
+            return Job::Walk { after: self.cursor.source.clone(), limit: self.rows().min(WALK_ACCOUNTS) };
+        };
+        // A cursor that does not parse starts the stage again.
+        let after = UserId::parse(&self.cursor.source).ok().zip(UserId::parse(&self.cursor.target).ok());
+        Job::Tile { kind, after, limit: self.rows() }
+    }
+
+    /// The cursor after a tile that ends at `until`, or at the end of its kind, with so many edges.
+    pub fn after_tile(&self, until: Option<(UserId, UserId)>, rows: usize) -> Cursor {
+        let rows = self.cursor.rows + i64::try_from(rows).unwrap_or(0);
+        match until {
+            Some((source, target)) => {
+                Cursor { source: source.to_string(), target: target.to_string(), rows, ..self.cursor.clone() }
+            }
+            None => {
+                let stage = self.cursor.stage + 1;
+                // What was built from nothing holds only what we wrote: no need to walk it before it may serve.
+                let complete = self.cursor.complete || (stage == WALK && !self.kept);
+                Cursor { stage, source: String::new(), target: String::new(), rows, complete }
+            }
+        }
+    }
+
+    /// The cursor after a step of the walk that ended at `last`, or at the end of all accounts.
+    pub fn after_walk(&self, last: Option<String>) -> Cursor {
+        match last {
+            Some(source) => Cursor { source, ..self.cursor.clone() },
+            None => Cursor { complete: true, ..Cursor::default() },
+        }
+    }
+
+    /// True if this cursor should be written down although nothing was repaired.
+    pub fn should_persist(&self, next: &Cursor, now: Instant) -> bool {
+        let every = if self.complete() { PERSIST } else { PERSIST_BUILDING };
+        next.complete != self.cursor.complete || now - self.persisted >= every
+    }
+
+    /// Takes a step as done. Answers true if it ended a pass.
+    pub fn done(&mut self, next: Cursor, persisted: bool, now: Instant) -> bool {
+        let ended = self.cursor.stage == WALK && next.stage == 0;
+        self.cursor = next;
+        if persisted {
+            self.persisted = now;
+        }
+        self.due = now + self.pause();
+        ended
+    }
+
+    /// Tries the same step again later.
+    pub fn postpone(&mut self, now: Instant) {
+        self.due = now + POSTPONED;
+    }
+
+    /// Looks again shortly whether a step that runs beside the writer is done.
+    pub fn look_again(&mut self, now: Instant) {
+        self.due = now + Duration::from_millis(10);
+    }
+
+    fn rows(&self) -> u32 {
+        let most = u32::try_from(MAX_CHANGES).unwrap_or(u32::MAX);
+        if self.complete() {
+            (self.audit_rows_per_second / AUDIT_TILES_PER_SECOND).clamp(1, most)
+        } else {
+            most
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        if self.complete() {
+            Duration::from_secs_f64(f64::from(self.rows()) / f64::from(self.audit_rows_per_second))
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+fn stage_kind(stage: i64) -> Option<Kind> {
+    usize::try_from(stage).ok().and_then(|stage| Kind::ALL.get(stage)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn user(n: u128) -> UserId {
+        UserId::new(Uuid::from_u128(n)).unwrap()
+    }
+
+    fn sweep(kept: bool) -> Sweep {
+        Sweep::resume(Cursor::default(), kept, 1_000, Instant::now())
+    }
+
+    fn finish_stage(sweep: &mut Sweep) -> bool {
+        let next = match sweep.job() {
+            Job::Tile { .. } => sweep.after_tile(None, 10),
+            Job::Walk { .. } => sweep.after_walk(None),
+        };
+        sweep.done(next, true, Instant::now())
+    }
+
+    #[tokio::test]
+    async fn a_pass_visits_every_kind_then_walks() {
+        let mut sweep = sweep(false);
+        for kind in Kind::ALL {
+            assert_eq!(sweep.job(), Job::Tile { kind, after: None, limit: 2_000 });
+            let next = sweep.after_tile(Some((user(1), user(2))), 2_000);
+            assert!(!sweep.done(next, true, Instant::now()));
+            assert_eq!(sweep.job(), Job::Tile { kind, after: Some((user(1), user(2))), limit: 2_000 });
+            assert!(!sweep.complete());
+            assert!(!finish_stage(&mut sweep));
+        }
+        assert!(matches!(sweep.job(), Job::Walk { .. }));
+        assert!(finish_stage(&mut sweep));
+        assert!(sweep.at_start());
+    }
+
+    #[tokio::test]
+    async fn what_was_built_from_nothing_serves_before_the_walk_and_what_was_kept_after_it() {
+        for kept in [false, true] {
+            let mut sweep = sweep(kept);
+            Kind::ALL.iter().for_each(|_| assert!(!finish_stage(&mut sweep)));
+            assert_eq!(sweep.complete(), !kept);
+            finish_stage(&mut sweep);
+            assert!(sweep.complete());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pass_goes_on_where_it_was_interrupted() {
+        let mut first = sweep(true);
+        finish_stage(&mut first);
+        let next = first.after_tile(Some((user(7), user(8))), 5);
+        first.done(next, true, Instant::now());
+        let second = Sweep::resume(first.cursor().clone(), true, 1_000, Instant::now());
+        assert_eq!(second.job(), first.job());
+    }
+
+    #[tokio::test]
+    async fn the_audit_keeps_its_pace() {
+        let mut sweep = sweep(false);
+        let now = Instant::now();
+        assert_eq!(sweep.due(), sweep.persisted);
+        Kind::ALL.iter().for_each(|_| assert!(!finish_stage(&mut sweep)));
+        finish_stage(&mut sweep);
+        assert_eq!(sweep.job(), Job::Tile { kind: Kind::Follow, after: None, limit: 200 });
+        sweep.done(sweep.after_tile(None, 0), false, now);
+        assert_eq!(sweep.due(), now + Duration::from_millis(200));
+    }
+}

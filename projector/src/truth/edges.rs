@@ -1,0 +1,147 @@
+//! Ranges of edges, each with the head of the same snapshot.
+//!
+//! Owns: the statements over the four edge tables. Must not know: what is compared with the rows.
+//! What can go wrong: as in the parent module. A snapshot is closed at once: a long one keeps the server from
+//! cleaning up the rows that every write touches.
+
+use proto::UserId;
+use proto::timestamp::to_millis;
+use service_kit::postgres::acquire;
+use sqlx::Connection as _;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, HEAD, Truth, mark};
+use crate::edge::{Edge, Kind};
+use crate::mark::Mark;
+
+/// An edge of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Where it starts.
+    pub source: UserId,
+    /// Where it ends.
+    pub target: UserId,
+    /// Its values.
+    pub edge: Edge,
+}
+
+/// Edges as they were at `head`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The newest revision in it.
+    pub head: Mark,
+    /// The edges, by source and target.
+    pub rows: Vec<Row>,
+}
+
+type Columns = (Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64);
+
+/// Statements cannot be put together from texts at run time; here it is done when compiling.
+macro_rules! of_tables {
+    ($kind:expr, $name:literal, $sql:ident) => {
+        match $kind {
+            Kind::Follow => $sql!($name, "follows", "follower_id", "following_id", "NULL::timestamptz"),
+            Kind::Mute => $sql!($name, "mutes", "muter_id", "muted_id", "expires_at"),
+            Kind::Block => $sql!($name, "blocks", "blocker_id", "blocked_id", "expires_at"),
+            Kind::Request => {
+                $sql!($name, "follow_requests", "requester_id", "target_id", "NULL::timestamptz")
+            }
+        }
+    };
+}
+
+macro_rules! range_sql {
+    ($name:literal, $table:literal, $source:literal, $target:literal, $expires:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "\nSELECT ",
+            $source,
+            ", ",
+            $target,
+            ", created_at, ",
+            $expires,
+            ", position FROM ",
+            $table,
+            " WHERE (",
+            $source,
+            ", ",
+            $target,
+            ") > ($1, $2) ORDER BY ",
+            $source,
+            ", ",
+            $target,
+            " LIMIT $3"
+        )
+    };
+}
+
+macro_rules! pairs_sql {
+    ($name:literal, $table:literal, $source:literal, $target:literal, $expires:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "\nSELECT ",
+            $source,
+            ", ",
+            $target,
+            ", created_at, ",
+            $expires,
+            ", position FROM ",
+            $table,
+            " WHERE (",
+            $source,
+            ", ",
+            $target,
+            ") IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))"
+        )
+    };
+}
+
+impl Truth {
+    /// The first edges after a pair, by source and target; at most `limit`.
+    pub async fn edges_after(
+        &self,
+        kind: Kind,
+        after: Option<(UserId, UserId)>,
+        limit: u32,
+    ) -> Result<Snapshot, Error> {
+        // The nil UUID is below every id.
+        let (source, target) =
+            after.map_or((Uuid::nil(), Uuid::nil()), |(source, target)| (source.uuid(), target.uuid()));
+        let sql = of_tables!(kind, "projector_edges_after", range_sql);
+        let rows = sqlx::query_as(sql).bind(source).bind(target).bind(i64::from(limit));
+        self.snapshot(rows).await
+    }
+
+    /// The edges among the given pairs.
+    pub async fn edges_of(&self, kind: Kind, pairs: &[(UserId, UserId)]) -> Result<Snapshot, Error> {
+        let sources: Vec<Uuid> = pairs.iter().map(|(source, _)| source.uuid()).collect();
+        let targets: Vec<Uuid> = pairs.iter().map(|(_, target)| target.uuid()).collect();
+        let sql = of_tables!(kind, "projector_edges_of", pairs_sql);
+        let rows = sqlx::query_as(sql).bind(sources).bind(targets);
+        self.snapshot(rows).await
+    }
+
+    async fn snapshot<'q>(
+        &self,
+        rows: sqlx::query::QueryAs<'q, sqlx::Postgres, Columns, sqlx::postgres::PgArguments>,
+    ) -> Result<Snapshot, Error> {
+        let mut connection = acquire(&self.pool).await?;
+        let mut tx = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let head: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *tx).await?;
+        let rows = rows.fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(Snapshot { head: mark(head), rows: rows.into_iter().filter_map(row).collect() })
+    }
+}
+
+/// A nil id cannot be in the tables' contract; such a row is left out rather than projected.
+fn row((source, target, created_at, expires_at, position): Columns) -> Option<Row> {
+    Some(Row {
+        source: UserId::new(source)?,
+        target: UserId::new(target)?,
+        edge: Edge { position, created_at: to_millis(created_at), expires_at: expires_at.map(to_millis) },
+    })
+}

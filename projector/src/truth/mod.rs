@@ -1,0 +1,135 @@
+//! Reads of PostgreSQL, the source of truth.
+//!
+//! Owns: the SQL of this crate: the head, the outbox, ranges of edges. It never writes.
+//! Must not know: the stream, the read model.
+//! What can go wrong: the server is away or slow; every error here is worth another attempt, but for a payload that
+//! does not decode.
+
+mod edges;
+
+use proto::event::DecodeError;
+use proto::{Epoch, Revision};
+use service_kit::postgres::acquire;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+pub use edges::Row;
+
+use crate::mark::Mark;
+
+/// A failed read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read from PostgreSQL")]
+pub struct Error(#[from] sqlx::Error);
+
+/// A row of the outbox.
+#[derive(Debug)]
+pub struct OutboxRow {
+    /// The event's place.
+    pub mark: Mark,
+    /// The event, not decoded yet.
+    pub payload: Vec<u8>,
+    /// W3C trace context of the command.
+    pub traceparent: Option<String>,
+    /// Last part of the subject.
+    pub verb: String,
+}
+
+impl OutboxRow {
+    /// Reads the event.
+    pub fn decode(&self) -> Result<proto::event::Event, DecodeError> {
+        proto::event::Event::decode(&self.payload)
+    }
+}
+
+/// The source of truth.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    pool: PgPool,
+}
+
+const HEAD: &str = "-- projector_head
+SELECT epoch, revision, event_id FROM log_head";
+
+const EVENTS_AFTER: &str = "-- projector_events_after
+SELECT revision, event_id, payload, traceparent, verb FROM outbox
+WHERE epoch = $1 AND revision > $2 ORDER BY revision LIMIT $3";
+
+const EVENT_ID: &str = "-- projector_event_id
+SELECT event_id FROM outbox WHERE epoch = $1 AND revision = $2";
+
+const HEAP_BYTES: &str = "-- projector_heap_bytes
+SELECT (pg_relation_size('follows') + pg_relation_size('mutes') + pg_relation_size('blocks')
+      + pg_relation_size('follow_requests'))::bigint";
+
+/// Bytes of a row of an edge table, roughly.
+const ROW_BYTES: u64 = 92;
+
+impl Truth {
+    /// Reads through `pool`.
+    pub fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Refuses a database that this program does not fit.
+    pub async fn check_schema(&self) -> Result<(), migrations::Error> {
+        migrations::check_postgres(&self.pool).await
+    }
+
+    /// The newest committed revision.
+    pub async fn head(&self) -> Result<Mark, Error> {
+        let mut connection = acquire(&self.pool).await?;
+        let row: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
+        Ok(mark(row))
+    }
+
+    /// The events after a revision, in order, dense from the first; at most `limit`.
+    pub async fn events_after(
+        &self,
+        epoch: Epoch,
+        after: Revision,
+        limit: u32,
+    ) -> Result<Vec<OutboxRow>, Error> {
+        type Columns = (i64, Uuid, Vec<u8>, Option<String>, String);
+        let mut connection = acquire(&self.pool).await?;
+        let rows: Vec<Columns> = sqlx::query_as(EVENTS_AFTER)
+            .bind(epoch_i64(epoch))
+            .bind(after.as_i64())
+            .bind(i64::from(limit))
+            .fetch_all(&mut *connection)
+            .await?;
+        let row = |(revision, event_id, payload, traceparent, verb): Columns| OutboxRow {
+            mark: Mark { epoch, revision: Revision::from_i64(revision), event_id: Some(event_id) },
+            payload,
+            traceparent,
+            verb,
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// The event at a revision; none if the outbox does not reach there.
+    pub async fn event_id(&self, epoch: Epoch, revision: Revision) -> Result<Option<Uuid>, Error> {
+        let mut connection = acquire(&self.pool).await?;
+        Ok(sqlx::query_scalar(EVENT_ID)
+            .bind(epoch_i64(epoch))
+            .bind(revision.as_i64())
+            .fetch_optional(&mut *connection)
+            .await?)
+    }
+
+    /// Roughly how many edges there are, for a progress figure. Cheap at any size.
+    pub async fn estimated_edges(&self) -> Result<u64, Error> {
+        let mut connection = acquire(&self.pool).await?;
+        let bytes: i64 = sqlx::query_scalar(HEAP_BYTES).fetch_one(&mut *connection).await?;
+        Ok(u64::try_from(bytes).unwrap_or(0) / ROW_BYTES)
+    }
+}
+
+fn mark((epoch, revision, event_id): (i64, i64, Option<Uuid>)) -> Mark {
+    let epoch = Epoch(u64::try_from(epoch).unwrap_or(0));
+    Mark { epoch, revision: Revision::from_i64(revision), event_id }
+}
+
+fn epoch_i64(epoch: Epoch) -> i64 {
+    i64::try_from(epoch.0).unwrap_or(i64::MAX)
+}
