@@ -1,0 +1,178 @@
+//! Connections to both services.
+//!
+//! Owns addresses, the bearer token, deadlines and keepalive. It must not know
+//! what is asked for. What can go wrong: nobody answers ([`Unreachable`]), or a
+//! call is refused ([`CallFailed`]); both know whom they were meant for.
+
+use std::fmt;
+use std::time::Duration;
+
+use proto::command::v1::command_service_client::CommandServiceClient;
+use proto::query::v1::query_service_client::QueryServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::args::ConnectionArgs;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Streams have no deadline; this finds a peer that is gone without a word.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// One of the two services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Writes.
+    Command,
+    /// Reads.
+    Query,
+}
+
+impl Service {
+    /// The variable that says where it is.
+    pub fn variable(self) -> &'static str {
+        match self {
+            Self::Command => "FOLLOWGRAPH_COMMAND_ADDR",
+            Self::Query => "FOLLOWGRAPH_QUERY_ADDR",
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command => "command-service",
+            Self::Query => "query-service",
+        })
+    }
+}
+
+/// A service at an address.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Which service.
+    pub service: Service,
+    /// Where.
+    pub addr: String,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}", self.service, self.addr)
+    }
+}
+
+/// No connection could be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach {peer}")]
+pub struct Unreachable {
+    /// Whom.
+    pub peer: Peer,
+    /// Why.
+    #[source]
+    pub source: tonic::transport::Error,
+}
+
+/// A call was answered with an error, or not at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{peer}: {}", status.message())]
+pub struct CallFailed {
+    /// Who was asked.
+    pub peer: Peer,
+    /// The answer.
+    pub status: Status,
+}
+
+/// Adds the token to every call.
+#[derive(Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+type Transport = InterceptedService<Channel, Bearer>;
+
+/// The generated client of one service, and what every call needs.
+#[derive(Clone)]
+pub struct Client<C> {
+    /// The generated client.
+    pub rpc: C,
+    peer: Peer,
+    timeout: Duration,
+}
+
+/// A client of the command-service.
+pub type CommandClient = Client<CommandServiceClient<Transport>>;
+/// A client of the query-service.
+pub type QueryClient = Client<QueryServiceClient<Transport>>;
+
+impl<C> Client<C> {
+    /// A request with the deadline; for all but the streams.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.timeout);
+        request
+    }
+
+    /// The error of a call.
+    pub fn failed(&self, status: Status) -> CallFailed {
+        CallFailed { peer: self.peer.clone(), status }
+    }
+}
+
+/// Connects to the command-service.
+pub async fn command(args: &ConnectionArgs) -> anyhow::Result<CommandClient> {
+    let peer = Peer { service: Service::Command, addr: args.command_addr.clone() };
+    let channel = connect(&peer).await?;
+    Ok(Client {
+        rpc: CommandServiceClient::with_interceptor(channel, bearer(args)?),
+        peer,
+        timeout: args.timeout,
+    })
+}
+
+/// Connects to the query-service.
+pub async fn query(args: &ConnectionArgs) -> anyhow::Result<QueryClient> {
+    let peer = Peer { service: Service::Query, addr: args.query_addr.clone() };
+    let channel = connect(&peer).await?;
+    Ok(Client {
+        rpc: QueryServiceClient::with_interceptor(channel, bearer(args)?),
+        peer,
+        timeout: args.timeout,
+    })
+}
+
+fn bearer(args: &ConnectionArgs) -> anyhow::Result<Bearer> {
+    let Some(token) = args.token.as_deref().filter(|t| !t.is_empty()) else {
+        return Ok(Bearer(None));
+    };
+    // The cause would quote the token.
+    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+        .parse()
+        .map_err(|_| anyhow::anyhow!("FOLLOWGRAPH_TOKEN must be printable ASCII"))?;
+    value.set_sensitive(true);
+    Ok(Bearer(Some(value)))
+}
+
+async fn connect(peer: &Peer) -> Result<Channel, Unreachable> {
+    let unreachable = |source| Unreachable { peer: peer.clone(), source };
+    let endpoint = Endpoint::from_shared(format!("http://{}", peer.addr)).map_err(unreachable)?;
+    endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .user_agent(concat!("followgraph/", env!("CARGO_PKG_VERSION")))
+        .map_err(unreachable)?
+        .connect()
+        .await
+        .map_err(unreachable)
+}

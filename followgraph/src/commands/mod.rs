@@ -1,0 +1,63 @@
+//! The commands, one module each, and what they share.
+//!
+//! Owns the choice of the command and the meaning of its outcome.
+
+mod check;
+mod counts;
+mod export;
+mod lists;
+mod migrate;
+mod status;
+mod write;
+
+use proto::query::v1::{Consistency, consistency::Requirement};
+
+use crate::args::{Args, Command, FreshArgs};
+use crate::import;
+
+/// How a command ended, as the exit code tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Yes, or done.
+    Done,
+    /// No: false, refused rows, a problem.
+    No,
+    /// Failed, and the command has told how.
+    Failed,
+}
+
+impl From<bool> for Outcome {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Done } else { Self::No }
+    }
+}
+
+/// Ids that one call may carry.
+const BATCH: usize = 1_000;
+
+/// Does what the arguments ask for.
+pub async fn run(args: Args) -> anyhow::Result<Outcome> {
+    let (connection, output) = (args.connection, args.output);
+    match args.command {
+        Command::Follow(args) => write::follow(&connection, output, &args).await,
+        Command::Unfollow(args) => write::unfollow(&connection, output, &args).await,
+        Command::Check(args) => check::run(&connection, output, &args).await,
+        Command::Followers(args) => lists::run(&connection, output, &args, lists::Side::Followers).await,
+        Command::Following(args) => lists::run(&connection, output, &args, lists::Side::Following).await,
+        Command::Counts(args) => counts::run(&connection, output, &args).await,
+        Command::Import(args) => import::run(&connection, output, args).await,
+        Command::Export(args) => export::run(&connection, output, &args).await,
+        Command::Status => status::run(&connection, output).await,
+        Command::Migrate(args) => migrate::run(output, connection.timeout, args).await,
+    }
+}
+
+/// How fresh the answer must be; `None` leaves it to the service.
+fn consistency(args: &FreshArgs) -> Option<Consistency> {
+    let requirement = match (&args.fresh, args.consistent) {
+        (Some(token), _) => Requirement::AtLeastAsFresh(token.clone()),
+        (None, true) => Requirement::FullyConsistent(true),
+        (None, false) => return None,
+    };
+    Some(Consistency { requirement: Some(requirement) })
+}

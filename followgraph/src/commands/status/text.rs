@@ -1,0 +1,134 @@
+//! `status` for people: facts, tables, and a verdict at the end.
+//!
+//! Owns the look only; what is a problem is decided in [`super::report`].
+
+use comfy_table::{Cell, Color};
+
+use super::report::{Replica, Report, ServiceReport, StreamReport, percent};
+use crate::output;
+
+impl Report {
+    /// The state for people.
+    pub fn text(&self) -> String {
+        let mut text = self.facts();
+        if !self.replicas.is_empty() {
+            text.push_str(&format!("\n\n{}", self.replica_table()));
+        }
+        if !self.stores.is_empty() {
+            text.push_str(&format!("\n\n{}", self.store_table()));
+        }
+        let verdict = if self.healthy {
+            "healthy".to_owned()
+        } else {
+            let mut table = output::headless_table();
+            for problem in &self.problems {
+                table.add_row([Cell::new(format!("problem: {problem}")).fg(Color::Red)]);
+            }
+            output::table_text(table)
+        };
+        text.push_str(&format!("\n\n{verdict}"));
+        text
+    }
+
+    fn facts(&self) -> String {
+        let mut table = output::headless_table();
+        let head = match &self.head {
+            Some(h) => format!("revision {} of epoch {}   token {}", h.revision, h.epoch, h.token),
+            None => "unknown".to_owned(),
+        };
+        table.add_row(["head", &head]);
+        let stream = self.stream.as_ref().map_or("unknown".to_owned(), StreamReport::text);
+        table.add_row(["stream", &stream]);
+        table.add_row(["command-service", &self.command_service.text()]);
+        table.add_row(["query-service", &self.query_service.text()]);
+        output::table_text(table)
+    }
+
+    fn replica_table(&self) -> String {
+        let mut table =
+            output::table(&["REPLICA", "VISIBLE", "COMPLETE", "BEHIND", "LAG", "DIFFERENCES", "SEEN"]);
+        for replica in &self.replicas {
+            table.add_row(replica.row());
+        }
+        output::table_text(table)
+    }
+
+    fn store_table(&self) -> String {
+        let mut table = output::table(&["STORE", "SERVING", "REASON"]);
+        for store in &self.stores {
+            table.add_row([
+                Cell::new(&store.name),
+                verdict_cell(if store.serving { "yes" } else { "no" }, store.serving),
+                Cell::new(&store.reason),
+            ]);
+        }
+        output::table_text(table)
+    }
+}
+
+impl StreamReport {
+    fn text(&self) -> String {
+        let leader = if self.leader { "publishes" } else { "does not publish" };
+        format!(
+            "{} {}   revisions {} to {}   this process {leader}",
+            self.name, self.state, self.first_revision, self.last_revision
+        )
+    }
+}
+
+impl Replica {
+    fn row(&self) -> Vec<Cell> {
+        let complete = if self.complete { "yes".to_owned() } else { percent(self.sweep_progress) };
+        vec![
+            Cell::new(&self.name),
+            Cell::new(self.visible),
+            verdict_cell(&complete, self.complete),
+            Cell::new(self.lag_revisions),
+            Cell::new(self.lag_ms.map_or(String::new(), |ms| format!("{ms:.1} ms"))),
+            verdict_cell(&self.differences.to_string(), self.differences == 0),
+            Cell::new(self.seen_at.as_deref().unwrap_or_default()),
+        ]
+    }
+}
+
+impl ServiceReport {
+    fn text(&self) -> String {
+        let Some(version) = &self.version else {
+            return format!("{}   does not answer", self.addr);
+        };
+        let mut text = format!("{}   version {version}", self.addr);
+        if let Some(queued) = self.queued_commands {
+            text.push_str(&format!("   {queued} commands waiting"));
+        }
+        if let Some(budget) = self.fallback_budget {
+            text.push_str(&format!("   fallback budget left {budget}"));
+        }
+        text
+    }
+}
+
+fn verdict_cell(text: &str, good: bool) -> Cell {
+    let cell = Cell::new(text);
+    if good { cell } else { cell.fg(Color::Red) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::{command, query, report};
+
+    #[test]
+    fn a_healthy_pipeline_is_told_as_such() {
+        let report = report(Ok(command()), Ok(query()));
+        assert!(report.healthy(), "{:?}", report.problems);
+        assert_eq!(
+            report.text(),
+            "head             revision 901 of epoch 1   token t\n\
+             stream           FOLLOWGRAPH ok   revisions 1 to 901   this process publishes\n\
+             command-service  c:1   version 0.1.0   0 commands waiting\n\
+             query-service    q:2   version 0.1.0   fallback budget left 0\n\n\
+             REPLICA      VISIBLE  COMPLETE  BEHIND  LAG  DIFFERENCES  SEEN\n\
+             projector-0  901      yes       0            0\n\n\
+             healthy"
+        );
+    }
+}

@@ -1,0 +1,106 @@
+//! Ids as people have them: UUIDs, or integers of another system.
+//!
+//! Owns the one mapping from integers to UUIDs. It must not know where ids are
+//! used. What can go wrong: a text that is neither.
+
+use std::fmt;
+use std::str::FromStr;
+
+use proto::ids::{InvalidId, UserId};
+use uuid::Uuid;
+
+/// The namespace of the mapping, 6ba7b812-9dad-11d1-80b4-00c04fd430c8.
+const NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
+
+/// An account, and how it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id {
+    user: UserId,
+    integer: Option<u64>,
+}
+
+/// Why a text is not an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidText {
+    /// The text is empty.
+    #[error("is required")]
+    Empty,
+    /// Digits only, but too many.
+    #[error("must be at most 18446744073709551615")]
+    TooLarge,
+    /// Neither a UUID nor an integer.
+    #[error("must be a UUID or an integer")]
+    Neither,
+    /// The nil UUID.
+    #[error("must not be the nil UUID")]
+    Nil,
+}
+
+impl Id {
+    /// The account.
+    pub fn user(self) -> UserId {
+        self.user
+    }
+}
+
+impl FromStr for Id {
+    type Err = InvalidText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidText> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+            return from_integer(text.parse().map_err(|_| InvalidText::TooLarge)?);
+        }
+        match UserId::parse(text) {
+            Ok(user) => Ok(Self { user, integer: None }),
+            Err(InvalidId::Empty) => Err(InvalidText::Empty),
+            Err(InvalidId::NotUuid) => Err(InvalidText::Neither),
+            Err(InvalidId::Nil) => Err(InvalidText::Nil),
+        }
+    }
+}
+
+fn from_integer(integer: u64) -> Result<Id, InvalidText> {
+    let uuid = Uuid::new_v5(&NAMESPACE, integer.to_string().as_bytes());
+    let user = UserId::new(uuid).ok_or(InvalidText::Nil)?;
+    Ok(Id { user, integer: Some(integer) })
+}
+
+/// The id as it was written.
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.integer {
+            Some(integer) => integer.fmt(f),
+            None => self.user.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_become_the_uuid_of_their_decimal_text() {
+        // Computed with Python: uuid.uuid5(uuid.NAMESPACE_OID, "88").
+        let id: Id = "88".parse().unwrap();
+        assert_eq!(id.user().to_string(), "4baeee02-b9b3-5ecd-9f1b-400dbac56b82");
+        assert_eq!(id.to_string(), "88");
+        assert_eq!("0088".parse(), Ok(id));
+    }
+
+    #[test]
+    fn uuids_are_taken_in_any_case() {
+        let id: Id = "F47AC10B-58CC-4372-A567-0E02B2C3D479".parse().unwrap();
+        assert_eq!(id.to_string(), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
+    }
+
+    #[test]
+    fn what_is_neither_is_refused() {
+        let parse = |text: &str| text.parse::<Id>();
+        assert_eq!(parse(""), Err(InvalidText::Empty));
+        assert_eq!(parse("-1"), Err(InvalidText::Neither));
+        assert_eq!(parse("1.5"), Err(InvalidText::Neither));
+        assert_eq!(parse("18446744073709551616"), Err(InvalidText::TooLarge));
+        assert_eq!(parse("00000000-0000-0000-0000-000000000000"), Err(InvalidText::Nil));
+    }
+}

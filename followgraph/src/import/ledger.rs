@@ -1,0 +1,158 @@
+//! The books of an import: what was answered, and that it is noted.
+//!
+//! Owns the order of notes: refused rows first, then the progress, so that a kill
+//! between the two repeats a chunk and never loses a refused row. It must not know
+//! how chunks travel. Its files are small and local, so it writes them in place.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use proto::command::v1::ImportEdgesResponse;
+
+use super::bar::Bar;
+use super::chunks::Chunk;
+use super::progress::{self, Done};
+use super::refused::RefusedFile;
+use super::row::Refused;
+
+/// The books.
+pub struct Ledger {
+    done: Done,
+    refused: RefusedFile,
+    /// None for stdin, which cannot be resumed.
+    file: Option<progress::File>,
+    bar: Bar,
+    started: Instant,
+    before: Duration,
+}
+
+impl Ledger {
+    /// Goes on with what was done before.
+    pub fn new(done: Done, refused: RefusedFile, file: Option<progress::File>, bar: Bar) -> Self {
+        Self { before: done.elapsed, done, refused, file, bar, started: Instant::now() }
+    }
+
+    /// Notes a chunk and its answer; a chunk without edges has none.
+    pub fn enter(&mut self, chunk: &Chunk, answer: Option<ImportEdgesResponse>) -> anyhow::Result<()> {
+        let lines = chunk.lines();
+        let mut refused = chunk.refused.clone();
+        if let Some(answer) = answer {
+            refused.extend(refused_by_service(chunk, &answer)?);
+            self.done.accepted += u64::from(answer.accepted);
+            self.done.unchanged += u64::from(answer.unchanged);
+            self.done.written_at = answer.written_at;
+        }
+        refused.sort_by_key(|r| r.line);
+        if self.done.refused == 0
+            && let Some(first) = refused.first()
+        {
+            self.bar.say(&first_refusal(first, &self.refused));
+        }
+        let added = self.refused.add(&refused);
+        added.with_context(|| format!("cannot write {}", self.refused.path().display()))?;
+        self.done.refused += refused.len() as u64;
+        self.done.refused_bytes = self.refused.bytes();
+        self.done.chunks += 1;
+        self.done.lines += lines;
+        self.done.elapsed = self.before + self.started.elapsed();
+        if let Some(file) = &self.file {
+            file.save(&self.done).with_context(|| format!("cannot write {}", file.path().display()))?;
+        }
+        self.bar.advance(lines);
+        Ok(())
+    }
+
+    /// Tells something on stderr.
+    pub fn say(&self, text: &str) {
+        self.bar.say(text);
+    }
+
+    /// Ends the progress bar; `complete` also removes the note of progress.
+    pub fn close(self, complete: bool) -> anyhow::Result<(Done, RefusedFile)> {
+        self.bar.finish();
+        if let (true, Some(file)) = (complete, &self.file) {
+            file.remove().with_context(|| format!("cannot remove {}", file.path().display()))?;
+        }
+        let mut done = self.done;
+        done.elapsed = self.before + self.started.elapsed();
+        Ok((done, self.refused))
+    }
+}
+
+fn first_refusal(first: &Refused, file: &RefusedFile) -> String {
+    format!(
+        "line {} is refused: {} ({})\nall refused rows go to {}",
+        first.line,
+        first.message,
+        first.reason,
+        file.path().display()
+    )
+}
+
+fn refused_by_service(chunk: &Chunk, answer: &ImportEdgesResponse) -> anyhow::Result<Vec<Refused>> {
+    let mut refused = Vec::with_capacity(answer.refused.len());
+    for edge in &answer.refused {
+        let Some(row) = chunk.edges.get(edge.index as usize) else {
+            bail!("the service refused edge {} of chunk {}, which has none", edge.index, chunk.number);
+        };
+        refused.push(row.refused(edge.reason(), edge.message.clone()));
+    }
+    let told = answer.accepted as usize + answer.unchanged as usize + refused.len();
+    if told != chunk.edges.len() {
+        bail!(
+            "the service answered for {told} edges of chunk {}, which has {}",
+            chunk.number,
+            chunk.edges.len()
+        );
+    }
+    Ok(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use csv::ByteRecord;
+    use proto::command::v1::RefusedEdge;
+    use proto::graph::v1::ErrorReason;
+
+    use super::super::row::{self, Line};
+    use super::*;
+
+    fn chunk() -> Chunk {
+        let mut chunk = Chunk::default();
+        for (line, target) in [(5, "20"), (6, "30")] {
+            match row::parse(line, &ByteRecord::from(vec!["1", target])) {
+                Line::Edge(row) => chunk.edges.push(row),
+                Line::Refused(refused) => panic!("{refused:?}"),
+            }
+        }
+        chunk
+    }
+
+    fn answer(index: u32) -> ImportEdgesResponse {
+        ImportEdgesResponse {
+            accepted: 1,
+            refused: vec![RefusedEdge {
+                index,
+                reason: ErrorReason::Blocked.into(),
+                message: "no".to_owned(),
+            }],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn refusals_find_their_lines() {
+        let refused = refused_by_service(&chunk(), &answer(1)).unwrap();
+        assert_eq!(refused.len(), 1);
+        assert_eq!((refused[0].line, refused[0].reason), (6, "BLOCKED"));
+        assert_eq!(refused[0].row, "1\t30");
+    }
+
+    #[test]
+    fn answers_that_do_not_add_up_are_errors() {
+        assert!(refused_by_service(&chunk(), &answer(2)).is_err());
+        let mut short = answer(0);
+        short.accepted = 0;
+        assert!(refused_by_service(&chunk(), &short).is_err());
+    }
+}

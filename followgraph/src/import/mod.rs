@@ -1,0 +1,332 @@
+//! `import`: edges from a file into the graph.
+//!
+//! Wires the parts: [`reader`] makes lines, [`chunks`] cuts them, [`stream`] sends
+//! them, [`ledger`] keeps the books in [`progress`] and [`refused`], [`bar`] shows
+//! them. Owns the decision to resume, and the summary.
+
+mod bar;
+mod chunks;
+mod ledger;
+mod progress;
+mod reader;
+mod refused;
+mod row;
+mod stream;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use proto::Token;
+use proto::command::v1::{GetStatusRequest, OnConflict as WireOnConflict};
+use proto::graph::v1::EdgeKind;
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::bar::Bar;
+use self::chunks::{Chunk, Chunks};
+use self::ledger::Ledger;
+use self::progress::{Done, Found, Identity};
+use self::refused::RefusedFile;
+use self::stream::{End, Import};
+use crate::args::{ConnectionArgs, Format, ImportArgs, ImportKind, OnConflict};
+use crate::client::{self, CommandClient};
+use crate::commands::Outcome;
+use crate::output;
+
+/// Chunks that are read ahead of the window.
+const READ_AHEAD: usize = 16;
+
+/// What was imported, for programs.
+#[derive(Debug, Serialize)]
+struct Summary {
+    complete: bool,
+    resumed: bool,
+    rows: u64,
+    accepted: u64,
+    unchanged: u64,
+    refused: u64,
+    refused_file: Option<String>,
+    seconds: f64,
+    edges_per_second: f64,
+    written_at: Option<String>,
+    revision: Option<u64>,
+}
+
+/// Imports a file.
+pub async fn run(connection: &ConnectionArgs, format: Format, args: ImportArgs) -> anyhow::Result<Outcome> {
+    let from_stdin = args.file == Path::new("-");
+    let refused_path = refused_path(&args);
+    if refused_path == args.file {
+        bail!("--refused must be another file than the input");
+    }
+    let mut client = client::command(connection).await?;
+    let file = if from_stdin {
+        None
+    } else {
+        let identity = Identity::of(&args.file, &connection.command_addr, arguments(&args));
+        let identity = identity.with_context(|| format!("cannot open {}", args.file.display()))?;
+        Some(progress::File::new(&args.file, identity))
+    };
+    let done = match &file {
+        Some(file) if !args.restart => resume(file, &mut client).await?,
+        _ => Done::default(),
+    };
+    let resumed = done.chunks > 0;
+
+    let (path, delimited, keep_order) = (args.file.clone(), args.format, args.no_sort);
+    let input = tokio::task::spawn_blocking(move || reader::open(&path, delimited, keep_order));
+    let input = input.await??;
+    let bar = Bar::start(input.total, done.lines, &client);
+    let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
+        .with_context(|| format!("cannot write {}", refused_path.display()))?;
+    let import = Import {
+        client,
+        kind: match args.kind {
+            ImportKind::Follow => EdgeKind::Follow,
+        },
+        on_conflict: match args.on_conflict {
+            OnConflict::Skip => WireOnConflict::Skip,
+            OnConflict::Fail => WireOnConflict::Fail,
+        },
+        chunks: read_ahead(Chunks::new(input.lines), done.chunks),
+        ledger: Ledger::new(done, refused, file.clone(), bar),
+        retry_for: args.retry_for,
+        stop: stop_on_signal()?,
+    };
+    let (ledger, end) = import.run().await;
+    let complete = matches!(end, Ok(End::Complete));
+    let (done, refused) = ledger.close(complete)?;
+    if complete || end.is_ok() {
+        print(format, &Summary::new(&done, &refused, complete, resumed))?;
+    }
+    if let (false, Some(file)) = (complete, &file) {
+        eprintln!("{}", how_to_go_on(&done, file.path()));
+    }
+    match end? {
+        End::Interrupted => Ok(Outcome::Failed),
+        End::Complete => Ok(Outcome::from(done.refused == 0)),
+    }
+}
+
+/// What was done by an earlier run of the same import into the same history.
+async fn resume(file: &progress::File, client: &mut CommandClient) -> anyhow::Result<Done> {
+    let path = file.path().display();
+    let found = file.load().with_context(|| format!("cannot read {path}"))?;
+    let done = match found {
+        Found::Nothing => return Ok(Done::default()),
+        Found::Foreign => {
+            eprintln!("{path} is of another file, service or other arguments: starting over");
+            return Ok(Done::default());
+        }
+        Found::Resume(done) => done,
+    };
+    if !is_known(&done.written_at, client).await? {
+        eprintln!("{path} tells of writes that this service does not know: starting over");
+        return Ok(Done::default());
+    }
+    eprintln!("going on after row {}, as {path} says", done.lines);
+    Ok(done)
+}
+
+/// Whether the service's history contains the token. A database that was emptied
+/// or restored in between has another epoch or an older head.
+async fn is_known(token: &str, client: &mut CommandClient) -> anyhow::Result<bool> {
+    let Ok(token) = Token::parse(token) else {
+        // Nothing was written yet, only rows refused.
+        return Ok(token.is_empty());
+    };
+    let request = client.request(GetStatusRequest {});
+    let status = client.rpc.get_status(request).await;
+    let status = status.map_err(|s| client.failed(s))?.into_inner();
+    let head = status.head.unwrap_or_default();
+    Ok(head.epoch == token.epoch.0 && head.revision >= token.revision.0)
+}
+
+/// Reads on a thread of its own: files and gzip block, and a pipe may block for ever.
+fn read_ahead(chunks: Chunks, skip: u64) -> mpsc::Receiver<Result<Chunk, reader::Error>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    std::thread::spawn(move || {
+        for chunk in chunks {
+            let skipped = matches!(&chunk, Ok(chunk) if chunk.number < skip);
+            let failed = chunk.is_err();
+            if !skipped && (sender.blocking_send(chunk).is_err() || failed) {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// The first signal stops gently, the second at once.
+fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if token.is_cancelled() {
+                std::process::exit(2);
+            }
+            token.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+fn arguments(args: &ImportArgs) -> String {
+    format!(
+        "{:?} {:?} {:?} no_sort={} lines={}",
+        args.kind,
+        args.format,
+        args.on_conflict,
+        args.no_sort,
+        chunks::LINES
+    )
+}
+
+fn refused_path(args: &ImportArgs) -> PathBuf {
+    match &args.refused {
+        Some(path) => path.clone(),
+        None if args.file == Path::new("-") => PathBuf::from("stdin.refused.tsv"),
+        None => beside(&args.file, ".refused.tsv"),
+    }
+}
+
+/// A file's name with something behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn how_to_go_on(done: &Done, progress: &Path) -> String {
+    format!("{} rows are in; the same command goes on from there ({})", done.lines, progress.display())
+}
+
+fn print(format: Format, summary: &Summary) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json(summary),
+        Format::Text => Ok(output::line(summary.text())?),
+    }
+}
+
+impl Summary {
+    fn new(done: &Done, refused: &RefusedFile, complete: bool, resumed: bool) -> Self {
+        let seconds = done.elapsed.as_secs_f64();
+        let edges = done.accepted + done.unchanged;
+        Self {
+            complete,
+            resumed,
+            rows: done.lines,
+            accepted: done.accepted,
+            unchanged: done.unchanged,
+            refused: done.refused,
+            refused_file: (done.refused > 0).then(|| refused.path().display().to_string()),
+            seconds,
+            edges_per_second: if seconds > 0.0 { edges as f64 / seconds } else { 0.0 },
+            revision: output::revision(&done.written_at),
+            written_at: (!done.written_at.is_empty()).then(|| done.written_at.clone()),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut table = output::headless_table();
+        let resumed = if self.resumed { " (over all runs)" } else { "" };
+        table.add_row(["accepted", &self.accepted.to_string()]);
+        table.add_row(["unchanged", &self.unchanged.to_string()]);
+        let refused = match &self.refused_file {
+            Some(file) => format!("{}   {file}", self.refused),
+            None => self.refused.to_string(),
+        };
+        table.add_row(["refused", &refused]);
+        table.add_row(["seconds", &format!("{:.1}{resumed}", self.seconds)]);
+        table.add_row(["edges/s", &format!("{:.0}", self.edges_per_second)]);
+        if let Some(token) = &self.written_at {
+            table.add_row(["token", token]);
+        }
+        output::table_text(table)
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    //! A folder for one test.
+
+    use std::path::PathBuf;
+
+    /// Removed at the end.
+    pub struct Folder(PathBuf);
+
+    impl Folder {
+        /// A new one.
+        pub fn new() -> Self {
+            let path = std::env::temp_dir().join(format!("followgraph-{}", uuid::Uuid::new_v4()));
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        /// A path in it.
+        pub fn path(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn the_summary_adds_up() {
+        let folder = Folder::new();
+        let refused = RefusedFile::open(folder.path("r.tsv"), 0).unwrap();
+        let done = Done {
+            chunks: 2,
+            lines: 1_500,
+            accepted: 1_000,
+            unchanged: 500,
+            written_at: "1.0000000000000001.0000000000000385".to_owned(),
+            elapsed: Duration::from_millis(500),
+            ..Done::default()
+        };
+        let summary = Summary::new(&done, &refused, true, false);
+        assert_eq!(
+            summary.text(),
+            "accepted   1000\nunchanged  500\nrefused    0\nseconds    0.5\nedges/s    3000\n\
+             token      1.0000000000000001.0000000000000385"
+        );
+        assert_eq!(
+            serde_json::to_value(&summary).unwrap(),
+            serde_json::json!({
+                "complete": true,
+                "resumed": false,
+                "rows": 1500,
+                "accepted": 1000,
+                "unchanged": 500,
+                "refused": 0,
+                "refused_file": null,
+                "seconds": 0.5,
+                "edges_per_second": 3000.0,
+                "written_at": "1.0000000000000001.0000000000000385",
+                "revision": 901,
+            })
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! When a broken stream is worth another try, and how long to wait before it.
+//!
+//! Owns that judgement for imports and exports; single calls are never repeated.
+//! It must not know what the streams carry.
+
+use std::error::Error as _;
+use std::time::{Duration, Instant};
+
+use proto::error::{Reason, reason_of};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Whether the same call may succeed later.
+pub fn is_transient(status: &Status) -> bool {
+    match reason_of(status) {
+        Some(
+            Reason::NotCommitted
+            | Reason::OutcomeUnknown
+            | Reason::Overloaded
+            | Reason::FallbackBudgetExhausted
+            | Reason::StoreUnavailable
+            | Reason::ShuttingDown
+            | Reason::DeadlineExceeded,
+        ) => true,
+        Some(_) => false,
+        // Not from the service. A status made of a failing connection has a source,
+        // whatever its code; one that came over the wire has none.
+        None => status.code() == Code::Unavailable || status.source().is_some(),
+    }
+}
+
+/// Waits that grow while nothing moves, and a limit to them.
+pub struct Patience {
+    limit: Duration,
+    last_progress: Instant,
+    wait: Duration,
+}
+
+impl Patience {
+    /// Gives up after `limit` without progress.
+    pub fn new(limit: Duration, now: Instant) -> Self {
+        Self { limit, last_progress: now, wait: FIRST_WAIT }
+    }
+
+    /// Something was answered.
+    pub fn progressed(&mut self, now: Instant) {
+        self.last_progress = now;
+        self.wait = FIRST_WAIT;
+    }
+
+    /// How long to wait before the next try; `None`: give up.
+    pub fn next_wait(&mut self, status: &Status, now: Instant) -> Option<Duration> {
+        if !is_transient(status) || now.duration_since(self.last_progress) >= self.limit {
+            return None;
+        }
+        let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let wait = self.wait.max(asked_for.unwrap_or_default());
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        Some(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::error::ServiceError;
+
+    use super::*;
+
+    fn status(reason: Reason) -> Status {
+        ServiceError::new(reason, "no").into()
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        assert!(is_transient(&status(Reason::OutcomeUnknown)));
+        assert!(is_transient(&Status::unavailable("tcp connect error")));
+        assert!(is_transient(&Status::from_error("connection reset".into())));
+        assert!(!is_transient(&Status::unknown("a proxy says no")));
+        assert!(!is_transient(&status(Reason::TooManyItems)));
+        assert!(!is_transient(&status(Reason::Unauthenticated)));
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let start = Instant::now();
+        let mut patience = Patience::new(Duration::from_secs(60), start);
+        let failure = status(Reason::NotCommitted);
+        assert_eq!(patience.next_wait(&failure, start), Some(FIRST_WAIT));
+        assert_eq!(patience.next_wait(&failure, start), Some(FIRST_WAIT * 2));
+        let late = start + Duration::from_secs(60);
+        assert_eq!(patience.next_wait(&failure, late), None);
+        patience.progressed(late);
+        assert_eq!(patience.next_wait(&failure, late), Some(FIRST_WAIT));
+    }
+
+    #[test]
+    fn the_service_may_ask_for_a_longer_wait() {
+        let start = Instant::now();
+        let mut patience = Patience::new(Duration::from_secs(60), start);
+        let failure =
+            ServiceError::new(Reason::Overloaded, "full").retry_after(Duration::from_secs(2)).into();
+        assert_eq!(patience.next_wait(&failure, start), Some(Duration::from_secs(2)));
+    }
+}
