@@ -46,7 +46,7 @@ impl Announcer {
             let stopping = tokio::select! {
                 () = stop.cancelled() => true,
                 _ = ticks.tick() => false,
-                changed = self.status.changed() => changed.is_err(),
+                Ok(()) = self.status.changed() => false,
                 Some(ids) = self.repaired.recv() => { repaired.extend(ids); false }
             };
             while let Ok(ids) = self.repaired.try_recv() {

@@ -50,7 +50,10 @@ impl Session<'_> {
         let started = Instant::now();
         let snapshot = match self.engine.sources.truth.edges_after(kind, after, limit).await {
             Ok(snapshot) => snapshot,
-            Err(error) => return Ok(self.put_off(&error)),
+            Err(error) => {
+                self.put_off(&error);
+                return Ok(());
+            }
         };
         if !self.reach(snapshot.head, stop).await? {
             return Ok(());
@@ -102,7 +105,10 @@ impl Session<'_> {
         self.walk = None;
         let suspects = match outcome {
             Ok(suspects) => suspects?,
-            Err(died) => return Ok(self.put_off(&died)),
+            Err(died) => {
+                self.put_off(&died);
+                return Ok(());
+            }
         };
         for (kind, account) in &suspects.accounts {
             if !self.examine(*kind, account, stop).await? {
