@@ -7,12 +7,12 @@ use proto::error::{Reason, ServiceError};
 
 use crate::reader::{Error, Refusal};
 
-/// A question that got no answer.
-pub fn refusal(refusal: Refusal) -> ServiceError {
+/// A question that got no answer; `token_field` is the field that asked for a revision.
+pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
     let message = refusal.to_string();
     match refusal {
-        Refusal::EpochChanged => ServiceError::new(Reason::EpochChanged, message),
-        Refusal::TokenAhead => ServiceError::new(Reason::TokenAhead, message),
+        Refusal::EpochChanged => ServiceError::field(Reason::EpochChanged, token_field, message),
+        Refusal::TokenAhead => ServiceError::field(Reason::TokenAhead, token_field, message),
         Refusal::BudgetExhausted { limit, retry_after } => {
             ServiceError::new(Reason::FallbackBudgetExhausted, message)
                 .retry_after(retry_after)
@@ -65,9 +65,12 @@ mod tests {
             ),
             (Refusal::DeadlineExceeded, Code::DeadlineExceeded, Reason::DeadlineExceeded, None),
         ] {
-            let status = Status::from(refusal(given));
+            let status = Status::from(refusal(given, "page_token"));
             assert_eq!(status.code(), code);
             assert_eq!(reason_of(&status), Some(reason));
+            let fields = status.get_details_bad_request().map(|bad| bad.field_violations.len());
+            let about_a_token = matches!(reason, Reason::EpochChanged | Reason::TokenAhead);
+            assert_eq!(fields, about_a_token.then_some(1));
             assert_eq!(status.get_details_retry_info().and_then(|info| info.retry_delay), retry);
         }
     }

@@ -85,7 +85,7 @@ async fn next_part(export: Option<Export>) -> Result<Option<(ExportEdgesResponse
         .map_err(|error| errors::export(&error))?;
     if range.as_of.epoch != from.epoch {
         return Err(
-            ServiceError::new(Reason::EpochChanged, "the epoch changed; start the export again").into()
+            ServiceError::new(Reason::EpochChanged, "the epoch has changed; start the export again").into()
         );
     }
     if let Some(last) = range.value.last() {

@@ -12,9 +12,13 @@ use proto::query::v1::{
 use proto::{Token, UserId, timestamp};
 use tokio::time::Instant;
 
-use super::{Queries, validate, wire_source};
+use super::validate::{self, AT_LEAST_AS_FRESH};
+use super::{Queries, errors, wire_source};
 use crate::page_token::{Codec, PageToken};
 use crate::reader::{ListKind, ListRow, Need, Page, Source};
+
+/// The field of the page token.
+const PAGE_TOKEN: &str = "page_token";
 
 /// The request of any list.
 #[derive(Debug)]
@@ -82,10 +86,11 @@ impl Queries {
         let size = validate::page_size(request.page_size)?;
         let need = validate::need(request.consistency.as_ref())?;
         let token = page_token(&self.codec, &request.page_token, kind, user)?;
-        let need = go_on(need, token)?;
+        let (need, token_field) = go_on(need, token)?;
         // One row more tells whether there is a next page.
         let page = Page { kind, user, before: token.map(|token| token.before), limit: size + 1 };
-        let answer = self.ask(page, need, deadline).await?;
+        let answer = self.policy.answer(&page, need, deadline).await;
+        let answer = answer.map_err(|refusal| errors::refusal(refusal, token_field))?;
         let (rows, more) = cut(answer.value, size);
         let next = rows.last().filter(|_| more).map(|last| PageToken {
             kind,
@@ -114,27 +119,24 @@ fn page_token(
     }
     let token = codec
         .read_page(text, kind, user)
-        .map_err(|error| ServiceError::field(Reason::InvalidPageToken, "page_token", error))?;
+        .map_err(|error| ServiceError::field(Reason::InvalidPageToken, PAGE_TOKEN, error))?;
     Ok(Some(token))
 }
 
-/// The page must be at least as fresh as the one before, and as the caller asks.
-fn go_on(need: Need, token: Option<PageToken>) -> Result<Need, ServiceError> {
+/// The page must be at least as fresh as the one before, and as the caller asks. Also says which field asks for more.
+fn go_on(need: Need, token: Option<PageToken>) -> Result<(Need, &'static str), ServiceError> {
     let Some(PageToken { as_of: before, .. }) = token else {
-        return Ok(need);
+        return Ok((need, AT_LEAST_AS_FRESH));
     };
-    let at_least = match need.at_least {
+    match need.at_least {
         // One of them is of the past, whichever it is.
         Some(asked) if asked.epoch != before.epoch => {
-            return Err(ServiceError::new(
-                Reason::EpochChanged,
-                "the page token and the token are of two epochs",
-            ));
+            let message = format!("is of another epoch than {AT_LEAST_AS_FRESH}");
+            Err(ServiceError::field(Reason::EpochChanged, PAGE_TOKEN, message))
         }
-        Some(asked) => asked.max(before),
-        None => before,
-    };
-    Ok(Need { at_least: Some(at_least), ..need })
+        Some(asked) if asked > before => Ok((need, AT_LEAST_AS_FRESH)),
+        _ => Ok((Need { at_least: Some(before), ..need }, PAGE_TOKEN)),
+    }
 }
 
 fn cut(mut rows: Vec<ListRow>, size: usize) -> (Vec<ListRow>, bool) {
@@ -168,12 +170,16 @@ mod tests {
     #[test]
     fn a_walk_never_goes_back_in_time() {
         let asks = |at_least| Need { at_least, truth: false };
-        assert_eq!(go_on(asks(None), None), Ok(asks(None)));
-        assert_eq!(go_on(asks(None), page(token(1, 9))), Ok(asks(Some(token(1, 9)))));
-        assert_eq!(go_on(asks(Some(token(1, 8))), page(token(1, 9))), Ok(asks(Some(token(1, 9)))));
-        assert_eq!(go_on(asks(Some(token(1, 10))), page(token(1, 9))), Ok(asks(Some(token(1, 10)))));
-        let truth = Need { at_least: None, truth: true };
-        assert_eq!(go_on(truth, page(token(1, 9))), Ok(Need { at_least: Some(token(1, 9)), truth: true }));
+        for (asked, page_before, wanted, field) in [
+            (None, None, None, AT_LEAST_AS_FRESH),
+            (None, page(token(1, 9)), Some(token(1, 9)), PAGE_TOKEN),
+            (Some(token(1, 8)), page(token(1, 9)), Some(token(1, 9)), PAGE_TOKEN),
+            (Some(token(1, 10)), page(token(1, 9)), Some(token(1, 10)), AT_LEAST_AS_FRESH),
+        ] {
+            assert_eq!(go_on(asks(asked), page_before), Ok((asks(wanted), field)));
+        }
+        let truth = |at_least| Need { at_least, truth: true };
+        assert_eq!(go_on(truth(None), page(token(1, 9))), Ok((truth(Some(token(1, 9))), PAGE_TOKEN)));
     }
 
     #[test]

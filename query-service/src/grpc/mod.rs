@@ -30,9 +30,10 @@ use tonic::{Request, Response, Status};
 
 use self::export::ExportStream;
 use self::lists::ListRequest;
+use self::validate::AT_LEAST_AS_FRESH;
 use crate::page_token::Codec;
 use crate::pipeline::Roster;
-use crate::reader::{Answer, Check, CountsOf, Exporter, ListKind, Policy, Question, Source};
+use crate::reader::{Answer, Check, CountsOf, Exporter, ListKind, Need, Policy, Question, Source};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -88,10 +89,11 @@ impl Queries {
     async fn ask<Q: Question>(
         &self,
         question: Q,
-        need: crate::reader::Need,
+        need: Need,
         deadline: Instant,
     ) -> Result<Answer<Q::Answer>, ServiceError> {
-        self.policy.answer(&question, need, deadline).await.map_err(errors::refusal)
+        let answer = self.policy.answer(&question, need, deadline).await;
+        answer.map_err(|refusal| errors::refusal(refusal, AT_LEAST_AS_FRESH))
     }
 }
 

@@ -17,6 +17,9 @@ const DEFAULT_PAGE_SIZE: usize = 50;
 /// Most rows of a page.
 const MAX_PAGE_SIZE: usize = 1_000;
 
+/// The field of a token that reads ask for.
+pub const AT_LEAST_AS_FRESH: &str = "consistency.at_least_as_fresh";
+
 /// An account.
 pub fn user(text: &str, field: &str) -> Result<UserId, ServiceError> {
     UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
@@ -52,9 +55,8 @@ pub fn need(consistency: Option<&Consistency>) -> Result<Need, ServiceError> {
         None | Some(Requirement::MinimizeLatency(true)) => Ok(Need::default()),
         Some(Requirement::FullyConsistent(true)) => Ok(Need { at_least: None, truth: true }),
         Some(Requirement::AtLeastAsFresh(text)) => {
-            let field = "consistency.at_least_as_fresh";
             let token = Token::parse(text)
-                .map_err(|error| ServiceError::field(Reason::InvalidToken, field, error))?;
+                .map_err(|error| ServiceError::field(Reason::InvalidToken, AT_LEAST_AS_FRESH, error))?;
             Ok(Need { at_least: Some(token), truth: false })
         }
         Some(Requirement::MinimizeLatency(false)) => Err(false_requirement("consistency.minimize_latency")),

@@ -54,10 +54,10 @@ pub struct Answer<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The token is of another history.
-    #[error("the token is of another epoch")]
+    #[error("is of another epoch")]
     EpochChanged,
     /// The token is beyond the newest revision.
-    #[error("the token is beyond the newest revision")]
+    #[error("is beyond the newest revision")]
     TokenAhead,
     /// The read model cannot answer, and the source of truth takes no more.
     #[error("the budget of reads from the source of truth is used up")]
