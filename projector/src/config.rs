@@ -19,7 +19,7 @@ pub struct Config {
     pub neo4j: neo4j::Settings,
     /// `PROJECTOR_NAME` (projector-0): names it in announcements.
     pub name: String,
-    /// `AUDIT_ROWS_PER_SECOND` (1000): pace of the sweep once the read model is complete.
+    /// `AUDIT_ROWS_PER_SECOND` (500): pace of the sweep once the read model is complete.
     pub audit_rows_per_second: u32,
 }
 
@@ -38,7 +38,7 @@ impl Config {
         }
         let audit_rows_per_second = env
             .about("How many edges a second are compared with PostgreSQL once the read model is complete.")
-            .parse_or("AUDIT_ROWS_PER_SECOND", "1000");
+            .parse_or("AUDIT_ROWS_PER_SECOND", "500");
         if audit_rows_per_second == 0 {
             env.reject("AUDIT_ROWS_PER_SECOND", "must be above zero");
         }
@@ -63,7 +63,7 @@ mod tests {
         let mut env = Env::from_pairs(NEEDED);
         let config = Config::read(&mut env);
         let config = env.finish(config).expect("valid settings");
-        assert_eq!((config.name.as_str(), config.audit_rows_per_second), ("projector-0", 1_000));
+        assert_eq!((config.name.as_str(), config.audit_rows_per_second), ("projector-0", 500));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use service_kit::clock::SharedClock;
 use service_kit::readiness::Latch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -25,6 +26,8 @@ use session::Session;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// A session that lasted so long was a success, whatever ended it.
+const SOUND_SESSION: Duration = Duration::from_secs(5);
 
 /// What waiting cannot cure.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +135,7 @@ impl Engine {
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fatal> {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let mut opening = Opening::TakeOver;
+        let mut told = None;
         loop {
             let outcome = tokio::select! {
                 // Opening may be abandoned: its exchanges run to their ends by themselves.
@@ -142,8 +146,14 @@ impl Engine {
                 Err(failure) => failure,
                 Ok(opened) => {
                     opening = Opening::GoOn;
-                    backoff.reset();
-                    match Session::new(&self, opened).run(&stop).await {
+                    let began = Instant::now();
+                    let outcome = Session::new(&self, opened).run(&stop).await;
+                    // One that ends at once, again and again, is no success.
+                    if began.elapsed() >= SOUND_SESSION {
+                        backoff.reset();
+                        told = None;
+                    }
+                    match outcome {
                         Ok(()) => return Ok(()),
                         Err(failure) => failure,
                     }
@@ -151,7 +161,7 @@ impl Engine {
             };
             let (cause, reason) = match failure {
                 Failure::Fatal(fatal) => {
-                    self.trouble(&format!("{:#}", anyhow::Error::msg(fatal.to_string())));
+                    self.trouble(&fatal.to_string());
                     return Err(fatal);
                 }
                 Failure::Reset { cause, reason } => {
@@ -164,7 +174,13 @@ impl Engine {
                 Failure::Retry { cause, reason } => (cause, reason),
             };
             metrics::counter!(RETRIES, "cause" => cause).increment(1);
-            tracing::warn!(cause, reason, "the session with the read model ended, opening another");
+            // The same failure over and over is told once.
+            if told.as_ref() == Some(&reason) {
+                tracing::debug!(cause, reason, "the read model cannot be opened");
+            } else {
+                tracing::warn!(cause, reason, "the session with the read model ended, opening another");
+            }
+            told = Some(reason.clone());
             self.trouble(&reason);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),

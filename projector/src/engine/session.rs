@@ -79,14 +79,19 @@ impl<'e> Session<'e> {
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
         self.publish(self.mark.revision).await?;
         while !stop.is_cancelled() {
-            if self.sweep.due() <= Instant::now() {
-                self.sweep_step(stop).await?;
-            }
             if let Some(batch) = self.gather(None)? {
                 self.apply(batch).await?;
+                // Events come before the audit, but not for ever.
+                if Instant::now() < self.sweep.due() + self.sweep.patience() {
+                    continue;
+                }
+            } else {
+                self.publish(self.mark.revision).await?;
+            }
+            if self.sweep.due() <= Instant::now() {
+                self.sweep_step(stop).await?;
                 continue;
             }
-            self.publish(self.mark.revision).await?;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}

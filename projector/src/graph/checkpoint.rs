@@ -41,7 +41,7 @@ const TAKE: &str = "MATCH (c:Checkpoint {name: $name}) \
 const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     SET c.epoch = $epoch, c.revision = $revision, c.event_id = $event_id, c.visible = $revision, \
     c.target = $revision, c.complete = false, c.kept = true, c.sweep_stage = 0, c.sweep_source = '', \
-    c.sweep_target = '', c.sweep_rows = 0 RETURN c.revision AS revision";
+    c.sweep_target = '', c.sweep_rows = 0";
 
 /// How far the sweep has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -194,23 +194,24 @@ impl Replica {
     /// Reads the checkpoint behind its lock, so that an exchange of ours whose outcome is unknown has ended.
     pub async fn settle(&self) -> Result<Checkpoint, Error> {
         let found = self.transaction(LockedChange { before: None, after: None }).await?;
-        if found.owner.as_deref() == Some(self.owner.to_string().as_str()) {
-            Ok(found)
-        } else {
-            Err(Error::Lost { by: found.owner_name })
-        }
+        self.mine(found)
     }
 
     /// Sets the checkpoint to `head` without touching edges. The read model is not complete then, and the sweep starts
     /// again.
     pub async fn reset(&self, head: Mark) -> Result<Checkpoint, Error> {
         let reset = self.owned(self.at(named(RESET), head));
-        self.transaction(LockedChange { before: None, after: Some(reset) }).await
+        let found = self.transaction(LockedChange { before: None, after: Some(reset) }).await?;
+        self.mine(found)
     }
 
     /// True if the checkpoint is ours.
     pub fn owns(&self, checkpoint: &Checkpoint) -> bool {
         checkpoint.owner.as_deref() == Some(self.owner.to_string().as_str())
+    }
+
+    fn mine(&self, found: Checkpoint) -> Result<Checkpoint, Error> {
+        if self.owns(&found) { Ok(found) } else { Err(Error::Lost { by: found.owner_name }) }
     }
 
     fn owned(&self, query: Query) -> Query {

@@ -24,6 +24,8 @@ const WALK: i64 = Kind::ALL.len() as i64;
 const AUDIT_TILES_PER_SECOND: u32 = 5;
 /// Accounts looked at by one step of the walk.
 const WALK_ACCOUNTS: u32 = 500;
+/// How long the audit may be kept waiting by events.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before another attempt at a step that failed.
 const POSTPONED: Duration = Duration::from_secs(1);
 /// How often progress without differences is written down.
@@ -83,6 +85,11 @@ impl Sweep {
     /// When the next step is due.
     pub fn due(&self) -> Instant {
         self.due
+    }
+
+    /// How long a step that is due may be kept waiting by events. Building does not wait: it would never end under load.
+    pub fn patience(&self) -> Duration {
+        if self.complete() { AUDIT_PATIENCE } else { Duration::ZERO }
     }
 
     /// True at the start of a pass.
