@@ -19,10 +19,13 @@ pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
     let checks = [
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("protocol", program(&tools.buf, &["lint", "proto"])),
-        ("unused dependencies", program(&tools.cargo_machete, &["--with-metadata"])),
+        ("unused dependencies", program(&tools.cargo_machete, &[])),
         (
             "dependencies",
-            program(&tools.cargo_deny, &["--workspace", "check", "bans", "licenses", "sources"]),
+            program(
+                &tools.cargo_deny,
+                &["--workspace", "check", "-A", "unused-wrapper", "bans", "licenses", "sources"],
+            ),
         ),
         ("clippy", cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])),
         ("documentation", documentation()),

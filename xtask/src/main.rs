@@ -18,8 +18,8 @@ use xtask::{services::Profile, signals::Interrupt};
 /// Development tool of followgraph
 ///
 /// PostgreSQL, NATS and Neo4j are fetched once into a cache ($FOLLOWGRAPH_CACHE, else
-/// ~/.cache/followgraph) and run as child processes with their data under .dev/. Nothing is left
-/// running when a command ends.
+/// ~/.cache/followgraph) and run as child processes with their data under .dev/ ($FOLLOWGRAPH_DEV moves
+/// it). Nothing is left running when a command ends.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {

@@ -10,9 +10,13 @@ pub fn root() -> PathBuf {
     manifest.parent().map(PathBuf::from).unwrap_or(manifest)
 }
 
-/// Where development data lives; nothing in it is precious.
+/// Where development data lives; nothing in it is precious. `FOLLOWGRAPH_DEV` moves it, for a second
+/// stack beside the first.
 pub fn dev() -> PathBuf {
-    root().join(".dev")
+    match env::var_os("FOLLOWGRAPH_DEV") {
+        Some(folder) => root().join(folder),
+        None => root().join(".dev"),
+    }
 }
 
 /// Cargo's build output.
