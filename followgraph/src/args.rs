@@ -150,7 +150,7 @@ pub struct ListArgs {
     /// Whose list
     pub user: Id,
     /// How many rows
-    #[arg(long, value_name = "ROWS", default_value_t = 50)]
+    #[arg(long, value_name = "ROWS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: u64,
     /// The whole list
     #[arg(long, conflicts_with = "limit")]
@@ -189,7 +189,8 @@ and at the end it is removed. Chunks whose answer was lost are sent again: with
 --on-conflict fail, their edges may then be refused although this import wrote them.
 
 Refused rows go to the file of --refused, which exists only if there are any: line, reason,
-message, and the row from the fourth column on. `cut -f4-` makes rows of it again.";
+message, and the row from the fourth column on. Once they are corrected, `cut -f4-` makes
+rows of them that can be imported.";
 
 /// What to import, and how.
 #[derive(Debug, Group)]

@@ -98,7 +98,8 @@ fn of_call(failed: &CallFailed) -> Report {
     }
 }
 
-fn message(failed: &CallFailed) -> String {
+/// What went wrong with a call, in one line.
+pub fn message(failed: &CallFailed) -> String {
     let status = &failed.status;
     // A refusal of the service speaks for itself; anything else needs to be told
     // whom it came from.

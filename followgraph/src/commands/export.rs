@@ -14,6 +14,7 @@ use self::sink::Sink;
 use crate::args::{ConnectionArgs, ExportArgs, ExportKind, Format};
 use crate::client::{self, QueryClient};
 use crate::commands::Outcome;
+use crate::error;
 use crate::output;
 use crate::retry::Patience;
 
@@ -104,7 +105,7 @@ impl Export {
                 return Err(self.client.failed(status).into());
             };
             let failed = self.client.failed(status);
-            self.bar.suspend(|| eprintln!("{failed}; trying again"));
+            self.bar.suspend(|| eprintln!("{}; trying again", error::message(&failed)));
             tokio::time::sleep(wait).await;
         }
     }

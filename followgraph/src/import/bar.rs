@@ -3,62 +3,55 @@
 //! Owns what it shows: rows, rows a second, the time left, and how far the read
 //! models are behind.
 
-use std::sync::atomic::Ordering;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use proto::command::v1::{GetStatusRequest, GetStatusResponse};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use super::reader::Total;
+use super::reader::{self, Total};
 use crate::client::CommandClient;
+use crate::output;
 
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+
+const KNOWN: &str = "{bar:20} {percent:>3} %  {human_pos} rows  {rate} rows/s  {eta} left  {prefix}";
+const UNKNOWN: &str = "{spinner} {human_pos} rows  {rate} rows/s  {elapsed}  {prefix}";
 
 /// A bar, and the task that asks for the lag.
 pub struct Bar {
     bar: ProgressBar,
-    total: Total,
-    rows: u64,
     lag: Option<JoinHandle<()>>,
 }
 
 impl Bar {
     /// Starts at `rows`.
-    pub fn start(total: Total, rows: u64, client: &CommandClient) -> Self {
-        let (bar, template) = match &total {
-            Total::Lines(lines) => (
-                ProgressBar::new(*lines),
-                "{bar:30} {percent:>3} %   {human_pos} of {human_len} rows   {per_sec}   {eta} left   {prefix}",
-            ),
-            Total::Bytes(bytes, _) => (
-                ProgressBar::new(*bytes),
-                "{bar:30} {percent:>3} %   {msg} rows   {bytes_per_sec}   {eta} left   {prefix}",
-            ),
-            Total::Unknown => {
-                (ProgressBar::new_spinner(), "{spinner} {human_pos} rows   {per_sec}   {elapsed}   {prefix}")
-            }
+    pub fn start(total: &Total, rows: u64, client: &CommandClient) -> Self {
+        let (bar, template) = match total {
+            Total::Lines(lines) => (ProgressBar::new(*lines), KNOWN),
+            Total::Uncounted(_) => (ProgressBar::no_length(), KNOWN),
+            Total::Unknown => (ProgressBar::no_length(), UNKNOWN),
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            bar.set_style(style.with_key("rate", rate));
         }
-        let lag = (!bar.is_hidden()).then(|| tokio::spawn(watch_lag(client.clone(), bar.clone())));
-        let mut started = Self { bar, total, rows: 0, lag };
-        started.advance(rows);
-        started.bar.reset_eta();
-        started
+        let mut lag = None;
+        if !bar.is_hidden() {
+            lag = Some(tokio::spawn(watch_lag(client.clone(), bar.clone())));
+            if let Total::Uncounted(path) = total {
+                count_aside(path.clone(), bar.clone());
+            }
+        }
+        bar.set_position(rows);
+        bar.reset_eta();
+        Self { bar, lag }
     }
 
     /// That many more rows are done.
-    pub fn advance(&mut self, rows: u64) {
-        self.rows += rows;
-        if let Total::Bytes(_, read) = &self.total {
-            self.bar.set_message(self.rows.to_string());
-            self.bar.set_position(read.load(Ordering::Relaxed));
-        } else {
-            self.bar.set_position(self.rows);
-        }
+    pub fn advance(&self, rows: u64) {
+        self.bar.inc(rows);
     }
 
     /// Tells something without tearing the bar.
@@ -81,6 +74,20 @@ impl Drop for Bar {
     }
 }
 
+fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    // The bar cannot pass an error on; a piece of it would be missing.
+    let _ = write!(out, "{:.0}", state.per_sec());
+}
+
+/// The import need not wait for the length of the bar.
+fn count_aside(path: PathBuf, bar: ProgressBar) {
+    std::thread::spawn(move || {
+        if let Ok(lines) = reader::count(&path) {
+            bar.set_length(lines);
+        }
+    });
+}
+
 /// The lag is an extra: where it cannot be had, it is not shown.
 async fn watch_lag(mut client: CommandClient, bar: ProgressBar) {
     let mut ticks = tokio::time::interval(LAG_INTERVAL);
@@ -99,9 +106,12 @@ async fn watch_lag(mut client: CommandClient, bar: ProgressBar) {
 /// How far the slowest read model is behind.
 fn lag_text(status: &GetStatusResponse) -> String {
     let slowest = status.replicas.iter().max_by_key(|r| r.lag_revisions);
-    slowest.map_or_else(String::new, |replica| {
-        format!("{} is {} revisions behind", replica.name, replica.lag_revisions)
-    })
+    let Some(replica) = slowest else {
+        return String::new();
+    };
+    let time = replica.lag.and_then(|lag| Duration::try_from(lag).ok());
+    let time = time.map_or_else(String::new, |lag| format!(", {}", output::millis(lag)));
+    format!("lag {} revisions{time}", replica.lag_revisions)
 }
 
 #[cfg(test)]
@@ -112,14 +122,11 @@ mod tests {
 
     #[test]
     fn the_lag_is_that_of_the_slowest() {
-        let replica = |name: &str, lag_revisions| ReplicaStatus {
-            name: name.to_owned(),
-            lag_revisions,
-            ..Default::default()
-        };
+        let lag = |lag_revisions| ReplicaStatus { lag_revisions, ..Default::default() };
         let mut status = GetStatusResponse::default();
         assert_eq!(lag_text(&status), "");
-        status.replicas = vec![replica("projector-0", 3), replica("projector-1", 40)];
-        assert_eq!(lag_text(&status), "projector-1 is 40 revisions behind");
+        status.replicas = vec![lag(3), lag(40)];
+        status.replicas[1].lag = Some(prost_types::Duration { seconds: 0, nanos: 568_000_000 });
+        assert_eq!(lag_text(&status), "lag 40 revisions, 568.00 ms");
     }
 }

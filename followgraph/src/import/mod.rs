@@ -79,7 +79,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: ImportArgs) 
     let (path, delimited, keep_order) = (args.file.clone(), args.format, args.no_sort);
     let input = tokio::task::spawn_blocking(move || reader::open(&path, delimited, keep_order));
     let input = input.await??;
-    let bar = Bar::start(input.total, done.lines, &client);
+    let bar = Bar::start(&input.total, done.lines, &client);
     let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
         .with_context(|| format!("cannot write {}", refused_path.display()))?;
     let import = Import {
@@ -102,7 +102,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: ImportArgs) 
     if complete || end.is_ok() {
         print(format, &Summary::new(&done, &refused, complete, resumed))?;
     }
-    if let (false, Some(file)) = (complete, &file) {
+    if let (false, Some(file)) = (complete || done.chunks == 0, &file) {
         eprintln!("{}", how_to_go_on(&done, file.path()));
     }
     match end? {
@@ -218,9 +218,14 @@ fn print(format: Format, summary: &Summary) -> anyhow::Result<()> {
     }
 }
 
+/// To three decimals.
+fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
 impl Summary {
     fn new(done: &Done, refused: &RefusedFile, complete: bool, resumed: bool) -> Self {
-        let seconds = done.elapsed.as_secs_f64();
+        let seconds = rounded(done.elapsed.as_secs_f64());
         let edges = done.accepted + done.unchanged;
         Self {
             complete,
@@ -231,7 +236,7 @@ impl Summary {
             refused: done.refused,
             refused_file: (done.refused > 0).then(|| refused.path().display().to_string()),
             seconds,
-            edges_per_second: if seconds > 0.0 { edges as f64 / seconds } else { 0.0 },
+            edges_per_second: if seconds > 0.0 { rounded(edges as f64 / seconds) } else { 0.0 },
             revision: output::revision(&done.written_at),
             written_at: (!done.written_at.is_empty()).then(|| done.written_at.clone()),
         }

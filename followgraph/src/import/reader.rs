@@ -6,8 +6,6 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::ByteRecord;
 use flate2::read::MultiGzDecoder;
@@ -51,8 +49,8 @@ pub type Lines = Box<dyn Iterator<Item = Result<Line, Error>> + Send>;
 pub enum Total {
     /// That many lines.
     Lines(u64),
-    /// That many bytes, of which some have been read.
-    Bytes(u64, Arc<AtomicU64>),
+    /// As many as [`count`] finds in this file.
+    Uncounted(PathBuf),
     /// Not known: a pipe.
     Unknown,
 }
@@ -72,18 +70,29 @@ pub fn open(path: &Path, format: Option<Delimited>, keep_order: bool) -> Result<
     let (raw, total): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
         (Box::new(io::stdin()), Total::Unknown)
     } else {
-        let open = |source| Error::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open)?;
-        let size = file.metadata().map_err(open)?.len();
-        let read = Arc::new(AtomicU64::new(0));
-        let counted = Counted { inner: file, read: read.clone() };
-        (Box::new(counted), Total::Bytes(size, read))
+        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        (Box::new(file), Total::Uncounted(path.to_owned()))
     };
     let lines = lines(raw, format.or_else(|| by_name(path)))?;
     if keep_order {
         return Ok(Input { lines, total });
     }
     sort(lines, total)
+}
+
+/// Counts the lines of a file: quicker than making rows of them, and good enough to
+/// tell how much is left.
+pub fn count(path: &Path) -> io::Result<u64> {
+    let mut plain = unpacked(Box::new(File::open(path)?))?;
+    let mut buffer = vec![0; 1 << 16];
+    let mut lines = 0;
+    loop {
+        let n = plain.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(lines);
+        }
+        lines += buffer[..n].iter().filter(|b| **b == b'\n').count() as u64;
+    }
 }
 
 fn sort(mut lines: Lines, total: Total) -> Result<Input, Error> {
@@ -164,20 +173,6 @@ fn sniff(start: &[u8]) -> Delimited {
     match first {
         Some(line) if line.contains(',') && !line.contains('\t') => Delimited::Csv,
         _ => Delimited::Tsv,
-    }
-}
-
-/// Counts what has been read.
-struct Counted {
-    inner: File,
-    read: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.read.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
     }
 }
 

@@ -9,26 +9,38 @@ use std::path::{Path, PathBuf};
 
 use super::row::Refused;
 
+/// The last columns are those of a row, named so that an import knows a header.
+const HEADER: &str = "line\treason\tmessage\tsource_id\ttarget_id\tcreated_at\n";
+
 /// Takes refused rows.
 pub struct RefusedFile {
     path: PathBuf,
-    file: Option<File>,
+    state: State,
     bytes: u64,
 }
 
+enum State {
+    /// A file may be there, of another import.
+    Foreign,
+    /// There is none.
+    Absent,
+    /// It is ours.
+    Open(File),
+}
+
 impl RefusedFile {
-    /// Starts anew, or goes on behind the first `bytes` of an earlier run.
+    /// Starts anew, or goes on behind the first `bytes` of an earlier run. A file of
+    /// another import stays until this one adds something, be it no rows.
     pub fn open(path: PathBuf, bytes: u64) -> io::Result<Self> {
         if bytes == 0 {
-            remove(&path)?;
-            return Ok(Self { path, file: None, bytes });
+            return Ok(Self { path, state: State::Foreign, bytes });
         }
         let file = OpenOptions::new().append(true).create(true).open(&path)?;
         // Rows that were written after the last note of progress come again. A
         // shorter file is not made longer: somebody has edited it.
         let bytes = bytes.min(file.metadata()?.len());
         file.set_len(bytes)?;
-        Ok(Self { path, file: Some(file), bytes })
+        Ok(Self { path, state: State::Open(file), bytes })
     }
 
     /// Where it is.
@@ -43,21 +55,23 @@ impl RefusedFile {
 
     /// Adds rows.
     pub fn add(&mut self, rows: &[Refused]) -> io::Result<()> {
+        if matches!(self.state, State::Foreign) {
+            remove(&self.path)?;
+            self.state = State::Absent;
+        }
         if rows.is_empty() {
             return Ok(());
         }
-        let mut text = String::new();
-        if self.file.is_none() {
-            text.push_str("line\treason\tmessage\trow\n");
-            self.file = Some(File::create(&self.path)?);
-        }
-        for row in rows {
-            text.push_str(&encode(row));
-        }
-        if let Some(file) = &mut self.file {
+        let mut text: String = rows.iter().map(encode).collect();
+        if let State::Open(file) = &mut self.state {
             file.write_all(text.as_bytes())?;
-            self.bytes += text.len() as u64;
+        } else {
+            text.insert_str(0, HEADER);
+            let mut file = File::create(&self.path)?;
+            file.write_all(text.as_bytes())?;
+            self.state = State::Open(file);
         }
+        self.bytes += text.len() as u64;
         Ok(())
     }
 }
@@ -104,9 +118,12 @@ mod tests {
         file.add(&[refused(4)]).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
-            "line\treason\tmessage\trow\n4\tSELF_EDGE\ttarget_id must be another\t2\t2\n"
+            "line\treason\tmessage\tsource_id\ttarget_id\tcreated_at\n\
+             4\tSELF_EDGE\ttarget_id must be another\t2\t2\n"
         );
-        RefusedFile::open(path.clone(), 0).unwrap();
+        let mut next = RefusedFile::open(path.clone(), 0).unwrap();
+        assert!(path.exists(), "an import that fails at once takes nothing away");
+        next.add(&[]).unwrap();
         assert!(!path.exists(), "a new import does not keep the rows of an old one");
     }
 

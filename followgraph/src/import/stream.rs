@@ -21,6 +21,7 @@ use super::chunks::Chunk;
 use super::ledger::Ledger;
 use super::reader;
 use crate::client::CommandClient;
+use crate::error;
 use crate::retry::Patience;
 
 /// Chunks in flight. Enough to keep the service's committer busy while answers
@@ -106,7 +107,7 @@ impl Sending {
             let Some(wait) = wait else {
                 return Err(failed.into());
             };
-            self.import.ledger.say(&format!("{failed}; trying again"));
+            self.import.ledger.say(&format!("{}; trying again", error::message(&failed)));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.import.stop.cancelled() => return Ok(End::Interrupted),
