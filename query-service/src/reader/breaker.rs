@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// Failures are counted over this window and the one before.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Fewer failures than this never open it.
+/// So many failures open it if they come one after the other, or are at least half of the calls.
 const MIN_FAILURES: u32 = 5;
 /// Probes that must fail in a row: one pause of a store is not its death.
 const FAILED_PROBES: u32 = 2;
@@ -67,6 +67,8 @@ struct Inner {
     state: State,
     hold: Duration,
     failed_probes: u32,
+    /// Failures since the last answer.
+    streak: u32,
     window: Instant,
     current: Tally,
     previous: Tally,
@@ -89,6 +91,7 @@ impl Breaker {
             state: State::Open { cause: Cause::NotReachedYet, until: now },
             hold: SHORTEST_HOLD,
             failed_probes: 0,
+            streak: 0,
             window: now,
             current: Tally::default(),
             previous: Tally::default(),
@@ -105,7 +108,9 @@ impl Breaker {
 
     /// A request was answered.
     pub fn success(&self, now: Instant) {
-        self.inner().tally(now).calls += 1;
+        let mut inner = self.inner();
+        inner.streak = 0;
+        inner.tally(now).calls += 1;
     }
 
     /// A request failed, or was not answered within the time that a healthy store needs.
@@ -114,9 +119,11 @@ impl Breaker {
         let tally = inner.tally(now);
         tally.calls += 1;
         tally.failures += 1;
+        inner.streak += 1;
         let failures = inner.current.failures + inner.previous.failures;
         let calls = inner.current.calls + inner.previous.calls;
-        if failures >= MIN_FAILURES && failures * 2 >= calls {
+        let many = failures >= MIN_FAILURES && failures * 2 >= calls;
+        if many || inner.streak >= MIN_FAILURES {
             inner.trip(Cause::Failing, now);
         }
     }
@@ -150,6 +157,7 @@ impl Breaker {
         let mut inner = self.inner();
         inner.state = State::Closed { since: now };
         inner.failed_probes = 0;
+        inner.streak = 0;
         inner.current = Tally::default();
         inner.previous = Tally::default();
         inner.window = now;
@@ -227,9 +235,32 @@ mod tests {
     fn a_few_failures_among_many_answers_do_not_open_it() {
         let now = Instant::now();
         let breaker = closed(now);
-        (0..100).for_each(|_| breaker.success(now));
-        (0..20).for_each(|_| breaker.failure(now));
+        for _ in 0..20 {
+            (0..5).for_each(|_| breaker.success(now));
+            breaker.failure(now);
+        }
         assert_eq!(breaker.open(), None);
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it_whatever_was_before() {
+        let now = Instant::now();
+        let breaker = closed(now);
+        (0..1_000).for_each(|_| breaker.success(now));
+        (0..MIN_FAILURES).for_each(|_| breaker.failure(now));
+        assert_eq!(breaker.open(), Some(Cause::Failing));
+    }
+
+    #[test]
+    fn failures_that_are_half_of_the_calls_open_it() {
+        let now = Instant::now();
+        let breaker = closed(now);
+        for _ in 0..MIN_FAILURES {
+            assert_eq!(breaker.open(), None);
+            breaker.success(now);
+            breaker.failure(now);
+        }
+        assert_eq!(breaker.open(), Some(Cause::Failing));
     }
 
     #[test]
@@ -252,6 +283,7 @@ mod tests {
         let now = Instant::now();
         let breaker = closed(now);
         (1..MIN_FAILURES).for_each(|_| breaker.failure(now));
+        breaker.success(now + WINDOW);
         breaker.failure(now + WINDOW * 3);
         assert_eq!(breaker.open(), None);
     }
