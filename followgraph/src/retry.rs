@@ -35,25 +35,26 @@ pub fn is_transient(status: &Status) -> bool {
 /// Waits that grow while nothing moves, and a limit to them.
 pub struct Patience {
     limit: Duration,
-    last_progress: Instant,
+    failing_since: Option<Instant>,
     wait: Duration,
 }
 
 impl Patience {
-    /// Gives up after `limit` without progress.
-    pub fn new(limit: Duration, now: Instant) -> Self {
-        Self { limit, last_progress: now, wait: FIRST_WAIT }
+    /// Gives up after `limit` of failures without progress in between.
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, failing_since: None, wait: FIRST_WAIT }
     }
 
     /// Something was answered.
-    pub fn progressed(&mut self, now: Instant) {
-        self.last_progress = now;
+    pub fn progressed(&mut self) {
+        self.failing_since = None;
         self.wait = FIRST_WAIT;
     }
 
     /// How long to wait before the next try; `None`: give up.
     pub fn next_wait(&mut self, status: &Status, now: Instant) -> Option<Duration> {
-        if !is_transient(status) || now.duration_since(self.last_progress) >= self.limit {
+        let since = *self.failing_since.get_or_insert(now);
+        if !is_transient(status) || now.duration_since(since) >= self.limit {
             return None;
         }
         let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
@@ -86,20 +87,20 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(60), start);
+        let mut patience = Patience::new(Duration::from_secs(60));
         let failure = status(Reason::NotCommitted);
         assert_eq!(patience.next_wait(&failure, start), Some(FIRST_WAIT));
         assert_eq!(patience.next_wait(&failure, start), Some(FIRST_WAIT * 2));
         let late = start + Duration::from_secs(60);
         assert_eq!(patience.next_wait(&failure, late), None);
-        patience.progressed(late);
+        patience.progressed();
         assert_eq!(patience.next_wait(&failure, late), Some(FIRST_WAIT));
     }
 
     #[test]
     fn the_service_may_ask_for_a_longer_wait() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(60), start);
+        let mut patience = Patience::new(Duration::from_secs(60));
         let failure =
             ServiceError::new(Reason::Overloaded, "full").retry_after(Duration::from_secs(2)).into();
         assert_eq!(patience.next_wait(&failure, start), Some(Duration::from_secs(2)));

@@ -39,7 +39,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &ExportArgs)
         kind: args.kind,
         sink: Sink::open(&args.file, sink::rows(args, format))?,
         bar: progress_bar(),
-        patience: Patience::new(args.retry_for, started),
+        patience: Patience::new(args.retry_for),
         resume_token: String::new(),
         last: None,
         rows: 0,
@@ -128,7 +128,7 @@ impl Export {
         self.bar.set_position(self.rows);
         self.last = Some((message.from_revision, message.epoch));
         self.resume_token = message.resume_token;
-        self.patience.progressed(Instant::now());
+        self.patience.progressed();
         Ok(())
     }
 }

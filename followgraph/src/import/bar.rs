@@ -3,10 +3,11 @@
 //! Owns what it shows: rows, rows a second, the time left, and how far the read
 //! models are behind.
 
+use std::fmt::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressState, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use proto::command::v1::{GetStatusRequest, GetStatusResponse};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
@@ -17,7 +18,7 @@ use crate::output;
 
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
 
-const KNOWN: &str = "{bar:20} {percent:>3} %  {human_pos} rows  {rate} rows/s  {eta} left  {prefix}";
+const KNOWN: &str = "{bar:20} {percent:>3} %  {human_pos} rows  {rate} rows/s  {left} left  {prefix}";
 const UNKNOWN: &str = "{spinner} {human_pos} rows  {rate} rows/s  {elapsed}  {prefix}";
 
 /// A bar, and the task that asks for the lag.
@@ -35,7 +36,10 @@ impl Bar {
             Total::Unknown => (ProgressBar::no_length(), UNKNOWN),
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.with_key("rate", rate));
+            let pace = Pace { from: rows, since: Instant::now() };
+            let rate = move |state: &ProgressState, out: &mut dyn Write| pace.write_rate(state, out);
+            let left = move |state: &ProgressState, out: &mut dyn Write| pace.write_left(state, out);
+            bar.set_style(style.with_key("rate", rate).with_key("left", left));
         }
         let mut lag = None;
         if !bar.is_hidden() {
@@ -45,7 +49,6 @@ impl Bar {
             }
         }
         bar.set_position(rows);
-        bar.reset_eta();
         Self { bar, lag }
     }
 
@@ -74,9 +77,37 @@ impl Drop for Bar {
     }
 }
 
-fn rate(state: &ProgressState, out: &mut dyn std::fmt::Write) {
-    // The bar cannot pass an error on; a piece of it would be missing.
-    let _ = write!(out, "{:.0}", state.per_sec());
+/// The mean pace of this run. The bar's own is weighted towards the past, and an
+/// import starts slowly.
+#[derive(Clone, Copy)]
+struct Pace {
+    from: u64,
+    since: Instant,
+}
+
+impl Pace {
+    fn rate(self, rows: u64, elapsed: Duration) -> f64 {
+        rows.saturating_sub(self.from) as f64 / elapsed.as_secs_f64().max(0.001)
+    }
+
+    fn left(self, rows: u64, total: u64, elapsed: Duration) -> Option<Duration> {
+        let seconds = total.saturating_sub(rows) as f64 / self.rate(rows, elapsed);
+        Duration::try_from_secs_f64(seconds.round()).ok()
+    }
+
+    // The bar cannot pass an error of `write!` on; a piece of it would be missing.
+    fn write_rate(self, state: &ProgressState, out: &mut dyn Write) {
+        let _ = write!(out, "{:.0}", self.rate(state.pos(), self.since.elapsed()));
+    }
+
+    fn write_left(self, state: &ProgressState, out: &mut dyn Write) {
+        let total = state.len().unwrap_or(0);
+        let left = self.left(state.pos(), total, self.since.elapsed());
+        let _ = match left {
+            Some(left) => write!(out, "{:#}", HumanDuration(left)),
+            None => write!(out, "?"),
+        };
+    }
 }
 
 /// The import need not wait for the length of the bar.
@@ -128,5 +159,14 @@ mod tests {
         status.replicas = vec![lag(3), lag(40)];
         status.replicas[1].lag = Some(prost_types::Duration { seconds: 0, nanos: 568_000_000 });
         assert_eq!(lag_text(&status), "lag 40 revisions, 568.00 ms");
+    }
+
+    #[test]
+    fn the_pace_is_that_of_this_run() {
+        let pace = Pace { from: 1_000, since: Instant::now() };
+        let elapsed = Duration::from_secs(2);
+        assert_eq!(pace.rate(5_000, elapsed), 2_000.0);
+        assert_eq!(pace.left(5_000, 11_000, elapsed), Some(Duration::from_secs(3)));
+        assert_eq!(pace.left(1_000, 11_000, elapsed), None);
     }
 }

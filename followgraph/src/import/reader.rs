@@ -13,8 +13,7 @@ use flate2::read::MultiGzDecoder;
 use super::row::{self, Line};
 use crate::args::Delimited;
 
-/// How much of the input is looked at to tell its delimiter.
-const SNIFFED: u64 = 4_096;
+const BUFFER: usize = 1 << 16;
 /// What some programs put before the text of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -84,7 +83,7 @@ pub fn open(path: &Path, format: Option<Delimited>, keep_order: bool) -> Result<
 /// tell how much is left.
 pub fn count(path: &Path) -> io::Result<u64> {
     let mut plain = unpacked(Box::new(File::open(path)?))?;
-    let mut buffer = vec![0; 1 << 16];
+    let mut buffer = vec![0; BUFFER];
     let mut lines = 0;
     loop {
         let n = plain.read(&mut buffer)?;
@@ -124,35 +123,27 @@ fn sort(mut lines: Lines, total: Total) -> Result<Input, Error> {
 /// Lines of anything that can be read, in its order.
 fn lines(raw: Box<dyn Read + Send>, format: Option<Delimited>) -> Result<Lines, Error> {
     let at_start = |source| Error::Read { line: 1, source };
-    let mut plain = unpacked(raw).map_err(at_start)?;
+    let mut input = unpacked(raw).map_err(at_start)?;
     let format = match format {
         Some(format) => format,
         None => {
             let mut start = Vec::new();
-            plain.by_ref().take(SNIFFED).read_to_end(&mut start).map_err(at_start)?;
-            let format = sniff(&start);
-            plain = Box::new(Cursor::new(start).chain(plain));
+            let format = sniff(&mut input, &mut start).map_err(at_start)?;
+            input = Box::new(Cursor::new(start).chain(input));
             format
         }
     };
-    Ok(Box::new(Rows {
-        input: BufReader::with_capacity(1 << 16, plain),
-        format,
-        line: 0,
-        first: true,
-        broken: false,
-    }))
+    Ok(Box::new(Rows { input, format, line: 0, first: true, broken: false }))
 }
 
 /// Unpacks gzip, which is known by its first bytes, whatever the name says.
-fn unpacked(raw: Box<dyn Read + Send>) -> io::Result<Box<dyn Read + Send>> {
-    let mut raw = raw;
+fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn BufRead + Send>> {
     let mut magic = Vec::new();
     raw.by_ref().take(2).read_to_end(&mut magic)?;
     let gzip = magic == [0x1f, 0x8b];
-    let whole = BufReader::with_capacity(1 << 16, Cursor::new(magic).chain(raw));
+    let whole = BufReader::with_capacity(BUFFER, Cursor::new(magic).chain(raw));
     if gzip {
-        return Ok(Box::new(MultiGzDecoder::new(whole)));
+        return Ok(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(whole))));
     }
     Ok(Box::new(whole))
 }
@@ -166,20 +157,36 @@ fn by_name(path: &Path) -> Option<Delimited> {
     }
 }
 
-/// The delimiter of the first line that is not a comment.
-fn sniff(start: &[u8]) -> Delimited {
-    let first =
-        start.lines().map_while(Result::ok).find(|line| !line.trim().is_empty() && !line.starts_with('#'));
-    match first {
-        Some(line) if line.contains(',') && !line.contains('\t') => Delimited::Csv,
-        _ => Delimited::Tsv,
+/// The delimiter of the first row. What was read is left in `start`; no more than
+/// that is read, for a pipe may be slow.
+fn sniff(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<Delimited> {
+    loop {
+        let before = start.len();
+        if input.read_until(b'\n', start)? == 0 {
+            return Ok(Delimited::Tsv);
+        }
+        let line = text(&start[before..]);
+        if !is_blank(line) {
+            let csv = line.contains(&b',') && !line.contains(&b'\t');
+            return Ok(if csv { Delimited::Csv } else { Delimited::Tsv });
+        }
     }
+}
+
+/// A line without what belongs to the file and not to its text.
+fn text(line: &[u8]) -> &[u8] {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end()
+}
+
+/// Nothing, or a comment.
+fn is_blank(text: &[u8]) -> bool {
+    text.is_empty() || text.starts_with(b"#")
 }
 
 /// Rows are lines, so that a stray quote cannot swallow the file, and refused rows
 /// have the numbers that editors show.
 struct Rows {
-    input: BufReader<Box<dyn Read + Send>>,
+    input: Box<dyn BufRead + Send>,
     format: Delimited,
     line: u64,
     first: bool,
@@ -202,8 +209,8 @@ impl Iterator for Rows {
                     return Some(Err(Error::Read { line: self.line + 1, source }));
                 }
             }
-            let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&bytes).trim_ascii_end();
-            if text.is_empty() || text.starts_with(b"#") {
+            let text = text(&bytes);
+            if is_blank(text) {
                 continue;
             }
             let columns = columns(text, self.format);

@@ -75,7 +75,7 @@ impl Import {
     /// Sends everything.
     pub async fn run(self) -> (Ledger, anyhow::Result<End>) {
         let mut sending = Sending {
-            patience: Patience::new(self.retry_for, Instant::now()),
+            patience: Patience::new(self.retry_for),
             import: self,
             unanswered: VecDeque::new(),
             exhausted: false,
@@ -116,11 +116,15 @@ impl Sending {
     }
 
     async fn connection(&mut self) -> Result<End, Broken> {
+        let stop = self.import.stop.clone();
         // The service may answer only after it was sent something.
-        if self.unanswered.is_empty() {
-            self.take_first().await?;
+        while self.unanswered.is_empty() && !self.exhausted {
+            tokio::select! {
+                next = self.import.chunks.recv() => self.take(next)?,
+                () = stop.cancelled() => return Ok(End::Interrupted),
+            }
+            self.settle()?;
         }
-        self.settle()?;
         if self.unanswered.is_empty() && self.exhausted {
             return Ok(End::Complete);
         }
@@ -129,19 +133,12 @@ impl Sending {
             self.send(&sender, chunk).await;
         }
         let request = Request::new(ReceiverStream::new(receiver));
-        let answers = self.import.client.rpc.import_edges(request).await;
-        self.exchange(sender, answers.map_err(Broken::Call)?.into_inner()).await
-    }
-
-    async fn take_first(&mut self) -> Result<(), Broken> {
-        let stop = self.import.stop.clone();
-        tokio::select! {
-            next = self.import.chunks.recv() => self.take(next),
-            () = stop.cancelled() => {
-                self.exhausted = true;
-                Ok(())
-            }
-        }
+        let mut rpc = self.import.client.rpc.clone();
+        let answers = tokio::select! {
+            answers = rpc.import_edges(request) => answers.map_err(Broken::Call)?.into_inner(),
+            () = stop.cancelled() => return Ok(End::Interrupted),
+        };
+        self.exchange(sender, answers).await
     }
 
     /// Sends and receives until everything is answered.
@@ -203,7 +200,7 @@ impl Sending {
         if chunk.number != answer.chunk {
             bail!("the service answered chunk {} before chunk {}", answer.chunk, chunk.number);
         }
-        self.patience.progressed(Instant::now());
+        self.patience.progressed();
         self.import.ledger.enter(&chunk, Some(answer))
     }
 
