@@ -34,6 +34,8 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
     let mut stream_pause = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
     let mut outbox_pause = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
     let mut next_attempt = Instant::now();
+    let mut connected = sources.nats.connected.clone();
+    let mut told = "";
     loop {
         let mut reason = None;
         if Instant::now() >= next_attempt {
@@ -54,6 +56,7 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
             }
             if sent > 0 {
                 stream_pause.reset();
+                told = "";
             }
             next_attempt = Instant::now() + stream_pause.pause();
         }
@@ -82,7 +85,13 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
                 outbox_pause.pause()
             }
         };
-        tokio::time::sleep(pause.min(next_attempt.saturating_duration_since(Instant::now()))).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(next_attempt.saturating_duration_since(Instant::now()))) => {}
+            Ok(()) = connected.changed() => {
+                stream_pause.reset();
+                next_attempt = Instant::now();
+            }
+        }
     }
 }
 

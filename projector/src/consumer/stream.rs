@@ -20,7 +20,7 @@ use crate::mark::Mark;
 use crate::metrics::{FOREIGN, HEAD, REDELIVERIES, STREAM_BEHIND};
 
 /// Longest wait for an answer about the stream.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often silence is questioned.
 const TICK: Duration = Duration::from_millis(250);
 /// How long nothing may arrive while the head is ahead.
@@ -78,7 +78,8 @@ async fn follow(
     seen: &mut Seen,
     sent: &mut u64,
 ) -> Result<std::convert::Infallible, Ended> {
-    if !sources.nats.is_connected() {
+    let mut connected = sources.nats.connected.clone();
+    if !*connected.borrow_and_update() {
         return Err(because("disconnected", "NATS is not connected"));
     }
     let name = subjects::stream_name(last.epoch);
@@ -129,6 +130,12 @@ async fn follow(
                     }
                 }
                 arrived = Instant::now();
+            }
+            changed = connected.changed() => {
+                // The consumer itself would wait in silence for the connection to come back.
+                if changed.is_err() || !*connected.borrow_and_update() {
+                    return Err(because("disconnected", "NATS is not connected"));
+                }
             }
             _ = ticks.tick() => {
                 let silent = arrived.elapsed();
