@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::args::Format;
-use crate::client::{CallFailed, Peer, Unreachable};
+use crate::client::{CallFailed, Peer, Service, Unreachable};
 
 /// An error with advice, for those that are not of a call.
 #[derive(Debug, thiserror::Error)]
@@ -161,7 +161,11 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
 /// The same for answers that are not of our services' making.
 fn hint_of_code(peer: &Peer, status: &Status) -> Option<String> {
     if is_own_deadline(status) {
-        return Some("raise --timeout; `followgraph status` says what is slow or missing".to_owned());
+        let repeat = match peer.service {
+            Service::Command => "; the command may have happened, and may be repeated",
+            Service::Query => "",
+        };
+        return Some(format!("raise --timeout; `followgraph status` says what is slow or missing{repeat}"));
     }
     if std::error::Error::source(status).is_some() || status.code() == Code::Unavailable {
         return Some(is_it_up(peer));
@@ -183,7 +187,6 @@ mod tests {
     use proto::error::ServiceError;
 
     use super::*;
-    use crate::client::Service;
 
     fn call(status: impl Into<Status>) -> anyhow::Error {
         let peer = Peer { service: Service::Command, addr: "127.0.0.1:9080".to_owned() };
