@@ -45,12 +45,16 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
                 stream::Ended::Closed => return None,
                 stream::Ended::Because { cause, reason: why } => {
                     metrics::counter!(REBUILDS, "cause" => cause).increment(1);
-                    tracing::info!(
-                        cause,
-                        reason = why,
-                        revision = last.revision.0,
-                        "reading on from the outbox"
-                    );
+                    // The same cause over and over is told once.
+                    if told != cause {
+                        tracing::info!(
+                            cause,
+                            reason = why,
+                            revision = last.revision.0,
+                            "events come from the outbox"
+                        );
+                        told = cause;
+                    }
                     reason = Some(why);
                 }
             }
