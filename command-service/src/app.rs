@@ -45,7 +45,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let committer = Committer::new(committer_pool(&pool), config.committer, committed);
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
-    process.telemetry.on_scrape(move || ::metrics::gauge!(metrics::QUEUED_COMMANDS).set(depth.len() as f64));
+    process
+        .telemetry
+        .on_scrape(move || ::metrics::gauge!(metrics::QUEUED_COMMANDS).set(depth.waiting() as f64));
 
     let (standing, shown) = watch::channel(Standing::default());
     let relay = Relay::new(
@@ -109,6 +111,8 @@ fn committer_pool(pool: &PgPool) -> PgPool {
     let options = (*pool.connect_options()).clone().options(by_keys_only).options(generic);
     PgPoolOptions::new()
         .max_connections(2)
+        // A dead connection shows at BEGIN, and the batch is tried again: no ping before each.
+        .test_before_acquire(false)
         .acquire_timeout(pool.options().get_acquire_timeout())
         .connect_lazy_with(options)
 }

@@ -106,6 +106,11 @@ pub enum Command {
     Status,
     /// Bring the schemas of PostgreSQL and Neo4j up to date
     Migrate(MigrateArgs),
+    /// After a fork: open a new epoch, with a new stream, swept read models and new tokens
+    ///
+    /// PostgreSQL as it is becomes the truth. What the stream alone held is lost, tokens given out before
+    /// are refused with EPOCH_CHANGED, and subscribers begin again with an export.
+    Recover(RecoverArgs),
 }
 
 /// One edge to write.
@@ -292,6 +297,17 @@ pub enum Rows {
     Tsv,
     /// One JSON object a line
     Ndjson,
+}
+
+/// Where to open a new epoch.
+#[derive(Debug, Group)]
+pub struct RecoverArgs {
+    /// URL of PostgreSQL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: String,
+    /// Do it: without this, nothing is changed
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// Which stores to migrate.

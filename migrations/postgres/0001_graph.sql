@@ -277,4 +277,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION drop_partitions(text, interval) IS 'drops the daily partitions whose last row is older than that; answers how many';
 
+-- Recovery ----------------------------------------------------------------
+
+CREATE FUNCTION open_epoch() RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    opened bigint;
+BEGIN
+    -- Unix time, so that no number is given out twice, even after a restore.
+    UPDATE log_head SET epoch = greatest(epoch + 1, extract(epoch FROM now())::bigint) RETURNING epoch INTO opened;
+    -- What was published of the old history and what was not can no longer be told
+    -- apart; the new stream begins after the head, and readers sweep.
+    TRUNCATE outbox;
+    RETURN opened;
+END $$;
+COMMENT ON FUNCTION open_epoch() IS 'begins a new history after a fork: a new stream, swept read models, new tokens; answers its number';
+
 SELECT ensure_partitions(7);

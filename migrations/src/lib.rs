@@ -76,6 +76,11 @@ pub async fn check_postgres(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
+/// Begins a new history after a fork; answers its number.
+pub async fn open_epoch(pool: &PgPool) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar("-- open_epoch\nSELECT open_epoch()").fetch_one(pool).await?)
+}
+
 async fn applied_version(pool: &PgPool) -> Result<i64, Error> {
     let exists: bool =
         sqlx::query_scalar("-- schema_version_exists\nSELECT to_regclass('_sqlx_migrations') IS NOT NULL")

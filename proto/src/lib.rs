@@ -6,6 +6,9 @@
 //! or process. What can go wrong here is input: every decoder answers with an
 //! error that names what is wrong, and none panics.
 
+// The generated code carries `allow` attributes of its own.
+#![expect(clippy::allow_attributes, reason = "generated code")]
+
 pub mod error;
 pub mod event;
 pub mod ids;

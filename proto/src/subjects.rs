@@ -39,6 +39,14 @@ pub fn stream_name(epoch: Epoch) -> String {
     if epoch.0 == 1 { STREAM.to_owned() } else { format!("{STREAM}_{epoch}") }
 }
 
+/// The epoch of a stream of ours, by its name.
+pub fn stream_epoch(name: &str) -> Option<Epoch> {
+    match name.strip_prefix(STREAM)? {
+        "" => Some(Epoch(1)),
+        rest => rest.strip_prefix('_')?.parse().ok().map(Epoch),
+    }
+}
+
 /// The last part of an event's subject, for example `follow`.
 pub fn verb_name(verb: Verb) -> String {
     verb.as_str_name().trim_start_matches("VERB_").to_ascii_lowercase()
@@ -69,5 +77,9 @@ mod tests {
     fn each_epoch_has_its_own_stream() {
         assert_eq!(stream_name(Epoch(1)), "FOLLOWGRAPH");
         assert_eq!(stream_name(Epoch(1_800_000_000)), "FOLLOWGRAPH_1800000000");
+        for epoch in [Epoch(1), Epoch(1_800_000_000)] {
+            assert_eq!(stream_epoch(&stream_name(epoch)), Some(epoch));
+        }
+        assert_eq!(stream_epoch("FOLLOWGRAPHS"), None);
     }
 }

@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// How many commands wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.commands.max_capacity() - self.commands.capacity()
     }
 }

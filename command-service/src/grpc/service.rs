@@ -160,7 +160,7 @@ impl CommandService for Service {
             }),
             replicas,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            queued_commands: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            queued_commands: u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX),
         }))
     }
 }

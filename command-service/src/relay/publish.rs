@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, Standing};
 use super::stream::nats;
+use super::{Error, Standing};
 use crate::metrics;
 use crate::store::outbox::{self, Entry};
 

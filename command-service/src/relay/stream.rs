@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
+use futures::TryStreamExt as _;
 use proto::{Epoch, Revision, subjects};
 use service_kit::Env;
 
@@ -58,13 +59,22 @@ impl Settings {
     }
 }
 
-/// Makes the stream so that its next sequence number is `first`.
+/// Makes the stream so that its next sequence number is `first`. The stream of an
+/// earlier epoch goes: its history was given up, and two streams cannot share the
+/// subjects.
 pub async fn create(
     jetstream: &jetstream::Context,
     settings: &Settings,
     epoch: Epoch,
     first: Revision,
 ) -> Result<(), Error> {
+    let mut names = jetstream.stream_names();
+    while let Some(name) = names.try_next().await.map_err(nats)? {
+        if subjects::stream_epoch(&name).is_some_and(|earlier| earlier < epoch) {
+            tracing::warn!(stream = name, %epoch, "deleting the stream of an earlier epoch");
+            jetstream.delete_stream(&name).await.map_err(nats)?;
+        }
+    }
     jetstream.create_stream(settings.config(epoch, first)).await.map_err(nats)?;
     tracing::info!(stream = subjects::stream_name(epoch), first = first.0, "made the stream");
     Ok(())

@@ -59,7 +59,8 @@ fn postgres_text(applied: &[i64]) -> String {
     format!("PostgreSQL: applied {}; now at version {version}", applied.join(", "))
 }
 
-async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
+/// Connects to PostgreSQL, or says what to look at.
+pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
     PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(timeout)

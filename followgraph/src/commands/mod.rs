@@ -7,6 +7,7 @@ mod counts;
 mod export;
 mod lists;
 mod migrate;
+mod recover;
 mod status;
 mod write;
 
@@ -49,6 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Export(args) => export::run(&connection, output, &args).await,
         Command::Status => status::run(&connection, output).await,
         Command::Migrate(args) => migrate::run(output, connection.timeout, args).await,
+        Command::Recover(args) => recover::run(output, connection.timeout, args).await,
     }
 }
 

@@ -25,6 +25,10 @@ use crate::readiness::Readiness;
 
 /// Pause after a failed accept: usually the process is out of file descriptors, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Listed by reflection beside the services that were added.
+const HEALTH: &str = "grpc.health.v1.Health";
+/// Likewise.
+const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +75,8 @@ impl Server {
             local_addr,
             routes: Routes::default(),
             names: Vec::new(),
-            descriptors: vec![tonic_health::pb::FILE_DESCRIPTOR_SET],
+            // With the types of error details, a client that knows only reflection can read errors.
+            descriptors: vec![tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
         })
     }
 
@@ -108,10 +113,19 @@ impl Server {
     /// Serves until the drain begins and every connection has ended.
     pub async fn serve(self, drain: Drain) -> Result<(), Error> {
         let methods = Methods::new(&self.descriptors)?;
+        let names = self.names.clone();
         let reflection = || {
-            self.descriptors.iter().fold(tonic_reflection::server::Builder::configure(), |builder, set| {
-                builder.register_encoded_file_descriptor_set(set)
-            })
+            let builder = self
+                .descriptors
+                .iter()
+                .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
+                    builder.register_encoded_file_descriptor_set(set)
+                });
+            // A contract may describe services that another process serves.
+            names
+                .iter()
+                .chain(&[HEALTH, REFLECTION])
+                .fold(builder, |builder, name| builder.with_service_name(*name))
         };
         let routes = self
             .routes
