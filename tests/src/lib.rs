@@ -1,1 +1,29 @@
-//! placeholder
+//! What the integration tests stand on: clients of a running pipeline, sets of their
+//! own for tests that break servers, the truth read from every store, and waiting.
+//!
+//! It must not know how the services work inside: it sees what clients, operators
+//! and subscribers see.
+//!
+//! Most tests share the pipeline that `cargo xtask test` starts, and use account ids
+//! of their own. A test that breaks servers starts a set of its own ([`own::Own`]),
+//! one at a time.
+
+pub mod clients;
+pub mod endpoints;
+pub mod graph;
+pub mod importing;
+pub mod own;
+pub mod proxy;
+pub mod raw;
+pub mod truth;
+pub mod wait;
+
+pub use clients::{Commands, Queries};
+pub use endpoints::Endpoints;
+pub use own::Own;
+pub use wait::until;
+
+/// An account that no other test knows.
+pub fn new_user() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

@@ -1,0 +1,69 @@
+//! What is measured: servers, services, and the edges to begin with.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use flate2::read::MultiGzDecoder;
+use tests::Endpoints;
+use uuid::Uuid;
+use xtask::services::{self, Pipeline, Profile};
+use xtask::{Ports, Servers, Sizes, Tools};
+
+/// Follower and followed.
+pub type Edge = (String, String);
+
+/// A fresh set; it is removed at the end.
+pub struct Setup {
+    /// Where it is found.
+    pub endpoints: Endpoints,
+    _pipeline: Pipeline,
+    _servers: Servers,
+}
+
+impl Setup {
+    /// Builds the services in release mode and starts everything.
+    pub fn start() -> Result<Self> {
+        let built = Profile::Release.build_command().status().context("cannot run cargo")?;
+        ensure!(built.success(), "the services do not build");
+        let tools = Tools::install()?;
+        let servers = Servers::temporary(&tools, Ports::free()?, Sizes::DEVELOPMENT)?;
+        let binaries = Profile::Release.folder();
+        let migrated = services::migrate_command(&binaries, &servers).status()?;
+        ensure!(migrated.success(), "the schemas cannot be applied");
+        let pipeline = Pipeline::start(&binaries, &servers)?;
+        let endpoints = Endpoints::from_env(&pipeline.client_env);
+        Ok(Self { endpoints, _pipeline: pipeline, _servers: servers })
+    }
+}
+
+/// The edges of a file, or of the generated graph.
+pub fn edges(file: Option<&Path>) -> Result<Vec<Edge>> {
+    let Some(file) = file else {
+        return Ok(xtask::graph::edges()
+            .iter()
+            .map(|edge| (account(&edge.follower.to_string()), account(&edge.followed.to_string())))
+            .collect());
+    };
+    let bytes = BufReader::new(File::open(file).with_context(|| format!("cannot open {}", file.display()))?);
+    let text: Box<dyn Read> = if file.extension().is_some_and(|e| e == "gz") {
+        Box::new(MultiGzDecoder::new(bytes))
+    } else {
+        Box::new(bytes)
+    };
+    BufReader::new(text)
+        .lines()
+        .map(|line| {
+            let line = line?;
+            let mut ids = line.split('\t');
+            let (Some(a), Some(b)) = (ids.next(), ids.next()) else { anyhow::bail!("not two ids: {line}") };
+            Ok((account(a), account(b)))
+        })
+        .collect()
+}
+
+/// Integers become UUIDs as the command line makes them: UUIDv5, OID namespace.
+fn account(id: &str) -> String {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()).to_string()
+}

@@ -1,0 +1,69 @@
+//! Imports and follows.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use futures::stream;
+use proto::command::v1::{ImportEdge, ImportEdgesRequest};
+use tests::{Endpoints, clients, truth};
+
+use crate::report::Report;
+use crate::setup::Edge;
+use crate::{CLIENTS, baseline, load};
+
+/// How many edges one chunk has.
+const CHUNK: usize = 1_000;
+
+/// Imports all edges, then waits for the read model.
+pub async fn import(endpoints: &Endpoints, edges: &[Edge], report: &mut Report) -> Result<()> {
+    let requests: Vec<_> = edges
+        .chunks(CHUNK)
+        .zip(0..)
+        .map(|(edges, chunk)| ImportEdgesRequest {
+            chunk,
+            edges: edges
+                .iter()
+                .map(|(a, b)| ImportEdge { source_id: a.clone(), target_id: b.clone(), created_at: None })
+                .collect(),
+            ..Default::default()
+        })
+        .collect();
+    let begun = Instant::now();
+    let mut accepted = 0;
+    let mut answers = endpoints.commands().import_edges(stream::iter(requests)).await?.into_inner();
+    while let Some(answer) = answers.message().await? {
+        accepted += u64::from(answer.accepted);
+    }
+    ensure!(accepted == edges.len() as u64, "{accepted} of {} edges were accepted", edges.len());
+    let per_second = |begun: Instant| accepted as f64 / begun.elapsed().as_secs_f64();
+    report.add("import, committed (edges)", 1, per_second(begun), None, None);
+    truth::wait_caught_up(endpoints).await;
+    report.add("import, visible in Neo4j (edges)", 1, per_second(begun), None, None);
+    Ok(())
+}
+
+/// Single follows, against one transaction each.
+pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
+    const BASELINE: &str = "bare SQL: follow, one transaction each";
+    for count in CLIENTS {
+        let outcome = baseline::follows(&endpoints.database_url, count, time).await?;
+        report.add(BASELINE, count, outcome.rate, Some(&outcome.latencies), None);
+    }
+    for count in CLIENTS {
+        let outcome = load::closed(
+            count,
+            time,
+            |_| endpoints.commands(),
+            |mut commands, round| async move {
+                let target = uuid::Uuid::from_u128(u128::from(round % 1_000) + 1).to_string();
+                let answer = clients::follow(&mut commands, &tests::new_user(), &target).await?;
+                ensure!(answer.changed, "a new account follows for the first time");
+                Ok(())
+            },
+        )
+        .await
+        .context("follows")?;
+        report.add("Follow", count, outcome.rate, Some(&outcome.latencies), Some(BASELINE));
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! I4: two histories of one epoch are seen, not guessed.
+
+use std::time::Duration;
+
+use proto::command::v1::GetStatusRequest;
+use proto::error::{Reason, reason_of};
+use proto::graph::v1::StreamState;
+use tests::clients::{check, follow, fresh};
+use tests::own::binaries;
+use tests::{Own, new_user, truth, until};
+use tokio::task::block_in_place;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
+    let mut own = Own::start().await;
+    let endpoints = own.endpoints.clone();
+    let mut commands = endpoints.commands();
+    let mut old_token = String::new();
+    for _ in 0..5 {
+        old_token = follow(&mut commands, &new_user(), &new_user()).await.expect("a follow").written_at;
+    }
+    truth::wait_caught_up(&endpoints).await;
+    let published = truth::head(&endpoints).await;
+
+    // PostgreSQL loses its last two commits, as after a failover to a standby that lagged.
+    let pool = endpoints.postgres().await;
+    let lost = published.as_i64() - 2;
+    for statement in [
+        "DELETE FROM outbox WHERE revision > $1",
+        "DELETE FROM follows WHERE revision > $1",
+        "UPDATE log_head SET revision = $1, event_id = (SELECT event_id FROM outbox WHERE revision = $1)",
+    ] {
+        sqlx::query(statement).bind(lost).execute(&pool).await.expect("a statement");
+    }
+    sqlx::query(
+        "UPDATE accounts SET followers = (SELECT count(*) FROM follows WHERE following_id = user_id),
+                             following = (SELECT count(*) FROM follows WHERE follower_id = user_id)",
+    )
+    .execute(&pool)
+    .await
+    .expect("counts");
+
+    let status = until("the fork to be said", LIMIT, || {
+        let mut commands = commands.clone();
+        async move {
+            let status =
+                commands.get_status(GetStatusRequest {}).await.map_err(|s| s.to_string())?.into_inner();
+            let stream = status.stream.expect("the stream");
+            if stream.state() == StreamState::Forked { Ok(stream) } else { Err(format!("{stream:?}")) }
+        }
+    })
+    .await;
+    assert!(status.problem.contains("another event"), "{}", status.problem);
+    assert!(!own.pipeline.command.is_ready(), "/readyz is false");
+
+    // The truth still takes writes; nothing of them reaches the stream of the other history.
+    follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
+    let events = truth::stream(&endpoints).await;
+    assert_eq!(events.last().map(|event| event.revision), Some(published));
+
+    let recovered = block_in_place(|| {
+        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        cli.args(["recover", "--yes"]).output().expect("the CLI runs")
+    });
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    own.wait_ready();
+    let (a, b) = (new_user(), new_user());
+    let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
+    truth::assert_agreement(&endpoints, 5).await;
+    let mut queries = endpoints.queries();
+    assert!(check(&mut queries, &a, &b, fresh(&written)).await.expect("a check").following);
+    let status =
+        check(&mut queries, &a, &b, fresh(&old_token)).await.expect_err("a token of another history");
+    assert_eq!(reason_of(&status), Some(Reason::EpochChanged), "{status:?}");
+}

@@ -1,0 +1,149 @@
+//! I1, I2 and I5 with a read model that is wiped, two projectors, two command-services
+//! and a commit whose reply is lost.
+
+use std::time::Duration;
+
+use tests::clients::{follow, unfollow};
+use tests::own::{Victim, binaries};
+use tests::proxy::CommitLoser;
+use tests::{Own, graph, importing, new_user, truth, until};
+use tokio::task::block_in_place;
+use xtask::Server as _;
+use xtask::env_file::Env;
+use xtask::services::{Program, Service, ServiceSpec, spec};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
+    let mut own = Own::start().await;
+    let endpoints = own.endpoints.clone();
+    let mut commands = endpoints.commands();
+    let edges = graph::random(4, 500, 9_000);
+    importing::all(&mut commands, &edges[..6_000], 500).await;
+    truth::wait_caught_up(&endpoints).await;
+
+    // The projector runs on while its Neo4j comes back empty.
+    own.kill(Victim::Neo4j);
+    block_in_place(|| own.servers.neo4j.wipe()).expect("wiped");
+    own.revive(Victim::Neo4j);
+    let mut queries = endpoints.queries();
+    let some = edges[0].clone();
+    let seen = tests::clients::check(&mut queries, &some.0, &some.1, None).await.expect("a check");
+    assert!(seen.following, "an empty read model never answers");
+    importing::all(&mut commands, &edges[6_000..], 500).await;
+    truth::assert_agreement(&endpoints, 5).await;
+
+    // And while it does not run.
+    own.kill(Victim::Projector);
+    own.kill(Victim::Neo4j);
+    block_in_place(|| own.servers.neo4j.wipe()).expect("wiped");
+    own.revive(Victim::Neo4j);
+    own.revive(Victim::Projector);
+    own.wait_ready();
+    truth::assert_agreement(&endpoints, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_projectors_on_one_read_model_apply_each_event_once() {
+    let own = Own::start().await;
+    let endpoints = own.endpoints.clone();
+    let mut commands = endpoints.commands();
+    let edges = graph::random(5, 300, 4_000);
+    importing::all(&mut commands, &edges[..2_000], 100).await;
+    let mut second =
+        block_in_place(|| Service::start(another(&own, Program::Projector))).expect("a second projector");
+    importing::all(&mut commands, &edges[2_000..], 100).await;
+    truth::assert_agreement(&endpoints, 5).await;
+    block_in_place(|| second.stop()).expect("it stops");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_command_services_order_their_writes() {
+    let own = Own::start().await;
+    let mut second = block_in_place(|| {
+        let mut second = Service::start(another(&own, Program::Command)).expect("a second command-service");
+        second.wait_ready(LIMIT).expect("it gets ready");
+        second
+    });
+    let other = own.endpoints.clone();
+    let there = tests::Endpoints {
+        command: second.grpc_addr().expect("a port").to_string(),
+        ..own.endpoints.clone()
+    };
+    let (a, b) = (graph::random(6, 200, 2_000), graph::random(7, 200, 2_000));
+    let pairs: Vec<_> = (0..4).map(|_| (new_user(), new_user())).collect();
+    let race = |endpoints: tests::Endpoints| {
+        let pairs = pairs.clone();
+        async move {
+            let mut commands = endpoints.commands();
+            for _ in 0..40 {
+                for (x, y) in &pairs {
+                    follow(&mut commands, x, y).await.expect("a follow");
+                    unfollow(&mut commands, x, y).await.expect("an unfollow");
+                }
+            }
+        }
+    };
+    let (mut first_commands, mut second_commands) = (other.commands(), there.commands());
+    tokio::join!(
+        importing::all(&mut first_commands, &a, 100),
+        importing::all(&mut second_commands, &b, 100),
+        race(other.clone()),
+        race(there.clone()),
+    );
+    truth::assert_agreement(&own.endpoints, 5).await;
+
+    // The relay's leader dies: the other one takes over.
+    block_in_place(|| second.kill9()).expect("killed");
+    follow(&mut own.endpoints.commands(), &new_user(), &new_user()).await.expect("a follow");
+    truth::assert_agreement(&own.endpoints, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let own = Own::start_through(move |servers| {
+        let proxy = runtime.block_on(CommitLoser::start(servers.postgres.port()));
+        let url = servers
+            .postgres
+            .url()
+            .replace(&format!(":{}/", servers.postgres.port()), &format!(":{}/", proxy.port()));
+        sender.send(proxy).expect("the test waits");
+        Env::default().with("DATABASE_URL", url)
+    })
+    .await;
+    let proxy = receiver.recv().expect("a proxy");
+    let endpoints = own.endpoints.clone();
+    let mut commands = endpoints.commands();
+    for round in 0..5 {
+        proxy.lose(1);
+        let (a, b) = (new_user(), new_user());
+        let answer = follow(&mut commands, &a, &b).await.expect("the outcome is found out");
+        assert!(answer.changed, "round {round}: it was this command that changed it");
+        until("a reply to be lost", LIMIT, || async {
+            let lost = proxy.lost();
+            if lost > round { Ok(()) } else { Err(format!("{lost} lost")) }
+        })
+        .await;
+    }
+    let edges = graph::random(8, 100, 1_000);
+    proxy.lose(3);
+    assert_eq!(importing::all(&mut commands, &edges, 100).await, (1_000, 0));
+    truth::assert_agreement(&endpoints, 5).await;
+}
+
+/// A second process of a kind, on ports of its own.
+fn another(own: &Own, program: Program) -> ServiceSpec {
+    let ports = xtask::Ports::free().expect("free ports");
+    let first = spec(program, &binaries(), &own.servers);
+    let name = format!("{}-2", first.name);
+    ServiceSpec {
+        grpc: first.grpc.map(|_| xtask::ports::loopback(ports.command)),
+        admin: xtask::ports::loopback(ports.command_admin),
+        log: own.servers.log_file(&name),
+        name,
+        ..first
+    }
+}

@@ -1,0 +1,57 @@
+//! I3: the stream is what the outbox says, whatever happens to it.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use proto::{Revision, subjects};
+use tests::importing;
+use tests::{Endpoints, Own, graph, truth, until};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
+    let own = Own::start().await;
+    let endpoints = own.endpoints.clone();
+    let edges = graph::random(3, 300, 6_000);
+    let mut commands = endpoints.commands();
+    importing::all(&mut commands, &edges[..2_000], 100).await;
+    truth::wait_caught_up(&endpoints).await;
+
+    let context = jetstream::new(endpoints.nats().await);
+    context.delete_stream(subjects::STREAM).await.expect("the stream is deleted");
+    importing::all(&mut commands, &edges[2_000..4_000], 100).await;
+    truth::assert_agreement(&endpoints, 5).await;
+    let first = truth::stream(&endpoints).await[0].revision;
+    assert_eq!(first, Revision(1), "the stream is whole again");
+
+    // Something that is no event takes the next sequence number.
+    let ack = context.publish("followgraph.events.follow", "stray".into()).await.expect("sent");
+    let sequence = ack.await.expect("stored").sequence;
+    importing::all(&mut commands, &edges[4_000..], 100).await;
+    truth::assert_agreement(&endpoints, 5).await;
+    let events = truth::stream(&endpoints).await;
+    assert!(
+        events.iter().any(|event| event.revision == Revision(sequence)),
+        "the stray's place is ours again"
+    );
+
+    // And in the quiet, when no publication would run into it.
+    let ack = context.publish("followgraph.events.follow", "stray".into()).await.expect("sent");
+    let sequence = ack.await.expect("stored").sequence;
+    stands_at(&endpoints, Revision(sequence - 1)).await;
+    truth::assert_agreement(&endpoints, 5).await;
+}
+
+async fn stands_at(endpoints: &Endpoints, wanted: Revision) {
+    let nats = endpoints.nats().await;
+    until("the stream to be made again", LIMIT, || {
+        let context = jetstream::new(nats.clone());
+        async move {
+            let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
+            let last = stream.cached_info().state.last_sequence;
+            if last == wanted.0 { Ok(()) } else { Err(format!("it ends at {last}, not {wanted}")) }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,175 @@
+//! gRPC clients with the token in their metadata.
+
+use proto::command::v1::command_service_client::CommandServiceClient;
+use proto::command::v1::{FollowRequest, FollowResponse, UnfollowRequest, UnfollowResponse};
+use proto::query::v1::consistency::Requirement;
+use proto::query::v1::query_service_client::QueryServiceClient;
+use proto::query::v1::{
+    CheckRequest, CheckResponse, Consistency, Counts, GetCountsRequest, ListFollowersRequest,
+    ListFollowingRequest, ListedEdge, Source,
+};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::endpoints::Endpoints;
+
+/// Adds the token.
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    /// This token, or none for an empty text.
+    pub fn new(token: &str) -> Self {
+        Self(format!("Bearer {token}").parse().expect("a token is ASCII"))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A channel that connects when it is used and again after a break.
+pub fn channel(address: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{address}"))
+        .expect("host:port")
+        .tcp_nodelay(true)
+        .connect_timeout(std::time::Duration::from_secs(5))
+        .connect_lazy()
+}
+
+/// The write side.
+pub type Commands = CommandServiceClient<InterceptedService<Channel, Bearer>>;
+/// The read side.
+pub type Queries = QueryServiceClient<InterceptedService<Channel, Bearer>>;
+
+impl Endpoints {
+    /// A client of command-service.
+    pub fn commands(&self) -> Commands {
+        CommandServiceClient::with_interceptor(channel(&self.command), Bearer::new(&self.token))
+    }
+
+    /// A client of query-service.
+    pub fn queries(&self) -> Queries {
+        QueryServiceClient::with_interceptor(channel(&self.query), Bearer::new(&self.token))
+    }
+}
+
+/// Follows.
+pub async fn follow(commands: &mut Commands, actor: &str, target: &str) -> Result<FollowResponse, Status> {
+    let request =
+        FollowRequest { actor_id: actor.into(), target_id: target.into(), request_id: String::new() };
+    commands.follow(request).await.map(tonic::Response::into_inner)
+}
+
+/// Stops following.
+pub async fn unfollow(
+    commands: &mut Commands,
+    actor: &str,
+    target: &str,
+) -> Result<UnfollowResponse, Status> {
+    let request =
+        UnfollowRequest { actor_id: actor.into(), target_id: target.into(), request_id: String::new() };
+    commands.unfollow(request).await.map(tonic::Response::into_inner)
+}
+
+/// At least as fresh as a token.
+pub fn fresh(token: &str) -> Option<Consistency> {
+    Some(Consistency { requirement: Some(Requirement::AtLeastAsFresh(token.to_owned())) })
+}
+
+/// From the source of truth.
+pub fn consistent() -> Option<Consistency> {
+    Some(Consistency { requirement: Some(Requirement::FullyConsistent(true)) })
+}
+
+/// Checks.
+pub async fn check(
+    queries: &mut Queries,
+    viewer: &str,
+    target: &str,
+    consistency: Option<Consistency>,
+) -> Result<CheckResponse, Status> {
+    let request = CheckRequest { viewer_id: viewer.into(), target_id: target.into(), consistency };
+    queries.check(request).await.map(tonic::Response::into_inner)
+}
+
+/// Counts.
+pub async fn counts(
+    queries: &mut Queries,
+    users: &[String],
+    consistency: Option<Consistency>,
+) -> Result<Vec<Counts>, Status> {
+    let request = GetCountsRequest { user_ids: users.to_vec(), consistency };
+    queries.get_counts(request).await.map(|response| response.into_inner().counts)
+}
+
+/// Which way a list goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// Who follows the account.
+    Followers,
+    /// Whom the account follows.
+    Following,
+}
+
+/// One page of a list, whichever way it goes.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The rows.
+    pub edges: Vec<ListedEdge>,
+    /// The token of the next page.
+    pub next: String,
+    /// The revision that it is of.
+    pub as_of: String,
+    /// Where it came from.
+    pub source: Source,
+}
+
+/// A page.
+pub async fn page(
+    queries: &mut Queries,
+    list: List,
+    user: &str,
+    page_size: i32,
+    page_token: &str,
+    consistency: Option<Consistency>,
+) -> Result<Page, Status> {
+    let (user_id, page_token) = (user.to_owned(), page_token.to_owned());
+    match list {
+        List::Followers => {
+            let request = ListFollowersRequest { user_id, page_size, page_token, consistency };
+            let r = queries.list_followers(request).await?.into_inner();
+            Ok(Page { source: r.source(), edges: r.edges, next: r.next_page_token, as_of: r.as_of })
+        }
+        List::Following => {
+            let request = ListFollowingRequest { user_id, page_size, page_token, consistency };
+            let r = queries.list_following(request).await?.into_inner();
+            Ok(Page { source: r.source(), edges: r.edges, next: r.next_page_token, as_of: r.as_of })
+        }
+    }
+}
+
+/// All pages of a list.
+pub async fn walk(
+    queries: &mut Queries,
+    list: List,
+    user: &str,
+    page_size: i32,
+    consistency: Option<Consistency>,
+) -> Result<Vec<String>, Status> {
+    let (mut users, mut token) = (Vec::new(), String::new());
+    loop {
+        let page = page(queries, list, user, page_size, &token, consistency.clone()).await?;
+        users.extend(page.edges.into_iter().map(|edge| edge.user_id));
+        token = page.next;
+        if token.is_empty() {
+            return Ok(users);
+        }
+    }
+}

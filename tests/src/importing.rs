@@ -1,0 +1,88 @@
+//! An import as a careful client does it: chunks in order, and after a break the
+//! unanswered ones again.
+
+use std::time::Duration;
+
+use futures::stream;
+use proto::command::v1::{ImportEdge, ImportEdgesRequest, ImportEdgesResponse};
+use tonic::{Code, Status};
+
+use crate::clients::Commands;
+
+/// How long an import goes on trying.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One chunk, sent once.
+pub async fn chunk(
+    commands: &mut Commands,
+    request: ImportEdgesRequest,
+) -> Result<ImportEdgesResponse, Status> {
+    let mut answers = commands.import_edges(stream::iter([request])).await?.into_inner();
+    answers.message().await?.ok_or_else(|| Status::unavailable("the stream ended without an answer"))
+}
+
+/// Sends all edges in chunks, each again until it is answered; answers how many were
+/// accepted and how many existed.
+///
+/// # Panics
+/// On an error that a repeat does not cure, and when patience ends.
+pub async fn all(commands: &mut Commands, edges: &[(String, String)], per_chunk: usize) -> (u32, u32) {
+    let (mut accepted, mut unchanged) = (0, 0);
+    for (edges, chunk_number) in edges.chunks(per_chunk).zip(0..) {
+        let request = ImportEdgesRequest {
+            chunk: chunk_number,
+            edges: edges
+                .iter()
+                .map(|(source, target)| ImportEdge {
+                    source_id: source.clone(),
+                    target_id: target.clone(),
+                    created_at: None,
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let answer = retried(|| {
+            let (mut commands, request) = (commands.clone(), request.clone());
+            async move { chunk(&mut commands, request).await }
+        })
+        .await;
+        assert_eq!(answer.refused, [], "nothing stands against these edges");
+        accepted += answer.accepted;
+        unchanged += answer.unchanged;
+    }
+    (accepted, unchanged)
+}
+
+/// Calls until it succeeds; only errors that invite a repeat are repeated.
+///
+/// # Panics
+/// On any other error, and when patience ends.
+pub async fn retried<T, F>(mut call: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    crate::until("a call to get through", PATIENCE, || {
+        let outcome = call();
+        async move {
+            match outcome.await {
+                Ok(answer) => Ok(answer),
+                Err(status) if invites_repeat(&status) => Err(status.to_string()),
+                Err(status) => panic!("a call failed for good: {status}"),
+            }
+        }
+    })
+    .await
+}
+
+/// A killed server shows as UNAVAILABLE, or as an unknown or cancelled transport
+/// error on a call under way.
+fn invites_repeat(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::Unknown
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+    )
+}

@@ -1,0 +1,121 @@
+//! Sets of servers and services for tests that break them, one at a time.
+
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::block_in_place;
+use xtask::env_file::Env;
+use xtask::services::{self, Pipeline, Profile};
+use xtask::{Ports, Server as _, Servers, Sizes, Tools};
+
+use crate::endpoints::Endpoints;
+
+/// How long a service may take to be ready again.
+const READY: Duration = Duration::from_secs(90);
+
+static ONE_AT_A_TIME: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+
+/// PostgreSQL, NATS, Neo4j and the three services, for one test.
+///
+/// Its methods block: use it from `#[tokio::test(flavor = "multi_thread")]`.
+pub struct Own {
+    /// The services. Dropped before the servers.
+    pub pipeline: Pipeline,
+    /// The servers.
+    pub servers: Servers,
+    /// Where clients find it.
+    pub endpoints: Endpoints,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// One of the six processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// command-service.
+    Command,
+    /// projector.
+    Projector,
+    /// query-service.
+    Query,
+    /// PostgreSQL.
+    Postgres,
+    /// NATS.
+    Nats,
+    /// Neo4j.
+    Neo4j,
+}
+
+impl Victim {
+    /// All six.
+    pub const ALL: [Self; 6] =
+        [Self::Command, Self::Projector, Self::Query, Self::Postgres, Self::Nats, Self::Neo4j];
+}
+
+/// Where the binaries under test are.
+pub fn binaries() -> PathBuf {
+    std::env::var_os("FOLLOWGRAPH_TEST_BIN_DIR").map_or_else(|| Profile::Dev.folder(), PathBuf::from)
+}
+
+impl Own {
+    /// Starts a set and waits until it is ready.
+    pub async fn start() -> Self {
+        Self::start_with(Env::default()).await
+    }
+
+    /// The same with more environment variables for the services.
+    pub async fn start_with(more: Env) -> Self {
+        Self::start_through(move |_| more).await
+    }
+
+    /// The same with variables that depend on the servers.
+    pub async fn start_through(more: impl FnOnce(&Servers) -> Env) -> Self {
+        // Asks for the explanation first: without `cargo xtask test` nothing is built.
+        Endpoints::shared();
+        let turn = ONE_AT_A_TIME.clone().lock_owned().await;
+        let (servers, pipeline) = block_in_place(|| {
+            let tools = Tools::install().expect("the tools are installed");
+            let ports = Ports::free().expect("free ports");
+            let servers = Servers::temporary(&tools, ports, Sizes::SMALL).expect("the servers start");
+            let migrated = services::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
+            assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+            let more = more(&servers);
+            let pipeline = Pipeline::start_with(&binaries(), &servers, &more).expect("the services start");
+            (servers, pipeline)
+        });
+        let endpoints = Endpoints::from_env(&pipeline.client_env);
+        Self { pipeline, servers, endpoints, _turn: turn }
+    }
+
+    /// Kills one process with SIGKILL.
+    pub fn kill(&mut self, victim: Victim) {
+        block_in_place(|| match victim {
+            Victim::Command => self.pipeline.command.kill9(),
+            Victim::Projector => self.pipeline.projector.kill9(),
+            Victim::Query => self.pipeline.query.kill9(),
+            Victim::Postgres => self.servers.postgres.kill9(),
+            Victim::Nats => self.servers.nats.kill9(),
+            Victim::Neo4j => self.servers.neo4j.kill9(),
+        })
+        .unwrap_or_else(|error| panic!("cannot kill {victim:?}: {error:#}"));
+    }
+
+    /// Starts a killed process again, and does not wait until all is well.
+    pub fn revive(&mut self, victim: Victim) {
+        block_in_place(|| match victim {
+            Victim::Command => self.pipeline.command.start_again(),
+            Victim::Projector => self.pipeline.projector.start_again(),
+            Victim::Query => self.pipeline.query.start_again(),
+            Victim::Postgres => self.servers.postgres.start_again(),
+            Victim::Nats => self.servers.nats.start_again(),
+            Victim::Neo4j => self.servers.neo4j.start_again(),
+        })
+        .unwrap_or_else(|error| panic!("cannot start {victim:?} again: {error:#}"));
+    }
+
+    /// Waits until all three services are ready.
+    pub fn wait_ready(&mut self) {
+        block_in_place(|| self.pipeline.wait_ready(READY)).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}

@@ -1,0 +1,79 @@
+//! A proxy in front of PostgreSQL that loses the reply to a COMMIT on demand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A running proxy; it goes with the test's runtime.
+#[derive(Clone, Debug)]
+pub struct CommitLoser {
+    port: u16,
+    to_lose: Arc<AtomicUsize>,
+    lost: Arc<AtomicUsize>,
+}
+
+impl CommitLoser {
+    /// Listens on a free port of the loopback interface.
+    pub async fn start(postgres: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let proxy = Self { port, to_lose: Arc::default(), lost: Arc::default() };
+        let shared = proxy.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(shared.clone().serve(client, postgres));
+            }
+        });
+        proxy
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Loses the replies of the next transactions that have written something to the
+    /// outbox; the transactions themselves go through.
+    pub fn lose(&self, commits: usize) {
+        self.to_lose.store(commits, Ordering::SeqCst);
+    }
+
+    /// How many were lost so far.
+    pub fn lost(&self) -> usize {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    async fn serve(self, mut client: TcpStream, postgres: u16) {
+        let Ok(mut server) = TcpStream::connect(("127.0.0.1", postgres)).await else { return };
+        let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        loop {
+            tokio::select! {
+                read = client.read(&mut from_client) => {
+                    let Ok(n @ 1..) = read else { return };
+                    if server.write_all(&from_client[..n]).await.is_err() { return }
+                    if is_commit(&from_client[..n]) && self.take_one() {
+                        // The server's answer says that the commit is done; the client never gets it.
+                        let _ = server.read(&mut from_server).await;
+                        self.lost.fetch_add(1, Ordering::SeqCst);
+                        return;
+                    }
+                }
+                read = server.read(&mut from_server) => {
+                    let Ok(n @ 1..) = read else { return };
+                    if client.write_all(&from_server[..n]).await.is_err() { return }
+                }
+            }
+        }
+    }
+
+    fn take_one(&self) -> bool {
+        self.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+    }
+}
+
+/// The simple query COMMIT, alone in its packet.
+fn is_commit(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"Q") && bytes.windows(6).any(|word| word.eq_ignore_ascii_case(b"COMMIT"))
+}
