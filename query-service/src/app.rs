@@ -5,6 +5,7 @@
 //! start: the probes find them when they come.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use service_kit::process::Process;
@@ -23,6 +24,8 @@ use crate::reader::{
 };
 
 const NAME: &str = "query-service";
+/// Longest wait for a PostgreSQL connection: there is one for every read that is let through.
+const LONGEST_CONNECT: Duration = Duration::from_secs(1);
 /// Exports at a time.
 const EXPORTS: u32 = 2;
 
@@ -73,6 +76,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         callers: neo4j_reader,
         breaker: neo4j_breaker,
         replica,
+        horizon: Arc::clone(&horizon),
         timeout: config.neo4j_read_timeout,
     };
     let postgres_probe = PostgresProbe {
@@ -128,7 +132,12 @@ fn probe_pool(settings: &neo4j::Settings) -> neo4j::Settings {
 }
 
 fn pool(settings: &postgres::Settings, connections: u32, name: &str) -> anyhow::Result<sqlx::PgPool> {
-    let settings = postgres::Settings { max_connections: connections, ..settings.clone() };
+    let settings = postgres::Settings {
+        max_connections: connections,
+        // The pool goes on knocking at a dead server until this time is over.
+        acquire_timeout: settings.acquire_timeout.min(LONGEST_CONNECT),
+        ..settings.clone()
+    };
     postgres::connect_lazy(&settings, name).context("cannot set up PostgreSQL (DATABASE_URL)")
 }
 

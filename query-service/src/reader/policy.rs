@@ -191,17 +191,17 @@ impl Policy {
         let reason = if need.truth {
             Fallback::Asked
         } else {
-            match self.from_neo4j(question, need.at_least, deadline).await? {
+            match self.ask_neo4j(question, need.at_least, deadline).await? {
                 Ok(answer) => return Ok(answer),
                 Err(reason) => reason,
             }
         };
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
-        self.from_postgres(question, need.at_least, deadline).await
+        self.ask_postgres(question, need.at_least, deadline).await
     }
 
     /// Asks the read model. The inner error says why the source of truth has to be asked instead.
-    async fn from_neo4j<Q: Question>(
+    async fn ask_neo4j<Q: Question>(
         &self,
         question: &Q,
         at_least: Option<Token>,
@@ -238,7 +238,8 @@ impl Policy {
             Ok(answer) => {
                 self.neo4j.breaker.success(now);
                 self.replica.answered(answer.as_of);
-                self.judge(answer, at_least)
+                self.horizon.observe(answer.as_of, now);
+                self.judge(answer, at_least)?
             }
             // The server answered: these are no failures of it.
             Err(Error::NotBuilt) => {
@@ -289,18 +290,23 @@ impl Policy {
     }
 
     /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.
-    fn judge<T>(&self, answer: Versioned<T>, at_least: Option<Token>) -> Result<Answer<T>, Fallback> {
+    fn judge<T>(
+        &self,
+        answer: Versioned<T>,
+        at_least: Option<Token>,
+    ) -> Result<Result<Answer<T>, Fallback>, Refusal> {
         let as_of = answer.as_of;
         if self.horizon.epoch().is_some_and(|epoch| as_of.epoch < epoch) {
-            return Err(Fallback::Stale);
+            return Ok(Err(Fallback::Stale));
         }
-        if at_least.is_some_and(|token| as_of < token) {
-            return Err(Fallback::Behind);
+        match at_least {
+            Some(token) if token.epoch < as_of.epoch => Err(Refusal::EpochChanged),
+            Some(token) if as_of < token => Ok(Err(Fallback::Behind)),
+            _ => Ok(Ok(Answer { value: answer.value, as_of, source: Source::Neo4j })),
         }
-        Ok(Answer { value: answer.value, as_of, source: Source::Neo4j })
     }
 
-    async fn from_postgres<Q: Question>(
+    async fn ask_postgres<Q: Question>(
         &self,
         question: &Q,
         at_least: Option<Token>,

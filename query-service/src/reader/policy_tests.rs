@@ -300,6 +300,14 @@ async fn a_token_of_a_past_epoch_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_epoch_does_not_satisfy_a_token_of_the_old_one() {
+    // Tokens order by epoch first; the answer must not pass for a later one of the same history.
+    let world = World::healthy();
+    world.neo4j.will(Act::Answer(of_epoch(2, 5)));
+    assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
     let world = World::healthy();
     world.postgres.will(Act::Answer(of_epoch(2, 5)));

@@ -24,7 +24,7 @@ const WARM_UP: Duration = Duration::from_secs(10);
 /// Pause between two looks at the source of truth.
 const POSTGRES_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for an answer of the source of truth.
-const POSTGRES_TIMEOUT: Duration = Duration::from_secs(2);
+const POSTGRES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Looks after the read model.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub struct Neo4jProbe {
     pub breaker: Arc<Breaker>,
     /// Told of every checkpoint.
     pub replica: Arc<Replica>,
+    /// Told of its revision: when nobody else can tell the epoch, the read model can.
+    pub horizon: Arc<Horizon>,
     /// Longest wait for an answer.
     pub timeout: Duration,
 }
@@ -68,6 +70,9 @@ impl Neo4jProbe {
         match self.reader.checkpoint(self.timeout).await {
             Ok(found) => {
                 self.replica.looked_up(found, began);
+                if let Some(checkpoint) = found {
+                    self.horizon.observe(checkpoint.visible, Instant::now());
+                }
                 if self.breaker.probe_succeeded(Instant::now()) {
                     match self.callers.warm_up(WARM_UP).await {
                         Ok(()) => self.breaker.close(Instant::now()),
@@ -134,7 +139,9 @@ impl PostgresProbe {
             }
             Err(error) => {
                 self.breaker.probe_failed(now);
-                self.reader.forget_check();
+                if self.breaker.open().is_some() {
+                    self.reader.forget_check();
+                }
                 // Said once, not twice a second: it may be an outage of hours, or a schema that nobody migrates.
                 let problem = chain(&error);
                 if *last_problem != problem {

@@ -250,13 +250,8 @@ fn no_head() -> Error {
 }
 
 fn failed(error: sqlx::Error) -> Error {
-    let canceled =
-        error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == CANCELED);
-    if canceled || matches!(error, sqlx::Error::PoolTimedOut) {
-        Error::TimedOut
-    } else {
-        Error::failed(error)
-    }
+    let code = error.as_database_error().and_then(|error| error.code());
+    if code.is_some_and(|code| code == CANCELED) { Error::TimedOut } else { Error::failed(error) }
 }
 
 /// The server's own limit counts per statement and not for connecting; this one counts for all of it.
