@@ -12,7 +12,7 @@ use futures::StreamExt as _;
 use prost::Message as _;
 use proto::events::v1::ProjectorAnnouncement;
 use proto::graph::v1::ReplicaStatus;
-use proto::{Epoch, Revision, subjects};
+use proto::{Epoch, Revision, Token, subjects};
 use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,7 @@ impl Projectors {
     }
 
     /// Those heard of lately, against a head.
-    pub fn statuses(&self, head: Option<Revision>) -> Vec<ReplicaStatus> {
+    pub fn statuses(&self, head: Option<Token>) -> Vec<ReplicaStatus> {
         let mut all = self.lock();
         all.retain(|_, (_, at)| at.elapsed() < FORGOTTEN);
         all.values().map(|(announcement, _)| status(announcement, head)).collect()
@@ -114,18 +114,23 @@ impl Projectors {
     }
 }
 
-fn status(a: &ProjectorAnnouncement, head: Option<Revision>) -> ReplicaStatus {
+fn status(a: &ProjectorAnnouncement, head: Option<Token>) -> ReplicaStatus {
+    // Revisions of another history say nothing about this one.
+    let elsewhere = head.filter(|head| head.epoch.0 != a.epoch);
     ReplicaStatus {
         name: a.name.clone(),
         revision: a.revision,
         visible: a.visible,
-        complete: a.complete,
+        complete: a.complete && elsewhere.is_none(),
         sweep_progress: a.sweep_progress,
         differences: a.differences,
-        lag_revisions: head.map_or(0, |head| head.0.saturating_sub(a.visible)),
+        lag_revisions: head.map_or(0, |head| head.revision.0.saturating_sub(a.visible)),
         lag: prost_types::Duration::try_from(Duration::from_micros(a.lag_micros)).ok(),
         seen_at: a.sent_at,
-        problem: a.problem.clone(),
+        problem: match elsewhere {
+            Some(head) => format!("it follows epoch {}, not {}", a.epoch, head.epoch),
+            None => a.problem.clone(),
+        },
     }
 }
 
@@ -153,5 +158,18 @@ mod tests {
         projectors.brake(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
         assert_eq!(projectors.statuses(None).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_projector_of_another_epoch_is_not_complete() {
+        let projectors = Projectors::default();
+        projectors.note(ProjectorAnnouncement {
+            epoch: 1,
+            complete: true,
+            ..announce("old", Duration::ZERO)
+        });
+        let status = |epoch| projectors.statuses(Some(Token::new(Epoch(epoch), Revision(5))));
+        assert!(status(1)[0].complete && status(1)[0].problem.is_empty());
+        assert!(!status(2)[0].complete && status(2)[0].problem.contains("epoch 1"));
     }
 }

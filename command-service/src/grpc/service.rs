@@ -141,7 +141,7 @@ impl CommandService for Service {
         let head =
             tokio::time::timeout(STATUS_PATIENCE, beacon::read(&self.pool)).await.ok().and_then(Result::ok);
         let standing = self.standing.borrow().clone();
-        let replicas = self.projectors.statuses(head.map(|head| head.revision));
+        let replicas = self.projectors.statuses(head.map(|head| head.token()));
         Ok(Response::new(wire::GetStatusResponse {
             head: head.map(|head| Head {
                 epoch: head.epoch.0,
