@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use proto::UserId;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
@@ -20,9 +21,12 @@ use crate::graph::{Changes, Cursor, Misplaced, PutRow, Tile};
 use crate::mark::Mark;
 use crate::metrics::{DIFFERENCES, PASSES, TILE_ROWS, TILE_SECONDS, TILES};
 use crate::sweep::{Job, diff};
+use crate::truth;
 
 /// Longest wait for the next event on the way to a snapshot's revision.
 const FEED_PATIENCE: Duration = Duration::from_secs(15);
+/// Longest wait for PostgreSQL. Events wait as well: whatever is applied meanwhile might pass the snapshot.
+const TRUTH_PATIENCE: Duration = Duration::from_secs(2);
 /// Rounds of repairs around one account; more is left to the next pass.
 const ROUNDS: usize = 50;
 
@@ -30,7 +34,8 @@ impl Session<'_> {
     /// Does the next step of the sweep.
     pub(super) async fn sweep_step(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
         if self.sweep.at_start()
-            && let Ok(edges) = self.engine.sources.truth.estimated_edges().await
+            && let Ok(Ok(edges)) =
+                tokio::time::timeout(TRUTH_PATIENCE, self.engine.sources.truth.estimated_edges()).await
         {
             self.sweep.estimate(edges);
         }
@@ -48,12 +53,9 @@ impl Session<'_> {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        let snapshot = match self.engine.sources.truth.edges_after(kind, after, limit).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                self.put_off(&error);
-                return Ok(());
-            }
+        let read = self.engine.sources.truth.edges_after(kind, after, limit);
+        let Some(snapshot) = self.in_time(tokio::time::timeout(TRUTH_PATIENCE, read).await) else {
+            return Ok(());
         };
         if !self.reach(snapshot.head, stop).await? {
             return Ok(());
@@ -134,12 +136,9 @@ impl Session<'_> {
                 break;
             }
             let pairs = pairs(&wrong);
-            let snapshot = match self.engine.sources.truth.edges_of(kind, &pairs).await {
-                Ok(snapshot) => snapshot,
-                Err(error) => {
-                    self.put_off(&error);
-                    return Ok(false);
-                }
+            let read = self.engine.sources.truth.edges_of(kind, &pairs);
+            let Some(snapshot) = self.in_time(tokio::time::timeout(TRUTH_PATIENCE, read).await) else {
+                return Ok(false);
             };
             if !self.reach(snapshot.head, stop).await? {
                 return Ok(false);
@@ -248,6 +247,16 @@ impl Session<'_> {
         let board = &self.engine.sources.board;
         board.change(|status| status.differences += sum);
         board.repaired(accounts);
+    }
+
+    /// What was read; none if the step is put off because there is nothing.
+    fn in_time<T>(&mut self, read: Result<Result<T, truth::Error>, Elapsed>) -> Option<T> {
+        match read {
+            Ok(Ok(value)) => return Some(value),
+            Ok(Err(error)) => self.put_off(&error),
+            Err(_) => self.put_off(&"PostgreSQL does not answer in time"),
+        }
+        None
     }
 
     fn put_off(&mut self, reason: &impl std::fmt::Display) {

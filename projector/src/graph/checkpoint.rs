@@ -38,6 +38,9 @@ const CREATE: &str = "MERGE (c:Checkpoint {name: $name}) ON CREATE SET c.epoch =
 const TAKE: &str = "MATCH (c:Checkpoint {name: $name}) \
     SET c.owner = $owner, c.owner_name = $owner_name, c.visible = c.revision, c.target = c.revision";
 
+/// Before anything else changes: a reader might see the new numbers before it sees that they mean nothing yet.
+const DISOWN: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner SET c.complete = false";
+
 const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     SET c.epoch = $epoch, c.revision = $revision, c.event_id = $event_id, c.visible = $revision, \
     c.target = $revision, c.complete = false, c.kept = true, c.sweep_stage = 0, c.sweep_source = '', \
@@ -200,6 +203,8 @@ impl Replica {
     /// Sets the checkpoint to `head` without touching edges. The read model is not complete then, and the sweep starts
     /// again.
     pub async fn reset(&self, head: Mark) -> Result<Checkpoint, Error> {
+        let disown = self.owned(named(DISOWN));
+        self.transaction(LockedChange { before: None, after: Some(disown) }).await?;
         let reset = self.owned(self.at(named(RESET), head));
         let found = self.transaction(LockedChange { before: None, after: Some(reset) }).await?;
         self.mine(found)

@@ -15,6 +15,7 @@ use proto::UserId;
 use tokio::time::Instant;
 
 use crate::apply::MAX_CHANGES;
+use crate::backoff::Backoff;
 use crate::edge::Kind;
 use crate::graph::Cursor;
 
@@ -26,8 +27,9 @@ const AUDIT_TILES_PER_SECOND: u32 = 5;
 const WALK_ACCOUNTS: u32 = 500;
 /// How long the audit may be kept waiting by events.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
-/// Pause before another attempt at a step that failed.
-const POSTPONED: Duration = Duration::from_secs(1);
+/// Pauses before another attempt at a step that failed. A step that waits in vain keeps events waiting, too.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often progress without differences is written down.
 const PERSIST: Duration = Duration::from_secs(10);
 /// As above, while the read model is built.
@@ -63,13 +65,22 @@ pub struct Sweep {
     estimated: u64,
     due: Instant,
     persisted: Instant,
+    failures: Backoff,
 }
 
 impl Sweep {
     /// Goes on from a checkpoint. `kept` says that edges from before it are still there: the walk is then part of the
     /// pass that makes the read model complete.
     pub fn resume(cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
-        Self { cursor, kept, audit_rows_per_second, estimated: 0, due: now, persisted: now }
+        Self {
+            cursor,
+            kept,
+            audit_rows_per_second,
+            estimated: 0,
+            due: now,
+            persisted: now,
+            failures: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+        }
     }
 
     /// How far it is.
@@ -160,12 +171,13 @@ impl Sweep {
             self.persisted = now;
         }
         self.due = now + self.pause();
+        self.failures.reset();
         ended
     }
 
     /// Tries the same step again later.
     pub fn postpone(&mut self, now: Instant) {
-        self.due = now + POSTPONED;
+        self.due = now + self.failures.pause();
     }
 
     /// Looks again shortly whether a step that runs beside the writer is done.
