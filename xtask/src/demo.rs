@@ -10,26 +10,26 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use uuid::Uuid;
-use xtask::{
-    graph,
-    process::describe,
-    services::{self, Profile},
-    signals::Interrupt,
-    workspace,
-};
+use xtask::{graph, process::describe, services, signals::Interrupt, workspace};
 
-use crate::{child, stack::Stack, up};
+use crate::{
+    child,
+    stack::{Options, Stack},
+    up,
+};
 
 /// An account that the graph does not have.
 const NEWCOMER: &str = "100001";
+/// Another one, whose calls are not shown.
+const EARLIER_NEWCOMER: &str = "100002";
 /// How the CLI maps integers to UUIDs.
 const INTEGER_NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
 /// How long Neo4j may take to catch up with the import.
 const CATCH_UP: Duration = Duration::from_secs(300);
 
 /// Starts the stack, imports, walks, and ends (or stays).
-pub fn run(profile: Profile, keep: bool, interrupt: &Interrupt) -> Result<ExitCode> {
-    let mut stack = Stack::start(profile, interrupt)?;
+pub fn run(options: Options, keep: bool, interrupt: &Interrupt) -> Result<ExitCode> {
+    let mut stack = Stack::start(options, interrupt)?;
     walk(&stack, interrupt)?;
     stack.check_alive()?;
     println!();
@@ -146,18 +146,17 @@ fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
 }
 
 /// Neo4j plans a query when it sees it first, and its JVM is cold: that takes longer than the query. So
-/// each read of the walk runs a few times before it is shown.
+/// each kind of call runs a few times before it is shown.
 fn warm_up(stack: &Stack, celebrity: &str) -> Result<()> {
-    println!("(each read below has run a few times before, so that Neo4j has planned it)");
-    let reads: [&[&str]; 3] = [
-        &["check", celebrity, "2", "3", "4"],
-        &["followers", celebrity, "--limit", "5"],
-        &["counts", celebrity, "2", "3"],
-    ];
+    println!("(each kind of call below has run a few times before, so that Neo4j has planned its queries)");
     for _ in 0..5 {
-        for arguments in reads {
-            run_quietly(stack, arguments)?;
+        for write in ["follow", "unfollow"] {
+            let token = token_of(stack, &[write, EARLIER_NEWCOMER, celebrity])?;
+            run_quietly(stack, &["check", EARLIER_NEWCOMER, celebrity, "--fresh", &token])?;
         }
+        run_quietly(stack, &["check", celebrity, "2", "3", "4"])?;
+        run_quietly(stack, &["followers", celebrity, "--limit", "5"])?;
+        run_quietly(stack, &["counts", celebrity, "2", "3"])?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{services::Profile, signals::Interrupt};
+use xtask::signals::Interrupt;
 
 /// Development tool of followgraph
 ///
@@ -31,18 +31,18 @@ struct Arguments {
 enum Command {
     /// Start the servers and the three services, write .dev/env, stay until Ctrl-C
     Up {
-        /// Build for speed of running, not of building
-        #[arg(long)]
-        release: bool,
+        /// How the stack is started.
+        #[command(flatten)]
+        options: stack::Options,
     },
     /// As `up`, then import a generated graph, walk through the API, and end
     Demo {
         /// Stay until Ctrl-C instead of ending
         #[arg(long)]
         keep: bool,
-        /// Build for speed of running, not of building
-        #[arg(long)]
-        release: bool,
+        /// How the stack is started.
+        #[command(flatten)]
+        options: stack::Options,
     },
     /// Run all tests against real servers
     Test {
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     match command {
-        Command::Up { release } => up::run(profile(release), &interrupt),
-        Command::Demo { keep, release } => demo::run(profile(release), keep, &interrupt),
+        Command::Up { options } => up::run(options, &interrupt),
+        Command::Demo { keep, options } => demo::run(options, keep, &interrupt),
         Command::Test { arguments } => test::run(&arguments, &interrupt),
         Command::Check => check::run(&interrupt),
         Command::Ci => match check::run(&interrupt)? {
@@ -85,8 +85,4 @@ fn run(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn profile(release: bool) -> Profile {
-    if release { Profile::Release } else { Profile::Dev }
 }

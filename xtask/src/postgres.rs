@@ -196,22 +196,17 @@ impl Postgres {
         remove_folder(&self.data())
     }
 
-    /// Removes a lock file whose process is not a PostgreSQL server on this data any more. PostgreSQL
-    /// does that itself, except when another process has got the same id since.
+    /// Removes the lock file of a server that is gone. PostgreSQL does that itself, except when another
+    /// process of the same user has got the same id since, after a restart of the machine for instance.
+    ///
+    /// The file also guards against backends that outlived their postmaster. Postmaster and backends all
+    /// work in the data folder; so it is removed only if nobody does.
     fn remove_stale_lock(&self) -> Result<()> {
         let file = self.data().join("postmaster.pid");
-        let Ok(text) = fs::read_to_string(&file) else {
+        if !file.exists() || is_worked_in(&self.data()) {
             return Ok(());
-        };
-        let pid = text.lines().next().unwrap_or_default();
-        let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let data = self.data();
-        let is_ours =
-            String::from_utf8_lossy(&command).split('\0').any(|argument| Path::new(argument) == data);
-        if !is_ours {
-            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
         }
-        Ok(())
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))
     }
 }
 
@@ -257,6 +252,20 @@ impl Server for Postgres {
     }
 }
 
+/// Whether some process has `folder` as its working folder. Those that cannot be looked at belong to
+/// other users, and do not.
+fn is_worked_in(folder: &Path) -> bool {
+    let Ok(folder) = folder.canonicalize() else {
+        return false;
+    };
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|process| fs::read_link(process.path().join("cwd")).ok())
+        .any(|working_folder| working_folder == folder)
+}
+
 /// Backends of a killed postmaster still hold its shared memory.
 fn has_backends_left(error: &anyhow::Error) -> bool {
     let text = error.to_string();
@@ -293,6 +302,13 @@ fn startup_message() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_works_in_a_folder_is_seen() {
+        let here = std::env::current_dir().unwrap();
+        assert!(is_worked_in(&here));
+        assert!(!is_worked_in(&here.join("nobody-works-here")));
+    }
 
     #[test]
     fn the_startup_message_counts_its_own_length() {

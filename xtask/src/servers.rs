@@ -119,7 +119,7 @@ impl Servers {
         let name = format!("{}-{number}-{}", std::process::id(), random_hex(4)?);
         let place = workspace::dev().join("temporary");
         for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
-            if Lock::of(&entry.path()).is_ok() {
+            if is_abandoned(&entry.path()) {
                 remove_left_over(&entry.path())?;
             }
         }
@@ -211,6 +211,13 @@ impl Lock {
         }
         Ok(Self { _file: file })
     }
+}
+
+/// Whether the process that made this temporary set is gone; its id begins the folder's name.
+fn is_abandoned(root: &Path) -> bool {
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    let process = name.split('-').next().unwrap_or_default();
+    !Path::new("/proc").join(process).exists() && Lock::of(root).is_ok()
 }
 
 /// Removes what a set in `root` has written, wherever PostgreSQL's part of it is.

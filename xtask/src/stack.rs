@@ -19,6 +19,23 @@ use xtask::{
 
 use crate::child;
 
+/// How a stack is started.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Options {
+    /// Build for speed of running, not of building
+    #[arg(long)]
+    release: bool,
+    /// Remove the data of earlier runs first
+    #[arg(long)]
+    fresh: bool,
+}
+
+impl Options {
+    fn profile(self) -> Profile {
+        if self.release { Profile::Release } else { Profile::Dev }
+    }
+}
+
 /// A running stack. Dropping it stops everything.
 pub struct Stack {
     // Fields are dropped in this order: services before servers, the lock last.
@@ -33,20 +50,24 @@ pub struct Stack {
 
 impl Stack {
     /// Fetches, builds, starts, migrates, and writes `.dev/env`.
-    pub fn start(profile: Profile, interrupt: &Interrupt) -> Result<Self> {
+    pub fn start(options: Options, interrupt: &Interrupt) -> Result<Self> {
         let begun = Instant::now();
         let lock = lock()?;
         let tools = Tools::install()?;
         interrupt.check()?;
         eprintln!("building");
-        child::succeed(profile.build_command(), interrupt)?;
-        let binaries = profile.folder();
+        child::succeed(options.profile().build_command(), interrupt)?;
+        let binaries = options.profile().folder();
         eprintln!("starting PostgreSQL, NATS and Neo4j");
-        let servers =
-            Servers::start(&tools, &workspace::dev(), Ports::default_or_free()?, Sizes::DEVELOPMENT)?;
+        let root = workspace::dev().join("servers");
+        let start = if options.fresh { Servers::start_fresh } else { Servers::start };
+        let servers = start(&tools, &root, Ports::default_or_free()?, Sizes::DEVELOPMENT)?;
         interrupt.check()?;
         eprintln!("running migrations");
-        child::succeed(services::migrate_command(&binaries, &servers), interrupt)?;
+        child::succeed(services::migrate_command(&binaries, &servers), interrupt).context(
+            "the schemas cannot be brought up to date\nwhat to do: if the data is from another version, \
+             begin without it: add --fresh",
+        )?;
         eprintln!("starting command-service, projector and query-service");
         let pipeline = Pipeline::start(&binaries, &servers)?;
         interrupt.check()?;

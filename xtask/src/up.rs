@@ -3,16 +3,16 @@
 use std::{process::ExitCode, thread, time::Duration};
 
 use anyhow::Result;
-use xtask::{services::Profile, signals::Interrupt};
+use xtask::signals::Interrupt;
 
-use crate::stack::Stack;
+use crate::stack::{Options, Stack};
 
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts the stack and stays.
-pub fn run(profile: Profile, interrupt: &Interrupt) -> Result<ExitCode> {
-    let mut stack = Stack::start(profile, interrupt)?;
+pub fn run(options: Options, interrupt: &Interrupt) -> Result<ExitCode> {
+    let mut stack = Stack::start(options, interrupt)?;
     println!();
     stack.print_endpoints();
     stay(&mut stack, interrupt)
