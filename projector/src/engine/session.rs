@@ -56,7 +56,12 @@ impl<'e> Session<'e> {
         let now = Instant::now();
         engine.latches.model.ready();
         engine.sources.board.change(|status| {
+            // All at once: what was true of the session before, perhaps of another epoch, must not be told as
+            // true of this one.
             status.epoch = checkpoint.mark.epoch;
+            status.revision = checkpoint.mark.revision;
+            status.visible = Revision::ZERO;
+            status.complete = checkpoint.cursor.complete;
             status.model_problem.clear();
         });
         Self {
