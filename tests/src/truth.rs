@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::{self, consumer};
 use futures::StreamExt as _;
 use proto::event::{EdgeKind, EdgeOp, Event};
+use proto::graph::v1::{StreamState, StreamStatus};
 use proto::{Epoch, Revision, Token, subjects};
 use sqlx::Row as _;
 use uuid::Uuid;
@@ -82,7 +83,7 @@ pub async fn head_token(endpoints: &Endpoints) -> Token {
 
 /// Waits until the stream and every read model have reached the head.
 pub async fn wait_caught_up(endpoints: &Endpoints) {
-    let head = head(endpoints).await;
+    let Token { epoch, revision: head } = head_token(endpoints).await;
     let commands = endpoints.commands();
     until("stream and read model to reach the head", CATCH_UP, || {
         let mut commands = commands.clone();
@@ -92,7 +93,9 @@ pub async fn wait_caught_up(endpoints: &Endpoints) {
                 .await
                 .map_err(|status| status.to_string())?
                 .into_inner();
-            let stream = status.stream.as_ref().map_or(0, |stream| stream.last_revision);
+            let of_epoch =
+                |s: &&StreamStatus| s.name == subjects::stream_name(epoch) && s.state() == StreamState::Ok;
+            let stream = status.stream.as_ref().filter(of_epoch).map_or(0, |stream| stream.last_revision);
             let complete = |r: &proto::graph::v1::ReplicaStatus| r.complete && r.visible >= head.0;
             let done =
                 stream >= head.0 && !status.replicas.is_empty() && status.replicas.iter().all(complete);
@@ -104,8 +107,8 @@ pub async fn wait_caught_up(endpoints: &Endpoints) {
 
 /// Every event in the stream, checked: each revision once, in order, chained.
 pub async fn stream(endpoints: &Endpoints) -> Vec<Event> {
-    let stream =
-        jetstream::new(endpoints.nats().await).get_stream(subjects::STREAM).await.expect("there is a stream");
+    let name = subjects::stream_name(head_token(endpoints).await.epoch);
+    let stream = jetstream::new(endpoints.nats().await).get_stream(name).await.expect("there is a stream");
     let state = stream.cached_info().state.clone();
     let mut events: Vec<Event> = Vec::new();
     if state.messages == 0 {
