@@ -15,6 +15,12 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::signals::Interrupt;
 
+const TEST_HELP: &str = "\
+Some tests only: `cargo xtask test -- --test it pages`. Always the whole workspace is built, because
+with -p Cargo builds dependencies with other features, and everything twice.
+
+The logs of servers and services stay in .dev/test/logs.";
+
 /// Development tool of followgraph
 ///
 /// PostgreSQL, NATS and Neo4j are fetched once into a cache ($FOLLOWGRAPH_CACHE, else
@@ -45,9 +51,10 @@ enum Command {
         options: stack::Options,
     },
     /// Run all tests against real servers
+    #[command(after_help = TEST_HELP)]
     Test {
-        /// Arguments for `cargo test`
-        #[arg(last = true, value_name = "ARGUMENTS FOR CARGO TEST")]
+        /// Arguments for `cargo test --workspace`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
     /// Run the checks that need no servers: format, clippy, docs, dependencies, protocol

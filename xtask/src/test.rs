@@ -26,9 +26,9 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     let tools = Tools::install()?;
     interrupt.check()?;
     // Code that does not compile is found before any server starts.
-    child::succeed(Profile::Dev.build_command(), interrupt)?;
-    let mut build = cargo_test();
-    build.arg("--no-run");
+    // Services and tests in one build: built apart, dependencies have other features and are built twice.
+    let mut build = Command::new(workspace::cargo());
+    build.args(["build", "--workspace", "--all-targets"]).current_dir(workspace::root());
     child::succeed(build, interrupt)?;
 
     let begun = Instant::now();
