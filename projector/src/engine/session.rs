@@ -17,7 +17,7 @@ use super::open::Opened;
 use super::{Engine, Failure};
 use crate::apply::{Batch, Item};
 use crate::consumer::{Feed, Stop};
-use crate::graph::{self, Changes, Content, Suspects};
+use crate::graph::{self, Changes, Content, Walked};
 use crate::mark::Mark;
 use crate::metrics::{
     APPLY_SECONDS, BATCH_EDGES, CHANGES, COMPLETE, EVENTS, HEAD, LAG_REVISIONS, LAG_SECONDS, PROGRESS,
@@ -35,7 +35,7 @@ pub(super) struct Session<'e> {
     pub(super) mark: Mark,
     pub(super) sweep: Sweep,
     /// A stretch of the walk that runs beside the writer.
-    pub(super) walk: Option<JoinHandle<Result<Suspects, graph::Error>>>,
+    pub(super) walk: Option<JoinHandle<Result<Walked, graph::Error>>>,
     feed: Feed,
     /// An event that did not fit the last batch.
     carry: Option<Item>,

@@ -95,7 +95,7 @@ impl Session<'_> {
         let now = Instant::now();
         let Some(walk) = &mut self.walk else {
             let replica = self.engine.replica.clone();
-            self.walk = Some(tokio::spawn(async move { replica.suspects(&after, i64::from(limit)).await }));
+            self.walk = Some(tokio::spawn(async move { replica.walk(&after, limit).await }));
             self.sweep.look_again(now);
             return Ok(());
         };
@@ -105,19 +105,26 @@ impl Session<'_> {
         }
         let outcome = walk.await;
         self.walk = None;
-        let suspects = match outcome {
-            Ok(suspects) => suspects?,
+        let walked = match outcome {
+            Ok(Ok(walked)) => walked,
+            // Perhaps too much was asked at once: an account may have any number of edges.
+            Ok(Err(error)) => {
+                self.sweep.walk_less();
+                self.put_off(&error);
+                return Ok(());
+            }
             Err(died) => {
                 self.put_off(&died);
                 return Ok(());
             }
         };
-        for (kind, account) in &suspects.accounts {
+        for (kind, account) in &walked.accounts {
             if !self.examine(*kind, account, stop).await? {
                 return Ok(());
             }
         }
-        let next = self.sweep.after_walk(suspects.last);
+        self.sweep.walk_more();
+        let next = self.sweep.after_walk(walked.last);
         let persist = self.persist(&next, &Changes::default()).await?;
         self.step_done(next, persist);
         Ok(())

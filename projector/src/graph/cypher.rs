@@ -117,6 +117,9 @@ pub fn suspects(kind: Kind) -> &'static str {
     )
 }
 
+/// The first account after `$after`.
+pub const NEXT_ACCOUNT: &str = "MATCH (u:User) WHERE u.id > $after RETURN u.id AS id ORDER BY u.id LIMIT 1";
+
 /// Edges that touch account `$id`, or say that they do, and whose values do not name their ends.
 pub fn misplaced(kind: Kind) -> &'static str {
     of_kind!(

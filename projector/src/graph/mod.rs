@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub use checkpoint::{Checkpoint, Content, Cursor};
 pub use message::{Changes, PutRow};
 pub use range::{Found, Tile};
-pub use walk::{Misplaced, Suspects};
+pub use walk::{Misplaced, Walked};
 
 /// Longest wait for one exchange. The driver's own limit is for each message; a batch has many.
 const PATIENCE: Duration = Duration::from_secs(60);

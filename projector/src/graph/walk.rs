@@ -15,7 +15,7 @@ const MISPLACED: i64 = 100;
 
 /// What a stretch of accounts looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Suspects {
+pub struct Walked {
     /// The last account looked at; none at the end of all accounts.
     pub last: Option<String>,
     /// Accounts that need a closer look.
@@ -38,26 +38,37 @@ struct Search {
     limit: i64,
 }
 
-impl AsyncBody<Suspects> for Search {
-    async fn run(self, tx: &mut Txn) -> Result<Suspects, Error> {
-        let mut suspects = Suspects::default();
+impl AsyncBody<Walked> for Search {
+    async fn run(self, tx: &mut Txn) -> Result<Walked, Error> {
+        let mut walked = Walked::default();
         for kind in Kind::ALL {
             let query =
                 query(cypher::suspects(kind)).param("after", self.after.as_str()).param("limit", self.limit);
             let Some(row) = one_row(tx, query).await? else { continue };
             let ids: Vec<String> = row.get("ids")?;
-            suspects.accounts.extend(ids.into_iter().map(|id| (kind, id)));
+            walked.accounts.extend(ids.into_iter().map(|id| (kind, id)));
             let looked: i64 = row.get("looked")?;
             if looked == self.limit {
                 // Another kind may have seen an account more or less; the earlier end misses none.
                 let last: Option<String> = row.get("last")?;
-                suspects.last = match suspects.last.take() {
+                walked.last = match walked.last.take() {
                     Some(other) if Some(&other) < last.as_ref() => Some(other),
                     _ => last,
                 };
             }
         }
-        Ok(suspects)
+        Ok(walked)
+    }
+}
+
+struct NextAccount {
+    after: String,
+}
+
+impl AsyncBody<Option<String>> for NextAccount {
+    async fn run(self, tx: &mut Txn) -> Result<Option<String>, Error> {
+        let row = one_row(tx, query(cypher::NEXT_ACCOUNT).param("after", self.after)).await?;
+        Ok(row.map(|row| row.get("id")).transpose()?)
     }
 }
 
@@ -83,9 +94,27 @@ impl AsyncBody<Vec<Misplaced>> for Closer {
 }
 
 impl Replica {
-    /// Looks at the next `limit` accounts after `after`. May run beside the writer.
-    pub async fn suspects(&self, after: &str, limit: i64) -> Result<Suspects, Error> {
-        self.transaction(Search { after: after.to_owned(), limit }).await
+    /// Looks at the next `limit` accounts after `after`. May run beside the writer: what it answers is not exact, and
+    /// must be looked at again.
+    pub async fn walk(&self, after: &str, limit: u32) -> Result<Walked, Error> {
+        let searched = self.transaction(Search { after: after.to_owned(), limit: i64::from(limit) }).await;
+        let mut walked = match searched {
+            // One account with more edges than can be counted in time: pass it by, or the walk never ends.
+            Err(error) if limit == 1 => {
+                tracing::warn!(error = %error, "an account is too large for the walk and is left out");
+                let last = self.transaction(NextAccount { after: after.to_owned() }).await?;
+                return Ok(Walked { last, accounts: Vec::new() });
+            }
+            searched => searched?,
+        };
+        // Degrees also differ for a moment while an edge is written; such an account has nothing misplaced.
+        let mut accounts = Vec::new();
+        for (kind, account) in std::mem::take(&mut walked.accounts) {
+            if !self.misplaced(kind, &account).await?.is_empty() {
+                accounts.push((kind, account));
+            }
+        }
+        Ok(Walked { accounts, ..walked })
     }
 
     /// The misplaced edges around an account, not all of them if there are many.

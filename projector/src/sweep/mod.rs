@@ -23,7 +23,7 @@ use crate::graph::Cursor;
 const WALK: i64 = Kind::ALL.len() as i64;
 /// Tiles a second of the audit.
 const AUDIT_TILES_PER_SECOND: u32 = 5;
-/// Accounts looked at by one step of the walk.
+/// Most accounts looked at by one step of the walk.
 const WALK_ACCOUNTS: u32 = 500;
 /// How long the audit may be kept waiting by events.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
@@ -66,6 +66,7 @@ pub struct Sweep {
     due: Instant,
     persisted: Instant,
     failures: Backoff,
+    walk_accounts: u32,
 }
 
 impl Sweep {
@@ -80,6 +81,7 @@ impl Sweep {
             due: now,
             persisted: now,
             failures: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+            walk_accounts: WALK_ACCOUNTS,
         }
     }
 
@@ -126,7 +128,10 @@ impl Sweep {
     /// The next step.
     pub fn job(&self) -> Job {
         let Some(kind) = stage_kind(self.cursor.stage) else {
-            return Job::Walk { after: self.cursor.source.clone(), limit: self.rows().min(WALK_ACCOUNTS) };
+            return Job::Walk {
+                after: self.cursor.source.clone(),
+                limit: self.rows().min(self.walk_accounts),
+            };
         };
         // A cursor that does not parse starts the stage again.
         let after = UserId::parse(&self.cursor.source).ok().zip(UserId::parse(&self.cursor.target).ok());
@@ -178,6 +183,16 @@ impl Sweep {
     /// Tries the same step again later.
     pub fn postpone(&mut self, now: Instant) {
         self.due = now + self.failures.pause();
+    }
+
+    /// The next step of the walk is smaller.
+    pub fn walk_less(&mut self) {
+        self.walk_accounts = (self.walk_accounts / 4).max(1);
+    }
+
+    /// The next step of the walk may be larger.
+    pub fn walk_more(&mut self) {
+        self.walk_accounts = (self.walk_accounts * 2).min(WALK_ACCOUNTS);
     }
 
     /// Looks again shortly whether a step that runs beside the writer is done.
