@@ -69,8 +69,7 @@ impl Neo4j {
             "Neo4j",
             log.to_owned(),
             "If the port is taken, end the program that listens there. If memory is short, end other \
-             programs. If the data is damaged, remove the data folder (.dev): the graph is built again \
-             from PostgreSQL.",
+             programs. If the data is damaged, begin without it: `cargo xtask up --fresh`.",
         );
         daemon.start_limit = Duration::from_secs(180);
         let mut neo4j = Self {

@@ -71,8 +71,8 @@ impl Postgres {
         let mut daemon = Daemon::new(
             "PostgreSQL",
             log.to_owned(),
-            "If the port is taken, end the program that listens there. If the data is damaged, remove \
-             the data folder (.dev) and start again: nothing in it is precious.",
+            "If the port is taken, end the program that listens there. If the data is damaged, begin without \
+             it: `cargo xtask up --fresh`; nothing in it is precious.",
         );
         // Fast shutdown: clients are disconnected instead of waited for.
         daemon.stop_signal = Signal::SIGINT;
