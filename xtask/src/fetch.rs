@@ -193,12 +193,7 @@ impl Cache {
         let partial = place.join(format!("{name}.partial"));
         remove_folder(&partial)?;
         fs::create_dir_all(&partial)?;
-        fetch(&partial).with_context(|| {
-            format!(
-                "cannot fetch {name}\nwhat to do: check the network and the registry settings of \
-                 Maven, pip and cargo, then run the command again"
-            )
-        })?;
+        fetch(&partial).with_context(|| format!("cannot fetch {name}"))?;
         fs::rename(&partial, &folder).with_context(|| format!("cannot create {}", folder.display()))?;
         Ok(folder)
     }
@@ -305,7 +300,8 @@ fn run(command: &mut Command) -> Result<()> {
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
         bail!(
-            "{name} failed ({})\n{}{}",
+            "{name} failed ({})\n{}{}\nwhat to do: check the network and the registry settings of Maven, pip \
+             and Cargo, then run the command again",
             output.status,
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
