@@ -30,9 +30,25 @@ struct Args {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// What to measure; all of it without this.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
     /// Writes the figures as JSON to this file, `-` for standard output.
     #[arg(long, default_value = "-")]
     json: PathBuf,
+}
+
+/// A part of the benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The import; reads need it.
+    Import,
+    /// Reads.
+    Reads,
+    /// Single follows.
+    Follows,
+    /// Lag at 200 follows a second.
+    Lag,
 }
 
 /// How many clients at a time.
@@ -47,11 +63,20 @@ async fn main() -> Result<()> {
     let each = Duration::from_secs(args.seconds);
     let mut report = Report::default();
 
-    writes::import(&endpoints, &edges, &mut report).await?;
-    reads::all(&endpoints, &edges, each, &mut report).await?;
-    writes::follows(&endpoints, each, &mut report).await?;
-    tests::truth::wait_caught_up(&endpoints).await;
-    lag::at_200_per_second(&endpoints, each * 3, &mut report).await?;
+    let wanted = |part| args.only.is_empty() || args.only.contains(&part);
+    if wanted(Part::Import) || wanted(Part::Reads) {
+        writes::import(&endpoints, &edges, &mut report).await?;
+    }
+    if wanted(Part::Reads) {
+        reads::all(&endpoints, &edges, each, &mut report).await?;
+    }
+    if wanted(Part::Follows) {
+        writes::follows(&endpoints, each, &mut report).await?;
+        tests::truth::wait_caught_up(&endpoints).await;
+    }
+    if wanted(Part::Lag) {
+        lag::at_200_per_second(&endpoints, each * 3, &mut report).await?;
+    }
 
     eprintln!("{}", report.table());
     let json = report.json()?;

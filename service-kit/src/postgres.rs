@@ -81,6 +81,8 @@ impl Settings {
             ("lock_timeout", millis(self.lock_timeout)),
             ("idle_in_transaction_session_timeout", millis(self.idle_transaction_timeout)),
             ("tcp_user_timeout", millis(self.tcp_user_timeout)),
+            // Compiling a statement pays for reports, not for statements of a millisecond.
+            ("jit", "off".to_owned()),
         ]))
     }
 

@@ -2,6 +2,7 @@
 //! "I1" and the like are the invariants of ARCHITECTURE.md.
 
 mod bad_input;
+mod cli;
 mod fallback;
 mod follows;
 mod forks;
