@@ -52,7 +52,7 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 fn documentation() -> Command {
-    let mut command = cargo(&["doc", "--no-deps", "--workspace", "--quiet"]);
+    let mut command = cargo(&["doc", "--no-deps", "--workspace", "--quiet", "--keep-going"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     command
 }

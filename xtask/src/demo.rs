@@ -176,15 +176,19 @@ fn has_caught_up(status: &Value) -> bool {
 }
 
 fn print_grpcurl(stack: &Stack) {
-    let id = |integer: &str| Uuid::new_v5(&INTEGER_NAMESPACE, integer.as_bytes());
+    let id = |integer: u64| Uuid::new_v5(&INTEGER_NAMESPACE, integer.to_string().as_bytes());
+    // Somebody for whom the answer is yes: the newest follower of the graph.
+    let edges = graph::edges();
+    let newest = edges.iter().rev().find(|edge| edge.followed == graph::CELEBRITY);
+    let follower = newest.map_or(graph::ACCOUNTS, |edge| edge.follower);
     println!(
         "\nA call to paste (grpcurl is not needed for anything else):\n  \
          grpcurl -plaintext -H 'authorization: Bearer {}' \\\n    \
          -d '{{\"viewer_id\": \"{}\", \"target_id\": \"{}\"}}' \\\n    \
          127.0.0.1:{} followgraph.query.v1.QueryService/Check",
         stack.servers.secrets.token,
-        id("50000"),
-        id(&graph::CELEBRITY.to_string()),
+        id(follower),
+        id(graph::CELEBRITY),
         stack.servers.ports.query,
     );
 }
