@@ -2,7 +2,7 @@
 //!
 //! The outbox is what heals the stream and slow projectors, so it is kept for as
 //! long as the stream keeps its messages, and never pruned ahead of the relay or of
-//! the slowest projector heard of within [`PROJECTOR_CAP`].
+//! the slowest projector heard of within two weeks.
 
 use std::time::Duration;
 

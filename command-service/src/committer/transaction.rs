@@ -3,17 +3,18 @@
 //! REPEATABLE READ would take its snapshot before the wait for the lock and fail
 //! with 40001 whenever another replica has committed meanwhile.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::Token;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Outcome;
 use super::batch::{self, Decided};
 use super::queue::Unit;
-use crate::domain::{Graph, Touches};
-use crate::store::{accounts, edges, head, outbox, replies};
+use crate::domain::Touches;
+use crate::store::{append, edges, head, load, outbox, replies};
 
 /// Longer than every timeout of the server: it ends the wait for a host that is gone.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -47,7 +48,7 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid) -> Attempt {
         Err(error) => return Attempt::Failed(error),
     };
     // Dropped on every way out but COMMIT's, which rolls it back.
-    let mut transaction = match connection.begin().await {
+    let mut transaction = match within(head::begin_locked(&mut connection)).await {
         Ok(transaction) => transaction,
         Err(error) => return Attempt::Failed(error),
     };
@@ -74,16 +75,11 @@ async fn write(
     units: &[Unit],
     batch_id: Uuid,
 ) -> Result<Decided, sqlx::Error> {
-    let head = head::lock(connection).await?;
     let keys: Vec<_> = units.iter().filter_map(|unit| unit.request.as_ref()).map(|key| key.name()).collect();
-    let remembered =
-        if keys.is_empty() { Default::default() } else { replies::list(connection, &keys).await? };
+    let remembered = if keys.is_empty() { BTreeMap::new() } else { replies::list(connection, &keys).await? };
     let mut touches = Touches::default();
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
-    let mut graph = Graph::new(
-        edges::list(connection, &touches.edges).await?,
-        accounts::list(connection, &touches.accounts).await?,
-    );
+    let (head, mut graph) = load::load(connection, &touches).await?;
 
     let decided = batch::decide_all(units, &mut graph, head, remembered);
 
@@ -93,9 +89,8 @@ async fn write(
     if !decided.entries.is_empty() {
         edges::delete(connection, graph.edges_to_delete()).await?;
         edges::put(connection, graph.edges_to_put()).await?;
-        accounts::put_counts(connection, graph.accounts_to_put()).await?;
-        outbox::insert(connection, batch_id, &decided.entries).await?;
-        head::update(connection, &decided.head).await?;
+        append::append(connection, graph.accounts_to_put(), batch_id, &decided.entries, &decided.head)
+            .await?;
     }
     Ok(decided)
 }
@@ -105,8 +100,7 @@ async fn write(
 pub async fn went_through(pool: &PgPool, batch_id: Uuid) -> Result<bool, sqlx::Error> {
     within(async {
         let mut connection = service_kit::postgres::acquire(pool).await?;
-        let mut transaction = connection.begin().await?;
-        head::lock(&mut transaction).await?;
+        let mut transaction = head::begin_locked(&mut connection).await?;
         let found = outbox::batch_exists(&mut transaction, batch_id).await?;
         transaction.rollback().await?;
         Ok(found)

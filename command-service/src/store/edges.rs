@@ -1,51 +1,15 @@
-//! Edges: four tables of the same shape.
+//! Writing edges: four tables of the same shape.
 //!
 //! Every statement names its columns in full; nothing is put together from text at
 //! run time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proto::event::{EdgeKey, EdgeKind};
-use proto::{Position, Revision, UserId};
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::Edge;
-
-type Row = (i32, Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64, i64);
-
-/// Loads those of the named edges that exist.
-pub async fn list(
-    connection: &mut PgConnection,
-    keys: &BTreeSet<EdgeKey>,
-) -> Result<BTreeMap<EdgeKey, Edge>, sqlx::Error> {
-    let (kinds, sources, targets) = columns(keys.iter());
-    let rows: Vec<Row> = sqlx::query_as(include_str!("edges_list.sql"))
-        .bind(kinds)
-        .bind(sources)
-        .bind(targets)
-        .fetch_all(connection)
-        .await?;
-    Ok(rows.into_iter().filter_map(from_row).collect())
-}
-
-fn from_row(
-    (kind, source, target, created_at, expires_at, position, revision): Row,
-) -> Option<(EdgeKey, Edge)> {
-    let key = EdgeKey {
-        kind: EdgeKind::try_from(kind).ok()?,
-        source: UserId::new(source)?,
-        target: UserId::new(target)?,
-    };
-    let edge = Edge {
-        created_at,
-        expires_at,
-        position: Position::from_i64(position),
-        revision: Revision::from_i64(revision),
-    };
-    Some((key, edge))
-}
 
 /// Inserts edges, or sets those that exist.
 pub async fn put<'a>(
@@ -96,7 +60,8 @@ pub async fn delete<'a>(
     Ok(())
 }
 
-fn columns<'a>(keys: impl Iterator<Item = &'a EdgeKey>) -> (Vec<i32>, Vec<Uuid>, Vec<Uuid>) {
+/// Kinds, sources and targets, as columns.
+pub fn columns<'a>(keys: impl Iterator<Item = &'a EdgeKey>) -> (Vec<i32>, Vec<Uuid>, Vec<Uuid>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for key in keys {
         columns.0.push(key.kind.into());

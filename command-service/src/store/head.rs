@@ -1,7 +1,7 @@
 //! The log head: the one row that every writer locks first.
 
 use proto::{Epoch, Revision, Token};
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -14,7 +14,8 @@ pub struct Head {
     pub revision: Revision,
     /// Its event.
     pub event_id: Option<Uuid>,
-    /// The database's clock when it was read.
+    /// The database's clock when it was read, and never before the last commit, so
+    /// that dates order as revisions do.
     pub now: OffsetDateTime,
 }
 
@@ -31,19 +32,10 @@ fn from_row((epoch, revision, event_id, now): Row) -> Head {
     Head { epoch: Epoch(epoch.unsigned_abs()), revision: Revision::from_i64(revision), event_id, now }
 }
 
-/// Locks the head until the end of the transaction and reads it. It must be the
-/// transaction's first statement: what is read after it is then as of the lock.
-/// `clock_timestamp`, for the transaction may have waited long; never earlier than
-/// the last commit, so that dates order as revisions do.
-pub async fn lock(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
-    sqlx::query_as(
-        "-- head_lock
-         SELECT epoch, revision, event_id, greatest(clock_timestamp(), updated_at)
-         FROM log_head FOR UPDATE",
-    )
-    .fetch_one(connection)
-    .await
-    .map(from_row)
+/// Begins a transaction and locks the head until its end, in one round trip. What is
+/// read after it is as of the lock.
+pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    connection.begin_with("BEGIN; SELECT FROM log_head FOR UPDATE -- head_lock").await
 }
 
 /// Reads the head without locking it.
@@ -52,15 +44,4 @@ pub async fn get(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
         .fetch_one(connection)
         .await
         .map(from_row)
-}
-
-/// Moves the head, which the transaction has locked.
-pub async fn update(connection: &mut PgConnection, head: &Head) -> Result<(), sqlx::Error> {
-    sqlx::query("-- head_update\nUPDATE log_head SET revision = $1, event_id = $2, updated_at = $3")
-        .bind(head.revision.as_i64())
-        .bind(head.event_id)
-        .bind(head.now)
-        .execute(connection)
-        .await
-        .map(|_| ())
 }

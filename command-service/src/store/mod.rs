@@ -4,9 +4,10 @@
 //! and the domain's types, nothing of gRPC or NATS. What can go wrong is
 //! [`sqlx::Error`]; [`is_transient`] tells which ones a later try may cure.
 
-pub mod accounts;
+pub mod append;
 pub mod edges;
 pub mod head;
+pub mod load;
 pub mod outbox;
 pub mod projectors;
 pub mod replies;

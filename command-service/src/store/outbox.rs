@@ -44,38 +44,20 @@ impl Entry {
         Revision::from_i64(self.revision)
     }
 
+    /// Its revision as the table keeps it.
+    pub fn revision_column(&self) -> i64 {
+        self.revision
+    }
+
+    /// Its epoch as the table keeps it.
+    pub fn epoch_column(&self) -> i64 {
+        self.epoch
+    }
+
     /// The history that it belongs to.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.epoch.unsigned_abs())
     }
-}
-
-/// Inserts the events of one transaction.
-pub async fn insert(
-    connection: &mut PgConnection,
-    batch_id: Uuid,
-    entries: &[Entry],
-) -> Result<(), sqlx::Error> {
-    let each = || entries.iter();
-    sqlx::query(
-        "-- outbox_insert
-         INSERT INTO outbox (revision, epoch, event_id, prev_id, batch_id, verb, payload, traceparent, committed_at)
-         SELECT r, e, i, p, $9, v, b, t, c
-         FROM unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[], $7::text[],
-                     $8::timestamptz[]) AS x(r, e, i, p, v, b, t, c)",
-    )
-    .bind(each().map(|e| e.revision).collect::<Vec<_>>())
-    .bind(each().map(|e| e.epoch).collect::<Vec<_>>())
-    .bind(each().map(|e| e.event_id).collect::<Vec<_>>())
-    .bind(each().map(|e| e.prev_id).collect::<Vec<_>>())
-    .bind(each().map(|e| e.verb.as_str()).collect::<Vec<_>>())
-    .bind(each().map(|e| e.payload.as_slice()).collect::<Vec<_>>())
-    .bind(each().map(|e| e.traceparent.as_deref()).collect::<Vec<_>>())
-    .bind(each().map(|e| e.committed_at).collect::<Vec<_>>())
-    .bind(batch_id)
-    .execute(connection)
-    .await
-    .map(|_| ())
 }
 
 /// Tells whether a transaction went through, after its reply to COMMIT was lost.
