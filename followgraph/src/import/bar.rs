@@ -140,7 +140,9 @@ fn lag_text(status: &GetStatusResponse) -> String {
     let Some(replica) = slowest else {
         return String::new();
     };
-    let time = replica.lag.and_then(|lag| Duration::try_from(lag).ok());
+    // The time is that of the last event applied; with nothing to apply it is an old story.
+    let lag = replica.lag.filter(|_| replica.lag_revisions > 0);
+    let time = lag.and_then(|lag| Duration::try_from(lag).ok());
     let time = time.map_or_else(String::new, |lag| format!(", {}", output::millis(lag)));
     format!("lag {} revisions{time}", replica.lag_revisions)
 }
