@@ -116,9 +116,13 @@ impl Committer {
                     tracing::warn!(error = %chain(&error), %batch_id, "the reply to COMMIT was lost");
                     ::metrics::counter!(metrics::COMMITS_IN_DOUBT).increment(1);
                     match self.resolve(batch_id, until).await {
-                        // Nothing to find: a batch without events can be repeated, for
-                        // it either changes nothing again or was never answered.
-                        Some(false) => {}
+                        // It is not in, or it had no events to be found by: then it either changes
+                        // nothing again or was never answered. Both can be repeated.
+                        Some(false) => {
+                            if !pause.before(until).await {
+                                return Err(Failure::NotCommitted);
+                            }
+                        }
                         Some(true) => return Ok(self.finish(done)),
                         None => return Err(Failure::OutcomeUnknown),
                     }

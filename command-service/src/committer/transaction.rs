@@ -64,8 +64,7 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid) -> Attempt {
     };
     match within(transaction.commit()).await {
         Ok(()) => Attempt::Done(done),
-        // The server itself says that it did not happen.
-        Err(error @ sqlx::Error::Database(_)) => Attempt::Failed(error),
+        Err(error) if certainly_aborted(&error) => Attempt::Failed(error),
         Err(error) => Attempt::InDoubt(done, error),
     }
 }
@@ -93,6 +92,14 @@ async fn write(
             .await?;
     }
     Ok(decided)
+}
+
+/// The server refused the commit itself: a constraint (class 23) or a conflict (class
+/// 40). Whatever else comes in place of its answer, a shutdown for one, may have come
+/// after the commit.
+fn certainly_aborted(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.starts_with("23") || code.starts_with("40"))
 }
 
 /// Tells whether a batch is in. The lock on the head makes it wait for a
