@@ -14,8 +14,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "followgraph/event/v1/signal.proto",
         "followgraph/command/v1/command_service.proto",
         "followgraph/query/v1/query_service.proto",
+        "nova/graph_service/v2/graph_service.proto",
     ];
     println!("cargo:rerun-if-changed=followgraph");
+    println!("cargo:rerun-if-changed=nova");
     let descriptors = protox::compile(files, ["."])?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // Served by the reflection service of both servers.

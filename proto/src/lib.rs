@@ -52,5 +52,13 @@ pub mod events {
     }
 }
 
+/// The older system's API, as its clients know it (`nova.graph_service.v2`).
+pub mod legacy {
+    /// Version 2.
+    pub mod v2 {
+        tonic::include_proto!("nova.graph_service.v2");
+    }
+}
+
 /// All descriptors, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
