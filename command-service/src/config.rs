@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use service_kit::auth::Tokens;
+use service_kit::auth::{Scope, Tokens};
 use service_kit::{Env, grpc, nats, postgres};
 
 use crate::{committer, relay};
+
+/// The older system's name for its tokens, kept for its deployments.
+const LEGACY_TOKENS: &str = "INTERNAL_GRAPH_WRITE_TOKEN";
+/// The older system's name for its port, likewise.
+const LEGACY_PORT: &str = "SERVER_GRPC_PORT";
 
 /// All of them.
 #[derive(Clone, Debug)]
@@ -18,6 +23,10 @@ pub struct Config {
     pub grpc: grpc::Settings,
     /// Who may call.
     pub tokens: Tokens,
+    /// Who may write through the older system's API, beside those.
+    pub legacy_tokens: Tokens,
+    /// How long a write through that API waits for the stream.
+    pub legacy_patience: Duration,
     /// The committer.
     pub committer: committer::Settings,
     /// How many commands may wait.
@@ -31,11 +40,27 @@ pub struct Config {
 impl Config {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
+        let listen = default_listen(env);
         Self {
             database: postgres::Settings::read(env),
             nats: nats::Settings::read(env),
-            grpc: grpc::Settings::read(env, "0.0.0.0:9080"),
+            grpc: grpc::Settings::read(env, &listen),
             tokens: Tokens::read(env),
+            legacy_tokens: Tokens::read_secrets(
+                env.about(
+                    "Tokens for writes through nova.graph_service.v2, sent as x-internal-token; comma-separated, \
+                     several at a time allow rotation.",
+                )
+                .example("a-long-random-text,another-one"),
+                LEGACY_TOKENS,
+                Scope::Write,
+            ),
+            legacy_patience: env
+                .about(
+                    "How long a write through nova.graph_service.v2 waits for the stream before it is answered \
+                     all the same.",
+                )
+                .millis_or("LEGACY_STREAM_PATIENCE_MILLIS", 2_000),
             committer: committer::Settings {
                 patience: env
                     .about("How long a command is tried for while the database is away.")
@@ -52,5 +77,34 @@ impl Config {
                 .about("An import slows down while a live read model is this far behind.")
                 .seconds_or("IMPORT_MAX_LAG_SECONDS", 60),
         }
+    }
+}
+
+/// The address that GRPC_LISTEN replaces.
+fn default_listen(env: &mut Env) -> String {
+    let port = env
+        .about("The older system's setting: the gRPC port, on all addresses. GRPC_LISTEN goes before it.")
+        .example("9080")
+        .optional_parsed::<u16>(LEGACY_PORT);
+    format!("0.0.0.0:{}", port.unwrap_or(9_080))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(pairs: &[(&str, &str)]) -> String {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        Config::read(&mut env).grpc.listen.to_string()
+    }
+
+    #[test]
+    fn the_older_name_of_the_port_counts_where_the_newer_is_not_set() {
+        assert_eq!(listen(&[]), "0.0.0.0:9080");
+        assert_eq!(listen(&[("SERVER_GRPC_PORT", "9091")]), "0.0.0.0:9091");
+        assert_eq!(
+            listen(&[("SERVER_GRPC_PORT", "9091"), ("GRPC_LISTEN", "127.0.0.1:9092")]),
+            "127.0.0.1:9092"
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Who may call: bearer tokens and their scopes.
 //!
-//! Owns: the format of `AUTH_TOKENS`, the comparison in constant time, and the two refusals.
+//! Owns: the format of `AUTH_TOKENS` and of lists of bare secrets, the comparison in constant time, and the two refusals.
 //! Must not know: which call needs which scope.
 //! What can go wrong: no token, an unknown one, or one without the scope. Tokens are kept as hashes only and never
 //! logged; a caller is named by its token's place in the list.
@@ -145,11 +145,7 @@ impl FromStr for Tokens {
             for scope in scopes.split('+') {
                 bits |= scope.trim().parse::<Scope>()?.bit();
             }
-            let hash = sha256(secret);
-            if tokens.iter().any(|token| token.hash == hash) {
-                return Err(ParseError::Duplicate);
-            }
-            tokens.push(Token { scopes: bits, hash });
+            add(&mut tokens, bits, secret)?;
         }
         Ok(Self(tokens.into()))
     }
@@ -167,6 +163,27 @@ impl Tokens {
             env.reject(VARIABLE, error.to_string());
             Self::default()
         })
+    }
+
+    /// Reads a variable that holds secrets alone, comma-separated, each of which grants `scope`; absent means that none
+    /// is accepted. Describe the variable first.
+    pub fn read_secrets(env: &mut Env, variable: &str, scope: Scope) -> Self {
+        let Some(text) = env.optional_secret(variable) else {
+            return Self::default();
+        };
+        Self::of_secrets(text.expose(), scope).unwrap_or_else(|error| {
+            env.reject(variable, error.to_string());
+            Self::default()
+        })
+    }
+
+    /// Comma-separated secrets that grant one scope.
+    fn of_secrets(text: &str, scope: Scope) -> Result<Self, ParseError> {
+        let mut tokens = Vec::new();
+        for secret in text.split(',').map(str::trim).filter(|secret| !secret.is_empty()) {
+            add(&mut tokens, scope.bit(), secret)?;
+        }
+        Ok(Self(tokens.into()))
     }
 
     /// True if no token is configured.
@@ -207,6 +224,15 @@ impl Tokens {
             Some(token) => Ok(Caller { token }),
         }
     }
+}
+
+fn add(tokens: &mut Vec<Token>, scopes: u8, secret: &str) -> Result<(), ParseError> {
+    let hash = sha256(secret);
+    if tokens.iter().any(|token| token.hash == hash) {
+        return Err(ParseError::Duplicate);
+    }
+    tokens.push(Token { scopes, hash });
+    Ok(())
 }
 
 fn refused(error: AuthError) -> AuthError {
@@ -291,6 +317,24 @@ mod tests {
             let report = env.finish(tokens).expect_err("a mistake").to_string();
             assert!(!report.contains("hunter2"), "{report}");
         }
+    }
+
+    #[test]
+    fn bare_secrets_grant_one_scope_and_several_count_at_a_time() {
+        let mut env = Env::from_pairs([("INTERNAL", "old:1, new, ")]);
+        let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
+        assert_eq!(tokens.authorize_token("old:1", Scope::Write), Ok(Caller { token: 0 }));
+        assert_eq!(tokens.authorize_token("new", Scope::Write), Ok(Caller { token: 1 }));
+        assert_eq!(tokens.authorize_token("", Scope::Write), Err(AuthError::Unknown));
+        assert_eq!(tokens.authorize_token("old:1, new, ", Scope::Write), Err(AuthError::Unknown));
+        assert_eq!(tokens.authorize_token("new", Scope::Read), Err(AuthError::ScopeMissing(Scope::Read)));
+        assert_eq!(env.redacted(), "INTERNAL=[redacted]");
+        assert!(Tokens::read_secrets(&mut Env::from_pairs([("", "")]), "INTERNAL", Scope::Write).is_empty());
+
+        let mut env = Env::from_pairs([("INTERNAL", "hunter2,hunter2")]);
+        let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
+        let report = env.finish(tokens).expect_err("a mistake").to_string();
+        assert!(report.contains("twice") && !report.contains("hunter2"), "{report}");
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! - The stream holds another history of our epoch (a fork): the relay stops, the
 //!   process is not ready, and an operator must open a new epoch.
 
+mod acknowledged;
 mod inspect;
 mod leadership;
 mod publish;
@@ -30,6 +31,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use acknowledged::Acknowledged;
 pub use stream::Settings;
 
 use crate::committer::chain;
