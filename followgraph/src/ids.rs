@@ -43,6 +43,12 @@ impl Id {
     }
 }
 
+impl From<UserId> for Id {
+    fn from(user: UserId) -> Self {
+        Self { user, integer: None }
+    }
+}
+
 impl FromStr for Id {
     type Err = InvalidText;
 

@@ -6,11 +6,15 @@
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, OnConflict};
 use proto::graph::v1::EdgeKind;
 
+use super::progress::Mark;
 use super::reader::{Error, Lines};
 use super::row::{Line, Refused, Row};
 
-/// Lines in a chunk; the service takes at most 1,000 edges.
-pub const LINES: usize = 1_000;
+/// Lines in a chunk; the service takes at most so many edges. A block also ends
+/// follows and requests, so a chunk of blocks has fewer.
+pub fn size(kind: EdgeKind) -> usize {
+    if kind == EdgeKind::Block { 300 } else { 1_000 }
+}
 
 /// Some lines in a row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,12 +25,18 @@ pub struct Chunk {
     pub edges: Vec<Row>,
     /// The lines that are none.
     pub refused: Vec<Refused>,
+    /// How many lines are left out: edges of accounts that the older system has deleted.
+    pub left_out: u64,
+    /// How many of the edges are of accounts that the older system does not know.
+    pub unknown: u64,
+    /// Its last edge, where a table is read.
+    pub mark: Option<Mark>,
 }
 
 impl Chunk {
     /// How many lines it has.
     pub fn lines(&self) -> u64 {
-        (self.edges.len() + self.refused.len()) as u64
+        (self.edges.len() + self.refused.len()) as u64 + self.left_out
     }
 
     /// What is sent.
@@ -35,6 +45,7 @@ impl Chunk {
             source_id: row.source.user().to_string(),
             target_id: row.target.user().to_string(),
             created_at: row.created_at.map(proto::timestamp::to_proto),
+            expires_at: row.expires_at.map(proto::timestamp::to_proto),
         });
         ImportEdgesRequest {
             chunk: self.number,
@@ -48,13 +59,14 @@ impl Chunk {
 /// Cuts lines into chunks.
 pub struct Chunks {
     lines: Lines,
+    size: usize,
     next: u64,
 }
 
 impl Chunks {
-    /// Chunks of these lines.
-    pub fn new(lines: Lines) -> Self {
-        Self { lines, next: 0 }
+    /// Chunks of these lines, of so many each.
+    pub fn new(lines: Lines, size: usize) -> Self {
+        Self { lines, size, next: 0 }
     }
 }
 
@@ -63,7 +75,7 @@ impl Iterator for Chunks {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut chunk = Chunk { number: self.next, ..Chunk::default() };
-        for line in self.lines.by_ref().take(LINES) {
+        for line in self.lines.by_ref().take(self.size) {
             match line {
                 Ok(Line::Edge(row)) => chunk.edges.push(row),
                 Ok(Line::Refused(refused)) => chunk.refused.push(refused),
@@ -86,9 +98,10 @@ mod tests {
         let lines = (0..lines).map(|i| {
             let target = if i == 1_000 { "bad" } else { "0" };
             let columns = ByteRecord::from(vec![(i + 1).to_string(), target.to_owned()]);
-            Ok(row::parse(i as u64 + 1, &columns))
+            Ok(row::parse(i as u64 + 1, &columns, false))
         });
-        Chunks::new(Box::new(lines.collect::<Vec<_>>().into_iter())).map(Result::unwrap).collect()
+        let lines = Box::new(lines.collect::<Vec<_>>().into_iter());
+        Chunks::new(lines, size(EdgeKind::Follow)).map(Result::unwrap).collect()
     }
 
     #[test]

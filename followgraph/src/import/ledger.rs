@@ -52,6 +52,9 @@ impl Ledger {
         added.with_context(|| format!("cannot write {}", self.refused.path().display()))?;
         self.done.refused += refused.len() as u64;
         self.done.refused_bytes = self.refused.bytes();
+        self.done.left_out += chunk.left_out;
+        self.done.unknown += chunk.unknown;
+        self.done.mark = chunk.mark;
         self.done.chunks += 1;
         self.done.lines += lines;
         self.done.elapsed = self.before + self.started.elapsed();
@@ -120,7 +123,7 @@ mod tests {
     fn chunk() -> Chunk {
         let mut chunk = Chunk::default();
         for (line, target) in [(5, "20"), (6, "30")] {
-            match row::parse(line, &ByteRecord::from(vec!["1", target])) {
+            match row::parse(line, &ByteRecord::from(vec!["1", target]), false) {
                 Line::Edge(row) => chunk.edges.push(row),
                 Line::Refused(refused) => panic!("{refused:?}"),
             }

@@ -1,12 +1,14 @@
-//! `import`: edges from a file into the graph.
+//! `import`: edges from a file, or from the older system's database, into the graph.
 //!
 //! Wires the parts: [`reader`] makes lines, [`chunks`] cuts them, [`stream`] sends
 //! them, [`ledger`] keeps the books in [`progress`] and [`refused`], [`bar`] shows
-//! them. Owns the decision to resume, and the summary.
+//! them. Owns the decision to resume, and the summary of a file. [`legacy`] does the
+//! same with tables in place of lines.
 
 mod bar;
 mod chunks;
 mod ledger;
+mod legacy;
 mod progress;
 mod reader;
 mod refused;
@@ -55,20 +57,34 @@ struct Summary {
     revision: Option<u64>,
 }
 
-/// Imports a file.
+/// Imports a file, or the older system's database.
 pub async fn run(connection: &ConnectionArgs, format: Format, args: ImportArgs) -> anyhow::Result<Outcome> {
-    let from_stdin = args.file == Path::new("-");
-    let refused_path = refused_path(&args);
-    if refused_path == args.file {
+    match (&args.from_legacy_postgres, &args.file) {
+        (Some(url), _) => legacy::run(connection, format, &args, url).await,
+        (None, Some(input)) => from_file(connection, format, &args, input).await,
+        (None, None) => bail!("nothing to import: name a file, or --from-legacy-postgres"),
+    }
+}
+
+async fn from_file(
+    connection: &ConnectionArgs,
+    format: Format,
+    args: &ImportArgs,
+    input: &Path,
+) -> anyhow::Result<Outcome> {
+    let from_stdin = input == Path::new("-");
+    let refused_path = refused_path(args, input);
+    if refused_path == input {
         bail!("--refused must be another file than the input");
     }
+    let kind = kind(args.kind);
     let mut client = client::command(connection).await?;
     let file = if from_stdin {
         None
     } else {
-        let identity = Identity::of(&args.file, &connection.command_addr, arguments(&args));
-        let identity = identity.with_context(|| format!("cannot open {}", args.file.display()))?;
-        Some(progress::File::new(&args.file, identity))
+        let identity = Identity::of(input, &connection.command_addr, arguments(args));
+        let identity = identity.with_context(|| format!("cannot open {}", input.display()))?;
+        Some(progress::File::new(input, identity))
     };
     let done = match &file {
         Some(file) if !args.restart => resume(file, &mut client).await?,
@@ -76,22 +92,18 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: ImportArgs) 
     };
     let resumed = done.chunks > 0;
 
-    let (path, delimited, keep_order) = (args.file.clone(), args.format, args.no_sort);
-    let input = tokio::task::spawn_blocking(move || reader::open(&path, delimited, keep_order));
+    let (path, keep_order) = (input.to_owned(), args.no_sort);
+    let form = reader::Form { delimited: args.format, may_expire: kind != EdgeKind::Follow };
+    let input = tokio::task::spawn_blocking(move || reader::open(&path, form, keep_order));
     let input = input.await??;
     let bar = Bar::start(&input.total, done.lines, &client);
     let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
         .with_context(|| format!("cannot write {}", refused_path.display()))?;
     let import = Import {
         client,
-        kind: match args.kind {
-            ImportKind::Follow => EdgeKind::Follow,
-        },
-        on_conflict: match args.on_conflict {
-            OnConflict::Skip => WireOnConflict::Skip,
-            OnConflict::Fail => WireOnConflict::Fail,
-        },
-        chunks: read_ahead(Chunks::new(input.lines), done.chunks),
+        kind,
+        on_conflict: on_conflict(args.on_conflict),
+        chunks: read_ahead(Chunks::new(input.lines, chunks::size(kind)), done.chunks),
         ledger: Ledger::new(done, refused, file.clone(), bar),
         retry_for: args.retry_for,
         stop: stop_on_signal()?,
@@ -145,14 +157,29 @@ async fn is_known(token: &str, client: &mut CommandClient) -> anyhow::Result<boo
     Ok(head.epoch == token.epoch.0 && head.revision >= token.revision.0)
 }
 
+fn kind(kind: ImportKind) -> EdgeKind {
+    match kind {
+        ImportKind::Follow => EdgeKind::Follow,
+        ImportKind::Mute => EdgeKind::Mute,
+        ImportKind::Block => EdgeKind::Block,
+    }
+}
+
+fn on_conflict(on_conflict: OnConflict) -> WireOnConflict {
+    match on_conflict {
+        OnConflict::Skip => WireOnConflict::Skip,
+        OnConflict::Fail => WireOnConflict::Fail,
+    }
+}
+
 /// Reads on a thread of its own: files and gzip block, and a pipe may block for ever.
-fn read_ahead(chunks: Chunks, skip: u64) -> mpsc::Receiver<Result<Chunk, reader::Error>> {
+fn read_ahead(chunks: Chunks, skip: u64) -> mpsc::Receiver<anyhow::Result<Chunk>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     std::thread::spawn(move || {
         for chunk in chunks {
             let skipped = matches!(&chunk, Ok(chunk) if chunk.number < skip);
             let failed = chunk.is_err();
-            if !skipped && (sender.blocking_send(chunk).is_err() || failed) {
+            if !skipped && (sender.blocking_send(chunk.map_err(Into::into)).is_err() || failed) {
                 return;
             }
         }
@@ -188,15 +215,15 @@ fn arguments(args: &ImportArgs) -> String {
         args.format,
         args.on_conflict,
         args.no_sort,
-        chunks::LINES
+        chunks::size(kind(args.kind))
     )
 }
 
-fn refused_path(args: &ImportArgs) -> PathBuf {
+fn refused_path(args: &ImportArgs, input: &Path) -> PathBuf {
     match &args.refused {
         Some(path) => path.clone(),
-        None if args.file == Path::new("-") => PathBuf::from("stdin.refused.tsv"),
-        None => beside(&args.file, ".refused.tsv"),
+        None if input == Path::new("-") => PathBuf::from("stdin.refused.tsv"),
+        None => beside(input, ".refused.tsv"),
     }
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// What must be the same for an import to go on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,45 @@ pub struct Done {
     pub written_at: String,
     /// Time spent, over all runs.
     pub elapsed: Duration,
+    /// Lines that were left out: edges of deleted accounts of the older system.
+    #[serde(default)]
+    pub left_out: u64,
+    /// Edges of accounts that the older system does not know.
+    #[serde(default)]
+    pub unknown: u64,
+    /// The last edge, where the input is a table and has no lines.
+    #[serde(default)]
+    pub mark: Option<Mark>,
+    /// Everything is done.
+    #[serde(default)]
+    pub complete: bool,
+}
+
+/// A place in a table that is read in the order of dates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Microseconds since 1970, as exact as PostgreSQL keeps them.
+    micros: i64,
+    /// Where the edge starts.
+    pub source: Uuid,
+    /// Where it ends.
+    pub target: Uuid,
+}
+
+impl Mark {
+    /// The beginning of the year 1, where rows without a date are.
+    const NO_DATE: i64 = -62_135_596_800_000_000;
+
+    /// The place of an edge.
+    pub fn new(created_at: Option<OffsetDateTime>, source: Uuid, target: Uuid) -> Self {
+        let micros = created_at.map(|at| at.unix_timestamp_nanos() / 1_000);
+        Self { micros: micros.and_then(|m| i64::try_from(m).ok()).unwrap_or(Self::NO_DATE), source, target }
+    }
+
+    /// The date; none if somebody has edited it into nonsense, which starts over.
+    pub fn date(self) -> Option<OffsetDateTime> {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.micros) * 1_000).ok()
+    }
 }
 
 #[derive(Serialize, Deserialize)]

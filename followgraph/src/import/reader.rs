@@ -62,17 +62,27 @@ pub struct Input {
     pub total: Total,
 }
 
+/// What an input looks like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Form {
+    /// How columns are separated, if it was said.
+    pub delimited: Option<Delimited>,
+    /// A fourth column says when an edge runs out.
+    pub may_expire: bool,
+}
+
 /// Opens an input. If its first row has a date, and unless `keep_order`, all of it
 /// is read and sorted by date (rows that are refused and have none come first, edges
 /// without a date last, equal dates in the order of the file).
-pub fn open(path: &Path, format: Option<Delimited>, keep_order: bool) -> Result<Input, Error> {
+pub fn open(path: &Path, form: Form, keep_order: bool) -> Result<Input, Error> {
     let (raw, total): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
         (Box::new(io::stdin()), Total::Unknown)
     } else {
         let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
         (Box::new(file), Total::Uncounted(path.to_owned()))
     };
-    let lines = lines(raw, format.or_else(|| by_name(path)))?;
+    let form = Form { delimited: form.delimited.or_else(|| by_name(path)), ..form };
+    let lines = lines(raw, form)?;
     if keep_order {
         return Ok(Input { lines, total });
     }
@@ -121,10 +131,10 @@ fn sort(mut lines: Lines, total: Total) -> Result<Input, Error> {
 }
 
 /// Lines of anything that can be read, in its order.
-fn lines(raw: Box<dyn Read + Send>, format: Option<Delimited>) -> Result<Lines, Error> {
+fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<Lines, Error> {
     let at_start = |source| Error::Read { line: 1, source };
     let mut input = unpacked(raw).map_err(at_start)?;
-    let format = match format {
+    let format = match form.delimited {
         Some(format) => format,
         None => {
             let mut start = Vec::new();
@@ -133,7 +143,8 @@ fn lines(raw: Box<dyn Read + Send>, format: Option<Delimited>) -> Result<Lines, 
             format
         }
     };
-    Ok(Box::new(Rows { input, format, line: 0, first: true, broken: false }))
+    let may_expire = form.may_expire;
+    Ok(Box::new(Rows { input, format, may_expire, line: 0, first: true, broken: false }))
 }
 
 /// Unpacks gzip, which is known by its first bytes, whatever the name says.
@@ -188,6 +199,7 @@ fn is_blank(text: &[u8]) -> bool {
 struct Rows {
     input: Box<dyn BufRead + Send>,
     format: Delimited,
+    may_expire: bool,
     line: u64,
     first: bool,
     /// After an error comes nothing.
@@ -216,7 +228,7 @@ impl Iterator for Rows {
             let columns = columns(text, self.format);
             let is_header = std::mem::take(&mut self.first) && row::is_header(&columns);
             if !is_header {
-                return Some(Ok(row::parse(self.line, &columns)));
+                return Some(Ok(row::parse(self.line, &columns, self.may_expire)));
             }
         }
         None
@@ -249,8 +261,9 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8], format: Option<Delimited>) -> Vec<String> {
-        shown(lines(Box::new(Cursor::new(bytes.to_vec())), format).unwrap())
+    fn read(bytes: &[u8], delimited: Option<Delimited>) -> Vec<String> {
+        let form = Form { delimited, ..Form::default() };
+        shown(lines(Box::new(Cursor::new(bytes.to_vec())), form).unwrap())
     }
 
     fn shown(lines: Lines) -> Vec<String> {
@@ -315,7 +328,7 @@ mod tests {
     }
 
     fn sorted(text: &'static str) -> (Vec<String>, Total) {
-        let input = lines(Box::new(text.as_bytes()), None).unwrap();
+        let input = lines(Box::new(text.as_bytes()), Form::default()).unwrap();
         let input = sort(input, Total::Unknown).unwrap();
         (shown(input.lines), input.total)
     }

@@ -21,6 +21,8 @@ pub struct Row {
     pub target: Id,
     /// Since when, if the row says so.
     pub created_at: Option<OffsetDateTime>,
+    /// Until when, if the row says so: mutes and blocks alone may.
+    pub expires_at: Option<OffsetDateTime>,
 }
 
 /// A line that is not imported.
@@ -49,17 +51,20 @@ impl Row {
     /// A refusal of this row by the service.
     pub fn refused(&self, reason: Reason, message: String) -> Refused {
         let mut row = format!("{}\t{}", self.source, self.target);
-        if let Some(date) = self.created_at {
+        let both = [self.created_at, self.expires_at];
+        let columns = both.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        for date in &both[..columns] {
             row.push('\t');
-            row.push_str(&dates::format(date));
+            row.push_str(&date.map(dates::format).unwrap_or_default());
         }
         Refused { line: self.line, reason: reason_name(reason), message, row }
     }
 }
 
-/// Reads a line: two ids, and a date if there is a third column with something in it.
-pub fn parse(line: u64, columns: &ByteRecord) -> Line {
-    match parse_edge(line, columns) {
+/// Reads a line: two ids, and a date if there is a third column with something in
+/// it. Where edges may run out, a fourth column says when.
+pub fn parse(line: u64, columns: &ByteRecord, may_expire: bool) -> Line {
+    match parse_edge(line, columns, may_expire) {
         Ok(row) => Line::Edge(row),
         Err((reason, message)) => {
             let columns: Vec<_> = columns.iter().map(String::from_utf8_lossy).collect();
@@ -77,20 +82,29 @@ pub fn is_header(columns: &ByteRecord) -> bool {
     is_name(0) && is_name(1)
 }
 
-fn parse_edge(line: u64, columns: &ByteRecord) -> Result<Row, (Reason, String)> {
+fn parse_edge(line: u64, columns: &ByteRecord, may_expire: bool) -> Result<Row, (Reason, String)> {
     let source = parse_id(columns, 0, "source_id")?;
     let target = parse_id(columns, 1, "target_id")?;
     if source.user() == target.user() {
         let message = "target_id must be another account than source_id";
         return Err((Reason::SelfEdge, message.to_owned()));
     }
-    let invalid_date = |e: dates::InvalidDate| (Reason::InvalidTimestamp, format!("created_at {e}"));
-    let created_at = match column(columns, 2) {
-        Ok("") => None,
-        Ok(text) => Some(dates::parse(text).map_err(invalid_date)?),
-        Err(NotText) => return Err(invalid_date(dates::InvalidDate)),
-    };
-    Ok(Row { line, source, target, created_at })
+    let created_at = parse_date(columns, 2, "created_at")?;
+    let expires_at = if may_expire { parse_date(columns, 3, "expires_at")? } else { None };
+    Ok(Row { line, source, target, created_at, expires_at })
+}
+
+fn parse_date(
+    columns: &ByteRecord,
+    index: usize,
+    name: &str,
+) -> Result<Option<OffsetDateTime>, (Reason, String)> {
+    let invalid = |e: dates::InvalidDate| (Reason::InvalidTimestamp, format!("{name} {e}"));
+    match column(columns, index) {
+        Ok("") => Ok(None),
+        Ok(text) => dates::parse(text).map(Some).map_err(invalid),
+        Err(NotText) => Err(invalid(dates::InvalidDate)),
+    }
 }
 
 fn parse_id(columns: &ByteRecord, index: usize, name: &str) -> Result<Id, (Reason, String)> {
@@ -122,7 +136,7 @@ mod tests {
     use super::*;
 
     fn read(columns: &[&str]) -> Line {
-        parse(7, &ByteRecord::from(columns.to_vec()))
+        parse(7, &ByteRecord::from(columns.to_vec()), false)
     }
 
     fn reason(columns: &[&str]) -> &'static str {
@@ -137,13 +151,32 @@ mod tests {
 
     #[test]
     fn two_ids_and_a_date() {
-        let expected =
-            Row { line: 7, source: "2".parse().unwrap(), target: "314".parse().unwrap(), created_at: None };
+        let expected = Row {
+            line: 7,
+            source: "2".parse().unwrap(),
+            target: "314".parse().unwrap(),
+            created_at: None,
+            expires_at: None,
+        };
         assert_eq!(read(&["2", " 314 "]), Line::Edge(expected.clone()));
         assert_eq!(read(&["2", "314", "", "more"]), Line::Edge(expected.clone()));
         let date = OffsetDateTime::from_unix_timestamp(1_341_100_972).unwrap();
         let dated = Row { created_at: Some(date), ..expected };
         assert_eq!(read(&["2", "314", "1341100972"]), Line::Edge(dated));
+    }
+
+    #[test]
+    fn a_fourth_column_says_when_a_mute_or_block_runs_out() {
+        let columns = ByteRecord::from(vec!["2", "314", "", "1341100972"]);
+        let Line::Edge(row) = parse(7, &columns, true) else { panic!("refused") };
+        assert_eq!(row.expires_at, OffsetDateTime::from_unix_timestamp(1_341_100_972).ok());
+        assert_eq!(row.refused(Reason::Blocked, String::new()).row, "2\t314\t\t2012-07-01T00:02:52Z");
+        let columns = ByteRecord::from(vec!["2", "314", "", "never"]);
+        assert!(matches!(
+            parse(7, &columns, true),
+            Line::Refused(Refused { reason: "INVALID_TIMESTAMP", .. })
+        ));
+        assert!(matches!(parse(7, &columns, false), Line::Edge(_)), "of a follow it is just a column");
     }
 
     #[test]
@@ -160,7 +193,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_refused() {
         let columns = ByteRecord::from(vec![&b"\xff"[..], b"2"]);
-        assert!(matches!(parse(1, &columns), Line::Refused(Refused { reason: "INVALID_UUID", .. })));
+        assert!(matches!(parse(1, &columns, false), Line::Refused(Refused { reason: "INVALID_UUID", .. })));
     }
 
     #[test]

@@ -19,7 +19,6 @@ use tonic::{Request, Status};
 
 use super::chunks::Chunk;
 use super::ledger::Ledger;
-use super::reader;
 use crate::client::CommandClient;
 use crate::error;
 use crate::retry::Patience;
@@ -62,7 +61,7 @@ pub struct Import {
     /// What to do with edges that exist.
     pub on_conflict: OnConflict,
     /// Where chunks come from.
-    pub chunks: Receiver<Result<Chunk, reader::Error>>,
+    pub chunks: Receiver<anyhow::Result<Chunk>>,
     /// Where answers go.
     pub ledger: Ledger,
     /// How long broken connections are put up with.
@@ -176,10 +175,10 @@ impl Sending {
         Ok(if deadline.is_some() { End::Interrupted } else { End::Complete })
     }
 
-    fn take(&mut self, next: Option<Result<Chunk, reader::Error>>) -> Result<(), Broken> {
+    fn take(&mut self, next: Option<anyhow::Result<Chunk>>) -> Result<(), Broken> {
         match next {
             Some(Ok(chunk)) => self.unanswered.push_back(chunk),
-            Some(Err(error)) => return Err(Broken::Final(error.into())),
+            Some(Err(error)) => return Err(Broken::Final(error)),
             None => self.exhausted = true,
         }
         Ok(())

@@ -1,0 +1,306 @@
+//! `import --from-legacy-postgres`: the older system's blocks, mutes and follows, in
+//! this order, so that what stands across a block is found and told.
+//!
+//! Owns the order of the kinds, their notes of progress, and the summary. [`source`]
+//! knows the tables; what is sent, and how it is resumed, is the same as with files.
+//!
+//! What can go wrong: an interruption. Each kind has a note of its own, and they are
+//! removed when all kinds are through.
+
+mod source;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use proto::graph::v1::EdgeKind;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use self::source::{Source, Users};
+use super::bar::Bar;
+use super::ledger::Ledger;
+use super::progress::{self, Done, Identity};
+use super::reader::Total;
+use super::refused::RefusedFile;
+use super::stream::{End, Import};
+use super::{beside, on_conflict, resume, rounded, stop_on_signal};
+use crate::args::{ConnectionArgs, Format, ImportArgs};
+use crate::client::{self, CommandClient};
+use crate::commands::Outcome;
+use crate::output;
+
+/// In the order in which they are imported.
+const KINDS: [EdgeKind; 3] = [EdgeKind::Block, EdgeKind::Mute, EdgeKind::Follow];
+/// What the names of the files begin with.
+const NAME: &str = "legacy";
+
+/// What was imported, for programs.
+#[derive(Debug, Serialize)]
+struct Summary {
+    complete: bool,
+    users: u64,
+    soft_deleted_users: u64,
+    kinds: Vec<Kind>,
+    seconds: f64,
+    written_at: Option<String>,
+    revision: Option<u64>,
+}
+
+/// What became of the edges of one kind, over all runs.
+#[derive(Debug, Serialize)]
+struct Kind {
+    kind: &'static str,
+    read: u64,
+    accepted: u64,
+    unchanged: u64,
+    refused: u64,
+    /// Of accounts that are marked as deleted.
+    left_out: u64,
+    /// Taken, though an account is not in the table of users.
+    without_user: u64,
+    refused_file: Option<String>,
+}
+
+/// Imports the older system's database.
+pub async fn run(
+    connection: &ConnectionArgs,
+    format: Format,
+    args: &ImportArgs,
+    url: &str,
+) -> anyhow::Result<Outcome> {
+    let client = client::command(connection).await?;
+    let mut source = Source::open(url, connection.timeout).await?;
+    let name = source.name().await?;
+    let users = source.users().await?;
+    let mut run = Run {
+        client,
+        args,
+        command_addr: &connection.command_addr,
+        name,
+        stop: stop_on_signal()?,
+        kinds: Vec::new(),
+    };
+    let mut end = Ok(End::Complete);
+    for kind in KINDS {
+        match run.kind(source, kind).await? {
+            Ended::Complete(back) => source = back,
+            Ended::Early(how) => {
+                end = how;
+                break;
+            }
+        }
+    }
+    let complete = matches!(end, Ok(End::Complete));
+    if complete {
+        run.forget()?;
+    } else {
+        eprintln!("the same command goes on from there ({})", run.progress_path(EdgeKind::Follow).display());
+    }
+    let summary = Summary::new(complete, users, run.kinds);
+    if end.is_ok() {
+        match format {
+            Format::Json => output::json(&summary)?,
+            Format::Text => output::line(summary.text())?,
+        }
+    }
+    match end? {
+        End::Interrupted => Ok(Outcome::Failed),
+        End::Complete => Ok(Outcome::from(summary.kinds.iter().all(|kind| kind.refused == 0))),
+    }
+}
+
+/// How one kind ended.
+enum Ended {
+    /// All of it is in; here is the snapshot back.
+    Complete(Source),
+    /// It was interrupted, or failed.
+    Early(anyhow::Result<End>),
+}
+
+/// An import under way.
+struct Run<'a> {
+    client: CommandClient,
+    args: &'a ImportArgs,
+    command_addr: &'a str,
+    /// The source's name.
+    name: String,
+    stop: CancellationToken,
+    kinds: Vec<(EdgeKind, Done, PathBuf)>,
+}
+
+impl Run<'_> {
+    /// Imports one kind, or what is left of it.
+    async fn kind(&mut self, mut source: Source, kind: EdgeKind) -> anyhow::Result<Ended> {
+        let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
+        let done = if self.args.restart { Done::default() } else { resume(&file, &mut self.client).await? };
+        let refused_path = self.path(kind, ".refused.tsv");
+        if done.complete {
+            self.kinds.push((kind, done, refused_path));
+            return Ok(Ended::Complete(source));
+        }
+        let total = source.count(kind).await?;
+        eprintln!("importing {total} {}s", name_of(kind));
+        let bar = Bar::start(&Total::Lines(total), done.lines, &self.client);
+        let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
+            .with_context(|| format!("cannot write {}", refused_path.display()))?;
+        let (chunks, reading) = source.read(kind, &done);
+        let import = Import {
+            client: self.client.clone(),
+            kind,
+            on_conflict: on_conflict(self.args.on_conflict),
+            chunks,
+            ledger: Ledger::new(done, refused, Some(file.clone()), bar),
+            retry_for: self.args.retry_for,
+            stop: self.stop.clone(),
+        };
+        let (ledger, end) = import.run().await;
+        let (mut done, _) = ledger.close(false)?;
+        done.complete = matches!(end, Ok(End::Complete));
+        let complete = done.complete.then(|| done.clone());
+        self.kinds.push((kind, done, refused_path));
+        let Some(done) = complete else {
+            // It may be waiting for the first row of a large table.
+            reading.abort();
+            return Ok(Ended::Early(end));
+        };
+        file.save(&done).with_context(|| format!("cannot write {}", file.path().display()))?;
+        let source = reading.await.context("the reader of the older system's database has ended")?;
+        Ok(Ended::Complete(source))
+    }
+
+    /// The import is over: another one begins from the first row.
+    fn forget(&self) -> anyhow::Result<()> {
+        for kind in KINDS {
+            let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
+            file.remove().with_context(|| format!("cannot remove {}", file.path().display()))?;
+        }
+        Ok(())
+    }
+
+    fn identity(&self, kind: EdgeKind) -> Identity {
+        Identity {
+            size: 0,
+            modified_nanos: 0,
+            command_addr: self.command_addr.to_owned(),
+            arguments: format!("{} of {} {:?}", name_of(kind), self.name, self.args.on_conflict),
+        }
+    }
+
+    fn path(&self, kind: EdgeKind, suffix: &str) -> PathBuf {
+        let base = self.args.refused.as_deref().unwrap_or(Path::new(NAME));
+        beside(base, &format!(".{}{suffix}", name_of(kind)))
+    }
+
+    fn progress_path(&self, kind: EdgeKind) -> PathBuf {
+        self.path(kind, ".progress")
+    }
+}
+
+fn name_of(kind: EdgeKind) -> &'static str {
+    match kind {
+        EdgeKind::Block => "block",
+        EdgeKind::Mute => "mute",
+        _ => "follow",
+    }
+}
+
+impl Summary {
+    fn new(complete: bool, users: Users, kinds: Vec<(EdgeKind, Done, PathBuf)>) -> Self {
+        let seconds = kinds.iter().map(|(_, done, _)| done.elapsed.as_secs_f64()).sum();
+        // Tokens of one history order as their texts do.
+        let newest = kinds.iter().map(|(_, done, _)| &done.written_at).max().filter(|t| !t.is_empty());
+        Self {
+            complete,
+            users: users.total,
+            soft_deleted_users: users.soft_deleted,
+            seconds: rounded(seconds),
+            revision: newest.and_then(|token| output::revision(token)),
+            written_at: newest.cloned(),
+            kinds: kinds.into_iter().map(|(kind, done, refused)| Kind::new(kind, &done, &refused)).collect(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut facts = output::headless_table();
+        facts.add_row(["users", &format!("{}   {} soft-deleted", self.users, self.soft_deleted_users)]);
+        facts.add_row(["seconds", &format!("{:.1}", self.seconds)]);
+        if let Some(token) = &self.written_at {
+            facts.add_row(["token", token]);
+        }
+        let mut kinds = output::table(&[
+            "KIND",
+            "READ",
+            "ACCEPTED",
+            "UNCHANGED",
+            "REFUSED",
+            "LEFT OUT",
+            "WITHOUT USER",
+            "REFUSED ROWS",
+        ]);
+        for kind in &self.kinds {
+            kinds.add_row(kind.row());
+        }
+        format!("{}\n\n{}", output::table_text(facts), output::table_text(kinds))
+    }
+}
+
+impl Kind {
+    fn new(kind: EdgeKind, done: &Done, refused: &Path) -> Self {
+        Self {
+            kind: name_of(kind),
+            read: done.lines,
+            accepted: done.accepted,
+            unchanged: done.unchanged,
+            refused: done.refused,
+            left_out: done.left_out,
+            without_user: done.unknown,
+            refused_file: (done.refused > 0).then(|| refused.display().to_string()),
+        }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let numbers =
+            [self.read, self.accepted, self.unchanged, self.refused, self.left_out, self.without_user];
+        let mut row = vec![self.kind.to_owned()];
+        row.extend(numbers.map(|number| number.to_string()));
+        row.push(self.refused_file.clone().unwrap_or_default());
+        row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_summary_tells_each_kind_and_who_is_left_out() {
+        let done = Done {
+            lines: 10,
+            accepted: 5,
+            unchanged: 1,
+            refused: 1,
+            left_out: 3,
+            unknown: 2,
+            written_at: "1.0000000000000001.0000000000000385".to_owned(),
+            elapsed: Duration::from_millis(1_500),
+            ..Done::default()
+        };
+        let kinds = vec![
+            (EdgeKind::Block, Done::default(), PathBuf::from("legacy.block.refused.tsv")),
+            (EdgeKind::Follow, done, PathBuf::from("legacy.follow.refused.tsv")),
+        ];
+        let summary = Summary::new(true, Users { total: 9, soft_deleted: 2 }, kinds);
+        assert_eq!(
+            summary.text(),
+            "users    9   2 soft-deleted\n\
+             seconds  1.5\n\
+             token    1.0000000000000001.0000000000000385\n\n\
+             KIND    READ  ACCEPTED  UNCHANGED  REFUSED  LEFT OUT  WITHOUT USER  REFUSED ROWS\n\
+             block   0     0         0          0        0         0\n\
+             follow  10    5         1          1        3         2             legacy.follow.refused.tsv"
+        );
+        assert_eq!(summary.revision, Some(901));
+    }
+}
