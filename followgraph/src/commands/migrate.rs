@@ -69,7 +69,12 @@ pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<Pg
         .map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", Some(source.into())))
 }
 
-async fn connect_neo4j(uri: &str, args: &MigrateArgs, timeout: Duration) -> anyhow::Result<neo4rs::Graph> {
+/// Connects to Neo4j, or says what to look at.
+pub async fn connect_neo4j(
+    uri: &str,
+    args: &MigrateArgs,
+    timeout: Duration,
+) -> anyhow::Result<neo4rs::Graph> {
     let config = neo4rs::ConfigBuilder::default()
         .uri(uri)
         .user(args.neo4j_user.as_str())

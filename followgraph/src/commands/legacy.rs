@@ -1,0 +1,134 @@
+//! `legacy`: what the verbs of the older system's migration tool are here.
+//!
+//! Owns `backfill` and `clear`, of which nothing is left to do but to tell; the others
+//! have modules of their own.
+
+mod check;
+mod stores;
+
+use std::time::Duration;
+
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
+use proto::command::v1::GetStatusRequest;
+use proto::graph::v1::ReplicaStatus;
+use serde::Serialize;
+
+use crate::args::{ConnectionArgs, Format, LegacyVerb};
+use crate::client::{self, CommandClient};
+use crate::commands::Outcome;
+use crate::output;
+
+/// How often the read models are asked about.
+const LOOK: Duration = Duration::from_millis(500);
+/// A projector that lives is heard of by then.
+const FIRST_WORD: Duration = Duration::from_secs(30);
+
+const CLEAR: &str = "\
+nothing was cleared: a read model is not emptied in place, a delete of millions of edges outlives every timeout
+
+To build one anew, while the others and PostgreSQL serve:
+  1. stop its Neo4j
+  2. remove that server's data folder
+  3. start it again
+Its projector finds the empty database and builds it; reads come from it once it is complete.
+`followgraph legacy backfill` shows how far it is.";
+
+/// What `clear` says, for programs.
+#[derive(Debug, Serialize)]
+struct Cleared {
+    cleared: bool,
+    how: &'static str,
+}
+
+/// A read model, for programs.
+#[derive(Debug, Serialize)]
+struct Replica {
+    name: String,
+    complete: bool,
+    sweep_progress: f64,
+    visible: u64,
+    lag_revisions: u64,
+}
+
+/// Does what the verb asks for.
+pub async fn run(connection: &ConnectionArgs, format: Format, verb: &LegacyVerb) -> anyhow::Result<Outcome> {
+    match verb {
+        LegacyVerb::Backfill => backfill(connection, format).await,
+        LegacyVerb::Verify(args) => stores::verify(connection, format, args).await,
+        LegacyVerb::Clear => clear(format),
+        LegacyVerb::Check(args) => check::run(connection, format, args).await,
+        LegacyVerb::Stats(args) => stores::stats(connection, format, args).await,
+    }
+}
+
+fn clear(format: Format) -> anyhow::Result<Outcome> {
+    match format {
+        Format::Json => output::json(&Cleared { cleared: false, how: CLEAR })?,
+        Format::Text => output::line(CLEAR)?,
+    }
+    Ok(Outcome::No)
+}
+
+async fn backfill(connection: &ConnectionArgs, format: Format) -> anyhow::Result<Outcome> {
+    let mut client = client::command(connection).await?;
+    let bar = ProgressBar::new(100);
+    if let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3} %  {msg}") {
+        bar.set_style(style);
+    }
+    let replicas = watch(&mut client, &bar).await;
+    bar.finish_and_clear();
+    let replicas = replicas?;
+    match format {
+        Format::Json => output::json(&replicas)?,
+        Format::Text => {
+            for replica in &replicas {
+                output::line(format!(
+                    "{} is complete: revision {} is visible, {} behind the head",
+                    replica.name, replica.visible, replica.lag_revisions
+                ))?;
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Watches until every read model is complete.
+async fn watch(client: &mut CommandClient, bar: &ProgressBar) -> anyhow::Result<Vec<Replica>> {
+    let patience = tokio::time::Instant::now() + FIRST_WORD;
+    loop {
+        let request = client.request(GetStatusRequest {});
+        let status = client.rpc.get_status(request).await;
+        let replicas = status.map_err(|s| client.failed(s))?.into_inner().replicas;
+        if !replicas.is_empty() && replicas.iter().all(|replica| replica.complete) {
+            return Ok(replicas.into_iter().map(Replica::from).collect());
+        }
+        match replicas.iter().filter(|replica| !replica.complete).min_by(by_progress) {
+            Some(slowest) => {
+                bar.set_position((slowest.sweep_progress.clamp(0.0, 1.0) * 100.0) as u64);
+                bar.set_message(slowest.name.clone());
+            }
+            None if tokio::time::Instant::now() >= patience => {
+                bail!("no projector was heard of: a read model is built by its projector; does one run?")
+            }
+            None => bar.set_message("waiting for a projector"),
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn by_progress(a: &&ReplicaStatus, b: &&ReplicaStatus) -> std::cmp::Ordering {
+    a.sweep_progress.total_cmp(&b.sweep_progress)
+}
+
+impl From<ReplicaStatus> for Replica {
+    fn from(status: ReplicaStatus) -> Self {
+        Self {
+            name: status.name,
+            complete: status.complete,
+            sweep_progress: status.sweep_progress,
+            visible: status.visible,
+            lag_revisions: status.lag_revisions,
+        }
+    }
+}
