@@ -124,9 +124,15 @@ impl Sink {
 
 fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, rows: Rows) -> anyhow::Result<()> {
     let created_at = edge.created_at.as_ref().and_then(dates::format_proto);
+    let expires_at = edge.expires_at.as_ref().and_then(dates::format_proto);
     match rows {
         Rows::Tsv => {
-            writeln!(text, "{}\t{}\t{}", edge.source_id, edge.target_id, created_at.unwrap_or_default())?
+            write!(text, "{}\t{}\t{}", edge.source_id, edge.target_id, created_at.unwrap_or_default())?;
+            // Without it an import would make the edge one for good.
+            if let Some(expires_at) = expires_at {
+                write!(text, "\t{expires_at}")?;
+            }
+            text.push(b'\n');
         }
         Rows::Ndjson => {
             serde_json::to_writer(
@@ -135,7 +141,7 @@ fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, rows: Rows) -> anyhow::Result
                     source_id: &edge.source_id,
                     target_id: &edge.target_id,
                     created_at,
-                    expires_at: edge.expires_at.as_ref().and_then(dates::format_proto),
+                    expires_at,
                     position: edge.position,
                 },
             )?;
@@ -171,23 +177,25 @@ mod tests {
 
     #[test]
     fn rows_of_both_forms() {
-        let edge = ExportedEdge {
+        let mut edge = ExportedEdge {
             source_id: "a".to_owned(),
             target_id: "b".to_owned(),
             created_at: Some(prost_types::Timestamp { seconds: 1_341_100_972, nanos: 500_000_000 }),
             expires_at: None,
             position: 1_024,
         };
-        let text = |rows| {
+        let text = |edge: &ExportedEdge, rows| {
             let mut text = Vec::new();
-            encode(&mut text, &edge, rows).unwrap();
+            encode(&mut text, edge, rows).unwrap();
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(text(Rows::Tsv), "a\tb\t2012-07-01T00:02:52.5Z\n");
+        assert_eq!(text(&edge, Rows::Tsv), "a\tb\t2012-07-01T00:02:52.5Z\n");
         assert_eq!(
-            text(Rows::Ndjson),
+            text(&edge, Rows::Ndjson),
             "{\"source_id\":\"a\",\"target_id\":\"b\",\"created_at\":\"2012-07-01T00:02:52.5Z\",\
              \"expires_at\":null,\"position\":1024}\n"
         );
+        edge.expires_at = Some(prost_types::Timestamp { seconds: 1_341_100_973, nanos: 0 });
+        assert_eq!(text(&edge, Rows::Tsv), "a\tb\t2012-07-01T00:02:52.5Z\t2012-07-01T00:02:53Z\n");
     }
 }
