@@ -73,7 +73,12 @@ impl Report {
 fn describe(error: &anyhow::Error) -> Report {
     let find = |message: String, hint| Report { message, code: None, reason: None, field: None, hint };
     if let Some(failed) = error.downcast_ref::<CallFailed>() {
-        return of_call(failed);
+        let report = of_call(failed);
+        let context = error.to_string();
+        if context == failed.to_string() {
+            return report;
+        }
+        return Report { message: format!("{context}: {}", report.message), ..report };
     }
     if let Some(unreachable) = error.downcast_ref::<Unreachable>() {
         let cause = anyhow::Chain::new(unreachable).last().map(ToString::to_string);
@@ -144,7 +149,14 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         Reason::RequestIdReused => "choose another --request-id, or repeat the same command",
         Reason::NotCommitted => "nothing was written: repeat the command",
         Reason::OutcomeUnknown => "repeat the command with the same --request-id",
-        Reason::Overloaded | Reason::FallbackBudgetExhausted => {
+        Reason::PreconditionFailed => return Some(present_state(status)),
+        Reason::AccountArchived => "`followgraph restore` brings an archived account back",
+        Reason::AccountErasing => "wait until it is erased: then the id is a new one",
+        Reason::RequestNotFound => "it was withdrawn, or answered before",
+        Reason::FollowCapReached => "waiting does not help: the account has to unfollow somebody first",
+        Reason::InvalidTimestamp => "an end must be in the future, and at most ten years away",
+        Reason::JobNotFound => "take the id as the command that started the job printed it",
+        Reason::Overloaded | Reason::FallbackBudgetExhausted | Reason::RateLimited => {
             return Some(match status.get_details_retry_info().and_then(|i| i.retry_delay) {
                 Some(delay) => format!("try again in {} ms", delay.as_millis().max(1)),
                 None => "try again in a moment".to_owned(),
@@ -156,6 +168,17 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// What the pair is like that was expected to be different.
+fn present_state(status: &Status) -> String {
+    let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+    let value = |key: &str| metadata.get(key).map_or("unknown", String::as_str);
+    format!(
+        "the pair is at revision {}, following is {}: look again, then decide",
+        value("revision"),
+        value("following")
+    )
 }
 
 /// The same for answers that are not of our services' making.
@@ -210,6 +233,19 @@ mod tests {
         let error =
             ServiceError::new(Reason::Overloaded, "the queue is full").retry_after(Duration::from_millis(25));
         assert_eq!(describe(&call(error)).hint.as_deref(), Some("try again in 25 ms"));
+    }
+
+    #[test]
+    fn a_failed_precondition_says_what_the_pair_is_like() {
+        let error = ServiceError::new(Reason::PreconditionFailed, "the pair has changed")
+            .with("revision", 12)
+            .with("following", true);
+        let report = describe(&call(error).context("lines 1 to 300"));
+        assert_eq!(report.message, "lines 1 to 300: the pair has changed");
+        assert_eq!(
+            report.hint.as_deref(),
+            Some("the pair is at revision 12, following is true: look again, then decide")
+        );
     }
 
     #[test]

@@ -125,6 +125,17 @@ impl Origin {
     }
 }
 
+/// Whether a write has changed something.
+pub fn changed(changed: bool) -> &'static str {
+    if changed { "changed" } else { "unchanged" }
+}
+
+/// The line under the answer of a write.
+pub fn written(revision: Option<u64>, elapsed_ms: f64, token: &str) -> String {
+    let revision = revision.map_or_else(|| "unknown".to_owned(), |r| r.to_string());
+    format!("source postgres   revision {revision}   time {elapsed_ms:.2} ms   token {token}")
+}
+
 /// A short time for people.
 pub fn millis(elapsed: Duration) -> String {
     let ms = elapsed.as_secs_f64() * 1_000.0;

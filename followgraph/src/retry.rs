@@ -1,7 +1,8 @@
-//! When a broken stream is worth another try, and how long to wait before it.
+//! When a broken stream or look is worth another try, and how long to wait before it.
 //!
-//! Owns that judgement for imports and exports; single calls are never repeated.
-//! It must not know what the streams carry.
+//! Owns that judgement for imports, exports and looks at a running job; other calls
+//! are never repeated.
+//! It must not know what is asked for.
 
 use std::error::Error as _;
 use std::time::{Duration, Instant};

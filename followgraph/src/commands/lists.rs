@@ -93,32 +93,27 @@ async fn fetch(
 ) -> anyhow::Result<Page> {
     let user_id = args.user.user().to_string();
     let consistency = consistency(&args.fresh);
-    match side {
-        Side::Followers => {
-            let request =
-                client.request(ListFollowersRequest { user_id, page_size, page_token, consistency });
-            let answer = client.rpc.list_followers(request).await;
-            let answer = answer.map_err(|s| client.failed(s))?.into_inner();
-            Ok(Page {
+    // The answers differ in the names of their types only.
+    macro_rules! page {
+        ($method:ident, $message:expr) => {{
+            let request = client.request($message);
+            let answer = client.rpc.$method(request).await.map_err(|s| client.failed(s))?.into_inner();
+            Page {
                 source: answer.source(),
                 edges: answer.edges,
                 next_page_token: answer.next_page_token,
                 as_of: answer.as_of,
-            })
+            }
+        }};
+    }
+    Ok(match side {
+        Side::Followers => {
+            page!(list_followers, ListFollowersRequest { user_id, page_size, page_token, consistency })
         }
         Side::Following => {
-            let request =
-                client.request(ListFollowingRequest { user_id, page_size, page_token, consistency });
-            let answer = client.rpc.list_following(request).await;
-            let answer = answer.map_err(|s| client.failed(s))?.into_inner();
-            Ok(Page {
-                source: answer.source(),
-                edges: answer.edges,
-                next_page_token: answer.next_page_token,
-                as_of: answer.as_of,
-            })
+            page!(list_following, ListFollowingRequest { user_id, page_size, page_token, consistency })
         }
-    }
+    })
 }
 
 fn print(format: Format, page: &Page, first: bool) -> anyhow::Result<()> {

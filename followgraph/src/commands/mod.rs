@@ -2,12 +2,18 @@
 //!
 //! Owns the choice of the command and the meaning of its outcome.
 
+mod account;
+mod batch;
 mod check;
 mod counts;
 mod export;
+mod input;
+mod job;
+mod legacy;
 mod lists;
 mod migrate;
 mod recover;
+mod replace;
 mod status;
 mod write;
 
@@ -40,8 +46,14 @@ const BATCH: usize = 1_000;
 pub async fn run(args: Args) -> anyhow::Result<Outcome> {
     let (connection, output) = (args.connection, args.output);
     match args.command {
-        Command::Follow(args) => write::follow(&connection, output, &args).await,
-        Command::Unfollow(args) => write::unfollow(&connection, output, &args).await,
+        Command::Pair(command) => write::run(&connection, output, &command).await,
+        Command::Privacy(args) => account::privacy(&connection, output, &args).await,
+        Command::Batch(args) => batch::run(&connection, output, &args).await,
+        Command::ReplaceFollowing(args) => replace::run(&connection, output, &args).await,
+        Command::Erase(args) => account::erase(&connection, output, &args).await,
+        Command::Archive(args) => account::archive(&connection, output, &args).await,
+        Command::Restore(args) => account::restore(&connection, output, &args).await,
+        Command::Job(args) => job::run(&connection, output, &args).await,
         Command::Check(args) => check::run(&connection, output, &args).await,
         Command::Followers(args) => lists::run(&connection, output, &args, lists::Side::Followers).await,
         Command::Following(args) => lists::run(&connection, output, &args, lists::Side::Following).await,
@@ -50,6 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Export(args) => export::run(&connection, output, &args).await,
         Command::Status => status::run(&connection, output).await,
         Command::Migrate(args) => migrate::run(output, connection.timeout, args).await,
+        Command::Legacy(verb) => legacy::run(&connection, output, &verb).await,
         Command::Recover(args) => recover::run(output, connection.timeout, args).await,
     }
 }

@@ -1,0 +1,151 @@
+//! Arguments of `import` and `export`.
+//!
+//! Owns their flags and what their help says about files. It must not know how
+//! files are read or written.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as Group, ValueEnum};
+
+use super::seconds;
+
+/// What the help of `import` adds.
+pub(super) const IMPORT_HELP: &str = "\
+A row has two ids (who follows, who is followed) and may have a date (RFC 3339, or seconds
+since 1970); that of a mute or block may have another one, when it runs out. Further columns are
+ignored, and so are lines that start with # and a first line without ids. Rows may be compressed
+with gzip.
+
+Blocks end follows and requests, and a follow across a block is refused: import them first.
+
+Lists show the edge that was imported last first. So, if the first row has a date, the rows are
+sorted by date; that takes about 120 bytes of memory a row. Without dates, and with --no-sort,
+rows go in file order, and any file fits.
+
+Edges that exist keep their dates and places, so an import can be repeated. With a file, every
+answer is noted in FILE.progress; after an interruption the same command goes on from there,
+and at the end it is removed. Chunks whose answer was lost are sent again: with
+--on-conflict fail, their edges may then be refused although this import wrote them.
+
+Refused rows go to the file of --refused, which exists only if there are any: line, reason,
+message, and the row from the fourth column on. Once they are corrected, `cut -f4-` makes
+rows of them that can be imported.
+
+--from-legacy-postgres reads the older system's tables users, follows, mutes and blocks instead
+of a file: one snapshot, in the order of dates, blocks first. Edges of accounts that are marked
+as deleted are left out and counted. It notes its progress in legacy.KIND.progress of the present
+folder, and what is refused in legacy.KIND.refused.tsv; --refused gives both another beginning
+than `legacy`. The password of the older database is better given by PGPASSWORD or ~/.pgpass:
+other users can read arguments.";
+
+/// What to import, and how.
+#[derive(Debug, Group)]
+pub struct ImportArgs {
+    /// The rows: tsv or csv, plain or gzip; - for stdin
+    #[arg(required_unless_present = "from_legacy_postgres")]
+    pub file: Option<PathBuf>,
+    /// The older system's PostgreSQL, instead of a file: its follows, mutes and blocks
+    #[arg(long, value_name = "URL", conflicts_with_all = ["file", "kind", "format", "no_sort"])]
+    pub from_legacy_postgres: Option<String>,
+    /// What the edges mean
+    #[arg(long, value_enum, default_value_t)]
+    pub kind: ImportKind,
+    /// How columns are separated; by default told from the file's name, or its first line
+    #[arg(long, value_enum)]
+    pub format: Option<Delimited>,
+    /// What to do with edges that exist
+    #[arg(long, value_enum, default_value_t)]
+    pub on_conflict: OnConflict,
+    /// Keep the order of the file, even if rows have dates
+    #[arg(long)]
+    pub no_sort: bool,
+    /// Where refused rows go [default: FILE.refused.tsv]
+    #[arg(long, value_name = "FILE")]
+    pub refused: Option<PathBuf>,
+    /// Start from the first row, whatever FILE.progress says
+    #[arg(long)]
+    pub restart: bool,
+    /// Seconds without any answer after which a broken connection is given up
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub retry_for: Duration,
+}
+
+/// Kinds that can be imported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ImportKind {
+    /// The first id follows the second
+    #[default]
+    Follow,
+    /// The first id has muted the second
+    Mute,
+    /// The first id has blocked the second
+    Block,
+}
+
+/// How columns are separated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Delimited {
+    /// By tabs, without quotes
+    Tsv,
+    /// By commas, with quotes where needed
+    Csv,
+}
+
+/// What to do with edges that exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnConflict {
+    /// Leave them as they are
+    #[default]
+    Skip,
+    /// Refuse the rows
+    Fail,
+}
+
+/// What the help of `export` adds.
+pub(super) const EXPORT_HELP: &str = "\
+tsv rows are two ids, the date, and where an edge runs out that date, as `import` takes them; ndjson rows are objects with
+source_id, target_id, created_at, expires_at and position. A name that ends in .gz is compressed.
+
+The rows together with the events after `from_revision`, which is told at the end, give the
+exact graph. A broken connection is resumed. A file gets its name when it is complete.";
+
+/// What to export, and where to.
+#[derive(Debug, Group)]
+pub struct ExportArgs {
+    /// Where to; - for stdout
+    #[arg(default_value = "-")]
+    pub file: PathBuf,
+    /// What the edges mean
+    #[arg(long, value_enum, default_value_t)]
+    pub kind: ExportKind,
+    /// How rows are written; by default told from the file's name, else ndjson with -o json, tsv without
+    #[arg(long, value_enum)]
+    pub format: Option<Rows>,
+    /// Seconds without any answer after which a broken connection is given up
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub retry_for: Duration,
+}
+
+/// Kinds that can be exported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ExportKind {
+    /// The first id follows the second
+    #[default]
+    Follow,
+    /// The first id has muted the second
+    Mute,
+    /// The first id has blocked the second
+    Block,
+    /// The first id has asked to follow the second
+    FollowRequest,
+}
+
+/// How exported rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// Tab-separated, with a header
+    Tsv,
+    /// One JSON object a line
+    Ndjson,
+}

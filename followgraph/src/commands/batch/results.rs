@@ -1,0 +1,251 @@
+//! What became of each line of a batch, for programs and for people.
+//!
+//! Owns the names of the fields, which are stable, and the table. It must not know
+//! how the calls are made.
+
+use std::time::Duration;
+
+use proto::command::v1::{WriteError, WriteResult};
+use proto::error::{Reason, reason_name};
+use serde::Serialize;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::Item;
+use crate::args::Format;
+use crate::commands::input::Line;
+use crate::commands::write::{PairState, sentence};
+use crate::output;
+
+/// What became of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Fate {
+    Changed,
+    Unchanged,
+    Failed,
+    /// Another command of an atomic batch failed.
+    NotDone,
+}
+
+impl Fate {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Changed => output::changed(true),
+            Self::Unchanged => output::changed(false),
+            Self::Failed => "failed",
+            Self::NotDone => "not done",
+        }
+    }
+}
+
+/// Why a line failed.
+#[derive(Debug, Serialize)]
+struct Failure {
+    code: String,
+    reason: String,
+    message: String,
+    field: Option<String>,
+}
+
+/// The answer for one line, for programs.
+#[derive(Debug, Serialize)]
+pub struct Row<'a> {
+    line: usize,
+    command: &'static str,
+    actor_id: String,
+    target_id: String,
+    result: Fate,
+    /// Absent where the command failed.
+    #[serde(flatten)]
+    pair: Option<PairState>,
+    written_at: Option<String>,
+    revision: Option<u64>,
+    error: Option<Failure>,
+    #[serde(skip)]
+    item: &'a Item,
+}
+
+impl<'a> Row<'a> {
+    /// The line of a call that was answered.
+    pub fn of_result(line: &'a Line<Item>, result: &WriteResult) -> Self {
+        if let Some(error) = &result.error {
+            return Self { error: Some(failure(error)), ..Self::new(line, Fate::Failed) };
+        }
+        let fate = if result.changed { Fate::Changed } else { Fate::Unchanged };
+        Self {
+            pair: Some(PairState::from(result.relationship.as_ref().unwrap_or(&Default::default()))),
+            written_at: Some(result.written_at.clone()),
+            revision: output::revision(&result.written_at),
+            ..Self::new(line, fate)
+        }
+    }
+
+    /// The line that an atomic batch failed for.
+    pub fn of_status(line: &'a Line<Item>, status: &Status) -> Self {
+        let details = status.get_error_details();
+        let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
+        let failure = Failure {
+            code: format!("{:?}", status.code()),
+            reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
+            message: status.message().to_owned(),
+            field: violation.map(|violation| violation.field.clone()),
+        };
+        Self { error: Some(failure), ..Self::new(line, Fate::Failed) }
+    }
+
+    /// The other lines of that batch.
+    pub fn not_done(line: &'a Line<Item>) -> Self {
+        Self::new(line, Fate::NotDone)
+    }
+
+    fn new(line: &'a Line<Item>, result: Fate) -> Self {
+        let command = &line.content.command;
+        Self {
+            line: line.number,
+            command: command.name(),
+            actor_id: command.pair().actor.user().to_string(),
+            target_id: command.pair().other.user().to_string(),
+            result,
+            pair: None,
+            written_at: None,
+            revision: None,
+            error: None,
+            item: &line.content,
+        }
+    }
+
+    /// How the pair stands, or why the command failed; ids as they were written.
+    fn words(&self) -> String {
+        let command = &self.item.command;
+        match (&self.error, &self.pair) {
+            (Some(error), _) => format!("{}: {}", error.reason, error.message),
+            (None, Some(pair)) => {
+                sentence(command, pair, &command.pair().actor.to_string(), &command.pair().other.to_string())
+            }
+            (None, None) => String::new(),
+        }
+    }
+}
+
+fn failure(error: &WriteError) -> Failure {
+    Failure {
+        code: format!("{:?}", Code::from(error.code)),
+        reason: Reason::try_from(error.reason).map_or("UNKNOWN", reason_name).to_owned(),
+        message: error.message.clone(),
+        field: Some(error.field.clone()).filter(|field| !field.is_empty()),
+    }
+}
+
+/// All calls of a batch so far.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// Lines that failed, or were not done.
+    pub failed: usize,
+    changed: usize,
+    unchanged: usize,
+    elapsed: Duration,
+    written_at: String,
+}
+
+impl Calls {
+    /// Counts one more call in.
+    pub fn add(&mut self, elapsed: Duration, written_at: String) {
+        self.elapsed += elapsed;
+        if !written_at.is_empty() {
+            self.written_at = written_at;
+        }
+    }
+
+    /// Prints what became of the lines of one call.
+    pub fn print(&mut self, format: Format, rows: &[Row<'_>]) -> anyhow::Result<()> {
+        let first = self.changed + self.unchanged + self.failed == 0;
+        for row in rows {
+            *match row.result {
+                Fate::Changed => &mut self.changed,
+                Fate::Unchanged => &mut self.unchanged,
+                Fate::Failed | Fate::NotDone => &mut self.failed,
+            } += 1;
+        }
+        match format {
+            Format::Json => output::json_rows(rows),
+            Format::Text => {
+                let header = ["LINE", "COMMAND", "RESULT", "NOW"];
+                let mut table = if first { output::table(&header) } else { output::headless_table() };
+                for row in rows {
+                    table.add_row([
+                        row.line.to_string(),
+                        row.item.text.clone(),
+                        row.result.words().to_owned(),
+                        row.words(),
+                    ]);
+                }
+                Ok(output::line(output::table_text(table))?)
+            }
+        }
+    }
+
+    /// Prints the sums, for people.
+    pub fn print_summary(&self, format: Format) -> anyhow::Result<()> {
+        if format == Format::Json {
+            return Ok(());
+        }
+        let commands = self.changed + self.unchanged + self.failed;
+        output::line(format!(
+            "{commands} {}: {} changed, {} unchanged, {} failed or not done",
+            if commands == 1 { "command" } else { "commands" },
+            self.changed,
+            self.unchanged,
+            self.failed
+        ))?;
+        if !self.written_at.is_empty() {
+            let revision = output::revision(&self.written_at);
+            output::line(output::written(revision, output::elapsed_ms(self.elapsed), &self.written_at))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use proto::graph::v1::Relationship;
+
+    use super::*;
+    use crate::args::BatchLine;
+
+    fn line(text: &str) -> Line<Item> {
+        let command = BatchLine::try_parse_from(text.split_whitespace()).unwrap().command;
+        Line { number: 3, content: Item { command, text: text.to_owned() } }
+    }
+
+    #[test]
+    fn a_failed_line_has_its_reason_and_no_state() {
+        let line = line("follow 1 2");
+        let error = WriteError {
+            code: Code::FailedPrecondition.into(),
+            reason: Reason::Blocked.into(),
+            message: "target_id has blocked actor_id".to_owned(),
+            field: "writes[0].follow.target_id".to_owned(),
+        };
+        let row = Row::of_result(&line, &WriteResult { error: Some(error), ..Default::default() });
+        assert_eq!(row.words(), "BLOCKED: target_id has blocked actor_id");
+        let json = serde_json::to_value(&row).unwrap();
+        assert_eq!(json["result"], "failed");
+        assert_eq!(json["error"]["code"], "FailedPrecondition");
+        assert_eq!(json["error"]["reason"], "BLOCKED");
+        assert!(json.get("following").is_none());
+    }
+
+    #[test]
+    fn a_line_that_was_carried_out_has_the_state_of_its_pair() {
+        let line = line("accept-request 1 2");
+        let relationship = Relationship { followed_by: true, ..Default::default() };
+        let result =
+            WriteResult { changed: true, relationship: Some(relationship), ..WriteResult::default() };
+        let row = Row::of_result(&line, &result);
+        assert_eq!(row.words(), "2 follows 1");
+        let json = serde_json::to_value(&row).unwrap();
+        assert_eq!((&json["line"], &json["followed_by"]), (&3.into(), &true.into()));
+    }
+}

@@ -1,0 +1,84 @@
+//! Files of one thing a line.
+//!
+//! Owns what a line is: empty ones and those that start with # say nothing. It must
+//! not know what the lines mean. What can go wrong: the file cannot be read, or is
+//! no text; or lines cannot be understood, and then all of them are named.
+
+use std::fmt::Display;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+/// So many mistakes are told; more would not be read.
+const TOLD: usize = 20;
+
+/// A line that says something.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Line<T> {
+    /// Its number in the file, from 1.
+    pub number: usize,
+    /// What it says.
+    pub content: T,
+}
+
+/// Reads a file, or stdin for `-`, and understands every line of it.
+pub fn read<T, E: Display>(
+    file: &Path,
+    understand: impl FnMut(&str) -> Result<T, E>,
+) -> anyhow::Result<Vec<Line<T>>> {
+    let text = if file == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(file)
+    };
+    parse(&text.with_context(|| format!("cannot read {}", file.display()))?, understand)
+}
+
+fn parse<T, E: Display>(
+    text: &str,
+    mut understand: impl FnMut(&str) -> Result<T, E>,
+) -> anyhow::Result<Vec<Line<T>>> {
+    let mut lines = Vec::new();
+    let mut mistakes = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let (number, line) = (index + 1, line.trim());
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        match understand(line) {
+            Ok(content) => lines.push(Line { number, content }),
+            Err(mistake) => mistakes.push(format!("line {number}: {mistake}")),
+        }
+    }
+    let more = mistakes.len().saturating_sub(TOLD);
+    mistakes.truncate(TOLD);
+    if more > 0 {
+        mistakes.push(format!("and {more} more"));
+    }
+    if !mistakes.is_empty() {
+        bail!("{}", mistakes.join("\n  "));
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_say_nothing_are_left_out_but_counted() {
+        let lines = parse("# ids\n\n 7 \r\n8", str::parse::<u32>).unwrap();
+        assert_eq!(lines, [Line { number: 3, content: 7 }, Line { number: 4, content: 8 }]);
+    }
+
+    #[test]
+    fn all_mistakes_are_named_up_to_a_limit() {
+        let error = parse("1\nx\n2\ny", str::parse::<u32>).unwrap_err().to_string();
+        assert!(error.starts_with("line 2: ") && error.contains("\n  line 4: "), "{error}");
+        let error = parse(&"x\n".repeat(30), str::parse::<u32>).unwrap_err().to_string();
+        assert!(error.ends_with("and 10 more"), "{error}");
+    }
+}
