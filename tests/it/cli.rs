@@ -7,13 +7,14 @@ use tests::own::binaries;
 use tests::{Endpoints, new_user};
 use xtask::env_file::Env;
 
-struct Cli {
+/// The built binary, with the shared pipeline and a folder of its own.
+pub struct Cli {
     env: Env,
     folder: PathBuf,
 }
 
 impl Cli {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let endpoints = Endpoints::shared();
         let folder = std::env::temp_dir().join(format!("followgraph-cli-{}", new_user()));
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -25,20 +26,20 @@ impl Cli {
         Self { env, folder }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = xtask::services::cli(&binaries(), &self.env);
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
     /// Runs it; answers exit code, standard output and standard error.
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let Output { status, stdout, stderr } = self.command(arguments).output().expect("the CLI runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         (status.code().expect("an exit code"), text(stdout), text(stderr))
     }
 
-    fn file(&self, name: &str, text: &str) -> String {
+    pub fn file(&self, name: &str, text: &str) -> String {
         let path = self.folder.join(name);
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
@@ -52,7 +53,8 @@ impl Drop for Cli {
     }
 }
 
-fn json(text: &str) -> Vec<serde_json::Value> {
+/// Reads JSON, one object a line.
+pub fn json(text: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
