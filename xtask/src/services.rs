@@ -314,6 +314,8 @@ pub fn spec(program: Program, binaries: &Path, servers: &Servers) -> ServiceSpec
         env: servers
             .env()
             .with("AUTH_TOKENS", format!("read+write+admin:{}", servers.secrets.token))
+            // The older system's API has a header of its own for it.
+            .with("INTERNAL_GRAPH_WRITE_TOKEN", &servers.secrets.token)
             .with("PAGE_TOKEN_KEYS", &servers.secrets.page_key)
             .with("PROJECTOR_NAME", "projector-0"),
         grpc: grpc.map(loopback),
