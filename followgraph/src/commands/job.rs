@@ -74,13 +74,14 @@ impl Job {
     /// The job for people.
     fn text(&self) -> String {
         let error = self.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        // Some jobs find out only on the way how much there is to do.
+        let total = if self.total > 0 { format!(" of {}", self.total) } else { String::new() };
         format!(
-            "{}{error}: {} of {}, {} of {} edges\njob {}   asked for {}   went on {}",
+            "{}{error}: {} of {}, {}{total} edges\njob {}   asked for {}   went on {}",
             self.state,
             self.kind.replace('_', " "),
             self.user_id,
             self.done,
-            self.total,
             self.job_id,
             self.created_at.as_deref().unwrap_or("unknown"),
             self.updated_at.as_deref().unwrap_or("unknown"),
