@@ -150,14 +150,14 @@ fn check_platform() -> Result<()> {
 }
 
 /// The cache, held by this process alone.
-struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
     // Closing it ends the lock.
     _lock: File,
 }
 
 impl Cache {
-    fn lock() -> Result<Self> {
+    pub(crate) fn lock() -> Result<Self> {
         let folder = cache_folder()?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("lock");
@@ -174,7 +174,7 @@ impl Cache {
         Ok(Self { folder, _lock: lock })
     }
 
-    fn install(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub(crate) fn install(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         self.install_in(&self.folder, name, fetch)
     }
 
@@ -205,7 +205,7 @@ impl Cache {
     }
 
     /// A Python with pip: the system's, or one in a virtual environment of ours.
-    fn python(&self) -> Result<PathBuf> {
+    pub(crate) fn python(&self) -> Result<PathBuf> {
         prerequisites::require(&[Need::Python])?;
         if python_has("pip") {
             return Ok(PathBuf::from("python3"));
@@ -295,7 +295,7 @@ fn unzip(archive: &Path, folder: &Path) -> Result<()> {
 }
 
 /// Runs a command to its end; its output is shown only if it fails.
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {

@@ -36,6 +36,7 @@ pub mod ports;
 pub mod postgres;
 pub mod prerequisites;
 pub mod process;
+pub mod python;
 pub mod secrets;
 pub mod servers;
 pub mod services;

