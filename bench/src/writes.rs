@@ -23,7 +23,11 @@ pub async fn import(endpoints: &Endpoints, edges: &[Edge], report: &mut Report) 
             chunk,
             edges: edges
                 .iter()
-                .map(|(a, b)| ImportEdge { source_id: a.clone(), target_id: b.clone(), created_at: None })
+                .map(|(a, b)| ImportEdge {
+                    source_id: a.clone(),
+                    target_id: b.clone(),
+                    ..ImportEdge::default()
+                })
                 .collect(),
             ..Default::default()
         })

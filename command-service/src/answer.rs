@@ -5,12 +5,13 @@
 //! as the contract does.
 
 use prost::Message as _;
-use proto::command::v1::FollowResponse;
+use proto::command::v1 as wire;
 use proto::event::EdgeKind;
 use proto::graph::v1::Relationship;
 use proto::{Token, UserId, timestamp};
+use uuid::Uuid;
 
-use crate::domain::{Graph, ImportReport, Refusal};
+use crate::domain::{Command, Graph, ImportReport, Refused, ReplaceReport};
 
 /// The answer to a command that was carried out, or was obeyed already.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,10 +20,23 @@ pub struct Answer {
     pub changed: bool,
     /// The token of the write, or of the head where nothing changed.
     pub written_at: Token,
-    /// The pair after the command; none for an import.
-    pub relationship: Option<Relationship>,
-    /// For an import: what became of the chunk.
-    pub import: ImportReport,
+    /// What it tells beside.
+    pub body: Body,
+}
+
+/// What an answer tells, by the kind of its command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// The pair after the command.
+    Pair(Box<Relationship>),
+    /// For each command of a batch: whether it changed something, and the pair after all.
+    Batch(Vec<(bool, Relationship)>),
+    /// The job that does the work, if there is any.
+    Job(Option<Uuid>),
+    /// What was added and removed, and the job that does it where one event cannot.
+    Replace(ReplaceReport, Option<Uuid>),
+    /// What became of the chunk.
+    Import(ImportReport),
 }
 
 /// Why a command was not carried out.
@@ -30,7 +44,7 @@ pub struct Answer {
 pub enum Failure {
     /// A rule stands against it.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] Refused),
     /// Its request_id belongs to another command.
     #[error("the request_id was used for another command")]
     RequestIdReused,
@@ -46,26 +60,89 @@ pub enum Failure {
 }
 
 impl Answer {
-    /// The bytes to remember.
+    /// The bytes to remember. An import has no idempotency key.
     pub fn encode(&self) -> Vec<u8> {
-        FollowResponse {
-            changed: self.changed,
-            written_at: self.written_at.to_string(),
-            relationship: self.relationship.clone(),
+        let (changed, written_at) = (self.changed, self.written_at.to_string());
+        match &self.body {
+            Body::Pair(relationship) => {
+                let relationship = Some((**relationship).clone());
+                wire::FollowResponse { changed, written_at, relationship }.encode_to_vec()
+            }
+            Body::Batch(results) => wire::BatchWriteResponse {
+                results: results.iter().map(|(changed, r)| batch_result(*changed, &written_at, r)).collect(),
+                written_at,
+            }
+            .encode_to_vec(),
+            Body::Job(job) => {
+                wire::EraseAccountResponse { changed, written_at, job_id: text(*job) }.encode_to_vec()
+            }
+            Body::Replace(report, job) => wire::ReplaceFollowingResponse {
+                changed,
+                written_at,
+                added: texts(&report.added),
+                removed: texts(&report.removed),
+                requested: texts(&report.requested),
+                job_id: text(*job),
+            }
+            .encode_to_vec(),
+            Body::Import(_) => Vec::new(),
         }
-        .encode_to_vec()
     }
 
-    /// An answer that was remembered.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let response = FollowResponse::decode(bytes).ok()?;
-        Some(Self {
-            changed: response.changed,
-            written_at: Token::parse(&response.written_at).ok()?,
-            relationship: response.relationship,
-            import: ImportReport::default(),
-        })
+    /// An answer that was remembered for this command.
+    pub fn decode(command: &Command, bytes: &[u8]) -> Option<Self> {
+        let (changed, written_at, body) = match command {
+            Command::Pair(_) => {
+                let r = wire::FollowResponse::decode(bytes).ok()?;
+                (r.changed, r.written_at, Body::Pair(Box::new(r.relationship?)))
+            }
+            Command::Batch(_) => {
+                let r = wire::BatchWriteResponse::decode(bytes).ok()?;
+                let results = r.results.into_iter().map(|r| Some((r.changed, r.relationship?)));
+                let results: Vec<_> = results.collect::<Option<_>>()?;
+                (results.iter().any(|(changed, _)| *changed), r.written_at, Body::Batch(results))
+            }
+            Command::Account { .. } => {
+                let r = wire::EraseAccountResponse::decode(bytes).ok()?;
+                (r.changed, r.written_at, Body::Job(r.job_id.parse().ok()))
+            }
+            Command::ReplaceFollowing { .. } => {
+                let r = wire::ReplaceFollowingResponse::decode(bytes).ok()?;
+                let report = ReplaceReport {
+                    added: ids(&r.added)?,
+                    removed: ids(&r.removed)?,
+                    requested: ids(&r.requested)?,
+                };
+                (r.changed, r.written_at, Body::Replace(report, r.job_id.parse().ok()))
+            }
+            Command::Import { .. } => return None,
+        };
+        Some(Self { changed, written_at: Token::parse(&written_at).ok()?, body })
     }
+}
+
+/// One command of a batch, on the wire.
+pub fn batch_result(changed: bool, written_at: &str, relationship: &Relationship) -> wire::WriteResult {
+    wire::WriteResult {
+        changed,
+        written_at: written_at.to_owned(),
+        relationship: Some(relationship.clone()),
+        error: None,
+    }
+}
+
+/// An optional id as text, empty where there is none.
+pub fn text(id: Option<Uuid>) -> String {
+    id.map(|id| id.to_string()).unwrap_or_default()
+}
+
+/// Ids as texts.
+pub fn texts(users: &[UserId]) -> Vec<String> {
+    users.iter().map(UserId::to_string).collect()
+}
+
+fn ids(texts: &[String]) -> Option<Vec<UserId>> {
+    texts.iter().map(|text| UserId::parse(text).ok()).collect()
 }
 
 /// The state of a pair, seen from `viewer`.
@@ -73,19 +150,6 @@ pub fn relationship(graph: &Graph, viewer: UserId, other: UserId) -> Relationshi
     use EdgeKind::{Block, Follow, FollowRequest, Mute};
     let out = |kind| graph.edge(kind, viewer, other);
     let back = |kind| graph.edge(kind, other, viewer);
-    let newest = [
-        out(Follow),
-        back(Follow),
-        out(FollowRequest),
-        back(FollowRequest),
-        out(Mute),
-        out(Block),
-        back(Block),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|edge| edge.revision.0)
-    .max();
     Relationship {
         user_id: other.to_string(),
         following: out(Follow).is_some(),
@@ -99,7 +163,7 @@ pub fn relationship(graph: &Graph, viewer: UserId, other: UserId) -> Relationshi
         blocked_by: back(Block).is_some(),
         following_since: out(Follow).map(|edge| timestamp::to_proto(edge.created_at)),
         followed_by_since: back(Follow).map(|edge| timestamp::to_proto(edge.created_at)),
-        revision: newest.unwrap_or(0),
+        revision: graph.pair_revision(viewer, other).0,
     }
 }
 
@@ -108,15 +172,31 @@ mod tests {
     use proto::{Epoch, Revision};
 
     use super::*;
+    use crate::domain::{AccountAction, Action, PairCommand};
+
+    fn user(n: u128) -> UserId {
+        UserId::new(Uuid::from_u128(n)).expect("not nil")
+    }
 
     #[test]
     fn a_remembered_answer_reads_as_the_first() {
-        let answer = Answer {
-            changed: true,
-            written_at: Token::new(Epoch(1), Revision(9)),
-            relationship: Some(Relationship { following: true, revision: 9, ..Relationship::default() }),
-            import: ImportReport::default(),
-        };
-        assert_eq!(Answer::decode(&answer.encode()), Some(answer));
+        let pair = PairCommand { actor: user(1), other: user(2), action: Action::Follow, expects: None };
+        let relationship = Relationship { following: true, revision: 9, ..Relationship::default() };
+        let report = ReplaceReport { added: vec![user(3)], removed: vec![user(4)], requested: vec![] };
+        for (command, body) in [
+            (Command::Pair(pair), Body::Pair(Box::new(relationship.clone()))),
+            (Command::Batch(vec![pair]), Body::Batch(vec![(true, relationship)])),
+            (
+                Command::Account { user: user(1), action: AccountAction::Erase },
+                Body::Job(Some(Uuid::from_u128(7))),
+            ),
+            (
+                Command::ReplaceFollowing { actor: user(1), targets: vec![user(3)], dry_run: false },
+                Body::Replace(report, None),
+            ),
+        ] {
+            let answer = Answer { changed: true, written_at: Token::new(Epoch(1), Revision(9)), body };
+            assert_eq!(Answer::decode(&command, &answer.encode()), Some(answer));
+        }
     }
 }

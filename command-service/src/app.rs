@@ -1,21 +1,24 @@
 //! How the parts are wired: the only file that sees them all.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use proto::command::v1::command_service_server::CommandServiceServer;
+use proto::legacy::v2::graph_service_server::GraphServiceServer;
 use proto::{Epoch, Revision, Token};
 use service_kit::process::Process;
 use service_kit::{Latch, grpc, nats, postgres};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::committer::{Committer, Queue, chain};
 use crate::config::Config;
-use crate::grpc::{Access, Service};
+use crate::grpc::{Access, Door, Legacy, LegacyAccess, Service, WriteLimit};
+use crate::jobs::Worker;
 use crate::projectors::Projectors;
-use crate::relay::{Relay, Standing};
+use crate::relay::{Acknowledged, Relay, Standing};
 use crate::store::outbox;
 use crate::{beacon, maintenance, metrics};
 
@@ -42,7 +45,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     lifecycle.spawn("exchange", beacon::exchange(nats.client.clone(), commits, wake, stop.clone()));
 
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
-    let committer = Committer::new(committer_pool(&pool), config.committer, committed);
+    let started = Arc::new(Notify::new());
+    let committer =
+        Committer::new(committer_pool(&pool), config.committer, committed.clone(), Arc::clone(&started));
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
     process
@@ -60,24 +65,35 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     );
     lifecycle.spawn("relay", relay.run(stop.clone()));
 
+    let acknowledged = Acknowledged::new(shown.clone(), nats.client.clone());
     let projectors = Projectors::default();
     lifecycle.spawn("projectors", projectors.clone().listen(nats.client.clone(), pool.clone(), stop.clone()));
+    let worker = Worker {
+        pool: committer_pool(&pool),
+        settings: config.jobs,
+        committed,
+        started,
+        projectors: projectors.clone(),
+    };
+    lifecycle.spawn("worker", worker.run(stop.clone()));
     lifecycle.spawn("beacon", beacon::run(pool.clone(), nats, database, stop.clone()));
     lifecycle.spawn(
         "maintenance",
         maintenance::run(pool.clone(), config.stream.max_age, shown.clone(), stop.clone()),
     );
 
-    let service = Service {
+    let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
+    let door = Door {
         access: Access::new(config.tokens),
+        limit: WriteLimit::per_second(config.actor_writes),
         queue,
-        pool,
-        standing: shown,
-        projectors,
-        import_max_lag: config.import_max_lag,
     };
+    let legacy =
+        Legacy { door: door.clone(), access: legacy_access, acknowledged, patience: config.legacy_patience };
+    let legacy = GraphServiceServer::new(legacy).max_decoding_message_size(config.grpc.max_request_bytes);
+    let service = Service { door, pool, standing: shown, projectors, import_max_lag: config.import_max_lag };
     let service = CommandServiceServer::new(service).max_decoding_message_size(config.grpc.max_request_bytes);
-    let server = server.descriptors(proto::FILE_DESCRIPTOR_SET).add_service(service);
+    let server = server.descriptors(proto::FILE_DESCRIPTOR_SET).add_service(service).add_service(legacy);
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())
 }
@@ -102,8 +118,8 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
         .context("cannot make partitions")
 }
 
-/// Two connections: one works, one clears up a commit in doubt. Every statement of
-/// theirs finds a few hundred rows by their keys among millions; left to its
+/// Two connections: one works, one clears up a commit in doubt (of the worker: one for
+/// jobs, one for expiries). Every statement of theirs finds a few hundred rows by their keys among millions; left to its
 /// statistics, which lag behind an import, the planner now and then reads a table.
 fn committer_pool(pool: &PgPool) -> PgPool {
     let by_keys_only = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];

@@ -5,7 +5,11 @@ use std::time::Duration;
 use service_kit::auth::{Scope, Tokens};
 use service_kit::{Env, grpc, nats, postgres};
 
-use crate::{committer, relay};
+use crate::domain::FollowCap;
+use crate::{committer, jobs, relay};
+
+/// Each request that a step accepts is two changes, and an event holds a thousand.
+const MAX_STEP_EDGES: usize = 500;
 
 /// The older system's name for its tokens, kept for its deployments.
 const LEGACY_TOKENS: &str = "INTERNAL_GRAPH_WRITE_TOKEN";
@@ -29,17 +33,24 @@ pub struct Config {
     pub legacy_patience: Duration,
     /// The committer.
     pub committer: committer::Settings,
+    /// How many writes one actor may make in a second; 0 for no limit.
+    pub actor_writes: u32,
+    /// Jobs.
+    pub jobs: jobs::Settings,
     /// How many commands may wait.
     pub queue_capacity: usize,
     /// The stream.
     pub stream: relay::Settings,
-    /// An import slows down when read models are this far behind.
+    /// Imports and jobs slow down when read models are this far behind.
     pub import_max_lag: Duration,
 }
 
 impl Config {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
+        let import_max_lag = env
+            .about("Imports and jobs slow down while a live read model is this far behind.")
+            .seconds_or("IMPORT_MAX_LAG_SECONDS", 60);
         let listen = default_listen(env);
         Self {
             database: postgres::Settings::read(env),
@@ -68,14 +79,32 @@ impl Config {
                 max_batch: env
                     .about("The most commands in one transaction.")
                     .parse_or("COMMIT_MAX_BATCH", "500"),
+                follow_cap: FollowCap {
+                    base: env
+                        .about("How many others an account may follow, pending requests counted in.")
+                        .parse_or("FOLLOW_CAP", "7500"),
+                    per_follower: env
+                        .about("An account may follow this many for each of its own followers, where that is more than FOLLOW_CAP.")
+                        .number_or("FOLLOW_CAP_PER_FOLLOWER", 1.0, 0.0..=1_000.0),
+                },
+            },
+            actor_writes: env
+                .about("How many writes one actor may make in a second, on each process; 0 for no limit.")
+                .parse_or("ACTOR_WRITES_PER_SECOND", "0"),
+            jobs: jobs::Settings {
+                step_edges: env
+                    .about("How many edges one step of a job deals with.")
+                    .number_or("JOB_STEP_EDGES", 200, 1..=MAX_STEP_EDGES),
+                rest: env
+                    .about("After a step of a job, so many times its own time passes before the next.")
+                    .number_or("JOB_REST", 3.0, 0.0..=1_000.0),
+                max_lag: import_max_lag,
             },
             queue_capacity: env
                 .about("How many commands may wait for their transaction; more are refused.")
                 .parse_or("COMMAND_QUEUE_CAPACITY", "10000"),
             stream: relay::Settings::read(env),
-            import_max_lag: env
-                .about("An import slows down while a live read model is this far behind.")
-                .seconds_or("IMPORT_MAX_LAG_SECONDS", 60),
+            import_max_lag,
         }
     }
 }

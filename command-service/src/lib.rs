@@ -2,8 +2,9 @@
 //! stream through the outbox.
 //!
 //! Reading order: `domain` (the rules), `committer` (many commands, one
-//! transaction), `store` (the SQL), `relay` (outbox to stream), `grpc` (the door),
-//! `app` (how the parts are wired).
+//! transaction), `journal` (changes become events), `store` (the SQL), `jobs` (what one
+//! event cannot hold, and what runs out), `relay` (outbox to stream), `grpc` (the
+//! door), `app` (how the parts are wired).
 
 pub mod answer;
 pub mod app;
@@ -12,6 +13,9 @@ pub mod committer;
 pub mod config;
 pub mod domain;
 pub mod grpc;
+pub mod jobs;
+pub mod journal;
+pub mod leadership;
 pub mod maintenance;
 pub mod metrics;
 pub mod projectors;

@@ -1,4 +1,5 @@
 //! Partitions of the outbox and of the idempotency records: made ahead, dropped late.
+//! And jobs that ended long ago: forgotten.
 //!
 //! The outbox is what heals the stream and slow projectors, so it is kept for as
 //! long as the stream keeps its messages, and never pruned ahead of the relay or of
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::committer::chain;
 use crate::relay::Standing;
-use crate::store::{head, outbox, projectors};
+use crate::store::{head, jobs, outbox, projectors};
 
 /// How many days ahead partitions are made.
 pub const DAYS_AHEAD: i32 = 7;
@@ -21,6 +22,8 @@ pub const DAYS_AHEAD: i32 = 7;
 const REPLIES_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A projector that was silent for longer holds nothing up; it will sweep.
 const PROJECTOR_CAP: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How long an ended job is told of.
+const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 const PERIOD: Duration = Duration::from_secs(3600);
 
 /// Tidies every hour until `stop`.
@@ -47,6 +50,7 @@ pub async fn run(
 async fn tidy(pool: &PgPool, outbox_kept: Duration, published: Revision) -> Result<(i32, i32), sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     outbox::ensure_partitions(&mut connection, DAYS_AHEAD).await?;
+    jobs::forget_ended(&mut connection, JOBS_KEPT).await?;
     let replies = outbox::drop_partitions(&mut connection, "replies", REPLIES_KEPT).await?;
     let needed = needed_for(&mut connection, published).await?;
     let events = outbox::drop_partitions(&mut connection, "outbox", outbox_kept.max(needed)).await?;

@@ -20,6 +20,16 @@ pub const BATCHES_TAKEN_APART: &str = "followgraph_command_batches_taken_apart_t
 pub const QUEUED_COMMANDS: &str = "followgraph_command_queued";
 /// Chunks of imports that were slowed down.
 pub const IMPORT_CHUNKS_THROTTLED: &str = "followgraph_command_import_chunks_throttled_total";
+/// Edges that jobs have dealt with, by kind.
+pub const JOB_EDGES: &str = "followgraph_jobs_edges_total";
+/// Jobs that ended, by kind and state.
+pub const JOBS_ENDED: &str = "followgraph_jobs_ended_total";
+/// Mutes and blocks that ran out.
+pub const EXPIRED_EDGES: &str = "followgraph_expiry_edges_total";
+/// Time from the date of an edge to its end.
+pub const EXPIRY_LATE_SECONDS: &str = "followgraph_expiry_late_seconds";
+/// Commands refused because their actor writes too fast.
+pub const RATE_LIMITED: &str = "followgraph_command_rate_limited_total";
 /// The newest revision.
 pub const HEAD_REVISION: &str = "followgraph_command_head_revision";
 /// Events acknowledged by the stream.
@@ -46,6 +56,11 @@ pub fn describe() {
     describe_counter!(BATCHES_TAKEN_APART, "Batches taken apart because a statement failed.");
     describe_gauge!(QUEUED_COMMANDS, "Commands waiting for their transaction.");
     describe_counter!(IMPORT_CHUNKS_THROTTLED, "Chunks of imports that were slowed down.");
+    describe_counter!(JOB_EDGES, "Edges that jobs have dealt with, by kind.");
+    describe_counter!(JOBS_ENDED, "Jobs that ended, by kind and state.");
+    describe_counter!(EXPIRED_EDGES, "Mutes and blocks that ran out.");
+    describe_histogram!(EXPIRY_LATE_SECONDS, Unit::Seconds, "Time from the date of an edge to its end.");
+    describe_counter!(RATE_LIMITED, "Commands refused because their actor writes too fast.");
     describe_gauge!(HEAD_REVISION, "The newest committed revision.");
     describe_counter!(EVENTS_PUBLISHED, "Events acknowledged by the stream.");
     describe_gauge!(OUTBOX_UNPUBLISHED, "Events committed and not yet published.");

@@ -32,12 +32,20 @@ pub fn code(reason: Reason) -> Code {
         | R::InvalidConsistency
         | R::InvalidTimestamp
         | R::MalformedMessage => Code::InvalidArgument,
-        R::EpochChanged | R::Blocked | R::AccountArchived | R::AccountErasing => Code::FailedPrecondition,
+        R::EpochChanged | R::Blocked | R::AccountArchived | R::AccountErasing | R::PreconditionFailed => {
+            Code::FailedPrecondition
+        }
+        R::RequestNotFound | R::JobNotFound => Code::NotFound,
         R::RequestIdReused | R::EdgeExists => Code::AlreadyExists,
         R::Unauthenticated => Code::Unauthenticated,
         R::ScopeMissing | R::WritesDisabled => Code::PermissionDenied,
-        R::MessageTooLarge | R::Overloaded | R::FallbackBudgetExhausted => Code::ResourceExhausted,
+        R::MessageTooLarge
+        | R::Overloaded
+        | R::FallbackBudgetExhausted
+        | R::FollowCapReached
+        | R::RateLimited => Code::ResourceExhausted,
         R::DeadlineExceeded => Code::DeadlineExceeded,
+        R::WrongService => Code::Unimplemented,
         R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ShuttingDown => Code::Unavailable,
         R::Unspecified | R::Internal => Code::Internal,
     }
@@ -61,14 +69,23 @@ pub struct ServiceError {
     pub field: Option<String>,
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// The quota that is used up: whose it is, and what it allows.
+    pub quota: Option<Box<(String, String)>>,
     /// More for programs, under ErrorInfo.metadata.
-    pub metadata: HashMap<String, String>,
+    pub metadata: Vec<(&'static str, String)>,
 }
 
 impl ServiceError {
     /// An error that no field is at fault for.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), field: None, retry_after: None, metadata: HashMap::new() }
+        Self {
+            reason,
+            message: message.into(),
+            field: None,
+            retry_after: None,
+            quota: None,
+            metadata: Vec::new(),
+        }
     }
 
     /// An error of one field; the message reads as `field message`.
@@ -96,10 +113,17 @@ impl ServiceError {
         self
     }
 
+    /// Names the quota that is used up: whose it is, and what it allows.
+    #[must_use]
+    pub fn quota(mut self, subject: impl std::fmt::Display, allows: impl std::fmt::Display) -> Self {
+        self.quota = Some(Box::new((subject.to_string(), allows.to_string())));
+        self
+    }
+
     /// Adds to ErrorInfo.metadata.
     #[must_use]
-    pub fn with(mut self, key: &str, value: impl std::fmt::Display) -> Self {
-        self.metadata.insert(key.to_owned(), value.to_string());
+    pub fn with(mut self, key: &'static str, value: impl std::fmt::Display) -> Self {
+        self.metadata.push((key, value.to_string()));
         self
     }
 }
@@ -107,12 +131,17 @@ impl ServiceError {
 impl From<ServiceError> for Status {
     fn from(error: ServiceError) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(reason_name(error.reason), DOMAIN, error.metadata);
+        let metadata: HashMap<String, String> =
+            error.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        details.set_error_info(reason_name(error.reason), DOMAIN, metadata);
         if let Some(field) = error.field {
             details.add_bad_request_violation(field, &error.message);
         }
         if let Some(after) = error.retry_after {
             details.set_retry_info(Some(after));
+        }
+        if let Some(quota) = error.quota {
+            details.add_quota_failure_violation(quota.0, quota.1);
         }
         Status::with_error_details(code(error.reason), error.message, details)
     }

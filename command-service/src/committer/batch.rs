@@ -1,33 +1,33 @@
 //! A batch in memory: commands decided in order, each seeing those before it.
 //!
-//! Pure but for the random event ids.
+//! Pure but for random ids.
 
 use std::collections::BTreeMap;
 
-use proto::Token;
-use proto::event::Event;
+use proto::UserId;
 use uuid::Uuid;
 
 use super::Outcome;
 use super::queue::{RequestKey, Unit};
-use crate::answer::{Answer, Failure, relationship};
-use crate::domain::{Command, Decision, Graph, Stamp, decide};
+use crate::answer::{Answer, Body, Failure, relationship};
+use crate::domain::{Command, Decision, FollowCap, Graph, NewJob, Report, Rules, decide};
+use crate::journal::Journal;
 use crate::store::head::Head;
-use crate::store::outbox::Entry;
 use crate::store::replies::{Key, Reply};
 
 /// What a batch comes to.
 pub struct Decided {
     /// For each command, in order.
     pub outcomes: Vec<Outcome>,
-    /// The events, in the order of revisions.
-    pub entries: Vec<Entry>,
+    /// The events, and the head after them.
+    pub journal: Journal,
     /// Answers to remember.
     pub replies: Vec<(Key, Reply)>,
-    /// The head after the batch.
-    pub head: Head,
-    /// How many edges changed.
-    pub edges: u64,
+    /// Jobs to start, each with its id and the request_id of its command.
+    pub jobs: Vec<(Uuid, NewJob, Option<Uuid>)>,
+    /// Replacements that were carried out at once: they end a running job for the
+    /// same list.
+    pub replaced: Vec<UserId>,
 }
 
 /// Decides a batch on the graph that was loaded for it.
@@ -36,15 +36,24 @@ pub fn decide_all(
     graph: &mut Graph,
     head: Head,
     remembered: BTreeMap<Key, Reply>,
+    follow_cap: FollowCap,
 ) -> Decided {
+    let journal = Journal::after(head);
     let mut batch = Batch {
         graph,
         remembered,
-        decided: Decided { outcomes: Vec::new(), entries: Vec::new(), replies: Vec::new(), head, edges: 0 },
+        rules: Rules { now: head.now, follow_cap },
+        decided: Decided {
+            outcomes: Vec::new(),
+            journal,
+            replies: Vec::new(),
+            jobs: Vec::new(),
+            replaced: Vec::new(),
+        },
     };
     for unit in units {
         let outcome = match &unit.request {
-            None => batch.carry_out(&unit.command, unit.traceparent.as_ref()),
+            None => batch.carry_out(unit),
             Some(request) => batch.carry_out_once(request, unit),
         };
         batch.decided.outcomes.push(outcome);
@@ -55,6 +64,7 @@ pub fn decide_all(
 struct Batch<'a> {
     graph: &'a mut Graph,
     remembered: BTreeMap<Key, Reply>,
+    rules: Rules,
     decided: Decided,
 }
 
@@ -67,52 +77,56 @@ impl Batch<'_> {
             if reply.fingerprint != request.fingerprint {
                 return Err(Failure::RequestIdReused);
             }
-            return Answer::decode(&reply.response).ok_or(Failure::Internal);
+            return Answer::decode(&unit.command, &reply.response).ok_or(Failure::Internal);
         }
-        let answer = self.carry_out(&unit.command, unit.traceparent.as_ref())?;
+        let answer = self.carry_out(unit)?;
         let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
         self.remembered.insert(name, reply.clone());
         self.decided.replies.push((name, reply));
         Ok(answer)
     }
 
-    fn carry_out(&mut self, command: &Command, traceparent: Option<&String>) -> Outcome {
-        let decision = decide(self.graph, command)?;
-        let changed = !decision.changes.is_empty();
-        if changed {
-            self.append(command, &decision, traceparent);
+    fn carry_out(&mut self, unit: &Unit) -> Outcome {
+        let command = &unit.command;
+        let decision = decide(self.graph, command, &self.rules)?;
+        let changed = decision.changes_something() || decision.job.is_some();
+        if let Command::ReplaceFollowing { dry_run: true, .. } = command {
+            return Ok(self.answer(command, changed, decision, None));
         }
-        Ok(Answer {
-            changed,
-            written_at: Token::new(self.decided.head.epoch, self.decided.head.revision),
-            relationship: command.pair().map(|(viewer, other)| relationship(self.graph, viewer, other)),
-            import: decision.import,
-        })
+        let job = decision.job.clone().map(|job| (Uuid::new_v4(), job));
+        if decision.changes_something() {
+            self.decided.journal.append(
+                self.graph,
+                command.verb(),
+                command.actor(),
+                &decision.changes,
+                &decision.accounts,
+                unit.traceparent.as_ref(),
+            );
+        }
+        let job_id = job.as_ref().map(|(id, _)| *id);
+        if let (Command::ReplaceFollowing { actor, .. }, None) = (command, job_id) {
+            self.decided.replaced.push(*actor);
+        }
+        if let Some((id, job)) = job {
+            self.graph.add_jobs([((job.user, job.kind), id)]);
+            self.decided.jobs.push((id, job, unit.request.as_ref().map(|request| request.request_id)));
+        }
+        Ok(self.answer(command, changed, decision, job_id))
     }
 
-    /// Gives the changes the next revision.
-    fn append(&mut self, command: &Command, decision: &Decision, traceparent: Option<&String>) {
-        let head = &mut self.decided.head;
-        let prev_id = head.event_id;
-        head.revision = head.revision.next();
-        let event_id = Uuid::new_v4();
-        head.event_id = Some(event_id);
-        let stamp = Stamp { revision: head.revision, time: head.now };
-        let (edges, counts) = self.graph.commit(&decision.changes, stamp);
-        self.decided.edges += edges.len() as u64;
-        let event = Event {
-            epoch: head.epoch,
-            revision: head.revision,
-            event_id,
-            prev_id,
-            committed_at: head.now,
-            verb: command.verb(),
-            actor: command.actor(),
-            edges,
-            accounts: Vec::new(),
-            counts,
+    fn answer(&self, command: &Command, changed: bool, decision: Decision, job: Option<Uuid>) -> Answer {
+        let body = match (command, decision.report) {
+            (Command::Pair(c), _) => Body::Pair(Box::new(relationship(self.graph, c.actor, c.other))),
+            (Command::Batch(commands), Report::Batch(changed)) => {
+                let pairs = commands.iter().map(|c| relationship(self.graph, c.actor, c.other));
+                Body::Batch(changed.into_iter().zip(pairs).collect())
+            }
+            (_, Report::Replace(report)) => Body::Replace(report, job),
+            (_, Report::Import(report)) => Body::Import(report),
+            (_, _) => Body::Job(job.or(decision.running)),
         };
-        self.decided.entries.push(Entry::new(&event, traceparent.cloned()));
+        Answer { changed, written_at: self.decided.journal.token(), body }
     }
 }
 
@@ -125,13 +139,19 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::domain::{Action, PairCommand};
+    use crate::store::outbox::Entry;
+
+    const CAP: FollowCap = FollowCap { base: 7_500, per_follower: 1.0 };
 
     fn user(n: u128) -> UserId {
         UserId::new(Uuid::from_u128(n)).expect("not nil")
     }
 
     fn unit(actor: u128, target: u128, request: Option<u128>) -> Unit {
-        let command = Command::Follow { actor: user(actor), target: user(target) };
+        let (actor_id, other) = (user(actor), user(target));
+        let command =
+            Command::Pair(PairCommand { actor: actor_id, other, action: Action::Follow, expects: None });
         let request = request.map(|id| RequestKey {
             actor: user(actor),
             request_id: Uuid::from_u128(id),
@@ -152,12 +172,12 @@ mod tests {
     #[test]
     fn revisions_are_dense_and_the_chain_holds() {
         let units = [unit(1, 2, None), unit(1, 2, None), unit(1, 3, None)];
-        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new());
-        let revisions: Vec<_> = decided.entries.iter().map(Entry::revision).collect();
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let revisions: Vec<_> = decided.journal.entries.iter().map(Entry::revision).collect();
         assert_eq!(revisions, [Revision(8), Revision(9)]);
-        assert_eq!(decided.entries[0].prev_id, Some(Uuid::from_u128(7)));
-        assert_eq!(decided.entries[1].prev_id, Some(decided.entries[0].event_id));
-        assert_eq!(decided.head.event_id, Some(decided.entries[1].event_id));
+        assert_eq!(decided.journal.entries[0].prev_id, Some(Uuid::from_u128(7)));
+        assert_eq!(decided.journal.entries[1].prev_id, Some(decided.journal.entries[0].event_id));
+        assert_eq!(decided.journal.head.event_id, Some(decided.journal.entries[1].event_id));
         let written: Vec<_> =
             decided.outcomes.iter().map(|o| o.as_ref().expect("allowed").written_at.revision).collect();
         assert_eq!(written, [Revision(8), Revision(8), Revision(9)]);
@@ -166,8 +186,8 @@ mod tests {
     #[test]
     fn a_repeat_within_the_batch_gets_the_first_answer() {
         let units = [unit(1, 2, Some(5)), unit(1, 2, Some(5)), unit(1, 3, Some(5))];
-        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new());
-        assert_eq!(decided.entries.len(), 1);
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        assert_eq!(decided.journal.entries.len(), 1);
         assert_eq!(decided.replies.len(), 1);
         assert_eq!(decided.outcomes[0], decided.outcomes[1]);
         assert!(decided.outcomes[0].as_ref().expect("allowed").changed);

@@ -19,10 +19,11 @@ mod batch;
 mod queue;
 mod transaction;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -30,6 +31,7 @@ use uuid::Uuid;
 pub use queue::{Lane, Queue, QueueFull, RequestKey, Unit};
 
 use crate::answer::{Answer, Failure};
+use crate::domain::FollowCap;
 use crate::metrics;
 use crate::store::is_transient;
 use transaction::{Attempt, Done};
@@ -41,6 +43,8 @@ pub struct Settings {
     pub patience: Duration,
     /// The most commands in one transaction.
     pub max_batch: usize,
+    /// How many others an account may follow.
+    pub follow_cap: FollowCap,
 }
 
 /// Commits what the queue holds, until told to stop and the queue is empty.
@@ -49,14 +53,22 @@ pub struct Committer {
     settings: Settings,
     /// Says that the head has moved, to the relay.
     committed: watch::Sender<proto::Token>,
+    /// Says that there are jobs to do.
+    jobs: Arc<Notify>,
 }
 
 type Outcome = Result<Answer, Failure>;
 
 impl Committer {
-    /// A committer on a pool of its own. `committed` is told each new head.
-    pub fn new(pool: PgPool, settings: Settings, committed: watch::Sender<proto::Token>) -> Self {
-        Self { pool, settings, committed }
+    /// A committer on a pool of its own. `committed` is told each new head, `jobs` of
+    /// each transaction that starts any.
+    pub fn new(
+        pool: PgPool,
+        settings: Settings,
+        committed: watch::Sender<proto::Token>,
+        jobs: Arc<Notify>,
+    ) -> Self {
+        Self { pool, settings, committed, jobs }
     }
 
     /// Runs until `stop` and until nothing waits any more.
@@ -98,7 +110,7 @@ impl Committer {
         let mut pause = Pause::default();
         loop {
             let batch_id = Uuid::new_v4();
-            match transaction::attempt(&self.pool, units, batch_id).await {
+            match transaction::attempt(&self.pool, units, batch_id, self.settings.follow_cap).await {
                 Attempt::Done(done) => return Ok(self.finish(done)),
                 Attempt::Failed(error) if is_transient(&error) => {
                     tracing::warn!(error = %chain(&error), "a batch was rolled back");
@@ -155,6 +167,9 @@ impl Committer {
         ::metrics::counter!(metrics::EDGES_CHANGED).increment(done.edges);
         if done.events > 0 {
             self.committed.send_replace(done.head);
+        }
+        if done.jobs {
+            self.jobs.notify_one();
         }
         done.outcomes
     }

@@ -4,7 +4,6 @@
 //! with 40001 whenever another replica has committed meanwhile.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use proto::Token;
 use sqlx::{PgConnection, PgPool};
@@ -13,11 +12,8 @@ use uuid::Uuid;
 use super::Outcome;
 use super::batch::{self, Decided};
 use super::queue::Unit;
-use crate::domain::Touches;
-use crate::store::{append, edges, head, load, outbox, replies};
-
-/// Longer than every timeout of the server: it ends the wait for a host that is gone.
-const TIMEOUT: Duration = Duration::from_secs(15);
+use crate::domain::{FollowCap, JobKind, Touches};
+use crate::store::{head, jobs, load, outbox, replies, save, within};
 
 /// How an attempt ended.
 pub enum Attempt {
@@ -39,10 +35,12 @@ pub struct Done {
     pub events: u64,
     /// How many edges it changes.
     pub edges: u64,
+    /// It starts jobs.
+    pub jobs: bool,
 }
 
 /// Decides and writes a batch.
-pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid) -> Attempt {
+pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: FollowCap) -> Attempt {
     let mut connection = match service_kit::postgres::acquire(pool).await {
         Ok(connection) => connection,
         Err(error) => return Attempt::Failed(error),
@@ -52,15 +50,16 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid) -> Attempt {
         Ok(transaction) => transaction,
         Err(error) => return Attempt::Failed(error),
     };
-    let decided = match within(write(&mut transaction, units, batch_id)).await {
+    let decided = match within(write(&mut transaction, units, batch_id, follow_cap)).await {
         Ok(decided) => decided,
         Err(error) => return Attempt::Failed(error),
     };
     let done = Done {
         outcomes: decided.outcomes,
-        head: decided.head.token(),
-        events: decided.entries.len() as u64,
-        edges: decided.edges,
+        head: decided.journal.token(),
+        events: decided.journal.entries.len() as u64,
+        edges: decided.journal.edges,
+        jobs: !decided.jobs.is_empty(),
     };
     match within(transaction.commit()).await {
         Ok(()) => Attempt::Done(done),
@@ -73,6 +72,7 @@ async fn write(
     connection: &mut PgConnection,
     units: &[Unit],
     batch_id: Uuid,
+    follow_cap: FollowCap,
 ) -> Result<Decided, sqlx::Error> {
     let keys: Vec<_> = units.iter().filter_map(|unit| unit.request.as_ref()).map(|key| key.name()).collect();
     let remembered = if keys.is_empty() { BTreeMap::new() } else { replies::list(connection, &keys).await? };
@@ -80,17 +80,18 @@ async fn write(
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
     let (head, mut graph) = load::load(connection, &touches).await?;
 
-    let decided = batch::decide_all(units, &mut graph, head, remembered);
+    let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap);
 
     if !decided.replies.is_empty() {
         replies::insert(connection, &decided.replies, head.now).await?;
     }
-    if !decided.entries.is_empty() {
-        edges::delete(connection, graph.edges_to_delete()).await?;
-        edges::put(connection, graph.edges_to_put()).await?;
-        append::append(connection, graph.accounts_to_put(), batch_id, &decided.entries, &decided.head)
-            .await?;
+    for (id, job, request) in &decided.jobs {
+        jobs::insert(connection, *id, job, *request, head.now).await?;
     }
+    for user in &decided.replaced {
+        jobs::supersede(connection, *user, JobKind::ReplaceFollowing, head.now).await?;
+    }
+    save::save(connection, &graph, &decided.journal, batch_id).await?;
     Ok(decided)
 }
 
@@ -113,11 +114,4 @@ pub async fn went_through(pool: &PgPool, batch_id: Uuid) -> Result<bool, sqlx::E
         Ok(found)
     })
     .await
-}
-
-async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    match tokio::time::timeout(TIMEOUT, work).await {
-        Ok(result) => result,
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
 }

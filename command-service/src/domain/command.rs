@@ -2,28 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use proto::UserId;
 use proto::error::Reason;
 use proto::event::{EdgeKey, EdgeKind, Verb};
+use proto::{Revision, UserId};
 use time::OffsetDateTime;
 
 /// What a client asks for. Both ends of a pair are different accounts; the gRPC
 /// layer has checked that.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// `actor` follows `target`.
-    Follow {
+    /// One account does something about another.
+    Pair(PairCommand),
+    /// Several of them, all or none.
+    Batch(Vec<PairCommand>),
+    /// One account does something about itself.
+    Account {
+        /// The account.
+        user: UserId,
+        /// What it does.
+        action: AccountAction,
+    },
+    /// `actor` shall follow exactly `targets`.
+    ReplaceFollowing {
         /// Who follows.
         actor: UserId,
-        /// Who is followed.
-        target: UserId,
-    },
-    /// `actor` stops following `target`, or withdraws its request to.
-    Unfollow {
-        /// Who stops.
-        actor: UserId,
-        /// Who is no longer followed.
-        target: UserId,
+        /// Who is followed, the newest first; nobody twice.
+        targets: Vec<UserId>,
+        /// Only tell what would change.
+        dry_run: bool,
     },
     /// A chunk of edges.
     Import {
@@ -32,6 +38,75 @@ pub enum Command {
         /// What to do with edges that exist.
         on_conflict: OnConflict,
     },
+}
+
+/// What one account does about another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairCommand {
+    /// Who acts.
+    pub actor: UserId,
+    /// About whom.
+    pub other: UserId,
+    /// What.
+    pub action: Action,
+    /// The state that the pair must be in.
+    pub expects: Option<Expects>,
+}
+
+/// What an account can do about another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Follows it, or asks to.
+    Follow,
+    /// Stops following it, or withdraws its request to.
+    Unfollow,
+    /// Ends the other's follow.
+    RemoveFollower,
+    /// Mutes it.
+    Mute {
+        /// Until then; for good when absent.
+        expires_at: Option<OffsetDateTime>,
+    },
+    /// Ends its mute.
+    Unmute,
+    /// Blocks it: what links the two ends.
+    Block {
+        /// Until then; for good when absent.
+        expires_at: Option<OffsetDateTime>,
+    },
+    /// Ends its block.
+    Unblock,
+    /// Accepts the other's request to follow.
+    AcceptRequest,
+    /// Rejects it.
+    RejectRequest,
+    /// Withdraws its own request.
+    CancelRequest,
+}
+
+/// The state that a command expects a pair to be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expects {
+    /// Its newest revision.
+    Revision(Revision),
+    /// Whether the actor follows the other.
+    Following(bool),
+}
+
+/// What an account can do about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountAction {
+    /// Becomes private, or public.
+    SetPrivacy {
+        /// Private.
+        private: bool,
+    },
+    /// Goes for good.
+    Erase,
+    /// Hides its edges.
+    Archive,
+    /// Shows them again.
+    Restore,
 }
 
 /// One edge to import.
@@ -43,6 +118,8 @@ pub struct ImportEdge {
     pub key: EdgeKey,
     /// Its date; the time of the commit when absent.
     pub created_at: Option<OffsetDateTime>,
+    /// When it runs out.
+    pub expires_at: Option<OffsetDateTime>,
 }
 
 /// What an import does with edges that exist.
@@ -83,6 +160,10 @@ pub struct Touches {
     pub edges: BTreeSet<EdgeKey>,
     /// Accounts to load.
     pub accounts: BTreeSet<UserId>,
+    /// Accounts whose follows and pending requests are loaded whole.
+    pub following_of: BTreeSet<UserId>,
+    /// Accounts whose running jobs are loaded.
+    pub jobs_of: BTreeSet<UserId>,
 }
 
 impl Touches {
@@ -104,15 +185,28 @@ impl Touches {
         self.accounts.extend([viewer, other]);
     }
 
-    /// What one edge of an import depends on.
-    fn import(&mut self, key: EdgeKey) {
-        let EdgeKey { source, target, .. } = key;
+    /// Whether a follow is possible, and whether it is there.
+    pub fn follow(&mut self, source: UserId, target: UserId) {
+        let key = |kind, source, target| EdgeKey { kind, source, target };
         self.edges.extend([
-            key,
-            EdgeKey { kind: EdgeKind::Block, source, target },
-            EdgeKey { kind: EdgeKind::Block, source: target, target: source },
+            key(EdgeKind::Follow, source, target),
+            key(EdgeKind::FollowRequest, source, target),
+            key(EdgeKind::Block, source, target),
+            key(EdgeKind::Block, target, source),
         ]);
         self.accounts.extend([source, target]);
+    }
+
+    /// What one edge of an import depends on.
+    fn import(&mut self, EdgeKey { kind, source, target }: EdgeKey) {
+        match kind {
+            EdgeKind::Block => self.pair(source, target),
+            EdgeKind::Follow => self.follow(source, target),
+            _ => {
+                self.edges.insert(EdgeKey { kind, source, target });
+                self.accounts.extend([source, target]);
+            }
+        }
     }
 }
 
@@ -120,8 +214,16 @@ impl Command {
     /// Adds what the command must see.
     pub fn touches(&self, touches: &mut Touches) {
         match self {
-            Self::Follow { actor, target } | Self::Unfollow { actor, target } => {
-                touches.pair(*actor, *target)
+            Self::Pair(command) => touches.pair(command.actor, command.other),
+            Self::Batch(commands) => commands.iter().for_each(|c| touches.pair(c.actor, c.other)),
+            Self::Account { user, .. } => {
+                touches.accounts.insert(*user);
+                touches.jobs_of.insert(*user);
+            }
+            Self::ReplaceFollowing { actor, targets, .. } => {
+                touches.accounts.insert(*actor);
+                touches.following_of.insert(*actor);
+                targets.iter().for_each(|target| touches.follow(*actor, *target));
             }
             Self::Import { edges, .. } => edges.iter().for_each(|edge| touches.import(edge.key)),
         }
@@ -130,25 +232,61 @@ impl Command {
     /// The verb of its event.
     pub fn verb(&self) -> Verb {
         match self {
-            Self::Follow { .. } => Verb::Follow,
-            Self::Unfollow { .. } => Verb::Unfollow,
+            Self::Pair(command) => command.action.verb(),
+            Self::Batch(_) => Verb::Batch,
+            Self::Account { action, .. } => match action {
+                AccountAction::SetPrivacy { .. } => Verb::SetAccountPrivacy,
+                AccountAction::Erase => Verb::EraseAccount,
+                AccountAction::Archive => Verb::ArchiveAccount,
+                AccountAction::Restore => Verb::RestoreAccount,
+            },
+            Self::ReplaceFollowing { .. } => Verb::ReplaceFollowing,
             Self::Import { .. } => Verb::Import,
         }
     }
 
-    /// Who asks; none for an import, which acts for many.
+    /// Who asks; none for an import, or a batch of several, which act for many.
     pub fn actor(&self) -> Option<UserId> {
         match self {
-            Self::Follow { actor, .. } | Self::Unfollow { actor, .. } => Some(*actor),
+            Self::Pair(command) => Some(command.actor),
+            Self::Batch(commands) => {
+                let actor = commands.first()?.actor;
+                commands.iter().all(|command| command.actor == actor).then_some(actor)
+            }
+            Self::Account { user, .. } => Some(*user),
+            Self::ReplaceFollowing { actor, .. } => Some(*actor),
             Self::Import { .. } => None,
         }
     }
+}
 
-    /// The pair whose state the answer shows: (viewer, other).
-    pub fn pair(&self) -> Option<(UserId, UserId)> {
+impl Action {
+    fn verb(self) -> Verb {
         match self {
-            Self::Follow { actor, target } | Self::Unfollow { actor, target } => Some((*actor, *target)),
-            Self::Import { .. } => None,
+            Self::Follow => Verb::Follow,
+            Self::Unfollow => Verb::Unfollow,
+            Self::RemoveFollower => Verb::RemoveFollower,
+            Self::Mute { .. } => Verb::Mute,
+            Self::Unmute => Verb::Unmute,
+            Self::Block { .. } => Verb::Block,
+            Self::Unblock => Verb::Unblock,
+            Self::AcceptRequest => Verb::AcceptFollowRequest,
+            Self::RejectRequest => Verb::RejectFollowRequest,
+            Self::CancelRequest => Verb::CancelFollowRequest,
+        }
+    }
+
+    /// Others may always let go of an archived account, and keep it away.
+    pub fn is_allowed_on_archived(self) -> bool {
+        match self {
+            Self::Unfollow
+            | Self::RemoveFollower
+            | Self::Unmute
+            | Self::Unblock
+            | Self::RejectRequest
+            | Self::CancelRequest
+            | Self::Block { .. } => true,
+            Self::Follow | Self::Mute { .. } | Self::AcceptRequest => false,
         }
     }
 }

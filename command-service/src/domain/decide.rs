@@ -1,118 +1,133 @@
 //! What a command does, given the graph.
 
-use std::collections::BTreeSet;
-
 use proto::UserId;
-use proto::error::Reason;
-use proto::event::{EdgeKey, EdgeKind, EdgeOp};
+use proto::event::{AccountChange, AccountOp};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::command::{Command, ImportEdge, ImportReport, OnConflict, RefusedEdge};
-use super::graph::{AccountState, Change, Graph};
+use super::account::{AccountState, FollowCap};
+use super::change::{Change, Stamp};
+use super::command::{AccountAction, Command, ImportReport, PairCommand, Touches};
+use super::graph::Graph;
+use super::import::import;
+use super::job::{JobKind, NewJob};
+use super::net::net;
+use super::pair::decide_pair;
+use super::refusal::{Refusal, Refused};
+use super::replace::{ReplaceReport, replace};
 
-/// What a command changes. No changes: it was obeyed already.
+/// What decisions depend on beside the graph.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// The time of the transaction.
+    pub now: OffsetDateTime,
+    /// How many others an account may follow.
+    pub follow_cap: FollowCap,
+}
+
+/// What a command changes. Nothing: it was obeyed already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     /// The changes, in the order of their positions; no edge twice.
     pub changes: Vec<Change>,
-    /// For an import: what became of the chunk.
-    pub import: ImportReport,
+    /// The accounts whose flags change.
+    pub accounts: Vec<AccountChange>,
+    /// A job to start.
+    pub job: Option<NewJob>,
+    /// A job that is doing what was asked for already.
+    pub running: Option<Uuid>,
+    /// What the answer tells beside.
+    pub report: Report,
 }
 
-/// A rule that stands against a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// One of the two has blocked the other.
-    #[error("one of the two accounts has blocked the other")]
-    Blocked,
-    /// An account is archived.
-    #[error("the account {0} is archived")]
-    Archived(UserId),
-    /// An account is being erased.
-    #[error("the account {0} is being erased")]
-    Erasing(UserId),
+/// What an answer tells of commands with parts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Report {
+    /// Nothing.
+    #[default]
+    None,
+    /// Of an import: what became of the chunk.
+    Import(ImportReport),
+    /// Of a batch: which of its commands changed something.
+    Batch(Vec<bool>),
+    /// Of a replaced list: what was added and removed.
+    Replace(ReplaceReport),
 }
 
-impl Refusal {
-    /// The reason that clients get.
-    pub fn reason(self) -> Reason {
-        match self {
-            Self::Blocked => Reason::Blocked,
-            Self::Archived(_) => Reason::AccountArchived,
-            Self::Erasing(_) => Reason::AccountErasing,
-        }
+impl Decision {
+    /// Something changes.
+    pub fn changes_something(&self) -> bool {
+        !self.changes.is_empty() || !self.accounts.is_empty()
     }
 }
 
-/// Decides a command. Says nothing about revisions or time.
-pub fn decide(graph: &Graph, command: &Command) -> Result<Decision, Refusal> {
+/// Decides a command. Says nothing about revisions.
+pub fn decide(graph: &Graph, command: &Command, rules: &Rules) -> Result<Decision, Refused> {
     match command {
-        Command::Follow { actor, target } => {
-            let key = EdgeKey { kind: EdgeKind::Follow, source: *actor, target: *target };
-            may_connect(graph, key)?;
-            let changes = if has(graph, key) { vec![] } else { vec![added(key, None)] };
-            Ok(Decision { changes, ..Decision::default() })
+        Command::Pair(command) => {
+            Ok(Decision { changes: decide_pair(graph, command, rules)?, ..Decision::default() })
         }
-        Command::Unfollow { actor, target } => {
-            // Others may always let go of an archived account, but it acts no more itself.
-            takes_part(graph, *actor)?;
-            let changes = [EdgeKind::Follow, EdgeKind::FollowRequest]
-                .map(|kind| EdgeKey { kind, source: *actor, target: *target })
-                .into_iter()
-                .filter(|key| has(graph, *key))
-                .map(|key| Change { key, op: EdgeOp::Removed, created_at: None, expires_at: None })
-                .collect();
-            Ok(Decision { changes, ..Decision::default() })
-        }
-        Command::Import { edges, on_conflict } => Ok(import(graph, edges, *on_conflict)),
+        Command::Batch(commands) => batch(graph, commands, rules),
+        Command::Account { user, action } => Ok(account(graph, *user, *action)?),
+        Command::ReplaceFollowing { actor, targets, .. } => replace(graph, *actor, targets, rules),
+        Command::Import { edges, on_conflict } => Ok(import(graph, edges, *on_conflict, rules)),
     }
 }
 
-/// Each edge stands for itself: one that is refused does not hold up the others.
-fn import(graph: &Graph, edges: &[ImportEdge], on_conflict: OnConflict) -> Decision {
-    let mut decision = Decision::default();
-    let mut seen = BTreeSet::new();
-    for edge in edges {
-        let exists = has(graph, edge.key) || !seen.insert(edge.key);
-        let refused = match may_connect(graph, edge.key) {
-            Err(refusal) => Some(refusal.reason()),
-            Ok(()) if exists && on_conflict == OnConflict::Fail => Some(Reason::EdgeExists),
-            Ok(()) => None,
-        };
-        if let Some(reason) = refused {
-            decision.import.refused.push(RefusedEdge { index: edge.index, reason });
-        } else if exists {
-            decision.import.unchanged += 1;
-        } else {
-            decision.import.accepted += 1;
-            decision.changes.push(added(edge.key, Some(edge)));
+/// Each command sees those before it, on a copy of what they touch; what is left of
+/// all their changes is the decision.
+fn batch(graph: &Graph, commands: &[PairCommand], rules: &Rules) -> Result<Decision, Refused> {
+    let mut touches = Touches::default();
+    Command::Batch(commands.to_vec()).touches(&mut touches);
+    let mut part = graph.part(&touches.edges, &touches.accounts);
+    // Whatever revision it gets, it is above all that preconditions can name.
+    let stamp = Stamp { revision: proto::Revision::MAX, time: rules.now };
+    let mut all = Vec::new();
+    let mut changed = Vec::with_capacity(commands.len());
+    for (index, command) in commands.iter().enumerate() {
+        let changes =
+            decide_pair(&part, command, rules).map_err(|refusal| Refused { refusal, index: Some(index) })?;
+        part.commit(&changes, &[], stamp);
+        changed.push(!changes.is_empty());
+        all.extend(changes);
+    }
+    Ok(Decision { changes: net(&part, &all), report: Report::Batch(changed), ..Decision::default() })
+}
+
+fn account(graph: &Graph, user: UserId, action: AccountAction) -> Result<Decision, Refusal> {
+    let account = graph.account(user);
+    let start = |op: AccountOp, kind: Option<JobKind>| Decision {
+        accounts: vec![AccountChange { user, op }],
+        job: kind.map(|kind| NewJob { kind, user, targets: Vec::new() }),
+        ..Decision::default()
+    };
+    let going_on = |kind| Decision { running: graph.running_job(user, kind), ..Decision::default() };
+    use AccountState::{Active, Archived, Erasing, Restoring};
+    match (action, account.state) {
+        (AccountAction::Erase, Erasing) => Ok(going_on(JobKind::Erase)),
+        (_, Erasing) => Err(Refusal::Erasing(user)),
+        (AccountAction::Erase, _) => Ok(start(AccountOp::EraseStarted, Some(JobKind::Erase))),
+        (AccountAction::Archive, Archived) => Ok(going_on(JobKind::Archive)),
+        (AccountAction::Archive, _) => Ok(start(AccountOp::Archived, Some(JobKind::Archive))),
+        (AccountAction::Restore, Archived) => Ok(start(AccountOp::Restored, Some(JobKind::Restore))),
+        (AccountAction::Restore, _) => Ok(going_on(JobKind::Restore)),
+        (AccountAction::SetPrivacy { .. }, Archived | Restoring) => Err(Refusal::Archived(user)),
+        (AccountAction::SetPrivacy { private }, Active) if private == account.private => {
+            Ok(going_on(JobKind::MakePublic))
+        }
+        (AccountAction::SetPrivacy { private: true }, Active) => Ok(start(AccountOp::MadePrivate, None)),
+        (AccountAction::SetPrivacy { private: false }, Active) => {
+            let asked = account.requests_received > 0;
+            Ok(start(AccountOp::MadePublic, asked.then_some(JobKind::MakePublic)))
         }
     }
-    decision
 }
 
-fn added(key: EdgeKey, import: Option<&ImportEdge>) -> Change {
-    Change { key, op: EdgeOp::Added, created_at: import.and_then(|edge| edge.created_at), expires_at: None }
-}
-
-fn has(graph: &Graph, key: EdgeKey) -> bool {
-    graph.edge(key.kind, key.source, key.target).is_some()
-}
-
-/// Both take part, and neither has blocked the other.
-fn may_connect(graph: &Graph, EdgeKey { source, target, .. }: EdgeKey) -> Result<(), Refusal> {
-    takes_part(graph, source)?;
-    takes_part(graph, target)?;
-    let blocks = |a, b| graph.edge(EdgeKind::Block, a, b).is_some();
-    if blocks(source, target) || blocks(target, source) {
-        return Err(Refusal::Blocked);
-    }
-    Ok(())
-}
-
-fn takes_part(graph: &Graph, user: UserId) -> Result<(), Refusal> {
+/// The account takes part.
+pub(super) fn takes_part(graph: &Graph, user: UserId) -> Result<(), Refusal> {
     match graph.account(user).state {
         AccountState::Active => Ok(()),
-        AccountState::Archived => Err(Refusal::Archived(user)),
+        AccountState::Archived | AccountState::Restoring => Err(Refusal::Archived(user)),
         AccountState::Erasing => Err(Refusal::Erasing(user)),
     }
 }

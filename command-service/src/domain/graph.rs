@@ -5,96 +5,77 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp};
+use proto::event::{AccountChange, AccountCounts, AccountOp, EdgeChange, EdgeKey, EdgeKind, EdgeOp};
 use proto::{Position, Revision, UserId};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-/// A live edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Edge {
-    /// When it came to be.
-    pub created_at: OffsetDateTime,
-    /// When it runs out.
-    pub expires_at: Option<OffsetDateTime>,
-    /// Its place in lists.
-    pub position: Position,
-    /// The revision of its last change.
-    pub revision: Revision,
-}
+use super::account::{Account, AccountState};
+use super::change::{Change, Edge, Op, Stamp};
+use super::job::JobKind;
+use super::layer::Layer;
 
-/// Whether an account takes part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccountState {
-    /// It does.
-    #[default]
-    Active,
-    /// Its edges are hidden.
-    Archived,
-    /// It is on its way out; nothing new may touch it.
-    Erasing,
-}
-
-/// Counts and flags of an account. An account without a row is the default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Account {
-    /// How many follow it.
-    pub followers: u64,
-    /// How many it follows.
-    pub following: u64,
-    /// How many it has muted.
-    pub muting: u64,
-    /// How many it has blocked.
-    pub blocking: u64,
-    /// Its pending requests.
-    pub requests_sent: u64,
-    /// Pending requests to it.
-    pub requests_received: u64,
-    /// Whether it takes part.
-    pub state: AccountState,
-}
-
-/// A decided change of one edge, before it has a revision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The edge.
-    pub key: EdgeKey,
-    /// What happens to it. The values of an edge that is removed are taken from
-    /// the graph.
-    pub op: EdgeOp,
-    /// Its date, for an edge that is added; the time of the commit when absent.
-    pub created_at: Option<OffsetDateTime>,
-    /// When it runs out, for an edge that is added or updated.
-    pub expires_at: Option<OffsetDateTime>,
-}
-
-/// The revision and time that changes are committed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// The revision.
-    pub revision: Revision,
-    /// The time of the transaction.
-    pub time: OffsetDateTime,
-}
+const PAIR_KINDS: [EdgeKind; 4] =
+    [EdgeKind::Follow, EdgeKind::FollowRequest, EdgeKind::Mute, EdgeKind::Block];
 
 /// The loaded part of the graph, with the changes of this batch applied.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    edges: BTreeMap<EdgeKey, Edge>,
+    /// Edges that everybody sees.
+    live: Layer,
+    /// Edges with an archived end, which nobody sees.
+    archived: Layer,
     accounts: BTreeMap<UserId, Account>,
-    loaded: BTreeMap<EdgeKey, Edge>,
-    changed_edges: BTreeSet<EdgeKey>,
     changed_accounts: BTreeSet<UserId>,
+    erased_accounts: BTreeSet<UserId>,
+    running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
 }
 
 impl Graph {
     /// The graph as it was loaded.
-    pub fn new(edges: BTreeMap<EdgeKey, Edge>, accounts: BTreeMap<UserId, Account>) -> Self {
-        Self { loaded: edges.clone(), edges, accounts, ..Self::default() }
+    pub fn new(live: BTreeMap<EdgeKey, Edge>, accounts: BTreeMap<UserId, Account>) -> Self {
+        Self { live: Layer::new(live), accounts, ..Self::default() }
     }
 
-    /// An edge, if it is there.
+    /// Adds archived edges as they were loaded.
+    pub fn add_archived(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
+        self.archived.add_loaded(edges);
+    }
+
+    /// Adds live edges as they were loaded.
+    pub fn add_live(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
+        self.live.add_loaded(edges);
+    }
+
+    /// Adds the running jobs as they were loaded.
+    pub fn add_jobs(&mut self, jobs: impl IntoIterator<Item = ((UserId, JobKind), Uuid)>) {
+        self.running_jobs.extend(jobs);
+    }
+
+    /// The running job of that kind.
+    pub fn running_job(&self, user: UserId, kind: JobKind) -> Option<Uuid> {
+        self.running_jobs.get(&(user, kind)).copied()
+    }
+
+    /// An edge that everybody sees, if it is there.
     pub fn edge(&self, kind: EdgeKind, source: UserId, target: UserId) -> Option<&Edge> {
-        self.edges.get(&EdgeKey { kind, source, target })
+        self.live.get(&EdgeKey { kind, source, target })
+    }
+
+    /// An edge by its name.
+    pub fn live(&self, key: &EdgeKey) -> Option<&Edge> {
+        self.live.get(key)
+    }
+
+    /// An edge that is hidden with one of its ends.
+    pub fn archived(&self, key: &EdgeKey) -> Option<&Edge> {
+        self.archived.get(key)
+    }
+
+    /// All loaded edges of a kind that start at an account: live ones, and hidden ones.
+    pub fn edges_from(&self, kind: EdgeKind, source: UserId) -> impl Iterator<Item = EdgeKey> {
+        let of = move |key: &&EdgeKey| key.kind == kind && key.source == source;
+        self.live.keys().filter(of).chain(self.archived.keys().filter(of)).copied()
     }
 
     /// An account.
@@ -102,59 +83,102 @@ impl Graph {
         self.accounts.get(&user).copied().unwrap_or_default()
     }
 
-    /// Applies the changes of one event; answers them as the event tells them, with
-    /// the counts after it.
-    pub fn commit(&mut self, changes: &[Change], stamp: Stamp) -> (Vec<EdgeChange>, Vec<AccountCounts>) {
+    /// A copy of what these commands see of it, to try them on.
+    pub fn part(&self, edges: &BTreeSet<EdgeKey>, accounts: &BTreeSet<UserId>) -> Self {
+        Self {
+            live: self.live.part(edges),
+            archived: self.archived.part(edges),
+            accounts: accounts.iter().filter_map(|user| Some((*user, *self.accounts.get(user)?))).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Applies the changes of one event; answers the visible ones as the event tells
+    /// them, with the counts after it.
+    pub fn commit(
+        &mut self,
+        changes: &[Change],
+        accounts: &[AccountChange],
+        stamp: Stamp,
+    ) -> (Vec<EdgeChange>, Vec<AccountCounts>) {
         let mut touched = BTreeSet::new();
-        let told = changes
-            .iter()
-            .enumerate()
-            .map(|(index, change)| {
+        let mut told = Vec::with_capacity(changes.len());
+        for (index, change) in changes.iter().enumerate() {
+            let visible = self.apply(change, Position::new(stamp.revision, index), stamp);
+            if let Some(edge_change) = visible {
                 touched.extend([change.key.source, change.key.target]);
-                self.apply(change, Position::new(stamp.revision, index), stamp)
-            })
-            .collect();
+                told.push(edge_change);
+            }
+        }
         let counts = touched.iter().map(|user| self.counts(*user)).collect();
         self.changed_accounts.append(&mut touched);
+        accounts.iter().for_each(|change| self.mark(change));
         (told, counts)
     }
 
-    fn apply(&mut self, change: &Change, next: Position, stamp: Stamp) -> EdgeChange {
-        let before = self.edges.get(&change.key).copied();
-        let edge = match change.op {
-            EdgeOp::Removed => before,
-            EdgeOp::Updated => {
-                before.map(|edge| Edge { expires_at: change.expires_at, revision: stamp.revision, ..edge })
-            }
-            EdgeOp::Added | EdgeOp::Unspecified => None,
-        }
-        .unwrap_or(Edge {
-            created_at: change.created_at.unwrap_or(stamp.time),
-            expires_at: change.expires_at,
+    fn apply(&mut self, change: &Change, next: Position, stamp: Stamp) -> Option<EdgeChange> {
+        let key = change.key;
+        let fresh = |created_at: Option<OffsetDateTime>, expires_at| Edge {
+            created_at: created_at.unwrap_or(stamp.time),
+            expires_at,
             position: next,
             revision: stamp.revision,
-        });
-        if change.op == EdgeOp::Removed {
-            self.edges.remove(&change.key);
-        } else {
-            self.edges.insert(change.key, edge);
-        }
-        self.count(change.key, before.is_some(), change.op != EdgeOp::Removed);
-        self.changed_edges.insert(change.key);
-        EdgeChange {
-            key: change.key,
-            op: change.op,
+        };
+        let stamped = |edge: Edge| Edge { revision: stamp.revision, ..edge };
+        let tell = |op, edge: Edge| EdgeChange {
+            key,
+            op,
             position: edge.position,
             created_at: edge.created_at,
             expires_at: edge.expires_at,
+        };
+        match change.op {
+            Op::Add { created_at, expires_at } => {
+                let edge = fresh(created_at, expires_at);
+                self.live.put(key, edge);
+                self.count(key, 1);
+                Some(tell(EdgeOp::Added, edge))
+            }
+            Op::SetExpiry(expires_at) => {
+                let edge = Edge { expires_at, ..stamped(*self.live.get(&key)?) };
+                self.live.put(key, edge);
+                Some(tell(EdgeOp::Updated, edge))
+            }
+            Op::Remove => {
+                let edge = self.live.take(&key)?;
+                self.count(key, -1);
+                Some(tell(EdgeOp::Removed, edge))
+            }
+            Op::Archive => {
+                let edge = self.live.take(&key)?;
+                self.archived.put(key, edge);
+                self.count(key, -1);
+                Some(tell(EdgeOp::Removed, edge))
+            }
+            Op::Restore => {
+                let edge = stamped(self.archived.take(&key)?);
+                self.live.put(key, edge);
+                self.count(key, 1);
+                Some(tell(EdgeOp::Added, edge))
+            }
+            Op::AddArchived { expires_at } => {
+                self.archived.put(key, fresh(None, expires_at));
+                None
+            }
+            Op::SetArchivedExpiry(expires_at) => {
+                let edge = stamped(*self.archived.get(&key)?);
+                self.archived.put(key, Edge { expires_at, ..edge });
+                None
+            }
+            Op::RemoveArchived => {
+                self.archived.take(&key);
+                None
+            }
         }
     }
 
-    fn count(&mut self, key: EdgeKey, was: bool, is: bool) {
-        if was == is {
-            return;
-        }
-        let step = |count: &mut u64| *count = if is { *count + 1 } else { count.saturating_sub(1) };
+    fn count(&mut self, key: EdgeKey, by: i64) {
+        let step = |count: &mut u64| *count = count.saturating_add_signed(by);
         let source = self.accounts.entry(key.source).or_default();
         match key.kind {
             EdgeKind::Follow => step(&mut source.following),
@@ -171,6 +195,31 @@ impl Graph {
         }
     }
 
+    fn mark(&mut self, change: &AccountChange) {
+        let account = self.accounts.entry(change.user).or_default();
+        match change.op {
+            AccountOp::MadePrivate => account.private = true,
+            AccountOp::MadePublic => account.private = false,
+            AccountOp::EraseStarted => account.state = AccountState::Erasing,
+            AccountOp::Archived => account.state = AccountState::Archived,
+            AccountOp::Restored => account.state = AccountState::Restoring,
+            AccountOp::Erased => {
+                self.accounts.remove(&change.user);
+                self.changed_accounts.remove(&change.user);
+                self.erased_accounts.insert(change.user);
+                return;
+            }
+            AccountOp::Unspecified => return,
+        }
+        self.changed_accounts.insert(change.user);
+    }
+
+    /// Ends the restoring of an account: it takes part again.
+    pub fn reactivate(&mut self, user: UserId) {
+        self.accounts.entry(user).or_default().state = AccountState::Active;
+        self.changed_accounts.insert(user);
+    }
+
     fn counts(&self, user: UserId) -> AccountCounts {
         let account = self.account(user);
         AccountCounts {
@@ -184,23 +233,36 @@ impl Graph {
         }
     }
 
-    /// The edges that must be written: those that differ from what was loaded.
-    pub fn edges_to_put(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
-        self.changed_edges
-            .iter()
-            .filter_map(|key| self.edges.get_key_value(key))
-            .filter(|(key, edge)| self.loaded.get(*key) != Some(*edge))
+    /// The newest revision among the live edges of a pair that `viewer` may know of:
+    /// nobody learns that they are muted.
+    pub fn pair_revision(&self, viewer: UserId, other: UserId) -> Revision {
+        PAIR_KINDS
+            .into_iter()
+            .map(|kind| self.edge(kind, viewer, other))
+            .chain(PAIR_KINDS.map(|kind| self.edge(kind, other, viewer).filter(|_| kind != EdgeKind::Mute)))
+            .flatten()
+            .map(|edge| edge.revision)
+            .max()
+            .unwrap_or(Revision::ZERO)
     }
 
-    /// The edges that must be deleted: those that were loaded and are gone.
-    pub fn edges_to_delete(&self) -> impl Iterator<Item = &EdgeKey> {
-        self.changed_edges
-            .iter()
-            .filter(|key| !self.edges.contains_key(*key) && self.loaded.contains_key(*key))
+    /// What must be written of the edges that everybody sees.
+    pub fn live_edges(&self) -> &Layer {
+        &self.live
+    }
+
+    /// What must be written of the archive.
+    pub fn archived_edges(&self) -> &Layer {
+        &self.archived
     }
 
     /// The accounts whose row must be written.
     pub fn accounts_to_put(&self) -> impl Iterator<Item = (UserId, Account)> {
         self.changed_accounts.iter().map(|user| (*user, self.account(*user)))
+    }
+
+    /// The accounts that must be forgotten.
+    pub fn accounts_to_erase(&self) -> impl Iterator<Item = UserId> {
+        self.erased_accounts.iter().copied()
     }
 }

@@ -6,7 +6,7 @@ use proto::error::{Reason, ServiceError};
 
 use crate::answer::Failure;
 use crate::committer::QueueFull;
-use crate::domain::Refusal;
+use crate::domain::{Refusal, Refused};
 
 /// When a full queue is worth another try.
 const QUEUE_RETRY: Duration = Duration::from_millis(100);
@@ -15,16 +15,40 @@ const QUEUE_RETRY: Duration = Duration::from_millis(100);
 pub fn failure(failure: &Failure) -> ServiceError {
     let error = ServiceError::new(reason(failure), failure.to_string());
     match failure {
-        Failure::Refused(Refusal::Archived(user) | Refusal::Erasing(user)) => error.with("user_id", user),
+        Failure::Refused(refused) => refusal(error, refused.refusal),
         Failure::RequestIdReused => ServiceError { field: Some("request_id".to_owned()), ..error },
         Failure::NotCommitted | Failure::OutcomeUnknown => error.retry_after(Duration::from_secs(1)),
-        _ => error,
+        Failure::Internal => error,
+    }
+}
+
+/// Which of several commands or items a failure is about.
+pub fn index(failure: &Failure) -> Option<usize> {
+    match failure {
+        Failure::Refused(Refused { index, .. }) => *index,
+        _ => None,
+    }
+}
+
+fn refusal(error: ServiceError, refusal: Refusal) -> ServiceError {
+    match refusal {
+        Refusal::Archived(user) | Refusal::Erasing(user) => error.with("user_id", user),
+        Refusal::NotAsExpected { revision, following } => {
+            error.with("revision", revision.0).with("following", following)
+        }
+        Refusal::FollowCap { user, cap } => error
+            .quota(format!("account:{user}"), format!("following at most {cap} accounts"))
+            .with("limit", cap),
+        Refusal::ExpiryPast | Refusal::ExpiryTooFar => {
+            ServiceError { field: Some("expires_at".to_owned()), ..error }
+        }
+        Refusal::Blocked | Refusal::NoRequest => error,
     }
 }
 
 fn reason(failure: &Failure) -> Reason {
     match failure {
-        Failure::Refused(refusal) => refusal.reason(),
+        Failure::Refused(refused) => refused.refusal.reason(),
         Failure::RequestIdReused => Reason::RequestIdReused,
         Failure::NotCommitted => Reason::NotCommitted,
         Failure::OutcomeUnknown => Reason::OutcomeUnknown,

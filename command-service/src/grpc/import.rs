@@ -6,8 +6,9 @@ use proto::error::ServiceError;
 use time::OffsetDateTime;
 use tonic::{Status, Streaming};
 
-use super::parse;
 use super::service::Service;
+use super::{errors, parse};
+use crate::answer::{Body, Failure};
 use crate::committer::Lane;
 use crate::domain::RefusedEdge;
 
@@ -41,13 +42,14 @@ async fn answer(
     // The date check is about obvious mistakes, so this process's clock will do.
     let (command, mut refused) = parse::chunk(&chunk, OffsetDateTime::now_utc())?;
     service.projectors.brake(service.import_max_lag).await;
-    let answer = service.carry_out(command, None, traceparent, Lane::Bulk).await?;
-    refused.extend(answer.import.refused.iter().map(|edge| refusal(*edge)));
+    let answer = service.door.carry_out(command, None, traceparent, Lane::Bulk).await?;
+    let Body::Import(report) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
+    refused.extend(report.refused.iter().map(|edge| refusal(*edge)));
     refused.sort_by_key(|edge| edge.index);
     Ok(wire::ImportEdgesResponse {
         chunk: chunk.chunk,
-        accepted: answer.import.accepted,
-        unchanged: answer.import.unchanged,
+        accepted: report.accepted,
+        unchanged: report.unchanged,
         refused,
         written_at: answer.written_at.to_string(),
     })
@@ -60,6 +62,8 @@ fn refusal(edge: RefusedEdge) -> wire::RefusedEdge {
         Reason::AccountArchived => "one of the two accounts is archived",
         Reason::AccountErasing => "one of the two accounts is being erased",
         Reason::EdgeExists => "the edge exists",
+        Reason::InvalidTimestamp => "expires_at must lie in the future, at most ten years ahead",
+        Reason::TooManyItems => "the chunk changes more edges than one event holds: send this edge again",
         _ => "refused",
     };
     wire::RefusedEdge { index: edge.index, reason: edge.reason.into(), message: message.to_owned() }

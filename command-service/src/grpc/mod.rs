@@ -3,10 +3,18 @@
 //! Owns: access, the checking of requests, and the words of errors.
 
 mod access;
+mod door;
 mod errors;
 mod import;
+mod job;
+mod legacy;
+mod limits;
+mod pairs;
 mod parse;
 mod service;
 
 pub use access::Access;
+pub use door::Door;
+pub use legacy::{Legacy, LegacyAccess};
+pub use limits::WriteLimit;
 pub use service::Service;

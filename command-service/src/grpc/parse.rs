@@ -1,5 +1,8 @@
 //! From requests to commands: every field is checked here and nowhere else.
 
+use std::collections::BTreeSet;
+
+use prost_types::Timestamp;
 use proto::UserId;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
@@ -10,8 +13,12 @@ use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
 use crate::committer::RequestKey;
-use crate::domain::{Command, ImportEdge, OnConflict};
+use crate::domain::{AccountAction, Action, Command, Expects, ImportEdge, OnConflict, PairCommand};
 
+/// The most blocks of one chunk.
+const MAX_BLOCKS: usize = 300;
+/// The longest list that is taken; the follow cap is lower for nearly everybody.
+const MAX_TARGETS: usize = 100_000;
 /// How far ahead of our clock a date of an import may lie.
 const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(5);
 
@@ -40,10 +47,87 @@ pub fn request_key(text: &str, actor: UserId, command: &Command) -> Result<Optio
 /// so it must not change between releases.
 fn content(command: &Command) -> String {
     match command {
-        Command::Follow { actor, target } => format!("follow {actor} {target}"),
-        Command::Unfollow { actor, target } => format!("unfollow {actor} {target}"),
+        Command::Pair(command) => pair_content(command),
+        Command::Batch(commands) => {
+            format!("batch {}", commands.iter().map(pair_content).collect::<Vec<_>>().join("; "))
+        }
+        Command::Account { user, action } => match action {
+            AccountAction::SetPrivacy { private } => format!("privacy {user} {private}"),
+            AccountAction::Erase => format!("erase {user}"),
+            AccountAction::Archive => format!("archive {user}"),
+            AccountAction::Restore => format!("restore {user}"),
+        },
+        Command::ReplaceFollowing { actor, targets, dry_run } => {
+            let targets: Vec<_> = targets.iter().map(UserId::to_string).collect();
+            format!("replace {actor} {dry_run} {}", targets.join(" "))
+        }
         Command::Import { .. } => "import".to_owned(),
     }
+}
+
+fn pair_content(command: &PairCommand) -> String {
+    let PairCommand { actor, other, action, expects } = command;
+    let (verb, expires_at) = match action {
+        Action::Follow => ("follow", None),
+        Action::Unfollow => ("unfollow", None),
+        Action::RemoveFollower => ("remove_follower", None),
+        Action::Mute { expires_at } => ("mute", *expires_at),
+        Action::Unmute => ("unmute", None),
+        Action::Block { expires_at } => ("block", *expires_at),
+        Action::Unblock => ("unblock", None),
+        Action::AcceptRequest => ("accept", None),
+        Action::RejectRequest => ("reject", None),
+        Action::CancelRequest => ("cancel", None),
+    };
+    let mut text = format!("{verb} {actor} {other}");
+    if let Some(at) = expires_at {
+        text += &format!(" until {}", at.unix_timestamp_nanos());
+    }
+    match expects {
+        Some(Expects::Revision(revision)) => text += &format!(" at {revision}"),
+        Some(Expects::Following(following)) => text += &format!(" if {following}"),
+        None => {}
+    }
+    text
+}
+
+/// An account.
+pub fn user(field: &str, text: &str) -> Result<UserId, ServiceError> {
+    UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
+}
+
+/// When an edge runs out; the rules decide whether it may.
+pub fn expiry(field: &str, t: Option<&Timestamp>) -> Result<Option<OffsetDateTime>, ServiceError> {
+    t.map(timestamp::from_proto)
+        .transpose()
+        .map_err(|error| ServiceError::field(Reason::InvalidTimestamp, field, error))
+}
+
+/// The list of a replacement: each account once, in the order given.
+pub fn targets(actor: UserId, texts: &[String]) -> Result<Vec<UserId>, ServiceError> {
+    if texts.len() > MAX_TARGETS {
+        let message = format!("has {} items; the limit is {MAX_TARGETS}", texts.len());
+        return Err(
+            ServiceError::field(Reason::TooManyItems, "target_ids", message).with("limit", MAX_TARGETS)
+        );
+    }
+    let mut seen = BTreeSet::new();
+    let mut targets = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let field = format!("target_ids[{index}]");
+        let target = user(&field, text)?;
+        if target == actor {
+            return Err(ServiceError::field(
+                Reason::SelfEdge,
+                field,
+                "must not be the same account as actor_id",
+            ));
+        }
+        if seen.insert(target) {
+            targets.push(target);
+        }
+    }
+    Ok(targets)
 }
 
 /// A chunk of an import: the command, and the edges that are refused at the door.
@@ -51,21 +135,24 @@ pub fn chunk(
     request: &wire::ImportEdgesRequest,
     now: OffsetDateTime,
 ) -> Result<(Command, Vec<wire::RefusedEdge>), ServiceError> {
-    if request.edges.len() > MAX_EDGES {
-        let message = format!("has {} items; the limit is {MAX_EDGES}", request.edges.len());
-        return Err(ServiceError::field(Reason::TooManyItems, "edges", message).with("limit", MAX_EDGES));
-    }
     let unknown = |field: &str, value: i32| {
         ServiceError::field(Reason::UnknownEnumValue, field, format!("has the unknown value {value}"))
     };
     let kind = match EdgeKind::try_from(request.kind) {
         Ok(EdgeKind::Unspecified | EdgeKind::Follow) => EdgeKind::Follow,
-        Ok(_) => {
-            let message = "must be EDGE_KIND_FOLLOW: only follows can be imported";
+        Ok(kind @ (EdgeKind::Mute | EdgeKind::Block)) => kind,
+        Ok(EdgeKind::FollowRequest) => {
+            let message = "must be a follow, a mute or a block: requests cannot be imported";
             return Err(ServiceError::field(Reason::UnknownEnumValue, "kind", message));
         }
         Err(_) => return Err(unknown("kind", request.kind)),
     };
+    // Each block may end two edges more.
+    let limit = if kind == EdgeKind::Block { MAX_BLOCKS } else { MAX_EDGES };
+    if request.edges.len() > limit {
+        let message = format!("has {} items; the limit is {limit}", request.edges.len());
+        return Err(ServiceError::field(Reason::TooManyItems, "edges", message).with("limit", limit));
+    }
     let on_conflict = match wire::OnConflict::try_from(request.on_conflict) {
         Ok(wire::OnConflict::Unspecified | wire::OnConflict::Skip) => OnConflict::Skip,
         Ok(wire::OnConflict::Fail) => OnConflict::Fail,
@@ -103,7 +190,15 @@ fn import_edge(
     if created_at.is_some_and(|at| at > now + CLOCK_TOLERANCE) {
         return Err(invalid("must not lie in the future".to_owned()));
     }
-    Ok(ImportEdge { index, key: EdgeKey { kind, source, target }, created_at })
+    let expires_at = expiry("expires_at", edge.expires_at.as_ref())?;
+    if expires_at.is_some() && kind == EdgeKind::Follow {
+        return Err(ServiceError::field(
+            Reason::InvalidTimestamp,
+            "expires_at",
+            "must be absent: follows do not run out",
+        ));
+    }
+    Ok(ImportEdge { index, key: EdgeKey { kind, source, target }, created_at, expires_at })
 }
 
 #[cfg(test)]
@@ -114,7 +209,11 @@ mod tests {
     const B: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d480";
 
     fn edge(source: &str, target: &str) -> wire::ImportEdge {
-        wire::ImportEdge { source_id: source.to_owned(), target_id: target.to_owned(), created_at: None }
+        wire::ImportEdge {
+            source_id: source.to_owned(),
+            target_id: target.to_owned(),
+            ..wire::ImportEdge::default()
+        }
     }
 
     #[test]

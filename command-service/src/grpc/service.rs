@@ -10,15 +10,15 @@ use proto::error::ServiceError;
 use proto::graph::v1::{Head, StreamStatus};
 use service_kit::auth::Scope;
 use sqlx::PgPool;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::access::Access;
-use super::{errors, import, parse};
-use crate::answer::{Answer, Failure};
+use super::door::{Door, traceparent};
+use super::{errors, import, job, parse};
+use crate::answer::{Answer, Body, Failure, text, texts};
 use crate::beacon;
-use crate::committer::{Lane, Queue, RequestKey, Unit};
-use crate::domain::Command;
+use crate::committer::Lane;
+use crate::domain::{AccountAction, Command};
 use crate::projectors::Projectors;
 use crate::relay::Standing;
 
@@ -28,11 +28,9 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 /// The service. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Who may call.
-    pub access: Access,
-    /// Where commands go.
-    pub queue: Queue,
-    /// For the status.
+    /// The way of commands.
+    pub door: Door,
+    /// For the status and jobs.
     pub pool: PgPool,
     /// For the status.
     pub standing: watch::Receiver<Standing>,
@@ -42,42 +40,75 @@ pub struct Service {
     pub import_max_lag: Duration,
 }
 
-impl Service {
-    /// Puts a command into the queue and waits for its outcome. A caller that stops
-    /// waiting takes its command out of the queue, if it is still there.
-    pub(super) async fn carry_out(
-        &self,
-        command: Command,
-        request: Option<RequestKey>,
-        traceparent: Option<String>,
-        lane: Lane,
-    ) -> Result<Answer, ServiceError> {
-        let (reply, outcome) = oneshot::channel();
-        let unit = Unit { command, request, traceparent, reply };
-        self.queue.put(unit, lane).await.map_err(errors::queue_full)?;
-        // The committer answers every command that it takes; without an answer it is
-        // gone, and so was never taken.
-        let outcome = outcome.await.unwrap_or(Err(Failure::NotCommitted));
-        outcome.map_err(|failure| errors::failure(&failure))
-    }
-
-    async fn pair_command<T>(
-        &self,
-        request: Request<T>,
-        read: impl FnOnce(&T) -> Result<(Command, Option<RequestKey>), ServiceError>,
-    ) -> Result<Answer, Status> {
-        self.access.check(&request, Scope::Write)?;
-        let traceparent = traceparent(&request);
-        let (command, key) = read(request.get_ref())?;
-        Ok(self.carry_out(command, key, traceparent, Lane::Command).await?)
-    }
+/// What every answer about an account has.
+struct AccountAnswer {
+    changed: bool,
+    written_at: String,
+    job_id: String,
 }
 
-/// W3C trace context of a call; a malformed one is left out.
-pub(super) fn traceparent<T>(request: &Request<T>) -> Option<String> {
-    let text = request.metadata().get(proto::subjects::HEADER_TRACEPARENT)?.to_str().ok()?;
-    let well_formed = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    well_formed.then(|| text.to_owned())
+impl Service {
+    /// A command of an account about itself.
+    async fn account<T>(
+        &self,
+        request: &Request<T>,
+        scope: Scope,
+        (user, request_id): (&str, &str),
+        action: AccountAction,
+    ) -> Result<AccountAnswer, Status> {
+        self.door.access.check(request, scope)?;
+        let traceparent = traceparent(request);
+        let user = parse::user("user_id", user)?;
+        let command = Command::Account { user, action };
+        let key = parse::request_key(request_id, user, &command)?;
+        self.door.limit.check(user)?;
+        let answer = self.door.carry_out(command, key, traceparent, Lane::Command).await?;
+        let job = match answer.body {
+            Body::Job(job) => job,
+            _ => None,
+        };
+        let written_at = answer.written_at.to_string();
+        Ok(AccountAnswer { changed: answer.changed, written_at, job_id: text(job) })
+    }
+
+    async fn replace(
+        &self,
+        request: &wire::ReplaceFollowingRequest,
+        traceparent: Option<String>,
+    ) -> Result<wire::ReplaceFollowingResponse, ServiceError> {
+        let actor = parse::user("actor_id", &request.actor_id)?;
+        let targets = parse::targets(actor, &request.target_ids)?;
+        let named: Vec<_> = targets.clone();
+        let command = Command::ReplaceFollowing { actor, targets, dry_run: request.dry_run };
+        // A dry run changes nothing, so there is nothing to remember.
+        let request_id = if request.dry_run { "" } else { &request.request_id };
+        let key = parse::request_key(request_id, actor, &command)?;
+        self.door.limit.check(actor)?;
+        // As heavy as a chunk of an import.
+        let answer = match self.door.submit(command, key, traceparent, Lane::Bulk).await? {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let mut error = errors::failure(&failure);
+                if let Some(target) = errors::index(&failure).and_then(|index| named.get(index)) {
+                    let place =
+                        request.target_ids.iter().position(|id| parse::user("", id).ok() == Some(*target));
+                    error.field = place.map(|place| format!("target_ids[{place}]"));
+                }
+                return Err(error);
+            }
+        };
+        let Answer { changed, written_at, body: Body::Replace(report, job) } = answer else {
+            return Err(errors::failure(&Failure::Internal));
+        };
+        Ok(wire::ReplaceFollowingResponse {
+            changed,
+            written_at: written_at.to_string(),
+            added: texts(&report.added),
+            removed: texts(&report.removed),
+            requested: texts(&report.requested),
+            job_id: text(job),
+        })
+    }
 }
 
 #[tonic::async_trait]
@@ -86,38 +117,146 @@ impl CommandService for Service {
         &self,
         request: Request<wire::FollowRequest>,
     ) -> Result<Response<wire::FollowResponse>, Status> {
-        let answer = self
-            .pair_command(request, |r| {
-                let (actor, target) = parse::pair(["actor_id", "target_id"], [&r.actor_id, &r.target_id])?;
-                let command = Command::Follow { actor, target };
-                let key = parse::request_key(&r.request_id, actor, &command)?;
-                Ok((command, key))
-            })
-            .await?;
-        Ok(Response::new(wire::FollowResponse {
-            changed: answer.changed,
-            written_at: answer.written_at.to_string(),
-            relationship: answer.relationship,
-        }))
+        self.door.pair(request).await
     }
 
     async fn unfollow(
         &self,
         request: Request<wire::UnfollowRequest>,
     ) -> Result<Response<wire::UnfollowResponse>, Status> {
-        let answer = self
-            .pair_command(request, |r| {
-                let (actor, target) = parse::pair(["actor_id", "target_id"], [&r.actor_id, &r.target_id])?;
-                let command = Command::Unfollow { actor, target };
-                let key = parse::request_key(&r.request_id, actor, &command)?;
-                Ok((command, key))
-            })
-            .await?;
-        Ok(Response::new(wire::UnfollowResponse {
-            changed: answer.changed,
-            written_at: answer.written_at.to_string(),
-            relationship: answer.relationship,
-        }))
+        self.door.pair(request).await
+    }
+
+    async fn remove_follower(
+        &self,
+        request: Request<wire::RemoveFollowerRequest>,
+    ) -> Result<Response<wire::RemoveFollowerResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn mute(
+        &self,
+        request: Request<wire::MuteRequest>,
+    ) -> Result<Response<wire::MuteResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn unmute(
+        &self,
+        request: Request<wire::UnmuteRequest>,
+    ) -> Result<Response<wire::UnmuteResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn block(
+        &self,
+        request: Request<wire::BlockRequest>,
+    ) -> Result<Response<wire::BlockResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn unblock(
+        &self,
+        request: Request<wire::UnblockRequest>,
+    ) -> Result<Response<wire::UnblockResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn accept_follow_request(
+        &self,
+        request: Request<wire::AcceptFollowRequestRequest>,
+    ) -> Result<Response<wire::AcceptFollowRequestResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn reject_follow_request(
+        &self,
+        request: Request<wire::RejectFollowRequestRequest>,
+    ) -> Result<Response<wire::RejectFollowRequestResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn cancel_follow_request(
+        &self,
+        request: Request<wire::CancelFollowRequestRequest>,
+    ) -> Result<Response<wire::CancelFollowRequestResponse>, Status> {
+        self.door.pair(request).await
+    }
+
+    async fn batch_write(
+        &self,
+        request: Request<wire::BatchWriteRequest>,
+    ) -> Result<Response<wire::BatchWriteResponse>, Status> {
+        self.door.access.check(&request, Scope::Write)?;
+        let traceparent = traceparent(&request);
+        let request = request.into_inner();
+        let response = if request.atomic {
+            self.door.atomic(&request, traceparent).await?
+        } else {
+            self.door.independent(&request, traceparent).await?
+        };
+        Ok(Response::new(response))
+    }
+
+    async fn replace_following(
+        &self,
+        request: Request<wire::ReplaceFollowingRequest>,
+    ) -> Result<Response<wire::ReplaceFollowingResponse>, Status> {
+        self.door.access.check(&request, Scope::Write)?;
+        let traceparent = traceparent(&request);
+        Ok(Response::new(self.replace(&request.into_inner(), traceparent).await?))
+    }
+
+    async fn set_account_privacy(
+        &self,
+        request: Request<wire::SetAccountPrivacyRequest>,
+    ) -> Result<Response<wire::SetAccountPrivacyResponse>, Status> {
+        let r = request.get_ref();
+        let action = AccountAction::SetPrivacy { private: r.private };
+        let AccountAnswer { changed, written_at, job_id } =
+            self.account(&request, Scope::Write, (&r.user_id, &r.request_id), action).await?;
+        Ok(Response::new(wire::SetAccountPrivacyResponse { changed, written_at, job_id }))
+    }
+
+    async fn erase_account(
+        &self,
+        request: Request<wire::EraseAccountRequest>,
+    ) -> Result<Response<wire::EraseAccountResponse>, Status> {
+        let r = request.get_ref();
+        let action = AccountAction::Erase;
+        let AccountAnswer { changed, written_at, job_id } =
+            self.account(&request, Scope::Admin, (&r.user_id, &r.request_id), action).await?;
+        Ok(Response::new(wire::EraseAccountResponse { changed, written_at, job_id }))
+    }
+
+    async fn archive_account(
+        &self,
+        request: Request<wire::ArchiveAccountRequest>,
+    ) -> Result<Response<wire::ArchiveAccountResponse>, Status> {
+        let r = request.get_ref();
+        let action = AccountAction::Archive;
+        let AccountAnswer { changed, written_at, job_id } =
+            self.account(&request, Scope::Admin, (&r.user_id, &r.request_id), action).await?;
+        Ok(Response::new(wire::ArchiveAccountResponse { changed, written_at, job_id }))
+    }
+
+    async fn restore_account(
+        &self,
+        request: Request<wire::RestoreAccountRequest>,
+    ) -> Result<Response<wire::RestoreAccountResponse>, Status> {
+        let r = request.get_ref();
+        let action = AccountAction::Restore;
+        let AccountAnswer { changed, written_at, job_id } =
+            self.account(&request, Scope::Admin, (&r.user_id, &r.request_id), action).await?;
+        Ok(Response::new(wire::RestoreAccountResponse { changed, written_at, job_id }))
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<wire::GetJobRequest>,
+    ) -> Result<Response<wire::GetJobResponse>, Status> {
+        self.door.access.check(&request, Scope::Write)?;
+        Ok(Response::new(job::get(&self.pool, &request.get_ref().job_id).await?))
     }
 
     type ImportEdgesStream = Pin<Box<dyn Stream<Item = Result<wire::ImportEdgesResponse, Status>> + Send>>;
@@ -126,7 +265,7 @@ impl CommandService for Service {
         &self,
         request: Request<Streaming<wire::ImportEdgesRequest>>,
     ) -> Result<Response<Self::ImportEdgesStream>, Status> {
-        self.access.check(&request, Scope::Admin)?;
+        self.door.access.check(&request, Scope::Admin)?;
         let traceparent = traceparent(&request);
         let answers = import::answers(self.clone(), request.into_inner(), traceparent);
         Ok(Response::new(Box::pin(answers)))
@@ -136,7 +275,7 @@ impl CommandService for Service {
         &self,
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        self.access.check(&request, Scope::Read)?;
+        self.door.access.check(&request, Scope::Read)?;
         // A database that is away is part of the status, not an error of it.
         let head =
             tokio::time::timeout(STATUS_PATIENCE, beacon::read(&self.pool)).await.ok().and_then(Result::ok);
@@ -160,7 +299,7 @@ impl CommandService for Service {
             }),
             replicas,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            queued_commands: u32::try_from(self.queue.waiting()).unwrap_or(u32::MAX),
+            queued_commands: u32::try_from(self.door.queue.waiting()).unwrap_or(u32::MAX),
         }))
     }
 }

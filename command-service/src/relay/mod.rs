@@ -16,7 +16,6 @@
 
 mod acknowledged;
 mod inspect;
-mod leadership;
 mod publish;
 mod stream;
 
@@ -35,9 +34,9 @@ pub use acknowledged::Acknowledged;
 pub use stream::Settings;
 
 use crate::committer::chain;
+use crate::leadership::{Leadership, Role};
 use crate::metrics;
 use inspect::Found;
-use leadership::Leadership;
 
 /// How often the stream is compared with the outbox, also when all is quiet.
 const INSPECTION: Duration = Duration::from_secs(1);
@@ -125,7 +124,7 @@ impl Relay {
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
         while !stop.is_cancelled() {
-            match Leadership::try_take(&self.pool).await {
+            match Leadership::try_take(&self.pool, Role::Relay).await {
                 Ok(Some(leadership)) => {
                     tracing::info!("leading the relay");
                     self.lead(leadership, &stop).await;

@@ -1,7 +1,8 @@
-//! Writing edges: four tables of the same shape.
+//! Writing edges: four tables of the same shape, and their four archives.
 //!
-//! Every statement names its columns in full; nothing is put together from text at
-//! run time.
+//! The statements are put together when compiling; nothing is put together from text
+//! at run time. What is there and what is not is known from the load under the lock,
+//! so that rows are inserted, updated or deleted and never upserted.
 
 use std::collections::BTreeMap;
 
@@ -9,55 +10,145 @@ use proto::event::{EdgeKey, EdgeKind};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::Edge;
+use crate::domain::{Edge, Layer};
 
-/// Inserts edges, or sets those that exist.
-pub async fn put<'a>(
+/// The statements of one table.
+struct Sql {
+    insert: &'static str,
+    update: &'static str,
+    delete: &'static str,
+}
+
+/// `$expires` and `$value` are empty for tables without expiry.
+macro_rules! sql {
+    ($table:literal, $source:literal, $target:literal, $expires:literal, $value:literal, $set:literal) => {
+        Sql {
+            insert: concat!(
+                "-- ",
+                $table,
+                "_insert\nINSERT INTO ",
+                $table,
+                " (",
+                $source,
+                ", ",
+                $target,
+                ", created_at, position, revision",
+                $expires,
+                ") SELECT s, t, c, p, r",
+                $value,
+                " FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[],",
+                " $6::timestamptz[]) AS x(s, t, c, p, r, e)"
+            ),
+            update: concat!(
+                "-- ",
+                $table,
+                "_update\nUPDATE ",
+                $table,
+                " SET created_at = c, position = p, revision = r",
+                $set,
+                " FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[],",
+                " $6::timestamptz[]) AS x(s, t, c, p, r, e) WHERE ",
+                $source,
+                " = s AND ",
+                $target,
+                " = t"
+            ),
+            delete: concat!(
+                "-- ",
+                $table,
+                "_delete\nDELETE FROM ",
+                $table,
+                " USING unnest($1::uuid[], $2::uuid[]) AS x(s, t) WHERE ",
+                $source,
+                " = s AND ",
+                $target,
+                " = t"
+            ),
+        }
+    };
+}
+
+const FOLLOWS: Sql = sql!("follows", "follower_id", "following_id", "", "", "");
+const MUTES: Sql = sql!("mutes", "muter_id", "muted_id", ", expires_at", ", e", ", expires_at = e");
+const BLOCKS: Sql = sql!("blocks", "blocker_id", "blocked_id", ", expires_at", ", e", ", expires_at = e");
+const REQUESTS: Sql = sql!("follow_requests", "requester_id", "target_id", "", "", "");
+const ARCHIVED_FOLLOWS: Sql = sql!("archived_follows", "follower_id", "following_id", "", "", "");
+const ARCHIVED_MUTES: Sql =
+    sql!("archived_mutes", "muter_id", "muted_id", ", expires_at", ", e", ", expires_at = e");
+const ARCHIVED_BLOCKS: Sql =
+    sql!("archived_blocks", "blocker_id", "blocked_id", ", expires_at", ", e", ", expires_at = e");
+const ARCHIVED_REQUESTS: Sql = sql!("archived_follow_requests", "requester_id", "target_id", "", "", "");
+
+/// The statements of a kind's table.
+fn live(kind: EdgeKind) -> Option<&'static Sql> {
+    match kind {
+        EdgeKind::Follow => Some(&FOLLOWS),
+        EdgeKind::Mute => Some(&MUTES),
+        EdgeKind::Block => Some(&BLOCKS),
+        EdgeKind::FollowRequest => Some(&REQUESTS),
+        EdgeKind::Unspecified => None,
+    }
+}
+
+/// The statements of a kind's archive.
+fn archived(kind: EdgeKind) -> Option<&'static Sql> {
+    match kind {
+        EdgeKind::Follow => Some(&ARCHIVED_FOLLOWS),
+        EdgeKind::Mute => Some(&ARCHIVED_MUTES),
+        EdgeKind::Block => Some(&ARCHIVED_BLOCKS),
+        EdgeKind::FollowRequest => Some(&ARCHIVED_REQUESTS),
+        EdgeKind::Unspecified => None,
+    }
+}
+
+/// Writes what has changed of the edges that everybody sees.
+pub async fn save_live(connection: &mut PgConnection, layer: &Layer) -> Result<(), sqlx::Error> {
+    save(connection, layer, live).await
+}
+
+/// Writes what has changed of the archive.
+pub async fn save_archived(connection: &mut PgConnection, layer: &Layer) -> Result<(), sqlx::Error> {
+    save(connection, layer, archived).await
+}
+
+async fn save(
     connection: &mut PgConnection,
-    edges: impl Iterator<Item = (&'a EdgeKey, &'a Edge)>,
+    layer: &Layer,
+    tables: fn(EdgeKind) -> Option<&'static Sql>,
 ) -> Result<(), sqlx::Error> {
-    for (kind, edges) in by_kind(edges, |(key, _)| key.kind) {
-        let (_, sources, targets) = columns(edges.iter().map(|(key, _)| *key));
-        let edges = || edges.iter().map(|(_, edge)| *edge);
-        sqlx::query(match kind {
-            EdgeKind::Follow => FOLLOWS_PUT,
-            EdgeKind::Mute => MUTES_PUT,
-            EdgeKind::Block => BLOCKS_PUT,
-            EdgeKind::FollowRequest => FOLLOW_REQUESTS_PUT,
-            EdgeKind::Unspecified => continue,
-        })
-        .bind(sources)
-        .bind(targets)
-        .bind(edges().map(|edge| edge.created_at).collect::<Vec<_>>())
-        .bind(edges().map(|edge| edge.expires_at).collect::<Vec<_>>())
-        .bind(edges().map(|edge| edge.position.as_i64()).collect::<Vec<_>>())
-        .bind(edges().map(|edge| edge.revision.as_i64()).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
+    for (kind, keys) in by_kind(layer.to_delete(), |key| key.kind) {
+        let Some(sql) = tables(kind) else { continue };
+        let (_, sources, targets) = columns(keys.into_iter());
+        sqlx::query(sql.delete).bind(sources).bind(targets).execute(&mut *connection).await?;
+    }
+    for (kind, edges) in by_kind(layer.to_update(), |(key, _)| key.kind) {
+        let Some(sql) = tables(kind) else { continue };
+        put(connection, sql.update, &edges).await?;
+    }
+    for (kind, edges) in by_kind(layer.to_insert(), |(key, _)| key.kind) {
+        let Some(sql) = tables(kind) else { continue };
+        put(connection, sql.insert, &edges).await?;
     }
     Ok(())
 }
 
-/// Deletes edges.
-pub async fn delete<'a>(
+async fn put(
     connection: &mut PgConnection,
-    keys: impl Iterator<Item = &'a EdgeKey>,
+    sql: &'static str,
+    edges: &[(&EdgeKey, &Edge)],
 ) -> Result<(), sqlx::Error> {
-    for (kind, keys) in by_kind(keys, |key| key.kind) {
-        let (_, sources, targets) = columns(keys.into_iter());
-        sqlx::query(match kind {
-            EdgeKind::Follow => FOLLOWS_DELETE,
-            EdgeKind::Mute => MUTES_DELETE,
-            EdgeKind::Block => BLOCKS_DELETE,
-            EdgeKind::FollowRequest => FOLLOW_REQUESTS_DELETE,
-            EdgeKind::Unspecified => continue,
-        })
+    let (_, sources, targets) = columns(edges.iter().map(|(key, _)| *key));
+    let edges = || edges.iter().map(|(_, edge)| *edge);
+    sqlx::query(sql)
         .bind(sources)
         .bind(targets)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
+        .bind(edges().map(|edge| edge.created_at).collect::<Vec<_>>())
+        .bind(edges().map(|edge| edge.position.as_i64()).collect::<Vec<_>>())
+        .bind(edges().map(|edge| edge.revision.as_i64()).collect::<Vec<_>>())
+        .bind(edges().map(|edge| edge.expires_at).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .map(|_| ())
 }
 
 /// Kinds, sources and targets, as columns.
@@ -78,51 +169,3 @@ fn by_kind<T>(items: impl Iterator<Item = T>, kind: impl Fn(&T) -> EdgeKind) -> 
     }
     groups
 }
-
-const FOLLOWS_PUT: &str = "-- follows_put
-    INSERT INTO follows (follower_id, following_id, created_at, position, revision)
-    SELECT s, t, c, p, r
-    FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[])
-         AS x(s, t, c, e, p, r)
-    ON CONFLICT (follower_id, following_id) DO UPDATE
-    SET created_at = excluded.created_at, position = excluded.position, revision = excluded.revision";
-
-const MUTES_PUT: &str = "-- mutes_put
-    INSERT INTO mutes (muter_id, muted_id, created_at, expires_at, position, revision)
-    SELECT s, t, c, e, p, r
-    FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[])
-         AS x(s, t, c, e, p, r)
-    ON CONFLICT (muter_id, muted_id) DO UPDATE
-    SET created_at = excluded.created_at, expires_at = excluded.expires_at, position = excluded.position,
-        revision = excluded.revision";
-
-const BLOCKS_PUT: &str = "-- blocks_put
-    INSERT INTO blocks (blocker_id, blocked_id, created_at, expires_at, position, revision)
-    SELECT s, t, c, e, p, r
-    FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[])
-         AS x(s, t, c, e, p, r)
-    ON CONFLICT (blocker_id, blocked_id) DO UPDATE
-    SET created_at = excluded.created_at, expires_at = excluded.expires_at, position = excluded.position,
-        revision = excluded.revision";
-
-const FOLLOW_REQUESTS_PUT: &str = "-- follow_requests_put
-    INSERT INTO follow_requests (requester_id, target_id, created_at, position, revision)
-    SELECT s, t, c, p, r
-    FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::bigint[], $6::bigint[])
-         AS x(s, t, c, e, p, r)
-    ON CONFLICT (requester_id, target_id) DO UPDATE
-    SET created_at = excluded.created_at, position = excluded.position, revision = excluded.revision";
-
-const FOLLOWS_DELETE: &str = "-- follows_delete
-    DELETE FROM follows USING unnest($1::uuid[], $2::uuid[]) AS x(s, t)
-    WHERE follower_id = s AND following_id = t";
-
-const MUTES_DELETE: &str = "-- mutes_delete
-    DELETE FROM mutes USING unnest($1::uuid[], $2::uuid[]) AS x(s, t) WHERE muter_id = s AND muted_id = t";
-
-const BLOCKS_DELETE: &str = "-- blocks_delete
-    DELETE FROM blocks USING unnest($1::uuid[], $2::uuid[]) AS x(s, t) WHERE blocker_id = s AND blocked_id = t";
-
-const FOLLOW_REQUESTS_DELETE: &str = "-- follow_requests_delete
-    DELETE FROM follow_requests USING unnest($1::uuid[], $2::uuid[]) AS x(s, t)
-    WHERE requester_id = s AND target_id = t";

@@ -1,7 +1,8 @@
-//! What a batch is decided on: the head, the edges and the accounts, in one statement.
+//! What is decided on: the head, the edges and the accounts, in one statement.
 //!
 //! A round trip costs more than the rows: on a busy machine each of them waits for
-//! the processor on both sides.
+//! the processor on both sides. What few commands need (hidden edges, whole lists,
+//! running jobs) is loaded by statements of its own, only when it is needed.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::edges;
 use super::head::Head;
+use super::{edges, jobs};
 use crate::domain::{Account, AccountState, Edge, Graph, Touches};
 
 const HEAD: i32 = -1;
@@ -30,6 +31,39 @@ struct Row {
     revision: Option<i64>,
     counts: Option<Vec<i64>>,
     state: Option<String>,
+    private: Option<bool>,
+}
+
+/// A row of an edge, live or archived.
+#[derive(sqlx::FromRow)]
+pub(super) struct EdgeRow {
+    kind: i32,
+    a: Uuid,
+    b: Uuid,
+    at: OffsetDateTime,
+    expires_at: Option<OffsetDateTime>,
+    position: i64,
+    revision: i64,
+    #[sqlx(default)]
+    archived: bool,
+}
+
+impl EdgeRow {
+    /// The edge; none for what the tables cannot hold.
+    pub(super) fn edge(&self) -> Option<(EdgeKey, Edge)> {
+        let key = EdgeKey {
+            kind: EdgeKind::try_from(self.kind).ok()?,
+            source: UserId::new(self.a)?,
+            target: UserId::new(self.b)?,
+        };
+        let edge = Edge {
+            created_at: self.at,
+            expires_at: self.expires_at,
+            position: Position::from_i64(self.position),
+            revision: Revision::from_i64(self.revision),
+        };
+        Some((key, edge))
+    }
 }
 
 /// Loads the head and those of the edges and accounts that exist. The transaction
@@ -41,7 +75,7 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
         .bind(sources)
         .bind(targets)
         .bind(touches.accounts.iter().map(|user| user.uuid()).collect::<Vec<_>>())
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await?;
     let mut head = None;
     let (mut edges, mut accounts) = (BTreeMap::new(), BTreeMap::new());
@@ -52,7 +86,54 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
             _ => edges.extend(to_edge(&row)),
         }
     }
-    Ok((head.ok_or(sqlx::Error::RowNotFound)?, Graph::new(edges, accounts)))
+    let head = head.ok_or(sqlx::Error::RowNotFound)?;
+    let archives =
+        touches.edges.iter().filter(|key| has_archive(&accounts, key)).copied().collect::<Vec<_>>();
+    let mut graph = Graph::new(edges, accounts);
+    if !archives.is_empty() {
+        graph.add_archived(archived(connection, &archives).await?);
+    }
+    if !touches.following_of.is_empty() {
+        following(connection, touches.following_of.iter(), &mut graph).await?;
+    }
+    if !touches.jobs_of.is_empty() {
+        graph.add_jobs(jobs::running(connection, touches.jobs_of.iter()).await?);
+    }
+    Ok((head, graph))
+}
+
+/// An edge may be hidden if one of its ends is not simply active.
+fn has_archive(accounts: &BTreeMap<UserId, Account>, key: &EdgeKey) -> bool {
+    [key.source, key.target].iter().any(|user| accounts.get(user).is_some_and(|a| a.state.has_archive()))
+}
+
+async fn archived(
+    connection: &mut PgConnection,
+    keys: &[EdgeKey],
+) -> Result<BTreeMap<EdgeKey, Edge>, sqlx::Error> {
+    let (kinds, sources, targets) = edges::columns(keys.iter());
+    let rows: Vec<EdgeRow> = sqlx::query_as(include_str!("load_archived.sql"))
+        .bind(kinds)
+        .bind(sources)
+        .bind(targets)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.iter().filter_map(EdgeRow::edge).collect())
+}
+
+async fn following(
+    connection: &mut PgConnection,
+    users: impl Iterator<Item = &UserId>,
+    graph: &mut Graph,
+) -> Result<(), sqlx::Error> {
+    let rows: Vec<EdgeRow> = sqlx::query_as(include_str!("load_following.sql"))
+        .bind(users.map(|user| user.uuid()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let (archived, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.archived);
+    graph.add_live(live.iter().filter_map(EdgeRow::edge).collect());
+    graph.add_archived(archived.iter().filter_map(EdgeRow::edge).collect());
+    Ok(())
 }
 
 fn to_head(row: &Row) -> Option<Head> {
@@ -73,26 +154,22 @@ fn to_account(row: &Row) -> Option<(UserId, Account)> {
         blocking: count(3)?,
         requests_sent: count(4)?,
         requests_received: count(5)?,
-        state: match row.state.as_deref()? {
-            "archived" => AccountState::Archived,
-            "erasing" => AccountState::Erasing,
-            _ => AccountState::Active,
-        },
+        private: row.private?,
+        state: AccountState::named(row.state.as_deref()?),
     };
     Some((UserId::new(row.a?)?, account))
 }
 
 fn to_edge(row: &Row) -> Option<(EdgeKey, Edge)> {
-    let key = EdgeKey {
-        kind: EdgeKind::try_from(row.kind).ok()?,
-        source: UserId::new(row.a?)?,
-        target: UserId::new(row.b?)?,
-    };
-    let edge = Edge {
-        created_at: row.at?,
+    let edge = EdgeRow {
+        kind: row.kind,
+        a: row.a?,
+        b: row.b?,
+        at: row.at?,
         expires_at: row.expires_at,
-        position: Position::from_i64(row.position?),
-        revision: Revision::from_i64(row.revision?),
+        position: row.position?,
+        revision: row.revision?,
+        archived: false,
     };
-    Some((key, edge))
+    edge.edge()
 }

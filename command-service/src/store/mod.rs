@@ -4,13 +4,28 @@
 //! and the domain's types, nothing of gRPC or NATS. What can go wrong is
 //! [`sqlx::Error`]; [`is_transient`] tells which ones a later try may cure.
 
-pub mod append;
+pub mod chunks;
 pub mod edges;
 pub mod head;
+pub mod jobs;
 pub mod load;
 pub mod outbox;
 pub mod projectors;
 pub mod replies;
+pub mod save;
+
+use std::time::Duration;
+
+/// Longer than every timeout of the server: it ends the wait for a host that is gone.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Ends the wait for a server that does not answer at all.
+pub async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(TIMEOUT, work).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
+}
 
 /// The server was not there, went away, or asked to try again. Everything else is a
 /// fault of ours or of the data, and repeating it would not help.

@@ -1,0 +1,77 @@
+//! Edges as they were loaded, and as they are now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::event::EdgeKey;
+
+use super::change::Edge;
+
+/// A set of edges that remembers what must be written.
+#[derive(Clone, Debug, Default)]
+pub struct Layer {
+    now: BTreeMap<EdgeKey, Edge>,
+    loaded: BTreeMap<EdgeKey, Edge>,
+    changed: BTreeSet<EdgeKey>,
+}
+
+impl Layer {
+    pub(super) fn new(loaded: BTreeMap<EdgeKey, Edge>) -> Self {
+        Self { now: loaded.clone(), loaded, changed: BTreeSet::new() }
+    }
+
+    pub(super) fn add_loaded(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
+        for (key, edge) in edges {
+            if self.loaded.insert(key, edge).is_none() {
+                self.now.insert(key, edge);
+            }
+        }
+    }
+
+    pub(super) fn part(&self, keys: &BTreeSet<EdgeKey>) -> Self {
+        Self::new(keys.iter().filter_map(|key| Some((*key, *self.now.get(key)?))).collect())
+    }
+
+    pub(super) fn get(&self, key: &EdgeKey) -> Option<&Edge> {
+        self.now.get(key)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &EdgeKey> {
+        self.now.keys()
+    }
+
+    pub(super) fn put(&mut self, key: EdgeKey, edge: Edge) {
+        self.now.insert(key, edge);
+        self.changed.insert(key);
+    }
+
+    pub(super) fn take(&mut self, key: &EdgeKey) -> Option<Edge> {
+        self.changed.insert(*key);
+        self.now.remove(key)
+    }
+
+    /// An edge before anything changed.
+    pub(super) fn before(&self, key: &EdgeKey) -> Option<&Edge> {
+        self.loaded.get(key)
+    }
+
+    /// The edges that must be inserted.
+    pub fn to_insert(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
+        self.changed
+            .iter()
+            .filter_map(|key| self.now.get_key_value(key))
+            .filter(|(key, _)| !self.loaded.contains_key(*key))
+    }
+
+    /// The edges that are there and must be set.
+    pub fn to_update(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
+        self.changed
+            .iter()
+            .filter_map(|key| self.now.get_key_value(key))
+            .filter(|(key, edge)| self.loaded.get(*key).is_some_and(|before| before != *edge))
+    }
+
+    /// The edges that must be deleted.
+    pub fn to_delete(&self) -> impl Iterator<Item = &EdgeKey> {
+        self.changed.iter().filter(|key| !self.now.contains_key(*key) && self.loaded.contains_key(*key))
+    }
+}

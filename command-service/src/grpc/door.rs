@@ -1,0 +1,180 @@
+//! What every call does before and after its command: access, limits, the queue.
+
+use futures::future::join_all;
+use proto::command::v1 as wire;
+use proto::error::{Reason, ServiceError, code};
+use service_kit::auth::Scope;
+use tokio::sync::oneshot;
+use tonic::{Request, Status};
+
+use super::access::Access;
+use super::limits::WriteLimit;
+use super::pairs::{self, PairRequest};
+use super::{errors, parse};
+use crate::answer::{Answer, Body, Failure, batch_result};
+use crate::committer::{Lane, Queue, RequestKey, Unit};
+use crate::domain::{Command, PairCommand};
+
+/// The most commands of one batch.
+const MAX_WRITES: usize = 300;
+
+/// The way of a command from a call to the committer. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// Who may call.
+    pub access: Access,
+    /// How fast an actor may write.
+    pub limit: WriteLimit,
+    /// Where commands go.
+    pub queue: Queue,
+}
+
+impl Door {
+    /// Puts a command into the queue and waits for its outcome. A caller that stops
+    /// waiting takes its command out of the queue, if it is still there.
+    pub async fn carry_out(
+        &self,
+        command: Command,
+        request: Option<RequestKey>,
+        traceparent: Option<String>,
+        lane: Lane,
+    ) -> Result<Answer, ServiceError> {
+        self.submit(command, request, traceparent, lane).await?.map_err(|failure| errors::failure(&failure))
+    }
+
+    /// The same, with the failure as the rules put it.
+    pub async fn submit(
+        &self,
+        command: Command,
+        request: Option<RequestKey>,
+        traceparent: Option<String>,
+        lane: Lane,
+    ) -> Result<Result<Answer, Failure>, ServiceError> {
+        let (reply, outcome) = oneshot::channel();
+        let unit = Unit { command, request, traceparent, reply };
+        self.queue.put(unit, lane).await.map_err(errors::queue_full)?;
+        // The committer answers every command that it takes; without an answer it is
+        // gone, and so was never taken.
+        Ok(outcome.await.unwrap_or(Err(Failure::NotCommitted)))
+    }
+
+    /// A command about a pair, from its message to its answer.
+    pub(super) async fn pair<R: PairRequest>(
+        &self,
+        request: Request<R>,
+    ) -> Result<tonic::Response<R::Response>, Status> {
+        self.access.check(&request, Scope::Write)?;
+        let traceparent = traceparent(&request);
+        let (command, key) = request.get_ref().read()?;
+        self.limit.check(command.actor)?;
+        let answer = self.carry_out(Command::Pair(command), key, traceparent, Lane::Command).await?;
+        Ok(tonic::Response::new(pairs::PairAnswer::from(answer).into()))
+    }
+
+    /// All commands of a batch, or none.
+    pub(super) async fn atomic(
+        &self,
+        request: &wire::BatchWriteRequest,
+        traceparent: Option<String>,
+    ) -> Result<wire::BatchWriteResponse, ServiceError> {
+        check_size(&request.writes)?;
+        let mut commands = Vec::with_capacity(request.writes.len());
+        for (index, write) in request.writes.iter().enumerate() {
+            let (command, key) = pairs::write(write).map_err(|error| pairs::in_batch(index, write, error))?;
+            if key.is_some() {
+                let message = "must be empty: an atomic batch has a request_id of its own";
+                let error = ServiceError::field(Reason::MalformedMessage, "request_id", message);
+                return Err(pairs::in_batch(index, write, error));
+            }
+            commands.push(command);
+        }
+        let Some(PairCommand { actor, .. }) = commands.first().copied() else {
+            return Err(ServiceError::field(Reason::FieldRequired, "writes", "must not be empty"));
+        };
+        commands.iter().try_for_each(|command| self.limit.check(command.actor))?;
+        let command = Command::Batch(commands);
+        let key = parse::request_key(&request.request_id, actor, &command)?;
+        let answer = match self.submit(command, key, traceparent, Lane::Command).await? {
+            Ok(answer) => answer,
+            Err(failure) => {
+                let error = errors::failure(&failure);
+                return Err(match errors::index(&failure).and_then(|i| Some((i, request.writes.get(i)?))) {
+                    Some((index, write)) => pairs::in_batch(index, write, error),
+                    None => error,
+                });
+            }
+        };
+        let written_at = answer.written_at.to_string();
+        let Body::Batch(results) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
+        let results =
+            results.iter().map(|(changed, pair)| batch_result(*changed, &written_at, pair)).collect();
+        Ok(wire::BatchWriteResponse { results, written_at })
+    }
+
+    /// The commands of a batch, each for itself. They enter the queue in their order,
+    /// and so are carried out in it.
+    pub(super) async fn independent(
+        &self,
+        request: &wire::BatchWriteRequest,
+        traceparent: Option<String>,
+    ) -> Result<wire::BatchWriteResponse, ServiceError> {
+        check_size(&request.writes)?;
+        if !request.request_id.is_empty() {
+            let message = "must be empty: the commands of an independent batch have their own";
+            return Err(ServiceError::field(Reason::MalformedMessage, "request_id", message));
+        }
+        let outcomes = request.writes.iter().map(|write| {
+            let traceparent = traceparent.clone();
+            async move {
+                let (command, key) = pairs::write(write)?;
+                self.limit.check(command.actor)?;
+                self.carry_out(Command::Pair(command), key, traceparent, Lane::Command).await
+            }
+        });
+        // Polled for the first time one after the other, which is when each is put in.
+        let outcomes = join_all(outcomes).await;
+        let newest = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).map(|a| a.written_at).max();
+        let results = outcomes.into_iter().zip(request.writes.iter().enumerate());
+        Ok(wire::BatchWriteResponse {
+            results: results.map(|(outcome, (index, write))| result(outcome, index, write)).collect(),
+            written_at: newest.map(|token| token.to_string()).unwrap_or_default(),
+        })
+    }
+}
+
+fn result(outcome: Result<Answer, ServiceError>, index: usize, write: &wire::Write) -> wire::WriteResult {
+    match outcome {
+        Ok(Answer { changed, written_at, body: Body::Pair(pair) }) => {
+            batch_result(changed, &written_at.to_string(), &pair)
+        }
+        Ok(_) => failed(errors::failure(&Failure::Internal), index, write),
+        Err(error) => failed(error, index, write),
+    }
+}
+
+fn failed(error: ServiceError, index: usize, write: &wire::Write) -> wire::WriteResult {
+    let has_field = error.field.is_some();
+    let error = pairs::in_batch(index, write, error);
+    let error = wire::WriteError {
+        code: code(error.reason).into(),
+        reason: error.reason.into(),
+        message: error.message,
+        field: error.field.filter(|_| has_field).unwrap_or_default(),
+    };
+    wire::WriteResult { error: Some(error), ..wire::WriteResult::default() }
+}
+
+fn check_size(writes: &[wire::Write]) -> Result<(), ServiceError> {
+    if writes.len() <= MAX_WRITES {
+        return Ok(());
+    }
+    let message = format!("has {} items; the limit is {MAX_WRITES}", writes.len());
+    Err(ServiceError::field(Reason::TooManyItems, "writes", message).with("limit", MAX_WRITES))
+}
+
+/// W3C trace context of a call; a malformed one is left out.
+pub fn traceparent<T>(request: &Request<T>) -> Option<String> {
+    let text = request.metadata().get(proto::subjects::HEADER_TRACEPARENT)?.to_str().ok()?;
+    let well_formed = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    well_formed.then(|| text.to_owned())
+}

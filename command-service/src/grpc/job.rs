@@ -1,0 +1,41 @@
+//! GetJob.
+
+use proto::command::v1::{GetJobResponse, JobState};
+use proto::error::{Reason, ServiceError};
+use proto::ids::parse_uuid;
+use proto::timestamp;
+use sqlx::PgPool;
+
+use crate::store::{is_transient, jobs};
+
+/// A job as it stands.
+pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceError> {
+    let id = parse_uuid(text).map_err(|error| ServiceError::invalid_id("job_id", error))?;
+    let job = async {
+        let mut connection = service_kit::postgres::acquire(pool).await?;
+        jobs::get(&mut connection, id).await
+    };
+    let job = job.await.map_err(|error| {
+        let transient = is_transient(&error);
+        let reason = if transient { Reason::StoreUnavailable } else { Reason::Internal };
+        tracing::warn!(%error, "cannot read a job");
+        ServiceError::new(reason, "the job cannot be read now")
+    })?;
+    let job = job.ok_or_else(|| ServiceError::field(Reason::JobNotFound, "job_id", "names no job"))?;
+    Ok(GetJobResponse {
+        job_id: job.job_id.to_string(),
+        user_id: job.user_id.to_string(),
+        kind: job.kind,
+        state: match job.state.as_str() {
+            "running" => JobState::Running,
+            "done" => JobState::Done,
+            _ => JobState::Failed,
+        }
+        .into(),
+        done: job.done.unsigned_abs(),
+        total: job.total.unsigned_abs(),
+        error: job.error.unwrap_or_default(),
+        created_at: Some(timestamp::to_proto(job.created_at)),
+        updated_at: Some(timestamp::to_proto(job.updated_at)),
+    })
+}

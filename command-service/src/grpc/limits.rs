@@ -1,0 +1,73 @@
+//! How fast an actor may write.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use proto::UserId;
+use proto::error::{Reason, ServiceError};
+
+use crate::metrics;
+
+/// Beyond so many actors in memory, those that are at rest are forgotten.
+const REMEMBERED: usize = 100_000;
+
+/// Writes of one actor in a second; without a limit, none is refused. Each process
+/// counts for itself. Clones share the count.
+#[derive(Clone, Debug, Default)]
+pub struct WriteLimit(Option<Arc<Limiter>>);
+
+#[derive(Debug)]
+struct Limiter {
+    per_second: NonZeroU32,
+    actors: DefaultKeyedRateLimiter<UserId>,
+    clock: DefaultClock,
+}
+
+impl WriteLimit {
+    /// So many a second, with a burst of as many; 0 for no limit.
+    pub fn per_second(writes: u32) -> Self {
+        Self(NonZeroU32::new(writes).map(|per_second| {
+            let actors = RateLimiter::keyed(Quota::per_second(per_second));
+            Arc::new(Limiter { per_second, actors, clock: DefaultClock::default() })
+        }))
+    }
+
+    /// Lets one more write of an actor through, or tells when.
+    pub fn check(&self, actor: UserId) -> Result<(), ServiceError> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        if limiter.actors.len() > REMEMBERED {
+            limiter.actors.retain_recent();
+        }
+        limiter.actors.check_key(&actor).map_err(|not_until| {
+            ::metrics::counter!(metrics::RATE_LIMITED).increment(1);
+            let wait = not_until.wait_time_from(limiter.clock.now());
+            let jitter = rand::random_range(1.0..1.5);
+            let per_second = limiter.per_second;
+            ServiceError::new(Reason::RateLimited, format!("the actor {actor} writes too fast"))
+                .quota(format!("actor:{actor}"), format!("{per_second} writes a second"))
+                .retry_after(wait.max(Duration::from_millis(1)).mul_f64(jitter))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn each_actor_has_a_quota_of_its_own() {
+        let user = |n| UserId::new(Uuid::from_u128(n)).expect("not nil");
+        let limit = WriteLimit::per_second(2);
+        assert!(limit.check(user(1)).is_ok() && limit.check(user(1)).is_ok());
+        let error = limit.check(user(1)).expect_err("the third");
+        assert_eq!(error.reason, Reason::RateLimited);
+        assert!(error.retry_after.is_some() && error.quota.is_some());
+        assert!(limit.check(user(2)).is_ok());
+        assert!(WriteLimit::default().check(user(1)).is_ok());
+    }
+}

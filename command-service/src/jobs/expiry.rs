@@ -1,0 +1,56 @@
+//! The end of mutes and blocks that have run out.
+//!
+//! Which have is decided under the lock on the head, so that one that was renewed a
+//! moment ago stays. Readers never consult a clock: an edge is there until its event.
+
+use proto::Token;
+use proto::event::Verb;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::domain::{Touches, expire_step};
+use crate::journal::Journal;
+use crate::store::{chunks, head, load, save, within};
+
+/// What one transaction has ended.
+pub struct Expired {
+    /// The head after it.
+    pub head: Token,
+    /// How late each edge was, in seconds.
+    pub late: Vec<f64>,
+}
+
+/// Ends what has run out, at most `limit` edges; none if nothing has.
+pub async fn next(pool: &PgPool, limit: usize) -> Result<Option<Expired>, sqlx::Error> {
+    let mut connection = service_kit::postgres::acquire(pool).await?;
+    if !within(chunks::any_expired(&mut connection)).await? {
+        return Ok(None);
+    }
+    let mut transaction = within(head::begin_locked(&mut connection)).await?;
+    let expired = within(expire(&mut transaction, limit)).await?;
+    // Should the reply be lost: what is gone is not found again.
+    within(transaction.commit()).await?;
+    Ok(expired)
+}
+
+async fn expire(connection: &mut PgConnection, limit: usize) -> Result<Option<Expired>, sqlx::Error> {
+    let now = head::get(connection).await?.now;
+    let due = chunks::expired(connection, now, limit).await?;
+    let mut touches = Touches::default();
+    for key in &due {
+        touches.edges.insert(*key);
+        touches.accounts.extend([key.source, key.target]);
+    }
+    let (head, mut graph) = load::load(connection, &touches).await?;
+    let changes = expire_step(&graph, &due, head.now);
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let late =
+        |key| graph.live(key).and_then(|edge| edge.expires_at).map(|at| (head.now - at).as_seconds_f64());
+    let late = changes.iter().filter_map(|change| late(&change.key)).collect();
+    let mut journal = Journal::after(head);
+    journal.append(&mut graph, Verb::Expire, None, &changes, &[], None);
+    save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
+    Ok(Some(Expired { head: journal.token(), late }))
+}

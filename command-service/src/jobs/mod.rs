@@ -1,0 +1,146 @@
+//! What goes on without anybody waiting: jobs, in chunks, and the end of mutes and
+//! blocks that run out.
+//!
+//! Owns: who works (one replica at a time), the order and pace of the steps. Each step
+//! is a transaction of its own that locks the head first, like every writer, and
+//! decides anew what must be so for it to go on. So a step that was lost, done twice or
+//! overtaken by a command does no harm. It must not know gRPC.
+//!
+//! What can go wrong: the database goes away; the step is tried again. A job of a kind
+//! that this version does not know waits for a newer one.
+
+mod cursor;
+mod expiry;
+mod step;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::Token;
+use sqlx::PgPool;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use cursor::Cursor;
+
+use crate::committer::chain;
+use crate::leadership::{Leadership, Role};
+use crate::metrics;
+use crate::projectors::Projectors;
+
+/// How often work is looked for. An expiry must be less than a second late.
+const POLL: Duration = Duration::from_millis(200);
+/// How often another replica asks whether the work is left to it.
+const ASK: Duration = Duration::from_secs(1);
+/// After a failure.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// How jobs are paced, so that they do not slow down others.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The most edges of one step.
+    pub step_edges: usize,
+    /// After a step, so many times its own time passes before the next.
+    pub rest: f64,
+    /// Jobs wait while a live read model is this far behind.
+    pub max_lag: Duration,
+}
+
+/// The worker of one process. One process at a time works; the others ask.
+pub struct Worker {
+    /// For its transactions.
+    pub pool: PgPool,
+    /// How it works.
+    pub settings: Settings,
+    /// Told of each new head.
+    pub committed: watch::Sender<Token>,
+    /// Told of each job that is started here.
+    pub started: Arc<Notify>,
+    /// For the brake.
+    pub projectors: Projectors,
+}
+
+impl Worker {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
+        while !stop.is_cancelled() {
+            match Leadership::try_take(&self.pool, Role::Worker).await {
+                Ok(Some(leadership)) => {
+                    tracing::info!("working on jobs and expiries");
+                    tokio::select! {
+                        () = watch_over(leadership) => {}
+                        () = self.jobs() => {}
+                        () = self.expiries() => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(error = %chain(&error), "cannot ask for the work on jobs"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ASK) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn jobs(&self) {
+        loop {
+            let started = Instant::now();
+            match step::next(&self.pool, self.settings.step_edges).await {
+                Ok(step::Outcome::Nothing) => {
+                    // A job of another replica is found by looking.
+                    let _ = tokio::time::timeout(POLL, self.started.notified()).await;
+                }
+                Ok(step::Outcome::Stepped { kind, edges, ended, head }) => {
+                    ::metrics::counter!(metrics::JOB_EDGES, "kind" => kind).increment(edges);
+                    if let Some(state) = ended {
+                        ::metrics::counter!(metrics::JOBS_ENDED, "kind" => kind, "state" => state)
+                            .increment(1);
+                    }
+                    if let Some(head) = head {
+                        self.committed.send_replace(head);
+                    }
+                    self.projectors.brake(self.settings.max_lag).await;
+                    tokio::time::sleep(started.elapsed().mul_f64(self.settings.rest)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "a step of a job failed");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn expiries(&self) {
+        loop {
+            match expiry::next(&self.pool, self.settings.step_edges).await {
+                Ok(None) => tokio::time::sleep(POLL).await,
+                Ok(Some(expired)) => {
+                    ::metrics::counter!(metrics::EXPIRED_EDGES).increment(expired.late.len() as u64);
+                    expired.late.iter().for_each(|late| {
+                        ::metrics::histogram!(metrics::EXPIRY_LATE_SECONDS).record(*late);
+                    });
+                    self.committed.send_replace(expired.head);
+                }
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "cannot end what has run out");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+/// Returns when the leadership is lost.
+async fn watch_over(mut leadership: Leadership) {
+    loop {
+        tokio::time::sleep(ASK).await;
+        if let Err(error) = leadership.check().await {
+            tracing::warn!(error = %chain(&error), "lost the work on jobs");
+            return;
+        }
+    }
+}

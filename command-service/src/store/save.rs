@@ -1,0 +1,103 @@
+//! What a transaction writes: the edges and accounts that differ from what was
+//! loaded, the events, and the new head.
+
+use proto::UserId;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::edges;
+use crate::domain::{Account, Graph};
+use crate::journal::Journal;
+use crate::store::outbox::Entry;
+
+/// Counts and flags, the outbox and the head, in one statement. Absolute values are
+/// right because the transaction has locked the head before it read them.
+const APPEND: &str = "-- append
+    WITH kept AS (
+        INSERT INTO accounts (user_id, followers, following, muting, blocking, requests_sent, requests_received,
+                              private, state)
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                             $7::bigint[], $20::boolean[], $21::text[])
+        ON CONFLICT (user_id) DO UPDATE
+        SET followers = excluded.followers, following = excluded.following, muting = excluded.muting,
+            blocking = excluded.blocking, requests_sent = excluded.requests_sent,
+            requests_received = excluded.requests_received, private = excluded.private, state = excluded.state
+    ), logged AS (
+        INSERT INTO outbox (revision, epoch, event_id, prev_id, verb, payload, traceparent, committed_at, batch_id)
+        SELECT r, e, i, p, v, b, t, c, $16
+        FROM unnest($8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[], $14::text[],
+                    $15::timestamptz[]) AS x(r, e, i, p, v, b, t, c)
+    )
+    UPDATE log_head SET revision = $17, event_id = $18, updated_at = $19";
+
+/// Writes all of it; nothing, where there are no events.
+pub async fn save(
+    connection: &mut PgConnection,
+    graph: &Graph,
+    journal: &Journal,
+    batch_id: Uuid,
+) -> Result<(), sqlx::Error> {
+    if journal.entries.is_empty() {
+        return Ok(());
+    }
+    edges::save_live(connection, graph.live_edges()).await?;
+    edges::save_archived(connection, graph.archived_edges()).await?;
+    let erased: Vec<_> = graph.accounts_to_erase().map(|user| user.uuid()).collect();
+    if !erased.is_empty() {
+        forget(connection, &erased).await?;
+    }
+    append(connection, graph.accounts_to_put(), batch_id, journal).await
+}
+
+async fn append(
+    connection: &mut PgConnection,
+    accounts: impl Iterator<Item = (UserId, Account)>,
+    batch_id: Uuid,
+    journal: &Journal,
+) -> Result<(), sqlx::Error> {
+    let mut ids: Vec<Uuid> = Vec::new();
+    let mut counts: [Vec<i64>; 6] = Default::default();
+    let (mut private, mut states) = (Vec::new(), Vec::new());
+    for (user, a) in accounts {
+        ids.push(user.uuid());
+        let values = [a.followers, a.following, a.muting, a.blocking, a.requests_sent, a.requests_received];
+        for (column, value) in counts.iter_mut().zip(values) {
+            column.push(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        private.push(a.private);
+        states.push(a.state.name());
+    }
+    let query = counts.into_iter().fold(sqlx::query(APPEND).bind(ids), |query, column| query.bind(column));
+    let each = || journal.entries.iter();
+    query
+        .bind(each().map(Entry::revision_column).collect::<Vec<_>>())
+        .bind(each().map(Entry::epoch_column).collect::<Vec<_>>())
+        .bind(each().map(|e| e.event_id).collect::<Vec<_>>())
+        .bind(each().map(|e| e.prev_id).collect::<Vec<_>>())
+        .bind(each().map(|e| e.verb.as_str()).collect::<Vec<_>>())
+        .bind(each().map(|e| e.payload.as_slice()).collect::<Vec<_>>())
+        .bind(each().map(|e| e.traceparent.as_deref()).collect::<Vec<_>>())
+        .bind(each().map(|e| e.committed_at).collect::<Vec<_>>())
+        .bind(batch_id)
+        .bind(journal.head.revision.as_i64())
+        .bind(journal.head.event_id)
+        .bind(journal.head.now)
+        .bind(private)
+        .bind(states)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Forgets accounts, and the answers that were remembered for them.
+async fn forget(connection: &mut PgConnection, users: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query("-- accounts_forget\nDELETE FROM accounts WHERE user_id = ANY($1)")
+        .bind(users)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("-- replies_forget\nDELETE FROM replies WHERE actor_id = ANY($1)")
+        .bind(users)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
