@@ -15,15 +15,27 @@ pub struct Cli {
 
 impl Cli {
     pub fn new() -> Self {
-        let endpoints = Endpoints::shared();
+        Self::of(Endpoints::shared())
+    }
+
+    /// With another set.
+    pub fn of(endpoints: Endpoints) -> Self {
         let folder = std::env::temp_dir().join(format!("followgraph-cli-{}", new_user()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let env = Env::default()
             .with("FOLLOWGRAPH_COMMAND_ADDR", endpoints.command)
             .with("FOLLOWGRAPH_QUERY_ADDR", endpoints.query)
             .with("FOLLOWGRAPH_TOKEN", endpoints.token)
-            .with("DATABASE_URL", endpoints.database_url);
+            .with("DATABASE_URL", endpoints.database_url)
+            .with("NEO4J_URI", endpoints.neo4j_uri)
+            .with("NEO4J_USER", endpoints.neo4j_user)
+            .with("NEO4J_PASSWORD", endpoints.neo4j_password);
         Self { env, folder }
+    }
+
+    /// Sets a variable of its environment.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.env.set(name, value);
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -39,8 +51,13 @@ impl Cli {
         (status.code().expect("an exit code"), text(stdout), text(stderr))
     }
 
+    /// Where a file of its folder is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     pub fn file(&self, name: &str, text: &str) -> String {
-        let path = self.folder.join(name);
+        let path = self.path(name);
         std::fs::write(&path, text).expect("a file");
         path.display().to_string()
     }

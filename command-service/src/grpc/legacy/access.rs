@@ -1,0 +1,107 @@
+//! Who may write through the older system's API.
+//!
+//! Owns: the rule of that API, in which every refusal is PERMISSION_DENIED. It must
+//! not know tokens as text; they are compared as hashes, in constant time.
+
+use proto::error::{Reason, ServiceError};
+use service_kit::auth::{Scope, Tokens};
+use tonic::metadata::MetadataMap;
+
+/// The metadata that the older clients send.
+const HEADER: &str = "x-internal-token";
+
+/// The rule: one of the internal tokens, or a bearer token with the scope write.
+#[derive(Clone, Debug)]
+pub struct LegacyAccess {
+    internal: Tokens,
+    bearer: Tokens,
+}
+
+impl LegacyAccess {
+    /// The rule for these tokens.
+    pub fn new(internal: Tokens, bearer: Tokens) -> Self {
+        Self { internal, bearer }
+    }
+
+    /// Lets a caller in, or not.
+    pub fn check(&self, metadata: &MetadataMap) -> Result<(), ServiceError> {
+        let by_bearer =
+            metadata.contains_key("authorization") && self.bearer.authorize(metadata, Scope::Write).is_ok();
+        if by_bearer {
+            return Ok(());
+        }
+        if self.internal.is_empty() {
+            let message = "writes of this API are off: no internal token is configured";
+            return Err(ServiceError::new(Reason::WritesDisabled, message));
+        }
+        let token = metadata.get(HEADER).and_then(|value| value.to_str().ok());
+        let refused = |what| ServiceError::new(Reason::ScopeMissing, format!("{HEADER} {what}"));
+        let token = token.ok_or_else(|| refused("is needed"))?;
+        // Old clients may carry a line break behind it, as tokens from files have.
+        let known = self.internal.authorize_token(token.trim(), Scope::Write);
+        known.map(|_| ()).map_err(|_| refused("is not known"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::Env;
+
+    use super::*;
+
+    fn access(internal: &str, bearer: &str) -> LegacyAccess {
+        let mut env = Env::from_pairs([("INTERNAL", internal), ("AUTH_TOKENS", bearer)]);
+        LegacyAccess::new(Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write), Tokens::read(&mut env))
+    }
+
+    fn sent(pairs: &[(&'static str, &str)]) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        for (name, value) in pairs {
+            metadata.insert(*name, value.parse().expect("ASCII"));
+        }
+        metadata
+    }
+
+    fn reason(access: &LegacyAccess, pairs: &[(&'static str, &str)]) -> Option<Reason> {
+        access.check(&sent(pairs)).err().map(|error| error.reason)
+    }
+
+    #[test]
+    fn every_internal_token_opens_it_and_so_does_a_bearer_token_that_may_write() {
+        let access = access("old,new", "write:w,read:r");
+        for good in [
+            [("x-internal-token", "old")],
+            [("x-internal-token", "new")],
+            [("x-internal-token", " new ")],
+            [("authorization", "Bearer w")],
+        ] {
+            assert_eq!(reason(&access, &good), None, "{good:?}");
+        }
+        assert_eq!(reason(&access, &[("authorization", "Bearer wrong"), ("x-internal-token", "old")]), None);
+    }
+
+    #[test]
+    fn every_refusal_is_permission_denied() {
+        let access = access("old,new", "write:w,read:r");
+        let refused: [&[_]; 6] = [
+            &[],
+            &[("x-internal-token", "")],
+            &[("x-internal-token", "old,new")],
+            &[("x-internal-token", "w")],
+            &[("authorization", "Bearer r")],
+            &[("authorization", "Bearer old")],
+        ];
+        for pairs in refused {
+            assert_eq!(reason(&access, pairs), Some(Reason::ScopeMissing), "{pairs:?}");
+        }
+        assert_eq!(proto::error::code(Reason::ScopeMissing), tonic::Code::PermissionDenied);
+    }
+
+    #[test]
+    fn without_an_internal_token_only_a_bearer_token_writes() {
+        let access = access("", "write:w");
+        assert_eq!(reason(&access, &[]), Some(Reason::WritesDisabled));
+        assert_eq!(reason(&access, &[("x-internal-token", "w")]), Some(Reason::WritesDisabled));
+        assert_eq!(reason(&access, &[("authorization", "Bearer w")]), None);
+    }
+}
