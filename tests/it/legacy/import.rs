@@ -181,15 +181,15 @@ async fn a_wrong_database_is_told_and_nothing_is_written() {
     assert!(!err.contains(password), "the password is not shown");
 }
 
-/// 600 fans follow 100 stars each, some across blocks.
+/// 600 fans follow 40 stars each, some across blocks.
 const LARGE: [&str; 4] = [
     "CREATE FUNCTION u(n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS
      $$ SELECT ('10000000-0000-4000-8000-' || lpad(to_hex(n), 12, '0'))::uuid $$",
-    "INSERT INTO users (id, username) SELECT u(n), 'user' || n FROM generate_series(0, 699) n",
-    "INSERT INTO follows SELECT u(n % 600), u(600 + n / 600), timestamptz '2020-01-01+00' + (n * 7919 % 60000) * interval '1 minute'
-     FROM generate_series(0, 59999) n",
-    "INSERT INTO blocks SELECT u(600 + n % 100), u(n / 100), timestamptz '2021-01-01+00' + n * interval '1 second'
-     FROM generate_series(0, 999) n",
+    "INSERT INTO users (id, username) SELECT u(n), 'user' || n FROM generate_series(0, 639) n",
+    "INSERT INTO follows SELECT u(n % 600), u(600 + n / 600), timestamptz '2020-01-01+00' + (n * 7919 % 24000) * interval '1 minute'
+     FROM generate_series(0, 23999) n",
+    "INSERT INTO blocks SELECT u(600 + n % 40), u(n / 40), timestamptz '2021-01-01+00' + n * interval '1 second'
+     FROM generate_series(0, 399) n",
 ];
 
 /// The chunks of a kind that were answered, as the note of progress says.
@@ -228,24 +228,24 @@ async fn an_import_that_is_killed_goes_on_and_both_stores_end_equal() {
     child.kill().expect("killed");
     child.wait().expect("it is gone");
     let before = chunks_done(&cli, "follow").expect("a note of progress");
-    assert!(before < 60, "it was killed on its way");
+    assert!(before < 24, "it was killed on its way");
 
     let (code, summary, err) = import(&cli, &legacy.url, &[]);
     assert_eq!(code, 1, "{summary} {err}");
     assert!(err.contains("going on after row"), "{err}");
-    assert_eq!(numbers(&summary, "block"), [1_000, 1_000, 0, 0, 0, 0]);
+    assert_eq!(numbers(&summary, "block"), [400, 400, 0, 0, 0, 0]);
     let [read, accepted, unchanged, refused, ..] = numbers(&summary, "follow");
     // Chunks under way at the kill went in and were sent again.
-    assert_eq!((read, accepted + unchanged, refused), (60_000, 59_000, 1_000), "{summary}");
-    assert!(accepted >= 59_000 - 9_000, "{summary}");
+    assert_eq!((read, accepted + unchanged, refused), (24_000, 23_600, 400), "{summary}");
+    assert!(accepted >= 23_600 - 9_000, "{summary}");
     let lines = std::fs::read_to_string(cli.path("legacy.follow.refused.tsv")).expect("refused rows");
     let mut lines: Vec<_> = lines.lines().skip(1).map(|line| line.split('\t').next()).collect();
     lines.sort_unstable();
     lines.dedup();
-    assert_eq!(lines.len(), 1_000, "each refused row once");
+    assert_eq!(lines.len(), 400, "each refused row once");
 
-    assert_eq!(counted(&endpoints, "SELECT count(*) FROM follows").await, 59_000);
-    assert_eq!(counted(&endpoints, "SELECT count(*) FROM blocks").await, 1_000);
+    assert_eq!(counted(&endpoints, "SELECT count(*) FROM follows").await, 23_600);
+    assert_eq!(counted(&endpoints, "SELECT count(*) FROM blocks").await, 400);
     let disorder = "SELECT count(*) FROM (
         SELECT created_at, lag(created_at) OVER (ORDER BY position) AS before FROM follows
     ) AS f WHERE before > created_at";
@@ -256,18 +256,18 @@ async fn an_import_that_is_killed_goes_on_and_both_stores_end_equal() {
     let (code, out, err) = cli.run(&["-o", "json", "legacy", "verify"]);
     assert_eq!(code, 0, "{out}{err}");
     let report = &json(&out)[0];
-    assert_eq!((&report["equal"], &report["stores"][1]["follows"]), (&true.into(), &59_000.into()));
+    assert_eq!((&report["equal"], &report["stores"][1]["follows"]), (&true.into(), &23_600.into()));
     let query = neo4rs::query("MATCH ()-[r:FOLLOWS]->() RETURN count(r) AS n");
     let mut rows = endpoints.neo4j().execute(query).await.expect("an answer");
     let row = rows.next().await.expect("an answer").expect("a row");
-    assert_eq!(row.get::<i64>("n").expect("a number"), 59_000);
+    assert_eq!(row.get::<i64>("n").expect("a number"), 23_600);
 
     // A write is answered though the stream is away: it is durable.
     own.kill(Victim::Nats);
     let (a, b) = (tests::new_user(), tests::new_user());
     let answer = Api::of(&endpoints).write(Write::CreateFollow, &a, &b).await.expect("success");
     assert_eq!(answer, (true, "following".to_owned()));
-    assert_eq!(counted(&endpoints, "SELECT count(*) FROM follows").await, 59_001);
+    assert_eq!(counted(&endpoints, "SELECT count(*) FROM follows").await, 23_601);
     until("`legacy check` to miss NATS", Duration::from_secs(30), || async {
         let (code, out, _) = cli.run(&["-o", "json", "legacy", "check"]);
         let nats = json(&out).into_iter().find(|row| row["server"] == "NATS").expect("a row");
