@@ -34,8 +34,12 @@ async fn ids_of_writes() {
         (&user, &user, "", Reason::SelfEdge, "target_id"),
         (&user, "f47ac10b-58cc-4372-a567-0e02b2c3d479", "once", Reason::InvalidUuid, "request_id"),
     ] {
-        let request =
-            FollowRequest { actor_id: actor.into(), target_id: target.into(), request_id: request_id.into() };
+        let request = FollowRequest {
+            actor_id: actor.into(),
+            target_id: target.into(),
+            request_id: request_id.into(),
+            precondition: None,
+        };
         let status = endpoints.commands().follow(request).await.expect_err("refused");
         assert_error(&status, reason, Some(field));
     }
@@ -187,7 +191,7 @@ impl prost::Message for Garbage {
 async fn a_deadline_that_has_passed() {
     let endpoints = Endpoints::shared();
     let user = new_user();
-    let follow = FollowRequest { actor_id: user.clone(), target_id: new_user(), request_id: String::new() };
+    let follow = FollowRequest { actor_id: user.clone(), target_id: new_user(), ..FollowRequest::default() };
     let check = CheckRequest { viewer_id: user.clone(), target_id: new_user(), consistency: None };
     for (address, path, message) in [
         (&endpoints.command, "/followgraph.command.v1.CommandService/Follow", follow.encode_to_vec()),

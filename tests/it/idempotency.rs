@@ -7,7 +7,12 @@ use tests::clients::{check, consistent, follow};
 use tests::{Endpoints, new_user};
 
 fn request(actor: &str, target: &str, request_id: &str) -> FollowRequest {
-    FollowRequest { actor_id: actor.into(), target_id: target.into(), request_id: request_id.into() }
+    FollowRequest {
+        actor_id: actor.into(),
+        target_id: target.into(),
+        request_id: request_id.into(),
+        precondition: None,
+    }
 }
 
 #[tokio::test]
@@ -17,7 +22,12 @@ async fn a_repeat_gets_the_first_answer_even_after_other_changes() {
     let (a, b, id) = (new_user(), new_user(), new_user());
     let first = commands.follow(request(&a, &b, &id)).await.expect("a follow").into_inner();
 
-    let undo = UnfollowRequest { actor_id: a.clone(), target_id: b.clone(), request_id: String::new() };
+    let undo = UnfollowRequest {
+        actor_id: a.clone(),
+        target_id: b.clone(),
+        request_id: String::new(),
+        precondition: None,
+    };
     assert!(commands.unfollow(undo).await.expect("an unfollow").into_inner().changed);
 
     let again = commands.follow(request(&a, &b, &id.to_uppercase())).await.expect("a repeat").into_inner();
@@ -46,7 +56,12 @@ async fn another_command_under_the_same_id_is_refused_and_the_id_is_per_actor() 
     commands.follow(request(&a, &b, &id)).await.expect("a follow");
     let status = commands.follow(request(&a, &c, &id)).await.expect_err("another target");
     assert_eq!(reason_of(&status), Some(Reason::RequestIdReused));
-    let undo = UnfollowRequest { actor_id: a.clone(), target_id: b.clone(), request_id: id.clone() };
+    let undo = UnfollowRequest {
+        actor_id: a.clone(),
+        target_id: b.clone(),
+        request_id: id.clone(),
+        precondition: None,
+    };
     let status = commands.unfollow(undo).await.expect_err("another verb");
     assert_eq!(reason_of(&status), Some(Reason::RequestIdReused));
     assert!(commands.follow(request(&c, &b, &id)).await.expect("another actor").into_inner().changed);
@@ -57,7 +72,12 @@ async fn a_command_that_changed_nothing_is_remembered_and_an_error_is_not() {
     let endpoints = Endpoints::shared();
     let mut commands = endpoints.commands();
     let (a, b, id) = (new_user(), new_user(), new_user());
-    let undo = UnfollowRequest { actor_id: a.clone(), target_id: b.clone(), request_id: id.clone() };
+    let undo = UnfollowRequest {
+        actor_id: a.clone(),
+        target_id: b.clone(),
+        request_id: id.clone(),
+        precondition: None,
+    };
     let nothing = commands.unfollow(undo.clone()).await.expect("an unfollow").into_inner();
     assert!(!nothing.changed);
     follow(&mut commands, &a, &b).await.expect("a follow");

@@ -8,7 +8,7 @@ use tests::importing::chunk;
 use tests::{Endpoints, graph, new_user};
 
 fn edge(source: &str, target: &str) -> ImportEdge {
-    ImportEdge { source_id: source.into(), target_id: target.into(), created_at: None }
+    ImportEdge { source_id: source.into(), target_id: target.into(), ..ImportEdge::default() }
 }
 
 fn dated(source: &str, target: &str, seconds: i64) -> ImportEdge {

@@ -81,7 +81,7 @@ async fn write_until(commands: Commands, over: Arc<AtomicBool>) -> BTreeMap<(Str
         let followed = state.get(&pair) == Some(&true);
         // Each change of a pair that it really changes, once, whatever was killed meanwhile.
         let changed = if followed {
-            let request = UnfollowRequest { actor_id, target_id, request_id };
+            let request = UnfollowRequest { actor_id, target_id, request_id, precondition: None };
             importing::retried(|| {
                 let (mut commands, request) = (commands.clone(), request.clone());
                 async move { commands.unfollow(request).await }
@@ -90,7 +90,7 @@ async fn write_until(commands: Commands, over: Arc<AtomicBool>) -> BTreeMap<(Str
             .into_inner()
             .changed
         } else {
-            let request = FollowRequest { actor_id, target_id, request_id };
+            let request = FollowRequest { actor_id, target_id, request_id, precondition: None };
             importing::retried(|| {
                 let (mut commands, request) = (commands.clone(), request.clone());
                 async move { commands.follow(request).await }

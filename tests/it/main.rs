@@ -3,13 +3,21 @@
 
 mod bad_input;
 mod cli;
+mod cli_commands;
+mod commands;
+mod expiry;
 mod fallback;
 mod follows;
 mod forks;
 mod idempotency;
 mod imports;
+mod jobs;
 mod kills;
+mod legacy;
+mod model;
 mod pages;
+mod races;
 mod replicas;
 mod stream_faults;
+mod subscriber;
 mod surface;

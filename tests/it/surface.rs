@@ -58,7 +58,7 @@ async fn reflection_lists_what_is_served_and_nothing_else() {
 #[tokio::test]
 async fn writes_need_a_token() {
     let endpoints = Endpoints::shared();
-    let request = FollowRequest { actor_id: new_user(), target_id: new_user(), request_id: String::new() };
+    let request = FollowRequest { actor_id: new_user(), target_id: new_user(), ..FollowRequest::default() };
     let status = CommandServiceClient::new(channel(&endpoints.command))
         .follow(request.clone())
         .await

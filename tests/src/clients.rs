@@ -63,7 +63,7 @@ impl Endpoints {
 /// Follows.
 pub async fn follow(commands: &mut Commands, actor: &str, target: &str) -> Result<FollowResponse, Status> {
     let request =
-        FollowRequest { actor_id: actor.into(), target_id: target.into(), request_id: String::new() };
+        FollowRequest { actor_id: actor.into(), target_id: target.into(), ..FollowRequest::default() };
     commands.follow(request).await.map(tonic::Response::into_inner)
 }
 
@@ -74,7 +74,7 @@ pub async fn unfollow(
     target: &str,
 ) -> Result<UnfollowResponse, Status> {
     let request =
-        UnfollowRequest { actor_id: actor.into(), target_id: target.into(), request_id: String::new() };
+        UnfollowRequest { actor_id: actor.into(), target_id: target.into(), ..UnfollowRequest::default() };
     commands.unfollow(request).await.map(tonic::Response::into_inner)
 }
 

@@ -36,7 +36,7 @@ pub async fn all(commands: &mut Commands, edges: &[(String, String)], per_chunk:
                 .map(|(source, target)| ImportEdge {
                     source_id: source.clone(),
                     target_id: target.clone(),
-                    created_at: None,
+                    ..ImportEdge::default()
                 })
                 .collect(),
             ..Default::default()
@@ -76,7 +76,7 @@ where
 
 /// A killed server shows as UNAVAILABLE, or as an unknown or cancelled transport
 /// error on a call under way.
-fn invites_repeat(status: &Status) -> bool {
+pub fn invites_repeat(status: &Status) -> bool {
     matches!(
         status.code(),
         Code::Unavailable

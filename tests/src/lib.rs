@@ -8,16 +8,21 @@
 //! of their own. A test that breaks servers starts a set of its own ([`own::Own`]),
 //! one at a time.
 
+pub mod asks;
 pub mod clients;
 pub mod endpoints;
 pub mod graph;
 pub mod importing;
+pub mod jobs;
+pub mod model;
 pub mod own;
 pub mod proxy;
 pub mod raw;
+pub mod refusal;
 pub mod truth;
 pub mod wait;
 
+pub use asks::{Act, Ask};
 pub use clients::{Commands, Queries};
 pub use endpoints::Endpoints;
 pub use own::Own;
@@ -26,4 +31,14 @@ pub use wait::until;
 /// An account that no other test knows.
 pub fn new_user() -> String {
     uuid::Uuid::new_v4().to_string()
+}
+
+/// The same as an id.
+pub fn user() -> proto::UserId {
+    proto::UserId::new(uuid::Uuid::new_v4()).expect("a random id is not nil")
+}
+
+/// So many of them.
+pub fn users<const N: usize>() -> [proto::UserId; N] {
+    std::array::from_fn(|_| user())
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::block_in_place;
 use xtask::env_file::Env;
-use xtask::services::{self, Pipeline, Profile};
+use xtask::ports::loopback;
+use xtask::services::{self, Pipeline, Profile, Program, Service, ServiceSpec};
 use xtask::{Ports, Server as _, Servers, Sizes, Tools};
 
 use crate::endpoints::Endpoints;
@@ -88,6 +89,20 @@ impl Own {
         Self { pipeline, servers, endpoints, _turn: turn }
     }
 
+    /// Starts a second process of a kind, on ports of its own, and waits until it is ready.
+    pub fn another(&self, program: Program) -> Service {
+        let ports = Ports::free().expect("free ports");
+        let first = services::spec(program, &binaries(), &self.servers);
+        let name = format!("{}-2", first.name);
+        ready(ServiceSpec {
+            grpc: first.grpc.map(|_| loopback(ports.command)),
+            admin: loopback(ports.command_admin),
+            log: self.servers.log_file(&name),
+            name,
+            ..first
+        })
+    }
+
     /// Kills one process with SIGKILL.
     pub fn kill(&mut self, victim: Victim) {
         block_in_place(|| match victim {
@@ -117,5 +132,47 @@ impl Own {
     /// Waits until all three services are ready.
     pub fn wait_ready(&mut self) {
         block_in_place(|| self.pipeline.wait_ready(READY)).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}
+
+/// Starts one more command-service on the shared servers, with other settings, and waits
+/// until it is ready.
+pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
+    let ports = Ports::free().expect("free ports");
+    let name = format!("command-service-{}", ports.command);
+    let mut env =
+        Env::default().with("DATABASE_URL", &shared.database_url).with("NATS_URL", &shared.nats_url);
+    env.extend(&settings);
+    ready(ServiceSpec {
+        program: Program::Command,
+        binaries: binaries(),
+        env,
+        grpc: Some(loopback(ports.command)),
+        admin: loopback(ports.command_admin),
+        log: std::env::temp_dir().join(format!("followgraph-{name}.log")),
+        name,
+    })
+}
+
+fn ready(spec: ServiceSpec) -> Service {
+    block_in_place(|| {
+        let mut service = Service::start(spec).expect("the service starts");
+        service.wait_ready(READY).unwrap_or_else(|error| panic!("{error:#}"));
+        service
+    })
+}
+
+impl Endpoints {
+    /// The same set, with another command-service.
+    #[must_use]
+    pub fn through(&self, command_service: &Service) -> Self {
+        let address = command_service.grpc_addr().expect("command-service has a port");
+        Self { command: address.to_string(), ..self.clone() }
+    }
+
+    /// The same set, with another token.
+    #[must_use]
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 }

@@ -1,0 +1,105 @@
+//! Private accounts: requests, and what becomes of them.
+
+use proto::command::v1::JobState;
+use proto::error::Reason;
+use proto::event::{AccountOp, EdgeKind, EdgeOp, Verb};
+use tests::jobs::{self, OnAccount};
+use tests::refusal::assert_refused;
+use tests::truth::postgres::snapshot_of;
+use tests::{Act, Ask, user, users};
+
+use super::{Shared, changes};
+
+#[tokio::test]
+async fn a_follow_of_a_private_account_is_a_request_until_it_is_accepted() {
+    let shared = Shared::new();
+    let [a, p] = users();
+    let made = OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    assert!(made.changed && made.job_id.is_empty());
+    let event = shared.event(&made.written_at).await;
+    assert_eq!((event.verb, event.accounts[0].op), (Verb::SetAccountPrivacy, AccountOp::MadePrivate));
+    assert!(!OnAccount::SetPrivate(true).finish(&shared.commands, p).await.changed);
+
+    let asked = shared.changed(Act::Follow, a, p).await;
+    assert!(asked.relationship.requested && !asked.relationship.following);
+    assert!(!shared.done(Act::Follow, a, p).await.changed, "asked already");
+    let accepted = shared.changed(Act::Accept, p, a).await;
+    assert!(accepted.relationship.followed_by && !accepted.relationship.request_received);
+    let event = shared.event(&accepted.written_at).await;
+    assert_eq!((event.verb, event.actor), (Verb::AcceptFollowRequest, Some(p)));
+    let mut wanted =
+        [(EdgeOp::Added, EdgeKind::Follow, a, p), (EdgeOp::Removed, EdgeKind::FollowRequest, a, p)];
+    wanted.sort_by_key(|(_, kind, ..)| *kind);
+    assert_eq!(changes(&event), wanted);
+    assert!(!shared.done(Act::Accept, p, a).await.changed, "of one who follows");
+    assert!(!shared.done(Act::Follow, a, p).await.changed, "a follower need not ask");
+    let follows = shared.changed(Act::Follow, p, a).await;
+    assert!(follows.relationship.following, "the private account itself follows at once");
+}
+
+#[tokio::test]
+async fn accepting_nothing_is_an_error_and_rejecting_or_cancelling_nothing_is_none() {
+    let shared = Shared::new();
+    let [a, p] = users();
+    let status = Ask::new(Act::Accept, p, a).refused(&shared.commands).await;
+    assert_refused(&status, Reason::RequestNotFound, None);
+    assert!(!shared.done(Act::Reject, p, a).await.changed);
+    assert!(!shared.done(Act::Cancel, a, p).await.changed);
+
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    shared.changed(Act::Follow, a, p).await;
+    assert!(!shared.done(Act::Reject, a, p).await.changed, "the one who asks cannot reject");
+    assert!(!shared.done(Act::Cancel, p, a).await.changed, "the one who is asked cannot cancel");
+    let rejected = shared.changed(Act::Reject, p, a).await;
+    assert!(!rejected.relationship.request_received && !rejected.relationship.followed_by);
+    assert_eq!(shared.event(&rejected.written_at).await.verb, Verb::RejectFollowRequest);
+    shared.changed(Act::Follow, a, p).await;
+    let cancelled = shared.changed(Act::Cancel, a, p).await;
+    assert!(!cancelled.relationship.requested);
+    shared.changed(Act::Follow, a, p).await;
+    let unfollowed = shared.changed(Act::Unfollow, a, p).await;
+    assert!(!unfollowed.relationship.requested, "unfollow withdraws a request");
+    let status = Ask::new(Act::Accept, p, a).refused(&shared.commands).await;
+    assert_refused(&status, Reason::RequestNotFound, None);
+}
+
+#[tokio::test]
+async fn a_follow_of_an_account_that_became_private_stays() {
+    let shared = Shared::new();
+    let [a, p] = users();
+    shared.changed(Act::Follow, a, p).await;
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    let again = shared.done(Act::Follow, a, p).await;
+    assert!(!again.changed && again.relationship.following && !again.relationship.requested);
+}
+
+#[tokio::test]
+async fn going_public_accepts_what_is_pending() {
+    let shared = Shared::new();
+    let p = user();
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    let askers: [_; 40] = users();
+    for asker in askers {
+        assert!(shared.changed(Act::Follow, asker, p).await.relationship.requested);
+    }
+    let pool = shared.endpoints.postgres().await;
+    assert_eq!(snapshot_of(&pool, &[p]).await.accounts[&p].counts.requests_received, 40);
+
+    let public = OnAccount::SetPrivate(false).send(&shared.commands, p, None).await.expect("public");
+    assert!(public.changed && !public.job_id.is_empty());
+    let event = shared.event(&public.written_at).await;
+    assert!(event.accounts.iter().any(|change| change.op == AccountOp::MadePublic && change.user == p));
+    // From that moment on nobody has to ask, whatever the job has still to do.
+    let late = user();
+    assert!(shared.changed(Act::Follow, late, p).await.relationship.following);
+    jobs::wait(&shared.commands, &public.job_id).await;
+    let job = jobs::get(&shared.commands, &public.job_id).await.expect("the job");
+    assert_eq!((job.state(), job.kind.as_str()), (JobState::Done, "make_public"));
+    assert_eq!((job.done, job.total, job.user_id), (40, 40, p.to_string()));
+
+    let after = snapshot_of(&pool, &[p]).await;
+    after.assert_consistent();
+    let counts = after.accounts[&p].counts;
+    assert_eq!((counts.followers, counts.requests_received), (41, 0));
+    assert!(!after.accounts[&p].private);
+}

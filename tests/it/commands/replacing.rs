@@ -1,0 +1,123 @@
+//! ReplaceFollowing: exactly this list.
+
+use std::collections::BTreeMap;
+
+use proto::UserId;
+use proto::command::v1::{JobState, ReplaceFollowingResponse};
+use proto::error::Reason;
+use proto::event::{EdgeKind, Verb};
+use tests::jobs::{self, OnAccount, replace_following};
+use tests::refusal::assert_refused;
+use tests::truth::postgres::{Snapshot, snapshot_of};
+use tests::{Act, user, users};
+
+use super::Shared;
+
+fn sorted(ids: &[String]) -> Vec<String> {
+    let mut ids = ids.to_vec();
+    ids.sort();
+    ids
+}
+
+fn texts(users: &[UserId]) -> Vec<String> {
+    sorted(&users.iter().map(UserId::to_string).collect::<Vec<_>>())
+}
+
+/// Whom an account follows, newest first.
+fn following(snapshot: &Snapshot, actor: UserId) -> Vec<UserId> {
+    let of = |kind| move |key: &&proto::event::EdgeKey| key.kind == kind && key.source == actor;
+    let by_place: BTreeMap<_, _> = snapshot
+        .edges
+        .keys()
+        .filter(of(EdgeKind::Follow))
+        .map(|key| (std::cmp::Reverse(snapshot.edges[key].position), key.target))
+        .collect();
+    by_place.into_values().collect()
+}
+
+#[tokio::test]
+async fn the_answer_says_what_was_added_removed_and_asked_and_a_dry_run_changes_nothing() {
+    let shared = Shared::new();
+    let [a, stays, goes, p, q, new, newer] = users();
+    for private in [p, q] {
+        OnAccount::SetPrivate(true).finish(&shared.commands, private).await;
+    }
+    for target in [stays, goes, q] {
+        shared.changed(Act::Follow, a, target).await;
+    }
+    let old = shared.edge(EdgeKind::Follow, a, stays).await.expect("a follow");
+    let wanted = [newer, new, stays, p, new];
+    let pool = shared.endpoints.postgres().await;
+    let before = snapshot_of(&pool, &[a]).await;
+
+    let check = |answer: &ReplaceFollowingResponse| {
+        assert!(answer.changed && answer.job_id.is_empty());
+        assert_eq!(sorted(&answer.added), texts(&[new, newer]));
+        assert_eq!(sorted(&answer.removed), texts(&[goes, q]), "a pending request is withdrawn");
+        assert_eq!(answer.requested, texts(&[p]));
+    };
+    let dry = replace_following(&shared.commands, a, &wanted, None, true).await.expect("a dry run");
+    check(&dry);
+    assert_eq!(snapshot_of(&pool, &[a]).await.edges, before.edges);
+
+    let answer = replace_following(&shared.commands, a, &wanted, None, false).await.expect("replaced");
+    check(&answer);
+    assert_eq!(shared.event(&answer.written_at).await.verb, Verb::ReplaceFollowing);
+    let after = snapshot_of(&pool, &[a]).await;
+    assert_eq!(following(&after, a), [newer, new, stays], "the first given is the newest");
+    assert_eq!(shared.edge(EdgeKind::Follow, a, stays).await, Some(old), "date and place stay");
+    assert!(shared.edge(EdgeKind::FollowRequest, a, p).await.is_some());
+
+    let again = replace_following(&shared.commands, a, &wanted, None, false).await.expect("the same");
+    assert!(!again.changed);
+    assert_eq!((again.added.len(), again.removed.len(), again.requested.len()), (0, 0, 0));
+    let none = replace_following(&shared.commands, a, &[], None, false).await.expect("nobody");
+    assert_eq!(sorted(&none.removed), texts(&[newer, new, stays, p]));
+}
+
+#[tokio::test]
+async fn one_account_that_cannot_be_followed_stops_all() {
+    let shared = Shared::new();
+    let [a, b, blocker, hidden] = users();
+    shared.changed(Act::Block, blocker, a).await;
+    OnAccount::Archive.finish(&shared.commands, hidden).await;
+    for (targets, reason) in
+        [([b, blocker], Reason::Blocked), ([b, hidden], Reason::AccountArchived), ([b, a], Reason::SelfEdge)]
+    {
+        for dry_run in [true, false] {
+            let refused = replace_following(&shared.commands, a, &targets, None, dry_run).await;
+            assert_refused(&refused.expect_err("refused"), reason, Some("target_ids[1]"));
+        }
+    }
+    assert_eq!(shared.edge(EdgeKind::Follow, a, b).await, None);
+}
+
+#[tokio::test]
+async fn many_changes_are_a_job_and_a_later_call_takes_its_place() {
+    let shared = Shared::new();
+    let a = user();
+    let pool = shared.endpoints.postgres().await;
+    let first: Vec<_> = (0..1_500).map(|_| user()).collect();
+    let answer = replace_following(&shared.commands, a, &first, None, false).await.expect("a job");
+    assert!(answer.changed && !answer.job_id.is_empty());
+    jobs::wait(&shared.commands, &answer.job_id).await;
+    let job = jobs::get(&shared.commands, &answer.job_id).await.expect("the job");
+    assert_eq!((job.kind.as_str(), job.done, job.total), ("replace_following", 1_500, 1_500));
+    let after = snapshot_of(&pool, &[a]).await;
+    after.assert_consistent();
+    assert!(following(&after, a) == first, "the order given, the first as the newest");
+
+    // 1,400 go, 1,400 come, 100 stay. Before that is done, another list is asked for.
+    let second: Vec<_> = (0..1_400).map(|_| user()).chain(first[..100].iter().copied()).collect();
+    let third: Vec<_> = (0..10).map(|_| user()).chain(first[..200].iter().copied()).collect();
+    let overtaken = replace_following(&shared.commands, a, &second, None, false).await.expect("a job");
+    let last = replace_following(&shared.commands, a, &third, None, false).await.expect("another");
+    jobs::wait(&shared.commands, &last.job_id).await;
+    let mut listed = following(&snapshot_of(&pool, &[a]).await, a);
+    let mut wanted = third.clone();
+    listed.sort();
+    wanted.sort();
+    assert!(listed == wanted, "{} follows instead of {}", listed.len(), wanted.len());
+    let job = jobs::get(&shared.commands, &overtaken.job_id).await.expect("the job");
+    assert_ne!(job.state(), JobState::Running, "{job:?}");
+}

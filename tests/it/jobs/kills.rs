@@ -1,0 +1,62 @@
+//! Jobs go on where they were when command-service is killed.
+
+use std::time::Duration;
+
+use proto::UserId;
+use proto::command::v1::{GetJobResponse, JobState};
+use tests::jobs::{self, OnAccount};
+use tests::own::Victim;
+use tests::truth::postgres::snapshot_of;
+use tests::{Own, importing, truth, until, user, users};
+
+const FANS: usize = 20_000;
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_over_20_000_followers_survives_kill_9() {
+    let mut own = Own::start().await;
+    let [x, y] = users();
+    let mut commands = own.endpoints.commands();
+    let fans: Vec<_> = (0..FANS).map(|_| (user().to_string(), x.to_string())).collect();
+    importing::all(&mut commands, &fans, 1_000).await;
+    let others: Vec<_> = fans[..500].iter().map(|(fan, _)| (fan.clone(), y.to_string())).collect();
+    importing::all(&mut commands, &others, 500).await;
+    let pool = own.endpoints.postgres().await;
+    let before = snapshot_of(&pool, &[x, y]).await;
+
+    for (on_account, left) in
+        [(OnAccount::Archive, 500), (OnAccount::Restore, FANS + 500), (OnAccount::Erase, 500)]
+    {
+        let job = killed_in_the_middle(&mut own, on_account, x).await;
+        assert_eq!((job.done, job.total), (FANS as u64, FANS as u64), "{on_account:?}: {job:?}");
+        let after = truth::postgres::snapshot(&pool).await;
+        after.assert_consistent();
+        assert_eq!(after.edges.len(), left, "{on_account:?}");
+        if on_account == OnAccount::Restore {
+            truth::assert_same("after the restore", &after.edges, &before.edges);
+        }
+    }
+    truth::assert_agreement(&own.endpoints, 3).await;
+}
+
+/// Kills the process that does the job while it does it, and waits for the end.
+async fn killed_in_the_middle(own: &mut Own, on_account: OnAccount, user: UserId) -> GetJobResponse {
+    let commands = own.endpoints.commands();
+    let started = importing::retried(|| on_account.send(&commands, user, None)).await;
+    let halfway = until("the job to be under way", LIMIT, || async {
+        let job = jobs::get(&commands, &started.job_id).await.map_err(|status| status.to_string())?;
+        if job.done > 0 { Ok(job) } else { Err(format!("{job:?}")) }
+    })
+    .await;
+    own.kill(Victim::Command);
+    assert_eq!(halfway.state(), JobState::Running, "{on_account:?} was killed in the middle");
+    assert_eq!(halfway.total, FANS as u64);
+
+    // What is done is done as a whole, and the rest is untouched.
+    let pool = own.endpoints.postgres().await;
+    truth::postgres::snapshot(&pool).await.assert_consistent();
+    own.revive(Victim::Command);
+    own.wait_ready();
+    jobs::wait(&commands, &started.job_id).await;
+    jobs::get(&commands, &started.job_id).await.expect("the job")
+}

@@ -1,0 +1,60 @@
+//! Random command sequences against the model of the contract (I1, I2, I5, I6): batched
+//! in any way, from two replicas, with processes killed in between, every answer and
+//! every state is the model's; and count == list == check at every revision.
+//!
+//! `FOLLOWGRAPH_TEST_MODEL_CASES=1000` is the long form, `FOLLOWGRAPH_TEST_MODEL_SEED`
+//! another course; a failure names both and the shortest sequence that was found.
+
+mod run;
+mod steps;
+mod watch;
+
+use proptest::test_runner::{Config, RngSeed, TestRunner};
+use tests::{Own, truth};
+use tokio::runtime::Handle;
+use tokio::task::block_in_place;
+use xtask::services::Program;
+
+use run::World;
+use watch::Watch;
+
+/// Of the short form.
+const CASES: u32 = 30;
+const SEED: u64 = 4;
+
+fn number<T: std::str::FromStr>(variable: &str, otherwise: T) -> T {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_commands_with_kills_give_the_state_of_the_model() {
+    let seed = number("FOLLOWGRAPH_TEST_MODEL_SEED", SEED);
+    let config = Config {
+        cases: number("FOLLOWGRAPH_TEST_MODEL_CASES", CASES),
+        rng_seed: RngSeed::Fixed(seed),
+        // Each case talks to servers and kills some; a shorter one is worth so many tries.
+        max_shrink_iters: 60,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let own = Own::start().await;
+    let second = own.another(Program::Command);
+    let endpoints = own.endpoints.clone();
+    let watch = Watch::start(&endpoints).await;
+    let world = World::new(own, second).await;
+
+    let handle = Handle::current();
+    let outcome = block_in_place(|| {
+        TestRunner::new(config).run(&steps::sequence(), |sequence| {
+            handle.block_on(world.play(&sequence));
+            Ok(())
+        })
+    });
+    if let Err(error) = outcome {
+        panic!("FOLLOWGRAPH_TEST_MODEL_SEED={seed}: {error}\n{}", world.story());
+    }
+    println!("{}", world.story());
+
+    truth::assert_agreement(&endpoints, 20).await;
+    watch.finish(&endpoints).await;
+}

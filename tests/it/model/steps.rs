@@ -1,0 +1,121 @@
+//! What can happen in a sequence, and how often.
+
+use proptest::collection::vec;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use tests::Act;
+
+/// So many accounts meet in a sequence.
+pub const ACCOUNTS: usize = 6;
+
+/// A command between two of the accounts.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub act: Act,
+    pub actor: usize,
+    pub other: usize,
+    /// Which of a few dates; 0 is none.
+    pub expiry: usize,
+    /// Whether the actor must follow the other one.
+    pub expected: Option<bool>,
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// One command.
+    One(Pair),
+    /// Several at the same time, so that one transaction takes them together. Those that
+    /// touch a pair for the second time are left out: their order is nobody's to say.
+    AtOnce(Vec<Pair>),
+    /// A batch.
+    Batch { atomic: bool, pairs: Vec<Pair> },
+    /// SetAccountPrivacy.
+    Privacy { user: usize, private: bool },
+    /// ReplaceFollowing; the actor itself is left out.
+    Replace { user: usize, targets: Vec<usize>, dry_run: bool },
+    /// ArchiveAccount.
+    Archive(usize),
+    /// RestoreAccount.
+    Restore(usize),
+    /// EraseAccount.
+    Erase(usize),
+}
+
+/// A process that is killed while something happens, and started again.
+#[derive(Clone, Copy, Debug)]
+pub enum Killed {
+    /// The command-service of that number.
+    Command(usize),
+    /// The projector.
+    Projector,
+}
+
+/// A step of a sequence.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub what: What,
+    /// The command-service that is asked first.
+    pub replica: usize,
+    /// What is killed meanwhile, and how many milliseconds after the command was sent.
+    pub kill: Option<(Killed, u64)>,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        6 => Just(Act::Follow),
+        2 => Just(Act::Unfollow),
+        1 => Just(Act::RemoveFollower),
+        2 => Just(Act::Mute),
+        1 => Just(Act::Unmute),
+        2 => Just(Act::Block),
+        2 => Just(Act::Unblock),
+        3 => Just(Act::Accept),
+        1 => Just(Act::Reject),
+        1 => Just(Act::Cancel),
+    ]
+}
+
+fn pair() -> impl Strategy<Value = Pair> {
+    (act(), 0..ACCOUNTS, 1..ACCOUNTS, 0..4_usize, weighted(0.1, any::<bool>())).prop_map(
+        |(act, actor, apart, expiry, expected)| Pair {
+            act,
+            actor,
+            other: (actor + apart) % ACCOUNTS,
+            expiry,
+            expected,
+        },
+    )
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        30 => pair().prop_map(What::One),
+        6 => vec(pair(), 2..10).prop_map(What::AtOnce),
+        8 => (any::<bool>(), vec(pair(), 1..12)).prop_map(|(atomic, pairs)| What::Batch { atomic, pairs }),
+        5 => (0..ACCOUNTS, any::<bool>()).prop_map(|(user, private)| What::Privacy { user, private }),
+        4 => (0..ACCOUNTS, vec(0..ACCOUNTS, 0..ACCOUNTS), weighted(0.2, Just(())))
+            .prop_map(|(user, targets, dry)| What::Replace { user, targets, dry_run: dry.is_some() }),
+        2 => (0..ACCOUNTS).prop_map(What::Archive),
+        4 => (0..ACCOUNTS).prop_map(What::Restore),
+        1 => (0..ACCOUNTS).prop_map(What::Erase),
+    ]
+}
+
+fn kill() -> impl Strategy<Value = (Killed, u64)> {
+    let killed = prop_oneof![
+        3 => (0..2_usize).prop_map(Killed::Command),
+        1 => Just(Killed::Projector),
+    ];
+    (killed, 0..20_u64)
+}
+
+/// A sequence.
+pub fn sequence() -> impl Strategy<Value = Vec<Step>> {
+    let step = (what(), 0..2_usize, weighted(0.04, kill())).prop_map(|(what, replica, kill)| Step {
+        what,
+        replica,
+        kill,
+    });
+    vec(step, 10..50)
+}

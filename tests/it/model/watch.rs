@@ -1,0 +1,81 @@
+//! Looks at PostgreSQL and Neo4j all the time, while commands come and processes die.
+//!
+//! PostgreSQL is compared with itself, in one snapshot each time. Neo4j is remembered
+//! at its checkpoints, and compared with the replayed stream at the end: what it showed
+//! at revision r must be what the events up to r lead to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use proto::Revision;
+use tests::Endpoints;
+use tests::truth::neo4j::{self, AtCheckpoint};
+use tests::truth::{self, Edges, Replay, postgres};
+use tokio::task::JoinHandle;
+
+/// Between two looks, so that looking leaves the processors to those that are looked at.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// The two watchers.
+pub struct Watch {
+    over: Arc<AtomicBool>,
+    postgres: JoinHandle<usize>,
+    neo4j: JoinHandle<BTreeMap<Revision, AtCheckpoint>>,
+}
+
+impl Watch {
+    pub async fn start(endpoints: &Endpoints) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (pool, graph) = (endpoints.postgres().await, endpoints.neo4j());
+        let (pg_over, neo_over) = (over.clone(), over.clone());
+        let postgres = tokio::spawn(async move {
+            let mut looks = 0;
+            while !pg_over.load(Ordering::SeqCst) {
+                postgres::snapshot(&pool).await.assert_consistent();
+                looks += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+            looks
+        });
+        let neo4j = tokio::spawn(async move {
+            let mut seen = BTreeMap::new();
+            while !neo_over.load(Ordering::SeqCst) {
+                if let Some(at) = neo4j::at_checkpoint(&graph).await {
+                    // The sweep must find nothing to do, so twice the same is expected.
+                    seen.insert(at.revision, at);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            seen
+        });
+        Self { over, postgres, neo4j }
+    }
+
+    /// Ends both, and holds what was seen against the events.
+    pub async fn finish(self, endpoints: &Endpoints) {
+        self.over.store(true, Ordering::SeqCst);
+        let looks = self.postgres.await.expect("PostgreSQL was consistent whenever it was looked at");
+        let seen = self.neo4j.await.expect("Neo4j could be looked at");
+        println!("{looks} snapshots of PostgreSQL, {} checkpoints of Neo4j", seen.len());
+        assert!(looks > 10 && seen.len() > 10, "nobody looked");
+
+        let mut replay = Replay::default();
+        let mut compared = 0;
+        for event in truth::stream(endpoints).await {
+            replay.apply(&event);
+            let Some(at) = seen.get(&event.revision) else { continue };
+            let wanted: Edges =
+                replay.edges.iter().map(|(key, edge)| (*key, edge.to_the_millisecond())).collect();
+            truth::assert_same(&format!("Neo4j at revision {}", at.revision), &at.edges, &wanted);
+            for (user, degrees) in &at.degrees {
+                let counted = replay.counts.get(user).copied().unwrap_or_default();
+                assert_eq!(*degrees, counted, "degrees of {user} at revision {}", at.revision);
+            }
+            compared += 1;
+        }
+        let before_all = usize::from(seen.contains_key(&Revision::ZERO));
+        assert_eq!(compared + before_all, seen.len(), "every checkpoint is a revision of the stream");
+    }
+}

@@ -1,0 +1,277 @@
+//! The whole contract of the write side, in memory, in about a hundred lines.
+//!
+//! An edge of an archived account stays where it is and is not seen; so archiving and
+//! restoring are flags here, and their jobs have nothing to do. Places in lists are
+//! counted by steps: of two edges, the one of the later step is the newer. Edges of
+//! one step have their order from `nth`, or none where the contract gives them none.
+//!
+//! It must not know how anything is stored, and it is as slow as it likes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::UserId;
+use proto::error::Reason;
+use proto::event::{EdgeKey, EdgeKind};
+use proto::graph::v1::Relationship;
+use proto::timestamp;
+use time::OffsetDateTime;
+
+use crate::asks::{Act, Ask, Expected};
+
+/// What is kept of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edge {
+    /// The step that added it, and its order in that step.
+    pub place: (u64, i64),
+    /// When it runs out.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// What ReplaceFollowing answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// Followed from now on.
+    pub added: BTreeSet<UserId>,
+    /// No longer followed or asked.
+    pub removed: BTreeSet<UserId>,
+    /// Asked from now on.
+    pub requested: BTreeSet<UserId>,
+}
+
+/// Changed or not, or the rule that stands against it.
+pub type Outcome = Result<bool, Reason>;
+
+/// The state of some accounts.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// All edges, seen or not.
+    pub edges: BTreeMap<EdgeKey, Edge>,
+    /// The accounts whose follows need consent.
+    pub private: BTreeSet<UserId>,
+    /// The accounts whose edges are hidden.
+    pub archived: BTreeSet<UserId>,
+    step: u64,
+    nth: i64,
+}
+
+fn key(kind: EdgeKind, source: UserId, target: UserId) -> EdgeKey {
+    EdgeKey { kind, source, target }
+}
+
+impl Model {
+    /// The next step begins: its edges are newer than all others.
+    pub fn begin_step(&mut self) {
+        self.step += 1;
+        self.nth = 0;
+    }
+
+    /// Nobody can say which edges of this step are the newer ones.
+    pub fn forget_order_of_step(&mut self) {
+        for edge in self.edges.values_mut().filter(|edge| edge.place.0 == self.step) {
+            edge.place.1 = 0;
+        }
+    }
+
+    /// Edges that are added from here on are newer than those added before.
+    fn next_place(&mut self) -> (u64, i64) {
+        self.nth += 1;
+        (self.step, self.nth)
+    }
+
+    fn has(&self, kind: EdgeKind, source: UserId, target: UserId) -> bool {
+        self.edges.contains_key(&key(kind, source, target))
+    }
+
+    fn is_blocked(&self, a: UserId, b: UserId) -> bool {
+        self.has(EdgeKind::Block, a, b) || self.has(EdgeKind::Block, b, a)
+    }
+
+    /// The edges that are seen.
+    pub fn visible(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
+        let active = |user: &UserId| !self.archived.contains(user);
+        self.edges.iter().filter(move |(key, _)| active(&key.source) && active(&key.target))
+    }
+
+    /// Sets an edge; one that is there keeps its place.
+    fn put(&mut self, key: EdgeKey, expires_at: Option<OffsetDateTime>) -> bool {
+        let place = match self.edges.get(&key) {
+            Some(edge) => edge.place,
+            None => self.next_place(),
+        };
+        let edge = Edge { place, expires_at };
+        self.edges.insert(key, edge) != Some(edge)
+    }
+
+    fn remove(&mut self, kind: EdgeKind, source: UserId, target: UserId) -> bool {
+        self.edges.remove(&key(kind, source, target)).is_some()
+    }
+
+    fn takes_part(&self, user: UserId) -> Result<(), Reason> {
+        if self.archived.contains(&user) { Err(Reason::AccountArchived) } else { Ok(()) }
+    }
+
+    /// A command between two accounts.
+    pub fn act(&mut self, ask: &Ask) -> Outcome {
+        use EdgeKind::{Block, Follow, FollowRequest, Mute};
+        let (actor, other) = (ask.actor, ask.other);
+        self.takes_part(actor)?;
+        if matches!(ask.act, Act::Follow | Act::Mute | Act::Accept) {
+            self.takes_part(other)?;
+        }
+        if let Some(Expected::Following(expected)) = ask.expected
+            && expected != self.relationship(actor, other).following
+        {
+            return Err(Reason::PreconditionFailed);
+        }
+        match ask.act {
+            Act::Follow if self.is_blocked(actor, other) => Err(Reason::Blocked),
+            Act::Follow if self.has(Follow, actor, other) => Ok(false),
+            Act::Follow if self.private.contains(&other) => {
+                Ok(self.put(key(FollowRequest, actor, other), None))
+            }
+            Act::Follow => {
+                // It may have asked when the other was private, and been hidden since.
+                self.remove(FollowRequest, actor, other);
+                Ok(self.put(key(Follow, actor, other), None))
+            }
+            Act::Unfollow => Ok(self.remove(Follow, actor, other) | self.remove(FollowRequest, actor, other)),
+            Act::RemoveFollower => Ok(self.remove(Follow, other, actor)),
+            Act::Mute => Ok(self.put(key(Mute, actor, other), ask.expires_at)),
+            Act::Unmute => Ok(self.remove(Mute, actor, other)),
+            Act::Block => {
+                for (a, b) in [(actor, other), (other, actor)] {
+                    self.remove(Follow, a, b);
+                    self.remove(FollowRequest, a, b);
+                }
+                Ok(self.put(key(Block, actor, other), ask.expires_at))
+            }
+            Act::Unblock => Ok(self.remove(Block, actor, other)),
+            Act::Accept if self.remove(FollowRequest, other, actor) => {
+                Ok(self.put(key(Follow, other, actor), None))
+            }
+            Act::Accept if self.has(Follow, other, actor) => Ok(false),
+            Act::Accept => Err(Reason::RequestNotFound),
+            Act::Reject => Ok(self.remove(FollowRequest, other, actor)),
+            Act::Cancel => Ok(self.remove(FollowRequest, actor, other)),
+        }
+    }
+
+    /// All of them or none; answers which one failed. An edge that was there before
+    /// and is there after keeps its place, whatever happened to it in between.
+    pub fn atomically(&mut self, asks: &[Ask]) -> Result<Vec<bool>, (usize, Reason)> {
+        let before = self.clone();
+        let mut changed = Vec::new();
+        for (index, ask) in asks.iter().enumerate() {
+            match self.act(ask) {
+                Ok(one) => changed.push(one),
+                Err(reason) => {
+                    *self = before;
+                    return Err((index, reason));
+                }
+            }
+        }
+        for (key, edge) in &mut self.edges {
+            if let Some(old) = before.edges.get(key) {
+                edge.place = old.place;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Makes an account private or public; going public accepts what is pending.
+    pub fn set_private(&mut self, user: UserId, private: bool) -> Outcome {
+        self.takes_part(user)?;
+        let changed = if private { self.private.insert(user) } else { self.private.remove(&user) };
+        if changed && !private {
+            let pending: Vec<_> = self
+                .visible()
+                .map(|(key, _)| *key)
+                .filter(|key| key.kind == EdgeKind::FollowRequest && key.target == user)
+                .collect();
+            // The contract gives them no order.
+            let place = self.next_place();
+            for request in pending {
+                self.edges.remove(&request);
+                let follow = EdgeKey { kind: EdgeKind::Follow, ..request };
+                self.edges.insert(follow, Edge { place, expires_at: None });
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Makes an account follow exactly these.
+    pub fn replace_following(
+        &mut self,
+        actor: UserId,
+        targets: &[UserId],
+        dry_run: bool,
+    ) -> Result<Replaced, (usize, Reason)> {
+        use EdgeKind::{Follow, FollowRequest};
+        self.takes_part(actor).map_err(|reason| (0, reason))?;
+        for (index, target) in targets.iter().enumerate() {
+            self.takes_part(*target).map_err(|reason| (index, reason))?;
+            if self.is_blocked(actor, *target) {
+                return Err((index, Reason::Blocked));
+            }
+        }
+        let before = self.clone();
+        let mut replaced = Replaced::default();
+        for link in before.edges.keys().filter(|link| link.source == actor) {
+            if matches!(link.kind, Follow | FollowRequest) && !targets.contains(&link.target) {
+                self.edges.remove(link);
+                replaced.removed.insert(link.target);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        let first_mentions: Vec<_> = targets.iter().filter(|target| seen.insert(**target)).collect();
+        for target in first_mentions.into_iter().rev().filter(|target| !before.has(Follow, actor, **target)) {
+            if self.private.contains(target) {
+                if self.put(key(FollowRequest, actor, *target), None) {
+                    replaced.requested.insert(*target);
+                }
+            } else {
+                self.remove(FollowRequest, actor, *target);
+                self.put(key(Follow, actor, *target), None);
+                replaced.added.insert(*target);
+            }
+        }
+        if dry_run {
+            *self = before;
+        }
+        Ok(replaced)
+    }
+
+    /// Hides an account, or shows it again.
+    pub fn set_archived(&mut self, user: UserId, archived: bool) -> bool {
+        if archived { self.archived.insert(user) } else { self.archived.remove(&user) }
+    }
+
+    /// Erases an account; answers whether there was anything of it.
+    pub fn erase(&mut self, user: UserId) -> bool {
+        let edges = self.edges.len();
+        self.edges.retain(|key, _| key.source != user && key.target != user);
+        let (private, archived) = (self.private.remove(&user), self.archived.remove(&user));
+        private || archived || edges != self.edges.len()
+    }
+
+    /// A pair as answers show it, without revision and dates.
+    pub fn relationship(&self, viewer: UserId, other: UserId) -> Relationship {
+        use EdgeKind::{Block, Follow, FollowRequest, Mute};
+        let seen: BTreeMap<_, _> = self.visible().collect();
+        let edge = |kind, source, target| seen.get(&key(kind, source, target)).copied();
+        let until = |kind| edge(kind, viewer, other).and_then(|edge| edge.expires_at);
+        Relationship {
+            user_id: other.to_string(),
+            following: edge(Follow, viewer, other).is_some(),
+            followed_by: edge(Follow, other, viewer).is_some(),
+            requested: edge(FollowRequest, viewer, other).is_some(),
+            request_received: edge(FollowRequest, other, viewer).is_some(),
+            muting: edge(Mute, viewer, other).is_some(),
+            muting_until: until(Mute).map(timestamp::to_proto),
+            blocking: edge(Block, viewer, other).is_some(),
+            blocking_until: until(Block).map(timestamp::to_proto),
+            blocked_by: edge(Block, other, viewer).is_some(),
+            ..Relationship::default()
+        }
+    }
+}

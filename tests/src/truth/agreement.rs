@@ -1,0 +1,143 @@
+//! Everything compared with everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proto::event::{AccountOp, EdgeKind};
+use proto::graph::v1::{StreamState, StreamStatus};
+use proto::{Revision, Token, subjects};
+
+use super::postgres::{Snapshot, snapshot};
+use super::{Edge, Edges, Replay, counts_of, head_token, neo4j, stream};
+use crate::clients::{self, List};
+use crate::endpoints::Endpoints;
+use crate::until;
+
+/// The follows: pair to position.
+pub type Follows = BTreeMap<(String, String), i64>;
+
+/// The longest that a projector may take to catch up.
+const CATCH_UP: Duration = Duration::from_secs(180);
+
+/// Waits until the stream and every read model have reached the head.
+pub async fn wait_caught_up(endpoints: &Endpoints) {
+    let Token { epoch, revision: head } = head_token(endpoints).await;
+    let commands = endpoints.commands();
+    until("stream and read model to reach the head", CATCH_UP, || {
+        let mut commands = commands.clone();
+        async move {
+            let status = commands
+                .get_status(proto::command::v1::GetStatusRequest {})
+                .await
+                .map_err(|status| status.to_string())?
+                .into_inner();
+            let of_epoch =
+                |s: &&StreamStatus| s.name == subjects::stream_name(epoch) && s.state() == StreamState::Ok;
+            let stream = status.stream.as_ref().filter(of_epoch).map_or(0, |stream| stream.last_revision);
+            let complete = |r: &proto::graph::v1::ReplicaStatus| r.complete && r.visible >= head.0;
+            let done =
+                stream >= head.0 && !status.replicas.is_empty() && status.replicas.iter().all(complete);
+            if done { Ok(()) } else { Err(format!("head {head}, {status:?}")) }
+        }
+    })
+    .await;
+}
+
+/// Waits for the read model, then compares everything with everything: lists, counts
+/// and flags in PostgreSQL, in Neo4j, in the stream (if it reaches back to the first
+/// revision) and through the API (for as many accounts as asked for). Answers the
+/// follows.
+///
+/// # Panics
+/// Where two of them differ.
+pub async fn assert_agreement(endpoints: &Endpoints, accounts_through_api: usize) -> Follows {
+    wait_caught_up(endpoints).await;
+    let truth = snapshot(&endpoints.postgres().await).await;
+    truth.assert_consistent();
+
+    let graph = endpoints.neo4j();
+    let in_millis: Edges = truth.edges.iter().map(|(key, edge)| (*key, edge.to_the_millisecond())).collect();
+    assert_same("Neo4j", &neo4j::edges(&graph).await, &in_millis);
+    let counts = counts_of(truth.edges.keys());
+    for (user, degrees) in neo4j::degrees(&graph).await {
+        assert_eq!(degrees, counts.get(&user).copied().unwrap_or_default(), "degrees of {user} in Neo4j");
+    }
+
+    let events = stream(endpoints).await;
+    if events.first().is_some_and(|event| event.revision == Revision(1)) {
+        assert_replay(&Replay::of(&events), &truth);
+    }
+    assert_api(endpoints, &truth, accounts_through_api).await;
+    follows(&truth.edges)
+}
+
+/// The events alone lead to the tables.
+fn assert_replay(replay: &Replay, truth: &Snapshot) {
+    assert_eq!(replay.revision, truth.head.revision, "the stream ends at the head");
+    assert_same("the replayed stream", &replay.edges, &truth.edges);
+    for (user, account) in &truth.accounts {
+        assert_eq!(replay.private.contains(user), account.private, "privacy of {user} by the events");
+        let told = match replay.states.get(user) {
+            Some(AccountOp::Archived) => "archived",
+            Some(AccountOp::EraseStarted) => "erasing",
+            _ => "active",
+        };
+        assert_eq!(told, account.state, "state of {user} by the events");
+    }
+    for user in replay.private.iter().chain(replay.states.keys()) {
+        assert!(truth.accounts.contains_key(user), "{user} has a flag by the events and no row");
+    }
+}
+
+async fn assert_api(endpoints: &Endpoints, truth: &Snapshot, accounts: usize) {
+    let follows = follows(&truth.edges);
+    let mut lists: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
+    for (source, target) in follows.keys() {
+        lists.entry(target).or_default().0.insert(source);
+        lists.entry(source).or_default().1.insert(target);
+    }
+    let mut busiest: Vec<_> = lists.iter().collect();
+    busiest.sort_by_key(|(_, (followers, following))| std::cmp::Reverse(followers.len() + following.len()));
+    busiest.truncate(accounts);
+    let mut queries = endpoints.queries();
+    for (user, (followers, following)) in busiest {
+        for (list, wanted) in [(List::Followers, followers), (List::Following, following)] {
+            let walked = clients::walk(&mut queries, list, user, 1_000, None).await.expect("a list");
+            let set: BTreeSet<&str> = walked.iter().map(String::as_str).collect();
+            assert_eq!(walked.len(), set.len(), "{list:?} of {user} repeat somebody");
+            assert!(set == *wanted, "{list:?} of {user}: {} listed, {} true", set.len(), wanted.len());
+        }
+        let counts = clients::counts(&mut queries, &[(*user).to_owned()], None).await.expect("counts");
+        let counted = (counts[0].followers as usize, counts[0].following as usize);
+        assert_eq!(counted, (followers.len(), following.len()), "counts of {user} through the API");
+    }
+}
+
+/// The follows among edges.
+pub fn follows(edges: &Edges) -> Follows {
+    edges
+        .iter()
+        .filter(|(key, _)| key.kind == EdgeKind::Follow)
+        .map(|(key, edge)| ((key.source.to_string(), key.target.to_string()), edge.position))
+        .collect()
+}
+
+/// The same edges with the same values.
+///
+/// # Panics
+/// Where they differ; shows the first few differences.
+#[track_caller]
+pub fn assert_same(name: &str, found: &Edges, truth: &Edges) {
+    let differs = |a: &Edges, b: &Edges| -> Vec<_> {
+        let other = |(key, edge): &(&_, &Edge)| b.get(*key) != Some(*edge);
+        a.iter().filter(other).take(3).map(|(key, edge)| (*key, *edge)).collect()
+    };
+    assert!(
+        found == truth,
+        "{name} has {} edges, PostgreSQL {}; only there or other there {:?}, only here or other here {:?}",
+        found.len(),
+        truth.len(),
+        differs(found, truth),
+        differs(truth, found),
+    );
+}

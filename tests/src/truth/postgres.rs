@@ -1,0 +1,161 @@
+//! What PostgreSQL says: head, edges and accounts, all of one revision.
+
+use std::collections::BTreeMap;
+
+use proto::event::{EdgeKey, EdgeKind};
+use proto::{Epoch, Revision, Token, UserId};
+use sqlx::{PgConnection, PgPool, Row as _};
+use uuid::Uuid;
+
+use super::{Counts, Edge, Edges, assert_rules, counts_of};
+use crate::endpoints::Endpoints;
+
+/// An account's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// The counts that are kept.
+    pub counts: Counts,
+    /// Follows need its consent.
+    pub private: bool,
+    /// "active", "archived", "restoring" or "erasing".
+    pub state: String,
+}
+
+/// All of it, at one revision.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The revision.
+    pub head: Token,
+    /// The edges that can be seen.
+    pub edges: Edges,
+    /// The accounts that have a row.
+    pub accounts: BTreeMap<UserId, Account>,
+    /// Only of some accounts.
+    pub partial: bool,
+}
+
+impl Snapshot {
+    /// Counts are those of the lists, and the rules hold (I1).
+    ///
+    /// # Panics
+    /// Where they do not.
+    #[track_caller]
+    pub fn assert_consistent(&self) {
+        let head = self.head.revision;
+        let listed = counts_of(self.edges.keys());
+        for (user, account) in &self.accounts {
+            let wanted = listed.get(user).copied().unwrap_or_default();
+            assert_eq!(account.counts, wanted, "kept counts of {user} and its lists at revision {head}");
+        }
+        for key in self.edges.keys() {
+            for user in [key.source, key.target] {
+                let known = self.partial || self.accounts.contains_key(&user);
+                assert!(known, "{user} has edges and no row at revision {head}");
+            }
+            assert_rules(&self.edges, key.source, key.target);
+        }
+    }
+}
+
+/// Everything, from one snapshot of the database.
+pub async fn snapshot(pool: &PgPool) -> Snapshot {
+    read(pool, None).await
+}
+
+/// The accounts given, and the edges from and to them.
+pub async fn snapshot_of(pool: &PgPool, users: &[UserId]) -> Snapshot {
+    read(pool, Some(users.iter().map(|user| user.uuid()).collect())).await
+}
+
+async fn read(pool: &PgPool, users: Option<Vec<Uuid>>) -> Snapshot {
+    let mut transaction =
+        pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await.expect("a snapshot");
+    let snapshot = Snapshot {
+        head: read_head(&mut transaction).await,
+        edges: read_edges(&mut transaction, users.as_deref()).await,
+        accounts: read_accounts(&mut transaction, users.as_deref()).await,
+        partial: users.is_some(),
+    };
+    transaction.commit().await.expect("the end of a snapshot");
+    snapshot
+}
+
+async fn read_head(connection: &mut PgConnection) -> Token {
+    let (epoch, revision): (i64, i64) = sqlx::query_as("SELECT epoch, revision FROM log_head")
+        .fetch_one(connection)
+        .await
+        .expect("there is a head");
+    Token::new(Epoch(epoch.unsigned_abs()), Revision::from_i64(revision))
+}
+
+/// The kinds are numbered as in the contract.
+const EDGES: &str = "
+    WITH edges AS (
+        SELECT 1 AS kind, follower_id AS source, following_id AS target,
+               position, created_at, NULL::timestamptz AS expires_at FROM follows
+        UNION ALL
+        SELECT 2, muter_id, muted_id, position, created_at, expires_at FROM mutes
+        UNION ALL
+        SELECT 3, blocker_id, blocked_id, position, created_at, expires_at FROM blocks
+        UNION ALL
+        SELECT 4, requester_id, target_id, position, created_at, NULL FROM follow_requests
+    )
+    SELECT * FROM edges WHERE $1::uuid[] IS NULL OR source = ANY ($1) OR target = ANY ($1)";
+
+async fn read_edges(connection: &mut PgConnection, users: Option<&[Uuid]>) -> Edges {
+    let rows = sqlx::query(EDGES).bind(users).fetch_all(connection).await.expect("edges are readable");
+    rows.iter()
+        .map(|row| {
+            let key = EdgeKey {
+                kind: EdgeKind::try_from(row.get::<i32, _>("kind")).expect("one of four"),
+                source: user(row.get("source")),
+                target: user(row.get("target")),
+            };
+            let edge = Edge {
+                position: row.get("position"),
+                created_at: row.get("created_at"),
+                expires_at: row.get("expires_at"),
+            };
+            (key, edge)
+        })
+        .collect()
+}
+
+async fn read_accounts(connection: &mut PgConnection, users: Option<&[Uuid]>) -> BTreeMap<UserId, Account> {
+    let rows = sqlx::query("SELECT * FROM accounts WHERE $1::uuid[] IS NULL OR user_id = ANY ($1)")
+        .bind(users)
+        .fetch_all(connection)
+        .await
+        .expect("accounts are readable");
+    rows.iter()
+        .map(|row| {
+            let counts = Counts {
+                followers: row.get("followers"),
+                following: row.get("following"),
+                muting: row.get("muting"),
+                blocking: row.get("blocking"),
+                requests_sent: row.get("requests_sent"),
+                requests_received: row.get("requests_received"),
+            };
+            (
+                user(row.get("user_id")),
+                Account { counts, private: row.get("private"), state: row.get("state") },
+            )
+        })
+        .collect()
+}
+
+fn user(uuid: Uuid) -> UserId {
+    UserId::new(uuid).expect("no row has the nil id")
+}
+
+/// The newest revision.
+pub async fn head(endpoints: &Endpoints) -> Revision {
+    head_token(endpoints).await.revision
+}
+
+/// The newest revision and its epoch.
+pub async fn head_token(endpoints: &Endpoints) -> Token {
+    let mut connection = endpoints.postgres().await.acquire().await.expect("a connection");
+    read_head(&mut connection).await
+}
