@@ -13,12 +13,12 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Notify, watch};
 
-use crate::committer::{Committer, Queue, chain};
+use crate::committer::{Committer, Queue, Signals, chain};
 use crate::config::Config;
 use crate::grpc::{Access, Door, Legacy, LegacyAccess, Service, WriteLimit};
 use crate::jobs::Worker;
 use crate::projectors::Projectors;
-use crate::relay::{Acknowledged, Relay, Standing};
+use crate::relay::{Acknowledged, Recent, Relay, Standing};
 use crate::store::outbox;
 use crate::{beacon, maintenance, metrics};
 
@@ -45,9 +45,10 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     lifecycle.spawn("exchange", beacon::exchange(nats.client.clone(), commits, wake, stop.clone()));
 
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
-    let started = Arc::new(Notify::new());
-    let committer =
-        Committer::new(committer_pool(&pool), config.committer, committed.clone(), Arc::clone(&started));
+    let (started, recent) = (Arc::new(Notify::new()), Recent::default());
+    let signals =
+        Signals { recent: recent.clone(), committed: committed.clone(), jobs: Arc::clone(&started) };
+    let committer = Committer::new(committer_pool(&pool), config.committer, signals);
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
     process
@@ -62,6 +63,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         standing,
         process.readiness.latch("stream"),
         woken,
+        recent,
     );
     lifecycle.spawn("relay", relay.run(stop.clone()));
 

@@ -10,3 +10,6 @@ COMMENT ON COLUMN accounts.state IS
 DROP INDEX jobs_by_user;
 CREATE INDEX jobs_by_user ON jobs (user_id, kind) WHERE state = 'running';
 COMMENT ON COLUMN jobs.cursor IS 'where to go on: bincode, written and read by command-service alone';
+
+-- A commit in doubt is looked up at the revision that it would have.
+DROP INDEX outbox_by_batch;

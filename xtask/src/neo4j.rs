@@ -129,8 +129,12 @@ impl Neo4j {
     fn java(&self) -> Command {
         let mut class_path = OsString::from(&self.jars);
         class_path.push("/*");
-        let mut command = Command::new(&self.java);
+        // With everything on one machine the read model yields to the writes, which in
+        // production it does not share a machine with.
+        let mut command = Command::new("nice");
         command
+            .args(["-n", "10"])
+            .arg(&self.java)
             .arg("-cp")
             .arg(class_path)
             .env("NEO4J_HOME", &self.home)

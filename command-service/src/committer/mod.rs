@@ -11,7 +11,7 @@
 //!   again for a while, then the callers hear NOT_COMMITTED.
 //! - The reply to COMMIT is lost: the batch is never repeated blindly (that would
 //!   bring back an edge that another replica has removed since). Its batch_id is
-//!   looked up under the lock on the head.
+//!   looked up, at the revision that it would have, under the lock on the head.
 //! - One command makes a statement fail: the batch is taken apart, so that it fails
 //!   alone.
 
@@ -22,6 +22,7 @@ mod transaction;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::Revision;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -33,7 +34,9 @@ pub use queue::{Lane, Queue, QueueFull, RequestKey, Unit};
 use crate::answer::{Answer, Failure};
 use crate::domain::FollowCap;
 use crate::metrics;
+use crate::relay::Recent;
 use crate::store::is_transient;
+use crate::store::outbox::Entry;
 use transaction::{Attempt, Done};
 
 /// How a committer works.
@@ -51,24 +54,25 @@ pub struct Settings {
 pub struct Committer {
     pool: PgPool,
     settings: Settings,
-    /// Says that the head has moved, to the relay.
-    committed: watch::Sender<proto::Token>,
-    /// Says that there are jobs to do.
-    jobs: Arc<Notify>,
+    signals: Signals,
+}
+
+/// Whom a committer tells what it has done.
+pub struct Signals {
+    /// What is committed, for the relay.
+    pub recent: Recent,
+    /// That the head has moved, for the relay.
+    pub committed: watch::Sender<proto::Token>,
+    /// That there are jobs to do, for the worker.
+    pub jobs: Arc<Notify>,
 }
 
 type Outcome = Result<Answer, Failure>;
 
 impl Committer {
-    /// A committer on a pool of its own. `committed` is told each new head, `jobs` of
-    /// each transaction that starts any.
-    pub fn new(
-        pool: PgPool,
-        settings: Settings,
-        committed: watch::Sender<proto::Token>,
-        jobs: Arc<Notify>,
-    ) -> Self {
-        Self { pool, settings, committed, jobs }
+    /// A committer on a pool of its own.
+    pub fn new(pool: PgPool, settings: Settings, signals: Signals) -> Self {
+        Self { pool, settings, signals }
     }
 
     /// Runs until `stop` and until nothing waits any more.
@@ -127,7 +131,8 @@ impl Committer {
                 Attempt::InDoubt(done, error) => {
                     tracing::warn!(error = %chain(&error), %batch_id, "the reply to COMMIT was lost");
                     ::metrics::counter!(metrics::COMMITS_IN_DOUBT).increment(1);
-                    match self.resolve(batch_id, until).await {
+                    let first = done.entries.first().map(Entry::revision);
+                    match self.resolve(batch_id, first, until).await {
                         // It is not in, or it had no events to be found by: then it either changes
                         // nothing again or was never answered. Both can be repeated.
                         Some(false) => {
@@ -144,10 +149,10 @@ impl Committer {
     }
 
     /// Finds out whether a batch went through.
-    async fn resolve(&self, batch_id: Uuid, until: Instant) -> Option<bool> {
+    async fn resolve(&self, batch_id: Uuid, first: Option<Revision>, until: Instant) -> Option<bool> {
         let mut pause = Pause::default();
         loop {
-            match transaction::went_through(&self.pool, batch_id).await {
+            match transaction::went_through(&self.pool, batch_id, first).await {
                 Ok(found) => {
                     tracing::info!(%batch_id, found, "a commit in doubt was cleared up");
                     return Some(found);
@@ -163,13 +168,14 @@ impl Committer {
     }
 
     fn finish(&self, done: Done) -> Vec<Outcome> {
-        ::metrics::counter!(metrics::EVENTS_COMMITTED).increment(done.events);
+        ::metrics::counter!(metrics::EVENTS_COMMITTED).increment(done.entries.len() as u64);
         ::metrics::counter!(metrics::EDGES_CHANGED).increment(done.edges);
-        if done.events > 0 {
-            self.committed.send_replace(done.head);
+        if !done.entries.is_empty() {
+            self.signals.recent.push(done.entries);
+            self.signals.committed.send_replace(done.head);
         }
         if done.jobs {
-            self.jobs.notify_one();
+            self.signals.jobs.notify_one();
         }
         done.outcomes
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use proto::Token;
+use proto::{Revision, Token};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ use super::Outcome;
 use super::batch::{self, Decided};
 use super::queue::Unit;
 use crate::domain::{FollowCap, JobKind, Touches};
+use crate::store::outbox::Entry;
 use crate::store::{head, jobs, load, outbox, replies, save, within};
 
 /// How an attempt ended.
@@ -31,8 +32,8 @@ pub struct Done {
     pub outcomes: Vec<Outcome>,
     /// The head after it.
     pub head: Token,
-    /// How many events it has.
-    pub events: u64,
+    /// Its events.
+    pub entries: Vec<Entry>,
     /// How many edges it changes.
     pub edges: u64,
     /// It starts jobs.
@@ -57,8 +58,8 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: 
     let done = Done {
         outcomes: decided.outcomes,
         head: decided.journal.token(),
-        events: decided.journal.entries.len() as u64,
         edges: decided.journal.edges,
+        entries: decided.journal.entries,
         jobs: !decided.jobs.is_empty(),
     };
     match within(transaction.commit()).await {
@@ -103,13 +104,19 @@ fn certainly_aborted(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code.starts_with("23") || code.starts_with("40"))
 }
 
-/// Tells whether a batch is in. The lock on the head makes it wait for a
-/// transaction that is still being committed.
-pub async fn went_through(pool: &PgPool, batch_id: Uuid) -> Result<bool, sqlx::Error> {
+/// Tells whether a batch is in, by its first event. The lock on the head makes it wait
+/// for a transaction that is still being committed. A batch without events cannot be
+/// found; it changes nothing that a repeat would not.
+pub async fn went_through(
+    pool: &PgPool,
+    batch_id: Uuid,
+    first: Option<Revision>,
+) -> Result<bool, sqlx::Error> {
+    let Some(first) = first else { return Ok(false) };
     within(async {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let mut transaction = head::begin_locked(&mut connection).await?;
-        let found = outbox::batch_exists(&mut transaction, batch_id).await?;
+        let found = outbox::is_of_batch(&mut transaction, first, batch_id).await?;
         transaction.rollback().await?;
         Ok(found)
     })

@@ -98,7 +98,7 @@ fn account(graph: &Graph, user: UserId, action: AccountAction) -> Result<Decisio
     let account = graph.account(user);
     let start = |op: AccountOp, kind: Option<JobKind>| Decision {
         accounts: vec![AccountChange { user, op }],
-        job: kind.map(|kind| NewJob { kind, user, targets: Vec::new() }),
+        job: kind.map(|kind| NewJob { kind, user, targets: Vec::new(), total: 0 }),
         ..Decision::default()
     };
     let going_on = |kind| Decision { running: graph.running_job(user, kind), ..Decision::default() };

@@ -47,4 +47,6 @@ pub struct NewJob {
     pub user: UserId,
     /// For a replacement: whom the account shall follow.
     pub targets: Vec<UserId>,
+    /// For a replacement: how many changes that takes. Others are counted later.
+    pub total: usize,
 }

@@ -1,6 +1,6 @@
 //! What is left of several changes of the same edges.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use proto::event::EdgeKey;
 
@@ -8,23 +8,27 @@ use super::change::{Change, Edge, Op};
 use super::graph::Graph;
 use super::layer::Layer;
 
-/// The changes that lead from what a graph was loaded as to what it is now, in the
-/// order in which each edge was last changed. An edge that ended and came back is as
-/// it was.
+/// The changes that lead from what a graph was loaded as to what it is now. An edge that
+/// ended and came back is as it was. New edges come in the order in which they came to
+/// be: one that was only renewed later keeps its place.
 pub(super) fn net(graph: &Graph, changes: &[Change]) -> Vec<Change> {
-    let mut seen = BTreeSet::new();
-    let mut left: Vec<Change> = changes
-        .iter()
-        .rev()
-        .filter(|change| seen.insert(change.key))
-        .flat_map(|change| {
-            let live = left_of(graph.live_edges(), change.key, LIVE);
-            let archived = left_of(graph.archived_edges(), change.key, ARCHIVED);
+    let mut places: BTreeMap<EdgeKey, usize> = BTreeMap::new();
+    for (place, change) in changes.iter().enumerate() {
+        let adds = matches!(change.op, Op::Add { .. } | Op::AddArchived { .. });
+        let known = places.entry(change.key).or_insert(place);
+        if adds {
+            *known = place;
+        }
+    }
+    let mut keys: Vec<(usize, EdgeKey)> = places.into_iter().map(|(key, place)| (place, key)).collect();
+    keys.sort_unstable();
+    keys.into_iter()
+        .flat_map(|(_, key)| {
+            let live = left_of(graph.live_edges(), key, LIVE);
+            let archived = left_of(graph.archived_edges(), key, ARCHIVED);
             [live, archived].into_iter().flatten()
         })
-        .collect();
-    left.reverse();
-    left
+        .collect()
 }
 
 /// The three operations of one layer.

@@ -43,8 +43,8 @@ pub(super) fn replace(
     if changes.len() <= MAX_EDGES {
         decision.changes = changes;
     } else {
-        decision.job =
-            Some(NewJob { kind: JobKind::ReplaceFollowing, user: actor, targets: targets.to_vec() });
+        let (targets, total) = (targets.to_vec(), changes.len());
+        decision.job = Some(NewJob { kind: JobKind::ReplaceFollowing, user: actor, targets, total });
     }
     Ok(decision)
 }

@@ -18,18 +18,25 @@ pub fn archive_step(chunk: &[EdgeKey]) -> Vec<Change> {
     chunk.iter().map(|key| Change { key: *key, op: Op::Archive }).collect()
 }
 
-/// Shows edges again whose ends both take part, and forgets those that have run out.
+/// Shows edges again whose ends both take part, and forgets those that have run out. A
+/// request to an account that has become public is fulfilled.
 pub fn restore_step(graph: &Graph, chunk: &[EdgeKey], now: OffsetDateTime) -> Vec<Change> {
-    chunk.iter().filter_map(|key| Some(Change { key: *key, op: restore(graph, *key, now)? })).collect()
+    chunk.iter().flat_map(|key| restore(graph, *key, now)).collect()
 }
 
-fn restore(graph: &Graph, key: EdgeKey, now: OffsetDateTime) -> Option<Op> {
-    let edge = graph.archived(&key)?;
-    let shown = |user| graph.account(user).state.shows_edges();
+fn restore(graph: &Graph, key: EdgeKey, now: OffsetDateTime) -> Vec<Change> {
+    let Some(edge) = graph.archived(&key) else { return Vec::new() };
+    let (source, target) = (graph.account(key.source), graph.account(key.target));
+    let forget = Change { key, op: Op::RemoveArchived };
     if edge.expires_at.is_some_and(|at| at <= now) {
-        return Some(Op::RemoveArchived);
+        vec![forget]
+    } else if !source.state.shows_edges() || !target.state.shows_edges() {
+        Vec::new()
+    } else if key.kind == EdgeKind::FollowRequest && !target.private {
+        vec![forget, Change::add(EdgeKey { kind: EdgeKind::Follow, ..key })]
+    } else {
+        vec![Change { key, op: Op::Restore }]
     }
-    (shown(key.source) && shown(key.target)).then_some(Op::Restore)
 }
 
 /// Accepts requests.

@@ -59,8 +59,8 @@ pub async fn next(pool: &PgPool, limit: usize) -> Result<Outcome, sqlx::Error> {
 async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<i64, sqlx::Error> {
     let (live, archived) = match kind {
         JobKind::MakePublic => return jobs::count_requests(connection, job.user_id).await,
-        // What is to be done comes out step by step.
-        JobKind::ReplaceFollowing => return Ok(0),
+        // Counted when it was decided.
+        JobKind::ReplaceFollowing => return Ok(job.total),
         JobKind::Erase | JobKind::Archive | JobKind::Restore => {
             jobs::count_edges(connection, job.user_id).await?
         }

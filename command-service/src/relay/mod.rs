@@ -17,6 +17,7 @@
 mod acknowledged;
 mod inspect;
 mod publish;
+mod recent;
 mod stream;
 
 use std::time::Duration;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use acknowledged::Acknowledged;
+pub use recent::Recent;
 pub use stream::Settings;
 
 use crate::committer::chain;
@@ -102,6 +104,8 @@ pub struct Relay {
     latch: Latch,
     /// Told of each new head, by the committer and by other replicas.
     committed: watch::Receiver<Token>,
+    /// What this process has just committed.
+    recent: Recent,
 }
 
 impl Relay {
@@ -113,12 +117,13 @@ impl Relay {
         standing: watch::Sender<Standing>,
         latch: Latch,
         committed: watch::Receiver<Token>,
+        recent: Recent,
     ) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(2));
         // What NATS does is no reason to refuse writes; only a fork is.
         latch.ready();
-        Self { pool, jetstream, settings, standing, latch, committed }
+        Self { pool, jetstream, settings, standing, latch, committed, recent }
     }
 
     /// Runs until `stop`.
@@ -176,6 +181,7 @@ impl Relay {
                     pool: &self.pool,
                     jetstream: &self.jetstream,
                     epoch,
+                    recent: &self.recent,
                     standing: &self.standing,
                 };
                 context.publish_from(next, until, &mut self.committed, stop).await?;

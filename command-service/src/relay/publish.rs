@@ -1,6 +1,7 @@
 //! Publishing: many events in flight, each only as the next one of the stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::recent::Recent;
 use super::stream::nats;
 use super::{Error, Standing};
 use crate::metrics;
@@ -35,6 +37,8 @@ pub struct Context<'a> {
     pub jetstream: &'a jetstream::Context,
     /// The present epoch.
     pub epoch: Epoch,
+    /// What this process has just committed.
+    pub recent: &'a Recent,
     /// Told how far the stream has come.
     pub standing: &'a watch::Sender<Standing>,
 }
@@ -50,16 +54,16 @@ impl Context<'_> {
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let mut flight = Flight::default();
+        // A signal may get lost, so the outbox is looked at first and after each wait in vain.
+        let mut look = true;
         while Instant::now() < until && !stop.is_cancelled() {
-            committed.mark_unchanged();
-            let entries = {
-                let mut connection = service_kit::postgres::acquire(self.pool).await?;
-                outbox::list_from(&mut connection, next, READ).await?
-            };
+            let head = committed.borrow_and_update().revision;
+            let entries = self.next_entries(next, look || head >= next).await?;
+            look = false;
             if entries.is_empty() {
                 flight.land_all().await?;
                 self.tell(next);
-                self.wait(until, committed, stop).await;
+                look = !self.wait(until, committed, stop).await;
             }
             for entry in entries {
                 if entry.revision() != next || entry.epoch() != self.epoch {
@@ -73,6 +77,17 @@ impl Context<'_> {
         flight.land_all().await
     }
 
+    /// What this process has just committed is at hand; the rest is in the outbox.
+    async fn next_entries(&self, next: Revision, look: bool) -> Result<Vec<Arc<Entry>>, Error> {
+        let recent = self.recent.from(self.epoch, next, READ);
+        if !recent.is_empty() || !look {
+            return Ok(recent);
+        }
+        let mut connection = service_kit::postgres::acquire(self.pool).await?;
+        let entries = outbox::list_from(&mut connection, next, READ).await?;
+        Ok(entries.into_iter().map(Arc::new).collect())
+    }
+
     /// Everything before `next` is in the stream.
     fn tell(&self, next: Revision) {
         let last = Revision(next.0.saturating_sub(1));
@@ -84,12 +99,23 @@ impl Context<'_> {
         ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS).set(0.0);
     }
 
-    async fn wait(&self, until: Instant, committed: &mut watch::Receiver<Token>, stop: &CancellationToken) {
+    /// Waits for a signal; false if none came for a while.
+    async fn wait(
+        &self,
+        until: Instant,
+        committed: &mut watch::Receiver<Token>,
+        stop: &CancellationToken,
+    ) -> bool {
         tokio::select! {
-            changed = committed.changed() => if changed.is_err() { tokio::time::sleep(POLL).await },
-            () = tokio::time::sleep(POLL) => {}
-            () = tokio::time::sleep_until(until) => {}
-            () = stop.cancelled() => {}
+            changed = committed.changed() => {
+                if changed.is_err() {
+                    tokio::time::sleep(POLL).await;
+                }
+                changed.is_ok()
+            }
+            () = tokio::time::sleep(POLL) => false,
+            () = tokio::time::sleep_until(until) => false,
+            () = stop.cancelled() => false,
         }
     }
 }

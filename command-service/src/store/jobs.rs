@@ -45,8 +45,8 @@ pub async fn insert(
     let cursor = (!job.targets.is_empty()).then(|| Cursor::Targets(job.targets.clone()).encode());
     sqlx::query(
         "-- jobs_insert
-         INSERT INTO jobs (job_id, kind, user_id, request_id, state, cursor, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, 'running', $5, $6, $6)",
+         INSERT INTO jobs (job_id, kind, user_id, request_id, state, total, cursor, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, 'running', $7, $5, $6, $6)",
     )
     .bind(job_id)
     .bind(job.kind.name())
@@ -54,6 +54,7 @@ pub async fn insert(
     .bind(request_id)
     .bind(cursor)
     .bind(now)
+    .bind(i64::try_from(job.total).unwrap_or(i64::MAX))
     .execute(connection)
     .await
     .map(|_| ())

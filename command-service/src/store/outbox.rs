@@ -60,12 +60,20 @@ impl Entry {
     }
 }
 
-/// Tells whether a transaction went through, after its reply to COMMIT was lost.
-pub async fn batch_exists(connection: &mut PgConnection, batch_id: Uuid) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("-- outbox_batch_exists\nSELECT EXISTS (SELECT 1 FROM outbox WHERE batch_id = $1)")
-        .bind(batch_id)
-        .fetch_one(connection)
-        .await
+/// Tells whether a revision came from a batch, after its reply to COMMIT was lost.
+pub async fn is_of_batch(
+    connection: &mut PgConnection,
+    revision: Revision,
+    batch_id: Uuid,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "-- outbox_is_of_batch
+         SELECT EXISTS (SELECT 1 FROM outbox WHERE revision = $1 AND batch_id = $2)",
+    )
+    .bind(revision.as_i64())
+    .bind(batch_id)
+    .fetch_one(connection)
+    .await
 }
 
 /// Events from a revision on, in order; as many as fit both limits, but at least one.

@@ -1,0 +1,108 @@
+//! The newest events of this process, in memory.
+//!
+//! What this process has just committed need not be read back from PostgreSQL to be
+//! published. Owns: a bounded run of events without a gap. It must not know the stream.
+//!
+//! What can go wrong: nothing that matters. What is not here is read from the outbox.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use proto::{Epoch, Revision};
+
+use crate::store::outbox::Entry;
+
+/// Beyond so many bytes of payload, the oldest events are let go.
+const MAX_BYTES: usize = 16 << 20;
+
+/// The run. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Recent(Arc<Mutex<Run>>);
+
+#[derive(Debug, Default)]
+struct Run {
+    entries: VecDeque<Arc<Entry>>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Adds events that are committed. Where others came between, the run begins anew.
+    pub fn push(&self, entries: Vec<Entry>) {
+        let mut run = self.lock();
+        for entry in entries {
+            let follows = run.entries.back().is_some_and(|last| {
+                last.revision().next() == entry.revision() && last.epoch() == entry.epoch()
+            });
+            if !follows {
+                *run = Run::default();
+            }
+            run.bytes += entry.payload.len();
+            run.entries.push_back(Arc::new(entry));
+        }
+        while run.bytes > MAX_BYTES
+            && let Some(oldest) = run.entries.pop_front()
+        {
+            run.bytes -= oldest.payload.len();
+        }
+    }
+
+    /// The events of a history from a revision on, at most `limit`; none if it is not here.
+    pub fn from(&self, epoch: Epoch, revision: Revision, limit: usize) -> Vec<Arc<Entry>> {
+        let run = self.lock();
+        let Some(first) = run.entries.front().filter(|first| first.epoch() == epoch) else {
+            return Vec::new();
+        };
+        let Some(skipped) = revision.0.checked_sub(first.revision().0) else { return Vec::new() };
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        run.entries.iter().skip(skipped).take(limit).cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Run> {
+        // The run is whole at any time: nothing panics under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::event::{Event, Verb};
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn entries(revisions: std::ops::Range<u64>) -> Vec<Entry> {
+        let event = |revision| Event {
+            epoch: Epoch(1),
+            revision: Revision(revision),
+            event_id: Uuid::new_v4(),
+            prev_id: None,
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            verb: Verb::Follow,
+            actor: None,
+            edges: vec![],
+            accounts: vec![],
+            counts: vec![],
+        };
+        revisions.map(|revision| Entry::new(&event(revision), None)).collect()
+    }
+
+    fn found(recent: &Recent, revision: u64, limit: usize) -> Vec<u64> {
+        recent.from(Epoch(1), Revision(revision), limit).iter().map(|entry| entry.revision().0).collect()
+    }
+
+    #[test]
+    fn a_run_has_no_gap_and_one_history() {
+        let recent = Recent::default();
+        recent.push(entries(5..8));
+        recent.push(entries(8..10));
+        assert_eq!(found(&recent, 6, 3), [6, 7, 8]);
+        assert!(found(&recent, 4, 3).is_empty());
+        assert!(found(&recent, 10, 3).is_empty());
+        assert!(recent.from(Epoch(2), Revision(6), 3).is_empty());
+        // Another replica has committed revision 10.
+        recent.push(entries(11..12));
+        assert!(found(&recent, 9, 3).is_empty());
+        assert_eq!(found(&recent, 11, 3), [11]);
+    }
+}
