@@ -1,0 +1,148 @@
+//! A subscriber stops where going on would make its tables wrong. The streams are made up here, on a
+//! NATS server of their own: the relay publishes nothing of the kind.
+
+use async_nats::{HeaderMap, jetstream};
+use prost::Message as _;
+use proto::event::{EdgeKind, EdgeOp};
+use proto::events::v1::{AccountChange, EdgeChange, Event, Verb};
+use proto::{Epoch, Revision, subjects};
+use tests::new_user;
+use tokio::task::block_in_place;
+use xtask::{Nats, Ports, Tools};
+
+use super::example::{Subscriber, example};
+
+/// Makes a database file with a checkpoint alone, as after an export of nothing.
+const PREPARE: &str = "
+import sqlite3, sys
+sys.path.insert(0, sys.argv[2])
+import subscriber
+db = sqlite3.connect(sys.argv[1])
+db.executescript(subscriber.SCHEMA)
+with db:
+    db.execute('INSERT INTO checkpoint VALUES (?, ?, ?, 0)', (1, int(sys.argv[3]), sys.argv[4]))";
+
+/// The revision of the checkpoint in the tests below, and its event.
+const START: u64 = 9;
+const START_ID: &str = "00000000-0000-4000-8000-000000000009";
+
+fn event_id(revision: u64) -> String {
+    format!("00000000-0000-4000-8000-{revision:012}")
+}
+
+/// A follow, as the relay would publish it.
+fn event(revision: u64) -> Event {
+    let edge = EdgeChange {
+        kind: EdgeKind::Follow.into(),
+        op: EdgeOp::Added.into(),
+        source_id: new_user(),
+        target_id: new_user(),
+        position: revision << 10,
+        created_at: Some(prost_types::Timestamp::default()),
+        expires_at: None,
+    };
+    Event {
+        epoch: 1,
+        revision,
+        event_id: event_id(revision),
+        prev_id: event_id(revision - 1),
+        committed_at: Some(prost_types::Timestamp::default()),
+        verb: Verb::Follow.into(),
+        edges: vec![edge],
+        ..Event::default()
+    }
+}
+
+/// A stream of our own making.
+struct Case {
+    name: &'static str,
+    exit_code: i32,
+    epoch: Epoch,
+    first_sequence: u64,
+    header_id: Option<String>,
+    payload: Vec<u8>,
+}
+
+impl Case {
+    /// Revision 10 is good, revision 11 is this event.
+    fn event(name: &'static str, exit_code: i32, change: impl FnOnce(&mut Event)) -> Self {
+        let mut second = event(START + 2);
+        change(&mut second);
+        let payload = second.encode_to_vec();
+        Self { name, exit_code, epoch: Epoch(1), first_sequence: START + 1, header_id: None, payload }
+    }
+
+    async fn publish(&self, context: &jetstream::Context) {
+        let stream = jetstream::stream::Config {
+            name: subjects::stream_name(self.epoch),
+            subjects: vec![subjects::EVENTS_WILDCARD.to_owned()],
+            first_sequence: Some(self.first_sequence),
+            ..Default::default()
+        };
+        let name = stream.name.clone();
+        context.create_stream(stream).await.unwrap_or_else(|error| panic!("no stream {name}: {error}"));
+        let first = (event_id(START + 1), event(START + 1).encode_to_vec());
+        let second = (self.header_id.clone().unwrap_or_else(|| event_id(START + 2)), self.payload.clone());
+        for (id, payload) in [first, second] {
+            let mut headers = HeaderMap::new();
+            headers.insert(subjects::HEADER_ID, id);
+            let subject = subjects::event_subject(Verb::Follow);
+            let ack = context.publish_with_headers(subject, headers, payload.into()).await.expect("sent");
+            ack.await.expect("stored");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_stops_where_going_on_would_make_its_tables_wrong() {
+    let folder = std::env::temp_dir().join(format!("followgraph-subscriber-nats-{}", new_user()));
+    let ports = Ports::free().expect("free ports");
+    let nats = block_in_place(|| {
+        let tools = Tools::install()?;
+        Nats::start(&tools, &folder.join("data"), &folder.join("log"), ports.nats, ports.nats_monitor)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}"));
+    let context = jetstream::new(async_nats::connect(nats.url()).await.expect("NATS answers"));
+
+    let account = |op| AccountChange { user_id: new_user(), op };
+    let cases = [
+        Case::event("all is well", 0, |_| {}),
+        Case::event("an unknown verb", 5, |event| event.verb = 77),
+        Case::event("no verb", 5, |event| event.verb = 0),
+        Case::event("an unknown kind of edge", 5, |event| event.edges[0].kind = 77),
+        Case::event("an unknown change of an edge", 5, |event| event.edges[0].op = 77),
+        Case::event("an unknown change of an account", 5, |event| event.accounts.push(account(77))),
+        Case::event("an event of another place", 3, |event| event.revision += 1),
+        Case::event("an event of another epoch", 3, |event| event.epoch = 2),
+        Case::event("another history", 3, |event| event.prev_id = new_user()),
+        Case { header_id: Some(new_user()), ..Case::event("headers of another event", 3, |_| {}) },
+        Case { payload: b"stray".to_vec(), ..Case::event("no event at all", 3, |_| {}) },
+        Case { first_sequence: START + 2, ..Case::event("a stream that begins too late", 3, |_| {}) },
+        Case { epoch: Epoch(7), ..Case::event("another epoch", 4, |_| {}) },
+    ];
+    for case in cases {
+        case.publish(&context).await;
+        // Nobody listens at the first address: after an export nothing is asked of query-service.
+        let subscriber = Subscriber::new("127.0.0.1:1", "", &nats.url());
+        let folder = example().display().to_string();
+        subscriber.script(PREPARE, &[&folder, &START.to_string(), START_ID]);
+        let last = START + 2;
+        let (code, out, err) =
+            subscriber.run(&["--until-revision", &last.to_string(), "--patience", "0"]).await;
+        assert_eq!(code, Some(case.exit_code), "{}: {out}{err}", case.name);
+
+        // What came before it is kept, and nothing of it.
+        let applied = match case.exit_code {
+            0 => 2,
+            _ if case.epoch != Epoch(1) || case.first_sequence != START + 1 => 0,
+            _ => 1,
+        };
+        let tables = subscriber.tables();
+        assert_eq!(tables.revision, Revision(START + applied), "{}", case.name);
+        assert_eq!(tables.edges.len() as u64, applied, "{}", case.name);
+        assert_eq!(err.is_empty(), case.exit_code == 0, "{}: {err}", case.name);
+        context.delete_stream(subjects::stream_name(case.epoch)).await.expect("the stream goes");
+    }
+    drop(nats);
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+}
