@@ -1,4 +1,5 @@
-//! Closed-loop load: so many clients, each with one call at a time.
+//! Load: closed loops (so many clients, each with one call at a time) and open ones (so
+//! many calls a second, however long each takes).
 
 use std::time::{Duration, Instant};
 
@@ -56,6 +57,43 @@ where
     let mut latencies = histogram();
     for task in tasks {
         latencies.add(task.await??)?;
+    }
+    Ok(Outcome { rate: latencies.len() as f64 / time.as_secs_f64(), latencies })
+}
+
+/// Makes `per_second` calls a second until `until` is done. A latency is the time from
+/// when the call was due: one that had to wait behind others counts its wait.
+pub async fn open<F>(
+    per_second: f64,
+    until: impl Future<Output = Result<()>>,
+    call: impl Fn(u64) -> F + Clone + Send + 'static,
+) -> Result<Outcome>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut until = std::pin::pin!(until);
+    let begun = tokio::time::Instant::now();
+    let mut calls = tokio::task::JoinSet::new();
+    for round in 0.. {
+        let due = begun + Duration::from_secs_f64(round as f64 / per_second);
+        tokio::select! {
+            biased;
+            over = &mut until => {
+                over?;
+                break;
+            }
+            () = tokio::time::sleep_until(due) => {}
+        }
+        let call = call(round);
+        calls.spawn(async move {
+            call.await?;
+            anyhow::Ok(due.elapsed())
+        });
+    }
+    let time = begun.elapsed();
+    let mut latencies = histogram();
+    while let Some(latency) = calls.join_next().await {
+        latencies.record(latency??.as_micros() as u64)?;
     }
     Ok(Outcome { rate: latencies.len() as f64 / time.as_secs_f64(), latencies })
 }

@@ -5,6 +5,7 @@
 //! machine; the ratios against bare SQL of the same run say more.
 
 mod baseline;
+mod erase;
 mod lag;
 mod load;
 mod reads;
@@ -13,7 +14,7 @@ mod setup;
 mod writes;
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Parser;
@@ -21,7 +22,7 @@ use clap::Parser;
 use report::Report;
 use setup::Setup;
 
-/// Measures imports, follows, lag and reads, each against bare SQL of the same run.
+/// Measures imports, follows, lag, erases and reads, each against bare SQL of the same run.
 #[derive(Debug, Parser)]
 struct Args {
     /// Edges to import: two ids a line, tab-separated, may be gzipped. Without it, a generated graph.
@@ -30,6 +31,9 @@ struct Args {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
+    /// How many follow the account that is erased.
+    #[arg(long, default_value_t = 100_000)]
+    followers: usize,
     /// What to measure; all of it without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
@@ -49,6 +53,8 @@ enum Part {
     Follows,
     /// Lag at 200 follows a second.
     Lag,
+    /// Follows beside the erase of a large account.
+    Erase,
 }
 
 /// How many clients at a time.
@@ -72,10 +78,19 @@ async fn main() -> Result<()> {
     }
     if wanted(Part::Follows) {
         writes::follows(&endpoints, each, &mut report).await?;
+        let begun = Instant::now();
         tests::truth::wait_caught_up(&endpoints).await;
+        eprintln!(
+            "the read model was {:.1} s behind at the end of the follows",
+            begun.elapsed().as_secs_f64()
+        );
     }
     if wanted(Part::Lag) {
         lag::at_200_per_second(&endpoints, each * 3, &mut report).await?;
+    }
+
+    if wanted(Part::Erase) {
+        erase::beside(&endpoints, args.followers, each, &mut report).await?;
     }
 
     eprintln!("{}", report.table());
