@@ -1,7 +1,7 @@
 //! The whole contract of the write side, in memory, in about a hundred lines.
 //!
 //! An edge of an archived account stays where it is and is not seen; so archiving and
-//! restoring are flags here, and their jobs have nothing to do. Places in lists are
+//! restoring set a flag here, and their jobs have little to do. Places in lists are
 //! counted by steps: of two edges, the one of the later step is the newer. Edges of
 //! one step have their order from `nth`, or none where the contract gives them none.
 //!
@@ -129,11 +129,7 @@ impl Model {
             Act::Follow if self.private.contains(&other) => {
                 Ok(self.put(key(FollowRequest, actor, other), None))
             }
-            Act::Follow => {
-                // It may have asked when the other was private, and been hidden since.
-                self.remove(FollowRequest, actor, other);
-                Ok(self.put(key(Follow, actor, other), None))
-            }
+            Act::Follow => Ok(self.put(key(Follow, actor, other), None)),
             Act::Unfollow => Ok(self.remove(Follow, actor, other) | self.remove(FollowRequest, actor, other)),
             Act::RemoveFollower => Ok(self.remove(Follow, other, actor)),
             Act::Mute => Ok(self.put(key(Mute, actor, other), ask.expires_at)),
@@ -183,20 +179,22 @@ impl Model {
         self.takes_part(user)?;
         let changed = if private { self.private.insert(user) } else { self.private.remove(&user) };
         if changed && !private {
-            let pending: Vec<_> = self
-                .visible()
-                .map(|(key, _)| *key)
-                .filter(|key| key.kind == EdgeKind::FollowRequest && key.target == user)
-                .collect();
-            // The contract gives them no order.
-            let place = self.next_place();
-            for request in pending {
-                self.edges.remove(&request);
-                let follow = EdgeKey { kind: EdgeKind::Follow, ..request };
-                self.edges.insert(follow, Edge { place, expires_at: None });
-            }
+            self.fulfil_requests_to_public();
         }
         Ok(changed)
+    }
+
+    /// The requests that are seen and need no consent any more become follows; the
+    /// contract gives them no order.
+    fn fulfil_requests_to_public(&mut self) {
+        let asks = |key: &EdgeKey| key.kind == EdgeKind::FollowRequest && !self.private.contains(&key.target);
+        let pending: Vec<_> = self.visible().map(|(key, _)| *key).filter(asks).collect();
+        let place = self.next_place();
+        for request in pending {
+            self.edges.remove(&request);
+            let follow = EdgeKey { kind: EdgeKind::Follow, ..request };
+            self.edges.insert(follow, Edge { place, expires_at: None });
+        }
     }
 
     /// Makes an account follow exactly these.
@@ -230,7 +228,6 @@ impl Model {
                     replaced.requested.insert(*target);
                 }
             } else {
-                self.remove(FollowRequest, actor, *target);
                 self.put(key(Follow, actor, *target), None);
                 replaced.added.insert(*target);
             }
@@ -241,9 +238,11 @@ impl Model {
         Ok(replaced)
     }
 
-    /// Hides an account, or shows it again.
+    /// Hides an account, or shows it again. Whom it had asked may be public by now.
     pub fn set_archived(&mut self, user: UserId, archived: bool) -> bool {
-        if archived { self.archived.insert(user) } else { self.archived.remove(&user) }
+        let changed = if archived { self.archived.insert(user) } else { self.archived.remove(&user) };
+        self.fulfil_requests_to_public();
+        changed
     }
 
     /// Erases an account; answers whether there was anything of it.

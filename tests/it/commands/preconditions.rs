@@ -21,18 +21,37 @@ async fn the_revision_of_the_pair_tells_whether_anything_changed_since() {
     assert!(followed.changed);
     assert_eq!(followed.relationship.revision, revision(&followed.written_at).0);
     // Seen from the other side it is the same.
-    let muted = Ask::new(Act::Mute, b, a)
+    let followed_back = Ask::new(Act::Follow, b, a)
         .expecting(Expected::Revision(followed.relationship.revision))
         .done(&shared.commands)
         .await;
-    assert!(muted.changed && muted.relationship.revision > followed.relationship.revision);
+    let newest = followed_back.relationship.revision;
+    assert!(followed_back.changed && newest > followed.relationship.revision);
     let stale = Ask::new(Act::Unfollow, a, b).expecting(Expected::Revision(followed.relationship.revision));
     let status = stale.refused(&shared.commands).await;
     assert_refused(&status, Reason::PreconditionFailed, None);
-    assert_eq!(metadata(&status, "revision"), Some(muted.relationship.revision.to_string()));
+    assert_eq!(metadata(&status, "revision"), Some(newest.to_string()));
     assert_eq!(metadata(&status, "following").as_deref(), Some("true"));
-    let present = Ask::new(Act::Unfollow, a, b).expecting(Expected::Revision(muted.relationship.revision));
-    assert!(present.done(&shared.commands).await.changed);
+    let present = Ask::new(Act::Unfollow, a, b).expecting(Expected::Revision(newest));
+    let unfollowed = present.done(&shared.commands).await;
+    assert!(unfollowed.changed);
+    assert_eq!(unfollowed.relationship.revision, newest, "what is left of the pair is the other follow");
+}
+
+#[tokio::test]
+async fn nobody_learns_from_a_revision_that_they_are_muted() {
+    let shared = Shared::new();
+    let [a, b] = users();
+    let muted = shared.changed(Act::Mute, b, a).await;
+    assert!(muted.relationship.revision > 0, "who mutes sees it");
+    let follow = Ask::new(Act::Follow, a, b).expecting(Expected::Revision(0));
+    let followed = follow.done(&shared.commands).await;
+    shared.changed(Act::Unmute, b, a).await;
+    shared.changed(Act::Mute, b, a).await;
+    let seen = followed.relationship.revision;
+    assert_eq!(shared.done(Act::Follow, a, b).await.relationship.revision, seen);
+    let unfollow = Ask::new(Act::Unfollow, a, b).expecting(Expected::Revision(seen));
+    assert_eq!(unfollow.done(&shared.commands).await.relationship.revision, 0);
 }
 
 #[tokio::test]

@@ -76,6 +76,28 @@ async fn the_answer_says_what_was_added_removed_and_asked_and_a_dry_run_changes_
 }
 
 #[tokio::test]
+async fn whom_it_no_longer_follows_keeps_everything_else() {
+    let shared = Shared::new();
+    let [a, left, fan, foe, idol] = users();
+    for (act, actor, other) in
+        [(Act::Follow, a, left), (Act::Follow, fan, left), (Act::Follow, left, idol), (Act::Block, left, foe)]
+    {
+        shared.changed(act, actor, other).await;
+    }
+    OnAccount::SetPrivate(true).finish(&shared.commands, left).await;
+    let answer = replace_following(&shared.commands, a, &[idol], None, false).await.expect("replaced");
+    assert_eq!((answer.removed, answer.added), (texts(&[left]), texts(&[idol])));
+    let after = snapshot_of(&shared.endpoints.postgres().await, &[a, left, idol]).await;
+    after.assert_consistent();
+    let counts = after.accounts[&left].counts;
+    assert_eq!((counts.followers, counts.following, counts.blocking), (1, 1, 1));
+    assert!(after.accounts[&left].private);
+    let event = shared.event(&answer.written_at).await;
+    let told = event.counts.iter().find(|counts| counts.user == left).expect("its counts changed");
+    assert_eq!((told.followers, told.following, told.blocking), (1, 1, 1));
+}
+
+#[tokio::test]
 async fn one_account_that_cannot_be_followed_stops_all() {
     let shared = Shared::new();
     let [a, b, blocker, hidden] = users();
