@@ -124,7 +124,7 @@ impl Bench<'_> {
             let viewer_id = pick(&edges, round, 0).0.clone();
             let target_ids = targets(&edges, round);
             async move {
-                let request = BatchCheckRequest { viewer_id, target_ids, consistency: None };
+                let request = BatchCheckRequest { viewer_id, target_ids, ..Default::default() };
                 let answer = queries.batch_check(request).await?.into_inner();
                 ensure!(answer.results[0].following && answer.source() == Source::Neo4j);
                 Ok(())
@@ -182,8 +182,10 @@ impl Bench<'_> {
         self.measure("GetCounts of 1", clients, BASE, report, move |mut queries, round| {
             let user_ids = vec![pick(&edges, round, 0).1.clone()];
             async move {
-                let answer =
-                    queries.get_counts(GetCountsRequest { user_ids, consistency: None }).await?.into_inner();
+                let answer = queries
+                    .get_counts(GetCountsRequest { user_ids, ..Default::default() })
+                    .await?
+                    .into_inner();
                 ensure!(answer.counts[0].followers > 0 && answer.source() == Source::Neo4j);
                 Ok(())
             }

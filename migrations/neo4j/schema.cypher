@@ -1,9 +1,10 @@
 // The read model: one node an account, one relationship an edge.
 //
-// (:User {id})-[:FOLLOWS|MUTES|BLOCKS|REQUESTED {src, dst, pos, created_at, expires_at}]->(:User {id})
+// (:User {id})-[:FOLLOWS|MUTES|BLOCKS|REQUESTED {src, dst, pos, created_at, expires_at, rev}]->(:User {id})
 //
 // src and dst repeat the ends' ids, so that an index answers without touching nodes.
 // created_at and expires_at are milliseconds since 1970. Ids are lowercase UUID texts.
+// rev is the revision of the edge's last change; absent where that is the one in its position (pos / 1024).
 // Every statement is idempotent and ends with a semicolon.
 
 CREATE CONSTRAINT user_id IF NOT EXISTS FOR (u:User) REQUIRE u.id IS UNIQUE;

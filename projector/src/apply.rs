@@ -132,7 +132,7 @@ mod tests {
     }
 
     fn edge(position: i64) -> Edge {
-        Edge { position, created_at: position * 7, expires_at: None }
+        Edge { position, created_at: position * 7, expires_at: None, changed_at: None }
     }
 
     /// A history that obeys the rules: added only what is absent, updated and removed only what is there.

@@ -3,9 +3,9 @@
 //! Owns: the four kinds, an edge's name and its values. Must not know: any store or the stream.
 //! What can go wrong: an event of a kind that is none of the four; see [`Kind::of`].
 
-use proto::UserId;
 use proto::event::{self, EdgeKind, EdgeOp};
 use proto::timestamp::to_millis;
+use proto::{Position, Revision, UserId};
 
 /// What an edge means. Unlike the contract's enum it has no "unspecified".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,6 +66,14 @@ pub struct Edge {
     pub created_at: i64,
     /// Milliseconds since 1970; none for a permanent edge.
     pub expires_at: Option<i64>,
+    /// Revision of its last change, where that is not the one that added it; see [`changed_at`].
+    pub changed_at: Option<i64>,
+}
+
+/// The revision of an edge's last change, as the read model keeps it: none where it is the one that gave the edge its
+/// position, which is so for all edges but those whose expiry changed or that came back from the archive.
+pub fn changed_at(revision: Revision, position: Position) -> Option<i64> {
+    (revision != position.revision()).then(|| revision.as_i64())
 }
 
 /// One change of an event.
@@ -80,14 +88,15 @@ pub struct Change {
 }
 
 impl Change {
-    /// From a checked event; `None` for what decoding should have refused.
-    pub fn of(change: &event::EdgeChange) -> Option<Self> {
+    /// From a checked event of this revision; `None` for what decoding should have refused.
+    pub fn of(change: &event::EdgeChange, revision: Revision) -> Option<Self> {
         let key =
             Key { kind: Kind::of(change.key.kind)?, source: change.key.source, target: change.key.target };
         let edge = Edge {
             position: change.position.as_i64(),
             created_at: to_millis(change.created_at),
             expires_at: change.expires_at.map(to_millis),
+            changed_at: changed_at(revision, change.position),
         };
         match change.op {
             EdgeOp::Unspecified => None,
@@ -95,5 +104,32 @@ impl Change {
             EdgeOp::Updated => Some(Self { key, edge: Some(edge), added: false }),
             EdgeOp::Removed => Some(Self { key, edge: None, added: false }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn only_a_change_after_the_first_has_a_revision_of_its_own() {
+        let user = |n| UserId::new(Uuid::from_u128(n)).expect("not nil");
+        let change = |op| event::EdgeChange {
+            key: event::EdgeKey { kind: EdgeKind::Mute, source: user(1), target: user(2) },
+            op,
+            position: Position::new(Revision(7), 3),
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            expires_at: None,
+        };
+        let told = |op, revision| Change::of(&change(op), Revision(revision)).and_then(|change| change.edge);
+        let changed_at = |op, revision| told(op, revision).expect("an edge").changed_at;
+        assert_eq!(changed_at(EdgeOp::Added, 7), None);
+        assert_eq!(changed_at(EdgeOp::Updated, 9), Some(9));
+        // Back from the archive, in its old place.
+        assert_eq!(changed_at(EdgeOp::Added, 9), Some(9));
+        assert_eq!(told(EdgeOp::Removed, 9), None);
     }
 }

@@ -9,6 +9,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::events::v1 as wire;
+/// The same on the wire; other generated messages look for it here.
+pub use crate::events::v1;
 pub use crate::events::v1::{AccountOp, EdgeOp, Verb};
 pub use crate::graph::v1::EdgeKind;
 use crate::ids::{Epoch, Position, Revision, UserId, parse_uuid};

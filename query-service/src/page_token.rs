@@ -45,6 +45,8 @@ pub struct PageToken {
     pub kind: ListKind,
     /// Whose list.
     pub user: UserId,
+    /// Who looks at it, where that decides what is in it.
+    pub viewer: Option<UserId>,
     /// The next page holds edges below this position.
     pub before: Position,
     /// The next page must be at least this fresh.
@@ -67,12 +69,43 @@ pub struct ExportToken {
 enum Body {
     Page { kind: ListTag, user: [u8; 16], before: u64, epoch: u64, revision: u64 },
     Export { table: TableTag, source: [u8; 16], target: [u8; 16], epoch: u64, revision: u64 },
+    SeenPage { kind: ListTag, user: [u8; 16], viewer: [u8; 16], before: u64, epoch: u64, revision: u64 },
 }
 
 #[derive(Serialize, Deserialize)]
 enum ListTag {
     Followers,
     Following,
+    Mutes,
+    Blocks,
+    RequestsReceived,
+    RequestsSent,
+}
+
+impl From<ListKind> for ListTag {
+    fn from(kind: ListKind) -> Self {
+        match kind {
+            ListKind::Followers => Self::Followers,
+            ListKind::Following => Self::Following,
+            ListKind::Mutes => Self::Mutes,
+            ListKind::Blocks => Self::Blocks,
+            ListKind::RequestsReceived => Self::RequestsReceived,
+            ListKind::RequestsSent => Self::RequestsSent,
+        }
+    }
+}
+
+impl From<ListTag> for ListKind {
+    fn from(tag: ListTag) -> Self {
+        match tag {
+            ListTag::Followers => Self::Followers,
+            ListTag::Following => Self::Following,
+            ListTag::Mutes => Self::Mutes,
+            ListTag::Blocks => Self::Blocks,
+            ListTag::RequestsReceived => Self::RequestsReceived,
+            ListTag::RequestsSent => Self::RequestsSent,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -112,36 +145,38 @@ impl Codec {
 
     /// Writes the token of a next page.
     pub fn page(&self, token: &PageToken) -> String {
-        self.sign(&Body::Page {
-            kind: match token.kind {
-                ListKind::Followers => ListTag::Followers,
-                ListKind::Following => ListTag::Following,
-            },
-            user: token.user.uuid().into_bytes(),
-            before: token.before.0,
-            epoch: token.as_of.epoch.0,
-            revision: token.as_of.revision.0,
+        let kind = token.kind.into();
+        let user = token.user.uuid().into_bytes();
+        let (before, epoch, revision) = (token.before.0, token.as_of.epoch.0, token.as_of.revision.0);
+        self.sign(&match token.viewer {
+            None => Body::Page { kind, user, before, epoch, revision },
+            Some(viewer) => {
+                Body::SeenPage { kind, user, viewer: viewer.uuid().into_bytes(), before, epoch, revision }
+            }
         })
     }
 
-    /// Reads the token of a page of this list.
-    pub fn read_page(&self, text: &str, kind: ListKind, user: UserId) -> Result<PageToken, Invalid> {
-        let Body::Page { kind: tag, user: owner, before, epoch, revision } = self.verify(text)? else {
-            return Err(Invalid);
+    /// Reads the token of a page of this list, seen by this viewer.
+    pub fn read_page(
+        &self,
+        text: &str,
+        kind: ListKind,
+        user: UserId,
+        viewer: Option<UserId>,
+    ) -> Result<PageToken, Invalid> {
+        let (tag, owner, seen_by, before, epoch, revision) = match self.verify(text)? {
+            Body::Page { kind, user, before, epoch, revision } => (kind, user, None, before, epoch, revision),
+            Body::SeenPage { kind, user, viewer, before, epoch, revision } => {
+                (kind, user, Some(viewer), before, epoch, revision)
+            }
+            Body::Export { .. } => return Err(Invalid),
         };
-        let made_for = match tag {
-            ListTag::Followers => ListKind::Followers,
-            ListTag::Following => ListKind::Following,
-        };
-        if made_for != kind || owner != user.uuid().into_bytes() {
+        let bytes = |user: UserId| user.uuid().into_bytes();
+        if ListKind::from(tag) != kind || owner != bytes(user) || seen_by != viewer.map(bytes) {
             return Err(Invalid);
         }
-        Ok(PageToken {
-            kind,
-            user,
-            before: Position(before),
-            as_of: Token::new(Epoch(epoch), Revision(revision)),
-        })
+        let as_of = Token::new(Epoch(epoch), Revision(revision));
+        Ok(PageToken { kind, user, viewer, before: Position(before), as_of })
     }
 
     /// Writes the token of the rest of an export.

@@ -19,6 +19,7 @@ fn page() -> PageToken {
     PageToken {
         kind: ListKind::Followers,
         user: user(USER),
+        viewer: None,
         before: Position::new(Revision(901), 7),
         as_of: Token::new(Epoch(1), Revision(905)),
     }
@@ -52,10 +53,23 @@ fn a_token_opens_its_own_list_only() {
     let codec = codec(&["0123456789abcdef"]);
     let text = codec.page(&page());
     let other = user("f47ac10b-58cc-4372-a567-0e02b2c3d47a");
-    assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER)), Ok(page()));
-    assert_eq!(codec.read_page(&text, ListKind::Following, user(USER)), Err(Invalid));
-    assert_eq!(codec.read_page(&text, ListKind::Followers, other), Err(Invalid));
+    assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER), None), Ok(page()));
+    assert_eq!(codec.read_page(&text, ListKind::Following, user(USER), None), Err(Invalid));
+    assert_eq!(codec.read_page(&text, ListKind::Followers, other, None), Err(Invalid));
     assert_eq!(codec.read_export(&text, EdgeTable::Follows), Err(Invalid));
+}
+
+#[test]
+fn a_token_opens_the_list_of_its_own_viewer_only() {
+    let codec = codec(&["0123456789abcdef"]);
+    let viewer = Some(user("f47ac10b-58cc-4372-a567-0e02b2c3d47a"));
+    let other = Some(user("f47ac10b-58cc-4372-a567-0e02b2c3d47b"));
+    let seen = PageToken { viewer, ..page() };
+    let read = |token, viewer| codec.read_page(&codec.page(&token), ListKind::Followers, user(USER), viewer);
+    assert_eq!(read(seen, viewer), Ok(seen));
+    assert_eq!(read(seen, other), Err(Invalid));
+    assert_eq!(read(seen, None), Err(Invalid));
+    assert_eq!(read(page(), viewer), Err(Invalid));
 }
 
 #[test]
@@ -64,14 +78,14 @@ fn an_export_token_opens_its_own_table_only() {
     let text = codec.export(&export());
     assert_eq!(codec.read_export(&text, EdgeTable::Blocks), Ok(export()));
     assert_eq!(codec.read_export(&text, EdgeTable::Mutes), Err(Invalid));
-    assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER)), Err(Invalid));
+    assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER), None), Err(Invalid));
 }
 
 #[test]
 fn keys_rotate_with_overlap() {
     let (old, new) = ("0123456789abcdef", "fedcba9876543210");
     let text = codec(&[old]).page(&page());
-    let read = |keys: &[&str]| codec(keys).read_page(&text, ListKind::Followers, user(USER));
+    let read = |keys: &[&str]| codec(keys).read_page(&text, ListKind::Followers, user(USER), None);
     assert_eq!(read(&[new, old]), Ok(page()));
     assert_eq!(read(&[new]), Err(Invalid));
     // The first key signs.
@@ -82,7 +96,7 @@ fn keys_rotate_with_overlap() {
 fn random_keys_differ() {
     let text = Codec::random().expect("random bytes").page(&page());
     let other = Codec::random().expect("random bytes");
-    assert_eq!(other.read_page(&text, ListKind::Followers, user(USER)), Err(Invalid));
+    assert_eq!(other.read_page(&text, ListKind::Followers, user(USER), None), Err(Invalid));
 }
 
 #[test]
@@ -97,7 +111,7 @@ fn a_signed_body_with_more_or_less_bytes_is_refused() {
         bytes.extend_from_slice(hmac::sign(&codec.keys[0], signed).as_ref());
         URL_SAFE_NO_PAD.encode(bytes)
     };
-    let read = |text: &str| codec.read_page(text, ListKind::Followers, user(USER));
+    let read = |text: &str| codec.read_page(text, ListKind::Followers, user(USER), None);
     assert_eq!(read(&resign(signed)), Ok(page()));
     assert_eq!(read(&resign(&[signed, &[0]].concat())), Err(Invalid));
     assert_eq!(read(&resign(&signed[..signed.len() - 1])), Err(Invalid));
@@ -109,23 +123,32 @@ fn a_signed_body_with_more_or_less_bytes_is_refused() {
 
 proptest! {
     #[test]
-    fn round_trips(kind: bool, id in 1u128.., before: u64, epoch: u64, revision: u64) {
+    fn round_trips(
+        kind in prop::sample::select(ListKind::ALL.to_vec()),
+        id in 1u128..,
+        viewer in prop::option::of(1u128..),
+        before: u64,
+        epoch: u64,
+        revision: u64,
+    ) {
         let codec = codec(&["0123456789abcdef"]);
+        let user = |id| UserId::new(Uuid::from_u128(id)).expect("not nil");
         let token = PageToken {
-            kind: if kind { ListKind::Followers } else { ListKind::Following },
-            user: UserId::new(Uuid::from_u128(id)).expect("not nil"),
+            kind,
+            user: user(id),
+            viewer: viewer.map(user),
             before: Position(before),
             as_of: Token::new(Epoch(epoch), Revision(revision)),
         };
         let text = codec.page(&token);
         prop_assert!(text.len() <= MAX_TEXT_BYTES);
-        prop_assert_eq!(codec.read_page(&text, token.kind, token.user), Ok(token));
+        prop_assert_eq!(codec.read_page(&text, token.kind, token.user, token.viewer), Ok(token));
     }
 
     #[test]
     fn any_text_is_refused(text in ".{0,300}") {
         let codec = codec(&["0123456789abcdef"]);
-        prop_assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER)), Err(Invalid));
+        prop_assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER), None), Err(Invalid));
         prop_assert_eq!(codec.read_export(&text, EdgeTable::Follows), Err(Invalid));
     }
 
@@ -133,7 +156,7 @@ proptest! {
     fn any_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let codec = codec(&["0123456789abcdef"]);
         let text = URL_SAFE_NO_PAD.encode(bytes);
-        prop_assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER)), Err(Invalid));
+        prop_assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER), None), Err(Invalid));
     }
 
     #[test]
@@ -143,7 +166,7 @@ proptest! {
         let place = place.index(bytes.len());
         bytes[place] ^= flip;
         let text = URL_SAFE_NO_PAD.encode(bytes);
-        prop_assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER)), Err(Invalid));
+        prop_assert_eq!(codec.read_page(&text, ListKind::Followers, user(USER), None), Err(Invalid));
     }
 
     #[test]
@@ -151,6 +174,6 @@ proptest! {
         let codec = codec(&["0123456789abcdef"]);
         let text = codec.page(&page());
         let cut = &text[..length.index(text.len())];
-        prop_assert_eq!(codec.read_page(cut, ListKind::Followers, user(USER)), Err(Invalid));
+        prop_assert_eq!(codec.read_page(cut, ListKind::Followers, user(USER), None), Err(Invalid));
     }
 }

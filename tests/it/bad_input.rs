@@ -57,11 +57,11 @@ async fn ids_of_reads() {
     let request = BatchCheckRequest {
         viewer_id: user.clone(),
         target_ids: vec![user.clone(), "y".into()],
-        consistency: None,
+        ..Default::default()
     };
     let status = queries.batch_check(request).await.expect_err("refused");
     assert_error(&status, Reason::InvalidUuid, Some("target_ids[1]"));
-    let request = GetCountsRequest { user_ids: vec![String::new()], consistency: None };
+    let request = GetCountsRequest { user_ids: vec![String::new()], ..Default::default() };
     let status = queries.get_counts(request).await.expect_err("refused");
     assert_error(&status, Reason::FieldRequired, Some("user_ids[0]"));
     let status = page(&mut queries, List::Following, "z", 1, "", None).await.expect_err("refused");
@@ -76,11 +76,11 @@ async fn too_many_items_and_a_negative_page_size() {
     let request = BatchCheckRequest {
         viewer_id: user.clone(),
         target_ids: vec![user.clone(); 1_001],
-        consistency: None,
+        ..Default::default()
     };
     let status = queries.batch_check(request).await.expect_err("refused");
     assert_error(&status, Reason::TooManyItems, Some("target_ids"));
-    let request = GetCountsRequest { user_ids: vec![user.clone(); 1_001], consistency: None };
+    let request = GetCountsRequest { user_ids: vec![user.clone(); 1_001], ..Default::default() };
     let status = queries.get_counts(request).await.expect_err("refused");
     assert_error(&status, Reason::TooManyItems, Some("user_ids"));
     let status = page(&mut queries, List::Followers, &user, -1, "", None).await.expect_err("refused");
@@ -137,8 +137,11 @@ async fn a_message_that_is_too_large() {
     let request = FollowRequest { actor_id: "x".repeat(2 << 20), ..Default::default() };
     let status = endpoints.commands().follow(request).await.expect_err("refused");
     assert_error(&status, Reason::MessageTooLarge, None);
-    let request =
-        BatchCheckRequest { viewer_id: new_user(), target_ids: vec!["x".repeat(2 << 20)], consistency: None };
+    let request = BatchCheckRequest {
+        viewer_id: new_user(),
+        target_ids: vec!["x".repeat(2 << 20)],
+        ..Default::default()
+    };
     let status = endpoints.queries().batch_check(request).await.expect_err("refused");
     assert_error(&status, Reason::MessageTooLarge, None);
 }
@@ -192,7 +195,7 @@ async fn a_deadline_that_has_passed() {
     let endpoints = Endpoints::shared();
     let user = new_user();
     let follow = FollowRequest { actor_id: user.clone(), target_id: new_user(), ..FollowRequest::default() };
-    let check = CheckRequest { viewer_id: user.clone(), target_id: new_user(), consistency: None };
+    let check = CheckRequest { viewer_id: user.clone(), target_id: new_user(), ..Default::default() };
     for (address, path, message) in [
         (&endpoints.command, "/followgraph.command.v1.CommandService/Follow", follow.encode_to_vec()),
         (&endpoints.query, "/followgraph.query.v1.QueryService/Check", check.encode_to_vec()),

@@ -95,7 +95,8 @@ pub async fn check(
     target: &str,
     consistency: Option<Consistency>,
 ) -> Result<CheckResponse, Status> {
-    let request = CheckRequest { viewer_id: viewer.into(), target_id: target.into(), consistency };
+    let request =
+        CheckRequest { viewer_id: viewer.into(), target_id: target.into(), consistency, explain: false };
     queries.check(request).await.map(tonic::Response::into_inner)
 }
 
@@ -105,7 +106,7 @@ pub async fn counts(
     users: &[String],
     consistency: Option<Consistency>,
 ) -> Result<Vec<Counts>, Status> {
-    let request = GetCountsRequest { user_ids: users.to_vec(), consistency };
+    let request = GetCountsRequest { user_ids: users.to_vec(), consistency, ..Default::default() };
     queries.get_counts(request).await.map(|response| response.into_inner().counts)
 }
 
@@ -143,12 +144,14 @@ pub async fn page(
     let (user_id, page_token) = (user.to_owned(), page_token.to_owned());
     match list {
         List::Followers => {
-            let request = ListFollowersRequest { user_id, page_size, page_token, consistency };
+            let request =
+                ListFollowersRequest { user_id, page_size, page_token, consistency, ..Default::default() };
             let r = queries.list_followers(request).await?.into_inner();
             Ok(Page { source: r.source(), edges: r.edges, next: r.next_page_token, as_of: r.as_of })
         }
         List::Following => {
-            let request = ListFollowingRequest { user_id, page_size, page_token, consistency };
+            let request =
+                ListFollowingRequest { user_id, page_size, page_token, consistency, ..Default::default() };
             let r = queries.list_following(request).await?.into_inner();
             Ok(Page { source: r.source(), edges: r.edges, next: r.next_page_token, as_of: r.as_of })
         }

@@ -43,6 +43,7 @@ async fn one(
         viewer_id: viewer_id.clone(),
         target_id: target_id.clone(),
         consistency: consistency(&args.fresh),
+        explain: false,
     });
     let started = Instant::now();
     let answer = client.rpc.check(request).await;
@@ -87,6 +88,7 @@ async fn many(
             viewer_id: viewer_id.clone(),
             target_ids: batch.iter().map(|t| t.user().to_string()).collect(),
             consistency: consistency(&args.fresh),
+            explain: false,
         });
         let started = Instant::now();
         let answer = client.rpc.batch_check(request).await;

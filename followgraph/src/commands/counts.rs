@@ -31,6 +31,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
         let request = client.request(GetCountsRequest {
             user_ids: batch.iter().map(|u| u.user().to_string()).collect(),
             consistency: consistency(&args.fresh),
+            ..Default::default()
         });
         let started = Instant::now();
         let answer = client.rpc.get_counts(request).await;

@@ -108,10 +108,16 @@ async fn fetch(
     }
     Ok(match side {
         Side::Followers => {
-            page!(list_followers, ListFollowersRequest { user_id, page_size, page_token, consistency })
+            page!(
+                list_followers,
+                ListFollowersRequest { user_id, page_size, page_token, consistency, ..Default::default() }
+            )
         }
         Side::Following => {
-            page!(list_following, ListFollowingRequest { user_id, page_size, page_token, consistency })
+            page!(
+                list_following,
+                ListFollowingRequest { user_id, page_size, page_token, consistency, ..Default::default() }
+            )
         }
     })
 }

@@ -19,14 +19,14 @@ macro_rules! of_kind {
 }
 
 /// Creates edges that do not exist; the constraint on the pair refuses one that does.
-/// `$a` sources, `$b` targets, `$p` positions, `$t` dates, `$e` expiries.
+/// `$a` sources, `$b` targets, `$p` positions, `$t` dates, `$e` expiries, `$r` revisions.
 pub fn create(kind: Kind) -> &'static str {
     of_kind!(
         kind,
         "UNWIND range(0, size($a) - 1) AS i \
          MERGE (x:User {id: $a[i]}) MERGE (y:User {id: $b[i]}) \
          CREATE (x)-[:",
-        " {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i]}]->(y)"
+        " {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i], rev: $r[i]}]->(y)"
     )
 }
 
@@ -40,7 +40,7 @@ pub fn put(kind: Kind) -> &'static str {
         "(src, dst) WHERE o.src = $a[i] AND o.dst = $b[i] DELETE o \
          WITH i MERGE (x:User {id: $a[i]}) MERGE (y:User {id: $b[i]}) \
          CREATE (x)-[:",
-        " {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i]}]->(y)"
+        " {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i], rev: $r[i]}]->(y)"
     )
 }
 
@@ -74,7 +74,8 @@ pub fn read_sources(kind: Kind) -> &'static str {
         "(src, dst) WHERE r.src > $above AND r.src < $below AND r.dst IS NOT NULL \
          WITH r ORDER BY r.src, r.dst LIMIT $limit \
          RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(coalesce(r.pos, -1)) AS p, \
-         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e"
+         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e, \
+         collect(coalesce(r.rev, $none)) AS r"
     )
 }
 
@@ -87,7 +88,8 @@ pub fn read_within(kind: Kind) -> &'static str {
         "(src, dst) WHERE r.src = $source AND r.dst > $above AND r.dst <= $upto \
          WITH r ORDER BY r.src, r.dst LIMIT $limit \
          RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(coalesce(r.pos, -1)) AS p, \
-         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e"
+         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e, \
+         collect(coalesce(r.rev, $none)) AS r"
     )
 }
 

@@ -12,7 +12,7 @@ use crate::edge::{Edge, Key, Kind};
 
 /// Largest message, below the driver's buffer.
 const MESSAGE_BYTES: usize = 8_000;
-/// Everything of a message but its text and rows: chunk header, structure, names and sizes of at most five lists, the
+/// Everything of a message but its text and rows: chunk header, structure, names and sizes of at most six lists, the
 /// transaction's mode.
 const FRAME_BYTES: usize = 128;
 /// A text's marker and length.
@@ -123,12 +123,14 @@ fn write(text: &str, rows: &[PutRow]) -> Query {
         .param("b", texts(rows.iter().map(|row| &row.target)))
         .param("p", edges().map(|edge| edge.position).collect::<Vec<_>>())
         .param("t", edges().map(|edge| edge.created_at).collect::<Vec<_>>())
-        .param("e", BoltType::List(BoltList { value: edges().map(|edge| expiry(edge.expires_at)).collect() }))
+        .param("e", numbers(edges().map(|edge| edge.expires_at)))
+        .param("r", numbers(edges().map(|edge| edge.changed_at)))
 }
 
-/// An absent expiry is a null, and a property that is set to null is not there.
-fn expiry(at: Option<i64>) -> BoltType {
-    at.map_or(BoltType::Null(BoltNull), BoltType::from)
+/// An absent number is a null, and a property that is set to null is not there.
+fn numbers(numbers: impl Iterator<Item = Option<i64>>) -> BoltType {
+    let value = numbers.map(|number| number.map_or(BoltType::Null(BoltNull), BoltType::from));
+    BoltType::List(BoltList { value: value.collect() })
 }
 
 fn texts<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
@@ -140,8 +142,9 @@ fn text_bytes(text: &str) -> usize {
 }
 
 fn row_bytes(row: &PutRow) -> usize {
-    let expiry = row.edge.expires_at.map_or(1, |_| INTEGER_BYTES);
-    text_bytes(&row.source) + text_bytes(&row.target) + 2 * INTEGER_BYTES + expiry
+    let optional = |number: Option<i64>| number.map_or(1, |_| INTEGER_BYTES);
+    let numbers = 2 * INTEGER_BYTES + optional(row.edge.expires_at) + optional(row.edge.changed_at);
+    text_bytes(&row.source) + text_bytes(&row.target) + numbers
 }
 
 /// Cuts rows into runs that fit a message with this text.
@@ -197,7 +200,12 @@ mod tests {
         PutRow {
             source: Uuid::from_u128(n as u128).to_string(),
             target: Uuid::from_u128(n as u128 + 1).to_string(),
-            edge: Edge { position: i64::MAX, created_at: i64::MAX, expires_at: expires.then_some(i64::MAX) },
+            edge: Edge {
+                position: i64::MAX,
+                created_at: i64::MAX,
+                expires_at: expires.then_some(i64::MAX),
+                changed_at: expires.then_some(i64::MAX),
+            },
         }
     }
 

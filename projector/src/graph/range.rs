@@ -94,13 +94,17 @@ impl AsyncBody<Vec<Found>> for ReadTile {
             let positions: Vec<i64> = row.get("p")?;
             let dates: Vec<i64> = row.get("t")?;
             let expiries: Vec<i64> = row.get("e")?;
+            let revisions: Vec<i64> = row.get("r")?;
             let ids = sources.into_iter().zip(targets);
-            let values = positions.into_iter().zip(dates).zip(expiries);
-            found.extend(ids.zip(values).map(|((source, target), ((position, created_at), expiry))| Found {
-                source,
-                target,
-                edge: Edge { position, created_at, expires_at: (expiry != NONE).then_some(expiry) },
-            }));
+            let known = |number: i64| (number != NONE).then_some(number);
+            let values = positions.into_iter().zip(dates).zip(expiries).zip(revisions);
+            found.extend(ids.zip(values).map(
+                |((source, target), (((position, created_at), expiry), revision))| {
+                    let edge =
+                        Edge { position, created_at, expires_at: known(expiry), changed_at: known(revision) };
+                    Found { source, target, edge }
+                },
+            ));
         }
         Ok(found)
     }

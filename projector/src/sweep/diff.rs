@@ -85,7 +85,7 @@ mod tests {
     }
 
     fn edge(n: u8) -> Edge {
-        Edge { position: i64::from(n), created_at: 0, expires_at: None }
+        Edge { position: i64::from(n), created_at: 0, expires_at: None, changed_at: None }
     }
 
     type Side = BTreeMap<(u8, u8), u8>;

@@ -4,15 +4,15 @@
 //! What can go wrong: as in the parent module. A snapshot is closed at once: a long one keeps the server from
 //! cleaning up the rows that every write touches.
 
-use proto::UserId;
 use proto::timestamp::to_millis;
+use proto::{Position, Revision, UserId};
 use service_kit::postgres::acquire;
 use sqlx::Connection as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, HEAD, Truth, mark};
-use crate::edge::{Edge, Kind};
+use crate::edge::{Edge, Kind, changed_at};
 use crate::mark::Mark;
 
 /// An edge of one kind.
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub rows: Vec<Row>,
 }
 
-type Columns = (Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64);
+type Columns = (Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64, i64);
 
 /// Statements cannot be put together from texts at run time; here it is done when compiling.
 macro_rules! of_tables {
@@ -62,7 +62,7 @@ macro_rules! range_sql {
             $target,
             ", created_at, ",
             $expires,
-            ", position FROM ",
+            ", position, revision FROM ",
             $table,
             " WHERE (",
             $source,
@@ -88,7 +88,7 @@ macro_rules! pairs_sql {
             $target,
             ", created_at, ",
             $expires,
-            ", position FROM ",
+            ", position, revision FROM ",
             $table,
             " WHERE (",
             $source,
@@ -138,10 +138,15 @@ impl Truth {
 }
 
 /// A nil id cannot be in the tables' contract; such a row is left out rather than projected.
-fn row((source, target, created_at, expires_at, position): Columns) -> Option<Row> {
+fn row((source, target, created_at, expires_at, position, revision): Columns) -> Option<Row> {
     Some(Row {
         source: UserId::new(source)?,
         target: UserId::new(target)?,
-        edge: Edge { position, created_at: to_millis(created_at), expires_at: expires_at.map(to_millis) },
+        edge: Edge {
+            position,
+            created_at: to_millis(created_at),
+            expires_at: expires_at.map(to_millis),
+            changed_at: changed_at(Revision::from_i64(revision), Position::from_i64(position)),
+        },
     })
 }

@@ -6,16 +6,17 @@
 
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{
-    Consistency, ListFollowersRequest, ListFollowersResponse, ListFollowingRequest, ListFollowingResponse,
-    ListedEdge,
+    Consistency, Explanation, ListFollowersRequest, ListFollowersResponse, ListFollowingRequest,
+    ListFollowingResponse, ListedEdge,
 };
 use proto::{Token, UserId, timestamp};
 use tokio::time::Instant;
 
-use super::validate::{self, AT_LEAST_AS_FRESH};
-use super::{Queries, errors, wire_source};
+use super::Queries;
+use super::call::{Call, wire_source};
+use super::validate;
 use crate::page_token::{Codec, PageToken};
-use crate::reader::{ListKind, ListRow, Need, Page, Source};
+use crate::reader::{ListKind, ListRow, Page, Source};
 
 /// The field of the page token.
 const PAGE_TOKEN: &str = "page_token";
@@ -27,19 +28,20 @@ pub struct ListRequest {
     page_size: i32,
     page_token: String,
     consistency: Option<Consistency>,
+    explain: bool,
 }
 
 impl From<ListFollowersRequest> for ListRequest {
     fn from(request: ListFollowersRequest) -> Self {
-        let ListFollowersRequest { user_id, page_size, page_token, consistency } = request;
-        Self { user_id, page_size, page_token, consistency }
+        let ListFollowersRequest { user_id, page_size, page_token, consistency, explain, .. } = request;
+        Self { user_id, page_size, page_token, consistency, explain }
     }
 }
 
 impl From<ListFollowingRequest> for ListRequest {
     fn from(request: ListFollowingRequest) -> Self {
-        let ListFollowingRequest { user_id, page_size, page_token, consistency } = request;
-        Self { user_id, page_size, page_token, consistency }
+        let ListFollowingRequest { user_id, page_size, page_token, consistency, explain, .. } = request;
+        Self { user_id, page_size, page_token, consistency, explain }
     }
 }
 
@@ -50,6 +52,7 @@ pub struct ListPage {
     next_page_token: String,
     as_of: Token,
     source: Source,
+    explanation: Option<Explanation>,
 }
 
 impl From<ListPage> for ListFollowersResponse {
@@ -59,6 +62,7 @@ impl From<ListPage> for ListFollowersResponse {
             next_page_token: page.next_page_token,
             as_of: page.as_of.to_string(),
             source: wire_source(page.source),
+            explanation: page.explanation,
         }
     }
 }
@@ -70,6 +74,7 @@ impl From<ListPage> for ListFollowingResponse {
             next_page_token: page.next_page_token,
             as_of: page.as_of.to_string(),
             source: wire_source(page.source),
+            explanation: page.explanation,
         }
     }
 }
@@ -84,17 +89,17 @@ impl Queries {
     ) -> Result<ListPage, ServiceError> {
         let user = validate::user(&request.user_id, "user_id")?;
         let size = validate::page_size(request.page_size)?;
-        let need = validate::need(request.consistency.as_ref())?;
+        let mut call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
         let token = page_token(&self.codec, &request.page_token, kind, user)?;
-        let (need, token_field) = go_on(need, token)?;
+        go_on(&mut call, token)?;
         // One row more tells whether there is a next page.
         let page = Page { kind, user, before: token.map(|token| token.before), limit: size + 1 };
-        let answer = self.policy.answer(&page, need, deadline).await;
-        let answer = answer.map_err(|refusal| errors::refusal(refusal, token_field))?;
+        let answer = self.ask(&page, &call).await?;
         let (rows, more) = cut(answer.value, size);
         let next = rows.last().filter(|_| more).map(|last| PageToken {
             kind,
             user,
+            viewer: None,
             before: last.position,
             as_of: answer.as_of,
         });
@@ -103,6 +108,7 @@ impl Queries {
             next_page_token: next.map_or_else(String::new, |token| self.codec.page(&token)),
             as_of: answer.as_of,
             source: answer.source,
+            explanation: call.explanation(),
         })
     }
 }
@@ -118,25 +124,29 @@ fn page_token(
         return Ok(None);
     }
     let token = codec
-        .read_page(text, kind, user)
+        .read_page(text, kind, user, None)
         .map_err(|error| ServiceError::field(Reason::InvalidPageToken, PAGE_TOKEN, error))?;
     Ok(Some(token))
 }
 
-/// The page must be at least as fresh as the one before, and as the caller asks. Also says which field asks for more.
-fn go_on(need: Need, token: Option<PageToken>) -> Result<(Need, &'static str), ServiceError> {
+/// The page must be at least as fresh as the one before, and as the caller asks.
+fn go_on(call: &mut Call, token: Option<PageToken>) -> Result<(), ServiceError> {
     let Some(PageToken { as_of: before, .. }) = token else {
-        return Ok((need, AT_LEAST_AS_FRESH));
+        return Ok(());
     };
-    match need.at_least {
+    match call.need.at_least {
         // One of them is of the past, whichever it is.
         Some(asked) if asked.epoch != before.epoch => {
-            let message = format!("is of another epoch than {AT_LEAST_AS_FRESH}");
-            Err(ServiceError::field(Reason::EpochChanged, PAGE_TOKEN, message))
+            let message = format!("is of another epoch than {}", call.token_field);
+            return Err(ServiceError::field(Reason::EpochChanged, PAGE_TOKEN, message));
         }
-        Some(asked) if asked > before => Ok((need, AT_LEAST_AS_FRESH)),
-        _ => Ok((Need { at_least: Some(before), ..need }, PAGE_TOKEN)),
+        Some(asked) if asked > before => {}
+        _ => {
+            call.need.at_least = Some(before);
+            call.token_field = PAGE_TOKEN;
+        }
     }
+    Ok(())
 }
 
 fn cut(mut rows: Vec<ListRow>, size: usize) -> (Vec<ListRow>, bool) {
@@ -149,6 +159,8 @@ fn edge(row: &ListRow) -> ListedEdge {
     ListedEdge {
         user_id: row.user.to_string(),
         created_at: Some(timestamp::millis_to_proto(row.created_at_millis)),
+        expires_at: row.expires_at_millis.map(timestamp::millis_to_proto),
+        relationship: None,
     }
 }
 
@@ -156,7 +168,9 @@ fn edge(row: &ListRow) -> ListedEdge {
 mod tests {
     use proto::{Epoch, Position, Revision};
 
+    use super::super::validate::AT_LEAST_AS_FRESH;
     use super::*;
+    use crate::reader::Need;
 
     fn token(epoch: u64, revision: u64) -> Token {
         Token::new(Epoch(epoch), Revision(revision))
@@ -164,35 +178,46 @@ mod tests {
 
     fn page(as_of: Token) -> Option<PageToken> {
         let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
-        Some(PageToken { kind: ListKind::Followers, user, before: Position(7), as_of })
+        Some(PageToken { kind: ListKind::Followers, user, viewer: None, before: Position(7), as_of })
     }
 
-    #[test]
-    fn a_walk_never_goes_back_in_time() {
-        let asks = |at_least| Need { at_least, truth: false };
+    fn call(need: Need) -> Call {
+        Call { need, ..Call::new(Instant::now(), None, false).expect("no requirement") }
+    }
+
+    #[tokio::test]
+    async fn a_walk_never_goes_back_in_time() {
+        let asks = |at_least, truth| Need { at_least, truth };
         for (asked, page_before, wanted, field) in [
             (None, None, None, AT_LEAST_AS_FRESH),
             (None, page(token(1, 9)), Some(token(1, 9)), PAGE_TOKEN),
             (Some(token(1, 8)), page(token(1, 9)), Some(token(1, 9)), PAGE_TOKEN),
             (Some(token(1, 10)), page(token(1, 9)), Some(token(1, 10)), AT_LEAST_AS_FRESH),
         ] {
-            assert_eq!(go_on(asks(asked), page_before), Ok((asks(wanted), field)));
+            for truth in [false, true] {
+                let mut call = call(asks(asked, truth));
+                assert_eq!(go_on(&mut call, page_before), Ok(()));
+                assert_eq!((call.need, call.token_field), (asks(wanted, truth), field));
+            }
         }
-        let truth = |at_least| Need { at_least, truth: true };
-        assert_eq!(go_on(truth(None), page(token(1, 9))), Ok((truth(Some(token(1, 9))), PAGE_TOKEN)));
     }
 
-    #[test]
-    fn tokens_of_two_epochs_do_not_go_together() {
-        let asks = Need { at_least: Some(token(2, 1)), truth: false };
-        let refused = go_on(asks, page(token(1, 9))).expect_err("two epochs");
+    #[tokio::test]
+    async fn tokens_of_two_epochs_do_not_go_together() {
+        let mut call = call(Need { at_least: Some(token(2, 1)), truth: false });
+        let refused = go_on(&mut call, page(token(1, 9))).expect_err("two epochs");
         assert_eq!(refused.reason, Reason::EpochChanged);
     }
 
     #[test]
     fn the_row_beyond_the_page_only_tells_that_there_is_more() {
         let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
-        let row = |position| ListRow { user, position: Position(position), created_at_millis: 0 };
+        let row = |position| ListRow {
+            user,
+            position: Position(position),
+            created_at_millis: 0,
+            expires_at_millis: None,
+        };
         assert_eq!(cut(vec![row(3), row(2), row(1)], 2), (vec![row(3), row(2)], true));
         assert_eq!(cut(vec![row(3), row(2)], 2), (vec![row(3), row(2)], false));
         assert_eq!(cut(vec![], 2), (vec![], false));

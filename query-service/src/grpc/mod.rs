@@ -4,6 +4,7 @@
 //! nor which store answers.
 //! What can go wrong: what a client sends. Every refusal names its reason and the field at fault.
 
+mod call;
 mod errors;
 mod export;
 mod lists;
@@ -13,13 +14,11 @@ mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::error::ServiceError;
 use proto::query::v1::query_service_server::{QueryService, QueryServiceServer};
 use proto::query::v1::{
     BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, CheckResult, Counts,
     ExportEdgesRequest, GetCountsRequest, GetCountsResponse, GetStatusRequest, GetStatusResponse,
     ListFollowersRequest, ListFollowersResponse, ListFollowingRequest, ListFollowingResponse,
-    Source as WireSource,
 };
 use service_kit::auth::{Scope, Tokens};
 use service_kit::grpc::Deadline;
@@ -28,12 +27,12 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use self::call::{Call, wire_source};
 use self::export::ExportStream;
 use self::lists::ListRequest;
-use self::validate::AT_LEAST_AS_FRESH;
 use crate::page_token::Codec;
 use crate::pipeline::Roster;
-use crate::reader::{Answer, Check, CountsOf, Exporter, ListKind, Need, Policy, Question, Source};
+use crate::reader::{Check, CountsOf, Exporter, ListKind, Policy};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -85,28 +84,10 @@ impl Queries {
     pub fn service(self, max_request_bytes: usize) -> QueryServiceServer<Self> {
         QueryServiceServer::new(self).max_decoding_message_size(max_request_bytes)
     }
-
-    async fn ask<Q: Question>(
-        &self,
-        question: Q,
-        need: Need,
-        deadline: Instant,
-    ) -> Result<Answer<Q::Answer>, ServiceError> {
-        let answer = self.policy.answer(&question, need, deadline).await;
-        answer.map_err(|refusal| errors::refusal(refusal, AT_LEAST_AS_FRESH))
-    }
 }
 
 fn deadline<T>(request: &Request<T>) -> Instant {
     Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0)
-}
-
-fn wire_source(source: Source) -> i32 {
-    match source {
-        Source::Neo4j => WireSource::Neo4j,
-        Source::Postgres => WireSource::Postgres,
-    }
-    .into()
 }
 
 #[tonic::async_trait]
@@ -119,12 +100,13 @@ impl QueryService for Queries {
         let request = request.into_inner();
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let target = validate::user(&request.target_id, "target_id")?;
-        let need = validate::need(request.consistency.as_ref())?;
-        let answer = self.ask(Check { viewer, targets: vec![target] }, need, deadline).await?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let answer = self.ask(&Check { viewer, targets: vec![target] }, &call).await?;
         Ok(Response::new(CheckResponse {
             following: answer.value.first().copied().unwrap_or(false),
             as_of: answer.as_of.to_string(),
             source: wire_source(answer.source),
+            explanation: call.explanation(),
         }))
     }
 
@@ -137,8 +119,8 @@ impl QueryService for Queries {
         let request = request.into_inner();
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let targets = validate::users(&request.target_ids, "target_ids")?;
-        let need = validate::need(request.consistency.as_ref())?;
-        let answer = self.ask(Check { viewer, targets: targets.clone() }, need, deadline).await?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let answer = self.ask(&Check { viewer, targets: targets.clone() }, &call).await?;
         let results = targets.iter().zip(answer.value);
         Ok(Response::new(BatchCheckResponse {
             results: results
@@ -146,6 +128,7 @@ impl QueryService for Queries {
                 .collect(),
             as_of: answer.as_of.to_string(),
             source: wire_source(answer.source),
+            explanation: call.explanation(),
         }))
     }
 
@@ -179,8 +162,8 @@ impl QueryService for Queries {
         let deadline = deadline(&request);
         let request = request.into_inner();
         let users = validate::users(&request.user_ids, "user_ids")?;
-        let need = validate::need(request.consistency.as_ref())?;
-        let answer = self.ask(CountsOf { users: users.clone() }, need, deadline).await?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let answer = self.ask(&CountsOf { users: users.clone() }, &call).await?;
         let counts = users.iter().zip(answer.value);
         Ok(Response::new(GetCountsResponse {
             counts: counts
@@ -188,10 +171,12 @@ impl QueryService for Queries {
                     user_id: user.to_string(),
                     followers: counts.followers,
                     following: counts.following,
+                    ..Counts::default()
                 })
                 .collect(),
             as_of: answer.as_of.to_string(),
             source: wire_source(answer.source),
+            explanation: call.explanation(),
         }))
     }
 

@@ -1,12 +1,14 @@
 //! The read model's statements.
 //!
-//! Owns: their text, and how many ids one of them may carry. Each reads the checkpoint BEFORE the data: a commit becomes
-//! visible piece by piece, and only what `visible` says beforehand is sure to be seen. The subqueries take `visible`
-//! in, so that no plan can turn that order around.
+//! Owns: their text, and how many ids one of them may carry. Each reads the checkpoint's `visible` BEFORE the data and
+//! its `target` AFTER it: a commit becomes visible piece by piece; what `visible` says beforehand is sure to be seen,
+//! and nothing beyond what `target` says afterwards. The subqueries take in what the ones before them give out, so that
+//! no plan can turn that order around.
 //! What can go wrong: a plan without the index (the hints refuse that), or with a sort (the tests on a real server
 //! look).
 //!
-//! Each answers one row of lists: rows of their own cost three times as much over Bolt.
+//! Each answers one row of lists: rows of their own cost three times as much over Bolt. A relationship type cannot be a
+//! parameter, so texts are put together when compiling.
 
 /// The checkpoint alone.
 pub const CHECKPOINT: &str = "\
@@ -14,85 +16,241 @@ pub const CHECKPOINT: &str = "\
 MATCH (c:Checkpoint {name: 'followgraph'})
 RETURN c.epoch AS epoch, c.visible AS visible, c.complete AS complete";
 
+/// A statement: its name, the subqueries that read the data, and what they give out.
+macro_rules! statement {
+    ($name:literal, [$($read:expr),+], $out:literal) => {
+        concat!(
+            "// ",
+            $name,
+            "\nMATCH (c:Checkpoint {name: 'followgraph'})\n\
+             WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete\n",
+            $($read,)+
+            "CALL (",
+            $out,
+            ") {\n  \
+               MATCH (t:Checkpoint {name: 'followgraph'})\n  \
+               RETURN t.epoch AS target_epoch, t.target AS target, t.complete AS still_complete\n\
+             }\n\
+             RETURN epoch, visible, complete, target_epoch, target, still_complete, ",
+            $out
+        )
+    };
+}
+
+/// A list below a position, newest first. Both keys in ORDER BY, or it sorts. `$own` is the end that is the account's.
+macro_rules! list {
+    ($type:literal, $own:literal, $other:literal, $expiries:literal) => {
+        concat!(
+            "CALL (visible) {\n  \
+               MATCH ()-[r:",
+            $type,
+            "]->()\n  \
+               USING INDEX r:",
+            $type,
+            "(",
+            $own,
+            ", pos)\n  \
+               WHERE r.",
+            $own,
+            " = $user AND r.pos < $before\n  \
+               WITH r ORDER BY r.",
+            $own,
+            " DESC, r.pos DESC LIMIT $limit\n  \
+               RETURN collect(r.",
+            $other,
+            ") AS users, collect(r.pos) AS positions, collect(r.created_at) AS dates,\n    ",
+            $expiries,
+            " AS expiries\n\
+             }\n"
+        )
+    };
+}
+
+/// The edges of one type between `$viewer` and ids: the place of each in the ids, and its values. An edge without `rev`
+/// has not changed since it was added.
+macro_rules! links {
+    ($scope:literal, $ids:literal, $type:literal, $viewers:literal, $others:literal, $name:literal) => {
+        concat!(
+            "CALL (",
+            $scope,
+            ") {\n  \
+               UNWIND range(0, size(",
+            $ids,
+            ") - 1) AS i\n  \
+               MATCH ()-[r:",
+            $type,
+            "]->()\n  \
+               USING INDEX r:",
+            $type,
+            "(src, dst)\n  \
+               WHERE r.",
+            $viewers,
+            " = $viewer AND r.",
+            $others,
+            " = ",
+            $ids,
+            "[i]\n  \
+               RETURN collect([i, r.pos, r.created_at, coalesce(r.expires_at, -1), coalesce(r.rev, -1)]) AS ",
+            $name,
+            "\n\
+             }\n"
+        )
+    };
+}
+
+/// All that links `$viewer` with ids. Not who has muted the viewer: nobody learns that.
+macro_rules! all_links {
+    ($scope:literal, $ids:literal) => {
+        concat!(
+            links!($scope, $ids, "FOLLOWS", "src", "dst", "following"),
+            links!($scope, $ids, "FOLLOWS", "dst", "src", "followed_by"),
+            links!($scope, $ids, "REQUESTED", "src", "dst", "requested"),
+            links!($scope, $ids, "REQUESTED", "dst", "src", "request_received"),
+            links!($scope, $ids, "MUTES", "src", "dst", "muting"),
+            links!($scope, $ids, "BLOCKS", "src", "dst", "blocking"),
+            links!($scope, $ids, "BLOCKS", "dst", "src", "blocked_by"),
+        )
+    };
+}
+
+/// A list alone.
+macro_rules! list_statement {
+    ($name:literal, $list:expr) => {
+        statement!($name, [$list], "users, positions, dates, expiries")
+    };
+}
+
+/// A list, and what links `$viewer` with the accounts in it.
+macro_rules! seen_list_statement {
+    ($name:literal, $list:expr) => {
+        statement!(
+            $name,
+            [$list, all_links!("users", "users")],
+            "users, positions, dates, expiries, following, followed_by, requested, request_received, muting, \
+             blocking, blocked_by"
+        )
+    };
+}
+
 /// Which of `targets` does `viewer` follow? Answers their places in the list.
-pub const CHECK: &str = "\
-// check
-MATCH (c:Checkpoint {name: 'followgraph'})
-WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete
-CALL (visible) {
+pub const CHECK: &str = statement!(
+    "check",
+    ["CALL (visible) {
   UNWIND range(0, size($targets) - 1) AS i
   MATCH ()-[r:FOLLOWS]->()
   USING INDEX r:FOLLOWS(src, dst)
   WHERE r.src = $viewer AND r.dst = $targets[i]
   RETURN collect(i) AS places
 }
-RETURN epoch, visible, complete, places";
+"],
+    "places"
+);
 
-/// Followers below a position, newest first. Both keys in ORDER BY, or it sorts.
-pub const FOLLOWERS: &str = "\
-// list_followers
-MATCH (c:Checkpoint {name: 'followgraph'})
-WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete
-CALL (visible) {
-  MATCH ()-[r:FOLLOWS]->()
-  USING INDEX r:FOLLOWS(dst, pos)
-  WHERE r.dst = $user AND r.pos < $before
-  WITH r ORDER BY r.dst DESC, r.pos DESC LIMIT $limit
-  RETURN collect(r.src) AS users, collect(r.pos) AS positions, collect(r.created_at) AS dates
-}
-RETURN epoch, visible, complete, users, positions, dates";
+/// Who follows an account.
+pub const FOLLOWERS: &str = list_statement!("list_followers", list!("FOLLOWS", "dst", "src", "[]"));
 
-/// Whom an account follows, below a position, newest first.
-pub const FOLLOWING: &str = "\
-// list_following
-MATCH (c:Checkpoint {name: 'followgraph'})
-WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete
-CALL (visible) {
-  MATCH ()-[r:FOLLOWS]->()
-  USING INDEX r:FOLLOWS(src, pos)
-  WHERE r.src = $user AND r.pos < $before
-  WITH r ORDER BY r.src DESC, r.pos DESC LIMIT $limit
-  RETURN collect(r.dst) AS users, collect(r.pos) AS positions, collect(r.created_at) AS dates
-}
-RETURN epoch, visible, complete, users, positions, dates";
+/// Whom an account follows.
+pub const FOLLOWING: &str = list_statement!("list_following", list!("FOLLOWS", "src", "dst", "[]"));
 
-/// Counts, and the places in the list that they belong to. A count without a label on the far node is one look-up.
-pub const COUNTS: &str = "\
-// counts
-MATCH (c:Checkpoint {name: 'followgraph'})
-WITH c.epoch AS epoch, c.visible AS visible, c.complete AS complete
-CALL (visible) {
+/// Whom an account has muted.
+pub const MUTES: &str =
+    list_statement!("list_mutes", list!("MUTES", "src", "dst", "collect(coalesce(r.expires_at, -1))"));
+
+/// Whom an account has blocked.
+pub const BLOCKS: &str =
+    list_statement!("list_blocks", list!("BLOCKS", "src", "dst", "collect(coalesce(r.expires_at, -1))"));
+
+/// Who asks to follow an account.
+pub const REQUESTS_RECEIVED: &str =
+    list_statement!("list_requests_received", list!("REQUESTED", "dst", "src", "[]"));
+
+/// Whom an account asks to follow.
+pub const REQUESTS_SENT: &str = list_statement!("list_requests_sent", list!("REQUESTED", "src", "dst", "[]"));
+
+/// Who follows an account, and what links each with the viewer.
+pub const FOLLOWERS_SEEN: &str =
+    seen_list_statement!("list_followers_seen", list!("FOLLOWS", "dst", "src", "[]"));
+
+/// Whom an account follows, and what links each with the viewer.
+pub const FOLLOWING_SEEN: &str =
+    seen_list_statement!("list_following_seen", list!("FOLLOWS", "src", "dst", "[]"));
+
+/// All that links `viewer` with each of `targets`.
+pub const RELATIONS: &str = statement!(
+    "relations",
+    [all_links!("visible", "$targets")],
+    "following, followed_by, requested, request_received, muting, blocking, blocked_by"
+);
+
+/// Counts, each with its place in the list. A count without a label on the far node is one look-up.
+pub const COUNTS: &str = statement!(
+    "counts",
+    ["CALL (visible) {
   UNWIND range(0, size($users) - 1) AS i
   MATCH (u:User {id: $users[i]})
-  RETURN collect(i) AS places,
-    collect(COUNT { (u)<-[:FOLLOWS]-() }) AS followers,
-    collect(COUNT { (u)-[:FOLLOWS]->() }) AS following
+  RETURN collect([i, COUNT { (u)<-[:FOLLOWS]-() }, COUNT { (u)-[:FOLLOWS]->() },
+    COUNT { (u)-[:MUTES]->() }, COUNT { (u)-[:BLOCKS]->() },
+    COUNT { (u)-[:REQUESTED]->() }, COUNT { (u)<-[:REQUESTED]-() }]) AS counts
 }
-RETURN epoch, visible, complete, places, followers, following";
+"],
+    "counts"
+);
 
 /// Most ids of one statement. A Bolt message above 8,192 bytes costs a stall of 40 ms; an id takes 38 bytes.
-pub const IDS_PER_STATEMENT: usize = 180;
+pub const IDS_PER_STATEMENT: usize = 170;
+
+/// The same for [`RELATIONS`], whose text is longer.
+pub const TARGETS_PER_RELATIONS: usize = 125;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: [&str; 11] = [
+        CHECK,
+        FOLLOWERS,
+        FOLLOWING,
+        MUTES,
+        BLOCKS,
+        REQUESTS_RECEIVED,
+        REQUESTS_SENT,
+        FOLLOWERS_SEEN,
+        FOLLOWING_SEEN,
+        RELATIONS,
+        COUNTS,
+    ];
+
     #[test]
     fn the_largest_message_stays_below_the_stall() {
         let id = 38;
         let names_and_frame = 200;
-        for statement in [CHECK, COUNTS] {
-            let bytes = statement.len() + (IDS_PER_STATEMENT + 1) * id + names_and_frame;
+        for (statement, ids) in
+            [(CHECK, IDS_PER_STATEMENT), (COUNTS, IDS_PER_STATEMENT), (RELATIONS, TARGETS_PER_RELATIONS)]
+        {
+            let bytes = statement.len() + (ids + 1) * id + names_and_frame;
             assert!(bytes < 8_000, "{bytes} bytes: {statement}");
         }
     }
 
     #[test]
-    fn the_checkpoint_is_read_before_the_data() {
-        for statement in [CHECK, FOLLOWERS, FOLLOWING, COUNTS] {
-            let checkpoint = statement.find("c.visible AS visible").expect("it reads the checkpoint");
-            let data = statement.find("CALL (visible)").expect("it takes the checkpoint in");
-            assert!(checkpoint < data, "{statement}");
+    fn the_checkpoint_is_read_before_and_after_the_data() {
+        for statement in ALL {
+            let before = statement.find("c.visible AS visible").expect("it reads the checkpoint");
+            let first = statement.find("CALL (visible)").expect("the data takes the checkpoint in");
+            let last = statement.rfind("CALL (").expect("the checkpoint again");
+            let after = statement.find("t.target AS target").expect("it reads the checkpoint again");
+            assert!(before < first && first < last && last < after, "{statement}");
+            // What comes last takes in all that the data gives out.
+            let (taken, _) = statement[last + "CALL (".len()..].split_once(')').expect("a scope");
+            assert!(statement.ends_with(taken), "{statement}");
         }
+    }
+
+    #[test]
+    fn no_statement_tells_who_has_muted_whom() {
+        for statement in ALL.into_iter().filter(|statement| statement.contains("MUTES")) {
+            assert!(!statement.contains("MUTES(dst"), "{statement}");
+        }
+        assert_eq!(RELATIONS.matches("[r:MUTES]").count(), 1);
     }
 }

@@ -15,11 +15,13 @@ mod policy_tests;
 mod postgres;
 mod probe;
 mod question;
+mod rows;
+mod trail;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use proto::{Position, Token, UserId};
+use proto::{Position, UserId};
 
 pub use breaker::Breaker;
 pub use budget::Budget;
@@ -29,7 +31,9 @@ pub use neo4j::Neo4jReader;
 pub use policy::{Answer, Need, Policy, Refusal, Settings, Store};
 pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
 pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
-pub use question::{Check, CountsOf, Page, Question};
+pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
+pub use rows::{Counts, Link, ListKind, ListRow, Origin, PublicList, Relation, SeenRow, Versioned};
+pub use trail::{Step, Trail};
 
 /// The store that gave an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,44 +52,6 @@ impl Source {
             Self::Postgres => "postgres",
         }
     }
-}
-
-/// Which list of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListKind {
-    /// Who follows it.
-    Followers,
-    /// Whom it follows.
-    Following,
-}
-
-/// One row of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListRow {
-    /// The account at the other end.
-    pub user: UserId,
-    /// Its place; rows come with descending positions.
-    pub position: Position,
-    /// When the edge came to be, in milliseconds since 1970.
-    pub created_at_millis: i64,
-}
-
-/// The counts of one account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// How many follow it.
-    pub followers: u64,
-    /// How many it follows.
-    pub following: u64,
-}
-
-/// A value, and the revision that it holds everything up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versioned<T> {
-    /// The value.
-    pub value: T,
-    /// Every change up to here is in it. Single later changes may be.
-    pub as_of: Token,
 }
 
 /// Why a store gave no answer.
@@ -127,6 +93,15 @@ pub trait Reader: Send + Sync + 'static {
         within: Duration,
     ) -> Result<Versioned<Vec<bool>>, Error>;
 
+    /// Tells for each target, in order, all that links the viewer with it. Targets may repeat; the viewer itself has no
+    /// link.
+    async fn relations(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error>;
+
     /// Reads at most `limit` rows of a list below a position, newest first.
     async fn list(
         &self,
@@ -136,6 +111,18 @@ pub trait Reader: Send + Sync + 'static {
         limit: usize,
         within: Duration,
     ) -> Result<Versioned<Vec<ListRow>>, Error>;
+
+    /// The same, with all that links a viewer with each account in it. Nobody is left out. The rows and their links are
+    /// one value, between the same revisions.
+    async fn list_seen(
+        &self,
+        list: PublicList,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        viewer: UserId,
+        within: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error>;
 
     /// Tells the counts of each account, in order; zeros for unknown ones. Accounts may repeat.
     async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error>;

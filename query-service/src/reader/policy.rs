@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::budget::{Budget, Exhausted, Limit};
+use super::trail::{self, Step, Trail};
 use super::{Error, Question, Reader, Source, Versioned};
 use crate::metrics::{FALLBACKS, FRESHNESS_WAIT, READS, REFUSALS, SECONDS};
 use crate::pipeline::{Checkpoint, Horizon, Replica, State};
@@ -157,8 +158,9 @@ impl Policy {
         question: &Q,
         need: Need,
         deadline: Instant,
+        trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
-        let answer = self.choose(question, need, deadline).await;
+        let answer = self.choose(question, need, deadline, trail).await;
         match &answer {
             Ok(answer) => {
                 metrics::counter!(READS, "question" => question.name(), "source" => answer.source.name())
@@ -187,17 +189,19 @@ impl Policy {
         question: &Q,
         need: Need,
         deadline: Instant,
+        trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
         let reason = if need.truth {
             Fallback::Asked
         } else {
-            match self.ask_neo4j(question, need.at_least, deadline).await? {
+            match self.ask_neo4j(question, need.at_least, deadline, trail).await? {
                 Ok(answer) => return Ok(answer),
                 Err(reason) => reason,
             }
         };
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
-        self.ask_postgres(question, need.at_least, deadline).await
+        trail.fell_back(reason.name());
+        self.ask_postgres(question, need.at_least, deadline, trail).await
     }
 
     /// Asks the read model. The inner error says why the source of truth has to be asked instead.
@@ -206,6 +210,7 @@ impl Policy {
         question: &Q,
         at_least: Option<Token>,
         deadline: Instant,
+        trail: &Trail,
     ) -> Result<Result<Answer<Q::Answer>, Fallback>, Refusal> {
         if let Some(token) = at_least {
             match self.horizon.epoch() {
@@ -232,12 +237,12 @@ impl Policy {
         // A third of the time is kept for the source of truth.
         let within = self.settings.neo4j_timeout.min(remaining * 2 / 3);
         let began = self.replica.begin_look_up();
-        let outcome = timed(question, &self.neo4j, Source::Neo4j, within).await;
+        let outcome = timed(question, &self.neo4j, Source::Neo4j, within, trail).await;
         let now = Instant::now();
         Ok(match outcome {
             Ok(answer) => {
                 self.neo4j.breaker.success(now);
-                self.replica.answered(answer.as_of);
+                self.replica.answered(answer.origin.store_as_of.unwrap_or(answer.as_of));
                 self.horizon.observe(answer.as_of, now);
                 self.judge(answer, at_least)?
             }
@@ -311,6 +316,7 @@ impl Policy {
         question: &Q,
         at_least: Option<Token>,
         deadline: Instant,
+        trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
         if self.postgres.breaker.open().is_some() {
             return Err(unavailable());
@@ -320,7 +326,7 @@ impl Policy {
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
-        let outcome = timed(question, &self.postgres, Source::Postgres, within).await;
+        let outcome = timed(question, &self.postgres, Source::Postgres, within, trail).await;
         let now = Instant::now();
         let answer = match outcome {
             Ok(answer) => answer,
@@ -362,17 +368,15 @@ async fn timed<Q: Question>(
     store: &Store,
     source: Source,
     within: Duration,
+    trail: &Trail,
 ) -> Result<Versioned<Q::Answer>, Error> {
     let began = Instant::now();
     let outcome = question.ask(store.reader.as_ref(), within).await;
-    let label = match &outcome {
-        Ok(_) => "ok",
-        Err(Error::TimedOut) => "timeout",
-        Err(Error::NotBuilt | Error::NotComplete) => "not_ready",
-        Err(Error::Unchecked | Error::Failed(_)) => "error",
-    };
+    let took = began.elapsed();
+    let label = trail::outcome(&outcome);
     metrics::histogram!(SECONDS, "question" => question.name(), "source" => source.name(), "outcome" => label)
-        .record(began.elapsed());
+        .record(took);
+    trail.step(|| Step::of(source, question.name(), took, &outcome));
     outcome
 }
 

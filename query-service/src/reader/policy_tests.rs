@@ -48,7 +48,7 @@ impl Reader for Fake {
         self.asked.lock().expect("not poisoned").push(within);
         let act = self.acts.lock().expect("not poisoned").pop_front();
         match act.expect("the store is not asked more often than the test says") {
-            Act::Answer(as_of) => Ok(Versioned { value: vec![true; targets.len()], as_of }),
+            Act::Answer(as_of) => Ok(Versioned::exact(vec![true; targets.len()], as_of)),
             Act::Fail(error) => Err(error),
             Act::Hang => {
                 tokio::time::sleep(within).await;
@@ -65,6 +65,27 @@ impl Reader for Fake {
         _: usize,
         _: Duration,
     ) -> Result<Versioned<Vec<ListRow>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn relations(
+        &self,
+        _: UserId,
+        _: &[UserId],
+        _: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn list_seen(
+        &self,
+        _: PublicList,
+        _: UserId,
+        _: Option<Position>,
+        _: usize,
+        _: UserId,
+        _: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
         unreachable!("the tests ask checks only")
     }
 
@@ -134,7 +155,7 @@ impl World {
     async fn ask_within(&self, need: Need, within: Duration) -> Result<(Token, Source), Refusal> {
         let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
         let question = Check { viewer: someone, targets: vec![someone] };
-        let answer = self.policy.answer(&question, need, Instant::now() + within).await?;
+        let answer = self.policy.answer(&question, need, Instant::now() + within, &Trail::default()).await?;
         Ok((answer.as_of, answer.source))
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use proto::{Position, UserId};
 
-use super::{Counts, Error, ListKind, ListRow, Reader, Versioned};
+use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, SeenRow, Versioned};
 
 /// Items that cost the source of truth about as much as one more statement.
 const ITEMS_PER_CELL: usize = 50;
@@ -66,6 +66,35 @@ impl Question for Check {
     }
 }
 
+/// What links the viewer with these?
+#[derive(Debug)]
+pub struct Relations {
+    /// Whose view.
+    pub viewer: UserId,
+    /// The others.
+    pub targets: Vec<UserId>,
+}
+
+impl Question for Relations {
+    type Answer = Vec<Relation>;
+
+    fn name(&self) -> &'static str {
+        "relations"
+    }
+
+    fn items(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+        reader.relations(self.viewer, &self.targets, within)
+    }
+}
+
 /// Which are the next rows of a list?
 #[derive(Debug)]
 pub struct Page {
@@ -86,6 +115,10 @@ impl Question for Page {
         match self.kind {
             ListKind::Followers => "list_followers",
             ListKind::Following => "list_following",
+            ListKind::Mutes => "list_mutes",
+            ListKind::Blocks => "list_blocks",
+            ListKind::RequestsReceived => "list_requests_received",
+            ListKind::RequestsSent => "list_requests_sent",
         }
     }
 
@@ -99,6 +132,44 @@ impl Question for Page {
         within: Duration,
     ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
         reader.list(self.kind, self.user, self.before, self.limit, within)
+    }
+}
+
+/// Which are the next rows of a list, and what links a viewer with the accounts in them?
+#[derive(Debug)]
+pub struct SeenPage {
+    /// Which list.
+    pub list: PublicList,
+    /// Whose list.
+    pub user: UserId,
+    /// Rows below this position; from the newest if absent.
+    pub before: Option<Position>,
+    /// Most rows.
+    pub limit: usize,
+    /// Who looks at it.
+    pub viewer: UserId,
+}
+
+impl Question for SeenPage {
+    type Answer = Vec<SeenRow>;
+
+    fn name(&self) -> &'static str {
+        match self.list {
+            PublicList::Followers => "list_followers_seen",
+            PublicList::Following => "list_following_seen",
+        }
+    }
+
+    fn items(&self) -> usize {
+        self.limit
+    }
+
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+        reader.list_seen(self.list, self.user, self.before, self.limit, self.viewer, within)
     }
 }
 

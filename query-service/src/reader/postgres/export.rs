@@ -12,7 +12,8 @@ use sqlx::FromRow;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{PostgresReader, failed, in_time, no_head, token};
+use super::rows::token;
+use super::{PostgresReader, failed, in_time, no_head};
 use crate::reader::{Error, Versioned};
 
 /// The table of a kind of edges.
@@ -144,7 +145,7 @@ impl Exporter {
                 .map_err(failed)?;
             let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
             let value = rows.into_iter().filter_map(Row::into_export_row).collect();
-            Ok(Versioned { value, as_of })
+            Ok(Versioned::exact(value, as_of))
         };
         in_time(within, read).await
     }

@@ -1,12 +1,14 @@
 //! Reads from the source of truth.
 //!
-//! Owns: the SQL of this crate. Head and rows come from one statement, and so from one snapshot. It must not know when
-//! it is asked and when not.
+//! Owns: the SQL of this crate. Head and rows come from one statement, and so from one snapshot: an answer is of exactly
+//! one revision. It must not know when it is asked and when not.
 //! What can go wrong: the server is away or slow, or its schema is not ours. The schema is checked before the first
 //! use, not at start: this process must start while PostgreSQL is down. The server itself ends a statement whose
 //! caller stops waiting.
 
 mod export;
+mod rows;
+mod sql;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,94 +16,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use proto::{Epoch, Position, Revision, Token, UserId, timestamp};
+use proto::{Position, Token, UserId};
 use service_kit::postgres::acquire;
 use sqlx::pool::PoolConnection;
-use sqlx::{FromRow, PgPool, Postgres};
-use time::OffsetDateTime;
+use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
-use super::{Counts, Error, ListKind, ListRow, Reader, Versioned};
+use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
+use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, SeenRow, Versioned};
 
 pub use export::{EdgeTable, ExportRow, Exporter};
 
 /// `query_canceled`: the statement's time was up.
 const CANCELED: &str = "57014";
 
-const HEAD: &str = "\
--- head
-SELECT epoch, revision FROM log_head";
-
-const CHECK: &str = "\
--- check
-SELECT h.epoch, h.revision,
-    ARRAY(SELECT following_id FROM follows WHERE follower_id = $1 AND following_id = ANY($2)) AS followed
-FROM log_head h";
-
-const FOLLOWERS: &str = "\
--- list_followers
-SELECT h.epoch, h.revision, r.user_id, r.position, r.created_at
-FROM log_head h
-LEFT JOIN LATERAL (
-    SELECT follower_id AS user_id, position, created_at FROM follows
-    WHERE following_id = $1 AND position < $2
-    ORDER BY position DESC LIMIT $3
-) r ON true
-ORDER BY r.position DESC";
-
-const FOLLOWING: &str = "\
--- list_following
-SELECT h.epoch, h.revision, r.user_id, r.position, r.created_at
-FROM log_head h
-LEFT JOIN LATERAL (
-    SELECT following_id AS user_id, position, created_at FROM follows
-    WHERE follower_id = $1 AND position < $2
-    ORDER BY position DESC LIMIT $3
-) r ON true
-ORDER BY r.position DESC";
-
-const COUNTS: &str = "\
--- counts
-SELECT h.epoch, h.revision, a.user_id, a.followers, a.following
-FROM log_head h LEFT JOIN accounts a ON a.user_id = ANY($1)";
-
 /// Reads from PostgreSQL.
 #[derive(Clone, Debug)]
 pub struct PostgresReader {
     pool: PgPool,
     checked: Arc<AtomicBool>,
-}
-
-#[derive(FromRow)]
-struct HeadRow {
-    epoch: i64,
-    revision: i64,
-}
-
-#[derive(FromRow)]
-struct CheckRow {
-    epoch: i64,
-    revision: i64,
-    followed: Vec<Uuid>,
-}
-
-/// A row of a list beside the head; without one when the list is empty.
-#[derive(FromRow)]
-struct EdgeRow {
-    epoch: i64,
-    revision: i64,
-    user_id: Option<Uuid>,
-    position: Option<i64>,
-    created_at: Option<OffsetDateTime>,
-}
-
-#[derive(FromRow)]
-struct AccountRow {
-    epoch: i64,
-    revision: i64,
-    user_id: Option<Uuid>,
-    followers: Option<i64>,
-    following: Option<i64>,
 }
 
 impl PostgresReader {
@@ -123,7 +56,8 @@ impl PostgresReader {
                 self.checked.store(true, Ordering::Release);
             }
             let mut connection = self.connection(within).await?;
-            let head: HeadRow = sqlx::query_as(HEAD).fetch_one(&mut *connection).await.map_err(failed)?;
+            let head: HeadRow =
+                sqlx::query_as(sql::HEAD).fetch_one(&mut *connection).await.map_err(failed)?;
             Ok(token(head.epoch, head.revision))
         };
         in_time(within, checked_and_read).await
@@ -160,7 +94,7 @@ impl Reader for PostgresReader {
     ) -> Result<Versioned<Vec<bool>>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
-            let row: CheckRow = sqlx::query_as(CHECK)
+            let row: CheckRow = sqlx::query_as(sql::CHECK)
                 .bind(viewer.uuid())
                 .bind(uuids(targets))
                 .fetch_one(&mut *connection)
@@ -168,7 +102,29 @@ impl Reader for PostgresReader {
                 .map_err(failed)?;
             let followed: HashSet<Uuid> = row.followed.into_iter().collect();
             let value = targets.iter().map(|target| followed.contains(&target.uuid())).collect();
-            Ok(Versioned { value, as_of: token(row.epoch, row.revision) })
+            Ok(Versioned::exact(value, token(row.epoch, row.revision)))
+        };
+        in_time(within, read).await
+    }
+
+    async fn relations(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        let read = async {
+            let mut connection = self.connection(within).await?;
+            let rows: Vec<LinkRow> = sqlx::query_as(sql::RELATIONS)
+                .bind(viewer.uuid())
+                .bind(uuids(targets))
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            let as_of = head_of(&rows)?;
+            let (_, relations) = rows::sort_links(rows);
+            let of = |target: &UserId| relations.get(&target.uuid()).copied().unwrap_or_default();
+            Ok(Versioned::exact(targets.iter().map(of).collect(), as_of))
         };
         in_time(within, read).await
     }
@@ -182,8 +138,12 @@ impl Reader for PostgresReader {
         within: Duration,
     ) -> Result<Versioned<Vec<ListRow>>, Error> {
         let statement = match kind {
-            ListKind::Followers => FOLLOWERS,
-            ListKind::Following => FOLLOWING,
+            ListKind::Followers => sql::FOLLOWERS,
+            ListKind::Following => sql::FOLLOWING,
+            ListKind::Mutes => sql::MUTES,
+            ListKind::Blocks => sql::BLOCKS,
+            ListKind::RequestsReceived => sql::REQUESTS_RECEIVED,
+            ListKind::RequestsSent => sql::REQUESTS_SENT,
         };
         let read = async {
             let mut connection = self.connection(within).await?;
@@ -195,8 +155,36 @@ impl Reader for PostgresReader {
                 .await
                 .map_err(failed)?;
             let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
-            let value = rows.into_iter().filter_map(EdgeRow::into_list_row).collect();
-            Ok(Versioned { value, as_of })
+            Ok(Versioned::exact(rows.into_iter().filter_map(EdgeRow::into_list_row).collect(), as_of))
+        };
+        in_time(within, read).await
+    }
+
+    async fn list_seen(
+        &self,
+        list: PublicList,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        viewer: UserId,
+        within: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        let statement = match list {
+            PublicList::Followers => sql::FOLLOWERS_SEEN,
+            PublicList::Following => sql::FOLLOWING_SEEN,
+        };
+        let read = async {
+            let mut connection = self.connection(within).await?;
+            let rows: Vec<LinkRow> = sqlx::query_as(statement)
+                .bind(user.uuid())
+                .bind(before.map_or(i64::MAX, Position::as_i64))
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .bind(viewer.uuid())
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            let as_of = head_of(&rows)?;
+            Ok(Versioned::exact(rows::seen(rows), as_of))
         };
         in_time(within, read).await
     }
@@ -204,45 +192,26 @@ impl Reader for PostgresReader {
     async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
-            let rows: Vec<AccountRow> = sqlx::query_as(COUNTS)
+            let rows: Vec<AccountRow> = sqlx::query_as(sql::COUNTS)
                 .bind(uuids(users))
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
             let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
-            let known: HashMap<Uuid, Counts> =
-                rows.into_iter().filter_map(|row| Some((row.user_id?, row.counts()))).collect();
-            let value =
-                users.iter().map(|user| known.get(&user.uuid()).copied().unwrap_or_default()).collect();
-            Ok(Versioned { value, as_of })
+            let known: HashMap<Uuid, Counts> = rows.into_iter().filter_map(AccountRow::into_counts).collect();
+            let of = |user: &UserId| known.get(&user.uuid()).copied().unwrap_or_default();
+            Ok(Versioned::exact(users.iter().map(of).collect(), as_of))
         };
         in_time(within, read).await
     }
 }
 
-impl EdgeRow {
-    fn into_list_row(self) -> Option<ListRow> {
-        Some(ListRow {
-            user: UserId::new(self.user_id?)?,
-            position: Position::from_i64(self.position?),
-            created_at_millis: timestamp::to_millis(self.created_at?),
-        })
-    }
-}
-
-impl AccountRow {
-    fn counts(&self) -> Counts {
-        let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-        Counts { followers: count(self.followers), following: count(self.following) }
-    }
+fn head_of(rows: &[LinkRow]) -> Result<Token, Error> {
+    rows.first().map(|row| token(row.epoch, row.head)).ok_or_else(no_head)
 }
 
 fn uuids(users: &[UserId]) -> Vec<Uuid> {
     users.iter().map(|user| user.uuid()).collect()
-}
-
-fn token(epoch: i64, revision: i64) -> Token {
-    Token::new(Epoch(u64::try_from(epoch).unwrap_or(0)), Revision::from_i64(revision))
 }
 
 fn no_head() -> Error {

@@ -1,0 +1,81 @@
+//! One call: until when, how fresh, and what was asked for it.
+//!
+//! Owns: what every read has beside its own fields, and the explanation of its answer. It must not know what is read.
+//! What can go wrong: a requirement that cannot be; see [`super::validate::need`].
+
+use proto::Token;
+use proto::error::ServiceError;
+use proto::query::v1::{Consistency, Explanation, Source as WireSource, explanation};
+use tokio::time::Instant;
+
+use super::validate::{self, AT_LEAST_AS_FRESH};
+use super::{Queries, errors};
+use crate::reader::{Answer, Need, Question, Source, Step, Trail};
+
+/// One call.
+#[derive(Debug)]
+pub struct Call {
+    /// How fresh the answer must be.
+    pub need: Need,
+    /// The field that asks for that.
+    pub token_field: &'static str,
+    /// Until when.
+    pub deadline: Instant,
+    /// What was asked for it.
+    pub trail: Trail,
+}
+
+impl Call {
+    /// A call with these fields.
+    pub fn new(
+        deadline: Instant,
+        consistency: Option<&Consistency>,
+        explain: bool,
+    ) -> Result<Self, ServiceError> {
+        let need = validate::need(consistency)?;
+        Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trail: Trail::new(explain) })
+    }
+
+    /// How the answer came about, if the caller wants to know.
+    pub fn explanation(&self) -> Option<Explanation> {
+        let record = self.trail.record()?;
+        Some(Explanation {
+            steps: record.steps.into_iter().map(step).collect(),
+            fallback_reason: record.fallback.unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+impl Queries {
+    /// Asks whichever store can answer.
+    pub(super) async fn ask<Q: Question>(
+        &self,
+        question: &Q,
+        call: &Call,
+    ) -> Result<Answer<Q::Answer>, ServiceError> {
+        let answer = self.policy.answer(question, call.need, call.deadline, &call.trail).await;
+        answer.map_err(|refusal| errors::refusal(refusal, call.token_field))
+    }
+}
+
+/// The store that answered, on the wire.
+pub fn wire_source(source: Source) -> i32 {
+    match source {
+        Source::Neo4j => WireSource::Neo4j,
+        Source::Postgres => WireSource::Postgres,
+    }
+    .into()
+}
+
+fn step(step: Step) -> explanation::Step {
+    explanation::Step {
+        store: step.store.name().to_owned(),
+        replica: step.replica.as_deref().unwrap_or_default().to_owned(),
+        question: step.question.to_owned(),
+        // A call lasts seconds: it fits.
+        took: prost_types::Duration::try_from(step.took).ok(),
+        outcome: step.outcome.to_owned(),
+        store_as_of: step.store_as_of.as_ref().map(Token::to_string).unwrap_or_default(),
+        overlaid_events: step.overlaid_events,
+    }
+}

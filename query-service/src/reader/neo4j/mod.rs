@@ -1,0 +1,264 @@
+//! Reads from the read model.
+//!
+//! Owns: running the statements of [`super::cypher`], in parts that fit a message, and between which revisions their
+//! answers lie. It must not know when it is asked and when not.
+//! What can go wrong: the server is away, slow, empty, or not complete. Each exchange runs in a task of its own, so
+//! that a caller that goes away never leaves half an exchange on a pooled connection; and the server ends a statement
+//! whose caller has stopped waiting.
+
+mod rows;
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use neo4rs::{BoltType, Graph, Query, Row};
+use proto::{Position, Token, UserId};
+use service_kit::neo4j::{DetachedError, run_detached};
+
+use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, SeenRow, Versioned, cypher};
+use crate::pipeline::Checkpoint;
+
+/// Reads from one Neo4j.
+#[derive(Clone)]
+pub struct Neo4jReader {
+    graph: Graph,
+}
+
+impl std::fmt::Debug for Neo4jReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Neo4jReader")
+    }
+}
+
+/// Names and values of a statement.
+pub(in crate::reader) type Params = Vec<(&'static str, BoltType)>;
+
+impl Neo4jReader {
+    /// Reads over this pool.
+    pub fn new(graph: Graph) -> Self {
+        Self { graph }
+    }
+
+    /// The checkpoint; `None` if there is none.
+    pub async fn checkpoint(&self, within: Duration) -> Result<Option<Checkpoint>, Error> {
+        let row = self.one_row(cypher::CHECKPOINT, vec![], within).await?;
+        row.map(|row| rows::checkpoint(&row)).transpose()
+    }
+
+    /// Runs every statement once, so that the server has its plans and its caches before callers come.
+    pub async fn warm_up(&self, within: Duration) -> Result<(), Error> {
+        // No account has this id, and every index is searched for it.
+        let nobody = BoltType::from(uuid::Uuid::nil().to_string());
+        let ids = || BoltType::from(vec![nobody.clone()]);
+        let params = || {
+            vec![
+                ("user", nobody.clone()),
+                ("users", ids()),
+                ("viewer", nobody.clone()),
+                ("targets", ids()),
+                ("before", BoltType::from(i64::MAX)),
+                ("limit", BoltType::from(1_i64)),
+            ]
+        };
+        let lists = ListKind::ALL.map(list_statement);
+        let seen = [PublicList::Followers, PublicList::Following].map(seen_statement);
+        let others = [cypher::CHECK, cypher::RELATIONS, cypher::COUNTS];
+        for statement in lists.into_iter().chain(seen).chain(others) {
+            self.one_row(statement, params(), within).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement that answers at most one row.
+    async fn one_row(
+        &self,
+        statement: &'static str,
+        params: Params,
+        within: Duration,
+    ) -> Result<Option<Row>, Error> {
+        let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
+        let query = Query::new(statement.to_owned()).params(params).extra("tx_timeout", millis);
+        let graph = self.graph.clone();
+        let exchange = async move {
+            let mut rows = graph.execute_read(query).await?;
+            let row = rows.next().await?;
+            // Read to the end: an unread answer would have to be drained by whoever uses the connection next.
+            while rows.next().await?.is_some() {}
+            Ok::<_, neo4rs::Error>(row)
+        };
+        run_detached(within, exchange).await.map_err(|error| match error {
+            DetachedError::TimedOut => Error::TimedOut,
+            DetachedError::Failed(error) if timed_out(&error) => Error::TimedOut,
+            other => Error::failed(other),
+        })
+    }
+
+    /// Runs a statement that reads the checkpoint before and after the data, and refuses what it must not answer from.
+    pub(in crate::reader) async fn read(
+        &self,
+        statement: &'static str,
+        params: Params,
+        within: Duration,
+    ) -> Result<Versioned<Row>, Error> {
+        let row = self.one_row(statement, params, within).await?.ok_or(Error::NotBuilt)?;
+        let (as_of, target) = rows::bounds(&row)?;
+        Ok(Versioned::between(row, as_of, target))
+    }
+
+    /// Runs a statement for each part of a list of ids that fits a message. The answers are put together by `place`,
+    /// which gets the number of ids before the part. Answers the revisions between which the whole lies.
+    pub(in crate::reader) async fn read_in_parts(
+        &self,
+        statement: &'static str,
+        part_size: usize,
+        ids: &[UserId],
+        params: impl Fn(BoltType) -> Params + Send,
+        within: Duration,
+        mut place: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
+    ) -> Result<(Token, Token), Error> {
+        if ids.is_empty() {
+            let checkpoint = self.checkpoint(within).await?.ok_or(Error::NotBuilt)?;
+            let visible = checkpoint.visible;
+            return if checkpoint.complete { Ok((visible, visible)) } else { Err(Error::NotComplete) };
+        }
+        let started = Instant::now();
+        let mut bounds: Option<(Token, Token)> = None;
+        for (number, part) in ids.chunks(part_size).enumerate() {
+            let left = within.checked_sub(started.elapsed()).ok_or(Error::TimedOut)?;
+            let texts: Vec<BoltType> = part.iter().map(|id| id.to_string().into()).collect();
+            let row = self.read(statement, params(texts.into()), left).await?;
+            bounds = Some(match bounds {
+                Some((as_of, _)) if as_of.epoch != row.as_of.epoch => {
+                    return Err(Error::failed("the epoch changed between two parts of an answer"));
+                }
+                // The whole holds what its oldest part holds, and nothing beyond what its newest part may hold.
+                Some((as_of, target)) => (as_of.min(row.as_of), target.max(row.target)),
+                None => (row.as_of, row.target),
+            });
+            place(number * part_size, &row.value)?;
+        }
+        bounds.ok_or(Error::NotBuilt) // There was a part: the list is not empty.
+    }
+}
+
+/// The statement of a list.
+pub(in crate::reader) fn list_statement(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Followers => cypher::FOLLOWERS,
+        ListKind::Following => cypher::FOLLOWING,
+        ListKind::Mutes => cypher::MUTES,
+        ListKind::Blocks => cypher::BLOCKS,
+        ListKind::RequestsReceived => cypher::REQUESTS_RECEIVED,
+        ListKind::RequestsSent => cypher::REQUESTS_SENT,
+    }
+}
+
+/// The statement of a list that somebody looks at.
+pub(in crate::reader) fn seen_statement(list: PublicList) -> &'static str {
+    match list {
+        PublicList::Followers => cypher::FOLLOWERS_SEEN,
+        PublicList::Following => cypher::FOLLOWING_SEEN,
+    }
+}
+
+fn page_params(user: UserId, before: Option<Position>, limit: usize) -> Params {
+    vec![
+        ("user", user.to_string().into()),
+        ("before", before.map_or(i64::MAX, Position::as_i64).into()),
+        ("limit", i64::try_from(limit).unwrap_or(i64::MAX).into()),
+    ]
+}
+
+#[async_trait]
+impl Reader for Neo4jReader {
+    async fn check(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        let mut value = vec![false; targets.len()];
+        let params = |ids| vec![("viewer", viewer.to_string().into()), ("targets", ids)];
+        let (as_of, target) = self
+            .read_in_parts(
+                cypher::CHECK,
+                cypher::IDS_PER_STATEMENT,
+                targets,
+                params,
+                within,
+                |offset, row| rows::followed(row, value.get_mut(offset..).unwrap_or_default()),
+            )
+            .await?;
+        Ok(Versioned::between(value, as_of, target))
+    }
+
+    async fn relations(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        let mut value = vec![Relation::default(); targets.len()];
+        let params = |ids| vec![("viewer", viewer.to_string().into()), ("targets", ids)];
+        let size = cypher::TARGETS_PER_RELATIONS;
+        let (as_of, target) = self
+            .read_in_parts(cypher::RELATIONS, size, targets, params, within, |offset, row| {
+                rows::relations(row, value.get_mut(offset..).unwrap_or_default())
+            })
+            .await?;
+        Ok(Versioned::between(value, as_of, target))
+    }
+
+    async fn list(
+        &self,
+        kind: ListKind,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        within: Duration,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
+        let row = self.read(list_statement(kind), page_params(user, before, limit), within).await?;
+        let value = rows::list(&row.value)?;
+        Ok(row.map(|_| value))
+    }
+
+    async fn list_seen(
+        &self,
+        list: PublicList,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        viewer: UserId,
+        within: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        let mut params = page_params(user, before, limit);
+        params.push(("viewer", viewer.to_string().into()));
+        let row = self.read(seen_statement(list), params, within).await?;
+        let listed = rows::list(&row.value)?;
+        let mut relations = vec![Relation::default(); listed.len()];
+        rows::relations(&row.value, &mut relations)?;
+        let value =
+            listed.into_iter().zip(relations).map(|(row, relation)| SeenRow { row, relation }).collect();
+        Ok(row.map(|_| value))
+    }
+
+    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        let mut value = vec![Counts::default(); users.len()];
+        let params = |ids| vec![("users", ids)];
+        let (as_of, target) = self
+            .read_in_parts(cypher::COUNTS, cypher::IDS_PER_STATEMENT, users, params, within, |offset, row| {
+                rows::counts(row, value.get_mut(offset..).unwrap_or_default())
+            })
+            .await?;
+        Ok(Versioned::between(value, as_of, target))
+    }
+}
+
+/// The server ended the statement because its time was up.
+fn timed_out(error: &neo4rs::Error) -> bool {
+    match error {
+        neo4rs::Error::Neo4j(error) => error.code().contains("TransactionTimedOut"),
+        neo4rs::Error::ConnectionTimedOut => true,
+        _ => false,
+    }
+}
