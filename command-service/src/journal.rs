@@ -7,7 +7,7 @@ use proto::event::{AccountChange, Event, Verb};
 use proto::{Token, UserId};
 use uuid::Uuid;
 
-use crate::domain::{Change, Graph, Stamp};
+use crate::domain::{Change, Graph, Stamp, Unseen};
 use crate::store::head::Head;
 use crate::store::outbox::Entry;
 
@@ -41,14 +41,13 @@ impl Journal {
         changes: &[Change],
         accounts: &[AccountChange],
         traceparent: Option<&String>,
-    ) {
+    ) -> Result<(), Unseen> {
+        let stamp = Stamp { revision: self.head.revision.next(), time: self.head.now };
+        let (edges, counts) = graph.commit(changes, accounts, stamp)?;
         let head = &mut self.head;
-        let prev_id = head.event_id;
-        head.revision = head.revision.next();
-        let event_id = Uuid::new_v4();
+        let (prev_id, event_id) = (head.event_id, Uuid::new_v4());
+        head.revision = stamp.revision;
         head.event_id = Some(event_id);
-        let stamp = Stamp { revision: head.revision, time: head.now };
-        let (edges, counts) = graph.commit(changes, accounts, stamp);
         self.edges += edges.len() as u64;
         let event = Event {
             epoch: head.epoch,
@@ -63,5 +62,6 @@ impl Journal {
             counts,
         };
         self.entries.push(Entry::new(&event, traceparent.cloned()));
+        Ok(())
     }
 }

@@ -95,14 +95,15 @@ impl Batch<'_> {
         }
         let job = decision.job.clone().map(|job| (Uuid::new_v4(), job));
         if decision.changes_something() {
-            self.decided.journal.append(
-                self.graph,
-                command.verb(),
-                command.actor(),
-                &decision.changes,
-                &decision.accounts,
-                unit.traceparent.as_ref(),
-            );
+            let (verb, actor) = (command.verb(), command.actor());
+            let (changes, accounts) = (&decision.changes, &decision.accounts);
+            let journal = &mut self.decided.journal;
+            journal.append(self.graph, verb, actor, changes, accounts, unit.traceparent.as_ref()).map_err(
+                |error| {
+                    tracing::error!(%error, ?verb, "a command was decided on too little");
+                    Failure::Internal
+                },
+            )?;
         }
         let job_id = job.as_ref().map(|(id, _)| *id);
         if let (Command::ReplaceFollowing { actor, .. }, None) = (command, job_id) {

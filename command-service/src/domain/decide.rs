@@ -87,7 +87,8 @@ fn batch(graph: &Graph, commands: &[PairCommand], rules: &Rules) -> Result<Decis
     for (index, command) in commands.iter().enumerate() {
         let changes =
             decide_pair(&part, command, rules).map_err(|refusal| Refused { refusal, index: Some(index) })?;
-        part.commit(&changes, &[], stamp);
+        // A part knows all that the batch touches.
+        let _ = part.commit(&changes, &[], stamp);
         changed.push(!changes.is_empty());
         all.extend(changes);
     }

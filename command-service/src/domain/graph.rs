@@ -29,12 +29,25 @@ pub struct Graph {
     changed_accounts: BTreeSet<UserId>,
     erased_accounts: BTreeSet<UserId>,
     running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
+    /// The accounts that were looked for, so that those without a row are known to have
+    /// none; absent where all are known.
+    asked: Option<BTreeSet<UserId>>,
 }
+
+/// A change of an account that was not looked for: its counts would be made up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a change touches the account {0}, which was not loaded")]
+pub struct Unseen(UserId);
 
 impl Graph {
     /// The graph as it was loaded.
     pub fn new(live: BTreeMap<EdgeKey, Edge>, accounts: BTreeMap<UserId, Account>) -> Self {
         Self { live: Layer::new(live), accounts, ..Self::default() }
+    }
+
+    /// Tells which accounts were looked for; changes of others are refused from now on.
+    pub fn limit_to(&mut self, asked: BTreeSet<UserId>) {
+        self.asked = Some(asked);
     }
 
     /// Adds archived edges as they were loaded.
@@ -94,13 +107,18 @@ impl Graph {
     }
 
     /// Applies the changes of one event; answers the visible ones as the event tells
-    /// them, with the counts after it.
+    /// them, with the counts after it. Refused whole if it touches what was not loaded.
     pub fn commit(
         &mut self,
         changes: &[Change],
         accounts: &[AccountChange],
         stamp: Stamp,
-    ) -> (Vec<EdgeChange>, Vec<AccountCounts>) {
+    ) -> Result<(Vec<EdgeChange>, Vec<AccountCounts>), Unseen> {
+        let ends = changes.iter().flat_map(|change| [change.key.source, change.key.target]);
+        let unseen = |user: &UserId| self.asked.as_ref().is_some_and(|asked| !asked.contains(user));
+        if let Some(user) = ends.chain(accounts.iter().map(|change| change.user)).find(unseen) {
+            return Err(Unseen(user));
+        }
         let mut touched = BTreeSet::new();
         let mut told = Vec::with_capacity(changes.len());
         for (index, change) in changes.iter().enumerate() {
@@ -113,7 +131,7 @@ impl Graph {
         let counts = touched.iter().map(|user| self.counts(*user)).collect();
         self.changed_accounts.append(&mut touched);
         accounts.iter().for_each(|change| self.mark(change));
-        (told, counts)
+        Ok((told, counts))
     }
 
     fn apply(&mut self, change: &Change, next: Position, stamp: Stamp) -> Option<EdgeChange> {

@@ -30,7 +30,7 @@ pub use command::{
     Touches,
 };
 pub use decide::{Decision, Report, Rules, decide};
-pub use graph::Graph;
+pub use graph::{Graph, Unseen};
 pub use job::{JobKind, NewJob};
 pub use layer::Layer;
 pub use refusal::{Refusal, Refused};

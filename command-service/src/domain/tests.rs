@@ -63,7 +63,7 @@ fn refusal(graph: &Graph, command: &Command) -> Refusal {
 fn carry_out(graph: &mut Graph, command: &Command, revision: u64) {
     let decision = decide(graph, command, &RULES).expect("allowed");
     let stamp = Stamp { revision: Revision(revision), time: NOW };
-    graph.commit(&decision.changes, &decision.accounts, stamp);
+    graph.commit(&decision.changes, &decision.accounts, stamp).expect("all is known");
 }
 
 const ADD: Op = Op::Add { created_at: None, expires_at: None };
@@ -153,7 +153,9 @@ fn archived_accounts_can_be_let_go_of_and_kept_away() {
         assert_eq!(changes(&graph, &block), [hidden, kept_away]);
         // Nobody sees any of it.
         let decision = decide(&graph, &block, &RULES).expect("allowed");
-        let (told, counts) = graph.commit(&decision.changes, &[], Stamp { revision: Revision(2), time: NOW });
+        let (told, counts) = graph
+            .commit(&decision.changes, &[], Stamp { revision: Revision(2), time: NOW })
+            .expect("all is known");
         assert!(told.is_empty() && counts.is_empty());
         assert_eq!(graph.archived_edges().to_insert().count(), 1);
         assert_eq!(graph.archived_edges().to_delete().count(), 1);
@@ -178,7 +180,8 @@ fn hidden_edges_come_back_where_both_ends_take_part_and_their_time_is_not_over()
     let steps = restore_step(&graph, &[back, stays, over], NOW);
     let ops: Vec<_> = steps.iter().map(|change| (change.key, change.op)).collect();
     assert_eq!(ops, [(back, Op::Restore), (over, Op::RemoveArchived)]);
-    let (told, _) = graph.commit(&steps, &[], Stamp { revision: Revision(9), time: NOW });
+    let (told, _) =
+        graph.commit(&steps, &[], Stamp { revision: Revision(9), time: NOW }).expect("all is known");
     assert_eq!(told.len(), 1);
     assert_eq!((told[0].op, told[0].position), (EdgeOp::Added, Position(77)));
     assert_eq!(graph.account(user(1)).followers, 1);
@@ -345,6 +348,15 @@ fn an_edge_that_came_and_went_within_a_batch_is_not_written() {
 }
 
 #[test]
+fn an_account_that_was_not_loaded_is_not_made_up() {
+    let mut graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
+    graph.limit_to(BTreeSet::from([user(1)]));
+    let stamp = Stamp { revision: Revision(2), time: NOW };
+    assert!(graph.commit(&[Change::remove(key(EdgeKind::Follow, 1, 2))], &[], stamp).is_err());
+    assert!(graph.live(&key(EdgeKind::Follow, 1, 2)).is_some());
+}
+
+#[test]
 fn what_was_renewed_does_not_expire() {
     let due = Edge { expires_at: Some(NOW), ..edge() };
     let renewed = Edge { expires_at: Some(NOW + Duration::SECOND), ..edge() };
@@ -368,7 +380,7 @@ proptest! {
             prop_assert_eq!(decision.changes_something(), changed);
             if changed {
                 revision = revision.next();
-                let (told, counts) = graph.commit(&decision.changes, &[], Stamp { revision, time: NOW });
+                let (told, counts) = graph.commit(&decision.changes, &[], Stamp { revision, time: NOW }).expect("all is known");
                 prop_assert_eq!(told.len(), 1);
                 for count in counts {
                     let followers = model.iter().filter(|(_, t)| user(*t) == count.user).count() as u64;

@@ -50,7 +50,9 @@ async fn expire(connection: &mut PgConnection, limit: usize) -> Result<Option<Ex
         |key| graph.live(key).and_then(|edge| edge.expires_at).map(|at| (head.now - at).as_seconds_f64());
     let late = changes.iter().filter_map(|change| late(&change.key)).collect();
     let mut journal = Journal::after(head);
-    journal.append(&mut graph, Verb::Expire, None, &changes, &[], None);
+    journal
+        .append(&mut graph, Verb::Expire, None, &changes, &[], None)
+        .map_err(|error| sqlx::Error::Decode(error.into()))?;
     save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
     Ok(Some(Expired { head: journal.token(), late }))
 }

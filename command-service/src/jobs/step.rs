@@ -114,7 +114,9 @@ async fn step(
     let mut journal = Journal::after(head);
     let last = plan.cursor.is_none();
     if !plan.changes.is_empty() || !plan.accounts.is_empty() || plan.reactivates {
-        journal.append(&mut graph, plan.verb, Some(user), &plan.changes, &plan.accounts, None);
+        journal
+            .append(&mut graph, plan.verb, Some(user), &plan.changes, &plan.accounts, None)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?;
         if plan.reactivates {
             graph.reactivate(user);
         }

@@ -4,7 +4,7 @@
 //! the processor on both sides. What few commands need (hidden edges, whole lists,
 //! running jobs) is loaded by statements of its own, only when it is needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::event::{EdgeKey, EdgeKind};
 use proto::{Epoch, Position, Revision, UserId};
@@ -69,12 +69,19 @@ impl EdgeRow {
 /// Loads the head and those of the edges and accounts that exist. The transaction
 /// must have locked the head, so that nothing changes until it ends.
 pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(Head, Graph), sqlx::Error> {
+    // First the whole lists: whoever is no longer followed has counts and flags, too.
+    let listed = match touches.following_of.is_empty() {
+        true => Vec::new(),
+        false => following(connection, touches.following_of.iter()).await?,
+    };
+    let ends = listed.iter().filter_map(EdgeRow::edge).flat_map(|(key, _)| [key.source, key.target]);
+    let users: BTreeSet<UserId> = touches.accounts.iter().copied().chain(ends).collect();
     let (kinds, sources, targets) = edges::columns(touches.edges.iter());
     let rows: Vec<Row> = sqlx::query_as(include_str!("load.sql"))
         .bind(kinds)
         .bind(sources)
         .bind(targets)
-        .bind(touches.accounts.iter().map(|user| user.uuid()).collect::<Vec<_>>())
+        .bind(users.iter().map(|user| user.uuid()).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
     let mut head = None;
@@ -90,12 +97,13 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
     let archives =
         touches.edges.iter().filter(|key| has_archive(&accounts, key)).copied().collect::<Vec<_>>();
     let mut graph = Graph::new(edges, accounts);
+    graph.limit_to(users);
     if !archives.is_empty() {
         graph.add_archived(archived(connection, &archives).await?);
     }
-    if !touches.following_of.is_empty() {
-        following(connection, touches.following_of.iter(), &mut graph).await?;
-    }
+    let (hidden, live): (Vec<_>, Vec<_>) = listed.into_iter().partition(|row| row.archived);
+    graph.add_live(live.iter().filter_map(EdgeRow::edge).collect());
+    graph.add_archived(hidden.iter().filter_map(EdgeRow::edge).collect());
     if !touches.jobs_of.is_empty() {
         graph.add_jobs(jobs::running(connection, touches.jobs_of.iter()).await?);
     }
@@ -124,16 +132,11 @@ async fn archived(
 async fn following(
     connection: &mut PgConnection,
     users: impl Iterator<Item = &UserId>,
-    graph: &mut Graph,
-) -> Result<(), sqlx::Error> {
-    let rows: Vec<EdgeRow> = sqlx::query_as(include_str!("load_following.sql"))
+) -> Result<Vec<EdgeRow>, sqlx::Error> {
+    sqlx::query_as(include_str!("load_following.sql"))
         .bind(users.map(|user| user.uuid()).collect::<Vec<_>>())
         .fetch_all(connection)
-        .await?;
-    let (archived, live): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.archived);
-    graph.add_live(live.iter().filter_map(EdgeRow::edge).collect());
-    graph.add_archived(archived.iter().filter_map(EdgeRow::edge).collect());
-    Ok(())
+        .await
 }
 
 fn to_head(row: &Row) -> Option<Head> {
