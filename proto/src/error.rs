@@ -43,7 +43,9 @@ pub fn code(reason: Reason) -> Code {
         | R::Overloaded
         | R::FallbackBudgetExhausted
         | R::FollowCapReached
-        | R::RateLimited => Code::ResourceExhausted,
+        | R::RateLimited
+        | R::WatcherTooSlow => Code::ResourceExhausted,
+        R::RevisionPruned => Code::OutOfRange,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::WrongService => Code::Unimplemented,
         R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ShuttingDown => Code::Unavailable,

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::grpc::{Access, Queries};
+use crate::grpc::{Access, Queries, Watches};
 use crate::metrics;
 use crate::page_token::Codec;
-use crate::pipeline::{Horizon, Replica, Roster, Signals};
+use crate::pipeline::{Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
 use crate::reader::{
-    Breaker, Budget, Exporter, Neo4jProbe, Neo4jReader, Policy, PostgresProbe, PostgresReader, Settings,
+    Breaker, Budget, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe, PostgresReader, Settings,
     Store, StoresWatch,
 };
 
@@ -39,8 +39,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let probe_graph =
         neo4j::connect(&probe_pool(&config.neo4j)).context("cannot set up Neo4j (NEO4J_URI)")?;
     let pool = pool(&config.postgres, config.fallback.concurrency, NAME)?;
-    // One more connection than exports, so that they never keep the probe waiting.
-    let background_pool = self::pool(&config.postgres, EXPORTS + 1, "query-service-background")?;
+    // More connections than exports, so that they never keep the probe and the events waiting.
+    let background_pool = self::pool(&config.postgres, EXPORTS + 2, "query-service-background")?;
     postgres::export_pool_metrics(&process.telemetry, "fallback", &pool);
     postgres::export_pool_metrics(&process.telemetry, "background", &background_pool);
 
@@ -50,19 +50,25 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let roster = Arc::new(Roster::default());
     let neo4j_reader = Neo4jReader::new(graph);
     let postgres_reader = PostgresReader::new(pool);
+    let sources =
+        Sources { nats: nats.clone(), outbox: Outbox::new(background_pool.clone()), horizon: Arc::clone(&horizon) };
     let background_reader = postgres_reader.over(background_pool);
+    let recent = Arc::new(Recent::new(config.overlay));
+    let exact_reader = Overlaid::new(neo4j_reader.clone(), Arc::clone(&recent), config.freshness_wait);
     let neo4j_breaker = Arc::new(Breaker::new(now));
     let postgres_breaker = Arc::new(Breaker::new(now));
     let policy = Arc::new(Policy {
-        neo4j: Store { reader: Arc::new(neo4j_reader.clone()), breaker: Arc::clone(&neo4j_breaker) },
+        neo4j: Store { reader: Arc::new(exact_reader), breaker: Arc::clone(&neo4j_breaker) },
         postgres: Store { reader: Arc::new(postgres_reader), breaker: Arc::clone(&postgres_breaker) },
         replica: Arc::clone(&replica),
+        recent: Arc::clone(&recent),
         horizon: Arc::clone(&horizon),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
         settings: Settings {
             neo4j_timeout: config.neo4j_read_timeout,
             freshness_wait: config.freshness_wait,
             max_staleness: config.max_staleness,
+            read_source: config.read_source,
         },
     });
 
@@ -70,6 +76,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         Signals { horizon: Arc::clone(&horizon), replica: Arc::clone(&replica), roster: Arc::clone(&roster) };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 
+    let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
+    spawn(&process, "events", |stop| follower.run(stop));
     let watch = StoresWatch { policy: Arc::clone(&policy), latch: process.readiness.latch("stores") };
     let neo4j_probe = Neo4jProbe {
         reader: Neo4jReader::new(probe_graph),
@@ -95,6 +103,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         codec,
         Access::new(config.tokens.clone()),
         roster,
+        Watches::new(recent, sources, config.watch_limit, lifecycle.drain().begin),
     );
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)

@@ -10,7 +10,8 @@ use service_kit::auth::Tokens;
 use service_kit::{Env, Secret, grpc, nats, neo4j, postgres};
 
 use crate::page_token::MIN_KEY_BYTES;
-use crate::pipeline::LONGEST_STALENESS;
+use crate::pipeline::{LONGEST_STALENESS, Limits};
+use crate::reader::ReadSource;
 
 const PAGE_TOKEN_KEYS: &str = "PAGE_TOKEN_KEYS";
 const FRESHNESS_WAIT: &str = "FRESHNESS_WAIT_MILLIS";
@@ -40,8 +41,14 @@ pub struct Config {
     pub neo4j_read_timeout: Duration,
     /// `FRESHNESS_WAIT_MILLIS` (200, from 50 to 500): longest wait for Neo4j to reach a token.
     pub freshness_wait: Duration,
+    /// `READ_SOURCE` (auto): which stores reads come from.
+    pub read_source: ReadSource,
     /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something of this age.
     pub max_staleness: Duration,
+    /// `OVERLAY_EVENTS` (100000) and `OVERLAY_BYTES` (64 MiB): the recent events that are kept in memory.
+    pub overlay: Limits,
+    /// `WATCH_LIMIT` (100): watches at a time.
+    pub watch_limit: usize,
 }
 
 /// What PostgreSQL takes over when Neo4j cannot answer.
@@ -72,6 +79,13 @@ impl Config {
                 .millis_or("NEO4J_READ_TIMEOUT_MILLIS", 500),
             freshness_wait: freshness_wait(env),
             max_staleness: max_staleness(env),
+            read_source: read_source(env),
+            overlay: overlay(env),
+            watch_limit: env.about("Most WatchEvents calls at a time.").number_or(
+                "WATCH_LIMIT",
+                100,
+                1..=10_000,
+            ),
         }
     }
 }
@@ -113,6 +127,22 @@ fn freshness_wait(env: &mut Env) -> Duration {
     wait
 }
 
+fn overlay(env: &mut Env) -> Limits {
+    Limits {
+        events: env
+            .about("Recent events that are kept in memory, to bring answers of Neo4j up to date. A read model that is behind by more is not asked.")
+            .number_or("OVERLAY_EVENTS", 100_000, 1_000..=10_000_000),
+        bytes: env
+            .about("Most memory that they take.")
+            .number_or("OVERLAY_BYTES", 64 << 20, 1 << 20..=8 << 30),
+    }
+}
+
+fn read_source(env: &mut Env) -> ReadSource {
+    env.about("Which stores reads come from: auto (Neo4j, and within the budget PostgreSQL where it cannot answer), neo4j (alone: never PostgreSQL, not even for fully_consistent reads) or postgres (alone: the budget per second does not count then, FALLBACK_CONCURRENCY does).")
+        .parse_or("READ_SOURCE", "auto")
+}
+
 fn max_staleness(env: &mut Env) -> Duration {
     let staleness = env
         .about("Neo4j is not asked when it misses something of this age. At most 600.")
@@ -142,6 +172,7 @@ mod tests {
         let config = env.finish(config).expect("valid settings");
         assert_eq!(config.projector, "projector-0");
         assert!(config.page_token_keys.is_empty());
+        assert_eq!(config.read_source, ReadSource::Auto);
     }
 
     #[test]
@@ -150,13 +181,14 @@ mod tests {
             ("PAGE_TOKEN_KEYS", "0123456789abcdef,hunter2"),
             ("FRESHNESS_WAIT_MILLIS", "501"),
             ("MAX_STALENESS_SECONDS", "601"),
+            ("READ_SOURCE", "both"),
             ("FALLBACK_CONCURRENCY", "0"),
             ("FALLBACK_BUDGET_PER_SECOND", "0"),
         ];
         let mut env = Env::from_pairs(NEEDED.into_iter().chain(wrong));
         let config = Config::read(&mut env);
         assert!(!env.redacted().contains("hunter2"), "{}", env.redacted());
-        let error = env.finish(config).expect_err("five mistakes");
+        let error = env.finish(config).expect_err("mistakes");
         let mut names: Vec<_> = error.mistakes.iter().map(|mistake| mistake.variable.as_str()).collect();
         names.sort_unstable();
         let mut wanted = wrong.map(|(name, _)| name);

@@ -30,6 +30,32 @@ pub const REPLICA_STALENESS: &str = "query_replica_staleness_seconds";
 pub const EXPORTED: &str = "query_exported_edges_total";
 /// Signals on core NATS that could not be read; label `subject`.
 pub const BAD_SIGNALS: &str = "query_unreadable_signals_total";
+/// Revision up to which the recent events are known.
+pub const RING_REVISION: &str = "query_ring_revision";
+/// Recent events held.
+pub const RING_EVENTS: &str = "query_ring_events";
+/// Bytes of the recent events held, about.
+pub const RING_BYTES: &str = "query_ring_bytes";
+/// Time from the oldest to the newest of the recent events held.
+pub const RING_SPAN: &str = "query_ring_span_seconds";
+/// Events that came from the outbox, because the stream did not give them.
+pub const FEED_OUTBOX: &str = "query_feed_outbox_events_total";
+/// Times that reading the stream ended; label `cause`.
+pub const FEED_REBUILDS: &str = "query_feed_stream_ended_total";
+/// Times that the recent events were dropped and begun anew; label `cause`.
+pub const FEED_RESTARTS: &str = "query_feed_restarts_total";
+/// Answers of the read model, by what became of them; label `outcome`.
+pub const OVERLAID: &str = "query_overlaid_answers_total";
+/// Recent events that changed an answer.
+pub const OVERLAID_EVENTS: &str = "query_overlaid_events";
+/// Time that answers waited for this process to have read the events that may be in them.
+pub const OVERLAY_WAIT: &str = "query_overlay_wait_seconds";
+/// Open watches.
+pub const WATCHES: &str = "query_watches";
+/// Events sent to watchers.
+pub const WATCHED: &str = "query_watched_events_total";
+/// Watches ended by this service; label `reason`.
+pub const WATCHES_ENDED: &str = "query_watches_ended_total";
 
 /// Describes all of them; call it once, after the telemetry is set up.
 pub fn describe() {
@@ -53,4 +79,25 @@ pub fn describe() {
     );
     describe_counter!(EXPORTED, "Edges exported.");
     describe_counter!(BAD_SIGNALS, "Signals on core NATS that could not be read.");
+    describe_gauge!(RING_REVISION, "Revision up to which the recent events are known.");
+    describe_gauge!(RING_EVENTS, "Recent events held.");
+    describe_gauge!(RING_BYTES, Unit::Bytes, "Memory of the recent events held, about.");
+    describe_gauge!(
+        RING_SPAN,
+        Unit::Seconds,
+        "Time from the oldest to the newest of the recent events held: a read model may lag so much."
+    );
+    describe_counter!(FEED_OUTBOX, "Events that came from the outbox, because the stream did not give them.");
+    describe_counter!(FEED_REBUILDS, "Times that reading the stream ended, by cause.");
+    describe_counter!(FEED_RESTARTS, "Times that the recent events were dropped and begun anew, by cause.");
+    describe_counter!(OVERLAID, "Answers of the read model, by what became of them.");
+    describe_histogram!(OVERLAID_EVENTS, "Recent events that changed an answer.");
+    describe_histogram!(
+        OVERLAY_WAIT,
+        Unit::Seconds,
+        "Time that answers waited for this process to have read the events that may be in them."
+    );
+    describe_gauge!(WATCHES, "Open watches.");
+    describe_counter!(WATCHED, "Events sent to watchers.");
+    describe_counter!(WATCHES_ENDED, "Watches ended by this service, by reason.");
 }

@@ -1,0 +1,282 @@
+//! WatchEvents: events as they happen.
+//!
+//! Owns: where a watch begins, its heartbeats, how it ends, and how many there may be. It must not know where events
+//! come from.
+//! What can go wrong: the watcher is too slow. Events wait in a short queue of references to what is in memory anyway;
+//! when it stays full, the watch is ended and its place is free. Whatever ends a watch tells where to go on.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::Stream;
+use prost::Message as _;
+use proto::error::{Reason, ServiceError};
+use proto::events::v1::{Event, Verb};
+use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
+use proto::{Revision, Token};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::validate;
+use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED};
+use crate::pipeline::{Filter, Recent, Sources, Stop, Tail};
+
+/// The field of the token to begin after.
+const AFTER: &str = "after";
+/// Longest time without a message.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Messages that may wait for the watcher.
+const QUEUE: usize = 64;
+/// How long the queue may stay full.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for this process to reach the token, or to know the head.
+const BEGIN: Duration = Duration::from_secs(2);
+/// When all places are taken, trying again sooner is in vain.
+const COME_BACK: Duration = Duration::from_secs(5);
+
+/// The messages of a watch.
+pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
+
+/// What watches need.
+#[derive(Debug)]
+pub struct Watches {
+    recent: Arc<Recent>,
+    sources: Sources,
+    places: Arc<Semaphore>,
+    drain: CancellationToken,
+}
+
+/// A message before it is encoded.
+#[derive(Debug)]
+enum Item {
+    Event(Token, Arc<[u8]>),
+    Heartbeat(Token),
+}
+
+/// Why a watch ended.
+#[derive(Debug)]
+enum End {
+    /// The watcher has gone.
+    Gone,
+    TooSlow,
+    ShuttingDown,
+    Stopped(Stop),
+}
+
+impl Watches {
+    /// Watches of these events, at most so many at a time; they end when `drain` says so.
+    pub fn new(recent: Arc<Recent>, sources: Sources, most: usize, drain: CancellationToken) -> Self {
+        Self { recent, sources, places: Arc::new(Semaphore::new(most)), drain }
+    }
+
+    /// Begins a watch.
+    pub async fn begin(&self, request: &WatchEventsRequest) -> Result<WatchStream, ServiceError> {
+        let filter = Filter {
+            verbs: verbs(&request.verbs)?,
+            actors: validate::users(&request.actor_ids, "actor_ids")?,
+            targets: validate::users(&request.target_ids, "target_ids")?,
+        };
+        let after = match request.after.as_str() {
+            "" => None,
+            text => Some(
+                Token::parse(text)
+                    .map_err(|error| ServiceError::field(Reason::InvalidToken, AFTER, error))?,
+            ),
+        };
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            ServiceError::new(Reason::Overloaded, "there are as many watchers as are allowed")
+                .retry_after(COME_BACK)
+        })?;
+        let after = self.beginning(after).await?;
+        let tail = Tail::after(after, filter, Arc::clone(&self.recent), self.sources.clone());
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let end = Arc::new(Mutex::new(None));
+        let (told, sources, drain) = (Arc::clone(&end), self.sources.clone(), self.drain.clone());
+        tokio::spawn(async move {
+            metrics::gauge!(WATCHES).increment(1.0);
+            let mut sent = after;
+            let ended = run(tail, &sender, &drain, &mut sent).await;
+            let status = status(&ended, sent, &sources).await;
+            // Whole at any time: it is only set and taken.
+            *told.lock().unwrap_or_else(PoisonError::into_inner) = status;
+            metrics::gauge!(WATCHES).decrement(1.0);
+            metrics::counter!(WATCHES_ENDED, "reason" => ended.name()).increment(1);
+            // The queue may be read for a while yet; the place is free.
+            drop((sender, place));
+        });
+        Ok(Box::pin(futures::stream::unfold((receiver, end), |(mut receiver, end)| async move {
+            if let Some(item) = receiver.recv().await {
+                return Some((message(item), (receiver, end)));
+            }
+            // As above.
+            let status = end.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            Some((Err(status), (receiver, end)))
+        })))
+    }
+
+    /// Where a watch begins: after the token, if that is a point of this history of which the rest is kept.
+    async fn beginning(&self, after: Option<Token>) -> Result<Token, ServiceError> {
+        let mut follow = self.recent.subscribe();
+        let far_enough = |position: &Option<Token>| {
+            position.is_some_and(|position| after.is_none_or(|after| position >= after))
+        };
+        let position = match tokio::time::timeout(BEGIN, follow.wait_for(far_enough)).await {
+            Ok(Ok(position)) => *position,
+            // The sender lives as long as `recent`; and without a position nobody can tell what is beyond it.
+            Ok(Err(_)) | Err(_) => self.recent.position(),
+        };
+        let Some(position) = position else {
+            let message = "the stream of events was not reached yet";
+            return Err(ServiceError::new(Reason::StoreUnavailable, message).retry_after(COME_BACK));
+        };
+        let Some(after) = after else { return Ok(position) };
+        if after.epoch < position.epoch {
+            return Err(ServiceError::field(Reason::EpochChanged, AFTER, "is of another epoch"));
+        }
+        if after > position && self.sources.horizon.head().is_none_or(|head| after > head) {
+            return Err(ServiceError::field(Reason::TokenAhead, AFTER, "is beyond the newest revision"));
+        }
+        if after < position && !self.recent.ring().covers(after) {
+            let oldest = self.sources.oldest(after.epoch).await;
+            if oldest.is_some_and(|oldest| oldest > after.revision.next()) {
+                return Err(pruned(after, oldest));
+            }
+        }
+        Ok(after)
+    }
+}
+
+/// Sends events and heartbeats until something ends it; `sent` moves along.
+async fn run(
+    mut tail: Tail,
+    sender: &mpsc::Sender<Item>,
+    drain: &CancellationToken,
+    sent: &mut Token,
+) -> End {
+    let mut heartbeats = tokio::time::interval(HEARTBEAT);
+    heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_live = tail.is_live();
+    let mut held_up = false;
+    loop {
+        let item = tokio::select! {
+            () = drain.cancelled() => return End::ShuttingDown,
+            () = sender.closed() => return End::Gone,
+            _ = heartbeats.tick() => Item::Heartbeat(tail.done()),
+            event = tail.next() => match event {
+                Ok((at, payload)) => Item::Event(at, payload),
+                Err(stop) => return End::Stopped(stop),
+            },
+        };
+        // Who lets messages wait until they are no longer in memory would be read for from the stream for ever.
+        if std::mem::replace(&mut was_live, tail.is_live()) && !tail.is_live() && held_up {
+            return End::TooSlow;
+        }
+        let at = item.at();
+        let is_event = matches!(item, Item::Event(..));
+        match sender.try_send(item) {
+            Ok(()) => held_up &= sender.capacity() < QUEUE / 2,
+            Err(mpsc::error::TrySendError::Closed(_)) => return End::Gone,
+            Err(mpsc::error::TrySendError::Full(item)) => {
+                held_up = true;
+                tokio::select! {
+                    () = drain.cancelled() => return End::ShuttingDown,
+                    outcome = tokio::time::timeout_at(Instant::now() + PATIENCE, sender.send(item)) => match outcome {
+                        Ok(Ok(())) => {}
+                        Ok(Err(_)) => return End::Gone,
+                        Err(_) => return End::TooSlow,
+                    },
+                }
+            }
+        }
+        *sent = at;
+        if is_event {
+            metrics::counter!(WATCHED).increment(1);
+            heartbeats.reset();
+        }
+    }
+}
+
+/// The last word of a watch; none if nobody listens.
+async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
+    let error = match end {
+        End::Gone => return None,
+        End::TooSlow => ServiceError::new(
+            Reason::WatcherTooSlow,
+            "events happen faster than they are taken; go on at the resume token",
+        ),
+        End::ShuttingDown => {
+            ServiceError::new(Reason::ShuttingDown, "the process is shutting down; another one goes on")
+        }
+        End::Stopped(Stop::OtherEpoch) => {
+            ServiceError::new(Reason::EpochChanged, "the epoch has changed; begin with an export")
+        }
+        End::Stopped(Stop::Pruned(_)) => pruned(sent, sources.oldest(sent.epoch).await),
+        End::Stopped(stop @ (Stop::Contradicted(_) | Stop::Unreadable { .. })) => {
+            tracing::error!(error = stop as &dyn std::error::Error, "a watch cannot go on");
+            ServiceError::new(Reason::Internal, "the next event cannot be read")
+        }
+    };
+    Some(error.with("resume_token", sent).into())
+}
+
+/// Events after this token are gone.
+fn pruned(after: Token, oldest: Option<Revision>) -> ServiceError {
+    let message = match oldest {
+        Some(oldest) => format!("is too old: events are kept from revision {oldest} on"),
+        None => "is too old: no events are kept".to_owned(),
+    };
+    let error = ServiceError::field(Reason::RevisionPruned, AFTER, message);
+    match oldest {
+        Some(oldest) => {
+            let before = Token::new(after.epoch, Revision(oldest.0.saturating_sub(1)));
+            error.with("oldest_revision", oldest).with("oldest_token", before)
+        }
+        None => error,
+    }
+}
+
+fn message(item: Item) -> Result<WatchEventsResponse, Status> {
+    let resume_token = item.at().to_string();
+    let event = match item {
+        Item::Heartbeat(_) => None,
+        // It was decoded when it came; a failure here is a fault of ours.
+        Item::Event(_, payload) => Some(
+            Event::decode(&*payload)
+                .map_err(|_| ServiceError::new(Reason::Internal, "an event cannot be read"))?,
+        ),
+    };
+    Ok(WatchEventsResponse { event, resume_token })
+}
+
+fn verbs(numbers: &[i32]) -> Result<Vec<Verb>, ServiceError> {
+    let verb = |(place, number): (usize, &i32)| match Verb::try_from(*number) {
+        Ok(verb) if verb != Verb::Unspecified => Ok(verb),
+        _ => Err(ServiceError::field(Reason::UnknownEnumValue, format!("verbs[{place}]"), "is not a verb")),
+    };
+    numbers.iter().enumerate().map(verb).collect()
+}
+
+impl Item {
+    fn at(&self) -> Token {
+        match self {
+            Self::Event(at, _) | Self::Heartbeat(at) => *at,
+        }
+    }
+}
+
+impl End {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::TooSlow => "too_slow",
+            Self::ShuttingDown => "shutting_down",
+            Self::Stopped(Stop::OtherEpoch) => "epoch",
+            Self::Stopped(Stop::Pruned(_)) => "pruned",
+            Self::Stopped(Stop::Contradicted(_)) => "contradicted",
+            Self::Stopped(Stop::Unreadable { .. }) => "unreadable",
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! This process follows the stream.
+//!
+//! Owns: filling the ring of recent events, telling its position, and waiting for it. It must not know who reads.
+//! What can go wrong: the history breaks off (another epoch, events pruned before they were read, an event that cannot
+//! be read). Then the ring is emptied and begins anew at the head: it is contiguous or it is nothing.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use proto::{Revision, Token};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{Feed, Mark, Sources, Stop};
+use super::{Arrival, Limits, Ring};
+use crate::metrics::{FEED_RESTARTS, RING_BYTES, RING_EVENTS, RING_REVISION, RING_SPAN};
+
+/// Events before the head that are read at the start: a read model that is a little behind then can be brought up to
+/// date at once.
+const LOOK_BACK: u64 = 1_000;
+/// Pause between two looks for a head to begin at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Pause before beginning anew.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often the gauges are set.
+const GAUGES: Duration = Duration::from_secs(1);
+
+/// The recent events, as this process has read them. Shared by the one who fills it and those who read.
+#[derive(Debug)]
+pub struct Recent {
+    ring: RwLock<Ring>,
+    position: watch::Sender<Option<Token>>,
+}
+
+impl Recent {
+    /// Holds nothing yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { ring: RwLock::new(Ring::new(limits)), position: watch::channel(None).0 }
+    }
+
+    /// The ring, for a moment: whoever holds it keeps new events out.
+    pub fn ring(&self) -> RwLockReadGuard<'_, Ring> {
+        // Whole at any time: no code that could panic runs while it is half changed.
+        self.ring.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest revision.
+    pub fn position(&self) -> Option<Token> {
+        *self.position.borrow()
+    }
+
+    /// Follows the position.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Token>> {
+        self.position.subscribe()
+    }
+
+    /// Waits until the position has reached a token; false if it has not at `until`.
+    pub async fn reach(&self, token: Token, until: Instant) -> bool {
+        let reached = |position: &Option<Token>| position.is_some_and(|position| position >= token);
+        if reached(&self.position.borrow()) {
+            return true;
+        }
+        let mut follow = self.position.subscribe();
+        // The sender lives as long as `self`.
+        tokio::time::timeout_at(until, follow.wait_for(reached)).await.is_ok()
+    }
+
+    /// Forgets everything and goes on after this point.
+    pub fn begin(&self, at: Token) {
+        self.ring_mut().begin(at);
+        self.position.send_replace(Some(at));
+    }
+
+    /// Takes the next event; false if it is not the next one.
+    pub fn push(&self, arrival: &Arrival) -> bool {
+        let position = {
+            let mut ring = self.ring_mut();
+            if ring.push(arrival).is_err() {
+                return false;
+            }
+            ring.position()
+        };
+        self.position.send_replace(position);
+        true
+    }
+
+    fn forget(&self) {
+        self.ring_mut().forget();
+        self.position.send_replace(None);
+    }
+
+    fn ring_mut(&self) -> RwLockWriteGuard<'_, Ring> {
+        // As above.
+        self.ring.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fills the ring.
+#[derive(Debug)]
+pub struct Follower {
+    /// Where events come from.
+    pub sources: Sources,
+    /// The ring.
+    pub recent: Arc<Recent>,
+}
+
+impl Follower {
+    /// Follows until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            never = self.follow() => match never {},
+            () = self.set_gauges() => {}
+        }
+    }
+
+    async fn follow(&self) -> std::convert::Infallible {
+        loop {
+            let begin = self.find_begin().await;
+            tracing::info!(epoch = begin.at.epoch.0, revision = begin.at.revision.0, "following the events");
+            self.recent.begin(begin.at);
+            let why = self.fill(Feed::after(begin, self.sources.clone())).await;
+            self.recent.forget();
+            metrics::counter!(FEED_RESTARTS, "cause" => cause(&why)).increment(1);
+            tracing::warn!(error = &why as &dyn std::error::Error, "the recent events begin anew");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn fill(&self, mut feed: Feed) -> Stop {
+        loop {
+            match feed.next().await {
+                Ok(arrival) => {
+                    let at = Token::new(arrival.event.epoch, arrival.event.revision);
+                    self.sources.horizon.observe(at, Instant::now());
+                    if !self.recent.push(&arrival) {
+                        // Cannot happen: the feed has checked it.
+                        return Stop::Contradicted(at.revision);
+                    }
+                }
+                Err(stop) => return stop,
+            }
+        }
+    }
+
+    /// A little before the head, as far as the stream reaches back. Waits until a head was heard of.
+    async fn find_begin(&self) -> Mark {
+        loop {
+            if let Some(head) = self.sources.horizon.head() {
+                let reach = self.sources.stream_reach(head.epoch).await;
+                let revision = reach.map_or(head.revision, |reach| begin(head.revision, reach));
+                return Mark::at(Token::new(head.epoch, revision));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn set_gauges(&self) {
+        loop {
+            let (position, events, bytes, span) = {
+                let ring = self.recent.ring();
+                (ring.position(), ring.events(), ring.bytes(), ring.span())
+            };
+            // Figures for people; digits beyond 2^53 do not matter.
+            metrics::gauge!(RING_REVISION).set(position.map_or(0, |at| at.revision.0) as f64);
+            metrics::gauge!(RING_EVENTS).set(events as f64);
+            metrics::gauge!(RING_BYTES).set(bytes as f64);
+            metrics::gauge!(RING_SPAN).set(span.as_secs_f64());
+            tokio::time::sleep(GAUGES).await;
+        }
+    }
+}
+
+/// Where to begin, given the head and what the stream holds from and to.
+fn begin(head: Revision, (first, last): (Revision, Revision)) -> Revision {
+    let newest = head.max(last);
+    let oldest = first.0.saturating_sub(1);
+    // Both ends hold: not before the stream's first event, and not after the head.
+    Revision(newest.0.saturating_sub(LOOK_BACK).max(oldest).min(newest.0))
+}
+
+fn cause(stop: &Stop) -> &'static str {
+    match stop {
+        Stop::Pruned(_) => "pruned",
+        Stop::Contradicted(_) => "contradicted",
+        Stop::OtherEpoch => "epoch",
+        Stop::Unreadable { .. } => "unreadable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::Epoch;
+
+    use super::*;
+
+    fn token(epoch: u64, revision: u64) -> Token {
+        Token::new(Epoch(epoch), Revision(revision))
+    }
+
+    fn recent() -> Recent {
+        Recent::new(Limits { events: 10, bytes: usize::MAX })
+    }
+
+    #[test]
+    fn it_begins_a_little_before_the_head_and_within_the_stream() {
+        let begin = |head, first, last| begin(Revision(head), (Revision(first), Revision(last))).0;
+        assert_eq!(begin(5_000, 1, 5_000), 4_000);
+        assert_eq!(begin(5_000, 1, 4_990), 4_000);
+        assert_eq!(begin(5_000, 1, 5_100), 4_100);
+        assert_eq!(begin(5_000, 4_500, 5_000), 4_499);
+        assert_eq!(begin(30, 1, 30), 0);
+        assert_eq!(begin(0, 1, 0), 0);
+        // Just created at the next revision, and empty.
+        assert_eq!(begin(30, 31, 30), 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_is_woken_by_the_position_and_gives_up_in_time() {
+        let recent = Arc::new(recent());
+        let until = Instant::now() + Duration::from_secs(1);
+        let waiter = tokio::spawn({
+            let recent = Arc::clone(&recent);
+            async move { recent.reach(token(1, 7), until).await }
+        });
+        tokio::task::yield_now().await;
+        recent.begin(token(1, 6));
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        recent.begin(token(1, 7));
+        assert!(waiter.await.expect("no panic"));
+        assert!(!recent.reach(token(1, 8), until).await);
+        assert_eq!(Instant::now(), until);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ring_that_forgot_has_no_position() {
+        let recent = recent();
+        recent.begin(token(1, 7));
+        recent.forget();
+        assert_eq!(recent.position(), None);
+        assert!(!recent.reach(token(1, 1), Instant::now()).await);
+    }
+}
