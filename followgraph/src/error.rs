@@ -154,7 +154,6 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         Reason::AccountErasing => "wait until it is erased: then the id is a new one",
         Reason::RequestNotFound => "it was withdrawn, or answered before",
         Reason::FollowCapReached => "waiting does not help: the account has to unfollow somebody first",
-        Reason::InvalidTimestamp => "an end must be in the future, and at most ten years away",
         Reason::JobNotFound => "take the id as the command that started the job printed it",
         Reason::Overloaded | Reason::FallbackBudgetExhausted | Reason::RateLimited => {
             return Some(match status.get_details_retry_info().and_then(|i| i.retry_delay) {
@@ -162,12 +161,23 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
                 None => "try again in a moment".to_owned(),
             });
         }
+        Reason::WatcherTooSlow => "go on with --after and the token of the last event",
+        Reason::RevisionPruned => return Some(oldest_kept(status)),
         Reason::StoreUnavailable => "`followgraph status` says which store is missing",
         Reason::ShuttingDown => "try again: another process takes over",
         Reason::Internal => "the log of the service says more",
         _ => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Where a watch can begin.
+fn oldest_kept(status: &Status) -> String {
+    let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+    match metadata.get("oldest_token") {
+        Some(token) => format!("--after {token} gives all that is kept; an export gives the rest"),
+        None => "begin with an export".to_owned(),
+    }
 }
 
 /// What the pair is like that was expected to be different.

@@ -24,6 +24,7 @@ pub fn is_transient(status: &Status) -> bool {
             | Reason::FallbackBudgetExhausted
             | Reason::StoreUnavailable
             | Reason::ShuttingDown
+            | Reason::WatcherTooSlow
             | Reason::DeadlineExceeded,
         ) => true,
         Some(_) => false,

@@ -52,7 +52,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &BatchArgs) 
         calls.print(format, &rows.with_context(|| span(batch))?)?;
     }
     calls.print_summary(format)?;
-    Ok(Outcome::from(calls.failed == 0))
+    Ok(Outcome::from(calls.all_done()))
 }
 
 /// Reads one line as the command line is read.

@@ -159,19 +159,26 @@ struct Bar(ProgressBar);
 
 impl Bar {
     fn new() -> Self {
-        Self(ProgressBar::no_length())
+        let bar = Self(ProgressBar::no_length());
+        bar.set_template(UNCOUNTED);
+        bar
     }
 
     fn show(&self, job: &GetJobResponse) {
         let Self(bar) = self;
-        let template = if job.total > 0 { COUNTED } else { UNCOUNTED };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
         bar.set_prefix(job.kind.replace('_', " "));
-        // The total was counted at the start; edges may have come since.
-        bar.set_length(job.total.max(job.done));
         bar.set_position(job.done);
+        // It is drawn at every step: the length comes before the template that shows it.
+        if job.total > 0 && bar.length().is_none() {
+            bar.set_length(job.total);
+            self.set_template(COUNTED);
+        }
+    }
+
+    fn set_template(&self, template: &str) {
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            self.0.set_style(style);
+        }
     }
 }
 

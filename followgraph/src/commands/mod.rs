@@ -15,6 +15,7 @@ mod migrate;
 mod recover;
 mod replace;
 mod status;
+mod watch;
 mod write;
 
 use proto::query::v1::{Consistency, consistency::Requirement};
@@ -58,6 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Followers(args) => lists::run(&connection, output, &args, lists::Side::Followers).await,
         Command::Following(args) => lists::run(&connection, output, &args, lists::Side::Following).await,
         Command::Counts(args) => counts::run(&connection, output, &args).await,
+        Command::Watch(args) => watch::run(&connection, output, &args).await,
         Command::Import(args) => import::run(&connection, output, args).await,
         Command::Export(args) => export::run(&connection, output, &args).await,
         Command::Status => status::run(&connection, output).await,

@@ -94,7 +94,7 @@ pub async fn run(
     if complete {
         run.forget()?;
     } else {
-        eprintln!("the same command goes on from there ({})", run.progress_path(EdgeKind::Follow).display());
+        eprintln!("the same command goes on from there, as {}.KIND.progress tell", run.base().display());
     }
     let summary = Summary::new(complete, users, run.kinds);
     if end.is_ok() {
@@ -134,10 +134,6 @@ impl Run<'_> {
         let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
         let done = if self.args.restart { Done::default() } else { resume(&file, &mut self.client).await? };
         let refused_path = self.path(kind, ".refused.tsv");
-        if done.complete {
-            self.kinds.push((kind, done, refused_path));
-            return Ok(Ended::Complete(source));
-        }
         let total = source.count(kind).await?;
         eprintln!("importing {total} {}s", name_of(kind));
         let bar = Bar::start(&Total::Lines(total), done.lines, &self.client);
@@ -149,21 +145,19 @@ impl Run<'_> {
             kind,
             on_conflict: on_conflict(self.args.on_conflict),
             chunks,
-            ledger: Ledger::new(done, refused, Some(file.clone()), bar),
+            ledger: Ledger::new(done, refused, Some(file), bar),
             retry_for: self.args.retry_for,
             stop: self.stop.clone(),
         };
         let (ledger, end) = import.run().await;
-        let (mut done, _) = ledger.close(false)?;
-        done.complete = matches!(end, Ok(End::Complete));
-        let complete = done.complete.then(|| done.clone());
+        // Its note stays until all kinds are through.
+        let (done, _) = ledger.close(false)?;
         self.kinds.push((kind, done, refused_path));
-        let Some(done) = complete else {
+        if !matches!(end, Ok(End::Complete)) {
             // It may be waiting for the first row of a large table.
             reading.abort();
             return Ok(Ended::Early(end));
-        };
-        file.save(&done).with_context(|| format!("cannot write {}", file.path().display()))?;
+        }
         let source = reading.await.context("the reader of the older system's database has ended")?;
         Ok(Ended::Complete(source))
     }
@@ -187,12 +181,12 @@ impl Run<'_> {
     }
 
     fn path(&self, kind: EdgeKind, suffix: &str) -> PathBuf {
-        let base = self.args.refused.as_deref().unwrap_or(Path::new(NAME));
-        beside(base, &format!(".{}{suffix}", name_of(kind)))
+        beside(self.base(), &format!(".{}{suffix}", name_of(kind)))
     }
 
-    fn progress_path(&self, kind: EdgeKind) -> PathBuf {
-        self.path(kind, ".progress")
+    /// What the names of all files begin with.
+    fn base(&self) -> &Path {
+        self.args.refused.as_deref().unwrap_or(Path::new(NAME))
     }
 }
 

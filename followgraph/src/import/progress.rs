@@ -68,9 +68,6 @@ pub struct Done {
     /// The last edge, where the input is a table and has no lines.
     #[serde(default)]
     pub mark: Option<Mark>,
-    /// Everything is done.
-    #[serde(default)]
-    pub complete: bool,
 }
 
 /// A place in a table that is read in the order of dates.

@@ -140,10 +140,10 @@ fn failure(error: &WriteError) -> Failure {
 /// All calls of a batch so far.
 #[derive(Debug, Default)]
 pub struct Calls {
-    /// Lines that failed, or were not done.
-    pub failed: usize,
     changed: usize,
     unchanged: usize,
+    failed: usize,
+    not_done: usize,
     elapsed: Duration,
     written_at: String,
 }
@@ -157,14 +157,24 @@ impl Calls {
         }
     }
 
+    /// Every line was carried out.
+    pub fn all_done(&self) -> bool {
+        self.failed + self.not_done == 0
+    }
+
+    fn lines(&self) -> usize {
+        self.changed + self.unchanged + self.failed + self.not_done
+    }
+
     /// Prints what became of the lines of one call.
     pub fn print(&mut self, format: Format, rows: &[Row<'_>]) -> anyhow::Result<()> {
-        let first = self.changed + self.unchanged + self.failed == 0;
+        let first = self.lines() == 0;
         for row in rows {
             *match row.result {
                 Fate::Changed => &mut self.changed,
                 Fate::Unchanged => &mut self.unchanged,
-                Fate::Failed | Fate::NotDone => &mut self.failed,
+                Fate::Failed => &mut self.failed,
+                Fate::NotDone => &mut self.not_done,
             } += 1;
         }
         match format {
@@ -190,10 +200,14 @@ impl Calls {
         if format == Format::Json {
             return Ok(());
         }
-        let commands = self.changed + self.unchanged + self.failed;
+        let not_done = match self.not_done {
+            0 => String::new(),
+            not_done => format!(", {not_done} not done"),
+        };
         output::line(format!(
-            "{commands} {}: {} changed, {} unchanged, {} failed or not done",
-            if commands == 1 { "command" } else { "commands" },
+            "{} {}: {} changed, {} unchanged, {} failed{not_done}",
+            self.lines(),
+            if self.lines() == 1 { "command" } else { "commands" },
             self.changed,
             self.unchanged,
             self.failed
