@@ -1,116 +1,181 @@
 //! Pages of lists.
 //!
-//! Owns: page tokens in and out, and that a walk never goes back in time: a page is at least as fresh as the one before.
-//! It must not know how a list is read.
-//! What can go wrong: a token that is not of this list.
+//! Owns: page tokens in and out, that a walk never goes back in time (a page is at least as fresh as the one before),
+//! and whom a viewer does not see. It must not know how a list is read.
+//! What can go wrong: a token that is not of this list and viewer.
+//!
+//! A page without the accounts that the viewer must not see is one answer of one store: where too few rows are left, the
+//! same page is asked again with more rows, not the rest of it by itself. So it is of one revision if the store's
+//! answer is.
 
 use proto::error::{Reason, ServiceError};
-use proto::query::v1::{
-    Consistency, Explanation, ListFollowersRequest, ListFollowersResponse, ListFollowingRequest,
-    ListFollowingResponse, ListedEdge,
-};
-use proto::{Token, UserId, timestamp};
+use proto::graph::v1::Relationship;
+use proto::query::v1::ListedEdge;
+use proto::{Position, Token, UserId, timestamp};
 use tokio::time::Instant;
 
 use super::Queries;
-use super::call::{Call, wire_source};
+use super::call::Call;
+use super::list_messages::ListRequest;
+use super::relationships::relationship;
 use super::validate;
 use crate::page_token::{Codec, PageToken};
-use crate::reader::{ListKind, ListRow, Page, Source};
+use crate::reader::{Answer, ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
 
 /// The field of the page token.
 const PAGE_TOKEN: &str = "page_token";
-
-/// The request of any list.
-#[derive(Debug)]
-pub struct ListRequest {
-    user_id: String,
-    page_size: i32,
-    page_token: String,
-    consistency: Option<Consistency>,
-    explain: bool,
-}
-
-impl From<ListFollowersRequest> for ListRequest {
-    fn from(request: ListFollowersRequest) -> Self {
-        let ListFollowersRequest { user_id, page_size, page_token, consistency, explain, .. } = request;
-        Self { user_id, page_size, page_token, consistency, explain }
-    }
-}
-
-impl From<ListFollowingRequest> for ListRequest {
-    fn from(request: ListFollowingRequest) -> Self {
-        let ListFollowingRequest { user_id, page_size, page_token, consistency, explain, .. } = request;
-        Self { user_id, page_size, page_token, consistency, explain }
-    }
-}
+/// Rows that a page with a viewer looks through, in rows of the page.
+const LOOK_THROUGH: usize = 5;
+/// The same for small pages.
+const LOOK_THROUGH_AT_LEAST: usize = 250;
 
 /// The response of any list.
 #[derive(Debug)]
 pub struct ListPage {
-    edges: Vec<ListedEdge>,
-    next_page_token: String,
-    as_of: Token,
-    source: Source,
-    explanation: Option<Explanation>,
+    /// The rows.
+    pub edges: Vec<ListedEdge>,
+    /// The token of the next page.
+    pub next_page_token: String,
+    /// The revision of the page.
+    pub as_of: Token,
+    /// Where it came from.
+    pub source: Source,
+    /// What was asked for it.
+    pub call: Call,
 }
 
-impl From<ListPage> for ListFollowersResponse {
-    fn from(page: ListPage) -> Self {
-        Self {
-            edges: page.edges,
-            next_page_token: page.next_page_token,
-            as_of: page.as_of.to_string(),
-            source: wire_source(page.source),
-            explanation: page.explanation,
-        }
-    }
-}
-
-impl From<ListPage> for ListFollowingResponse {
-    fn from(page: ListPage) -> Self {
-        Self {
-            edges: page.edges,
-            next_page_token: page.next_page_token,
-            as_of: page.as_of.to_string(),
-            source: wire_source(page.source),
-            explanation: page.explanation,
-        }
-    }
+/// What a page goes on from.
+struct Start {
+    kind: ListKind,
+    user: UserId,
+    viewer: Option<UserId>,
+    before: Option<Position>,
+    size: usize,
+    call: Call,
 }
 
 impl Queries {
-    /// Reads a page.
+    /// Reads a page of a list that nobody else looks at.
     pub(super) async fn list(
         &self,
         kind: ListKind,
         request: &ListRequest,
         deadline: Instant,
     ) -> Result<ListPage, ServiceError> {
+        let start = self.start(kind, None, request, deadline)?;
+        self.plain_page(start).await
+    }
+
+    /// Reads a page of a list that others look at.
+    pub(super) async fn public_list(
+        &self,
+        list: PublicList,
+        request: &ListRequest,
+        deadline: Instant,
+    ) -> Result<ListPage, ServiceError> {
+        let viewer = validate::optional_user(&request.viewer_id, "viewer_id")?;
+        if viewer.is_none() && request.with_relationships {
+            let message = "is required with with_relationships";
+            return Err(ServiceError::field(Reason::FieldRequired, "viewer_id", message));
+        }
+        let start = self.start(list.kind(), viewer, request, deadline)?;
+        match viewer {
+            None => self.plain_page(start).await,
+            Some(viewer) => self.seen_page(list, viewer, request.with_relationships, start).await,
+        }
+    }
+
+    fn start(
+        &self,
+        kind: ListKind,
+        viewer: Option<UserId>,
+        request: &ListRequest,
+        deadline: Instant,
+    ) -> Result<Start, ServiceError> {
         let user = validate::user(&request.user_id, "user_id")?;
         let size = validate::page_size(request.page_size)?;
         let mut call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
-        let token = page_token(&self.codec, &request.page_token, kind, user)?;
+        let token = page_token(&self.codec, &request.page_token, kind, user, viewer)?;
         go_on(&mut call, token)?;
-        // One row more tells whether there is a next page.
-        let page = Page { kind, user, before: token.map(|token| token.before), limit: size + 1 };
-        let answer = self.ask(&page, &call).await?;
-        let (rows, more) = cut(answer.value, size);
-        let next = rows.last().filter(|_| more).map(|last| PageToken {
-            kind,
-            user,
-            viewer: None,
-            before: last.position,
-            as_of: answer.as_of,
-        });
-        Ok(ListPage {
-            edges: rows.iter().map(edge).collect(),
-            next_page_token: next.map_or_else(String::new, |token| self.codec.page(&token)),
-            as_of: answer.as_of,
-            source: answer.source,
-            explanation: call.explanation(),
-        })
+        Ok(Start { kind, user, viewer, before: token.map(|token| token.before), size, call })
     }
+
+    async fn plain_page(&self, start: Start) -> Result<ListPage, ServiceError> {
+        let Start { kind, user, before, size, .. } = start;
+        // One row more tells whether there is a next page.
+        let page = Page { kind, user, before, limit: size + 1 };
+        let answer = self.ask(&page, &start.call).await?;
+        let rows = answer.value;
+        let more = rows.len() > size;
+        let shown = &rows[..size.min(rows.len())];
+        let next = shown.last().filter(|_| more).map(|last| last.position);
+        let edges = shown.iter().map(|row| listed_edge(row, None)).collect();
+        Ok(self.finish(start, edges, next, answer.as_of, answer.source))
+    }
+
+    async fn seen_page(
+        &self,
+        list: PublicList,
+        viewer: UserId,
+        with_relationships: bool,
+        start: Start,
+    ) -> Result<ListPage, ServiceError> {
+        let Start { user, before, size, .. } = start;
+        let ask = async |limit| self.ask(&SeenPage { list, user, before, limit, viewer }, &start.call).await;
+        let mut limit = size + 1;
+        let mut answer = ask(limit).await?;
+        if too_few(&answer.value, size, limit) {
+            limit = (LOOK_THROUGH * limit).max(LOOK_THROUGH_AT_LEAST);
+            answer = ask(limit).await?;
+        }
+        let Answer { value: rows, as_of, source } = answer;
+        let (shown, next) = cut(&rows, size, limit);
+        let edges = shown
+            .iter()
+            .map(|seen| {
+                let relation = with_relationships.then_some(&seen.relation);
+                listed_edge(&seen.row, relation.map(|relation| relationship(seen.row.user, relation)))
+            })
+            .collect();
+        Ok(self.finish(start, edges, next, as_of, source))
+    }
+}
+
+impl Queries {
+    fn finish(
+        &self,
+        start: Start,
+        edges: Vec<ListedEdge>,
+        next: Option<Position>,
+        as_of: Token,
+        source: Source,
+    ) -> ListPage {
+        let Start { kind, user, viewer, call, .. } = start;
+        let token = next.map(|before| PageToken { kind, user, viewer, before, as_of });
+        let next_page_token = token.map_or_else(String::new, |token| self.codec.page(&token));
+        ListPage { edges, next_page_token, as_of, source, call }
+    }
+}
+
+/// Whom the viewer may see.
+fn visible(rows: &[SeenRow]) -> impl Iterator<Item = &SeenRow> {
+    rows.iter().filter(|seen| !seen.relation.blocked())
+}
+
+/// The page is not full, and there may be more.
+fn too_few(rows: &[SeenRow], size: usize, limit: usize) -> bool {
+    rows.len() >= limit && visible(rows).count() < size
+}
+
+/// The rows of the page, and where the next one starts if there may be one.
+fn cut(rows: &[SeenRow], size: usize, limit: usize) -> (Vec<&SeenRow>, Option<Position>) {
+    let mut seen = visible(rows);
+    let shown: Vec<_> = seen.by_ref().take(size).collect();
+    let last = match seen.next() {
+        Some(_) => shown.last().copied(),
+        None => rows.last().filter(|_| rows.len() >= limit),
+    };
+    (shown, last.map(|last| last.row.position))
 }
 
 /// The token of the page before; `None` for the first page.
@@ -119,12 +184,13 @@ fn page_token(
     text: &str,
     kind: ListKind,
     user: UserId,
+    viewer: Option<UserId>,
 ) -> Result<Option<PageToken>, ServiceError> {
     if text.is_empty() {
         return Ok(None);
     }
     let token = codec
-        .read_page(text, kind, user, None)
+        .read_page(text, kind, user, viewer)
         .map_err(|error| ServiceError::field(Reason::InvalidPageToken, PAGE_TOKEN, error))?;
     Ok(Some(token))
 }
@@ -149,18 +215,12 @@ fn go_on(call: &mut Call, token: Option<PageToken>) -> Result<(), ServiceError> 
     Ok(())
 }
 
-fn cut(mut rows: Vec<ListRow>, size: usize) -> (Vec<ListRow>, bool) {
-    let more = rows.len() > size;
-    rows.truncate(size);
-    (rows, more)
-}
-
-fn edge(row: &ListRow) -> ListedEdge {
+fn listed_edge(row: &ListRow, relationship: Option<Relationship>) -> ListedEdge {
     ListedEdge {
         user_id: row.user.to_string(),
         created_at: Some(timestamp::millis_to_proto(row.created_at_millis)),
         expires_at: row.expires_at_millis.map(timestamp::millis_to_proto),
-        relationship: None,
+        relationship,
     }
 }
 
@@ -170,7 +230,7 @@ mod tests {
 
     use super::super::validate::AT_LEAST_AS_FRESH;
     use super::*;
-    use crate::reader::Need;
+    use crate::reader::{Link, Need, Relation};
 
     fn token(epoch: u64, revision: u64) -> Token {
         Token::new(Epoch(epoch), Revision(revision))
@@ -209,17 +269,38 @@ mod tests {
         assert_eq!(refused.reason, Reason::EpochChanged);
     }
 
-    #[test]
-    fn the_row_beyond_the_page_only_tells_that_there_is_more() {
+    fn seen(position: u64, blocked: bool) -> SeenRow {
         let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
-        let row = |position| ListRow {
-            user,
-            position: Position(position),
-            created_at_millis: 0,
-            expires_at_millis: None,
-        };
-        assert_eq!(cut(vec![row(3), row(2), row(1)], 2), (vec![row(3), row(2)], true));
-        assert_eq!(cut(vec![row(3), row(2)], 2), (vec![row(3), row(2)], false));
-        assert_eq!(cut(vec![], 2), (vec![], false));
+        let position = Position(position);
+        let link =
+            Link { position, created_at_millis: 0, expires_at_millis: None, revision: position.revision() };
+        SeenRow {
+            row: ListRow { user, position, created_at_millis: 0, expires_at_millis: None },
+            relation: Relation { blocked_by: blocked.then_some(link), ..Relation::default() },
+        }
+    }
+
+    #[test]
+    fn a_page_is_full_as_long_as_there_is_more_and_tells_where_the_next_one_starts() {
+        // Descending positions; `x` is blocked. A page of two, from an answer of at most four.
+        for (rows, shown, next, again) in [
+            ("", vec![], None, false),
+            ("oo", vec![2, 1], None, false),
+            ("ooo", vec![3, 2], Some(2), false),
+            ("oooo", vec![4, 3], Some(3), false),
+            ("xoo", vec![2, 1], None, false),
+            ("xoxo", vec![3, 1], Some(1), false),
+            ("xxxo", vec![1], Some(1), true),
+            ("xxxx", vec![], Some(1), true),
+            ("xxx", vec![], None, false),
+        ] {
+            let positions = (1..=rows.len() as u64).rev();
+            let rows: Vec<_> =
+                rows.chars().zip(positions).map(|(c, position)| seen(position, c == 'x')).collect();
+            let (found, start) = cut(&rows, 2, 4);
+            let found: Vec<_> = found.into_iter().map(|seen| seen.row.position.0).collect();
+            assert_eq!((found, start.map(|p| p.0)), (shown, next), "{rows:?}");
+            assert_eq!(too_few(&rows, 2, 4), again, "{rows:?}");
+        }
     }
 }

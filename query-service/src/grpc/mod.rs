@@ -5,20 +5,27 @@
 //! What can go wrong: what a client sends. Every refusal names its reason and the field at fault.
 
 mod call;
+mod checks;
+mod counts;
 mod errors;
 mod export;
+mod list_messages;
 mod lists;
+mod relationships;
 mod status;
 mod validate;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::query::v1::query_service_server::{QueryService, QueryServiceServer};
 use proto::query::v1::{
-    BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, CheckResult, Counts,
-    ExportEdgesRequest, GetCountsRequest, GetCountsResponse, GetStatusRequest, GetStatusResponse,
-    ListFollowersRequest, ListFollowersResponse, ListFollowingRequest, ListFollowingResponse,
+    BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, ExportEdgesRequest, GetCountsRequest,
+    GetCountsResponse, GetRelationshipsRequest, GetRelationshipsResponse, GetStatusRequest,
+    GetStatusResponse, ListBlocksRequest, ListBlocksResponse, ListFollowRequestsRequest,
+    ListFollowRequestsResponse, ListFollowersRequest, ListFollowersResponse, ListFollowingRequest,
+    ListFollowingResponse, ListMutesRequest, ListMutesResponse, WatchEventsRequest,
 };
 use service_kit::auth::{Scope, Tokens};
 use service_kit::grpc::Deadline;
@@ -27,12 +34,12 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
-use self::call::{Call, wire_source};
 use self::export::ExportStream;
-use self::lists::ListRequest;
+use self::watch::WatchStream;
+pub use self::watch::Watches;
 use crate::page_token::Codec;
 use crate::pipeline::Roster;
-use crate::reader::{Check, CountsOf, Exporter, ListKind, Policy};
+use crate::reader::{Exporter, ListKind, Policy, PublicList};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -64,6 +71,7 @@ pub struct Queries {
     codec: Arc<Codec>,
     access: Access,
     roster: Arc<Roster>,
+    watches: Watches,
 }
 
 impl Queries {
@@ -75,9 +83,18 @@ impl Queries {
         codec: Codec,
         access: Access,
         roster: Arc<Roster>,
+        watches: Watches,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(exports));
-        Self { policy, exporter, exports, codec: Arc::new(codec), access, roster }
+        Self { policy, exporter, exports, codec: Arc::new(codec), access, roster, watches }
+    }
+
+    /// Who may read: the message, and until when it is answered.
+    fn admit<T>(&self, request: Request<T>) -> Result<(T, Instant), Status> {
+        self.access.check(request.metadata(), Scope::Read)?;
+        let deadline = Deadline::of(&request);
+        let deadline = deadline.map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
+        Ok((request.into_inner(), deadline))
     }
 
     /// The same as a service of a server.
@@ -86,60 +103,38 @@ impl Queries {
     }
 }
 
-fn deadline<T>(request: &Request<T>) -> Instant {
-    Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0)
-}
-
 #[tonic::async_trait]
 impl QueryService for Queries {
     type ExportEdgesStream = ExportStream;
+    type WatchEventsStream = WatchStream;
 
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
-        let deadline = deadline(&request);
-        let request = request.into_inner();
-        let viewer = validate::user(&request.viewer_id, "viewer_id")?;
-        let target = validate::user(&request.target_id, "target_id")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
-        let answer = self.ask(&Check { viewer, targets: vec![target] }, &call).await?;
-        Ok(Response::new(CheckResponse {
-            following: answer.value.first().copied().unwrap_or(false),
-            as_of: answer.as_of.to_string(),
-            source: wire_source(answer.source),
-            explanation: call.explanation(),
-        }))
+        let (request, deadline) = self.admit(request)?;
+        self.check_one(request, deadline).await.map(Response::new)
     }
 
     async fn batch_check(
         &self,
         request: Request<BatchCheckRequest>,
     ) -> Result<Response<BatchCheckResponse>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
-        let deadline = deadline(&request);
-        let request = request.into_inner();
-        let viewer = validate::user(&request.viewer_id, "viewer_id")?;
-        let targets = validate::users(&request.target_ids, "target_ids")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
-        let answer = self.ask(&Check { viewer, targets: targets.clone() }, &call).await?;
-        let results = targets.iter().zip(answer.value);
-        Ok(Response::new(BatchCheckResponse {
-            results: results
-                .map(|(target, following)| CheckResult { target_id: target.to_string(), following })
-                .collect(),
-            as_of: answer.as_of.to_string(),
-            source: wire_source(answer.source),
-            explanation: call.explanation(),
-        }))
+        let (request, deadline) = self.admit(request)?;
+        self.check_many(request, deadline).await.map(Response::new)
+    }
+
+    async fn get_relationships(
+        &self,
+        request: Request<GetRelationshipsRequest>,
+    ) -> Result<Response<GetRelationshipsResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        self.relationships(request, deadline).await.map(Response::new)
     }
 
     async fn list_followers(
         &self,
         request: Request<ListFollowersRequest>,
     ) -> Result<Response<ListFollowersResponse>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
-        let deadline = deadline(&request);
-        let request = ListRequest::from(request.into_inner());
-        let page = self.list(ListKind::Followers, &request, deadline).await?;
+        let (request, deadline) = self.admit(request)?;
+        let page = self.public_list(PublicList::Followers, &request.into(), deadline).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -147,10 +142,36 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowingRequest>,
     ) -> Result<Response<ListFollowingResponse>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
-        let deadline = deadline(&request);
-        let request = ListRequest::from(request.into_inner());
-        let page = self.list(ListKind::Following, &request, deadline).await?;
+        let (request, deadline) = self.admit(request)?;
+        let page = self.public_list(PublicList::Following, &request.into(), deadline).await?;
+        Ok(Response::new(page.into()))
+    }
+
+    async fn list_mutes(
+        &self,
+        request: Request<ListMutesRequest>,
+    ) -> Result<Response<ListMutesResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        let page = self.list(ListKind::Mutes, &request.into(), deadline).await?;
+        Ok(Response::new(page.into()))
+    }
+
+    async fn list_blocks(
+        &self,
+        request: Request<ListBlocksRequest>,
+    ) -> Result<Response<ListBlocksResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        let page = self.list(ListKind::Blocks, &request.into(), deadline).await?;
+        Ok(Response::new(page.into()))
+    }
+
+    async fn list_follow_requests(
+        &self,
+        request: Request<ListFollowRequestsRequest>,
+    ) -> Result<Response<ListFollowRequestsResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        let kind = validate::requests(request.direction)?;
+        let page = self.list(kind, &request.into(), deadline).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -158,26 +179,8 @@ impl QueryService for Queries {
         &self,
         request: Request<GetCountsRequest>,
     ) -> Result<Response<GetCountsResponse>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
-        let deadline = deadline(&request);
-        let request = request.into_inner();
-        let users = validate::users(&request.user_ids, "user_ids")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
-        let answer = self.ask(&CountsOf { users: users.clone() }, &call).await?;
-        let counts = users.iter().zip(answer.value);
-        Ok(Response::new(GetCountsResponse {
-            counts: counts
-                .map(|(user, counts)| Counts {
-                    user_id: user.to_string(),
-                    followers: counts.followers,
-                    following: counts.following,
-                    ..Counts::default()
-                })
-                .collect(),
-            as_of: answer.as_of.to_string(),
-            source: wire_source(answer.source),
-            explanation: call.explanation(),
-        }))
+        let (request, deadline) = self.admit(request)?;
+        self.counts(request, deadline).await.map(Response::new)
     }
 
     async fn export_edges(
@@ -186,6 +189,14 @@ impl QueryService for Queries {
     ) -> Result<Response<Self::ExportEdgesStream>, Status> {
         self.access.check(request.metadata(), Scope::Admin)?;
         Ok(Response::new(self.export(&request.into_inner()).await?))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        self.access.check(request.metadata(), Scope::Read)?;
+        Ok(Response::new(self.watches.begin(&request.into_inner()).await?))
     }
 
     async fn get_status(

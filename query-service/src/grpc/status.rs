@@ -17,7 +17,6 @@ impl Queries {
         let beacon = self.policy.horizon.last_beacon();
         let head = self.policy.horizon.head();
         let newest = head.map_or(0, |head| head.revision.0);
-        let postgres = self.policy.postgres.breaker.open().map(|cause| cause.text());
         GetStatusResponse {
             head: beacon.map(|beacon| Head {
                 epoch: beacon.head.epoch.0,
@@ -30,7 +29,7 @@ impl Queries {
             replicas: self.roster.list(now).into_iter().map(|a| replica(a, newest)).collect(),
             stores: vec![
                 store(Source::Neo4j, self.policy.neo4j_problem()),
-                store(Source::Postgres, postgres),
+                store(Source::Postgres, self.policy.postgres_problem()),
             ],
             fallback_budget: self.policy.budget.left(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -4,11 +4,11 @@
 //! What can go wrong: everything that a client can send.
 
 use proto::error::{Reason, ServiceError};
-use proto::query::v1::Consistency;
 use proto::query::v1::consistency::Requirement;
+use proto::query::v1::{Consistency, RequestDirection};
 use proto::{Token, UserId};
 
-use crate::reader::Need;
+use crate::reader::{ListKind, Need};
 
 /// Most items of a repeated field.
 const MAX_ITEMS: usize = 1_000;
@@ -23,6 +23,11 @@ pub const AT_LEAST_AS_FRESH: &str = "consistency.at_least_as_fresh";
 /// An account.
 pub fn user(text: &str, field: &str) -> Result<UserId, ServiceError> {
     UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
+}
+
+/// An account, or none where the field is empty.
+pub fn optional_user(text: &str, field: &str) -> Result<Option<UserId>, ServiceError> {
+    if text.is_empty() { Ok(None) } else { user(text, field).map(Some) }
 }
 
 /// A list of accounts.
@@ -46,6 +51,15 @@ pub fn page_size(size: i32) -> Result<usize, ServiceError> {
         Err(_) => Err(ServiceError::field(Reason::NegativePageSize, "page_size", "must not be negative")),
         Ok(0) => Ok(DEFAULT_PAGE_SIZE),
         Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
+    }
+}
+
+/// Which requests to follow are listed.
+pub fn requests(direction: i32) -> Result<ListKind, ServiceError> {
+    match RequestDirection::try_from(direction) {
+        Ok(RequestDirection::Unspecified | RequestDirection::Incoming) => Ok(ListKind::RequestsReceived),
+        Ok(RequestDirection::Outgoing) => Ok(ListKind::RequestsSent),
+        Err(_) => Err(ServiceError::field(Reason::UnknownEnumValue, "direction", "is not a direction")),
     }
 }
 
@@ -94,6 +108,25 @@ mod tests {
         let list = |bad: &str| users(&[ID.to_owned(), bad.to_owned()], "target_ids");
         assert_eq!(refused(list(nil)), (Reason::NilUuid, "target_ids[1]".into()));
         assert_eq!(refused(list("x")), (Reason::InvalidUuid, "target_ids[1]".into()));
+    }
+
+    #[test]
+    fn an_empty_viewer_is_none_and_a_bad_one_is_refused() {
+        assert_eq!(optional_user("", "viewer_id"), Ok(None));
+        assert_eq!(optional_user(ID, "viewer_id").expect("an id"), user(ID, "viewer_id").ok());
+        assert_eq!(refused(optional_user("x", "viewer_id")), (Reason::InvalidUuid, "viewer_id".into()));
+    }
+
+    #[test]
+    fn requests_have_two_directions() {
+        for (direction, wanted) in
+            [(0, ListKind::RequestsReceived), (1, ListKind::RequestsReceived), (2, ListKind::RequestsSent)]
+        {
+            assert_eq!(requests(direction), Ok(wanted));
+        }
+        for direction in [-1, 3] {
+            assert_eq!(refused(requests(direction)), (Reason::UnknownEnumValue, "direction".into()));
+        }
     }
 
     #[test]

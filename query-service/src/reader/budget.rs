@@ -95,9 +95,7 @@ impl Budget {
     /// that costs more than can be saved up takes everything: it would be refused for ever otherwise.
     pub fn admit(&self, cells: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
         // The place first: a read that finds none must not use up cells.
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Exhausted { limit: Limit::Concurrency, retry_after: PLACE_PAUSE })?;
+        let place = self.place()?;
         let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.per_second);
         let (left, outcome) = match self.limiter.check_n(cells) {
             Ok(Ok(state)) => (state.remaining_burst_capacity(), Ok(place)),
@@ -112,6 +110,13 @@ impl Budget {
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { left, at: Instant::now() };
         outcome
+    }
+
+    /// Takes a place alone, or refuses at once.
+    pub fn place(&self) -> Result<OwnedSemaphorePermit, Exhausted> {
+        Arc::clone(&self.places)
+            .try_acquire_owned()
+            .map_err(|_| Exhausted { limit: Limit::Concurrency, retry_after: PLACE_PAUSE })
     }
 
     /// Cells that are left now, about.

@@ -9,12 +9,14 @@ mod breaker;
 mod budget;
 mod cypher;
 mod neo4j;
+mod overlay;
 mod policy;
 #[cfg(test)]
 mod policy_tests;
 mod postgres;
 mod probe;
 mod question;
+mod read_source;
 mod rows;
 mod trail;
 
@@ -28,11 +30,13 @@ pub use budget::Budget;
 #[cfg(test)]
 pub use budget::Limit;
 pub use neo4j::Neo4jReader;
+pub use overlay::Overlaid;
 pub use policy::{Answer, Need, Policy, Refusal, Settings, Store};
 pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
 pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
 pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
-pub use rows::{Counts, Link, ListKind, ListRow, Origin, PublicList, Relation, SeenRow, Versioned};
+pub use read_source::ReadSource;
+pub use rows::{Counts, Link, ListKind, ListRow, PublicList, Relation, SeenRow, Versioned};
 pub use trail::{Step, Trail};
 
 /// The store that gave an answer.
@@ -63,6 +67,9 @@ pub enum Error {
     /// The read model does not hold the whole graph yet.
     #[error("the read model is not complete")]
     NotComplete,
+    /// The answer lies between two revisions, and recent events do not tell what it is at any.
+    #[error("nobody can tell of which revision the answer is")]
+    NotExact,
     /// The answer did not come in time.
     #[error("the store did not answer in time")]
     TimedOut,

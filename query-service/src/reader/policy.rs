@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use super::breaker::Breaker;
 use super::budget::{Budget, Exhausted, Limit};
 use super::trail::{self, Step, Trail};
-use super::{Error, Question, Reader, Source, Versioned};
+use super::{Error, Question, ReadSource, Reader, Source, Versioned};
 use crate::metrics::{FALLBACKS, FRESHNESS_WAIT, READS, REFUSALS, SECONDS};
-use crate::pipeline::{Checkpoint, Horizon, Replica, State};
+use crate::pipeline::{Checkpoint, Horizon, Recent, Replica, State};
 
 /// How the policy weighs time.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ pub struct Settings {
     pub freshness_wait: Duration,
     /// A read model that misses something of this age is not asked.
     pub max_staleness: Duration,
+    /// Which stores may be asked at all.
+    pub read_source: ReadSource,
 }
 
 /// How fresh an answer must be.
@@ -84,6 +86,8 @@ pub enum Refusal {
 enum Fallback {
     /// The caller wants the source of truth.
     Asked,
+    /// The operator wants the source of truth alone.
+    Configured,
     /// The breaker is open.
     Down,
     /// No checkpoint.
@@ -96,6 +100,8 @@ enum Fallback {
     Behind,
     /// Only the source of truth can tell whether the token's epoch exists.
     Epoch,
+    /// Its answer could not be brought to one revision.
+    NotExact,
     /// It did not answer in time.
     Slow,
     /// It failed.
@@ -106,12 +112,14 @@ impl Fallback {
     fn name(self) -> &'static str {
         match self {
             Self::Asked => "asked",
+            Self::Configured => "configured",
             Self::Down => "down",
             Self::NotBuilt => "not_built",
             Self::NotComplete => "not_complete",
             Self::Stale => "stale",
             Self::Behind => "behind",
             Self::Epoch => "epoch",
+            Self::NotExact => "not_exact",
             Self::Slow => "slow",
             Self::Failed => "failed",
         }
@@ -137,6 +145,8 @@ pub struct Policy {
     pub postgres: Store,
     /// How far the read model is.
     pub replica: Arc<Replica>,
+    /// How far this process has read the events; answers of the read model are brought up to there.
+    pub recent: Arc<Recent>,
     /// How far the source of truth is.
     pub horizon: Arc<Horizon>,
     /// What the source of truth takes over.
@@ -173,6 +183,9 @@ impl Policy {
 
     /// Why the read model is not asked now, in words; `None` if it is.
     pub fn neo4j_problem(&self) -> Option<&'static str> {
+        if self.settings.read_source == ReadSource::Postgres {
+            return Some("reads are set to PostgreSQL alone (READ_SOURCE)");
+        }
         match (self.neo4j.breaker.open(), self.neo4j_unfit(Instant::now())) {
             (Some(cause), _) => Some(cause.text()),
             (None, None) => None,
@@ -184,6 +197,14 @@ impl Policy {
         }
     }
 
+    /// Why the source of truth is not asked now, in words; `None` if it is.
+    pub fn postgres_problem(&self) -> Option<&'static str> {
+        if self.settings.read_source == ReadSource::Neo4j {
+            return Some("reads are set to Neo4j alone (READ_SOURCE)");
+        }
+        self.postgres.breaker.open().map(|cause| cause.text())
+    }
+
     async fn choose<Q: Question>(
         &self,
         question: &Q,
@@ -191,7 +212,10 @@ impl Policy {
         deadline: Instant,
         trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
-        let reason = if need.truth {
+        let source = self.settings.read_source;
+        let reason = if source == ReadSource::Postgres {
+            Fallback::Configured
+        } else if need.truth {
             Fallback::Asked
         } else {
             match self.ask_neo4j(question, need.at_least, deadline, trail).await? {
@@ -199,6 +223,10 @@ impl Policy {
                 Err(reason) => reason,
             }
         };
+        if source == ReadSource::Neo4j {
+            tracing::debug!(reason = reason.name(), "the source of truth is not asked: READ_SOURCE is neo4j");
+            return Err(unavailable());
+        }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
         trail.fell_back(reason.name());
         self.ask_postgres(question, need.at_least, deadline, trail).await
@@ -252,6 +280,7 @@ impl Policy {
                 Err(Fallback::NotBuilt)
             }
             Err(Error::NotComplete) => Err(Fallback::NotComplete),
+            Err(Error::NotExact) => Err(Fallback::NotExact),
             Err(Error::TimedOut) => {
                 // A caller that gave little time proves nothing about the store.
                 if within == self.settings.neo4j_timeout {
@@ -280,8 +309,12 @@ impl Policy {
         }
     }
 
-    /// Waits for the read model to reach a token, but not so long that no time is left for the source of truth.
+    /// Waits for this process, or the read model, to reach a token: events that were read here are laid over what the
+    /// read model answers. But not so long that no time is left for the source of truth.
     async fn reached(&self, token: Token, deadline: Instant) -> bool {
+        if self.recent.position().is_some_and(|position| position >= token) {
+            return true;
+        }
         if let State::Built(checkpoint) = self.replica.state()
             && checkpoint.visible >= token
         {
@@ -289,7 +322,12 @@ impl Policy {
         }
         let began = Instant::now();
         let wait = self.settings.freshness_wait.min(deadline.saturating_duration_since(began) / 2);
-        let reached = self.replica.reach(token, began + wait).await;
+        let until = began + wait;
+        // Either comes back in vain at `until` only.
+        let reached = tokio::select! {
+            reached = self.recent.reach(token, until) => reached,
+            reached = self.replica.reach(token, until) => reached,
+        };
         metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());
         reached
     }
@@ -321,7 +359,11 @@ impl Policy {
         if self.postgres.breaker.open().is_some() {
             return Err(unavailable());
         }
-        let _place = self.budget.admit(question.cells()).map_err(exhausted)?;
+        let _place = match self.settings.read_source {
+            ReadSource::Postgres => self.budget.place(),
+            ReadSource::Auto | ReadSource::Neo4j => self.budget.admit(question.cells()),
+        }
+        .map_err(exhausted)?;
         let within = deadline.saturating_duration_since(Instant::now());
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);

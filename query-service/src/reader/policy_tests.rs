@@ -10,7 +10,7 @@ use proto::{Epoch, Position, Revision, Token, UserId};
 use tokio::time::Instant;
 
 use super::*;
-use crate::pipeline::{Checkpoint, Horizon, Replica};
+use crate::pipeline::{Checkpoint, Horizon, Limits, Recent, Replica};
 
 /// What a store does with the next question.
 enum Act {
@@ -104,6 +104,7 @@ const SETTINGS: Settings = Settings {
     neo4j_timeout: Duration::from_millis(500),
     freshness_wait: Duration::from_millis(200),
     max_staleness: Duration::from_secs(60),
+    read_source: ReadSource::Auto,
 };
 
 fn token(revision: u64) -> Token {
@@ -132,6 +133,7 @@ impl World {
             neo4j: store(&neo4j),
             postgres: store(&postgres),
             replica: Arc::new(Replica::new("projector-0")),
+            recent: Arc::new(Recent::new(Limits { events: 1, bytes: 1 })),
             horizon: Arc::new(Horizon::default()),
             budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
             settings: SETTINGS,
@@ -140,6 +142,11 @@ impl World {
         world.announce(100);
         world.policy.horizon.observe(token(100), now);
         world
+    }
+
+    fn only(mut self, source: ReadSource) -> Self {
+        Arc::get_mut(&mut self.policy).expect("not shared yet").settings.read_source = source;
+        self
     }
 
     fn announce(&self, revision: u64) {
@@ -394,4 +401,44 @@ async fn a_deadline_that_has_passed_is_told_as_such() {
     world.postgres.will(Act::Hang);
     assert_eq!(world.ask_within(TRUTH, Duration::from_millis(50)).await, Err(Refusal::DeadlineExceeded));
     assert_eq!(world.policy.postgres.breaker.open(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_model_that_is_to_answer_alone_is_not_replaced() {
+    let world = World::healthy().only(ReadSource::Neo4j);
+    world.neo4j.will(Act::Answer(token(100)));
+    assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Neo4j)));
+    world.neo4j.will(Act::Fail(Error::failed("reset")));
+    assert!(matches!(world.ask(ANY).await, Err(Refusal::Unavailable { .. })));
+    assert!(matches!(world.ask(TRUTH).await, Err(Refusal::Unavailable { .. })));
+    assert!(world.postgres.asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_of_truth_that_is_to_answer_alone_has_no_budget_per_second() {
+    let world = World::with_budget(1).only(ReadSource::Postgres);
+    for _ in 0..5 {
+        world.postgres.will(Act::Answer(token(100)));
+        assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Postgres)));
+    }
+    assert!(world.neo4j.asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trail_tells_what_was_asked_and_why() {
+    let world = World::healthy();
+    world.neo4j.will(Act::Fail(Error::NotComplete));
+    world.postgres.will(Act::Answer(token(100)));
+    let trail = Trail::new(true);
+    let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
+    let question = Check { viewer: someone, targets: vec![someone] };
+    let until = Instant::now() + Duration::from_secs(1);
+    assert!(world.policy.answer(&question, ANY, until, &trail).await.is_ok());
+    let record = trail.record().expect("it was wanted");
+    assert_eq!(record.fallback, Some("not_complete"));
+    let steps: Vec<_> =
+        record.steps.iter().map(|s| (s.store, s.question, s.outcome, s.store_as_of)).collect();
+    let wanted =
+        [(Source::Neo4j, "check", "not_ready", None), (Source::Postgres, "check", "ok", Some(token(100)))];
+    assert_eq!(steps, wanted);
 }

@@ -166,10 +166,10 @@ impl StoresWatch {
     /// Tells the readiness check and the gauges how things stand.
     pub fn update(&self) {
         let neo4j = self.policy.neo4j_problem();
-        let postgres = self.policy.postgres.breaker.open();
+        let postgres = self.policy.postgres_problem();
         match (neo4j, postgres) {
             (Some(neo4j), Some(postgres)) => {
-                self.latch.not_ready(&format!("neo4j: {neo4j}; postgres: {}", postgres.text()));
+                self.latch.not_ready(&format!("neo4j: {neo4j}; postgres: {postgres}"));
             }
             _ => self.latch.ready(),
         }

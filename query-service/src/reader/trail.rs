@@ -56,7 +56,7 @@ pub fn outcome<T>(answer: &Result<Versioned<T>, Error>) -> &'static str {
     match answer {
         Ok(_) => "ok",
         Err(Error::TimedOut) => "timeout",
-        Err(Error::NotBuilt | Error::NotComplete) => "not_ready",
+        Err(Error::NotBuilt | Error::NotComplete | Error::NotExact) => "not_ready",
         Err(Error::Unchecked | Error::Failed(_)) => "error",
     }
 }

@@ -1,0 +1,93 @@
+//! Requests and responses of lists: many types with the same fields.
+//!
+//! Owns: the way between them and the one form that pages are made from. It must not know how a page is made.
+//! What can go wrong: nothing.
+
+use proto::query::v1 as wire;
+use proto::query::v1::Consistency;
+
+use super::call::wire_source;
+use super::lists::ListPage;
+
+/// The request of any list.
+#[derive(Debug)]
+pub struct ListRequest {
+    /// Whose list.
+    pub user_id: String,
+    /// Rows of the page.
+    pub page_size: i32,
+    /// The token of the page before.
+    pub page_token: String,
+    /// How fresh.
+    pub consistency: Option<Consistency>,
+    /// The answer is explained.
+    pub explain: bool,
+    /// Who looks; empty for nobody.
+    pub viewer_id: String,
+    /// Each row tells what links it with the viewer.
+    pub with_relationships: bool,
+}
+
+/// Requests without a viewer.
+macro_rules! own_requests {
+    ($($request:ident),+) => {
+        $(impl From<wire::$request> for ListRequest {
+            fn from(request: wire::$request) -> Self {
+                Self {
+                    user_id: request.user_id,
+                    page_size: request.page_size,
+                    page_token: request.page_token,
+                    consistency: request.consistency,
+                    explain: request.explain,
+                    viewer_id: String::new(),
+                    with_relationships: false,
+                }
+            }
+        })+
+    };
+}
+
+/// Requests with one.
+macro_rules! public_requests {
+    ($($request:ident),+) => {
+        $(impl From<wire::$request> for ListRequest {
+            fn from(request: wire::$request) -> Self {
+                Self {
+                    user_id: request.user_id,
+                    page_size: request.page_size,
+                    page_token: request.page_token,
+                    consistency: request.consistency,
+                    explain: request.explain,
+                    viewer_id: request.viewer_id,
+                    with_relationships: request.with_relationships,
+                }
+            }
+        })+
+    };
+}
+
+macro_rules! responses {
+    ($($response:ident),+) => {
+        $(impl From<ListPage> for wire::$response {
+            fn from(page: ListPage) -> Self {
+                Self {
+                    edges: page.edges,
+                    next_page_token: page.next_page_token,
+                    as_of: page.as_of.to_string(),
+                    source: wire_source(page.source),
+                    explanation: page.call.explanation(),
+                }
+            }
+        })+
+    };
+}
+
+own_requests!(ListMutesRequest, ListBlocksRequest, ListFollowRequestsRequest);
+public_requests!(ListFollowersRequest, ListFollowingRequest);
+responses!(
+    ListFollowersResponse,
+    ListFollowingResponse,
+    ListMutesResponse,
+    ListBlocksResponse,
+    ListFollowRequestsResponse
+);

@@ -1,0 +1,59 @@
+//! What links a viewer with others, as clients see it.
+//!
+//! Owns: GetRelationships, and the one form in which every read shows a pair. It must not know how links are read.
+//! What can go wrong: what a client sends.
+
+use proto::graph::v1::Relationship;
+use proto::query::v1::{GetRelationshipsRequest, GetRelationshipsResponse};
+use proto::{UserId, timestamp};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::Queries;
+use super::call::{Call, wire_source};
+use super::validate;
+use crate::reader::{Link, Relation, Relations};
+
+impl Queries {
+    /// Tells all that links the viewer with each target.
+    pub(super) async fn relationships(
+        &self,
+        request: GetRelationshipsRequest,
+        deadline: Instant,
+    ) -> Result<GetRelationshipsResponse, Status> {
+        let viewer = validate::user(&request.viewer_id, "viewer_id")?;
+        let targets = validate::users(&request.target_ids, "target_ids")?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let question = Relations { viewer, targets };
+        let answer = self.ask(&question, &call).await?;
+        let pairs = question.targets.iter().zip(&answer.value);
+        Ok(GetRelationshipsResponse {
+            relationships: pairs.map(|(target, relation)| relationship(*target, relation)).collect(),
+            as_of: answer.as_of.to_string(),
+            source: wire_source(answer.source),
+            explanation: call.explanation(),
+        })
+    }
+}
+
+/// A pair, seen from the viewer.
+pub fn relationship(other: UserId, relation: &Relation) -> Relationship {
+    let since = |link: Option<Link>| link.map(|link| timestamp::millis_to_proto(link.created_at_millis));
+    let until =
+        |link: Option<Link>| link.and_then(|link| link.expires_at_millis).map(timestamp::millis_to_proto);
+    Relationship {
+        user_id: other.to_string(),
+        following: relation.following.is_some(),
+        followed_by: relation.followed_by.is_some(),
+        requested: relation.requested.is_some(),
+        request_received: relation.request_received.is_some(),
+        muting: relation.muting.is_some(),
+        muting_until: until(relation.muting),
+        blocking: relation.blocking.is_some(),
+        blocking_until: until(relation.blocking),
+        blocked_by: relation.blocked_by.is_some(),
+        following_since: since(relation.following),
+        followed_by_since: since(relation.followed_by),
+        revision: relation.revision().0,
+    }
+}
