@@ -154,6 +154,12 @@ pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
     })
 }
 
+/// The same with the settings of the shared one: a second replica.
+pub fn second_replica(shared: &Endpoints) -> Service {
+    let tokens = format!("read+write+admin:{}", shared.token);
+    command_service_beside(shared, Env::default().with("AUTH_TOKENS", tokens))
+}
+
 fn ready(spec: ServiceSpec) -> Service {
     block_in_place(|| {
         let mut service = Service::start(spec).expect("the service starts");
