@@ -62,3 +62,6 @@ pub mod legacy {
 
 /// All descriptors, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+#[cfg(test)]
+mod legacy_tests;

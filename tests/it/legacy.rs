@@ -17,6 +17,10 @@ use tests::own::command_service_beside;
 use tests::{Endpoints, new_user, until};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 use xtask::env_file::Env;
 
@@ -308,6 +312,33 @@ async fn so_it_is_through_a_replica_that_does_not_publish() {
     let settings = Env::default().with("INTERNAL_GRAPH_WRITE_TOKEN", &shared.token);
     let second = command_service_beside(&shared, settings);
     assert_acknowledged(&shared.through(&second)).await;
+}
+
+#[tokio::test]
+async fn reflection_shows_it_to_whoever_has_no_contract() {
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol(
+            "nova.graph_service.v2.GraphService.GetMutualFollowers".into(),
+        )),
+    };
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel(&Endpoints::shared().command))
+        .server_reflection_info(futures::stream::iter([request, list]))
+        .await
+        .expect("an answer")
+        .into_inner();
+    let file = answers.message().await.expect("an answer").expect("not the end").message_response;
+    assert!(matches!(file, Some(MessageResponse::FileDescriptorResponse(_))), "{file:?}");
+    let list = answers.message().await.expect("an answer").expect("not the end").message_response;
+    let Some(MessageResponse::ListServicesResponse(list)) = list else { panic!("{list:?}") };
+    assert!(
+        list.service.iter().any(|service| service.name == "nova.graph_service.v2.GraphService"),
+        "{list:?}"
+    );
 }
 
 #[tokio::test]
