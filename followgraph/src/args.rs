@@ -21,7 +21,7 @@ use self::bulk::{EXPORT_HELP, IMPORT_HELP};
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;
 pub use self::operations::{MigrateArgs, RecoverArgs};
-pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs};
+pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
 use self::watch::WATCH_HELP;
 pub use self::watch::WatchArgs;
 use self::writes::BATCH_HELP;
@@ -126,10 +126,18 @@ pub enum Command {
     Job(JobArgs),
     /// Tell whether VIEWER follows each TARGET; exit code 1 if it does not follow all of them
     Check(CheckArgs),
+    /// Show all that links VIEWER with each TARGET, both ways
+    Relationship(CheckArgs),
     /// List who follows USER, newest first
-    Followers(ListArgs),
+    Followers(PublicListArgs),
     /// List whom USER follows, newest first
-    Following(ListArgs),
+    Following(PublicListArgs),
+    /// List whom USER has muted, newest first
+    Mutes(ListArgs),
+    /// List whom USER has blocked, newest first
+    Blocks(ListArgs),
+    /// List who asks to follow USER, newest first
+    Requests(RequestsArgs),
     /// Tell how many follow each USER, and how many it follows
     Counts(CountsArgs),
     /// Print events as they happen
@@ -184,8 +192,8 @@ mod tests {
         let Command::Followers(list) = parse(&["followers", "88"]).unwrap().command else {
             panic!("another command");
         };
-        assert_eq!(list.user, "88".parse().unwrap());
-        assert_eq!(list.limit, 50);
+        assert_eq!(list.list.user, "88".parse().unwrap());
+        assert_eq!(list.list.limit, 50);
     }
 
     #[test]
@@ -213,6 +221,7 @@ mod tests {
         assert!(parse(&["counts", "1", "--fresh", "x", "--consistent"]).is_err());
         assert!(parse(&["followers", "1", "--all", "--limit", "3"]).is_err());
         assert!(parse(&["followers", "1", "--page-size", "1001"]).is_err());
+        assert!(parse(&["followers", "1", "--relationships"]).is_err());
         assert!(parse(&["check", "1"]).is_err());
         assert!(parse(&["status", "--timeout", "0"]).is_err());
     }

@@ -6,7 +6,7 @@ use clap::Args as Group;
 
 use crate::ids::Id;
 
-/// How fresh an answer must be.
+/// How fresh an answer must be, and whether it tells how it came about.
 #[derive(Clone, Debug, Default, Group)]
 pub struct FreshArgs {
     /// See at least the write that printed this token
@@ -15,17 +15,20 @@ pub struct FreshArgs {
     /// Ask PostgreSQL, the source of truth
     #[arg(long)]
     pub consistent: bool,
+    /// Tell which store was asked what, how long it took, and why PostgreSQL was asked if it was
+    #[arg(long)]
+    pub explain: bool,
 }
 
-/// Whom to check.
+/// A viewer and others.
 #[derive(Debug, Group)]
 pub struct CheckArgs {
-    /// Who follows or not
+    /// Whose view
     pub viewer: Id,
-    /// Who is followed or not; any number, asked for in batches of 1,000
+    /// The others; any number, asked for in batches of 1,000
     #[arg(required = true)]
     pub targets: Vec<Id>,
-    /// How fresh the answer must be.
+    /// How fresh the answer must be, and whether it is explained.
     #[command(flatten)]
     pub fresh: FreshArgs,
 }
@@ -44,9 +47,34 @@ pub struct ListArgs {
     /// Rows a call, 1 to 1,000; by default as many as are wanted
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub page_size: Option<i32>,
-    /// How fresh the answer must be.
+    /// How fresh the answer must be, and whether it is explained.
     #[command(flatten)]
     pub fresh: FreshArgs,
+}
+
+/// A list that others look at.
+#[derive(Debug, Group)]
+pub struct PublicListArgs {
+    /// Which list, and how much of it.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Who looks: leave out accounts that this one has blocked, or that have blocked it
+    #[arg(long, value_name = "ACCOUNT")]
+    pub viewer: Option<Id>,
+    /// Show what links the viewer with each account
+    #[arg(long, requires = "viewer")]
+    pub relationships: bool,
+}
+
+/// Which requests to follow.
+#[derive(Debug, Group)]
+pub struct RequestsArgs {
+    /// Which list, and how much of it.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Requests of USER to follow others, instead of those of others to follow USER
+    #[arg(long)]
+    pub outgoing: bool,
 }
 
 /// Whose counts.
@@ -55,7 +83,10 @@ pub struct CountsArgs {
     /// Whose counts; any number, asked for in batches of 1,000
     #[arg(required = true)]
     pub users: Vec<Id>,
-    /// How fresh the answer must be.
+    /// Who asks: told its own mutes, blocks and pending requests too
+    #[arg(long, value_name = "ACCOUNT")]
+    pub viewer: Option<Id>,
+    /// How fresh the answer must be, and whether it is explained.
     #[command(flatten)]
     pub fresh: FreshArgs,
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::{CheckArgs, ConnectionArgs, Format};
 use crate::client;
-use crate::commands::{BATCH, Outcome, consistency};
+use crate::commands::{BATCH, Outcome, consistency, explanation};
 use crate::ids::Id;
 use crate::output::{self, Origin};
 
@@ -43,7 +43,7 @@ async fn one(
         viewer_id: viewer_id.clone(),
         target_id: target_id.clone(),
         consistency: consistency(&args.fresh),
-        explain: false,
+        explain: args.fresh.explain,
     });
     let started = Instant::now();
     let answer = client.rpc.check(request).await;
@@ -69,6 +69,7 @@ async fn one(
             output::line(format!("{words}\n{}", origin.text()))?;
         }
     }
+    explanation::print(format, answer.explanation.as_slice())?;
     Ok(Outcome::from(answer.following))
 }
 
@@ -82,13 +83,14 @@ async fn many(
     let viewer_id = args.viewer.user().to_string();
     let mut table = output::table(&["TARGET", "FOLLOWING"]);
     let mut origin = Origin::default();
+    let mut explanations = Vec::new();
     let mut followed = 0;
     for batch in targets.chunks(BATCH) {
         let request = client.request(BatchCheckRequest {
             viewer_id: viewer_id.clone(),
             target_ids: batch.iter().map(|t| t.user().to_string()).collect(),
             consistency: consistency(&args.fresh),
-            explain: false,
+            explain: args.fresh.explain,
         });
         let started = Instant::now();
         let answer = client.rpc.batch_check(request).await;
@@ -113,6 +115,7 @@ async fn many(
                 }
             }
         }
+        explanations.extend(answer.explanation);
     }
     if format == Format::Text {
         output::line(format!(
@@ -122,5 +125,6 @@ async fn many(
             origin.text()
         ))?;
     }
+    explanation::print(format, &explanations)?;
     Ok(Outcome::from(followed == targets.len()))
 }

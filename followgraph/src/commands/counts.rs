@@ -1,4 +1,4 @@
-//! `counts`: how many follow an account, and how many it follows.
+//! `counts`: how many follow an account, how many it follows, and for itself the rest.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::{ConnectionArgs, CountsArgs, Format};
 use crate::client;
-use crate::commands::{BATCH, Outcome, consistency};
+use crate::commands::{BATCH, Outcome, consistency, explanation};
 use crate::output::{self, Origin};
 
 /// One answer for programs.
@@ -16,6 +16,14 @@ struct Answer<'a> {
     user_id: &'a str,
     followers: u64,
     following: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    muting: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocking: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_received: Option<u64>,
     source: &'a str,
     as_of: &'a str,
     revision: Option<u64>,
@@ -25,13 +33,20 @@ struct Answer<'a> {
 /// Tells the counts of accounts.
 pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs) -> anyhow::Result<Outcome> {
     let mut client = client::query(connection).await?;
-    let mut table = output::table(&["USER", "FOLLOWERS", "FOLLOWING"]);
+    let viewer_id = args.viewer.map(|viewer| viewer.user().to_string()).unwrap_or_default();
+    let mut header = vec!["USER", "FOLLOWERS", "FOLLOWING"];
+    if args.viewer.is_some() {
+        header.extend(["MUTING", "BLOCKING", "REQUESTS SENT", "RECEIVED"]);
+    }
+    let mut table = output::table(&header);
     let mut origin = Origin::default();
+    let mut explanations = Vec::new();
     for batch in args.users.chunks(BATCH) {
         let request = client.request(GetCountsRequest {
             user_ids: batch.iter().map(|u| u.user().to_string()).collect(),
             consistency: consistency(&args.fresh),
-            ..Default::default()
+            viewer_id: viewer_id.clone(),
+            explain: args.fresh.explain,
         });
         let started = Instant::now();
         let answer = client.rpc.get_counts(request).await;
@@ -43,6 +58,10 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
                 user_id: &counts.user_id,
                 followers: counts.followers,
                 following: counts.following,
+                muting: counts.muting,
+                blocking: counts.blocking,
+                requests_sent: counts.requests_sent,
+                requests_received: counts.requests_received,
                 source: output::source_name(answer.source()),
                 as_of: &answer.as_of,
                 revision: output::revision(&answer.as_of),
@@ -50,17 +69,25 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
             }))?,
             Format::Text => {
                 for counts in &answer.counts {
-                    table.add_row([
+                    let mut row = vec![
                         counts.user_id.clone(),
                         counts.followers.to_string(),
                         counts.following.to_string(),
-                    ]);
+                    ];
+                    if args.viewer.is_some() {
+                        let own =
+                            [counts.muting, counts.blocking, counts.requests_sent, counts.requests_received];
+                        row.extend(own.map(|count| count.map_or_else(|| "-".to_owned(), |n| n.to_string())));
+                    }
+                    table.add_row(row);
                 }
             }
         }
+        explanations.extend(answer.explanation);
     }
     if format == Format::Text {
         output::line(format!("{}\n{}", output::table_text(table), origin.text()))?;
     }
+    explanation::print(format, &explanations)?;
     Ok(Outcome::Done)
 }

@@ -1,14 +1,18 @@
-//! `followers` and `following`: pages of a list, printed as they come.
+//! `followers`, `following`, `mutes`, `blocks`, `requests`: pages of a list, printed as they come.
 
 use std::time::Instant;
 
 use anyhow::bail;
-use proto::query::v1::{ListFollowersRequest, ListFollowingRequest, ListedEdge, Source};
+use proto::query::v1::{
+    Explanation, ListBlocksRequest, ListFollowRequestsRequest, ListFollowersRequest, ListFollowingRequest,
+    ListMutesRequest, ListedEdge, RequestDirection, Source,
+};
 use serde::Serialize;
 
-use crate::args::{ConnectionArgs, Format, ListArgs};
+use super::relationship::{Pair, words};
+use crate::args::{ConnectionArgs, Format, ListArgs, PublicListArgs};
 use crate::client::{self, QueryClient};
-use crate::commands::{Outcome, consistency};
+use crate::commands::{Outcome, consistency, explanation};
 use crate::dates;
 use crate::output::{self, Origin};
 
@@ -17,19 +21,35 @@ const LARGEST_PAGE: i32 = 1_000;
 
 /// Which list of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum Kind {
     /// Who follows it.
     Followers,
     /// Whom it follows.
     Following,
+    /// Whom it has muted.
+    Mutes,
+    /// Whom it has blocked.
+    Blocks,
+    /// Requests to follow.
+    Requests(RequestDirection),
 }
 
-/// A page of either list.
+/// What is asked for.
+#[derive(Clone, Debug)]
+struct Wanted<'a> {
+    kind: Kind,
+    list: &'a ListArgs,
+    viewer_id: String,
+    with_relationships: bool,
+}
+
+/// A page of any list.
 struct Page {
     edges: Vec<ListedEdge>,
     next_page_token: String,
     as_of: String,
     source: Source,
+    explanation: Option<Explanation>,
 }
 
 /// One row for programs.
@@ -37,34 +57,58 @@ struct Page {
 struct Row<'a> {
     user_id: &'a str,
     created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relationship: Option<Pair<'a>>,
     source: &'a str,
     as_of: &'a str,
     revision: Option<u64>,
 }
 
-/// Prints a list.
-pub async fn run(
+/// Prints a list that others look at.
+pub async fn public(
     connection: &ConnectionArgs,
     format: Format,
-    args: &ListArgs,
-    side: Side,
+    args: &PublicListArgs,
+    kind: Kind,
 ) -> anyhow::Result<Outcome> {
+    let viewer_id = args.viewer.map(|viewer| viewer.user().to_string()).unwrap_or_default();
+    let wanted = Wanted { kind, list: &args.list, viewer_id, with_relationships: args.relationships };
+    run(connection, format, &wanted).await
+}
+
+/// Prints a list that is the account's own business.
+pub async fn own(
+    connection: &ConnectionArgs,
+    format: Format,
+    list: &ListArgs,
+    kind: Kind,
+) -> anyhow::Result<Outcome> {
+    let wanted = Wanted { kind, list, viewer_id: String::new(), with_relationships: false };
+    run(connection, format, &wanted).await
+}
+
+async fn run(connection: &ConnectionArgs, format: Format, wanted: &Wanted<'_>) -> anyhow::Result<Outcome> {
     let mut client = client::query(connection).await?;
+    let args = wanted.list;
     let limit = if args.all { u64::MAX } else { args.limit };
     let mut origin = Origin::default();
+    let mut explanations = Vec::new();
     let mut printed = 0;
     let mut page_token = String::new();
     while printed < limit {
         let page_size = page_size(args.page_size, limit - printed);
         let started = Instant::now();
-        let page = fetch(&mut client, args, side, page_size, page_token.clone()).await?;
+        let page = fetch(&mut client, wanted, page_size, page_token.clone()).await?;
         origin.add(page.source, &page.as_of, started.elapsed());
         if !page.next_page_token.is_empty() && page.next_page_token == page_token {
             bail!("the service gave the same page token twice");
         }
-        print(format, &page, printed == 0)?;
+        print(format, wanted, &page, printed == 0)?;
         printed += page.edges.len() as u64;
         page_token = page.next_page_token;
+        explanations.extend(page.explanation);
         if page_token.is_empty() {
             break;
         }
@@ -75,6 +119,7 @@ pub async fn run(
             if page_token.is_empty() || printed == 0 { "" } else { ", and there are more (--limit, --all)" };
         output::line(format!("{printed} {rows}{more}\n{}", origin.text()))?;
     }
+    explanation::print(format, &explanations)?;
     Ok(Outcome::Done)
 }
 
@@ -86,57 +131,77 @@ fn page_size(asked: Option<i32>, wanted: u64) -> i32 {
 
 async fn fetch(
     client: &mut QueryClient,
-    args: &ListArgs,
-    side: Side,
+    wanted: &Wanted<'_>,
     page_size: i32,
     page_token: String,
 ) -> anyhow::Result<Page> {
-    let user_id = args.user.user().to_string();
-    let consistency = consistency(&args.fresh);
-    // The answers differ in the names of their types only.
+    let user_id = wanted.list.user.user().to_string();
+    let consistency = consistency(&wanted.list.fresh);
+    let explain = wanted.list.fresh.explain;
+    // Requests and answers differ in the names of their types, and in what only some of them have.
     macro_rules! page {
-        ($method:ident, $message:expr) => {{
-            let request = client.request($message);
+        ($method:ident, $request:ident { $($field:ident: $value:expr),* }) => {{
+            let request = client.request($request {
+                user_id,
+                page_size,
+                page_token,
+                consistency,
+                explain,
+                $($field: $value),*
+            });
             let answer = client.rpc.$method(request).await.map_err(|s| client.failed(s))?.into_inner();
             Page {
                 source: answer.source(),
                 edges: answer.edges,
                 next_page_token: answer.next_page_token,
                 as_of: answer.as_of,
+                explanation: answer.explanation,
             }
         }};
     }
-    Ok(match side {
-        Side::Followers => {
-            page!(
-                list_followers,
-                ListFollowersRequest { user_id, page_size, page_token, consistency, ..Default::default() }
-            )
-        }
-        Side::Following => {
-            page!(
-                list_following,
-                ListFollowingRequest { user_id, page_size, page_token, consistency, ..Default::default() }
-            )
+    let viewer_id = wanted.viewer_id.clone();
+    let with_relationships = wanted.with_relationships;
+    Ok(match wanted.kind {
+        Kind::Followers => page!(
+            list_followers,
+            ListFollowersRequest { viewer_id: viewer_id, with_relationships: with_relationships }
+        ),
+        Kind::Following => page!(
+            list_following,
+            ListFollowingRequest { viewer_id: viewer_id, with_relationships: with_relationships }
+        ),
+        Kind::Mutes => page!(list_mutes, ListMutesRequest {}),
+        Kind::Blocks => page!(list_blocks, ListBlocksRequest {}),
+        Kind::Requests(direction) => {
+            page!(list_follow_requests, ListFollowRequestsRequest { direction: direction.into() })
         }
     })
 }
 
-fn print(format: Format, page: &Page, first: bool) -> anyhow::Result<()> {
+fn print(format: Format, wanted: &Wanted<'_>, page: &Page, first: bool) -> anyhow::Result<()> {
+    let date = |at: &Option<prost_types::Timestamp>| at.as_ref().and_then(dates::format_proto);
     match format {
         Format::Json => output::json_rows(page.edges.iter().map(|edge| Row {
             user_id: &edge.user_id,
-            created_at: edge.created_at.as_ref().and_then(dates::format_proto),
+            created_at: date(&edge.created_at),
+            expires_at: date(&edge.expires_at),
+            relationship: edge.relationship.as_ref().map(Pair::from),
             source: output::source_name(page.source),
             as_of: &page.as_of,
             revision: output::revision(&page.as_of),
         })),
         Format::Text if page.edges.is_empty() => Ok(()),
         Format::Text => {
-            let mut table = if first { output::table(&["USER", "SINCE"]) } else { output::headless_table() };
+            let expires = matches!(wanted.kind, Kind::Mutes | Kind::Blocks);
+            let mut header = vec!["USER", "SINCE"];
+            header.extend(expires.then_some("UNTIL"));
+            header.extend(wanted.with_relationships.then_some("RELATIONSHIP"));
+            let mut table = if first { output::table(&header) } else { output::headless_table() };
             for edge in &page.edges {
-                let since = edge.created_at.as_ref().and_then(dates::format_proto);
-                table.add_row([edge.user_id.clone(), since.unwrap_or_default()]);
+                let mut row = vec![edge.user_id.clone(), date(&edge.created_at).unwrap_or_default()];
+                row.extend(expires.then(|| date(&edge.expires_at).unwrap_or_else(|| "-".to_owned())));
+                row.extend(edge.relationship.as_ref().map(words));
+                table.add_row(row);
             }
             Ok(output::line(output::table_text(table))?)
         }

@@ -6,6 +6,7 @@ mod account;
 mod batch;
 mod check;
 mod counts;
+mod explanation;
 mod export;
 mod input;
 mod job;
@@ -13,13 +14,15 @@ mod legacy;
 mod lists;
 mod migrate;
 mod recover;
+mod relationship;
 mod replace;
 mod status;
 mod watch;
 mod write;
 
-use proto::query::v1::{Consistency, consistency::Requirement};
+use proto::query::v1::{Consistency, RequestDirection as Direction, consistency::Requirement};
 
+use self::lists::Kind;
 use crate::args::{Args, Command, FreshArgs};
 use crate::import;
 
@@ -56,8 +59,15 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Restore(args) => account::restore(&connection, output, &args).await,
         Command::Job(args) => job::run(&connection, output, &args).await,
         Command::Check(args) => check::run(&connection, output, &args).await,
-        Command::Followers(args) => lists::run(&connection, output, &args, lists::Side::Followers).await,
-        Command::Following(args) => lists::run(&connection, output, &args, lists::Side::Following).await,
+        Command::Relationship(args) => relationship::run(&connection, output, &args).await,
+        Command::Followers(args) => lists::public(&connection, output, &args, Kind::Followers).await,
+        Command::Following(args) => lists::public(&connection, output, &args, Kind::Following).await,
+        Command::Mutes(args) => lists::own(&connection, output, &args, Kind::Mutes).await,
+        Command::Blocks(args) => lists::own(&connection, output, &args, Kind::Blocks).await,
+        Command::Requests(args) => {
+            let direction = if args.outgoing { Direction::Outgoing } else { Direction::Incoming };
+            lists::own(&connection, output, &args.list, Kind::Requests(direction)).await
+        }
         Command::Counts(args) => counts::run(&connection, output, &args).await,
         Command::Watch(args) => watch::run(&connection, output, &args).await,
         Command::Import(args) => import::run(&connection, output, args).await,
