@@ -124,7 +124,13 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
 /// jobs, one for expiries). Every statement of theirs finds a few hundred rows by their keys among millions; left to its
 /// statistics, which lag behind an import, the planner now and then reads a table.
 fn committer_pool(pool: &PgPool) -> PgPool {
-    let by_keys_only = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+    // A bitmap would read all that is left of an account for the next few edges of it.
+    let by_keys_only = [
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("enable_bitmapscan", "off"),
+    ];
     let generic = [("plan_cache_mode", "force_generic_plan")];
     let options = (*pool.connect_options()).clone().options(by_keys_only).options(generic);
     PgPoolOptions::new()
