@@ -9,6 +9,7 @@ mod jobs;
 mod legacy;
 mod operations;
 mod reads;
+mod watch;
 mod writes;
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;
 pub use self::operations::{MigrateArgs, RecoverArgs};
 pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
+use self::watch::WATCH_HELP;
+pub use self::watch::WatchArgs;
 use self::writes::BATCH_HELP;
 pub use self::writes::{BatchArgs, BatchLine, PairCommand, Privacy, PrivacyArgs, ReplaceArgs};
 
@@ -137,6 +140,9 @@ pub enum Command {
     Requests(RequestsArgs),
     /// Tell how many follow each USER, and how many it follows
     Counts(CountsArgs),
+    /// Print events as they happen
+    #[command(after_help = WATCH_HELP)]
+    Watch(WatchArgs),
     /// Import edges from a file; an interrupted import goes on where it was
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),

@@ -17,6 +17,7 @@ mod recover;
 mod relationship;
 mod replace;
 mod status;
+mod watch;
 mod write;
 
 use proto::query::v1::{Consistency, RequestDirection as Direction, consistency::Requirement};
@@ -68,6 +69,7 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
             lists::own(&connection, output, &args.list, Kind::Requests(direction)).await
         }
         Command::Counts(args) => counts::run(&connection, output, &args).await,
+        Command::Watch(args) => watch::run(&connection, output, &args).await,
         Command::Import(args) => import::run(&connection, output, args).await,
         Command::Export(args) => export::run(&connection, output, &args).await,
         Command::Status => status::run(&connection, output).await,
