@@ -2,6 +2,7 @@
 
 mod access;
 mod batches;
+mod importing;
 mod limits;
 mod pairs;
 mod preconditions;

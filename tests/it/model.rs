@@ -5,18 +5,22 @@
 //! `FOLLOWGRAPH_TEST_MODEL_CASES=1000` is the long form, `FOLLOWGRAPH_TEST_MODEL_SEED`
 //! another course; a failure names both and the shortest sequence that was found.
 
+mod compare;
 mod run;
 mod steps;
 mod watch;
+mod world;
 
 use proptest::test_runner::{Config, RngSeed, TestRunner};
+use tests::proxy::CommitLoser;
 use tests::{Own, truth};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
+use xtask::env_file::Env;
 use xtask::services::Program;
 
-use run::World;
 use watch::Watch;
+use world::World;
 
 /// Of the short form.
 const CASES: u32 = 30;
@@ -37,11 +41,20 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
         failure_persistence: None,
         ..Config::default()
     };
-    let own = Own::start().await;
+    // Jobs of many steps, though accounts have few edges; and a way to lose replies to commits.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let runtime = Handle::current();
+    let own = Own::start_through(move |servers| {
+        let (proxy, url) = runtime.block_on(CommitLoser::before(&servers.postgres));
+        sender.send(proxy).expect("the test waits");
+        Env::default().with("DATABASE_URL", url).with("JOB_STEP_EDGES", "2").with("JOB_REST", "0")
+    })
+    .await;
+    let proxy = receiver.recv().expect("a proxy");
     let second = own.another(Program::Command);
     let endpoints = own.endpoints.clone();
     let watch = Watch::start(&endpoints).await;
-    let world = World::new(own, second).await;
+    let world = World::new(own, second, proxy).await;
 
     let handle = Handle::current();
     let outcome = block_in_place(|| {

@@ -38,6 +38,17 @@ pub struct Replaced {
     pub requested: BTreeSet<UserId>,
 }
 
+/// What becomes of a chunk of an import.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// How many edges were added.
+    pub accepted: u32,
+    /// How many were there already.
+    pub unchanged: u32,
+    /// The others, by their places in the chunk.
+    pub refused: Vec<(u32, Reason)>,
+}
+
 /// Changed or not, or the rule that stands against it.
 pub type Outcome = Result<bool, Reason>;
 
@@ -106,6 +117,13 @@ impl Model {
         self.edges.remove(&key(kind, source, target)).is_some()
     }
 
+    fn sever(&mut self, a: UserId, b: UserId) {
+        for (a, b) in [(a, b), (b, a)] {
+            self.remove(EdgeKind::Follow, a, b);
+            self.remove(EdgeKind::FollowRequest, a, b);
+        }
+    }
+
     fn takes_part(&self, user: UserId) -> Result<(), Reason> {
         if self.archived.contains(&user) { Err(Reason::AccountArchived) } else { Ok(()) }
     }
@@ -135,10 +153,7 @@ impl Model {
             Act::Mute => Ok(self.put(key(Mute, actor, other), ask.expires_at)),
             Act::Unmute => Ok(self.remove(Mute, actor, other)),
             Act::Block => {
-                for (a, b) in [(actor, other), (other, actor)] {
-                    self.remove(Follow, a, b);
-                    self.remove(FollowRequest, a, b);
-                }
+                self.sever(actor, other);
                 Ok(self.put(key(Block, actor, other), ask.expires_at))
             }
             Act::Unblock => Ok(self.remove(Block, actor, other)),
@@ -236,6 +251,35 @@ impl Model {
             *self = before;
         }
         Ok(replaced)
+    }
+
+    /// Imports edges of one kind. Nobody is asked for consent.
+    pub fn import(
+        &mut self,
+        kind: EdgeKind,
+        edges: &[(UserId, UserId)],
+        expires_at: Option<OffsetDateTime>,
+    ) -> Imported {
+        let mut imported = Imported::default();
+        for ((source, target), index) in edges.iter().copied().zip(0..) {
+            let possible = self.takes_part(source).and_then(|()| self.takes_part(target));
+            let blocked = kind == EdgeKind::Follow && self.is_blocked(source, target);
+            match possible {
+                Err(reason) => imported.refused.push((index, reason)),
+                Ok(()) if blocked => imported.refused.push((index, Reason::Blocked)),
+                Ok(()) if self.has(kind, source, target) => imported.unchanged += 1,
+                Ok(()) => {
+                    if kind == EdgeKind::Block {
+                        self.sever(source, target);
+                    } else if kind == EdgeKind::Follow {
+                        self.remove(EdgeKind::FollowRequest, source, target);
+                    }
+                    self.put(key(kind, source, target), expires_at);
+                    imported.accepted += 1;
+                }
+            }
+        }
+        imported
     }
 
     /// Hides an account, or shows it again. Whom it had asked may be public by now.

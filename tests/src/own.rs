@@ -28,6 +28,7 @@ pub struct Own {
     pub servers: Servers,
     /// Where clients find it.
     pub endpoints: Endpoints,
+    settings: Env,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -75,24 +76,26 @@ impl Own {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = ONE_AT_A_TIME.clone().lock_owned().await;
-        let (servers, pipeline) = block_in_place(|| {
+        let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
             let ports = Ports::free().expect("free ports");
             let servers = Servers::temporary(&tools, ports, Sizes::SMALL).expect("the servers start");
             let migrated = services::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
             assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
-            let more = more(&servers);
-            let pipeline = Pipeline::start_with(&binaries(), &servers, &more).expect("the services start");
-            (servers, pipeline)
+            let settings = more(&servers);
+            let pipeline =
+                Pipeline::start_with(&binaries(), &servers, &settings).expect("the services start");
+            (servers, pipeline, settings)
         });
         let endpoints = Endpoints::from_env(&pipeline.client_env);
-        Self { pipeline, servers, endpoints, _turn: turn }
+        Self { pipeline, servers, endpoints, settings, _turn: turn }
     }
 
     /// Starts a second process of a kind, on ports of its own, and waits until it is ready.
     pub fn another(&self, program: Program) -> Service {
         let ports = Ports::free().expect("free ports");
-        let first = services::spec(program, &binaries(), &self.servers);
+        let mut first = services::spec(program, &binaries(), &self.servers);
+        first.env.extend(&self.settings);
         let name = format!("{}-2", first.name);
         ready(ServiceSpec {
             grpc: first.grpc.map(|_| loopback(ports.command)),

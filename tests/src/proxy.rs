@@ -29,6 +29,13 @@ impl CommitLoser {
         proxy
     }
 
+    /// One before this server, and the server's URL through it.
+    pub async fn before(postgres: &xtask::postgres::Postgres) -> (Self, String) {
+        let proxy = Self::start(postgres.port()).await;
+        let (direct, through) = (format!(":{}/", postgres.port()), format!(":{}/", proxy.port));
+        (proxy, postgres.url().replace(&direct, &through))
+    }
+
     /// Where it listens.
     pub fn port(&self) -> u16 {
         self.port

@@ -1,10 +1,14 @@
-//! The follow cap.
+//! How many others an account may follow, and how fast an actor may write.
 
 use proto::error::Reason;
 use tests::jobs::{OnAccount, replace_following};
 use tests::refusal::assert_refused;
 use tests::{Act, Ask, asks, importing, user, users};
 use tonic_types::StatusExt as _;
+
+use tests::own::command_service_beside;
+use tests::refusal::metadata;
+use xtask::env_file::Env;
 
 use super::Shared;
 
@@ -51,4 +55,67 @@ async fn an_account_follows_and_asks_so_many_and_no_more() {
     let status = replace_following(&shared.commands, a, &too_many, None, true).await.expect_err("too many");
     let reason = proto::error::reason_of(&status);
     assert!(matches!(reason, Some(Reason::TooManyItems | Reason::FollowCapReached)), "{status:?}");
+}
+
+/// A command-service with other limits, on the shared servers.
+fn with_limits(shared: &Shared, settings: Env) -> (xtask::services::Service, tests::Commands) {
+    let tokens = format!("read+write+admin:{}", shared.endpoints.token);
+    let service = command_service_beside(&shared.endpoints, settings.with("AUTH_TOKENS", tokens));
+    let commands = shared.endpoints.through(&service).commands();
+    (service, commands)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cap_is_a_setting_and_grows_with_the_account_s_own_followers() {
+    let shared = Shared::new();
+    let settings = Env::default().with("FOLLOW_CAP", "2").with("FOLLOW_CAP_PER_FOLLOWER", "1.5");
+    let (_service, commands) = with_limits(&shared, settings);
+    let [a, b, c, d, e] = users();
+    for other in [b, c] {
+        Ask::new(Act::Follow, a, other).done(&commands).await;
+    }
+    let status = Ask::new(Act::Follow, a, d).refused(&commands).await;
+    assert_refused(&status, Reason::FollowCapReached, None);
+    assert_eq!(metadata(&status, "limit").as_deref(), Some("2"));
+    let status = replace_following(&commands, a, &[b, c, d], None, false).await.expect_err("one too many");
+    assert_refused(&status, Reason::FollowCapReached, None);
+    // Two followers are worth three follows.
+    for other in [b, c] {
+        Ask::new(Act::Follow, other, a).done(&commands).await;
+    }
+    Ask::new(Act::Follow, a, d).done(&commands).await;
+    let status = Ask::new(Act::Follow, a, e).refused(&commands).await;
+    assert_eq!(metadata(&status, "limit").as_deref(), Some("3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_actor_writes_so_fast_and_no_faster_and_is_told_when_to_go_on() {
+    let shared = Shared::new();
+    let (_service, commands) = with_limits(&shared, Env::default().with("ACTOR_WRITES_PER_SECOND", "5"));
+    let [a, b, other] = users();
+    let mut refused = None;
+    for _ in 0..50 {
+        if let Err(status) = Ask::new(Act::Unfollow, a, b).send(&commands).await {
+            refused = Some(status);
+            break;
+        }
+    }
+    let status = refused.expect("fifty at once are too many");
+    assert_refused(&status, Reason::RateLimited, None);
+    let retry = status.get_details_retry_info().expect("when").retry_delay.expect("a delay");
+    assert!(retry <= std::time::Duration::from_secs(2), "{retry:?}");
+    let violation = status.get_details_quota_failure().expect("the quota").violations.remove(0);
+    assert!(violation.subject.contains(&a.to_string()), "{violation:?}");
+    let writes = [Ask::new(Act::Follow, a, b); 20];
+    let answer = asks::batch(&commands, &writes, false, None).await.expect("the call succeeds");
+    let limited = answer.results.iter().filter_map(|result| result.error.as_ref());
+    assert!(
+        limited.clone().count() > 0 && limited.clone().all(|error| error.reason() == Reason::RateLimited)
+    );
+    // Others go on, and so does the actor after the pause that it was told.
+    Ask::new(Act::Follow, other, b).done(&commands).await;
+    tests::until("the actor to be let through", std::time::Duration::from_secs(10), || async {
+        Ask::new(Act::Unfollow, a, b).send(&commands).await.map_err(|status| status.to_string())
+    })
+    .await;
 }

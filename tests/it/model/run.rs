@@ -1,156 +1,51 @@
 //! A sequence, carried out by the services and by the model side by side.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use futures::future::join_all;
-use proto::UserId;
+use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use proto::error::{Reason, reason_of};
 use proto::event::{EdgeKey, EdgeKind};
-use proto::graph::v1::Relationship;
-use sqlx::PgPool;
+use proto::{UserId, timestamp};
 use tests::asks::{self, Answer, Expected};
-use tests::clients::{self, List, fresh};
-use tests::importing::{invites_repeat, retried};
 use tests::jobs::{self, OnAccount, Started};
-use tests::model::{Model, Outcome, Replaced};
-use tests::own::Victim;
-use tests::truth::postgres::snapshot_of;
-use tests::truth::{Edge, counts_of};
-use tests::{Ask, Commands, Endpoints, Own, until, users};
+use tests::model::{Imported, Model, Outcome, Replaced};
+use tests::{Ask, Commands, importing};
 use time::OffsetDateTime;
-use tokio::task::block_in_place;
 use tonic::Status;
 use uuid::Uuid;
-use xtask::services::Service;
 
-use super::steps::{ACCOUNTS, Killed, Pair, Step, What};
+use super::steps::{ACCOUNTS, Pair, Step, What};
+use super::world::World;
 
-/// How long a command is repeated for while processes are away.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The services, and what has happened to them.
-pub struct World {
-    endpoints: Endpoints,
-    replicas: [Commands; 2],
-    pool: PgPool,
-    own: RefCell<Own>,
-    second: RefCell<Service>,
-    counted: RefCell<BTreeMap<&'static str, usize>>,
-}
-
-impl World {
-    pub async fn new(own: Own, second: Service) -> Self {
-        let endpoints = own.endpoints.clone();
-        Self {
-            replicas: [endpoints.commands(), endpoints.through(&second).commands()],
-            pool: endpoints.postgres().await,
-            endpoints,
-            own: RefCell::new(own),
-            second: RefCell::new(second),
-            counted: RefCell::default(),
-        }
-    }
-
-    /// What happened how often.
-    pub fn story(&self) -> String {
-        format!("{:?}", self.counted.borrow())
-    }
-
-    fn note(&self, what: &'static str) {
-        *self.counted.borrow_mut().entry(what).or_default() += 1;
-    }
-
-    /// Carries out a sequence with accounts of its own.
-    ///
-    /// # Panics
-    /// Where an answer or a state is not the model's.
-    pub async fn play(&self, sequence: &[Step]) {
-        let mut case = Case { world: self, users: users(), model: Model::default(), known: BTreeMap::new() };
-        for step in sequence {
-            case.model.begin_step();
-            match step.kill {
-                None => case.carry_out(step).await,
-                Some((killed, after)) => {
-                    let kill = async {
-                        // Not a wait for a state: the moment is part of the sequence.
-                        tokio::time::sleep(Duration::from_millis(after)).await;
-                        self.kill(killed);
-                    };
-                    tokio::join!(case.carry_out(step), kill);
-                }
-            }
-            case.compare().await;
-        }
-        case.compare_api().await;
-    }
-
-    /// Kills a process and starts it again, without waiting until all is well.
-    fn kill(&self, killed: Killed) {
-        self.note("kills");
-        match killed {
-            Killed::Command(0) => {
-                self.own.borrow_mut().kill(Victim::Command);
-                self.own.borrow_mut().revive(Victim::Command);
-            }
-            Killed::Command(_) => block_in_place(|| {
-                let mut second = self.second.borrow_mut();
-                second.kill9().expect("killed");
-                second.start_again().expect("started again");
-            }),
-            Killed::Projector => {
-                self.own.borrow_mut().kill(Victim::Projector);
-                self.own.borrow_mut().revive(Victim::Projector);
-            }
-        }
-    }
-
-    /// Asks one replica, and while there is no answer the other one, the first one, ...
-    async fn answered<T, F>(&self, first: usize, call: impl Fn(Commands) -> F) -> Result<T, Status>
-    where
-        F: Future<Output = Result<T, Status>>,
-    {
-        let tries = RefCell::new(0);
-        until("an answer", PATIENCE, || {
-            let replica = self.replicas[(first + *tries.borrow()) % 2].clone();
-            *tries.borrow_mut() += 1;
-            let outcome = call(replica);
-            async {
-                match outcome.await {
-                    Err(status) if invites_repeat(&status) => {
-                        self.note("repeats");
-                        Err(status.to_string())
-                    }
-                    decided => Ok(decided),
-                }
-            }
-        })
-        .await
-    }
-}
+/// Hours from now at which mutes and blocks may run out.
+const DATES: [Option<i64>; 4] = [None, Some(24), Some(48), Some(50_000)];
 
 /// One sequence on its way.
-struct Case<'a> {
-    world: &'a World,
-    users: [UserId; ACCOUNTS],
-    model: Model,
+pub struct Case<'a> {
+    pub world: &'a World,
+    pub users: [UserId; ACCOUNTS],
+    pub model: Model,
     /// Place and date of every edge that was seen, by when the model says it was added.
-    known: BTreeMap<(EdgeKey, (u64, i64)), (i64, OffsetDateTime)>,
+    pub known: BTreeMap<(EdgeKey, (u64, i64)), (i64, OffsetDateTime)>,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// With accounts that nobody knows.
+    pub fn new(world: &'a World) -> Self {
+        Self { world, users: tests::users(), model: Model::default(), known: BTreeMap::new() }
+    }
+
     fn ask(&self, pair: &Pair) -> Ask {
         let expiring = matches!(pair.act, tests::Act::Mute | tests::Act::Block);
-        let dates = [None, Some(24), Some(48), Some(50_000)];
         Ask {
-            expires_at: dates[pair.expiry].filter(|_| expiring).map(day_of),
+            expires_at: DATES[pair.expiry].filter(|_| expiring).map(day_of),
             expected: pair.expected.map(Expected::Following),
             ..Ask::new(pair.act, self.users[pair.actor], self.users[pair.other])
         }
     }
 
-    async fn carry_out(&mut self, step: &Step) {
+    pub async fn carry_out(&mut self, step: &Step) {
         match &step.what {
             What::One(pair) => {
                 self.world.note("commands alone");
@@ -169,6 +64,12 @@ impl Case<'_> {
                 let targets: Vec<_> =
                     targets.iter().map(|n| self.users[*n]).filter(|target| *target != user).collect();
                 self.replace(step.replica, user, &targets, *dry_run).await;
+            }
+            What::Import { kind, pairs, expiry } => {
+                let pairs = pairs.iter().filter(|(source, target)| source != target);
+                let pairs: Vec<_> = pairs.map(|(s, t)| (self.users[*s], self.users[*t])).collect();
+                let expires_at = DATES[*expiry].filter(|_| *kind != EdgeKind::Follow).map(day_of);
+                self.import(step, *kind, &pairs, expires_at).await;
             }
             What::Archive(user) => {
                 let wanted = Ok(self.model.set_archived(self.users[*user], true));
@@ -199,24 +100,8 @@ impl Case<'_> {
         let outcome = found.as_ref().map(|answer| answer.changed).map_err(reason);
         assert_eq!(outcome, wanted, "{ask:?}: {found:?}");
         if let Ok(answer) = found {
-            self.check_pair(ask, &answer.relationship);
+            self.check_pair(ask.actor, ask.other, &answer.relationship);
         }
-    }
-
-    fn check_pair(&self, ask: &Ask, found: &Relationship) {
-        let wanted = self.model.relationship(ask.actor, ask.other);
-        let comparable =
-            Relationship { following_since: None, followed_by_since: None, revision: 0, ..found.clone() };
-        assert_eq!(comparable, wanted, "the pair after {ask:?}");
-        assert_eq!(found.following_since.is_some(), found.following, "{found:?}");
-        assert_eq!(found.followed_by_since.is_some(), found.followed_by, "{found:?}");
-        // Nobody learns that they are muted.
-        let linked = self.model.visible().any(|(key, _)| {
-            let other_way = (key.source, key.target) == (ask.other, ask.actor);
-            let one_way = (key.source, key.target) == (ask.actor, ask.other);
-            one_way || (other_way && key.kind != EdgeKind::Mute)
-        });
-        assert_eq!(found.revision > 0, linked, "the revision of the pair after {ask:?}");
     }
 
     async fn at_once(&mut self, replica: usize, pairs: &[Pair]) {
@@ -269,7 +154,7 @@ impl Case<'_> {
             let found = result.error.as_ref().map_or(Ok(result.changed), |error| Err(error.reason()));
             assert_eq!(found, wanted, "{ask:?} of {asks:?}");
             if let Some(pair) = &result.relationship {
-                self.check_pair(ask, pair);
+                self.check_pair(ask.actor, ask.other, pair);
             }
         }
     }
@@ -332,82 +217,40 @@ impl Case<'_> {
         }
     }
 
-    /// PostgreSQL is in the model's state: edges, their dates and order, counts, flags.
-    async fn compare(&mut self) {
-        let found = snapshot_of(&self.world.pool, &self.users).await;
-        let wanted: BTreeMap<_, _> = self.model.visible().map(|(key, edge)| (*key, *edge)).collect();
-        let expiries = |edges: BTreeMap<EdgeKey, Option<OffsetDateTime>>| edges;
-        assert_eq!(
-            expiries(found.edges.iter().map(|(key, edge)| (*key, edge.expires_at)).collect()),
-            expiries(wanted.iter().map(|(key, edge)| (*key, edge.expires_at)).collect()),
-            "edges, and when they run out"
-        );
-        let counts = counts_of(wanted.keys());
-        for user in &self.users {
-            let account = found.accounts.get(user).cloned().unwrap_or_default();
-            assert_eq!(account.counts, counts.get(user).copied().unwrap_or_default(), "counts of {user}");
-            assert_eq!(account.private, self.model.private.contains(user), "privacy of {user}");
-            let wanted = if self.model.archived.contains(user) { "archived" } else { "active" };
-            let known = found.accounts.contains_key(user);
-            assert_eq!(if known { account.state.as_str() } else { "active" }, wanted, "state of {user}");
+    async fn import(
+        &mut self,
+        step: &Step,
+        kind: EdgeKind,
+        pairs: &[(UserId, UserId)],
+        expires_at: Option<OffsetDateTime>,
+    ) {
+        self.world.note("imports");
+        let edge = |(source, target): &(UserId, UserId)| ImportEdge {
+            source_id: source.to_string(),
+            target_id: target.to_string(),
+            expires_at: expires_at.map(timestamp::to_proto),
+            ..ImportEdge::default()
+        };
+        let edges: Vec<_> = pairs.iter().map(edge).collect();
+        let request = ImportEdgesRequest { kind: kind.into(), edges, ..Default::default() };
+        let send = |mut commands: Commands| {
+            let request = request.clone();
+            async move { importing::chunk(&mut commands, request).await }
+        };
+        let found = self.world.answered(step.replica, send).await.expect("a chunk is answered");
+        let wanted = self.model.import(kind, pairs, expires_at);
+        let mut outcome = Imported {
+            accepted: found.accepted,
+            unchanged: found.unchanged,
+            refused: found.refused.iter().map(|edge| (edge.index, edge.reason())).collect(),
+        };
+        // A chunk has no idempotency key: what is sent again finds its own edges.
+        if step.kill.is_some() && outcome.accepted == 0 {
+            outcome = Imported { accepted: wanted.accepted, unchanged: wanted.unchanged, ..outcome };
+            assert_eq!(found.unchanged, wanted.accepted + wanted.unchanged, "{found:?}");
         }
-
-        // Places and dates never change while an edge lives, hidden or not; newer edges are
-        // before older ones.
-        let mut by_age: Vec<_> = wanted.iter().map(|(key, edge)| (edge.place, *key)).collect();
-        by_age.sort();
-        let mut newest = ((0, 0), i64::MIN);
-        for (place, key) in by_age {
-            let Edge { position, created_at, .. } = found.edges[&key];
-            let first_seen = *self.known.entry((key, place)).or_insert((position, created_at));
-            assert_eq!((position, created_at), first_seen, "place and date of {key:?}");
-            assert!(place == newest.0 || position > newest.1, "{key:?} is newer than its place");
-            newest = (place, position.max(newest.1));
-        }
+        assert_eq!(outcome, wanted, "import of {kind:?} {pairs:?}");
     }
-
-    /// The read side agrees: checks, lists and counts of the follows.
-    async fn compare_api(&self) {
-        let token = found_token(&self.world.pool, &self.users).await;
-        let mut queries = self.world.endpoints.queries();
-        let follows: BTreeSet<_> = self
-            .model
-            .visible()
-            .filter(|(key, _)| key.kind == EdgeKind::Follow)
-            .map(|(key, _)| (key.source, key.target))
-            .collect();
-        for user in self.users {
-            let text = user.to_string();
-            let lists = [
-                (List::Followers, follows.iter().filter(|(_, t)| *t == user).map(|(s, _)| *s).collect()),
-                (List::Following, follows.iter().filter(|(s, _)| *s == user).map(|(_, t)| *t).collect()),
-            ];
-            let counts = retried(|| {
-                let (mut queries, text, token) = (queries.clone(), text.clone(), token.clone());
-                async move { clients::counts(&mut queries, &[text], fresh(&token)).await }
-            })
-            .await;
-            let sizes: [BTreeSet<UserId>; 2] = lists.clone().map(|(_, users)| users);
-            let counted = (counts[0].followers as usize, counts[0].following as usize);
-            assert_eq!(counted, (sizes[0].len(), sizes[1].len()), "counts of {user}");
-            for (list, wanted) in lists {
-                let listed =
-                    clients::walk(&mut queries, list, &text, 2, fresh(&token)).await.expect("a list");
-                let set: BTreeSet<_> = listed.iter().map(|id| UserId::parse(id).expect("an id")).collect();
-                assert_eq!((listed.len(), set), (wanted.len(), wanted), "{list:?} of {user}");
-            }
-            for other in self.users.iter().filter(|other| **other != user) {
-                let seen = clients::check(&mut queries, &text, &other.to_string(), fresh(&token)).await;
-                let following = seen.expect("a check").following;
-                assert_eq!(following, follows.contains(&(user, *other)), "{user} follows {other}");
-            }
-        }
-    }
-}
-
-/// Of the present head, so that reads see all that was written.
-async fn found_token(pool: &PgPool, users: &[UserId]) -> String {
-    snapshot_of(pool, users).await.head.to_string()
 }
 
 fn reason(status: &Status) -> Reason {

@@ -3,6 +3,7 @@
 use proptest::collection::vec;
 use proptest::option::weighted;
 use proptest::prelude::*;
+use proto::event::EdgeKind;
 use tests::Act;
 
 /// So many accounts meet in a sequence.
@@ -34,6 +35,8 @@ pub enum What {
     Privacy { user: usize, private: bool },
     /// ReplaceFollowing; the actor itself is left out.
     Replace { user: usize, targets: Vec<usize>, dry_run: bool },
+    /// A chunk of an import; an edge from an account to itself is left out.
+    Import { kind: EdgeKind, pairs: Vec<(usize, usize)>, expiry: usize },
     /// ArchiveAccount.
     Archive(usize),
     /// RestoreAccount.
@@ -42,13 +45,15 @@ pub enum What {
     Erase(usize),
 }
 
-/// A process that is killed while something happens, and started again.
+/// What breaks while something happens. A process is killed and started again.
 #[derive(Clone, Copy, Debug)]
 pub enum Killed {
     /// The command-service of that number.
     Command(usize),
     /// The projector.
     Projector,
+    /// No process: the reply to a commit is lost.
+    Reply,
 }
 
 /// A step of a sequence.
@@ -96,23 +101,34 @@ fn what() -> impl Strategy<Value = What> {
         5 => (0..ACCOUNTS, any::<bool>()).prop_map(|(user, private)| What::Privacy { user, private }),
         4 => (0..ACCOUNTS, vec(0..ACCOUNTS, 0..ACCOUNTS), weighted(0.2, Just(())))
             .prop_map(|(user, targets, dry)| What::Replace { user, targets, dry_run: dry.is_some() }),
+        4 => import(),
         2 => (0..ACCOUNTS).prop_map(What::Archive),
         4 => (0..ACCOUNTS).prop_map(What::Restore),
         1 => (0..ACCOUNTS).prop_map(What::Erase),
     ]
 }
 
+fn import() -> impl Strategy<Value = What> {
+    let kind = prop_oneof![Just(EdgeKind::Follow), Just(EdgeKind::Mute), Just(EdgeKind::Block)];
+    (kind, vec((0..ACCOUNTS, 0..ACCOUNTS), 1..8), 0..4_usize).prop_map(|(kind, pairs, expiry)| What::Import {
+        kind,
+        pairs,
+        expiry,
+    })
+}
+
 fn kill() -> impl Strategy<Value = (Killed, u64)> {
     let killed = prop_oneof![
         3 => (0..2_usize).prop_map(Killed::Command),
         1 => Just(Killed::Projector),
+        2 => Just(Killed::Reply),
     ];
     (killed, 0..20_u64)
 }
 
 /// A sequence.
 pub fn sequence() -> impl Strategy<Value = Vec<Step>> {
-    let step = (what(), 0..2_usize, weighted(0.04, kill())).prop_map(|(what, replica, kill)| Step {
+    let step = (what(), 0..2_usize, weighted(0.06, kill())).prop_map(|(what, replica, kill)| Step {
         what,
         replica,
         kill,

@@ -1,0 +1,133 @@
+//! Imports beside the other commands: mutes and blocks with their dates, and what an
+//! import may do that a client may not.
+
+use proto::UserId;
+use proto::command::v1::{ImportEdge, ImportEdgesRequest, ImportEdgesResponse};
+use proto::error::Reason;
+use proto::event::{EdgeKind, EdgeOp, Verb};
+use proto::timestamp::to_proto;
+use tests::jobs::OnAccount;
+use tests::refusal::assert_refused;
+use tests::{Act, Ask, asks, importing, users};
+use time::OffsetDateTime;
+
+use super::{Shared, changes};
+
+fn edge(source: UserId, target: UserId) -> ImportEdge {
+    ImportEdge { source_id: source.to_string(), target_id: target.to_string(), ..Default::default() }
+}
+
+async fn import(shared: &Shared, kind: EdgeKind, edges: Vec<ImportEdge>) -> ImportEdgesResponse {
+    let request = ImportEdgesRequest { kind: kind.into(), edges, ..Default::default() };
+    importing::chunk(&mut shared.commands.clone(), request).await.expect("a chunk")
+}
+
+fn refused(answer: &ImportEdgesResponse) -> Vec<(u32, Reason)> {
+    answer.refused.iter().map(|refused| (refused.index, refused.reason())).collect()
+}
+
+#[tokio::test]
+async fn mutes_and_blocks_keep_their_dates_and_run_out() {
+    let shared = Shared::new();
+    let [a, b, c, d] = users();
+    let (past, soon) = (OffsetDateTime::UNIX_EPOCH + time::Duration::days(9_000), asks::in_hours(9));
+    let now = OffsetDateTime::now_utc();
+    for kind in [EdgeKind::Mute, EdgeKind::Block] {
+        let dated = |target, expires_at: Option<OffsetDateTime>| ImportEdge {
+            created_at: Some(to_proto(past)),
+            expires_at: expires_at.map(to_proto),
+            ..edge(a, target)
+        };
+        let edges = vec![
+            dated(b, None),
+            dated(c, Some(soon)),
+            dated(d, Some(now - time::Duration::days(1))),
+            dated(d, Some(now + time::Duration::days(4_000))),
+        ];
+        let answer = import(&shared, kind, edges).await;
+        assert_eq!((answer.accepted, answer.unchanged), (2, 0));
+        assert_eq!(refused(&answer), [(2, Reason::InvalidTimestamp), (3, Reason::InvalidTimestamp)]);
+        let kept = shared.edge(kind, a, c).await.expect("an edge");
+        assert_eq!((kept.created_at, kept.expires_at), (past, Some(soon)));
+        assert_eq!(shared.edge(kind, a, b).await.expect("an edge").expires_at, None);
+
+        let again = import(&shared, kind, vec![dated(c, None)]).await;
+        assert_eq!((again.accepted, again.unchanged), (0, 1), "what exists stays as it is");
+        assert_eq!(shared.edge(kind, a, c).await, Some(kept));
+    }
+    let follow = ImportEdge { expires_at: Some(to_proto(soon)), ..edge(a, b) };
+    let answer = import(&shared, EdgeKind::Follow, vec![follow]).await;
+    assert_eq!(refused(&answer), [(0, Reason::InvalidTimestamp)], "follows do not run out");
+}
+
+#[tokio::test]
+async fn blocks_end_follows_and_requests_in_the_same_event() {
+    let shared = Shared::new();
+    let [a, b, c] = users();
+    shared.changed(Act::Follow, a, b).await;
+    shared.changed(Act::Follow, b, a).await;
+    OnAccount::SetPrivate(true).finish(&shared.commands, c).await;
+    shared.changed(Act::Follow, a, c).await;
+    let answer = import(&shared, EdgeKind::Block, vec![edge(a, b), edge(b, a), edge(c, a)]).await;
+    assert_eq!(answer.accepted, 3);
+    let event = shared.event(&answer.written_at).await;
+    assert_eq!((event.verb, event.actor), (Verb::Import, None));
+    let mut wanted = [
+        (EdgeOp::Removed, EdgeKind::Follow, a, b),
+        (EdgeOp::Removed, EdgeKind::Follow, b, a),
+        (EdgeOp::Added, EdgeKind::Block, a, b),
+        (EdgeOp::Added, EdgeKind::Block, b, a),
+        (EdgeOp::Added, EdgeKind::Block, c, a),
+        (EdgeOp::Removed, EdgeKind::FollowRequest, a, c),
+    ];
+    wanted.sort_by_key(|(_, kind, source, target)| (*kind, *source, *target));
+    assert_eq!(changes(&event), wanted);
+}
+
+#[tokio::test]
+async fn follows_need_no_consent_and_fulfil_what_was_asked_but_cross_no_block() {
+    let shared = Shared::new();
+    let [a, p, blocker, hidden] = users();
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    shared.changed(Act::Follow, a, p).await;
+    shared.changed(Act::Block, blocker, a).await;
+    OnAccount::Archive.finish(&shared.commands, hidden).await;
+    let edges = vec![edge(a, p), edge(a, blocker), edge(blocker, a), edge(a, hidden), edge(hidden, p)];
+    let answer = import(&shared, EdgeKind::Follow, edges).await;
+    assert_eq!(answer.accepted, 1);
+    assert_eq!(
+        refused(&answer),
+        [
+            (1, Reason::Blocked),
+            (2, Reason::Blocked),
+            (3, Reason::AccountArchived),
+            (4, Reason::AccountArchived)
+        ]
+    );
+    let pair = shared.done(Act::Follow, a, p).await;
+    assert!(!pair.changed && pair.relationship.following && !pair.relationship.requested);
+    Ask::new(Act::Accept, p, a).done(&shared.commands).await;
+}
+
+#[tokio::test]
+async fn what_a_chunk_may_not_be() {
+    let shared = Shared::new();
+    let [a, b] = users();
+    let mut commands = shared.commands.clone();
+    let blocks = |count| ImportEdgesRequest {
+        kind: EdgeKind::Block.into(),
+        edges: vec![edge(a, b); count],
+        ..Default::default()
+    };
+    let status = importing::chunk(&mut commands, blocks(301)).await.expect_err("too many");
+    assert_refused(&status, Reason::TooManyItems, Some("edges"));
+    let full = importing::chunk(&mut commands, blocks(300)).await.expect("as many as may be");
+    assert_eq!((full.accepted, full.unchanged), (1, 299));
+    let requests = ImportEdgesRequest {
+        kind: EdgeKind::FollowRequest.into(),
+        edges: vec![edge(a, b)],
+        ..Default::default()
+    };
+    let status = importing::chunk(&mut commands, requests).await.expect_err("requests cannot be imported");
+    assert_refused(&status, Reason::UnknownEnumValue, Some("kind"));
+}
