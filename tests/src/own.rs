@@ -134,7 +134,12 @@ impl Own {
 
     /// Waits until all three services are ready.
     pub fn wait_ready(&mut self) {
-        block_in_place(|| self.pipeline.wait_ready(READY)).unwrap_or_else(|error| panic!("{error:#}"));
+        self.wait_ready_within(READY);
+    }
+
+    /// The same with another patience: after many kills a read model has much to catch up with.
+    pub fn wait_ready_within(&mut self, patience: Duration) {
+        block_in_place(|| self.pipeline.wait_ready(patience)).unwrap_or_else(|error| panic!("{error:#}"));
     }
 }
 
