@@ -7,6 +7,7 @@
 mod bulk;
 mod jobs;
 mod legacy;
+mod multi;
 mod operations;
 mod reads;
 mod watch;
@@ -20,6 +21,7 @@ pub use self::bulk::{Delimited, ExportArgs, ExportKind, ImportArgs, ImportKind, 
 use self::bulk::{EXPORT_HELP, IMPORT_HELP};
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;
+pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
 pub use self::operations::{MigrateArgs, RecoverArgs};
 pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
 use self::watch::WATCH_HELP;
@@ -138,6 +140,14 @@ pub enum Command {
     Blocks(ListArgs),
     /// List who asks to follow USER, newest first
     Requests(RequestsArgs),
+    /// List the friends of USER: those whom it follows and who follow it
+    Mutuals(ListArgs),
+    /// List the followers of TARGET whom VIEWER follows
+    Known(KnownArgs),
+    /// List the union, intersection or difference of two sets, such as 88.followers and 99.following
+    Set(SetArgs),
+    /// Suggest whom VIEWER might follow: friends of friends
+    Suggest(SuggestArgs),
     /// Tell how many follow each USER, and how many it follows
     Counts(CountsArgs),
     /// Print events as they happen

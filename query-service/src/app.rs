@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::grpc::{Access, Queries, Watches};
+use crate::grpc::{Access, Legacy, Queries, Watches};
 use crate::metrics;
 use crate::page_token::Codec;
 use crate::pipeline::{Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
@@ -95,6 +95,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     spawn(&process, "neo4j probe", |stop| neo4j_probe.run(watch.clone(), stop));
     spawn(&process, "postgres probe", |stop| postgres_probe.run(watch, stop));
 
+    let legacy = Legacy::new(Arc::clone(&policy), sources.clone(), Arc::clone(&recent), config.legacy);
     let codec = codec(&config)?;
     let queries = Queries::new(
         policy,
@@ -107,7 +108,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     );
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
-        .add_service(queries.service(config.grpc.max_request_bytes));
+        .add_service(queries.service(config.grpc.max_request_bytes))
+        .add_service(legacy.service(config.grpc.max_request_bytes));
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use service_kit::auth::Tokens;
 use service_kit::{Env, Secret, grpc, nats, neo4j, postgres};
 
+use crate::grpc::LegacySettings;
 use crate::page_token::MIN_KEY_BYTES;
 use crate::pipeline::{LONGEST_STALENESS, Limits};
 use crate::reader::ReadSource;
@@ -49,6 +50,8 @@ pub struct Config {
     pub overlay: Limits,
     /// `WATCH_LIMIT` (100): watches at a time.
     pub watch_limit: usize,
+    /// `LEGACY_DEFAULT_LIMIT` (50) and `LEGACY_FRESHNESS_WAIT_MILLIS` (500): the older API's reads.
+    pub legacy: LegacySettings,
 }
 
 /// What PostgreSQL takes over when Neo4j cannot answer.
@@ -86,6 +89,7 @@ impl Config {
                 100,
                 1..=10_000,
             ),
+            legacy: legacy(env),
         }
     }
 }
@@ -125,6 +129,17 @@ fn freshness_wait(env: &mut Env) -> Duration {
         env.reject(FRESHNESS_WAIT, "must be from 50 to 500");
     }
     wait
+}
+
+fn legacy(env: &mut Env) -> LegacySettings {
+    LegacySettings {
+        default_limit: env
+            .about("Ids of a list of the older API whose limit is 0. The oldest of its clients expect 1000.")
+            .number_or("LEGACY_DEFAULT_LIMIT", 50, 1..=1_000),
+        freshness_wait: env
+            .about("Longest wait of a read of the older API for what the stream held when it was asked. Then it is answered with what there is.")
+            .millis_or("LEGACY_FRESHNESS_WAIT_MILLIS", 500),
+    }
 }
 
 fn overlay(env: &mut Env) -> Limits {

@@ -8,6 +8,8 @@
 //! Form: base64url of `version byte | body | HMAC-SHA256 over both`. The body is an enum, so a token of one use is never
 //! taken for one of another.
 
+mod walk;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proto::{Epoch, Position, Revision, Token, UserId};
@@ -17,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use service_kit::Secret;
 use uuid::Uuid;
 
+pub use self::walk::{Asked, Operation, Stage, WalkToken};
 use crate::reader::{EdgeTable, ListKind};
 
 const VERSION: u8 = 1;
@@ -70,6 +73,7 @@ enum Body {
     Page { kind: ListTag, user: [u8; 16], before: u64, epoch: u64, revision: u64 },
     Export { table: TableTag, source: [u8; 16], target: [u8; 16], epoch: u64, revision: u64 },
     SeenPage { kind: ListTag, user: [u8; 16], viewer: [u8; 16], before: u64, epoch: u64, revision: u64 },
+    Walk(walk::WalkBody),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -169,7 +173,7 @@ impl Codec {
             Body::SeenPage { kind, user, viewer, before, epoch, revision } => {
                 (kind, user, Some(viewer), before, epoch, revision)
             }
-            Body::Export { .. } => return Err(Invalid),
+            Body::Export { .. } | Body::Walk(_) => return Err(Invalid),
         };
         let bytes = |user: UserId| user.uuid().into_bytes();
         if ListKind::from(tag) != kind || owner != bytes(user) || seen_by != viewer.map(bytes) {

@@ -1,11 +1,11 @@
-//! `followers`, `following`, `mutes`, `blocks`, `requests`: pages of a list, printed as they come.
+//! `followers`, `following`, `mutes`, `blocks`, `mutuals`, `requests`: pages of a list, printed as they come.
 
 use std::time::Instant;
 
 use anyhow::bail;
 use proto::query::v1::{
     Explanation, ListBlocksRequest, ListFollowRequestsRequest, ListFollowersRequest, ListFollowingRequest,
-    ListMutesRequest, ListedEdge, RequestDirection, Source,
+    ListMutesRequest, ListMutualsRequest, ListedEdge, RequestDirection, Source,
 };
 use serde::Serialize;
 
@@ -30,6 +30,8 @@ pub enum Kind {
     Mutes,
     /// Whom it has blocked.
     Blocks,
+    /// Whom it follows and who follows it.
+    Mutuals,
     /// Requests to follow.
     Requests(RequestDirection),
 }
@@ -172,6 +174,7 @@ async fn fetch(
         ),
         Kind::Mutes => page!(list_mutes, ListMutesRequest {}),
         Kind::Blocks => page!(list_blocks, ListBlocksRequest {}),
+        Kind::Mutuals => page!(list_mutuals, ListMutualsRequest {}),
         Kind::Requests(direction) => {
             page!(list_follow_requests, ListFollowRequestsRequest { direction: direction.into() })
         }

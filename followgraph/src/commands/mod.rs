@@ -13,6 +13,7 @@ mod job;
 mod legacy;
 mod lists;
 mod migrate;
+mod multi;
 mod recover;
 mod relationship;
 mod replace;
@@ -64,6 +65,10 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Following(args) => lists::public(&connection, output, &args, Kind::Following).await,
         Command::Mutes(args) => lists::own(&connection, output, &args, Kind::Mutes).await,
         Command::Blocks(args) => lists::own(&connection, output, &args, Kind::Blocks).await,
+        Command::Mutuals(args) => lists::own(&connection, output, &args, Kind::Mutuals).await,
+        Command::Known(args) => multi::known(&connection, output, &args).await,
+        Command::Set(args) => multi::set(&connection, output, &args).await,
+        Command::Suggest(args) => multi::suggest(&connection, output, &args).await,
         Command::Requests(args) => {
             let direction = if args.outgoing { Direction::Outgoing } else { Direction::Incoming };
             lists::own(&connection, output, &args.list, Kind::Requests(direction)).await

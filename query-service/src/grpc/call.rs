@@ -4,13 +4,16 @@
 //! What can go wrong: a requirement that cannot be; see [`super::validate::need`].
 
 use proto::Token;
-use proto::error::ServiceError;
+use proto::error::{Reason, ServiceError};
 use proto::query::v1::{Consistency, Explanation, Source as WireSource, explanation};
 use tokio::time::Instant;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
 use super::{Queries, errors};
 use crate::reader::{Answer, Need, Question, Source, Step, Trail};
+
+/// The field of the page token.
+pub const PAGE_TOKEN: &str = "page_token";
 
 /// One call.
 #[derive(Debug)]
@@ -34,6 +37,23 @@ impl Call {
     ) -> Result<Self, ServiceError> {
         let need = validate::need(consistency)?;
         Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trail: Trail::new(explain) })
+    }
+
+    /// The page must be at least as fresh as the one before, and as the caller asks.
+    pub fn not_before(&mut self, before: Token) -> Result<(), ServiceError> {
+        match self.need.at_least {
+            // One of them is of the past, whichever it is.
+            Some(asked) if asked.epoch != before.epoch => {
+                let message = format!("is of another epoch than {}", self.token_field);
+                return Err(ServiceError::field(Reason::EpochChanged, PAGE_TOKEN, message));
+            }
+            Some(asked) if asked > before => {}
+            _ => {
+                self.need.at_least = Some(before);
+                self.token_field = PAGE_TOKEN;
+            }
+        }
+        Ok(())
     }
 
     /// How the answer came about, if the caller wants to know.

@@ -9,10 +9,13 @@ mod checks;
 mod counts;
 mod errors;
 mod export;
+mod legacy;
 mod list_messages;
 mod lists;
+mod multi;
 mod relationships;
 mod status;
+mod suggest;
 mod validate;
 mod watch;
 
@@ -24,8 +27,10 @@ use proto::query::v1::{
     BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, ExportEdgesRequest, GetCountsRequest,
     GetCountsResponse, GetRelationshipsRequest, GetRelationshipsResponse, GetStatusRequest,
     GetStatusResponse, ListBlocksRequest, ListBlocksResponse, ListFollowRequestsRequest,
-    ListFollowRequestsResponse, ListFollowersRequest, ListFollowersResponse, ListFollowingRequest,
-    ListFollowingResponse, ListMutesRequest, ListMutesResponse, WatchEventsRequest,
+    ListFollowRequestsResponse, ListFollowersRequest, ListFollowersResponse, ListFollowersYouKnowRequest,
+    ListFollowersYouKnowResponse, ListFollowingRequest, ListFollowingResponse, ListMutesRequest,
+    ListMutesResponse, ListMutualsRequest, ListMutualsResponse, ListSetOperationRequest,
+    ListSetOperationResponse, SuggestAccountsRequest, SuggestAccountsResponse, WatchEventsRequest,
 };
 use service_kit::auth::{Scope, Tokens};
 use service_kit::grpc::Deadline;
@@ -35,6 +40,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use self::export::ExportStream;
+pub use self::legacy::{Legacy, LegacySettings};
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
@@ -181,6 +187,38 @@ impl QueryService for Queries {
     ) -> Result<Response<GetCountsResponse>, Status> {
         let (request, deadline) = self.admit(request)?;
         self.counts(request, deadline).await.map(Response::new)
+    }
+
+    async fn list_mutuals(
+        &self,
+        request: Request<ListMutualsRequest>,
+    ) -> Result<Response<ListMutualsResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        Ok(Response::new(self.mutuals(request, deadline).await?))
+    }
+
+    async fn list_followers_you_know(
+        &self,
+        request: Request<ListFollowersYouKnowRequest>,
+    ) -> Result<Response<ListFollowersYouKnowResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        Ok(Response::new(self.followers_you_know(request, deadline).await?))
+    }
+
+    async fn list_set_operation(
+        &self,
+        request: Request<ListSetOperationRequest>,
+    ) -> Result<Response<ListSetOperationResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        Ok(Response::new(self.set_operation(request, deadline).await?))
+    }
+
+    async fn suggest_accounts(
+        &self,
+        request: Request<SuggestAccountsRequest>,
+    ) -> Result<Response<SuggestAccountsResponse>, Status> {
+        let (request, deadline) = self.admit(request)?;
+        Ok(Response::new(self.suggest(request, deadline).await?))
     }
 
     async fn export_edges(

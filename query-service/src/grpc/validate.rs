@@ -32,9 +32,14 @@ pub fn optional_user(text: &str, field: &str) -> Result<Option<UserId>, ServiceE
 
 /// A list of accounts.
 pub fn users(texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError> {
-    if texts.len() > MAX_ITEMS {
-        let message = format!("must have at most {MAX_ITEMS} items");
-        return Err(ServiceError::field(Reason::TooManyItems, field, message).with("limit", MAX_ITEMS));
+    users_up_to(MAX_ITEMS, texts, field)
+}
+
+/// A list of so many accounts at most.
+pub fn users_up_to(limit: usize, texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError> {
+    if texts.len() > limit {
+        let message = format!("must have at most {limit} items");
+        return Err(ServiceError::field(Reason::TooManyItems, field, message).with("limit", limit));
     }
     texts
         .iter()

@@ -202,6 +202,8 @@ pub const IDS_PER_STATEMENT: usize = 170;
 /// The same for [`RELATIONS`], whose text is longer.
 pub const TARGETS_PER_RELATIONS: usize = 125;
 
+pub mod multi;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_checkpoint_is_read_before_and_after_the_data() {
-        for statement in ALL {
+        for statement in ALL.into_iter().chain(multi::ALL) {
             let before = statement.find("c.visible AS visible").expect("it reads the checkpoint");
             let first = statement.find("CALL (visible)").expect("the data takes the checkpoint in");
             let last = statement.rfind("CALL (").expect("the checkpoint again");
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn no_statement_tells_who_has_muted_whom() {
-        for statement in ALL.into_iter().filter(|statement| statement.contains("MUTES")) {
+        for statement in ALL.into_iter().chain(multi::ALL).filter(|statement| statement.contains("MUTES")) {
             assert!(!statement.contains("MUTES(dst"), "{statement}");
         }
         assert_eq!(RELATIONS.matches("[r:MUTES]").count(), 1);

@@ -8,6 +8,7 @@
 mod breaker;
 mod budget;
 mod cypher;
+pub mod multi;
 mod neo4j;
 mod overlay;
 mod policy;
@@ -29,6 +30,7 @@ pub use breaker::Breaker;
 pub use budget::Budget;
 #[cfg(test)]
 pub use budget::Limit;
+pub use multi::{MultiReader, Set};
 pub use neo4j::Neo4jReader;
 pub use overlay::Overlaid;
 pub use policy::{Answer, Need, Policy, Refusal, Settings, Store};
@@ -130,6 +132,9 @@ pub trait Reader: Send + Sync + 'static {
         viewer: UserId,
         within: Duration,
     ) -> Result<Versioned<Vec<SeenRow>>, Error>;
+
+    /// Answers over more than one hop; `None` if it cannot. A layer above a store passes on what the store answers.
+    fn multi(&self) -> Option<&dyn MultiReader>;
 
     /// Tells the counts of each account, in order; zeros for unknown ones. Accounts may repeat.
     async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error>;

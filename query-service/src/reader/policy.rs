@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::budget::{Budget, Exhausted, Limit};
+use super::question::Scope;
 use super::trail::{self, Step, Trail};
 use super::{Error, Question, ReadSource, Reader, Source, Versioned};
 use crate::metrics::{FALLBACKS, FRESHNESS_WAIT, READS, REFUSALS, SECONDS};
@@ -126,6 +127,9 @@ impl Fallback {
     }
 }
 
+/// A question over more than one hop may take so many times as long as others.
+const MULTI_TIMES: u32 = 4;
+
 /// A refusal tells everybody to come back after about this time.
 const COME_BACK: Duration = Duration::from_millis(250);
 
@@ -223,6 +227,13 @@ impl Policy {
                 Err(reason) => reason,
             }
         };
+        if question.scope() == Scope::ReadModel {
+            tracing::debug!(
+                reason = reason.name(),
+                "the source of truth is not asked: it cannot answer this"
+            );
+            return Err(unavailable());
+        }
         if source == ReadSource::Neo4j {
             tracing::debug!(reason = reason.name(), "the source of truth is not asked: READ_SOURCE is neo4j");
             return Err(unavailable());
@@ -254,7 +265,7 @@ impl Policy {
             return Ok(Err(reason));
         }
         if let Some(token) = at_least
-            && !self.reached(token, deadline).await
+            && !self.reached(token, question.scope(), deadline).await
         {
             return Ok(Err(Fallback::Behind));
         }
@@ -263,7 +274,11 @@ impl Policy {
             return Err(Refusal::DeadlineExceeded);
         }
         // A third of the time is kept for the source of truth.
-        let within = self.settings.neo4j_timeout.min(remaining * 2 / 3);
+        let longest = match question.scope() {
+            Scope::Single => self.settings.neo4j_timeout,
+            Scope::Multi | Scope::ReadModel => self.settings.neo4j_timeout * MULTI_TIMES,
+        };
+        let within = longest.min(remaining * 2 / 3);
         let began = self.replica.begin_look_up();
         let outcome = timed(question, &self.neo4j, Source::Neo4j, within, trail).await;
         let now = Instant::now();
@@ -282,8 +297,8 @@ impl Policy {
             Err(Error::NotComplete) => Err(Fallback::NotComplete),
             Err(Error::NotExact) => Err(Fallback::NotExact),
             Err(Error::TimedOut) => {
-                // A caller that gave little time proves nothing about the store.
-                if within == self.settings.neo4j_timeout {
+                // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
+                if within == self.settings.neo4j_timeout && question.scope() == Scope::Single {
                     self.neo4j.breaker.failure(now);
                 }
                 Err(Fallback::Slow)
@@ -310,9 +325,10 @@ impl Policy {
     }
 
     /// Waits for this process, or the read model, to reach a token: events that were read here are laid over what the
-    /// read model answers. But not so long that no time is left for the source of truth.
-    async fn reached(&self, token: Token, deadline: Instant) -> bool {
-        if self.recent.position().is_some_and(|position| position >= token) {
+    /// read model answers about single hops. But not so long that no time is left for the source of truth.
+    async fn reached(&self, token: Token, scope: Scope, deadline: Instant) -> bool {
+        let overlaid = scope == Scope::Single;
+        if overlaid && self.recent.position().is_some_and(|position| position >= token) {
             return true;
         }
         if let State::Built(checkpoint) = self.replica.state()
@@ -325,7 +341,7 @@ impl Policy {
         let until = began + wait;
         // Either comes back in vain at `until` only.
         let reached = tokio::select! {
-            reached = self.recent.reach(token, until) => reached,
+            reached = self.recent.reach(token, until), if overlaid => reached,
             reached = self.replica.reach(token, until) => reached,
         };
         metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());

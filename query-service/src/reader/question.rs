@@ -13,6 +13,18 @@ use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, Seen
 /// Items that cost the source of truth about as much as one more statement.
 const ITEMS_PER_CELL: usize = 50;
 
+/// How far a question reaches; that decides how it is put to the stores.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// About edges of the accounts themselves. Recent events are laid over the answer.
+    #[default]
+    Single,
+    /// Over more than one hop. The answer is of the store's own revision, and it takes its time.
+    Multi,
+    /// The same, and the read model alone can answer.
+    ReadModel,
+}
+
 /// Something that can be asked of any store.
 pub trait Question: Sync {
     /// What the answer looks like.
@@ -23,6 +35,11 @@ pub trait Question: Sync {
 
     /// How many items it is about, at most.
     fn items(&self) -> usize;
+
+    /// How far it reaches.
+    fn scope(&self) -> Scope {
+        Scope::Single
+    }
 
     /// Asks a store.
     fn ask<'a>(

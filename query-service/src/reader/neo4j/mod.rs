@@ -6,6 +6,7 @@
 //! that a caller that goes away never leaves half an exchange on a pooled connection; and the server ends a statement
 //! whose caller has stopped waiting.
 
+mod multi;
 mod rows;
 
 use std::time::{Duration, Instant};
@@ -15,7 +16,9 @@ use neo4rs::{BoltType, Graph, Query, Row};
 use proto::{Position, Token, UserId};
 use service_kit::neo4j::{DetachedError, run_detached};
 
-use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, SeenRow, Versioned, cypher};
+use super::{
+    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned, cypher,
+};
 use crate::pipeline::Checkpoint;
 
 /// Reads from one Neo4j.
@@ -66,7 +69,7 @@ impl Neo4jReader {
         for statement in lists.into_iter().chain(seen).chain(others) {
             self.one_row(statement, params(), within).await?;
         }
-        Ok(())
+        self.warm_up_multi(within).await
     }
 
     /// Runs a statement that answers at most one row.
@@ -171,6 +174,10 @@ fn page_params(user: UserId, before: Option<Position>, limit: usize) -> Params {
 
 #[async_trait]
 impl Reader for Neo4jReader {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        Some(self)
+    }
+
     async fn check(
         &self,
         viewer: UserId,

@@ -19,7 +19,9 @@ use proto::{Position, Revision, Token, UserId};
 use tokio::time::Instant;
 
 use self::lay::{Part, Short};
-use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, SeenRow, Versioned};
+use super::{
+    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
+};
 use crate::metrics::{OVERLAID, OVERLAID_EVENTS, OVERLAY_WAIT};
 use crate::pipeline::{Recent, Ring, Side};
 
@@ -90,6 +92,10 @@ impl<R: Reader> Overlaid<R> {
 
 #[async_trait]
 impl<R: Reader> Reader for Overlaid<R> {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        self.inner.multi()
+    }
+
     async fn check(
         &self,
         viewer: UserId,

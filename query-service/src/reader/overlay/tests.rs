@@ -202,6 +202,10 @@ impl Torn {
 
 #[async_trait]
 impl Reader for Torn {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        None
+    }
+
     async fn check(
         &self,
         viewer: UserId,

@@ -7,6 +7,7 @@
 //! caller stops waiting.
 
 mod export;
+mod multi;
 mod rows;
 mod sql;
 
@@ -23,7 +24,7 @@ use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
-use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, SeenRow, Versioned};
+use super::{Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned};
 
 pub use export::{EdgeTable, ExportRow, Exporter};
 
@@ -86,6 +87,10 @@ impl PostgresReader {
 
 #[async_trait]
 impl Reader for PostgresReader {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        Some(self)
+    }
+
     async fn check(
         &self,
         viewer: UserId,

@@ -1,0 +1,58 @@
+//! What the stream holds, and that this process has read it.
+//!
+//! Owns: the look-up of the stream's end, shared by all who ask at the same time, and the bounded wait until this process
+//! is there. It must not know what is read then.
+//! What can go wrong: the stream is away, or this process lags. Then the wait ends without a token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::Token;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::pipeline::{Recent, Sources};
+
+/// The end of the stream.
+#[derive(Debug)]
+pub struct StreamEnd {
+    sources: Sources,
+    recent: Arc<Recent>,
+    patience: Duration,
+    /// The last look-up: when it began, and what it found.
+    last: Mutex<Option<(Instant, Token)>>,
+}
+
+impl StreamEnd {
+    /// Looks there, and waits so long.
+    pub fn new(sources: Sources, recent: Arc<Recent>, patience: Duration) -> Self {
+        Self { sources, recent, patience, last: Mutex::new(None) }
+    }
+
+    /// Waits until this process has read all that the stream holds now, and answers how far that is; `None` if that
+    /// takes too long.
+    pub async fn reached(&self, deadline: Instant) -> Option<Token> {
+        let now = Instant::now();
+        // Half of the time is left for the read itself.
+        let patience = self.patience.min(deadline.saturating_duration_since(now) / 2);
+        let until = now + patience;
+        let end = tokio::time::timeout_at(until, self.look_up(now)).await.ok()??;
+        self.recent.reach(end, until).await.then_some(end)
+    }
+
+    /// One look-up at a time: who waited for one that began later than it was asked takes that.
+    async fn look_up(&self, asked: Instant) -> Option<Token> {
+        let mut last = self.last.lock().await;
+        if let Some((began, end)) = *last
+            && began >= asked
+        {
+            return Some(end);
+        }
+        let began = Instant::now();
+        let epoch = self.sources.horizon.epoch()?;
+        let (_, newest) = self.sources.stream_reach(epoch).await?;
+        let end = Token::new(epoch, newest);
+        *last = Some((began, end));
+        Some(end)
+    }
+}

@@ -1,0 +1,198 @@
+//! Lists of the older API, by limit and offset.
+//!
+//! Owns: how a part of a list is read at any offset. It must not know the messages.
+//! What can go wrong: a limit or an offset below zero.
+//!
+//! Parts near the beginning, which are nearly all that is asked for, are read as pages are, with recent events laid over
+//! them. Parts far from it are cut out by the store, which walks its index over all that is skipped: the cost grows with
+//! the offset, by about a tenth of what the same rows would cost.
+
+use proto::UserId;
+use proto::error::{Reason, ServiceError};
+use proto::legacy::v2::FollowUserInfo;
+
+use super::{Call, Legacy};
+use crate::grpc::validate;
+use crate::reader::multi::{Known, ListAt};
+use crate::reader::{Counts, CountsOf, ListKind, Need, Page, Relations};
+
+/// Parts that end before this place are read as pages are.
+const NEAR: usize = 2_000;
+/// Accounts of one question about links.
+const LINKS_AT_ONCE: usize = 1_000;
+
+/// Which part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Rows left out before it.
+    pub offset: usize,
+    /// Most rows.
+    pub limit: usize,
+}
+
+impl Bounds {
+    /// Reads both; a limit of 0 is the default, and one above the largest is cut.
+    pub fn of(limit: i32, offset: i32, default: usize, largest: usize) -> Result<Self, ServiceError> {
+        let limit = match not_negative(limit, "limit")? {
+            0 => default,
+            limit => limit,
+        };
+        Ok(Self { offset: not_negative(offset, "offset")?, limit: limit.min(largest) })
+    }
+
+    fn end(self) -> usize {
+        self.offset + self.limit
+    }
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub struct Part {
+    /// The accounts.
+    pub users: Vec<UserId>,
+    /// How many the whole list has.
+    pub total: u64,
+    /// There are more behind these.
+    pub more: bool,
+}
+
+impl Part {
+    /// The ids as texts.
+    pub fn ids(&self) -> Vec<String> {
+        self.users.iter().map(UserId::to_string).collect()
+    }
+
+    /// The total as the older API has it.
+    pub fn total_count(&self) -> i32 {
+        i32::try_from(self.total).unwrap_or(i32::MAX)
+    }
+}
+
+impl Legacy {
+    /// Reads a part of a list.
+    pub(super) async fn list(
+        &self,
+        kind: ListKind,
+        user: UserId,
+        bounds: Bounds,
+        call: &Call,
+    ) -> Result<Part, ServiceError> {
+        if bounds.end() < NEAR {
+            return self.near(kind, user, bounds, call).await;
+        }
+        let at = ListAt { kind, user, offset: bounds.offset, limit: bounds.limit };
+        let part = self.ask(&at, call).await?.value;
+        Ok(cut_out(part.users, part.total, bounds))
+    }
+
+    async fn near(
+        &self,
+        kind: ListKind,
+        user: UserId,
+        bounds: Bounds,
+        call: &Call,
+    ) -> Result<Part, ServiceError> {
+        let end = bounds.end();
+        let page = Page { kind, user, before: None, limit: end + 1 };
+        let answer = self.ask(&page, call).await?;
+        let rows = answer.value;
+        let more = rows.len() > end;
+        let total = if more {
+            let not_older = Call { need: Need { at_least: Some(answer.as_of), ..call.need }, ..*call };
+            let counts = self.ask(&CountsOf { users: vec![user] }, &not_older).await?.value;
+            // Some may have gone in between.
+            counted(counts.first().copied().unwrap_or_default(), kind).max(end as u64 + 1)
+        } else {
+            rows.len() as u64
+        };
+        let users = rows.iter().skip(bounds.offset).take(bounds.limit).map(|row| row.user).collect();
+        Ok(Part { users, total, more })
+    }
+
+    /// Reads a part of the friends of an account. It looks through all whom the account follows.
+    pub(super) async fn friends(
+        &self,
+        user: UserId,
+        bounds: Bounds,
+        call: &Call,
+    ) -> Result<Part, ServiceError> {
+        let known =
+            Known { viewer: user, target: user, before: None, skip: bounds.offset, limit: bounds.limit };
+        let found = self.ask(&known, call).await?.value;
+        let users = found.rows.iter().map(|met| met.row.user).collect();
+        Ok(cut_out(users, found.total, bounds))
+    }
+
+    /// Tells how a viewer sees these accounts; nothing without one.
+    pub(super) async fn seen_by(
+        &self,
+        viewer: &str,
+        users: &[UserId],
+        call: &Call,
+    ) -> Result<Vec<FollowUserInfo>, ServiceError> {
+        let Some(viewer) = validate::optional_user(viewer, "viewer_id")? else {
+            return Ok(Vec::new());
+        };
+        let mut seen = Vec::with_capacity(users.len());
+        for users in users.chunks(LINKS_AT_ONCE) {
+            let relations = self.ask(&Relations { viewer, targets: users.to_vec() }, call).await?.value;
+            seen.extend(users.iter().zip(relations).map(|(user, relation)| FollowUserInfo {
+                user_id: user.to_string(),
+                you_are_following: relation.following.is_some(),
+                follows_you: relation.followed_by.is_some(),
+            }));
+        }
+        Ok(seen)
+    }
+}
+
+fn cut_out(users: Vec<UserId>, total: u64, bounds: Bounds) -> Part {
+    let more = !users.is_empty() && ((bounds.offset + users.len()) as u64) < total;
+    Part { users, total, more }
+}
+
+fn counted(counts: Counts, kind: ListKind) -> u64 {
+    match kind {
+        ListKind::Followers => counts.followers,
+        ListKind::Following => counts.following,
+        ListKind::Mutes => counts.muting,
+        ListKind::Blocks => counts.blocking,
+        ListKind::RequestsReceived => counts.requests_received,
+        ListKind::RequestsSent => counts.requests_sent,
+    }
+}
+
+fn not_negative(number: i32, field: &str) -> Result<usize, ServiceError> {
+    let refused = |_| ServiceError::field(Reason::NegativePageSize, field, "must not be negative");
+    usize::try_from(number).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_have_a_default_and_a_largest() {
+        let of = |limit, offset| Bounds::of(limit, offset, 50, 1_000).map(|b| (b.limit, b.offset));
+        for (given, wanted) in [(0, 50), (1, 1), (1_000, 1_000), (1_001, 1_000), (i32::MAX, 1_000)] {
+            assert_eq!(of(given, 7), Ok((wanted, 7)));
+        }
+        for (limit, offset, field) in [(-1, 0, "limit"), (1, -1, "offset"), (0, i32::MIN, "offset")] {
+            let refused = of(limit, offset).expect_err("below zero");
+            assert_eq!(refused.field.as_deref(), Some(field));
+        }
+        // A large default is cut too.
+        assert_eq!(Bounds::of(0, 0, 1_001, 1_000).map(|bounds| bounds.limit), Ok(1_000));
+    }
+
+    #[test]
+    fn there_is_more_as_long_as_the_end_is_not_reached() {
+        let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
+        for (offset, found, total, more) in
+            [(0, 2, 5, true), (3, 2, 5, false), (4, 1, 5, false), (5, 0, 5, false), (9, 0, 5, false)]
+        {
+            let part = cut_out(vec![user; found], total, Bounds { offset, limit: 2 });
+            assert_eq!(part.more, more, "offset {offset}");
+        }
+    }
+}

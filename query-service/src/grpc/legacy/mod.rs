@@ -1,0 +1,302 @@
+//! `nova.graph_service.v2.GraphService`: the older system's API, of which this process serves the reads.
+//!
+//! Owns: its names and limits, and that a read holds what the stream held when it was asked, because its clients have no
+//! tokens and read their own writes. Reads are open to all. It must not know which store answers.
+//! What can go wrong: this process does not get that far in time, or no store answers that fresh. Then the read is
+//! answered with what there is: a client that asked for no revision is better served by an old answer than by none.
+
+mod fresh;
+mod lists;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::UserId;
+use proto::error::{Reason, ServiceError};
+use proto::legacy::v2 as wire;
+use proto::legacy::v2::graph_service_server::{GraphService, GraphServiceServer};
+use service_kit::grpc::Deadline;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+use self::fresh::StreamEnd;
+use self::lists::Bounds;
+use super::{LONGEST, errors, validate};
+use crate::pipeline::{Recent, Sources};
+use crate::reader::{Answer, Check, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail};
+
+/// Most ids of GetFollowers and GetFollowing.
+const MAX_FOLLOWS: usize = 10_000;
+/// Most ids of the other lists.
+const MAX_OTHERS: usize = 1_000;
+/// Most ids of BatchCheckFollowing.
+const MAX_CHECKS: usize = 100;
+
+/// Settings of this API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegacySettings {
+    /// Ids of a list whose limit is 0.
+    pub default_limit: usize,
+    /// Longest wait for what the stream held.
+    pub freshness_wait: Duration,
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct Legacy {
+    policy: Arc<Policy>,
+    stream_end: StreamEnd,
+    default_limit: usize,
+}
+
+/// One call: how fresh its answers are, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    need: Need,
+    deadline: Instant,
+}
+
+impl Legacy {
+    /// Answers with these.
+    pub fn new(policy: Arc<Policy>, sources: Sources, recent: Arc<Recent>, settings: LegacySettings) -> Self {
+        let stream_end = StreamEnd::new(sources, recent, settings.freshness_wait);
+        Self { policy, stream_end, default_limit: settings.default_limit }
+    }
+
+    /// The same as a service of a server.
+    pub fn service(self, max_request_bytes: usize) -> GraphServiceServer<Self> {
+        GraphServiceServer::new(self).max_decoding_message_size(max_request_bytes)
+    }
+
+    /// Begins a call whose request is sound: waits for what the stream holds.
+    async fn begin<T>(&self, request: &Request<T>) -> Call {
+        let deadline = Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
+        let at_least = self.stream_end.reached(deadline).await;
+        Call { need: Need { at_least, truth: false }, deadline }
+    }
+
+    async fn ask<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError> {
+        let trail = Trail::new(false);
+        let mut answer = self.policy.answer(question, call.need, call.deadline, &trail).await;
+        let too_much_wanted = |refusal: &Refusal| *refusal != Refusal::DeadlineExceeded;
+        if call.need.at_least.is_some() && answer.as_ref().is_err_and(too_much_wanted) {
+            answer = self.policy.answer(question, Need::default(), call.deadline, &trail).await;
+        }
+        // The caller gave no token that could be at fault.
+        answer.map_err(|refusal| errors::refusal(refusal, ""))
+    }
+
+    /// What links the first with the second.
+    async fn relation(&self, viewer: UserId, other: UserId, call: &Call) -> Result<Relation, ServiceError> {
+        let answer = self.ask(&Relations { viewer, targets: vec![other] }, call).await?;
+        Ok(answer.value.first().copied().unwrap_or_default())
+    }
+
+    fn bounds(&self, limit: i32, offset: i32, largest: usize) -> Result<Bounds, ServiceError> {
+        Bounds::of(limit, offset, self.default_limit, largest)
+    }
+}
+
+fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), ServiceError> {
+    Ok((validate::user(texts[0], fields[0])?, validate::user(texts[1], fields[1])?))
+}
+
+#[tonic::async_trait]
+impl GraphService for Legacy {
+    async fn get_followers(
+        &self,
+        request: Request<wire::GetFollowersRequest>,
+    ) -> Result<Response<wire::GetFollowersResponse>, Status> {
+        let r = request.get_ref();
+        let user = validate::user(&r.user_id, "user_id")?;
+        let bounds = self.bounds(r.limit, r.offset, MAX_FOLLOWS)?;
+        validate::optional_user(&r.viewer_id, "viewer_id")?;
+        let call = self.begin(&request).await;
+        let part = self.list(ListKind::Followers, user, bounds, &call).await?;
+        let users = self.seen_by(&request.get_ref().viewer_id, &part.users, &call).await?;
+        Ok(Response::new(wire::GetFollowersResponse {
+            user_ids: part.ids(),
+            total_count: part.total_count(),
+            has_more: part.more,
+            users,
+        }))
+    }
+
+    async fn get_following(
+        &self,
+        request: Request<wire::GetFollowingRequest>,
+    ) -> Result<Response<wire::GetFollowingResponse>, Status> {
+        let r = request.get_ref();
+        let user = validate::user(&r.user_id, "user_id")?;
+        let bounds = self.bounds(r.limit, r.offset, MAX_FOLLOWS)?;
+        validate::optional_user(&r.viewer_id, "viewer_id")?;
+        let call = self.begin(&request).await;
+        let part = self.list(ListKind::Following, user, bounds, &call).await?;
+        let users = self.seen_by(&request.get_ref().viewer_id, &part.users, &call).await?;
+        Ok(Response::new(wire::GetFollowingResponse {
+            user_ids: part.ids(),
+            total_count: part.total_count(),
+            has_more: part.more,
+            users,
+        }))
+    }
+
+    async fn is_following(
+        &self,
+        request: Request<wire::IsFollowingRequest>,
+    ) -> Result<Response<wire::IsFollowingResponse>, Status> {
+        let r = request.get_ref();
+        let (viewer, target) = pair(["follower_id", "followee_id"], [&r.follower_id, &r.followee_id])?;
+        let call = self.begin(&request).await;
+        let answer = self.ask(&Check { viewer, targets: vec![target] }, &call).await?;
+        let is_following = answer.value.first().copied().unwrap_or(false);
+        Ok(Response::new(wire::IsFollowingResponse { is_following }))
+    }
+
+    async fn is_muted(
+        &self,
+        request: Request<wire::IsMutedRequest>,
+    ) -> Result<Response<wire::IsMutedResponse>, Status> {
+        let r = request.get_ref();
+        let (muter, mutee) = pair(["muter_id", "mutee_id"], [&r.muter_id, &r.mutee_id])?;
+        let call = self.begin(&request).await;
+        let is_muted = self.relation(muter, mutee, &call).await?.muting.is_some();
+        Ok(Response::new(wire::IsMutedResponse { is_muted }))
+    }
+
+    async fn is_blocked(
+        &self,
+        request: Request<wire::IsBlockedRequest>,
+    ) -> Result<Response<wire::IsBlockedResponse>, Status> {
+        let r = request.get_ref();
+        let (blocker, blocked) = pair(["blocker_id", "blocked_id"], [&r.blocker_id, &r.blocked_id])?;
+        let call = self.begin(&request).await;
+        let is_blocked = self.relation(blocker, blocked, &call).await?.blocking.is_some();
+        Ok(Response::new(wire::IsBlockedResponse { is_blocked }))
+    }
+
+    async fn batch_check_following(
+        &self,
+        request: Request<wire::BatchCheckFollowingRequest>,
+    ) -> Result<Response<wire::BatchCheckFollowingResponse>, Status> {
+        let r = request.get_ref();
+        let viewer = validate::user(&r.follower_id, "follower_id")?;
+        let targets = validate::users_up_to(MAX_CHECKS, &r.followee_ids, "followee_ids")?;
+        let call = self.begin(&request).await;
+        let answer = self.ask(&Check { viewer, targets }, &call).await?;
+        // The keys are the caller's own texts, whatever their case.
+        let results = request.into_inner().followee_ids.into_iter().zip(answer.value).collect();
+        Ok(Response::new(wire::BatchCheckFollowingResponse { results }))
+    }
+
+    async fn has_block_between(
+        &self,
+        request: Request<wire::HasBlockBetweenRequest>,
+    ) -> Result<Response<wire::HasBlockBetweenResponse>, Status> {
+        let r = request.get_ref();
+        let (a, b) = pair(["user_a", "user_b"], [&r.user_a, &r.user_b])?;
+        let call = self.begin(&request).await;
+        let relation = self.relation(a, b, &call).await?;
+        Ok(Response::new(wire::HasBlockBetweenResponse {
+            has_block: relation.blocked(),
+            a_blocked_b: relation.blocking.is_some(),
+            b_blocked_a: relation.blocked_by.is_some(),
+        }))
+    }
+
+    async fn get_blocked_users(
+        &self,
+        request: Request<wire::GetBlockedUsersRequest>,
+    ) -> Result<Response<wire::GetBlockedUsersResponse>, Status> {
+        let r = request.get_ref();
+        let user = validate::user(&r.user_id, "user_id")?;
+        let bounds = self.bounds(r.limit, r.offset, MAX_OTHERS)?;
+        let call = self.begin(&request).await;
+        let part = self.list(ListKind::Blocks, user, bounds, &call).await?;
+        Ok(Response::new(wire::GetBlockedUsersResponse {
+            blocked_user_ids: part.ids(),
+            total_count: part.total_count(),
+            has_more: part.more,
+        }))
+    }
+
+    async fn are_mutual_followers(
+        &self,
+        request: Request<wire::AreMutualFollowersRequest>,
+    ) -> Result<Response<wire::AreMutualFollowersResponse>, Status> {
+        let r = request.get_ref();
+        let (a, b) = pair(["user_a", "user_b"], [&r.user_a, &r.user_b])?;
+        let call = self.begin(&request).await;
+        let relation = self.relation(a, b, &call).await?;
+        let (a_follows_b, b_follows_a) = (relation.following.is_some(), relation.followed_by.is_some());
+        Ok(Response::new(wire::AreMutualFollowersResponse {
+            are_mutuals: a_follows_b && b_follows_a,
+            a_follows_b,
+            b_follows_a,
+        }))
+    }
+
+    async fn get_mutual_followers(
+        &self,
+        request: Request<wire::GetMutualFollowersRequest>,
+    ) -> Result<Response<wire::GetMutualFollowersResponse>, Status> {
+        let r = request.get_ref();
+        let user = validate::user(&r.user_id, "user_id")?;
+        let bounds = self.bounds(r.limit, r.offset, MAX_OTHERS)?;
+        let call = self.begin(&request).await;
+        let part = self.friends(user, bounds, &call).await?;
+        Ok(Response::new(wire::GetMutualFollowersResponse {
+            user_ids: part.ids(),
+            total_count: part.total_count(),
+            has_more: part.more,
+        }))
+    }
+
+    async fn create_follow(
+        &self,
+        _: Request<wire::CreateFollowRequest>,
+    ) -> Result<Response<wire::CreateFollowResponse>, Status> {
+        Err(elsewhere("CreateFollow"))
+    }
+
+    async fn delete_follow(
+        &self,
+        _: Request<wire::DeleteFollowRequest>,
+    ) -> Result<Response<wire::DeleteFollowResponse>, Status> {
+        Err(elsewhere("DeleteFollow"))
+    }
+
+    async fn create_mute(
+        &self,
+        _: Request<wire::CreateMuteRequest>,
+    ) -> Result<Response<wire::CreateMuteResponse>, Status> {
+        Err(elsewhere("CreateMute"))
+    }
+
+    async fn delete_mute(
+        &self,
+        _: Request<wire::DeleteMuteRequest>,
+    ) -> Result<Response<wire::DeleteMuteResponse>, Status> {
+        Err(elsewhere("DeleteMute"))
+    }
+
+    async fn create_block(
+        &self,
+        _: Request<wire::CreateBlockRequest>,
+    ) -> Result<Response<wire::CreateBlockResponse>, Status> {
+        Err(elsewhere("CreateBlock"))
+    }
+
+    async fn delete_block(
+        &self,
+        _: Request<wire::DeleteBlockRequest>,
+    ) -> Result<Response<wire::DeleteBlockResponse>, Status> {
+        Err(elsewhere("DeleteBlock"))
+    }
+}
+
+/// A write: another process serves it.
+fn elsewhere(method: &str) -> Status {
+    let message = format!("{method} is a write, and writes are served by command-service");
+    ServiceError::new(Reason::WrongService, message).with("service", "command-service").into()
+}

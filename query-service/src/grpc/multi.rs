@@ -1,0 +1,327 @@
+//! Friends, known followers, and sets put together.
+//!
+//! Owns: how a walk through two sets is cut into pages, each with a bound on what it looks at. It must not know how a
+//! store answers.
+//! What can go wrong: a token of another question, or of other arguments.
+//!
+//! A union walks the first set and then those of the second that were not in the first. Who came into the first set after
+//! the walk began was not listed from there, so it counts as not in it; it is told by the position of its edge.
+
+use proto::error::{Reason, ServiceError};
+use proto::query::v1::{
+    AccountSet, ListFollowersYouKnowRequest, ListFollowersYouKnowResponse, ListMutualsRequest,
+    ListMutualsResponse, ListSetOperationRequest, ListSetOperationResponse, ListedEdge, SetKind,
+    SetOperation as WireOperation,
+};
+use proto::{Position, Token, UserId};
+use tokio::time::Instant;
+
+use super::Queries;
+use super::call::{Call, PAGE_TOKEN, wire_source};
+use super::lists::listed_edge;
+use super::validate;
+use crate::page_token::{Asked, Operation, Stage, WalkToken};
+use crate::reader::multi::{Known, MetRow, Sift};
+use crate::reader::{Answer, CountsOf, ListRow, Page, PublicList, Set};
+
+/// Edges that a page looks through, in rows of the page.
+const LOOK_THROUGH: usize = 10;
+/// The same for small pages.
+const LOOK_THROUGH_AT_LEAST: usize = 500;
+/// The same for large pages.
+const LOOK_THROUGH_AT_MOST: usize = 5_000;
+
+/// What a page goes on from.
+struct Start {
+    asked: Asked,
+    token: Option<WalkToken>,
+    size: usize,
+    call: Call,
+}
+
+impl Start {
+    fn before(&self) -> Option<Position> {
+        self.token.and_then(|token| token.before)
+    }
+
+    fn look(&self) -> usize {
+        (LOOK_THROUGH * self.size).clamp(LOOK_THROUGH_AT_LEAST, LOOK_THROUGH_AT_MOST)
+    }
+}
+
+/// The accounts of a page, and where the next one starts if there may be one.
+struct SetPage {
+    answer: Answer<Vec<UserId>>,
+    next: Option<WalkToken>,
+}
+
+impl Queries {
+    /// Lists friends.
+    pub(super) async fn mutuals(
+        &self,
+        request: ListMutualsRequest,
+        deadline: Instant,
+    ) -> Result<ListMutualsResponse, ServiceError> {
+        let user = validate::user(&request.user_id, "user_id")?;
+        let size = validate::page_size(request.page_size)?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let start = self.begin(Asked::Mutuals(user), &request.page_token, size, call)?;
+        let sift = Sift {
+            walked: Set { list: PublicList::Following, user },
+            before: start.before(),
+            other: Set { list: PublicList::Followers, user },
+            other_before: None,
+            members: true,
+            look: start.look(),
+            limit: size + 1,
+        };
+        let answer = self.ask(&sift, &start.call).await?;
+        let (rows, next) = cut(&answer.value.rows, size, answer.value.looked_to);
+        Ok(ListMutualsResponse {
+            edges: rows.iter().map(|met| listed_edge(&met.row, None)).collect(),
+            next_page_token: self.next(&start, next, answer.as_of),
+            as_of: answer.as_of.to_string(),
+            source: wire_source(answer.source),
+            explanation: start.call.explanation(),
+        })
+    }
+
+    /// Lists known followers.
+    pub(super) async fn followers_you_know(
+        &self,
+        request: ListFollowersYouKnowRequest,
+        deadline: Instant,
+    ) -> Result<ListFollowersYouKnowResponse, ServiceError> {
+        let viewer = validate::user(&request.viewer_id, "viewer_id")?;
+        let target = validate::user(&request.target_id, "target_id")?;
+        let size = validate::page_size(request.page_size)?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let start = self.begin(Asked::Known(viewer, target), &request.page_token, size, call)?;
+        let known = Known { viewer, target, before: start.before(), skip: 0, limit: size + 1 };
+        let answer = self.ask(&known, &start.call).await?;
+        let (rows, next) = cut(&answer.value.rows, size, None);
+        Ok(ListFollowersYouKnowResponse {
+            edges: rows.iter().map(met_edge).collect(),
+            next_page_token: self.next(&start, next, answer.as_of),
+            total: answer.value.total,
+            as_of: answer.as_of.to_string(),
+            source: wire_source(answer.source),
+            explanation: start.call.explanation(),
+        })
+    }
+
+    /// Lists two sets put together.
+    pub(super) async fn set_operation(
+        &self,
+        request: ListSetOperationRequest,
+        deadline: Instant,
+    ) -> Result<ListSetOperationResponse, ServiceError> {
+        let operation = operation(request.operation)?;
+        let first = set(request.first.as_ref(), ["first", "first.user_id", "first.kind"])?;
+        let second = set(request.second.as_ref(), ["second", "second.user_id", "second.kind"])?;
+        let size = validate::page_size(request.page_size)?;
+        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let asked = Asked::Sets(operation, first, second);
+        let start = self.begin(asked, &request.page_token, size, call)?;
+        let page = match operation {
+            Operation::Union => self.union_page(&start, first, second).await?,
+            Operation::Difference => self.sift_page(&start, Stage::First, first, second, false, None).await?,
+            Operation::Intersection => {
+                let stage = match start.token {
+                    Some(token) => token.stage,
+                    None => self.smaller(&start, first, second).await?,
+                };
+                let (walked, other) = match stage {
+                    Stage::First => (first, second),
+                    Stage::Second => (second, first),
+                };
+                self.sift_page(&start, stage, walked, other, true, None).await?
+            }
+        };
+        let Answer { value: users, as_of, source } = page.answer;
+        Ok(ListSetOperationResponse {
+            user_ids: users.iter().map(UserId::to_string).collect(),
+            next_page_token: page.next.map_or_else(String::new, |next| self.codec.walk(asked, &next)),
+            as_of: as_of.to_string(),
+            source: wire_source(source),
+            explanation: start.call.explanation(),
+        })
+    }
+
+    /// All of the first set, then those of the second that were not in it.
+    async fn union_page(&self, start: &Start, first: Set, second: Set) -> Result<SetPage, ServiceError> {
+        let token = start.token;
+        if let Some(WalkToken { stage: Stage::Second, begun, .. }) = token {
+            return self.sift_page(start, Stage::Second, second, first, false, begun).await;
+        }
+        let size = start.size;
+        let page =
+            Page { kind: first.list.kind(), user: first.user, before: start.before(), limit: size + 1 };
+        let answer = self.ask(&page, &start.call).await?;
+        let Answer { value: rows, as_of, source } = answer;
+        let shown = &rows[..size.min(rows.len())];
+        // The first page is of exactly one revision: all that came later has a higher position.
+        let begun = match token {
+            Some(token) => token.begun,
+            None => Some(Position::new(as_of.revision.next(), 0)),
+        };
+        let next = match shown.last().filter(|_| rows.len() > size) {
+            Some(last) => WalkToken { stage: Stage::First, before: Some(last.position), begun, as_of },
+            None => WalkToken { stage: Stage::Second, before: None, begun, as_of },
+        };
+        // The same set twice has nothing more.
+        let next = (next.stage == Stage::First || first != second).then_some(next);
+        let value = shown.iter().map(|row| row.user).collect();
+        Ok(SetPage { answer: Answer { value, as_of, source }, next })
+    }
+
+    /// Those of one set that are, or are not, in the other.
+    async fn sift_page(
+        &self,
+        start: &Start,
+        stage: Stage,
+        walked: Set,
+        other: Set,
+        members: bool,
+        begun: Option<Position>,
+    ) -> Result<SetPage, ServiceError> {
+        let before = start.token.filter(|token| token.stage == stage).and_then(|token| token.before);
+        let sift = Sift {
+            walked,
+            before,
+            other,
+            other_before: begun,
+            members,
+            look: start.look(),
+            limit: start.size + 1,
+        };
+        let answer = self.ask(&sift, &start.call).await?;
+        let (as_of, source) = (answer.as_of, answer.source);
+        let (rows, next) = cut(&answer.value.rows, start.size, answer.value.looked_to);
+        let next = next.map(|before| WalkToken { stage, before: Some(before), begun, as_of });
+        let value = rows.iter().map(|met| met.row.user).collect();
+        Ok(SetPage { answer: Answer { value, as_of, source }, next })
+    }
+
+    /// Which of two sets is the smaller one.
+    async fn smaller(&self, start: &Start, first: Set, second: Set) -> Result<Stage, ServiceError> {
+        let counts = self.ask(&CountsOf { users: vec![first.user, second.user] }, &start.call).await?.value;
+        let size = |place: usize, set: Set| {
+            let counts = counts.get(place).copied().unwrap_or_default();
+            match set.list {
+                PublicList::Followers => counts.followers,
+                PublicList::Following => counts.following,
+            }
+        };
+        Ok(if size(1, second) < size(0, first) { Stage::Second } else { Stage::First })
+    }
+
+    fn begin(&self, asked: Asked, text: &str, size: usize, mut call: Call) -> Result<Start, ServiceError> {
+        let token = if text.is_empty() {
+            None
+        } else {
+            let token = self
+                .codec
+                .read_walk(text, asked)
+                .map_err(|error| ServiceError::field(Reason::InvalidPageToken, PAGE_TOKEN, error))?;
+            call.not_before(token.as_of)?;
+            Some(token)
+        };
+        Ok(Start { asked, token, size, call })
+    }
+
+    /// The token of the next page of a walk through one set.
+    fn next(&self, start: &Start, next: Option<Position>, as_of: Token) -> String {
+        let token = |before| WalkToken { stage: Stage::First, before: Some(before), begun: None, as_of };
+        next.map_or_else(String::new, |before| self.codec.walk(start.asked, &token(before)))
+    }
+}
+
+/// The rows of the page, and where the next one starts if there may be one.
+fn cut(rows: &[MetRow], size: usize, looked_to: Option<Position>) -> (&[MetRow], Option<Position>) {
+    let shown = &rows[..size.min(rows.len())];
+    let next = if rows.len() > size { shown.last().map(|met| met.row.position) } else { looked_to };
+    (shown, next)
+}
+
+/// A row with the date of its edge of the other set.
+fn met_edge(met: &MetRow) -> ListedEdge {
+    let created_at_millis = met.met_at_millis.unwrap_or(met.row.created_at_millis);
+    listed_edge(&ListRow { created_at_millis, ..met.row }, None)
+}
+
+fn operation(number: i32) -> Result<Operation, ServiceError> {
+    match WireOperation::try_from(number) {
+        Ok(WireOperation::Union) => Ok(Operation::Union),
+        Ok(WireOperation::Intersection) => Ok(Operation::Intersection),
+        Ok(WireOperation::Difference) => Ok(Operation::Difference),
+        Ok(WireOperation::Unspecified) => {
+            Err(ServiceError::field(Reason::FieldRequired, "operation", "is required"))
+        }
+        Err(_) => Err(ServiceError::field(Reason::UnknownEnumValue, "operation", "is not an operation")),
+    }
+}
+
+fn set(set: Option<&AccountSet>, [field, user, kind]: [&str; 3]) -> Result<Set, ServiceError> {
+    let set = set.ok_or_else(|| ServiceError::field(Reason::FieldRequired, field, "is required"))?;
+    let list = match SetKind::try_from(set.kind) {
+        Ok(SetKind::Followers) => PublicList::Followers,
+        Ok(SetKind::Following) => PublicList::Following,
+        Ok(SetKind::Unspecified) => {
+            return Err(ServiceError::field(Reason::FieldRequired, kind, "is required"));
+        }
+        Err(_) => return Err(ServiceError::field(Reason::UnknownEnumValue, kind, "is not a kind of set")),
+    };
+    Ok(Set { list, user: validate::user(&set.user_id, user)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(positions: &[u64]) -> Vec<MetRow> {
+        let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
+        let row = |position| ListRow {
+            user,
+            position: Position(position),
+            created_at_millis: 0,
+            expires_at_millis: None,
+        };
+        positions.iter().map(|position| MetRow { row: row(*position), met_at_millis: None }).collect()
+    }
+
+    #[test]
+    fn a_page_goes_on_below_its_last_row_or_below_what_was_looked_at() {
+        for (found, looked_to, shown, next) in [
+            (vec![9, 7, 5], Some(1), 2, Some(7)),
+            (vec![9, 7], Some(3), 2, Some(3)),
+            (vec![9], Some(3), 1, Some(3)),
+            (vec![], Some(3), 0, Some(3)),
+            (vec![9, 7], None, 2, None),
+            (vec![], None, 0, None),
+        ] {
+            let rows = rows(&found);
+            let (page, start) = cut(&rows, 2, looked_to.map(Position));
+            assert_eq!((page.len(), start.map(|position| position.0)), (shown, next), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn sets_name_the_field_at_fault() {
+        let fields = ["first", "first.user_id", "first.kind"];
+        let id = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
+        let of = |user_id: &str, kind| Some(AccountSet { user_id: user_id.to_owned(), kind });
+        assert!(set(of(id, 1).as_ref(), fields).is_ok());
+        for (given, reason, field) in [
+            (None, Reason::FieldRequired, "first"),
+            (of(id, 0), Reason::FieldRequired, "first.kind"),
+            (of(id, 3), Reason::UnknownEnumValue, "first.kind"),
+            (of("x", 1), Reason::InvalidUuid, "first.user_id"),
+        ] {
+            let refused = set(given.as_ref(), fields).expect_err("a mistake");
+            assert_eq!((refused.reason, refused.field.as_deref()), (reason, Some(field)));
+        }
+        assert_eq!(operation(0).expect_err("none").reason, Reason::FieldRequired);
+        assert_eq!(operation(4).expect_err("unknown").reason, Reason::UnknownEnumValue);
+    }
+}

@@ -1,0 +1,204 @@
+//! Tokens of walks through more than one set.
+//!
+//! Owns: what such a token carries. It opens the question that it was made for, with the same arguments, and no other.
+//! It must not know how a page is read.
+//! What can go wrong: as for other page tokens.
+
+use proto::{Epoch, Position, Revision, Token, UserId};
+use serde::{Deserialize, Serialize};
+
+use super::{Body, Codec, Invalid};
+use crate::reader::{PublicList, Set};
+
+/// How two sets are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Those in either.
+    Union,
+    /// Those in both.
+    Intersection,
+    /// Those in the first and not in the second.
+    Difference,
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The friends of an account.
+    Mutuals(UserId),
+    /// Whom the first follows that follow the second.
+    Known(UserId, UserId),
+    /// Two sets put together.
+    Sets(Operation, Set, Set),
+}
+
+/// Which of two sets is walked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The first.
+    #[default]
+    First,
+    /// The second.
+    Second,
+}
+
+/// Where the next page starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalkToken {
+    /// Which set is walked.
+    pub stage: Stage,
+    /// The next page holds edges below this position; the newest too if absent.
+    pub before: Option<Position>,
+    /// What came at this position or later came after the walk began; not every walk needs that.
+    pub begun: Option<Position>,
+    /// The next page must be at least this fresh.
+    pub as_of: Token,
+}
+
+/// The bytes, as part of [`Body`]. Never change the order of variants or fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct WalkBody {
+    asked: AskedBytes,
+    second: bool,
+    before: Option<u64>,
+    begun: Option<u64>,
+    epoch: u64,
+    revision: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum AskedBytes {
+    Mutuals([u8; 16]),
+    Known([u8; 16], [u8; 16]),
+    Union(SetBytes, SetBytes),
+    Intersection(SetBytes, SetBytes),
+    Difference(SetBytes, SetBytes),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum SetBytes {
+    Followers([u8; 16]),
+    Following([u8; 16]),
+}
+
+impl From<Asked> for AskedBytes {
+    fn from(asked: Asked) -> Self {
+        let user = |user: UserId| user.uuid().into_bytes();
+        let set = |set: Set| match set.list {
+            PublicList::Followers => SetBytes::Followers(user(set.user)),
+            PublicList::Following => SetBytes::Following(user(set.user)),
+        };
+        match asked {
+            Asked::Mutuals(of) => Self::Mutuals(user(of)),
+            Asked::Known(viewer, target) => Self::Known(user(viewer), user(target)),
+            Asked::Sets(Operation::Union, first, second) => Self::Union(set(first), set(second)),
+            Asked::Sets(Operation::Intersection, first, second) => {
+                Self::Intersection(set(first), set(second))
+            }
+            Asked::Sets(Operation::Difference, first, second) => Self::Difference(set(first), set(second)),
+        }
+    }
+}
+
+impl Codec {
+    /// Writes the token of a next page.
+    pub fn walk(&self, asked: Asked, token: &WalkToken) -> String {
+        self.sign(&Body::Walk(WalkBody {
+            asked: asked.into(),
+            second: token.stage == Stage::Second,
+            before: token.before.map(|position| position.0),
+            begun: token.begun.map(|position| position.0),
+            epoch: token.as_of.epoch.0,
+            revision: token.as_of.revision.0,
+        }))
+    }
+
+    /// Reads the token of a page of this question.
+    pub fn read_walk(&self, text: &str, asked: Asked) -> Result<WalkToken, Invalid> {
+        let Body::Walk(body) = self.verify(text)? else {
+            return Err(Invalid);
+        };
+        if body.asked != asked.into() {
+            return Err(Invalid);
+        }
+        Ok(WalkToken {
+            stage: if body.second { Stage::Second } else { Stage::First },
+            before: body.before.map(Position),
+            begun: body.begun.map(Position),
+            as_of: Token::new(Epoch(body.epoch), Revision(body.revision)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::Secret;
+    use uuid::Uuid;
+
+    use super::super::MAX_TEXT_BYTES;
+    use super::*;
+    use crate::reader::ListKind;
+
+    fn codec() -> Codec {
+        Codec::new(&[Secret::from("0123456789abcdef")]).expect("a key")
+    }
+
+    fn user(id: u128) -> UserId {
+        UserId::new(Uuid::from_u128(id)).expect("not nil")
+    }
+
+    fn questions() -> Vec<Asked> {
+        let followers = |id| Set { list: PublicList::Followers, user: user(id) };
+        let following = |id| Set { list: PublicList::Following, user: user(id) };
+        let mut all = vec![
+            Asked::Mutuals(user(1)),
+            Asked::Mutuals(user(2)),
+            Asked::Known(user(1), user(1)),
+            Asked::Known(user(1), user(2)),
+            Asked::Known(user(2), user(1)),
+        ];
+        for operation in [Operation::Union, Operation::Intersection, Operation::Difference] {
+            all.extend([
+                Asked::Sets(operation, followers(1), followers(2)),
+                Asked::Sets(operation, followers(2), followers(1)),
+                Asked::Sets(operation, following(1), followers(2)),
+                Asked::Sets(operation, followers(1), following(2)),
+                Asked::Sets(operation, following(u128::MAX), following(u128::MAX - 1)),
+            ]);
+        }
+        all
+    }
+
+    #[test]
+    fn a_token_opens_the_question_that_it_was_made_for_and_no_other() {
+        let codec = codec();
+        let token = WalkToken {
+            stage: Stage::Second,
+            before: Some(Position(u64::MAX)),
+            begun: Some(Position(u64::MAX)),
+            as_of: Token::new(Epoch(u64::MAX), Revision(u64::MAX)),
+        };
+        for asked in questions() {
+            let text = codec.walk(asked, &token);
+            assert!(text.len() <= MAX_TEXT_BYTES, "{} bytes", text.len());
+            for other in questions() {
+                let wanted = if other == asked { Ok(token) } else { Err(Invalid) };
+                assert_eq!(codec.read_walk(&text, other), wanted, "{asked:?} {other:?}");
+            }
+            assert_eq!(codec.read_page(&text, ListKind::Followers, user(1), None), Err(Invalid));
+        }
+    }
+
+    #[test]
+    fn a_token_of_a_list_opens_no_walk() {
+        let codec = codec();
+        let page = super::super::PageToken {
+            kind: ListKind::Following,
+            user: user(1),
+            viewer: None,
+            before: Position(1),
+            as_of: Token::new(Epoch(1), Revision(1)),
+        };
+        assert_eq!(codec.read_walk(&codec.page(&page), Asked::Mutuals(user(1))), Err(Invalid));
+    }
+}

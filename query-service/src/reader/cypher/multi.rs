@@ -1,0 +1,226 @@
+//! The read model's statements over more than one hop.
+//!
+//! Owns: their text. As those of single hops they read the checkpoint before and after the data. It must not know how
+//! they are run.
+//! What can go wrong: a plan that walks nodes, or that looks at an edge more than once; the hints refuse the one, and
+//! what is looked at is collected before anything is looked up, so that a bound counts once.
+
+/// Walks the set of `$user`, and looks each account up in the set of `$second`. `$found_src` and `$found_dst` are the
+/// ends of the edge that an account is looked up by.
+macro_rules! sift {
+    ($name:literal, $own:literal, $other:literal, $found_src:literal, $found_dst:literal) => {
+        statement!(
+            $name,
+            [
+                "CALL (visible) {\n  \
+                   MATCH ()-[r:FOLLOWS]->()\n  \
+                   USING INDEX r:FOLLOWS(",
+                $own,
+                ", pos)\n  \
+                   WHERE r.",
+                $own,
+                " = $user AND r.pos < $before\n  \
+                   WITH r ORDER BY r.",
+                $own,
+                " DESC, r.pos DESC LIMIT $look\n  \
+                   RETURN collect([r.",
+                $other,
+                ", r.pos, r.created_at]) AS looked\n\
+                 }\n\
+                 CALL (looked) {\n  \
+                   UNWIND looked AS l\n  \
+                   CALL (l) {\n    \
+                     MATCH ()-[b:FOLLOWS]->()\n    \
+                     USING INDEX b:FOLLOWS(src, dst)\n    \
+                     WHERE b.src = ",
+                $found_src,
+                " AND b.dst = ",
+                $found_dst,
+                " AND b.pos < $since\n    \
+                     RETURN count(b) AS met, coalesce(max(b.created_at), -1) AS met_at\n  \
+                   }\n  \
+                   WITH l, met, met_at WHERE (met > 0) = $members\n  \
+                   WITH l, met_at LIMIT $limit\n  \
+                   RETURN collect(l[0]) AS users, collect(l[1]) AS positions, collect(l[2]) AS dates,\n    \
+                     collect(met_at) AS met_dates\n\
+                 }\n\
+                 CALL (looked) {\n  \
+                   RETURN size(looked) AS looked_at, coalesce(last(looked)[1], -1) AS looked_to\n\
+                 }\n"
+            ],
+            "users, positions, dates, met_dates, looked_at, looked_to"
+        )
+    };
+}
+
+/// Walks those whom `$user` follows, among the followers of `$second`.
+pub const FOLLOWING_IN_FOLLOWERS: &str =
+    sift!("sift_following_by_followers", "src", "dst", "l[0]", "$second");
+
+/// Walks those whom `$user` follows, among those whom `$second` follows.
+pub const FOLLOWING_IN_FOLLOWING: &str =
+    sift!("sift_following_by_following", "src", "dst", "$second", "l[0]");
+
+/// Walks the followers of `$user`, among the followers of `$second`.
+pub const FOLLOWERS_IN_FOLLOWERS: &str =
+    sift!("sift_followers_by_followers", "dst", "src", "l[0]", "$second");
+
+/// Walks the followers of `$user`, among those whom `$second` follows.
+pub const FOLLOWERS_IN_FOLLOWING: &str =
+    sift!("sift_followers_by_following", "dst", "src", "$second", "l[0]");
+
+/// Whom `$user` follows that follow `$second`, and how many they are.
+pub const KNOWN: &str = statement!(
+    "known",
+    ["CALL (visible) {
+  MATCH ()-[r:FOLLOWS]->()
+  USING INDEX r:FOLLOWS(src, pos)
+  WHERE r.src = $user AND r.pos < $newest
+  WITH r ORDER BY r.src DESC, r.pos DESC
+  MATCH ()-[b:FOLLOWS]->()
+  USING INDEX b:FOLLOWS(src, dst)
+  WHERE b.src = r.dst AND b.dst = $second
+  RETURN collect([r.dst, r.pos, r.created_at, b.created_at]) AS found
+}
+CALL (found) {
+  UNWIND found AS f
+  WITH f WHERE f[1] < $before
+  WITH f SKIP $skip LIMIT $limit
+  RETURN collect(f[0]) AS users, collect(f[1]) AS positions, collect(f[2]) AS dates, collect(f[3]) AS met_dates
+}
+CALL (found) {
+  RETURN size(found) AS total
+}
+"],
+    "users, positions, dates, met_dates, total"
+);
+
+/// A list from an offset, and how long it is. A count without a label on the far node is one look-up.
+macro_rules! list_at {
+    ($name:literal, $type:literal, $own:literal, $other:literal, $all:literal) => {
+        statement!(
+            $name,
+            [
+                "CALL (visible) {\n  \
+                   MATCH ()-[r:",
+                $type,
+                "]->()\n  \
+                   USING INDEX r:",
+                $type,
+                "(",
+                $own,
+                ", pos)\n  \
+                   WHERE r.",
+                $own,
+                " = $user AND r.pos < $newest\n  \
+                   WITH r ORDER BY r.",
+                $own,
+                " DESC, r.pos DESC SKIP $skip LIMIT $limit\n  \
+                   RETURN collect(r.",
+                $other,
+                ") AS users\n\
+                 }\n\
+                 CALL (users) {\n  \
+                   MATCH (u:User {id: $user})\n  \
+                   RETURN sum(COUNT { ",
+                $all,
+                " }) AS total\n\
+                 }\n"
+            ],
+            "users, total"
+        )
+    };
+}
+
+/// Who follows an account.
+pub const FOLLOWERS_AT: &str = list_at!("followers_at", "FOLLOWS", "dst", "src", "(u)<-[:FOLLOWS]-()");
+
+/// Whom an account follows.
+pub const FOLLOWING_AT: &str = list_at!("following_at", "FOLLOWS", "src", "dst", "(u)-[:FOLLOWS]->()");
+
+/// Whom an account has muted.
+pub const MUTES_AT: &str = list_at!("mutes_at", "MUTES", "src", "dst", "(u)-[:MUTES]->()");
+
+/// Whom an account has blocked.
+pub const BLOCKS_AT: &str = list_at!("blocks_at", "BLOCKS", "src", "dst", "(u)-[:BLOCKS]->()");
+
+/// Who asks to follow an account.
+pub const REQUESTS_RECEIVED_AT: &str =
+    list_at!("requests_received_at", "REQUESTED", "dst", "src", "(u)<-[:REQUESTED]-()");
+
+/// Whom an account asks to follow.
+pub const REQUESTS_SENT_AT: &str =
+    list_at!("requests_sent_at", "REQUESTED", "src", "dst", "(u)-[:REQUESTED]->()");
+
+/// Leaves out accounts that an edge links with `$user`.
+macro_rules! without {
+    ($type:literal, $users:literal, $others:literal) => {
+        concat!(
+            "  CALL (other) {\n    \
+                 MATCH ()-[x:",
+            $type,
+            "]->()\n    \
+                 USING INDEX x:",
+            $type,
+            "(src, dst)\n    \
+                 WHERE x.",
+            $users,
+            " = $user AND x.",
+            $others,
+            " = other\n    \
+                 RETURN count(x) AS linked\n  \
+               }\n  \
+               WITH other, between WHERE linked = 0\n",
+        )
+    };
+}
+
+/// Whom those follow whom `$user` follows, those with most in between first. Whom the user does not want or already has
+/// is left out one by one, in order, until there are enough.
+pub const SUGGEST: &str = statement!(
+    "suggest",
+    [
+        "CALL (visible) {
+  MATCH ()-[r:FOLLOWS]->()
+  USING INDEX r:FOLLOWS(src, pos)
+  WHERE r.src = $user AND r.pos < $newest
+  WITH r ORDER BY r.src DESC, r.pos DESC LIMIT $follows
+  WITH r.dst AS middle
+  CALL (middle) {
+    MATCH ()-[f:FOLLOWS]->()
+    USING INDEX f:FOLLOWS(src, pos)
+    WHERE f.src = middle AND f.pos < $newest
+    WITH f ORDER BY f.src DESC, f.pos DESC LIMIT $each
+    RETURN f.dst AS other
+  }
+  WITH other, collect(middle) AS between WHERE other <> $user
+  WITH other, between ORDER BY size(between) DESC, other
+",
+        without!("FOLLOWS", "src", "dst"),
+        without!("REQUESTED", "src", "dst"),
+        without!("MUTES", "src", "dst"),
+        without!("BLOCKS", "src", "dst"),
+        without!("BLOCKS", "dst", "src"),
+        "  WITH other, between LIMIT $limit
+  RETURN collect(other) AS users, collect(size(between)) AS numbers, collect(between[0..$named]) AS betweens
+}
+"
+    ],
+    "users, numbers, betweens"
+);
+
+/// All of them.
+pub const ALL: [&str; 12] = [
+    FOLLOWING_IN_FOLLOWERS,
+    FOLLOWING_IN_FOLLOWING,
+    FOLLOWERS_IN_FOLLOWERS,
+    FOLLOWERS_IN_FOLLOWING,
+    KNOWN,
+    FOLLOWERS_AT,
+    FOLLOWING_AT,
+    MUTES_AT,
+    BLOCKS_AT,
+    REQUESTS_RECEIVED_AT,
+    REQUESTS_SENT_AT,
+    SUGGEST,
+];

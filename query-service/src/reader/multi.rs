@@ -1,0 +1,196 @@
+//! Questions over more than one hop, and who can answer them.
+//!
+//! Owns: the [`MultiReader`] trait, its questions and what their answers are made of. They are put to a store like any
+//! other [`Question`], but recent events are not laid over the answers: those are of the store's own revision. It must
+//! not know any store or gRPC.
+//! What can go wrong: only what the store answers. Each question has a bound on the edges that it looks at; it is named
+//! beside each, and in the API.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use proto::{Position, UserId};
+
+use super::question::Scope;
+use super::{Error, ListKind, ListRow, PublicList, Question, Reader, Versioned};
+
+/// What a question about all follows of an account counts for in the budget: nobody knows beforehand how many there are.
+const ALL_FOLLOWS: usize = 2_500;
+/// The newest follows of a viewer that suggestions look at.
+pub const SUGGESTING_FOLLOWS: usize = 250;
+/// The newest follows of each of those.
+pub const FOLLOWS_OF_EACH: usize = 100;
+/// Of those in between, so many are named.
+pub const NAMED_BETWEEN: usize = 3;
+
+/// The accounts on one side of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// Which side.
+    pub list: PublicList,
+    /// Of whom.
+    pub user: UserId,
+}
+
+/// A row of a set, and when its account came into the other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetRow {
+    /// The row.
+    pub row: ListRow,
+    /// When the edge of the other set came to be, in milliseconds since 1970; none where there is none.
+    pub met_at_millis: Option<i64>,
+}
+
+/// What a sift found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sifted {
+    /// The rows, newest first.
+    pub rows: Vec<MetRow>,
+    /// The last row that was looked at, where there may be more behind it.
+    pub looked_to: Option<Position>,
+}
+
+/// The known, or a part of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownRows {
+    /// The rows, newest first.
+    pub rows: Vec<MetRow>,
+    /// How many there are in all.
+    pub total: u64,
+}
+
+/// A part of a list at an offset.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The accounts, newest first.
+    pub users: Vec<UserId>,
+    /// How many the whole list has.
+    pub total: u64,
+}
+
+/// Somebody to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The account.
+    pub user: UserId,
+    /// How many in between follow it.
+    pub between_count: u32,
+    /// A few of them.
+    pub between: Vec<UserId>,
+}
+
+/// A store that can answer over more than one hop. Each method answers within the given time, or [`Error::TimedOut`].
+#[async_trait]
+pub trait MultiReader: Send + Sync {
+    /// See [`Sift`].
+    async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error>;
+
+    /// See [`Known`].
+    async fn known(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error>;
+
+    /// See [`ListAt`].
+    async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error>;
+
+    /// See [`Suggest`].
+    async fn suggest(&self, suggest: &Suggest, within: Duration)
+    -> Result<Versioned<Vec<Suggestion>>, Error>;
+}
+
+/// Walks one set, newest first, and takes those who are in another one, or those who are not. Looks at no more than
+/// `look` rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sift {
+    /// The set that is walked.
+    pub walked: Set,
+    /// Rows below this position; from the newest if absent.
+    pub before: Option<Position>,
+    /// The other set.
+    pub other: Set,
+    /// Who came into it at this position or later does not count; all do if absent.
+    pub other_before: Option<Position>,
+    /// Those in it are taken, else those who are not.
+    pub members: bool,
+    /// Most rows looked at.
+    pub look: usize,
+    /// Most rows taken.
+    pub limit: usize,
+}
+
+/// Whom `viewer` follows that follow `target`, in the order of the viewer's follows; all of those are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Who looks.
+    pub viewer: UserId,
+    /// Whose followers; may be the viewer.
+    pub target: UserId,
+    /// Rows below this position; from the newest if absent.
+    pub before: Option<Position>,
+    /// Rows left out before the first.
+    pub skip: usize,
+    /// Most rows.
+    pub limit: usize,
+}
+
+/// The part of a list at an offset. Looks at as many index entries as offset and limit say, and fetches `limit` rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListAt {
+    /// Which list.
+    pub kind: ListKind,
+    /// Whose list.
+    pub user: UserId,
+    /// Rows left out before the first.
+    pub offset: usize,
+    /// Most rows.
+    pub limit: usize,
+}
+
+/// Whom might `viewer` want to follow? Looks at the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the newest
+/// [`FOLLOWS_OF_EACH`] of each of those. The source of truth is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suggest {
+    /// For whom.
+    pub viewer: UserId,
+    /// Most suggestions.
+    pub limit: usize,
+}
+
+macro_rules! question {
+    ($question:ident, $name:literal, $answer:ty, $ask:ident, $scope:expr, |$this:ident| $items:expr) => {
+        impl Question for $question {
+            type Answer = $answer;
+
+            fn name(&self) -> &'static str {
+                $name
+            }
+
+            fn items(&self) -> usize {
+                let $this = self;
+                $items
+            }
+
+            fn scope(&self) -> Scope {
+                $scope
+            }
+
+            fn ask<'a>(
+                &'a self,
+                reader: &'a dyn Reader,
+                within: Duration,
+            ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+                match reader.multi() {
+                    Some(reader) => reader.$ask(self, within),
+                    None => Box::pin(std::future::ready(Err(Error::failed(
+                        "this store answers single hops only",
+                    )))),
+                }
+            }
+        }
+    };
+}
+
+question!(Sift, "sift", Sifted, sift, Scope::Multi, |this| this.look);
+question!(Known, "known", KnownRows, known, Scope::Multi, |_this| ALL_FOLLOWS);
+// Skipping is cheaper than fetching, by about ten.
+question!(ListAt, "list_at", Part, list_at, Scope::Multi, |this| this.limit + this.offset / 10);
+question!(Suggest, "suggest", Vec<Suggestion>, suggest, Scope::ReadModel, |_this| ALL_FOLLOWS);
