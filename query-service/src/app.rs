@@ -19,8 +19,8 @@ use crate::metrics;
 use crate::page_token::Codec;
 use crate::pipeline::{Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
 use crate::reader::{
-    Breaker, Budget, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe, PostgresReader, Settings,
-    Store, StoresWatch,
+    Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe,
+    PostgresReader, Settings, Store, StoresWatch,
 };
 
 const NAME: &str = "query-service";
@@ -50,11 +50,15 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let roster = Arc::new(Roster::default());
     let neo4j_reader = Neo4jReader::new(graph);
     let postgres_reader = PostgresReader::new(pool);
-    let sources =
-        Sources { nats: nats.clone(), outbox: Outbox::new(background_pool.clone()), horizon: Arc::clone(&horizon) };
+    let sources = Sources {
+        nats: nats.clone(),
+        outbox: Outbox::new(background_pool.clone()),
+        horizon: Arc::clone(&horizon),
+    };
     let background_reader = postgres_reader.over(background_pool);
     let recent = Arc::new(Recent::new(config.overlay));
-    let exact_reader = Overlaid::new(neo4j_reader.clone(), Arc::clone(&recent), config.freshness_wait);
+    let shared_reader = Coalescing::new(neo4j_reader.clone(), config.coalescing_lanes);
+    let exact_reader = Overlaid::new(shared_reader.clone(), Arc::clone(&recent), config.freshness_wait);
     let neo4j_breaker = Arc::new(Breaker::new(now));
     let postgres_breaker = Arc::new(Breaker::new(now));
     let policy = Arc::new(Policy {
@@ -77,6 +81,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
+    spawn(&process, "lanes", |stop| shared_reader.run(stop));
     spawn(&process, "events", |stop| follower.run(stop));
     let watch = StoresWatch { policy: Arc::clone(&policy), latch: process.readiness.latch("stores") };
     let neo4j_probe = Neo4jProbe {

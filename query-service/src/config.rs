@@ -42,6 +42,8 @@ pub struct Config {
     pub neo4j_read_timeout: Duration,
     /// `FRESHNESS_WAIT_MILLIS` (200, from 50 to 500): longest wait for Neo4j to reach a token.
     pub freshness_wait: Duration,
+    /// `COALESCING_LANES` (4, at most 64): how many statements that questions share run at a time; 0: none are shared.
+    pub coalescing_lanes: usize,
     /// `READ_SOURCE` (auto): which stores reads come from.
     pub read_source: ReadSource,
     /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something of this age.
@@ -82,6 +84,9 @@ impl Config {
                 .millis_or("NEO4J_READ_TIMEOUT_MILLIS", 500),
             freshness_wait: freshness_wait(env),
             max_staleness: max_staleness(env),
+            coalescing_lanes: env
+                .about("How many statements that checks (and counts) share run at a time; with 0 each read has its own.")
+                .number_or("COALESCING_LANES", 4, 0..=64),
             read_source: read_source(env),
             overlay: overlay(env),
             watch_limit: env.about("Most WatchEvents calls at a time.").number_or(

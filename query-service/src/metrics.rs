@@ -50,6 +50,10 @@ pub const OVERLAID: &str = "query_overlaid_answers_total";
 pub const OVERLAID_EVENTS: &str = "query_overlaid_events";
 /// Time that answers waited for this process to have read the events that may be in them.
 pub const OVERLAY_WAIT: &str = "query_overlay_wait_seconds";
+/// Items of a shared statement; label `question`.
+pub const SHARED_ITEMS: &str = "query_shared_statement_items";
+/// Questions that share a statement; label `question`.
+pub const SHARED_QUESTIONS: &str = "query_shared_statement_questions";
 /// Open watches.
 pub const WATCHES: &str = "query_watches";
 /// Events sent to watchers.
@@ -97,6 +101,8 @@ pub fn describe() {
         Unit::Seconds,
         "Time that answers waited for this process to have read the events that may be in them."
     );
+    describe_histogram!(SHARED_ITEMS, Unit::Count, "Items of a shared statement.");
+    describe_histogram!(SHARED_QUESTIONS, Unit::Count, "Questions that share a statement.");
     describe_gauge!(WATCHES, "Open watches.");
     describe_counter!(WATCHED, "Events sent to watchers.");
     describe_counter!(WATCHES_ENDED, "Watches ended by this service, by reason.");

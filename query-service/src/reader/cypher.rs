@@ -182,6 +182,21 @@ pub const RELATIONS: &str = statement!(
     "following, followed_by, requested, request_received, muting, blocking, blocked_by"
 );
 
+/// Which of some pairs are follows? `$from` and `$to` are places in `$ids`, so that an id that many pairs share
+/// travels once.
+pub const CHECK_PAIRS: &str = statement!(
+    "check_pairs",
+    ["CALL (visible) {
+  UNWIND range(0, size($from) - 1) AS i
+  MATCH ()-[r:FOLLOWS]->()
+  USING INDEX r:FOLLOWS(src, dst)
+  WHERE r.src = $ids[$from[i]] AND r.dst = $ids[$to[i]]
+  RETURN collect(i) AS places
+}
+"],
+    "places"
+);
+
 /// Counts, each with its place in the list. A count without a label on the far node is one look-up.
 pub const COUNTS: &str = statement!(
     "counts",
@@ -199,6 +214,9 @@ pub const COUNTS: &str = statement!(
 /// Most ids of one statement. A Bolt message above 8,192 bytes costs a stall of 40 ms; an id takes 38 bytes.
 pub const IDS_PER_STATEMENT: usize = 170;
 
+/// The same for [`CHECK_PAIRS`], whose pairs take up to six bytes more each.
+pub const IDS_PER_PAIRS: usize = 150;
+
 /// The same for [`RELATIONS`], whose text is longer.
 pub const TARGETS_PER_RELATIONS: usize = 125;
 
@@ -208,8 +226,9 @@ pub mod multi;
 mod tests {
     use super::*;
 
-    const ALL: [&str; 11] = [
+    const ALL: [&str; 12] = [
         CHECK,
+        CHECK_PAIRS,
         FOLLOWERS,
         FOLLOWING,
         MUTES,
@@ -232,6 +251,9 @@ mod tests {
             let bytes = statement.len() + (ids + 1) * id + names_and_frame;
             assert!(bytes < 8_000, "{bytes} bytes: {statement}");
         }
+        let place = 3;
+        let bytes = CHECK_PAIRS.len() + IDS_PER_PAIRS * (id + 2 * place) + names_and_frame;
+        assert!(bytes < 8_000, "{bytes} bytes of pairs");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod breaker;
 mod budget;
+mod coalesce;
 mod cypher;
 pub mod multi;
 mod neo4j;
@@ -30,6 +31,7 @@ pub use breaker::Breaker;
 pub use budget::Budget;
 #[cfg(test)]
 pub use budget::Limit;
+pub use coalesce::Coalescing;
 pub use multi::{MultiReader, Set};
 pub use neo4j::Neo4jReader;
 pub use overlay::Overlaid;

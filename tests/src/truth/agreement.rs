@@ -7,7 +7,7 @@ use proto::event::{AccountOp, EdgeKind};
 use proto::graph::v1::{StreamState, StreamStatus};
 use proto::{Revision, Token, subjects};
 
-use super::postgres::{Snapshot, snapshot};
+use super::postgres::{self, Snapshot, snapshot};
 use super::{Edge, Edges, Replay, counts_of, head_token, neo4j, stream};
 use crate::clients::{self, List};
 use crate::endpoints::Endpoints;
@@ -58,6 +58,10 @@ pub async fn assert_agreement(endpoints: &Endpoints, accounts_through_api: usize
     let graph = endpoints.neo4j();
     let in_millis: Edges = truth.edges.iter().map(|(key, edge)| (*key, edge.to_the_millisecond())).collect();
     assert_same("Neo4j", &neo4j::edges(&graph).await, &in_millis);
+    let (told, kept) =
+        (neo4j::revisions(&graph).await, postgres::revisions(&endpoints.postgres().await).await);
+    let wrong = told.iter().find(|(key, revision)| kept.get(*key) != Some(*revision));
+    assert_eq!(wrong, None, "an edge whose revision in Neo4j is not that of PostgreSQL");
     let counts = counts_of(truth.edges.keys());
     for (user, degrees) in neo4j::degrees(&graph).await {
         assert_eq!(degrees, counts.get(&user).copied().unwrap_or_default(), "degrees of {user} in Neo4j");

@@ -4,6 +4,8 @@
 //! is of one revision where the checkpoint's `visible` before and its `target` after
 //! are the same: no batch was in flight meanwhile.
 
+use std::collections::BTreeMap;
+
 use neo4rs::{Graph, Row, query};
 use proto::event::{EdgeKey, EdgeKind};
 use proto::{Revision, UserId};
@@ -21,20 +23,34 @@ pub struct AtCheckpoint {
     pub degrees: CountsOf,
 }
 
-/// Everything, if no batch was in flight meanwhile.
+const EDGES: &str = "MATCH (a:User)-[r]->(b:User)
+    RETURN a.id AS a, b.id AS b, type(r) AS type, r.src AS src, r.dst AS dst, r.pos AS pos,
+           r.created_at AS created_at, r.expires_at AS expires_at";
+
+const DEGREES: &str = "MATCH (u:User) RETURN u.id AS id,
+    COUNT { (u)<-[:FOLLOWS]-() } AS followers, COUNT { (u)-[:FOLLOWS]->() } AS following,
+    COUNT { (u)-[:MUTES]->() } AS muting, COUNT { (u)-[:BLOCKS]->() } AS blocking,
+    COUNT { (u)-[:REQUESTED]->() } AS requests_sent, COUNT { (u)<-[:REQUESTED]-() } AS requests_received";
+
+/// Everything, if no batch was in flight meanwhile. While one is, edges are seen half
+/// deleted and reading may fail; so nothing is looked at before that is known.
 pub async fn at_checkpoint(graph: &Graph) -> Option<AtCheckpoint> {
-    let (visible, _) = checkpoint(graph).await?;
-    let (edges, degrees) = (edges(graph).await, degrees(graph).await);
-    let (_, target) = checkpoint(graph).await?;
-    (visible == target).then_some(AtCheckpoint { revision: visible, edges, degrees })
+    let (visible, _) = checkpoint(graph).await.ok()??;
+    let (edges, degrees) = (all(graph, EDGES).await.ok()?, all(graph, DEGREES).await.ok()?);
+    let (_, target) = checkpoint(graph).await.ok()??;
+    (visible == target).then(|| AtCheckpoint {
+        revision: visible,
+        edges: to_edges(&edges),
+        degrees: to_degrees(&degrees),
+    })
 }
 
 /// What is visible, and where the batch in flight will end; none where there is no
 /// checkpoint yet.
-async fn checkpoint(graph: &Graph) -> Option<(Revision, Revision)> {
-    let rows = all(graph, "MATCH (c:Checkpoint) RETURN c.visible AS visible, c.target AS target").await;
+async fn checkpoint(graph: &Graph) -> Result<Option<(Revision, Revision)>, neo4rs::Error> {
+    let rows = all(graph, "MATCH (c:Checkpoint) RETURN c.visible AS visible, c.target AS target").await?;
     let number = |row: &Row, name| Revision::from_i64(row.get(name).expect("a number"));
-    rows.first().map(|row| (number(row, "visible"), number(row, "target")))
+    Ok(rows.first().map(|row| (number(row, "visible"), number(row, "target"))))
 }
 
 /// All edges, by the nodes at their ends.
@@ -42,25 +58,15 @@ async fn checkpoint(graph: &Graph) -> Option<(Revision, Revision)> {
 /// # Panics
 /// Where an edge does not name its ends, or there are two of one name.
 pub async fn edges(graph: &Graph) -> Edges {
-    let rows = all(
-        graph,
-        "MATCH (a:User)-[r]->(b:User)
-         RETURN a.id AS a, b.id AS b, type(r) AS type, r.src AS src, r.dst AS dst, r.pos AS pos,
-                r.created_at AS created_at, r.expires_at AS expires_at",
-    )
-    .await;
+    to_edges(&all(graph, EDGES).await.expect("the read model is readable"))
+}
+
+fn to_edges(rows: &[Row]) -> Edges {
     let mut edges = Edges::new();
     for row in rows {
         let text = |name: &str| row.get::<String>(name).expect("a text");
         assert_eq!((text("a"), text("b")), (text("src"), text("dst")), "an edge names its ends");
-        let kind = match text("type").as_str() {
-            "FOLLOWS" => EdgeKind::Follow,
-            "MUTES" => EdgeKind::Mute,
-            "BLOCKS" => EdgeKind::Block,
-            "REQUESTED" => EdgeKind::FollowRequest,
-            other => panic!("a relationship of type {other}"),
-        };
-        let key = EdgeKey { kind, source: user(&text("a")), target: user(&text("b")) };
+        let key = key(row);
         let edge = Edge {
             position: row.get("pos").expect("a position"),
             created_at: of_millis(row.get("created_at").expect("a date")),
@@ -71,16 +77,20 @@ pub async fn edges(graph: &Graph) -> Edges {
     edges
 }
 
+/// The revision of each edge's last change: told only where it is not the one in its place.
+pub async fn revisions(graph: &Graph) -> BTreeMap<EdgeKey, i64> {
+    let text = "MATCH (:User)-[r]->(:User)
+         RETURN type(r) AS type, r.src AS src, r.dst AS dst, coalesce(r.rev, r.pos / 1024) AS revision";
+    let rows = all(graph, text).await.expect("the read model is readable");
+    rows.iter().map(|row| (key(row), row.get("revision").expect("a revision"))).collect()
+}
+
 /// The degrees of every account that has a node.
 pub async fn degrees(graph: &Graph) -> CountsOf {
-    let rows = all(
-        graph,
-        "MATCH (u:User) RETURN u.id AS id,
-         COUNT { (u)<-[:FOLLOWS]-() } AS followers, COUNT { (u)-[:FOLLOWS]->() } AS following,
-         COUNT { (u)-[:MUTES]->() } AS muting, COUNT { (u)-[:BLOCKS]->() } AS blocking,
-         COUNT { (u)-[:REQUESTED]->() } AS requests_sent, COUNT { (u)<-[:REQUESTED]-() } AS requests_received",
-    )
-    .await;
+    to_degrees(&all(graph, DEGREES).await.expect("the read model is readable"))
+}
+
+fn to_degrees(rows: &[Row]) -> CountsOf {
     rows.iter()
         .map(|row| {
             let number = |name: &str| row.get::<i64>(name).expect("a number");
@@ -97,13 +107,25 @@ pub async fn degrees(graph: &Graph) -> CountsOf {
         .collect()
 }
 
-async fn all(graph: &Graph, text: &str) -> Vec<Row> {
-    let mut stream = graph.execute(query(text)).await.expect("the read model is readable");
+async fn all(graph: &Graph, text: &str) -> Result<Vec<Row>, neo4rs::Error> {
+    let mut stream = graph.execute(query(text)).await?;
     let mut rows = Vec::new();
-    while let Some(row) = stream.next().await.expect("the read model is readable") {
+    while let Some(row) = stream.next().await? {
         rows.push(row);
     }
-    rows
+    Ok(rows)
+}
+
+fn key(row: &Row) -> EdgeKey {
+    let text = |name: &str| row.get::<String>(name).expect("a text");
+    let kind = match text("type").as_str() {
+        "FOLLOWS" => EdgeKind::Follow,
+        "MUTES" => EdgeKind::Mute,
+        "BLOCKS" => EdgeKind::Block,
+        "REQUESTED" => EdgeKind::FollowRequest,
+        other => panic!("a relationship of type {other}"),
+    };
+    EdgeKey { kind, source: user(&text("src")), target: user(&text("dst")) }
 }
 
 fn user(text: &str) -> UserId {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::event::{EdgeKey, EdgeKind};
 use proto::{Epoch, Revision, Token, UserId};
+use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, PgPool, Row as _};
 use uuid::Uuid;
 
@@ -106,11 +107,7 @@ async fn read_edges(connection: &mut PgConnection, users: Option<&[Uuid]>) -> Ed
     let rows = sqlx::query(EDGES).bind(users).fetch_all(connection).await.expect("edges are readable");
     rows.iter()
         .map(|row| {
-            let key = EdgeKey {
-                kind: EdgeKind::try_from(row.get::<i32, _>("kind")).expect("one of four"),
-                source: user(row.get("source")),
-                target: user(row.get("target")),
-            };
+            let key = key(row);
             let edge = Edge {
                 position: row.get("position"),
                 created_at: row.get("created_at"),
@@ -119,6 +116,24 @@ async fn read_edges(connection: &mut PgConnection, users: Option<&[Uuid]>) -> Ed
             (key, edge)
         })
         .collect()
+}
+
+/// The revision of each edge's last change.
+pub async fn revisions(pool: &PgPool) -> BTreeMap<EdgeKey, i64> {
+    let rows = sqlx::query(
+        "SELECT 1 AS kind, follower_id AS source, following_id AS target, revision FROM follows
+         UNION ALL SELECT 2, muter_id, muted_id, revision FROM mutes
+         UNION ALL SELECT 3, blocker_id, blocked_id, revision FROM blocks
+         UNION ALL SELECT 4, requester_id, target_id, revision FROM follow_requests",
+    );
+    let rows = rows.fetch_all(pool).await.expect("edges are readable");
+    rows.iter().map(|row| (key(row), row.get("revision"))).collect()
+}
+
+/// The edge's name.
+fn key(row: &PgRow) -> EdgeKey {
+    let kind = EdgeKind::try_from(row.get::<i32, _>("kind")).expect("one of four");
+    EdgeKey { kind, source: user(row.get("source")), target: user(row.get("target")) }
 }
 
 async fn read_accounts(connection: &mut PgConnection, users: Option<&[Uuid]>) -> BTreeMap<UserId, Account> {

@@ -7,8 +7,13 @@
 //! whose caller has stopped waiting.
 
 mod multi;
+#[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
+mod raw_bolt;
 mod rows;
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -59,13 +64,16 @@ impl Neo4jReader {
                 ("users", ids()),
                 ("viewer", nobody.clone()),
                 ("targets", ids()),
+                ("ids", ids()),
+                ("from", BoltType::from(vec![0_i64])),
+                ("to", BoltType::from(vec![0_i64])),
                 ("before", BoltType::from(i64::MAX)),
                 ("limit", BoltType::from(1_i64)),
             ]
         };
         let lists = ListKind::ALL.map(list_statement);
         let seen = [PublicList::Followers, PublicList::Following].map(seen_statement);
-        let others = [cypher::CHECK, cypher::RELATIONS, cypher::COUNTS];
+        let others = [cypher::CHECK, cypher::CHECK_PAIRS, cypher::RELATIONS, cypher::COUNTS];
         for statement in lists.into_iter().chain(seen).chain(others) {
             self.one_row(statement, params(), within).await?;
         }
@@ -106,6 +114,30 @@ impl Neo4jReader {
         let row = self.one_row(statement, params, within).await?.ok_or(Error::NotBuilt)?;
         let (as_of, target) = rows::bounds(&row)?;
         Ok(Versioned::between(row, as_of, target))
+    }
+
+    /// Tells which pairs are follows, in one statement: the caller keeps to [`cypher::IDS_PER_PAIRS`].
+    pub(in crate::reader) async fn check_pairs(
+        &self,
+        pairs: &[(UserId, UserId)],
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        let mut ids: Vec<UserId> = Vec::new();
+        let mut places: HashMap<UserId, i64> = HashMap::new();
+        let mut place = |user: UserId| {
+            *places.entry(user).or_insert_with(|| {
+                ids.push(user);
+                i64::try_from(ids.len() - 1).unwrap_or(i64::MAX)
+            })
+        };
+        let (from, to): (Vec<i64>, Vec<i64>) =
+            pairs.iter().map(|(source, target)| (place(*source), place(*target))).unzip();
+        let ids: Vec<BoltType> = ids.iter().map(|id| id.to_string().into()).collect();
+        let params = vec![("ids", ids.into()), ("from", from.into()), ("to", to.into())];
+        let row = self.read(cypher::CHECK_PAIRS, params, within).await?;
+        let mut value = vec![false; pairs.len()];
+        rows::followed(&row.value, &mut value)?;
+        Ok(row.map(|_| value))
     }
 
     /// Runs a statement for each part of a list of ids that fits a message. The answers are put together by `place`,

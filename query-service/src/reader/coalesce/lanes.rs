@@ -1,0 +1,242 @@
+//! Questions in flight at the same time share statements.
+//!
+//! Owns: the queue, the lanes, and who gets how much room in a statement. It must not know what is asked, or of whom.
+//! There is no timer: what arrives while all lanes are busy forms the next statement; a lane that is free takes what is
+//! there at once, so a lonely question waits for nobody.
+//!
+//! Fair: a statement takes a few items of each question in turn before it takes more of one, so a question of a thousand
+//! items does not stand in front of a small one. Questions whose callers have stopped waiting are dropped.
+//!
+//! What can go wrong: a statement fails. Then every question that has a part in it fails alike.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use proto::Token;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{SHARED_ITEMS, SHARED_QUESTIONS};
+use crate::reader::{Error, Versioned};
+
+/// How many items of one question a statement takes before those of others have had their turn.
+const TURN: usize = 40;
+
+/// Answers some items in one statement.
+pub type Ask<I, V> =
+    Box<dyn Fn(Vec<I>, Duration) -> BoxFuture<'static, Result<Versioned<Vec<V>>, Error>> + Send + Sync>;
+
+/// How much goes into one statement.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Room of a statement.
+    pub statement: usize,
+    /// What each question takes of it beside its items.
+    pub question: usize,
+}
+
+/// A queue and the lanes that empty it.
+pub struct Lanes<I, V> {
+    waiting: Mutex<VecDeque<Waiting<I, V>>>,
+    arrived: Notify,
+    ask: Ask<I, V>,
+    room: Room,
+    /// For metrics.
+    name: &'static str,
+}
+
+/// A question with items that no lane has taken yet.
+struct Waiting<I, V> {
+    ticket: Arc<Ticket<I, V>>,
+    next: usize,
+}
+
+struct Ticket<I, V> {
+    items: Vec<I>,
+    until: Instant,
+    progress: Mutex<Progress<V>>,
+}
+
+struct Progress<V> {
+    values: Vec<V>,
+    missing: usize,
+    bounds: Option<(Token, Token)>,
+    /// None once it is answered.
+    reply: Option<oneshot::Sender<Result<Versioned<Vec<V>>, Error>>>,
+}
+
+/// Some items of a question, on their way in a statement.
+struct Part<I, V> {
+    ticket: Arc<Ticket<I, V>>,
+    from: usize,
+    len: usize,
+}
+
+impl<I, V> Lanes<I, V>
+where
+    I: Copy + Send + Sync + 'static,
+    V: Clone + Default + Send + 'static,
+{
+    /// A queue whose statements are run by `ask`.
+    pub fn new(name: &'static str, room: Room, ask: Ask<I, V>) -> Self {
+        Self { waiting: Mutex::default(), arrived: Notify::new(), ask, room, name }
+    }
+
+    /// Empties the queue until `stop`; as many at a time as there shall be lanes.
+    pub async fn run(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = self.arrived.notified() => {}
+                () = stop.cancelled() => return,
+            }
+            while let Some(parts) = self.take() {
+                self.carry(parts).await;
+            }
+        }
+    }
+
+    /// The values of some items, in their order.
+    pub async fn get(&self, items: Vec<I>, within: Duration) -> Result<Versioned<Vec<V>>, Error> {
+        let until = Instant::now() + within;
+        let (reply, answer) = oneshot::channel();
+        let progress = Progress {
+            values: vec![V::default(); items.len()],
+            missing: items.len(),
+            bounds: None,
+            reply: Some(reply),
+        };
+        let ticket = Arc::new(Ticket { items, until, progress: Mutex::new(progress) });
+        self.lock().push_back(Waiting { ticket, next: 0 });
+        self.arrived.notify_one();
+        match timeout_at(until, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::failed("the process is stopping")),
+            Err(_) => Err(Error::TimedOut),
+        }
+    }
+
+    /// The parts of the next statement; none if nothing waits.
+    fn take(&self) -> Option<Vec<Part<I, V>>> {
+        let mut waiting = self.lock();
+        let mut parts: Vec<Part<I, V>> = Vec::new();
+        let mut room = self.room.statement;
+        while let Some(mut question) = waiting.pop_front() {
+            if question.ticket.is_abandoned() {
+                continue;
+            }
+            let left = question.ticket.items.len() - question.next;
+            let len = left.min(TURN).min(room.saturating_sub(self.room.question));
+            if len == 0 {
+                waiting.push_front(question);
+                break;
+            }
+            room -= len + self.room.question;
+            parts.push(Part { ticket: Arc::clone(&question.ticket), from: question.next, len });
+            question.next += len;
+            if question.next < question.ticket.items.len() {
+                // Behind the others: its next turn comes when they have had theirs.
+                waiting.push_back(question);
+            }
+        }
+        if !waiting.is_empty() {
+            self.arrived.notify_one();
+        }
+        (!parts.is_empty()).then_some(parts)
+    }
+
+    async fn carry(&self, parts: Vec<Part<I, V>>) {
+        let items: Vec<I> = parts
+            .iter()
+            .flat_map(|part| &part.ticket.items[part.from..part.from + part.len])
+            .copied()
+            .collect();
+        // Far below 2^53.
+        ::metrics::histogram!(SHARED_ITEMS, "question" => self.name).record(items.len() as f64);
+        ::metrics::histogram!(SHARED_QUESTIONS, "question" => self.name).record(parts.len() as f64);
+        let now = Instant::now();
+        let latest = parts.iter().map(|part| part.ticket.until).max().unwrap_or(now);
+        let asked = items.len();
+        let outcome = (self.ask)(items, latest.saturating_duration_since(now)).await;
+        match outcome {
+            Ok(answer) if answer.value.len() == asked => {
+                let mut values = answer.value.into_iter();
+                for part in &parts {
+                    part.ticket.place(
+                        part.from,
+                        values.by_ref().take(part.len),
+                        (answer.as_of, answer.target),
+                    );
+                }
+            }
+            Ok(_) => {
+                let error = Error::failed("a statement answered for other items than were asked");
+                parts.iter().for_each(|part| part.ticket.fail(&error));
+            }
+            Err(error) => parts.iter().for_each(|part| part.ticket.fail(&error)),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting<I, V>>> {
+        // Whole at any time: no code that could panic runs under the lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<I, V> Ticket<I, V> {
+    fn progress(&self) -> std::sync::MutexGuard<'_, Progress<V>> {
+        // As above.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.progress().reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
+    fn place(&self, from: usize, values: impl Iterator<Item = V>, (as_of, target): (Token, Token)) {
+        let mut progress = self.progress();
+        let (older, newer) = progress.bounds.unwrap_or((as_of, target));
+        if older.epoch != as_of.epoch {
+            drop(progress);
+            self.fail(&Error::failed("the epoch changed between two parts of an answer"));
+            return;
+        }
+        // The whole holds what its oldest part holds, and nothing beyond what its newest part may hold.
+        let bounds = (older.min(as_of), newer.max(target));
+        progress.bounds = Some(bounds);
+        let mut taken = 0;
+        for (slot, value) in progress.values.iter_mut().skip(from).zip(values) {
+            *slot = value;
+            taken += 1;
+        }
+        progress.missing -= taken;
+        if progress.missing == 0
+            && let Some(reply) = progress.reply.take()
+        {
+            let values = std::mem::take(&mut progress.values);
+            // The caller may have given up.
+            let _ = reply.send(Ok(Versioned::between(values, bounds.0, bounds.1)));
+        }
+    }
+
+    fn fail(&self, error: &Error) {
+        if let Some(reply) = self.progress().reply.take() {
+            // The caller may have given up.
+            let _ = reply.send(Err(again(error)));
+        }
+    }
+}
+
+/// The same failure for another caller.
+fn again(error: &Error) -> Error {
+    match error {
+        Error::NotBuilt => Error::NotBuilt,
+        Error::NotComplete => Error::NotComplete,
+        Error::NotExact => Error::NotExact,
+        Error::TimedOut => Error::TimedOut,
+        Error::Unchecked => Error::Unchecked,
+        Error::Failed(source) => Error::failed(source.to_string()),
+    }
+}

@@ -1,0 +1,45 @@
+//! The plan of every statement, on a real server: index seeks, and nothing that grows with the graph or sorts.
+
+use super::raw_bolt::operators_of;
+use super::*;
+
+/// What must be in no plan: it reads all of something, or sorts.
+const FORBIDDEN: [&str; 8] =
+    ["Scan", "Sort", "Top", "CartesianProduct", "Eager", "AllNodes", "ValueHashJoin", "Procedure"];
+
+/// Eager, but of what was collected already.
+const ALLOWED: [&str; 1] = ["EagerAggregation"];
+
+#[tokio::test]
+async fn every_statement_seeks_in_an_index_and_none_sorts() {
+    let lists = ListKind::ALL.map(|kind| (list_statement(kind), 1));
+    // The list, and seven ways to be linked.
+    let seen = [PublicList::Followers, PublicList::Following].map(|list| (seen_statement(list), 8));
+    let others = [
+        (cypher::CHECK, 1),
+        (cypher::CHECK_PAIRS, 1),
+        (cypher::RELATIONS, 7),
+        (cypher::COUNTS, 0),
+        (cypher::CHECKPOINT, 0),
+    ];
+    for (statement, edge_seeks) in lists.into_iter().chain(seen).chain(others) {
+        let operators = operators_of(statement).await;
+        for operator in &operators {
+            let forbidden = FORBIDDEN.iter().any(|word| operator.contains(word));
+            assert!(
+                !forbidden || ALLOWED.contains(&operator.as_str()),
+                "{operator} in {operators:?}: {statement}"
+            );
+        }
+        let count = |names: &[&str]| operators.iter().filter(|name| names.contains(&name.as_str())).count();
+        let seeks = ["DirectedRelationshipIndexSeek", "DirectedRelationshipUniqueIndexSeek"];
+        assert_eq!(count(&seeks), edge_seeks, "{operators:?}: {statement}");
+        // The checkpoint, before the data and, but for the checkpoint alone, after it; counts begin at accounts.
+        let node_seeks = match statement {
+            cypher::CHECKPOINT => 1,
+            cypher::COUNTS => 3,
+            _ => 2,
+        };
+        assert_eq!(count(&["NodeUniqueIndexSeek"]), node_seeks, "{operators:?}: {statement}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Single-hop reads, example by example.
+
+use proto::error::Reason;
+use proto::query::v1::{CheckRequest, GetRelationshipsRequest, ListFollowersRequest, Source};
+use proto::{Token, UserId};
+use tests::clients::{consistent, fresh};
+use tests::refusal::assert_refused;
+use tests::{Act, Ask, Endpoints, asks, importing, user};
+
+use super::compare::{Kind, PageAsk, page};
+
+/// Followers of a new account, the newest first, and the token after them.
+async fn star_with(fans: usize) -> (UserId, Vec<UserId>, String) {
+    let endpoints = Endpoints::shared();
+    let star = user();
+    let mut fans: Vec<UserId> = (0..fans).map(|_| user()).collect();
+    let edges: Vec<_> = fans.iter().map(|fan| (fan.to_string(), star.to_string())).collect();
+    importing::all(&mut endpoints.commands(), &edges, 1_000).await;
+    fans.reverse();
+    let token = tests::truth::head_token(&endpoints).await.to_string();
+    (star, fans, token)
+}
+
+/// The viewer blocks these; answers the token.
+async fn block_all(viewer: UserId, others: &[UserId]) -> String {
+    let commands = Endpoints::shared().commands();
+    let blocks: Vec<_> = others.iter().map(|other| Ask::new(Act::Block, viewer, *other)).collect();
+    let mut token = String::new();
+    for part in blocks.chunks(100) {
+        token = asks::batch(&commands, part, true, None).await.expect("blocked").written_at;
+    }
+    token
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_full_though_some_are_blocked_and_goes_on_though_nearly_all_are() {
+    let queries = Endpoints::shared().queries();
+    let (star, fans, _) = star_with(600).await;
+    let viewer = user();
+    // A third of the newest 60, and one who has blocked the viewer.
+    let few: Vec<_> = fans[..60].iter().step_by(3).copied().collect();
+    block_all(viewer, &few).await;
+    let hostile = fans[1];
+    let blocked = Ask::new(Act::Block, hostile, viewer).done(&Endpoints::shared().commands()).await;
+    let shown = |but: &[UserId]| -> Vec<String> {
+        let visible = fans.iter().filter(|fan| !but.contains(fan) && **fan != hostile);
+        visible.map(UserId::to_string).collect()
+    };
+    for consistency in [consistent(), fresh(&blocked.written_at)] {
+        let ask = PageAsk { size: 40, consistency, viewer: Some(viewer), ..PageAsk::default() };
+        let first = page(&queries, Kind::Followers, star, ask.clone()).await.expect("a page");
+        let ids = |edges: &[proto::query::v1::ListedEdge]| -> Vec<String> {
+            edges.iter().map(|edge| edge.user_id.clone()).collect()
+        };
+        assert_eq!(ids(&first.edges), shown(&few)[..40], "the page is full");
+        assert!(first.edges.iter().all(|edge| edge.relationship.is_none()), "nobody asked for them");
+        let ask = PageAsk { token: first.next, ..ask };
+        let second = page(&queries, Kind::Followers, star, ask).await.expect("a page");
+        assert_eq!(ids(&second.edges), shown(&few)[40..80]);
+    }
+
+    // All of the newest 500: a page looks through so many rows at most, is empty, and goes on.
+    let token = block_all(viewer, &fans[..500]).await;
+    for consistency in [consistent(), fresh(&token)] {
+        let mut ask = PageAsk { size: 40, consistency, viewer: Some(viewer), ..PageAsk::default() };
+        let (mut walked, mut short) = (Vec::new(), 0);
+        loop {
+            let found = page(&queries, Kind::Followers, star, ask.clone()).await.expect("a page");
+            short += usize::from(found.edges.len() < 40 && !found.next.is_empty());
+            walked.extend(found.edges.into_iter().map(|edge| edge.user_id));
+            ask.token = found.next;
+            if ask.token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(walked, shown(&fans[..500]));
+        assert!(short >= 1, "no page was short");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_token_is_of_its_viewer() {
+    let queries = Endpoints::shared().queries();
+    let (star, _, token) = star_with(10).await;
+    let (viewer, other) = (user(), user());
+    let ask =
+        |viewer, token: &str| PageAsk { size: 3, token: token.to_owned(), viewer, ..PageAsk::default() };
+    let first = PageAsk { consistency: fresh(&token), ..ask(Some(viewer), "") };
+    let next = page(&queries, Kind::Followers, star, first).await.expect("a page").next;
+    assert!(page(&queries, Kind::Followers, star, ask(Some(viewer), &next)).await.is_ok());
+    for (viewer, kind) in [
+        (Some(other), Kind::Followers),
+        (None, Kind::Followers),
+        (Some(viewer), Kind::Following),
+        (None, Kind::Mutes),
+    ] {
+        let refused = page(&queries, kind, star, ask(viewer, &next)).await.expect_err("another list");
+        assert_refused(&refused, Reason::InvalidPageToken, Some("page_token"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_pairs_at_once_in_the_order_of_the_request() {
+    let mut queries = Endpoints::shared().queries();
+    let (star, fans, token) = star_with(500).await;
+    // Fans, strangers, the viewer itself, and some of them twice.
+    let mut targets = Vec::new();
+    for fan in &fans[..333] {
+        targets.extend([*fan, user(), *fan]);
+    }
+    targets.push(star);
+    assert_eq!(targets.len(), 1_000);
+    for (consistency, source) in [(consistent(), Source::Postgres), (fresh(&token), Source::Neo4j)] {
+        let request = GetRelationshipsRequest {
+            viewer_id: star.to_string(),
+            target_ids: targets.iter().map(UserId::to_string).collect(),
+            consistency,
+            explain: false,
+        };
+        let answer = queries.get_relationships(request).await.expect("pairs").into_inner();
+        assert_eq!(answer.source(), source);
+        assert_eq!(answer.relationships.len(), 1_000);
+        for (i, (target, pair)) in targets.iter().zip(&answer.relationships).enumerate() {
+            assert_eq!(pair.user_id, target.to_string());
+            assert_eq!(pair.followed_by, i < 999 && i % 3 != 1, "place {i}");
+            assert_eq!(pair.revision > 0, pair.followed_by);
+            assert!(!pair.following && !pair.blocking && !pair.muting);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pair_has_the_revision_of_its_last_change_and_nobody_learns_that_they_are_muted() {
+    let endpoints = Endpoints::shared();
+    let (commands, queries) = (endpoints.commands(), endpoints.queries());
+    let (a, b) = (user(), user());
+    let pair = async |viewer: UserId, target: UserId, consistency| {
+        let request = GetRelationshipsRequest {
+            viewer_id: viewer.to_string(),
+            target_ids: vec![target.to_string()],
+            consistency,
+            explain: false,
+        };
+        let answer = queries.clone().get_relationships(request).await.expect("a pair").into_inner();
+        answer.relationships.into_iter().next().expect("one")
+    };
+    let revision = |answer: &asks::Answer| answer.token().revision.0;
+    let followed = Ask::new(Act::Follow, b, a).done(&commands).await;
+    let muted = Ask::new(Act::Mute, a, b).done(&commands).await;
+    // Another expiry is a change of the mute: it keeps its place and gets this revision.
+    let again = Ask::new(Act::Mute, a, b).until(asks::in_hours(30)).done(&commands).await;
+    assert!(revision(&followed) < revision(&muted) && revision(&muted) < revision(&again));
+    for consistency in [consistent(), fresh(&again.written_at)] {
+        let seen = pair(a, b, consistency.clone()).await;
+        assert!(seen.followed_by && seen.muting && seen.muting_until.is_some());
+        assert_eq!(seen.revision, revision(&again), "as the command answered: {:?}", again.relationship);
+        assert_eq!(again.relationship.revision, seen.revision);
+        let other = pair(b, a, consistency).await;
+        assert!(other.following && !other.muting && !other.blocked_by);
+        assert_eq!(other.revision, revision(&followed), "the mute does not show");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_explained_where_it_was_asked_for() {
+    let mut queries = Endpoints::shared().queries();
+    let (star, fans, token) = star_with(3).await;
+    let check = |consistency, explain| CheckRequest {
+        viewer_id: fans[0].to_string(),
+        target_id: star.to_string(),
+        consistency,
+        explain,
+    };
+    let answer = queries.check(check(fresh(&token), false)).await.expect("a check").into_inner();
+    assert_eq!(answer.explanation, None);
+
+    let answer = queries.check(check(fresh(&token), true)).await.expect("a check").into_inner();
+    let explanation = answer.explanation.clone().expect("it was asked for");
+    let [step] = explanation.steps.as_slice() else { panic!("{explanation:?}") };
+    assert_eq!(
+        (step.store.as_str(), step.question.as_str(), step.outcome.as_str()),
+        ("neo4j", "check", "ok")
+    );
+    assert!(step.took.is_some() && explanation.fallback_reason.is_empty(), "{explanation:?}");
+    let read = Token::parse(&step.store_as_of).expect("a token");
+    assert!(read <= Token::parse(&answer.as_of).expect("a token"));
+
+    let answer = queries.check(check(consistent(), true)).await.expect("a check").into_inner();
+    let explanation = answer.explanation.expect("it was asked for");
+    assert_eq!((explanation.steps.len(), explanation.fallback_reason.as_str()), (1, "asked"));
+    assert_eq!(explanation.steps[0].store, "postgres");
+
+    let request = ListFollowersRequest {
+        user_id: star.to_string(),
+        viewer_id: fans[0].to_string(),
+        with_relationships: true,
+        explain: true,
+        ..ListFollowersRequest::default()
+    };
+    let answer = queries.list_followers(request).await.expect("a page").into_inner();
+    let explanation = answer.explanation.expect("it was asked for");
+    assert_eq!(explanation.steps[0].question, "list_followers_seen");
+}
