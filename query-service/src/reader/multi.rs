@@ -191,6 +191,7 @@ macro_rules! question {
 
 question!(Sift, "sift", Sifted, sift, Scope::Multi, |this| this.look);
 question!(Known, "known", KnownRows, known, Scope::Multi, |_this| ALL_FOLLOWS);
-// Skipping is cheaper than fetching, by about ten.
-question!(ListAt, "list_at", Part, list_at, Scope::Multi, |this| this.limit + this.offset / 10);
+// Skipping is cheaper than fetching, by about ten, and ends with the list, however far the offset is.
+question!(ListAt, "list_at", Part, list_at, Scope::Multi, |this| this.limit
+    + (this.offset / 10).min(ALL_FOLLOWS));
 question!(Suggest, "suggest", Vec<Suggestion>, suggest, Scope::ReadModel, |_this| ALL_FOLLOWS);
