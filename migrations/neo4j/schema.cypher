@@ -4,7 +4,7 @@
 //
 // src and dst repeat the ends' ids, so that an index answers without touching nodes.
 // created_at and expires_at are milliseconds since 1970. Ids are lowercase UUID texts.
-// rev is the revision of the edge's last change; absent where that is the one in its position (pos / 1024).
+// rev is the revision of the last change of the edge, and absent where that is the one in its position (pos / 1024).
 // Every statement is idempotent and ends with a semicolon.
 
 CREATE CONSTRAINT user_id IF NOT EXISTS FOR (u:User) REQUIRE u.id IS UNIQUE;
