@@ -119,18 +119,18 @@ async fn clients_read_their_own_writes() {
         let request = wire::AreMutualFollowersRequest { user_a: a.clone(), user_b: b.clone() };
         let mutual = graph.are_mutual_followers(request.clone()).await.expect("an answer").into_inner();
         assert_eq!((mutual.are_mutuals, mutual.a_follows_b, mutual.b_follows_a), (true, true, true));
-        assert_eq!(friends(&mut graph, &a, 0, 0).await.user_ids, [b.clone()]);
+        assert_eq!(friends(&mut graph, &a, 0, 0).await.user_ids, *std::slice::from_ref(&b));
         writes.unfollow(&b, &a).await;
         let mutual = graph.are_mutual_followers(request).await.expect("an answer").into_inner();
         assert_eq!((mutual.are_mutuals, mutual.a_follows_b, mutual.b_follows_a), (false, true, false));
-        assert_eq!(followers(&mut graph, &b, 0, 0).await.user_ids, [a.clone()]);
+        assert_eq!(followers(&mut graph, &b, 0, 0).await.user_ids, *std::slice::from_ref(&a));
         assert_eq!(friends(&mut graph, &a, 0, 0).await.total_count, 0);
         writes.mute(&a, &b).await;
         assert_eq!(relations(&mut graph).await, (true, false));
         writes.block(&a, &b).await;
         assert_eq!(relations(&mut graph).await, (true, true));
         assert!(!is_following(&mut graph, &a, &b).await, "the block ended it");
-        assert_eq!(blocked(&mut graph, &a, 0, 0).await.blocked_user_ids, [b.clone()]);
+        assert_eq!(blocked(&mut graph, &a, 0, 0).await.blocked_user_ids, *std::slice::from_ref(&b));
         let between = |user_a: &str, user_b: &str| wire::HasBlockBetweenRequest {
             user_a: user_a.to_owned(),
             user_b: user_b.to_owned(),

@@ -162,6 +162,8 @@ async fn run(
     let mut held_up = false;
     loop {
         let item = tokio::select! {
+            // The first message is a heartbeat: it tells a watcher of the present where it began.
+            biased;
             () = drain.cancelled() => return End::ShuttingDown,
             () = sender.closed() => return End::Gone,
             _ = heartbeats.tick() => Item::Heartbeat(tail.done()),

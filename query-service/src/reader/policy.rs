@@ -190,7 +190,7 @@ impl Policy {
         if self.settings.read_source == ReadSource::Postgres {
             return Some("reads are set to PostgreSQL alone (READ_SOURCE)");
         }
-        match (self.neo4j.breaker.open(), self.neo4j_unfit(Instant::now())) {
+        match (self.neo4j.breaker.open(), self.neo4j_unfit(Scope::Single, Instant::now())) {
             (Some(cause), _) => Some(cause.text()),
             (None, None) => None,
             (None, Some(Fallback::NotBuilt)) => {
@@ -261,7 +261,7 @@ impl Policy {
         if self.neo4j.breaker.open().is_some() {
             return Ok(Err(Fallback::Down));
         }
-        if let Some(reason) = self.neo4j_unfit(Instant::now()) {
+        if let Some(reason) = self.neo4j_unfit(question.scope(), Instant::now()) {
             return Ok(Err(reason));
         }
         if let Some(token) = at_least
@@ -312,15 +312,18 @@ impl Policy {
     }
 
     /// What the last known checkpoint says against asking the read model at all.
-    fn neo4j_unfit(&self, now: Instant) -> Option<Fallback> {
+    fn neo4j_unfit(&self, scope: Scope, now: Instant) -> Option<Fallback> {
         match self.replica.state() {
             State::NotBuilt => Some(Fallback::NotBuilt),
             // The breaker closes after the first look-up only; nothing is known for a moment at most.
             State::Unknown => Some(Fallback::NotComplete),
             State::Built(Checkpoint { complete: false, .. }) => Some(Fallback::NotComplete),
-            State::Built(Checkpoint { visible, .. }) => (self.horizon.staleness(visible, now)
-                > self.settings.max_staleness)
-                .then_some(Fallback::Stale),
+            State::Built(Checkpoint { visible, .. }) => {
+                let stale = self.horizon.staleness(visible, now) > self.settings.max_staleness;
+                // What it misses is known here, and laid over its answers about single hops.
+                let made_up_for = scope == Scope::Single && self.recent.ring().covers(visible);
+                (stale && !made_up_for).then_some(Fallback::Stale)
+            }
         }
     }
 

@@ -283,6 +283,40 @@ async fn a_read_model_that_is_too_far_behind_is_not_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_model_whose_lag_is_made_up_for_is_asked_however_far_behind() {
+    let world = World::healthy();
+    world.policy.recent.begin(token(100));
+    world.policy.horizon.observe(token(101), Instant::now());
+    tokio::time::advance(SETTINGS.max_staleness * 2).await;
+    world.neo4j.will(Act::Answer(token(101)));
+    assert_eq!(world.ask(ANY).await, Ok((token(101), Source::Neo4j)));
+    world.policy.recent.begin(token(101));
+    world.announce(100);
+    world.postgres.will(Act::Answer(token(101)));
+    assert_eq!(world.ask(ANY).await, Ok((token(101), Source::Postgres)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_this_process_has_read_is_not_waited_for() {
+    let world = World::healthy();
+    world.policy.recent.begin(token(102));
+    world.policy.horizon.observe(token(102), Instant::now());
+    world.neo4j.will(Act::Answer(token(102)));
+    let began = Instant::now();
+    assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Neo4j)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_of_no_revision_is_the_source_of_truths_to_give() {
+    let world = World::healthy();
+    world.neo4j.will(Act::Fail(Error::NotExact));
+    world.postgres.will(Act::Answer(token(101)));
+    assert_eq!(world.ask(ANY).await, Ok((token(101), Source::Postgres)));
+    assert_eq!(world.policy.neo4j.breaker.open(), None, "the read model did answer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_is_waited_for() {
     let world = World::healthy();
     world.neo4j.will(Act::Answer(token(103)));

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::lanes::{Lanes, Room};
 use super::{
-    Counts, Error, ListKind, ListRow, MultiReader, Neo4jReader, PublicList, Reader, Relation, SeenRow, Versioned, cypher,
+    Counts, Error, ListKind, ListRow, MultiReader, Neo4jReader, PublicList, Reader, Relation, SeenRow,
+    Versioned, cypher,
 };
 
 /// A read model whose small questions share statements.

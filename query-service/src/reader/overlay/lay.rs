@@ -125,7 +125,7 @@ pub fn list(
         };
         let left = last.iter().filter_map(|(other, left)| left.map(|held| row(*other, held)));
         laid.extend(left.filter(|row| within(row.position)));
-        laid.sort_unstable_by(|a, b| b.position.cmp(&a.position));
+        laid.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));
     }
     if laid.len() < part.limit && part.more_below {
         return Err(Short { missing: part.limit - laid.len() });

@@ -72,7 +72,7 @@ fn list_at(state: &State, user: UserId, side: Side) -> Vec<ListRow> {
             })
         })
         .collect();
-    rows.sort_by(|a, b| b.position.cmp(&a.position));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.position));
     rows
 }
 
@@ -243,7 +243,7 @@ impl Reader for Torn {
             }
         }
         rows.retain(|row| before.is_none_or(|before| row.position < before));
-        rows.sort_by(|a, b| b.position.cmp(&a.position));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.position));
         rows.truncate(limit);
         self.answer(rows)
     }

@@ -24,7 +24,9 @@ use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
-use super::{Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned};
+use super::{
+    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
+};
 
 pub use export::{EdgeTable, ExportRow, Exporter};
 
