@@ -38,6 +38,7 @@ macro_rules! statement {
 }
 
 /// A list below a position, newest first. Both keys in ORDER BY, or it sorts. `$own` is the end that is the account's.
+/// `$expiries` must be an aggregate too: beside anything else, an empty list would be no row and not an empty one.
 macro_rules! list {
     ($type:literal, $own:literal, $other:literal, $expiries:literal) => {
         concat!(
@@ -147,10 +148,10 @@ pub const CHECK: &str = statement!(
 );
 
 /// Who follows an account.
-pub const FOLLOWERS: &str = list_statement!("list_followers", list!("FOLLOWS", "dst", "src", "[]"));
+pub const FOLLOWERS: &str = list_statement!("list_followers", list!("FOLLOWS", "dst", "src", "collect(null)"));
 
 /// Whom an account follows.
-pub const FOLLOWING: &str = list_statement!("list_following", list!("FOLLOWS", "src", "dst", "[]"));
+pub const FOLLOWING: &str = list_statement!("list_following", list!("FOLLOWS", "src", "dst", "collect(null)"));
 
 /// Whom an account has muted.
 pub const MUTES: &str =
@@ -162,18 +163,18 @@ pub const BLOCKS: &str =
 
 /// Who asks to follow an account.
 pub const REQUESTS_RECEIVED: &str =
-    list_statement!("list_requests_received", list!("REQUESTED", "dst", "src", "[]"));
+    list_statement!("list_requests_received", list!("REQUESTED", "dst", "src", "collect(null)"));
 
 /// Whom an account asks to follow.
-pub const REQUESTS_SENT: &str = list_statement!("list_requests_sent", list!("REQUESTED", "src", "dst", "[]"));
+pub const REQUESTS_SENT: &str = list_statement!("list_requests_sent", list!("REQUESTED", "src", "dst", "collect(null)"));
 
 /// Who follows an account, and what links each with the viewer.
 pub const FOLLOWERS_SEEN: &str =
-    seen_list_statement!("list_followers_seen", list!("FOLLOWS", "dst", "src", "[]"));
+    seen_list_statement!("list_followers_seen", list!("FOLLOWS", "dst", "src", "collect(null)"));
 
 /// Whom an account follows, and what links each with the viewer.
 pub const FOLLOWING_SEEN: &str =
-    seen_list_statement!("list_following_seen", list!("FOLLOWS", "src", "dst", "[]"));
+    seen_list_statement!("list_following_seen", list!("FOLLOWS", "src", "dst", "collect(null)"));
 
 /// All that links `viewer` with each of `targets`.
 pub const RELATIONS: &str = statement!(
