@@ -156,14 +156,16 @@ async fn run(
     drain: &CancellationToken,
     sent: &mut Token,
 ) -> End {
-    let mut heartbeats = tokio::time::interval(HEARTBEAT);
+    // The first message tells a watcher of the present where it begins. The queue is empty.
+    if sender.try_send(Item::Heartbeat(tail.done())).is_err() {
+        return End::Gone;
+    }
+    let mut heartbeats = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_live = tail.is_live();
     let mut held_up = false;
     loop {
         let item = tokio::select! {
-            // The first message is a heartbeat: it tells a watcher of the present where it began.
-            biased;
             () = drain.cancelled() => return End::ShuttingDown,
             () = sender.closed() => return End::Gone,
             _ = heartbeats.tick() => Item::Heartbeat(tail.done()),

@@ -1,0 +1,351 @@
+//! Readers: every question about single edges, with every consistency, and what was answered.
+
+use std::time::Duration;
+
+use proto::graph::v1::Relationship;
+use proto::query::v1 as wire;
+use proto::query::v1::{Consistency, Counts, Explanation, ListedEdge, RequestDirection, Source};
+use proto::{Token, UserId};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tests::Queries;
+use tests::clients::{consistent, fresh};
+use tonic::{Code, Request, Status};
+
+use super::{Load, REST};
+
+/// The deadline of each call.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Pause after a refusal.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    Followers,
+    Following,
+    Mutes,
+    Blocks,
+    RequestsReceived,
+    RequestsSent,
+}
+
+impl List {
+    pub const ALL: [Self; 6] = [
+        Self::Followers,
+        Self::Following,
+        Self::Mutes,
+        Self::Blocks,
+        Self::RequestsReceived,
+        Self::RequestsSent,
+    ];
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub list: List,
+    pub user: UserId,
+    /// Whose view; accounts blocked either way are left out.
+    pub viewer: Option<UserId>,
+    pub size: usize,
+    /// Which walk, and which page of it.
+    pub walk: (u64, u64),
+    pub number: usize,
+    pub edges: Vec<ListedEdge>,
+    pub more: bool,
+}
+
+/// What was asked and answered.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Checks { viewer: UserId, following: Vec<bool> },
+    Relationships { viewer: UserId, relationships: Vec<Relationship> },
+    Counts { viewer: UserId, counts: Vec<Counts> },
+    Page(Page),
+}
+
+/// One answer.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    pub answer: Answer,
+    /// The caller asked for at least this.
+    pub at_least: Option<Token>,
+    pub as_of: Token,
+    pub source: Source,
+    pub overlaid_events: u32,
+    /// Why the source of truth was asked, if it was.
+    pub fallback: String,
+}
+
+/// One reader.
+pub struct Reader {
+    pods: [Queries; 2],
+    load: Load,
+    rng: StdRng,
+    seed: u64,
+    walks: u64,
+    seen: Vec<Observation>,
+    refused: u64,
+}
+
+impl Reader {
+    pub fn new(pods: [Queries; 2], load: Load, seed: u64) -> Self {
+        let rng = StdRng::seed_from_u64(seed + 100);
+        Self { pods, load, rng, seed, walks: 0, seen: Vec::new(), refused: 0 }
+    }
+
+    /// Reads until it is over; answers what was seen and how often nothing was.
+    pub async fn until_over(mut self) -> (Vec<Observation>, u64) {
+        while !self.load.is_over() {
+            tokio::time::sleep(REST).await;
+            if let Err(status) = self.one().await {
+                let expected = [
+                    Code::Unavailable,
+                    Code::ResourceExhausted,
+                    Code::DeadlineExceeded,
+                    Code::Cancelled,
+                    Code::Unknown,
+                ];
+                assert!(expected.contains(&status.code()), "{status:?}");
+                self.refused += 1;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        (self.seen, self.refused)
+    }
+
+    async fn one(&mut self) -> Result<(), Status> {
+        let user = self.load.users[self.rng.random_range(0..self.load.users.len())];
+        match self.rng.random_range(0..10) {
+            0..2 => self.checks(user).await,
+            2..4 => self.relationships(user).await,
+            4..6 => self.counts(user).await,
+            6 => self.whole_list_as_seen(user).await,
+            _ => self.walk(user).await,
+        }
+    }
+
+    /// Some answers may be old, some must hold what was just written, some must be the truth.
+    fn consistency(&mut self) -> (Option<Consistency>, Option<Token>) {
+        let newest = self.load.newest.borrow().clone();
+        match self.rng.random_range(0..10) {
+            0..3 if !newest.is_empty() => (fresh(&newest), Some(Token::parse(&newest).expect("a token"))),
+            3 => (consistent(), None),
+            _ => (None, None),
+        }
+    }
+
+    fn pod(&mut self) -> Queries {
+        self.pods[self.rng.random_range(0..2)].clone()
+    }
+
+    fn saw(&mut self, answer: Answer, at_least: Option<Token>, origin: Origin) {
+        let Explanation { steps, fallback_reason: fallback } = origin.explanation.unwrap_or_default();
+        let overlaid_events = steps.last().map_or(0, |step| step.overlaid_events);
+        let as_of = Token::parse(&origin.as_of).expect("an answer has its token");
+        let source = Source::try_from(origin.source).expect("an answer has its source");
+        self.seen.push(Observation { answer, at_least, as_of, source, overlaid_events, fallback });
+    }
+
+    fn texts(&self) -> Vec<String> {
+        self.load.users.iter().map(ToString::to_string).collect()
+    }
+
+    async fn checks(&mut self, viewer: UserId) -> Result<(), Status> {
+        let (consistency, at_least) = self.consistency();
+        let request = wire::BatchCheckRequest {
+            viewer_id: viewer.to_string(),
+            target_ids: self.texts(),
+            consistency,
+            explain: true,
+        };
+        let answer = self.pod().batch_check(in_time(request)).await?.into_inner();
+        let following = answer.results.iter().map(|result| result.following).collect();
+        let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
+        self.saw(Answer::Checks { viewer, following }, at_least, origin);
+        Ok(())
+    }
+
+    async fn relationships(&mut self, viewer: UserId) -> Result<(), Status> {
+        let (consistency, at_least) = self.consistency();
+        let request = wire::GetRelationshipsRequest {
+            viewer_id: viewer.to_string(),
+            target_ids: self.texts(),
+            consistency,
+            explain: true,
+        };
+        let answer = self.pod().get_relationships(in_time(request)).await?.into_inner();
+        let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
+        self.saw(Answer::Relationships { viewer, relationships: answer.relationships }, at_least, origin);
+        Ok(())
+    }
+
+    async fn counts(&mut self, viewer: UserId) -> Result<(), Status> {
+        let (consistency, at_least) = self.consistency();
+        let request = wire::GetCountsRequest {
+            user_ids: self.texts(),
+            viewer_id: viewer.to_string(),
+            consistency,
+            explain: true,
+        };
+        let answer = self.pod().get_counts(in_time(request)).await?.into_inner();
+        let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
+        self.saw(Answer::Counts { viewer, counts: answer.counts }, at_least, origin);
+        Ok(())
+    }
+
+    /// A whole list on one page, as somebody else sees it.
+    async fn whole_list_as_seen(&mut self, user: UserId) -> Result<(), Status> {
+        let list = if self.rng.random() { List::Followers } else { List::Following };
+        let viewer = self.load.users[self.rng.random_range(0..self.load.users.len())];
+        self.pages(list, user, Some(viewer), Some(100)).await
+    }
+
+    /// All pages of a list, each from either pod.
+    async fn walk(&mut self, user: UserId) -> Result<(), Status> {
+        let list = List::ALL[self.rng.random_range(0..List::ALL.len())];
+        self.pages(list, user, None, None).await
+    }
+
+    async fn pages(
+        &mut self,
+        list: List,
+        user: UserId,
+        viewer: Option<UserId>,
+        size: Option<usize>,
+    ) -> Result<(), Status> {
+        self.walks += 1;
+        let walk = (self.seed, self.walks);
+        let mut page_token = String::new();
+        for number in 0.. {
+            let (consistency, at_least) = self.consistency();
+            let size = size.unwrap_or_else(|| self.rng.random_range(1..5));
+            let ask = AskPage { list, user, viewer, size, page_token, consistency };
+            let (edges, next, origin) = ask.send(&mut self.pod()).await?;
+            let page = Page { list, user, viewer, size, walk, number, edges, more: !next.is_empty() };
+            self.saw(Answer::Page(page), at_least, origin);
+            page_token = next;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every list, and those that others look at once more with a viewer.
+pub const LISTS_AND_VIEWERS: [(List, bool); 8] = [
+    (List::Followers, false),
+    (List::Following, false),
+    (List::Mutes, false),
+    (List::Blocks, false),
+    (List::RequestsReceived, false),
+    (List::RequestsSent, false),
+    (List::Followers, true),
+    (List::Following, true),
+];
+
+/// Who answers the list of an account that nobody knows.
+pub async fn source_of_empty_list(queries: &mut Queries, list: List, viewer: bool) -> Result<Source, Status> {
+    let viewer = viewer.then(tests::user);
+    let (page_token, consistency) = (String::new(), None);
+    let ask = AskPage { list, user: tests::user(), viewer, size: 5, page_token, consistency };
+    let (edges, next, origin) = ask.send(queries).await?;
+    assert_eq!((edges, next.as_str()), (vec![], ""));
+    Ok(Source::try_from(origin.source).expect("an answer has its source"))
+}
+
+/// Where an answer came from.
+struct Origin {
+    as_of: String,
+    source: i32,
+    explanation: Option<Explanation>,
+}
+
+impl Origin {
+    fn new(as_of: String, source: i32, explanation: Option<Explanation>) -> Self {
+        Self { as_of, source, explanation }
+    }
+}
+
+struct AskPage {
+    list: List,
+    user: UserId,
+    viewer: Option<UserId>,
+    size: usize,
+    page_token: String,
+    consistency: Option<Consistency>,
+}
+
+macro_rules! page {
+    ($call:expr) => {{
+        let answer = $call.await?.into_inner();
+        let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
+        Ok((answer.edges, answer.next_page_token, origin))
+    }};
+}
+
+impl AskPage {
+    async fn send(self, queries: &mut Queries) -> Result<(Vec<ListedEdge>, String, Origin), Status> {
+        let Self { list, user, viewer, size, page_token, consistency } = self;
+        let user_id = user.to_string();
+        let page_size = i32::try_from(size).expect("small");
+        let viewer_id = viewer.map(|viewer| viewer.to_string()).unwrap_or_default();
+        let with_relationships = viewer.is_some();
+        let direction = match list {
+            List::RequestsSent => RequestDirection::Outgoing,
+            _ => RequestDirection::Incoming,
+        };
+        match list {
+            List::Followers => page!(queries.list_followers(in_time(wire::ListFollowersRequest {
+                user_id,
+                page_size,
+                page_token,
+                consistency,
+                viewer_id,
+                with_relationships,
+                explain: true,
+            }))),
+            List::Following => page!(queries.list_following(in_time(wire::ListFollowingRequest {
+                user_id,
+                page_size,
+                page_token,
+                consistency,
+                viewer_id,
+                with_relationships,
+                explain: true,
+            }))),
+            List::Mutes => page!(queries.list_mutes(in_time(wire::ListMutesRequest {
+                user_id,
+                page_size,
+                page_token,
+                consistency,
+                explain: true,
+            }))),
+            List::Blocks => page!(queries.list_blocks(in_time(wire::ListBlocksRequest {
+                user_id,
+                page_size,
+                page_token,
+                consistency,
+                explain: true,
+            }))),
+            List::RequestsReceived | List::RequestsSent => {
+                page!(queries.list_follow_requests(in_time(wire::ListFollowRequestsRequest {
+                    user_id,
+                    page_size,
+                    page_token,
+                    consistency,
+                    explain: true,
+                    direction: direction.into(),
+                })))
+            }
+        }
+    }
+}
+
+fn in_time<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
+}

@@ -1,0 +1,193 @@
+//! Compares answers with the events, replayed to exactly the revision of each.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proto::event::{EdgeKey, EdgeKind, EdgeOp, Event};
+use proto::graph::v1::Relationship;
+use proto::query::v1 as wire;
+use proto::{Epoch, Revision, Token, UserId, timestamp};
+use tests::truth::{Edge, Replay};
+
+use super::ask::{Answer, List, Observation, Page};
+
+/// The state at a revision.
+#[derive(Default)]
+struct State {
+    replay: Replay,
+    /// When each edge was changed last.
+    changed: BTreeMap<EdgeKey, Revision>,
+}
+
+/// Where walks are: the page that comes next, and below which place it begins.
+type Walks = HashMap<(u64, u64), (usize, Option<i64>)>;
+
+/// Judges all of them; answers how many walks had more than one page.
+pub fn all(events: &[Event], users: &[UserId], mut seen: Vec<Observation>) -> usize {
+    assert_eq!(events.first().map(|event| event.revision), Some(Revision(1)), "the stream is whole");
+    // Stable: pages of one walk that are of one revision stay in order.
+    seen.sort_by_key(|seen| seen.as_of);
+    let mut state = State::default();
+    let mut events = events.iter();
+    let mut walks = Walks::new();
+    for observation in &seen {
+        assert_eq!(observation.as_of.epoch, Epoch(1));
+        while state.replay.revision < observation.as_of.revision {
+            state.apply(events.next().unwrap_or_else(|| panic!("{observation:?} is of the future")));
+        }
+        if let Some(at_least) = observation.at_least {
+            assert!(observation.as_of >= at_least, "older than {at_least}: {observation:?}");
+        }
+        judge(&state, users, observation, &mut walks);
+    }
+    walks.values().filter(|(pages, _)| *pages > 1).count()
+}
+
+impl State {
+    fn apply(&mut self, event: &Event) {
+        self.replay.apply(event);
+        for change in &event.edges {
+            match change.op {
+                EdgeOp::Removed => self.changed.remove(&change.key),
+                _ => self.changed.insert(change.key, event.revision),
+            };
+        }
+    }
+
+    fn edge(&self, kind: EdgeKind, source: UserId, target: UserId) -> Option<(Edge, Revision)> {
+        let key = EdgeKey { kind, source, target };
+        let edge = self.replay.edges.get(&key)?.to_the_millisecond();
+        Some((edge, self.changed[&key]))
+    }
+
+    fn relationship(&self, viewer: UserId, other: UserId) -> Relationship {
+        use EdgeKind::{Block, Follow, FollowRequest, Mute};
+        let following = self.edge(Follow, viewer, other);
+        let followed_by = self.edge(Follow, other, viewer);
+        let requested = self.edge(FollowRequest, viewer, other);
+        let request_received = self.edge(FollowRequest, other, viewer);
+        let muting = self.edge(Mute, viewer, other);
+        let blocking = self.edge(Block, viewer, other);
+        let blocked_by = self.edge(Block, other, viewer);
+        let edges = [following, followed_by, requested, request_received, muting, blocking, blocked_by];
+        let since =
+            |edge: Option<(Edge, Revision)>| edge.map(|(edge, _)| timestamp::to_proto(edge.created_at));
+        let until = |edge: Option<(Edge, Revision)>| {
+            edge.and_then(|(edge, _)| edge.expires_at).map(timestamp::to_proto)
+        };
+        Relationship {
+            user_id: other.to_string(),
+            following: following.is_some(),
+            followed_by: followed_by.is_some(),
+            requested: requested.is_some(),
+            request_received: request_received.is_some(),
+            muting: muting.is_some(),
+            muting_until: until(muting),
+            blocking: blocking.is_some(),
+            blocking_until: until(blocking),
+            blocked_by: blocked_by.is_some(),
+            following_since: since(following),
+            followed_by_since: since(followed_by),
+            revision: edges.into_iter().flatten().map(|(_, revision)| revision.0).max().unwrap_or(0),
+        }
+    }
+
+    /// A list, the newest first: places and rows.
+    fn list(&self, list: List, user: UserId) -> Vec<(i64, UserId, Edge)> {
+        let (kind, outgoing) = match list {
+            List::Followers => (EdgeKind::Follow, false),
+            List::Following => (EdgeKind::Follow, true),
+            List::Mutes => (EdgeKind::Mute, true),
+            List::Blocks => (EdgeKind::Block, true),
+            List::RequestsReceived => (EdgeKind::FollowRequest, false),
+            List::RequestsSent => (EdgeKind::FollowRequest, true),
+        };
+        let mut rows: Vec<_> = self
+            .replay
+            .edges
+            .iter()
+            .filter(|(key, _)| key.kind == kind)
+            .filter_map(|(key, edge)| {
+                let (at, other) = if outgoing { (key.source, key.target) } else { (key.target, key.source) };
+                (at == user).then_some((edge.position, other, edge.to_the_millisecond()))
+            })
+            .collect();
+        rows.sort_by_key(|(position, ..)| std::cmp::Reverse(*position));
+        rows
+    }
+}
+
+fn judge(state: &State, users: &[UserId], seen: &Observation, walks: &mut Walks) {
+    let at = Told { seen, as_of: seen.as_of };
+    match &seen.answer {
+        Answer::Checks { viewer, following } => {
+            let follows = |target: &UserId| state.edge(EdgeKind::Follow, *viewer, *target).is_some();
+            at.same(following, &users.iter().map(follows).collect());
+        }
+        Answer::Relationships { viewer, relationships } => {
+            let relationship = |other: &UserId| state.relationship(*viewer, *other);
+            at.same(relationships, &users.iter().map(relationship).collect());
+        }
+        Answer::Counts { viewer, counts } => {
+            let wanted = |user: &UserId| {
+                let told = state.replay.counts.get(user).copied().unwrap_or_default();
+                // A count is that of its list.
+                at.same(&told.followers, &(state.list(List::Followers, *user).len() as i64));
+                at.same(&told.following, &(state.list(List::Following, *user).len() as i64));
+                let unsigned = |count: i64| u64::try_from(count).expect("a count");
+                let own = |count: i64| (user == viewer).then(|| unsigned(count));
+                wire::Counts {
+                    user_id: user.to_string(),
+                    followers: unsigned(told.followers),
+                    following: unsigned(told.following),
+                    muting: own(told.muting),
+                    blocking: own(told.blocking),
+                    requests_sent: own(told.requests_sent),
+                    requests_received: own(told.requests_received),
+                }
+            };
+            at.same(counts, &users.iter().map(wanted).collect());
+        }
+        Answer::Page(page) => judge_page(state, page, &at, walks),
+    }
+}
+
+fn judge_page(state: &State, page: &Page, at: &Told<'_>, walks: &mut Walks) {
+    let walk = walks.entry(page.walk).or_default();
+    // Had the walk gone back in time, its pages would come in another order here.
+    at.same(&page.number, &walk.0);
+    let mut rows = state.list(page.list, page.user);
+    rows.retain(|(position, ..)| walk.1.is_none_or(|before| *position < before));
+    let relation = |other: UserId| page.viewer.map(|viewer| state.relationship(viewer, other));
+    rows.retain(|(_, other, _)| relation(*other).is_none_or(|pair| !pair.blocking && !pair.blocked_by));
+    at.same(&page.more, &(rows.len() > page.size));
+    rows.truncate(page.size);
+    let wanted: Vec<_> = rows
+        .iter()
+        .map(|(_, other, edge)| wire::ListedEdge {
+            user_id: other.to_string(),
+            created_at: Some(timestamp::to_proto(edge.created_at)),
+            expires_at: edge.expires_at.map(timestamp::to_proto),
+            relationship: relation(*other),
+        })
+        .collect();
+    at.same(&page.edges, &wanted);
+    *walk = (walk.0 + 1, rows.last().map(|(position, ..)| *position));
+}
+
+/// Says what differs and in which answer.
+struct Told<'a> {
+    seen: &'a Observation,
+    as_of: Token,
+}
+
+impl Told<'_> {
+    #[track_caller]
+    fn same<T: PartialEq + std::fmt::Debug>(&self, given: &T, wanted: &T) {
+        assert!(
+            given == wanted,
+            "at revision {}:\ngiven  {given:?}\nwanted {wanted:?}\nin {:?}",
+            self.as_of.revision,
+            self.seen
+        );
+    }
+}

@@ -1,0 +1,329 @@
+//! WatchEvents: every event once and in order, from any revision that is kept.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use proto::error::Reason;
+use proto::event::{Event, Verb};
+use proto::query::v1::query_service_client::QueryServiceClient;
+use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
+use proto::{Epoch, Revision, Token, UserId, subjects};
+use tests::clients::Bearer;
+use tests::refusal::{assert_refused, metadata};
+use tests::{Act, Ask, Endpoints, Own, Queries, graph, importing, truth, until, users};
+use tonic::transport::Endpoint;
+use tonic::{Code, Status, Streaming};
+use xtask::env_file::Env;
+
+use crate::cli::{Cli, json};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A watch, and where it is.
+struct Watch {
+    messages: Streaming<WatchEventsResponse>,
+    token: Token,
+}
+
+impl Watch {
+    /// Begins a watch and waits for its first message, which is a heartbeat.
+    async fn begin(queries: &Queries, request: WatchEventsRequest) -> Result<Self, Status> {
+        let mut messages = queries.clone().watch_events(request).await?.into_inner();
+        let first = messages.message().await?.expect("a message");
+        assert_eq!(first.event, None, "the first message is a heartbeat");
+        let token = Token::parse(&first.resume_token).expect("a token");
+        Ok(Self { messages, token })
+    }
+
+    /// The next event; checks the token of every message.
+    async fn next(&mut self) -> Result<Event, Status> {
+        loop {
+            let message = tokio::time::timeout(LIMIT, self.messages.message()).await.expect("in time")?;
+            let message = message.expect("a watch ends with a status only");
+            let token = Token::parse(&message.resume_token).expect("a token");
+            assert!(token >= self.token, "tokens never go back");
+            self.token = token;
+            if let Some(event) = message.event {
+                let event = Event::try_from(event).expect("an event of ours");
+                assert_eq!((event.epoch, event.revision), (token.epoch, token.revision));
+                return Ok(event);
+            }
+        }
+    }
+
+    /// So many events.
+    async fn take(&mut self, number: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        while events.len() < number {
+            events.push(self.next().await.expect("an event"));
+        }
+        events
+    }
+
+    /// How it ends, with all events before that.
+    async fn rest(mut self) -> (Vec<Event>, Token, Status) {
+        let mut events = Vec::new();
+        loop {
+            match self.next().await {
+                Ok(event) => events.push(event),
+                Err(status) => return (events, self.token, status),
+            }
+        }
+    }
+}
+
+/// Begins a watch as soon as a place is free: whoever ends one does not wait for that.
+async fn admitted(queries: &Queries, request: WatchEventsRequest) -> Watch {
+    until("a place", LIMIT, || async {
+        Watch::begin(queries, request.clone()).await.map_err(|status| status.to_string())
+    })
+    .await
+}
+
+fn texts(users: &[UserId]) -> Vec<String> {
+    users.iter().map(ToString::to_string).collect()
+}
+
+fn after(token: Token) -> WatchEventsRequest {
+    WatchEventsRequest { after: token.to_string(), ..WatchEventsRequest::default() }
+}
+
+fn revisions(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.revision.0).collect()
+}
+
+#[tokio::test]
+async fn what_is_wanted_comes_at_once_and_can_be_had_again() {
+    let endpoints = Endpoints::shared();
+    let (commands, queries) = (endpoints.commands(), endpoints.queries());
+    let [a, b, c] = users();
+    let by_a = || WatchEventsRequest { actor_ids: texts(&[a]), ..WatchEventsRequest::default() };
+    let mut watch = Watch::begin(&queries, by_a()).await.expect("a watch");
+    let begun = watch.token;
+    let mut written = Vec::new();
+    for (act, actor, other) in [
+        (Act::Follow, a, b),
+        (Act::Follow, b, a),
+        (Act::Mute, a, c),
+        (Act::Block, a, b),
+        (Act::Unfollow, a, c),
+    ] {
+        written.push(Ask::new(act, actor, other).done(&commands).await.token());
+    }
+    // The last command changes nothing, and the second is by somebody else.
+    let seen = watch.take(3).await;
+    assert_eq!(revisions(&seen), [written[0], written[2], written[3]].map(|token| token.revision.0));
+    for event in &seen {
+        assert_eq!(*event, truth::event(&endpoints, event.revision).await, "events come whole");
+    }
+    assert_eq!(seen[2].edges.len(), 3, "a block comes with the follows that it ends");
+
+    let again = |request: WatchEventsRequest, from: Token| {
+        let queries = queries.clone();
+        async move {
+            let request = WatchEventsRequest { after: from.to_string(), ..request };
+            Watch::begin(&queries, request).await.expect("a watch")
+        }
+    };
+    assert_eq!(again(by_a(), begun).await.take(3).await, seen);
+    assert_eq!(again(by_a(), written[0]).await.take(2).await, seen[1..]);
+    let mutes_and_blocks = WatchEventsRequest {
+        verbs: vec![Verb::Mute.into(), Verb::Block.into()],
+        target_ids: texts(&[b, c]),
+        ..WatchEventsRequest::default()
+    };
+    assert_eq!(again(mutes_and_blocks, begun).await.take(2).await, seen[1..]);
+    let about_a = WatchEventsRequest { target_ids: texts(&[a]), ..WatchEventsRequest::default() };
+    // The block ends a follow of a too.
+    assert_eq!(
+        revisions(&again(about_a, begun).await.take(2).await),
+        [written[1], written[3]].map(|t| t.revision.0)
+    );
+}
+
+#[tokio::test]
+async fn silence_is_filled_with_heartbeats_that_move_on() {
+    let endpoints = Endpoints::shared();
+    let [nobody, a, b] = users();
+    let request = WatchEventsRequest { actor_ids: texts(&[nobody]), ..WatchEventsRequest::default() };
+    let mut watch = Watch::begin(&endpoints.queries(), request).await.expect("a watch");
+    let written = Ask::new(Act::Follow, a, b).done(&endpoints.commands()).await.token();
+    while watch.token < written {
+        let message = tokio::time::timeout(LIMIT, watch.messages.message()).await.expect("in time");
+        let message = message.expect("no error").expect("a message");
+        assert_eq!(message.event, None, "nobody did nothing");
+        watch.token = Token::parse(&message.resume_token).expect("a token");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_watched_is_refused() {
+    let endpoints = Endpoints::shared();
+    let queries = endpoints.queries();
+    let refused = |request: WatchEventsRequest| {
+        let queries = queries.clone();
+        async move { Watch::begin(&queries, request).await.err().expect("a refusal") }
+    };
+    let request = || WatchEventsRequest::default();
+    let wrong = refused(WatchEventsRequest { after: "yesterday".to_owned(), ..request() }).await;
+    assert_refused(&wrong, Reason::InvalidToken, Some("after"));
+    let head = truth::head_token(&endpoints).await;
+    let ahead = refused(after(Token::new(head.epoch, Revision(head.revision.0 + 1_000_000)))).await;
+    assert_refused(&ahead, Reason::TokenAhead, Some("after"));
+    let past = refused(after(Token::new(Epoch(0), Revision(1)))).await;
+    assert_refused(&past, Reason::EpochChanged, Some("after"));
+    for verb in [0, 77, -1] {
+        let unknown = refused(WatchEventsRequest { verbs: vec![1, verb], ..request() }).await;
+        assert_refused(&unknown, Reason::UnknownEnumValue, Some("verbs[1]"));
+    }
+    let many = refused(WatchEventsRequest { actor_ids: vec![tests::new_user(); 1_001], ..request() }).await;
+    assert_refused(&many, Reason::TooManyItems, Some("actor_ids"));
+    let no_id = refused(WatchEventsRequest { target_ids: vec!["88".to_owned()], ..request() }).await;
+    assert_refused(&no_id, Reason::InvalidUuid, Some("target_ids[0]"));
+    let stranger = endpoints.with_token("wrong").queries();
+    let unknown = Watch::begin(&stranger, request()).await.err().expect("a refusal");
+    assert_refused(&unknown, Reason::Unauthenticated, None);
+}
+
+#[test]
+fn the_command_line_prints_events_and_says_where_to_go_on() {
+    let cli = Cli::new();
+    let [a, b, c] = users();
+    let [first, second, third] = [a, b, c].map(|user| user.to_string());
+    let token = |arguments: &[&str]| {
+        let (code, out, error) = cli.run(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{error}");
+        json(&out)[0]["written_at"].as_str().expect("a token").to_owned()
+    };
+    let begun = token(&["unfollow", &first, &second]);
+    token(&["follow", &first, &second]);
+    let last = token(&["remove-follower", &second, &first]);
+    token(&["mute", &first, &third]);
+    let watch = ["watch", "--after", &begun, "--actor", &first, "--actor", &second, "-o", "json"];
+    let (code, out, error) = cli.run(&[&watch[..], &["--limit", "2"]].concat());
+    assert_eq!(code, 0, "{error}");
+    let rows = json(&out);
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0]["verb"].as_str(), rows[0]["actor_id"].as_str()), (Some("follow"), Some(&*first)));
+    assert_eq!(rows[0]["edges"][0]["op"], "added");
+    assert_eq!(rows[1]["verb"], "remove_follower");
+    assert_eq!(rows[1]["resume_token"], last.as_str());
+    assert!(error.contains(&format!("--after {last}")), "{error}");
+    let mutes =
+        ["watch", "--after", &begun, "--actor", &first, "--verb", "mute", "--target", &third, "--limit", "1"];
+    let (code, out, error) = cli.run(&mutes);
+    assert_eq!(code, 0, "{error}");
+    assert!(out.contains(&format!("+{first} -> {third} (mute)")), "{out}");
+}
+
+/// Few events are kept in memory, so that most come from the stream.
+async fn own() -> Own {
+    Own::start_with(Env::default().with("OVERLAY_EVENTS", "1000").with("WATCH_LIMIT", "3")).await
+}
+
+async fn write(endpoints: &Endpoints, seed: u64, events: usize) {
+    importing::all(&mut endpoints.commands(), &graph::random(seed, 400, events), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_goes_back_as_far_as_events_are_kept_and_no_further() {
+    let mut own = own().await;
+    let endpoints = own.endpoints.clone();
+    let queries = endpoints.queries();
+    write(&endpoints, 1, 3_000).await;
+    let beginning = Token::new(Epoch(1), Revision::ZERO);
+
+    // From the first event on, while others are written.
+    let mut watch = Watch::begin(&queries, after(beginning)).await.expect("a watch");
+    let others = tokio::spawn({
+        let endpoints = endpoints.clone();
+        async move { write(&endpoints, 2, 1_000).await }
+    });
+    let seen = watch.take(4_000).await;
+    others.await.expect("written");
+    assert_eq!(seen, truth::stream(&endpoints).await);
+
+    // At most three at a time, and a place comes back.
+    let _second = Watch::begin(&queries, after(beginning)).await.expect("a watch");
+    let third = Watch::begin(&queries, after(beginning)).await.expect("a watch");
+    let refused = Watch::begin(&queries, after(beginning)).await.err().expect("a refusal");
+    assert_refused(&refused, Reason::Overloaded, None);
+    drop(third);
+    drop(admitted(&queries, after(beginning)).await);
+
+    // Without the stream, the outbox has them.
+    jetstream::new(endpoints.nats().await).delete_stream(subjects::STREAM).await.expect("deleted");
+    let again = admitted(&queries, after(beginning)).await.take(4_000).await;
+    assert_eq!(again, seen);
+
+    // What neither has is named.
+    let postgres = endpoints.postgres().await;
+    sqlx::query("DELETE FROM outbox WHERE revision <= 100").execute(&postgres).await.expect("deleted");
+    let context = jetstream::new(endpoints.nats().await);
+    until("a stream without the oldest events", LIMIT, || async {
+        // The relay makes it again, from what is in the outbox then.
+        let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
+        let first = stream.cached_info().state.first_sequence;
+        if first == 101 {
+            return Ok(());
+        }
+        context.delete_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
+        Err(format!("it began at {first}"))
+    })
+    .await;
+    let pruned = until("the last place", LIMIT, || async {
+        match Watch::begin(&queries, after(beginning)).await {
+            Err(status) if status.code() == Code::ResourceExhausted => Err(status.to_string()),
+            outcome => Ok(outcome.err().expect("a refusal")),
+        }
+    })
+    .await;
+    assert_refused(&pruned, Reason::RevisionPruned, Some("after"));
+    assert_eq!(pruned.code(), Code::OutOfRange);
+    assert_eq!(metadata(&pruned, "oldest_revision").as_deref(), Some("101"));
+    let oldest = metadata(&pruned, "oldest_token").expect("a token");
+    let oldest = Token::parse(&oldest).expect("a token");
+    assert_eq!(admitted(&queries, after(oldest)).await.take(5).await, seen[100..105]);
+
+    // A watch ends with the process, and says where to go on.
+    let mut open = admitted(&queries, after(Token::new(Epoch(1), Revision(3_990)))).await;
+    assert_eq!(revisions(&open.take(10).await).last(), Some(&4_000));
+    let rest = tokio::spawn(open.rest());
+    let stopped = tokio::task::block_in_place(|| own.pipeline.query.stop()).expect("it stops");
+    assert!(stopped.is_some_and(|status| status.success()), "{stopped:?}");
+    let (events, token, status) = rest.await.expect("no panic");
+    assert_refused(&status, Reason::ShuttingDown, None);
+    assert_eq!((events, metadata(&status, "resume_token")), (vec![], Some(token.to_string())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_is_too_slow_is_cut_off_and_told_where_to_go_on() {
+    let own = own().await;
+    let endpoints = own.endpoints.clone();
+    let queries = endpoints.queries();
+    let beginning = Token::new(Epoch(1), Revision::ZERO);
+    // Little fits into the buffers on the way.
+    let narrow = Endpoint::from_shared(format!("http://{}", endpoints.query))
+        .expect("an address")
+        .initial_stream_window_size(65_535)
+        .initial_connection_window_size(65_535)
+        .connect_lazy();
+    let narrow = QueryServiceClient::with_interceptor(narrow, Bearer::new(&endpoints.token));
+    let slow = Watch::begin(&narrow, after(beginning)).await.expect("a watch");
+    // The other places are taken by watchers who wait for nothing.
+    let nothing = || WatchEventsRequest { actor_ids: vec![tests::new_user()], ..after(beginning) };
+    let _others = (
+        Watch::begin(&queries, nothing()).await.expect("a watch"),
+        Watch::begin(&queries, nothing()).await.expect("a watch"),
+    );
+    write(&endpoints, 3, 4_000).await;
+    drop(admitted(&queries, after(beginning)).await);
+    let (events, token, status) = slow.rest().await;
+    assert_refused(&status, Reason::WatcherTooSlow, None);
+    assert_eq!(metadata(&status, "resume_token"), Some(token.to_string()));
+    let rest = admitted(&queries, after(token)).await.take(4_000 - events.len()).await;
+    let all: BTreeSet<u64> = revisions(&events).into_iter().chain(revisions(&rest)).collect();
+    assert_eq!(all, (1..=4_000).collect(), "nothing is missed");
+    assert!(!events.is_empty() && !rest.is_empty());
+}
