@@ -148,10 +148,12 @@ pub const CHECK: &str = statement!(
 );
 
 /// Who follows an account.
-pub const FOLLOWERS: &str = list_statement!("list_followers", list!("FOLLOWS", "dst", "src", "collect(null)"));
+pub const FOLLOWERS: &str =
+    list_statement!("list_followers", list!("FOLLOWS", "dst", "src", "collect(null)"));
 
 /// Whom an account follows.
-pub const FOLLOWING: &str = list_statement!("list_following", list!("FOLLOWS", "src", "dst", "collect(null)"));
+pub const FOLLOWING: &str =
+    list_statement!("list_following", list!("FOLLOWS", "src", "dst", "collect(null)"));
 
 /// Whom an account has muted.
 pub const MUTES: &str =
@@ -166,7 +168,8 @@ pub const REQUESTS_RECEIVED: &str =
     list_statement!("list_requests_received", list!("REQUESTED", "dst", "src", "collect(null)"));
 
 /// Whom an account asks to follow.
-pub const REQUESTS_SENT: &str = list_statement!("list_requests_sent", list!("REQUESTED", "src", "dst", "collect(null)"));
+pub const REQUESTS_SENT: &str =
+    list_statement!("list_requests_sent", list!("REQUESTED", "src", "dst", "collect(null)"));
 
 /// Who follows an account, and what links each with the viewer.
 pub const FOLLOWERS_SEEN: &str =
