@@ -48,7 +48,9 @@ pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
 }
 
 fn cargo(arguments: &[&str]) -> Command {
-    program(&workspace::cargo(), arguments)
+    let mut command = workspace::cargo();
+    command.args(arguments);
+    command
 }
 
 fn documentation() -> Command {

@@ -280,7 +280,7 @@ fn fetch_wheel(wheel: &Wheel, python: &Path, folder: &Path) -> Result<()> {
 
 /// Builds cargo-machete with little optimisation: it runs for a moment, and nobody publishes it built.
 fn build_machete(folder: &Path) -> Result<()> {
-    run(Command::new(workspace::cargo())
+    run(workspace::cargo()
         .args(["install", "--quiet", "--locked", "cargo-machete"])
         .args(["--version", CARGO_MACHETE_VERSION, "--root"])
         .arg(folder)

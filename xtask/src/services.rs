@@ -64,9 +64,9 @@ impl Profile {
 
     /// The command that builds all binaries of the workspace.
     pub fn build_command(self) -> Command {
-        let mut command = Command::new(workspace::cargo());
+        let mut command = workspace::cargo();
         // The whole workspace, or features are unified differently and everything is built twice.
-        command.args(["build", "--workspace", "--bins"]).current_dir(workspace::root());
+        command.args(["build", "--workspace", "--bins"]);
         if self == Self::Release {
             command.arg("--release");
         }

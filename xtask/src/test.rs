@@ -2,10 +2,7 @@
 //!
 //! Owns: that the set is fresh and nobody else's, and the variables through which the tests find it.
 
-use std::{
-    process::{Command, ExitCode},
-    time::Instant,
-};
+use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use xtask::{
@@ -27,8 +24,8 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     interrupt.check()?;
     // Code that does not compile is found before any server starts.
     // Services and tests in one build: built apart, dependencies have other features and are built twice.
-    let mut build = Command::new(workspace::cargo());
-    build.args(["build", "--workspace", "--all-targets"]).current_dir(workspace::root());
+    let mut build = workspace::cargo();
+    build.args(["build", "--workspace", "--all-targets"]);
     child::succeed(build, interrupt)?;
 
     let begun = Instant::now();
@@ -41,8 +38,8 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     let pipeline = Pipeline::start(&binaries, &servers)?;
     eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
 
-    let mut tests = cargo_test();
-    tests.args(arguments).envs(test_env(&servers, &pipeline).iter());
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--workspace"]).args(arguments).envs(test_env(&servers, &pipeline).iter());
     let status = child::status(tests, interrupt)?;
     if !status.success() {
         for log in ["command-service", "projector", "query-service"] {
@@ -54,12 +51,6 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     // The logs stay, for reading after a failure.
     servers.wipe()?;
     Ok(child::code(status))
-}
-
-fn cargo_test() -> Command {
-    let mut command = Command::new(workspace::cargo());
-    command.args(["test", "--workspace"]).current_dir(workspace::root());
-    command
 }
 
 fn tail(servers: &Servers, name: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Owns: paths. It must not create anything.
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, process::Command};
 
 /// The root of the clone this program was built from.
 pub fn root() -> PathBuf {
@@ -27,7 +27,18 @@ pub fn target() -> PathBuf {
     }
 }
 
-/// Cargo itself: the one that runs us, if any.
-pub fn cargo() -> PathBuf {
-    env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+/// Cargo itself, the one that runs us if any, at the root of the clone.
+///
+/// Without what cargo told us about our own package: build scripts of dependencies watch such variables, so a
+/// cargo that is run by us would build them anew after one that was not, and the other way round.
+pub fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(root());
+    command
 }

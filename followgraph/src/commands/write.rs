@@ -1,7 +1,7 @@
 //! The commands on a pair of accounts, one call each.
 //!
 //! Owns the way from one command to its answer. It must not know the messages of
-//! the contract, [`message`] does, nor the words of answers, [`answer`] does.
+//! the contract, [`mod@message`] does, nor the words of answers, [`answer`] does.
 
 mod answer;
 mod message;

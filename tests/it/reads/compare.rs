@@ -117,7 +117,7 @@ impl<'a> Compare<'a> {
         Self { queries: endpoints.queries(), users }
     }
 
-    /// Asks both stores for everything.
+    /// Asks both stores for everything; the read model should be [`tests::truth::wait_answering`].
     ///
     /// # Panics
     /// Where one tells another thing than the model, or than the other one.

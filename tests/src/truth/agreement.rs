@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use proto::event::{AccountOp, EdgeKind};
 use proto::graph::v1::{StreamState, StreamStatus};
+use proto::query::v1::{CheckRequest, Source};
 use proto::{Revision, Token, subjects};
 
 use super::postgres::{self, Snapshot, snapshot};
@@ -38,6 +39,25 @@ pub async fn wait_caught_up(endpoints: &Endpoints) {
             let done =
                 stream >= head.0 && !status.replicas.is_empty() && status.replicas.iter().all(complete);
             if done { Ok(()) } else { Err(format!("head {head}, {status:?}")) }
+        }
+    })
+    .await;
+}
+
+/// Waits until the read model answers: the first reads of a server that has just started may be slow, and then
+/// PostgreSQL is asked.
+pub async fn wait_answering(endpoints: &Endpoints) {
+    let queries = endpoints.queries();
+    let request = CheckRequest {
+        viewer_id: crate::new_user(),
+        target_id: crate::new_user(),
+        ..CheckRequest::default()
+    };
+    until("the read model to answer", CATCH_UP, || {
+        let (mut queries, request) = (queries.clone(), request.clone());
+        async move {
+            let answer = queries.check(request).await.map_err(|status| status.to_string())?.into_inner();
+            if answer.source() == Source::Neo4j { Ok(()) } else { Err("PostgreSQL answered".to_owned()) }
         }
     })
     .await;
