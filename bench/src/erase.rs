@@ -72,16 +72,21 @@ pub async fn beside(
 }
 
 /// Erases an account; done when the job is.
-async fn erased(endpoints: &Endpoints, user: &str) -> Result<()> {
-    let mut commands = endpoints.commands();
+pub async fn erased(endpoints: &Endpoints, user: &str) -> Result<()> {
     let request = EraseAccountRequest { user_id: user.to_owned(), ..EraseAccountRequest::default() };
-    let job_id = commands.erase_account(request).await?.into_inner().job_id;
+    let job_id = endpoints.commands().erase_account(request).await?.into_inner().job_id;
+    done(endpoints, &job_id).await
+}
+
+/// Waits for the end of a job.
+pub async fn done(endpoints: &Endpoints, job_id: &str) -> Result<()> {
+    let mut commands = endpoints.commands();
     loop {
-        let job = commands.get_job(GetJobRequest { job_id: job_id.clone() }).await?.into_inner();
+        let job = commands.get_job(GetJobRequest { job_id: job_id.to_owned() }).await?.into_inner();
         match job.state() {
             JobState::Running => tokio::time::sleep(POLL).await,
             state => {
-                ensure!(state == JobState::Done, "the erase ended as {state:?}: {}", job.error);
+                ensure!(state == JobState::Done, "the job ended as {state:?}: {}", job.error);
                 return Ok(());
             }
         }

@@ -7,10 +7,12 @@
 mod baseline;
 mod erase;
 mod lag;
+mod large;
 mod load;
 mod reads;
 mod report;
 mod setup;
+mod sharing;
 mod writes;
 
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use clap::Parser;
 use report::Report;
 use setup::Setup;
 
-/// Measures imports, follows, lag, erases and reads, each against bare SQL of the same run.
+/// Measures imports, follows, lag, jobs and reads, each against bare SQL of the same run.
 #[derive(Debug, Parser)]
 struct Args {
     /// Edges to import: two ids a line, tab-separated, may be gzipped. Without it, a generated graph.
@@ -34,6 +36,9 @@ struct Args {
     /// How many follow the account that is erased.
     #[arg(long, default_value_t = 100_000)]
     followers: usize,
+    /// How many followers the largest account of `large` has.
+    #[arg(long, default_value_t = 1_000_000)]
+    largest: usize,
     /// What to measure; all of it without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
@@ -45,7 +50,7 @@ struct Args {
 /// A part of the benchmarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
-    /// The import; reads need it.
+    /// The import; reads and sharing need it.
     Import,
     /// Reads.
     Reads,
@@ -55,6 +60,10 @@ enum Part {
     Lag,
     /// Follows beside the erase of a large account.
     Erase,
+    /// Checks and counts that share statements, against the same with a statement each.
+    Sharing,
+    /// Reads of ever larger accounts, and the memory of jobs on the largest.
+    Large,
 }
 
 /// How many clients at a time.
@@ -64,13 +73,13 @@ const CLIENTS: [usize; 3] = [1, 8, 64];
 async fn main() -> Result<()> {
     let args = Args::parse();
     let edges = setup::edges(args.edges.as_deref())?;
-    let setup = Setup::start()?;
+    let mut setup = Setup::start()?;
     let endpoints = setup.endpoints.clone();
     let each = Duration::from_secs(args.seconds);
     let mut report = Report::default();
 
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
-    if wanted(Part::Import) || wanted(Part::Reads) {
+    if wanted(Part::Import) || wanted(Part::Reads) || wanted(Part::Sharing) {
         writes::import(&endpoints, &edges, &mut report).await?;
     }
     if wanted(Part::Reads) {
@@ -91,6 +100,12 @@ async fn main() -> Result<()> {
 
     if wanted(Part::Erase) {
         erase::beside(&endpoints, args.followers, each, &mut report).await?;
+    }
+    if wanted(Part::Large) {
+        large::all(&setup, args.largest, each, &mut report).await?;
+    }
+    if wanted(Part::Sharing) {
+        sharing::on_and_off(&mut setup, &edges, each, &mut report).await?;
     }
 
     eprintln!("{}", report.table());

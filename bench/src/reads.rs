@@ -38,7 +38,7 @@ fn most_followed(edges: &[Edge]) -> Result<String> {
 }
 
 /// A cheap spread over the edges.
-fn pick(edges: &[Edge], round: u64, step: u64) -> &Edge {
+pub fn pick(edges: &[Edge], round: u64, step: u64) -> &Edge {
     &edges[(round.wrapping_add(step).wrapping_mul(0x9E37_79B9_7F4A_7C15) % edges.len() as u64) as usize]
 }
 

@@ -55,6 +55,14 @@ impl Report {
         });
     }
 
+    /// How the median of one measurement compares with that of another.
+    pub fn compare_medians(&self, name: &str, base: &str, clients: usize) -> Option<f64> {
+        let median = |name: &str| {
+            self.rows.iter().find(|row| row.name == name && row.clients == clients).and_then(|row| row.p50_ms)
+        };
+        Some(median(name)? / median(base)?)
+    }
+
     /// For people.
     pub fn table(&self) -> String {
         let mut table = Table::new();

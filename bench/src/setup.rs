@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use flate2::read::MultiGzDecoder;
@@ -11,6 +12,9 @@ use uuid::Uuid;
 use xtask::services::{self, Pipeline, Profile};
 use xtask::{Ports, Servers, Sizes, Tools};
 
+/// How long a service may take to be ready again.
+const READY: Duration = Duration::from_secs(60);
+
 /// Follower and followed.
 pub type Edge = (String, String);
 
@@ -18,7 +22,7 @@ pub type Edge = (String, String);
 pub struct Setup {
     /// Where it is found.
     pub endpoints: Endpoints,
-    _pipeline: Pipeline,
+    pipeline: Pipeline,
     _servers: Servers,
 }
 
@@ -34,7 +38,25 @@ impl Setup {
         ensure!(migrated.success(), "the schemas cannot be applied");
         let pipeline = Pipeline::start(&binaries, &servers)?;
         let endpoints = Endpoints::from_env(&pipeline.client_env);
-        Ok(Self { endpoints, _pipeline: pipeline, _servers: servers })
+        Ok(Self { endpoints, pipeline, _servers: servers })
+    }
+
+    /// Starts query-service again with one more setting, and waits until it is ready.
+    pub fn restart_query_with(&mut self, name: &str, value: &str) -> Result<()> {
+        let query = &mut self.pipeline.query;
+        query.stop()?;
+        query.env_mut().set(name, value.to_owned());
+        query.start_again()?;
+        query.wait_ready(READY)
+    }
+
+    /// The most memory that command-service has had resident, in MiB.
+    pub fn command_peak_mib(&self) -> Result<f64> {
+        let pid = self.pipeline.command.pid().context("command-service does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024.0)
     }
 }
 
