@@ -13,14 +13,14 @@ use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
+use crate::config::{Config, ReplicaSettings};
 use crate::grpc::{Access, Legacy, Queries, Watches};
 use crate::metrics;
 use crate::page_token::Codec;
 use crate::pipeline::{Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
 use crate::reader::{
     Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe,
-    PostgresReader, Settings, Store, StoresWatch,
+    PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
 };
 
 const NAME: &str = "query-service";
@@ -35,9 +35,6 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
     let nats = nats::connect(&config.nats, NAME).await?;
-    let graph = neo4j::connect(&config.neo4j).context("cannot set up Neo4j (NEO4J_URI)")?;
-    let probe_graph =
-        neo4j::connect(&probe_pool(&config.neo4j)).context("cannot set up Neo4j (NEO4J_URI)")?;
     let pool = pool(&config.postgres, config.fallback.concurrency, NAME)?;
     // More connections than exports, so that they never keep the probe and the events waiting.
     let background_pool = self::pool(&config.postgres, EXPORTS + 2, "query-service-background")?;
@@ -46,9 +43,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let now = Instant::now();
     let horizon = Arc::new(Horizon::default());
-    let replica = Arc::new(Replica::new(config.projector.clone()));
     let roster = Arc::new(Roster::default());
-    let neo4j_reader = Neo4jReader::new(graph);
     let postgres_reader = PostgresReader::new(pool);
     let sources = Sources {
         nats: nats.clone(),
@@ -57,47 +52,47 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     };
     let background_reader = postgres_reader.over(background_pool);
     let recent = Arc::new(Recent::new(config.overlay));
-    let shared_reader = Coalescing::new(neo4j_reader.clone(), config.coalescing_lanes);
-    let exact_reader = Overlaid::new(shared_reader.clone(), Arc::clone(&recent), config.freshness_wait);
-    let neo4j_breaker = Arc::new(Breaker::new(now));
+    let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, now));
+    let replicas = replicas.collect::<anyhow::Result<Vec<_>>>()?;
+    let known: Vec<_> = replicas.iter().map(|one| Arc::clone(&one.probe.replica)).collect();
+    let read_models = replicas.iter().map(|one| {
+        let breaker = Arc::clone(&one.probe.breaker);
+        ReadModel::new(Arc::clone(&one.reader), breaker, Arc::clone(&one.probe.replica))
+    });
     let postgres_breaker = Arc::new(Breaker::new(now));
     let policy = Arc::new(Policy {
-        neo4j: Store { reader: Arc::new(exact_reader), breaker: Arc::clone(&neo4j_breaker) },
+        replicas: Replicas::new(
+            read_models.collect(),
+            Arc::clone(&horizon),
+            Arc::clone(&recent),
+            config.tolerance,
+        ),
         postgres: Store { reader: Arc::new(postgres_reader), breaker: Arc::clone(&postgres_breaker) },
-        replica: Arc::clone(&replica),
         recent: Arc::clone(&recent),
         horizon: Arc::clone(&horizon),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
         settings: Settings {
             neo4j_timeout: config.neo4j_read_timeout,
             freshness_wait: config.freshness_wait,
-            max_staleness: config.max_staleness,
             read_source: config.read_source,
         },
     });
 
-    let signals =
-        Signals { horizon: Arc::clone(&horizon), replica: Arc::clone(&replica), roster: Arc::clone(&roster) };
+    let signals = Signals { horizon: Arc::clone(&horizon), replicas: known, roster: Arc::clone(&roster) };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
-    spawn(&process, "lanes", |stop| shared_reader.run(stop));
     spawn(&process, "events", |stop| follower.run(stop));
     let watch = StoresWatch { policy: Arc::clone(&policy), latch: process.readiness.latch("stores") };
-    let neo4j_probe = Neo4jProbe {
-        reader: Neo4jReader::new(probe_graph),
-        callers: neo4j_reader,
-        breaker: neo4j_breaker,
-        replica,
-        horizon: Arc::clone(&horizon),
-        timeout: config.neo4j_read_timeout,
-    };
     let postgres_probe = PostgresProbe {
         reader: background_reader.clone(),
         breaker: postgres_breaker,
         horizon: Arc::clone(&horizon),
     };
-    spawn(&process, "neo4j probe", |stop| neo4j_probe.run(watch.clone(), stop));
+    for replica in replicas {
+        spawn(&process, "lanes", |stop| replica.shared.run(stop));
+        spawn(&process, "neo4j probe", |stop| replica.probe.run(watch.clone(), stop));
+    }
     spawn(&process, "postgres probe", |stop| postgres_probe.run(watch, stop));
 
     let legacy = Legacy::new(Arc::clone(&policy), sources.clone(), Arc::clone(&recent), config.legacy);
@@ -117,6 +112,39 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         .add_service(legacy.service(config.grpc.max_request_bytes));
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())
+}
+
+/// One replica of the read model, and what runs for it in the background.
+struct OneReplica {
+    reader: Arc<dyn Reader>,
+    shared: Coalescing,
+    probe: Neo4jProbe,
+}
+
+fn replica(
+    settings: &ReplicaSettings,
+    config: &Config,
+    horizon: &Arc<Horizon>,
+    recent: &Arc<Recent>,
+    now: Instant,
+) -> anyhow::Result<OneReplica> {
+    let reader = |settings: &neo4j::Settings| {
+        let graph = neo4j::connect(settings);
+        graph.map(Neo4jReader::new).with_context(|| format!("cannot set up Neo4j at {}", settings.uri))
+    };
+    let callers = reader(&settings.neo4j)?;
+    let probe = Neo4jProbe {
+        reader: reader(&probe_pool(&settings.neo4j))?,
+        callers: callers.clone(),
+        breaker: Arc::new(Breaker::new(now)),
+        replica: Arc::new(Replica::new(settings.projector.as_str())),
+        horizon: Arc::clone(horizon),
+        timeout: config.neo4j_read_timeout,
+    };
+    let shared = Coalescing::new(callers, config.coalescing_lanes);
+    // Above each replica, not above all: where an answer stood, and how many rows it will lose, differ among them.
+    let exact = Overlaid::new(shared.clone(), Arc::clone(recent), config.freshness_wait);
+    Ok(OneReplica { reader: Arc::new(exact), shared, probe })
 }
 
 fn spawn<F>(process: &Process, name: &str, task: impl FnOnce(CancellationToken) -> F)

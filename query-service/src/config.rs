@@ -3,16 +3,19 @@
 //! Owns: their names, defaults and limits. It must not know how they are used.
 //! What can go wrong: a value is missing or out of its range; all mistakes are reported together before a port opens.
 
+mod replicas;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use service_kit::auth::Tokens;
-use service_kit::{Env, Secret, grpc, nats, neo4j, postgres};
+use service_kit::{Env, Secret, grpc, nats, postgres};
 
+pub use self::replicas::ReplicaSettings;
 use crate::grpc::LegacySettings;
 use crate::page_token::MIN_KEY_BYTES;
 use crate::pipeline::{LONGEST_STALENESS, Limits};
-use crate::reader::ReadSource;
+use crate::reader::{ReadSource, Tolerance};
 
 const PAGE_TOKEN_KEYS: &str = "PAGE_TOKEN_KEYS";
 const FRESHNESS_WAIT: &str = "FRESHNESS_WAIT_MILLIS";
@@ -28,14 +31,12 @@ pub struct Config {
     pub tokens: Tokens,
     /// The source of truth.
     pub postgres: postgres::Settings,
-    /// The read model.
-    pub neo4j: neo4j::Settings,
+    /// `NEO4J_URIS` or `NEO4J_URI`, and `PROJECTOR_NAMES` or `PROJECTOR_NAME`: the replicas of the read model.
+    pub replicas: Vec<ReplicaSettings>,
     /// Core NATS, for signals.
     pub nats: nats::Settings,
     /// `PAGE_TOKEN_KEYS`: the first signs page tokens, all verify. Empty: a random one of this process.
     pub page_token_keys: Vec<Secret>,
-    /// `PROJECTOR_NAME` (projector-0): the projector that feeds the Neo4j that is read here.
-    pub projector: String,
     /// What PostgreSQL takes over.
     pub fallback: Fallback,
     /// `NEO4J_READ_TIMEOUT_MILLIS` (500): Neo4j is slow when a read takes longer.
@@ -46,8 +47,9 @@ pub struct Config {
     pub coalescing_lanes: usize,
     /// `READ_SOURCE` (auto): which stores reads come from.
     pub read_source: ReadSource,
-    /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something of this age.
-    pub max_staleness: Duration,
+    /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something older.
+    /// `REPLICA_MAX_LAG_SECONDS` (5): a replica that misses something older is asked only where no other can be.
+    pub tolerance: Tolerance,
     /// `OVERLAY_EVENTS` (100000) and `OVERLAY_BYTES` (64 MiB): the recent events that are kept in memory.
     pub overlay: Limits,
     /// `WATCH_LIMIT` (100): watches at a time.
@@ -72,20 +74,17 @@ impl Config {
             grpc: grpc::Settings::read(env, "0.0.0.0:9081"),
             tokens: Tokens::read(env),
             postgres: postgres::Settings::read(env),
-            neo4j: neo4j::Settings::read(env),
+            replicas: replicas::read(env),
             nats: nats::Settings::read(env),
             page_token_keys: page_token_keys(env),
-            projector: env
-                .about("Name of the projector that feeds the Neo4j that is read here.")
-                .text_or("PROJECTOR_NAME", "projector-0"),
             fallback: Fallback::read(env),
             neo4j_read_timeout: env
                 .about("Neo4j is taken for slow when a read takes longer, and PostgreSQL is asked.")
                 .millis_or("NEO4J_READ_TIMEOUT_MILLIS", 500),
             freshness_wait: freshness_wait(env),
-            max_staleness: max_staleness(env),
+            tolerance: tolerance(env),
             coalescing_lanes: env
-                .about("How many statements that checks (and counts) share run at a time; with 0 each read has its own.")
+                .about("How many statements that checks (and counts) share run at a time on each replica; with 0 each read has its own.")
                 .number_or("COALESCING_LANES", 4, 0..=64),
             read_source: read_source(env),
             overlay: overlay(env),
@@ -163,14 +162,17 @@ fn read_source(env: &mut Env) -> ReadSource {
         .parse_or("READ_SOURCE", "auto")
 }
 
-fn max_staleness(env: &mut Env) -> Duration {
-    let staleness = env
-        .about("Neo4j is not asked when it misses something of this age. At most 600.")
+fn tolerance(env: &mut Env) -> Tolerance {
+    let max_staleness = env
+        .about("Neo4j is not asked when it misses something older. At most 600.")
         .seconds_or(MAX_STALENESS, 60);
-    if staleness > LONGEST_STALENESS {
+    if max_staleness > LONGEST_STALENESS {
         env.reject(MAX_STALENESS, format!("must be at most {}", LONGEST_STALENESS.as_secs()));
     }
-    staleness
+    let max_lag = env
+        .about("Where there are several replicas of the read model, one that misses something older is asked only if no other can answer.")
+        .seconds_or("REPLICA_MAX_LAG_SECONDS", 5);
+    Tolerance { max_staleness, max_lag }
 }
 
 #[cfg(test)]
@@ -190,7 +192,8 @@ mod tests {
         let mut env = Env::from_pairs(NEEDED);
         let config = Config::read(&mut env);
         let config = env.finish(config).expect("valid settings");
-        assert_eq!(config.projector, "projector-0");
+        let projectors: Vec<_> = config.replicas.into_iter().map(|replica| replica.projector).collect();
+        assert_eq!(projectors, ["projector-0"]);
         assert!(config.page_token_keys.is_empty());
         assert_eq!(config.read_source, ReadSource::Auto);
     }

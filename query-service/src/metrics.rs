@@ -18,13 +18,19 @@ pub const SECONDS: &str = "query_store_seconds";
 pub const FRESHNESS_WAIT: &str = "query_freshness_wait_seconds";
 /// 1 while the store is asked; label `store`.
 pub const SERVING: &str = "query_store_serving";
-/// Times that a store was given up; labels `store`, `cause`.
+/// Times that a store was given up; labels `store`, `replica` (empty for PostgreSQL), `cause`.
 pub const BREAKER_OPENED: &str = "query_breaker_opened_total";
 /// Cells left in the fallback budget.
 pub const BUDGET_LEFT: &str = "query_fallback_budget_left";
-/// Revisions that the read model is behind the newest head heard of.
+/// 1 while this replica of the read model is asked; label `replica`.
+pub const REPLICA_SERVING: &str = "query_replica_serving";
+/// Questions put to a replica of the read model; labels `replica`, `outcome`.
+pub const REPLICA_ANSWERS: &str = "query_replica_answers_total";
+/// Questions put to another replica of the read model, because one gave no answer; label `reason`.
+pub const REPLICA_RETRIES: &str = "query_replica_retries_total";
+/// Revisions that a replica of the read model is behind the newest head heard of; label `replica`.
 pub const REPLICA_LAG: &str = "query_replica_lag_revisions";
-/// Age of the oldest head that the read model has not reached.
+/// Age of the oldest head that a replica of the read model has not reached; label `replica`.
 pub const REPLICA_STALENESS: &str = "query_replica_staleness_seconds";
 /// Edges exported.
 pub const EXPORTED: &str = "query_exported_edges_total";
@@ -75,11 +81,17 @@ pub fn describe() {
     describe_gauge!(SERVING, "1 while the store is asked for answers.");
     describe_counter!(BREAKER_OPENED, "Times that a store was given up, by cause.");
     describe_gauge!(BUDGET_LEFT, "Cells left in the fallback budget.");
-    describe_gauge!(REPLICA_LAG, "Revisions that the read model is behind the newest head heard of.");
+    describe_gauge!(REPLICA_SERVING, "1 while this replica of the read model is asked for answers.");
+    describe_counter!(REPLICA_ANSWERS, "Questions put to a replica of the read model, by outcome.");
+    describe_counter!(
+        REPLICA_RETRIES,
+        "Questions put to another replica of the read model, because one gave no answer."
+    );
+    describe_gauge!(REPLICA_LAG, "Revisions that a replica is behind the newest head heard of.");
     describe_gauge!(
         REPLICA_STALENESS,
         Unit::Seconds,
-        "Age of the oldest head that the read model has not reached."
+        "Age of the oldest head that a replica has not reached."
     );
     describe_counter!(EXPORTED, "Edges exported.");
     describe_counter!(BAD_SIGNALS, "Signals on core NATS that could not be read.");

@@ -17,11 +17,13 @@ use crate::metrics::{NEO4J_RUNNING, NEO4J_TIMEOUTS};
 const FETCH_SIZE: usize = 2_000;
 /// The variable that holds the address.
 const VARIABLE: &str = "NEO4J_URI";
+/// The variable that holds several.
+const SEVERAL: &str = "NEO4J_URIS";
 
 /// Settings of the pool.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `NEO4J_URI`: a `bolt://` address.
+    /// `NEO4J_URI`, or one of `NEO4J_URIS`: a `bolt://` address.
     pub uri: String,
     /// `NEO4J_USER`.
     pub user: String,
@@ -45,11 +47,40 @@ impl Settings {
         if let Some(problem) = wrong_with(&uri) {
             env.reject(VARIABLE, problem);
         }
+        Self::at(uri, env)
+    }
+
+    /// Reads those of several servers that differ in their addresses only: `NEO4J_URIS`, or else the one of
+    /// `NEO4J_URI`. There is at least one.
+    pub fn read_several(env: &mut Env) -> Vec<Self> {
+        let uris = env
+            .about("Addresses of several Neo4j servers, separated by commas; bolt:// only. NEO4J_URI does not count then.")
+            .example("bolt://neo4j-0:7687,bolt://neo4j-1:7687")
+            .optional(SEVERAL);
+        let Some(uris) = uris else { return vec![Self::read(env)] };
+        let uris: Vec<String> = uris.split(',').map(|uri| uri.trim().to_owned()).collect();
+        for (number, uri) in uris.iter().enumerate() {
+            if uri.is_empty() {
+                env.reject(SEVERAL, "holds an empty address");
+            } else if uris[..number].contains(uri) {
+                env.reject(SEVERAL, "names a server twice");
+            } else if let Some(problem) = wrong_with(uri) {
+                env.reject(SEVERAL, problem);
+            }
+        }
+        let first = Self::at(uris[0].clone(), env); // Splitting leaves one part at least.
+        let others: Vec<Self> =
+            uris[1..].iter().map(|uri| Self { uri: uri.clone(), ..first.clone() }).collect();
+        std::iter::once(first).chain(others).collect()
+    }
+
+    /// Reads the rest.
+    fn at(uri: String, env: &mut Env) -> Self {
         Self {
             uri,
             user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
             password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
-            max_connections: env.about("Most connections to Neo4j.").number_or(
+            max_connections: env.about("Most connections to one Neo4j.").number_or(
                 "NEO4J_MAX_CONNECTIONS",
                 16,
                 1..=1_000,
@@ -177,6 +208,27 @@ mod tests {
             let settings = Settings::read(&mut env);
             assert_eq!(env.finish(settings).is_ok(), fine, "{uri}");
         }
+    }
+
+    #[test]
+    fn several_servers_share_all_but_their_addresses() {
+        let others = [("NEO4J_USER", "neo4j"), ("NEO4J_PASSWORD", "pw"), ("NEO4J_MAX_CONNECTIONS", "7")];
+        let read = |addresses: &[(&'static str, &'static str)]| {
+            let mut env = Env::from_pairs(addresses.iter().copied().chain(others));
+            let settings = Settings::read_several(&mut env);
+            env.finish(settings).ok()
+        };
+        let uris = |settings: Vec<Settings>| settings.into_iter().map(|one| one.uri).collect::<Vec<_>>();
+        let one = read(&[("NEO4J_URI", "bolt://a:1")]).expect("one is enough");
+        assert_eq!(uris(one), ["bolt://a:1"]);
+        let two = read(&[("NEO4J_URIS", "bolt://a:1, bolt://b:2"), ("NEO4J_URI", "bolt://c:3")]);
+        let two = two.expect("two are fine");
+        assert_eq!(two[1].max_connections, 7);
+        assert_eq!(uris(two), ["bolt://a:1", "bolt://b:2"]);
+        for wrong in ["bolt://a:1,", "bolt://a:1,bolt://a:1", "bolt://a:1,neo4j://b:2", ","] {
+            assert!(read(&[("NEO4J_URIS", wrong)]).is_none(), "{wrong}");
+        }
+        assert!(read(&[]).is_none());
     }
 
     #[tokio::test]

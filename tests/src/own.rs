@@ -32,7 +32,7 @@ pub struct Own {
     _turn: OwnedMutexGuard<()>,
 }
 
-/// One of the six processes.
+/// One of the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
     /// command-service.
@@ -47,10 +47,14 @@ pub enum Victim {
     Nats,
     /// Neo4j.
     Neo4j,
+    /// The projector of the second read replica, in a set that has grown one.
+    SecondProjector,
+    /// The Neo4j of the second read replica, in a set that has grown one.
+    SecondNeo4j,
 }
 
 impl Victim {
-    /// All six.
+    /// The six of every set.
     pub const ALL: [Self; 6] =
         [Self::Command, Self::Projector, Self::Query, Self::Postgres, Self::Nats, Self::Neo4j];
 }
@@ -73,12 +77,22 @@ impl Own {
 
     /// The same with variables that depend on the servers.
     pub async fn start_through(more: impl FnOnce(&Servers) -> Env) -> Self {
+        Self::start_set(more, 1).await
+    }
+
+    /// A set whose query-service knows of a second read replica that is not there; see [`Self::grow`].
+    pub async fn start_to_grow(more: Env) -> Self {
+        Self::start_set(move |_| more, 2).await
+    }
+
+    async fn start_set(more: impl FnOnce(&Servers) -> Env, read_replicas: usize) -> Self {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = ONE_AT_A_TIME.clone().lock_owned().await;
         let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
-            let ports = Ports::free().expect("free ports");
+            let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
+            let ports = ports.expect("free ports");
             let servers = Servers::temporary(&tools, ports, Sizes::SMALL).expect("the servers start");
             let migrated = services::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
             assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
@@ -89,6 +103,21 @@ impl Own {
         });
         let endpoints = Endpoints::from_env(&pipeline.client_env);
         Self { pipeline, servers, endpoints, settings, _turn: turn }
+    }
+
+    /// Starts the second read replica, and does not wait until it is built.
+    pub fn grow(&mut self) {
+        block_in_place(|| {
+            let tools = Tools::install().expect("the tools are installed");
+            self.servers.add_read_replicas(&tools).expect("a second Neo4j starts");
+            let added = self.pipeline.add_projectors(&binaries(), &self.servers, &self.settings);
+            added.expect("a second projector starts");
+        });
+    }
+
+    /// The same set, with the second read replica in place of the first where Neo4j is looked into.
+    pub fn second_read_model(&self) -> Endpoints {
+        Endpoints { neo4j_uri: self.servers.further_neo4j[0].url(), ..self.endpoints.clone() }
     }
 
     /// Starts a second process of a kind, on ports of its own, and waits until it is ready.
@@ -115,6 +144,8 @@ impl Own {
             Victim::Postgres => self.servers.postgres.kill9(),
             Victim::Nats => self.servers.nats.kill9(),
             Victim::Neo4j => self.servers.neo4j.kill9(),
+            Victim::SecondProjector => self.pipeline.further_projectors[0].kill9(),
+            Victim::SecondNeo4j => self.servers.further_neo4j[0].kill9(),
         })
         .unwrap_or_else(|error| panic!("cannot kill {victim:?}: {error:#}"));
     }
@@ -128,11 +159,13 @@ impl Own {
             Victim::Postgres => self.servers.postgres.start_again(),
             Victim::Nats => self.servers.nats.start_again(),
             Victim::Neo4j => self.servers.neo4j.start_again(),
+            Victim::SecondProjector => self.pipeline.further_projectors[0].start_again(),
+            Victim::SecondNeo4j => self.servers.further_neo4j[0].start_again(),
         })
         .unwrap_or_else(|error| panic!("cannot start {victim:?} again: {error:#}"));
     }
 
-    /// Waits until all three services are ready.
+    /// Waits until all services are ready.
     pub fn wait_ready(&mut self) {
         self.wait_ready_within(READY);
     }

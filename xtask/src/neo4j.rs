@@ -87,7 +87,7 @@ impl Neo4j {
 
     /// The Bolt URI.
     pub fn url(&self) -> String {
-        format!("bolt://127.0.0.1:{}", self.port)
+        url(self.port)
     }
 
     /// The user's name.
@@ -209,6 +209,11 @@ impl Server for Neo4j {
         }
         remove_folder(&self.home)
     }
+}
+
+/// The Bolt URI of a server on this port.
+pub(crate) fn url(port: u16) -> String {
+    format!("bolt://{}", loopback(port))
 }
 
 /// Whether the server agrees on a version of Bolt.

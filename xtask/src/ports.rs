@@ -44,7 +44,19 @@ pub struct Ports {
     pub query_admin: u16,
     /// projector, admin.
     pub projector_admin: u16,
+    /// Of read replicas beyond the first.
+    pub further: Vec<ReplicaPorts>,
     _claims: Arc<Vec<Claim>>,
+}
+
+/// The ports of a further read replica. Clones share the claim.
+#[derive(Debug, Clone)]
+pub struct ReplicaPorts {
+    /// Neo4j, Bolt.
+    pub bolt: u16,
+    /// projector, admin.
+    pub projector_admin: u16,
+    _claims: Arc<[Claim; 2]>,
 }
 
 impl Ports {
@@ -56,6 +68,19 @@ impl Ports {
     /// The well-known ports, and free ones in place of those that are taken.
     pub fn default_or_free() -> Result<Self> {
         Self::choose([5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some))
+    }
+
+    /// The same with ports for so many read replicas in all.
+    pub fn with_read_replicas(mut self, replicas: usize) -> Result<Self> {
+        while self.further.len() + 1 < replicas {
+            let claims = [Claim::any()?, Claim::any()?];
+            self.further.push(ReplicaPorts {
+                bolt: claims[0].port,
+                projector_admin: claims[1].port,
+                _claims: Arc::new(claims),
+            });
+        }
+        Ok(self)
     }
 
     fn choose(wanted: [Option<u16>; 9]) -> Result<Self> {
@@ -81,6 +106,7 @@ impl Ports {
             command_admin,
             query_admin,
             projector_admin,
+            further: Vec::new(),
             _claims: Arc::new(claims),
         })
     }
@@ -169,6 +195,14 @@ mod tests {
         let second = Ports::free().unwrap();
         let distinct: BTreeSet<u16> = all(&first).into_iter().chain(all(&second)).collect();
         assert_eq!(distinct.len(), 18);
+    }
+
+    #[test]
+    fn further_replicas_have_ports_of_their_own() {
+        let ports = Ports::free().unwrap().with_read_replicas(3).unwrap();
+        let further = ports.further.iter().flat_map(|further| [further.bolt, further.projector_admin]);
+        let distinct: BTreeSet<u16> = all(&ports).into_iter().chain(further).collect();
+        assert_eq!(distinct.len(), 9 + 4);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! One set of PostgreSQL, NATS and Neo4j.
+//! One set of PostgreSQL, NATS and Neo4j; of Neo4j there may be several, one for each read replica.
 //!
-//! Owns: where each of the three keeps its data, and starting them together. Several sets may run side
+//! Owns: where each of them keeps its data, and starting them together. Several sets may run side
 //! by side, each with a folder and ports of its own.
 //!
-//! What can go wrong: one of the three does not start; then the others are stopped again.
+//! What can go wrong: one of them does not start; then the others are stopped again.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,7 +19,7 @@ use crate::{
     env_file::Env,
     fetch::{Tools, remove_folder},
     nats::Nats,
-    neo4j::{Memory, Neo4j},
+    neo4j::{self, Memory, Neo4j},
     ports::Ports,
     postgres::Postgres,
     secrets::{Secrets, random_hex},
@@ -41,26 +41,30 @@ impl Sizes {
     pub const SMALL: Self = Self { neo4j: Memory { heap_mib: 512, page_cache_mib: 256 } };
 }
 
-/// A running set. Dropping it stops all three.
+/// A running set. Dropping it stops all of it.
 #[derive(Debug)]
 pub struct Servers {
     /// The source of truth.
     pub postgres: Postgres,
     /// The stream.
     pub nats: Nats,
-    /// The read replica.
+    /// The first read replica.
     pub neo4j: Neo4j,
+    /// The further ones, once they were added.
+    pub further_neo4j: Vec<Neo4j>,
     /// The ports of the set.
     pub ports: Ports,
     /// Its passwords and keys.
     pub secrets: Secrets,
+    sizes: Sizes,
     root: PathBuf,
     is_temporary: bool,
     _lock: Lock,
 }
 
 impl Servers {
-    /// Starts a set with its data in `root`; what is there from an earlier run is used again.
+    /// Starts a set with its data in `root`; what is there from an earlier run is used again. Further
+    /// read replicas are left to [`Servers::add_read_replicas`].
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders than we.
@@ -97,8 +101,10 @@ impl Servers {
             postgres: postgres?,
             nats: nats?,
             neo4j: neo4j?,
+            further_neo4j: Vec::new(),
             ports,
             secrets,
+            sizes,
             root,
             is_temporary: false,
             _lock: lock,
@@ -129,6 +135,29 @@ impl Servers {
         Ok(servers)
     }
 
+    /// Starts a Neo4j for each further read replica that the set has ports for and that does not run
+    /// yet; the rest of the set may be at work.
+    pub fn add_read_replicas(&mut self, tools: &Tools) -> Result<()> {
+        let begun = self.further_neo4j.len();
+        let (root, password, memory) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
+        let started: Vec<Result<Neo4j>> = thread::scope(|scope| {
+            let threads = self.ports.further.iter().enumerate().skip(begun).map(|(number, ports)| {
+                let name = format!("neo4j-{}", number + 1);
+                scope.spawn(move || {
+                    let log = log_file(root, &name);
+                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, memory)
+                })
+            });
+            // All run before the first is waited for.
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(join).collect()
+        });
+        for neo4j in started {
+            self.further_neo4j.push(neo4j?);
+        }
+        Ok(())
+    }
+
     /// The folder of the set.
     pub fn root(&self) -> &Path {
         &self.root
@@ -141,31 +170,42 @@ impl Servers {
 
     /// The addresses and passwords, under the names that services and the CLI read.
     pub fn env(&self) -> Env {
-        Env::default()
+        let env = Env::default()
             .with("DATABASE_URL", self.postgres.url())
             .with("NATS_URL", self.nats.url())
             .with("NEO4J_URI", self.neo4j.url())
             .with("NEO4J_USER", self.neo4j.user())
-            .with("NEO4J_PASSWORD", self.neo4j.password())
+            .with("NEO4J_PASSWORD", self.neo4j.password());
+        if self.ports.further.is_empty() {
+            return env;
+        }
+        // Also of those that do not run yet: a reader may know of a replica before it is there.
+        let further = self.ports.further.iter().map(|ports| neo4j::url(ports.bolt));
+        let all: Vec<String> = std::iter::once(self.neo4j.url()).chain(further).collect();
+        env.with("NEO4J_URIS", all.join(","))
     }
 
-    /// All three, for doing the same to each.
-    pub fn all(&mut self) -> [&mut dyn Server; 3] {
-        [&mut self.postgres, &mut self.nats, &mut self.neo4j]
+    /// All of them, for doing the same to each.
+    pub fn all(&mut self) -> Vec<&mut dyn Server> {
+        let mut all: Vec<&mut dyn Server> = vec![&mut self.postgres, &mut self.nats, &mut self.neo4j];
+        all.extend(self.further_neo4j.iter_mut().map(|neo4j| neo4j as &mut dyn Server));
+        all
     }
 
-    /// Stops all three, at the same time.
+    /// Stops all of them, at the same time.
     pub fn stop(&mut self) -> Result<()> {
-        let (postgres, nats, neo4j) = (&mut self.postgres, &mut self.nats, &mut self.neo4j);
+        let (postgres, nats) = (&mut self.postgres, &mut self.nats);
+        let neo4js = std::iter::once(&mut self.neo4j).chain(&mut self.further_neo4j);
         thread::scope(|scope| {
             let postgres = scope.spawn(|| postgres.stop());
             let nats = scope.spawn(|| nats.stop());
-            let neo4j = scope.spawn(|| neo4j.stop());
-            join(postgres).and(join(nats)).and(join(neo4j))
+            let neo4js: Vec<_> = neo4js.map(|neo4j| scope.spawn(|| neo4j.stop())).collect();
+            let neo4js: Vec<_> = neo4js.into_iter().map(join).collect();
+            join(postgres).and(join(nats)).and(neo4js.into_iter().collect())
         })
     }
 
-    /// Stops all three and removes their data; the logs stay.
+    /// Stops all of them and removes their data; the logs stay.
     pub fn wipe(&mut self) -> Result<()> {
         self.stop()?;
         for server in self.all() {
@@ -174,7 +214,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Stops all three and removes everything the set has written.
+    /// Stops all of them and removes everything the set has written.
     pub fn remove(&mut self) -> Result<()> {
         self.wipe()?;
         remove_folder(&self.root)

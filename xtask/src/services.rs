@@ -228,14 +228,17 @@ impl Service {
     }
 }
 
-/// The three services against one set of servers. Dropping it stops them.
+/// The three services against one set of servers, and a projector more for each further read replica.
+/// Dropping it stops them.
 #[derive(Debug)]
 pub struct Pipeline {
     // Fields are dropped in this order: readers first.
     /// Reads.
     pub query: Service,
-    /// Feeds Neo4j.
+    /// Feeds the first Neo4j.
     pub projector: Service,
+    /// Feed the further ones.
+    pub further_projectors: Vec<Service>,
     /// Writes.
     pub command: Service,
     /// What clients and the CLI need to know.
@@ -243,13 +246,13 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts all three and waits until each is ready. The schemas must be up to date; see
+    /// Starts all of them and waits until each is ready. The schemas must be up to date; see
     /// [`migrate_command`].
     pub fn start(binaries: &Path, servers: &Servers) -> Result<Self> {
         Self::start_with(binaries, servers, &Env::default())
     }
 
-    /// The same with more environment variables for all three.
+    /// The same with more environment variables for all of them.
     pub fn start_with(binaries: &Path, servers: &Servers, more: &Env) -> Result<Self> {
         let spec = |program| {
             let mut spec = spec(program, binaries, servers);
@@ -259,14 +262,26 @@ impl Pipeline {
         let mut pipeline = Self {
             command: Service::start(spec(Program::Command))?,
             projector: Service::start(spec(Program::Projector))?,
+            further_projectors: Vec::new(),
             query: Service::start(spec(Program::Query))?,
             client_env: client_env(servers),
         };
+        pipeline.add_projectors(binaries, servers, more)?;
         pipeline.wait_ready(Duration::from_secs(60))?;
         Ok(pipeline)
     }
 
-    /// Waits until each of the three is ready.
+    /// Starts a projector for each further Neo4j that runs and has none yet, and returns at once.
+    pub fn add_projectors(&mut self, binaries: &Path, servers: &Servers, more: &Env) -> Result<()> {
+        for number in self.further_projectors.len()..servers.further_neo4j.len() {
+            let mut spec = further_projector(binaries, servers, number);
+            spec.env.extend(more);
+            self.further_projectors.push(Service::start(spec)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until each of them is ready.
     pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
         for service in self.all() {
             service.wait_ready(limit)?;
@@ -274,12 +289,14 @@ impl Pipeline {
         Ok(())
     }
 
-    /// All three, for doing the same to each.
-    pub fn all(&mut self) -> [&mut Service; 3] {
-        [&mut self.command, &mut self.projector, &mut self.query]
+    /// All of them, for doing the same to each.
+    pub fn all(&mut self) -> Vec<&mut Service> {
+        let mut all = vec![&mut self.command, &mut self.projector, &mut self.query];
+        all.extend(&mut self.further_projectors);
+        all
     }
 
-    /// Asks all three to stop at once, waits, and kills what is left.
+    /// Asks all of them to stop at once, waits, and kills what is left.
     pub fn stop(&mut self) -> Result<()> {
         for service in self.all() {
             service.sigterm()?;
@@ -321,6 +338,19 @@ pub fn spec(program: Program, binaries: &Path, servers: &Servers) -> ServiceSpec
         grpc: grpc.map(loopback),
         admin: loopback(admin),
         log: servers.log_file(name),
+    }
+}
+
+/// How the projector of a further Neo4j is started.
+fn further_projector(binaries: &Path, servers: &Servers, number: usize) -> ServiceSpec {
+    let first = spec(Program::Projector, binaries, servers);
+    let name = format!("projector-{}", number + 1);
+    ServiceSpec {
+        env: first.env.with("NEO4J_URI", servers.further_neo4j[number].url()).with("PROJECTOR_NAME", &name),
+        admin: loopback(servers.ports.further[number].projector_admin),
+        log: servers.log_file(&name),
+        name,
+        ..first
     }
 }
 

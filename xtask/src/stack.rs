@@ -28,6 +28,9 @@ pub struct Options {
     /// Remove the data of earlier runs first
     #[arg(long)]
     fresh: bool,
+    /// How many read replicas: each is a Neo4j with a projector, and takes 2 GB of memory
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
+    read_replicas: u8,
 }
 
 impl Options {
@@ -61,7 +64,9 @@ impl Stack {
         eprintln!("starting PostgreSQL, NATS and Neo4j");
         let root = workspace::dev().join("servers");
         let start = if options.fresh { Servers::start_fresh } else { Servers::start };
-        let servers = start(&tools, &root, Ports::default_or_free()?, Sizes::DEVELOPMENT)?;
+        let ports = Ports::default_or_free()?.with_read_replicas(options.read_replicas.into())?;
+        let mut servers = start(&tools, &root, ports, Sizes::DEVELOPMENT)?;
+        servers.add_read_replicas(&tools)?;
         interrupt.check()?;
         eprintln!("running migrations");
         child::succeed(services::migrate_command(&binaries, &servers), interrupt).context(
@@ -98,6 +103,9 @@ impl Stack {
         ];
         for (name, place) in rows {
             println!("  {name:<22} {place}");
+        }
+        for (number, neo4j) in (2..).zip(&self.servers.further_neo4j) {
+            println!("  {:<22} {}", format!("Neo4j {number}"), neo4j.url());
         }
         println!("\nAddresses, passwords and the token for your shell:\n  source {}", env_file().display());
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Queries;
 use crate::pipeline::Announcement;
-use crate::reader::Source;
+use crate::reader::{Sight, Source};
 
 impl Queries {
     /// What is known now.
@@ -27,10 +27,13 @@ impl Queries {
             }),
             beacon_at: beacon.map(|beacon| beacon.sent_at),
             replicas: self.roster.list(now).into_iter().map(|a| replica(a, newest)).collect(),
-            stores: vec![
-                store(Source::Neo4j, self.policy.neo4j_problem()),
-                store(Source::Postgres, self.policy.postgres_problem()),
-            ],
+            stores: self
+                .policy
+                .sights(now)
+                .into_iter()
+                .map(read_model)
+                .chain([store(Source::Postgres, self.policy.postgres_problem())])
+                .collect(),
             fallback_budget: self.policy.budget.left(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -58,10 +61,22 @@ fn replica(announcement: Announcement, head: u64) -> ReplicaStatus {
     }
 }
 
+fn read_model(sight: Sight) -> StoreStatus {
+    StoreStatus {
+        replica: sight.name.to_string(),
+        visible: sight.visible.map_or(0, |visible| visible.revision.0),
+        // It is known up to ten minutes: it fits.
+        staleness: prost_types::Duration::try_from(sight.staleness).ok(),
+        lagging: sight.lagging,
+        ..store(Source::Neo4j, sight.problem)
+    }
+}
+
 fn store(source: Source, problem: Option<&str>) -> StoreStatus {
     StoreStatus {
         name: source.name().to_owned(),
         serving: problem.is_none(),
         reason: problem.unwrap_or_default().to_owned(),
+        ..StoreStatus::default()
     }
 }

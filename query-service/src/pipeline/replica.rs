@@ -1,10 +1,11 @@
-//! How far the read model is, as far as this process knows.
+//! How far a read model is, as far as this process knows.
 //!
 //! Owns: the last known checkpoint, who waits for a later one, and whether its projector is heard of. It must not know
 //! how the checkpoint is read.
 //! What can go wrong: the read model goes back (restored, wiped) or falls silent. The newest word counts, whatever it
 //! says; and when the projector is silent, whoever waits has the checkpoint looked up.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Token;
@@ -48,25 +49,33 @@ struct Known {
 /// One read model. Shared by those who tell and those who wait.
 #[derive(Debug)]
 pub struct Replica {
-    projector: String,
+    projector: Arc<str>,
     known: watch::Sender<Known>,
     wanted: Notify,
 }
 
 impl Replica {
     /// The read model that this projector feeds.
-    pub fn new(projector: impl Into<String>) -> Self {
+    pub fn new(projector: impl Into<Arc<str>>) -> Self {
         Self { projector: projector.into(), known: watch::channel(Known::default()).0, wanted: Notify::new() }
     }
 
     /// The name of its projector.
-    pub fn projector(&self) -> &str {
+    pub fn projector(&self) -> &Arc<str> {
         &self.projector
     }
 
     /// What is known now.
     pub fn state(&self) -> State {
         self.known.borrow().state
+    }
+
+    /// The newest revision that it is known to show; `None` if it shows none.
+    pub fn visible(&self) -> Option<Token> {
+        match self.state() {
+            State::Built(checkpoint) => Some(checkpoint.visible),
+            State::Unknown | State::NotBuilt => None,
+        }
     }
 
     /// The projector told its checkpoint.
@@ -149,8 +158,6 @@ impl Replica {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use proto::{Epoch, Revision};
 
     use super::*;

@@ -22,8 +22,8 @@ use crate::metrics::BAD_SIGNALS;
 pub struct Signals {
     /// Of beacons.
     pub horizon: Arc<Horizon>,
-    /// Of the projector of the read model that is read here.
-    pub replica: Arc<Replica>,
+    /// Of the projectors of the read models that are read here.
+    pub replicas: Vec<Arc<Replica>>,
     /// Of all projectors.
     pub roster: Arc<Roster>,
 }
@@ -69,9 +69,9 @@ impl Signals {
     }
 
     fn announcement(&self, said: ProjectorAnnouncement, now: Instant) {
-        if said.name == self.replica.projector() {
+        if let Some(replica) = self.replicas.iter().find(|replica| *said.name == **replica.projector()) {
             let visible = Token::new(Epoch(said.epoch), Revision(said.visible));
-            self.replica.announced(Checkpoint { visible, complete: said.complete }, now);
+            replica.announced(Checkpoint { visible, complete: said.complete }, now);
         }
         self.roster.heard(said, now);
     }
@@ -85,7 +85,7 @@ mod tests {
     fn signals() -> Signals {
         Signals {
             horizon: Arc::default(),
-            replica: Arc::new(Replica::new("projector-0")),
+            replicas: ["projector-0", "projector-1"].map(|name| Arc::new(Replica::new(name))).to_vec(),
             roster: Arc::default(),
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_projector_moves_the_read_model() {
+    fn each_projector_moves_its_own_read_model() {
         let signals = signals();
         let announce = |name: &str, visible| {
             let said = ProjectorAnnouncement {
@@ -115,12 +115,17 @@ mod tests {
             };
             signals.take(&message(&subjects::projector(name), said.encode_to_vec()), Instant::now());
         };
-        announce("projector-1", 9);
-        assert_eq!(signals.replica.state(), State::Unknown);
-        announce("projector-0", 8);
-        let visible = Token::new(Epoch(1), Revision(8));
-        assert_eq!(signals.replica.state(), State::Built(Checkpoint { visible, complete: true }));
-        assert_eq!(signals.roster.list(Instant::now()).len(), 2);
+        let states = || [signals.replicas[0].state(), signals.replicas[1].state()];
+        let built = |revision| {
+            State::Built(Checkpoint { visible: Token::new(Epoch(1), Revision(revision)), complete: true })
+        };
+        announce("a-stranger", 9);
+        assert_eq!(states(), [State::Unknown; 2]);
+        announce("projector-1", 8);
+        assert_eq!(states(), [State::Unknown, built(8)]);
+        announce("projector-0", 7);
+        assert_eq!(states(), [built(7), built(8)]);
+        assert_eq!(signals.roster.list(Instant::now()).len(), 3);
     }
 
     #[test]

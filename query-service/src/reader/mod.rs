@@ -1,7 +1,8 @@
 //! What can be read, and who can read it.
 //!
 //! Owns: the [`Reader`] trait that both stores implement, its rows and its errors, and the questions that callers ask
-//! ([`Question`]). The choice between stores is in `policy`. It must not know gRPC.
+//! ([`Question`]). The choice between stores is in `policy`, that between replicas of the read model in `replicas`. It
+//! must not know gRPC.
 //! What can go wrong: see [`Error`]. A read model without a checkpoint, or one that is not complete, is an error and
 //! never an empty answer: it must not tell anybody that nobody follows them.
 
@@ -13,12 +14,11 @@ pub mod multi;
 mod neo4j;
 mod overlay;
 mod policy;
-#[cfg(test)]
-mod policy_tests;
 mod postgres;
 mod probe;
 mod question;
 mod read_source;
+mod replicas;
 mod rows;
 mod trail;
 
@@ -40,6 +40,7 @@ pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
 pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
 pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
 pub use read_source::ReadSource;
+pub use replicas::{ReadModel, Replicas, Sight, Tolerance};
 pub use rows::{Counts, Link, ListKind, ListRow, PublicList, Relation, SeenRow, Versioned};
 pub use trail::{Step, Trail};
 

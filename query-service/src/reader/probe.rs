@@ -1,7 +1,7 @@
 //! Looks after the stores in the background.
 //!
-//! Owns: asking each store whether it is there, closing and opening its breaker, and whether this process is ready. It
-//! must not know what is read.
+//! Owns: asking each store, and each replica of the read model, whether it is there, closing and opening its breaker,
+//! and whether this process is ready. It must not know what is read.
 //! What can go wrong: what it is there to notice. No caller's request ever waits for it.
 
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use service_kit::Latch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Breaker, Neo4jReader, Policy, PostgresReader, Source};
-use crate::metrics::{BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_STALENESS, SERVING};
-use crate::pipeline::{Checkpoint, Horizon, Replica, State};
+use super::breaker::Cause;
+use super::{Breaker, Neo4jReader, Policy, PostgresReader, Sight, Source};
+use crate::metrics::{BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_SERVING, REPLICA_STALENESS, SERVING};
+use crate::pipeline::{Horizon, Replica};
 
 /// Pause between two looks at the read model.
 const NEO4J_PAUSE: Duration = Duration::from_millis(250);
@@ -26,7 +27,7 @@ const POSTGRES_PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for an answer of the source of truth.
 const POSTGRES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Looks after the read model.
+/// Looks after one replica of the read model.
 #[derive(Debug)]
 pub struct Neo4jProbe {
     /// Over a pool of its own: callers may have used up theirs.
@@ -59,7 +60,7 @@ impl Neo4jProbe {
                 () = stop.cancelled() => return,
                 () = self.look() => {}
             }
-            note_change(Source::Neo4j, &mut last_cause, &self.breaker);
+            note_change((Source::Neo4j, self.replica.projector()), &mut last_cause, &self.breaker);
             watch.update();
             tokio::time::sleep(NEO4J_SHORTEST_PAUSE).await;
         }
@@ -77,17 +78,21 @@ impl Neo4jProbe {
                     match self.callers.warm_up(WARM_UP).await {
                         Ok(()) => self.breaker.close(Instant::now()),
                         Err(error) => {
-                            tracing::warn!(
-                                error = &error as &dyn std::error::Error,
-                                "the read model does not warm up"
-                            );
+                            let error = &error as &dyn std::error::Error;
+                            let replica = &**self.replica.projector();
+                            tracing::warn!(error, replica, "the read model does not warm up");
                             self.breaker.probe_failed(Instant::now());
                         }
                     }
                 }
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "the read model does not answer");
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(
+                    error,
+                    replica = &**self.replica.projector(),
+                    "the read model does not answer"
+                );
                 self.breaker.probe_failed(Instant::now());
             }
         }
@@ -112,6 +117,7 @@ impl PostgresProbe {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_cause = self.breaker.open();
         let mut last_problem = String::new();
+        let nobody = Arc::from("");
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -121,7 +127,7 @@ impl PostgresProbe {
                 () = stop.cancelled() => return,
                 () = self.look(&mut last_problem) => {}
             }
-            note_change(Source::Postgres, &mut last_cause, &self.breaker);
+            note_change((Source::Postgres, &nobody), &mut last_cause, &self.breaker);
             watch.update();
         }
     }
@@ -165,38 +171,61 @@ pub struct StoresWatch {
 impl StoresWatch {
     /// Tells the readiness check and the gauges how things stand.
     pub fn update(&self) {
-        let neo4j = self.policy.neo4j_problem();
+        let now = Instant::now();
+        let sights = self.policy.sights(now);
         let postgres = self.policy.postgres_problem();
-        match (neo4j, postgres) {
-            (Some(neo4j), Some(postgres)) => {
-                self.latch.not_ready(&format!("neo4j: {neo4j}; postgres: {postgres}"));
+        let neo4j_serves = sights.iter().any(|sight| sight.problem.is_none());
+        match postgres {
+            Some(postgres) if !neo4j_serves => {
+                self.latch.not_ready(&format!("neo4j: {}; postgres: {postgres}", problems(&sights)));
             }
             _ => self.latch.ready(),
         }
         let gauge = |serving| if serving { 1.0 } else { 0.0 };
-        metrics::gauge!(SERVING, "store" => Source::Neo4j.name()).set(gauge(neo4j.is_none()));
+        metrics::gauge!(SERVING, "store" => Source::Neo4j.name()).set(gauge(neo4j_serves));
         metrics::gauge!(SERVING, "store" => Source::Postgres.name()).set(gauge(postgres.is_none()));
         metrics::gauge!(BUDGET_LEFT).set(f64::from(self.policy.budget.left()));
-        if let State::Built(Checkpoint { visible, .. }) = self.policy.replica.state() {
-            let head = self.policy.horizon.head().map_or(0, |head| head.revision.0);
+        let head = self.policy.horizon.head().map_or(0, |head| head.revision.0);
+        for sight in sights {
+            let name = sight.name;
+            metrics::gauge!(REPLICA_SERVING, "replica" => Arc::clone(&name))
+                .set(gauge(sight.problem.is_none()));
+            let Some(visible) = sight.visible else { continue };
+            let lag = head.saturating_sub(visible.revision.0);
             // Far below 2^53.
-            metrics::gauge!(REPLICA_LAG).set(head.saturating_sub(visible.revision.0) as f64);
-            metrics::gauge!(REPLICA_STALENESS)
-                .set(self.policy.horizon.staleness(visible, Instant::now()).as_secs_f64());
+            metrics::gauge!(REPLICA_LAG, "replica" => Arc::clone(&name)).set(lag as f64);
+            metrics::gauge!(REPLICA_STALENESS, "replica" => name).set(sight.staleness.as_secs_f64());
         }
     }
 }
 
-fn note_change(store: Source, last: &mut Option<super::breaker::Cause>, breaker: &Breaker) {
+/// Why none of them is asked. With one replica its name tells nothing.
+fn problems(sights: &[Sight]) -> String {
+    let text = |sight: &Sight| match (sight.problem, sights.len()) {
+        (problem, 1) => problem.unwrap_or_default().to_owned(),
+        (problem, _) => format!("{}: {}", sight.name, problem.unwrap_or_default()),
+    };
+    sights.iter().map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Says once when a store, or a replica of it, is given up or asked again.
+fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, breaker: &Breaker) {
     let cause = breaker.open();
     if cause == *last {
         return;
     }
+    let (store, name) = (store.name(), &**replica);
     match cause {
-        None => tracing::info!(store = store.name(), "the store is asked for answers"),
+        None => tracing::info!(store, replica = name, "the store is asked for answers"),
         Some(cause) => {
-            tracing::warn!(store = store.name(), cause = cause.text(), "the store is not asked for answers");
-            metrics::counter!(BREAKER_OPENED, "store" => store.name(), "cause" => cause.name()).increment(1);
+            tracing::warn!(store, replica = name, cause = cause.text(), "the store is not asked for answers");
+            metrics::counter!(
+                BREAKER_OPENED,
+                "store" => store,
+                "replica" => Arc::clone(replica),
+                "cause" => cause.name()
+            )
+            .increment(1);
         }
     }
     *last = cause;

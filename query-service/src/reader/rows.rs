@@ -4,8 +4,6 @@
 //! of. It must not know any store or gRPC.
 //! What can go wrong: nothing; these are values.
 
-use std::sync::Arc;
-
 use proto::event::EdgeKind;
 use proto::{Position, Revision, Token, UserId};
 
@@ -206,8 +204,6 @@ pub struct Versioned<T> {
 /// How a value came about, for those who ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The read model that it is from, by its projector.
-    pub replica: Option<Arc<str>>,
     /// Its `as_of` before recent events were laid over it; none if none could be.
     pub store_as_of: Option<Token>,
     /// How many recent events changed it.

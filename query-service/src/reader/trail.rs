@@ -30,9 +30,9 @@ pub struct Step {
 }
 
 impl Step {
-    /// The step that gave this answer, or failed.
+    /// The step in which a store, or one of its replicas, gave this answer or failed.
     pub fn of<T>(
-        store: Source,
+        (store, replica): (Source, Option<&Arc<str>>),
         question: &'static str,
         took: Duration,
         answer: &Result<Versioned<T>, Error>,
@@ -41,7 +41,7 @@ impl Step {
         let as_of = answer.as_ref().ok().map(|answer| answer.as_of);
         Self {
             store,
-            replica: origin.replica,
+            replica: replica.cloned(),
             question,
             took,
             outcome: outcome(answer),
@@ -117,16 +117,19 @@ mod tests {
     fn a_step_tells_the_stores_revision_and_what_was_laid_over_it() {
         let took = Duration::from_millis(3);
         let plain = Ok(Versioned::exact((), token(9)));
-        let step = Step::of(Source::Postgres, "check", took, &plain);
+        let step = Step::of((Source::Postgres, None), "check", took, &plain);
         assert_eq!((step.store_as_of, step.overlaid_events, step.outcome), (Some(token(9)), 0, "ok"));
         let mut laid = Versioned::exact((), token(12));
         laid.origin.store_as_of = Some(token(10));
         laid.origin.overlaid_events = 2;
-        let step = Step::of(Source::Neo4j, "check", took, &Ok(laid));
+        let replica = Arc::from("projector-1");
+        let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &Ok(laid));
         assert_eq!((step.store_as_of, step.overlaid_events), (Some(token(10)), 2));
+        assert_eq!(step.replica.as_deref(), Some("projector-1"));
         let failed: Result<Versioned<()>, _> = Err(Error::NotComplete);
-        let step = Step::of(Source::Neo4j, "check", took, &failed);
+        let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &failed);
         assert_eq!((step.store_as_of, step.outcome), (None, "not_ready"));
+        assert_eq!(step.replica.as_deref(), Some("projector-1"), "who failed is told too");
     }
 
     #[test]

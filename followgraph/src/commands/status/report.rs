@@ -71,8 +71,27 @@ pub(super) struct Replica {
 #[derive(Debug, Serialize)]
 pub(super) struct Store {
     pub(super) name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) replica: String,
     pub(super) serving: bool,
+    pub(super) lagging: bool,
     pub(super) reason: String,
+}
+
+impl Store {
+    /// What people call it.
+    pub(super) fn title(&self) -> String {
+        format!("{} {}", self.name, self.replica).trim_end().to_owned()
+    }
+
+    fn problem(&self) -> Option<String> {
+        let title = self.title();
+        match (self.serving, self.lagging) {
+            (false, _) => Some(format!("store {title} is not serving: {}", self.reason)),
+            (true, true) => Some(format!("store {title} lags, and others are asked before it")),
+            (true, false) => None,
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -137,9 +156,7 @@ impl Report {
             problems.push("no projector was heard of in the last minute".to_owned());
         }
         problems.extend(self.replicas.iter().flat_map(Replica::problems));
-        for store in self.stores.iter().filter(|s| !s.serving) {
-            problems.push(format!("store {} is not serving: {}", store.name, store.reason));
-        }
+        problems.extend(self.stores.iter().filter_map(Store::problem));
         problems
     }
 }
@@ -245,7 +262,9 @@ impl ServiceReport {
 fn stores(status: &query::GetStatusResponse) -> Vec<Store> {
     let stores = status.stores.iter().map(|store| Store {
         name: store.name.clone(),
+        replica: store.replica.clone(),
         serving: store.serving,
+        lagging: store.lagging,
         reason: store.reason.clone(),
     });
     stores.collect()
@@ -329,6 +348,31 @@ pub(super) mod tests {
         status.replicas.clear();
         let problems = report(Ok(status), Ok(query())).problems;
         assert_eq!(problems, ["no projector was heard of in the last minute"]);
+    }
+
+    #[test]
+    fn a_replica_that_is_lost_or_lags_is_a_problem_by_its_name() {
+        let store = |name: &str, replica: &str, reason: &str, lagging| proto::graph::v1::StoreStatus {
+            name: name.to_owned(),
+            replica: replica.to_owned(),
+            serving: reason.is_empty(),
+            reason: reason.to_owned(),
+            lagging,
+            ..Default::default()
+        };
+        let mut status = query();
+        status.stores = vec![
+            store("neo4j", "projector-0", "does not answer probes", false),
+            store("neo4j", "projector-1", "", true),
+            store("postgres", "", "", false),
+        ];
+        assert_eq!(
+            report(Ok(command()), Ok(status)).problems,
+            [
+                "store neo4j projector-0 is not serving: does not answer probes",
+                "store neo4j projector-1 lags, and others are asked before it",
+            ]
+        );
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Report {
         let mut table = output::table(&["STORE", "SERVING", "REASON"]);
         for store in &self.stores {
             table.add_row([
-                Cell::new(&store.name),
+                Cell::new(store.title()),
                 verdict_cell(if store.serving { "yes" } else { "no" }, store.serving),
                 Cell::new(&store.reason),
             ]);

@@ -1,0 +1,86 @@
+//! Settings of the read models: where each is, and who feeds it.
+//!
+//! Owns: `NEO4J_URIS`, `PROJECTOR_NAMES`, and that they fit together. It must not know how a replica is chosen.
+//! What can go wrong: another number of names than of servers, or a name twice. A name that belongs to another server
+//! cannot be seen here: then the announcements of one are taken for those of the other, until an answer tells better.
+
+use service_kit::{Env, neo4j};
+
+const NAMES: &str = "PROJECTOR_NAMES";
+
+/// One replica of the read model.
+#[derive(Clone, Debug)]
+pub struct ReplicaSettings {
+    /// The projector that feeds it.
+    pub projector: String,
+    /// Where it is.
+    pub neo4j: neo4j::Settings,
+}
+
+/// Reads all of them; there is at least one.
+pub(super) fn read(env: &mut Env) -> Vec<ReplicaSettings> {
+    let servers = neo4j::Settings::read_several(env);
+    let only = env
+        .about("Name of the projector that feeds the Neo4j that is read here, where it is one.")
+        .text_or("PROJECTOR_NAME", "projector-0");
+    let names = env
+        .about("Names of the projectors that feed the servers of NEO4J_URIS, in their order, separated by commas. Unset, they are projector-0, projector-1 and so on.")
+        .example("projector-0,projector-1")
+        .optional(NAMES);
+    let names: Vec<String> = match names {
+        Some(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),
+        None if servers.len() == 1 => vec![only],
+        None => (0..servers.len()).map(|number| format!("projector-{number}")).collect(),
+    };
+    if names.len() != servers.len() {
+        let problem = format!("holds {} names for {} servers", names.len(), servers.len());
+        env.reject(NAMES, problem);
+    } else if names.iter().enumerate().any(|(number, name)| names[..number].contains(name)) {
+        env.reject(NAMES, "holds a name twice");
+    }
+    let pairs = names.into_iter().zip(servers);
+    pairs.map(|(projector, neo4j)| ReplicaSettings { projector, neo4j }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replicas(pairs: &[(&'static str, &'static str)]) -> Option<Vec<(String, String)>> {
+        let needed = [("NEO4J_USER", "neo4j"), ("NEO4J_PASSWORD", "pw")];
+        let mut env = Env::from_pairs(pairs.iter().copied().chain(needed));
+        let read = read(&mut env);
+        let read = env.finish(read).ok()?;
+        Some(read.into_iter().map(|replica| (replica.projector, replica.neo4j.uri)).collect())
+    }
+
+    fn pair(projector: &str, uri: &str) -> (String, String) {
+        (projector.to_owned(), uri.to_owned())
+    }
+
+    #[test]
+    fn one_server_is_a_list_of_one() {
+        let one = ("NEO4J_URI", "bolt://a:1");
+        assert_eq!(replicas(&[one]), Some(vec![pair("projector-0", "bolt://a:1")]));
+        let named = replicas(&[one, ("PROJECTOR_NAME", "north")]);
+        assert_eq!(named, Some(vec![pair("north", "bolt://a:1")]));
+    }
+
+    #[test]
+    fn several_servers_have_a_projector_each() {
+        let two = ("NEO4J_URIS", "bolt://a:1,bolt://b:2");
+        let numbered = vec![pair("projector-0", "bolt://a:1"), pair("projector-1", "bolt://b:2")];
+        assert_eq!(replicas(&[two]), Some(numbered.clone()));
+        assert_eq!(replicas(&[two, ("PROJECTOR_NAME", "north")]), Some(numbered));
+        let named = replicas(&[two, (NAMES, "north, south")]);
+        assert_eq!(named, Some(vec![pair("north", "bolt://a:1"), pair("south", "bolt://b:2")]));
+    }
+
+    #[test]
+    fn names_that_do_not_fit_the_servers_are_a_mistake() {
+        let two = ("NEO4J_URIS", "bolt://a:1,bolt://b:2");
+        for names in ["north", "north,south,west", "north,north"] {
+            assert_eq!(replicas(&[two, (NAMES, names)]), None, "{names}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Why the source of truth is asked.
+//!
+//! Owns: the reasons and their names in metrics and explanations. It must not know how they come about.
+//! What can go wrong: nothing; these are values.
+
+/// Why no read model answers a question. A closed set, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The caller wants the source of truth.
+    Asked,
+    /// The operator wants the source of truth alone.
+    Configured,
+    /// The breaker is open.
+    Down,
+    /// No checkpoint.
+    NotBuilt,
+    /// The first build is not finished.
+    NotComplete,
+    /// It is too far behind for anybody.
+    Stale,
+    /// It is behind the caller's token.
+    Behind,
+    /// Only the source of truth can tell whether the token's epoch exists.
+    Epoch,
+    /// Its answer could not be brought to one revision.
+    NotExact,
+    /// It did not answer in time.
+    Slow,
+    /// It failed.
+    Failed,
+}
+
+impl Fallback {
+    /// Its name in metrics and explanations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Configured => "configured",
+            Self::Down => "down",
+            Self::NotBuilt => "not_built",
+            Self::NotComplete => "not_complete",
+            Self::Stale => "stale",
+            Self::Behind => "behind",
+            Self::Epoch => "epoch",
+            Self::NotExact => "not_exact",
+            Self::Slow => "slow",
+            Self::Failed => "failed",
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Chooses the store that answers.
+//!
+//! Owns: the order: a replica of the read model, another one if that fails, then the source of truth within its budget,
+//! then a refusal; and the time that each store gets. It must not know any SQL, Cypher or gRPC.
+//! What can go wrong: see [`Refusal`].
+//!
+//! A layer that answers from memory, or that merges questions in flight, belongs between this and a replica: it is a
+//! [`Reader`] itself.
+
+mod fallback;
+mod read_models;
+mod refusal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::Token;
+use tokio::time::Instant;
+
+pub use self::fallback::Fallback;
+pub use self::refusal::Refusal;
+use super::breaker::Breaker;
+use super::budget::Budget;
+use super::question::Scope;
+use super::replicas::{Replicas, Sight};
+use super::trail::{self, Step, Trail};
+use super::{Error, Question, ReadSource, Reader, Source, Versioned};
+use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
+use crate::pipeline::{Horizon, Recent};
+
+/// How the policy weighs time.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// A read model is slow when it takes longer.
+    pub neo4j_timeout: Duration,
+    /// Longest wait for a read model to reach a token.
+    pub freshness_wait: Duration,
+    /// Which stores may be asked at all.
+    pub read_source: ReadSource,
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// It must hold everything up to here.
+    pub at_least: Option<Token>,
+    /// It must come from the source of truth.
+    pub truth: bool,
+}
+
+/// An answer and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// What it holds everything up to.
+    pub as_of: Token,
+    /// The store.
+    pub source: Source,
+}
+
+/// A store and its breaker.
+pub struct Store {
+    /// Asks it.
+    pub reader: Arc<dyn Reader>,
+    /// Whether it is asked.
+    pub breaker: Arc<Breaker>,
+}
+
+/// Chooses the store that answers. Shared by all calls.
+pub struct Policy {
+    /// The read models.
+    pub replicas: Replicas,
+    /// The source of truth.
+    pub postgres: Store,
+    /// How far this process has read the events; answers of read models are brought up to there.
+    pub recent: Arc<Recent>,
+    /// How far the source of truth is.
+    pub horizon: Arc<Horizon>,
+    /// What the source of truth takes over.
+    pub budget: Budget,
+    /// How time is weighed.
+    pub settings: Settings,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    /// Answers a question, or says why not.
+    pub async fn answer<Q: Question>(
+        &self,
+        question: &Q,
+        need: Need,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Answer<Q::Answer>, Refusal> {
+        let answer = self.choose(question, need, deadline, trail).await;
+        match &answer {
+            Ok(answer) => {
+                metrics::counter!(READS, "question" => question.name(), "source" => answer.source.name())
+                    .increment(1);
+            }
+            Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
+        }
+        answer
+    }
+
+    /// How each replica of the read model looks now.
+    pub fn sights(&self, now: Instant) -> Vec<Sight> {
+        let mut sights: Vec<Sight> = self.replicas.sights(now).collect();
+        if self.settings.read_source == ReadSource::Postgres {
+            for sight in &mut sights {
+                sight.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)");
+            }
+        }
+        sights
+    }
+
+    /// Why the source of truth is not asked now, in words; `None` if it is.
+    pub fn postgres_problem(&self) -> Option<&'static str> {
+        if self.settings.read_source == ReadSource::Neo4j {
+            return Some("reads are set to Neo4j alone (READ_SOURCE)");
+        }
+        self.postgres.breaker.open().map(|cause| cause.text())
+    }
+
+    async fn choose<Q: Question>(
+        &self,
+        question: &Q,
+        need: Need,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Answer<Q::Answer>, Refusal> {
+        let source = self.settings.read_source;
+        let reason = if source == ReadSource::Postgres {
+            Fallback::Configured
+        } else if need.truth {
+            Fallback::Asked
+        } else {
+            match self.ask_read_models(question, need.at_least, deadline, trail).await? {
+                Ok(answer) => return Ok(answer),
+                Err(reason) => reason,
+            }
+        };
+        if question.scope() == Scope::ReadModel {
+            tracing::debug!(
+                reason = reason.name(),
+                "the source of truth is not asked: it cannot answer this"
+            );
+            return Err(Refusal::unavailable());
+        }
+        if source == ReadSource::Neo4j {
+            tracing::debug!(reason = reason.name(), "the source of truth is not asked: READ_SOURCE is neo4j");
+            return Err(Refusal::unavailable());
+        }
+        metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
+        trail.fell_back(reason.name());
+        self.ask_postgres(question, need.at_least, deadline, trail).await
+    }
+
+    async fn ask_postgres<Q: Question>(
+        &self,
+        question: &Q,
+        at_least: Option<Token>,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Answer<Q::Answer>, Refusal> {
+        if self.postgres.breaker.open().is_some() {
+            return Err(Refusal::unavailable());
+        }
+        let _place = match self.settings.read_source {
+            ReadSource::Postgres => self.budget.place(),
+            ReadSource::Auto | ReadSource::Neo4j => self.budget.admit(question.cells()),
+        }?;
+        let within = deadline.saturating_duration_since(Instant::now());
+        if within.is_zero() {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        let reader = self.postgres.reader.as_ref();
+        let outcome = timed(question, reader, Source::Postgres, None, within, trail).await;
+        let now = Instant::now();
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(Error::TimedOut) if now >= deadline => return Err(Refusal::DeadlineExceeded),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the source of truth did not answer"
+                );
+                self.postgres.breaker.failure(now);
+                return Err(Refusal::unavailable());
+            }
+        };
+        self.postgres.breaker.success(now);
+        self.horizon.observe(answer.as_of, now);
+        match at_least {
+            Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
+            Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),
+            _ => Ok(Answer { value: answer.value, as_of: answer.as_of, source: Source::Postgres }),
+        }
+    }
+}
+
+async fn timed<Q: Question>(
+    question: &Q,
+    reader: &dyn Reader,
+    source: Source,
+    replica: Option<&Arc<str>>,
+    within: Duration,
+    trail: &Trail,
+) -> Result<Versioned<Q::Answer>, Error> {
+    let began = Instant::now();
+    let outcome = question.ask(reader, within).await;
+    let took = began.elapsed();
+    let label = trail::outcome(&outcome);
+    metrics::histogram!(SECONDS, "question" => question.name(), "source" => source.name(), "outcome" => label)
+        .record(took);
+    if let Some(replica) = replica {
+        metrics::counter!(REPLICA_ANSWERS, "replica" => Arc::clone(replica), "outcome" => label).increment(1);
+    }
+    trail.step(|| Step::of((source, replica), question.name(), took, &outcome));
+    outcome
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Asks the read models, one after the other.
+//!
+//! Owns: how long is waited for one to reach a token, the time that each gets, what an outcome says about the replica,
+//! and that another one is asked after a failure. It must not know how a replica is chosen, or any store.
+//! What can go wrong: none answers; the reason of the last one is passed on.
+
+use std::time::Duration;
+
+use proto::Token;
+use tokio::time::Instant;
+
+use super::{Answer, Fallback, Policy, Refusal, timed};
+use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
+use crate::reader::question::Scope;
+use crate::reader::replicas::{Picked, Tried};
+use crate::reader::trail::Trail;
+use crate::reader::{Error, Question, Source, Versioned};
+
+/// A question over more than one hop may take so many times as long as others.
+const MULTI_TIMES: u32 = 4;
+/// The time of a call is shared among so many replicas at most: who is asked after them gets a share of the rest.
+const SHARERS: usize = 2;
+
+/// An answer, or why this read model gave none.
+type Outcome<T> = Result<Answer<T>, Fallback>;
+
+impl Policy {
+    /// Asks them. The inner error says why the source of truth has to be asked instead.
+    pub(super) async fn ask_read_models<Q: Question>(
+        &self,
+        question: &Q,
+        at_least: Option<Token>,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Outcome<Q::Answer>, Refusal> {
+        if let Some(token) = at_least {
+            match self.horizon.epoch() {
+                Some(epoch) if token.epoch < epoch => return Err(Refusal::EpochChanged),
+                Some(epoch) if token.epoch == epoch => {}
+                _ => return Ok(Err(Fallback::Epoch)),
+            }
+        }
+        let scope = question.scope();
+        if let Some(reason) = self.replicas.none_fit(scope) {
+            return Ok(Err(reason));
+        }
+        if let Some(token) = at_least
+            && !self.reached(token, scope, deadline).await
+        {
+            return Ok(Err(Fallback::Behind));
+        }
+        let mut tried = Tried::default();
+        let mut last = None;
+        while let Some(picked) = self.replicas.pick(scope, at_least, &tried) {
+            if let Some(reason) = last {
+                metrics::counter!(REPLICA_RETRIES, "reason" => Fallback::name(reason)).increment(1);
+            }
+            tried.add(&picked);
+            match self.ask_one(question, at_least, deadline, &picked, trail).await? {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(reason) => last = Some(reason),
+            }
+        }
+        // Without any outcome, the last that was fit became unfit while the token was waited for.
+        Ok(Err(last.unwrap_or(Fallback::Down)))
+    }
+
+    async fn ask_one<Q: Question>(
+        &self,
+        question: &Q,
+        at_least: Option<Token>,
+        deadline: Instant,
+        picked: &Picked<'_>,
+        trail: &Trail,
+    ) -> Result<Outcome<Q::Answer>, Refusal> {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        let usual = self.settings.neo4j_timeout;
+        let longest = match question.scope() {
+            Scope::Single => usual,
+            Scope::Multi | Scope::ReadModel => usual * MULTI_TIMES,
+        };
+        let within = longest.min(share(remaining, picked.choice));
+        let (replica, breaker) = (&picked.model.replica, &picked.model.breaker);
+        let began = replica.begin_look_up();
+        let reader = picked.model.reader.as_ref();
+        let outcome = timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        let now = Instant::now();
+        Ok(match outcome {
+            Ok(answer) => {
+                breaker.success(now);
+                replica.answered(answer.origin.store_as_of.unwrap_or(answer.as_of));
+                self.horizon.observe(answer.as_of, now);
+                self.judge(answer, at_least)?
+            }
+            // The server answered: these are no failures of it.
+            Err(Error::NotBuilt) => {
+                replica.looked_up(None, began);
+                Err(Fallback::NotBuilt)
+            }
+            Err(Error::NotComplete) => Err(Fallback::NotComplete),
+            Err(Error::NotExact) => Err(Fallback::NotExact),
+            Err(Error::TimedOut) => {
+                // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
+                if within == usual && question.scope() == Scope::Single {
+                    breaker.failure(now);
+                }
+                Err(Fallback::Slow)
+            }
+            Err(error @ (Error::Failed(_) | Error::Unchecked)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, replica = &**replica.projector(), "the read model failed");
+                breaker.failure(now);
+                Err(Fallback::Failed)
+            }
+        })
+    }
+
+    /// Waits for this process, or a read model, to reach a token: events that were read here are laid over what a read
+    /// model answers about single hops. But not so long that no time is left for the source of truth.
+    async fn reached(&self, token: Token, scope: Scope, deadline: Instant) -> bool {
+        let overlaid = scope == Scope::Single;
+        let here = overlaid && self.recent.position().is_some_and(|position| position >= token);
+        if here || self.replicas.reached(scope, token) {
+            return true;
+        }
+        let began = Instant::now();
+        let wait = self.settings.freshness_wait.min(deadline.saturating_duration_since(began) / 2);
+        let until = began + wait;
+        let reached = tokio::select! {
+            true = self.replicas.reach(scope, token, until) => true,
+            true = self.recent.reach(token, until), if overlaid => true,
+            else => false,
+        };
+        metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());
+        reached
+    }
+
+    /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.
+    fn judge<T>(&self, answer: Versioned<T>, at_least: Option<Token>) -> Result<Outcome<T>, Refusal> {
+        let as_of = answer.as_of;
+        if self.horizon.epoch().is_some_and(|epoch| as_of.epoch < epoch) {
+            return Ok(Err(Fallback::Stale));
+        }
+        match at_least {
+            Some(token) if token.epoch < as_of.epoch => Err(Refusal::EpochChanged),
+            Some(token) if as_of < token => Ok(Err(Fallback::Behind)),
+            _ => Ok(Ok(Answer { value: answer.value, as_of, source: Source::Neo4j })),
+        }
+    }
+}
+
+/// The time of one replica among so many that may be asked yet. A third is kept for the source of truth.
+fn share(remaining: Duration, choice: usize) -> Duration {
+    let sharers = u32::try_from(choice.clamp(1, SHARERS)).unwrap_or(1);
+    remaining * 2 / 3 / sharers
+}

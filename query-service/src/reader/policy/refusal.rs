@@ -1,0 +1,69 @@
+//! Why there is no answer at all.
+//!
+//! Owns: the refusals, their names in metrics, and when to come back. It must not know gRPC.
+//! What can go wrong: nothing; these are values.
+
+use std::time::Duration;
+
+use crate::reader::budget::{Exhausted, Limit};
+
+/// A refusal tells everybody to come back after about this time.
+const COME_BACK: Duration = Duration::from_millis(250);
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The token is of another history.
+    #[error("is of another epoch")]
+    EpochChanged,
+    /// The token is beyond the newest revision.
+    #[error("is beyond the newest revision")]
+    TokenAhead,
+    /// No read model can answer, and the source of truth takes no more.
+    #[error("the budget of reads from the source of truth is used up")]
+    BudgetExhausted {
+        /// Which limit.
+        limit: Limit,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// No store can answer.
+    #[error("no store can answer now")]
+    Unavailable {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The time of the call is over.
+    #[error("the deadline of the call passed")]
+    DeadlineExceeded,
+}
+
+impl Refusal {
+    /// No store can answer now.
+    pub(super) fn unavailable() -> Self {
+        Self::Unavailable { retry_after: jittered(COME_BACK) }
+    }
+
+    /// Its name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::TokenAhead => "token_ahead",
+            Self::BudgetExhausted { limit: Limit::Rate, .. } => "budget_rate",
+            Self::BudgetExhausted { limit: Limit::Concurrency, .. } => "budget_concurrency",
+            Self::Unavailable { .. } => "unavailable",
+            Self::DeadlineExceeded => "deadline",
+        }
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(error: Exhausted) -> Self {
+        Self::BudgetExhausted { limit: error.limit, retry_after: jittered(error.retry_after) }
+    }
+}
+
+/// One to two times as long, so that those who were refused together do not come back together.
+fn jittered(after: Duration) -> Duration {
+    after.mul_f64(1.0 + rand::random::<f64>())
+}

@@ -1,0 +1,84 @@
+//! Tokens and epochs: what is waited for, what is refused, and who can tell.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_this_process_has_read_is_not_waited_for() {
+    let world = World::healthy();
+    world.policy.recent.begin(token(102));
+    world.policy.horizon.observe(token(102), Instant::now());
+    world.neo4j[0].will(Act::Answer(token(102)));
+    let began = Instant::now();
+    assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Neo4j)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_waited_for() {
+    let world = World::healthy();
+    world.neo4j[0].will(Act::Answer(token(103)));
+    let announce = async {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        world.announce(103);
+    };
+    let began = Instant::now();
+    let (answer, ()) = tokio::join!(world.ask(at_least(token(102))), announce);
+    assert_eq!(answer, Ok((token(103), Source::Neo4j)));
+    assert_eq!(began.elapsed(), Duration::from_millis(40));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_does_not_come_in_time_is_answered_by_the_source_of_truth() {
+    let world = World::healthy();
+    world.postgres.will(Act::Answer(token(102)));
+    let began = Instant::now();
+    assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Postgres)));
+    assert_eq!(began.elapsed(), SETTINGS.freshness_wait);
+    assert!(world.neo4j[0].asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_is_no_proof() {
+    // The projector announced revision 102, and the answer is of 101 all the same: another read model, or restored.
+    let world = World::healthy();
+    world.announce(102);
+    world.neo4j[0].will(Act::Answer(token(101)));
+    world.postgres.will(Act::Answer(token(102)));
+    assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Postgres)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_beyond_the_head_is_refused() {
+    let world = World::healthy();
+    world.postgres.will(Act::Answer(token(101)));
+    assert_eq!(world.ask(at_least(token(102))).await, Err(Refusal::TokenAhead));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_past_epoch_is_refused_at_once() {
+    let world = World::healthy();
+    world.policy.horizon.observe(of_epoch(2, 5), Instant::now());
+    assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
+    assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_epoch_does_not_satisfy_a_token_of_the_old_one() {
+    // Tokens order by epoch first; the answer must not pass for a later one of the same history.
+    let world = World::healthy();
+    world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
+    assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
+    let world = World::healthy();
+    world.postgres.will(Act::Answer(of_epoch(2, 5)));
+    assert_eq!(world.ask(at_least(of_epoch(2, 5))).await, Ok((of_epoch(2, 5), Source::Postgres)));
+    // From now on it is known, and what the read model still has is of the past.
+    world.postgres.will(Act::Answer(of_epoch(2, 6)));
+    assert_eq!(world.ask(ANY).await, Ok((of_epoch(2, 6), Source::Postgres)));
+    assert!(world.neo4j[0].asked().is_empty());
+    world.postgres.will(Act::Answer(of_epoch(2, 6)));
+    assert_eq!(world.ask(at_least(of_epoch(3, 1))).await, Err(Refusal::EpochChanged));
+}
