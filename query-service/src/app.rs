@@ -34,7 +34,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     metrics::describe();
     let lifecycle = &process.lifecycle;
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
-    let nats = nats::connect(&config.nats, NAME).await?;
+    let nats = nats::connect(&config.nats, NAME, NAME).await?;
     let graph = neo4j::connect(&config.neo4j).context("cannot set up Neo4j (NEO4J_URI)")?;
     let probe_graph =
         neo4j::connect(&probe_pool(&config.neo4j)).context("cannot set up Neo4j (NEO4J_URI)")?;
