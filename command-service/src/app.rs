@@ -36,7 +36,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     postgres::export_pool_metrics(&process.telemetry, "general", &pool);
     let database = process.readiness.latch("postgres");
     wait_for_schema(&pool, &database).await?;
-    let nats = nats::connect(&config.nats, "command-service").await?;
+    let nats = nats::connect(&config.nats, "command-service", "command-service").await?;
 
     // The committer tells the exchange of each commit, the exchange wakes the relay.
     let nothing = Token::new(Epoch(1), Revision::ZERO);

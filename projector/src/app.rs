@@ -24,7 +24,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let Process { lifecycle, readiness, telemetry } = process;
     let pool = postgres::connect_lazy(&config.database, "projector")?;
     postgres::export_pool_metrics(&telemetry, "truth", &pool);
-    let nats = nats::connect(&config.nats, &config.name).await?;
+    let nats = nats::connect(&config.nats, "projector", &config.name).await?;
     let graph = neo4j::connect(&config.neo4j)?;
     let clock = SystemClock::shared();
     let truth = Truth::new(pool);

@@ -34,7 +34,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     metrics::describe();
     let lifecycle = &process.lifecycle;
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
-    let nats = nats::connect(&config.nats, NAME).await?;
+    let nats = nats::connect(&config.nats, NAME, NAME).await?;
     let pool = pool(&config.postgres, config.fallback.concurrency, NAME)?;
     // More connections than exports, so that they never keep the probe and the events waiting.
     let background_pool = self::pool(&config.postgres, EXPORTS + 2, "query-service-background")?;

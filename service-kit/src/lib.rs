@@ -33,6 +33,7 @@
 //! ```
 
 pub mod admin;
+mod arguments;
 pub mod auth;
 pub mod clock;
 pub mod config;
@@ -45,6 +46,10 @@ pub mod postgres;
 pub mod process;
 pub mod readiness;
 pub mod telemetry;
+pub mod tls;
+
+#[cfg(test)]
+mod test_certificates;
 
 pub use config::{Env, Secret};
 pub use lifecycle::Lifecycle;

@@ -6,6 +6,7 @@
 //! outcome is unknown, and the caller has to find out. Subscriptions are renewed; ordered consumers must be rebuilt by
 //! their owner.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
@@ -14,9 +15,13 @@ use tokio::sync::watch;
 
 use crate::config::{Env, Secret};
 use crate::metrics::{NATS_CONNECTED, NATS_EVENTS};
+use crate::tls::ClientFiles;
 
 /// The variable that holds the address.
 const VARIABLE: &str = "NATS_URL";
+const USER: &str = "NATS_USER";
+const PASSWORD: &str = "NATS_PASSWORD";
+const CREDENTIALS: &str = "NATS_CREDENTIALS_FILE";
 /// Longest pause between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Shortest pause between two attempts to connect.
@@ -27,30 +32,102 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// `NATS_URL`: one address, or several with commas between them.
     pub url: Secret,
+    /// `NATS_USER` and `NATS_PASSWORD`, or user and password in the address, or `NATS_CREDENTIALS_FILE`.
+    pub login: Login,
+    /// `NATS_CA_FILE`, `NATS_CERT_FILE`, `NATS_KEY_FILE`: each makes TLS a must, as an address `tls://` does.
+    pub tls: ClientFiles,
     /// `NATS_REQUEST_TIMEOUT_MILLIS` (5000): longest wait for an answer, JetStream's included.
     pub request_timeout: Duration,
     /// How often the connection is probed; two unanswered probes end it.
     pub ping_interval: Duration,
 }
 
+/// Who we are to NATS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// Nobody: the server asks for nothing, or for a certificate alone.
+    Nobody,
+    /// A user with a password.
+    Password {
+        /// Its name.
+        user: String,
+        /// Its password.
+        password: Secret,
+    },
+    /// A file with a user's token and seed, as servers with operators and accounts hand out.
+    Credentials(PathBuf),
+}
+
 impl Settings {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
         let url = env
-            .about("Address of NATS; several are separated by commas.")
+            .about("Address of NATS, nats:// or tls://; several are separated by commas.")
             .example("nats://127.0.0.1:4222")
             .required_secret(VARIABLE);
         if !url.is_empty() && addresses(&url).is_err() {
             env.reject(VARIABLE, "is not a list of NATS addresses");
         }
         Self {
+            login: Login::read(env, &url),
             url,
+            tls: ClientFiles::read(env, "NATS", "NATS"),
             request_timeout: env
                 .about("Longest wait for an answer from NATS.")
                 .millis_or("NATS_REQUEST_TIMEOUT_MILLIS", 5_000),
             ping_interval: Duration::from_secs(5),
         }
     }
+}
+
+impl Login {
+    fn read(env: &mut Env, url: &Secret) -> Self {
+        let user = env.about("User of NATS, unless the address names one.").optional(USER);
+        let password = env.about("Password of that user.").optional_secret(PASSWORD);
+        let credentials = env
+            .about("Credentials of NATS, a file with a token and a seed, instead of user and password.")
+            .file(CREDENTIALS);
+        if user.is_some() != password.is_some() {
+            env.reject(
+                if user.is_some() { USER } else { PASSWORD },
+                "NATS_USER and NATS_PASSWORD go together",
+            );
+        }
+        let in_address = match in_address(url) {
+            Ok(login) => login,
+            Err(problem) => {
+                env.reject(VARIABLE, problem);
+                None
+            }
+        };
+        if let Some(Err(error)) = credentials.as_ref().map(std::fs::File::open) {
+            env.reject(CREDENTIALS, format!("names a file that cannot be read: {error}"));
+        }
+        let login = user.zip(password).map(|(user, password)| Self::Password { user, password });
+        let mut all = [login, in_address, credentials.map(Self::Credentials)].into_iter().flatten();
+        let first = all.next().unwrap_or(Self::Nobody);
+        if all.next().is_some() {
+            env.reject(
+                VARIABLE,
+                "tells who we are in more than one way (user in the address, NATS_USER, credentials)",
+            );
+        }
+        first
+    }
+}
+
+/// The user that the first address names; the driver itself does not look there.
+fn in_address(url: &Secret) -> Result<Option<Login>, &'static str> {
+    let Ok(addresses) = addresses(url) else { return Ok(None) };
+    let Some(first) = addresses.iter().find(|address| address.has_user_pass()) else { return Ok(None) };
+    let (user, password) = (first.username().unwrap_or_default(), first.password().unwrap_or_default());
+    if password.is_empty() {
+        return Err("names a user without a password; a token is not supported");
+    }
+    if user.contains('%') || password.contains('%') {
+        return Err("holds a user or password with special characters; use NATS_USER and NATS_PASSWORD");
+    }
+    Ok(Some(Login::Password { user: user.to_owned(), password: Secret::new(password) }))
 }
 
 /// A client and the state of its connection.
@@ -75,19 +152,25 @@ pub enum Error {
     /// The address does not parse.
     #[error("NATS_URL is not a list of NATS addresses")]
     Address(#[source] std::io::Error),
+    /// The credentials cannot be read.
+    #[error("NATS_CREDENTIALS_FILE cannot be used")]
+    Credentials(#[source] std::io::Error),
     /// The client could not be set up.
     #[error("cannot set up the NATS client")]
     Connect(#[from] async_nats::ConnectError),
 }
 
 /// Sets up a client. It comes back at once even if the server is away, and connects when the server is there; `name`
-/// shows up in the server's list of connections.
-pub async fn connect(settings: &Settings, name: &str) -> Result<Nats, Error> {
+/// shows up in the server's list of connections. Answers to this process come under `_INBOX_<service>`, so that the
+/// server can keep them from everybody else.
+pub async fn connect(settings: &Settings, service: &str, name: &str) -> Result<Nats, Error> {
     let addresses = addresses(&settings.url).map_err(Error::Address)?;
     let (connected, follow) = watch::channel(false);
     metrics::gauge!(NATS_CONNECTED).set(0.0);
-    let client = ConnectOptions::new()
+    let client = options(settings)
+        .await?
         .name(name)
+        .custom_inbox_prefix(format!("_INBOX_{service}"))
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(pause)
@@ -100,6 +183,27 @@ pub async fn connect(settings: &Settings, name: &str) -> Result<Nats, Error> {
         .connect(addresses)
         .await?;
     Ok(Nats { client, connected: follow })
+}
+
+/// Who we are, and how the server is verified.
+async fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
+    let options = match &settings.login {
+        Login::Nobody => ConnectOptions::new(),
+        Login::Password { user, password } => {
+            ConnectOptions::with_user_and_password(user.clone(), password.expose().to_owned())
+        }
+        Login::Credentials(file) => {
+            ConnectOptions::with_credentials_file(file).await.map_err(Error::Credentials)?
+        }
+    };
+    // The driver reads the files at every connection.
+    let options = settings.tls.ca.iter().fold(options, |o, ca| o.add_root_certificates(ca.clone()));
+    let options = match &settings.tls.identity {
+        Some((certificate, key)) => options.add_client_certificate(certificate.clone(), key.clone()),
+        None => options,
+    };
+    // Otherwise whoever stands between could say that there is no TLS here.
+    Ok(options.require_tls(settings.tls.any()))
 }
 
 fn note(event: &Event, connected: &watch::Sender<bool>) {
@@ -166,7 +270,35 @@ mod tests {
         let mut env = Env::from_pairs([(VARIABLE, "nats://127.0.0.1:1")]);
         let settings = Settings::read(&mut env);
         let settings = env.finish(settings).expect("valid settings");
-        let nats = connect(&settings, "test").await.expect("no server is needed yet");
+        let nats = connect(&settings, "test", "test-0").await.expect("no server is needed yet");
         assert!(!nats.is_connected());
+    }
+
+    fn login(pairs: &[(&str, &str)]) -> Result<Login, String> {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        let settings = Settings::read(&mut env);
+        env.finish(settings).map(|settings| settings.login).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn there_is_one_way_at_most_to_tell_who_we_are() {
+        let is = |user: &str, password: &str| {
+            Ok(Login::Password { user: user.to_owned(), password: Secret::from(password) })
+        };
+        let (plain, named) = ("nats://h:4222", "nats://relay:pw@h:4222,nats://i:4222");
+        assert_eq!(login(&[(VARIABLE, plain)]), Ok(Login::Nobody));
+        assert_eq!(login(&[(VARIABLE, named)]), is("relay", "pw"));
+        assert_eq!(login(&[(VARIABLE, plain), (USER, "relay"), (PASSWORD, "p%w")]), is("relay", "p%w"));
+        for wrong in [
+            vec![(VARIABLE, named), (USER, "relay"), (PASSWORD, "pw")],
+            vec![(VARIABLE, plain), (USER, "relay")],
+            vec![(VARIABLE, plain), (PASSWORD, "pw")],
+            vec![(VARIABLE, "nats://token@h")],
+            vec![(VARIABLE, "nats://relay:p%40w@h")],
+            vec![(VARIABLE, plain), (CREDENTIALS, "/not/there")],
+        ] {
+            let problem = login(&wrong).expect_err("a mistake");
+            assert!(!problem.contains("pw") && !problem.contains("/not/there"), "{problem}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use neo4rs::{ConfigBuilder, Graph};
 use crate::config::{Env, Secret};
 use crate::lifecycle::panic_text;
 use crate::metrics::{NEO4J_RUNNING, NEO4J_TIMEOUTS};
+use crate::tls::ClientFiles;
 
 /// Above every page that is read, so that a page is one exchange.
 const FETCH_SIZE: usize = 2_000;
@@ -23,12 +24,14 @@ const SEVERAL: &str = "NEO4J_URIS";
 /// Settings of the pool.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `NEO4J_URI`, or one of `NEO4J_URIS`: a `bolt://` address.
+    /// `NEO4J_URI`, or one of `NEO4J_URIS`: a `bolt://` or `bolt+s://` address.
     pub uri: String,
     /// `NEO4J_USER`.
     pub user: String,
     /// `NEO4J_PASSWORD`.
     pub password: Secret,
+    /// `NEO4J_CA_FILE`, `NEO4J_CERT_FILE`, `NEO4J_KEY_FILE`: for `bolt+s://`.
+    pub tls: ClientFiles,
     /// `NEO4J_MAX_CONNECTIONS` (16).
     pub max_connections: usize,
     /// `NEO4J_TIMEOUT_SECONDS` (10): longest wait for a connection to open and for each message of the server.
@@ -41,20 +44,22 @@ impl Settings {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
         let uri = env
-            .about("Address of the Neo4j server; bolt:// only.")
+            .about("Address of the Neo4j server: bolt://, or bolt+s:// for TLS.")
             .example("bolt://127.0.0.1:7687")
             .required(VARIABLE);
         if let Some(problem) = wrong_with(&uri) {
             env.reject(VARIABLE, problem);
         }
-        Self::at(uri, env)
+        let settings = Self::at(uri, env);
+        settings.check_tls(VARIABLE, env);
+        settings
     }
 
     /// Reads those of several servers that differ in their addresses only: `NEO4J_URIS`, or else the one of
     /// `NEO4J_URI`. There is at least one.
     pub fn read_several(env: &mut Env) -> Vec<Self> {
         let uris = env
-            .about("Addresses of several Neo4j servers, separated by commas; bolt:// only. NEO4J_URI does not count then.")
+            .about("Addresses of several Neo4j servers, separated by commas; bolt://, or bolt+s:// for TLS. NEO4J_URI does not count then.")
             .example("bolt://neo4j-0:7687,bolt://neo4j-1:7687")
             .optional(SEVERAL);
         let Some(uris) = uris else { return vec![Self::read(env)] };
@@ -71,13 +76,25 @@ impl Settings {
         let first = Self::at(uris[0].clone(), env); // Splitting leaves one part at least.
         let others: Vec<Self> =
             uris[1..].iter().map(|uri| Self { uri: uri.clone(), ..first.clone() }).collect();
-        std::iter::once(first).chain(others).collect()
+        let all: Vec<Self> = std::iter::once(first).chain(others).collect();
+        for one in &all {
+            one.check_tls(SEVERAL, env);
+        }
+        all
+    }
+
+    fn check_tls(&self, variable: &'static str, env: &mut Env) {
+        if self.tls.any() && self.uri.starts_with("bolt://") {
+            env.reject(variable, "must begin with bolt+s:// where NEO4J_CA_FILE or NEO4J_CERT_FILE is set");
+        }
     }
 
     /// Reads the rest.
     fn at(uri: String, env: &mut Env) -> Self {
+        let tls = ClientFiles::read(env, "NEO4J", "Neo4j");
         Self {
             uri,
+            tls,
             user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
             password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
             max_connections: env.about("Most connections to one Neo4j.").number_or(
@@ -106,9 +123,18 @@ pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
         // The driver uses it for every message that it waits for, too.
         .connection_timeout(settings.timeout)
         // The driver's name for the longest wait for a free connection.
-        .max_lifetime(settings.acquire_timeout)
-        .build()?;
-    Graph::connect(config)
+        .max_lifetime(settings.acquire_timeout);
+    Graph::connect(encrypted(config, &settings.tls).build()?)
+}
+
+/// How the server of a `bolt+s://` address is verified; without any file, by what the system trusts.
+fn encrypted(config: ConfigBuilder, files: &ClientFiles) -> ConfigBuilder {
+    match (&files.identity, &files.ca) {
+        (Some((certificate, key)), ca) => config.with_mutual_tls_validation(ca.as_ref(), certificate, key),
+        // The driver's name for the authorities' certificates.
+        (None, Some(ca)) => config.with_client_certificate(ca),
+        (None, None) => config,
+    }
 }
 
 /// Why a detached exchange has no result.
@@ -174,14 +200,15 @@ impl Drop for RunningGuard {
 fn wrong_with(uri: &str) -> Option<&'static str> {
     match uri.split_once("://") {
         _ if uri.is_empty() => None,
-        Some(("bolt", rest)) if rest.contains('@') => {
+        Some(("bolt" | "bolt+s", rest)) if rest.contains('@') => {
             Some("must not hold credentials; use NEO4J_USER and NEO4J_PASSWORD")
         }
-        Some(("bolt", _)) => None,
+        Some(("bolt" | "bolt+s", _)) => None,
+        Some(("bolt+ssc", _)) => Some("must begin with bolt+s://: bolt+ssc:// takes any certificate"),
         Some((scheme, _)) if scheme.starts_with("neo4j") => Some(
-            "must begin with bolt://: neo4j:// asks the server for a routing table and may go to another replica than the one named here",
+            "must begin with bolt:// or bolt+s://: neo4j:// asks the server for a routing table and may go to another replica than the one named here",
         ),
-        _ => Some("must begin with bolt://"),
+        _ => Some("must begin with bolt:// or bolt+s://"),
     }
 }
 
@@ -199,9 +226,11 @@ mod tests {
             ("bolt://127.0.0.1:7687", true),
             ("neo4j://127.0.0.1:7687", false),
             ("neo4j+s://host", false),
-            ("bolt+s://host", false),
+            ("bolt+s://host", true),
+            ("bolt+ssc://host", false),
             ("127.0.0.1:7687", false),
             ("bolt://neo4j:pw@host", false),
+            ("bolt+s://neo4j:pw@host", false),
         ] {
             let mut env =
                 Env::from_pairs([(VARIABLE, uri), ("NEO4J_USER", "neo4j"), ("NEO4J_PASSWORD", "pw")]);

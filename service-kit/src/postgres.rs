@@ -7,8 +7,10 @@
 //! The limits travel as start-up options of the session. A connection pooler between the process and the server must
 //! pass them on.
 
+use std::path::Path;
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
 use tokio::time::Instant;
@@ -16,6 +18,7 @@ use tokio::time::Instant;
 use crate::config::{Env, Secret};
 use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, POOL_MAX, POOL_WAIT};
 use crate::telemetry::Telemetry;
+use crate::tls;
 
 /// The variable that holds the address.
 const VARIABLE: &str = "DATABASE_URL";
@@ -43,11 +46,17 @@ impl Settings {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
         let url = env
-            .about("Address of the PostgreSQL database.")
+            .about(
+                "Address of the PostgreSQL database. For TLS it ends with \
+                 ?sslmode=verify-full&sslrootcert=FILE, and &sslcert=FILE&sslkey=FILE where the server wants a \
+                 certificate of ours.",
+            )
             .example("postgres://user:password@127.0.0.1:5432/followgraph")
             .required_secret(VARIABLE);
-        if !url.is_empty() && options(&url).is_err() {
-            env.reject(VARIABLE, "is not a PostgreSQL address");
+        if !url.is_empty()
+            && let Err(problem) = check(&url)
+        {
+            env.reject(VARIABLE, problem);
         }
         Self {
             url,
@@ -126,6 +135,23 @@ pub fn export_pool_metrics(telemetry: &Telemetry, name: &'static str, pool: &PgP
     });
 }
 
+/// What is wrong with an address, files that it names included: the driver would read them at the first connection.
+fn check(url: &Secret) -> Result<(), String> {
+    let Ok(options) = options(url) else { return Err("is not a PostgreSQL address".to_owned()) };
+    let parameters = options.to_url_lossy();
+    let file = |name: &str| {
+        let value = parameters.query_pairs().find(|(parameter, _)| parameter == name);
+        value.map(|(_, value)| value.into_owned())
+    };
+    let (ca, certificate, key) = (file("sslrootcert"), file("sslcert"), file("sslkey"));
+    if certificate.is_some() != key.is_some() {
+        return Err("names sslcert without sslkey, or sslkey without sslcert".to_owned());
+    }
+    let path = |text: &Option<String>| text.as_ref().map(|text| Path::new(text).to_owned());
+    tls::check_files(path(&ca).as_deref(), path(&certificate).as_deref(), path(&key).as_deref())
+        .map_err(|(parameter, problem)| format!("is wrong about {parameter}, which {problem}"))
+}
+
 /// The driver itself takes any scheme.
 fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
     let text = url.expose();
@@ -138,6 +164,7 @@ fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_certificates::{Authority, Folder};
 
     fn settings() -> Settings {
         let mut env = Env::from_pairs([(VARIABLE, "postgres://app:pw@127.0.0.1:1/main")]);
@@ -166,6 +193,34 @@ mod tests {
         settings.acquire_timeout = Duration::from_millis(50);
         let pool = connect_lazy(&settings, "writer").expect("nothing is opened yet");
         assert!(acquire(&pool).await.is_err());
+    }
+
+    #[test]
+    fn files_for_tls_are_checked_before_they_are_needed() {
+        let (folder, authority) = (Folder::new(), Authority::new());
+        let (certificate, key) = authority.client();
+        let ca = folder.file("ca.pem", &authority.pem());
+        let certificate = folder.file("client.pem", &certificate);
+        let key = folder.file("client.key", &key);
+        let mistake = |parameters: String| {
+            let url = format!("postgres://app:pw@h/main?sslmode=verify-full&{parameters}");
+            let mut env = Env::from_pairs([(VARIABLE, url)]);
+            let settings = Settings::read(&mut env);
+            env.finish(settings).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(mistake(format!("sslrootcert={ca}&sslcert={certificate}&sslkey={key}")), Ok(()));
+        for (parameters, wanted) in [
+            ("sslrootcert=/not/there".to_owned(), "sslrootcert, which names a file that cannot be read"),
+            (format!("sslrootcert={key}"), "sslrootcert, which names a file without a PEM certificate"),
+            (format!("sslcert={certificate}"), "names sslcert without sslkey"),
+            (
+                format!("sslcert={certificate}&sslkey={ca}"),
+                "sslkey, which names a file without a PEM private key",
+            ),
+        ] {
+            let said = mistake(parameters).expect_err("a mistake");
+            assert!(said.contains(wanted), "{said}");
+        }
     }
 
     #[test]

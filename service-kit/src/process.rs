@@ -13,6 +13,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::arguments::Asked;
 use crate::config::Env;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::Readiness;
@@ -71,7 +72,7 @@ pub struct Process {
     pub telemetry: Telemetry,
 }
 
-/// Runs a service until it is told to stop. `read` reads its settings, `start` opens ports and spawns tasks on the
+/// Runs a service until it is told to stop, or answers `--help`, `--version` or `--settings` instead. `read` reads its settings, `start` opens ports and spawns tasks on the
 /// lifecycle, and returns; the process is ready once `start` has returned and every latch is released. A signal during
 /// `start` abandons it.
 pub fn run<C, F>(
@@ -82,9 +83,15 @@ pub fn run<C, F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let mut env = Env::from_process();
+    let asked = Asked::of(std::env::args());
+    // What is asked about the settings must not depend on those of this machine.
+    let mut env = if asked.is_some() { Env::from_pairs::<String, String>([]) } else { Env::from_process() };
     let settings = Settings::read(&mut env, &about);
     let config = read(&mut env);
+    if let Some(asked) = asked {
+        println!("{}", asked.answer(&about, env.variables()));
+        return ExitCode::SUCCESS;
+    }
     let shown = env.redacted();
     let (settings, config) = match env.finish((settings, config)) {
         Ok(all) => all,

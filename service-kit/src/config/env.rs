@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Variable {
     pub example: String,
     /// What it is for, in one or two sentences.
     pub about: String,
+    /// What its value has to be, with the unit and the limits: `seconds, above zero`.
+    pub accepts: String,
     /// The value in use, with credentials taken out.
     pub shown: String,
 }
@@ -40,6 +43,8 @@ pub struct Env {
     mistakes: Vec<Mistake>,
     about: String,
     example: String,
+    /// Said by a getter that knows more than the type of the value tells.
+    accepts: String,
 }
 
 impl Env {
@@ -59,6 +64,7 @@ impl Env {
             mistakes: Vec::new(),
             about: String::new(),
             example: String::new(),
+            accepts: String::new(),
         }
     }
 
@@ -77,14 +83,14 @@ impl Env {
     /// A text that must be set.
     pub fn required(&mut self, name: &str) -> String {
         let value = self.value(name);
-        self.record(name, None, true, false, value.as_deref());
+        self.record::<String>(name, None, true, false, value.as_deref());
         self.present(name, value).unwrap_or_default()
     }
 
     /// A secret text that must be set.
     pub fn required_secret(&mut self, name: &str) -> Secret {
         let value = self.value(name);
-        self.record(name, None, true, true, value.as_deref());
+        self.record::<String>(name, None, true, true, value.as_deref());
         Secret::new(self.present(name, value).unwrap_or_default())
     }
 
@@ -96,7 +102,7 @@ impl Env {
     {
         self.example(example);
         let value = self.value(name);
-        self.record(name, None, true, false, value.as_deref());
+        self.record::<T>(name, None, true, false, value.as_deref());
         let value = self.present(name, value);
         self.parsed(name, value, example)
     }
@@ -104,7 +110,7 @@ impl Env {
     /// A text that may be absent.
     pub fn optional(&mut self, name: &str) -> Option<String> {
         let value = self.value(name);
-        self.record(name, None, false, false, value.as_deref());
+        self.record::<String>(name, None, false, false, value.as_deref());
         self.forget_description();
         value
     }
@@ -112,7 +118,7 @@ impl Env {
     /// A secret text that may be absent.
     pub fn optional_secret(&mut self, name: &str) -> Option<Secret> {
         let value = self.value(name);
-        self.record(name, None, false, true, value.as_deref());
+        self.record::<String>(name, None, false, true, value.as_deref());
         self.forget_description();
         value.map(Secret::new)
     }
@@ -124,7 +130,7 @@ impl Env {
         T::Err: Display,
     {
         let value = self.value(name);
-        self.record(name, None, false, false, value.as_deref());
+        self.record::<T>(name, None, false, false, value.as_deref());
         let parsed = match value.map(|value| value.parse::<T>()) {
             None => None,
             Some(Ok(parsed)) => Some(parsed),
@@ -135,6 +141,12 @@ impl Env {
         };
         self.forget_description();
         parsed
+    }
+
+    /// The path of a file; whether the file is there and of use, the caller has to see.
+    pub fn file(&mut self, name: &str) -> Option<PathBuf> {
+        "path of a file".clone_into(&mut self.accepts);
+        self.optional(name).map(PathBuf::from)
     }
 
     /// A text with a default.
@@ -149,7 +161,7 @@ impl Env {
         T::Err: Display,
     {
         let value = self.value(name);
-        self.record(name, Some(default), false, false, value.as_deref().or(Some(default)));
+        self.record::<T>(name, Some(default), false, false, value.as_deref().or(Some(default)));
         self.parsed(name, value, default)
     }
 
@@ -159,6 +171,7 @@ impl Env {
         T: FromStr + Display + PartialOrd,
         T::Err: Display,
     {
+        self.accepts = format!("{} from {} to {}", unit(name), limits.start(), limits.end());
         let number = self.parse_or(name, &default.to_string());
         if !limits.contains(&number) {
             self.reject(name, format!("must be from {} to {}", limits.start(), limits.end()));
@@ -173,11 +186,13 @@ impl Env {
 
     /// A duration in whole seconds, above zero.
     pub fn seconds_or(&mut self, name: &str, default: u64) -> Duration {
+        self.accepts = "seconds, above zero".to_owned();
         Duration::from_secs(self.above_zero(name, default))
     }
 
     /// A duration in whole milliseconds, above zero.
     pub fn millis_or(&mut self, name: &str, default: u64) -> Duration {
+        self.accepts = "milliseconds, above zero".to_owned();
         Duration::from_millis(self.above_zero(name, default))
     }
 
@@ -217,7 +232,8 @@ impl Env {
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    fn record(
+    /// `T` tells what the value has to be, unless the getter has told more.
+    fn record<T>(
         &mut self,
         name: &str,
         default: Option<&str>,
@@ -237,6 +253,7 @@ impl Env {
             secret,
             example: self.example.clone(),
             about: self.about.clone(),
+            accepts: if self.accepts.is_empty() { form::<T>(name) } else { self.accepts.clone() },
             shown,
         });
     }
@@ -280,7 +297,24 @@ impl Env {
     fn forget_description(&mut self) {
         self.about.clear();
         self.example.clear();
+        self.accepts.clear();
     }
+}
+
+/// What a value of this type looks like, for people.
+fn form<T>(name: &str) -> String {
+    let of = std::any::type_name::<T>();
+    match of.rsplit("::").next().unwrap_or(of) {
+        "bool" => "true or false".to_owned(),
+        "SocketAddr" => "address and port".to_owned(),
+        "u16" | "u32" | "u64" | "usize" | "f64" | "NonZero<u32>" => unit(name).to_owned(),
+        _ => "text".to_owned(),
+    }
+}
+
+/// What the number under a name counts.
+fn unit(name: &str) -> &'static str {
+    if name.ends_with("_BYTES") { "bytes" } else { "number" }
 }
 
 #[cfg(test)]
@@ -343,11 +377,19 @@ mod tests {
         let mut env = Env::from_pairs([("KEY", "hunter2"), ("URL", "nats://a:pw@h")]);
         env.about("Opens the door.").example("abc").optional_secret("KEY");
         let _ = env.required("URL");
-        let _: u8 = env.parse_or("COUNT", "3");
+        let _: u32 = env.parse_or("COUNT", "3");
+        let _ = env.seconds_or("PAUSE_SECONDS", 5);
+        let _ = env.number_or("SIZE_BYTES", 5_u32, 1..=9);
+        let _ = env.file("CA_FILE");
+        let _ = env.optional("NAME");
         let key = &env.variables()[0];
         assert_eq!((key.about.as_str(), key.example.as_str(), key.secret), ("Opens the door.", "abc", true));
         assert_eq!(env.variables()[1].about, "");
         assert_eq!(env.variables()[2].default.as_deref(), Some("3"));
-        assert_eq!(env.redacted(), "KEY=[redacted] URL=nats://a:[redacted]@h COUNT=3");
+        let accepts: Vec<_> = env.variables().iter().map(|variable| variable.accepts.as_str()).collect();
+        let wanted =
+            ["text", "text", "number", "seconds, above zero", "bytes from 1 to 9", "path of a file", "text"];
+        assert_eq!(accepts, wanted);
+        assert!(env.redacted().starts_with("KEY=[redacted] URL=nats://a:[redacted]@h COUNT=3 "));
     }
 }

@@ -1,6 +1,6 @@
 //! One connection from its first byte to its last.
 //!
-//! Owns: its age, and how it ends: asked to go (GOAWAY) at its age or at the start of a drain; after a grace its open
+//! Owns: the handshake if the port speaks TLS, its age, and how it ends: asked to go (GOAWAY) at its age or at the start of a drain; after a grace its open
 //! streams are ended and it is closed; in a drain, the drain says when.
 //! Must not know: what is called on it.
 //! What can go wrong: the peer misbehaves or goes away; the connection ends and nothing else does.
@@ -11,6 +11,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rand::Rng;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
@@ -33,9 +34,27 @@ pub(super) async fn serve(socket: TcpStream, calls: Calls, settings: Settings, d
         tracing::debug!(%error, "connection was gone before it began");
         return;
     }
+    let peer = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
+    let Some(tls) = settings.tls.clone() else {
+        return speak(socket, peer, calls, settings, drain).await;
+    };
+    let agreed = tokio::select! {
+        agreed = tls.accept(socket) => agreed,
+        // Nothing is under way on it yet.
+        () = drain.begin.cancelled() => None,
+    };
+    if let Some(stream) = agreed {
+        speak(stream, peer, calls, settings, drain).await;
+    }
+}
+
+/// HTTP/2, on a socket or on what TLS makes of it.
+async fn speak<S>(stream: S, peer: TcpConnectInfo, calls: Calls, settings: Settings, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let end_streams = drain.end_streams.child_token();
     let calls = calls.ending_streams_at(end_streams.clone());
-    let peer = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
     let calls = calls.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
         request.map(tonic::body::Body::new)
@@ -51,7 +70,7 @@ pub(super) async fn serve(socket: TcpStream, calls: Calls, settings: Settings, d
             .max_concurrent_streams(settings.max_concurrent_calls)
             .keep_alive_interval(settings.keepalive_interval)
             .keep_alive_timeout(settings.keepalive_timeout)
-            .serve_connection(TokioIo::new(socket), TowerToHyperService::new(calls))
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(calls))
     );
     let mut asked_to_go = false;
     let mut limit = std::pin::pin!(tokio::time::sleep(jittered(settings.max_connection_age)));

@@ -19,7 +19,9 @@ mod methods;
 mod remap;
 mod server;
 mod settings;
+mod tls;
 
 pub use deadline::Deadline;
 pub use server::{Error, Server};
 pub use settings::Settings;
+pub use tls::ServerTls;

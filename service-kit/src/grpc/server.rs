@@ -134,7 +134,8 @@ impl Server {
             .add_service(reflection().build_v1alpha()?);
         let calls = Calls::new(routes, methods, self.settings.default_deadline, drain.end_streams.clone());
 
-        tracing::info!(address = %self.local_addr, "gRPC port open");
+        let tls = self.settings.tls.is_some();
+        tracing::info!(address = %self.local_addr, tls, "gRPC port open");
         let connections = TaskTracker::new();
         loop {
             let accepted = tokio::select! {

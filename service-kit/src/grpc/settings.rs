@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::tls::ServerTls;
 use crate::config::Env;
 
 /// Settings of a gRPC port.
@@ -13,6 +14,8 @@ use crate::config::Env;
 pub struct Settings {
     /// `GRPC_LISTEN`: address of the port.
     pub listen: SocketAddr,
+    /// `GRPC_TLS_CERT_FILE`, `GRPC_TLS_KEY_FILE`, `GRPC_TLS_CLIENT_CA_FILE`: without them the port is in clear.
+    pub tls: Option<ServerTls>,
     /// `MAX_CONNECTION_AGE_SECONDS` (300): a connection of this age is asked to go, so that clients find new
     /// processes. Each connection gets up to a tenth more or less.
     pub max_connection_age: Duration,
@@ -37,6 +40,7 @@ impl Settings {
     pub fn read(env: &mut Env, listen: &str) -> Self {
         Self {
             listen: env.about("Address of the gRPC port.").parse_or("GRPC_LISTEN", listen),
+            tls: ServerTls::read(env),
             max_connection_age: env
                 .about("A connection of this age is asked to go, so that clients find new processes.")
                 .seconds_or("MAX_CONNECTION_AGE_SECONDS", 300),

@@ -1,0 +1,118 @@
+//! What a service's program answers on its command line instead of running.
+//!
+//! Owns: `--help`, `--version` and `--settings`. Settings themselves come from the environment alone.
+//! Must not know: which settings there are; the code that reads them tells.
+//! What can go wrong: nothing. Other arguments are left alone.
+
+use std::fmt::Write as _;
+
+use crate::config::Variable;
+use crate::process::About;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// A text for people.
+    Help,
+    /// Name and version.
+    Version,
+    /// Every setting, as JSON; docs/configuration.md is made of it.
+    Settings,
+}
+
+impl Asked {
+    /// Looks at the first argument after the program's name.
+    pub(crate) fn of(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
+        match arguments.nth(1)?.as_str() {
+            "--help" | "-h" => Some(Self::Help),
+            "--version" | "-V" => Some(Self::Version),
+            "--settings" => Some(Self::Settings),
+            _ => None,
+        }
+    }
+
+    /// The answer.
+    pub(crate) fn answer(self, about: &About, variables: &[Variable]) -> String {
+        match self {
+            Self::Help => help(about, variables),
+            Self::Version => format!("{} {}", about.name, about.version),
+            Self::Settings => json(variables),
+        }
+    }
+}
+
+fn help(about: &About, variables: &[Variable]) -> String {
+    let mut text = format!(
+        "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  --settings  \
+         print them as JSON and end\n  --version   print name and version and end\n",
+        about.name, about.version
+    );
+    for variable in variables {
+        let default = match (&variable.default, variable.required) {
+            (Some(default), _) => format!("default {default}"),
+            (None, true) => "required".to_owned(),
+            (None, false) => "optional".to_owned(),
+        };
+        let secret = if variable.secret { ", secret" } else { "" };
+        // Writing to a text cannot fail.
+        let _ = write!(
+            text,
+            "\n{} ({}, {default}{secret})\n    {}\n",
+            variable.name, variable.accepts, variable.about
+        );
+    }
+    text.trim_end().to_owned()
+}
+
+fn json(variables: &[Variable]) -> String {
+    let all = variables.iter().map(|variable| {
+        serde_json::json!({
+            "name": variable.name,
+            "accepts": variable.accepts,
+            "default": variable.default,
+            "required": variable.required,
+            "secret": variable.secret,
+            "example": variable.example,
+            "about": variable.about,
+        })
+    });
+    serde_json::Value::Array(all.collect()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Env;
+
+    const ABOUT: About = About { name: "example", version: "1.2.3", admin_listen: "0.0.0.0:9180" };
+
+    fn variables() -> Vec<Variable> {
+        let mut env = Env::from_pairs([("KEY", "hunter2")]);
+        env.about("Opens the door.").optional_secret("KEY");
+        env.about("How long it waits.").seconds_or("PAUSE_SECONDS", 5);
+        env.variables().to_vec()
+    }
+
+    #[test]
+    fn only_the_first_argument_asks() {
+        let of = |all: &[&str]| Asked::of(all.iter().map(|text| (*text).to_owned()));
+        assert_eq!(of(&["example"]), None);
+        assert_eq!(of(&["example", "--settings"]), Some(Asked::Settings));
+        assert_eq!(of(&["example", "-h"]), Some(Asked::Help));
+        assert_eq!(of(&["example", "run", "--help"]), None);
+    }
+
+    #[test]
+    fn answers_describe_and_never_show_values() {
+        let help = Asked::Help.answer(&ABOUT, &variables());
+        assert!(
+            help.contains("PAUSE_SECONDS (seconds, above zero, default 5)\n    How long it waits."),
+            "{help}"
+        );
+        assert!(help.contains("KEY (text, optional, secret)"), "{help}");
+        let json = Asked::Settings.answer(&ABOUT, &variables());
+        assert!(json.contains(r#""name":"KEY""#) && json.contains(r#""secret":true"#), "{json}");
+        assert!(!help.contains("hunter2") && !json.contains("hunter2"));
+        assert_eq!(Asked::Version.answer(&ABOUT, &[]), "example 1.2.3");
+    }
+}

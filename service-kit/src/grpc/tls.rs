@@ -1,0 +1,166 @@
+//! TLS on the gRPC port.
+//!
+//! Owns: the port's certificate, which clients' certificates it takes, and the handshake.
+//! Must not know: what is called. A client's certificate lets it in; what it may do there is for its token to say.
+//! What can go wrong: settings (see [`crate::tls`]); a peer that speaks no TLS, offers no good certificate or says
+//! nothing: its connection ends, and nothing else does.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::server::TlsStream;
+
+use crate::config::Env;
+use crate::tls::{self, Named, Problem};
+
+/// How long a peer may take to agree on keys.
+const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
+
+const CERTIFICATE: &str = "GRPC_TLS_CERT_FILE";
+const KEY: &str = "GRPC_TLS_KEY_FILE";
+const CLIENT_CA: &str = "GRPC_TLS_CLIENT_CA_FILE";
+
+/// The port's certificate, and which clients are let in. Clones share it.
+#[derive(Clone)]
+pub struct ServerTls(TlsAcceptor);
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls(..)")
+    }
+}
+
+impl ServerTls {
+    /// Reads the settings and the files; none if there is no certificate, and the port is in clear.
+    pub fn read(env: &mut Env) -> Option<Self> {
+        let certificate = Named::read(
+            env,
+            CERTIFICATE,
+            "Certificate of the gRPC port, followed by those between it and its authority. With it the port speaks \
+             TLS 1.2 or 1.3 and nothing else; without it, clear text. Read once, at the start.",
+            tls::chain,
+        );
+        let key = Named::read(env, KEY, "The private key of that certificate.", tls::key);
+        let client_ca = Named::read(
+            env,
+            CLIENT_CA,
+            "Authorities of clients: with it, who has no certificate of theirs is not let in.",
+            tls::authorities,
+        );
+        certificate.needs(env, &key);
+        key.needs(env, &certificate);
+        client_ca.needs(env, &certificate);
+        let (chain, key) = (certificate.content?, key.content?);
+        // A file that is no use is on record as a mistake; going on without it would let everybody in.
+        if client_ca.file.is_some() && client_ca.content.is_none() {
+            return None;
+        }
+        if let Err(problem) = tls::check_pair(chain.clone(), key.clone_key()) {
+            env.reject(KEY, problem.to_string());
+            return None;
+        }
+        match server_config(chain, key, client_ca.content) {
+            Ok(config) => Some(Self(TlsAcceptor::from(Arc::new(config)))),
+            Err(problem) => {
+                env.reject(CERTIFICATE, problem.to_string());
+                None
+            }
+        }
+    }
+
+    /// Agrees on keys with a peer, or says at the log's lower levels why not.
+    pub(super) async fn accept(&self, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
+        let peer = socket.peer_addr().ok();
+        match tokio::time::timeout(LONGEST_HANDSHAKE, self.0.accept(socket)).await {
+            Ok(Ok(stream)) => Some(stream),
+            // What rustls refuses is "invalid data"; the rest are peers that come and go, such as probes of the port.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                tracing::info!(?peer, %error, "TLS handshake refused");
+                None
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(?peer, %error, "connection ended during the TLS handshake");
+                None
+            }
+            Err(_) => {
+                tracing::debug!(?peer, "TLS handshake took too long");
+                None
+            }
+        }
+    }
+}
+
+fn server_config(
+    chain: Vec<tokio_rustls::rustls::pki_types::CertificateDer<'static>>,
+    key: tokio_rustls::rustls::pki_types::PrivateKeyDer<'static>,
+    client_ca: Option<RootCertStore>,
+) -> Result<ServerConfig, Problem> {
+    let bad = |error: &dyn fmt::Display| Problem::BadCertificate(error.to_string());
+    let builder = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| bad(&error))?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(authorities) => {
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), tls::provider())
+                    .build()
+                    .map_err(|error| bad(&error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|error| bad(&error))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_certificates::{Authority, Folder};
+
+    fn read(pairs: &[(&str, &str)]) -> (bool, Vec<String>) {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        let there = ServerTls::read(&mut env).is_some();
+        let mistakes = match env.finish(()) {
+            Ok(()) => Vec::new(),
+            Err(error) => error.mistakes.into_iter().map(|mistake| mistake.variable).collect(),
+        };
+        (there, mistakes)
+    }
+
+    #[test]
+    fn a_port_is_in_clear_encrypted_or_not_opened_at_all() {
+        let (folder, authority) = (Folder::new(), Authority::new());
+        let (certificate, key) = authority.server();
+        let (_, other_key) = authority.server();
+        let certificate = folder.file("server.pem", &certificate);
+        let key = folder.file("server.key", &key);
+        let other_key = folder.file("other.key", &other_key);
+        let ca = folder.file("ca.pem", &authority.pem());
+
+        assert_eq!(read(&[]), (false, vec![]));
+        let pair = [(CERTIFICATE, &*certificate), (KEY, &*key)];
+        assert_eq!(read(&pair), (true, vec![]));
+        let with = |more| [pair[0], pair[1], more];
+        assert_eq!(read(&with((CLIENT_CA, &ca))), (true, vec![]));
+        for (settings, wrong) in [
+            (vec![pair[0]], vec![CERTIFICATE]),
+            (vec![pair[1]], vec![KEY]),
+            (vec![(CLIENT_CA, &*ca)], vec![CLIENT_CA]),
+            (vec![pair[0], (KEY, &*other_key)], vec![KEY]),
+            (with((CLIENT_CA, &key)).to_vec(), vec![CLIENT_CA]),
+            (with((CLIENT_CA, "/not/there")).to_vec(), vec![CLIENT_CA]),
+        ] {
+            let (there, mistakes) = read(&settings);
+            assert_eq!(mistakes, wrong, "{settings:?}");
+            // Not even behind the report of the mistake.
+            assert!(!there, "{settings:?}");
+        }
+    }
+}

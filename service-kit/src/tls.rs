@@ -1,0 +1,240 @@
+//! Certificates, keys and authorities in PEM files, named by settings.
+//!
+//! Owns: reading and checking the files, and the settings of a connection that we open to a server.
+//! Must not know: which server or port they are for.
+//! What can go wrong: a file is missing, holds something else, or a key is not that of its certificate. All of it is a
+//! mistake of the settings, found before a port opens.
+//!
+//! Files are read when a process starts. A new certificate needs a new process; rolling them is how one is rotated.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::sign::CertifiedKey;
+
+use crate::config::Env;
+
+/// What is wrong with a file. Its path is not said: values of settings are not repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// Not there, or not ours to read.
+    #[error("names a file that cannot be read: {0}")]
+    Unreadable(std::io::Error),
+    /// No certificate at all.
+    #[error("names a file without a PEM certificate")]
+    NoCertificate,
+    /// Something that is no certificate, or no good one.
+    #[error("names a file with a damaged certificate: {0}")]
+    BadCertificate(String),
+    /// No key at all.
+    #[error("names a file without a PEM private key")]
+    NoKey,
+    /// The key is not that of the certificate, or of a kind that cannot be used.
+    #[error("names a key that does not fit its certificate: {0}")]
+    BadPair(String),
+}
+
+/// A chain of certificates, that of the owner first.
+pub(crate) fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let text = std::fs::read(file).map_err(Problem::Unreadable)?;
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Problem::BadCertificate(error.to_string()))?;
+    if chain.is_empty() { Err(Problem::NoCertificate) } else { Ok(chain) }
+}
+
+/// A private key.
+pub(crate) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
+    let text = std::fs::read(file).map_err(Problem::Unreadable)?;
+    // The parser's own words might quote what it read.
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| Problem::NoKey)
+}
+
+/// Authorities whose signatures are believed.
+pub(crate) fn authorities(file: &Path) -> Result<RootCertStore, Problem> {
+    let mut store = RootCertStore::empty();
+    for certificate in chain(file)? {
+        store.add(certificate).map_err(|error| Problem::BadCertificate(error.to_string()))?;
+    }
+    Ok(store)
+}
+
+/// Whether the key is that of the certificate.
+pub(crate) fn check_pair(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<(), Problem> {
+    CertifiedKey::from_der(chain, key, &provider())
+        .map(drop)
+        .map_err(|error| Problem::BadPair(error.to_string()))
+}
+
+/// The one provider of cryptography of this workspace.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// A variable that names a file, and what was read from it.
+pub(crate) struct Named<T> {
+    /// The variable.
+    pub(crate) variable: String,
+    /// The file, if the variable is set.
+    pub(crate) file: Option<PathBuf>,
+    /// What it holds; none if it is no use, which has been recorded as a mistake.
+    pub(crate) content: Option<T>,
+}
+
+impl<T> Named<T> {
+    /// Reads the variable and the file.
+    pub(crate) fn read(
+        env: &mut Env,
+        variable: &str,
+        about: &str,
+        read: fn(&Path) -> Result<T, Problem>,
+    ) -> Self {
+        let file: Option<PathBuf> = env.about(about).file(variable);
+        let content = file.as_deref().and_then(|file| match read(file) {
+            Ok(content) => Some(content),
+            Err(problem) => {
+                env.reject(variable, problem.to_string());
+                None
+            }
+        });
+        Self { variable: variable.to_owned(), file, content }
+    }
+
+    /// Records a mistake if this is set and the other is not.
+    pub(crate) fn needs<U>(&self, env: &mut Env, other: &Named<U>) {
+        if self.file.is_some() && other.file.is_none() {
+            env.reject(&self.variable, format!("is of no use without {}", other.variable));
+        }
+    }
+}
+
+/// How a server to which we connect is verified, and how we show it who we are. The drivers read the files themselves;
+/// that they will be able to is checked here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// Authorities that may vouch for the server.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl ClientFiles {
+    /// Reads `<prefix>_CA_FILE`, `<prefix>_CERT_FILE` and `<prefix>_KEY_FILE`.
+    pub fn read(env: &mut Env, prefix: &str, server: &str) -> Self {
+        let name = |what: &str| format!("{prefix}_{what}_FILE");
+        let ca = Named::read(
+            env,
+            &name("CA"),
+            &format!("Authorities that may vouch for {server}, instead of those that the system trusts."),
+            authorities,
+        );
+        let certificate = Named::read(
+            env,
+            &name("CERT"),
+            &format!(
+                "Our certificate, for {server} to verify; followed by those between it and its authority."
+            ),
+            chain,
+        );
+        let key = Named::read(env, &name("KEY"), "The private key of that certificate.", key);
+        certificate.needs(env, &key);
+        key.needs(env, &certificate);
+        if let (Some(chain), Some(content)) = (certificate.content, key.content)
+            && let Err(problem) = check_pair(chain, content)
+        {
+            env.reject(&key.variable, problem.to_string());
+        }
+        Self { ca: ca.file, identity: certificate.file.zip(key.file) }
+    }
+
+    /// True if any of them is set.
+    pub fn any(&self) -> bool {
+        self.ca.is_some() || self.identity.is_some()
+    }
+}
+
+/// Finds out whether files that are named elsewhere than in variables of their own, in the address of a database say,
+/// are of use.
+pub(crate) fn check_files(
+    ca: Option<&Path>,
+    certificate: Option<&Path>,
+    key_file: Option<&Path>,
+) -> Result<(), (&'static str, Problem)> {
+    ca.map(authorities).transpose().map_err(|problem| ("sslrootcert", problem))?;
+    let chain = certificate.map(chain).transpose().map_err(|problem| ("sslcert", problem))?;
+    let key = key_file.map(key).transpose().map_err(|problem| ("sslkey", problem))?;
+    match (chain, key) {
+        (Some(chain), Some(key)) => check_pair(chain, key).map_err(|problem| ("sslkey", problem)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::test_certificates::{Authority, Folder};
+
+    use super::*;
+
+    fn mistakes(pairs: &[(&str, &str)]) -> Vec<String> {
+        let mut env = Env::from_pairs(pairs.iter().copied());
+        let files = ClientFiles::read(&mut env, "NATS", "NATS");
+        match env.finish(files) {
+            Ok(_) => Vec::new(),
+            Err(error) => {
+                error.mistakes.into_iter().map(|m| format!("{}: {}", m.variable, m.problem)).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn good_files_are_taken_and_nothing_set_is_fine() {
+        let (folder, authority) = (Folder::new(), Authority::new());
+        let (certificate, key) = authority.client();
+        let ca = folder.file("ca.pem", &authority.pem());
+        let certificate = folder.file("client.pem", &certificate);
+        let key = folder.file("client.key", &key);
+        assert!(mistakes(&[]).is_empty());
+        assert!(mistakes(&[("NATS_CA_FILE", &ca)]).is_empty());
+        let all = [("NATS_CA_FILE", &*ca), ("NATS_CERT_FILE", &certificate), ("NATS_KEY_FILE", &key)];
+        assert!(mistakes(&all).is_empty(), "{:?}", mistakes(&all));
+    }
+
+    #[test]
+    fn every_mistake_is_said_and_no_path() {
+        let (folder, authority) = (Folder::new(), Authority::new());
+        let (certificate, _) = authority.client();
+        let (_, another_key) = authority.client();
+        let nonsense = folder.file("nonsense", "hunter2");
+        let damaged =
+            folder.file("damaged", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        let certificate = folder.file("client.pem", &certificate);
+        let another_key = folder.file("another.key", &another_key);
+        for (pairs, wanted) in [
+            (vec![("NATS_CA_FILE", "/not/there")], "NATS_CA_FILE: names a file that cannot be read"),
+            (vec![("NATS_CA_FILE", &*nonsense)], "NATS_CA_FILE: names a file without a PEM certificate"),
+            (vec![("NATS_CA_FILE", &*damaged)], "NATS_CA_FILE: names a file with a damaged certificate"),
+            (vec![("NATS_CERT_FILE", &*certificate)], "NATS_CERT_FILE: is of no use without NATS_KEY_FILE"),
+            (vec![("NATS_KEY_FILE", &*another_key)], "NATS_KEY_FILE: is of no use without NATS_CERT_FILE"),
+            (
+                vec![("NATS_CERT_FILE", &*certificate), ("NATS_KEY_FILE", &*nonsense)],
+                "NATS_KEY_FILE: names a file without a PEM private key",
+            ),
+            (
+                vec![("NATS_CERT_FILE", &*certificate), ("NATS_KEY_FILE", &*another_key)],
+                "NATS_KEY_FILE: names a key that does not fit its certificate",
+            ),
+        ] {
+            let said = mistakes(&pairs);
+            assert_eq!(said.len(), 1, "{said:?}");
+            assert!(said[0].starts_with(wanted), "{said:?}");
+            assert!(!said[0].contains("hunter2") && !said[0].contains("/not/there"), "{said:?}");
+        }
+    }
+}
