@@ -27,13 +27,21 @@
 //!     Ok(())
 //! }
 //!
+//! const ABOUT: process::About = process::About {
+//!     name: "example",
+//!     version: env!("CARGO_PKG_VERSION"),
+//!     admin_listen: "0.0.0.0:9180",
+//!     metrics: &[],
+//! };
+//!
 //! fn main() -> std::process::ExitCode {
-//!     process::run(process::About { name: "example", version: env!("CARGO_PKG_VERSION"), admin_listen: "0.0.0.0:9180" }, Config::read, start)
+//!     process::run(ABOUT, Config::read, start)
 //! }
 //! ```
 
 pub mod admin;
 pub mod auth;
+pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod grpc;
@@ -45,6 +53,7 @@ pub mod postgres;
 pub mod process;
 pub mod readiness;
 pub mod telemetry;
+pub mod trace;
 
 pub use config::{Env, Secret};
 pub use lifecycle::Lifecycle;

@@ -13,13 +13,17 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
+use crate::catalog::{self, Metric};
 use crate::config::Env;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Telemetry};
+use crate::trace;
 
 /// Exit code for settings that cannot be used.
 const BAD_SETTINGS: u8 = 2;
+/// The one argument that a service knows: it prints its metrics as JSON and ends.
+const LIST_METRICS: &str = "--metrics";
 /// How long abandoned blocking work may hold up the exit.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
@@ -32,12 +36,14 @@ pub struct About {
     pub version: &'static str,
     /// The default of `ADMIN_LISTEN`.
     pub admin_listen: &'static str,
+    /// The metrics of its own.
+    pub metrics: &'static [Metric],
 }
 
 /// Settings that every process has.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `LOG_FORMAT` and `LOG_LEVEL`.
+    /// `LOG_FORMAT`, `LOG_LEVEL` and where traces go.
     pub telemetry: telemetry::Settings,
     /// `ADMIN_LISTEN`: address of the admin port.
     pub admin_listen: SocketAddr,
@@ -82,6 +88,10 @@ pub fn run<C, F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == LIST_METRICS) {
+        println!("{}", metrics_as_json(&about));
+        return ExitCode::SUCCESS;
+    }
     let mut env = Env::from_process();
     let settings = Settings::read(&mut env, &about);
     let config = read(&mut env);
@@ -101,6 +111,7 @@ where
             return ExitCode::FAILURE;
         }
     };
+    catalog::describe(about.metrics);
     telemetry::start_line(about.name, about.version, &shown);
 
     let outcome = tokio::runtime::Builder::new_multi_thread()
@@ -108,7 +119,7 @@ where
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| {
-            let outcome = runtime.block_on(supervise(&settings, config, telemetry, start));
+            let outcome = runtime.block_on(supervise(&about, &settings, config, telemetry, start));
             // Dropping a runtime waits for blocking work without end.
             runtime.shutdown_timeout(RUNTIME_GRACE);
             outcome
@@ -125,7 +136,17 @@ where
     }
 }
 
+/// The metrics that it exports, those that every process has apart from its own.
+fn metrics_as_json(about: &About) -> serde_json::Value {
+    serde_json::json!({
+        "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),
+        "of every service": catalog::to_json(crate::metrics::ALL),
+        "of its own": catalog::to_json(about.metrics),
+    })
+}
+
 async fn supervise<C, F>(
+    about: &About,
     settings: &Settings,
     config: C,
     telemetry: Telemetry,
@@ -136,6 +157,7 @@ where
 {
     // First of all: nobody may see a sign of life before a signal is heard.
     let signals = Signals::listen()?;
+    let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version)?;
     let readiness = Readiness::new();
     let started = readiness.latch("start");
     let lifecycle = Lifecycle::new(readiness.clone());
@@ -162,5 +184,6 @@ where
     admin_stop.cancel();
     // Its failure cannot matter any more, and it is told to stop.
     let _ = admin.await;
+    traces.end().await;
     outcome
 }

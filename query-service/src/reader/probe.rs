@@ -12,7 +12,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Breaker, Neo4jReader, Policy, PostgresReader, Source};
-use crate::metrics::{BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_STALENESS, SERVING};
+use crate::metrics::{
+    BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_STALENESS, SERVING,
+};
 use crate::pipeline::{Checkpoint, Horizon, Replica, State};
 
 /// Pause between two looks at the read model.
@@ -180,6 +182,7 @@ impl StoresWatch {
         if let State::Built(Checkpoint { visible, .. }) = self.policy.replica.state() {
             let head = self.policy.horizon.head().map_or(0, |head| head.revision.0);
             // Far below 2^53.
+            metrics::gauge!(REPLICA_REVISION).set(visible.revision.0 as f64);
             metrics::gauge!(REPLICA_LAG).set(head.saturating_sub(visible.revision.0) as f64);
             metrics::gauge!(REPLICA_STALENESS)
                 .set(self.policy.horizon.staleness(visible, Instant::now()).as_secs_f64());
