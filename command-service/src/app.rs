@@ -27,7 +27,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Starts the service; returns when it serves.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
-    metrics::describe();
     let lifecycle = &process.lifecycle;
     let stop = lifecycle.stop_token();
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;

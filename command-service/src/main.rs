@@ -5,8 +5,12 @@ use std::process::ExitCode;
 use command_service::{app, config::Config};
 use service_kit::process::{self, About};
 
-const ABOUT: About =
-    About { name: "command-service", version: env!("CARGO_PKG_VERSION"), admin_listen: "0.0.0.0:9180" };
+const ABOUT: About = About {
+    name: "command-service",
+    version: env!("CARGO_PKG_VERSION"),
+    admin_listen: "0.0.0.0:9180",
+    metrics: command_service::metrics::ALL,
+};
 
 fn main() -> ExitCode {
     process::run(ABOUT, Config::read, app::start)

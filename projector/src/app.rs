@@ -20,7 +20,6 @@ use crate::truth::Truth;
 
 /// Starts the projector's tasks.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
-    crate::metrics::describe();
     let Process { lifecycle, readiness, telemetry } = process;
     let pool = postgres::connect_lazy(&config.database, "projector")?;
     postgres::export_pool_metrics(&telemetry, "truth", &pool);

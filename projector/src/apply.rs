@@ -25,6 +25,8 @@ pub struct Item {
     pub committed_at: OffsetDateTime,
     /// What it changes.
     pub changes: Vec<Change>,
+    /// The trace that it belongs to; read only if traces are exported.
+    pub traceparent: Option<String>,
 }
 
 /// What is left of all changes of one edge in a batch.
@@ -44,12 +46,13 @@ pub struct Batch {
     size: usize,
     net: BTreeMap<Key, Net>,
     committed_at: Vec<OffsetDateTime>,
+    traces: Vec<String>,
 }
 
 impl Batch {
     /// An empty batch that goes on after `from`.
     pub fn after(from: Mark) -> Self {
-        Self { from, to: from, size: 0, net: BTreeMap::new(), committed_at: Vec::new() }
+        Self { from, to: from, size: 0, net: BTreeMap::new(), committed_at: Vec::new(), traces: Vec::new() }
     }
 
     /// True if the event may be added: the batch stays within [`MAX_CHANGES`] and does not pass `until`.
@@ -63,6 +66,7 @@ impl Batch {
         self.size += cost(&item);
         self.to = item.mark;
         self.committed_at.push(item.committed_at);
+        self.traces.extend(item.traceparent);
         for change in item.changes {
             match self.net.entry(change.key) {
                 Entry::Vacant(entry) => {
@@ -97,6 +101,11 @@ impl Batch {
     /// The edges that it changes.
     pub fn net(&self) -> &BTreeMap<Key, Net> {
         &self.net
+    }
+
+    /// The traces that its events belong to.
+    pub fn traces(&self) -> &[String] {
+        &self.traces
     }
 
     /// When its events were committed.
@@ -158,7 +167,12 @@ mod tests {
                 };
                 changes.push(change);
             }
-            items.push(Item { mark: mark(i as u64 + 1), committed_at: OffsetDateTime::UNIX_EPOCH, changes });
+            items.push(Item {
+                mark: mark(i as u64 + 1),
+                committed_at: OffsetDateTime::UNIX_EPOCH,
+                changes,
+                traceparent: None,
+            });
         }
         items
     }
@@ -217,6 +231,7 @@ mod tests {
             mark: mark(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge: None, added: false }; n],
+            traceparent: None,
         };
         let mut batch = Batch::after(mark(0));
         assert!(batch.takes(&items(MAX_CHANGES + 1), None));
@@ -232,6 +247,7 @@ mod tests {
             mark: mark(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge, added }],
+            traceparent: None,
         };
         let mut batch = Batch::after(mark(0));
         batch.add(change(Some(edge(1)), true));

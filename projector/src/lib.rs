@@ -16,7 +16,7 @@ mod edge;
 mod engine;
 mod graph;
 mod mark;
-mod metrics;
+pub mod metrics;
 mod status;
 mod sweep;
 mod truth;

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ReplicaSettings};
 use crate::grpc::{Access, Legacy, Queries, Watches};
-use crate::metrics;
 use crate::page_token::Codec;
 use crate::pipeline::{Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
 use crate::reader::{
@@ -31,7 +30,6 @@ const EXPORTS: u32 = 2;
 
 /// Opens the port and starts all tasks.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
-    metrics::describe();
     let lifecycle = &process.lifecycle;
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
     let nats = nats::connect(&config.nats, NAME, NAME).await?;

@@ -6,8 +6,12 @@ use query_service::app;
 use query_service::config::Config;
 use service_kit::process::{self, About};
 
-const ABOUT: About =
-    About { name: "query-service", version: env!("CARGO_PKG_VERSION"), admin_listen: "0.0.0.0:9181" };
+const ABOUT: About = About {
+    name: "query-service",
+    version: env!("CARGO_PKG_VERSION"),
+    admin_listen: "0.0.0.0:9181",
+    metrics: query_service::metrics::ALL,
+};
 
 fn main() -> ExitCode {
     process::run(ABOUT, Config::read, app::start)

@@ -1,13 +1,13 @@
 //! What a service's program answers on its command line instead of running.
 //!
-//! Owns: `--help`, `--version` and `--settings`. Settings themselves come from the environment alone.
+//! Owns: `--help`, `--version`, `--settings` and `--metrics`. Settings themselves come from the environment alone.
 //! Must not know: which settings there are; the code that reads them tells.
 //! What can go wrong: nothing. Other arguments are left alone.
 
 use std::fmt::Write as _;
 
 use crate::config::Variable;
-use crate::process::About;
+use crate::process::{self, About};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) enum Asked {
     Version,
     /// Every setting, as JSON; docs/configuration.md is made of it.
     Settings,
+    /// Every metric, as JSON; docs/metrics.md is made of it.
+    Metrics,
 }
 
 impl Asked {
@@ -27,6 +29,7 @@ impl Asked {
             "--help" | "-h" => Some(Self::Help),
             "--version" | "-V" => Some(Self::Version),
             "--settings" => Some(Self::Settings),
+            "--metrics" => Some(Self::Metrics),
             _ => None,
         }
     }
@@ -37,6 +40,7 @@ impl Asked {
             Self::Help => help(about, variables),
             Self::Version => format!("{} {}", about.name, about.version),
             Self::Settings => json(variables),
+            Self::Metrics => process::metrics_as_json(about).to_string(),
         }
     }
 }
@@ -44,7 +48,7 @@ impl Asked {
 fn help(about: &About, variables: &[Variable]) -> String {
     let mut text = format!(
         "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  --settings  \
-         print them as JSON and end\n  --version   print name and version and end\n",
+         print them as JSON and end\n  --metrics   print what is exported as JSON and end\n  --version   print name and version and end\n",
         about.name, about.version
     );
     for variable in variables {
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
     use crate::config::Env;
 
-    const ABOUT: About = About { name: "example", version: "1.2.3", admin_listen: "0.0.0.0:9180" };
+    const ABOUT: About = About { name: "example", version: "1.2.3", admin_listen: "0.0.0.0:9180", metrics: &[] };
 
     fn variables() -> Vec<Variable> {
         let mut env = Env::from_pairs([("KEY", "hunter2")]);

@@ -27,14 +27,22 @@
 //!     Ok(())
 //! }
 //!
+//! const ABOUT: process::About = process::About {
+//!     name: "example",
+//!     version: env!("CARGO_PKG_VERSION"),
+//!     admin_listen: "0.0.0.0:9180",
+//!     metrics: &[],
+//! };
+//!
 //! fn main() -> std::process::ExitCode {
-//!     process::run(process::About { name: "example", version: env!("CARGO_PKG_VERSION"), admin_listen: "0.0.0.0:9180" }, Config::read, start)
+//!     process::run(ABOUT, Config::read, start)
 //! }
 //! ```
 
 pub mod admin;
 mod arguments;
 pub mod auth;
+pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod grpc;
@@ -47,6 +55,7 @@ pub mod process;
 pub mod readiness;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 
 #[cfg(test)]
 mod test_certificates;

@@ -149,6 +149,8 @@ impl Lifecycle {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let name = name.to_owned();
         self.running().insert(id, (stage, name.clone()));
+        // A rule that asks for an increase must see the zero before it.
+        metrics::counter!(crate::metrics::TASK_FAILURES, "task" => name.clone()).increment(0);
         let exits = self.0.exits.clone();
         tokio::spawn(async move {
             let problem = match AssertUnwindSafe(task).catch_unwind().await {

@@ -4,74 +4,80 @@
 //! Must not know: how the metrics leave the process.
 //! What can go wrong: a metric recorded before [`crate::telemetry::init`] is lost.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+crate::declare_metrics! {
+    /// Always 1; the labels tell what runs.
+    Gauge(Switch) BUILD_INFO = "build_info" { service; version; revision };
+    /// 1 while the process is ready.
+    Gauge(Switch) READY = "process_ready";
+    /// 1 while this readiness check passes.
+    Gauge(Switch) READY_CHECK = "process_ready_check" { check };
+    /// Background tasks that ended or died alone.
+    Counter(Count) TASK_FAILURES = "process_task_failures_total" { task };
 
-/// Always 1; labels `service`, `version`, `revision`.
-pub const BUILD_INFO: &str = "build_info";
-/// 1 while the process is ready.
-pub const READY: &str = "process_ready";
-/// 1 while the check of label `check` passes.
-pub const READY_CHECK: &str = "process_ready_check";
-/// Tasks that died alone; label `task`.
-pub const TASK_FAILURES: &str = "process_task_failures_total";
+    /// Calls started on the server.
+    Counter(Count) GRPC_STARTED = "grpc_server_started_total" { grpc_service; grpc_method; grpc_type };
+    /// Calls completed on the server, whatever the outcome.
+    Counter(Count) GRPC_HANDLED = "grpc_server_handled_total" { grpc_service; grpc_method; grpc_type; grpc_code };
+    /// Time that calls took on the server, from the first byte to the last, streams included.
+    Histogram(Seconds) GRPC_SECONDS = "grpc_server_handling_seconds" { grpc_service; grpc_method; grpc_type };
+    /// Handlers that panicked; their calls were answered with INTERNAL.
+    Counter(Count) GRPC_PANICS = "grpc_server_panics_total" { grpc_service; grpc_method; grpc_type };
+    /// Open gRPC connections.
+    Gauge(Count) GRPC_CONNECTIONS = "grpc_server_connections";
+    /// Requests without a known token or the needed scope.
+    Counter(Count) AUTH_REFUSED = "auth_refused_total" { cause: "missing", "unknown", "scope" };
 
-/// Calls started; labels `grpc_service`, `grpc_method`, `grpc_type`.
-pub const GRPC_STARTED: &str = "grpc_server_started_total";
-/// Calls finished; labels as above and `grpc_code`.
-pub const GRPC_HANDLED: &str = "grpc_server_handled_total";
-/// Time from the first byte of a call to its last; labels as for started calls.
-pub const GRPC_SECONDS: &str = "grpc_server_handling_seconds";
-/// Handlers that panicked; labels as for started calls.
-pub const GRPC_PANICS: &str = "grpc_server_panics_total";
-/// Open connections.
-pub const GRPC_CONNECTIONS: &str = "grpc_server_connections";
-/// Requests refused for want of a valid token or scope; label `cause`.
-pub const AUTH_REFUSED: &str = "auth_refused_total";
+    /// Connections of the PostgreSQL pool by state.
+    Gauge(Count) POOL_CONNECTIONS = "db_pool_connections" { pool; state: "idle", "used" };
+    /// Most connections that the PostgreSQL pool opens.
+    Gauge(Count) POOL_MAX = "db_pool_connections_max" { pool };
+    /// Time waited for a pooled PostgreSQL connection.
+    Histogram(Seconds) POOL_WAIT = "db_pool_wait_seconds";
+    /// Waits for a pooled PostgreSQL connection that failed.
+    Counter(Count) POOL_FAILURES = "db_pool_wait_failures_total";
 
-/// Connections of the PostgreSQL pool; labels `pool`, `state` (`idle`, `used`).
-pub const POOL_CONNECTIONS: &str = "db_pool_connections";
-/// Most connections that the pool opens; label `pool`.
-pub const POOL_MAX: &str = "db_pool_connections_max";
-/// Time waited for a pooled connection.
-pub const POOL_WAIT: &str = "db_pool_wait_seconds";
-/// Waits for a pooled connection that failed.
-pub const POOL_FAILURES: &str = "db_pool_wait_failures_total";
+    /// 1 while connected to NATS.
+    Gauge(Switch) NATS_CONNECTED = "nats_connected";
+    /// Events of the NATS connection.
+    Counter(Count) NATS_EVENTS = "nats_connection_events_total" {
+        event: "connected", "disconnected", "closed", "lame_duck", "draining", "slow_consumer", "server_error",
+               "client_error"
+    };
 
-/// 1 while connected to NATS.
-pub const NATS_CONNECTED: &str = "nats_connected";
-/// Events of the NATS connection; label `event`.
-pub const NATS_EVENTS: &str = "nats_connection_events_total";
+    /// Neo4j exchanges under way, abandoned ones included.
+    Gauge(Count) NEO4J_RUNNING = "neo4j_exchanges_running";
+    /// Neo4j exchanges whose caller stopped waiting; each went on by itself.
+    Counter(Count) NEO4J_TIMEOUTS = "neo4j_exchange_timeouts_total";
+}
 
-/// Neo4j exchanges under way, those whose caller has gone included.
-pub const NEO4J_RUNNING: &str = "neo4j_exchanges_running";
-/// Neo4j exchanges whose caller stopped waiting.
-pub const NEO4J_TIMEOUTS: &str = "neo4j_exchange_timeouts_total";
+/// What every process tells of itself; the names are given by the library that looks them up.
+pub mod of_the_process {
+    crate::declare_metrics! {
+        /// Processor time used.
+        Counter(Seconds) CPU_SECONDS = "process_cpu_seconds_total";
+        /// Memory in use.
+        Gauge(Bytes) RESIDENT_BYTES = "process_resident_memory_bytes";
+        /// Address space in use.
+        Gauge(Bytes) VIRTUAL_BYTES = "process_virtual_memory_bytes";
+        /// Largest address space allowed.
+        Gauge(Bytes) VIRTUAL_MAX_BYTES = "process_virtual_memory_max_bytes";
+        /// Open files and sockets.
+        Gauge(Count) OPEN_FDS = "process_open_fds";
+        /// Most of them allowed.
+        Gauge(Count) MAX_FDS = "process_max_fds";
+        /// Threads.
+        Gauge(Count) THREADS = "process_threads";
+        /// When it started, in seconds since 1970.
+        Gauge(Seconds) STARTED = "process_start_time_seconds";
+    }
+}
 
-/// Describes all of them. Called once by [`crate::telemetry::init`].
-pub fn describe() {
-    describe_gauge!(BUILD_INFO, "Always 1; the labels tell what runs.");
-    describe_gauge!(READY, "1 while the process is ready.");
-    describe_gauge!(READY_CHECK, "1 while this readiness check passes.");
-    describe_counter!(TASK_FAILURES, "Background tasks that ended or died alone.");
-
-    describe_counter!(GRPC_STARTED, "Calls started on the server.");
-    describe_counter!(GRPC_HANDLED, "Calls completed on the server, whatever the outcome.");
-    describe_histogram!(GRPC_SECONDS, Unit::Seconds, "Time that calls took on the server, streams included.");
-    describe_counter!(GRPC_PANICS, "Handlers that panicked; their calls were answered with INTERNAL.");
-    describe_gauge!(GRPC_CONNECTIONS, "Open gRPC connections.");
-    describe_counter!(AUTH_REFUSED, "Requests without a known token or the needed scope.");
-
-    describe_gauge!(POOL_CONNECTIONS, "Connections of the PostgreSQL pool by state.");
-    describe_gauge!(POOL_MAX, "Most connections that the PostgreSQL pool opens.");
-    describe_histogram!(POOL_WAIT, Unit::Seconds, "Time waited for a pooled PostgreSQL connection.");
-    describe_counter!(POOL_FAILURES, "Waits for a pooled PostgreSQL connection that failed.");
-
-    describe_gauge!(NATS_CONNECTED, "1 while connected to NATS.");
-    describe_counter!(NATS_EVENTS, "Events of the NATS connection.");
-
-    describe_gauge!(NEO4J_RUNNING, "Neo4j exchanges under way, abandoned ones included.");
-    describe_counter!(
-        NEO4J_TIMEOUTS,
-        "Neo4j exchanges whose caller stopped waiting; each went on by itself."
-    );
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_name_keeps_the_rules() {
+        for metric in super::ALL.iter().chain(super::of_the_process::ALL) {
+            assert!(metric.mistakes().is_empty(), "{:?}", metric.mistakes());
+        }
+    }
 }

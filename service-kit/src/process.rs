@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::arguments::Asked;
+use crate::catalog::{self, Metric};
 use crate::config::Env;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Telemetry};
+use crate::trace;
 
 /// Exit code for settings that cannot be used.
 const BAD_SETTINGS: u8 = 2;
@@ -33,12 +35,14 @@ pub struct About {
     pub version: &'static str,
     /// The default of `ADMIN_LISTEN`.
     pub admin_listen: &'static str,
+    /// The metrics of its own.
+    pub metrics: &'static [Metric],
 }
 
 /// Settings that every process has.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `LOG_FORMAT` and `LOG_LEVEL`.
+    /// `LOG_FORMAT`, `LOG_LEVEL` and where traces go.
     pub telemetry: telemetry::Settings,
     /// `ADMIN_LISTEN`: address of the admin port.
     pub admin_listen: SocketAddr,
@@ -108,6 +112,7 @@ where
             return ExitCode::FAILURE;
         }
     };
+    catalog::describe(about.metrics);
     telemetry::start_line(about.name, about.version, &shown);
 
     let outcome = tokio::runtime::Builder::new_multi_thread()
@@ -115,7 +120,7 @@ where
         .build()
         .context("cannot start the runtime")
         .and_then(|runtime| {
-            let outcome = runtime.block_on(supervise(&settings, config, telemetry, start));
+            let outcome = runtime.block_on(supervise(&about, &settings, config, telemetry, start));
             // Dropping a runtime waits for blocking work without end.
             runtime.shutdown_timeout(RUNTIME_GRACE);
             outcome
@@ -132,7 +137,17 @@ where
     }
 }
 
+/// The metrics that it exports, those that every process has apart from its own.
+pub(crate) fn metrics_as_json(about: &About) -> serde_json::Value {
+    serde_json::json!({
+        "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),
+        "of every service": catalog::to_json(crate::metrics::ALL),
+        "of its own": catalog::to_json(about.metrics),
+    })
+}
+
 async fn supervise<C, F>(
+    about: &About,
     settings: &Settings,
     config: C,
     telemetry: Telemetry,
@@ -143,6 +158,7 @@ where
 {
     // First of all: nobody may see a sign of life before a signal is heard.
     let signals = Signals::listen()?;
+    let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version)?;
     let readiness = Readiness::new();
     let started = readiness.latch("start");
     let lifecycle = Lifecycle::new(readiness.clone());
@@ -169,5 +185,6 @@ where
     admin_stop.cancel();
     // Its failure cannot matter any more, and it is told to stop.
     let _ = admin.await;
+    traces.end().await;
     outcome
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
 
 use crate::config::Env;
+use crate::trace;
 
 /// Bucket bounds of histograms whose name ends in `_seconds`.
 const SECONDS: [f64; 14] =
@@ -65,17 +66,19 @@ impl FromStr for Filter {
     }
 }
 
-/// Settings of logs.
+/// Settings of logs and traces.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `LOG_FORMAT`: text or json.
     pub format: LogFormat,
     /// `LOG_LEVEL`: a level, or a list such as `info,sqlx=warn`.
     filter: Filter,
+    /// Where traces go.
+    pub traces: trace::Settings,
 }
 
 impl Settings {
-    /// Reads `LOG_FORMAT` and `LOG_LEVEL`.
+    /// Reads `LOG_FORMAT`, `LOG_LEVEL` and those of traces.
     pub fn read(env: &mut Env) -> Self {
         Self {
             format: env.about("Form of the log lines: text or json.").parse_or("LOG_FORMAT", "text"),
@@ -83,6 +86,7 @@ impl Settings {
                 .about("Which log lines are written: a level, or a list of target=level.")
                 .example("info,sqlx=warn")
                 .parse_or("LOG_LEVEL", "info"),
+            traces: trace::Settings::read(env),
         }
     }
 }
@@ -147,7 +151,7 @@ pub fn init(settings: &Settings, service: &'static str, version: &'static str) -
         .install_recorder()?;
     let telemetry = Telemetry { handle, collectors: Arc::default() };
 
-    crate::metrics::describe();
+    crate::catalog::describe(crate::metrics::ALL);
     metrics::gauge!(
         crate::metrics::BUILD_INFO,
         "service" => service,

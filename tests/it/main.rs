@@ -25,4 +25,5 @@ mod replicas;
 mod stream_faults;
 mod subscriber;
 mod surface;
+mod telemetry;
 mod watch;

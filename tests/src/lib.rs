@@ -10,10 +10,12 @@
 
 pub mod asks;
 pub mod clients;
+pub mod collector;
 pub mod endpoints;
 pub mod graph;
 pub mod importing;
 pub mod jobs;
+pub mod metrics;
 pub mod model;
 pub mod own;
 pub mod proxy;

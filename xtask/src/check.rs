@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Result;
-use xtask::{fetch::Checkers, signals::Interrupt, workspace};
+use xtask::{fetch::Checkers, monitoring, signals::Interrupt, workspace};
 
 use crate::child;
 
@@ -31,6 +31,11 @@ pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
         ("documentation", documentation()),
     ];
     let mut failed = Vec::new();
+    eprintln!("checking: alerts and dashboards");
+    if let Err(error) = monitoring::check() {
+        eprintln!("  {error:#}");
+        failed.push("alerts and dashboards");
+    }
     for (name, command) in checks {
         eprintln!("checking: {name}");
         let begun = Instant::now();

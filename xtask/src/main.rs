@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::signals::Interrupt;
+use xtask::{services::Profile, signals::Interrupt};
 
 const TEST_HELP: &str = "\
 Some tests only: `cargo xtask test -- --test it pages`. Always the whole workspace is built, because
@@ -61,6 +61,8 @@ enum Command {
     Check,
     /// Run everything that CI runs: `check`, then `test`
     Ci,
+    /// Write docs/metrics.md from the code
+    Docs,
     /// Fetch the servers and the checking tools, start nothing
     Fetch,
 }
@@ -86,9 +88,15 @@ fn run(command: Command) -> Result<ExitCode> {
             code if code == ExitCode::SUCCESS => test::run(&[], &interrupt),
             code => Ok(code),
         },
+        Command::Docs => {
+            child::succeed(Profile::Dev.build_command(), &interrupt)?;
+            xtask::metrics_page::write(&Profile::Dev.folder())?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Fetch => {
             xtask::fetch::Tools::install()?;
             xtask::fetch::Checkers::install()?;
+            xtask::prometheus::Programs::install()?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::trace;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -114,8 +115,12 @@ impl Committer {
         let mut pause = Pause::default();
         loop {
             let batch_id = Uuid::new_v4();
+            let began = Instant::now();
             match transaction::attempt(&self.pool, units, batch_id, self.settings.follow_cap).await {
-                Attempt::Done(done) => return Ok(self.finish(done)),
+                Attempt::Done(done) => {
+                    trace_commit(units, began);
+                    return Ok(self.finish(done));
+                }
                 Attempt::Failed(error) if is_transient(&error) => {
                     tracing::warn!(error = %chain(&error), "a batch was rolled back");
                     ::metrics::counter!(metrics::TRANSACTION_RETRIES, "transaction" => "commands")
@@ -140,7 +145,10 @@ impl Committer {
                                 return Err(Failure::NotCommitted);
                             }
                         }
-                        Some(true) => return Ok(self.finish(done)),
+                        Some(true) => {
+                            trace_commit(units, began);
+                            return Ok(self.finish(done));
+                        }
                         None => return Err(Failure::OutcomeUnknown),
                     }
                 }
@@ -178,6 +186,15 @@ impl Committer {
             self.signals.jobs.notify_one();
         }
         done.outcomes
+    }
+}
+
+/// The commit, in the trace of each command that has one.
+fn trace_commit(units: &[Unit], began: Instant) {
+    if trace::enabled() {
+        let size = ("commands", units.len() as u64);
+        let traces = units.iter().filter_map(|unit| unit.traceparent.as_deref());
+        traces.for_each(|of| trace::stage("commit", trace::Kind::Internal, Some(of), began, size));
     }
 }
 

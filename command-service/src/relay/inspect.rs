@@ -172,6 +172,14 @@ async fn compare(
     Ok(Found::Stray { problem: format!("sequence {last} of the stream is no event of ours") })
 }
 
+/// The head, and how long the oldest event after `last` has waited.
+pub async fn waiting(pool: &PgPool, last: Revision) -> Result<(Revision, Option<Duration>), Error> {
+    let mut connection = service_kit::postgres::acquire(pool).await?;
+    let head = head::get(&mut connection).await?;
+    let oldest = age(&mut connection, &head, last).await?;
+    Ok((head.revision, oldest))
+}
+
 /// How long the oldest event after `last` has waited.
 async fn age(connection: &mut PgConnection, head: &Head, last: Revision) -> Result<Option<Duration>, Error> {
     if last >= head.revision {

@@ -60,6 +60,8 @@ pub struct Standing {
     pub problem: String,
     /// Age of the oldest event that is not in it.
     pub oldest_unpublished: Option<Duration>,
+    /// It was looked at since the process started: `last` means something.
+    pub seen: bool,
 }
 
 impl Default for Standing {
@@ -72,6 +74,7 @@ impl Default for Standing {
             leader: false,
             problem: "not looked at yet".to_owned(),
             oldest_unpublished: None,
+            seen: false,
         }
     }
 }
@@ -128,16 +131,19 @@ impl Relay {
 
     /// Runs until `stop`.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        ::metrics::gauge!(metrics::RELAY_LEADER).set(0.0);
         while !stop.is_cancelled() {
             match Leadership::try_take(&self.pool, Role::Relay).await {
                 Ok(Some(leadership)) => {
                     tracing::info!("leading the relay");
+                    ::metrics::gauge!(metrics::RELAY_LEADER).set(1.0);
                     self.lead(leadership, &stop).await;
+                    ::metrics::gauge!(metrics::RELAY_LEADER).set(0.0);
                     self.set(|standing| standing.leader = false);
                 }
                 Ok(None) => {
                     if let Err(error) = self.inspect().await {
-                        self.unreachable(&error);
+                        self.unreachable(&error).await;
                     }
                 }
                 Err(error) => tracing::warn!(error = %chain(&error), "cannot ask for the relay's leadership"),
@@ -161,7 +167,7 @@ impl Relay {
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "the relay starts over");
                     ::metrics::counter!(metrics::RELAY_RESTARTS).increment(1);
-                    self.unreachable(&error);
+                    self.unreachable(&error).await;
                     pause(retry, stop).await;
                     retry = (retry * 2).min(Duration::from_secs(1));
                 }
@@ -215,10 +221,7 @@ impl Relay {
             self.latch.ready();
         }
         ::metrics::gauge!(metrics::STREAM_FORKED).set(f64::from(u8::from(state == StreamState::Forked)));
-        ::metrics::gauge!(metrics::OUTBOX_UNPUBLISHED)
-            .set(inspection.head.revision.0.saturating_sub(inspection.last.0) as f64);
-        ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS)
-            .set(inspection.oldest_unpublished.unwrap_or_default().as_secs_f64());
+        self.note(inspection.head.revision, inspection.last, inspection.oldest_unpublished);
         self.set(|standing| {
             standing.name = proto::subjects::stream_name(inspection.head.epoch);
             standing.state = state;
@@ -226,17 +229,37 @@ impl Relay {
             standing.last = inspection.last;
             standing.problem = problem;
             standing.oldest_unpublished = inspection.oldest_unpublished;
+            standing.seen = true;
         });
         Ok((inspection.head.epoch, inspection.found))
     }
 
-    fn unreachable(&self, error: &Error) {
+    /// The stream cannot be looked at. What waits for it is still known, for as long as PostgreSQL answers.
+    async fn unreachable(&self, error: &Error) {
         self.set(|standing| {
             if standing.state != StreamState::Forked {
                 standing.state = StreamState::Unreachable;
                 standing.problem = chain(error);
             }
         });
+        let (state, last) = {
+            let standing = self.standing.borrow();
+            (standing.state, standing.seen.then_some(standing.last))
+        };
+        if state == StreamState::Unreachable
+            && let Some(last) = last
+            && let Ok((head, oldest)) = inspect::waiting(&self.pool, last).await
+        {
+            self.note(head, last, oldest);
+            self.set(|standing| standing.oldest_unpublished = oldest);
+        }
+    }
+
+    /// Figures for people; digits beyond 2^53 do not matter.
+    fn note(&self, head: Revision, last: Revision, oldest: Option<Duration>) {
+        ::metrics::gauge!(metrics::STREAM_REVISION).set(last.0 as f64);
+        ::metrics::gauge!(metrics::OUTBOX_UNPUBLISHED).set(head.0.saturating_sub(last.0) as f64);
+        ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS).set(oldest.unwrap_or_default().as_secs_f64());
     }
 
     fn set(&self, change: impl FnOnce(&mut Standing)) {

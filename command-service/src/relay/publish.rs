@@ -8,7 +8,9 @@ use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::context::PublishAckFuture;
 use proto::{Epoch, Revision, Token, subjects};
+use service_kit::trace::{Kind, Span};
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -95,6 +97,8 @@ impl Context<'_> {
             standing.oldest_unpublished = None;
             std::mem::replace(&mut standing.last, last) != last
         });
+        // A figure for people; digits beyond 2^53 do not matter.
+        ::metrics::gauge!(metrics::STREAM_REVISION).set(last.0 as f64);
         ::metrics::gauge!(metrics::OUTBOX_UNPUBLISHED).set(0.0);
         ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS).set(0.0);
     }
@@ -122,7 +126,15 @@ impl Context<'_> {
 
 /// Events that are sent and not acknowledged.
 #[derive(Default)]
-struct Flight(VecDeque<(Revision, PublishAckFuture)>);
+struct Flight(VecDeque<(Sent, PublishAckFuture)>);
+
+/// What is to be known of an event when it is acknowledged.
+struct Sent {
+    revision: Revision,
+    committed_at: OffsetDateTime,
+    /// Ends with the acknowledgement.
+    span: Span,
+}
 
 impl Flight {
     async fn send(&mut self, jetstream: &jetstream::Context, entry: &Entry) -> Result<(), Error> {
@@ -130,11 +142,15 @@ impl Flight {
             self.land().await?;
         }
         let subject = format!("followgraph.events.{}", entry.verb);
+        let mut span =
+            Span::of(|| format!("publish {subject}").into(), Kind::Producer, entry.traceparent.as_deref());
+        span.set("revision", entry.revision().0);
         let ack = jetstream
-            .publish_with_headers(subject, headers(entry), entry.payload.clone().into())
+            .publish_with_headers(subject, headers(entry, &span), entry.payload.clone().into())
             .await
             .map_err(nats)?;
-        self.0.push_back((entry.revision(), ack));
+        let sent = Sent { revision: entry.revision(), committed_at: entry.committed_at, span };
+        self.0.push_back((sent, ack));
         Ok(())
     }
 
@@ -147,13 +163,20 @@ impl Flight {
 
     /// Waits for the oldest acknowledgement; it must be of the event's own revision.
     async fn land(&mut self) -> Result<(), Error> {
-        let Some((revision, ack)) = self.0.pop_front() else { return Ok(()) };
+        let Some((mut sent, ack)) = self.0.pop_front() else { return Ok(()) };
+        let revision = sent.revision;
         let refused = |problem: String| Error::Refused { revision, problem };
-        let ack = ack.await.map_err(|error| refused(error.to_string()))?;
+        let ack = ack.await.map_err(|error| {
+            sent.span.failed("refused");
+            refused(error.to_string())
+        })?;
         if ack.sequence != revision.0 || ack.duplicate {
             return Err(refused(format!("stored as sequence {}, duplicate {}", ack.sequence, ack.duplicate)));
         }
         ::metrics::counter!(metrics::EVENTS_PUBLISHED).increment(1);
+        let lag = (OffsetDateTime::now_utc() - sent.committed_at).as_seconds_f64();
+        // Two machines' clocks.
+        ::metrics::histogram!(metrics::PUBLISH_LAG_SECONDS).record(lag.max(0.0));
         Ok(())
     }
 }
@@ -161,7 +184,7 @@ impl Flight {
 /// CloudEvents 1.0, binary mode. No `Nats-Msg-Id`: a cluster checks for duplicates
 /// before it checks the expected sequence, and would acknowledge other content under
 /// the same id.
-fn headers(entry: &Entry) -> HeaderMap {
+fn headers(entry: &Entry, span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Expected-Last-Sequence", entry.revision().0.saturating_sub(1).to_string());
     headers.insert(subjects::HEADER_ID, entry.event_id.to_string());
@@ -172,8 +195,8 @@ fn headers(entry: &Entry) -> HeaderMap {
     headers.insert(subjects::HEADER_DATACONTENTTYPE, "application/protobuf");
     headers.insert(subjects::HEADER_SEQUENCE, entry.revision().to_string());
     headers.insert(subjects::HEADER_EPOCH, entry.epoch().to_string());
-    if let Some(traceparent) = &entry.traceparent {
-        headers.insert(subjects::HEADER_TRACEPARENT, traceparent.as_str());
+    if let Some(traceparent) = span.traceparent().or_else(|| entry.traceparent.clone()) {
+        headers.insert(subjects::HEADER_TRACEPARENT, traceparent);
     }
     headers
 }

@@ -40,7 +40,7 @@ pub fn next(last: Mark, header_id: Option<&str>, event: &Event) -> Result<Item, 
     }
     let change = |change| Change::of(change, event.revision).ok_or(DecodeError::Unknown("edge change", 0));
     let changes = event.edges.iter().map(change).collect::<Result<_, _>>()?;
-    Ok(Item { mark, committed_at: event.committed_at, changes })
+    Ok(Item { mark, committed_at: event.committed_at, changes, traceparent: None })
 }
 
 #[cfg(test)]

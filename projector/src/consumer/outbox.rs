@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use service_kit::trace;
+
 use super::check::{self, Mismatch};
 use super::{Closed, Outlet, Stop};
 use crate::mark::Mark;
@@ -63,7 +65,7 @@ pub async fn catch_up(truth: &Truth, last: &mut Mark, outlet: &Outlet) -> Result
             return Err(Ended::Stop(Stop::Pruned(last.revision.next())));
         }
         for row in rows {
-            let item = checked(*last, &row).map_err(Ended::Stop)?;
+            let mut item = checked(*last, &row).map_err(Ended::Stop)?;
             let _span = tracing::debug_span!(
                 "process",
                 otel.name = format!("process followgraph.events.{}", row.verb),
@@ -73,6 +75,9 @@ pub async fn catch_up(truth: &Truth, last: &mut Mark, outlet: &Outlet) -> Result
             .entered();
             tracing::trace!("event from the outbox");
             drop(_span);
+            if trace::enabled() {
+                item.traceparent.clone_from(&row.traceparent);
+            }
             *last = item.mark;
             outlet.send(item).await?;
             events += 1;

@@ -11,6 +11,7 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::{self, Message};
 use futures::StreamExt as _;
 use proto::{Revision, event, subjects};
+use service_kit::trace;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::check;
@@ -204,7 +205,10 @@ fn take(message: &Message, last: Mark) -> Result<Option<Item>, Ended> {
     span.in_scope(|| {
         let event = event::Event::decode(&message.payload).map_err(|e| foreign(e.to_string()))?;
         let id = header(subjects::HEADER_ID).unwrap_or_default();
-        let item = check::next(last, Some(id), &event).map_err(|e| foreign(e.to_string()))?;
+        let mut item = check::next(last, Some(id), &event).map_err(|e| foreign(e.to_string()))?;
+        if trace::enabled() {
+            item.traceparent = header(subjects::HEADER_TRACEPARENT).map(str::to_owned);
+        }
         tracing::trace!("event from the stream");
         Ok(Some(item))
     })

@@ -6,6 +6,7 @@
 //! What can go wrong: see [`Fatal`]. Two projectors on one Neo4j do not fight: the one that started last writes, the
 //! other finds out at its next change, and exits.
 
+mod counts;
 mod open;
 mod session;
 mod sweeping;

@@ -8,11 +8,13 @@
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::trace;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::counts::Pace;
 use super::open::Opened;
 use super::{Engine, Failure};
 use crate::apply::{Batch, Item};
@@ -40,6 +42,7 @@ pub(super) struct Session<'e> {
     /// What is applied.
     pub(super) mark: Mark,
     pub(super) sweep: Sweep,
+    pub(super) counts: Pace,
     /// A stretch of the walk that runs beside the writer.
     pub(super) walk: Option<JoinHandle<Result<Walked, graph::Error>>>,
     feed: Feed,
@@ -51,6 +54,8 @@ pub(super) struct Session<'e> {
     shown: Option<(Revision, Revision)>,
     /// When the events that are applied and not shown yet were committed.
     unseen: Vec<OffsetDateTime>,
+    /// The traces that those belong to.
+    unseen_traces: Vec<String>,
     head: Revision,
     following: bool,
     contact: Instant,
@@ -76,12 +81,14 @@ impl<'e> Session<'e> {
             engine,
             mark: checkpoint.mark,
             sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, engine.audit_rows_per_second, now),
+            counts: Pace::new(now),
             walk: None,
             feed: Feed::after(checkpoint.mark, engine.sources.clone()),
             carry: None,
             ended: None,
             shown: None,
             unseen: Vec::new(),
+            unseen_traces: Vec::new(),
             head,
             following: false,
             contact: now,
@@ -211,6 +218,10 @@ impl<'e> Session<'e> {
         self.mark = to;
         self.contact = Instant::now();
         self.unseen.extend_from_slice(batch.committed_at());
+        for of in batch.traces() {
+            trace::stage("apply", trace::Kind::Consumer, Some(of), started, ("revision", to.revision.0));
+        }
+        self.unseen_traces.extend_from_slice(batch.traces());
         self.engine.sources.board.change(|status| status.revision = to.revision);
         Ok(())
     }
@@ -222,6 +233,10 @@ impl<'e> Session<'e> {
             let started = Instant::now();
             self.engine.replica.publish(self.mark, target).await?;
             metrics::histogram!(PUBLISH_SECONDS).record(started.elapsed());
+            for of in self.unseen_traces.drain(..) {
+                let revision = ("revision", self.mark.revision.0);
+                trace::stage("visible", trace::Kind::Internal, Some(&of), started, revision);
+            }
             self.shown = Some(wanted);
             self.contact = Instant::now();
         }

@@ -33,6 +33,7 @@ const ROUNDS: usize = 50;
 impl Session<'_> {
     /// Does the next step of the sweep.
     pub(super) async fn sweep_step(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        self.compare_counts(stop).await?;
         if self.sweep.at_start()
             && let Ok(Ok(edges)) =
                 tokio::time::timeout(TRUTH_PATIENCE, self.engine.sources.truth.estimated_edges()).await
@@ -176,7 +177,7 @@ impl Session<'_> {
 
     /// Brings the read model to exactly the revision of a snapshot, visible, with nothing in flight. Answers false if
     /// the step was put off.
-    async fn reach(&mut self, head: Mark, stop: &CancellationToken) -> Result<bool, Failure> {
+    pub(super) async fn reach(&mut self, head: Mark, stop: &CancellationToken) -> Result<bool, Failure> {
         if head.epoch != self.mark.epoch {
             return Err(Failure::Reset { cause: "epoch", reason: "another epoch was opened".to_owned() });
         }
@@ -228,6 +229,7 @@ impl Session<'_> {
         let was_complete = self.sweep.complete();
         if self.sweep.done(next, persisted, Instant::now()) {
             metrics::counter!(PASSES).increment(1);
+            self.counts.passed();
             tracing::debug!("the sweep has made a pass");
         }
         if !was_complete && self.sweep.complete() {

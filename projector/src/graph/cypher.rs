@@ -119,6 +119,11 @@ pub fn suspects(kind: Kind) -> &'static str {
     )
 }
 
+/// How many edges there are; the server knows without looking.
+pub fn count(kind: Kind) -> &'static str {
+    of_kind!(kind, "MATCH ()-[r:", "]->() RETURN count(r) AS n")
+}
+
 /// The first account after `$after`.
 pub const NEXT_ACCOUNT: &str = "MATCH (u:User) WHERE u.id > $after RETURN u.id AS id ORDER BY u.id LIMIT 1";
 
@@ -147,7 +152,8 @@ mod tests {
     #[test]
     fn every_kind_has_its_own_type_in_every_text() {
         let types = ["FOLLOWS", "MUTES", "BLOCKS", "REQUESTED"];
-        let texts = [create, put, delete, delete_misplaced, read_sources, read_within, suspects, misplaced];
+        let texts =
+            [create, put, delete, delete_misplaced, read_sources, read_within, suspects, misplaced, count];
         for text in texts {
             for (kind, own) in Kind::ALL.into_iter().zip(types) {
                 for other in types {

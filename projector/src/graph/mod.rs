@@ -8,6 +8,7 @@
 //! Accounts' nodes are never deleted: one without edges costs little, and may get edges again at any moment.
 
 mod checkpoint;
+mod count;
 mod cypher;
 mod message;
 mod range;

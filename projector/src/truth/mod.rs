@@ -5,6 +5,7 @@
 //! What can go wrong: the server is away or slow; every error here is worth another attempt, but for a payload that
 //! does not decode.
 
+mod counts;
 mod edges;
 
 use proto::event::DecodeError;

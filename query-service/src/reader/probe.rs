@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Cause;
 use super::{Breaker, Neo4jReader, Policy, PostgresReader, Sight, Source};
-use crate::metrics::{BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_SERVING, REPLICA_STALENESS, SERVING};
+use crate::metrics::{
+    BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_SERVING, REPLICA_STALENESS, SERVING,
+};
 use crate::pipeline::{Horizon, Replica};
 
 /// Pause between two looks at the read model.
@@ -193,6 +195,7 @@ impl StoresWatch {
             let Some(visible) = sight.visible else { continue };
             let lag = head.saturating_sub(visible.revision.0);
             // Far below 2^53.
+            metrics::gauge!(REPLICA_REVISION, "replica" => Arc::clone(&name)).set(visible.revision.0 as f64);
             metrics::gauge!(REPLICA_LAG, "replica" => Arc::clone(&name)).set(lag as f64);
             metrics::gauge!(REPLICA_STALENESS, "replica" => name).set(sight.staleness.as_secs_f64());
         }

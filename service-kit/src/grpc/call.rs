@@ -27,6 +27,7 @@ use super::deadline::{self, Deadline, Malformed};
 use super::methods::{Method, Methods, Running};
 use super::{errors, remap};
 use crate::lifecycle::panic_text;
+use crate::trace;
 
 /// The services of a port with everything around them.
 #[derive(Debug, Clone)]
@@ -75,7 +76,7 @@ impl Service<Request<Body>> for Calls {
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let running = Running::start(self.methods.at(request.uri().path()));
+        let mut running = Running::start(self.methods.at(request.uri().path()));
         let deadline = match deadline::timeout(request.headers()) {
             Ok(timeout) => self.deadline(running.method(), timeout),
             Err(Malformed) => {
@@ -94,6 +95,10 @@ impl Service<Request<Body>> for Calls {
             request.extensions_mut().insert(deadline);
         }
 
+        if let Some(value) = running.trace(traceparent(&request)) {
+            // What is done for the call belongs to the call's own span.
+            request.headers_mut().insert(trace::HEADER, value);
+        }
         let span = tracing::debug_span!(
             "grpc.call",
             path = request.uri().path(),
@@ -144,5 +149,5 @@ fn refuse(mut running: Running, status: &Status) -> Response<Body> {
 
 /// The caller's trace context, as it came.
 fn traceparent(request: &Request<Body>) -> &str {
-    request.headers().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default()
+    request.headers().get(trace::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderValue;
 use metrics::{Counter, Histogram, Label, counter, histogram};
 use prost::Message;
 use prost_types::FileDescriptorSet;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
+use crate::trace::Span;
 
 /// One method, or the one that stands for all unknown ones.
 #[derive(Debug)]
@@ -138,13 +140,14 @@ pub(super) struct Running {
     method: Arc<Method>,
     started: Instant,
     finished: bool,
+    span: Span,
 }
 
 impl Running {
     /// Counts the start of a call.
     pub(super) fn start(method: Arc<Method>) -> Self {
         method.started.increment(1);
-        Self { method, started: Instant::now(), finished: false }
+        Self { method, started: Instant::now(), finished: false, span: Span::default() }
     }
 
     /// The method that is called.
@@ -152,11 +155,27 @@ impl Running {
         &self.method
     }
 
+    /// Begins the call's span, in its caller's trace if there is one; answers the header for what is done for the call.
+    pub(super) fn trace(&mut self, traceparent: &str) -> Option<HeaderValue> {
+        // Probes and reflection are nobody's request.
+        if self.method.path.starts_with("/grpc.") {
+            return None;
+        }
+        self.span = Span::of_call(self.method.path.trim_start_matches('/'), Some(traceparent));
+        HeaderValue::from_str(&self.span.traceparent()?).ok()
+    }
+
     /// Counts the end of a call; only the first outcome counts.
     pub(super) fn finish(&mut self, code: Code) {
         if !std::mem::replace(&mut self.finished, true) {
             self.method.handled(code).increment(1);
             self.method.seconds.record(self.started.elapsed());
+            let mut span = std::mem::take(&mut self.span);
+            // A code is a number from 0 to 16.
+            span.set("rpc.grpc.status_code", code as u64);
+            if code != Code::Ok {
+                span.failed(CODES[code as usize]);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ fn child() -> ExitCode {
     let Ok(behaviour) = std::env::var(BEHAVIOUR) else {
         return ExitCode::SUCCESS;
     };
-    let about = About { name: "child", version: "0", admin_listen: "127.0.0.1:0" };
+    let about = About { name: "child", version: "0", admin_listen: "127.0.0.1:0", metrics: &[] };
     let read = |env: &mut Env| {
         if behaviour == "needs settings" {
             env.example("postgres://h/d").required_secret("CHILD_URL");

@@ -1,0 +1,214 @@
+//! What a metric is: its name, kind, unit, labels and help, declared once.
+//!
+//! Owns: the form of a declaration ([`declare_metrics`](crate::declare_metrics)), describing metrics to the exporter,
+//! and their description as JSON, from which docs/metrics.md is made.
+//! Must not know: any metric.
+//! What can go wrong: nothing at run time; a declaration that breaks the rules of names fails a test of its crate.
+
+use metrics::{describe_counter, describe_gauge, describe_histogram};
+use serde_json::{Value, json};
+
+/// How the values of a metric behave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Many values, counted in buckets.
+    Histogram,
+}
+
+/// What a value is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things are counted.
+    Count,
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// A place in the history, or a distance between two.
+    Revisions,
+    /// 0 or 1.
+    Switch,
+    /// From 0 to 1.
+    Ratio,
+}
+
+/// A label.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// All values that it can have; empty where they come from elsewhere, from the contract for instance.
+    pub values: &'static [&'static str],
+}
+
+/// A metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How its values behave.
+    pub kind: Kind,
+    /// What they are measured in.
+    pub unit: Unit,
+    /// Its labels.
+    pub labels: &'static [Label],
+    /// What it tells, as the lines of its doc comment.
+    pub help: &'static [&'static str],
+}
+
+/// Declares the metrics of a crate: a constant with the name of each, and `ALL`.
+///
+/// ```
+/// service_kit::declare_metrics! {
+///     /// Edges found wrong.
+///     Counter(Count) DIFFERENCES = "projector_sweep_differences_total" { cause: "missing", "extra" };
+///     /// Time of a batch.
+///     Histogram(Seconds) APPLY_SECONDS = "projector_apply_seconds";
+/// }
+/// assert_eq!((DIFFERENCES, ALL.len()), ("projector_sweep_differences_total", 2));
+/// ```
+#[macro_export]
+macro_rules! declare_metrics {
+    ($(
+        $(#[doc = $help:literal])+
+        $kind:ident($unit:ident) $constant:ident = $name:literal
+        $({ $($label:ident $(: $($value:literal),+)?);+ })?;
+    )+) => {
+        $(
+            $(#[doc = $help])+
+            pub const $constant: &str = $name;
+        )+
+
+        /// All metrics of this crate.
+        pub const ALL: &[$crate::catalog::Metric] = &[$(
+            $crate::catalog::Metric {
+                name: $name,
+                kind: $crate::catalog::Kind::$kind,
+                unit: $crate::catalog::Unit::$unit,
+                labels: &[$($(
+                    $crate::catalog::Label { name: stringify!($label), values: &[$($($value),+)?] }
+                ),+)?],
+                help: &[$($help),+],
+            }
+        ),+];
+    };
+}
+
+impl Metric {
+    /// What it tells, in one line.
+    pub fn help(&self) -> String {
+        self.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn describe(&self) {
+        let (name, help) = (self.name, self.help());
+        let unit = match self.unit {
+            Unit::Seconds => metrics::Unit::Seconds,
+            Unit::Bytes => metrics::Unit::Bytes,
+            Unit::Count | Unit::Revisions | Unit::Switch | Unit::Ratio => metrics::Unit::Count,
+        };
+        match self.kind {
+            Kind::Counter => describe_counter!(name, unit, help),
+            Kind::Gauge => describe_gauge!(name, unit, help),
+            Kind::Histogram => describe_histogram!(name, unit, help),
+        }
+    }
+
+    /// Makes a counter appear with 0. A rule that asks for an increase sees nothing in a counter that begins with 1.
+    fn begin(&self) {
+        match (self.kind, self.labels) {
+            (Kind::Counter, []) => metrics::counter!(self.name).increment(0),
+            (Kind::Counter, [label]) => {
+                for value in label.values {
+                    metrics::counter!(self.name, label.name => *value).increment(0);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn to_json(self) -> Value {
+        let labels: Vec<_> =
+            self.labels.iter().map(|label| json!({"name": label.name, "values": label.values})).collect();
+        json!({
+            "name": self.name,
+            "kind": format!("{:?}", self.kind).to_lowercase(),
+            "unit": format!("{:?}", self.unit).to_lowercase(),
+            "labels": labels,
+            "help": self.help(),
+        })
+    }
+
+    /// What is wrong with its declaration; empty if nothing is.
+    pub fn mistakes(&self) -> Vec<String> {
+        let name = self.name;
+        let suffix = match (self.kind, self.unit) {
+            (Kind::Counter, _) => "_total",
+            (_, Unit::Seconds) => "_seconds",
+            (_, Unit::Bytes) => "_bytes",
+            _ => "",
+        };
+        let mut mistakes = Vec::new();
+        if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+            mistakes.push(format!("{name}: only lower case, digits and underscores"));
+        }
+        if !name.ends_with(suffix) {
+            mistakes.push(format!("{name}: must end with {suffix}"));
+        }
+        if self.kind != Kind::Counter && name.ends_with("_total") {
+            mistakes.push(format!("{name}: only counters end with _total"));
+        }
+        if !self.help().ends_with('.') {
+            mistakes.push(format!("{name}: its help is no sentence"));
+        }
+        mistakes
+    }
+}
+
+/// Describes metrics to the exporter, and makes the counters appear.
+pub fn describe(metrics: &[Metric]) {
+    for metric in metrics {
+        metric.describe();
+        metric.begin();
+    }
+}
+
+/// Metrics as JSON.
+pub fn to_json(metrics: &[Metric]) -> Value {
+    metrics.iter().map(|metric| metric.to_json()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    mod declared {
+        crate::declare_metrics! {
+            /// Edges found wrong,
+            /// by cause.
+            Counter(Count) WRONG = "wrong_total" { cause: "missing", "extra"; kind };
+            /// Time.
+            Gauge(Seconds) TIME = "time";
+        }
+    }
+
+    #[test]
+    fn a_declaration_keeps_everything() {
+        let wrong = declared::ALL[0];
+        assert_eq!((wrong.name, wrong.kind, wrong.unit), (declared::WRONG, Kind::Counter, Unit::Count));
+        assert_eq!(wrong.help(), "Edges found wrong, by cause.");
+        assert_eq!((wrong.labels[0].name, wrong.labels[0].values), ("cause", &["missing", "extra"][..]));
+        assert_eq!((wrong.labels[1].name, wrong.labels[1].values.len()), ("kind", 0));
+        assert!(wrong.mistakes().is_empty());
+    }
+
+    #[test]
+    fn a_unit_is_in_the_name() {
+        assert_eq!(declared::ALL[1].mistakes(), ["time: must end with _seconds"]);
+        assert_eq!(declared::TIME, "time");
+    }
+}

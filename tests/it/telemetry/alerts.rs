@@ -1,0 +1,96 @@
+//! Each alert fires when the real thing breaks.
+//!
+//! A real Prometheus scrapes the real processes and evaluates the rules of k8s/monitoring/alerts.yaml; only their
+//! waiting times are cut. What breaks them is in `faults`. That each is silent before, and how long it waits, is tested
+//! with promtool.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tests::proxy::CommitLoser;
+use tests::{Own, until};
+use tokio::task::block_in_place;
+use xtask::env_file::Env;
+use xtask::monitoring;
+use xtask::prometheus::Prometheus;
+
+use super::faults;
+
+/// How long an alert may take to fire after its fault.
+const LIMIT: Duration = Duration::from_secs(60);
+/// They speak of speed, which a busy machine does not have.
+const OF_SPEED: [&str; 2] = ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow"];
+
+/// Whom the faults tell what must fire.
+pub(super) struct Watch(Prometheus);
+
+impl Watch {
+    /// Every alert that has fired since the start.
+    fn fired(&self) -> BTreeSet<String> {
+        let query = "count by (alertname) (count_over_time(ALERTS{alertstate=\"firing\"}[1h]))";
+        let series = block_in_place(|| self.0.query(query)).expect("Prometheus answers");
+        series.into_iter().filter_map(|(mut labels, _)| labels.remove("alertname")).collect()
+    }
+
+    /// Waits until all of these have fired.
+    pub(super) async fn until_fired(&self, alerts: &[&str]) {
+        let began = std::time::Instant::now();
+        until(&format!("{alerts:?} to fire"), LIMIT, || async {
+            let fired = self.fired();
+            if alerts.iter().all(|alert| fired.contains(*alert)) { Ok(()) } else { Err(format!("{fired:?}")) }
+        })
+        .await;
+        println!("{alerts:?} after {:.1} s", began.elapsed().as_secs_f64());
+    }
+
+    /// Waits until a query has an answer.
+    pub(super) async fn until_some(&self, query: &str) {
+        until(query, LIMIT, || async {
+            let series = block_in_place(|| self.0.query(query)).expect("Prometheus answers");
+            if series.is_empty() { Err("nothing".to_owned()) } else { Ok(()) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let mut own = Own::start_through(move |servers| {
+        let (proxy, through) = runtime.block_on(CommitLoser::before(&servers.postgres));
+        sender.send(proxy).expect("the test waits");
+        Env::default().with("DATABASE_URL", through).with("FALLBACK_BUDGET_PER_SECOND", "20")
+    })
+    .await;
+    let proxy = receiver.recv().expect("a proxy");
+    faults::warm_up(&own).await;
+    let watch = Watch(block_in_place(|| {
+        let targets = [
+            ("command-service", own.pipeline.command.admin_addr()),
+            ("query-service", own.pipeline.query.admin_addr()),
+            ("projector", own.pipeline.projector.admin_addr()),
+        ];
+        let rules = monitoring::rules_without_patience().expect("rules");
+        Prometheus::start(&own.servers.root().join("prometheus"), &targets, &rules)
+            .expect("Prometheus starts")
+    }));
+
+    faults::none(&own, &watch).await;
+    let early: Vec<_> =
+        watch.fired().into_iter().filter(|alert| !OF_SPEED.contains(&alert.as_str())).collect();
+    assert!(early.is_empty(), "nothing is broken yet: {early:?}");
+
+    faults::replies_to_commits_are_lost(&own, &proxy, &watch).await;
+    faults::data_is_changed_by_hand(&own, &watch).await;
+    faults::the_head_is_locked(&own, &watch).await;
+    faults::neo4j_hangs(&mut own, &watch).await;
+    faults::the_relay_and_the_projector_are_stopped(&mut own, &watch).await;
+    faults::servers_are_killed(&mut own, &watch).await;
+    faults::commits_are_lost(&mut own, &watch).await;
+
+    let all: BTreeSet<_> = monitoring::alerts().expect("rules").into_iter().map(|alert| alert.name).collect();
+    let fired = watch.fired();
+    let never: Vec<_> = all.difference(&fired).collect();
+    assert!(never.is_empty(), "no test breaks what they watch: {never:?}");
+}

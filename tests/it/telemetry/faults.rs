@@ -1,0 +1,228 @@
+//! What is broken so that alerts fire, one thing after the other; each is repaired before the next.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use proto::query::v1::Source;
+use proto::subjects;
+use sqlx::{Connection as _, PgConnection};
+use tests::clients::{check, counts, follow};
+use tests::own::{Victim, binaries};
+use tests::proxy::CommitLoser;
+use tests::{Own, new_user, truth, until};
+use tokio::task::block_in_place;
+use xtask::Server as _;
+
+use super::alerts::Watch;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// The lock of the relay's leader, see the runbook of FollowgraphNoRelayLeader.
+const RELAY_LOCK: i64 = 7_166_105_002;
+
+/// Makes sure that reads come from the read model: the first ones of a fresh server may not.
+pub(super) async fn warm_up(own: &Own) {
+    let (mut commands, queries) = (own.endpoints.commands(), own.endpoints.queries());
+    let (a, b) = (new_user(), new_user());
+    follow(&mut commands, &a, &b).await.expect("a follow");
+    truth::wait_caught_up(&own.endpoints).await;
+    until("the read model to answer", LIMIT, || {
+        let (mut queries, a, b) = (queries.clone(), a.clone(), b.clone());
+        async move {
+            let seen = check(&mut queries, &a, &b, None).await.map_err(|status| status.to_string())?;
+            if seen.source() == Source::Neo4j { Ok(()) } else { Err("PostgreSQL answered".to_owned()) }
+        }
+    })
+    .await;
+}
+
+/// Ordinary use.
+pub(super) async fn none(own: &Own, watch: &Watch) {
+    let (mut commands, mut queries) = (own.endpoints.commands(), own.endpoints.queries());
+    for _ in 0..20 {
+        let (a, b) = (new_user(), new_user());
+        follow(&mut commands, &a, &b).await.expect("a follow");
+        check(&mut queries, &a, &b, None).await.expect("a check");
+    }
+    truth::wait_caught_up(&own.endpoints).await;
+    watch.until_some("sum(up) == 3").await;
+    watch.until_some("projector_counts_compared_total > 0").await;
+    watch.until_some("rate(query_reads_total[5m]) > 0").await;
+}
+
+pub(super) async fn replies_to_commits_are_lost(own: &Own, proxy: &CommitLoser, watch: &Watch) {
+    let mut commands = own.endpoints.commands();
+    for _ in 0..4 {
+        proxy.lose(1);
+        follow(&mut commands, &new_user(), &new_user()).await.expect("the outcome is found out");
+    }
+    watch.until_fired(&["FollowgraphCommitsInDoubt"]).await;
+}
+
+pub(super) async fn data_is_changed_by_hand(own: &Own, watch: &Watch) {
+    let graph = own.endpoints.neo4j();
+    graph
+        .run(neo4rs::query("MATCH ()-[r:FOLLOWS]->() WITH r LIMIT 1 DELETE r"))
+        .await
+        .expect("an edge is gone");
+    let mut connection = connect(own).await;
+    let wrong = "UPDATE accounts SET followers = followers + 2
+                 WHERE user_id = (SELECT following_id FROM follows LIMIT 1) RETURNING user_id";
+    let user: uuid::Uuid = sqlx::query_scalar(wrong).fetch_one(&mut connection).await.expect("an account");
+    watch.until_fired(&["FollowgraphSweepDifferences", "FollowgraphCountsDiffer"]).await;
+    let right = "UPDATE accounts SET followers = followers - 2 WHERE user_id = $1";
+    sqlx::query(right).bind(user).execute(&mut connection).await.expect("as before");
+}
+
+pub(super) async fn the_head_is_locked(own: &Own, watch: &Watch) {
+    for _ in 0..2 {
+        let mut connection = connect(own).await;
+        let mut lock = connection.begin().await.expect("a transaction");
+        sqlx::query("SELECT 1 FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("locked");
+        let mut commands = own.endpoints.commands();
+        let write = tokio::spawn(async move { follow(&mut commands, &new_user(), &new_user()).await });
+        // Longer than the alert allows: this is how slow the commit is, no wait for a state.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        lock.rollback().await.expect("released");
+        write.await.expect("no panic").expect("a follow");
+    }
+    watch.until_fired(&["FollowgraphCommitSlow"]).await;
+}
+
+pub(super) async fn neo4j_hangs(own: &mut Own, watch: &Watch) {
+    own.servers.neo4j.freeze().expect("it stands still");
+    let mut queries = own.endpoints.queries();
+    for _ in 0..3 {
+        // PostgreSQL answers after the time that Neo4j gets.
+        counts(&mut queries, &[new_user()], None).await.expect("counts");
+    }
+    watch.until_fired(&["FollowgraphNeo4jSlow", "FollowgraphStoreAway"]).await;
+    own.servers.neo4j.thaw().expect("it goes on");
+    own.wait_ready();
+    watch.until_some("query_store_serving{store=\"neo4j\"} == 1").await;
+}
+
+pub(super) async fn the_relay_and_the_projector_are_stopped(own: &mut Own, watch: &Watch) {
+    // Whoever waits for the lock has it as soon as its holder is gone.
+    let mut thief = connect(own).await;
+    let theft = tokio::spawn(async move {
+        let taken = sqlx::query("SELECT pg_advisory_lock($1)").bind(RELAY_LOCK).execute(&mut thief).await;
+        taken.map(|_| thief)
+    });
+    let operator = own.endpoints.postgres().await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
+               AND (classid::bigint << 32) | objid::bigint = $1";
+    until("somebody to wait for the lock", LIMIT, || {
+        let operator = operator.clone();
+        async move {
+            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+            let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&operator).await.expect("an answer");
+            if waiting > 0 { Ok(()) } else { Err("nobody waits".to_owned()) }
+        }
+    })
+    .await;
+    sqlx::query(end).bind(RELAY_LOCK).execute(&operator).await.expect("the holder is ended");
+    let thief = theft.await.expect("no panic").expect("the lock is ours");
+    own.kill(Victim::Projector);
+    let mut commands = own.endpoints.commands();
+    for _ in 0..3 {
+        follow(&mut commands, &new_user(), &new_user()).await.expect("writes go on");
+    }
+    watch
+        .until_fired(&[
+            "FollowgraphNoRelayLeader",
+            "FollowgraphOutboxOld",
+            "FollowgraphStreamBehindOutbox",
+            "FollowgraphPipelineLag",
+            "FollowgraphProjectorSilent",
+            "FollowgraphTargetDown",
+        ])
+        .await;
+
+    own.revive(Victim::Projector);
+    let context = jetstream::new(own.endpoints.nats().await);
+    let stream = context.get_stream(subjects::STREAM).await.expect("the stream");
+    let config = stream.cached_info().config.clone();
+    context.delete_stream(subjects::STREAM).await.expect("deleted");
+    context.create_stream(config).await.expect("empty");
+    watch.until_fired(&["FollowgraphStreamLostItsTail"]).await;
+    drop(thief);
+    own.wait_ready();
+    truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
+    own.kill(Victim::Neo4j);
+    own.kill(Victim::Nats);
+    let mut queries = own.endpoints.queries();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        // Answered by PostgreSQL, or refused: the budget is small.
+        let _ = check(&mut queries, &new_user(), &new_user(), None).await;
+    }
+    watch
+        .until_fired(&[
+            "FollowgraphReadsFallBack",
+            "FollowgraphBudgetRefusals",
+            "FollowgraphProjectionFails",
+            "FollowgraphNatsAway",
+            "FollowgraphRelayStartsOver",
+            "FollowgraphNotReady",
+        ])
+        .await;
+
+    own.kill(Victim::Postgres);
+    let mut commands = own.endpoints.commands();
+    follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing takes it");
+    until("reads to fail", LIMIT, || {
+        let mut queries = queries.clone();
+        async move {
+            let outcome = check(&mut queries, &new_user(), &new_user(), None).await;
+            let failed = outcome.is_err_and(|status| status.code() == tonic::Code::Unavailable);
+            if failed { Ok(()) } else { Err("still answered".to_owned()) }
+        }
+    })
+    .await;
+    for _ in 0..50 {
+        let _ = check(&mut queries, &new_user(), &new_user(), None).await;
+    }
+    watch.until_fired(&["FollowgraphWritesFail", "FollowgraphReadsFail", "FollowgraphPoolExhausted"]).await;
+    own.revive(Victim::Postgres);
+    own.revive(Victim::Nats);
+    own.revive(Victim::Neo4j);
+    own.wait_ready();
+    truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
+    let mut connection = connect(own).await;
+    let lost = truth::head(&own.endpoints).await.as_i64() - 2;
+    for statement in [
+        "DELETE FROM outbox WHERE revision > $1",
+        "DELETE FROM follows WHERE revision > $1",
+        "UPDATE log_head SET revision = $1, event_id = (SELECT event_id FROM outbox WHERE revision = $1)",
+    ] {
+        sqlx::query(statement).bind(lost).execute(&mut connection).await.expect("a statement");
+    }
+    let again = "UPDATE accounts SET followers = (SELECT count(*) FROM follows WHERE following_id = user_id),
+                                     following = (SELECT count(*) FROM follows WHERE follower_id = user_id)";
+    sqlx::query(again).execute(&mut connection).await.expect("counts");
+    watch.until_fired(&["FollowgraphHistoryForked"]).await;
+
+    // The sweep after the new epoch cannot read one of the tables.
+    let mut lock = connection.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE blocks IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("locked");
+    let recovered = block_in_place(|| {
+        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        cli.args(["recover", "--yes"]).output().expect("the CLI runs")
+    });
+    assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    watch.until_fired(&["FollowgraphProjectionReset", "FollowgraphReplicaIncomplete"]).await;
+    lock.rollback().await.expect("released");
+    own.wait_ready();
+    truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+/// A session of an operator, not through the proxy.
+async fn connect(own: &Own) -> PgConnection {
+    PgConnection::connect(&own.endpoints.database_url).await.expect("PostgreSQL answers")
+}

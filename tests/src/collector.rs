@@ -1,0 +1,93 @@
+//! A collector of traces, as small as can be: it keeps the spans that OTLP exporters send it.
+
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// A span, as far as tests look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The process that it is of.
+    pub service: String,
+    /// What was done.
+    pub name: String,
+    /// The trace, in hex.
+    pub trace: String,
+    /// Its own id, in hex.
+    pub id: String,
+    /// The span that it belongs to, in hex.
+    pub parent: String,
+    /// It ended after it began.
+    pub took_time: bool,
+}
+
+/// A running collector; it goes with the test's runtime.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    address: std::net::SocketAddr,
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+impl Collector {
+    /// Listens on a free port of the loopback interface.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let collector = Self { address, spans: Arc::default() };
+        let service = TraceServiceServer::new(collector.clone());
+        let server = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        collector
+    }
+
+    /// What exporters are told.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The spans of a trace, as many as have come.
+    pub fn trace(&self, trace: &str) -> Vec<Span> {
+        self.spans().iter().filter(|span| span.trace == trace).cloned().collect()
+    }
+
+    fn spans(&self) -> std::sync::MutexGuard<'_, Vec<Span>> {
+        self.spans.lock().expect("nothing panics under the lock")
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        for of_process in request.into_inner().resource_spans {
+            let attributes = of_process.resource.map(|resource| resource.attributes).unwrap_or_default();
+            let service = attributes.into_iter().find(|attribute| attribute.key == "service.name");
+            let service = match service.and_then(|attribute| attribute.value?.value) {
+                Some(Value::StringValue(name)) => name,
+                _ => return Err(Status::invalid_argument("no service.name")),
+            };
+            let spans = of_process.scope_spans.into_iter().flat_map(|scope| scope.spans).map(|span| Span {
+                service: service.clone(),
+                name: span.name,
+                trace: hex(&span.trace_id),
+                id: hex(&span.span_id),
+                parent: hex(&span.parent_span_id),
+                took_time: span.end_time_unix_nano > span.start_time_unix_nano,
+            });
+            self.spans().extend(spans);
+        }
+        Ok(Response::new(ExportTraceServiceResponse { partial_success: None }))
+    }
+}

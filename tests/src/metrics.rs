@@ -1,0 +1,89 @@
+//! What a process exports on `/metrics`, and what it says that it exports.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use xtask::services::Program;
+use xtask::{http, promql};
+
+/// One line of `/metrics`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The metric that it belongs to.
+    pub metric: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its value.
+    pub value: f64,
+}
+
+/// A metric as a program declares it: its labels, each with its values, or none where those are open.
+pub type Declared = BTreeMap<String, BTreeMap<String, Vec<String>>>;
+
+/// All that a process exports now.
+///
+/// # Panics
+/// When it does not answer.
+pub fn scrape(admin: SocketAddr) -> Vec<Sample> {
+    let answer = http::get(admin, "/metrics").unwrap_or_else(|error| panic!("{admin}: {error}"));
+    assert_eq!(answer.status, 200);
+    let lines = answer.body.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| parse(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect()
+}
+
+/// The admin ports of the shared pipeline: command-service, query-service, projector.
+///
+/// # Panics
+/// Where there is none, and says how to get one.
+pub fn shared_admins() -> [(Program, SocketAddr); 3] {
+    // Asks for the explanation first.
+    crate::Endpoints::shared();
+    [(Program::Command, "COMMAND"), (Program::Query, "QUERY"), (Program::Projector, "PROJECTOR")].map(
+        |(program, name)| {
+            let address = std::env::var(format!("FOLLOWGRAPH_TEST_{name}_ADMIN")).expect("set by the tool");
+            (program, address.parse().expect("an address"))
+        },
+    )
+}
+
+/// What a program says that it exports.
+///
+/// # Panics
+/// When it is not built.
+pub fn declared(binaries: &Path, program: Program) -> Declared {
+    let output =
+        Command::new(binaries.join(program.binary())).arg("--metrics").output().expect("the program runs");
+    let parts: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let metrics =
+        parts.as_object().expect("parts").values().flat_map(|part| part.as_array().expect("a list"));
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let label = |label: &serde_json::Value| {
+        let values = label["values"].as_array().expect("a list").iter().map(text).collect();
+        (text(&label["name"]), values)
+    };
+    let labels =
+        |metric: &serde_json::Value| metric["labels"].as_array().expect("a list").iter().map(label).collect();
+    metrics.map(|metric| (text(&metric["name"]), labels(metric))).collect()
+}
+
+fn parse(line: &str) -> Option<Sample> {
+    let (series, value) = line.rsplit_once(' ')?;
+    let (name, labels) = match series.split_once('{') {
+        None => (series, BTreeMap::new()),
+        Some((name, labels)) => (name, parse_labels(labels.strip_suffix('}')?)?),
+    };
+    let is_part = labels.contains_key("le") || name.ends_with("_sum") || name.ends_with("_count");
+    let metric = if is_part { promql::family(name) } else { name };
+    Some(Sample { metric: metric.to_owned(), labels, value: value.parse().ok()? })
+}
+
+/// Our label values hold neither quotes nor commas.
+fn parse_labels(text: &str) -> Option<BTreeMap<String, String>> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.to_owned(), value.trim_matches('"').to_owned()))
+    };
+    text.split(',').filter(|part| !part.is_empty()).map(pair).collect()
+}

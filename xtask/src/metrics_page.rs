@@ -1,0 +1,111 @@
+//! docs/metrics.md, made from what the services say of their metrics.
+//!
+//! Owns: the page's form. It must not know any metric: each service prints its own with `--metrics`.
+//!
+//! What can go wrong: a service that is not built.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{services::Program, workspace};
+
+const HEAD: &str = "\
+# Metrics
+
+Every process exports them on its admin port at `/metrics`, in the text form of Prometheus. This page is made from
+the code by `cargo xtask docs`; a test fails when they differ. Counters end with `_total`, units are in the names.
+Histograms have the series `_bucket`, `_sum` and `_count`. A counter without labels, or with one label of known
+values, is there from the start with 0; other series appear when they are first used.
+
+Labels never hold ids of accounts. Dashboards and alerts are in [k8s/monitoring](../k8s/monitoring); what each alert
+means is in [runbooks.md](runbooks.md).
+";
+
+/// Where the page is.
+pub fn path() -> PathBuf {
+    workspace::root().join("docs/metrics.md")
+}
+
+/// Writes the page.
+pub fn write(binaries: &Path) -> Result<()> {
+    let path = path();
+    fs::write(&path, page(binaries)?).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The page as the programs in `binaries` would have it.
+pub fn page(binaries: &Path) -> Result<String> {
+    let mut page = HEAD.to_owned();
+    let programs = [Program::Command, Program::Query, Program::Projector];
+    let told = programs.iter().map(|program| ask(binaries, *program)).collect::<Result<Vec<_>>>()?;
+    for (part, title) in [("of every service", "Every service"), ("of the process", "The process itself")] {
+        if told.iter().any(|one| one[part] != told[0][part]) {
+            bail!("the services do not agree on the metrics that all of them have: build all of them");
+        }
+        section(&mut page, title, &told[0][part])?;
+    }
+    for (program, told) in programs.iter().zip(&told) {
+        section(&mut page, program.binary(), &told["of its own"])?;
+    }
+    Ok(page)
+}
+
+/// The names on the page.
+pub fn names(page: &str) -> Vec<String> {
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    cells.map(|(name, _)| name.to_owned()).collect()
+}
+
+fn ask(binaries: &Path, program: Program) -> Result<Value> {
+    let path = binaries.join(program.binary());
+    let output = Command::new(&path)
+        .arg("--metrics")
+        .env_clear()
+        .output()
+        .with_context(|| format!("cannot run {}", path.display()))?;
+    serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{} does not tell its metrics", path.display()))
+}
+
+fn section(page: &mut String, title: &str, metrics: &Value) -> Result<()> {
+    write!(page, "\n## {title}\n\n| Name | Kind | Unit | Labels | Meaning |\n|---|---|---|---|---|\n")?;
+    for metric in metrics.as_array().context("metrics are a list")? {
+        let text = |key: &str| metric[key].as_str().unwrap_or_default();
+        let labels: Vec<_> = metric["labels"].as_array().into_iter().flatten().map(label).collect();
+        let (name, kind, unit, help) = (text("name"), text("kind"), text("unit"), text("help"));
+        writeln!(page, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join("; "))?;
+    }
+    Ok(())
+}
+
+fn label(label: &Value) -> String {
+    let values: Vec<_> = label["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let name = label["name"].as_str().unwrap_or_default();
+    if values.is_empty() { format!("`{name}`") } else { format!("`{name}`: {}", values.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_written_and_its_names_are_read_back() {
+        let metrics = serde_json::json!([{
+            "name": "a_total", "kind": "counter", "unit": "count", "help": "Things.",
+            "labels": [{"name": "cause", "values": ["x", "y"]}, {"name": "open", "values": []}],
+        }]);
+        let mut page = String::new();
+        section(&mut page, "Title", &metrics).unwrap();
+        assert!(
+            page.ends_with("| `a_total` | counter | count | `cause`: x, y; `open` | Things. |\n"),
+            "{page}"
+        );
+        assert_eq!(names(&page), ["a_total"]);
+    }
+}

@@ -1,0 +1,163 @@
+//! Prometheus, for checking rules and for tests that let real alerts fire.
+//!
+//! Owns: where its programs come from, and a server that scrapes given processes. It must not know any metric.
+//!
+//! What can go wrong: neither on PATH nor a Debian-like system to take its package from. The package is unpacked into
+//! the cache, not installed: its installation would start a server.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::{
+    daemon::Daemon,
+    fetch::{Cache, run},
+    http,
+    ports::{Claim, loopback},
+    prerequisites::{self, on_path},
+};
+
+/// How often it looks; an alert is seen within about twice that.
+const INTERVAL: &str = "200ms";
+
+/// The programs.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The server.
+    pub prometheus: PathBuf,
+    /// The checker.
+    pub promtool: PathBuf,
+}
+
+impl Programs {
+    /// Those on PATH, else those of the distribution's package, fetched into the cache if they are not there yet.
+    pub fn install() -> Result<Self> {
+        if let (Some(prometheus), Some(promtool)) = (on_path("prometheus"), on_path("promtool")) {
+            return Ok(Self { prometheus, promtool });
+        }
+        if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+            bail!(
+                "missing on this machine: prometheus and promtool\nwhat to do: put both on PATH; any 2.x or 3.x will do"
+            );
+        }
+        let folder = Cache::lock()?.install("prometheus", fetch)?.join("usr/bin");
+        Ok(Self { prometheus: folder.join("prometheus"), promtool: folder.join("promtool") })
+    }
+}
+
+fn fetch(folder: &Path) -> Result<()> {
+    if !knows_package() {
+        prerequisites::apt(&["update", "-q"])?;
+    }
+    let download = folder.join("download");
+    fs::create_dir_all(&download)?;
+    run(Command::new("apt-get").args(["download", "-q", "prometheus"]).current_dir(&download))?;
+    for entry in fs::read_dir(&download)? {
+        run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(folder))?;
+    }
+    Ok(fs::remove_dir_all(&download)?)
+}
+
+fn knows_package() -> bool {
+    Command::new("apt-cache")
+        .args(["show", "--quiet=2", "prometheus"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub struct Prometheus {
+    daemon: Daemon,
+    address: SocketAddr,
+    _port: Claim,
+}
+
+impl Prometheus {
+    /// Starts one that scrapes the targets, each with the name of its job, and evaluates the rules. Its data and its log
+    /// are in `folder`.
+    pub fn start(folder: &Path, targets: &[(&str, SocketAddr)], rules: &str) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("rules.yaml"), rules)?;
+        let jobs: Vec<_> = targets
+            .iter()
+            .map(|(job, address)| {
+                serde_json::json!({"job_name": job, "static_configs": [{"targets": [address.to_string()]}]})
+            })
+            .collect();
+        // JSON is YAML.
+        let config = serde_json::json!({
+            "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL, "evaluation_interval": INTERVAL},
+            "rule_files": ["rules.yaml"],
+            "scrape_configs": jobs,
+        });
+        let file = folder.join("prometheus.yaml");
+        fs::write(&file, config.to_string())?;
+        let port = Claim::any()?;
+        let address = loopback(port.port);
+        let mut command = Command::new(Programs::install()?.prometheus);
+        command
+            .arg(format!("--config.file={}", file.display()))
+            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+            .arg(format!("--web.listen-address={address}"));
+        let advice = "Read the log above; `cargo xtask check` checks the rules.";
+        let mut daemon = Daemon::new("Prometheus", folder.join("prometheus.log"), advice);
+        daemon.start(command, || http::is_ok(address, "/-/ready"))?;
+        Ok(Self { daemon, address, _port: port })
+    }
+
+    /// The present answer to a query: labels and value of each series.
+    pub fn query(&self, query: &str) -> Result<Vec<(BTreeMap<String, String>, f64)>> {
+        let answer = http::get(self.address, &format!("/api/v1/query?query={}", percent_encoded(query)))?;
+        let answer: Value = serde_json::from_str(&answer.body).context("not an answer of Prometheus")?;
+        if answer["status"] != "success" {
+            bail!("Prometheus refuses {query}: {}", answer["error"]);
+        }
+        answer["data"]["result"].as_array().into_iter().flatten().map(series).collect()
+    }
+
+    /// The last lines of its log.
+    pub fn log_tail(&self, lines: usize) -> String {
+        self.daemon.log_tail(lines)
+    }
+}
+
+fn series(series: &Value) -> Result<(BTreeMap<String, String>, f64)> {
+    let labels = serde_json::from_value(series["metric"].clone())?;
+    let value = series["value"][1].as_str().context("a series without a value")?;
+    Ok((labels, value.parse()?))
+}
+
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries_travel_in_a_path() {
+        assert_eq!(percent_encoded("a{b=\"c\"} > 0"), "a%7Bb%3D%22c%22%7D%20%3E%200");
+    }
+
+    #[test]
+    fn a_series_is_read() {
+        let text = serde_json::json!({"metric": {"alertname": "A"}, "value": [1.5, "2"]});
+        let (labels, value) = series(&text).unwrap();
+        assert_eq!((labels["alertname"].as_str(), value), ("A", 2.0));
+    }
+}
