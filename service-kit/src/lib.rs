@@ -37,6 +37,7 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod grpc;
+mod healthcheck;
 pub mod lifecycle;
 pub mod metrics;
 pub mod nats;

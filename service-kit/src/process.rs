@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::config::Env;
+use crate::healthcheck;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::Readiness;
 use crate::telemetry::{self, Telemetry};
@@ -84,6 +85,9 @@ where
 {
     let mut env = Env::from_process();
     let settings = Settings::read(&mut env, &about);
+    if healthcheck::is_asked() {
+        return healthcheck::run(settings.admin_listen);
+    }
     let config = read(&mut env);
     let shown = env.redacted();
     let (settings, config) = match env.finish((settings, config)) {
