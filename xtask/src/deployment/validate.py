@@ -19,7 +19,8 @@ class Loader(yaml.SafeLoader):
     """Refuses keys that appear twice: the last would win without a word."""
 
     def construct_mapping(self, node, deep=False):
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        names = [self.construct_object(key, deep=True) for key in keys]
         for name in names:
             if names.count(name) > 1:
                 raise yaml.constructor.ConstructorError(None, None, f"key {name!r} appears twice", node.start_mark)

@@ -30,6 +30,8 @@ pub(in crate::deployment) struct Contract {
     pub(super) legacy_methods: Vec<String>,
     pub(super) query_metrics: String,
     pub(super) metrics_adapter: String,
+    /// NATS's users and what each may do, once they are kept in one place for all.
+    pub(super) nats_users: Option<String>,
 }
 
 impl Contract {
@@ -50,6 +52,7 @@ impl Contract {
             legacy_methods: methods(&read("proto/nova/graph_service/v2/graph_service.proto")?),
             query_metrics: read("query-service/src/metrics.rs")?,
             metrics_adapter: read("k8s/overlays/production/metrics-adapter.yaml")?,
+            nats_users: fs::read_to_string(root.join("migrations/roles/nats.conf")).ok(),
         })
     }
 

@@ -68,6 +68,17 @@ pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
     vec![format!("ConfigMap/command-service: STREAM_REPLICAS is {wanted}, but NATS has {servers} servers")]
 }
 
+/// NATS's users are those that the tests run with. Kustomize reads no file outside of its folder, so there is a copy.
+pub(super) fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
+    let used = config_map(documents, "nats").map(|map| text(&map["users.conf"])).unwrap_or_default();
+    match &contract.nats_users {
+        Some(kept) if !used.is_empty() && used != kept => {
+            vec!["ConfigMap/nats: users.conf is not a copy of migrations/roles/nats.conf".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// `x_per_second` is the rate of the counter `x_total`, which the scaled program has, and the adapter is told of.
 pub(super) fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> Vec<String> {
     let mut problems = Vec::new();

@@ -18,6 +18,7 @@ fn contract() -> Contract {
         legacy_methods: vec!["CreateFollow".to_owned(), "GetFollowers".to_owned()],
         query_metrics: "pub const READS: &str = \"query_reads_total\";".to_owned(),
         metrics_adapter: "query_reads_total query_reads_per_second".to_owned(),
+        nats_users: Some("accounts {}".to_owned()),
     }
 }
 
@@ -245,6 +246,16 @@ fn replicas_fit_together() {
     let uris = json!("bolt://neo4j-1.neo4j:7687");
     breaks("ConfigMap/query-service", "/data/NEO4J_URIS", uris, "the pods are bolt://neo4j-0.neo4j:7687");
     breaks("ConfigMap/command-service", "/data/STREAM_REPLICAS", json!("3"), "NATS has 1 servers");
+}
+
+#[test]
+fn users_of_nats_are_those_that_are_tested() {
+    let users = "/data/users.conf";
+    breaks("ConfigMap/nats", users, json!("accounts { A {} }"), "not a copy of migrations/roles/nats.conf");
+    let mut documents = good();
+    let nats = position(&documents, "ConfigMap/nats");
+    documents[nats]["data"]["users.conf"] = json!("accounts {}");
+    assert_eq!(manifests(&documents, Strictness::Production, &contract()), Vec::<String>::new());
 }
 
 #[test]
