@@ -46,6 +46,7 @@ pub mod catalog;
 pub mod clock;
 pub mod config;
 pub mod grpc;
+mod healthcheck;
 pub mod lifecycle;
 pub mod metrics;
 pub mod nats;

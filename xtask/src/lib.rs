@@ -26,8 +26,10 @@
 //! ```
 
 pub mod daemon;
+pub mod deployment;
 pub mod env_file;
 pub mod fetch;
+mod go;
 pub mod graph;
 pub mod http;
 pub mod metrics_page;

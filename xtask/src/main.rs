@@ -5,6 +5,7 @@
 mod check;
 mod child;
 mod demo;
+mod k8s_check;
 mod stack;
 mod test;
 mod up;
@@ -59,7 +60,9 @@ enum Command {
     },
     /// Run the checks that need no servers: format, clippy, docs, dependencies, protocol
     Check,
-    /// Run everything that CI runs: `check`, then `test`
+    /// Render every overlay of k8s/, and validate them, the Dockerfile and compose.yaml
+    K8sCheck,
+    /// Run everything that CI runs: `check`, `k8s-check`, then `test`
     Ci,
     /// Write docs/metrics.md from the code
     Docs,
@@ -84,10 +87,14 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { keep, options } => demo::run(options, keep, &interrupt),
         Command::Test { arguments } => test::run(&arguments, &interrupt),
         Command::Check => check::run(&interrupt),
-        Command::Ci => match check::run(&interrupt)? {
-            code if code == ExitCode::SUCCESS => test::run(&[], &interrupt),
-            code => Ok(code),
-        },
+        Command::K8sCheck => k8s_check::run(),
+        Command::Ci => {
+            let checked = [check::run(&interrupt)?, k8s_check::run()?];
+            match checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {
+                None => test::run(&[], &interrupt),
+                Some(code) => Ok(code),
+            }
+        }
         Command::Docs => {
             child::succeed(Profile::Dev.build_command(), &interrupt)?;
             xtask::metrics_page::write(&Profile::Dev.folder())?;
@@ -97,6 +104,7 @@ fn run(command: Command) -> Result<ExitCode> {
             xtask::fetch::Tools::install()?;
             xtask::fetch::Checkers::install()?;
             xtask::prometheus::Programs::install()?;
+            xtask::deployment::Tools::install()?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -1,0 +1,191 @@
+//! What would be deployed, checked without a cluster and without a container engine.
+//!
+//! Owns: the list of overlays and files, rendering them, and running the checkers of others over them. Our own rules are
+//! in [`rules`]. It must not know how the services work.
+//!
+//! What can go wrong: a checker that cannot be fetched or run. What the checkers find is no error but the report.
+
+mod rules;
+mod tools;
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub use tools::Tools;
+
+use crate::workspace;
+use rules::{Contract, Strictness};
+
+/// The oldest Kubernetes that the manifests are for.
+const KUBERNETES: &str = "1.33";
+/// Every overlay, and whether passwords that protect nothing may be in it.
+const OVERLAYS: [(&str, Strictness); 2] =
+    [("dev", Strictness::Throwaway), ("production", Strictness::Production)];
+/// What kube-score would have differently, each with our reason.
+const NOT_ASKED: [&str; 3] = [
+    // Tags are never moved, so what a node has is what it would pull.
+    "container-image-pull-policy",
+    // Root file systems are read-only, and volumes have limits of their own.
+    "container-ephemeral-storage-request-and-limit",
+    // Images of others run as the user that they were made for.
+    "container-security-context-user-group-id",
+];
+
+/// What was checked, and what is wrong.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// For people.
+    pub checked: Vec<String>,
+    /// One line each; none if all is well.
+    pub problems: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Validated {
+    documents: Vec<Value>,
+    problems: Vec<String>,
+}
+
+/// Checks every overlay, the Dockerfile and compose.yaml.
+pub fn check(tools: &Tools) -> Result<Report> {
+    let root = workspace::root();
+    let contract = Contract::read(&root)?;
+    let scratch = Scratch::new()?;
+    let mut report = Report::default();
+
+    let mut rendered = Vec::new();
+    for (overlay, _) in OVERLAYS {
+        let file = scratch.0.join(format!("{overlay}.yaml"));
+        render(tools, &root.join("k8s/overlays").join(overlay), &file)?;
+        rendered.push(file);
+    }
+    let compose = root.join("compose.yaml");
+    let validated = validate(tools, &rendered, &compose)?;
+    for ((overlay, strictness), file) in OVERLAYS.into_iter().zip(&rendered) {
+        let found = validated.get(&shown(file)).context("validate.py left out an overlay")?;
+        let mut problems = found.problems.clone();
+        problems.extend(rules::manifests(&found.documents, strictness, &contract));
+        problems.extend(nats_configuration(tools, &found.documents, &scratch.0.join(overlay))?);
+        if strictness == Strictness::Production {
+            problems.extend(score(tools, file)?);
+        }
+        report.checked.push(format!("overlay {overlay}, {} documents", found.documents.len()));
+        report.problems.extend(problems.into_iter().map(|problem| format!("{overlay}: {problem}")));
+    }
+
+    let found = validated.get(&shown(&compose)).context("validate.py left out compose.yaml")?;
+    let problems = found.problems.iter().cloned().chain(rules::compose(&found.documents, &contract));
+    report.problems.extend(problems.map(|problem| format!("compose.yaml: {problem}")));
+    report.checked.push("compose.yaml".to_owned());
+
+    let output =
+        output(Command::new(&tools.hadolint).arg("--no-color").arg("Dockerfile").current_dir(&root))?;
+    report.problems.extend(output.text.lines().map(str::to_owned));
+    report.checked.push("Dockerfile".to_owned());
+    Ok(report)
+}
+
+fn render(tools: &Tools, overlay: &Path, file: &Path) -> Result<()> {
+    let output = output(Command::new(&tools.kustomize).arg("build").arg(overlay).arg("--output").arg(file))?;
+    if !output.succeeded {
+        bail!("kustomize cannot render {}\n{}", overlay.display(), output.text);
+    }
+    Ok(())
+}
+
+fn validate(tools: &Tools, manifests: &[PathBuf], compose: &Path) -> Result<BTreeMap<String, Validated>> {
+    let request = json!({
+        "kubernetes": KUBERNETES,
+        "crds": tools.definitions,
+        "manifests": manifests,
+        "compose": [compose],
+        "compose_schema": tools.compose_schema,
+    });
+    let script = workspace::root().join("xtask/src/deployment/validate.py");
+    let output = tools.python.command().arg(script).arg(request.to_string()).output()?;
+    if !output.status.success() {
+        bail!("validate.py failed\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    serde_json::from_slice(&output.stdout).context("cannot read what validate.py says")
+}
+
+/// What kube-score finds.
+fn score(tools: &Tools, file: &Path) -> Result<Vec<String>> {
+    let output = output(
+        Command::new(&tools.kube_score)
+            .args(["score", "--output-format", "ci", "--ignore-container-cpu-limit"])
+            .args(["--kubernetes-version", &format!("v{KUBERNETES}"), "--ignore-test", &NOT_ASKED.join(",")])
+            .arg(file),
+    )?;
+    let found: Vec<String> = output
+        .text
+        .lines()
+        .filter(|line| !line.starts_with("[OK]") && !line.contains("SKIPPED"))
+        .map(str::to_owned)
+        .collect();
+    if found.is_empty() && !output.succeeded {
+        bail!("kube-score failed");
+    }
+    Ok(found)
+}
+
+/// What nats-server says about its own configuration.
+fn nats_configuration(tools: &Tools, documents: &[Value], folder: &Path) -> Result<Vec<String>> {
+    let Some(files) = rules::config_map(documents, "nats") else { return Ok(Vec::new()) };
+    fs::create_dir_all(folder)?;
+    let mut command = Command::new(&tools.nats_server);
+    command.args(["-t", "-c", "nats.conf"]).env("POD_NAME", "nats-0").current_dir(folder);
+    for (name, text) in files {
+        let text = text.as_str().unwrap_or_default();
+        fs::write(folder.join(name), text)?;
+        for variable in text.split('$').skip(1).filter_map(|rest| rest.split(char::is_whitespace).next()) {
+            if variable.ends_with("_PASSWORD") {
+                command.env(variable, "stand-in");
+            }
+        }
+    }
+    let output = output(&mut command)?;
+    Ok(if output.succeeded { Vec::new() } else { vec![format!("ConfigMap/nats: {}", output.text.trim())] })
+}
+
+struct Output {
+    succeeded: bool,
+    text: String,
+}
+
+fn output(command: &mut Command) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot run {name}"))?;
+    let text = [output.stdout, output.stderr].concat();
+    Ok(Output { succeeded: output.status.success(), text: String::from_utf8_lossy(&text).into_owned() })
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A folder that goes with us.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let folder = env::temp_dir().join(format!("followgraph-k8s-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Left over, it harms nobody.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,40 @@
+//! Images: pinned, and the servers' of the versions that the tests run.
+
+use serde_json::Value;
+
+use super::{Contract, Pod, of_kind, text, title};
+
+/// Tags that somebody moves.
+const FLOATING: [&str; 8] = ["latest", "stable", "edge", "main", "master", "nightly", "dev", "nonroot"];
+
+/// Every image has a tag that stays, and servers are of the tested version.
+pub(super) fn pinned(documents: &[Value], contract: &Contract) -> Vec<String> {
+    let of_pods = Pod::all(documents).flat_map(|pod| {
+        pod.all_containers()
+            .map(|container| (pod.title.clone(), text(&container["image"])))
+            .collect::<Vec<_>>()
+    });
+    let of_clusters =
+        of_kind(documents, "Cluster").map(|cluster| (title(cluster), text(&cluster["spec"]["imageName"])));
+    of_pods
+        .chain(of_clusters)
+        .filter_map(|(title, image)| wrong_with(image, contract).map(|problem| format!("{title}: {problem}")))
+        .collect()
+}
+
+/// What is wrong with an image's name.
+pub(super) fn wrong_with(image: &str, contract: &Contract) -> Option<String> {
+    if image.contains("@sha256:") {
+        return None;
+    }
+    let path = image.rsplit('/').next().unwrap_or_default();
+    let Some((name, tag)) = path.split_once(':') else {
+        return Some(format!("image {image:?} has no tag"));
+    };
+    if tag.is_empty() || FLOATING.contains(&tag) {
+        return Some(format!("image {image:?} has a tag that moves"));
+    }
+    let wanted = contract.server_version(name)?;
+    let is_it = tag == wanted || tag.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('-'));
+    (!is_it).then(|| format!("image {image:?} is not of the version that is tested, {wanted}"))
+}

