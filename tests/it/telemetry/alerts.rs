@@ -18,8 +18,9 @@ use super::faults;
 
 /// How long an alert may take to fire after its fault.
 const LIMIT: Duration = Duration::from_secs(60);
-/// They speak of speed, which a busy machine does not have.
-const OF_SPEED: [&str; 2] = ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow"];
+/// They speak of speed, which a busy machine does not have, or of a moment, now that they do not wait.
+const OF_SPEED: [&str; 3] =
+    ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
 
 /// Whom the faults tell what must fire.
 pub(super) struct Watch(Prometheus);

@@ -7,6 +7,7 @@ use proto::query::v1::Source;
 use proto::subjects;
 use sqlx::{Connection as _, PgConnection};
 use tests::clients::{check, counts, follow};
+use tests::metrics::scrape;
 use tests::own::{Victim, binaries};
 use tests::proxy::CommitLoser;
 use tests::{Own, new_user, truth, until};
@@ -38,23 +39,37 @@ pub(super) async fn warm_up(own: &Own) {
 /// Ordinary use.
 pub(super) async fn none(own: &Own, watch: &Watch) {
     let (mut commands, mut queries) = (own.endpoints.commands(), own.endpoints.queries());
+    // An increase is one between two scrapes.
+    watch.until_some("sum(up) == 3").await;
+    watch.until_some("query_reads_total").await;
     for _ in 0..20 {
         let (a, b) = (new_user(), new_user());
         follow(&mut commands, &a, &b).await.expect("a follow");
         check(&mut queries, &a, &b, None).await.expect("a check");
     }
     truth::wait_caught_up(&own.endpoints).await;
-    watch.until_some("sum(up) == 3").await;
     watch.until_some("projector_counts_compared_total > 0").await;
     watch.until_some("rate(query_reads_total[5m]) > 0").await;
 }
 
 pub(super) async fn replies_to_commits_are_lost(own: &Own, proxy: &CommitLoser, watch: &Watch) {
     let mut commands = own.endpoints.commands();
-    for _ in 0..4 {
+    let in_doubt = || {
+        let samples = block_in_place(|| scrape(own.pipeline.command.admin_addr()));
+        samples
+            .iter()
+            .filter(|sample| sample.metric == "followgraph_command_commits_in_doubt_total")
+            .map(|sample| sample.value)
+            .sum::<f64>()
+    };
+    // The reply to another service's COMMIT may be lost instead.
+    let begun = Instant::now();
+    while in_doubt() < 5.0 {
+        assert!(begun.elapsed() < LIMIT, "no reply is lost");
         proxy.lose(1);
         follow(&mut commands, &new_user(), &new_user()).await.expect("the outcome is found out");
     }
+    proxy.lose(0);
     watch.until_fired(&["FollowgraphCommitsInDoubt"]).await;
 }
 
@@ -182,7 +197,7 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
         }
     })
     .await;
-    for _ in 0..50 {
+    for _ in 0..500 {
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
     watch.until_fired(&["FollowgraphWritesFail", "FollowgraphReadsFail", "FollowgraphPoolExhausted"]).await;
