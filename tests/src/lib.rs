@@ -11,6 +11,7 @@
 pub mod asks;
 pub mod clients;
 pub mod endpoints;
+pub mod explained;
 pub mod graph;
 pub mod importing;
 pub mod jobs;
