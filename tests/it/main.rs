@@ -20,6 +20,7 @@ mod multi;
 mod overlay;
 mod pages;
 mod races;
+mod read_replicas;
 mod reads;
 mod replicas;
 mod stream_faults;

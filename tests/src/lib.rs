@@ -12,6 +12,7 @@ pub mod asks;
 pub mod clients;
 pub mod collector;
 pub mod endpoints;
+pub mod explained;
 pub mod graph;
 pub mod importing;
 pub mod jobs;

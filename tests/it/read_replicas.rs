@@ -1,0 +1,180 @@
+//! I7, I8, I10 and I13 with two read replicas: one that is added, shared, slow, lost, wiped, and back again.
+//!
+//! PostgreSQL answers no read here (`READ_SOURCE=neo4j`), so a read that a lost replica was asked for and the other one
+//! did not take over is a failed read.
+
+mod load;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proto::graph::v1::StoreStatus;
+use proto::query::v1::{Explanation, GetStatusRequest, ListFollowersRequest, ListMutualsRequest};
+use tests::clients::{follow, fresh, unfollow};
+use tests::explained::{answered_by, check, in_time, wait_answering};
+use tests::own::Victim;
+use tests::{Endpoints, Own, graph, importing, new_user, truth, until};
+use tokio::task::block_in_place;
+use xtask::Server as _;
+use xtask::env_file::Env;
+use xtask::process::Signal;
+
+use self::load::Load;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const BOTH: [&str; 2] = ["projector-0", "projector-1"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_read_replicas_share_the_reads_and_stand_in_for_each_other() {
+    let settings = Env::default()
+        .with("READ_SOURCE", "neo4j")
+        // Everything runs on one small machine here: that alone must not make a read fail.
+        .with("NEO4J_READ_TIMEOUT_MILLIS", "2000")
+        .with("REPLICA_MAX_LAG_SECONDS", "2");
+    let mut own = Own::start_to_grow(settings).await;
+    let endpoints = own.endpoints.clone();
+    let edges = graph::random(31, 300, 3_000);
+    importing::all(&mut endpoints.commands(), &edges, 500).await;
+    truth::wait_caught_up(&endpoints).await;
+    wait_answering(&endpoints.queries(), "projector-0").await;
+    assert!(!store(&endpoints, "projector-1").await.serving, "it is not there yet");
+
+    let load = Load::start(&endpoints, &edges);
+    own.grow();
+    wait_answering(&endpoints.queries(), "projector-1").await;
+    load.end("while a replica was added").await;
+    reads_are_spread(&endpoints).await;
+    a_walk_over_both_is_exact(&endpoints).await;
+    one_that_lags_is_not_preferred(&mut own).await;
+
+    let load = Load::start(&endpoints, &edges);
+    own.kill(Victim::Neo4j);
+    // The load goes on until the loss was noticed and a while after it.
+    wait_store(&endpoints, "projector-0", |store| !store.serving).await;
+    load.wait_for_more(300).await;
+    let answered = load.end("while a replica was lost").await;
+    assert!(answered["projector-1"] > 300, "{answered:?}");
+    let load = Load::start(&endpoints, &edges);
+    own.revive(Victim::Neo4j);
+    wait_answering(&endpoints.queries(), "projector-0").await;
+    load.end("while it came back").await;
+    reads_are_spread(&endpoints).await;
+
+    let load = Load::start(&endpoints, &edges);
+    own.kill(Victim::SecondNeo4j);
+    block_in_place(|| own.servers.further_neo4j[0].wipe()).expect("wiped");
+    own.revive(Victim::SecondNeo4j);
+    wait_answering(&endpoints.queries(), "projector-1").await;
+    load.end("while a replica was wiped and built itself").await;
+    reads_are_spread(&endpoints).await;
+
+    truth::assert_agreement(&endpoints, 3).await;
+    truth::assert_agreement(&own.second_read_model(), 0).await;
+}
+
+/// One after the other, reads go to each in turn.
+async fn reads_are_spread(endpoints: &Endpoints) {
+    let mut queries = endpoints.queries();
+    let mut counts = BTreeMap::new();
+    for _ in 0..100 {
+        let answer = check(&mut queries, &new_user(), &new_user(), None).await.expect("a check");
+        *counts.entry(replica_of(answer.explanation)).or_insert(0) += 1;
+    }
+    // One that is slow for a moment is asked less.
+    for replica in BOTH {
+        assert!(counts.get(replica).is_some_and(|count| *count > 20), "{counts:?}");
+    }
+}
+
+/// Pages that come from both replicas, while the list changes, make one walk.
+async fn a_walk_over_both_is_exact(endpoints: &Endpoints) {
+    let star = new_user();
+    let fans: Vec<_> = (0..60).map(|_| (new_user(), star.clone())).collect();
+    importing::all(&mut endpoints.commands(), &fans, 60).await;
+    let mut commands = endpoints.commands();
+    let passing = new_user();
+    let mut last = follow(&mut commands, &passing, &star).await.expect("a follow").written_at;
+    let (mut listed, mut replicas) = (Vec::new(), BTreeSet::new());
+    let (mut page_token, mut as_of) = (String::new(), String::new());
+    loop {
+        let request = ListFollowersRequest {
+            user_id: star.clone(),
+            page_size: 4,
+            page_token,
+            consistency: if as_of.is_empty() { fresh(&last) } else { None },
+            explain: true,
+            ..Default::default()
+        };
+        let mut queries = endpoints.queries();
+        let page = queries.list_followers(in_time(request)).await.expect("a page").into_inner();
+        assert!(page.as_of >= last, "a walk is as fresh as its first page, or fresher");
+        assert!(page.as_of >= as_of, "a walk never goes back");
+        as_of = page.as_of;
+        last.clone_from(&as_of);
+        replicas.insert(replica_of(page.explanation));
+        listed.extend(page.edges.into_iter().map(|edge| edge.user_id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+        // They come and go at the top, above the place that the walk has reached.
+        follow(&mut commands, &new_user(), &star).await.expect("a follow");
+        unfollow(&mut commands, &passing, &star).await.expect("an unfollow");
+    }
+    listed.retain(|user| *user != passing);
+    let mut wanted: Vec<_> = fans.into_iter().map(|(fan, _)| fan).collect();
+    wanted.reverse();
+    assert_eq!(listed, wanted, "each once, the newest first");
+    assert_eq!(replicas, BOTH.map(str::to_owned).into(), "the pages came from both");
+}
+
+/// A replica whose projector hangs is behind, and the other one is asked.
+async fn one_that_lags_is_not_preferred(own: &mut Own) {
+    let endpoints = own.endpoints.clone();
+    let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
+    let second = &mut own.pipeline.further_projectors[0];
+    block_in_place(|| second.signal(Signal::SIGSTOP)).expect("stopped");
+    let (a, b) = (new_user(), new_user());
+    follow(&mut commands, &a, &b).await.expect("a follow");
+    let written = follow(&mut commands, &b, &a).await.expect("a follow").written_at;
+    wait_store(&endpoints, "projector-1", |store| store.serving && store.lagging).await;
+    for _ in 0..30 {
+        let answer = check(&mut queries, &a, &b, None).await.expect("a check");
+        assert!(answer.following);
+        assert_eq!(replica_of(answer.explanation), "projector-0", "the other one lags");
+    }
+    // Over more than one hop recent events do not help: the one that has it must answer.
+    let request = ListMutualsRequest {
+        user_id: a.clone(),
+        consistency: fresh(&written),
+        explain: true,
+        ..Default::default()
+    };
+    let friends = queries.list_mutuals(in_time(request)).await.expect("friends").into_inner();
+    assert_eq!(friends.edges.len(), 1);
+    assert_eq!(replica_of(friends.explanation), "projector-0");
+    block_in_place(|| second.signal(Signal::SIGCONT)).expect("goes on");
+    wait_store(&endpoints, "projector-1", |store| store.serving && !store.lagging).await;
+    reads_are_spread(&endpoints).await;
+}
+
+/// How query-service sees a replica.
+async fn store(endpoints: &Endpoints, replica: &str) -> StoreStatus {
+    let status = endpoints.queries().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
+    let found = status.stores.iter().find(|store| store.replica == replica);
+    found.unwrap_or_else(|| panic!("{replica} is not in {:?}", status.stores)).clone()
+}
+
+async fn wait_store(endpoints: &Endpoints, replica: &str, wanted: impl Fn(&StoreStatus) -> bool) {
+    let wanted = &wanted;
+    until("a replica to look otherwise", LIMIT, || async move {
+        let store = store(endpoints, replica).await;
+        if wanted(&store) { Ok(()) } else { Err(format!("{store:?}")) }
+    })
+    .await;
+}
+
+/// The replica that gave the answer.
+fn replica_of(explanation: Option<Explanation>) -> String {
+    answered_by(explanation).expect("PostgreSQL answers nothing here")
+}

@@ -1,0 +1,113 @@
+//! Reads that go on while replicas come and go, each of which is judged at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tests::clients::follow;
+use tests::explained::check;
+use tests::{Endpoints, new_user, until};
+use tokio::task::JoinHandle;
+
+use super::{LIMIT, replica_of};
+
+/// Callers at a time.
+const CALLERS: usize = 4;
+/// Between two rounds of one of them: a Neo4j starts and builds itself beside them on the same machine.
+const REST: Duration = Duration::from_millis(50);
+
+/// How often each replica answered.
+pub type Answered = BTreeMap<String, usize>;
+
+/// Callers at work. Each follows somebody and asks at once, with the token of that, whether it is so; and asks for older
+/// edges and for some that never were.
+pub struct Load {
+    over: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
+    callers: Vec<JoinHandle<Answered>>,
+}
+
+impl Load {
+    /// Lets them begin; `edges` exist already.
+    pub fn start(endpoints: &Endpoints, edges: &[(String, String)]) -> Self {
+        let (over, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let edges = Arc::new(edges.to_vec());
+        let caller = |number| {
+            let caller = Caller {
+                endpoints: endpoints.clone(),
+                edges: Arc::clone(&edges),
+                next: number,
+                over: Arc::clone(&over),
+                reads: Arc::clone(&reads),
+            };
+            tokio::spawn(caller.call())
+        };
+        let callers = (0..CALLERS).map(caller).collect();
+        Self { over, reads, callers }
+    }
+
+    /// Waits until so many more reads were answered.
+    pub async fn wait_for_more(&self, reads: usize) {
+        let wanted = self.reads.load(Ordering::SeqCst) + reads;
+        until("more reads to be answered", LIMIT, || async {
+            let done = self.reads.load(Ordering::SeqCst);
+            if done >= wanted { Ok(()) } else { Err(format!("{done} of {wanted}")) }
+        })
+        .await;
+    }
+
+    /// Ends it; answers who answered how often.
+    ///
+    /// # Panics
+    /// If a read failed, or was wrong.
+    pub async fn end(self, when: &str) -> Answered {
+        self.over.store(true, Ordering::SeqCst);
+        let mut answered = Answered::new();
+        for caller in self.callers {
+            let theirs = caller.await.unwrap_or_else(|error| panic!("{when}: {error}"));
+            for (replica, count) in theirs {
+                *answered.entry(replica).or_default() += count;
+            }
+        }
+        println!("{when}: {answered:?}");
+        assert!(answered.values().sum::<usize>() > 0, "{when}: nothing was read");
+        answered
+    }
+}
+
+struct Caller {
+    endpoints: Endpoints,
+    edges: Arc<Vec<(String, String)>>,
+    next: usize,
+    over: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Caller {
+    async fn call(mut self) -> Answered {
+        let (mut commands, mut queries) = (self.endpoints.commands(), self.endpoints.queries());
+        let mut answered = Answered::new();
+        while !self.over.load(Ordering::SeqCst) {
+            let (a, b) = (new_user(), new_user());
+            let token = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
+            let mut asks =
+                vec![(a.clone(), b.clone(), Some(token.as_str()), true), (b, a, Some(token.as_str()), false)];
+            if let Some((x, y)) = self.edges.get(self.next % self.edges.len().max(1)) {
+                asks.push((x.clone(), y.clone(), None, true));
+            }
+            self.next += CALLERS;
+            for (viewer, target, token, wanted) in asks {
+                let answer = check(&mut queries, &viewer, &target, token).await.expect("no read fails");
+                assert_eq!(answer.following, wanted, "{answer:?}");
+                if let Some(token) = token {
+                    assert!(*answer.as_of >= *token, "older than {token}: {answer:?}");
+                }
+                *answered.entry(replica_of(answer.explanation)).or_default() += 1;
+                self.reads.fetch_add(1, Ordering::SeqCst);
+            }
+            tokio::time::sleep(REST).await;
+        }
+        answered
+    }
+}

@@ -1,0 +1,58 @@
+//! Answers that say who gave them.
+
+use std::time::Duration;
+
+use proto::query::v1::{CheckRequest, CheckResponse, Explanation};
+use tonic::{Request, Status};
+
+use crate::clients::{Queries, fresh};
+use crate::{new_user, until};
+
+/// The deadline of each read: time enough to be slow twice.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A replica builds itself on a machine that does everything else too.
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// A request with a deadline that a slow machine keeps.
+pub fn in_time<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
+}
+
+/// Checks, at least as fresh as a token if there is one.
+pub async fn check(
+    queries: &mut Queries,
+    viewer: &str,
+    target: &str,
+    token: Option<&str>,
+) -> Result<CheckResponse, Status> {
+    let request = CheckRequest {
+        viewer_id: viewer.into(),
+        target_id: target.into(),
+        consistency: token.and_then(fresh),
+        explain: true,
+    };
+    queries.check(in_time(request)).await.map(tonic::Response::into_inner)
+}
+
+/// The replica of the read model that gave the answer: the last that was asked. None if PostgreSQL gave it.
+///
+/// # Panics
+/// If the answer does not explain itself.
+pub fn answered_by(explanation: Option<Explanation>) -> Option<String> {
+    let steps = explanation.expect("it was asked for").steps;
+    let last = steps.last().expect("somebody was asked");
+    assert_eq!(last.outcome, "ok", "{steps:?}");
+    (last.store == "neo4j").then(|| last.replica.clone())
+}
+
+/// Waits until a replica has answered: one that is empty, or not complete yet, never does.
+pub async fn wait_answering(queries: &Queries, replica: &str) {
+    until("a replica to answer", LIMIT, || async {
+        let answer = check(&mut queries.clone(), &new_user(), &new_user(), None).await;
+        let by = answered_by(answer.map_err(|status| status.to_string())?.explanation);
+        if by.as_deref() == Some(replica) { Ok(()) } else { Err(format!("{by:?} answered")) }
+    })
+    .await;
+}
