@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use xtask::env_file::Env;
 use xtask::ports::loopback;
 use xtask::services::{self, Pipeline, Profile, Program, Service, ServiceSpec};
-use xtask::{Ports, Server as _, Servers, Sizes, Tools};
+use xtask::{Ports, Principal, Server as _, Servers, Sizes, Tls, Tools};
 
 use crate::endpoints::Endpoints;
 
@@ -73,13 +73,23 @@ impl Own {
 
     /// The same with variables that depend on the servers.
     pub async fn start_through(more: impl FnOnce(&Servers) -> Env) -> Self {
+        Self::start_as(None, more).await
+    }
+
+    /// The same where everything speaks TLS and wants certificates of its clients.
+    pub async fn start_encrypted(tls: Tls) -> Self {
+        Self::start_as(Some(tls), |_| Env::default()).await
+    }
+
+    async fn start_as(tls: Option<Tls>, more: impl FnOnce(&Servers) -> Env) -> Self {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = ONE_AT_A_TIME.clone().lock_owned().await;
         let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
             let ports = Ports::free().expect("free ports");
-            let servers = Servers::temporary(&tools, ports, Sizes::SMALL).expect("the servers start");
+            let servers =
+                Servers::temporary_with(&tools, ports, Sizes::SMALL, tls).expect("the servers start");
             let migrated = services::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
             assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
             let settings = more(&servers);
@@ -87,7 +97,9 @@ impl Own {
                 Pipeline::start_with(&binaries(), &servers, &settings).expect("the services start");
             (servers, pipeline, settings)
         });
-        let endpoints = Endpoints::from_env(&pipeline.client_env);
+        let mut env = pipeline.client_env.clone();
+        env.extend(&services::logins(&servers));
+        let endpoints = Endpoints::from_env(&env);
         Self { pipeline, servers, endpoints, settings, _turn: turn }
     }
 
@@ -148,8 +160,9 @@ impl Own {
 pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
     let ports = Ports::free().expect("free ports");
     let name = format!("command-service-{}", ports.command);
-    let mut env =
-        Env::default().with("DATABASE_URL", &shared.database_url).with("NATS_URL", &shared.nats_url);
+    let mut env = Env::default()
+        .with("DATABASE_URL", shared.logins.database(Principal::Command))
+        .with("NATS_URL", shared.logins.nats(Principal::Command));
     env.extend(&settings);
     ready(ServiceSpec {
         program: Program::Command,

@@ -26,6 +26,7 @@
 //! ```
 
 pub mod daemon;
+pub mod docs;
 pub mod env_file;
 pub mod fetch;
 pub mod graph;
@@ -35,12 +36,14 @@ pub mod neo4j;
 pub mod ports;
 pub mod postgres;
 pub mod prerequisites;
+pub mod principals;
 pub mod process;
 pub mod python;
 pub mod secrets;
 pub mod servers;
 pub mod services;
 pub mod signals;
+pub mod tls;
 pub mod user;
 pub mod workspace;
 
@@ -50,7 +53,9 @@ pub use nats::Nats;
 pub use neo4j::Neo4j;
 pub use ports::Ports;
 pub use postgres::Postgres;
+pub use principals::Principal;
 pub use process::Process;
 pub use secrets::Secrets;
 pub use servers::{Servers, Sizes};
 pub use services::{Pipeline, Service};
+pub use tls::Tls;

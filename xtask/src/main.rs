@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::signals::Interrupt;
+use xtask::{services::Profile, signals::Interrupt};
 
 const TEST_HELP: &str = "\
 Some tests only: `cargo xtask test -- --test it pages`. Always the whole workspace is built, because
@@ -61,6 +61,8 @@ enum Command {
     Check,
     /// Run everything that CI runs: `check`, then `test`
     Ci,
+    /// Make the pages of `docs` that are made of the code
+    Docs,
     /// Fetch the servers and the checking tools, start nothing
     Fetch,
 }
@@ -86,6 +88,13 @@ fn run(command: Command) -> Result<ExitCode> {
             code if code == ExitCode::SUCCESS => test::run(&[], &interrupt),
             code => Ok(code),
         },
+        Command::Docs => {
+            child::succeed(Profile::Dev.build_command(), &interrupt)?;
+            for page in xtask::docs::write(&Profile::Dev.folder())? {
+                println!("{page}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Fetch => {
             xtask::fetch::Tools::install()?;
             xtask::fetch::Checkers::install()?;
