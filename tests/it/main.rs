@@ -20,6 +20,7 @@ mod legacy_reads;
 mod model;
 mod multi;
 mod nats_permissions;
+mod orderly;
 mod overlay;
 mod pages;
 mod races;
