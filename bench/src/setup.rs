@@ -37,7 +37,9 @@ impl Setup {
         let migrated = services::migrate_command(&binaries, &servers).status()?;
         ensure!(migrated.success(), "the schemas cannot be applied");
         let pipeline = Pipeline::start(&binaries, &servers)?;
-        let endpoints = Endpoints::from_env(&pipeline.client_env);
+        let mut env = pipeline.client_env.clone();
+        env.extend(&services::logins(&servers));
+        let endpoints = Endpoints::from_env(&env);
         Ok(Self { endpoints, pipeline, _servers: servers })
     }
 

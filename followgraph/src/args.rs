@@ -13,6 +13,7 @@ mod reads;
 mod watch;
 mod writes;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
@@ -22,7 +23,7 @@ use self::bulk::{EXPORT_HELP, IMPORT_HELP};
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;
 pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
-pub use self::operations::{MigrateArgs, RecoverArgs};
+pub use self::operations::{MigrateArgs, RecoverArgs, StoreArgs};
 pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
 use self::watch::WATCH_HELP;
 pub use self::watch::WatchArgs;
@@ -90,6 +91,35 @@ pub struct ConnectionArgs {
     /// Seconds that a call may take
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, global = true)]
     pub timeout: Duration,
+
+    /// How the services are verified.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+}
+
+/// How the services are verified, and how we show them who we are.
+#[derive(Debug, Default, Group)]
+#[command(next_help_heading = "Encryption (TLS); clear text without any of these")]
+pub struct TlsArgs {
+    /// Speak TLS, and believe the authorities that this system trusts
+    #[arg(long, env = "FOLLOWGRAPH_TLS", global = true)]
+    pub tls: bool,
+
+    /// Speak TLS, and believe the authorities in this PEM file
+    #[arg(long, env = "FOLLOWGRAPH_CA_FILE", value_name = "FILE", global = true)]
+    pub ca: Option<PathBuf>,
+
+    /// Our certificate, a PEM file, for services that want one
+    #[arg(long, env = "FOLLOWGRAPH_CERT_FILE", value_name = "FILE", requires = "key", global = true)]
+    pub cert: Option<PathBuf>,
+
+    /// The private key of that certificate, a PEM file
+    #[arg(long, env = "FOLLOWGRAPH_KEY_FILE", value_name = "FILE", requires = "cert", global = true)]
+    pub key: Option<PathBuf>,
+
+    /// Name that the services' certificates must bear, where it is not that of the address
+    #[arg(long, env = "FOLLOWGRAPH_SERVER_NAME", value_name = "NAME", global = true)]
+    pub server_name: Option<String>,
 }
 
 /// How answers are written.
@@ -234,6 +264,7 @@ mod tests {
         assert!(parse(&["followers", "1", "--relationships"]).is_err());
         assert!(parse(&["check", "1"]).is_err());
         assert!(parse(&["status", "--timeout", "0"]).is_err());
+        assert!(parse(&["status", "--ca", "ca.pem", "--cert", "our.pem"]).is_err());
     }
 
     #[test]
@@ -242,7 +273,9 @@ mod tests {
         command.build();
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for arg in command.get_arguments() {
-                if ["token", "database_url", "neo4j_uri", "neo4j_password"].contains(&arg.get_id().as_str()) {
+                if arg.get_id().as_str().ends_with("password")
+                    || ["token", "database_url", "neo4j_uri"].contains(&arg.get_id().as_str())
+                {
                     assert!(arg.is_hide_env_values_set(), "{}", arg.get_id());
                 }
             }

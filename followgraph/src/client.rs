@@ -1,8 +1,10 @@
 //! Connections to both services.
 //!
-//! Owns addresses, the bearer token, deadlines and keepalive. It must not know
+//! Owns addresses, the bearer token, TLS, deadlines and keepalive. It must not know
 //! what is asked for. What can go wrong: nobody answers ([`Unreachable`]), or a
 //! call is refused ([`CallFailed`]); both know whom they were meant for.
+
+mod tls;
 
 use std::fmt;
 use std::time::Duration;
@@ -131,7 +133,7 @@ impl<C> Client<C> {
 /// Connects to the command-service.
 pub async fn command(args: &ConnectionArgs) -> anyhow::Result<CommandClient> {
     let peer = Peer { service: Service::Command, addr: args.command_addr.clone() };
-    let channel = connect(&peer).await?;
+    let channel = connect(args, &peer).await?;
     Ok(Client {
         rpc: CommandServiceClient::with_interceptor(channel, bearer(args)?),
         peer,
@@ -142,7 +144,7 @@ pub async fn command(args: &ConnectionArgs) -> anyhow::Result<CommandClient> {
 /// Connects to the query-service.
 pub async fn query(args: &ConnectionArgs) -> anyhow::Result<QueryClient> {
     let peer = Peer { service: Service::Query, addr: args.query_addr.clone() };
-    let channel = connect(&peer).await?;
+    let channel = connect(args, &peer).await?;
     Ok(Client {
         rpc: QueryServiceClient::with_interceptor(channel, bearer(args)?),
         peer,
@@ -162,10 +164,15 @@ fn bearer(args: &ConnectionArgs) -> anyhow::Result<Bearer> {
     Ok(Bearer(Some(value)))
 }
 
-async fn connect(peer: &Peer) -> Result<Channel, Unreachable> {
+async fn connect(args: &ConnectionArgs, peer: &Peer) -> anyhow::Result<Channel> {
     let unreachable = |source| Unreachable { peer: peer.clone(), source };
-    let endpoint = Endpoint::from_shared(format!("http://{}", peer.addr)).map_err(unreachable)?;
-    endpoint
+    let tls = tls::config(&args.tls)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", peer.addr)).map_err(unreachable)?;
+    if let Some(tls) = tls {
+        endpoint = endpoint.tls_config(tls).map_err(unreachable)?;
+    }
+    let channel = endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
@@ -174,5 +181,6 @@ async fn connect(peer: &Peer) -> Result<Channel, Unreachable> {
         .map_err(unreachable)?
         .connect()
         .await
-        .map_err(unreachable)
+        .map_err(unreachable)?;
+    Ok(channel)
 }

@@ -1,8 +1,10 @@
 //! The schemas of both stores, embedded.
 //!
-//! Owns the SQL and Cypher files, how they are applied (`followgraph migrate`), and
-//! the check that servers make at start. It must not know what the tables mean to
+//! Owns the SQL and Cypher files, how they are applied (`followgraph migrate`), the
+//! services' roles, and the check that servers make at start. It must not know what the tables mean to
 //! anybody. What can go wrong: a database that is older or newer than the program.
+
+pub mod roles;
 
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};

@@ -108,7 +108,7 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
         let proxy = runtime.block_on(CommitLoser::start(servers.postgres.port()));
         let url = servers
             .postgres
-            .url()
+            .url_of(xtask::Principal::Command)
             .replace(&format!(":{}/", servers.postgres.port()), &format!(":{}/", proxy.port()));
         sender.send(proxy).expect("the test waits");
         Env::default().with("DATABASE_URL", url)

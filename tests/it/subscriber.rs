@@ -15,6 +15,7 @@ use tests::clients::{follow, unfollow};
 use tests::jobs::OnAccount;
 use tests::truth::postgres::snapshot;
 use tests::{Act, Ask, Commands, Endpoints, asks, graph, importing, truth, until, users};
+use xtask::Principal;
 
 use self::example::{Running, Subscriber};
 use self::tables::Tables;
@@ -25,7 +26,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_is_killed_and_started_again_holds_the_tables_of_postgresql() {
     let endpoints = Endpoints::shared();
-    let subscriber = Subscriber::new(&endpoints.query, &endpoints.token, &endpoints.nats_url);
+    let nats = endpoints.logins.nats(Principal::Subscriber);
+    let subscriber = Subscriber::new(&endpoints.query, &endpoints.token, nats);
     let cast = Cast::new(endpoints.commands());
     cast.before_the_export().await;
     let edges = graph::random(11, 400, 3_000);

@@ -1,6 +1,7 @@
 //! Where a pipeline is found.
 
 use xtask::env_file::Env;
+use xtask::{Principal, services};
 
 /// Addresses and secrets of one pipeline.
 #[derive(Clone, Debug)]
@@ -11,16 +12,47 @@ pub struct Endpoints {
     pub query: String,
     /// A token with all scopes.
     pub token: String,
-    /// PostgreSQL.
+    /// PostgreSQL, as the owner.
     pub database_url: String,
-    /// NATS.
+    /// NATS, as the operator.
     pub nats_url: String,
+    /// PostgreSQL and NATS as services and subscribers see them.
+    pub logins: Logins,
     /// Neo4j.
     pub neo4j_uri: String,
     /// Its user.
     pub neo4j_user: String,
     /// Its password.
     pub neo4j_password: String,
+}
+
+/// Addresses with the user or role of each kind of process.
+#[derive(Clone, Debug)]
+pub struct Logins(Env);
+
+impl Logins {
+    /// What is found under the names that [`services::logins`] gives.
+    fn find(find: &impl Fn(&str) -> Option<String>) -> Result<Self, &'static str> {
+        let mut env = Env::default();
+        for name in services::LOGINS {
+            env.set(name, find(name).ok_or(name)?);
+        }
+        Ok(Self(env))
+    }
+
+    /// PostgreSQL's.
+    pub fn database(&self, who: Principal) -> &str {
+        self.get(&services::login("DATABASE_URL", who))
+    }
+
+    /// NATS's.
+    pub fn nats(&self, who: Principal) -> &str {
+        self.get(&services::login("NATS_URL", who))
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.0.get(name).unwrap_or_else(|| panic!("nobody has the login {name}"))
+    }
 }
 
 impl Endpoints {
@@ -54,6 +86,7 @@ impl Endpoints {
             token: get("TOKEN")?,
             database_url: get("DATABASE_URL")?,
             nats_url: get("NATS_URL")?,
+            logins: Logins::find(&find)?,
             neo4j_uri: get("NEO4J_URI")?,
             neo4j_user: get("NEO4J_USER")?,
             neo4j_password: get("NEO4J_PASSWORD")?,
@@ -70,8 +103,17 @@ impl Endpoints {
         neo4rs::Graph::new(&self.neo4j_uri, &self.neo4j_user, &self.neo4j_password).expect("a valid address")
     }
 
-    /// A connection to NATS.
+    /// A connection to NATS, of somebody who may do everything.
     pub async fn nats(&self) -> async_nats::Client {
-        async_nats::connect(&self.nats_url).await.expect("NATS answers")
+        nats(&self.nats_url).await
     }
+}
+
+/// A connection to NATS as the user that the address names; the driver itself does not look there.
+pub async fn nats(url: &str) -> async_nats::Client {
+    let address: async_nats::ServerAddr = url.parse().expect("an address of NATS");
+    let login = address.username().zip(address.password());
+    let (user, password) = login.expect("an address with a user and a password");
+    let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
+    options.connect(address).await.expect("NATS answers")
 }

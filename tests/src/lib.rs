@@ -9,6 +9,7 @@
 //! one at a time.
 
 pub mod asks;
+pub mod certificates;
 pub mod clients;
 pub mod collector;
 pub mod endpoints;

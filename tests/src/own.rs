@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use xtask::env_file::Env;
 use xtask::ports::loopback;
 use xtask::services::{self, Pipeline, Profile, Program, Service, ServiceSpec};
-use xtask::{Ports, Server as _, Servers, Sizes, Tools};
+use xtask::{Ports, Principal, Server as _, Servers, Sizes, Tls, Tools};
 
 use crate::endpoints::Endpoints;
 
@@ -77,15 +77,24 @@ impl Own {
 
     /// The same with variables that depend on the servers.
     pub async fn start_through(more: impl FnOnce(&Servers) -> Env) -> Self {
-        Self::start_set(more, 1).await
+        Self::start_set(None, more, 1).await
+    }
+
+    /// The same where everything speaks TLS and wants certificates of its clients.
+    pub async fn start_encrypted(tls: Tls) -> Self {
+        Self::start_set(Some(tls), |_| Env::default(), 1).await
     }
 
     /// A set whose query-service knows of a second read replica that is not there; see [`Self::grow`].
     pub async fn start_to_grow(more: Env) -> Self {
-        Self::start_set(move |_| more, 2).await
+        Self::start_set(None, move |_| more, 2).await
     }
 
-    async fn start_set(more: impl FnOnce(&Servers) -> Env, read_replicas: usize) -> Self {
+    async fn start_set(
+        tls: Option<Tls>,
+        more: impl FnOnce(&Servers) -> Env,
+        read_replicas: usize,
+    ) -> Self {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = ONE_AT_A_TIME.clone().lock_owned().await;
@@ -93,7 +102,8 @@ impl Own {
             let tools = Tools::install().expect("the tools are installed");
             let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
             let ports = ports.expect("free ports");
-            let servers = Servers::temporary(&tools, ports, Sizes::SMALL).expect("the servers start");
+            let servers =
+                Servers::temporary_with(&tools, ports, Sizes::SMALL, tls).expect("the servers start");
             let migrated = services::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
             assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
             let settings = more(&servers);
@@ -101,7 +111,9 @@ impl Own {
                 Pipeline::start_with(&binaries(), &servers, &settings).expect("the services start");
             (servers, pipeline, settings)
         });
-        let endpoints = Endpoints::from_env(&pipeline.client_env);
+        let mut env = pipeline.client_env.clone();
+        env.extend(&services::logins(&servers));
+        let endpoints = Endpoints::from_env(&env);
         Self { pipeline, servers, endpoints, settings, _turn: turn }
     }
 
@@ -181,8 +193,9 @@ impl Own {
 pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
     let ports = Ports::free().expect("free ports");
     let name = format!("command-service-{}", ports.command);
-    let mut env =
-        Env::default().with("DATABASE_URL", &shared.database_url).with("NATS_URL", &shared.nats_url);
+    let mut env = Env::default()
+        .with("DATABASE_URL", shared.logins.database(Principal::Command))
+        .with("NATS_URL", shared.logins.nats(Principal::Command));
     env.extend(&settings);
     ready(ServiceSpec {
         program: Program::Command,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use xtask::Principal;
 
 /// A running proxy; it goes with the test's runtime.
 #[derive(Clone, Debug)]
@@ -29,11 +30,11 @@ impl CommitLoser {
         proxy
     }
 
-    /// One before this server, and the server's URL through it.
+    /// One before this server, and command-service's URL through it.
     pub async fn before(postgres: &xtask::postgres::Postgres) -> (Self, String) {
         let proxy = Self::start(postgres.port()).await;
         let (direct, through) = (format!(":{}/", postgres.port()), format!(":{}/", proxy.port));
-        (proxy, postgres.url().replace(&direct, &through))
+        (proxy, postgres.url_of(Principal::Command).replace(&direct, &through))
     }
 
     /// Where it listens.

@@ -71,6 +71,15 @@ impl Daemon {
         self.wait_ready(ready)
     }
 
+    /// Starts `command` and waits until it has logged `sign`, for servers that speak TLS only.
+    pub fn start_logged(&mut self, command: Command, sign: &str) -> Result<()> {
+        self.launch(command)?;
+        let Some(log) = self.process.as_ref().map(|process| process.log().clone()) else {
+            bail!("{} is not running", self.name);
+        };
+        self.wait_ready(|| log.text().contains(sign))
+    }
+
     /// Waits until `ready` says so; fails if the program ends first or takes too long.
     pub fn wait_ready(&mut self, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + self.start_limit;

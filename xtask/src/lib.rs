@@ -27,18 +27,19 @@
 
 pub mod daemon;
 pub mod deployment;
+pub mod docs;
 pub mod env_file;
 pub mod fetch;
 mod go;
 pub mod graph;
 pub mod http;
-pub mod metrics_page;
 pub mod monitoring;
 pub mod nats;
 pub mod neo4j;
 pub mod ports;
 pub mod postgres;
 pub mod prerequisites;
+pub mod principals;
 pub mod process;
 pub mod prometheus;
 pub mod promql;
@@ -47,6 +48,7 @@ pub mod secrets;
 pub mod servers;
 pub mod services;
 pub mod signals;
+pub mod tls;
 pub mod user;
 pub mod workspace;
 
@@ -56,7 +58,9 @@ pub use nats::Nats;
 pub use neo4j::Neo4j;
 pub use ports::Ports;
 pub use postgres::Postgres;
+pub use principals::Principal;
 pub use process::Process;
 pub use secrets::Secrets;
 pub use servers::{Servers, Sizes};
 pub use services::{Pipeline, Service};
+pub use tls::Tls;

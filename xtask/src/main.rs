@@ -64,7 +64,7 @@ enum Command {
     K8sCheck,
     /// Run everything that CI runs: `check`, `k8s-check`, then `test`
     Ci,
-    /// Write docs/metrics.md from the code
+    /// Make the pages of `docs` that are made of the code
     Docs,
     /// Fetch the servers and the checking tools, start nothing
     Fetch,
@@ -97,7 +97,9 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Docs => {
             child::succeed(Profile::Dev.build_command(), &interrupt)?;
-            xtask::metrics_page::write(&Profile::Dev.folder())?;
+            for page in xtask::docs::write(&Profile::Dev.folder())? {
+                println!("{page}");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Fetch => {

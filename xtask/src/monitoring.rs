@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::{fetch::run, metrics_page, prometheus::Programs, promql, workspace};
+use crate::{docs, fetch::run, prometheus::Programs, promql, workspace};
 
 /// The sections of the runbooks that are alerts begin with this.
 const PREFIX: &str = "Followgraph";
@@ -106,8 +106,8 @@ pub fn check() -> Result<()> {
     for file in dashboards()? {
         wrong.extend(wrong_with_panels(&dashboard(&file)?));
     }
-    let page = read(&metrics_page::path())?;
-    let known: BTreeSet<_> = metrics_page::names(&page).into_iter().collect();
+    let page = docs::metrics::read()?;
+    let known: BTreeSet<_> = docs::metrics::names(&page).into_iter().collect();
     wrong.extend(metrics_named()?.difference(&known).map(|name| format!("{name} is not in docs/metrics.md")));
     let runbooks = read(&workspace::root().join("docs/runbooks.md"))?;
     let tests = read(&folder().join("alerts_test.yaml"))?;

@@ -1,6 +1,7 @@
 //! NATS with JetStream for development and tests.
 //!
-//! Owns: its command line. It must not know any stream.
+//! Owns: its configuration. Who may do what is in `migrations/roles/nats.conf`, as in production. It must
+//! not know any stream.
 //!
 //! What can go wrong: after a SIGKILL it reads its store again before it is healthy.
 
@@ -16,22 +17,37 @@ use crate::{
     daemon::{Daemon, Server},
     fetch::{Tools, remove_folder},
     http,
-    ports::loopback,
+    ports::{Ports, loopback},
+    principals::Principal,
+    secrets::Secrets,
+    tls::Tls,
 };
+
+/// Users and their permissions.
+const ACCOUNTS: &str = include_str!("../../migrations/roles/nats.conf");
 
 /// A NATS server.
 #[derive(Debug)]
 pub struct Nats {
     daemon: Daemon,
     program: PathBuf,
-    store: PathBuf,
+    folder: PathBuf,
     port: u16,
     monitor_port: u16,
+    secrets: Secrets,
+    tls: Option<Tls>,
 }
 
 impl Nats {
-    /// Starts NATS with JetStream's data in `folder`.
-    pub fn start(tools: &Tools, folder: &Path, log: &Path, port: u16, monitor_port: u16) -> Result<Self> {
+    /// Starts NATS with its configuration and JetStream's data in `folder`.
+    pub fn start(
+        tools: &Tools,
+        folder: &Path,
+        log: &Path,
+        ports: &Ports,
+        secrets: &Secrets,
+        tls: Option<&Tls>,
+    ) -> Result<Self> {
         let mut nats = Self {
             daemon: Daemon::new(
                 "NATS",
@@ -40,17 +56,29 @@ impl Nats {
                  remove it: the stream is made again from PostgreSQL.",
             ),
             program: tools.nats_server.clone(),
-            store: folder.to_owned(),
-            port,
-            monitor_port,
+            folder: folder.to_owned(),
+            port: ports.nats,
+            monitor_port: ports.nats_monitor,
+            secrets: secrets.clone(),
+            tls: tls.cloned(),
         };
         nats.start_again()?;
         Ok(nats)
     }
 
-    /// The URL for clients.
+    /// The URL for whoever may do everything.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        self.url_of(Principal::Operator)
+    }
+
+    /// The URL of somebody, password included.
+    pub fn url_of(&self, who: Principal) -> String {
+        format!("nats://{}:{}@{}", who.nats_user(), self.secrets.password_of(who), self.address())
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Where it listens for clients.
@@ -64,6 +92,33 @@ impl Nats {
     }
 }
 
+impl Nats {
+    fn configuration(&self) -> String {
+        let tls = self.tls.as_ref().map_or_else(String::new, |tls| {
+            format!(
+                "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}, verify: true }}\n",
+                tls.server_cert, tls.server_key, tls.ca
+            )
+        });
+        format!(
+            "listen: \"{}\"\nhttp: \"{}\"\nserver_name: followgraph-dev\n\
+             jetstream {{ store_dir: {:?} }}\n{tls}include accounts.conf\n",
+            self.address(),
+            loopback(self.monitor_port),
+            self.folder.join("store"),
+        )
+    }
+
+    fn prepare(&self) -> Result<PathBuf> {
+        let file = self.folder.join("nats.conf");
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| fs::write(self.folder.join("accounts.conf"), ACCOUNTS))
+            .and_then(|()| fs::write(&file, self.configuration()))
+            .with_context(|| format!("cannot write to {}", self.folder.display()))?;
+        Ok(file)
+    }
+}
+
 impl Server for Nats {
     fn daemon(&self) -> &Daemon {
         &self.daemon
@@ -74,13 +129,11 @@ impl Server for Nats {
     }
 
     fn start_again(&mut self) -> Result<()> {
-        fs::create_dir_all(&self.store).with_context(|| format!("cannot create {}", self.store.display()))?;
         let mut command = Command::new(&self.program);
-        command
-            .args(["--addr", "127.0.0.1", "--port", &self.port.to_string()])
-            .args(["--http_port", &self.monitor_port.to_string()])
-            .args(["--server_name", "followgraph-dev", "--jetstream", "--store_dir"])
-            .arg(&self.store);
+        command.arg("--config").arg(self.prepare()?);
+        for who in Principal::ALL {
+            command.env(who.nats_password_variable(), self.secrets.password_of(who));
+        }
         let monitor = loopback(self.monitor_port);
         self.daemon.start(command, || http::is_ok(monitor, "/healthz"))
     }
@@ -89,6 +142,6 @@ impl Server for Nats {
         if self.daemon.is_running()? {
             bail!("NATS must be stopped before its data is removed");
         }
-        remove_folder(&self.store)
+        remove_folder(&self.folder)
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     fetch::{Tools, remove_folder},
     http,
     ports::loopback,
+    tls::{self, Tls},
 };
 
 /// The only user of Community.
@@ -33,6 +34,11 @@ const OPENED_PACKAGES: [&str; 5] = ["java.nio", "java.io", "sun.nio.ch", "java.u
 const QUICK_STOP: &str = "internal.server.bolt.connection_shutdown_wait_time=0s\n\
     internal.server.bolt.thread_pool_shutdown_wait_time=0s\n\
     internal.dbms.bolt.netty_server_shutdown_quiet_period=0\n";
+
+/// Nothing in clear, and nobody without a certificate.
+const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
+    dbms.ssl.policy.bolt.enabled=true\n\
+    dbms.ssl.policy.bolt.client_auth=REQUIRE\n";
 
 /// Memory of one Neo4j, in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,7 @@ pub struct Neo4j {
     port: u16,
     password: String,
     memory: Memory,
+    tls: Option<Tls>,
 }
 
 impl Neo4j {
@@ -64,6 +71,7 @@ impl Neo4j {
         port: u16,
         password: &str,
         memory: Memory,
+        tls: Option<&Tls>,
     ) -> Result<Self> {
         let mut daemon = Daemon::new(
             "Neo4j",
@@ -80,6 +88,7 @@ impl Neo4j {
             port,
             password: password.to_owned(),
             memory,
+            tls: tls.cloned(),
         };
         neo4j.start_again()?;
         Ok(neo4j)
@@ -87,7 +96,10 @@ impl Neo4j {
 
     /// The Bolt URI.
     pub fn url(&self) -> String {
-        url(self.port)
+        match self.tls {
+            Some(_) => url("bolt+s", self.port),
+            None => url("bolt", self.port),
+        }
     }
 
     /// The user's name.
@@ -109,6 +121,11 @@ impl Neo4j {
         self.home.join("conf")
     }
 
+    /// Where Neo4j looks for them.
+    fn certificates(&self) -> PathBuf {
+        self.home.join("certificates/bolt")
+    }
+
     fn settings(&self) -> String {
         format!(
             "server.default_listen_address=127.0.0.1\n\
@@ -120,7 +137,8 @@ impl Neo4j {
              db.transaction.timeout=30s\n\
              db.tx_log.rotation.retention_policy=1 files\n\
              dbms.usage_report.enabled=false\n\
-             {QUICK_STOP}",
+             {QUICK_STOP}{encryption}",
+            encryption = if self.tls.is_some() { ENCRYPTION } else { "" },
             port = self.port,
             page_cache = self.memory.page_cache_mib,
         )
@@ -151,7 +169,13 @@ impl Neo4j {
         fs::create_dir_all(self.configuration())
             .and_then(|()| fs::create_dir_all(self.home.join("logs")))
             .and_then(|()| fs::write(self.configuration().join("neo4j.conf"), self.settings()))
+            .and_then(|()| fs::create_dir_all(self.certificates().join("revoked")))
             .with_context(|| format!("cannot write to {}", self.home.display()))?;
+        if let Some(files) = &self.tls {
+            tls::copy(&files.server_cert, &self.certificates().join("public.crt"))?;
+            tls::copy(&files.server_key, &self.certificates().join("private.key"))?;
+            tls::copy(&files.ca, &self.certificates().join("trusted/ca.crt"))?;
+        }
         if self.home.join("data/dbms/auth.ini").exists() {
             return Ok(());
         }
@@ -200,7 +224,10 @@ impl Server for Neo4j {
             .arg(format!("--config-dir={}", self.configuration().display()))
             .arg("--console-mode");
         let port = self.port;
-        self.daemon.start(command, || speaks_bolt(port))
+        match self.tls {
+            None => self.daemon.start(command, || speaks_bolt(port)),
+            Some(_) => self.daemon.start_logged(command, "Started."),
+        }
     }
 
     fn wipe(&mut self) -> Result<()> {
@@ -212,8 +239,8 @@ impl Server for Neo4j {
 }
 
 /// The Bolt URI of a server on this port.
-pub(crate) fn url(port: u16) -> String {
-    format!("bolt://{}", loopback(port))
+pub(crate) fn url(scheme: &str, port: u16) -> String {
+    format!("{scheme}://{}", loopback(port))
 }
 
 /// Whether the server agrees on a version of Bolt.

@@ -1,6 +1,7 @@
 //! PostgreSQL for development and tests.
 //!
-//! Owns: the cluster's data, its configuration, and the user it runs as. It must not know any table.
+//! Owns: the cluster's data, its configuration, the user it runs as, and the owner of the database. The
+//! services' roles are made by `followgraph migrate --roles`. It must not know any table.
 //!
 //! What can go wrong: PostgreSQL refuses to run as root, so as root it runs as another user, with data
 //! where that user can reach it. After a SIGKILL of the postmaster its backends need a moment to
@@ -9,7 +10,10 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    os::unix::{
+        fs::{DirBuilderExt, PermissionsExt},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -24,13 +28,17 @@ use crate::{
     fetch::{Tools, remove_folder},
     http,
     ports::loopback,
+    principals::Principal,
     process::Signal,
-    secrets::{hex, write_private},
+    secrets::{Secrets, hex, write_private},
+    tls::{self, Tls},
     user::{Unprivileged, reachable_instead_of},
 };
 
-/// The user, and the database, of everything here.
+/// The database, and its owner: no superuser, as in production, but one who may make roles.
 const NAME: &str = "followgraph";
+/// The cluster's superuser, whom nobody uses.
+const SUPERUSER: &str = "postgres";
 
 /// Written into postgresql.auto.conf's place, after the defaults of initdb.
 ///
@@ -51,6 +59,10 @@ log_min_duration_statement = 1000
 log_checkpoints = off
 ";
 
+/// Settings of a server that speaks TLS; the files are in the data folder.
+const TLS_FILES: [&str; 4] =
+    ["ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key", "ssl_ca_file=ca.crt"];
+
 /// A PostgreSQL server.
 #[derive(Debug)]
 pub struct Postgres {
@@ -60,12 +72,20 @@ pub struct Postgres {
     folder: PathBuf,
     user: Option<Unprivileged>,
     port: u16,
-    password: String,
+    secrets: Secrets,
+    tls: Option<Tls>,
 }
 
 impl Postgres {
     /// Starts PostgreSQL with its data in `folder` (or, as root, where its user can reach it).
-    pub fn start(tools: &Tools, folder: &Path, log: &Path, port: u16, password: &str) -> Result<Self> {
+    pub fn start(
+        tools: &Tools,
+        folder: &Path,
+        log: &Path,
+        port: u16,
+        secrets: &Secrets,
+        tls: Option<&Tls>,
+    ) -> Result<Self> {
         let user = Unprivileged::if_we_are_root()?;
         let folder = reachable_instead_of(folder, user.as_ref())?;
         let mut daemon = Daemon::new(
@@ -84,15 +104,29 @@ impl Postgres {
             folder,
             user,
             port,
-            password: password.to_owned(),
+            secrets: secrets.clone(),
+            tls: tls.cloned(),
         };
         postgres.start_again()?;
         Ok(postgres)
     }
 
-    /// The connection URL, with the password.
+    /// The owner's connection URL, with the password.
     pub fn url(&self) -> String {
-        format!("postgres://{NAME}:{}@127.0.0.1:{}/{NAME}", self.password, self.port)
+        self.url_with(NAME, &self.secrets.postgres_password)
+    }
+
+    /// The connection URL of a service; the owner's for whoever has no role.
+    pub fn url_of(&self, who: Principal) -> String {
+        match who.postgres_role() {
+            Some((role, _)) => self.url_with(role, self.secrets.password_of(who)),
+            None => self.url(),
+        }
+    }
+
+    fn url_with(&self, user: &str, password: &str) -> String {
+        let parameters = self.tls.as_ref().map(Tls::postgres_parameters).unwrap_or_default();
+        format!("postgres://{user}:{password}@127.0.0.1:{}/{NAME}{parameters}", self.port)
     }
 
     /// Where it listens.
@@ -109,7 +143,7 @@ impl Postgres {
     }
 
     fn password_hash(&self) -> String {
-        hex(&Sha256::digest(&self.password))
+        hex(&Sha256::digest(&self.secrets.postgres_password))
     }
 
     /// One of PostgreSQL's programs, to be run as the right user.
@@ -133,14 +167,14 @@ impl Postgres {
             .and_then(|()| fs::DirBuilder::new().mode(0o700).create(self.data()))
             .with_context(|| format!("cannot create {}", self.data().display()))?;
         let password_file = self.folder.join("password");
-        write_private(&password_file, &self.password)?;
+        write_private(&password_file, &self.secrets.postgres_password)?;
         if let Some(user) = &self.user {
             user.own(&self.data())?;
             user.own(&password_file)?;
         }
         let mut initdb = self.command("initdb");
         initdb
-            .args(["--username", NAME, "--auth", "scram-sha-256"])
+            .args(["--username", SUPERUSER, "--auth", "scram-sha-256"])
             .args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"])
             .arg("--pwfile")
             .arg(&password_file)
@@ -154,7 +188,12 @@ impl Postgres {
         fs::write(&configuration, text)?;
         let mut single = self.command("postgres");
         single.args(["--single", "-D"]).arg(self.data()).arg("template1");
-        self.run("postgres --single", single, &format!("CREATE DATABASE {NAME}\n"))?;
+        // One statement a line.
+        let statements = format!(
+            "CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB PASSWORD '{}'\nCREATE DATABASE {NAME} OWNER {NAME}\n",
+            self.secrets.postgres_password
+        );
+        self.run("postgres --single", single, &statements)?;
         // Written last: a run that was interrupted before begins again.
         fs::write(self.password_hash_file(), self.password_hash())?;
         Ok(())
@@ -196,6 +235,22 @@ impl Postgres {
         remove_folder(&self.data())
     }
 
+    /// Puts the certificates where the server may read them, and lets in nobody without one.
+    fn encrypt(&self, tls: &Tls) -> Result<()> {
+        let files = [(&tls.ca, "ca.crt"), (&tls.server_cert, "server.crt"), (&tls.server_key, "server.key")];
+        for (from, name) in files {
+            let to = self.data().join(name);
+            tls::copy(from, &to)?;
+            // PostgreSQL refuses a key that others may read.
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
+            if let Some(user) = &self.user {
+                user.own(&to)?;
+            }
+        }
+        let access = "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n";
+        fs::write(self.data().join("pg_hba.conf"), access).context("cannot write pg_hba.conf")
+    }
+
     /// Removes the lock file of a server that is gone. PostgreSQL does that itself, except when another
     /// process of the same user has got the same id since, after a restart of the machine for instance.
     ///
@@ -227,8 +282,21 @@ impl Server for Postgres {
             let mut command = self.command("postgres");
             command.arg("-D").arg(self.data());
             command.args(["-p", &self.port.to_string()]);
+            if let Some(tls) = &self.tls {
+                self.encrypt(tls)?;
+                for file in TLS_FILES {
+                    command.args(["-c", file]);
+                }
+            }
+            // In clear, a server that wants TLS does not ask for a password: how far it is, its log tells.
             let port = self.port;
-            match self.daemon.start(command, || accepts_connections(port)) {
+            let started = match self.tls {
+                None => self.daemon.start(command, || accepts_connections(port)),
+                Some(_) => {
+                    self.daemon.start_logged(command, "database system is ready to accept connections")
+                }
+            };
+            match started {
                 Err(error) if has_backends_left(&error) && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(100));
                 }

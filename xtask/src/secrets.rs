@@ -12,9 +12,9 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::env_file::Env;
+use crate::{env_file::Env, principals::Principal};
 
 const POSTGRES: &str = "POSTGRES_PASSWORD";
 const NEO4J: &str = "NEO4J_PASSWORD";
@@ -32,6 +32,8 @@ pub struct Secrets {
     pub token: String,
     /// Signs page tokens.
     pub page_key: String,
+    /// Of each principal at NATS and, the owner's apart, at PostgreSQL.
+    passwords: Vec<(Principal, String)>,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -41,46 +43,45 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Reads the secrets in `file`, or makes new ones and writes them there.
+    /// Reads the secrets in `file`. What is not there yet is made up and written there.
     pub fn load_or_create(file: &Path) -> Result<Self> {
-        if file.exists() {
-            return Self::load(file);
-        }
-        let secrets = Self {
-            postgres_password: random_hex(16)?,
-            neo4j_password: random_hex(16)?,
-            token: format!("dev-{}", random_hex(16)?),
-            page_key: random_hex(32)?,
+        let text = match fs::read_to_string(file) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            text => text.with_context(|| format!("cannot read {}", file.display()))?,
         };
-        write_private(file, &secrets.to_env().to_text())?;
+        let known = Env::parse(&text).with_context(|| format!("cannot parse {}", file.display()))?;
+        let mut env = known.clone();
+        let mut get = |name: &str, prefix: &str, bytes: usize| -> Result<String> {
+            if let Some(value) = known.get(name) {
+                return Ok(value.to_owned());
+            }
+            let made = format!("{prefix}{}", random_hex(bytes)?);
+            env.set(name, &made);
+            Ok(made)
+        };
+        let secrets = Self {
+            postgres_password: get(POSTGRES, "", 16)?,
+            neo4j_password: get(NEO4J, "", 16)?,
+            token: get(TOKEN, "dev-", 16)?,
+            page_key: get(PAGE_KEY, "", 32)?,
+            passwords: Principal::ALL
+                .into_iter()
+                // NATS reads a value from its environment as if it stood in its configuration: one that
+                // begins with a digit might be a number.
+                .map(|who| Ok((who, get(who.nats_password_variable(), "p", 16)?)))
+                .collect::<Result<_>>()?,
+        };
+        if env != known {
+            write_private(file, &env.to_text())?;
+        }
         Ok(secrets)
     }
 
-    fn load(file: &Path) -> Result<Self> {
-        let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let env = Env::parse(&text).with_context(|| format!("cannot parse {}", file.display()))?;
-        let get = |name: &str| match env.get(name) {
-            Some(value) => Ok(value.to_owned()),
-            None => bail!(
-                "{} has no {name}\nwhat to do: remove the folder it is in and start again",
-                file.display()
-            ),
-        };
-        Ok(Self {
-            postgres_password: get(POSTGRES)?,
-            neo4j_password: get(NEO4J)?,
-            token: get(TOKEN)?,
-            page_key: get(PAGE_KEY)?,
-        })
-    }
-
-    fn to_env(&self) -> Env {
-        let mut env = Env::default();
-        env.set(POSTGRES, &self.postgres_password);
-        env.set(NEO4J, &self.neo4j_password);
-        env.set(TOKEN, &self.token);
-        env.set(PAGE_KEY, &self.page_key);
-        env
+    /// The password of a principal.
+    pub fn password_of(&self, who: Principal) -> &str {
+        let found = self.passwords.iter().find(|(principal, _)| *principal == who);
+        // There is one for each of `Principal::ALL`.
+        found.map_or("", |(_, password)| password)
     }
 }
 
@@ -133,6 +134,9 @@ mod tests {
         let file = folder.join("secrets");
         let first = Secrets::load_or_create(&file).unwrap();
         assert_eq!(Secrets::load_or_create(&file).unwrap(), first);
+        for who in Principal::ALL {
+            assert!(first.password_of(who).starts_with('p'), "{who:?}");
+        }
         let mode = fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::remove_dir_all(folder).unwrap();
@@ -145,6 +149,7 @@ mod tests {
             neo4j_password: "hidden".into(),
             token: "hidden".into(),
             page_key: "hidden".into(),
+            passwords: vec![(Principal::Command, "hidden".into())],
         };
         assert!(!format!("{secrets:?}").contains("hidden"));
     }

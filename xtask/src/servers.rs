@@ -22,7 +22,9 @@ use crate::{
     neo4j::{self, Memory, Neo4j},
     ports::Ports,
     postgres::Postgres,
+    principals::Principal,
     secrets::{Secrets, random_hex},
+    tls::Tls,
     user::{Unprivileged, reachable_instead_of},
     workspace,
 };
@@ -57,6 +59,8 @@ pub struct Servers {
     /// Its passwords and keys.
     pub secrets: Secrets,
     sizes: Sizes,
+    /// What its servers speak TLS with, if they do.
+    pub tls: Option<Tls>,
     root: PathBuf,
     is_temporary: bool,
     _lock: Lock,
@@ -66,6 +70,10 @@ impl Servers {
     /// Starts a set with its data in `root`; what is there from an earlier run is used again. Further
     /// read replicas are left to [`Servers::add_read_replicas`].
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
+        Self::start_with(tools, root, ports, sizes, None)
+    }
+
+    fn start_with(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes, tls: Option<Tls>) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders than we.
         let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
@@ -79,11 +87,12 @@ impl Servers {
                     &root.join("postgres"),
                     &log("postgres"),
                     ports.postgres,
-                    &secrets.postgres_password,
+                    &secrets,
+                    tls.as_ref(),
                 )
             });
             let nats = scope.spawn(|| {
-                Nats::start(tools, &root.join("nats"), &log("nats"), ports.nats, ports.nats_monitor)
+                Nats::start(tools, &root.join("nats"), &log("nats"), &ports, &secrets, tls.as_ref())
             });
             let neo4j = scope.spawn(|| {
                 Neo4j::start(
@@ -93,6 +102,7 @@ impl Servers {
                     ports.bolt,
                     &secrets.neo4j_password,
                     sizes.neo4j,
+                    tls.as_ref(),
                 )
             });
             (join(postgres), join(nats), join(neo4j))
@@ -105,6 +115,7 @@ impl Servers {
             ports,
             secrets,
             sizes,
+            tls,
             root,
             is_temporary: false,
             _lock: lock,
@@ -120,6 +131,11 @@ impl Servers {
     /// Starts an empty set that is removed, data and logs, when it is dropped. What such sets of
     /// programs that were killed have left behind is removed too.
     pub fn temporary(tools: &Tools, ports: Ports, sizes: Sizes) -> Result<Self> {
+        Self::temporary_with(tools, ports, sizes, None)
+    }
+
+    /// The same; with certificates, all three speak TLS and nothing else.
+    pub fn temporary_with(tools: &Tools, ports: Ports, sizes: Sizes, tls: Option<Tls>) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}-{}", std::process::id(), random_hex(4)?);
@@ -130,7 +146,7 @@ impl Servers {
             }
         }
         let root = place.join(name);
-        let mut servers = Self::start(tools, &root, ports, sizes)?;
+        let mut servers = Self::start_with(tools, &root, ports, sizes, tls)?;
         servers.is_temporary = true;
         Ok(servers)
     }
@@ -145,7 +161,7 @@ impl Servers {
                 let name = format!("neo4j-{}", number + 1);
                 scope.spawn(move || {
                     let log = log_file(root, &name);
-                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, memory)
+                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, memory, None)
                 })
             });
             // All run before the first is waited for.
@@ -168,11 +184,20 @@ impl Servers {
         log_file(&self.root, name)
     }
 
-    /// The addresses and passwords, under the names that services and the CLI read.
+    /// The addresses and passwords of whoever may do everything, under the names that the CLI reads.
     pub fn env(&self) -> Env {
-        let env = Env::default()
-            .with("DATABASE_URL", self.postgres.url())
-            .with("NATS_URL", self.nats.url())
+        self.env_of(Principal::Operator)
+    }
+
+    /// Those of somebody, under the names that services read.
+    pub fn env_of(&self, who: Principal) -> Env {
+        let env = self
+            .tls
+            .as_ref()
+            .map(Tls::env)
+            .unwrap_or_default()
+            .with("DATABASE_URL", self.postgres.url_of(who))
+            .with("NATS_URL", self.nats.url_of(who))
             .with("NEO4J_URI", self.neo4j.url())
             .with("NEO4J_USER", self.neo4j.user())
             .with("NEO4J_PASSWORD", self.neo4j.password());
@@ -180,7 +205,7 @@ impl Servers {
             return env;
         }
         // Also of those that do not run yet: a reader may know of a replica before it is there.
-        let further = self.ports.further.iter().map(|ports| neo4j::url(ports.bolt));
+        let further = self.ports.further.iter().map(|ports| neo4j::url("bolt", ports.bolt));
         let all: Vec<String> = std::iter::once(self.neo4j.url()).chain(further).collect();
         env.with("NEO4J_URIS", all.join(","))
     }

@@ -16,7 +16,8 @@ use std::{
 use anyhow::Result;
 
 use crate::{
-    daemon::Daemon, env_file::Env, http, ports::loopback, process::Signal, servers::Servers, workspace,
+    daemon::Daemon, env_file::Env, http, ports::loopback, principals::Principal, process::Signal,
+    servers::Servers, workspace,
 };
 
 /// Variables that a person may set for all services when starting them.
@@ -40,6 +41,15 @@ impl Program {
             Self::Command => "command-service",
             Self::Projector => "projector",
             Self::Query => "query-service",
+        }
+    }
+
+    /// Who it is to the servers.
+    pub fn principal(self) -> Principal {
+        match self {
+            Self::Command => Principal::Command,
+            Self::Projector => Principal::Projector,
+            Self::Query => Principal::Query,
         }
     }
 }
@@ -324,17 +334,21 @@ pub fn spec(program: Program, binaries: &Path, servers: &Servers) -> ServiceSpec
         Program::Query => (Some(ports.query), ports.query_admin),
     };
     let name = program.binary();
+    let mut env = servers
+        .env_of(program.principal())
+        .with("AUTH_TOKENS", format!("read+write+admin:{}", servers.secrets.token))
+        // The older system's API has a header of its own for it.
+        .with("INTERNAL_GRAPH_WRITE_TOKEN", &servers.secrets.token)
+        .with("PAGE_TOKEN_KEYS", &servers.secrets.page_key)
+        .with("PROJECTOR_NAME", "projector-0");
+    if let (Some(tls), Some(_)) = (&servers.tls, grpc) {
+        env.extend(&tls.grpc_env());
+    }
     ServiceSpec {
         program,
         name: name.to_owned(),
         binaries: binaries.to_owned(),
-        env: servers
-            .env()
-            .with("AUTH_TOKENS", format!("read+write+admin:{}", servers.secrets.token))
-            // The older system's API has a header of its own for it.
-            .with("INTERNAL_GRAPH_WRITE_TOKEN", &servers.secrets.token)
-            .with("PAGE_TOKEN_KEYS", &servers.secrets.page_key)
-            .with("PROJECTOR_NAME", "projector-0"),
+        env,
         grpc: grpc.map(loopback),
         admin: loopback(admin),
         log: servers.log_file(name),
@@ -354,18 +368,53 @@ fn further_projector(binaries: &Path, servers: &Servers, number: usize) -> Servi
     }
 }
 
+/// Names of the addresses with the users and roles of services and subscribers, for tests; see [`login`].
+pub const LOGINS: [&str; 7] = [
+    "DATABASE_URL_COMMAND",
+    "DATABASE_URL_PROJECTOR",
+    "DATABASE_URL_QUERY",
+    "NATS_URL_COMMAND",
+    "NATS_URL_PROJECTOR",
+    "NATS_URL_QUERY",
+    "NATS_URL_SUBSCRIBER",
+];
+
+/// The name of an address as somebody sees it.
+pub fn login(address: &str, who: Principal) -> String {
+    format!("{address}_{who:?}").to_uppercase()
+}
+
+/// All of them. They are for tests: people find the operator's in [`client_env`].
+pub fn logins(servers: &Servers) -> Env {
+    let who = [Principal::Command, Principal::Projector, Principal::Query];
+    let databases = who.into_iter().map(|who| (login("DATABASE_URL", who), servers.postgres.url_of(who)));
+    let streams = who
+        .into_iter()
+        .chain([Principal::Subscriber])
+        .map(|who| (login("NATS_URL", who), servers.nats.url_of(who)));
+    databases.chain(streams).fold(Env::default(), |env, (name, url)| env.with(&name, url))
+}
+
 /// What clients and the CLI need to know: addresses, the token, and the servers' addresses.
 pub fn client_env(servers: &Servers) -> Env {
-    servers
-        .env()
-        .with("FOLLOWGRAPH_COMMAND_ADDR", loopback(servers.ports.command).to_string())
+    let mut env = servers.env();
+    if let Some(tls) = servers.tls.as_ref() {
+        env.extend(&tls.client_env());
+    }
+    env.with("FOLLOWGRAPH_COMMAND_ADDR", loopback(servers.ports.command).to_string())
         .with("FOLLOWGRAPH_QUERY_ADDR", loopback(servers.ports.query).to_string())
         .with("FOLLOWGRAPH_TOKEN", &servers.secrets.token)
 }
 
-/// The command that brings the schemas of `servers` up to date.
+/// The command that brings the schemas of `servers` up to date, and makes the services' roles.
 pub fn migrate_command(binaries: &Path, servers: &Servers) -> Command {
-    let mut command = cli(binaries, &servers.env());
-    command.arg("migrate");
+    let mut env = servers.env();
+    for who in Principal::ALL {
+        if let Some((_, variable)) = who.postgres_role() {
+            env.set(variable, servers.secrets.password_of(who));
+        }
+    }
+    let mut command = cli(binaries, &env);
+    command.args(["migrate", "--roles"]);
     command
 }

@@ -96,7 +96,7 @@ impl Stack {
             ("query-service admin", admin(ports.query_admin)),
             ("projector admin", admin(ports.projector_admin)),
             ("PostgreSQL", format!("127.0.0.1:{}", ports.postgres)),
-            ("NATS", self.servers.nats.url()),
+            ("NATS", self.servers.nats.address()),
             ("NATS monitoring", self.servers.nats.monitor_url()),
             ("Neo4j", self.servers.neo4j.url()),
             ("logs", self.servers.root().join("logs").display().to_string()),

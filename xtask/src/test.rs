@@ -61,7 +61,9 @@ fn tail(servers: &Servers, name: &str) -> String {
 fn test_env(servers: &Servers, pipeline: &Pipeline) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
-    for (name, value) in services::client_env(servers).iter() {
+    let mut known = services::client_env(servers);
+    known.extend(&services::logins(servers));
+    for (name, value) in known.iter() {
         let name = name.strip_prefix("FOLLOWGRAPH_").unwrap_or(name);
         set(name, value.to_owned());
     }

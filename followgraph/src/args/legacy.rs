@@ -4,7 +4,7 @@
 
 use clap::Subcommand;
 
-use super::MigrateArgs;
+use super::StoreArgs;
 
 /// A verb of the older system's migration tool.
 #[derive(Debug, Subcommand)]
@@ -17,11 +17,11 @@ pub enum LegacyVerb {
     ///
     /// While writes go on the two are compared until they are the same at one moment, for at most 30
     /// seconds. (Every edge is compared by the projector's sweep; `status` shows what it has found.)
-    Verify(MigrateArgs),
+    Verify(StoreArgs),
     /// Tell how a read model is built anew; changes nothing, exit code 1
     Clear,
     /// Tell which servers and services answer; exit code 1 if one does not
-    Check(MigrateArgs),
+    Check(StoreArgs),
     /// Count the edges in PostgreSQL and Neo4j, for each kind
-    Stats(MigrateArgs),
+    Stats(StoreArgs),
 }

@@ -2,6 +2,8 @@
 //!
 //! Owns their flags and the names of their variables. It must not know the stores.
 
+use std::path::PathBuf;
+
 use clap::Args as Group;
 
 /// Where to open a new epoch.
@@ -15,13 +17,36 @@ pub struct RecoverArgs {
     pub yes: bool,
 }
 
-/// Which stores to migrate.
+/// What to migrate, and whether to set who may do what there.
 #[derive(Debug, Group)]
 pub struct MigrateArgs {
+    /// The stores.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// Make the services' roles in PostgreSQL where they are missing, and grant each what it needs
+    ///
+    /// They are followgraph_command, followgraph_query and followgraph_projector. Their passwords are set
+    /// if the variables below are.
+    #[arg(long)]
+    pub roles: bool,
+    /// With --roles: password of command-service's role
+    #[arg(long, env = "COMMAND_SERVICE_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub command_password: Option<String>,
+    /// With --roles: password of query-service's role
+    #[arg(long, env = "QUERY_SERVICE_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub query_password: Option<String>,
+    /// With --roles: password of the projector's role
+    #[arg(long, env = "PROJECTOR_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub projector_password: Option<String>,
+}
+
+/// Where the stores are.
+#[derive(Debug, Group)]
+pub struct StoreArgs {
     /// URL of PostgreSQL
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: String,
-    /// URI of Neo4j; without it, its schema is left to the projector
+    /// URI of Neo4j, bolt:// or bolt+s://; without it, its schema is left to the projector
     #[arg(long, env = "NEO4J_URI", value_name = "URI", hide_env_values = true)]
     pub neo4j_uri: Option<String>,
     /// User of Neo4j
@@ -37,4 +62,13 @@ pub struct MigrateArgs {
         hide_default_value = true
     )]
     pub neo4j_password: String,
+    /// Authorities that may vouch for Neo4j, a PEM file; else those that this system trusts
+    #[arg(long, env = "NEO4J_CA_FILE", value_name = "FILE")]
+    pub neo4j_ca: Option<PathBuf>,
+    /// Our certificate for Neo4j, a PEM file
+    #[arg(long, env = "NEO4J_CERT_FILE", value_name = "FILE", requires = "neo4j_key")]
+    pub neo4j_cert: Option<PathBuf>,
+    /// The private key of that certificate, a PEM file
+    #[arg(long, env = "NEO4J_KEY_FILE", value_name = "FILE", requires = "neo4j_cert")]
+    pub neo4j_key: Option<PathBuf>,
 }

@@ -1,13 +1,14 @@
-//! `migrate`: brings both schemas up to date, and says what it did.
+//! `migrate`: brings both schemas up to date, sets who may do what, and says what it did.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
+use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
-use crate::args::{Format, MigrateArgs};
+use crate::args::{Format, MigrateArgs, StoreArgs};
 use crate::commands::Outcome;
 use crate::error::Advised;
 use crate::output;
@@ -22,18 +23,26 @@ struct Report {
     postgres_applied: Vec<i64>,
     postgres_version: i64,
     neo4j_applied: bool,
+    roles_granted: bool,
 }
 
 /// Migrates PostgreSQL, and Neo4j if it is known.
 pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow::Result<Outcome> {
-    let pool = connect_postgres(&args.database_url, timeout).await?;
+    let MigrateArgs { stores, roles, .. } = &args;
+    let pool = connect_postgres(&stores.database_url, timeout).await?;
     let postgres_applied = migrations::migrate_postgres(&pool).await?;
     if format == Format::Text {
         output::line(postgres_text(&postgres_applied))?;
     }
-    let neo4j_uri = args.neo4j_uri.as_deref().filter(|uri| !uri.is_empty());
+    if *roles {
+        grant(&pool, &args).await?;
+        if format == Format::Text {
+            output::line("PostgreSQL: each service's role may do what it needs")?;
+        }
+    }
+    let neo4j_uri = stores.neo4j_uri.as_deref().filter(|uri| !uri.is_empty());
     if let Some(uri) = neo4j_uri {
-        let graph = connect_neo4j(uri, &args, timeout).await?;
+        let graph = connect_neo4j(uri, stores, timeout).await?;
         migrations::migrate_neo4j(&graph).await?;
     }
     match format {
@@ -41,6 +50,7 @@ pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow
             postgres_applied,
             postgres_version: migrations::needed_version(),
             neo4j_applied: neo4j_uri.is_some(),
+            roles_granted: *roles,
         })?,
         Format::Text if neo4j_uri.is_some() => {
             output::line("Neo4j: all constraints and indexes are there")?;
@@ -48,6 +58,26 @@ pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow
         Format::Text => output::line("Neo4j: left to the projector, NEO4J_URI is not set")?,
     }
     Ok(Outcome::Done)
+}
+
+/// Makes the roles, and sets the passwords that are known.
+async fn grant(pool: &PgPool, args: &MigrateArgs) -> anyhow::Result<()> {
+    let passwords = [
+        (Role::Command, &args.command_password),
+        (Role::Query, &args.query_password),
+        (Role::Projector, &args.projector_password),
+    ];
+    // A password that cannot be set is found before anything is changed.
+    let verifiers = passwords
+        .into_iter()
+        .filter_map(|(role, password)| Some((role, password.as_deref().filter(|text| !text.is_empty())?)))
+        .map(|(role, password)| Ok((role, Verifier::of(password).with_context(|| role.name())?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    roles::grant(pool).await?;
+    for (role, verifier) in verifiers {
+        roles::set_password(pool, role, &verifier).await?;
+    }
+    Ok(())
 }
 
 fn postgres_text(applied: &[i64]) -> String {
@@ -70,19 +100,23 @@ pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<Pg
 }
 
 /// Connects to Neo4j, or says what to look at.
-pub async fn connect_neo4j(
-    uri: &str,
-    args: &MigrateArgs,
-    timeout: Duration,
-) -> anyhow::Result<neo4rs::Graph> {
+pub async fn connect_neo4j(uri: &str, args: &StoreArgs, timeout: Duration) -> anyhow::Result<neo4rs::Graph> {
     let config = neo4rs::ConfigBuilder::default()
         .uri(uri)
         .user(args.neo4j_user.as_str())
         .password(args.neo4j_password.as_str())
         .max_connections(2)
-        .connection_timeout(NEO4J_LONGEST_STATEMENT)
-        .build()
-        .context("cannot read NEO4J_URI")?;
+        .connection_timeout(NEO4J_LONGEST_STATEMENT);
+    let config = match (&args.neo4j_cert, &args.neo4j_key, &args.neo4j_ca) {
+        (Some(certificate), Some(key), ca) => {
+            config.with_mutual_tls_validation(ca.as_ref(), certificate, key)
+        }
+        // The driver's name for the authorities' certificates.
+        (_, _, Some(ca)) => config.with_client_certificate(ca),
+        _ => config,
+    }
+    .build()
+    .context("cannot read NEO4J_URI")?;
     let graph = neo4rs::Graph::connect(config).context("cannot read NEO4J_URI")?;
     // The pool connects on first use, and retries what will not get better; an
     // explicit transaction does not.

@@ -21,6 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Feeds until it must stop or its reader is gone.
 pub async fn run(mark: Mark, sources: Sources, outlet: Outlet) {
+    // Where events come from, and whether they come at all just now, is no matter of readiness: what is there is
+    // complete as of its revision, and the status and the metrics tell how old that is.
+    sources.latch.ready();
     if let Some(stop) = feed(mark, &sources, &outlet).await {
         sources.latch.not_ready(&stop.to_string());
         // The reader may be gone as well.
@@ -70,6 +73,7 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
         let pause = match catch_up(&sources.truth, &mut last, outlet).await {
             Ok(_) => {
                 outbox_pause.reset();
+                sources.latch.ready();
                 POLL
             }
             Err(outbox::Ended::Stop(stop)) => return Some(stop),
@@ -79,13 +83,12 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
                 outbox_pause.pause()
             }
             Err(outbox::Ended::Ahead(head)) => {
-                trouble(
-                    sources,
-                    &format!(
-                        "revision {} was applied, but PostgreSQL is at {}: it has lost commits",
-                        last.revision, head.revision
-                    ),
+                let problem = format!(
+                    "revision {} was applied, but PostgreSQL is at {}: it has lost commits",
+                    last.revision, head.revision
                 );
+                sources.latch.not_ready(&problem);
+                trouble(sources, &problem);
                 outbox_pause.pause()
             }
         };
@@ -100,6 +103,5 @@ async fn feed(mut last: Mark, sources: &Sources, outlet: &Outlet) -> Option<Stop
 }
 
 fn trouble(sources: &Sources, text: &str) {
-    sources.latch.not_ready(text);
     sources.board.change(|status| text.clone_into(&mut status.stream_problem));
 }

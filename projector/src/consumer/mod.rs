@@ -63,7 +63,7 @@ pub struct Sources {
     pub nats: Nats,
     /// The newest beacon.
     pub beacon: watch::Receiver<Option<Beacon>>,
-    /// Passes while events come from the stream.
+    /// Passes unless what was applied is not, or no longer, part of the history.
     pub latch: Latch,
     /// Shows what is wrong with the stream.
     pub board: Board,

@@ -8,7 +8,7 @@ use proto::events::v1::{AccountChange, AccountCounts, EdgeChange, Event, Verb};
 use proto::{Epoch, subjects};
 use tests::new_user;
 use tokio::task::block_in_place;
-use xtask::{Nats, Ports, Tools};
+use xtask::{Nats, Ports, Principal, Secrets, Tools};
 
 use super::example::{Subscriber, example};
 
@@ -126,10 +126,11 @@ async fn a_subscriber_stops_where_going_on_would_make_its_tables_wrong() {
     let ports = Ports::free().expect("free ports");
     let nats = block_in_place(|| {
         let tools = Tools::install()?;
-        Nats::start(&tools, &folder.join("data"), &folder.join("log"), ports.nats, ports.nats_monitor)
+        let secrets = Secrets::load_or_create(&folder.join("secrets"))?;
+        Nats::start(&tools, &folder.join("data"), &folder.join("log"), &ports, &secrets, None)
     })
     .unwrap_or_else(|error| panic!("{error:#}"));
-    let context = jetstream::new(async_nats::connect(nats.url()).await.expect("NATS answers"));
+    let context = jetstream::new(tests::endpoints::nats(&nats.url()).await);
 
     let account = |op| AccountChange { user_id: new_user(), op };
     let cases = [
@@ -156,7 +157,7 @@ async fn a_subscriber_stops_where_going_on_would_make_its_tables_wrong() {
     for case in cases {
         case.publish(&context).await;
         // Nobody listens at the first address: after an export nothing is asked of query-service.
-        let subscriber = Subscriber::new("127.0.0.1:1", "", &nats.url());
+        let subscriber = Subscriber::new("127.0.0.1:1", "", &nats.url_of(Principal::Subscriber));
         let folder = example().display().to_string();
         subscriber.script(PREPARE, &[&folder, &START.to_string(), &id(START)]);
         let last = START + 2;

@@ -9,18 +9,9 @@ use tests::clients::{check, follow};
 use tests::metrics::{Declared, Sample, declared, scrape, shared_admins};
 use tests::own::binaries;
 use tests::{Endpoints, new_user, until};
-use xtask::{metrics_page, monitoring, workspace};
+use xtask::{monitoring, workspace};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-#[test]
-fn the_page_is_that_of_the_code() {
-    // Asks for the explanation first: without `cargo xtask test` nothing is built.
-    Endpoints::shared();
-    let made = metrics_page::page(&binaries()).expect("the page can be made");
-    let page = std::fs::read_to_string(metrics_page::path()).expect("the page is there");
-    assert!(page == made, "docs/metrics.md is not up to date: run `cargo xtask docs`");
-}
 
 #[test]
 fn metrics_are_declared_in_one_file_of_each_crate() {

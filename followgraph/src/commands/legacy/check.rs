@@ -10,7 +10,7 @@ use proto::graph::v1::StreamState;
 use proto::query::v1 as query;
 use serde::Serialize;
 
-use crate::args::{ConnectionArgs, Format, MigrateArgs};
+use crate::args::{ConnectionArgs, Format, StoreArgs};
 use crate::client;
 use crate::commands::Outcome;
 use crate::commands::migrate::{connect_neo4j, connect_postgres};
@@ -26,7 +26,7 @@ struct Answer {
 }
 
 /// Asks all of them.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &MigrateArgs) -> anyhow::Result<Outcome> {
+pub async fn run(connection: &ConnectionArgs, format: Format, args: &StoreArgs) -> anyhow::Result<Outcome> {
     let (postgres, neo4j, command, query) = tokio::join!(
         postgres(args, connection.timeout),
         neo4j(args, connection.timeout),
@@ -64,13 +64,13 @@ fn text(answers: &[Answer]) -> String {
     output::table_text(table)
 }
 
-async fn postgres(args: &MigrateArgs, timeout: Duration) -> anyhow::Result<String> {
+async fn postgres(args: &StoreArgs, timeout: Duration) -> anyhow::Result<String> {
     let pool = connect_postgres(&args.database_url, timeout).await?;
     migrations::check_postgres(&pool).await?;
     Ok(format!("schema version {}", migrations::needed_version()))
 }
 
-async fn neo4j(args: &MigrateArgs, timeout: Duration) -> anyhow::Result<String> {
+async fn neo4j(args: &StoreArgs, timeout: Duration) -> anyhow::Result<String> {
     connect_neo4j(super::stores::neo4j_uri(args)?, args, timeout).await?;
     Ok(String::new())
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::args::{ConnectionArgs, Format, MigrateArgs};
+use crate::args::{ConnectionArgs, Format, StoreArgs};
 use crate::commands::Outcome;
 use crate::commands::migrate::{connect_neo4j, connect_postgres};
 use crate::error::Advised;
@@ -69,11 +69,7 @@ struct Report {
 }
 
 /// Counts once.
-pub async fn stats(
-    connection: &ConnectionArgs,
-    format: Format,
-    args: &MigrateArgs,
-) -> anyhow::Result<Outcome> {
+pub async fn stats(connection: &ConnectionArgs, format: Format, args: &StoreArgs) -> anyhow::Result<Outcome> {
     let report = Stores::open(connection, args).await?.count().await?;
     match format {
         Format::Json => output::json(&report)?,
@@ -86,7 +82,7 @@ pub async fn stats(
 pub async fn verify(
     connection: &ConnectionArgs,
     format: Format,
-    args: &MigrateArgs,
+    args: &StoreArgs,
 ) -> anyhow::Result<Outcome> {
     let stores = Stores::open(connection, args).await?;
     let end = Instant::now() + PATIENCE;
@@ -105,7 +101,7 @@ pub async fn verify(
 }
 
 /// The address of Neo4j, which these verbs cannot do without.
-pub fn neo4j_uri(args: &MigrateArgs) -> anyhow::Result<&str> {
+pub fn neo4j_uri(args: &StoreArgs) -> anyhow::Result<&str> {
     let uri = args.neo4j_uri.as_deref().filter(|uri| !uri.is_empty());
     let missing = || Advised {
         message: "the address of Neo4j is not known".to_owned(),
@@ -121,7 +117,7 @@ struct Stores {
 }
 
 impl Stores {
-    async fn open(connection: &ConnectionArgs, args: &MigrateArgs) -> anyhow::Result<Self> {
+    async fn open(connection: &ConnectionArgs, args: &StoreArgs) -> anyhow::Result<Self> {
         let pool = connect_postgres(&args.database_url, connection.timeout).await?;
         let graph = connect_neo4j(neo4j_uri(args)?, args, connection.timeout).await?;
         Ok(Self { pool, graph })

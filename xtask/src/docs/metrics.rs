@@ -4,12 +4,7 @@
 //!
 //! What can go wrong: a service that is not built.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -29,18 +24,16 @@ means is in [runbooks.md](runbooks.md).
 ";
 
 /// Where the page is.
-pub fn path() -> PathBuf {
-    workspace::root().join("docs/metrics.md")
-}
+pub(super) const PATH: &str = "docs/metrics.md";
 
-/// Writes the page.
-pub fn write(binaries: &Path) -> Result<()> {
-    let path = path();
-    fs::write(&path, page(binaries)?).with_context(|| format!("cannot write {}", path.display()))
+/// Its text as it is in the clone.
+pub fn read() -> Result<String> {
+    let path = workspace::root().join(PATH);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The page as the programs in `binaries` would have it.
-pub fn page(binaries: &Path) -> Result<String> {
+pub(super) fn render(binaries: &Path) -> Result<String> {
     let mut page = HEAD.to_owned();
     let programs = [Program::Command, Program::Query, Program::Projector];
     let told = programs.iter().map(|program| ask(binaries, *program)).collect::<Result<Vec<_>>>()?;

@@ -1,0 +1,98 @@
+-- Who may do what in PostgreSQL: one role for each service, and nothing for anybody else.
+--
+-- `followgraph migrate --roles` runs this after the migrations, as the owner of the schema, in one
+-- transaction; so may psql:
+--
+--     psql --single-transaction --set ON_ERROR_STOP=1 --file postgres.sql "$DATABASE_URL"
+--
+-- It can be run again at any time, and must be after a migration that adds a table. The owner needs
+-- CREATEROLE where the roles are not there yet. Where somebody else makes roles (an operator of a
+-- database service, say), make the three first, with LOGIN and the settings below.
+--
+-- No password is set here: a role without one cannot log in. `followgraph migrate --roles` sets those
+-- that its environment names; psql has \password.
+
+DO $$
+DECLARE
+    service record;
+BEGIN
+    FOR service IN
+        SELECT * FROM (VALUES
+            -- Connections: all processes of a service together. A query-service takes up to
+            -- FALLBACK_CONCURRENCY + 4; what the limit refuses, Neo4j answers or nobody, but the writer goes on.
+            ('followgraph_command',   60, false),
+            ('followgraph_query',     80, true),
+            ('followgraph_projector', 20, true)
+        ) AS x(role, connections, only_reads)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service.role) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT
+                            CONNECTION LIMIT %s', service.role, service.connections);
+            -- Defaults of its sessions: for hands in psql; the services bring limits of their own. What a
+            -- role may not do is for the grants below to say, a session can change these.
+            EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', service.role, '10s');
+            EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = %L', service.role, '5s');
+            EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = %L', service.role, service.only_reads);
+        END IF;
+    END LOOP;
+END $$;
+
+-- Nothing for everybody -----------------------------------------------------
+-- PostgreSQL lets everybody connect to a new database and call new functions; some functions here
+-- act with the owner's rights.
+
+DO $$
+BEGIN
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT CONNECT ON DATABASE %I TO followgraph_command, followgraph_query, followgraph_projector',
+        current_database());
+END $$;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+
+-- What an earlier version of this script may have granted, and what everybody has. Only what is ours:
+-- extensions may have put tables and functions of theirs into the schema.
+DO $$
+DECLARE
+    ours text;
+BEGIN
+    FOR ours IN
+        SELECT format('TABLE %s', oid::regclass) FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND pg_has_role(relowner, 'USAGE')
+        UNION ALL
+        SELECT format('FUNCTION %s', oid::regprocedure) FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace AND pg_has_role(proowner, 'USAGE')
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, followgraph_command, followgraph_query, followgraph_projector',
+            ours);
+    END LOOP;
+END $$;
+
+GRANT USAGE ON SCHEMA public TO followgraph_command, followgraph_query, followgraph_projector;
+
+-- Every service checks the schema's version at its start.
+GRANT SELECT ON _sqlx_migrations TO followgraph_command, followgraph_query, followgraph_projector;
+
+-- command-service: writes ---------------------------------------------------
+-- No table is its own: it can neither change a table nor drop one. Events are added and never changed;
+-- old ones go with their partition, by a function of the owner.
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON
+    follows, mutes, blocks, follow_requests,
+    archived_follows, archived_mutes, archived_blocks, archived_follow_requests,
+    accounts, jobs
+    TO followgraph_command;
+GRANT SELECT, UPDATE ON log_head TO followgraph_command;
+GRANT SELECT, INSERT ON outbox TO followgraph_command;
+GRANT SELECT, INSERT, DELETE ON replies TO followgraph_command;
+GRANT SELECT, INSERT, UPDATE ON projectors TO followgraph_command;
+GRANT EXECUTE ON FUNCTION ensure_partitions(integer), drop_partitions(text, interval) TO followgraph_command;
+
+-- query-service: reads what it may show -------------------------------------
+-- Not the archive (hidden means hidden), not the idempotency records, not the jobs.
+
+GRANT SELECT ON follows, mutes, blocks, follow_requests, accounts, log_head, outbox TO followgraph_query;
+
+-- projector: reads what it copies -------------------------------------------
+
+GRANT SELECT ON follows, mutes, blocks, follow_requests, log_head, outbox TO followgraph_projector;

@@ -1,0 +1,218 @@
+//! What an orchestrator goes by: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load
+//! loses nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use proto::query::v1::Source;
+use tests::clients::{check, consistent, follow, fresh};
+use tests::own::Victim;
+use tests::{Commands, Own, Queries, new_user, truth, until};
+use tokio::task::block_in_place;
+use tonic::Code;
+use xtask::services::Service;
+use xtask::{Server as _, http};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// An orderly stop may take so long (`SHUTDOWN_DEADLINE_SECONDS`), and a busy machine is granted some more.
+const STOP: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_is_exactly_what_can_serve() {
+    let mut own = Own::start().await;
+    let endpoints = own.endpoints.clone();
+    let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
+    let (a, b) = (new_user(), new_user());
+    let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
+    truth::wait_caught_up(&endpoints).await;
+    truth::wait_answering(&endpoints).await;
+
+    // Without NATS all three serve: commits wait in the outbox, and are read from there.
+    own.kill(Victim::Nats);
+    let c = new_user();
+    assert!(follow(&mut commands, &a, &c).await.expect("a commit").changed);
+    own.kill(Victim::Command);
+    own.revive(Victim::Command);
+    becomes(&own.pipeline.command, true, "").await;
+    let last = tests::importing::retried(|| {
+        let (mut commands, a) = (commands.clone(), a.clone());
+        async move { follow(&mut commands, &a, &new_user()).await }
+    })
+    .await
+    .written_at;
+    stays(&own.pipeline.projector, true);
+    assert!(check(&mut queries, &a, &c, fresh(&last)).await.expect("an answer").following);
+    stays(&own.pipeline.query, true);
+
+    // Without PostgreSQL nothing can be committed; Neo4j still answers.
+    own.kill(Victim::Postgres);
+    becomes(&own.pipeline.command, false, "postgres").await;
+    assert!(follow(&mut commands, &a, &new_user()).await.is_err(), "and a write is refused");
+    until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
+    stays(&own.pipeline.query, true);
+    stays(&own.pipeline.projector, true);
+
+    // Without both nobody can answer.
+    own.kill(Victim::Neo4j);
+    becomes(&own.pipeline.query, false, "stores").await;
+    assert!(check(&mut queries, &a, &b, None).await.is_err(), "and a read is refused");
+    becomes(&own.pipeline.projector, false, "complete").await;
+
+    // With PostgreSQL alone, writes and reads go on; a read model that is gone is not complete.
+    own.revive(Victim::Postgres);
+    becomes(&own.pipeline.command, true, "").await;
+    becomes(&own.pipeline.query, true, "").await;
+    until("an answer of PostgreSQL", LIMIT, || answer(queries.clone(), &a, &b, Source::Postgres)).await;
+    stays(&own.pipeline.projector, false);
+
+    // An empty read model is not complete before the sweep has seen all of PostgreSQL.
+    block_in_place(|| own.servers.neo4j.wipe()).expect("its data goes");
+    own.kill(Victim::Postgres);
+    own.revive(Victim::Neo4j);
+    becomes(&own.pipeline.projector, false, "complete").await;
+    own.revive(Victim::Postgres);
+    becomes(&own.pipeline.projector, true, "").await;
+    own.revive(Victim::Nats);
+    own.wait_ready();
+    assert!(check(&mut queries, &a, &b, fresh(&written)).await.expect("an answer").following);
+    truth::assert_agreement(&endpoints, 2).await;
+}
+
+/// Waits until `/readyz` says so, because of this check if it is false.
+async fn becomes(service: &Service, ready: bool, because: &str) {
+    until(&format!("{} to be ready: {ready}", service.name()), LIMIT, || async {
+        let answer =
+            block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
+        let wanted =
+            if ready { answer.status == 200 } else { answer.status == 503 && names(&answer.body, because) };
+        if wanted { Ok(()) } else { Err(format!("{}: {}", answer.status, answer.body)) }
+    })
+    .await;
+}
+
+/// Whether this check is among those that fail.
+fn names(body: &str, check: &str) -> bool {
+    let report: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let checks = report["checks"].as_array().cloned().unwrap_or_default();
+    checks.iter().any(|found| found["name"] == check && found["ready"] == false)
+}
+
+fn stays(service: &Service, ready: bool) {
+    let answer =
+        block_in_place(|| http::get(service.admin_addr(), "/readyz")).expect("the admin port answers");
+    assert_eq!(answer.status == 200, ready, "{}: {}", service.name(), answer.body);
+}
+
+async fn answer(mut queries: Queries, a: &str, b: &str, wanted: Source) -> Result<(), String> {
+    let seen = check(&mut queries, a, b, None).await.map_err(|status| status.to_string())?;
+    if !seen.following {
+        return Err("it has not seen the follow".to_owned());
+    }
+    if seen.source() == wanted { Ok(()) } else { Err(format!("{:?} answered", seen.source())) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_loses_nothing() {
+    let mut own = Own::start().await;
+    let over = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> =
+        (0..8).map(|_| tokio::spawn(write_until(own.endpoints.commands(), over.clone()))).collect();
+    let readers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(read_until(own.endpoints.queries(), over.clone()))).collect();
+
+    for _ in 0..2 {
+        for victim in [Victim::Command, Victim::Query, Victim::Projector] {
+            // So that calls are under way; no state is waited for.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            stop(&mut own, victim);
+            own.revive(victim);
+            own.wait_ready();
+        }
+    }
+    over.store(true, Ordering::SeqCst);
+    let mut outcomes = Outcomes::default();
+    for writer in writers {
+        outcomes.extend(writer.await.expect("a writer ends well"));
+    }
+    let mut answered = 0;
+    for reader in readers {
+        answered += reader.await.expect("a reader ends well");
+    }
+
+    let follows = truth::assert_agreement(&own.endpoints, 20).await;
+    let (done, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(_, done)| *done);
+    assert!(done.len() > 100 && answered > 100, "{} writes and {answered} reads", done.len());
+    for (pair, _) in &done {
+        assert!(follows.contains_key(pair), "{pair:?} was acknowledged");
+    }
+    // A stop that lets calls finish leaves nobody in doubt.
+    for (pair, _) in &refused {
+        assert!(!follows.contains_key(pair), "{pair:?} was done and never answered");
+    }
+    assert_eq!(follows.len(), done.len(), "nothing beyond what was acknowledged");
+    println!("{} writes, {} refused, {answered} reads", done.len(), refused.len());
+}
+
+/// Asks a process to stop, and looks that it does so well and in time.
+fn stop(own: &mut Own, victim: Victim) {
+    let service = match victim {
+        Victim::Command => &mut own.pipeline.command,
+        Victim::Query => &mut own.pipeline.query,
+        Victim::Projector => &mut own.pipeline.projector,
+        server => unreachable!("{server:?} is no service"),
+    };
+    let ended = block_in_place(|| {
+        service.sigterm()?;
+        service.wait_exit(STOP)
+    });
+    let status =
+        ended.expect("it can be asked").unwrap_or_else(|| panic!("{victim:?} does not stop in time"));
+    assert!(status.success(), "{victim:?} stops with {status}\n{}", service.log_tail(20));
+}
+
+/// Pairs, and whether their follow was acknowledged.
+type Outcomes = BTreeMap<(String, String), bool>;
+
+/// Follows without a request_id, each tried once.
+async fn write_until(mut commands: Commands, over: Arc<AtomicBool>) -> Outcomes {
+    let mut outcomes = Outcomes::new();
+    let actor = new_user();
+    while !over.load(Ordering::SeqCst) {
+        let target = new_user();
+        let done = match follow(&mut commands, &actor, &target).await {
+            Ok(answer) => {
+                assert!(answer.changed, "a follow of a new pair");
+                true
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                false
+            }
+        };
+        outcomes.insert((actor.clone(), target), done);
+    }
+    outcomes
+}
+
+/// Reads, some from the read model and some from PostgreSQL; answers how many were answered.
+async fn read_until(mut queries: Queries, over: Arc<AtomicBool>) -> usize {
+    let (a, b) = (new_user(), new_user());
+    let mut answered = 0;
+    while !over.load(Ordering::SeqCst) {
+        let consistency = if answered % 8 == 0 { consistent() } else { None };
+        match check(&mut queries, &a, &b, consistency).await {
+            Ok(answer) => {
+                assert!(!answer.following, "nobody follows here");
+                answered += 1;
+            }
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+    answered
+}

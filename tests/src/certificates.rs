@@ -1,0 +1,75 @@
+//! Certificates for a set of servers that speaks TLS, made anew for each test.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use xtask::Tls;
+
+/// An authority and what it has signed, in a folder that goes with it.
+#[derive(Debug)]
+pub struct Certificates {
+    folder: PathBuf,
+}
+
+impl Certificates {
+    /// Makes an authority, a certificate for servers on this machine and one for clients.
+    #[must_use]
+    pub fn make() -> Self {
+        let folder = std::env::temp_dir().join(format!("followgraph-tls-{}", crate::new_user()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let mut authority = named("authority of a test");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key");
+        write(&folder, "ca.pem", &authority.self_signed(&key).expect("a certificate").pem());
+        let authority = Issuer::new(authority, key);
+
+        for (name, purpose) in
+            [("server", ExtendedKeyUsagePurpose::ServerAuth), ("client", ExtendedKeyUsagePurpose::ClientAuth)]
+        {
+            let mut params = named(name);
+            params.subject_alt_names = vec![SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST))];
+            params.extended_key_usages = vec![purpose];
+            let key = KeyPair::generate().expect("a key");
+            let certificate = params.signed_by(&key, &authority).expect("a certificate");
+            write(&folder, &format!("{name}.pem"), &certificate.pem());
+            write(&folder, &format!("{name}.key"), &key.serialize_pem());
+        }
+        Self { folder }
+    }
+
+    /// Where the files are.
+    #[must_use]
+    pub fn files(&self) -> Tls {
+        let file = |name: &str| self.folder.join(name);
+        Tls {
+            ca: file("ca.pem"),
+            server_cert: file("server.pem"),
+            server_key: file("server.key"),
+            client_cert: file("client.pem"),
+            client_key: file("client.key"),
+        }
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        // What is left in the system's folder for such files does no harm.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// With a name of its own: one that is its issuer's, too, would pass for self-signed.
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).expect("a file");
+}

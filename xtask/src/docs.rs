@@ -1,0 +1,65 @@
+//! Pages of `docs` that are made of the code, so that they cannot grow old.
+//!
+//! Owns: which pages there are, writing them, and telling which are stale. What stands on one is the matter of
+//! its own module. It must not know the code: the programs tell what is in them.
+//!
+//! What can go wrong: a program that is not built. To add a page, add it to [`PAGES`].
+
+mod configuration;
+pub mod metrics;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::workspace;
+
+/// A page.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// Where it is, from the root of the clone.
+    pub path: &'static str,
+    /// Makes its text, given where the binaries are.
+    pub render: fn(&Path) -> Result<String>,
+}
+
+/// All of them.
+pub const PAGES: &[Page] = &[
+    Page { path: "docs/configuration.md", render: configuration::render },
+    Page { path: metrics::PATH, render: metrics::render },
+];
+
+/// Writes all pages; answers those that have changed.
+pub fn write(binaries: &Path) -> Result<Vec<&'static str>> {
+    let mut written = Vec::new();
+    for (page, text) in changed(binaries)? {
+        let file = place(page);
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        written.push(page.path);
+    }
+    Ok(written)
+}
+
+/// Those that are not what the code says.
+pub fn stale(binaries: &Path) -> Result<Vec<&'static str>> {
+    Ok(changed(binaries)?.into_iter().map(|(page, _)| page.path).collect())
+}
+
+fn changed(binaries: &Path) -> Result<Vec<(&'static Page, String)>> {
+    let mut changed = Vec::new();
+    for page in PAGES {
+        let text = (page.render)(binaries).with_context(|| format!("cannot make {}", page.path))?;
+        // A page that is not there yet is as good as an empty one.
+        if fs::read_to_string(place(page)).unwrap_or_default() != text {
+            changed.push((page, text));
+        }
+    }
+    Ok(changed)
+}
+
+fn place(page: &Page) -> PathBuf {
+    workspace::root().join(page.path)
+}

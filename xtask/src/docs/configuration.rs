@@ -1,0 +1,101 @@
+//! `docs/configuration.md`: every setting of every service.
+//!
+//! Owns: the words around the tables, and their columns. The settings themselves come from `--settings` of each
+//! program.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::services::Program;
+
+const HEAD: &str = "\
+# Configuration
+
+<!-- Made by `cargo xtask docs` of what the programs say (`command-service --settings`); a test holds it to that. -->
+
+Services are configured by environment variables alone. All of them are read and checked before a port opens: a
+process whose settings cannot be used says everything that is wrong with them at once, and ends with exit code 2. A
+variable that is empty counts as not set. Each process prints the settings in use, without secrets, in its first log
+line; `--help` explains them, `--settings` prints them as JSON.
+
+**Secret** settings are never shown: not in logs, not in errors. How each is rotated, and how connections are
+encrypted, is in [security.md](security.md). The command line `followgraph` has its settings in `followgraph --help`.
+";
+
+/// Makes the page.
+pub fn render(binaries: &Path) -> Result<String> {
+    let mut page = HEAD.to_owned();
+    for program in [Program::Command, Program::Query, Program::Projector] {
+        page += &section(program, &settings(binaries, program)?);
+    }
+    Ok(page)
+}
+
+/// What the program says of its settings.
+fn settings(binaries: &Path, program: Program) -> Result<Vec<Value>> {
+    let name = program.binary();
+    let output = Command::new(binaries.join(name))
+        .arg("--settings")
+        .output()
+        .with_context(|| format!("cannot run {name}; is it built?"))?;
+    ensure!(output.status.success(), "{name} --settings failed: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).with_context(|| format!("{name} --settings prints no JSON"))
+}
+
+fn section(program: Program, settings: &[Value]) -> String {
+    let mut section =
+        format!("\n## {}\n\n| Variable | Value | Default | Meaning |\n|---|---|---|---|\n", program.binary());
+    for setting in settings {
+        let text = |name: &str| escaped(setting[name].as_str().unwrap_or_default());
+        let default = match (&setting["default"], setting["required"] == true) {
+            (Value::String(default), _) => format!("`{}`", escaped(default)),
+            (_, true) => "required".to_owned(),
+            (_, false) => "not set".to_owned(),
+        };
+        let secret = if setting["secret"] == true { "; **secret**" } else { "" };
+        let example = match text("example") {
+            example if example.is_empty() => String::new(),
+            example => format!(" Example: `{example}`"),
+        };
+        section += &format!(
+            "| `{}` | {}{secret} | {default} | {}{example} |\n",
+            text("name"),
+            text("accepts"),
+            text("about")
+        );
+    }
+    section
+}
+
+/// For a cell of a table.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_setting_is_a_row() {
+        let settings = [
+            json!({"name": "KEY", "accepts": "text", "default": null, "required": true, "secret": true,
+                   "example": "a|b", "about": "Opens the door."}),
+            json!({"name": "PAUSE_SECONDS", "accepts": "seconds, above zero", "default": "5", "required": false,
+                   "secret": false, "example": "", "about": "How long it waits."}),
+        ];
+        let section = section(Program::Query, &settings);
+        assert!(
+            section.ends_with(
+                "| `KEY` | text; **secret** | required | Opens the door. Example: `a\\|b` |\n\
+                 | `PAUSE_SECONDS` | seconds, above zero | `5` | How long it waits. |\n"
+            ),
+            "{section}"
+        );
+        assert!(section.starts_with("\n## query-service\n"));
+    }
+}

@@ -1,0 +1,58 @@
+//! Who connects to the servers: each service, a subscriber, and whoever operates all of it.
+//!
+//! Owns: what each is called at NATS and PostgreSQL. What each may do there is written in
+//! `migrations/roles`, as in production.
+
+/// Somebody with a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Principal {
+    /// Owner of the database, operator of NATS.
+    Operator,
+    /// command-service.
+    Command,
+    /// projector.
+    Projector,
+    /// query-service.
+    Query,
+    /// A reader of the stream; none of the database.
+    Subscriber,
+}
+
+impl Principal {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Operator, Self::Command, Self::Projector, Self::Query, Self::Subscriber];
+
+    /// The user at NATS.
+    pub fn nats_user(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Command => "command-service",
+            Self::Projector => "projector",
+            Self::Query => "query-service",
+            Self::Subscriber => "subscriber",
+        }
+    }
+
+    /// The variable that `migrations/roles/nats.conf` takes the user's password from.
+    pub fn nats_password_variable(self) -> &'static str {
+        match self {
+            Self::Operator => "OPERATOR_NATS_PASSWORD",
+            Self::Command => "COMMAND_SERVICE_NATS_PASSWORD",
+            Self::Projector => "PROJECTOR_NATS_PASSWORD",
+            Self::Query => "QUERY_SERVICE_NATS_PASSWORD",
+            Self::Subscriber => "SUBSCRIBER_NATS_PASSWORD",
+        }
+    }
+
+    /// The role in PostgreSQL, and the variable that `followgraph migrate --roles` takes its password
+    /// from. The owner is there before, a subscriber never.
+    pub fn postgres_role(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Command => Some(("followgraph_command", "COMMAND_SERVICE_DATABASE_PASSWORD")),
+            Self::Projector => Some(("followgraph_projector", "PROJECTOR_DATABASE_PASSWORD")),
+            Self::Query => Some(("followgraph_query", "QUERY_SERVICE_DATABASE_PASSWORD")),
+            Self::Operator | Self::Subscriber => None,
+        }
+    }
+}
