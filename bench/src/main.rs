@@ -16,7 +16,7 @@ mod sharing;
 mod writes;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -87,12 +87,6 @@ async fn main() -> Result<()> {
     }
     if wanted(Part::Follows) {
         writes::follows(&endpoints, each, &mut report).await?;
-        let begun = Instant::now();
-        tests::truth::wait_caught_up(&endpoints).await;
-        eprintln!(
-            "the read model was {:.1} s behind at the end of the follows",
-            begun.elapsed().as_secs_f64()
-        );
     }
     if wanted(Part::Lag) {
         lag::at_200_per_second(&endpoints, each * 3, &mut report).await?;

@@ -46,7 +46,11 @@ pub async fn import(endpoints: &Endpoints, edges: &[Edge], report: &mut Report) 
     Ok(())
 }
 
-/// Single follows, against one transaction each.
+/// Connections that a busy backend keeps, however many calls it makes at a time.
+const SHARED_CONNECTIONS: usize = 8;
+
+/// Single follows, against one transaction each: each client with a connection of its own, then all on a few. The
+/// projector runs; its lag is printed.
 pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
     const BASELINE: &str = "bare SQL: follow, one transaction each";
     for count in CLIENTS {
@@ -54,20 +58,26 @@ pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report)
         report.add(BASELINE, count, outcome.rate, Some(&outcome.latencies), None);
     }
     for count in CLIENTS {
-        let outcome = load::closed(
-            count,
-            time,
-            |_| endpoints.commands(),
-            |mut commands, round| async move {
-                let target = uuid::Uuid::from_u128(u128::from(round % 1_000) + 1).to_string();
-                let answer = clients::follow(&mut commands, &tests::new_user(), &target).await?;
-                ensure!(answer.changed, "a new account follows for the first time");
-                Ok(())
-            },
-        )
-        .await
-        .context("follows")?;
+        let outcome = load::closed(count, time, |_| endpoints.commands(), follow).await.context("follows")?;
         report.add("Follow", count, outcome.rate, Some(&outcome.latencies), Some(BASELINE));
     }
+    let shared: Vec<_> = (0..SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
+    let of_client = |client: usize| shared[client % SHARED_CONNECTIONS].clone();
+    let most = CLIENTS[CLIENTS.len() - 1];
+    let outcome = load::closed(most, time, of_client, follow).await.context("follows")?;
+    let name = format!("Follow, on {SHARED_CONNECTIONS} connections");
+    report.add(&name, most, outcome.rate, Some(&outcome.latencies), Some(BASELINE));
+
+    let begun = Instant::now();
+    truth::wait_caught_up(endpoints).await;
+    eprintln!("the read model was {:.1} s behind at the end of the follows", begun.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// A new account follows one of a thousand.
+async fn follow(mut commands: clients::Commands, round: u64) -> Result<()> {
+    let target = uuid::Uuid::from_u128(u128::from(round % 1_000) + 1).to_string();
+    let answer = clients::follow(&mut commands, &tests::new_user(), &target).await?;
+    ensure!(answer.changed, "a new account follows for the first time");
     Ok(())
 }

@@ -29,12 +29,16 @@ use crate::sweep::Sweep;
 
 /// How often an idle projector makes sure that the read model is still there and its own.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// From so many events on, a batch is a sign of a steady stream.
+/// Batches of fewer events follow each other at once: nothing is gained by waiting.
 const MANY_EVENTS: usize = 12;
-/// From so many on, of a backlog.
-const BACKLOG_EVENTS: usize = 400;
-/// Time from the beginning of one batch of a steady stream to the next.
+/// From so many on, writes are what the machine is busy with.
+const RUSH_EVENTS: usize = 100;
+/// From so many on, a batch is about as large as one may be.
+const BACKLOG_EVENTS: usize = 1_500;
+/// Time from the beginning of one batch of many events to the next.
 const PACE: Duration = Duration::from_millis(40);
+/// The same in a rush. Readers hardly notice: what the read model lacks is laid over its answers.
+const RUSH_PACE: Duration = Duration::from_millis(200);
 
 /// A session.
 pub(super) struct Session<'e> {
@@ -132,12 +136,15 @@ impl<'e> Session<'e> {
         self.publish(self.mark.revision).await
     }
 
-    /// Lets the batches of a steady stream grow: each costs Neo4j three transactions, however few its events. A batch of
-    /// a few events is a quiet time, a large one a backlog: neither waits.
+    /// Lets the batches of a steady stream grow: each costs Neo4j three transactions, however few its events, and their
+    /// syncs of the disk compete with those of the writes. A backlog does not wait.
     fn pace(&mut self, events: usize) {
-        if (MANY_EVENTS..BACKLOG_EVENTS).contains(&events) {
-            self.not_before = Instant::now() + PACE;
-        }
+        let pace = match events {
+            MANY_EVENTS..RUSH_EVENTS => PACE,
+            RUSH_EVENTS..BACKLOG_EVENTS => RUSH_PACE,
+            _ => return,
+        };
+        self.not_before = Instant::now() + pace;
     }
 
     /// Waits for the next event, and keeps it.
