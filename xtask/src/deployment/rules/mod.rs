@@ -88,7 +88,6 @@ fn title(document: &Value) -> String {
 struct Pod<'a> {
     title: String,
     kind: &'a str,
-    name: &'a str,
     is_service: bool,
     spec: &'a Value,
 }
@@ -99,7 +98,6 @@ impl<'a> Pod<'a> {
             Self {
                 title: title(document),
                 kind: text(&document["kind"]),
-                name: text(&document["metadata"]["name"]),
                 is_service: document["metadata"]["labels"]["app.kubernetes.io/component"] == "service",
                 spec: &document["spec"]["template"]["spec"],
             }

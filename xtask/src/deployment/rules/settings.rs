@@ -43,8 +43,7 @@ pub(super) fn one_neo4j_each(documents: &[Value]) -> Vec<String> {
         problems.push(format!("{neo4j} Neo4j but {projectors} projectors"));
     }
     let wanted: Vec<_> = (0..neo4j).map(|ordinal| format!("bolt://neo4j-{ordinal}.neo4j:7687")).collect();
-    let asked =
-        config_map(documents, "query-service").map(|map| text(&map["NEO4J_URIS"])).unwrap_or_default();
+    let asked = setting(documents, "query-service", "NEO4J_URIS");
     if asked != wanted.join(",") {
         problems.push(format!(
             "ConfigMap/query-service: NEO4J_URIS is {asked:?}, the pods are {}",
@@ -59,9 +58,7 @@ pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
     let servers = of_kind(documents, "StatefulSet")
         .find(|set| set["metadata"]["name"] == "nats")
         .map_or(0, |set| set["spec"]["replicas"].as_u64().unwrap_or(1));
-    let wanted = config_map(documents, "command-service")
-        .and_then(|map| text(&map["STREAM_REPLICAS"]).parse::<u64>().ok())
-        .unwrap_or(1);
+    let wanted = setting(documents, "command-service", "STREAM_REPLICAS").parse::<u64>().unwrap_or(1);
     if wanted <= servers {
         return Vec::new();
     }
@@ -70,7 +67,7 @@ pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
 
 /// NATS's users are those that the tests run with. Kustomize reads no file outside of its folder, so there is a copy.
 pub(super) fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
-    let used = config_map(documents, "nats").map(|map| text(&map["users.conf"])).unwrap_or_default();
+    let used = setting(documents, "nats", "users.conf");
     match &contract.nats_users {
         Some(kept) if !used.is_empty() && used != kept => {
             vec!["ConfigMap/nats: users.conf is not a copy of migrations/roles/nats.conf".to_owned()]
@@ -95,4 +92,9 @@ pub(super) fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> V
         }
     }
     problems
+}
+
+/// One entry of a ConfigMap; empty if it is not there.
+fn setting<'a>(documents: &'a [Value], map: &str, name: &str) -> &'a str {
+    config_map(documents, map).and_then(|map| map.get(name)).map(text).unwrap_or_default()
 }
