@@ -147,7 +147,10 @@ fn check(url: &Secret) -> Result<(), String> {
     if certificate.is_some() != key.is_some() {
         return Err("names sslcert without sslkey, or sslkey without sslcert".to_owned());
     }
-    let path = |text: &Option<String>| text.as_ref().map(|text| Path::new(text).to_owned());
+    // What the driver's own list says of a file; else the text is the certificate itself.
+    let path = |text: &Option<String>| {
+        text.as_deref()?.strip_prefix("file: ").map(|path| Path::new(path).to_owned())
+    };
     tls::check_files(path(&ca).as_deref(), path(&certificate).as_deref(), path(&key).as_deref())
         .map_err(|(parameter, problem)| format!("is wrong about {parameter}, which {problem}"))
 }

@@ -19,7 +19,7 @@ const FOR_THE_OWNER: [&str; 11] = [
     "CREATE TABLE mine (x integer)",
     "CREATE TEMPORARY TABLE mine (x integer)",
     "CREATE ROLE mine",
-    "ALTER ROLE followgraph_query PASSWORD 'mine'",
+    "ALTER ROLE followgraph PASSWORD 'mine'",
     "DELETE FROM log_head",
     "UPDATE outbox SET verb = 'mine'",
     "DELETE FROM _sqlx_migrations",
