@@ -96,3 +96,6 @@ GRANT SELECT ON follows, mutes, blocks, follow_requests, accounts, log_head, out
 -- projector: reads what it copies -------------------------------------------
 
 GRANT SELECT ON follows, mutes, blocks, follow_requests, log_head, outbox TO followgraph_projector;
+-- It compares sums of the counts; whose they are is not its matter.
+GRANT SELECT (following, followers, muting, blocking, requests_sent, requests_received)
+    ON accounts TO followgraph_projector;

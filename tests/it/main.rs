@@ -28,6 +28,7 @@ mod read_replicas;
 mod reads;
 mod replicas;
 mod roles;
+mod scaling;
 mod stream_faults;
 mod subscriber;
 mod surface;

@@ -9,6 +9,7 @@
 //! one at a time.
 
 pub mod asks;
+pub mod balancer;
 pub mod certificates;
 pub mod clients;
 pub mod collector;

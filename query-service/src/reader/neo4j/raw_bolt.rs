@@ -31,6 +31,16 @@ pub async fn operators_of(statement: &str) -> Vec<String> {
         ("targets", list(&[text(id), text(id)])),
         ("before", number(i64::MAX)),
         ("limit", number(100)),
+        // Of the questions over several hops.
+        ("second", text(id)),
+        ("newest", number(i64::MAX)),
+        ("since", number(i64::MAX)),
+        ("look", number(1_000)),
+        ("skip", number(0)),
+        ("members", vec![0xc3]),
+        ("follows", number(1_000)),
+        ("each", number(100)),
+        ("named", number(3)),
     ];
     server.ask(0x10, &[text(&format!("EXPLAIN {statement}")), map(&params), map(&[])]).await;
     let summary = server.ask(0x3f, &[map(&[("n", number(-1))])]).await;
@@ -115,7 +125,10 @@ fn list(items: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn map(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let mut bytes = vec![0xa0 | u8::try_from(entries.len()).expect("few entries")];
+    let mut bytes = match u8::try_from(entries.len()).expect("few entries") {
+        few @ ..16 => vec![0xa0 | few],
+        more => vec![0xd8, more],
+    };
     for (key, value) in entries {
         bytes.extend(text(key));
         bytes.extend(value);

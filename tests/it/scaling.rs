@@ -1,0 +1,181 @@
+//! Read pods are added and removed under load: no read fails, new pods get their share, and a read costs as much
+//! processor time whatever their number.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proto::query::v1::CheckRequest;
+use proto::query::v1::query_service_client::QueryServiceClient;
+use tests::balancer::Balancer;
+use tests::clients::{Bearer, channel, follow};
+use tests::metrics::scrape;
+use tests::{Own, Queries, new_user, until};
+use tokio::task::{JoinSet, block_in_place};
+use xtask::env_file::Env;
+use xtask::services::{Program, Service};
+
+/// Clients for each pod: the load grows with the pods, as it does where somebody adds pods for it.
+const CLIENTS_A_POD: usize = 8;
+/// Long enough that processor time, counted in hundredths of a second, is exact to a few percent.
+const MEASURED: Duration = Duration::from_secs(6);
+const LIMIT: Duration = Duration::from_secs(60);
+/// How much less one processor second may do, or more.
+const TOLERANCE: f64 = 0.2;
+
+/// Clients that ask in a loop, over connections to the balancer, until they are told to leave.
+struct Load {
+    address: String,
+    token: String,
+    pair: (String, String),
+    leave: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    clients: JoinSet<Result<(), tonic::Status>>,
+}
+
+impl Load {
+    fn add_clients(&mut self, count: usize) {
+        for _ in 0..count {
+            let queries =
+                QueryServiceClient::with_interceptor(channel(&self.address), Bearer::new(&self.token));
+            let (leave, answered) = (Arc::clone(&self.leave), Arc::clone(&self.answered));
+            self.clients.spawn(ask(queries, self.pair.clone(), leave, answered));
+        }
+    }
+
+    /// Everybody leaves; a read that failed is an error.
+    async fn remove_all_clients(&mut self) {
+        self.leave.store(true, Ordering::SeqCst);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.expect("a client does not panic").expect("no read fails");
+        }
+        self.leave.store(false, Ordering::SeqCst);
+    }
+}
+
+async fn ask(
+    mut queries: Queries,
+    (viewer_id, target_id): (String, String),
+    leave: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+) -> Result<(), tonic::Status> {
+    while !leave.load(Ordering::SeqCst) {
+        let request = CheckRequest {
+            viewer_id: viewer_id.clone(),
+            target_id: target_id.clone(),
+            ..CheckRequest::default()
+        };
+        let answer = queries.check(request).await?.into_inner();
+        assert!(answer.following, "a right answer, whoever gives it");
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    Ok(())
+}
+
+/// Processor seconds and calls answered of a pod, as its operator sees them.
+fn used(admin: SocketAddr) -> (f64, f64) {
+    let samples = scrape(admin);
+    let sum = |metric: &str| -> f64 {
+        samples.iter().filter(|sample| sample.metric == metric).map(|sample| sample.value).sum()
+    };
+    (sum("process_cpu_seconds_total"), sum("grpc_server_handled_total"))
+}
+
+fn all_used(pods: &[SocketAddr]) -> (f64, f64) {
+    block_in_place(|| {
+        pods.iter().map(|pod| used(*pod)).fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    })
+}
+
+/// Calls that one processor second of these pods answers under the load that there is.
+async fn calls_a_processor_second(pods: &[SocketAddr]) -> f64 {
+    let before = all_used(pods);
+    tokio::time::sleep(MEASURED).await;
+    let after = all_used(pods);
+    let (seconds, calls) = (after.0 - before.0, after.1 - before.1);
+    println!("{} pods: {calls} calls in {seconds:.2} processor seconds", pods.len());
+    calls / seconds
+}
+
+/// Waits until a pod answers its share of the calls.
+async fn wait_for_traffic(pod: SocketAddr) {
+    let before = block_in_place(|| used(pod)).1;
+    until("traffic at a new pod", LIMIT, || async move {
+        let calls = block_in_place(|| used(pod)).1 - before;
+        if calls > 100.0 { Ok(()) } else { Err(format!("{calls} calls")) }
+    })
+    .await;
+}
+
+fn grpc_of(pod: &Service) -> SocketAddr {
+    pod.grpc_addr().expect("query-service has a gRPC port")
+}
+
+/// Takes a pod out as an orchestrator does: out of the balancer first, then SIGTERM.
+fn drain(balancer: &Balancer, pod: &mut Service) {
+    balancer.remove(grpc_of(pod));
+    block_in_place(|| {
+        pod.sigterm().expect("a signal");
+        let status = pod.wait_exit(LIMIT).expect("it can be waited for").expect("it ends");
+        assert!(status.success(), "an orderly end: {status}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_pods_come_and_go_under_load() {
+    // Connections do not live long, so that clients find new pods within the test. Each read has a statement of its
+    // own: shared ones cost the less, the more of them come together, which would hide what is measured here.
+    let settings = Env::default().with("MAX_CONNECTION_AGE_SECONDS", "2").with("COALESCING_LANES", "0");
+    let own = Own::start_with(settings).await;
+    let (a, b) = (new_user(), new_user());
+    follow(&mut own.endpoints.commands(), &a, &b).await.expect("a follow");
+    tests::truth::wait_caught_up(&own.endpoints).await;
+    tests::truth::wait_answering(&own.endpoints).await;
+
+    let first = &own.pipeline.query;
+    let balancer = Balancer::start().await;
+    balancer.add(grpc_of(first));
+    let mut load = Load {
+        address: balancer.address(),
+        token: own.endpoints.token.clone(),
+        pair: (a, b),
+        leave: Arc::default(),
+        answered: Arc::default(),
+        clients: JoinSet::new(),
+    };
+    load.add_clients(CLIENTS_A_POD);
+    wait_for_traffic(first.admin_addr()).await;
+    let alone = calls_a_processor_second(&[first.admin_addr()]).await;
+
+    let mut rates = Vec::new();
+    let mut admins = vec![first.admin_addr()];
+    let mut added = Vec::new();
+    for _ in 0..2 {
+        let pod = block_in_place(|| own.another(Program::Query));
+        balancer.add(grpc_of(&pod));
+        load.add_clients(CLIENTS_A_POD);
+        wait_for_traffic(pod.admin_addr()).await;
+        admins.push(pod.admin_addr());
+        added.push(pod);
+        rates.push(calls_a_processor_second(&admins).await);
+    }
+    // All clients go on asking meanwhile.
+    for pod in &mut added {
+        drain(&balancer, pod);
+    }
+    load.remove_all_clients().await;
+    load.add_clients(CLIENTS_A_POD);
+    wait_for_traffic(first.admin_addr()).await;
+    rates.push(calls_a_processor_second(&admins[..1]).await);
+    load.remove_all_clients().await;
+
+    println!("{} reads, none failed", load.answered.load(Ordering::Relaxed));
+    for rate in rates {
+        let ratio = rate / alone;
+        assert!(
+            (1.0 - TOLERANCE..=1.0 + TOLERANCE).contains(&ratio),
+            "{ratio:.2} times as many as one alone"
+        );
+    }
+}

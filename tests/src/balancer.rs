@@ -1,0 +1,68 @@
+//! What stands before the pods of a deployment: each new connection goes to the next one.
+//!
+//! It balances connections, not calls, as a service of a cluster does. So it is the server's limit on the age of
+//! connections that brings clients to new pods.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::{TcpListener, TcpStream};
+
+/// A running one; it goes with the test's runtime.
+#[derive(Clone, Debug)]
+pub struct Balancer {
+    port: u16,
+    backends: Arc<Mutex<Vec<SocketAddr>>>,
+}
+
+impl Balancer {
+    /// Listens on a free port of the loopback interface; nobody is behind it yet.
+    ///
+    /// # Panics
+    /// Where no port is free.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let balancer = Self { port, backends: Arc::default() };
+        let shared = balancer.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if let Some(backend) = shared.next() {
+                    tokio::spawn(join(client, backend));
+                }
+            }
+        });
+        balancer
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// New connections go there, too.
+    pub fn add(&self, backend: SocketAddr) {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner).push(backend);
+    }
+
+    /// No new connection goes there; those that there are stay.
+    pub fn remove(&self, backend: SocketAddr) {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| *one != backend);
+    }
+
+    fn next(&self) -> Option<SocketAddr> {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = *backends.first()?;
+        backends.rotate_left(1);
+        Some(first)
+    }
+}
+
+async fn join(mut client: TcpStream, backend: SocketAddr) {
+    let Ok(mut server) = TcpStream::connect(backend).await else { return };
+    // Small calls must not wait for each other's acknowledgement.
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    // Either side may break the connection at any time: that is its matter.
+    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+}
