@@ -88,7 +88,8 @@ mod tests {
     use super::*;
     use crate::config::Env;
 
-    const ABOUT: About = About { name: "example", version: "1.2.3", admin_listen: "0.0.0.0:9180", metrics: &[] };
+    const ABOUT: About =
+        About { name: "example", version: "1.2.3", admin_listen: "0.0.0.0:9180", metrics: &[] };
 
     fn variables() -> Vec<Variable> {
         let mut env = Env::from_pairs([("KEY", "hunter2")]);

@@ -90,11 +90,7 @@ impl Own {
         Self::start_set(None, move |_| more, 2).await
     }
 
-    async fn start_set(
-        tls: Option<Tls>,
-        more: impl FnOnce(&Servers) -> Env,
-        read_replicas: usize,
-    ) -> Self {
+    async fn start_set(tls: Option<Tls>, more: impl FnOnce(&Servers) -> Env, read_replicas: usize) -> Self {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = ONE_AT_A_TIME.clone().lock_owned().await;
