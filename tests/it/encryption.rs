@@ -94,9 +94,8 @@ async fn grpc_is_closed(endpoints: &Endpoints, tls: &Tls, others: &Tls) {
             let request = tonic_health::pb::HealthCheckRequest::default();
             let answer = tokio::time::timeout(PATIENCE, health.check(request)).await;
             let status = answer.expect("an answer in time").expect_err(case);
-            // No answer of the service: where clear text meets TLS, the client's protocol fails.
-            let closed = [tonic::Code::Unavailable, tonic::Code::Internal];
-            assert!(closed.contains(&status.code()), "{case}: {status:?}");
+            // The transport's error, whose code depends on when the connection broke; no answer of the service.
+            assert!(std::error::Error::source(&status).is_some(), "{case}: {status:?}");
         }
     }
 }

@@ -207,6 +207,11 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
     for _ in 0..500 {
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
+    // A rate is seen from the second scrape on that knows of a failure.
+    for _ in 0..5 {
+        follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing takes it");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     watch.until_fired(&["FollowgraphWritesFail", "FollowgraphReadsFail", "FollowgraphPoolExhausted"]).await;
     own.revive(Victim::Postgres);
     own.revive(Victim::Nats);
