@@ -40,7 +40,7 @@ impl Watch {
     }
 
     /// Every alert that has fired since the beginning.
-    fn fired(&self) -> BTreeSet<String> {
+    pub(super) fn fired(&self) -> BTreeSet<String> {
         let window = self.since.elapsed().as_millis().max(1);
         let query =
             format!("count by (alertname) (count_over_time(ALERTS{{alertstate=\"firing\"}}[{window}ms]))");

@@ -168,6 +168,7 @@ pub(super) async fn the_relay_and_the_projector_are_stopped(own: &mut Own, watch
     watch.until_fired(&["FollowgraphStreamLostItsTail"]).await;
     drop(thief);
     own.wait_ready();
+    truth::wait_answering(&own.endpoints).await;
     truth::assert_agreement(&own.endpoints, 5).await;
 }
 
@@ -208,15 +209,20 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
     // A rate is seen from the second scrape on that knows of a failure.
-    for _ in 0..5 {
-        follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing takes it");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    watch.until_fired(&["FollowgraphWritesFail", "FollowgraphReadsFail", "FollowgraphPoolExhausted"]).await;
+    until("failed writes to be told", LIMIT, || {
+        let mut commands = commands.clone();
+        async move {
+            follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing takes it");
+            if watch.fired().contains("FollowgraphWritesFail") { Ok(()) } else { Err("not yet".to_owned()) }
+        }
+    })
+    .await;
+    watch.until_fired(&["FollowgraphReadsFail", "FollowgraphPoolExhausted"]).await;
     own.revive(Victim::Postgres);
     own.revive(Victim::Nats);
     own.revive(Victim::Neo4j);
     own.wait_ready();
+    truth::wait_answering(&own.endpoints).await;
     truth::assert_agreement(&own.endpoints, 5).await;
 }
 
@@ -246,6 +252,7 @@ pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
     watch.until_fired(&["FollowgraphProjectionReset", "FollowgraphReplicaIncomplete"]).await;
     lock.rollback().await.expect("released");
     own.wait_ready();
+    truth::wait_answering(&own.endpoints).await;
     truth::assert_agreement(&own.endpoints, 5).await;
 }
 
