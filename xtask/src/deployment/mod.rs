@@ -1,7 +1,7 @@
 //! What would be deployed, checked without a cluster and without a container engine.
 //!
 //! Owns: the list of overlays and files, rendering them, and running the checkers of others over them. Our own rules are
-//! in [`rules`]. It must not know how the services work.
+//! in `rules`. It must not know how the services work.
 //!
 //! What can go wrong: a checker that cannot be fetched or run. What the checkers find is no error but the report.
 
