@@ -73,8 +73,6 @@ pub struct Observation {
     pub at_least: Option<Token>,
     pub as_of: Token,
     pub source: Source,
-    /// Which replica of the read model, if it was one.
-    pub replica: String,
     pub overlaid_events: u32,
     /// Why the source of truth was asked, if it was.
     pub fallback: String,
@@ -144,11 +142,10 @@ impl Reader {
 
     fn saw(&mut self, answer: Answer, at_least: Option<Token>, origin: Origin) {
         let Explanation { steps, fallback_reason: fallback } = origin.explanation.unwrap_or_default();
-        let (replica, overlaid_events) =
-            steps.last().map(|step| (step.replica.clone(), step.overlaid_events)).unwrap_or_default();
+        let overlaid_events = steps.last().map_or(0, |step| step.overlaid_events);
         let as_of = Token::parse(&origin.as_of).expect("an answer has its token");
         let source = Source::try_from(origin.source).expect("an answer has its source");
-        self.seen.push(Observation { answer, at_least, as_of, source, replica, overlaid_events, fallback });
+        self.seen.push(Observation { answer, at_least, as_of, source, overlaid_events, fallback });
     }
 
     fn texts(&self) -> Vec<String> {
