@@ -4,21 +4,20 @@
 use std::time::Duration;
 
 use proto::command::v1::command_service_client::CommandServiceClient;
-use proto::query::v1::Source;
 use proto::query::v1::query_service_client::QueryServiceClient;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use tests::certificates::Certificates;
-use tests::clients::{self, Bearer, Commands, Queries, check, follow, fresh};
+use tests::clients::{self, Bearer, Commands, Queries, check, follow};
 use tests::own::binaries;
-use tests::{Endpoints, Own, new_user, until};
+use tests::truth::wait_following;
+use tests::{Endpoints, Own, new_user};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use xtask::Tls;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// For what must not succeed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,15 +32,7 @@ async fn a_follow_becomes_a_read_over_encrypted_connections_alone() {
     let (a, b) = (new_user(), new_user());
     let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
     // Written over TLS to PostgreSQL, published to NATS, applied to Neo4j, and read from there.
-    until("the read model to answer", LIMIT, || {
-        let (mut queries, a, b, fresh) = (queries.clone(), a.clone(), b.clone(), fresh(&written));
-        async move {
-            let seen = check(&mut queries, &a, &b, fresh).await.map_err(|status| status.to_string())?;
-            assert!(seen.following, "no wrong answer, whoever gives it");
-            if seen.source() == Source::Neo4j { Ok(()) } else { Err("PostgreSQL answered".to_owned()) }
-        }
-    })
-    .await;
+    wait_following(&queries, &a, &b, &written).await;
     assert!(check(&mut queries, &a, &b, clients::consistent()).await.expect("PostgreSQL's answer").following);
 
     let run = |arguments: &[&str]| {

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use proto::error::{Reason, reason_of};
 use proto::query::v1::Source;
-use tests::clients::{check, follow, fresh};
+use tests::clients::{check, follow};
 use tests::own::Victim;
+use tests::truth::wait_following;
 use tests::{Own, new_user, until};
 use tonic::Code;
 use tonic_types::StatusExt as _;
@@ -25,15 +26,7 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
     tests::truth::wait_caught_up(&endpoints).await;
     // The first reads of a server that has just started may be slow, and then PostgreSQL is asked.
-    until("the read model to answer", LIMIT, || {
-        let (mut queries, a, b, fresh) = (queries.clone(), a.clone(), b.clone(), fresh(&written));
-        async move {
-            let seen = check(&mut queries, &a, &b, fresh).await.map_err(|status| status.to_string())?;
-            assert!(seen.following, "no wrong answer, whoever gives it");
-            if seen.source() == Source::Neo4j { Ok(()) } else { Err("PostgreSQL answered".to_owned()) }
-        }
-    })
-    .await;
+    wait_following(&queries, &a, &b, &written).await;
 
     own.kill(Victim::Neo4j);
     let (mut from_postgres, mut refused) = (0_u32, Vec::new());

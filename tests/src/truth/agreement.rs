@@ -63,6 +63,23 @@ pub async fn wait_answering(endpoints: &Endpoints) {
     .await;
 }
 
+/// Waits until the read model answers that `a` follows `b`, as was written at a token.
+///
+/// # Panics
+/// On a wrong answer, whoever gives it.
+pub async fn wait_following(queries: &clients::Queries, a: &str, b: &str, written: &str) {
+    until("the read model to answer", CATCH_UP, || {
+        let mut queries = queries.clone();
+        async move {
+            let seen = clients::check(&mut queries, a, b, clients::fresh(written)).await;
+            let seen = seen.map_err(|status| status.to_string())?;
+            assert!(seen.following, "no wrong answer, whoever gives it");
+            if seen.source() == Source::Neo4j { Ok(()) } else { Err("PostgreSQL answered".to_owned()) }
+        }
+    })
+    .await;
+}
+
 /// Waits for the read model, then compares everything with everything: lists, counts
 /// and flags in PostgreSQL, in Neo4j, in the stream (if it reaches back to the first
 /// revision) and through the API (for as many accounts as asked for). Answers the
