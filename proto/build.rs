@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
+#[cfg(feature = "next-version")]
+mod next_version;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "followgraph/graph/v1/edge_kind.proto",
@@ -18,7 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     println!("cargo:rerun-if-changed=followgraph");
     println!("cargo:rerun-if-changed=nova");
-    let descriptors = protox::compile(files, ["."])?;
+    #[cfg_attr(not(feature = "next-version"), expect(unused_mut, reason = "the next version adds to them"))]
+    let mut descriptors = protox::compile(files, ["."])?;
+    #[cfg(feature = "next-version")]
+    next_version::add_to(&mut descriptors);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     // Served by the reflection service of both servers.
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;

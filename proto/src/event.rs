@@ -118,6 +118,12 @@ impl Event {
         Self::try_from(wire::Event::decode(bytes)?)
     }
 
+    /// The revision that bytes name which are an event, also one of a newer version that cannot be read in full.
+    pub fn revision_of(bytes: &[u8]) -> Option<Revision> {
+        let event = wire::Event::decode(bytes).ok()?;
+        (1..=Revision::MAX.0).contains(&event.revision).then_some(Revision(event.revision))
+    }
+
     /// Writes an event.
     pub fn encode(&self) -> Vec<u8> {
         wire::Event::from(self).encode_to_vec()
@@ -242,6 +248,8 @@ impl From<&Event> for wire::Event {
             edges: e.edges.iter().map(Into::into).collect(),
             accounts: e.accounts.iter().map(Into::into).collect(),
             counts: e.counts.iter().map(Into::into).collect(),
+            #[cfg(feature = "next-version")]
+            written_by: "the next version".to_owned(),
         }
     }
 }
@@ -339,6 +347,12 @@ mod tests {
         let mut e = wire::Event::from(&sample(1));
         e.edges[0].op = 77;
         assert!(matches!(Event::decode(&e.encode_to_vec()), Err(DecodeError::Unknown("edge op", 77))));
+        assert_eq!(
+            Event::revision_of(&e.encode_to_vec()),
+            Some(Revision(901)),
+            "and is an event all the same"
+        );
+        assert_eq!(Event::revision_of(b"stray"), None);
     }
 
     proptest! {

@@ -33,4 +33,5 @@ mod stream_faults;
 mod subscriber;
 mod surface;
 mod telemetry;
+mod upgrade;
 mod watch;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proto::query::v1::Source;
-use tests::clients::{check, consistent, follow, fresh};
+use tests::clients::{check, consistent, follow, fresh, was_never_sent};
 use tests::own::Victim;
 use tests::{Commands, Own, Queries, new_user, truth, until};
 use tokio::task::block_in_place;
@@ -197,11 +197,9 @@ async fn write_until(mut commands: Commands, over: Arc<AtomicBool>) -> Outcomes 
     outcomes
 }
 
-/// Nobody is there, or the client has found its connection closed before it could send the request: that is
-/// `CANCELLED`, by the client itself.
+/// Nobody is there, or no longer.
 fn is_away(status: &Status) -> bool {
-    let unsent = status.code() == Code::Cancelled && status.message() == "operation was canceled";
-    unsent || status.code() == Code::Unavailable
+    was_never_sent(status) || status.code() == Code::Unavailable
 }
 
 /// Reads, some from the read model and some from PostgreSQL; answers how many were answered.

@@ -9,11 +9,10 @@ use std::time::Duration;
 use proto::query::v1::CheckRequest;
 use proto::query::v1::query_service_client::QueryServiceClient;
 use tests::balancer::Balancer;
-use tests::clients::{Bearer, channel, follow};
-use tests::metrics::scrape;
+use tests::clients::{Bearer, channel, follow, was_never_sent};
+use tests::metrics::calls_answered;
 use tests::{Own, Queries, new_user, until};
 use tokio::task::{JoinSet, block_in_place};
-use tonic::Code;
 use xtask::env_file::Env;
 use xtask::services::{Program, Service};
 
@@ -78,9 +77,7 @@ async fn ask(
                 assert!(answer.into_inner().following, "a right answer, whoever gives it");
                 answered.fetch_add(1, Ordering::Relaxed);
             }
-            // The connection was asked to go before the call was sent, so nobody has seen it. Other clients send such
-            // a call again by themselves; this one leaves that to its user.
-            Err(status) if status.code() == Code::Cancelled => {}
+            Err(status) if was_never_sent(&status) => {}
             Err(status) => return Err(status),
         }
     }
@@ -101,9 +98,7 @@ impl Pod {
 
     /// Calls answered so far.
     fn calls(self) -> f64 {
-        let samples = block_in_place(|| scrape(self.admin));
-        let handled = samples.iter().filter(|sample| sample.metric == "grpc_server_handled_total");
-        handled.map(|sample| sample.value).sum()
+        block_in_place(|| calls_answered(self.admin))
     }
 
     /// Processor time used so far, in hundredths of a second: the exported one is in whole seconds.
@@ -141,20 +136,6 @@ async fn wait_for_calls(pod: Pod, wanted: f64) {
     .await;
 }
 
-fn grpc_of(pod: &Service) -> SocketAddr {
-    pod.grpc_addr().expect("query-service has a gRPC port")
-}
-
-/// Takes a pod out as an orchestrator does: out of the balancer first, then SIGTERM.
-fn drain(balancer: &Balancer, pod: &mut Service) {
-    balancer.remove(grpc_of(pod));
-    block_in_place(|| {
-        pod.sigterm().expect("a signal");
-        let status = pod.wait_exit(LIMIT).expect("it can be waited for").expect("it ends");
-        assert!(status.success(), "an orderly end: {status}");
-    });
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn read_pods_come_and_go_under_load() {
     // Connections do not live long, so that clients find new pods within the test. Each read has a statement of its
@@ -169,7 +150,7 @@ async fn read_pods_come_and_go_under_load() {
     let first = &own.pipeline.query;
     let first_pod = Pod::of(first);
     let balancer = Balancer::start().await;
-    balancer.add(grpc_of(first));
+    balancer.add(first);
     let mut load = Load {
         address: balancer.address(),
         token: own.endpoints.token.clone(),
@@ -187,7 +168,7 @@ async fn read_pods_come_and_go_under_load() {
     let mut added = Vec::new();
     for _ in 0..2 {
         let pod = block_in_place(|| own.another(Program::Query));
-        balancer.add(grpc_of(&pod));
+        balancer.add(&pod);
         wait_for_calls(Pod::of(&pod), SOME).await;
         pods.push(Pod::of(&pod));
         added.push(pod);
@@ -195,7 +176,7 @@ async fn read_pods_come_and_go_under_load() {
     }
     // All clients go on asking meanwhile.
     for pod in &mut added {
-        drain(&balancer, pod);
+        balancer.drain(pod);
     }
     wait_for_calls(first_pod, SOME).await;
     rates.push(calls_a_processor_second(&[first_pod]).await);

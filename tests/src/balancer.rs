@@ -5,8 +5,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::block_in_place;
+use xtask::services::Service;
+
+/// How long an orderly end may take.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// A running one; it goes with the test's runtime.
 #[derive(Clone, Debug)]
@@ -42,13 +48,26 @@ impl Balancer {
     }
 
     /// New connections go there, too.
-    pub fn add(&self, backend: SocketAddr) {
-        self.backends.lock().unwrap_or_else(PoisonError::into_inner).push(backend);
+    ///
+    /// # Panics
+    /// If it has no gRPC port.
+    pub fn add(&self, pod: &Service) {
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner).push(address(pod));
     }
 
-    /// No new connection goes there; those that there are stay.
-    pub fn remove(&self, backend: SocketAddr) {
-        self.backends.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| *one != backend);
+    /// Takes a pod out as an orchestrator does: no new connection goes there, then SIGTERM, and it finishes what it has.
+    ///
+    /// # Panics
+    /// If it does not end well, or not in time.
+    pub fn drain(&self, pod: &mut Service) {
+        let gone = address(pod);
+        self.backends.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| *one != gone);
+        let status = block_in_place(|| {
+            pod.sigterm()?;
+            pod.wait_exit(LIMIT)
+        });
+        let status = status.expect("it can be asked").expect("it ends in time");
+        assert!(status.success(), "an orderly end of {}: {status}\n{}", pod.name(), pod.log_tail(20));
     }
 
     fn next(&self) -> Option<SocketAddr> {
@@ -57,6 +76,10 @@ impl Balancer {
         backends.rotate_left(1);
         Some(first)
     }
+}
+
+fn address(pod: &Service) -> SocketAddr {
+    pod.grpc_addr().expect("a pod behind a balancer has a gRPC port")
 }
 
 async fn join(mut client: TcpStream, backend: SocketAddr) {

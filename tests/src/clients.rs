@@ -12,7 +12,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::endpoints::Endpoints;
 
@@ -58,6 +58,12 @@ impl Endpoints {
     pub fn queries(&self) -> Queries {
         QueryServiceClient::with_interceptor(channel(&self.query), Bearer::new(&self.token))
     }
+}
+
+/// Whether a call never left: its connection was asked to go before. The client itself says so; many send such a call
+/// again by themselves, this one leaves that to its user.
+pub fn was_never_sent(status: &Status) -> bool {
+    status.code() == Code::Cancelled && status.message() == "operation was canceled"
 }
 
 /// Follows.

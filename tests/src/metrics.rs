@@ -33,6 +33,13 @@ pub fn scrape(admin: SocketAddr) -> Vec<Sample> {
     lines.map(|line| parse(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect()
 }
 
+/// The gRPC calls that a process has answered so far.
+pub fn calls_answered(admin: SocketAddr) -> f64 {
+    let samples = scrape(admin);
+    let handled = samples.iter().filter(|sample| sample.metric == "grpc_server_handled_total");
+    handled.map(|sample| sample.value).sum()
+}
+
 /// The admin ports of the shared pipeline: command-service, query-service, projector.
 ///
 /// # Panics

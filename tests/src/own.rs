@@ -1,6 +1,6 @@
 //! Sets of servers and services for tests that break them, one at a time.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -64,6 +64,12 @@ pub fn binaries() -> PathBuf {
     std::env::var_os("FOLLOWGRAPH_TEST_BIN_DIR").map_or_else(|| Profile::Dev.folder(), PathBuf::from)
 }
 
+/// Where the binaries of the next version are: see the feature `next-version` of the contract.
+pub fn next_binaries() -> PathBuf {
+    let folder = std::env::var_os("FOLLOWGRAPH_TEST_NEXT_BIN_DIR").map(PathBuf::from);
+    folder.expect("`cargo xtask test` builds the next version, and says where it is")
+}
+
 impl Own {
     /// Starts a set and waits until it is ready.
     pub async fn start() -> Self {
@@ -115,10 +121,15 @@ impl Own {
 
     /// Starts the second read replica, and does not wait until it is built.
     pub fn grow(&mut self) {
+        self.grow_from(&binaries());
+    }
+
+    /// The same with a projector of another version.
+    pub fn grow_from(&mut self, binaries: &Path) {
         block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
             self.servers.add_read_replicas(&tools).expect("a second Neo4j starts");
-            let added = self.pipeline.add_projectors(&binaries(), &self.servers, &self.settings);
+            let added = self.pipeline.add_projectors(binaries, &self.servers, &self.settings);
             added.expect("a second projector starts");
         });
     }
@@ -130,8 +141,13 @@ impl Own {
 
     /// Starts a second process of a kind, on ports of its own, and waits until it is ready.
     pub fn another(&self, program: Program) -> Service {
+        self.another_from(&binaries(), program)
+    }
+
+    /// The same with another version.
+    pub fn another_from(&self, binaries: &Path, program: Program) -> Service {
         let ports = Ports::free().expect("free ports");
-        let mut first = services::spec(program, &binaries(), &self.servers);
+        let mut first = services::spec(program, binaries, &self.servers);
         first.env.extend(&self.settings);
         let name = format!("{}-2", first.name);
         ready(ServiceSpec {

@@ -232,6 +232,11 @@ impl Service {
         self.spec.admin
     }
 
+    /// Where its binary is, for changing its version before [`Service::start_again`].
+    pub fn binaries_mut(&mut self) -> &mut PathBuf {
+        &mut self.spec.binaries
+    }
+
     /// Its environment, for changing it before [`Service::start_again`].
     pub fn env_mut(&mut self) -> &mut Env {
         &mut self.spec.env

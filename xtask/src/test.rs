@@ -2,13 +2,18 @@
 //!
 //! Owns: that the set is fresh and nobody else's, and the variables through which the tests find it.
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use xtask::{
     Pipeline, Ports, Servers, Sizes, Tools,
     env_file::Env,
-    services::{self, Profile},
+    services::{self, Profile, Program},
     signals::Interrupt,
     workspace,
 };
@@ -24,6 +29,7 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     interrupt.check()?;
     // Code that does not compile is found before any server starts.
     // Services and tests in one build: built apart, dependencies have other features and are built twice.
+    let next = build_next_version(interrupt)?;
     let mut build = workspace::cargo();
     build.args(["build", "--workspace", "--all-targets"]);
     child::succeed(build, interrupt)?;
@@ -39,7 +45,7 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
 
     let mut tests = workspace::cargo();
-    tests.args(["test", "--workspace"]).args(arguments).envs(test_env(&servers, &pipeline).iter());
+    tests.args(["test", "--workspace"]).args(arguments).envs(test_env(&servers, &pipeline, &next).iter());
     let status = child::status(tests, interrupt)?;
     if !status.success() {
         for log in ["command-service", "projector", "query-service"] {
@@ -53,12 +59,31 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     Ok(child::code(status))
 }
 
+/// Builds the services with what a later version of the contract adds, for the test of rolling upgrades, and answers
+/// where they are. Cargo keeps both builds, but puts the binaries of either in the same place: so this comes first.
+fn build_next_version(interrupt: &Interrupt) -> Result<PathBuf> {
+    let names = [Program::Command, Program::Projector, Program::Query].map(Program::binary);
+    let mut build = workspace::cargo();
+    build.args(["build", "--workspace", "--features", "command-service/next-version"]);
+    build.args(names.iter().flat_map(|name| ["--bin", name]));
+    // There are none, but now dependencies get the features that they have when tests are built, and are built once.
+    build.arg("--examples");
+    child::succeed(build, interrupt)?;
+    let folder = workspace::target().join("next-version");
+    fs::create_dir_all(&folder).context("cannot make a folder for the next version")?;
+    for name in names {
+        fs::copy(Profile::Dev.folder().join(name), folder.join(name))
+            .with_context(|| format!("cannot copy the next version of {name}"))?;
+    }
+    Ok(folder)
+}
+
 fn tail(servers: &Servers, name: &str) -> String {
     xtask::process::Log::of_all_runs(&servers.log_file(name)).tail(20)
 }
 
 /// How the tests find the shared set.
-fn test_env(servers: &Servers, pipeline: &Pipeline) -> Env {
+fn test_env(servers: &Servers, pipeline: &Pipeline, next: &Path) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
     let mut known = services::client_env(servers);
@@ -73,5 +98,6 @@ fn test_env(servers: &Servers, pipeline: &Pipeline) -> Env {
     set("NATS_MONITOR_URL", servers.nats.monitor_url());
     set("PAGE_TOKEN_KEYS", servers.secrets.page_key.clone());
     set("BIN_DIR", Profile::Dev.folder().display().to_string());
+    set("NEXT_BIN_DIR", next.display().to_string());
     env
 }

@@ -265,7 +265,10 @@ impl Action {
         match self {
             Self::Follow => Verb::Follow,
             Self::Unfollow => Verb::Unfollow,
+            #[cfg(not(feature = "next-version"))]
             Self::RemoveFollower => Verb::RemoveFollower,
+            #[cfg(feature = "next-version")]
+            Self::RemoveFollower => Verb::DismissFollower,
             Self::Mute { .. } => Verb::Mute,
             Self::Unmute => Verb::Unmute,
             Self::Block { .. } => Verb::Block,

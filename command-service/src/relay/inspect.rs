@@ -119,6 +119,7 @@ fn gap(next: Revision, oldest: Revision) -> Found {
 struct Newest {
     id: Option<Uuid>,
     epoch: Option<u64>,
+    /// Also one of a newer version: that is no stray message, which would be thrown away.
     is_event_of_its_sequence: bool,
 }
 
@@ -136,7 +137,7 @@ async fn newest(stream: &jetstream::stream::Stream, last: Revision) -> Result<Op
     Ok(Some(Newest {
         id: header(subjects::HEADER_ID).and_then(|text| text.parse().ok()),
         epoch: header(subjects::HEADER_EPOCH).and_then(|text| text.parse().ok()),
-        is_event_of_its_sequence: Event::decode(&message.payload).is_ok_and(|event| event.revision == last),
+        is_event_of_its_sequence: Event::revision_of(&message.payload) == Some(last),
     }))
 }
 

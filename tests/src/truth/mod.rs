@@ -21,7 +21,8 @@ use proto::timestamp::to_millis;
 use time::OffsetDateTime;
 
 pub use agreement::{
-    Follows, assert_agreement, assert_log, assert_same, wait_answering, wait_caught_up, wait_following,
+    Follows, assert_agreement, assert_log, assert_read_model, assert_same, follows, wait_answering,
+    wait_caught_up, wait_following,
 };
 pub use postgres::{head, head_token};
 pub use stream::{Replay, event, events_from, stream};

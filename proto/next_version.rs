@@ -1,0 +1,28 @@
+//! What a later version adds to the events, for the test of rolling upgrades: a field, which older readers pass over, and
+//! a verb, at which they stop.
+
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
+
+/// The field `written_by`, and the verb that the next version has for the removal of a follower.
+pub fn add_to(descriptors: &mut FileDescriptorSet) {
+    let events = descriptors.file.iter_mut().find(|file| file.name() == "followgraph/event/v1/event.proto");
+    let events = events.expect("the file of the events");
+    // What is added has no place in the source, and the generator wants one for all or for nothing.
+    events.source_code_info = None;
+    let event = events.message_type.iter_mut().find(|message| message.name() == "Event");
+    event.expect("the message of an event").field.push(FieldDescriptorProto {
+        name: Some("written_by".to_owned()),
+        json_name: Some("writtenBy".to_owned()),
+        number: Some(1_000),
+        label: Some(Label::Optional.into()),
+        r#type: Some(Type::String.into()),
+        ..FieldDescriptorProto::default()
+    });
+    let verbs = events.enum_type.iter_mut().find(|kind| kind.name() == "Verb");
+    verbs.expect("the verbs").value.push(EnumValueDescriptorProto {
+        name: Some("VERB_DISMISS_FOLLOWER".to_owned()),
+        number: Some(1_000),
+        options: None,
+    });
+}
