@@ -6,6 +6,7 @@
 
 mod baseline;
 mod erase;
+mod hops;
 mod lag;
 mod large;
 mod load;
@@ -62,6 +63,8 @@ enum Part {
     Erase,
     /// Checks and counts that share statements, against the same with a statement each.
     Sharing,
+    /// Reads over more than one hop of ever larger accounts.
+    Hops,
     /// Reads of ever larger accounts, and the memory of jobs on the largest.
     Large,
 }
@@ -94,6 +97,9 @@ async fn main() -> Result<()> {
 
     if wanted(Part::Erase) {
         erase::beside(&endpoints, args.followers, each, &mut report).await?;
+    }
+    if wanted(Part::Hops) {
+        hops::all(&endpoints, each, &mut report).await?;
     }
     if wanted(Part::Large) {
         large::all(&setup, args.largest, each, &mut report).await?;

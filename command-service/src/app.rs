@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Notify, watch};
 
-use crate::committer::{Committer, Queue, Signals, chain};
+use crate::committer::{Committer, Pulse, Queue, Signals, chain};
 use crate::config::Config;
 use crate::grpc::{Access, Door, Legacy, LegacyAccess, Service, WriteLimit};
 use crate::jobs::Worker;
@@ -44,9 +44,15 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     lifecycle.spawn("exchange", beacon::exchange(nats.client.clone(), commits, wake, stop.clone()));
 
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
-    let (started, recent) = (Arc::new(Notify::new()), Recent::default());
-    let signals =
-        Signals { recent: recent.clone(), committed: committed.clone(), jobs: Arc::clone(&started) };
+    let (started, recent, pulse) = (Arc::new(Notify::new()), Recent::default(), Pulse::default());
+    let signals = Signals {
+        recent: recent.clone(),
+        committed: committed.clone(),
+        jobs: Arc::clone(&started),
+        pulse: pulse.clone(),
+    };
+    let commits = process.readiness.latch("commits");
+    lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, stop.clone()));
     let committer = Committer::new(committer_pool(&pool), config.committer, signals);
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
@@ -87,6 +93,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let door = Door {
         access: Access::new(config.tokens),
         limit: WriteLimit::per_second(config.actor_writes),
+        standing: shown.clone(),
         queue,
     };
     let legacy =
@@ -99,7 +106,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for the database; refuses one whose schema is too old.
+/// Waits for the database, and for a schema that is new enough.
 async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     loop {
         match migrations::check_postgres(pool).await {
@@ -107,6 +114,11 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
             Err(migrations::Error::Postgres(error)) => {
                 tracing::warn!(error = %chain(&error), "waiting for PostgreSQL");
                 latch.not_ready("PostgreSQL does not answer");
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error @ migrations::Error::Outdated { .. }) => {
+                tracing::warn!(%error, "waiting for the schema");
+                latch.not_ready(&error.to_string());
                 tokio::time::sleep(RETRY).await;
             }
             Err(error) => return Err(error).context("cannot use the database"),

@@ -78,7 +78,7 @@ impl Config {
                     .millis_or("COMMIT_PATIENCE_MILLIS", 5_000),
                 max_batch: env
                     .about("The most commands in one transaction.")
-                    .parse_or("COMMIT_MAX_BATCH", "500"),
+                    .number_or("COMMIT_MAX_BATCH", 500, 1..=100_000),
                 follow_cap: FollowCap {
                     base: env
                         .about("How many others an account may follow, pending requests counted in.")
@@ -102,7 +102,7 @@ impl Config {
             },
             queue_capacity: env
                 .about("How many commands may wait for their transaction; more are refused.")
-                .parse_or("COMMAND_QUEUE_CAPACITY", "10000"),
+                .number_or("COMMAND_QUEUE_CAPACITY", 10_000, 1..=10_000_000),
             stream: relay::Settings::read(env),
             import_max_lag,
         }

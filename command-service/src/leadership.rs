@@ -8,6 +8,15 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+use crate::store::within;
+
+/// An advisory lock of one number shows as its two halves.
+const HELD: &str = "-- led
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = $1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+
 /// What there is one leader for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -33,12 +42,21 @@ pub struct Leadership(PgConnection);
 impl Leadership {
     /// Takes the lock if nobody holds it.
     pub async fn try_take(pool: &PgPool, role: Role) -> Result<Option<Self>, sqlx::Error> {
-        let mut connection = service_kit::postgres::acquire(pool).await?.detach();
-        let taken: bool = sqlx::query_scalar("-- lead\nSELECT pg_try_advisory_lock($1)")
-            .bind(role.key())
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(taken.then_some(Self(connection)))
+        within(async {
+            let mut connection = service_kit::postgres::acquire(pool).await?;
+            let held: bool = sqlx::query_scalar(HELD).bind(role.key()).fetch_one(&mut *connection).await?;
+            if held {
+                return Ok(None);
+            }
+            // Out of the pool before the lock is asked for: it must not go back there with a lock that nobody knows of.
+            let mut connection = connection.detach();
+            let taken: bool = sqlx::query_scalar("-- lead\nSELECT pg_try_advisory_lock($1)")
+                .bind(role.key())
+                .fetch_one(&mut connection)
+                .await?;
+            Ok(taken.then_some(Self(connection)))
+        })
+        .await
     }
 
     /// Fails if the lock's session is gone.

@@ -22,6 +22,8 @@ service_kit::declare_metrics! {
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
     /// Chunks of imports that were slowed down.
     Counter(Count) IMPORT_CHUNKS_THROTTLED = "followgraph_command_import_chunks_throttled_total";
+    /// 1 while this process works on jobs and expiries. One process of all does.
+    Gauge(Switch) WORKER_LEADER = "followgraph_worker_leader";
     /// Edges that jobs have dealt with, by kind.
     Counter(Count) JOB_EDGES = "followgraph_jobs_edges_total" {
         kind: "erase", "archive", "restore", "make_public", "replace_following"

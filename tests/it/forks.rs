@@ -55,8 +55,11 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     assert!(status.problem.contains("another event"), "{}", status.problem);
     assert!(!own.pipeline.command.is_ready(), "/readyz is false");
 
-    // The truth still takes writes; nothing of them reaches the stream of the other history.
-    follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
+    // Revisions are not given out twice: nothing is committed, and nothing reaches the stream of the other history.
+    let refused = follow(&mut commands, &new_user(), &new_user()).await.expect_err("no commit");
+    assert_eq!(reason_of(&refused), Some(Reason::NotCommitted), "{refused:?}");
+    assert!(refused.message().contains("new epoch"), "{refused:?}");
+    assert_eq!(truth::head(&endpoints).await.as_i64(), lost);
     let events = truth::stream(&endpoints).await;
     assert_eq!(events.last().map(|event| event.revision), Some(published));
 

@@ -2,13 +2,15 @@
 //! loses nothing.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proto::query::v1::Source;
 use tests::clients::{check, consistent, follow, fresh, was_never_sent};
-use tests::own::Victim;
+use tests::own::{Victim, binaries};
 use tests::{Commands, Own, Queries, new_user, truth, until};
 use tokio::task::block_in_place;
 use tonic::{Code, Status};
@@ -76,8 +78,57 @@ async fn ready_is_exactly_what_can_serve() {
     becomes(&own.pipeline.projector, true, "").await;
     own.revive(Victim::Nats);
     own.wait_ready();
+    a_lock_that_is_not_given_back(&mut own).await;
+    a_schema_that_is_not_there_yet(&mut own).await;
+    a_migration_waits(&mut own).await;
     assert!(check(&mut queries, &a, &b, fresh(&written)).await.expect("an answer").following);
     truth::assert_agreement(&endpoints, 2).await;
+}
+
+/// PostgreSQL that answers and does not commit is not enough.
+async fn a_lock_that_is_not_given_back(own: &mut Own) {
+    let pool = own.endpoints.postgres().await;
+    let mut lock = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
+    becomes(&own.pipeline.command, false, "commits").await;
+    lock.rollback().await.expect("it is given back");
+    becomes(&own.pipeline.command, true, "").await;
+    assert!(follow(&mut own.endpoints.commands(), &new_user(), &new_user()).await.expect("a commit").changed);
+}
+
+/// Services that are started before the schema is migrated wait for it.
+async fn a_schema_that_is_not_there_yet(own: &mut Own) {
+    let pool = own.endpoints.postgres().await;
+    let rename = "ALTER TABLE _sqlx_migrations RENAME TO elsewhere";
+    sqlx::query(rename).execute(&pool).await.expect("no version is known");
+    for victim in [Victim::Command, Victim::Projector] {
+        own.kill(victim);
+        own.revive(victim);
+    }
+    becomes(&own.pipeline.command, false, "postgres").await;
+    becomes(&own.pipeline.projector, false, "read model").await;
+    let back = "ALTER TABLE elsewhere RENAME TO _sqlx_migrations";
+    sqlx::query(back).execute(&pool).await.expect("the version is known");
+    own.wait_ready();
+}
+
+/// A migration that is started before its server waits for it.
+async fn a_migration_waits(own: &mut Own) {
+    own.kill(Victim::Postgres);
+    let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+    let migrate = cli.args(["migrate", "--wait", "60"]).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut migrate = migrate.spawn().expect("the CLI runs");
+    let mut first = String::new();
+    let mut said = BufReader::new(migrate.stderr.take().expect("a pipe"));
+    block_in_place(|| said.read_line(&mut first)).expect("it says why it waits");
+    assert!(first.starts_with("waiting: cannot connect to PostgreSQL"), "{first}");
+    own.revive(Victim::Postgres);
+    let ended = block_in_place(|| {
+        std::io::copy(&mut said, &mut std::io::sink())?;
+        migrate.wait()
+    });
+    assert!(ended.expect("it ends").success());
+    own.wait_ready();
 }
 
 /// Waits until `/readyz` says so, because of this check if it is false.

@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_nats::jetstream;
 use proto::{Revision, subjects};
 use tests::importing;
+use tests::own::Victim;
 use tests::{Endpoints, Own, graph, truth, until};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
-    let own = Own::start().await;
+    let mut own = Own::start().await;
     let endpoints = own.endpoints.clone();
     let edges = graph::random(3, 300, 6_000);
     let mut commands = endpoints.commands();
@@ -40,7 +41,25 @@ async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
     let ack = context.publish("followgraph.events.follow", "stray".into()).await.expect("sent");
     let sequence = ack.await.expect("stored").sequence;
     stands_at(&endpoints, Revision(sequence - 1)).await;
+    takes_new_settings(&mut own).await;
     truth::assert_agreement(&endpoints, 5).await;
+}
+
+/// A stream that is there takes the settings of the process that leads the relay.
+async fn takes_new_settings(own: &mut Own) {
+    own.kill(Victim::Command);
+    own.pipeline.command.env_mut().set("STREAM_MAX_AGE_SECONDS", "86400");
+    own.revive(Victim::Command);
+    let nats = own.endpoints.nats().await;
+    until("the stream to have the new age", LIMIT, || {
+        let context = jetstream::new(nats.clone());
+        async move {
+            let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
+            let age = stream.cached_info().config.max_age;
+            if age == Duration::from_secs(86_400) { Ok(()) } else { Err(format!("{age:?}")) }
+        }
+    })
+    .await;
 }
 
 async fn stands_at(endpoints: &Endpoints, wanted: Revision) {

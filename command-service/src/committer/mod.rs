@@ -16,6 +16,7 @@
 //!   alone.
 
 mod batch;
+mod pulse;
 mod queue;
 mod transaction;
 
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use pulse::Pulse;
 pub use queue::{Lane, Queue, QueueFull, RequestKey, Unit};
 
 use crate::answer::{Answer, Failure};
@@ -66,6 +68,8 @@ pub struct Signals {
     pub committed: watch::Sender<proto::Token>,
     /// That there are jobs to do, for the worker.
     pub jobs: Arc<Notify>,
+    /// Whether commits go through, for readiness.
+    pub pulse: Pulse,
 }
 
 type Outcome = Result<Answer, Failure>;
@@ -103,6 +107,9 @@ impl Committer {
                 }
             }
             Err(failure) => {
+                if matches!(failure, Failure::NotCommitted | Failure::OutcomeUnknown) {
+                    self.signals.pulse.stop();
+                }
                 for unit in units {
                     let _ = unit.reply.send(Err(failure.clone()));
                 }
@@ -176,6 +183,7 @@ impl Committer {
     }
 
     fn finish(&self, done: Done) -> Vec<Outcome> {
+        self.signals.pulse.beat();
         ::metrics::counter!(metrics::EVENTS_COMMITTED).increment(done.entries.len() as u64);
         ::metrics::counter!(metrics::EDGES_CHANGED).increment(done.edges);
         if !done.entries.is_empty() {

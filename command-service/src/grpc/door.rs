@@ -3,8 +3,9 @@
 use futures::future::join_all;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError, code};
+use proto::graph::v1::StreamState;
 use service_kit::auth::Scope;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tonic::{Request, Status};
 
 use super::access::Access;
@@ -14,6 +15,7 @@ use super::{errors, parse};
 use crate::answer::{Answer, Body, Failure, batch_result};
 use crate::committer::{Lane, Queue, RequestKey, Unit};
 use crate::domain::{Command, PairCommand};
+use crate::relay::Standing;
 
 /// The most commands of one batch.
 const MAX_WRITES: usize = 300;
@@ -25,6 +27,8 @@ pub struct Door {
     pub access: Access,
     /// How fast an actor may write.
     pub limit: WriteLimit,
+    /// How the stream stands: nothing is committed on a history that is not the one that was published.
+    pub standing: watch::Receiver<Standing>,
     /// Where commands go.
     pub queue: Queue,
 }
@@ -50,6 +54,9 @@ impl Door {
         traceparent: Option<String>,
         lane: Lane,
     ) -> Result<Result<Answer, Failure>, ServiceError> {
+        if self.standing.borrow().state == StreamState::Forked {
+            return Err(errors::forked());
+        }
         let (reply, outcome) = oneshot::channel();
         let unit = Unit { command, request, traceparent, reply };
         self.queue.put(unit, lane).await.map_err(errors::queue_full)?;

@@ -56,6 +56,13 @@ fn reason(failure: &Failure) -> Reason {
     }
 }
 
+/// Nothing is committed on a history that others know otherwise: its revisions would be given out twice, and a token of
+/// one of the two would be taken for that of the other.
+pub fn forked() -> ServiceError {
+    let message = "PostgreSQL has lost commits that were published: an operator must open a new epoch";
+    ServiceError::new(Reason::NotCommitted, message)
+}
+
 /// The error of a command for which there was no room.
 pub fn queue_full(error: QueueFull) -> ServiceError {
     let jitter = rand::random_range(1.0..2.0);

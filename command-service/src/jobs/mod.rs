@@ -64,16 +64,19 @@ pub struct Worker {
 impl Worker {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
+        ::metrics::gauge!(metrics::WORKER_LEADER).set(0.0);
         while !stop.is_cancelled() {
             match Leadership::try_take(&self.pool, Role::Worker).await {
                 Ok(Some(leadership)) => {
                     tracing::info!("working on jobs and expiries");
+                    ::metrics::gauge!(metrics::WORKER_LEADER).set(1.0);
                     tokio::select! {
                         () = watch_over(leadership) => {}
                         () = self.jobs() => {}
                         () = self.expiries() => {}
                         () = stop.cancelled() => {}
                     }
+                    ::metrics::gauge!(metrics::WORKER_LEADER).set(0.0);
                 }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(error = %chain(&error), "cannot ask for the work on jobs"),

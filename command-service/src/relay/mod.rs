@@ -42,6 +42,8 @@ use inspect::Found;
 
 /// How often the stream is compared with the outbox, also when all is quiet.
 const INSPECTION: Duration = Duration::from_secs(1);
+/// Longer than the timeouts of both servers.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How the stream stands, for status and readiness.
 #[derive(Clone, Debug)]
@@ -88,6 +90,9 @@ pub enum Error {
     /// NATS does not answer.
     #[error("NATS does not answer: {0}")]
     Nats(String),
+    /// Neither failed nor answered: a machine that is gone, for instance.
+    #[error("PostgreSQL or NATS does not answer in time")]
+    TimedOut,
     /// The stream did not take an event as the next one.
     #[error("the stream refused revision {revision}: {problem}")]
     Refused {
@@ -156,13 +161,14 @@ impl Relay {
     /// Publishes for as long as this process leads.
     async fn lead(&mut self, mut leadership: Leadership, stop: &CancellationToken) {
         self.set(|standing| standing.leader = true);
+        let mut up_to_date = false;
         let mut retry = Duration::from_millis(20);
         while !stop.is_cancelled() {
             if let Err(error) = leadership.check().await {
                 tracing::warn!(error = %chain(&error), "lost the relay's leadership");
                 return;
             }
-            match self.step(stop).await {
+            match self.step(&mut up_to_date, stop).await {
                 Ok(()) => retry = Duration::from_millis(20),
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "the relay starts over");
@@ -176,12 +182,15 @@ impl Relay {
     }
 
     /// Looks, and does what is needed.
-    async fn step(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+    async fn step(&mut self, up_to_date: &mut bool, stop: &CancellationToken) -> Result<(), Error> {
         match self.inspect().await? {
             (epoch, Found::Missing { first }) => {
                 stream::create(&self.jetstream, &self.settings, epoch, first).await?;
             }
             (epoch, Found::Good { next }) => {
+                if !std::mem::replace(up_to_date, true) {
+                    stream::update(&self.jetstream, &self.settings, epoch).await;
+                }
                 let until = Instant::now() + INSPECTION;
                 let context = publish::Context {
                     pool: &self.pool,
@@ -207,7 +216,8 @@ impl Relay {
 
     /// Compares the stream with the outbox and tells everyone how it stands.
     async fn inspect(&self) -> Result<(Epoch, Found), Error> {
-        let inspection = inspect::inspect(&self.pool, &self.jetstream).await?;
+        let inspection = inspect::inspect(&self.pool, &self.jetstream);
+        let inspection = tokio::time::timeout(PATIENCE, inspection).await.map_err(|_| Error::TimedOut)??;
         let (state, problem) = match &inspection.found {
             Found::Good { .. } => (StreamState::Ok, String::new()),
             Found::Missing { .. } => (StreamState::Repairing, "the stream does not exist".to_owned()),
@@ -248,7 +258,8 @@ impl Relay {
         };
         if state == StreamState::Unreachable
             && let Some(last) = last
-            && let Ok((head, oldest)) = inspect::waiting(&self.pool, last).await
+            && let Ok(Ok((head, oldest))) =
+                tokio::time::timeout(PATIENCE, inspect::waiting(&self.pool, last)).await
         {
             self.note(head, last, oldest);
             self.set(|standing| standing.oldest_unpublished = oldest);

@@ -21,6 +21,7 @@ use super::stream::nats;
 use super::{Error, Standing};
 use crate::metrics;
 use crate::store::outbox::{self, Entry};
+use crate::store::within;
 
 /// How many events may be unacknowledged.
 const WINDOW: usize = 512;
@@ -85,8 +86,11 @@ impl Context<'_> {
         if !recent.is_empty() || !look {
             return Ok(recent);
         }
-        let mut connection = service_kit::postgres::acquire(self.pool).await?;
-        let entries = outbox::list_from(&mut connection, next, READ).await?;
+        let entries = within(async {
+            let mut connection = service_kit::postgres::acquire(self.pool).await?;
+            outbox::list_from(&mut connection, next, READ).await
+        });
+        let entries = entries.await?;
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 

@@ -9,6 +9,7 @@ use proto::{Epoch, Revision, subjects};
 use service_kit::Env;
 
 use super::Error;
+use crate::committer::chain;
 
 /// How the stream is kept.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +27,11 @@ impl Settings {
             max_age: env
                 .about("How long events stay in the stream and in the outbox.")
                 .seconds_or("STREAM_MAX_AGE_SECONDS", 7 * 24 * 3600),
-            replicas: env
-                .about("How many servers of a NATS cluster keep the stream: 1, 3 or 5.")
-                .parse_or("STREAM_REPLICAS", "1"),
+            replicas: env.about("How many servers of a NATS cluster keep the stream: 1, 3 or 5.").number_or(
+                "STREAM_REPLICAS",
+                1,
+                1..=5,
+            ),
         }
     }
 
@@ -78,6 +81,28 @@ pub async fn create(
     jetstream.create_stream(settings.config(epoch, first)).await.map_err(nats)?;
     tracing::info!(stream = subjects::stream_name(epoch), first = first.0, "made the stream");
     Ok(())
+}
+
+/// Brings a stream that is there to the settings. They count for little beside the events: a failure is told, and the
+/// relay goes on.
+pub async fn update(jetstream: &jetstream::Context, settings: &Settings, epoch: Epoch) {
+    let changed = async {
+        let stream = jetstream.get_stream(subjects::stream_name(epoch)).await.map_err(nats)?;
+        let mut config = stream.cached_info().config.clone();
+        if config.max_age == settings.max_age && config.num_replicas == settings.replicas {
+            return Ok(false);
+        }
+        (config.max_age, config.num_replicas) = (settings.max_age, settings.replicas);
+        jetstream.update_stream(config).await.map_err(nats)?;
+        Ok::<_, Error>(true)
+    };
+    match changed.await {
+        Ok(false) => {}
+        Ok(true) => tracing::info!(?settings, "the stream has new settings"),
+        Err(error) => {
+            tracing::warn!(error = %chain(&error), ?settings, "the stream does not take its settings")
+        }
+    }
 }
 
 /// Deletes the stream. That it is gone already is fine.

@@ -3,8 +3,11 @@
 //! Owns their flags and the names of their variables. It must not know the stores.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args as Group;
+
+use super::seconds;
 
 /// Where to open a new epoch.
 #[derive(Debug, Group)]
@@ -23,6 +26,9 @@ pub struct MigrateArgs {
     /// The stores.
     #[command(flatten)]
     pub stores: StoreArgs,
+    /// Try again for so long, until all went well: for a job that is started together with the servers
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
     /// Make the services' roles in PostgreSQL where they are missing, and grant each what it needs
     ///
     /// They are followgraph_command, followgraph_query and followgraph_projector. Their passwords are set

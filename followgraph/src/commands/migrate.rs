@@ -1,6 +1,6 @@
 //! `migrate`: brings both schemas up to date, sets who may do what, and says what it did.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use migrations::roles::{self, Role, Verifier};
@@ -13,6 +13,8 @@ use crate::commands::Outcome;
 use crate::error::Advised;
 use crate::output;
 
+/// Between attempts.
+const PAUSE: Duration = Duration::from_secs(2);
 /// neo4rs also takes this as the longest wait for an answer, and a constraint on
 /// millions of edges is not made in a moment.
 const NEO4J_LONGEST_STATEMENT: Duration = Duration::from_secs(3_600);
@@ -26,16 +28,28 @@ struct Report {
     roles_granted: bool,
 }
 
-/// Migrates PostgreSQL, and Neo4j if it is known.
+/// Migrates, and with `--wait` tries again for a while.
 pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow::Result<Outcome> {
-    let MigrateArgs { stores, roles, .. } = &args;
+    let until = Instant::now() + args.wait.unwrap_or_default();
+    loop {
+        match migrate(format, timeout, &args).await {
+            Err(error) if Instant::now() + PAUSE < until => eprintln!("waiting: {error:#}"),
+            ended => return ended,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Migrates PostgreSQL, and Neo4j if it is known.
+async fn migrate(format: Format, timeout: Duration, args: &MigrateArgs) -> anyhow::Result<Outcome> {
+    let MigrateArgs { stores, roles, .. } = args;
     let pool = connect_postgres(&stores.database_url, timeout).await?;
     let postgres_applied = migrations::migrate_postgres(&pool).await?;
     if format == Format::Text {
         output::line(postgres_text(&postgres_applied))?;
     }
     if *roles {
-        grant(&pool, &args).await?;
+        grant(&pool, args).await?;
         if format == Format::Text {
             output::line("PostgreSQL: each service's role may do what it needs")?;
         }

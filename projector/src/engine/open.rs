@@ -86,9 +86,9 @@ impl Engine {
 async fn check_schema(truth: &Truth) -> Result<(), Failure> {
     match truth.check_schema().await {
         Ok(()) => Ok(()),
-        Err(error @ (migrations::Error::Outdated { .. } | migrations::Error::Dirty(_))) => {
-            Err(Failure::Fatal(Fatal::Schema(error)))
-        }
+        // The migration may be on its way.
+        Err(error @ migrations::Error::Outdated { .. }) => Err(Failure::retry("schema", error)),
+        Err(error @ migrations::Error::Dirty(_)) => Err(Failure::Fatal(Fatal::Schema(error))),
         Err(error) => Err(Failure::retry("postgres", error)),
     }
 }

@@ -184,8 +184,12 @@ impl StoresWatch {
             _ => self.latch.ready(),
         }
         let gauge = |serving| if serving { 1.0 } else { 0.0 };
-        metrics::gauge!(SERVING, "store" => Source::Neo4j.name()).set(gauge(neo4j_serves));
-        metrics::gauge!(SERVING, "store" => Source::Postgres.name()).set(gauge(postgres.is_none()));
+        for (store, serves) in [(Source::Neo4j, neo4j_serves), (Source::Postgres, postgres.is_none())] {
+            // That a store which the operator leaves out does not serve is no news.
+            if self.policy.settings.read_source.allows(store) {
+                metrics::gauge!(SERVING, "store" => store.name()).set(gauge(serves));
+            }
+        }
         metrics::gauge!(BUDGET_LEFT).set(f64::from(self.policy.budget.left()));
         let head = self.policy.horizon.head().map_or(0, |head| head.revision.0);
         for sight in sights {

@@ -5,6 +5,8 @@
 
 use std::str::FromStr;
 
+use super::Source;
+
 /// Which stores reads may come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadSource {
@@ -22,6 +24,17 @@ pub enum ReadSource {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be auto, neo4j or postgres")]
 pub struct UnknownReadSource;
+
+impl ReadSource {
+    /// Whether reads may come from there.
+    pub fn allows(self, store: Source) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Neo4j => store == Source::Neo4j,
+            Self::Postgres => store == Source::Postgres,
+        }
+    }
+}
 
 impl FromStr for ReadSource {
     type Err = UnknownReadSource;

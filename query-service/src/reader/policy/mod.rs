@@ -112,7 +112,7 @@ impl Policy {
     /// How each replica of the read model looks now.
     pub fn sights(&self, now: Instant) -> Vec<Sight> {
         let mut sights: Vec<Sight> = self.replicas.sights(now).collect();
-        if self.settings.read_source == ReadSource::Postgres {
+        if !self.settings.read_source.allows(Source::Neo4j) {
             for sight in &mut sights {
                 sight.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)");
             }
@@ -122,7 +122,7 @@ impl Policy {
 
     /// Why the source of truth is not asked now, in words; `None` if it is.
     pub fn postgres_problem(&self) -> Option<&'static str> {
-        if self.settings.read_source == ReadSource::Neo4j {
+        if !self.settings.read_source.allows(Source::Postgres) {
             return Some("reads are set to Neo4j alone (READ_SOURCE)");
         }
         self.postgres.breaker.open().map(|cause| cause.text())

@@ -1,0 +1,150 @@
+//! Reads over more than one hop of ever larger accounts: that each is bounded as the API says.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use proto::query::v1::{
+    AccountSet, ListFollowersYouKnowRequest, ListMutualsRequest, ListSetOperationRequest, SetKind,
+    SetOperation, Source, SuggestAccountsRequest,
+};
+use tests::clients::Queries;
+use tests::{Endpoints, importing, new_user, truth};
+
+use crate::load;
+use crate::report::Report;
+
+/// Edges of one chunk of an import.
+const CHUNK: usize = 1_000;
+const PAGE: i32 = 100;
+/// Sets of which a page looks through a bounded part.
+const SETS: [usize; 3] = [1_000, 10_000, 100_000];
+/// Follows of a viewer whose known followers are looked for among all of them; the last is the cap.
+const VIEWERS: [usize; 3] = [75, 750, 7_500];
+/// Follows of an account that wants suggestions; no more than the newest 250 are looked through.
+const CURIOUS: [usize; 3] = [25, 250, 2_500];
+/// How many each of those follows.
+const FOLLOWS_OF_EACH: usize = 100;
+
+/// One question, about an account of some size.
+#[derive(Clone)]
+enum Question {
+    Mutuals { user: String },
+    Set { operation: SetOperation, first: String, second: String },
+    Known { viewer: String, target: String },
+    Suggest { viewer: String },
+}
+
+/// Asks each question of accounts of three sizes.
+pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
+    let questions = prepare(endpoints).await;
+    truth::wait_caught_up(endpoints).await;
+    truth::wait_answering(endpoints).await;
+    for (what, sizes) in &questions {
+        let name = |size: usize| format!("{what} of {size}");
+        for (size, question) in sizes {
+            let question = question.clone();
+            let ask = move |queries, _| ask(queries, question.clone());
+            let outcome = load::closed(1, time, |_| endpoints.queries(), ask).await?;
+            report.add(&name(*size), 1, outcome.rate, Some(&outcome.latencies), None);
+        }
+        let (smallest, _) = sizes[0];
+        for (size, _) in &sizes[1..] {
+            let ratio = report.compare_medians(&name(*size), &name(smallest), 1).unwrap_or_default();
+            eprintln!("{what}: p50 of {size} is {ratio:.2} times that of {smallest}");
+        }
+    }
+    Ok(())
+}
+
+/// Makes the accounts, and what is asked about them.
+async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Question)>)> {
+    let mut edges = Vec::new();
+    let people: Vec<String> = (0..SETS[2] * 2).map(|_| new_user()).collect();
+    let (mut mutuals, mut both, mut either, mut without) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut largest = String::new();
+    for size in SETS {
+        // Every second follower of the first follows the second, too, and is followed back by the first.
+        let (first, second) = (new_user(), new_user());
+        let shared = people[..size].iter().step_by(2);
+        let others = &people[SETS[2]..SETS[2] + size / 2];
+        edges.extend(people[..size].iter().map(|fan| (fan.clone(), first.clone())));
+        edges.extend(shared.clone().chain(others).map(|fan| (fan.clone(), second.clone())));
+        edges.extend(shared.map(|fan| (first.clone(), fan.clone())));
+        let set = |operation| Question::Set { operation, first: first.clone(), second: second.clone() };
+        mutuals.push((size, Question::Mutuals { user: first.clone() }));
+        both.push((size, set(SetOperation::Intersection)));
+        either.push((size, set(SetOperation::Union)));
+        without.push((size, set(SetOperation::Difference)));
+        largest.clone_from(&first);
+    }
+    let mut known = Vec::new();
+    for size in VIEWERS {
+        let viewer = new_user();
+        // Every tenth of them follows the target.
+        let others = people[..size / 10].iter().chain(&people[SETS[2]..SETS[2] + size - size / 10]);
+        edges.extend(others.map(|other| (viewer.clone(), other.clone())));
+        known.push((size, Question::Known { viewer, target: largest.clone() }));
+    }
+    let mut suggest = Vec::new();
+    let between: Vec<String> = (0..CURIOUS[2]).map(|_| new_user()).collect();
+    for (place, other) in between.iter().enumerate() {
+        // Neighbours follow much the same.
+        let from = place * 10;
+        edges.extend(people[from..from + FOLLOWS_OF_EACH].iter().map(|far| (other.clone(), far.clone())));
+    }
+    for size in CURIOUS {
+        let viewer = new_user();
+        edges.extend(between[..size].iter().map(|other| (viewer.clone(), other.clone())));
+        suggest.push((size, Question::Suggest { viewer }));
+    }
+    eprintln!("importing {} edges", edges.len());
+    importing::all(&mut endpoints.commands(), &edges, CHUNK).await;
+    vec![
+        ("ListMutuals, page of 100", mutuals),
+        ("ListSetOperation, intersection, page of 100", both),
+        ("ListSetOperation, union, page of 100", either),
+        ("ListSetOperation, difference, page of 100", without),
+        ("ListFollowersYouKnow, page of 100", known),
+        ("SuggestAccounts, 20", suggest),
+    ]
+}
+
+async fn ask(mut queries: Queries, question: Question) -> Result<()> {
+    let (source, found) = match question {
+        Question::Mutuals { user } => {
+            let request = ListMutualsRequest { user_id: user, page_size: PAGE, ..Default::default() };
+            let answer = queries.list_mutuals(request).await?.into_inner();
+            (answer.source(), answer.edges.len())
+        }
+        Question::Set { operation, first, second } => {
+            let followers = |user_id| Some(AccountSet { user_id, kind: SetKind::Followers.into() });
+            let request = ListSetOperationRequest {
+                operation: operation.into(),
+                first: followers(first),
+                second: followers(second),
+                page_size: PAGE,
+                ..Default::default()
+            };
+            let answer = queries.list_set_operation(request).await?.into_inner();
+            (answer.source(), answer.user_ids.len())
+        }
+        Question::Known { viewer, target } => {
+            let request = ListFollowersYouKnowRequest {
+                viewer_id: viewer,
+                target_id: target,
+                page_size: PAGE,
+                ..Default::default()
+            };
+            let answer = queries.list_followers_you_know(request).await?.into_inner();
+            (answer.source(), answer.edges.len())
+        }
+        Question::Suggest { viewer } => {
+            let request = SuggestAccountsRequest { viewer_id: viewer, ..Default::default() };
+            let answer = queries.suggest_accounts(request).await?.into_inner();
+            (answer.source(), answer.suggestions.len())
+        }
+    };
+    ensure!(source == Source::Neo4j, "{source:?} answered");
+    ensure!(found > 0, "an empty answer");
+    Ok(())
+}
