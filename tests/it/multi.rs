@@ -1,5 +1,6 @@
 //! Questions over more than one hop, of both stores, compared with sets that the test makes itself.
 
+mod explained;
 mod input;
 mod sets;
 mod suggestions;

@@ -4,6 +4,7 @@
 mod compare;
 mod examples;
 mod mistakes;
+mod sources;
 
 use proto::UserId;
 use rand::rngs::StdRng;

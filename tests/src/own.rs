@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 use xtask::env_file::Env;
 use xtask::ports::loopback;
 use xtask::services::{self, Pipeline, Profile, Program, Service, ServiceSpec};
-use xtask::{Ports, Principal, Server as _, Servers, Sizes, Tls, Tools};
+use xtask::{Ports, Server as _, Servers, Sizes, Tls, Tools};
 
 use crate::endpoints::Endpoints;
 
@@ -203,14 +203,28 @@ impl Own {
 /// Starts one more command-service on the shared servers, with other settings, and waits
 /// until it is ready.
 pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
-    let ports = Ports::free().expect("free ports");
-    let name = format!("command-service-{}", ports.command);
+    service_beside(shared, Program::Command, &settings)
+}
+
+/// The same with a query-service.
+pub fn query_service_beside(shared: &Endpoints, settings: Env) -> Service {
     let mut env = Env::default()
-        .with("DATABASE_URL", shared.logins.database(Principal::Command))
-        .with("NATS_URL", shared.logins.nats(Principal::Command));
+        .with("NEO4J_URI", &shared.neo4j_uri)
+        .with("NEO4J_USER", &shared.neo4j_user)
+        .with("NEO4J_PASSWORD", &shared.neo4j_password);
     env.extend(&settings);
+    service_beside(shared, Program::Query, &env)
+}
+
+fn service_beside(shared: &Endpoints, program: Program, settings: &Env) -> Service {
+    let ports = Ports::free().expect("free ports");
+    let name = format!("{}-{}", program.binary(), ports.command);
+    let mut env = Env::default()
+        .with("DATABASE_URL", shared.logins.database(program.principal()))
+        .with("NATS_URL", shared.logins.nats(program.principal()));
+    env.extend(settings);
     ready(ServiceSpec {
-        program: Program::Command,
+        program,
         binaries: binaries(),
         env,
         grpc: Some(loopback(ports.command)),
@@ -240,6 +254,13 @@ impl Endpoints {
     pub fn through(&self, command_service: &Service) -> Self {
         let address = command_service.grpc_addr().expect("command-service has a port");
         Self { command: address.to_string(), ..self.clone() }
+    }
+
+    /// The same set, with another query-service.
+    #[must_use]
+    pub fn reading_through(&self, query_service: &Service) -> Self {
+        let address = query_service.grpc_addr().expect("query-service has a port");
+        Self { query: address.to_string(), ..self.clone() }
     }
 
     /// The same set, with another token.

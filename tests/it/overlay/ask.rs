@@ -12,10 +12,12 @@ use tests::Queries;
 use tests::clients::{consistent, fresh};
 use tonic::{Code, Request, Status};
 
-use super::{Load, REST};
+use super::load::Load;
 
-/// The deadline of each call.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The deadline of each call. Far more than any needs: the loss of a read replica must not make one fail.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two calls of a reader, so that a Neo4j can start beside all the others.
+const REST: Duration = Duration::from_millis(50);
 /// Pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -86,17 +88,16 @@ pub struct Reader {
     seed: u64,
     walks: u64,
     seen: Vec<Observation>,
-    refused: u64,
 }
 
 impl Reader {
     pub fn new(pods: [Queries; 2], load: Load, seed: u64) -> Self {
         let rng = StdRng::seed_from_u64(seed + 100);
-        Self { pods, load, rng, seed, walks: 0, seen: Vec::new(), refused: 0 }
+        Self { pods, load, rng, seed, walks: 0, seen: Vec::new() }
     }
 
-    /// Reads until it is over; answers what was seen and how often nothing was.
-    pub async fn until_over(mut self) -> (Vec<Observation>, u64) {
+    /// Reads until it is over; answers what was seen.
+    pub async fn until_over(mut self) -> Vec<Observation> {
         while !self.load.is_over() {
             tokio::time::sleep(REST).await;
             if let Err(status) = self.one().await {
@@ -108,11 +109,11 @@ impl Reader {
                     Code::Unknown,
                 ];
                 assert!(expected.contains(&status.code()), "{status:?}");
-                self.refused += 1;
+                self.load.refused();
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        (self.seen, self.refused)
+        self.seen
     }
 
     async fn one(&mut self) -> Result<(), Status> {
@@ -136,15 +137,21 @@ impl Reader {
         }
     }
 
-    fn pod(&mut self) -> Queries {
-        self.pods[self.rng.random_range(0..2)].clone()
+    /// One of the query-services, and its number.
+    fn pod(&mut self) -> (usize, Queries) {
+        let number = self.rng.random_range(0..self.pods.len());
+        (number, self.pods[number].clone())
     }
 
-    fn saw(&mut self, answer: Answer, at_least: Option<Token>, origin: Origin) {
+    fn saw(&mut self, pod: usize, answer: Answer, at_least: Option<Token>, origin: Origin) {
         let Explanation { steps, fallback_reason: fallback } = origin.explanation.unwrap_or_default();
-        let overlaid_events = steps.last().map_or(0, |step| step.overlaid_events);
+        let (replica, overlaid_events) =
+            steps.last().map(|step| (step.replica.clone(), step.overlaid_events)).unwrap_or_default();
         let as_of = Token::parse(&origin.as_of).expect("an answer has its token");
         let source = Source::try_from(origin.source).expect("an answer has its source");
+        if source == Source::Neo4j {
+            self.load.answered(pod, &replica);
+        }
         self.seen.push(Observation { answer, at_least, as_of, source, overlaid_events, fallback });
     }
 
@@ -160,10 +167,11 @@ impl Reader {
             consistency,
             explain: true,
         };
-        let answer = self.pod().batch_check(in_time(request)).await?.into_inner();
+        let (pod, mut queries) = self.pod();
+        let answer = queries.batch_check(in_time(request)).await?.into_inner();
         let following = answer.results.iter().map(|result| result.following).collect();
         let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
-        self.saw(Answer::Checks { viewer, following }, at_least, origin);
+        self.saw(pod, Answer::Checks { viewer, following }, at_least, origin);
         Ok(())
     }
 
@@ -175,9 +183,15 @@ impl Reader {
             consistency,
             explain: true,
         };
-        let answer = self.pod().get_relationships(in_time(request)).await?.into_inner();
+        let (pod, mut queries) = self.pod();
+        let answer = queries.get_relationships(in_time(request)).await?.into_inner();
         let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
-        self.saw(Answer::Relationships { viewer, relationships: answer.relationships }, at_least, origin);
+        self.saw(
+            pod,
+            Answer::Relationships { viewer, relationships: answer.relationships },
+            at_least,
+            origin,
+        );
         Ok(())
     }
 
@@ -189,9 +203,10 @@ impl Reader {
             consistency,
             explain: true,
         };
-        let answer = self.pod().get_counts(in_time(request)).await?.into_inner();
+        let (pod, mut queries) = self.pod();
+        let answer = queries.get_counts(in_time(request)).await?.into_inner();
         let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
-        self.saw(Answer::Counts { viewer, counts: answer.counts }, at_least, origin);
+        self.saw(pod, Answer::Counts { viewer, counts: answer.counts }, at_least, origin);
         Ok(())
     }
 
@@ -222,9 +237,10 @@ impl Reader {
             let (consistency, at_least) = self.consistency();
             let size = size.unwrap_or_else(|| self.rng.random_range(1..5));
             let ask = AskPage { list, user, viewer, size, page_token, consistency };
-            let (edges, next, origin) = ask.send(&mut self.pod()).await?;
+            let (pod, mut queries) = self.pod();
+            let (edges, next, origin) = ask.send(&mut queries).await?;
             let page = Page { list, user, viewer, size, walk, number, edges, more: !next.is_empty() };
-            self.saw(Answer::Page(page), at_least, origin);
+            self.saw(pod, Answer::Page(page), at_least, origin);
             page_token = next;
             if page_token.is_empty() {
                 break;
@@ -232,28 +248,6 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-/// Every list, and those that others look at once more with a viewer.
-pub const LISTS_AND_VIEWERS: [(List, bool); 8] = [
-    (List::Followers, false),
-    (List::Following, false),
-    (List::Mutes, false),
-    (List::Blocks, false),
-    (List::RequestsReceived, false),
-    (List::RequestsSent, false),
-    (List::Followers, true),
-    (List::Following, true),
-];
-
-/// Who answers the list of an account that nobody knows.
-pub async fn source_of_empty_list(queries: &mut Queries, list: List, viewer: bool) -> Result<Source, Status> {
-    let viewer = viewer.then(tests::user);
-    let (page_token, consistency) = (String::new(), None);
-    let ask = AskPage { list, user: tests::user(), viewer, size: 5, page_token, consistency };
-    let (edges, next, origin) = ask.send(queries).await?;
-    assert_eq!((edges, next.as_str()), (vec![], ""));
-    Ok(Source::try_from(origin.source).expect("an answer has its source"))
 }
 
 /// Where an answer came from.

@@ -9,8 +9,10 @@ use tests::jobs::OnAccount;
 use tests::{Act, Ask, Commands};
 use time::OffsetDateTime;
 
-use super::{Load, REST};
+use super::load::Load;
 
+/// Between two commands of a writer, so that both projectors keep up beside all the others.
+const REST: Duration = Duration::from_millis(80);
 /// The longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 

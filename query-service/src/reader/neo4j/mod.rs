@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use neo4rs::{BoltType, Graph, Query, Row};
 use proto::{Position, Token, UserId};
 use service_kit::neo4j::{DetachedError, run_detached};
@@ -25,6 +26,10 @@ use super::{
     Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned, cypher,
 };
 use crate::pipeline::Checkpoint;
+
+/// So many parts of one large question are asked at a time. Few: each takes a connection, and small questions shall not
+/// find all of them taken.
+const PARTS_AT_A_TIME: usize = 2;
 
 /// Reads from one Neo4j.
 #[derive(Clone)]
@@ -140,14 +145,15 @@ impl Neo4jReader {
         Ok(row.map(|_| value))
     }
 
-    /// Runs a statement for each part of a list of ids that fits a message. The answers are put together by `place`,
-    /// which gets the number of ids before the part. Answers the revisions between which the whole lies.
+    /// Runs a statement for each part of a list of ids that fits a message, a few at a time. The answers are put together
+    /// by `place`, which gets the number of ids before the part, in order. Answers the revisions between which the whole
+    /// lies.
     pub(in crate::reader) async fn read_in_parts(
         &self,
         statement: &'static str,
         part_size: usize,
         ids: &[UserId],
-        params: impl Fn(BoltType) -> Params + Send,
+        params: impl Fn(BoltType) -> Params + Send + Sync,
         within: Duration,
         mut place: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
     ) -> Result<(Token, Token), Error> {
@@ -157,11 +163,19 @@ impl Neo4jReader {
             return if checkpoint.complete { Ok((visible, visible)) } else { Err(Error::NotComplete) };
         }
         let started = Instant::now();
-        let mut bounds: Option<(Token, Token)> = None;
-        for (number, part) in ids.chunks(part_size).enumerate() {
-            let left = within.checked_sub(started.elapsed()).ok_or(Error::TimedOut)?;
+        let params = &params;
+        let ask = |part: &[UserId]| {
             let texts: Vec<BoltType> = part.iter().map(|id| id.to_string().into()).collect();
-            let row = self.read(statement, params(texts.into()), left).await?;
+            async move {
+                let left = within.checked_sub(started.elapsed()).ok_or(Error::TimedOut)?;
+                self.read(statement, params(texts.into()), left).await
+            }
+        };
+        let parts: Vec<_> = ids.chunks(part_size).map(ask).collect();
+        let mut rows = futures::stream::iter(parts).buffered(PARTS_AT_A_TIME).enumerate();
+        let mut bounds: Option<(Token, Token)> = None;
+        while let Some((number, row)) = rows.next().await {
+            let row = row?;
             bounds = Some(match bounds {
                 Some((as_of, _)) if as_of.epoch != row.as_of.epoch => {
                     return Err(Error::failed("the epoch changed between two parts of an answer"));

@@ -293,5 +293,4 @@ fn left(until: Instant) -> Result<Duration, Error> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -1,0 +1,89 @@
+//! What readers and writers share: the accounts, the newest token, and who has answered how often.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use proto::UserId;
+use tests::until;
+use tokio::sync::watch;
+
+const ACCOUNTS: usize = 12;
+/// The longest wait for more answers: a Neo4j that was killed starts and catches up beside all the others.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// How often each read model has answered: by the number of the query-service that asked it, and its name.
+pub type Answered = BTreeMap<(usize, String), u64>;
+
+/// What writers and readers share.
+#[derive(Clone)]
+pub struct Load {
+    pub users: Arc<Vec<UserId>>,
+    /// The newest token that any writer was given.
+    pub newest: watch::Sender<String>,
+    answered: Arc<Mutex<Answered>>,
+    refused: Arc<AtomicU64>,
+    over: Arc<AtomicBool>,
+}
+
+impl Load {
+    pub fn new() -> Self {
+        Self {
+            users: Arc::new((0..ACCOUNTS).map(|_| tests::user()).collect()),
+            newest: watch::channel(String::new()).0,
+            answered: Arc::default(),
+            refused: Arc::default(),
+            over: Arc::default(),
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::SeqCst)
+    }
+
+    pub fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+    }
+
+    /// A read model has answered this query-service.
+    pub fn answered(&self, pod: usize, replica: &str) {
+        let mut answered = self.answered.lock().expect("no reader panics here");
+        *answered.entry((pod, replica.to_owned())).or_default() += 1;
+    }
+
+    /// A read got no answer.
+    pub fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many reads got no answer.
+    pub fn refusals(&self) -> u64 {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    /// How often each read model has answered.
+    pub fn answers(&self) -> Answered {
+        self.answered.lock().expect("no reader panics here").clone()
+    }
+
+    /// Waits until each of these read models has given so many more answers to each of these query-services.
+    ///
+    /// # Panics
+    /// If one of them does not.
+    pub async fn wait_for_more(&self, when: &str, more: u64, pods: &[usize], replicas: &[&str]) {
+        let before = self.answers();
+        until(when, LIMIT, || async {
+            let now = self.answers();
+            let enough = |pod: usize, replica: &str| {
+                let of = |answered: &Answered| {
+                    answered.get(&(pod, replica.to_owned())).copied().unwrap_or_default()
+                };
+                of(&now) >= of(&before) + more
+            };
+            let all = pods.iter().all(|pod| replicas.iter().all(|replica| enough(*pod, replica)));
+            if all { Ok(()) } else { Err(format!("{now:?} after {before:?}")) }
+        })
+        .await;
+    }
+}
