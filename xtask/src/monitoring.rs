@@ -24,6 +24,18 @@ const PREFIX: &str = "Followgraph";
 /// What dashboards write where the server fills in a time, and a time to parse them with.
 const INTERVAL: (&str, &str) = ("$__rate_interval", "1m");
 
+/// Where the rules are as an object of Kubernetes, from the root of the clone.
+pub const PROMETHEUS_RULE_PATH: &str = "k8s/components/monitoring/rules.yaml";
+/// Its beginning; the rules follow, indented.
+const PROMETHEUS_RULE: &str = "\
+# Made of k8s/monitoring/alerts.yaml by `cargo xtask docs`; a test holds it to that.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: followgraph
+spec:
+";
+
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
@@ -63,6 +75,20 @@ pub fn alerts() -> Result<Vec<Alert>> {
 /// which something must have stood still to five seconds.
 pub fn rules_without_patience() -> Result<String> {
     Ok(rules_text()?.lines().map(without_patience).collect())
+}
+
+/// The same rules as an object for the Prometheus operator. Kustomize reads no file outside of its folder, so there is a
+/// copy.
+pub fn prometheus_rule() -> Result<String> {
+    let mut text = PROMETHEUS_RULE.to_owned();
+    for line in rules_text()?.lines() {
+        if !line.is_empty() {
+            text += "  ";
+        }
+        text += line;
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 fn without_patience(line: &str) -> String {
@@ -280,6 +306,12 @@ groups:
         assert!(wrong_with_panels(&json!({"panels": [panel.clone()]})).is_empty());
         assert_eq!(wrong_with_panels(&json!({"panels": [panel.clone(), panel]})).len(), 3);
         assert_eq!(wrong_with_panels(&json!({"panels": [{"id": 2, "title": "B", "type": "stat"}]})).len(), 1);
+    }
+
+    #[test]
+    fn the_object_for_kubernetes_has_the_same_rules() {
+        let kept = read(&workspace::root().join(PROMETHEUS_RULE_PATH)).unwrap();
+        assert!(kept == prometheus_rule().unwrap(), "run `cargo xtask docs`");
     }
 
     #[test]
