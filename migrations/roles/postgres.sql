@@ -7,7 +7,8 @@
 --
 -- It can be run again at any time, and must be after a migration that adds a table. The owner needs
 -- CREATEROLE where the roles are not there yet. Where somebody else makes roles (an operator of a
--- database service, say), make the three first, with LOGIN and the settings below.
+-- database service, say), make the three first, with LOGIN and the settings below; what the owner may
+-- not set is warned of.
 --
 -- No password is set here: a role without one cannot log in. `followgraph migrate --roles` sets those
 -- that its environment names; psql has \password.
@@ -15,12 +16,14 @@
 DO $$
 DECLARE
     service record;
+    setting record;
 BEGIN
     FOR service IN
         SELECT * FROM (VALUES
-            -- Connections: all processes of a service together. A query-service takes up to
+            -- Connections: all processes of a service together, for a server that takes 200. A command-service
+            -- takes up to DATABASE_MAX_CONNECTIONS + 6, so that four of them fit, a query-service
             -- FALLBACK_CONCURRENCY + 4; what the limit refuses, Neo4j answers or nobody, but the writer goes on.
-            ('followgraph_command',   60, false),
+            ('followgraph_command',   90, false),
             ('followgraph_query',     80, true),
             ('followgraph_projector', 20, true)
         ) AS x(role, connections, only_reads)
@@ -28,12 +31,28 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service.role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT
                             CONNECTION LIMIT %s', service.role, service.connections);
-            -- Defaults of its sessions: for hands in psql; the services bring limits of their own. What a
-            -- role may not do is for the grants below to say, a session can change these.
-            EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', service.role, '10s');
-            EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = %L', service.role, '5s');
-            EXECUTE format('ALTER ROLE %I SET default_transaction_read_only = %L', service.role, service.only_reads);
         END IF;
+        -- Defaults of its sessions: for hands in psql; the services bring limits of their own. What a
+        -- role may not do is for the grants below to say, a session can change these. One that somebody has
+        -- set already stays. A role that somebody else has made is perhaps not ours to alter.
+        FOR setting IN
+            SELECT * FROM (VALUES
+                ('statement_timeout', '10s'),
+                ('idle_in_transaction_session_timeout', '5s'),
+                ('default_transaction_read_only', CASE WHEN service.only_reads THEN 'on' ELSE 'off' END)
+            ) AS x(name, value)
+        LOOP
+            CONTINUE WHEN EXISTS (
+                SELECT FROM pg_roles AS r, unnest(r.rolconfig) AS config
+                WHERE r.rolname = service.role AND starts_with(config, setting.name || '=')
+            );
+            BEGIN
+                EXECUTE format('ALTER ROLE %I SET %I = %L', service.role, setting.name, setting.value);
+            EXCEPTION WHEN insufficient_privilege THEN
+                RAISE WARNING 'role % has no % of its own, and % may not set it', service.role, setting.name, current_user
+                    USING HINT = format('As a superuser: ALTER ROLE %I SET %I = %L', service.role, setting.name, setting.value);
+            END;
+        END LOOP;
     END LOOP;
 END $$;
 

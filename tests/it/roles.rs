@@ -107,7 +107,7 @@ struct Limits {
 #[tokio::test]
 async fn sessions_have_limits_before_a_service_sets_any() {
     for (who, connections, read_only) in
-        [(Principal::Command, 60, "off"), (Principal::Query, 80, "on"), (Principal::Projector, 20, "on")]
+        [(Principal::Command, 90, "off"), (Principal::Query, 80, "on"), (Principal::Projector, 20, "on")]
     {
         let mut connection = connect(who).await;
         let found: Limits = sqlx::query_as(

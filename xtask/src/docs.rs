@@ -1,4 +1,4 @@
-//! Pages of `docs` that are made of the code, so that they cannot grow old.
+//! Pages of `docs`, and one manifest, that are made of the code, so that they cannot grow old.
 //!
 //! Owns: which pages there are, writing them, and telling which are stale. What stands on one is the matter of
 //! its own module. It must not know the code: the programs tell what is in them.
@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::workspace;
+use crate::{monitoring, workspace};
 
 /// A page.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,8 @@ pub struct Page {
 pub const PAGES: &[Page] = &[
     Page { path: "docs/configuration.md", render: configuration::render },
     Page { path: metrics::PATH, render: metrics::render },
+    // Made of another file, so the binaries do not matter.
+    Page { path: monitoring::PROMETHEUS_RULE_PATH, render: |_| monitoring::prometheus_rule() },
 ];
 
 /// Writes all pages; answers those that have changed.

@@ -24,6 +24,18 @@ const PREFIX: &str = "Followgraph";
 /// What dashboards write where the server fills in a time, and a time to parse them with.
 const INTERVAL: (&str, &str) = ("$__rate_interval", "1m");
 
+/// Where the rules are as an object of Kubernetes, from the root of the clone.
+pub const PROMETHEUS_RULE_PATH: &str = "k8s/components/monitoring/rules.yaml";
+/// Its beginning; the rules follow, indented.
+const PROMETHEUS_RULE: &str = "\
+# Made of k8s/monitoring/alerts.yaml by `cargo xtask docs`; a test holds it to that.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: followgraph
+spec:
+";
+
 /// An alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
@@ -59,14 +71,32 @@ pub fn alerts() -> Result<Vec<Alert>> {
     parse_alerts(&rules_text()?)
 }
 
-/// The rules with every waiting time cut to nothing, and windows of a minute to five seconds, so that an alert fires at
-/// once.
+/// The rules without patience, so that an alert fires at once: every waiting time is cut to nothing, and every window in
+/// which something must have stood still to five seconds.
 pub fn rules_without_patience() -> Result<String> {
-    let without = |line: &str| match line.split_once("for: ") {
+    Ok(rules_text()?.lines().map(without_patience).collect())
+}
+
+/// The same rules as an object for the Prometheus operator. Kustomize reads no file outside of its folder, so there is a
+/// copy.
+pub fn prometheus_rule() -> Result<String> {
+    let mut text = PROMETHEUS_RULE.to_owned();
+    for line in rules_text()?.lines() {
+        if !line.is_empty() {
+            text += "  ";
+        }
+        text += line;
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn without_patience(line: &str) -> String {
+    match line.split_once("for: ") {
         Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: 0s\n"),
-        _ => format!("{}\n", line.replace("[1m]", "[5s]")),
-    };
-    Ok(rules_text()?.lines().map(without).collect())
+        _ if line.contains("changes(") => format!("{}\n", line.replace("[5m]", "[5s]")),
+        _ => format!("{line}\n"),
+    }
 }
 
 /// All queries of all dashboards.
@@ -279,9 +309,17 @@ groups:
     }
 
     #[test]
+    fn the_object_for_kubernetes_has_the_same_rules() {
+        let kept = read(&workspace::root().join(PROMETHEUS_RULE_PATH)).unwrap();
+        assert!(kept == prometheus_rule().unwrap(), "run `cargo xtask docs`");
+    }
+
+    #[test]
     fn every_file_here_is_whole() {
         let named = metrics_named().unwrap();
         assert!(named.contains("projector_lag_seconds") && !named.contains("up"), "{named:?}");
-        assert!(!rules_without_patience().unwrap().contains("for: 5m"));
+        let impatient = rules_without_patience().unwrap();
+        assert!(!impatient.contains("for: 5m"));
+        assert!(impatient.contains("changes(followgraph_relay_stream_revision[5s])"));
     }
 }

@@ -102,7 +102,9 @@ async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
     faults::replies_to_commits_are_lost(&own, &proxy, &watch).await;
     faults::data_is_changed_by_hand(&own, &watch).await;
     faults::neo4j_falters(&mut own, &watch).await;
+    faults::the_worker_is_stopped(&own, &watch).await;
     faults::the_relay_and_the_projector_are_stopped(&mut own, &watch).await;
+    faults::services_are_killed(&mut own, &watch).await;
     faults::servers_are_killed(&mut own, &watch).await;
     faults::commits_are_lost(&mut own, &watch).await;
 

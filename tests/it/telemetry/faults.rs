@@ -19,6 +19,8 @@ use super::alerts::Watch;
 const LIMIT: Duration = Duration::from_secs(60);
 /// The lock of the relay's leader, see the runbook of FollowgraphNoRelayLeader.
 const RELAY_LOCK: i64 = 7_166_105_002;
+/// That of the worker, see the runbook of FollowgraphNoWorkerLeader.
+const WORKER_LOCK: i64 = 7_166_105_003;
 
 /// Makes sure that reads come from the read model: the first ones of a fresh server may not.
 pub(super) async fn warm_up(own: &Own) {
@@ -118,30 +120,15 @@ pub(super) async fn neo4j_falters(own: &mut Own, watch: &Watch) {
     watch.until_fired(&["FollowgraphNeo4jSlow"]).await;
 }
 
+pub(super) async fn the_worker_is_stopped(own: &Own, watch: &Watch) {
+    let thief = take_over(own, WORKER_LOCK).await;
+    watch.until_fired(&["FollowgraphNoWorkerLeader"]).await;
+    drop(thief);
+    watch.until_some("sum(followgraph_worker_leader) == 1").await;
+}
+
 pub(super) async fn the_relay_and_the_projector_are_stopped(own: &mut Own, watch: &Watch) {
-    // Whoever waits for the lock has it as soon as its holder is gone.
-    let mut thief = connect(own).await;
-    let theft = tokio::spawn(async move {
-        let taken = sqlx::query("SELECT pg_advisory_lock($1)").bind(RELAY_LOCK).execute(&mut thief).await;
-        taken.map(|_| thief)
-    });
-    let operator = own.endpoints.postgres().await;
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
-               AND (classid::bigint << 32) | objid::bigint = $1";
-    until("somebody to wait for the lock", LIMIT, || {
-        let operator = operator.clone();
-        async move {
-            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
-            let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&operator).await.expect("an answer");
-            if waiting > 0 { Ok(()) } else { Err("nobody waits".to_owned()) }
-        }
-    })
-    .await;
-    // A session may be ended by one of the same role.
-    let address = own.servers.postgres.url_of(Principal::Command);
-    let mut same = PgConnection::connect(&address).await.expect("PostgreSQL answers");
-    sqlx::query(end).bind(RELAY_LOCK).execute(&mut same).await.expect("the holder is ended");
-    let thief = theft.await.expect("no panic").expect("the lock is ours");
+    let thief = take_over(own, RELAY_LOCK).await;
     // The leader finds out within a second; until then it publishes.
     watch.until_fired(&["FollowgraphNoRelayLeader"]).await;
     own.kill(Victim::Projector);
@@ -167,6 +154,17 @@ pub(super) async fn the_relay_and_the_projector_are_stopped(own: &mut Own, watch
     context.create_stream(config).await.expect("empty");
     watch.until_fired(&["FollowgraphStreamLostItsTail"]).await;
     drop(thief);
+    own.wait_ready();
+    truth::wait_answering(&own.endpoints).await;
+    truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+pub(super) async fn services_are_killed(own: &mut Own, watch: &Watch) {
+    own.kill(Victim::Command);
+    own.kill(Victim::Query);
+    watch.until_fired(&["FollowgraphCommandServiceSilent", "FollowgraphQueryServiceSilent"]).await;
+    own.revive(Victim::Command);
+    own.revive(Victim::Query);
     own.wait_ready();
     truth::wait_answering(&own.endpoints).await;
     truth::assert_agreement(&own.endpoints, 5).await;
@@ -254,6 +252,33 @@ pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
     own.wait_ready();
     truth::wait_answering(&own.endpoints).await;
     truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+/// Takes a lock of command-service away from whoever holds it; it is ours until the session is dropped.
+async fn take_over(own: &Own, lock: i64) -> PgConnection {
+    // Whoever waits for the lock has it as soon as its holder is gone.
+    let mut thief = connect(own).await;
+    let theft = tokio::spawn(async move {
+        let taken = sqlx::query("SELECT pg_advisory_lock($1)").bind(lock).execute(&mut thief).await;
+        taken.map(|_| thief)
+    });
+    let operator = own.endpoints.postgres().await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
+               AND (classid::bigint << 32) | objid::bigint = $1";
+    until("somebody to wait for the lock", LIMIT, || {
+        let operator = operator.clone();
+        async move {
+            let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+            let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&operator).await.expect("an answer");
+            if waiting > 0 { Ok(()) } else { Err("nobody waits".to_owned()) }
+        }
+    })
+    .await;
+    // A session may be ended by one of the same role.
+    let address = own.servers.postgres.url_of(Principal::Command);
+    let mut same = PgConnection::connect(&address).await.expect("PostgreSQL answers");
+    sqlx::query(end).bind(lock).execute(&mut same).await.expect("the holder is ended");
+    theft.await.expect("no panic").expect("the lock is ours")
 }
 
 /// A session of an operator, not through the proxy.

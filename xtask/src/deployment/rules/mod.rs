@@ -8,7 +8,9 @@
 
 mod compose;
 mod contract;
+mod database;
 mod images;
+mod monitoring;
 mod network;
 mod pods;
 mod secrets;
@@ -20,6 +22,7 @@ use serde_json::{Map, Value};
 
 pub(super) use compose::compose;
 pub(super) use contract::Contract;
+pub(super) use images::dockerfile;
 
 /// What may be in an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +42,17 @@ pub(super) fn manifests(documents: &[Value], strictness: Strictness, contract: &
     problems.extend(pods::sized(documents));
     problems.extend(pods::watched(documents));
     problems.extend(pods::drained(documents));
+    problems.extend(pods::probes_without_tls(documents));
     problems.extend(pods::references(documents, strictness));
     problems.extend(settings::known(documents, contract));
     problems.extend(settings::one_neo4j_each(documents));
     problems.extend(settings::stream_replicas(documents));
     problems.extend(settings::nats_users(documents, contract));
     problems.extend(settings::autoscaling_metrics(documents, contract));
+    problems.extend(database::connections(documents));
+    problems.extend(database::fallback_budget(documents));
+    problems.extend(database::role_defaults(documents, contract));
+    problems.extend(monitoring::scraped(documents));
     problems.extend(network::methods_are_routed(documents, contract));
     if strictness == Strictness::Production {
         problems.extend(network::denied_by_default(documents));
@@ -89,6 +97,7 @@ struct Pod<'a> {
     title: String,
     kind: &'a str,
     is_service: bool,
+    labels: &'a Value,
     spec: &'a Value,
 }
 
@@ -99,6 +108,7 @@ impl<'a> Pod<'a> {
                 title: title(document),
                 kind: text(&document["kind"]),
                 is_service: document["metadata"]["labels"]["app.kubernetes.io/component"] == "service",
+                labels: &document["spec"]["template"]["metadata"]["labels"],
                 spec: &document["spec"]["template"]["spec"],
             }
         })

@@ -9,6 +9,8 @@ const DEFAULT_SHUTDOWN_DEADLINE: u64 = 20;
 /// What the process may take after its deadline, with room.
 const MARGIN: u64 = 5;
 
+const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
+
 /// The restricted pod security standard, a read-only root, and no token of Kubernetes.
 pub(super) fn restricted(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
@@ -97,6 +99,25 @@ pub(super) fn drained(documents: &[Value]) -> Vec<String> {
             if grace < needed {
                 problems
                     .push(format!("{}: killed after {grace} s, but it needs {needed} s to drain", pod.title));
+            }
+        }
+    }
+    problems
+}
+
+/// Kubernetes' own gRPC probe speaks no TLS: it would fail for ever where the port speaks nothing else.
+pub(super) fn probes_without_tls(documents: &[Value]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for pod in Pod::all(documents) {
+        for container in pod.containers() {
+            let asks_by_grpc = PROBES.iter().any(|probe| container[*probe]["grpc"].is_object());
+            let mut names =
+                settings_of(documents, container).map(|it| it.0).chain(secrets_of(documents, container));
+            if asks_by_grpc && names.any(|name| name.starts_with("GRPC_TLS_")) {
+                problems.push(format!(
+                    "{}: a gRPC probe cannot speak TLS; with GRPC_TLS_* ask /readyz on the admin port",
+                    pod.title
+                ));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Each rule, with a document that breaks it. The others must stay silent about it.
 
+mod limits;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ fn contract() -> Contract {
             ("projector", names(&[&common[..], &["NEO4J_URI"]].concat())),
         ]),
         legacy_methods: vec!["CreateFollow".to_owned(), "GetFollowers".to_owned()],
+        readers: vec!["followgraph_query".to_owned()],
         query_metrics: "pub const READS: &str = \"query_reads_total\";".to_owned(),
         metrics_adapter: "query_reads_total query_reads_per_second".to_owned(),
         nats_users: Some("accounts {}".to_owned()),

@@ -1,0 +1,59 @@
+//! Monitoring: whoever scrapes gets every service, by the name that the alerts go by, and often enough.
+
+use serde_json::Value;
+
+use super::{Pod, list, of_kind, text, title};
+
+/// The label of a pod that becomes the label `job` of its metrics.
+const JOB_LABEL: &str = "app.kubernetes.io/name";
+/// In seconds: the windows of the alerts are made for it.
+const LONGEST_INTERVAL: u64 = 30;
+
+/// Where there is a PodMonitor, it finds each service's port.
+pub(super) fn scraped(documents: &[Value]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let monitors: Vec<_> = of_kind(documents, "PodMonitor").collect();
+    for monitor in &monitors {
+        let spec = &monitor["spec"];
+        if spec["jobLabel"] != JOB_LABEL {
+            problems
+                .push(format!("{}: jobLabel is not {JOB_LABEL}, so alerts miss the service", title(monitor)));
+        }
+        for endpoint in list(&spec["podMetricsEndpoints"]) {
+            let seconds = text(&endpoint["interval"]).strip_suffix('s').and_then(|it| it.parse::<u64>().ok());
+            if seconds.is_none_or(|seconds| seconds > LONGEST_INTERVAL) {
+                problems.push(format!(
+                    "{}: the interval is {}, alerts need {LONGEST_INTERVAL}s or less",
+                    title(monitor),
+                    endpoint["interval"]
+                ));
+            }
+        }
+    }
+    if monitors.is_empty() {
+        return problems;
+    }
+    for pod in Pod::all(documents).filter(|pod| pod.is_service) {
+        let is_found = monitors.iter().any(|monitor| {
+            selects(&monitor["spec"]["selector"], pod.labels)
+                && list(&monitor["spec"]["podMetricsEndpoints"]).iter().any(|it| has_port(&pod, &it["port"]))
+        });
+        if !is_found {
+            problems.push(format!("{}: no PodMonitor finds a port of it", pod.title));
+        }
+    }
+    problems
+}
+
+fn has_port(pod: &Pod<'_>, name: &Value) -> bool {
+    pod.containers().iter().flat_map(|container| list(&container["ports"])).any(|port| port["name"] == *name)
+}
+
+/// As far as selectors are used here: labels that are equal, and lists of which one must be.
+fn selects(selector: &Value, labels: &Value) -> bool {
+    let mut equal = selector["matchLabels"].as_object().into_iter().flatten();
+    equal.all(|(key, value)| labels[key.as_str()] == *value)
+        && list(&selector["matchExpressions"])
+            .iter()
+            .all(|it| it["operator"] == "In" && list(&it["values"]).contains(&labels[text(&it["key"])]))
+}
