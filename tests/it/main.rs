@@ -23,6 +23,7 @@ mod nats_permissions;
 mod orderly;
 mod overlay;
 mod pages;
+mod partitions;
 mod races;
 mod read_replicas;
 mod reads;
