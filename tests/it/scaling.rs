@@ -176,7 +176,7 @@ async fn read_pods_come_and_go_under_load() {
     }
     // All clients go on asking meanwhile.
     for pod in &mut added {
-        balancer.drain(pod);
+        balancer.drain(pod).await;
     }
     wait_for_calls(first_pod, SOME).await;
     rates.push(calls_a_processor_second(&[first_pod]).await);

@@ -111,8 +111,8 @@ async fn all_have_a_share(services: &[&Service]) {
 }
 
 /// Ends a process that takes calls and starts another version of it in its place.
-fn replace(balancer: &Balancer, service: &mut Service, with: &Path) {
-    balancer.drain(service);
+async fn replace(balancer: &Balancer, service: &mut Service, with: &Path) {
+    balancer.drain(service).await;
     start_as(service, with);
     balancer.add(service);
 }
@@ -185,13 +185,13 @@ async fn two_versions_at_once_and_back_again() {
     assert!(!truth::neo4j::edges(&endpoints.neo4j()).await.contains_key(&removed));
 
     // The rest of the upgrade.
-    replace(&reads, &mut own.pipeline.query, &newer);
-    replace(&writes, &mut own.pipeline.command, &newer);
+    replace(&reads, &mut own.pipeline.query, &newer).await;
+    replace(&writes, &mut own.pipeline.command, &newer).await;
     all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
 
     // Events of the new kind are there, so command-service alone can go back. The last one that does leads the relay.
-    replace(&writes, &mut own.pipeline.command, &older);
-    writes.drain(&mut command);
+    replace(&writes, &mut own.pipeline.command, &older).await;
+    writes.drain(&mut command).await;
     remove_a_follower(&endpoints).await;
     all_have_a_share(&[&own.pipeline.command, &own.pipeline.query, &query]).await;
 

@@ -9,7 +9,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use xtask::services::Service;
+
+use crate::clients;
 
 /// How long an orderly end may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,8 +37,9 @@ impl Balancer {
         let shared = balancer.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if let Some(backend) = shared.next() {
-                    tokio::spawn(join(client, backend));
+                // Connected before the next one is: whoever was accepted before a pod is taken out has reached it.
+                if let Some(server) = shared.connect().await {
+                    tokio::spawn(join(client, server));
                 }
             }
         });
@@ -55,19 +60,36 @@ impl Balancer {
         self.backends.lock().unwrap_or_else(PoisonError::into_inner).push(address(pod));
     }
 
-    /// Takes a pod out as an orchestrator does: no new connection goes there, then SIGTERM, and it finishes what it has.
+    /// Takes a pod out as an orchestrator does: no new connection goes there, it serves on for a moment, so that those
+    /// on their way arrive; then SIGTERM, and it finishes what it has.
     ///
     /// # Panics
     /// If it does not end well, or not in time.
-    pub fn drain(&self, pod: &mut Service) {
+    pub async fn drain(&self, pod: &mut Service) {
         let gone = address(pod);
         self.backends.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| *one != gone);
+        // Connections are accepted in their order: once a call on two later ones is answered, those before are served.
+        for _ in 0..2 {
+            let mut health = HealthClient::new(clients::channel(&gone.to_string()));
+            health.check(HealthCheckRequest::default()).await.expect("it serves until it is told to stop");
+        }
         let status = block_in_place(|| {
             pod.sigterm()?;
             pod.wait_exit(LIMIT)
         });
         let status = status.expect("it can be asked").expect("it ends in time");
         assert!(status.success(), "an orderly end of {}: {status}\n{}", pod.name(), pod.log_tail(20));
+    }
+
+    /// A connection to the next one that is there.
+    async fn connect(&self) -> Option<TcpStream> {
+        let count = self.backends.lock().unwrap_or_else(PoisonError::into_inner).len();
+        for _ in 0..count {
+            if let Ok(server) = TcpStream::connect(self.next()?).await {
+                return Some(server);
+            }
+        }
+        None
     }
 
     fn next(&self) -> Option<SocketAddr> {
@@ -82,8 +104,7 @@ fn address(pod: &Service) -> SocketAddr {
     pod.grpc_addr().expect("a pod behind a balancer has a gRPC port")
 }
 
-async fn join(mut client: TcpStream, backend: SocketAddr) {
-    let Ok(mut server) = TcpStream::connect(backend).await else { return };
+async fn join(mut client: TcpStream, mut server: TcpStream) {
     // Small calls must not wait for each other's acknowledgement.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // Either side may break the connection at any time: that is its matter.
