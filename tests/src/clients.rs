@@ -1,5 +1,7 @@
 //! gRPC clients with the token in their metadata.
 
+use std::error::Error as _;
+
 use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{FollowRequest, FollowResponse, UnfollowRequest, UnfollowResponse};
 use proto::query::v1::consistency::Requirement;
@@ -60,10 +62,23 @@ impl Endpoints {
     }
 }
 
-/// Whether a call never left: its connection was asked to go before. The client itself says so; many send such a call
-/// again by themselves, this one leaves that to its user.
+/// Whether a call never reached anybody: its connection was asked to go before. Many clients send such a call again by
+/// themselves, this one leaves that to its user.
 pub fn was_never_sent(status: &Status) -> bool {
-    status.code() == Code::Cancelled && status.message() == "operation was canceled"
+    let never_left = status.code() == Code::Cancelled && status.message() == "operation was canceled";
+    never_left || is_beyond_goaway(status)
+}
+
+/// A stream beyond the last one that an orderly GOAWAY names was not looked at, and may be sent again (RFC 9113, 6.8).
+fn is_beyond_goaway(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Follows.
