@@ -27,7 +27,7 @@ pub struct Door {
     pub access: Access,
     /// How fast an actor may write.
     pub limit: WriteLimit,
-    /// How the stream stands: nothing is committed on a history that is not the one that was published.
+    /// How the stream stands: no command is taken on a history that is not the one that was published.
     pub standing: watch::Receiver<Standing>,
     /// Where commands go.
     pub queue: Queue,

@@ -56,7 +56,7 @@ fn reason(failure: &Failure) -> Reason {
     }
 }
 
-/// Nothing is committed on a history that others know otherwise: its revisions would be given out twice, and a token of
+/// No command is taken on a history that others know otherwise: its revisions would be given out twice, and a token of
 /// one of the two would be taken for that of the other.
 pub fn forked() -> ServiceError {
     let message = "PostgreSQL has lost commits that were published: an operator must open a new epoch";
