@@ -1,10 +1,10 @@
 # The programs of followgraph, one image each: docker build --target command-service .
 # Targets: command-service, query-service, projector, cli.
 #
-# Both base images can be given by digest (--build-arg RUNTIME=...@sha256:...): distroless publishes no tags of
-# versions, so a release that must be repeatable has to.
-ARG BUILDER=rust:1.95-bookworm
-ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
+# Both base images are given by digest, so that an image can be built again; distroless publishes no tags of versions.
+# docs/kubernetes.md says how to raise them.
+ARG BUILDER=rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
+ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot@sha256:66aa873a4a14fb164aa01296058efd8253744606d72715e45acface073359faa
 
 FROM ${BUILDER} AS build
 WORKDIR /src

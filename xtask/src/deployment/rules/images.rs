@@ -9,10 +9,7 @@ use super::{Contract, Pod, of_kind, text, title};
 /// Tags that somebody moves.
 const FLOATING: [&str; 8] = ["latest", "stable", "edge", "main", "master", "nightly", "dev", "nonroot"];
 
-/// Bases of which nobody publishes tags that stay. docs/kubernetes.md says how to give one by digest.
-const UNVERSIONED: [&str; 1] = ["gcr.io/distroless/cc-debian12:nonroot"];
-
-/// Every image that a Dockerfile begins with has a tag that stays.
+/// Every image that a Dockerfile begins with has a tag that stays, or a digest.
 pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<String> {
     let mut defaults = BTreeMap::new();
     let mut stages = BTreeSet::new();
@@ -25,7 +22,7 @@ pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<
                 let image = words.find(|word| !word.starts_with("--")).unwrap_or_default();
                 let variable = image.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
                 let image = variable.map_or(image, |name| defaults.get(name).copied().unwrap_or_default());
-                if !stages.contains(image) && !UNVERSIONED.contains(&image) {
+                if !stages.contains(image) {
                     problems.extend(wrong_with(image, contract));
                 }
                 stages.extend(words.nth(1));

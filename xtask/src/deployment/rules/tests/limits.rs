@@ -148,12 +148,12 @@ fn every_service_is_scraped_by_its_name_and_often() {
 fn what_the_dockerfile_begins_with_is_pinned() {
     let check = |text: &str| images::dockerfile(text, &contract());
     let good = "ARG BASE=rust:1.95-bookworm\nFROM ${BASE} AS build\nFROM build AS more\n\
-                FROM gcr.io/distroless/cc-debian12:nonroot AS runtime\nFROM x@sha256:0000\n";
+                FROM gcr.io/distroless/cc-debian12:nonroot@sha256:0000 AS runtime\n";
     assert_eq!(check(good), Vec::<String>::new());
     for (text, wanted) in [
         ("FROM rust", "has no tag"),
         ("ARG BASE=rust:latest\nFROM --platform=linux/amd64 ${BASE} AS build", "a tag that moves"),
-        ("FROM gcr.io/distroless/static:nonroot", "a tag that moves"),
+        ("FROM gcr.io/distroless/cc-debian12:nonroot", "a tag that moves"),
         ("FROM ${UNKNOWN}", "has no tag"),
     ] {
         let problems = check(text);
