@@ -55,6 +55,11 @@ async fn ready_is_exactly_what_can_serve() {
     until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
     stays(&own.pipeline.query, true);
     stays(&own.pipeline.projector, true);
+    // Also a projector that starts meanwhile: its read model is as complete as it was left.
+    own.kill(Victim::Projector);
+    own.revive(Victim::Projector);
+    becomes(&own.pipeline.projector, true, "").await;
+    until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
 
     // Without both nobody can answer.
     own.kill(Victim::Neo4j);

@@ -30,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A session that lasted so long was a success, whatever ended it.
 const SOUND_SESSION: Duration = Duration::from_secs(5);
 
+/// The cause of a failure to ask the source of truth.
+const TRUTH_AWAY: &str = "postgres";
+
 /// What waiting cannot cure.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
@@ -81,7 +84,7 @@ impl From<graph::Error> for Failure {
 
 impl From<truth::Error> for Failure {
     fn from(error: truth::Error) -> Self {
-        Self::retry("postgres", error)
+        Self::retry(TRUTH_AWAY, error)
     }
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Owns: what is decided before the first event: is the server ours, empty or foreign; who writes; does the checkpoint
 //! belong to the history that the source of truth tells. Must not know: how events are applied.
+//! A complete read model is opened also while the source of truth is away: it can serve. The first step of the sweep asks
+//! then what was not asked here.
 //! What can go wrong: a read model that is ahead of the source of truth is left as it is, and not ready: the database has
 //! lost commits, and an operator will open another epoch, or commits will come that contradict ours.
 
 use proto::Revision;
 
-use super::{Engine, Failure, Fatal, Opening};
+use super::{Engine, Failure, Fatal, Opening, TRUTH_AWAY};
 use crate::graph::{Checkpoint, Content};
 use crate::mark::Mark;
 use crate::metrics::RESETS;
@@ -19,10 +21,37 @@ pub(super) struct Opened {
     pub checkpoint: Checkpoint,
     /// The head at that time: whoever has reached it follows.
     pub head: Revision,
+    /// The source of truth was away: neither its schema nor its history was looked at.
+    pub unasked: bool,
 }
 
 impl Engine {
     pub(super) async fn open(&self, opening: Opening) -> Result<Opened, Failure> {
+        match self.open_asking(opening).await {
+            Err(Failure::Retry { cause: TRUTH_AWAY, reason }) => {
+                let opened = self.open_unasked(opening).await?;
+                opened.ok_or(Failure::Retry { cause: TRUTH_AWAY, reason })
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// A read model that was complete and need not be set to the head can serve without its source.
+    async fn open_unasked(&self, opening: Opening) -> Result<Option<Opened>, Failure> {
+        let complete = match self.replica.look().await? {
+            Content::Ours(found) => found.cursor.complete,
+            Content::Nothing | Content::Foreign => false,
+        };
+        if !complete || matches!(opening, Opening::Reset(_)) {
+            return Ok(None);
+        }
+        let checkpoint = self.acquire(opening).await?;
+        let head = checkpoint.mark.revision;
+        tracing::warn!(revision = head.0, "PostgreSQL is away: the read model is opened as it was left");
+        Ok(Some(Opened { checkpoint, head, unasked: true }))
+    }
+
+    async fn open_asking(&self, opening: Opening) -> Result<Opened, Failure> {
         let truth = &self.sources.truth;
         check_schema(truth).await?;
         let found = match self.replica.look().await? {
@@ -72,7 +101,7 @@ impl Engine {
             complete = checkpoint.cursor.complete,
             "read model open"
         );
-        Ok(Opened { checkpoint, head: head.revision })
+        Ok(Opened { checkpoint, head: head.revision, unasked: false })
     }
 
     async fn acquire(&self, opening: Opening) -> Result<Checkpoint, Failure> {
@@ -83,13 +112,14 @@ impl Engine {
     }
 }
 
-async fn check_schema(truth: &Truth) -> Result<(), Failure> {
+/// Refuses a database that this program does not fit.
+pub(super) async fn check_schema(truth: &Truth) -> Result<(), Failure> {
     match truth.check_schema().await {
         Ok(()) => Ok(()),
         // The migration may be on its way.
         Err(error @ migrations::Error::Outdated { .. }) => Err(Failure::retry("schema", error)),
         Err(error @ migrations::Error::Dirty(_)) => Err(Failure::Fatal(Fatal::Schema(error))),
-        Err(error) => Err(Failure::retry("postgres", error)),
+        Err(error) => Err(Failure::retry(TRUTH_AWAY, error)),
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Session<'e> {
     /// The traces that those belong to.
     unseen_traces: Vec<String>,
     head: Revision,
+    /// Whether the program fits the database was not asked yet.
+    pub(super) unasked: bool,
     following: bool,
     contact: Instant,
     /// When the next batch may begin.
@@ -69,7 +71,7 @@ pub(super) struct Session<'e> {
 
 impl<'e> Session<'e> {
     pub(super) fn new(engine: &'e Engine, opened: Opened) -> Self {
-        let Opened { checkpoint, head } = opened;
+        let Opened { checkpoint, head, unasked } = opened;
         let now = Instant::now();
         engine.latches.model.ready();
         engine.sources.board.change(|status| {
@@ -94,6 +96,7 @@ impl<'e> Session<'e> {
             unseen: Vec::new(),
             unseen_traces: Vec::new(),
             head,
+            unasked,
             following: false,
             contact: now,
             not_before: now,

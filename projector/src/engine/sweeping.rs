@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::open::check_schema;
 use super::session::Session;
+use super::{Failure, TRUTH_AWAY};
 use crate::apply::MAX_CHANGES;
 use crate::edge::Kind;
 use crate::graph::{Changes, Cursor, Misplaced, PutRow, Tile};
@@ -33,6 +34,9 @@ const ROUNDS: usize = 50;
 impl Session<'_> {
     /// Does the next step of the sweep.
     pub(super) async fn sweep_step(&mut self, stop: &CancellationToken) -> Result<(), Failure> {
+        if self.unasked && !self.ask().await? {
+            return Ok(());
+        }
         self.compare_counts(stop).await?;
         if self.sweep.at_start()
             && let Ok(Ok(edges)) =
@@ -44,6 +48,19 @@ impl Session<'_> {
             Job::Tile { kind, after, limit } => self.sweep_tile(kind, after, limit, stop).await,
             Job::Walk { after, limit } => self.sweep_walk(after, limit, stop).await,
         }
+    }
+
+    /// Whether the program fits the database, which could not be asked at the start. The history that it tells is compared
+    /// with ours by every step. Answers false if the step was put off.
+    async fn ask(&mut self) -> Result<bool, Failure> {
+        let asked = tokio::time::timeout(TRUTH_PATIENCE, check_schema(&self.engine.sources.truth)).await;
+        match asked {
+            Ok(Ok(())) => self.unasked = false,
+            Ok(Err(Failure::Retry { cause: TRUTH_AWAY, reason })) => self.put_off(&reason),
+            Ok(Err(failure)) => return Err(failure),
+            Err(_) => self.put_off(&"PostgreSQL does not answer in time"),
+        }
+        Ok(!self.unasked)
     }
 
     async fn sweep_tile(
