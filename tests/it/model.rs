@@ -59,7 +59,10 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
     let handle = Handle::current();
     let outcome = block_in_place(|| {
         TestRunner::new(config).run(&steps::sequence(), |sequence| {
-            handle.block_on(world.play(&sequence));
+            handle.block_on(async {
+                world.play(&sequence).await;
+                watch.look().await;
+            });
             Ok(())
         })
     });

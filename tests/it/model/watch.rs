@@ -2,27 +2,34 @@
 //!
 //! PostgreSQL is compared with itself, in one snapshot each time. Neo4j is remembered
 //! at its checkpoints, and compared with the replayed stream at the end: what it showed
-//! at revision r must be what the events up to r lead to.
+//! at revision r must be what the events up to r lead to. Few looks while commands come
+//! fall between two batches; the one at the end of each sequence does.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use neo4rs::Graph;
 use proto::Revision;
 use tests::Endpoints;
 use tests::truth::neo4j::{self, AtCheckpoint};
 use tests::truth::{self, Edges, Replay, postgres};
+use tests::until;
 use tokio::task::JoinHandle;
 
 /// Between two looks, so that looking leaves the processors to those that are looked at.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How long the read model may take to come to rest.
+const REST: Duration = Duration::from_secs(60);
 
 /// The two watchers.
 pub struct Watch {
     over: Arc<AtomicBool>,
     postgres: JoinHandle<usize>,
-    neo4j: JoinHandle<BTreeMap<Revision, AtCheckpoint>>,
+    neo4j: JoinHandle<()>,
+    graph: Graph,
+    seen: Arc<Mutex<BTreeMap<Revision, AtCheckpoint>>>,
 }
 
 impl Watch {
@@ -39,25 +46,35 @@ impl Watch {
             }
             looks
         });
+        let seen = Arc::new(Mutex::new(BTreeMap::new()));
+        let (looked_at, kept) = (graph.clone(), seen.clone());
         let neo4j = tokio::spawn(async move {
-            let mut seen = BTreeMap::new();
             while !neo_over.load(Ordering::SeqCst) {
-                if let Some(at) = neo4j::at_checkpoint(&graph).await {
+                if let Some(at) = neo4j::at_checkpoint(&looked_at).await {
                     // The sweep must find nothing to do, so twice the same is expected.
-                    seen.insert(at.revision, at);
+                    kept.lock().expect("nobody panicked").insert(at.revision, at);
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            seen
         });
-        Self { over, postgres, neo4j }
+        Self { over, postgres, neo4j, graph, seen }
+    }
+
+    /// Looks at Neo4j once it is at rest.
+    pub async fn look(&self) {
+        let at = until("the read model at rest", REST, || async {
+            neo4j::at_checkpoint(&self.graph).await.ok_or_else(|| "a batch is in flight".to_owned())
+        })
+        .await;
+        self.seen.lock().expect("nobody panicked").insert(at.revision, at);
     }
 
     /// Ends both, and holds what was seen against the events.
     pub async fn finish(self, endpoints: &Endpoints) {
         self.over.store(true, Ordering::SeqCst);
         let looks = self.postgres.await.expect("PostgreSQL was consistent whenever it was looked at");
-        let seen = self.neo4j.await.expect("Neo4j could be looked at");
+        self.neo4j.await.expect("Neo4j could be looked at");
+        let seen = std::mem::take(&mut *self.seen.lock().expect("nobody panicked"));
         println!("{looks} snapshots of PostgreSQL, {} checkpoints of Neo4j", seen.len());
         assert!(looks > 10 && seen.len() > 10, "nobody looked");
 
