@@ -5,11 +5,13 @@
 //! What can go wrong: a Java that it does not support, or too little memory for heap and page cache.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fs,
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -25,6 +27,9 @@ use crate::{
 
 /// The only user of Community.
 const USER: &str = "neo4j";
+
+/// What the admin command made of each password: it starts a JVM, and tests need many servers.
+static HASHED: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Packages of the JDK that Neo4j and its network library reach into.
 const OPENED_PACKAGES: [&str; 5] = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
@@ -176,8 +181,15 @@ impl Neo4j {
             tls::copy(&files.server_key, &self.certificates().join("private.key"))?;
             tls::copy(&files.ca, &self.certificates().join("trusted/ca.crt"))?;
         }
-        if self.home.join("data/dbms/auth.ini").exists() {
+        let first_password = self.home.join("data/dbms/auth.ini");
+        if first_password.exists() {
             return Ok(());
+        }
+        let mut hashed = HASHED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = hashed.get(&self.password) {
+            return fs::create_dir_all(self.home.join("data/dbms"))
+                .and_then(|()| fs::write(&first_password, known))
+                .with_context(|| format!("cannot write {}", first_password.display()));
         }
         // The password travels as an argument: this command has no other way to take it.
         let output = self
@@ -197,6 +209,9 @@ impl Neo4j {
                 self.daemon.advice
             );
         }
+        let made =
+            fs::read(&first_password).with_context(|| format!("cannot read {}", first_password.display()))?;
+        hashed.insert(self.password.clone(), made);
         Ok(())
     }
 }

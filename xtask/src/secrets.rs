@@ -10,6 +10,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result};
@@ -43,6 +44,20 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
+    /// Begins the secrets of a set that is soon removed. All those of a process have one password at Neo4j, whose admin
+    /// command takes seconds for each new one.
+    pub fn begin_temporary(file: &Path) -> Result<()> {
+        static SHARED: OnceLock<String> = OnceLock::new();
+        let password = match SHARED.get() {
+            Some(known) => known,
+            None => {
+                let made = random_hex(16)?;
+                SHARED.get_or_init(|| made)
+            }
+        };
+        write_private(file, &Env::default().with(NEO4J, password).to_text())
+    }
+
     /// Reads the secrets in `file`. What is not there yet is made up and written there.
     pub fn load_or_create(file: &Path) -> Result<Self> {
         let text = match fs::read_to_string(file) {

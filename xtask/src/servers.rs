@@ -29,6 +29,9 @@ use crate::{
     workspace,
 };
 
+/// The file of a set's passwords and keys.
+const SECRETS: &str = "secrets";
+
 /// How much memory a set may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
@@ -78,7 +81,7 @@ impl Servers {
         // Children have other working folders than we.
         let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
         let lock = Lock::of(&root)?;
-        let secrets = Secrets::load_or_create(&root.join("secrets"))?;
+        let secrets = Secrets::load_or_create(&root.join(SECRETS))?;
         let log = |name: &str| log_file(&root, name);
         let (postgres, nats, neo4j) = thread::scope(|scope| {
             let postgres = scope.spawn(|| {
@@ -146,6 +149,7 @@ impl Servers {
             }
         }
         let root = place.join(name);
+        Secrets::begin_temporary(&root.join(SECRETS))?;
         let mut servers = Self::start_with(tools, &root, ports, sizes, tls)?;
         servers.is_temporary = true;
         Ok(servers)
