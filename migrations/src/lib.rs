@@ -78,6 +78,11 @@ pub async fn check_postgres(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
+/// The present history, and its newest revision.
+pub async fn head(pool: &PgPool) -> Result<(i64, i64), Error> {
+    Ok(sqlx::query_as("-- recover_head\nSELECT epoch, revision FROM log_head").fetch_one(pool).await?)
+}
+
 /// Begins a new history after a fork; answers its number.
 pub async fn open_epoch(pool: &PgPool) -> Result<i64, Error> {
     Ok(sqlx::query_scalar("-- open_epoch\nSELECT open_epoch()").fetch_one(pool).await?)
