@@ -47,8 +47,11 @@ impl Asked {
 
 fn help(about: &About, variables: &[Variable]) -> String {
     let mut text = format!(
-        "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  --settings  \
-         print them as JSON and end\n  --metrics   print what is exported as JSON and end\n  --version   print name and version and end\n",
+        "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  \
+         --settings     print them as JSON and end\n  \
+         --metrics      print what is exported as JSON and end\n  \
+         --healthcheck  ask the process beside this one whether it is ready: exit code 0 or 1\n  \
+         --version      print name and version and end\n",
         about.name, about.version
     );
     for variable in variables {
@@ -115,6 +118,7 @@ mod tests {
             "{help}"
         );
         assert!(help.contains("KEY (text, optional, secret)"), "{help}");
+        assert!(help.contains("\n  --healthcheck  ask"), "{help}");
         let json = Asked::Settings.answer(&ABOUT, &variables());
         assert!(json.contains(r#""name":"KEY""#) && json.contains(r#""secret":true"#), "{json}");
         assert!(!help.contains("hunter2") && !json.contains("hunter2"));

@@ -60,7 +60,10 @@ impl Settings {
         }
         Self {
             url,
-            max_connections: env.about("Most connections to PostgreSQL.").number_or(
+            max_connections: env.about(
+                "Most connections to PostgreSQL that take what comes. command-service opens 6 more; a projector never \
+                 more than 4; query-service opens FALLBACK_CONCURRENCY + 4 instead.",
+            ).number_or(
                 "DATABASE_MAX_CONNECTIONS",
                 16,
                 1..=1_000,

@@ -5,6 +5,7 @@
 //! What can go wrong: wrong settings end the process with exit code 2 before any port opens; a failed start, a dead
 //! task or an overrun deadline end it with exit code 1.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -97,7 +98,8 @@ where
     }
     let config = read(&mut env);
     if let Some(asked) = asked {
-        println!("{}", asked.answer(&about, env.variables()));
+        // Whoever reads it may have seen enough.
+        let _ = writeln!(std::io::stdout(), "{}", asked.answer(&about, env.variables()));
         return ExitCode::SUCCESS;
     }
     let shown = env.redacted();

@@ -14,7 +14,7 @@ pub mod multi;
 mod neo4j;
 mod overlay;
 mod policy;
-mod postgres;
+pub(crate) mod postgres;
 mod probe;
 mod question;
 mod read_source;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::Latch;
+use service_kit::telemetry::chain;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -236,9 +237,4 @@ fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, 
         }
     }
     *last = cause;
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -82,6 +82,10 @@ impl http_body::Body for WatchedBody {
         if this.done {
             return Poll::Ready(None);
         }
+        // Before the stream: one that always has a frame would never be asked to end.
+        if let Some(Poll::Ready(status)) = this.cutoff.as_mut().map(|cutoff| cutoff.as_mut().poll(context)) {
+            return Poll::Ready(Some(Ok(this.end(&status))));
+        }
         let inner = Pin::new(&mut this.inner);
         let polled = match catch_unwind(AssertUnwindSafe(|| inner.poll_frame(context))) {
             Ok(polled) => polled,
@@ -110,10 +114,7 @@ impl http_body::Body for WatchedBody {
                 this.close(Code::Unknown);
                 Poll::Ready(None)
             }
-            Poll::Pending => match this.cutoff.as_mut().map(|cutoff| cutoff.as_mut().poll(context)) {
-                Some(Poll::Ready(status)) => Poll::Ready(Some(Ok(this.end(&status)))),
-                Some(Poll::Pending) | None => Poll::Pending,
-            },
+            Poll::Pending => Poll::Pending,
         }
     }
 

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use proto::{Epoch, Revision, Token};
 use service_kit::postgres::acquire;
-use sqlx::PgPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use super::Mark;
+use crate::reader::postgres::limit_statements;
 
 /// Events read at once: a few megabytes at most.
 const PAGE: i64 = 64;
@@ -58,11 +60,18 @@ impl Outbox {
         Self { pool }
     }
 
+    /// The pool is shared with reads that have limits of their own, and leave them behind.
+    async fn connection(&self) -> Result<PoolConnection<Postgres>, Error> {
+        let mut connection = acquire(&self.pool).await?;
+        limit_statements(&mut connection, PATIENCE).await?;
+        Ok(connection)
+    }
+
     /// The head, and some of the events after a point. The head comes first: the events that it counts are there when
     /// the page is read.
     pub async fn after(&self, last: Token) -> Result<(Mark, Vec<Row>), Error> {
         in_time(async {
-            let mut connection = acquire(&self.pool).await?;
+            let mut connection = self.connection().await?;
             let (epoch, revision, event_id): (i64, i64, Option<Uuid>) =
                 sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
             let epoch = Epoch(u64::try_from(epoch).unwrap_or(0));
@@ -82,7 +91,7 @@ impl Outbox {
     /// The oldest event that is still there.
     pub async fn oldest(&self, epoch: Epoch) -> Result<Option<Revision>, Error> {
         in_time(async {
-            let mut connection = acquire(&self.pool).await?;
+            let mut connection = self.connection().await?;
             let oldest: Option<i64> =
                 sqlx::query_scalar(OLDEST).bind(epoch_column(epoch)).fetch_one(&mut *connection).await?;
             Ok(oldest.map(Revision::from_i64))

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use proto::{Position, Token, UserId};
 use service_kit::postgres::acquire;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
@@ -77,14 +77,18 @@ impl PostgresReader {
             return Err(Error::Unchecked);
         }
         let mut connection = acquire(&self.pool).await.map_err(failed)?;
-        // The pool is used for such reads alone, so the setting of one never meets a statement that lacks its own.
-        sqlx::query("-- limit_statements\nSELECT set_config('statement_timeout', $1, false)")
-            .bind(within.as_millis().max(1).to_string())
-            .execute(&mut *connection)
-            .await
-            .map_err(failed)?;
+        limit_statements(&mut connection, within).await.map_err(failed)?;
         Ok(connection)
     }
+}
+
+/// Lets no statement of this session take longer, until the next limit: whoever takes a connection sets one.
+pub async fn limit_statements(connection: &mut PgConnection, within: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query("-- limit_statements\nSELECT set_config('statement_timeout', $1, false)")
+        .bind(within.as_millis().max(1).to_string())
+        .execute(connection)
+        .await
+        .map(|_| ())
 }
 
 #[async_trait]
