@@ -8,12 +8,13 @@ use proto::command::v1::command_service_server::CommandServiceServer;
 use proto::legacy::v2::graph_service_server::GraphServiceServer;
 use proto::{Epoch, Revision, Token};
 use service_kit::process::Process;
+use service_kit::telemetry::chain;
 use service_kit::{Latch, grpc, nats, postgres};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Notify, watch};
 
-use crate::committer::{Committer, Pulse, Queue, Signals, chain};
+use crate::committer::{Committer, Pulse, Queue, Signals};
 use crate::config::Config;
 use crate::grpc::{Access, Door, Legacy, LegacyAccess, Service, WriteLimit};
 use crate::jobs::Worker;
@@ -41,7 +42,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let nothing = Token::new(Epoch(1), Revision::ZERO);
     let (committed, commits) = watch::channel(nothing);
     let (wake, woken) = watch::channel(nothing);
-    lifecycle.spawn("exchange", beacon::exchange(nats.client.clone(), commits, wake, stop.clone()));
+    lifecycle.spawn("exchange", beacon::exchange(nats.clone(), commits, wake, stop.clone()));
 
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
     let (started, recent, pulse) = (Arc::new(Notify::new()), Recent::default(), Pulse::default());

@@ -9,13 +9,13 @@ use async_nats::Client;
 use prost::Message as _;
 use proto::events::v1::{Beacon, Committed};
 use proto::{Token, subjects, timestamp};
+use service_kit::telemetry::chain;
 use service_kit::{Latch, nats::Nats};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::chain;
 use crate::metrics;
 use crate::store::head::{self, Head};
 
@@ -64,13 +64,13 @@ async fn send(client: &Client, head: &Head) {
 /// Tells the relay's leader, wherever it is, of each commit of this process; wakes
 /// the relay of this process on commits of others.
 pub async fn exchange(
-    client: Client,
+    nats: Nats,
     mut ours: watch::Receiver<Token>,
     wake: watch::Sender<Token>,
     stop: CancellationToken,
 ) -> Result<(), async_nats::SubscribeError> {
     use futures::StreamExt as _;
-    let mut theirs = client.subscribe(subjects::COMMITTED).await?;
+    let mut theirs = nats.client.subscribe(subjects::COMMITTED).await?;
     loop {
         tokio::select! {
             changed = ours.changed() => {
@@ -78,8 +78,11 @@ pub async fn exchange(
                 let token = *ours.borrow_and_update();
                 wake.send_replace(token);
                 let committed = Committed { epoch: token.epoch.0, revision: token.revision.0 };
-                // The leader polls behind this signal.
-                let _ = client.publish(subjects::COMMITTED, committed.encode_to_vec().into()).await;
+                // The leader polls behind this signal. Without a connection the client would keep it, and wait once
+                // it holds many.
+                if nats.is_connected() {
+                    let _ = nats.client.publish(subjects::COMMITTED, committed.encode_to_vec().into()).await;
+                }
             }
             Some(message) = theirs.next() => {
                 if let Ok(committed) = Committed::decode(message.payload) {

@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::chain;
 use crate::relay::Standing;
 use crate::store::{head, jobs, outbox, projectors};
 
@@ -25,8 +25,10 @@ const PROJECTOR_CAP: Duration = Duration::from_secs(14 * 24 * 3600);
 /// How long an ended job is told of.
 const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 const PERIOD: Duration = Duration::from_secs(3600);
+/// The same, until it is known how far the stream is.
+const FIRST_PERIOD: Duration = Duration::from_secs(10);
 
-/// Tidies every hour until `stop`.
+/// Tidies at once and every hour until `stop`.
 pub async fn run(
     pool: PgPool,
     outbox_kept: Duration,
@@ -34,24 +36,34 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), sqlx::Error> {
     loop {
-        let published = standing.borrow().last;
+        let published = {
+            let standing = standing.borrow();
+            standing.seen.then_some(standing.last)
+        };
         match tidy(&pool, outbox_kept, published).await {
             Ok((0, 0)) => {}
             Ok((events, replies)) => tracing::info!(events, replies, "dropped old partitions"),
             Err(error) => tracing::warn!(error = %chain(&error), "cannot tidy the partitions"),
         }
+        let period = if published.is_some() { PERIOD } else { FIRST_PERIOD };
         tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep(period) => {}
             () = stop.cancelled() => return Ok(()),
         }
     }
 }
 
-async fn tidy(pool: &PgPool, outbox_kept: Duration, published: Revision) -> Result<(i32, i32), sqlx::Error> {
+/// Where it is not known what is published, no event is dropped.
+async fn tidy(
+    pool: &PgPool,
+    outbox_kept: Duration,
+    published: Option<Revision>,
+) -> Result<(i32, i32), sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     outbox::ensure_partitions(&mut connection, DAYS_AHEAD).await?;
     jobs::forget_ended(&mut connection, JOBS_KEPT).await?;
     let replies = outbox::drop_partitions(&mut connection, "replies", REPLIES_KEPT).await?;
+    let Some(published) = published else { return Ok((0, replies)) };
     let needed = needed_for(&mut connection, published).await?;
     let events = outbox::drop_partitions(&mut connection, "outbox", outbox_kept.max(needed)).await?;
     Ok((events, replies))

@@ -13,11 +13,11 @@ use prost::Message as _;
 use proto::events::v1::ProjectorAnnouncement;
 use proto::graph::v1::ReplicaStatus;
 use proto::{Epoch, Revision, Token, subjects};
+use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::committer::chain;
 use crate::metrics;
 use crate::store;
 

@@ -1,22 +1,32 @@
 //! What an orchestrator goes by: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load
 //! loses nothing.
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::query::v1::Source;
+use proto::{Epoch, Revision, Token};
 use tests::clients::{check, consistent, follow, fresh, was_never_sent};
 use tests::own::{Victim, binaries};
-use tests::{Commands, Own, Queries, new_user, truth, until};
+use tests::{Act, Ask, Commands, Own, Queries, new_user, truth, until, users};
+use time::OffsetDateTime;
+use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tonic::{Code, Status};
 use xtask::services::Service;
 use xtask::{Server as _, http};
 
+/// Whether load is to end.
+type Over = Arc<AtomicBool>;
+
+/// `DATABASE_LOCK_TIMEOUT_MILLIS`, unless it is set.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(60);
 /// An orderly stop may take so long (`SHUTDOWN_DEADLINE_SECONDS`), and a busy machine is granted some more.
 const STOP: Duration = Duration::from_secs(30);
@@ -93,12 +103,32 @@ async fn ready_is_exactly_what_can_serve() {
 /// PostgreSQL that answers and does not commit is not enough.
 async fn a_lock_that_is_not_given_back(own: &mut Own) {
     let pool = own.endpoints.postgres().await;
+    let soon = OffsetDateTime::now_utc() + Duration::from_secs(1);
+    let [a, b] = users();
+    Ask::new(Act::Mute, a, b).until(soon).done(&own.endpoints.commands()).await;
     let mut lock = pool.begin().await.expect("a transaction");
     sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
     becomes(&own.pipeline.command, false, "commits").await;
+    // Longer than a statement waits for it, so that waits are refused and not only slow.
+    let mut commands = own.endpoints.commands();
+    let begun = Instant::now();
+    while begun.elapsed() < LOCK_TIMEOUT * 2 {
+        let refused =
+            follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing is committed");
+        assert!(matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded), "{refused:?}");
+    }
     lock.rollback().await.expect("it is given back");
     becomes(&own.pipeline.command, true, "").await;
-    assert!(follow(&mut own.endpoints.commands(), &new_user(), &new_user()).await.expect("a commit").changed);
+    // None of its connections is left in a transaction: neither those of commands nor those of the worker.
+    for _ in 0..5 {
+        assert!(follow(&mut commands, &new_user(), &new_user()).await.expect("a commit").changed);
+    }
+    until("the mute to run out", LIMIT, || async {
+        let left: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM mutes").fetch_one(&pool).await.expect("a number");
+        if left == 0 { Ok(()) } else { Err(format!("{left} left")) }
+    })
+    .await;
 }
 
 /// Services that are started before the schema is migrated wait for it.
@@ -177,6 +207,12 @@ async fn sigterm_under_load_loses_nothing() {
         (0..4).map(|_| tokio::spawn(write_until(own.endpoints.commands(), over.clone()))).collect();
     let readers: Vec<_> =
         (0..2).map(|_| tokio::spawn(read_until(own.endpoints.queries(), over.clone()))).collect();
+    let imported = streams::Imported::default();
+    let (commands, queries) = (own.endpoints.commands(), own.endpoints.queries());
+    let importer = tokio::spawn(streams::import_until(commands, over.clone(), imported.clone()));
+    let exporter = tokio::spawn(streams::export_until(queries.clone(), over.clone(), imported.clone()));
+    let (end, ends) = watch::channel(None);
+    let watcher = tokio::spawn(streams::watch_until(queries, Token::new(Epoch(1), Revision::ZERO), ends));
 
     for _ in 0..2 {
         for victim in [Victim::Command, Victim::Query, Victim::Projector] {
@@ -196,8 +232,19 @@ async fn sigterm_under_load_loses_nothing() {
     for reader in readers {
         answered += reader.await.expect("a reader ends well");
     }
+    importer.await.expect("an import ends well");
+    let exports = exporter.await.expect("exports end well");
 
     let follows = truth::assert_agreement(&own.endpoints, 20).await;
+    let head = truth::head(&own.endpoints).await;
+    end.send_replace(Some(head));
+    let watched = watcher.await.expect("a watch goes on");
+    assert_eq!(watched, (1..=head.0).map(Revision).collect::<Vec<_>>(), "every event once and in order");
+    let imported = std::mem::take(&mut *imported.lock().expect("nobody panicked"));
+    assert!(imported.len() > 100 && exports > 1, "{} imported edges and {exports} exports", imported.len());
+    for pair in &imported {
+        assert!(follows.contains_key(pair), "{pair:?} was imported");
+    }
     let (done, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(_, done)| *done);
     assert!(done.len() > 100 && answered > 100, "{} writes and {answered} reads", done.len());
     for (pair, _) in &done {
@@ -207,8 +254,14 @@ async fn sigterm_under_load_loses_nothing() {
     for (pair, _) in &refused {
         assert!(!follows.contains_key(pair), "{pair:?} was done and never answered");
     }
-    assert_eq!(follows.len(), done.len(), "nothing beyond what was acknowledged");
-    println!("{} writes, {} refused, {answered} reads", done.len(), refused.len());
+    assert_eq!(follows.len(), done.len() + imported.len(), "nothing beyond what was acknowledged");
+    println!(
+        "{} writes, {} refused, {answered} reads, {} imported edges, {exports} exports, {} events watched",
+        done.len(),
+        refused.len(),
+        imported.len(),
+        watched.len()
+    );
 }
 
 /// Asks a process to stop, and looks that it does so well and in time.
@@ -232,7 +285,7 @@ fn stop(own: &mut Own, victim: Victim) {
 type Outcomes = BTreeMap<(String, String), bool>;
 
 /// Follows without a request_id, each tried once.
-async fn write_until(mut commands: Commands, over: Arc<AtomicBool>) -> Outcomes {
+async fn write_until(mut commands: Commands, over: Over) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let actor = new_user();
     while !over.load(Ordering::SeqCst) {
@@ -259,7 +312,7 @@ fn is_away(status: &Status) -> bool {
 }
 
 /// Reads, some from the read model and some from PostgreSQL; answers how many were answered.
-async fn read_until(mut queries: Queries, over: Arc<AtomicBool>) -> usize {
+async fn read_until(mut queries: Queries, over: Over) -> usize {
     let (a, b) = (new_user(), new_user());
     let mut answered = 0;
     while !over.load(Ordering::SeqCst) {

@@ -23,11 +23,16 @@ pub struct Decided {
     pub journal: Journal,
     /// Answers to remember.
     pub replies: Vec<(Key, Reply)>,
-    /// Jobs to start, each with its id and the request_id of its command.
-    pub jobs: Vec<(Uuid, NewJob, Option<Uuid>)>,
-    /// Replacements that were carried out at once: they end a running job for the
-    /// same list.
-    pub replaced: Vec<UserId>,
+    /// What becomes of jobs, in order.
+    pub jobs: Vec<JobChange>,
+}
+
+/// What a command does to the jobs.
+pub enum JobChange {
+    /// One starts: its id, and the request_id of its command.
+    Start(Uuid, NewJob, Option<Uuid>),
+    /// A list was replaced at once, which ends a running job for the same list.
+    Replaced(UserId),
 }
 
 /// Decides a batch on the graph that was loaded for it.
@@ -43,13 +48,7 @@ pub fn decide_all(
         graph,
         remembered,
         rules: Rules { now: head.now, follow_cap },
-        decided: Decided {
-            outcomes: Vec::new(),
-            journal,
-            replies: Vec::new(),
-            jobs: Vec::new(),
-            replaced: Vec::new(),
-        },
+        decided: Decided { outcomes: Vec::new(), journal, replies: Vec::new(), jobs: Vec::new() },
     };
     for unit in units {
         let outcome = match &unit.request {
@@ -107,11 +106,12 @@ impl Batch<'_> {
         }
         let job_id = job.as_ref().map(|(id, _)| *id);
         if let (Command::ReplaceFollowing { actor, .. }, None) = (command, job_id) {
-            self.decided.replaced.push(*actor);
+            self.decided.jobs.push(JobChange::Replaced(*actor));
         }
         if let Some((id, job)) = job {
             self.graph.add_jobs([((job.user, job.kind), id)]);
-            self.decided.jobs.push((id, job, unit.request.as_ref().map(|request| request.request_id)));
+            let request_id = unit.request.as_ref().map(|request| request.request_id);
+            self.decided.jobs.push(JobChange::Start(id, job, request_id));
         }
         Ok(self.answer(command, changed, decision, job_id))
     }

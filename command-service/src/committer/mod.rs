@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::telemetry::chain;
 use service_kit::trace;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -221,16 +222,4 @@ impl Pause {
         tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
         true
     }
-}
-
-/// An error with its causes, for logs.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

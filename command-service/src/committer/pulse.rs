@@ -11,12 +11,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use service_kit::Latch;
+use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::chain;
 use crate::store::{head, within};
 
 /// How often the pulse is felt.

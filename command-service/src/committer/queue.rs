@@ -105,10 +105,11 @@ impl Receiver {
     pub async fn next_batch(&mut self, max: usize, stop: &CancellationToken) -> Option<Vec<Unit>> {
         loop {
             let mut units = Vec::new();
+            let mut chunks = Vec::new();
             tokio::select! {
                 biased;
                 taken = self.commands.recv_many(&mut units, max) => if taken == 0 { return None },
-                Some(unit) = self.bulk.recv() => units.push(unit),
+                Some(chunk) = self.bulk.recv() => chunks.push(chunk),
                 () = stop.cancelled() => return None,
             }
             while units.len() < max
@@ -116,10 +117,12 @@ impl Receiver {
             {
                 units.push(unit);
             }
-            for _ in 0..CHUNKS_PER_BATCH {
-                let Ok(unit) = self.bulk.try_recv() else { break };
-                units.push(unit);
+            while chunks.len() < CHUNKS_PER_BATCH
+                && let Ok(chunk) = self.bulk.try_recv()
+            {
+                chunks.push(chunk);
             }
+            units.append(&mut chunks);
             units.retain(|unit| !unit.reply.is_closed());
             if !units.is_empty() {
                 return Some(units);

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Outcome;
-use super::batch::{self, Decided};
+use super::batch::{self, Decided, JobChange};
 use super::queue::Unit;
 use crate::domain::{FollowCap, JobKind, Touches};
 use crate::store::outbox::Entry;
@@ -60,7 +60,7 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: 
         head: decided.journal.token(),
         edges: decided.journal.edges,
         entries: decided.journal.entries,
-        jobs: !decided.jobs.is_empty(),
+        jobs: decided.jobs.iter().any(|change| matches!(change, JobChange::Start(..))),
     };
     match within(transaction.commit()).await {
         Ok(()) => Attempt::Done(done),
@@ -86,11 +86,15 @@ async fn write(
     if !decided.replies.is_empty() {
         replies::insert(connection, &decided.replies, head.now).await?;
     }
-    for (id, job, request) in &decided.jobs {
-        jobs::insert(connection, *id, job, *request, head.now).await?;
-    }
-    for user in &decided.replaced {
-        jobs::supersede(connection, *user, JobKind::ReplaceFollowing, head.now).await?;
+    for change in &decided.jobs {
+        match change {
+            JobChange::Start(id, job, request) => {
+                jobs::insert(connection, *id, job, *request, head.now).await?;
+            }
+            JobChange::Replaced(user) => {
+                jobs::supersede(connection, *user, JobKind::ReplaceFollowing, head.now).await?;
+            }
+        }
     }
     save::save(connection, &graph, &decided.journal, batch_id).await?;
     Ok(decided)

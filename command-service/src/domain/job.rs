@@ -18,7 +18,8 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    const ALL: [Self; 5] =
+    /// All kinds.
+    pub const ALL: [Self; 5] =
         [Self::Erase, Self::Archive, Self::Restore, Self::MakePublic, Self::ReplaceFollowing];
 
     /// Its name in the database and in the API.

@@ -98,7 +98,7 @@ impl Door {
         let Some(PairCommand { actor, .. }) = commands.first().copied() else {
             return Err(ServiceError::field(Reason::FieldRequired, "writes", "must not be empty"));
         };
-        commands.iter().try_for_each(|command| self.limit.check(command.actor))?;
+        self.limit.check_all(commands.iter().map(|command| command.actor))?;
         let command = Command::Batch(commands);
         let key = parse::request_key(&request.request_id, actor, &command)?;
         let answer = match self.submit(command, key, traceparent, Lane::Command).await? {

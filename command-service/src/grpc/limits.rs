@@ -1,5 +1,6 @@
 //! How fast an actor may write.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,11 +38,26 @@ impl WriteLimit {
 
     /// Lets one more write of an actor through, or tells when.
     pub fn check(&self, actor: UserId) -> Result<(), ServiceError> {
+        self.check_all([actor])
+    }
+
+    /// Lets writes through that are one command, or tells when. More writes of one actor than are allowed in a second
+    /// count as that many, or they would never pass.
+    pub fn check_all(&self, actors: impl IntoIterator<Item = UserId>) -> Result<(), ServiceError> {
+        let mut writes = BTreeMap::<UserId, u32>::new();
+        actors.into_iter().for_each(|actor| *writes.entry(actor).or_default() += 1);
+        writes.into_iter().try_for_each(|(actor, writes)| self.check_of(actor, writes))
+    }
+
+    fn check_of(&self, actor: UserId, writes: u32) -> Result<(), ServiceError> {
         let Some(limiter) = &self.0 else { return Ok(()) };
+        let writes = NonZeroU32::new(writes).map_or(NonZeroU32::MIN, |writes| writes.min(limiter.per_second));
         if limiter.actors.len() > REMEMBERED {
             limiter.actors.retain_recent();
         }
-        limiter.actors.check_key(&actor).map_err(|not_until| {
+        // There is room for as many as are allowed in a second.
+        let Ok(outcome) = limiter.actors.check_key_n(&actor, writes) else { return Ok(()) };
+        outcome.map_err(|not_until| {
             ::metrics::counter!(metrics::RATE_LIMITED).increment(1);
             let wait = not_until.wait_time_from(limiter.clock.now());
             let jitter = rand::random_range(1.0..1.5);
@@ -68,6 +84,8 @@ mod tests {
         assert_eq!(error.reason, Reason::RateLimited);
         assert!(error.retry_after.is_some() && error.quota.is_some());
         assert!(limit.check(user(2)).is_ok());
+        assert!(limit.check_all([3, 4, 3, 3].map(user)).is_ok(), "more than a second's, at once");
+        assert!(limit.check(user(3)).is_err() && limit.check(user(4)).is_ok());
         assert!(WriteLimit::default().check(user(1)).is_ok());
     }
 }

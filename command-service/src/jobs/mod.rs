@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Token;
+use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -24,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use cursor::Cursor;
 
-use crate::committer::chain;
 use crate::leadership::{Leadership, Role};
 use crate::metrics;
 use crate::projectors::Projectors;

@@ -2,6 +2,7 @@
 
 use proto::event::{AccountChange, AccountOp, EdgeKey, EdgeKind, MAX_EDGES, Verb};
 use proto::{Position, Token, UserId};
+use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -15,9 +16,6 @@ use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
 use crate::store::jobs::{self, Job};
 use crate::store::{load, save, within};
-
-/// The name of a job that was overtaken, where one is needed.
-const OVERTAKEN: &str = "a later command took its place";
 
 /// What a step came to.
 pub enum Outcome {
@@ -41,19 +39,39 @@ pub async fn next(pool: &PgPool, limit: usize) -> Result<Outcome, sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     let Some(job) = within(jobs::next(&mut connection)).await? else { return Ok(Outcome::Nothing) };
     let (Some(kind), Some(user)) = (JobKind::named(&job.kind), UserId::new(job.user_id)) else {
-        jobs::fail(&mut connection, job.job_id, "this version does not know such a job").await?;
         return Ok(Outcome::Nothing);
     };
     if job.total == 0 && job.done == 0 {
-        // Counted outside of the lock: it may take a while, and is for people only.
-        let total = within(count(&mut connection, kind, &job)).await?;
-        jobs::set_total(&mut connection, job.job_id, total).await?;
+        // Outside of the lock: it may take a while. The number is for people only, so the job goes on without.
+        if let Err(error) = within(note_total(&mut connection, kind, &job)).await {
+            tracing::info!(job_id = %job.job_id, error = %chain(&error), "the edges of a job were not counted");
+        }
     }
-    let mut transaction = within(head::begin_locked(&mut connection)).await?;
-    let outcome = within(step(&mut transaction, kind, user, job.job_id, limit)).await?;
+    let outcome = locked_step(&mut connection, kind, user, job.job_id, limit).await;
+    if outcome.is_err() {
+        // Perhaps it fails each time; the others do not wait behind it.
+        let _ = within(jobs::put_back(&mut connection, job.job_id)).await;
+    }
+    outcome
+}
+
+async fn locked_step(
+    connection: &mut PgConnection,
+    kind: JobKind,
+    user: UserId,
+    job_id: Uuid,
+    limit: usize,
+) -> Result<Outcome, sqlx::Error> {
+    let mut transaction = within(head::begin_locked(connection)).await?;
+    let outcome = within(step(&mut transaction, kind, user, job_id, limit)).await?;
     // Should the reply be lost: the job's row tells where it stands.
     within(transaction.commit()).await?;
     Ok(outcome)
+}
+
+async fn note_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<(), sqlx::Error> {
+    let total = count(connection, kind, job).await?;
+    jobs::set_total(connection, job.job_id, total).await
 }
 
 async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<i64, sqlx::Error> {
@@ -107,7 +125,7 @@ async fn step(
     let cursor = job.cursor.as_deref().and_then(Cursor::decode);
     let (head, mut graph, chunk) = load_chunk(connection, kind, user, cursor.as_ref(), limit).await?;
     let Some(plan) = plan(kind, user, &graph, head, chunk, cursor, limit) else {
-        jobs::fail(connection, job_id, OVERTAKEN).await?;
+        jobs::fail(connection, job_id, jobs::OVERTAKEN).await?;
         let kind = kind.name();
         return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("failed"), head: None });
     };

@@ -26,6 +26,7 @@ use async_nats::jetstream;
 use proto::graph::v1::StreamState;
 use proto::{Epoch, Revision, Token};
 use service_kit::Latch;
+use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -35,7 +36,6 @@ pub use acknowledged::Acknowledged;
 pub use recent::Recent;
 pub use stream::Settings;
 
-use crate::committer::chain;
 use crate::leadership::{Leadership, Role};
 use crate::metrics;
 use inspect::Found;
@@ -141,6 +141,9 @@ impl Relay {
             match Leadership::try_take(&self.pool, Role::Relay).await {
                 Ok(Some(leadership)) => {
                     tracing::info!("leading the relay");
+                    // The session before may have ended with a failover that lost the newest commits: from here on,
+                    // only what the outbox holds is published.
+                    self.recent.clear();
                     ::metrics::gauge!(metrics::RELAY_LEADER).set(1.0);
                     self.lead(leadership, &stop).await;
                     ::metrics::gauge!(metrics::RELAY_LEADER).set(0.0);

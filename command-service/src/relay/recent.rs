@@ -46,6 +46,11 @@ impl Recent {
         }
     }
 
+    /// Forgets them all.
+    pub fn clear(&self) {
+        *self.lock() = Run::default();
+    }
+
     /// The events of a history from a revision on, at most `limit`; none if it is not here.
     pub fn from(&self, epoch: Epoch, revision: Revision, limit: usize) -> Vec<Arc<Entry>> {
         let run = self.lock();
@@ -104,5 +109,7 @@ mod tests {
         recent.push(entries(11..12));
         assert!(found(&recent, 9, 3).is_empty());
         assert_eq!(found(&recent, 11, 3), [11]);
+        recent.clear();
+        assert!(found(&recent, 11, 3).is_empty());
     }
 }

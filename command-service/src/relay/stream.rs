@@ -7,9 +7,9 @@ use async_nats::jetstream::{self, stream};
 use futures::TryStreamExt as _;
 use proto::{Epoch, Revision, subjects};
 use service_kit::Env;
+use service_kit::telemetry::chain;
 
 use super::Error;
-use crate::committer::chain;
 
 /// How the stream is kept.
 #[derive(Clone, Copy, Debug)]

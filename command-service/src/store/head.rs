@@ -32,16 +32,25 @@ fn from_row((epoch, revision, event_id, now): Row) -> Head {
     Head { epoch: Epoch(epoch.unsigned_abs()), revision: Revision::from_i64(revision), event_id, now }
 }
 
-/// Begins a transaction and locks the head until its end, in one round trip. What is
-/// read after it is as of the lock.
+/// Begins a transaction and locks the head until its end. What is read after it is as of
+/// the lock.
+///
+/// Two statements, though one round trip would do: sqlx knows of a transaction only once
+/// the statement that begins it has succeeded. A wait for the lock that fails or is given
+/// up would leave the connection in a transaction that nobody ends.
 pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-    connection.begin_with("BEGIN; SELECT FROM log_head FOR UPDATE -- head_lock").await
+    let mut transaction = connection.begin().await?;
+    sqlx::query("-- head_lock\nSELECT FROM log_head FOR UPDATE").execute(&mut *transaction).await?;
+    Ok(transaction)
 }
 
 /// Reads the head without locking it.
 pub async fn get(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
-    sqlx::query_as("-- head_get\nSELECT epoch, revision, event_id, clock_timestamp() FROM log_head")
-        .fetch_one(connection)
-        .await
-        .map(from_row)
+    sqlx::query_as(
+        "-- head_get
+         SELECT epoch, revision, event_id, greatest(clock_timestamp(), updated_at) FROM log_head",
+    )
+    .fetch_one(connection)
+    .await
+    .map(from_row)
 }

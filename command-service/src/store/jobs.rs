@@ -8,6 +8,9 @@ use uuid::Uuid;
 use crate::domain::{JobKind, NewJob};
 use crate::jobs::Cursor;
 
+/// Why a job ended that was overtaken.
+pub const OVERTAKEN: &str = "a later command took its place";
+
 /// A job as it stands.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Job {
@@ -42,7 +45,9 @@ pub async fn insert(
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     supersede(connection, job.user, job.kind, now).await?;
-    let cursor = (!job.targets.is_empty()).then(|| Cursor::Targets(job.targets.clone()).encode());
+    // Also an empty list is one to reach.
+    let cursor =
+        (job.kind == JobKind::ReplaceFollowing).then(|| Cursor::Targets(job.targets.clone()).encode());
     sqlx::query(
         "-- jobs_insert
          INSERT INTO jobs (job_id, kind, user_id, request_id, state, total, cursor, created_at, updated_at)
@@ -69,12 +74,13 @@ pub async fn supersede(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- jobs_supersede
-         UPDATE jobs SET state = 'failed', error = 'a later command took its place', updated_at = $3, cursor = NULL
+         UPDATE jobs SET state = 'failed', error = $4, updated_at = $3, cursor = NULL
          WHERE user_id = $1 AND kind = $2 AND state = 'running'",
     )
     .bind(user.uuid())
     .bind(kind.name())
     .bind(now)
+    .bind(OVERTAKEN)
     .execute(connection)
     .await
     .map(|_| ())
@@ -109,15 +115,27 @@ pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<J
     .await
 }
 
-/// The running job that has waited longest since its last step.
+/// The running job that has waited longest since its last step, of the kinds that this version knows.
 pub async fn next(connection: &mut PgConnection) -> Result<Option<Job>, sqlx::Error> {
     sqlx::query_as(
         "-- jobs_next
          SELECT job_id, kind, user_id, state, done, total, cursor, error, created_at, updated_at
-         FROM jobs WHERE state = 'running' ORDER BY updated_at LIMIT 1",
+         FROM jobs WHERE state = 'running' AND kind = ANY($1) ORDER BY updated_at LIMIT 1",
     )
+    .bind(JobKind::ALL.map(JobKind::name))
     .fetch_optional(connection)
     .await
+}
+
+/// Lets the others go first.
+pub async fn put_back(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- jobs_put_back\nUPDATE jobs SET updated_at = now() WHERE job_id = $1 AND state = 'running'",
+    )
+    .bind(job_id)
+    .execute(connection)
+    .await
+    .map(|_| ())
 }
 
 /// Counts the edges that a job will deal with: live ones, and hidden ones.

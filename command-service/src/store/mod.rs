@@ -16,7 +16,7 @@ pub mod save;
 
 use std::time::Duration;
 
-/// Longer than every timeout of the server: it ends the wait for a host that is gone.
+/// Longer than the timeouts that the server has by default: it ends the wait for a host that is gone.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Ends the wait for a server that does not answer at all.

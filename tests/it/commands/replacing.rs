@@ -1,6 +1,7 @@
 //! ReplaceFollowing: exactly this list.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proto::UserId;
 use proto::command::v1::{JobState, ReplaceFollowingResponse};
@@ -9,7 +10,7 @@ use proto::event::{EdgeKind, Verb};
 use tests::jobs::{self, OnAccount, replace_following};
 use tests::refusal::assert_refused;
 use tests::truth::postgres::{Snapshot, snapshot_of};
-use tests::{Act, user, users};
+use tests::{Act, Ask, importing, user, users};
 
 use super::Shared;
 
@@ -142,4 +143,51 @@ async fn many_changes_are_a_job_and_a_later_call_takes_its_place() {
     assert!(listed == wanted, "{} follows instead of {}", listed.len(), wanted.len());
     let job = jobs::get(&shared.commands, &overtaken.job_id).await.expect("the job");
     assert_ne!(job.state(), JobState::Running, "{job:?}");
+}
+
+#[tokio::test]
+async fn a_long_list_can_be_emptied() {
+    let shared = Shared::new();
+    let a = user();
+    let edges: Vec<_> = (0..1_200).map(|_| (a.to_string(), user().to_string())).collect();
+    importing::all(&mut shared.commands.clone(), &edges, 1_000).await;
+    let answer = replace_following(&shared.commands, a, &[], None, false).await.expect("a job");
+    assert_eq!((answer.removed.len(), answer.job_id.is_empty()), (1_200, false), "{answer:?}");
+    jobs::wait(&shared.commands, &answer.job_id).await;
+    let job = jobs::get(&shared.commands, &answer.job_id).await.expect("the job");
+    assert_eq!((job.state(), job.done), (JobState::Done, 1_200), "{job:?}");
+    let after = snapshot_of(&shared.endpoints.postgres().await, &[a]).await;
+    assert_eq!(following(&after, a), []);
+}
+
+#[tokio::test]
+async fn of_two_lists_in_one_batch_the_second_stays() {
+    let shared = Shared::new();
+    let a = user();
+    let pool = shared.endpoints.postgres().await;
+    let small: Vec<_> = (0..10).map(|_| user()).collect();
+    let large: Vec<_> = (0..1_500).map(|_| user()).collect();
+    // While one command waits for the lock, the next ones gather to one batch.
+    let mut lock = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
+    let another = Ask::new(Act::Follow, user(), user());
+    let first = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        replace_following(&shared.commands, a, &small, None, false).await
+    };
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        replace_following(&shared.commands, a, &large, None, false).await
+    };
+    let unlock = async {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        lock.rollback().await.expect("it is given back");
+    };
+    let (_, first, second, ()) = tokio::join!(another.done(&shared.commands), first, second, unlock);
+    first.expect("replaced at once");
+    let second = second.expect("a job");
+    jobs::wait(&shared.commands, &second.job_id).await;
+    let job = jobs::get(&shared.commands, &second.job_id).await.expect("the job");
+    assert_eq!(job.state(), JobState::Done, "{job:?}");
+    assert!(following(&snapshot_of(&pool, &[a]).await, a) == large, "the second list");
 }
