@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use tests::Endpoints;
 use uuid::Uuid;
-use xtask::services::{self, Pipeline, Profile};
+use xtask::pipeline::{self, Pipeline};
+use xtask::services::Profile;
 use xtask::{Ports, Servers, Sizes, Tools};
 
 /// How long a service may take to be ready again.
@@ -34,11 +35,11 @@ impl Setup {
         let tools = Tools::install()?;
         let servers = Servers::temporary(&tools, Ports::free()?, Sizes::DEVELOPMENT)?;
         let binaries = Profile::Release.folder();
-        let migrated = services::migrate_command(&binaries, &servers).status()?;
+        let migrated = pipeline::migrate_command(&binaries, &servers).status()?;
         ensure!(migrated.success(), "the schemas cannot be applied");
         let pipeline = Pipeline::start(&binaries, &servers)?;
         let mut env = pipeline.client_env.clone();
-        env.extend(&services::logins(&servers));
+        env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
         Ok(Self { endpoints, pipeline, _servers: servers })
     }

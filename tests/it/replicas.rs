@@ -10,7 +10,8 @@ use tests::{Own, graph, importing, new_user, truth, until};
 use tokio::task::block_in_place;
 use xtask::Server as _;
 use xtask::env_file::Env;
-use xtask::services::{Program, Service, ServiceSpec, spec};
+use xtask::pipeline::spec;
+use xtask::services::{Program, Service, ServiceSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

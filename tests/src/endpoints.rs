@@ -1,7 +1,7 @@
 //! Where a pipeline is found.
 
 use xtask::env_file::Env;
-use xtask::{Principal, services};
+use xtask::{Principal, pipeline};
 
 /// Addresses and secrets of one pipeline.
 #[derive(Clone, Debug)]
@@ -31,10 +31,10 @@ pub struct Endpoints {
 pub struct Logins(Env);
 
 impl Logins {
-    /// What is found under the names that [`services::logins`] gives.
+    /// What is found under the names that [`pipeline::logins`] gives.
     fn find(find: &impl Fn(&str) -> Option<String>) -> Result<Self, &'static str> {
         let mut env = Env::default();
-        for name in services::LOGINS {
+        for name in pipeline::LOGINS {
             env.set(name, find(name).ok_or(name)?);
         }
         Ok(Self(env))
@@ -42,12 +42,12 @@ impl Logins {
 
     /// PostgreSQL's.
     pub fn database(&self, who: Principal) -> &str {
-        self.get(&services::login("DATABASE_URL", who))
+        self.get(&pipeline::login("DATABASE_URL", who))
     }
 
     /// NATS's.
     pub fn nats(&self, who: Principal) -> &str {
-        self.get(&services::login("NATS_URL", who))
+        self.get(&pipeline::login("NATS_URL", who))
     }
 
     fn get(&self, name: &str) -> &str {

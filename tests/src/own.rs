@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::block_in_place;
 use xtask::env_file::Env;
+use xtask::pipeline::{self, Pipeline};
 use xtask::ports::loopback;
-use xtask::services::{self, Pipeline, Profile, Program, Service, ServiceSpec};
+use xtask::services::{Profile, Program, Service, ServiceSpec};
 use xtask::{Ports, Server as _, Servers, Sizes, Tls, Tools};
 
 use crate::endpoints::Endpoints;
@@ -106,7 +107,7 @@ impl Own {
             let ports = ports.expect("free ports");
             let servers =
                 Servers::temporary_with(&tools, ports, Sizes::SMALL, tls).expect("the servers start");
-            let migrated = services::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
+            let migrated = pipeline::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
             assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
             let settings = more(&servers);
             let pipeline =
@@ -114,7 +115,7 @@ impl Own {
             (servers, pipeline, settings)
         });
         let mut env = pipeline.client_env.clone();
-        env.extend(&services::logins(&servers));
+        env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
         Self { pipeline, servers, endpoints, settings, _turn: turn }
     }
@@ -147,7 +148,7 @@ impl Own {
     /// The same with another version.
     pub fn another_from(&self, binaries: &Path, program: Program) -> Service {
         let ports = Ports::free().expect("free ports");
-        let mut first = services::spec(program, binaries, &self.servers);
+        let mut first = pipeline::spec(program, binaries, &self.servers);
         first.env.extend(&self.settings);
         let name = format!("{}-2", first.name);
         ready(ServiceSpec {

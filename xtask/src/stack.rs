@@ -10,10 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use xtask::{
-    Pipeline, Ports, Servers, Sizes, Tools,
-    env_file::Env,
-    services::{self, Profile},
-    signals::Interrupt,
+    Pipeline, Ports, Servers, Sizes, Tools, env_file::Env, pipeline, services::Profile, signals::Interrupt,
     workspace,
 };
 
@@ -69,7 +66,7 @@ impl Stack {
         servers.add_read_replicas(&tools)?;
         interrupt.check()?;
         eprintln!("running migrations");
-        child::succeed(services::migrate_command(&binaries, &servers), interrupt).context(
+        child::succeed(pipeline::migrate_command(&binaries, &servers), interrupt).context(
             "the schemas cannot be brought up to date\nwhat to do: if the data is from another version, \
              begin without it: add --fresh",
         )?;

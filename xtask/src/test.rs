@@ -13,7 +13,8 @@ use anyhow::{Context, Result};
 use xtask::{
     Pipeline, Ports, Servers, Sizes, Tools,
     env_file::Env,
-    services::{self, Profile, Program},
+    pipeline,
+    services::{Profile, Program},
     signals::Interrupt,
     workspace,
 };
@@ -40,7 +41,7 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     let root = workspace::dev().join("test");
     let mut servers = Servers::start_fresh(&tools, &root, Ports::free()?, Sizes::SMALL)?;
     interrupt.check()?;
-    child::succeed(services::migrate_command(&binaries, &servers), interrupt)?;
+    child::succeed(pipeline::migrate_command(&binaries, &servers), interrupt)?;
     let pipeline = Pipeline::start(&binaries, &servers)?;
     eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
 
@@ -86,8 +87,8 @@ fn tail(servers: &Servers, name: &str) -> String {
 fn test_env(servers: &Servers, pipeline: &Pipeline, next: &Path) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
-    let mut known = services::client_env(servers);
-    known.extend(&services::logins(servers));
+    let mut known = pipeline::client_env(servers);
+    known.extend(&pipeline::logins(servers));
     for (name, value) in known.iter() {
         let name = name.strip_prefix("FOLLOWGRAPH_").unwrap_or(name);
         set(name, value.to_owned());

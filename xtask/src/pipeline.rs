@@ -1,0 +1,199 @@
+//! The services together, against one set of servers.
+//!
+//! Owns: how each is started there (ports, addresses, secrets), starting and stopping them as one, and
+//! what clients need to know. It must not know how a process is run: that is `services`.
+//!
+//! What can go wrong: one of them does not get ready; then all are stopped again.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use anyhow::Result;
+
+use crate::{
+    env_file::Env,
+    ports::loopback,
+    principals::Principal,
+    servers::Servers,
+    services::{Program, Service, ServiceSpec, cli},
+};
+
+/// The three services against one set of servers, and a projector more for each further read replica.
+/// Dropping it stops them.
+#[derive(Debug)]
+pub struct Pipeline {
+    // Fields are dropped in this order: readers first.
+    /// Reads.
+    pub query: Service,
+    /// Feeds the first Neo4j.
+    pub projector: Service,
+    /// Feed the further ones.
+    pub further_projectors: Vec<Service>,
+    /// Writes.
+    pub command: Service,
+    /// What clients and the CLI need to know.
+    pub client_env: Env,
+}
+
+impl Pipeline {
+    /// Starts all of them and waits until each is ready. The schemas must be up to date; see
+    /// [`migrate_command`].
+    pub fn start(binaries: &Path, servers: &Servers) -> Result<Self> {
+        Self::start_with(binaries, servers, &Env::default())
+    }
+
+    /// The same with more environment variables for all of them.
+    pub fn start_with(binaries: &Path, servers: &Servers, more: &Env) -> Result<Self> {
+        let spec = |program| {
+            let mut spec = spec(program, binaries, servers);
+            spec.env.extend(more);
+            spec
+        };
+        let mut pipeline = Self {
+            command: Service::start(spec(Program::Command))?,
+            projector: Service::start(spec(Program::Projector))?,
+            further_projectors: Vec::new(),
+            query: Service::start(spec(Program::Query))?,
+            client_env: client_env(servers),
+        };
+        pipeline.add_projectors(binaries, servers, more)?;
+        pipeline.wait_ready(Duration::from_secs(60))?;
+        Ok(pipeline)
+    }
+
+    /// Starts a projector for each further Neo4j that runs and has none yet, and returns at once.
+    pub fn add_projectors(&mut self, binaries: &Path, servers: &Servers, more: &Env) -> Result<()> {
+        for number in self.further_projectors.len()..servers.further_neo4j.len() {
+            let mut spec = further_projector(binaries, servers, number);
+            spec.env.extend(more);
+            self.further_projectors.push(Service::start(spec)?);
+        }
+        Ok(())
+    }
+
+    /// Waits until each of them is ready.
+    pub fn wait_ready(&mut self, limit: Duration) -> Result<()> {
+        for service in self.all() {
+            service.wait_ready(limit)?;
+        }
+        Ok(())
+    }
+
+    /// All of them, for doing the same to each.
+    pub fn all(&mut self) -> Vec<&mut Service> {
+        let mut all = vec![&mut self.command, &mut self.projector, &mut self.query];
+        all.extend(&mut self.further_projectors);
+        all
+    }
+
+    /// Asks all of them to stop at once, waits, and kills what is left.
+    pub fn stop(&mut self) -> Result<()> {
+        for service in self.all() {
+            service.sigterm()?;
+        }
+        for service in self.all() {
+            service.stop()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        // Together is faster than one by one; what fails here is tried again as the fields drop.
+        let _ = self.stop();
+    }
+}
+
+/// How `program` is started against `servers`, on the ports of that set.
+pub fn spec(program: Program, binaries: &Path, servers: &Servers) -> ServiceSpec {
+    let ports = &servers.ports;
+    let (grpc, admin) = match program {
+        Program::Command => (Some(ports.command), ports.command_admin),
+        Program::Projector => (None, ports.projector_admin),
+        Program::Query => (Some(ports.query), ports.query_admin),
+    };
+    let name = program.binary();
+    let mut env = servers
+        .env_of(program.principal())
+        .with("AUTH_TOKENS", format!("read+write+admin:{}", servers.secrets.token))
+        // The older system's API has a header of its own for it.
+        .with("INTERNAL_GRAPH_WRITE_TOKEN", &servers.secrets.token)
+        .with("PAGE_TOKEN_KEYS", &servers.secrets.page_key)
+        .with("PROJECTOR_NAME", "projector-0");
+    if let (Some(tls), Some(_)) = (&servers.tls, grpc) {
+        env.extend(&tls.grpc_env());
+    }
+    ServiceSpec {
+        program,
+        name: name.to_owned(),
+        binaries: binaries.to_owned(),
+        env,
+        grpc: grpc.map(loopback),
+        admin: loopback(admin),
+        log: servers.log_file(name),
+    }
+}
+
+/// How the projector of a further Neo4j is started.
+fn further_projector(binaries: &Path, servers: &Servers, number: usize) -> ServiceSpec {
+    let first = spec(Program::Projector, binaries, servers);
+    let name = format!("projector-{}", number + 1);
+    ServiceSpec {
+        env: first.env.with("NEO4J_URI", servers.further_neo4j[number].url()).with("PROJECTOR_NAME", &name),
+        admin: loopback(servers.ports.further[number].projector_admin),
+        log: servers.log_file(&name),
+        name,
+        ..first
+    }
+}
+
+/// Names of the addresses with the users and roles of services and subscribers, for tests; see [`login`].
+pub const LOGINS: [&str; 7] = [
+    "DATABASE_URL_COMMAND",
+    "DATABASE_URL_PROJECTOR",
+    "DATABASE_URL_QUERY",
+    "NATS_URL_COMMAND",
+    "NATS_URL_PROJECTOR",
+    "NATS_URL_QUERY",
+    "NATS_URL_SUBSCRIBER",
+];
+
+/// The name of an address as somebody sees it.
+pub fn login(address: &str, who: Principal) -> String {
+    format!("{address}_{who:?}").to_uppercase()
+}
+
+/// All of them. They are for tests: people find the operator's in [`client_env`].
+pub fn logins(servers: &Servers) -> Env {
+    let who = [Principal::Command, Principal::Projector, Principal::Query];
+    let databases = who.into_iter().map(|who| (login("DATABASE_URL", who), servers.postgres.url_of(who)));
+    let streams = who
+        .into_iter()
+        .chain([Principal::Subscriber])
+        .map(|who| (login("NATS_URL", who), servers.nats.url_of(who)));
+    databases.chain(streams).fold(Env::default(), |env, (name, url)| env.with(&name, url))
+}
+
+/// What clients and the CLI need to know: addresses, the token, and the servers' addresses.
+pub fn client_env(servers: &Servers) -> Env {
+    let mut env = servers.env();
+    if let Some(tls) = servers.tls.as_ref() {
+        env.extend(&tls.client_env());
+    }
+    env.with("FOLLOWGRAPH_COMMAND_ADDR", loopback(servers.ports.command).to_string())
+        .with("FOLLOWGRAPH_QUERY_ADDR", loopback(servers.ports.query).to_string())
+        .with("FOLLOWGRAPH_TOKEN", &servers.secrets.token)
+}
+
+/// The command that brings the schemas of `servers` up to date, and makes the services' roles.
+pub fn migrate_command(binaries: &Path, servers: &Servers) -> Command {
+    let mut env = servers.env();
+    for who in Principal::ALL {
+        if let Some((_, variable)) = who.postgres_role() {
+            env.set(variable, servers.secrets.password_of(who));
+        }
+    }
+    let mut command = cli(binaries, &env);
+    command.args(["migrate", "--roles"]);
+    command
+}
