@@ -65,7 +65,7 @@ impl Endpoints {
             |missing| {
                 panic!(
                     "these tests need running servers (FOLLOWGRAPH_TEST_{missing} is not set): \
-                 run them with `cargo xtask test`, one of them with `cargo xtask test -- -p tests NAME`"
+                 run them with `cargo xtask test`, some with `cargo xtask test -- --test it NAME`"
                 )
             },
         )
