@@ -36,8 +36,14 @@ struct Report {
     hint: Option<String>,
 }
 
-/// Whether the reader of our output has gone.
+/// Whether the reader of our output has gone. A server that has gone is something else.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let of_a_server = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<sqlx::Error>() || cause.is::<neo4rs::Error>() || cause.is::<Unreachable>()
+    };
+    if error.chain().any(of_a_server) {
+        return false;
+    }
     error
         .chain()
         .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))

@@ -29,8 +29,13 @@ pub fn is_transient(status: &Status) -> bool {
         ) => true,
         Some(_) => false,
         // Not from the service. A status made of a failing connection has a source,
-        // whatever its code; one that came over the wire has none.
-        None => status.code() == Code::Unavailable || status.source().is_some(),
+        // whatever its code; one that came over the wire has none. A proxy may also end a stream without any status,
+        // for which tonic makes one.
+        None => {
+            status.code() == Code::Unavailable
+                || status.source().is_some()
+                || status.message().contains("missing grpc-status")
+        }
     }
 }
 

@@ -60,6 +60,11 @@ impl PairCommand {
         }
     }
 
+    /// Whether its end is counted from now, so that a repeat would be another command.
+    pub fn is_relative(&self) -> bool {
+        matches!(self, Self::Mute(args) | Self::Block(args) if args.lasting.is_some())
+    }
+
     /// The pair that it is about.
     pub fn pair(&self) -> &PairArgs {
         match self {
@@ -101,8 +106,10 @@ pub struct ExpiringArgs {
     /// The pair.
     #[command(flatten)]
     pub pair: PairArgs,
-    /// For how long, such as 30m, 24h or 7d; without it and --until, for good
-    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    /// For how long, such as 30m, 24h or 7d; without it and --until, for good. Not with --request-id: a repeat
+    /// would ask for another end, and be another command
+    #[arg(long = "for", value_name = "DURATION", conflicts_with = "request_id",
+          value_parser = humantime::parse_duration)]
     pub lasting: Option<Duration>,
     /// Until when, as in RFC 3339
     #[arg(long, value_name = "DATE", conflicts_with = "lasting", value_parser = dates::parse)]
@@ -257,6 +264,7 @@ mod tests {
     fn contradictions_are_refused() {
         assert!(parse("mute 1 2 --for 1h --until 2027-01-01T00:00:00Z").is_err());
         assert!(parse("mute 1 2 --for ever").is_err());
+        assert!(parse("mute 1 2 --for 1h --request-id x").is_err(), "a repeat would be another command");
         assert!(parse("follow 1 2 --for 1h").is_err(), "follows do not end by themselves");
         assert!(parse("follow 1 2 --if-revision 3 --if-following true").is_err());
         assert!(parse("follow 1 2 --if-following maybe").is_err());

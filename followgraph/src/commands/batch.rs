@@ -45,6 +45,19 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &BatchArgs) 
         }
         .into());
     }
+    if args.request_id.is_some()
+        && let Some(line) = lines.iter().find(|line| line.content.command.is_relative())
+    {
+        return Err(Advised {
+            message: format!(
+                "line {}: --for with --request-id: a repeat would be another command",
+                line.number
+            ),
+            hint: "name the date with --until".to_owned(),
+            source: None,
+        }
+        .into());
+    }
     let mut client = client::command(connection).await?;
     let mut calls = Calls::default();
     for batch in lines.chunks(LARGEST_BATCH) {
