@@ -78,6 +78,9 @@ pub enum ParseError {
     /// Nothing after the colon.
     #[error("a secret is empty")]
     EmptySecret,
+    /// A value, and nothing in it.
+    #[error("it holds no entry")]
+    Empty,
     /// The same secret twice.
     #[error("a secret appears twice")]
     Duplicate,
@@ -147,7 +150,8 @@ impl FromStr for Tokens {
             }
             add(&mut tokens, bits, secret)?;
         }
-        Ok(Self(tokens.into()))
+        // Meant to close something, it would leave reads open.
+        if tokens.is_empty() { Err(ParseError::Empty) } else { Ok(Self(tokens.into())) }
     }
 }
 
@@ -309,6 +313,7 @@ mod tests {
             ("read+:hunter2", ParseError::Scope),
             ("read:", ParseError::EmptySecret),
             ("read:hunter2,write:hunter2", ParseError::Duplicate),
+            (" , ", ParseError::Empty),
         ] {
             assert_eq!(text.parse::<Tokens>().map(|_| ()), Err(error));
             let mut env = Env::from_pairs([(VARIABLE, text)]);

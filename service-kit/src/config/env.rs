@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::secret::REDACTED;
 use super::{ConfigError, Mistake, Secret, redact_url};
 
 /// What is known about one variable; `docs` are generated from it.
@@ -243,6 +244,8 @@ impl Env {
     ) {
         let shown = match in_use {
             None => "(unset)".to_owned(),
+            // A secret that only looks like an address has nothing that may be shown.
+            Some(_) if secret && !name.ends_with("_URL") => REDACTED.to_owned(),
             Some(value) if secret || value.contains("://") => redact_url(value),
             Some(value) => value.to_owned(),
         };
@@ -374,7 +377,7 @@ mod tests {
 
     #[test]
     fn every_getter_describes_its_variable_and_only_its_own() {
-        let mut env = Env::from_pairs([("KEY", "hunter2"), ("URL", "nats://a:pw@h")]);
+        let mut env = Env::from_pairs([("KEY", "read:hunter2,admin://looks/like"), ("URL", "nats://a:pw@h")]);
         env.about("Opens the door.").example("abc").optional_secret("KEY");
         let _ = env.required("URL");
         let _: u32 = env.parse_or("COUNT", "3");

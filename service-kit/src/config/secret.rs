@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// What is printed in place of a secret.
-const REDACTED: &str = "[redacted]";
+pub(super) const REDACTED: &str = "[redacted]";
 
 /// A text that prints as `[redacted]`.
 #[derive(Clone, Default, PartialEq, Eq)]
