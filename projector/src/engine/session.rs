@@ -79,7 +79,7 @@ impl<'e> Session<'e> {
             // true of this one.
             status.epoch = checkpoint.mark.epoch;
             status.revision = checkpoint.mark.revision;
-            status.visible = Revision::ZERO;
+            status.visible = checkpoint.mark.revision;
             status.complete = checkpoint.cursor.complete;
             status.model_problem.clear();
         });
