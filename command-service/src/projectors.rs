@@ -28,7 +28,7 @@ const DEAD: Duration = Duration::from_secs(5);
 /// How often the record is written.
 const RECORD: Duration = Duration::from_secs(10);
 /// The longest that one chunk of an import is held up: an import never stands still.
-const LONGEST_BRAKE: Duration = Duration::from_secs(1);
+const LONGEST_BRAKE: Duration = Duration::from_millis(250);
 
 /// What was heard. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +100,8 @@ impl Projectors {
         let heard: Vec<_> = self
             .lock()
             .values()
-            .filter(|(_, at)| at.elapsed() < RECORD)
+            // One that has not opened its read model yet does not know where it stands.
+            .filter(|(announcement, at)| at.elapsed() < RECORD && announcement.epoch != 0)
             .map(|(a, _)| (a.name.clone(), Epoch(a.epoch), Revision(a.revision)))
             .collect();
         if heard.is_empty() {

@@ -76,7 +76,13 @@ impl Batch<'_> {
             if reply.fingerprint != request.fingerprint {
                 return Err(Failure::RequestIdReused);
             }
-            return Answer::decode(&unit.command, &reply.response).ok_or(Failure::Internal);
+            let mut answer = Answer::decode(&unit.command, &reply.response).ok_or(Failure::Internal)?;
+            let now = self.decided.journal.token();
+            if answer.written_at.epoch != now.epoch {
+                // What it wrote is in the present history too, and a token of another one is refused.
+                answer.written_at = now;
+            }
+            return Ok(answer);
         }
         let answer = self.carry_out(unit)?;
         let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
@@ -193,5 +199,21 @@ mod tests {
         assert_eq!(decided.outcomes[0], decided.outcomes[1]);
         assert!(decided.outcomes[0].as_ref().expect("allowed").changed);
         assert_eq!(decided.outcomes[2], Err(Failure::RequestIdReused));
+    }
+
+    #[test]
+    fn a_repeat_after_a_recovery_gets_a_token_that_holds() {
+        let units = [unit(1, 2, Some(5))];
+        let first = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let remembered: BTreeMap<_, _> = first.replies.into_iter().collect();
+        let repeated = |head| {
+            let decided = decide_all(&units, &mut Graph::default(), head, remembered.clone(), CAP);
+            decided.outcomes[0].clone().expect("the first answer")
+        };
+        assert_eq!(repeated(head()).written_at, first.outcomes[0].as_ref().expect("allowed").written_at);
+        let recovered = Head { epoch: Epoch(1_700_000_000), revision: Revision(9), ..head() };
+        let answer = repeated(recovered);
+        assert!(answer.changed, "all but the token is the first answer");
+        assert_eq!(answer.written_at, recovered.token());
     }
 }

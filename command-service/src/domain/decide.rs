@@ -114,7 +114,8 @@ fn account(graph: &Graph, user: UserId, action: AccountAction) -> Result<Decisio
         (AccountAction::Restore, _) => Ok(going_on(JobKind::Restore)),
         (AccountAction::SetPrivacy { .. }, Archived | Restoring) => Err(Refusal::Archived(user)),
         (AccountAction::SetPrivacy { private }, Active) if private == account.private => {
-            Ok(going_on(JobKind::MakePublic))
+            // A job that makes it public may still run where it is private again; that one will find out.
+            Ok(if private { Decision::default() } else { going_on(JobKind::MakePublic) })
         }
         (AccountAction::SetPrivacy { private: true }, Active) => Ok(start(AccountOp::MadePrivate, None)),
         (AccountAction::SetPrivacy { private: false }, Active) => {

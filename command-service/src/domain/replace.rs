@@ -38,7 +38,7 @@ pub(super) fn replace(
     for (index, target) in targets.iter().enumerate() {
         may_follow(graph, actor, *target).map_err(|refusal| Refused { refusal, index: Some(index) })?;
     }
-    let (changes, report) = difference(graph, actor, targets);
+    let (changes, report) = difference(graph, actor, targets, targets);
     let mut decision = Decision { report: Report::Replace(report), ..Decision::default() };
     if changes.len() <= MAX_EDGES {
         decision.changes = changes;
@@ -50,14 +50,14 @@ pub(super) fn replace(
 }
 
 /// One step of the job: the next changes, at most `limit`; fewer when it is done.
-/// What cannot be followed any more is left out.
+/// What cannot be followed any more is not added; a follow of it that is there stays.
 pub fn replace_step(graph: &Graph, actor: UserId, targets: &[UserId], limit: usize) -> Vec<Change> {
     if takes_part(graph, actor).is_err() {
         return Vec::new();
     }
     let possible: Vec<UserId> =
         targets.iter().copied().filter(|target| may_follow(graph, actor, *target).is_ok()).collect();
-    let (mut changes, _) = difference(graph, actor, &possible);
+    let (mut changes, _) = difference(graph, actor, targets, &possible);
     // A request that becomes a follow is two changes, which must not be parted.
     let end = changes.len().min(limit);
     let parted = |end: usize| {
@@ -73,9 +73,15 @@ fn may_follow(graph: &Graph, actor: UserId, target: UserId) -> Result<(), Refusa
     if blocked(graph, actor, target) { Err(Refusal::Blocked) } else { Ok(()) }
 }
 
-/// First what goes, then what comes, the first target last: it is listed as the newest.
-fn difference(graph: &Graph, actor: UserId, targets: &[UserId]) -> (Vec<Change>, ReplaceReport) {
-    let wanted: BTreeSet<UserId> = targets.iter().copied().collect();
+/// First what goes: whatever is not `wanted`; then what comes: of the `possible` ones, the first last, so that it is
+/// listed as the newest.
+fn difference(
+    graph: &Graph,
+    actor: UserId,
+    wanted: &[UserId],
+    possible: &[UserId],
+) -> (Vec<Change>, ReplaceReport) {
+    let wanted: BTreeSet<UserId> = wanted.iter().copied().collect();
     let mut report = ReplaceReport::default();
     let mut changes = Vec::new();
     for kind in [EdgeKind::Follow, EdgeKind::FollowRequest] {
@@ -84,7 +90,7 @@ fn difference(graph: &Graph, actor: UserId, targets: &[UserId]) -> (Vec<Change>,
             report.removed.push(key.target);
         }
     }
-    for target in targets.iter().rev() {
+    for target in possible.iter().rev() {
         let key = |kind| EdgeKey { kind, source: actor, target: *target };
         let (follow, request) = (key(EdgeKind::Follow), key(EdgeKind::FollowRequest));
         let asked = graph.live(&request).is_some();

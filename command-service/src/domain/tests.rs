@@ -269,6 +269,18 @@ fn a_replaced_list_keeps_what_stays_and_lists_the_first_as_the_newest() {
 }
 
 #[test]
+fn a_job_that_replaces_a_list_leaves_alone_whom_it_shall_keep() {
+    // Archived while the job runs: the follow is hidden and comes back with the account.
+    let mut graph = with_state(2, AccountState::Archived);
+    let hidden = [key(EdgeKind::Follow, 1, 2), key(EdgeKind::Follow, 1, 3)].map(|key| (key, edge()));
+    graph.add_archived(hidden.into());
+    let changes = replace_step(&graph, user(1), &[user(2), user(4)], 10);
+    let changed: Vec<_> = changes.iter().map(|change| (change.key, change.op)).collect();
+    let gone = (key(EdgeKind::Follow, 1, 3), Op::RemoveArchived);
+    assert_eq!(changed, [gone, (key(EdgeKind::Follow, 1, 4), ADD)]);
+}
+
+#[test]
 fn an_account_goes_its_way_step_by_step() {
     let act = |action| Command::Account { user: user(1), action };
     let decided = |state, action| decide(&with_state(1, state), &act(action), &RULES);
@@ -292,6 +304,11 @@ fn an_account_goes_its_way_step_by_step() {
     let decision = decide(&with_account(1, asked), &public, &RULES).expect("allowed");
     assert_eq!(decision.accounts, [AccountChange { user: user(1), op: AccountOp::MadePublic }]);
     assert_eq!(decision.job.expect("somebody waits").kind, JobKind::MakePublic);
+    // A job that makes it public was overtaken and has not found out yet.
+    let mut again = with_account(1, asked);
+    again.add_jobs([((user(1), JobKind::MakePublic), Uuid::from_u128(9))]);
+    let decision = decide(&again, &act(SetPrivacy { private: true }), &RULES).expect("allowed");
+    assert_eq!(decision, Decision::default());
 }
 
 #[test]

@@ -21,7 +21,17 @@ pub fn answers(
     chunks: Streaming<wire::ImportEdgesRequest>,
     traceparent: Option<String>,
 ) -> impl Stream<Item = Result<wire::ImportEdgesResponse, Status>> + Send {
+    let braked = service.clone();
     chunks
+        // One after the other: were those under way held up each for itself, a later chunk could pass an earlier one,
+        // and edges get their places in lists in another order.
+        .then(move |chunk| {
+            let service = braked.clone();
+            async move {
+                service.projectors.brake(service.import_max_lag).await;
+                chunk
+            }
+        })
         .map(move |chunk| {
             let (service, traceparent) = (service.clone(), traceparent.clone());
             async move { Ok(answer(&service, chunk?, traceparent).await?) }
@@ -41,7 +51,6 @@ async fn answer(
 ) -> Result<wire::ImportEdgesResponse, ServiceError> {
     // The date check is about obvious mistakes, so this process's clock will do.
     let (command, mut refused) = parse::chunk(&chunk, OffsetDateTime::now_utc())?;
-    service.projectors.brake(service.import_max_lag).await;
     let answer = service.door.carry_out(command, None, traceparent, Lane::Bulk).await?;
     let Body::Import(report) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
     refused.extend(report.refused.iter().map(|edge| refusal(*edge)));
