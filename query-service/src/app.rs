@@ -25,6 +25,8 @@ use crate::reader::{
 const NAME: &str = "query-service";
 /// Longest wait for a PostgreSQL connection: there is one for every read that is let through.
 const LONGEST_CONNECT: Duration = Duration::from_secs(1);
+/// Events of the stream that the follower asks for at once.
+const EVENTS_AT_ONCE: i64 = 128;
 /// Exports at a time.
 const EXPORTS: u32 = 2;
 
@@ -47,6 +49,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         nats: nats.clone(),
         outbox: Outbox::new(background_pool.clone()),
         horizon: Arc::clone(&horizon),
+        batch: EVENTS_AT_ONCE,
     };
     let background_reader = postgres_reader.over(background_pool);
     let recent = Arc::new(Recent::new(config.overlay));

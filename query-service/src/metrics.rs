@@ -74,7 +74,7 @@ service_kit::declare_metrics! {
     Counter(Count) FEED_OUTBOX = "query_feed_outbox_events_total";
     /// Times that reading the stream ended, by cause.
     Counter(Count) FEED_REBUILDS = "query_feed_stream_ended_total" {
-        cause: "disconnected", "stream", "consumer", "timeout", "gap", "stall", "foreign"
+        cause: "disconnected", "stream", "consumer", "timeout", "gap", "stall", "redelivery", "foreign"
     };
     /// Times that the recent events were dropped and begun anew, by cause.
     Counter(Count) FEED_RESTARTS = "query_feed_restarts_total" {

@@ -22,7 +22,7 @@ use tonic::Status;
 
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED};
-use crate::pipeline::{Filter, Recent, Sources, Stop, Tail};
+use crate::pipeline::{Filter, Recent, Sources, Stop, TURNS, Tail};
 
 /// The field of the token to begin after.
 const AFTER: &str = "after";
@@ -30,6 +30,8 @@ const AFTER: &str = "after";
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Messages that may wait for the watcher.
 const QUEUE: usize = 64;
+/// Events that one watcher's reading of the past asks for at once.
+const BATCH: i64 = 32;
 /// How long the queue may stay full.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for this process to reach the token, or to know the head.
@@ -46,6 +48,8 @@ pub struct Watches {
     recent: Arc<Recent>,
     sources: Sources,
     places: Arc<Semaphore>,
+    /// Of those that read the past.
+    turns: Arc<Semaphore>,
     drain: CancellationToken,
 }
 
@@ -69,7 +73,9 @@ enum End {
 impl Watches {
     /// Watches of these events, at most so many at a time; they end when `drain` says so.
     pub fn new(recent: Arc<Recent>, sources: Sources, most: usize, drain: CancellationToken) -> Self {
-        Self { recent, sources, places: Arc::new(Semaphore::new(most)), drain }
+        let sources = Sources { batch: BATCH, ..sources };
+        let (places, turns) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(TURNS)));
+        Self { recent, sources, places, turns, drain }
     }
 
     /// Begins a watch.
@@ -91,7 +97,8 @@ impl Watches {
                 .retry_after(COME_BACK)
         })?;
         let after = self.beginning(after).await?;
-        let tail = Tail::after(after, filter, Arc::clone(&self.recent), self.sources.clone());
+        let (recent, sources) = (Arc::clone(&self.recent), self.sources.clone());
+        let tail = Tail::after(after, filter, recent, sources, Arc::clone(&self.turns));
         let (sender, receiver) = mpsc::channel(QUEUE);
         let end = Arc::new(Mutex::new(None));
         let (told, sources, drain) = (Arc::clone(&end), self.sources.clone(), self.drain.clone());
@@ -120,8 +127,10 @@ impl Watches {
     /// Where a watch begins: after the token, if that is a point of this history of which the rest is kept.
     async fn beginning(&self, after: Option<Token>) -> Result<Token, ServiceError> {
         let mut follow = self.recent.subscribe();
+        // Without a token, after the present head: a process that has just started is still on its way there.
+        let wanted = after.or_else(|| self.sources.horizon.head());
         let far_enough = |position: &Option<Token>| {
-            position.is_some_and(|position| after.is_none_or(|after| position >= after))
+            position.is_some_and(|position| wanted.is_none_or(|wanted| position >= wanted))
         };
         let position = match tokio::time::timeout(BEGIN, follow.wait_for(far_enough)).await {
             Ok(Ok(position)) => *position,

@@ -84,7 +84,8 @@ impl Horizon {
             _ => return Duration::ZERO,
         }
         let newer = inner.heard.partition_point(|(_, revision)| *revision <= of.revision);
-        inner.heard.get(newer).map_or(Duration::ZERO, |(at, _)| now.saturating_duration_since(*at))
+        let missed = inner.heard.get(newer).map(|(at, _)| now.saturating_duration_since(*at));
+        missed.unwrap_or_default().min(LONGEST_STALENESS)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -103,7 +104,8 @@ impl Inner {
         }
         self.head = Some(head);
         let old = |(at, _): &(Instant, Revision)| now.saturating_duration_since(*at) > LONGEST_STALENESS;
-        while self.heard.front().is_some_and(old) {
+        // One old head stays: whoever misses that is stale, however long nothing was written since.
+        while self.heard.get(1).is_some_and(old) {
             self.heard.pop_front();
         }
         match self.heard.back_mut() {
@@ -138,6 +140,17 @@ mod tests {
         assert_eq!(horizon.staleness(token(1, 29), now), seconds(3));
         assert_eq!(horizon.staleness(token(1, 10), now), seconds(4));
         assert_eq!(horizon.staleness(token(1, 0), now), seconds(5));
+    }
+
+    #[test]
+    fn who_missed_a_head_long_ago_stays_stale_when_another_one_comes() {
+        let start = Instant::now();
+        let horizon = Horizon::default();
+        horizon.observe(token(1, 10), start);
+        let later = start + LONGEST_STALENESS * 2;
+        horizon.observe(token(1, 11), later);
+        assert_eq!(horizon.staleness(token(1, 9), later), LONGEST_STALENESS);
+        assert_eq!(horizon.staleness(token(1, 10), later + seconds(1)), seconds(1));
     }
 
     #[test]

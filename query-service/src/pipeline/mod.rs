@@ -21,4 +21,4 @@ pub use replica::{Checkpoint, Replica, State};
 pub use ring::{Arrival, Filter, Held, Limits, Ring, Side};
 pub use roster::{Announcement, Roster};
 pub use signals::Signals;
-pub use tail::Tail;
+pub use tail::{TURNS, Tail};

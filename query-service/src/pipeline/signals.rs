@@ -69,7 +69,10 @@ impl Signals {
     }
 
     fn announcement(&self, said: ProjectorAnnouncement, now: Instant) {
-        if let Some(replica) = self.replicas.iter().find(|replica| *said.name == **replica.projector()) {
+        // One that has not opened its read model yet knows nothing of it; what was known stands.
+        let known = said.epoch != 0;
+        let replica = self.replicas.iter().find(|replica| *said.name == **replica.projector());
+        if let Some(replica) = replica.filter(|_| known) {
             let visible = Token::new(Epoch(said.epoch), Revision(said.visible));
             replica.announced(Checkpoint { visible, complete: said.complete }, now);
         }
@@ -105,16 +108,17 @@ mod tests {
     #[test]
     fn each_projector_moves_its_own_read_model() {
         let signals = signals();
-        let announce = |name: &str, visible| {
+        let announce_of = |name: &str, epoch, visible| {
             let said = ProjectorAnnouncement {
                 name: name.to_owned(),
-                epoch: 1,
+                epoch,
                 visible,
-                complete: true,
+                complete: epoch != 0,
                 ..Default::default()
             };
             signals.take(&message(&subjects::projector(name), said.encode_to_vec()), Instant::now());
         };
+        let announce = |name: &str, visible| announce_of(name, 1, visible);
         let states = || [signals.replicas[0].state(), signals.replicas[1].state()];
         let built = |revision| {
             State::Built(Checkpoint { visible: Token::new(Epoch(1), Revision(revision)), complete: true })
@@ -124,6 +128,9 @@ mod tests {
         announce("projector-1", 8);
         assert_eq!(states(), [State::Unknown, built(8)]);
         announce("projector-0", 7);
+        assert_eq!(states(), [built(7), built(8)]);
+        // It starts again and does not know yet where its read model stands.
+        announce_of("projector-0", 0, 0);
         assert_eq!(states(), [built(7), built(8)]);
         assert_eq!(signals.roster.list(Instant::now()).len(), 3);
     }

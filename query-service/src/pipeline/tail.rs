@@ -6,15 +6,29 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::{Revision, Token};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 
 use super::feed::{Feed, Mark, Sources, Stop};
 use super::{Filter, Recent};
 
 /// Recent events looked at under one lock.
 const LOOKED_AT: usize = 256;
+/// How many read the past at a time. Each has some of its events in memory, and an event of an import may have 200 kB.
+pub const TURNS: usize = 8;
+/// How long one reads before it is the next one's turn.
+const TURN: Duration = Duration::from_secs(10);
+
+/// Reads what the recent events do not have.
+#[derive(Debug)]
+struct Past {
+    feed: Feed,
+    until: Instant,
+    _turn: OwnedSemaphorePermit,
+}
 
 /// Wanted events after a point.
 #[derive(Debug)]
@@ -26,13 +40,22 @@ pub struct Tail {
     /// All events up to here were given out, are waiting, or were not wanted.
     read: Token,
     waiting: VecDeque<(Revision, Arc<[u8]>)>,
-    /// Reads what the recent events do not have.
-    past: Option<Feed>,
+    /// What is next is not among the recent events.
+    is_behind: bool,
+    /// There while it is its turn to read that.
+    past: Option<Past>,
+    turns: Arc<Semaphore>,
 }
 
 impl Tail {
-    /// Reads the events after a token.
-    pub fn after(after: Token, filter: Filter, recent: Arc<Recent>, sources: Sources) -> Self {
+    /// Reads the events after a token; `turns` are shared by all of them, see [`TURNS`].
+    pub fn after(
+        after: Token,
+        filter: Filter,
+        recent: Arc<Recent>,
+        sources: Sources,
+        turns: Arc<Semaphore>,
+    ) -> Self {
         let follow = recent.subscribe();
         Self {
             recent,
@@ -41,7 +64,9 @@ impl Tail {
             follow,
             read: after,
             waiting: VecDeque::new(),
+            is_behind: false,
             past: None,
+            turns,
         }
     }
 
@@ -55,7 +80,7 @@ impl Tail {
 
     /// True while events come from memory.
     pub fn is_live(&self) -> bool {
-        self.past.is_none()
+        !self.is_behind
     }
 
     /// Waits for the next event that is wanted. Nothing is lost if this is given up.
@@ -72,6 +97,7 @@ impl Tail {
             let excerpt = self.recent.ring().excerpt(self.read, &self.filter, LOOKED_AT);
             match excerpt {
                 Some(excerpt) => {
+                    self.is_behind = false;
                     self.past = None;
                     if excerpt.upto > self.read.revision {
                         self.read.revision = excerpt.upto;
@@ -91,14 +117,30 @@ impl Tail {
 
     /// Takes the next event of the past.
     async fn read_past(&mut self) -> Result<(), Stop> {
-        let feed = self.past.get_or_insert_with(|| Feed::after(Mark::at(self.read), self.sources.clone()));
-        let arrival = feed.next().await?;
+        self.is_behind = true;
+        let arrival = self.turn().await.next().await?;
         let event = &arrival.event;
         self.read = Token::new(event.epoch, event.revision);
         if self.filter.wants(event.verb, event.actor, event.edges.iter().map(|change| change.key.target)) {
             self.waiting.push_back((event.revision, arrival.payload));
         }
         Ok(())
+    }
+
+    /// The feed, once it is its turn.
+    async fn turn(&mut self) -> &mut Feed {
+        let past = match self.past.take().filter(|past| Instant::now() < past.until) {
+            Some(past) => past,
+            None => {
+                let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
+                    // Nobody closes it.
+                    return std::future::pending().await;
+                };
+                let feed = Feed::after(Mark::at(self.read), self.sources.clone());
+                Past { feed, until: Instant::now() + TURN, _turn: turn }
+            }
+        };
+        &mut self.past.insert(past).feed
     }
 
     async fn changed(&mut self) {

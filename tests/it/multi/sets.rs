@@ -6,6 +6,7 @@ use proto::query::v1::{
     AccountSet, Consistency, ListSetOperationRequest, ListSetOperationResponse, SetKind, SetOperation,
 };
 use tests::clients::{List, consistent, follow, unfollow, walk};
+use tests::jobs::OnAccount;
 use tests::truth::wait_caught_up;
 use tests::{Endpoints, Queries, new_user};
 use tonic::Status;
@@ -160,5 +161,30 @@ async fn a_walk_neither_misses_nor_repeats_those_who_stay() {
         let stayed = &set(&of_a) | &set(&of_b);
         let listed: Vec<_> = found.iter().filter(|user| stayed.contains(*user)).collect();
         assert_eq!(listed.len(), stayed.len(), "{store:?}: nobody is missed or repeated: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_stays_in_one_set_is_listed_though_the_other_was_hidden_for_a_while() {
+    let endpoints = Endpoints::shared();
+    let (commands, mut queries) = (endpoints.commands(), endpoints.queries());
+    for store in Store::BOTH {
+        let [a, b, fan] = tests::users();
+        let asked = Wanted {
+            operation: SetOperation::Union,
+            first: (a.to_string(), SetKind::Followers),
+            second: (b.to_string(), SetKind::Followers),
+        };
+        import(&endpoints, &[a, b].map(|user| (fan.to_string(), user.to_string()))).await;
+        OnAccount::Archive.finish(&commands, a).await;
+        wait_caught_up(&endpoints).await;
+        let page = asked.page(&mut queries, 3, "", store.consistency()).await.expect("a page");
+        assert_eq!((page.user_ids.len(), page.next_page_token.is_empty()), (0, false), "{store:?}: {page:?}");
+        // Its follower is in the old place again, before all that the walk has seen.
+        OnAccount::Restore.finish(&commands, a).await;
+        wait_caught_up(&endpoints).await;
+        let token = page.next_page_token;
+        let page = asked.page(&mut queries, 3, &token, store.consistency()).await.expect("a page");
+        assert_eq!(page.user_ids, [fan.to_string()], "{store:?}");
     }
 }

@@ -81,6 +81,8 @@ pub struct Sources {
     pub outbox: Outbox,
     /// The newest head.
     pub horizon: Arc<Horizon>,
+    /// Events of the stream that are asked for at once.
+    pub batch: i64,
 }
 
 impl Sources {
@@ -151,7 +153,7 @@ impl Feed {
                     Err(trouble) => self.give_up_stream(trouble),
                 }
             } else if Instant::now() >= self.next_attempt {
-                match Reading::after(&self.last, &self.sources.nats).await {
+                match Reading::after(&self.last, &self.sources.nats, self.sources.batch).await {
                     Ok(reading) => {
                         self.reading = Some(reading);
                         continue;

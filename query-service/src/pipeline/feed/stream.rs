@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(250);
 /// How long nothing may arrive while the head is ahead.
 const STALL: Duration = Duration::from_secs(1);
-/// Events that are asked for at once.
-const BATCH: i64 = 128;
+/// Events in a row that came before, after which the consumer is opened anew at the right place: one that was opened
+/// again by itself, before it had delivered anything, begins with the first event of the stream.
+const MANY_SKIPPED: u32 = 1_000;
 
 /// Why the stream does not give the next event now.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ pub struct Reading {
     connected: watch::Receiver<bool>,
     ticks: Interval,
     arrived: Instant,
+    skipped: u32,
 }
 
 /// What the stream of an epoch holds.
@@ -81,7 +83,7 @@ pub async fn reach(nats: &Nats, epoch: Epoch) -> Result<Reach, Trouble> {
 
 impl Reading {
     /// Begins after a point.
-    pub async fn after(last: &Mark, nats: &Nats) -> Result<Self, Trouble> {
+    pub async fn after(last: &Mark, nats: &Nats, batch: i64) -> Result<Self, Trouble> {
         let mut connected = nats.connected.clone();
         if !*connected.borrow_and_update() {
             return Err(Trouble::new("disconnected", "NATS is not connected"));
@@ -100,7 +102,7 @@ impl Reading {
             let config = OrderedConfig {
                 description: Some("query-service".to_owned()),
                 deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: next.0 },
-                max_batch: BATCH,
+                max_batch: batch,
                 ..OrderedConfig::default()
             };
             let consumer =
@@ -110,7 +112,7 @@ impl Reading {
         let messages = tokio::time::timeout(PATIENCE, open).await.map_err(|_| Trouble::unanswered())??;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { messages, connected, ticks, arrived: Instant::now() })
+        Ok(Self { messages, connected, ticks, arrived: Instant::now(), skipped: 0 })
     }
 
     /// Waits for the next event.
@@ -122,9 +124,13 @@ impl Reading {
                     let message = message
                         .ok_or_else(|| Trouble::new("consumer", "the consumer ended"))?
                         .map_err(|error| Trouble::new("consumer", error))?;
-                    self.arrived = Instant::now();
                     if let Some(arrival) = take(&message, last)? {
+                        (self.arrived, self.skipped) = (Instant::now(), 0);
                         return Ok(arrival);
+                    }
+                    self.skipped += 1;
+                    if self.skipped > MANY_SKIPPED {
+                        return Err(Trouble::new("redelivery", "the consumer begins too early"));
                     }
                 }
                 changed = self.connected.changed() => {

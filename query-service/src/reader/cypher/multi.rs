@@ -36,7 +36,7 @@ macro_rules! sift {
                 $found_src,
                 " AND b.dst = ",
                 $found_dst,
-                " AND b.pos < $since\n    \
+                " AND b.pos < $since AND coalesce(b.rev, 0) < $since / 1024\n    \
                      RETURN count(b) AS met, coalesce(max(b.created_at), -1) AS met_at\n  \
                    }\n  \
                    WITH l, met, met_at WHERE (met > 0) = $members\n  \

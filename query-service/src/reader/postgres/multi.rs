@@ -20,7 +20,8 @@ use crate::reader::multi::{
 use crate::reader::{Error, ListKind, ListRow, PublicList, Versioned};
 
 /// Walks the set of `$1` below position `$2`, at most `$3` rows; takes those who are (`$6`) or are not in the set of
-/// `$4`, where they came before position `$5`; at most `$7`.
+/// `$4`, where they came before position `$5` and have been there since: one that was hidden in between came back in
+/// its old place. At most `$7`.
 macro_rules! sift {
     ($name:literal, $own:literal, $other:literal, $found:literal) => {
         concat!(
@@ -35,7 +36,7 @@ macro_rules! sift {
                  SELECT l.id, l.position, l.created_at, b.created_at AS met_at FROM looked l\n    \
                  LEFT JOIN LATERAL (\n        SELECT created_at FROM follows WHERE ",
             $found,
-            " AND position < $5 LIMIT 1\n    ) b ON true\n    \
+            " AND position < $5 AND revision < $5 / 1024 LIMIT 1\n    ) b ON true\n    \
                  WHERE (b.created_at IS NOT NULL) = $6\n    \
                  ORDER BY l.position DESC LIMIT $7\n\
              )\n\
