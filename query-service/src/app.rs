@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ReplicaSettings};
 use crate::grpc::{Access, Legacy, Queries, Watches};
 use crate::page_token::Codec;
-use crate::pipeline::{Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
+use crate::pipeline::{Dates, Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
 use crate::reader::{
     Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe,
     PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
@@ -79,6 +79,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         },
     });
 
+    let dates = Dates { sources: sources.clone(), replicas: known.clone() };
+    spawn(&process, "dates", |stop| dates.run(stop));
     let signals = Signals { horizon: Arc::clone(&horizon), replicas: known, roster: Arc::clone(&roster) };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 

@@ -6,7 +6,7 @@
 mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proto::graph::v1::StoreStatus;
 use proto::query::v1::{Explanation, GetStatusRequest, ListFollowersRequest, ListMutualsRequest};
@@ -37,7 +37,8 @@ async fn two_read_replicas_share_the_reads_and_stand_in_for_each_other() {
     importing::all(&mut endpoints.commands(), &edges, 500).await;
     truth::wait_caught_up(&endpoints).await;
     wait_answering(&endpoints.queries(), "projector-0").await;
-    assert!(!store(&endpoints, "projector-1").await.serving, "it is not there yet");
+    let second = store(&endpoints, "projector-1").await.expect("a status");
+    assert!(!second.serving, "it is not there yet");
 
     let load = Load::start(&endpoints, &edges);
     own.grow();
@@ -153,22 +154,43 @@ async fn one_that_lags_is_not_preferred(own: &mut Own) {
     let friends = queries.list_mutuals(in_time(request)).await.expect("friends").into_inner();
     assert_eq!(friends.edges.len(), 1);
     assert_eq!(replica_of(friends.explanation), "projector-0");
+    one_that_has_just_started_knows_too(own).await;
+    let second = &mut own.pipeline.further_projectors[0];
     block_in_place(|| second.signal(Signal::SIGCONT)).expect("goes on");
     wait_store(&endpoints, "projector-1", |store| store.serving && !store.lagging).await;
     reads_are_spread(&endpoints).await;
 }
 
+/// A query-service that was not there when the projector fell behind does not take its replica for a fresh one.
+async fn one_that_has_just_started_knows_too(own: &mut Own) {
+    own.kill(Victim::Query);
+    let began = Instant::now();
+    own.revive(Victim::Query);
+    let endpoints = own.endpoints.clone();
+    wait_store(&endpoints, "projector-1", |store| store.serving).await;
+    let second = store(&endpoints, "projector-1").await.expect("a status");
+    let staleness = second.staleness.and_then(|staleness| Duration::try_from(staleness).ok());
+    let alive = began.elapsed();
+    assert!(second.lagging && staleness > Some(alive), "alive for {alive:?}: {second:?}");
+    wait_store(&endpoints, "projector-0", |store| store.serving).await;
+    for _ in 0..30 {
+        let answer = check(&mut endpoints.queries(), &new_user(), &new_user(), None).await.expect("a check");
+        assert_eq!(replica_of(answer.explanation), "projector-0", "the other one lags");
+    }
+}
+
 /// How query-service sees a replica.
-async fn store(endpoints: &Endpoints, replica: &str) -> StoreStatus {
-    let status = endpoints.queries().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
-    let found = status.stores.iter().find(|store| store.replica == replica);
-    found.unwrap_or_else(|| panic!("{replica} is not in {:?}", status.stores)).clone()
+async fn store(endpoints: &Endpoints, replica: &str) -> Result<StoreStatus, String> {
+    let status = endpoints.queries().get_status(GetStatusRequest {}).await;
+    let stores = status.map_err(|status| status.to_string())?.into_inner().stores;
+    let found = stores.iter().find(|store| store.replica == replica);
+    found.cloned().ok_or_else(|| format!("{replica} is not in {stores:?}"))
 }
 
 async fn wait_store(endpoints: &Endpoints, replica: &str, wanted: impl Fn(&StoreStatus) -> bool) {
     let wanted = &wanted;
     until("a replica to look otherwise", LIMIT, || async move {
-        let store = store(endpoints, replica).await;
+        let store = store(endpoints, replica).await?;
         if wanted(&store) { Ok(()) } else { Err(format!("{store:?}")) }
     })
     .await;

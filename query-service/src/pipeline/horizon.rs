@@ -2,7 +2,9 @@
 //!
 //! Owns: the present epoch, the last beacon, and when each head was first heard of; from that follows how stale a
 //! revision is. It must not know who reads.
-//! What can go wrong: no beacon comes. Then nothing is known of staleness, and answers still say their revision.
+//! What can go wrong: no beacon comes. Then nothing is known of staleness, and answers still say their revision. And
+//! this process was not there, or was cut off, when something was committed: that has no date until somebody looks it
+//! up and tells it, see [`Horizon::undated`].
 //!
 //! Epochs only grow: whoever opens one takes a larger number. So a smaller epoch is always of the past.
 
@@ -20,6 +22,10 @@ pub const LONGEST_STALENESS: Duration = Duration::from_secs(600);
 /// Staleness is told to about this.
 const MOMENT: Duration = Duration::from_millis(100);
 
+/// The source of truth tells its head every second, and is asked for it twice a second. After a longer silence it is
+/// not known when the revisions came that were committed meanwhile.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// The last beacon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Beacon {
@@ -33,8 +39,12 @@ pub struct Beacon {
 struct Inner {
     head: Option<Token>,
     beacon: Option<Beacon>,
-    /// When each head of the present epoch was first heard of; both ascend.
+    /// When each head of the present epoch was first heard of, or a revision was committed; both ascend.
     heard: VecDeque<(Instant, Revision)>,
+    /// When the source of truth last told its head.
+    told: Option<Instant>,
+    /// Revisions after this one were heard of as they came.
+    dated_after: Option<Revision>,
 }
 
 /// What is known of the source of truth's head.
@@ -49,15 +59,20 @@ impl Horizon {
         if inner.head.is_some_and(|head| beacon.head.epoch < head.epoch) {
             return;
         }
-        inner.observe(beacon.head, now);
+        inner.told(beacon.head, now);
         if inner.beacon.is_none_or(|last| last.head <= beacon.head) {
             inner.beacon = Some(beacon);
         }
     }
 
-    /// The source of truth, or a read model fed by it, told a revision.
-    pub fn observe(&self, head: Token, now: Instant) {
-        self.inner().observe(head, now);
+    /// The source of truth told its head.
+    pub fn told(&self, head: Token, now: Instant) {
+        self.inner().told(head, now);
+    }
+
+    /// A revision was seen somewhere: the head is not before it.
+    pub fn observe(&self, seen: Token, now: Instant) {
+        self.inner().observe(seen, now);
     }
 
     /// The present epoch, if any was heard of.
@@ -76,6 +91,9 @@ impl Horizon {
     }
 
     /// For how long something newer than this is known. Zero for the newest; the longest for another epoch.
+    ///
+    /// For what has no date it is a guess: the age of the nearest older revision that has one, or the time since this
+    /// process heard of something newer.
     pub fn staleness(&self, of: Token, now: Instant) -> Duration {
         let inner = self.inner();
         match inner.head {
@@ -83,9 +101,20 @@ impl Horizon {
             Some(head) if head > of => {}
             _ => return Duration::ZERO,
         }
-        let newer = inner.heard.partition_point(|(_, revision)| *revision <= of.revision);
-        let missed = inner.heard.get(newer).map(|(at, _)| now.saturating_duration_since(*at));
-        missed.unwrap_or_default().min(LONGEST_STALENESS)
+        let missed = inner.first_after(of.revision);
+        let known = if inner.undated(of, now) { missed.saturating_sub(1) } else { missed };
+        let age = inner.heard.get(known).map(|(at, _)| now.saturating_duration_since(*at));
+        age.unwrap_or_default().min(LONGEST_STALENESS)
+    }
+
+    /// Something newer than this was committed while this process did not listen, and nobody has told when.
+    pub fn undated(&self, of: Token, now: Instant) -> bool {
+        self.inner().undated(of, now)
+    }
+
+    /// A revision was committed so long ago.
+    pub fn dated(&self, committed: Token, age: Duration, now: Instant) {
+        self.inner().dated(committed, age, now);
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -95,23 +124,74 @@ impl Horizon {
 }
 
 impl Inner {
+    fn told(&mut self, head: Token, now: Instant) {
+        self.observe(head, now);
+        let Some(head) = self.head.filter(|known| known.epoch == head.epoch) else { return };
+        match self.told.replace(now) {
+            Some(told) if now.saturating_duration_since(told) <= SILENCE => return,
+            Some(_) => {}
+            // So far read models were heard of, and they may be behind.
+            None => self.heard = VecDeque::from([(now, head.revision)]),
+        }
+        self.dated_after = Some(head.revision);
+    }
+
+    fn undated(&self, of: Token, now: Instant) -> bool {
+        let missed = of.revision.next();
+        let open = |(at, next): &(Instant, Revision)| {
+            let dated = *next == missed && self.dated_after != Some(missed);
+            !dated && now.saturating_duration_since(*at) < LONGEST_STALENESS
+        };
+        self.head.is_some_and(|head| head.epoch == of.epoch && head > of)
+            && self.dated_after.is_none_or(|last| missed <= last)
+            && self.heard.get(self.first_after(of.revision)).is_some_and(open)
+    }
+
+    /// The place in `heard` of the first revision after this one.
+    fn first_after(&self, revision: Revision) -> usize {
+        self.heard.partition_point(|(_, known)| *known <= revision)
+    }
+
+    fn dated(&mut self, committed: Token, age: Duration, now: Instant) {
+        if self.head.is_none_or(|head| head.epoch != committed.epoch || head < committed) {
+            return;
+        }
+        if self.dated_after == Some(committed.revision) {
+            self.dated_after = Some(Revision(committed.revision.0.saturating_sub(1)));
+        }
+        let place = self.first_after(committed.revision);
+        let at = now.checked_sub(age.min(LONGEST_STALENESS)).unwrap_or(now);
+        // Clocks differ, and what came later is not older.
+        let at = self.heard.get(place).map_or(at, |(next, _)| at.min(*next));
+        for (earlier, _) in self.heard.iter_mut().take(place) {
+            *earlier = at.min(*earlier);
+        }
+        self.heard.insert(place, (at, committed.revision));
+        self.forget_old(now);
+    }
+
     fn observe(&mut self, head: Token, now: Instant) {
         if self.head.is_some_and(|known| head <= known) {
             return;
         }
         if self.head.is_some_and(|known| known.epoch != head.epoch) {
             self.heard.clear();
+            (self.told, self.dated_after) = (None, None);
         }
         self.head = Some(head);
-        let old = |(at, _): &(Instant, Revision)| now.saturating_duration_since(*at) > LONGEST_STALENESS;
-        // One old head stays: whoever misses that is stale, however long nothing was written since.
-        while self.heard.get(1).is_some_and(old) {
-            self.heard.pop_front();
-        }
+        self.forget_old(now);
         match self.heard.back_mut() {
             // Answers tell heads thousands of times a second; heads of one moment share an entry.
             Some((at, revision)) if now.saturating_duration_since(*at) < MOMENT => *revision = head.revision,
             _ => self.heard.push_back((now, head.revision)),
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let old = |(at, _): &(Instant, Revision)| now.saturating_duration_since(*at) > LONGEST_STALENESS;
+        // One old head stays: whoever misses that is stale, however long nothing was written since.
+        while self.heard.get(1).is_some_and(old) {
+            self.heard.pop_front();
         }
     }
 }
@@ -133,13 +213,80 @@ mod tests {
         let start = Instant::now();
         let horizon = Horizon::default();
         for (at, revision) in [(0, 10), (1, 20), (2, 30)] {
-            horizon.observe(token(1, revision), start + seconds(at));
+            horizon.told(token(1, revision), start + seconds(at));
         }
         let now = start + seconds(5);
         assert_eq!(horizon.staleness(token(1, 30), now), Duration::ZERO);
         assert_eq!(horizon.staleness(token(1, 29), now), seconds(3));
         assert_eq!(horizon.staleness(token(1, 10), now), seconds(4));
         assert_eq!(horizon.staleness(token(1, 0), now), seconds(5));
+    }
+
+    #[test]
+    fn what_was_committed_before_this_process_began_has_the_date_that_is_looked_up() {
+        let now = Instant::now();
+        let horizon = Horizon::default();
+        // A read model may be the first that is heard of.
+        horizon.observe(token(1, 10), now);
+        horizon.told(token(1, 30), now);
+        assert!(horizon.undated(token(1, 10), now) && horizon.undated(token(1, 29), now));
+        assert!(!horizon.undated(token(1, 30), now));
+        horizon.dated(token(1, 30), seconds(10), now);
+        assert!(!horizon.undated(token(1, 29), now));
+        assert_eq!(horizon.staleness(token(1, 29), now), seconds(10));
+        horizon.dated(token(1, 11), seconds(90), now);
+        assert!(!horizon.undated(token(1, 10), now));
+        assert_eq!(horizon.staleness(token(1, 10), now), seconds(90));
+        // It moves on a little: at least as old is the guess until that is looked up too.
+        assert_eq!(horizon.staleness(token(1, 12), now), seconds(90));
+        horizon.dated(token(1, 13), seconds(60), now);
+        assert_eq!(horizon.staleness(token(1, 12), now), seconds(60));
+        assert_eq!(horizon.staleness(token(1, 30), now), Duration::ZERO);
+        // What comes from now on needs no look-up.
+        horizon.told(token(1, 31), now + seconds(1));
+        assert!(!horizon.undated(token(1, 30), now + seconds(1)));
+        assert_eq!(horizon.staleness(token(1, 30), now + seconds(3)), seconds(2));
+    }
+
+    #[test]
+    fn what_was_committed_while_nothing_was_heard_is_looked_up_too() {
+        let start = Instant::now();
+        let horizon = Horizon::default();
+        horizon.told(token(1, 10), start);
+        horizon.told(token(1, 12), start + seconds(1));
+        let later = start + seconds(100);
+        horizon.told(token(1, 40), later);
+        assert!(horizon.undated(token(1, 20), later));
+        horizon.dated(token(1, 21), seconds(50), later);
+        assert_eq!(horizon.staleness(token(1, 20), later), seconds(50));
+    }
+
+    #[test]
+    fn clocks_that_differ_put_nothing_out_of_order() {
+        let now = Instant::now();
+        let horizon = Horizon::default();
+        horizon.told(token(1, 30), now);
+        horizon.dated(token(1, 11), seconds(5), now);
+        horizon.dated(token(1, 21), seconds(8), now);
+        horizon.dated(token(1, 25), Duration::ZERO, now + seconds(1));
+        let ages = [10, 20, 24].map(|revision| horizon.staleness(token(1, revision), now));
+        assert_eq!(ages, [seconds(8), seconds(8), Duration::ZERO]);
+    }
+
+    #[test]
+    fn what_is_as_old_as_can_be_told_is_not_looked_up_over_and_over() {
+        let now = Instant::now();
+        let horizon = Horizon::default();
+        horizon.told(token(1, 30), now);
+        for revision in [11, 21] {
+            horizon.dated(token(1, revision), LONGEST_STALENESS * 2, now);
+        }
+        let later = now + seconds(1);
+        horizon.told(token(1, 31), later);
+        for revision in [10, 20] {
+            assert!(!horizon.undated(token(1, revision), later));
+            assert_eq!(horizon.staleness(token(1, revision), later), LONGEST_STALENESS);
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! What can go wrong: signals get lost or stop. So nothing here is taken for proof: an answer proves its freshness
 //! by the checkpoint that it was read with.
 
+mod dates;
 mod feed;
 mod follow;
 mod horizon;
@@ -14,6 +15,7 @@ mod roster;
 mod signals;
 mod tail;
 
+pub use dates::Dates;
 pub use feed::{Outbox, Sources, Stop};
 pub use follow::{Follower, Recent};
 pub use horizon::{Beacon, Horizon, LONGEST_STALENESS};

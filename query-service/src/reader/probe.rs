@@ -140,7 +140,7 @@ impl PostgresProbe {
         let now = Instant::now();
         match outcome {
             Ok(head) => {
-                self.horizon.observe(head, now);
+                self.horizon.told(head, now);
                 if self.breaker.probe_succeeded(now) {
                     self.breaker.close(now);
                 }

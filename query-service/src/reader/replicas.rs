@@ -227,8 +227,11 @@ impl Replicas {
     }
 
     fn lags(&self, model: &ReadModel, now: Instant) -> bool {
-        let staleness = model.replica.visible().map(|visible| self.horizon.staleness(visible, now));
-        staleness.is_some_and(|staleness| staleness > self.tolerance.max_lag)
+        model.replica.visible().is_some_and(|visible| {
+            // What it misses may be old.
+            self.horizon.undated(visible, now)
+                || self.horizon.staleness(visible, now) > self.tolerance.max_lag
+        })
     }
 }
 

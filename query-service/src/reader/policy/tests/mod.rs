@@ -174,7 +174,7 @@ impl World {
         };
         let world = Self { neo4j, postgres, policy: Arc::new(policy) };
         (0..replicas).for_each(|number| world.announced_by(number, 100));
-        world.policy.horizon.observe(token(100), now);
+        world.policy.horizon.told(token(100), now);
         world
     }
 

@@ -1,0 +1,74 @@
+//! Looks up when that was committed which a read model misses, and this process did not hear of as it came.
+//!
+//! Owns: the look-ups. It must not know what a read model is asked.
+//! What can go wrong: neither the stream nor the outbox answers. Then the next attempt may, and staleness stays a guess.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::Token;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{Feed, Mark, Sources, Stop};
+use super::{LONGEST_STALENESS, Replica};
+
+/// Pause between two looks for something to look up: a process that has just started answers soon after.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Pause after one that failed.
+const RETRY: Duration = Duration::from_secs(1);
+/// Longest wait for one event.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tells the horizon the dates that it lacks.
+#[derive(Debug)]
+pub struct Dates {
+    /// Where events come from.
+    pub sources: Sources,
+    /// The read models.
+    pub replicas: Vec<Arc<Replica>>,
+}
+
+impl Dates {
+    /// Looks up until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // One event is enough.
+        self.sources.batch = 1;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            never = self.look() => match never {},
+        }
+    }
+
+    async fn look(&self) -> std::convert::Infallible {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            for visible in self.replicas.iter().filter_map(|replica| replica.visible()) {
+                let undated = self.sources.horizon.undated(visible, Instant::now());
+                if undated && !self.look_up_after(visible).await {
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// False if it could not be told.
+    async fn look_up_after(&self, visible: Token) -> bool {
+        let missed = Token::new(visible.epoch, visible.revision.next());
+        let mut feed = Feed::after(Mark::at(visible), self.sources.clone());
+        let age = match tokio::time::timeout(PATIENCE, feed.next()).await {
+            Ok(Ok(arrival)) => age(arrival.event.committed_at, OffsetDateTime::now_utc()),
+            // They are kept for longer than that.
+            Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
+            Ok(Err(_)) | Err(_) => return false,
+        };
+        self.sources.horizon.dated(missed, age, Instant::now());
+        true
+    }
+}
+
+/// Zero where the other clock is ahead.
+fn age(committed_at: OffsetDateTime, now: OffsetDateTime) -> Duration {
+    Duration::try_from(now - committed_at).unwrap_or_default()
+}
