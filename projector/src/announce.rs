@@ -8,13 +8,14 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use proto::{events, subjects, timestamp};
+use proto::{Token, events, subjects, timestamp};
 use service_kit::clock::SharedClock;
 use service_kit::nats::Nats;
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::consumer::Beacon;
 use crate::status::Status;
 
 /// Longest silence.
@@ -34,6 +35,28 @@ pub struct Announcer {
     pub status: watch::Receiver<Status>,
     /// Accounts that were repaired.
     pub repaired: mpsc::UnboundedReceiver<Vec<String>>,
+    /// The newest beacon.
+    pub beacon: watch::Receiver<Option<Beacon>>,
+}
+
+/// The lag of a read model that does not move: the engine knows only of what it has applied.
+#[derive(Debug, Default)]
+struct Stuck {
+    at: Option<(Token, Instant)>,
+}
+
+impl Stuck {
+    /// For how long what is visible has been behind the head without a change.
+    fn lag(&mut self, status: &Status, head: Option<Token>, now: Instant) -> Duration {
+        let visible = Token::new(status.epoch, status.visible);
+        let behind = head.is_some_and(|head| head.epoch == visible.epoch && head > visible);
+        self.at = match self.at {
+            _ if !behind => None,
+            Some((at, since)) if at == visible => Some((at, since)),
+            _ => Some((visible, now)),
+        };
+        self.at.map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(since))
+    }
 }
 
 impl Announcer {
@@ -42,6 +65,7 @@ impl Announcer {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut repaired = Vec::new();
+        let mut stuck = Stuck::default();
         loop {
             let stopping = tokio::select! {
                 () = stop.cancelled() => true,
@@ -52,7 +76,7 @@ impl Announcer {
             while let Ok(ids) = self.repaired.try_recv() {
                 repaired.extend(ids);
             }
-            self.announce(&mut repaired).await;
+            self.announce(&mut repaired, &mut stuck).await;
             if stopping {
                 // The connection writes in the background.
                 let _ = tokio::time::timeout(EVERY, self.nats.client.flush()).await;
@@ -61,10 +85,14 @@ impl Announcer {
         }
     }
 
-    async fn announce(&mut self, repaired: &mut Vec<String>) {
+    async fn announce(&mut self, repaired: &mut Vec<String>, stuck: &mut Stuck) {
         repaired.sort_unstable();
         repaired.dedup();
-        let status = self.status.borrow_and_update().clone();
+        let mut status = self.status.borrow_and_update().clone();
+        let fresh = (*self.beacon.borrow()).filter(Beacon::is_fresh);
+        let head = fresh.map(|beacon| Token::new(beacon.epoch, beacon.head));
+        let stuck = stuck.lag(&status, head, Instant::now()).as_micros();
+        status.lag_micros = status.lag_micros.max(u64::try_from(stuck).unwrap_or(u64::MAX));
         loop {
             let rest = repaired.split_off(repaired.len().min(MOST_REPAIRED));
             let message = message(&self.name, &status, std::mem::replace(repaired, rest), &self.clock);
@@ -103,5 +131,30 @@ fn message(
         problem: status.problem(),
         repaired_user_ids,
         sent_at: Some(timestamp::to_proto(clock.now())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::{Epoch, Revision};
+
+    use super::*;
+
+    #[test]
+    fn a_read_model_that_stands_still_lags_more_and_more() {
+        let start = Instant::now();
+        let second = |n| start + Duration::from_secs(n);
+        let status = |visible| Status { epoch: Epoch(1), visible: Revision(visible), ..Status::starting() };
+        let head = |revision| Some(Token::new(Epoch(1), Revision(revision)));
+        let mut stuck = Stuck::default();
+        assert_eq!(stuck.lag(&status(7), head(7), second(0)), Duration::ZERO);
+        // However long nothing was written.
+        assert_eq!(stuck.lag(&status(7), head(8), second(100)), Duration::ZERO);
+        assert_eq!(stuck.lag(&status(7), head(9), second(103)), Duration::from_secs(3));
+        // One that moves is not stuck; what it says itself counts.
+        assert_eq!(stuck.lag(&status(8), head(20), second(104)), Duration::ZERO);
+        assert_eq!(stuck.lag(&status(8), head(20), second(106)), Duration::from_secs(2));
+        assert_eq!(stuck.lag(&status(20), head(20), second(107)), Duration::ZERO);
+        assert_eq!(stuck.lag(&status(8), None, second(200)), Duration::ZERO);
     }
 }

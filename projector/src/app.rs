@@ -36,7 +36,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         sources: Sources {
             truth,
             nats: nats.clone(),
-            beacon,
+            beacon: beacon.clone(),
             latch: readiness.latch("stream"),
             board: board.clone(),
         },
@@ -45,7 +45,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         audit_rows_per_second: config.audit_rows_per_second,
     };
     let announcer =
-        Announcer { name: config.name, nats: nats.clone(), clock, status: board.follow(), repaired };
+        Announcer { name: config.name, nats: nats.clone(), clock, status: board.follow(), repaired, beacon };
 
     lifecycle.spawn("announcer", announcer.run(stop.clone()));
     lifecycle.spawn("beacon", consumer::listen(nats, heard, stop.clone()));

@@ -32,6 +32,21 @@ pub struct Status {
 }
 
 impl Status {
+    /// Before anything is known.
+    pub(crate) fn starting() -> Self {
+        Self {
+            epoch: Epoch(0),
+            revision: Revision::ZERO,
+            visible: Revision::ZERO,
+            complete: false,
+            sweep_progress: 0.0,
+            differences: 0,
+            lag_micros: 0,
+            stream_problem: String::new(),
+            model_problem: "starting".to_owned(),
+        }
+    }
+
     /// What is wrong, in one text.
     pub fn problem(&self) -> String {
         match (self.model_problem.as_str(), self.stream_problem.as_str()) {
@@ -52,19 +67,8 @@ pub struct Board {
 impl Board {
     /// A board and the stream of repaired accounts' ids.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Vec<String>>) {
-        let status = Status {
-            epoch: Epoch(0),
-            revision: Revision::ZERO,
-            visible: Revision::ZERO,
-            complete: false,
-            sweep_progress: 0.0,
-            differences: 0,
-            lag_micros: 0,
-            stream_problem: String::new(),
-            model_problem: "starting".to_owned(),
-        };
         let (repaired, receiver) = mpsc::unbounded_channel();
-        (Self { status: Arc::new(watch::channel(status).0), repaired }, receiver)
+        (Self { status: Arc::new(watch::channel(Status::starting()).0), repaired }, receiver)
     }
 
     /// Changes figures; followers hear of it only if something changed.

@@ -203,7 +203,9 @@ async fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
         None => options,
     };
     // Otherwise whoever stands between could say that there is no TLS here.
-    Ok(options.require_tls(settings.tls.any()))
+    // Also at servers that are not listed, and learned of from others.
+    let listed = addresses(&settings.url).map_err(Error::Address)?;
+    Ok(options.require_tls(settings.tls.any() || listed.iter().any(ServerAddr::tls_required)))
 }
 
 fn note(event: &Event, connected: &watch::Sender<bool>) {

@@ -1,10 +1,11 @@
-//! A proxy in front of PostgreSQL that loses the reply to a COMMIT on demand.
+//! A proxy in front of PostgreSQL that loses the reply to a COMMIT on demand, or vanishes without a word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use xtask::Principal;
 
 /// A running proxy; it goes with the test's runtime.
@@ -13,6 +14,8 @@ pub struct CommitLoser {
     port: u16,
     to_lose: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
+    /// How often it has vanished.
+    vanished: watch::Sender<u32>,
 }
 
 impl CommitLoser {
@@ -20,7 +23,8 @@ impl CommitLoser {
     pub async fn start(postgres: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let proxy = Self { port, to_lose: Arc::default(), lost: Arc::default() };
+        let proxy =
+            Self { port, to_lose: Arc::default(), lost: Arc::default(), vanished: watch::channel(0).0 };
         let shared = proxy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -53,11 +57,19 @@ impl CommitLoser {
         self.lost.load(Ordering::SeqCst)
     }
 
+    /// Passes nothing on any more over the connections that there are, and closes none: so looks a host that has lost
+    /// its power. New connections are served; the address has moved to another host.
+    pub fn vanish(&self) {
+        self.vanished.send_modify(|times| *times += 1);
+    }
+
     async fn serve(self, mut client: TcpStream, postgres: u16) {
         let Ok(mut server) = TcpStream::connect(("127.0.0.1", postgres)).await else { return };
         let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut vanished = self.vanished.subscribe();
         loop {
             tokio::select! {
+                _ = vanished.changed() => return std::future::pending().await,
                 read = client.read(&mut from_client) => {
                     let Ok(n @ 1..) = read else { return };
                     if server.write_all(&from_client[..n]).await.is_err() { return }

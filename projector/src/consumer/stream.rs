@@ -124,6 +124,10 @@ async fn follow(
                         }
                     }
                     Some(item) => {
+                        if *sent == 0 {
+                            // The stream goes on after what is applied.
+                            metrics::gauge!(STREAM_BEHIND).set(0.0);
+                        }
                         redelivered = 0;
                         *last = item.mark;
                         outlet.send(item).await.map_err(|_| Ended::Closed)?;

@@ -13,6 +13,7 @@ mod sweeping;
 
 use std::time::Duration;
 
+use proto::Revision;
 use service_kit::clock::SharedClock;
 use service_kit::readiness::Latch;
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ const SOUND_SESSION: Duration = Duration::from_secs(5);
 
 /// The cause of a failure to ask the source of truth.
 const TRUTH_AWAY: &str = "postgres";
+/// The cause of failures where the read model is empty or another's all of a sudden.
+const WIPED: &str = "wiped";
 
 /// What waiting cannot cure.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +78,7 @@ impl From<graph::Error> for Failure {
     fn from(error: graph::Error) -> Self {
         match error {
             graph::Error::Lost { by } => Self::Fatal(Fatal::Lost { by }),
-            graph::Error::Gone => Self::retry("wiped", error),
+            graph::Error::Gone => Self::retry(WIPED, error),
             graph::Error::Moved { .. } => Self::retry("moved", error),
             other => Self::retry("neo4j", other),
         }
@@ -186,6 +189,12 @@ impl Engine {
             }
             told = Some(reason.clone());
             self.trouble(&reason);
+            if cause == WIPED {
+                // What was said of it is no longer so, and opening another waits for PostgreSQL.
+                self.sources
+                    .board
+                    .change(|status| (status.complete, status.visible) = (false, Revision::ZERO));
+            }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(backoff.pause()) => {}

@@ -7,6 +7,8 @@
 //! What can go wrong: a read model that is ahead of the source of truth is left as it is, and not ready: the database has
 //! lost commits, and an operator will open another epoch, or commits will come that contradict ours.
 
+use std::time::Duration;
+
 use proto::Revision;
 
 use super::{Engine, Failure, Fatal, Opening, TRUTH_AWAY};
@@ -14,6 +16,9 @@ use crate::graph::{Checkpoint, Content};
 use crate::mark::Mark;
 use crate::metrics::RESETS;
 use crate::truth::Truth;
+
+/// Longest wait for an answer of the source of truth: one that is gone without a word is away.
+const TRUTH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A read model that may be written.
 pub(super) struct Opened {
@@ -53,13 +58,13 @@ impl Engine {
 
     async fn open_asking(&self, opening: Opening) -> Result<Opened, Failure> {
         let truth = &self.sources.truth;
-        check_schema(truth).await?;
+        in_time(check_schema(truth)).await?;
         let found = match self.replica.look().await? {
             Content::Foreign => return Err(Failure::Fatal(Fatal::Foreign)),
             Content::Nothing => {
                 self.replica.prepare_schema().await?;
                 // The present, not the beginning: the sweep brings what is older.
-                let head = truth.head().await?;
+                let head = in_time(truth.head()).await?;
                 tracing::info!(revision = head.revision.0, "empty read model: starting at the head");
                 let created = self.replica.create(head).await?;
                 if self.replica.owns(&created) {
@@ -76,7 +81,7 @@ impl Engine {
             }
         };
         // After the checkpoint: nothing that it holds was committed later.
-        let head = truth.head().await?;
+        let head = in_time(truth.head()).await?;
         let cause = match opening {
             Opening::Reset(cause) => Some(cause),
             Opening::TakeOver | Opening::GoOn => stray(truth, &found, head).await?,
@@ -112,6 +117,13 @@ impl Engine {
     }
 }
 
+async fn in_time<T, E: Into<Failure>>(read: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
+    match tokio::time::timeout(TRUTH_PATIENCE, read).await {
+        Ok(outcome) => outcome.map_err(Into::into),
+        Err(_) => Err(Failure::retry(TRUTH_AWAY, anyhow::anyhow!("PostgreSQL does not answer"))),
+    }
+}
+
 /// Refuses a database that this program does not fit.
 pub(super) async fn check_schema(truth: &Truth) -> Result<(), Failure> {
     match truth.check_schema().await {
@@ -142,7 +154,7 @@ async fn stray(truth: &Truth, found: &Checkpoint, head: Mark) -> Result<Option<&
         head.event_id
     } else {
         // Nothing is known of a revision that the outbox no longer holds; the feed checks that it goes on from it.
-        truth.event_id(mark.epoch, mark.revision).await?.or(mark.event_id)
+        in_time(truth.event_id(mark.epoch, mark.revision)).await?.or(mark.event_id)
     };
     Ok((there != mark.event_id).then_some("contradicted"))
 }

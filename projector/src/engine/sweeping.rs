@@ -199,6 +199,10 @@ impl Session<'_> {
             return Err(Failure::Reset { cause: "epoch", reason: "another epoch was opened".to_owned() });
         }
         while self.mark.revision < head.revision {
+            // It may be much that is missing.
+            if stop.is_cancelled() {
+                return Ok(false);
+            }
             if let Some(batch) = self.gather(Some(head.revision))? {
                 self.apply(batch).await?;
                 continue;

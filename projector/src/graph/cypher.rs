@@ -8,7 +8,7 @@ use crate::edge::Kind;
 
 /// A text with the relationship type between each two of its parts.
 macro_rules! of_kind {
-    ($kind:expr, $first:literal $(, $rest:literal)*) => {
+    ($kind:expr, $first:literal $(, $rest:expr)*) => {
         match $kind {
             Kind::Follow => concat!($first $(, "FOLLOWS", $rest)*),
             Kind::Mute => concat!($first $(, "MUTES", $rest)*),
@@ -65,17 +65,48 @@ pub fn delete_misplaced(kind: Kind) -> &'static str {
     )
 }
 
+/// The number of an edge; `$none` for an absent one, `$wrong` for what is no integer: somebody has set it by hand.
+macro_rules! number {
+    ($name:literal) => {
+        concat!(
+            "CASE WHEN r.",
+            $name,
+            " IS NULL THEN $none WHEN r.",
+            $name,
+            " IS :: INTEGER NOT NULL THEN r.",
+            $name,
+            " ELSE $wrong END"
+        )
+    };
+}
+
+/// The first `$limit` edges, in columns.
+macro_rules! values {
+    () => {
+        concat!(
+            "WITH r ORDER BY r.src, r.dst LIMIT $limit RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(",
+            number!("pos"),
+            ") AS p, collect(",
+            number!("created_at"),
+            ") AS t, collect(",
+            number!("expires_at"),
+            ") AS e, collect(",
+            number!("rev"),
+            ") AS r"
+        )
+    };
+}
+
 /// The first `$limit` edges whose source lies between `$above` and `$below`, both open.
 pub fn read_sources(kind: Kind) -> &'static str {
     of_kind!(
         kind,
         "MATCH ()-[r:",
         "]->() USING INDEX r:",
-        "(src, dst) WHERE r.src > $above AND r.src < $below AND r.dst IS NOT NULL \
-         WITH r ORDER BY r.src, r.dst LIMIT $limit \
-         RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(coalesce(r.pos, -1)) AS p, \
-         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e, \
-         collect(coalesce(r.rev, $none)) AS r"
+        concat!(
+            "(src, dst) WHERE r.src > $above AND r.src < $below AND r.dst IS NOT NULL AND r.dst IS :: STRING NOT NULL ",
+            values!()
+        )
     )
 }
 
@@ -85,11 +116,7 @@ pub fn read_within(kind: Kind) -> &'static str {
         kind,
         "MATCH ()-[r:",
         "]->() USING INDEX r:",
-        "(src, dst) WHERE r.src = $source AND r.dst > $above AND r.dst <= $upto \
-         WITH r ORDER BY r.src, r.dst LIMIT $limit \
-         RETURN collect(r.src) AS a, collect(r.dst) AS b, collect(coalesce(r.pos, -1)) AS p, \
-         collect(coalesce(r.created_at, $none)) AS t, collect(coalesce(r.expires_at, $none)) AS e, \
-         collect(coalesce(r.rev, $none)) AS r"
+        concat!("(src, dst) WHERE r.src = $source AND r.dst > $above AND r.dst <= $upto ", values!())
     )
 }
 

@@ -15,6 +15,8 @@ use crate::edge::{Edge, Kind};
 const TOP: &str = "\u{10ffff}";
 /// Stands for an absent number.
 const NONE: i64 = i64::MIN;
+/// Stands for a value that is no integer.
+const WRONG: i64 = i64::MIN + 1;
 
 /// The pairs above `after` and not above `until`. An absent end is open: the tile reaches to the end of all pairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,7 @@ impl AsyncBody<Vec<Found>> for ReadTile {
             }
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let query = lookup(self.tile.kind, span).param("limit", limit).param("none", NONE);
+            let query = query.param("wrong", WRONG);
             let Some(row) = one_row(tx, query).await? else { continue };
             let sources: Vec<String> = row.get("a")?;
             let targets: Vec<String> = row.get("b")?;

@@ -68,7 +68,11 @@ macro_rules! range_sql {
             $source,
             ", ",
             $target,
-            ") > ($1, $2) ORDER BY ",
+            ") > ($1, $2) AND ",
+            $source,
+            " <> '00000000-0000-0000-0000-000000000000' AND ",
+            $target,
+            " <> '00000000-0000-0000-0000-000000000000' ORDER BY ",
             $source,
             ", ",
             $target,
@@ -137,7 +141,8 @@ impl Truth {
     }
 }
 
-/// A nil id cannot be in the tables' contract; such a row is left out rather than projected.
+/// A nil id is not in the tables' contract; such a row is left out rather than projected. Ranges do not even ask for it:
+/// one that comes up short is the last.
 fn row((source, target, created_at, expires_at, position, revision): Columns) -> Option<Row> {
     Some(Row {
         source: UserId::new(source)?,

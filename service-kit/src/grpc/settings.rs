@@ -24,7 +24,7 @@ pub struct Settings {
     pub max_connection_age_grace: Duration,
     /// `MAX_CONCURRENT_CALLS_PER_CONNECTION` (1024).
     pub max_concurrent_calls: u32,
-    /// `MAX_REQUEST_BYTES` (1 MiB): largest request message. Pass it to `max_decoding_message_size` of every generated
+    /// `MAX_REQUEST_BYTES` (4 MiB, as gRPC has it): largest request message. Pass it to `max_decoding_message_size` of every generated
     /// server.
     pub max_request_bytes: usize,
     /// `DEFAULT_DEADLINE_SECONDS` (30): deadline of calls that come without one. Streams have none.
@@ -52,7 +52,7 @@ impl Settings {
                 .number_or("MAX_CONCURRENT_CALLS_PER_CONNECTION", 1_024, 1..=100_000),
             max_request_bytes: env
                 .about("Largest request message in bytes.")
-                .number_or("MAX_REQUEST_BYTES", 1 << 20, 1_024..=64 << 20),
+                .number_or("MAX_REQUEST_BYTES", 4 << 20, 1_024..=64 << 20),
             default_deadline: env
                 .about("Deadline of calls that come without one. Streams have none.")
                 .seconds_or("DEFAULT_DEADLINE_SECONDS", 30),
