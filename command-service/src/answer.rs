@@ -164,6 +164,7 @@ pub fn relationship(graph: &Graph, viewer: UserId, other: UserId) -> Relationshi
         following_since: out(Follow).map(|edge| timestamp::to_proto(edge.created_at)),
         followed_by_since: back(Follow).map(|edge| timestamp::to_proto(edge.created_at)),
         revision: graph.pair_revision(viewer, other).0,
+        mutual: out(Follow).is_some() && back(Follow).is_some(),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::grpc::{Access, Door, Legacy, LegacyAccess, Service, WriteLimit};
 use crate::jobs::Worker;
 use crate::projectors::Projectors;
 use crate::relay::{Acknowledged, Recent, Relay, Standing};
-use crate::store::outbox;
+use crate::store::{is_transient, outbox};
 use crate::{beacon, maintenance, metrics};
 
 /// How often a database that is away is asked again at the start.
@@ -125,11 +125,28 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
             Err(error) => return Err(error).context("cannot use the database"),
         }
     }
-    let mut connection = postgres::acquire(pool).await?;
     // A write needs today's partitions; the hourly upkeep comes later.
-    outbox::ensure_partitions(&mut connection, maintenance::DAYS_AHEAD)
-        .await
-        .context("cannot make partitions")
+    while let Err(error) = make_partitions(pool).await {
+        if !is_transient(&error) {
+            return Err(error).context("cannot make partitions");
+        }
+        tracing::warn!(error = %chain(&error), "waiting for partitions");
+        latch.not_ready("there are no partitions for today");
+        tokio::time::sleep(RETRY).await;
+    }
+    Ok(())
+}
+
+/// Fails where there are none for today.
+async fn make_partitions(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut connection = postgres::acquire(pool).await?;
+    match outbox::ensure_partitions(&mut connection, maintenance::DAYS_AHEAD).await {
+        Err(error) if outbox::takes_today(&mut connection).await? => {
+            tracing::warn!(error = %chain(&error), "cannot make partitions for the coming days now");
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 /// Two connections: one works, one clears up a commit in doubt (of the worker: one for

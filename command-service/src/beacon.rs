@@ -50,7 +50,7 @@ pub async fn run(pool: PgPool, nats: Nats, latch: Latch, stop: CancellationToken
 }
 
 /// Reads the head.
-pub async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
+async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
     head::get(&mut *service_kit::postgres::acquire(pool).await?).await
 }
 

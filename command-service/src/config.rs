@@ -38,7 +38,7 @@ pub struct Config {
     /// Jobs.
     pub jobs: jobs::Settings,
     /// How many commands may wait.
-    pub queue_capacity: usize,
+    pub queue_capacity: u32,
     /// The stream.
     pub stream: relay::Settings,
     /// Imports and jobs slow down when read models are this far behind.

@@ -60,7 +60,10 @@ async fn tidy(
     published: Option<Revision>,
 ) -> Result<(i32, i32), sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
-    outbox::ensure_partitions(&mut connection, DAYS_AHEAD).await?;
+    if let Err(error) = outbox::ensure_partitions(&mut connection, DAYS_AHEAD).await {
+        // There are some for days to come; the next hour may be a better one.
+        tracing::warn!(error = %chain(&error), "cannot make partitions now");
+    }
     jobs::forget_ended(&mut connection, JOBS_KEPT).await?;
     let replies = outbox::drop_partitions(&mut connection, "replies", REPLIES_KEPT).await?;
     let Some(published) = published else { return Ok((0, replies)) };

@@ -314,6 +314,7 @@ impl Model {
             blocking: edge(Block, viewer, other).is_some(),
             blocking_until: until(Block).map(timestamp::to_proto),
             blocked_by: edge(Block, other, viewer).is_some(),
+            mutual: [(viewer, other), (other, viewer)].iter().all(|(a, b)| edge(Follow, *a, *b).is_some()),
             ..Relationship::default()
         }
     }

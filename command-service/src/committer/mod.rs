@@ -49,7 +49,7 @@ pub struct Settings {
     /// How long a batch is tried for while the database is away.
     pub patience: Duration,
     /// The most commands in one transaction.
-    pub max_batch: usize,
+    pub max_batch: u32,
     /// How many others an account may follow.
     pub follow_cap: FollowCap,
 }

@@ -4,7 +4,9 @@
 //! [`CHUNKS_PER_BATCH`] of them ride in one transaction, and they never stand in
 //! front of commands.
 
-use tokio::sync::{mpsc, oneshot};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -65,56 +67,79 @@ pub struct QueueFull;
 /// The end that commands are put into. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    commands: mpsc::Sender<Unit>,
+    capacity: u32,
+    /// A batch takes the room of its commands.
+    room: Arc<Semaphore>,
+    commands: mpsc::UnboundedSender<(Unit, OwnedSemaphorePermit)>,
     bulk: mpsc::Sender<Unit>,
 }
 
 /// The end that the committer takes batches from.
 #[derive(Debug)]
 pub struct Receiver {
-    commands: mpsc::Receiver<Unit>,
+    commands: mpsc::UnboundedReceiver<(Unit, OwnedSemaphorePermit)>,
     bulk: mpsc::Receiver<Unit>,
 }
 
 impl Queue {
     /// A queue with room for so many commands.
-    pub fn bounded(capacity: usize) -> (Self, Receiver) {
-        let (commands, commands_out) = mpsc::channel(capacity);
+    pub fn bounded(capacity: u32) -> (Self, Receiver) {
+        let (commands, commands_out) = mpsc::unbounded_channel();
         let (bulk, bulk_out) = mpsc::channel(BULK_CAPACITY);
-        (Self { commands, bulk }, Receiver { commands: commands_out, bulk: bulk_out })
+        let room = Arc::new(Semaphore::new(capacity as usize));
+        (Self { capacity, room, commands, bulk }, Receiver { commands: commands_out, bulk: bulk_out })
     }
 
     /// Puts a command in. A full command lane refuses at once; the bulk lane waits,
     /// which slows an import down to what can be committed.
     pub async fn put(&self, unit: Unit, lane: Lane) -> Result<(), QueueFull> {
         match lane {
-            Lane::Command => self.commands.try_send(unit).map_err(|_| QueueFull),
+            Lane::Command => {
+                // One that is larger than the whole queue must pass when nothing waits.
+                let size = weight(&unit).min(self.capacity);
+                let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| QueueFull)?;
+                self.commands.send((unit, room)).map_err(|_| QueueFull)
+            }
             Lane::Bulk => self.bulk.send(unit).await.map_err(|_| QueueFull),
         }
     }
 
     /// How many commands wait.
     pub fn waiting(&self) -> usize {
-        self.commands.max_capacity() - self.commands.capacity()
+        (self.capacity as usize).saturating_sub(self.room.available_permits())
+    }
+}
+
+/// How many commands it is.
+fn weight(unit: &Unit) -> u32 {
+    match &unit.command {
+        Command::Batch(commands) => u32::try_from(commands.len()).unwrap_or(u32::MAX).max(1),
+        _ => 1,
     }
 }
 
 impl Receiver {
-    /// Waits for work; takes all that is there, up to the limits. None when told to
-    /// stop and nothing waits. Commands whose callers have given up are dropped.
-    pub async fn next_batch(&mut self, max: usize, stop: &CancellationToken) -> Option<Vec<Unit>> {
+    /// Waits for work; takes all that is there, up to the limits: the command that reaches `max` is the last. None when
+    /// told to stop and nothing waits. Commands whose callers have given up are dropped.
+    pub async fn next_batch(&mut self, max: u32, stop: &CancellationToken) -> Option<Vec<Unit>> {
         loop {
             let mut units = Vec::new();
             let mut chunks = Vec::new();
+            let mut taken = 0;
             tokio::select! {
                 biased;
-                taken = self.commands.recv_many(&mut units, max) => if taken == 0 { return None },
+                command = self.commands.recv() => {
+                    let (unit, _) = command?;
+                    taken += weight(&unit);
+                    units.push(unit);
+                }
                 Some(chunk) = self.bulk.recv() => chunks.push(chunk),
                 () = stop.cancelled() => return None,
             }
-            while units.len() < max
-                && let Ok(unit) = self.commands.try_recv()
+            while taken < max
+                && let Ok((unit, _)) = self.commands.try_recv()
             {
+                taken += weight(&unit);
                 units.push(unit);
             }
             while chunks.len() < CHUNKS_PER_BATCH
@@ -128,5 +153,52 @@ impl Receiver {
                 return Some(units);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::UserId;
+
+    use super::*;
+    use crate::domain::{Action, PairCommand};
+
+    fn unit(commands: u32) -> (Unit, oneshot::Receiver<Outcome>) {
+        let user = |n| UserId::new(Uuid::from_u128(n)).expect("not nil");
+        let pair = PairCommand { actor: user(1), other: user(2), action: Action::Follow, expects: None };
+        let command = match commands {
+            1 => Command::Pair(pair),
+            more => Command::Batch(vec![pair; more as usize]),
+        };
+        let (reply, outcome) = oneshot::channel();
+        (Unit { command, request: None, traceparent: None, reply }, outcome)
+    }
+
+    #[tokio::test]
+    async fn a_batch_counts_as_its_commands() {
+        let (queue, mut receiver) = Queue::bounded(1_000);
+        let stop = CancellationToken::new();
+        let mut callers = Vec::new();
+        for commands in [1, 300, 300, 300, 1] {
+            let (unit, caller) = unit(commands);
+            callers.push(caller);
+            queue.put(unit, Lane::Command).await.expect("there is room");
+        }
+        assert_eq!(queue.waiting(), 902);
+        assert_eq!(queue.put(unit(300).0, Lane::Command).await, Err(QueueFull));
+        let sizes = |units: Vec<Unit>| units.iter().map(weight).collect::<Vec<_>>();
+        assert_eq!(sizes(receiver.next_batch(500, &stop).await.expect("commands")), [1, 300, 300]);
+        assert_eq!(queue.waiting(), 301);
+        assert_eq!(sizes(receiver.next_batch(500, &stop).await.expect("commands")), [300, 1]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_larger_than_the_queue_passes_when_nothing_waits() {
+        let (queue, mut receiver) = Queue::bounded(100);
+        let (batch, _caller) = unit(300);
+        queue.put(batch, Lane::Command).await.expect("nothing waits");
+        assert_eq!(queue.put(unit(1).0, Lane::Command).await, Err(QueueFull));
+        let taken = receiver.next_batch(10, &CancellationToken::new()).await.expect("the batch");
+        assert_eq!(taken.len(), 1);
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn import(
             .filter_map(|key| drop_edge(graph, key))
             .collect();
         if changes.len() + ended.len() >= MAX_EDGES {
-            // More ends here than one event holds; the caller sends this one again.
+            // More ends here than one event holds; the caller puts this one into another.
             report.refused.push(RefusedEdge { index: edge.index, reason: Reason::TooManyItems });
             continue;
         }

@@ -1,8 +1,10 @@
 //! ImportEdges: chunks in, an answer for each, in order.
 
+use std::collections::BTreeSet;
+
 use futures::{Stream, StreamExt as _};
 use proto::command::v1 as wire;
-use proto::error::ServiceError;
+use proto::error::{Reason, ServiceError};
 use time::OffsetDateTime;
 use tonic::{Status, Streaming};
 
@@ -10,7 +12,7 @@ use super::service::Service;
 use super::{errors, parse};
 use crate::answer::{Body, Failure};
 use crate::committer::Lane;
-use crate::domain::RefusedEdge;
+use crate::domain::{Command, RefusedEdge};
 
 /// How many chunks of one stream are under way at once.
 const IN_FLIGHT: usize = 4;
@@ -50,29 +52,35 @@ async fn answer(
     traceparent: Option<String>,
 ) -> Result<wire::ImportEdgesResponse, ServiceError> {
     // The date check is about obvious mistakes, so this process's clock will do.
-    let (command, mut refused) = parse::chunk(&chunk, OffsetDateTime::now_utc())?;
-    let answer = service.door.carry_out(command, None, traceparent, Lane::Bulk).await?;
-    let Body::Import(report) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
-    refused.extend(report.refused.iter().map(|edge| refusal(*edge)));
-    refused.sort_by_key(|edge| edge.index);
-    Ok(wire::ImportEdgesResponse {
-        chunk: chunk.chunk,
-        accepted: report.accepted,
-        unchanged: report.unchanged,
-        refused,
-        written_at: answer.written_at.to_string(),
-    })
+    let (mut edges, on_conflict, refused) = parse::chunk(&chunk, OffsetDateTime::now_utc())?;
+    let mut response = wire::ImportEdgesResponse { chunk: chunk.chunk, refused, ..Default::default() };
+    loop {
+        let command = Command::Import { edges: edges.clone(), on_conflict };
+        let answer = service.door.carry_out(command, None, traceparent.clone(), Lane::Bulk).await?;
+        let Body::Import(report) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
+        response.accepted += report.accepted;
+        response.unchanged += report.unchanged;
+        response.written_at = answer.written_at.to_string();
+        // What ends more than one event holds goes on in another one; each takes hundreds of them.
+        let (left, refused): (Vec<_>, Vec<_>) =
+            report.refused.into_iter().partition(|edge| edge.reason == Reason::TooManyItems);
+        response.refused.extend(refused.into_iter().map(refusal));
+        if left.is_empty() {
+            response.refused.sort_by_key(|edge| edge.index);
+            return Ok(response);
+        }
+        let left: BTreeSet<_> = left.into_iter().map(|edge| edge.index).collect();
+        edges.retain(|edge| left.contains(&edge.index));
+    }
 }
 
 fn refusal(edge: RefusedEdge) -> wire::RefusedEdge {
-    use proto::error::Reason;
     let message = match edge.reason {
         Reason::Blocked => "one of the two accounts has blocked the other",
         Reason::AccountArchived => "one of the two accounts is archived",
         Reason::AccountErasing => "one of the two accounts is being erased",
         Reason::EdgeExists => "the edge exists",
         Reason::InvalidTimestamp => "expires_at must lie in the future, at most ten years ahead",
-        Reason::TooManyItems => "the chunk changes more edges than one event holds: send this edge again",
         _ => "refused",
     };
     wire::RefusedEdge { index: edge.index, reason: edge.reason.into(), message: message.to_owned() }

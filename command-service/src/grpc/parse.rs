@@ -130,11 +130,11 @@ pub fn targets(actor: UserId, texts: &[String]) -> Result<Vec<UserId>, ServiceEr
     Ok(targets)
 }
 
-/// A chunk of an import: the command, and the edges that are refused at the door.
+/// A chunk of an import: its edges, what to do with those that exist, and what is refused at the door.
 pub fn chunk(
     request: &wire::ImportEdgesRequest,
     now: OffsetDateTime,
-) -> Result<(Command, Vec<wire::RefusedEdge>), ServiceError> {
+) -> Result<(Vec<ImportEdge>, OnConflict, Vec<wire::RefusedEdge>), ServiceError> {
     let unknown = |field: &str, value: i32| {
         ServiceError::field(Reason::UnknownEnumValue, field, format!("has the unknown value {value}"))
     };
@@ -172,7 +172,7 @@ pub fn chunk(
             }
         }
     }
-    Ok((Command::Import { edges, on_conflict }, refused))
+    Ok((edges, on_conflict, refused))
 }
 
 fn import_edge(
@@ -239,8 +239,7 @@ mod tests {
             edges: vec![edge(A, B), edge(A, A), late, broken, edge("x", B)],
             ..Default::default()
         };
-        let (command, refused) = chunk(&request, OffsetDateTime::UNIX_EPOCH).expect("a good chunk");
-        let Command::Import { edges, .. } = command else { panic!("not an import") };
+        let (edges, _, refused) = chunk(&request, OffsetDateTime::UNIX_EPOCH).expect("a good chunk");
         assert_eq!(edges.len(), 1);
         let told: Vec<_> = refused.iter().map(|r| (r.index, r.reason())).collect();
         assert_eq!(

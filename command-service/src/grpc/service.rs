@@ -9,6 +9,7 @@ use proto::command::v1::command_service_server::CommandService;
 use proto::error::ServiceError;
 use proto::graph::v1::{Head, StreamStatus};
 use service_kit::auth::Scope;
+use service_kit::postgres;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
@@ -16,11 +17,11 @@ use tonic::{Request, Response, Status, Streaming};
 use super::door::{Door, traceparent};
 use super::{errors, import, job, parse};
 use crate::answer::{Answer, Body, Failure, text, texts};
-use crate::beacon;
 use crate::committer::Lane;
 use crate::domain::{AccountAction, Command};
 use crate::projectors::Projectors;
 use crate::relay::Standing;
+use crate::store::head;
 
 /// How long GetStatus waits for the database.
 const STATUS_PATIENCE: Duration = Duration::from_secs(1);
@@ -276,9 +277,16 @@ impl CommandService for Service {
         request: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
         self.door.access.check(&request, Scope::Read)?;
+        let read = async {
+            let mut connection = postgres::acquire(&self.pool).await?;
+            Ok::<_, sqlx::Error>((
+                head::get(&mut connection).await?,
+                head::database_id(&mut connection).await?,
+            ))
+        };
         // A database that is away is part of the status, not an error of it.
-        let head =
-            tokio::time::timeout(STATUS_PATIENCE, beacon::read(&self.pool)).await.ok().and_then(Result::ok);
+        let read = tokio::time::timeout(STATUS_PATIENCE, read).await.ok().and_then(Result::ok);
+        let (head, database_id) = read.unzip();
         let standing = self.standing.borrow().clone();
         let replicas = self.projectors.statuses(head.map(|head| head.token()));
         Ok(Response::new(wire::GetStatusResponse {
@@ -299,6 +307,7 @@ impl CommandService for Service {
             }),
             replicas,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            database_id: text(database_id),
             queued_commands: u32::try_from(self.door.queue.waiting()).unwrap_or(u32::MAX),
         }))
     }

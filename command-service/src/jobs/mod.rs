@@ -98,6 +98,7 @@ impl Worker {
                     let _ = tokio::time::timeout(POLL, self.started.notified()).await;
                 }
                 Ok(step::Outcome::Stepped { kind, edges, ended, head }) => {
+                    let took = started.elapsed();
                     ::metrics::counter!(metrics::JOB_EDGES, "kind" => kind).increment(edges);
                     if let Some(state) = ended {
                         ::metrics::counter!(metrics::JOBS_ENDED, "kind" => kind, "state" => state)
@@ -107,7 +108,7 @@ impl Worker {
                         self.committed.send_replace(head);
                     }
                     self.projectors.brake(self.settings.max_lag).await;
-                    tokio::time::sleep(started.elapsed().mul_f64(self.settings.rest)).await;
+                    tokio::time::sleep(took.mul_f64(self.settings.rest)).await;
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "a step of a job failed");

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::Cursor;
 use crate::domain::{
-    AccountState, Change, Graph, JobKind, Touches, accept_step, archive_step, erase_step, replace_step,
-    restore_step,
+    AccountState, Change, Graph, JobKind, NewJob, Touches, accept_step, archive_step, erase_step,
+    replace_step, restore_step,
 };
 use crate::journal::Journal;
 use crate::store::chunks::{self, Chunk};
@@ -140,6 +140,9 @@ async fn step(
         }
         save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
     }
+    if last {
+        follow_up(connection, kind, user, &graph, head).await?;
+    }
     let edges = i64::try_from(plan.edges).unwrap_or(i64::MAX);
     jobs::go_on(connection, job_id, edges, plan.cursor.as_ref(), head.now).await?;
     Ok(Outcome::Stepped {
@@ -148,6 +151,30 @@ async fn step(
         ended: last.then_some("done"),
         head: (!journal.entries.is_empty()).then(|| journal.token()),
     })
+}
+
+/// What the end of a job leaves to others.
+async fn follow_up(
+    connection: &mut PgConnection,
+    kind: JobKind,
+    user: UserId,
+    graph: &Graph,
+    head: Head,
+) -> Result<(), sqlx::Error> {
+    let account = graph.account(user);
+    match kind {
+        // The job that accepts them ended when the account was archived, and they were restored before they were hidden.
+        JobKind::Restore if !account.private && account.requests_received > 0 => {
+            let job = NewJob { kind: JobKind::MakePublic, user, targets: Vec::new(), total: 0 };
+            jobs::insert(connection, Uuid::new_v4(), &job, None, head.now).await
+        }
+        // The id is new from now on: whoever has it next was asked for by nobody, and has asked for nothing.
+        JobKind::Erase => {
+            jobs::supersede(connection, user, JobKind::ReplaceFollowing, head.now).await?;
+            jobs::forget_target(connection, user).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the step is decided on: the chunk, its edges, the accounts at their ends.

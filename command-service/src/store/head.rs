@@ -44,6 +44,11 @@ pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'
     Ok(transaction)
 }
 
+/// Which database this is.
+pub async fn database_id(connection: &mut PgConnection) -> Result<Uuid, sqlx::Error> {
+    sqlx::query_scalar("-- database_id\nSELECT database_id FROM log_head").fetch_one(connection).await
+}
+
 /// Reads the head without locking it.
 pub async fn get(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
     sqlx::query_as(

@@ -103,6 +103,28 @@ pub async fn running(
     Ok(rows.into_iter().filter_map(named).collect())
 }
 
+/// Takes an account out of the lists that running jobs are to reach.
+pub async fn forget_target(connection: &mut PgConnection, user: UserId) -> Result<(), sqlx::Error> {
+    let naming: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "-- jobs_naming
+         SELECT job_id, cursor FROM jobs WHERE state = 'running' AND kind = $1 AND position($2 IN cursor) > 0",
+    )
+    .bind(JobKind::ReplaceFollowing.name())
+    .bind(user.uuid().as_bytes().as_slice())
+    .fetch_all(&mut *connection)
+    .await?;
+    for (job_id, cursor) in naming {
+        let Some(Cursor::Targets(mut targets)) = Cursor::decode(&cursor) else { continue };
+        targets.retain(|target| *target != user);
+        sqlx::query("-- jobs_set_cursor\nUPDATE jobs SET cursor = $2 WHERE job_id = $1")
+            .bind(job_id)
+            .bind(Cursor::Targets(targets).encode())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
 /// A job by its id.
 pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<Job>, sqlx::Error> {
     sqlx::query_as(

@@ -23,7 +23,7 @@ use super::progress::{self, Done, Identity};
 use super::reader::Total;
 use super::refused::RefusedFile;
 use super::stream::{End, Import};
-use super::{beside, on_conflict, resume, rounded, stop_on_signal};
+use super::{beside, from_the_start, on_conflict, resume, rounded, stop_on_signal};
 use crate::args::{ConnectionArgs, Format, ImportArgs};
 use crate::client::{self, CommandClient};
 use crate::commands::Outcome;
@@ -132,7 +132,10 @@ impl Run<'_> {
     /// Imports one kind, or what is left of it.
     async fn kind(&mut self, mut source: Source, kind: EdgeKind) -> anyhow::Result<Ended> {
         let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
-        let done = if self.args.restart { Done::default() } else { resume(&file, &mut self.client).await? };
+        let done = match self.args.restart {
+            true => from_the_start(&mut self.client).await,
+            false => resume(&file, &mut self.client).await?,
+        };
         let refused_path = self.path(kind, ".refused.tsv");
         let total = source.count(kind).await?;
         eprintln!("importing {total} {}s", name_of(kind));

@@ -88,7 +88,7 @@ async fn from_file(
     };
     let done = match &file {
         Some(file) if !args.restart => resume(file, &mut client).await?,
-        _ => Done::default(),
+        _ => from_the_start(&mut client).await,
     };
     let resumed = done.chunks > 0;
 
@@ -128,33 +128,44 @@ async fn resume(file: &progress::File, client: &mut CommandClient) -> anyhow::Re
     let path = file.path().display();
     let found = file.load().with_context(|| format!("cannot read {path}"))?;
     let done = match found {
-        Found::Nothing => return Ok(Done::default()),
+        Found::Nothing => return Ok(from_the_start(client).await),
         Found::Foreign => {
             eprintln!("{path} is of another file, service or other arguments: starting over");
-            return Ok(Done::default());
+            return Ok(from_the_start(client).await);
         }
         Found::Resume(done) => done,
     };
-    if !is_known(&done.written_at, client).await? {
+    if !is_known(&done, client).await? {
         eprintln!("{path} tells of writes that this service does not know: starting over");
-        return Ok(Done::default());
+        return Ok(from_the_start(client).await);
     }
     eprintln!("going on after row {}, as {path} says", done.lines);
     Ok(done)
 }
 
-/// Whether the service's history contains the token. A database that was emptied
-/// or restored in between has another epoch or an older head.
-async fn is_known(token: &str, client: &mut CommandClient) -> anyhow::Result<bool> {
-    let Ok(token) = Token::parse(token) else {
+/// Nothing was done yet. A service that is away now is no reason not to begin: the import waits for it.
+async fn from_the_start(client: &mut CommandClient) -> Done {
+    let request = client.request(GetStatusRequest {});
+    let status = client.rpc.get_status(request).await;
+    Done {
+        database_id: status.map(|status| status.into_inner().database_id).unwrap_or_default(),
+        ..Done::default()
+    }
+}
+
+/// Whether it was done there: the same database, whose history contains the token. One that was restored in between has
+/// another epoch or an older head.
+async fn is_known(done: &Done, client: &mut CommandClient) -> anyhow::Result<bool> {
+    let Ok(token) = Token::parse(&done.written_at) else {
         // Nothing was written yet, only rows refused.
-        return Ok(token.is_empty());
+        return Ok(done.written_at.is_empty());
     };
     let request = client.request(GetStatusRequest {});
     let status = client.rpc.get_status(request).await;
     let status = status.map_err(|s| client.failed(s))?.into_inner();
     let head = status.head.unwrap_or_default();
-    Ok(head.epoch == token.epoch.0 && head.revision >= token.revision.0)
+    let same = !done.database_id.is_empty() && status.database_id == done.database_id;
+    Ok(same && head.epoch == token.epoch.0 && head.revision >= token.revision.0)
 }
 
 fn kind(kind: ImportKind) -> EdgeKind {

@@ -65,6 +65,9 @@ pub struct Done {
     /// Edges of accounts that the older system does not know.
     #[serde(default)]
     pub unknown: u64,
+    /// The database that it went to; empty where the service did not tell.
+    #[serde(default)]
+    pub database_id: String,
     /// The last edge, where the input is a table and has no lines.
     #[serde(default)]
     pub mark: Option<Mark>,

@@ -55,5 +55,6 @@ pub fn relationship(other: UserId, relation: &Relation) -> Relationship {
         following_since: since(relation.following),
         followed_by_since: since(relation.followed_by),
         revision: relation.revision().0,
+        mutual: relation.following.is_some() && relation.followed_by.is_some(),
     }
 }

@@ -8,7 +8,8 @@ use proto::event::{EdgeKind, EdgeOp, Verb};
 use proto::timestamp::to_proto;
 use tests::jobs::OnAccount;
 use tests::refusal::assert_refused;
-use tests::{Act, Ask, asks, importing, users};
+use tests::truth::postgres::snapshot_of;
+use tests::{Act, Ask, asks, importing, user, users};
 use time::OffsetDateTime;
 
 use super::{Shared, changes};
@@ -107,6 +108,26 @@ async fn follows_need_no_consent_and_fulfil_what_was_asked_but_cross_no_block() 
     let pair = shared.done(Act::Follow, a, p).await;
     assert!(!pair.changed && pair.relationship.following && !pair.relationship.requested);
     Ask::new(Act::Accept, p, a).done(&shared.commands).await;
+}
+
+#[tokio::test]
+async fn follows_that_fulfil_more_requests_than_an_event_holds_take_another_one() {
+    let shared = Shared::new();
+    let p = user();
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    let askers: [_; 600] = users();
+    for askers in askers.chunks(300) {
+        let asked: Vec<_> = askers.iter().map(|asker| Ask::new(Act::Follow, *asker, p)).collect();
+        asks::batch(&shared.commands, &asked, true, None).await.expect("requests");
+    }
+    let edges = askers.iter().map(|asker| edge(*asker, p)).collect();
+    let answer = import(&shared, EdgeKind::Follow, edges).await;
+    assert_eq!((answer.accepted, answer.unchanged, refused(&answer)), (600, 0, vec![]));
+    // Each fulfils one: two changes, and an event holds a thousand.
+    assert_eq!(shared.event(&answer.written_at).await.edges.len(), 200);
+    let pool = shared.endpoints.postgres().await;
+    let counts = snapshot_of(&pool, &[p]).await.accounts[&p].counts;
+    assert_eq!((counts.followers, counts.requests_received), (600, 0));
 }
 
 #[tokio::test]

@@ -1,12 +1,14 @@
 //! Private accounts: requests, and what becomes of them.
 
+use std::time::Duration;
+
 use proto::command::v1::JobState;
 use proto::error::Reason;
 use proto::event::{AccountOp, EdgeKind, EdgeOp, Verb};
 use tests::jobs::{self, OnAccount};
 use tests::refusal::assert_refused;
 use tests::truth::postgres::snapshot_of;
-use tests::{Act, Ask, user, users};
+use tests::{Act, Ask, until, user, users};
 
 use super::{Shared, changes};
 
@@ -102,4 +104,45 @@ async fn going_public_accepts_what_is_pending() {
     let counts = after.accounts[&p].counts;
     assert_eq!((counts.followers, counts.requests_received), (41, 0));
     assert!(!after.accounts[&p].private);
+}
+
+#[tokio::test]
+async fn what_was_asked_is_accepted_however_soon_the_account_is_archived_and_restored() {
+    let shared = Shared::new();
+    let p = user();
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    let askers: [_; 3] = users();
+    for asker in askers {
+        shared.changed(Act::Follow, asker, p).await;
+    }
+    let pool = shared.endpoints.postgres().await;
+    // While one command waits for the lock, the next ones gather to one batch, and no job comes between them.
+    let mut lock = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
+    let another = Ask::new(Act::Follow, user(), user());
+    let send = |on_account: OnAccount, millis| {
+        let commands = shared.commands.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(millis)).await;
+            on_account.send(&commands, p, None).await.expect("it is done")
+        }
+    };
+    let unlock = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        lock.rollback().await.expect("it is given back");
+    };
+    let (_, _, _, restored, ()) = tokio::join!(
+        another.done(&shared.commands),
+        send(OnAccount::SetPrivate(false), 100),
+        send(OnAccount::Archive, 200),
+        send(OnAccount::Restore, 300),
+        unlock
+    );
+    jobs::wait(&shared.commands, &restored.job_id).await;
+    until("nobody to ask any more", Duration::from_secs(30), || async {
+        let counts = snapshot_of(&pool, &[p]).await.accounts[&p].counts;
+        let done = (counts.followers, counts.requests_received) == (3, 0);
+        if done { Ok(()) } else { Err(format!("{counts:?}")) }
+    })
+    .await;
 }

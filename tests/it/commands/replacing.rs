@@ -191,3 +191,18 @@ async fn of_two_lists_in_one_batch_the_second_stays() {
     assert_eq!(job.state(), JobState::Done, "{job:?}");
     assert!(following(&snapshot_of(&pool, &[a]).await, a) == large, "the second list");
 }
+
+#[tokio::test]
+async fn an_account_that_is_erased_meanwhile_is_not_followed_again() {
+    let shared = Shared::new();
+    let [a, x] = users();
+    // The first is added last.
+    let wanted: Vec<_> = std::iter::once(x).chain((0..6_000).map(|_| user())).collect();
+    let replaced = replace_following(&shared.commands, a, &wanted, None, false).await.expect("a job");
+    let erased = OnAccount::Erase.send(&shared.commands, x, None).await.expect("an erase");
+    for job_id in [&erased.job_id, &replaced.job_id] {
+        jobs::wait(&shared.commands, job_id).await;
+    }
+    let pool = shared.endpoints.postgres().await;
+    assert!(following(&snapshot_of(&pool, &[a]).await, a) == wanted[1..], "all but the erased one");
+}

@@ -88,6 +88,7 @@ impl State {
             following_since: since(following),
             followed_by_since: since(followed_by),
             revision: edges.into_iter().flatten().map(|(_, revision)| revision.0).max().unwrap_or(0),
+            mutual: following.is_some() && followed_by.is_some(),
         }
     }
 

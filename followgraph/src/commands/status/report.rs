@@ -301,6 +301,7 @@ pub(super) mod tests {
             }],
             version: "0.1.0".to_owned(),
             queued_commands: 0,
+            database_id: String::new(),
         }
     }
 
