@@ -13,9 +13,12 @@ ARG GIT_REVISION=unknown
 ENV GIT_REVISION=${GIT_REVISION}
 COPY . .
 # The whole workspace, or features are unified differently. Symbols of functions stay, for backtraces.
+# The folder target is kept from build to build, of other checkouts too, and Cargo goes by times: so our files are touched,
+# or a checkout whose files are older would get the programs of the one before. One build at a time has the folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --release --locked --workspace --bins \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+    && cargo build --release --locked --workspace --bins \
     && mkdir /out \
     && for program in command-service query-service projector followgraph; do \
          strip --strip-debug -o "/out/$program" "target/release/$program" || exit 1; \

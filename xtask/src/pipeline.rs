@@ -17,6 +17,12 @@ use crate::{
     services::{Program, Service, ServiceSpec, cli},
 };
 
+/// How long services may take to get ready.
+const READY: Duration = Duration::from_secs(60);
+/// How long a projector may take, which is ready when its read model is complete: it reads about a million edges in a minute
+/// or two. One that ends is noticed at once.
+const COMPLETE: Duration = Duration::from_secs(600);
+
 /// The three services against one set of servers, and a projector more for each further read replica.
 /// Dropping it stops them.
 #[derive(Debug)]
@@ -56,7 +62,18 @@ impl Pipeline {
             client_env: client_env(servers),
         };
         pipeline.add_projectors(binaries, servers, more)?;
-        pipeline.wait_ready(Duration::from_secs(60))?;
+        for service in [&mut pipeline.command, &mut pipeline.query] {
+            service.wait_ready(READY)?;
+        }
+        for projector in std::iter::once(&mut pipeline.projector).chain(&mut pipeline.further_projectors) {
+            if let Err(error) = projector.wait_ready(READY) {
+                if !projector.is_running()? {
+                    return Err(error);
+                }
+                eprintln!("{} has not completed its read model yet; waiting for it", projector.name());
+                projector.wait_ready(COMPLETE)?;
+            }
+        }
         Ok(pipeline)
     }
 

@@ -54,14 +54,25 @@ impl Need {
         }
     }
 
-    /// Debian packages, the first that the system knows is taken.
+    /// Debian packages, the first that the system knows is taken. The last is in every release.
     fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Java => &["openjdk-21-jre-headless", "openjdk-17-jre-headless"],
+            Self::Java => &["openjdk-21-jre-headless", "openjdk-17-jre-headless", "default-jre-headless"],
             Self::Maven => &["maven"],
             Self::Python => &["python3-venv"],
             Self::Xz => &["xz-utils"],
         }
+    }
+
+    /// The one to install here, or the last where apt knows none, for want of its lists for instance.
+    fn package(self) -> &'static str {
+        let known = |package: &&str| succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]));
+        self.first_package(known)
+    }
+
+    fn first_package(self, known: impl Fn(&&'static str) -> bool) -> &'static str {
+        let packages = self.packages();
+        packages.iter().copied().find(known).unwrap_or(packages[packages.len() - 1])
     }
 }
 
@@ -79,7 +90,7 @@ pub fn require(needs: &[Need]) -> Result<()> {
         return Ok(());
     }
     let names: Vec<_> = missing.iter().map(|need| need.description()).collect();
-    let packages: Vec<_> = missing.iter().map(|need| need.packages()[0]).collect();
+    let packages: Vec<_> = missing.iter().map(|need| need.package()).collect();
     bail!(
         "missing on this machine: {}\n\
          what to do: install them; on Debian or Ubuntu: sudo apt-get install {}",
@@ -94,14 +105,7 @@ fn missing(needs: &[Need]) -> Vec<Need> {
 
 fn install(needs: &[Need]) -> Result<()> {
     apt(&["update", "-q"])?;
-    let mut packages: Vec<&str> = Vec::new();
-    for need in needs {
-        let known = need
-            .packages()
-            .iter()
-            .find(|package| succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package])));
-        packages.extend(known);
-    }
+    let packages: Vec<&str> = needs.iter().map(|need| need.package()).collect();
     eprintln!("installing with apt-get: {}", packages.join(" "));
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
     arguments.extend(packages);
@@ -182,6 +186,16 @@ fn succeeds(command: &mut Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_is_named_that_there_is() {
+        let known = |names: &'static [&'static str]| move |name: &&str| names.contains(name);
+        let java = |names| Need::Java.first_package(known(names));
+        assert_eq!(java(&["openjdk-17-jre-headless", "openjdk-21-jre-headless"]), "openjdk-21-jre-headless");
+        assert_eq!(java(&["openjdk-17-jre-headless"]), "openjdk-17-jre-headless");
+        assert_eq!(java(&[]), "default-jre-headless");
+        assert_eq!(Need::Maven.first_package(known(&[])), "maven");
+    }
 
     #[test]
     fn java_versions_are_read_in_all_their_forms() {

@@ -1,8 +1,13 @@
 //! Where things are: the clone, its build output, its development data.
 //!
 //! Owns: paths. It must not create anything.
+//!
+//! What can go wrong: Cargo does not say where it builds. Then the usual place is taken, and that is told.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{env, path::PathBuf, process::Command, sync::LazyLock};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The root of the clone this program was built from.
 pub fn root() -> PathBuf {
@@ -19,12 +24,32 @@ pub fn dev() -> PathBuf {
     }
 }
 
-/// Cargo's build output.
+/// Cargo's build output, asked for once.
 pub fn target() -> PathBuf {
-    match env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => root().join(folder),
-        None => root().join("target"),
+    static TARGET: LazyLock<PathBuf> = LazyLock::new(|| {
+        target_of(cargo()).unwrap_or_else(|error| {
+            let usual = root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+            eprintln!(
+                "Cargo does not say where it builds, looking for programs in {}: {error:#}",
+                usual.display()
+            );
+            usual
+        })
+    });
+    TARGET.clone()
+}
+
+/// Only Cargo knows: besides the variable there are its configuration files.
+fn target_of(mut cargo: Command) -> Result<PathBuf> {
+    cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let output = cargo.output().context("cannot run cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed\n{}", String::from_utf8_lossy(&output.stderr).trim());
     }
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata says")?;
+    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target_directory")?;
+    Ok(PathBuf::from(folder))
 }
 
 /// Cargo itself, the one that runs us if any, at the root of the clone.
@@ -41,4 +66,18 @@ pub fn cargo() -> Command {
     }
     command.current_dir(root());
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_cargo_says_where_it_builds() {
+        let mut command = cargo();
+        // What `build.target-dir` in a file would be.
+        command.env_remove("CARGO_TARGET_DIR").env("CARGO_BUILD_TARGET_DIR", "/elsewhere/built");
+        assert_eq!(target_of(command).expect("an answer"), PathBuf::from("/elsewhere/built"));
+        assert!(target_of(Command::new("false")).is_err());
+    }
 }

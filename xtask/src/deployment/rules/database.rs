@@ -45,8 +45,8 @@ const TAKERS: [Taker; 3] = [
     },
 ];
 
-/// The role's limit is enough for all processes of a service, one more while they are replaced included; and the server
-/// has room for all roles.
+/// The role's limit is enough for all processes of a service, those that come and go while they are replaced included; and
+/// the server has room for all roles.
 pub(super) fn connections(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for cluster in of_kind(documents, "Cluster") {
@@ -66,7 +66,9 @@ pub(super) fn connections(documents: &[Value]) -> Vec<String> {
             };
             let (name, default, most) = taker.setting;
             let each = number(documents, taker.program, name, default).min(most) + taker.more;
-            let processes = most_processes(documents, taker.program) + surge(documents, taker.program);
+            let processes = most_processes(documents, taker.program)
+                + surge(documents, taker.program)
+                + leaving(documents, taker.program);
             if each * processes > limit {
                 problems.push(format!(
                     "{}: {} may have {limit} connections, but {processes} processes take {each} each",
@@ -138,6 +140,22 @@ fn surge(documents: &[Value], program: &str) -> u64 {
     let value = &deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"];
     let percent = || text(value).trim_end_matches('%').parse().unwrap_or(25);
     value.as_u64().unwrap_or_else(|| (most_processes(documents, program) * percent()).div_ceil(100))
+}
+
+/// Pods that may still end while others have taken their places: they count for no limit of a rollout, but keep their
+/// connections until they are gone. A Deployment that waits for as long as they may take (`minReadySeconds`) has no more
+/// of them than it replaces at a time; another one may have all of them.
+fn leaving(documents: &[Value], program: &str) -> u64 {
+    let Some(deployment) = workload(documents, program).filter(|it| it["kind"] == "Deployment") else {
+        return 0;
+    };
+    let spec = &deployment["spec"];
+    let grace = spec["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
+    if spec["minReadySeconds"].as_u64().unwrap_or(0) >= grace {
+        surge(documents, program)
+    } else {
+        most_processes(documents, program)
+    }
 }
 
 fn workload<'a>(documents: &'a [Value], program: &str) -> Option<&'a Value> {

@@ -47,6 +47,7 @@ pub(super) fn manifests(documents: &[Value], strictness: Strictness, contract: &
     problems.extend(settings::known(documents, contract));
     problems.extend(settings::one_neo4j_each(documents));
     problems.extend(settings::stream_replicas(documents));
+    problems.extend(settings::stream_store(documents));
     problems.extend(settings::nats_users(documents, contract));
     problems.extend(settings::autoscaling_metrics(documents, contract));
     problems.extend(database::connections(documents));

@@ -65,6 +65,42 @@ pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
     vec![format!("ConfigMap/command-service: STREAM_REPLICAS is {wanted}, but NATS has {servers} servers")]
 }
 
+/// What JetStream may store leaves room on its volume: a tenth, for the file system and the servers' own journal.
+pub(super) fn stream_store(documents: &[Value]) -> Vec<String> {
+    let files = config_map(documents, "nats").into_iter().flatten();
+    let stored = files
+        .flat_map(|(_, file)| text(file).lines())
+        .find_map(|line| line.trim().strip_prefix("max_file_store:"))
+        .map(str::trim);
+    let volume = of_kind(documents, "StatefulSet")
+        .filter(|set| set["metadata"]["name"] == "nats")
+        .flat_map(|set| list(&set["spec"]["volumeClaimTemplates"]))
+        .find(|claim| claim["metadata"]["name"] == "data")
+        .map(|claim| text(&claim["spec"]["resources"]["requests"]["storage"]));
+    let (Some(stored), Some(volume)) = (stored, volume) else { return Vec::new() };
+    match (bytes(stored), bytes(volume)) {
+        (Some(most), Some(room)) if most <= room / 10 * 9 => Vec::new(),
+        _ => vec![format!("ConfigMap/nats: max_file_store is {stored}, too much for a volume of {volume}")],
+    }
+}
+
+/// A size as NATS or Kubernetes write it: `8GB` and `8Gi` are the same, and `8G` is less.
+fn bytes(size: &str) -> Option<u64> {
+    let end = size.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(size.len());
+    let (number, unit) = size.split_at(end);
+    let unit: u64 = match unit {
+        "" => 1,
+        "M" => 1_000_000,
+        "MB" | "Mi" | "MiB" => 1 << 20,
+        "G" => 1_000_000_000,
+        "GB" | "Gi" | "GiB" => 1 << 30,
+        "T" => 1_000_000_000_000,
+        "TB" | "Ti" | "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
 /// NATS's users are those that the tests run with. Kustomize reads no file outside of its folder, so there is a copy.
 pub(super) fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
     let used = setting(documents, "nats", "users.conf");

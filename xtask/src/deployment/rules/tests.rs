@@ -252,6 +252,32 @@ fn replicas_fit_together() {
 }
 
 #[test]
+fn what_jetstream_stores_fits_its_volume() {
+    let claims = |storage: &str| json!([{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": storage}}}}]);
+    let with = |stored: &str, storage: &str| {
+        let mut documents = good();
+        let map = position(&documents, "ConfigMap/nats");
+        documents[map]["data"]["store.conf"] = json!(format!("# Size.\nmax_file_store: {stored}\n"));
+        let set = position(&documents, "StatefulSet/nats");
+        documents[set]["spec"]["volumeClaimTemplates"] = claims(storage);
+        manifests(&documents, Strictness::Production, &contract())
+    };
+    for (stored, storage) in [("9GB", "10Gi"), ("900MB", "1Gi"), ("9G", "10G"), ("1TB", "2Ti")] {
+        assert_eq!(with(stored, storage), Vec::<String>::new(), "{stored} in {storage}");
+    }
+    // Sizes that cannot be read are mistakes too.
+    for (stored, storage) in
+        [("8GB", "8Gi"), ("10GB", "10G"), ("1TB", "50Gi"), ("lots", "10Gi"), ("8GB", "ten")]
+    {
+        let problems = with(stored, storage);
+        assert!(
+            problems.len() == 1 && problems[0].contains("too much for a volume"),
+            "{stored}: {problems:?}"
+        );
+    }
+}
+
+#[test]
 fn users_of_nats_are_those_that_are_tested() {
     let users = "/data/users.conf";
     breaks("ConfigMap/nats", users, json!("accounts { A {} }"), "not a copy of migrations/roles/nats.conf");

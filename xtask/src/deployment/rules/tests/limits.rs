@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::{Strictness, images, manifests};
 use super::{COMMAND, CONTAINER, breaks, contract, good, position};
 
-/// Limits that are just enough for `good()`: a Deployment of one has one more while it is replaced.
+/// Limits that are just enough for `good()`: a Deployment of one has one more while it is replaced, and one that ends.
 fn cluster() -> Value {
     let role = |name: &str, limit: u64| json!({"name": name, "connectionLimit": limit});
     let set = |role: &str, setting: &str| format!("ALTER ROLE {role} SET {setting}");
@@ -17,11 +17,11 @@ fn cluster() -> Value {
     statements.push(set("followgraph_query", "default_transaction_read_only = 'on'"));
     json!({"kind": "Cluster", "metadata": {"name": "db"}, "spec": {
         "imageName": "x/postgresql:18.0",
-        "postgresql": {"parameters": {"max_connections": "98"}},
+        "postgresql": {"parameters": {"max_connections": "140"}},
         "bootstrap": {"initdb": {"postInitSQL": statements}},
         "managed": {"roles": [
-            role("followgraph_command", 44),
-            role("followgraph_query", 40),
+            role("followgraph_command", 66),
+            role("followgraph_query", 60),
             role("followgraph_projector", 4),
         ]},
     }})
@@ -68,22 +68,37 @@ fn roles_have_the_connections_that_their_processes_take() {
     let roles = |documents: &mut [Value], role: usize, limit: Value| {
         of(documents, "Cluster/db")["spec"]["managed"]["roles"][role]["connectionLimit"] = limit;
     };
-    breaks_one(|all| roles(all, 0, json!(43)), "2 processes take 22 each");
-    breaks_one(|all| roles(all, 1, json!(39)), "2 processes take 20 each");
+    breaks_one(|all| roles(all, 0, json!(65)), "3 processes take 22 each");
+    breaks_one(|all| roles(all, 1, json!(59)), "3 processes take 20 each");
     breaks_one(|all| roles(all, 2, json!(3)), "1 processes take 4 each");
     breaks_one(|all| roles(all, 2, json!(null)), "no role followgraph_projector with a connectionLimit");
-    breaks_one(|all| of(all, COMMAND)["spec"]["replicas"] = json!(2), "3 processes take 22 each");
+    breaks_one(|all| of(all, COMMAND)["spec"]["replicas"] = json!(2), "5 processes take 22 each");
     let strategy = json!({"rollingUpdate": {"maxSurge": 2}});
-    breaks_one(|all| of(all, COMMAND)["spec"]["strategy"] = strategy, "3 processes take 22 each");
+    breaks_one(|all| of(all, COMMAND)["spec"]["strategy"] = strategy, "4 processes take 22 each");
     let pool = json!({"DATABASE_MAX_CONNECTIONS": "17", "STREAM_REPLICAS": "1"});
     let mut contract = contract();
     contract.variables.entry("command-service").or_default().insert("DATABASE_MAX_CONNECTIONS".to_owned());
     let mut documents = whole();
     of(&mut documents, "ConfigMap/command-service")["data"] = pool;
     let problems = manifests(&documents, Strictness::Production, &contract);
-    assert!(problems.len() == 1 && problems[0].contains("2 processes take 23 each"), "{problems:#?}");
-    let server = json!({"parameters": {"max_connections": "97"}});
-    breaks_one(|all| of(all, "Cluster/db")["spec"]["postgresql"] = server, "max_connections is 97");
+    assert!(problems.len() == 1 && problems[0].contains("3 processes take 23 each"), "{problems:#?}");
+    let server = json!({"parameters": {"max_connections": "139"}});
+    breaks_one(|all| of(all, "Cluster/db")["spec"]["postgresql"] = server, "max_connections is 139");
+}
+
+#[test]
+fn pods_that_end_keep_their_connections() {
+    // Three, one that comes, and those that end: one where each is waited for, else all three.
+    for (seconds, wanted) in [(40, "5 processes take 22 each"), (39, "7 processes take 22 each")] {
+        breaks_one(
+            |all| {
+                let spec = &mut of(all, COMMAND)["spec"];
+                spec["replicas"] = json!(3);
+                spec["minReadySeconds"] = json!(seconds);
+            },
+            wanted,
+        );
+    }
 }
 
 #[test]
