@@ -66,7 +66,7 @@ pub async fn beside(
     );
     report.add("erase (edges)", 1, followers as f64 / begun.elapsed().as_secs_f64(), None, None);
     let p99 = |outcome: &load::Outcome| outcome.latencies.value_at_quantile(0.99) as f64;
-    eprintln!("p99 beside the erase: {:.2} times the usual one", p99(&beside) / p99(&usual));
+    report.at_most("p99 beside the erase, times the usual one", p99(&beside) / p99(&usual), 3.0);
     truth::wait_caught_up(endpoints).await;
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod baseline;
 mod erase;
+mod fallback;
 mod hops;
 mod lag;
 mod large;
@@ -19,7 +20,7 @@ mod writes;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 
 use report::Report;
@@ -63,6 +64,8 @@ enum Part {
     Erase,
     /// Checks and counts that share statements, against the same with a statement each.
     Sharing,
+    /// Reads while Neo4j is gone.
+    Fallback,
     /// Reads over more than one hop of ever larger accounts.
     Hops,
     /// Reads of ever larger accounts, and the memory of jobs on the largest.
@@ -107,6 +110,9 @@ async fn main() -> Result<()> {
     if wanted(Part::Sharing) {
         sharing::on_and_off(&mut setup, &edges, each, &mut report).await?;
     }
+    if wanted(Part::Fallback) {
+        fallback::without_neo4j(&mut setup, each, &mut report).await?;
+    }
 
     eprintln!("{}", report.table());
     let json = report.json()?;
@@ -115,5 +121,7 @@ async fn main() -> Result<()> {
     } else {
         std::fs::write(&args.json, json)?;
     }
+    let missed: Vec<_> = report.missed().iter().map(|mark| mark.name.as_str()).collect();
+    ensure!(missed.is_empty(), "promises that were not kept: {}", missed.join("; "));
     Ok(())
 }

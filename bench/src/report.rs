@@ -23,10 +23,24 @@ pub struct Row {
     pub ratio: Option<f64>,
 }
 
+/// What is promised of a figure.
+#[derive(Debug, Serialize)]
+pub struct Mark {
+    /// Of what.
+    pub name: String,
+    /// What was measured.
+    pub value: f64,
+    /// The promise, in words.
+    pub promise: String,
+    /// It was kept.
+    pub kept: bool,
+}
+
 /// All of them.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     rows: Vec<Row>,
+    marks: Vec<Mark>,
 }
 
 impl Report {
@@ -61,6 +75,27 @@ impl Report {
             self.rows.iter().find(|row| row.name == name && row.clients == clients).and_then(|row| row.p50_ms)
         };
         Some(median(name)? / median(base)?)
+    }
+
+    /// A figure must not be larger than that.
+    pub fn at_most(&mut self, name: &str, value: f64, limit: f64) {
+        self.mark(name, value, format!("at most {limit}"), value <= limit);
+    }
+
+    /// A figure must not be smaller than that.
+    pub fn at_least(&mut self, name: &str, value: f64, limit: f64) {
+        self.mark(name, value, format!("at least {limit}"), value >= limit);
+    }
+
+    fn mark(&mut self, name: &str, value: f64, promise: String, kept: bool) {
+        let outcome = if kept { "kept" } else { "MISSED" };
+        eprintln!("{name}: {value:.2}, promised {promise}: {outcome}");
+        self.marks.push(Mark { name: name.to_owned(), value, promise, kept });
+    }
+
+    /// The promises that were not kept.
+    pub fn missed(&self) -> Vec<&Mark> {
+        self.marks.iter().filter(|mark| !mark.kept).collect()
     }
 
     /// For people.

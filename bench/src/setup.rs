@@ -11,7 +11,7 @@ use tests::Endpoints;
 use uuid::Uuid;
 use xtask::pipeline::{self, Pipeline};
 use xtask::services::Profile;
-use xtask::{Ports, Servers, Sizes, Tools};
+use xtask::{Ports, Server as _, Servers, Sizes, Tools};
 
 /// How long a service may take to be ready again.
 const READY: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub struct Setup {
     /// Where it is found.
     pub endpoints: Endpoints,
     pipeline: Pipeline,
-    _servers: Servers,
+    servers: Servers,
 }
 
 impl Setup {
@@ -41,7 +41,7 @@ impl Setup {
         let mut env = pipeline.client_env.clone();
         env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
-        Ok(Self { endpoints, pipeline, _servers: servers })
+        Ok(Self { endpoints, pipeline, servers })
     }
 
     /// Starts query-service again with one more setting, and waits until it is ready.
@@ -51,6 +51,17 @@ impl Setup {
         query.env_mut().set(name, value.to_owned());
         query.start_again()?;
         query.wait_ready(READY)
+    }
+
+    /// Kills the read model's server.
+    pub fn kill_neo4j(&mut self) -> Result<()> {
+        self.servers.neo4j.kill9()
+    }
+
+    /// Starts it again, and waits until reads come from it.
+    pub fn revive_neo4j(&mut self) -> Result<()> {
+        self.servers.neo4j.start_again()?;
+        self.pipeline.projector.wait_ready(READY)
     }
 
     /// The most memory that command-service has had resident, in MiB.

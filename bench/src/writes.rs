@@ -53,6 +53,7 @@ const SHARED_CONNECTIONS: usize = 8;
 /// projector runs; its lag is printed.
 pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
     const BASELINE: &str = "bare SQL: follow, one transaction each";
+    let most = CLIENTS[CLIENTS.len() - 1];
     for count in CLIENTS {
         let outcome = baseline::follows(&endpoints.database_url, count, time).await?;
         report.add(BASELINE, count, outcome.rate, Some(&outcome.latencies), None);
@@ -60,10 +61,12 @@ pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report)
     for count in CLIENTS {
         let outcome = load::closed(count, time, |_| endpoints.commands(), follow).await.context("follows")?;
         report.add("Follow", count, outcome.rate, Some(&outcome.latencies), Some(BASELINE));
+        if count == most {
+            report.at_least("Follow a second, 64 clients", outcome.rate, 7_500.0);
+        }
     }
     let shared: Vec<_> = (0..SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
     let of_client = |client: usize| shared[client % SHARED_CONNECTIONS].clone();
-    let most = CLIENTS[CLIENTS.len() - 1];
     let outcome = load::closed(most, time, of_client, follow).await.context("follows")?;
     let name = format!("Follow, on {SHARED_CONNECTIONS} connections");
     report.add(&name, most, outcome.rate, Some(&outcome.latencies), Some(BASELINE));
