@@ -1,11 +1,15 @@
 //! I7: without Neo4j, reads come from PostgreSQL within a budget, and beyond it are
 //! refused at once; writes go on; Neo4j is used again when it is back.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use proto::error::{Reason, reason_of};
 use proto::query::v1::Source;
-use tests::clients::{check, follow};
+use tests::clients::{Queries, check, follow};
+use tests::metrics::scrape;
 use tests::own::Victim;
 use tests::truth::wait_following;
 use tests::{Own, new_user, until};
@@ -15,45 +19,91 @@ use xtask::env_file::Env;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const BUDGET: u32 = 50;
+/// Callers at a time, and the pause of each between two reads.
+const CALLERS: usize = 12;
+const REST: Duration = Duration::from_millis(10);
+
+/// What became of reads.
+#[derive(Debug, Default)]
+struct Seen {
+    neo4j: AtomicUsize,
+    postgres: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+impl Seen {
+    fn at_least(&self, count: &AtomicUsize, wanted: usize) -> Result<(), String> {
+        if count.load(Ordering::SeqCst) >= wanted { Ok(()) } else { Err(format!("{self:?}")) }
+    }
+}
+
+/// Asks over and over; every answer is right, and every refusal says why and when to come again.
+async fn ask(mut queries: Queries, pair: (String, String), over: Arc<AtomicBool>, seen: Arc<Seen>) {
+    while !over.load(Ordering::SeqCst) {
+        let count = match check(&mut queries, &pair.0, &pair.1, None).await {
+            Ok(answer) => {
+                assert!(answer.following, "no wrong answer");
+                if answer.source() == Source::Postgres { &seen.postgres } else { &seen.neo4j }
+            }
+            Err(status) => {
+                assert_eq!(reason_of(&status), Some(Reason::FallbackBudgetExhausted), "{status:?}");
+                assert_eq!(status.code(), Code::ResourceExhausted);
+                assert!(status.get_details_retry_info().is_some(), "it says when to try again");
+                &seen.refused
+            }
+        };
+        count.fetch_add(1, Ordering::SeqCst);
+        tokio::time::sleep(REST).await;
+    }
+}
+
+/// The reads that query-service has put to PostgreSQL, as it counts them.
+fn reads_of_postgres(admin: SocketAddr) -> f64 {
+    let of_postgres = |sample: &tests::metrics::Sample| {
+        sample.metric == "query_reads_total" && sample.labels.get("source").is_some_and(|s| s == "postgres")
+    };
+    scrape(admin).into_iter().filter(of_postgres).map(|sample| sample.value).sum()
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_without_neo4j_stay_within_the_budget() {
     let more = Env::default().with("FALLBACK_BUDGET_PER_SECOND", BUDGET.to_string());
     let mut own = Own::start_with(more).await;
     let endpoints = own.endpoints.clone();
-    let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
+    let (mut commands, queries) = (endpoints.commands(), endpoints.queries());
     let (a, b) = (new_user(), new_user());
     let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
     tests::truth::wait_caught_up(&endpoints).await;
     // The first reads of a server that has just started may be slow, and then PostgreSQL is asked.
     wait_following(&queries, &a, &b, &written).await;
 
-    own.kill(Victim::Neo4j);
-    let (mut from_postgres, mut refused) = (0_u32, Vec::new());
+    let admin = own.pipeline.query.admin_addr();
+    let (over, seen) = (Arc::<AtomicBool>::default(), Arc::new(Seen::default()));
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|_| tokio::spawn(ask(endpoints.queries(), (a.clone(), b.clone()), over.clone(), seen.clone())))
+        .collect();
+    until("reads to be under way", LIMIT, || async { seen.at_least(&seen.neo4j, 100) }).await;
+    let before = reads_of_postgres(admin);
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(3) {
-        let asked = Instant::now();
-        match check(&mut queries, &a, &b, None).await {
-            Ok(answer) => {
-                assert!(answer.following, "no wrong answer");
-                assert_eq!(answer.source(), Source::Postgres);
-                from_postgres += 1;
-            }
-            Err(status) => {
-                assert_eq!(reason_of(&status), Some(Reason::FallbackBudgetExhausted), "{status:?}");
-                assert_eq!(status.code(), Code::ResourceExhausted);
-                assert!(status.get_details_retry_info().is_some(), "it says when to try again");
-                refused.push(asked.elapsed());
-            }
-        }
+    own.kill(Victim::Neo4j);
+    let mut follows = 0;
+    while begun.elapsed() < Duration::from_secs(4) {
+        let answer = follow(&mut commands, &new_user(), &new_user()).await.expect("writes go on");
+        assert!(answer.changed);
+        follows += 1;
     }
-    let seconds = begun.elapsed().as_secs() as u32 + 1;
-    assert!(from_postgres > BUDGET / 2, "only {from_postgres} answers");
+    until("callers to be refused", LIMIT, || async { seen.at_least(&seen.refused, 100) }).await;
+    over.store(true, Ordering::SeqCst);
+    for caller in callers {
+        caller.await.expect("no read is answered wrongly");
+    }
     // A bucket may be full at the start, so one second's budget comes on top.
-    assert!(from_postgres <= BUDGET * (seconds + 1), "{from_postgres} answers in {seconds} s");
-    assert!(refused.len() > 20, "a client without pauses is refused");
-
-    assert!(follow(&mut commands, &new_user(), &new_user()).await.expect("a follow").changed, "writes go on");
+    let allowed = f64::from(BUDGET) * (begun.elapsed().as_secs_f64() + 1.0);
+    let asked = reads_of_postgres(admin) - before;
+    println!("{follows} follows; PostgreSQL answered {asked} reads, of {allowed:.0} allowed; {seen:?}");
+    assert!(asked <= allowed, "{asked} reads of PostgreSQL where {allowed} are allowed");
+    assert!(asked > f64::from(BUDGET), "PostgreSQL stands in: {asked}");
+    assert!(follows > 20, "writes are not held up: {follows}");
 
     own.revive(Victim::Neo4j);
     until("Neo4j to answer again", LIMIT, || {
