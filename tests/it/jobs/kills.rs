@@ -7,7 +7,7 @@ use proto::command::v1::{GetJobResponse, JobState};
 use tests::jobs::{self, OnAccount};
 use tests::own::Victim;
 use tests::truth::postgres::snapshot_of;
-use tests::{Own, importing, truth, until, user, users};
+use tests::{Act, Ask, Own, asks, importing, truth, until, user, users};
 
 const FANS: usize = 20_000;
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ async fn a_job_over_20_000_followers_survives_kill_9() {
     for (on_account, left) in
         [(OnAccount::Archive, 500), (OnAccount::Restore, FANS + 500), (OnAccount::Erase, 500)]
     {
-        let job = killed_in_the_middle(&mut own, on_account, x).await;
+        let job = killed_in_the_middle(&mut own, on_account, x, FANS).await;
         assert_eq!((job.done, job.total), (FANS as u64, FANS as u64), "{on_account:?}: {job:?}");
         let after = truth::postgres::snapshot(&pool).await;
         after.assert_consistent();
@@ -39,24 +39,60 @@ async fn a_job_over_20_000_followers_survives_kill_9() {
     truth::assert_agreement(&own.endpoints, 3).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn accepting_3_000_requests_and_replacing_a_list_of_6_000_survive_kill_9() {
+    let mut own = Own::start().await;
+    let [p, a] = users();
+    let commands = own.endpoints.commands();
+    OnAccount::SetPrivate(true).finish(&commands, p).await;
+    let askers: [_; 3_000] = users();
+    for askers in askers.chunks(300) {
+        let asked: Vec<_> = askers.iter().map(|asker| Ask::new(Act::Follow, *asker, p)).collect();
+        asks::batch(&commands, &asked, true, None).await.expect("requests");
+    }
+    let job = killed_in_the_middle(&mut own, OnAccount::SetPrivate(false), p, askers.len()).await;
+    assert_eq!((job.state(), job.done), (JobState::Done, 3_000), "{job:?}");
+
+    let wanted: [_; 6_000] = users();
+    let job_id = jobs::replace_following(&commands, a, &wanted, None, false).await.expect("a job").job_id;
+    let job = killed(&mut own, &job_id, wanted.len()).await;
+    assert_eq!((job.state(), job.done), (JobState::Done, 6_000), "{job:?}");
+
+    let after = truth::postgres::snapshot(&own.endpoints.postgres().await).await;
+    after.assert_consistent();
+    let counts = (after.accounts[&p].counts, after.accounts[&a].counts);
+    assert_eq!((counts.0.followers, counts.0.requests_received, counts.1.following), (3_000, 0, 6_000));
+    truth::assert_agreement(&own.endpoints, 3).await;
+}
+
 /// Kills the process that does the job while it does it, and waits for the end.
-async fn killed_in_the_middle(own: &mut Own, on_account: OnAccount, user: UserId) -> GetJobResponse {
+async fn killed_in_the_middle(
+    own: &mut Own,
+    on_account: OnAccount,
+    user: UserId,
+    total: usize,
+) -> GetJobResponse {
     let commands = own.endpoints.commands();
     let started = importing::retried(|| on_account.send(&commands, user, None)).await;
+    killed(own, &started.job_id, total).await
+}
+
+async fn killed(own: &mut Own, job_id: &str, total: usize) -> GetJobResponse {
+    let commands = own.endpoints.commands();
     let halfway = until("the job to be under way", LIMIT, || async {
-        let job = jobs::get(&commands, &started.job_id).await.map_err(|status| status.to_string())?;
+        let job = jobs::get(&commands, job_id).await.map_err(|status| status.to_string())?;
         if job.done > 0 { Ok(job) } else { Err(format!("{job:?}")) }
     })
     .await;
     own.kill(Victim::Command);
-    assert_eq!(halfway.state(), JobState::Running, "{on_account:?} was killed in the middle");
-    assert_eq!(halfway.total, FANS as u64);
+    assert_eq!(halfway.state(), JobState::Running, "it was killed in the middle: {halfway:?}");
+    assert_eq!(halfway.total, total as u64);
 
     // What is done is done as a whole, and the rest is untouched.
     let pool = own.endpoints.postgres().await;
     truth::postgres::snapshot(&pool).await.assert_consistent();
     own.revive(Victim::Command);
     own.wait_ready();
-    jobs::wait(&commands, &started.job_id).await;
-    jobs::get(&commands, &started.job_id).await.expect("the job")
+    jobs::wait(&commands, job_id).await;
+    jobs::get(&commands, job_id).await.expect("the job")
 }
