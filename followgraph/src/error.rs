@@ -186,9 +186,12 @@ fn oldest_kept(status: &Status) -> String {
     }
 }
 
-/// What the pair is like that was expected to be different.
+/// What the pair is like that was expected to be different, or what rules the question out.
 fn present_state(status: &Status) -> String {
     let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+    if metadata.contains_key("read_source") {
+        return "another query-service may have the store that answers it".to_owned();
+    }
     let value = |key: &str| metadata.get(key).map_or("unknown", String::as_str);
     format!(
         "the pair is at revision {}, following is {}: look again, then decide",

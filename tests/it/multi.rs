@@ -213,6 +213,30 @@ async fn known_followers_come_with_their_number_and_the_dates_of_their_follows()
 }
 
 #[tokio::test]
+async fn the_known_are_looked_for_among_the_newest_follows() {
+    let endpoints = Endpoints::shared();
+    let mut queries = endpoints.queries();
+    let (viewer, target) = (new_user(), new_user());
+    let (oldest, newest) = (new_user(), new_user());
+    import(&endpoints, &star(&target, &[oldest.clone(), newest.clone()], false)).await;
+    import(&endpoints, &[(viewer.clone(), oldest.clone())]).await;
+    import(&endpoints, &star(&viewer, &ids(9_999), true)).await;
+    let mut assert_known = async |wanted: &String| {
+        wait_caught_up(&endpoints).await;
+        for store in Store::BOTH {
+            let page = known(&mut queries, &viewer, &target, 10, "", store.consistency()).await;
+            let page = page.expect("a page");
+            assert_eq!(users(&page.edges), *std::slice::from_ref(wanted), "{store:?}");
+            assert_eq!(page.total, 1, "{store:?}");
+        }
+    };
+    assert_known(&oldest).await;
+    // One more, and the oldest is beyond the bound.
+    import(&endpoints, &[(viewer.clone(), newest.clone())]).await;
+    assert_known(&newest).await;
+}
+
+#[tokio::test]
 async fn the_read_model_answers_and_says_of_which_revision() {
     let endpoints = Endpoints::shared();
     let (user, other) = (new_user(), new_user());

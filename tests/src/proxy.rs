@@ -69,7 +69,11 @@ impl CommitLoser {
         let mut vanished = self.vanished.subscribe();
         loop {
             tokio::select! {
-                _ = vanished.changed() => return std::future::pending().await,
+                _ = vanished.changed() => {
+                    // Its sessions are gone with the host, and their locks; the client is not told.
+                    drop(server);
+                    return std::future::pending().await;
+                }
                 read = client.read(&mut from_client) => {
                     let Ok(n @ 1..) = read else { return };
                     if server.write_all(&from_client[..n]).await.is_err() { return }

@@ -21,6 +21,9 @@ pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
         Refusal::Unavailable { retry_after } => {
             ServiceError::new(Reason::StoreUnavailable, message).retry_after(retry_after)
         }
+        Refusal::RuledOut { read_source } => {
+            ServiceError::new(Reason::PreconditionFailed, message).with("read_source", read_source.name())
+        }
         Refusal::DeadlineExceeded => ServiceError::new(Reason::DeadlineExceeded, message),
     }
 }
@@ -43,7 +46,7 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
-    use crate::reader::Limit;
+    use crate::reader::{Limit, ReadSource};
 
     #[test]
     fn every_refusal_has_its_code_and_says_when_to_come_back() {
@@ -62,6 +65,12 @@ mod tests {
                 Code::Unavailable,
                 Reason::StoreUnavailable,
                 Some(after),
+            ),
+            (
+                Refusal::RuledOut { read_source: ReadSource::Neo4j },
+                Code::FailedPrecondition,
+                Reason::PreconditionFailed,
+                None,
             ),
             (Refusal::DeadlineExceeded, Code::DeadlineExceeded, Reason::DeadlineExceeded, None),
         ] {

@@ -88,9 +88,11 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Sorted, as [`Self::wants`] needs it.
+    /// Sorted, as [`Self::wants`] needs it, and each verb once: there are few, however often one is named.
     #[must_use]
     pub fn sorted(mut self) -> Self {
+        self.verbs.sort_unstable();
+        self.verbs.dedup();
         self.actors.sort_unstable();
         self.targets.sort_unstable();
         self
@@ -288,9 +290,9 @@ impl Ring {
         })
     }
 
-    /// How many edges of an account went away after a revision, at most.
-    pub fn removals(&self, user: UserId, side: Side, since: Revision) -> usize {
-        self.chain(user, side, since).filter(|change| change.left.is_none()).count()
+    /// How many edges of an account went away after a revision, at most; among the newest changes, so many of them.
+    pub fn removals(&self, user: UserId, side: Side, since: Revision, newest: usize) -> usize {
+        self.chain(user, side, since).take(newest).filter(|change| change.left.is_none()).count()
     }
 
     /// The counts of an account, if they changed after a revision.

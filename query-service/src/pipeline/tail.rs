@@ -5,15 +5,17 @@
 //! What can go wrong: see [`Stop`].
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use proto::{Revision, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Mark, Sources, Stop};
-use super::{Filter, Recent};
+use super::{Arrival, Filter, Recent};
 
 /// Recent events looked at under one lock.
 const LOOKED_AT: usize = 256;
@@ -30,6 +32,15 @@ struct Past {
     _turn: OwnedSemaphorePermit,
 }
 
+/// The next event of the past, on its way: perhaps still waiting for its turn, or for a page of the outbox.
+struct Reading(BoxFuture<'static, (Past, Result<Arrival, Stop>)>);
+
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reading")
+    }
+}
+
 /// Wanted events after a point.
 #[derive(Debug)]
 pub struct Tail {
@@ -44,6 +55,9 @@ pub struct Tail {
     is_behind: bool,
     /// There while it is its turn to read that.
     past: Option<Past>,
+    /// There from when an event of the past is wanted until it came. It outlives whoever waits for it: its place in the
+    /// queue, and what was read for it, are not to be lost each time that a heartbeat is due.
+    reading: Option<Reading>,
     turns: Arc<Semaphore>,
 }
 
@@ -66,6 +80,7 @@ impl Tail {
             waiting: VecDeque::new(),
             is_behind: false,
             past: None,
+            reading: None,
             turns,
         }
     }
@@ -98,7 +113,7 @@ impl Tail {
             match excerpt {
                 Some(excerpt) => {
                     self.is_behind = false;
-                    self.past = None;
+                    (self.past, self.reading) = (None, None);
                     if excerpt.upto > self.read.revision {
                         self.read.revision = excerpt.upto;
                         self.waiting.extend(excerpt.events);
@@ -118,7 +133,13 @@ impl Tail {
     /// Takes the next event of the past.
     async fn read_past(&mut self) -> Result<(), Stop> {
         self.is_behind = true;
-        let arrival = self.turn().await.next().await?;
+        let reading = match &mut self.reading {
+            Some(reading) => reading,
+            none => none.insert(read(self.past.take(), self.read, self.sources.clone(), &self.turns)),
+        };
+        let (past, outcome) = (&mut reading.0).await;
+        (self.past, self.reading) = (Some(past), None);
+        let arrival = outcome?;
         let event = &arrival.event;
         self.read = Token::new(event.epoch, event.revision);
         if self.filter.wants(event.verb, event.actor, event.edges.iter().map(|change| change.key.target)) {
@@ -127,24 +148,104 @@ impl Tail {
         Ok(())
     }
 
-    /// The feed, once it is its turn.
-    async fn turn(&mut self) -> &mut Feed {
-        let past = match self.past.take().filter(|past| Instant::now() < past.until) {
-            Some(past) => past,
-            None => {
-                let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
-                    // Nobody closes it.
-                    return std::future::pending().await;
-                };
-                let feed = Feed::after(Mark::at(self.read), self.sources.clone());
-                Past { feed, until: Instant::now() + TURN, _turn: turn }
-            }
-        };
-        &mut self.past.insert(past).feed
-    }
-
     async fn changed(&mut self) {
         // The sender lives as long as `recent`.
         let _ = self.follow.changed().await;
+    }
+}
+
+/// Reads the event after a point, once it is its turn. One that has had its turn for long goes to the end of the queue.
+fn read(past: Option<Past>, after: Token, sources: Sources, turns: &Arc<Semaphore>) -> Reading {
+    let turns = Arc::clone(turns);
+    Reading(Box::pin(async move {
+        let mut past = match past.filter(|past| Instant::now() < past.until) {
+            Some(past) => past,
+            None => {
+                let Ok(turn) = turns.acquire_owned().await else {
+                    // Nobody closes it.
+                    return std::future::pending().await;
+                };
+                let feed = Feed::after(Mark::at(after), sources);
+                Past { feed, until: Instant::now() + TURN, _turn: turn }
+            }
+        };
+        let outcome = past.feed.next().await;
+        (past, outcome)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::Epoch;
+    use service_kit::config::Env;
+    use service_kit::{nats, postgres};
+    use tokio::net::TcpListener;
+
+    use super::super::{Limits, Outbox};
+    use super::*;
+
+    fn token(revision: u64) -> Token {
+        Token::new(Epoch(1), Revision(revision))
+    }
+
+    /// NATS is away, and PostgreSQL is at this address.
+    async fn sources(postgres: &str) -> Sources {
+        let mut env = Env::from_pairs([
+            ("NATS_URL", "nats://127.0.0.1:1"),
+            ("DATABASE_URL", &format!("postgres://nobody@{postgres}/nothing")),
+        ]);
+        let settings = (nats::Settings::read(&mut env), postgres::Settings::read(&mut env));
+        let (stream, database) = env.finish(settings).expect("valid settings");
+        Sources {
+            nats: nats::connect(&stream, "test", "test-0").await.expect("no server is needed yet"),
+            outbox: Outbox::new(postgres::connect_lazy(&database, "test").expect("nothing is opened yet")),
+            horizon: Arc::default(),
+            batch: 1,
+        }
+    }
+
+    /// One whose next event is of the past.
+    fn behind(sources: Sources, turns: &Arc<Semaphore>) -> Tail {
+        let recent = Arc::new(Recent::new(Limits { events: 1, bytes: usize::MAX }));
+        recent.begin(token(100));
+        Tail::after(token(7), Filter::default(), recent, sources, Arc::clone(turns))
+    }
+
+    /// Waits for an event as somebody does who has to send a heartbeat soon.
+    async fn wait_a_moment(tail: &mut Tail) {
+        let moment = Duration::from_millis(50);
+        tokio::time::timeout(moment, tail.next()).await.expect_err("there is no event");
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_does_not_cost_the_place_in_the_queue() {
+        let turns = Arc::new(Semaphore::new(1));
+        let busy = Arc::clone(&turns).acquire_owned().await.expect("open");
+        let mut tail = behind(sources("127.0.0.1:1").await, &turns);
+        wait_a_moment(&mut tail).await;
+        assert!(!tail.is_live());
+        drop(busy);
+        assert_eq!(turns.available_permits(), 0, "it is the turn of who came first");
+        tail.recent.begin(token(7));
+        wait_a_moment(&mut tail).await;
+        assert!(tail.is_live());
+        assert_eq!(turns.available_permits(), 1, "who has no need of a turn gives it back");
+    }
+
+    #[tokio::test]
+    async fn a_heartbeat_does_not_begin_the_page_of_the_outbox_anew() {
+        let postgres = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = postgres.local_addr().expect("an address").to_string();
+        let mut tail = behind(sources(&address).await, &Arc::new(Semaphore::new(1)));
+        let mut connections = Vec::new();
+        for _ in 0..4 {
+            wait_a_moment(&mut tail).await;
+            // It takes connections and says nothing.
+            let moment = Duration::from_millis(10);
+            while let Ok(taken) = tokio::time::timeout(moment, postgres.accept()).await {
+                connections.push(taken.expect("a connection"));
+            }
+        }
+        assert_eq!(connections.len(), 1, "it waits for the answer to what it has asked");
     }
 }

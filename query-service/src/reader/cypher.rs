@@ -67,16 +67,16 @@ macro_rules! list {
     };
 }
 
-/// The edges of one type between `$viewer` and ids: the place of each in the ids, and its values. An edge without `rev`
-/// has not changed since it was added.
+/// The edges of one type between `$viewer` and `$other`, for each place `i` in `$places`, and its values. An edge without
+/// `rev` has not changed since it was added.
 macro_rules! links {
-    ($scope:literal, $ids:literal, $type:literal, $viewers:literal, $others:literal, $name:literal) => {
+    ([$scope:literal, $places:literal, $viewer:literal, $other:literal], $type:literal, $viewers:literal, $others:literal, $name:literal) => {
         concat!(
             "CALL (",
             $scope,
             ") {\n  \
                UNWIND range(0, size(",
-            $ids,
+            $places,
             ") - 1) AS i\n  \
                MATCH ()-[r:",
             $type,
@@ -86,11 +86,13 @@ macro_rules! links {
             "(src, dst)\n  \
                WHERE r.",
             $viewers,
-            " = $viewer AND r.",
+            " = ",
+            $viewer,
+            " AND r.",
             $others,
             " = ",
-            $ids,
-            "[i]\n  \
+            $other,
+            "\n  \
                RETURN collect([i, r.pos, r.created_at, coalesce(r.expires_at, -1), coalesce(r.rev, -1)]) AS ",
             $name,
             "\n\
@@ -99,17 +101,17 @@ macro_rules! links {
     };
 }
 
-/// All that links `$viewer` with ids. Not who has muted the viewer: nobody learns that.
+/// All that links a viewer with others. Not who has muted the viewer: nobody learns that.
 macro_rules! all_links {
-    ($scope:literal, $ids:literal) => {
+    ($pairs:tt) => {
         concat!(
-            links!($scope, $ids, "FOLLOWS", "src", "dst", "following"),
-            links!($scope, $ids, "FOLLOWS", "dst", "src", "followed_by"),
-            links!($scope, $ids, "REQUESTED", "src", "dst", "requested"),
-            links!($scope, $ids, "REQUESTED", "dst", "src", "request_received"),
-            links!($scope, $ids, "MUTES", "src", "dst", "muting"),
-            links!($scope, $ids, "BLOCKS", "src", "dst", "blocking"),
-            links!($scope, $ids, "BLOCKS", "dst", "src", "blocked_by"),
+            links!($pairs, "FOLLOWS", "src", "dst", "following"),
+            links!($pairs, "FOLLOWS", "dst", "src", "followed_by"),
+            links!($pairs, "REQUESTED", "src", "dst", "requested"),
+            links!($pairs, "REQUESTED", "dst", "src", "request_received"),
+            links!($pairs, "MUTES", "src", "dst", "muting"),
+            links!($pairs, "BLOCKS", "src", "dst", "blocking"),
+            links!($pairs, "BLOCKS", "dst", "src", "blocked_by"),
         )
     };
 }
@@ -126,7 +128,7 @@ macro_rules! seen_list_statement {
     ($name:literal, $list:expr) => {
         statement!(
             $name,
-            [$list, all_links!("users", "users")],
+            [$list, all_links!(["users", "users", "$viewer", "users[i]"])],
             "users, positions, dates, expiries, following, followed_by, requested, request_received, muting, \
              blocking, blocked_by"
         )
@@ -182,7 +184,14 @@ pub const FOLLOWING_SEEN: &str =
 /// All that links `viewer` with each of `targets`.
 pub const RELATIONS: &str = statement!(
     "relations",
-    [all_links!("visible", "$targets")],
+    [all_links!(["visible", "$targets", "$viewer", "$targets[i]"])],
+    "following, followed_by, requested, request_received, muting, blocking, blocked_by"
+);
+
+/// The same of pairs, as in [`CHECK_PAIRS`].
+pub const RELATION_PAIRS: &str = statement!(
+    "relation_pairs",
+    [all_links!(["visible", "$from", "$ids[$from[i]]", "$ids[$to[i]]"])],
     "following, followed_by, requested, request_received, muting, blocking, blocked_by"
 );
 
@@ -224,13 +233,16 @@ pub const IDS_PER_PAIRS: usize = 150;
 /// The same for [`RELATIONS`], whose text is longer.
 pub const TARGETS_PER_RELATIONS: usize = 125;
 
+/// The same for [`RELATION_PAIRS`].
+pub const IDS_PER_RELATION_PAIRS: usize = 100;
+
 pub mod multi;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ALL: [&str; 12] = [
+    const ALL: [&str; 13] = [
         CHECK,
         CHECK_PAIRS,
         FOLLOWERS,
@@ -242,6 +254,7 @@ mod tests {
         FOLLOWERS_SEEN,
         FOLLOWING_SEEN,
         RELATIONS,
+        RELATION_PAIRS,
         COUNTS,
     ];
 
@@ -256,8 +269,10 @@ mod tests {
             assert!(bytes < 8_000, "{bytes} bytes: {statement}");
         }
         let place = 3;
-        let bytes = CHECK_PAIRS.len() + IDS_PER_PAIRS * (id + 2 * place) + names_and_frame;
-        assert!(bytes < 8_000, "{bytes} bytes of pairs");
+        for (statement, ids) in [(CHECK_PAIRS, IDS_PER_PAIRS), (RELATION_PAIRS, IDS_PER_RELATION_PAIRS)] {
+            let bytes = statement.len() + ids * (id + 2 * place) + names_and_frame;
+            assert!(bytes < 8_000, "{bytes} bytes of pairs: {statement}");
+        }
     }
 
     #[test]
@@ -275,10 +290,22 @@ mod tests {
     }
 
     #[test]
+    fn who_is_looked_up_is_bounded_first() {
+        let walks = multi::ALL.into_iter().filter(|statement| statement.contains("$second"));
+        let bounds = walks.map(|statement| {
+            let bound = statement.find("LIMIT $look").expect("a bound");
+            assert!(bound < statement.find("[b:FOLLOWS]").expect("a look-up"), "{statement}");
+        });
+        assert_eq!(bounds.count(), 5);
+    }
+
+    #[test]
     fn no_statement_tells_who_has_muted_whom() {
         for statement in ALL.into_iter().chain(multi::ALL).filter(|statement| statement.contains("MUTES")) {
             assert!(!statement.contains("MUTES(dst"), "{statement}");
         }
-        assert_eq!(RELATIONS.matches("[r:MUTES]").count(), 1);
+        for statement in [RELATIONS, RELATION_PAIRS] {
+            assert_eq!(statement.matches("[r:MUTES]").count(), 1);
+        }
     }
 }

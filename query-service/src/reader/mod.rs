@@ -22,6 +22,8 @@ mod replicas;
 mod rows;
 mod trail;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -84,6 +86,15 @@ pub enum Error {
     /// The store refused, broke off or answered nonsense.
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// One of the above, of a statement that other questions share.
+    #[error("a shared statement gave no answer")]
+    Shared {
+        /// What happened.
+        #[source]
+        error: Box<Self>,
+        /// The statement.
+        statement: Statement,
+    },
 }
 
 impl Error {
@@ -91,7 +102,39 @@ impl Error {
     pub fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failed(source.into())
     }
+
+    /// What happened, and to which statement if others share it.
+    pub fn unshared(self) -> (Self, Option<Statement>) {
+        match self {
+            Self::Shared { error, statement } => (*error, Some(statement)),
+            error => (error, None),
+        }
+    }
 }
+
+/// A statement that several questions share. All of them tell how it ended, and it counts once.
+#[derive(Clone, Debug, Default)]
+pub struct Statement(Arc<AtomicBool>);
+
+impl Statement {
+    /// One that never ran: there is nothing to count.
+    pub fn none() -> Self {
+        Self(Arc::new(AtomicBool::new(true)))
+    }
+
+    /// True for the first who counts it.
+    pub fn count(&self) -> bool {
+        !self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for Statement {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Statement {}
 
 /// A store that can be read. Each method answers within the given time, or [`Error::TimedOut`]; each is one set-based
 /// operation, however many accounts it is about.

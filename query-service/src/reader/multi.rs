@@ -15,8 +15,10 @@ use proto::{Position, UserId};
 use super::question::Scope;
 use super::{Error, ListKind, ListRow, PublicList, Question, Reader, Versioned};
 
-/// What a question about all follows of an account counts for in the budget: nobody knows beforehand how many there are.
-const ALL_FOLLOWS: usize = 2_500;
+/// A question about suggestions, or at a far offset, counts for this in the budget: most lists end long before.
+const LONG_LIST: usize = 2_500;
+/// The newest follows of a viewer that are looked through for the known: more than FOLLOW_CAP lets most accounts have.
+pub const FOLLOWS_LOOKED_THROUGH: usize = 10_000;
 /// The newest follows of a viewer that suggestions look at.
 pub const SUGGESTING_FOLLOWS: usize = 250;
 /// The newest follows of each of those.
@@ -56,7 +58,7 @@ pub struct Sifted {
 pub struct KnownRows {
     /// The rows, newest first.
     pub rows: Vec<MetRow>,
-    /// How many there are in all.
+    /// How many there are in all, among the follows that were looked through.
     pub total: u64,
 }
 
@@ -117,7 +119,8 @@ pub struct Sift {
     pub limit: usize,
 }
 
-/// Whom `viewer` follows that follow `target`, in the order of the viewer's follows; all of those are looked at.
+/// Whom `viewer` follows that follow `target`, in the order of the viewer's follows. Looks through the newest
+/// [`FOLLOWS_LOOKED_THROUGH`] of those, whichever part is asked for: the total counts the same ones on every page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// Who looks.
@@ -190,8 +193,30 @@ macro_rules! question {
 }
 
 question!(Sift, "sift", Sifted, sift, Scope::Multi, |this| this.look);
-question!(Known, "known", KnownRows, known, Scope::Multi, |_this| ALL_FOLLOWS);
+question!(Known, "known", KnownRows, known, Scope::Multi, |_this| FOLLOWS_LOOKED_THROUGH);
 // Skipping is cheaper than fetching, by about ten, and ends with the list, however far the offset is.
 question!(ListAt, "list_at", Part, list_at, Scope::Multi, |this| this.limit
-    + (this.offset / 10).min(ALL_FOLLOWS));
-question!(Suggest, "suggest", Vec<Suggestion>, suggest, Scope::ReadModel, |_this| ALL_FOLLOWS);
+    + (this.offset / 10).min(LONG_LIST));
+question!(Suggest, "suggest", Vec<Suggestion>, suggest, Scope::ReadModel, |_this| LONG_LIST);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_about_the_known_costs_what_it_may_look_through() {
+        let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
+        let known = Known { viewer: user, target: user, before: None, skip: 0, limit: 1 };
+        let set = Set { list: PublicList::Following, user };
+        let sift = Sift {
+            walked: set,
+            before: None,
+            other: set,
+            other_before: None,
+            members: true,
+            look: FOLLOWS_LOOKED_THROUGH,
+            limit: 1,
+        };
+        assert_eq!(known.cells(), sift.cells());
+    }
+}

@@ -26,6 +26,15 @@ pub enum ReadSource {
 pub struct UnknownReadSource;
 
 impl ReadSource {
+    /// Its name in the setting and in errors.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Neo4j => "neo4j",
+            Self::Postgres => "postgres",
+        }
+    }
+
     /// Whether reads may come from there.
     pub fn allows(self, store: Source) -> bool {
         match self {

@@ -241,4 +241,9 @@ impl Replicas {
     pub fn get(&self, number: usize) -> &ReadModel {
         &self.all[number]
     }
+
+    /// The same, to put another reader there.
+    pub fn get_mut(&mut self, number: usize) -> &mut ReadModel {
+        &mut self.all[number]
+    }
 }

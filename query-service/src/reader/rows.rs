@@ -7,6 +7,8 @@
 use proto::event::EdgeKind;
 use proto::{Position, Revision, Token, UserId};
 
+use super::Statement;
+
 /// Which list of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {
@@ -208,6 +210,8 @@ pub struct Origin {
     pub store_as_of: Option<Token>,
     /// How many recent events changed it.
     pub overlaid_events: u32,
+    /// The statement that gave it, if other questions share that; the last one if there were several.
+    pub statement: Option<Statement>,
 }
 
 impl<T> Versioned<T> {

@@ -55,9 +55,16 @@ impl Step {
 pub fn outcome<T>(answer: &Result<Versioned<T>, Error>) -> &'static str {
     match answer {
         Ok(_) => "ok",
-        Err(Error::TimedOut) => "timeout",
-        Err(Error::NotBuilt | Error::NotComplete | Error::NotExact) => "not_ready",
-        Err(Error::Unchecked | Error::Failed(_)) => "error",
+        Err(error) => failure(error),
+    }
+}
+
+fn failure(error: &Error) -> &'static str {
+    match error {
+        Error::TimedOut => "timeout",
+        Error::NotBuilt | Error::NotComplete | Error::NotExact => "not_ready",
+        Error::Unchecked | Error::Failed(_) => "error",
+        Error::Shared { error, .. } => failure(error),
     }
 }
 

@@ -109,7 +109,7 @@ impl Legacy {
         Ok(Part { users, total, more })
     }
 
-    /// Reads a part of the friends of an account. It looks through all whom the account follows.
+    /// Reads a part of the friends of an account, of the newest 10,000 whom it follows; no others are counted.
     pub(super) async fn friends(
         &self,
         user: UserId,

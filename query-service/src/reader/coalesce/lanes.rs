@@ -7,7 +7,8 @@
 //! Fair: a statement takes a few items of each question in turn before it takes more of one, so a question of a thousand
 //! items does not stand in front of a small one. Questions whose callers have stopped waiting are dropped.
 //!
-//! What can go wrong: a statement fails. Then every question that has a part in it fails alike.
+//! What can go wrong: a statement fails, or does not answer in time. Then every question that has a part in it fails
+//! alike, and each names the statement, so that whoever counts failures counts one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{SHARED_ITEMS, SHARED_QUESTIONS};
-use crate::reader::{Error, Versioned};
+use crate::reader::{Error, Statement, Versioned};
 
 /// How many items of one question a statement takes before those of others have had their turn.
 const TURN: usize = 40;
@@ -64,6 +65,8 @@ struct Progress<V> {
     values: Vec<V>,
     missing: usize,
     bounds: Option<(Token, Token)>,
+    /// The statement that was last begun for it.
+    statement: Option<Statement>,
     /// None once it is answered.
     reply: Option<oneshot::Sender<Result<Versioned<Vec<V>>, Error>>>,
 }
@@ -106,15 +109,16 @@ where
             values: vec![V::default(); items.len()],
             missing: items.len(),
             bounds: None,
+            statement: None,
             reply: Some(reply),
         };
         let ticket = Arc::new(Ticket { items, until, progress: Mutex::new(progress) });
-        self.lock().push_back(Waiting { ticket, next: 0 });
+        self.lock().push_back(Waiting { ticket: Arc::clone(&ticket), next: 0 });
         self.arrived.notify_one();
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::failed("the process is stopping")),
-            Err(_) => Err(Error::TimedOut),
+            Err(_) => Err(ticket.timed_out()),
         }
     }
 
@@ -159,6 +163,8 @@ where
         let now = Instant::now();
         let latest = parts.iter().map(|part| part.ticket.until).max().unwrap_or(now);
         let asked = items.len();
+        let statement = Statement::default();
+        parts.iter().for_each(|part| part.ticket.ride(&statement));
         let outcome = (self.ask)(items, latest.saturating_duration_since(now)).await;
         match outcome {
             Ok(answer) if answer.value.len() == asked => {
@@ -168,14 +174,15 @@ where
                         part.from,
                         values.by_ref().take(part.len),
                         (answer.as_of, answer.target),
+                        &statement,
                     );
                 }
             }
             Ok(_) => {
                 let error = Error::failed("a statement answered for other items than were asked");
-                parts.iter().for_each(|part| part.ticket.fail(&error));
+                parts.iter().for_each(|part| part.ticket.fail(shared(&error, &statement)));
             }
-            Err(error) => parts.iter().for_each(|part| part.ticket.fail(&error)),
+            Err(error) => parts.iter().for_each(|part| part.ticket.fail(shared(&error, &statement))),
         }
     }
 
@@ -195,12 +202,29 @@ impl<I, V> Ticket<I, V> {
         self.progress().reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    fn place(&self, from: usize, values: impl Iterator<Item = V>, (as_of, target): (Token, Token)) {
+    /// A statement begins that answers some of it.
+    fn ride(&self, statement: &Statement) {
+        self.progress().statement = Some(statement.clone());
+    }
+
+    /// Nobody waits any longer. Where no statement was begun, those that held it up tell more than this.
+    fn timed_out(&self) -> Error {
+        let statement = self.progress().statement.clone().unwrap_or_else(Statement::none);
+        shared(&Error::TimedOut, &statement)
+    }
+
+    fn place(
+        &self,
+        from: usize,
+        values: impl Iterator<Item = V>,
+        (as_of, target): (Token, Token),
+        statement: &Statement,
+    ) {
         let mut progress = self.progress();
         let (older, newer) = progress.bounds.unwrap_or((as_of, target));
         if older.epoch != as_of.epoch {
             drop(progress);
-            self.fail(&Error::failed("the epoch changed between two parts of an answer"));
+            self.fail(Error::failed("the epoch changed between two parts of an answer"));
             return;
         }
         // The whole holds what its oldest part holds, and nothing beyond what its newest part may hold.
@@ -216,20 +240,26 @@ impl<I, V> Ticket<I, V> {
             && let Some(reply) = progress.reply.take()
         {
             let values = std::mem::take(&mut progress.values);
+            let mut answer = Versioned::between(values, bounds.0, bounds.1);
+            answer.origin.statement = Some(statement.clone());
             // The caller may have given up.
-            let _ = reply.send(Ok(Versioned::between(values, bounds.0, bounds.1)));
+            let _ = reply.send(Ok(answer));
         }
     }
 
-    fn fail(&self, error: &Error) {
+    fn fail(&self, error: Error) {
         if let Some(reply) = self.progress().reply.take() {
             // The caller may have given up.
-            let _ = reply.send(Err(again(error)));
+            let _ = reply.send(Err(error));
         }
     }
 }
 
-/// The same failure for another caller.
+/// A statement's failure for one of its questions.
+fn shared(error: &Error, statement: &Statement) -> Error {
+    Error::Shared { error: Box::new(again(error)), statement: statement.clone() }
+}
+
 fn again(error: &Error) -> Error {
     match error {
         Error::NotBuilt => Error::NotBuilt,
@@ -238,5 +268,6 @@ fn again(error: &Error) -> Error {
         Error::TimedOut => Error::TimedOut,
         Error::Unchecked => Error::Unchecked,
         Error::Failed(source) => Error::failed(source.to_string()),
+        Error::Shared { error, .. } => again(error),
     }
 }

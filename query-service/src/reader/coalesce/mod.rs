@@ -1,4 +1,4 @@
-//! Checks and counts that are in flight at the same time travel as one statement.
+//! Checks, relations and counts that are in flight at the same time travel as one statement.
 //!
 //! Owns: which questions share, and how much fits one message. It must not know which read model answers.
 //! What can go wrong: as for a statement alone; see [`lanes`] for who fails with whom.
@@ -6,7 +6,7 @@
 //! Over Bolt a round trip costs far more than a look-up in an index, so a hundred checks in one statement cost little
 //! more than one. Lists are answered one by one: each already is one statement of many rows.
 
-mod lanes;
+pub(super) mod lanes;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +30,7 @@ pub struct Coalescing {
     /// With no lanes, each question has a statement of its own.
     lanes: usize,
     checks: Arc<Lanes<(UserId, UserId), bool>>,
+    relations: Arc<Lanes<(UserId, UserId), Relation>>,
     counts: Arc<Lanes<UserId, Counts>>,
 }
 
@@ -42,7 +43,7 @@ impl std::fmt::Debug for Coalescing {
 impl Coalescing {
     /// Shares the statements of this reader, over so many lanes for each kind of question.
     pub fn new(inner: Neo4jReader, lanes: usize) -> Self {
-        let (checks, counts) = (inner.clone(), inner.clone());
+        let (checks, relations, counts) = (inner.clone(), inner.clone(), inner.clone());
         Self {
             inner,
             lanes,
@@ -53,6 +54,14 @@ impl Coalescing {
                 Box::new(move |pairs, within| {
                     let reader = checks.clone();
                     Box::pin(async move { reader.check_pairs(&pairs, within).await })
+                }),
+            )),
+            relations: Arc::new(Lanes::new(
+                "relations",
+                Room { statement: cypher::IDS_PER_RELATION_PAIRS, question: 1 },
+                Box::new(move |pairs, within| {
+                    let reader = relations.clone();
+                    Box::pin(async move { reader.relation_pairs(&pairs, within).await })
                 }),
             )),
             counts: Arc::new(Lanes::new(
@@ -69,7 +78,11 @@ impl Coalescing {
     /// Runs the lanes until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let lane = |_| async {
-            tokio::join!(self.checks.run(stop.clone()), self.counts.run(stop.clone()));
+            tokio::join!(
+                self.checks.run(stop.clone()),
+                self.relations.run(stop.clone()),
+                self.counts.run(stop.clone()),
+            );
         };
         futures::future::join_all((0..self.lanes).map(lane)).await;
         stop.cancelled().await;
@@ -100,7 +113,10 @@ impl Reader for Coalescing {
         targets: &[UserId],
         within: Duration,
     ) -> Result<Versioned<Vec<Relation>>, Error> {
-        self.inner.relations(viewer, targets, within).await
+        if targets.is_empty() || self.lanes == 0 {
+            return self.inner.relations(viewer, targets, within).await;
+        }
+        self.relations.get(targets.iter().map(|target| (viewer, *target)).collect(), within).await
     }
 
     async fn list(

@@ -3,10 +3,13 @@
 use std::sync::Mutex;
 
 use proto::{Epoch, Revision, Token};
+use service_kit::config::Env;
+use service_kit::neo4j;
 use tokio::sync::Semaphore;
 
 use super::lanes::*;
 use super::*;
+use crate::reader::Statement;
 
 /// What each statement held; one runs at a time, when the test lets it.
 #[derive(Default)]
@@ -108,7 +111,9 @@ async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
     let first = ask(&lanes, [1]);
     settle().await;
     let late = lanes.get(vec![2], Duration::from_millis(10)).await;
-    assert!(matches!(late, Err(Error::TimedOut)));
+    let (late, statement) = late.expect_err("it is late").unshared();
+    assert!(matches!(late, Error::TimedOut));
+    assert!(!statement.expect("a statement of others").count(), "it was in none");
     let third = ask(&lanes, [3]);
     settle().await;
     server.gate.as_ref().expect("gated").add_permits(2);
@@ -123,7 +128,66 @@ async fn a_failure_reaches_all_that_share_the_statement_and_no_others() {
     let (bad, with_it) = (ask(&lanes, [1_000_000]), ask(&lanes, [7]));
     settle().await;
     let _stop = start(&lanes);
-    assert!(matches!(bad.await.expect("no panic"), Err(Error::Failed(_))));
-    assert!(matches!(with_it.await.expect("no panic"), Err(Error::Failed(_))));
+    let mut counted = 0;
+    for question in [bad, with_it] {
+        let (error, statement) = question.await.expect("no panic").expect_err("a failure").unshared();
+        assert!(matches!(error, Error::Failed(_)));
+        counted += u32::from(statement.expect("a shared one").count());
+    }
+    assert_eq!(counted, 1, "it was one statement");
     assert_eq!(ask(&lanes, [8]).await.expect("no panic").expect("answered").value, [16]);
+}
+
+/// A read model whose server is away, and two of its accounts.
+fn away() -> (Coalescing, UserId, UserId) {
+    let mut env = Env::from_pairs([
+        ("NEO4J_URI", "bolt://127.0.0.1:1"),
+        ("NEO4J_USER", "nobody"),
+        ("NEO4J_PASSWORD", "nothing"),
+    ]);
+    let settings = neo4j::Settings::read(&mut env);
+    let settings = env.finish(settings).expect("valid settings");
+    let graph = neo4j::connect(&settings).expect("nothing is opened yet");
+    let user = |text| UserId::parse(text).expect("an id");
+    let (one, other) =
+        (user("f47ac10b-58cc-4372-a567-0e02b2c3d479"), user("f47ac10b-58cc-4372-a567-0e02b2c3d480"));
+    (Coalescing::new(Neo4jReader::new(graph), 1), one, other)
+}
+
+#[tokio::test]
+async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
+    let (reader, one, other) = away();
+    let stop = CancellationToken::new();
+    let lanes = async {
+        // All of them wait when the lanes begin.
+        tokio::task::yield_now().await;
+        reader.clone().run(stop.clone()).await;
+    };
+    let within = Duration::from_secs(5);
+    let (first, second, twice) = ([one], [other], [one, one]);
+    let asked = async {
+        let answers = tokio::join!(
+            reader.relations(one, &second, within),
+            reader.relations(other, &twice, within),
+            reader.check(one, &second, within),
+            reader.check(other, &first, within),
+            reader.counts(&first, within),
+            reader.counts(&second, within),
+        );
+        stop.cancel();
+        answers
+    };
+    let (answers, ()) = tokio::join!(asked, lanes);
+    let statements = [
+        [statement_of(answers.0), statement_of(answers.1)],
+        [statement_of(answers.2), statement_of(answers.3)],
+        [statement_of(answers.4), statement_of(answers.5)],
+    ];
+    assert!(statements.iter().all(|[first, second]| first == second), "each kind shares one");
+    assert!(statements[0][0] != statements[1][0] && statements[1][0] != statements[2][0]);
+}
+
+/// The statement that failed.
+fn statement_of<T: std::fmt::Debug>(answer: Result<T, Error>) -> Statement {
+    answer.expect_err("the server is away").unshared().1.expect("a shared one")
 }

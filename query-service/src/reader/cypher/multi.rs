@@ -69,14 +69,14 @@ pub const FOLLOWERS_IN_FOLLOWERS: &str =
 pub const FOLLOWERS_IN_FOLLOWING: &str =
     sift!("sift_followers_by_following", "dst", "src", "$second", "l[0]");
 
-/// Whom `$user` follows that follow `$second`, and how many they are.
+/// Whom `$user` follows that follow `$second`, and how many they are, among the newest `$look` follows.
 pub const KNOWN: &str = statement!(
     "known",
     ["CALL (visible) {
   MATCH ()-[r:FOLLOWS]->()
   USING INDEX r:FOLLOWS(src, pos)
   WHERE r.src = $user AND r.pos < $newest
-  WITH r ORDER BY r.src DESC, r.pos DESC
+  WITH r ORDER BY r.src DESC, r.pos DESC LIMIT $look
   MATCH ()-[b:FOLLOWS]->()
   USING INDEX b:FOLLOWS(src, dst)
   WHERE b.src = r.dst AND b.dst = $second

@@ -78,7 +78,8 @@ impl Neo4jReader {
         };
         let lists = ListKind::ALL.map(list_statement);
         let seen = [PublicList::Followers, PublicList::Following].map(seen_statement);
-        let others = [cypher::CHECK, cypher::CHECK_PAIRS, cypher::RELATIONS, cypher::COUNTS];
+        let others =
+            [cypher::CHECK, cypher::CHECK_PAIRS, cypher::RELATIONS, cypher::RELATION_PAIRS, cypher::COUNTS];
         for statement in lists.into_iter().chain(seen).chain(others) {
             self.one_row(statement, params(), within).await?;
         }
@@ -127,21 +128,22 @@ impl Neo4jReader {
         pairs: &[(UserId, UserId)],
         within: Duration,
     ) -> Result<Versioned<Vec<bool>>, Error> {
-        let mut ids: Vec<UserId> = Vec::new();
-        let mut places: HashMap<UserId, i64> = HashMap::new();
-        let mut place = |user: UserId| {
-            *places.entry(user).or_insert_with(|| {
-                ids.push(user);
-                i64::try_from(ids.len() - 1).unwrap_or(i64::MAX)
-            })
-        };
-        let (from, to): (Vec<i64>, Vec<i64>) =
-            pairs.iter().map(|(source, target)| (place(*source), place(*target))).unzip();
-        let ids: Vec<BoltType> = ids.iter().map(|id| id.to_string().into()).collect();
-        let params = vec![("ids", ids.into()), ("from", from.into()), ("to", to.into())];
-        let row = self.read(cypher::CHECK_PAIRS, params, within).await?;
+        let row = self.read(cypher::CHECK_PAIRS, pair_params(pairs), within).await?;
         let mut value = vec![false; pairs.len()];
         rows::followed(&row.value, &mut value)?;
+        Ok(row.map(|_| value))
+    }
+
+    /// Tells all that links the first of each pair with the second, in one statement: the caller keeps to
+    /// [`cypher::IDS_PER_RELATION_PAIRS`].
+    pub(in crate::reader) async fn relation_pairs(
+        &self,
+        pairs: &[(UserId, UserId)],
+        within: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        let row = self.read(cypher::RELATION_PAIRS, pair_params(pairs), within).await?;
+        let mut value = vec![Relation::default(); pairs.len()];
+        rows::relations(&row.value, &mut value)?;
         Ok(row.map(|_| value))
     }
 
@@ -208,6 +210,22 @@ pub(in crate::reader) fn seen_statement(list: PublicList) -> &'static str {
         PublicList::Followers => cypher::FOLLOWERS_SEEN,
         PublicList::Following => cypher::FOLLOWING_SEEN,
     }
+}
+
+/// Each id once, and where in the list the ends of each pair are.
+fn pair_params(pairs: &[(UserId, UserId)]) -> Params {
+    let mut ids: Vec<UserId> = Vec::new();
+    let mut places: HashMap<UserId, i64> = HashMap::new();
+    let mut place = |user: UserId| {
+        *places.entry(user).or_insert_with(|| {
+            ids.push(user);
+            i64::try_from(ids.len() - 1).unwrap_or(i64::MAX)
+        })
+    };
+    let (from, to): (Vec<i64>, Vec<i64>) =
+        pairs.iter().map(|(source, target)| (place(*source), place(*target))).unzip();
+    let ids: Vec<BoltType> = ids.iter().map(|id| id.to_string().into()).collect();
+    vec![("ids", ids.into()), ("from", from.into()), ("to", to.into())]
 }
 
 fn page_params(user: UserId, before: Option<Position>, limit: usize) -> Params {

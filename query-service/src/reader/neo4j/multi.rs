@@ -12,8 +12,8 @@ use proto::{Position, UserId};
 use super::{Neo4jReader, Params};
 use crate::reader::cypher::multi as cypher;
 use crate::reader::multi::{
-    FOLLOWS_OF_EACH, Known, KnownRows, ListAt, MetRow, MultiReader, NAMED_BETWEEN, Part, SUGGESTING_FOLLOWS,
-    Sift, Sifted, Suggest, Suggestion,
+    FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, MetRow, MultiReader, NAMED_BETWEEN,
+    Part, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest, Suggestion,
 };
 use crate::reader::{Error, ListKind, ListRow, PublicList, Versioned};
 
@@ -67,6 +67,7 @@ impl MultiReader for Neo4jReader {
             ("user", known.viewer.to_string().into()),
             ("second", known.target.to_string().into()),
             ("newest", below(None)),
+            ("look", number(FOLLOWS_LOOKED_THROUGH)),
             ("before", below(known.before)),
             ("skip", number(known.skip)),
             ("limit", number(known.limit)),

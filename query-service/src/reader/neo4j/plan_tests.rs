@@ -19,6 +19,7 @@ async fn every_statement_seeks_in_an_index_and_none_sorts() {
         (cypher::CHECK, 1),
         (cypher::CHECK_PAIRS, 1),
         (cypher::RELATIONS, 7),
+        (cypher::RELATION_PAIRS, 7),
         (cypher::COUNTS, 0),
         (cypher::CHECKPOINT, 0),
     ];

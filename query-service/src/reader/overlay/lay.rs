@@ -3,7 +3,8 @@
 //! Owns: the rules of it, for each kind of answer. Pure. What the events touch is set by the last of them; what they do
 //! not touch did not change. So the outcome is of exactly the ring's position, whichever part of these changes the read
 //! model had already. It must not know when an answer is fit for that.
-//! What can go wrong: a list lost so many rows that the page is not full any more ([`Short`]); more have to be read.
+//! What can go wrong: a list lost so many rows that the page is not full any more ([`Short`]); more have to be read. Or an
+//! account changed so often that nobody shall wait until all of it is looked at ([`MOST_CHANGES`]): there is no outcome.
 
 use std::collections::HashMap;
 
@@ -26,6 +27,11 @@ pub const SIDES: [Side; 7] = {
     ]
 };
 
+/// Most changes of an account, on one side, that are laid over an answer. Each costs about 50 ns while the ring is
+/// locked, on all seven sides in the worst case: so new events, and with them everybody, wait a millisecond or two at
+/// most. An account has more only where a replica lags far behind a large job; another store tells the outcome then.
+pub const MOST_CHANGES: usize = 4_000;
+
 /// Which part of a list was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -45,11 +51,17 @@ pub struct Short {
 }
 
 /// Whether the viewer follows each target. Answers how many edges were touched.
-pub fn check(ring: &Ring, since: Revision, viewer: UserId, targets: &[UserId], value: &mut [bool]) -> usize {
+pub fn check(
+    ring: &Ring,
+    since: Revision,
+    viewer: UserId,
+    targets: &[UserId],
+    value: &mut [bool],
+) -> Option<usize> {
     let following = Side { kind: proto::event::EdgeKind::Follow, outgoing: true };
-    let last = last_changes(ring, since, viewer, following);
+    let last = last_changes(ring, since, viewer, following)?;
     if last.is_empty() {
-        return 0;
+        return Some(0);
     }
     let mut touched = 0;
     for (target, follows) in targets.iter().zip(value) {
@@ -58,7 +70,7 @@ pub fn check(ring: &Ring, since: Revision, viewer: UserId, targets: &[UserId], v
             touched += 1;
         }
     }
-    touched
+    Some(touched)
 }
 
 /// What links the viewer with each target. Answers how many links were touched.
@@ -68,10 +80,10 @@ pub fn relations(
     viewer: UserId,
     targets: &[UserId],
     value: &mut [Relation],
-) -> usize {
+) -> Option<usize> {
     let mut touched = 0;
     for side in SIDES {
-        let last = last_changes(ring, since, viewer, side);
+        let last = last_changes(ring, since, viewer, side)?;
         if last.is_empty() {
             continue;
         }
@@ -84,7 +96,7 @@ pub fn relations(
             }
         }
     }
-    touched
+    Some(touched)
 }
 
 /// The counts of each account. Answers how many accounts were touched.
@@ -114,10 +126,10 @@ pub fn list(
     side: Side,
     part: Part,
     rows: &[ListRow],
-) -> Result<(Vec<ListRow>, usize), Short> {
+) -> Option<Result<(Vec<ListRow>, usize), Short>> {
     // Below the last row that was read nothing is known.
     let floor = rows.last().filter(|_| part.more_below).map(|row| row.position);
-    let last = last_changes(ring, since, user, side);
+    let last = last_changes(ring, since, user, side)?;
     let mut laid: Vec<ListRow> = rows.iter().filter(|row| !last.contains_key(&row.user)).copied().collect();
     if !last.is_empty() {
         let within = |position: Position| {
@@ -128,20 +140,28 @@ pub fn list(
         laid.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));
     }
     if laid.len() < part.limit && part.more_below {
-        return Err(Short { missing: part.limit - laid.len() });
+        return Some(Err(Short { missing: part.limit - laid.len() }));
     }
     laid.truncate(part.limit);
-    Ok((laid, last.len()))
+    Some(Ok((laid, last.len())))
 }
 
-/// The last change of each edge of an account after a revision.
-fn last_changes(ring: &Ring, since: Revision, user: UserId, side: Side) -> HashMap<UserId, Option<Held>> {
+/// The last change of each edge of an account after a revision; none where there are too many.
+fn last_changes(
+    ring: &Ring,
+    since: Revision,
+    user: UserId,
+    side: Side,
+) -> Option<HashMap<UserId, Option<Held>>> {
     let mut last = HashMap::new();
-    for touched in ring.touched(user, side, since) {
+    for (number, touched) in ring.touched(user, side, since).enumerate() {
+        if number == MOST_CHANGES {
+            return None;
+        }
         // The newest comes first.
         last.entry(touched.other).or_insert(touched.left);
     }
-    last
+    Some(last)
 }
 
 fn link(held: Held) -> Link {

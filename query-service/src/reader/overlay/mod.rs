@@ -3,8 +3,8 @@
 //! Owns: bringing an answer that lies between two revisions to the one that this process has reached, by the recent
 //! events; waiting for that; and reading more rows where a list lost some. It must not know which read model answers,
 //! or what is asked instead when it cannot.
-//! What can go wrong: the answer is older than the recent events reach back, of another epoch, or ahead of them. An
-//! answer that is of one revision all the same is passed on as it is; any other is [`Error::NotExact`], for nobody can
+//! What can go wrong: the answer is older than the recent events reach back, of another epoch, or ahead of them; or its
+//! account has changed too often since. An answer that is of one revision all the same is passed on as it is; any other is [`Error::NotExact`], for nobody can
 //! tell of which revision it is.
 
 mod lay;
@@ -52,7 +52,7 @@ impl<R: Reader> Overlaid<R> {
         &self,
         mut answer: Versioned<T>,
         until: Instant,
-        lay: impl FnOnce(&Ring, Revision, &mut T) -> usize + Send,
+        lay: impl FnOnce(&Ring, Revision, &mut T) -> Option<usize> + Send,
     ) -> Result<Versioned<T>, Error> {
         self.catch_up(&answer, until).await;
         let since = answer.as_of.revision;
@@ -75,18 +75,24 @@ impl<R: Reader> Overlaid<R> {
         metrics::histogram!(OVERLAY_WAIT).record(began.elapsed());
     }
 
-    /// Does something with the events if they are known from `as_of` up to `target` at least; answers up to where they
-    /// are known.
-    fn over<U>(&self, as_of: Token, target: Token, lay: impl FnOnce(&Ring) -> U) -> Option<(Token, U)> {
+    /// Does something with the events if they are known from `as_of` up to `target` at least, and not too many; answers
+    /// up to where they are known.
+    fn over<U>(
+        &self,
+        as_of: Token,
+        target: Token,
+        lay: impl FnOnce(&Ring) -> Option<U>,
+    ) -> Option<(Token, U)> {
         let ring = self.recent.ring();
         let position = ring.position()?;
-        (position >= target && ring.covers(as_of)).then(|| (position, lay(&ring)))
+        let known = position >= target && ring.covers(as_of);
+        known.then(|| lay(&ring)).flatten().map(|outcome| (position, outcome))
     }
 
     /// How many rows of a list will have to be left out, probably.
     fn likely_removals(&self, user: UserId, side: Side) -> usize {
         let since = Revision(self.stood.load(Ordering::Relaxed));
-        self.recent.ring().removals(user, side, since).min(MOST_EXTRA)
+        self.recent.ring().removals(user, side, since, lay::MOST_CHANGES).min(MOST_EXTRA)
     }
 }
 
@@ -173,7 +179,8 @@ impl<R: Reader> Reader for Overlaid<R> {
             let known = Known::of(&answer.value);
             let since = answer.as_of.revision;
             let newcomers = self.over(answer.as_of, answer.target, |ring| {
-                lay::list(ring, since, user, side, part, &rows).map(|(rows, _)| known.missing(&rows))
+                let laid = lay::list(ring, since, user, side, part, &rows)?;
+                Some(laid.map(|(rows, _)| known.missing(&rows)))
             });
             let newcomers = match newcomers {
                 None => {
@@ -195,29 +202,38 @@ impl<R: Reader> Reader for Overlaid<R> {
                 Some(theirs)
             };
             let target = theirs.as_ref().map_or(answer.target, |theirs| theirs.target.max(answer.target));
-            let pages = self.over(answer.as_of, target, |ring| {
+            let page = self.over(answer.as_of, target, |ring| {
                 // Both pieces are brought to the same position, each from where it stands.
                 let mut known = known.clone();
-                known.lay(ring, since, viewer);
+                known.lay(ring, since, viewer)?;
                 if let Some(theirs) = &theirs {
                     if !ring.covers(theirs.as_of) {
-                        return None;
+                        return Some(None);
                     }
                     let mut more = Known::new(&newcomers, &theirs.value);
-                    more.lay(ring, theirs.as_of.revision, viewer);
+                    more.lay(ring, theirs.as_of.revision, viewer)?;
                     known.0.extend(more.0);
                 }
-                let (rows, touched) = lay::list(ring, since, user, side, part, &rows).ok()?;
+                let Ok((rows, touched)) = lay::list(ring, since, user, side, part, &rows)? else {
+                    return Some(None);
+                };
                 let seen: Option<Vec<SeenRow>> = rows
                     .into_iter()
                     .map(|row| Some(SeenRow { row, relation: *known.0.get(&row.user)? }))
                     .collect();
-                Some((seen?, touched))
+                Some(seen.map(|seen| (seen, touched)))
             });
-            if let Some((position, Some((rows, touched)))) = pages {
-                return Ok(laid(answer.map(|_| rows), position, touched));
+            match page {
+                None => {
+                    answer.value.truncate(limit);
+                    return as_it_is(answer);
+                }
+                Some((position, Some((rows, touched)))) => {
+                    return Ok(laid(answer.map(|_| rows), position, touched));
+                }
+                // More came in, or went away, while the links were asked for: once more.
+                Some((_, None)) => {}
             }
-            // More came in, or went away, while the links were asked for: once more.
         }
         Err(not_exact())
     }
@@ -225,7 +241,7 @@ impl<R: Reader> Reader for Overlaid<R> {
     async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
         let until = Instant::now() + within;
         let answer = self.inner.counts(users, within).await?;
-        self.finish(answer, until, |ring, since, value| lay::counts(ring, since, users, value)).await
+        self.finish(answer, until, |ring, since, value| Some(lay::counts(ring, since, users, value))).await
     }
 }
 
@@ -246,12 +262,14 @@ impl Known {
         rows.iter().map(|row| row.user).filter(|user| !self.0.contains_key(user)).collect()
     }
 
-    fn lay(&mut self, ring: &Ring, since: Revision, viewer: UserId) {
+    /// Nothing where the viewer has changed too often.
+    fn lay(&mut self, ring: &Ring, since: Revision, viewer: UserId) -> Option<()> {
         let (users, mut relations): (Vec<UserId>, Vec<Relation>) =
             self.0.iter().map(|(u, r)| (*u, *r)).unzip();
-        if lay::relations(ring, since, viewer, &users, &mut relations) > 0 {
+        if lay::relations(ring, since, viewer, &users, &mut relations)? > 0 {
             *self = Self::new(&users, &relations);
         }
+        Some(())
     }
 }
 

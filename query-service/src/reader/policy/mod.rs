@@ -136,6 +136,14 @@ impl Policy {
         trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
         let source = self.settings.read_source;
+        let ruled_out = match source {
+            ReadSource::Auto => false,
+            ReadSource::Neo4j => need.truth,
+            ReadSource::Postgres => question.scope() == Scope::ReadModel,
+        };
+        if ruled_out {
+            return Err(Refusal::RuledOut { read_source: source });
+        }
         let reason = if source == ReadSource::Postgres {
             Fallback::Configured
         } else if need.truth {

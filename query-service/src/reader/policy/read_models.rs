@@ -14,7 +14,7 @@ use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
 use crate::reader::question::Scope;
 use crate::reader::replicas::{Picked, Tried};
 use crate::reader::trail::Trail;
-use crate::reader::{Error, Question, Source, Versioned};
+use crate::reader::{Error, Question, Source, Statement, Versioned};
 
 /// A question over more than one hop may take so many times as long as others.
 const MULTI_TIMES: u32 = 4;
@@ -88,31 +88,36 @@ impl Policy {
         let reader = picked.model.reader.as_ref();
         let outcome = timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
         let now = Instant::now();
-        Ok(match outcome {
+        Ok(match outcome.map_err(Error::unshared) {
             Ok(answer) => {
-                breaker.success(now);
+                if counts(answer.origin.statement.as_ref()) {
+                    breaker.success(now);
+                }
                 replica.answered(answer.origin.store_as_of.unwrap_or(answer.as_of));
                 self.horizon.observe(answer.as_of, now);
                 self.judge(answer, at_least)?
             }
             // The server answered: these are no failures of it.
-            Err(Error::NotBuilt) => {
+            Err((Error::NotBuilt, _)) => {
                 replica.looked_up(None, began);
                 Err(Fallback::NotBuilt)
             }
-            Err(Error::NotComplete) => Err(Fallback::NotComplete),
-            Err(Error::NotExact) => Err(Fallback::NotExact),
-            Err(Error::TimedOut) => {
+            Err((Error::NotComplete, _)) => Err(Fallback::NotComplete),
+            Err((Error::NotExact, _)) => Err(Fallback::NotExact),
+            Err((Error::TimedOut, statement)) => {
                 // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
-                if within == usual && question.scope() == Scope::Single {
+                let proves = within == usual && question.scope() == Scope::Single;
+                if proves && counts(statement.as_ref()) {
                     breaker.failure(now);
                 }
                 Err(Fallback::Slow)
             }
-            Err(error @ (Error::Failed(_) | Error::Unchecked)) => {
+            Err((error @ (Error::Failed(_) | Error::Unchecked | Error::Shared { .. }), statement)) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, replica = &**replica.projector(), "the read model failed");
-                breaker.failure(now);
+                if counts(statement.as_ref()) {
+                    breaker.failure(now);
+                }
                 Err(Fallback::Failed)
             }
         })
@@ -150,6 +155,11 @@ impl Policy {
             _ => Ok(Ok(Answer { value: answer.value, as_of, source: Source::Neo4j })),
         }
     }
+}
+
+/// True unless another question has counted the statement already: a hundred that share one prove no more than one.
+fn counts(statement: Option<&Statement>) -> bool {
+    statement.is_none_or(Statement::count)
 }
 
 /// The time of one replica among so many that may be asked yet. A third is kept for the source of truth.

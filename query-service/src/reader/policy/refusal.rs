@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::reader::ReadSource;
 use crate::reader::budget::{Exhausted, Limit};
 
 /// A refusal tells everybody to come back after about this time.
@@ -33,6 +34,12 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The only store that may be asked can never answer this. Coming back is in vain.
+    #[error("reads are set to one store (READ_SOURCE), which cannot answer this")]
+    RuledOut {
+        /// Which.
+        read_source: ReadSource,
+    },
     /// The time of the call is over.
     #[error("the deadline of the call passed")]
     DeadlineExceeded,
@@ -52,6 +59,7 @@ impl Refusal {
             Self::BudgetExhausted { limit: Limit::Rate, .. } => "budget_rate",
             Self::BudgetExhausted { limit: Limit::Concurrency, .. } => "budget_concurrency",
             Self::Unavailable { .. } => "unavailable",
+            Self::RuledOut { .. } => "ruled_out",
             Self::DeadlineExceeded => "deadline",
         }
     }

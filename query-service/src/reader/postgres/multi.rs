@@ -15,7 +15,8 @@ use uuid::Uuid;
 use super::rows::token;
 use super::{PostgresReader, failed, in_time, no_head};
 use crate::reader::multi::{
-    Known, KnownRows, ListAt, MetRow, MultiReader, Part, Sift, Sifted, Suggest, Suggestion,
+    FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, MetRow, MultiReader, Part, Sift, Sifted, Suggest,
+    Suggestion,
 };
 use crate::reader::{Error, ListKind, ListRow, PublicList, Versioned};
 
@@ -74,15 +75,19 @@ const FOLLOWERS_IN_FOLLOWING: &str = sift!(
     "follower_id = $4 AND following_id = l.id"
 );
 
-/// Whom `$1` follows that follow `$2`: how many, and those below position `$3`, from offset `$4`, at most `$5`.
+/// Whom `$1` follows that follow `$2`, among the newest `$6` follows: how many, and those below position `$3`, from
+/// offset `$4`, at most `$5`.
 const KNOWN: &str = "\
 -- known
-WITH found AS MATERIALIZED (
-    SELECT f.following_id AS id, f.position, f.created_at, b.created_at AS met_at FROM follows f
+WITH looked AS MATERIALIZED (
+    SELECT following_id AS id, position, created_at FROM follows
+    WHERE follower_id = $1
+    ORDER BY position DESC LIMIT $6
+), found AS MATERIALIZED (
+    SELECT l.id, l.position, l.created_at, b.created_at AS met_at FROM looked l
     CROSS JOIN LATERAL (
-        SELECT created_at FROM follows WHERE follower_id = f.following_id AND following_id = $2 LIMIT 1
+        SELECT created_at FROM follows WHERE follower_id = l.id AND following_id = $2 LIMIT 1
     ) b
-    WHERE f.follower_id = $1
 ), page AS MATERIALIZED (
     SELECT * FROM found WHERE position < $3 ORDER BY position DESC OFFSET $4 LIMIT $5
 )
@@ -198,6 +203,7 @@ impl MultiReader for PostgresReader {
                 .bind(below(known.before))
                 .bind(number(known.skip))
                 .bind(number(known.limit))
+                .bind(number(FOLLOWS_LOOKED_THROUGH))
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
@@ -247,4 +253,21 @@ fn below(position: Option<Position>) -> i64 {
 
 fn number(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_looked_up_is_bounded_first() {
+        let sifts =
+            [FOLLOWING_IN_FOLLOWERS, FOLLOWING_IN_FOLLOWING, FOLLOWERS_IN_FOLLOWERS, FOLLOWERS_IN_FOLLOWING];
+        for (statement, bound) in
+            sifts.into_iter().map(|sift| (sift, "LIMIT $3")).chain([(KNOWN, "LIMIT $6")])
+        {
+            let bound = statement.find(bound).expect("a bound");
+            assert!(bound < statement.find("LATERAL").expect("a look-up"), "{statement}");
+        }
+    }
 }

@@ -145,3 +145,41 @@ async fn what_was_changed_is_told_to_those_who_ask() {
     let origin = answer.expect("an answer").origin;
     assert_eq!((origin.store_as_of, origin.overlaid_events), (Some(token(5)), 1));
 }
+
+/// User 1 follows user 0, and ceases to, over and over.
+fn restless(changes: usize) -> History {
+    let change = |source: u128| vec![(0, source, 0, false)];
+    History::of(&(0..changes).map(|_| change(1)).collect::<Vec<_>>())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at_all() {
+    let history = restless(lay::MOST_CHANGES + 1);
+    let end = history.events.len();
+    let over = |from, to| {
+        let torn = Torn { states: history.states.clone(), from, to, dice: 0 };
+        Overlaid::new(torn, history.read(0, end), Duration::ZERO)
+    };
+    // As many as are looked at.
+    let many = over(1, 1);
+    assert_eq!(exact(many.check(user(1), &[user(0)], WITHIN).await, end), [true]);
+    // One more.
+    let too_many = over(0, 0);
+    let check = too_many.check(user(1), &[user(0)], WITHIN).await.expect("an answer");
+    assert_eq!((check.value, check.as_of, check.origin.store_as_of), (vec![false], token(0), None));
+    let relations = too_many.relations(user(0), &[user(1)], WITHIN).await.expect("an answer");
+    assert_eq!(relations.as_of, token(0));
+    let page = too_many.list(ListKind::Followers, user(0), None, 9, WITHIN).await.expect("a page");
+    assert_eq!((page.value, page.as_of), (vec![], token(0)));
+    let page = too_many.list_seen(PublicList::Followers, user(0), None, 9, user(2), WITHIN).await;
+    assert_eq!(page.expect("a page").as_of, token(0), "the list has changed");
+    let page = too_many.list_seen(PublicList::Followers, user(2), None, 9, user(1), WITHIN).await;
+    assert_eq!(page.expect("a page").as_of, token(0), "what links the viewer with others has");
+    // What is of no revision cannot be told at all.
+    let torn = over(0, 1);
+    assert!(matches!(torn.check(user(1), &[user(0)], WITHIN).await, Err(Error::NotExact)));
+    assert!(matches!(torn.list(ListKind::Followers, user(0), None, 9, WITHIN).await, Err(Error::NotExact)));
+    // Who is not touched is told as ever, and so are counts.
+    assert_eq!(exact(too_many.check(user(2), &[user(0)], WITHIN).await, end), [false]);
+    assert_eq!(exact(too_many.counts(&[user(0)], WITHIN).await, end)[0].followers, 1);
+}

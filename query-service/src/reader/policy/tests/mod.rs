@@ -6,6 +6,7 @@ mod freshness;
 mod health;
 mod hops;
 mod replicas;
+mod shared;
 mod truth;
 
 use std::collections::VecDeque;

@@ -58,8 +58,19 @@ async fn a_read_model_that_is_to_answer_alone_is_not_replaced() {
     assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Neo4j)));
     world.neo4j[0].will(Act::Fail(Error::failed("reset")));
     assert!(matches!(world.ask(ANY).await, Err(Refusal::Unavailable { .. })));
-    assert!(matches!(world.ask(TRUTH).await, Err(Refusal::Unavailable { .. })));
     assert!(world.postgres.asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_store_that_may_be_asked_can_ever_answer_is_not_to_be_tried_again() {
+    let world = World::healthy().only(ReadSource::Neo4j);
+    assert_eq!(world.ask(TRUTH).await, Err(Refusal::RuledOut { read_source: ReadSource::Neo4j }));
+    let world = World::healthy().only(ReadSource::Postgres);
+    let viewer = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
+    let (suggest, until) = (multi::Suggest { viewer, limit: 1 }, Instant::now() + Duration::from_secs(1));
+    let refused = world.policy.answer(&suggest, ANY, until, &Trail::default()).await;
+    assert_eq!(refused.map(|_| ()), Err(Refusal::RuledOut { read_source: ReadSource::Postgres }));
+    assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
 
 #[tokio::test(start_paused = true)]
