@@ -30,6 +30,7 @@ mod reads;
 mod replicas;
 mod roles;
 mod scaling;
+mod strangers;
 mod stream_faults;
 mod subscriber;
 mod surface;

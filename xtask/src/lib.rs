@@ -32,6 +32,7 @@ pub mod env_file;
 pub mod fetch;
 mod go;
 pub mod graph;
+pub mod grpcurl;
 pub mod http;
 pub mod monitoring;
 pub mod nats;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use xtask::{
     Pipeline, Ports, Servers, Sizes, Tools,
     env_file::Env,
-    pipeline,
+    pipeline, prometheus,
     services::{Profile, Program},
     signals::Interrupt,
     workspace,
@@ -27,6 +27,14 @@ const PREFIX: &str = "FOLLOWGRAPH_TEST_";
 /// Builds everything, starts a set and the services, runs `cargo test`, and passes its exit code on.
 pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     let tools = Tools::install()?;
+    // One test needs it, and the others do without: so its lack is told here, and not only after the build.
+    if let Err(error) = prometheus::Programs::install() {
+        eprintln!("without Prometheus the test that lets real alerts fire fails: {error:#}");
+    }
+    // grpcurl is built from source: in the middle of the tests, that would take their cores from them.
+    if let Err(error) = xtask::grpcurl::program() {
+        eprintln!("without grpcurl the tests that call it fail: {error:#}");
+    }
     interrupt.check()?;
     // Code that does not compile is found before any server starts.
     // Services and tests in one build: built apart, dependencies have other features and are built twice.

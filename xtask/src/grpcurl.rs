@@ -1,0 +1,28 @@
+//! grpcurl, which calls gRPC servers from a terminal and knows of them what their reflection says.
+//!
+//! Owns: its pinned version. It must not know who is called.
+//!
+//! What can go wrong: see [`crate::go`] and [`crate::fetch`].
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::{
+    fetch::Cache,
+    go::{Go, Module},
+};
+
+/// The newest that the oldest Go of [`crate::go`] builds: later ones want Go 1.25.
+const GRPCURL: Module = Module {
+    path: "github.com/fullstorydev/grpcurl",
+    version: "v1.9.3",
+    sum: "h1:PC1Xi3w+JAvEE2Tg2Gf2RfVgPbf9+tbuQr1ZkyVU3jk=",
+};
+
+/// Fetches and builds it, if it is not in the cache yet.
+pub fn program() -> Result<PathBuf> {
+    let cache = Cache::lock()?;
+    let go = Go::find(&cache)?;
+    go.program(&cache, &GRPCURL, "/cmd/grpcurl", "grpcurl")
+}
