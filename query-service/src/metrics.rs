@@ -19,7 +19,8 @@ service_kit::declare_metrics! {
     };
     /// Questions that no store was allowed or able to answer, by reason.
     Counter(Count) REFUSALS = "query_refusals_total" {
-        reason: "epoch_changed", "token_ahead", "budget_rate", "budget_concurrency", "unavailable", "deadline"
+        reason: "epoch_changed", "token_ahead", "budget_rate", "budget_concurrency", "unavailable", "ruled_out",
+                "deadline"
     };
     /// Time of one question to one store.
     Histogram(Seconds) SECONDS = "query_store_seconds" {

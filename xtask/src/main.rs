@@ -106,6 +106,7 @@ fn run(command: Command) -> Result<ExitCode> {
             xtask::fetch::Tools::install()?;
             xtask::fetch::Checkers::install()?;
             xtask::prometheus::Programs::install()?;
+            xtask::grpcurl::program()?;
             xtask::deployment::Tools::install()?;
             Ok(ExitCode::SUCCESS)
         }

@@ -42,7 +42,7 @@ impl WriteLimit {
     }
 
     /// Lets writes through that are one command, or tells when. More writes of one actor than are allowed in a second
-    /// count as that many, or they would never pass.
+    /// count as that many, or they would never pass. Where those of one actor are refused, those of others have counted.
     pub fn check_all(&self, actors: impl IntoIterator<Item = UserId>) -> Result<(), ServiceError> {
         let mut writes = BTreeMap::<UserId, u32>::new();
         actors.into_iter().for_each(|actor| *writes.entry(actor).or_default() += 1);
