@@ -2,7 +2,7 @@
 //!
 //! Owns: its pinned version. It must not know who is called.
 //!
-//! What can go wrong: see [`crate::go`] and [`crate::fetch`].
+//! What can go wrong: it cannot be fetched or built; see [`crate::fetch`].
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::{
     go::{Go, Module},
 };
 
-/// The newest that the oldest Go of [`crate::go`] builds: later ones want Go 1.25.
+/// The newest that the oldest Go that is accepted builds: later ones want Go 1.25.
 const GRPCURL: Module = Module {
     path: "github.com/fullstorydev/grpcurl",
     version: "v1.9.3",

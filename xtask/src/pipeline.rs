@@ -20,7 +20,7 @@ use crate::{
 /// How long services may take to get ready.
 const READY: Duration = Duration::from_secs(60);
 /// How long a projector may take, which is ready when its read model is complete: it reads about a million edges in a minute
-/// or two. One that ends is noticed at once.
+/// or two. One that ends while it is waited for is noticed at once.
 const COMPLETE: Duration = Duration::from_secs(600);
 
 /// The three services against one set of servers, and a projector more for each further read replica.

@@ -165,6 +165,10 @@ async fn follow_up(
     match kind {
         // The job that accepts them ended when the account was archived, and they were restored before they were hidden.
         JobKind::Restore if !account.private && account.requests_received > 0 => {
+            let running = jobs::running(connection, std::iter::once(&user)).await?;
+            if running.iter().any(|((_, kind), _)| *kind == JobKind::MakePublic) {
+                return Ok(());
+            }
             let job = NewJob { kind: JobKind::MakePublic, user, targets: Vec::new(), total: 0 };
             jobs::insert(connection, Uuid::new_v4(), &job, None, head.now).await
         }

@@ -125,7 +125,7 @@ pub async fn committed_at(
         .await
 }
 
-/// Creates the partitions of the coming days. Gives up soon: see [`briefly`].
+/// Creates the partitions of the coming days. Gives up soon, for writes wait behind it.
 pub async fn ensure_partitions(connection: &mut PgConnection, days: i32) -> Result<(), sqlx::Error> {
     let mut transaction = briefly(connection).await?;
     sqlx::query("-- ensure_partitions\nSELECT ensure_partitions($1)")
@@ -155,7 +155,7 @@ async fn briefly(connection: &mut PgConnection) -> Result<Transaction<'_, Postgr
 }
 
 /// Drops the partitions of the outbox (or of the replies) that hold nothing younger
-/// than that; answers how many. Gives up soon: see [`briefly`].
+/// than that; answers how many. Gives up soon, for writes wait behind it.
 pub async fn drop_partitions(
     connection: &mut PgConnection,
     parent: &str,

@@ -164,7 +164,9 @@ async fn is_known(done: &Done, client: &mut CommandClient) -> anyhow::Result<boo
     let status = client.rpc.get_status(request).await;
     let status = status.map_err(|s| client.failed(s))?.into_inner();
     let head = status.head.unwrap_or_default();
-    let same = !done.database_id.is_empty() && status.database_id == done.database_id;
+    // Older versions did not note it, or do not tell it.
+    let unknown = done.database_id.is_empty() || status.database_id.is_empty();
+    let same = unknown || status.database_id == done.database_id;
     Ok(same && head.epoch == token.epoch.0 && head.revision >= token.revision.0)
 }
 

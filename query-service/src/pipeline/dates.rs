@@ -16,8 +16,8 @@ use super::{LONGEST_STALENESS, Replica};
 
 /// Pause between two looks for something to look up: a process that has just started answers soon after.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Pause after one that failed.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pause after one.
+const REST: Duration = Duration::from_secs(1);
 /// Longest wait for one event.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -43,28 +43,29 @@ impl Dates {
 
     async fn look(&self) -> std::convert::Infallible {
         loop {
-            tokio::time::sleep(PAUSE).await;
+            let mut looked_up = false;
             for visible in self.replicas.iter().filter_map(|replica| replica.visible()) {
-                let undated = self.sources.horizon.undated(visible, Instant::now());
-                if undated && !self.look_up_after(visible).await {
-                    tokio::time::sleep(RETRY).await;
+                if self.sources.horizon.undated(visible, Instant::now()) {
+                    self.look_up_after(visible).await;
+                    looked_up = true;
                 }
             }
+            // One that catches up is asked about again and again, and each look-up is a consumer that lives for a while. What
+            // is guessed in between errs towards older.
+            tokio::time::sleep(if looked_up { REST } else { PAUSE }).await;
         }
     }
 
-    /// False if it could not be told.
-    async fn look_up_after(&self, visible: Token) -> bool {
+    async fn look_up_after(&self, visible: Token) {
         let missed = Token::new(visible.epoch, visible.revision.next());
         let mut feed = Feed::after(Mark::at(visible), self.sources.clone());
         let age = match tokio::time::timeout(PATIENCE, feed.next()).await {
             Ok(Ok(arrival)) => age(arrival.event.committed_at, OffsetDateTime::now_utc()),
             // They are kept for longer than that.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
-            Ok(Err(_)) | Err(_) => return false,
+            Ok(Err(_)) | Err(_) => return,
         };
         self.sources.horizon.dated(missed, age, Instant::now());
-        true
     }
 }
 

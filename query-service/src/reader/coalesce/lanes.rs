@@ -57,6 +57,7 @@ struct Waiting<I, V> {
 
 struct Ticket<I, V> {
     items: Vec<I>,
+    asked: Instant,
     until: Instant,
     progress: Mutex<Progress<V>>,
 }
@@ -65,8 +66,8 @@ struct Progress<V> {
     values: Vec<V>,
     missing: usize,
     bounds: Option<(Token, Token)>,
-    /// The statement that was last begun for it.
-    statement: Option<Statement>,
+    /// The statement that was last begun for it, and when.
+    statement: Option<(Statement, Instant)>,
     /// None once it is answered.
     reply: Option<oneshot::Sender<Result<Versioned<Vec<V>>, Error>>>,
 }
@@ -103,7 +104,8 @@ where
 
     /// The values of some items, in their order.
     pub async fn get(&self, items: Vec<I>, within: Duration) -> Result<Versioned<Vec<V>>, Error> {
-        let until = Instant::now() + within;
+        let asked = Instant::now();
+        let until = asked + within;
         let (reply, answer) = oneshot::channel();
         let progress = Progress {
             values: vec![V::default(); items.len()],
@@ -112,7 +114,7 @@ where
             statement: None,
             reply: Some(reply),
         };
-        let ticket = Arc::new(Ticket { items, until, progress: Mutex::new(progress) });
+        let ticket = Arc::new(Ticket { items, asked, until, progress: Mutex::new(progress) });
         self.lock().push_back(Waiting { ticket: Arc::clone(&ticket), next: 0 });
         self.arrived.notify_one();
         match timeout_at(until, answer).await {
@@ -204,12 +206,16 @@ impl<I, V> Ticket<I, V> {
 
     /// A statement begins that answers some of it.
     fn ride(&self, statement: &Statement) {
-        self.progress().statement = Some(statement.clone());
+        self.progress().statement = Some((statement.clone(), Instant::now()));
     }
 
-    /// Nobody waits any longer. Where no statement was begun, those that held it up tell more than this.
+    /// Nobody waits any longer. A statement that had most of the time is late; otherwise it was the queue that took it, and
+    /// those that held it up tell more than this.
     fn timed_out(&self) -> Error {
-        let statement = self.progress().statement.clone().unwrap_or_else(Statement::none);
+        let late =
+            |began: Instant| self.until.duration_since(began) * 2 > self.until.duration_since(self.asked);
+        let statement = self.progress().statement.clone().filter(|(_, began)| late(*began));
+        let statement = statement.map_or_else(Statement::none, |(statement, _)| statement);
         shared(&Error::TimedOut, &statement)
     }
 

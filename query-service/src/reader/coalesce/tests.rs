@@ -191,3 +191,26 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
 fn statement_of<T: std::fmt::Debug>(answer: Result<T, Error>) -> Statement {
     answer.expect_err("the server is away").unshared().1.expect("a shared one")
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_is_late_for_who_gave_it_most_of_their_time() {
+    for (before, is_late) in [(90, false), (10, true)] {
+        let server = server(true);
+        let lanes = lanes(&server, 100);
+        let _stop = start(&lanes);
+        let first = ask(&lanes, [1]);
+        settle().await;
+        let second = tokio::spawn({
+            let lanes = Arc::clone(&lanes);
+            async move { lanes.get(vec![2], Duration::from_millis(100)).await }
+        });
+        settle().await;
+        tokio::time::sleep(Duration::from_millis(before)).await;
+        server.gate.as_ref().expect("gated").add_permits(1);
+        first.await.expect("no panic").expect("answered");
+        settle().await;
+        let (error, statement) = second.await.expect("no panic").expect_err("it is late").unshared();
+        assert!(matches!(error, Error::TimedOut));
+        assert_eq!(statement.expect("a shared one").count(), is_late, "begun after {before} of 100 ms");
+    }
+}
