@@ -134,12 +134,12 @@ async fn enum_values_that_nobody_knows() {
 #[tokio::test]
 async fn a_message_that_is_too_large() {
     let endpoints = Endpoints::shared();
-    let request = FollowRequest { actor_id: "x".repeat(2 << 20), ..Default::default() };
+    let request = FollowRequest { actor_id: "x".repeat(5 << 20), ..Default::default() };
     let status = endpoints.commands().follow(request).await.expect_err("refused");
     assert_error(&status, Reason::MessageTooLarge, None);
     let request = BatchCheckRequest {
         viewer_id: new_user(),
-        target_ids: vec!["x".repeat(2 << 20)],
+        target_ids: vec!["x".repeat(5 << 20)],
         ..Default::default()
     };
     let status = endpoints.queries().batch_check(request).await.expect_err("refused");
