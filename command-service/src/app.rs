@@ -11,7 +11,6 @@ use service_kit::process::Process;
 use service_kit::telemetry::chain;
 use service_kit::{Latch, grpc, nats, postgres};
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
 use tokio::sync::{Notify, watch};
 
 use crate::committer::{Committer, Pulse, Queue, Signals};
@@ -162,10 +161,8 @@ fn committer_pool(pool: &PgPool) -> PgPool {
     ];
     let generic = [("plan_cache_mode", "force_generic_plan")];
     let options = (*pool.connect_options()).clone().options(by_keys_only).options(generic);
-    PgPoolOptions::new()
-        .max_connections(2)
+    postgres::pool_options(2, pool.options().get_acquire_timeout())
         // A dead connection shows at BEGIN, and the batch is tried again: no ping before each.
         .test_before_acquire(false)
-        .acquire_timeout(pool.options().get_acquire_timeout())
         .connect_lazy_with(options)
 }

@@ -107,20 +107,25 @@ impl Settings {
     }
 
     fn pool_options(&self) -> PgPoolOptions {
-        PgPoolOptions::new()
-            .max_connections(self.max_connections)
-            .acquire_timeout(self.acquire_timeout)
-            // What was given up in the middle is tested by the pool before somebody else gets it, without a limit: were
-            // the host gone without a word, its place would be taken for a quarter of an hour.
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    let answered = tokio::time::timeout(RELEASE_PATIENCE, connection.ping()).await;
-                    answered
-                        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
-                    Ok(true)
-                })
-            })
+        pool_options(self.max_connections, self.acquire_timeout)
     }
+}
+
+/// What every pool of ours begins with.
+pub fn pool_options(max_connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(acquire_timeout)
+        // What was given up in the middle is tested by the pool before somebody else gets it, without a limit: were the
+        // host gone without a word, its place would be taken for a quarter of an hour.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let answered = tokio::time::timeout(RELEASE_PATIENCE, connection.ping()).await;
+                answered
+                    .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+                Ok(true)
+            })
+        })
 }
 
 /// Connects, and fails if the server does not answer.
