@@ -61,7 +61,7 @@ impl Dates {
         let mut feed = Feed::after(Mark::at(visible), self.sources.clone());
         let age = match tokio::time::timeout(PATIENCE, feed.next()).await {
             Ok(Ok(arrival)) => age(arrival.event.committed_at, OffsetDateTime::now_utc()),
-            // They are kept for longer than that.
+            // They are kept for longer than that, by default for a week.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
             Ok(Err(_)) | Err(_) => return,
         };
