@@ -54,6 +54,9 @@ enum Command {
     /// Run all tests against real servers
     #[command(after_help = TEST_HELP)]
     Test {
+        /// Do not build the next version of the services; the test of rolling upgrades then fails
+        #[arg(long)]
+        skip_next_version: bool,
         /// Arguments for `cargo test --workspace`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
@@ -85,13 +88,15 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up { options } => up::run(options, &interrupt),
         Command::Demo { keep, options } => demo::run(options, keep, &interrupt),
-        Command::Test { arguments } => test::run(&arguments, &interrupt),
+        Command::Test { skip_next_version, arguments } => {
+            test::run(&arguments, !skip_next_version, &interrupt)
+        }
         Command::Check => check::run(&interrupt),
         Command::K8sCheck => k8s_check::run(),
         Command::Ci => {
             let checked = [check::run(&interrupt)?, k8s_check::run()?];
             match checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {
-                None => test::run(&[], &interrupt),
+                None => test::run(&[], true, &interrupt),
                 Some(code) => Ok(code),
             }
         }

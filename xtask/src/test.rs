@@ -25,7 +25,7 @@ use crate::child;
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
 
 /// Builds everything, starts a set and the services, runs `cargo test`, and passes its exit code on.
-pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
+pub fn run(arguments: &[String], next_version: bool, interrupt: &Interrupt) -> Result<ExitCode> {
     let tools = Tools::install()?;
     // One test needs it, and the others do without: so its lack is told here, and not only after the build.
     if let Err(error) = prometheus::Programs::install() {
@@ -38,7 +38,7 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     interrupt.check()?;
     // Code that does not compile is found before any server starts.
     // Services and tests in one build: built apart, dependencies have other features and are built twice.
-    let next = build_next_version(interrupt)?;
+    let next = next_version.then(|| build_next_version(interrupt)).transpose()?;
     let mut build = workspace::cargo();
     build.args(["build", "--workspace", "--all-targets"]);
     child::succeed(build, interrupt)?;
@@ -54,7 +54,10 @@ pub fn run(arguments: &[String], interrupt: &Interrupt) -> Result<ExitCode> {
     eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
 
     let mut tests = workspace::cargo();
-    tests.args(["test", "--workspace"]).args(arguments).envs(test_env(&servers, &pipeline, &next).iter());
+    tests
+        .args(["test", "--workspace"])
+        .args(arguments)
+        .envs(test_env(&servers, &pipeline, next.as_deref()).iter());
     let status = child::status(tests, interrupt)?;
     if !status.success() {
         for log in ["command-service", "projector", "query-service"] {
@@ -92,7 +95,7 @@ fn tail(servers: &Servers, name: &str) -> String {
 }
 
 /// How the tests find the shared set.
-fn test_env(servers: &Servers, pipeline: &Pipeline, next: &Path) -> Env {
+fn test_env(servers: &Servers, pipeline: &Pipeline, next: Option<&Path>) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
     let mut known = pipeline::client_env(servers);
@@ -107,6 +110,8 @@ fn test_env(servers: &Servers, pipeline: &Pipeline, next: &Path) -> Env {
     set("NATS_MONITOR_URL", servers.nats.monitor_url());
     set("PAGE_TOKEN_KEYS", servers.secrets.page_key.clone());
     set("BIN_DIR", Profile::Dev.folder().display().to_string());
-    set("NEXT_BIN_DIR", next.display().to_string());
+    if let Some(next) = next {
+        set("NEXT_BIN_DIR", next.display().to_string());
+    }
     env
 }
