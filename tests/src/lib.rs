@@ -15,6 +15,7 @@ pub mod clients;
 pub mod collector;
 pub mod endpoints;
 pub mod explained;
+pub mod fault_proxy;
 pub mod graph;
 pub mod importing;
 pub mod jobs;
