@@ -27,6 +27,7 @@ mod partitions;
 mod races;
 mod read_replicas;
 mod reads;
+mod released;
 mod replicas;
 mod roles;
 mod scaling;

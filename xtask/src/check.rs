@@ -13,12 +13,16 @@ use xtask::{fetch::Checkers, monitoring, signals::Interrupt, workspace};
 
 use crate::child;
 
+/// The contract of the last release.
+const RELEASED: &str = "tests/released/0.1.0/contract.binpb";
+
 /// Runs all checks and names those that failed.
 pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
     let tools = Checkers::install()?;
     let checks = [
         ("format", cargo(&["fmt", "--all", "--check"])),
         ("protocol", program(&tools.buf, &["lint", "proto"])),
+        ("protocol against the release", program(&tools.buf, &["breaking", "proto", "--against", RELEASED])),
         ("unused dependencies", program(&tools.cargo_machete, &[])),
         (
             "dependencies",

@@ -1,0 +1,99 @@
+//! What a release has promised stays: its contract, settings and metrics are kept in `tests/released`.
+//!
+//! The contract is compared by `buf breaking` in `cargo xtask check`. A name that goes away on purpose is listed in
+//! `tests/released/removed.txt`, with its line of the release and the reason.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+use tests::own::binaries;
+
+const SETTINGS: &str = include_str!("../released/0.1.0/settings.txt");
+const METRICS: &str = include_str!("../released/0.1.0/metrics.txt");
+const REMOVED: &str = include_str!("../released/removed.txt");
+
+const PROGRAMS: [&str; 3] = ["command-service", "projector", "query-service"];
+
+#[test]
+fn settings_of_the_release_still_work() {
+    let now: BTreeSet<(String, bool)> = PROGRAMS
+        .into_iter()
+        .flat_map(|program| {
+            let settings = said(program, "--settings");
+            let settings = settings.as_array().expect("a list").clone();
+            settings.into_iter().map(move |setting| {
+                let name = setting["name"].as_str().expect("a name");
+                (format!("{program} {name}"), setting["required"] == true)
+            })
+        })
+        .collect();
+    let names: BTreeSet<&str> = now.iter().map(|(name, _)| name.as_str()).collect();
+    let released: BTreeSet<(&str, bool)> = SETTINGS
+        .lines()
+        .map(|line| {
+            let (name, need) = line.rsplit_once(' ').expect("program, name, need");
+            (name, need == "required")
+        })
+        .collect();
+    let missing: Vec<_> = released
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| !names.contains(name) && !removed(name))
+        .collect();
+    assert!(missing.is_empty(), "keep an alias, or list it in removed.txt: {missing:?}");
+
+    let required: Vec<_> = now
+        .iter()
+        .filter(|(name, required)| *required && !released.contains(&(name.as_str(), true)))
+        .map(|(name, _)| name)
+        .collect();
+    assert!(required.is_empty(), "a deployment of the release would not start: {required:?}");
+}
+
+#[test]
+fn metrics_of_the_release_keep_name_kind_and_labels() {
+    let now: BTreeSet<String> = PROGRAMS.into_iter().flat_map(metrics_of).collect();
+    // A label may be added, none may go.
+    let missing: Vec<_> = METRICS
+        .lines()
+        .flat_map(|line| {
+            let (what, labels) = line.rsplit_once(' ').expect("program, name, kind, labels");
+            labels.split(',').map(move |label| format!("{what} {label}"))
+        })
+        .filter(|name| !now.contains(name) && !removed(name))
+        .collect();
+    assert!(missing.is_empty(), "alerts and dashboards use them; else list them in removed.txt: {missing:?}");
+}
+
+/// Each metric of a program without a label, and once with each of its labels.
+fn metrics_of(program: &str) -> Vec<String> {
+    let groups = said(program, "--metrics");
+    let mut lines = Vec::new();
+    for metric in
+        groups.as_object().expect("groups").values().flat_map(|group| group.as_array().expect("a list"))
+    {
+        let text = |name: &str| metric[name].as_str().expect("a text");
+        let what = format!("{program} {} {}", text("name"), text("kind"));
+        for label in metric["labels"].as_array().expect("a list") {
+            lines.push(format!("{what} {}", label["name"].as_str().expect("a name")));
+        }
+        lines.push(format!("{what} -"));
+    }
+    lines
+}
+
+/// True if the name was removed on purpose: a line begins with it, and a colon and a reason follow.
+fn removed(name: &str) -> bool {
+    let reason = |line: &str| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).is_some();
+    REMOVED.lines().any(reason)
+}
+
+/// What a program prints as JSON.
+fn said(program: &str, flag: &str) -> Value {
+    // Asks for the explanation first: without `cargo xtask test` nothing is built.
+    tests::Endpoints::shared();
+    let output = Command::new(binaries().join(program)).arg(flag).output().expect("the program runs");
+    assert!(output.status.success(), "{program} {flag}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
