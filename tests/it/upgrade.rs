@@ -18,7 +18,7 @@ use proto::{Token, UserId};
 use tests::balancer::Balancer;
 use tests::clients::{Bearer, channel, check, follow, fresh, was_never_sent};
 use tests::metrics::{calls_answered, scrape};
-use tests::own::{binaries, next_binaries};
+use tests::own::{binaries, next_binaries, released_binaries};
 use tests::{Commands, Endpoints, Own, Queries, explained, new_user, truth, until};
 use tokio::task::{JoinSet, block_in_place};
 use tonic::Status;
@@ -201,6 +201,56 @@ async fn two_versions_at_once_and_back_again() {
     let follows = truth::follows(&truth.edges).into_keys().collect::<BTreeSet<_>>();
     assert_eq!(follows, acknowledged, "what was acknowledged, and nothing else");
     println!("{} follows, each read again; none failed", acknowledged.len());
+}
+
+/// Schema first, then the services one by one; then back to the older services on the newer schema.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long form: cargo xtask upgrade-test --from REVISION"]
+async fn upgrade_from_a_release_and_rollback_lose_nothing() {
+    let (older, newer) = (released_binaries(), binaries());
+    let settings =
+        Env::default().with("MAX_CONNECTION_AGE_SECONDS", "1").with("NEO4J_READ_TIMEOUT_MILLIS", "2000");
+    let mut own = Own::start_from(&older, settings).await;
+    let endpoints = own.endpoints.clone();
+    let (writes, reads) = (Balancer::start().await, Balancer::start().await);
+    writes.add(&own.pipeline.command);
+    reads.add(&own.pipeline.query);
+    let load = Load::start(&writes, &reads, &endpoints.token);
+    all_have_a_share(&[&own.pipeline.command, &own.pipeline.query]).await;
+
+    own.migrate_with(&newer);
+    all_have_a_share(&[&own.pipeline.command, &own.pipeline.query]).await;
+
+    let mut command = block_in_place(|| own.another_from(&newer, Program::Command));
+    let mut query = block_in_place(|| own.another_from(&newer, Program::Query));
+    writes.add(&command);
+    reads.add(&query);
+    all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
+
+    replace_projector(&mut own, &newer);
+    replace(&reads, &mut own.pipeline.query, &newer).await;
+    replace(&writes, &mut own.pipeline.command, &newer).await;
+    all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
+
+    replace(&writes, &mut own.pipeline.command, &older).await;
+    replace(&reads, &mut own.pipeline.query, &older).await;
+    all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
+    writes.drain(&mut command).await;
+    reads.drain(&mut query).await;
+    replace_projector(&mut own, &older);
+    all_have_a_share(&[&own.pipeline.command, &own.pipeline.query]).await;
+
+    let acknowledged = load.end().await;
+    let truth = truth::assert_read_model(&endpoints, 0).await;
+    let follows = truth::follows(&truth.edges).into_keys().collect::<BTreeSet<_>>();
+    assert_eq!(follows, acknowledged, "what was acknowledged, and nothing else");
+    println!("{} follows, each read again; none failed", acknowledged.len());
+}
+
+/// Ends the projector and starts another version of it on the same read model.
+fn replace_projector(own: &mut Own, with: &Path) {
+    block_in_place(|| own.pipeline.projector.stop()).unwrap_or_else(|error| panic!("{error:#}"));
+    start_as(&mut own.pipeline.projector, with);
 }
 
 /// How many events were written by the next version, and how many there are.

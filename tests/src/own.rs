@@ -71,6 +71,15 @@ pub fn next_binaries() -> PathBuf {
     folder.expect("`cargo xtask test` builds the next version, and says where it is")
 }
 
+/// Where the binaries of an earlier revision are.
+///
+/// # Panics
+/// Outside of `cargo xtask upgrade-test`.
+pub fn released_binaries() -> PathBuf {
+    let folder = std::env::var_os("FOLLOWGRAPH_TEST_RELEASED_BIN_DIR").map(PathBuf::from);
+    folder.expect("`cargo xtask upgrade-test` builds the earlier revision, and says where it is")
+}
+
 impl Own {
     /// Starts a set and waits until it is ready.
     pub async fn start() -> Self {
@@ -84,20 +93,30 @@ impl Own {
 
     /// The same with variables that depend on the servers.
     pub async fn start_through(more: impl FnOnce(&Servers) -> Env) -> Self {
-        Self::start_set(None, more, 1).await
+        Self::start_set(&binaries(), None, more, 1).await
     }
 
     /// The same where everything speaks TLS and wants certificates of its clients.
     pub async fn start_encrypted(tls: Tls) -> Self {
-        Self::start_set(Some(tls), |_| Env::default(), 1).await
+        Self::start_set(&binaries(), Some(tls), |_| Env::default(), 1).await
     }
 
     /// A set whose query-service knows of a second read replica that is not there; see [`Self::grow`].
     pub async fn start_to_grow(more: Env) -> Self {
-        Self::start_set(None, move |_| more, 2).await
+        Self::start_set(&binaries(), None, move |_| more, 2).await
     }
 
-    async fn start_set(tls: Option<Tls>, more: impl FnOnce(&Servers) -> Env, read_replicas: usize) -> Self {
+    /// A set with the schema and the services of another version.
+    pub async fn start_from(binaries: &Path, more: Env) -> Self {
+        Self::start_set(binaries, None, move |_| more, 1).await
+    }
+
+    async fn start_set(
+        binaries: &Path,
+        tls: Option<Tls>,
+        more: impl FnOnce(&Servers) -> Env,
+        read_replicas: usize,
+    ) -> Self {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = ONE_AT_A_TIME.clone().lock_owned().await;
@@ -107,11 +126,9 @@ impl Own {
             let ports = ports.expect("free ports");
             let servers =
                 Servers::temporary_with(&tools, ports, Sizes::SMALL, tls).expect("the servers start");
-            let migrated = pipeline::migrate_command(&binaries(), &servers).output().expect("the CLI runs");
-            assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
+            migrate(binaries, &servers);
             let settings = more(&servers);
-            let pipeline =
-                Pipeline::start_with(&binaries(), &servers, &settings).expect("the services start");
+            let pipeline = Pipeline::start_with(binaries, &servers, &settings).expect("the services start");
             (servers, pipeline, settings)
         });
         let mut env = pipeline.client_env.clone();
@@ -160,6 +177,11 @@ impl Own {
         })
     }
 
+    /// Brings the schemas up to date with the command line of another version.
+    pub fn migrate_with(&self, binaries: &Path) {
+        block_in_place(|| migrate(binaries, &self.servers));
+    }
+
     /// Kills one process with SIGKILL.
     pub fn kill(&mut self, victim: Victim) {
         block_in_place(|| match victim {
@@ -199,6 +221,12 @@ impl Own {
     pub fn wait_ready_within(&mut self, patience: Duration) {
         block_in_place(|| self.pipeline.wait_ready(patience)).unwrap_or_else(|error| panic!("{error:#}"));
     }
+}
+
+/// Brings the schemas up to date with the command line of this version.
+fn migrate(binaries: &Path, servers: &Servers) {
+    let migrated = pipeline::migrate_command(binaries, servers).output().expect("the CLI runs");
+    assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
 }
 
 /// Starts one more command-service on the shared servers, with other settings, and waits

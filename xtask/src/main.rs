@@ -9,6 +9,7 @@ mod k8s_check;
 mod stack;
 mod test;
 mod up;
+mod upgrade_test;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
+    /// Run the services of an earlier revision beside these on one database, under load, and back again
+    UpgradeTest {
+        /// Git revision to upgrade from, or a folder with its programs
+        #[arg(long, value_name = "REVISION")]
+        from: String,
+    },
     /// Run the checks that need no servers: format, clippy, docs, dependencies, protocol
     Check,
     /// Render every overlay of k8s/, and validate them, the Dockerfile and compose.yaml
@@ -89,14 +96,15 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Up { options } => up::run(options, &interrupt),
         Command::Demo { keep, options } => demo::run(options, keep, &interrupt),
         Command::Test { skip_next_version, arguments } => {
-            test::run(&arguments, !skip_next_version, &interrupt)
+            test::run(&arguments, &test::Versions { next: !skip_next_version, released: None }, &interrupt)
         }
+        Command::UpgradeTest { from } => upgrade_test::run(&from, &interrupt),
         Command::Check => check::run(&interrupt),
         Command::K8sCheck => k8s_check::run(),
         Command::Ci => {
             let checked = [check::run(&interrupt)?, k8s_check::run()?];
             match checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {
-                None => test::run(&[], true, &interrupt),
+                None => test::run(&[], &test::Versions { next: true, released: None }, &interrupt),
                 Some(code) => Ok(code),
             }
         }

@@ -24,8 +24,17 @@ use crate::child;
 /// Every variable for tests begins with this.
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
 
+/// Which other versions of the services the tests run.
+#[derive(Debug)]
+pub struct Versions {
+    /// Build the next version of the contract.
+    pub next: bool,
+    /// Folder with the programs of an earlier revision.
+    pub released: Option<PathBuf>,
+}
+
 /// Builds everything, starts a set and the services, runs `cargo test`, and passes its exit code on.
-pub fn run(arguments: &[String], next_version: bool, interrupt: &Interrupt) -> Result<ExitCode> {
+pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Result<ExitCode> {
     let tools = Tools::install()?;
     // One test needs it, and the others do without: so its lack is told here, and not only after the build.
     if let Err(error) = prometheus::Programs::install() {
@@ -38,7 +47,7 @@ pub fn run(arguments: &[String], next_version: bool, interrupt: &Interrupt) -> R
     interrupt.check()?;
     // Code that does not compile is found before any server starts.
     // Services and tests in one build: built apart, dependencies have other features and are built twice.
-    let next = next_version.then(|| build_next_version(interrupt)).transpose()?;
+    let next = versions.next.then(|| build_next_version(interrupt)).transpose()?;
     let mut build = workspace::cargo();
     build.args(["build", "--workspace", "--all-targets"]);
     child::succeed(build, interrupt)?;
@@ -57,7 +66,7 @@ pub fn run(arguments: &[String], next_version: bool, interrupt: &Interrupt) -> R
     tests
         .args(["test", "--workspace"])
         .args(arguments)
-        .envs(test_env(&servers, &pipeline, next.as_deref()).iter());
+        .envs(test_env(&servers, &pipeline, next.as_deref(), versions.released.as_deref()).iter());
     let status = child::status(tests, interrupt)?;
     if !status.success() {
         for log in ["command-service", "projector", "query-service"] {
@@ -95,7 +104,7 @@ fn tail(servers: &Servers, name: &str) -> String {
 }
 
 /// How the tests find the shared set.
-fn test_env(servers: &Servers, pipeline: &Pipeline, next: Option<&Path>) -> Env {
+fn test_env(servers: &Servers, pipeline: &Pipeline, next: Option<&Path>, released: Option<&Path>) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
     let mut known = pipeline::client_env(servers);
@@ -110,8 +119,10 @@ fn test_env(servers: &Servers, pipeline: &Pipeline, next: Option<&Path>) -> Env 
     set("NATS_MONITOR_URL", servers.nats.monitor_url());
     set("PAGE_TOKEN_KEYS", servers.secrets.page_key.clone());
     set("BIN_DIR", Profile::Dev.folder().display().to_string());
-    if let Some(next) = next {
-        set("NEXT_BIN_DIR", next.display().to_string());
+    for (name, folder) in [("NEXT_BIN_DIR", next), ("RELEASED_BIN_DIR", released)] {
+        if let Some(folder) = folder {
+            set(name, folder.display().to_string());
+        }
     }
     env
 }

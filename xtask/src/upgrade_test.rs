@@ -1,0 +1,53 @@
+//! `cargo xtask upgrade-test`: an earlier revision and this one on one database, under load, forwards and back.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result};
+use xtask::{
+    services::{Profile, Program},
+    signals::Interrupt,
+    workspace,
+};
+
+use crate::{child, test};
+
+const TEST: &str = "upgrade_from_a_release_and_rollback_lose_nothing";
+
+/// Gets the programs of the earlier revision and runs the test with them.
+pub fn run(from: &str, interrupt: &Interrupt) -> Result<ExitCode> {
+    let released = if Path::new(from).is_dir() { fs::canonicalize(from)? } else { build(from, interrupt)? };
+    let arguments =
+        ["-p", "tests", "--test", "it", TEST, "--", "--ignored", "--nocapture"].map(str::to_owned);
+    test::run(&arguments, &test::Versions { next: false, released: Some(released) }, interrupt)
+}
+
+/// Builds the programs of a revision in a tree of its own and returns their folder.
+fn build(revision: &str, interrupt: &Interrupt) -> Result<PathBuf> {
+    let place = workspace::target().join("upgrade");
+    let (tree, target) = (place.join("tree"), place.join("build"));
+    fs::create_dir_all(&place).context("cannot make a folder for the earlier revision")?;
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.current_dir(workspace::root()).args(arguments);
+        git
+    };
+    let tree_path = tree.display().to_string();
+    if tree.exists() {
+        child::succeed(git(&["worktree", "remove", "--force", &tree_path]), interrupt)?;
+    }
+    child::succeed(git(&["worktree", "add", "--detach", &tree_path, revision]), interrupt)?;
+    let mut cargo = workspace::cargo();
+    cargo.current_dir(&tree).env("CARGO_TARGET_DIR", &target).args(["build", "--workspace", "--bins"]);
+    child::succeed(cargo, interrupt)?;
+    child::succeed(git(&["worktree", "remove", "--force", &tree_path]), interrupt)?;
+    let folder = target.join(Profile::Dev.folder().file_name().context("the profile has a folder")?);
+    for program in [Program::Command, Program::Projector, Program::Query] {
+        let path = folder.join(program.binary());
+        anyhow::ensure!(path.exists(), "revision {revision} has no {}", program.binary());
+    }
+    Ok(folder)
+}
