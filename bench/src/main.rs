@@ -4,6 +4,7 @@
 //! Owns: the loads and their baselines. A figure alone says little on another
 //! machine; the ratios against bare SQL of the same run say more.
 
+mod against;
 mod baseline;
 mod erase;
 mod fallback;
@@ -17,7 +18,7 @@ mod setup;
 mod sharing;
 mod writes;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -44,6 +45,12 @@ struct Args {
     /// What to measure; all of it without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Compares the programs of this tree with those of a folder (release builds of the three services and `followgraph`).
+    #[arg(long, value_name = "FOLDER")]
+    against: Option<PathBuf>,
+    /// How often each set of programs is measured with --against.
+    #[arg(long, default_value_t = 3, requires = "against")]
+    rounds: usize,
     /// Writes the figures as JSON to this file, `-` for standard output.
     #[arg(long, default_value = "-")]
     json: PathBuf,
@@ -79,17 +86,41 @@ const CLIENTS: [usize; 3] = [1, 8, 64];
 async fn main() -> Result<()> {
     let args = Args::parse();
     let edges = setup::edges(args.edges.as_deref())?;
-    let mut setup = Setup::start()?;
+    let binaries = setup::build()?;
+    let (table, json, missed) = match &args.against {
+        Some(other) => {
+            let comparison = against::compare(&args, &edges, &binaries, other).await?;
+            (comparison.table(), comparison.json()?, Vec::new())
+        }
+        None => {
+            let report = measure(&args, &edges, &binaries).await?;
+            let missed = report.missed().iter().map(|mark| mark.name.clone()).collect();
+            (report.table(), report.json()?, missed)
+        }
+    };
+    eprintln!("{table}");
+    if args.json.as_os_str() == "-" {
+        println!("{json}");
+    } else {
+        std::fs::write(&args.json, json)?;
+    }
+    ensure!(missed.is_empty(), "promises that were not kept: {}", missed.join("; "));
+    Ok(())
+}
+
+/// Measures the programs of a folder on a fresh set of servers.
+async fn measure(args: &Args, edges: &[setup::Edge], binaries: &Path) -> Result<Report> {
+    let mut setup = Setup::start(binaries)?;
     let endpoints = setup.endpoints.clone();
     let each = Duration::from_secs(args.seconds);
     let mut report = Report::default();
 
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     if wanted(Part::Import) || wanted(Part::Reads) || wanted(Part::Sharing) {
-        writes::import(&endpoints, &edges, &mut report).await?;
+        writes::import(&endpoints, edges, &mut report).await?;
     }
     if wanted(Part::Reads) {
-        reads::all(&endpoints, &edges, each, &mut report).await?;
+        reads::all(&endpoints, edges, each, &mut report).await?;
     }
     if wanted(Part::Follows) {
         writes::follows(&endpoints, each, &mut report).await?;
@@ -108,20 +139,10 @@ async fn main() -> Result<()> {
         large::all(&setup, args.largest, each, &mut report).await?;
     }
     if wanted(Part::Sharing) {
-        sharing::on_and_off(&mut setup, &edges, each, &mut report).await?;
+        sharing::on_and_off(&mut setup, edges, each, &mut report).await?;
     }
     if wanted(Part::Fallback) {
         fallback::without_neo4j(&mut setup, each, &mut report).await?;
     }
-
-    eprintln!("{}", report.table());
-    let json = report.json()?;
-    if args.json.as_os_str() == "-" {
-        println!("{json}");
-    } else {
-        std::fs::write(&args.json, json)?;
-    }
-    let missed: Vec<_> = report.missed().iter().map(|mark| mark.name.as_str()).collect();
-    ensure!(missed.is_empty(), "promises that were not kept: {}", missed.join("; "));
-    Ok(())
+    Ok(report)
 }

@@ -98,6 +98,11 @@ impl Report {
         self.marks.iter().filter(|mark| !mark.kept).collect()
     }
 
+    /// The measurements, in their order.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
     /// For people.
     pub fn table(&self) -> String {
         let mut table = Table::new();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -28,16 +28,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Builds the services in release mode and starts everything.
-    pub fn start() -> Result<Self> {
-        let built = Profile::Release.build_command().status().context("cannot run cargo")?;
-        ensure!(built.success(), "the services do not build");
+    /// Starts everything, with the programs of this folder.
+    pub fn start(binaries: &Path) -> Result<Self> {
         let tools = Tools::install()?;
         let servers = Servers::temporary(&tools, Ports::free()?, Sizes::DEVELOPMENT)?;
-        let binaries = Profile::Release.folder();
-        let migrated = pipeline::migrate_command(&binaries, &servers).status()?;
+        let migrated = pipeline::migrate_command(binaries, &servers).status()?;
         ensure!(migrated.success(), "the schemas cannot be applied");
-        let pipeline = Pipeline::start(&binaries, &servers)?;
+        let pipeline = Pipeline::start(binaries, &servers)?;
         let mut env = pipeline.client_env.clone();
         env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
@@ -72,6 +69,13 @@ impl Setup {
         let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
         Ok(kib / 1024.0)
     }
+}
+
+/// Builds the programs of this tree in release mode and returns their folder.
+pub fn build() -> Result<PathBuf> {
+    let built = Profile::Release.build_command().status().context("cannot run cargo")?;
+    ensure!(built.success(), "the services do not build");
+    Ok(Profile::Release.folder())
 }
 
 /// The edges of a file, or of the generated graph.
