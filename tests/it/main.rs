@@ -11,6 +11,7 @@ mod expiry;
 mod fallback;
 mod follows;
 mod forks;
+mod head;
 mod idempotency;
 mod imports;
 mod jobs;

@@ -13,6 +13,7 @@ pub mod balancer;
 pub mod certificates;
 pub mod clients;
 pub mod collector;
+pub mod database;
 pub mod endpoints;
 pub mod explained;
 pub mod fault_proxy;

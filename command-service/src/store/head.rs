@@ -1,4 +1,7 @@
-//! The log head: the one row that every writer locks first.
+//! The log head: the newest event of the outbox, and the row that every writer locks first.
+//!
+//! Commits do not change that row (`log_lock`): while a snapshot is open, PostgreSQL would keep every version of it, and
+//! each reader of the head would scan them.
 
 use proto::{Epoch, Revision, Token};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
@@ -40,7 +43,7 @@ fn from_row((epoch, revision, event_id, now): Row) -> Head {
 /// up would leave the connection in a transaction that nobody ends.
 pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    sqlx::query("-- head_lock\nSELECT FROM log_head FOR UPDATE").execute(&mut *transaction).await?;
+    sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
     Ok(transaction)
 }
 

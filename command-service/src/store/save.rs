@@ -1,5 +1,5 @@
 //! What a transaction writes: the edges and accounts that differ from what was
-//! loaded, the events, and the new head.
+//! loaded, and the events, the last of which is the new head.
 
 use proto::UserId;
 use sqlx::PgConnection;
@@ -10,25 +10,23 @@ use crate::domain::{Account, Graph};
 use crate::journal::Journal;
 use crate::store::outbox::Entry;
 
-/// Counts and flags, the outbox and the head, in one statement. Absolute values are
-/// right because the transaction has locked the head before it read them.
+/// Counts and flags, and the outbox, in one statement. Absolute values are right
+/// because the transaction has locked the head before it read them.
 const APPEND: &str = "-- append
     WITH kept AS (
         INSERT INTO accounts (user_id, followers, following, muting, blocking, requests_sent, requests_received,
                               private, state)
         SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                             $7::bigint[], $20::boolean[], $21::text[])
+                             $7::bigint[], $17::boolean[], $18::text[])
         ON CONFLICT (user_id) DO UPDATE
         SET followers = excluded.followers, following = excluded.following, muting = excluded.muting,
             blocking = excluded.blocking, requests_sent = excluded.requests_sent,
             requests_received = excluded.requests_received, private = excluded.private, state = excluded.state
-    ), logged AS (
-        INSERT INTO outbox (revision, epoch, event_id, prev_id, verb, payload, traceparent, committed_at, batch_id)
-        SELECT r, e, i, p, v, b, t, c, $16
-        FROM unnest($8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[], $14::text[],
-                    $15::timestamptz[]) AS x(r, e, i, p, v, b, t, c)
     )
-    UPDATE log_head SET revision = $17, event_id = $18, updated_at = $19";
+    INSERT INTO outbox (revision, epoch, event_id, prev_id, verb, payload, traceparent, committed_at, batch_id)
+    SELECT r, e, i, p, v, b, t, c, $16
+    FROM unnest($8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[], $14::text[],
+                $15::timestamptz[]) AS x(r, e, i, p, v, b, t, c)";
 
 /// Writes all of it; nothing, where there are no events.
 pub async fn save(
@@ -79,9 +77,6 @@ async fn append(
         .bind(each().map(|e| e.traceparent.as_deref()).collect::<Vec<_>>())
         .bind(each().map(|e| e.committed_at).collect::<Vec<_>>())
         .bind(batch_id)
-        .bind(journal.head.revision.as_i64())
-        .bind(journal.head.event_id)
-        .bind(journal.head.now)
         .bind(private)
         .bind(states)
         .execute(connection)

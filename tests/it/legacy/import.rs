@@ -239,7 +239,7 @@ async fn an_import_that_is_killed_goes_on_and_both_stores_end_equal() {
     assert!(before < 24, "it was killed on its way");
     // Another database of the same epoch, with as many revisions, behind the same address.
     let pool = endpoints.postgres().await;
-    sqlx::query("UPDATE log_head SET database_id = gen_random_uuid()").execute(&pool).await.expect("another");
+    sqlx::query("UPDATE log_lock SET database_id = gen_random_uuid()").execute(&pool).await.expect("another");
 
     let (code, summary, err) = import(&cli, &legacy.url, &[]);
     assert_eq!(code, 1, "{summary} {err}");
