@@ -9,7 +9,6 @@
 mod announce;
 pub mod app;
 mod apply;
-mod backoff;
 pub mod config;
 mod consumer;
 mod edge;

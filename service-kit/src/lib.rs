@@ -42,6 +42,7 @@
 pub mod admin;
 mod arguments;
 pub mod auth;
+pub mod backoff;
 pub mod catalog;
 pub mod clock;
 pub mod config;
@@ -55,6 +56,7 @@ pub mod postgres;
 pub mod process;
 pub mod readiness;
 pub mod telemetry;
+pub mod timeout;
 pub mod tls;
 pub mod trace;
 
@@ -64,3 +66,4 @@ mod test_certificates;
 pub use config::{Env, Secret};
 pub use lifecycle::Lifecycle;
 pub use readiness::{Latch, Readiness};
+pub use timeout::with_timeout;

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, Postgres};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 
@@ -148,6 +148,18 @@ pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Er
         metrics::counter!(POOL_FAILURES).increment(1);
     }
     connection
+}
+
+/// The server's limit is behind ours: a caller's deadline must not look like a failure of the server.
+const SERVER_SLACK: Duration = Duration::from_millis(100);
+
+/// Lets no statement of this session take much longer, until the next limit: whoever takes a connection sets one.
+pub async fn limit_statements(connection: &mut PgConnection, within: Duration) -> Result<(), sqlx::Error> {
+    sqlx::query("-- limit_statements\nSELECT set_config('statement_timeout', $1, false)")
+        .bind((within + SERVER_SLACK).as_millis().to_string())
+        .execute(connection)
+        .await
+        .map(|_| ())
 }
 
 /// Shows the state of a pool in the metrics; `name` tells pools of one process apart.

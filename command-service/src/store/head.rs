@@ -32,7 +32,7 @@ impl Head {
 type Row = (i64, i64, Option<Uuid>, OffsetDateTime);
 
 fn from_row((epoch, revision, event_id, now): Row) -> Head {
-    Head { epoch: Epoch(epoch.unsigned_abs()), revision: Revision::from_i64(revision), event_id, now }
+    Head { epoch: Epoch::from_i64(epoch), revision: Revision::from_i64(revision), event_id, now }
 }
 
 /// Begins a transaction and locks the head until its end. What is read after it is as of

@@ -16,15 +16,14 @@ pub mod save;
 
 use std::time::Duration;
 
+use service_kit::with_timeout;
+
 /// Longer than the timeouts that the server has by default: it ends the wait for a host that is gone.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Ends the wait for a server that does not answer at all.
 pub async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    match tokio::time::timeout(TIMEOUT, work).await {
-        Ok(result) => result,
-        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-    }
+    with_timeout(TIMEOUT, work, || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())).await
 }
 
 /// The server was not there, went away, or asked to try again. Everything else is a

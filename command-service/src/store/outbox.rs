@@ -29,7 +29,7 @@ impl Entry {
     pub fn new(event: &proto::event::Event, traceparent: Option<String>) -> Self {
         Self {
             revision: event.revision.as_i64(),
-            epoch: i64::try_from(event.epoch.0).unwrap_or(i64::MAX),
+            epoch: event.epoch.as_i64(),
             event_id: event.event_id,
             prev_id: event.prev_id,
             verb: proto::subjects::verb_name(event.verb),
@@ -56,7 +56,7 @@ impl Entry {
 
     /// The history that it belongs to.
     pub fn epoch(&self) -> Epoch {
-        Epoch(self.epoch.unsigned_abs())
+        Epoch::from_i64(self.epoch)
     }
 }
 
@@ -103,7 +103,7 @@ pub async fn get_ids(
             .bind(revision.as_i64())
             .fetch_optional(connection)
             .await?;
-    Ok(row.map(|(epoch, id)| (Epoch(epoch.unsigned_abs()), id)))
+    Ok(row.map(|(epoch, id)| (Epoch::from_i64(epoch), id)))
 }
 
 /// The oldest event that is still there.

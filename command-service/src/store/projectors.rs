@@ -19,7 +19,7 @@ pub async fn put(
          SET epoch = excluded.epoch, revision = excluded.revision, seen_at = excluded.seen_at",
     )
     .bind(name)
-    .bind(i64::try_from(epoch.0).unwrap_or(i64::MAX))
+    .bind(epoch.as_i64())
     .bind(revision.as_i64())
     .execute(connection)
     .await
@@ -37,7 +37,7 @@ pub async fn slowest(
         "-- projectors_slowest
          SELECT min(revision) FROM projectors WHERE epoch = $1 AND seen_at > now() - make_interval(secs => $2)",
     )
-    .bind(i64::try_from(epoch.0).unwrap_or(i64::MAX))
+    .bind(epoch.as_i64())
     .bind(within.as_secs_f64())
     .fetch_one(connection)
     .await?;

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::outbox::{self, catch_up};
 use super::stream::{self, Seen};
 use super::{Outlet, Sources, Stop};
-use crate::backoff::Backoff;
 use crate::mark::Mark;
 use crate::metrics::REBUILDS;
+use service_kit::backoff::Backoff;
 
 /// How often the outbox is looked at while the stream does not work.
 const POLL: Duration = Duration::from_millis(100);

@@ -14,12 +14,12 @@ mod sweeping;
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::backoff::Backoff;
 use service_kit::clock::SharedClock;
 use service_kit::readiness::Latch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
 use crate::consumer::{Sources, Stop};
 use crate::graph::{self, Replica};
 use crate::metrics::RETRIES;

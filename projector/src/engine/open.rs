@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::with_timeout;
 
 use super::{Engine, Failure, Fatal, Opening, TRUTH_AWAY};
 use crate::graph::{Checkpoint, Content};
@@ -118,10 +119,8 @@ impl Engine {
 }
 
 async fn in_time<T, E: Into<Failure>>(read: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
-    match tokio::time::timeout(TRUTH_PATIENCE, read).await {
-        Ok(outcome) => outcome.map_err(Into::into),
-        Err(_) => Err(Failure::retry(TRUTH_AWAY, anyhow::anyhow!("PostgreSQL does not answer"))),
-    }
+    let unanswered = || Failure::retry(TRUTH_AWAY, anyhow::anyhow!("PostgreSQL does not answer"));
+    with_timeout(TRUTH_PATIENCE, async { read.await.map_err(Into::into) }, unanswered).await
 }
 
 /// Refuses a database that this program does not fit.

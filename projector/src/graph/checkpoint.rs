@@ -101,7 +101,7 @@ fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     let event_id: Option<String> = row.get("event_id")?;
     Ok(Checkpoint {
         mark: Mark {
-            epoch: Epoch(u64::try_from(epoch).unwrap_or(0)),
+            epoch: Epoch::from_i64(epoch),
             revision: Revision::from_i64(row.get("revision")?),
             // An id that does not parse is one that matches no event; the chain check finds out.
             event_id: event_id.and_then(|text| text.parse().ok()),
@@ -225,7 +225,7 @@ impl Replica {
 
     fn at(&self, query: Query, mark: Mark) -> Query {
         query
-            .param("epoch", i64::try_from(mark.epoch.0).unwrap_or(i64::MAX))
+            .param("epoch", mark.epoch.as_i64())
             .param("revision", mark.revision.as_i64())
             .param("event_id", event_text(mark.event_id))
     }

@@ -53,7 +53,7 @@ impl AsyncBody<()> for Guarded {
             .second
             .param("name", NAME)
             .param("owner", self.owner.to_string())
-            .param("epoch", epoch(self.at))
+            .param("epoch", self.at.epoch.as_i64())
             .param("from", self.at.revision.as_i64());
         if one_row(tx, guard).await?.is_none() {
             return Err(refusal(tx, self.owner, self.at).await?);
@@ -72,10 +72,6 @@ async fn refusal(tx: &mut Txn, owner: Uuid, at: Mark) -> Result<Error, Error> {
         return Ok(Error::Lost { by: row.get("owner_name")? });
     }
     Ok(Error::Moved { expected: at.revision, found: Revision::from_i64(row.get("revision")?) })
-}
-
-fn epoch(mark: Mark) -> i64 {
-    i64::try_from(mark.epoch.0).unwrap_or(i64::MAX)
 }
 
 impl Replica {

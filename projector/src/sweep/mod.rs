@@ -12,10 +12,10 @@ pub mod diff;
 use std::time::Duration;
 
 use proto::UserId;
+use service_kit::backoff::Backoff;
 use tokio::time::Instant;
 
 use crate::apply::MAX_CHANGES;
-use crate::backoff::Backoff;
 use crate::edge::Kind;
 use crate::graph::Cursor;
 

@@ -94,7 +94,7 @@ impl Truth {
         type Columns = (i64, Uuid, Vec<u8>, Option<String>, String);
         let mut connection = acquire(&self.pool).await?;
         let rows: Vec<Columns> = sqlx::query_as(EVENTS_AFTER)
-            .bind(epoch_i64(epoch))
+            .bind(epoch.as_i64())
             .bind(after.as_i64())
             .bind(i64::from(limit))
             .fetch_all(&mut *connection)
@@ -112,7 +112,7 @@ impl Truth {
     pub async fn event_id(&self, epoch: Epoch, revision: Revision) -> Result<Option<Uuid>, Error> {
         let mut connection = acquire(&self.pool).await?;
         Ok(sqlx::query_scalar(EVENT_ID)
-            .bind(epoch_i64(epoch))
+            .bind(epoch.as_i64())
             .bind(revision.as_i64())
             .fetch_optional(&mut *connection)
             .await?)
@@ -127,10 +127,6 @@ impl Truth {
 }
 
 fn mark((epoch, revision, event_id): (i64, i64, Option<Uuid>)) -> Mark {
-    let epoch = Epoch(u64::try_from(epoch).unwrap_or(0));
+    let epoch = Epoch::from_i64(epoch);
     Mark { epoch, revision: Revision::from_i64(revision), event_id }
-}
-
-fn epoch_i64(epoch: Epoch) -> i64 {
-    i64::try_from(epoch.0).unwrap_or(i64::MAX)
 }

@@ -86,7 +86,7 @@ async fn read_head(connection: &mut PgConnection) -> Token {
         .fetch_one(connection)
         .await
         .expect("there is a head");
-    Token::new(Epoch(epoch.unsigned_abs()), Revision::from_i64(revision))
+    Token::new(Epoch::from_i64(epoch), Revision::from_i64(revision))
 }
 
 /// The kinds are numbered as in the contract.

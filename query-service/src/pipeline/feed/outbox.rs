@@ -6,13 +6,12 @@
 use std::time::Duration;
 
 use proto::{Epoch, Revision, Token};
-use service_kit::postgres::acquire;
+use service_kit::postgres::{acquire, limit_statements};
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use super::Mark;
-use crate::reader::postgres::limit_statements;
 
 /// Events read at once: a few megabytes at most.
 const PAGE: i64 = 64;
@@ -74,10 +73,10 @@ impl Outbox {
             let mut connection = self.connection().await?;
             let (epoch, revision, event_id): (i64, i64, Option<Uuid>) =
                 sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
-            let epoch = Epoch(u64::try_from(epoch).unwrap_or(0));
+            let epoch = Epoch::from_i64(epoch);
             let head = Mark { at: Token::new(epoch, Revision::from_i64(revision)), event_id };
             let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(AFTER)
-                .bind(epoch_column(last.epoch))
+                .bind(last.epoch.as_i64())
                 .bind(last.revision.as_i64())
                 .bind(PAGE)
                 .fetch_all(&mut *connection)
@@ -93,15 +92,11 @@ impl Outbox {
         in_time(async {
             let mut connection = self.connection().await?;
             let oldest: Option<i64> =
-                sqlx::query_scalar(OLDEST).bind(epoch_column(epoch)).fetch_one(&mut *connection).await?;
+                sqlx::query_scalar(OLDEST).bind(epoch.as_i64()).fetch_one(&mut *connection).await?;
             Ok(oldest.map(Revision::from_i64))
         })
         .await
     }
-}
-
-fn epoch_column(epoch: Epoch) -> i64 {
-    i64::try_from(epoch.0).unwrap_or(i64::MAX)
 }
 
 async fn in_time<T>(read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

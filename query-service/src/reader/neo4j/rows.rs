@@ -128,7 +128,7 @@ fn flag(row: &Row, name: &str) -> Result<bool, Error> {
 fn token(row: &Row, epoch: &str, revision: &str) -> Result<Token, Error> {
     let epoch: i64 = row.get(epoch).map_err(unreadable)?;
     let revision: i64 = row.get(revision).map_err(unreadable)?;
-    Ok(Token::new(Epoch(u64::try_from(epoch).unwrap_or(0)), Revision::from_i64(revision)))
+    Ok(Token::new(Epoch::from_i64(epoch), Revision::from_i64(revision)))
 }
 
 fn unreadable(error: DeError) -> Error {

@@ -18,9 +18,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::{Position, Token, UserId};
-use service_kit::postgres::acquire;
+use service_kit::postgres::{acquire, limit_statements};
+use service_kit::with_timeout;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
+use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
 use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
@@ -80,18 +81,6 @@ impl PostgresReader {
         limit_statements(&mut connection, within).await.map_err(failed)?;
         Ok(connection)
     }
-}
-
-/// The server's limit is behind ours: a caller's deadline must not look like a failure of the server.
-const SERVER_SLACK: Duration = Duration::from_millis(100);
-
-/// Lets no statement of this session take much longer, until the next limit: whoever takes a connection sets one.
-pub async fn limit_statements(connection: &mut PgConnection, within: Duration) -> Result<(), sqlx::Error> {
-    sqlx::query("-- limit_statements\nSELECT set_config('statement_timeout', $1, false)")
-        .bind((within + SERVER_SLACK).as_millis().to_string())
-        .execute(connection)
-        .await
-        .map(|_| ())
 }
 
 #[async_trait]
@@ -239,5 +228,5 @@ fn failed(error: sqlx::Error) -> Error {
 
 /// The server's own limit counts per statement and not for connecting; this one counts for all of it.
 async fn in_time<T>(within: Duration, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(within, read).await.unwrap_or(Err(Error::TimedOut))
+    with_timeout(within, read, || Error::TimedOut).await
 }

@@ -143,5 +143,5 @@ impl AccountRow {
 
 /// The token of a head.
 pub fn token(epoch: i64, revision: i64) -> Token {
-    Token::new(Epoch(u64::try_from(epoch).unwrap_or(0)), Revision::from_i64(revision))
+    Token::new(Epoch::from_i64(epoch), Revision::from_i64(revision))
 }

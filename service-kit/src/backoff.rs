@@ -1,7 +1,4 @@
-//! Pauses between attempts.
-//!
-//! Owns: the one retry policy of the crate: pauses double up to a limit, with jitter, and never end.
-//! Must not know: what is attempted. What can go wrong: nothing.
+//! Pauses between attempts: they double up to a limit, with jitter, and never end.
 
 use std::time::Duration;
 

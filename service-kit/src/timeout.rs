@@ -1,0 +1,12 @@
+//! Limits how long work may take.
+
+use std::time::Duration;
+
+/// Waits at most `limit` for `work`; after that the answer is `timed_out`.
+pub async fn with_timeout<T, E>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+    timed_out: impl FnOnce() -> E,
+) -> Result<T, E> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(timed_out()))
+}
