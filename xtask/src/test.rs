@@ -49,7 +49,7 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     // Services and tests in one build: built apart, dependencies have other features and are built twice.
     let next = versions.next.then(|| build_next_version(interrupt)).transpose()?;
     let mut build = workspace::cargo();
-    build.args(["build", "--workspace", "--all-targets"]);
+    build.args(["build", "--workspace"]).args(targets(arguments));
     child::succeed(build, interrupt)?;
 
     let begun = Instant::now();
@@ -78,6 +78,14 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     // The logs stay, for reading after a failure.
     servers.wipe()?;
     Ok(child::code(status))
+}
+
+/// What has to be built: the programs and the test that is named, or everything.
+fn targets(arguments: &[String]) -> Vec<&str> {
+    match arguments.iter().position(|argument| argument == "--test") {
+        Some(at) if at + 1 < arguments.len() => vec!["--bins", "--test", &arguments[at + 1]],
+        _ => vec!["--all-targets"],
+    }
 }
 
 /// Builds the services with what a later version of the contract adds, for the test of rolling upgrades, and answers
