@@ -1,13 +1,13 @@
-//! The beacon: epoch, head and time, twice a second, on core NATS.
+//! Sends the heartbeat of the head twice a second, and the signals of commits.
 //!
-//! It tells silence from a dead relay. Reading the head is also how this process
-//! knows that the database answers, which is what its readiness is about.
+//! Listeners tell an idle system from a dead relay by it. Reading the head is also how this process knows that the
+//! database answers.
 
 use std::time::Duration;
 
-use async_nats::Client;
+use event_log::heartbeat::{self, Heartbeat};
 use prost::Message as _;
-use proto::events::v1::{Beacon, Committed};
+use proto::events::v1::Committed;
 use proto::{Token, subjects, timestamp};
 use service_kit::telemetry::chain;
 use service_kit::{Latch, nats::Nats};
@@ -36,9 +36,8 @@ pub async fn run(pool: PgPool, nats: Nats, latch: Latch, stop: CancellationToken
             Ok(Ok(head)) => {
                 latch.ready();
                 ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
-                if nats.is_connected() {
-                    send(&nats.client, &head).await;
-                }
+                let sent_at = timestamp::to_proto(head.now);
+                heartbeat::send(&nats, &Heartbeat { head: head.token(), sent_at }).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(error = %chain(&error), "cannot read the head");
@@ -52,13 +51,6 @@ pub async fn run(pool: PgPool, nats: Nats, latch: Latch, stop: CancellationToken
 /// Reads the head.
 async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
     head::get(&mut *service_kit::postgres::acquire(pool).await?).await
-}
-
-async fn send(client: &Client, head: &Head) {
-    let beacon =
-        Beacon { epoch: head.epoch.0, head: head.revision.0, sent_at: Some(timestamp::to_proto(head.now)) };
-    // Lost beacons are what listeners watch for.
-    let _ = client.publish(subjects::BEACON, beacon.encode_to_vec().into()).await;
 }
 
 /// Tells the relay's leader, wherever it is, of each commit of this process; wakes

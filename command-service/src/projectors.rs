@@ -1,18 +1,12 @@
-//! The projectors: where each stands, as they announce it on core NATS.
-//!
-//! Owns: the list for status, the brake for imports, and the record in PostgreSQL
-//! that keeps the outbox from being pruned ahead of them.
+//! What command-service does with the announcements of projectors: the status, the throttle of imports, and the record in
+//! PostgreSQL that keeps the outbox from being pruned ahead of them.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
-use futures::StreamExt as _;
-use prost::Message as _;
-use proto::events::v1::ProjectorAnnouncement;
+use event_log::projectors::{self, ProjectorRegistry};
 use proto::graph::v1::ReplicaStatus;
-use proto::{Epoch, Revision, Token, subjects};
+use proto::{Epoch, Revision, Token};
 use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -21,44 +15,27 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics;
 use crate::store;
 
-/// One that was silent for longer is not shown and slows nothing down.
-const FORGOTTEN: Duration = Duration::from_secs(60);
-/// One that was silent for longer is taken for dead: an import does not wait for it.
+/// An import does not wait for a projector that was silent for longer.
 const DEAD: Duration = Duration::from_secs(5);
 /// How often the record is written.
 const RECORD: Duration = Duration::from_secs(10);
 /// The longest that one chunk of an import is held up: an import never stands still.
 const LONGEST_BRAKE: Duration = Duration::from_millis(250);
 
-/// What was heard. Clones share it.
+/// The projectors. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Projectors(Arc<Mutex<BTreeMap<String, (ProjectorAnnouncement, Instant)>>>);
+pub struct Projectors(ProjectorRegistry);
 
 impl Projectors {
-    fn note(&self, announcement: ProjectorAnnouncement) {
-        self.lock().insert(announcement.name.clone(), (announcement, Instant::now()));
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, (ProjectorAnnouncement, Instant)>> {
-        // The map is whole at any time: nothing panics under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Those heard of lately, against a head.
+    /// The status of each, compared with the head.
     pub fn statuses(&self, head: Option<Token>) -> Vec<ReplicaStatus> {
-        let mut all = self.lock();
-        all.retain(|_, (_, at)| at.elapsed() < FORGOTTEN);
-        all.values().map(|(announcement, _)| status(announcement, head)).collect()
+        self.0.statuses(head, Instant::now())
     }
 
     /// How far the slowest live one is behind.
     fn lag(&self) -> Duration {
-        self.lock()
-            .values()
-            .filter(|(_, at)| at.elapsed() < DEAD)
-            .map(|(announcement, _)| Duration::from_micros(announcement.lag_micros))
-            .max()
-            .unwrap_or_default()
+        let live = self.0.heard_within(DEAD, Instant::now());
+        live.iter().map(|said| Duration::from_micros(said.lag_micros)).max().unwrap_or_default()
     }
 
     /// Holds up a chunk of an import while a live read model is too far behind.
@@ -77,66 +54,49 @@ impl Projectors {
         pool: PgPool,
         stop: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
-        let mut announcements = client.subscribe(subjects::PROJECTORS_WILDCARD).await?;
-        let mut record = tokio::time::interval(RECORD);
-        record.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let note = |heard| match heard {
+            Ok(said) => self.0.note(said, Instant::now()),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "an announcement is ignored");
+            }
+        };
+        tokio::select! {
+            outcome = projectors::listen(client, note, stop) => outcome,
+            never = self.keep_record(&pool) => match never {},
+        }
+    }
+
+    async fn keep_record(&self, pool: &PgPool) -> std::convert::Infallible {
+        let mut ticks = tokio::time::interval(RECORD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                Some(message) = announcements.next() => match ProjectorAnnouncement::decode(message.payload) {
-                    Ok(announcement) => self.note(announcement),
-                    Err(error) => tracing::warn!(%error, "an announcement of a projector cannot be read"),
-                },
-                _ = record.tick() => {
-                    if let Err(error) = self.record(&pool).await {
-                        tracing::warn!(error = %chain(&error), "cannot record the projectors");
-                    }
-                }
-                () = stop.cancelled() => return Ok(()),
+            ticks.tick().await;
+            if let Err(error) = self.record(pool).await {
+                tracing::warn!(error = %chain(&error), "cannot record the projectors");
             }
         }
     }
 
     async fn record(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let heard: Vec<_> = self
-            .lock()
-            .values()
-            // One that has not opened its read model yet does not know where it stands.
-            .filter(|(announcement, at)| at.elapsed() < RECORD && announcement.epoch != 0)
-            .map(|(a, _)| (a.name.clone(), Epoch(a.epoch), Revision(a.revision)))
-            .collect();
+        let mut heard = self.0.heard_within(RECORD, Instant::now());
+        // One that has not opened its read model yet does not know where it stands.
+        heard.retain(|said| said.epoch != 0);
         if heard.is_empty() {
             return Ok(());
         }
         let mut connection = service_kit::postgres::acquire(pool).await?;
-        for (name, epoch, revision) in heard {
-            store::projectors::put(&mut connection, &name, epoch, revision).await?;
+        for said in heard {
+            let (epoch, revision) = (Epoch(said.epoch), Revision(said.revision));
+            store::projectors::put(&mut connection, &said.name, epoch, revision).await?;
         }
         Ok(())
     }
 }
 
-fn status(a: &ProjectorAnnouncement, head: Option<Token>) -> ReplicaStatus {
-    // Revisions of another history say nothing about this one.
-    let elsewhere = head.filter(|head| head.epoch.0 != a.epoch);
-    ReplicaStatus {
-        name: a.name.clone(),
-        revision: a.revision,
-        visible: a.visible,
-        complete: a.complete && elsewhere.is_none(),
-        sweep_progress: a.sweep_progress,
-        differences: a.differences,
-        lag_revisions: head.map_or(0, |head| head.revision.0.saturating_sub(a.visible)),
-        lag: prost_types::Duration::try_from(Duration::from_micros(a.lag_micros)).ok(),
-        seen_at: a.sent_at,
-        problem: match elsewhere {
-            Some(head) => format!("it follows epoch {}, not {}", a.epoch, head.epoch),
-            None => a.problem.clone(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use proto::events::v1::ProjectorAnnouncement;
+
     use super::*;
 
     fn announce(name: &str, lag: Duration) -> ProjectorAnnouncement {
@@ -147,30 +107,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn imports_wait_for_live_projectors_and_never_for_long() {
         let projectors = Projectors::default();
-        projectors.note(announce("fast", Duration::from_millis(5)));
-        projectors.note(announce("slow", Duration::from_secs(3600)));
+        projectors.0.note(announce("fast", Duration::from_millis(5)), Instant::now());
+        projectors.0.note(announce("slow", Duration::from_secs(3600)), Instant::now());
         let before = Instant::now();
         projectors.brake(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), LONGEST_BRAKE);
 
         tokio::time::advance(DEAD).await;
-        projectors.note(announce("fast", Duration::from_millis(5)));
+        projectors.0.note(announce("fast", Duration::from_millis(5)), Instant::now());
         let before = Instant::now();
         projectors.brake(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
         assert_eq!(projectors.statuses(None).len(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_projector_of_another_epoch_is_not_complete() {
-        let projectors = Projectors::default();
-        projectors.note(ProjectorAnnouncement {
-            epoch: 1,
-            complete: true,
-            ..announce("old", Duration::ZERO)
-        });
-        let status = |epoch| projectors.statuses(Some(Token::new(Epoch(epoch), Revision(5))));
-        assert!(status(1)[0].complete && status(1)[0].problem.is_empty());
-        assert!(!status(2)[0].complete && status(2)[0].problem.contains("epoch 1"));
     }
 }

@@ -5,8 +5,11 @@
 //! What can go wrong: NATS is away; then nobody is told, and the next announcement tells all but repaired accounts, which
 //! others drop from their caches by age anyway.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::KnownHead as _;
+use event_log::heartbeat::HeardHead;
 use prost::Message as _;
 use proto::{Token, events, subjects, timestamp};
 use service_kit::clock::SharedClock;
@@ -15,7 +18,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use crate::consumer::Beacon;
 use crate::status::Status;
 
 /// Longest silence.
@@ -35,8 +37,8 @@ pub struct Announcer {
     pub status: watch::Receiver<Status>,
     /// Accounts that were repaired.
     pub repaired: mpsc::UnboundedReceiver<Vec<String>>,
-    /// The newest beacon.
-    pub beacon: watch::Receiver<Option<Beacon>>,
+    /// The head of the newest heartbeat.
+    pub heard: Arc<HeardHead>,
 }
 
 /// The lag of a read model that does not move: the engine knows only of what it has applied.
@@ -89,9 +91,7 @@ impl Announcer {
         repaired.sort_unstable();
         repaired.dedup();
         let mut status = self.status.borrow_and_update().clone();
-        let fresh = (*self.beacon.borrow()).filter(Beacon::is_fresh);
-        let head = fresh.map(|beacon| Token::new(beacon.epoch, beacon.head));
-        let stuck = stuck.lag(&status, head, Instant::now()).as_micros();
+        let stuck = stuck.lag(&status, self.heard.head(), Instant::now()).as_micros();
         status.lag_micros = status.lag_micros.max(u64::try_from(stuck).unwrap_or(u64::MAX));
         loop {
             let rest = repaired.split_off(repaired.len().min(MOST_REPAIRED));

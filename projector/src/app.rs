@@ -4,16 +4,20 @@
 //! What can go wrong: a setting that no library accepts. Servers that are away do not matter here: everything connects
 //! when it is first used.
 
+use std::sync::Arc;
+
+use event_log::Outbox;
+use event_log::heartbeat::{self, HeardHead};
 use service_kit::clock::SystemClock;
 use service_kit::process::Process;
 use service_kit::{nats, neo4j, postgres};
-use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::announce::Announcer;
 use crate::config::Config;
-use crate::consumer::{self, Sources};
 use crate::engine::{Engine, Latches};
+use crate::feed::{self, FeedMonitor, Sources};
 use crate::graph::Replica;
 use crate::status::Board;
 use crate::truth::Truth;
@@ -26,29 +30,48 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let nats = nats::connect(&config.nats, "projector", &config.name).await?;
     let graph = neo4j::connect(&config.neo4j)?;
     let clock = SystemClock::shared();
-    let truth = Truth::new(pool);
     let (board, repaired) = Board::new();
-    let (heard, beacon) = watch::channel(None);
+    let heard = Arc::new(HeardHead::default());
+    let latch = readiness.latch("stream");
     let stop = lifecycle.stop_token();
 
+    let log = event_log::Sources {
+        nats: nats.clone(),
+        outbox: Outbox::new(pool.clone()),
+        head: Arc::clone(&heard) as _,
+        monitor: Arc::new(FeedMonitor { latch: latch.clone(), board: board.clone() }),
+        consumer: "projector",
+        batch: feed::BATCH,
+        buffer_bytes: feed::BUFFER_BYTES,
+    };
     let engine = Engine {
         replica: Replica::new(graph, Uuid::new_v4(), &config.name),
         sources: Sources {
-            truth,
-            nats: nats.clone(),
-            beacon: beacon.clone(),
-            latch: readiness.latch("stream"),
+            truth: Truth::new(pool),
+            log,
+            heard: Arc::clone(&heard),
+            latch,
             board: board.clone(),
         },
         latches: Latches { model: readiness.latch("read model"), complete: readiness.latch("complete") },
         clock: clock.clone(),
         audit_rows_per_second: config.audit_rows_per_second,
     };
-    let announcer =
-        Announcer { name: config.name, nats: nats.clone(), clock, status: board.follow(), repaired, beacon };
+    let announcer = Announcer {
+        name: config.name,
+        nats: nats.clone(),
+        clock,
+        status: board.follow(),
+        repaired,
+        heard: Arc::clone(&heard),
+    };
 
     lifecycle.spawn("announcer", announcer.run(stop.clone()));
-    lifecycle.spawn("beacon", consumer::listen(nats, heard, stop.clone()));
+    let note = move |received| match received {
+        Ok(heartbeat) => heard.note(&heartbeat, Instant::now()),
+        Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "a heartbeat cannot be read"),
+    };
+    lifecycle.spawn("heartbeats", heartbeat::listen(nats.client, note, stop.clone()));
     lifecycle.spawn("projection", engine.run(stop));
     Ok(())
 }

@@ -115,7 +115,7 @@ impl Batch {
 }
 
 /// What an event costs in a batch. An event without edges costs something too, or a batch of them would never end.
-pub fn cost(item: &Item) -> usize {
+fn cost(item: &Item) -> usize {
     item.changes.len().max(1)
 }
 

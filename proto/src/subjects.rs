@@ -14,6 +14,8 @@ pub const COMMITTED: &str = "followgraph.committed";
 /// Core NATS: [`crate::events::v1::ProjectorAnnouncement`] of every projector.
 pub const PROJECTORS_WILDCARD: &str = "followgraph.projector.*";
 
+const PROJECTOR_PREFIX: &str = "followgraph.projector.";
+
 /// CloudEvents: the event's id.
 pub const HEADER_ID: &str = "ce-id";
 /// CloudEvents: where it came from.
@@ -60,7 +62,12 @@ pub fn event_subject(verb: Verb) -> String {
 /// Core NATS: the announcements of one projector. Its name has no dots, stars,
 /// `>` or blanks; the projector's configuration checks that.
 pub fn projector(name: &str) -> String {
-    format!("followgraph.projector.{name}")
+    format!("{PROJECTOR_PREFIX}{name}")
+}
+
+/// The projector whose announcements have this subject.
+pub fn projector_name(subject: &str) -> Option<&str> {
+    subject.strip_prefix(PROJECTOR_PREFIX).filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

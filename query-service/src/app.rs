@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use event_log::Outbox;
+use event_log::projectors::ProjectorRegistry;
 use service_kit::process::Process;
 use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
@@ -16,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ReplicaSettings};
 use crate::grpc::{Access, Legacy, Queries, Watches};
 use crate::page_token::Codec;
-use crate::pipeline::{Dates, Follower, Horizon, Outbox, Recent, Replica, Roster, Signals, Sources};
+use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
     Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe,
     PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
@@ -27,6 +29,8 @@ const NAME: &str = "query-service";
 const LONGEST_CONNECT: Duration = Duration::from_secs(1);
 /// Events of the stream that the follower asks for at once.
 const EVENTS_AT_ONCE: i64 = 128;
+/// Bytes of events that the follower reads ahead of the ring.
+const READ_AHEAD: usize = 1024 * 1024;
 /// Exports at a time.
 const EXPORTS: u32 = 2;
 
@@ -43,14 +47,18 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let now = Instant::now();
     let horizon = Arc::new(Horizon::default());
-    let roster = Arc::new(Roster::default());
+    let projectors = ProjectorRegistry::default();
     let postgres_reader = PostgresReader::new(pool);
-    let sources = Sources {
+    let log = event_log::Sources {
         nats: nats.clone(),
         outbox: Outbox::new(background_pool.clone()),
-        horizon: Arc::clone(&horizon),
+        head: Arc::clone(&horizon) as _,
+        monitor: Arc::new(FeedMonitor),
+        consumer: NAME,
         batch: EVENTS_AT_ONCE,
+        buffer_bytes: READ_AHEAD,
     };
+    let sources = Sources { log, horizon: Arc::clone(&horizon) };
     let background_reader = postgres_reader.over(background_pool);
     let recent = Arc::new(Recent::new(config.overlay));
     let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, now));
@@ -81,7 +89,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let dates = Dates { sources: sources.clone(), replicas: known.clone() };
     spawn(&process, "dates", |stop| dates.run(stop));
-    let signals = Signals { horizon: Arc::clone(&horizon), replicas: known, roster: Arc::clone(&roster) };
+    let signals = Signals { horizon: Arc::clone(&horizon), replicas: known, projectors: projectors.clone() };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
@@ -106,7 +114,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         places(EXPORTS),
         codec,
         Access::new(config.tokens.clone()),
-        roster,
+        projectors,
         Watches::new(recent, sources, config.watch_limit, lifecycle.drain().begin),
     );
     let server = server

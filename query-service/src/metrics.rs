@@ -75,11 +75,12 @@ service_kit::declare_metrics! {
     Counter(Count) FEED_OUTBOX = "query_feed_outbox_events_total";
     /// Times that reading the stream ended, by cause.
     Counter(Count) FEED_REBUILDS = "query_feed_stream_ended_total" {
-        cause: "disconnected", "stream", "consumer", "timeout", "gap", "stall", "redelivery", "foreign"
+        cause: "disconnected", "stream", "consumer", "timeout", "gap", "behind", "stall", "redelivery",
+               "foreign"
     };
     /// Times that the recent events were dropped and begun anew, by cause.
     Counter(Count) FEED_RESTARTS = "query_feed_restarts_total" {
-        cause: "pruned", "contradicted", "epoch", "unreadable"
+        cause: "pruned", "contradicted", "epoch", "unreadable", "died"
     };
     /// Answers of the read model, by what became of them.
     Counter(Count) OVERLAID = "query_overlaid_answers_total" {
@@ -99,7 +100,8 @@ service_kit::declare_metrics! {
     Counter(Count) WATCHED = "query_watched_events_total";
     /// Watches ended, by reason.
     Counter(Count) WATCHES_ENDED = "query_watches_ended_total" {
-        reason: "gone", "too_slow", "shutting_down", "epoch", "pruned", "contradicted", "unreadable"
+        reason: "gone", "too_slow", "shutting_down", "epoch", "pruned", "contradicted", "unreadable",
+                "died"
     };
 }
 

@@ -13,6 +13,7 @@ mod sweeping;
 
 use std::time::Duration;
 
+use event_log::Stop;
 use proto::Revision;
 use service_kit::backoff::Backoff;
 use service_kit::clock::SharedClock;
@@ -20,7 +21,7 @@ use service_kit::readiness::Latch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::consumer::{Sources, Stop};
+use crate::feed::Sources;
 use crate::graph::{self, Replica};
 use crate::metrics::RETRIES;
 use crate::truth;
@@ -98,6 +99,7 @@ impl From<Stop> for Failure {
             Stop::Contradicted(_) => "contradicted",
             Stop::OtherEpoch => "epoch",
             Stop::Unreadable { .. } => return Self::Fatal(Fatal::Unreadable(stop)),
+            Stop::Died => return Self::retry("feed", stop),
         };
         Self::Reset { cause, reason: stop.to_string() }
     }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use event_log::Stop;
 use proto::Revision;
 use service_kit::trace;
 use time::OffsetDateTime;
@@ -18,7 +19,7 @@ use super::counts::Pace;
 use super::open::Opened;
 use super::{Engine, Failure};
 use crate::apply::{Batch, Item};
-use crate::consumer::{Feed, Stop};
+use crate::feed::Feed;
 use crate::graph::{self, Changes, Content, Walked};
 use crate::mark::Mark;
 use crate::metrics::{
@@ -89,7 +90,7 @@ impl<'e> Session<'e> {
             sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, engine.audit_rows_per_second, now),
             counts: Pace::new(now),
             walk: None,
-            feed: Feed::after(checkpoint.mark, engine.sources.clone()),
+            feed: Feed::after(checkpoint.mark, &engine.sources),
             carry: None,
             ended: None,
             shown: None,
@@ -156,15 +157,9 @@ impl<'e> Session<'e> {
         self.receive(received)
     }
 
-    fn receive(&mut self, received: Option<Result<Item, Stop>>) -> Result<(), Failure> {
-        match received {
-            Some(Ok(item)) => {
-                self.carry = Some(item);
-                Ok(())
-            }
-            Some(Err(stop)) => Err(stop.into()),
-            None => Err(Failure::Retry { cause: "feed", reason: "the feed died".to_owned() }),
-        }
+    fn receive(&mut self, received: Result<Item, Stop>) -> Result<(), Failure> {
+        self.carry = Some(received?);
+        Ok(())
     }
 
     /// A batch of what is waiting, not beyond `until`.
@@ -262,8 +257,8 @@ impl<'e> Session<'e> {
         let newest = self.unseen.last().map(lag);
         self.unseen.clear();
 
-        let beacon = (*self.engine.sources.beacon.borrow()).filter(|beacon| beacon.epoch == self.mark.epoch);
-        let head = beacon.map_or(self.head, |beacon| beacon.head).max(self.mark.revision);
+        let heard = self.engine.sources.heard.last().filter(|head| head.epoch == self.mark.epoch);
+        let head = heard.map_or(self.head, |head| head.revision).max(self.mark.revision);
         metrics::gauge!(HEAD).set(head.0 as f64);
         metrics::gauge!(LAG_REVISIONS).set(head.0.saturating_sub(self.mark.revision.0) as f64);
         metrics::gauge!(VISIBLE).set(self.mark.revision.0 as f64);

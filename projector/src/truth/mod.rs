@@ -1,14 +1,12 @@
 //! Reads of PostgreSQL, the source of truth.
 //!
-//! Owns: the SQL of this crate: the head, the outbox, ranges of edges. It never writes.
+//! Owns: the SQL of this crate: the head, ranges of edges. It never writes.
 //! Must not know: the stream, the read model.
-//! What can go wrong: the server is away or slow; every error here is worth another attempt, but for a payload that
-//! does not decode.
+//! What can go wrong: the server is away or slow; every error here is worth another attempt.
 
 mod counts;
 mod edges;
 
-use proto::event::DecodeError;
 use proto::{Epoch, Revision};
 use service_kit::postgres::acquire;
 use sqlx::PgPool;
@@ -23,26 +21,6 @@ use crate::mark::Mark;
 #[error("cannot read from PostgreSQL")]
 pub struct Error(#[from] sqlx::Error);
 
-/// A row of the outbox.
-#[derive(Debug)]
-pub struct OutboxRow {
-    /// The event's place.
-    pub mark: Mark,
-    /// The event, not decoded yet.
-    pub payload: Vec<u8>,
-    /// W3C trace context of the command.
-    pub traceparent: Option<String>,
-    /// Last part of the subject.
-    pub verb: String,
-}
-
-impl OutboxRow {
-    /// Reads the event.
-    pub fn decode(&self) -> Result<proto::event::Event, DecodeError> {
-        proto::event::Event::decode(&self.payload)
-    }
-}
-
 /// The source of truth.
 #[derive(Debug, Clone)]
 pub struct Truth {
@@ -51,10 +29,6 @@ pub struct Truth {
 
 const HEAD: &str = "-- projector_head
 SELECT epoch, revision, event_id FROM log_head";
-
-const EVENTS_AFTER: &str = "-- projector_events_after
-SELECT revision, event_id, payload, traceparent, verb FROM outbox
-WHERE epoch = $1 AND revision > $2 ORDER BY revision LIMIT $3";
 
 const EVENT_ID: &str = "-- projector_event_id
 SELECT event_id FROM outbox WHERE epoch = $1 AND revision = $2";
@@ -82,30 +56,6 @@ impl Truth {
         let mut connection = acquire(&self.pool).await?;
         let row: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
         Ok(mark(row))
-    }
-
-    /// The events after a revision, in order, dense from the first; at most `limit`.
-    pub async fn events_after(
-        &self,
-        epoch: Epoch,
-        after: Revision,
-        limit: u32,
-    ) -> Result<Vec<OutboxRow>, Error> {
-        type Columns = (i64, Uuid, Vec<u8>, Option<String>, String);
-        let mut connection = acquire(&self.pool).await?;
-        let rows: Vec<Columns> = sqlx::query_as(EVENTS_AFTER)
-            .bind(epoch.as_i64())
-            .bind(after.as_i64())
-            .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
-            .await?;
-        let row = |(revision, event_id, payload, traceparent, verb): Columns| OutboxRow {
-            mark: Mark { epoch, revision: Revision::from_i64(revision), event_id: Some(event_id) },
-            payload,
-            traceparent,
-            verb,
-        };
-        Ok(rows.into_iter().map(row).collect())
     }
 
     /// The event at a revision; none if the outbox does not reach there.

@@ -22,6 +22,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::projectors::ProjectorRegistry;
 use proto::query::v1::query_service_server::{QueryService, QueryServiceServer};
 use proto::query::v1::{
     BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, ExportEdgesRequest, GetCountsRequest,
@@ -44,7 +45,6 @@ pub use self::legacy::{Legacy, LegacySettings};
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
-use crate::pipeline::Roster;
 use crate::reader::{Exporter, ListKind, Policy, PublicList};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
@@ -76,7 +76,7 @@ pub struct Queries {
     exports: Arc<Semaphore>,
     codec: Arc<Codec>,
     access: Access,
-    roster: Arc<Roster>,
+    projectors: ProjectorRegistry,
     watches: Watches,
 }
 
@@ -88,11 +88,11 @@ impl Queries {
         exports: usize,
         codec: Codec,
         access: Access,
-        roster: Arc<Roster>,
+        projectors: ProjectorRegistry,
         watches: Watches,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(exports));
-        Self { policy, exporter, exports, codec: Arc::new(codec), access, roster, watches }
+        Self { policy, exporter, exports, codec: Arc::new(codec), access, projectors, watches }
     }
 
     /// Who may read: the message, and until when it is answered.

@@ -3,30 +3,29 @@
 //! Owns: putting together what this process knows. It must not ask any store: the status must come when all are down.
 //! What can go wrong: what is known may be old; it says of when it is.
 
-use proto::graph::v1::{Head, ReplicaStatus, StoreStatus};
+use event_log::heartbeat::Heartbeat;
+use proto::graph::v1::{Head, StoreStatus};
 use proto::query::v1::GetStatusResponse;
 use tokio::time::Instant;
 
 use super::Queries;
-use crate::pipeline::Announcement;
 use crate::reader::{Sight, Source};
 
 impl Queries {
     /// What is known now.
     pub(super) fn status(&self, now: Instant) -> GetStatusResponse {
-        let beacon = self.policy.horizon.last_beacon();
+        let heartbeat = self.policy.horizon.last_heartbeat();
         let head = self.policy.horizon.head();
-        let newest = head.map_or(0, |head| head.revision.0);
         GetStatusResponse {
-            head: beacon.map(|beacon| Head {
-                epoch: beacon.head.epoch.0,
-                revision: beacon.head.revision.0,
-                // Beacons do not tell it.
+            head: heartbeat.map(|Heartbeat { head, .. }| Head {
+                epoch: head.epoch.0,
+                revision: head.revision.0,
+                // A heartbeat does not carry it.
                 event_id: String::new(),
-                token: beacon.head.to_string(),
+                token: head.to_string(),
             }),
-            beacon_at: beacon.map(|beacon| beacon.sent_at),
-            replicas: self.roster.list(now).into_iter().map(|a| replica(a, newest)).collect(),
+            beacon_at: heartbeat.map(|heartbeat| heartbeat.sent_at),
+            replicas: self.projectors.statuses(head, now),
             stores: self
                 .policy
                 .sights(now)
@@ -37,27 +36,6 @@ impl Queries {
             fallback_budget: self.policy.budget.left(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }
-    }
-}
-
-fn replica(announcement: Announcement, head: u64) -> ReplicaStatus {
-    let said = announcement.said;
-    let micros = i64::try_from(said.lag_micros).unwrap_or(i64::MAX);
-    ReplicaStatus {
-        name: said.name,
-        revision: said.revision,
-        visible: said.visible,
-        complete: said.complete,
-        sweep_progress: said.sweep_progress,
-        differences: said.differences,
-        lag_revisions: head.saturating_sub(said.visible),
-        lag: Some(prost_types::Duration {
-            seconds: micros / 1_000_000,
-            // Below a thousand million.
-            nanos: i32::try_from(micros % 1_000_000).unwrap_or(0) * 1_000,
-        }),
-        seen_at: said.sent_at,
-        problem: said.problem,
     }
 }
 

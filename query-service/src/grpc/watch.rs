@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use event_log::Stop;
 use futures::Stream;
 use prost::Message as _;
 use proto::error::{Reason, ServiceError};
@@ -22,7 +23,7 @@ use tonic::Status;
 
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED};
-use crate::pipeline::{Filter, Recent, Sources, Stop, TURNS, Tail};
+use crate::pipeline::{Filter, Recent, Sources, TURNS, Tail};
 
 /// The field of the token to begin after.
 const AFTER: &str = "after";
@@ -32,6 +33,8 @@ const HEARTBEAT: Duration = Duration::from_secs(3);
 const QUEUE: usize = 64;
 /// Events that one watcher's reading of the past asks for at once.
 const BATCH: i64 = 32;
+/// Bytes of the past that are read ahead.
+const READ_AHEAD: usize = 256 * 1024;
 /// How long the queue may stay full.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for this process to reach the token, or to know the head.
@@ -72,8 +75,8 @@ enum End {
 
 impl Watches {
     /// Watches of these events, at most so many at a time; they end when `drain` says so.
-    pub fn new(recent: Arc<Recent>, sources: Sources, most: usize, drain: CancellationToken) -> Self {
-        let sources = Sources { batch: BATCH, ..sources };
+    pub fn new(recent: Arc<Recent>, mut sources: Sources, most: usize, drain: CancellationToken) -> Self {
+        (sources.log.batch, sources.log.buffer_bytes) = (BATCH, READ_AHEAD);
         let (places, turns) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(TURNS)));
         Self { recent, sources, places, turns, drain }
     }
@@ -149,7 +152,7 @@ impl Watches {
             return Err(ServiceError::field(Reason::TokenAhead, AFTER, "is beyond the newest revision"));
         }
         if after < position && !self.recent.ring().covers(after) {
-            let oldest = self.sources.oldest(after.epoch).await;
+            let oldest = self.sources.log.oldest(after.epoch).await;
             if oldest.is_some_and(|oldest| oldest > after.revision.next()) {
                 return Err(pruned(after, oldest));
             }
@@ -226,8 +229,8 @@ async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
         End::Stopped(Stop::OtherEpoch) => {
             ServiceError::new(Reason::EpochChanged, "the epoch has changed; begin with an export")
         }
-        End::Stopped(Stop::Pruned(_)) => pruned(sent, sources.oldest(sent.epoch).await),
-        End::Stopped(stop @ (Stop::Contradicted(_) | Stop::Unreadable { .. })) => {
+        End::Stopped(Stop::Pruned(_)) => pruned(sent, sources.log.oldest(sent.epoch).await),
+        End::Stopped(stop @ (Stop::Contradicted(_) | Stop::Unreadable { .. } | Stop::Died)) => {
             tracing::error!(error = stop as &dyn std::error::Error, "a watch cannot go on");
             ServiceError::new(Reason::Internal, "the next event cannot be read")
         }
@@ -290,6 +293,7 @@ impl End {
             Self::Stopped(Stop::Pruned(_)) => "pruned",
             Self::Stopped(Stop::Contradicted(_)) => "contradicted",
             Self::Stopped(Stop::Unreadable { .. }) => "unreadable",
+            Self::Stopped(Stop::Died) => "died",
         }
     }
 }

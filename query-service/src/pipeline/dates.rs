@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::{EventSource, LogPosition, Stop};
 use proto::Token;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Feed, Mark, Sources, Stop};
-use super::{LONGEST_STALENESS, Replica};
+use super::{LONGEST_STALENESS, Replica, Sources};
 
 /// Pause between two looks for something to look up: a process that has just started answers soon after.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -34,7 +34,7 @@ impl Dates {
     /// Looks up until told to stop.
     pub async fn run(mut self, stop: CancellationToken) {
         // One event is enough.
-        self.sources.batch = 1;
+        (self.sources.log.batch, self.sources.log.buffer_bytes) = (1, 1);
         tokio::select! {
             () = stop.cancelled() => {}
             never = self.look() => match never {},
@@ -58,9 +58,9 @@ impl Dates {
 
     async fn look_up_after(&self, visible: Token) {
         let missed = Token::new(visible.epoch, visible.revision.next());
-        let mut feed = Feed::after(Mark::at(visible), self.sources.clone());
-        let age = match tokio::time::timeout(PATIENCE, feed.next()).await {
-            Ok(Ok(arrival)) => age(arrival.event.committed_at, OffsetDateTime::now_utc()),
+        let mut source = EventSource::after(LogPosition::unverified(visible), self.sources.log.clone());
+        let age = match tokio::time::timeout(PATIENCE, source.next()).await {
+            Ok(Ok(logged)) => age(logged.event.committed_at, OffsetDateTime::now_utc()),
             // They are kept for longer than that, by default for a week.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
             Ok(Err(_)) | Err(_) => return,

@@ -7,13 +7,13 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use event_log::{EventSource, LogPosition, Stop};
 use proto::{Revision, Token};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Feed, Mark, Sources, Stop};
-use super::{Arrival, Limits, Ring};
+use super::{Arrival, Limits, Ring, Sources};
 use crate::metrics::{FEED_RESTARTS, RING_BYTES, RING_EVENTS, RING_REVISION, RING_SPAN};
 
 /// Events before the head that are read at the start: a read model that is a little behind then can be brought up to
@@ -118,9 +118,10 @@ impl Follower {
     async fn follow(&self) -> std::convert::Infallible {
         loop {
             let begin = self.find_begin().await;
-            tracing::info!(epoch = begin.at.epoch.0, revision = begin.at.revision.0, "following the events");
-            self.recent.begin(begin.at);
-            let why = self.fill(Feed::after(begin, self.sources.clone())).await;
+            tracing::info!(epoch = begin.epoch.0, revision = begin.revision.0, "following the events");
+            self.recent.begin(begin);
+            let position = LogPosition::unverified(begin);
+            let why = self.fill(EventSource::after(position, self.sources.log.clone())).await;
             self.recent.forget();
             metrics::counter!(FEED_RESTARTS, "cause" => cause(&why)).increment(1);
             tracing::warn!(error = &why as &dyn std::error::Error, "the recent events begin anew");
@@ -128,14 +129,15 @@ impl Follower {
         }
     }
 
-    async fn fill(&self, mut feed: Feed) -> Stop {
+    async fn fill(&self, mut source: EventSource) -> Stop {
         loop {
-            match feed.next().await {
-                Ok(arrival) => {
+            match source.next().await {
+                Ok(logged) => {
+                    let arrival = Arrival::from(logged);
                     let at = Token::new(arrival.event.epoch, arrival.event.revision);
                     self.sources.horizon.observe(at, Instant::now());
                     if !self.recent.push(&arrival) {
-                        // Cannot happen: the feed has checked it.
+                        // Cannot happen: the source has checked it.
                         return Stop::Contradicted(at.revision);
                     }
                 }
@@ -145,12 +147,12 @@ impl Follower {
     }
 
     /// A little before the head, as far as the stream reaches back. Waits until a head was heard of.
-    async fn find_begin(&self) -> Mark {
+    async fn find_begin(&self) -> Token {
         loop {
             if let Some(head) = self.sources.horizon.head() {
-                let reach = self.sources.stream_reach(head.epoch).await;
+                let reach = self.sources.log.stream_reach(head.epoch).await;
                 let revision = reach.map_or(head.revision, |reach| begin(head.revision, reach));
-                return Mark::at(Token::new(head.epoch, revision));
+                return Token::new(head.epoch, revision);
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -186,6 +188,7 @@ fn cause(stop: &Stop) -> &'static str {
         Stop::Contradicted(_) => "contradicted",
         Stop::OtherEpoch => "epoch",
         Stop::Unreadable { .. } => "unreadable",
+        Stop::Died => "died",
     }
 }
 

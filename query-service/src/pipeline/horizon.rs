@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use prost_types::Timestamp;
+use event_log::heartbeat::Heartbeat;
 use proto::{Epoch, Revision, Token};
 use tokio::time::Instant;
 
@@ -26,19 +26,10 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// not known when the revisions came that were committed meanwhile.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The last beacon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beacon {
-    /// The head that it told.
-    pub head: Token,
-    /// When it was sent, by the sender's clock.
-    pub sent_at: Timestamp,
-}
-
 #[derive(Debug, Default)]
 struct Inner {
     head: Option<Token>,
-    beacon: Option<Beacon>,
+    heartbeat: Option<Heartbeat>,
     /// When each head of the present epoch was first heard of, or a revision was committed; both ascend.
     heard: VecDeque<(Instant, Revision)>,
     /// When the source of truth last told its head.
@@ -52,16 +43,16 @@ struct Inner {
 pub struct Horizon(Mutex<Inner>);
 
 impl Horizon {
-    /// A beacon was heard.
-    pub fn beacon(&self, beacon: Beacon, now: Instant) {
+    /// A heartbeat was heard.
+    pub fn heartbeat(&self, heartbeat: Heartbeat, now: Instant) {
         let mut inner = self.inner();
         // Several processes send them, and one of a past epoch may linger.
-        if inner.head.is_some_and(|head| beacon.head.epoch < head.epoch) {
+        if inner.head.is_some_and(|head| heartbeat.head.epoch < head.epoch) {
             return;
         }
-        inner.told(beacon.head, now);
-        if inner.beacon.is_none_or(|last| last.head <= beacon.head) {
-            inner.beacon = Some(beacon);
+        inner.told(heartbeat.head, now);
+        if inner.heartbeat.is_none_or(|last| last.head <= heartbeat.head) {
+            inner.heartbeat = Some(heartbeat);
         }
     }
 
@@ -85,9 +76,9 @@ impl Horizon {
         self.inner().head
     }
 
-    /// The last beacon.
-    pub fn last_beacon(&self) -> Option<Beacon> {
-        self.inner().beacon
+    /// The last heartbeat.
+    pub fn last_heartbeat(&self) -> Option<Heartbeat> {
+        self.inner().heartbeat
     }
 
     /// For how long something newer than this is known. Zero for the newest; the longest for another epoch.
@@ -315,9 +306,9 @@ mod tests {
         assert_eq!(horizon.head(), Some(token(2, 5)));
         assert_eq!(horizon.staleness(token(1, 900), now), LONGEST_STALENESS);
         assert_eq!(horizon.staleness(token(2, 5), now), Duration::ZERO);
-        let late = Beacon { head: token(1, 902), sent_at: Timestamp::default() };
-        horizon.beacon(late, now);
-        assert_eq!(horizon.last_beacon(), None);
+        let late = Heartbeat { head: token(1, 902), sent_at: prost_types::Timestamp::default() };
+        horizon.heartbeat(late, now);
+        assert_eq!(horizon.last_heartbeat(), None);
     }
 
     #[test]

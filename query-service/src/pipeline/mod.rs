@@ -6,21 +6,19 @@
 //! by the checkpoint that it was read with.
 
 mod dates;
-mod feed;
 mod follow;
 mod horizon;
 mod replica;
 mod ring;
-mod roster;
 mod signals;
+mod sources;
 mod tail;
 
 pub use dates::Dates;
-pub use feed::{Outbox, Sources, Stop};
 pub use follow::{Follower, Recent};
-pub use horizon::{Beacon, Horizon, LONGEST_STALENESS};
+pub use horizon::{Horizon, LONGEST_STALENESS};
 pub use replica::{Checkpoint, Replica, State};
 pub use ring::{Arrival, Filter, Held, Limits, Ring, Side};
-pub use roster::{Announcement, Roster};
 pub use signals::Signals;
+pub use sources::{FeedMonitor, Sources};
 pub use tail::{TURNS, Tail};

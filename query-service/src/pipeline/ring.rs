@@ -12,6 +12,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::LoggedEvent;
 use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Event, Verb};
 use proto::{Position, Revision, Token, UserId, timestamp};
 use time::OffsetDateTime;
@@ -69,6 +70,12 @@ pub struct Arrival {
     pub event: Event,
     /// Its bytes.
     pub payload: Arc<[u8]>,
+}
+
+impl From<LoggedEvent> for Arrival {
+    fn from(LoggedEvent { event, payload, .. }: LoggedEvent) -> Self {
+        Self { event, payload }
+    }
 }
 
 /// The event is not the one after the newest.

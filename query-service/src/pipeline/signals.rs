@@ -1,87 +1,70 @@
-//! Listens to the signals on core NATS: beacons and the projectors' announcements.
+//! Passes the signals on core NATS to those who use them: heartbeats, and the projectors' announcements.
 //!
-//! Owns: the subscriptions and the decoding. It must not decide what the signals mean for a read.
-//! What can go wrong: NATS is away. The client reconnects and renews subscriptions by itself; meanwhile nothing is
-//! heard, and those who need to know look into the stores.
+//! If NATS is down nothing is heard, and the probes of the stores find out what they need.
 
 use std::sync::Arc;
 
-use async_nats::{Client, Message, SubscribeError};
-use futures::StreamExt as _;
-use prost::Message as _;
-use proto::events::v1::{Beacon as BeaconMessage, ProjectorAnnouncement};
-use proto::{Epoch, Revision, Token, subjects};
+use async_nats::{Client, SubscribeError};
+use event_log::heartbeat::{self, Heartbeat};
+use event_log::projectors::{self, ProjectorRegistry};
+use proto::events::v1::ProjectorAnnouncement;
+use proto::{Epoch, Revision, Token};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Beacon, Checkpoint, Horizon, Replica, Roster};
+use super::{Checkpoint, Horizon, Replica};
 use crate::metrics::BAD_SIGNALS;
 
-/// Who is told of signals.
+/// Users of signals.
 #[derive(Clone, Debug)]
 pub struct Signals {
-    /// Of beacons.
+    /// Of heartbeats.
     pub horizon: Arc<Horizon>,
     /// Of the projectors of the read models that are read here.
     pub replicas: Vec<Arc<Replica>>,
     /// Of all projectors.
-    pub roster: Arc<Roster>,
+    pub projectors: ProjectorRegistry,
 }
 
 impl Signals {
-    /// Listens until told to stop.
+    /// Listens until `stop`.
     pub async fn listen(self, client: Client, stop: CancellationToken) -> Result<(), SubscribeError> {
-        let beacons = client.subscribe(subjects::BEACON).await?;
-        let projectors = client.subscribe(subjects::PROJECTORS_WILDCARD).await?;
-        let mut signals = futures::stream::select(beacons, projectors);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                signal = signals.next() => match signal {
-                    Some(message) => self.take(&message, Instant::now()),
-                    // The client has closed for good, which it does only when the process stops.
-                    None => {
-                        stop.cancelled().await;
-                        return Ok(());
-                    }
-                },
-            }
+        let heartbeats =
+            heartbeat::listen(client.clone(), |heard| self.heartbeat(heard, Instant::now()), stop.clone());
+        let announcements =
+            projectors::listen(client, |heard| self.announcement(heard, Instant::now()), stop);
+        tokio::try_join!(heartbeats, announcements).map(|_| ())
+    }
+
+    fn heartbeat<E>(&self, heard: Result<Heartbeat, E>, now: Instant) {
+        match heard {
+            Ok(heartbeat) => self.horizon.heartbeat(heartbeat, now),
+            Err(_) => metrics::counter!(BAD_SIGNALS, "subject" => "beacon").increment(1),
         }
     }
 
-    fn take(&self, message: &Message, now: Instant) {
-        if message.subject.as_str() == subjects::BEACON {
-            match BeaconMessage::decode(&message.payload[..]) {
-                Ok(beacon) => self.beacon(&beacon, now),
-                Err(_) => metrics::counter!(BAD_SIGNALS, "subject" => "beacon").increment(1),
-            }
-        } else {
-            match ProjectorAnnouncement::decode(&message.payload[..]) {
-                Ok(said) => self.announcement(said, now),
-                Err(_) => metrics::counter!(BAD_SIGNALS, "subject" => "projector").increment(1),
-            }
-        }
-    }
-
-    fn beacon(&self, said: &BeaconMessage, now: Instant) {
-        let head = Token::new(Epoch(said.epoch), Revision(said.head));
-        self.horizon.beacon(Beacon { head, sent_at: said.sent_at.unwrap_or_default() }, now);
-    }
-
-    fn announcement(&self, said: ProjectorAnnouncement, now: Instant) {
-        // One that has not opened its read model yet knows nothing of it; what was known stands.
+    fn announcement<E>(&self, heard: Result<ProjectorAnnouncement, E>, now: Instant) {
+        let Ok(said) = heard else {
+            metrics::counter!(BAD_SIGNALS, "subject" => "projector").increment(1);
+            return;
+        };
+        // A projector that has not opened its read model yet knows nothing of it.
         let known = said.epoch != 0;
         let replica = self.replicas.iter().find(|replica| *said.name == **replica.projector());
         if let Some(replica) = replica.filter(|_| known) {
             let visible = Token::new(Epoch(said.epoch), Revision(said.visible));
             replica.announced(Checkpoint { visible, complete: said.complete }, now);
         }
-        self.roster.heard(said, now);
+        self.projectors.note(said, now);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use prost_types::Timestamp;
+
     use super::super::State;
     use super::*;
 
@@ -89,19 +72,7 @@ mod tests {
         Signals {
             horizon: Arc::default(),
             replicas: ["projector-0", "projector-1"].map(|name| Arc::new(Replica::new(name))).to_vec(),
-            roster: Arc::default(),
-        }
-    }
-
-    fn message(subject: &str, payload: Vec<u8>) -> Message {
-        Message {
-            subject: subject.to_owned().into(),
-            reply: None,
-            length: payload.len(),
-            payload: payload.into(),
-            headers: None,
-            status: None,
-            description: None,
+            projectors: ProjectorRegistry::default(),
         }
     }
 
@@ -116,7 +87,7 @@ mod tests {
                 complete: epoch != 0,
                 ..Default::default()
             };
-            signals.take(&message(&subjects::projector(name), said.encode_to_vec()), Instant::now());
+            signals.announcement::<()>(Ok(said), Instant::now());
         };
         let announce = |name: &str, visible| announce_of(name, 1, visible);
         let states = || [signals.replicas[0].state(), signals.replicas[1].state()];
@@ -132,16 +103,17 @@ mod tests {
         // It starts again and does not know yet where its read model stands.
         announce_of("projector-0", 0, 0);
         assert_eq!(states(), [built(7), built(8)]);
-        assert_eq!(signals.roster.list(Instant::now()).len(), 3);
+        let heard = signals.projectors.heard_within(Duration::from_secs(1), Instant::now());
+        assert_eq!(heard.len(), 3);
     }
 
     #[test]
-    fn a_beacon_tells_the_head_and_nonsense_is_ignored() {
+    fn a_heartbeat_tells_the_head() {
         let signals = signals();
-        signals.take(&message(subjects::BEACON, vec![0xff; 7]), Instant::now());
+        signals.heartbeat(Err(()), Instant::now());
         assert_eq!(signals.horizon.head(), None);
-        let said = BeaconMessage { epoch: 2, head: 40, sent_at: None };
-        signals.take(&message(subjects::BEACON, said.encode_to_vec()), Instant::now());
-        assert_eq!(signals.horizon.head(), Some(Token::new(Epoch(2), Revision(40))));
+        let head = Token::new(Epoch(2), Revision(40));
+        signals.heartbeat::<()>(Ok(Heartbeat { head, sent_at: Timestamp::default() }), Instant::now());
+        assert_eq!(signals.horizon.head(), Some(head));
     }
 }

@@ -9,13 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::{EventSource, LogPosition, LoggedEvent, Stop};
 use futures::future::BoxFuture;
 use proto::{Revision, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::feed::{Feed, Mark, Sources, Stop};
-use super::{Arrival, Filter, Recent};
+use super::{Filter, Recent, Sources};
 
 /// Recent events looked at under one lock.
 const LOOKED_AT: usize = 256;
@@ -27,13 +27,13 @@ const TURN: Duration = Duration::from_secs(10);
 /// Reads what the recent events do not have.
 #[derive(Debug)]
 struct Past {
-    feed: Feed,
+    source: EventSource,
     until: Instant,
     _turn: OwnedSemaphorePermit,
 }
 
 /// The next event of the past, on its way: perhaps still waiting for its turn, or for a page of the outbox.
-struct Reading(BoxFuture<'static, (Past, Result<Arrival, Stop>)>);
+struct Reading(BoxFuture<'static, (Past, Result<LoggedEvent, Stop>)>);
 
 impl fmt::Debug for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,11 +139,10 @@ impl Tail {
         };
         let (past, outcome) = (&mut reading.0).await;
         (self.past, self.reading) = (Some(past), None);
-        let arrival = outcome?;
-        let event = &arrival.event;
+        let LoggedEvent { event, payload, .. } = outcome?;
         self.read = Token::new(event.epoch, event.revision);
         if self.filter.wants(event.verb, event.actor, event.edges.iter().map(|change| change.key.target)) {
-            self.waiting.push_back((event.revision, arrival.payload));
+            self.waiting.push_back((event.revision, payload));
         }
         Ok(())
     }
@@ -165,23 +164,24 @@ fn read(past: Option<Past>, after: Token, sources: Sources, turns: &Arc<Semaphor
                     // Nobody closes it.
                     return std::future::pending().await;
                 };
-                let feed = Feed::after(Mark::at(after), sources);
-                Past { feed, until: Instant::now() + TURN, _turn: turn }
+                let source = EventSource::after(LogPosition::unverified(after), sources.log);
+                Past { source, until: Instant::now() + TURN, _turn: turn }
             }
         };
-        let outcome = past.feed.next().await;
+        let outcome = past.source.next().await;
         (past, outcome)
     }))
 }
 
 #[cfg(test)]
 mod tests {
+    use event_log::Outbox;
     use proto::Epoch;
     use service_kit::config::Env;
     use service_kit::{nats, postgres};
     use tokio::net::TcpListener;
 
-    use super::super::{Limits, Outbox};
+    use super::super::{FeedMonitor, Horizon, Limits};
     use super::*;
 
     fn token(revision: u64) -> Token {
@@ -196,12 +196,17 @@ mod tests {
         ]);
         let settings = (nats::Settings::read(&mut env), postgres::Settings::read(&mut env));
         let (stream, database) = env.finish(settings).expect("valid settings");
-        Sources {
+        let horizon = Arc::new(Horizon::default());
+        let log = event_log::Sources {
             nats: nats::connect(&stream, "test", "test-0").await.expect("no server is needed yet"),
             outbox: Outbox::new(postgres::connect_lazy(&database, "test").expect("nothing is opened yet")),
-            horizon: Arc::default(),
+            head: Arc::clone(&horizon) as _,
+            monitor: Arc::new(FeedMonitor),
+            consumer: "test",
             batch: 1,
-        }
+            buffer_bytes: 1,
+        };
+        Sources { log, horizon }
     }
 
     /// One whose next event is of the past.

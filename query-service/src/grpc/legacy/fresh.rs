@@ -50,7 +50,7 @@ impl StreamEnd {
         }
         let began = Instant::now();
         let epoch = self.sources.horizon.epoch()?;
-        let (_, newest) = self.sources.stream_reach(epoch).await?;
+        let (_, newest) = self.sources.log.stream_reach(epoch).await?;
         let end = Token::new(epoch, newest);
         *last = Some((began, end));
         Some(end)

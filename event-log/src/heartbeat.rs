@@ -1,0 +1,149 @@
+//! Heartbeats on core NATS: command-service sends the head twice a second.
+//!
+//! They get lost, arrive out of order, and stop; a process that must know the head asks PostgreSQL then.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::{Client, SubscribeError};
+use futures::StreamExt as _;
+use prost::{DecodeError, Message as _};
+use prost_types::Timestamp;
+use proto::events::v1::Beacon;
+use proto::{Epoch, Revision, Token, subjects};
+use service_kit::nats::Nats;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::KnownHead;
+
+/// An older heartbeat says nothing about the present.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// The head as of some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The newest committed revision.
+    pub head: Token,
+    /// When it was sent, by the sender's clock.
+    pub sent_at: Timestamp,
+}
+
+impl Heartbeat {
+    fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let sent = Beacon::decode(payload)?;
+        Ok(Self {
+            head: Token::new(Epoch(sent.epoch), Revision(sent.head)),
+            sent_at: sent.sent_at.unwrap_or_default(),
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let Token { epoch, revision } = self.head;
+        Beacon { epoch: epoch.0, head: revision.0, sent_at: Some(self.sent_at) }.encode_to_vec()
+    }
+}
+
+/// Sends a heartbeat, unless NATS is away: the client would keep it and send it late.
+pub async fn send(nats: &Nats, heartbeat: &Heartbeat) {
+    if nats.is_connected() {
+        // Listeners notice lost heartbeats.
+        let _ = nats.client.publish(subjects::BEACON, heartbeat.encode().into()).await;
+    }
+}
+
+/// Passes each heartbeat to `heard`, until `stop`.
+pub async fn listen(
+    client: Client,
+    mut heard: impl FnMut(Result<Heartbeat, DecodeError>) + Send,
+    stop: CancellationToken,
+) -> Result<(), SubscribeError> {
+    let mut messages = client.subscribe(subjects::BEACON).await?;
+    loop {
+        let message = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            message = messages.next() => message,
+        };
+        match message {
+            Some(message) => heard(Heartbeat::decode(&message.payload)),
+            // The client renews subscriptions by itself, and closes for good only when the process stops.
+            None => {
+                stop.cancelled().await;
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The head of the newest heartbeat.
+#[derive(Debug, Default)]
+pub struct HeardHead(Mutex<Option<(Token, Instant)>>);
+
+impl HeardHead {
+    /// Notes a heartbeat. Several processes send them, and they arrive out of order: the head goes back only with
+    /// another epoch, or after silence.
+    pub fn note(&self, heartbeat: &Heartbeat, now: Instant) {
+        // A pair of values is whole at any time.
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = match *newest {
+            Some((head, at)) if head.epoch == heartbeat.head.epoch && is_fresh(at, now) => {
+                head.max(heartbeat.head)
+            }
+            _ => heartbeat.head,
+        };
+        *newest = Some((head, now));
+    }
+
+    /// The newest head, however long ago it was heard.
+    pub fn last(&self) -> Option<Token> {
+        // As above.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|(head, _)| head)
+    }
+
+    fn fresh(&self, now: Instant) -> Option<Token> {
+        // As above.
+        let newest = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        newest.filter(|(_, at)| is_fresh(*at, now)).map(|(head, _)| head)
+    }
+}
+
+impl KnownHead for HeardHead {
+    fn head(&self) -> Option<Token> {
+        self.fresh(Instant::now())
+    }
+}
+
+fn is_fresh(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < FRESH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heartbeat(epoch: u64, head: u64) -> Heartbeat {
+        Heartbeat { head: Token::new(Epoch(epoch), Revision(head)), sent_at: Timestamp::default() }
+    }
+
+    #[test]
+    fn a_heartbeat_survives_the_wire() {
+        let sent = heartbeat(3, 9);
+        assert_eq!(Heartbeat::decode(&sent.encode()).unwrap(), sent);
+        assert!(Heartbeat::decode(&[0xff; 7]).is_err());
+    }
+
+    #[test]
+    fn the_head_goes_back_only_with_another_epoch_or_after_silence() {
+        let now = Instant::now();
+        let heard = HeardHead::default();
+        heard.note(&heartbeat(1, 9), now);
+        heard.note(&heartbeat(1, 8), now);
+        assert_eq!(heard.fresh(now), Some(heartbeat(1, 9).head));
+        heard.note(&heartbeat(2, 8), now);
+        assert_eq!(heard.fresh(now), Some(heartbeat(2, 8).head));
+        let later = now + FRESH;
+        assert_eq!((heard.fresh(later), heard.last()), (None, Some(heartbeat(2, 8).head)));
+        heard.note(&heartbeat(2, 7), later);
+        assert_eq!(heard.fresh(later), Some(heartbeat(2, 7).head));
+    }
+}

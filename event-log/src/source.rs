@@ -1,0 +1,411 @@
+//! Events after a position, in order: from the stream or, where that fails, from the outbox.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::event::{DecodeError, Event};
+use proto::{Epoch, Revision, Token};
+use service_kit::backoff::Backoff;
+use service_kit::nats::Nats;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::LogPosition;
+use crate::outbox::{Outbox, Row};
+use crate::stream::{self, Consumer, Ended, LastSeen, Trouble};
+use crate::verify::{self, Mismatch};
+
+/// How often the outbox is read while the stream fails.
+const POLL: Duration = Duration::from_millis(100);
+/// Back-off between attempts to read the stream, and the outbox.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A server of PostgreSQL that is behind the events for longer has lost commits; before that it is a standby that lags.
+pub(crate) const LONGEST_LAG: Duration = Duration::from_secs(120);
+
+/// A verified event.
+#[derive(Clone, Debug)]
+pub struct LoggedEvent {
+    /// The event.
+    pub event: Event,
+    /// Its bytes.
+    pub payload: Arc<[u8]>,
+    /// W3C trace context of the command; present only if traces are exported.
+    pub traceparent: Option<String>,
+}
+
+/// Why no source can go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// Neither the stream nor the outbox reaches back far enough.
+    #[error("neither the stream nor the outbox reaches back to revision {0}")]
+    Pruned(Revision),
+    /// The event at the last position is not part of the history.
+    #[error("PostgreSQL has another event at revision {0} than the one that was read")]
+    Contradicted(Revision),
+    /// Another epoch was opened.
+    #[error("another epoch was opened")]
+    OtherEpoch,
+    /// The outbox holds an event that this program does not understand. It must not be skipped.
+    #[error("revision {revision} cannot be read")]
+    Unreadable {
+        /// Its revision.
+        revision: Revision,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// The task that reads the log has died.
+    #[error("the reader of the event log died")]
+    Died,
+}
+
+/// The newest head that the process knows without asking.
+pub trait KnownHead: Debug + Send + Sync {
+    /// The head; `None` if nothing recent is known.
+    fn head(&self) -> Option<Token>;
+}
+
+/// How events arrive now.
+#[derive(Clone, Copy, Debug)]
+pub enum SourceState<'a> {
+    /// From the stream.
+    Stream,
+    /// From the outbox, because the stream fails.
+    Outbox {
+        /// What is wrong with the stream.
+        reason: &'a str,
+    },
+    /// From the outbox, which was read up to its head.
+    CaughtUp,
+    /// Not at all: the outbox cannot be read either.
+    Unavailable {
+        /// What is wrong with the outbox.
+        reason: &'a str,
+    },
+    /// PostgreSQL has been behind the last event for minutes: it has lost commits.
+    Lost {
+        /// The last event.
+        last: Revision,
+        /// The head of PostgreSQL.
+        head: Revision,
+    },
+}
+
+/// Observes a source. Each process has metrics and checks of its own.
+pub trait Monitor: Debug + Send + Sync {
+    /// How events arrive has changed, or was confirmed.
+    fn state(&self, state: SourceState<'_>);
+    /// Reading the stream ended.
+    fn stream_ended(&self, cause: &'static str);
+    /// An event came from the outbox.
+    fn outbox_event(&self);
+    /// A message of the stream was read before.
+    fn redelivered(&self) {}
+    /// A message of the stream is not the event of its revision.
+    fn foreign(&self) {}
+    /// The stream ends this many revisions before the last event.
+    fn stream_behind(&self, _revisions: u64) {}
+}
+
+/// Where events come from. Clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The stream's server.
+    pub nats: Nats,
+    /// The outbox.
+    pub outbox: Outbox,
+    /// The head.
+    pub head: Arc<dyn KnownHead>,
+    /// Observes.
+    pub monitor: Arc<dyn Monitor>,
+    /// Description of the consumers of the stream.
+    pub consumer: &'static str,
+    /// Events that one request to the stream asks for.
+    pub batch: i64,
+    /// Bytes of events that may wait to be taken; one event may always wait.
+    pub buffer_bytes: usize,
+}
+
+impl Sources {
+    /// The oldest and the newest revision of the stream of an epoch; `None` if JetStream does not answer.
+    pub async fn stream_reach(&self, epoch: Epoch) -> Option<(Revision, Revision)> {
+        let reach = stream::reach(&self.nats, epoch).await.ok()?;
+        Some((reach.first, reach.last))
+    }
+
+    /// The oldest event that the stream or the outbox holds; `None` if neither holds any or answers.
+    pub async fn oldest(&self, epoch: Epoch) -> Option<Revision> {
+        let held = |(first, last): (Revision, Revision)| (first <= last).then_some(first);
+        let in_stream = self.stream_reach(epoch).await.and_then(held);
+        let in_outbox = self.outbox.oldest(epoch).await.ok().flatten();
+        in_stream.into_iter().chain(in_outbox).min()
+    }
+}
+
+/// An event and its share of the buffer.
+struct Waiting {
+    outcome: Result<LoggedEvent, Stop>,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+/// Events after a position, in order. Dropping it ends the reading.
+#[derive(Debug)]
+pub struct EventSource {
+    receiver: mpsc::UnboundedReceiver<Waiting>,
+    task: JoinHandle<()>,
+}
+
+impl Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting")
+    }
+}
+
+impl EventSource {
+    /// Reads the events after `last`.
+    pub fn after(last: LogPosition, sources: Sources) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let task = tokio::spawn(fill(Reader::after(last, sources), sender));
+        Self { receiver, task }
+    }
+
+    /// Waits for the next event. Nothing is lost if the caller stops waiting.
+    pub async fn next(&mut self) -> Result<LoggedEvent, Stop> {
+        self.receiver.recv().await.map_or(Err(Stop::Died), |waiting| waiting.outcome)
+    }
+
+    /// The next event, if one is waiting.
+    pub fn try_next(&mut self) -> Option<Result<LoggedEvent, Stop>> {
+        self.receiver.try_recv().ok().map(|waiting| waiting.outcome)
+    }
+}
+
+impl Drop for EventSource {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Reads ahead of the consumer until the buffer is full.
+async fn fill(mut reader: Reader, sender: mpsc::UnboundedSender<Waiting>) {
+    let size = reader.sources.buffer_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
+    let buffer = Arc::new(Semaphore::new(size));
+    loop {
+        match reader.next().await {
+            Ok(event) => {
+                // Within u32: the size of the buffer is.
+                let cost = u32::try_from(event.payload.len().clamp(1, size)).unwrap_or(u32::MAX);
+                let Ok(share) = Arc::clone(&buffer).acquire_many_owned(cost).await else { return };
+                if sender.send(Waiting { outcome: Ok(event), _share: Some(share) }).is_err() {
+                    return;
+                }
+            }
+            Err(stop) => {
+                let _ = sender.send(Waiting { outcome: Err(stop), _share: None });
+                return;
+            }
+        }
+    }
+}
+
+struct Reader {
+    sources: Sources,
+    last: LogPosition,
+    consumer: Option<Consumer>,
+    seen: LastSeen,
+    /// Read from the outbox, and not given out yet.
+    rows: VecDeque<Row>,
+    next_attempt: Instant,
+    stream_pause: Backoff,
+    outbox_pause: Backoff,
+    /// The cause that was logged last.
+    logged: &'static str,
+    /// Since when PostgreSQL is behind the last event.
+    behind_since: Option<Instant>,
+}
+
+impl Reader {
+    fn after(last: LogPosition, sources: Sources) -> Self {
+        Self {
+            sources,
+            last,
+            consumer: None,
+            seen: LastSeen::default(),
+            rows: VecDeque::new(),
+            next_attempt: Instant::now(),
+            stream_pause: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+            outbox_pause: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
+            logged: "",
+            behind_since: None,
+        }
+    }
+
+    async fn next(&mut self) -> Result<LoggedEvent, Stop> {
+        loop {
+            if let Some(row) = self.rows.pop_front() {
+                let event = self.verified(row)?;
+                self.sources.monitor.outbox_event();
+                return Ok(self.took(event));
+            }
+            if let Some(consumer) = &mut self.consumer {
+                match consumer.next(&self.last, &self.sources).await {
+                    Ok(event) => {
+                        self.stream_pause.reset();
+                        (self.logged, self.behind_since) = ("", None);
+                        return Ok(self.took(event));
+                    }
+                    Err(Ended::Stop(stop)) => return Err(stop),
+                    Err(Ended::Trouble(trouble)) => self.give_up_stream(&trouble),
+                }
+            } else if Instant::now() >= self.next_attempt {
+                match Consumer::after(&self.last, &self.sources, &mut self.seen).await {
+                    Ok(consumer) => {
+                        self.sources.monitor.state(SourceState::Stream);
+                        self.consumer = Some(consumer);
+                        continue;
+                    }
+                    Err(trouble) => self.give_up_stream(&trouble),
+                }
+            }
+            let pause = self.read_outbox().await?;
+            if self.rows.is_empty() {
+                self.wait(pause).await;
+            }
+        }
+    }
+
+    fn took(&mut self, event: LoggedEvent) -> LoggedEvent {
+        self.last = LogPosition::of(&event.event);
+        event
+    }
+
+    fn give_up_stream(&mut self, Trouble { cause, reason }: &Trouble) {
+        self.sources.monitor.stream_ended(cause);
+        self.sources.monitor.state(SourceState::Outbox { reason });
+        // A cause that repeats is logged once.
+        if self.logged != *cause {
+            tracing::info!(cause, reason, revision = self.last.revision.0, "events come from the outbox");
+            self.logged = cause;
+        }
+        self.consumer = None;
+        self.next_attempt = Instant::now() + self.stream_pause.pause();
+    }
+
+    /// Reads a page of the outbox. Answers how long to wait if there is nothing new.
+    async fn read_outbox(&mut self) -> Result<Duration, Stop> {
+        let (head, rows) = match self.sources.outbox.page_after(self.last.token()).await {
+            Ok(read) => read,
+            Err(error) => {
+                let reason = service_kit::telemetry::chain(&error);
+                tracing::debug!(reason, "the outbox cannot be read");
+                self.sources.monitor.state(SourceState::Unavailable { reason: &reason });
+                return Ok(self.outbox_pause.pause());
+            }
+        };
+        match judge(&self.last, &head, rows.first().map(|row| row.revision))? {
+            Page::Next => self.rows.extend(rows),
+            Page::Nothing => {
+                self.behind_since = None;
+                self.sources.monitor.state(SourceState::CaughtUp);
+            }
+            Page::Behind => {
+                let since = *self.behind_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= LONGEST_LAG {
+                    let (last, head) = (self.last.revision, head.revision);
+                    self.sources.monitor.state(SourceState::Lost { last, head });
+                    return Ok(self.outbox_pause.pause());
+                }
+            }
+        }
+        self.outbox_pause.reset();
+        Ok(POLL)
+    }
+
+    /// The outbox is the truth: a mismatch means that what was read before is wrong, or that this program is too old.
+    fn verified(&self, row: Row) -> Result<LoggedEvent, Stop> {
+        let unreadable = |source| Stop::Unreadable { revision: row.revision, source };
+        let event = verify::next(&self.last, None, &row.payload).map_err(|mismatch| match mismatch {
+            Mismatch::Unreadable(source) => unreadable(source),
+            Mismatch::Chain => Stop::Contradicted(self.last.revision),
+            Mismatch::OtherPlace(_) | Mismatch::Header => unreadable(DecodeError::Field("revision")),
+        })?;
+        let traceparent = row.traceparent.filter(|_| service_kit::trace::enabled());
+        Ok(LoggedEvent { event, payload: row.payload.into(), traceparent })
+    }
+
+    /// Waits until the outbox or the stream is worth another attempt.
+    async fn wait(&mut self, pause: Duration) {
+        let mut connected = self.sources.nats.connected.clone();
+        connected.mark_unchanged();
+        let pause = pause.min(self.next_attempt.saturating_duration_since(Instant::now()));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            Ok(()) = connected.changed() => {
+                self.stream_pause.reset();
+                self.next_attempt = Instant::now();
+            }
+        }
+    }
+}
+
+/// What a page of the outbox means.
+#[derive(Debug, PartialEq, Eq)]
+enum Page {
+    /// It begins with the next event.
+    Next,
+    /// There is nothing new.
+    Nothing,
+    /// The server has not reached the last event yet.
+    Behind,
+}
+
+/// Compares the head of PostgreSQL, and the first row after `last`, with what was read.
+fn judge(last: &LogPosition, head: &LogPosition, first: Option<Revision>) -> Result<Page, Stop> {
+    if head.epoch != last.epoch {
+        return Err(Stop::OtherEpoch);
+    }
+    if head.contradicts(last) {
+        return Err(Stop::Contradicted(last.revision));
+    }
+    if head.revision < last.revision {
+        return Ok(Page::Behind);
+    }
+    match first {
+        None if head.revision == last.revision => Ok(Page::Nothing),
+        Some(first) if first == last.revision.next() => Ok(Page::Next),
+        // The next rows are gone, or there are none although the head says so.
+        Some(_) | None => Err(Stop::Pruned(last.revision.next())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(epoch: u64, revision: u64, id: u128) -> LogPosition {
+        LogPosition { epoch: Epoch(epoch), revision: Revision(revision), event_id: Some(Uuid::from_u128(id)) }
+    }
+
+    #[test]
+    fn a_page_is_judged_by_the_head() {
+        let last = at(1, 7, 1);
+        assert_eq!(judge(&last, &at(1, 9, 9), Some(Revision(8))).unwrap(), Page::Next);
+        assert_eq!(judge(&last, &at(1, 7, 1), None).unwrap(), Page::Nothing);
+        assert!(matches!(judge(&last, &at(1, 9, 9), None), Err(Stop::Pruned(Revision(8)))));
+        assert!(matches!(judge(&last, &at(1, 9, 9), Some(Revision(9))), Err(Stop::Pruned(Revision(8)))));
+        assert!(matches!(judge(&last, &at(2, 7, 1), None), Err(Stop::OtherEpoch)));
+    }
+
+    #[test]
+    fn a_lagging_server_is_no_contradiction() {
+        let last = at(1, 7, 1);
+        assert_eq!(judge(&last, &at(1, 6, 6), None).unwrap(), Page::Behind);
+        assert!(matches!(judge(&last, &at(1, 7, 2), None), Err(Stop::Contradicted(Revision(7)))));
+    }
+}

@@ -1,0 +1,274 @@
+//! Events from the JetStream stream: one ordered consumer from the next revision on, until something is wrong.
+//!
+//! A consumer may stand ahead of a stream that has lost its tail, with no error and nothing pending. So silence is
+//! compared with the known head.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{self, Message};
+use futures::StreamExt as _;
+use proto::{Epoch, Revision, subjects};
+use service_kit::nats::Nats;
+use service_kit::{trace, with_timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use crate::verify;
+use crate::{LogPosition, LoggedEvent, Sources, Stop};
+
+/// Timeout of a request to JetStream.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often silence is compared with the head.
+const TICK: Duration = Duration::from_millis(250);
+/// The stream stalls if it delivers nothing for this time while the head is ahead.
+const STALL: Duration = Duration::from_secs(1);
+/// Consecutive redelivered events after which the consumer is created again: one that the client recreated before it had
+/// delivered anything begins with the first event of the stream.
+const MAX_REDELIVERED: u32 = 1_000;
+
+/// Why the stream does not deliver the next event now.
+#[derive(Debug)]
+pub struct Trouble {
+    /// Label of the metric.
+    pub cause: &'static str,
+    /// For people.
+    pub reason: String,
+}
+
+impl Trouble {
+    fn new(cause: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self { cause, reason: reason.to_string() }
+    }
+
+    fn timeout() -> Self {
+        Self::new("timeout", "JetStream does not answer")
+    }
+
+    fn disconnected() -> Self {
+        Self::new("disconnected", "NATS is not connected")
+    }
+}
+
+/// Why reading the stream ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// No source can go on.
+    Stop(Stop),
+    /// The outbox can go on.
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Ended {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+/// What a stream holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The oldest revision, or the next one if the stream is empty.
+    pub first: Revision,
+    /// The newest revision, even if it was removed.
+    pub last: Revision,
+}
+
+/// What the stream of an epoch holds.
+pub async fn reach(nats: &Nats, epoch: Epoch) -> Result<Reach, Trouble> {
+    if !nats.is_connected() {
+        return Err(Trouble::disconnected());
+    }
+    let stream = with_timeout(REQUEST_TIMEOUT, find(nats, epoch), Trouble::timeout).await?;
+    let state = &stream.cached_info().state;
+    Ok(Reach { first: Revision(state.first_sequence), last: Revision(state.last_sequence) })
+}
+
+async fn find(nats: &Nats, epoch: Epoch) -> Result<Stream, Trouble> {
+    let context = jetstream::new(nats.client.clone());
+    context.get_stream(subjects::stream_name(epoch)).await.map_err(|error| Trouble::new("stream", error))
+}
+
+/// Where the stream ended when it was last opened: tells a relay that is slow from one that is dead.
+#[derive(Debug, Default)]
+pub struct LastSeen(Option<u64>);
+
+/// A consumer of the stream.
+pub struct Consumer {
+    stream: Stream,
+    messages: Ordered,
+    connected: watch::Receiver<bool>,
+    ticks: Interval,
+    arrived: Instant,
+    asked: Instant,
+    redelivered: u32,
+}
+
+impl Consumer {
+    /// Opens a consumer of the events after a position.
+    pub async fn after(last: &LogPosition, sources: &Sources, seen: &mut LastSeen) -> Result<Self, Trouble> {
+        let mut connected = sources.nats.connected.clone();
+        if !*connected.borrow_and_update() {
+            return Err(Trouble::disconnected());
+        }
+        let open = async {
+            let stream = find(&sources.nats, last.epoch).await?;
+            let state = &stream.cached_info().state;
+            check_reach(state.first_sequence, state.last_sequence, last, seen)?;
+            sources.monitor.stream_behind(last.revision.0.saturating_sub(state.last_sequence));
+            let config = OrderedConfig {
+                description: Some(sources.consumer.to_owned()),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last.revision.next().0 },
+                max_batch: sources.batch,
+                ..OrderedConfig::default()
+            };
+            let consumer =
+                stream.create_consumer(config).await.map_err(|error| Trouble::new("consumer", error))?;
+            let messages = consumer.messages().await.map_err(|error| Trouble::new("consumer", error))?;
+            Ok((stream, messages))
+        };
+        let (stream, messages) = with_timeout(REQUEST_TIMEOUT, open, Trouble::timeout).await?;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
+        Ok(Self { stream, messages, connected, ticks, arrived: now, asked: now, redelivered: 0 })
+    }
+
+    /// Waits for the next event.
+    pub async fn next(&mut self, last: &LogPosition, sources: &Sources) -> Result<LoggedEvent, Ended> {
+        loop {
+            tokio::select! {
+                biased;
+                message = self.messages.next() => {
+                    let message = message
+                        .ok_or_else(|| Trouble::new("consumer", "the consumer ended"))?
+                        .map_err(|error| Trouble::new("consumer", error))?;
+                    self.arrived = Instant::now();
+                    if let Some(event) = decode(&message, last, sources)? {
+                        self.redelivered = 0;
+                        return Ok(event);
+                    }
+                    sources.monitor.redelivered();
+                    self.redelivered += 1;
+                    if self.redelivered > MAX_REDELIVERED {
+                        return Err(Trouble::new("redelivery", "the consumer begins too early").into());
+                    }
+                }
+                changed = self.connected.changed() => {
+                    // The consumer itself would wait in silence for the connection to come back.
+                    if changed.is_err() || !*self.connected.borrow_and_update() {
+                        return Err(Trouble::disconnected().into());
+                    }
+                }
+                _ = self.ticks.tick() => self.question_silence(last, sources).await?,
+            }
+        }
+    }
+
+    async fn question_silence(&mut self, last: &LogPosition, sources: &Sources) -> Result<(), Ended> {
+        let stalled = self.arrived.elapsed() >= STALL;
+        let ask = stalled && self.asked.elapsed() >= STALL;
+        if ask {
+            self.asked = Instant::now();
+        }
+        let ahead = head_ahead(last, sources, ask).await?;
+        if ahead && stalled {
+            return Err(Trouble::new("stall", "the stream does not deliver what is committed").into());
+        }
+        if ask {
+            let info = async { self.stream.info().await.map_err(|error| Trouble::new("stream", error)) };
+            let newest = with_timeout(REQUEST_TIMEOUT, info, Trouble::timeout).await?.state.last_sequence;
+            sources.monitor.stream_behind(last.revision.0.saturating_sub(newest));
+        }
+        Ok(())
+    }
+}
+
+/// True if the head is known to be ahead. Without a heartbeat of our epoch, and if `ask` allows it, PostgreSQL is asked:
+/// it alone can confirm that another epoch was opened.
+async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<bool, Ended> {
+    if let Some(head) = sources.head.head().filter(|head| head.epoch == last.epoch) {
+        return Ok(head > last.token());
+    }
+    if !ask {
+        return Ok(false);
+    }
+    match tokio::time::timeout(REQUEST_TIMEOUT, sources.outbox.head()).await {
+        Ok(Ok(head)) if head.epoch != last.epoch => Err(Ended::Stop(Stop::OtherEpoch)),
+        Ok(Ok(head)) => Ok(head.revision > last.revision),
+        // Without a head nothing is known to be missing.
+        Ok(Err(_)) | Err(_) => Ok(false),
+    }
+}
+
+/// The stream must hold the next revision, or be about to.
+fn check_reach(first: u64, newest: u64, last: &LogPosition, seen: &mut LastSeen) -> Result<(), Trouble> {
+    let grew = seen.0.replace(newest).is_none_or(|before| newest > before);
+    if newest >= first && first > last.revision.next().0 {
+        return Err(Trouble::new("gap", format!("the stream begins at revision {first}")));
+    }
+    // A stream that is behind and grows is a relay at work; one that stands still would never deliver.
+    if newest < last.revision.0 && !grew {
+        return Err(Trouble::new("behind", format!("the stream ends at revision {newest}")));
+    }
+    Ok(())
+}
+
+/// The event of a message; `None` for one that was read before.
+fn decode(message: &Message, last: &LogPosition, sources: &Sources) -> Result<Option<LoggedEvent>, Trouble> {
+    let info = message.info().map_err(|error| Trouble::new("consumer", error))?;
+    let next = last.revision.next();
+    if info.stream_sequence < next.0 {
+        return Ok(None);
+    }
+    if info.stream_sequence > next.0 {
+        return Err(Trouble::new("gap", format!("revision {next} is missing in the stream")));
+    }
+    let header =
+        |name| message.headers.as_ref().and_then(|headers| headers.get(name)).map(|value| value.as_str());
+    let id = header(subjects::HEADER_ID).unwrap_or_default();
+    match verify::next(last, Some(id), &message.payload) {
+        Ok(event) => Ok(Some(LoggedEvent {
+            event,
+            // A copy: the bytes are a piece of the connection's buffer, and would keep all of it.
+            payload: (&*message.payload).into(),
+            traceparent: header(subjects::HEADER_TRACEPARENT).filter(|_| trace::enabled()).map(str::to_owned),
+        })),
+        Err(mismatch) => {
+            sources.monitor.foreign();
+            tracing::warn!(
+                revision = next.0,
+                reason = &mismatch as &dyn std::error::Error,
+                "the stream holds something else at this revision"
+            );
+            Err(Trouble::new("foreign", format!("the stream holds something else at revision {next}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(revision: u64) -> LogPosition {
+        LogPosition { epoch: Epoch(1), revision: Revision(revision), event_id: None }
+    }
+
+    #[test]
+    fn a_stream_that_begins_too_late_is_a_gap() {
+        assert!(check_reach(8, 20, &at(7), &mut LastSeen::default()).is_ok());
+        assert!(check_reach(9, 20, &at(7), &mut LastSeen::default()).is_err());
+        // Empty and created at the next revision.
+        assert!(check_reach(8, 7, &at(7), &mut LastSeen::default()).is_ok());
+    }
+
+    #[test]
+    fn a_stream_that_is_behind_must_grow() {
+        let mut seen = LastSeen::default();
+        assert!(check_reach(1, 5, &at(7), &mut seen).is_ok());
+        assert!(check_reach(1, 5, &at(7), &mut seen).is_err());
+        assert!(check_reach(1, 6, &at(7), &mut seen).is_ok());
+    }
+}

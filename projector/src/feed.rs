@@ -1,0 +1,133 @@
+//! The events to apply, and what the status and the readiness checks show of how they arrive.
+
+use std::sync::Arc;
+
+use event_log::heartbeat::HeardHead;
+use event_log::{EventSource, LoggedEvent, Monitor, SourceState, Stop};
+use proto::event::DecodeError;
+use service_kit::readiness::Latch;
+
+use crate::apply::Item;
+use crate::edge::Change;
+use crate::mark::Mark;
+use crate::metrics::{FOREIGN, OUTBOX_EVENTS, REBUILDS, REDELIVERIES, STREAM_BEHIND};
+use crate::status::Board;
+use crate::truth::Truth;
+
+/// Events of the stream that one request asks for.
+pub const BATCH: i64 = 500;
+/// Bytes of events that may wait to be applied: about 20,000 changed edges.
+pub const BUFFER_BYTES: usize = 2 * 1024 * 1024;
+
+/// Where events come from, and who is told.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The source of truth.
+    pub truth: Truth,
+    /// The log.
+    pub log: event_log::Sources,
+    /// The head of the newest heartbeat.
+    pub heard: Arc<HeardHead>,
+    /// Passes unless what was applied is not, or no longer, part of the history.
+    pub latch: Latch,
+    /// Shows what is wrong with the stream.
+    pub board: Board,
+}
+
+/// Shows how events arrive.
+#[derive(Debug)]
+pub struct FeedMonitor {
+    /// As in [`Sources`].
+    pub latch: Latch,
+    /// As in [`Sources`].
+    pub board: Board,
+}
+
+impl Monitor for FeedMonitor {
+    /// Where events come from does not change the readiness: the read model is complete as of its revision, and the
+    /// status and the metrics show how old that is.
+    fn state(&self, state: SourceState<'_>) {
+        let problem = match state {
+            SourceState::Stream => String::new(),
+            SourceState::Outbox { reason } => format!("events come from the outbox: {reason}"),
+            // What is wrong with the stream is still so.
+            SourceState::CaughtUp => return self.latch.ready(),
+            SourceState::Unavailable { reason } => {
+                format!("neither the stream nor the outbox can be read: {reason}")
+            }
+            SourceState::Lost { last, head } => {
+                format!("revision {last} was applied, but PostgreSQL is at {head}: it has lost commits")
+            }
+        };
+        match state {
+            SourceState::Stream => self.latch.ready(),
+            SourceState::Lost { .. } => self.latch.not_ready(&problem),
+            _ => {}
+        }
+        self.board.change(|status| status.stream_problem = problem);
+    }
+
+    fn stream_ended(&self, cause: &'static str) {
+        metrics::counter!(REBUILDS, "cause" => cause).increment(1);
+    }
+
+    fn outbox_event(&self) {
+        metrics::counter!(OUTBOX_EVENTS).increment(1);
+    }
+
+    fn redelivered(&self) {
+        metrics::counter!(REDELIVERIES).increment(1);
+    }
+
+    fn foreign(&self) {
+        metrics::counter!(FOREIGN).increment(1);
+    }
+
+    fn stream_behind(&self, revisions: u64) {
+        // A figure for people; digits beyond 2^53 do not matter.
+        metrics::gauge!(STREAM_BEHIND).set(revisions as f64);
+    }
+}
+
+/// Events after a position, in order. Dropping it ends the reading.
+pub struct Feed {
+    source: EventSource,
+    latch: Latch,
+}
+
+impl Feed {
+    /// Reads the events after `mark`.
+    pub fn after(mark: Mark, sources: &Sources) -> Self {
+        sources.latch.ready();
+        Self { source: EventSource::after(mark, sources.log.clone()), latch: sources.latch.clone() }
+    }
+
+    /// Waits for the next event. Nothing is lost if the caller stops waiting.
+    pub async fn next(&mut self) -> Result<Item, Stop> {
+        let outcome = self.source.next().await;
+        self.read(outcome)
+    }
+
+    /// The next event, if one is waiting.
+    pub fn try_next(&mut self) -> Option<Result<Item, Stop>> {
+        let outcome = self.source.try_next()?;
+        Some(self.read(outcome))
+    }
+
+    fn read(&self, outcome: Result<LoggedEvent, Stop>) -> Result<Item, Stop> {
+        outcome.and_then(item).inspect_err(|stop| self.latch.not_ready(&stop.to_string()))
+    }
+}
+
+/// What the read model needs of an event.
+fn item(logged: LoggedEvent) -> Result<Item, Stop> {
+    let LoggedEvent { event, traceparent, .. } = logged;
+    let change = |change| Change::of(change, event.revision).ok_or(DecodeError::Unknown("edge change", 0));
+    let changes = event
+        .edges
+        .iter()
+        .map(change)
+        .collect::<Result<_, _>>()
+        .map_err(|source| Stop::Unreadable { revision: event.revision, source })?;
+    Ok(Item { mark: Mark::of(&event), committed_at: event.committed_at, changes, traceparent })
+}
