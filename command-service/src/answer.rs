@@ -45,6 +45,9 @@ pub enum Failure {
     /// A rule stands against it.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The pair is in another state than the command expects: the refusal, and the committed state.
+    #[error("{0}")]
+    NotAsExpected(Refused, Box<Relationship>),
     /// Its request_id belongs to another command.
     #[error("the request_id was used for another command")]
     RequestIdReused,
@@ -163,8 +166,8 @@ pub fn relationship(graph: &Graph, viewer: UserId, other: UserId) -> Relationshi
         blocked_by: back(Block).is_some(),
         following_since: out(Follow).map(|edge| timestamp::to_proto(edge.created_at)),
         followed_by_since: back(Follow).map(|edge| timestamp::to_proto(edge.created_at)),
-        revision: graph.pair_revision(viewer, other).0,
         mutual: out(Follow).is_some() && back(Follow).is_some(),
+        etag: graph.pair_etag(viewer, other).to_string(),
     }
 }
 
@@ -182,7 +185,8 @@ mod tests {
     #[test]
     fn a_remembered_answer_reads_as_the_first() {
         let pair = PairCommand { actor: user(1), other: user(2), action: Action::Follow, expects: None };
-        let relationship = Relationship { following: true, revision: 9, ..Relationship::default() };
+        let relationship =
+            Relationship { following: true, etag: "1.9".to_owned(), ..Relationship::default() };
         let report = ReplaceReport { added: vec![user(3)], removed: vec![user(4)], requested: vec![] };
         for (command, body) in [
             (Command::Pair(pair), Body::Pair(Box::new(relationship.clone()))),

@@ -3,6 +3,7 @@
 //! Owns the words of errors, for people and as JSON, always on stderr. It must
 //! never show a token or a password; no error here carries one.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use proto::error::{Reason, reason_of};
@@ -27,13 +28,16 @@ pub struct Advised {
 }
 
 /// What is told about a failure.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, Default, PartialEq, Serialize)]
 struct Report {
     message: String,
     code: Option<String>,
     reason: Option<String>,
     field: Option<String>,
     hint: Option<String>,
+    /// ErrorInfo.metadata, for programs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 /// Whether the reader of our output has gone. A server that has gone is something else.
@@ -77,7 +81,7 @@ impl Report {
 }
 
 fn describe(error: &anyhow::Error) -> Report {
-    let find = |message: String, hint| Report { message, code: None, reason: None, field: None, hint };
+    let find = |message: String, hint| Report { message, hint, ..Report::default() };
     if let Some(failed) = error.downcast_ref::<CallFailed>() {
         let report = of_call(failed);
         let context = error.to_string();
@@ -106,6 +110,7 @@ fn of_call(failed: &CallFailed) -> Report {
         reason: info.map(|i| i.reason.clone()),
         field: violation.map(|v| v.field.clone()),
         hint: hint(peer, status),
+        metadata: info.map(|i| i.metadata.clone().into_iter().collect()).unwrap_or_default(),
     }
 }
 
@@ -194,8 +199,8 @@ fn present_state(status: &Status) -> String {
     }
     let value = |key: &str| metadata.get(key).map_or("unknown", String::as_str);
     format!(
-        "the pair is at revision {}, following is {}: look again, then decide",
-        value("revision"),
+        "the pair now has the etag {}, following is {}: look again, then decide",
+        value("etag"),
         value("following")
     )
 }
@@ -257,13 +262,13 @@ mod tests {
     #[test]
     fn a_failed_precondition_says_what_the_pair_is_like() {
         let error = ServiceError::new(Reason::PreconditionFailed, "the pair has changed")
-            .with("revision", 12)
+            .with("etag", "1.a")
             .with("following", true);
         let report = describe(&call(error).context("lines 1 to 300"));
         assert_eq!(report.message, "lines 1 to 300: the pair has changed");
         assert_eq!(
             report.hint.as_deref(),
-            Some("the pair is at revision 12, following is true: look again, then decide")
+            Some("the pair now has the etag 1.a, following is true: look again, then decide")
         );
     }
 

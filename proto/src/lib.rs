@@ -10,12 +10,14 @@
 #![expect(clippy::allow_attributes, reason = "generated code")]
 
 pub mod error;
+pub mod etag;
 pub mod event;
 pub mod ids;
 pub mod subjects;
 pub mod timestamp;
 pub mod token;
 
+pub use etag::Etag;
 pub use ids::{Epoch, Position, Revision, UserId};
 pub use token::Token;
 

@@ -53,6 +53,13 @@ fn mutes_and_blocks_are_made_ended_and_end_by_themselves() {
     assert_eq!((&answer["changed"], &answer["muting"]), (&json!(true), &json!(true)));
     assert!(answer["muting_until"].is_string(), "{answer}");
     assert!(answer["revision"].is_u64() && answer["written_at"].is_string(), "{answer}");
+    let expected = ["--expected-etag", answer["etag"].as_str().expect("an etag")];
+    assert_eq!(done(&cli, &[&["mute", &a, &b, "--for", "25h"], &expected[..]].concat())["changed"], true);
+    let error = refused(&cli, &[&["mute", &a, &b], &expected[..]].concat());
+    assert_eq!(error["reason"], "PRECONDITION_FAILED");
+    let (code, out, err) = cli.run(&["-o", "json", "relationship", &a, &b, "--consistent"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(error["metadata"]["etag"], rows(&out)[0]["etag"]);
 
     let answer = done(&cli, &["mute", &a, &b]);
     assert_eq!(

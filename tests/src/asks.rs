@@ -7,7 +7,7 @@ use proto::command::v1 as wire;
 use proto::command::v1::write::Command;
 use proto::graph::v1::Relationship;
 use proto::timestamp;
-use proto::{Token, UserId};
+use proto::{Etag, Token, UserId};
 use time::OffsetDateTime;
 use tonic::Status;
 use uuid::Uuid;
@@ -42,8 +42,8 @@ pub enum Act {
 /// The state that a command expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// The pair's revision.
-    Revision(u64),
+    /// The pair's etag.
+    Etag(Etag),
     /// Whether the actor follows the other account.
     Following(bool),
 }
@@ -86,6 +86,14 @@ impl Answer {
     }
 }
 
+/// The etag of a pair as an answer shows it.
+///
+/// # Panics
+/// Where it shows none.
+pub fn etag(pair: &Relationship) -> Etag {
+    Etag::parse(&pair.etag).unwrap_or_else(|| panic!("{pair:?} has no etag"))
+}
+
 macro_rules! request {
     ($ask:expr, $message:ident, $module:ident, $other:ident $(, $expires_at:ident)?) => {
         wire::$message {
@@ -94,7 +102,7 @@ macro_rules! request {
             request_id: $ask.request_id.map(|id| id.to_string()).unwrap_or_default(),
             $($expires_at: $ask.expires_at.map(timestamp::to_proto),)?
             precondition: $ask.expected.map(|expected| match expected {
-                Expected::Revision(revision) => wire::$module::Precondition::ExpectedRevision(revision),
+                Expected::Etag(etag) => wire::$module::Precondition::ExpectedEtag(etag.to_string()),
                 Expected::Following(follows) => wire::$module::Precondition::ExpectedFollowing(follows),
             }),
         }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Outcome;
 use super::queue::{RequestKey, Unit};
 use crate::answer::{Answer, Body, Failure, relationship};
-use crate::domain::{Command, Decision, FollowCap, Graph, NewJob, Report, Rules, decide};
+use crate::domain::{Command, Decision, FollowCap, Graph, NewJob, Refusal, Refused, Report, Rules, decide};
 use crate::journal::Journal;
 use crate::store::head::Head;
 use crate::store::replies::{Key, Reply};
@@ -93,7 +93,7 @@ impl Batch<'_> {
 
     fn carry_out(&mut self, unit: &Unit) -> Outcome {
         let command = &unit.command;
-        let decision = decide(self.graph, command, &self.rules)?;
+        let decision = decide(self.graph, command, &self.rules).map_err(|refused| self.failure(refused))?;
         let changed = decision.changes_something() || decision.job.is_some();
         if let Command::ReplaceFollowing { dry_run: true, .. } = command {
             return Ok(self.answer(command, changed, decision, None));
@@ -122,6 +122,17 @@ impl Batch<'_> {
         Ok(self.answer(command, changed, decision, job_id))
     }
 
+    /// A failed precondition with the state that it failed on. That is the state before the command, also for one of an
+    /// atomic batch, whose earlier commands did not happen either; callers get it after the commit.
+    fn failure(&self, refused: Refused) -> Failure {
+        match refused.refusal {
+            Refusal::NotAsExpected { actor, other } => {
+                Failure::NotAsExpected(refused, Box::new(relationship(self.graph, actor, other)))
+            }
+            _ => Failure::Refused(refused),
+        }
+    }
+
     fn answer(&self, command: &Command, changed: bool, decision: Decision, job: Option<Uuid>) -> Answer {
         let body = match (command, decision.report) {
             (Command::Pair(c), _) => Body::Pair(Box::new(relationship(self.graph, c.actor, c.other))),
@@ -146,7 +157,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::domain::{Action, PairCommand};
+    use crate::domain::{Action, Expects, PairCommand};
     use crate::store::outbox::Entry;
 
     const CAP: FollowCap = FollowCap { base: 7_500, per_follower: 1.0 };
@@ -188,6 +199,26 @@ mod tests {
         let written: Vec<_> =
             decided.outcomes.iter().map(|o| o.as_ref().expect("allowed").written_at.revision).collect();
         assert_eq!(written, [Revision(8), Revision(8), Revision(9)]);
+    }
+
+    #[test]
+    fn a_failed_precondition_shows_the_committed_state() {
+        let pair = |action, expects| PairCommand { actor: user(1), other: user(2), action, expects };
+        let unit = |command| Unit { command, request: None, traceparent: None, reply: oneshot::channel().0 };
+        let stale = Some(Expects::Etag(None));
+        let units = [
+            unit(Command::Pair(pair(Action::Follow, None))),
+            // Its mute does not happen, so it is not in the state.
+            unit(Command::Batch(vec![
+                pair(Action::Mute { expires_at: None }, None),
+                pair(Action::Unfollow, stale),
+            ])),
+        ];
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let Ok(Answer { body: Body::Pair(followed), .. }) = &decided.outcomes[0] else { panic!("a pair") };
+        let refused =
+            Refused { refusal: Refusal::NotAsExpected { actor: user(1), other: user(2) }, index: Some(1) };
+        assert_eq!(decided.outcomes[1], Err(Failure::NotAsExpected(refused, followed.clone())));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proto::error::Reason;
 use proto::event::{EdgeKey, EdgeKind, Verb};
-use proto::{Revision, UserId};
+use proto::{Etag, UserId};
 use time::OffsetDateTime;
 
 /// What a client asks for. Both ends of a pair are different accounts; the gRPC
@@ -87,8 +87,8 @@ pub enum Action {
 /// The state that a command expects a pair to be in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expects {
-    /// Its newest revision.
-    Revision(Revision),
+    /// Its etag as the actor has read it; `None` for a text that is the etag of no state.
+    Etag(Option<Etag>),
     /// Whether the actor follows the other.
     Following(bool),
 }

@@ -80,7 +80,7 @@ fn batch(graph: &Graph, commands: &[PairCommand], rules: &Rules) -> Result<Decis
     let mut touches = Touches::default();
     Command::Batch(commands.to_vec()).touches(&mut touches);
     let mut part = graph.part(&touches.edges, &touches.accounts);
-    // Whatever revision it gets, it is above all that preconditions can name.
+    // No edge that was read can have this revision, so no etag that was read matches an edge that the batch has changed.
     let stamp = Stamp { revision: proto::Revision::MAX, time: rules.now };
     let mut all = Vec::new();
     let mut changed = Vec::with_capacity(commands.len());

@@ -5,8 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proto::etag::{Etag, PairEdge};
 use proto::event::{AccountChange, AccountCounts, AccountOp, EdgeChange, EdgeKey, EdgeKind, EdgeOp};
-use proto::{Position, Revision, UserId};
+use proto::timestamp::to_millis;
+use proto::{Position, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -251,17 +253,22 @@ impl Graph {
         }
     }
 
-    /// The newest revision among the live edges of a pair that `viewer` may know of:
-    /// nobody learns that they are muted.
-    pub fn pair_revision(&self, viewer: UserId, other: UserId) -> Revision {
-        PAIR_KINDS
-            .into_iter()
-            .map(|kind| self.edge(kind, viewer, other))
-            .chain(PAIR_KINDS.map(|kind| self.edge(kind, other, viewer).filter(|_| kind != EdgeKind::Mute)))
-            .flatten()
-            .map(|edge| edge.revision)
-            .max()
-            .unwrap_or(Revision::ZERO)
+    /// The state of a pair as `viewer` may know it. Archived edges are hidden from everybody, so they are not in it.
+    pub fn pair_etag(&self, viewer: UserId, other: UserId) -> Etag {
+        let both_ways = [(viewer, other, true), (other, viewer, false)];
+        let edges = PAIR_KINDS.into_iter().flat_map(|kind| {
+            both_ways.into_iter().filter_map(move |(source, target, outgoing)| {
+                let edge = self.edge(kind, source, target)?;
+                Some(PairEdge {
+                    kind,
+                    outgoing,
+                    revision: edge.revision,
+                    created_at_millis: to_millis(edge.created_at),
+                    expires_at_millis: edge.expires_at.map(to_millis),
+                })
+            })
+        });
+        Etag::of(viewer, other, edges)
     }
 
     /// What must be written of the edges that everybody sees.

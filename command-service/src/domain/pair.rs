@@ -87,13 +87,11 @@ pub(super) fn check_expiry(expires_at: Option<OffsetDateTime>, now: OffsetDateTi
 }
 
 fn check(graph: &Graph, actor: UserId, other: UserId, expects: Expects) -> Result<(), Refusal> {
-    let revision = graph.pair_revision(actor, other);
-    let following = graph.edge(EdgeKind::Follow, actor, other).is_some();
     let holds = match expects {
-        Expects::Revision(expected) => expected == revision,
-        Expects::Following(expected) => expected == following,
+        Expects::Etag(expected) => expected == Some(graph.pair_etag(actor, other)),
+        Expects::Following(expected) => expected == graph.edge(EdgeKind::Follow, actor, other).is_some(),
     };
-    if holds { Ok(()) } else { Err(Refusal::NotAsExpected { revision, following }) }
+    if holds { Ok(()) } else { Err(Refusal::NotAsExpected { actor, other }) }
 }
 
 struct Pair<'g> {

@@ -1,7 +1,7 @@
 //! Rules that stand against commands.
 
+use proto::UserId;
 use proto::error::Reason;
-use proto::{Revision, UserId};
 
 /// Why a command is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,10 +21,10 @@ pub enum Refusal {
     /// The pair is in another state than the command expects.
     #[error("the pair is in another state than the command expects")]
     NotAsExpected {
-        /// Its newest revision.
-        revision: Revision,
-        /// Whether the actor follows the other.
-        following: bool,
+        /// The account whose view of the pair counts.
+        actor: UserId,
+        /// The other one.
+        other: UserId,
     },
     /// The account follows as many as it may.
     #[error("the account {user} follows, or asks to follow, as many others as it may: {cap}")]

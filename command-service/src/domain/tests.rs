@@ -187,30 +187,73 @@ fn hidden_edges_come_back_where_both_ends_take_part_and_their_time_is_not_over()
     assert_eq!(graph.account(user(1)).followers, 1);
 }
 
+fn follow_expecting(expects: Expects) -> Command {
+    Command::Pair(PairCommand {
+        actor: user(1),
+        other: user(2),
+        action: Action::Follow,
+        expects: Some(expects),
+    })
+}
+
+fn not_as_expected() -> Refusal {
+    Refusal::NotAsExpected { actor: user(1), other: user(2) }
+}
+
 #[test]
 fn preconditions_compare_with_the_pair_as_its_viewer_sees_it() {
-    let expecting = |expects| {
-        Command::Pair(PairCommand {
-            actor: user(1),
-            other: user(2),
-            action: Action::Follow,
-            expects: Some(expects),
-        })
-    };
     let mut newer = edge();
     newer.revision = Revision(5);
     // A mute by the other account is not for the viewer to know.
+    let without_mute = with_edges([key(EdgeKind::Follow, 2, 1)]);
     let graph = Graph::new(
         BTreeMap::from([(key(EdgeKind::Follow, 2, 1), edge()), (key(EdgeKind::Mute, 2, 1), newer)]),
         BTreeMap::new(),
     );
-    for expects in [Expects::Revision(Revision(1)), Expects::Following(false)] {
-        assert_eq!(changes(&graph, &expecting(expects)).len(), 1);
+    let seen = without_mute.pair_etag(user(1), user(2));
+    assert_eq!(graph.pair_etag(user(1), user(2)), seen);
+    assert_ne!(graph.pair_etag(user(2), user(1)), without_mute.pair_etag(user(2), user(1)), "its own mute");
+    for expects in [Expects::Etag(Some(seen)), Expects::Following(false)] {
+        assert_eq!(changes(&graph, &follow_expecting(expects)).len(), 1);
     }
-    for expects in [Expects::Revision(Revision(5)), Expects::Following(true)] {
-        let refused = Refusal::NotAsExpected { revision: Revision(1), following: false };
-        assert_eq!(refusal(&graph, &expecting(expects)), refused);
+    let of_the_other = graph.pair_etag(user(2), user(1));
+    for expects in [Expects::Etag(Some(of_the_other)), Expects::Etag(None), Expects::Following(true)] {
+        assert_eq!(refusal(&graph, &follow_expecting(expects)), not_as_expected());
     }
+}
+
+#[test]
+fn the_end_of_any_edge_fails_the_precondition() {
+    let mut all = BTreeMap::new();
+    for (revision, kind) in
+        (1..).zip([EdgeKind::Follow, EdgeKind::FollowRequest, EdgeKind::Mute, EdgeKind::Block])
+    {
+        for (source, target) in [(1, 2), (2, 1)] {
+            all.insert(key(kind, source, target), Edge { revision: Revision(revision), ..edge() });
+        }
+    }
+    let read = Graph::new(all.clone(), BTreeMap::new()).pair_etag(user(1), user(2));
+    for ended in all.keys() {
+        let mut left = all.clone();
+        left.remove(ended);
+        let now = Graph::new(left, BTreeMap::new()).pair_etag(user(1), user(2));
+        let hidden = *ended == key(EdgeKind::Mute, 2, 1);
+        assert_eq!(now == read, hidden, "{ended:?}");
+    }
+}
+
+#[test]
+fn a_batch_compares_with_what_its_earlier_commands_left() {
+    let graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
+    let read = graph.pair_etag(user(1), user(2));
+    let Command::Pair(expecting) = follow_expecting(Expects::Etag(Some(read))) else { panic!("a pair") };
+    let batch = |first: Command| {
+        let Command::Pair(first) = first else { panic!("a pair") };
+        decide(&graph, &Command::Batch(vec![first, expecting]), &RULES)
+    };
+    assert!(batch(follow(1, 3)).is_ok(), "another pair");
+    let refused = batch(unfollow(1, 2)).expect_err("the pair has changed");
+    assert_eq!(refused, Refused { refusal: not_as_expected(), index: Some(1) });
 }
 
 #[test]

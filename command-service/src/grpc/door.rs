@@ -161,12 +161,14 @@ fn result(outcome: Result<Answer, ServiceError>, index: usize, write: &wire::Wri
 
 fn failed(error: ServiceError, index: usize, write: &wire::Write) -> wire::WriteResult {
     let has_field = error.field.is_some();
+    let metadata = error.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let error = pairs::in_batch(index, write, error);
     let error = wire::WriteError {
         code: code(error.reason).into(),
         reason: error.reason.into(),
         message: error.message,
         field: error.field.filter(|_| has_field).unwrap_or_default(),
+        metadata,
     };
     wire::WriteResult { error: Some(error), ..wire::WriteResult::default() }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::error::{Reason, ServiceError};
 
+use super::relationship_json::relationship_json;
 use crate::answer::Failure;
 use crate::committer::QueueFull;
 use crate::domain::{Refusal, Refused};
@@ -16,6 +17,10 @@ pub fn failure(failure: &Failure) -> ServiceError {
     let error = ServiceError::new(reason(failure), failure.to_string());
     match failure {
         Failure::Refused(refused) => refusal(error, refused.refusal),
+        Failure::NotAsExpected(_, state) => error
+            .with("etag", &state.etag)
+            .with("following", state.following)
+            .with("relationship", relationship_json(state)),
         Failure::RequestIdReused => ServiceError { field: Some("request_id".to_owned()), ..error },
         Failure::NotCommitted | Failure::OutcomeUnknown => error.retry_after(Duration::from_secs(1)),
         Failure::Internal => error,
@@ -25,7 +30,7 @@ pub fn failure(failure: &Failure) -> ServiceError {
 /// Which of several commands or items a failure is about.
 pub fn index(failure: &Failure) -> Option<usize> {
     match failure {
-        Failure::Refused(Refused { index, .. }) => *index,
+        Failure::Refused(Refused { index, .. }) | Failure::NotAsExpected(Refused { index, .. }, _) => *index,
         _ => None,
     }
 }
@@ -33,22 +38,19 @@ pub fn index(failure: &Failure) -> Option<usize> {
 fn refusal(error: ServiceError, refusal: Refusal) -> ServiceError {
     match refusal {
         Refusal::Archived(user) | Refusal::Erasing(user) => error.with("user_id", user),
-        Refusal::NotAsExpected { revision, following } => {
-            error.with("revision", revision.0).with("following", following)
-        }
         Refusal::FollowCap { user, cap } => error
             .quota(format!("account:{user}"), format!("following at most {cap} accounts"))
             .with("limit", cap),
         Refusal::ExpiryPast | Refusal::ExpiryTooFar => {
             ServiceError { field: Some("expires_at".to_owned()), ..error }
         }
-        Refusal::Blocked | Refusal::NoRequest => error,
+        Refusal::Blocked | Refusal::NoRequest | Refusal::NotAsExpected { .. } => error,
     }
 }
 
 fn reason(failure: &Failure) -> Reason {
     match failure {
-        Failure::Refused(refused) => refused.refusal.reason(),
+        Failure::Refused(refused) | Failure::NotAsExpected(refused, _) => refused.refusal.reason(),
         Failure::RequestIdReused => Reason::RequestIdReused,
         Failure::NotCommitted => Reason::NotCommitted,
         Failure::OutcomeUnknown => Reason::OutcomeUnknown,

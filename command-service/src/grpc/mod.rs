@@ -11,6 +11,7 @@ mod legacy;
 mod limits;
 mod pairs;
 mod parse;
+mod relationship_json;
 mod service;
 
 pub use access::Access;

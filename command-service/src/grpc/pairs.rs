@@ -1,7 +1,6 @@
 //! The ten commands about a pair: ten messages of nearly the same shape, read and
 //! answered in one place.
 
-use proto::Revision;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
 
@@ -24,13 +23,13 @@ pub trait PairRequest {
     /// What is asked for.
     fn action(&self) -> Result<Action, ServiceError>;
     /// The state that the pair must be in.
-    fn expects(&self) -> Option<Expects>;
+    fn expects(&self) -> Result<Option<Expects>, ServiceError>;
 
     /// The command, checked.
     fn command(&self) -> Result<PairCommand, ServiceError> {
         let (actor, other) = self.accounts();
         let (actor, other) = parse::pair(["actor_id", Self::OTHER], [actor, other])?;
-        Ok(PairCommand { actor, other, action: self.action()?, expects: self.expects() })
+        Ok(PairCommand { actor, other, action: self.action()?, expects: self.expects()? })
     }
 
     /// The command and its idempotency key, checked.
@@ -78,12 +77,13 @@ macro_rules! pair_request {
                 Ok($action)
             }
 
-            fn expects(&self) -> Option<Expects> {
-                use wire::$precondition::Precondition::{ExpectedFollowing, ExpectedRevision};
-                self.precondition.map(|precondition| match precondition {
-                    ExpectedRevision(revision) => Expects::Revision(Revision(revision)),
-                    ExpectedFollowing(following) => Expects::Following(following),
-                })
+            fn expects(&self) -> Result<Option<Expects>, ServiceError> {
+                use wire::$precondition::Precondition::{ExpectedEtag, ExpectedFollowing};
+                let precondition = self.precondition.as_ref().map(|precondition| match precondition {
+                    ExpectedEtag(etag) => parse::etag("expected_etag", etag),
+                    ExpectedFollowing(following) => Ok(Expects::Following(*following)),
+                });
+                precondition.transpose()
             }
         }
 

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use prost_types::Timestamp;
-use proto::UserId;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
 use proto::event::{EdgeKey, EdgeKind, MAX_EDGES};
 use proto::ids::parse_uuid;
 use proto::timestamp;
+use proto::{Etag, UserId};
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
@@ -84,7 +84,9 @@ fn pair_content(command: &PairCommand) -> String {
         text += &format!(" until {}", at.unix_timestamp_nanos());
     }
     match expects {
-        Some(Expects::Revision(revision)) => text += &format!(" at {revision}"),
+        Some(Expects::Etag(Some(etag))) => text += &format!(" at {etag}"),
+        // It always fails, and failures are not remembered.
+        Some(Expects::Etag(None)) => text += " at no etag",
         Some(Expects::Following(following)) => text += &format!(" if {following}"),
         None => {}
     }
@@ -94,6 +96,16 @@ fn pair_content(command: &PairCommand) -> String {
 /// An account.
 pub fn user(field: &str, text: &str) -> Result<UserId, ServiceError> {
     UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
+}
+
+/// The etag that a pair must have. It is opaque, so a text that this release cannot have given out is no error of its
+/// own: it matches no state.
+pub fn etag(field: &str, text: &str) -> Result<Expects, ServiceError> {
+    if text.is_empty() {
+        let message = "must not be empty: take Relationship.etag, or leave the precondition out";
+        return Err(ServiceError::field(Reason::FieldRequired, field, message));
+    }
+    Ok(Expects::Etag(Etag::parse(text)))
 }
 
 /// When an edge runs out; the rules decide whether it may.
@@ -227,6 +239,13 @@ mod tests {
             let error = pair(["actor_id", "target_id"], [a, b]).expect_err("refused");
             assert_eq!((error.reason, error.field.as_deref()), (reason, Some(field)));
         }
+    }
+
+    #[test]
+    fn an_empty_etag_is_refused_and_an_unknown_one_matches_nothing() {
+        let error = etag("expected_etag", "").expect_err("refused");
+        assert_eq!((error.reason, error.field.as_deref()), (Reason::FieldRequired, Some("expected_etag")));
+        assert_eq!(etag("expected_etag", "901"), Ok(Expects::Etag(None)));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 
@@ -92,11 +93,11 @@ pub struct PairArgs {
     /// A UUID of your choice: a repeat with the same one gets the first answer again
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<String>,
-    /// Only if nothing changed between the two since the pair was at this revision; 0: it has no edge
-    #[arg(long, value_name = "REVISION")]
-    pub if_revision: Option<u64>,
+    /// Only if the pair is still in the state that had this etag, as `relationship` or a write printed it
+    #[arg(long, value_name = "ETAG", visible_alias = "if-etag", value_parser = NonEmptyStringValueParser::new())]
+    pub expected_etag: Option<String>,
     /// Only if ACTOR follows the other account, or does not
-    #[arg(long, value_name = "true|false", conflicts_with = "if_revision")]
+    #[arg(long, value_name = "true|false", conflicts_with = "expected_etag")]
     pub if_following: Option<bool>,
 }
 
@@ -133,7 +134,7 @@ pub(super) const BATCH_HELP: &str = "\
 A line is one command as on the command line, without `followgraph`, for example:
 
   follow 1 2
-  unfollow 1 3 --if-revision 901
+  unfollow 1 3 --expected-etag 1.aa8fdbcd3df76691ea5ff2a07af3e88c
   mute 1 4 --for 24h
   block 1 5 --until 2027-01-01T00:00:00Z --request-id 0c9f8a44-7a1e-4c8e-9d75-0a3a35c7a1b5
 
@@ -266,7 +267,7 @@ mod tests {
         assert!(parse("mute 1 2 --for ever").is_err());
         assert!(parse("mute 1 2 --for 1h --request-id x").is_err(), "a repeat would be another command");
         assert!(parse("follow 1 2 --for 1h").is_err(), "follows do not end by themselves");
-        assert!(parse("follow 1 2 --if-revision 3 --if-following true").is_err());
+        assert!(parse("follow 1 2 --expected-etag 1.a --if-following true").is_err());
         assert!(parse("follow 1 2 --if-following maybe").is_err());
     }
 }

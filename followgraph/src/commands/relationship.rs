@@ -28,7 +28,7 @@ pub struct Pair<'a> {
     followed_by_since: Option<String>,
     muting_until: Option<String>,
     blocking_until: Option<String>,
-    revision: u64,
+    etag: &'a str,
 }
 
 /// One answer for programs.
@@ -59,7 +59,7 @@ impl<'a> From<&'a Relationship> for Pair<'a> {
             followed_by_since: date(&pair.followed_by_since),
             muting_until: date(&pair.muting_until),
             blocking_until: date(&pair.blocking_until),
-            revision: pair.revision,
+            etag: &pair.etag,
         }
     }
 }
@@ -89,7 +89,7 @@ pub fn words(pair: &Relationship) -> String {
 pub async fn run(connection: &ConnectionArgs, format: Format, args: &CheckArgs) -> anyhow::Result<Outcome> {
     let mut client = client::query(connection).await?;
     let viewer_id = args.viewer.user().to_string();
-    let mut table = output::table(&["TARGET", "RELATIONSHIP", "REVISION"]);
+    let mut table = output::table(&["TARGET", "RELATIONSHIP", "ETAG"]);
     let mut origin = Origin::default();
     let mut explanations = Vec::new();
     for batch in args.targets.chunks(BATCH) {
@@ -114,7 +114,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CheckArgs) 
             }))?,
             Format::Text => {
                 for pair in &answer.relationships {
-                    table.add_row([pair.user_id.clone(), words(pair), pair.revision.to_string()]);
+                    table.add_row([pair.user_id.clone(), words(pair), pair.etag.clone()]);
                 }
             }
         }

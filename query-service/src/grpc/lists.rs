@@ -135,7 +135,8 @@ impl Queries {
             .iter()
             .map(|seen| {
                 let relation = with_relationships.then_some(&seen.relation);
-                listed_edge(&seen.row, relation.map(|relation| relationship(seen.row.user, relation)))
+                let pair = relation.map(|relation| relationship(viewer, seen.row.user, relation));
+                listed_edge(&seen.row, pair)
             })
             .collect();
         Ok(self.finish(start, edges, next, as_of, source))

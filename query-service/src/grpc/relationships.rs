@@ -28,7 +28,9 @@ impl Queries {
         let answer = self.ask(&question, &call).await?;
         let pairs = question.targets.iter().zip(&answer.value);
         Ok(GetRelationshipsResponse {
-            relationships: pairs.map(|(target, relation)| relationship(*target, relation)).collect(),
+            relationships: pairs
+                .map(|(target, relation)| relationship(question.viewer, *target, relation))
+                .collect(),
             as_of: answer.as_of.to_string(),
             source: wire_source(answer.source),
             explanation: call.explanation(),
@@ -37,7 +39,7 @@ impl Queries {
 }
 
 /// A pair, seen from the viewer.
-pub fn relationship(other: UserId, relation: &Relation) -> Relationship {
+pub fn relationship(viewer: UserId, other: UserId, relation: &Relation) -> Relationship {
     let since = |link: Option<Link>| link.map(|link| timestamp::millis_to_proto(link.created_at_millis));
     let until =
         |link: Option<Link>| link.and_then(|link| link.expires_at_millis).map(timestamp::millis_to_proto);
@@ -54,7 +56,7 @@ pub fn relationship(other: UserId, relation: &Relation) -> Relationship {
         blocked_by: relation.blocked_by.is_some(),
         following_since: since(relation.following),
         followed_by_since: since(relation.followed_by),
-        revision: relation.revision().0,
         mutual: relation.following.is_some() && relation.followed_by.is_some(),
+        etag: relation.etag(viewer, other).to_string(),
     }
 }

@@ -4,6 +4,7 @@
 //! of. It must not know any store or gRPC.
 //! What can go wrong: nothing; these are values.
 
+use proto::etag::{Etag, PairEdge};
 use proto::event::EdgeKind;
 use proto::{Position, Revision, Token, UserId};
 
@@ -171,8 +172,23 @@ impl Relation {
         self.blocking.is_some() || self.blocked_by.is_some()
     }
 
-    /// The newest revision among the links; zero without any.
-    pub fn revision(&self) -> Revision {
+    /// The state of the pair as the viewer may know it.
+    pub fn etag(&self, viewer: UserId, other: UserId) -> Etag {
+        let edges = LINKS.into_iter().zip(self.links()).filter_map(|((kind, outgoing), link)| {
+            let link = link?;
+            Some(PairEdge {
+                kind,
+                outgoing,
+                revision: link.revision,
+                created_at_millis: link.created_at_millis,
+                expires_at_millis: link.expires_at_millis,
+            })
+        });
+        Etag::of(viewer, other, edges)
+    }
+
+    /// In the order of [`LINKS`].
+    fn links(&self) -> [Option<Link>; LINKS.len()] {
         [
             self.following,
             self.followed_by,
@@ -182,11 +198,6 @@ impl Relation {
             self.blocking,
             self.blocked_by,
         ]
-        .into_iter()
-        .flatten()
-        .map(|link| link.revision)
-        .max()
-        .unwrap_or(Revision::ZERO)
     }
 }
 
@@ -234,6 +245,8 @@ impl<T> Versioned<T> {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn link(revision: u64) -> Option<Link> {
@@ -246,13 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn every_link_has_its_slot_and_counts_for_the_revision() {
+    fn every_link_has_its_slot_and_moves_the_etag() {
+        let [viewer, other] = [1, 2].map(|n| UserId::new(Uuid::from_u128(n)).expect("not nil"));
         let mut relation = Relation::default();
-        for (newest, (kind, outgoing)) in (1..).zip(LINKS) {
+        let mut etags = vec![relation.etag(viewer, other)];
+        for (n, (kind, outgoing)) in LINKS.into_iter().enumerate() {
             let slot = relation.slot(kind, outgoing).expect("a slot");
             assert_eq!(*slot, None, "no other link has this place");
-            *slot = link(newest);
-            assert_eq!(relation.revision(), Revision(newest));
+            *slot = link(5);
+            assert_eq!(relation.links()[n], link(5));
+            let etag = relation.etag(viewer, other);
+            assert!(!etags.contains(&etag), "{kind:?}, outgoing: {outgoing}");
+            etags.push(etag);
         }
         assert_eq!(relation.slot(EdgeKind::Mute, false), None);
     }

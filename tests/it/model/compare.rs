@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::UserId;
 use proto::event::EdgeKind;
 use proto::graph::v1::Relationship;
 use proto::query::v1::GetRelationshipsRequest;
+use proto::{Etag, UserId};
 use sqlx::PgPool;
+use tests::asks;
 use tests::clients::{self, List, fresh};
 use tests::importing::retried;
 use tests::truth::postgres::snapshot_of;
-use tests::truth::{Edge, counts_of};
+use tests::truth::{self, Edge, counts_of};
 
 use super::run::Case;
 
@@ -18,8 +19,12 @@ impl Case<'_> {
     /// A pair as an answer shows it.
     pub fn check_pair(&self, viewer: UserId, other: UserId, found: &Relationship) {
         let wanted = self.model.relationship(viewer, other);
-        let comparable =
-            Relationship { following_since: None, followed_by_since: None, revision: 0, ..found.clone() };
+        let comparable = Relationship {
+            following_since: None,
+            followed_by_since: None,
+            etag: String::new(),
+            ..found.clone()
+        };
         assert_eq!(comparable, wanted, "the pair as {viewer} sees it");
         assert_eq!(found.following_since.is_some(), found.following, "{found:?}");
         assert_eq!(found.followed_by_since.is_some(), found.followed_by, "{found:?}");
@@ -29,7 +34,8 @@ impl Case<'_> {
             let other_way = (key.source, key.target) == (other, viewer);
             one_way || (other_way && key.kind != EdgeKind::Mute)
         });
-        assert_eq!(found.revision > 0, linked, "the revision of {found:?}");
+        let unlinked = Etag::of(viewer, other, []);
+        assert_eq!(asks::etag(found) != unlinked, linked, "the etag of {found:?}");
     }
 
     /// PostgreSQL is in the model's state: edges, their dates and order, counts, flags.
@@ -48,6 +54,12 @@ impl Case<'_> {
             let wanted = if self.model.archived.contains(user) { "archived" } else { "active" };
             let known = found.accounts.contains_key(user);
             assert_eq!(if known { account.state.as_str() } else { "active" }, wanted, "state of {user}");
+        }
+
+        // What the commands of this step answered, where nothing has touched the pair since.
+        let etags = truth::etags(&self.world.pool, &self.users).await;
+        for ((viewer, other), answered) in std::mem::take(&mut self.answered) {
+            assert_eq!(answered, etags[&(viewer, other)], "the etag of {other} as {viewer} was answered");
         }
 
         // Places and dates never change while an edge lives, hidden or not; newer edges are
@@ -74,6 +86,7 @@ impl Case<'_> {
             .filter(|(key, _)| key.kind == EdgeKind::Follow)
             .map(|(key, _)| (key.source, key.target))
             .collect();
+        let etags = truth::etags(&self.world.pool, &self.users).await;
         for user in self.users {
             let text = user.to_string();
             let lists = [
@@ -109,6 +122,11 @@ impl Case<'_> {
             let seen = queries.get_relationships(request).await.expect("relationships").into_inner();
             for (other, found) in others.iter().zip(&seen.relationships) {
                 self.check_pair(user, *other, found);
+                assert_eq!(
+                    asks::etag(found),
+                    etags[&(user, *other)],
+                    "the etag of {other} as {user} sees it"
+                );
             }
         }
     }

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use proto::error::{Reason, reason_of};
 use proto::event::{EdgeKey, EdgeKind};
-use proto::{UserId, timestamp};
+use proto::{Etag, UserId, timestamp};
 use tests::asks::{self, Answer, Expected};
 use tests::jobs::{self, OnAccount, Started};
 use tests::model::{Imported, Model, Outcome, Replaced};
@@ -28,12 +28,20 @@ pub struct Case<'a> {
     pub model: Model,
     /// Place and date of every edge that was seen, by when the model says it was added.
     pub known: BTreeMap<(EdgeKey, (u64, i64)), (i64, OffsetDateTime)>,
+    /// The etags that the commands of a step answered: one command a pair, so each is still the pair's.
+    pub answered: BTreeMap<(UserId, UserId), Etag>,
 }
 
 impl<'a> Case<'a> {
     /// With accounts that nobody knows.
     pub fn new(world: &'a World) -> Self {
-        Self { world, users: tests::users(), model: Model::default(), known: BTreeMap::new() }
+        Self {
+            world,
+            users: tests::users(),
+            model: Model::default(),
+            known: BTreeMap::new(),
+            answered: BTreeMap::new(),
+        }
     }
 
     fn ask(&self, pair: &Pair) -> Ask {
@@ -96,11 +104,12 @@ impl<'a> Case<'a> {
         self.check(&ask, wanted, found);
     }
 
-    fn check(&self, ask: &Ask, wanted: Outcome, found: Result<Answer, Status>) {
+    fn check(&mut self, ask: &Ask, wanted: Outcome, found: Result<Answer, Status>) {
         let outcome = found.as_ref().map(|answer| answer.changed).map_err(reason);
         assert_eq!(outcome, wanted, "{ask:?}: {found:?}");
         if let Ok(answer) = found {
             self.check_pair(ask.actor, ask.other, &answer.relationship);
+            self.answered.insert((ask.actor, ask.other), asks::etag(&answer.relationship));
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use proto::etag::PairEdge;
 use proto::event::{EdgeKey, EdgeKind, EdgeOp, Event};
 use proto::graph::v1::Relationship;
 use proto::query::v1 as wire;
-use proto::{Epoch, Revision, Token, UserId, timestamp};
+use proto::{Epoch, Etag, Revision, Token, UserId, timestamp};
 use tests::truth::{Edge, Replay};
 
 use super::ask::{Answer, List, Observation, Page};
@@ -68,7 +69,21 @@ impl State {
         let muting = self.edge(Mute, viewer, other);
         let blocking = self.edge(Block, viewer, other);
         let blocked_by = self.edge(Block, other, viewer);
-        let edges = [following, followed_by, requested, request_received, muting, blocking, blocked_by];
+        let known = [
+            (Follow, true, following),
+            (Follow, false, followed_by),
+            (FollowRequest, true, requested),
+            (FollowRequest, false, request_received),
+            (Mute, true, muting),
+            (Block, true, blocking),
+            (Block, false, blocked_by),
+        ];
+        let known = known.into_iter().filter_map(|(kind, outgoing, edge)| {
+            let (edge, revision) = edge?;
+            let created_at_millis = timestamp::to_millis(edge.created_at);
+            let expires_at_millis = edge.expires_at.map(timestamp::to_millis);
+            Some(PairEdge { kind, outgoing, revision, created_at_millis, expires_at_millis })
+        });
         let since =
             |edge: Option<(Edge, Revision)>| edge.map(|(edge, _)| timestamp::to_proto(edge.created_at));
         let until = |edge: Option<(Edge, Revision)>| {
@@ -87,8 +102,8 @@ impl State {
             blocked_by: blocked_by.is_some(),
             following_since: since(following),
             followed_by_since: since(followed_by),
-            revision: edges.into_iter().flatten().map(|(_, revision)| revision.0).max().unwrap_or(0),
             mutual: following.is_some() && followed_by.is_some(),
+            etag: Etag::of(viewer, other, known).to_string(),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use proto::UserId;
 use proto::event::{EdgeKey, EdgeKind};
 use proto::graph::v1::Relationship;
 use proto::query::v1::{Consistency, Counts, ListedEdge, RequestDirection, Source};
+use proto::{Etag, UserId};
+use tests::asks;
 use tests::clients::{consistent, fresh};
 use tests::model::Model;
 use tests::truth::counts_of;
@@ -127,7 +128,7 @@ impl<'a> Compare<'a> {
         assert_eq!(sources, BTreeSet::from([Source::Postgres as i32]));
         sources.clear();
         let read_model = self.pairs(model, fresh(token), &mut sources).await;
-        assert_eq!(read_model, truth, "the pairs of both stores, with dates and revisions");
+        assert_eq!(read_model, truth, "the pairs of both stores, with dates and etags");
 
         let truth = self.lists(model, consistent(), &mut BTreeSet::new()).await;
         let read_model = self.lists(model, fresh(token), &mut sources).await;
@@ -164,10 +165,11 @@ impl<'a> Compare<'a> {
                 assert_eq!(found.followed_by_since.is_some(), wanted.followed_by, "{viewer} to {target}");
                 let linked =
                     wanted != Relationship { user_id: target.to_string(), ..Relationship::default() };
-                assert_eq!(found.revision > 0, linked, "{viewer} to {target}");
+                let unlinked = Etag::of(*viewer, *target, []);
+                assert_eq!(asks::etag(found) != unlinked, linked, "{viewer} to {target}");
                 wanted.following_since = found.following_since;
                 wanted.followed_by_since = found.followed_by_since;
-                wanted.revision = found.revision;
+                wanted.etag.clone_from(&found.etag);
                 assert_eq!(*found, wanted);
             }
             all.extend(answer.relationships);
@@ -242,7 +244,8 @@ impl<'a> Compare<'a> {
                     .map(|edge| {
                         let pair = edge.relationship.expect("it was asked for");
                         assert_eq!(pair.user_id, edge.user_id);
-                        Relationship { following_since: None, followed_by_since: None, revision: 0, ..pair }
+                        let etag = String::new();
+                        Relationship { following_since: None, followed_by_since: None, etag, ..pair }
                     })
                     .collect();
                 assert_eq!(found, wanted, "{kind:?} of {user} as {viewer} sees it");

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use proto::error::Reason;
 use proto::query::v1::{CheckRequest, GetRelationshipsRequest, ListFollowersRequest, Source};
-use proto::{Token, UserId};
+use proto::{Etag, Token, UserId};
 use tests::clients::{consistent, fresh};
+use tests::jobs::OnAccount;
 use tests::refusal::assert_refused;
-use tests::{Act, Ask, Endpoints, asks, importing, until, user};
+use tests::{Act, Ask, Endpoints, asks, importing, truth, until, user};
 
 use super::compare::{Kind, PageAsk, page};
 
@@ -128,7 +129,8 @@ async fn a_thousand_pairs_at_once_in_the_order_of_the_request() {
         for (i, (target, pair)) in targets.iter().zip(&answer.relationships).enumerate() {
             assert_eq!(pair.user_id, target.to_string());
             assert_eq!(pair.followed_by, i < 999 && i % 3 != 1, "place {i}");
-            assert_eq!(pair.revision > 0, pair.followed_by);
+            let unlinked = Etag::of(star, *target, []);
+            assert_eq!(asks::etag(pair) != unlinked, pair.followed_by);
             assert!(!pair.following && !pair.blocking && !pair.muting);
         }
     }
@@ -136,9 +138,10 @@ async fn a_thousand_pairs_at_once_in_the_order_of_the_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pair_has_the_revision_of_its_last_change_and_nobody_learns_that_they_are_muted() {
+async fn every_store_gives_a_pair_the_etag_of_the_command() {
     let endpoints = Endpoints::shared();
     let (commands, queries) = (endpoints.commands(), endpoints.queries());
+    let pool = endpoints.postgres().await;
     let (a, b) = (user(), user());
     let pair = async |viewer: UserId, target: UserId, consistency| {
         let request = GetRelationshipsRequest {
@@ -148,23 +151,41 @@ async fn a_pair_has_the_revision_of_its_last_change_and_nobody_learns_that_they_
             explain: false,
         };
         let answer = queries.clone().get_relationships(request).await.expect("a pair").into_inner();
-        answer.relationships.into_iter().next().expect("one")
+        (asks::etag(&answer.relationships[0]), answer.source())
     };
-    let revision = |answer: &asks::Answer| answer.token().revision.0;
-    let followed = Ask::new(Act::Follow, b, a).done(&commands).await;
-    let muted = Ask::new(Act::Mute, a, b).done(&commands).await;
-    // Another expiry is a change of the mute: it keeps its place and gets this revision.
-    let again = Ask::new(Act::Mute, a, b).until(asks::in_hours(30)).done(&commands).await;
-    assert!(revision(&followed) < revision(&muted) && revision(&muted) < revision(&again));
-    for consistency in [consistent(), fresh(&again.written_at)] {
-        let seen = pair(a, b, consistency.clone()).await;
-        assert!(seen.followed_by && seen.muting && seen.muting_until.is_some());
-        assert_eq!(seen.revision, revision(&again), "as the command answered: {:?}", again.relationship);
-        assert_eq!(again.relationship.revision, seen.revision);
-        let other = pair(b, a, consistency).await;
-        assert!(other.following && !other.muting && !other.blocked_by);
-        assert_eq!(other.revision, revision(&followed), "the mute does not show");
+    // From PostgreSQL, from the read model once it has all of it, and from recent events before that.
+    let check = async |token: &str, wanted: Etag| {
+        let etags = truth::etags(&pool, &[a, b]).await;
+        assert_eq!(etags[&(a, b)], wanted);
+        for (viewer, other) in [(a, b), (b, a)] {
+            let wanted = etags[&(viewer, other)];
+            assert_eq!(pair(viewer, other, consistent()).await, (wanted, Source::Postgres));
+            until("the read model to answer", Duration::from_secs(60), || async {
+                let (etag, source) = pair(viewer, other, fresh(token)).await;
+                assert_eq!(etag, wanted);
+                if source == Source::Neo4j { Ok(()) } else { Err(format!("{source:?}")) }
+            })
+            .await;
+        }
+    };
+    let mute = Ask::new(Act::Mute, a, b);
+    // Another expiry keeps the edge's place, and is a change of it all the same.
+    for ask in [
+        Ask::new(Act::Follow, b, a),
+        mute,
+        mute.until(asks::in_hours(30)),
+        Ask::new(Act::Follow, a, b),
+        Ask::new(Act::Unfollow, b, a),
+    ] {
+        let answer = ask.done(&commands).await;
+        check(&answer.written_at, asks::etag(&answer.relationship)).await;
     }
+    // Restored edges keep their places and dates.
+    OnAccount::Archive.finish(&commands, b).await;
+    OnAccount::Restore.finish(&commands, b).await;
+    let etag = truth::etags(&pool, &[a, b]).await[&(a, b)];
+    let head = truth::head_token(&endpoints).await.to_string();
+    check(&head, etag).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

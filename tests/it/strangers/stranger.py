@@ -157,6 +157,7 @@ class Graph:
             self.act("Follow", actor, target)
         pair = self.relationship(ann, ben)
         expect("GetRelationships", (pair.user_id, pair.following, pair.followed_by), (ben, True, True))
+        self.etags(ann, ben, pair.etag)
         expect("ListMutuals", self.walk("ListMutuals", user_id=ann), [ben])
         page = self.read("ListFollowersYouKnow", viewer_id=ann, target_id=dan)
         expect("ListFollowersYouKnow", (ids(page), page.total), ([cat, ben], 2))
@@ -175,6 +176,15 @@ class Graph:
         [suggestion] = until("suggestions", lambda: self.suggestions(ann))
         found = (suggestion.user_id, suggestion.followed_by_count, set(suggestion.followed_by))
         expect("SuggestAccounts", found, (dan, 2, {ben, cat}))
+
+    def etags(self, viewer, other, etag):
+        """A write on a state that is no longer the pair's is refused, with the state that is."""
+        muted = self.write("Mute", actor_id=viewer, target_id=other, expected_etag=etag).relationship
+        refused = self.commands.Unmute.refused(actor_id=viewer, target_id=other, expected_etag=etag)
+        expect("a stale etag", refused[:2], ("FAILED_PRECONDITION", "PRECONDITION_FAILED"))
+        expect("the etag of the read side", self.relationship(viewer, other).etag, muted.etag)
+        self.write("Unmute", actor_id=viewer, target_id=other, expected_etag=muted.etag)
+        expect("the same state as at first", self.relationship(viewer, other).etag, etag)
 
     def suggestions(self, viewer):
         """None while the read model is too busy: nobody else can answer this."""

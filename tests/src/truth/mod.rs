@@ -9,6 +9,7 @@
 //! of one revision always.
 
 pub mod agreement;
+mod etags;
 pub mod neo4j;
 pub mod postgres;
 mod stream;
@@ -24,6 +25,7 @@ pub use agreement::{
     Follows, assert_agreement, assert_log, assert_read_model, assert_same, follows, wait_answering,
     wait_caught_up, wait_following,
 };
+pub use etags::etags;
 pub use postgres::{head, head_token};
 pub use stream::{Replay, event, events_from, stream};
 

@@ -3,6 +3,7 @@
 //! Owns the names of the fields, which are stable, and the table. It must not know
 //! how the calls are made.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::command::v1::{WriteError, WriteResult};
@@ -46,6 +47,9 @@ struct Failure {
     reason: String,
     message: String,
     field: Option<String>,
+    /// ErrorInfo.metadata.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
 }
 
 /// The answer for one line, for programs.
@@ -90,6 +94,10 @@ impl<'a> Row<'a> {
             reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
             message: status.message().to_owned(),
             field: violation.map(|violation| violation.field.clone()),
+            metadata: details
+                .error_info()
+                .map(|info| info.metadata.clone().into_iter().collect())
+                .unwrap_or_default(),
         };
         Self { error: Some(failure), ..Self::new(line, Fate::Failed) }
     }
@@ -134,6 +142,7 @@ fn failure(error: &WriteError) -> Failure {
         reason: Reason::try_from(error.reason).map_or("UNKNOWN", reason_name).to_owned(),
         message: error.message.clone(),
         field: Some(error.field.clone()).filter(|field| !field.is_empty()),
+        metadata: error.metadata.clone().into_iter().collect(),
     }
 }
 
@@ -241,6 +250,7 @@ mod tests {
             reason: Reason::Blocked.into(),
             message: "target_id has blocked actor_id".to_owned(),
             field: "writes[0].follow.target_id".to_owned(),
+            metadata: [("limit".to_owned(), "7".to_owned())].into(),
         };
         let row = Row::of_result(&line, &WriteResult { error: Some(error), ..Default::default() });
         assert_eq!(row.words(), "BLOCKED: target_id has blocked actor_id");
@@ -248,6 +258,7 @@ mod tests {
         assert_eq!(json["result"], "failed");
         assert_eq!(json["error"]["code"], "FailedPrecondition");
         assert_eq!(json["error"]["reason"], "BLOCKED");
+        assert_eq!(json["error"]["metadata"]["limit"], "7");
         assert!(json.get("following").is_none());
     }
 

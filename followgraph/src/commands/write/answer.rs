@@ -27,8 +27,8 @@ pub struct PairState {
     blocked_by: bool,
     following_since: Option<String>,
     followed_by_since: Option<String>,
-    /// For `--if-revision`.
-    pair_revision: u64,
+    /// For `--expected-etag`.
+    etag: String,
 }
 
 impl From<&Relationship> for PairState {
@@ -46,7 +46,7 @@ impl From<&Relationship> for PairState {
             blocked_by: pair.blocked_by,
             following_since: date(&pair.following_since),
             followed_by_since: date(&pair.followed_by_since),
-            pair_revision: pair.revision,
+            etag: pair.etag.clone(),
         }
     }
 }
@@ -83,11 +83,11 @@ impl Answer {
     /// The same for people.
     pub fn text(&self, command: &PairCommand) -> String {
         format!(
-            "{}: {}\n{}   pair revision {}",
+            "{}: {}\n{}   etag {}",
             output::changed(self.changed),
             sentence(command, &self.pair, &self.actor_id, &self.target_id),
             output::written(self.revision, self.elapsed_ms, &self.written_at),
-            self.pair.pair_revision,
+            self.pair.etag,
         )
     }
 }
@@ -184,14 +184,19 @@ mod tests {
 
     const ACTOR: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
     const OTHER: &str = "0b0f8f0e-4f4b-4b7e-8d0e-0e02b2c3d479";
+    const ETAG: &str = "1.aa8fdbcd3df76691ea5ff2a07af3e88c";
 
     fn command(name: &str) -> PairCommand {
         BatchLine::try_parse_from([name, ACTOR, OTHER]).unwrap().command
     }
 
     fn answer(command: &PairCommand) -> Answer {
-        let relationship =
-            Relationship { following: true, followed_by: true, revision: 901, ..Relationship::default() };
+        let relationship = Relationship {
+            following: true,
+            followed_by: true,
+            etag: ETAG.to_owned(),
+            ..Relationship::default()
+        };
         let written_at = "1.0000000000000001.0000000000000385".to_owned();
         let written = Written { changed: true, written_at, relationship };
         Answer::new(command, written, Duration::from_micros(3_100))
@@ -205,7 +210,7 @@ mod tests {
             "changed: f47ac10b-58cc-4372-a567-0e02b2c3d479 follows \
              0b0f8f0e-4f4b-4b7e-8d0e-0e02b2c3d479, and is followed back\n\
              source postgres   revision 901   time 3.10 ms   \
-             token 1.0000000000000001.0000000000000385   pair revision 901"
+             token 1.0000000000000001.0000000000000385   etag 1.aa8fdbcd3df76691ea5ff2a07af3e88c"
         );
         let remove = command("remove-follower");
         let text = answer(&remove).text(&remove);
@@ -257,7 +262,7 @@ mod tests {
                 "blocked_by": false,
                 "following_since": null,
                 "followed_by_since": null,
-                "pair_revision": 901,
+                "etag": ETAG,
                 "written_at": "1.0000000000000001.0000000000000385",
                 "revision": 901,
                 "elapsed_ms": 3.1,

@@ -37,8 +37,8 @@ pub fn message(command: &PairCommand, now: OffsetDateTime) -> Command {
                 actor_id: $pair.actor.user().to_string(),
                 $other: $pair.other.user().to_string(),
                 request_id: $pair.request_id.clone().unwrap_or_default(),
-                precondition: match ($pair.if_revision, $pair.if_following) {
-                    (Some(revision), _) => Some($module::Precondition::ExpectedRevision(revision)),
+                precondition: match (&$pair.expected_etag, $pair.if_following) {
+                    (Some(etag), _) => Some($module::Precondition::ExpectedEtag(etag.clone())),
                     (None, Some(following)) => Some($module::Precondition::ExpectedFollowing(following)),
                     (None, None) => None,
                 },
@@ -160,13 +160,13 @@ mod tests {
     #[test]
     fn a_mute_carries_its_end_and_its_condition() {
         assert_eq!(
-            of(&format!("mute {ACTOR} {OTHER} --for 1h --if-revision 0")),
+            of(&format!("mute {ACTOR} {OTHER} --for 1h --expected-etag 1.a")),
             Command::Mute(MuteRequest {
                 actor_id: ACTOR.to_owned(),
                 target_id: OTHER.to_owned(),
                 request_id: String::new(),
                 expires_at: Some(proto::timestamp::to_proto(dates::parse("2026-07-01T01:00:00Z").unwrap())),
-                precondition: Some(mute_request::Precondition::ExpectedRevision(0)),
+                precondition: Some(mute_request::Precondition::ExpectedEtag("1.a".to_owned())),
             })
         );
     }
