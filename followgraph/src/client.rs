@@ -62,8 +62,13 @@ pub struct Peer {
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.service, self.addr)
+        write!(f, "{} at {}", self.service, host_of(&self.addr))
     }
+}
+
+/// An address without user info, which may be a secret and is not sent.
+pub fn host_of(addr: &str) -> &str {
+    addr.rsplit_once('@').map_or(addr, |(_, host)| host)
 }
 
 /// No connection could be made.

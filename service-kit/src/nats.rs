@@ -6,16 +6,19 @@
 //! outcome is unknown, and the caller has to find out. Subscriptions are renewed; ordered consumers must be rebuilt by
 //! their owner.
 
+mod credentials;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{AuthError, Client, ConnectOptions, Event, ServerAddr};
 use rand::Rng;
 use tokio::sync::watch;
 
 use crate::config::{Env, Secret};
 use crate::metrics::{NATS_CONNECTED, NATS_EVENTS};
 use crate::tls::ClientFiles;
+use credentials::Credentials;
 
 /// The variable that holds the address.
 const VARIABLE: &str = "NATS_URL";
@@ -54,7 +57,8 @@ pub enum Login {
         /// Its password.
         password: Secret,
     },
-    /// A file with a user's token and seed, as servers with operators and accounts hand out.
+    /// A file with a user's token and seed, as servers with operators and accounts hand out. It is read again at each
+    /// connection: the token ends, and something renews the file before.
     Credentials(PathBuf),
 }
 
@@ -100,8 +104,8 @@ impl Login {
                 None
             }
         };
-        if let Some(Err(error)) = credentials.as_ref().map(std::fs::File::open) {
-            env.reject(CREDENTIALS, format!("names a file that cannot be read: {error}"));
+        if let Some(Err(error)) = credentials.as_deref().map(Credentials::read) {
+            env.reject(CREDENTIALS, format!("names a file that {error}"));
         }
         let login = user.zip(password).map(|(user, password)| Self::Password { user, password });
         let mut all = [login, in_address, credentials.map(Self::Credentials)].into_iter().flatten();
@@ -152,9 +156,6 @@ pub enum Error {
     /// The address does not parse.
     #[error("NATS_URL is not a list of NATS addresses")]
     Address(#[source] std::io::Error),
-    /// The credentials cannot be read.
-    #[error("NATS_CREDENTIALS_FILE cannot be used")]
-    Credentials(#[source] std::io::Error),
     /// The client could not be set up.
     #[error("cannot set up the NATS client")]
     Connect(#[from] async_nats::ConnectError),
@@ -164,11 +165,12 @@ pub enum Error {
 /// shows up in the server's list of connections. Answers to this process come under `_INBOX_<service>`, so that the
 /// server can keep them from everybody else.
 pub async fn connect(settings: &Settings, service: &str, name: &str) -> Result<Nats, Error> {
-    let addresses = addresses(&settings.url).map_err(Error::Address)?;
+    let addresses: Vec<ServerAddr> = addresses(&settings.url)
+        .and_then(|all| all.into_iter().map(without_credentials).collect())
+        .map_err(Error::Address)?;
     let (connected, follow) = watch::channel(false);
     metrics::gauge!(NATS_CONNECTED).set(0.0);
-    let client = options(settings)
-        .await?
+    let client = options(settings)?
         .name(name)
         .custom_inbox_prefix(format!("_INBOX_{service}"))
         .retry_on_initial_connect()
@@ -186,14 +188,22 @@ pub async fn connect(settings: &Settings, service: &str, name: &str) -> Result<N
 }
 
 /// Who we are, and how the server is verified.
-async fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
+fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
     let options = match &settings.login {
         Login::Nobody => ConnectOptions::new(),
         Login::Password { user, password } => {
             ConnectOptions::with_user_and_password(user.clone(), password.expose().to_owned())
         }
         Login::Credentials(file) => {
-            ConnectOptions::with_credentials_file(file).await.map_err(Error::Credentials)?
+            let file = file.clone();
+            ConnectOptions::with_auth_callback(move |nonce| {
+                let file = file.clone();
+                async move {
+                    // Small, local, and rarely read. An error ends this attempt to connect; the next one reads it again.
+                    let credentials = Credentials::read(&file).map_err(AuthError::new)?;
+                    credentials.sign(&nonce).map_err(AuthError::new)
+                }
+            })
         }
     };
     // The driver reads the files at every connection.
@@ -241,6 +251,17 @@ fn pause(attempt: usize) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..=1.0))
 }
 
+/// The driver does not use what else an address holds, but logs it.
+fn without_credentials(address: ServerAddr) -> Result<ServerAddr, std::io::Error> {
+    let mut url = address.into_inner();
+    // These fail only for addresses without a host, which do not parse.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    ServerAddr::from_url(url)
+}
+
 fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, std::io::Error> {
     url.expose().split(',').map(|address| address.trim().parse()).collect()
 }
@@ -274,6 +295,15 @@ mod tests {
         let settings = env.finish(settings).expect("valid settings");
         let nats = connect(&settings, "test", "test-0").await.expect("no server is needed yet");
         assert!(!nats.is_connected());
+    }
+
+    #[test]
+    fn addresses_reach_the_driver_without_credentials() {
+        let url = Secret::from("nats://a:hunter2@h:4222?token=hunter3#hunter4, tls://b:hunter5@i");
+        let all = addresses(&url).and_then(|all| all.into_iter().map(without_credentials).collect());
+        let all: Vec<ServerAddr> = all.expect("valid addresses");
+        assert!(!format!("{all:?}").contains("hunter"), "{all:?}");
+        assert!(all[0].host() == "h" && all[1].tls_required());
     }
 
     fn login(pairs: &[(&str, &str)]) -> Result<Login, String> {

@@ -47,6 +47,7 @@ impl Settings {
             .about("Address of the Neo4j server: bolt://, or bolt+s:// for TLS.")
             .example("bolt://127.0.0.1:7687")
             .required(VARIABLE);
+        let uri = plain(VARIABLE, &uri, env);
         if let Some(problem) = wrong_with(&uri) {
             env.reject(VARIABLE, problem);
         }
@@ -63,7 +64,7 @@ impl Settings {
             .example("bolt://neo4j-0:7687,bolt://neo4j-1:7687")
             .optional(SEVERAL);
         let Some(uris) = uris else { return vec![Self::read(env)] };
-        let uris: Vec<String> = uris.split(',').map(|uri| uri.trim().to_owned()).collect();
+        let uris: Vec<String> = uris.split(',').map(|uri| plain(SEVERAL, uri.trim(), env)).collect();
         for (number, uri) in uris.iter().enumerate() {
             if uri.is_empty() {
                 env.reject(SEVERAL, "holds an empty address");
@@ -194,6 +195,13 @@ impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.decrement(1.0);
     }
+}
+
+/// The part of an address that the driver uses. The rest would be logged with the address.
+fn plain(variable: &str, uri: &str, env: &mut Env) -> String {
+    let Some(end) = uri.find(['?', '#']) else { return uri.to_owned() };
+    env.remark(variable, "query and fragment of the address are not used");
+    uri[..end].to_owned()
 }
 
 /// An empty address is reported as missing, not as malformed.

@@ -7,18 +7,18 @@
 //! The limits travel as start-up options of the session. A connection pooler between the process and the server must
 //! pass them on.
 
-use std::path::Path;
+mod address;
+
 use std::time::Duration;
 
+use sqlx::Connection as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 
 use crate::config::{Env, Secret};
 use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, POOL_MAX, POOL_WAIT};
 use crate::telemetry::Telemetry;
-use crate::tls;
 
 /// The variable that holds the address.
 const VARIABLE: &str = "DATABASE_URL";
@@ -56,10 +56,11 @@ impl Settings {
             )
             .example("postgres://user:password@127.0.0.1:5432/followgraph")
             .required_secret(VARIABLE);
-        if !url.is_empty()
-            && let Err(problem) = check(&url)
-        {
-            env.reject(VARIABLE, problem);
+        if !url.is_empty() {
+            match address::check(&url) {
+                Ok(ignored) => ignored.into_iter().for_each(|text| env.remark(VARIABLE, text)),
+                Err(problem) => env.reject(VARIABLE, problem),
+            }
         }
         Self {
             url,
@@ -91,7 +92,7 @@ impl Settings {
 
     fn connect_options(&self, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
         let millis = |duration: Duration| duration.as_millis().to_string();
-        Ok(options(&self.url)?.application_name(application_name).options([
+        Ok(address::options(&self.url)?.application_name(application_name).options([
             ("statement_timeout", millis(self.statement_timeout)),
             ("lock_timeout", millis(self.lock_timeout)),
             ("idle_in_transaction_session_timeout", millis(self.idle_transaction_timeout)),
@@ -173,35 +174,6 @@ pub fn export_pool_metrics(telemetry: &Telemetry, name: &'static str, pool: &PgP
             .set(f64::from(size.saturating_sub(idle)));
         metrics::gauge!(POOL_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
     });
-}
-
-/// What is wrong with an address, files that it names included: the driver would read them at the first connection.
-fn check(url: &Secret) -> Result<(), String> {
-    let Ok(options) = options(url) else { return Err("is not a PostgreSQL address".to_owned()) };
-    let parameters = options.to_url_lossy();
-    let file = |name: &str| {
-        let value = parameters.query_pairs().find(|(parameter, _)| parameter == name);
-        value.map(|(_, value)| value.into_owned())
-    };
-    let (ca, certificate, key) = (file("sslrootcert"), file("sslcert"), file("sslkey"));
-    if certificate.is_some() != key.is_some() {
-        return Err("names sslcert without sslkey, or sslkey without sslcert".to_owned());
-    }
-    // What the driver's own list says of a file; else the text is the certificate itself.
-    let path = |text: &Option<String>| {
-        text.as_deref()?.strip_prefix("file: ").map(|path| Path::new(path).to_owned())
-    };
-    tls::check_files(path(&ca).as_deref(), path(&certificate).as_deref(), path(&key).as_deref())
-        .map_err(|(parameter, problem)| format!("is wrong about {parameter}, which {problem}"))
-}
-
-/// The driver itself takes any scheme.
-fn options(url: &Secret) -> Result<PgConnectOptions, sqlx::Error> {
-    let text = url.expose();
-    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err(sqlx::Error::Configuration("the address does not begin with postgres://".into()));
-    }
-    text.parse()
 }
 
 #[cfg(test)]

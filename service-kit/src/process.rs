@@ -103,6 +103,7 @@ where
         return ExitCode::SUCCESS;
     }
     let shown = env.redacted();
+    let remarks = env.remarks().to_vec();
     let (settings, config) = match env.finish((settings, config)) {
         Ok(all) => all,
         Err(error) => {
@@ -120,6 +121,9 @@ where
     };
     catalog::describe(about.metrics);
     telemetry::start_line(about.name, about.version, &shown);
+    for remark in remarks {
+        tracing::warn!(setting = remark.variable, "{}", remark.text);
+    }
 
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

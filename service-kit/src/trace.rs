@@ -23,7 +23,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use tokio::time::Instant;
 
-use crate::config::Env;
+use crate::config::{Env, redact_url};
 
 /// The header of W3C trace context.
 pub const HEADER: &str = "traceparent";
@@ -57,6 +57,11 @@ impl Settings {
         if endpoint.as_ref().is_some_and(|url| !is_http(url)) {
             env.reject(ENDPOINT, "must be an http:// address");
         }
+        let plain = endpoint.as_deref().map(without_credentials);
+        if plain != endpoint {
+            env.remark(ENDPOINT, "user, password, query and fragment of the address are not used");
+        }
+        let endpoint = plain;
         let ratio = env
             .about("Share of the traces that are kept, of those that no caller has begun; from 0 to 1.")
             .number_or(RATIO, 1.0, 0.0..=1.0);
@@ -66,6 +71,24 @@ impl Settings {
 
 fn is_http(url: &str) -> bool {
     url.starts_with("http://") && url.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some())
+}
+
+/// The parts of an address that the exporter uses. It sends no user info, but its libraries log the address.
+fn without_credentials(endpoint: &str) -> String {
+    let Ok(mut url) = endpoint.parse::<url::Url>() else { return endpoint.to_owned() };
+    if url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+    {
+        return endpoint.to_owned();
+    }
+    // These fail only for addresses without a host, which have no user info.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
 }
 
 /// The exporter could not be set up.
@@ -97,7 +120,7 @@ impl Exporter {
             .build();
         // A second process in one process is a test's; the first exporter stays.
         let _ = TRACER.set(provider.tracer("followgraph"));
-        tracing::info!(endpoint, ratio = settings.ratio, "exporting traces");
+        tracing::info!(endpoint = redact_url(endpoint), ratio = settings.ratio, "exporting traces");
         Ok(Self(Some(provider)))
     }
 
@@ -263,6 +286,20 @@ mod tests {
         assert_eq!(span.traceparent(), None);
         let unused = || unreachable!("no name is made");
         assert_eq!(Span::of(unused, Kind::Producer, Some(GOOD)).traceparent(), None);
+    }
+
+    #[test]
+    fn credentials_in_the_endpoint_are_dropped_with_a_remark() {
+        let mut env =
+            Env::from_pairs([(ENDPOINT, "http://user:hunter2@127.0.0.1:4317/?key=hunter3#hunter4")]);
+        let settings = Settings::read(&mut env);
+        assert_eq!(settings.endpoint.as_deref(), Some("http://127.0.0.1:4317/"));
+        assert_eq!(env.remarks().len(), 1);
+        assert!(!format!("{settings:?} {:?} {}", env.remarks(), env.redacted()).contains("hunter"));
+
+        let mut env = Env::from_pairs([(ENDPOINT, "http://127.0.0.1:4317")]);
+        assert_eq!(Settings::read(&mut env).endpoint.as_deref(), Some("http://127.0.0.1:4317"));
+        assert!(env.remarks().is_empty());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod importing;
 pub mod jobs;
 pub mod metrics;
 pub mod model;
+pub mod nats_operator;
 pub mod own;
 pub mod proxy;
 pub mod raw;

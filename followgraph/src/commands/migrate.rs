@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::args::{Format, MigrateArgs, StoreArgs};
 use crate::commands::Outcome;
@@ -105,10 +105,13 @@ fn postgres_text(applied: &[i64]) -> String {
 
 /// Connects to PostgreSQL, or says what to look at.
 pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
+    // The cause may quote the address.
+    let options: PgConnectOptions =
+        url.parse().map_err(|_| anyhow::anyhow!("DATABASE_URL is not a PostgreSQL address"))?;
     PgPoolOptions::new()
         .max_connections(2)
         .acquire_timeout(timeout)
-        .connect(url)
+        .connect_with(options)
         .await
         .map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", Some(source.into())))
 }

@@ -32,7 +32,10 @@ pub async fn run(connection: &ConnectionArgs, format: Format) -> anyhow::Result<
 }
 
 fn answer<T: Clone>(addr: &str, result: &anyhow::Result<T>) -> Answer<T> {
-    Answer { addr: addr.to_owned(), status: result.as_ref().cloned().map_err(error::one_line) }
+    Answer {
+        addr: client::host_of(addr).to_owned(),
+        status: result.as_ref().cloned().map_err(error::one_line),
+    }
 }
 
 async fn ask_command(connection: &ConnectionArgs) -> anyhow::Result<command::GetStatusResponse> {

@@ -36,12 +36,22 @@ pub struct Variable {
     pub shown: String,
 }
 
+/// A part of a value that has no effect. The process logs it once, when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The variable's name.
+    pub variable: String,
+    /// What has no effect, without the value.
+    pub text: String,
+}
+
 /// Reads variables, remembers each, and collects the mistakes.
 #[derive(Debug)]
 pub struct Env {
     values: HashMap<String, String>,
     variables: Vec<Variable>,
     mistakes: Vec<Mistake>,
+    remarks: Vec<Remark>,
     about: String,
     example: String,
     /// Said by a getter that knows more than the type of the value tells.
@@ -63,6 +73,7 @@ impl Env {
             values: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
             variables: Vec::new(),
             mistakes: Vec::new(),
+            remarks: Vec::new(),
             about: String::new(),
             example: String::new(),
             accepts: String::new(),
@@ -206,6 +217,16 @@ impl Env {
             .map(|variable| variable.example.clone())
             .unwrap_or_default();
         self.mistakes.push(Mistake { variable: name.to_owned(), problem: problem.into(), example });
+    }
+
+    /// Records that a part of a value has no effect. `text` must not hold the value: it may be a secret.
+    pub fn remark(&mut self, name: &str, text: impl Into<String>) {
+        self.remarks.push(Remark { variable: name.to_owned(), text: text.into() });
+    }
+
+    /// The remarks so far.
+    pub fn remarks(&self) -> &[Remark] {
+        &self.remarks
     }
 
     /// Every variable that was read so far, in that order.

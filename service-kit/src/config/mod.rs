@@ -11,6 +11,6 @@ mod env;
 mod error;
 mod secret;
 
-pub use env::{Env, Variable};
+pub use env::{Env, Remark, Variable};
 pub use error::{ConfigError, Mistake};
 pub use secret::{Secret, redact_url};

@@ -48,9 +48,30 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Query parameters whose values may be shown. Any other value may be a secret, whatever its name says.
+const PLAIN_PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+    "connect_timeout",
+    "statement-cache-capacity",
+];
+
 /// Takes the credentials out of an address, for logs: the user's name stays, the password goes. A lone word before the
-/// `@` goes as well, because for some servers it is a token. Values of query parameters whose name speaks of a password,
-/// a secret, a key or a token go too. A text that is no address is redacted as a whole.
+/// `@` goes as well, because for some servers it is a token. Of query parameters only the values of
+/// [`PLAIN_PARAMETERS`] stay, of a fragment nothing. A text that is no address is redacted as a whole.
 ///
 /// Everything up to the last `@` counts as credentials: a password with an unescaped `/` or `?` must not leak.
 pub fn redact_url(text: &str) -> String {
@@ -76,27 +97,35 @@ fn redact_one(text: &str) -> String {
         Some(Some((user, _password))) => format!("{user}:{REDACTED}@"),
         Some(None) => format!("{REDACTED}@"),
     };
+    let (rest, fragment) = match rest.split_once('#') {
+        Some((rest, _)) => (rest, format!("#{REDACTED}")),
+        None => (rest, String::new()),
+    };
     let (place, query) = match rest.split_once('?') {
         Some((place, query)) => (place, format!("?{}", redact_query(query))),
         None => (rest, String::new()),
     };
-    format!("{scheme}://{credentials}{place}{query}")
+    format!("{scheme}://{credentials}{place}{query}{fragment}")
 }
 
 fn redact_query(query: &str) -> String {
     query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((name, _)) if names_a_secret(name) => format!("{name}={REDACTED}"),
-            _ => pair.to_owned(),
+            // An inline certificate or key is no path.
+            Some((name, value)) if PLAIN_PARAMETERS.contains(&name) && !value.contains("BEGIN") => {
+                pair.to_owned()
+            }
+            Some((name, _)) if is_word(name) => format!("{name}={REDACTED}"),
+            // A password with an unescaped `&` leaves such a rest.
+            _ => REDACTED.to_owned(),
         })
         .collect::<Vec<_>>()
         .join("&")
 }
 
-fn names_a_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "key"].iter().any(|word| name.contains(word))
+fn is_word(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphabetic() || c == '_' || c == '-')
 }
 
 #[cfg(test)]
@@ -119,6 +148,12 @@ mod tests {
                 "postgres://app:[redacted]@db/main?sslmode=require",
             ),
             ("postgres://db/main?user=a&password=pw", "postgres://db/main?user=a&password=[redacted]"),
+            (
+                "postgres://db/main?sslmode=require&pass=pw&channel_binding=require&rest",
+                "postgres://db/main?sslmode=require&pass=[redacted]&channel_binding=[redacted]&[redacted]",
+            ),
+            ("postgres://db/main?sslkey=-----BEGIN KEY", "postgres://db/main?sslkey=[redacted]"),
+            ("postgres://db/main?port=1#pw", "postgres://db/main?port=1#[redacted]"),
             ("nats://token@one:4222,nats://two:4222", "nats://[redacted]@one:4222,nats://two:4222"),
             ("bolt://127.0.0.1:7687", "bolt://127.0.0.1:7687"),
             ("just a password", "[redacted]"),
