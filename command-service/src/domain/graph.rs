@@ -283,6 +283,16 @@ impl Graph {
 
     /// The accounts whose row must be written.
     pub fn accounts_to_put(&self) -> impl Iterator<Item = (UserId, Account)> {
+        self.changed().filter(|(_, account)| *account != Account::default())
+    }
+
+    /// The accounts whose row must be deleted: a row without counts and flags means the same as none, and ids that
+    /// somebody follows and unfollows must not accumulate.
+    pub fn accounts_to_drop(&self) -> impl Iterator<Item = UserId> {
+        self.changed().filter(|(_, account)| *account == Account::default()).map(|(user, _)| user)
+    }
+
+    fn changed(&self) -> impl Iterator<Item = (UserId, Account)> {
         self.changed_accounts.iter().map(|user| (*user, self.account(*user)))
     }
 

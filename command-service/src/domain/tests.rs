@@ -403,8 +403,25 @@ fn an_edge_that_came_and_went_within_a_batch_is_not_written() {
     assert_eq!(graph.live_edges().to_insert().count(), 0);
     assert_eq!(graph.live_edges().to_update().count(), 0);
     assert_eq!(graph.live_edges().to_delete().collect::<Vec<_>>(), [&key(EdgeKind::Follow, 1, 2)]);
-    // Their rows are written all the same: counts are absolute.
-    assert_eq!(graph.accounts_to_put().count(), 4);
+    // Nothing is left to say of any of the four.
+    assert_eq!((graph.accounts_to_put().count(), graph.accounts_to_drop().count()), (0, 4));
+}
+
+#[test]
+fn only_an_account_without_counts_and_flags_loses_its_row() {
+    let kept = |account: Account| {
+        let mut graph = with_account(1, account);
+        carry_out(&mut graph, &follow(1, 2), 1);
+        carry_out(&mut graph, &unfollow(1, 2), 2);
+        let dropped: Vec<_> = graph.accounts_to_drop().collect();
+        assert!(dropped.contains(&user(2)));
+        assert_eq!(dropped.contains(&user(1)), graph.accounts_to_put().count() == 0);
+        !dropped.contains(&user(1))
+    };
+    assert!(!kept(Account::default()));
+    assert!(kept(Account { private: true, ..Account::default() }));
+    assert!(kept(Account { followers: 1, ..Account::default() }));
+    assert!(kept(Account { requests_received: 1, ..Account::default() }));
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! What a transaction writes: the edges and accounts that differ from what was
 //! loaded, and the events, the last of which is the new head.
 
-use proto::UserId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::edges;
-use crate::domain::{Account, Graph};
+use crate::domain::Graph;
 use crate::journal::Journal;
 use crate::store::outbox::Entry;
 
@@ -22,6 +21,8 @@ const APPEND: &str = "-- append
         SET followers = excluded.followers, following = excluded.following, muting = excluded.muting,
             blocking = excluded.blocking, requests_sent = excluded.requests_sent,
             requests_received = excluded.requests_received, private = excluded.private, state = excluded.state
+    ), dropped AS (
+        DELETE FROM accounts WHERE user_id = ANY($19)
     )
     INSERT INTO outbox (revision, epoch, event_id, prev_id, verb, payload, traceparent, committed_at, batch_id)
     SELECT r, e, i, p, v, b, t, c, $16
@@ -44,19 +45,19 @@ pub async fn save(
     if !erased.is_empty() {
         forget(connection, &erased).await?;
     }
-    append(connection, graph.accounts_to_put(), batch_id, journal).await
+    append(connection, graph, batch_id, journal).await
 }
 
 async fn append(
     connection: &mut PgConnection,
-    accounts: impl Iterator<Item = (UserId, Account)>,
+    graph: &Graph,
     batch_id: Uuid,
     journal: &Journal,
 ) -> Result<(), sqlx::Error> {
     let mut ids: Vec<Uuid> = Vec::new();
     let mut counts: [Vec<i64>; 6] = Default::default();
     let (mut private, mut states) = (Vec::new(), Vec::new());
-    for (user, a) in accounts {
+    for (user, a) in graph.accounts_to_put() {
         ids.push(user.uuid());
         let values = [a.followers, a.following, a.muting, a.blocking, a.requests_sent, a.requests_received];
         for (column, value) in counts.iter_mut().zip(values) {
@@ -65,6 +66,7 @@ async fn append(
         private.push(a.private);
         states.push(a.state.name());
     }
+    let dropped: Vec<_> = graph.accounts_to_drop().map(|user| user.uuid()).collect();
     let query = counts.into_iter().fold(sqlx::query(APPEND).bind(ids), |query, column| query.bind(column));
     let each = || journal.entries.iter();
     query
@@ -79,6 +81,7 @@ async fn append(
         .bind(batch_id)
         .bind(private)
         .bind(states)
+        .bind(dropped)
         .execute(connection)
         .await
         .map(|_| ())
