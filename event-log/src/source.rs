@@ -159,12 +159,6 @@ pub struct EventSource {
     task: JoinHandle<()>,
 }
 
-impl Debug for Waiting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Waiting")
-    }
-}
-
 impl EventSource {
     /// Reads the events after `last`.
     pub fn after(last: LogPosition, sources: Sources) -> Self {
@@ -283,11 +277,12 @@ impl Reader {
         event
     }
 
-    fn give_up_stream(&mut self, Trouble { cause, reason }: &Trouble) {
+    fn give_up_stream(&mut self, trouble: &Trouble) {
+        let (cause, reason) = (trouble.cause, trouble.reason.as_str());
         self.sources.monitor.stream_ended(cause);
         self.sources.monitor.state(SourceState::Outbox { reason });
         // A cause that repeats is logged once.
-        if self.logged != *cause {
+        if self.logged != cause {
             tracing::info!(cause, reason, revision = self.last.revision.0, "events come from the outbox");
             self.logged = cause;
         }
