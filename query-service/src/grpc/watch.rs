@@ -2,11 +2,14 @@
 //!
 //! Owns: where a watch begins, its heartbeats, how it ends, and how many there may be. It must not know where events
 //! come from.
-//! What can go wrong: the watcher is too slow. Events wait in a short queue of references to what is in memory anyway;
-//! when it stays full, the watch is ended and its place is free. Whatever ends a watch tells where to go on.
+//! What can go wrong: the watcher is too slow. Events wait in a queue that is limited in messages and in bytes. If it
+//! stays full, or if the recent events no longer hold what waits, the watch is ended and its place is free. Whatever ends
+//! a watch tells where to go on.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use event_log::Stop;
@@ -16,7 +19,7 @@ use proto::error::{Reason, ServiceError};
 use proto::events::v1::{Event, Verb};
 use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
 use proto::{Revision, Token};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -29,8 +32,9 @@ use crate::pipeline::{Filter, Recent, Sources, TURNS, Tail};
 const AFTER: &str = "after";
 /// Longest time without a message.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Messages that may wait for the watcher.
+/// Messages that may wait for the watcher, and their bytes; one message may exceed the latter.
 const QUEUE: usize = 64;
+const QUEUE_BYTES: u32 = 256 * 1024;
 /// Events that one watcher's reading of the past asks for at once.
 const BATCH: i64 = 32;
 /// Bytes of the past that are read ahead.
@@ -102,23 +106,23 @@ impl Watches {
         let after = self.beginning(after).await?;
         let (recent, sources) = (Arc::clone(&self.recent), self.sources.clone());
         let tail = Tail::after(after, filter, recent, sources, Arc::clone(&self.turns));
-        let (sender, receiver) = mpsc::channel(QUEUE);
+        let (queue, receiver) = Queue::after(after);
         let end = Arc::new(Mutex::new(None));
         let (told, sources, drain) = (Arc::clone(&end), self.sources.clone(), self.drain.clone());
         tokio::spawn(async move {
             metrics::gauge!(WATCHES).increment(1.0);
             let mut sent = after;
-            let ended = run(tail, &sender, &drain, &mut sent).await;
+            let ended = run(tail, &queue, &drain, &mut sent).await;
             let status = status(&ended, sent, &sources).await;
             // Whole at any time: it is only set and taken.
             *told.lock().unwrap_or_else(PoisonError::into_inner) = status;
             metrics::gauge!(WATCHES).decrement(1.0);
             metrics::counter!(WATCHES_ENDED, "reason" => ended.name()).increment(1);
             // The queue may be read for a while yet; the place is free.
-            drop((sender, place));
+            drop((queue, place));
         });
         Ok(Box::pin(futures::stream::unfold((receiver, end), |(mut receiver, end)| async move {
-            if let Some(item) = receiver.recv().await {
+            if let Some(item) = receiver.next().await {
                 return Some((message(item), (receiver, end)));
             }
             // As above.
@@ -161,15 +165,60 @@ impl Watches {
     }
 }
 
+/// The messages that wait for a watcher.
+struct Queue {
+    sender: mpsc::Sender<Queued>,
+    bytes: Arc<Semaphore>,
+    /// The revision of the last message that was taken.
+    taken: Arc<AtomicU64>,
+}
+
+struct Taker {
+    receiver: mpsc::Receiver<Queued>,
+    taken: Arc<AtomicU64>,
+}
+
+/// A message and its share of the queue's bytes.
+struct Queued {
+    item: Item,
+    _share: OwnedSemaphorePermit,
+}
+
+/// The watcher has gone.
+struct Closed;
+
+impl Queue {
+    fn after(after: Token) -> (Self, Taker) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let bytes = Arc::new(Semaphore::new(QUEUE_BYTES as usize));
+        let taken = Arc::new(AtomicU64::new(after.revision.0));
+        (Self { sender, bytes, taken: Arc::clone(&taken) }, Taker { receiver, taken })
+    }
+
+    /// Waits for room.
+    async fn send(&self, item: Item) -> Result<(), Closed> {
+        let cost = u32::try_from(item.bytes()).unwrap_or(u32::MAX).clamp(1, QUEUE_BYTES);
+        let share = Arc::clone(&self.bytes).acquire_many_owned(cost).await.map_err(|_| Closed)?;
+        self.sender.send(Queued { item, _share: share }).await.map_err(|_| Closed)
+    }
+
+    fn taken(&self) -> Revision {
+        Revision(self.taken.load(Ordering::Relaxed))
+    }
+}
+
+impl Taker {
+    async fn next(&mut self) -> Option<Item> {
+        let Queued { item, .. } = self.receiver.recv().await?;
+        self.taken.store(item.at().revision.0, Ordering::Relaxed);
+        Some(item)
+    }
+}
+
 /// Sends events and heartbeats until something ends it; `sent` moves along.
-async fn run(
-    mut tail: Tail,
-    sender: &mpsc::Sender<Item>,
-    drain: &CancellationToken,
-    sent: &mut Token,
-) -> End {
+async fn run(mut tail: Tail, queue: &Queue, drain: &CancellationToken, sent: &mut Token) -> End {
     // The first message tells a watcher of the present where it begins. The queue is empty.
-    if sender.try_send(Item::Heartbeat(tail.done())).is_err() {
+    if queue.send(Item::Heartbeat(tail.done())).await.is_err() {
         return End::Gone;
     }
     let mut heartbeats = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -179,29 +228,33 @@ async fn run(
     loop {
         let item = tokio::select! {
             () = drain.cancelled() => return End::ShuttingDown,
-            () = sender.closed() => return End::Gone,
+            () = queue.sender.closed() => return End::Gone,
             _ = heartbeats.tick() => Item::Heartbeat(tail.done()),
             event = tail.next() => match event {
                 Ok((at, payload)) => Item::Event(at, payload),
                 Err(stop) => return End::Stopped(stop),
             },
         };
-        // Who lets messages wait until they are no longer in memory would be read for from the stream for ever.
+        // A watcher that lets messages wait until they are no longer in memory would be read for from the stream without
+        // end.
         if std::mem::replace(&mut was_live, tail.is_live()) && !tail.is_live() && held_up {
             return End::TooSlow;
         }
         let at = item.at();
         let is_event = matches!(item, Item::Event(..));
-        match sender.try_send(item) {
-            Ok(()) => held_up &= sender.capacity() < QUEUE / 2,
-            Err(mpsc::error::TrySendError::Closed(_)) => return End::Gone,
-            Err(mpsc::error::TrySendError::Full(item)) => {
+        let mut sending = pin!(queue.send(item));
+        match futures::poll!(&mut sending) {
+            Poll::Ready(Ok(())) => held_up &= queue.sender.capacity() < QUEUE / 2,
+            Poll::Ready(Err(Closed)) => return End::Gone,
+            Poll::Pending => {
                 held_up = true;
                 tokio::select! {
                     () = drain.cancelled() => return End::ShuttingDown,
-                    outcome = tokio::time::timeout_at(Instant::now() + PATIENCE, sender.send(item)) => match outcome {
+                    () = queue.sender.closed() => return End::Gone,
+                    () = tail.passed_by(|| queue.taken()) => return End::TooSlow,
+                    outcome = tokio::time::timeout(PATIENCE, sending) => match outcome {
                         Ok(Ok(())) => {}
-                        Ok(Err(_)) => return End::Gone,
+                        Ok(Err(Closed)) => return End::Gone,
                         Err(_) => return End::TooSlow,
                     },
                 }
@@ -281,6 +334,13 @@ impl Item {
             Self::Event(at, _) | Self::Heartbeat(at) => *at,
         }
     }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(_, payload) => payload.len(),
+            Self::Heartbeat(_) => 0,
+        }
+    }
 }
 
 impl End {
@@ -295,5 +355,82 @@ impl End {
             Self::Stopped(Stop::Unreadable { .. }) => "unreadable",
             Self::Stopped(Stop::Died) => "died",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::Epoch;
+    use proto::event::Event as LogEvent;
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::pipeline::{Arrival, Limits};
+
+    const EVENT_BYTES: usize = 100 * 1024;
+
+    fn token(revision: u64) -> Token {
+        Token::new(Epoch(1), Revision(revision))
+    }
+
+    fn arrival(revision: u64) -> Arrival {
+        let event = LogEvent {
+            epoch: Epoch(1),
+            revision: Revision(revision),
+            event_id: Uuid::from_u128(u128::from(revision)),
+            prev_id: None,
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            verb: Verb::Import,
+            actor: None,
+            edges: Vec::new(),
+            accounts: Vec::new(),
+            counts: Vec::new(),
+        };
+        Arrival { event, payload: vec![0; EVENT_BYTES].into() }
+    }
+
+    /// A watch from revision 0 of a ring that holds so many events; its watcher takes nothing by itself.
+    async fn watch(held: usize) -> (Arc<Recent>, Taker, tokio::task::JoinHandle<(End, Token)>) {
+        let recent = Arc::new(Recent::new(Limits { events: held, bytes: usize::MAX }));
+        recent.begin(token(0));
+        let sources = Sources::unreachable("127.0.0.1:1").await;
+        let turns = Arc::new(Semaphore::new(1));
+        let tail = Tail::after(token(0), Filter::default(), Arc::clone(&recent), sources, turns);
+        let (queue, taker) = Queue::after(token(0));
+        let task = tokio::spawn(async move {
+            let mut sent = token(0);
+            let end = run(tail, &queue, &CancellationToken::new(), &mut sent).await;
+            (end, sent)
+        });
+        (recent, taker, task)
+    }
+
+    #[tokio::test]
+    async fn a_watcher_behind_the_recent_events_is_cut_off() {
+        let (recent, _taker, task) = watch(20).await;
+        for revision in 1..=21 {
+            assert!(recent.push(&arrival(revision)));
+            // The watch reads what the ring holds before that is replaced.
+            tokio::task::yield_now().await;
+        }
+        let (end, sent) = task.await.expect("no panic");
+        assert!(matches!(end, End::TooSlow), "{end:?}");
+        assert_eq!(sent, token(2), "no more than two events fit the queue");
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_takes_its_messages_gets_all_of_them() {
+        let (recent, mut taker, task) = watch(20).await;
+        assert!(matches!(taker.next().await, Some(Item::Heartbeat(at)) if at == token(0)));
+        for revision in 1..=100 {
+            assert!(recent.push(&arrival(revision)));
+            let taken = taker.next().await.expect("a message");
+            assert!(matches!(taken, Item::Event(at, _) if at == token(revision)), "{taken:?}");
+        }
+        drop(taker);
+        let (end, sent) = task.await.expect("no panic");
+        assert!(matches!(end, End::Gone), "{end:?}");
+        assert_eq!(sent, token(100));
     }
 }

@@ -234,7 +234,6 @@ impl Ring {
     }
 
     /// All changes after this one are known.
-    #[cfg(test)]
     pub fn floor(&self) -> Option<Token> {
         self.position.map(|position| Token::new(position.epoch, self.floor))
     }
@@ -307,19 +306,24 @@ impl Ring {
         self.counts.get(&user).filter(|(revision, _)| *revision > since).map(|(_, counts)| counts)
     }
 
-    /// The events after a revision that are wanted, of the next `looked_at`. `None` if they are not all known here, or
-    /// if nothing stands here of that epoch.
-    pub fn excerpt(&self, after: Token, filter: &Filter, looked_at: usize) -> Option<Excerpt> {
+    /// The wanted events after a revision, within limits of events looked at and of bytes; the first one may exceed the
+    /// latter. `None` if they are not all known here, or if nothing stands here of that epoch.
+    pub fn excerpt(&self, after: Token, filter: &Filter, limits: Limits) -> Option<Excerpt> {
         if !self.covers(after) {
             return None;
         }
         // Dense: the distance from the floor is the number of events to skip.
         let skip = usize::try_from(after.revision.0 - self.floor.0).unwrap_or(usize::MAX);
         let mut excerpt = Excerpt { events: Vec::new(), upto: after.revision };
-        for record in self.records.range(skip.min(self.records.len())..).take(looked_at) {
+        let mut bytes = 0;
+        for record in self.records.range(skip.min(self.records.len())..).take(limits.events) {
             let place = self.place(record.first);
             let targets = self.changes.range(place..place + record.changes).map(|change| change.target);
             if filter.wants(record.verb, record.actor, targets) {
+                bytes += record.payload.len();
+                if bytes > limits.bytes && !excerpt.events.is_empty() {
+                    break;
+                }
                 excerpt.events.push((record.revision, Arc::clone(&record.payload)));
             }
             excerpt.upto = record.revision;

@@ -135,8 +135,9 @@ fn excerpts_are_filtered_and_go_on_where_they_ended() {
         let edge = change(revision, EdgeKind::Follow, u128::from(revision % 3), 9, EdgeOp::Added);
         ring.push(&arrival(revision, vec![edge])).expect("the next");
     }
-    let revisions = |filter: Filter, after, looked_at| {
-        let excerpt = ring.excerpt(token(after), &filter.sorted(), looked_at).expect("it covers that");
+    let revisions = |filter: Filter, after, events| {
+        let limits = Limits { events, bytes: usize::MAX };
+        let excerpt = ring.excerpt(token(after), &filter.sorted(), limits).expect("it covers that");
         (excerpt.events.iter().map(|(revision, _)| revision.0).collect::<Vec<_>>(), excerpt.upto.0)
     };
     assert_eq!(revisions(Filter::default(), 0, 4), (vec![1, 2, 3, 4], 4));
@@ -151,7 +152,27 @@ fn excerpts_are_filtered_and_go_on_where_they_ended() {
     let targets = |target| Filter { targets: vec![user(target)], ..Filter::default() };
     assert_eq!(revisions(targets(9), 3, 9).0, [4, 5, 6]);
     assert_eq!(revisions(targets(1), 3, 9), (vec![], 6));
-    assert_eq!(ring.excerpt(token(7), &Filter::default(), 9), None);
+    let limits = Limits { events: 9, bytes: usize::MAX };
+    assert_eq!(ring.excerpt(token(7), &Filter::default(), limits), None);
+}
+
+#[test]
+fn an_excerpt_is_limited_in_bytes() {
+    let mut ring = ring(10);
+    let events: Vec<_> = (1..=5).map(|revision| arrival(revision, Vec::new())).collect();
+    events.iter().for_each(|event| ring.push(event).expect("the next"));
+    let read = |after, bytes| {
+        let limits = Limits { events: 9, bytes };
+        let excerpt = ring.excerpt(token(after), &Filter::default(), limits).expect("it covers that");
+        (excerpt.events.len(), excerpt.upto.0)
+    };
+    let two = events[0].payload.len() + events[1].payload.len();
+    assert_eq!(read(0, two), (2, 2));
+    assert_eq!(read(2, two), (2, 4));
+    assert_eq!(read(0, 1), (1, 1), "one event always fits");
+    let none = Filter { verbs: vec![Verb::Mute], ..Filter::default() };
+    let limits = Limits { events: 9, bytes: 1 };
+    assert_eq!(ring.excerpt(token(0), &none, limits).expect("covered").upto, Revision(5));
 }
 
 #[test]

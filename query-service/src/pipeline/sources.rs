@@ -39,3 +39,30 @@ impl Monitor for FeedMonitor {
         metrics::counter!(FEED_OUTBOX).increment(1);
     }
 }
+
+#[cfg(test)]
+impl Sources {
+    /// NATS is away, and PostgreSQL is at this address.
+    pub(crate) async fn unreachable(postgres: &str) -> Self {
+        use service_kit::{config::Env, nats, postgres as database};
+
+        let mut env = Env::from_pairs([
+            ("NATS_URL", "nats://127.0.0.1:1"),
+            ("DATABASE_URL", &format!("postgres://nobody@{postgres}/nothing")),
+        ]);
+        let settings = (nats::Settings::read(&mut env), database::Settings::read(&mut env));
+        let (stream, database) = env.finish(settings).expect("valid settings");
+        let pool = service_kit::postgres::connect_lazy(&database, "test").expect("nothing is opened yet");
+        let horizon = Arc::new(Horizon::default());
+        let log = event_log::Sources {
+            nats: nats::connect(&stream, "test", "test-0").await.expect("no server is needed yet"),
+            outbox: event_log::Outbox::new(pool),
+            head: Arc::clone(&horizon) as _,
+            monitor: Arc::new(FeedMonitor),
+            consumer: "test",
+            batch: 1,
+            buffer_bytes: 1,
+        };
+        Self { log, horizon }
+    }
+}

@@ -15,10 +15,11 @@ use proto::{Revision, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::{Filter, Recent, Sources};
+use super::{Filter, Limits, Recent, Sources};
 
-/// Recent events looked at under one lock.
-const LOOKED_AT: usize = 256;
+/// Recent events looked at under one lock, and bytes of those that are wanted. A watcher keeps them in memory when the
+/// ring has let them go.
+const EXCERPT: Limits = Limits { events: 256, bytes: 1024 * 1024 };
 /// How many read the past at a time. Each has some of its events in memory, and an event of an import may have 200 kB.
 pub const TURNS: usize = 8;
 /// How long one reads before it is the next one's turn.
@@ -98,18 +99,34 @@ impl Tail {
         !self.is_behind
     }
 
+    /// Waits until the recent events no longer hold the one after `taken`. Events of the past do not count: they were
+    /// never among the recent ones.
+    pub fn passed_by<F: Fn() -> Revision>(&self, taken: F) -> impl Future<Output = ()> + use<F> {
+        let (recent, is_live) = (Arc::clone(&self.recent), self.is_live());
+        async move {
+            if !is_live {
+                return std::future::pending().await;
+            }
+            let mut follow = recent.subscribe();
+            while recent.ring().floor().is_some_and(|floor| floor.revision <= taken()) {
+                // The sender lives as long as `recent`.
+                let _ = follow.changed().await;
+            }
+        }
+    }
+
     /// Waits for the next event that is wanted. Nothing is lost if this is given up.
     pub async fn next(&mut self) -> Result<(Token, Arc<[u8]>), Stop> {
         loop {
             if let Some((revision, payload)) = self.waiting.pop_front() {
                 return Ok((Token::new(self.read.epoch, revision), payload));
             }
-            if self.recent.position().is_some_and(|position| position.epoch > self.read.epoch) {
+            if self.recent.position().is_some_and(|position| self.is_past(position)) {
                 return Err(Stop::OtherEpoch);
             }
             // Seen before the look, so that what comes after it wakes us.
             self.follow.mark_unchanged();
-            let excerpt = self.recent.ring().excerpt(self.read, &self.filter, LOOKED_AT);
+            let excerpt = self.recent.ring().excerpt(self.read, &self.filter, EXCERPT);
             match excerpt {
                 Some(excerpt) => {
                     self.is_behind = false;
@@ -147,6 +164,12 @@ impl Tail {
         Ok(())
     }
 
+    /// True if the recent events are of another epoch, and it is the current one.
+    fn is_past(&self, position: Token) -> bool {
+        let current = self.sources.horizon.epoch().is_none_or(|epoch| epoch == position.epoch);
+        position.epoch > self.read.epoch || (position.epoch < self.read.epoch && current)
+    }
+
     async fn changed(&mut self) {
         // The sender lives as long as `recent`.
         let _ = self.follow.changed().await;
@@ -175,38 +198,13 @@ fn read(past: Option<Past>, after: Token, sources: Sources, turns: &Arc<Semaphor
 
 #[cfg(test)]
 mod tests {
-    use event_log::Outbox;
     use proto::Epoch;
-    use service_kit::config::Env;
-    use service_kit::{nats, postgres};
     use tokio::net::TcpListener;
 
-    use super::super::{FeedMonitor, Horizon, Limits};
     use super::*;
 
     fn token(revision: u64) -> Token {
         Token::new(Epoch(1), Revision(revision))
-    }
-
-    /// NATS is away, and PostgreSQL is at this address.
-    async fn sources(postgres: &str) -> Sources {
-        let mut env = Env::from_pairs([
-            ("NATS_URL", "nats://127.0.0.1:1"),
-            ("DATABASE_URL", &format!("postgres://nobody@{postgres}/nothing")),
-        ]);
-        let settings = (nats::Settings::read(&mut env), postgres::Settings::read(&mut env));
-        let (stream, database) = env.finish(settings).expect("valid settings");
-        let horizon = Arc::new(Horizon::default());
-        let log = event_log::Sources {
-            nats: nats::connect(&stream, "test", "test-0").await.expect("no server is needed yet"),
-            outbox: Outbox::new(postgres::connect_lazy(&database, "test").expect("nothing is opened yet")),
-            head: Arc::clone(&horizon) as _,
-            monitor: Arc::new(FeedMonitor),
-            consumer: "test",
-            batch: 1,
-            buffer_bytes: 1,
-        };
-        Sources { log, horizon }
     }
 
     /// One whose next event is of the past.
@@ -226,7 +224,7 @@ mod tests {
     async fn a_heartbeat_does_not_cost_the_place_in_the_queue() {
         let turns = Arc::new(Semaphore::new(1));
         let busy = Arc::clone(&turns).acquire_owned().await.expect("open");
-        let mut tail = behind(sources("127.0.0.1:1").await, &turns);
+        let mut tail = behind(Sources::unreachable("127.0.0.1:1").await, &turns);
         wait_a_moment(&mut tail).await;
         assert!(!tail.is_live());
         drop(busy);
@@ -241,7 +239,7 @@ mod tests {
     async fn a_heartbeat_does_not_begin_the_page_of_the_outbox_anew() {
         let postgres = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = postgres.local_addr().expect("an address").to_string();
-        let mut tail = behind(sources(&address).await, &Arc::new(Semaphore::new(1)));
+        let mut tail = behind(Sources::unreachable(&address).await, &Arc::new(Semaphore::new(1)));
         let mut connections = Vec::new();
         for _ in 0..4 {
             wait_a_moment(&mut tail).await;
