@@ -143,3 +143,38 @@ async fn read_head(connection: &mut PoolConnection<Postgres>) -> Result<LogPosit
         sqlx::query_as(HEAD).fetch_one(&mut **connection).await?;
     Ok(LogPosition { epoch: Epoch::from_i64(epoch), revision: Revision::from_i64(revision), event_id })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use sqlx::postgres::PgPoolOptions;
+
+    use super::*;
+
+    /// Refuses the first two pages.
+    #[derive(Debug, Default)]
+    struct Third(AtomicU32);
+
+    impl Admission for Third {
+        fn admit(&self) -> Result<(), Duration> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 | 1 => Err(Duration::from_millis(1)),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_waits_until_it_is_admitted() {
+        let third = Arc::new(Third::default());
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(Duration::from_millis(20))
+            .connect_lazy("postgres://nobody@127.0.0.1:1/nothing")
+            .expect("nothing is opened yet");
+        let outbox = Outbox::new(pool).admitted_by(Arc::clone(&third) as _);
+        let read = outbox.page_after(Token::new(Epoch(1), Revision(7))).await;
+        assert!(matches!(read, Err(Error::Failed(_))), "{read:?}");
+        assert_eq!(third.0.load(Ordering::Relaxed), 3);
+    }
+}

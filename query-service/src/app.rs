@@ -20,8 +20,8 @@ use crate::grpc::{Access, Legacy, Queries, Watches};
 use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
-    Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, Policy, PostgresProbe,
-    PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
+    Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, PagesOfThePast, Policy,
+    PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
 };
 
 const NAME: &str = "query-service";
@@ -31,7 +31,9 @@ const LONGEST_CONNECT: Duration = Duration::from_secs(1);
 const EVENTS_AT_ONCE: i64 = 128;
 /// Bytes of events that the follower reads ahead of the ring.
 const READ_AHEAD: usize = 1024 * 1024;
-/// Exports at a time.
+/// Connections to PostgreSQL of the probe, and of those who keep the ring.
+const LOG_CONNECTIONS: u32 = 2;
+/// Exports at a time, and connections that they share with watches of the past.
 const EXPORTS: u32 = 2;
 
 /// Opens the port and starts all tasks.
@@ -40,9 +42,11 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
     let nats = nats::connect(&config.nats, NAME, NAME).await?;
     let pool = pool(&config.postgres, config.fallback.concurrency, NAME)?;
-    // More connections than exports, so that they never keep the probe and the events waiting.
-    let background_pool = self::pool(&config.postgres, EXPORTS + 2, "query-service-background")?;
+    // A pool of its own, so that exports and watches of the past never keep the probe and the ring waiting.
+    let log_pool = self::pool(&config.postgres, LOG_CONNECTIONS, "query-service-log")?;
+    let background_pool = self::pool(&config.postgres, EXPORTS, "query-service-background")?;
     postgres::export_pool_metrics(&process.telemetry, "fallback", &pool);
+    postgres::export_pool_metrics(&process.telemetry, "log", &log_pool);
     postgres::export_pool_metrics(&process.telemetry, "background", &background_pool);
 
     let now = Instant::now();
@@ -51,7 +55,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let postgres_reader = PostgresReader::new(pool);
     let log = event_log::Sources {
         nats: nats.clone(),
-        outbox: Outbox::new(background_pool.clone()),
+        outbox: Outbox::new(log_pool.clone()),
         head: Arc::clone(&horizon) as _,
         monitor: Arc::new(FeedMonitor),
         consumer: NAME,
@@ -59,7 +63,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         buffer_bytes: READ_AHEAD,
     };
     let sources = Sources { log, horizon: Arc::clone(&horizon) };
-    let background_reader = postgres_reader.over(background_pool);
+    let probe_reader = postgres_reader.over(log_pool);
+    let background_reader = postgres_reader.over(background_pool.clone());
     let recent = Arc::new(Recent::new(config.overlay));
     let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, now));
     let replicas = replicas.collect::<anyhow::Result<Vec<_>>>()?;
@@ -95,11 +100,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
     spawn(&process, "events", |stop| follower.run(stop));
     let watch = StoresWatch { policy: Arc::clone(&policy), latch: process.readiness.latch("stores") };
-    let postgres_probe = PostgresProbe {
-        reader: background_reader.clone(),
-        breaker: postgres_breaker,
-        horizon: Arc::clone(&horizon),
-    };
+    let postgres_probe =
+        PostgresProbe { reader: probe_reader, breaker: postgres_breaker, horizon: Arc::clone(&horizon) };
     for replica in replicas {
         spawn(&process, "lanes", |stop| replica.shared.run(stop));
         spawn(&process, "neo4j probe", |stop| replica.probe.run(watch.clone(), stop));
@@ -108,6 +110,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let legacy = Legacy::new(Arc::clone(&policy), sources.clone(), Arc::clone(&recent), config.legacy);
     let codec = codec(&config)?;
+    let mut watched = sources;
+    watched.log.outbox =
+        Outbox::new(background_pool).admitted_by(Arc::new(PagesOfThePast(Arc::clone(&policy))));
     let queries = Queries::new(
         policy,
         Exporter::new(background_reader),
@@ -115,7 +120,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         codec,
         Access::new(config.tokens.clone()),
         projectors,
-        Watches::new(recent, sources, config.watch_limit, lifecycle.drain().begin),
+        Watches::new(recent, watched, config.watch_limit, lifecycle.drain().begin),
     );
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)

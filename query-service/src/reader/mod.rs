@@ -37,7 +37,7 @@ pub use coalesce::Coalescing;
 pub use multi::{MultiReader, Set};
 pub use neo4j::Neo4jReader;
 pub use overlay::Overlaid;
-pub use policy::{Answer, Need, Policy, Refusal, Settings, Store};
+pub use policy::{Answer, Need, PagesOfThePast, Policy, Refusal, Settings, Store};
 pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
 pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
 pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};

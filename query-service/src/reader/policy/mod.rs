@@ -8,6 +8,7 @@
 //! [`Reader`] itself.
 
 mod fallback;
+mod past;
 mod read_models;
 mod refusal;
 
@@ -18,6 +19,7 @@ use proto::Token;
 use tokio::time::Instant;
 
 pub use self::fallback::Fallback;
+pub use self::past::PagesOfThePast;
 pub use self::refusal::Refusal;
 use super::breaker::Breaker;
 use super::budget::Budget;

@@ -1,0 +1,21 @@
+//! Pages of the outbox for watches of the past, out of the fallback budget (I7).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::Admission;
+
+use super::Policy;
+
+/// Cells of a page: it has up to 64 events.
+const CELLS: u32 = 4;
+
+/// Admits pages as the budget allows. A watch waits; it is not refused.
+#[derive(Debug)]
+pub struct PagesOfThePast(pub Arc<Policy>);
+
+impl Admission for PagesOfThePast {
+    fn admit(&self) -> Result<(), Duration> {
+        self.0.budget.admit(CELLS).map(drop).map_err(|exhausted| exhausted.retry_after)
+    }
+}
