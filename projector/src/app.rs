@@ -44,19 +44,11 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         batch: feed::BATCH,
         buffer_bytes: feed::BUFFER_BYTES,
     };
-    let engine = Engine {
-        replica: Replica::new(graph, Uuid::new_v4(), &config.name),
-        sources: Sources {
-            truth: Truth::new(pool),
-            log,
-            heard: Arc::clone(&heard),
-            latch,
-            board: board.clone(),
-        },
-        latches: Latches { model: readiness.latch("read model"), complete: readiness.latch("complete") },
-        clock: clock.clone(),
-        audit_rows_per_second: config.audit_rows_per_second,
-    };
+    let sources =
+        Sources { truth: Truth::new(pool), log, heard: Arc::clone(&heard), latch, board: board.clone() };
+    let replica = Replica::new(graph, Uuid::new_v4(), &config.name);
+    let latches = Latches { model: readiness.latch("read model"), complete: readiness.latch("complete") };
+    let engine = Engine::new(replica, sources, latches, clock.clone(), config.audit_rows_per_second);
     let announcer = Announcer {
         name: config.name,
         nats: nats.clone(),

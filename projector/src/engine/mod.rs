@@ -7,6 +7,7 @@
 //! other finds out at its next change, and exits.
 
 mod counts;
+mod lag;
 mod open;
 mod session;
 mod sweeping;
@@ -25,6 +26,7 @@ use crate::feed::Sources;
 use crate::graph::{self, Replica};
 use crate::metrics::RETRIES;
 use crate::truth;
+use lag::TruthLag;
 use session::Session;
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -70,6 +72,13 @@ enum Failure {
 }
 
 impl Failure {
+    fn lost_commits(applied: Revision, head: Revision) -> Self {
+        let reason = format!(
+            "the read model is at revision {applied}, but PostgreSQL has been at {head} for minutes: it has lost commits"
+        );
+        Self::Retry { cause: "ahead", reason }
+    }
+
     fn retry(cause: &'static str, error: impl Into<anyhow::Error>) -> Self {
         Self::Retry { cause, reason: format!("{:#}", error.into()) }
     }
@@ -117,15 +126,16 @@ pub struct Latches {
 /// The writer and what it needs.
 pub struct Engine {
     /// The read model.
-    pub replica: Replica,
+    replica: Replica,
     /// Where events come from.
-    pub sources: Sources,
+    sources: Sources,
     /// The checks that it releases.
-    pub latches: Latches,
+    latches: Latches,
     /// The time of day.
-    pub clock: SharedClock,
+    clock: SharedClock,
     /// Pace of the audit.
-    pub audit_rows_per_second: u32,
+    audit_rows_per_second: u32,
+    lag: TruthLag,
 }
 
 /// What the next session must do first.
@@ -140,6 +150,17 @@ enum Opening {
 }
 
 impl Engine {
+    /// Writes to this read model from these sources.
+    pub fn new(
+        replica: Replica,
+        sources: Sources,
+        latches: Latches,
+        clock: SharedClock,
+        audit_rows_per_second: u32,
+    ) -> Self {
+        Self { replica, sources, latches, clock, audit_rows_per_second, lag: TruthLag::default() }
+    }
+
     /// Projects until told to stop.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fatal> {
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);

@@ -4,13 +4,15 @@
 //! belong to the history that the source of truth tells. Must not know: how events are applied.
 //! A complete read model is opened also while the source of truth is away: it can serve. The first step of the sweep asks
 //! then what was not asked here.
-//! What can go wrong: a read model that is ahead of the source of truth is left as it is, and not ready: the database has
-//! lost commits, and an operator will open another epoch, or commits will come that contradict ours.
+//! What can go wrong: a read model that is ahead of PostgreSQL for minutes is left as it is, and not ready: the database
+//! has lost commits, and an operator will open another epoch, or commits will come that contradict ours.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use proto::Revision;
 use service_kit::with_timeout;
+use tokio::time::Instant;
 
 use super::{Engine, Failure, Fatal, Opening, TRUTH_AWAY};
 use crate::graph::{Checkpoint, Content};
@@ -85,7 +87,7 @@ impl Engine {
         let head = in_time(truth.head()).await?;
         let cause = match opening {
             Opening::Reset(cause) => Some(cause),
-            Opening::TakeOver | Opening::GoOn => stray(truth, &found, head).await?,
+            Opening::TakeOver | Opening::GoOn => self.stray(&found, head).await?,
         };
         let checkpoint = match cause {
             None => found,
@@ -116,6 +118,23 @@ impl Engine {
             Opening::GoOn | Opening::Reset(_) => Ok(self.replica.settle().await?),
         }
     }
+
+    /// Why a checkpoint does not belong to the history of the source of truth, if so.
+    async fn stray(&self, found: &Checkpoint, head: Mark) -> Result<Option<&'static str>, Failure> {
+        let mark = found.mark;
+        if mark.epoch != head.epoch {
+            return Ok(Some("epoch"));
+        }
+        if !self.lag.tolerates(mark.revision, head.revision, Instant::now()) {
+            return Err(Failure::lost_commits(mark.revision, head.revision));
+        }
+        let there = match mark.revision.cmp(&head.revision) {
+            Ordering::Equal => head.event_id,
+            // Nothing is known of a revision that the outbox does not hold; the feed checks that it goes on from it.
+            _ => in_time(self.sources.truth.event_id(mark.epoch, mark.revision)).await?.or(mark.event_id),
+        };
+        Ok((there != mark.event_id).then_some("contradicted"))
+    }
 }
 
 async fn in_time<T, E: Into<Failure>>(read: impl Future<Output = Result<T, E>>) -> Result<T, Failure> {
@@ -132,28 +151,4 @@ pub(super) async fn check_schema(truth: &Truth) -> Result<(), Failure> {
         Err(error @ migrations::Error::Dirty(_)) => Err(Failure::Fatal(Fatal::Schema(error))),
         Err(error) => Err(Failure::retry(TRUTH_AWAY, error)),
     }
-}
-
-/// Why a checkpoint does not belong to the history of the source of truth, if so.
-async fn stray(truth: &Truth, found: &Checkpoint, head: Mark) -> Result<Option<&'static str>, Failure> {
-    let mark = found.mark;
-    if mark.epoch != head.epoch {
-        return Ok(Some("epoch"));
-    }
-    if mark.revision > head.revision {
-        return Err(Failure::Retry {
-            cause: "ahead",
-            reason: format!(
-                "the read model is at revision {}, but PostgreSQL is at {}: it has lost commits",
-                mark.revision, head.revision
-            ),
-        });
-    }
-    let there = if mark.revision == head.revision {
-        head.event_id
-    } else {
-        // Nothing is known of a revision that the outbox no longer holds; the feed checks that it goes on from it.
-        in_time(truth.event_id(mark.epoch, mark.revision)).await?.or(mark.event_id)
-    };
-    Ok((there != mark.event_id).then_some("contradicted"))
 }

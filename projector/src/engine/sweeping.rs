@@ -220,11 +220,12 @@ impl Session<'_> {
                 }
             }
         }
+        if !self.engine.lag.tolerates(self.mark.revision, head.revision, Instant::now()) {
+            return Err(Failure::lost_commits(self.mark.revision, head.revision));
+        }
         if self.mark.revision > head.revision {
-            return Err(Failure::Retry {
-                cause: "ahead",
-                reason: format!("PostgreSQL went back to revision {}", head.revision),
-            });
+            self.put_off(&"the snapshot is older than the read model: PostgreSQL lags");
+            return Ok(false);
         }
         if head.contradicts(&self.mark) {
             return Err(Failure::Reset {

@@ -1,0 +1,55 @@
+//! PostgreSQL behind the read model.
+//!
+//! Events come from the stream. So a standby, as `DATABASE_URL`, is behind what is applied for as long as it lags. Only if
+//! that lasts for minutes has the database lost commits.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use proto::Revision;
+use tokio::time::Instant;
+
+/// The longest lag of a standby that is not an alarm.
+const LONGEST_LAG: Duration = Duration::from_secs(120);
+
+/// Since when, and how far, PostgreSQL is behind the read model.
+#[derive(Debug, Default)]
+pub(super) struct TruthLag(Mutex<Option<(Instant, Revision)>>);
+
+impl TruthLag {
+    /// False if PostgreSQL, with this head, has not moved past a revision of the read model for minutes.
+    pub(super) fn tolerates(&self, applied: Revision, head: Revision, now: Instant) -> bool {
+        // A pair of values is whole at any time.
+        let mut behind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *behind {
+            _ if applied <= head => *behind = None,
+            // It moves: what it lacked when this began, it has now.
+            Some((_, missing)) if head >= missing => *behind = Some((now, applied)),
+            Some((since, _)) => return now.saturating_duration_since(since) < LONGEST_LAG,
+            None => *behind = Some((now, applied)),
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standby_that_lags_is_tolerated_for_minutes() {
+        let start = Instant::now();
+        let lag = TruthLag::default();
+        let tolerates = |applied, head, seconds| {
+            lag.tolerates(Revision(applied), Revision(head), start + Duration::from_secs(seconds))
+        };
+        assert!(tolerates(9, 7, 0));
+        assert!(tolerates(20, 8, 119));
+        assert!(!tolerates(21, 8, 120), "it has not reached 9 in two minutes");
+        assert!(tolerates(30, 10, 121), "it lags, but it moves");
+        assert!(tolerates(40, 29, 240));
+        assert!(!tolerates(40, 29, 241));
+        assert!(tolerates(40, 40, 242));
+        assert!(tolerates(41, 40, 1_000));
+    }
+}
