@@ -29,7 +29,7 @@ service_kit::declare_metrics! {
         cause: "neo4j", "postgres", "schema", "wiped", "moved", "ahead", "feed", "pruned", "contradicted", "epoch"
     };
     /// Times the checkpoint was set to the head and the sweep began again.
-    Counter(Count) RESETS = "projector_resets_total" { cause: "pruned", "contradicted", "epoch" };
+    Counter(Count) RESETS = "projector_resets_total" { cause: "pruned", "contradicted", "epoch", "database" };
 
     /// Stream consumers built anew.
     Counter(Count) REBUILDS = "projector_consumer_rebuilds_total" {

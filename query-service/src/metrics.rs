@@ -14,8 +14,8 @@ service_kit::declare_metrics! {
     };
     /// Questions passed on to PostgreSQL, by reason.
     Counter(Count) FALLBACKS = "query_fallbacks_total" {
-        reason: "asked", "configured", "down", "not_built", "not_complete", "stale", "behind", "epoch", "not_exact",
-                "slow", "failed"
+        reason: "asked", "configured", "down", "not_built", "not_complete", "stale", "other_history", "behind", "epoch",
+                "not_exact", "slow", "failed"
     };
     /// Questions that no store was allowed or able to answer, by reason.
     Counter(Count) REFUSALS = "query_refusals_total" {
@@ -51,7 +51,7 @@ service_kit::declare_metrics! {
     };
     /// Questions put to another replica of the read model, because one gave no answer.
     Counter(Count) REPLICA_RETRIES = "query_replica_retries_total" {
-        reason: "not_built", "not_complete", "stale", "behind", "not_exact", "slow", "failed"
+        reason: "not_built", "not_complete", "stale", "other_history", "behind", "not_exact", "slow", "failed"
     };
     /// Newest revision that a replica of the read model is known to show.
     Gauge(Revisions) REPLICA_REVISION = "query_replica_revision" { replica };

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use proto::graph::v1::StoreStatus;
-use proto::query::v1::{Explanation, GetStatusRequest, ListFollowersRequest, ListMutualsRequest};
+use proto::query::v1::{
+    Explanation, GetStatusRequest, ListFollowersRequest, ListMutualsRequest, WatchEventsRequest,
+};
 use tests::clients::{follow, fresh, unfollow};
 use tests::explained::{answered_by, check, in_time, wait_answering};
 use tests::own::Victim;
@@ -68,6 +70,8 @@ async fn two_read_replicas_share_the_reads_and_stand_in_for_each_other() {
     wait_answering(&endpoints.queries(), "projector-1").await;
     load.end("while a replica was wiped and built itself").await;
     reads_are_spread(&endpoints).await;
+
+    a_foreign_replica_changes_nothing_for_the_other(&mut own).await;
 
     truth::assert_agreement(&endpoints, 3).await;
     truth::assert_agreement(&own.second_read_model(), 0).await;
@@ -159,6 +163,44 @@ async fn one_that_lags_is_not_preferred(own: &mut Own) {
     block_in_place(|| second.signal(Signal::SIGCONT)).expect("goes on");
     wait_store(&endpoints, "projector-1", |store| store.serving && !store.lagging).await;
     reads_are_spread(&endpoints).await;
+}
+
+/// One replica that belongs to a later epoch, then to another database, and is rebuilt by its projector.
+async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
+    let endpoints = own.endpoints.clone();
+    let second = own.second_read_model().neo4j();
+    let (a, b) = (new_user(), new_user());
+    let written = follow(&mut endpoints.commands(), &a, &b).await.expect("a follow").written_at;
+    let mut watch =
+        endpoints.queries().watch_events(WatchEventsRequest::default()).await.expect("a watch").into_inner();
+    for change in ["SET c.epoch = 9000000000", "SET c.database_id = randomUUID()"] {
+        let projector = &mut own.pipeline.further_projectors[0];
+        block_in_place(|| projector.signal(Signal::SIGSTOP)).expect("stopped");
+        second.run(neo4rs::query(&format!("MATCH (c:Checkpoint) {change}"))).await.expect("a checkpoint");
+        wait_store(&endpoints, "projector-1", |store| !store.serving && store.reason.contains("another"))
+            .await;
+        for _ in 0..20 {
+            let answer = check(&mut endpoints.queries(), &a, &b, Some(&written)).await.expect("a check");
+            assert!(answer.following);
+            assert_eq!(replica_of(answer.explanation), "projector-0", "{change}");
+        }
+        let projector = &mut own.pipeline.further_projectors[0];
+        block_in_place(|| projector.signal(Signal::SIGCONT)).expect("goes on");
+        if change.contains("database_id") {
+            // A projector looks at the name of the database when it opens its read model.
+            own.kill(Victim::SecondNeo4j);
+            own.revive(Victim::SecondNeo4j);
+        }
+        wait_answering(&endpoints.queries(), "projector-1").await;
+    }
+    // The watch has seen all of it, and goes on.
+    let last = follow(&mut endpoints.commands(), &b, &a).await.expect("a follow").written_at;
+    loop {
+        let message = watch.message().await.expect("the watch goes on").expect("a message");
+        if message.event.is_some() && message.resume_token == last {
+            break;
+        }
+    }
 }
 
 /// A query-service that was not there when the projector fell behind does not take its replica for a fresh one.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use proto::Revision;
 use service_kit::with_timeout;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{Engine, Failure, Fatal, Opening, TRUTH_AWAY};
 use crate::graph::{Checkpoint, Content};
@@ -62,6 +63,7 @@ impl Engine {
     async fn open_asking(&self, opening: Opening) -> Result<Opened, Failure> {
         let truth = &self.sources.truth;
         in_time(check_schema(truth)).await?;
+        let database = in_time(truth.database_id()).await?;
         let found = match self.replica.look().await? {
             Content::Foreign => return Err(Failure::Fatal(Fatal::Foreign)),
             Content::Nothing => {
@@ -69,7 +71,7 @@ impl Engine {
                 // The present, not the beginning: the sweep brings what is older.
                 let head = in_time(truth.head()).await?;
                 tracing::info!(revision = head.revision.0, "empty read model: starting at the head");
-                let created = self.replica.create(head).await?;
+                let created = self.replica.create(head, database).await?;
                 if self.replica.owns(&created) {
                     created
                 } else {
@@ -87,9 +89,10 @@ impl Engine {
         let head = in_time(truth.head()).await?;
         let cause = match opening {
             Opening::Reset(cause) => Some(cause),
-            Opening::TakeOver | Opening::GoOn => self.stray(&found, head).await?,
+            Opening::TakeOver | Opening::GoOn => self.stray(&found, head, database).await?,
         };
         let checkpoint = match cause {
+            None if found.database.is_none() => self.replica.name_database(database).await?,
             None => found,
             Some(cause) => {
                 metrics::counter!(RESETS, "cause" => cause).increment(1);
@@ -99,7 +102,7 @@ impl Engine {
                     to = head.revision.0,
                     "setting the checkpoint to the head; the sweep repairs what is there"
                 );
-                self.replica.reset(head).await?
+                self.replica.reset(head, database).await?
             }
         };
         tracing::info!(
@@ -120,10 +123,18 @@ impl Engine {
     }
 
     /// Why a checkpoint does not belong to the history of the source of truth, if so.
-    async fn stray(&self, found: &Checkpoint, head: Mark) -> Result<Option<&'static str>, Failure> {
+    async fn stray(
+        &self,
+        found: &Checkpoint,
+        head: Mark,
+        database: Uuid,
+    ) -> Result<Option<&'static str>, Failure> {
         let mark = found.mark;
         if mark.epoch != head.epoch {
             return Ok(Some("epoch"));
+        }
+        if found.database.is_some_and(|found| found != database) {
+            return Ok(Some("database"));
         }
         if !self.lag.tolerates(mark.revision, head.revision, Instant::now()) {
             return Err(Failure::lost_commits(mark.revision, head.revision));

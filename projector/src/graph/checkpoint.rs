@@ -22,7 +22,7 @@ const READ: &str = "MATCH (c:Checkpoint {name: $name}) RETURN c.epoch AS epoch, 
     c.event_id AS event_id, c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, \
     coalesce(c.complete, false) AS complete, coalesce(c.sweep_stage, 0) AS stage, \
     coalesce(c.sweep_source, '') AS source, coalesce(c.sweep_target, '') AS target, \
-    coalesce(c.sweep_rows, 0) AS rows, coalesce(c.kept, true) AS kept";
+    coalesce(c.sweep_rows, 0) AS rows, coalesce(c.kept, true) AS kept, c.database_id AS database_id";
 
 const ANYTHING: &str = "MATCH (n) RETURN 1 AS found LIMIT 1";
 
@@ -31,7 +31,7 @@ const NOT_ONLINE: &str = "SHOW INDEXES YIELD state WHERE state <> 'ONLINE' RETUR
 const CREATE: &str = "MERGE (c:Checkpoint {name: $name}) ON CREATE SET c.epoch = $epoch, c.revision = $revision, \
     c.event_id = $event_id, c.visible = $revision, c.target = $revision, c.complete = false, c.kept = false, \
     c.owner = $owner, c.owner_name = $owner_name, c.sweep_stage = 0, c.sweep_source = '', c.sweep_target = '', \
-    c.sweep_rows = 0";
+    c.sweep_rows = 0, c.database_id = $database_id";
 
 /// The owner before may have died between a batch and the small transaction after it. Its last commit is whole by now:
 /// it held the lock that we hold.
@@ -44,7 +44,11 @@ const DISOWN: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner 
 const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     SET c.epoch = $epoch, c.revision = $revision, c.event_id = $event_id, c.visible = $revision, \
     c.target = $revision, c.complete = false, c.kept = true, c.sweep_stage = 0, c.sweep_source = '', \
-    c.sweep_target = '', c.sweep_rows = 0";
+    c.sweep_target = '', c.sweep_rows = 0, c.database_id = $database_id";
+
+/// A read model of an older version does not name its database.
+const NAME_DATABASE: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
+    SET c.database_id = $database_id";
 
 /// How far the sweep has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Cursor {
 pub struct Checkpoint {
     /// What is applied.
     pub mark: Mark,
+    /// The database that it was built from; `None` if an older version wrote it.
+    pub database: Option<Uuid>,
     /// The process that may write.
     pub owner: Option<String>,
     /// Its name.
@@ -99,13 +105,16 @@ fn named(text: &str) -> Query {
 fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     let epoch: i64 = row.get("epoch")?;
     let event_id: Option<String> = row.get("event_id")?;
+    let database: Option<String> = row.get("database_id")?;
     Ok(Checkpoint {
         mark: Mark {
             epoch: Epoch::from_i64(epoch),
             revision: Revision::from_i64(row.get("revision")?),
-            // An id that does not parse is one that matches no event; the chain check finds out.
-            event_id: event_id.and_then(|text| text.parse().ok()),
+            // An id that does not parse becomes one that matches no event; the check of the chain finds out.
+            event_id: event_id.map(|text| text.parse().unwrap_or_default()),
         },
+        // An id that does not parse is that of no database.
+        database: database.map(|text| text.parse().unwrap_or_default()),
         owner: row.get("owner")?,
         owner_name: row.get("owner_name")?,
         cursor: Cursor {
@@ -183,8 +192,8 @@ impl Replica {
     }
 
     /// Creates the checkpoint at `head`. If another projector was faster, answers what it made.
-    pub async fn create(&self, head: Mark) -> Result<Checkpoint, Error> {
-        let create = self.owned(self.at(named(CREATE), head));
+    pub async fn create(&self, head: Mark, database: Uuid) -> Result<Checkpoint, Error> {
+        let create = self.owned(self.at(named(CREATE), head)).param("database_id", database.to_string());
         self.transaction(LockedChange { before: Some(create), after: None }).await
     }
 
@@ -202,11 +211,18 @@ impl Replica {
 
     /// Sets the checkpoint to `head` without touching edges. The read model is not complete then, and the sweep starts
     /// again.
-    pub async fn reset(&self, head: Mark) -> Result<Checkpoint, Error> {
+    pub async fn reset(&self, head: Mark, database: Uuid) -> Result<Checkpoint, Error> {
         let disown = self.owned(named(DISOWN));
         self.transaction(LockedChange { before: None, after: Some(disown) }).await?;
-        let reset = self.owned(self.at(named(RESET), head));
+        let reset = self.owned(self.at(named(RESET), head)).param("database_id", database.to_string());
         let found = self.transaction(LockedChange { before: None, after: Some(reset) }).await?;
+        self.mine(found)
+    }
+
+    /// Notes which database the read model belongs to.
+    pub async fn name_database(&self, database: Uuid) -> Result<Checkpoint, Error> {
+        let change = self.owned(named(NAME_DATABASE)).param("database_id", database.to_string());
+        let found = self.transaction(LockedChange { before: None, after: Some(change) }).await?;
         self.mine(found)
     }
 

@@ -30,6 +30,9 @@ pub struct Truth {
 const HEAD: &str = "-- projector_head
 SELECT epoch, revision, event_id FROM log_head";
 
+const DATABASE_ID: &str = "-- projector_database_id
+SELECT database_id FROM log_head";
+
 const EVENT_ID: &str = "-- projector_event_id
 SELECT event_id FROM outbox WHERE epoch = $1 AND revision = $2";
 
@@ -56,6 +59,12 @@ impl Truth {
         let mut connection = acquire(&self.pool).await?;
         let row: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
         Ok(mark(row))
+    }
+
+    /// Which database this is. A restored copy keeps it.
+    pub async fn database_id(&self) -> Result<Uuid, Error> {
+        let mut connection = acquire(&self.pool).await?;
+        Ok(sqlx::query_scalar(DATABASE_ID).fetch_one(&mut *connection).await?)
     }
 
     /// The event at a revision; none if the outbox does not reach there.

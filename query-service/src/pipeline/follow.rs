@@ -135,7 +135,7 @@ impl Follower {
                 Ok(logged) => {
                     let arrival = Arrival::from(logged);
                     let at = Token::new(arrival.event.epoch, arrival.event.revision);
-                    self.sources.horizon.observe(at, Instant::now());
+                    self.sources.horizon.advanced(at, Instant::now());
                     if !self.recent.push(&arrival) {
                         // Cannot happen: the source has checked it.
                         return Stop::Contradicted(at.revision);

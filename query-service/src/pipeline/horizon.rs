@@ -1,12 +1,8 @@
-//! The newest head that this process has heard of.
+//! Tracks the newest committed revision known to this process: the epoch, the head, and when each head was first
+//! observed, from which staleness follows.
 //!
-//! Owns: the present epoch, the last beacon, and when each head was first heard of; from that follows how stale a
-//! revision is. It must not know who reads.
-//! What can go wrong: no beacon comes. Then nothing is known of staleness, and answers still say their revision. And
-//! this process was not there, or was cut off, when something was committed: that has no date until somebody looks it
-//! up and tells it, see [`Horizon::undated`].
-//!
-//! Epochs only grow: whoever opens one takes a larger number. So a smaller epoch is always of the past.
+//! PostgreSQL alone decides which epoch is current. If it is silent, heartbeats do; a read model never does, once either
+//! was heard: it may belong to another installation.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,6 +11,7 @@ use std::time::Duration;
 use event_log::heartbeat::Heartbeat;
 use proto::{Epoch, Revision, Token};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// Older heads are forgotten; staleness beyond this is told as this.
 pub const LONGEST_STALENESS: Duration = Duration::from_secs(600);
@@ -26,9 +23,23 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// not known when the revisions came that were committed meanwhile.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// Who vouches for the current epoch; a later one overrides an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Authority {
+    #[default]
+    ReadModel,
+    Heartbeat,
+    PostgreSql,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     head: Option<Token>,
+    authority: Authority,
+    /// When PostgreSQL last answered.
+    asked: Option<Instant>,
+    /// Names the database of PostgreSQL.
+    database: Option<Uuid>,
     heartbeat: Option<Heartbeat>,
     /// When each head of the present epoch was first heard of, or a revision was committed; both ascend.
     heard: VecDeque<(Instant, Revision)>,
@@ -38,32 +49,66 @@ struct Inner {
     dated_after: Option<Revision>,
 }
 
-/// What is known of the source of truth's head.
+/// The newest known head.
 #[derive(Debug, Default)]
 pub struct Horizon(Mutex<Inner>);
 
 impl Horizon {
-    /// A heartbeat was heard.
+    /// A heartbeat was heard. Several processes send them: ignore one from an older epoch, and one from another
+    /// epoch than the one that PostgreSQL has just confirmed.
     pub fn heartbeat(&self, heartbeat: Heartbeat, now: Instant) {
         let mut inner = self.inner();
-        // Several processes send them, and one of a past epoch may linger.
-        if inner.head.is_some_and(|head| heartbeat.head.epoch < head.epoch) {
+        if !inner.accepts(heartbeat.head, now) {
             return;
         }
-        inner.told(heartbeat.head, now);
+        inner.told(heartbeat.head, Authority::Heartbeat, now);
         if inner.heartbeat.is_none_or(|last| last.head <= heartbeat.head) {
             inner.heartbeat = Some(heartbeat);
         }
     }
 
-    /// The source of truth told its head.
+    /// PostgreSQL was asked for its head.
     pub fn told(&self, head: Token, now: Instant) {
-        self.inner().told(head, now);
+        let mut inner = self.inner();
+        inner.asked = Some(now);
+        inner.told(head, Authority::PostgreSql, now);
     }
 
-    /// A revision was seen somewhere: the head is not before it.
-    pub fn observe(&self, seen: Token, now: Instant) {
-        self.inner().observe(seen, now);
+    /// PostgreSQL was asked which database it is.
+    pub fn told_database(&self, database: Uuid) {
+        self.inner().database = Some(database);
+    }
+
+    /// An answer of PostgreSQL was of this revision. Answers overtake each other: one of an older epoch is ignored.
+    pub fn answered(&self, as_of: Token, now: Instant) {
+        let mut inner = self.inner();
+        if inner.head.is_none_or(|head| head.epoch <= as_of.epoch) {
+            inner.told(as_of, Authority::PostgreSql, now);
+        }
+    }
+
+    /// A verified event of the log was read: the head is not before it.
+    pub fn advanced(&self, at: Token, now: Instant) {
+        let mut inner = self.inner();
+        if inner.head.is_none_or(|head| head.epoch == at.epoch) {
+            inner.raise(at, now);
+        }
+    }
+
+    /// A read model shows this revision. It counts only until PostgreSQL or a heartbeat was heard.
+    pub fn hint(&self, visible: Token, now: Instant) {
+        let mut inner = self.inner();
+        if inner.authority == Authority::ReadModel && inner.head.is_none_or(|head| head < visible) {
+            inner.told_by_read_model(visible, now);
+        }
+    }
+
+    /// False if a read model with this checkpoint is of another epoch or another database. One that does not name its
+    /// database is judged by the epoch alone.
+    pub fn same_history(&self, visible: Token, database: Option<Uuid>) -> bool {
+        let inner = self.inner();
+        let same_epoch = inner.head.is_none_or(|head| head.epoch == visible.epoch);
+        same_epoch && inner.database.zip(database).is_none_or(|(ours, theirs)| ours == theirs)
     }
 
     /// The present epoch, if any was heard of.
@@ -88,7 +133,7 @@ impl Horizon {
     pub fn staleness(&self, of: Token, now: Instant) -> Duration {
         let inner = self.inner();
         match inner.head {
-            Some(head) if head.epoch > of.epoch => return LONGEST_STALENESS,
+            Some(head) if head.epoch != of.epoch => return LONGEST_STALENESS,
             Some(head) if head > of => {}
             _ => return Duration::ZERO,
         }
@@ -115,9 +160,21 @@ impl Horizon {
 }
 
 impl Inner {
-    fn told(&mut self, head: Token, now: Instant) {
-        self.observe(head, now);
-        let Some(head) = self.head.filter(|known| known.epoch == head.epoch) else { return };
+    /// True if a heartbeat of this head may change what is known.
+    fn accepts(&self, head: Token, now: Instant) -> bool {
+        let Some(known) = self.head else { return true };
+        let confirmed = self.asked.is_some_and(|asked| now.saturating_duration_since(asked) <= SILENCE);
+        known.epoch == head.epoch
+            || self.authority == Authority::ReadModel
+            || (known.epoch < head.epoch && !confirmed)
+    }
+
+    fn told(&mut self, head: Token, authority: Authority, now: Instant) {
+        if self.head.is_some_and(|known| known.epoch != head.epoch) {
+            self.forget_epoch();
+        }
+        self.authority = self.authority.max(authority);
+        self.raise(head, now);
         match self.told.replace(now) {
             Some(told) if now.saturating_duration_since(told) <= SILENCE => return,
             Some(_) => {}
@@ -125,6 +182,18 @@ impl Inner {
             None => self.heard = VecDeque::from([(now, head.revision)]),
         }
         self.dated_after = Some(head.revision);
+    }
+
+    fn told_by_read_model(&mut self, visible: Token, now: Instant) {
+        if self.head.is_some_and(|known| known.epoch != visible.epoch) {
+            self.forget_epoch();
+        }
+        self.raise(visible, now);
+    }
+
+    fn forget_epoch(&mut self) {
+        let (asked, database) = (self.asked, self.database);
+        *self = Self { asked, database, ..Self::default() };
     }
 
     fn undated(&self, of: Token, now: Instant) -> bool {
@@ -161,13 +230,10 @@ impl Inner {
         self.forget_old(now);
     }
 
-    fn observe(&mut self, head: Token, now: Instant) {
+    /// The head of the current epoch is not before this one.
+    fn raise(&mut self, head: Token, now: Instant) {
         if self.head.is_some_and(|known| head <= known) {
             return;
-        }
-        if self.head.is_some_and(|known| known.epoch != head.epoch) {
-            self.heard.clear();
-            (self.told, self.dated_after) = (None, None);
         }
         self.head = Some(head);
         self.forget_old(now);
@@ -218,7 +284,7 @@ mod tests {
         let now = Instant::now();
         let horizon = Horizon::default();
         // A read model may be the first that is heard of.
-        horizon.observe(token(1, 10), now);
+        horizon.hint(token(1, 10), now);
         horizon.told(token(1, 30), now);
         assert!(horizon.undated(token(1, 10), now) && horizon.undated(token(1, 29), now));
         assert!(!horizon.undated(token(1, 30), now));
@@ -284,9 +350,9 @@ mod tests {
     fn who_missed_a_head_long_ago_stays_stale_when_another_one_comes() {
         let start = Instant::now();
         let horizon = Horizon::default();
-        horizon.observe(token(1, 10), start);
+        horizon.advanced(token(1, 10), start);
         let later = start + LONGEST_STALENESS * 2;
-        horizon.observe(token(1, 11), later);
+        horizon.advanced(token(1, 11), later);
         assert_eq!(horizon.staleness(token(1, 9), later), LONGEST_STALENESS);
         assert_eq!(horizon.staleness(token(1, 10), later + seconds(1)), seconds(1));
     }
@@ -296,19 +362,67 @@ mod tests {
         assert_eq!(Horizon::default().staleness(token(1, 0), Instant::now()), Duration::ZERO);
     }
 
+    fn heartbeat(head: Token) -> Heartbeat {
+        Heartbeat { head, sent_at: prost_types::Timestamp::default() }
+    }
+
     #[test]
-    fn a_new_epoch_makes_all_of_the_old_stale_and_the_old_is_not_heard_again() {
+    fn a_new_epoch_makes_the_old_one_stale() {
         let now = Instant::now();
         let horizon = Horizon::default();
-        horizon.observe(token(1, 900), now);
-        horizon.observe(token(2, 5), now);
-        horizon.observe(token(1, 901), now);
-        assert_eq!(horizon.head(), Some(token(2, 5)));
+        horizon.told(token(1, 900), now);
+        horizon.told(token(2, 5), now);
+        horizon.advanced(token(1, 901), now);
+        horizon.heartbeat(heartbeat(token(1, 902)), now);
+        assert_eq!((horizon.head(), horizon.last_heartbeat()), (Some(token(2, 5)), None));
         assert_eq!(horizon.staleness(token(1, 900), now), LONGEST_STALENESS);
         assert_eq!(horizon.staleness(token(2, 5), now), Duration::ZERO);
-        let late = Heartbeat { head: token(1, 902), sent_at: prost_types::Timestamp::default() };
-        horizon.heartbeat(late, now);
-        assert_eq!(horizon.last_heartbeat(), None);
+    }
+
+    #[test]
+    fn a_read_model_never_changes_a_known_epoch() {
+        let now = Instant::now();
+        for hear in [
+            (|horizon: &Horizon, now| horizon.told(token(1, 50), now)) as fn(&Horizon, Instant),
+            |horizon, now| horizon.heartbeat(heartbeat(token(1, 50)), now),
+        ] {
+            let horizon = Horizon::default();
+            hear(&horizon, now);
+            horizon.hint(token(9, 900), now);
+            horizon.hint(token(1, 60), now);
+            assert_eq!(horizon.head(), Some(token(1, 50)));
+            assert!(!horizon.same_history(token(9, 900), None));
+            assert_eq!(horizon.staleness(token(1, 50), now), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn postgres_overrides_what_read_models_and_heartbeats_said() {
+        let now = Instant::now();
+        let horizon = Horizon::default();
+        horizon.hint(token(9, 900), now);
+        assert_eq!(horizon.head(), Some(token(9, 900)));
+        horizon.heartbeat(heartbeat(token(2, 7)), now);
+        assert_eq!(horizon.head(), Some(token(2, 7)), "a heartbeat overrides a read model");
+        horizon.told(token(1, 50), now);
+        assert_eq!(horizon.head(), Some(token(1, 50)));
+        // Of another installation on the same NATS.
+        horizon.heartbeat(heartbeat(token(2, 8)), now + SILENCE);
+        assert_eq!(horizon.head(), Some(token(1, 50)));
+        horizon.heartbeat(heartbeat(token(2, 9)), now + SILENCE * 2);
+        assert_eq!(horizon.head(), Some(token(2, 9)), "PostgreSQL has been silent");
+    }
+
+    #[test]
+    fn another_database_is_another_history() {
+        let horizon = Horizon::default();
+        let (ours, theirs) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        horizon.told(token(1, 50), Instant::now());
+        assert!(horizon.same_history(token(1, 40), Some(theirs)), "ours is not known yet");
+        horizon.told_database(ours);
+        assert!(horizon.same_history(token(1, 40), Some(ours)));
+        assert!(horizon.same_history(token(1, 40), None));
+        assert!(!horizon.same_history(token(1, 40), Some(theirs)));
     }
 
     #[test]
@@ -316,7 +430,7 @@ mod tests {
         let start = Instant::now();
         let horizon = Horizon::default();
         for revision in 0..100_000 {
-            horizon.observe(token(1, revision), start + Duration::from_micros(revision));
+            horizon.advanced(token(1, revision), start + Duration::from_micros(revision));
         }
         assert_eq!(horizon.inner().heard.len(), 1);
         assert_eq!(horizon.head(), Some(token(1, 99_999)));

@@ -17,7 +17,7 @@ mod tail;
 pub use dates::Dates;
 pub use follow::{Follower, Recent};
 pub use horizon::{Horizon, LONGEST_STALENESS};
-pub use replica::{Checkpoint, Replica, State};
+pub use replica::{Checkpoint, FoundCheckpoint, Replica, State};
 pub use ring::{Arrival, Filter, Held, Limits, Ring, Side};
 pub use signals::Signals;
 pub use sources::{FeedMonitor, Sources};

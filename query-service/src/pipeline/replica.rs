@@ -11,6 +11,7 @@ use std::time::Duration;
 use proto::Token;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// A projector announces itself at least twice a second.
 const SILENCE: Duration = Duration::from_millis(1_500);
@@ -24,6 +25,15 @@ pub struct Checkpoint {
     pub visible: Token,
     /// The read model holds the whole graph.
     pub complete: bool,
+}
+
+/// A checkpoint and the database that it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundCheckpoint {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The database of PostgreSQL; `None` if an older projector wrote the checkpoint.
+    pub database: Option<Uuid>,
 }
 
 /// What is known of a read model.
@@ -41,6 +51,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     state: State,
+    database: Option<Uuid>,
     /// Counts the words of others, so that a look-up that began before one does not undo it.
     words: u64,
     heard_at: Option<Instant>,
@@ -118,6 +129,16 @@ impl Replica {
             }
             changed
         });
+    }
+
+    /// A look-up found which database the read model belongs to.
+    pub fn belongs_to(&self, database: Option<Uuid>) {
+        self.known.send_if_modified(|known| std::mem::replace(&mut known.database, database) != database);
+    }
+
+    /// The database that the read model belongs to, if it names one.
+    pub fn database(&self) -> Option<Uuid> {
+        self.known.borrow().database
     }
 
     /// True if the projector was not heard of lately.

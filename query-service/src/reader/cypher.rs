@@ -14,7 +14,7 @@
 pub const CHECKPOINT: &str = "\
 // checkpoint
 MATCH (c:Checkpoint {name: 'followgraph'})
-RETURN c.epoch AS epoch, c.visible AS visible, c.complete AS complete";
+RETURN c.epoch AS epoch, c.visible AS visible, c.complete AS complete, c.database_id AS database_id";
 
 /// A statement: its name, the subqueries that read the data, and what they give out.
 macro_rules! statement {

@@ -41,7 +41,7 @@ pub struct Neo4jProbe {
     pub breaker: Arc<Breaker>,
     /// Told of every checkpoint.
     pub replica: Arc<Replica>,
-    /// Told of its revision: when nobody else can tell the epoch, the read model can.
+    /// Gets its revision as a hint, for as long as neither PostgreSQL nor a heartbeat was heard.
     pub horizon: Arc<Horizon>,
     /// Longest wait for an answer.
     pub timeout: Duration,
@@ -73,9 +73,11 @@ impl Neo4jProbe {
         let began = self.replica.begin_look_up();
         match self.reader.checkpoint(self.timeout).await {
             Ok(found) => {
+                self.replica.belongs_to(found.and_then(|found| found.database));
+                let found = found.map(|found| found.checkpoint);
                 self.replica.looked_up(found, began);
                 if let Some(checkpoint) = found {
-                    self.horizon.observe(checkpoint.visible, Instant::now());
+                    self.horizon.hint(checkpoint.visible, Instant::now());
                 }
                 if self.breaker.probe_succeeded(Instant::now()) {
                     match self.callers.warm_up(WARM_UP).await {
@@ -139,7 +141,8 @@ impl PostgresProbe {
         let outcome = self.reader.check_and_head(POSTGRES_TIMEOUT).await;
         let now = Instant::now();
         match outcome {
-            Ok(head) => {
+            Ok((head, database)) => {
+                self.horizon.told_database(database);
                 self.horizon.told(head, now);
                 if self.breaker.probe_succeeded(now) {
                     self.breaker.close(now);

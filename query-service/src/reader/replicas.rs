@@ -203,6 +203,7 @@ impl Replicas {
         Some(match self.unfit(model, Scope::Single, now)? {
             Fallback::NotBuilt => "it has no checkpoint: nothing was projected, or its data is lost",
             Fallback::Stale => "it is too far behind",
+            Fallback::OtherHistory => "it is of another epoch or another database",
             _ => "it is not complete",
         })
     }
@@ -216,6 +217,11 @@ impl Replicas {
             State::NotBuilt => Some(Fallback::NotBuilt),
             // The breaker closes after the first look-up only; nothing is known for a moment at most.
             State::Unknown => Some(Fallback::NotComplete),
+            State::Built(Checkpoint { visible, .. })
+                if !self.horizon.same_history(visible, model.replica.database()) =>
+            {
+                Some(Fallback::OtherHistory)
+            }
             State::Built(Checkpoint { complete: false, .. }) => Some(Fallback::NotComplete),
             State::Built(Checkpoint { visible, .. }) => {
                 let stale = self.horizon.staleness(visible, now) > self.tolerance.max_staleness;

@@ -25,7 +25,7 @@ use service_kit::neo4j::{DetachedError, run_detached};
 use super::{
     Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned, cypher,
 };
-use crate::pipeline::Checkpoint;
+use crate::pipeline::FoundCheckpoint;
 
 /// So many parts of one large question are asked at a time. Few: each takes a connection, and small questions shall not
 /// find all of them taken.
@@ -53,9 +53,9 @@ impl Neo4jReader {
     }
 
     /// The checkpoint; `None` if there is none.
-    pub async fn checkpoint(&self, within: Duration) -> Result<Option<Checkpoint>, Error> {
+    pub async fn checkpoint(&self, within: Duration) -> Result<Option<FoundCheckpoint>, Error> {
         let row = self.one_row(cypher::CHECKPOINT, vec![], within).await?;
-        row.map(|row| rows::checkpoint(&row)).transpose()
+        row.map(|row| rows::found_checkpoint(&row)).transpose()
     }
 
     /// Runs every statement once, so that the server has its plans and its caches before callers come.
@@ -160,7 +160,7 @@ impl Neo4jReader {
         mut place: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
     ) -> Result<(Token, Token), Error> {
         if ids.is_empty() {
-            let checkpoint = self.checkpoint(within).await?.ok_or(Error::NotBuilt)?;
+            let checkpoint = self.checkpoint(within).await?.ok_or(Error::NotBuilt)?.checkpoint;
             let visible = checkpoint.visible;
             return if checkpoint.complete { Ok((visible, visible)) } else { Err(Error::NotComplete) };
         }

@@ -7,7 +7,7 @@
 use neo4rs::{DeError, Row};
 use proto::{Epoch, Position, Revision, Token, UserId};
 
-use crate::pipeline::Checkpoint;
+use crate::pipeline::{Checkpoint, FoundCheckpoint};
 use crate::reader::rows::LINKS;
 use crate::reader::{Counts, Error, Link, ListRow, Relation};
 
@@ -21,6 +21,13 @@ const COLUMNS: [&str; 7] =
 /// The checkpoint.
 pub fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     Ok(Checkpoint { visible: token(row, "epoch", "visible")?, complete: flag(row, "complete")? })
+}
+
+/// The checkpoint, and the database that it belongs to.
+pub fn found_checkpoint(row: &Row) -> Result<FoundCheckpoint, Error> {
+    let database: Option<String> = row.get("database_id").map_err(unreadable)?;
+    let database = database.map(|text| text.parse().map_err(Error::failed)).transpose()?;
+    Ok(FoundCheckpoint { checkpoint: checkpoint(row)?, database })
 }
 
 /// The revisions between which an answer lies. Refuses an answer that the read model must not give.

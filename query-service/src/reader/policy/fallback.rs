@@ -18,6 +18,8 @@ pub enum Fallback {
     NotComplete,
     /// It is too far behind for anybody.
     Stale,
+    /// It is of another epoch or another database.
+    OtherHistory,
     /// It is behind the caller's token.
     Behind,
     /// Only the source of truth can tell whether the token's epoch exists.
@@ -40,6 +42,7 @@ impl Fallback {
             Self::NotBuilt => "not_built",
             Self::NotComplete => "not_complete",
             Self::Stale => "stale",
+            Self::OtherHistory => "other_history",
             Self::Behind => "behind",
             Self::Epoch => "epoch",
             Self::NotExact => "not_exact",

@@ -206,7 +206,7 @@ impl Policy {
             }
         };
         self.postgres.breaker.success(now);
-        self.horizon.observe(answer.as_of, now);
+        self.horizon.answered(answer.as_of, now);
         match at_least {
             Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
             Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),

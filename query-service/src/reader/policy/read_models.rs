@@ -94,7 +94,7 @@ impl Policy {
                     breaker.success(now);
                 }
                 replica.answered(answer.origin.store_as_of.unwrap_or(answer.as_of));
-                self.horizon.observe(answer.as_of, now);
+                self.horizon.hint(answer.as_of, now);
                 self.judge(answer, at_least)?
             }
             // The server answered: these are no failures of it.
@@ -146,8 +146,8 @@ impl Policy {
     /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.
     fn judge<T>(&self, answer: Versioned<T>, at_least: Option<Token>) -> Result<Outcome<T>, Refusal> {
         let as_of = answer.as_of;
-        if self.horizon.epoch().is_some_and(|epoch| as_of.epoch < epoch) {
-            return Ok(Err(Fallback::Stale));
+        if self.horizon.epoch().is_some_and(|epoch| as_of.epoch != epoch) {
+            return Ok(Err(Fallback::OtherHistory));
         }
         match at_least {
             Some(token) if token.epoch < as_of.epoch => Err(Refusal::EpochChanged),

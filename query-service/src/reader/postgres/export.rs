@@ -123,7 +123,7 @@ impl Exporter {
 
     /// The head now.
     pub async fn head(&self, within: Duration) -> Result<Token, Error> {
-        self.0.check_and_head(within).await
+        self.0.check_and_head(within).await.map(|(head, _)| head)
     }
 
     /// At most `limit` edges after a pair, in key order, and the head of that snapshot. The nil pair is before all.

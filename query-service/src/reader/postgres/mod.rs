@@ -52,8 +52,8 @@ impl PostgresReader {
         Self { pool, checked: Arc::clone(&self.checked) }
     }
 
-    /// Checks the schema unless that was done, and reads the head.
-    pub async fn check_and_head(&self, within: Duration) -> Result<Token, Error> {
+    /// Checks the schema unless that was done, and reads the head and which database this is.
+    pub async fn check_and_head(&self, within: Duration) -> Result<(Token, Uuid), Error> {
         let checked_and_read = async {
             if !self.checked.load(Ordering::Acquire) {
                 migrations::check_postgres(&self.pool).await.map_err(Error::failed)?;
@@ -62,7 +62,7 @@ impl PostgresReader {
             let mut connection = self.connection(within).await?;
             let head: HeadRow =
                 sqlx::query_as(sql::HEAD).fetch_one(&mut *connection).await.map_err(failed)?;
-            Ok(token(head.epoch, head.revision))
+            Ok((token(head.epoch, head.revision), head.database_id))
         };
         in_time(within, checked_and_read).await
     }

@@ -19,6 +19,7 @@ use crate::reader::{Counts, Link, ListRow, Relation, SeenRow};
 pub struct HeadRow {
     pub epoch: i64,
     pub revision: i64,
+    pub database_id: Uuid,
 }
 
 /// The head, and who is followed.

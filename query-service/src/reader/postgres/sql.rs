@@ -9,7 +9,7 @@
 /// The head alone.
 pub const HEAD: &str = "\
 -- head
-SELECT epoch, revision FROM log_head";
+SELECT epoch, revision, database_id FROM log_head";
 
 /// Which of `$2` does `$1` follow?
 pub const CHECK: &str = "\

@@ -6,7 +6,7 @@ use super::*;
 async fn a_token_that_this_process_has_read_is_not_waited_for() {
     let world = World::healthy();
     world.policy.recent.begin(token(102));
-    world.policy.horizon.observe(token(102), Instant::now());
+    world.policy.horizon.advanced(token(102), Instant::now());
     world.neo4j[0].will(Act::Answer(token(102)));
     let began = Instant::now();
     assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Neo4j)));
@@ -57,7 +57,7 @@ async fn a_token_beyond_the_head_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_a_past_epoch_is_refused_at_once() {
     let world = World::healthy();
-    world.policy.horizon.observe(of_epoch(2, 5), Instant::now());
+    world.policy.horizon.told(of_epoch(2, 5), Instant::now());
     assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
     assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
@@ -67,6 +67,7 @@ async fn a_new_epoch_does_not_satisfy_a_token_of_the_old_one() {
     // Tokens order by epoch first; the answer must not pass for a later one of the same history.
     let world = World::healthy();
     world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
+    world.postgres.will(Act::Answer(of_epoch(2, 5)));
     assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
 }
 

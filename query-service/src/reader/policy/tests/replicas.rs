@@ -118,7 +118,7 @@ async fn each_has_a_breaker_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn one_that_lags_is_asked_only_where_no_other_can_be() {
     let world = World::with_replicas(2);
-    world.policy.horizon.observe(token(101), Instant::now());
+    world.policy.horizon.advanced(token(101), Instant::now());
     world.announced_by(1, 101);
     tokio::time::advance(TOLERANCE.max_lag * 2).await;
     for _ in 0..6 {
@@ -144,7 +144,7 @@ async fn one_that_lags_is_asked_only_where_no_other_can_be() {
 #[tokio::test(start_paused = true)]
 async fn one_that_has_reached_the_token_is_preferred() {
     let world = World::with_replicas(2);
-    world.policy.horizon.observe(token(102), Instant::now());
+    world.policy.horizon.advanced(token(102), Instant::now());
     world.announced_by(1, 102);
     for _ in 0..4 {
         world.neo4j[1].will(Act::Answer(token(102)));
@@ -163,7 +163,7 @@ async fn one_that_has_reached_the_token_is_preferred() {
 #[tokio::test(start_paused = true)]
 async fn whoever_reaches_the_token_first_answers() {
     let world = World::with_replicas(2);
-    world.policy.horizon.observe(token(102), Instant::now());
+    world.policy.horizon.advanced(token(102), Instant::now());
     world.neo4j[1].will(Act::Answer(token(102)));
     let announce = async {
         tokio::time::sleep(Duration::from_millis(40)).await;
@@ -178,7 +178,7 @@ async fn whoever_reaches_the_token_first_answers() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_too_old_is_asked_of_another_one() {
     let world = World::with_replicas(2);
-    world.policy.horizon.observe(token(102), Instant::now());
+    world.policy.horizon.advanced(token(102), Instant::now());
     (0..2).for_each(|number| world.announced_by(number, 102));
     // Both claim to have it, and one was restored from a backup since.
     world.neo4j[0].will(Act::Answer(token(90)));
@@ -218,4 +218,52 @@ async fn what_speaks_against_each_is_told() {
     assert_eq!(told, [("projector-0", false), ("projector-1", true), ("projector-2", false)]);
     assert_eq!(sights[1].visible, Some(token(100)));
     assert_eq!(sights[2].visible, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_replica_leaves_the_others_alone() {
+    let world = World::with_replicas(2);
+    let foreign = |visible| Checkpoint { visible, complete: true };
+    world.model(0).replica.announced(foreign(of_epoch(9, 1)), Instant::now());
+    world.policy.horizon.hint(of_epoch(9, 1), Instant::now());
+    for _ in 0..4 {
+        world.neo4j[1].will(Act::Answer(token(100)));
+        let (steps, answer) = asked(&world, at_least(token(100))).await;
+        assert_eq!((steps, answer), (vec!["projector-1".to_owned()], Ok(Source::Neo4j)));
+    }
+    // Its projector has rebuilt it: it is used again.
+    world.announced_by(0, 100);
+    let mut first = Vec::new();
+    for _ in 0..2 {
+        world.neo4j.iter().for_each(|fake| fake.will(Act::Answer(token(100))));
+        first.extend(asked(&world, ANY).await.0);
+    }
+    first.sort();
+    assert_eq!(first, ["projector-0", "projector-1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_of_another_database_is_not_asked() {
+    let world = World::with_replicas(2);
+    let (ours, theirs) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
+    world.policy.horizon.told_database(ours);
+    world.model(0).replica.belongs_to(Some(theirs));
+    world.model(1).replica.belongs_to(Some(ours));
+    for _ in 0..4 {
+        world.neo4j[1].will(Act::Answer(token(100)));
+        assert_eq!(asked(&world, ANY).await.0, ["projector-1"]);
+    }
+    let problems: Vec<_> = world.policy.sights(Instant::now()).iter().map(|one| one.problem).collect();
+    assert_eq!(problems, [Some("it is of another epoch or another database"), None]);
+    world.model(0).replica.belongs_to(Some(ours));
+    assert_eq!(world.policy.sights(Instant::now())[0].problem, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_epoch_is_dropped() {
+    let world = World::with_replicas(1);
+    world.neo4j[0].will(Act::Answer(of_epoch(9, 1)));
+    world.postgres.will(Act::Answer(token(100)));
+    assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Postgres)));
+    assert_eq!(world.policy.horizon.head(), Some(token(100)));
 }
