@@ -13,6 +13,7 @@ mod legacy;
 mod list_messages;
 mod lists;
 mod multi;
+mod places;
 mod relationships;
 mod status;
 mod suggest;
@@ -33,7 +34,7 @@ use proto::query::v1::{
     ListMutesResponse, ListMutualsRequest, ListMutualsResponse, ListSetOperationRequest,
     ListSetOperationResponse, SuggestAccountsRequest, SuggestAccountsResponse, WatchEventsRequest,
 };
-use service_kit::auth::{Scope, Tokens};
+use service_kit::auth::{Caller, Scope, Tokens};
 use service_kit::grpc::Deadline;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -61,10 +62,15 @@ impl Access {
     }
 
     fn check(&self, metadata: &MetadataMap, scope: Scope) -> Result<(), Status> {
-        if !self.0.is_empty() {
-            self.0.authorize(metadata, scope)?;
+        self.caller(metadata, scope).map(|_| ())
+    }
+
+    /// Who calls; `None` without tokens.
+    fn caller(&self, metadata: &MetadataMap, scope: Scope) -> Result<Option<Caller>, Status> {
+        if self.0.is_empty() {
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(self.0.authorize(metadata, scope)?))
     }
 }
 
@@ -233,8 +239,8 @@ impl QueryService for Queries {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
-        Ok(Response::new(self.watches.begin(&request.into_inner()).await?))
+        let caller = self.access.caller(request.metadata(), Scope::Read)?;
+        Ok(Response::new(self.watches.begin(&request.into_inner(), caller).await?))
     }
 
     async fn get_status(

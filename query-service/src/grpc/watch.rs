@@ -19,11 +19,13 @@ use proto::error::{Reason, ServiceError};
 use proto::events::v1::{Event, Verb};
 use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
 use proto::{Revision, Token};
+use service_kit::auth::Caller;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::places::Places;
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED};
 use crate::pipeline::{Filter, Recent, Sources, TURNS, Tail};
@@ -54,7 +56,7 @@ pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Sta
 pub struct Watches {
     recent: Arc<Recent>,
     sources: Sources,
-    places: Arc<Semaphore>,
+    places: Places,
     /// Of those that read the past.
     turns: Arc<Semaphore>,
     drain: CancellationToken,
@@ -81,12 +83,16 @@ impl Watches {
     /// Watches of these events, at most so many at a time; they end when `drain` says so.
     pub fn new(recent: Arc<Recent>, mut sources: Sources, most: usize, drain: CancellationToken) -> Self {
         (sources.log.batch, sources.log.buffer_bytes) = (BATCH, READ_AHEAD);
-        let (places, turns) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(TURNS)));
+        let (places, turns) = (Places::new(most), Arc::new(Semaphore::new(TURNS)));
         Self { recent, sources, places, turns, drain }
     }
 
     /// Begins a watch.
-    pub async fn begin(&self, request: &WatchEventsRequest) -> Result<WatchStream, ServiceError> {
+    pub async fn begin(
+        &self,
+        request: &WatchEventsRequest,
+        caller: Option<Caller>,
+    ) -> Result<WatchStream, ServiceError> {
         let filter = Filter {
             verbs: verbs(&request.verbs)?,
             actors: validate::users(&request.actor_ids, "actor_ids")?,
@@ -99,7 +105,7 @@ impl Watches {
                     .map_err(|error| ServiceError::field(Reason::InvalidToken, AFTER, error))?,
             ),
         };
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+        let place = self.places.take(caller, Instant::now()).ok_or_else(|| {
             ServiceError::new(Reason::Overloaded, "there are as many watchers as are allowed")
                 .retry_after(COME_BACK)
         })?;

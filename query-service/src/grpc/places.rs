@@ -1,0 +1,134 @@
+//! Places of watches, shared among callers.
+//!
+//! A caller may take all of them while no other wants one. Once another was refused, it gets no more above its half; its
+//! places become free as its watches end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use service_kit::auth::Caller;
+use tokio::time::Instant;
+
+/// For how long a refusal keeps the other callers within their half.
+const CONTENTION: Duration = Duration::from_secs(60);
+
+/// A caller; `None` where no tokens are configured.
+type Key = Option<Caller>;
+
+#[derive(Debug, Default)]
+struct Inner {
+    held: HashMap<Key, usize>,
+    /// The last two callers that found no place, and when: one of them is another than the one who asks.
+    refused: [Option<(Key, Instant)>; 2],
+}
+
+/// The places. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Places {
+    most: usize,
+    inner: Arc<Mutex<Inner>>,
+}
+
+/// A place, free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    places: Places,
+    caller: Key,
+}
+
+impl Places {
+    /// So many places.
+    pub fn new(most: usize) -> Self {
+        Self { most, inner: Arc::default() }
+    }
+
+    /// Takes a place; `None` if there is none for this caller.
+    pub fn take(&self, caller: Key, now: Instant) -> Option<Place> {
+        let mut inner = self.lock();
+        let taken: usize = inner.held.values().sum();
+        let own = inner.held.get(&caller).copied().unwrap_or(0);
+        let contended = inner
+            .refused
+            .iter()
+            .flatten()
+            .any(|(other, at)| *other != caller && now.saturating_duration_since(*at) < CONTENTION);
+        if taken >= self.most || (contended && own >= self.most.div_ceil(2)) {
+            if taken >= self.most {
+                inner.note_refusal(caller, now);
+            }
+            return None;
+        }
+        *inner.held.entry(caller.clone()).or_default() += 1;
+        drop(inner);
+        Some(Place { places: self.clone(), caller })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whole at any time: no code that could panic runs under the lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn note_refusal(&mut self, caller: Key, now: Instant) {
+        let [newest, before] = &mut self.refused;
+        if newest.as_ref().is_some_and(|(last, _)| *last != caller) {
+            *before = newest.take();
+        }
+        *newest = Some((caller, now));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut inner = self.places.lock();
+        if let Some(held) = inner.held.get_mut(&self.caller) {
+            *held -= 1;
+            if *held == 0 {
+                inner.held.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caller(token: usize) -> Key {
+        Some(Caller { token })
+    }
+
+    #[test]
+    fn one_caller_may_take_all_places() {
+        let (places, now) = (Places::new(4), Instant::now());
+        let mut held: Vec<_> = (0..4).map(|_| places.take(caller(0), now).expect("a place")).collect();
+        assert!(places.take(caller(0), now).is_none());
+        held.pop();
+        assert!(places.take(caller(0), now).is_some(), "its own refusal does not count against it");
+    }
+
+    #[test]
+    fn a_refused_caller_gets_the_next_free_place() {
+        let (places, now) = (Places::new(4), Instant::now());
+        let mut held: Vec<_> = (0..4).map(|_| places.take(caller(0), now).expect("a place")).collect();
+        assert!(places.take(caller(1), now).is_none());
+        held.pop();
+        assert!(places.take(caller(0), now).is_none(), "it has more than its half");
+        let _other = places.take(caller(1), now).expect("a place");
+        held.truncate(1);
+        assert!(places.take(caller(0), now).is_some(), "it is below its half");
+    }
+
+    #[test]
+    fn a_refusal_is_forgotten_after_a_minute() {
+        let (places, now) = (Places::new(2), Instant::now());
+        let held = [places.take(caller(0), now), places.take(caller(0), now)];
+        assert!(places.take(caller(1), now).is_none());
+        let [first, _second] = held;
+        drop(first);
+        assert!(places.take(caller(0), now).is_none());
+        assert!(places.take(caller(0), now + CONTENTION).is_some());
+    }
+}
