@@ -96,6 +96,8 @@ service_kit::declare_metrics! {
     Histogram(Count) SHARED_QUESTIONS = "query_shared_statement_questions" { question };
     /// Open watches.
     Gauge(Count) WATCHES = "query_watches";
+    /// Watches refused: all places are taken, or the caller has its share while another one waits.
+    Counter(Count) WATCHES_REFUSED = "query_watches_refused_total" { cause: "full", "share" };
     /// Events sent to watchers.
     Counter(Count) WATCHED = "query_watched_events_total";
     /// Watches ended, by reason.

@@ -30,6 +30,25 @@ pub struct Places {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// Why a caller gets no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// All are taken.
+    Full,
+    /// It has its half, and another caller was refused.
+    Share,
+}
+
+impl Refused {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Share => "share",
+        }
+    }
+}
+
 /// A place, free again when this is dropped.
 #[derive(Debug)]
 pub struct Place {
@@ -43,8 +62,8 @@ impl Places {
         Self { most, inner: Arc::default() }
     }
 
-    /// Takes a place; `None` if there is none for this caller.
-    pub fn take(&self, caller: Key, now: Instant) -> Option<Place> {
+    /// Takes a place.
+    pub fn take(&self, caller: Key, now: Instant) -> Result<Place, Refused> {
         let mut inner = self.lock();
         let taken: usize = inner.held.values().sum();
         let own = inner.held.get(&caller).copied().unwrap_or(0);
@@ -53,15 +72,16 @@ impl Places {
             .iter()
             .flatten()
             .any(|(other, at)| *other != caller && now.saturating_duration_since(*at) < CONTENTION);
-        if taken >= self.most || (contended && own >= self.most.div_ceil(2)) {
-            if taken >= self.most {
-                inner.note_refusal(caller, now);
-            }
-            return None;
+        if taken >= self.most {
+            inner.note_refusal(caller, now);
+            return Err(Refused::Full);
+        }
+        if contended && own >= self.most.div_ceil(2) {
+            return Err(Refused::Share);
         }
         *inner.held.entry(caller.clone()).or_default() += 1;
         drop(inner);
-        Some(Place { places: self.clone(), caller })
+        Ok(Place { places: self.clone(), caller })
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -104,31 +124,31 @@ mod tests {
     fn one_caller_may_take_all_places() {
         let (places, now) = (Places::new(4), Instant::now());
         let mut held: Vec<_> = (0..4).map(|_| places.take(caller(0), now).expect("a place")).collect();
-        assert!(places.take(caller(0), now).is_none());
+        assert!(places.take(caller(0), now).is_err());
         held.pop();
-        assert!(places.take(caller(0), now).is_some(), "its own refusal does not count against it");
+        assert!(places.take(caller(0), now).is_ok(), "its own refusal does not count against it");
     }
 
     #[test]
     fn a_refused_caller_gets_the_next_free_place() {
         let (places, now) = (Places::new(4), Instant::now());
         let mut held: Vec<_> = (0..4).map(|_| places.take(caller(0), now).expect("a place")).collect();
-        assert!(places.take(caller(1), now).is_none());
+        assert!(places.take(caller(1), now).is_err());
         held.pop();
-        assert!(places.take(caller(0), now).is_none(), "it has more than its half");
+        assert_eq!(places.take(caller(0), now).err(), Some(Refused::Share));
         let _other = places.take(caller(1), now).expect("a place");
         held.truncate(1);
-        assert!(places.take(caller(0), now).is_some(), "it is below its half");
+        assert!(places.take(caller(0), now).is_ok(), "it is below its half");
     }
 
     #[test]
     fn a_refusal_is_forgotten_after_a_minute() {
         let (places, now) = (Places::new(2), Instant::now());
         let held = [places.take(caller(0), now), places.take(caller(0), now)];
-        assert!(places.take(caller(1), now).is_none());
+        assert!(places.take(caller(1), now).is_err());
         let [first, _second] = held;
         drop(first);
-        assert!(places.take(caller(0), now).is_none());
-        assert!(places.take(caller(0), now + CONTENTION).is_some());
+        assert!(places.take(caller(0), now).is_err());
+        assert!(places.take(caller(0), now + CONTENTION).is_ok());
     }
 }

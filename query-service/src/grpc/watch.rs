@@ -27,7 +27,7 @@ use tonic::Status;
 
 use super::places::Places;
 use super::validate;
-use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED};
+use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED, WATCHES_REFUSED};
 use crate::pipeline::{Filter, Recent, Sources, TURNS, Tail};
 
 /// The field of the token to begin after.
@@ -105,7 +105,8 @@ impl Watches {
                     .map_err(|error| ServiceError::field(Reason::InvalidToken, AFTER, error))?,
             ),
         };
-        let place = self.places.take(caller, Instant::now()).ok_or_else(|| {
+        let place = self.places.take(caller, Instant::now()).map_err(|refused| {
+            metrics::counter!(WATCHES_REFUSED, "cause" => refused.name()).increment(1);
             ServiceError::new(Reason::Overloaded, "there are as many watchers as are allowed")
                 .retry_after(COME_BACK)
         })?;
