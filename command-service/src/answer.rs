@@ -57,6 +57,9 @@ pub enum Failure {
     /// The database went away during the commit and did not come back in time.
     #[error("the outcome of the command is not known: the database went away during the commit")]
     OutcomeUnknown,
+    /// Its transaction alone ran into a timeout of the database; it certainly did not happen.
+    #[error("the command was not carried out: its transaction exceeds the database's timeout")]
+    TimedOut,
     /// A fault of ours; it certainly did not happen.
     #[error("the command was not carried out because of an internal error")]
     Internal,

@@ -18,6 +18,8 @@ service_kit::declare_metrics! {
     Counter(Count) COMMITS_IN_DOUBT = "followgraph_command_commits_in_doubt_total";
     /// Batches taken apart because a statement failed.
     Counter(Count) BATCHES_TAKEN_APART = "followgraph_command_batches_taken_apart_total";
+    /// Commands whose transaction alone ran into a timeout of PostgreSQL.
+    Counter(Count) COMMANDS_TIMED_OUT = "followgraph_command_timed_out_total";
     /// Commands waiting for their transaction.
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
     /// Chunks of imports that were slowed down.

@@ -159,6 +159,9 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         Reason::WritesDisabled => "start the command-service with AUTH_TOKENS",
         Reason::RequestIdReused => "choose another --request-id, or repeat the same command",
         Reason::NotCommitted => "nothing was written: repeat the command",
+        Reason::CommitTimedOut => {
+            "nothing was written; the command is too large for the database now: ask the operator before you repeat it"
+        }
         Reason::OutcomeUnknown => "repeat the command with the same --request-id",
         Reason::PreconditionFailed => return Some(present_state(status)),
         Reason::AccountArchived => "`followgraph restore` brings an archived account back",

@@ -44,6 +44,7 @@ pub fn code(reason: Reason) -> Code {
         | R::FallbackBudgetExhausted
         | R::FollowCapReached
         | R::RateLimited
+        | R::CommitTimedOut
         | R::WatcherTooSlow => Code::ResourceExhausted,
         R::RevisionPruned => Code::OutOfRange,
         R::DeadlineExceeded => Code::DeadlineExceeded,

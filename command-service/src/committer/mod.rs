@@ -12,8 +12,8 @@
 //! - The reply to COMMIT is lost: the batch is never repeated blindly (that would
 //!   bring back an edge that another replica has removed since). Its batch_id is
 //!   looked up, at the revision that it would have, under the lock on the head.
-//! - One command makes a statement fail: the batch is taken apart, so that it fails
-//!   alone.
+//! - One command makes a statement fail or run into a timeout: the batch is taken apart at
+//!   once, so that it fails alone. It is not repeated: it would hold the head as long again.
 
 mod batch;
 mod pulse;
@@ -101,7 +101,7 @@ impl Committer {
                     let _ = unit.reply.send(outcome);
                 }
             }
-            Err(Failure::Internal) if units.len() > 1 => {
+            Err(Failure::Internal | Failure::TimedOut) if units.len() > 1 => {
                 ::metrics::counter!(metrics::BATCHES_TAKEN_APART).increment(1);
                 for unit in units {
                     Box::pin(self.commit(vec![unit], until)).await;
@@ -110,6 +110,9 @@ impl Committer {
             Err(failure) => {
                 if matches!(failure, Failure::NotCommitted | Failure::OutcomeUnknown) {
                     self.signals.pulse.stop();
+                }
+                if failure == Failure::TimedOut {
+                    ::metrics::counter!(metrics::COMMANDS_TIMED_OUT).increment(units.len() as u64);
                 }
                 for unit in units {
                     let _ = unit.reply.send(Err(failure.clone()));
@@ -128,6 +131,10 @@ impl Committer {
                 Attempt::Done(done) => {
                     trace_commit(units, began);
                     return Ok(self.finish(done));
+                }
+                Attempt::TimedOut(error) => {
+                    tracing::warn!(error = %chain(&error), commands = units.len(), "a batch ran into a timeout");
+                    return Err(Failure::TimedOut);
                 }
                 Attempt::Failed(error) if is_transient(&error) => {
                     tracing::warn!(error = %chain(&error), "a batch was rolled back");

@@ -14,7 +14,7 @@ use super::batch::{self, Decided, JobChange};
 use super::queue::Unit;
 use crate::domain::{FollowCap, JobKind, Touches};
 use crate::store::outbox::Entry;
-use crate::store::{head, jobs, load, outbox, replies, save, within};
+use crate::store::{head, is_timeout, jobs, load, outbox, replies, save, within};
 
 /// How an attempt ended.
 pub enum Attempt {
@@ -22,6 +22,8 @@ pub enum Attempt {
     Done(Done),
     /// Rolled back.
     Failed(sqlx::Error),
+    /// Rolled back: a statement under the lock on the head ran into a timeout, and would again.
+    TimedOut(sqlx::Error),
     /// COMMIT was sent and not answered.
     InDoubt(Done, sqlx::Error),
 }
@@ -53,6 +55,7 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: 
     };
     let decided = match within(write(&mut transaction, units, batch_id, follow_cap)).await {
         Ok(decided) => decided,
+        Err(error) if is_timeout(&error) => return Attempt::TimedOut(error),
         Err(error) => return Attempt::Failed(error),
     };
     let done = Done {

@@ -23,7 +23,7 @@ pub fn failure(failure: &Failure) -> ServiceError {
             .with("relationship", relationship_json(state)),
         Failure::RequestIdReused => ServiceError { field: Some("request_id".to_owned()), ..error },
         Failure::NotCommitted | Failure::OutcomeUnknown => error.retry_after(Duration::from_secs(1)),
-        Failure::Internal => error,
+        Failure::TimedOut | Failure::Internal => error,
     }
 }
 
@@ -54,6 +54,7 @@ fn reason(failure: &Failure) -> Reason {
         Failure::RequestIdReused => Reason::RequestIdReused,
         Failure::NotCommitted => Reason::NotCommitted,
         Failure::OutcomeUnknown => Reason::OutcomeUnknown,
+        Failure::TimedOut => Reason::CommitTimedOut,
         Failure::Internal => Reason::Internal,
     }
 }

@@ -26,6 +26,12 @@ pub async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Re
     with_timeout(TIMEOUT, work, || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())).await
 }
 
+/// A statement ran into PostgreSQL's timeout for statements or for locks. The same transaction would run into it again.
+pub fn is_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "57014" || code == "55P03")
+}
+
 /// The server was not there, went away, or asked to try again. Everything else is a
 /// fault of ours or of the data, and repeating it would not help.
 pub fn is_transient(error: &sqlx::Error) -> bool {
