@@ -11,7 +11,7 @@ use proto::graph::v1::Relationship;
 use proto::{Token, UserId, timestamp};
 use uuid::Uuid;
 
-use crate::domain::{Command, Graph, ImportReport, Refused, ReplaceReport};
+use crate::domain::{Command, Graph, ImportReport, Refused, ReplaceCounts, ReplaceReport};
 
 /// The answer to a command that was carried out, or was obeyed already.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,15 +82,9 @@ impl Answer {
             Body::Job(job) => {
                 wire::EraseAccountResponse { changed, written_at, job_id: text(*job) }.encode_to_vec()
             }
-            Body::Replace(report, job) => wire::ReplaceFollowingResponse {
-                changed,
-                written_at,
-                added: texts(&report.added),
-                removed: texts(&report.removed),
-                requested: texts(&report.requested),
-                job_id: text(*job),
+            Body::Replace(report, job) => {
+                replace_response(changed, self.written_at, report, *job).encode_to_vec()
             }
-            .encode_to_vec(),
             Body::Import(_) => Vec::new(),
         }
     }
@@ -114,16 +108,41 @@ impl Answer {
             }
             Command::ReplaceFollowing { .. } => {
                 let r = wire::ReplaceFollowingResponse::decode(bytes).ok()?;
-                let report = ReplaceReport {
-                    added: ids(&r.added)?,
-                    removed: ids(&r.removed)?,
-                    requested: ids(&r.requested)?,
+                // 0.1.0 wrote no counts.
+                let count = |list: &[String], count: u32| list.len().max(count as usize);
+                let counts = ReplaceCounts {
+                    added: count(&r.added, r.added_count),
+                    removed: count(&r.removed, r.removed_count),
+                    requested: count(&r.requested, r.requested_count),
                 };
+                let (added, removed, requested) = (ids(&r.added)?, ids(&r.removed)?, ids(&r.requested)?);
+                let report = ReplaceReport { added, removed, requested, counts };
                 (r.changed, r.written_at, Body::Replace(report, r.job_id.parse().ok()))
             }
             Command::Import { .. } => return None,
         };
         Some(Self { changed, written_at: Token::parse(&written_at).ok()?, body })
+    }
+}
+
+/// A replacement, on the wire.
+pub fn replace_response(
+    changed: bool,
+    written_at: Token,
+    report: &ReplaceReport,
+    job: Option<Uuid>,
+) -> wire::ReplaceFollowingResponse {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    wire::ReplaceFollowingResponse {
+        changed,
+        written_at: written_at.to_string(),
+        added: texts(&report.added),
+        removed: texts(&report.removed),
+        requested: texts(&report.requested),
+        job_id: text(job),
+        added_count: count(report.counts.added),
+        removed_count: count(report.counts.removed),
+        requested_count: count(report.counts.requested),
     }
 }
 
@@ -179,7 +198,7 @@ mod tests {
     use proto::{Epoch, Revision};
 
     use super::*;
-    use crate::domain::{AccountAction, Action, PairCommand};
+    use crate::domain::{AccountAction, Action, PairCommand, Replacement, Work};
 
     fn user(n: u128) -> UserId {
         UserId::new(Uuid::from_u128(n)).expect("not nil")
@@ -190,7 +209,18 @@ mod tests {
         let pair = PairCommand { actor: user(1), other: user(2), action: Action::Follow, expects: None };
         let relationship =
             Relationship { following: true, etag: "1.9".to_owned(), ..Relationship::default() };
-        let report = ReplaceReport { added: vec![user(3)], removed: vec![user(4)], requested: vec![] };
+        let counts = ReplaceCounts { added: 1, removed: 1, requested: 0 };
+        let report =
+            ReplaceReport { added: vec![user(3)], removed: vec![user(4)], counts, ..Default::default() };
+        let written_at = Token::new(Epoch(1), Revision(9));
+        let replacement = Replacement {
+            actor: user(1),
+            seen: written_at,
+            listed: 1,
+            size: 1,
+            report: report.clone(),
+            work: Work::Now(Vec::new()),
+        };
         for (command, body) in [
             (Command::Pair(pair), Body::Pair(Box::new(relationship.clone()))),
             (Command::Batch(vec![pair]), Body::Batch(vec![(true, relationship)])),
@@ -198,12 +228,9 @@ mod tests {
                 Command::Account { user: user(1), action: AccountAction::Erase },
                 Body::Job(Some(Uuid::from_u128(7))),
             ),
-            (
-                Command::ReplaceFollowing { actor: user(1), targets: vec![user(3)], dry_run: false },
-                Body::Replace(report, None),
-            ),
+            (Command::ReplaceFollowing(replacement), Body::Replace(report, None)),
         ] {
-            let answer = Answer { changed: true, written_at: Token::new(Epoch(1), Revision(9)), body };
+            let answer = Answer { changed: true, written_at, body };
             assert_eq!(Answer::decode(&command, &answer.encode()), Some(answer));
         }
     }

@@ -13,9 +13,9 @@ use service_kit::{Latch, grpc, nats, postgres};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
-use crate::committer::{Committer, Pulse, Queue, Signals};
+use crate::committer::{Committer, Pulse, Queue, Settings as Committing, Signals};
 use crate::config::Config;
-use crate::grpc::{Access, Door, Legacy, LegacyAccess, Service, WriteLimit};
+use crate::grpc::{Access, Door, Legacy, LegacyAccess, Replacer, Service, WriteLimit};
 use crate::jobs::Worker;
 use crate::projectors::Projectors;
 use crate::relay::{Acknowledged, Recent, Relay, Standing};
@@ -99,7 +99,15 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let legacy =
         Legacy { door: door.clone(), access: legacy_access, acknowledged, patience: config.legacy_patience };
     let legacy = GraphServiceServer::new(legacy).max_decoding_message_size(config.grpc.max_request_bytes);
-    let service = Service { door, pool, standing: shown, projectors, import_max_lag: config.import_max_lag };
+    let Committing { patience, follow_cap, .. } = config.committer;
+    let service = Service {
+        door,
+        replacer: Replacer::new(pool.clone(), follow_cap, patience),
+        pool,
+        standing: shown,
+        projectors,
+        import_max_lag: config.import_max_lag,
+    };
     let service = CommandServiceServer::new(service).max_decoding_message_size(config.grpc.max_request_bytes);
     let server = server.descriptors(proto::FILE_DESCRIPTOR_SET).add_service(service).add_service(legacy);
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));

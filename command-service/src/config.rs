@@ -98,6 +98,12 @@ impl Config {
                 rest: env
                     .about("After a step of a job, so many times its own time passes before the next.")
                     .number_or("JOB_REST", 3.0, 0.0..=1_000.0),
+                attempts: env
+                    .about(
+                        "A job fails after this many failed steps in a row. The pauses between them double, from \
+                         half a second to a minute.",
+                    )
+                    .number_or("JOB_ATTEMPTS", 10, 1..=1_000),
                 max_lag: import_max_lag,
             },
             queue_capacity: env

@@ -35,6 +35,11 @@ service_kit::declare_metrics! {
         kind: "erase", "archive", "restore", "make_public", "replace_following";
         state: "done", "failed"
     };
+    /// Steps of jobs that failed, by kind and cause. `timeout` and `error` count as attempts of the job.
+    Counter(Count) JOB_STEPS_FAILED = "followgraph_jobs_steps_failed_total" {
+        kind: "erase", "archive", "restore", "make_public", "replace_following";
+        cause: "timeout", "error", "head_lock", "database_away"
+    };
     /// Mutes and blocks that ran out.
     Counter(Count) EXPIRED_EDGES = "followgraph_expiry_edges_total";
     /// Time from the date of an edge to its end.

@@ -101,6 +101,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     archived_follows, archived_mutes, archived_blocks, archived_follow_requests,
     accounts, jobs
     TO followgraph_command;
+GRANT SELECT, INSERT, DELETE ON job_targets TO followgraph_command;
 -- It locks the row of log_lock, and records a fork there. Opening an epoch is for the owner.
 GRANT SELECT, UPDATE (fork) ON log_lock TO followgraph_command;
 -- The release before locks the same row through the view, and updates it in vain.

@@ -1,7 +1,9 @@
 //! Archive, restore and erase: what is hidden, what comes back, what is gone.
 
 mod erase;
+mod failing;
 mod kills;
+mod lists;
 
 use proto::UserId;
 use proto::error::Reason;

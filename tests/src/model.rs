@@ -229,7 +229,8 @@ impl Model {
         }
         let before = self.clone();
         let mut replaced = Replaced::default();
-        for link in before.edges.keys().filter(|link| link.source == actor) {
+        // Hidden ones stay, and nobody learns of them.
+        for link in before.visible().map(|(link, _)| link).filter(|link| link.source == actor) {
             if matches!(link.kind, Follow | FollowRequest) && !targets.contains(&link.target) {
                 self.edges.remove(link);
                 replaced.removed.insert(link.target);

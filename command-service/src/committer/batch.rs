@@ -95,10 +95,7 @@ impl Batch<'_> {
         let command = &unit.command;
         let decision = decide(self.graph, command, &self.rules).map_err(|refused| self.failure(refused))?;
         let changed = decision.changes_something() || decision.job.is_some();
-        if let Command::ReplaceFollowing { dry_run: true, .. } = command {
-            return Ok(self.answer(command, changed, decision, None));
-        }
-        let job = decision.job.clone().map(|job| (Uuid::new_v4(), job));
+        let job = decision.job.clone().map(|job| (job.prepared.unwrap_or_else(Uuid::new_v4), job));
         if decision.changes_something() {
             let (verb, actor) = (command.verb(), command.actor());
             let (changes, accounts) = (&decision.changes, &decision.accounts);
@@ -111,8 +108,8 @@ impl Batch<'_> {
             )?;
         }
         let job_id = job.as_ref().map(|(id, _)| *id);
-        if let (Command::ReplaceFollowing { actor, .. }, None) = (command, job_id) {
-            self.decided.jobs.push(JobChange::Replaced(*actor));
+        if let (Command::ReplaceFollowing(planned), None) = (command, job_id) {
+            self.decided.jobs.push(JobChange::Replaced(planned.actor));
         }
         if let Some((id, job)) = job {
             self.graph.add_jobs([((job.user, job.kind), id)]);

@@ -69,6 +69,19 @@ pub struct Account {
     pub state: AccountState,
 }
 
+impl Account {
+    /// Some edge of it is visible, as far as its counts show.
+    pub fn has_edges(&self) -> bool {
+        self.followers
+            + self.following
+            + self.muting
+            + self.blocking
+            + self.requests_sent
+            + self.requests_received
+            > 0
+    }
+}
+
 /// How many others an account may follow, pending requests counted in: as many as
 /// `base`, or as many as follow it times `per_follower`, whichever is more.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,11 +1,13 @@
 //! Commands, and what each must see to be decided.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::error::Reason;
 use proto::event::{EdgeKey, EdgeKind, Verb};
-use proto::{Etag, UserId};
+use proto::{Etag, Token, UserId};
 use time::OffsetDateTime;
+
+use super::replace::{Replacement, Work};
 
 /// What a client asks for. Both ends of a pair are different accounts; the gRPC
 /// layer has checked that.
@@ -22,15 +24,8 @@ pub enum Command {
         /// What it does.
         action: AccountAction,
     },
-    /// `actor` shall follow exactly `targets`.
-    ReplaceFollowing {
-        /// Who follows.
-        actor: UserId,
-        /// Who is followed, the newest first; nobody twice.
-        targets: Vec<UserId>,
-        /// Only tell what would change.
-        dry_run: bool,
-    },
+    /// An account shall follow exactly a list, as planned on a snapshot.
+    ReplaceFollowing(Replacement),
     /// A chunk of edges.
     Import {
         /// The edges, at most [`proto::event::MAX_EDGES`], in the order of lists.
@@ -160,8 +155,8 @@ pub struct Touches {
     pub edges: BTreeSet<EdgeKey>,
     /// Accounts to load.
     pub accounts: BTreeSet<UserId>,
-    /// Accounts whose follows and pending requests are loaded whole.
-    pub following_of: BTreeSet<UserId>,
+    /// Accounts whose following lists are compared with a snapshot.
+    pub lists: BTreeMap<UserId, Token>,
     /// Accounts whose running jobs are loaded.
     pub jobs_of: BTreeSet<UserId>,
 }
@@ -220,10 +215,14 @@ impl Command {
                 touches.accounts.insert(*user);
                 touches.jobs_of.insert(*user);
             }
-            Self::ReplaceFollowing { actor, targets, .. } => {
+            Self::ReplaceFollowing(Replacement { actor, seen, work, .. }) => {
                 touches.accounts.insert(*actor);
-                touches.following_of.insert(*actor);
-                targets.iter().for_each(|target| touches.follow(*actor, *target));
+                if let Work::Now(changes) = work {
+                    // Of two snapshots the older one: the list has not changed since either of them.
+                    let list = touches.lists.entry(*actor).or_insert(*seen);
+                    *list = (*list).min(*seen);
+                    changes.iter().for_each(|change| touches.follow(*actor, change.key.target));
+                }
             }
             Self::Import { edges, .. } => edges.iter().for_each(|edge| touches.import(edge.key)),
         }
@@ -240,7 +239,7 @@ impl Command {
                 AccountAction::Archive => Verb::ArchiveAccount,
                 AccountAction::Restore => Verb::RestoreAccount,
             },
-            Self::ReplaceFollowing { .. } => Verb::ReplaceFollowing,
+            Self::ReplaceFollowing(_) => Verb::ReplaceFollowing,
             Self::Import { .. } => Verb::Import,
         }
     }
@@ -254,7 +253,7 @@ impl Command {
                 commands.iter().all(|command| command.actor == actor).then_some(actor)
             }
             Self::Account { user, .. } => Some(*user),
-            Self::ReplaceFollowing { actor, .. } => Some(*actor),
+            Self::ReplaceFollowing(planned) => Some(planned.actor),
             Self::Import { .. } => None,
         }
     }

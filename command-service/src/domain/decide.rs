@@ -69,7 +69,7 @@ pub fn decide(graph: &Graph, command: &Command, rules: &Rules) -> Result<Decisio
         }
         Command::Batch(commands) => batch(graph, commands, rules),
         Command::Account { user, action } => Ok(account(graph, *user, *action)?),
-        Command::ReplaceFollowing { actor, targets, .. } => replace(graph, *actor, targets, rules),
+        Command::ReplaceFollowing(planned) => replace(graph, planned, rules),
         Command::Import { edges, on_conflict } => Ok(import(graph, edges, *on_conflict, rules)),
     }
 }
@@ -99,23 +99,31 @@ fn account(graph: &Graph, user: UserId, action: AccountAction) -> Result<Decisio
     let account = graph.account(user);
     let start = |op: AccountOp, kind: Option<JobKind>| Decision {
         accounts: vec![AccountChange { user, op }],
-        job: kind.map(|kind| NewJob { kind, user, targets: Vec::new(), total: 0 }),
+        job: kind.map(|kind| NewJob { kind, user, prepared: None, total: 0 }),
         ..Decision::default()
     };
-    let going_on = |kind| Decision { running: graph.running_job(user, kind), ..Decision::default() };
+    // A job that failed left the account in the middle: the repeated command starts another one.
+    let go_on = |kind, unfinished| match graph.running_job(user, kind) {
+        None if unfinished => {
+            Decision { job: Some(NewJob { kind, user, prepared: None, total: 0 }), ..Decision::default() }
+        }
+        running => Decision { running, ..Decision::default() },
+    };
+    let shows_edges = account.has_edges();
     use AccountState::{Active, Archived, Erasing, Restoring};
     match (action, account.state) {
-        (AccountAction::Erase, Erasing) => Ok(going_on(JobKind::Erase)),
+        (AccountAction::Erase, Erasing) => Ok(go_on(JobKind::Erase, true)),
         (_, Erasing) => Err(Refusal::Erasing(user)),
         (AccountAction::Erase, _) => Ok(start(AccountOp::EraseStarted, Some(JobKind::Erase))),
-        (AccountAction::Archive, Archived) => Ok(going_on(JobKind::Archive)),
+        (AccountAction::Archive, Archived) => Ok(go_on(JobKind::Archive, shows_edges)),
         (AccountAction::Archive, _) => Ok(start(AccountOp::Archived, Some(JobKind::Archive))),
         (AccountAction::Restore, Archived) => Ok(start(AccountOp::Restored, Some(JobKind::Restore))),
-        (AccountAction::Restore, _) => Ok(going_on(JobKind::Restore)),
+        (AccountAction::Restore, state) => Ok(go_on(JobKind::Restore, state == Restoring)),
         (AccountAction::SetPrivacy { .. }, Archived | Restoring) => Err(Refusal::Archived(user)),
         (AccountAction::SetPrivacy { private }, Active) if private == account.private => {
             // A job that makes it public may still run where it is private again; that one will find out.
-            Ok(if private { Decision::default() } else { going_on(JobKind::MakePublic) })
+            let unfinished = account.requests_received > 0;
+            Ok(if private { Decision::default() } else { go_on(JobKind::MakePublic, unfinished) })
         }
         (AccountAction::SetPrivacy { private: true }, Active) => Ok(start(AccountOp::MadePrivate, None)),
         (AccountAction::SetPrivacy { private: false }, Active) => {
@@ -126,8 +134,13 @@ fn account(graph: &Graph, user: UserId, action: AccountAction) -> Result<Decisio
 }
 
 /// The account takes part.
-pub(super) fn takes_part(graph: &Graph, user: UserId) -> Result<(), Refusal> {
-    match graph.account(user).state {
+pub fn takes_part(graph: &Graph, user: UserId) -> Result<(), Refusal> {
+    is_active(user, graph.account(user).state)
+}
+
+/// An account of this state takes part.
+pub(super) fn is_active(user: UserId, state: AccountState) -> Result<(), Refusal> {
+    match state {
         AccountState::Active => Ok(()),
         AccountState::Archived | AccountState::Restoring => Err(Refusal::Archived(user)),
         AccountState::Erasing => Err(Refusal::Erasing(user)),

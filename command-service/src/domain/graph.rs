@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::etag::{Etag, PairEdge};
 use proto::event::{AccountChange, AccountCounts, AccountOp, EdgeChange, EdgeKey, EdgeKind, EdgeOp};
 use proto::timestamp::to_millis;
-use proto::{Position, UserId};
+use proto::{Position, Revision, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub struct Graph {
     changed_accounts: BTreeSet<UserId>,
     erased_accounts: BTreeSet<UserId>,
     running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
+    /// Accounts whose following lists have had no new edge since the snapshots that commands were planned on.
+    unchanged_lists: BTreeSet<UserId>,
     /// The accounts that were looked for, so that those without a row are known to have
     /// none; absent where all are known.
     asked: Option<BTreeSet<UserId>>,
@@ -55,11 +57,6 @@ impl Graph {
     /// Adds archived edges as they were loaded.
     pub fn add_archived(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
         self.archived.add_loaded(edges);
-    }
-
-    /// Adds live edges as they were loaded.
-    pub fn add_live(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
-        self.live.add_loaded(edges);
     }
 
     /// Adds the running jobs as they were loaded.
@@ -87,10 +84,20 @@ impl Graph {
         self.archived.get(key)
     }
 
-    /// All loaded edges of a kind that start at an account: live ones, and hidden ones.
-    pub fn edges_from(&self, kind: EdgeKind, source: UserId) -> impl Iterator<Item = EdgeKey> {
-        let of = move |key: &&EdgeKey| key.kind == kind && key.source == source;
-        self.live.keys().filter(of).chain(self.archived.keys().filter(of)).copied()
+    /// Adds accounts whose following lists have no new edge in the database.
+    pub fn add_unchanged_lists(&mut self, users: impl IntoIterator<Item = UserId>) {
+        self.unchanged_lists.extend(users);
+    }
+
+    /// The following list of an account has no edge that is newer than a revision, be it of this batch. What ended since
+    /// shows in its counts.
+    pub fn list_is_unchanged(&self, user: UserId, since: Revision) -> bool {
+        let newer = |key: &&EdgeKey| {
+            key.source == user
+                && matches!(key.kind, EdgeKind::Follow | EdgeKind::FollowRequest)
+                && self.live.get(key).is_some_and(|edge| edge.revision > since)
+        };
+        self.unchanged_lists.contains(&user) && self.live.keys().find(newer).is_none()
     }
 
     /// An account.

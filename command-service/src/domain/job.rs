@@ -1,6 +1,7 @@
 //! Jobs: changes too large for one event, done in chunks.
 
 use proto::UserId;
+use uuid::Uuid;
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +23,7 @@ impl JobKind {
     pub const ALL: [Self; 5] =
         [Self::Erase, Self::Archive, Self::Restore, Self::MakePublic, Self::ReplaceFollowing];
 
-    /// Its name in the database and in the API.
+    /// Its name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Erase => "erase",
@@ -33,9 +34,17 @@ impl JobKind {
         }
     }
 
-    /// By its name.
+    /// Its name in the database. Programs of 0.1.0 leave `replace_list` alone: they know lists in cursors only.
+    pub fn stored(self) -> &'static str {
+        match self {
+            Self::ReplaceFollowing => "replace_list",
+            kind => kind.name(),
+        }
+    }
+
+    /// By its name in the database.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.stored() == name || kind.name() == name)
     }
 }
 
@@ -46,8 +55,8 @@ pub struct NewJob {
     pub kind: JobKind,
     /// The account that it is about.
     pub user: UserId,
-    /// For a replacement: whom the account shall follow.
-    pub targets: Vec<UserId>,
-    /// For a replacement: how many changes that takes. Others are counted later.
+    /// For a replacement: the job whose list is in the database already.
+    pub prepared: Option<Uuid>,
+    /// For a replacement: number of changes. The worker counts those of other jobs.
     pub total: usize,
 }

@@ -29,12 +29,15 @@ pub use command::{
     AccountAction, Action, Command, Expects, ImportEdge, ImportReport, OnConflict, PairCommand, RefusedEdge,
     Touches,
 };
-pub use decide::{Decision, Report, Rules, decide};
+pub use decide::{Decision, Report, Rules, decide, takes_part};
 pub use graph::{Graph, Unseen};
 pub use job::{JobKind, NewJob};
 pub use layer::Layer;
 pub use refusal::{Refusal, Refused};
-pub use replace::{ReplaceReport, replace_step};
+pub use replace::{
+    Listed, ReplaceCounts, ReplacePlan, ReplaceReport, Replacement, Target, Work, add_step, check_actor,
+    check_cap, plan, remove_step,
+};
 pub use step::{accept_step, archive_step, erase_step, expire_step, restore_step};
 
 #[cfg(test)]

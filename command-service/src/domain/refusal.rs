@@ -34,6 +34,9 @@ pub enum Refusal {
         /// How many it may follow.
         cap: u64,
     },
+    /// The list, or an account of it, has changed since a replacement was planned.
+    #[error("the following list has changed in the meantime")]
+    ListChanged,
     /// An expiry that is not in the future.
     #[error("expires_at must lie in the future")]
     ExpiryPast,
@@ -52,6 +55,8 @@ impl Refusal {
             Self::NoRequest => Reason::RequestNotFound,
             Self::NotAsExpected { .. } => Reason::PreconditionFailed,
             Self::FollowCap { .. } => Reason::FollowCapReached,
+            // Planned again before a client sees it.
+            Self::ListChanged => Reason::NotCommitted,
             Self::ExpiryPast | Self::ExpiryTooFar => Reason::InvalidTimestamp,
         }
     }

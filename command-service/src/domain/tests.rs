@@ -277,22 +277,20 @@ fn a_batch_is_the_net_of_its_commands_or_nothing() {
     assert_eq!(refused, Refused { refusal: Refusal::Blocked, index: Some(1) });
 }
 
+fn target(n: u8) -> Target {
+    Target { user: user(n), state: AccountState::Active, private: false, blocked: false }
+}
+
+fn listed(follows: &[u8], requests: &[u8]) -> Listed {
+    let users = |numbers: &[u8]| numbers.iter().map(|n| user(*n)).collect();
+    Listed { follows: users(follows), requests: users(requests) }
+}
+
 #[test]
 fn a_replaced_list_keeps_what_stays_and_lists_the_first_as_the_newest() {
-    let private = Account { private: true, ..Account::default() };
-    let mut graph = Graph::new(
-        [key(EdgeKind::Follow, 1, 2), key(EdgeKind::Follow, 1, 3), key(EdgeKind::FollowRequest, 1, 7)]
-            .map(|key| (key, edge()))
-            .into(),
-        BTreeMap::from([(user(6), private), (user(7), private)]),
-    );
-    let replace = |targets: &[u8]| Command::ReplaceFollowing {
-        actor: user(1),
-        targets: targets.iter().map(|n| user(*n)).collect(),
-        dry_run: false,
-    };
-    let decision = decide(&graph, &replace(&[4, 3, 6]), &RULES).expect("allowed");
-    let changed: Vec<_> = decision.changes.iter().map(|change| (change.key, change.op)).collect();
+    let private = Target { private: true, ..target(6) };
+    let planned = plan(user(1), &listed(&[2, 3], &[7]), &[target(4), target(3), private]).expect("allowed");
+    let changed: Vec<_> = planned.changes.iter().map(|change| (change.key, change.op)).collect();
     assert_eq!(
         changed,
         [
@@ -302,25 +300,95 @@ fn a_replaced_list_keeps_what_stays_and_lists_the_first_as_the_newest() {
             (key(EdgeKind::Follow, 1, 4), ADD),
         ]
     );
-    let report =
-        ReplaceReport { added: vec![user(4)], removed: vec![user(2), user(7)], requested: vec![user(6)] };
-    assert_eq!(decision.report, Report::Replace(report));
-    assert_eq!(refusal(&graph, &replace(&[2, 3, 4, 5])), Refusal::FollowCap { user: user(1), cap: 3 });
-    graph.add_live(BTreeMap::from([(key(EdgeKind::Block, 5, 1), edge())]));
-    let refused = decide(&graph, &replace(&[2, 5]), &RULES).expect_err("refused");
+    let counts = ReplaceCounts { added: 1, removed: 2, requested: 1 };
+    let (added, removed, requested) = (vec![user(4)], vec![user(2), user(7)], vec![user(6)]);
+    assert_eq!(planned.report, ReplaceReport { added, removed, requested, counts });
+    let blocked = Target { blocked: true, ..target(5) };
+    let refused = plan(user(1), &Listed::default(), &[target(2), blocked]).expect_err("refused");
     assert_eq!(refused, Refused { refusal: Refusal::Blocked, index: Some(1) });
+    let erasing = Target { state: AccountState::Erasing, ..target(5) };
+    let refused = plan(user(1), &listed(&[5], &[]), &[erasing]).expect_err("refused, though it is followed");
+    assert_eq!(refused, Refused { refusal: Refusal::Erasing(user(5)), index: Some(0) });
 }
 
 #[test]
-fn a_job_that_replaces_a_list_leaves_alone_whom_it_shall_keep() {
-    // Archived while the job runs: the follow is hidden and comes back with the account.
+fn a_list_above_the_cap_may_only_remove() {
+    let (account, cap) = (Account { following: 5, ..Account::default() }, RULES.follow_cap);
+    let users = |numbers: &[u8]| numbers.iter().map(|n| user(*n)).collect::<Vec<_>>();
+    let listed = listed(&[2, 3, 4, 5, 6], &[]);
+    let check = |targets: &[u8]| {
+        check_actor(user(1), &account, targets.len(), &cap)
+            .and_then(|()| check_cap(user(1), &account, &listed, &users(targets), &cap))
+    };
+    assert_eq!(check(&[2, 3, 4, 5]), Ok(()), "four of five, with a cap of three");
+    let refusal: Refused = Refusal::FollowCap { user: user(1), cap: 3 }.into();
+    assert_eq!(check(&[2, 3, 4, 7]), Err(refusal), "one of them is new");
+    assert_eq!(check(&[2, 3, 7]), Ok(()), "not above the cap");
+    assert_eq!(check_actor(user(1), &account, 6, &cap), Err(refusal), "one must be new");
+}
+
+/// A plan for account 1, which follows account 2 and shall follow account 3.
+fn planned_swap() -> (Graph, Replacement) {
+    let mut graph = Graph::new(
+        [(key(EdgeKind::Follow, 1, 2), edge())].into(),
+        BTreeMap::from([(user(1), Account { following: 1, ..Account::default() })]),
+    );
+    graph.add_unchanged_lists([user(1)]);
+    let plan = plan(user(1), &listed(&[2], &[]), &[target(3)]).expect("allowed");
+    let planned = Replacement {
+        actor: user(1),
+        seen: proto::Token::new(proto::Epoch(1), Revision(1)),
+        listed: 1,
+        size: 1,
+        report: plan.report,
+        work: Work::Now(plan.changes),
+    };
+    (graph, planned)
+}
+
+#[test]
+fn a_plan_is_carried_out_while_its_list_stands() {
+    let (mut graph, planned) = planned_swap();
+    let replace = Command::ReplaceFollowing(planned);
+    let swapped = [(key(EdgeKind::Follow, 1, 2), Op::Remove), (key(EdgeKind::Follow, 1, 3), ADD)];
+    assert_eq!(changes(&graph, &replace), swapped);
+    carry_out(&mut graph, &follow(1, 4), 2);
+    assert_eq!(refusal(&graph, &replace), Refusal::ListChanged, "one more");
+    carry_out(&mut graph, &unfollow(1, 4), 3);
+    assert_eq!(changes(&graph, &replace), swapped, "as it was");
+    carry_out(&mut graph, &unfollow(1, 2), 4);
+    carry_out(&mut graph, &follow(1, 5), 5);
+    assert_eq!(refusal(&graph, &replace), Refusal::ListChanged, "another one instead");
+}
+
+#[test]
+fn a_plan_falls_with_what_it_was_decided_on() {
+    let private = Account { private: true, ..Account::default() };
+    let archived = Account { state: AccountState::Archived, ..Account::default() };
+    for account in [private, archived] {
+        let (graph, planned) = planned_swap();
+        let mut accounts = BTreeMap::from([(user(3), account)]);
+        accounts.insert(user(1), graph.account(user(1)));
+        let mut graph = Graph::new([(key(EdgeKind::Follow, 1, 2), edge())].into(), accounts);
+        graph.add_unchanged_lists([user(1)]);
+        assert_eq!(refusal(&graph, &Command::ReplaceFollowing(planned)), Refusal::ListChanged);
+    }
+    let (mut graph, planned) = planned_swap();
+    carry_out(&mut graph, &pair(3, 1, Action::Block { expires_at: None }), 2);
+    assert_eq!(refusal(&graph, &Command::ReplaceFollowing(planned)), Refusal::ListChanged);
+    let (_, planned) = planned_swap();
+    let elsewhere = with_account(1, Account { following: 1, ..Account::default() });
+    assert_eq!(refusal(&elsewhere, &Command::ReplaceFollowing(planned)), Refusal::ListChanged);
+}
+
+#[test]
+fn a_job_that_replaces_a_list_leaves_hidden_follows_alone() {
     let mut graph = with_state(2, AccountState::Archived);
     let hidden = [key(EdgeKind::Follow, 1, 2), key(EdgeKind::Follow, 1, 3)].map(|key| (key, edge()));
     graph.add_archived(hidden.into());
-    let changes = replace_step(&graph, user(1), &[user(2), user(4)], 10);
-    let changed: Vec<_> = changes.iter().map(|change| (change.key, change.op)).collect();
-    let gone = (key(EdgeKind::Follow, 1, 3), Op::RemoveArchived);
-    assert_eq!(changed, [gone, (key(EdgeKind::Follow, 1, 4), ADD)]);
+    assert_eq!(remove_step(&graph, user(1), &[user(2), user(3)]), []);
+    let added = add_step(&graph, user(1), &[user(2), user(4)]);
+    assert_eq!(added, [Change::add(key(EdgeKind::Follow, 1, 4))]);
 }
 
 #[test]
@@ -338,6 +406,10 @@ fn an_account_goes_its_way_step_by_step() {
     assert_eq!(op(Active, Restore), None);
     assert_eq!(op(Archived, Erase), Some(AccountOp::EraseStarted));
     assert_eq!(op(Erasing, Erase), None);
+    let job = |state, action| decided(state, action).expect("allowed").job.map(|job| job.kind);
+    assert_eq!(job(Erasing, Erase), Some(JobKind::Erase), "its job has failed: there is none");
+    assert_eq!(job(Restoring, Restore), Some(JobKind::Restore));
+    assert_eq!(job(Archived, Archive), None, "nothing of it is left to hide");
     assert_eq!(op(Active, SetPrivacy { private: true }), Some(AccountOp::MadePrivate));
     for action in [Archive, Restore, SetPrivacy { private: true }] {
         assert_eq!(decided(Erasing, action).expect_err("refused").refusal, Refusal::Erasing(user(1)));

@@ -54,15 +54,18 @@ impl Door {
         traceparent: Option<String>,
         lane: Lane,
     ) -> Result<Result<Answer, Failure>, ServiceError> {
-        if self.standing.borrow().state == StreamState::Forked {
-            return Err(errors::forked());
-        }
+        self.check_history()?;
         let (reply, outcome) = oneshot::channel();
         let unit = Unit { command, request, traceparent, reply };
         self.queue.put(unit, lane).await.map_err(errors::queue_full)?;
         // The committer answers every command that it takes; without an answer it is
         // gone, and so was never taken.
         Ok(outcome.await.unwrap_or(Err(Failure::NotCommitted)))
+    }
+
+    /// Refuses commands on a history that is not the published one.
+    pub(super) fn check_history(&self) -> Result<(), ServiceError> {
+        if self.standing.borrow().state == StreamState::Forked { Err(errors::forked()) } else { Ok(()) }
     }
 
     /// A command about a pair, from its message to its answer.

@@ -6,6 +6,7 @@ use proto::ids::parse_uuid;
 use proto::timestamp;
 use sqlx::PgPool;
 
+use crate::domain::JobKind;
 use crate::store::{is_transient, jobs};
 
 /// A job as it stands.
@@ -25,7 +26,7 @@ pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceErr
     Ok(GetJobResponse {
         job_id: job.job_id.to_string(),
         user_id: job.user_id.to_string(),
-        kind: job.kind,
+        kind: JobKind::named(&job.kind).map_or(job.kind, |kind| kind.name().to_owned()),
         state: match job.state.as_str() {
             "running" => JobState::Running,
             "done" => JobState::Done,

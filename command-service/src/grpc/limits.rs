@@ -41,6 +41,11 @@ impl WriteLimit {
         self.check_all([actor])
     }
 
+    /// Lets one command of an actor through that counts as so many writes.
+    pub fn check_many(&self, actor: UserId, writes: usize) -> Result<(), ServiceError> {
+        self.check_of(actor, u32::try_from(writes).unwrap_or(u32::MAX))
+    }
+
     /// Lets writes through that are one command, or tells when. More writes of one actor than are allowed in a second
     /// count as that many, or they would never pass. Where those of one actor are refused, those of others have counted.
     pub fn check_all(&self, actors: impl IntoIterator<Item = UserId>) -> Result<(), ServiceError> {
@@ -86,6 +91,7 @@ mod tests {
         assert!(limit.check(user(2)).is_ok());
         assert!(limit.check_all([3, 4, 3, 3].map(user)).is_ok(), "more than a second's, at once");
         assert!(limit.check(user(3)).is_err() && limit.check(user(4)).is_ok());
+        assert!(limit.check_many(user(5), 100_000).is_ok() && limit.check(user(5)).is_err());
         assert!(WriteLimit::default().check(user(1)).is_ok());
     }
 }

@@ -12,10 +12,12 @@ mod limits;
 mod pairs;
 mod parse;
 mod relationship_json;
+mod replace;
 mod service;
 
 pub use access::Access;
 pub use door::Door;
 pub use legacy::{Legacy, LegacyAccess};
 pub use limits::WriteLimit;
+pub use replace::Replacer;
 pub use service::Service;

@@ -38,9 +38,26 @@ pub fn request_key(text: &str, actor: UserId, command: &Command) -> Result<Optio
     if text.is_empty() {
         return Ok(None);
     }
+    key_of(text, actor, &content(command)).map(Some)
+}
+
+/// The idempotency key of a replacement, if there is one. It is that of the list, not of the plan.
+pub fn replacement_key(
+    text: &str,
+    actor: UserId,
+    targets: &[UserId],
+) -> Result<Option<RequestKey>, ServiceError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let targets: Vec<_> = targets.iter().map(UserId::to_string).collect();
+    key_of(text, actor, &format!("replace {actor} false {}", targets.join(" "))).map(Some)
+}
+
+fn key_of(text: &str, actor: UserId, content: &str) -> Result<RequestKey, ServiceError> {
     let request_id = parse_uuid(text).map_err(|error| ServiceError::invalid_id("request_id", error))?;
-    let fingerprint = digest(&SHA256, content(command).as_bytes()).as_ref().to_vec();
-    Ok(Some(RequestKey { actor, request_id, fingerprint }))
+    let fingerprint = digest(&SHA256, content.as_bytes()).as_ref().to_vec();
+    Ok(RequestKey { actor, request_id, fingerprint })
 }
 
 /// What makes two commands the same, as text. It is stored (as a digest) for a day,
@@ -57,10 +74,8 @@ fn content(command: &Command) -> String {
             AccountAction::Archive => format!("archive {user}"),
             AccountAction::Restore => format!("restore {user}"),
         },
-        Command::ReplaceFollowing { actor, targets, dry_run } => {
-            let targets: Vec<_> = targets.iter().map(UserId::to_string).collect();
-            format!("replace {actor} {dry_run} {}", targets.join(" "))
-        }
+        // See replacement_key; imports have none.
+        Command::ReplaceFollowing(_) => "replace".to_owned(),
         Command::Import { .. } => "import".to_owned(),
     }
 }

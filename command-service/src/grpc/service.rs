@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures::Stream;
 use proto::command::v1 as wire;
 use proto::command::v1::command_service_server::CommandService;
-use proto::error::ServiceError;
 use proto::graph::v1::{Head, StreamStatus};
 use service_kit::auth::Scope;
 use service_kit::postgres;
@@ -15,8 +14,9 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::door::{Door, traceparent};
-use super::{errors, import, job, parse};
-use crate::answer::{Answer, Body, Failure, text, texts};
+use super::replace::Replacer;
+use super::{import, job, parse};
+use crate::answer::{Body, text};
 use crate::committer::Lane;
 use crate::domain::{AccountAction, Command};
 use crate::projectors::Projectors;
@@ -31,6 +31,8 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Service {
     /// The way of commands.
     pub door: Door,
+    /// Plans replacements.
+    pub replacer: Replacer,
     /// For the status and jobs.
     pub pool: PgPool,
     /// For the status.
@@ -70,45 +72,6 @@ impl Service {
         };
         let written_at = answer.written_at.to_string();
         Ok(AccountAnswer { changed: answer.changed, written_at, job_id: text(job) })
-    }
-
-    async fn replace(
-        &self,
-        request: &wire::ReplaceFollowingRequest,
-        traceparent: Option<String>,
-    ) -> Result<wire::ReplaceFollowingResponse, ServiceError> {
-        let actor = parse::user("actor_id", &request.actor_id)?;
-        let targets = parse::targets(actor, &request.target_ids)?;
-        let named: Vec<_> = targets.clone();
-        let command = Command::ReplaceFollowing { actor, targets, dry_run: request.dry_run };
-        // A dry run changes nothing, so there is nothing to remember.
-        let request_id = if request.dry_run { "" } else { &request.request_id };
-        let key = parse::request_key(request_id, actor, &command)?;
-        self.door.limit.check(actor)?;
-        // As heavy as a chunk of an import.
-        let answer = match self.door.submit(command, key, traceparent, Lane::Bulk).await? {
-            Ok(answer) => answer,
-            Err(failure) => {
-                let mut error = errors::failure(&failure);
-                if let Some(target) = errors::index(&failure).and_then(|index| named.get(index)) {
-                    let place =
-                        request.target_ids.iter().position(|id| parse::user("", id).ok() == Some(*target));
-                    error.field = place.map(|place| format!("target_ids[{place}]"));
-                }
-                return Err(error);
-            }
-        };
-        let Answer { changed, written_at, body: Body::Replace(report, job) } = answer else {
-            return Err(errors::failure(&Failure::Internal));
-        };
-        Ok(wire::ReplaceFollowingResponse {
-            changed,
-            written_at: written_at.to_string(),
-            added: texts(&report.added),
-            removed: texts(&report.removed),
-            requested: texts(&report.requested),
-            job_id: text(job),
-        })
     }
 }
 
@@ -205,7 +168,7 @@ impl CommandService for Service {
     ) -> Result<Response<wire::ReplaceFollowingResponse>, Status> {
         self.door.access.check(&request, Scope::Write)?;
         let traceparent = traceparent(&request);
-        Ok(Response::new(self.replace(&request.into_inner(), traceparent).await?))
+        Ok(Response::new(self.replacer.replace(&self.door, &request.into_inner(), traceparent).await?))
     }
 
     async fn set_account_privacy(

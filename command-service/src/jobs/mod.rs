@@ -9,8 +9,9 @@
 //! What can go wrong: the database goes away; the step is tried again. A job of a kind
 //! that this version does not know waits for a newer one.
 
-mod cursor;
 mod expiry;
+mod replace;
+mod rest;
 mod step;
 
 use std::sync::Arc;
@@ -23,17 +24,20 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use cursor::Cursor;
+use rest::Resting;
 
 use crate::leadership::{Leadership, Role};
 use crate::metrics;
 use crate::projectors::Projectors;
+use crate::store::{jobs, targets, within};
 
 /// How often work is looked for. An expiry must be less than a second late.
 const POLL: Duration = Duration::from_millis(200);
 /// How often another replica asks whether the work is left to it.
 const ASK: Duration = Duration::from_secs(1);
-/// After a failure.
+/// How often the lists of jobs are tidied, and those of jobs that 0.1.0 started are taken over.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// After a failure that is not a job's.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// How jobs are paced, so that they do not slow down others.
@@ -43,6 +47,8 @@ pub struct Settings {
     pub step_edges: usize,
     /// After a step, so many times its own time passes before the next.
     pub rest: f64,
+    /// A job fails after this many failed steps in a row.
+    pub attempts: i32,
     /// Jobs wait while a live read model is this far behind.
     pub max_lag: Duration,
 }
@@ -90,32 +96,81 @@ impl Worker {
     }
 
     async fn jobs(&self) {
+        let mut resting = Resting::default();
+        let mut upkeep_due = Instant::now();
         loop {
+            if Instant::now() >= upkeep_due {
+                if let Err(error) = self.upkeep().await {
+                    tracing::warn!(error = %chain(&error), "cannot tidy the lists of jobs");
+                }
+                upkeep_due = Instant::now() + UPKEEP;
+            }
             let started = Instant::now();
-            match step::next(&self.pool, self.settings.step_edges).await {
-                Ok(step::Outcome::Nothing) => {
+            match step::next(&self.pool, self.settings.step_edges, &resting.ids(started)).await {
+                Ok(None) => {
                     // A job of another replica is found by looking.
                     let _ = tokio::time::timeout(POLL, self.started.notified()).await;
                 }
-                Ok(step::Outcome::Stepped { kind, edges, ended, head }) => {
+                Ok(Some((job_id, Ok(outcome)))) => {
                     let took = started.elapsed();
-                    ::metrics::counter!(metrics::JOB_EDGES, "kind" => kind).increment(edges);
-                    if let Some(state) = ended {
-                        ::metrics::counter!(metrics::JOBS_ENDED, "kind" => kind, "state" => state)
-                            .increment(1);
-                    }
-                    if let Some(head) = head {
-                        self.committed.send_replace(head);
-                    }
+                    resting.note_success(job_id);
+                    self.note(outcome);
                     self.projectors.brake(self.settings.max_lag).await;
                     tokio::time::sleep(took.mul_f64(self.settings.rest)).await;
                 }
+                Ok(Some((job_id, Err(failed)))) => {
+                    let took = started.elapsed();
+                    let pause = resting.note_failure(job_id, Instant::now());
+                    tracing::warn!(%job_id, error = %chain(&failed.error), ?pause, "a step of a job failed");
+                    self.note_failure(job_id, &failed).await;
+                    tokio::time::sleep(took.mul_f64(self.settings.rest)).await;
+                }
                 Err(error) => {
-                    tracing::warn!(error = %chain(&error), "a step of a job failed");
+                    tracing::warn!(error = %chain(&error), "cannot look for jobs");
                     tokio::time::sleep(RETRY).await;
                 }
             }
         }
+    }
+
+    fn note(&self, outcome: step::Outcome) {
+        let step::Outcome::Stepped { kind, edges, ended, head } = outcome else { return };
+        ::metrics::counter!(metrics::JOB_EDGES, "kind" => kind).increment(edges);
+        if let Some(state) = ended {
+            ::metrics::counter!(metrics::JOBS_ENDED, "kind" => kind, "state" => state).increment(1);
+        }
+        if let Some(head) = head {
+            self.committed.send_replace(head);
+        }
+    }
+
+    /// Counts the attempt, unless the failure is not the job's own, and fails the job after the last one.
+    async fn note_failure(&self, job_id: uuid::Uuid, failed: &step::Failed) {
+        let (kind, cause) = (failed.kind.name(), failed.cause());
+        ::metrics::counter!(metrics::JOB_STEPS_FAILED, "kind" => kind, "cause" => cause).increment(1);
+        let noted = within(async {
+            let mut connection = service_kit::postgres::acquire(&self.pool).await?;
+            if failed.counts() {
+                return jobs::note_failure(&mut connection, job_id, self.settings.attempts).await;
+            }
+            jobs::put_back(&mut connection, job_id).await.map(|()| None)
+        });
+        match noted.await {
+            Ok(Some((attempts, state))) if state == "failed" => {
+                tracing::error!(%job_id, kind, attempts, "gave a job up");
+                ::metrics::counter!(metrics::JOBS_ENDED, "kind" => kind, "state" => "failed").increment(1);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%job_id, error = %chain(&error), "cannot count the attempts of a job")
+            }
+        }
+    }
+
+    async fn upkeep(&self) -> Result<(), sqlx::Error> {
+        let mut connection = service_kit::postgres::acquire(&self.pool).await?;
+        within(targets::adopt(&mut connection)).await?;
+        within(targets::delete_ended(&mut connection)).await
     }
 
     async fn expiries(&self) {

@@ -1,21 +1,22 @@
 //! One step of a job: one transaction.
 
-use proto::event::{AccountChange, AccountOp, EdgeKey, EdgeKind, MAX_EDGES, Verb};
+use proto::event::{AccountChange, AccountOp, EdgeKey, EdgeKind, Verb};
 use proto::{Position, Token, UserId};
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::Cursor;
+use super::replace;
 use crate::domain::{
     AccountState, Change, Graph, JobKind, NewJob, Touches, accept_step, archive_step, erase_step,
-    replace_step, restore_step,
+    restore_step,
 };
 use crate::journal::Journal;
 use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
+use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
-use crate::store::{load, save, within};
+use crate::store::{is_timeout, is_transient, load, save, within};
 
 /// What a step came to.
 pub enum Outcome {
@@ -34,13 +35,62 @@ pub enum Outcome {
     },
 }
 
-/// Takes the job that has waited longest one step further.
-pub async fn next(pool: &PgPool, limit: usize) -> Result<Outcome, sqlx::Error> {
+/// A step that did not succeed.
+#[derive(Debug)]
+pub struct Failed {
+    /// What the job does.
+    pub kind: JobKind,
+    /// The statement's error.
+    pub error: sqlx::Error,
+    waited: bool,
+}
+
+impl Failed {
+    fn new(kind: JobKind, error: sqlx::Error, waited: bool) -> Self {
+        Self { kind, error, waited }
+    }
+
+    /// A step of a replacement failed.
+    pub fn of_step(error: sqlx::Error) -> Self {
+        Self::new(JobKind::ReplaceFollowing, error, false)
+    }
+
+    /// A step of a replacement did not get the lock on the head.
+    pub fn of_lock(error: sqlx::Error) -> Self {
+        Self::new(JobKind::ReplaceFollowing, error, true)
+    }
+
+    /// The step would fail again. A database that is away, or a lock on the head that others hold, is not the job's fault.
+    pub fn counts(&self) -> bool {
+        !self.waited && (is_timeout(&self.error) || !is_transient(&self.error))
+    }
+
+    /// For the metric.
+    pub fn cause(&self) -> &'static str {
+        match &self.error {
+            _ if self.waited => "head_lock",
+            error if is_timeout(error) => "timeout",
+            error if is_transient(error) => "database_away",
+            _ => "error",
+        }
+    }
+}
+
+/// Takes the job that has waited longest one step further; none if there is no job to do.
+pub async fn next(
+    pool: &PgPool,
+    limit: usize,
+    resting: &[Uuid],
+) -> Result<Option<(Uuid, Result<Outcome, Failed>)>, sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
-    let Some(job) = within(jobs::next(&mut connection)).await? else { return Ok(Outcome::Nothing) };
+    let Some(job) = within(jobs::next(&mut connection, resting)).await? else { return Ok(None) };
     let (Some(kind), Some(user)) = (JobKind::named(&job.kind), UserId::new(job.user_id)) else {
-        return Ok(Outcome::Nothing);
+        return Ok(None);
     };
+    if kind == JobKind::ReplaceFollowing {
+        let outcome = replace::step(&mut connection, &job, user, limit).await;
+        return Ok(Some((job.job_id, outcome)));
+    }
     if job.total == 0 && job.done == 0 {
         // Outside of the lock: it may take a while. The number is for people only, so the job goes on without.
         if let Err(error) = within(note_total(&mut connection, kind, &job)).await {
@@ -48,11 +98,7 @@ pub async fn next(pool: &PgPool, limit: usize) -> Result<Outcome, sqlx::Error> {
         }
     }
     let outcome = locked_step(&mut connection, kind, user, job.job_id, limit).await;
-    if outcome.is_err() {
-        // Perhaps it fails each time; the others do not wait behind it.
-        let _ = within(jobs::put_back(&mut connection, job.job_id)).await;
-    }
-    outcome
+    Ok(Some((job.job_id, outcome)))
 }
 
 async fn locked_step(
@@ -61,11 +107,12 @@ async fn locked_step(
     user: UserId,
     job_id: Uuid,
     limit: usize,
-) -> Result<Outcome, sqlx::Error> {
-    let mut transaction = within(head::begin_locked(connection)).await?;
-    let outcome = within(step(&mut transaction, kind, user, job_id, limit)).await?;
+) -> Result<Outcome, Failed> {
+    let failed = |waited| move |error| Failed::new(kind, error, waited);
+    let mut transaction = within(head::begin_locked(connection)).await.map_err(failed(true))?;
+    let outcome = within(step(&mut transaction, kind, user, job_id, limit)).await.map_err(failed(false))?;
     // Should the reply be lost: the job's row tells where it stands.
-    within(transaction.commit()).await?;
+    within(transaction.commit()).await.map_err(failed(false))?;
     Ok(outcome)
 }
 
@@ -120,10 +167,8 @@ async fn step(
     let Some(job) = jobs::get(connection, job_id).await?.filter(|job| job.state == "running") else {
         return Ok(Outcome::Nothing);
     };
-    // A replacement sees the whole list at each step, so it takes few and large ones.
-    let limit = if kind == JobKind::ReplaceFollowing { MAX_EDGES } else { limit };
-    let cursor = job.cursor.as_deref().and_then(Cursor::decode);
-    let (head, mut graph, chunk) = load_chunk(connection, kind, user, cursor.as_ref(), limit).await?;
+    let cursor = job.cursor();
+    let (head, mut graph, chunk) = load_chunk(connection, kind, user, cursor, limit).await?;
     let Some(plan) = plan(kind, user, &graph, head, chunk, cursor, limit) else {
         jobs::fail(connection, job_id, jobs::OVERTAKEN).await?;
         let kind = kind.name();
@@ -144,7 +189,7 @@ async fn step(
         follow_up(connection, kind, user, &graph, head).await?;
     }
     let edges = i64::try_from(plan.edges).unwrap_or(i64::MAX);
-    jobs::go_on(connection, job_id, edges, plan.cursor.as_ref(), head.now).await?;
+    jobs::go_on(connection, job_id, edges, plan.cursor, head.now).await?;
     Ok(Outcome::Stepped {
         kind: kind.name(),
         edges: edges.unsigned_abs(),
@@ -169,13 +214,13 @@ async fn follow_up(
             if running.iter().any(|((_, kind), _)| *kind == JobKind::MakePublic) {
                 return Ok(());
             }
-            let job = NewJob { kind: JobKind::MakePublic, user, targets: Vec::new(), total: 0 };
+            let job = NewJob { kind: JobKind::MakePublic, user, prepared: None, total: 0 };
             jobs::insert(connection, Uuid::new_v4(), &job, None, head.now).await
         }
         // The id is new from now on: whoever has it next was asked for by nobody, and has asked for nothing.
         JobKind::Erase => {
-            jobs::supersede(connection, user, JobKind::ReplaceFollowing, head.now).await?;
-            jobs::forget_target(connection, user).await
+            // A trigger takes it out of the lists of other jobs.
+            jobs::supersede(connection, user, JobKind::ReplaceFollowing, head.now).await
         }
         _ => Ok(()),
     }
@@ -186,20 +231,21 @@ async fn load_chunk(
     connection: &mut PgConnection,
     kind: JobKind,
     user: UserId,
-    cursor: Option<&Cursor>,
+    cursor: Option<Cursor>,
     limit: usize,
 ) -> Result<(Head, Graph, Chunk), sqlx::Error> {
     let id = user.uuid();
-    let chunk = match (kind, cursor) {
-        (JobKind::MakePublic, Some(Cursor::Live(after))) => {
-            chunks::requests(connection, id, *after, limit).await?
-        }
-        (JobKind::MakePublic, _) => chunks::requests(connection, id, Position(0), limit).await?,
-        (JobKind::ReplaceFollowing, _) => Chunk::default(),
-        (_, Some(Cursor::Archived(after))) => chunks::archived(connection, id, *after, limit).await?,
-        (JobKind::Restore, _) => chunks::archived(connection, id, Position(0), limit).await?,
-        (_, Some(Cursor::Live(after))) => chunks::live(connection, id, *after, limit).await?,
-        (_, _) => chunks::live(connection, id, Position(0), limit).await?,
+    let after = cursor.map_or(Position(0), |cursor| cursor.after);
+    let archived = match cursor {
+        Some(cursor) => cursor.phase == Phase::Archived,
+        None => kind == JobKind::Restore,
+    };
+    let chunk = if kind == JobKind::MakePublic {
+        chunks::requests(connection, id, after, limit).await?
+    } else if archived {
+        chunks::archived(connection, id, after, limit).await?
+    } else {
+        chunks::live(connection, id, after, limit).await?
     };
     let mut touches = Touches::default();
     touches.accounts.insert(user);
@@ -209,10 +255,6 @@ async fn load_chunk(
         if key.kind == EdgeKind::FollowRequest {
             touches.follow(key.source, key.target);
         }
-    }
-    if let Some(Cursor::Targets(targets)) = cursor {
-        touches.following_of.insert(user);
-        targets.iter().for_each(|target| touches.follow(user, *target));
     }
     let (head, graph) = load::load(connection, &touches).await?;
     Ok((head, graph, chunk))
@@ -232,38 +274,31 @@ fn plan(
     let keys: &[EdgeKey] = &chunk.keys;
     let size = keys.len();
     let more = size == limit;
+    let [live, archived] = [Phase::Live, Phase::Archived].map(|phase| Cursor::start(phase).after(chunk.last));
     match (kind, account.state) {
         (JobKind::Archive, AccountState::Archived) => {
-            let next = more.then_some(Cursor::Live(chunk.last));
+            let next = more.then_some(live);
             Some(Plan::new(Verb::ArchiveAccount, archive_step(keys), size, next))
         }
         (JobKind::Restore, AccountState::Restoring) => {
             let changes = restore_step(graph, keys, head.now);
-            let next = more.then_some(Cursor::Archived(chunk.last));
+            let next = more.then_some(archived);
             Some(Plan { reactivates: !more, ..Plan::new(Verb::RestoreAccount, changes, size, next) })
         }
         (JobKind::Erase, AccountState::Erasing) => {
             let changes = erase_step(graph, keys);
             let next = match cursor {
-                Some(Cursor::Archived(_)) => more.then_some(Cursor::Archived(chunk.last)),
-                _ if more => Some(Cursor::Live(chunk.last)),
-                _ => Some(Cursor::Archived(Position(0))),
+                Some(Cursor { phase: Phase::Archived, .. }) => more.then_some(archived),
+                _ if more => Some(live),
+                _ => Some(Cursor::start(Phase::Archived)),
             };
             let erased = next.is_none().then_some(AccountChange { user, op: AccountOp::Erased });
             let accounts = erased.into_iter().collect();
             Some(Plan { accounts, ..Plan::new(Verb::EraseAccount, changes, size, next) })
         }
         (JobKind::MakePublic, AccountState::Active) if !account.private => {
-            let next = more.then_some(Cursor::Live(chunk.last));
+            let next = more.then_some(live);
             Some(Plan::new(Verb::AcceptFollowRequest, accept_step(graph, keys), size, next))
-        }
-        (JobKind::ReplaceFollowing, AccountState::Active) => {
-            let Some(Cursor::Targets(targets)) = cursor else { return None };
-            let changes = replace_step(graph, user, &targets, limit);
-            let size = changes.len();
-            // One less than the limit may be all that was not parted.
-            let next = (size + 1 >= limit).then_some(Cursor::Targets(targets));
-            Some(Plan::new(Verb::ReplaceFollowing, changes, size, next))
         }
         _ => None,
     }

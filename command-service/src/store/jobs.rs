@@ -6,10 +6,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::{JobKind, NewJob};
-use crate::jobs::Cursor;
+use crate::store::job_cursor::Cursor;
 
 /// Why a job ended that was overtaken.
 pub const OVERTAKEN: &str = "a later command took its place";
+
+/// Why a job ended whose steps failed.
+pub const GAVE_UP: &str = "its steps failed too often; the log of command-service has the errors";
+/// Why a job of 0.1.0 ended.
+pub const LIST_UNREADABLE: &str = "its list cannot be read";
 
 /// A job as it stands.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -26,14 +31,22 @@ pub struct Job {
     pub done: i64,
     /// How many there are, as counted at its start.
     pub total: i64,
-    /// Where it goes on, encoded; none before its first step.
-    pub cursor: Option<Vec<u8>>,
+    cursor_phase: Option<String>,
+    cursor_position: Option<i64>,
+    cursor_done: Option<i64>,
     /// Why it ended early.
     pub error: Option<String>,
     /// When it was asked for.
     pub created_at: OffsetDateTime,
     /// When it last went on.
     pub updated_at: OffsetDateTime,
+}
+
+impl Job {
+    /// Where it continues; none before its first step.
+    pub fn cursor(&self) -> Option<Cursor> {
+        Cursor::from_columns(self.cursor_phase.as_deref(), self.cursor_position, self.cursor_done)
+    }
 }
 
 /// Starts a job. It takes the place of one of the same kind and account.
@@ -45,24 +58,43 @@ pub async fn insert(
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     supersede(connection, job.user, job.kind, now).await?;
-    // Also an empty list is one to reach.
-    let cursor =
-        (job.kind == JobKind::ReplaceFollowing).then(|| Cursor::Targets(job.targets.clone()).encode());
+    if job.prepared.is_some() {
+        return start_prepared(connection, job_id, request_id, now).await;
+    }
     sqlx::query(
         "-- jobs_insert
-         INSERT INTO jobs (job_id, kind, user_id, request_id, state, total, cursor, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, 'running', $7, $5, $6, $6)",
+         INSERT INTO jobs (job_id, kind, user_id, request_id, state, total, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, 'running', $6, $5, $5)",
     )
     .bind(job_id)
-    .bind(job.kind.name())
+    .bind(job.kind.stored())
     .bind(job.user.uuid())
     .bind(request_id)
-    .bind(cursor)
     .bind(now)
     .bind(i64::try_from(job.total).unwrap_or(i64::MAX))
     .execute(connection)
     .await
     .map(|_| ())
+}
+
+/// Starts a job whose list is written. Fails if it was discarded as too old.
+async fn start_prepared(
+    connection: &mut PgConnection,
+    job_id: Uuid,
+    request_id: Option<Uuid>,
+    now: OffsetDateTime,
+) -> Result<(), sqlx::Error> {
+    let started = sqlx::query(
+        "-- jobs_start
+         UPDATE jobs SET state = 'running', request_id = $2, created_at = $3, updated_at = $3
+         WHERE job_id = $1 AND state = 'preparing'",
+    )
+    .bind(job_id)
+    .bind(request_id)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    if started.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
 /// Ends the running job of that kind and account, if there is one.
@@ -75,12 +107,13 @@ pub async fn supersede(
     sqlx::query(
         "-- jobs_supersede
          UPDATE jobs SET state = 'failed', error = $4, updated_at = $3, cursor = NULL
-         WHERE user_id = $1 AND kind = $2 AND state = 'running'",
+         WHERE user_id = $1 AND kind IN ($2, $5) AND state = 'running'",
     )
     .bind(user.uuid())
-    .bind(kind.name())
+    .bind(kind.stored())
     .bind(now)
     .bind(OVERTAKEN)
+    .bind(kind.name())
     .execute(connection)
     .await
     .map(|_| ())
@@ -103,48 +136,55 @@ pub async fn running(
     Ok(rows.into_iter().filter_map(named).collect())
 }
 
-/// Takes an account out of the lists that running jobs are to reach.
-pub async fn forget_target(connection: &mut PgConnection, user: UserId) -> Result<(), sqlx::Error> {
-    let naming: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
-        "-- jobs_naming
-         SELECT job_id, cursor FROM jobs WHERE state = 'running' AND kind = $1 AND position($2 IN cursor) > 0",
-    )
-    .bind(JobKind::ReplaceFollowing.name())
-    .bind(user.uuid().as_bytes().as_slice())
-    .fetch_all(&mut *connection)
-    .await?;
-    for (job_id, cursor) in naming {
-        let Some(Cursor::Targets(mut targets)) = Cursor::decode(&cursor) else { continue };
-        targets.retain(|target| *target != user);
-        sqlx::query("-- jobs_set_cursor\nUPDATE jobs SET cursor = $2 WHERE job_id = $1")
-            .bind(job_id)
-            .bind(Cursor::Targets(targets).encode())
-            .execute(&mut *connection)
-            .await?;
-    }
-    Ok(())
-}
-
 /// A job by its id.
 pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<Job>, sqlx::Error> {
     sqlx::query_as(
         "-- jobs_get
-         SELECT job_id, kind, user_id, state, done, total, cursor, error, created_at, updated_at
-         FROM jobs WHERE job_id = $1",
+         SELECT job_id, kind, user_id, state, done, total, cursor_phase, cursor_position, cursor_done, error,
+                created_at, updated_at
+         FROM jobs WHERE job_id = $1 AND state <> 'preparing'",
     )
     .bind(job_id)
     .fetch_optional(connection)
     .await
 }
 
-/// The running job that has waited longest since its last step, of the kinds that this version knows.
-pub async fn next(connection: &mut PgConnection) -> Result<Option<Job>, sqlx::Error> {
-    sqlx::query_as(
+/// The running job that has waited longest since its last step, of the kinds that this version knows and without those
+/// that rest after a failure.
+pub async fn next(connection: &mut PgConnection, resting: &[Uuid]) -> Result<Option<Job>, sqlx::Error> {
+    let job_id: Option<Uuid> = sqlx::query_scalar(
         "-- jobs_next
-         SELECT job_id, kind, user_id, state, done, total, cursor, error, created_at, updated_at
-         FROM jobs WHERE state = 'running' AND kind = ANY($1) ORDER BY updated_at LIMIT 1",
+         SELECT job_id FROM jobs
+         WHERE state = 'running' AND kind = ANY($1) AND job_id <> ALL($2) ORDER BY updated_at LIMIT 1",
     )
-    .bind(JobKind::ALL.map(JobKind::name))
+    .bind(JobKind::ALL.map(JobKind::stored))
+    .bind(resting)
+    .fetch_optional(&mut *connection)
+    .await?;
+    match job_id {
+        Some(job_id) => get(connection, job_id).await,
+        None => Ok(None),
+    }
+}
+
+/// Notes that a step failed; fails the job if it was the last attempt. Answers how many failed in a row.
+pub async fn note_failure(
+    connection: &mut PgConnection,
+    job_id: Uuid,
+    most: i32,
+) -> Result<Option<(i32, String)>, sqlx::Error> {
+    sqlx::query_as(
+        "-- jobs_note_failure
+         UPDATE jobs
+         SET attempts = attempts + 1, updated_at = now(),
+             state = CASE WHEN attempts + 1 >= $2 THEN 'failed' ELSE state END,
+             error = CASE WHEN attempts + 1 >= $2 THEN $3 ELSE error END
+         WHERE job_id = $1 AND state = 'running'
+         RETURNING attempts, state",
+    )
+    .bind(job_id)
+    .bind(most)
+    .bind(GAVE_UP)
     .fetch_optional(connection)
     .await
 }
@@ -183,24 +223,27 @@ pub async fn set_total(connection: &mut PgConnection, job_id: Uuid, total: i64) 
         .map(|_| ())
 }
 
-/// Notes a step: so many edges more, and where to go on; none: all is done.
+/// Records progress; a cursor of none completes the job. Has no effect on a job that has ended.
 pub async fn go_on(
     connection: &mut PgConnection,
     job_id: Uuid,
     edges: i64,
-    cursor: Option<&Cursor>,
+    cursor: Option<Cursor>,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- jobs_go_on
          UPDATE jobs
-         SET done = done + $2, total = greatest(total, done + $2), cursor = $3, updated_at = $4,
-             state = CASE WHEN $3::bytea IS NULL THEN 'done' ELSE 'running' END
-         WHERE job_id = $1",
+         SET done = done + $2, total = greatest(total, done + $2), cursor = NULL, cursor_phase = $3,
+             cursor_position = $4, cursor_done = $5, updated_at = $6, attempts = 0,
+             state = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'running' END
+         WHERE job_id = $1 AND state = 'running'",
     )
     .bind(job_id)
     .bind(edges)
-    .bind(cursor.map(Cursor::encode))
+    .bind(cursor.map(|cursor| cursor.phase.name()))
+    .bind(cursor.map(|cursor| cursor.after.as_i64()))
+    .bind(cursor.map(|cursor| cursor.pass_done))
     .bind(now)
     .execute(connection)
     .await
@@ -227,7 +270,7 @@ pub async fn forget_ended(
 ) -> Result<u64, sqlx::Error> {
     sqlx::query(
         "-- jobs_forget_ended
-         DELETE FROM jobs WHERE state <> 'running' AND updated_at < now() - make_interval(secs => $1)",
+         DELETE FROM jobs WHERE state IN ('done', 'failed') AND updated_at < now() - make_interval(secs => $1)",
     )
     .bind(older_than.as_secs_f64())
     .execute(connection)

@@ -1,10 +1,10 @@
 //! What is decided on: the head, the edges and the accounts, in one statement.
 //!
 //! A round trip costs more than the rows: on a busy machine each of them waits for
-//! the processor on both sides. What few commands need (hidden edges, whole lists,
+//! the processor on both sides. What few commands need (hidden edges, unchanged lists,
 //! running jobs) is loaded by statements of its own, only when it is needed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proto::event::{EdgeKey, EdgeKind};
 use proto::{Epoch, Position, Revision, UserId};
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::head::Head;
-use super::{edges, jobs};
+use super::{edges, jobs, replacement};
 use crate::domain::{Account, AccountState, Edge, Graph, Touches};
 
 const HEAD: i32 = -1;
@@ -44,8 +44,6 @@ pub(super) struct EdgeRow {
     expires_at: Option<OffsetDateTime>,
     position: i64,
     revision: i64,
-    #[sqlx(default)]
-    archived: bool,
 }
 
 impl EdgeRow {
@@ -69,19 +67,12 @@ impl EdgeRow {
 /// Loads the head and those of the edges and accounts that exist. The transaction
 /// must have locked the head, so that nothing changes until it ends.
 pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(Head, Graph), sqlx::Error> {
-    // First the whole lists: whoever is no longer followed has counts and flags, too.
-    let listed = match touches.following_of.is_empty() {
-        true => Vec::new(),
-        false => following(connection, touches.following_of.iter()).await?,
-    };
-    let ends = listed.iter().filter_map(EdgeRow::edge).flat_map(|(key, _)| [key.source, key.target]);
-    let users: BTreeSet<UserId> = touches.accounts.iter().copied().chain(ends).collect();
     let (kinds, sources, targets) = edges::columns(touches.edges.iter());
     let rows: Vec<Row> = sqlx::query_as(include_str!("load.sql"))
         .bind(kinds)
         .bind(sources)
         .bind(targets)
-        .bind(users.iter().map(|user| user.uuid()).collect::<Vec<_>>())
+        .bind(touches.accounts.iter().map(|user| user.uuid()).collect::<Vec<_>>())
         .fetch_all(&mut *connection)
         .await?;
     let mut head = None;
@@ -97,13 +88,16 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
     let archives =
         touches.edges.iter().filter(|key| has_archive(&accounts, key)).copied().collect::<Vec<_>>();
     let mut graph = Graph::new(edges, accounts);
-    graph.limit_to(users);
+    graph.limit_to(touches.accounts.clone());
     if !archives.is_empty() {
         graph.add_archived(archived(connection, &archives).await?);
     }
-    let (hidden, live): (Vec<_>, Vec<_>) = listed.into_iter().partition(|row| row.archived);
-    graph.add_live(live.iter().filter_map(EdgeRow::edge).collect());
-    graph.add_archived(hidden.iter().filter_map(EdgeRow::edge).collect());
+    for (user, seen) in &touches.lists {
+        let same_history = seen.epoch == head.epoch;
+        if same_history && replacement::is_unchanged(connection, *user, seen.revision).await? {
+            graph.add_unchanged_lists([*user]);
+        }
+    }
     if !touches.jobs_of.is_empty() {
         graph.add_jobs(jobs::running(connection, touches.jobs_of.iter()).await?);
     }
@@ -127,16 +121,6 @@ async fn archived(
         .fetch_all(connection)
         .await?;
     Ok(rows.iter().filter_map(EdgeRow::edge).collect())
-}
-
-async fn following(
-    connection: &mut PgConnection,
-    users: impl Iterator<Item = &UserId>,
-) -> Result<Vec<EdgeRow>, sqlx::Error> {
-    sqlx::query_as(include_str!("load_following.sql"))
-        .bind(users.map(|user| user.uuid()).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await
 }
 
 fn to_head(row: &Row) -> Option<Head> {
@@ -172,7 +156,6 @@ fn to_edge(row: &Row) -> Option<(EdgeKey, Edge)> {
         expires_at: row.expires_at,
         position: row.position?,
         revision: row.revision?,
-        archived: false,
     };
     edge.edge()
 }

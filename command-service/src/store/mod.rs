@@ -7,12 +7,15 @@
 pub mod chunks;
 pub mod edges;
 pub mod head;
+pub mod job_cursor;
 pub mod jobs;
 pub mod load;
 pub mod outbox;
 pub mod projectors;
+pub mod replacement;
 pub mod replies;
 pub mod save;
+pub mod targets;
 
 use std::time::Duration;
 

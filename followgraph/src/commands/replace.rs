@@ -24,9 +24,13 @@ struct Answer {
     actor_id: String,
     dry_run: bool,
     changed: bool,
+    /// This and the next two are empty if a job makes the changes, or if they are very many.
     added: Vec<String>,
     removed: Vec<String>,
     requested: Vec<String>,
+    added_count: usize,
+    removed_count: usize,
+    requested_count: usize,
     written_at: String,
     revision: Option<u64>,
     elapsed_ms: f64,
@@ -71,7 +75,12 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &ReplaceArgs
 
 impl Answer {
     fn new(args: &ReplaceArgs, answer: ReplaceFollowingResponse, elapsed: Duration) -> Self {
+        // A service of 0.1.0 counts nothing.
+        let count = |list: &[String], count: u32| list.len().max(count as usize);
         Self {
+            added_count: count(&answer.added, answer.added_count),
+            removed_count: count(&answer.removed, answer.removed_count),
+            requested_count: count(&answer.requested, answer.requested_count),
             command: "replace-following",
             actor_id: args.actor.user().to_string(),
             dry_run: args.dry_run,
@@ -95,8 +104,9 @@ impl Answer {
                 table.add_row([change, user]);
             }
         }
-        let table = if self.changed { output::table_text(table) + "\n" } else { String::new() };
-        let (add, request, remove) = (self.added.len(), self.requested.len(), self.removed.len());
+        let (add, request, remove) = (self.added_count, self.requested_count, self.removed_count);
+        let listed = changes.iter().any(|(_, users)| !users.is_empty());
+        let table = if listed { output::table_text(table) + "\n" } else { String::new() };
         let changed = output::changed(self.changed);
         let summary = if self.dry_run {
             format!("dry run: {add} to add, {request} to request, {remove} to remove")
@@ -147,6 +157,18 @@ mod tests {
              dry run: 2 to add, 0 to request, 1 to remove\n\
              source postgres   revision unknown   time 2.00 ms   token "
         );
+    }
+
+    #[test]
+    fn changes_that_are_not_listed_are_counted() {
+        let response = ReplaceFollowingResponse {
+            changed: true,
+            removed_count: 60_000,
+            job_id: "j".to_owned(),
+            ..Default::default()
+        };
+        let text = answer(false, response).text();
+        assert!(text.starts_with("changed: 0 to add, 0 to request, 60000 to remove\n"), "{text}");
     }
 
     #[test]

@@ -152,7 +152,8 @@ async fn a_long_list_can_be_emptied() {
     let edges: Vec<_> = (0..1_200).map(|_| (a.to_string(), user().to_string())).collect();
     importing::all(&mut shared.commands.clone(), &edges, 1_000).await;
     let answer = replace_following(&shared.commands, a, &[], None, false).await.expect("a job");
-    assert_eq!((answer.removed.len(), answer.job_id.is_empty()), (1_200, false), "{answer:?}");
+    assert_eq!((answer.removed_count, answer.job_id.is_empty()), (1_200, false), "{answer:?}");
+    assert_eq!(answer.removed, [""; 0], "a job does it");
     jobs::wait(&shared.commands, &answer.job_id).await;
     let job = jobs::get(&shared.commands, &answer.job_id).await.expect("the job");
     assert_eq!((job.state(), job.done), (JobState::Done, 1_200), "{job:?}");
@@ -169,7 +170,7 @@ async fn of_two_lists_in_one_batch_the_second_stays() {
     let large: Vec<_> = (0..1_500).map(|_| user()).collect();
     // While one command waits for the lock, the next ones gather to one batch.
     let mut lock = pool.begin().await.expect("a transaction");
-    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
+    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *lock).await.expect("the lock");
     let another = Ask::new(Act::Follow, user(), user());
     let first = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -205,4 +206,106 @@ async fn an_account_that_is_erased_meanwhile_is_not_followed_again() {
     }
     let pool = shared.endpoints.postgres().await;
     assert!(following(&snapshot_of(&pool, &[a]).await, a) == wanted[1..], "all but the erased one");
+}
+
+#[tokio::test]
+async fn hidden_follows_are_neither_reported_nor_ended() {
+    let shared = Shared::new();
+    let [a, hidden, shown, asked] = users();
+    OnAccount::SetPrivate(true).finish(&shared.commands, asked).await;
+    for target in [hidden, shown, asked] {
+        shared.changed(Act::Follow, a, target).await;
+    }
+    let old = shared.edge(EdgeKind::Follow, a, hidden).await.expect("a follow");
+    for target in [hidden, asked] {
+        OnAccount::Archive.finish(&shared.commands, target).await;
+    }
+    for dry_run in [true, false] {
+        let answer = replace_following(&shared.commands, a, &[], None, dry_run).await.expect("replaced");
+        assert_eq!(answer.removed, texts(&[shown]), "dry run: {dry_run}");
+        assert_eq!((answer.changed, answer.removed_count), (true, 1));
+    }
+    // The same by a job.
+    let many: Vec<_> = (0..1_001).map(|_| user()).collect();
+    let answer = replace_following(&shared.commands, a, &many, None, false).await.expect("a job");
+    jobs::wait(&shared.commands, &answer.job_id).await;
+    let answer = replace_following(&shared.commands, a, &[], None, false).await.expect("a job");
+    assert_eq!((answer.removed_count, answer.job_id.is_empty()), (1_001, false));
+    jobs::wait(&shared.commands, &answer.job_id).await;
+    for target in [hidden, asked] {
+        OnAccount::Restore.finish(&shared.commands, target).await;
+    }
+    assert_eq!(shared.edge(EdgeKind::Follow, a, hidden).await, Some(old), "date and place stay");
+    assert!(shared.edge(EdgeKind::FollowRequest, a, asked).await.is_some());
+}
+
+#[tokio::test]
+async fn an_account_above_its_cap_can_shorten_its_list() {
+    let shared = Shared::new();
+    let a = user();
+    // An import knows no cap; this one is 500 above the default.
+    let followed: Vec<_> = (0..8_000).map(|_| user()).collect();
+    let edges: Vec<_> = followed.iter().map(|target| (a.to_string(), target.to_string())).collect();
+    importing::all(&mut shared.commands.clone(), &edges, 1_000).await;
+    let fewer = replace_following(&shared.commands, a, &followed[..7_900], None, false).await.expect("fewer");
+    assert_eq!((fewer.removed_count, fewer.added_count), (100, 0));
+    let swapped: Vec<_> = followed[..7_800].iter().copied().chain([user()]).collect();
+    for dry_run in [true, false] {
+        let status = replace_following(&shared.commands, a, &swapped, None, dry_run).await.expect_err("more");
+        assert_refused(&status, Reason::FollowCapReached, None);
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_needs_no_lock() {
+    let shared = Shared::new();
+    let [a, b] = users();
+    let pool = shared.endpoints.postgres().await;
+    let mut lock = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *lock).await.expect("the lock");
+    let answer = replace_following(&shared.commands, a, &[b], None, true).await.expect("a dry run");
+    lock.rollback().await.expect("it is given back");
+    assert_eq!(answer.added, texts(&[b]));
+}
+
+#[tokio::test]
+async fn a_very_long_answer_has_counts_only() {
+    let shared = Shared::new();
+    let a = user();
+    let followed: Vec<_> = (0..60_000).map(|_| (a.to_string(), user().to_string())).collect();
+    importing::all(&mut shared.commands.clone(), &followed, 1_000).await;
+    let dry = replace_following(&shared.commands, a, &[], None, true).await.expect("a dry run");
+    assert_eq!((dry.removed_count, dry.removed.len()), (60_000, 0));
+    let id = Some(uuid::Uuid::new_v4());
+    let first = replace_following(&shared.commands, a, &[], id, false).await.expect("a job");
+    let again = replace_following(&shared.commands, a, &[], id, false).await.expect("the first answer");
+    assert_eq!(first, again);
+    assert_eq!((first.removed_count, first.removed.len(), first.job_id.is_empty()), (60_000, 0, false));
+    jobs::wait(&shared.commands, &first.job_id).await;
+    let left = snapshot_of(&shared.endpoints.postgres().await, &[a]).await;
+    assert_eq!(following(&left, a), []);
+}
+
+#[tokio::test]
+async fn a_list_that_changes_all_the_time_is_reached() {
+    let shared = Shared::new();
+    let a = user();
+    let wanted: Vec<_> = (0..300).map(|_| user()).collect();
+    let stop = std::sync::Arc::<std::sync::atomic::AtomicBool>::default();
+    let changing = {
+        let (commands, stop) = (shared.commands.clone(), stop.clone());
+        tokio::spawn(async move {
+            while !stop.load(std::sync::atomic::Ordering::SeqCst) {
+                let other = user();
+                Ask::new(Act::Follow, a, other).done(&commands).await;
+                Ask::new(Act::Unfollow, a, other).done(&commands).await;
+            }
+        })
+    };
+    let replaced = replace_following(&shared.commands, a, &wanted, None, false).await.expect("replaced");
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    changing.await.expect("every follow is taken");
+    jobs::wait(&shared.commands, &replaced.job_id).await;
+    let listed = following(&snapshot_of(&shared.endpoints.postgres().await, &[a]).await, a);
+    assert!(listed == wanted, "{} follows", listed.len());
 }

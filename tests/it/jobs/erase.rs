@@ -23,7 +23,8 @@ const TRACES: &str = "
          + (SELECT count(*) FROM archived_blocks WHERE $1 IN (blocker_id, blocked_id))
          + (SELECT count(*) FROM archived_follow_requests WHERE $1 IN (requester_id, target_id))
          + (SELECT count(*) FROM accounts WHERE user_id = $1)
-         + (SELECT count(*) FROM replies WHERE actor_id = $1)";
+         + (SELECT count(*) FROM replies WHERE actor_id = $1)
+         + (SELECT count(*) FROM job_targets WHERE user_id = $1)";
 
 async fn traces(endpoints: &Endpoints, user: proto::UserId) -> i64 {
     sqlx::query_scalar(TRACES)

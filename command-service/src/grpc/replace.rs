@@ -1,0 +1,234 @@
+//! ReplaceFollowing: planned on a snapshot, so that a long list does not hold the lock on the head.
+//!
+//! The committer carries a plan out only if the list is still what the snapshot showed; otherwise it is planned again.
+//! After [`ATTEMPTS`] plans, and where one event cannot hold the changes, a job does it. Its list is written before the
+//! command that starts it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::command::v1 as wire;
+use proto::error::ServiceError;
+use proto::{Epoch, Revision, Token, UserId};
+use service_kit::postgres;
+use service_kit::telemetry::chain;
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::door::Door;
+use super::{errors, parse};
+use crate::answer::{Answer, Body, Failure, replace_response};
+use crate::committer::{Lane, RequestKey};
+use crate::domain::{
+    Command, FollowCap, Refusal, Refused, ReplacePlan, Replacement, Work, check_actor, check_cap, plan,
+};
+use crate::store::{head, is_timeout, is_transient, replacement, replies, targets, within};
+
+/// Plans at a time in one process.
+const PLANS: usize = 2;
+/// Plans of one call before a job takes over.
+const ATTEMPTS: usize = 3;
+/// Pause before PostgreSQL is asked again.
+const RETRY: Duration = Duration::from_millis(100);
+/// Changes of a dry run that are listed: 2 MB of ids. Clients accept 4 MiB by default.
+const MAX_LISTED: usize = 50_000;
+
+/// Plans replacements and has them carried out. Clones share the places.
+#[derive(Clone, Debug)]
+pub struct Replacer {
+    pool: PgPool,
+    follow_cap: FollowCap,
+    /// How long a plan is tried for while the database is away.
+    patience: Duration,
+    places: Arc<Semaphore>,
+}
+
+/// What is asked for.
+struct Wanted {
+    actor: UserId,
+    targets: Vec<UserId>,
+    dry_run: bool,
+}
+
+/// What a snapshot led to.
+enum Planned {
+    /// The request was answered before.
+    Repeated,
+    /// A rule stands against it.
+    Refused(Refused),
+    /// The changes, and the state that they are based on.
+    Plan { plan: ReplacePlan, seen: Token, listed: u64 },
+}
+
+impl Replacer {
+    /// Plans with the connections of this pool.
+    pub fn new(pool: PgPool, follow_cap: FollowCap, patience: Duration) -> Self {
+        Self { pool, follow_cap, patience, places: Arc::new(Semaphore::new(PLANS)) }
+    }
+
+    /// The call, from its message to its response.
+    pub async fn replace(
+        &self,
+        door: &Door,
+        request: &wire::ReplaceFollowingRequest,
+        traceparent: Option<String>,
+    ) -> Result<wire::ReplaceFollowingResponse, ServiceError> {
+        let actor = parse::user("actor_id", &request.actor_id)?;
+        let targets = parse::targets(actor, &request.target_ids)?;
+        // A dry run changes nothing, so there is nothing to remember.
+        let request_id = if request.dry_run { "" } else { &request.request_id };
+        let key = parse::replacement_key(request_id, actor, &targets)?;
+        door.limit.check_many(actor, targets.len())?;
+        door.check_history()?;
+        let wanted = Wanted { actor, targets, dry_run: request.dry_run };
+        match self.carry_out(door, &wanted, key, traceparent).await? {
+            Ok(Answer { changed, written_at, body: Body::Replace(report, job) }) => {
+                Ok(replace_response(changed, written_at, &report, job))
+            }
+            Ok(_) => Err(errors::failure(&Failure::Internal)),
+            Err(failure) => {
+                let mut error = errors::failure(&failure);
+                let target = errors::index(&failure).and_then(|index| wanted.targets.get(index));
+                let place = target.and_then(|target| {
+                    request.target_ids.iter().position(|id| parse::user("", id).ok() == Some(*target))
+                });
+                error.field = place.map(|place| format!("target_ids[{place}]")).or(error.field);
+                Err(error)
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        door: &Door,
+        wanted: &Wanted,
+        key: Option<RequestKey>,
+        traceparent: Option<String>,
+    ) -> Result<Result<Answer, Failure>, ServiceError> {
+        for attempt in 1..=ATTEMPTS {
+            let (plan, seen, listed) = match self.planned(wanted, key.as_ref()).await {
+                Ok(Planned::Plan { plan, seen, listed }) => (plan, seen, listed),
+                Ok(Planned::Refused(refused)) => return Ok(Err(refused.into())),
+                // The committer answers repeats; what the command says is not looked at.
+                Ok(Planned::Repeated) => (ReplacePlan::default(), Token::new(Epoch(0), Revision::ZERO), 0),
+                Err(failure) => return Ok(Err(failure)),
+            };
+            let total = plan.report.total();
+            if wanted.dry_run {
+                let report = if total > MAX_LISTED { plan.report.without_lists() } else { plan.report };
+                let body = Body::Replace(report, None);
+                return Ok(Ok(Answer { changed: total > 0, written_at: seen, body }));
+            }
+            let as_job = attempt == ATTEMPTS || !plan.fits_one_event();
+            let mut planned = Replacement {
+                actor: wanted.actor,
+                seen,
+                listed,
+                size: wanted.targets.len() as u64,
+                report: plan.report,
+                work: Work::Now(plan.changes),
+            };
+            let prepared = as_job.then(Uuid::new_v4);
+            if let Some(job_id) = prepared {
+                if let Err(error) = self.prepare(job_id, wanted, total).await {
+                    return Ok(Err(failure_of(&error)));
+                }
+                planned.report = planned.report.without_lists();
+                planned.work = Work::Job(job_id);
+            }
+            let command = Command::ReplaceFollowing(planned);
+            // As heavy as a chunk of an import.
+            let outcome = door.submit(command, key.clone(), traceparent.clone(), Lane::Bulk).await;
+            self.discard_unused(prepared, &outcome).await;
+            match outcome? {
+                Err(Failure::Refused(Refused { refusal: Refusal::ListChanged, .. })) => {}
+                outcome => return Ok(outcome),
+            }
+        }
+        // The last attempt is a job, which does not depend on the list.
+        Ok(Err(Failure::NotCommitted))
+    }
+
+    /// Plans on a snapshot, for as long as a command is tried for while the database is away.
+    async fn planned(&self, wanted: &Wanted, key: Option<&RequestKey>) -> Result<Planned, Failure> {
+        let _place = self.places.acquire().await.map_err(|_| Failure::NotCommitted)?;
+        let until = Instant::now() + self.patience;
+        loop {
+            match self.plan(wanted, key).await {
+                Ok(planned) => return Ok(planned),
+                Err(error)
+                    if is_transient(&error) && !is_timeout(&error) && Instant::now() + RETRY < until =>
+                {
+                    tracing::warn!(error = %chain(&error), "cannot plan a replacement yet");
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(failure_of(&error)),
+            }
+        }
+    }
+
+    async fn plan(&self, wanted: &Wanted, key: Option<&RequestKey>) -> Result<Planned, sqlx::Error> {
+        let Wanted { actor, targets, .. } = wanted;
+        let mut connection = postgres::acquire(&self.pool).await?;
+        let mut snapshot = within(replacement::begin_snapshot(&mut connection)).await?;
+        if let Some(name) = key.map(RequestKey::name)
+            && !within(replies::list(&mut snapshot, &[name])).await?.is_empty()
+        {
+            return Ok(Planned::Repeated);
+        }
+        let seen = within(head::get(&mut snapshot)).await?.token();
+        let account = within(replacement::account(&mut snapshot, *actor)).await?;
+        if let Err(refused) = check_actor(*actor, &account, targets.len(), &self.follow_cap) {
+            return Ok(Planned::Refused(refused));
+        }
+        let listed = replacement::listed(&mut snapshot, *actor).await?;
+        if let Err(refused) = check_cap(*actor, &account, &listed, targets, &self.follow_cap) {
+            return Ok(Planned::Refused(refused));
+        }
+        let targets = replacement::targets(&mut snapshot, *actor, targets).await?;
+        within(snapshot.rollback()).await?;
+        Ok(match plan(*actor, &listed, &targets) {
+            Ok(plan) => Planned::Plan { plan, seen, listed: account.following + account.requests_sent },
+            Err(refused) => Planned::Refused(refused),
+        })
+    }
+
+    async fn prepare(&self, job_id: Uuid, wanted: &Wanted, total: usize) -> Result<(), sqlx::Error> {
+        let mut connection = postgres::acquire(&self.pool).await?;
+        targets::prepare(&mut connection, job_id, wanted.actor, &wanted.targets, total).await
+    }
+
+    /// Removes a job that was written in vain. What is left of one whose caller went away is removed by the worker.
+    async fn discard_unused(
+        &self,
+        prepared: Option<Uuid>,
+        outcome: &Result<Result<Answer, Failure>, ServiceError>,
+    ) {
+        let Some(job_id) = prepared else { return };
+        if let Ok(Ok(Answer { body: Body::Replace(_, Some(started)), .. })) = outcome
+            && *started == job_id
+        {
+            return;
+        }
+        let discarded = within(async {
+            let mut connection = postgres::acquire(&self.pool).await?;
+            targets::discard(&mut connection, job_id).await
+        });
+        if let Err(error) = discarded.await {
+            tracing::warn!(%job_id, error = %chain(&error), "cannot remove a job that was not started");
+        }
+    }
+}
+
+fn failure_of(error: &sqlx::Error) -> Failure {
+    if is_timeout(error) {
+        return Failure::TimedOut;
+    }
+    if is_transient(error) {
+        return Failure::NotCommitted;
+    }
+    tracing::error!(error = %chain(error), "a replacement cannot be planned");
+    Failure::Internal
+}

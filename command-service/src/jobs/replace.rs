@@ -1,0 +1,166 @@
+//! Steps of the job that replaces a following list.
+//!
+//! A pass removes what is not in the list, then adds what is missing. The job ends after a pass that changed nothing.
+//! A step looks ahead without the lock on the head; under the lock it decides anew about the few accounts that it found.
+
+use proto::event::Verb;
+use proto::{Position, UserId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::step::{Failed, Outcome};
+use crate::domain::{JobKind, Touches, add_step, remove_step};
+use crate::journal::Journal;
+use crate::store::job_cursor::{Cursor, Phase};
+use crate::store::jobs::{self, Job};
+use crate::store::targets::{self, Seen};
+use crate::store::{head, load, save, within};
+
+/// Rows of one look ahead.
+const LOOK: i64 = 2_000;
+/// Looks of one step that find nothing to do.
+const LOOKS: usize = 10;
+
+/// Accounts that a step decides about, and where the next step begins; none: the job is done.
+struct Found {
+    users: Vec<UserId>,
+    phase: Phase,
+    next: Option<Cursor>,
+}
+
+/// Takes the job one step further.
+pub async fn step(
+    connection: &mut PgConnection,
+    job: &Job,
+    user: UserId,
+    limit: usize,
+) -> Result<Outcome, Failed> {
+    let found = within(look_ahead(connection, job, limit)).await.map_err(Failed::of_step)?;
+    let mut transaction = within(head::begin_locked(connection)).await.map_err(Failed::of_lock)?;
+    let outcome = within(write(&mut transaction, job, user, found)).await.map_err(Failed::of_step)?;
+    within(transaction.commit()).await.map_err(Failed::of_step)?;
+    Ok(outcome)
+}
+
+async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> Result<Found, sqlx::Error> {
+    let names = (job.job_id, job.user_id);
+    let mut cursor = job.cursor().unwrap_or(Cursor::start(Phase::Remove));
+    let mut found = Found { users: Vec::new(), phase: cursor.phase, next: Some(cursor) };
+    for _ in 0..LOOKS {
+        found.phase = cursor.phase;
+        let seen = match cursor.phase {
+            Phase::Add => targets::look_at_list(connection, names, cursor.after, LOOK).await?,
+            _ => targets::look_at_edges(connection, names, cursor.after, LOOK).await?,
+        };
+        let (users, last) = choose(&seen, limit);
+        found.users = users;
+        found.next = match last {
+            Some(last) => Some(cursor.after(last)),
+            None => next_phase(cursor, job.done),
+        };
+        match found.next {
+            Some(next) if found.users.is_empty() => cursor = next,
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
+/// The accounts to decide about, at most `limit`, and the position to continue after; none at the end of the phase.
+fn choose(seen: &[Seen], limit: usize) -> (Vec<UserId>, Option<Position>) {
+    let open: Vec<&Seen> = seen.iter().filter(|row| !row.reached).take(limit).collect();
+    let users = open.iter().map(|row| row.target).collect();
+    let last = match open.last() {
+        Some(last) if open.len() == limit => Some(last.position),
+        _ if seen.len() as i64 == LOOK => seen.last().map(|row| row.position),
+        // The rest of the phase is taken.
+        Some(_) | None => None,
+    };
+    (users, last)
+}
+
+fn next_phase(cursor: Cursor, done: i64) -> Option<Cursor> {
+    match cursor.phase {
+        Phase::Add if done == cursor.pass_done => None,
+        Phase::Add => Some(Cursor { pass_done: done, ..Cursor::start(Phase::Remove) }),
+        _ => Some(Cursor { pass_done: cursor.pass_done, ..Cursor::start(Phase::Add) }),
+    }
+}
+
+async fn write(
+    connection: &mut PgConnection,
+    before: &Job,
+    user: UserId,
+    found: Found,
+) -> Result<Outcome, sqlx::Error> {
+    // A command may have superseded it, or another worker continued it, since the look.
+    let job = jobs::get(connection, before.job_id).await?;
+    let job = job.filter(|job| job.state == "running" && job.cursor() == before.cursor());
+    if job.is_none() {
+        return Ok(Outcome::Nothing);
+    }
+    let kind = JobKind::ReplaceFollowing;
+    let mut touches = Touches::default();
+    touches.accounts.insert(user);
+    found.users.iter().for_each(|target| touches.follow(user, *target));
+    let (head, mut graph) = load::load(connection, &touches).await?;
+    if crate::domain::takes_part(&graph, user).is_err() {
+        jobs::fail(connection, before.job_id, jobs::OVERTAKEN).await?;
+        return Ok(Outcome::Stepped { kind: kind.name(), edges: 0, ended: Some("failed"), head: None });
+    }
+    let changes = match found.phase {
+        Phase::Add => {
+            let users = targets::still_listed(connection, before.job_id, &found.users).await?;
+            add_step(&graph, user, &users)
+        }
+        _ => remove_step(&graph, user, &found.users),
+    };
+    let mut journal = Journal::after(head);
+    if !changes.is_empty() {
+        journal
+            .append(&mut graph, Verb::ReplaceFollowing, Some(user), &changes, &[], None)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?;
+        save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
+    }
+    let edges = changes.len() as i64;
+    // The last accounts of a pass changed something: it was not the last pass.
+    let next = match found.next {
+        None if edges > 0 => Some(Cursor { pass_done: before.done + edges, ..Cursor::start(Phase::Remove) }),
+        next => next,
+    };
+    jobs::go_on(connection, before.job_id, edges, next, head.now).await?;
+    Ok(Outcome::Stepped {
+        kind: kind.name(),
+        edges: edges.unsigned_abs(),
+        ended: next.is_none().then_some("done"),
+        head: (!journal.entries.is_empty()).then(|| journal.token()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(n: u128) -> UserId {
+        UserId::new(Uuid::from_u128(n)).expect("not nil")
+    }
+
+    #[test]
+    fn a_step_takes_open_rows_up_to_its_limit() {
+        let seen: Vec<_> = (1..=10)
+            .map(|n| Seen { position: Position(n), target: user(u128::from(n)), reached: n % 2 == 1 })
+            .collect();
+        assert_eq!(choose(&seen, 3), (vec![user(2), user(4), user(6)], Some(Position(6))));
+        assert_eq!(choose(&seen, 9).1, None, "fewer rows than a look are the last ones");
+        assert_eq!(choose(&[], 9), (vec![], None));
+    }
+
+    #[test]
+    fn a_pass_without_changes_is_the_last() {
+        let pass = |phase| Cursor { pass_done: 7, ..Cursor::start(phase) };
+        assert_eq!(next_phase(pass(Phase::Remove), 7), Some(pass(Phase::Add)));
+        assert_eq!(next_phase(pass(Phase::Add), 7), None);
+        let again = Cursor { pass_done: 9, ..Cursor::start(Phase::Remove) };
+        assert_eq!(next_phase(pass(Phase::Add), 9), Some(again));
+    }
+}

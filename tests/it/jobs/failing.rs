@@ -1,0 +1,125 @@
+//! Transactions that run into a timeout of PostgreSQL: of a batch, and of a job's step.
+
+use std::time::Duration;
+
+use proto::command::v1::{GetStatusRequest, JobState};
+use proto::error::Reason;
+use sqlx::{Postgres, Transaction};
+use tests::jobs::{self, OnAccount};
+use tests::metrics::scrape;
+use tests::refusal::assert_refused;
+use tests::truth::Edges;
+use tests::{Act, Ask, Own, until, user, users};
+use tokio::task::{JoinSet, block_in_place};
+use tonic_types::StatusExt as _;
+use xtask::env_file::Env;
+
+use super::{changed, edges};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A set whose statements are canceled after a second.
+async fn impatient(settings: Env) -> Own {
+    Own::start_with(settings.with("DATABASE_STATEMENT_TIMEOUT_MILLIS", "1000")).await
+}
+
+/// Holds the row of an account, so that every transaction that counts one of its edges waits.
+async fn hold(own: &Own, account: proto::UserId) -> Transaction<'static, Postgres> {
+    let mut lock = own.endpoints.postgres().await.begin().await.expect("a transaction");
+    let rows = sqlx::query("SELECT FROM accounts WHERE user_id = $1 FOR UPDATE")
+        .bind(account.uuid())
+        .execute(&mut *lock)
+        .await
+        .expect("the row");
+    assert_eq!(rows.rows_affected(), 1);
+    lock
+}
+
+fn value(own: &Own, metric: &str) -> f64 {
+    let samples = block_in_place(|| scrape(own.pipeline.command.admin_addr()));
+    samples.iter().filter(|sample| sample.metric == metric).map(|sample| sample.value).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_runs_into_a_timeout_fails_alone() {
+    let own = impatient(Env::default()).await;
+    let commands = own.endpoints.commands();
+    let [x, y] = users();
+    changed(&commands, Act::Follow, y, x).await;
+    let held = hold(&own, x).await;
+
+    // While the first one waits for the head, the others gather to one batch.
+    let pool = own.endpoints.postgres().await;
+    let mut head = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *head).await.expect("the head");
+    let mut others = JoinSet::new();
+    let send = |actor, other| {
+        let commands = commands.clone();
+        async move { Ask::new(Act::Follow, actor, other).send(&commands).await }
+    };
+    others.spawn(send(user(), user()));
+    until("the first one to wait for the head", LIMIT, || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '-- head_lock%'",
+        )
+        .fetch_one(&pool)
+        .await
+        .expect("sessions are visible");
+        if waiting > 0 { Ok(()) } else { Err("nothing waits".to_owned()) }
+    })
+    .await;
+    for _ in 0..20 {
+        others.spawn(send(user(), user()));
+    }
+    let poison = tokio::spawn(send(user(), x));
+    until("the others to gather", LIMIT, || async {
+        let status = commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
+        if status.queued_commands >= 21 { Ok(()) } else { Err(status.queued_commands.to_string()) }
+    })
+    .await;
+    head.rollback().await.expect("it is given back");
+
+    while let Some(answer) = others.join_next().await {
+        assert!(answer.expect("no panic").expect("no command of others fails").changed);
+    }
+    let refused = poison.await.expect("no panic").expect_err("it cannot be carried out");
+    assert_refused(&refused, Reason::CommitTimedOut, None);
+    assert!(refused.get_details_retry_info().is_none(), "a repeat is not invited");
+    assert!(value(&own, "followgraph_command_batches_taken_apart_total") >= 1.0);
+    assert_eq!(value(&own, "followgraph_command_timed_out_total"), 1.0);
+    held.rollback().await.expect("it is given back");
+    Ask::new(Act::Follow, user(), x).done(&commands).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
+    let own = impatient(Env::default().with("JOB_ATTEMPTS", "3")).await;
+    let commands = own.endpoints.commands();
+    let [x, fan, other] = users();
+    changed(&commands, Act::Follow, fan, x).await;
+    let held = hold(&own, fan).await;
+    let erased = OnAccount::Erase.send(&commands, x, None).await.expect("an erase");
+    let failed = until("the job to give up", LIMIT, || async {
+        let job = jobs::get(&commands, &erased.job_id).await.expect("the job");
+        if job.state() == JobState::Failed { Ok(job) } else { Err(format!("{job:?}")) }
+    })
+    .await;
+    assert!(failed.error.contains("failed too often"), "{failed:?}");
+    let pool = own.endpoints.postgres().await;
+    let attempts: i32 = sqlx::query_scalar("SELECT attempts FROM jobs WHERE job_id = $1::uuid")
+        .bind(&erased.job_id)
+        .fetch_one(&pool)
+        .await
+        .expect("the job's row");
+    assert_eq!(attempts, 3);
+    assert_eq!(value(&own, "followgraph_jobs_steps_failed_total"), 3.0);
+    let refused = Ask::new(Act::Follow, other, x).refused(&commands).await;
+    assert_refused(&refused, Reason::AccountErasing, None);
+
+    held.rollback().await.expect("it is given back");
+    let again = OnAccount::Erase.send(&commands, x, None).await.expect("again");
+    assert_ne!(again.job_id, erased.job_id);
+    jobs::wait(&commands, &again.job_id).await;
+    assert_eq!(edges(&own.endpoints, &[x, fan]).await, Edges::new());
+    changed(&commands, Act::Follow, other, x).await;
+}
