@@ -1,9 +1,11 @@
-//! What an erase of a large account does to everybody else.
+//! What replacing a long list and erasing a large account do to everybody else.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use proto::command::v1::{EraseAccountRequest, GetJobRequest, JobState};
+use proto::command::v1::{
+    EraseAccountRequest, GetJobRequest, JobState, ReplaceFollowingRequest, ReplaceFollowingResponse,
+};
 use tests::{Endpoints, clients, importing, truth};
 
 use crate::load;
@@ -13,18 +15,16 @@ use crate::report::Report;
 const PART_OF_CAPACITY: f64 = 0.3;
 /// How often the job is asked for.
 const POLL: Duration = Duration::from_millis(200);
+/// A p99 up to this many milliseconds is kept, however short the usual one is.
+const SHORT_MS: f64 = 50.0;
+const USUAL: &str = "Follow at 30 % of capacity, open loop";
 
-/// Follows in an open loop, without and with an erase beside them.
-pub async fn beside(
-    endpoints: &Endpoints,
-    followers: usize,
-    time: Duration,
-    report: &mut Report,
-) -> Result<()> {
-    const USUAL: &str = "Follow at 30 % of capacity, open loop";
-    let user = tests::new_user();
-    let edges: Vec<_> = (0..followers).map(|_| (tests::new_user(), user.clone())).collect();
-    importing::all(&mut endpoints.commands(), &edges, 1_000).await;
+/// Follows in an open loop: alone, then beside a dry run and a replacement of a list of `size` accounts, and beside an
+/// erase of an account with as many followers.
+pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: &mut Report) -> Result<()> {
+    // An account may follow as many as follow it.
+    let actor = followed_by(endpoints, size).await;
+    let erased_user = followed_by(endpoints, size).await;
     truth::wait_caught_up(endpoints).await;
 
     let follow = {
@@ -54,21 +54,70 @@ pub async fn beside(
     let usual = load::open(rate, pause, follow.clone()).await?;
     report.add(USUAL, 64, usual.rate, Some(&usual.latencies), None);
     truth::wait_caught_up(endpoints).await;
+    let usual_ms = p99_ms(&usual);
+
+    let targets: Vec<String> = (0..size).map(|_| tests::new_user()).collect();
+    let dry_runs = async {
+        let until = Instant::now() + time * 3;
+        while Instant::now() < until {
+            let dry = replaced(endpoints, &actor, &targets, true).await?;
+            ensure!(dry.added_count as usize == size, "a dry run of {size} adds {}", dry.added_count);
+        }
+        Ok(())
+    };
+    let outcome = load::open(rate, dry_runs, follow.clone()).await?;
+    note(&format!("dry runs of a ReplaceFollowing of {size}"), &outcome, usual_ms, report);
+    truth::wait_caught_up(endpoints).await;
 
     let begun = Instant::now();
-    let beside = load::open(rate, erased(endpoints, &user), follow).await?;
-    report.add(
-        &format!("the same beside an erase of {followers} followers"),
-        64,
-        beside.rate,
-        Some(&beside.latencies),
-        Some(USUAL),
-    );
-    report.add("erase (edges)", 1, followers as f64 / begun.elapsed().as_secs_f64(), None, None);
-    let p99 = |outcome: &load::Outcome| outcome.latencies.value_at_quantile(0.99) as f64;
-    report.at_most("p99 beside the erase, times the usual one", p99(&beside) / p99(&usual), 3.0);
+    let replacement = async {
+        let job_id = replaced(endpoints, &actor, &targets, false).await?.job_id;
+        done(endpoints, &job_id).await
+    };
+    let outcome = load::open(rate, replacement, follow.clone()).await?;
+    note(&format!("a ReplaceFollowing of {size}"), &outcome, usual_ms, report);
+    report.add("replace following (edges)", 1, size as f64 / begun.elapsed().as_secs_f64(), None, None);
+    truth::wait_caught_up(endpoints).await;
+
+    let begun = Instant::now();
+    let outcome = load::open(rate, erased(endpoints, &erased_user), follow).await?;
+    note(&format!("an erase of {size} followers"), &outcome, usual_ms, report);
+    report.add("erase (edges)", 1, size as f64 / begun.elapsed().as_secs_f64(), None, None);
     truth::wait_caught_up(endpoints).await;
     Ok(())
+}
+
+fn p99_ms(outcome: &load::Outcome) -> f64 {
+    outcome.latencies.value_at_quantile(0.99) as f64 / 1_000.0
+}
+
+fn note(beside: &str, outcome: &load::Outcome, usual_ms: f64, report: &mut Report) {
+    let name = format!("the same beside {beside}");
+    report.add(&name, 64, outcome.rate, Some(&outcome.latencies), Some(USUAL));
+    let limit = SHORT_MS.max(3.0 * usual_ms);
+    report.at_most(&format!("p99 of Follow beside {beside} (ms)"), p99_ms(outcome), limit);
+}
+
+async fn followed_by(endpoints: &Endpoints, followers: usize) -> String {
+    let user = tests::new_user();
+    let edges: Vec<_> = (0..followers).map(|_| (tests::new_user(), user.clone())).collect();
+    importing::all(&mut endpoints.commands(), &edges, 1_000).await;
+    user
+}
+
+async fn replaced(
+    endpoints: &Endpoints,
+    actor: &str,
+    targets: &[String],
+    dry_run: bool,
+) -> Result<ReplaceFollowingResponse> {
+    let request = ReplaceFollowingRequest {
+        actor_id: actor.to_owned(),
+        target_ids: targets.to_vec(),
+        dry_run,
+        ..Default::default()
+    };
+    Ok(endpoints.commands().replace_following(request).await?.into_inner())
 }
 
 /// Erases an account; done when the job is.

@@ -36,7 +36,7 @@ struct Args {
     /// Seconds of each measurement.
     #[arg(long, default_value_t = 4)]
     seconds: u64,
-    /// How many follow the account that is erased.
+    /// Followers of the account that is erased, and length of the list that is replaced.
     #[arg(long, default_value_t = 100_000)]
     followers: usize,
     /// How many followers the largest account of `large` has.
@@ -67,7 +67,7 @@ enum Part {
     Follows,
     /// Lag at 200 follows a second.
     Lag,
-    /// Follows beside the erase of a large account.
+    /// Follows beside the replacement of a long list, and beside the erase of a large account.
     Erase,
     /// Checks and counts that share statements, against the same with a statement each.
     Sharing,
