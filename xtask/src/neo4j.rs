@@ -65,6 +65,7 @@ pub struct Neo4j {
     password: String,
     memory: Memory,
     tls: Option<Tls>,
+    transaction_timeout: Duration,
 }
 
 impl Neo4j {
@@ -94,6 +95,7 @@ impl Neo4j {
             password: password.to_owned(),
             memory,
             tls: tls.cloned(),
+            transaction_timeout: Duration::from_secs(30),
         };
         neo4j.start_again()?;
         Ok(neo4j)
@@ -105,6 +107,11 @@ impl Neo4j {
             Some(_) => url("bolt+s", self.port),
             None => url("bolt", self.port),
         }
+    }
+
+    /// Ends transactions that take longer, from the next start on.
+    pub fn set_transaction_timeout(&mut self, timeout: Duration) {
+        self.transaction_timeout = timeout;
     }
 
     /// The user's name.
@@ -139,12 +146,19 @@ impl Neo4j {
              server.http.enabled=false\n\
              server.https.enabled=false\n\
              server.memory.pagecache.size={page_cache}m\n\
-             db.transaction.timeout=30s\n\
+             db.transaction.timeout={timeout}ms\n\
              db.tx_log.rotation.retention_policy=1 files\n\
              dbms.usage_report.enabled=false\n\
-             {QUICK_STOP}{encryption}",
+             {monitor}{QUICK_STOP}{encryption}",
             encryption = if self.tls.is_some() { ENCRYPTION } else { "" },
             port = self.port,
+            timeout = self.transaction_timeout.as_millis(),
+            // It looks every two seconds otherwise.
+            monitor = if self.transaction_timeout < Duration::from_secs(30) {
+                "db.transaction.monitor.check.interval=200ms\n"
+            } else {
+                ""
+            },
             page_cache = self.memory.page_cache_mib,
         )
     }
