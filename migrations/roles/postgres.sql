@@ -123,3 +123,4 @@ GRANT SELECT ON follows, mutes, blocks, follow_requests, log_head, outbox TO fol
 -- It compares sums of the counts; whose they are is not its matter.
 GRANT SELECT (following, followers, muting, blocking, requests_sent, requests_received)
     ON accounts TO followgraph_projector;
+GRANT EXECUTE ON FUNCTION sum_counts(uuid, integer) TO followgraph_projector;

@@ -4,10 +4,10 @@
 //! Must not know: NATS, Cypher, where events come from.
 //! What can go wrong: nothing; the consumer hands over checked events in order.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
-use proto::Revision;
+use proto::{Revision, UserId};
 use time::OffsetDateTime;
 
 use crate::edge::{Change, Edge, Key};
@@ -25,6 +25,8 @@ pub struct Item {
     pub committed_at: OffsetDateTime,
     /// What it changes.
     pub changes: Vec<Change>,
+    /// The accounts whose erasing ended with it.
+    pub erased: Vec<UserId>,
     /// The trace that it belongs to; read only if traces are exported.
     pub traceparent: Option<String>,
 }
@@ -45,6 +47,7 @@ pub struct Batch {
     to: Mark,
     size: usize,
     net: BTreeMap<Key, Net>,
+    erased: BTreeSet<UserId>,
     committed_at: Vec<OffsetDateTime>,
     traces: Vec<String>,
 }
@@ -52,13 +55,22 @@ pub struct Batch {
 impl Batch {
     /// An empty batch that goes on after `from`.
     pub fn after(from: Mark) -> Self {
-        Self { from, to: from, size: 0, net: BTreeMap::new(), committed_at: Vec::new(), traces: Vec::new() }
+        Self {
+            from,
+            to: from,
+            size: 0,
+            net: BTreeMap::new(),
+            erased: BTreeSet::new(),
+            committed_at: Vec::new(),
+            traces: Vec::new(),
+        }
     }
 
-    /// True if the event may be added: the batch stays within [`MAX_CHANGES`] and does not pass `until`.
-    pub fn takes(&self, item: &Item, until: Option<Revision>) -> bool {
+    /// True if the event may be added: the batch stays within `most` changes and does not pass `until`. An event is
+    /// never divided, so an empty batch takes one of any size.
+    pub fn takes(&self, item: &Item, until: Option<Revision>, most: usize) -> bool {
         let within = until.is_none_or(|until| item.mark.revision <= until);
-        within && (self.is_empty() || self.size + cost(item) <= MAX_CHANGES)
+        within && (self.is_empty() || self.size + cost(item) <= most)
     }
 
     /// Adds the next event.
@@ -67,6 +79,7 @@ impl Batch {
         self.to = item.mark;
         self.committed_at.push(item.committed_at);
         self.traces.extend(item.traceparent);
+        self.erased.extend(item.erased);
         for change in item.changes {
             match self.net.entry(change.key) {
                 Entry::Vacant(entry) => {
@@ -101,6 +114,16 @@ impl Batch {
     /// The edges that it changes.
     pub fn net(&self) -> &BTreeMap<Key, Net> {
         &self.net
+    }
+
+    /// How many changes it holds, before they were netted.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The accounts whose erasing ended in it.
+    pub fn erased(&self) -> &BTreeSet<UserId> {
+        &self.erased
     }
 
     /// The traces that its events belong to.
@@ -171,6 +194,7 @@ mod tests {
                 mark: mark(i as u64 + 1),
                 committed_at: OffsetDateTime::UNIX_EPOCH,
                 changes,
+                erased: Vec::new(),
                 traceparent: None,
             });
         }
@@ -209,7 +233,7 @@ mod tests {
                 let until = Revision(at.revision.0 + cuts.next().copied().unwrap_or(1));
                 let mut batch = Batch::after(at);
                 while let Some((item, others)) = rest.split_first() {
-                    if !batch.takes(item, Some(until)) {
+                    if !batch.takes(item, Some(until), MAX_CHANGES) {
                         break;
                     }
                     batch.add(item.clone());
@@ -231,14 +255,16 @@ mod tests {
             mark: mark(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge: None, added: false }; n],
+            erased: Vec::new(),
             traceparent: None,
         };
         let mut batch = Batch::after(mark(0));
-        assert!(batch.takes(&items(MAX_CHANGES + 1), None));
+        assert!(batch.takes(&items(MAX_CHANGES + 1), None, MAX_CHANGES));
         batch.add(items(MAX_CHANGES - 1));
-        assert!(batch.takes(&items(1), None));
-        assert!(!batch.takes(&items(2), None));
-        assert!(!batch.takes(&items(1), Some(Revision(0))));
+        assert!(batch.takes(&items(1), None, MAX_CHANGES));
+        assert!(!batch.takes(&items(2), None, MAX_CHANGES));
+        assert!(!batch.takes(&items(1), Some(Revision(0)), MAX_CHANGES));
+        assert!(!batch.takes(&items(1), None, 1_000), "a smaller limit counts at once");
     }
 
     #[test]
@@ -247,6 +273,7 @@ mod tests {
             mark: mark(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge, added }],
+            erased: Vec::new(),
             traceparent: None,
         };
         let mut batch = Batch::after(mark(0));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use event_log::heartbeat::HeardHead;
 use event_log::{EventSource, LoggedEvent, Monitor, SourceState, Stop};
-use proto::event::DecodeError;
+use proto::event::{AccountChange, AccountOp, DecodeError};
 use service_kit::readiness::Latch;
 
 use crate::apply::Item;
@@ -129,5 +129,7 @@ fn item(logged: LoggedEvent) -> Result<Item, Stop> {
         .map(change)
         .collect::<Result<_, _>>()
         .map_err(|source| Stop::Unreadable { revision: event.revision, source })?;
-    Ok(Item { mark: Mark::of(&event), committed_at: event.committed_at, changes, traceparent })
+    let ended = |change: &&AccountChange| change.op == AccountOp::Erased;
+    let erased = event.accounts.iter().filter(ended).map(|change| change.user).collect();
+    Ok(Item { mark: Mark::of(&event), committed_at: event.committed_at, changes, erased, traceparent })
 }

@@ -8,6 +8,10 @@ service_kit::declare_metrics! {
     Counter(Count) EVENTS = "projector_events_applied_total";
     /// Edge changes written to the read model.
     Counter(Count) CHANGES = "projector_edge_changes_total" { op: "create", "put", "delete" };
+    /// Most edge changes of the next batch. Below 2000 after Neo4j failed at a larger one.
+    Gauge(Count) BATCH_LIMIT = "projector_batch_limit";
+    /// Nodes of accounts without edges that were removed.
+    Counter(Count) ACCOUNTS_REMOVED = "projector_accounts_removed_total" { cause: "erased", "unused" };
     /// Edges changed by one batch, netted.
     Histogram(Count) BATCH_EDGES = "projector_batch_edges";
     /// Time of one batch's transaction.
@@ -52,17 +56,23 @@ service_kit::declare_metrics! {
     Counter(Count) DIFFERENCES = "projector_sweep_differences_total" {
         cause: "missing", "extra", "different", "misplaced"
     };
+    /// Accounts that the sweep could not search; it tries again in its next pass.
+    Counter(Count) SKIPPED = "projector_sweep_accounts_skipped_total";
     /// Complete passes over all edges.
     Counter(Count) PASSES = "projector_sweep_passes_total";
     /// Progress of the pass under way.
     Gauge(Ratio) PROGRESS = "projector_sweep_progress";
     /// Time from a tile's snapshot to its repair.
     Histogram(Seconds) TILE_SECONDS = "projector_sweep_tile_seconds";
-    /// Edges in the read model against the sum of all accounts' counts in PostgreSQL, at one revision, after a pass of
-    /// the sweep; must be 0.
+    /// Edges of accounts in the read model against their counts in PostgreSQL: the sum of the differences of all ranges of
+    /// accounts, each at one revision, in the last pass of the sweep; must be 0.
     Gauge(Count) COUNTS_DIFFERENCE = "projector_counts_difference" { kind: "follow", "mute", "block", "request" };
     /// Comparisons of the counts.
     Counter(Count) COUNTS_COMPARED = "projector_counts_compared_total";
+    /// Unix time of the last comparison of the counts; of the start, before the first.
+    Gauge(Seconds) COUNTS_COMPARED_AT = "projector_counts_compared_timestamp_seconds";
+    /// Passes of the sweep that could not compare the counts, because PostgreSQL did not answer in time.
+    Counter(Count) COUNTS_SKIPPED = "projector_counts_skipped_total";
 }
 
 #[cfg(test)]

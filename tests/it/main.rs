@@ -27,6 +27,7 @@ mod overlay;
 mod pages;
 mod partitions;
 mod races;
+mod read_model_upkeep;
 mod read_replicas;
 mod reads;
 mod released;

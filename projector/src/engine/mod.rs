@@ -6,6 +6,7 @@
 //! What can go wrong: see [`Fatal`]. Two projectors on one Neo4j do not fight: the one that started last writes, the
 //! other finds out at its next change, and exits.
 
+mod batch_limit;
 mod counts;
 mod lag;
 mod open;
@@ -24,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::feed::Sources;
 use crate::graph::{self, Replica};
-use crate::metrics::RETRIES;
+use crate::metrics::{COUNTS_COMPARED_AT, RETRIES};
 use crate::truth;
+use batch_limit::BatchLimit;
 use lag::TruthLag;
 use session::Session;
 
@@ -136,6 +138,8 @@ pub struct Engine {
     /// Pace of the audit.
     audit_rows_per_second: u32,
     lag: TruthLag,
+    /// Most changes of one transaction.
+    batch_limit: BatchLimit,
 }
 
 /// What the next session must do first.
@@ -158,11 +162,21 @@ impl Engine {
         clock: SharedClock,
         audit_rows_per_second: u32,
     ) -> Self {
-        Self { replica, sources, latches, clock, audit_rows_per_second, lag: TruthLag::default() }
+        Self {
+            replica,
+            sources,
+            latches,
+            clock,
+            audit_rows_per_second,
+            lag: TruthLag::default(),
+            batch_limit: BatchLimit::default(),
+        }
     }
 
     /// Projects until told to stop.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fatal> {
+        // "Not compared since" begins with the process.
+        metrics::gauge!(COUNTS_COMPARED_AT).set(self.clock.now().unix_timestamp() as f64);
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let mut opening = Opening::TakeOver;
         let mut told = None;

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::counts::Pace;
+use super::counts::Tally;
 use super::open::Opened;
 use super::{Engine, Failure};
 use crate::apply::{Batch, Item};
@@ -23,8 +23,8 @@ use crate::feed::Feed;
 use crate::graph::{self, Changes, Content, Walked};
 use crate::mark::Mark;
 use crate::metrics::{
-    APPLY_SECONDS, BATCH_EDGES, CHANGES, COMPLETE, EVENTS, HEAD, LAG_REVISIONS, LAG_SECONDS, PROGRESS,
-    PUBLISH_SECONDS, VISIBLE,
+    ACCOUNTS_REMOVED, APPLY_SECONDS, BATCH_EDGES, CHANGES, COMPLETE, EVENTS, HEAD, LAG_REVISIONS,
+    LAG_SECONDS, PROGRESS, PUBLISH_SECONDS, VISIBLE,
 };
 use crate::sweep::Sweep;
 
@@ -47,7 +47,7 @@ pub(super) struct Session<'e> {
     /// What is applied.
     pub(super) mark: Mark,
     pub(super) sweep: Sweep,
-    pub(super) counts: Pace,
+    pub(super) counts: Tally,
     /// A stretch of the walk that runs beside the writer.
     pub(super) walk: Option<JoinHandle<Result<Walked, graph::Error>>>,
     feed: Feed,
@@ -88,7 +88,7 @@ impl<'e> Session<'e> {
             engine,
             mark: checkpoint.mark,
             sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, engine.audit_rows_per_second, now),
-            counts: Pace::new(now),
+            counts: Tally::default(),
             walk: None,
             feed: Feed::after(checkpoint.mark, &engine.sources),
             carry: None,
@@ -181,7 +181,7 @@ impl<'e> Session<'e> {
                     }
                 },
             };
-            if !batch.takes(&item, until) {
+            if !batch.takes(&item, until, self.engine.batch_limit.get()) {
                 self.carry = Some(item);
                 break;
             }
@@ -196,27 +196,37 @@ impl<'e> Session<'e> {
         let started = Instant::now();
         let replica = &self.engine.replica;
         let (from, to) = (batch.from(), batch.to());
-        let mut changes = Changes::of_batch(batch.net(), true);
-        match replica.advance(from, to, &changes).await {
+        let mut changes = changes_of(&batch, true);
+        let outcome = match replica.advance(from, to, &changes).await {
             Err(error) if error.is_conflict() => {
                 // An edge said to be new is there: left over from before a reset. The sweep will count it.
                 tracing::debug!(from = from.revision.0, "a new edge exists already, setting all of them");
-                changes = Changes::of_batch(batch.net(), false);
-                replica.advance(from, to, &changes).await?;
+                changes = changes_of(&batch, false);
+                replica.advance(from, to, &changes).await
             }
-            outcome => outcome?,
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(()) => self.engine.batch_limit.applied(batch.size()),
+            Err(error) => {
+                if error.may_be_size() {
+                    self.engine.batch_limit.failed(batch.size());
+                }
+                return Err(error.into());
+            }
         }
         metrics::histogram!(APPLY_SECONDS).record(started.elapsed());
         // Figures for people; digits beyond 2^53 do not matter.
-        metrics::histogram!(BATCH_EDGES).record(changes.len() as f64);
+        metrics::histogram!(BATCH_EDGES).record(changes.edges() as f64);
         metrics::counter!(EVENTS).increment(batch.events() as u64);
+        metrics::counter!(ACCOUNTS_REMOVED, "cause" => "erased").increment(batch.erased().len() as u64);
         for (op, count) in changes.counts() {
             metrics::counter!(CHANGES, "op" => op).increment(count as u64);
         }
         tracing::debug!(
             from = from.revision.0,
             to = to.revision.0,
-            edges = changes.len(),
+            edges = changes.edges(),
             took_ms = started.elapsed().as_millis(),
             "batch applied"
         );
@@ -307,6 +317,13 @@ impl<'e> Session<'e> {
         self.contact = Instant::now();
         Ok(())
     }
+}
+
+/// What a batch changes, with the nodes of erased accounts.
+fn changes_of(batch: &Batch, trusting: bool) -> Changes {
+    let mut changes = Changes::of_batch(batch.net(), trusting);
+    batch.erased().iter().for_each(|user| changes.remove_unused(user.to_string()));
+    changes
 }
 
 impl Drop for Session<'_> {

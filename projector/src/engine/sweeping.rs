@@ -20,7 +20,7 @@ use crate::apply::MAX_CHANGES;
 use crate::edge::Kind;
 use crate::graph::{Changes, Cursor, Misplaced, PutRow, Tile};
 use crate::mark::Mark;
-use crate::metrics::{DIFFERENCES, PASSES, TILE_ROWS, TILE_SECONDS, TILES};
+use crate::metrics::{ACCOUNTS_REMOVED, DIFFERENCES, PASSES, SKIPPED, TILE_ROWS, TILE_SECONDS, TILES};
 use crate::sweep::{Job, diff};
 use crate::truth;
 
@@ -28,8 +28,8 @@ use crate::truth;
 const FEED_PATIENCE: Duration = Duration::from_secs(15);
 /// Longest wait for PostgreSQL. Events wait as well: whatever is applied meanwhile might pass the snapshot.
 const TRUTH_PATIENCE: Duration = Duration::from_secs(2);
-/// Rounds of repairs around one account; more is left to the next pass.
-const ROUNDS: usize = 50;
+/// Most misplaced edges repaired in one transaction.
+const AT_ONCE: usize = 100;
 
 impl Session<'_> {
     /// Does the next step of the sweep.
@@ -37,7 +37,6 @@ impl Session<'_> {
         if self.unasked && !self.ask().await? {
             return Ok(());
         }
-        self.compare_counts(stop).await?;
         if self.sweep.at_start()
             && let Ok(Ok(edges)) =
                 tokio::time::timeout(TRUTH_PATIENCE, self.engine.sources.truth.estimated_edges()).await
@@ -45,8 +44,13 @@ impl Session<'_> {
             self.sweep.estimate(edges);
         }
         match self.sweep.job() {
-            Job::Tile { kind, after, limit } => self.sweep_tile(kind, after, limit, stop).await,
+            Job::Tile { kind, after, limit } => {
+                // As many as one transaction can repair.
+                let most = u32::try_from(self.engine.batch_limit.get()).unwrap_or(limit);
+                self.sweep_tile(kind, after, limit.min(most), stop).await
+            }
             Job::Walk { after, limit } => self.sweep_walk(after, limit, stop).await,
+            Job::Counts { after, limit } => self.sweep_counts(after, limit, stop).await,
         }
     }
 
@@ -83,7 +87,8 @@ impl Session<'_> {
         let tile = Tile { kind, after, until };
         let read_limit = snapshot.rows.len() + MAX_CHANGES;
         let found = self.engine.replica.read_tile(tile, read_limit).await?;
-        let difference = diff::compare(kind, &snapshot.rows, found, read_limit, MAX_CHANGES);
+        let most = self.engine.batch_limit.get();
+        let difference = diff::compare(kind, &snapshot.rows, found, read_limit, most);
         let next = if difference.whole {
             self.sweep.after_tile(until, snapshot.rows.len())
         } else {
@@ -136,29 +141,33 @@ impl Session<'_> {
                 return Ok(());
             }
         };
-        for (kind, account) in &walked.accounts {
-            if !self.examine(*kind, account, stop).await? {
+        metrics::counter!(SKIPPED).increment(walked.skipped);
+        for (kind, ids) in &walked.misplaced {
+            if !self.examine(*kind, ids, stop).await? {
                 return Ok(());
             }
         }
+        let mut changes = Changes::default();
+        metrics::counter!(ACCOUNTS_REMOVED, "cause" => "unused").increment(walked.unused.len() as u64);
+        walked.unused.into_iter().for_each(|account| changes.remove_unused(account));
         self.sweep.walk_more();
         let next = self.sweep.after_walk(walked.last);
-        let persist = self.persist(&next, &Changes::default()).await?;
+        let persist = self.persist(&next, &changes).await?;
         self.step_done(next, persist);
         Ok(())
     }
 
-    /// Looks closer at an account, and repairs what is wrong around it. Answers false if the step was put off.
+    /// Looks again at edges that seemed misplaced, and repairs what is wrong. Returns false if the step was put off.
     async fn examine(
         &mut self,
         kind: Kind,
-        account: &str,
+        ids: &[String],
         stop: &CancellationToken,
     ) -> Result<bool, Failure> {
-        for _ in 0..ROUNDS {
-            let wrong = self.engine.replica.misplaced(kind, account).await?;
+        for ids in ids.chunks(AT_ONCE) {
+            let wrong = self.engine.replica.misplaced(kind, ids.to_vec()).await?;
             if wrong.is_empty() {
-                break;
+                continue;
             }
             let pairs = pairs(&wrong);
             let read = self.engine.sources.truth.edges_of(kind, &pairs);
@@ -242,16 +251,28 @@ impl Session<'_> {
         if changes.is_empty() && !self.sweep.should_persist(next, Instant::now()) {
             return Ok(false);
         }
-        self.engine.replica.repair(self.mark, next, changes).await?;
+        if let Err(error) = self.engine.replica.repair(self.mark, next, changes).await {
+            if error.may_be_size() && changes.edges() > 0 {
+                self.engine.batch_limit.failed(changes.edges());
+            }
+            return Err(error.into());
+        }
+        self.engine.batch_limit.applied(changes.edges());
         self.touched();
         Ok(true)
+    }
+
+    /// Ends a step that repaired nothing.
+    pub(super) async fn step(&mut self, next: Cursor) -> Result<(), Failure> {
+        let persisted = self.persist(&next, &Changes::default()).await?;
+        self.step_done(next, persisted);
+        Ok(())
     }
 
     fn step_done(&mut self, next: Cursor, persisted: bool) {
         let was_complete = self.sweep.complete();
         if self.sweep.done(next, persisted, Instant::now()) {
             metrics::counter!(PASSES).increment(1);
-            self.counts.passed();
             tracing::debug!("the sweep has made a pass");
         }
         if !was_complete && self.sweep.complete() {
@@ -281,7 +302,7 @@ impl Session<'_> {
     }
 
     /// What was read; none if the step is put off because there is nothing.
-    fn in_time<T>(&mut self, read: Result<Result<T, truth::Error>, Elapsed>) -> Option<T> {
+    pub(super) fn in_time<T>(&mut self, read: Result<Result<T, truth::Error>, Elapsed>) -> Option<T> {
         match read {
             Ok(Ok(value)) => return Some(value),
             Ok(Err(error)) => self.put_off(&error),

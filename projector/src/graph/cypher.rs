@@ -120,13 +120,12 @@ pub fn read_within(kind: Kind) -> &'static str {
     )
 }
 
-/// Of the first `$limit` accounts after `$after`: those whose degrees differ from what the indexes say, or that have
-/// an edge whose values do not name its ends. Answers them and the last account looked at.
+/// Of the accounts above `$after` and not above `$upto`, but for `$large`: those whose degrees differ from what the
+/// indexes say, or that have an edge whose values do not name its ends.
 pub fn suspects(kind: Kind) -> &'static str {
     of_kind!(
         kind,
-        "MATCH (u:User) WHERE u.id > $after WITH u, u.id AS id ORDER BY u.id LIMIT $limit \
-         WITH u, id, \
+        "MATCH (u:User) WHERE u.id > $after AND u.id <= $upto AND NOT u.id IN $large WITH u, u.id AS id, \
          COUNT { (u)-[:",
         "]->() } AS outgoing, COUNT { (u)<-[:",
         "]-() } AS incoming, \
@@ -140,35 +139,123 @@ pub fn suspects(kind: Kind) -> &'static str {
          COUNT { MATCH ()-[r:",
         "]->() USING INDEX r:",
         "(dst, pos) WHERE r.dst = u.id AND r.pos IS NOT NULL } AS named_incoming \
-         RETURN max(id) AS last, count(*) AS looked, collect(CASE WHEN outgoing <> right_outgoing \
+         RETURN collect(CASE WHEN outgoing <> right_outgoing \
          OR incoming <> right_incoming OR outgoing <> named_outgoing OR incoming <> named_incoming \
          THEN id END) AS ids"
     )
 }
 
-/// How many edges there are; the server knows without looking.
-pub fn count(kind: Kind) -> &'static str {
-    of_kind!(kind, "MATCH ()-[r:", "]->() RETURN count(r) AS n")
+/// The number of an account's edges; the server keeps it.
+macro_rules! degree {
+    ($kind:literal) => {
+        concat!("COUNT { (u)-[:", $kind, "]->() } + COUNT { (u)<-[:", $kind, "]-() }")
+    };
 }
+
+/// The first `$limit` accounts after `$after`: the last of them, those with more than `$large` edges of a kind, and those
+/// without any edge.
+pub const STRETCH: &str = concat!(
+    "MATCH (u:User) WHERE u.id > $after WITH u ORDER BY u.id LIMIT $limit WITH u.id AS id, ",
+    degree!("FOLLOWS"),
+    " AS follow, ",
+    degree!("MUTES"),
+    " AS mute, ",
+    degree!("BLOCKS"),
+    " AS block, ",
+    degree!("REQUESTED"),
+    " AS request RETURN max(id) AS last, count(*) AS looked, \
+     collect(CASE WHEN follow > $large THEN id END) AS follow, \
+     collect(CASE WHEN mute > $large THEN id END) AS mute, \
+     collect(CASE WHEN block > $large THEN id END) AS block, \
+     collect(CASE WHEN request > $large THEN id END) AS request, \
+     collect(CASE WHEN follow + mute + block + request = 0 THEN id END) AS unused"
+);
+
+/// Removes the nodes of those accounts `$a` that have no edge.
+pub const REMOVE_UNUSED: &str =
+    "UNWIND $a AS id MATCH (u:User {id: id}) WHERE NOT EXISTS { (u)--() } DELETE u";
+
+/// The degrees of the accounts above `$after` and not above `$upto`, added up.
+pub const DEGREES: &str = "MATCH (u:User) WHERE u.id > $after AND u.id <= $upto \
+     WITH COUNT { (u)-[:FOLLOWS]->() } AS a, COUNT { (u)<-[:FOLLOWS]-() } AS b, \
+     COUNT { (u)-[:MUTES]->() } AS c, COUNT { (u)-[:BLOCKS]->() } AS d, \
+     COUNT { (u)-[:REQUESTED]->() } AS e, COUNT { (u)<-[:REQUESTED]-() } AS f \
+     RETURN sum(a) AS following, sum(b) AS followers, sum(c) AS muting, sum(d) AS blocking, \
+     sum(e) AS sent, sum(f) AS received";
 
 /// The first account after `$after`.
 pub const NEXT_ACCOUNT: &str = "MATCH (u:User) WHERE u.id > $after RETURN u.id AS id ORDER BY u.id LIMIT 1";
 
-/// Edges that touch account `$id`, or say that they do, and whose values do not name their ends.
-pub fn misplaced(kind: Kind) -> &'static str {
+/// What makes `r` from `x` to `y` misplaced.
+macro_rules! misplaced {
+    () => {
+        "NOT coalesce(r.src = x.id AND r.dst = y.id AND x:User AND y:User, false)"
+    };
+}
+
+/// The first `$limit` edges that touch account `$id`, or say that they do, and whose values do not name their ends.
+pub fn misplaced_around(kind: Kind) -> &'static str {
     of_kind!(
         kind,
         "CALL () { MATCH (:User {id: $id})-[r:",
         "]-() RETURN r UNION MATCH ()-[r:",
         "]->() WHERE r.src = $id AND r.pos IS NOT NULL RETURN r UNION MATCH ()-[r:",
-        "]->() WHERE r.dst = $id AND r.pos IS NOT NULL RETURN r } \
-         WITH r, startNode(r) AS x, endNode(r) AS y \
-         WHERE NOT coalesce(r.src = x.id AND r.dst = y.id AND x:User AND y:User, false) \
-         WITH r, x, y LIMIT $limit \
-         RETURN collect(elementId(r)) AS ids, \
-         collect(coalesce(toStringOrNull(x.id), '')) AS starts, collect(coalesce(toStringOrNull(y.id), '')) AS ends, \
-         collect(coalesce(toStringOrNull(r.src), '')) AS sources, \
-         collect(coalesce(toStringOrNull(r.dst), '')) AS targets"
+        concat!(
+            "]->() WHERE r.dst = $id AND r.pos IS NOT NULL RETURN r } \
+             WITH r, startNode(r) AS x, endNode(r) AS y WHERE ",
+            misplaced!(),
+            " WITH r LIMIT $limit RETURN collect(elementId(r)) AS ids"
+        )
+    )
+}
+
+/// Of the first `$limit` edges that say that they begin at `$id`, to targets above `$after`: those that are misplaced,
+/// how many were looked at, and the last target.
+pub fn misplaced_outgoing(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        concat!(
+            "(src, dst) WHERE r.src = $id AND r.dst > $after WITH r ORDER BY r.dst LIMIT $limit \
+             WITH r, startNode(r) AS x, endNode(r) AS y RETURN count(*) AS looked, max(r.dst) AS last, \
+             collect(CASE WHEN ",
+            misplaced!(),
+            " THEN elementId(r) END) AS ids"
+        )
+    )
+}
+
+/// The same for edges that say that they end at `$id`, by their positions.
+pub fn misplaced_incoming(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "MATCH ()-[r:",
+        "]->() USING INDEX r:",
+        concat!(
+            "(dst, pos) WHERE r.dst = $id AND r.pos > $after WITH r ORDER BY r.pos LIMIT $limit \
+             WITH r, startNode(r) AS x, endNode(r) AS y RETURN count(*) AS looked, max(r.pos) AS last, \
+             collect(CASE WHEN ",
+            misplaced!(),
+            " THEN elementId(r) END) AS ids"
+        )
+    )
+}
+
+/// Those of the edges `$ids` that are misplaced, in columns.
+pub fn misplaced_of(kind: Kind) -> &'static str {
+    of_kind!(
+        kind,
+        "UNWIND $ids AS id MATCH (x)-[r:",
+        concat!(
+            "]->(y) WHERE elementId(r) = id AND ",
+            misplaced!(),
+            " RETURN collect(elementId(r)) AS ids, \
+             collect(coalesce(toStringOrNull(x.id), '')) AS starts, \
+             collect(coalesce(toStringOrNull(y.id), '')) AS ends, \
+             collect(coalesce(toStringOrNull(r.src), '')) AS sources, \
+             collect(coalesce(toStringOrNull(r.dst), '')) AS targets"
+        )
     )
 }
 
@@ -179,8 +266,19 @@ mod tests {
     #[test]
     fn every_kind_has_its_own_type_in_every_text() {
         let types = ["FOLLOWS", "MUTES", "BLOCKS", "REQUESTED"];
-        let texts =
-            [create, put, delete, delete_misplaced, read_sources, read_within, suspects, misplaced, count];
+        let texts = [
+            create,
+            put,
+            delete,
+            delete_misplaced,
+            read_sources,
+            read_within,
+            suspects,
+            misplaced_around,
+            misplaced_outgoing,
+            misplaced_incoming,
+            misplaced_of,
+        ];
         for text in texts {
             for (kind, own) in Kind::ALL.into_iter().zip(types) {
                 for other in types {

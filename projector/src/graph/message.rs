@@ -39,9 +39,13 @@ struct OfKind {
     puts: Vec<PutRow>,
 }
 
-/// Edge changes of one transaction. No edge is in it twice.
+/// Changes of one transaction. No edge is in it twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes([OfKind; 4]);
+pub struct Changes {
+    edges: [OfKind; 4],
+    /// Accounts whose nodes go, unless they have edges after all other changes.
+    unused: Vec<String>,
+}
 
 impl Changes {
     /// Of a batch. With `trusting`, edges said to be new are created without looking.
@@ -62,32 +66,37 @@ impl Changes {
 
     /// Removes an edge.
     pub fn delete(&mut self, kind: Kind, source: String, target: String) {
-        self.0[kind as usize].deletes.push((source, target));
+        self.edges[kind as usize].deletes.push((source, target));
     }
 
     /// Adds an edge that does not exist.
     pub fn create(&mut self, kind: Kind, row: PutRow) {
-        self.0[kind as usize].creates.push(row);
+        self.edges[kind as usize].creates.push(row);
     }
 
     /// Sets an edge.
     pub fn put(&mut self, kind: Kind, row: PutRow) {
-        self.0[kind as usize].puts.push(row);
+        self.edges[kind as usize].puts.push(row);
+    }
+
+    /// Removes an account's node, unless the account has an edge after all other changes.
+    pub fn remove_unused(&mut self, account: String) {
+        self.unused.push(account);
     }
 
     /// How many edges are changed.
-    pub fn len(&self) -> usize {
+    pub fn edges(&self) -> usize {
         self.counts().iter().map(|(_, n)| n).sum()
     }
 
-    /// True if no edge is changed.
+    /// True if nothing is changed.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.edges() == 0 && self.unused.is_empty()
     }
 
     /// How many edges are changed, by operation.
     pub fn counts(&self) -> [(&'static str, usize); 3] {
-        let sum = |count: fn(&OfKind) -> usize| self.0.iter().map(count).sum();
+        let sum = |count: fn(&OfKind) -> usize| self.edges.iter().map(count).sum();
         [
             ("delete", sum(|of| of.deletes.len())),
             ("create", sum(|of| of.creates.len())),
@@ -98,7 +107,7 @@ impl Changes {
     /// The statements, each of which fits one message.
     pub fn statements(&self) -> Vec<Query> {
         let mut statements = Vec::new();
-        for (kind, of) in Kind::ALL.into_iter().zip(&self.0) {
+        for (kind, of) in Kind::ALL.into_iter().zip(&self.edges) {
             let text = cypher::delete(kind);
             for rows in fitting(&of.deletes, text, |(source, target)| text_bytes(source) + text_bytes(target))
             {
@@ -111,6 +120,9 @@ impl Changes {
             for (text, rows) in [(cypher::create(kind), &of.creates), (cypher::put(kind), &of.puts)] {
                 statements.extend(fitting(rows, text, row_bytes).into_iter().map(|rows| write(text, rows)));
             }
+        }
+        for rows in fitting(&self.unused, cypher::REMOVE_UNUSED, |id| text_bytes(id)) {
+            statements.push(query(cypher::REMOVE_UNUSED).param("a", texts(rows.iter())));
         }
         statements
     }
@@ -219,7 +231,8 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn every_message_fits_and_no_row_is_lost(
-            deletes in 0usize..400, creates in 0usize..400, puts in 0usize..400, expires: bool, kind in 0usize..4,
+            deletes in 0usize..400, creates in 0usize..400, puts in 0usize..400, unused in 0usize..400, expires: bool,
+            kind in 0usize..4,
         ) {
             let kind = Kind::ALL[kind];
             let mut changes = Changes::default();
@@ -229,8 +242,9 @@ mod tests {
             }
             (0..creates).for_each(|n| changes.create(kind, row(n, expires)));
             (0..puts).for_each(|n| changes.put(kind, row(n, expires)));
+            (0..unused).for_each(|n| changes.remove_unused(row(n, false).source));
             let statements = changes.statements();
-            prop_assert_eq!(statements.iter().map(rows_of).sum::<usize>(), changes.len());
+            prop_assert_eq!(statements.iter().map(rows_of).sum::<usize>(), changes.edges() + unused);
             for statement in &statements {
                 prop_assert!(message(statement) <= MESSAGE_BYTES, "{}", message(statement));
             }

@@ -5,11 +5,12 @@
 //! What can go wrong: see [`Error`]. After any error of a changing exchange its outcome is unknown; the caller reads the
 //! checkpoint again and goes on from there.
 //!
-//! Accounts' nodes are never deleted: one without edges costs little, and may get edges again at any moment.
+//! An account's node is deleted when the erasing of the account ends, and by the sweep's walk when it has no edges: ids
+//! must not stay for longer than the edges that name them.
 
 mod checkpoint;
-mod count;
 mod cypher;
+mod degrees;
 mod message;
 mod range;
 mod walk;
@@ -24,6 +25,7 @@ use service_kit::neo4j::{DetachedError, run_detached};
 use uuid::Uuid;
 
 pub use checkpoint::{Checkpoint, Content, Cursor};
+pub use degrees::Degrees;
 pub use message::{Changes, PutRow};
 pub use range::{Found, Tile};
 pub use walk::{Misplaced, Walked};
@@ -69,6 +71,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// True if the server may have failed at the size of a transaction: it ended it, or did not answer in time.
+    pub fn may_be_size(&self) -> bool {
+        matches!(self, Self::Neo4j(_) | Self::Unfinished(_)) && !self.is_conflict()
+    }
+
     /// True if the constraint on pairs refused an edge: it exists although it was said to be new.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Neo4j(neo4rs::Error::Neo4j(error))

@@ -12,7 +12,7 @@ use super::{AsyncBody, Error, Replica, cypher, one_row};
 use crate::edge::{Edge, Kind};
 
 /// Above every text that can be an id.
-const TOP: &str = "\u{10ffff}";
+pub(super) const TOP: &str = "\u{10ffff}";
 /// Stands for an absent number.
 const NONE: i64 = i64::MIN;
 /// Stands for a value that is no integer.

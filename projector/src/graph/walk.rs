@@ -1,25 +1,43 @@
 //! The walk from account to account.
 //!
-//! Owns: finding edges whose `src` and `dst` do not name their ends, which no index can find, by comparing each
-//! account's degrees with what the indexes say of it, both ways. Must not know: what should be there instead.
-//! What can go wrong: the search runs beside the writer, so a suspect may be none; it is looked at again before anything
-//! is changed. Edges between nodes that are no accounts are found by the accounts that they name.
+//! Owns: finding edges whose `src` and `dst` do not name their ends, which no index can find, and accounts without edges.
+//! The edges of most accounts are counted: their degrees against what the indexes say, both ways. Those of an account
+//! with very many cannot be counted in one transaction, and would differ at each attempt while others are written; they
+//! are looked through in pages instead. Must not know: what should be there instead.
+//! What can go wrong: the search runs while others are written, so what it finds is looked at again before anything is
+//! changed. An account that cannot be searched in any size is skipped until the next walk: it must not stop the sweep.
+//! Edges between nodes that are no accounts are found by the accounts that they name.
 
-use neo4rs::{Txn, query};
+use std::time::Duration;
+
+use neo4rs::{BoltType, Txn, query};
+use tokio::time::Instant;
 
 use super::{AsyncBody, Error, Replica, cypher, one_row};
 use crate::edge::Kind;
 
-/// Most misplaced edges repaired at once.
-const MISPLACED: i64 = 100;
+/// Most misplaced edges of one account that a walk reports; more are left to the next one.
+const MISPLACED: usize = 5_000;
+/// From so many edges of one kind on, an account is looked through in pages.
+const LARGE: i64 = 10_000;
+/// Edges of a page.
+const PAGE: i64 = 5_000;
+/// A page of so few that fails is not too large.
+const SMALLEST_PAGE: i64 = 50;
+/// Longest pause after a page.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a stretch of accounts looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Walked {
     /// The last account looked at; none at the end of all accounts.
     pub last: Option<String>,
-    /// Accounts that need a closer look.
-    pub accounts: Vec<(Kind, String)>,
+    /// The element ids of edges that seem misplaced, by account.
+    pub misplaced: Vec<(Kind, Vec<String>)>,
+    /// Accounts without edges.
+    pub unused: Vec<String>,
+    /// Accounts that could not be searched.
+    pub skipped: u64,
 }
 
 /// An edge whose values do not name its ends.
@@ -33,31 +51,55 @@ pub struct Misplaced {
     pub named: (String, String),
 }
 
-struct Search {
+/// Accounts that follow each other, by id.
+#[derive(Debug, Default)]
+struct Stretch {
+    last: Option<String>,
+    looked: i64,
+    large: [Vec<String>; 4],
+    unused: Vec<String>,
+}
+
+struct ReadStretch {
     after: String,
     limit: i64,
 }
 
-impl AsyncBody<Walked> for Search {
-    async fn run(self, tx: &mut Txn) -> Result<Walked, Error> {
-        let mut walked = Walked::default();
-        for kind in Kind::ALL {
-            let query =
-                query(cypher::suspects(kind)).param("after", self.after.as_str()).param("limit", self.limit);
-            let Some(row) = one_row(tx, query).await? else { continue };
-            let ids: Vec<String> = row.get("ids")?;
-            walked.accounts.extend(ids.into_iter().map(|id| (kind, id)));
-            let looked: i64 = row.get("looked")?;
-            if looked == self.limit {
-                // Another kind may have seen an account more or less; the earlier end misses none.
-                let last: Option<String> = row.get("last")?;
-                walked.last = match walked.last.take() {
-                    Some(other) if Some(&other) < last.as_ref() => Some(other),
-                    _ => last,
-                };
-            }
+impl AsyncBody<Stretch> for ReadStretch {
+    async fn run(self, tx: &mut Txn) -> Result<Stretch, Error> {
+        let query = query(cypher::STRETCH)
+            .param("after", self.after)
+            .param("limit", self.limit)
+            .param("large", LARGE);
+        let Some(row) = one_row(tx, query).await? else { return Ok(Stretch::default()) };
+        let mut stretch = Stretch {
+            last: row.get("last")?,
+            looked: row.get("looked")?,
+            unused: row.get("unused")?,
+            ..Stretch::default()
+        };
+        for (kind, large) in Kind::ALL.into_iter().zip(&mut stretch.large) {
+            *large = row.get(kind.name())?;
         }
-        Ok(walked)
+        Ok(stretch)
+    }
+}
+
+/// The accounts of a stretch that need a closer look.
+struct Suspects {
+    kind: Kind,
+    after: String,
+    upto: String,
+    large: Vec<String>,
+}
+
+impl AsyncBody<Vec<String>> for Suspects {
+    async fn run(self, tx: &mut Txn) -> Result<Vec<String>, Error> {
+        let query = query(cypher::suspects(self.kind))
+            .param("after", self.after)
+            .param("upto", self.upto)
+            .param("large", self.large);
+        Ok(one_row(tx, query).await?.map(|row| row.get("ids")).transpose()?.unwrap_or_default())
     }
 }
 
@@ -72,14 +114,68 @@ impl AsyncBody<Option<String>> for NextAccount {
     }
 }
 
-struct Closer {
+struct Around {
     kind: Kind,
     account: String,
 }
 
-impl AsyncBody<Vec<Misplaced>> for Closer {
+impl AsyncBody<Vec<String>> for Around {
+    async fn run(self, tx: &mut Txn) -> Result<Vec<String>, Error> {
+        let limit = i64::try_from(MISPLACED).unwrap_or(i64::MAX);
+        let query =
+            query(cypher::misplaced_around(self.kind)).param("id", self.account).param("limit", limit);
+        Ok(one_row(tx, query).await?.map(|row| row.get("ids")).transpose()?.unwrap_or_default())
+    }
+}
+
+/// Which edges of an account, and after which of them.
+#[derive(Debug, Clone)]
+enum Place {
+    /// Those that say that they begin at it, by target.
+    Outgoing(String),
+    /// Those that say that they end at it, by position.
+    Incoming(i64),
+}
+
+struct ReadPage {
+    kind: Kind,
+    account: String,
+    place: Place,
+    limit: i64,
+}
+
+struct Page {
+    looked: i64,
+    ids: Vec<String>,
+    next: Option<Place>,
+}
+
+impl AsyncBody<Page> for ReadPage {
+    async fn run(self, tx: &mut Txn) -> Result<Page, Error> {
+        let (text, after): (_, BoltType) = match &self.place {
+            Place::Outgoing(after) => (cypher::misplaced_outgoing(self.kind), after.as_str().into()),
+            Place::Incoming(after) => (cypher::misplaced_incoming(self.kind), (*after).into()),
+        };
+        let query = query(text).param("id", self.account).param("limit", self.limit).param("after", after);
+        let Some(row) = one_row(tx, query).await? else {
+            return Ok(Page { looked: 0, ids: Vec::new(), next: None });
+        };
+        let next = match self.place {
+            Place::Outgoing(_) => row.get::<Option<String>>("last")?.map(Place::Outgoing),
+            Place::Incoming(_) => row.get::<Option<i64>>("last")?.map(Place::Incoming),
+        };
+        Ok(Page { looked: row.get("looked")?, ids: row.get("ids")?, next })
+    }
+}
+
+struct Look {
+    kind: Kind,
+    ids: Vec<String>,
+}
+
+impl AsyncBody<Vec<Misplaced>> for Look {
     async fn run(self, tx: &mut Txn) -> Result<Vec<Misplaced>, Error> {
-        let query = query(cypher::misplaced(self.kind)).param("id", self.account).param("limit", MISPLACED);
+        let query = query(cypher::misplaced_of(self.kind)).param("ids", self.ids);
         let Some(row) = one_row(tx, query).await? else { return Ok(Vec::new()) };
         let ids: Vec<String> = row.get("ids")?;
         let starts: Vec<String> = row.get("starts")?;
@@ -94,31 +190,86 @@ impl AsyncBody<Vec<Misplaced>> for Closer {
 }
 
 impl Replica {
-    /// Looks at the next `limit` accounts after `after`. May run beside the writer: what it answers is not exact, and
-    /// must be looked at again.
+    /// Looks at the next `limit` accounts after `after`. May run while others are written: what it returns is not exact,
+    /// and must be looked at again. With a limit of 1 it fails only if the server does.
     pub async fn walk(&self, after: &str, limit: u32) -> Result<Walked, Error> {
-        let searched = self.transaction(Search { after: after.to_owned(), limit: i64::from(limit) }).await;
-        let mut walked = match searched {
-            // One account with more edges than can be counted in time: pass it by, or the walk never ends.
+        match self.search(after, i64::from(limit)).await {
             Err(error) if limit == 1 => {
-                tracing::warn!(error = %error, "an account is too large for the walk and is left out");
-                let last = self.transaction(NextAccount { after: after.to_owned() }).await?;
-                return Ok(Walked { last, accounts: Vec::new() });
+                let last = self.next_account(after).await?;
+                tracing::warn!(%error, "an account cannot be searched, the walk skips it");
+                Ok(Walked { last, skipped: 1, ..Walked::default() })
             }
-            searched => searched?,
-        };
-        // Degrees also differ for a moment while an edge is written; such an account has nothing misplaced.
-        let mut accounts = Vec::new();
-        for (kind, account) in std::mem::take(&mut walked.accounts) {
-            if !self.misplaced(kind, &account).await?.is_empty() {
-                accounts.push((kind, account));
-            }
+            outcome => outcome,
         }
-        Ok(Walked { accounts, ..walked })
     }
 
-    /// The misplaced edges around an account, not all of them if there are many.
-    pub async fn misplaced(&self, kind: Kind, account: &str) -> Result<Vec<Misplaced>, Error> {
-        self.transaction(Closer { kind, account: account.to_owned() }).await
+    /// Those of the edges that are misplaced now.
+    pub async fn misplaced(&self, kind: Kind, ids: Vec<String>) -> Result<Vec<Misplaced>, Error> {
+        self.transaction(Look { kind, ids }).await
+    }
+
+    async fn search(&self, after: &str, limit: i64) -> Result<Walked, Error> {
+        let stretch = self.transaction(ReadStretch { after: after.to_owned(), limit }).await?;
+        let Some(upto) = stretch.last else { return Ok(Walked::default()) };
+        let mut walked = Walked { unused: stretch.unused, ..Walked::default() };
+        for (kind, large) in Kind::ALL.into_iter().zip(&stretch.large) {
+            let (after, upto, large) = (after.to_owned(), upto.clone(), large.clone());
+            for account in self.transaction(Suspects { kind, after, upto, large }).await? {
+                // Degrees also differ for a moment while an edge is written; such an account has nothing misplaced.
+                let ids = self.transaction(Around { kind, account }).await?;
+                if !ids.is_empty() {
+                    walked.misplaced.push((kind, ids));
+                }
+            }
+        }
+        for (kind, large) in Kind::ALL.into_iter().zip(&stretch.large) {
+            for account in large {
+                match self.look_through(kind, account).await {
+                    Ok(ids) if ids.is_empty() => {}
+                    Ok(ids) => walked.misplaced.push((kind, ids)),
+                    Err(error) => {
+                        // If the server is away, no account is to blame.
+                        self.next_account(after).await?;
+                        tracing::warn!(%error, kind = kind.name(), "a large account is skipped by the walk");
+                        walked.skipped += 1;
+                    }
+                }
+            }
+        }
+        walked.last = (stretch.looked == limit).then_some(upto);
+        Ok(walked)
+    }
+
+    async fn next_account(&self, after: &str) -> Result<Option<String>, Error> {
+        self.transaction(NextAccount { after: after.to_owned() }).await
+    }
+
+    /// The element ids of misplaced edges among those that name an account, page by page.
+    async fn look_through(&self, kind: Kind, account: &str) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        let mut limit = PAGE;
+        for first in [Place::Outgoing(String::new()), Place::Incoming(i64::MIN)] {
+            let mut place = first;
+            while found.len() < MISPLACED {
+                let began = Instant::now();
+                let read = ReadPage { kind, account: account.to_owned(), place: place.clone(), limit };
+                match self.transaction(read).await {
+                    Ok(page) => {
+                        found.extend(page.ids);
+                        match page.next {
+                            Some(next) if page.looked == limit => place = next,
+                            _ => break,
+                        }
+                        limit = (limit * 2).min(PAGE);
+                    }
+                    Err(error) if limit <= SMALLEST_PAGE => return Err(error),
+                    Err(_) => limit = (limit / 4).max(SMALLEST_PAGE),
+                }
+                // Leaves half of the server's time to others.
+                tokio::time::sleep(began.elapsed().min(LONGEST_PAUSE)).await;
+            }
+        }
+        found.truncate(MISPLACED);
+        Ok(found)
     }
 }

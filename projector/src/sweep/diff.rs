@@ -45,7 +45,7 @@ pub fn compare(kind: Kind, truth: &[Row], found: Vec<Found>, read_limit: usize, 
         if present == Some(row.edge) {
             continue;
         }
-        if difference.changes.len() >= most {
+        if difference.changes.edges() >= most {
             difference.whole = false;
             return difference;
         }
@@ -61,7 +61,7 @@ pub fn compare(kind: Kind, truth: &[Row], found: Vec<Found>, read_limit: usize, 
         }
     }
     for (source, target) in found.into_keys() {
-        if difference.changes.len() >= most {
+        if difference.changes.edges() >= most {
             difference.whole = false;
             return difference;
         }
@@ -135,7 +135,7 @@ mod tests {
             let mut rounds = 0;
             loop {
                 let difference = compare(Kind::Follow, &truth, read(&model, limit), limit, most);
-                prop_assert!(difference.changes.len() <= most);
+                prop_assert!(difference.changes.edges() <= most);
                 apply(&mut model, &truth, &difference);
                 if difference.whole {
                     break;

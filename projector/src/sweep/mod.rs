@@ -1,7 +1,7 @@
 //! The sweep: backfill, audit and repair in one.
 //!
 //! Owns: which range is next, when, and what a comparison means. A pass compares all edges of each kind in tiles, then
-//! walks from account to account. From empty it is the backfill, as fast as it can; once the read model is complete it is
+//! walks from account to account, then compares the counts. From empty it is the backfill, as fast as it can; once the read model is complete it is
 //! the audit, slowly and without end. Must not know: how ranges are read or repaired.
 //! What can go wrong: nothing; whoever runs it holds the read model still at the revision of the snapshot.
 //!
@@ -21,6 +21,8 @@ use crate::graph::Cursor;
 
 /// Stage of the walk, after one stage for each kind.
 const WALK: i64 = Kind::ALL.len() as i64;
+/// Stage of the counts, the last one.
+const COUNTS: i64 = WALK + 1;
 /// Tiles a second of the audit.
 const AUDIT_TILES_PER_SECOND: u32 = 5;
 /// Most accounts looked at by one step of the walk.
@@ -54,6 +56,13 @@ pub enum Job {
         /// How many.
         limit: u32,
     },
+    /// Compare the counts of the first accounts after one.
+    Counts {
+        /// The account; none at the start.
+        after: Option<UserId>,
+        /// How many.
+        limit: u32,
+    },
 }
 
 /// Where the sweep stands.
@@ -72,7 +81,11 @@ pub struct Sweep {
 impl Sweep {
     /// Goes on from a checkpoint. `kept` says that edges from before it are still there: the walk is then part of the
     /// pass that makes the read model complete.
-    pub fn resume(cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
+    pub fn resume(mut cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
+        // What the counts of earlier ranges said is not written down.
+        if cursor.stage == COUNTS {
+            cursor.source.clear();
+        }
         Self {
             cursor,
             kept,
@@ -127,6 +140,9 @@ impl Sweep {
 
     /// The next step.
     pub fn job(&self) -> Job {
+        if self.cursor.stage == COUNTS {
+            return Job::Counts { after: UserId::parse(&self.cursor.source).ok(), limit: self.rows() };
+        }
         let Some(kind) = stage_kind(self.cursor.stage) else {
             return Job::Walk {
                 after: self.cursor.source.clone(),
@@ -158,6 +174,14 @@ impl Sweep {
     pub fn after_walk(&self, last: Option<String>) -> Cursor {
         match last {
             Some(source) => Cursor { source, ..self.cursor.clone() },
+            None => Cursor { complete: true, stage: COUNTS, ..Cursor::default() },
+        }
+    }
+
+    /// The cursor after counts were compared up to `last`, or to the end of all accounts.
+    pub fn after_counts(&self, last: Option<UserId>) -> Cursor {
+        match last {
+            Some(last) => Cursor { source: last.to_string(), ..self.cursor.clone() },
             None => Cursor { complete: true, ..Cursor::default() },
         }
     }
@@ -170,7 +194,7 @@ impl Sweep {
 
     /// Takes a step as done. Answers true if it ended a pass.
     pub fn done(&mut self, next: Cursor, persisted: bool, now: Instant) -> bool {
-        let ended = self.cursor.stage == WALK && next.stage == 0;
+        let ended = self.cursor.stage == COUNTS && next.stage == 0;
         self.cursor = next;
         if persisted {
             self.persisted = now;
@@ -240,6 +264,7 @@ mod tests {
         let next = match sweep.job() {
             Job::Tile { .. } => sweep.after_tile(None, 10),
             Job::Walk { .. } => sweep.after_walk(None),
+            Job::Counts { .. } => sweep.after_counts(None),
         };
         sweep.done(next, true, Instant::now())
     }
@@ -256,8 +281,21 @@ mod tests {
             assert!(!finish_stage(&mut sweep));
         }
         assert!(matches!(sweep.job(), Job::Walk { .. }));
+        assert!(!finish_stage(&mut sweep));
+        assert!(matches!(sweep.job(), Job::Counts { after: None, .. }));
         assert!(finish_stage(&mut sweep));
         assert!(sweep.at_start());
+    }
+
+    #[tokio::test]
+    async fn an_interrupted_comparison_of_counts_begins_again() {
+        let mut sweep = sweep(false);
+        (0..5).for_each(|_| assert!(!finish_stage(&mut sweep)));
+        let next = sweep.after_counts(Some(user(7)));
+        sweep.done(next, true, Instant::now());
+        assert!(matches!(sweep.job(), Job::Counts { after: Some(_), .. }));
+        let again = Sweep::resume(sweep.cursor().clone(), false, 1_000, Instant::now());
+        assert!(matches!(again.job(), Job::Counts { after: None, .. }));
     }
 
     #[tokio::test]
@@ -287,7 +325,9 @@ mod tests {
         let now = Instant::now();
         assert_eq!(sweep.due(), sweep.persisted);
         Kind::ALL.iter().for_each(|_| assert!(!finish_stage(&mut sweep)));
-        finish_stage(&mut sweep);
+        (0..2).for_each(|_| {
+            finish_stage(&mut sweep);
+        });
         assert_eq!(sweep.job(), Job::Tile { kind: Kind::Follow, after: None, limit: 200 });
         sweep.done(sweep.after_tile(None, 0), false, now);
         assert_eq!(sweep.due(), now + Duration::from_millis(200));

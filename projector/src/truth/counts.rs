@@ -1,8 +1,6 @@
-//! The sums of all accounts' counts, with the head of the same snapshot.
-//!
-//! Owns: the statement. Must not know: what the sums are compared with.
-//! What can go wrong: as in the parent module. It reads every account, which takes time where there are many.
+//! The sums of the counts of a range of accounts, with the head of the same snapshot.
 
+use proto::UserId;
 use service_kit::postgres::acquire;
 use sqlx::Connection as _;
 use uuid::Uuid;
@@ -10,56 +8,51 @@ use uuid::Uuid;
 use super::{Error, HEAD, Truth, mark};
 use crate::mark::Mark;
 
+/// A function of the owner: it does not show whose the counts are.
 const COUNTS: &str = "-- projector_count_sums
-SELECT coalesce(sum(following), 0)::bigint, coalesce(sum(followers), 0)::bigint,
-       coalesce(sum(muting), 0)::bigint, coalesce(sum(blocking), 0)::bigint,
-       coalesce(sum(requests_sent), 0)::bigint, coalesce(sum(requests_received), 0)::bigint
-FROM accounts";
+SELECT last, accounts, following, followers, muting, blocking, requests_sent, requests_received
+FROM sum_counts($1, $2)";
 
-/// What all accounts say of one kind of edge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the accounts of a range say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// The edges that begin at them.
-    pub outgoing: i64,
-    /// The edges that end at them; none where that is not counted.
-    pub incoming: Option<i64>,
+    /// The last account of the range.
+    pub last: Option<UserId>,
+    /// How many accounts have a row in it.
+    pub accounts: i64,
+    /// Follows that begin at them.
+    pub following: i64,
+    /// Follows that end at them.
+    pub followers: i64,
+    /// Mutes that begin at them.
+    pub muting: i64,
+    /// Blocks that begin at them.
+    pub blocking: i64,
+    /// Requests that begin at them.
+    pub requests_sent: i64,
+    /// Requests that end at them.
+    pub requests_received: i64,
 }
 
-impl Sums {
-    /// How far a number of edges is from what the accounts say.
-    pub fn difference(&self, found: i64) -> u64 {
-        let incoming = self.incoming.unwrap_or(self.outgoing);
-        self.outgoing.abs_diff(found).max(incoming.abs_diff(found))
-    }
-}
+type Columns = (Option<Uuid>, i64, i64, i64, i64, i64, i64, i64);
 
 impl Truth {
-    /// The sums for follows, mutes, blocks and requests, in the order of their kinds.
-    pub async fn counts(&self) -> Result<(Mark, [Sums; 4]), Error> {
+    /// The sums over the first `limit` accounts after one.
+    pub async fn counts_after(&self, after: Option<UserId>, limit: u32) -> Result<(Mark, Sums), Error> {
         let mut connection = acquire(&self.pool).await?;
         let mut tx = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let head: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *tx).await?;
-        let (following, followers, muting, blocking, sent, received): (i64, i64, i64, i64, i64, i64) =
-            sqlx::query_as(COUNTS).fetch_one(&mut *tx).await?;
+        let (last, accounts, following, followers, muting, blocking, requests_sent, requests_received): Columns =
+            sqlx::query_as(COUNTS)
+                // The nil UUID is below every id.
+                .bind(after.map_or(Uuid::nil(), UserId::uuid))
+                .bind(i32::try_from(limit).unwrap_or(i32::MAX))
+                .fetch_one(&mut *tx)
+                .await?;
         tx.commit().await?;
-        let sums = [
-            Sums { outgoing: following, incoming: Some(followers) },
-            Sums { outgoing: muting, incoming: None },
-            Sums { outgoing: blocking, incoming: None },
-            Sums { outgoing: sent, incoming: Some(received) },
-        ];
+        let last = last.and_then(UserId::new);
+        let sums =
+            Sums { last, accounts, following, followers, muting, blocking, requests_sent, requests_received };
         Ok((mark(head), sums))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_larger_of_both_differences_counts() {
-        let sums = Sums { outgoing: 10, incoming: Some(13) };
-        assert_eq!((sums.difference(10), sums.difference(12)), (3, 2));
-        assert_eq!(Sums { outgoing: 10, incoming: None }.difference(9), 1);
     }
 }

@@ -12,6 +12,7 @@ use service_kit::postgres::acquire;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+pub use counts::Sums;
 pub use edges::Row;
 
 use crate::mark::Mark;

@@ -12,7 +12,7 @@ use url::Url;
 use crate::config::Secret;
 use crate::tls;
 
-/// Parameters that the driver understands, besides `options[NAME]`.
+/// Parameters that the driver understands, in addition to `options[NAME]`.
 const UNDERSTOOD: [&str; 18] = [
     "sslmode",
     "ssl-mode",

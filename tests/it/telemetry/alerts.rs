@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 const OF_SPEED: [&str; 3] =
     ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
 
+/// Neither two weeks nor an account that Neo4j cannot search fit into a test; k8s/monitoring/alerts_test.yaml has both.
+const NOT_PRODUCED: [&str; 2] = ["FollowgraphCountsNotCompared", "FollowgraphSweepSkipsAccounts"];
+
 /// Whom the faults tell what must fire.
 pub(super) struct Watch {
     prometheus: Prometheus,
@@ -110,6 +113,7 @@ async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
 
     let all: BTreeSet<_> = monitoring::alerts().expect("rules").into_iter().map(|alert| alert.name).collect();
     let fired = watch.fired();
-    let never: Vec<_> = all.difference(&fired).collect();
+    let never: Vec<_> =
+        all.difference(&fired).filter(|alert| !NOT_PRODUCED.contains(&alert.as_str())).collect();
     assert!(never.is_empty(), "no test breaks what they watch: {never:?}");
 }

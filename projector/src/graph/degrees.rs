@@ -1,0 +1,53 @@
+//! How many edges the accounts of a range have. The server keeps the degree of each node, so edges are not read.
+//!
+//! The numbers are of one revision only while nothing is written.
+
+use neo4rs::{Txn, query};
+
+use super::range::TOP;
+use super::{AsyncBody, Error, Replica, cypher, one_row};
+
+/// Sums over the accounts of a range.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Degrees {
+    /// Follows that begin at them.
+    pub following: i64,
+    /// Follows that end at them.
+    pub followers: i64,
+    /// Mutes that begin at them.
+    pub muting: i64,
+    /// Blocks that begin at them.
+    pub blocking: i64,
+    /// Requests that begin at them.
+    pub requests_sent: i64,
+    /// Requests that end at them.
+    pub requests_received: i64,
+}
+
+struct Sum {
+    after: String,
+    upto: String,
+}
+
+impl AsyncBody<Degrees> for Sum {
+    async fn run(self, tx: &mut Txn) -> Result<Degrees, Error> {
+        let query = query(cypher::DEGREES).param("after", self.after).param("upto", self.upto);
+        let Some(row) = one_row(tx, query).await? else { return Ok(Degrees::default()) };
+        Ok(Degrees {
+            following: row.get("following")?,
+            followers: row.get("followers")?,
+            muting: row.get("muting")?,
+            blocking: row.get("blocking")?,
+            requests_sent: row.get("sent")?,
+            requests_received: row.get("received")?,
+        })
+    }
+}
+
+impl Replica {
+    /// The degrees of the accounts above `after` and not above `upto`; without it, of all that follow.
+    pub async fn degrees(&self, after: &str, upto: Option<&str>) -> Result<Degrees, Error> {
+        let upto = upto.unwrap_or(TOP).to_owned();
+        self.transaction(Sum { after: after.to_owned(), upto }).await
+    }
+}
