@@ -31,7 +31,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let stop = lifecycle.stop_token();
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
 
-    let pool = postgres::connect_lazy(&config.database, "command-service")?;
+    let pool = postgres::connect_lazy_writer(&config.database, "command-service")?;
     postgres::export_pool_metrics(&process.telemetry, "general", &pool);
     let database = process.readiness.latch("postgres");
     wait_for_schema(&pool, &database).await?;
@@ -169,7 +169,7 @@ fn committer_pool(pool: &PgPool) -> PgPool {
     ];
     let generic = [("plan_cache_mode", "force_generic_plan")];
     let options = (*pool.connect_options()).clone().options(by_keys_only).options(generic);
-    postgres::pool_options(2, pool.options().get_acquire_timeout())
+    postgres::writer_pool_options(2, pool.options().get_acquire_timeout())
         // A dead connection shows at BEGIN, and the batch is tried again: no ping before each.
         .test_before_acquire(false)
         .connect_lazy_with(options)

@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use service_kit::postgres::check_writable;
+use sqlx::{PgConnection, PgPool};
 
 use crate::store::within;
 
@@ -44,6 +45,8 @@ impl Leadership {
     pub async fn try_take(pool: &PgPool, role: Role) -> Result<Option<Self>, sqlx::Error> {
         within(async {
             let mut connection = service_kit::postgres::acquire(pool).await?;
+            // A standby grants advisory locks too, in a space of its own: it would make a second leader.
+            check_writable(&mut connection).await?;
             let held: bool = sqlx::query_scalar(HELD).bind(role.key()).fetch_one(&mut *connection).await?;
             if held {
                 return Ok(None);
@@ -59,9 +62,9 @@ impl Leadership {
         .await
     }
 
-    /// Fails if the lock's session is gone.
+    /// Fails if the lock's session is gone, or its server is not the primary any more.
     pub async fn check(&mut self) -> Result<(), sqlx::Error> {
-        match tokio::time::timeout(Duration::from_secs(5), self.0.ping()).await {
+        match tokio::time::timeout(Duration::from_secs(5), check_writable(&mut self.0)).await {
             Ok(result) => result,
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         }

@@ -20,6 +20,8 @@ service_kit::declare_metrics! {
     Counter(Count) BATCHES_TAKEN_APART = "followgraph_command_batches_taken_apart_total";
     /// Commands whose transaction alone ran into a timeout of PostgreSQL.
     Counter(Count) COMMANDS_TIMED_OUT = "followgraph_command_timed_out_total";
+    /// 1 while PostgreSQL takes no writes from this process: a standby, or default_transaction_read_only.
+    Gauge(Switch) DATABASE_READ_ONLY = "followgraph_command_database_read_only";
     /// Commands waiting for their transaction.
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
     /// Chunks of imports that were slowed down.

@@ -129,6 +129,51 @@ pub fn pool_options(max_connections: u32, acquire_timeout: Duration) -> PgPoolOp
         })
 }
 
+/// The server answers and takes no writes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("PostgreSQL is read-only: a standby in recovery, or default_transaction_read_only is on")]
+pub struct ReadOnly;
+
+/// Whether the session's server takes no writes. A failover, or a change of settings, can make it so at any time.
+pub async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "-- is_read_only
+         SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean",
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Fails with [`ReadOnly`] if the session's server takes no writes.
+pub async fn check_writable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    match is_read_only(connection).await? {
+        true => Err(std::io::Error::other(ReadOnly).into()),
+        false => Ok(()),
+    }
+}
+
+/// Whether an error says that the server takes no writes.
+pub fn says_read_only(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<ReadOnly>()),
+        sqlx::Error::Database(error) => error.code().as_deref() == Some("25006"),
+        _ => false,
+    }
+}
+
+/// What every pool whose sessions write begins with. A session at a read-only server is healthy to the driver, which
+/// would use it for half an hour; here it is closed when it is given back, and the next one may reach the primary.
+pub fn writer_pool_options(max_connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
+    pool_options(max_connections, acquire_timeout).after_release(|connection, _| {
+        Box::pin(async move {
+            let answered = tokio::time::timeout(RELEASE_PATIENCE, is_read_only(connection)).await;
+            let read_only = answered
+                .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+            Ok(!read_only)
+        })
+    })
+}
+
 /// Connects, and fails if the server does not answer.
 pub async fn connect(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
     settings.pool_options().connect_with(settings.connect_options(application_name)?).await
@@ -137,6 +182,12 @@ pub async fn connect(settings: &Settings, application_name: &str) -> Result<PgPo
 /// A pool that connects when it is first used, so that a process starts while the server is down.
 pub fn connect_lazy(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
     Ok(settings.pool_options().connect_lazy_with(settings.connect_options(application_name)?))
+}
+
+/// The same for sessions that write; see [`writer_pool_options`].
+pub fn connect_lazy_writer(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
+    Ok(writer_pool_options(settings.max_connections, settings.acquire_timeout)
+        .connect_lazy_with(settings.connect_options(application_name)?))
 }
 
 /// Takes a connection and records how long that took. The transaction begins after it:

@@ -134,6 +134,40 @@ impl Postgres {
         self.port
     }
 
+    /// Makes the stopped server a standby at its next start: it recovers, answers reads, and takes no writes.
+    pub fn make_standby(&self) -> Result<()> {
+        let signal = self.data().join("standby.signal");
+        fs::write(&signal, "").with_context(|| format!("cannot write {}", signal.display()))?;
+        self.user.as_ref().map_or(Ok(()), |user| user.own(&signal))
+    }
+
+    /// Makes the running standby the primary, and waits until it is.
+    pub fn promote(&self) -> Result<()> {
+        let mut promote = self.command("pg_ctl");
+        promote.arg("promote").arg("--wait").arg("--pgdata").arg(self.data());
+        self.run("pg_ctl promote", promote, "")
+    }
+
+    /// Keeps a copy of the stopped server's data.
+    pub fn copy_data(&self) -> Result<()> {
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--no-target-directory"]).arg(self.data()).arg(self.copy());
+        self.run("cp", copy, "")
+    }
+
+    /// Exchanges the stopped server's data and the copy.
+    pub fn swap_with_copy(&self) -> Result<()> {
+        let aside = self.folder.join("aside");
+        fs::rename(self.data(), &aside)?;
+        fs::rename(self.copy(), self.data())?;
+        fs::rename(&aside, self.copy())?;
+        Ok(())
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.folder.join("copy")
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }

@@ -11,12 +11,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use service_kit::Latch;
+use service_kit::postgres::says_read_only;
 use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics;
 use crate::store::{head, within};
 
 /// How often the pulse is felt.
@@ -61,6 +63,7 @@ impl Pulse {
                 () = stop.cancelled() => return Ok(()),
             }
             if self.is_fresh() {
+                ::metrics::gauge!(metrics::DATABASE_READ_ONLY).set(0.0);
                 check.ready();
                 continue;
             }
@@ -73,6 +76,8 @@ impl Pulse {
                     attempt.await
                 }
             };
+            let read_only = ended.as_ref().is_err_and(says_read_only);
+            ::metrics::gauge!(metrics::DATABASE_READ_ONLY).set(f64::from(u8::from(read_only)));
             match ended {
                 Ok(()) => {
                     self.beat();
@@ -80,7 +85,11 @@ impl Pulse {
                 }
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "cannot commit");
-                    check.not_ready("PostgreSQL does not commit");
+                    check.not_ready(if read_only {
+                        "PostgreSQL is read-only: a standby, or default_transaction_read_only is on"
+                    } else {
+                        "PostgreSQL does not commit"
+                    });
                 }
             }
         }

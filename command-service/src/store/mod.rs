@@ -19,6 +19,7 @@ pub mod targets;
 
 use std::time::Duration;
 
+use service_kit::postgres::says_read_only;
 use service_kit::with_timeout;
 
 /// Longer than the timeouts that the server has by default: it ends the wait for a host that is gone.
@@ -46,6 +47,8 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::BeginFailed => true,
+        // A standby: the pool closes the session, and the next one may reach the primary.
+        error if says_read_only(error) => true,
         // Class 08 connection, 40 rollback, 53 resources, 55 lock timeout, 57
         // shutdown or cancel, 25P03 idle in transaction too long.
         sqlx::Error::Database(e) => e.code().is_some_and(|code| {
