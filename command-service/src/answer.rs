@@ -54,6 +54,9 @@ pub enum Failure {
     /// The database could not be reached; it certainly did not happen.
     #[error("the command was not carried out: the database does not answer")]
     NotCommitted,
+    /// PostgreSQL has lost commits that were published; it certainly did not happen.
+    #[error("PostgreSQL has lost commits that were published: an operator must open a new epoch")]
+    Forked,
     /// The database went away during the commit and did not come back in time.
     #[error("the outcome of the command is not known: the database went away during the commit")]
     OutcomeUnknown,

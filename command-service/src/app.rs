@@ -70,6 +70,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         woken,
         recent,
     );
+    lifecycle.spawn("heartbeats", relay.heartbeats().listen(nats.client.clone(), stop.clone()));
     lifecycle.spawn("relay", relay.run(stop.clone()));
 
     let acknowledged = Acknowledged::new(shown.clone(), nats.client.clone());
@@ -83,7 +84,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         projectors: projectors.clone(),
     };
     lifecycle.spawn("worker", worker.run(stop.clone()));
-    lifecycle.spawn("beacon", beacon::run(pool.clone(), nats, database, stop.clone()));
+    lifecycle.spawn("beacon", beacon::run(pool.clone(), nats, shown.clone(), database, stop.clone()));
     lifecycle.spawn(
         "maintenance",
         maintenance::run(pool.clone(), config.stream.max_age, shown.clone(), stop.clone()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use event_log::heartbeat::{self, Heartbeat};
 use prost::Message as _;
 use proto::events::v1::Committed;
-use proto::{Token, subjects, timestamp};
+use proto::{Revision, Token, subjects, timestamp};
 use service_kit::telemetry::chain;
 use service_kit::{Latch, nats::Nats};
 use sqlx::PgPool;
@@ -17,6 +17,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
+use crate::relay::Standing;
 use crate::store::head::{self, Head};
 
 const PERIOD: Duration = Duration::from_millis(500);
@@ -24,7 +25,13 @@ const PERIOD: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Sends beacons until `stop`.
-pub async fn run(pool: PgPool, nats: Nats, latch: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
+pub async fn run(
+    pool: PgPool,
+    nats: Nats,
+    standing: watch::Receiver<Standing>,
+    latch: Latch,
+    stop: CancellationToken,
+) -> Result<(), sqlx::Error> {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -36,8 +43,12 @@ pub async fn run(pool: PgPool, nats: Nats, latch: Latch, stop: CancellationToken
             Ok(Ok(head)) => {
                 latch.ready();
                 ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
+                // A copy of a database must not speak for its epoch on the NATS of the original: readers there would
+                // take that for the newer history.
+                let speaks = standing.borrow().speaks_for == Some(head.epoch);
+                let said = if speaks { head.token() } else { Token::new(heartbeat::PROBE, Revision::ZERO) };
                 let sent_at = timestamp::to_proto(head.now);
-                heartbeat::send(&nats, &Heartbeat { head: head.token(), sent_at }).await;
+                heartbeat::send(&nats, &Heartbeat { head: said, sent_at }).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(error = %chain(&error), "cannot read the head");

@@ -22,6 +22,8 @@ service_kit::declare_metrics! {
     Counter(Count) COMMANDS_TIMED_OUT = "followgraph_command_timed_out_total";
     /// 1 while PostgreSQL takes no writes from this process: a standby, or default_transaction_read_only.
     Gauge(Switch) DATABASE_READ_ONLY = "followgraph_command_database_read_only";
+    /// Commands refused because PostgreSQL records a fork.
+    Counter(Count) FORKED_COMMANDS = "followgraph_command_forked_total";
     /// Commands waiting for their transaction.
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
     /// Chunks of imports that were slowed down.
@@ -67,6 +69,8 @@ service_kit::declare_metrics! {
     Counter(Count) RELAY_RESTARTS = "followgraph_relay_restarts_total";
     /// Times that the stream was made again from the outbox, because it held what is not ours.
     Counter(Count) STREAM_RECREATED = "followgraph_relay_stream_recreated_total";
+    /// 1 while another stream holds the subjects, or the stream is of another database.
+    Gauge(Switch) STREAM_BLOCKED = "followgraph_relay_stream_blocked";
     /// 1 while the stream is of another history than PostgreSQL.
     Gauge(Switch) STREAM_FORKED = "followgraph_relay_stream_forked";
 }

@@ -20,6 +20,10 @@ use crate::KnownHead;
 /// An older heartbeat says nothing about the present.
 const FRESH: Duration = Duration::from_secs(2);
 
+/// The epoch of a heartbeat from a process whose history has no stream on this NATS. It proves to that process that it
+/// hears heartbeats, and says nothing to others.
+pub const PROBE: Epoch = Epoch(0);
+
 /// The head as of some time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heartbeat {
@@ -52,7 +56,7 @@ pub async fn send(nats: &Nats, heartbeat: &Heartbeat) {
     }
 }
 
-/// Passes each heartbeat to `heard`, until `stop`.
+/// Passes each heartbeat to `heard`, except probes, until `stop`.
 pub async fn listen(
     client: Client,
     mut heard: impl FnMut(Result<Heartbeat, DecodeError>) + Send,
@@ -65,7 +69,10 @@ pub async fn listen(
             message = messages.next() => message,
         };
         match message {
-            Some(message) => heard(Heartbeat::decode(&message.payload)),
+            Some(message) => match Heartbeat::decode(&message.payload) {
+                Ok(heartbeat) if heartbeat.head.epoch == PROBE => {}
+                decoded => heard(decoded),
+            },
             // The client renews subscriptions by itself, and closes for good only when the process stops.
             None => {
                 stop.cancelled().await;

@@ -83,9 +83,18 @@ pub async fn head(pool: &PgPool) -> Result<(i64, i64), Error> {
     Ok(sqlx::query_as("-- recover_head\nSELECT epoch, revision FROM log_head").fetch_one(pool).await?)
 }
 
-/// Begins a new history after a fork; answers its number.
-pub async fn open_epoch(pool: &PgPool) -> Result<i64, Error> {
-    Ok(sqlx::query_scalar("-- open_epoch\nSELECT open_epoch()").fetch_one(pool).await?)
+/// Begins a new history after a fork or a restore, and lets the relay delete the streams of earlier ones if
+/// `replace_streams`; answers its number.
+pub async fn open_epoch(pool: &PgPool, replace_streams: bool) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar("-- open_epoch\nSELECT open_epoch($1)")
+        .bind(replace_streams)
+        .fetch_one(pool)
+        .await?)
+}
+
+/// Lets the relay delete the streams of earlier epochs than the present one; answers its number.
+pub async fn give_up_streams(pool: &PgPool) -> Result<i64, Error> {
+    Ok(sqlx::query_scalar("-- give_up_streams\nSELECT give_up_streams()").fetch_one(pool).await?)
 }
 
 async fn applied_version(pool: &PgPool) -> Result<i64, Error> {

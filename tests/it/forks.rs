@@ -1,16 +1,12 @@
 //! I4: two histories of one epoch are seen, not guessed.
 
-use std::time::Duration;
-
-use proto::command::v1::GetStatusRequest;
 use proto::error::{Reason, reason_of};
 use proto::graph::v1::StreamState;
 use tests::clients::{check, follow, fresh};
-use tests::own::binaries;
-use tests::{Own, new_user, truth, until};
+use tests::own::{Victim, binaries};
+use tests::status::until_stream_is;
+use tests::{Own, new_user, truth};
 use tokio::task::block_in_place;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
@@ -38,17 +34,7 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     .await
     .expect("counts");
 
-    let status = until("the fork to be said", LIMIT, || {
-        let mut commands = commands.clone();
-        async move {
-            let status =
-                commands.get_status(GetStatusRequest {}).await.map_err(|s| s.to_string())?.into_inner();
-            let stream = status.stream.expect("the stream");
-            if stream.state() == StreamState::Forked { Ok(stream) } else { Err(format!("{stream:?}")) }
-        }
-    })
-    .await;
-    assert!(status.problem.contains("another event"), "{}", status.problem);
+    until_stream_is(&commands, StreamState::Forked, "another event").await;
     assert!(!own.pipeline.command.is_ready(), "/readyz is false");
 
     // Revisions are not given out twice: nothing is committed, and nothing reaches the stream of the other history.
@@ -59,9 +45,21 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     let events = truth::stream(&endpoints).await;
     assert_eq!(events.last().map(|event| event.revision), Some(published));
 
+    // Nor after a restart while NATS is away, when the stream cannot be looked at.
+    own.kill(Victim::Nats);
+    own.kill(Victim::Command);
+    own.revive(Victim::Command);
+    until_stream_is(&commands, StreamState::Forked, "another event").await;
+    assert!(!own.pipeline.command.is_ready(), "/readyz is false");
+    let refused = follow(&mut commands, &new_user(), &new_user()).await.expect_err("no commit");
+    assert_eq!(reason_of(&refused), Some(Reason::NotCommitted), "{refused:?}");
+    assert!(refused.message().contains("new epoch"), "{refused:?}");
+    assert_eq!(truth::head(&endpoints).await.as_i64(), lost);
+    own.revive(Victim::Nats);
+
     let recovered = block_in_place(|| {
         let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
-        cli.args(["recover", "--yes"]).output().expect("the CLI runs")
+        cli.args(["recover", "--yes", "--replace-stream"]).output().expect("the CLI runs")
     });
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
     own.wait_ready();

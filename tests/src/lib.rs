@@ -27,6 +27,7 @@ pub mod own;
 pub mod proxy;
 pub mod raw;
 pub mod refusal;
+pub mod status;
 pub mod truth;
 pub mod wait;
 

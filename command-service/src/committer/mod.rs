@@ -136,6 +136,10 @@ impl Committer {
                     tracing::warn!(error = %chain(&error), commands = units.len(), "a batch ran into a timeout");
                     return Err(Failure::TimedOut);
                 }
+                Attempt::Forked => {
+                    ::metrics::counter!(metrics::FORKED_COMMANDS).increment(units.len() as u64);
+                    return Err(Failure::Forked);
+                }
                 Attempt::Failed(error) if is_transient(&error) => {
                     tracing::warn!(error = %chain(&error), "a batch was rolled back");
                     ::metrics::counter!(metrics::TRANSACTION_RETRIES, "transaction" => "commands")

@@ -24,6 +24,8 @@ pub enum Attempt {
     Failed(sqlx::Error),
     /// Rolled back: a statement under the lock on the head ran into a timeout, and would again.
     TimedOut(sqlx::Error),
+    /// Not begun: PostgreSQL records a fork.
+    Forked,
     /// COMMIT was sent and not answered.
     InDoubt(Done, sqlx::Error),
 }
@@ -49,8 +51,9 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: 
         Err(error) => return Attempt::Failed(error),
     };
     // Dropped on every way out but COMMIT's, which rolls it back.
-    let mut transaction = match within(head::begin_locked(&mut connection)).await {
-        Ok(transaction) => transaction,
+    let mut transaction = match within(head::begin_locked_for_commands(&mut connection)).await {
+        Ok(Some(transaction)) => transaction,
+        Ok(None) => return Attempt::Forked,
         Err(error) => return Attempt::Failed(error),
     };
     let decided = match within(write(&mut transaction, units, batch_id, follow_cap)).await {

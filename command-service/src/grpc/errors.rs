@@ -23,7 +23,7 @@ pub fn failure(failure: &Failure) -> ServiceError {
             .with("relationship", relationship_json(state)),
         Failure::RequestIdReused => ServiceError { field: Some("request_id".to_owned()), ..error },
         Failure::NotCommitted | Failure::OutcomeUnknown => error.retry_after(Duration::from_secs(1)),
-        Failure::TimedOut | Failure::Internal => error,
+        Failure::TimedOut | Failure::Forked | Failure::Internal => error,
     }
 }
 
@@ -52,7 +52,7 @@ fn reason(failure: &Failure) -> Reason {
     match failure {
         Failure::Refused(refused) | Failure::NotAsExpected(refused, _) => refused.refusal.reason(),
         Failure::RequestIdReused => Reason::RequestIdReused,
-        Failure::NotCommitted => Reason::NotCommitted,
+        Failure::NotCommitted | Failure::Forked => Reason::NotCommitted,
         Failure::OutcomeUnknown => Reason::OutcomeUnknown,
         Failure::TimedOut => Reason::CommitTimedOut,
         Failure::Internal => Reason::Internal,
@@ -62,8 +62,7 @@ fn reason(failure: &Failure) -> Reason {
 /// No command is taken on a history that others know otherwise: its revisions would be given out twice, and a token of
 /// one of the two would be taken for that of the other.
 pub fn forked() -> ServiceError {
-    let message = "PostgreSQL has lost commits that were published: an operator must open a new epoch";
-    ServiceError::new(Reason::NotCommitted, message)
+    failure(&Failure::Forked)
 }
 
 /// The error of a command for which there was no room.

@@ -11,8 +11,10 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Error;
-use super::stream::nats;
-use crate::store::head::{self, Head};
+use super::heartbeats::Heartbeats;
+use super::others::{self, Others};
+use super::stream::{self, nats};
+use crate::store::head::{self, Head, History};
 use crate::store::outbox;
 
 /// What was found.
@@ -22,11 +24,18 @@ pub enum Found {
     Missing {
         /// The oldest event in the outbox, or the next one ever.
         first: Revision,
+        /// Streams of earlier epochs that it replaces.
+        given_up: Vec<String>,
     },
     /// The stream's newest event is ours. Go on at `next`.
     Good {
         /// The revision after it.
         next: Revision,
+    },
+    /// The stream, or the one that holds its subjects, is not ours.
+    Blocked {
+        /// Which.
+        problem: String,
     },
     /// The stream holds something that is no event of ours.
     Stray {
@@ -45,21 +54,35 @@ pub enum Found {
 pub struct Inspection {
     /// What was found.
     pub found: Found,
+    /// The history that was looked at.
+    pub history: History,
     /// The newest revision of the truth.
     pub head: Head,
-    /// The oldest revision in the stream.
-    pub first: Revision,
-    /// The newest revision in the stream.
-    pub last: Revision,
+    /// The oldest and the newest revision in the stream; none if it was not looked at.
+    pub stream: Option<(Revision, Revision)>,
     /// Age of the oldest event that is not in the stream.
     pub oldest_unpublished: Option<Duration>,
 }
 
 /// Looks at the stream of the present epoch.
-pub async fn inspect(pool: &PgPool, jetstream: &jetstream::Context) -> Result<Inspection, Error> {
+pub async fn inspect(
+    pool: &PgPool,
+    jetstream: &jetstream::Context,
+    heartbeats: &Heartbeats,
+) -> Result<Inspection, Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
-    let epoch = head::get(&mut connection).await?.epoch;
-    let stream = match jetstream.get_stream(subjects::stream_name(epoch)).await {
+    // A standby may lag behind what was published: that is no fork.
+    if service_kit::postgres::is_read_only(&mut connection).await? {
+        return Err(Error::Standby);
+    }
+    let history = head::history(&mut connection).await?;
+    if let Some(problem) = history.fork.clone() {
+        // Known for sure, whatever NATS says, and also while it says nothing.
+        let head = head::get(&mut connection).await?;
+        let found = Found::Fork { problem };
+        return Ok(Inspection { found, history, head, stream: None, oldest_unpublished: None });
+    }
+    let stream = match jetstream.get_stream(subjects::stream_name(history.epoch)).await {
         Ok(stream) => Some(stream),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => None,
@@ -68,22 +91,25 @@ pub async fn inspect(pool: &PgPool, jetstream: &jetstream::Context) -> Result<In
     };
     // After the stream: whatever is in it by then was committed before.
     let head = head::get(&mut connection).await?;
+    if head.epoch != history.epoch {
+        return Err(Error::EpochChanged);
+    }
     let oldest = outbox::oldest(&mut connection).await?;
     let Some(stream) = stream else {
         let first = oldest.unwrap_or(head.revision.next());
         let oldest_unpublished = age(&mut connection, &head, Revision(first.0.saturating_sub(1))).await?;
-        let found = Found::Missing { first };
-        return Ok(Inspection {
-            found,
-            head,
-            first: Revision::ZERO,
-            last: Revision::ZERO,
-            oldest_unpublished,
-        });
+        let found = match others::look(jetstream, &history, heartbeats).await? {
+            Others::GivenUp(given_up) => Found::Missing { first, given_up },
+            Others::Blocked(problem) => Found::Blocked { problem },
+        };
+        let stream = Some((Revision::ZERO, Revision::ZERO));
+        return Ok(Inspection { found, history, head, stream, oldest_unpublished });
     };
     let state = &stream.cached_info().state;
     let last = Revision(state.last_sequence);
-    let found = if state.messages == 0 {
+    let found = if let Some(problem) = foreign(&stream.cached_info().config, &history) {
+        Found::Blocked { problem }
+    } else if state.messages == 0 {
         empty(last, oldest, &head)
     } else {
         match newest(&stream, last).await? {
@@ -93,7 +119,16 @@ pub async fn inspect(pool: &PgPool, jetstream: &jetstream::Context) -> Result<In
     };
     let first = if state.messages == 0 { Revision::ZERO } else { Revision(state.first_sequence) };
     let oldest_unpublished = age(&mut connection, &head, last).await?;
-    Ok(Inspection { found, head, first, last, oldest_unpublished })
+    Ok(Inspection { found, history, head, stream: Some((first, last)), oldest_unpublished })
+}
+
+/// A stream of our epoch that another database made.
+fn foreign(config: &jetstream::stream::Config, history: &History) -> Option<String> {
+    let whose = stream::database_id(config).filter(|id| *id != history.database_id)?;
+    Some(format!(
+        "stream {} belongs to database {whose}, and this is {}: NATS_URL or DATABASE_URL is that of another system",
+        config.name, history.database_id
+    ))
 }
 
 /// A stream without messages: new, or everything in it has aged out.

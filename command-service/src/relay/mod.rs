@@ -11,11 +11,16 @@
 //! - NATS is away: events wait in the outbox; writes go on.
 //! - The stream has lost its tail, or is gone: it is filled up from the outbox.
 //! - A stray message took a sequence number: the stream is made again.
-//! - The stream holds another history of our epoch (a fork): the relay stops, the
-//!   process is not ready, and an operator must open a new epoch.
+//! - The stream holds another history of our epoch (a fork): the relay records it in
+//!   PostgreSQL and stops, no process is ready, and an operator must open a new epoch.
+//! - Another stream holds the subjects: the relay waits for an operator's consent, and
+//!   until no process serves that stream's epoch any more.
+//! - PostgreSQL is a standby: the relay waits for its promotion.
 
 mod acknowledged;
+mod heartbeats;
 mod inspect;
+mod others;
 mod publish;
 mod recent;
 mod stream;
@@ -33,12 +38,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use acknowledged::Acknowledged;
+pub use heartbeats::Heartbeats;
 pub use recent::Recent;
 pub use stream::Settings;
 
 use crate::leadership::{Leadership, Role};
 use crate::metrics;
-use inspect::Found;
+use crate::store::head::{self, History};
+use crate::store::within;
+use inspect::{Found, Inspection};
 
 /// How often the stream is compared with the outbox, also when all is quiet.
 const INSPECTION: Duration = Duration::from_secs(1);
@@ -64,6 +72,8 @@ pub struct Standing {
     pub oldest_unpublished: Option<Duration>,
     /// It was looked at since the process started: `last` means something.
     pub seen: bool,
+    /// The epoch that this process speaks for on NATS: no other history was found to hold its subjects there.
+    pub speaks_for: Option<Epoch>,
 }
 
 impl Default for Standing {
@@ -77,6 +87,7 @@ impl Default for Standing {
             problem: "not looked at yet".to_owned(),
             oldest_unpublished: None,
             seen: false,
+            speaks_for: None,
         }
     }
 }
@@ -87,9 +98,18 @@ pub enum Error {
     /// PostgreSQL does not answer.
     #[error("cannot read the outbox")]
     Postgres(#[from] sqlx::Error),
+    /// PostgreSQL takes no writes: whether its commits are the newest ones is not known.
+    #[error("PostgreSQL is a standby or read-only: the relay waits until it takes writes")]
+    Standby,
+    /// A recovery came in between.
+    #[error("another epoch has begun")]
+    EpochChanged,
     /// NATS does not answer.
     #[error("NATS does not answer: {0}")]
     Nats(String),
+    /// NATS does not take the stream.
+    #[error("{0}")]
+    Blocked(String),
     /// Neither failed nor answered: a machine that is gone, for instance.
     #[error("PostgreSQL or NATS does not answer in time")]
     TimedOut,
@@ -114,6 +134,8 @@ pub struct Relay {
     committed: watch::Receiver<Token>,
     /// What this process has just committed.
     recent: Recent,
+    /// Which epochs are in use.
+    heartbeats: Heartbeats,
 }
 
 impl Relay {
@@ -129,9 +151,13 @@ impl Relay {
     ) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(2));
-        // What NATS does is no reason to refuse writes; only a fork is.
-        latch.ready();
-        Self { pool, jetstream, settings, standing, latch, committed, recent }
+        let heartbeats = Heartbeats::default();
+        Self { pool, jetstream, settings, standing, latch, committed, recent, heartbeats }
+    }
+
+    /// What must listen while the relay runs.
+    pub fn heartbeats(&self) -> Heartbeats {
+        self.heartbeats.clone()
     }
 
     /// Runs until `stop`.
@@ -149,16 +175,22 @@ impl Relay {
                     ::metrics::gauge!(metrics::RELAY_LEADER).set(0.0);
                     self.set(|standing| standing.leader = false);
                 }
-                Ok(None) => {
-                    if let Err(error) = self.inspect().await {
-                        self.unreachable(&error).await;
-                    }
+                Ok(None) => self.look().await,
+                Err(error) => {
+                    tracing::warn!(error = %chain(&error), "cannot ask for the relay's leadership");
+                    self.look().await;
                 }
-                Err(error) => tracing::warn!(error = %chain(&error), "cannot ask for the relay's leadership"),
             }
             pause(INSPECTION, &stop).await;
         }
         Ok(())
+    }
+
+    /// Looks without doing anything about it.
+    async fn look(&self) {
+        if let Err(error) = self.inspect().await {
+            self.unreachable(&error).await;
+        }
     }
 
     /// Publishes for as long as this process leads.
@@ -186,81 +218,118 @@ impl Relay {
 
     /// Looks, and does what is needed.
     async fn step(&mut self, up_to_date: &mut bool, stop: &CancellationToken) -> Result<(), Error> {
-        match self.inspect().await? {
-            (epoch, Found::Missing { first }) => {
-                stream::create(&self.jetstream, &self.settings, epoch, first).await?;
+        let (history, found) = self.inspect().await?;
+        match found {
+            Found::Missing { first, given_up } => {
+                stream::create(&self.jetstream, &self.settings, &history, first, &given_up).await?;
             }
-            (epoch, Found::Good { next }) => {
+            Found::Good { next } => {
                 if !std::mem::replace(up_to_date, true) {
-                    stream::update(&self.jetstream, &self.settings, epoch).await;
+                    stream::update(&self.jetstream, &self.settings, &history).await;
                 }
                 let until = Instant::now() + INSPECTION;
                 let context = publish::Context {
                     pool: &self.pool,
                     jetstream: &self.jetstream,
-                    epoch,
+                    epoch: history.epoch,
                     recent: &self.recent,
                     standing: &self.standing,
                 };
                 context.publish_from(next, until, &mut self.committed, stop).await?;
             }
-            (epoch, Found::Stray { problem }) => {
+            Found::Stray { problem } => {
                 tracing::error!(
                     problem,
                     "the stream holds what is not ours: making it again from the outbox"
                 );
                 ::metrics::counter!(metrics::STREAM_RECREATED).increment(1);
-                stream::delete(&self.jetstream, epoch).await?;
+                stream::delete(&self.jetstream, &proto::subjects::stream_name(history.epoch)).await?;
             }
-            (_, Found::Fork { .. }) => pause(INSPECTION, stop).await,
+            Found::Blocked { .. } | Found::Fork { .. } => pause(INSPECTION, stop).await,
         }
         Ok(())
     }
 
-    /// Compares the stream with the outbox and tells everyone how it stands.
-    async fn inspect(&self) -> Result<(Epoch, Found), Error> {
-        let inspection = inspect::inspect(&self.pool, &self.jetstream);
+    /// Compares the stream with the outbox and publishes how it stands within this process.
+    async fn inspect(&self) -> Result<(History, Found), Error> {
+        let inspection = inspect::inspect(&self.pool, &self.jetstream, &self.heartbeats);
         let inspection = tokio::time::timeout(PATIENCE, inspection).await.map_err(|_| Error::TimedOut)??;
         let (state, problem) = match &inspection.found {
             Found::Good { .. } => (StreamState::Ok, String::new()),
             Found::Missing { .. } => (StreamState::Repairing, "the stream does not exist".to_owned()),
             Found::Stray { problem } => (StreamState::Repairing, problem.clone()),
+            Found::Blocked { problem } => (StreamState::Blocked, problem.clone()),
             Found::Fork { problem } => (StreamState::Forked, problem.clone()),
         };
-        if state == StreamState::Forked {
-            tracing::error!(problem, "the stream is of another history: the relay has stopped");
-            self.latch.not_ready(&problem);
-        } else {
-            self.latch.ready();
+        match state {
+            StreamState::Forked => {
+                tracing::error!(problem, "the stream is of another history: the relay has stopped");
+                self.latch.not_ready(&problem);
+                self.record_fork(&inspection, &problem).await?;
+            }
+            // What NATS does is no reason to refuse writes; only a fork is.
+            _ => self.latch.ready(),
         }
-        ::metrics::gauge!(metrics::STREAM_FORKED).set(f64::from(u8::from(state == StreamState::Forked)));
-        self.note(inspection.head.revision, inspection.last, inspection.oldest_unpublished);
+        if state == StreamState::Blocked {
+            tracing::warn!(problem, "the relay has no stream of its own");
+        }
+        self.gauge(state);
+        if let Some((_, last)) = inspection.stream {
+            self.note(inspection.head.revision, last, inspection.oldest_unpublished);
+        }
         self.set(|standing| {
             standing.name = proto::subjects::stream_name(inspection.head.epoch);
             standing.state = state;
-            standing.first = inspection.first;
-            standing.last = inspection.last;
             standing.problem = problem;
-            standing.oldest_unpublished = inspection.oldest_unpublished;
-            standing.seen = true;
+            standing.speaks_for = (state != StreamState::Blocked).then_some(inspection.history.epoch);
+            if let Some((first, last)) = inspection.stream {
+                (standing.first, standing.last, standing.seen) = (first, last, true);
+                standing.oldest_unpublished = inspection.oldest_unpublished;
+            }
         });
-        Ok((inspection.head.epoch, inspection.found))
+        Ok((inspection.history, inspection.found))
+    }
+
+    /// So that it is known to all processes, and after a restart, also while NATS is away.
+    async fn record_fork(&self, inspection: &Inspection, problem: &str) -> Result<(), Error> {
+        if inspection.history.fork.is_some() {
+            return Ok(());
+        }
+        Ok(within(async {
+            let mut connection = service_kit::postgres::acquire(&self.pool).await?;
+            head::record_fork(&mut connection, inspection.history.epoch, problem).await
+        })
+        .await?)
+    }
+
+    fn gauge(&self, state: StreamState) {
+        let switch = |of| f64::from(u8::from(state == of));
+        ::metrics::gauge!(metrics::STREAM_FORKED).set(switch(StreamState::Forked));
+        ::metrics::gauge!(metrics::STREAM_BLOCKED).set(switch(StreamState::Blocked));
     }
 
     /// The stream cannot be looked at. What waits for it is still known, for as long as PostgreSQL answers.
     async fn unreachable(&self, error: &Error) {
-        self.set(|standing| {
-            if standing.state != StreamState::Forked {
-                standing.state = StreamState::Unreachable;
-                standing.problem = chain(error);
-            }
-        });
-        let (state, last) = {
-            let standing = self.standing.borrow();
-            (standing.state, standing.seen.then_some(standing.last))
+        let state = match error {
+            Error::Standby => StreamState::Standby,
+            Error::Blocked(_) => StreamState::Blocked,
+            _ => StreamState::Unreachable,
         };
-        if state == StreamState::Unreachable
-            && let Some(last) = last
+        if self.standing.borrow().state == StreamState::Forked {
+            return;
+        }
+        self.gauge(state);
+        // Whether PostgreSQL answers, and takes writes, other checks say.
+        self.latch.ready();
+        self.set(|standing| {
+            standing.state = state;
+            standing.problem = chain(error);
+        });
+        let last = {
+            let standing = self.standing.borrow();
+            standing.seen.then_some(standing.last)
+        };
+        if let Some(last) = last
             && let Ok(Ok((head, oldest))) =
                 tokio::time::timeout(PATIENCE, inspect::waiting(&self.pool, last)).await
         {

@@ -3,13 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream};
-use futures::TryStreamExt as _;
-use proto::{Epoch, Revision, subjects};
+use async_nats::jetstream::context::CreateStreamErrorKind;
+use async_nats::jetstream::{self, ErrorCode, stream};
+use proto::{Revision, subjects};
 use service_kit::Env;
 use service_kit::telemetry::chain;
+use uuid::Uuid;
 
 use super::Error;
+use crate::store::head::History;
+
+/// Metadata of the stream: `log_lock.database_id` of the database that it belongs to.
+const DATABASE_ID: &str = "followgraph.database_id";
 
 /// How the stream is kept.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +40,9 @@ impl Settings {
         }
     }
 
-    fn config(&self, epoch: Epoch, first: Revision) -> stream::Config {
+    fn config(&self, history: &History, first: Revision) -> stream::Config {
         stream::Config {
-            name: subjects::stream_name(epoch),
+            name: subjects::stream_name(history.epoch),
             description: Some(
                 "Every change of the follow graph. The sequence number is the revision; only the relay publishes here."
                     .to_owned(),
@@ -45,7 +50,8 @@ impl Settings {
             subjects: vec![subjects::EVENTS_WILDCARD.to_owned()],
             metadata: HashMap::from([
                 ("followgraph.payload".to_owned(), "protobuf followgraph.event.v1.Event".to_owned()),
-                ("followgraph.epoch".to_owned(), epoch.to_string()),
+                ("followgraph.epoch".to_owned(), history.epoch.to_string()),
+                (DATABASE_ID.to_owned(), history.database_id.to_string()),
             ]),
             retention: stream::RetentionPolicy::Limits,
             discard: stream::DiscardPolicy::Old,
@@ -62,36 +68,48 @@ impl Settings {
     }
 }
 
-/// Makes the stream so that its next sequence number is `first`. The stream of an
-/// earlier epoch goes: its history was given up, and two streams cannot share the
-/// subjects.
+/// The database that a stream belongs to; none for a stream of an older version.
+pub fn database_id(config: &stream::Config) -> Option<Uuid> {
+    config.metadata.get(DATABASE_ID)?.parse().ok()
+}
+
+/// Makes the stream so that its next sequence number is `first`, in place of streams that were given up: two streams
+/// cannot share the subjects.
 pub async fn create(
     jetstream: &jetstream::Context,
     settings: &Settings,
-    epoch: Epoch,
+    history: &History,
     first: Revision,
+    given_up: &[String],
 ) -> Result<(), Error> {
-    let mut names = jetstream.stream_names();
-    while let Some(name) = names.try_next().await.map_err(nats)? {
-        if subjects::stream_epoch(&name).is_some_and(|earlier| earlier < epoch) {
-            tracing::warn!(stream = name, %epoch, "deleting the stream of an earlier epoch");
-            jetstream.delete_stream(&name).await.map_err(nats)?;
-        }
+    for name in given_up {
+        tracing::warn!(stream = name, epoch = %history.epoch, "deleting the stream of an earlier epoch");
+        delete(jetstream, name).await?;
     }
-    jetstream.create_stream(settings.config(epoch, first)).await.map_err(nats)?;
-    tracing::info!(stream = subjects::stream_name(epoch), first = first.0, "made the stream");
+    jetstream.create_stream(settings.config(history, first)).await.map_err(|error| match error.kind() {
+        CreateStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP => {
+            Error::Blocked(format!(
+                "another stream of this NATS account holds the subjects {} (10065): find it with `nats stream ls`",
+                subjects::EVENTS_WILDCARD
+            ))
+        }
+        _ => nats(error),
+    })?;
+    tracing::info!(stream = subjects::stream_name(history.epoch), first = first.0, "made the stream");
     Ok(())
 }
 
-/// Brings a stream that is there to the settings. They count for little beside the events: a failure is told, and the
-/// relay goes on.
-pub async fn update(jetstream: &jetstream::Context, settings: &Settings, epoch: Epoch) {
+/// Brings a stream that is there to the settings, and notes whose it is. Both count for little beside the events: after
+/// a failure the relay continues.
+pub async fn update(jetstream: &jetstream::Context, settings: &Settings, history: &History) {
     let changed = async {
-        let stream = jetstream.get_stream(subjects::stream_name(epoch)).await.map_err(nats)?;
+        let stream = jetstream.get_stream(subjects::stream_name(history.epoch)).await.map_err(nats)?;
         let mut config = stream.cached_info().config.clone();
-        if config.max_age == settings.max_age && config.num_replicas == settings.replicas {
+        let ours = database_id(&config) == Some(history.database_id);
+        if ours && config.max_age == settings.max_age && config.num_replicas == settings.replicas {
             return Ok(false);
         }
+        config.metadata.insert(DATABASE_ID.to_owned(), history.database_id.to_string());
         (config.max_age, config.num_replicas) = (settings.max_age, settings.replicas);
         jetstream.update_stream(config).await.map_err(nats)?;
         Ok::<_, Error>(true)
@@ -106,8 +124,8 @@ pub async fn update(jetstream: &jetstream::Context, settings: &Settings, epoch: 
 }
 
 /// Deletes the stream. That it is gone already is fine.
-pub async fn delete(jetstream: &jetstream::Context, epoch: Epoch) -> Result<(), Error> {
-    match jetstream.delete_stream(subjects::stream_name(epoch)).await {
+pub async fn delete(jetstream: &jetstream::Context, name: &str) -> Result<(), Error> {
+    match jetstream.delete_stream(name).await {
         Ok(_) => Ok(()),
         Err(error) if is_missing(&error.to_string()) => Ok(()),
         Err(error) => Err(nats(error)),

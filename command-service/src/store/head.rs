@@ -47,6 +47,63 @@ pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'
     Ok(transaction)
 }
 
+/// The same for commands, which are refused on a forked history; none if it is one.
+pub async fn begin_locked_for_commands(
+    connection: &mut PgConnection,
+) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let forked: bool =
+        sqlx::query_scalar("-- head_lock_for_commands\nSELECT fork IS NOT NULL FROM log_lock FOR UPDATE")
+            .fetch_one(&mut *transaction)
+            .await?;
+    if forked {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    Ok(Some(transaction))
+}
+
+/// What is known of the history beside its head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Its number.
+    pub epoch: Epoch,
+    /// The database that holds it.
+    pub database_id: Uuid,
+    /// What the relay found if the stream holds another history of this epoch.
+    pub fork: Option<String>,
+    /// The streams of epochs before this one were given up by an operator.
+    pub replace_streams_before: Epoch,
+}
+
+/// Reads what is known of the history.
+pub async fn history(connection: &mut PgConnection) -> Result<History, sqlx::Error> {
+    let (epoch, database_id, fork, replace): (i64, Uuid, Option<String>, i64) =
+        sqlx::query_as("-- history\nSELECT epoch, database_id, fork, replace_streams_before FROM log_lock")
+            .fetch_one(connection)
+            .await?;
+    Ok(History {
+        epoch: Epoch(epoch.unsigned_abs()),
+        database_id,
+        fork,
+        replace_streams_before: Epoch(replace.unsigned_abs()),
+    })
+}
+
+/// Records a fork, so that every process refuses commands until a recovery, also after a restart.
+pub async fn record_fork(
+    connection: &mut PgConnection,
+    epoch: Epoch,
+    problem: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("-- record_fork\nUPDATE log_lock SET fork = $1 WHERE fork IS NULL AND epoch = $2")
+        .bind(problem)
+        .bind(i64::try_from(epoch.0).unwrap_or(i64::MAX))
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
 /// Which database this is.
 pub async fn database_id(connection: &mut PgConnection) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar("-- database_id\nSELECT database_id FROM log_head").fetch_one(connection).await

@@ -18,6 +18,14 @@ pub struct RecoverArgs {
     /// Do it: without this, nothing is changed
     #[arg(long)]
     pub yes: bool,
+    /// Let the relay delete the streams of earlier epochs, 30 seconds after their last heartbeat
+    ///
+    /// Only if no database serves them any more: not for a copy beside the original on one NATS.
+    #[arg(long)]
+    pub replace_stream: bool,
+    /// Open no epoch: only record --replace-stream for the present one
+    #[arg(long, requires = "replace_stream")]
+    pub keep_epoch: bool,
 }
 
 /// What to migrate, and whether to set who may do what there.

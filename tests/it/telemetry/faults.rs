@@ -240,7 +240,7 @@ pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
     sqlx::query("LOCK TABLE blocks IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("locked");
     let recovered = block_in_place(|| {
         let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
-        cli.args(["recover", "--yes"]).output().expect("the CLI runs")
+        cli.args(["recover", "--yes", "--replace-stream"]).output().expect("the CLI runs")
     });
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
     watch.until_fired(&["FollowgraphProjectionReset", "FollowgraphReplicaIncomplete"]).await;

@@ -177,6 +177,8 @@ impl From<&proto::graph::v1::StreamStatus> for StreamReport {
                 StreamState::Unreachable => "unreachable",
                 StreamState::Repairing => "repairing",
                 StreamState::Forked => "forked",
+                StreamState::Blocked => "blocked",
+                StreamState::Standby => "standby",
             },
             first_revision: stream.first_revision,
             last_revision: stream.last_revision,

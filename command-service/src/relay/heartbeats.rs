@@ -1,0 +1,99 @@
+//! Heartbeats of all histories on this NATS: which epochs are in use.
+//!
+//! A restored copy of a database may speak to the NATS of the original. Before the relay deletes the stream of an
+//! earlier epoch it must know that no process serves that epoch any more.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::Client;
+use event_log::heartbeat::PROBE;
+use futures::StreamExt as _;
+use prost::Message as _;
+use proto::events::v1::Beacon;
+use proto::{Epoch, subjects};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Heartbeats come twice a second from each process; after a longer gap it is not known what was missed.
+const GAP: Duration = Duration::from_secs(3);
+/// An epoch that was silent for longer is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// An uninterrupted run of heartbeats of one epoch.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    began: Instant,
+    last: Instant,
+}
+
+/// What was heard. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeats(Arc<Mutex<BTreeMap<Epoch, Run>>>);
+
+impl Heartbeats {
+    /// Listens until `stop`.
+    pub async fn listen(
+        self,
+        client: Client,
+        stop: CancellationToken,
+    ) -> Result<(), async_nats::SubscribeError> {
+        let mut messages = client.subscribe(subjects::BEACON).await?;
+        loop {
+            tokio::select! {
+                Some(message) = messages.next() => {
+                    if let Ok(beacon) = Beacon::decode(message.payload) {
+                        self.note(Epoch(beacon.epoch), Instant::now());
+                    }
+                }
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    fn note(&self, epoch: Epoch, now: Instant) {
+        // The map is whole at any time: nothing panics under the lock.
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|_, run| now.saturating_duration_since(run.last) < FORGOTTEN);
+        let run = runs.entry(epoch).or_insert(Run { began: now, last: now });
+        if now.saturating_duration_since(run.last) > GAP {
+            run.began = now;
+        }
+        run.last = now;
+    }
+
+    /// For how long no heartbeat of an epoch was heard while probes were. Without them this process may hear nothing at
+    /// all, and it is zero.
+    pub fn silence(&self, epoch: Epoch, now: Instant) -> Duration {
+        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(run) = runs.get(&PROBE) else { return Duration::ZERO };
+        if now.saturating_duration_since(run.last) > GAP {
+            return Duration::ZERO;
+        }
+        let since = runs.get(&epoch).map_or(run.began, |other| other.last.max(run.began));
+        now.saturating_duration_since(since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_counts_only_while_probes_are_heard() {
+        let (heartbeats, start) = (Heartbeats::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let silence = |now| heartbeats.silence(Epoch(1), at(now)).as_secs();
+        assert_eq!(silence(60), 0, "nothing was heard at all");
+        heartbeats.note(Epoch(1), at(0));
+        (1..=10).for_each(|second| heartbeats.note(PROBE, at(second)));
+        assert_eq!(silence(10), 9);
+        heartbeats.note(Epoch(1), at(10));
+        (11..=20).for_each(|second| heartbeats.note(PROBE, at(second)));
+        assert_eq!(silence(20), 10);
+        assert_eq!(silence(30), 0, "cut off since");
+        heartbeats.note(PROBE, at(30));
+        assert_eq!(silence(31), 1, "what came in the gap is not known");
+    }
+}

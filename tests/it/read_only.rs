@@ -1,0 +1,131 @@
+//! PostgreSQL answers and takes no writes: after a failover, or by its settings.
+
+use std::time::Duration;
+
+use proto::error::Reason;
+use proto::graph::v1::StreamState;
+use sqlx::{Connection as _, PgConnection};
+use tests::clients::{check, follow, fresh};
+use tests::own::Victim;
+use tests::refusal::assert_refused;
+use tests::status::until_stream_is;
+use tests::{Commands, Own, new_user, truth, until};
+use tokio::task::block_in_place;
+use tonic_types::StatusExt as _;
+use xtask::Principal;
+
+/// Sessions at a read-only server live half an hour where they are not closed.
+const SOON: Duration = Duration::from_secs(30);
+
+/// The follow did not happen, and can be repeated.
+async fn assert_not_committed(commands: &mut Commands) {
+    let refused = follow(commands, &new_user(), &new_user()).await.expect_err("PostgreSQL takes no writes");
+    assert_refused(&refused, Reason::NotCommitted, None);
+    assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
+}
+
+async fn until_not_ready(own: &Own) {
+    until("/readyz to be false", SOON, || async {
+        if own.pipeline.command.is_ready() { Err("ready".to_owned()) } else { Ok(()) }
+    })
+    .await;
+}
+
+async fn follows_again(commands: &Commands) -> (String, String, String) {
+    until("a follow", SOON, || {
+        let mut commands = commands.clone();
+        async move {
+            let (a, b) = (new_user(), new_user());
+            let done = follow(&mut commands, &a, &b).await.map_err(|status| status.to_string())?;
+            Ok((a, b, done.written_at))
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn read_only_sessions_are_closed_and_writes_come_back() {
+    let mut own = Own::start().await;
+    let mut commands = own.endpoints.commands();
+    follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
+
+    let owner = own.endpoints.postgres().await;
+    set(&owner, "ALTER ROLE followgraph_command SET default_transaction_read_only = on").await;
+    end_sessions(&own).await;
+    assert_not_committed(&mut commands).await;
+    until_not_ready(&own).await;
+    until_stream_is(&commands, StreamState::Standby, "read-only").await;
+
+    set(&owner, "ALTER ROLE followgraph_command SET default_transaction_read_only = off").await;
+    follows_again(&commands).await;
+    own.wait_ready();
+    until_stream_is(&commands, StreamState::Ok, "").await;
+    truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+async fn set(owner: &sqlx::PgPool, statement: &'static str) {
+    sqlx::query(statement).execute(owner).await.expect("the owner made the role");
+}
+
+/// Settings of a role are for new sessions.
+async fn end_sessions(own: &Own) {
+    let address = own.servers.postgres.url_of(Principal::Command);
+    let mut session = PgConnection::connect(&address).await.expect("a session");
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE usename = current_user AND pid <> pg_backend_pid()",
+    )
+    .execute(&mut session)
+    .await
+    .expect("they end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_no_fork_and_takes_writes_after_its_promotion() {
+    let mut own = Own::start().await;
+    let mut commands = own.endpoints.commands();
+    follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
+    truth::wait_caught_up(&own.endpoints).await;
+    own.kill(Victim::Postgres);
+    own.servers.postgres.copy_data().expect("a copy");
+    own.revive(Victim::Postgres);
+    for _ in 0..3 {
+        follows_again(&commands).await;
+    }
+    truth::wait_caught_up(&own.endpoints).await;
+    let head = truth::head(&own.endpoints).await;
+
+    // The address leads to a standby that lags behind what was published.
+    own.kill(Victim::Postgres);
+    own.servers.postgres.swap_with_copy().expect("the copy in its place");
+    own.servers.postgres.make_standby().expect("a standby");
+    own.revive(Victim::Postgres);
+    until_stream_is(&commands, StreamState::Standby, "standby").await;
+    assert_not_committed(&mut commands).await;
+    until_not_ready(&own).await;
+    assert!(truth::head(&own.endpoints).await < head, "it lags");
+
+    // It leads to the primary again, and no fork was recorded.
+    own.kill(Victim::Postgres);
+    own.servers.postgres.swap_with_copy().expect("the primary in its place");
+    own.revive(Victim::Postgres);
+    follows_again(&commands).await;
+    until_stream_is(&commands, StreamState::Ok, "").await;
+
+    // And to a standby that has everything, until that is promoted.
+    own.kill(Victim::Postgres);
+    own.servers.postgres.make_standby().expect("a standby");
+    own.revive(Victim::Postgres);
+    until_stream_is(&commands, StreamState::Standby, "standby").await;
+    assert_not_committed(&mut commands).await;
+    let events = truth::stream(&own.endpoints).await.len();
+    block_in_place(|| own.servers.postgres.promote()).expect("promoted");
+    let (a, b, written_at) = follows_again(&commands).await;
+    own.wait_ready();
+    until_stream_is(&commands, StreamState::Ok, "").await;
+    truth::wait_caught_up(&own.endpoints).await;
+    assert!(truth::stream(&own.endpoints).await.len() > events, "the relay publishes again");
+    let answer = check(&mut own.endpoints.queries(), &a, &b, fresh(&written_at)).await.expect("a check");
+    assert!(answer.following);
+    truth::assert_agreement(&own.endpoints, 5).await;
+}

@@ -1,0 +1,29 @@
+//! What GetStatus says of the stream.
+
+use std::time::Duration;
+
+use proto::command::v1::GetStatusRequest;
+use proto::graph::v1::{StreamState, StreamStatus};
+
+use crate::Commands;
+use crate::wait::until;
+
+/// Long enough for a process to start, and for an epoch to be quiet.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Waits until a command-service reports this state of its stream, and a problem with these words.
+///
+/// # Panics
+/// Where it does not.
+pub async fn until_stream_is(commands: &Commands, state: StreamState, words: &str) -> StreamStatus {
+    until(&format!("a stream that is {state:?}: {words}"), LIMIT, || {
+        let mut commands = commands.clone();
+        async move {
+            let status = commands.get_status(GetStatusRequest {}).await.map_err(|s| s.to_string())?;
+            let stream = status.into_inner().stream.ok_or("no stream")?;
+            let found = stream.state() == state && stream.problem.contains(words);
+            if found { Ok(stream) } else { Err(format!("{stream:?}")) }
+        }
+    })
+    .await
+}
