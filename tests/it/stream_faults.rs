@@ -45,6 +45,33 @@ async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
     truth::assert_agreement(&endpoints, 5).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_outlives_its_outbox_rows_is_kept() {
+    let mut own = Own::start().await;
+    let endpoints = own.endpoints.clone();
+    let mut commands = endpoints.commands();
+    importing::all(&mut commands, &graph::random(5, 50, 100), 20).await;
+    truth::wait_caught_up(&endpoints).await;
+    let context = jetstream::new(endpoints.nats().await);
+    let made = context.get_stream(subjects::STREAM).await.expect("the stream").cached_info().created;
+
+    // The outbox is pruned, and the next event is committed while NATS is away.
+    own.kill(Victim::Nats);
+    let pool = endpoints.postgres().await;
+    let mut prune = pool.begin().await.expect("a transaction");
+    for statement in ["SELECT keep_head()", "DELETE FROM outbox"] {
+        sqlx::query(statement).execute(&mut *prune).await.expect(statement);
+    }
+    prune.commit().await.expect("pruned");
+    tests::clients::follow(&mut commands, &tests::new_user(), &tests::new_user()).await.expect("a follow");
+    own.revive(Victim::Nats);
+    truth::wait_caught_up(&endpoints).await;
+    let context = jetstream::new(endpoints.nats().await);
+    let stream = context.get_stream(subjects::STREAM).await.expect("the stream");
+    assert_eq!(stream.cached_info().created, made, "it is the same stream");
+    assert_eq!(stream.cached_info().state.first_sequence, 1, "with all that it held");
+}
+
 /// A stream that is there takes the settings of the process that leads the relay.
 async fn takes_new_settings(own: &mut Own) {
     own.kill(Victim::Command);

@@ -203,7 +203,9 @@ async fn compare(
         return Ok(Found::Fork { problem });
     }
     if of_our_epoch && let Some(oldest) = oldest {
-        return Ok(gap(last.next(), oldest));
+        // The stream may keep an event for longer than the outbox. The event after it says which one it was.
+        let follows = oldest == last.next() && outbox::prev_id(connection, oldest).await? == newest.id;
+        return Ok(if follows { Found::Good { next: oldest } } else { gap(last.next(), oldest) });
     }
     Ok(Found::Stray { problem: format!("sequence {last} of the stream is no event of ours") })
 }

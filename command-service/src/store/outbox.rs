@@ -114,6 +114,16 @@ pub async fn oldest(connection: &mut PgConnection) -> Result<Option<Revision>, s
     Ok(revision.map(Revision::from_i64))
 }
 
+/// The event before an event.
+pub async fn prev_id(connection: &mut PgConnection, revision: Revision) -> Result<Option<Uuid>, sqlx::Error> {
+    let prev_id: Option<Option<Uuid>> =
+        sqlx::query_scalar("-- outbox_prev_id\nSELECT prev_id FROM outbox WHERE revision = $1")
+            .bind(revision.as_i64())
+            .fetch_optional(connection)
+            .await?;
+    Ok(prev_id.flatten())
+}
+
 /// When an event was committed.
 pub async fn committed_at(
     connection: &mut PgConnection,
