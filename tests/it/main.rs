@@ -1,6 +1,7 @@
 //! All integration tests: one binary, so that it links once and runs in parallel.
 //! "I1" and the like are the invariants of ARCHITECTURE.md.
 
+mod backup;
 mod bad_input;
 mod cli;
 mod cli_commands;
