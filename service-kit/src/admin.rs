@@ -94,7 +94,7 @@ fn render(report: &Report) -> String {
     let checks: Vec<_> = report
         .checks
         .iter()
-        .map(|check| serde_json::json!({"name": check.name, "ready": check.reason.is_none(), "reason": check.reason}))
+        .map(|check| serde_json::json!({"name": check.name, "ready": check.reason.is_none(), "reason": check.reason, "advisory": check.advisory}))
         .collect();
     let mut text =
         serde_json::json!({"ready": report.ready(), "draining": report.draining, "checks": checks})

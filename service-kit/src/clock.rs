@@ -1,16 +1,19 @@
-//! The time of day as a parameter.
+//! Time as a parameter: the only place that asks the machine for it.
 //!
-//! Owns: the only place that asks the machine for the date. Must not know: what it is for.
-//! What can go wrong: the machine's clock may jump; nothing that must be ordered may hang on it.
+//! The time of day may jump, so nothing that must be ordered may depend on it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::time::{ClockId, clock_gettime};
 use time::{Duration, OffsetDateTime};
 
-/// Tells the time of day.
-pub trait Clock: Send + Sync + 'static {
-    /// The present time in UTC.
+/// A source of time.
+pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
+    /// The time of day in UTC.
     fn now(&self) -> OffsetDateTime;
+
+    /// Time since a fixed moment, such as the start of the machine. It never jumps, and counts suspends.
+    fn uptime(&self) -> Duration;
 }
 
 /// A clock that many parts share.
@@ -31,29 +34,55 @@ impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         OffsetDateTime::now_utc()
     }
+
+    fn uptime(&self) -> Duration {
+        // Every kernel that we run on has this clock.
+        let now = clock_gettime(BOOT).map(std::time::Duration::from).unwrap_or_default();
+        Duration::try_from(now).unwrap_or(Duration::MAX)
+    }
 }
+
+/// On Linux, CLOCK_MONOTONIC stands still while the machine is suspended.
+#[cfg(target_os = "linux")]
+const BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
+#[cfg(not(target_os = "linux"))]
+const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
 
 /// A clock that stands still until a test moves it. Clones show the same time.
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<Mutex<OffsetDateTime>>);
+pub struct ManualClock(Arc<Mutex<(OffsetDateTime, Duration)>>);
 
 impl ManualClock {
     /// A clock that stands at `now`.
     pub fn at(now: OffsetDateTime) -> Self {
-        Self(Arc::new(Mutex::new(now)))
+        Self(Arc::new(Mutex::new((now, Duration::ZERO))))
     }
 
-    /// Moves the clock; backwards too.
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
+        let mut time = self.lock();
+        time.0 += by;
+        time.1 += by;
+    }
+
+    /// Sets the time of day forward or back, while no time passes.
+    pub fn jump(&self, by: Duration) {
+        self.lock().0 += by;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (OffsetDateTime, Duration)> {
         // A poisoned lock still holds a valid time.
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *now += by;
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> OffsetDateTime {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lock().0
+    }
+
+    fn uptime(&self) -> Duration {
+        self.lock().1
     }
 }
 
@@ -68,5 +97,14 @@ mod tests {
         assert_eq!(other.now(), clock.now());
         clock.advance(Duration::seconds(5));
         assert_eq!(other.now(), OffsetDateTime::UNIX_EPOCH + Duration::seconds(5));
+        clock.jump(Duration::seconds(-5));
+        assert_eq!((clock.now(), clock.uptime()), (OffsetDateTime::UNIX_EPOCH, Duration::seconds(5)));
+    }
+
+    #[test]
+    fn uptime_does_not_go_back() {
+        let first = SystemClock.uptime();
+        assert!(first > Duration::ZERO);
+        assert!(SystemClock.uptime() >= first);
     }
 }

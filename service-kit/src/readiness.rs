@@ -15,6 +15,8 @@ pub struct Check {
     pub name: String,
     /// Why it does not pass; `None` while it passes.
     pub reason: Option<String>,
+    /// The process serves although this check fails: an operator has to act, but traffic need not move.
+    pub advisory: bool,
 }
 
 /// All checks at one moment.
@@ -27,9 +29,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// True if every check passes and the process is not shutting down.
+    /// True if every check passes, advisory ones aside, and the process is not shutting down.
     pub fn ready(&self) -> bool {
-        !self.draining && self.checks.iter().all(|check| check.reason.is_none())
+        !self.draining && self.checks.iter().all(|check| check.advisory || check.reason.is_none())
     }
 }
 
@@ -51,6 +53,15 @@ impl Readiness {
 
     /// Adds a check that does not pass yet. Asking again for a name gives the same check.
     pub fn latch(&self, name: &str) -> Latch {
+        self.add(name, false)
+    }
+
+    /// Adds a check that is shown and does not decide whether the process is ready.
+    pub fn advisory(&self, name: &str) -> Latch {
+        self.add(name, true)
+    }
+
+    fn add(&self, name: &str, advisory: bool) -> Latch {
         let mut position = 0;
         self.0.send_if_modified(|report| {
             if let Some(found) = report.checks.iter().position(|check| check.name == name) {
@@ -58,7 +69,11 @@ impl Readiness {
                 return false;
             }
             position = report.checks.len();
-            report.checks.push(Check { name: name.to_owned(), reason: Some("starting".to_owned()) });
+            report.checks.push(Check {
+                name: name.to_owned(),
+                reason: Some("starting".to_owned()),
+                advisory,
+            });
             metrics::gauge!(crate::metrics::READY_CHECK, "check" => name.to_owned()).set(0.0);
             true
         });
@@ -156,7 +171,7 @@ mod tests {
         assert!(!readiness.is_ready());
         assert_eq!(
             readiness.report().checks[0],
-            Check { name: "one".into(), reason: Some("lost the other side".into()) }
+            Check { name: "one".into(), reason: Some("lost the other side".into()), advisory: false }
         );
     }
 
@@ -167,6 +182,16 @@ mod tests {
         readiness.latch("one").ready();
         assert!(readiness.is_ready());
         assert_eq!(readiness.report().checks.len(), 1);
+    }
+
+    #[test]
+    fn an_advisory_check_is_shown_and_does_not_decide() {
+        let readiness = Readiness::new();
+        readiness.latch("one").ready();
+        let advisory = readiness.advisory("two");
+        advisory.not_ready("an operator has to look");
+        assert!(readiness.is_ready());
+        assert_eq!(readiness.report().checks[1].reason.as_deref(), Some("an operator has to look"));
     }
 
     #[test]
