@@ -7,20 +7,23 @@ use anyhow::Context as _;
 use proto::command::v1::command_service_server::CommandServiceServer;
 use proto::legacy::v2::graph_service_server::GraphServiceServer;
 use proto::{Epoch, Revision, Token};
+use service_kit::clock::SystemClock;
 use service_kit::process::Process;
 use service_kit::telemetry::chain;
 use service_kit::{Latch, grpc, nats, postgres};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
+use crate::clock::DatabaseClock;
 use crate::committer::{Committer, Pulse, Queue, Settings as Committing, Signals};
 use crate::config::Config;
 use crate::grpc::{Access, Door, Legacy, LegacyAccess, Replacer, Service, WriteLimit};
 use crate::jobs::Worker;
+use crate::maintenance::{Upkeep, make_partitions};
 use crate::projectors::Projectors;
 use crate::relay::{Acknowledged, Recent, Relay, Standing};
-use crate::store::{is_transient, outbox};
-use crate::{beacon, maintenance, metrics};
+use crate::store::is_transient;
+use crate::{beacon, metrics};
 
 /// How often a database that is away is asked again at the start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -43,17 +46,23 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let (wake, woken) = watch::channel(nothing);
     lifecycle.spawn("exchange", beacon::exchange(nats.clone(), commits, wake, stop.clone()));
 
+    let clock = DatabaseClock::new(SystemClock::shared());
+    let check = process.readiness.advisory("clock");
+    lifecycle.spawn("clock", clock.clone().watch(pool.clone(), check, stop.clone()));
+
+    let partitions = Arc::new(Notify::new());
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
     let (started, recent, pulse) = (Arc::new(Notify::new()), Recent::default(), Pulse::default());
     let signals = Signals {
         recent: recent.clone(),
         committed: committed.clone(),
         jobs: Arc::clone(&started),
+        partitions: Arc::clone(&partitions),
         pulse: pulse.clone(),
     };
     let commits = process.readiness.latch("commits");
-    lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, stop.clone()));
-    let committer = Committer::new(committer_pool(&pool), config.committer, signals);
+    lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, Arc::clone(&partitions), stop.clone()));
+    let committer = Committer::new(committer_pool(&pool), config.committer, clock.clone(), signals);
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
     process
@@ -81,14 +90,20 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         settings: config.jobs,
         committed,
         started,
+        clock: clock.clone(),
+        partitions: Arc::clone(&partitions),
         projectors: projectors.clone(),
     };
     lifecycle.spawn("worker", worker.run(stop.clone()));
     lifecycle.spawn("beacon", beacon::run(pool.clone(), nats, shown.clone(), database, stop.clone()));
-    lifecycle.spawn(
-        "maintenance",
-        maintenance::run(pool.clone(), config.stream.max_age, shown.clone(), stop.clone()),
-    );
+    let upkeep = Upkeep {
+        pool: pool.clone(),
+        outbox_kept: config.stream.max_age,
+        standing: shown.clone(),
+        clock,
+        partitions,
+    };
+    lifecycle.spawn("maintenance", upkeep.run(stop.clone()));
 
     let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
     let door = Door {
@@ -133,7 +148,7 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
             Err(error) => return Err(error).context("cannot use the database"),
         }
     }
-    // A write needs today's partitions; the hourly upkeep comes later.
+    // A write needs today's partitions.
     while let Err(error) = make_partitions(pool).await {
         if !is_transient(&error) {
             return Err(error).context("cannot make partitions");
@@ -143,18 +158,6 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
         tokio::time::sleep(RETRY).await;
     }
     Ok(())
-}
-
-/// Fails where there are none for today.
-async fn make_partitions(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut connection = postgres::acquire(pool).await?;
-    match outbox::ensure_partitions(&mut connection, maintenance::DAYS_AHEAD).await {
-        Err(error) if outbox::takes_today(&mut connection).await? => {
-            tracing::warn!(error = %chain(&error), "cannot make partitions for the coming days now");
-            Ok(())
-        }
-        outcome => outcome,
-    }
 }
 
 /// Two connections: one works, one clears up a commit in doubt (of the worker: one for

@@ -9,6 +9,7 @@
 pub mod answer;
 pub mod app;
 pub mod beacon;
+pub mod clock;
 pub mod committer;
 pub mod config;
 pub mod domain;

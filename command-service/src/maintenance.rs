@@ -1,82 +1,157 @@
-//! Partitions of the outbox and of the idempotency records: made ahead, dropped late.
-//! And jobs that ended long ago: forgotten.
+//! Upkeep: makes partitions of the outbox and of the idempotency records ahead of time, drops old ones, and deletes jobs
+//! that ended long ago.
 //!
-//! The outbox is what heals the stream and slow projectors, so it is kept for as
-//! long as the stream keeps its messages, and never pruned ahead of the relay or of
-//! the slowest projector heard of within two weeks.
+//! The outbox heals the stream and slow projectors, so it is kept for as long as the stream keeps its messages, and no
+//! partition goes that the relay, or a projector heard of within two weeks, still needs. Nothing is dropped while
+//! PostgreSQL's clock is not trusted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Revision;
+use proto::graph::v1::StreamState;
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::DatabaseClock;
+use crate::metrics;
 use crate::relay::Standing;
+use crate::store::partitions::{self, Parent};
 use crate::store::{head, jobs, outbox, projectors};
 
 /// How many days ahead partitions are made.
-pub const DAYS_AHEAD: i32 = 7;
+const DAYS_AHEAD: i32 = 7;
 /// How long an idempotency record is kept at least.
 const REPLIES_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// PostgreSQL refuses to drop what is younger.
+const KEPT_AT_LEAST: Duration = Duration::from_secs(24 * 3600);
 /// A projector that was silent for longer holds nothing up; it will sweep.
 const PROJECTOR_CAP: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How long an ended job is told of.
+/// How long an ended job is shown.
 const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-const PERIOD: Duration = Duration::from_secs(3600);
-/// The same, until it is known how far the stream is.
-const FIRST_PERIOD: Duration = Duration::from_secs(10);
+/// How often partitions are looked for.
+const PERIOD: Duration = Duration::from_secs(60);
+/// The same while there is none for today, and every write fails.
+const URGENT: Duration = Duration::from_secs(1);
+/// How often old ones are dropped.
+const DROP_PERIOD: Duration = Duration::from_secs(3600);
+/// The same while the position of the stream is not known, the clock is not trusted, or it failed.
+const RETRY_PERIOD: Duration = Duration::from_secs(10);
 
-/// Tidies at once and every hour until `stop`.
-pub async fn run(
-    pool: PgPool,
-    outbox_kept: Duration,
-    standing: watch::Receiver<Standing>,
-    stop: CancellationToken,
-) -> Result<(), sqlx::Error> {
-    loop {
-        let published = {
-            let standing = standing.borrow();
-            standing.seen.then_some(standing.last)
-        };
-        match tidy(&pool, outbox_kept, published).await {
-            Ok((0, 0)) => {}
-            Ok((events, replies)) => tracing::info!(events, replies, "dropped old partitions"),
-            Err(error) => tracing::warn!(error = %chain(&error), "cannot tidy the partitions"),
+/// The upkeep of one process. All processes do it.
+pub struct Upkeep {
+    /// For its transactions.
+    pub pool: PgPool,
+    /// How long the outbox is kept at least.
+    pub outbox_kept: Duration,
+    /// The state of the stream.
+    pub standing: watch::Receiver<Standing>,
+    /// Whether anything may be dropped.
+    pub clock: DatabaseClock,
+    /// Notified when a write found no partition.
+    pub partitions: Arc<Notify>,
+}
+
+impl Upkeep {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
+        let mut next_drop = Instant::now();
+        loop {
+            let period = match make_partitions(&self.pool).await {
+                Ok(()) => PERIOD,
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "there are no partitions for today: writes fail");
+                    URGENT
+                }
+            };
+            if Instant::now() >= next_drop {
+                let published = published(&self.standing.borrow());
+                let tidied = self.tidy(published).await;
+                let whole = published.is_some() && matches!(tidied, Ok(Some(_)));
+                match tidied {
+                    Ok(None | Some((0, 0))) => {}
+                    Ok(Some((events, replies))) => tracing::info!(events, replies, "dropped old partitions"),
+                    Err(error) => tracing::warn!(error = %chain(&error), "cannot drop old partitions"),
+                }
+                next_drop = Instant::now() + if whole { DROP_PERIOD } else { RETRY_PERIOD };
+            }
+            tokio::select! {
+                () = tokio::time::sleep(period) => {}
+                () = tokio::time::sleep_until(next_drop) => {}
+                () = self.partitions.notified() => tracing::warn!("a write found no partition"),
+                () = stop.cancelled() => return Ok(()),
+            }
         }
-        let period = if published.is_some() { PERIOD } else { FIRST_PERIOD };
-        tokio::select! {
-            () = tokio::time::sleep(period) => {}
-            () = stop.cancelled() => return Ok(()),
-        }
+    }
+
+    /// Deletes what is old enough; returns how many partitions of the outbox and of the replies went, or none while the
+    /// clock is not trusted. While it is not known what is published, no event is dropped.
+    async fn tidy(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
+        let mut connection = service_kit::postgres::acquire(&self.pool).await?;
+        let Some(now) = self.clock.trusted_now(&mut connection).await? else { return Ok(None) };
+        jobs::forget_ended(&mut connection, JOBS_KEPT).await?;
+        let replies =
+            partitions::drop_before(&mut connection, Parent::Replies, now - REPLIES_KEPT, None).await?;
+        let Some(published) = published else { return Ok(Some((0, replies))) };
+        let keep_from = keep_from(&mut connection, published).await?;
+        let before = now - self.outbox_kept.max(KEPT_AT_LEAST);
+        let events =
+            partitions::drop_before(&mut connection, Parent::Outbox, before, Some(keep_from)).await?;
+        Ok(Some((events, replies)))
     }
 }
 
-/// Where it is not known what is published, no event is dropped.
-async fn tidy(
-    pool: &PgPool,
-    outbox_kept: Duration,
-    published: Option<Revision>,
-) -> Result<(i32, i32), sqlx::Error> {
-    let mut connection = service_kit::postgres::acquire(pool).await?;
-    if let Err(error) = outbox::ensure_partitions(&mut connection, DAYS_AHEAD).await {
-        // There are some for days to come; the next hour may be a better one.
-        tracing::warn!(error = %chain(&error), "cannot make partitions now");
-    }
-    jobs::forget_ended(&mut connection, JOBS_KEPT).await?;
-    let replies = outbox::drop_partitions(&mut connection, "replies", REPLIES_KEPT).await?;
-    let Some(published) = published else { return Ok((0, replies)) };
-    let needed = needed_for(&mut connection, published).await?;
-    let events = outbox::drop_partitions(&mut connection, "outbox", outbox_kept.max(needed)).await?;
-    Ok((events, replies))
+/// The newest revision in the stream. A stream that is missing, or holds what is not ours, will be made again from the
+/// outbox and needs all of it.
+fn published(standing: &Standing) -> Option<Revision> {
+    standing.seen.then_some(match standing.state {
+        StreamState::Ok | StreamState::Unreachable => standing.last,
+        _ => Revision::ZERO,
+    })
 }
 
-/// The age of the oldest event that somebody still needs.
-async fn needed_for(connection: &mut PgConnection, published: Revision) -> Result<Duration, sqlx::Error> {
+/// The oldest revision that the stream or a projector still needs. What lies before the oldest row cannot be had from
+/// the outbox any more: for the stream, all of it is kept, and a projector that needs it does not count.
+async fn keep_from(connection: &mut PgConnection, published: Revision) -> Result<Revision, sqlx::Error> {
     let head = head::get(connection).await?;
-    let slowest = projectors::slowest(connection, head.epoch, PROJECTOR_CAP).await?;
-    let keep_from = published.min(slowest.unwrap_or(published)).next();
-    let committed_at = outbox::committed_at(connection, keep_from).await?;
-    Ok(committed_at.map(|at| Duration::try_from(head.now - at).unwrap_or_default()).unwrap_or_default())
+    let oldest = outbox::oldest(connection).await?.unwrap_or(head.revision.next());
+    let slowest = projectors::slowest(connection, head.epoch, PROJECTOR_CAP, oldest).await?;
+    Ok(published.min(slowest.unwrap_or(published)).next())
+}
+
+/// Makes partitions for the coming days. Fails only if there is none for today.
+pub async fn make_partitions(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut connection = service_kit::postgres::acquire(pool).await?;
+    let mut outcome = Ok(());
+    for parent in Parent::ALL {
+        let ensured = partitions::ensure(&mut connection, parent, DAYS_AHEAD).await;
+        if let Err(error) = &ensured {
+            ::metrics::counter!(metrics::PARTITIONS_FAILED, "parent" => parent.name()).increment(1);
+            tracing::warn!(error = %chain(error), %parent, "cannot make partitions now");
+        }
+        let days = partitions::days_ahead(&mut connection, parent).await?;
+        ::metrics::gauge!(metrics::PARTITION_DAYS_AHEAD, "parent" => parent.name()).set(f64::from(days));
+        if days < 0 {
+            outcome = outcome.and(ensured.map(|_| ()));
+        }
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_will_be_made_again_needs_all() {
+        let standing = |state, seen| Standing { state, last: Revision(9), seen, ..Standing::default() };
+        assert_eq!(published(&standing(StreamState::Ok, true)), Some(Revision(9)));
+        assert_eq!(published(&standing(StreamState::Unreachable, true)), Some(Revision(9)));
+        assert_eq!(published(&standing(StreamState::Repairing, true)), Some(Revision::ZERO));
+        assert_eq!(published(&standing(StreamState::Forked, true)), Some(Revision::ZERO));
+        assert_eq!(published(&standing(StreamState::Ok, false)), None);
+    }
 }

@@ -48,6 +48,16 @@ service_kit::declare_metrics! {
     Counter(Count) EXPIRED_EDGES = "followgraph_expiry_edges_total";
     /// Time from the date of an edge to its end.
     Histogram(Seconds) EXPIRY_LATE_SECONDS = "followgraph_expiry_late_seconds";
+    /// 1 while this process trusts PostgreSQL's clock. While one does not, nothing runs out and no partition is dropped.
+    Gauge(Switch) CLOCK_TRUSTED = "followgraph_clock_trusted";
+    /// PostgreSQL's clock minus this process's, beyond what an operator has accepted.
+    Gauge(Seconds) CLOCK_DIFFERENCE_SECONDS = "followgraph_clock_difference_seconds";
+    /// Times that PostgreSQL's clock lost the trust of this process.
+    Counter(Count) CLOCK_DISTRUSTED = "followgraph_clock_distrusted_total" { cause: "unread", "differs", "jumped" };
+    /// For how many days after today there are partitions; -1 if there is none for today, and writes fail.
+    Gauge(Count) PARTITION_DAYS_AHEAD = "followgraph_partition_days_ahead" { parent: "outbox", "replies" };
+    /// Attempts to make partitions that failed.
+    Counter(Count) PARTITIONS_FAILED = "followgraph_partitions_failed_total" { parent: "outbox", "replies" };
     /// Commands refused because their actor writes too fast.
     Counter(Count) RATE_LIMITED = "followgraph_command_rate_limited_total";
 

@@ -23,7 +23,7 @@ use self::bulk::{EXPORT_HELP, IMPORT_HELP};
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;
 pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
-pub use self::operations::{MigrateArgs, RecoverArgs, StoreArgs};
+pub use self::operations::{ClockArgs, ClockVerb, MigrateArgs, RecoverArgs, StoreArgs};
 pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
 use self::watch::WATCH_HELP;
 pub use self::watch::WatchArgs;
@@ -201,6 +201,9 @@ pub enum Command {
     /// PostgreSQL as it is becomes the truth. What the stream alone held is lost, tokens given out before
     /// are refused with EPOCH_CHANGED, and subscribers begin again with an export.
     Recover(RecoverArgs),
+    /// PostgreSQL's clock, by which mutes and blocks run out and partitions are dropped
+    #[command(subcommand)]
+    Clock(ClockVerb),
 }
 
 /// Reads a time such as `10` or `0.5`.

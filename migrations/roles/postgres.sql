@@ -110,7 +110,12 @@ GRANT EXECUTE ON FUNCTION newest_event() TO followgraph_command, followgraph_que
 GRANT SELECT, INSERT ON outbox TO followgraph_command;
 GRANT SELECT, INSERT, DELETE ON replies TO followgraph_command;
 GRANT SELECT, INSERT, UPDATE ON projectors TO followgraph_command;
-GRANT EXECUTE ON FUNCTION ensure_partitions(integer), drop_partitions(text, interval) TO followgraph_command;
+GRANT EXECUTE ON FUNCTION
+    ensure_partitions(integer), ensure_partitions(text, integer), partition_days_ahead(text), current_date_utc(),
+    drop_partitions(text, interval), drop_partitions(text, timestamptz, bigint)
+    TO followgraph_command;
+-- It notes that it distrusts the clock; that an operator accepts it is for the owner to say.
+GRANT SELECT, UPDATE (seen_at, jumped, trusted_since) ON clock TO followgraph_command;
 
 -- query-service: reads what it may show -------------------------------------
 -- Not the archive (hidden means hidden), not the idempotency records, not the jobs.

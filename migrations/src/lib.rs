@@ -8,6 +8,7 @@ pub mod roles;
 
 use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
+use time::OffsetDateTime;
 
 static POSTGRES: Migrator = sqlx::migrate!("./postgres");
 
@@ -95,6 +96,11 @@ pub async fn open_epoch(pool: &PgPool, replace_streams: bool) -> Result<i64, Err
 /// Lets the relay delete the streams of earlier epochs than the present one; answers its number.
 pub async fn give_up_streams(pool: &PgPool) -> Result<i64, Error> {
     Ok(sqlx::query_scalar("-- give_up_streams\nSELECT give_up_streams()").fetch_one(pool).await?)
+}
+
+/// An operator states that PostgreSQL's clock is right; returns what it shows.
+pub async fn accept_clock(pool: &PgPool) -> Result<OffsetDateTime, Error> {
+    Ok(sqlx::query_scalar("-- accept_clock\nSELECT accept_clock()").fetch_one(pool).await?)
 }
 
 async fn applied_version(pool: &PgPool) -> Result<i64, Error> {

@@ -5,6 +5,7 @@ mod backup;
 mod bad_input;
 mod cli;
 mod cli_commands;
+mod clock;
 mod commands;
 mod documents;
 mod encryption;

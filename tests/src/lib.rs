@@ -16,6 +16,7 @@ pub mod collector;
 pub mod database;
 pub mod endpoints;
 pub mod explained;
+pub mod faketime;
 pub mod fault_proxy;
 pub mod graph;
 pub mod importing;

@@ -28,6 +28,7 @@ use crate::{
     fetch::{Tools, remove_folder},
     http,
     ports::loopback,
+    prerequisites::{self, Need},
     principals::Principal,
     process::Signal,
     secrets::{Secrets, hex, write_private},
@@ -74,6 +75,8 @@ pub struct Postgres {
     port: u16,
     secrets: Secrets,
     tls: Option<Tls>,
+    /// The library that changes its time, and the file that says by how much.
+    fake_time: Option<(PathBuf, PathBuf)>,
 }
 
 impl Postgres {
@@ -106,6 +109,7 @@ impl Postgres {
             port,
             secrets: secrets.clone(),
             tls: tls.cloned(),
+            fake_time: None,
         };
         postgres.start_again()?;
         Ok(postgres)
@@ -127,6 +131,17 @@ impl Postgres {
     fn url_with(&self, user: &str, password: &str) -> String {
         let parameters = self.tls.as_ref().map(Tls::postgres_parameters).unwrap_or_default();
         format!("postgres://{user}:{password}@127.0.0.1:{}/{NAME}{parameters}", self.port)
+    }
+
+    /// From the next start on its clock differs from the machine's by what the returned file says: `+0`, `-3d` or
+    /// `+90s`. A change of the file takes effect within a second.
+    pub fn fake_time(&mut self) -> Result<PathBuf> {
+        prerequisites::require(&[Need::FakeTime])?;
+        let library = prerequisites::faketime().context("libfaketime is not where it was installed")?;
+        let file = self.folder.join("faketime");
+        fs::write(&file, "+0").with_context(|| format!("cannot write {}", file.display()))?;
+        self.fake_time = Some((library, file.clone()));
+        Ok(file)
     }
 
     /// Where it listens.
@@ -266,6 +281,9 @@ impl Postgres {
             }
             _ => {}
         }
+        if let Some((_, file)) = &self.fake_time {
+            let _ = fs::remove_file(file);
+        }
         remove_folder(&self.data())
     }
 
@@ -316,6 +334,12 @@ impl Server for Postgres {
             let mut command = self.command("postgres");
             command.arg("-D").arg(self.data());
             command.args(["-p", &self.port.to_string()]);
+            if let Some((library, file)) = &self.fake_time {
+                command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
+                // Monotonic time goes on as always. Without shared memory nothing is left behind by a SIGKILL.
+                command.env("FAKETIME_CACHE_DURATION", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+                command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DISABLE_SHM", "1");
+            }
             if let Some(tls) = &self.tls {
                 self.encrypt(tls)?;
                 for file in TLS_FILES {

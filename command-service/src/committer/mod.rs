@@ -36,11 +36,12 @@ pub use pulse::Pulse;
 pub use queue::{Lane, Queue, QueueFull, RequestKey, Unit};
 
 use crate::answer::{Answer, Failure};
+use crate::clock::DatabaseClock;
 use crate::domain::FollowCap;
 use crate::metrics;
 use crate::relay::Recent;
-use crate::store::is_transient;
 use crate::store::outbox::Entry;
+use crate::store::{is_transient, misses_partition};
 use transaction::{Attempt, Done};
 
 /// How a committer works.
@@ -58,6 +59,7 @@ pub struct Settings {
 pub struct Committer {
     pool: PgPool,
     settings: Settings,
+    clock: DatabaseClock,
     signals: Signals,
 }
 
@@ -69,6 +71,8 @@ pub struct Signals {
     pub committed: watch::Sender<proto::Token>,
     /// That there are jobs to do, for the worker.
     pub jobs: Arc<Notify>,
+    /// That a partition is missing, for the upkeep.
+    pub partitions: Arc<Notify>,
     /// Whether commits go through, for readiness.
     pub pulse: Pulse,
 }
@@ -77,8 +81,8 @@ type Outcome = Result<Answer, Failure>;
 
 impl Committer {
     /// A committer on a pool of its own.
-    pub fn new(pool: PgPool, settings: Settings, signals: Signals) -> Self {
-        Self { pool, settings, signals }
+    pub fn new(pool: PgPool, settings: Settings, clock: DatabaseClock, signals: Signals) -> Self {
+        Self { pool, settings, clock, signals }
     }
 
     /// Runs until `stop` and until nothing waits any more.
@@ -127,7 +131,7 @@ impl Committer {
         loop {
             let batch_id = Uuid::new_v4();
             let began = Instant::now();
-            match transaction::attempt(&self.pool, units, batch_id, self.settings.follow_cap).await {
+            match self.attempt(units, batch_id).await {
                 Attempt::Done(done) => {
                     trace_commit(units, began);
                     return Ok(self.finish(done));
@@ -173,6 +177,17 @@ impl Committer {
                 }
             }
         }
+    }
+
+    async fn attempt(&self, units: &[Unit], batch_id: Uuid) -> Attempt {
+        let follow_cap = self.settings.follow_cap;
+        let attempt = transaction::attempt(&self.pool, units, batch_id, follow_cap, &self.clock).await;
+        if let Attempt::Failed(error) = &attempt
+            && misses_partition(error)
+        {
+            self.signals.partitions.notify_one();
+        }
+        attempt
     }
 
     /// Finds out whether a batch went through.

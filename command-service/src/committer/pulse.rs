@@ -2,24 +2,25 @@
 //!
 //! Owns: the check `commits`. It must not know what is committed.
 //!
-//! The committer tells how its batches end. Where none has ended well for a while, the head is locked and the lock
-//! committed: that takes the lock, writes the log to disk and waits for the standbys that must have it, as a command's
-//! transaction does. A database that only answers reads (a full disk, a standby, a lock that nobody gives back) is not
-//! enough.
+//! The committer tells how its batches end. Where none has ended well for a while, the head is locked, rows are inserted
+//! and taken back, and the lock committed: that takes the lock, needs today's partitions, writes the log to disk and waits
+//! for the standbys that must have it, as a command's transaction does. A database that only answers reads (a full disk, a
+//! standby, a lock that nobody gives back) is not enough.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::Latch;
 use service_kit::postgres::says_read_only;
 use service_kit::telemetry::chain;
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
-use crate::store::{head, within};
+use crate::store::{head, misses_partition, probe, within};
 
 /// How often the pulse is felt.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -53,8 +54,14 @@ impl Pulse {
         self.0.borrow().is_some_and(|beat| beat.elapsed() < FRESH)
     }
 
-    /// Keeps the check true to it until `stop`.
-    pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
+    /// Keeps the check true to it until `stop`. Notifies the upkeep of a missing partition.
+    pub async fn watch(
+        self,
+        pool: PgPool,
+        check: Latch,
+        partitions: Arc<Notify>,
+        stop: CancellationToken,
+    ) -> Result<(), sqlx::Error> {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -83,6 +90,10 @@ impl Pulse {
                     self.beat();
                     check.ready();
                 }
+                Err(error) if misses_partition(&error) => {
+                    check.not_ready("there are no partitions for today");
+                    partitions.notify_one();
+                }
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "cannot commit");
                     check.not_ready(if read_only {
@@ -98,5 +109,7 @@ impl Pulse {
 
 async fn commit_a_lock(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
-    head::begin_locked(&mut connection).await?.commit().await
+    let mut transaction = head::begin_locked(&mut connection).await?;
+    probe::insert_and_take_back(&mut transaction).await?;
+    transaction.commit().await
 }

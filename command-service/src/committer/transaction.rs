@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::Outcome;
 use super::batch::{self, Decided, JobChange};
 use super::queue::Unit;
+use crate::clock::DatabaseClock;
 use crate::domain::{FollowCap, JobKind, Touches};
+use crate::store::head::Head;
 use crate::store::outbox::Entry;
 use crate::store::{head, is_timeout, jobs, load, outbox, replies, save, within};
 
@@ -45,7 +47,13 @@ pub struct Done {
 }
 
 /// Decides and writes a batch.
-pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: FollowCap) -> Attempt {
+pub async fn attempt(
+    pool: &PgPool,
+    units: &[Unit],
+    batch_id: Uuid,
+    follow_cap: FollowCap,
+    clock: &DatabaseClock,
+) -> Attempt {
     let mut connection = match service_kit::postgres::acquire(pool).await {
         Ok(connection) => connection,
         Err(error) => return Attempt::Failed(error),
@@ -56,7 +64,7 @@ pub async fn attempt(pool: &PgPool, units: &[Unit], batch_id: Uuid, follow_cap: 
         Ok(None) => return Attempt::Forked,
         Err(error) => return Attempt::Failed(error),
     };
-    let decided = match within(write(&mut transaction, units, batch_id, follow_cap)).await {
+    let decided = match within(write(&mut transaction, units, batch_id, follow_cap, clock)).await {
         Ok(decided) => decided,
         Err(error) if is_timeout(&error) => return Attempt::TimedOut(error),
         Err(error) => return Attempt::Failed(error),
@@ -80,12 +88,14 @@ async fn write(
     units: &[Unit],
     batch_id: Uuid,
     follow_cap: FollowCap,
+    clock: &DatabaseClock,
 ) -> Result<Decided, sqlx::Error> {
     let keys: Vec<_> = units.iter().filter_map(|unit| unit.request.as_ref()).map(|key| key.name()).collect();
     let remembered = if keys.is_empty() { BTreeMap::new() } else { replies::list(connection, &keys).await? };
     let mut touches = Touches::default();
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
     let (head, mut graph) = load::load(connection, &touches).await?;
+    let head = Head { clock: clock.earliest(head.clock), ..head };
 
     let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap);
 

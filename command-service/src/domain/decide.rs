@@ -19,7 +19,7 @@ use super::replace::{ReplaceReport, replace};
 /// What decisions depend on beside the graph.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
-    /// The time of the transaction.
+    /// The time from which on a date is in the future.
     pub now: OffsetDateTime,
     /// How many others an account may follow.
     pub follow_cap: FollowCap,

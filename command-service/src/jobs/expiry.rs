@@ -1,13 +1,15 @@
 //! The end of mutes and blocks that have run out.
 //!
 //! Which have is decided under the lock on the head, so that one that was renewed a
-//! moment ago stays. Readers never consult a clock: an edge is there until its event.
+//! moment ago stays, and by PostgreSQL's clock, if it is trusted: an end cannot be taken back.
+//! Readers never consult a clock: an edge is there until its event.
 
 use proto::Token;
 use proto::event::Verb;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::clock::DatabaseClock;
 use crate::domain::{Touches, expire_step};
 use crate::journal::Journal;
 use crate::store::{chunks, head, load, save, within};
@@ -20,21 +22,32 @@ pub struct Expired {
     pub late: Vec<f64>,
 }
 
-/// Ends what has run out, at most `limit` edges; none if nothing has.
-pub async fn next(pool: &PgPool, limit: usize) -> Result<Option<Expired>, sqlx::Error> {
+/// Ends what has run out, at most `limit` edges; none if nothing has, or if the clock is not trusted.
+pub async fn next(
+    pool: &PgPool,
+    clock: &DatabaseClock,
+    limit: usize,
+) -> Result<Option<Expired>, sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
-    if !within(chunks::any_expired(&mut connection)).await? {
+    if within(clock.trusted_now(&mut connection)).await?.is_none()
+        || !within(chunks::any_expired(&mut connection)).await?
+    {
         return Ok(None);
     }
     let mut transaction = within(head::begin_locked(&mut connection)).await?;
-    let expired = within(expire(&mut transaction, limit)).await?;
+    let expired = within(expire(&mut transaction, clock, limit)).await?;
     // Should the reply be lost: what is gone is not found again.
     within(transaction.commit()).await?;
     Ok(expired)
 }
 
-async fn expire(connection: &mut PgConnection, limit: usize) -> Result<Option<Expired>, sqlx::Error> {
-    let now = head::get(connection).await?.now;
+async fn expire(
+    connection: &mut PgConnection,
+    clock: &DatabaseClock,
+    limit: usize,
+) -> Result<Option<Expired>, sqlx::Error> {
+    // Judged once more: the clock may have jumped while this waited for the lock.
+    let Some(now) = clock.trusted_now(connection).await? else { return Ok(None) };
     let due = chunks::expired(connection, now, limit).await?;
     let mut touches = Touches::default();
     for key in &due {
@@ -42,12 +55,11 @@ async fn expire(connection: &mut PgConnection, limit: usize) -> Result<Option<Ex
         touches.accounts.extend([key.source, key.target]);
     }
     let (head, mut graph) = load::load(connection, &touches).await?;
-    let changes = expire_step(&graph, &due, head.now);
+    let changes = expire_step(&graph, &due, now);
     if changes.is_empty() {
         return Ok(None);
     }
-    let late =
-        |key| graph.live(key).and_then(|edge| edge.expires_at).map(|at| (head.now - at).as_seconds_f64());
+    let late = |key| graph.live(key).and_then(|edge| edge.expires_at).map(|at| (now - at).as_seconds_f64());
     let late = changes.iter().filter_map(|change| late(&change.key)).collect();
     let mut journal = Journal::after(head);
     journal

@@ -26,10 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 use rest::Resting;
 
+use crate::clock::DatabaseClock;
 use crate::leadership::{Leadership, Role};
 use crate::metrics;
 use crate::projectors::Projectors;
-use crate::store::{jobs, targets, within};
+use crate::store::{jobs, misses_partition, targets, within};
 
 /// How often work is looked for. An expiry must be less than a second late.
 const POLL: Duration = Duration::from_millis(200);
@@ -63,6 +64,10 @@ pub struct Worker {
     pub committed: watch::Sender<Token>,
     /// Told of each job that is started here.
     pub started: Arc<Notify>,
+    /// For what runs out.
+    pub clock: DatabaseClock,
+    /// Told when a partition is missing.
+    pub partitions: Arc<Notify>,
     /// For the brake.
     pub projectors: Projectors,
 }
@@ -106,7 +111,7 @@ impl Worker {
                 upkeep_due = Instant::now() + UPKEEP;
             }
             let started = Instant::now();
-            match step::next(&self.pool, self.settings.step_edges, &resting.ids(started)).await {
+            match step::next(&self.pool, &self.clock, self.settings.step_edges, &resting.ids(started)).await {
                 Ok(None) => {
                     // A job of another replica is found by looking.
                     let _ = tokio::time::timeout(POLL, self.started.notified()).await;
@@ -122,6 +127,7 @@ impl Worker {
                     let took = started.elapsed();
                     let pause = resting.note_failure(job_id, Instant::now());
                     tracing::warn!(%job_id, error = %chain(&failed.error), ?pause, "a step of a job failed");
+                    self.heal(&failed.error);
                     self.note_failure(job_id, &failed).await;
                     tokio::time::sleep(took.mul_f64(self.settings.rest)).await;
                 }
@@ -173,9 +179,15 @@ impl Worker {
         within(targets::delete_ended(&mut connection)).await
     }
 
+    fn heal(&self, error: &sqlx::Error) {
+        if misses_partition(error) {
+            self.partitions.notify_one();
+        }
+    }
+
     async fn expiries(&self) {
         loop {
-            match expiry::next(&self.pool, self.settings.step_edges).await {
+            match expiry::next(&self.pool, &self.clock, self.settings.step_edges).await {
                 Ok(None) => tokio::time::sleep(POLL).await,
                 Ok(Some(expired)) => {
                     ::metrics::counter!(metrics::EXPIRED_EDGES).increment(expired.late.len() as u64);
@@ -186,6 +198,7 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::warn!(error = %chain(&error), "cannot end what has run out");
+                    self.heal(&error);
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -4,9 +4,11 @@ use proto::event::{AccountChange, AccountOp, EdgeKey, EdgeKind, Verb};
 use proto::{Position, Token, UserId};
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::replace;
+use crate::clock::DatabaseClock;
 use crate::domain::{
     AccountState, Change, Graph, JobKind, NewJob, Touches, accept_step, archive_step, erase_step,
     restore_step,
@@ -79,6 +81,7 @@ impl Failed {
 /// Takes the job that has waited longest one step further; none if there is no job to do.
 pub async fn next(
     pool: &PgPool,
+    clock: &DatabaseClock,
     limit: usize,
     resting: &[Uuid],
 ) -> Result<Option<(Uuid, Result<Outcome, Failed>)>, sqlx::Error> {
@@ -97,12 +100,13 @@ pub async fn next(
             tracing::info!(job_id = %job.job_id, error = %chain(&error), "the edges of a job were not counted");
         }
     }
-    let outcome = locked_step(&mut connection, kind, user, job.job_id, limit).await;
+    let outcome = locked_step(&mut connection, clock, kind, user, job.job_id, limit).await;
     Ok(Some((job.job_id, outcome)))
 }
 
 async fn locked_step(
     connection: &mut PgConnection,
+    clock: &DatabaseClock,
     kind: JobKind,
     user: UserId,
     job_id: Uuid,
@@ -110,7 +114,8 @@ async fn locked_step(
 ) -> Result<Outcome, Failed> {
     let failed = |waited| move |error| Failed::new(kind, error, waited);
     let mut transaction = within(head::begin_locked(connection)).await.map_err(failed(true))?;
-    let outcome = within(step(&mut transaction, kind, user, job_id, limit)).await.map_err(failed(false))?;
+    let outcome =
+        within(step(&mut transaction, clock, kind, user, job_id, limit)).await.map_err(failed(false))?;
     // Should the reply be lost: the job's row tells where it stands.
     within(transaction.commit()).await.map_err(failed(false))?;
     Ok(outcome)
@@ -158,6 +163,7 @@ impl Plan {
 
 async fn step(
     connection: &mut PgConnection,
+    clock: &DatabaseClock,
     kind: JobKind,
     user: UserId,
     job_id: Uuid,
@@ -169,7 +175,12 @@ async fn step(
     };
     let cursor = job.cursor();
     let (head, mut graph, chunk) = load_chunk(connection, kind, user, cursor, limit).await?;
-    let Some(plan) = plan(kind, user, &graph, head, chunk, cursor, limit) else {
+    // While the clock is not trusted, a mute that may have run out comes back; the expiry ends it later.
+    let now = match kind {
+        JobKind::Restore => clock.trusted_now(connection).await?.unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        _ => head.now,
+    };
+    let Some(plan) = plan(kind, user, &graph, now, chunk, cursor, limit) else {
         jobs::fail(connection, job_id, jobs::OVERTAKEN).await?;
         let kind = kind.name();
         return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("failed"), head: None });
@@ -265,7 +276,7 @@ fn plan(
     kind: JobKind,
     user: UserId,
     graph: &Graph,
-    head: Head,
+    now: OffsetDateTime,
     chunk: Chunk,
     cursor: Option<Cursor>,
     limit: usize,
@@ -281,7 +292,7 @@ fn plan(
             Some(Plan::new(Verb::ArchiveAccount, archive_step(keys), size, next))
         }
         (JobKind::Restore, AccountState::Restoring) => {
-            let changes = restore_step(graph, keys, head.now);
+            let changes = restore_step(graph, keys, now);
             let next = more.then_some(archived);
             Some(Plan { reactivates: !more, ..Plan::new(Verb::RestoreAccount, changes, size, next) })
         }

@@ -239,6 +239,7 @@ mod tests {
             revision: Revision(revision),
             event_id: None,
             now: OffsetDateTime::UNIX_EPOCH,
+            clock: OffsetDateTime::UNIX_EPOCH,
         }
     }
 

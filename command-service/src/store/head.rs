@@ -8,6 +8,8 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::clock::date_of_commit;
+
 /// The newest revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -17,9 +19,10 @@ pub struct Head {
     pub revision: Revision,
     /// Its event.
     pub event_id: Option<Uuid>,
-    /// The database's clock when it was read, and never before the last commit, so
-    /// that dates order as revisions do.
+    /// The date of the next commit, see [`date_of_commit`]. Not for what cannot be undone.
     pub now: OffsetDateTime,
+    /// The database's clock when it was read.
+    pub clock: OffsetDateTime,
 }
 
 impl Head {
@@ -29,10 +32,16 @@ impl Head {
     }
 }
 
-type Row = (i64, i64, Option<Uuid>, OffsetDateTime);
+type Row = (i64, i64, Option<Uuid>, OffsetDateTime, OffsetDateTime);
 
-fn from_row((epoch, revision, event_id, now): Row) -> Head {
-    Head { epoch: Epoch::from_i64(epoch), revision: Revision::from_i64(revision), event_id, now }
+fn from_row((epoch, revision, event_id, updated_at, clock): Row) -> Head {
+    Head {
+        epoch: Epoch::from_i64(epoch),
+        revision: Revision::from_i64(revision),
+        event_id,
+        now: date_of_commit(clock, updated_at),
+        clock,
+    }
 }
 
 /// Begins a transaction and locks the head until its end. What is read after it is as of
@@ -113,7 +122,7 @@ pub async fn database_id(connection: &mut PgConnection) -> Result<Uuid, sqlx::Er
 pub async fn get(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
     sqlx::query_as(
         "-- head_get
-         SELECT epoch, revision, event_id, greatest(clock_timestamp(), updated_at) FROM log_head",
+         SELECT epoch, revision, event_id, updated_at, clock_timestamp() FROM log_head",
     )
     .fetch_one(connection)
     .await

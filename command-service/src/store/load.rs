@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::head::Head;
 use super::{edges, jobs, replacement};
+use crate::clock::date_of_commit;
 use crate::domain::{Account, AccountState, Edge, Graph, Touches};
 
 const HEAD: i32 = -1;
@@ -128,7 +129,8 @@ fn to_head(row: &Row) -> Option<Head> {
         epoch: Epoch(row.position?.unsigned_abs()),
         revision: Revision::from_i64(row.revision?),
         event_id: row.a,
-        now: row.at?,
+        now: date_of_commit(row.expires_at?, row.at?),
+        clock: row.expires_at?,
     })
 }
 

@@ -1,13 +1,13 @@
 -- load
 -- Everything that a batch is decided on, in one round trip; the head is locked by then.
 -- $1 kinds, $2 sources, $3 targets of the edges asked for, $4 the accounts.
--- kind: -1 the head (a event_id, at the time, position the epoch), 0 an account, else an
+-- kind: -1 the head (a event_id, at its date, expires_at the clock, position the epoch), 0 an account, else an
 -- edge; the numbers of edges are those of followgraph.graph.v1.EdgeKind.
 WITH asked AS (
     SELECT kind, source, target FROM unnest($1::int[], $2::uuid[], $3::uuid[]) AS x(kind, source, target)
 )
-SELECT -1 AS kind, event_id AS a, NULL::uuid AS b, greatest(clock_timestamp(), updated_at) AS at,
-       NULL::timestamptz AS expires_at, epoch AS position, revision, NULL::bigint[] AS counts, NULL::text AS state,
+SELECT -1 AS kind, event_id AS a, NULL::uuid AS b, updated_at AS at,
+       clock_timestamp() AS expires_at, epoch AS position, revision, NULL::bigint[] AS counts, NULL::text AS state,
        NULL::boolean AS private
 FROM log_head
 UNION ALL

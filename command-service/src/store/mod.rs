@@ -5,12 +5,15 @@
 //! [`sqlx::Error`]; [`is_transient`] tells which ones a later try may cure.
 
 pub mod chunks;
+pub mod clock;
 pub mod edges;
 pub mod head;
 pub mod job_cursor;
 pub mod jobs;
 pub mod load;
 pub mod outbox;
+pub mod partitions;
+pub mod probe;
 pub mod projectors;
 pub mod replacement;
 pub mod replies;
@@ -36,6 +39,13 @@ pub fn is_timeout(error: &sqlx::Error) -> bool {
     code.is_some_and(|code| code == "57014" || code == "55P03")
 }
 
+/// There is no partition for the date of a row. A check of a table has a name, this has none.
+pub fn misses_partition(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|e| e.code().as_deref() == Some("23514") && e.constraint().is_none())
+}
+
 /// The server was not there, went away, or asked to try again. Everything else is a
 /// fault of ours or of the data, and repeating it would not help.
 pub fn is_transient(error: &sqlx::Error) -> bool {
@@ -51,6 +61,8 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         error if says_read_only(error) => true,
         // Class 08 connection, 40 rollback, 53 resources, 55 lock timeout, 57
         // shutdown or cancel, 25P03 idle in transaction too long.
+        // The upkeep makes a missing partition at once.
+        sqlx::Error::Database(_) if misses_partition(error) => true,
         sqlx::Error::Database(e) => e.code().is_some_and(|code| {
             ["08", "40", "53", "55", "57"].contains(&&code[..2.min(code.len())]) || code == "25P03"
         }),

@@ -1,7 +1,7 @@
 //! The outbox: every event, in the transaction that made it.
 
 use proto::{Epoch, Revision};
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -133,51 +133,4 @@ pub async fn committed_at(
         .bind(revision.as_i64())
         .fetch_optional(connection)
         .await
-}
-
-/// Creates the partitions of the coming days. Gives up soon, for writes wait behind it.
-pub async fn ensure_partitions(connection: &mut PgConnection, days: i32) -> Result<(), sqlx::Error> {
-    let mut transaction = briefly(connection).await?;
-    sqlx::query("-- ensure_partitions\nSELECT ensure_partitions($1)")
-        .bind(days)
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
-}
-
-/// Whether there are partitions for what is written now.
-pub async fn takes_today(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar(
-        "-- takes_today
-         SELECT bool_and(to_regclass('public.' || parent || to_char(now() AT TIME ZONE 'UTC', '_YYYYMMDD')) IS NOT NULL)
-         FROM unnest(ARRAY['outbox', 'replies']) AS parent",
-    )
-    .fetch_one(connection)
-    .await
-}
-
-/// A transaction that waits for a lock for a moment only. Partitions are made and dropped under a lock that a dump, for
-/// one, holds up for as long as it takes; and every write would wait behind whoever waits for it.
-async fn briefly(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
-    sqlx::query("-- brief_locks\nSET LOCAL lock_timeout = '200ms'").execute(&mut *transaction).await?;
-    Ok(transaction)
-}
-
-/// Drops the partitions of the outbox (or of the replies) that hold nothing younger
-/// than that; answers how many. Gives up soon, for writes wait behind it.
-pub async fn drop_partitions(
-    connection: &mut PgConnection,
-    parent: &str,
-    older_than: std::time::Duration,
-) -> Result<i32, sqlx::Error> {
-    let mut transaction = briefly(connection).await?;
-    let dropped =
-        sqlx::query_scalar("-- drop_partitions\nSELECT drop_partitions($1, make_interval(secs => $2))")
-            .bind(parent)
-            .bind(older_than.as_secs_f64())
-            .fetch_one(&mut *transaction)
-            .await?;
-    transaction.commit().await?;
-    Ok(dropped)
 }

@@ -27,18 +27,21 @@ pub async fn put(
 }
 
 /// The revision of the slowest projector of the epoch that was heard of within that
-/// time; none if there is none.
+/// time; none if there is none. One that needs what is before `oldest` cannot be helped by the outbox: it sweeps.
 pub async fn slowest(
     connection: &mut PgConnection,
     epoch: Epoch,
     within: Duration,
+    oldest: Revision,
 ) -> Result<Option<Revision>, sqlx::Error> {
     let revision: Option<i64> = sqlx::query_scalar(
         "-- projectors_slowest
-         SELECT min(revision) FROM projectors WHERE epoch = $1 AND seen_at > now() - make_interval(secs => $2)",
+         SELECT min(revision) FROM projectors
+         WHERE epoch = $1 AND seen_at > now() - make_interval(secs => $2) AND revision >= $3 - 1",
     )
     .bind(epoch.as_i64())
     .bind(within.as_secs_f64())
+    .bind(oldest.as_i64())
     .fetch_one(connection)
     .await?;
     Ok(revision.map(Revision::from_i64))

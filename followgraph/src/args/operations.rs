@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args as Group;
+use clap::{Args as Group, Subcommand};
 
 use super::seconds;
 
@@ -26,6 +26,25 @@ pub struct RecoverArgs {
     /// Open no epoch: only record --replace-stream for the present one
     #[arg(long, requires = "replace_stream")]
     pub keep_epoch: bool,
+}
+
+/// What to do about PostgreSQL's clock.
+#[derive(Debug, Subcommand)]
+pub enum ClockVerb {
+    /// State that PostgreSQL's clock is right: expiry and partition drops resume
+    ///
+    /// Compare it with a clock that you trust first (`SELECT clock_timestamp()`). What has run out by it ends at once,
+    /// and cannot be brought back. Partitions are dropped again once the clock has been trusted for as long as they are
+    /// kept.
+    Accept(ClockArgs),
+}
+
+/// Whose clock it is.
+#[derive(Debug, Group)]
+pub struct ClockArgs {
+    /// URL of PostgreSQL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: String,
 }
 
 /// What to migrate, and whether to set who may do what there.

@@ -5,6 +5,7 @@
 mod account;
 mod batch;
 mod check;
+mod clock;
 mod counts;
 mod explanation;
 mod export;
@@ -24,7 +25,7 @@ mod write;
 use proto::query::v1::{Consistency, RequestDirection as Direction, consistency::Requirement};
 
 use self::lists::Kind;
-use crate::args::{Args, Command, FreshArgs};
+use crate::args::{Args, ClockVerb, Command, FreshArgs};
 use crate::import;
 
 /// How a command ended, as the exit code tells it.
@@ -81,6 +82,7 @@ pub async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Migrate(args) => migrate::run(output, connection.timeout, args).await,
         Command::Legacy(verb) => legacy::run(&connection, output, &verb).await,
         Command::Recover(args) => recover::run(output, connection.timeout, args).await,
+        Command::Clock(ClockVerb::Accept(args)) => clock::accept(output, connection.timeout, args).await,
     }
 }
 

@@ -108,6 +108,8 @@ async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
     faults::the_worker_is_stopped(&own, &watch).await;
     faults::the_relay_and_the_projector_are_stopped(&mut own, &watch).await;
     faults::services_are_killed(&mut own, &watch).await;
+    faults::partitions_cannot_be_made(&mut own, &watch).await;
+    faults::the_clock_jumps(&mut own, &watch).await;
     faults::servers_are_killed(&mut own, &watch).await;
     faults::commits_are_lost(&mut own, &watch).await;
 

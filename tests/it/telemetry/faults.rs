@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use proto::query::v1::Source;
 use proto::subjects;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tests::clients::{check, counts, follow};
+use tests::faketime::FakeTime;
 use tests::metrics::scrape;
 use tests::own::{Victim, binaries};
 use tests::proxy::CommitLoser;
@@ -168,6 +169,32 @@ pub(super) async fn services_are_killed(own: &mut Own, watch: &Watch) {
     own.wait_ready();
     truth::wait_answering(&own.endpoints).await;
     truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+pub(super) async fn partitions_cannot_be_made(own: &mut Own, watch: &Watch) {
+    let mut connection = connect(own).await;
+    let name: String = sqlx::query_scalar("SELECT to_char(current_date_utc() + 2, '\"replies_\"YYYYMMDD')")
+        .fetch_one(&mut connection)
+        .await
+        .expect("a name");
+    let in_its_place = format!("DROP TABLE {name}; CREATE VIEW {name} AS SELECT 1 AS x");
+    sqlx::raw_sql(AssertSqlSafe(in_its_place)).execute(&mut connection).await.expect("a view");
+    // It looks at its start, and then once a minute.
+    own.kill(Victim::Command);
+    own.revive(Victim::Command);
+    watch.until_fired(&["FollowgraphPartitionsRunOut"]).await;
+    let away = format!("DROP VIEW {name}");
+    sqlx::raw_sql(AssertSqlSafe(away)).execute(&mut connection).await.expect("as before");
+    own.wait_ready();
+}
+
+pub(super) async fn the_clock_jumps(own: &mut Own, watch: &Watch) {
+    let clock = FakeTime::of_postgres(own);
+    clock.set("+2d");
+    watch.until_fired(&["FollowgraphClockDistrusted"]).await;
+    clock.set("+0");
+    watch.until_some("min(followgraph_clock_trusted) == 1").await;
+    truth::wait_answering(&own.endpoints).await;
 }
 
 pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {

@@ -1,0 +1,254 @@
+//! Decides whether PostgreSQL's clock can be trusted. Pure.
+//!
+//! Two witnesses: this process's time of day, and time that never jumps. On one machine the first jumps together with
+//! PostgreSQL's clock; on two machines it shows which of them is wrong.
+
+use std::fmt;
+
+use service_kit::clock::Clock;
+use time::{Duration, OffsetDateTime};
+
+/// How far PostgreSQL's clock may be away from a witness.
+pub const TOLERANCE: Duration = Duration::seconds(60);
+/// How long all command-services may have been away when one starts. After more, nothing tells an outage from a jump.
+const LONGEST_OUTAGE: Duration = Duration::hours(1);
+/// Clocks of two machines may drift by one part in this.
+const DRIFT: i32 = 1_000;
+
+/// Readings of both witnesses.
+#[derive(Clone, Copy, Debug)]
+pub struct Witness {
+    wall: OffsetDateTime,
+    uptime: Duration,
+}
+
+impl Witness {
+    /// Reads them.
+    pub fn read(clock: &dyn Clock) -> Self {
+        Self { wall: clock.now(), uptime: clock.uptime() }
+    }
+}
+
+/// PostgreSQL's clock, read between two readings of the witnesses: a slow answer is no difference.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// What PostgreSQL said.
+    pub database: OffsetDateTime,
+    /// Before it was asked.
+    pub before: Witness,
+    /// After it had answered.
+    pub after: Witness,
+}
+
+/// What the table `clock` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// PostgreSQL's clock when a command-service last trusted it.
+    pub seen_at: Option<OffsetDateTime>,
+    /// A jump that an operator has to accept.
+    pub jumped: Option<String>,
+    /// Partition drops wait for an end of the distrust.
+    pub suspended: bool,
+    /// How often an operator has accepted the clock.
+    pub accepted: i64,
+}
+
+/// Why PostgreSQL's clock is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// The record was not read yet.
+    Unread,
+    /// It is not this process's time of day. Ends when the clocks agree.
+    Differs(Duration),
+    /// It has moved against time that never jumps. Ends when it is back, or by an operator.
+    Jumped(Duration),
+    /// It is not where the last heartbeat of a command-service lets expect it. Ends by an operator.
+    Unexplained(Duration),
+    /// Another process has noted a jump.
+    Noted(String),
+}
+
+impl Distrust {
+    /// Whether only an operator, or a process that has seen the jump back, can end it.
+    pub fn is_jump(&self) -> bool {
+        matches!(self, Self::Jumped(_) | Self::Unexplained(_))
+    }
+
+    /// The label of metrics.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Unread => "unread",
+            Self::Differs(_) => "differs",
+            Self::Jumped(_) | Self::Unexplained(_) | Self::Noted(_) => "jumped",
+        }
+    }
+}
+
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ahead = |by: &Duration| if by.is_negative() { "behind" } else { "ahead of" };
+        match self {
+            Self::Unread => f.write_str("PostgreSQL's clock was not checked yet"),
+            Self::Differs(by) => write!(
+                f,
+                "PostgreSQL's clock is {} s {} this process's: set the wrong one right, or run \
+                 `followgraph clock accept` if PostgreSQL's is right",
+                by.whole_seconds().unsigned_abs(),
+                ahead(by)
+            ),
+            Self::Jumped(by) => write!(
+                f,
+                "PostgreSQL's clock has jumped and is {} s {} where it should be: set it right, or run \
+                 `followgraph clock accept` if it is right now",
+                by.whole_seconds().unsigned_abs(),
+                ahead(by)
+            ),
+            Self::Unexplained(by) => write!(
+                f,
+                "PostgreSQL's clock is {} s {} the last heartbeat of a command-service: run \
+                 `followgraph clock accept` if it is right",
+                by.whole_seconds().unsigned_abs(),
+                ahead(by)
+            ),
+            Self::Noted(problem) => f.write_str(problem),
+        }
+    }
+}
+
+/// Where PostgreSQL's clock stood against the witnesses while it was trusted.
+#[derive(Clone, Copy, Debug)]
+struct Base {
+    /// PostgreSQL's clock minus uptime, as time since the Unix epoch.
+    uptime: Duration,
+    /// PostgreSQL's clock minus this process's.
+    wall: Duration,
+    /// Uptime when it was last adjusted for drift.
+    adjusted: Duration,
+}
+
+/// A difference that is known to lie between two values.
+#[derive(Clone, Copy)]
+struct Range {
+    least: Duration,
+    most: Duration,
+}
+
+impl Range {
+    /// How far it is away from a value; zero if it may be that value.
+    fn beyond(self, value: Duration) -> Duration {
+        if self.least > value {
+            self.least - value
+        } else if self.most < value {
+            self.most - value
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn middle(self) -> Duration {
+        self.least + (self.most - self.least) / 2
+    }
+}
+
+impl Reading {
+    fn against_wall(&self) -> Range {
+        // The later our reading, the smaller the difference. Our own clock may jump in between.
+        let (a, b) = (self.database - self.after.wall, self.database - self.before.wall);
+        Range { least: a.min(b), most: a.max(b) }
+    }
+
+    fn against_uptime(&self) -> Range {
+        let database = self.database - OffsetDateTime::UNIX_EPOCH;
+        Range { least: database - self.after.uptime, most: database - self.before.uptime }
+    }
+}
+
+/// Judges one reading after the other.
+#[derive(Debug, Default)]
+pub struct Judge {
+    base: Option<Base>,
+    record: Option<Record>,
+}
+
+impl Judge {
+    /// Takes note of the record, as read together with PostgreSQL's clock. Begins the judgement, or begins it anew where
+    /// an operator has accepted the clock since.
+    pub fn note(&mut self, record: Record, reading: &Reading) {
+        let accepted = self.record.as_ref().is_some_and(|before| before.accepted != record.accepted);
+        if accepted {
+            self.begin(reading, reading.against_wall().middle());
+        } else if self.base.is_none()
+            && record.jumped.is_none()
+            && unexplained(&record, reading).is_none()
+            && !is_far(reading.against_wall().beyond(Duration::ZERO))
+        {
+            self.begin(reading, Duration::ZERO);
+        }
+        self.record = Some(record);
+    }
+
+    fn begin(&mut self, reading: &Reading, wall: Duration) {
+        let uptime = reading.against_uptime().middle();
+        self.base = Some(Base { uptime, wall, adjusted: reading.after.uptime });
+    }
+
+    /// Judges a reading.
+    pub fn judge(&mut self, reading: &Reading) -> Result<(), Distrust> {
+        let Some(record) = &self.record else { return Err(Distrust::Unread) };
+        let Some(base) = &mut self.base else {
+            if let Some(jumped) = &record.jumped {
+                return Err(Distrust::Noted(jumped.clone()));
+            }
+            if let Some(by) = unexplained(record, reading) {
+                return Err(Distrust::Unexplained(by));
+            }
+            let differs = reading.against_wall().beyond(Duration::ZERO);
+            return Err(if is_far(differs) { Distrust::Differs(differs) } else { Distrust::Unread });
+        };
+        let range = reading.against_uptime();
+        let jumped = range.beyond(base.uptime);
+        if is_far(jumped) {
+            return Err(Distrust::Jumped(jumped));
+        }
+        let differs = reading.against_wall().beyond(base.wall);
+        if is_far(differs) {
+            return Err(Distrust::Differs(differs));
+        }
+        let most = (reading.after.uptime - base.adjusted) / DRIFT;
+        base.uptime += jumped.clamp(-most, most);
+        base.adjusted = reading.after.uptime;
+        Ok(())
+    }
+
+    /// The time from which on a date is in the future: PostgreSQL's, unless a witness says that it is ahead. So a date
+    /// that is right is not refused because of a wrong clock.
+    pub fn earliest(&self, database: OffsetDateTime, clock: &dyn Clock) -> OffsetDateTime {
+        let lowest = match self.base {
+            Some(base) => {
+                let expected = OffsetDateTime::UNIX_EPOCH + base.uptime + clock.uptime();
+                expected.min(clock.now() + base.wall)
+            }
+            None => clock.now(),
+        };
+        if database - lowest > TOLERANCE { lowest } else { database }
+    }
+
+    /// PostgreSQL's clock minus this process's, beyond what was accepted.
+    pub fn difference(&self, reading: &Reading) -> Duration {
+        reading.against_wall().beyond(self.base.map_or(Duration::ZERO, |base| base.wall))
+    }
+}
+
+fn is_far(difference: Duration) -> bool {
+    difference.abs() > TOLERANCE
+}
+
+/// How far PostgreSQL's clock is away from the last heartbeat, where an outage does not explain it.
+fn unexplained(record: &Record, reading: &Reading) -> Option<Duration> {
+    let since = reading.database - record.seen_at?;
+    (since < -TOLERANCE || since > LONGEST_OUTAGE).then_some(since)
+}
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

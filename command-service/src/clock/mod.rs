@@ -1,0 +1,145 @@
+//! Trust in PostgreSQL's clock.
+//!
+//! Expiry and partition drops cannot be undone, so they ask here first, and wait while the clock is not trusted. Writes
+//! go on: their dates follow PostgreSQL's clock.
+
+mod judge;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use service_kit::Latch;
+use service_kit::clock::SharedClock;
+use service_kit::telemetry::chain;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+pub use judge::Record;
+
+use crate::metrics;
+use crate::store;
+use judge::{Distrust, Judge, Reading, TOLERANCE, Witness};
+
+/// How often the clocks are compared, in addition to each use.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How often the record says that the clock is trusted.
+const HEARTBEAT: time::Duration = time::Duration::MINUTE;
+
+/// The date of a commit: PostgreSQL's clock, and not before the last commit, so that dates order as revisions do. If the
+/// last commit is further ahead, a clock that was wrong made it, and dates do not wait for that time to come.
+pub fn date_of_commit(clock: OffsetDateTime, last: OffsetDateTime) -> OffsetDateTime {
+    if last - clock > TOLERANCE { clock } else { clock.max(last) }
+}
+
+/// PostgreSQL's clock, as far as it is trusted. Clones share the judgement.
+#[derive(Clone, Debug)]
+pub struct DatabaseClock {
+    clock: SharedClock,
+    judge: Arc<Mutex<Judge>>,
+}
+
+impl DatabaseClock {
+    /// Trusts nothing until [`Self::watch`] has read the record.
+    pub fn new(clock: SharedClock) -> Self {
+        Self { clock, judge: Arc::default() }
+    }
+
+    /// PostgreSQL's time of day; none if it is not trusted.
+    pub async fn trusted_now(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+        let before = Witness::read(&*self.clock);
+        let database = store::clock::now(connection).await?;
+        let reading = Reading { database, before, after: Witness::read(&*self.clock) };
+        Ok(self.lock().judge(&reading).is_ok().then_some(database))
+    }
+
+    /// The time from which on a date that a client gives is in the future.
+    pub fn earliest(&self, database: OffsetDateTime) -> OffsetDateTime {
+        self.lock().earliest(database, &*self.clock)
+    }
+
+    /// Compares the clocks until `stop`: keeps the check, the metrics and the record in PostgreSQL.
+    pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut trusted = true;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            match store::within(self.compare(&pool)).await {
+                Ok(verdict) => {
+                    ::metrics::gauge!(metrics::CLOCK_TRUSTED).set(f64::from(u8::from(verdict.is_ok())));
+                    match &verdict {
+                        Ok(()) => check.ready(),
+                        Err(distrust) => {
+                            check.not_ready(&distrust.to_string());
+                            if trusted {
+                                tracing::error!(%distrust, "expiry and partition drops wait");
+                                ::metrics::counter!(metrics::CLOCK_DISTRUSTED, "cause" => distrust.cause())
+                                    .increment(1);
+                            }
+                        }
+                    }
+                    trusted = verdict.is_ok();
+                }
+                // The check `postgres` says so.
+                Err(error) => tracing::debug!(error = %chain(&error), "cannot read PostgreSQL's clock"),
+            }
+        }
+    }
+
+    async fn compare(&self, pool: &PgPool) -> Result<Result<(), Distrust>, sqlx::Error> {
+        let mut connection = service_kit::postgres::acquire(pool).await?;
+        let before = Witness::read(&*self.clock);
+        let (database, record) = store::clock::read(&mut connection).await?;
+        let reading = Reading { database, before, after: Witness::read(&*self.clock) };
+        let (verdict, difference) = {
+            let mut judge = self.lock();
+            judge.note(record.clone(), &reading);
+            (judge.judge(&reading), judge.difference(&reading))
+        };
+        ::metrics::gauge!(metrics::CLOCK_DIFFERENCE_SECONDS).set(difference.as_seconds_f64());
+        match &verdict {
+            Ok(()) if record.suspended || record.jumped.is_some() => {
+                store::clock::trust(&mut connection, record.accepted).await?;
+                tracing::info!("PostgreSQL's clock is trusted again");
+            }
+            Ok(()) if record.seen_at.is_none_or(|seen| database - seen > HEARTBEAT) => {
+                store::clock::seen(&mut connection).await?;
+            }
+            Err(Distrust::Unread | Distrust::Noted(_)) | Ok(()) => {}
+            Err(distrust) => {
+                let jumped = distrust.is_jump().then(|| distrust.to_string());
+                if !record.suspended || (jumped.is_some() && record.jumped.is_none()) {
+                    store::clock::distrust(&mut connection, jumped.as_deref(), record.accepted).await?;
+                }
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Judge> {
+        // The judge is whole at any time: nothing panics under the lock.
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_follow_the_clock_after_a_commit_of_the_future() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(400);
+        let second = time::Duration::SECOND;
+        assert_eq!(date_of_commit(now, now - second), now);
+        assert_eq!(date_of_commit(now, now + second), now + second, "dates order as revisions do");
+        assert_eq!(date_of_commit(now, now + time::Duration::days(3)), now);
+    }
+}

@@ -1,0 +1,60 @@
+//! PostgreSQL's clock, and what is noted about it.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use crate::clock::Record;
+
+/// PostgreSQL's time of day.
+pub async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+    sqlx::query_scalar("-- clock_now\nSELECT clock_timestamp()").fetch_one(connection).await
+}
+
+/// PostgreSQL's time of day, and the record.
+pub async fn read(connection: &mut PgConnection) -> Result<(OffsetDateTime, Record), sqlx::Error> {
+    let (now, seen_at, jumped, suspended, accepted) = sqlx::query_as(
+        "-- clock_read
+         SELECT clock_timestamp(), seen_at, jumped, trusted_since = 'infinity', accepted FROM clock",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((now, Record { seen_at, jumped, suspended, accepted }))
+}
+
+/// Notes that the clock is trusted, and was before.
+pub async fn seen(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("-- clock_seen\nUPDATE clock SET seen_at = clock_timestamp()")
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// Notes that the clock is trusted again, unless an operator has accepted it meanwhile.
+pub async fn trust(connection: &mut PgConnection, accepted: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- clock_trust
+         UPDATE clock SET seen_at = clock_timestamp(), jumped = NULL, trusted_since = clock_timestamp()
+         WHERE accepted = $1",
+    )
+    .bind(accepted)
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Notes that the clock is not trusted, and a jump if it was one, unless an operator has accepted the clock meanwhile.
+pub async fn distrust(
+    connection: &mut PgConnection,
+    jumped: Option<&str>,
+    accepted: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- clock_distrust
+         UPDATE clock SET trusted_since = 'infinity', jumped = coalesce(jumped, $1) WHERE accepted = $2",
+    )
+    .bind(jumped)
+    .bind(accepted)
+    .execute(connection)
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,82 @@
+//! Daily partitions of the outbox and of the idempotency records.
+
+use std::fmt;
+
+use proto::Revision;
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use time::OffsetDateTime;
+
+/// A table with a partition for each day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parent {
+    /// Idempotency records. First, since writers lock them first.
+    Replies,
+    /// Events.
+    Outbox,
+}
+
+impl Parent {
+    /// Both, in the order in which writers lock them.
+    pub const ALL: [Self; 2] = [Self::Replies, Self::Outbox];
+
+    /// The table's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Replies => "replies",
+            Self::Outbox => "outbox",
+        }
+    }
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Creates the partitions of the coming days; returns how many. Each parent takes a transaction of its own, whose locks
+/// conflict with no write.
+pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) -> Result<i32, sqlx::Error> {
+    let mut transaction = with_short_locks(connection).await?;
+    let made = sqlx::query_scalar("-- ensure_partitions\nSELECT ensure_partitions($1, $2)")
+        .bind(parent.name())
+        .bind(days)
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(made)
+}
+
+/// For how many days after today there are partitions; -1 if there is none for today.
+pub async fn days_ahead(connection: &mut PgConnection, parent: Parent) -> Result<i32, sqlx::Error> {
+    sqlx::query_scalar("-- partition_days_ahead\nSELECT partition_days_ahead($1)")
+        .bind(parent.name())
+        .fetch_one(connection)
+        .await
+}
+
+/// Drops the partitions that end before that time and, of the outbox, hold nothing from a revision on; returns how many.
+pub async fn drop_before(
+    connection: &mut PgConnection,
+    parent: Parent,
+    before: OffsetDateTime,
+    keep_from: Option<Revision>,
+) -> Result<i32, sqlx::Error> {
+    let mut transaction = with_short_locks(connection).await?;
+    let dropped = sqlx::query_scalar("-- drop_partitions\nSELECT drop_partitions($1, $2, $3)")
+        .bind(parent.name())
+        .bind(before)
+        .bind(keep_from.map(Revision::as_i64))
+        .fetch_one(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(dropped)
+}
+
+/// Dropping needs a lock that conflicts with everything, and a dump, for one, holds it up for as long as it takes. Every
+/// write would wait behind a transaction that waits for it.
+async fn with_short_locks(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("-- brief_locks\nSET LOCAL lock_timeout = '200ms'").execute(&mut *transaction).await?;
+    Ok(transaction)
+}
