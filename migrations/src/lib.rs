@@ -4,6 +4,8 @@
 //! services' roles, and the check that servers make at start. It must not know what the tables mean to
 //! anybody. What can go wrong: a database that is older or newer than the program.
 
+#[cfg(test)]
+mod frozen;
 pub mod roles;
 
 use sqlx::PgPool;
