@@ -5,7 +5,7 @@
 
 use proto::event::{AccountChange, Event, Verb};
 use proto::{Token, UserId};
-use uuid::Uuid;
+use service_kit::ids;
 
 use crate::domain::{Change, Graph, Stamp, Unseen};
 use crate::store::head::Head;
@@ -45,7 +45,7 @@ impl Journal {
         let stamp = Stamp { revision: self.head.revision.next(), time: self.head.now };
         let (edges, counts) = graph.commit(changes, accounts, stamp)?;
         let head = &mut self.head;
-        let (prev_id, event_id) = (head.event_id, Uuid::new_v4());
+        let (prev_id, event_id) = (head.event_id, ids::random());
         head.revision = stamp.revision;
         head.event_id = Some(event_id);
         self.edges += edges.len() as u64;

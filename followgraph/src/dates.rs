@@ -12,6 +12,12 @@ use time::format_description::well_known::Rfc3339;
 #[error("must be a date as in RFC 3339, or seconds since 1970, between the years 1 and 9999")]
 pub struct InvalidDate;
 
+/// This machine's time.
+#[expect(clippy::disallowed_methods, reason = "a command line knows no other clock")]
+pub fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
 /// Reads a date.
 pub fn parse(text: &str) -> Result<OffsetDateTime, InvalidDate> {
     let date = match text.parse() {

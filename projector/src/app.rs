@@ -10,9 +10,8 @@ use event_log::Outbox;
 use event_log::heartbeat::{self, HeardHead};
 use service_kit::clock::SystemClock;
 use service_kit::process::Process;
-use service_kit::{nats, neo4j, postgres};
+use service_kit::{ids, nats, neo4j, postgres};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::announce::Announcer;
 use crate::config::Config;
@@ -46,7 +45,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     };
     let sources =
         Sources { truth: Truth::new(pool), log, heard: Arc::clone(&heard), latch, board: board.clone() };
-    let replica = Replica::new(graph, Uuid::new_v4(), &config.name);
+    let replica = Replica::new(graph, ids::random(), &config.name);
     let latches = Latches { model: readiness.latch("read model"), complete: readiness.latch("complete") };
     let engine = Engine::new(replica, sources, latches, clock.clone(), config.audit_rows_per_second);
     let announcer = Announcer {

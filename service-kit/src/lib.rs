@@ -48,6 +48,7 @@ pub mod clock;
 pub mod config;
 pub mod grpc;
 mod healthcheck;
+pub mod ids;
 pub mod lifecycle;
 pub mod metrics;
 pub mod nats;

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{AuthError, Client, ConnectOptions, Event, ServerAddr};
-use rand::Rng;
 use tokio::sync::watch;
 
 use crate::config::{Env, Secret};
+use crate::ids;
 use crate::metrics::{NATS_CONNECTED, NATS_EVENTS};
 use crate::tls::ClientFiles;
 use credentials::Credentials;
@@ -248,7 +248,7 @@ fn pause(attempt: usize) -> Duration {
     }
     let doublings = u32::try_from(attempt - 1).unwrap_or(u32::MAX).min(10);
     let pause = (SHORTEST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);
-    pause.mul_f64(rand::rng().random_range(0.5..=1.0))
+    ids::jitter(pause, 0.5..=1.0)
 }
 
 /// The driver does not use what else an address holds, but logs it.

@@ -23,6 +23,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
 use tokio::time::Instant;
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Env, redact_url};
 
 /// The header of W3C trace context.
@@ -221,7 +222,7 @@ fn start(
     };
     let mut builder = tracer.span_builder(name).with_kind(kind);
     if let Some(began) = began {
-        let now = SystemTime::now();
+        let now = SystemTime::from(SystemClock.now());
         builder = builder.with_start_time(now.checked_sub(began.elapsed()).unwrap_or(now));
     }
     tracer.build_with_context(builder, parent)

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use proto::UserId;
+use service_kit::ids;
 use uuid::Uuid;
 
 use super::Outcome;
@@ -95,7 +96,7 @@ impl Batch<'_> {
         let command = &unit.command;
         let decision = decide(self.graph, command, &self.rules).map_err(|refused| self.failure(refused))?;
         let changed = decision.changes_something() || decision.job.is_some();
-        let job = decision.job.clone().map(|job| (job.prepared.unwrap_or_else(Uuid::new_v4), job));
+        let job = decision.job.clone().map(|job| (job.prepared.unwrap_or_else(ids::random), job));
         if decision.changes_something() {
             let (verb, actor) = (command.verb(), command.actor());
             let (changes, accounts) = (&decision.changes, &decision.accounts);

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::ids;
 use service_kit::telemetry::chain;
 use service_kit::trace;
 use sqlx::PgPool;
@@ -129,7 +130,7 @@ impl Committer {
     async fn persist(&self, units: &[Unit], until: Instant) -> Result<Vec<Outcome>, Failure> {
         let mut pause = Pause::default();
         loop {
-            let batch_id = Uuid::new_v4();
+            let batch_id = ids::random();
             let began = Instant::now();
             match self.attempt(units, batch_id).await {
                 Attempt::Done(done) => {
@@ -245,7 +246,7 @@ impl Pause {
         if Instant::now() + pause >= until {
             return false;
         }
-        tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+        tokio::time::sleep(ids::jitter(pause, 0.5..=1.0)).await;
         true
     }
 }

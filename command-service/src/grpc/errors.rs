@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::error::{Reason, ServiceError};
+use service_kit::ids;
 
 use super::relationship_json::relationship_json;
 use crate::answer::Failure;
@@ -67,6 +68,5 @@ pub fn forked() -> ServiceError {
 
 /// The error of a command for which there was no room.
 pub fn queue_full(error: QueueFull) -> ServiceError {
-    let jitter = rand::random_range(1.0..2.0);
-    ServiceError::new(Reason::Overloaded, error.to_string()).retry_after(QUEUE_RETRY.mul_f64(jitter))
+    ServiceError::new(Reason::Overloaded, error.to_string()).retry_after(ids::jitter(QUEUE_RETRY, 1.0..=2.0))
 }

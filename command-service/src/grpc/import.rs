@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures::{Stream, StreamExt as _};
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
-use time::OffsetDateTime;
+use service_kit::clock::{Clock as _, SystemClock};
 use tonic::{Status, Streaming};
 
 use super::service::Service;
@@ -52,7 +52,7 @@ async fn answer(
     traceparent: Option<String>,
 ) -> Result<wire::ImportEdgesResponse, ServiceError> {
     // The date check is about obvious mistakes, so this process's clock will do.
-    let (mut edges, on_conflict, refused) = parse::chunk(&chunk, OffsetDateTime::now_utc())?;
+    let (mut edges, on_conflict, refused) = parse::chunk(&chunk, SystemClock.now())?;
     let mut response = wire::ImportEdgesResponse { chunk: chunk.chunk, refused, ..Default::default() };
     loop {
         let command = Command::Import { edges: edges.clone(), on_conflict };

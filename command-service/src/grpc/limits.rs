@@ -9,6 +9,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use proto::UserId;
 use proto::error::{Reason, ServiceError};
+use service_kit::ids;
 
 use crate::metrics;
 
@@ -65,11 +66,10 @@ impl WriteLimit {
         outcome.map_err(|not_until| {
             ::metrics::counter!(metrics::RATE_LIMITED).increment(1);
             let wait = not_until.wait_time_from(limiter.clock.now());
-            let jitter = rand::random_range(1.0..1.5);
             let per_second = limiter.per_second;
             ServiceError::new(Reason::RateLimited, format!("the actor {actor} writes too fast"))
                 .quota(format!("actor:{actor}"), format!("{per_second} writes a second"))
-                .retry_after(wait.max(Duration::from_millis(1)).mul_f64(jitter))
+                .retry_after(ids::jitter(wait.max(Duration::from_millis(1)), 1.0..=1.5))
         })
     }
 }

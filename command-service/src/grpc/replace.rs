@@ -10,8 +10,8 @@ use std::time::Duration;
 use proto::command::v1 as wire;
 use proto::error::ServiceError;
 use proto::{Epoch, Revision, Token, UserId};
-use service_kit::postgres;
 use service_kit::telemetry::chain;
+use service_kit::{ids, postgres};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -130,7 +130,7 @@ impl Replacer {
                 report: plan.report,
                 work: Work::Now(plan.changes),
             };
-            let prepared = as_job.then(Uuid::new_v4);
+            let prepared = as_job.then(ids::random);
             if let Some(job_id) = prepared {
                 if let Err(error) = self.prepare(job_id, wanted, total).await {
                     return Ok(Err(failure_of(&error)));

@@ -6,8 +6,8 @@
 
 use proto::Token;
 use proto::event::Verb;
+use service_kit::ids;
 use sqlx::{PgConnection, PgPool};
-use uuid::Uuid;
 
 use crate::clock::DatabaseClock;
 use crate::domain::{Touches, expire_step};
@@ -65,6 +65,6 @@ async fn expire(
     journal
         .append(&mut graph, Verb::Expire, None, &changes, &[], None)
         .map_err(|error| sqlx::Error::Decode(error.into()))?;
-    save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
+    save::save(connection, &graph, &journal, ids::random()).await?;
     Ok(Some(Expired { head: journal.token(), late }))
 }

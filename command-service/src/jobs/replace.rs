@@ -5,8 +5,8 @@
 
 use proto::event::Verb;
 use proto::{Position, UserId};
+use service_kit::ids;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::step::{Failed, Outcome};
 use crate::domain::{JobKind, Touches, add_step, remove_step};
@@ -120,7 +120,7 @@ async fn write(
         journal
             .append(&mut graph, Verb::ReplaceFollowing, Some(user), &changes, &[], None)
             .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
+        save::save(connection, &graph, &journal, ids::random()).await?;
     }
     let edges = changes.len() as i64;
     // The last accounts of a pass changed something: it was not the last pass.
@@ -139,6 +139,8 @@ async fn write(
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn user(n: u128) -> UserId {

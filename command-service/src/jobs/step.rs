@@ -2,6 +2,7 @@
 
 use proto::event::{AccountChange, AccountOp, EdgeKey, EdgeKind, Verb};
 use proto::{Position, Token, UserId};
+use service_kit::ids;
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -194,7 +195,7 @@ async fn step(
         if plan.reactivates {
             graph.reactivate(user);
         }
-        save::save(connection, &graph, &journal, Uuid::new_v4()).await?;
+        save::save(connection, &graph, &journal, ids::random()).await?;
     }
     if last {
         follow_up(connection, kind, user, &graph, head).await?;
@@ -226,7 +227,7 @@ async fn follow_up(
                 return Ok(());
             }
             let job = NewJob { kind: JobKind::MakePublic, user, prepared: None, total: 0 };
-            jobs::insert(connection, Uuid::new_v4(), &job, None, head.now).await
+            jobs::insert(connection, ids::random(), &job, None, head.now).await
         }
         // The id is new from now on: whoever has it next was asked for by nobody, and has asked for nothing.
         JobKind::Erase => {

@@ -8,6 +8,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::context::PublishAckFuture;
 use proto::{Epoch, Revision, Token, subjects};
+use service_kit::clock::{Clock as _, SystemClock};
 use service_kit::trace::{Kind, Span};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -178,7 +179,7 @@ impl Flight {
             return Err(refused(format!("stored as sequence {}, duplicate {}", ack.sequence, ack.duplicate)));
         }
         ::metrics::counter!(metrics::EVENTS_PUBLISHED).increment(1);
-        let lag = (OffsetDateTime::now_utc() - sent.committed_at).as_seconds_f64();
+        let lag = (SystemClock.now() - sent.committed_at).as_seconds_f64();
         // Two machines' clocks.
         ::metrics::histogram!(metrics::PUBLISH_LAG_SECONDS).record(lag.max(0.0));
         Ok(())

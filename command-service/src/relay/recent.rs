@@ -71,8 +71,8 @@ impl Recent {
 #[cfg(test)]
 mod tests {
     use proto::event::{Event, Verb};
+    use service_kit::ids;
     use time::OffsetDateTime;
-    use uuid::Uuid;
 
     use super::*;
 
@@ -80,7 +80,7 @@ mod tests {
         let event = |revision| Event {
             epoch: Epoch(1),
             revision: Revision(revision),
-            event_id: Uuid::new_v4(),
+            event_id: ids::random(),
             prev_id: None,
             committed_at: OffsetDateTime::UNIX_EPOCH,
             verb: Verb::Follow,

@@ -11,7 +11,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use proto::command::v1::{BatchWriteRequest, Write};
-use time::OffsetDateTime;
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
@@ -21,6 +20,7 @@ use super::write;
 use crate::args::{BatchArgs, BatchLine, ConnectionArgs, Format, PairCommand};
 use crate::client::{self, CommandClient};
 use crate::commands::Outcome;
+use crate::dates;
 use crate::error::Advised;
 
 /// Commands that one call may carry.
@@ -99,7 +99,7 @@ async fn send<'a>(
     batch: &'a [Line<Item>],
     calls: &mut Calls,
 ) -> anyhow::Result<Vec<Row<'a>>> {
-    let now = OffsetDateTime::now_utc();
+    let now = dates::now();
     let request = client.request(BatchWriteRequest {
         writes: batch
             .iter()

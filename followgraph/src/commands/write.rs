@@ -8,14 +8,12 @@ mod message;
 
 use std::time::Instant;
 
-use time::OffsetDateTime;
-
 pub use self::answer::{PairState, sentence};
 pub use self::message::message;
 use crate::args::{ConnectionArgs, Format, PairCommand};
 use crate::client;
 use crate::commands::Outcome;
-use crate::output;
+use crate::{dates, output};
 
 /// Carries out one command.
 pub async fn run(
@@ -24,7 +22,7 @@ pub async fn run(
     command: &PairCommand,
 ) -> anyhow::Result<Outcome> {
     let mut client = client::command(connection).await?;
-    let request = message::message(command, OffsetDateTime::now_utc());
+    let request = message::message(command, dates::now());
     let started = Instant::now();
     let written = message::send(&mut client, request).await?;
     let answer = answer::Answer::new(command, written, started.elapsed());

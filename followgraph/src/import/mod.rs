@@ -312,6 +312,7 @@ mod testing {
 
     impl Folder {
         /// A new one.
+        #[expect(clippy::disallowed_methods, reason = "a name that no other test has")]
         pub fn new() -> Self {
             let path = std::env::temp_dir().join(format!("followgraph-{}", uuid::Uuid::new_v4()));
             std::fs::create_dir(&path).unwrap();

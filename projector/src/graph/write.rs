@@ -7,6 +7,7 @@
 
 use neo4rs::{Query, Txn, query};
 use proto::Revision;
+use service_kit::ids;
 use uuid::Uuid;
 
 use super::checkpoint::{NAME, event_text};
@@ -34,7 +35,7 @@ const LOOK: &str = "MATCH (c:Checkpoint {name: $name}) \
 
 /// Takes the checkpoint's lock until the end of the transaction.
 pub(super) async fn lock(tx: &mut Txn) -> Result<(), Error> {
-    tx.run(query(LOCK).param("name", NAME).param("lock", Uuid::new_v4().to_string())).await?;
+    tx.run(query(LOCK).param("name", NAME).param("lock", ids::random().to_string())).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use event_log::{EventSource, LogPosition, Stop};
 use proto::Token;
+use service_kit::clock::{Clock as _, SystemClock};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +61,7 @@ impl Dates {
         let missed = Token::new(visible.epoch, visible.revision.next());
         let mut source = EventSource::after(LogPosition::unverified(visible), self.sources.log.clone());
         let age = match tokio::time::timeout(PATIENCE, source.next()).await {
-            Ok(Ok(logged)) => age(logged.event.committed_at, OffsetDateTime::now_utc()),
+            Ok(Ok(logged)) => age(logged.event.committed_at, SystemClock.now()),
             // They are kept for longer than that, by default for a week.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
             Ok(Err(_)) | Err(_) => return,

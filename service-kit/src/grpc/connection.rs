@@ -10,7 +10,6 @@ use std::time::Duration;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use rand::Rng;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::transport::server::TcpConnectInfo;
@@ -18,6 +17,7 @@ use tower::ServiceExt;
 
 use super::call::Calls;
 use super::settings::Settings;
+use crate::ids;
 use crate::lifecycle::Drain;
 
 /// Flow-control window of one stream.
@@ -109,5 +109,5 @@ where
 
 /// Up to a tenth more or less, so that clients that connected together do not come back together.
 fn jittered(age: Duration) -> Duration {
-    age.mul_f64(rand::rng().random_range(0.9..=1.1))
+    ids::jitter(age, 0.9..=1.1)
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use service_kit::ids;
+
 use crate::reader::ReadSource;
 use crate::reader::budget::{Exhausted, Limit};
 
@@ -73,5 +75,5 @@ impl From<Exhausted> for Refusal {
 
 /// One to two times as long, so that those who were refused together do not come back together.
 fn jittered(after: Duration) -> Duration {
-    after.mul_f64(1.0 + rand::random::<f64>())
+    ids::jitter(after, 1.0..=2.0)
 }
