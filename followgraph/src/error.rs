@@ -169,7 +169,11 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         Reason::RequestNotFound => "it was withdrawn, or answered before",
         Reason::FollowCapReached => "waiting does not help: the account has to unfollow somebody first",
         Reason::JobNotFound => "take the id as the command that started the job printed it",
-        Reason::Overloaded | Reason::FallbackBudgetExhausted | Reason::RateLimited => {
+        Reason::Overloaded
+        | Reason::FallbackBudgetExhausted
+        | Reason::ReadModelBehind
+        | Reason::ReadModelBusy
+        | Reason::RateLimited => {
             return Some(match status.get_details_retry_info().and_then(|i| i.retry_delay) {
                 Some(delay) => format!("try again in {} ms", delay.as_millis().max(1)),
                 None => "try again in a moment".to_owned(),

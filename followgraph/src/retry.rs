@@ -22,6 +22,8 @@ pub fn is_transient(status: &Status) -> bool {
             | Reason::OutcomeUnknown
             | Reason::Overloaded
             | Reason::FallbackBudgetExhausted
+            | Reason::ReadModelBehind
+            | Reason::ReadModelBusy
             | Reason::StoreUnavailable
             | Reason::ShuttingDown
             | Reason::WatcherTooSlow

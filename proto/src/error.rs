@@ -42,6 +42,7 @@ pub fn code(reason: Reason) -> Code {
         R::MessageTooLarge
         | R::Overloaded
         | R::FallbackBudgetExhausted
+        | R::ReadModelBusy
         | R::FollowCapReached
         | R::RateLimited
         | R::CommitTimedOut
@@ -49,7 +50,9 @@ pub fn code(reason: Reason) -> Code {
         R::RevisionPruned => Code::OutOfRange,
         R::DeadlineExceeded => Code::DeadlineExceeded,
         R::WrongService => Code::Unimplemented,
-        R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ShuttingDown => Code::Unavailable,
+        R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ReadModelBehind | R::ShuttingDown => {
+            Code::Unavailable
+        }
         R::Unspecified | R::Internal => Code::Internal,
     }
 }

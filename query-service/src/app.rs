@@ -159,7 +159,8 @@ fn replica(
     };
     let shared = Coalescing::new(callers, config.coalescing_lanes);
     // Above each replica, not above all: where an answer stood, and how many rows it will lose, differ among them.
-    let exact = Overlaid::new(shared.clone(), Arc::clone(recent), config.freshness_wait);
+    let exact =
+        Overlaid::new(shared.clone(), Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
     Ok(OneReplica { reader: Arc::new(exact), shared, probe })
 }
 

@@ -9,7 +9,7 @@ service_kit::declare_metrics! {
     Counter(Count) READS = "query_reads_total" {
         question: "check", "relations", "counts", "list_followers", "list_following", "list_mutes", "list_blocks",
                   "list_requests_received", "list_requests_sent", "list_followers_seen", "list_following_seen",
-                  "sift", "known", "list_at", "suggest";
+                  "sift", "known", "list_at", "union", "suggest";
         source: "neo4j", "postgres"
     };
     /// Questions passed on to PostgreSQL, by reason.
@@ -19,14 +19,15 @@ service_kit::declare_metrics! {
     };
     /// Questions that no store was allowed or able to answer, by reason.
     Counter(Count) REFUSALS = "query_refusals_total" {
-        reason: "epoch_changed", "token_ahead", "budget_rate", "budget_concurrency", "unavailable", "ruled_out",
+        reason: "epoch_changed", "token_ahead", "budget_rate", "budget_concurrency", "unavailable", "behind",
+                "ruled_out",
                 "deadline"
     };
     /// Time of one question to one store.
     Histogram(Seconds) SECONDS = "query_store_seconds" {
         question: "check", "relations", "counts", "list_followers", "list_following", "list_mutes", "list_blocks",
                   "list_requests_received", "list_requests_sent", "list_followers_seen", "list_following_seen",
-                  "sift", "known", "list_at", "suggest";
+                  "sift", "known", "list_at", "union", "suggest";
         source: "neo4j", "postgres";
         outcome: "ok", "timeout", "not_ready", "error"
     };
@@ -90,6 +91,8 @@ service_kit::declare_metrics! {
     Histogram(Count) OVERLAID_EVENTS = "query_overlaid_events";
     /// Time that answers waited for this process to have read the events that may be in them.
     Histogram(Seconds) OVERLAY_WAIT = "query_overlay_wait_seconds";
+    /// Reads over several hops that were repeated because what they depend on changed meanwhile.
+    Counter(Count) OVERLAY_REPEATS = "query_overlay_repeats_total";
     /// Items of a shared statement.
     Histogram(Count) SHARED_ITEMS = "query_shared_statement_items" { question };
     /// Questions that share a statement.

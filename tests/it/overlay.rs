@@ -7,8 +7,11 @@
 //! that did not happen: each step waits until the replicas that are there have given more answers.
 
 mod ask;
+mod hops;
 mod judge;
 mod load;
+mod older;
+mod rush;
 mod write;
 
 use std::collections::BTreeMap;
@@ -21,9 +24,10 @@ use tests::{Own, truth};
 use xtask::env_file::Env;
 use xtask::services::Program;
 
-use self::ask::{Observation, Reader};
+use self::ask::{Mix, Observation, Reader};
 use self::load::Load;
 
+const ACCOUNTS: usize = 12;
 const WRITERS: u64 = 4;
 const READERS: u64 = 6;
 /// Both query-services.
@@ -52,15 +56,17 @@ async fn every_answer_is_the_state_at_its_revision() {
             wait_answering(&queries, replica).await;
         }
     }
-    let load = Load::new();
+    let load = Load::of(ACCOUNTS);
     let readers: Vec<_> = (0..READERS)
         .map(|seed| {
-            let pods = [own.endpoints.queries(), there.queries()];
-            tokio::spawn(Reader::new(pods, load.clone(), seed).until_over())
+            let pods = vec![own.endpoints.queries(), there.queries()];
+            tokio::spawn(Reader::new(pods, load.clone(), seed, Mix::Single).until_over())
         })
         .collect();
     let writers: Vec<_> = (0..WRITERS)
-        .map(|seed| tokio::spawn(write::until_over(own.endpoints.commands(), load.clone(), seed)))
+        .map(|seed| {
+            tokio::spawn(write::until_over(own.endpoints.commands(), load.clone(), seed, write::REST))
+        })
         .collect();
     load.wait_for_more("both replicas to be warm", TO_WARM_UP, &PODS, &REPLICAS).await;
     kill_one_after_the_other(&mut own, &load).await;
@@ -72,7 +78,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     }
     let mut seen = Vec::new();
     for reader in readers {
-        seen.extend(reader.await.expect("the reads went well"));
+        seen.extend(reader.await.expect("the reads went well").0);
     }
     // Blocks and mutes go on to run out, and jobs to work; the log reaches beyond every answer in any case.
     truth::wait_caught_up(&own.endpoints).await;
@@ -94,7 +100,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     }
     println!("why PostgreSQL was asked: {reasons:?}");
     println!("which replica answered which query-service: {:?}", load.answers());
-    let walked = judge::all(&events, &load.users, seen);
+    let walked = judge::all(&events, seen, Vec::new());
     println!("{walked} walks of more than one page");
     assert!(from_neo4j > 1_000 && changed > 100, "the overlay was hardly used");
     assert!(from_postgres > 100, "the source of truth was hardly asked");

@@ -41,6 +41,9 @@ const PACE: Duration = Duration::from_millis(40);
 /// The same in a rush. Readers hardly notice: what the read model lacks is laid over its answers.
 const RUSH_PACE: Duration = Duration::from_millis(200);
 
+/// A batch is followed by a pause of at least its own time divided by this.
+const SHARE_OF_PAUSE: u32 = 3;
+
 /// A session.
 pub(super) struct Session<'e> {
     pub(super) engine: &'e Engine,
@@ -116,8 +119,9 @@ impl<'e> Session<'e> {
                 continue;
             }
             if let Some(batch) = self.gather(None)? {
-                self.pace(batch.events());
+                let (events, began) = (batch.events(), Instant::now());
                 self.apply(batch).await?;
+                self.pace(events, began).await?;
                 // Events come before the audit, but not for ever.
                 if Instant::now() < self.sweep.due() + self.sweep.patience() {
                     continue;
@@ -142,13 +146,20 @@ impl<'e> Session<'e> {
 
     /// Lets the batches of a steady stream grow: each costs Neo4j three transactions, however few its events, and their
     /// syncs of the disk compete with those of the writes. A backlog does not wait.
-    fn pace(&mut self, events: usize) {
+    ///
+    /// During the pause nothing is under way, so readers are told that all is there: answers that recent events cannot
+    /// be applied to are exact then. So there is a pause after each batch, in proportion to what it took.
+    async fn pace(&mut self, events: usize, began: Instant) -> Result<(), Failure> {
         let pace = match events {
+            ..MANY_EVENTS => Duration::ZERO,
             MANY_EVENTS..RUSH_EVENTS => PACE,
             RUSH_EVENTS..BACKLOG_EVENTS => RUSH_PACE,
-            _ => return,
+            _ => return Ok(()),
         };
-        self.not_before = Instant::now() + pace;
+        self.publish(self.mark.revision).await?;
+        let now = Instant::now();
+        self.not_before = (began + pace).max(now + (now - began) / SHARE_OF_PAUSE);
+        Ok(())
     }
 
     /// Waits for the next event, and keeps it.

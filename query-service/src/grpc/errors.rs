@@ -21,6 +21,9 @@ pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
         Refusal::Unavailable { retry_after } => {
             ServiceError::new(Reason::StoreUnavailable, message).retry_after(retry_after)
         }
+        Refusal::Behind { retry_after } => {
+            ServiceError::new(Reason::ReadModelBehind, message).retry_after(retry_after)
+        }
         Refusal::RuledOut { read_source } => {
             ServiceError::new(Reason::PreconditionFailed, message).with("read_source", read_source.name())
         }
@@ -66,6 +69,7 @@ mod tests {
                 Reason::StoreUnavailable,
                 Some(after),
             ),
+            (Refusal::Behind { retry_after: after }, Code::Unavailable, Reason::ReadModelBehind, Some(after)),
             (
                 Refusal::RuledOut { read_source: ReadSource::Neo4j },
                 Code::FailedPrecondition,

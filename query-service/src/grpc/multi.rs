@@ -21,8 +21,8 @@ use super::call::{Call, PAGE_TOKEN, wire_source};
 use super::lists::listed_edge;
 use super::validate;
 use crate::page_token::{Asked, Operation, Stage, WalkToken};
-use crate::reader::multi::{Known, MetRow, Sift};
-use crate::reader::{Answer, CountsOf, ListRow, Page, PublicList, Set};
+use crate::reader::multi::{Known, MetRow, Sift, Union, United};
+use crate::reader::{Answer, CountsOf, ListRow, PublicList, Set};
 
 /// Edges that a page looks through, in rows of the page.
 const LOOK_THROUGH: usize = 10;
@@ -151,28 +151,18 @@ impl Queries {
     /// All of the first set, then those of the second that were not in it.
     async fn union_page(&self, start: &Start, first: Set, second: Set) -> Result<SetPage, ServiceError> {
         let token = start.token;
-        if let Some(WalkToken { stage: Stage::Second, begun, .. }) = token {
+        let begun = token.and_then(|token| token.begun);
+        if token.is_some_and(|token| token.stage == Stage::Second) {
             return self.sift_page(start, Stage::Second, second, first, false, begun).await;
         }
-        let size = start.size;
-        let page =
-            Page { kind: first.list.kind(), user: first.user, before: start.before(), limit: size + 1 };
-        let answer = self.ask(&page, &start.call).await?;
-        let Answer { value: rows, as_of, source } = answer;
-        let shown = &rows[..size.min(rows.len())];
+        let (look, size) = (start.look(), start.size);
+        let union = Union { first, before: start.before(), second, begun, look, size };
+        let Answer { value, as_of, source } = self.ask(&union, &start.call).await?;
         // The first page is of exactly one revision: all that came later has a higher position.
-        let begun = match token {
-            Some(token) => token.begun,
-            None => Some(Position::new(as_of.revision.next(), 0)),
-        };
-        let next = match shown.last().filter(|_| rows.len() > size) {
-            Some(last) => WalkToken { stage: Stage::First, before: Some(last.position), begun, as_of },
-            None => WalkToken { stage: Stage::Second, before: None, begun, as_of },
-        };
-        // The same set twice has nothing more.
-        let next = (next.stage == Stage::First || first != second).then_some(next);
-        let value = shown.iter().map(|row| row.user).collect();
-        Ok(SetPage { answer: Answer { value, as_of, source }, next })
+        let begun = begun.or(Some(Position::new(as_of.revision.next(), 0)));
+        let (users, next) = united(&value, size);
+        let next = next.map(|(stage, before)| WalkToken { stage, before, begun, as_of });
+        Ok(SetPage { answer: Answer { value: users, as_of, source }, next })
     }
 
     /// Those of one set that are, or are not, in the other.
@@ -244,6 +234,22 @@ fn cut(rows: &[MetRow], size: usize, looked_to: Option<Position>) -> (&[MetRow],
     (shown, next)
 }
 
+/// The accounts of a page of a union, and where the next one starts if there may be one.
+fn united(answer: &United, size: usize) -> (Vec<UserId>, Option<(Stage, Option<Position>)>) {
+    let first = &answer.first[..size.min(answer.first.len())];
+    let mut users: Vec<UserId> = first.iter().map(|row| row.user).collect();
+    let Some(second) = &answer.second else {
+        let next = first.last().filter(|_| answer.first.len() > size);
+        return (users, next.map(|last| (Stage::First, Some(last.position))));
+    };
+    let room = size - users.len();
+    let (shown, next) = cut(&second.rows, room, second.looked_to);
+    users.extend(shown.iter().map(|met| met.row.user));
+    // A page without room for any of the second set leaves all of it to the next one.
+    let next = next.map(Some).or_else(|| (second.rows.len() > room).then_some(None));
+    (users, next.map(|before| (Stage::Second, before)))
+}
+
 /// A row with the date of its edge of the other set.
 fn met_edge(met: &MetRow) -> ListedEdge {
     let created_at_millis = met.met_at_millis.unwrap_or(met.row.created_at_millis);
@@ -278,6 +284,7 @@ fn set(set: Option<&AccountSet>, [field, user, kind]: [&str; 3]) -> Result<Set, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reader::multi::Sifted;
 
     fn rows(positions: &[u64]) -> Vec<MetRow> {
         let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
@@ -303,6 +310,29 @@ mod tests {
             let rows = rows(&found);
             let (page, start) = cut(&rows, 2, looked_to.map(Position));
             assert_eq!((page.len(), start.map(|position| position.0)), (shown, next), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_union_is_filled_from_the_second_set() {
+        let answer = |first: &[u64], second: Option<(&[u64], Option<u64>)>| United {
+            first: rows(first).iter().map(|met| met.row).collect(),
+            second: second
+                .map(|(found, looked_to)| Sifted { rows: rows(found), looked_to: looked_to.map(Position) }),
+        };
+        for (given, shown, next) in [
+            (answer(&[9, 8, 7], None), 2, Some((Stage::First, Some(8)))),
+            (answer(&[9, 8], None), 2, None),
+            (answer(&[9, 8], Some((&[5], None))), 2, Some((Stage::Second, None))),
+            (answer(&[9, 8], Some((&[], None))), 2, None),
+            (answer(&[9, 8], Some((&[], Some(3)))), 2, Some((Stage::Second, Some(3)))),
+            (answer(&[9], Some((&[5], None))), 2, None),
+            (answer(&[9], Some((&[5, 4], None))), 2, Some((Stage::Second, Some(5)))),
+            (answer(&[], Some((&[5, 4, 3], None))), 2, Some((Stage::Second, Some(4)))),
+        ] {
+            let (users, start) = united(&given, 2);
+            let start = start.map(|(stage, before)| (stage, before.map(|position| position.0)));
+            assert_eq!((users.len(), start), (shown, next), "{given:?}");
         }
     }
 

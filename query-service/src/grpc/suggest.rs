@@ -34,7 +34,7 @@ impl Queries {
         }
         let answer = self.ask(&Suggest { viewer, limit }, &call).await?;
         Ok(SuggestAccountsResponse {
-            suggestions: answer.value.into_iter().map(wire).collect(),
+            suggestions: answer.value.suggestions.into_iter().map(wire).collect(),
             as_of: answer.as_of.to_string(),
             source: wire_source(answer.source),
             explanation: call.explanation(),

@@ -296,6 +296,11 @@ impl Ring {
         })
     }
 
+    /// The oldest change of an account's edges after a revision.
+    pub fn next_change(&self, user: UserId, side: Side, since: Revision) -> Option<Revision> {
+        self.chain(user, side, since).last().map(|change| change.revision)
+    }
+
     /// How many edges of an account went away after a revision, at most; among the newest changes, so many of them.
     pub fn removals(&self, user: UserId, side: Side, since: Revision, newest: usize) -> usize {
         self.chain(user, side, since).take(newest).filter(|change| change.left.is_none()).count()

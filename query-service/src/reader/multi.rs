@@ -1,19 +1,19 @@
-//! Questions over more than one hop, and who can answer them.
+//! Questions over more than one hop, or put together from several statements, and who can answer them.
 //!
-//! Owns: the [`MultiReader`] trait, its questions and what their answers are made of. They are put to a store like any
-//! other [`Question`], but recent events are not laid over the answers: those are of the store's own revision. It must
-//! not know any store or gRPC.
-//! What can go wrong: only what the store answers. Each question has a bound on the edges that it looks at; it is named
-//! beside each, and in the API.
+//! Each question has a bound on the edges that it reads, which the API documents. Each names the edges that its answer
+//! depends on: an answer during whose reading none of them changed is exact.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use proto::event::EdgeKind;
 use proto::{Position, UserId};
 
 use super::question::Scope;
-use super::{Error, ListKind, ListRow, PublicList, Question, Reader, Versioned};
+use super::rows::LINKS;
+use super::{Error, ListKind, ListRow, PublicList, Question, Reader, Relation, Versioned};
+use crate::pipeline::Side;
 
 /// A question about suggestions, or at a far offset, counts for this in the budget: most lists end long before.
 const LONG_LIST: usize = 2_500;
@@ -23,6 +23,8 @@ pub const FOLLOWS_LOOKED_THROUGH: usize = 10_000;
 pub const SUGGESTING_FOLLOWS: usize = 250;
 /// The newest follows of each of those.
 pub const FOLLOWS_OF_EACH: usize = 100;
+/// Parts of lists that end before this row are read as pages are, with recent events applied.
+const NEAR: usize = 2_000;
 /// Of those in between, so many are named.
 pub const NAMED_BETWEEN: usize = 3;
 
@@ -69,7 +71,30 @@ pub struct Part {
     pub users: Vec<UserId>,
     /// How many the whole list has.
     pub total: u64,
+    /// What links the viewer with each of the accounts; empty without a viewer.
+    pub relations: Vec<Relation>,
 }
+
+/// A page of a union.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct United {
+    /// Rows of the first set, newest first: up to one more than the page.
+    pub first: Vec<ListRow>,
+    /// Rows of the second set that fill the page; none if the first set fills it.
+    pub second: Option<Sifted>,
+}
+
+/// Accounts to follow, and what they were derived from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suggested {
+    /// The accounts.
+    pub suggestions: Vec<Suggestion>,
+    /// The viewer's follows whose follows were read.
+    pub middles: Vec<UserId>,
+}
+
+/// The edges of one kind on one side of an account.
+pub type Dependency = (UserId, Side);
 
 /// Somebody to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +119,11 @@ pub trait MultiReader: Send + Sync {
     /// See [`ListAt`].
     async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error>;
 
+    /// See [`Union`].
+    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error>;
+
     /// See [`Suggest`].
-    async fn suggest(&self, suggest: &Suggest, within: Duration)
-    -> Result<Versioned<Vec<Suggestion>>, Error>;
+    async fn suggest(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error>;
 }
 
 /// Walks one set, newest first, and takes those who are in another one, or those who are not. Looks at no more than
@@ -146,6 +173,26 @@ pub struct ListAt {
     pub offset: usize,
     /// Most rows.
     pub limit: usize,
+    /// Whose links with the accounts are wanted.
+    pub viewer: Option<UserId>,
+}
+
+/// The rows of the first set below a position, and, if they do not fill the page, those of the second set that are not
+/// in the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Union {
+    /// The set that is walked first.
+    pub first: Set,
+    /// Rows of the first set below this position; from the newest if absent.
+    pub before: Option<Position>,
+    /// The set that is walked then, from its newest row.
+    pub second: Set,
+    /// Edges of the first set from this position on do not exclude an account of the second; all do if absent.
+    pub begun: Option<Position>,
+    /// Most rows of the second set that are read.
+    pub look: usize,
+    /// Rows of the page.
+    pub size: usize,
 }
 
 /// Whom might `viewer` want to follow? Looks at the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the newest
@@ -158,8 +205,85 @@ pub struct Suggest {
     pub limit: usize,
 }
 
+fn side(list: PublicList) -> Side {
+    list.kind().edges().into()
+}
+
+fn follows(outgoing: bool) -> Side {
+    Side { kind: EdgeKind::Follow, outgoing }
+}
+
+impl Set {
+    fn dependency(self) -> Dependency {
+        (self.user, side(self.list))
+    }
+}
+
+impl Sift {
+    /// The edges that the answer depends on.
+    pub fn dependencies(&self) -> Vec<Dependency> {
+        vec![self.walked.dependency(), self.other.dependency()]
+    }
+}
+
+impl Known {
+    /// The edges that the answer depends on: who else follows the target is found at the target.
+    pub fn dependencies(&self) -> Vec<Dependency> {
+        vec![(self.viewer, follows(true)), (self.target, follows(false))]
+    }
+}
+
+impl ListAt {
+    /// The part is near enough to the beginning to be read as a page.
+    pub fn is_near(&self) -> bool {
+        self.end() < NEAR
+    }
+
+    /// The place of the last row, counted from one.
+    pub fn end(&self) -> usize {
+        self.offset + self.limit
+    }
+
+    /// The edges that the answer depends on.
+    pub fn dependencies(&self) -> Vec<Dependency> {
+        let links = self.viewer.into_iter().flat_map(|viewer| LINKS.map(|link| (viewer, Side::from(link))));
+        std::iter::once((self.user, self.kind.edges().into())).chain(links).collect()
+    }
+}
+
+impl Union {
+    /// The edges that the answer depends on.
+    pub fn dependencies(&self, answer: &United) -> Vec<Dependency> {
+        let second = answer.second.is_some().then(|| self.second.dependency());
+        std::iter::once(self.first.dependency()).chain(second).collect()
+    }
+
+    /// What completes a page of these rows of the first set; nothing if they fill it.
+    pub fn rest(&self, first: &[ListRow]) -> Option<Sift> {
+        (first.len() <= self.size && self.first != self.second).then(|| Sift {
+            walked: self.second,
+            before: None,
+            other: self.first,
+            other_before: self.begun,
+            members: false,
+            look: self.look,
+            limit: self.size - first.len() + 1,
+        })
+    }
+}
+
+impl Suggest {
+    /// The edges that the answer depends on.
+    pub fn dependencies(&self, answer: &Suggested) -> Vec<Dependency> {
+        use EdgeKind::{Block, Follow, FollowRequest, Mute};
+        let own = [(Follow, true), (FollowRequest, true), (Mute, true), (Block, true), (Block, false)];
+        let own = own.map(|edges| (self.viewer, Side::from(edges)));
+        own.into_iter().chain(answer.middles.iter().map(|middle| (*middle, follows(true)))).collect()
+    }
+}
+
 macro_rules! question {
-    ($question:ident, $name:literal, $answer:ty, $ask:ident, $scope:expr, |$this:ident| $items:expr) => {
+    ($question:ident, $name:literal, $answer:ty, $ask:ident, |$scoped:ident| $scope:expr, |$this:ident| $items:expr) => {
         impl Question for $question {
             type Answer = $answer;
 
@@ -173,6 +297,7 @@ macro_rules! question {
             }
 
             fn scope(&self) -> Scope {
+                let $scoped = self;
                 $scope
             }
 
@@ -192,12 +317,19 @@ macro_rules! question {
     };
 }
 
-question!(Sift, "sift", Sifted, sift, Scope::Multi, |this| this.look);
-question!(Known, "known", KnownRows, known, Scope::Multi, |_this| FOLLOWS_LOOKED_THROUGH);
+question!(Sift, "sift", Sifted, sift, |_this| Scope::Multi, |this| this.look);
+question!(Known, "known", KnownRows, known, |_this| Scope::Multi, |_this| FOLLOWS_LOOKED_THROUGH);
 // Skipping is cheaper than fetching, by about ten, and ends with the list, however far the offset is.
-question!(ListAt, "list_at", Part, list_at, Scope::Multi, |this| this.limit
-    + (this.offset / 10).min(LONG_LIST));
-question!(Suggest, "suggest", Vec<Suggestion>, suggest, Scope::ReadModel, |_this| LONG_LIST);
+question!(
+    ListAt,
+    "list_at",
+    Part,
+    list_at,
+    |this| if this.is_near() { Scope::Single } else { Scope::Multi },
+    |this| this.limit + (this.offset / 10).min(LONG_LIST)
+);
+question!(Union, "union", United, union, |_this| Scope::Multi, |this| this.look + this.size);
+question!(Suggest, "suggest", Suggested, suggest, |_this| Scope::ReadModel, |_this| LONG_LIST);
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,7 @@ pub enum Scope {
     /// About edges of the accounts themselves. Recent events are laid over the answer.
     #[default]
     Single,
-    /// Over more than one hop. The answer is of the store's own revision, and it takes its time.
+    /// Over more than one hop. It takes longer, and recent events cannot be applied to the answer.
     Multi,
     /// The same, and the read model alone can answer.
     ReadModel,

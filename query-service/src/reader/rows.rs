@@ -8,7 +8,7 @@ use proto::etag::{Etag, PairEdge};
 use proto::event::EdgeKind;
 use proto::{Position, Revision, Token, UserId};
 
-use super::Statement;
+use super::{Error, Statement};
 
 /// Which list of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -234,6 +234,19 @@ impl<T> Versioned<T> {
     /// A value that holds all up to `as_of`, and perhaps something up to `target`.
     pub fn between(value: T, as_of: Token, target: Token) -> Self {
         Self { value, as_of, target, origin: Origin::default() }
+    }
+
+    /// Both values in one, between the revisions that either lies between.
+    pub fn with<U, V>(
+        self,
+        other: Versioned<U>,
+        join: impl FnOnce(T, U) -> V,
+    ) -> Result<Versioned<V>, Error> {
+        if self.as_of.epoch != other.as_of.epoch {
+            return Err(Error::failed("the epoch changed between two parts of an answer"));
+        }
+        let (as_of, target) = (self.as_of.min(other.as_of), self.target.max(other.target));
+        Ok(Versioned { value: join(self.value, other.value), as_of, target, origin: self.origin })
     }
 
     /// The same with another value.

@@ -12,14 +12,19 @@ use tests::Queries;
 use tests::clients::{consistent, fresh};
 use tonic::{Code, Request, Status};
 
+use super::hops::Hops;
 use super::load::Load;
+use super::older::Older;
 
 /// The deadline of each call. Far more than any needs: the loss of a read replica must not make one fail.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two calls of a reader, so that a Neo4j can start beside all the others.
-const REST: Duration = Duration::from_millis(50);
+pub const REST: Duration = Duration::from_millis(50);
 /// Pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Accounts of one question.
+const SEVERAL: usize = 12;
 
 /// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,10 +66,11 @@ pub struct Page {
 /// What was asked and answered.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    Checks { viewer: UserId, following: Vec<bool> },
-    Relationships { viewer: UserId, relationships: Vec<Relationship> },
-    Counts { viewer: UserId, counts: Vec<Counts> },
+    Checks { viewer: UserId, targets: Vec<UserId>, following: Vec<bool> },
+    Relationships { viewer: UserId, targets: Vec<UserId>, relationships: Vec<Relationship> },
+    Counts { viewer: UserId, users: Vec<UserId>, counts: Vec<Counts> },
     Page(Page),
+    Hops(Hops),
 }
 
 /// One answer.
@@ -80,27 +86,48 @@ pub struct Observation {
     pub fallback: String,
 }
 
+/// What a reader asks.
+pub enum Mix {
+    /// Everything about single edges, with a pause between two calls.
+    Single,
+    /// Everything over several hops, beside relationships, counts and the older API's lists, without a pause.
+    Hops(Older),
+}
+
 /// One reader.
 pub struct Reader {
-    pods: [Queries; 2],
-    load: Load,
-    rng: StdRng,
-    seed: u64,
-    walks: u64,
+    pub(super) pods: Vec<Queries>,
+    pub(super) load: Load,
+    pub(super) rng: StdRng,
+    pub(super) seed: u64,
+    pub(super) walks: u64,
+    mix: Mix,
     seen: Vec<Observation>,
 }
 
 impl Reader {
-    pub fn new(pods: [Queries; 2], load: Load, seed: u64) -> Self {
+    pub fn new(pods: Vec<Queries>, load: Load, seed: u64, mix: Mix) -> Self {
         let rng = StdRng::seed_from_u64(seed + 100);
-        Self { pods, load, rng, seed, walks: 0, seen: Vec::new() }
+        Self { pods, load, rng, seed, walks: 0, mix, seen: Vec::new() }
     }
 
-    /// Reads until it is over; answers what was seen.
-    pub async fn until_over(mut self) -> Vec<Observation> {
+    /// Reads until it is over; answers what was seen, and what the older API answered.
+    pub async fn until_over(mut self) -> (Vec<Observation>, Vec<super::older::Seen>) {
+        let mut older = Vec::new();
         while !self.load.is_over() {
-            tokio::time::sleep(REST).await;
-            if let Err(status) = self.one().await {
+            let outcome = match &self.mix {
+                Mix::Single => {
+                    tokio::time::sleep(REST).await;
+                    self.one().await
+                }
+                Mix::Hops(_) if self.rng.random_range(0..5) > 0 => self.one_over_hops().await,
+                Mix::Hops(api) => {
+                    let api = api.clone();
+                    let seen = api.ask(&mut self).await;
+                    seen.map(|seen| older.push(seen))
+                }
+            };
+            if let Err(status) = outcome {
                 let expected = [
                     Code::Unavailable,
                     Code::ResourceExhausted,
@@ -113,11 +140,11 @@ impl Reader {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        self.seen
+        (self.seen, older)
     }
 
     async fn one(&mut self) -> Result<(), Status> {
-        let user = self.load.users[self.rng.random_range(0..self.load.users.len())];
+        let user = self.user();
         match self.rng.random_range(0..10) {
             0..2 => self.checks(user).await,
             2..4 => self.relationships(user).await,
@@ -127,23 +154,27 @@ impl Reader {
         }
     }
 
+    pub(super) fn user(&mut self) -> UserId {
+        self.load.users[self.load.pick(&mut self.rng)]
+    }
+
     /// Some answers may be old, some must hold what was just written, some must be the truth.
-    fn consistency(&mut self) -> (Option<Consistency>, Option<Token>) {
+    pub(super) fn consistency(&mut self) -> (Option<Consistency>, Option<Token>) {
         let newest = self.load.newest.borrow().clone();
         match self.rng.random_range(0..10) {
             0..3 if !newest.is_empty() => (fresh(&newest), Some(Token::parse(&newest).expect("a token"))),
-            3 => (consistent(), None),
+            3 if matches!(self.mix, Mix::Single) => (consistent(), None),
             _ => (None, None),
         }
     }
 
     /// One of the query-services, and its number.
-    fn pod(&mut self) -> (usize, Queries) {
+    pub(super) fn pod(&mut self) -> (usize, Queries) {
         let number = self.rng.random_range(0..self.pods.len());
         (number, self.pods[number].clone())
     }
 
-    fn saw(&mut self, pod: usize, answer: Answer, at_least: Option<Token>, origin: Origin) {
+    pub(super) fn saw(&mut self, pod: usize, answer: Answer, at_least: Option<Token>, origin: Origin) {
         let Explanation { steps, fallback_reason: fallback } = origin.explanation.unwrap_or_default();
         let (replica, overlaid_events) =
             steps.last().map(|step| (step.replica.clone(), step.overlaid_events)).unwrap_or_default();
@@ -155,15 +186,20 @@ impl Reader {
         self.seen.push(Observation { answer, at_least, as_of, source, overlaid_events, fallback });
     }
 
-    fn texts(&self) -> Vec<String> {
-        self.load.users.iter().map(ToString::to_string).collect()
+    /// All accounts, if they are few.
+    fn targets(&mut self) -> Vec<UserId> {
+        if self.load.users.len() <= SEVERAL {
+            return self.load.users.to_vec();
+        }
+        (0..SEVERAL).map(|_| self.user()).collect()
     }
 
     async fn checks(&mut self, viewer: UserId) -> Result<(), Status> {
+        let targets = self.targets();
         let (consistency, at_least) = self.consistency();
         let request = wire::BatchCheckRequest {
             viewer_id: viewer.to_string(),
-            target_ids: self.texts(),
+            target_ids: texts(&targets),
             consistency,
             explain: true,
         };
@@ -171,15 +207,16 @@ impl Reader {
         let answer = queries.batch_check(in_time(request)).await?.into_inner();
         let following = answer.results.iter().map(|result| result.following).collect();
         let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
-        self.saw(pod, Answer::Checks { viewer, following }, at_least, origin);
+        self.saw(pod, Answer::Checks { viewer, targets, following }, at_least, origin);
         Ok(())
     }
 
-    async fn relationships(&mut self, viewer: UserId) -> Result<(), Status> {
+    pub(super) async fn relationships(&mut self, viewer: UserId) -> Result<(), Status> {
+        let targets = self.targets();
         let (consistency, at_least) = self.consistency();
         let request = wire::GetRelationshipsRequest {
             viewer_id: viewer.to_string(),
-            target_ids: self.texts(),
+            target_ids: texts(&targets),
             consistency,
             explain: true,
         };
@@ -188,17 +225,19 @@ impl Reader {
         let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
         self.saw(
             pod,
-            Answer::Relationships { viewer, relationships: answer.relationships },
+            Answer::Relationships { viewer, targets, relationships: answer.relationships },
             at_least,
             origin,
         );
         Ok(())
     }
 
-    async fn counts(&mut self, viewer: UserId) -> Result<(), Status> {
+    pub(super) async fn counts(&mut self, viewer: UserId) -> Result<(), Status> {
+        let mut users = self.targets();
+        users.push(viewer);
         let (consistency, at_least) = self.consistency();
         let request = wire::GetCountsRequest {
-            user_ids: self.texts(),
+            user_ids: texts(&users),
             viewer_id: viewer.to_string(),
             consistency,
             explain: true,
@@ -206,14 +245,14 @@ impl Reader {
         let (pod, mut queries) = self.pod();
         let answer = queries.get_counts(in_time(request)).await?.into_inner();
         let origin = Origin::new(answer.as_of, answer.source, answer.explanation);
-        self.saw(pod, Answer::Counts { viewer, counts: answer.counts }, at_least, origin);
+        self.saw(pod, Answer::Counts { viewer, users, counts: answer.counts }, at_least, origin);
         Ok(())
     }
 
     /// A whole list on one page, as somebody else sees it.
     async fn whole_list_as_seen(&mut self, user: UserId) -> Result<(), Status> {
         let list = if self.rng.random() { List::Followers } else { List::Following };
-        let viewer = self.load.users[self.rng.random_range(0..self.load.users.len())];
+        let viewer = self.user();
         self.pages(list, user, Some(viewer), Some(100)).await
     }
 
@@ -250,15 +289,19 @@ impl Reader {
     }
 }
 
+fn texts(users: &[UserId]) -> Vec<String> {
+    users.iter().map(ToString::to_string).collect()
+}
+
 /// Where an answer came from.
-struct Origin {
+pub struct Origin {
     as_of: String,
     source: i32,
     explanation: Option<Explanation>,
 }
 
 impl Origin {
-    fn new(as_of: String, source: i32, explanation: Option<Explanation>) -> Self {
+    pub fn new(as_of: String, source: i32, explanation: Option<Explanation>) -> Self {
         Self { as_of, source, explanation }
     }
 }
@@ -338,7 +381,7 @@ impl AskPage {
     }
 }
 
-fn in_time<T>(message: T) -> Request<T> {
+pub fn in_time<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
     request

@@ -1,5 +1,6 @@
 //! Compares answers with the events, replayed to exactly the revision of each.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use proto::etag::PairEdge;
@@ -10,36 +11,50 @@ use proto::{Epoch, Etag, Revision, Token, UserId, timestamp};
 use tests::truth::{Edge, Replay};
 
 use super::ask::{Answer, List, Observation, Page};
+use super::hops::SetWalks;
+use super::older::{Pending, Seen};
+
+/// The edges of one kind that start, or end, at an account: by place, the newest first.
+type Rows = BTreeMap<Reverse<i64>, (UserId, Edge)>;
 
 /// The state at a revision.
 #[derive(Default)]
-struct State {
-    replay: Replay,
+pub struct State {
+    pub replay: Replay,
     /// When each edge was changed last.
     changed: BTreeMap<EdgeKey, Revision>,
+    lists: HashMap<(UserId, EdgeKind, bool), Rows>,
 }
 
 /// Where walks are: the page that comes next, and below which place it begins.
-type Walks = HashMap<(u64, u64), (usize, Option<i64>)>;
+pub type Walks = HashMap<(u64, u64), (usize, Option<i64>)>;
 
 /// Judges all of them; answers how many walks had more than one page.
-pub fn all(events: &[Event], users: &[UserId], mut seen: Vec<Observation>) -> usize {
+pub fn all(events: &[Event], mut seen: Vec<Observation>, older: Vec<Seen>) -> usize {
     assert_eq!(events.first().map(|event| event.revision), Some(Revision(1)), "the stream is whole");
     // Stable: pages of one walk that are of one revision stay in order.
     seen.sort_by_key(|seen| seen.as_of);
     let mut state = State::default();
     let mut events = events.iter();
     let mut walks = Walks::new();
+    let mut set_walks = SetWalks::new();
+    let mut older = Pending::new(older);
     for observation in &seen {
         assert_eq!(observation.as_of.epoch, Epoch(1));
         while state.replay.revision < observation.as_of.revision {
             state.apply(events.next().unwrap_or_else(|| panic!("{observation:?} is of the future")));
+            older.judge(&state);
         }
         if let Some(at_least) = observation.at_least {
             assert!(observation.as_of >= at_least, "older than {at_least}: {observation:?}");
         }
-        judge(&state, users, observation, &mut walks);
+        judge(&state, observation, &mut walks, &mut set_walks);
     }
+    for event in events {
+        state.apply(event);
+        older.judge(&state);
+    }
+    older.finish();
     walks.values().filter(|(pages, _)| *pages > 1).count()
 }
 
@@ -47,6 +62,15 @@ impl State {
     fn apply(&mut self, event: &Event) {
         self.replay.apply(event);
         for change in &event.edges {
+            let EdgeKey { kind, source, target } = change.key;
+            for (user, other, outgoing) in [(source, target, true), (target, source, false)] {
+                let rows = self.lists.entry((user, kind, outgoing)).or_default();
+                let place = Reverse(change.position.as_i64());
+                match self.replay.edges.get(&change.key) {
+                    Some(edge) => rows.insert(place, (other, edge.to_the_millisecond())),
+                    None => rows.remove(&place),
+                };
+            }
             match change.op {
                 EdgeOp::Removed => self.changed.remove(&change.key),
                 _ => self.changed.insert(change.key, event.revision),
@@ -54,13 +78,13 @@ impl State {
         }
     }
 
-    fn edge(&self, kind: EdgeKind, source: UserId, target: UserId) -> Option<(Edge, Revision)> {
+    pub fn edge(&self, kind: EdgeKind, source: UserId, target: UserId) -> Option<(Edge, Revision)> {
         let key = EdgeKey { kind, source, target };
         let edge = self.replay.edges.get(&key)?.to_the_millisecond();
         Some((edge, self.changed[&key]))
     }
 
-    fn relationship(&self, viewer: UserId, other: UserId) -> Relationship {
+    pub fn relationship(&self, viewer: UserId, other: UserId) -> Relationship {
         use EdgeKind::{Block, Follow, FollowRequest, Mute};
         let following = self.edge(Follow, viewer, other);
         let followed_by = self.edge(Follow, other, viewer);
@@ -108,7 +132,7 @@ impl State {
     }
 
     /// A list, the newest first: places and rows.
-    fn list(&self, list: List, user: UserId) -> Vec<(i64, UserId, Edge)> {
+    pub fn list(&self, list: List, user: UserId) -> Vec<(i64, UserId, Edge)> {
         let (kind, outgoing) = match list {
             List::Followers => (EdgeKind::Follow, false),
             List::Following => (EdgeKind::Follow, true),
@@ -117,33 +141,23 @@ impl State {
             List::RequestsReceived => (EdgeKind::FollowRequest, false),
             List::RequestsSent => (EdgeKind::FollowRequest, true),
         };
-        let mut rows: Vec<_> = self
-            .replay
-            .edges
-            .iter()
-            .filter(|(key, _)| key.kind == kind)
-            .filter_map(|(key, edge)| {
-                let (at, other) = if outgoing { (key.source, key.target) } else { (key.target, key.source) };
-                (at == user).then_some((edge.position, other, edge.to_the_millisecond()))
-            })
-            .collect();
-        rows.sort_by_key(|(position, ..)| std::cmp::Reverse(*position));
-        rows
+        let rows = self.lists.get(&(user, kind, outgoing)).into_iter().flatten();
+        rows.map(|(Reverse(position), (other, edge))| (*position, *other, *edge)).collect()
     }
 }
 
-fn judge(state: &State, users: &[UserId], seen: &Observation, walks: &mut Walks) {
+fn judge(state: &State, seen: &Observation, walks: &mut Walks, set_walks: &mut SetWalks) {
     let at = Told { seen, as_of: seen.as_of };
     match &seen.answer {
-        Answer::Checks { viewer, following } => {
+        Answer::Checks { viewer, targets, following } => {
             let follows = |target: &UserId| state.edge(EdgeKind::Follow, *viewer, *target).is_some();
-            at.same(following, &users.iter().map(follows).collect());
+            at.same(following, &targets.iter().map(follows).collect());
         }
-        Answer::Relationships { viewer, relationships } => {
+        Answer::Relationships { viewer, targets, relationships } => {
             let relationship = |other: &UserId| state.relationship(*viewer, *other);
-            at.same(relationships, &users.iter().map(relationship).collect());
+            at.same(relationships, &targets.iter().map(relationship).collect());
         }
-        Answer::Counts { viewer, counts } => {
+        Answer::Counts { viewer, users, counts } => {
             let wanted = |user: &UserId| {
                 let told = state.replay.counts.get(user).copied().unwrap_or_default();
                 // A count is that of its list.
@@ -164,6 +178,7 @@ fn judge(state: &State, users: &[UserId], seen: &Observation, walks: &mut Walks)
             at.same(counts, &users.iter().map(wanted).collect());
         }
         Answer::Page(page) => judge_page(state, page, &at, walks),
+        Answer::Hops(hops) => hops.judge(state, &at, walks, set_walks),
     }
 }
 
@@ -191,14 +206,14 @@ fn judge_page(state: &State, page: &Page, at: &Told<'_>, walks: &mut Walks) {
 }
 
 /// Says what differs and in which answer.
-struct Told<'a> {
+pub struct Told<'a> {
     seen: &'a Observation,
-    as_of: Token,
+    pub as_of: Token,
 }
 
 impl Told<'_> {
     #[track_caller]
-    fn same<T: PartialEq + std::fmt::Debug>(&self, given: &T, wanted: &T) {
+    pub fn same<T: PartialEq + std::fmt::Debug>(&self, given: &T, wanted: &T) {
         assert!(
             given == wanted,
             "at revision {}:\ngiven  {given:?}\nwanted {wanted:?}\nin {:?}",

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use proto::UserId;
+use rand::Rng as _;
+use rand::rngs::StdRng;
 use tests::until;
 use tokio::sync::watch;
 
-const ACCOUNTS: usize = 12;
 /// The longest wait for more answers: a Neo4j that was killed starts and catches up beside all the others.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// Among so few accounts all are picked alike.
+const FEW: usize = 12;
 
 /// How often each read model has answered: by the number of the query-service that asked it, and its name.
 pub type Answered = BTreeMap<(usize, String), u64>;
@@ -28,14 +32,21 @@ pub struct Load {
 }
 
 impl Load {
-    pub fn new() -> Self {
+    pub fn of(accounts: usize) -> Self {
         Self {
-            users: Arc::new((0..ACCOUNTS).map(|_| tests::user()).collect()),
+            users: Arc::new((0..accounts).map(|_| tests::user()).collect()),
             newest: watch::channel(String::new()).0,
             answered: Arc::default(),
             refused: Arc::default(),
             over: Arc::default(),
         }
+    }
+
+    /// The place of an account. Of many accounts the first are picked most often, so that their lists have edges.
+    pub fn pick(&self, rng: &mut StdRng) -> usize {
+        let accounts = self.users.len();
+        let even = rng.random_range(0..accounts);
+        if accounts <= FEW { even } else { even * even / accounts }
     }
 
     pub fn is_over(&self) -> bool {

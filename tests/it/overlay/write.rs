@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::load::Load;
 
 /// Between two commands of a writer, so that both projectors keep up beside all the others.
-const REST: Duration = Duration::from_millis(80);
+pub const REST: Duration = Duration::from_millis(80);
 /// The longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,11 +34,11 @@ const ACTS: [Act; 14] = [
 ];
 
 /// Writes until it is over; answers how many commands were carried out.
-pub async fn until_over(commands: Commands, load: Load, seed: u64) -> u64 {
+pub async fn until_over(commands: Commands, load: Load, seed: u64, rest: Duration) -> u64 {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut done = 0;
     while !load.is_over() {
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(rest).await;
         let outcome = tokio::time::timeout(PATIENCE, one(&commands, &load, &mut rng)).await;
         // Refused by a rule, or answered by nobody: both happen here.
         let Ok(Some(token)) = outcome else { continue };
@@ -80,7 +80,7 @@ async fn one(commands: &Commands, load: &Load, rng: &mut StdRng) -> Option<Strin
 }
 
 fn ask(load: &Load, rng: &mut StdRng) -> Ask {
-    let actor = rng.random_range(0..load.users.len());
+    let actor = load.pick(rng);
     let other = (actor + rng.random_range(1..load.users.len())) % load.users.len();
     let ask = Ask::new(ACTS[rng.random_range(0..ACTS.len())], load.users[actor], load.users[other]);
     let runs_out = matches!(ask.act, Act::Mute | Act::Block) && rng.random_range(0..3) > 0;

@@ -3,23 +3,16 @@
 //! Owns: how a part of a list is read at any offset. It must not know the messages.
 //! What can go wrong: a limit or an offset below zero.
 //!
-//! Parts near the beginning, which are nearly all that is asked for, are read as pages are, with recent events laid over
-//! them. Parts far from it are cut out by the store, which walks its index over all that is skipped: the cost grows with
-//! the offset, by about a tenth of what the same rows would cost.
+//! The accounts, the length of the list and what a viewer sees are one answer of one revision. The store skips the rows
+//! before the offset in its index: the cost grows with the offset, by about a tenth of what the same rows would cost.
 
 use proto::UserId;
 use proto::error::{Reason, ServiceError};
 use proto::legacy::v2::FollowUserInfo;
 
 use super::{Call, Legacy};
-use crate::grpc::validate;
 use crate::reader::multi::{Known, ListAt};
-use crate::reader::{Counts, CountsOf, ListKind, Need, Page, Relations};
-
-/// Parts that end before this place are read as pages are.
-const NEAR: usize = 2_000;
-/// Accounts of one question about links.
-const LINKS_AT_ONCE: usize = 1_000;
+use crate::reader::{ListKind, Relation};
 
 /// Which part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +32,6 @@ impl Bounds {
         };
         Ok(Self { offset: not_negative(offset, "offset")?, limit: limit.min(largest) })
     }
-
-    fn end(self) -> usize {
-        self.offset + self.limit
-    }
 }
 
 /// A part of a list.
@@ -54,9 +43,22 @@ pub struct Part {
     pub total: u64,
     /// There are more behind these.
     pub more: bool,
+    /// How a viewer sees them; empty without one.
+    pub seen: Vec<FollowUserInfo>,
 }
 
 impl Part {
+    /// The same accounts as a viewer sees them who has these links with them.
+    fn seen(mut self, relations: &[Relation]) -> Self {
+        let seen = self.users.iter().zip(relations).map(|(user, relation)| FollowUserInfo {
+            user_id: user.to_string(),
+            you_are_following: relation.following.is_some(),
+            follows_you: relation.followed_by.is_some(),
+        });
+        self.seen = seen.collect();
+        self
+    }
+
     /// The ids as texts.
     pub fn ids(&self) -> Vec<String> {
         self.users.iter().map(UserId::to_string).collect()
@@ -69,44 +71,18 @@ impl Part {
 }
 
 impl Legacy {
-    /// Reads a part of a list.
+    /// Reads a part of a list, and how a viewer sees the accounts.
     pub(super) async fn list(
         &self,
         kind: ListKind,
         user: UserId,
         bounds: Bounds,
+        viewer: Option<UserId>,
         call: &Call,
     ) -> Result<Part, ServiceError> {
-        if bounds.end() < NEAR {
-            return self.near(kind, user, bounds, call).await;
-        }
-        let at = ListAt { kind, user, offset: bounds.offset, limit: bounds.limit };
+        let at = ListAt { kind, user, offset: bounds.offset, limit: bounds.limit, viewer };
         let part = self.ask(&at, call).await?.value;
-        Ok(cut_out(part.users, part.total, bounds))
-    }
-
-    async fn near(
-        &self,
-        kind: ListKind,
-        user: UserId,
-        bounds: Bounds,
-        call: &Call,
-    ) -> Result<Part, ServiceError> {
-        let end = bounds.end();
-        let page = Page { kind, user, before: None, limit: end + 1 };
-        let answer = self.ask(&page, call).await?;
-        let rows = answer.value;
-        let more = rows.len() > end;
-        let total = if more {
-            let not_older = Call { need: Need { at_least: Some(answer.as_of), ..call.need }, ..*call };
-            let counts = self.ask(&CountsOf { users: vec![user] }, &not_older).await?.value;
-            // Some may have gone in between.
-            counted(counts.first().copied().unwrap_or_default(), kind).max(end as u64 + 1)
-        } else {
-            rows.len() as u64
-        };
-        let users = rows.iter().skip(bounds.offset).take(bounds.limit).map(|row| row.user).collect();
-        Ok(Part { users, total, more })
+        Ok(cut_out(part.users, part.total, bounds).seen(&part.relations))
     }
 
     /// Reads a part of the friends of an account, of the newest 10,000 whom it follows; no others are counted.
@@ -122,44 +98,11 @@ impl Legacy {
         let users = found.rows.iter().map(|met| met.row.user).collect();
         Ok(cut_out(users, found.total, bounds))
     }
-
-    /// Tells how a viewer sees these accounts; nothing without one.
-    pub(super) async fn seen_by(
-        &self,
-        viewer: &str,
-        users: &[UserId],
-        call: &Call,
-    ) -> Result<Vec<FollowUserInfo>, ServiceError> {
-        let Some(viewer) = validate::optional_user(viewer, "viewer_id")? else {
-            return Ok(Vec::new());
-        };
-        let mut seen = Vec::with_capacity(users.len());
-        for users in users.chunks(LINKS_AT_ONCE) {
-            let relations = self.ask(&Relations { viewer, targets: users.to_vec() }, call).await?.value;
-            seen.extend(users.iter().zip(relations).map(|(user, relation)| FollowUserInfo {
-                user_id: user.to_string(),
-                you_are_following: relation.following.is_some(),
-                follows_you: relation.followed_by.is_some(),
-            }));
-        }
-        Ok(seen)
-    }
 }
 
 fn cut_out(users: Vec<UserId>, total: u64, bounds: Bounds) -> Part {
     let more = !users.is_empty() && ((bounds.offset + users.len()) as u64) < total;
-    Part { users, total, more }
-}
-
-fn counted(counts: Counts, kind: ListKind) -> u64 {
-    match kind {
-        ListKind::Followers => counts.followers,
-        ListKind::Following => counts.following,
-        ListKind::Mutes => counts.muting,
-        ListKind::Blocks => counts.blocking,
-        ListKind::RequestsReceived => counts.requests_received,
-        ListKind::RequestsSent => counts.requests_sent,
-    }
+    Part { users, total, more, seen: Vec::new() }
 }
 
 fn not_negative(number: i32, field: &str) -> Result<usize, ServiceError> {

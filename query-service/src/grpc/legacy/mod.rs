@@ -110,15 +110,14 @@ impl GraphService for Legacy {
         let r = request.get_ref();
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_FOLLOWS)?;
-        validate::optional_user(&r.viewer_id, "viewer_id")?;
+        let viewer = validate::optional_user(&r.viewer_id, "viewer_id")?;
         let call = self.begin(&request).await;
-        let part = self.list(ListKind::Followers, user, bounds, &call).await?;
-        let users = self.seen_by(&request.get_ref().viewer_id, &part.users, &call).await?;
+        let part = self.list(ListKind::Followers, user, bounds, viewer, &call).await?;
         Ok(Response::new(wire::GetFollowersResponse {
             user_ids: part.ids(),
             total_count: part.total_count(),
             has_more: part.more,
-            users,
+            users: part.seen,
         }))
     }
 
@@ -129,15 +128,14 @@ impl GraphService for Legacy {
         let r = request.get_ref();
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_FOLLOWS)?;
-        validate::optional_user(&r.viewer_id, "viewer_id")?;
+        let viewer = validate::optional_user(&r.viewer_id, "viewer_id")?;
         let call = self.begin(&request).await;
-        let part = self.list(ListKind::Following, user, bounds, &call).await?;
-        let users = self.seen_by(&request.get_ref().viewer_id, &part.users, &call).await?;
+        let part = self.list(ListKind::Following, user, bounds, viewer, &call).await?;
         Ok(Response::new(wire::GetFollowingResponse {
             user_ids: part.ids(),
             total_count: part.total_count(),
             has_more: part.more,
-            users,
+            users: part.seen,
         }))
     }
 
@@ -212,7 +210,7 @@ impl GraphService for Legacy {
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_OTHERS)?;
         let call = self.begin(&request).await;
-        let part = self.list(ListKind::Blocks, user, bounds, &call).await?;
+        let part = self.list(ListKind::Blocks, user, bounds, None, &call).await?;
         Ok(Response::new(wire::GetBlockedUsersResponse {
             blocked_user_ids: part.ids(),
             total_count: part.total_count(),

@@ -185,7 +185,10 @@ pub const SUGGEST: &str = statement!(
   USING INDEX r:FOLLOWS(src, pos)
   WHERE r.src = $user AND r.pos < $newest
   WITH r ORDER BY r.src DESC, r.pos DESC LIMIT $follows
-  WITH r.dst AS middle
+  RETURN collect(r.dst) AS middles
+}
+CALL (middles) {
+  UNWIND middles AS middle
   CALL (middle) {
     MATCH ()-[f:FOLLOWS]->()
     USING INDEX f:FOLLOWS(src, pos)
@@ -206,7 +209,7 @@ pub const SUGGEST: &str = statement!(
 }
 "
     ],
-    "users, numbers, betweens"
+    "users, numbers, betweens, middles"
 );
 
 /// All of them.

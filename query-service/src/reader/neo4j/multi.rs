@@ -3,7 +3,7 @@
 //! Owns: the parameters of those statements, and the way from their rows to values. It must not know who asks.
 //! What can go wrong: as for single hops; see the module above.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use neo4rs::{BoltType, Row};
@@ -13,9 +13,9 @@ use super::{Neo4jReader, Params};
 use crate::reader::cypher::multi as cypher;
 use crate::reader::multi::{
     FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, MetRow, MultiReader, NAMED_BETWEEN,
-    Part, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest, Suggestion,
+    Part, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest, Suggested, Suggestion, Union, United,
 };
-use crate::reader::{Error, ListKind, ListRow, PublicList, Versioned};
+use crate::reader::{Error, ListKind, ListRow, PublicList, Reader as _, Versioned};
 
 /// An absent date. No edge came to be before 1970.
 const NONE: i64 = -1;
@@ -92,16 +92,29 @@ impl MultiReader for Neo4jReader {
             ("skip", number(at.offset)),
             ("limit", number(at.limit)),
         ];
+        let began = Instant::now();
         let row = self.read(statement, params, within).await?;
-        let value = Part { users: users(&row.value)?, total: total(&row.value)? };
-        Ok(row.map(|_| value))
+        let (users, total) = (users(&row.value, "users")?, total(&row.value)?);
+        let part = row.map(|_| Part { users, total, relations: Vec::new() });
+        let Some(viewer) = at.viewer.filter(|_| !part.value.users.is_empty()) else { return Ok(part) };
+        let left = within.checked_sub(began.elapsed()).ok_or(Error::TimedOut)?;
+        let relations = self.relations(viewer, &part.value.users, left).await?;
+        part.with(relations, |part, relations| Part { relations, ..part })
     }
 
-    async fn suggest(
-        &self,
-        suggest: &Suggest,
-        within: Duration,
-    ) -> Result<Versioned<Vec<Suggestion>>, Error> {
+    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+        let began = Instant::now();
+        let (kind, user) = (union.first.list.kind(), union.first.user);
+        let first = self.list(kind, user, union.before, union.size + 1, within).await?;
+        let Some(sift) = union.rest(&first.value) else {
+            return Ok(first.map(|first| United { first, second: None }));
+        };
+        let left = within.checked_sub(began.elapsed()).ok_or(Error::TimedOut)?;
+        let rest = self.sift(&sift, left).await?;
+        first.with(rest, |first, rest| United { first, second: Some(rest) })
+    }
+
+    async fn suggest(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error> {
         let params = vec![
             ("user", suggest.viewer.to_string().into()),
             ("newest", below(None)),
@@ -111,7 +124,8 @@ impl MultiReader for Neo4jReader {
             ("limit", number(suggest.limit)),
         ];
         let row = self.read(cypher::SUGGEST, params, within).await?;
-        let users = users(&row.value)?;
+        let middles = users(&row.value, "middles")?;
+        let users = users(&row.value, "users")?;
         let numbers: Vec<i64> = row.value.get("numbers").map_err(Error::failed)?;
         let betweens: Vec<Vec<String>> = row.value.get("betweens").map_err(Error::failed)?;
         if [numbers.len(), betweens.len()] != [users.len(); 2] {
@@ -127,7 +141,8 @@ impl MultiReader for Neo4jReader {
                     between: between.map_err(Error::failed)?,
                 })
             });
-        let value = suggestions.collect::<Result<Vec<_>, Error>>()?;
+        let suggestions = suggestions.collect::<Result<Vec<_>, Error>>()?;
+        let value = Suggested { suggestions, middles };
         Ok(row.map(|_| value))
     }
 }
@@ -140,8 +155,8 @@ fn number(number: usize) -> BoltType {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
-fn users(row: &Row) -> Result<Vec<UserId>, Error> {
-    let texts: Vec<&str> = row.get("users").map_err(Error::failed)?;
+fn users(row: &Row, name: &str) -> Result<Vec<UserId>, Error> {
+    let texts: Vec<&str> = row.get(name).map_err(Error::failed)?;
     texts.into_iter().map(|text| UserId::parse(text).map_err(Error::failed)).collect()
 }
 
@@ -152,7 +167,7 @@ fn total(row: &Row) -> Result<u64, Error> {
 
 fn met_rows(row: &Row) -> Result<Vec<MetRow>, Error> {
     let numbers = |name: &str| row.get::<Vec<i64>>(name).map_err(Error::failed);
-    let (users, positions, dates) = (users(row)?, numbers("positions")?, numbers("dates")?);
+    let (users, positions, dates) = (users(row, "users")?, numbers("positions")?, numbers("dates")?);
     let met = numbers("met_dates")?;
     if [positions.len(), dates.len(), met.len()] != [users.len(); 3] {
         return Err(lacking());

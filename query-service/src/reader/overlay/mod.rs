@@ -7,7 +7,9 @@
 //! account has changed too often since. An answer that is of one revision all the same is passed on as it is; any other is [`Error::NotExact`], for nobody can
 //! tell of which revision it is.
 
+mod hops;
 mod lay;
+mod near;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use super::{
     Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
 };
 use crate::metrics::{OVERLAID, OVERLAID_EVENTS, OVERLAY_WAIT};
-use crate::pipeline::{Recent, Ring, Side};
+use crate::pipeline::{Recent, Replica, Ring, Side};
 
 /// Times that more rows are read because a list lost some.
 const ROUNDS: usize = 3;
@@ -35,6 +37,7 @@ const MOST_EXTRA: usize = 2_000;
 pub struct Overlaid<R> {
     inner: R,
     recent: Arc<Recent>,
+    replica: Arc<Replica>,
     /// Longest wait for this process to have read what may be in an answer.
     wait: Duration,
     /// Where the last answer stood; the next will hardly stand before it.
@@ -43,8 +46,8 @@ pub struct Overlaid<R> {
 
 impl<R: Reader> Overlaid<R> {
     /// Lays these events over the answers of `inner`.
-    pub fn new(inner: R, recent: Arc<Recent>, wait: Duration) -> Self {
-        Self { inner, recent, wait, stood: AtomicU64::new(u64::MAX) }
+    pub fn new(inner: R, recent: Arc<Recent>, replica: Arc<Replica>, wait: Duration) -> Self {
+        Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX) }
     }
 
     /// Lays the events over an answer whose size does not matter.
@@ -99,7 +102,7 @@ impl<R: Reader> Overlaid<R> {
 #[async_trait]
 impl<R: Reader> Reader for Overlaid<R> {
     fn multi(&self) -> Option<&dyn MultiReader> {
-        self.inner.multi()
+        self.inner.multi().is_some().then_some(self)
     }
 
     async fn check(

@@ -161,7 +161,10 @@ impl Policy {
                 reason = reason.name(),
                 "the source of truth is not asked: it cannot answer this"
             );
-            return Err(Refusal::unavailable());
+            return Err(match reason {
+                Fallback::Behind | Fallback::NotExact => self.behind(),
+                _ => Refusal::unavailable(),
+            });
         }
         if source == ReadSource::Neo4j {
             tracing::debug!(reason = reason.name(), "the source of truth is not asked: READ_SOURCE is neo4j");
@@ -170,6 +173,14 @@ impl Policy {
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
         trail.fell_back(reason.name());
         self.ask_postgres(question, need.at_least, deadline, trail).await
+    }
+
+    /// No read model is as far as the question needs, and the source of truth cannot answer it.
+    fn behind(&self) -> Refusal {
+        let now = Instant::now();
+        let lag =
+            self.replicas.sights(now).filter(|sight| sight.problem.is_none()).map(|sight| sight.staleness);
+        Refusal::behind(lag.min().unwrap_or_default())
     }
 
     async fn ask_postgres<Q: Question>(

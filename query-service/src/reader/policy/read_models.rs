@@ -18,6 +18,8 @@ use crate::reader::{Error, Question, Source, Statement, Versioned};
 
 /// A question over more than one hop may take so many times as long as others.
 const MULTI_TIMES: u32 = 4;
+/// Longest wait of a question over more than one hop for a read model to reach a token.
+const MULTI_WAIT: Duration = Duration::from_secs(1);
 /// The time of a call is shared among so many replicas at most: who is asked after them gets a share of the rest.
 const SHARERS: usize = 2;
 
@@ -86,7 +88,18 @@ impl Policy {
         let (replica, breaker) = (&picked.model.replica, &picked.model.breaker);
         let began = replica.begin_look_up();
         let reader = picked.model.reader.as_ref();
-        let outcome = timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        let mut outcome =
+            timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        if let (Some(token), Ok(answer)) = (at_least, &outcome)
+            && question.scope() != Scope::Single
+            && answer.as_of.epoch == token.epoch
+            && answer.as_of < token
+            && replica.reach(token, Instant::now() + self.wait_for(question.scope(), deadline)).await
+        {
+            // What this process has read did not make up for what the replica missed; now it has that itself.
+            let within = within.min(share(deadline.saturating_duration_since(Instant::now()), picked.choice));
+            outcome = timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        }
         let now = Instant::now();
         Ok(match outcome.map_err(Error::unshared) {
             Ok(answer) => {
@@ -124,23 +137,32 @@ impl Policy {
     }
 
     /// Waits for this process, or a read model, to reach a token: events that were read here are laid over what a read
-    /// model answers about single hops. But not so long that no time is left for the source of truth.
+    /// model answers about single hops, and confirm most of its other answers. But not so long that no time is left for
+    /// the source of truth.
     async fn reached(&self, token: Token, scope: Scope, deadline: Instant) -> bool {
-        let overlaid = scope == Scope::Single;
-        let here = overlaid && self.recent.position().is_some_and(|position| position >= token);
+        let here = self.recent.position().is_some_and(|position| position >= token);
         if here || self.replicas.reached(scope, token) {
             return true;
         }
         let began = Instant::now();
-        let wait = self.settings.freshness_wait.min(deadline.saturating_duration_since(began) / 2);
-        let until = began + wait;
+        let until = began + self.wait_for(scope, deadline);
         let reached = tokio::select! {
             true = self.replicas.reach(scope, token, until) => true,
-            true = self.recent.reach(token, until), if overlaid => true,
+            true = self.recent.reach(token, until) => true,
             else => false,
         };
         metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());
         reached
+    }
+
+    /// How long a question waits for a token. One over several hops may have to wait for the read model itself, whose
+    /// projector pauses between batches.
+    fn wait_for(&self, scope: Scope, deadline: Instant) -> Duration {
+        let longest = match scope {
+            Scope::Single => self.settings.freshness_wait,
+            Scope::Multi | Scope::ReadModel => self.settings.freshness_wait.max(MULTI_WAIT),
+        };
+        longest.min(deadline.saturating_duration_since(Instant::now()) / 2)
     }
 
     /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.

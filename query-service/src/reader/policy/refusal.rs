@@ -13,6 +13,10 @@ use crate::reader::budget::{Exhausted, Limit};
 /// A refusal tells everybody to come back after about this time.
 const COME_BACK: Duration = Duration::from_millis(250);
 
+/// The lag of read models is told as no less and no more.
+const SHORTEST_LAG: Duration = Duration::from_millis(100);
+const LONGEST_LAG: Duration = Duration::from_secs(30);
+
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -36,6 +40,12 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The read models lag behind the caller's token, or change too fast, and nothing else can answer this.
+    #[error("the read models are behind")]
+    Behind {
+        /// When to come back: about their lag.
+        retry_after: Duration,
+    },
     /// The only store that may be asked can never answer this. Coming back is in vain.
     #[error("reads are set to one store (READ_SOURCE), which cannot answer this")]
     RuledOut {
@@ -53,6 +63,11 @@ impl Refusal {
         Self::Unavailable { retry_after: jittered(COME_BACK) }
     }
 
+    /// The read models lag by this much.
+    pub(super) fn behind(lag: Duration) -> Self {
+        Self::Behind { retry_after: jittered(lag.clamp(SHORTEST_LAG, LONGEST_LAG)) }
+    }
+
     /// Its name in metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
@@ -61,6 +76,7 @@ impl Refusal {
             Self::BudgetExhausted { limit: Limit::Rate, .. } => "budget_rate",
             Self::BudgetExhausted { limit: Limit::Concurrency, .. } => "budget_concurrency",
             Self::Unavailable { .. } => "unavailable",
+            Self::Behind { .. } => "behind",
             Self::RuledOut { .. } => "ruled_out",
             Self::DeadlineExceeded => "deadline",
         }

@@ -21,7 +21,7 @@ use proto::{Position, Token, UserId};
 use service_kit::postgres::{acquire, limit_statements};
 use service_kit::with_timeout;
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
 use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
@@ -116,19 +116,7 @@ impl Reader for PostgresReader {
         targets: &[UserId],
         within: Duration,
     ) -> Result<Versioned<Vec<Relation>>, Error> {
-        let read = async {
-            let mut connection = self.connection(within).await?;
-            let rows: Vec<LinkRow> = sqlx::query_as(sql::RELATIONS)
-                .bind(viewer.uuid())
-                .bind(uuids(targets))
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let as_of = head_of(&rows)?;
-            let (_, relations) = rows::sort_links(rows);
-            let of = |target: &UserId| relations.get(&target.uuid()).copied().unwrap_or_default();
-            Ok(Versioned::exact(targets.iter().map(of).collect(), as_of))
-        };
+        let read = async { relations(&mut *self.connection(within).await?, viewer, targets).await };
         in_time(within, read).await
     }
 
@@ -140,26 +128,7 @@ impl Reader for PostgresReader {
         limit: usize,
         within: Duration,
     ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let statement = match kind {
-            ListKind::Followers => sql::FOLLOWERS,
-            ListKind::Following => sql::FOLLOWING,
-            ListKind::Mutes => sql::MUTES,
-            ListKind::Blocks => sql::BLOCKS,
-            ListKind::RequestsReceived => sql::REQUESTS_RECEIVED,
-            ListKind::RequestsSent => sql::REQUESTS_SENT,
-        };
-        let read = async {
-            let mut connection = self.connection(within).await?;
-            let rows: Vec<EdgeRow> = sqlx::query_as(statement)
-                .bind(user.uuid())
-                .bind(before.map_or(i64::MAX, Position::as_i64))
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
-            Ok(Versioned::exact(rows.into_iter().filter_map(EdgeRow::into_list_row).collect(), as_of))
-        };
+        let read = async { list(&mut *self.connection(within).await?, kind, user, before, limit).await };
         in_time(within, read).await
     }
 
@@ -207,6 +176,49 @@ impl Reader for PostgresReader {
         };
         in_time(within, read).await
     }
+}
+
+async fn relations(
+    connection: &mut PgConnection,
+    viewer: UserId,
+    targets: &[UserId],
+) -> Result<Versioned<Vec<Relation>>, Error> {
+    let rows: Vec<LinkRow> = sqlx::query_as(sql::RELATIONS)
+        .bind(viewer.uuid())
+        .bind(uuids(targets))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let as_of = head_of(&rows)?;
+    let (_, relations) = rows::sort_links(rows);
+    let of = |target: &UserId| relations.get(&target.uuid()).copied().unwrap_or_default();
+    Ok(Versioned::exact(targets.iter().map(of).collect(), as_of))
+}
+
+async fn list(
+    connection: &mut PgConnection,
+    kind: ListKind,
+    user: UserId,
+    before: Option<Position>,
+    limit: usize,
+) -> Result<Versioned<Vec<ListRow>>, Error> {
+    let statement = match kind {
+        ListKind::Followers => sql::FOLLOWERS,
+        ListKind::Following => sql::FOLLOWING,
+        ListKind::Mutes => sql::MUTES,
+        ListKind::Blocks => sql::BLOCKS,
+        ListKind::RequestsReceived => sql::REQUESTS_RECEIVED,
+        ListKind::RequestsSent => sql::REQUESTS_SENT,
+    };
+    let rows: Vec<EdgeRow> = sqlx::query_as(statement)
+        .bind(user.uuid())
+        .bind(before.map_or(i64::MAX, Position::as_i64))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
+    Ok(Versioned::exact(rows.into_iter().filter_map(EdgeRow::into_list_row).collect(), as_of))
 }
 
 fn head_of(rows: &[LinkRow]) -> Result<Token, Error> {

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::{Position, UserId, timestamp};
-use sqlx::FromRow;
+use sqlx::{Connection as _, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::token;
-use super::{PostgresReader, failed, in_time, no_head};
+use super::{PostgresReader, failed, in_time, list, no_head, relations};
 use crate::reader::multi::{
     FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, MetRow, MultiReader, Part, Sift, Sifted, Suggest,
-    Suggestion,
+    Suggested, Union, United,
 };
 use crate::reader::{Error, ListKind, ListRow, PublicList, Versioned};
 
@@ -166,31 +166,7 @@ struct PartRow {
 #[async_trait]
 impl MultiReader for PostgresReader {
     async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
-        let statement = match (sift.walked.list, sift.other.list) {
-            (PublicList::Following, PublicList::Followers) => FOLLOWING_IN_FOLLOWERS,
-            (PublicList::Following, PublicList::Following) => FOLLOWING_IN_FOLLOWING,
-            (PublicList::Followers, PublicList::Followers) => FOLLOWERS_IN_FOLLOWERS,
-            (PublicList::Followers, PublicList::Following) => FOLLOWERS_IN_FOLLOWING,
-        };
-        let read = async {
-            let mut connection = self.connection(within).await?;
-            let rows: Vec<FoundRow> = sqlx::query_as(statement)
-                .bind(sift.walked.user.uuid())
-                .bind(below(sift.before))
-                .bind(number(sift.look))
-                .bind(sift.other.user.uuid())
-                .bind(below(sift.other_before))
-                .bind(sift.members)
-                .bind(number(sift.limit))
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let first = rows.first().ok_or_else(no_head)?;
-            let as_of = token(first.epoch, first.revision);
-            let looked_to = first.last.filter(|_| first.number >= number(sift.look)).map(Position::from_i64);
-            let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
-            Ok(Versioned::exact(Sifted { rows, looked_to }, as_of))
-        };
+        let read = async { sifted(&mut *self.connection(within).await?, sift).await };
         in_time(within, read).await
     }
 
@@ -217,34 +193,87 @@ impl MultiReader for PostgresReader {
     }
 
     async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
-        let statement = match at.kind {
-            ListKind::Followers => FOLLOWERS_AT,
-            ListKind::Following => FOLLOWING_AT,
-            ListKind::Mutes => MUTES_AT,
-            ListKind::Blocks => BLOCKS_AT,
-            ListKind::RequestsReceived => REQUESTS_RECEIVED_AT,
-            ListKind::RequestsSent => REQUESTS_SENT_AT,
-        };
         let read = async {
             let mut connection = self.connection(within).await?;
-            let row: Option<PartRow> = sqlx::query_as(statement)
-                .bind(at.user.uuid())
-                .bind(number(at.offset))
-                .bind(number(at.limit))
-                .fetch_optional(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let row = row.ok_or_else(no_head)?;
-            let users = row.users.into_iter().filter_map(UserId::new).collect();
-            let part = Part { users, total: u64::try_from(row.total).unwrap_or(0) };
-            Ok(Versioned::exact(part, token(row.epoch, row.revision)))
+            let Some(viewer) = at.viewer else { return part(&mut connection, at).await };
+            let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
+            let mut answer = part(&mut snapshot, at).await?;
+            answer.value.relations = relations(&mut snapshot, viewer, &answer.value.users).await?.value;
+            snapshot.commit().await.map_err(failed)?;
+            Ok(answer)
         };
         in_time(within, read).await
     }
 
-    async fn suggest(&self, _: &Suggest, _: Duration) -> Result<Versioned<Vec<Suggestion>>, Error> {
+    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+        let read = async {
+            let mut connection = self.connection(within).await?;
+            let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
+            let (kind, user) = (union.first.list.kind(), union.first.user);
+            let first = list(&mut snapshot, kind, user, union.before, union.size + 1).await?;
+            let second = match union.rest(&first.value) {
+                Some(sift) => Some(sifted(&mut snapshot, &sift).await?.value),
+                None => None,
+            };
+            snapshot.commit().await.map_err(failed)?;
+            Ok(first.map(|first| United { first, second }))
+        };
+        in_time(within, read).await
+    }
+
+    async fn suggest(&self, _: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
         Err(Error::failed("the source of truth makes no suggestions"))
     }
+}
+
+/// All statements of an answer read the same snapshot.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+async fn sifted(connection: &mut PgConnection, sift: &Sift) -> Result<Versioned<Sifted>, Error> {
+    let statement = match (sift.walked.list, sift.other.list) {
+        (PublicList::Following, PublicList::Followers) => FOLLOWING_IN_FOLLOWERS,
+        (PublicList::Following, PublicList::Following) => FOLLOWING_IN_FOLLOWING,
+        (PublicList::Followers, PublicList::Followers) => FOLLOWERS_IN_FOLLOWERS,
+        (PublicList::Followers, PublicList::Following) => FOLLOWERS_IN_FOLLOWING,
+    };
+    let rows: Vec<FoundRow> = sqlx::query_as(statement)
+        .bind(sift.walked.user.uuid())
+        .bind(below(sift.before))
+        .bind(number(sift.look))
+        .bind(sift.other.user.uuid())
+        .bind(below(sift.other_before))
+        .bind(sift.members)
+        .bind(number(sift.limit))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let first = rows.first().ok_or_else(no_head)?;
+    let as_of = token(first.epoch, first.revision);
+    let looked_to = first.last.filter(|_| first.number >= number(sift.look)).map(Position::from_i64);
+    let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
+    Ok(Versioned::exact(Sifted { rows, looked_to }, as_of))
+}
+
+async fn part(connection: &mut PgConnection, at: &ListAt) -> Result<Versioned<Part>, Error> {
+    let statement = match at.kind {
+        ListKind::Followers => FOLLOWERS_AT,
+        ListKind::Following => FOLLOWING_AT,
+        ListKind::Mutes => MUTES_AT,
+        ListKind::Blocks => BLOCKS_AT,
+        ListKind::RequestsReceived => REQUESTS_RECEIVED_AT,
+        ListKind::RequestsSent => REQUESTS_SENT_AT,
+    };
+    let row: Option<PartRow> = sqlx::query_as(statement)
+        .bind(at.user.uuid())
+        .bind(number(at.offset))
+        .bind(number(at.limit))
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let row = row.ok_or_else(no_head)?;
+    let users = row.users.into_iter().filter_map(UserId::new).collect();
+    let part = Part { users, total: u64::try_from(row.total).unwrap_or(0), relations: Vec::new() };
+    Ok(Versioned::exact(part, token(row.epoch, row.revision)))
 }
 
 fn below(position: Option<Position>) -> i64 {

@@ -2,6 +2,7 @@
 //! position.
 
 mod history;
+mod hops;
 mod torn;
 
 use proptest::prelude::*;
@@ -14,8 +15,19 @@ use crate::pipeline::Limits;
 
 const WITHIN: Duration = Duration::from_secs(1);
 
+/// A read model whose projector is silent.
+fn replica() -> Arc<Replica> {
+    Arc::new(Replica::new("projector-0"))
+}
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
+}
+
+/// The same with a clock that runs only while all wait.
+fn paused<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().expect("a runtime").block_on(future)
 }
 
 fn exact<T>(outcome: Result<Versioned<T>, Error>, at: usize) -> T {
@@ -40,7 +52,7 @@ proptest! {
     #[test]
     fn every_answer_is_the_state_at_the_position((history, from, to, position, dice) in cases()) {
         let torn = Torn { states: history.states.clone(), from, to, dice };
-        let overlaid = Overlaid::new(torn, history.read(from, position), Duration::ZERO);
+        let overlaid = Overlaid::new(torn, history.read(from, position), replica(), Duration::ZERO);
         let state = &history.states[position];
         let users = everybody();
         block_on(async {
@@ -64,7 +76,7 @@ proptest! {
         limit in 1usize..5,
     ) {
         let torn = Torn { states: history.states.clone(), from, to, dice };
-        let overlaid = Overlaid::new(torn, history.read(from, position), Duration::ZERO);
+        let overlaid = Overlaid::new(torn, history.read(from, position), replica(), Duration::ZERO);
         let state = &history.states[position];
         block_on(async {
             for user in everybody() {
@@ -98,7 +110,7 @@ fn follows_then_one_less() -> History {
 }
 
 fn overlaid(from: usize, to: usize, recent: Arc<Recent>, wait: Duration) -> Overlaid<Torn> {
-    Overlaid::new(Torn { states: follows_then_one_less().states, from, to, dice: 0 }, recent, wait)
+    Overlaid::new(Torn { states: follows_then_one_less().states, from, to, dice: 0 }, recent, replica(), wait)
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +170,7 @@ async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at
     let end = history.events.len();
     let over = |from, to| {
         let torn = Torn { states: history.states.clone(), from, to, dice: 0 };
-        Overlaid::new(torn, history.read(0, end), Duration::ZERO)
+        Overlaid::new(torn, history.read(0, end), replica(), Duration::ZERO)
     };
     // As many as are looked at.
     let many = over(1, 1);

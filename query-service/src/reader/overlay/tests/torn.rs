@@ -11,7 +11,9 @@ use proto::event::{EdgeKey, EdgeKind};
 use proto::{Position, UserId};
 
 use super::history::{State, counts_at, list_at, relation_at, token};
+use super::hops;
 use crate::pipeline::Side;
+use crate::reader::multi::{Known, KnownRows, ListAt, Part, Sift, Sifted, Suggest, Suggested, Union, United};
 use crate::reader::{
     Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
 };
@@ -52,7 +54,7 @@ impl Torn {
 #[async_trait]
 impl Reader for Torn {
     fn multi(&self) -> Option<&dyn MultiReader> {
-        None
+        Some(self)
     }
 
     async fn check(
@@ -116,5 +118,28 @@ impl Reader for Torn {
 
     async fn counts(&self, users: &[UserId], _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
         self.answer(users.iter().map(|user| counts_at(self.at(user), *user)).collect())
+    }
+}
+
+#[async_trait]
+impl MultiReader for Torn {
+    async fn sift(&self, sift: &Sift, _: Duration) -> Result<Versioned<Sifted>, Error> {
+        self.answer(hops::sift(&self.state(false), &self.state(true), sift))
+    }
+
+    async fn known(&self, known: &Known, _: Duration) -> Result<Versioned<KnownRows>, Error> {
+        self.answer(hops::known(&self.state(false), &self.state(true), known))
+    }
+
+    async fn list_at(&self, at: &ListAt, _: Duration) -> Result<Versioned<Part>, Error> {
+        self.answer(hops::part(&self.state(false), &self.state(true), at))
+    }
+
+    async fn union(&self, union: &Union, _: Duration) -> Result<Versioned<United>, Error> {
+        self.answer(hops::union(&self.state(false), &self.state(true), union))
+    }
+
+    async fn suggest(&self, suggest: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
+        self.answer(hops::suggest(&self.state(false), &self.state(true), suggest))
     }
 }

@@ -1,0 +1,110 @@
+//! Answers over several hops, and those that are put together, while writers do not pause.
+
+use std::time::{Duration, Instant};
+
+use proto::legacy::v2::graph_service_client::GraphServiceClient;
+use proto::query::v1::Source;
+use tests::clients::channel;
+use tests::explained::wait_answering;
+use tests::{Own, truth, until};
+use xtask::env_file::Env;
+
+use super::ask::{Answer, Mix, Observation, Reader};
+use super::load::Load;
+use super::older::{Older, Seen};
+use super::{judge, write};
+
+const WRITERS: u64 = 16;
+const READERS: u64 = 8;
+/// Of a hundred answers, so many come from the read model, on a machine that has room for it.
+const FROM_THE_READ_MODEL: usize = 95;
+/// Answers before the first write: a cold Neo4j would leave everything to PostgreSQL.
+const TO_WARM_UP: u64 = 100;
+/// The longest wait for the answers.
+const LIMIT: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_over_hops_are_exact_among_few_accounts() {
+    rush(12, 200, Duration::from_secs(20)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: the long form"]
+async fn answers_over_hops_are_exact_among_few_accounts_for_long() {
+    let share = rush(12, 20_000, Duration::ZERO).await;
+    assert!(share >= FROM_THE_READ_MODEL, "{share} of 100 answers came from the read model");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: the long form"]
+async fn answers_over_hops_are_exact_among_many_accounts_for_long() {
+    let share = rush(12_000, 20_000, Duration::ZERO).await;
+    assert!(share >= FROM_THE_READ_MODEL, "{share} of 100 answers came from the read model");
+}
+
+/// Checks this many answers of the read model or more, and all others, given in at least this time. Returns how many of
+/// a hundred came from the read model.
+async fn rush(accounts: usize, answers: u64, at_least: Duration) -> usize {
+    // Everything runs on one small machine: that alone must not turn readers away from Neo4j.
+    let settings = Env::default()
+        .with("NEO4J_READ_TIMEOUT_MILLIS", "8000")
+        .with("LEGACY_FRESHNESS_WAIT_MILLIS", "5000")
+        // The older API answers with an older state where the budget is used up; here each must be fresh.
+        .with("FALLBACK_BUDGET_PER_SECOND", "1000000");
+    let own = Own::start_with(settings).await;
+    wait_answering(&own.endpoints.queries(), "projector-0").await;
+    let load = Load::of(accounts);
+    let readers: Vec<_> = (0..READERS)
+        .map(|seed| {
+            let older = Older(GraphServiceClient::new(channel(&own.endpoints.query)));
+            let reader = Reader::new(vec![own.endpoints.queries()], load.clone(), seed, Mix::Hops(older));
+            tokio::spawn(reader.until_over())
+        })
+        .collect();
+    let given = || load.answers().values().sum::<u64>();
+    until("the read model to be warm", LIMIT, || async {
+        if given() >= TO_WARM_UP { Ok(()) } else { Err(format!("{} answers", given())) }
+    })
+    .await;
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|seed| {
+            let commands = own.endpoints.commands();
+            tokio::spawn(write::until_over(commands, load.clone(), seed, Duration::ZERO))
+        })
+        .collect();
+    let began = Instant::now();
+    until("answers of the read model", LIMIT, || async {
+        let given = given();
+        let enough = given >= TO_WARM_UP + answers && began.elapsed() >= at_least;
+        if enough { Ok(()) } else { Err(format!("{given} in {:?}", began.elapsed())) }
+    })
+    .await;
+    load.end();
+    let took = began.elapsed();
+    let mut written = 0;
+    for writer in writers {
+        written += writer.await.expect("the writes went well");
+    }
+    let (mut seen, mut older): (Vec<Observation>, Vec<Seen>) = Default::default();
+    for reader in readers {
+        let (new, old) = reader.await.expect("the reads went well");
+        seen.extend(new);
+        older.extend(old);
+    }
+    truth::wait_caught_up(&own.endpoints).await;
+    let events = truth::stream(&own.endpoints).await;
+    let all = seen.len();
+    let hops = seen.iter().filter(|seen| matches!(seen.answer, Answer::Hops(_))).count();
+    let from_neo4j = seen.iter().filter(|seen| seen.source == Source::Neo4j).count();
+    println!(
+        "{written} writes in {} events in {took:?}; {all} answers, {hops} over hops, {from_neo4j} from Neo4j, {} \
+         refused; {} of the older API",
+        events.len(),
+        load.refusals(),
+        older.len(),
+    );
+    assert!(!older.is_empty() && hops * 2 > all, "too few of a kind");
+    let refused = usize::try_from(load.refusals()).expect("few");
+    judge::all(&events, seen, older);
+    from_neo4j * 100 / (all + refused)
+}
