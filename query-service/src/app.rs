@@ -20,8 +20,8 @@ use crate::grpc::{Access, Legacy, Queries, Watches};
 use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
-    Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, PagesOfThePast, Policy,
-    PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
+    Admission, Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, PagesOfThePast,
+    Policy, PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
 };
 
 const NAME: &str = "query-service";
@@ -87,6 +87,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
         settings: Settings {
             neo4j_timeout: config.neo4j_read_timeout,
+            postgres_timeout: config.postgres.statement_timeout,
             freshness_wait: config.freshness_wait,
             read_source: config.read_source,
         },
@@ -99,7 +100,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
     spawn(&process, "events", |stop| follower.run(stop));
-    let watch = StoresWatch { policy: Arc::clone(&policy), latch: process.readiness.latch("stores") };
+    let watch = StoresWatch::new(Arc::clone(&policy), process.readiness.latch("stores"), now);
     let postgres_probe =
         PostgresProbe { reader: probe_reader, breaker: postgres_breaker, horizon: Arc::clone(&horizon) };
     for replica in replicas {
@@ -148,7 +149,9 @@ fn replica(
         let graph = neo4j::connect(settings);
         graph.map(Neo4jReader::new).with_context(|| format!("cannot set up Neo4j at {}", settings.uri))
     };
-    let callers = reader(&settings.neo4j)?;
+    let connections = settings.neo4j.max_connections;
+    let callers = reader(&settings.neo4j)?
+        .admitted(Admission::new(connections, config.coalescing_lanes.min(connections / 2)));
     let probe = Neo4jProbe {
         reader: reader(&probe_pool(&settings.neo4j))?,
         callers: callers.clone(),

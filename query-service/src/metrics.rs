@@ -19,9 +19,8 @@ service_kit::declare_metrics! {
     };
     /// Questions that no store was allowed or able to answer, by reason.
     Counter(Count) REFUSALS = "query_refusals_total" {
-        reason: "epoch_changed", "token_ahead", "budget_rate", "budget_concurrency", "unavailable", "behind",
-                "ruled_out",
-                "deadline"
+        reason: "epoch_changed", "token_ahead", "budget_rate", "budget_share", "budget_concurrency", "unavailable",
+                "behind", "busy", "ruled_out", "deadline"
     };
     /// Time of one question to one store.
     Histogram(Seconds) SECONDS = "query_store_seconds" {
@@ -29,10 +28,12 @@ service_kit::declare_metrics! {
                   "list_requests_received", "list_requests_sent", "list_followers_seen", "list_following_seen",
                   "sift", "known", "list_at", "union", "suggest";
         source: "neo4j", "postgres";
-        outcome: "ok", "timeout", "not_ready", "error"
+        outcome: "ok", "timeout", "not_ready", "busy", "error"
     };
     /// Time that questions waited for the read model to reach their token.
     Histogram(Seconds) FRESHNESS_WAIT = "query_freshness_wait_seconds";
+    /// Time that reads waited for one of the connections to a Neo4j.
+    Histogram(Seconds) NEO4J_QUEUE = "query_neo4j_queue_seconds";
     /// 1 while the store is asked for answers.
     Gauge(Switch) SERVING = "query_store_serving" { store: "neo4j", "postgres" };
     /// Times that a store was given up, by cause.
@@ -48,11 +49,12 @@ service_kit::declare_metrics! {
     /// Questions put to a replica of the read model, by outcome.
     Counter(Count) REPLICA_ANSWERS = "query_replica_answers_total" {
         replica;
-        outcome: "ok", "timeout", "not_ready", "error"
+        outcome: "ok", "timeout", "not_ready", "busy", "error"
     };
     /// Questions put to another replica of the read model, because one gave no answer.
     Counter(Count) REPLICA_RETRIES = "query_replica_retries_total" {
-        reason: "not_built", "not_complete", "stale", "other_history", "behind", "not_exact", "slow", "failed"
+        reason: "not_built", "not_complete", "stale", "other_history", "behind", "not_exact", "slow", "busy",
+                "failed"
     };
     /// Newest revision that a replica of the read model is known to show.
     Gauge(Revisions) REPLICA_REVISION = "query_replica_revision" { replica };

@@ -10,10 +10,27 @@ use tokio::time::Instant;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
 use super::{Queries, errors};
-use crate::reader::{Answer, Need, Question, Source, Step, Trail};
+use crate::reader::{Answer, CallerKey, Need, Question, Source, Step, Trail};
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";
+
+/// A request that was let in: until when it is answered, and who sent it.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// Until when.
+    pub deadline: Instant,
+    /// Who.
+    pub caller: CallerKey,
+}
+
+impl Begun {
+    /// A request without a token.
+    #[cfg(test)]
+    pub fn at(deadline: Instant) -> Self {
+        Self { deadline, caller: CallerKey::NONE }
+    }
+}
 
 /// One call.
 #[derive(Debug)]
@@ -30,12 +47,9 @@ pub struct Call {
 
 impl Call {
     /// A call with these fields.
-    pub fn new(
-        deadline: Instant,
-        consistency: Option<&Consistency>,
-        explain: bool,
-    ) -> Result<Self, ServiceError> {
-        let need = validate::need(consistency)?;
+    pub fn new(begun: Begun, consistency: Option<&Consistency>, explain: bool) -> Result<Self, ServiceError> {
+        let Begun { deadline, caller } = begun;
+        let need = Need { caller, ..validate::need(consistency)? };
         Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trail: Trail::new(explain) })
     }
 

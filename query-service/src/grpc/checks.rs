@@ -4,11 +4,10 @@
 //! What can go wrong: what a client sends.
 
 use proto::query::v1::{BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, CheckResult};
-use tokio::time::Instant;
 use tonic::Status;
 
 use super::Queries;
-use super::call::{Call, wire_source};
+use super::call::{Begun, Call, wire_source};
 use super::validate;
 use crate::reader::Check;
 
@@ -17,11 +16,11 @@ impl Queries {
     pub(super) async fn check_one(
         &self,
         request: CheckRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<CheckResponse, Status> {
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let target = validate::user(&request.target_id, "target_id")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let answer = self.ask(&Check { viewer, targets: vec![target] }, &call).await?;
         Ok(CheckResponse {
             following: answer.value.first().copied().unwrap_or(false),
@@ -35,11 +34,11 @@ impl Queries {
     pub(super) async fn check_many(
         &self,
         request: BatchCheckRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<BatchCheckResponse, Status> {
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let targets = validate::users(&request.target_ids, "target_ids")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let question = Check { viewer, targets };
         let answer = self.ask(&question, &call).await?;
         let results = question.targets.iter().zip(answer.value);

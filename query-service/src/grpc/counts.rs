@@ -5,11 +5,10 @@
 
 use proto::UserId;
 use proto::query::v1::{Counts as WireCounts, GetCountsRequest, GetCountsResponse};
-use tokio::time::Instant;
 use tonic::Status;
 
 use super::Queries;
-use super::call::{Call, wire_source};
+use super::call::{Begun, Call, wire_source};
 use super::validate;
 use crate::reader::{Counts, CountsOf};
 
@@ -18,11 +17,11 @@ impl Queries {
     pub(super) async fn counts(
         &self,
         request: GetCountsRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<GetCountsResponse, Status> {
         let users = validate::users(&request.user_ids, "user_ids")?;
         let viewer = validate::optional_user(&request.viewer_id, "viewer_id")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let question = CountsOf { users };
         let answer = self.ask(&question, &call).await?;
         let counts = question.users.iter().zip(answer.value);

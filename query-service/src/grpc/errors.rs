@@ -24,6 +24,9 @@ pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
         Refusal::Behind { retry_after } => {
             ServiceError::new(Reason::ReadModelBehind, message).retry_after(retry_after)
         }
+        Refusal::Busy { retry_after } => {
+            ServiceError::new(Reason::ReadModelBusy, message).retry_after(retry_after)
+        }
         Refusal::RuledOut { read_source } => {
             ServiceError::new(Reason::PreconditionFailed, message).with("read_source", read_source.name())
         }
@@ -70,6 +73,12 @@ mod tests {
                 Some(after),
             ),
             (Refusal::Behind { retry_after: after }, Code::Unavailable, Reason::ReadModelBehind, Some(after)),
+            (
+                Refusal::Busy { retry_after: after },
+                Code::ResourceExhausted,
+                Reason::ReadModelBusy,
+                Some(after),
+            ),
             (
                 Refusal::RuledOut { read_source: ReadSource::Neo4j },
                 Code::FailedPrecondition,

@@ -12,10 +12,9 @@ use proto::error::{Reason, ServiceError};
 use proto::graph::v1::Relationship;
 use proto::query::v1::ListedEdge;
 use proto::{Position, Token, UserId, timestamp};
-use tokio::time::Instant;
 
 use super::Queries;
-use super::call::{Call, PAGE_TOKEN};
+use super::call::{Begun, Call, PAGE_TOKEN};
 use super::list_messages::ListRequest;
 use super::relationships::relationship;
 use super::validate;
@@ -61,9 +60,9 @@ impl Queries {
         &self,
         kind: ListKind,
         request: &ListRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<ListPage, ServiceError> {
-        let start = self.start(kind, None, request, deadline)?;
+        let start = self.start(kind, None, request, begun)?;
         self.plain_page(start).await
     }
 
@@ -72,14 +71,14 @@ impl Queries {
         &self,
         list: PublicList,
         request: &ListRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<ListPage, ServiceError> {
         let viewer = validate::optional_user(&request.viewer_id, "viewer_id")?;
         if viewer.is_none() && request.with_relationships {
             let message = "is required with with_relationships";
             return Err(ServiceError::field(Reason::FieldRequired, "viewer_id", message));
         }
-        let start = self.start(list.kind(), viewer, request, deadline)?;
+        let start = self.start(list.kind(), viewer, request, begun)?;
         match viewer {
             None => self.plain_page(start).await,
             Some(viewer) => self.seen_page(list, viewer, request.with_relationships, start).await,
@@ -91,11 +90,11 @@ impl Queries {
         kind: ListKind,
         viewer: Option<UserId>,
         request: &ListRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<Start, ServiceError> {
         let user = validate::user(&request.user_id, "user_id")?;
         let size = validate::page_size(request.page_size)?;
-        let mut call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let mut call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let token = page_token(&self.codec, &request.page_token, kind, user, viewer)?;
         go_on(&mut call, token)?;
         Ok(Start { kind, user, viewer, before: token.map(|token| token.before), size, call })
@@ -215,6 +214,7 @@ pub(super) fn listed_edge(row: &ListRow, relationship: Option<Relationship>) -> 
 #[cfg(test)]
 mod tests {
     use proto::{Epoch, Position, Revision};
+    use tokio::time::Instant;
 
     use super::super::validate::AT_LEAST_AS_FRESH;
     use super::*;
@@ -230,12 +230,12 @@ mod tests {
     }
 
     fn call(need: Need) -> Call {
-        Call { need, ..Call::new(Instant::now(), None, false).expect("no requirement") }
+        Call { need, ..Call::new(Begun::at(Instant::now()), None, false).expect("no requirement") }
     }
 
     #[tokio::test]
     async fn a_walk_never_goes_back_in_time() {
-        let asks = |at_least, truth| Need { at_least, truth };
+        let asks = |at_least, truth| Need { at_least, truth, ..Need::default() };
         for (asked, page_before, wanted, field) in [
             (None, None, None, AT_LEAST_AS_FRESH),
             (None, page(token(1, 9)), Some(token(1, 9)), PAGE_TOKEN),
@@ -252,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn tokens_of_two_epochs_do_not_go_together() {
-        let mut call = call(Need { at_least: Some(token(2, 1)), truth: false });
+        let mut call = call(Need { at_least: Some(token(2, 1)), ..Need::default() });
         let refused = go_on(&mut call, page(token(1, 9))).expect_err("two epochs");
         assert_eq!(refused.reason, Reason::EpochChanged);
     }

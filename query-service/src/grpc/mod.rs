@@ -41,12 +41,13 @@ use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use self::call::Begun;
 use self::export::ExportStream;
 pub use self::legacy::{Legacy, LegacySettings};
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
-use crate::reader::{Exporter, ListKind, Policy, PublicList};
+use crate::reader::{CallerKey, Exporter, ListKind, Policy, PublicList};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -102,11 +103,12 @@ impl Queries {
     }
 
     /// Who may read: the message, and until when it is answered.
-    fn admit<T>(&self, request: Request<T>) -> Result<(T, Instant), Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
+    fn admit<T>(&self, request: Request<T>) -> Result<(T, Begun), Status> {
+        let caller = self.access.caller(request.metadata(), Scope::Read)?;
+        let caller = caller.map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
         let deadline = Deadline::of(&request);
         let deadline = deadline.map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
-        Ok((request.into_inner(), deadline))
+        Ok((request.into_inner(), Begun { deadline, caller }))
     }
 
     /// The same as a service of a server.
@@ -121,32 +123,32 @@ impl QueryService for Queries {
     type WatchEventsStream = WatchStream;
 
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        self.check_one(request, deadline).await.map(Response::new)
+        let (request, begun) = self.admit(request)?;
+        self.check_one(request, begun).await.map(Response::new)
     }
 
     async fn batch_check(
         &self,
         request: Request<BatchCheckRequest>,
     ) -> Result<Response<BatchCheckResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        self.check_many(request, deadline).await.map(Response::new)
+        let (request, begun) = self.admit(request)?;
+        self.check_many(request, begun).await.map(Response::new)
     }
 
     async fn get_relationships(
         &self,
         request: Request<GetRelationshipsRequest>,
     ) -> Result<Response<GetRelationshipsResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        self.relationships(request, deadline).await.map(Response::new)
+        let (request, begun) = self.admit(request)?;
+        self.relationships(request, begun).await.map(Response::new)
     }
 
     async fn list_followers(
         &self,
         request: Request<ListFollowersRequest>,
     ) -> Result<Response<ListFollowersResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        let page = self.public_list(PublicList::Followers, &request.into(), deadline).await?;
+        let (request, begun) = self.admit(request)?;
+        let page = self.public_list(PublicList::Followers, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -154,8 +156,8 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowingRequest>,
     ) -> Result<Response<ListFollowingResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        let page = self.public_list(PublicList::Following, &request.into(), deadline).await?;
+        let (request, begun) = self.admit(request)?;
+        let page = self.public_list(PublicList::Following, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -163,8 +165,8 @@ impl QueryService for Queries {
         &self,
         request: Request<ListMutesRequest>,
     ) -> Result<Response<ListMutesResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        let page = self.list(ListKind::Mutes, &request.into(), deadline).await?;
+        let (request, begun) = self.admit(request)?;
+        let page = self.list(ListKind::Mutes, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -172,8 +174,8 @@ impl QueryService for Queries {
         &self,
         request: Request<ListBlocksRequest>,
     ) -> Result<Response<ListBlocksResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        let page = self.list(ListKind::Blocks, &request.into(), deadline).await?;
+        let (request, begun) = self.admit(request)?;
+        let page = self.list(ListKind::Blocks, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -181,9 +183,9 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowRequestsRequest>,
     ) -> Result<Response<ListFollowRequestsResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
+        let (request, begun) = self.admit(request)?;
         let kind = validate::requests(request.direction)?;
-        let page = self.list(kind, &request.into(), deadline).await?;
+        let page = self.list(kind, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
 
@@ -191,40 +193,40 @@ impl QueryService for Queries {
         &self,
         request: Request<GetCountsRequest>,
     ) -> Result<Response<GetCountsResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        self.counts(request, deadline).await.map(Response::new)
+        let (request, begun) = self.admit(request)?;
+        self.counts(request, begun).await.map(Response::new)
     }
 
     async fn list_mutuals(
         &self,
         request: Request<ListMutualsRequest>,
     ) -> Result<Response<ListMutualsResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        Ok(Response::new(self.mutuals(request, deadline).await?))
+        let (request, begun) = self.admit(request)?;
+        Ok(Response::new(self.mutuals(request, begun).await?))
     }
 
     async fn list_followers_you_know(
         &self,
         request: Request<ListFollowersYouKnowRequest>,
     ) -> Result<Response<ListFollowersYouKnowResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        Ok(Response::new(self.followers_you_know(request, deadline).await?))
+        let (request, begun) = self.admit(request)?;
+        Ok(Response::new(self.followers_you_know(request, begun).await?))
     }
 
     async fn list_set_operation(
         &self,
         request: Request<ListSetOperationRequest>,
     ) -> Result<Response<ListSetOperationResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        Ok(Response::new(self.set_operation(request, deadline).await?))
+        let (request, begun) = self.admit(request)?;
+        Ok(Response::new(self.set_operation(request, begun).await?))
     }
 
     async fn suggest_accounts(
         &self,
         request: Request<SuggestAccountsRequest>,
     ) -> Result<Response<SuggestAccountsResponse>, Status> {
-        let (request, deadline) = self.admit(request)?;
-        Ok(Response::new(self.suggest(request, deadline).await?))
+        let (request, begun) = self.admit(request)?;
+        Ok(Response::new(self.suggest(request, begun).await?))
     }
 
     async fn export_edges(

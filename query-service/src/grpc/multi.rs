@@ -14,10 +14,9 @@ use proto::query::v1::{
     SetOperation as WireOperation,
 };
 use proto::{Position, Token, UserId};
-use tokio::time::Instant;
 
 use super::Queries;
-use super::call::{Call, PAGE_TOKEN, wire_source};
+use super::call::{Begun, Call, PAGE_TOKEN, wire_source};
 use super::lists::listed_edge;
 use super::validate;
 use crate::page_token::{Asked, Operation, Stage, WalkToken};
@@ -60,11 +59,11 @@ impl Queries {
     pub(super) async fn mutuals(
         &self,
         request: ListMutualsRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<ListMutualsResponse, ServiceError> {
         let user = validate::user(&request.user_id, "user_id")?;
         let size = validate::page_size(request.page_size)?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let start = self.begin(Asked::Mutuals(user), &request.page_token, size, call)?;
         let sift = Sift {
             walked: Set { list: PublicList::Following, user },
@@ -90,12 +89,12 @@ impl Queries {
     pub(super) async fn followers_you_know(
         &self,
         request: ListFollowersYouKnowRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<ListFollowersYouKnowResponse, ServiceError> {
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let target = validate::user(&request.target_id, "target_id")?;
         let size = validate::page_size(request.page_size)?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let start = self.begin(Asked::Known(viewer, target), &request.page_token, size, call)?;
         let known = Known { viewer, target, before: start.before(), skip: 0, limit: size + 1 };
         let answer = self.ask(&known, &start.call).await?;
@@ -114,13 +113,13 @@ impl Queries {
     pub(super) async fn set_operation(
         &self,
         request: ListSetOperationRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<ListSetOperationResponse, ServiceError> {
         let operation = operation(request.operation)?;
         let first = set(request.first.as_ref(), ["first", "first.user_id", "first.kind"])?;
         let second = set(request.second.as_ref(), ["second", "second.user_id", "second.kind"])?;
         let size = validate::page_size(request.page_size)?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let asked = Asked::Sets(operation, first, second);
         let start = self.begin(asked, &request.page_token, size, call)?;
         let page = match operation {

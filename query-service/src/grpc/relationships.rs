@@ -6,11 +6,10 @@
 use proto::graph::v1::Relationship;
 use proto::query::v1::{GetRelationshipsRequest, GetRelationshipsResponse};
 use proto::{UserId, timestamp};
-use tokio::time::Instant;
 use tonic::Status;
 
 use super::Queries;
-use super::call::{Call, wire_source};
+use super::call::{Begun, Call, wire_source};
 use super::validate;
 use crate::reader::{Link, Relation, Relations};
 
@@ -19,11 +18,11 @@ impl Queries {
     pub(super) async fn relationships(
         &self,
         request: GetRelationshipsRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<GetRelationshipsResponse, Status> {
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let targets = validate::users(&request.target_ids, "target_ids")?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         let question = Relations { viewer, targets };
         let answer = self.ask(&question, &call).await?;
         let pairs = question.targets.iter().zip(&answer.value);

@@ -6,10 +6,9 @@
 use proto::UserId;
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{SuggestAccountsRequest, SuggestAccountsResponse, Suggestion as WireSuggestion};
-use tokio::time::Instant;
 
 use super::Queries;
-use super::call::{Call, wire_source};
+use super::call::{Begun, Call, wire_source};
 use super::validate;
 use crate::reader::multi::{Suggest, Suggestion};
 
@@ -23,11 +22,11 @@ impl Queries {
     pub(super) async fn suggest(
         &self,
         request: SuggestAccountsRequest,
-        deadline: Instant,
+        begun: Begun,
     ) -> Result<SuggestAccountsResponse, ServiceError> {
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let limit = limit(request.limit)?;
-        let call = Call::new(deadline, request.consistency.as_ref(), request.explain)?;
+        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
         if call.need.truth {
             let (field, message) = ("consistency.fully_consistent", "is not possible for suggestions");
             return Err(ServiceError::field(Reason::InvalidConsistency, field, message));

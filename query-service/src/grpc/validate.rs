@@ -72,11 +72,11 @@ pub fn requests(direction: i32) -> Result<ListKind, ServiceError> {
 pub fn need(consistency: Option<&Consistency>) -> Result<Need, ServiceError> {
     match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
         None | Some(Requirement::MinimizeLatency(true)) => Ok(Need::default()),
-        Some(Requirement::FullyConsistent(true)) => Ok(Need { at_least: None, truth: true }),
+        Some(Requirement::FullyConsistent(true)) => Ok(Need { truth: true, ..Need::default() }),
         Some(Requirement::AtLeastAsFresh(text)) => {
             let token = Token::parse(text)
                 .map_err(|error| ServiceError::field(Reason::InvalidToken, AT_LEAST_AS_FRESH, error))?;
-            Ok(Need { at_least: Some(token), truth: false })
+            Ok(Need { at_least: Some(token), ..Need::default() })
         }
         Some(Requirement::MinimizeLatency(false)) => Err(false_requirement("consistency.minimize_latency")),
         Some(Requirement::FullyConsistent(false)) => Err(false_requirement("consistency.fully_consistent")),
@@ -166,11 +166,11 @@ mod tests {
         assert_eq!(need(consistency(Requirement::MinimizeLatency(true)).as_ref()), Ok(Need::default()));
         assert_eq!(
             need(consistency(Requirement::AtLeastAsFresh(token.to_string())).as_ref()),
-            Ok(Need { at_least: Some(token), truth: false })
+            Ok(Need { at_least: Some(token), ..Need::default() })
         );
         assert_eq!(
             need(consistency(Requirement::FullyConsistent(true)).as_ref()),
-            Ok(Need { at_least: None, truth: true })
+            Ok(Need { truth: true, ..Need::default() })
         );
     }
 

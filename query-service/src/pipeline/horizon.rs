@@ -111,6 +111,12 @@ impl Horizon {
         same_epoch && inner.database.zip(database).is_none_or(|(ours, theirs)| ours == theirs)
     }
 
+    /// The head, if PostgreSQL was asked for it since then.
+    pub fn asked_since(&self, since: Instant) -> Option<Token> {
+        let inner = self.inner();
+        inner.head.filter(|_| inner.asked.is_some_and(|asked| asked >= since))
+    }
+
     /// The present epoch, if any was heard of.
     pub fn epoch(&self) -> Option<Epoch> {
         self.inner().head.map(|head| head.epoch)

@@ -2,8 +2,10 @@
 //!
 //! Owns: how many reads PostgreSQL takes over from the read model, per second and at a time. It must not know why a
 //! read falls back. What can go wrong: the budget is used up; the caller is told at once, and when to come back.
-//! Nothing waits here: a queue in front of the writer's database would make a bad minute worse.
+//! A read waits for a place for a moment, since places become free all the time, but never for the budget: a queue in
+//! front of the writer's database would make a bad minute worse.
 
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,8 +18,30 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::shares::Shares;
+
 /// When all places are taken, one becomes free within about this time.
 const PLACE_PAUSE: Duration = Duration::from_millis(20);
+const NO_PLACE: Exhausted = Exhausted { limit: Limit::Concurrency, retry_after: PLACE_PAUSE };
+/// Longest wait for a place.
+const PLACE_WAIT: Duration = Duration::from_millis(50);
+
+/// When a caller has used its share, some of it comes back within about this time.
+const SHARE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Who spends: a number made of the caller, so that it can be copied; zero for callers without a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CallerKey(u64);
+
+impl CallerKey {
+    /// All callers without a token.
+    pub const NONE: Self = Self(0);
+
+    /// The key of a caller.
+    pub fn of(caller: &impl Hash) -> Self {
+        Self(BuildHasherDefault::<DefaultHasher>::default().hash_one(caller))
+    }
+}
 
 /// Tokio's clock for the limiter, so that tests can stop it.
 #[derive(Clone, Debug)]
@@ -36,6 +60,8 @@ impl Clock for TokioClock {
 pub enum Limit {
     /// Cells per second.
     Rate,
+    /// Half of the cells per second, while another caller is refused.
+    Share,
     /// Reads at a time.
     Concurrency,
 }
@@ -45,6 +71,7 @@ impl Limit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
+            Self::Share => "share",
             Self::Concurrency => "concurrency",
         }
     }
@@ -62,6 +89,7 @@ pub struct Exhausted {
 /// The budget. A cell is about one small statement.
 #[derive(Debug)]
 pub struct Budget {
+    shares: Shares<CallerKey>,
     limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>,
     clock: TokioClock,
     per_second: NonZeroU32,
@@ -83,6 +111,7 @@ impl Budget {
         let limiter = RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone())
             .with_middleware::<StateInformationMiddleware>();
         Self {
+            shares: Shares::new(per_second),
             limiter,
             clock,
             per_second,
@@ -91,14 +120,27 @@ impl Budget {
         }
     }
 
-    /// Takes the cells and a place, or refuses at once. The place is free again when the permit is dropped. A read
-    /// that costs more than can be saved up takes everything: it would be refused for ever otherwise.
-    pub fn admit(&self, cells: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
-        // The place first: a read that finds none must not use up cells.
-        let place = self.place()?;
+    /// Takes cells, or refuses at once. A read that costs more than can be saved up takes everything: it would be
+    /// refused for ever otherwise. Take a place first: a read that finds none must not use up cells.
+    /// A caller that has used half of the budget gets no more while another one is refused.
+    pub fn spend(&self, cells: u32, caller: CallerKey) -> Result<(), Exhausted> {
+        let now = Instant::now();
         let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.per_second);
+        let outcome = if self.shares.allow(&caller, cells.get(), now) {
+            self.take(cells)
+        } else {
+            Err(Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE })
+        };
+        match outcome {
+            Ok(()) => self.shares.spent(&caller, cells.get(), now),
+            Err(_) => self.shares.refused(&caller, now),
+        }
+        outcome
+    }
+
+    fn take(&self, cells: NonZeroU32) -> Result<(), Exhausted> {
         let (left, outcome) = match self.limiter.check_n(cells) {
-            Ok(Ok(state)) => (state.remaining_burst_capacity(), Ok(place)),
+            Ok(Ok(state)) => (state.remaining_burst_capacity(), Ok(())),
             Ok(Err(not_until)) => {
                 let retry_after = not_until.wait_time_from(self.clock.now());
                 (self.left(), Err(Exhausted { limit: Limit::Rate, retry_after }))
@@ -112,11 +154,25 @@ impl Budget {
         outcome
     }
 
-    /// Takes a place alone, or refuses at once.
-    pub fn place(&self) -> Result<OwnedSemaphorePermit, Exhausted> {
-        Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| Exhausted { limit: Limit::Concurrency, retry_after: PLACE_PAUSE })
+    /// Takes a free place and cells, or refuses at once: for work that belongs to no call.
+    pub fn admit(&self, cells: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
+        let place = self.free_place().ok_or(NO_PLACE)?;
+        self.take(NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.per_second))?;
+        Ok(place)
+    }
+
+    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+
+    /// Takes a place, or refuses if none becomes free in a moment. It is free again when the permit is dropped.
+    pub async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Exhausted> {
+        if let Some(place) = self.free_place() {
+            return Ok(place);
+        }
+        let until = deadline.min(Instant::now() + PLACE_WAIT);
+        let place = tokio::time::timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
+        place.ok().and_then(Result::ok).ok_or(NO_PLACE)
     }
 
     /// Cells that are left now, about.
@@ -133,6 +189,9 @@ impl Budget {
 mod tests {
     use super::*;
 
+    const ONE: CallerKey = CallerKey(1);
+    const OTHER: CallerKey = CallerKey(2);
+
     fn budget(per_second: u32, concurrency: usize) -> Budget {
         Budget::new(NonZeroU32::new(per_second).expect("above zero"), concurrency, Instant::now())
     }
@@ -141,45 +200,59 @@ mod tests {
     async fn it_refuses_beyond_the_rate_and_says_when_to_come_back() {
         let budget = budget(10, 100);
         for _ in 0..10 {
-            drop(budget.admit(1).expect("within the budget"));
+            budget.spend(1, ONE).expect("within the budget");
         }
-        let refused = budget.admit(5).expect_err("the budget is used up");
+        let refused = budget.spend(5, ONE).expect_err("the budget is used up");
         assert_eq!(refused.limit, Limit::Rate);
         assert!(refused.retry_after > Duration::from_millis(300), "{refused:?}");
         assert!(refused.retry_after <= Duration::from_millis(500), "{refused:?}");
         tokio::time::advance(refused.retry_after).await;
-        drop(budget.admit(5).expect("the time that it said has passed"));
+        budget.spend(5, ONE).expect("the time that it said has passed");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_read_larger_than_the_budget_is_taken_when_it_is_full() {
         let budget = budget(10, 100);
-        drop(budget.admit(21).expect("it takes everything"));
-        assert!(budget.admit(1).is_err());
+        budget.spend(21, ONE).expect("it takes everything");
+        assert!(budget.spend(1, ONE).is_err());
         tokio::time::advance(Duration::from_secs(1)).await;
-        drop(budget.admit(21).expect("it is full again"));
+        budget.spend(21, ONE).expect("it is full again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn places_are_limited_and_come_back() {
         let budget = budget(100, 2);
-        let (one, _two) = (budget.admit(1).expect("a place"), budget.admit(1).expect("a place"));
-        let left = budget.left();
-        assert_eq!(budget.admit(1).expect_err("no place is left").limit, Limit::Concurrency);
-        assert_eq!(budget.left(), left, "a read without a place costs nothing");
-        drop(one);
-        drop(budget.admit(1).expect("a place came back"));
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let (one, _two) = (budget.place(soon()).await.expect("a place"), budget.place(soon()).await);
+        let began = Instant::now();
+        let refused = budget.place(soon()).await.expect_err("no place is left");
+        assert_eq!((refused.limit, began.elapsed()), (Limit::Concurrency, PLACE_WAIT));
+        let (third, ()) = tokio::join!(budget.place(soon()), async {
+            tokio::time::sleep(PLACE_WAIT / 2).await;
+            drop(one);
+        });
+        drop(third.expect("a place became free while it waited"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_left_grows_back() {
         let budget = budget(10, 100);
         assert_eq!(budget.left(), 10);
-        drop(budget.admit(10));
+        budget.spend(10, ONE).expect("all of it");
         assert_eq!(budget.left(), 0);
         tokio::time::advance(Duration::from_millis(500)).await;
         assert_eq!(budget.left(), 5);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(budget.left(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_greedy_caller_leaves_half_once_another_is_refused() {
+        let budget = budget(10, 100);
+        budget.spend(10, ONE).expect("nobody else wants any");
+        assert_eq!(budget.spend(1, OTHER).expect_err("it is used up").limit, Limit::Rate);
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!(budget.spend(1, ONE).expect_err("beyond its share").limit, Limit::Share);
+        budget.spend(5, OTHER).expect("what the greedy one has to leave");
     }
 }

@@ -20,6 +20,7 @@ mod question;
 mod read_source;
 mod replicas;
 mod rows;
+mod shares;
 mod trail;
 
 use std::sync::Arc;
@@ -30,14 +31,14 @@ use async_trait::async_trait;
 use proto::{Position, UserId};
 
 pub use breaker::Breaker;
-pub use budget::Budget;
 #[cfg(test)]
 pub use budget::Limit;
+pub use budget::{Budget, CallerKey};
 pub use coalesce::Coalescing;
 pub use multi::{MultiReader, Set};
-pub use neo4j::Neo4jReader;
+pub use neo4j::{Admission, Neo4jReader};
 pub use overlay::Overlaid;
-pub use policy::{Answer, Need, PagesOfThePast, Policy, Refusal, Settings, Store};
+pub use policy::{Answer, Fallback, Need, PagesOfThePast, Policy, Refusal, Settings, Store};
 pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
 pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
 pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
@@ -80,6 +81,9 @@ pub enum Error {
     /// The answer did not come in time.
     #[error("the store did not answer in time")]
     TimedOut,
+    /// Too many reads of this process wait for the store: it was not asked.
+    #[error("too many reads wait for the store")]
+    Busy,
     /// The schema is not known to be ours yet.
     #[error("the schema was not checked yet")]
     Unchecked,

@@ -5,6 +5,7 @@
 //! What can go wrong: what it is there to notice. No caller's request ever waits for it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use service_kit::Latch;
@@ -165,26 +166,47 @@ impl PostgresProbe {
     }
 }
 
+/// How long a start waits for a replica of the read model whose statements are planned: PostgreSQL alone would turn
+/// most callers away.
+const COLD_START: Duration = Duration::from_secs(30);
+
 /// Whether any store can answer. Clones share the check.
 #[derive(Clone, Debug)]
 pub struct StoresWatch {
     /// Knows both stores.
-    pub policy: Arc<Policy>,
+    policy: Arc<Policy>,
     /// Passes while any can answer.
-    pub latch: Latch,
+    latch: Latch,
+    started: Instant,
+    /// A replica of the read model has served since the start.
+    warm: Arc<AtomicBool>,
 }
 
 impl StoresWatch {
+    /// Keeps this check for a process that starts now.
+    pub fn new(policy: Arc<Policy>, latch: Latch, started: Instant) -> Self {
+        Self { policy, latch, started, warm: Arc::default() }
+    }
+
     /// Tells the readiness check and the gauges how things stand.
     pub fn update(&self) {
         let now = Instant::now();
         let sights = self.policy.sights(now);
         let postgres = self.policy.postgres_problem();
         let neo4j_serves = sights.iter().any(|sight| sight.problem.is_none());
+        let wants_neo4j = self.policy.settings.read_source.allows(Source::Neo4j);
+        let cold = wants_neo4j
+            && !self.warm.fetch_or(neo4j_serves, Ordering::Relaxed)
+            && !neo4j_serves
+            && now.saturating_duration_since(self.started) < COLD_START;
         match postgres {
             Some(postgres) if !neo4j_serves => {
                 self.latch.not_ready(&format!("neo4j: {}; postgres: {postgres}", problems(&sights)));
             }
+            _ if cold => self.latch.not_ready(&format!(
+                "neo4j: {}; after {COLD_START:?} PostgreSQL answers alone",
+                problems(&sights)
+            )),
             _ => self.latch.ready(),
         }
         let gauge = |serving| if serving { 1.0 } else { 0.0 };

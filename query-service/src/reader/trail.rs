@@ -63,6 +63,7 @@ fn failure(error: &Error) -> &'static str {
     match error {
         Error::TimedOut => "timeout",
         Error::NotBuilt | Error::NotComplete | Error::NotExact => "not_ready",
+        Error::Busy => "busy",
         Error::Unchecked | Error::Failed(_) => "error",
         Error::Shared { error, .. } => failure(error),
     }

@@ -23,7 +23,9 @@ use self::fresh::StreamEnd;
 use self::lists::Bounds;
 use super::{LONGEST, errors, validate};
 use crate::pipeline::{Recent, Sources};
-use crate::reader::{Answer, Check, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail};
+use crate::reader::{
+    Answer, Check, Fallback, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail,
+};
 
 /// Most ids of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
@@ -72,15 +74,16 @@ impl Legacy {
     async fn begin<T>(&self, request: &Request<T>) -> Call {
         let deadline = Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
         let at_least = self.stream_end.reached(deadline).await;
-        Call { need: Need { at_least, truth: false }, deadline }
+        Call { need: Need { at_least, ..Need::default() }, deadline }
     }
 
     async fn ask<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError> {
-        let trail = Trail::new(false);
+        let trail = Trail::new(true);
         let mut answer = self.policy.answer(question, call.need, call.deadline, &trail).await;
-        let too_much_wanted = |refusal: &Refusal| *refusal != Refusal::DeadlineExceeded;
-        if call.need.at_least.is_some() && answer.as_ref().is_err_and(too_much_wanted) {
-            answer = self.policy.answer(question, Need::default(), call.deadline, &trail).await;
+        // Without the requirement, only what failed for want of freshness can succeed.
+        if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trail)) {
+            let any = Need { at_least: None, ..call.need };
+            answer = self.policy.answer(question, any, call.deadline, &trail).await;
         }
         // The caller gave no token that could be at fault.
         answer.map_err(|refusal| errors::refusal(refusal, ""))
@@ -94,6 +97,17 @@ impl Legacy {
 
     fn bounds(&self, limit: i32, offset: i32, largest: usize) -> Result<Bounds, ServiceError> {
         Bounds::of(limit, offset, self.default_limit, largest)
+    }
+}
+
+/// The revision that the call asked for is why there is no answer.
+fn too_fresh(refusal: Refusal, trail: &Trail) -> bool {
+    let fell_back = || trail.record().and_then(|record| record.fallback);
+    match refusal {
+        Refusal::EpochChanged | Refusal::TokenAhead | Refusal::Behind { .. } => true,
+        Refusal::DeadlineExceeded | Refusal::RuledOut { .. } | Refusal::Busy { .. } => false,
+        Refusal::BudgetExhausted { .. } | Refusal::Unavailable { .. } => fell_back()
+            .is_some_and(|reason| [Fallback::Behind, Fallback::Epoch].map(Fallback::name).contains(&reason)),
     }
 }
 
@@ -297,4 +311,29 @@ impl GraphService for Legacy {
 fn elsewhere(method: &str) -> Status {
     let message = format!("{method} is a write, and writes are served by command-service");
     ServiceError::new(Reason::WrongService, message).with("service", "command-service").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reader::Limit;
+
+    #[test]
+    fn only_want_of_freshness_makes_a_read_repeat() {
+        let after = Duration::from_millis(1);
+        let exhausted = Refusal::BudgetExhausted { limit: Limit::Rate, retry_after: after };
+        for (refusal, fell_back, again) in [
+            (exhausted, Fallback::Behind, true),
+            (exhausted, Fallback::Down, false),
+            (exhausted, Fallback::Slow, false),
+            (Refusal::Unavailable { retry_after: after }, Fallback::Failed, false),
+            (Refusal::Unavailable { retry_after: after }, Fallback::Epoch, true),
+            (Refusal::TokenAhead, Fallback::Behind, true),
+            (Refusal::Busy { retry_after: after }, Fallback::Behind, false),
+        ] {
+            let trail = Trail::new(true);
+            trail.fell_back(fell_back.name());
+            assert_eq!(too_fresh(refusal, &trail), again, "{refusal:?} after {fell_back:?}");
+        }
+    }
 }

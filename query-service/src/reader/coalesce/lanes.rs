@@ -272,6 +272,7 @@ fn again(error: &Error) -> Error {
         Error::NotComplete => Error::NotComplete,
         Error::NotExact => Error::NotExact,
         Error::TimedOut => Error::TimedOut,
+        Error::Busy => Error::Busy,
         Error::Unchecked => Error::Unchecked,
         Error::Failed(source) => Error::failed(source.to_string()),
         Error::Shared { error, .. } => again(error),

@@ -43,7 +43,7 @@ impl std::fmt::Debug for Coalescing {
 impl Coalescing {
     /// Shares the statements of this reader, over so many lanes for each kind of question.
     pub fn new(inner: Neo4jReader, lanes: usize) -> Self {
-        let (checks, relations, counts) = (inner.clone(), inner.clone(), inner.clone());
+        let (checks, relations, counts) = (inner.shared(), inner.shared(), inner.shared());
         Self {
             inner,
             lanes,

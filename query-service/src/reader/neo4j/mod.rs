@@ -6,6 +6,7 @@
 //! that a caller that goes away never leaves half an exchange on a pooled connection; and the server ends a statement
 //! whose caller has stopped waiting.
 
+mod admission;
 mod multi;
 #[cfg(test)]
 mod plan_tests;
@@ -22,6 +23,7 @@ use neo4rs::{BoltType, Graph, Query, Row};
 use proto::{Position, Token, UserId};
 use service_kit::neo4j::{DetachedError, run_detached};
 
+pub use self::admission::Admission;
 use super::{
     Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned, cypher,
 };
@@ -31,10 +33,15 @@ use crate::pipeline::FoundCheckpoint;
 /// find all of them taken.
 const PARTS_AT_A_TIME: usize = 2;
 
+/// Connections that are opened before callers come.
+const WARM_CONNECTIONS: usize = 4;
+
 /// Reads from one Neo4j.
 #[derive(Clone)]
 pub struct Neo4jReader {
     graph: Graph,
+    /// None where nothing competes for the pool.
+    admission: Option<Admission>,
 }
 
 impl std::fmt::Debug for Neo4jReader {
@@ -49,7 +56,19 @@ pub(in crate::reader) type Params = Vec<(&'static str, BoltType)>;
 impl Neo4jReader {
     /// Reads over this pool.
     pub fn new(graph: Graph) -> Self {
-        Self { graph }
+        Self { graph, admission: None }
+    }
+
+    /// Waits for a place among these before each exchange.
+    #[must_use]
+    pub fn admitted(self, admission: Admission) -> Self {
+        Self { admission: Some(admission), ..self }
+    }
+
+    /// The same for statements that questions share, for which some places are kept.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self { admission: self.admission.as_ref().map(Admission::shared), ..self.clone() }
     }
 
     /// The checkpoint; `None` if there is none.
@@ -58,8 +77,15 @@ impl Neo4jReader {
         row.map(|row| rows::found_checkpoint(&row)).transpose()
     }
 
-    /// Runs every statement once, so that the server has its plans and its caches before callers come.
+    /// Runs every statement once, so that the server has its plans, its caches and some connections before callers come.
     pub async fn warm_up(&self, within: Duration) -> Result<(), Error> {
+        self.run_all(within).await?;
+        futures::future::try_join_all((0..WARM_CONNECTIONS).map(|_| self.checkpoint(within))).await?;
+        Ok(())
+    }
+
+    /// Runs every statement once.
+    async fn run_all(&self, within: Duration) -> Result<(), Error> {
         // No account has this id, and every index is searched for it.
         let nobody = BoltType::from(uuid::Uuid::nil().to_string());
         let ids = || BoltType::from(vec![nobody.clone()]);
@@ -93,10 +119,16 @@ impl Neo4jReader {
         params: Params,
         within: Duration,
     ) -> Result<Option<Row>, Error> {
+        let place = match &self.admission {
+            Some(admission) => Some(admission.enter(within).await?),
+            None => None,
+        };
         let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
         let query = Query::new(statement.to_owned()).params(params).extra("tx_timeout", millis);
         let graph = self.graph.clone();
         let exchange = async move {
+            // One whose caller has stopped waiting keeps its place: it keeps its connection.
+            let _place = place;
             let mut rows = graph.execute_read(query).await?;
             let row = rows.next().await?;
             // Read to the end: an unread answer would have to be drained by whoever uses the connection next.

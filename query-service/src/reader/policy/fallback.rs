@@ -28,6 +28,8 @@ pub enum Fallback {
     NotExact,
     /// It did not answer in time.
     Slow,
+    /// Too many reads of this process wait for it.
+    Busy,
     /// It failed.
     Failed,
 }
@@ -47,6 +49,7 @@ impl Fallback {
             Self::Epoch => "epoch",
             Self::NotExact => "not_exact",
             Self::Slow => "slow",
+            Self::Busy => "busy",
             Self::Failed => "failed",
         }
     }

@@ -22,7 +22,7 @@ pub use self::fallback::Fallback;
 pub use self::past::PagesOfThePast;
 pub use self::refusal::Refusal;
 use super::breaker::Breaker;
-use super::budget::Budget;
+use super::budget::{Budget, CallerKey};
 use super::question::Scope;
 use super::replicas::{Replicas, Sight};
 use super::trail::{self, Step, Trail};
@@ -35,6 +35,8 @@ use crate::pipeline::{Horizon, Recent};
 pub struct Settings {
     /// A read model is slow when it takes longer.
     pub neo4j_timeout: Duration,
+    /// Longest time of a read from the source of truth, however long its caller waits.
+    pub postgres_timeout: Duration,
     /// Longest wait for a read model to reach a token.
     pub freshness_wait: Duration,
     /// Which stores may be asked at all.
@@ -48,6 +50,8 @@ pub struct Need {
     pub at_least: Option<Token>,
     /// It must come from the source of truth.
     pub truth: bool,
+    /// Whose share of the fallback budget it may use.
+    pub caller: CallerKey,
 }
 
 /// An answer and where it came from.
@@ -156,6 +160,10 @@ impl Policy {
                 Err(reason) => reason,
             }
         };
+        // PostgreSQL must not take over what this process has too much of.
+        if reason == Fallback::Busy {
+            return Err(Refusal::busy());
+        }
         if question.scope() == Scope::ReadModel {
             tracing::debug!(
                 reason = reason.name(),
@@ -172,7 +180,7 @@ impl Policy {
         }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
         trail.fell_back(reason.name());
-        self.ask_postgres(question, need.at_least, deadline, trail).await
+        self.ask_postgres(question, need, deadline, trail).await
     }
 
     /// No read model is as far as the question needs, and the source of truth cannot answer it.
@@ -186,23 +194,24 @@ impl Policy {
     async fn ask_postgres<Q: Question>(
         &self,
         question: &Q,
-        at_least: Option<Token>,
+        need: Need,
         deadline: Instant,
         trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
         if self.postgres.breaker.open().is_some() {
             return Err(Refusal::unavailable());
         }
-        let _place = match self.settings.read_source {
-            ReadSource::Postgres => self.budget.place(),
-            ReadSource::Auto | ReadSource::Neo4j => self.budget.admit(question.cells()),
-        }?;
-        let within = deadline.saturating_duration_since(Instant::now());
+        let place = self.budget.place(deadline).await?;
+        if self.settings.read_source != ReadSource::Postgres {
+            self.budget.spend(question.cells(), need.caller)?;
+        }
+        let within = deadline.saturating_duration_since(Instant::now()).min(self.settings.postgres_timeout);
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
         let reader = self.postgres.reader.as_ref();
         let outcome = timed(question, reader, Source::Postgres, None, within, trail).await;
+        drop(place);
         let now = Instant::now();
         let answer = match outcome {
             Ok(answer) => answer,
@@ -218,7 +227,7 @@ impl Policy {
         };
         self.postgres.breaker.success(now);
         self.horizon.answered(answer.as_of, now);
-        match at_least {
+        match need.at_least {
             Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
             Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),
             _ => Ok(Answer { value: answer.value, as_of: answer.as_of, source: Source::Postgres }),

@@ -20,6 +20,9 @@ use crate::reader::{Error, Question, Source, Statement, Versioned};
 const MULTI_TIMES: u32 = 4;
 /// Longest wait of a question over more than one hop for a read model to reach a token.
 const MULTI_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait for the source of truth to tell its epoch, and the pause between two looks.
+const EPOCH_WAIT: Duration = Duration::from_millis(1_200);
+const EPOCH_LOOK: Duration = Duration::from_millis(20);
 /// The time of a call is shared among so many replicas at most: who is asked after them gets a share of the rest.
 const SHARERS: usize = 2;
 
@@ -39,7 +42,10 @@ impl Policy {
             match self.horizon.epoch() {
                 Some(epoch) if token.epoch < epoch => return Err(Refusal::EpochChanged),
                 Some(epoch) if token.epoch == epoch => {}
-                _ => return Ok(Err(Fallback::Epoch)),
+                _ => self.wait_for_epoch(token, deadline).await?,
+            }
+            if self.horizon.epoch().is_none_or(|epoch| token.epoch != epoch) {
+                return Ok(Err(Fallback::Epoch));
             }
         }
         let scope = question.scope();
@@ -117,6 +123,8 @@ impl Policy {
             }
             Err((Error::NotComplete, _)) => Err(Fallback::NotComplete),
             Err((Error::NotExact, _)) => Err(Fallback::NotExact),
+            // The server was not asked.
+            Err((Error::Busy, _)) => Err(Fallback::Busy),
             Err((Error::TimedOut, statement)) => {
                 // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
                 let proves = within == usual && question.scope() == Scope::Single;
@@ -153,6 +161,21 @@ impl Policy {
         };
         metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());
         reached
+    }
+
+    /// Waits until the source of truth has told its head since the call began: it does so twice a second, so that a token
+    /// of an epoch that does not exist costs it nothing. If it is silent, it has to be asked.
+    async fn wait_for_epoch(&self, token: Token, deadline: Instant) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let until = deadline.min(began + EPOCH_WAIT);
+        while Instant::now() < until {
+            match self.horizon.asked_since(began) {
+                Some(head) if head.epoch == token.epoch => return Ok(()),
+                Some(_) => return Err(Refusal::EpochChanged),
+                None => tokio::time::sleep(EPOCH_LOOK).await,
+            }
+        }
+        Ok(())
     }
 
     /// How long a question waits for a token. One over several hops may have to wait for the read model itself, whose

@@ -40,6 +40,12 @@ pub enum Refusal {
         /// When to come back.
         retry_after: Duration,
     },
+    /// Too many reads of this process wait for the read models.
+    #[error("too many reads wait for the read models")]
+    Busy {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The read models lag behind the caller's token, or change too fast, and nothing else can answer this.
     #[error("the read models are behind")]
     Behind {
@@ -63,6 +69,11 @@ impl Refusal {
         Self::Unavailable { retry_after: jittered(COME_BACK) }
     }
 
+    /// Too many reads of this process wait for the read models.
+    pub(super) fn busy() -> Self {
+        Self::Busy { retry_after: jittered(COME_BACK) }
+    }
+
     /// The read models lag by this much.
     pub(super) fn behind(lag: Duration) -> Self {
         Self::Behind { retry_after: jittered(lag.clamp(SHORTEST_LAG, LONGEST_LAG)) }
@@ -74,9 +85,11 @@ impl Refusal {
             Self::EpochChanged => "epoch_changed",
             Self::TokenAhead => "token_ahead",
             Self::BudgetExhausted { limit: Limit::Rate, .. } => "budget_rate",
+            Self::BudgetExhausted { limit: Limit::Share, .. } => "budget_share",
             Self::BudgetExhausted { limit: Limit::Concurrency, .. } => "budget_concurrency",
             Self::Unavailable { .. } => "unavailable",
             Self::Behind { .. } => "behind",
+            Self::Busy { .. } => "busy",
             Self::RuledOut { .. } => "ruled_out",
             Self::DeadlineExceeded => "deadline",
         }

@@ -75,6 +75,8 @@ async fn a_new_epoch_does_not_satisfy_a_token_of_the_old_one() {
 async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
     let world = World::healthy();
     world.postgres.will(Act::Answer(of_epoch(2, 5)));
+    // It has told its head before the call alone.
+    tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(world.ask(at_least(of_epoch(2, 5))).await, Ok((of_epoch(2, 5), Source::Postgres)));
     // From now on it is known, and what the read model still has is of the past.
     world.postgres.will(Act::Answer(of_epoch(2, 6)));
@@ -82,4 +84,33 @@ async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
     assert!(world.neo4j[0].asked().is_empty());
     world.postgres.will(Act::Answer(of_epoch(2, 6)));
     assert_eq!(world.ask(at_least(of_epoch(3, 1))).await, Err(Refusal::EpochChanged));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_an_epoch_that_does_not_exist_costs_postgres_nothing() {
+    let world = World::healthy();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let told = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        world.policy.horizon.told(token(101), Instant::now());
+    };
+    let (answer, ()) = tokio::join!(world.ask(at_least(of_epoch(7, 1))), told);
+    assert_eq!(answer, Err(Refusal::EpochChanged));
+    assert!(world.postgres.asked().is_empty() && world.neo4j[0].asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_postgres_tells_meanwhile_is_read_from_the_read_model() {
+    let world = World::healthy();
+    tokio::time::advance(Duration::from_millis(1)).await;
+    world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
+    let told = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.policy.horizon.told(of_epoch(2, 5), Instant::now());
+        world.policy.recent.begin(of_epoch(2, 5));
+        let checkpoint = Checkpoint { visible: of_epoch(2, 5), complete: true };
+        world.model(0).replica.announced(checkpoint, Instant::now());
+    };
+    let (answer, ()) = tokio::join!(world.ask(at_least(of_epoch(2, 5))), told);
+    assert_eq!(answer, Ok((of_epoch(2, 5), Source::Neo4j)));
 }

@@ -130,3 +130,14 @@ async fn it_comes_back_to_the_read_model_when_the_breaker_closes() {
     world.neo4j[0].will(Act::Answer(token(100)));
     assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Neo4j)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn our_own_queue_neither_opens_a_breaker_nor_reaches_postgres() {
+    let world = World::with_replicas(2);
+    for _ in 0..20 {
+        (0..2).for_each(|number| world.neo4j[number].will(Act::Fail(Error::Busy)));
+        let refused = world.ask(ANY).await;
+        assert!(matches!(refused, Err(Refusal::Busy { .. })), "{refused:?}");
+    }
+    assert!((0..2).all(|number| world.model(number).breaker.open().is_none()));
+}

@@ -47,12 +47,25 @@ impl Fake {
     fn asked(&self) -> Vec<Duration> {
         self.asked.lock().expect("not poisoned").clone()
     }
+
+    async fn act<T>(&self, value: T, within: Duration) -> Result<Versioned<T>, Error> {
+        self.asked.lock().expect("not poisoned").push(within);
+        let act = self.acts.lock().expect("not poisoned").pop_front();
+        match act.expect("the store is not asked more often than the test says") {
+            Act::Answer(as_of) => Ok(Versioned::exact(value, as_of)),
+            Act::Fail(error) => Err(error),
+            Act::Hang => {
+                tokio::time::sleep(within).await;
+                Err(Error::TimedOut)
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl Reader for Fake {
     fn multi(&self) -> Option<&dyn MultiReader> {
-        None
+        Some(self)
     }
 
     async fn check(
@@ -61,16 +74,7 @@ impl Reader for Fake {
         targets: &[UserId],
         within: Duration,
     ) -> Result<Versioned<Vec<bool>>, Error> {
-        self.asked.lock().expect("not poisoned").push(within);
-        let act = self.acts.lock().expect("not poisoned").pop_front();
-        match act.expect("the store is not asked more often than the test says") {
-            Act::Answer(as_of) => Ok(Versioned::exact(vec![true; targets.len()], as_of)),
-            Act::Fail(error) => Err(error),
-            Act::Hang => {
-                tokio::time::sleep(within).await;
-                Err(Error::TimedOut)
-            }
-        }
+        self.act(vec![true; targets.len()], within).await
     }
 
     async fn list(
@@ -110,6 +114,33 @@ impl Reader for Fake {
     }
 }
 
+#[async_trait]
+impl MultiReader for Fake {
+    async fn sift(&self, _: &multi::Sift, _: Duration) -> Result<Versioned<multi::Sifted>, Error> {
+        unreachable!("the tests do not ask this")
+    }
+
+    async fn known(&self, _: &multi::Known, _: Duration) -> Result<Versioned<multi::KnownRows>, Error> {
+        unreachable!("the tests do not ask this")
+    }
+
+    async fn union(&self, _: &multi::Union, _: Duration) -> Result<Versioned<multi::United>, Error> {
+        unreachable!("the tests do not ask this")
+    }
+
+    async fn list_at(&self, _: &multi::ListAt, within: Duration) -> Result<Versioned<multi::Part>, Error> {
+        self.act(multi::Part::default(), within).await
+    }
+
+    async fn suggest(
+        &self,
+        _: &multi::Suggest,
+        within: Duration,
+    ) -> Result<Versioned<multi::Suggested>, Error> {
+        self.act(multi::Suggested::default(), within).await
+    }
+}
+
 struct World {
     /// One for each replica.
     neo4j: Vec<Arc<Fake>>,
@@ -119,6 +150,7 @@ struct World {
 
 const SETTINGS: Settings = Settings {
     neo4j_timeout: Duration::from_millis(500),
+    postgres_timeout: Duration::from_secs(5),
     freshness_wait: Duration::from_millis(200),
     read_source: ReadSource::Auto,
 };
@@ -214,9 +246,10 @@ impl World {
     }
 }
 
-const ANY: Need = Need { at_least: None, truth: false };
-const TRUTH: Need = Need { at_least: None, truth: true };
+const NO_TOKEN: CallerKey = CallerKey::NONE;
+const ANY: Need = Need { at_least: None, truth: false, caller: NO_TOKEN };
+const TRUTH: Need = Need { at_least: None, truth: true, caller: NO_TOKEN };
 
 fn at_least(token: Token) -> Need {
-    Need { at_least: Some(token), truth: false }
+    Need { at_least: Some(token), ..ANY }
 }

@@ -101,3 +101,17 @@ async fn a_trail_tells_what_was_asked_and_why() {
         [(Source::Neo4j, "check", "not_ready", None), (Source::Postgres, "check", "ok", Some(token(100)))];
     assert_eq!(steps, wanted);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_read_from_postgres_ends_at_our_timeout() {
+    let world = World::healthy();
+    world.postgres.will(Act::Hang);
+    let began = Instant::now();
+    let refused = world.ask_within(TRUTH, Duration::from_secs(3_600)).await;
+    assert!(matches!(refused, Err(Refusal::Unavailable { .. })), "{refused:?}");
+    assert_eq!(began.elapsed(), SETTINGS.postgres_timeout);
+    // A caller that gave less proves nothing, and is told so.
+    world.postgres.will(Act::Hang);
+    let refused = world.ask_within(TRUTH, Duration::from_millis(100)).await;
+    assert_eq!(refused, Err(Refusal::DeadlineExceeded));
+}
