@@ -28,6 +28,7 @@ mod orderly;
 mod overlay;
 mod pages;
 mod partitions;
+mod pressure;
 mod races;
 mod read_model_upkeep;
 mod read_only;
