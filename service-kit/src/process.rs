@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
@@ -124,6 +125,7 @@ where
     for remark in remarks {
         tracing::warn!(setting = remark.variable, "{}", remark.text);
     }
+    raise_file_limit();
 
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -144,6 +146,18 @@ where
             tracing::error!(error = format!("{error:#}"), "stopped with a failure");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Every connection is an open file, and the usual soft limit of 1,024 is below `MAX_CONNECTIONS`.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok((soft, hard))
+    });
+    match raised {
+        Ok((soft, hard)) => tracing::info!(soft, hard, "limit of open files raised to the hard limit"),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
 }
 
