@@ -17,7 +17,9 @@ use tokio::sync::{Notify, watch};
 use crate::clock::DatabaseClock;
 use crate::committer::{Committer, Pulse, Queue, Settings as Committing, Signals};
 use crate::config::Config;
-use crate::grpc::{Access, Door, Legacy, LegacyAccess, Replacer, Service, WriteLimit};
+use crate::grpc::{
+    Access, COMMANDS, Door, LEGACY_WRITES, Legacy, LegacyAccess, Replacer, Service, WriteLimit,
+};
 use crate::jobs::Worker;
 use crate::maintenance::{Upkeep, make_partitions};
 use crate::projectors::Projectors;
@@ -106,15 +108,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     lifecycle.spawn("maintenance", upkeep.run(stop.clone()));
 
     let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
-    let door = Door {
-        access: Access::new(config.tokens),
-        limit: WriteLimit::per_second(config.actor_writes),
-        standing: shown.clone(),
-        queue,
-    };
-    let legacy =
-        Legacy { door: door.clone(), access: legacy_access, acknowledged, patience: config.legacy_patience };
-    let legacy = GraphServiceServer::new(legacy).max_decoding_message_size(config.grpc.max_request_bytes);
+    let access = Access::new(config.tokens);
+    let door = Door { limit: WriteLimit::per_second(config.actor_writes), standing: shown.clone(), queue };
+    let legacy = Legacy { door: door.clone(), acknowledged, patience: config.legacy_patience };
     let Committing { patience, follow_cap, .. } = config.committer;
     let service = Service {
         door,
@@ -124,8 +120,14 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         projectors,
         import_max_lag: config.import_max_lag,
     };
-    let service = CommandServiceServer::new(service).max_decoding_message_size(config.grpc.max_request_bytes);
-    let server = server.descriptors(proto::FILE_DESCRIPTOR_SET).add_service(service).add_service(legacy);
+    let server = server
+        .descriptors(proto::FILE_DESCRIPTOR_SET)
+        .add_service(grpc::Rules::new(&COMMANDS, access), |limit| {
+            CommandServiceServer::new(service.clone()).max_decoding_message_size(limit)
+        })
+        .add_service(grpc::Rules::new(&LEGACY_WRITES, legacy_access), |limit| {
+            GraphServiceServer::new(legacy.clone()).max_decoding_message_size(limit)
+        });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())
 }

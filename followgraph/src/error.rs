@@ -173,7 +173,9 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         | Reason::FallbackBudgetExhausted
         | Reason::ReadModelBehind
         | Reason::ReadModelBusy
-        | Reason::RateLimited => {
+        | Reason::RateLimited
+        | Reason::TooManyCalls
+        | Reason::ResponsesNotTaken => {
             return Some(match status.get_details_retry_info().and_then(|i| i.retry_delay) {
                 Some(delay) => format!("try again in {} ms", delay.as_millis().max(1)),
                 None => "try again in a moment".to_owned(),
@@ -182,6 +184,7 @@ fn hint(peer: &Peer, status: &Status) -> Option<String> {
         Reason::WatcherTooSlow => "go on with --after and the token of the last event",
         Reason::RevisionPruned => return Some(oldest_kept(status)),
         Reason::StoreUnavailable => "`followgraph status` says which store is missing",
+        Reason::RequestStalled => "nothing was done: repeat it",
         Reason::ShuttingDown => "try again: another process takes over",
         Reason::Internal => "the log of the service says more",
         _ => return None,

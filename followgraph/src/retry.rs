@@ -27,6 +27,9 @@ pub fn is_transient(status: &Status) -> bool {
             | Reason::StoreUnavailable
             | Reason::ShuttingDown
             | Reason::WatcherTooSlow
+            | Reason::TooManyCalls
+            | Reason::ResponsesNotTaken
+            | Reason::RequestStalled
             | Reason::DeadlineExceeded,
         ) => true,
         Some(_) => false,

@@ -46,9 +46,11 @@ pub fn code(reason: Reason) -> Code {
         | R::FollowCapReached
         | R::RateLimited
         | R::CommitTimedOut
-        | R::WatcherTooSlow => Code::ResourceExhausted,
+        | R::WatcherTooSlow
+        | R::TooManyCalls
+        | R::ResponsesNotTaken => Code::ResourceExhausted,
         R::RevisionPruned => Code::OutOfRange,
-        R::DeadlineExceeded => Code::DeadlineExceeded,
+        R::DeadlineExceeded | R::RequestStalled => Code::DeadlineExceeded,
         R::WrongService => Code::Unimplemented,
         R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ReadModelBehind | R::ShuttingDown => {
             Code::Unavailable

@@ -10,13 +10,15 @@ use std::time::Duration;
 use anyhow::Context;
 use event_log::Outbox;
 use event_log::projectors::ProjectorRegistry;
+use proto::legacy::v2::graph_service_server::GraphServiceServer;
+use proto::query::v1::query_service_server::QueryServiceServer;
 use service_kit::process::Process;
 use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ReplicaSettings};
-use crate::grpc::{Access, Legacy, Queries, Watches};
+use crate::grpc::{Access, LEGACY_READS, Legacy, QUERIES, Queries, Watches};
 use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
@@ -119,14 +121,19 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         Exporter::new(background_reader),
         places(EXPORTS),
         codec,
-        Access::new(config.tokens.clone()),
         projectors,
         Watches::new(recent, watched, config.watch_limit, lifecycle.drain().begin),
     );
+    let (queries, legacy) = (Arc::new(queries), Arc::new(legacy));
+    let access = Access::new(config.tokens.clone());
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
-        .add_service(queries.service(config.grpc.max_request_bytes))
-        .add_service(legacy.service(config.grpc.max_request_bytes));
+        .add_service(grpc::Rules::new(&QUERIES, access.clone()), |limit| {
+            QueryServiceServer::from_arc(Arc::clone(&queries)).max_decoding_message_size(limit)
+        })
+        .add_service(grpc::Rules::new(&LEGACY_READS, access), |limit| {
+            GraphServiceServer::from_arc(Arc::clone(&legacy)).max_decoding_message_size(limit)
+        });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())
 }

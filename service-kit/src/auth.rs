@@ -1,26 +1,32 @@
-//! Who may call: bearer tokens and their scopes.
+//! Bearer tokens, their scopes and the names of their callers.
 //!
-//! Owns: the format of `AUTH_TOKENS` and of lists of bare secrets, the comparison in constant time, and the two refusals.
-//! Must not know: which call needs which scope.
-//! What can go wrong: no token, an unknown one, or one without the scope. Tokens are kept as hashes only and never
-//! logged; a caller is named by its token's place in the list.
+//! Tokens are kept as hashes, compared in constant time, and never logged.
+
+mod caller;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use http::HeaderMap;
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
+pub use self::caller::Caller;
 use crate::config::Env;
 use crate::grpc::errors;
 
 /// The variable that holds the tokens.
 const VARIABLE: &str = "AUTH_TOKENS";
 /// What a value of the variable looks like.
-const EXAMPLE: &str = "read+write:a-long-random-text,admin:another-one";
+const EXAMPLE: &str = "backend=read+write:a-long-random-text,admin:another-one";
+/// Longest name of a caller.
+const MAX_NAME: usize = 40;
+/// Callers of [`Tokens::read_secrets`] share this name.
+const INTERNAL: &str = "internal";
+/// Callers whose token has no name are called after its place in the list.
+const UNNAMED: &str = "token-";
 
 /// What a token allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +76,11 @@ impl FromStr for Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// An entry without a colon.
-    #[error("an entry is not of the form scopes:secret")]
+    #[error("an entry is not of the form scopes:secret or name=scopes:secret")]
     Form,
+    /// A name that cannot be a label, or that stands for something else.
+    #[error("a name has other characters than a-z, 0-9, '-' and '_', more than 40 of them, or is reserved")]
+    Name,
     /// A word before the colon that is no scope.
     #[error("a scope is none of read, write, admin")]
     Scope,
@@ -84,13 +93,6 @@ pub enum ParseError {
     /// The same secret twice.
     #[error("a secret appears twice")]
     Duplicate,
-}
-
-/// Who calls.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Caller {
-    /// Place of its token in the list, from 0. Names a caller in logs and limits without naming the token.
-    pub token: usize,
 }
 
 /// Why a caller is refused.
@@ -121,6 +123,7 @@ impl From<AuthError> for Status {
 struct Token {
     scopes: u8,
     hash: [u8; 32],
+    caller: Caller,
 }
 
 /// The accepted tokens. Clones share them.
@@ -136,11 +139,16 @@ impl fmt::Debug for Tokens {
 impl FromStr for Tokens {
     type Err = ParseError;
 
-    /// Comma-separated `scopes:secret` with the scopes joined by `+`.
+    /// Comma-separated `scopes:secret` or `name=scopes:secret` with the scopes joined by `+`. Only what precedes the first
+    /// `:` is looked at for a name: a secret may hold `=` and `:`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut tokens: Vec<Token> = Vec::new();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let (scopes, secret) = entry.split_once(':').ok_or(ParseError::Form)?;
+            let (rights, secret) = entry.split_once(':').ok_or(ParseError::Form)?;
+            let (name, scopes) = match rights.split_once('=') {
+                Some((name, scopes)) => (Some(check_name(name.trim())?), scopes),
+                None => (None, rights),
+            };
             if secret.is_empty() {
                 return Err(ParseError::EmptySecret);
             }
@@ -148,7 +156,13 @@ impl FromStr for Tokens {
             for scope in scopes.split('+') {
                 bits |= scope.trim().parse::<Scope>()?.bit();
             }
-            add(&mut tokens, bits, secret)?;
+            let named = name.and_then(|name| tokens.iter().find(|token| token.caller.name() == name));
+            let caller = match (named, name) {
+                (Some(token), _) => token.caller.clone(),
+                (None, Some(name)) => Caller::new(name),
+                (None, None) => Caller::new(format!("{UNNAMED}{}", tokens.len())),
+            };
+            add(&mut tokens, bits, secret, caller)?;
         }
         // Meant to close something, it would leave reads open.
         if tokens.is_empty() { Err(ParseError::Empty) } else { Ok(Self(tokens.into())) }
@@ -158,7 +172,7 @@ impl FromStr for Tokens {
 impl Tokens {
     /// Reads `AUTH_TOKENS`; absent means that no token is accepted.
     pub fn read(env: &mut Env) -> Self {
-        env.about("Accepted bearer tokens: comma-separated scopes:secret, scopes joined by + from read, write, admin. Several at a time allow rotation.")
+        env.about("Accepted bearer tokens: comma-separated scopes:secret or name=scopes:secret, scopes joined by + from read, write, admin. Several tokens, also of one name, are valid at the same time, which allows rotation. A name is what metrics and limits call the caller.")
             .example(EXAMPLE);
         let Some(text) = env.optional_secret(VARIABLE) else {
             return Self::default();
@@ -184,8 +198,9 @@ impl Tokens {
     /// Comma-separated secrets that grant one scope.
     fn of_secrets(text: &str, scope: Scope) -> Result<Self, ParseError> {
         let mut tokens = Vec::new();
+        let caller = Caller::new(INTERNAL);
         for secret in text.split(',').map(str::trim).filter(|secret| !secret.is_empty()) {
-            add(&mut tokens, scope.bit(), secret)?;
+            add(&mut tokens, scope.bit(), secret, caller.clone())?;
         }
         Ok(Self(tokens.into()))
     }
@@ -201,8 +216,8 @@ impl Tokens {
     }
 
     /// Checks `authorization: Bearer <token>`.
-    pub fn authorize(&self, metadata: &MetadataMap, scope: Scope) -> Result<Caller, AuthError> {
-        let token = metadata
+    pub fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, AuthError> {
+        let token = headers
             .get("authorization")
             .and_then(|value| value.to_str().ok())
             .and_then(bearer)
@@ -221,21 +236,28 @@ impl Tokens {
             place.conditional_assign(&index, same);
             scopes.conditional_assign(&candidate.scopes, same);
         }
-        let token = usize::try_from(place).ok().filter(|place| *place < self.0.len());
-        match token {
+        match usize::try_from(place).ok().and_then(|place| self.0.get(place)) {
             None => Err(refused(AuthError::Unknown)),
             Some(_) if scopes & scope.bit() == 0 => Err(refused(AuthError::ScopeMissing(scope))),
-            Some(token) => Ok(Caller { token }),
+            Some(token) => Ok(token.caller.clone()),
         }
     }
 }
 
-fn add(tokens: &mut Vec<Token>, scopes: u8, secret: &str) -> Result<(), ParseError> {
+/// A name becomes the label of a metric, so it is short and plain, and stands for nothing else.
+fn check_name(name: &str) -> Result<&str, ParseError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    let reserved = name == caller::NONE || name == INTERNAL || name.starts_with(UNNAMED);
+    let good = (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(plain) && !reserved;
+    if good { Ok(name) } else { Err(ParseError::Name) }
+}
+
+fn add(tokens: &mut Vec<Token>, scopes: u8, secret: &str, caller: Caller) -> Result<(), ParseError> {
     let hash = sha256(secret);
     if tokens.iter().any(|token| token.hash == hash) {
         return Err(ParseError::Duplicate);
     }
-    tokens.push(Token { scopes, hash });
+    tokens.push(Token { scopes, hash, caller });
     Ok(())
 }
 
@@ -270,18 +292,18 @@ mod tests {
         text.parse().expect("a valid list")
     }
 
-    fn header(value: &'static str) -> MetadataMap {
-        let mut metadata = MetadataMap::new();
-        metadata.insert("authorization", value.parse().expect("ASCII"));
-        metadata
+    fn header(value: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", value.parse().expect("ASCII"));
+        headers
     }
 
     #[test]
     fn a_token_opens_its_scopes_and_no_others() {
         let tokens = tokens("read+write:old, read:new, admin:root");
         let caller = tokens.authorize(&header("Bearer old"), Scope::Write).expect("in scope");
-        assert_eq!(caller.token, 0);
-        assert_eq!(tokens.authorize(&header("bearer new"), Scope::Read).expect("in scope").token, 1);
+        assert_eq!(caller.name(), "token-0");
+        assert_eq!(tokens.authorize(&header("bearer new"), Scope::Read).expect("in scope").name(), "token-1");
         assert_eq!(
             tokens.authorize(&header("Bearer new"), Scope::Write),
             Err(AuthError::ScopeMissing(Scope::Write))
@@ -296,7 +318,7 @@ mod tests {
     #[test]
     fn missing_and_unknown_tokens_are_refused() {
         let tokens = tokens("read:one");
-        for metadata in [MetadataMap::new(), header("Basic one"), header("Bearer "), header("one")] {
+        for metadata in [HeaderMap::new(), header("Basic one"), header("Bearer "), header("one")] {
             assert_eq!(tokens.authorize(&metadata, Scope::Read), Err(AuthError::Missing));
         }
         for token in ["Bearer on", "Bearer oneone", "Bearer ONE", "Bearer read:one"] {
@@ -314,6 +336,13 @@ mod tests {
             ("read:", ParseError::EmptySecret),
             ("read:hunter2,write:hunter2", ParseError::Duplicate),
             (" , ", ParseError::Empty),
+            ("=read:hunter2", ParseError::Name),
+            ("Feed=read:hunter2", ParseError::Name),
+            ("none=read:hunter2", ParseError::Name),
+            ("token-7=read:hunter2", ParseError::Name),
+            ("internal=read:hunter2", ParseError::Name),
+            ("feed=hunter2", ParseError::Form),
+            ("feed=reed:hunter2", ParseError::Scope),
         ] {
             assert_eq!(text.parse::<Tokens>().map(|_| ()), Err(error));
             let mut env = Env::from_pairs([(VARIABLE, text)]);
@@ -328,8 +357,8 @@ mod tests {
     fn bare_secrets_grant_one_scope_and_several_count_at_a_time() {
         let mut env = Env::from_pairs([("INTERNAL", "old:1, new, ")]);
         let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
-        assert_eq!(tokens.authorize_token("old:1", Scope::Write), Ok(Caller { token: 0 }));
-        assert_eq!(tokens.authorize_token("new", Scope::Write), Ok(Caller { token: 1 }));
+        assert_eq!(tokens.authorize_token("old:1", Scope::Write), Ok(Caller::new(INTERNAL)));
+        assert_eq!(tokens.authorize_token("new", Scope::Write), Ok(Caller::new(INTERNAL)));
         assert_eq!(tokens.authorize_token("", Scope::Write), Err(AuthError::Unknown));
         assert_eq!(tokens.authorize_token("old:1, new, ", Scope::Write), Err(AuthError::Unknown));
         assert_eq!(tokens.authorize_token("new", Scope::Read), Err(AuthError::ScopeMissing(Scope::Read)));
@@ -345,5 +374,20 @@ mod tests {
     #[test]
     fn a_secret_may_hold_colons() {
         assert!(tokens("read:a:b").authorize(&header("Bearer a:b"), Scope::Read).is_ok());
+    }
+
+    #[test]
+    fn tokens_of_one_name_are_one_caller() {
+        let tokens = tokens("feed=read:old, feed=read+write:new, read:a=b:c==, other=write:x");
+        let name =
+            |secret| tokens.authorize_token(secret, Scope::Read).map(|caller| caller.name().to_owned());
+        assert_eq!(name("old"), Ok("feed".to_owned()));
+        assert_eq!(name("new"), Ok("feed".to_owned()));
+        // An equals sign behind the first colon is part of the secret.
+        assert_eq!(name("a=b:c=="), Ok("token-2".to_owned()));
+        assert_eq!(name("x"), Err(AuthError::ScopeMissing(Scope::Read)));
+        assert_eq!(name("feed=read:old"), Err(AuthError::Unknown));
+        assert!(tokens.authorize_token("new", Scope::Write).is_ok());
+        assert!(tokens.authorize_token("old", Scope::Write).is_err(), "a name lends no scopes");
     }
 }

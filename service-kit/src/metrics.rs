@@ -24,6 +24,26 @@ crate::declare_metrics! {
     Counter(Count) GRPC_PANICS = "grpc_server_panics_total" { grpc_service; grpc_method; grpc_type };
     /// Open gRPC connections.
     Gauge(Count) GRPC_CONNECTIONS = "grpc_server_connections";
+    /// Calls completed on the server by caller: a name of `AUTH_TOKENS`, `token-N`, `internal`, or `none`.
+    Counter(Count) CALLS_BY_CALLER = "grpc_server_calls_by_caller_total" { caller; grpc_code };
+    /// Connections that the server did not take or closed, by cause: above `MAX_CONNECTIONS` and none could be closed
+    /// for it (`full`), closed for a new one (`room`), no HTTP/2 preface in time (`no_preface`), responses not taken
+    /// (`not_taken`).
+    Counter(Count) GRPC_CONNECTIONS_CLOSED = "grpc_server_connections_closed_total" {
+        cause: "full", "room", "no_preface", "not_taken"
+    };
+    /// Calls refused to protect the process, by the limit that was reached.
+    Counter(Count) GRPC_CALLS_REFUSED = "grpc_server_calls_refused_total" {
+        cause: "calls", "request_bytes", "unsent_connection", "unsent_process"
+    };
+    /// Calls ended because the peer stopped sending the request or stopped taking the response.
+    Counter(Count) GRPC_CALLS_STALLED = "grpc_server_calls_stalled_total" { direction: "request", "response" };
+    /// Calls under way that count for `MAX_CALLS_IN_FLIGHT`.
+    Gauge(Count) GRPC_CALLS_IN_FLIGHT = "grpc_server_calls_in_flight";
+    /// Bytes of large requests under way; they count for `MAX_REQUEST_BYTES_IN_FLIGHT`.
+    Gauge(Bytes) GRPC_REQUEST_BYTES = "grpc_server_requests_in_flight_bytes";
+    /// Response bytes that peers have not taken yet; they count for `MAX_UNSENT_BYTES`.
+    Gauge(Bytes) GRPC_UNSENT_BYTES = "grpc_server_unsent_bytes";
     /// Requests without a known token or the needed scope.
     Counter(Count) AUTH_REFUSED = "auth_refused_total" { cause: "missing", "unknown", "scope" };
 

@@ -1,10 +1,12 @@
-//! Which call needs which scope, and what happens when no token is configured.
+//! Who may call `followgraph.command.v1`, and what happens when no token is configured.
 
+use http::HeaderMap;
 use proto::error::{Reason, ServiceError};
-use service_kit::auth::{Scope, Tokens};
-use tonic::{Request, Status};
+use service_kit::auth::{Caller, Scope, Tokens};
+use service_kit::grpc::Gate;
+use tonic::Status;
 
-/// The rule of this service: without a token that grants writing, writes are off.
+/// The rule of this service: without a token that grants a scope, what needs the scope is off.
 #[derive(Clone, Debug)]
 pub struct Access(Tokens);
 
@@ -16,17 +18,18 @@ impl Access {
         }
         Self(tokens)
     }
+}
 
-    /// Lets a caller in, or not.
-    pub fn check<T>(&self, request: &Request<T>, scope: Scope) -> Result<(), Status> {
+impl Gate for Access {
+    fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status> {
         // Reading the status stays open where no token exists at all.
         if scope == Scope::Read && self.0.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         if scope != Scope::Read && !self.0.grant(scope) {
             let message = format!("writes are off: no token with the scope {scope} is configured");
             return Err(ServiceError::new(Reason::WritesDisabled, message).into());
         }
-        self.0.authorize(request.metadata(), scope).map(|_| ()).map_err(Into::into)
+        Ok(Some(self.0.authorize(headers, scope)?))
     }
 }

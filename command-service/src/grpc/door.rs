@@ -1,14 +1,12 @@
-//! What every call does before and after its command: access, limits, the queue.
+//! What every call does before and after its command: the actor's limit and the queue.
 
 use futures::future::join_all;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError, code};
 use proto::graph::v1::StreamState;
-use service_kit::auth::Scope;
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Status};
 
-use super::access::Access;
 use super::limits::WriteLimit;
 use super::pairs::{self, PairRequest};
 use super::{errors, parse};
@@ -23,8 +21,6 @@ const MAX_WRITES: usize = 300;
 /// The way of a command from a call to the committer. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Door {
-    /// Who may call.
-    pub access: Access,
     /// How fast an actor may write.
     pub limit: WriteLimit,
     /// How the stream stands: no command is taken on a history that is not the one that was published.
@@ -73,7 +69,6 @@ impl Door {
         &self,
         request: Request<R>,
     ) -> Result<tonic::Response<R::Response>, Status> {
-        self.access.check(&request, Scope::Write)?;
         let traceparent = traceparent(&request);
         let (command, key) = request.get_ref().read()?;
         self.limit.check(command.actor)?;

@@ -1,6 +1,6 @@
 //! The door: requests in, commands to the committer, answers out. No SQL here.
 //!
-//! Owns: access, the checking of requests, and the words of errors.
+//! Owns: the rules of methods, the checking of requests, and the words of errors.
 
 mod access;
 mod door;
@@ -9,6 +9,7 @@ mod import;
 mod job;
 mod legacy;
 mod limits;
+mod methods;
 mod pairs;
 mod parse;
 mod relationship_json;
@@ -19,5 +20,6 @@ pub use access::Access;
 pub use door::Door;
 pub use legacy::{Legacy, LegacyAccess};
 pub use limits::WriteLimit;
+pub use methods::{COMMANDS, LEGACY_WRITES};
 pub use replace::Replacer;
 pub use service::Service;

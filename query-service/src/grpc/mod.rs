@@ -1,9 +1,10 @@
 //! The service as clients see it: request to question, answer to response.
 //!
-//! Owns: authorization, validation, page sizes, tokens, and the wording of errors. It must not know any SQL or Cypher,
+//! Owns: the rules of methods, validation, page sizes, tokens, and the wording of errors. It must not know any SQL or Cypher,
 //! nor which store answers.
 //! What can go wrong: what a client sends. Every refusal names its reason and the field at fault.
 
+mod access;
 mod call;
 mod checks;
 mod counts;
@@ -12,6 +13,7 @@ mod export;
 mod legacy;
 mod list_messages;
 mod lists;
+mod methods;
 mod multi;
 mod places;
 mod relationships;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_log::projectors::ProjectorRegistry;
-use proto::query::v1::query_service_server::{QueryService, QueryServiceServer};
+use proto::query::v1::query_service_server::QueryService;
 use proto::query::v1::{
     BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, ExportEdgesRequest, GetCountsRequest,
     GetCountsResponse, GetRelationshipsRequest, GetRelationshipsResponse, GetStatusRequest,
@@ -34,16 +36,17 @@ use proto::query::v1::{
     ListMutesResponse, ListMutualsRequest, ListMutualsResponse, ListSetOperationRequest,
     ListSetOperationResponse, SuggestAccountsRequest, SuggestAccountsResponse, WatchEventsRequest,
 };
-use service_kit::auth::{Caller, Scope, Tokens};
+use service_kit::auth::Caller;
 use service_kit::grpc::Deadline;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+pub use self::access::Access;
 use self::call::Begun;
 use self::export::ExportStream;
 pub use self::legacy::{Legacy, LegacySettings};
+pub use self::methods::{LEGACY_READS, QUERIES};
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
@@ -52,29 +55,6 @@ use crate::reader::{CallerKey, Exporter, ListKind, Policy, PublicList};
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Who may call.
-#[derive(Clone, Debug)]
-pub struct Access(Tokens);
-
-impl Access {
-    /// With these tokens; without any, everybody may read.
-    pub fn new(tokens: Tokens) -> Self {
-        Self(tokens)
-    }
-
-    fn check(&self, metadata: &MetadataMap, scope: Scope) -> Result<(), Status> {
-        self.caller(metadata, scope).map(|_| ())
-    }
-
-    /// Who calls; `None` without tokens.
-    fn caller(&self, metadata: &MetadataMap, scope: Scope) -> Result<Option<Caller>, Status> {
-        if self.0.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(self.0.authorize(metadata, scope)?))
-    }
-}
-
 /// The query service.
 #[derive(Debug)]
 pub struct Queries {
@@ -82,7 +62,6 @@ pub struct Queries {
     exporter: Exporter,
     exports: Arc<Semaphore>,
     codec: Arc<Codec>,
-    access: Access,
     projectors: ProjectorRegistry,
     watches: Watches,
 }
@@ -94,27 +73,20 @@ impl Queries {
         exporter: Exporter,
         exports: usize,
         codec: Codec,
-        access: Access,
         projectors: ProjectorRegistry,
         watches: Watches,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(exports));
-        Self { policy, exporter, exports, codec: Arc::new(codec), access, projectors, watches }
+        Self { policy, exporter, exports, codec: Arc::new(codec), projectors, watches }
     }
+}
 
-    /// Who may read: the message, and until when it is answered.
-    fn admit<T>(&self, request: Request<T>) -> Result<(T, Begun), Status> {
-        let caller = self.access.caller(request.metadata(), Scope::Read)?;
-        let caller = caller.map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
-        let deadline = Deadline::of(&request);
-        let deadline = deadline.map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
-        Ok((request.into_inner(), Begun { deadline, caller }))
-    }
-
-    /// The same as a service of a server.
-    pub fn service(self, max_request_bytes: usize) -> QueryServiceServer<Self> {
-        QueryServiceServer::new(self).max_decoding_message_size(max_request_bytes)
-    }
+/// The message, who sent it, and until when it is answered.
+fn begin<T>(request: Request<T>) -> (T, Begun) {
+    let caller = Caller::of(&request).map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
+    let deadline = Deadline::of(&request);
+    let deadline = deadline.map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
+    (request.into_inner(), Begun { deadline, caller })
 }
 
 #[tonic::async_trait]
@@ -123,7 +95,7 @@ impl QueryService for Queries {
     type WatchEventsStream = WatchStream;
 
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         self.check_one(request, begun).await.map(Response::new)
     }
 
@@ -131,7 +103,7 @@ impl QueryService for Queries {
         &self,
         request: Request<BatchCheckRequest>,
     ) -> Result<Response<BatchCheckResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         self.check_many(request, begun).await.map(Response::new)
     }
 
@@ -139,7 +111,7 @@ impl QueryService for Queries {
         &self,
         request: Request<GetRelationshipsRequest>,
     ) -> Result<Response<GetRelationshipsResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         self.relationships(request, begun).await.map(Response::new)
     }
 
@@ -147,7 +119,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowersRequest>,
     ) -> Result<Response<ListFollowersResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         let page = self.public_list(PublicList::Followers, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
@@ -156,7 +128,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowingRequest>,
     ) -> Result<Response<ListFollowingResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         let page = self.public_list(PublicList::Following, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
@@ -165,7 +137,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListMutesRequest>,
     ) -> Result<Response<ListMutesResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         let page = self.list(ListKind::Mutes, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
@@ -174,7 +146,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListBlocksRequest>,
     ) -> Result<Response<ListBlocksResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         let page = self.list(ListKind::Blocks, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
     }
@@ -183,7 +155,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowRequestsRequest>,
     ) -> Result<Response<ListFollowRequestsResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         let kind = validate::requests(request.direction)?;
         let page = self.list(kind, &request.into(), begun).await?;
         Ok(Response::new(page.into()))
@@ -193,7 +165,7 @@ impl QueryService for Queries {
         &self,
         request: Request<GetCountsRequest>,
     ) -> Result<Response<GetCountsResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         self.counts(request, begun).await.map(Response::new)
     }
 
@@ -201,7 +173,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListMutualsRequest>,
     ) -> Result<Response<ListMutualsResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         Ok(Response::new(self.mutuals(request, begun).await?))
     }
 
@@ -209,7 +181,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListFollowersYouKnowRequest>,
     ) -> Result<Response<ListFollowersYouKnowResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         Ok(Response::new(self.followers_you_know(request, begun).await?))
     }
 
@@ -217,7 +189,7 @@ impl QueryService for Queries {
         &self,
         request: Request<ListSetOperationRequest>,
     ) -> Result<Response<ListSetOperationResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         Ok(Response::new(self.set_operation(request, begun).await?))
     }
 
@@ -225,7 +197,7 @@ impl QueryService for Queries {
         &self,
         request: Request<SuggestAccountsRequest>,
     ) -> Result<Response<SuggestAccountsResponse>, Status> {
-        let (request, begun) = self.admit(request)?;
+        let (request, begun) = begin(request);
         Ok(Response::new(self.suggest(request, begun).await?))
     }
 
@@ -233,7 +205,6 @@ impl QueryService for Queries {
         &self,
         request: Request<ExportEdgesRequest>,
     ) -> Result<Response<Self::ExportEdgesStream>, Status> {
-        self.access.check(request.metadata(), Scope::Admin)?;
         Ok(Response::new(self.export(&request.into_inner()).await?))
     }
 
@@ -241,15 +212,11 @@ impl QueryService for Queries {
         &self,
         request: Request<WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        let caller = self.access.caller(request.metadata(), Scope::Read)?;
+        let caller = Caller::of(&request).cloned();
         Ok(Response::new(self.watches.begin(&request.into_inner(), caller).await?))
     }
 
-    async fn get_status(
-        &self,
-        request: Request<GetStatusRequest>,
-    ) -> Result<Response<GetStatusResponse>, Status> {
-        self.access.check(request.metadata(), Scope::Read)?;
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         Ok(Response::new(self.status(Instant::now())))
     }
 }

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 /// For how long a refusal keeps the other callers within their half.
 const CONTENTION: Duration = Duration::from_secs(60);
 
-/// A caller; `None` where no tokens are configured.
-type Key = Option<Caller>;
+/// The name of a caller; `None` where no tokens are configured.
+type Key = Option<String>;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -63,7 +63,8 @@ impl Places {
     }
 
     /// Takes a place.
-    pub fn take(&self, caller: Key, now: Instant) -> Result<Place, Refused> {
+    pub fn take(&self, caller: Option<Caller>, now: Instant) -> Result<Place, Refused> {
+        let caller: Key = caller.map(|caller| caller.name().to_owned());
         let mut inner = self.lock();
         let taken: usize = inner.held.values().sum();
         let own = inner.held.get(&caller).copied().unwrap_or(0);
@@ -116,8 +117,8 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn caller(token: usize) -> Key {
-        Some(Caller { token })
+    fn caller(number: usize) -> Option<Caller> {
+        Some(Caller::new(format!("caller-{number}")))
     }
 
     #[test]

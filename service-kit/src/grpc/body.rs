@@ -1,25 +1,32 @@
 //! The response of a call on its way out.
 //!
-//! Owns: what happens to the frames: the final status is remapped and counted, a stream is ended at its deadline or at
-//! the end of a drain, a panic of a stream becomes INTERNAL.
-//! Must not know: the messages inside.
-//! What can go wrong: the caller goes away; the body is dropped and the call counts as cancelled.
+//! The final status is remapped and counted, a stream is ended at its deadline or at the end of a drain, a panic of a
+//! stream becomes INTERNAL. Messages leave in slices, each charged to the limit of unsent bytes until its client has
+//! taken it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::connections::{Connection, Connections, OpenCall};
 use super::deadline::Deadline;
+use super::delivery::Delivery;
+use super::limits::{Limits, Unsent};
 use super::methods::Running;
 use super::{errors, remap};
 use crate::lifecycle::panic_text;
+
+/// Most bytes that are handed out at a time: a client that takes less within the write timeout has stalled. A frame of
+/// HTTP/2 holds as many by default.
+const SLICE: usize = 16 << 10;
 
 /// What ends a stream before its handler does.
 pub(super) type Cutoff = Pin<Box<dyn Future<Output = Status> + Send>>;
@@ -40,23 +47,88 @@ pub(super) fn cutoff(deadline: Option<Deadline>, end_streams: CancellationToken)
     })
 }
 
+/// The connection on which the response leaves, and the limit of what waits there.
+#[derive(Debug, Clone)]
+pub(super) struct Outlet {
+    pub(super) limits: Arc<Limits>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) connection: Arc<Connection>,
+}
+
+/// A slice of a message. All of the message is in memory, and charged, until its last slice has been taken.
+struct Charged {
+    bytes: Bytes,
+    charge: Arc<Unsent>,
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.charge.progressed();
+    }
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// A response body that is watched.
 pub(super) struct WatchedBody {
     inner: Body,
     running: Running,
     cutoff: Option<Cutoff>,
+    outlet: Outlet,
+    delivery: Option<Arc<Delivery>>,
+    /// What is left of a message.
+    rest: Option<(Bytes, Arc<Unsent>)>,
     done: bool,
+    _open: OpenCall,
 }
 
 impl WatchedBody {
     /// Watches a body until its end.
-    pub(super) fn new(inner: Body, running: Running, cutoff: Option<Cutoff>) -> Self {
-        Self { inner, running, cutoff, done: false }
+    pub(super) fn new(
+        inner: Body,
+        running: Running,
+        cutoff: Option<Cutoff>,
+        outlet: Outlet,
+        open: OpenCall,
+    ) -> Self {
+        let delivery = Delivery::current();
+        Self { inner, running, cutoff, outlet, delivery, rest: None, done: false, _open: open }
+    }
+
+    /// The next slice of the message that is under way.
+    fn slice(&mut self) -> Option<Frame<Bytes>> {
+        let (mut bytes, charge) = self.rest.take()?;
+        let slice = bytes.split_to(bytes.len().min(SLICE));
+        if !bytes.is_empty() {
+            self.rest = Some((bytes, Arc::clone(&charge)));
+        }
+        if let Some(delivery) = &self.delivery {
+            delivery.handed_out();
+        }
+        Some(Frame::data(Bytes::from_owner(Charged { bytes: slice, charge })))
+    }
+
+    /// A message that the handler gave: its first slice, or the end if there is no room for it.
+    fn message(&mut self, bytes: Bytes) -> Frame<Bytes> {
+        if bytes.is_empty() {
+            return Frame::data(bytes);
+        }
+        let Outlet { limits, connections, connection } = &self.outlet;
+        match limits.unsent(connection, bytes.len(), connections.count()) {
+            Some(charge) => self.rest = Some((bytes, Arc::new(charge))),
+            None => return self.end(&errors::responses_not_taken()),
+        }
+        self.slice().unwrap_or_else(|| Frame::data(Bytes::new()))
     }
 
     /// Ends the stream with a status of our own. The handler's stream is dropped at once.
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
         self.inner = Body::empty();
+        self.rest = None;
         self.close(status.code());
         let mut trailers = HeaderMap::new();
         // Our own texts are plain and short; should one not fit, an empty trailer still ends the stream.
@@ -79,12 +151,18 @@ impl http_body::Body for WatchedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
+        if let Some(delivery) = &this.delivery {
+            delivery.taken();
+        }
         if this.done {
             return Poll::Ready(None);
         }
         // Before the stream: one that always has a frame would never be asked to end.
         if let Some(Poll::Ready(status)) = this.cutoff.as_mut().map(|cutoff| cutoff.as_mut().poll(context)) {
             return Poll::Ready(Some(Ok(this.end(&status))));
+        }
+        if let Some(slice) = this.slice() {
+            return Poll::Ready(Some(Ok(slice)));
         }
         let inner = Pin::new(&mut this.inner);
         let polled = match catch_unwind(AssertUnwindSafe(|| inner.poll_frame(context))) {
@@ -103,7 +181,10 @@ impl http_body::Body for WatchedBody {
                     this.close(code);
                     Poll::Ready(Some(Ok(Frame::trailers(trailers))))
                 }
-                Err(frame) => Poll::Ready(Some(Ok(frame))),
+                Err(frame) => match frame.into_data() {
+                    Ok(bytes) => Poll::Ready(Some(Ok(this.message(bytes)))),
+                    Err(frame) => Poll::Ready(Some(Ok(frame))),
+                },
             },
             Poll::Ready(Some(Err(status))) => {
                 this.close(status.code());
@@ -120,9 +201,5 @@ impl http_body::Body for WatchedBody {
 
     fn is_end_stream(&self) -> bool {
         self.done
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
     }
 }

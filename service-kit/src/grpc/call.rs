@@ -1,9 +1,6 @@
-//! What happens around every call.
-//!
-//! Owns: the order of it: count, read the deadline, refuse a call that is already late, run the handler within its
-//! deadline, catch its panic, remap the library's errors, and hand the response on (see `body`).
-//! Must not know: the services.
-//! What can go wrong: everything that a handler can do wrong ends here as a status.
+//! What happens around every call, in this order: count it, authorize it by its headers, read its deadline, find a place
+//! for it, run the handler within the deadline, catch its panic, remap the library's errors, and hand the response on
+//! (see `body`). The body of the request is not read before the call has its place.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -22,47 +19,130 @@ use tonic::{Code, Status};
 use tower::Service;
 use tracing::Instrument;
 
-use super::body::{WatchedBody, cutoff};
-use super::deadline::{self, Deadline, Malformed};
-use super::methods::{Method, Methods, Running};
+use super::body::{Outlet, WatchedBody, cutoff};
+use super::connections::{Admitted, Connections, OpenCall};
+use super::deadline::{self, Deadline, LONGEST_UNARY, Malformed};
+use super::limits::{Limits, RequestCharge};
+use super::methods::{BoundRule, DeadlineClass, Method, Methods, Running};
+use super::upload::Upload;
 use super::{errors, remap};
+use crate::auth::Caller;
 use crate::lifecycle::panic_text;
 use crate::trace;
 
-/// The services of a port with everything around them.
+/// What all calls of a port share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) methods: Methods,
+    pub(super) default_deadline: Duration,
+    /// How long a request may stop arriving.
+    pub(super) read_timeout: Duration,
+    pub(super) limits: Arc<Limits>,
+    pub(super) connections: Arc<Connections>,
+}
+
+/// The services of a port with everything around them, on one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
     routes: Routes,
-    methods: Arc<Methods>,
-    default_deadline: Duration,
+    shared: Arc<Shared>,
+    outlet: Outlet,
     end_streams: CancellationToken,
 }
 
 impl Calls {
+    /// The calls of one connection; its response streams end when `end_streams` says so.
     pub(super) fn new(
         routes: Routes,
-        methods: Methods,
-        default_deadline: Duration,
+        shared: Arc<Shared>,
+        admitted: &Admitted,
         end_streams: CancellationToken,
     ) -> Self {
-        Self { routes: routes.prepare(), methods: Arc::new(methods), default_deadline, end_streams }
-    }
-
-    /// The same services, with response streams that end when this token says so.
-    pub(super) fn ending_streams_at(self, end_streams: CancellationToken) -> Self {
-        Self { end_streams, ..self }
+        let outlet = Outlet {
+            limits: Arc::clone(&shared.limits),
+            connections: Arc::clone(&shared.connections),
+            connection: Arc::clone(&admitted.connection),
+        };
+        Self { routes, shared, outlet, end_streams }
     }
 
     /// When the call must be over; `None` for a stream whose caller gave no timeout.
     fn deadline(&self, method: &Method, timeout: Option<Duration>) -> Option<Deadline> {
-        let timeout = match timeout {
-            None if method.streaming => return None,
-            None => self.default_deadline,
-            Some(timeout) => timeout,
+        let timeout = match (method.deadline, timeout) {
+            (DeadlineClass::Stream, None) => return None,
+            // A timeout is at most a day, see `deadline`.
+            (DeadlineClass::Stream, Some(timeout)) => timeout,
+            (DeadlineClass::Unary, timeout) => {
+                timeout.unwrap_or(self.shared.default_deadline).min(LONGEST_UNARY)
+            }
         };
-        // The timeout is at most a day, see `deadline`.
         Some(Deadline(Instant::now() + timeout))
     }
+
+    /// Lets a call in or not; nothing of its body has been read.
+    fn admit(&self, request: Request<Body>, running: &mut Running) -> Result<Admission, Status> {
+        let method = Arc::clone(running.method());
+        let (mut head, body) = request.into_parts();
+        // Until its token is verified.
+        running.of(self.shared.limits.nobody.clone());
+        let caller = match &method.rule {
+            Some(BoundRule { scope: Some(scope), gate, .. }) => gate.admit(&head.headers, *scope)?,
+            _ => None,
+        };
+        if let Some(caller) = &caller {
+            self.outlet.connection.authorized();
+            running.of(caller.clone());
+            head.extensions.insert(caller.clone());
+        }
+        let deadline = match deadline::timeout(&head.headers) {
+            Ok(timeout) => self.deadline(&method, timeout),
+            Err(Malformed) => {
+                let text = "grpc-timeout is malformed";
+                return Err(errors::status(Code::InvalidArgument, errors::MALFORMED_MESSAGE, text));
+            }
+        };
+        if let Some(deadline) = deadline {
+            if deadline.remaining().is_zero() {
+                return Err(errors::deadline_exceeded());
+            }
+            head.extensions.insert(deadline);
+        }
+        let body = match &method.rule {
+            Some(rule) => self.place(rule, &method, caller, running, body)?,
+            // The routes answer without reading it.
+            None => body,
+        };
+        Ok(Admission { request: Request::from_parts(head, body), deadline })
+    }
+
+    /// Takes what the call needs of the limits.
+    fn place(
+        &self,
+        rule: &BoundRule,
+        method: &Method,
+        caller: Option<Caller>,
+        running: &mut Running,
+        body: Body,
+    ) -> Result<Body, Status> {
+        let limits = &self.shared.limits;
+        let place = match (&caller, rule.limited) {
+            (Some(_), false) => None,
+            (None, false) => Some(limits.probe().ok_or_else(errors::too_many_calls)?),
+            (Some(caller), true) => Some(limits.call(caller).ok_or_else(errors::too_many_calls)?),
+            (None, true) => Some(limits.call(&limits.nobody).ok_or_else(errors::too_many_calls)?),
+        };
+        let caller = caller.unwrap_or_else(|| limits.nobody.clone());
+        let charge = RequestCharge::new(Arc::clone(limits), caller);
+        running.hold(place, Some(Arc::clone(&charge)));
+        let timeout = self.shared.read_timeout;
+        Ok(Body::new(Upload::new(body, charge, rule.max_message, method.request_streaming, timeout)))
+    }
+}
+
+/// A call that was let in.
+struct Admission {
+    request: Request<Body>,
+    deadline: Option<Deadline>,
 }
 
 impl Service<Request<Body>> for Calls {
@@ -75,25 +155,13 @@ impl Service<Request<Body>> for Calls {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let mut running = Running::start(self.methods.at(request.uri().path()));
-        let deadline = match deadline::timeout(request.headers()) {
-            Ok(timeout) => self.deadline(running.method(), timeout),
-            Err(Malformed) => {
-                let status = errors::status(
-                    Code::InvalidArgument,
-                    errors::MALFORMED_MESSAGE,
-                    "grpc-timeout is malformed",
-                );
-                return Box::pin(std::future::ready(Ok(refuse(running, &status))));
-            }
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let open = self.outlet.connection.call();
+        let mut running = Running::start(self.shared.methods.at(request.uri().path()));
+        let Admission { mut request, deadline } = match self.admit(request, &mut running) {
+            Ok(admission) => admission,
+            Err(status) => return Box::pin(std::future::ready(Ok(refuse(running, &status)))),
         };
-        if deadline.is_some_and(|deadline| deadline.remaining().is_zero()) {
-            return Box::pin(std::future::ready(Ok(refuse(running, &errors::deadline_exceeded()))));
-        }
-        if let Some(deadline) = deadline {
-            request.extensions_mut().insert(deadline);
-        }
 
         if let Some(value) = running.trace(traceparent(&request)) {
             // What is done for the call belongs to the call's own span.
@@ -105,8 +173,9 @@ impl Service<Request<Body>> for Calls {
             traceparent = traceparent(&request)
         );
         let handler = self.routes.call(request);
-        let end_streams = self.end_streams.clone();
-        Box::pin(async move { Ok(handle(handler, running, deadline, end_streams).await) }.instrument(span))
+        let (outlet, end_streams) = (self.outlet.clone(), self.end_streams.clone());
+        let handled = handle(handler, running, deadline, end_streams, outlet, open);
+        Box::pin(async move { Ok(handled.await) }.instrument(span))
     }
 }
 
@@ -115,6 +184,8 @@ async fn handle(
     mut running: Running,
     deadline: Option<Deadline>,
     end_streams: CancellationToken,
+    outlet: Outlet,
+    open: OpenCall,
 ) -> Response<Body> {
     let handler = AssertUnwindSafe(handler).catch_unwind();
     let outcome = match deadline {
@@ -139,7 +210,7 @@ async fn handle(
         return response;
     }
     let cutoff = running.method().response_streaming.then(|| cutoff(deadline, end_streams));
-    response.map(|body| Body::new(WatchedBody::new(body, running, cutoff)))
+    response.map(|body| Body::new(WatchedBody::new(body, running, cutoff, outlet, open)))
 }
 
 fn refuse(mut running: Running, status: &Status) -> Response<Body> {

@@ -1,21 +1,27 @@
 //! One connection from its first byte to its last.
 //!
-//! Owns: the handshake if the port speaks TLS, its age, and how it ends: asked to go (GOAWAY) at its age or at the start of a drain; after a grace its open
-//! streams are ended and it is closed; in a drain, the drain says when.
-//! Must not know: what is called on it.
-//! What can go wrong: the peer misbehaves or goes away; the connection ends and nothing else does.
+//! It is asked to go (GOAWAY) at its age, at the start of a drain, or to make room for another one; after a grace its
+//! open streams are ended and it is closed. In a drain, the drain says when. It is closed without a grace if it never
+//! begins to speak HTTP/2, or takes no responses.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
 
-use super::call::Calls;
+use super::call::{Calls, Shared};
+use super::connections::{Admitted, Cause, Connection};
+use super::delivery::CallExecutor;
 use super::settings::Settings;
 use crate::ids;
 use crate::lifecycle::Drain;
@@ -25,58 +31,84 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// Flow-control window of one connection.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
+/// Most bytes of one response that wait in HTTP/2's buffer.
+const SEND_BUFFER: usize = 128 << 10;
+/// Bytes with which a client begins HTTP/2.
+const PREFACE: usize = 24;
+/// Streams that the library resets by itself before it gives the connection up, as a multiple of the calls that may be
+/// open: frames of calls that were cancelled, or refused before their body was read, arrive late and count as such.
+const LATE_FRAMES: usize = 16;
+
 /// How long ended streams may take to leave before an old connection is closed.
 const FLUSH: Duration = Duration::from_secs(1);
 
+/// What every connection of a port needs.
+#[derive(Debug, Clone)]
+pub(super) struct Port {
+    pub(super) routes: Routes,
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: Settings,
+    pub(super) drain: Drain,
+}
+
 /// Serves one connection to its end.
-pub(super) async fn serve(socket: TcpStream, calls: Calls, settings: Settings, drain: Drain) {
+pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%error, "connection was gone before it began");
         return;
     }
     let peer = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
-    let Some(tls) = settings.tls.clone() else {
-        return speak(socket, peer, calls, settings, drain).await;
+    let Some(tls) = port.settings.tls.clone() else {
+        return speak(socket, peer, admitted, port).await;
     };
     let agreed = tokio::select! {
         agreed = tls.accept(socket) => agreed,
         // Nothing is under way on it yet.
-        () = drain.begin.cancelled() => None,
+        () = port.drain.begin.cancelled() => None,
+        () = admitted.connection.make_room.cancelled() => None,
     };
     if let Some(stream) = agreed {
-        speak(stream, peer, calls, settings, drain).await;
+        speak(stream, peer, admitted, port).await;
     }
 }
 
 /// HTTP/2, on a socket or on what TLS makes of it.
-async fn speak<S>(stream: S, peer: TcpConnectInfo, calls: Calls, settings: Settings, drain: Drain)
+async fn speak<S>(stream: S, peer: TcpConnectInfo, admitted: Admitted, port: Port)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Port { routes, shared, settings, drain } = port;
     let end_streams = drain.end_streams.child_token();
-    let calls = calls.ending_streams_at(end_streams.clone());
+    let calls = Calls::new(routes, shared, &admitted, end_streams.clone());
     let calls = calls.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer.clone());
         request.map(tonic::body::Body::new)
     });
+    let connection = &admitted.connection;
+    let received = Arc::new(AtomicUsize::new(0));
+    let stream = Counted { inner: stream, received: Arc::clone(&received) };
+    let open_calls = usize::try_from(settings.max_concurrent_calls).unwrap_or(usize::MAX);
 
-    let open = metrics::gauge!(crate::metrics::GRPC_CONNECTIONS);
-    open.increment(1.0);
-    let mut connection = std::pin::pin!(
-        http2::Builder::new(TokioExecutor::new())
+    let mut served = std::pin::pin!(
+        http2::Builder::new(CallExecutor { timeout: settings.write_timeout })
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(settings.max_concurrent_calls)
+            .max_send_buf_size(SEND_BUFFER)
+            // A client may cancel all calls that it has open before we have looked at one.
+            .max_pending_accept_reset_streams(open_calls)
+            .max_local_error_reset_streams(open_calls.saturating_mul(LATE_FRAMES))
             .keep_alive_interval(settings.keepalive_interval)
             .keep_alive_timeout(settings.keepalive_timeout)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(calls))
     );
     let mut asked_to_go = false;
     let mut limit = std::pin::pin!(tokio::time::sleep(jittered(settings.max_connection_age)));
+    let mut unhealthy = std::pin::pin!(misbehaves(connection, &received, &settings));
     loop {
         tokio::select! {
-            result = connection.as_mut() => {
+            result = served.as_mut() => {
                 if let Err(error) = result {
                     tracing::debug!(%error, "connection ended with an error");
                 }
@@ -85,7 +117,7 @@ where
             () = limit.as_mut() => {
                 if !asked_to_go {
                     asked_to_go = true;
-                    connection.as_mut().graceful_shutdown();
+                    served.as_mut().graceful_shutdown();
                     limit.set(tokio::time::sleep(settings.max_connection_age_grace));
                 } else if !end_streams.is_cancelled() {
                     end_streams.cancel();
@@ -97,14 +129,92 @@ where
             }
             () = drain.begin.cancelled(), if !asked_to_go => {
                 asked_to_go = true;
-                connection.as_mut().graceful_shutdown();
+                served.as_mut().graceful_shutdown();
                 // From here on only the drain closes it: the deadline of the process is what counts.
                 limit.set(tokio::time::sleep(Duration::from_secs(24 * 3600)));
+            }
+            () = connection.make_room.cancelled(), if !end_streams.is_cancelled() => {
+                if !connection.carried_a_call() {
+                    break;
+                }
+                asked_to_go = true;
+                served.as_mut().graceful_shutdown();
+                end_streams.cancel();
+                limit.set(tokio::time::sleep(FLUSH));
+            }
+            cause = unhealthy.as_mut() => {
+                cause.count();
+                tracing::debug!(?cause, "connection closed");
+                break;
             }
             () = drain.close.cancelled() => break,
         }
     }
-    open.decrement(1.0);
+}
+
+/// Waits until there is a reason to close a connection at once.
+async fn misbehaves(connection: &Connection, received: &AtomicUsize, settings: &Settings) -> Cause {
+    tokio::time::sleep(settings.preface_timeout).await;
+    if received.load(Ordering::Relaxed) < PREFACE {
+        return Cause::NoPreface;
+    }
+    // A call's own task gives up a response that hyper still holds. This is for what only HTTP/2's buffer holds.
+    loop {
+        tokio::time::sleep(settings.write_timeout / 2).await;
+        if connection.takes_nothing_for(settings.write_timeout * 2) {
+            return Cause::NotTaken;
+        }
+    }
+}
+
+/// Counts what arrives.
+struct Counted<S> {
+    inner: S,
+    received: Arc<AtomicUsize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut this.inner).poll_read(context, buffer);
+        this.received.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
+    }
 }
 
 /// Up to a tenth more or less, so that clients that connected together do not come back together.

@@ -14,6 +14,10 @@ const HEADER: &str = "grpc-timeout";
 /// Longer timeouts are cut to this, so that the arithmetic of instants never overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// Longest deadline of a call without streams: what a caller asks for beyond it holds a place, and a stalled upload, for
+/// no gain.
+pub(super) const LONGEST_UNARY: Duration = Duration::from_secs(60);
+
 /// When the caller stops waiting. Handlers find it in the extensions of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(pub Instant);

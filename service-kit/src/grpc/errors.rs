@@ -5,9 +5,12 @@
 //! What can go wrong: nothing.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::ids;
 
 /// The domain of `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "followgraph";
@@ -23,6 +26,12 @@ pub const UNAUTHENTICATED: &str = "UNAUTHENTICATED";
 pub const SCOPE_MISSING: &str = "SCOPE_MISSING";
 /// The process or the connection is about to end.
 pub const SHUTTING_DOWN: &str = "SHUTTING_DOWN";
+/// The server, or this caller's share of it, has as many calls or request bytes as it takes.
+pub const TOO_MANY_CALLS: &str = "TOO_MANY_CALLS";
+/// The client does not take the responses that it has.
+pub const RESPONSES_NOT_TAKEN: &str = "RESPONSES_NOT_TAKEN";
+/// The request stopped arriving.
+pub const REQUEST_STALLED: &str = "REQUEST_STALLED";
 /// A fault of the server.
 pub const INTERNAL: &str = "INTERNAL";
 
@@ -30,6 +39,34 @@ pub const INTERNAL: &str = "INTERNAL";
 pub fn status(code: Code, reason: &str, message: &str) -> Status {
     let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new());
     Status::with_error_details(code, message, details)
+}
+
+/// A refusal that a later try may escape: RetryInfo spreads those tries over a second.
+fn busy(reason: &str, message: &str) -> Status {
+    let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new());
+    details.set_retry_info(Some(ids::jitter(Duration::from_secs(1), 0.5..=1.5)));
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// As many calls or request bytes are under way as this caller may have.
+pub(super) fn too_many_calls() -> Status {
+    busy(
+        TOO_MANY_CALLS,
+        "the server has as many calls or request bytes under way as it takes; try again later",
+    )
+}
+
+/// Responses wait for this connection's client, or for all clients together.
+pub(super) fn responses_not_taken() -> Status {
+    busy(
+        RESPONSES_NOT_TAKEN,
+        "too many response bytes wait to be taken; read the responses that are under way",
+    )
+}
+
+/// The body of the request stopped arriving.
+pub(super) fn request_stalled() -> Status {
+    status(Code::DeadlineExceeded, REQUEST_STALLED, "the request stopped arriving; nothing was done")
 }
 
 /// The deadline passed.
@@ -63,6 +100,9 @@ mod tests {
             (UNAUTHENTICATED, Code::Unauthenticated),
             (SCOPE_MISSING, Code::PermissionDenied),
             (SHUTTING_DOWN, Code::Unavailable),
+            (TOO_MANY_CALLS, Code::ResourceExhausted),
+            (RESPONSES_NOT_TAKEN, Code::ResourceExhausted),
+            (REQUEST_STALLED, Code::DeadlineExceeded),
             (INTERNAL, Code::Internal),
         ] {
             let known = Reason::from_str_name(&format!("ERROR_REASON_{reason}")).expect(reason);

@@ -1,9 +1,7 @@
-//! The methods that a server has, and their metrics.
+//! The methods that a server has: their rules and their metrics, by path.
 //!
-//! Owns: the closed sets behind the labels: services and methods come from the descriptors, everything else is
-//! `unknown`. Handles are made once, so a call costs no lookup by label.
-//! Must not know: what a method does.
-//! What can go wrong: descriptors that do not parse.
+//! Services and methods come from the descriptors, everything else is `unknown`, so labels are closed sets. Handles are
+//! made once: a call costs no lookup by label.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -15,23 +13,48 @@ use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::limits::{CallPlace, RequestCharge};
+use super::rules::{Gate, MethodRule, Rules};
+use crate::auth::{Caller, Scope};
 use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
 use crate::trace::Span;
 
 /// One method, or the one that stands for all unknown ones.
 #[derive(Debug)]
 pub(super) struct Method {
-    /// Its path, for logs.
+    /// Its path.
     pub(super) path: String,
-    /// True if the request or the response is a stream.
-    pub(super) streaming: bool,
+    /// Which deadline a call of it has.
+    pub(super) deadline: DeadlineClass,
+    /// True if the request is a stream.
+    pub(super) request_streaming: bool,
     /// True if the response is a stream.
     pub(super) response_streaming: bool,
+    /// What it demands; `None` for a method that is described, but not served here.
+    pub(super) rule: Option<BoundRule>,
     labels: Vec<Label>,
     started: Counter,
     seconds: Histogram,
     panics: Counter,
     handled: [OnceLock<Counter>; CODES.len()],
+}
+
+/// Which deadline a call has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DeadlineClass {
+    /// The caller's up to a minute, else the default.
+    Unary,
+    /// The caller's, else none.
+    Stream,
+}
+
+/// A rule, and who decides about tokens.
+#[derive(Debug)]
+pub(super) struct BoundRule {
+    pub(super) scope: Option<Scope>,
+    pub(super) gate: Arc<dyn Gate>,
+    pub(super) max_message: usize,
+    pub(super) limited: bool,
 }
 
 /// Names of the codes as dashboards for other gRPC servers know them, in the order of their numbers.
@@ -55,8 +78,19 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
+/// The name of a code in labels.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    // A code is a number from 0 to 16.
+    CODES[code as usize]
+}
+
 impl Method {
-    fn new(service: &str, method: &str, client_streams: bool, server_streams: bool) -> Self {
+    fn new(
+        service: &str,
+        method: &str,
+        (client_streams, server_streams): (bool, bool),
+        rule: Option<BoundRule>,
+    ) -> Self {
         let kind = match (client_streams, server_streams) {
             (false, false) => "unary",
             (false, true) => "server_stream",
@@ -70,8 +104,14 @@ impl Method {
         ];
         Self {
             path: format!("/{service}/{method}"),
-            streaming: client_streams || server_streams,
+            deadline: if client_streams || server_streams {
+                DeadlineClass::Stream
+            } else {
+                DeadlineClass::Unary
+            },
+            request_streaming: client_streams,
             response_streaming: server_streams,
+            rule,
             started: counter!(GRPC_STARTED, labels.clone()),
             seconds: histogram!(GRPC_SECONDS, labels.clone()),
             panics: counter!(GRPC_PANICS, labels.clone()),
@@ -96,6 +136,9 @@ impl Method {
     }
 }
 
+/// The rules of the services of a server, by the name of the service.
+pub(super) type RulesByService = HashMap<&'static str, Rules>;
+
 /// All methods of a server by path.
 #[derive(Debug)]
 pub(super) struct Methods {
@@ -104,33 +147,45 @@ pub(super) struct Methods {
 }
 
 impl Methods {
-    /// Reads the methods from encoded descriptor sets.
-    pub(super) fn new(descriptor_sets: &[&[u8]]) -> Result<Self, prost::DecodeError> {
+    /// Reads the methods from encoded descriptor sets. No message limit is above `max_message`.
+    pub(super) fn new(
+        descriptor_sets: &[&[u8]],
+        rules: &RulesByService,
+        max_message: usize,
+    ) -> Result<Self, prost::DecodeError> {
         let mut by_path = HashMap::new();
         for set in descriptor_sets {
             for file in FileDescriptorSet::decode(*set)?.file {
                 for service in &file.service {
                     let name = format!("{}.{}", file.package(), service.name());
+                    let rules = rules.get(name.as_str());
                     for method in &service.method {
-                        by_path.insert(
-                            format!("/{name}/{}", method.name()),
-                            Arc::new(Method::new(
-                                &name,
-                                method.name(),
-                                method.client_streaming(),
-                                method.server_streaming(),
-                            )),
-                        );
+                        let row = rules.and_then(|rules| {
+                            let row = rules.rows().iter().find(|row| row.method == method.name())?;
+                            Some(bind(row, rules, max_message))
+                        });
+                        let streams = (method.client_streaming(), method.server_streaming());
+                        let method = Method::new(&name, method.name(), streams, row);
+                        by_path.insert(method.path.clone(), Arc::new(method));
                     }
                 }
             }
         }
-        Ok(Self { by_path, unknown: Arc::new(Method::new("unknown", "unknown", false, false)) })
+        Ok(Self { by_path, unknown: Arc::new(Method::new("unknown", "unknown", (false, false), None)) })
     }
 
     /// The method at a path.
     pub(super) fn at(&self, path: &str) -> Arc<Method> {
         self.by_path.get(path).unwrap_or(&self.unknown).clone()
+    }
+}
+
+fn bind(row: &MethodRule, rules: &Rules, max_message: usize) -> BoundRule {
+    BoundRule {
+        scope: row.scope,
+        gate: rules.gate(),
+        max_message: row.max_message.min(max_message),
+        limited: row.limited,
     }
 }
 
@@ -141,18 +196,38 @@ pub(super) struct Running {
     started: Instant,
     finished: bool,
     span: Span,
+    caller: Option<Caller>,
+    /// Given back when the last byte of the response has left, or the call is given up.
+    held: (Option<CallPlace>, Option<Arc<RequestCharge>>),
 }
 
 impl Running {
     /// Counts the start of a call.
     pub(super) fn start(method: Arc<Method>) -> Self {
         method.started.increment(1);
-        Self { method, started: Instant::now(), finished: false, span: Span::default() }
+        Self {
+            method,
+            started: Instant::now(),
+            finished: false,
+            span: Span::default(),
+            caller: None,
+            held: (None, None),
+        }
     }
 
     /// The method that is called.
-    pub(super) fn method(&self) -> &Method {
+    pub(super) fn method(&self) -> &Arc<Method> {
         &self.method
+    }
+
+    /// Names the caller, for the counter of calls.
+    pub(super) fn of(&mut self, caller: Caller) {
+        self.caller = Some(caller);
+    }
+
+    /// Keeps what the call has of the limits until its end.
+    pub(super) fn hold(&mut self, place: Option<CallPlace>, charge: Option<Arc<RequestCharge>>) {
+        self.held = (place, charge);
     }
 
     /// Begins the call's span, in its caller's trace if there is one; answers the header for what is done for the call.
@@ -170,6 +245,9 @@ impl Running {
         if !std::mem::replace(&mut self.finished, true) {
             self.method.handled(code).increment(1);
             self.method.seconds.record(self.started.elapsed());
+            if let Some(caller) = &self.caller {
+                caller.handled(code);
+            }
             let mut span = std::mem::take(&mut self.span);
             // A code is a number from 0 to 16.
             span.set("rpc.grpc.status_code", code as u64);
@@ -192,9 +270,15 @@ mod tests {
 
     #[test]
     fn methods_come_from_descriptors_and_others_collapse() {
-        let methods = Methods::new(&[tonic_health::pb::FILE_DESCRIPTOR_SET]).expect("valid descriptors");
-        assert!(methods.at("/grpc.health.v1.Health/Watch").response_streaming);
-        assert!(!methods.at("/grpc.health.v1.Health/Check").streaming);
+        static ROWS: [MethodRule; 1] = [MethodRule::open("Check", 9)];
+        let rules = HashMap::from([("grpc.health.v1.Health", Rules::open(&ROWS))]);
+        let methods = Methods::new(&[tonic_health::pb::FILE_DESCRIPTOR_SET], &rules, 7);
+        let methods = methods.expect("valid descriptors");
+        let watch = methods.at("/grpc.health.v1.Health/Watch");
+        assert!(watch.response_streaming && watch.deadline == DeadlineClass::Stream && watch.rule.is_none());
+        let check = methods.at("/grpc.health.v1.Health/Check");
+        assert_eq!(check.deadline, DeadlineClass::Unary);
+        assert_eq!(check.rule.as_ref().expect("a row").max_message, 7);
         let one = methods.at("/grpc.health.v1.Health/Nope");
         assert!(Arc::ptr_eq(&one, &methods.at("/anything/else")));
     }

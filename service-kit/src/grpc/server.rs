@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -15,20 +16,33 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::call::Calls;
-use super::connection;
+use super::call::Shared;
+use super::connection::{self, Port};
+use super::connections::Connections;
+use super::dispatch::ByLimit;
 use super::health::ReadinessHealth;
-use super::methods::Methods;
+use super::limits::Limits;
+use super::methods::{Methods, RulesByService};
+use super::rules::{MethodRule, Rules, mismatches};
 use super::settings::Settings;
 use crate::lifecycle::Drain;
 use crate::readiness::Readiness;
 
 /// Pause after a failed accept: usually the process is out of file descriptors, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Listed by reflection beside the services that were added.
+/// Listed by reflection in addition to the services that were added.
 const HEALTH: &str = "grpc.health.v1.Health";
 /// Likewise.
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
+const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+/// Requests of health and reflection hold a name.
+const MAX_NAME_MESSAGE: usize = 4 << 10;
+static HEALTH_ROWS: [MethodRule; 2] = [
+    MethodRule::open("Check", MAX_NAME_MESSAGE).exempt_from_limits(),
+    MethodRule::open("Watch", MAX_NAME_MESSAGE),
+];
+static REFLECTION_ROWS: [MethodRule; 1] = [MethodRule::open("ServerReflectionInfo", MAX_NAME_MESSAGE)];
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +61,9 @@ pub enum Error {
     /// The descriptor set does not serve reflection.
     #[error("the service descriptors do not serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The rules do not cover the methods that are served.
+    #[error("the rules of methods are incomplete: {0}")]
+    Rules(String),
 }
 
 /// A server whose port is open.
@@ -58,6 +75,7 @@ pub struct Server {
     local_addr: SocketAddr,
     routes: Routes,
     names: Vec<&'static str>,
+    rules: RulesByService,
     descriptors: Vec<&'static [u8]>,
 }
 
@@ -75,6 +93,11 @@ impl Server {
             local_addr,
             routes: Routes::default(),
             names: Vec::new(),
+            rules: RulesByService::from([
+                (HEALTH, Rules::open(&HEALTH_ROWS)),
+                (REFLECTION, Rules::open(&REFLECTION_ROWS)),
+                (REFLECTION_ALPHA, Rules::open(&REFLECTION_ROWS)),
+            ]),
             // With the types of error details, a client that knows only reflection can read errors.
             descriptors: vec![tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET],
         })
@@ -92,10 +115,9 @@ impl Server {
         self
     }
 
-    /// Adds a service. Give it `max_decoding_message_size(settings.max_request_bytes)` first: only the generated type
-    /// can be told.
+    /// Adds a service with the rules of its methods. `make` makes an instance of it that takes messages up to a size.
     #[must_use]
-    pub fn add_service<S>(mut self, service: S) -> Self
+    pub fn add_service<S>(mut self, rules: Rules, make: impl Fn(usize) -> S) -> Self
     where
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
             + NamedService
@@ -106,13 +128,22 @@ impl Server {
         S::Future: Send + 'static,
     {
         self.names.push(S::NAME);
+        let service = ByLimit::new(rules.rows(), self.settings.max_request_bytes, make);
         self.routes = self.routes.add_service(service);
+        self.rules.insert(S::NAME, rules);
         self
     }
 
     /// Serves until the drain begins and every connection has ended.
     pub async fn serve(self, drain: Drain) -> Result<(), Error> {
-        let methods = Methods::new(&self.descriptors)?;
+        let mut described = self.descriptors.clone();
+        // Reflection adds its own by itself.
+        described.extend([
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ]);
+        check_rules(&self.rules, &described)?;
+        let methods = Methods::new(&described, &self.rules, self.settings.max_request_bytes)?;
         let names = self.names.clone();
         let reflection = || {
             let builder = self
@@ -129,14 +160,26 @@ impl Server {
         };
         let routes = self
             .routes
-            .add_service(ReadinessHealth::server(self.readiness, self.names, drain.begin.clone()))
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?);
-        let calls = Calls::new(routes, methods, self.settings.default_deadline, drain.end_streams.clone());
+            .add_service(
+                ReadinessHealth::server(self.readiness, self.names, drain.begin.clone())
+                    .max_decoding_message_size(MAX_NAME_MESSAGE),
+            )
+            .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_NAME_MESSAGE))
+            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_NAME_MESSAGE))
+            .prepare();
+        let connections = Connections::new(self.settings.max_connections);
+        let shared = Arc::new(Shared {
+            methods,
+            default_deadline: self.settings.default_deadline,
+            read_timeout: self.settings.read_timeout,
+            limits: Limits::new(self.settings.limits()),
+            connections: Arc::clone(&connections),
+        });
+        let port = Port { routes, shared, settings: self.settings.clone(), drain: drain.clone() };
 
         let tls = self.settings.tls.is_some();
         tracing::info!(address = %self.local_addr, tls, "gRPC port open");
-        let connections = TaskTracker::new();
+        let tasks = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -144,12 +187,9 @@ impl Server {
             };
             match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(connection::serve(
-                        socket,
-                        calls.clone(),
-                        self.settings.clone(),
-                        drain.clone(),
-                    ));
+                    if let Some(admitted) = connections.admit() {
+                        tasks.spawn(connection::serve(socket, admitted, port.clone()));
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -159,8 +199,20 @@ impl Server {
         }
         // Closes the port: a client that connects now must be refused, not left waiting.
         drop(self.listener);
-        connections.close();
-        connections.wait().await;
+        tasks.close();
+        tasks.wait().await;
         Ok(())
     }
+}
+
+/// A method without a rule would be open to everyone.
+fn check_rules(rules: &RulesByService, descriptors: &[&[u8]]) -> Result<(), Error> {
+    let mut wrong = Vec::new();
+    for (service, rules) in rules {
+        // The set that describes the service has the fewest objections; the others know none of its methods.
+        let objections = descriptors.iter().map(|set| mismatches(set, service, rules.rows()));
+        let objections = objections.collect::<Result<Vec<_>, _>>()?;
+        wrong.extend(objections.into_iter().min_by_key(Vec::len).unwrap_or_default());
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::Rules(wrong.join(", "))) }
 }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::limits::Sizes;
 use super::tls::ServerTls;
 use crate::config::Env;
 
@@ -24,11 +25,24 @@ pub struct Settings {
     pub max_connection_age_grace: Duration,
     /// `MAX_CONCURRENT_CALLS_PER_CONNECTION` (1024).
     pub max_concurrent_calls: u32,
-    /// `MAX_REQUEST_BYTES` (4 MiB, as gRPC has it): largest request message. Pass it to `max_decoding_message_size` of every generated
-    /// server.
+    /// `MAX_REQUEST_BYTES` (4 MiB, as gRPC has it): upper bound of the message limits of all methods.
     pub max_request_bytes: usize,
+    /// `MAX_CONNECTIONS` (2000): above it, the longest idle one that never carried an authorized call makes room.
+    pub max_connections: usize,
+    /// `MAX_CALLS_IN_FLIGHT` (4096): calls under way in the process.
+    pub max_calls: usize,
+    /// `MAX_REQUEST_BYTES_IN_FLIGHT` (32 MiB): bytes of large requests under way in the process.
+    pub max_request_bytes_in_flight: usize,
+    /// `MAX_UNSENT_BYTES` (64 MiB): response bytes that wait for their clients.
+    pub max_unsent_bytes: usize,
     /// `DEFAULT_DEADLINE_SECONDS` (30): deadline of calls that come without one. Streams have none.
     pub default_deadline: Duration,
+    /// How long a connection may take to begin HTTP/2.
+    pub preface_timeout: Duration,
+    /// How long a request may stop arriving.
+    pub read_timeout: Duration,
+    /// `RESPONSE_WRITE_TIMEOUT_SECONDS` (30): how long a client may take none of a response.
+    pub write_timeout: Duration,
     /// How often an idle connection is probed.
     pub keepalive_interval: Duration,
     /// How long a probe may stay unanswered before the connection is closed.
@@ -51,13 +65,38 @@ impl Settings {
                 .about("Most calls at a time on one connection; more of them wait at the client.")
                 .number_or("MAX_CONCURRENT_CALLS_PER_CONNECTION", 1_024, 1..=100_000),
             max_request_bytes: env
-                .about("Largest request message in bytes.")
+                .about("Upper bound of the request message limits in bytes. Each method has a limit of its own, the largest 4 MiB.")
                 .number_or("MAX_REQUEST_BYTES", 4 << 20, 1_024..=64 << 20),
+            max_connections: env
+                .about("Maximum number of open connections. Above it, the server closes the connection that has been idle the longest among those that never carried a call with a token; if there is none, it refuses the new one. Needs as many file descriptors.")
+                .number_or("MAX_CONNECTIONS", 2_000, 10..=100_000),
+            max_calls: env
+                .about("Maximum number of calls in progress in this process. Further calls get RESOURCE_EXHAUSTED. One caller gets at most three quarters.")
+                .number_or("MAX_CALLS_IN_FLIGHT", 4_096, 16..=1_000_000),
+            max_request_bytes_in_flight: env
+                .about("Maximum number of bytes of request messages above 16 KiB in progress in this process. Further large requests get RESOURCE_EXHAUSTED. One caller gets at most three quarters.")
+                .number_or("MAX_REQUEST_BYTES_IN_FLIGHT", 32 << 20, 6 << 20..=8 << 30),
+            max_unsent_bytes: env
+                .about("Maximum number of response bytes that wait for clients to take them, in this process; a quarter of it on one connection. Further responses are replaced by RESOURCE_EXHAUSTED.")
+                .number_or("MAX_UNSENT_BYTES", 64 << 20, 4 << 20..=8 << 30),
             default_deadline: env
                 .about("Deadline of calls that come without one. Streams have none.")
                 .seconds_or("DEFAULT_DEADLINE_SECONDS", 30),
+            preface_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(10),
+            write_timeout: env
+                .about("The server resets a call whose client takes none of the response for this long.")
+                .seconds_or("RESPONSE_WRITE_TIMEOUT_SECONDS", 30),
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
+        }
+    }
+
+    pub(super) fn limits(&self) -> Sizes {
+        Sizes {
+            calls: self.max_calls,
+            request_bytes: self.max_request_bytes_in_flight,
+            unsent: self.max_unsent_bytes,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod encryption;
+mod limits;
 mod process;
 mod shutdown;
 mod support;

@@ -16,7 +16,8 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
-use service_kit::grpc::{self, Deadline, Server};
+use service_kit::auth::{Caller, Scope, Tokens};
+use service_kit::grpc::{self, Deadline, Gate, MethodRule, Server};
 use service_kit::lifecycle::Drain;
 use service_kit::telemetry::{self, Telemetry};
 use service_kit::{Env, Readiness};
@@ -30,6 +31,28 @@ use tonic_types::StatusExt;
 
 /// Largest request that the test server takes.
 pub const MAX_REQUEST_BYTES: usize = 1_000;
+/// Largest request of its method Upload.
+pub const MAX_UPLOAD_BYTES: usize = 4_000_000;
+/// The token that opens its method Upload.
+pub const SECRET: &str = "open-sesame";
+
+static RULES: [MethodRule; 5] = [
+    MethodRule::open("Unary", MAX_REQUEST_BYTES),
+    MethodRule::open("Watch", MAX_REQUEST_BYTES),
+    MethodRule::open("Feed", MAX_REQUEST_BYTES),
+    MethodRule::scoped("Upload", Scope::Write, MAX_UPLOAD_BYTES),
+    MethodRule::scoped("Status", Scope::Write, MAX_REQUEST_BYTES).exempt_from_limits(),
+];
+
+/// Opens every scope to the one token.
+#[derive(Debug)]
+struct Secret(Tokens);
+
+impl Gate for Secret {
+    fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status> {
+        Ok(Some(self.0.authorize(headers, scope)?))
+    }
+}
 
 /// The recorder of this test binary. Touch it before a server is made: handles made earlier record nothing.
 pub static TELEMETRY: LazyLock<Telemetry> = LazyLock::new(|| {
@@ -48,16 +71,23 @@ pub struct TestServer {
 
 /// Starts a server with the given settings on a free port.
 pub async fn start(settings: &[(&str, &str)]) -> TestServer {
+    start_with(settings, |_| {}).await
+}
+
+/// The same with changes of what is no setting.
+pub async fn start_with(settings: &[(&str, &str)], change: impl FnOnce(&mut grpc::Settings)) -> TestServer {
     LazyLock::force(&TELEMETRY);
     let mut env = Env::from_pairs(settings.iter().copied());
     let settings = grpc::Settings::read(&mut env, "127.0.0.1:0");
-    let settings = env.finish(settings).expect("valid settings");
+    let mut settings = env.finish(settings).expect("valid settings");
+    change(&mut settings);
+    let secret = Secret(format!("tester=write:{SECRET}").parse().expect("a list of tokens"));
     let readiness = Readiness::new();
     let server = Server::bind(settings, readiness.clone())
         .await
         .expect("a free port")
         .descriptors(descriptors())
-        .add_service(Probe);
+        .add_service(grpc::Rules::new(&RULES, secret), |limit| Probe { limit });
     let address = server.local_addr();
     let drain = Drain::default();
     let served = tokio::spawn(server.serve(drain.clone()));
@@ -86,6 +116,8 @@ fn descriptors() -> &'static [u8] {
                 method("Unary", false, false),
                 method("Watch", false, true),
                 method("Feed", true, true),
+                method("Upload", false, false),
+                method("Status", false, false),
             ],
             ..ServiceDescriptorProto::default()
         }],
@@ -96,7 +128,9 @@ fn descriptors() -> &'static [u8] {
 
 /// The service: does what the request's text says. Texts travel as `google.protobuf.StringValue`.
 #[derive(Debug, Clone)]
-struct Probe;
+struct Probe {
+    limit: usize,
+}
 
 impl NamedService for Probe {
     const NAME: &'static str = "test.Probe";
@@ -113,6 +147,8 @@ async fn unary(request: tonic::Request<String>) -> Result<tonic::Response<String
             let left = Deadline::of(&request).map(|deadline| deadline.remaining().as_millis());
             Ok(tonic::Response::new(format!("{left:?}")))
         }
+        "megabytes" => Ok(tonic::Response::new("x".repeat(2_000_000))),
+        "caller" => Ok(tonic::Response::new(format!("{:?}", Caller::of(&request)))),
         "peer" => Ok(tonic::Response::new(format!("{:?}", request.remote_addr()))),
         other => Ok(tonic::Response::new(other.to_owned())),
     }
@@ -143,11 +179,14 @@ impl tower::Service<Request<Body>> for Probe {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let limit = self.limit;
         Box::pin(async move {
             let codec = ProstCodec::<String, String>::default();
-            let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(MAX_REQUEST_BYTES);
+            let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(limit);
             Ok(match request.uri().path() {
-                "/test.Probe/Unary" => grpc.unary(tower::service_fn(unary), request).await,
+                "/test.Probe/Unary" | "/test.Probe/Upload" | "/test.Probe/Status" => {
+                    grpc.unary(tower::service_fn(unary), request).await
+                }
                 "/test.Probe/Watch" => grpc.server_streaming(tower::service_fn(watch), request).await,
                 "/test.Probe/Feed" => grpc.streaming(tower::service_fn(feed), request).await,
                 _ => Status::unimplemented("").into_http(),

@@ -1,11 +1,10 @@
-//! Who may write through the older system's API.
-//!
-//! Owns: the rule of that API, in which every refusal is PERMISSION_DENIED. It must
-//! not know tokens as text; they are compared as hashes, in constant time.
+//! Who may write through the older system's API, in which every refusal is PERMISSION_DENIED.
 
+use http::HeaderMap;
 use proto::error::{Reason, ServiceError};
-use service_kit::auth::{Scope, Tokens};
-use tonic::metadata::MetadataMap;
+use service_kit::auth::{Caller, Scope, Tokens};
+use service_kit::grpc::Gate;
+use tonic::Status;
 
 /// The metadata that the older clients send.
 const HEADER: &str = "x-internal-token";
@@ -23,23 +22,28 @@ impl LegacyAccess {
         Self { internal, bearer }
     }
 
-    /// Lets a caller in, or not.
-    pub fn check(&self, metadata: &MetadataMap) -> Result<(), ServiceError> {
-        let by_bearer =
-            metadata.contains_key("authorization") && self.bearer.authorize(metadata, Scope::Write).is_ok();
-        if by_bearer {
-            return Ok(());
+    fn check(&self, headers: &HeaderMap) -> Result<Caller, ServiceError> {
+        if headers.contains_key("authorization")
+            && let Ok(caller) = self.bearer.authorize(headers, Scope::Write)
+        {
+            return Ok(caller);
         }
         if self.internal.is_empty() {
             let message = "writes of this API are off: no internal token is configured";
             return Err(ServiceError::new(Reason::WritesDisabled, message));
         }
-        let token = metadata.get(HEADER).and_then(|value| value.to_str().ok());
+        let token = headers.get(HEADER).and_then(|value| value.to_str().ok());
         let refused = |what| ServiceError::new(Reason::ScopeMissing, format!("{HEADER} {what}"));
         let token = token.ok_or_else(|| refused("is needed"))?;
         // Old clients may carry a line break behind it, as tokens from files have.
         let known = self.internal.authorize_token(token.trim(), Scope::Write);
-        known.map(|_| ()).map_err(|_| refused("is not known"))
+        known.map_err(|_| refused("is not known"))
+    }
+}
+
+impl Gate for LegacyAccess {
+    fn admit(&self, headers: &HeaderMap, _: Scope) -> Result<Option<Caller>, Status> {
+        Ok(Some(self.check(headers)?))
     }
 }
 
@@ -54,12 +58,11 @@ mod tests {
         LegacyAccess::new(Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write), Tokens::read(&mut env))
     }
 
-    fn sent(pairs: &[(&'static str, &str)]) -> MetadataMap {
-        let mut metadata = MetadataMap::new();
-        for (name, value) in pairs {
-            metadata.insert(*name, value.parse().expect("ASCII"));
-        }
-        metadata
+    fn sent(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("ASCII")))
+            .collect()
     }
 
     fn reason(access: &LegacyAccess, pairs: &[(&'static str, &str)]) -> Option<Reason> {

@@ -1,7 +1,7 @@
 //! `nova.graph_service.v2.GraphService`: the older system's API, of which this
 //! process serves the writes.
 //!
-//! Owns: its names, its words, its access, and that a write answers once the stream
+//! Owns: its names, its words, who may call it, and that a write answers once the stream
 //! has the event, because its reads have no tokens. It must not know how commands
 //! are carried out.
 //!
@@ -36,8 +36,6 @@ const TRAVEL: Duration = Duration::from_millis(50);
 pub struct Legacy {
     /// Carries commands out.
     pub door: Door,
-    /// Who may write; another rule than the door's.
-    pub access: LegacyAccess,
     /// Knows what the stream holds.
     pub acknowledged: Acknowledged,
     /// How long an answer waits for the stream.
@@ -51,12 +49,11 @@ struct Call {
 }
 
 impl Legacy {
-    fn admit<T>(&self, request: &Request<T>) -> Result<Call, Status> {
-        self.access.check(request.metadata())?;
+    fn begin<T>(&self, request: &Request<T>) -> Call {
         // A success must not turn into a missed deadline because the stream is away.
         let left = Deadline::of(request).map(|deadline| deadline.remaining().saturating_sub(TRAVEL));
         let patience = left.map_or(self.patience, |left| left.min(self.patience));
-        Ok(Call { traceparent: traceparent(request), patience })
+        Call { traceparent: traceparent(request), patience }
     }
 
     /// Carries a command out and waits for the stream; answers the state of the pair in
@@ -105,7 +102,7 @@ impl GraphService for Legacy {
         &self,
         request: Request<wire::CreateFollowRequest>,
     ) -> Result<Response<wire::CreateFollowResponse>, Status> {
-        let (call, r) = (self.admit(&request)?, request.get_ref());
+        let (call, r) = (self.begin(&request), request.get_ref());
         let pair = parse::pair(["follower_id", "followee_id"], [&r.follower_id, &r.followee_id])?;
         let message = self.write(call, pair, Action::Follow).await?;
         Ok(Response::new(wire::CreateFollowResponse { success: true, message }))
@@ -115,7 +112,7 @@ impl GraphService for Legacy {
         &self,
         request: Request<wire::DeleteFollowRequest>,
     ) -> Result<Response<wire::DeleteFollowResponse>, Status> {
-        let (call, r) = (self.admit(&request)?, request.get_ref());
+        let (call, r) = (self.begin(&request), request.get_ref());
         let pair = parse::pair(["follower_id", "followee_id"], [&r.follower_id, &r.followee_id])?;
         let message = self.write(call, pair, Action::Unfollow).await?;
         Ok(Response::new(wire::DeleteFollowResponse { success: true, message }))
@@ -125,7 +122,7 @@ impl GraphService for Legacy {
         &self,
         request: Request<wire::CreateMuteRequest>,
     ) -> Result<Response<wire::CreateMuteResponse>, Status> {
-        let (call, r) = (self.admit(&request)?, request.get_ref());
+        let (call, r) = (self.begin(&request), request.get_ref());
         let pair = parse::pair(["muter_id", "mutee_id"], [&r.muter_id, &r.mutee_id])?;
         let message = self.write(call, pair, Action::Mute { expires_at: None }).await?;
         Ok(Response::new(wire::CreateMuteResponse { success: true, message }))
@@ -135,7 +132,7 @@ impl GraphService for Legacy {
         &self,
         request: Request<wire::DeleteMuteRequest>,
     ) -> Result<Response<wire::DeleteMuteResponse>, Status> {
-        let (call, r) = (self.admit(&request)?, request.get_ref());
+        let (call, r) = (self.begin(&request), request.get_ref());
         let pair = parse::pair(["muter_id", "mutee_id"], [&r.muter_id, &r.mutee_id])?;
         let message = self.write(call, pair, Action::Unmute).await?;
         Ok(Response::new(wire::DeleteMuteResponse { success: true, message }))
@@ -145,7 +142,7 @@ impl GraphService for Legacy {
         &self,
         request: Request<wire::CreateBlockRequest>,
     ) -> Result<Response<wire::CreateBlockResponse>, Status> {
-        let (call, r) = (self.admit(&request)?, request.get_ref());
+        let (call, r) = (self.begin(&request), request.get_ref());
         let pair = parse::pair(["blocker_id", "blocked_id"], [&r.blocker_id, &r.blocked_id])?;
         let message = self.write(call, pair, Action::Block { expires_at: None }).await?;
         Ok(Response::new(wire::CreateBlockResponse { success: true, message }))
@@ -155,7 +152,7 @@ impl GraphService for Legacy {
         &self,
         request: Request<wire::DeleteBlockRequest>,
     ) -> Result<Response<wire::DeleteBlockResponse>, Status> {
-        let (call, r) = (self.admit(&request)?, request.get_ref());
+        let (call, r) = (self.begin(&request), request.get_ref());
         let pair = parse::pair(["blocker_id", "blocked_id"], [&r.blocker_id, &r.blocked_id])?;
         let message = self.write(call, pair, Action::Unblock).await?;
         Ok(Response::new(wire::DeleteBlockResponse { success: true, message }))

@@ -14,7 +14,7 @@ use std::time::Duration;
 use proto::UserId;
 use proto::error::{Reason, ServiceError};
 use proto::legacy::v2 as wire;
-use proto::legacy::v2::graph_service_server::{GraphService, GraphServiceServer};
+use proto::legacy::v2::graph_service_server::GraphService;
 use service_kit::grpc::Deadline;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -63,11 +63,6 @@ impl Legacy {
     pub fn new(policy: Arc<Policy>, sources: Sources, recent: Arc<Recent>, settings: LegacySettings) -> Self {
         let stream_end = StreamEnd::new(sources, recent, settings.freshness_wait);
         Self { policy, stream_end, default_limit: settings.default_limit }
-    }
-
-    /// The same as a service of a server.
-    pub fn service(self, max_request_bytes: usize) -> GraphServiceServer<Self> {
-        GraphServiceServer::new(self).max_decoding_message_size(max_request_bytes)
     }
 
     /// Begins a call whose request is sound: waits for what the stream holds.

@@ -1,0 +1,256 @@
+//! The open connections of a port, and which one makes room for a new one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
+
+/// Why the server does not keep a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The limit is reached, and no connection can make room.
+    Full,
+    /// It made room for a new one.
+    Room,
+    /// It did not begin to speak HTTP/2 in time.
+    NoPreface,
+    /// Its client takes no responses.
+    NotTaken,
+}
+
+impl Cause {
+    /// Counts a connection that is not kept.
+    pub(super) fn count(self) {
+        let cause = match self {
+            Self::Full => "full",
+            Self::Room => "room",
+            Self::NoPreface => "no_preface",
+            Self::NotTaken => "not_taken",
+        };
+        counter!(GRPC_CONNECTIONS_CLOSED, "cause" => cause).increment(1);
+    }
+}
+
+/// All open connections. At most `max` are open at a time, besides those that were asked to go.
+#[derive(Debug)]
+pub(super) struct Connections {
+    max: usize,
+    open: Mutex<Open>,
+    /// How many there are, for every response to read.
+    count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    by_id: HashMap<u64, Arc<Connection>>,
+    last_id: u64,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    id: u64,
+    activity: Mutex<Activity>,
+    unsent: AtomicUsize,
+    /// When response bytes last left, or began to wait.
+    progress: Mutex<Instant>,
+    /// Cancelled when it must make room.
+    pub(super) make_room: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Activity {
+    calls: usize,
+    carried_a_call: bool,
+    carried_an_authorized_call: bool,
+    last: Instant,
+}
+
+impl Connections {
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, open: Mutex::default(), count: AtomicUsize::new(0) })
+    }
+
+    /// Takes a connection in. Above the limit, the longest idle one that never carried an authorized call makes room.
+    pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
+        let mut open = lock(&self.open);
+        if open.by_id.len() >= self.max {
+            let Some(leaving) = open.longest_idle() else {
+                Cause::Full.count();
+                return None;
+            };
+            open.by_id.remove(&leaving.id);
+            leaving.make_room.cancel();
+            Cause::Room.count();
+        }
+        open.last_id += 1;
+        let connection = Arc::new(Connection::new(open.last_id));
+        open.by_id.insert(connection.id, Arc::clone(&connection));
+        self.counted(&open);
+        Some(Admitted { connections: Arc::clone(self), connection })
+    }
+
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn counted(&self, open: &Open) {
+        self.count.store(open.by_id.len(), Ordering::Relaxed);
+        gauge!(GRPC_CONNECTIONS).set(open.by_id.len() as f64);
+    }
+}
+
+impl Open {
+    /// One without calls under way first, else the one whose last call began longest ago.
+    fn longest_idle(&self) -> Option<Arc<Connection>> {
+        let candidates = self.by_id.values().filter_map(|connection| {
+            let activity = lock(&connection.activity);
+            (!activity.carried_an_authorized_call)
+                .then_some(((activity.calls > 0, activity.last, connection.id), connection))
+        });
+        candidates.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
+    }
+}
+
+impl Connection {
+    fn new(id: u64) -> Self {
+        let now = Instant::now();
+        Self {
+            id,
+            activity: Mutex::new(Activity {
+                calls: 0,
+                carried_a_call: false,
+                carried_an_authorized_call: false,
+                last: now,
+            }),
+            unsent: AtomicUsize::new(0),
+            progress: Mutex::new(now),
+            make_room: CancellationToken::new(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn test(id: u64) -> Arc<Self> {
+        Arc::new(Self::new(id))
+    }
+
+    /// A call begins; it ends when the answer is dropped.
+    pub(super) fn call(self: &Arc<Self>) -> OpenCall {
+        let mut activity = lock(&self.activity);
+        activity.calls += 1;
+        activity.carried_a_call = true;
+        activity.last = Instant::now();
+        OpenCall(Arc::clone(self))
+    }
+
+    /// A caller with a token uses it: it does not make room any more.
+    pub(super) fn authorized(&self) {
+        lock(&self.activity).carried_an_authorized_call = true;
+    }
+
+    /// True if a call was made on it; then its end must be announced.
+    pub(super) fn carried_a_call(&self) -> bool {
+        lock(&self.activity).carried_a_call
+    }
+
+    /// Response bytes in memory that its client has not taken.
+    pub(super) fn unsent(&self) -> &AtomicUsize {
+        &self.unsent
+    }
+
+    /// Response bytes wait; they are the first if none waited before.
+    pub(super) fn begin_unsent(&self, first: bool) {
+        if first {
+            self.progressed();
+        }
+    }
+
+    /// Response bytes have left.
+    pub(super) fn progressed(&self) {
+        *lock(&self.progress) = Instant::now();
+    }
+
+    /// True if response bytes wait, and none has left for this long.
+    pub(super) fn takes_nothing_for(&self, time: Duration) -> bool {
+        self.unsent.load(Ordering::Relaxed) > 0 && lock(&self.progress).elapsed() >= time
+    }
+}
+
+/// A connection with its place, which is free when this is dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    connections: Arc<Connections>,
+    pub(super) connection: Arc<Connection>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut open = lock(&self.connections.open);
+        open.by_id.remove(&self.connection.id);
+        self.connections.counted(&open);
+    }
+}
+
+/// A call under way on a connection.
+#[derive(Debug)]
+pub(super) struct OpenCall(Arc<Connection>);
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        let mut activity = lock(&self.0.activity);
+        activity.calls -= 1;
+        activity.last = Instant::now();
+    }
+}
+
+/// Whole at any time: no holder of these locks panics.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_longest_idle_unauthorized_connection_makes_room() {
+        let connections = Connections::new(3);
+        let mut admitted = Vec::new();
+        for _ in 0..3 {
+            admitted.push(connections.admit().expect("room"));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        admitted[0].connection.authorized();
+        let call = admitted[1].connection.call();
+        let fourth = connections.admit().expect("the third makes room: it has no call");
+        assert!(admitted[2].connection.make_room.is_cancelled());
+        fourth.connection.authorized();
+        let fifth = connections.admit().expect("the second makes room: its call has no token");
+        assert!(admitted[1].connection.make_room.is_cancelled());
+        fifth.connection.authorized();
+        assert!(connections.admit().is_none(), "all are used by callers with a token");
+        assert!(!admitted[0].connection.make_room.is_cancelled());
+        drop((call, admitted));
+        assert_eq!(connections.count(), 2);
+        assert!(connections.admit().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_takes_bytes_is_not_stalled() {
+        let connection = Connection::test(1);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(!connection.takes_nothing_for(Duration::from_secs(30)), "nothing waits");
+        connection.unsent().store(1, Ordering::Relaxed);
+        connection.begin_unsent(true);
+        assert!(!connection.takes_nothing_for(Duration::from_secs(30)));
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert!(connection.takes_nothing_for(Duration::from_secs(30)));
+    }
+}

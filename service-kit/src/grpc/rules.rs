@@ -1,0 +1,138 @@
+//! The table of methods: what each one demands of its caller, and how much it takes.
+//!
+//! A service passes its rows; the server checks them against the descriptors, authorizes each call before its body is
+//! read, and limits its messages. Handlers check neither tokens nor sizes.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::Status;
+
+use crate::auth::{Caller, Scope};
+
+/// Decides who may call a method. `None` stands for a caller without a token, where the service needs none.
+pub trait Gate: Debug + Send + Sync {
+    /// Lets a call of a method with this scope in, by its headers alone.
+    fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status>;
+}
+
+/// The rules of one method. Its deadline class and the kind of its streams follow from its descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MethodRule {
+    /// Its name, without that of the service.
+    pub method: &'static str,
+    /// The scope that a caller needs; `None`: everyone may call.
+    pub scope: Option<Scope>,
+    /// Largest request message in bytes, counted after decompression.
+    pub max_message: usize,
+    /// False for what must be answered on a busy server: health, reflection, status.
+    pub limited: bool,
+}
+
+impl MethodRule {
+    /// A method for callers with this scope.
+    pub const fn scoped(method: &'static str, scope: Scope, max_message: usize) -> Self {
+        Self { method, scope: Some(scope), max_message, limited: true }
+    }
+
+    /// A method that everyone may call.
+    pub const fn open(method: &'static str, max_message: usize) -> Self {
+        Self { method, scope: None, max_message, limited: true }
+    }
+
+    /// The same, exempt from the limit on calls in flight.
+    #[must_use]
+    pub const fn exempt_from_limits(self) -> Self {
+        Self { limited: false, ..self }
+    }
+}
+
+/// The rules of all methods of one service.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    rows: &'static [MethodRule],
+    gate: Arc<dyn Gate>,
+}
+
+impl Rules {
+    /// These rows, with this decision about tokens.
+    pub fn new(rows: &'static [MethodRule], gate: impl Gate + 'static) -> Self {
+        Self { rows, gate: Arc::new(gate) }
+    }
+
+    /// Rows that everyone may call.
+    pub(super) fn open(rows: &'static [MethodRule]) -> Self {
+        Self::new(rows, Nobody)
+    }
+
+    pub(super) fn rows(&self) -> &'static [MethodRule] {
+        self.rows
+    }
+
+    pub(super) fn gate(&self) -> Arc<dyn Gate> {
+        Arc::clone(&self.gate)
+    }
+}
+
+/// Opens no scope; for services whose methods need none.
+#[derive(Debug)]
+struct Nobody;
+
+impl Gate for Nobody {
+    fn admit(&self, _: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status> {
+        Err(crate::auth::AuthError::ScopeMissing(scope).into())
+    }
+}
+
+/// What is wrong with the rows of a service: methods without a row, rows without a method.
+pub fn mismatches(
+    descriptors: &[u8],
+    service: &str,
+    rows: &[MethodRule],
+) -> Result<Vec<String>, prost::DecodeError> {
+    let mut methods = BTreeSet::new();
+    for file in FileDescriptorSet::decode(descriptors)?.file {
+        let of_it = |name: &str| format!("{}.{name}", file.package()) == service;
+        for described in file.service.iter().filter(|described| of_it(described.name())) {
+            methods.extend(described.method.iter().map(|method| method.name().to_owned()));
+        }
+    }
+    let mut wrong = Vec::new();
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        if !seen.insert(row.method) {
+            wrong.push(format!("{service}/{} has two rows", row.method));
+        }
+        if !methods.remove(row.method) {
+            wrong.push(format!("{service}/{} is no method", row.method));
+        }
+    }
+    wrong.extend(methods.into_iter().map(|method| format!("{service}/{method} has no row")));
+    Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEALTH: &str = "grpc.health.v1.Health";
+
+    fn wrong(rows: &[MethodRule]) -> Vec<String> {
+        mismatches(tonic_health::pb::FILE_DESCRIPTOR_SET, HEALTH, rows).expect("valid descriptors")
+    }
+
+    #[test]
+    fn a_method_without_a_row_is_a_mistake_and_so_is_the_reverse() {
+        let check = MethodRule::open("Check", 1);
+        let watch = MethodRule::open("Watch", 1);
+        let nope = MethodRule::open("Nope", 1);
+        assert!(wrong(&[check, watch]).is_empty());
+        assert_eq!(wrong(&[watch]), [format!("{HEALTH}/Check has no row")]);
+        assert_eq!(wrong(&[check, nope, watch]), [format!("{HEALTH}/Nope is no method")]);
+        assert!(wrong(&[check, watch, check]).contains(&format!("{HEALTH}/Check has two rows")));
+    }
+}
