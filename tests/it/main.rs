@@ -3,6 +3,7 @@
 
 mod backup;
 mod bad_input;
+mod burdens;
 mod cli;
 mod cli_commands;
 mod clock;

@@ -10,6 +10,7 @@
 
 pub mod asks;
 pub mod balancer;
+pub mod burden;
 pub mod certificates;
 pub mod clients;
 pub mod collector;
