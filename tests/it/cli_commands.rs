@@ -125,12 +125,15 @@ fn a_command_may_depend_on_the_state_of_its_pair() {
     let (code, _, err) = cli.run(&["follow", &a, &b, "--if-following", "true"]);
     assert_eq!(code, 2);
     assert!(err.contains("PRECONDITION_FAILED"), "{err}");
-    assert!(err.contains("the pair is at revision 0, following is false"), "{err}");
+    let (code, out, _) = cli.run(&["-o", "json", "relationship", &a, &b, "--consistent"]);
+    assert_eq!(code, 0, "{out}");
+    let none = rows(&out)[0]["etag"].as_str().expect("an etag").to_owned();
+    assert!(err.contains(&format!("the pair now has the etag {none}, following is false")), "{err}");
 
-    let answer = done(&cli, &["follow", &a, &b, "--if-revision", "0"]);
-    let revision = answer["pair_revision"].to_string();
+    let answer = done(&cli, &["follow", &a, &b, "--expected-etag", &none]);
+    let followed = answer["etag"].as_str().expect("an etag").to_owned();
     done(&cli, &["mute", &a, &b]);
-    let error = refused(&cli, &["unfollow", &a, &b, "--if-revision", &revision]);
+    let error = refused(&cli, &["unfollow", &a, &b, "--expected-etag", &followed]);
     assert_eq!(
         (&error["reason"], &error["code"]),
         (&json!("PRECONDITION_FAILED"), &json!("FailedPrecondition"))
