@@ -25,7 +25,7 @@ use crate::maintenance::{Upkeep, make_partitions};
 use crate::projectors::Projectors;
 use crate::relay::{Acknowledged, Recent, Relay, Standing};
 use crate::store::is_transient;
-use crate::{beacon, metrics};
+use crate::{beacon, health, metrics};
 
 /// How often a database that is away is asked again at the start.
 const RETRY: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let pool = postgres::connect_lazy_writer(&config.database, "command-service")?;
     postgres::export_pool_metrics(&process.telemetry, "general", &pool);
-    let database = process.readiness.latch("postgres");
+    let database = process.readiness.latch(health::POSTGRES);
     wait_for_schema(&pool, &database).await?;
     let nats = nats::connect(&config.nats, "command-service", "command-service").await?;
 
@@ -49,7 +49,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     lifecycle.spawn("exchange", beacon::exchange(nats.clone(), commits, wake, stop.clone()));
 
     let clock = DatabaseClock::new(SystemClock::shared());
-    let check = process.readiness.advisory("clock");
+    let check = process.readiness.observed_latch(health::CLOCK);
     lifecycle.spawn("clock", clock.clone().watch(pool.clone(), check, stop.clone()));
 
     let partitions = Arc::new(Notify::new());
@@ -62,7 +62,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         partitions: Arc::clone(&partitions),
         pulse: pulse.clone(),
     };
-    let commits = process.readiness.latch("commits");
+    let commits = process.readiness.latch(health::COMMITS);
     lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, Arc::clone(&partitions), stop.clone()));
     let committer = Committer::new(committer_pool(&pool), config.committer, clock.clone(), signals);
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
@@ -77,7 +77,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         nats.client.clone(),
         config.stream,
         standing,
-        process.readiness.latch("stream"),
+        process.readiness.latch(health::STREAM),
         woken,
         recent,
     );
@@ -119,7 +119,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         standing: shown,
         projectors,
         import_max_lag: config.import_max_lag,
+        readiness: process.readiness.clone(),
     };
+    lifecycle.spawn("checks", service.clone().watch_checks(stop));
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
         .add_service(grpc::Rules::new(&COMMANDS, access), |limit| {

@@ -14,6 +14,7 @@ pub mod committer;
 pub mod config;
 pub mod domain;
 pub mod grpc;
+pub mod health;
 pub mod jobs;
 pub mod journal;
 pub mod leadership;

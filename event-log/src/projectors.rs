@@ -87,7 +87,10 @@ impl ProjectorRegistry {
 
     /// The status of each, compared with the head.
     pub fn statuses(&self, head: Option<Token>, now: Instant) -> Vec<ReplicaStatus> {
-        self.heard_within(FORGET_AFTER, now).into_iter().map(|said| status(said, head)).collect()
+        let age = |at: &Instant| now.saturating_duration_since(*at);
+        let all = self.lock();
+        let recent = all.values().filter(|(_, at)| age(at) < FORGET_AFTER);
+        recent.map(|(said, at)| status(said.clone(), age(at), head)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (ProjectorAnnouncement, Instant)>> {
@@ -96,7 +99,7 @@ impl ProjectorRegistry {
     }
 }
 
-fn status(said: ProjectorAnnouncement, head: Option<Token>) -> ReplicaStatus {
+fn status(said: ProjectorAnnouncement, age: Duration, head: Option<Token>) -> ReplicaStatus {
     // Revisions of another history say nothing about this one.
     let other_epoch = head.map(|head| head.epoch).filter(|epoch| epoch.0 != said.epoch);
     ReplicaStatus {
@@ -108,6 +111,8 @@ fn status(said: ProjectorAnnouncement, head: Option<Token>) -> ReplicaStatus {
         lag_revisions: head.map_or(0, |head| head.revision.0.saturating_sub(said.visible)),
         lag: prost_types::Duration::try_from(Duration::from_micros(said.lag_micros)).ok(),
         seen_at: said.sent_at,
+        age: prost_types::Duration::try_from(age).ok(),
+        differences_at: said.differences_at,
         problem: match other_epoch {
             Some(epoch) => format!("it follows epoch {}, not {epoch}", said.epoch),
             None => said.problem,

@@ -131,6 +131,7 @@ fn message(
         problem: status.problem(),
         repaired_user_ids,
         sent_at: Some(timestamp::to_proto(clock.now())),
+        differences_at: status.differences_at.map(timestamp::to_proto),
     }
 }
 

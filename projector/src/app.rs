@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::engine::{Engine, Latches};
 use crate::feed::{self, FeedMonitor, Sources};
 use crate::graph::Replica;
+use crate::health;
 use crate::status::Board;
 use crate::truth::Truth;
 
@@ -31,7 +32,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let clock = SystemClock::shared();
     let (board, repaired) = Board::new();
     let heard = Arc::new(HeardHead::default());
-    let latch = readiness.latch("stream");
+    let latch = readiness.latch(health::STREAM);
     let stop = lifecycle.stop_token();
 
     let log = event_log::Sources {
@@ -46,7 +47,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let sources =
         Sources { truth: Truth::new(pool), log, heard: Arc::clone(&heard), latch, board: board.clone() };
     let replica = Replica::new(graph, ids::random(), &config.name);
-    let latches = Latches { model: readiness.latch("read model"), complete: readiness.latch("complete") };
+    let latches =
+        Latches { model: readiness.latch(health::READ_MODEL), complete: readiness.latch(health::COMPLETE) };
     let engine = Engine::new(replica, sources, latches, clock.clone(), config.audit_rows_per_second);
     let announcer = Announcer {
         name: config.name,

@@ -14,6 +14,7 @@ mod edge;
 mod engine;
 mod feed;
 mod graph;
+mod health;
 mod mark;
 pub mod metrics;
 mod status;

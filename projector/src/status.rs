@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use proto::{Epoch, Revision};
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
 /// All figures at one moment.
@@ -23,6 +24,8 @@ pub struct Status {
     pub sweep_progress: f64,
     /// Differences repaired in a complete read model since the process started.
     pub differences: u64,
+    /// When the last of them was repaired.
+    pub differences_at: Option<OffsetDateTime>,
     /// Microseconds from commit to visible of the newest event.
     pub lag_micros: u64,
     /// What is wrong with the stream; empty when nothing is.
@@ -41,6 +44,7 @@ impl Status {
             complete: false,
             sweep_progress: 0.0,
             differences: 0,
+            differences_at: None,
             lag_micros: 0,
             stream_problem: String::new(),
             model_problem: "starting".to_owned(),

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ReplicaSettings};
-use crate::grpc::{Access, LEGACY_READS, Legacy, QUERIES, Queries, Watches};
+use crate::grpc::{Access, LEGACY_READS, Legacy, PipelineStatus, QUERIES, Queries, Watches};
+use crate::health;
 use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
@@ -102,7 +103,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
     spawn(&process, "events", |stop| follower.run(stop));
-    let watch = StoresWatch::new(Arc::clone(&policy), process.readiness.latch("stores"), now);
+    let watch = StoresWatch::new(Arc::clone(&policy), process.readiness.latch(health::STORES), now);
     let postgres_probe =
         PostgresProbe { reader: probe_reader, breaker: postgres_breaker, horizon: Arc::clone(&horizon) };
     for replica in replicas {
@@ -113,6 +114,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let legacy = Legacy::new(Arc::clone(&policy), sources.clone(), Arc::clone(&recent), config.legacy);
     let codec = codec(&config)?;
+    let status =
+        PipelineStatus { policy: Arc::clone(&policy), projectors, readiness: process.readiness.clone() };
+    spawn(&process, "checks", |stop| status.clone().run(stop));
     let mut watched = sources;
     watched.log.outbox =
         Outbox::new(background_pool).admitted_by(Arc::new(PagesOfThePast(Arc::clone(&policy))));
@@ -121,7 +125,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         Exporter::new(background_reader),
         places(EXPORTS),
         codec,
-        projectors,
+        status,
         Watches::new(recent, watched, config.watch_limit, lifecycle.drain().begin),
     );
     let (queries, legacy) = (Arc::new(queries), Arc::new(legacy));

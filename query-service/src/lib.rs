@@ -8,6 +8,7 @@
 pub mod app;
 pub mod config;
 mod grpc;
+mod health;
 pub mod metrics;
 mod page_token;
 mod pipeline;

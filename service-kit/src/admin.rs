@@ -12,6 +12,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -92,9 +93,18 @@ async fn readyz(State(readiness): State<Readiness>) -> Response {
 
 fn render(report: &Report) -> String {
     let checks: Vec<_> = report
-        .checks
-        .iter()
-        .map(|check| serde_json::json!({"name": check.name, "ready": check.reason.is_none(), "reason": check.reason, "advisory": check.advisory}))
+        .checks()
+        .map(|check| {
+            serde_json::json!({
+                "name": check.kind.name,
+                "subject": check.subject,
+                "ready": check.reason.is_none(),
+                "required": check.required,
+                "reason": check.reason,
+                "since": check.since.format(&Rfc3339).ok(),
+                "action": check.kind.action,
+            })
+        })
         .collect();
     let mut text =
         serde_json::json!({"ready": report.ready(), "draining": report.draining, "checks": checks})
@@ -114,6 +124,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::readiness::Observation;
 
     async fn ask(readiness: &Readiness, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).expect("a valid request");
@@ -133,9 +144,17 @@ mod tests {
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!(body["checks"][0]["name"], "relay");
         assert_eq!(body["checks"][0]["reason"], "the stream is gone");
+        assert_eq!(body["checks"][0]["required"], true);
 
         latch.ready();
-        assert_eq!(ask(&readiness, "/readyz").await.0, StatusCode::OK);
+        let reason = Some("a replica lags".to_owned());
+        readiness.observe(vec![Observation { kind: "lag".into(), subject: "one".to_owned(), reason }]);
+        let (status, body) = ask(&readiness, "/readyz").await;
+        assert_eq!(status, StatusCode::OK, "observed checks do not decide");
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(body["checks"][1]["ready"], false);
+        assert_eq!(body["checks"][1]["subject"], "one");
+        assert!(body["checks"][1]["since"].is_string());
         readiness.drain();
         assert_eq!(ask(&readiness, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(ask(&readiness, "/livez").await.0, StatusCode::OK);

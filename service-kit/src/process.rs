@@ -20,9 +20,13 @@ use crate::catalog::{self, Metric};
 use crate::config::Env;
 use crate::healthcheck;
 use crate::lifecycle::{Lifecycle, Signals};
-use crate::readiness::Readiness;
+use crate::readiness::{CheckKind, Readiness};
 use crate::telemetry::{self, Telemetry};
 use crate::trace;
+
+/// The process has started all of its parts.
+const START: CheckKind =
+    CheckKind { name: "start", action: "read the log of the process: it says what it waits for" };
 
 /// Exit code for settings that cannot be used.
 const BAD_SETTINGS: u8 = 2;
@@ -184,7 +188,7 @@ where
     let signals = Signals::listen()?;
     let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version)?;
     let readiness = Readiness::new();
-    let started = readiness.latch("start");
+    let started = readiness.latch(START);
     let lifecycle = Lifecycle::new(readiness.clone());
 
     let admin = admin::Server::bind(settings.admin_listen).await?;

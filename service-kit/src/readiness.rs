@@ -1,22 +1,55 @@
-//! Whether the process should get traffic.
+//! The checks of a process: what is known to be wrong, since when, and what to do about it.
 //!
-//! Owns: the named checks, their reasons, and the drain flag that overrules them.
-//! Must not know: what the checks check, and who asks (HTTP probe, gRPC health).
-//! What can go wrong: a check that nobody releases keeps the process out of service; its name and reason say so.
+//! Required checks decide whether the process gets traffic; observed ones are for operators. `/readyz`, the gRPC health
+//! service and GetStatus all read this one list.
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
-/// One named check.
+use crate::clock::{SharedClock, SystemClock};
+
+/// A check as it is declared, once for each name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckKind {
+    /// Its name.
+    pub name: &'static str,
+    /// What an operator does when it fails.
+    pub action: &'static str,
+}
+
+impl From<&'static str> for CheckKind {
+    /// A check without advice: tests have no operators.
+    fn from(name: &'static str) -> Self {
+        Self { name, action: "" }
+    }
+}
+
+/// One check at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Its name.
-    pub name: String,
-    /// Why it does not pass; `None` while it passes.
+    /// Its name, and what to do when it fails.
+    pub kind: CheckKind,
+    /// Which of several things of this name it is about; empty if there is one.
+    pub subject: String,
+    /// The process gets no traffic while it fails.
+    pub required: bool,
+    /// Why it fails; `None` while it passes.
     pub reason: Option<String>,
-    /// The process serves although this check fails: an operator has to act, but traffic need not move.
-    pub advisory: bool,
+    /// When it began to fail, or to pass.
+    pub since: OffsetDateTime,
+}
+
+/// What an observed check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observation {
+    /// The check.
+    pub kind: CheckKind,
+    /// Which of several things of this name it is about; empty if there is one.
+    pub subject: String,
+    /// Why it fails; `None` if it passes.
+    pub reason: Option<String>,
 }
 
 /// All checks at one moment.
@@ -24,20 +57,32 @@ pub struct Check {
 pub struct Report {
     /// True once the process has begun to shut down.
     pub draining: bool,
-    /// The checks, in the order in which they were made.
-    pub checks: Vec<Check>,
+    /// The checks of latches, in the order in which they were made.
+    latched: Vec<Check>,
+    /// The observed checks of the last evaluation.
+    evaluated: Vec<Check>,
 }
 
 impl Report {
-    /// True if every check passes, advisory ones aside, and the process is not shutting down.
+    /// True if every required check passes and the process is not shutting down.
     pub fn ready(&self) -> bool {
-        !self.draining && self.checks.iter().all(|check| check.advisory || check.reason.is_none())
+        !self.draining && self.checks().all(|check| !check.required || check.reason.is_none())
+    }
+
+    /// All checks, the required ones first.
+    pub fn checks(&self) -> impl Iterator<Item = &Check> {
+        let required = self.latched.iter().filter(|check| check.required);
+        let observed = self.latched.iter().filter(|check| !check.required);
+        required.chain(observed).chain(&self.evaluated)
     }
 }
 
 /// The set of checks. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Readiness(Arc<watch::Sender<Report>>);
+pub struct Readiness {
+    report: Arc<watch::Sender<Report>>,
+    clock: SharedClock,
+}
 
 impl Default for Readiness {
     fn default() -> Self {
@@ -48,51 +93,80 @@ impl Default for Readiness {
 impl Readiness {
     /// A set without checks: ready.
     pub fn new() -> Self {
-        Self(Arc::new(watch::channel(Report::default()).0))
+        Self::with_clock(SystemClock::shared())
     }
 
-    /// Adds a check that does not pass yet. Asking again for a name gives the same check.
-    pub fn latch(&self, name: &str) -> Latch {
-        self.add(name, false)
+    /// A set whose checks are dated by this clock.
+    pub fn with_clock(clock: SharedClock) -> Self {
+        Self { report: Arc::new(watch::channel(Report::default()).0), clock }
     }
 
-    /// Adds a check that is shown and does not decide whether the process is ready.
-    pub fn advisory(&self, name: &str) -> Latch {
-        self.add(name, true)
+    /// Adds a required check that does not pass yet. Asking again for a name gives the same check.
+    pub fn latch(&self, kind: impl Into<CheckKind>) -> Latch {
+        self.add(kind.into(), true)
     }
 
-    fn add(&self, name: &str, advisory: bool) -> Latch {
+    /// Adds an observed check that one part of the process keeps; it does not pass yet.
+    pub fn observed_latch(&self, kind: impl Into<CheckKind>) -> Latch {
+        self.add(kind.into(), false)
+    }
+
+    fn add(&self, kind: CheckKind, required: bool) -> Latch {
         let mut position = 0;
-        self.0.send_if_modified(|report| {
-            if let Some(found) = report.checks.iter().position(|check| check.name == name) {
+        self.report.send_if_modified(|report| {
+            if let Some(found) = report.latched.iter().position(|check| check.kind.name == kind.name) {
                 position = found;
                 return false;
             }
-            position = report.checks.len();
-            report.checks.push(Check {
-                name: name.to_owned(),
+            position = report.latched.len();
+            report.latched.push(Check {
+                kind,
+                subject: String::new(),
+                required,
                 reason: Some("starting".to_owned()),
-                advisory,
+                since: self.clock.now(),
             });
-            metrics::gauge!(crate::metrics::READY_CHECK, "check" => name.to_owned()).set(0.0);
-            true
+            metrics::gauge!(crate::metrics::READY_CHECK, "check" => kind.name).set(0.0);
+            required
         });
         Latch { readiness: self.clone(), position }
     }
 
+    /// Replaces the observed checks that no latch keeps. One that was observed before keeps its date while its state
+    /// stays the same.
+    pub fn observe(&self, observed: Vec<Observation>) {
+        self.report.send_if_modified(|report| {
+            let before = std::mem::take(&mut report.evaluated);
+            report.evaluated = observed.into_iter().map(|found| self.dated(found, &before)).collect();
+            // Followers want to know about readiness, which does not depend on these.
+            false
+        });
+    }
+
+    fn dated(&self, found: Observation, before: &[Check]) -> Check {
+        let Observation { kind, subject, reason } = found;
+        let known = before.iter().find(|check| check.kind.name == kind.name && check.subject == subject);
+        let same = known.filter(|check| check.reason.is_some() == reason.is_some());
+        if same.is_none() {
+            log_change(kind.name, &subject, reason.as_deref(), known.is_some());
+        }
+        let since = same.map_or_else(|| self.clock.now(), |check| check.since);
+        Check { kind, subject, required: false, reason, since }
+    }
+
     /// All checks now.
     pub fn report(&self) -> Report {
-        self.0.borrow().clone()
+        self.report.borrow().clone()
     }
 
-    /// True if every check passes and the process is not shutting down.
+    /// True if every required check passes and the process is not shutting down.
     pub fn is_ready(&self) -> bool {
-        self.0.borrow().ready()
+        self.report.borrow().ready()
     }
 
-    /// Follows the checks.
+    /// Follows the required checks.
     pub fn subscribe(&self) -> watch::Receiver<Report> {
-        self.0.subscribe()
+        self.report.subscribe()
     }
 
     /// From now on the process is not ready, whatever the checks say.
@@ -101,7 +175,7 @@ impl Readiness {
     }
 
     fn change(&self, change: impl FnOnce(&mut Report) -> bool) {
-        self.0.send_if_modified(|report| {
+        self.report.send_if_modified(|report| {
             let before = report.ready();
             let changed = change(report);
             let ready = report.ready();
@@ -114,7 +188,16 @@ impl Readiness {
     }
 }
 
-/// One check, held by whoever knows whether it passes.
+/// Logs that a check began to fail or to pass. One that passes from the start is no news.
+fn log_change(check: &str, subject: &str, reason: Option<&str>, known: bool) {
+    match reason {
+        Some(reason) => tracing::warn!(check, subject, reason, "check fails"),
+        None if known => tracing::info!(check, subject, "check passes"),
+        None => {}
+    }
+}
+
+/// One check, held by the part that knows whether it passes.
 #[derive(Debug, Clone)]
 pub struct Latch {
     readiness: Readiness,
@@ -133,30 +216,34 @@ impl Latch {
     }
 
     fn set(&self, reason: Option<&str>) {
-        // Checks are never removed, so the position stays valid.
-        if self.readiness.0.borrow().checks[self.position].reason.as_deref() == reason {
+        // Checks of latches are never removed, so the position stays valid.
+        if self.readiness.report.borrow().latched[self.position].reason.as_deref() == reason {
             return;
         }
+        let now = self.readiness.clock.now();
         self.readiness.change(|report| {
-            let check = &mut report.checks[self.position];
+            let check = &mut report.latched[self.position];
             let turned = check.reason.is_none() != reason.is_none();
             check.reason = reason.map(str::to_owned);
-            metrics::gauge!(crate::metrics::READY_CHECK, "check" => check.name.clone())
+            metrics::gauge!(crate::metrics::READY_CHECK, "check" => check.kind.name)
                 .set(if reason.is_none() { 1.0 } else { 0.0 });
             if turned {
-                match reason {
-                    None => tracing::info!(check = check.name, "check passes"),
-                    Some(reason) => tracing::warn!(check = check.name, reason, "check fails"),
-                }
+                check.since = now;
+                log_change(check.kind.name, "", reason, true);
             }
-            true
+            check.required
         });
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use time::Duration;
+
     use super::*;
+    use crate::clock::ManualClock;
+
+    const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     #[test]
     fn ready_only_while_every_latch_is_released() {
@@ -169,10 +256,9 @@ mod tests {
         assert!(readiness.is_ready());
         one.not_ready("lost the other side");
         assert!(!readiness.is_ready());
-        assert_eq!(
-            readiness.report().checks[0],
-            Check { name: "one".into(), reason: Some("lost the other side".into()), advisory: false }
-        );
+        let report = readiness.report();
+        let first = report.checks().next().expect("a check");
+        assert_eq!((first.kind.name, first.reason.as_deref()), ("one", Some("lost the other side")));
     }
 
     #[test]
@@ -181,17 +267,21 @@ mod tests {
         readiness.latch("one");
         readiness.latch("one").ready();
         assert!(readiness.is_ready());
-        assert_eq!(readiness.report().checks.len(), 1);
+        assert_eq!(readiness.report().checks().count(), 1);
     }
 
     #[test]
-    fn an_advisory_check_is_shown_and_does_not_decide() {
+    fn an_observed_latch_is_shown_and_does_not_decide() {
         let readiness = Readiness::new();
+        let observed = readiness.observed_latch("clock");
         readiness.latch("one").ready();
-        let advisory = readiness.advisory("two");
-        advisory.not_ready("an operator has to look");
+        observed.not_ready("an operator has to look");
         assert!(readiness.is_ready());
-        assert_eq!(readiness.report().checks[1].reason.as_deref(), Some("an operator has to look"));
+        let report = readiness.report();
+        let shown: Vec<_> = report.checks().map(|check| (check.kind.name, check.required)).collect();
+        assert_eq!(shown, [("one", true), ("clock", false)], "required checks come first");
+        let clock = report.checks().nth(1).expect("a check");
+        assert_eq!(clock.reason.as_deref(), Some("an operator has to look"));
     }
 
     #[test]
@@ -216,5 +306,40 @@ mod tests {
         follower.mark_unchanged();
         latch.ready();
         assert!(!follower.has_changed().expect("the sender lives"));
+    }
+
+    #[test]
+    fn a_check_is_dated_by_its_last_turn() {
+        let clock = ManualClock::at(START);
+        let readiness = Readiness::with_clock(std::sync::Arc::new(clock.clone()));
+        let latch = readiness.latch("one");
+        let since = || readiness.report().checks().map(|check| check.since - START).collect::<Vec<_>>();
+        clock.advance(Duration::seconds(1));
+        latch.not_ready("another reason");
+        assert_eq!(since(), [Duration::ZERO], "it fails since the start");
+        latch.ready();
+        assert_eq!(since(), [Duration::seconds(1)]);
+    }
+
+    #[test]
+    fn observed_checks_keep_their_dates_and_do_not_decide_readiness() {
+        let clock = ManualClock::at(START);
+        let readiness = Readiness::with_clock(std::sync::Arc::new(clock.clone()));
+        let observe = |found: &[(&str, Option<&str>)]| {
+            let observation = |(subject, reason): &(&str, Option<&str>)| Observation {
+                kind: "replica".into(),
+                subject: (*subject).to_owned(),
+                reason: reason.map(str::to_owned),
+            };
+            readiness.observe(found.iter().map(observation).collect());
+            readiness.report().checks().map(|check| (check.since - START).whole_seconds()).collect::<Vec<_>>()
+        };
+        assert_eq!(observe(&[("a", None), ("b", Some("gone"))]), [0, 0]);
+        assert!(readiness.is_ready());
+        clock.advance(Duration::seconds(1));
+        assert_eq!(observe(&[("b", Some("still gone")), ("a", Some("slow"))]), [0, 1]);
+        clock.advance(Duration::seconds(1));
+        assert_eq!(observe(&[("a", Some("slow"))]), [1], "b is no longer there");
+        assert_eq!(observe(&[("b", None), ("a", None)]), [2, 2]);
     }
 }

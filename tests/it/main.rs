@@ -4,6 +4,7 @@
 mod backup;
 mod bad_input;
 mod burdens;
+mod checks;
 mod cli;
 mod cli_commands;
 mod clock;

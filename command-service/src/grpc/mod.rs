@@ -15,6 +15,7 @@ mod parse;
 mod relationship_json;
 mod replace;
 mod service;
+mod status;
 
 pub use access::Access;
 pub use door::Door;

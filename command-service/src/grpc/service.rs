@@ -6,8 +6,7 @@ use std::time::Duration;
 use futures::Stream;
 use proto::command::v1 as wire;
 use proto::command::v1::command_service_server::CommandService;
-use proto::graph::v1::{Head, StreamStatus};
-use service_kit::postgres;
+use service_kit::Readiness;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
@@ -20,10 +19,6 @@ use crate::committer::Lane;
 use crate::domain::{AccountAction, Command};
 use crate::projectors::Projectors;
 use crate::relay::Standing;
-use crate::store::head;
-
-/// How long GetStatus waits for the database.
-const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The service. Clones share everything.
 #[derive(Clone, Debug)]
@@ -40,6 +35,8 @@ pub struct Service {
     pub projectors: Projectors,
     /// An import slows down when read models are this far behind.
     pub import_max_lag: Duration,
+    /// The checks, for the status.
+    pub readiness: Readiness,
 }
 
 /// What every answer about an account has.
@@ -232,38 +229,6 @@ impl CommandService for Service {
         &self,
         _: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        let read = async {
-            let mut connection = postgres::acquire(&self.pool).await?;
-            Ok::<_, sqlx::Error>((
-                head::get(&mut connection).await?,
-                head::database_id(&mut connection).await?,
-            ))
-        };
-        // A database that is away is part of the status, not an error of it.
-        let read = tokio::time::timeout(STATUS_PATIENCE, read).await.ok().and_then(Result::ok);
-        let (head, database_id) = read.unzip();
-        let standing = self.standing.borrow().clone();
-        let replicas = self.projectors.statuses(head.map(|head| head.token()));
-        Ok(Response::new(wire::GetStatusResponse {
-            head: head.map(|head| Head {
-                epoch: head.epoch.0,
-                revision: head.revision.0,
-                event_id: head.event_id.map(|id| id.to_string()).unwrap_or_default(),
-                token: head.token().to_string(),
-            }),
-            stream: Some(StreamStatus {
-                name: standing.name,
-                state: standing.state.into(),
-                first_revision: standing.first.0,
-                last_revision: standing.last.0,
-                leader: standing.leader,
-                problem: standing.problem,
-                oldest_unpublished: standing.oldest_unpublished.and_then(|age| age.try_into().ok()),
-            }),
-            replicas,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            database_id: text(database_id),
-            queued_commands: u32::try_from(self.door.queue.waiting()).unwrap_or(u32::MAX),
-        }))
+        Ok(Response::new(self.status().await))
     }
 }

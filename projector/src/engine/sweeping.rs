@@ -297,7 +297,11 @@ impl Session<'_> {
         }
         tracing::warn!(?causes, revision = self.mark.revision.0, "the read model differed and was repaired");
         let board = &self.engine.sources.board;
-        board.change(|status| status.differences += sum);
+        let now = self.engine.clock.now();
+        board.change(|status| {
+            status.differences += sum;
+            status.differences_at = Some(now);
+        });
         board.repaired(accounts);
     }
 

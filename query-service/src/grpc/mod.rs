@@ -25,7 +25,6 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::projectors::ProjectorRegistry;
 use proto::query::v1::query_service_server::QueryService;
 use proto::query::v1::{
     BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, ExportEdgesRequest, GetCountsRequest,
@@ -47,6 +46,7 @@ use self::call::Begun;
 use self::export::ExportStream;
 pub use self::legacy::{Legacy, LegacySettings};
 pub use self::methods::{LEGACY_READS, QUERIES};
+pub use self::status::PipelineStatus;
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
@@ -62,7 +62,7 @@ pub struct Queries {
     exporter: Exporter,
     exports: Arc<Semaphore>,
     codec: Arc<Codec>,
-    projectors: ProjectorRegistry,
+    pipeline: PipelineStatus,
     watches: Watches,
 }
 
@@ -73,11 +73,11 @@ impl Queries {
         exporter: Exporter,
         exports: usize,
         codec: Codec,
-        projectors: ProjectorRegistry,
+        pipeline: PipelineStatus,
         watches: Watches,
     ) -> Self {
         let exports = Arc::new(Semaphore::new(exports));
-        Self { policy, exporter, exports, codec: Arc::new(codec), projectors, watches }
+        Self { policy, exporter, exports, codec: Arc::new(codec), pipeline, watches }
     }
 }
 
@@ -217,6 +217,6 @@ impl QueryService for Queries {
     }
 
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        Ok(Response::new(self.status(Instant::now())))
+        Ok(Response::new(self.pipeline.get(Instant::now())))
     }
 }

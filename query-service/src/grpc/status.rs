@@ -1,21 +1,55 @@
-//! The state of the pipeline, for people and the console.
+//! The state of the pipeline, as GetStatus and `/readyz` show it.
 //!
-//! Owns: putting together what this process knows. It must not ask any store: the status must come when all are down.
-//! What can go wrong: what is known may be old; it says of when it is.
+//! Asks no store: the status must come when all are down. What is known may be old; it says when it was heard.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use event_log::heartbeat::Heartbeat;
-use proto::graph::v1::{Head, StoreStatus};
+use event_log::projectors::ProjectorRegistry;
+use proto::graph::v1::{Check, CheckState, Head, StoreStatus};
 use proto::query::v1::GetStatusResponse;
-use tokio::time::Instant;
+use proto::timestamp;
+use service_kit::{Readiness, readiness};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
-use super::Queries;
-use crate::reader::{Sight, Source};
+use crate::health::{self, Known};
+use crate::reader::{Policy, Sight, Source};
 
-impl Queries {
+/// How often the checks are evaluated while GetStatus is not called, so that their dates are right.
+const EVALUATION: Duration = Duration::from_secs(1);
+
+/// What this process knows of the pipeline. Clones share it.
+#[derive(Clone, Debug)]
+pub struct PipelineStatus {
+    /// Knows the stores and the head.
+    pub policy: Arc<Policy>,
+    /// Knows the projectors.
+    pub projectors: ProjectorRegistry,
+    /// Holds the checks.
+    pub readiness: Readiness,
+}
+
+impl PipelineStatus {
+    /// Evaluates the checks until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVALUATION);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => self.observe(&self.policy.sights(Instant::now()), Instant::now()),
+            }
+        }
+    }
+
     /// What is known now.
-    pub(super) fn status(&self, now: Instant) -> GetStatusResponse {
+    pub fn get(&self, now: Instant) -> GetStatusResponse {
         let heartbeat = self.policy.horizon.last_heartbeat();
         let head = self.policy.horizon.head();
+        let sights = self.policy.sights(now);
+        self.observe(&sights, now);
         GetStatusResponse {
             head: heartbeat.map(|Heartbeat { head, .. }| Head {
                 epoch: head.epoch.0,
@@ -26,16 +60,38 @@ impl Queries {
             }),
             beacon_at: heartbeat.map(|heartbeat| heartbeat.sent_at),
             replicas: self.projectors.statuses(head, now),
-            stores: self
-                .policy
-                .sights(now)
+            stores: sights
                 .into_iter()
                 .map(read_model)
                 .chain([store(Source::Postgres, self.policy.postgres_problem())])
                 .collect(),
             fallback_budget: self.policy.budget.left(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            checks: self.readiness.report().checks().map(check).collect(),
         }
+    }
+
+    fn observe(&self, sights: &[Sight], now: Instant) {
+        let reads = |store| self.policy.settings.read_source.allows(store);
+        let known = Known {
+            heartbeat_age: self.policy.horizon.heartbeat_age(now),
+            replicas: if reads(Source::Neo4j) { sights } else { &[] },
+            postgres: reads(Source::Postgres).then(|| self.policy.postgres_problem()),
+        };
+        self.readiness.observe(health::observe(&known));
+    }
+}
+
+fn check(check: &readiness::Check) -> Check {
+    let state = if check.reason.is_none() { CheckState::Ok } else { CheckState::Failed };
+    Check {
+        name: check.kind.name.to_owned(),
+        subject: check.subject.clone(),
+        state: state.into(),
+        reason: check.reason.clone().unwrap_or_default(),
+        since: Some(timestamp::to_proto(check.since)),
+        action: check.kind.action.to_owned(),
+        required: check.required,
     }
 }
 

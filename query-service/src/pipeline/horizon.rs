@@ -41,6 +41,8 @@ struct Inner {
     /// Names the database of PostgreSQL.
     database: Option<Uuid>,
     heartbeat: Option<Heartbeat>,
+    /// When a heartbeat was last heard, whatever its head.
+    heartbeat_heard: Option<Instant>,
     /// When each head of the present epoch was first heard of, or a revision was committed; both ascend.
     heard: VecDeque<(Instant, Revision)>,
     /// When the source of truth last told its head.
@@ -62,6 +64,7 @@ impl Horizon {
             return;
         }
         inner.told(heartbeat.head, Authority::Heartbeat, now);
+        inner.heartbeat_heard = Some(now);
         if inner.heartbeat.is_none_or(|last| last.head <= heartbeat.head) {
             inner.heartbeat = Some(heartbeat);
         }
@@ -130,6 +133,11 @@ impl Horizon {
     /// The last heartbeat.
     pub fn last_heartbeat(&self) -> Option<Heartbeat> {
         self.inner().heartbeat
+    }
+
+    /// Age of the newest heartbeat, by this process's clock.
+    pub fn heartbeat_age(&self, now: Instant) -> Option<Duration> {
+        self.inner().heartbeat_heard.map(|at| now.saturating_duration_since(at))
     }
 
     /// For how long something newer than this is known. Zero for the newest; the longest for another epoch.

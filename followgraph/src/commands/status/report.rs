@@ -1,19 +1,19 @@
-//! What `status` tells: the parts of the pipeline and what is wrong with them.
+//! What `status` shows: the parts of the pipeline and the checks of both services.
 //!
-//! Owns the judgement of what is a problem, and the names of the JSON fields. It must
-//! not know how the services were asked, nor how it is shown.
+//! Owns the names of the JSON fields. It judges nothing by itself: what is wrong is a failed check of a service, or a
+//! service that does not answer.
 
 use std::time::Duration;
 
-use proto::graph::v1::{Head, ReplicaStatus, StreamState};
+use proto::graph::v1::{CheckState, Head, ReplicaStatus, StreamState};
 use proto::{command::v1 as command, query::v1 as query};
 use serde::Serialize;
 
 use crate::dates;
 use crate::output;
 
-/// An event that waits longer than this for the stream is a problem.
-const LONGEST_UNPUBLISHED: Duration = Duration::from_secs(5);
+const COMMAND: &str = "command-service";
+const QUERY: &str = "query-service";
 
 /// What one service answered, or why it did not.
 pub struct Answer<T> {
@@ -28,12 +28,59 @@ pub struct Answer<T> {
 pub struct Report {
     pub(super) healthy: bool,
     pub(super) problems: Vec<String>,
+    pub(super) checks: Vec<Check>,
     pub(super) head: Option<HeadReport>,
     pub(super) stream: Option<StreamReport>,
     pub(super) replicas: Vec<Replica>,
     pub(super) stores: Vec<Store>,
     pub(super) command_service: ServiceReport,
     pub(super) query_service: ServiceReport,
+}
+
+/// A check of a service.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    pub(super) service: &'static str,
+    pub(super) name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) subject: String,
+    pub(super) state: &'static str,
+    pub(super) required: bool,
+    pub(super) reason: String,
+    pub(super) since: Option<String>,
+    pub(super) action: String,
+}
+
+impl Check {
+    fn new(service: &'static str, check: &proto::graph::v1::Check) -> Self {
+        Self {
+            service,
+            name: check.name.clone(),
+            subject: check.subject.clone(),
+            state: match check.state() {
+                CheckState::Unspecified => "unknown",
+                CheckState::Ok => "ok",
+                CheckState::Failed => "failed",
+            },
+            required: check.required,
+            reason: check.reason.clone(),
+            since: check.since.as_ref().and_then(dates::format_proto),
+            action: check.action.clone(),
+        }
+    }
+
+    /// What people call it.
+    pub(super) fn title(&self) -> String {
+        format!("{} {}", self.name, self.subject).trim_end().to_owned()
+    }
+
+    pub(super) fn passes(&self) -> bool {
+        self.state == "ok"
+    }
+
+    fn problem(&self) -> Option<String> {
+        (!self.passes()).then(|| format!("{}: {}: {}", self.service, self.title(), self.reason))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -83,15 +130,6 @@ impl Store {
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.name, self.replica).trim_end().to_owned()
     }
-
-    fn problem(&self) -> Option<String> {
-        let title = self.title();
-        match (self.serving, self.lagging) {
-            (false, _) => Some(format!("store {title} is not serving: {}", self.reason)),
-            (true, true) => Some(format!("store {title} lags, and others are asked before it")),
-            (true, false) => None,
-        }
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -113,9 +151,12 @@ impl Report {
         let (c, q) = (command.status.as_ref().ok(), query.status.as_ref().ok());
         let head = c.and_then(|s| s.head.as_ref()).or(q.and_then(|s| s.head.as_ref()));
         let replicas = c.map(|s| &s.replicas).or(q.map(|s| &s.replicas));
+        let of_command = c.into_iter().flat_map(|s| &s.checks).map(|check| Check::new(COMMAND, check));
+        let of_query = q.into_iter().flat_map(|s| &s.checks).map(|check| Check::new(QUERY, check));
         let mut report = Self {
             healthy: false,
             problems: Vec::new(),
+            checks: of_command.chain(of_query).collect(),
             head: head.map(HeadReport::from),
             stream: c.and_then(|s| s.stream.as_ref()).map(StreamReport::from),
             replicas: replicas.into_iter().flatten().map(Replica::from).collect(),
@@ -141,22 +182,17 @@ impl Report {
     }
 
     fn find_problems(&self) -> Vec<String> {
+        let services = [(COMMAND, &self.command_service), (QUERY, &self.query_service)];
         let mut problems = Vec::new();
-        for service in [&self.command_service, &self.query_service] {
+        for (name, service) in services {
             problems.extend(service.error.clone());
+            let checked = self.checks.iter().any(|check| check.service == name);
+            if service.error.is_none() && !checked {
+                let version = service.version.as_deref().unwrap_or_default();
+                problems.push(format!("{name} of version {version} has no checks: upgrade it"));
+            }
         }
-        if let Some(stream) = &self.stream {
-            problems.extend(stream.problems());
-        }
-        if self.query_service.error.is_none() && self.query_service.beacon_at.is_none() {
-            problems.push("the query-service hears no beacon of a command-service".to_owned());
-        }
-        let answered = self.command_service.error.is_none() || self.query_service.error.is_none();
-        if answered && self.replicas.is_empty() {
-            problems.push("no projector was heard of in the last minute".to_owned());
-        }
-        problems.extend(self.replicas.iter().flat_map(Replica::problems));
-        problems.extend(self.stores.iter().filter_map(Store::problem));
+        problems.extend(self.checks.iter().filter_map(Check::problem));
         problems
     }
 }
@@ -190,24 +226,6 @@ impl From<&proto::graph::v1::StreamStatus> for StreamReport {
     }
 }
 
-impl StreamReport {
-    fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if self.state != "ok" || !self.problem.is_empty() {
-            let words = if self.problem.is_empty() { self.state } else { &self.problem };
-            problems.push(format!("stream {}: {words}", self.name));
-        }
-        if self.oldest_unpublished_ms > output::elapsed_ms(LONGEST_UNPUBLISHED) {
-            problems.push(format!(
-                "stream {}: an event waits for {:.0} s to be published",
-                self.name,
-                self.oldest_unpublished_ms / 1_000.0
-            ));
-        }
-        problems
-    }
-}
-
 impl From<&ReplicaStatus> for Replica {
     fn from(replica: &ReplicaStatus) -> Self {
         Self {
@@ -222,29 +240,6 @@ impl From<&ReplicaStatus> for Replica {
             seen_at: replica.seen_at.as_ref().and_then(dates::format_proto),
             problem: replica.problem.clone(),
         }
-    }
-}
-
-impl Replica {
-    fn problems(&self) -> Vec<String> {
-        let mut problems = Vec::new();
-        if !self.problem.is_empty() {
-            problems.push(format!("replica {}: {}", self.name, self.problem));
-        }
-        if !self.complete {
-            problems.push(format!(
-                "replica {} is being built ({}), and does not serve yet",
-                self.name,
-                percent(self.sweep_progress)
-            ));
-        }
-        if self.differences > 0 {
-            problems.push(format!(
-                "replica {}: sweeps have repaired {} differences",
-                self.name, self.differences
-            ));
-        }
-        problems
     }
 }
 
@@ -304,6 +299,7 @@ pub(super) mod tests {
             version: "0.1.0".to_owned(),
             queued_commands: 0,
             database_id: String::new(),
+            checks: vec![check("postgres", "", "")],
         }
     }
 
@@ -311,7 +307,21 @@ pub(super) mod tests {
         query::GetStatusResponse {
             beacon_at: Some(prost_types::Timestamp::default()),
             version: "0.1.0".to_owned(),
+            checks: vec![check("stores", "", "")],
             ..Default::default()
+        }
+    }
+
+    pub fn check(name: &str, subject: &str, reason: &str) -> proto::graph::v1::Check {
+        let state = if reason.is_empty() { CheckState::Ok } else { CheckState::Failed };
+        proto::graph::v1::Check {
+            name: name.to_owned(),
+            subject: subject.to_owned(),
+            state: state.into(),
+            reason: reason.to_owned(),
+            since: Some(prost_types::Timestamp { seconds: 1_341_100_972, nanos: 0 }),
+            action: "look at it".to_owned(),
+            required: false,
         }
     }
 
@@ -327,55 +337,37 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_fork_is_a_problem() {
+    fn failed_checks_are_the_only_problems() {
         let mut status = command();
-        let stream = status.stream.as_mut().unwrap();
-        stream.state = StreamState::Forked.into();
-        stream.problem = "revision 7 is another event".to_owned();
-        assert_eq!(
-            report(Ok(status), Ok(query())).problems,
-            ["stream FOLLOWGRAPH: revision 7 is another event"]
-        );
-    }
-
-    #[test]
-    fn a_read_model_that_is_not_ready_is_a_problem() {
-        let mut status = command();
+        // Facts alone are no problem: the service judges them.
+        status.stream.as_mut().unwrap().state = StreamState::Forked.into();
         status.replicas[0].complete = false;
-        status.replicas[0].sweep_progress = 0.37;
+        assert!(report(Ok(status.clone()), Ok(query())).healthy());
+        status.checks.push(check("complete", "projector-0", "37 % are built"));
+        let report = report(Ok(status), Ok(query()));
+        assert_eq!(report.problems, ["command-service: complete projector-0: 37 % are built"]);
+        let json = serde_json::to_value(&report.checks[1]).unwrap();
         assert_eq!(
-            report(Ok(status), Ok(query())).problems,
-            ["replica projector-0 is being built (37 %), and does not serve yet"]
+            json,
+            serde_json::json!({
+                "service": "command-service",
+                "name": "complete",
+                "subject": "projector-0",
+                "state": "failed",
+                "required": false,
+                "reason": "37 % are built",
+                "since": "2012-07-01T00:02:52Z",
+                "action": "look at it",
+            })
         );
-        let mut status = command();
-        status.replicas.clear();
-        let problems = report(Ok(status), Ok(query())).problems;
-        assert_eq!(problems, ["no projector was heard of in the last minute"]);
     }
 
     #[test]
-    fn a_replica_that_is_lost_or_lags_is_a_problem_by_its_name() {
-        let store = |name: &str, replica: &str, reason: &str, lagging| proto::graph::v1::StoreStatus {
-            name: name.to_owned(),
-            replica: replica.to_owned(),
-            serving: reason.is_empty(),
-            reason: reason.to_owned(),
-            lagging,
-            ..Default::default()
-        };
+    fn a_service_without_checks_is_a_problem() {
         let mut status = query();
-        status.stores = vec![
-            store("neo4j", "projector-0", "does not answer probes", false),
-            store("neo4j", "projector-1", "", true),
-            store("postgres", "", "", false),
-        ];
-        assert_eq!(
-            report(Ok(command()), Ok(status)).problems,
-            [
-                "store neo4j projector-0 is not serving: does not answer probes",
-                "store neo4j projector-1 lags, and others are asked before it",
-            ]
-        );
+        status.checks.clear();
+        let problems = report(Ok(command()), Ok(status)).problems;
+        assert_eq!(problems, ["query-service of version 0.1.0 has no checks: upgrade it"]);
     }
 
     #[test]

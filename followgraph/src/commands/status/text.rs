@@ -1,6 +1,6 @@
-//! `status` for people: facts, tables, and a verdict at the end.
+//! `status` for people: facts, tables, and the checks at the end.
 //!
-//! Owns the look only; what is a problem is decided in [`super::report`].
+//! Owns the look only; the services decide what is a problem.
 
 use comfy_table::{Cell, Color};
 
@@ -17,6 +17,9 @@ impl Report {
         if !self.stores.is_empty() {
             text.push_str(&format!("\n\n{}", self.store_table()));
         }
+        if !self.checks.is_empty() {
+            text.push_str(&format!("\n\n{}", self.check_table()));
+        }
         let verdict = if self.healthy {
             "healthy".to_owned()
         } else {
@@ -28,6 +31,21 @@ impl Report {
         };
         text.push_str(&format!("\n\n{verdict}"));
         text
+    }
+
+    fn check_table(&self) -> String {
+        let mut table = output::table(&["SERVICE", "CHECK", "STATE", "SINCE", "REASON", "WHAT TO DO"]);
+        for check in &self.checks {
+            table.add_row([
+                Cell::new(check.service),
+                Cell::new(check.title()),
+                verdict_cell(check.state, check.passes()),
+                Cell::new(check.since.as_deref().unwrap_or_default()),
+                Cell::new(&check.reason),
+                Cell::new(if check.passes() { "" } else { check.action.as_str() }),
+            ]);
+        }
+        output::table_text(table)
     }
 
     fn facts(&self) -> String {
@@ -85,7 +103,7 @@ impl Replica {
             verdict_cell(&complete, self.complete),
             Cell::new(self.lag_revisions),
             Cell::new(self.lag_ms.map_or(String::new(), |ms| format!("{ms:.1} ms"))),
-            verdict_cell(&self.differences.to_string(), self.differences == 0),
+            Cell::new(self.differences),
             Cell::new(self.seen_at.as_deref().unwrap_or_default()),
         ]
     }
@@ -114,7 +132,7 @@ fn verdict_cell(text: &str, good: bool) -> Cell {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::{command, query, report};
+    use super::super::report::tests::{check, command, query, report};
 
     #[test]
     fn a_healthy_pipeline_is_told_as_such() {
@@ -128,7 +146,24 @@ mod tests {
              query-service    q:2   version 0.1.0   fallback budget left 0\n\n\
              REPLICA      VISIBLE  COMPLETE  BEHIND  LAG  DIFFERENCES  SEEN\n\
              projector-0  901      yes       0            0\n\n\
+             SERVICE          CHECK     STATE  SINCE                 REASON  WHAT TO DO\n\
+             command-service  postgres  ok     2012-07-01T00:02:52Z\n\
+             query-service    stores    ok     2012-07-01T00:02:52Z\n\n\
              healthy"
+        );
+    }
+
+    #[test]
+    fn a_failed_check_says_what_to_do() {
+        let mut status = query();
+        status.checks.push(check("heartbeat", "command-service", "the last heartbeat is 12 s old"));
+        let text = report(Ok(command()), Ok(status)).text();
+        let row = text.lines().find(|line| line.contains("heartbeat command-service")).expect("a row");
+        assert!(row.contains("failed") && row.contains("12 s old") && row.contains("look at it"), "{text}");
+        assert!(
+            text.ends_with(
+                "problem: query-service: heartbeat command-service: the last heartbeat is 12 s old"
+            )
         );
     }
 }

@@ -1,0 +1,114 @@
+//! The checks of query-service: their names and advice, and those that follow from what it knows.
+
+use std::time::Duration;
+
+use service_kit::readiness::{CheckKind, Observation};
+
+use crate::reader::Sight;
+
+/// command-service sends its heartbeat twice a second.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+
+/// At least one store can answer.
+pub const STORES: CheckKind =
+    CheckKind { name: "stores", action: "bring PostgreSQL or one Neo4j back: runbook FollowgraphStoreAway" };
+/// The heartbeat of command-service arrives.
+const HEARTBEAT: CheckKind = CheckKind {
+    name: "heartbeat",
+    action: "check that NATS is up, that this process reaches it, and that command-service runs",
+};
+/// Each store answers.
+const STORE: CheckKind = CheckKind {
+    name: "store",
+    action: "check that the store runs and this process reaches it: runbook FollowgraphStoreAway",
+};
+/// Each read model is up to date.
+const LAG: CheckKind =
+    CheckKind { name: "lag", action: "look for what slows its projector: runbook FollowgraphPipelineLag" };
+
+/// What the checks are about. Stores that READ_SOURCE leaves out are not in it.
+pub struct Known<'a> {
+    /// Age of the newest heartbeat; `None` if there was none yet.
+    pub heartbeat_age: Option<Duration>,
+    /// The replicas of the read model.
+    pub replicas: &'a [Sight],
+    /// Whether PostgreSQL answers: the problem, if it does not. `None` if it is not read.
+    pub postgres: Option<Option<&'static str>>,
+}
+
+/// What is observed. Pure, so that `followgraph status` has nothing to judge.
+pub fn observe(known: &Known<'_>) -> Vec<Observation> {
+    let heartbeat = match known.heartbeat_age {
+        None => Some("no heartbeat of a command-service was heard".to_owned()),
+        Some(age) if age > LONGEST_SILENCE => Some(format!("the last heartbeat is {} s old", age.as_secs())),
+        Some(_) => None,
+    };
+    let mut found = vec![of(HEARTBEAT, "command-service".to_owned(), heartbeat)];
+    for replica in known.replicas {
+        let subject = format!("neo4j {}", replica.name);
+        let lag = (replica.lagging && replica.problem.is_none()).then(|| {
+            let seconds = replica.staleness.as_secs();
+            format!("it is {seconds} s behind, and other replicas are asked before it")
+        });
+        found.push(of(STORE, subject.clone(), replica.problem.map(str::to_owned)));
+        found.push(of(LAG, subject, lag));
+    }
+    if let Some(postgres) = known.postgres {
+        found.push(of(STORE, "postgres".to_owned(), postgres.map(str::to_owned)));
+    }
+    found
+}
+
+fn of(kind: CheckKind, subject: String, reason: Option<String>) -> Observation {
+    Observation { kind, subject, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(name: &str, problem: Option<&'static str>, lagging: bool) -> Sight {
+        Sight { name: name.into(), problem, visible: None, staleness: Duration::from_secs(9), lagging }
+    }
+
+    fn failed(known: &Known<'_>) -> Vec<(&'static str, String, String)> {
+        let failed = |found: Observation| Some((found.kind.name, found.subject, found.reason?));
+        observe(known).into_iter().filter_map(failed).collect()
+    }
+
+    #[test]
+    fn an_old_heartbeat_fails_and_so_does_none() {
+        let heard = |heartbeat_age| failed(&Known { heartbeat_age, replicas: &[], postgres: Some(None) });
+        assert_eq!(heard(Some(LONGEST_SILENCE)), []);
+        assert_eq!(heard(Some(Duration::from_secs(6)))[0].2, "the last heartbeat is 6 s old");
+        assert_eq!(heard(None)[0].2, "no heartbeat of a command-service was heard");
+    }
+
+    #[test]
+    fn each_store_fails_by_its_name() {
+        let replicas = [sight("a", Some("does not answer"), true), sight("b", None, true)];
+        let known = Known {
+            heartbeat_age: Some(Duration::ZERO),
+            replicas: &replicas,
+            postgres: Some(Some("does not answer")),
+        };
+        let names: Vec<_> = failed(&known).into_iter().map(|(name, subject, _)| (name, subject)).collect();
+        let wanted = [("store", "neo4j a"), ("lag", "neo4j b"), ("store", "postgres")];
+        assert_eq!(names, wanted.map(|(name, subject)| (name, subject.to_owned())));
+    }
+
+    #[test]
+    fn a_store_that_is_left_out_is_no_check() {
+        let known = Known { heartbeat_age: Some(Duration::ZERO), replicas: &[], postgres: None };
+        assert!(observe(&known).iter().all(|found| found.kind.name == "heartbeat"));
+    }
+
+    #[test]
+    fn every_check_is_in_the_operations_guide() {
+        let guide = include_str!("../../docs/operations.md");
+        for kind in [STORES, HEARTBEAT, STORE, LAG] {
+            assert!(guide.contains(&format!("| `{}`", kind.name)), "{}", kind.name);
+            assert!(!kind.action.is_empty(), "{}", kind.name);
+        }
+    }
+}
