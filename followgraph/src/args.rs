@@ -68,6 +68,7 @@ pub struct ConnectionArgs {
     #[arg(
         long,
         env = "FOLLOWGRAPH_COMMAND_ADDR",
+        hide_env_values = true,
         value_name = "HOST:PORT",
         default_value = "127.0.0.1:9080",
         global = true
@@ -78,6 +79,7 @@ pub struct ConnectionArgs {
     #[arg(
         long,
         env = "FOLLOWGRAPH_QUERY_ADDR",
+        hide_env_values = true,
         value_name = "HOST:PORT",
         default_value = "127.0.0.1:9081",
         global = true

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::args::Format;
-use crate::client::{CallFailed, Peer, Service, Unreachable};
+use crate::client::{CallFailed, Peer, Service, Unreachable, host_of};
 
 /// An error with advice, for those that are not of a call.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,7 @@ fn is_own_deadline(status: &Status) -> bool {
 }
 
 fn is_it_up(peer: &Peer) -> String {
-    format!("is the service up? {}={} says where to look", peer.service.variable(), peer.addr)
+    format!("is the service up? {}={} says where to look", peer.service.variable(), host_of(&peer.addr))
 }
 
 /// What to do about the failure of a call.

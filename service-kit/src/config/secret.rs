@@ -71,7 +71,7 @@ const PLAIN_PARAMETERS: [&str; 17] = [
 
 /// Takes the credentials out of an address, for logs: the user's name stays, the password goes. A lone word before the
 /// `@` goes as well, because for some servers it is a token. Of query parameters only the values of
-/// [`PLAIN_PARAMETERS`] stay, of a fragment nothing. A text that is no address is redacted as a whole.
+/// `PLAIN_PARAMETERS` stay, of a fragment nothing. A text that is no address is redacted as a whole.
 ///
 /// Everything up to the last `@` counts as credentials: a password with an unescaped `/` or `?` must not leak.
 pub fn redact_url(text: &str) -> String {

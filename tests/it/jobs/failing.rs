@@ -59,12 +59,11 @@ async fn a_command_that_runs_into_a_timeout_fails_alone() {
     };
     others.spawn(send(user(), user()));
     until("the first one to wait for the head", LIMIT, || async {
-        let waiting: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '-- head_lock%'",
-        )
-        .fetch_one(&pool)
-        .await
-        .expect("sessions are visible");
+        // Others' statements are hidden from this role, their locks are not.
+        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            .fetch_one(&pool)
+            .await
+            .expect("locks are visible");
         if waiting > 0 { Ok(()) } else { Err("nothing waits".to_owned()) }
     })
     .await;

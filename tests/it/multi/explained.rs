@@ -42,7 +42,7 @@ impl Ask {
     const ALL: [(Self, &'static [&'static str]); 6] = [
         (Self::Mutuals, &["sift"]),
         (Self::Known, &["known"]),
-        (Self::Set(SetOperation::Union), &["list_following"]),
+        (Self::Set(SetOperation::Union), &["union"]),
         // The smaller set is walked.
         (Self::Set(SetOperation::Intersection), &["counts", "sift"]),
         (Self::Set(SetOperation::Difference), &["sift"]),
