@@ -84,6 +84,9 @@ pub enum Error {
     /// Too many reads of this process wait for the store: it was not asked.
     #[error("too many reads wait for the store")]
     Busy,
+    /// The store stands still: a read waited to be let in, and nothing that the store was asked ended meanwhile.
+    #[error("the store stands still")]
+    Stalled,
     /// The schema is not known to be ours yet.
     #[error("the schema was not checked yet")]
     Unchecked,

@@ -61,7 +61,7 @@ pub fn outcome<T>(answer: &Result<Versioned<T>, Error>) -> &'static str {
 
 fn failure(error: &Error) -> &'static str {
     match error {
-        Error::TimedOut => "timeout",
+        Error::TimedOut | Error::Stalled => "timeout",
         Error::NotBuilt | Error::NotComplete | Error::NotExact => "not_ready",
         Error::Busy => "busy",
         Error::Unchecked | Error::Failed(_) => "error",

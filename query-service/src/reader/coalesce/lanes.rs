@@ -273,6 +273,7 @@ fn again(error: &Error) -> Error {
         Error::NotExact => Error::NotExact,
         Error::TimedOut => Error::TimedOut,
         Error::Busy => Error::Busy,
+        Error::Stalled => Error::Stalled,
         Error::Unchecked => Error::Unchecked,
         Error::Failed(source) => Error::failed(source.to_string()),
         Error::Shared { error, .. } => again(error),

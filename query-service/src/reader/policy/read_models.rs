@@ -125,6 +125,7 @@ impl Policy {
             Err((Error::NotExact, _)) => Err(Fallback::NotExact),
             // The server was not asked.
             Err((Error::Busy, _)) => Err(Fallback::Busy),
+            Err((Error::Stalled, _)) => Err(Fallback::Slow),
             Err((Error::TimedOut, statement)) => {
                 // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
                 let proves = within == usual && question.scope() == Scope::Single;
