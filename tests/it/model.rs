@@ -45,9 +45,9 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = Handle::current();
     let own = Own::start_through(move |servers| {
-        let (proxy, url) = runtime.block_on(CommitLoser::before(&servers.postgres));
+        let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
         sender.send(proxy).expect("the test waits");
-        Env::default().with("DATABASE_URL", url).with("JOB_STEP_EDGES", "2").with("JOB_REST", "0")
+        Env::default().with("JOB_STEP_EDGES", "2").with("JOB_REST", "0")
     })
     .await;
     let proxy = receiver.recv().expect("a proxy");

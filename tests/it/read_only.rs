@@ -6,16 +6,21 @@ use proto::error::Reason;
 use proto::graph::v1::StreamState;
 use sqlx::{Connection as _, PgConnection};
 use tests::clients::{check, follow, fresh};
+use tests::fault_proxy::FaultProxy;
 use tests::own::Victim;
 use tests::refusal::assert_refused;
 use tests::status::until_stream_is;
-use tests::{Commands, Own, new_user, truth, until};
+use tests::{Commands, Endpoints, Own, new_user, truth, until};
+use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tonic_types::StatusExt as _;
-use xtask::Principal;
+use xtask::env_file::Env;
+use xtask::{Ports, Principal, Server as _};
 
 /// Sessions at a read-only server live half an hour where they are not closed.
 const SOON: Duration = Duration::from_secs(30);
+/// Clients that write during a failover.
+const WRITERS: usize = 4;
 
 /// The follow did not happen, and can be repeated.
 async fn assert_not_committed(commands: &mut Commands) {
@@ -128,4 +133,78 @@ async fn a_standby_is_no_fork_and_takes_writes_after_its_promotion() {
     let answer = check(&mut own.endpoints.queries(), &a, &b, fresh(&written_at)).await.expect("a check");
     assert!(answer.following);
     truth::assert_agreement(&own.endpoints, 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_by_streaming_replication_takes_over_without_a_loss() {
+    let mut proxy = None;
+    let mut own = Own::start_through(|servers| {
+        let port = servers.postgres.port();
+        let started = block_in_place(|| Handle::current().block_on(FaultProxy::start(port)));
+        servers.postgres.lead_services_through(started.port());
+        proxy = Some(started);
+        Env::default()
+    })
+    .await;
+    let proxy = proxy.expect("it was started");
+    let commands = own.endpoints.commands();
+    let mut standby = block_in_place(|| {
+        let port = Ports::free().expect("free ports").postgres;
+        let log = own.servers.log_file("standby");
+        own.servers.postgres.start_again_with_standby(&log, port).expect("a standby")
+    });
+    follows_again(&commands).await;
+    // Writers that are told of each refusal, and go on.
+    let writers: Vec<_> =
+        (0..WRITERS).map(|_| tokio::spawn(writes_until_promoted(commands.clone()))).collect();
+    for _ in 0..20 {
+        follow(&mut commands.clone(), &new_user(), &new_user()).await.expect("both servers have it");
+    }
+    own.kill(Victim::Postgres);
+    proxy.lead_to(standby.port());
+    proxy.cut();
+    until_stream_is(&commands, StreamState::Standby, "standby").await;
+    assert_not_committed(&mut commands.clone()).await;
+    block_in_place(|| standby.promote()).expect("promoted");
+    let endpoints = Endpoints { database_url: standby.url(), ..own.endpoints.clone() };
+    let promoted = endpoints.postgres().await;
+    let mut acknowledged = 0;
+    for writer in writers {
+        for (a, b) in writer.await.expect("it writes again") {
+            acknowledged += 1;
+            let there =
+                "SELECT count(*) FROM follows WHERE follower_id = $1::uuid AND following_id = $2::uuid";
+            let rows: i64 =
+                sqlx::query_scalar(there).bind(&a).bind(&b).fetch_one(&promoted).await.expect("a count");
+            assert_eq!(rows, 1, "an acknowledged follow");
+        }
+    }
+    assert!(acknowledged > WRITERS, "they wrote before the failover, and after it");
+    println!("{acknowledged} follows were acknowledged");
+    own.wait_ready();
+    until_stream_is(&commands, StreamState::Ok, "").await;
+    truth::assert_agreement(&endpoints, 5).await;
+    block_in_place(|| standby.stop()).expect("it stops");
+}
+
+/// Follows until one was refused and another one acknowledged after that. Answers all that were.
+async fn writes_until_promoted(mut commands: Commands) -> Vec<(String, String)> {
+    let (mut acknowledged, mut refused) = (Vec::new(), false);
+    let begun = std::time::Instant::now();
+    loop {
+        let (a, b) = (new_user(), new_user());
+        match follow(&mut commands, &a, &b).await {
+            Ok(_) => {
+                acknowledged.push((a, b));
+                if refused {
+                    return acknowledged;
+                }
+            }
+            Err(_) => {
+                refused = true;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        assert!(begun.elapsed() < SOON * 2, "no follow is acknowledged");
+    }
 }

@@ -154,13 +154,9 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Handle::current();
     let own = Own::start_through(move |servers| {
-        let proxy = runtime.block_on(CommitLoser::start(servers.postgres.port()));
-        let url = servers
-            .postgres
-            .url_of(xtask::Principal::Command)
-            .replace(&format!(":{}/", servers.postgres.port()), &format!(":{}/", proxy.port()));
+        let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
         sender.send(proxy).expect("the test waits");
-        Env::default().with("DATABASE_URL", url)
+        Env::default()
     })
     .await;
     let proxy = receiver.recv().expect("a proxy");

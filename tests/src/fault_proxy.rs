@@ -61,6 +61,8 @@ enum Ending {
 #[derive(Clone, Debug)]
 pub struct FaultProxy {
     port: u16,
+    /// The port of the server.
+    server: watch::Sender<u16>,
     upstream: watch::Sender<Fault>,
     downstream: watch::Sender<Fault>,
     /// The last command to end the open connections, and its number.
@@ -77,6 +79,7 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let proxy = Self {
             port: listener.local_addr().expect("an address").port(),
+            server: watch::channel(server).0,
             upstream: watch::channel(Fault::None).0,
             downstream: watch::channel(Fault::None).0,
             ending: watch::channel((0, None)).0,
@@ -88,6 +91,7 @@ impl FaultProxy {
                 if *shared.refusing.borrow() {
                     end(client, Ending::Reset);
                 } else {
+                    let server = *shared.server.borrow();
                     tokio::spawn(shared.clone().serve(client, server));
                 }
             }
@@ -105,6 +109,11 @@ impl FaultProxy {
     #[must_use]
     pub fn through(&self, address: &str, server: u16) -> String {
         address.replacen(&format!(":{server}"), &format!(":{}", self.port), 1)
+    }
+
+    /// Forwards new connections to another server: the name of a service leads to another host.
+    pub fn lead_to(&self, server: u16) {
+        self.server.send_replace(server);
     }
 
     /// Sets the fault of one direction.

@@ -1,10 +1,10 @@
-//! Sets of servers and services for tests that break them, one at a time.
+//! Sets of servers and services for tests that break them, a few at a time.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 use xtask::env_file::Env;
 use xtask::pipeline::{self, Pipeline};
@@ -17,7 +17,10 @@ use crate::endpoints::Endpoints;
 /// How long a service may take to be ready again.
 const READY: Duration = Duration::from_secs(90);
 
-static ONE_AT_A_TIME: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+/// Sets at a time: while one starts or waits, the other works. More would compete for two processors.
+const AT_A_TIME: usize = 2;
+
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_A_TIME)));
 
 /// PostgreSQL, NATS, Neo4j and the three services, for one test.
 ///
@@ -30,7 +33,32 @@ pub struct Own {
     /// Where clients find it.
     pub endpoints: Endpoints,
     settings: Env,
-    _turn: OwnedMutexGuard<()>,
+    _times: Times,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// How long a set took to start, and to do its test: printed, since these are most of the time of all tests.
+struct Times {
+    test: String,
+    began: Instant,
+    started: Instant,
+}
+
+impl Times {
+    fn since(began: Instant) -> Self {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        Self { test, began, started: Instant::now() }
+    }
+}
+
+impl Drop for Times {
+    fn drop(&mut self) {
+        let start = self.started.duration_since(self.began).as_secs_f64();
+        let test = self.started.elapsed().as_secs_f64();
+        // Not to the output of the test, which is shown of failed ones only.
+        let line = format!("servers of {}: {start:.1} s to start, {test:.1} s of test\n", self.test);
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }
 }
 
 /// One of the processes.
@@ -92,7 +120,7 @@ impl Own {
     }
 
     /// The same with variables that depend on the servers.
-    pub async fn start_through(more: impl FnOnce(&Servers) -> Env) -> Self {
+    pub async fn start_through(more: impl FnOnce(&mut Servers) -> Env) -> Self {
         Self::start_set(&binaries(), None, more, 1).await
     }
 
@@ -114,27 +142,28 @@ impl Own {
     async fn start_set(
         binaries: &Path,
         tls: Option<Tls>,
-        more: impl FnOnce(&Servers) -> Env,
+        more: impl FnOnce(&mut Servers) -> Env,
         read_replicas: usize,
     ) -> Self {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
-        let turn = ONE_AT_A_TIME.clone().lock_owned().await;
+        let turn = TURNS.clone().acquire_owned().await.expect("it is never closed");
+        let began = Instant::now();
         let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
             let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
             let ports = ports.expect("free ports");
-            let servers =
+            let mut servers =
                 Servers::temporary_with(&tools, ports, Sizes::SMALL, tls).expect("the servers start");
             migrate(binaries, &servers);
-            let settings = more(&servers);
+            let settings = more(&mut servers);
             let pipeline = Pipeline::start_with(binaries, &servers, &settings).expect("the services start");
             (servers, pipeline, settings)
         });
         let mut env = pipeline.client_env.clone();
         env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
-        Self { pipeline, servers, endpoints, settings, _turn: turn }
+        Self { pipeline, servers, endpoints, settings, _times: Times::since(began), _turn: turn }
     }
 
     /// Starts the second read replica, and does not wait until it is built.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use xtask::Principal;
+use xtask::postgres::Postgres;
 
 /// A running proxy; it goes with the test's runtime.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct CommitLoser {
 
 impl CommitLoser {
     /// Listens on a free port of the loopback interface.
-    pub async fn start(postgres: u16) -> Self {
+    async fn start(postgres: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
         let proxy =
@@ -34,16 +34,11 @@ impl CommitLoser {
         proxy
     }
 
-    /// One before this server, and command-service's URL through it.
-    pub async fn before(postgres: &xtask::postgres::Postgres) -> (Self, String) {
+    /// One between this server and the services that are started from now on.
+    pub async fn before(postgres: &mut Postgres) -> Self {
         let proxy = Self::start(postgres.port()).await;
-        let (direct, through) = (format!(":{}/", postgres.port()), format!(":{}/", proxy.port));
-        (proxy, postgres.url_of(Principal::Command).replace(&direct, &through))
-    }
-
-    /// Where it listens.
-    pub fn port(&self) -> u16 {
-        self.port
+        postgres.lead_services_through(proxy.port);
+        proxy
     }
 
     /// Loses the replies of the next transactions that have written something to the

@@ -73,6 +73,8 @@ pub struct Postgres {
     folder: PathBuf,
     user: Option<Unprivileged>,
     port: u16,
+    /// The port that the services use, if there is a proxy before it.
+    services_port: Option<u16>,
     secrets: Secrets,
     tls: Option<Tls>,
     /// The library that changes its time, and the file that says by how much.
@@ -91,22 +93,13 @@ impl Postgres {
     ) -> Result<Self> {
         let user = Unprivileged::if_we_are_root()?;
         let folder = reachable_instead_of(folder, user.as_ref())?;
-        let mut daemon = Daemon::new(
-            "PostgreSQL",
-            log.to_owned(),
-            "If the port is taken, end the program that listens there. If the data is damaged, begin without \
-             it: `cargo xtask up --fresh`; nothing in it is precious.",
-        );
-        // Fast shutdown: clients are disconnected instead of waited for.
-        daemon.stop_signal = Signal::SIGINT;
-        // Immediate shutdown: the postmaster ends its children too, and removes its shared memory.
-        daemon.on_parent_death = Signal::SIGQUIT;
         let mut postgres = Self {
-            daemon,
+            daemon: daemon(log),
             programs: tools.postgres.join("bin"),
             folder,
             user,
             port,
+            services_port: None,
             secrets: secrets.clone(),
             tls: tls.cloned(),
             fake_time: None,
@@ -115,22 +108,58 @@ impl Postgres {
         Ok(postgres)
     }
 
+    /// Starts this server again, and a standby that follows it by streaming replication and that commits wait for. The
+    /// standby begins with a copy of the data: there is no `pg_basebackup` among the programs.
+    pub fn start_again_with_standby(&mut self, log: &Path, port: u16) -> Result<Self> {
+        let mut standby = Self {
+            daemon: daemon(log),
+            programs: self.programs.clone(),
+            folder: self.folder.join("standby"),
+            user: self.user.clone(),
+            port,
+            services_port: None,
+            secrets: self.secrets.clone(),
+            tls: self.tls.clone(),
+            fake_time: None,
+        };
+        fs::DirBuilder::new().mode(0o700).create(&standby.folder)?;
+        self.user.as_ref().map_or(Ok(()), |user| user.own(&standby.folder))?;
+        self.stop()?;
+        let mut copy = Command::new("cp");
+        copy.args(["--archive", "--no-target-directory"]).arg(self.data()).arg(standby.data());
+        self.run("cp", copy, "")?;
+        fs::write(standby.password_hash_file(), standby.password_hash())?;
+        let primary = format!(
+            "primary_conninfo = 'host=127.0.0.1 port={} user={SUPERUSER} password={}'",
+            self.port, self.secrets.postgres_password
+        );
+        standby.configure(&primary)?;
+        standby.make_standby()?;
+        self.configure("synchronous_standby_names = '*'")?;
+        self.start_again()?;
+        standby.start_again()?;
+        Ok(standby)
+    }
+
     /// The owner's connection URL, with the password.
     pub fn url(&self) -> String {
-        self.url_with(NAME, &self.secrets.postgres_password)
+        self.url_with(NAME, &self.secrets.postgres_password, self.port)
     }
 
     /// The connection URL of a service; the owner's for whoever has no role.
     pub fn url_of(&self, who: Principal) -> String {
         match who.postgres_role() {
-            Some((role, _)) => self.url_with(role, self.secrets.password_of(who)),
+            Some((role, _)) => {
+                let port = self.services_port.unwrap_or(self.port);
+                self.url_with(role, self.secrets.password_of(who), port)
+            }
             None => self.url(),
         }
     }
 
-    fn url_with(&self, user: &str, password: &str) -> String {
+    fn url_with(&self, user: &str, password: &str, port: u16) -> String {
         let parameters = self.tls.as_ref().map(Tls::postgres_parameters).unwrap_or_default();
-        format!("postgres://{user}:{password}@127.0.0.1:{}/{NAME}{parameters}", self.port)
+        format!("postgres://{user}:{password}@127.0.0.1:{port}/{NAME}{parameters}")
     }
 
     /// From the next start on its clock differs from the machine's by what the returned file says: `+0`, `-3d` or
@@ -142,6 +171,11 @@ impl Postgres {
         fs::write(&file, "+0").with_context(|| format!("cannot write {}", file.display()))?;
         self.fake_time = Some((library, file.clone()));
         Ok(file)
+    }
+
+    /// Services that start from now on connect to this port, where a proxy listens. The owner does not.
+    pub fn lead_services_through(&mut self, port: u16) {
+        self.services_port = Some(port);
     }
 
     /// Where it listens.
@@ -232,9 +266,7 @@ impl Postgres {
         let made = self.run("initdb", initdb, "");
         fs::remove_file(&password_file)?;
         made?;
-        let configuration = self.data().join("postgresql.conf");
-        let text = fs::read_to_string(&configuration)? + SETTINGS;
-        fs::write(&configuration, text)?;
+        self.configure(SETTINGS)?;
         let mut single = self.command("postgres");
         single.args(["--single", "-D"]).arg(self.data()).arg("template1");
         // One statement a line.
@@ -246,6 +278,13 @@ impl Postgres {
         // Written last: a run that was interrupted before begins again.
         fs::write(self.password_hash_file(), self.password_hash())?;
         Ok(())
+    }
+
+    /// Adds settings to its configuration.
+    fn configure(&self, settings: &str) -> Result<()> {
+        let file = self.data().join("postgresql.conf");
+        let text = format!("{}{settings}\n", fs::read_to_string(&file)?);
+        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     }
 
     /// Runs a program of PostgreSQL to its end; its output is shown only if it fails.
@@ -315,6 +354,20 @@ impl Postgres {
         }
         fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))
     }
+}
+
+fn daemon(log: &Path) -> Daemon {
+    let mut daemon = Daemon::new(
+        "PostgreSQL",
+        log.to_owned(),
+        "If the port is taken, end the program that listens there. If the data is damaged, begin without \
+         it: `cargo xtask up --fresh`; nothing in it is precious.",
+    );
+    // Fast shutdown: clients are disconnected instead of waited for.
+    daemon.stop_signal = Signal::SIGINT;
+    // Immediate shutdown: the postmaster ends its children too, and removes its shared memory.
+    daemon.on_parent_death = Signal::SIGQUIT;
+    daemon
 }
 
 impl Server for Postgres {

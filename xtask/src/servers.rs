@@ -19,7 +19,7 @@ use crate::{
     env_file::Env,
     fetch::{Tools, remove_folder},
     nats::Nats,
-    neo4j::{self, Memory, Neo4j},
+    neo4j::{self, Neo4j, Tuning},
     ports::Ports,
     postgres::Postgres,
     principals::Principal,
@@ -32,18 +32,19 @@ use crate::{
 /// The file of a set's passwords and keys.
 const SECRETS: &str = "secrets";
 
-/// How much memory a set may use.
+/// What the servers of a set are started for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Of Neo4j.
-    pub neo4j: Memory,
+    pub neo4j: Tuning,
 }
 
 impl Sizes {
     /// For development: room for a million edges.
-    pub const DEVELOPMENT: Self = Self { neo4j: Memory { heap_mib: 1024, page_cache_mib: 512 } };
+    pub const DEVELOPMENT: Self =
+        Self { neo4j: Tuning { heap_mib: 1024, page_cache_mib: 512, short_lived: false } };
     /// For sets that a test starts of its own.
-    pub const SMALL: Self = Self { neo4j: Memory { heap_mib: 512, page_cache_mib: 256 } };
+    pub const SMALL: Self = Self { neo4j: Tuning { heap_mib: 512, page_cache_mib: 256, short_lived: true } };
 }
 
 /// A running set. Dropping it stops all of it.
@@ -159,13 +160,13 @@ impl Servers {
     /// yet; the rest of the set may be at work.
     pub fn add_read_replicas(&mut self, tools: &Tools) -> Result<()> {
         let begun = self.further_neo4j.len();
-        let (root, password, memory) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
+        let (root, password, tuning) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
         let started: Vec<Result<Neo4j>> = thread::scope(|scope| {
             let threads = self.ports.further.iter().enumerate().skip(begun).map(|(number, ports)| {
                 let name = format!("neo4j-{}", number + 1);
                 scope.spawn(move || {
                     let log = log_file(root, &name);
-                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, memory, None)
+                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, tuning, None)
                 })
             });
             // All run before the first is waited for.

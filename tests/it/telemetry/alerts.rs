@@ -17,7 +17,7 @@ use xtask::prometheus::Prometheus;
 use super::faults;
 
 /// How long an alert may take to fire after its fault.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(60);
 /// They speak of speed, which a busy machine does not have, or of a moment, now that they do not wait.
 const OF_SPEED: [&str; 3] =
     ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
@@ -73,14 +73,13 @@ impl Watch {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "open fault: in this set the projector does not complete its comparison of counts"]
 async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Handle::current();
     let mut own = Own::start_through(move |servers| {
-        let (proxy, through) = runtime.block_on(CommitLoser::before(&servers.postgres));
+        let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
         sender.send(proxy).expect("the test waits");
-        Env::default().with("DATABASE_URL", through).with("FALLBACK_BUDGET_PER_SECOND", "20")
+        Env::default().with("FALLBACK_BUDGET_PER_SECOND", "20")
     })
     .await;
     let proxy = receiver.recv().expect("a proxy");

@@ -17,7 +17,7 @@ use xtask::{Principal, Server as _};
 
 use super::alerts::Watch;
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(60);
 /// The lock of the relay's leader, see the runbook of FollowgraphNoRelayLeader.
 const RELAY_LOCK: i64 = 7_166_105_002;
 /// That of the worker, see the runbook of FollowgraphNoWorkerLeader.
