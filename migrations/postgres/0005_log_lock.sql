@@ -20,7 +20,7 @@ ALTER TABLE log_lock
     ADD COLUMN replace_streams_before bigint NOT NULL DEFAULT 0;
 COMMENT ON TABLE  log_lock IS 'one row that every writer locks first, so that the order of revisions is the order of commits; commits do not change it';
 COMMENT ON COLUMN log_lock.epoch IS 'number of the history; a recovery opens another';
-COMMENT ON COLUMN log_lock.pruned_revision IS 'head when the outbox was last pruned: the head while the outbox is empty';
+COMMENT ON COLUMN log_lock.pruned_revision IS 'head when the outbox was last pruned: the head until a newer event is in the outbox';
 COMMENT ON COLUMN log_lock.pruned_event_id IS 'event_id of that revision';
 COMMENT ON COLUMN log_lock.pruned_at IS 'time of its commit';
 COMMENT ON COLUMN log_lock.database_id IS 'names this database; a restored copy keeps it until a recovery';
@@ -43,16 +43,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION newest_event() IS 'the newest event of the outbox; nulls if it is empty';
 
+-- What log_lock keeps counts where it is newer: after a jump of the clock the rows that are left may be the older ones.
 -- OFFSET 0 keeps the function to one call for all columns.
 CREATE VIEW log_head AS
 SELECT l.epoch,
-       coalesce((l.newest).revision, l.pruned_revision) AS revision,
-       CASE WHEN (l.newest).revision IS NULL THEN l.pruned_event_id ELSE (l.newest).event_id END AS event_id,
-       coalesce((l.newest).committed_at, l.pruned_at) AS updated_at,
+       greatest((l.newest).revision, l.pruned_revision) AS revision,
+       CASE WHEN (l.newest).revision > l.pruned_revision THEN (l.newest).event_id ELSE l.pruned_event_id END AS event_id,
+       CASE WHEN (l.newest).revision > l.pruned_revision THEN (l.newest).committed_at ELSE l.pruned_at END AS updated_at,
        l.database_id
 FROM (SELECT epoch, database_id, pruned_revision, pruned_event_id, pruned_at, newest_event() AS newest
       FROM log_lock OFFSET 0) AS l;
-COMMENT ON VIEW   log_head            IS 'the newest revision: the newest event of the outbox, or what log_lock keeps where the outbox is empty';
+COMMENT ON VIEW   log_head            IS 'the newest revision: that of the newest event of the outbox, or the one that log_lock keeps';
 COMMENT ON COLUMN log_head.epoch      IS 'number of the history; a recovery opens another';
 COMMENT ON COLUMN log_head.revision   IS 'newest revision; 0 before the first';
 COMMENT ON COLUMN log_head.event_id   IS 'event_id of that revision';

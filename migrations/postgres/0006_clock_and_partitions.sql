@@ -76,14 +76,19 @@ $$;
 COMMENT ON FUNCTION partition_days_ahead(text) IS 'for how many days after today there are partitions without a gap; -1 if there is none for today';
 
 -- What goes is older than a day by the clock and by the time since when the clock is trusted, and holds nothing from
--- keep_from on.
+-- keep_from on. Of the outbox only the oldest revisions go: a clock that was wrong may have put newer events into
+-- partitions of earlier days, and what is left must have no hole.
 CREATE FUNCTION drop_partitions(parent text, before timestamptz, keep_from bigint) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
     last_day date;
-    highest  bigint;
     child    text;
-    dropped  integer := 0;
+    lowest   bigint;
+    highest  bigint;
+    children text[] := '{}';
+    lows     bigint[] := '{}';
+    highs    bigint[] := '{}';
+    gone     text[] := '{}';
 BEGIN
     IF parent IS NULL OR parent NOT IN ('outbox', 'replies') THEN
         RAISE EXCEPTION 'not a partitioned log: %', parent;
@@ -102,20 +107,32 @@ BEGIN
         JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = to_regclass('public.' || parent)
     LOOP
+        IF parent = 'outbox' THEN
+            EXECUTE format('SELECT min(revision), max(revision) FROM public.%I', child) INTO lowest, highest;
+        END IF;
+        children := children || child;
+        lows := lows || lowest;
+        highs := highs || highest;
+    END LOOP;
+    FOR child, highest IN
+        SELECT c, high FROM unnest(children, highs) AS of_parent (c, high) ORDER BY high NULLS FIRST, c
+    LOOP
         -- The name says the day; the partition ends a day later. What has another name is not ours to drop.
         CONTINUE WHEN child !~ '_[0-9]{8}$';
         CONTINUE WHEN to_date(right(child, 8), 'YYYYMMDD') > last_day;
         IF parent = 'outbox' THEN
-            EXECUTE format('SELECT max(revision) FROM public.%I', child) INTO highest;
             CONTINUE WHEN highest >= keep_from;
-            IF dropped = 0 THEN
+            CONTINUE WHEN EXISTS (
+                SELECT FROM unnest(children, lows) AS other (c, low)
+                WHERE c <> child AND c <> ALL (gone) AND low < highest);
+            IF gone = '{}' THEN
                 PERFORM public.keep_head();
             END IF;
         END IF;
         EXECUTE format('DROP TABLE public.%I', child);
-        dropped := dropped + 1;
+        gone := gone || child;
     END LOOP;
-    RETURN dropped;
+    RETURN cardinality(gone);
 END $$;
 COMMENT ON FUNCTION drop_partitions(text, timestamptz, bigint) IS
     'drops the daily partitions that end before that time and, of the outbox, hold no revision from keep_from on; answers how many';

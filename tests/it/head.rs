@@ -139,6 +139,44 @@ async fn the_head_outlives_its_outbox_rows() {
     database.remove(&endpoints).await;
 }
 
+/// A clock twenty days ahead put revisions 1 to 100 into a partition of then; it was set right, and accepted.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
+    let endpoints = Endpoints::shared();
+    let database = Database::create(&endpoints).await;
+    let pool = &database.pool;
+    append(&mut pool.acquire().await.expect("a session"), 1..=100).await;
+    let partitions = "DO $$
+        DECLARE day date;
+        BEGIN
+            FOREACH day IN ARRAY ARRAY[current_date_utc() + 20, current_date_utc() - 9] LOOP
+                EXECUTE format('CREATE TABLE outbox_%s PARTITION OF outbox FOR VALUES FROM (%L) TO (%L)',
+                    to_char(day, 'YYYYMMDD'), day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00');
+            END LOOP;
+        END $$";
+    pool.execute(partitions).await.expect("partitions");
+    pool.execute("UPDATE outbox SET committed_at = committed_at + interval '20 days'").await.expect("ahead");
+    append(&mut pool.acquire().await.expect("a session"), 101..=150).await;
+    let aged = "UPDATE outbox SET committed_at = committed_at - interval '9 days' WHERE revision > 100";
+    pool.execute(aged).await.expect("nine days later");
+
+    let before = head(pool).await;
+    let drop_old = "SELECT drop_partitions('outbox', now() - interval '2 days', 151)";
+    assert_eq!(scalar::<i32>(pool, drop_old).await, 0, "older revisions would stay");
+    assert_eq!(scalar::<i64>(pool, "SELECT count(*) FROM outbox").await, 150, "no hole");
+    // The release before asks by dates alone.
+    assert_eq!(scalar::<i32>(pool, "SELECT drop_partitions('outbox', interval '2 days')").await, 0);
+    let moved = "UPDATE outbox SET committed_at = committed_at - interval '29 days' WHERE revision <= 100";
+    pool.execute(moved).await.expect("into the older one");
+    assert_eq!(scalar::<i32>(pool, drop_old).await, 1);
+    assert_eq!(head(pool).await, before);
+
+    // A row that is left over of an older revision does not take the head back.
+    append(&mut pool.acquire().await.expect("a session"), 7..=7).await;
+    assert_eq!(head(pool).await, before);
+    database.remove(&endpoints).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_head_is_found_by_indexes_whatever_statistics_say() {
     let endpoints = Endpoints::shared();
