@@ -78,6 +78,9 @@ pub struct Signals {
     pub pulse: Pulse,
 }
 
+/// Longest time in which a failed batch is taken apart, about as long as callers wait: the committer does nothing else.
+const TAKEN_APART: Duration = Duration::from_secs(60);
+
 type Outcome = Result<Answer, Failure>;
 
 impl Committer {
@@ -91,14 +94,17 @@ impl Committer {
         while let Some(units) = queue.next_batch(self.settings.max_batch, &stop).await {
             ::metrics::histogram!(metrics::BATCH_COMMANDS).record(units.len() as f64);
             let started = Instant::now();
-            self.commit(units, started + self.settings.patience).await;
+            self.commit(units, started + self.settings.patience, started + TAKEN_APART).await;
             ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed());
         }
         Ok(())
     }
 
     /// Commits a batch, whole if possible, and answers every command of it.
-    async fn commit(&self, units: Vec<Unit>, until: Instant) {
+    ///
+    /// One that fails is halved until the commands that are at fault stand alone. Where the database is slow, all of
+    /// them seem to be: so it goes on without those whose callers have left, and not beyond `give_up`.
+    async fn commit(&self, mut units: Vec<Unit>, until: Instant, give_up: Instant) {
         match self.persist(&units, until).await {
             Ok(outcomes) => {
                 for (unit, outcome) in units.into_iter().zip(outcomes) {
@@ -108,8 +114,16 @@ impl Committer {
             }
             Err(Failure::Internal | Failure::TimedOut) if units.len() > 1 => {
                 ::metrics::counter!(metrics::BATCHES_TAKEN_APART).increment(1);
-                for unit in units {
-                    Box::pin(self.commit(vec![unit], until)).await;
+                let second = units.split_off(units.len() / 2);
+                for mut half in [units, second] {
+                    half.retain(|unit| !unit.reply.is_closed());
+                    let now = Instant::now();
+                    if now >= give_up {
+                        half.into_iter().for_each(|unit| drop(unit.reply.send(Err(Failure::NotCommitted))));
+                    } else if !half.is_empty() {
+                        let until = until.max(now + self.settings.patience).min(give_up);
+                        Box::pin(self.commit(half, until, give_up)).await;
+                    }
                 }
             }
             Err(failure) => {

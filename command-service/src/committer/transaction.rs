@@ -108,7 +108,7 @@ async fn write(
                 jobs::insert(connection, *id, job, *request, head.now).await?;
             }
             JobChange::Replaced(user) => {
-                jobs::supersede(connection, *user, JobKind::ReplaceFollowing, head.now).await?;
+                jobs::supersede(connection, *user, JobKind::ReplaceFollowing, None, head.now).await?;
             }
         }
     }

@@ -232,7 +232,7 @@ async fn follow_up(
         // The id is new from now on: whoever has it next was asked for by nobody, and has asked for nothing.
         JobKind::Erase => {
             // A trigger takes it out of the lists of other jobs.
-            jobs::supersede(connection, user, JobKind::ReplaceFollowing, head.now).await
+            jobs::supersede(connection, user, JobKind::ReplaceFollowing, None, head.now).await
         }
         _ => Ok(()),
     }

@@ -57,7 +57,7 @@ pub async fn insert(
     request_id: Option<Uuid>,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
-    supersede(connection, job.user, job.kind, now).await?;
+    supersede(connection, job.user, job.kind, Some(job_id), now).await?;
     if job.prepared.is_some() {
         return start_prepared(connection, job_id, request_id, now).await;
     }
@@ -77,7 +77,8 @@ pub async fn insert(
     .map(|_| ())
 }
 
-/// Starts a job whose list is written. Fails if it was discarded as too old.
+/// Starts a job whose list is written, unless it was started already: a commit whose reply was lost is repeated. Fails
+/// if it was discarded as too old.
 async fn start_prepared(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -92,28 +93,35 @@ async fn start_prepared(
     .bind(job_id)
     .bind(request_id)
     .bind(now)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    if started.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
+    if started.rows_affected() == 1 || get(connection, job_id).await?.is_some() {
+        Ok(())
+    } else {
+        Err(sqlx::Error::RowNotFound)
+    }
 }
 
-/// Ends the running job of that kind and account, if there is one.
+/// Ends the running job of that kind and account, if there is one, other than the one that takes its place.
 pub async fn supersede(
     connection: &mut PgConnection,
     user: UserId,
     kind: JobKind,
+    by: Option<Uuid>,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- jobs_supersede
          UPDATE jobs SET state = 'failed', error = $4, updated_at = $3, cursor = NULL
-         WHERE user_id = $1 AND kind IN ($2, $5) AND state = 'running'",
+         WHERE user_id = $1 AND kind IN ($2, $5) AND state = 'running'
+           AND job_id IS DISTINCT FROM $6",
     )
     .bind(user.uuid())
     .bind(kind.stored())
     .bind(now)
     .bind(OVERTAKEN)
     .bind(kind.name())
+    .bind(by)
     .execute(connection)
     .await
     .map(|_| ())
