@@ -38,6 +38,9 @@ const PERIOD: Duration = Duration::from_secs(60);
 const URGENT: Duration = Duration::from_secs(1);
 /// How often old ones are dropped.
 const DROP_PERIOD: Duration = Duration::from_secs(3600);
+/// The same while something, a dump for one, has a lock that dropping conflicts with: each attempt holds up writes for as
+/// long as it waits.
+const LOCKED_PERIOD: Duration = Duration::from_secs(600);
 /// The same while the position of the stream is not known, the clock is not trusted, or it failed.
 const RETRY_PERIOD: Duration = Duration::from_secs(10);
 
@@ -70,13 +73,17 @@ impl Upkeep {
             if Instant::now() >= next_drop {
                 let published = published(&self.standing.borrow());
                 let tidied = self.tidy(published).await;
-                let whole = published.is_some() && matches!(tidied, Ok(Some(_)));
+                let pause = match &tidied {
+                    Ok(Some(_)) if published.is_some() => DROP_PERIOD,
+                    Err(error) if waits_for_lock(error) => LOCKED_PERIOD,
+                    _ => RETRY_PERIOD,
+                };
                 match tidied {
                     Ok(None | Some((0, 0))) => {}
                     Ok(Some((events, replies))) => tracing::info!(events, replies, "dropped old partitions"),
                     Err(error) => tracing::warn!(error = %chain(&error), "cannot drop old partitions"),
                 }
-                next_drop = Instant::now() + if whole { DROP_PERIOD } else { RETRY_PERIOD };
+                next_drop = Instant::now() + pause;
             }
             tokio::select! {
                 () = tokio::time::sleep(period) => {}
@@ -102,6 +109,11 @@ impl Upkeep {
             partitions::drop_before(&mut connection, Parent::Outbox, before, Some(keep_from)).await?;
         Ok(Some((events, replies)))
     }
+}
+
+/// It gave up waiting for a lock (lock_not_available).
+fn waits_for_lock(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
 /// The newest revision in the stream. A stream that is missing, or holds what is not ours, will be made again from the
