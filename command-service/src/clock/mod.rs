@@ -5,6 +5,7 @@
 
 mod judge;
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,12 +39,15 @@ pub fn date_of_commit(clock: OffsetDateTime, last: OffsetDateTime) -> OffsetDate
 pub struct DatabaseClock {
     clock: SharedClock,
     judge: Arc<Mutex<Judge>>,
+    /// What this process has written into the record of its present distrust: 1 for a suspension, 2 for a jump. Another
+    /// process that sees nothing wrong takes it back; then the fault is with this one, and it does not write it again.
+    noted: Arc<AtomicU8>,
 }
 
 impl DatabaseClock {
     /// Trusts nothing until [`Self::watch`] has read the record.
     pub fn new(clock: SharedClock) -> Self {
-        Self { clock, judge: Arc::default() }
+        Self { clock, judge: Arc::default(), noted: Arc::default() }
     }
 
     /// PostgreSQL's time of day; none if it is not trusted.
@@ -105,6 +109,9 @@ impl DatabaseClock {
             (judge.judge(&reading), judge.difference(&reading))
         };
         ::metrics::gauge!(metrics::CLOCK_DIFFERENCE_SECONDS).set(difference.as_seconds_f64());
+        if verdict.is_ok() {
+            self.noted.store(0, Ordering::Relaxed);
+        }
         match &verdict {
             Ok(()) if record.suspended || record.jumped.is_some() => {
                 store::clock::trust(&mut connection, record.accepted).await?;
@@ -116,7 +123,9 @@ impl DatabaseClock {
             Err(Distrust::Unread | Distrust::Noted(_)) | Ok(()) => {}
             Err(distrust) => {
                 let jumped = distrust.is_jump().then(|| distrust.to_string());
-                if !record.suspended || (jumped.is_some() && record.jumped.is_none()) {
+                let unknown = !record.suspended || (jumped.is_some() && record.jumped.is_none());
+                let weight = if jumped.is_some() { 2 } else { 1 };
+                if unknown && self.noted.fetch_max(weight, Ordering::Relaxed) < weight {
                     store::clock::distrust(&mut connection, jumped.as_deref(), record.accepted).await?;
                 }
             }
