@@ -34,7 +34,7 @@ crate::declare_metrics! {
     };
     /// Calls refused to protect the process, by the limit that was reached.
     Counter(Count) GRPC_CALLS_REFUSED = "grpc_server_calls_refused_total" {
-        cause: "calls", "request_bytes", "unsent_connection", "unsent_process"
+        cause: "calls", "open_streams", "request_bytes", "unsent_connection", "unsent_process"
     };
     /// Calls ended because the peer stopped sending the request or stopped taking the response.
     Counter(Count) GRPC_CALLS_STALLED = "grpc_server_calls_stalled_total" { direction: "request", "response" };

@@ -129,10 +129,13 @@ impl Calls {
             (Some(_), false) => None,
             (None, false) => Some(limits.probe().ok_or_else(errors::too_many_calls)?),
             (Some(caller), true) => Some(limits.call(caller).ok_or_else(errors::too_many_calls)?),
+            (None, true) if method.request_streaming => {
+                Some(limits.open_stream().ok_or_else(errors::too_many_calls)?)
+            }
             (None, true) => Some(limits.call(&limits.nobody).ok_or_else(errors::too_many_calls)?),
         };
         let caller = caller.unwrap_or_else(|| limits.nobody.clone());
-        let charge = RequestCharge::new(Arc::clone(limits), caller);
+        let charge = RequestCharge::new(Arc::clone(limits), caller, method.request_streaming);
         running.hold(place, Some(Arc::clone(&charge)));
         let timeout = self.shared.read_timeout;
         Ok(Body::new(Upload::new(body, charge, rule.max_message, method.request_streaming, timeout)))

@@ -4,8 +4,9 @@
 //! who holds many places delays no one. One caller gets at most three quarters of a limit; all callers without a token
 //! count as one.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Gauge, gauge};
 
@@ -17,6 +18,11 @@ use crate::metrics::{GRPC_CALLS_IN_FLIGHT, GRPC_CALLS_REFUSED, GRPC_REQUEST_BYTE
 pub(super) const FREE_REQUEST_BYTES: usize = 16 << 10;
 /// Unsent bytes that a connection may always have, also when the process is at its limit.
 const FREE_UNSENT_BYTES: usize = 64 << 10;
+
+/// Messages of a request stream that its handler may have in memory: an import works on four chunks and reads another.
+const MESSAGES_OF_A_STREAM: usize = 5;
+/// Calls of reflection without a token at a time.
+const MAX_OPEN_STREAMS: usize = 64;
 
 /// A limit that callers share.
 #[derive(Debug)]
@@ -62,6 +68,9 @@ pub(super) struct Limits {
     /// Of exempt methods called without a token: they are answered on a busy server, but not without end.
     probes: AtomicUsize,
     max_probes: usize,
+    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which is charged to
+    /// nobody.
+    open_streams: AtomicUsize,
     request_bytes: Shared,
     unsent: AtomicUsize,
     max_unsent: usize,
@@ -85,6 +94,7 @@ impl Limits {
             calls: Shared::new(sizes.calls, gauge!(GRPC_CALLS_IN_FLIGHT)),
             probes: AtomicUsize::new(0),
             max_probes: sizes.calls / 4,
+            open_streams: AtomicUsize::new(0),
             request_bytes: Shared::new(sizes.request_bytes, gauge!(GRPC_REQUEST_BYTES)),
             unsent: AtomicUsize::new(0),
             max_unsent: sizes.unsent,
@@ -101,15 +111,26 @@ impl Limits {
             refused("calls");
             return None;
         }
-        Some(CallPlace { limits: Arc::clone(self), caller: Some(caller.clone()) })
+        Some(CallPlace { limits: Arc::clone(self), of: Of::Caller(caller.clone()) })
     }
 
     /// A place for a call of an exempt method without a token.
     pub(super) fn probe(self: &Arc<Self>) -> Option<CallPlace> {
         let all = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
-        let place = CallPlace { limits: Arc::clone(self), caller: None };
+        let place = CallPlace { limits: Arc::clone(self), of: Of::Probes };
         if all > self.max_probes {
             refused("calls");
+            return None;
+        }
+        Some(place)
+    }
+
+    /// A place for a call without a token whose request is a stream: reflection.
+    pub(super) fn open_stream(self: &Arc<Self>) -> Option<CallPlace> {
+        let all = self.open_streams.fetch_add(1, Ordering::Relaxed) + 1;
+        let place = CallPlace { limits: Arc::clone(self), of: Of::OpenStreams };
+        if all > MAX_OPEN_STREAMS {
+            refused("open_streams");
             return None;
         }
         Some(place)
@@ -150,54 +171,62 @@ fn refused(cause: &'static str) {
 #[derive(Debug)]
 pub(super) struct CallPlace {
     limits: Arc<Limits>,
-    /// None: that of a probe.
-    caller: Option<Caller>,
+    of: Of,
+}
+
+/// What a place is taken from.
+#[derive(Debug)]
+enum Of {
+    Caller(Caller),
+    Probes,
+    OpenStreams,
 }
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        match &self.caller {
-            Some(caller) => self.limits.calls.give_back(caller.calls(), 1),
-            None => {
-                self.limits.probes.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
+        let taken = match &self.of {
+            Of::Caller(caller) => return self.limits.calls.give_back(caller.calls(), 1),
+            Of::Probes => &self.limits.probes,
+            Of::OpenStreams => &self.limits.open_streams,
+        };
+        taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Room for the request of one call, from the beginning of a large message to the beginning of the next one, or to the
-/// end of the call: the handler has the message in memory until then.
+/// Room for the large messages of one call that its handler may have in memory: for the only one to the end of the call,
+/// for one of a stream until so many more have begun.
 #[derive(Debug)]
 pub(super) struct RequestCharge {
     limits: Arc<Limits>,
     caller: Caller,
-    charged: AtomicUsize,
+    kept: usize,
+    charged: Mutex<VecDeque<usize>>,
 }
 
 impl RequestCharge {
-    pub(super) fn new(limits: Arc<Limits>, caller: Caller) -> Arc<Self> {
-        Arc::new(Self { limits, caller, charged: AtomicUsize::new(0) })
+    pub(super) fn new(limits: Arc<Limits>, caller: Caller, streaming: bool) -> Arc<Self> {
+        let kept = if streaming { MESSAGES_OF_A_STREAM } else { 1 };
+        Arc::new(Self { limits, caller, kept, charged: Mutex::default() })
     }
 
-    /// Replaces the room of the message before by that of one of this size; false if there is none.
+    /// Takes room for a message of this size, in place of the oldest one's; false if there is none.
     #[must_use]
     pub(super) fn begin_message(&self, bytes: usize) -> bool {
-        self.give_back();
-        let charged = bytes.saturating_sub(FREE_REQUEST_BYTES);
-        if charged == 0 {
-            return true;
+        let mut messages = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
+        while messages.len() >= self.kept {
+            self.give_back(messages.pop_front());
         }
-        if !self.limits.request_bytes.take(self.caller.request_bytes(), charged) {
+        let charged = bytes.saturating_sub(FREE_REQUEST_BYTES);
+        if charged > 0 && !self.limits.request_bytes.take(self.caller.request_bytes(), charged) {
             refused("request_bytes");
             return false;
         }
-        self.charged.store(charged, Ordering::Relaxed);
+        messages.push_back(charged);
         true
     }
 
-    fn give_back(&self) {
-        let charged = self.charged.swap(0, Ordering::Relaxed);
-        if charged > 0 {
+    fn give_back(&self, charged: Option<usize>) {
+        if let Some(charged @ 1..) = charged {
             self.limits.request_bytes.give_back(self.caller.request_bytes(), charged);
         }
     }
@@ -205,7 +234,9 @@ impl RequestCharge {
 
 impl Drop for RequestCharge {
     fn drop(&mut self) {
-        self.give_back();
+        let messages = self.charged.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let charged = messages.drain(..).sum();
+        self.give_back(Some(charged));
     }
 }
 
@@ -252,18 +283,40 @@ mod tests {
     }
 
     #[test]
+    fn streams_without_a_token_have_few_places() {
+        let limits = limits();
+        let held: Vec<_> = (0..MAX_OPEN_STREAMS).map(|_| limits.open_stream().expect("a place")).collect();
+        assert!(limits.open_stream().is_none());
+        assert!(limits.call(&Caller::none()).is_some(), "they take none of the calls' places");
+        drop(held);
+        assert!(limits.open_stream().is_some());
+    }
+
+    #[test]
     fn small_requests_need_no_room_and_large_ones_give_theirs_back() {
         let (limits, caller) = (limits(), Caller::none());
-        let large = RequestCharge::new(Arc::clone(&limits), caller.clone());
+        let large = RequestCharge::new(Arc::clone(&limits), caller.clone(), false);
         assert!(large.begin_message(300_000));
-        let second = RequestCharge::new(Arc::clone(&limits), caller.clone());
+        let second = RequestCharge::new(Arc::clone(&limits), caller.clone(), false);
         assert!(!second.begin_message(100_000));
         assert!(second.begin_message(FREE_REQUEST_BYTES));
-        // The next message of a stream takes the place of the one before.
         assert!(large.begin_message(200_000));
         assert!(second.begin_message(100_000));
         drop((large, second));
         assert_eq!(limits.request_bytes.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_stream_is_charged_for_the_messages_that_its_handler_may_hold() {
+        let (limits, caller) = (limits(), Caller::none());
+        let used = || limits.request_bytes.used.load(Ordering::Relaxed);
+        let stream = RequestCharge::new(Arc::clone(&limits), caller, true);
+        for begun in 1..=MESSAGES_OF_A_STREAM + 2 {
+            assert!(stream.begin_message(FREE_REQUEST_BYTES + 1_000));
+            assert_eq!(used(), begun.min(MESSAGES_OF_A_STREAM) * 1_000);
+        }
+        drop(stream);
+        assert_eq!(used(), 0);
     }
 
     #[test]
