@@ -22,6 +22,8 @@ service_kit::declare_metrics! {
         reason: "epoch_changed", "token_ahead", "budget_rate", "budget_share", "budget_concurrency", "unavailable",
                 "behind", "busy", "ruled_out", "deadline"
     };
+    /// Reads of the older API that were answered of a revision before the call, since no store was as far in time.
+    Counter(Count) LEGACY_OLDER = "query_legacy_older_answers_total";
     /// Time of one question to one store.
     Histogram(Seconds) SECONDS = "query_store_seconds" {
         question: "check", "relations", "counts", "list_followers", "list_following", "list_mutes", "list_blocks",

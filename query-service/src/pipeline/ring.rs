@@ -54,6 +54,10 @@ pub struct Touched {
     pub left: Option<Held>,
 }
 
+/// An account has more changes than anybody should wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
 /// How much a ring may hold. The oldest events go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -297,8 +301,24 @@ impl Ring {
     }
 
     /// The oldest change of an account's edges after a revision.
-    pub fn next_change(&self, user: UserId, side: Side, since: Revision) -> Option<Revision> {
-        self.chain(user, side, since).last().map(|change| change.revision)
+    ///
+    /// # Errors
+    /// If there are more than `most`: it is not looked for.
+    pub fn next_change(
+        &self,
+        user: UserId,
+        side: Side,
+        since: Revision,
+        most: usize,
+    ) -> Result<Option<Revision>, TooMany> {
+        let mut oldest = None;
+        for (number, change) in self.chain(user, side, since).enumerate() {
+            if number == most {
+                return Err(TooMany);
+            }
+            oldest = Some(change.revision);
+        }
+        Ok(oldest)
     }
 
     /// How many edges of an account went away after a revision, at most; among the newest changes, so many of them.

@@ -5,6 +5,7 @@
 //! A read waits for a place for a moment, since places become free all the time, but never for the budget: a queue in
 //! front of the writer's database would make a bad minute worse.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +95,45 @@ pub struct Budget {
     clock: TokioClock,
     per_second: NonZeroU32,
     places: Arc<Semaphore>,
+    /// Places that each caller holds.
+    held: Arc<Mutex<HashMap<CallerKey, usize>>>,
+    half_of_places: usize,
     last: Mutex<Last>,
+}
+
+/// A place of a read. It is free again when this is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+    _hold: Hold,
+}
+
+/// Counts a place of a caller, or its wait for one.
+#[derive(Debug)]
+struct Hold {
+    held: Arc<Mutex<HashMap<CallerKey, usize>>>,
+    caller: CallerKey,
+    /// How many it had before.
+    before: usize,
+}
+
+impl Hold {
+    fn new(held: &Arc<Mutex<HashMap<CallerKey, usize>>>, caller: CallerKey) -> Self {
+        // A count is whole at any time, here and below.
+        let mut counts = held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(caller).or_default();
+        *count += 1;
+        Self { held: Arc::clone(held), caller, before: *count - 1 }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut counts = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.caller) {
+            *count -= 1;
+        }
+    }
 }
 
 /// What was left when the limiter was last asked; it cannot be asked without taking.
@@ -116,6 +155,8 @@ impl Budget {
             clock,
             per_second,
             places: Arc::new(Semaphore::new(concurrency)),
+            held: Arc::default(),
+            half_of_places: (concurrency / 2).max(1),
             last: Mutex::new(Last { left: per_second.get(), at: now }),
         }
     }
@@ -165,14 +206,26 @@ impl Budget {
         Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
-    /// Takes a place, or refuses if none becomes free in a moment. It is free again when the permit is dropped.
-    pub async fn place(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, Exhausted> {
-        if let Some(place) = self.free_place() {
-            return Ok(place);
+    /// Takes a place, or refuses if none becomes free in a moment. It is free again when the place is dropped.
+    /// A caller that has half of the places gets no more while another one is refused.
+    pub async fn place(&self, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
+        // Counted before the wait: those who wait would take the next free places.
+        let hold = Hold::new(&self.held, caller);
+        if hold.before >= self.half_of_places && self.shares.wanted_by_others(&caller, Instant::now()) {
+            return Err(Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE });
         }
-        let until = deadline.min(Instant::now() + PLACE_WAIT);
-        let place = tokio::time::timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
-        place.ok().and_then(Result::ok).ok_or(NO_PLACE)
+        let permit = match self.free_place() {
+            Some(permit) => permit,
+            None => {
+                let until = deadline.min(Instant::now() + PLACE_WAIT);
+                let permit = tokio::time::timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
+                permit.ok().and_then(Result::ok).ok_or_else(|| {
+                    self.shares.refused(&caller, Instant::now());
+                    NO_PLACE
+                })?
+            }
+        };
+        Ok(Place { _permit: permit, _hold: hold })
     }
 
     /// Cells that are left now, about.
@@ -223,15 +276,36 @@ mod tests {
     async fn places_are_limited_and_come_back() {
         let budget = budget(100, 2);
         let soon = || Instant::now() + Duration::from_secs(1);
-        let (one, _two) = (budget.place(soon()).await.expect("a place"), budget.place(soon()).await);
+        let (one, _two) =
+            (budget.place(soon(), ONE).await.expect("a place"), budget.place(soon(), ONE).await);
         let began = Instant::now();
-        let refused = budget.place(soon()).await.expect_err("no place is left");
+        let refused = budget.place(soon(), ONE).await.expect_err("no place is left");
         assert_eq!((refused.limit, began.elapsed()), (Limit::Concurrency, PLACE_WAIT));
-        let (third, ()) = tokio::join!(budget.place(soon()), async {
+        let (third, ()) = tokio::join!(budget.place(soon(), ONE), async {
             tokio::time::sleep(PLACE_WAIT / 2).await;
             drop(one);
         });
         drop(third.expect("a place became free while it waited"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_greedy_caller_leaves_half_of_the_places_once_another_is_refused() {
+        let budget = budget(100, 4);
+        let soon = || Instant::now() + Duration::from_secs(1);
+        let mut held = Vec::new();
+        for _ in 0..4 {
+            held.push(budget.place(soon(), ONE).await.expect("nobody else wants any"));
+        }
+        assert_eq!(budget.place(soon(), OTHER).await.expect_err("none is left").limit, Limit::Concurrency);
+        held.truncate(3);
+        assert_eq!(budget.place(soon(), ONE).await.expect_err("beyond its share").limit, Limit::Share);
+        held.push(budget.place(soon(), OTHER).await.expect("what the greedy one has to leave"));
+        drop(held);
+        let later = soon() + Duration::from_secs(1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..4 {
+            std::mem::forget(budget.place(later, ONE).await.expect("nobody else wants any"));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,14 +37,17 @@ impl<C: Clone + Eq + Hash> Shares<C> {
 
     /// True if a caller may spend these cells, as far as others are concerned.
     pub fn allow(&self, caller: &C, cells: u32, now: Instant) -> bool {
+        let wanted = self.wanted_by_others(caller, now);
         let mut callers = self.callers();
-        let wanted = callers.iter().any(|(other, usage)| {
-            let lately = |at| now.saturating_duration_since(at) < MEMORY;
-            other != caller && usage.refused_at.is_some_and(lately)
-        });
         let spent = self.usage(&mut callers, caller, now).spent;
         // One that has spent nothing may spend more than its share at once: it would be refused for good otherwise.
         !wanted || spent <= 0.0 || spent + f64::from(cells) <= self.half_per_second
+    }
+
+    /// True if another caller was refused lately.
+    pub fn wanted_by_others(&self, caller: &C, now: Instant) -> bool {
+        let lately = |at| now.saturating_duration_since(at) < MEMORY;
+        self.callers().iter().any(|(other, usage)| other != caller && usage.refused_at.is_some_and(lately))
     }
 
     /// A caller has spent these cells.

@@ -2,7 +2,7 @@
 //!
 //! Owns: the look-up of the stream's end, shared by all who ask at the same time, and the bounded wait until this process
 //! is there. It must not know what is read then.
-//! What can go wrong: this process lags. Then the wait ends without a token.
+//! What can go wrong: this process lags. Then the wait ends early.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,8 @@ impl StreamEnd {
     }
 
     /// Waits until this process has read all that the stream holds and all that is known to be committed, and returns
-    /// how far that is; `None` if that takes too long. If NATS is down, the head that PostgreSQL reported last counts.
+    /// how far that is; `None` if that is not known. If NATS is down, the head that PostgreSQL reported last counts. The
+    /// wait is bounded; where it was too short, the source of truth can still answer.
     pub async fn reached(&self, deadline: Instant) -> Option<Token> {
         let now = Instant::now();
         // Half of the time is left for the read itself.
@@ -44,7 +45,8 @@ impl StreamEnd {
             None
         };
         let end = held.max(known)?;
-        self.recent.reach(end, until).await.then_some(end)
+        self.recent.reach(end, until).await;
+        Some(end)
     }
 
     /// One look-up at a time: who waited for one that began later than it was asked takes that.

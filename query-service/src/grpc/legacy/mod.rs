@@ -22,6 +22,7 @@ use tonic::{Request, Response, Status};
 use self::fresh::StreamEnd;
 use self::lists::Bounds;
 use super::{LONGEST, errors, validate};
+use crate::metrics::LEGACY_OLDER;
 use crate::pipeline::{Recent, Sources};
 use crate::reader::{
     Answer, Check, Fallback, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail,
@@ -77,6 +78,7 @@ impl Legacy {
         let mut answer = self.policy.answer(question, call.need, call.deadline, &trail).await;
         // Without the requirement, only what failed for want of freshness can succeed.
         if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trail)) {
+            metrics::counter!(LEGACY_OLDER).increment(1);
             let any = Need { at_least: None, ..call.need };
             answer = self.policy.answer(question, any, call.deadline, &trail).await;
         }

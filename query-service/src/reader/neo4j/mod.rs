@@ -119,8 +119,19 @@ impl Neo4jReader {
         params: Params,
         within: Duration,
     ) -> Result<Option<Row>, Error> {
+        self.one_row_of(statement, params, 1, within).await
+    }
+
+    /// Runs a statement that answers at most one row, made of so many.
+    async fn one_row_of(
+        &self,
+        statement: &'static str,
+        params: Params,
+        rows: usize,
+        within: Duration,
+    ) -> Result<Option<Row>, Error> {
         let place = match &self.admission {
-            Some(admission) => Some(admission.enter(within).await?),
+            Some(admission) => Some(admission.enter(rows, within).await?),
             None => None,
         };
         let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
@@ -149,7 +160,18 @@ impl Neo4jReader {
         params: Params,
         within: Duration,
     ) -> Result<Versioned<Row>, Error> {
-        let row = self.one_row(statement, params, within).await?.ok_or(Error::NotBuilt)?;
+        self.read_rows(statement, params, 1, within).await
+    }
+
+    /// The same for an answer of many rows.
+    async fn read_rows(
+        &self,
+        statement: &'static str,
+        params: Params,
+        rows: usize,
+        within: Duration,
+    ) -> Result<Versioned<Row>, Error> {
+        let row = self.one_row_of(statement, params, rows, within).await?.ok_or(Error::NotBuilt)?;
         let (as_of, target) = rows::bounds(&row)?;
         Ok(Versioned::between(row, as_of, target))
     }
@@ -320,7 +342,8 @@ impl Reader for Neo4jReader {
         limit: usize,
         within: Duration,
     ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let row = self.read(list_statement(kind), page_params(user, before, limit), within).await?;
+        let row =
+            self.read_rows(list_statement(kind), page_params(user, before, limit), limit, within).await?;
         let value = rows::list(&row.value)?;
         Ok(row.map(|_| value))
     }
@@ -336,7 +359,7 @@ impl Reader for Neo4jReader {
     ) -> Result<Versioned<Vec<SeenRow>>, Error> {
         let mut params = page_params(user, before, limit);
         params.push(("viewer", viewer.to_string().into()));
-        let row = self.read(seen_statement(list), params, within).await?;
+        let row = self.read_rows(seen_statement(list), params, limit, within).await?;
         let listed = rows::list(&row.value)?;
         let mut relations = vec![Relation::default(); listed.len()];
         rows::relations(&row.value, &mut relations)?;

@@ -12,6 +12,7 @@ use futures::future::BoxFuture;
 use proto::{Revision, Token};
 use tokio::time::Instant;
 
+use super::lay::MOST_CHANGES;
 use super::{Overlaid, as_it_is, laid, left, not_exact};
 use crate::metrics::OVERLAY_REPEATS;
 use crate::reader::multi::{
@@ -55,9 +56,12 @@ impl<R: Reader> Overlaid<R> {
     fn unchanged<T>(&self, answer: &Versioned<T>, dependencies: &[Dependency]) -> Option<Token> {
         let (since, target) = (answer.as_of.revision, answer.target.revision);
         let oldest = self.over(answer.as_of, answer.target, |ring| {
-            let changes =
-                dependencies.iter().filter_map(|(user, side)| ring.next_change(*user, *side, since));
-            Some(changes.min())
+            let mut oldest = None;
+            for (user, side) in dependencies {
+                let change = ring.next_change(*user, *side, since, MOST_CHANGES).ok()?;
+                oldest = [oldest, change].into_iter().flatten().min();
+            }
+            Some(oldest)
         });
         match oldest? {
             (position, None) => Some(position),

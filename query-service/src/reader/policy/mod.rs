@@ -201,7 +201,7 @@ impl Policy {
         if self.postgres.breaker.open().is_some() {
             return Err(Refusal::unavailable());
         }
-        let place = self.budget.place(deadline).await?;
+        let place = self.budget.place(deadline, need.caller).await?;
         if self.settings.read_source != ReadSource::Postgres {
             self.budget.spend(question.cells(), need.caller)?;
         }
@@ -229,6 +229,10 @@ impl Policy {
         self.horizon.answered(answer.as_of, now);
         match need.at_least {
             Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
+            // Its head may be that of a standby: what this process has seen is real.
+            Some(token) if token > answer.as_of && self.horizon.head().is_some_and(|head| head >= token) => {
+                Err(Refusal::unavailable())
+            }
             Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),
             _ => Ok(Answer { value: answer.value, as_of: answer.as_of, source: Source::Postgres }),
         }
