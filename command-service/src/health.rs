@@ -22,7 +22,7 @@ pub const POSTGRES: CheckKind = CheckKind {
 pub const COMMITS: CheckKind = CheckKind {
     name: "commits",
     action: "do as the reason says; else look for a full disk, a synchronous standby that is away, or a session that \
-             holds the row of log_head",
+             holds the row of log_lock",
 };
 /// PostgreSQL's clock is trusted.
 pub const CLOCK: CheckKind = CheckKind {

@@ -1,6 +1,8 @@
 //! What command-service does with the announcements of projectors: the status, the throttle of imports, and the record in
 //! PostgreSQL that keeps the outbox from being pruned ahead of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -24,18 +26,25 @@ const LONGEST_BRAKE: Duration = Duration::from_millis(250);
 
 /// The projectors. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Projectors(ProjectorRegistry);
+pub struct Projectors {
+    registry: ProjectorRegistry,
+    /// The epoch of this database; 0 before it is known. A projector of a later one follows another database, that of a
+    /// rehearsal for example.
+    epoch: Arc<AtomicU64>,
+}
 
 impl Projectors {
     /// The status of each, compared with the head.
     pub fn statuses(&self, head: Option<Token>) -> Vec<ReplicaStatus> {
-        self.0.statuses(head, Instant::now())
+        self.registry.statuses(head, Instant::now())
     }
 
-    /// How far the slowest live one is behind.
+    /// How far the slowest live one of this database is behind.
     fn lag(&self) -> Duration {
-        let live = self.0.heard_within(DEAD, Instant::now());
-        live.iter().map(|said| Duration::from_micros(said.lag_micros)).max().unwrap_or_default()
+        let epoch = self.epoch.load(Ordering::Relaxed);
+        let live = self.registry.heard_within(DEAD, Instant::now());
+        let ours = live.iter().filter(|said| epoch == 0 || said.epoch <= epoch);
+        ours.map(|said| Duration::from_micros(said.lag_micros)).max().unwrap_or_default()
     }
 
     /// Holds up a chunk of an import while a live read model is too far behind.
@@ -55,7 +64,7 @@ impl Projectors {
         stop: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
         let note = |heard| match heard {
-            Ok(said) => self.0.note(said, Instant::now()),
+            Ok(said) => self.registry.note(said, Instant::now()),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "an announcement is ignored");
             }
@@ -78,13 +87,12 @@ impl Projectors {
     }
 
     async fn record(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
-        let mut heard = self.0.heard_within(RECORD, Instant::now());
+        let mut connection = service_kit::postgres::acquire(pool).await?;
+        let epoch = store::head::get(&mut connection).await?.epoch;
+        self.epoch.store(epoch.0, Ordering::Relaxed);
+        let mut heard = self.registry.heard_within(RECORD, Instant::now());
         // One that has not opened its read model yet does not know where it stands.
         heard.retain(|said| said.epoch != 0);
-        if heard.is_empty() {
-            return Ok(());
-        }
-        let mut connection = service_kit::postgres::acquire(pool).await?;
         for said in heard {
             let (epoch, revision) = (Epoch(said.epoch), Revision(said.revision));
             store::projectors::put(&mut connection, &said.name, epoch, revision).await?;
@@ -107,17 +115,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn imports_wait_for_live_projectors_and_never_for_long() {
         let projectors = Projectors::default();
-        projectors.0.note(announce("fast", Duration::from_millis(5)), Instant::now());
-        projectors.0.note(announce("slow", Duration::from_secs(3600)), Instant::now());
+        projectors.registry.note(announce("fast", Duration::from_millis(5)), Instant::now());
+        projectors.registry.note(announce("slow", Duration::from_secs(3600)), Instant::now());
         let before = Instant::now();
         projectors.brake(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), LONGEST_BRAKE);
 
         tokio::time::advance(DEAD).await;
-        projectors.0.note(announce("fast", Duration::from_millis(5)), Instant::now());
+        projectors.registry.note(announce("fast", Duration::from_millis(5)), Instant::now());
         let before = Instant::now();
         projectors.brake(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
-        assert_eq!(projectors.statuses(None).len(), 2);
+        // That of a rehearsal beside this database.
+        projectors.epoch.store(7, Ordering::Relaxed);
+        let other = ProjectorAnnouncement { epoch: 8, ..announce("rehearsal", Duration::from_secs(3600)) };
+        projectors.registry.note(other, Instant::now());
+        projectors.brake(Duration::from_secs(60)).await;
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        let head = Some(Token::new(Epoch(7), Revision(1)));
+        assert_eq!(projectors.statuses(head).len(), 2);
     }
 }

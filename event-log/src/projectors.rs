@@ -85,11 +85,13 @@ impl ProjectorRegistry {
         self.lock().values().filter(|(_, at)| recent(*at)).map(|(said, _)| said.clone()).collect()
     }
 
-    /// The status of each, compared with the head.
+    /// The status of each, compared with the head. One of a later epoch follows another database, that of a rehearsal
+    /// beside this one for example, and is left out.
     pub fn statuses(&self, head: Option<Token>, now: Instant) -> Vec<ReplicaStatus> {
         let age = |at: &Instant| now.saturating_duration_since(*at);
+        let ours = |said: &ProjectorAnnouncement| head.is_none_or(|head| said.epoch <= head.epoch.0);
         let all = self.lock();
-        let recent = all.values().filter(|(_, at)| age(at) < FORGET_AFTER);
+        let recent = all.values().filter(|(said, at)| age(at) < FORGET_AFTER && ours(said));
         recent.map(|(said, at)| status(said.clone(), age(at), head)).collect()
     }
 

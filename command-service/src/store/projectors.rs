@@ -5,7 +5,7 @@ use std::time::Duration;
 use proto::{Epoch, Revision};
 use sqlx::PgConnection;
 
-/// Notes how far a projector has come.
+/// Notes how far a projector has come, unless it follows a later epoch: that of another database.
 pub async fn put(
     connection: &mut PgConnection,
     name: &str,
@@ -14,7 +14,8 @@ pub async fn put(
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- projectors_put
-         INSERT INTO projectors (name, epoch, revision, seen_at) VALUES ($1, $2, $3, now())
+         INSERT INTO projectors (name, epoch, revision, seen_at)
+         SELECT $1, $2, $3, now() FROM log_lock WHERE epoch >= $2
          ON CONFLICT (name) DO UPDATE
          SET epoch = excluded.epoch, revision = excluded.revision, seen_at = excluded.seen_at",
     )
