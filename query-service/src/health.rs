@@ -48,7 +48,9 @@ pub fn observe(known: &Known<'_>) -> Vec<Observation> {
         let subject = format!("neo4j {}", replica.name);
         let lag = (replica.lagging && replica.problem.is_none()).then(|| {
             let seconds = replica.staleness.as_secs();
-            format!("it is {seconds} s behind, and other replicas are asked before it")
+            let others =
+                if known.replicas.len() > 1 { ", and other replicas are asked before it" } else { "" };
+            format!("it is {seconds} s behind{others}")
         });
         found.push(of(STORE, subject.clone(), replica.problem.map(str::to_owned)));
         found.push(of(LAG, subject, lag));

@@ -189,8 +189,7 @@ impl Replicas {
                 problem: self.problem(model, now),
                 visible,
                 staleness: visible.map_or(Duration::ZERO, |visible| self.horizon.staleness(visible, now)),
-                // One alone is asked in any case.
-                lagging: self.all.len() > 1 && self.lags(model, now),
+                lagging: self.lags(model, now),
             }
         })
     }
