@@ -72,6 +72,9 @@ impl Settings {
         if !url.is_empty() && addresses(&url).is_err() {
             env.reject(VARIABLE, "is not a list of NATS addresses");
         }
+        if url.expose().contains(['?', '#']) {
+            env.remark(VARIABLE, "query and fragment of the address are not used");
+        }
         Self {
             login: Login::read(env, &url),
             url,
