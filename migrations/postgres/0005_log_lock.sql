@@ -147,6 +147,8 @@ BEGIN
     UPDATE log_lock
     SET epoch = greatest(epoch + 1, extract(epoch FROM now())::bigint), database_id = gen_random_uuid(), fork = NULL
     RETURNING epoch INTO opened;
+    -- A restored copy has an old date here, which says nothing about this clock.
+    UPDATE clock SET seen_at = NULL;
     IF replace_streams THEN
         UPDATE log_lock SET replace_streams_before = opened;
     END IF;
