@@ -23,8 +23,9 @@ use crate::health;
 use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
-    Admission, Breaker, Budget, Coalescing, Exporter, Neo4jProbe, Neo4jReader, Overlaid, PagesOfThePast,
-    Policy, PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings, Store, StoresWatch,
+    Admission, Breaker, Budget, Coalescing, Exporter, Holders, Neo4jProbe, Neo4jReader, Overlaid,
+    PagesOfThePast, Policy, PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings, Store,
+    StoresWatch,
 };
 
 const NAME: &str = "query-service";
@@ -76,6 +77,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         let breaker = Arc::clone(&one.probe.breaker);
         ReadModel::new(Arc::clone(&one.reader), breaker, Arc::clone(&one.probe.replica))
     });
+    let list_places = config.replicas.iter().map(|one| places_of_lists(one, config.coalescing_lanes)).sum();
     let postgres_breaker = Arc::new(Breaker::new(now));
     let policy = Arc::new(Policy {
         replicas: Replicas::new(
@@ -88,6 +90,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         recent: Arc::clone(&recent),
         horizon: Arc::clone(&horizon),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
+        lists: Holders::new(list_places, Arc::default()),
         settings: Settings {
             neo4j_timeout: config.neo4j_read_timeout,
             postgres_timeout: config.postgres.statement_timeout,
@@ -161,8 +164,8 @@ fn replica(
         graph.map(Neo4jReader::new).with_context(|| format!("cannot set up Neo4j at {}", settings.uri))
     };
     let connections = settings.neo4j.max_connections;
-    let callers = reader(&settings.neo4j)?
-        .admitted(Admission::new(connections, config.coalescing_lanes.min(connections / 2)));
+    let shared = connections - places_of_lists(settings, config.coalescing_lanes);
+    let callers = reader(&settings.neo4j)?.admitted(Admission::new(connections, shared));
     let probe = Neo4jProbe {
         reader: reader(&probe_pool(&settings.neo4j))?,
         callers: callers.clone(),
@@ -176,6 +179,12 @@ fn replica(
     let exact =
         Overlaid::new(shared.clone(), Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
     Ok(OneReplica { reader: Arc::new(exact), shared, probe })
+}
+
+/// Connections that are not kept for shared statements.
+fn places_of_lists(settings: &ReplicaSettings, lanes: usize) -> usize {
+    let connections = settings.neo4j.max_connections;
+    connections - lanes.min(connections / 2)
 }
 
 fn spawn<F>(process: &Process, name: &str, task: impl FnOnce(CancellationToken) -> F)

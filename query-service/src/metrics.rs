@@ -83,7 +83,7 @@ service_kit::declare_metrics! {
         cause: "disconnected", "stream", "consumer", "timeout", "gap", "behind", "stall", "redelivery",
                "foreign"
     };
-    /// Times that the recent events were dropped and begun anew, by cause.
+    /// Times that the recent events were dropped and reloaded, by cause.
     Counter(Count) FEED_RESTARTS = "query_feed_restarts_total" {
         cause: "pruned", "contradicted", "epoch", "unreadable", "died"
     };

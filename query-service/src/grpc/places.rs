@@ -57,7 +57,7 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places.
+    /// With `most` places.
     pub fn new(most: usize) -> Self {
         Self { most, inner: Arc::default() }
     }

@@ -5,7 +5,6 @@
 //! A read waits for a place for a moment, since places become free all the time, but never for the budget: a queue in
 //! front of the writer's database would make a bad minute worse.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +18,7 @@ use governor::{Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::shares::Shares;
+use super::shares::{Contention, Hold, Holders, Shares};
 
 /// When all places are taken, one becomes free within about this time.
 const PLACE_PAUSE: Duration = Duration::from_millis(20);
@@ -95,9 +94,7 @@ pub struct Budget {
     clock: TokioClock,
     per_second: NonZeroU32,
     places: Arc<Semaphore>,
-    /// Places that each caller holds.
-    held: Arc<Mutex<HashMap<CallerKey, usize>>>,
-    half_of_places: usize,
+    holders: Holders<CallerKey>,
     last: Mutex<Last>,
 }
 
@@ -105,35 +102,7 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
-    _hold: Hold,
-}
-
-/// Counts a place of a caller, or its wait for one.
-#[derive(Debug)]
-struct Hold {
-    held: Arc<Mutex<HashMap<CallerKey, usize>>>,
-    caller: CallerKey,
-    /// How many it had before.
-    before: usize,
-}
-
-impl Hold {
-    fn new(held: &Arc<Mutex<HashMap<CallerKey, usize>>>, caller: CallerKey) -> Self {
-        // A count is whole at any time, here and below.
-        let mut counts = held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(caller).or_default();
-        *count += 1;
-        Self { held: Arc::clone(held), caller, before: *count - 1 }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut counts = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.caller) {
-            *count -= 1;
-        }
-    }
+    _hold: Hold<CallerKey>,
 }
 
 /// What was left when the limiter was last asked; it cannot be asked without taking.
@@ -149,14 +118,14 @@ impl Budget {
         let clock = TokioClock(now);
         let limiter = RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone())
             .with_middleware::<StateInformationMiddleware>();
+        let contention = Arc::<Contention<CallerKey>>::default();
         Self {
-            shares: Shares::new(per_second),
+            shares: Shares::new(per_second, Arc::clone(&contention)),
             limiter,
             clock,
             per_second,
             places: Arc::new(Semaphore::new(concurrency)),
-            held: Arc::default(),
-            half_of_places: (concurrency / 2).max(1),
+            holders: Holders::new(concurrency, contention),
             last: Mutex::new(Last { left: per_second.get(), at: now }),
         }
     }
@@ -174,7 +143,7 @@ impl Budget {
         };
         match outcome {
             Ok(()) => self.shares.spent(&caller, cells.get(), now),
-            Err(_) => self.shares.refused(&caller, now),
+            Err(_) => self.holders.refused(&caller, now),
         }
         outcome
     }
@@ -209,18 +178,15 @@ impl Budget {
     /// Takes a place, or refuses if none becomes free in a moment. It is free again when the place is dropped.
     /// A caller that has half of the places gets no more while another one is refused.
     pub async fn place(&self, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
-        // Counted before the wait: those who wait would take the next free places.
-        let hold = Hold::new(&self.held, caller);
-        if hold.before >= self.half_of_places && self.shares.wanted_by_others(&caller, Instant::now()) {
-            return Err(Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE });
-        }
+        let own_share = Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE };
+        let hold = self.holders.hold(&caller, Instant::now()).ok_or(own_share)?;
         let permit = match self.free_place() {
             Some(permit) => permit,
             None => {
                 let until = deadline.min(Instant::now() + PLACE_WAIT);
                 let permit = tokio::time::timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
                 permit.ok().and_then(Result::ok).ok_or_else(|| {
-                    self.shares.refused(&caller, Instant::now());
+                    self.holders.refused(&caller, Instant::now());
                     NO_PLACE
                 })?
             }

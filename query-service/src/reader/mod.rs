@@ -45,6 +45,7 @@ pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
 pub use read_source::ReadSource;
 pub use replicas::{ReadModel, Replicas, Sight, Tolerance};
 pub use rows::{Counts, Link, ListKind, ListRow, PublicList, Relation, SeenRow, Versioned};
+pub use shares::Holders;
 pub use trail::{Step, Trail};
 
 /// The store that gave an answer.

@@ -41,6 +41,11 @@ pub trait Question: Sync {
         Scope::Single
     }
 
+    /// Whether it shares statements with other questions: these have places of their own at the read models.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Asks a store.
     fn ask<'a>(
         &'a self,
@@ -70,6 +75,10 @@ impl Question for Check {
         "check"
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn items(&self) -> usize {
         self.targets.len()
     }
@@ -97,6 +106,10 @@ impl Question for Relations {
 
     fn name(&self) -> &'static str {
         "relations"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn items(&self) -> usize {
@@ -202,6 +215,10 @@ impl Question for CountsOf {
 
     fn name(&self) -> &'static str {
         "counts"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     fn items(&self) -> usize {

@@ -1,12 +1,11 @@
-//! Shares of the fallback budget.
+//! Shares of what callers compete for.
 //!
-//! One caller may use all of the budget while no other wants it. While another caller is refused, no caller gets more
-//! than half.
+//! One caller may use all of it while no other wants any. While another caller is refused, no caller gets more than half.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,10 +13,34 @@ use tokio::time::Instant;
 /// For how long a refusal of one caller limits the others.
 const MEMORY: Duration = Duration::from_secs(1);
 
-/// What each caller has spent lately. Callers are few: those of the configured tokens.
+/// Which callers were refused lately. Callers are few: those of the configured tokens.
+#[derive(Debug)]
+pub struct Contention<C>(Mutex<HashMap<C, Instant>>);
+
+impl<C> Default for Contention<C> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<C: Clone + Eq + Hash> Contention<C> {
+    /// A caller was refused.
+    pub fn refused(&self, caller: &C, now: Instant) {
+        lock(&self.0).insert(caller.clone(), now);
+    }
+
+    /// True if another caller was refused lately.
+    pub fn by_others(&self, caller: &C, now: Instant) -> bool {
+        let lately = |at: &Instant| now.saturating_duration_since(*at) < MEMORY;
+        lock(&self.0).iter().any(|(other, at)| other != caller && lately(at))
+    }
+}
+
+/// What each caller has spent lately of so much a second.
 #[derive(Debug)]
 pub struct Shares<C> {
     half_per_second: f64,
+    contention: Arc<Contention<C>>,
     callers: Mutex<HashMap<C, Usage>>,
 }
 
@@ -26,52 +49,87 @@ struct Usage {
     /// Cells spent, less what half of the budget gives back with time.
     spent: f64,
     at: Instant,
-    refused_at: Option<Instant>,
 }
 
 impl<C: Clone + Eq + Hash> Shares<C> {
-    /// Shares of so many cells per second.
-    pub fn new(per_second: NonZeroU32) -> Self {
-        Self { half_per_second: f64::from(per_second.get()) / 2.0, callers: Mutex::default() }
+    /// Shares of this many cells per second.
+    pub fn new(per_second: NonZeroU32, contention: Arc<Contention<C>>) -> Self {
+        Self { half_per_second: f64::from(per_second.get()) / 2.0, contention, callers: Mutex::default() }
     }
 
     /// True if a caller may spend these cells, as far as others are concerned.
     pub fn allow(&self, caller: &C, cells: u32, now: Instant) -> bool {
-        let wanted = self.wanted_by_others(caller, now);
-        let mut callers = self.callers();
-        let spent = self.usage(&mut callers, caller, now).spent;
+        let spent = self.usage(&mut lock(&self.callers), caller, now).spent;
         // One that has spent nothing may spend more than its share at once: it would be refused for good otherwise.
-        !wanted || spent <= 0.0 || spent + f64::from(cells) <= self.half_per_second
-    }
-
-    /// True if another caller was refused lately.
-    pub fn wanted_by_others(&self, caller: &C, now: Instant) -> bool {
-        let lately = |at| now.saturating_duration_since(at) < MEMORY;
-        self.callers().iter().any(|(other, usage)| other != caller && usage.refused_at.is_some_and(lately))
+        !self.contention.by_others(caller, now)
+            || spent <= 0.0
+            || spent + f64::from(cells) <= self.half_per_second
     }
 
     /// A caller has spent these cells.
     pub fn spent(&self, caller: &C, cells: u32, now: Instant) {
-        self.usage(&mut self.callers(), caller, now).spent += f64::from(cells);
-    }
-
-    /// A caller was refused for want of budget.
-    pub fn refused(&self, caller: &C, now: Instant) {
-        self.usage(&mut self.callers(), caller, now).refused_at = Some(now);
+        self.usage(&mut lock(&self.callers), caller, now).spent += f64::from(cells);
     }
 
     fn usage<'a>(&self, callers: &'a mut HashMap<C, Usage>, caller: &C, now: Instant) -> &'a mut Usage {
-        let fresh = Usage { spent: 0.0, at: now, refused_at: None };
-        let usage = callers.entry(caller.clone()).or_insert(fresh);
+        let usage = callers.entry(caller.clone()).or_insert(Usage { spent: 0.0, at: now });
         let back = now.saturating_duration_since(usage.at).as_secs_f64() * self.half_per_second;
         (usage.spent, usage.at) = ((usage.spent - back).max(0.0), now);
         usage
     }
+}
 
-    fn callers(&self) -> MutexGuard<'_, HashMap<C, Usage>> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+/// How many places each caller has. It hands out none itself.
+#[derive(Debug)]
+pub struct Holders<C> {
+    half: usize,
+    contention: Arc<Contention<C>>,
+    held: Arc<Mutex<HashMap<C, usize>>>,
+}
+
+impl<C: Clone + Eq + Hash> Holders<C> {
+    /// Of this many places.
+    pub fn new(places: usize, contention: Arc<Contention<C>>) -> Self {
+        Self { half: (places / 2).max(1), contention, held: Arc::default() }
     }
+
+    /// Counts a place of a caller, or its wait for one: those who wait would take the next free places. None if it has
+    /// its share.
+    pub fn hold(&self, caller: &C, now: Instant) -> Option<Hold<C>> {
+        let mut held = lock(&self.held);
+        let own = held.entry(caller.clone()).or_default();
+        if *own >= self.half && self.contention.by_others(caller, now) {
+            return None;
+        }
+        *own += 1;
+        drop(held);
+        Some(Hold { held: Arc::clone(&self.held), caller: caller.clone() })
+    }
+
+    /// A caller was refused a place.
+    pub fn refused(&self, caller: &C, now: Instant) {
+        self.contention.refused(caller, now);
+    }
+}
+
+/// A counted place; given back when dropped.
+#[derive(Debug)]
+pub struct Hold<C: Eq + Hash> {
+    held: Arc<Mutex<HashMap<C, usize>>>,
+    caller: C,
+}
+
+impl<C: Eq + Hash> Drop for Hold<C> {
+    fn drop(&mut self) {
+        if let Some(own) = lock(&self.held).get_mut(&self.caller) {
+            *own -= 1;
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole at any time: no code that could panic runs under the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -79,7 +137,7 @@ mod tests {
     use super::*;
 
     fn shares() -> Shares<&'static str> {
-        Shares::new(NonZeroU32::new(10).expect("above zero"))
+        Shares::new(NonZeroU32::new(10).expect("above zero"), Arc::default())
     }
 
     #[test]
@@ -89,7 +147,7 @@ mod tests {
             assert!(shares.allow(&"one", 1, now));
             shares.spent(&"one", 1, now);
         }
-        shares.refused(&"one", now);
+        shares.contention.refused(&"one", now);
         assert!(shares.allow(&"one", 1, now), "its own refusals do not limit it");
     }
 
@@ -97,12 +155,25 @@ mod tests {
     fn while_another_is_refused_each_gets_half() {
         let (shares, now) = (shares(), Instant::now());
         shares.spent(&"one", 8, now);
-        shares.refused(&"other", now);
+        shares.contention.refused(&"other", now);
         assert!(!shares.allow(&"one", 1, now));
         assert!(shares.allow(&"other", 5, now));
         // What it has spent is forgiven with time, and so is the refusal.
         let later = now + Duration::from_millis(900);
         assert!(shares.allow(&"one", 1, later) && !shares.allow(&"one", 2, later));
         assert!(shares.allow(&"one", 9, now + MEMORY));
+    }
+
+    #[test]
+    fn one_caller_may_have_all_places_until_another_is_refused() {
+        let (holders, now) = (Holders::new(4, Arc::default()), Instant::now());
+        let mut held: Vec<_> = (0..6).map(|_| holders.hold(&"one", now).expect("it waits alone")).collect();
+        holders.refused(&"other", now);
+        assert!(holders.hold(&"one", now).is_none(), "it has its half");
+        assert!(holders.hold(&"other", now).is_some());
+        held.truncate(1);
+        assert!(holders.hold(&"one", now).is_some());
+        held.extend((0..3).map_while(|_| holders.hold(&"one", now + MEMORY)));
+        assert_eq!(held.len(), 4, "the refusal is forgotten");
     }
 }

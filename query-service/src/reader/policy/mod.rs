@@ -25,6 +25,7 @@ use super::breaker::Breaker;
 use super::budget::{Budget, CallerKey};
 use super::question::Scope;
 use super::replicas::{Replicas, Sight};
+use super::shares::Holders;
 use super::trail::{self, Step, Trail};
 use super::{Error, Question, ReadSource, Reader, Source, Versioned};
 use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
@@ -85,6 +86,8 @@ pub struct Policy {
     pub horizon: Arc<Horizon>,
     /// What the source of truth takes over.
     pub budget: Budget,
+    /// Who reads lists and over several hops: these compete for places at the read models.
+    pub lists: Holders<CallerKey>,
     /// How time is weighed.
     pub settings: Settings,
 }
@@ -155,13 +158,21 @@ impl Policy {
         } else if need.truth {
             Fallback::Asked
         } else {
-            match self.ask_read_models(question, need.at_least, deadline, trail).await? {
+            let hold = if question.is_shared() {
+                None
+            } else {
+                Some(self.lists.hold(&need.caller, Instant::now()).ok_or_else(Refusal::busy)?)
+            };
+            let answer = self.ask_read_models(question, need.at_least, deadline, trail).await?;
+            drop(hold);
+            match answer {
                 Ok(answer) => return Ok(answer),
                 Err(reason) => reason,
             }
         };
         // PostgreSQL must not take over what this process has too much of.
         if reason == Fallback::Busy {
+            self.lists.refused(&need.caller, Instant::now());
             return Err(Refusal::busy());
         }
         if question.scope() == Scope::ReadModel {

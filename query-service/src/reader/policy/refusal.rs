@@ -13,7 +13,7 @@ use crate::reader::budget::{Exhausted, Limit};
 /// A refusal tells everybody to come back after about this time.
 const COME_BACK: Duration = Duration::from_millis(250);
 
-/// The lag of read models is told as no less and no more.
+/// Bounds of the retry delay that is derived from the lag.
 const SHORTEST_LAG: Duration = Duration::from_millis(100);
 const LONGEST_LAG: Duration = Duration::from_secs(30);
 

@@ -203,6 +203,7 @@ impl World {
             recent,
             horizon,
             budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
+            lists: Holders::new(4, Arc::default()),
             settings: SETTINGS,
         };
         let world = Self { neo4j, postgres, policy: Arc::new(policy) };
