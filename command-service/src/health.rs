@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 const LONGEST_UNPUBLISHED: Duration = Duration::from_secs(5);
 /// A projector that was silent for longer is a problem. It announces itself twice a second.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
-/// Repaired differences are a problem for so long, as in the alert FollowgraphSweepDifferences.
+/// Repaired differences keep the check failed for this long, as in the alert FollowgraphSweepDifferences.
 const DIFFERENCES_COUNT: time::Duration = time::Duration::hours(1);
 
 /// PostgreSQL answers, with a schema that is new enough.

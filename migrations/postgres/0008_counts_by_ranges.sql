@@ -1,6 +1,6 @@
 -- Counts are compared with the read model range by range, and rows of accounts that say nothing are deleted.
 
--- A function of the owner: the projector compares sums, and does not see whose the counts are.
+-- A function of the owner: the projector compares sums, and has no right to the table.
 CREATE FUNCTION sum_counts(after uuid, most integer,
     OUT last uuid, OUT accounts bigint,
     OUT following bigint, OUT followers bigint, OUT muting bigint, OUT blocking bigint,

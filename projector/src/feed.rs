@@ -19,7 +19,7 @@ pub const BATCH: i64 = 500;
 /// Bytes of events that may wait to be applied: about 20,000 changed edges.
 pub const BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
-/// Where events come from, and who is told.
+/// Event sources and listeners.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// The source of truth.

@@ -23,7 +23,7 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// Reads them.
+    /// What both clocks of this process say now.
     pub fn read(clock: &dyn Clock) -> Self {
         Self { wall: clock.now(), uptime: clock.uptime() }
     }
@@ -62,7 +62,7 @@ pub enum Distrust {
     Differs(Duration),
     /// It has moved against time that never jumps. Ends when it is back, or by an operator.
     Jumped(Duration),
-    /// It is not where the last heartbeat of a command-service lets expect it. Ends by an operator.
+    /// It contradicts the last recorded heartbeat of a command-service. An operator must accept it.
     Unexplained(Duration),
     /// Another process has noted a jump.
     Noted(String),
@@ -171,7 +171,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Takes note of the record, as read together with PostgreSQL's clock. Begins the judgement, or begins it anew where
+    /// Takes note of the record, as read together with PostgreSQL's clock. Begins the judgement, or restarts it if
     /// an operator has accepted the clock since.
     pub fn note(&mut self, record: Record, reading: &Reading) {
         let accepted = self.record.as_ref().is_some_and(|before| before.accepted != record.accepted);
@@ -192,7 +192,7 @@ impl Judge {
         self.base = Some(Base { uptime, wall, adjusted: reading.after.uptime });
     }
 
-    /// Judges a reading.
+    /// Returns why a reading is not trusted.
     pub fn judge(&mut self, reading: &Reading) -> Result<(), Distrust> {
         let Some(record) = &self.record else { return Err(Distrust::Unread) };
         let Some(base) = &mut self.base else {

@@ -56,7 +56,7 @@ struct Wanted {
 enum Planned {
     /// The request was answered before.
     Repeated,
-    /// A rule stands against it.
+    /// A rule refuses it.
     Refused(Refused),
     /// The changes, and the state that they are based on.
     Plan { plan: ReplacePlan, seen: Token, listed: u64 },

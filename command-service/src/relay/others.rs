@@ -12,10 +12,10 @@ use super::heartbeats::Heartbeats;
 use super::stream::nats;
 use crate::store::head::History;
 
-/// An epoch without heartbeats for so long is not served any more.
+/// Silence after which an epoch counts as unused.
 pub const QUIET: Duration = Duration::from_secs(30);
 
-/// What stands in the way of a stream of our own.
+/// Streams that hold our subjects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Others {
     /// Nothing, once these are deleted.

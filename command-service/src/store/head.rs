@@ -72,7 +72,7 @@ pub async fn begin_locked_for_commands(
     Ok(Some(transaction))
 }
 
-/// What is known of the history beside its head.
+/// State of the history other than its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
     /// Its number.

@@ -18,7 +18,7 @@ use crate::truth::Sums;
 
 /// Longest wait for PostgreSQL; events wait as well.
 const TRUTH_TIMEOUT: Duration = Duration::from_secs(2);
-/// So often in a row a range may fail before the comparison is left to the next pass: the edges matter more.
+/// Failures of one range in a row before the comparison waits for the next pass: the edges matter more.
 const ATTEMPTS: u32 = 5;
 
 /// What a comparison has found so far.

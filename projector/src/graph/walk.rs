@@ -18,11 +18,11 @@ use crate::edge::Kind;
 
 /// Most misplaced edges of one account that a walk reports; more are left to the next one.
 const MISPLACED: usize = 5_000;
-/// From so many edges of one kind on, an account is looked through in pages.
+/// Accounts with more edges of one kind are read in pages.
 const LARGE: i64 = 10_000;
 /// Edges of a page.
 const PAGE: i64 = 5_000;
-/// A page of so few that fails is not too large.
+/// Smallest page; a failure below this size has another cause.
 const SMALLEST_PAGE: i64 = 50;
 /// Longest pause after a page.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -133,7 +133,7 @@ impl AsyncBody<Vec<String>> for Around {
 enum Place {
     /// Those that say that they begin at it, by target.
     Outgoing(String),
-    /// Those that say that they end at it, by position.
+    /// Edges whose target property is this account, by position.
     Incoming(i64),
 }
 

@@ -35,7 +35,7 @@ pub struct Settings {
     pub max_request_bytes_in_flight: usize,
     /// `MAX_UNSENT_BYTES` (64 MiB): response bytes that wait for their clients.
     pub max_unsent_bytes: usize,
-    /// `DEFAULT_DEADLINE_SECONDS` (30): deadline of calls that come without one. Streams have none.
+    /// `DEFAULT_DEADLINE_SECONDS` (30): deadline of calls that come without one, 60 at most. Streams have none.
     pub default_deadline: Duration,
     /// How long a connection may take to begin HTTP/2.
     pub preface_timeout: Duration,
@@ -80,7 +80,7 @@ impl Settings {
                 .about("Maximum number of response bytes that wait for clients to take them, in this process; a quarter of it on one connection. Further responses are replaced by RESOURCE_EXHAUSTED.")
                 .number_or("MAX_UNSENT_BYTES", 64 << 20, 4 << 20..=8 << 30),
             default_deadline: env
-                .about("Deadline of calls that come without one. Streams have none.")
+                .about("Deadline of calls that come without one, 60 at most. Streams have none.")
                 .seconds_or("DEFAULT_DEADLINE_SECONDS", 30),
             preface_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
