@@ -1,4 +1,4 @@
-//! Sets of servers and services for tests that break them, a few at a time.
+//! Sets of servers and services for tests that break them, one at a time.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
@@ -17,10 +17,8 @@ use crate::endpoints::Endpoints;
 /// How long a service may take to be ready again.
 const READY: Duration = Duration::from_secs(90);
 
-/// Sets at a time: while one starts or waits, the other works. More would compete for two processors.
-const AT_A_TIME: usize = 2;
-
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_A_TIME)));
+/// With two at a time, tests with much load find too little of two processors.
+static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
 
 /// PostgreSQL, NATS, Neo4j and the three services, for one test.
 ///

@@ -45,16 +45,13 @@ const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
     dbms.ssl.policy.bolt.enabled=true\n\
     dbms.ssl.policy.bolt.client_auth=REQUIRE\n";
 
-/// What one Neo4j is started for.
+/// Memory of one Neo4j, in MiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tuning {
-    /// The JVM's heap, in MiB.
+pub struct Memory {
+    /// The JVM's heap.
     pub heap_mib: u32,
-    /// Neo4j's page cache, in MiB.
+    /// Neo4j's page cache.
     pub page_cache_mib: u32,
-    /// It lives for a minute or two: the JVM's optimizing compiler, which pays off later, is left out. A start takes 40 %
-    /// less processor time.
-    pub short_lived: bool,
 }
 
 /// A Neo4j server.
@@ -66,7 +63,7 @@ pub struct Neo4j {
     home: PathBuf,
     port: u16,
     password: String,
-    tuning: Tuning,
+    memory: Memory,
     tls: Option<Tls>,
     transaction_timeout: Duration,
 }
@@ -79,7 +76,7 @@ impl Neo4j {
         log: &Path,
         port: u16,
         password: &str,
-        tuning: Tuning,
+        memory: Memory,
         tls: Option<&Tls>,
     ) -> Result<Self> {
         let mut daemon = Daemon::new(
@@ -96,7 +93,7 @@ impl Neo4j {
             home: folder.to_owned(),
             port,
             password: password.to_owned(),
-            tuning,
+            memory,
             tls: tls.cloned(),
             transaction_timeout: Duration::from_secs(30),
         };
@@ -162,7 +159,7 @@ impl Neo4j {
             } else {
                 ""
             },
-            page_cache = self.tuning.page_cache_mib,
+            page_cache = self.memory.page_cache_mib,
         )
     }
 
@@ -244,13 +241,12 @@ impl Server for Neo4j {
 
     fn start_again(&mut self) -> Result<()> {
         self.prepare()?;
-        let heap = self.tuning.heap_mib;
+        let heap = self.memory.heap_mib;
         let mut command = self.java();
         command
             .arg(format!("-Xms{heap}m"))
             .arg(format!("-Xmx{heap}m"))
             .args(["-XX:+UseParallelGC", "-XX:-OmitStackTraceInFastThrow"])
-            .args(self.tuning.short_lived.then_some("-XX:TieredStopAtLevel=1"))
             .arg("-Dfile.encoding=UTF-8")
             .arg("org.neo4j.server.CommunityEntryPoint")
             .arg(format!("--home-dir={}", self.home.display()))

@@ -19,7 +19,7 @@ use crate::{
     env_file::Env,
     fetch::{Tools, remove_folder},
     nats::Nats,
-    neo4j::{self, Neo4j, Tuning},
+    neo4j::{self, Memory, Neo4j},
     ports::Ports,
     postgres::Postgres,
     principals::Principal,
@@ -32,19 +32,18 @@ use crate::{
 /// The file of a set's passwords and keys.
 const SECRETS: &str = "secrets";
 
-/// What the servers of a set are started for.
+/// How much memory a set may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Of Neo4j.
-    pub neo4j: Tuning,
+    pub neo4j: Memory,
 }
 
 impl Sizes {
     /// For development: room for a million edges.
-    pub const DEVELOPMENT: Self =
-        Self { neo4j: Tuning { heap_mib: 1024, page_cache_mib: 512, short_lived: false } };
+    pub const DEVELOPMENT: Self = Self { neo4j: Memory { heap_mib: 1024, page_cache_mib: 512 } };
     /// For sets that a test starts of its own.
-    pub const SMALL: Self = Self { neo4j: Tuning { heap_mib: 512, page_cache_mib: 256, short_lived: true } };
+    pub const SMALL: Self = Self { neo4j: Memory { heap_mib: 512, page_cache_mib: 256 } };
 }
 
 /// A running set. Dropping it stops all of it.
@@ -160,13 +159,13 @@ impl Servers {
     /// yet; the rest of the set may be at work.
     pub fn add_read_replicas(&mut self, tools: &Tools) -> Result<()> {
         let begun = self.further_neo4j.len();
-        let (root, password, tuning) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
+        let (root, password, memory) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
         let started: Vec<Result<Neo4j>> = thread::scope(|scope| {
             let threads = self.ports.further.iter().enumerate().skip(begun).map(|(number, ports)| {
                 let name = format!("neo4j-{}", number + 1);
                 scope.spawn(move || {
                     let log = log_file(root, &name);
-                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, tuning, None)
+                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, memory, None)
                 })
             });
             // All run before the first is waited for.
