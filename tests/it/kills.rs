@@ -14,7 +14,7 @@ use tests::own::Victim;
 use tests::{Commands, Own, graph, importing, new_user, truth};
 
 /// What the read model may take to catch up with, for each kill of each process.
-const CATCH_UP: Duration = Duration::from_secs(60);
+const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// A few in CI; `FOLLOWGRAPH_TEST_KILLS=20` is the long form.
 fn kills_each() -> u32 {
