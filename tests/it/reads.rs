@@ -65,7 +65,6 @@ async fn every_read_of_both_stores_is_the_models() {
         model.set_private(*user, true).expect("made private");
     }
     let compare = Compare::new(&endpoints, &users);
-    tests::truth::wait_answering(&endpoints).await;
     for round in 0..ROUNDS {
         let mut newest = None;
         for _ in 0..COMMANDS_A_ROUND {

@@ -45,13 +45,15 @@ const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
     dbms.ssl.policy.bolt.enabled=true\n\
     dbms.ssl.policy.bolt.client_auth=REQUIRE\n";
 
-/// Memory of one Neo4j, in MiB.
+/// What one Neo4j may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Memory {
-    /// The JVM's heap.
+pub struct Resources {
+    /// The JVM's heap, in MiB.
     pub heap_mib: u32,
-    /// Neo4j's page cache.
+    /// Neo4j's page cache, in MiB.
     pub page_cache_mib: u32,
+    /// By how much it yields to other processes, 0 to 19, as of `nice`.
+    pub niceness: u8,
 }
 
 /// A Neo4j server.
@@ -63,7 +65,7 @@ pub struct Neo4j {
     home: PathBuf,
     port: u16,
     password: String,
-    memory: Memory,
+    resources: Resources,
     tls: Option<Tls>,
     transaction_timeout: Duration,
 }
@@ -76,7 +78,7 @@ impl Neo4j {
         log: &Path,
         port: u16,
         password: &str,
-        memory: Memory,
+        resources: Resources,
         tls: Option<&Tls>,
     ) -> Result<Self> {
         let mut daemon = Daemon::new(
@@ -93,7 +95,7 @@ impl Neo4j {
             home: folder.to_owned(),
             port,
             password: password.to_owned(),
-            memory,
+            resources,
             tls: tls.cloned(),
             transaction_timeout: Duration::from_secs(30),
         };
@@ -159,18 +161,16 @@ impl Neo4j {
             } else {
                 ""
             },
-            page_cache = self.memory.page_cache_mib,
+            page_cache = self.resources.page_cache_mib,
         )
     }
 
     fn java(&self) -> Command {
         let mut class_path = OsString::from(&self.jars);
         class_path.push("/*");
-        // With everything on one machine the read model yields to the writes, which in
-        // production it does not share a machine with.
         let mut command = Command::new("nice");
         command
-            .args(["-n", "10"])
+            .args(["-n", &self.resources.niceness.to_string()])
             .arg(&self.java)
             .arg("-cp")
             .arg(class_path)
@@ -241,7 +241,7 @@ impl Server for Neo4j {
 
     fn start_again(&mut self) -> Result<()> {
         self.prepare()?;
-        let heap = self.memory.heap_mib;
+        let heap = self.resources.heap_mib;
         let mut command = self.java();
         command
             .arg(format!("-Xms{heap}m"))

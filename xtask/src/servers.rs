@@ -19,7 +19,7 @@ use crate::{
     env_file::Env,
     fetch::{Tools, remove_folder},
     nats::Nats,
-    neo4j::{self, Memory, Neo4j},
+    neo4j::{self, Neo4j, Resources},
     ports::Ports,
     postgres::Postgres,
     principals::Principal,
@@ -32,18 +32,21 @@ use crate::{
 /// The file of a set's passwords and keys.
 const SECRETS: &str = "secrets";
 
-/// How much memory a set may use.
+/// What a set may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Of Neo4j.
-    pub neo4j: Memory,
+    pub neo4j: Resources,
 }
 
 impl Sizes {
-    /// For development: room for a million edges.
-    pub const DEVELOPMENT: Self = Self { neo4j: Memory { heap_mib: 1024, page_cache_mib: 512 } };
-    /// For sets that a test starts of its own.
-    pub const SMALL: Self = Self { neo4j: Memory { heap_mib: 512, page_cache_mib: 256 } };
+    /// For development: room for a million edges. The read model yields to the writes, which in production it does
+    /// not share a machine with.
+    pub const DEVELOPMENT: Self =
+        Self { neo4j: Resources { heap_mib: 1024, page_cache_mib: 512, niceness: 10 } };
+    /// For tests. Their load waits for each answer, and their reads and checks at the end need the read model: one that
+    /// yielded would starve.
+    pub const SMALL: Self = Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0 } };
 }
 
 /// A running set. Dropping it stops all of it.
@@ -159,13 +162,13 @@ impl Servers {
     /// yet; the rest of the set may be at work.
     pub fn add_read_replicas(&mut self, tools: &Tools) -> Result<()> {
         let begun = self.further_neo4j.len();
-        let (root, password, memory) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
+        let (root, password, resources) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
         let started: Vec<Result<Neo4j>> = thread::scope(|scope| {
             let threads = self.ports.further.iter().enumerate().skip(begun).map(|(number, ports)| {
                 let name = format!("neo4j-{}", number + 1);
                 scope.spawn(move || {
                     let log = log_file(root, &name);
-                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, memory, None)
+                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, resources, None)
                 })
             });
             // All run before the first is waited for.

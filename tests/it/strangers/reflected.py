@@ -10,7 +10,7 @@ import grpc
 from google.protobuf import descriptor_pool, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-LIMIT = 60.0  # Seconds that anything may take.
+LIMIT = 120.0  # Seconds that anything may take.
 PAUSE = 0.1
 
 # It was called to find the others.
