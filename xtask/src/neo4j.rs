@@ -34,6 +34,9 @@ static HASHED: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
 /// Packages of the JDK that Neo4j and its network library reach into.
 const OPENED_PACKAGES: [&str; 5] = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
 
+/// Code is compiled once, and fast.
+const FIRST_COMPILER: &str = "-XX:TieredStopAtLevel=1";
+
 /// When it stops, Neo4j closes its databases at once, and then waits for 10 s for connections that are
 /// gone already. Tests stop it often.
 const QUICK_STOP: &str = "internal.server.bolt.connection_shutdown_wait_time=0s\n\
@@ -54,6 +57,8 @@ pub struct Resources {
     pub page_cache_mib: u32,
     /// By how much it yields to other processes, 0 to 19, as of `nice`.
     pub niceness: u8,
+    /// Whether it does without the JVM's optimizing compiler, which takes more than it gives in the first minutes.
+    pub short_lived: bool,
 }
 
 /// A Neo4j server.
@@ -208,7 +213,7 @@ impl Neo4j {
         // The password travels as an argument: this command has no other way to take it.
         let output = self
             .java()
-            .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+            .args([FIRST_COMPILER, "-XX:+UseSerialGC"])
             .arg("org.neo4j.server.startup.Neo4jAdminCommand")
             .args(["dbms", "set-initial-password", &self.password])
             .stdin(Stdio::null())
@@ -247,6 +252,7 @@ impl Server for Neo4j {
             .arg(format!("-Xms{heap}m"))
             .arg(format!("-Xmx{heap}m"))
             .args(["-XX:+UseParallelGC", "-XX:-OmitStackTraceInFastThrow"])
+            .args(self.resources.short_lived.then_some(FIRST_COMPILER))
             .arg("-Dfile.encoding=UTF-8")
             .arg("org.neo4j.server.CommunityEntryPoint")
             .arg(format!("--home-dir={}", self.home.display()))

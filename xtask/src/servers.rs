@@ -43,10 +43,11 @@ impl Sizes {
     /// For development: room for a million edges. The read model yields to the writes, which in production it does
     /// not share a machine with.
     pub const DEVELOPMENT: Self =
-        Self { neo4j: Resources { heap_mib: 1024, page_cache_mib: 512, niceness: 10 } };
+        Self { neo4j: Resources { heap_mib: 1024, page_cache_mib: 512, niceness: 10, short_lived: false } };
     /// For tests. Their load waits for each answer, and their reads and checks at the end need the read model: one that
     /// yielded would starve.
-    pub const SMALL: Self = Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0 } };
+    pub const SMALL: Self =
+        Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0, short_lived: true } };
 }
 
 /// A running set. Dropping it stops all of it.
