@@ -174,6 +174,8 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
     let mut watch =
         endpoints.queries().watch_events(WatchEventsRequest::default()).await.expect("a watch").into_inner();
     for change in ["SET c.epoch = 9000000000", "SET c.database_id = randomUUID()"] {
+        // One that is stopped while it writes keeps its lock on the checkpoint.
+        truth::wait_caught_up(&endpoints).await;
         let projector = &mut own.pipeline.further_projectors[0];
         block_in_place(|| projector.signal(Signal::SIGSTOP)).expect("stopped");
         second.run(neo4rs::query(&format!("MATCH (c:Checkpoint) {change}"))).await.expect("a checkpoint");

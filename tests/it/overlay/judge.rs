@@ -39,6 +39,8 @@ pub fn all(events: &[Event], mut seen: Vec<Observation>, older: Vec<Seen>) -> us
     let mut walks = Walks::new();
     let mut set_walks = SetWalks::new();
     let mut older = Pending::new(older);
+    // Some were given before the first event.
+    older.judge(&state);
     for observation in &seen {
         assert_eq!(observation.as_of.epoch, Epoch(1));
         while state.replay.revision < observation.as_of.revision {
