@@ -78,7 +78,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long form, with nothing else on the machine: cargo xtask test -- --test it burdens -- --ignored"]
+#[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it burdens -- --ignored"]
 async fn stalled_uploads_cost_no_more_than_a_share() {
     let shared = Endpoints::shared();
     let service = command_service_beside(&shared, settings());
@@ -141,7 +141,7 @@ async fn stalled_uploads_cost_no_more_than_a_share() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long form, with nothing else on the machine: cargo xtask test -- --test it burdens -- --ignored"]
+#[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it burdens -- --ignored"]
 async fn stalled_downloads_and_slow_watchers_are_reset() {
     let shared = Endpoints::shared();
     let popular = new_user();
@@ -206,7 +206,7 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long form, with nothing else on the machine: cargo xtask test -- --test it burdens -- --ignored"]
+#[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it burdens -- --ignored"]
 async fn ten_thousand_idle_connections_make_room() {
     let shared = Endpoints::shared();
     let command = command_service_beside(&shared, settings());

@@ -28,7 +28,7 @@ const EVERY: Duration = Duration::from_millis(64);
 const CHECKS: u32 = 60;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long form, with nothing else on the machine: cargo xtask test -- --test it pressure -- --ignored"]
+#[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it pressure -- --ignored"]
 async fn lists_in_flight_open_no_breaker_and_stop_no_checks() {
     let own = Own::start().await;
     wait_answering(&own.endpoints.queries(), "projector-0").await;
@@ -96,7 +96,7 @@ fn counter() -> Arc<AtomicU64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "long form, with nothing else on the machine: cargo xtask test -- --test it pressure -- --ignored"]
+#[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it pressure -- --ignored"]
 async fn cold_starts_refuse_nobody() {
     let more = xtask::env_file::Env::default().with("FALLBACK_BUDGET_PER_SECOND", "250");
     let mut own = Own::start_with(more).await;

@@ -17,6 +17,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::{services::Profile, signals::Interrupt};
 
+use test::Versions;
+
 const TEST_HELP: &str = "\
 Some tests only: `cargo xtask test -- --test it pages`. Always the whole workspace is built, because
 with -p Cargo builds dependencies with other features, and everything twice.
@@ -58,6 +60,9 @@ enum Command {
         /// Do not build the next version of the services; the test of rolling upgrades then fails
         #[arg(long)]
         skip_next_version: bool,
+        /// Run the services as they are released, optimized: for the long forms, which load them
+        #[arg(long)]
+        release: bool,
         /// Arguments for `cargo test --workspace`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
@@ -95,8 +100,13 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Up { options } => up::run(options, &interrupt),
         Command::Demo { keep, options } => demo::run(options, keep, &interrupt),
-        Command::Test { skip_next_version, arguments } => {
-            test::run(&arguments, &test::Versions { next: !skip_next_version, released: None }, &interrupt)
+        Command::Test { skip_next_version, release, arguments } => {
+            let services = if release { Profile::Release } else { Profile::Dev };
+            test::run(
+                &arguments,
+                &Versions { services, next: !skip_next_version, released: None },
+                &interrupt,
+            )
         }
         Command::UpgradeTest { from } => upgrade_test::run(&from, &interrupt),
         Command::Check => check::run(&interrupt),
@@ -104,7 +114,11 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Ci => {
             let checked = [check::run(&interrupt)?, k8s_check::run()?];
             match checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {
-                None => test::run(&[], &test::Versions { next: true, released: None }, &interrupt),
+                None => test::run(
+                    &[],
+                    &Versions { services: Profile::Dev, next: true, released: None },
+                    &interrupt,
+                ),
                 Some(code) => Ok(code),
             }
         }

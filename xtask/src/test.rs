@@ -2,12 +2,7 @@
 //!
 //! Owns: that the set is fresh and nobody else's, and the variables through which the tests find it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result};
 use xtask::{
@@ -24,9 +19,11 @@ use crate::child;
 /// Every variable for tests begins with this.
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
 
-/// Which other versions of the services the tests run.
+/// Which versions of the services the tests run.
 #[derive(Debug)]
 pub struct Versions {
+    /// How these services are built; the tests themselves are not optimized.
+    pub services: Profile,
     /// Build the next version of the contract.
     pub next: bool,
     /// Folder with the programs of an earlier revision.
@@ -51,10 +48,13 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     let mut build = workspace::cargo();
     build.args(["build", "--workspace"]).args(targets(arguments));
     child::succeed(build, interrupt)?;
+    if versions.services != Profile::Dev {
+        child::succeed(versions.services.build_command(), interrupt)?;
+    }
 
     let begun = Instant::now();
     eprintln!("starting servers and services for the tests");
-    let binaries = Profile::Dev.folder();
+    let binaries = versions.services.folder();
     let root = workspace::dev().join("test");
     let mut servers = Servers::start_fresh(&tools, &root, Ports::free()?, Sizes::SMALL)?;
     interrupt.check()?;
@@ -66,7 +66,13 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     tests
         .args(["test", "--workspace"])
         .args(arguments)
-        .envs(test_env(&servers, &pipeline, next.as_deref(), versions.released.as_deref()).iter());
+        .envs(test_env(&servers, &pipeline).iter())
+        .env(format!("{PREFIX}BIN_DIR"), &binaries);
+    for (name, folder) in [("NEXT_BIN_DIR", &next), ("RELEASED_BIN_DIR", &versions.released)] {
+        if let Some(folder) = folder {
+            tests.env(format!("{PREFIX}{name}"), folder);
+        }
+    }
     let status = child::status(tests, interrupt)?;
     if !status.success() {
         for log in ["command-service", "projector", "query-service"] {
@@ -112,7 +118,7 @@ fn tail(servers: &Servers, name: &str) -> String {
 }
 
 /// How the tests find the shared set.
-fn test_env(servers: &Servers, pipeline: &Pipeline, next: Option<&Path>, released: Option<&Path>) -> Env {
+fn test_env(servers: &Servers, pipeline: &Pipeline) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);
     let mut known = pipeline::client_env(servers);
@@ -126,11 +132,5 @@ fn test_env(servers: &Servers, pipeline: &Pipeline, next: Option<&Path>, release
     set("PROJECTOR_ADMIN", pipeline.projector.admin_addr().to_string());
     set("NATS_MONITOR_URL", servers.nats.monitor_url());
     set("PAGE_TOKEN_KEYS", servers.secrets.page_key.clone());
-    set("BIN_DIR", Profile::Dev.folder().display().to_string());
-    for (name, folder) in [("NEXT_BIN_DIR", next), ("RELEASED_BIN_DIR", released)] {
-        if let Some(folder) = folder {
-            set(name, folder.display().to_string());
-        }
-    }
     env
 }

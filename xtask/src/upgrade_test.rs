@@ -22,7 +22,8 @@ pub fn run(from: &str, interrupt: &Interrupt) -> Result<ExitCode> {
     let released = if Path::new(from).is_dir() { fs::canonicalize(from)? } else { build(from, interrupt)? };
     let arguments =
         ["-p", "tests", "--test", "it", TEST, "--", "--ignored", "--nocapture"].map(str::to_owned);
-    test::run(&arguments, &test::Versions { next: false, released: Some(released) }, interrupt)
+    let versions = test::Versions { services: Profile::Dev, next: false, released: Some(released) };
+    test::run(&arguments, &versions, interrupt)
 }
 
 /// Builds the programs of a revision in a tree of its own and returns their folder.
