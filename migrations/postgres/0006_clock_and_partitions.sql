@@ -1,5 +1,8 @@
 -- Trust in PostgreSQL's clock, and partitions that are made without holding up writes.
 
+-- Writers of jobs queue behind the trigger below.
+SET LOCAL lock_timeout = '5s';
+
 CREATE TABLE clock (
     singleton     boolean     PRIMARY KEY DEFAULT true CHECK (singleton),
     seen_at       timestamptz,
@@ -77,18 +80,22 @@ COMMENT ON FUNCTION partition_days_ahead(text) IS 'for how many days after today
 
 -- What goes is older than a day by the clock and by the time since when the clock is trusted, and holds nothing from
 -- keep_from on. Of the outbox only the oldest revisions go: a clock that was wrong may have put newer events into
--- partitions of earlier days, and what is left must have no hole.
+-- partitions of earlier days, and what is left must have no hole. So the cut is the lowest revision that has to stay,
+-- and what lies wholly below it goes. Partitions whose revisions overlap go together, or not at all.
 CREATE FUNCTION drop_partitions(parent text, before timestamptz, keep_from bigint) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
     last_day date;
     child    text;
+    is_old   boolean;
     lowest   bigint;
     highest  bigint;
     children text[] := '{}';
+    olds     boolean[] := '{}';
     lows     bigint[] := '{}';
     highs    bigint[] := '{}';
-    gone     text[] := '{}';
+    cut      bigint := coalesce(keep_from, 9223372036854775807);
+    gone     integer := 0;
 BEGIN
     IF parent IS NULL OR parent NOT IN ('outbox', 'replies') THEN
         RAISE EXCEPTION 'not a partitioned log: %', parent;
@@ -107,32 +114,40 @@ BEGIN
         JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent = to_regclass('public.' || parent)
     LOOP
+        -- The name says the day; the partition ends a day later. What has another name is not ours to drop.
+        is_old := false;
+        IF child ~ '_[0-9]{8}$' THEN
+            is_old := to_date(right(child, 8), 'YYYYMMDD') <= last_day;
+        END IF;
         IF parent = 'outbox' THEN
             EXECUTE format('SELECT min(revision), max(revision) FROM public.%I', child) INTO lowest, highest;
         END IF;
         children := children || child;
+        olds := olds || is_old;
         lows := lows || lowest;
         highs := highs || highest;
     END LOOP;
-    FOR child, highest IN
-        SELECT c, high FROM unnest(children, highs) AS of_parent (c, high) ORDER BY high NULLS FIRST, c
+    -- What has to stay may begin below the cut, and then it takes the cut with it.
     LOOP
-        -- The name says the day; the partition ends a day later. What has another name is not ours to drop.
-        CONTINUE WHEN child !~ '_[0-9]{8}$';
-        CONTINUE WHEN to_date(right(child, 8), 'YYYYMMDD') > last_day;
-        IF parent = 'outbox' THEN
-            CONTINUE WHEN highest >= keep_from;
-            CONTINUE WHEN EXISTS (
-                SELECT FROM unnest(children, lows) AS other (c, low)
-                WHERE c <> child AND c <> ALL (gone) AND low < highest);
-            IF gone = '{}' THEN
-                PERFORM public.keep_head();
-            END IF;
+        SELECT min(p.low) INTO lowest
+        FROM unnest(olds, lows, highs) AS p (old_enough, low, high)
+        WHERE NOT p.old_enough OR p.high >= cut;
+        EXIT WHEN lowest IS NULL OR lowest >= cut;
+        cut := lowest;
+    END LOOP;
+    FOR child IN
+        SELECT p.name
+        FROM unnest(children, olds, highs) AS p (name, old_enough, high)
+        WHERE p.old_enough AND (p.high IS NULL OR p.high < cut)
+        ORDER BY p.high NULLS FIRST, p.name
+    LOOP
+        IF parent = 'outbox' AND gone = 0 THEN
+            PERFORM public.keep_head();
         END IF;
         EXECUTE format('DROP TABLE public.%I', child);
-        gone := gone || child;
+        gone := gone + 1;
     END LOOP;
-    RETURN cardinality(gone);
+    RETURN gone;
 END $$;
 COMMENT ON FUNCTION drop_partitions(text, timestamptz, bigint) IS
     'drops the daily partitions that end before that time and, of the outbox, hold no revision from keep_from on; answers how many';

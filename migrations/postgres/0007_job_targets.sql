@@ -1,5 +1,8 @@
 -- Lists that jobs are to reach in a table of their own; cursors in columns; attempts of jobs whose steps fail.
 
+-- Writers queue behind the changes of jobs, and behind the trigger of accounts.
+SET LOCAL lock_timeout = '5s';
+
 ALTER TABLE jobs DROP CONSTRAINT jobs_kind_check;
 ALTER TABLE jobs ADD CONSTRAINT jobs_kind_check CHECK (kind IN
     ('erase', 'archive', 'restore', 'make_public', 'replace_following', 'replace_list', 'import'));

@@ -1,5 +1,8 @@
 -- Counts are compared with the read model range by range, and rows of accounts that say nothing are deleted.
 
+-- The comment on accounts waits for a VACUUM of it.
+SET LOCAL lock_timeout = '5s';
+
 -- A function of the owner: the projector compares sums, and has no right to the table.
 CREATE FUNCTION sum_counts(after uuid, most integer,
     OUT last uuid, OUT accounts bigint,

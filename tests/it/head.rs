@@ -1,7 +1,7 @@
 //! The log head: the newest event of the outbox, under a lock that commits do not change.
 
 use futures::{StreamExt as _, stream};
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool, Row as _};
 use tests::clients::follow;
 use tests::database::Database;
 use tests::{Endpoints, new_user, truth};
@@ -139,6 +139,21 @@ async fn the_head_outlives_its_outbox_rows() {
     database.remove(&endpoints).await;
 }
 
+/// Makes partitions of the outbox, each for the day that is so many days after today.
+async fn make_partitions(pool: &PgPool, days: &[i32]) {
+    for days in days {
+        let statement = format!(
+            "DO $$
+             DECLARE day date := current_date_utc() + ({days});
+             BEGIN
+                 EXECUTE format('CREATE TABLE outbox_%s PARTITION OF outbox FOR VALUES FROM (%L) TO (%L)',
+                     to_char(day, 'YYYYMMDD'), day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00');
+             END $$"
+        );
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(pool).await.expect("a partition");
+    }
+}
+
 /// A clock twenty days ahead put revisions 1 to 100 into a partition of then; it was set right, and accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
@@ -146,15 +161,7 @@ async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
     let database = Database::create(&endpoints).await;
     let pool = &database.pool;
     append(&mut pool.acquire().await.expect("a session"), 1..=100).await;
-    let partitions = "DO $$
-        DECLARE day date;
-        BEGIN
-            FOREACH day IN ARRAY ARRAY[current_date_utc() + 20, current_date_utc() - 9] LOOP
-                EXECUTE format('CREATE TABLE outbox_%s PARTITION OF outbox FOR VALUES FROM (%L) TO (%L)',
-                    to_char(day, 'YYYYMMDD'), day || ' 00:00:00+00', (day + 1) || ' 00:00:00+00');
-            END LOOP;
-        END $$";
-    pool.execute(partitions).await.expect("partitions");
+    make_partitions(pool, &[20, -9]).await;
     pool.execute("UPDATE outbox SET committed_at = committed_at + interval '20 days'").await.expect("ahead");
     append(&mut pool.acquire().await.expect("a session"), 101..=150).await;
     let aged = "UPDATE outbox SET committed_at = committed_at - interval '9 days' WHERE revision > 100";
@@ -166,13 +173,50 @@ async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
     assert_eq!(scalar::<i64>(pool, "SELECT count(*) FROM outbox").await, 150, "no hole");
     // The release before asks by dates alone.
     assert_eq!(scalar::<i32>(pool, "SELECT drop_partitions('outbox', interval '2 days')").await, 0);
-    let moved = "UPDATE outbox SET committed_at = committed_at - interval '29 days' WHERE revision <= 100";
-    pool.execute(moved).await.expect("into the older one");
+    // The runbook's statement for a disk that cannot hold them until then.
+    let present = "UPDATE outbox SET committed_at = now() WHERE committed_at > now() + interval '1 day'";
+    assert_eq!(pool.execute(present).await.expect("into the present").rows_affected(), 100);
+    assert_eq!(head(pool).await, before);
+    assert_eq!(scalar::<i32>(pool, drop_old).await, 0, "not before the present is old");
+    let moved = "UPDATE outbox SET committed_at = committed_at - interval '9 days' WHERE revision <= 100";
+    pool.execute(moved).await.expect("nine days later");
     assert_eq!(scalar::<i32>(pool, drop_old).await, 1);
     assert_eq!(head(pool).await, before);
 
     // A row that is left over of an older revision does not take the head back.
     append(&mut pool.acquire().await.expect("a session"), 7..=7).await;
+    assert_eq!(head(pool).await, before);
+    database.remove(&endpoints).await;
+}
+
+/// A clock stepped to and fro across a midnight: revisions 1 to 30 and 11 to 50 lie in partitions of two days.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_whose_revisions_overlap_are_dropped_together() {
+    let endpoints = Endpoints::shared();
+    let database = Database::create(&endpoints).await;
+    let pool = &database.pool;
+    make_partitions(pool, &[-10]).await;
+    append(&mut pool.acquire().await.expect("a session"), 1..=50).await;
+    let first = "UPDATE outbox SET committed_at = committed_at - interval '10 days'
+                 WHERE revision BETWEEN 1 AND 10 OR revision BETWEEN 21 AND 30";
+    pool.execute(first).await.expect("the first day");
+
+    let drop_old = "SELECT drop_partitions('outbox', now() - interval '2 days', 51)";
+    assert_eq!(scalar::<i32>(pool, drop_old).await, 0, "the second day is young");
+    assert_eq!(scalar::<i64>(pool, "SELECT count(*) FROM outbox").await, 50, "no hole");
+
+    make_partitions(pool, &[-9, -8]).await;
+    let second = "UPDATE outbox SET committed_at = committed_at - interval '9 days'
+                  WHERE committed_at > now() - interval '1 day'";
+    pool.execute(second).await.expect("the second day");
+    append(&mut pool.acquire().await.expect("a session"), 51..=60).await;
+    let third = "UPDATE outbox SET committed_at = committed_at - interval '8 days' WHERE revision > 50";
+    pool.execute(third).await.expect("the third day");
+    let needed = "SELECT drop_partitions('outbox', now() - interval '2 days', 50)";
+    assert_eq!(scalar::<i32>(pool, needed).await, 0, "somebody needs the last of the second day");
+    let before = head(pool).await;
+    assert_eq!(scalar::<i32>(pool, drop_old).await, 2, "the third day begins above both");
+    assert_eq!(scalar::<i64>(pool, "SELECT min(revision) FROM outbox").await, 51);
     assert_eq!(head(pool).await, before);
     database.remove(&endpoints).await;
 }
