@@ -13,9 +13,11 @@
 //!   bring back an edge that another replica has removed since). Its batch_id is
 //!   looked up, at the revision that it would have, under the lock on the head.
 //! - One command makes a statement fail or run into a timeout: the batch is taken apart at
-//!   once, so that it fails alone. It is not repeated: it would hold the head as long again.
+//!   once, in three steps (`pieces`), so that it fails alone. It is not repeated: it would
+//!   hold the head as long again.
 
 mod batch;
+mod pieces;
 mod pulse;
 mod queue;
 mod transaction;
@@ -43,6 +45,7 @@ use crate::metrics;
 use crate::relay::Recent;
 use crate::store::outbox::Entry;
 use crate::store::{is_transient, misses_partition};
+use pieces::Pieces;
 use transaction::{Attempt, Done};
 
 /// How a committer works.
@@ -94,7 +97,7 @@ impl Committer {
         while let Some(units) = queue.next_batch(self.settings.max_batch, &stop).await {
             ::metrics::histogram!(metrics::BATCH_COMMANDS).record(units.len() as f64);
             let started = Instant::now();
-            self.commit(units, started + self.settings.patience, started + TAKEN_APART).await;
+            self.commit(units, started).await;
             ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed());
         }
         Ok(())
@@ -102,29 +105,39 @@ impl Committer {
 
     /// Commits a batch, whole if possible, and answers every command of it.
     ///
-    /// One that fails is halved until the commands that are at fault stand alone. Where the database is slow, all of
-    /// them seem to be: so it goes on without those whose callers have left, and not beyond `give_up`.
-    async fn commit(&self, mut units: Vec<Unit>, until: Instant, give_up: Instant) {
+    /// One that fails is taken apart until the commands that are at fault stand alone. Where the database is slow, all
+    /// of them seem to be: so it goes on without those whose callers have left, and only for [`TAKEN_APART`].
+    async fn commit(&self, units: Vec<Unit>, started: Instant) {
+        let (until, give_up) = (started + self.settings.patience, started + TAKEN_APART);
+        let Some(failed) = self.commit_together(units, until).await else { return };
+        let mut pieces = Pieces::of(failed);
+        while let Some(mut piece) = pieces.pop() {
+            piece.retain(|unit| !unit.reply.is_closed());
+            let now = Instant::now();
+            if now >= give_up {
+                piece.into_iter().for_each(|unit| drop(unit.reply.send(Err(Failure::NotCommitted))));
+            } else if !piece.is_empty() {
+                let until = (now + self.settings.patience).min(give_up);
+                if let Some(failed) = self.commit_together(piece, until).await {
+                    pieces.put_behind(failed);
+                }
+            }
+        }
+    }
+
+    /// Commits commands in one transaction and answers them. Returns them, unanswered, if one of several is at fault.
+    async fn commit_together(&self, units: Vec<Unit>, until: Instant) -> Option<Vec<Unit>> {
         match self.persist(&units, until).await {
             Ok(outcomes) => {
                 for (unit, outcome) in units.into_iter().zip(outcomes) {
                     // The caller may have given up; what was committed stays.
                     let _ = unit.reply.send(outcome);
                 }
+                None
             }
             Err(Failure::Internal | Failure::TimedOut) if units.len() > 1 => {
                 ::metrics::counter!(metrics::BATCHES_TAKEN_APART).increment(1);
-                let second = units.split_off(units.len() / 2);
-                for mut half in [units, second] {
-                    half.retain(|unit| !unit.reply.is_closed());
-                    let now = Instant::now();
-                    if now >= give_up {
-                        half.into_iter().for_each(|unit| drop(unit.reply.send(Err(Failure::NotCommitted))));
-                    } else if !half.is_empty() {
-                        let until = until.max(now + self.settings.patience).min(give_up);
-                        Box::pin(self.commit(half, until, give_up)).await;
-                    }
-                }
+                Some(units)
             }
             Err(failure) => {
                 if matches!(failure, Failure::NotCommitted | Failure::OutcomeUnknown) {
@@ -136,6 +149,7 @@ impl Committer {
                 for unit in units {
                     let _ = unit.reply.send(Err(failure.clone()));
                 }
+                None
             }
         }
     }
