@@ -125,8 +125,10 @@ impl DatabaseClock {
                 let jumped = distrust.is_jump().then(|| distrust.to_string());
                 let unknown = !record.suspended || (jumped.is_some() && record.jumped.is_none());
                 let weight = if jumped.is_some() { 2 } else { 1 };
-                if unknown && self.noted.fetch_max(weight, Ordering::Relaxed) < weight {
+                if unknown && self.noted.load(Ordering::Relaxed) < weight {
                     store::clock::distrust(&mut connection, jumped.as_deref(), record.accepted).await?;
+                    // Not before: what could not be written is written by the next comparison.
+                    self.noted.store(weight, Ordering::Relaxed);
                 }
             }
         }
