@@ -50,6 +50,9 @@ impl Job {
 }
 
 /// Starts a job. It takes the place of one of the same kind and account.
+///
+/// A commit whose reply was lost is repeated. If a prepared job was started by it, that is left as it is: it may have
+/// ended since, because a later one, which runs now, took its place.
 pub async fn insert(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -57,6 +60,9 @@ pub async fn insert(
     request_id: Option<Uuid>,
     now: OffsetDateTime,
 ) -> Result<(), sqlx::Error> {
+    if job.prepared.is_some() && get(connection, job_id).await?.is_some() {
+        return Ok(());
+    }
     supersede(connection, job.user, job.kind, Some(job_id), now).await?;
     if job.prepared.is_some() {
         return start_prepared(connection, job_id, request_id, now).await;
@@ -77,8 +83,7 @@ pub async fn insert(
     .map(|_| ())
 }
 
-/// Starts a job whose list is written, unless it was started already: a commit whose reply was lost is repeated. Fails
-/// if it was discarded as too old.
+/// Starts a job whose list is written. Fails if it was discarded as too old.
 async fn start_prepared(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -93,13 +98,9 @@ async fn start_prepared(
     .bind(job_id)
     .bind(request_id)
     .bind(now)
-    .execute(&mut *connection)
+    .execute(connection)
     .await?;
-    if started.rows_affected() == 1 || get(connection, job_id).await?.is_some() {
-        Ok(())
-    } else {
-        Err(sqlx::Error::RowNotFound)
-    }
+    if started.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
 /// Ends the running job of that kind and account, if there is one, other than the one that takes its place.
