@@ -34,10 +34,10 @@ service_kit::declare_metrics! {
     Counter(Count) JOB_EDGES = "followgraph_jobs_edges_total" {
         kind: "erase", "archive", "restore", "make_public", "replace_following"
     };
-    /// Jobs that ended, by kind and state.
+    /// Jobs that ended, by kind and state. `overtaken`: a later command brought the account into another state.
     Counter(Count) JOBS_ENDED = "followgraph_jobs_ended_total" {
         kind: "erase", "archive", "restore", "make_public", "replace_following";
-        state: "done", "failed"
+        state: "done", "failed", "overtaken"
     };
     /// Steps of jobs that failed, by kind and cause. `timeout` and `error` count as attempts of the job.
     Counter(Count) JOB_STEPS_FAILED = "followgraph_jobs_steps_failed_total" {

@@ -8,6 +8,9 @@
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use serde_json::{Value, json};
 
+/// A counter appears with every combination of its labels' values. There must not be many.
+const MOST_SERIES: usize = 100;
+
 /// How the values of a metric behave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -120,15 +123,28 @@ impl Metric {
 
     /// Makes a counter appear with 0. A rule that asks for an increase sees nothing in a counter that begins with 1.
     fn begin(&self) {
-        match (self.kind, self.labels) {
-            (Kind::Counter, []) => metrics::counter!(self.name).increment(0),
-            (Kind::Counter, [label]) => {
+        if self.kind == Kind::Counter {
+            for labels in self.known_series() {
+                metrics::counter!(self.name, labels).increment(0);
+            }
+        }
+    }
+
+    /// Every combination of its labels' values: one without labels, none where a label's values come from elsewhere.
+    fn known_series(&self) -> Vec<Vec<metrics::Label>> {
+        let mut known: Vec<Vec<metrics::Label>> = vec![Vec::new()];
+        for label in self.labels {
+            let mut longer = Vec::new();
+            for labels in &known {
                 for value in label.values {
-                    metrics::counter!(self.name, label.name => *value).increment(0);
+                    let mut labels = labels.clone();
+                    labels.push(metrics::Label::new(label.name, *value));
+                    longer.push(labels);
                 }
             }
-            _ => {}
+            known = longer;
         }
+        known
     }
 
     fn to_json(self) -> Value {
@@ -165,6 +181,9 @@ impl Metric {
         if !self.help().ends_with('.') {
             mistakes.push(format!("{name}: its help is no sentence"));
         }
+        if self.kind == Kind::Counter && self.known_series().len() > MOST_SERIES {
+            mistakes.push(format!("{name}: its labels have more than {MOST_SERIES} combinations"));
+        }
         mistakes
     }
 }
@@ -184,6 +203,8 @@ pub fn to_json(metrics: &[Metric]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
     use super::*;
 
     mod declared {
@@ -193,6 +214,8 @@ mod tests {
             Counter(Count) WRONG = "wrong_total" { cause: "missing", "extra"; kind };
             /// Time.
             Gauge(Seconds) TIME = "time";
+            /// Things that ended.
+            Counter(Count) ENDED = "ended_total" { kind: "a", "b"; state: "done", "failed" };
         }
     }
 
@@ -210,5 +233,30 @@ mod tests {
     fn a_unit_is_in_the_name() {
         assert_eq!(declared::ALL[1].mistakes(), ["time: must end with _seconds"]);
         assert_eq!(declared::TIME, "time");
+    }
+
+    #[test]
+    fn counters_whose_labels_are_known_begin_with_0() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || describe(declared::ALL));
+        let text = recorder.handle().render();
+        let mut ended: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(declared::ENDED)).collect();
+        ended.sort_unstable();
+        let expected = [
+            r#"{kind="a",state="done"} 0"#,
+            r#"{kind="a",state="failed"} 0"#,
+            r#"{kind="b",state="done"} 0"#,
+            r#"{kind="b",state="failed"} 0"#,
+        ];
+        assert_eq!(ended, expected);
+        assert!(!text.contains(declared::WRONG), "nobody knows all of its kinds: {text}");
+    }
+
+    #[test]
+    fn a_counter_has_few_combinations_of_labels() {
+        const ELEVEN: &[&str] = &["x"; 11];
+        const WIDE: &[Label] = &[Label { name: "a", values: ELEVEN }, Label { name: "b", values: ELEVEN }];
+        let wide = Metric { labels: WIDE, ..declared::ALL[2] };
+        assert_eq!(wide.mistakes(), ["ended_total: its labels have more than 100 combinations"]);
     }
 }

@@ -106,7 +106,7 @@ async fn write(
     let (head, mut graph) = load::load(connection, &touches).await?;
     if crate::domain::takes_part(&graph, user).is_err() {
         jobs::fail(connection, before.job_id, jobs::OVERTAKEN).await?;
-        return Ok(Outcome::Stepped { kind: kind.name(), edges: 0, ended: Some("failed"), head: None });
+        return Ok(Outcome::Stepped { kind: kind.name(), edges: 0, ended: Some("overtaken"), head: None });
     }
     let changes = match found.phase {
         Phase::Add => {

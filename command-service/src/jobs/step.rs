@@ -31,7 +31,7 @@ pub enum Outcome {
         kind: &'static str,
         /// How many edges it dealt with.
         edges: u64,
-        /// How the job ended, if it did.
+        /// How the job ended, if it did: for the metric. To callers, one that was overtaken has failed.
         ended: Option<&'static str>,
         /// The head after it, if there was an event.
         head: Option<Token>,
@@ -184,7 +184,7 @@ async fn step(
     let Some(plan) = plan(kind, user, &graph, now, chunk, cursor, limit) else {
         jobs::fail(connection, job_id, jobs::OVERTAKEN).await?;
         let kind = kind.name();
-        return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("failed"), head: None });
+        return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("overtaken"), head: None });
     };
     let mut journal = Journal::after(head);
     let last = plan.cursor.is_none();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::command::v1::{GetStatusRequest, JobState};
 use proto::error::Reason;
 use sqlx::{Postgres, Transaction};
+use tests::clients::Commands;
 use tests::jobs::{self, OnAccount};
 use tests::metrics::scrape;
 use tests::refusal::assert_refused;
@@ -17,6 +18,8 @@ use xtask::env_file::Env;
 use super::{changed, edges};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// Commands in a batch with one that fails. With it they are five pieces of five.
+const OTHERS: u32 = 24;
 
 /// A set whose statements are canceled after a second.
 async fn impatient(settings: Env) -> Own {
@@ -40,25 +43,46 @@ fn value(own: &Own, metric: &str) -> f64 {
     samples.iter().filter(|sample| sample.metric == metric).map(|sample| sample.value).sum()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_runs_into_a_timeout_fails_alone() {
-    let own = impatient(Env::default()).await;
-    let commands = own.endpoints.commands();
-    let [x, y] = users();
-    changed(&commands, Act::Follow, y, x).await;
-    let held = hold(&own, x).await;
+/// Jobs of a kind that ended in a state; none if there is no such series.
+fn ended(own: &Own, kind: &str, state: &str) -> Option<f64> {
+    let samples = block_in_place(|| scrape(own.pipeline.command.admin_addr()));
+    let mut ended = samples.iter().filter(|sample| sample.metric == "followgraph_jobs_ended_total");
+    let sample = ended.find(|sample| sample.labels["kind"] == kind && sample.labels["state"] == state);
+    sample.map(|sample| sample.value)
+}
 
-    // While the first one waits for the head, the others gather to one batch.
-    let pool = own.endpoints.postgres().await;
-    let mut head = pool.begin().await.expect("a transaction");
-    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *head).await.expect("the head");
-    let mut others = JoinSet::new();
+/// Waits until the one job of a kind is counted.
+async fn until_ended(own: &Own, kind: &str, state: &str) {
+    until("a job to be counted", LIMIT, || async {
+        let count = ended(own, kind, state);
+        if count == Some(1.0) { Ok(()) } else { Err(format!("{count:?}")) }
+    })
+    .await;
+}
+
+/// Waits until so many commands are queued.
+async fn wait_queued(commands: &Commands, queued: u32) {
+    until("commands to gather", LIMIT, || async {
+        let status = commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
+        if status.queued_commands >= queued { Ok(()) } else { Err(status.queued_commands.to_string()) }
+    })
+    .await;
+}
+
+/// Sends commands and, before or after them, one that cannot follow `x`, as one batch: that one fails alone.
+async fn assert_fails_alone(own: &Own, x: proto::UserId, first: bool) {
+    let commands = own.endpoints.commands();
     let send = |actor, other| {
         let commands = commands.clone();
         async move { Ask::new(Act::Follow, actor, other).send(&commands).await }
     };
+    // While another one waits for the head, they gather.
+    let pool = own.endpoints.postgres().await;
+    let mut head = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *head).await.expect("the head");
+    let mut others = JoinSet::new();
     others.spawn(send(user(), user()));
-    until("the first one to wait for the head", LIMIT, || async {
+    until("the other one to wait for the head", LIMIT, || async {
         // Others' statements are hidden from this role, their locks are not.
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
             .fetch_one(&pool)
@@ -67,25 +91,43 @@ async fn a_command_that_runs_into_a_timeout_fails_alone() {
         if waiting > 0 { Ok(()) } else { Err("nothing waits".to_owned()) }
     })
     .await;
-    for _ in 0..20 {
+    let mut poison = JoinSet::new();
+    if first {
+        poison.spawn(send(user(), x));
+        wait_queued(&commands, 1).await;
+    }
+    for _ in 0..OTHERS {
         others.spawn(send(user(), user()));
     }
-    let poison = tokio::spawn(send(user(), x));
-    until("the others to gather", LIMIT, || async {
-        let status = commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
-        if status.queued_commands >= 21 { Ok(()) } else { Err(status.queued_commands.to_string()) }
-    })
-    .await;
+    if !first {
+        wait_queued(&commands, OTHERS).await;
+        poison.spawn(send(user(), x));
+    }
+    wait_queued(&commands, OTHERS + 1).await;
     head.rollback().await.expect("it is given back");
 
     while let Some(answer) = others.join_next().await {
         assert!(answer.expect("no panic").expect("no command of others fails").changed);
     }
-    let refused = poison.await.expect("no panic").expect_err("it cannot be carried out");
+    let poison = poison.join_next().await.expect("it was sent");
+    let refused = poison.expect("no panic").expect_err("it cannot be carried out");
     assert_refused(&refused, Reason::CommitTimedOut, None);
     assert!(refused.get_details_retry_info().is_none(), "a repeat is not invited");
-    assert!(value(&own, "followgraph_command_batches_taken_apart_total") >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_runs_into_a_timeout_fails_alone() {
+    let own = impatient(Env::default()).await;
+    let commands = own.endpoints.commands();
+    let [x, y] = users();
+    changed(&commands, Act::Follow, y, x).await;
+    let held = hold(&own, x).await;
+    assert_fails_alone(&own, x, false).await;
     assert_eq!(value(&own, "followgraph_command_timed_out_total"), 1.0);
+    assert_fails_alone(&own, x, true).await;
+    assert_eq!(value(&own, "followgraph_command_timed_out_total"), 2.0);
+    // Each batch, and the piece of it that held the command.
+    assert!(value(&own, "followgraph_command_batches_taken_apart_total") >= 4.0);
     held.rollback().await.expect("it is given back");
     Ask::new(Act::Follow, user(), x).done(&commands).await;
 }
@@ -96,6 +138,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
     let commands = own.endpoints.commands();
     let [x, fan, other] = users();
     changed(&commands, Act::Follow, fan, x).await;
+    assert_eq!(ended(&own, "erase", "failed"), Some(0.0), "so that an alert sees the first one");
     let held = hold(&own, fan).await;
     let erased = OnAccount::Erase.send(&commands, x, None).await.expect("an erase");
     let failed = until("the job to give up", LIMIT, || async {
@@ -112,6 +155,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
         .expect("the job's row");
     assert_eq!(attempts, 3);
     assert_eq!(value(&own, "followgraph_jobs_steps_failed_total"), 3.0);
+    until_ended(&own, "erase", "failed").await;
     let refused = Ask::new(Act::Follow, other, x).refused(&commands).await;
     assert_refused(&refused, Reason::AccountErasing, None);
 
@@ -121,4 +165,25 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
     jobs::wait(&commands, &again.job_id).await;
     assert_eq!(edges(&own.endpoints, &[x, fan]).await, Edges::new());
     changed(&commands, Act::Follow, other, x).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_a_later_command_overtakes_is_not_counted_as_failed() {
+    // It rests after each edge, so that the next command comes before its end.
+    let slow = Env::default().with("JOB_STEP_EDGES", "1").with("JOB_REST", "100");
+    let own = Own::start_with(slow).await;
+    let commands = own.endpoints.commands();
+    let [x, a, b, c] = users();
+    for fan in [a, b, c] {
+        changed(&commands, Act::Follow, fan, x).await;
+    }
+    let archived = OnAccount::Archive.send(&commands, x, None).await.expect("an archive");
+    let restored = OnAccount::Restore.send(&commands, x, None).await.expect("a restore");
+    jobs::wait(&commands, &restored.job_id).await;
+    until_ended(&own, "archive", "overtaken").await;
+    let overtaken = jobs::get(&commands, &archived.job_id).await.expect("the job");
+    assert_eq!(overtaken.state(), JobState::Failed);
+    assert!(overtaken.error.contains("a later command took its place"), "{overtaken:?}");
+    assert_eq!(ended(&own, "archive", "failed"), Some(0.0));
+    assert_eq!(edges(&own.endpoints, &[x]).await.len(), 3);
 }

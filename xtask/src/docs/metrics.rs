@@ -16,8 +16,8 @@ const HEAD: &str = "\
 
 Every process exports them on its admin port at `/metrics`, in the text form of Prometheus. This page is made from
 the code by `cargo xtask docs`; a test fails when they differ. Counters end with `_total`, units are in the names.
-Histograms have the series `_bucket`, `_sum` and `_count`. A counter without labels, or with one label of known
-values, is there from the start with 0; other series appear when they are first used.
+Histograms have the series `_bucket`, `_sum` and `_count`. A counter without labels, or whose labels all have known
+values, is there from the start with 0, in every combination; other series appear when they are first used.
 
 Labels never hold ids of accounts. Dashboards and alerts are in [k8s/monitoring](../k8s/monitoring); what each alert
 means is in [runbooks.md](runbooks.md).
