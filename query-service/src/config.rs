@@ -141,7 +141,11 @@ fn legacy(env: &mut Env) -> LegacySettings {
             .about("Ids of a list of the older API whose limit is 0. The oldest of its clients expect 1000.")
             .number_or("LEGACY_DEFAULT_LIMIT", 50, 1..=1_000),
         freshness_wait: env
-            .about("Longest wait of a read of the older API for what the stream held when it was asked. Then it is answered with what there is.")
+            .about(
+                "Longest wait of a read of the older API for what the stream held when it was asked. Then \
+                 PostgreSQL is asked, within the budget, and if it may not answer, the call is answered with \
+                 what there is.",
+            )
             .millis_or("LEGACY_FRESHNESS_WAIT_MILLIS", 500),
     }
 }

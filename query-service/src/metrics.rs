@@ -20,7 +20,7 @@ service_kit::declare_metrics! {
     /// Questions that no store was allowed or able to answer, by reason.
     Counter(Count) REFUSALS = "query_refusals_total" {
         reason: "epoch_changed", "token_ahead", "budget_rate", "budget_share", "budget_concurrency", "unavailable",
-                "behind", "busy", "ruled_out", "deadline"
+                "behind", "busy", "busy_share", "ruled_out", "deadline"
     };
     /// Reads of the older API that were answered of a revision before the call, since no store was as far in time.
     Counter(Count) LEGACY_OLDER = "query_legacy_older_answers_total";

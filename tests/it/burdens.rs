@@ -12,7 +12,7 @@ use tests::burden::{Ordinary, Stubborn, bodies, frame, idle, peak_mib, refusal};
 use tests::clients::{check, follow};
 use tests::metrics::scrape;
 use tests::own::{command_service_beside, query_service_beside};
-use tests::{Endpoints, importing, new_user};
+use tests::{Endpoints, importing, new_user, truth};
 use xtask::env_file::Env;
 use xtask::services::Service;
 
@@ -147,19 +147,16 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
     let popular = new_user();
     let edges: Vec<_> = (0..10_000).map(|_| (new_user(), popular.clone())).collect();
     importing::all(&mut shared.commands(), &edges, 1_000).await;
+    truth::wait_caught_up(&shared).await;
     let service = query_service_beside(&shared, settings());
     let here = shared.reading_through(&service);
+    truth::wait_answering(&here.with_token(GOOD)).await;
     let (admin, address) = (service.admin_addr(), address(&service));
     let ordinary = readers(&here);
     ordinary.make(2).await;
 
     // 1,000 large answers that no one takes, without a token, in slices that the stores can give.
-    let ask = GetFollowersRequest {
-        user_id: popular.clone(),
-        limit: 10_000,
-        viewer_id: new_user(),
-        ..Default::default()
-    };
+    let ask = GetFollowersRequest { user_id: popular.clone(), limit: 10_000, ..Default::default() };
     let mut clients = Vec::new();
     for _ in 0..2 {
         clients.push(Stubborn::connect(&address, 0).await);
@@ -196,7 +193,11 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
     assert!(peak < MOST_MIB, "{peak} MiB");
     tokio::task::block_in_place(|| {
         assert!(value(admin, "grpc_server_calls_stalled_total", "response") > 0.0);
-        assert!(value(admin, "grpc_server_calls_refused_total", "unsent_connection") > 0.0);
+        // Some were read at all; the others had no place at the read model, or no room on their connection.
+        let refused = value(admin, "grpc_server_calls_refused_total", "unsent_connection")
+            + value(admin, "query_refusals_total", "busy")
+            + value(admin, "query_refusals_total", "busy_share");
+        assert!(refused > 0.0, "everything was read");
     });
     // The places of the exports are free again.
     let mut queries = here.with_token(GOOD).queries();

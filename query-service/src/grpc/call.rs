@@ -6,10 +6,13 @@
 use proto::Token;
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{Consistency, Explanation, Source as WireSource, explanation};
+use service_kit::auth::Caller;
+use service_kit::grpc::Deadline;
 use tokio::time::Instant;
+use tonic::Request;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
-use super::{Queries, errors};
+use super::{LONGEST, Queries, errors};
 use crate::reader::{Answer, CallerKey, Need, Question, Source, Step, Trail};
 
 /// The field of the page token.
@@ -25,6 +28,13 @@ pub struct Begun {
 }
 
 impl Begun {
+    /// What a request says of itself.
+    pub fn of<T>(request: &Request<T>) -> Self {
+        let caller = Caller::of(request).map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
+        let deadline = Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
+        Self { deadline, caller }
+    }
+
     /// A request without a token.
     #[cfg(test)]
     pub fn at(deadline: Instant) -> Self {

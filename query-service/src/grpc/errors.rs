@@ -24,7 +24,7 @@ pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
         Refusal::Behind { retry_after } => {
             ServiceError::new(Reason::ReadModelBehind, message).retry_after(retry_after)
         }
-        Refusal::Busy { retry_after } => {
+        Refusal::Busy { retry_after, .. } => {
             ServiceError::new(Reason::ReadModelBusy, message).retry_after(retry_after)
         }
         Refusal::RuledOut { read_source } => {
@@ -74,7 +74,7 @@ mod tests {
             ),
             (Refusal::Behind { retry_after: after }, Code::Unavailable, Reason::ReadModelBehind, Some(after)),
             (
-                Refusal::Busy { retry_after: after },
+                Refusal::Busy { share: false, retry_after: after },
                 Code::ResourceExhausted,
                 Reason::ReadModelBusy,
                 Some(after),

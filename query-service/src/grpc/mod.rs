@@ -36,7 +36,6 @@ use proto::query::v1::{
     ListSetOperationResponse, SuggestAccountsRequest, SuggestAccountsResponse, WatchEventsRequest,
 };
 use service_kit::auth::Caller;
-use service_kit::grpc::Deadline;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
@@ -50,7 +49,7 @@ pub use self::status::PipelineStatus;
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
-use crate::reader::{CallerKey, Exporter, ListKind, Policy, PublicList};
+use crate::reader::{Exporter, ListKind, Policy, PublicList};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -83,10 +82,8 @@ impl Queries {
 
 /// The message, who sent it, and until when it is answered.
 fn begin<T>(request: Request<T>) -> (T, Begun) {
-    let caller = Caller::of(&request).map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
-    let deadline = Deadline::of(&request);
-    let deadline = deadline.map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
-    (request.into_inner(), Begun { deadline, caller })
+    let begun = Begun::of(&request);
+    (request.into_inner(), begun)
 }
 
 #[tonic::async_trait]

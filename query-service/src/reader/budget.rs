@@ -179,7 +179,7 @@ impl Budget {
     /// A caller that has half of the places gets no more while another one is refused.
     pub async fn place(&self, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
         let own_share = Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE };
-        let hold = self.holders.hold(&caller, Instant::now()).ok_or(own_share)?;
+        let hold = self.holders.hold(&caller, 1, Instant::now()).ok_or(own_share)?;
         let permit = match self.free_place() {
             Some(permit) => permit,
             None => {

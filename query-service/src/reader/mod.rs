@@ -38,7 +38,7 @@ pub use coalesce::Coalescing;
 pub use multi::{MultiReader, Set};
 pub use neo4j::{Admission, Neo4jReader};
 pub use overlay::Overlaid;
-pub use policy::{Answer, Fallback, Need, PagesOfThePast, Policy, Refusal, Settings, Store};
+pub use policy::{Answer, Fallback, Need, PagesOfThePast, Policy, Refusal, Settings, Store, count};
 pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
 pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
 pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
@@ -119,6 +119,9 @@ impl Error {
         }
     }
 }
+
+/// Called when a statement begins: it has waited for its place.
+pub type Begins = Arc<dyn Fn() + Send + Sync>;
 
 /// A statement that several questions share. All of them tell how it ended, and it counts once.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use proto::event::EdgeKind;
 use proto::{Position, UserId};
 
-use super::question::Scope;
+use super::question::{Scope, places};
 use super::rows::LINKS;
 use super::{Error, ListKind, ListRow, PublicList, Question, Reader, Relation, Versioned};
 use crate::pipeline::Side;
@@ -244,6 +244,12 @@ impl ListAt {
         self.offset + self.limit
     }
 
+    /// As many rows as it costs: skipping is cheaper than fetching, by about ten, and ends with the list, however far the
+    /// offset is.
+    pub fn rows(&self) -> usize {
+        self.limit + (self.offset / 10).min(LONG_LIST)
+    }
+
     /// The edges that the answer depends on.
     pub fn dependencies(&self) -> Vec<Dependency> {
         let links = self.viewer.into_iter().flat_map(|viewer| LINKS.map(|link| (viewer, Side::from(link))));
@@ -283,7 +289,8 @@ impl Suggest {
 }
 
 macro_rules! question {
-    ($question:ident, $name:literal, $answer:ty, $ask:ident, |$scoped:ident| $scope:expr, |$this:ident| $items:expr) => {
+    ($question:ident, $name:literal, $answer:ty, $ask:ident, |$scoped:ident| $scope:expr, |$this:ident| $items:expr,
+     |$placed:ident| $rows:expr) => {
         impl Question for $question {
             type Answer = $answer;
 
@@ -294,6 +301,11 @@ macro_rules! question {
             fn items(&self) -> usize {
                 let $this = self;
                 $items
+            }
+
+            fn places(&self) -> usize {
+                let $placed = self;
+                places($rows)
             }
 
             fn scope(&self) -> Scope {
@@ -317,19 +329,23 @@ macro_rules! question {
     };
 }
 
-question!(Sift, "sift", Sifted, sift, |_this| Scope::Multi, |this| this.look);
-question!(Known, "known", KnownRows, known, |_this| Scope::Multi, |_this| FOLLOWS_LOOKED_THROUGH);
-// Skipping is cheaper than fetching, by about ten, and ends with the list, however far the offset is.
+question!(Sift, "sift", Sifted, sift, |_this| Scope::Multi, |this| this.look, |this| this.limit);
+question!(Known, "known", KnownRows, known, |_this| Scope::Multi, |_this| FOLLOWS_LOOKED_THROUGH, |this| {
+    this.limit
+});
 question!(
     ListAt,
     "list_at",
     Part,
     list_at,
     |this| if this.is_near() { Scope::Single } else { Scope::Multi },
-    |this| this.limit + (this.offset / 10).min(LONG_LIST)
+    |this| this.rows(),
+    |this| this.rows()
 );
-question!(Union, "union", United, union, |_this| Scope::Multi, |this| this.look + this.size);
-question!(Suggest, "suggest", Suggested, suggest, |_this| Scope::ReadModel, |_this| LONG_LIST);
+question!(Union, "union", United, union, |_this| Scope::Multi, |this| this.look + this.size, |this| this
+    .size);
+question!(Suggest, "suggest", Suggested, suggest, |_this| Scope::ReadModel, |_this| LONG_LIST, |this| this
+    .limit);
 
 #[cfg(test)]
 mod tests {

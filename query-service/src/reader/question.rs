@@ -13,6 +13,15 @@ use super::{Counts, Error, ListKind, ListRow, PublicList, Reader, Relation, Seen
 /// Items that cost the source of truth about as much as one more statement.
 const ITEMS_PER_CELL: usize = 50;
 
+/// Rows that a read gets for one place at a read model.
+const ROWS_PER_PLACE: usize = 1_000;
+
+/// How many places at a read model an answer of so many rows takes: a long one takes the server's processors for longer.
+/// A page of the API's largest size takes one.
+pub fn places(rows: usize) -> usize {
+    (rows / ROWS_PER_PLACE).max(1)
+}
+
 /// How far a question reaches; that decides how it is put to the stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
@@ -44,6 +53,11 @@ pub trait Question: Sync {
     /// Whether it shares statements with other questions: these have places of their own at the read models.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// How many places it takes at a read model, if it has a statement of its own.
+    fn places(&self) -> usize {
+        1
     }
 
     /// Asks a store.
@@ -156,6 +170,10 @@ impl Question for Page {
         self.limit
     }
 
+    fn places(&self) -> usize {
+        places(self.limit)
+    }
+
     fn ask<'a>(
         &'a self,
         reader: &'a dyn Reader,
@@ -192,6 +210,10 @@ impl Question for SeenPage {
 
     fn items(&self) -> usize {
         self.limit
+    }
+
+    fn places(&self) -> usize {
+        places(self.limit)
     }
 
     fn ask<'a>(

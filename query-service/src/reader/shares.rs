@@ -93,17 +93,18 @@ impl<C: Clone + Eq + Hash> Holders<C> {
         Self { half: (places / 2).max(1), contention, held: Arc::default() }
     }
 
-    /// Counts a place of a caller, or its wait for one: those who wait would take the next free places. None if it has
-    /// its share.
-    pub fn hold(&self, caller: &C, now: Instant) -> Option<Hold<C>> {
+    /// Counts some places of a caller, or its wait for them: those who wait would take the next free places. None if it
+    /// would have more than its share.
+    pub fn hold(&self, caller: &C, places: usize, now: Instant) -> Option<Hold<C>> {
         let mut held = lock(&self.held);
         let own = held.entry(caller.clone()).or_default();
-        if *own >= self.half && self.contention.by_others(caller, now) {
+        // One that has none may take more than its share at once: it would be refused for good otherwise.
+        if *own > 0 && *own + places > self.half && self.contention.by_others(caller, now) {
             return None;
         }
-        *own += 1;
+        *own += places;
         drop(held);
-        Some(Hold { held: Arc::clone(&self.held), caller: caller.clone() })
+        Some(Hold { held: Arc::clone(&self.held), caller: caller.clone(), places })
     }
 
     /// A caller was refused a place.
@@ -112,17 +113,18 @@ impl<C: Clone + Eq + Hash> Holders<C> {
     }
 }
 
-/// A counted place; given back when dropped.
+/// Counted places; given back when dropped.
 #[derive(Debug)]
 pub struct Hold<C: Eq + Hash> {
     held: Arc<Mutex<HashMap<C, usize>>>,
     caller: C,
+    places: usize,
 }
 
 impl<C: Eq + Hash> Drop for Hold<C> {
     fn drop(&mut self) {
         if let Some(own) = lock(&self.held).get_mut(&self.caller) {
-            *own -= 1;
+            *own -= self.places;
         }
     }
 }
@@ -167,13 +169,26 @@ mod tests {
     #[test]
     fn one_caller_may_have_all_places_until_another_is_refused() {
         let (holders, now) = (Holders::new(4, Arc::default()), Instant::now());
-        let mut held: Vec<_> = (0..6).map(|_| holders.hold(&"one", now).expect("it waits alone")).collect();
+        let mut held: Vec<_> =
+            (0..6).map(|_| holders.hold(&"one", 1, now).expect("it waits alone")).collect();
         holders.refused(&"other", now);
-        assert!(holders.hold(&"one", now).is_none(), "it has its half");
-        assert!(holders.hold(&"other", now).is_some());
+        assert!(holders.hold(&"one", 1, now).is_none(), "it has its half");
+        assert!(holders.hold(&"other", 1, now).is_some());
         held.truncate(1);
-        assert!(holders.hold(&"one", now).is_some());
-        held.extend((0..3).map_while(|_| holders.hold(&"one", now + MEMORY)));
+        assert!(holders.hold(&"one", 1, now).is_some());
+        held.extend((0..3).map_while(|_| holders.hold(&"one", 1, now + MEMORY)));
         assert_eq!(held.len(), 4, "the refusal is forgotten");
+    }
+
+    #[test]
+    fn long_lists_count_for_as_many_places_as_they_take() {
+        let (holders, now) = (Holders::new(12, Arc::default()), Instant::now());
+        holders.refused(&"other", now);
+        let long = holders.hold(&"one", 10, now).expect("it would never have a turn otherwise");
+        assert!(holders.hold(&"one", 1, now).is_none(), "it has more than its half");
+        drop(long);
+        let _short = holders.hold(&"one", 1, now).expect("all is given back");
+        assert!(holders.hold(&"one", 10, now).is_none());
+        assert!(holders.hold(&"one", 5, now).is_some());
     }
 }

@@ -15,17 +15,17 @@ use proto::UserId;
 use proto::error::{Reason, ServiceError};
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_server::GraphService;
-use service_kit::grpc::Deadline;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use self::fresh::StreamEnd;
 use self::lists::Bounds;
-use super::{LONGEST, errors, validate};
+use super::call::Begun;
+use super::{errors, validate};
 use crate::metrics::LEGACY_OLDER;
 use crate::pipeline::{Recent, Sources};
 use crate::reader::{
-    Answer, Check, Fallback, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail,
+    Answer, Check, Fallback, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail, count,
 };
 
 /// Most ids of GetFollowers and GetFollowing.
@@ -68,20 +68,23 @@ impl Legacy {
 
     /// Begins a call whose request is sound: waits for what the stream holds.
     async fn begin<T>(&self, request: &Request<T>) -> Call {
-        let deadline = Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
+        let Begun { deadline, caller } = Begun::of(request);
         let at_least = self.stream_end.reached(deadline).await;
-        Call { need: Need { at_least, ..Need::default() }, deadline }
+        Call { need: Need { at_least, caller, ..Need::default() }, deadline }
     }
 
     async fn ask<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError> {
         let trail = Trail::new(true);
-        let mut answer = self.policy.answer(question, call.need, call.deadline, &trail).await;
+        let mut answer = self.policy.attempt(question, call.need, call.deadline, &trail).await;
         // Without the requirement, only what failed for want of freshness can succeed.
         if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trail)) {
-            metrics::counter!(LEGACY_OLDER).increment(1);
             let any = Need { at_least: None, ..call.need };
-            answer = self.policy.answer(question, any, call.deadline, &trail).await;
+            answer = self.policy.attempt(question, any, call.deadline, &trail).await;
+            if answer.is_ok() {
+                metrics::counter!(LEGACY_OLDER).increment(1);
+            }
         }
+        count(question, &answer);
         // The caller gave no token that could be at fault.
         answer.map_err(|refusal| errors::refusal(refusal, ""))
     }
@@ -326,7 +329,7 @@ mod tests {
             (Refusal::Unavailable { retry_after: after }, Fallback::Failed, false),
             (Refusal::Unavailable { retry_after: after }, Fallback::Epoch, true),
             (Refusal::TokenAhead, Fallback::Behind, true),
-            (Refusal::Busy { retry_after: after }, Fallback::Behind, false),
+            (Refusal::Busy { share: false, retry_after: after }, Fallback::Behind, false),
         ] {
             let trail = Trail::new(true);
             trail.fell_back(fell_back.name());

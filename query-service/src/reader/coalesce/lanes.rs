@@ -21,14 +21,15 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{SHARED_ITEMS, SHARED_QUESTIONS};
-use crate::reader::{Error, Statement, Versioned};
+use crate::reader::{Begins, Error, Statement, Versioned};
 
 /// How many items of one question a statement takes before those of others have had their turn.
 const TURN: usize = 40;
 
 /// Answers some items in one statement.
-pub type Ask<I, V> =
-    Box<dyn Fn(Vec<I>, Duration) -> BoxFuture<'static, Result<Versioned<Vec<V>>, Error>> + Send + Sync>;
+pub type Ask<I, V> = Box<
+    dyn Fn(Vec<I>, Begins, Duration) -> BoxFuture<'static, Result<Versioned<Vec<V>>, Error>> + Send + Sync,
+>;
 
 /// How much goes into one statement.
 #[derive(Clone, Copy, Debug)]
@@ -166,8 +167,12 @@ where
         let latest = parts.iter().map(|part| part.ticket.until).max().unwrap_or(now);
         let asked = items.len();
         let statement = Statement::default();
-        parts.iter().for_each(|part| part.ticket.ride(&statement));
-        let outcome = (self.ask)(items, latest.saturating_duration_since(now)).await;
+        let begins: Begins = {
+            let tickets: Vec<_> = parts.iter().map(|part| Arc::clone(&part.ticket)).collect();
+            let statement = statement.clone();
+            Arc::new(move || tickets.iter().for_each(|ticket| ticket.ride(&statement)))
+        };
+        let outcome = (self.ask)(items, begins, latest.saturating_duration_since(now)).await;
         match outcome {
             Ok(answer) if answer.value.len() == asked => {
                 let mut values = answer.value.into_iter();

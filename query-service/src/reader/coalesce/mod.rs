@@ -51,24 +51,24 @@ impl Coalescing {
                 "check",
                 // Each question brings its viewer's id.
                 Room { statement: cypher::IDS_PER_PAIRS, question: 1 },
-                Box::new(move |pairs, within| {
-                    let reader = checks.clone();
+                Box::new(move |pairs, begins, within| {
+                    let reader = checks.announcing(begins);
                     Box::pin(async move { reader.check_pairs(&pairs, within).await })
                 }),
             )),
             relations: Arc::new(Lanes::new(
                 "relations",
                 Room { statement: cypher::IDS_PER_RELATION_PAIRS, question: 1 },
-                Box::new(move |pairs, within| {
-                    let reader = relations.clone();
+                Box::new(move |pairs, begins, within| {
+                    let reader = relations.announcing(begins);
                     Box::pin(async move { reader.relation_pairs(&pairs, within).await })
                 }),
             )),
             counts: Arc::new(Lanes::new(
                 "counts",
                 Room { statement: cypher::IDS_PER_STATEMENT, question: 0 },
-                Box::new(move |users, within| {
-                    let reader = counts.clone();
+                Box::new(move |users, begins, within| {
+                    let reader = counts.announcing(begins);
                     Box::pin(async move { reader.counts(&users, within).await })
                 }),
             )),

@@ -25,9 +25,10 @@ fn server(gated: bool) -> Arc<Server> {
 /// Doubles its items; fails those from a million on.
 fn lanes(server: &Arc<Server>, statement: usize) -> Arc<Lanes<u32, u32>> {
     let server = Arc::clone(server);
-    let ask: Ask<u32, u32> = Box::new(move |items, _| {
+    let ask: Ask<u32, u32> = Box::new(move |items, begins, _| {
         let server = Arc::clone(&server);
         Box::pin(async move {
+            begins();
             server.statements.lock().expect("no panic").push(items.clone());
             if let Some(gate) = &server.gate {
                 gate.acquire().await.expect("open").forget();

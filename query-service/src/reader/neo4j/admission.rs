@@ -3,10 +3,9 @@
 //! The wait for a connection happens here, before the exchange begins: it does not count as time of the server, and a
 //! caller that goes away leaves the queue. Reads that do not share statements may take only a part of the connections,
 //! so that a client with many lists in flight does not hold up the checks of all others; and a long list takes several
-//! places, as it takes the server's processors for longer.
+//! of that part, as it takes the server's processors for longer.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,12 +13,13 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::metrics::NEO4J_QUEUE;
 use crate::reader::Error;
+use crate::reader::question::places;
 
 /// Longest wait for a place: longer than a pause of the server's memory management, shorter than callers' patience.
 pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// A read takes a place, and another one for each so many rows: a page of the API's largest size takes one.
-const ROWS_PER_PLACE: usize = 1_000;
+/// A server on which no exchange has begun or ended for so long stands still.
+const STANDSTILL: Duration = LONGEST_WAIT;
 
 /// The places of one replica. Clones share them.
 #[derive(Clone, Debug)]
@@ -27,21 +27,34 @@ pub struct Admission {
     all: Arc<Semaphore>,
     /// For reads that do not share statements, and how many there are; none for those that do.
     own: Option<(Arc<Semaphore>, u32)>,
-    /// How often a place became free.
-    freed: Arc<AtomicU64>,
+    moved: Arc<Moved>,
+}
+
+/// When a place was taken or became free last.
+#[derive(Debug)]
+struct Moved(Mutex<Instant>);
+
+impl Moved {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn ago(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
 }
 
 /// A place. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct Place {
-    freed: Arc<AtomicU64>,
+    moved: Arc<Moved>,
     _own: Option<OwnedSemaphorePermit>,
     _all: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.freed.fetch_add(1, Ordering::Relaxed);
+        self.moved.now();
     }
 }
 
@@ -52,7 +65,7 @@ impl Admission {
         Self {
             all: Arc::new(Semaphore::new(connections)),
             own: Some((Arc::new(Semaphore::new(own)), u32::try_from(own).unwrap_or(u32::MAX))),
-            freed: Arc::default(),
+            moved: Arc::new(Moved(Mutex::new(Instant::now()))),
         }
     }
 
@@ -61,28 +74,28 @@ impl Admission {
         Self { own: None, ..self.clone() }
     }
 
-    /// Waits for a place, or for several where many rows are read. When the time is over, it says whose fault that is: if no exchange ended meanwhile, the server
-    /// stands still; else there are too many reads.
+    /// Waits for a place, or for several where many rows are read. When it has waited in vain, it says whose fault that
+    /// is: the server's that stands still, or that there are too many reads.
     pub async fn enter(&self, rows: usize, within: Duration) -> Result<Place, Error> {
         let began = Instant::now();
-        let until = began + within.min(LONGEST_WAIT);
-        let freed = self.freed.load(Ordering::Relaxed);
+        // The questions of a shared statement wait no longer than `within` themselves, and are to hear the reason.
+        let patience = if self.own.is_some() { within } else { within / 2 };
+        let until = began + patience.min(LONGEST_WAIT);
         let enter = async {
-            let (own, places) = match &self.own {
+            let own = match &self.own {
                 Some((own, most)) => {
-                    let wanted = u32::try_from(rows / ROWS_PER_PLACE).unwrap_or(u32::MAX).saturating_add(1);
-                    let places = wanted.min(*most);
-                    let own = Arc::clone(own).acquire_many_owned(places).await.map_err(Error::failed)?;
-                    (Some(own), places)
+                    let places = u32::try_from(places(rows)).unwrap_or(u32::MAX).min(*most);
+                    Some(Arc::clone(own).acquire_many_owned(places).await.map_err(Error::failed)?)
                 }
-                None => (None, 1),
+                None => None,
             };
-            let all = Arc::clone(&self.all).acquire_many_owned(places).await.map_err(Error::failed)?;
-            Ok(Place { freed: Arc::clone(&self.freed), _own: own, _all: all })
+            // One, as it takes one connection: whoever gathers several here stops all who come after.
+            let all = Arc::clone(&self.all).acquire_owned().await.map_err(Error::failed)?;
+            self.moved.now();
+            Ok(Place { moved: Arc::clone(&self.moved), _own: own, _all: all })
         };
         let place = timeout_at(until, enter).await.unwrap_or_else(|_| {
-            let stalled = self.freed.load(Ordering::Relaxed) == freed;
-            Err(if stalled { Error::Stalled } else { Error::Busy })
+            Err(if self.moved.ago() >= STANDSTILL { Error::Stalled } else { Error::Busy })
         });
         metrics::histogram!(NEO4J_QUEUE).record(began.elapsed());
         place
@@ -112,15 +125,17 @@ mod tests {
     async fn who_waits_in_vain_learns_whether_the_server_stands_still() {
         let lists = Admission::new(2, 1);
         let held = lists.enter(1, SOON).await.expect("a place");
-        assert!(matches!(lists.enter(1, SOON).await, Err(Error::Stalled)), "nothing ended meanwhile");
+        assert!(matches!(lists.enter(1, SOON).await, Err(Error::Busy)), "it may be quick yet");
+        tokio::time::advance(STANDSTILL).await;
+        assert!(matches!(lists.enter(1, SOON).await, Err(Error::Stalled)), "nothing has moved for long");
         let waiting = tokio::spawn({
             let lists = lists.clone();
-            async move { (lists.enter(1, LONGEST_WAIT).await, lists.enter(1, LONGEST_WAIT).await) }
+            async move { (lists.enter(1, SOON).await, lists.enter(1, SOON).await) }
         });
         tokio::task::yield_now().await;
         let last = tokio::spawn({
             let lists = lists.clone();
-            async move { lists.enter(1, LONGEST_WAIT).await }
+            async move { lists.enter(1, SOON).await }
         });
         tokio::task::yield_now().await;
         drop(held);
@@ -136,8 +151,27 @@ mod tests {
         assert!(lists.enter(1, SOON).await.is_err());
         lists.shared().enter(1, SOON).await.expect("the place that was kept");
         drop(long);
-        let _three = lists.enter(2 * ROWS_PER_PLACE, SOON).await.expect("three places");
-        lists.enter(1, SOON).await.expect("the fourth");
+        let _three = lists.enter(3_999, SOON).await.expect("three places");
+        lists.enter(1_001, SOON).await.expect("the fourth");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_list_that_waits_stops_nobody_else() {
+        let lists = Admission::new(5, 2);
+        let shared = lists.shared();
+        let held = [shared.enter(1, SOON).await, shared.enter(1, SOON).await, shared.enter(1, SOON).await];
+        let _fourth = shared.enter(1, SOON).await.expect("a place");
+        let long = lists.enter(10_000, SOON).await.expect("one connection is free");
+        drop(long);
+        let _fifth = shared.enter(1, SOON).await.expect("a place");
+        let waits = tokio::spawn({
+            let lists = lists.clone();
+            async move { lists.enter(10_000, LONGEST_WAIT).await }
+        });
+        tokio::task::yield_now().await;
+        drop(held);
+        shared.enter(1, SOON).await.expect("it does not wait for as many as the list");
+        waits.await.expect("no panic").expect("it had its turn");
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,5 +196,8 @@ mod tests {
         let began = Instant::now();
         assert!(lists.enter(1, Duration::from_secs(9)).await.is_err());
         assert_eq!(began.elapsed(), LONGEST_WAIT);
+        let began = Instant::now();
+        assert!(lists.shared().enter(1, SOON).await.is_err());
+        assert_eq!(began.elapsed(), SOON / 2, "before the time of those who ask is up");
     }
 }

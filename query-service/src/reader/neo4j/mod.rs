@@ -25,7 +25,8 @@ use service_kit::neo4j::{DetachedError, run_detached};
 
 pub use self::admission::Admission;
 use super::{
-    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned, cypher,
+    Begins, Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
+    cypher,
 };
 use crate::pipeline::FoundCheckpoint;
 
@@ -42,6 +43,8 @@ pub struct Neo4jReader {
     graph: Graph,
     /// None where nothing competes for the pool.
     admission: Option<Admission>,
+    /// Told when an exchange begins.
+    begins: Option<Begins>,
 }
 
 impl std::fmt::Debug for Neo4jReader {
@@ -56,7 +59,7 @@ pub(in crate::reader) type Params = Vec<(&'static str, BoltType)>;
 impl Neo4jReader {
     /// Reads over this pool.
     pub fn new(graph: Graph) -> Self {
-        Self { graph, admission: None }
+        Self { graph, admission: None, begins: None }
     }
 
     /// Waits for a place among these before each exchange.
@@ -69,6 +72,12 @@ impl Neo4jReader {
     #[must_use]
     pub fn shared(&self) -> Self {
         Self { admission: self.admission.as_ref().map(Admission::shared), ..self.clone() }
+    }
+
+    /// The same, and tells when an exchange begins: before that, it waits for a place.
+    #[must_use]
+    pub fn announcing(&self, begins: Begins) -> Self {
+        Self { begins: Some(begins), ..self.clone() }
     }
 
     /// The checkpoint; `None` if there is none.
@@ -134,6 +143,9 @@ impl Neo4jReader {
             Some(admission) => Some(admission.enter(rows, within).await?),
             None => None,
         };
+        if let Some(begins) = &self.begins {
+            begins();
+        }
         let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
         let query = Query::new(statement.to_owned()).params(params).extra("tx_timeout", millis);
         let graph = self.graph.clone();

@@ -93,7 +93,7 @@ impl MultiReader for Neo4jReader {
             ("limit", number(at.limit)),
         ];
         let began = Instant::now();
-        let row = self.read(statement, params, within).await?;
+        let row = self.read_rows(statement, params, at.rows(), within).await?;
         let (users, total) = (users(&row.value, "users")?, total(&row.value)?);
         let part = row.map(|_| Part { users, total, relations: Vec::new() });
         let Some(viewer) = at.viewer.filter(|_| !part.value.users.is_empty()) else { return Ok(part) };

@@ -107,14 +107,8 @@ impl Policy {
         deadline: Instant,
         trail: &Trail,
     ) -> Result<Answer<Q::Answer>, Refusal> {
-        let answer = self.choose(question, need, deadline, trail).await;
-        match &answer {
-            Ok(answer) => {
-                metrics::counter!(READS, "question" => question.name(), "source" => answer.source.name())
-                    .increment(1);
-            }
-            Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
-        }
+        let answer = self.attempt(question, need, deadline, trail).await;
+        count(question, &answer);
         answer
     }
 
@@ -137,7 +131,8 @@ impl Policy {
         self.postgres.breaker.open().map(|cause| cause.text())
     }
 
-    async fn choose<Q: Question>(
+    /// The same, not counted yet: for callers that may ask for less afterwards. See [`count`].
+    pub async fn attempt<Q: Question>(
         &self,
         question: &Q,
         need: Need,
@@ -161,9 +156,14 @@ impl Policy {
             let hold = if question.is_shared() {
                 None
             } else {
-                Some(self.lists.hold(&need.caller, Instant::now()).ok_or_else(Refusal::busy)?)
+                let hold = self.lists.hold(&need.caller, question.places(), Instant::now());
+                Some(hold.ok_or_else(|| Refusal::busy(true))?)
             };
             let answer = self.ask_read_models(question, need.at_least, deadline, trail).await?;
+            // Also one that shares statements: it is the lists of others that keep the server's processors.
+            if matches!(answer, Err(Fallback::Busy | Fallback::Slow)) {
+                self.lists.refused(&need.caller, Instant::now());
+            }
             drop(hold);
             match answer {
                 Ok(answer) => return Ok(answer),
@@ -172,8 +172,7 @@ impl Policy {
         };
         // PostgreSQL must not take over what this process has too much of.
         if reason == Fallback::Busy {
-            self.lists.refused(&need.caller, Instant::now());
-            return Err(Refusal::busy());
+            return Err(Refusal::busy(false));
         }
         if question.scope() == Scope::ReadModel {
             tracing::debug!(
@@ -242,11 +241,22 @@ impl Policy {
             Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
             // Its head may be that of a standby: what this process has seen is real.
             Some(token) if token > answer.as_of && self.horizon.head().is_some_and(|head| head >= token) => {
-                Err(Refusal::unavailable())
+                Err(self.behind())
             }
             Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),
             _ => Ok(Answer { value: answer.value, as_of: answer.as_of, source: Source::Postgres }),
         }
+    }
+}
+
+/// Counts what became of a question.
+pub fn count<Q: Question>(question: &Q, answer: &Result<Answer<Q::Answer>, Refusal>) {
+    match answer {
+        Ok(answer) => {
+            metrics::counter!(READS, "question" => question.name(), "source" => answer.source.name())
+                .increment(1);
+        }
+        Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
     }
 }
 

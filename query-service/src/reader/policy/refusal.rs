@@ -43,6 +43,8 @@ pub enum Refusal {
     /// Too many reads of this process wait for the read models.
     #[error("too many reads wait for the read models")]
     Busy {
+        /// This caller has its share of them, and another one was refused.
+        share: bool,
         /// When to come back.
         retry_after: Duration,
     },
@@ -69,9 +71,9 @@ impl Refusal {
         Self::Unavailable { retry_after: jittered(COME_BACK) }
     }
 
-    /// Too many reads of this process wait for the read models.
-    pub(super) fn busy() -> Self {
-        Self::Busy { retry_after: jittered(COME_BACK) }
+    /// Too many reads of this process wait for the read models, or of this caller while others are refused.
+    pub(super) fn busy(share: bool) -> Self {
+        Self::Busy { share, retry_after: jittered(COME_BACK) }
     }
 
     /// The read models lag by this much.
@@ -89,7 +91,8 @@ impl Refusal {
             Self::BudgetExhausted { limit: Limit::Concurrency, .. } => "budget_concurrency",
             Self::Unavailable { .. } => "unavailable",
             Self::Behind { .. } => "behind",
-            Self::Busy { .. } => "busy",
+            Self::Busy { share: true, .. } => "busy_share",
+            Self::Busy { share: false, .. } => "busy",
             Self::RuledOut { .. } => "ruled_out",
             Self::DeadlineExceeded => "deadline",
         }
