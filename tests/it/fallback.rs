@@ -22,6 +22,10 @@ const BUDGET: u32 = 50;
 /// Callers at a time, and the pause of each between two reads.
 const CALLERS: usize = 12;
 const REST: Duration = Duration::from_millis(10);
+/// The token of a caller with little to ask, and its pause: a fifth of the budget, where the others ask for twenty times
+/// of it.
+const MODEST: &str = "the-modest-callers-secret-00000001";
+const MODEST_REST: Duration = Duration::from_millis(100);
 
 /// What became of reads.
 #[derive(Debug, Default)]
@@ -38,7 +42,13 @@ impl Seen {
 }
 
 /// Asks over and over; every answer is right, and every refusal says why and when to come again.
-async fn ask(mut queries: Queries, pair: (String, String), over: Arc<AtomicBool>, seen: Arc<Seen>) {
+async fn ask(
+    mut queries: Queries,
+    pair: (String, String),
+    rest: Duration,
+    over: Arc<AtomicBool>,
+    seen: Arc<Seen>,
+) {
     while !over.load(Ordering::SeqCst) {
         let count = match check(&mut queries, &pair.0, &pair.1, None).await {
             Ok(answer) => {
@@ -53,7 +63,7 @@ async fn ask(mut queries: Queries, pair: (String, String), over: Arc<AtomicBool>
             }
         };
         count.fetch_add(1, Ordering::SeqCst);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(rest).await;
     }
 }
 
@@ -67,8 +77,12 @@ fn reads_of_postgres(admin: SocketAddr) -> f64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_without_neo4j_stay_within_the_budget() {
-    let more = Env::default().with("FALLBACK_BUDGET_PER_SECOND", BUDGET.to_string());
-    let mut own = Own::start_with(more).await;
+    let mut own = Own::start_through(|servers| {
+        let tokens = format!("read+write+admin:{},modest=read:{MODEST}", servers.secrets.token);
+        let more = Env::default().with("FALLBACK_BUDGET_PER_SECOND", BUDGET.to_string());
+        more.with("AUTH_TOKENS", tokens)
+    })
+    .await;
     let endpoints = own.endpoints.clone();
     let (mut commands, queries) = (endpoints.commands(), endpoints.queries());
     let (a, b) = (new_user(), new_user());
@@ -78,14 +92,18 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     wait_following(&queries, &a, &b, &written).await;
 
     let admin = own.pipeline.query.admin_addr();
-    let (over, seen) = (Arc::<AtomicBool>::default(), Arc::new(Seen::default()));
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| tokio::spawn(ask(endpoints.queries(), (a.clone(), b.clone()), over.clone(), seen.clone())))
-        .collect();
+    let over = Arc::<AtomicBool>::default();
+    let start = |queries: Queries, rest, seen: &Arc<Seen>| {
+        tokio::spawn(ask(queries, (a.clone(), b.clone()), rest, over.clone(), seen.clone()))
+    };
+    let seen = Arc::new(Seen::default());
+    let mut callers: Vec<_> = (0..CALLERS).map(|_| start(endpoints.queries(), REST, &seen)).collect();
     until("reads to be under way", LIMIT, || async { seen.at_least(&seen.neo4j, 100) }).await;
     let before = reads_of_postgres(admin);
     let begun = Instant::now();
     own.kill(Victim::Neo4j);
+    let modest = Arc::new(Seen::default());
+    callers.push(start(endpoints.with_token(MODEST).queries(), MODEST_REST, &modest));
     let mut follows = 0;
     while begun.elapsed() < Duration::from_secs(4) {
         let answer = follow(&mut commands, &new_user(), &new_user()).await.expect("writes go on");
@@ -104,6 +122,8 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     assert!(asked <= allowed, "{asked} reads of PostgreSQL where {allowed} are allowed");
     assert!(asked > f64::from(BUDGET), "PostgreSQL stands in: {asked}");
     assert!(follows > 20, "writes are not held up: {follows}");
+    let (answered, refused) = (modest.postgres.load(Ordering::SeqCst), modest.refused.load(Ordering::SeqCst));
+    assert!(answered > 2 * refused, "half of the budget is left to whoever asks for less: {modest:?}");
 
     own.revive(Victim::Neo4j);
     until("Neo4j to answer again", LIMIT, || {
