@@ -16,6 +16,7 @@ mod reads;
 mod report;
 mod setup;
 mod sharing;
+mod snapshot;
 mod writes;
 
 use std::path::{Path, PathBuf};
@@ -42,6 +43,9 @@ struct Args {
     /// How many followers the largest account of `large` has.
     #[arg(long, default_value_t = 1_000_000)]
     largest: usize,
+    /// Seconds for which `snapshot` holds one open.
+    #[arg(long, default_value_t = 300)]
+    hold: u64,
     /// What to measure; all of it without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
@@ -69,6 +73,8 @@ enum Part {
     Lag,
     /// Follows beside the replacement of a long list, and beside the erase of a large account.
     Erase,
+    /// Follows beside a snapshot of PostgreSQL that is held open.
+    Snapshot,
     /// Checks and counts that share statements, against the same with a statement each.
     Sharing,
     /// Reads while Neo4j is gone.
@@ -131,6 +137,9 @@ async fn measure(args: &Args, edges: &[setup::Edge], binaries: &Path) -> Result<
 
     if wanted(Part::Erase) {
         erase::beside(&endpoints, args.followers, each, &mut report).await?;
+    }
+    if wanted(Part::Snapshot) {
+        snapshot::held(&endpoints, Duration::from_secs(args.hold), each * 5, &mut report).await?;
     }
     if wanted(Part::Hops) {
         hops::all(&endpoints, each, &mut report).await?;

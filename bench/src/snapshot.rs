@@ -1,0 +1,75 @@
+//! What a snapshot that is held open (`pg_dump`, a standby with feedback) does to commits: no row version that is newer
+//! than it can be cleaned up.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use tests::{Endpoints, clients, truth};
+
+use crate::load;
+use crate::report::Report;
+
+/// Follows a second, far below capacity: the load's own queue would hide what a commit takes.
+const PER_SECOND: f64 = 300.0;
+/// Accounts that are followed in turn.
+const ACCOUNTS: u64 = 10_000;
+/// The median at the end, against that before the snapshot.
+const MOST: f64 = 1.3;
+
+/// Follows in an open loop before a snapshot is taken, and after it was held for so long under the same load.
+pub async fn held(endpoints: &Endpoints, hold: Duration, each: Duration, report: &mut Report) -> Result<()> {
+    let of_many = |round: u64| round % ACCOUNTS + 1;
+    let of_one = |_| u64::MAX;
+    let many = measure(endpoints, of_many, each, "follows of 10,000 accounts", report).await?;
+    let one = measure(endpoints, of_one, each, "follows of one account", report).await?;
+
+    let pool = endpoints.postgres().await;
+    let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+    sqlx::query("SELECT count(*) FROM accounts").execute(&mut *snapshot).await?;
+    load::open(PER_SECOND, pause(hold), follow(endpoints, of_many)).await?;
+    let name = "the same beside a snapshot that was held open";
+    let many_late = measure(endpoints, of_many, each, name, report).await?;
+    let one_late = measure(endpoints, of_one, each, "the same of one account", report).await?;
+    snapshot.rollback().await?;
+    truth::wait_caught_up(endpoints).await;
+
+    let held = format!("after {} s of an open snapshot", hold.as_secs());
+    report.at_most(&format!("median of follows of 10,000 accounts {held}, ratio"), many_late / many, MOST);
+    // Nothing is promised of it: each of its follows changes the same row.
+    eprintln!("median of follows of one account {held}, ratio: {:.2}", one_late / one);
+    Ok(())
+}
+
+/// Reports a measurement and returns its median in milliseconds.
+async fn measure(
+    endpoints: &Endpoints,
+    target: impl Fn(u64) -> u64 + Copy + Send + 'static,
+    time: Duration,
+    name: &str,
+    report: &mut Report,
+) -> Result<f64> {
+    let outcome = load::open(PER_SECOND, pause(time), follow(endpoints, target)).await?;
+    report.add(name, 8, outcome.rate, Some(&outcome.latencies), None);
+    Ok(outcome.latencies.value_at_quantile(0.5) as f64 / 1_000.0)
+}
+
+async fn pause(time: Duration) -> Result<()> {
+    tokio::time::sleep(time).await;
+    Ok(())
+}
+
+/// New accounts follow that of each round, over as many connections as a busy backend keeps.
+fn follow(
+    endpoints: &Endpoints,
+    target: impl Fn(u64) -> u64 + Copy + Send + 'static,
+) -> impl Fn(u64) -> futures::future::BoxFuture<'static, Result<()>> + Clone + Send + 'static {
+    let commands: Vec<_> = (0..8).map(|_| endpoints.commands()).collect();
+    move |round| {
+        let mut commands = commands[round as usize % commands.len()].clone();
+        let target = uuid::Uuid::from_u128(u128::from(target(round))).to_string();
+        Box::pin(async move {
+            clients::follow(&mut commands, &tests::new_user(), &target).await?;
+            Ok(())
+        })
+    }
+}
