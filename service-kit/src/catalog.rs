@@ -249,7 +249,7 @@ mod tests {
             r#"{kind="b",state="failed"} 0"#,
         ];
         assert_eq!(ended, expected);
-        assert!(!text.contains(declared::WRONG), "nobody knows all of its kinds: {text}");
+        assert!(!text.contains(declared::WRONG), "the values of `kind` are not declared: {text}");
     }
 
     #[test]

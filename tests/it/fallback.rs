@@ -123,7 +123,7 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     assert!(asked > f64::from(BUDGET), "PostgreSQL stands in: {asked}");
     assert!(follows > 20, "writes are not held up: {follows}");
     let (answered, refused) = (modest.postgres.load(Ordering::SeqCst), modest.refused.load(Ordering::SeqCst));
-    assert!(answered > 2 * refused, "half of the budget is left to whoever asks for less: {modest:?}");
+    assert!(answered > 2 * refused, "a caller below half of the budget is refused too often: {modest:?}");
 
     own.revive(Victim::Neo4j);
     until("Neo4j to answer again", LIMIT, || {

@@ -139,7 +139,7 @@ async fn the_head_outlives_its_outbox_rows() {
     database.remove(&endpoints).await;
 }
 
-/// Makes partitions of the outbox, each for the day that is so many days after today.
+/// Creates partitions of the outbox for days relative to today (UTC).
 async fn make_partitions(pool: &PgPool, days: &[i32]) {
     for days in days {
         let statement = format!(

@@ -37,7 +37,8 @@ impl<T> Pieces<T> {
 mod tests {
     use super::*;
 
-    /// Tries a batch of so many, of which one fails. Returns how many transactions fail, and what the others commit.
+    /// Commits a batch of `size` commands of which `poison` fails. Returns the number of failed transactions, and the
+    /// committed commands in order.
     fn carry_out(size: usize, poison: usize) -> (usize, Vec<usize>) {
         let mut pieces = Pieces::of((0..size).collect());
         let (mut failed, mut committed) = (1, Vec::new());

@@ -16,8 +16,8 @@ const ITEMS_PER_CELL: usize = 50;
 /// Rows that a read gets for one place at a read model.
 const ROWS_PER_PLACE: usize = 1_000;
 
-/// How many places at a read model an answer of so many rows takes: a long one takes the server's processors for longer.
-/// A page of the API's largest size takes one.
+/// Places at a read model that an answer of `rows` rows takes. Long answers count more, since they use more of the server's
+/// CPU. A page of the API's largest size takes one.
 pub fn places(rows: usize) -> usize {
     (rows / ROWS_PER_PLACE).max(1)
 }

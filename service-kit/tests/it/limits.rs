@@ -135,6 +135,7 @@ async fn a_stream_may_pause_between_messages_but_not_within() {
     body.send_data(message.clone(), false).expect("sent");
     let mut echoed = response.await.expect("a response").into_body();
     assert_eq!(echoed.data().await.expect("an echo").expect("bytes"), message);
+    // Longer than the limit within a message, in real time: the sockets are real.
     tokio::time::sleep(Duration::from_secs(2)).await;
     body.send_data(message.clone(), false).expect("sent");
     assert_eq!(echoed.data().await.expect("an echo").expect("bytes"), message);

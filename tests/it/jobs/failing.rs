@@ -60,7 +60,7 @@ async fn until_ended(own: &Own, kind: &str, state: &str) {
     .await;
 }
 
-/// Waits until so many commands are queued.
+/// Waits until `queued` commands are in command-service's queue.
 async fn wait_queued(commands: &Commands, queued: u32) {
     until("commands to gather", LIMIT, || async {
         let status = commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner();

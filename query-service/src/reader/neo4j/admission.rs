@@ -89,7 +89,7 @@ impl Admission {
                 }
                 None => None,
             };
-            // One, as it takes one connection: whoever gathers several here stops all who come after.
+            // One permit, as an exchange uses one connection. A waiter for several would block everyone behind it.
             let all = Arc::clone(&self.all).acquire_owned().await.map_err(Error::failed)?;
             self.moved.now();
             Ok(Place { moved: Arc::clone(&self.moved), _own: own, _all: all })
