@@ -6,10 +6,10 @@ use anyhow::{Result, ensure};
 use proto::command::v1::{
     EraseAccountRequest, GetJobRequest, JobState, ReplaceFollowingRequest, ReplaceFollowingResponse,
 };
-use tests::{Endpoints, clients, importing, truth};
+use tests::{Endpoints, importing, truth};
 
-use crate::load;
 use crate::report::Report;
+use crate::{load, writes};
 
 /// The load beside it, as a part of what the service can do.
 const PART_OF_CAPACITY: f64 = 0.3;
@@ -29,15 +29,8 @@ pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: 
 
     let follow = {
         // As many connections as a busy backend keeps.
-        let commands: Vec<_> = (0..8).map(|_| endpoints.commands()).collect();
-        move |round: u64| {
-            let mut commands = commands[round as usize % commands.len()].clone();
-            let target = uuid::Uuid::from_u128(u128::from(round % 1_000) + 1).to_string();
-            async move {
-                clients::follow(&mut commands, &tests::new_user(), &target).await?;
-                Ok(())
-            }
-        }
+        let commands: Vec<_> = (0..writes::SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
+        move |round: u64| writes::follow(commands[round as usize % commands.len()].clone(), round)
     };
     let capacity = load::closed(64, time, |_| (), {
         let follow = follow.clone();

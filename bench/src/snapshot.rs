@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tests::{Endpoints, clients, truth};
+use futures::future::BoxFuture;
+use tests::{Endpoints, truth};
 
-use crate::load;
 use crate::report::Report;
+use crate::{load, writes};
 
 /// Follows a second, far below capacity: the load's own queue would hide what a commit takes.
 const PER_SECOND: f64 = 300.0;
@@ -62,14 +63,10 @@ async fn pause(time: Duration) -> Result<()> {
 fn follow(
     endpoints: &Endpoints,
     target: impl Fn(u64) -> u64 + Copy + Send + 'static,
-) -> impl Fn(u64) -> futures::future::BoxFuture<'static, Result<()>> + Clone + Send + 'static {
-    let commands: Vec<_> = (0..8).map(|_| endpoints.commands()).collect();
+) -> impl Fn(u64) -> BoxFuture<'static, Result<()>> + Clone + Send + 'static {
+    let commands: Vec<_> = (0..writes::SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
     move |round| {
-        let mut commands = commands[round as usize % commands.len()].clone();
-        let target = uuid::Uuid::from_u128(u128::from(target(round))).to_string();
-        Box::pin(async move {
-            clients::follow(&mut commands, &tests::new_user(), &target).await?;
-            Ok(())
-        })
+        let commands = commands[round as usize % commands.len()].clone();
+        Box::pin(writes::follow_of(commands, target(round)))
     }
 }

@@ -47,7 +47,7 @@ pub async fn import(endpoints: &Endpoints, edges: &[Edge], report: &mut Report) 
 }
 
 /// Connections that a busy backend keeps, however many calls it makes at a time.
-const SHARED_CONNECTIONS: usize = 8;
+pub const SHARED_CONNECTIONS: usize = 8;
 
 /// Single follows, against one transaction each: each client with a connection of its own, then all on a few. The
 /// projector runs; its lag is printed.
@@ -78,8 +78,13 @@ pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report)
 }
 
 /// A new account follows one of a thousand.
-async fn follow(mut commands: clients::Commands, round: u64) -> Result<()> {
-    let target = uuid::Uuid::from_u128(u128::from(round % 1_000) + 1).to_string();
+pub async fn follow(commands: clients::Commands, round: u64) -> Result<()> {
+    follow_of(commands, round % 1_000 + 1).await
+}
+
+/// A new account follows the one of that number.
+pub async fn follow_of(mut commands: clients::Commands, account: u64) -> Result<()> {
+    let target = uuid::Uuid::from_u128(u128::from(account)).to_string();
     let answer = clients::follow(&mut commands, &tests::new_user(), &target).await?;
     ensure!(answer.changed, "a new account follows for the first time");
     Ok(())
