@@ -25,9 +25,19 @@ const STANDSTILL: Duration = LONGEST_WAIT;
 #[derive(Clone, Debug)]
 pub struct Admission {
     all: Arc<Semaphore>,
-    /// For reads that do not share statements, and how many there are; none for those that do.
-    own: Option<(Arc<Semaphore>, u32)>,
+    own: Own,
     moved: Arc<Moved>,
+}
+
+/// The part of the places that reads take which do not share statements.
+#[derive(Clone, Debug)]
+enum Own {
+    /// Each exchange takes some of these; there are so many.
+    Of(Arc<Semaphore>, u32),
+    /// The read holds what it takes for all of its exchanges.
+    Held(Arc<OwnedSemaphorePermit>),
+    /// Statements that questions share take none.
+    Spared,
 }
 
 /// When a place was taken or became free last.
@@ -48,7 +58,7 @@ impl Moved {
 #[derive(Debug)]
 pub struct Place {
     moved: Arc<Moved>,
-    _own: Option<OwnedSemaphorePermit>,
+    _own: Option<Arc<OwnedSemaphorePermit>>,
     _all: OwnedSemaphorePermit,
 }
 
@@ -64,41 +74,61 @@ impl Admission {
         let own = connections.saturating_sub(shared).max(1);
         Self {
             all: Arc::new(Semaphore::new(connections)),
-            own: Some((Arc::new(Semaphore::new(own)), u32::try_from(own).unwrap_or(u32::MAX))),
+            own: Own::Of(Arc::new(Semaphore::new(own)), u32::try_from(own).unwrap_or(u32::MAX)),
             moved: Arc::new(Moved(Mutex::new(Instant::now()))),
         }
     }
 
     /// The same places, for statements that questions share.
     pub fn shared(&self) -> Self {
-        Self { own: None, ..self.clone() }
+        Self { own: Own::Spared, ..self.clone() }
+    }
+
+    /// The same for one read of several exchanges: waits for the places of `rows` rows, which it has until the last
+    /// exchange ends. Between the exchanges no other read gets them, so that many long lists do not run side by side.
+    pub async fn hold(&self, rows: usize, within: Duration) -> Result<Self, Error> {
+        let own = self.wait(within, self.take_own(rows)).await?;
+        Ok(Self { own: own.map_or(Own::Spared, Own::Held), ..self.clone() })
     }
 
     /// Waits for a place, or for several where many rows are read. When it has waited in vain, it says whose fault that
     /// is: the server's that stands still, or that there are too many reads.
     pub async fn enter(&self, rows: usize, within: Duration) -> Result<Place, Error> {
-        let began = Instant::now();
         // The questions of a shared statement wait no longer than `within` themselves, and are to hear the reason.
-        let patience = if self.own.is_some() { within } else { within / 2 };
-        let until = began + patience.min(LONGEST_WAIT);
+        let patience = if matches!(self.own, Own::Spared) { within / 2 } else { within };
         let enter = async {
-            let own = match &self.own {
-                Some((own, most)) => {
-                    let places = u32::try_from(places(rows)).unwrap_or(u32::MAX).min(*most);
-                    Some(Arc::clone(own).acquire_many_owned(places).await.map_err(Error::failed)?)
-                }
-                None => None,
-            };
+            let own = self.take_own(rows).await?;
             // One permit, as an exchange uses one connection. A waiter for several would block everyone behind it.
             let all = Arc::clone(&self.all).acquire_owned().await.map_err(Error::failed)?;
             self.moved.now();
             Ok(Place { moved: Arc::clone(&self.moved), _own: own, _all: all })
         };
-        let place = timeout_at(until, enter).await.unwrap_or_else(|_| {
+        self.wait(patience, enter).await
+    }
+
+    async fn take_own(&self, rows: usize) -> Result<Option<Arc<OwnedSemaphorePermit>>, Error> {
+        match &self.own {
+            Own::Of(own, most) => {
+                let places = u32::try_from(places(rows)).unwrap_or(u32::MAX).min(*most);
+                let held = Arc::clone(own).acquire_many_owned(places).await.map_err(Error::failed)?;
+                Ok(Some(Arc::new(held)))
+            }
+            Own::Held(held) => Ok(Some(Arc::clone(held))),
+            Own::Spared => Ok(None),
+        }
+    }
+
+    async fn wait<T>(
+        &self,
+        patience: Duration,
+        places: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let began = Instant::now();
+        let found = timeout_at(began + patience.min(LONGEST_WAIT), places).await.unwrap_or_else(|_| {
             Err(if self.moved.ago() >= STANDSTILL { Error::Stalled } else { Error::Busy })
         });
         metrics::histogram!(NEO4J_QUEUE).record(began.elapsed());
-        place
+        found
     }
 }
 
@@ -153,6 +183,20 @@ mod tests {
         drop(long);
         let _three = lists.enter(3_999, SOON).await.expect("three places");
         lists.enter(1_001, SOON).await.expect("the fourth");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_of_several_exchanges_holds_its_places_between_them() {
+        let lists = Admission::new(6, 1);
+        let held = lists.hold(4_000, SOON).await.expect("four places");
+        drop(held.enter(1, SOON).await.expect("its first exchange"));
+        let _two = lists.enter(1, SOON).await.expect("the fifth");
+        assert!(lists.enter(1, SOON).await.is_err(), "the others are held");
+        let last = [held.enter(1, SOON).await.expect("two at once"), held.enter(1, SOON).await.expect("two")];
+        drop(held);
+        assert!(lists.enter(1, SOON).await.is_err(), "an exchange that nobody waits for keeps them");
+        drop(last);
+        lists.enter(4_000, SOON).await.expect("they are free again");
     }
 
     #[tokio::test(start_paused = true)]

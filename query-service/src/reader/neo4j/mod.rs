@@ -74,6 +74,14 @@ impl Neo4jReader {
         Self { admission: self.admission.as_ref().map(Admission::shared), ..self.clone() }
     }
 
+    /// The same for one read of several exchanges, with the places of so many rows for all of them together.
+    async fn holding(&self, rows: usize, within: Duration) -> Result<Self, Error> {
+        match &self.admission {
+            Some(admission) => Ok(self.clone().admitted(admission.hold(rows, within).await?)),
+            None => Ok(self.clone()),
+        }
+    }
+
     /// The same, and tells when an exchange begins: before that, it waits for a place.
     #[must_use]
     pub fn announcing(&self, begins: Begins) -> Self {
