@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use proto::query::v1::{
     AccountSet, ListFollowersYouKnowRequest, ListMutualsRequest, ListSetOperationRequest, SetKind,
     SetOperation, Source, SuggestAccountsRequest,
@@ -10,8 +10,8 @@ use proto::query::v1::{
 use tests::clients::Queries;
 use tests::{Endpoints, importing, new_user, truth};
 
-use crate::load;
 use crate::report::Report;
+use crate::{load, writes};
 
 /// Edges of one chunk of an import.
 const CHUNK: usize = 1_000;
@@ -25,6 +25,9 @@ const CURIOUS: [usize; 3] = [25, 250, 2_500];
 /// How many each of those follows.
 const FOLLOWS_OF_EACH: usize = 100;
 
+/// Follows beside the questions, of accounts that these are not about.
+const FOLLOWS_PER_SECOND: f64 = 500.0;
+
 /// One question, about an account of some size.
 #[derive(Clone)]
 enum Question {
@@ -34,7 +37,7 @@ enum Question {
     Suggest { viewer: String },
 }
 
-/// Asks each question of accounts of three sizes.
+/// Asks each question of accounts of three sizes, and of the middle one beside follows.
 pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
     let questions = prepare(endpoints).await;
     truth::wait_caught_up(endpoints).await;
@@ -43,10 +46,26 @@ pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> 
         let name = |size: usize| format!("{what} of {size}");
         for (size, question) in sizes {
             let question = question.clone();
-            let ask = move |queries, _| ask(queries, question.clone());
+            let ask = move |queries, _| {
+                let answer = ask(queries, question.clone());
+                async {
+                    let source = answer.await?;
+                    ensure!(source == Source::Neo4j, "{source:?} answered");
+                    Ok(())
+                }
+            };
             let outcome = load::closed(1, time, |_| endpoints.queries(), ask).await?;
             report.add(&name(*size), 1, outcome.rate, Some(&outcome.latencies), None);
         }
+        let (middle, question) = sizes[1].clone();
+        let outcome = beside_follows(endpoints, question, time).await?;
+        report.add(
+            &format!("{}, beside follows", name(middle)),
+            1,
+            outcome.rate,
+            Some(&outcome.latencies),
+            None,
+        );
         let (smallest, _) = sizes[0];
         for (size, _) in &sizes[1..] {
             let ratio = report.compare_medians(&name(*size), &name(smallest), 1).unwrap_or_default();
@@ -54,6 +73,23 @@ pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> 
         }
     }
     Ok(())
+}
+
+/// Asks a question while others follow. Either store may answer.
+async fn beside_follows(endpoints: &Endpoints, question: Question, time: Duration) -> Result<load::Outcome> {
+    let ask = move |queries, _| {
+        let answer = ask(queries, question.clone());
+        async { answer.await.map(drop) }
+    };
+    let mut outcome = None;
+    let reads = async {
+        outcome = Some(load::closed(1, time, |_| endpoints.queries(), ask).await?);
+        Ok(())
+    };
+    let commands = endpoints.commands();
+    load::open(FOLLOWS_PER_SECOND, reads, move |round| writes::follow(commands.clone(), round)).await?;
+    truth::wait_caught_up(endpoints).await;
+    outcome.context("the reads have ended")
 }
 
 /// Makes the accounts, and what is asked about them.
@@ -109,7 +145,8 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
     ]
 }
 
-async fn ask(mut queries: Queries, question: Question) -> Result<()> {
+/// Asks a question, and says which store answered.
+async fn ask(mut queries: Queries, question: Question) -> Result<Source> {
     let (source, found) = match question {
         Question::Mutuals { user } => {
             let request = ListMutualsRequest { user_id: user, page_size: PAGE, ..Default::default() };
@@ -144,7 +181,6 @@ async fn ask(mut queries: Queries, question: Question) -> Result<()> {
             (answer.source(), answer.suggestions.len())
         }
     };
-    ensure!(source == Source::Neo4j, "{source:?} answered");
     ensure!(found > 0, "an empty answer");
-    Ok(())
+    Ok(source)
 }
