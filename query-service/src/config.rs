@@ -101,10 +101,13 @@ impl Config {
 impl Fallback {
     fn read(env: &mut Env) -> Self {
         let per_second = env
-            .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty.")
+            .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty. Reads of more than 500 items take at most half of it.")
             .parse_or("FALLBACK_BUDGET_PER_SECOND", "2000");
-        let concurrency =
-            env.about("Reads at a time that PostgreSQL takes over.").parse_or(CONCURRENCY, "16");
+        let concurrency = env
+            .about(
+                "Reads at a time that PostgreSQL takes over; of those of more than 500 items, half as many.",
+            )
+            .parse_or(CONCURRENCY, "16");
         if concurrency == 0 {
             env.reject(CONCURRENCY, "must be above zero");
         }

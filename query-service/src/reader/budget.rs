@@ -29,6 +29,10 @@ const PLACE_WAIT: Duration = Duration::from_millis(50);
 /// When a caller has used its share, some of it comes back within about this time.
 const SHARE_PAUSE: Duration = Duration::from_millis(250);
 
+/// A read of more cells than this is a large one: all of those together leave half of the budget, and half of the places,
+/// to small ones. A few lists of ten thousand rows a second would use up all of it otherwise, and checks be refused.
+const SMALL: u32 = 10;
+
 /// Who spends: a number made of the caller, so that it can be copied; zero for callers without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CallerKey(u64);
@@ -86,14 +90,20 @@ pub struct Exhausted {
     pub retry_after: Duration,
 }
 
+type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
+
 /// The budget. A cell is about one small statement.
 #[derive(Debug)]
 pub struct Budget {
     shares: Shares<CallerKey>,
-    limiter: RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>,
+    limiter: Limiter,
+    /// Half of the same, for large reads.
+    large: Limiter,
     clock: TokioClock,
     per_second: NonZeroU32,
     places: Arc<Semaphore>,
+    /// Half of as many, for large reads.
+    large_places: Arc<Semaphore>,
     holders: Holders<CallerKey>,
     last: Mutex<Last>,
 }
@@ -102,6 +112,7 @@ pub struct Budget {
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
+    _large: Option<OwnedSemaphorePermit>,
     _hold: Hold<CallerKey>,
 }
 
@@ -116,15 +127,20 @@ impl Budget {
     /// So many cells per second, and as many saved up at most; so many reads at a time.
     pub fn new(per_second: NonZeroU32, concurrency: usize, now: Instant) -> Self {
         let clock = TokioClock(now);
-        let limiter = RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone())
-            .with_middleware::<StateInformationMiddleware>();
+        let limiter = |per_second| {
+            RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone())
+                .with_middleware::<StateInformationMiddleware>()
+        };
+        let limiters = (limiter(per_second), limiter(half(per_second)));
         let contention = Arc::<Contention<CallerKey>>::default();
         Self {
             shares: Shares::new(per_second, Arc::clone(&contention)),
-            limiter,
+            limiter: limiters.0,
+            large: limiters.1,
             clock,
             per_second,
             places: Arc::new(Semaphore::new(concurrency)),
+            large_places: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
             holders: Holders::new(concurrency, contention),
             last: Mutex::new(Last { left: per_second.get(), at: now }),
         }
@@ -149,16 +165,21 @@ impl Budget {
     }
 
     fn take(&self, cells: NonZeroU32) -> Result<(), Exhausted> {
+        let refused = |retry_after| Exhausted { limit: Limit::Rate, retry_after };
+        let half = half(self.per_second);
+        if cells.get() > SMALL
+            && let Ok(Err(not_until)) = self.large.check_n(cells.min(half))
+        {
+            return Err(refused(not_until.wait_time_from(self.clock.now())));
+        }
         let (left, outcome) = match self.limiter.check_n(cells) {
             Ok(Ok(state)) => (state.remaining_burst_capacity(), Ok(())),
             Ok(Err(not_until)) => {
                 let retry_after = not_until.wait_time_from(self.clock.now());
-                (self.left(), Err(Exhausted { limit: Limit::Rate, retry_after }))
+                (self.left(), Err(refused(retry_after)))
             }
             // Cannot happen: the cells were cut to the capacity.
-            Err(_) => {
-                (self.left(), Err(Exhausted { limit: Limit::Rate, retry_after: Duration::from_secs(1) }))
-            }
+            Err(_) => (self.left(), Err(refused(Duration::from_secs(1)))),
         };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { left, at: Instant::now() };
         outcome
@@ -166,32 +187,28 @@ impl Budget {
 
     /// Takes a free place and cells, or refuses at once: for work that belongs to no call.
     pub fn admit(&self, cells: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
-        let place = self.free_place().ok_or(NO_PLACE)?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NO_PLACE)?;
         self.take(NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.per_second))?;
         Ok(place)
     }
 
-    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).try_acquire_owned().ok()
-    }
-
-    /// Takes a place, or refuses if none becomes free in a moment. It is free again when the place is dropped.
-    /// A caller that has half of the places gets no more while another one is refused.
-    pub async fn place(&self, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
+    /// Takes a place for a read of so many cells, or refuses if none becomes free in a moment. It is free again when the
+    /// place is dropped. A caller that has half of the places gets no more while another one is refused.
+    pub async fn place(&self, cells: u32, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
         let own_share = Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE };
         let hold = self.holders.hold(&caller, 1, Instant::now()).ok_or(own_share)?;
-        let permit = match self.free_place() {
-            Some(permit) => permit,
-            None => {
-                let until = deadline.min(Instant::now() + PLACE_WAIT);
-                let permit = tokio::time::timeout_at(until, Arc::clone(&self.places).acquire_owned()).await;
-                permit.ok().and_then(Result::ok).ok_or_else(|| {
-                    self.holders.refused(&caller, Instant::now());
-                    NO_PLACE
-                })?
-            }
+        let until = deadline.min(Instant::now() + PLACE_WAIT);
+        let permits = async {
+            let large = if cells > SMALL { Some(free(&self.large_places).await?) } else { None };
+            Some((free(&self.places).await?, large))
         };
-        Ok(Place { _permit: permit, _hold: hold })
+        // A free place is taken even at the deadline.
+        let permits = tokio::time::timeout_at(until, permits).await;
+        let (permit, large) = permits.ok().flatten().ok_or_else(|| {
+            self.holders.refused(&caller, Instant::now());
+            NO_PLACE
+        })?;
+        Ok(Place { _permit: permit, _large: large, _hold: hold })
     }
 
     /// Cells that are left now, about.
@@ -202,6 +219,14 @@ impl Budget {
         // Below the capacity, which is a u32.
         (f64::from(last.left) + grown).min(f64::from(self.per_second.get())) as u32
     }
+}
+
+async fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(places).acquire_owned().await.ok()
+}
+
+fn half(per_second: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(per_second.get() / 2).unwrap_or(NonZeroU32::MIN)
 }
 
 #[cfg(test)]
@@ -239,15 +264,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn large_reads_leave_half_of_the_budget_to_small_ones() {
+        let budget = budget(400, 4);
+        budget.spend(150, ONE).expect("within the half");
+        let refused = budget.spend(201, OTHER).expect_err("beyond the half, whoever asks");
+        assert_eq!(refused.limit, Limit::Rate);
+        assert!(refused.retry_after > Duration::from_millis(500), "{refused:?}");
+        for _ in 0..25 {
+            budget.spend(SMALL, OTHER).expect("small ones have all that is left");
+        }
+        assert!(budget.spend(1, OTHER).is_err());
+        let soon = Instant::now() + Duration::from_secs(1);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(budget.place(SMALL + 1, soon, ONE).await.expect("half of the places"));
+        }
+        assert_eq!(
+            budget.place(SMALL + 1, soon, OTHER).await.expect_err("the other half").limit,
+            Limit::Concurrency
+        );
+        held.push(budget.place(SMALL, soon, OTHER).await.expect("a small one"));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn places_are_limited_and_come_back() {
         let budget = budget(100, 2);
         let soon = || Instant::now() + Duration::from_secs(1);
         let (one, _two) =
-            (budget.place(soon(), ONE).await.expect("a place"), budget.place(soon(), ONE).await);
+            (budget.place(1, soon(), ONE).await.expect("a place"), budget.place(1, soon(), ONE).await);
         let began = Instant::now();
-        let refused = budget.place(soon(), ONE).await.expect_err("no place is left");
+        let refused = budget.place(1, soon(), ONE).await.expect_err("no place is left");
         assert_eq!((refused.limit, began.elapsed()), (Limit::Concurrency, PLACE_WAIT));
-        let (third, ()) = tokio::join!(budget.place(soon(), ONE), async {
+        let (third, ()) = tokio::join!(budget.place(1, soon(), ONE), async {
             tokio::time::sleep(PLACE_WAIT / 2).await;
             drop(one);
         });
@@ -260,17 +308,17 @@ mod tests {
         let soon = || Instant::now() + Duration::from_secs(1);
         let mut held = Vec::new();
         for _ in 0..4 {
-            held.push(budget.place(soon(), ONE).await.expect("nobody else wants any"));
+            held.push(budget.place(1, soon(), ONE).await.expect("nobody else wants any"));
         }
-        assert_eq!(budget.place(soon(), OTHER).await.expect_err("none is left").limit, Limit::Concurrency);
+        assert_eq!(budget.place(1, soon(), OTHER).await.expect_err("none is left").limit, Limit::Concurrency);
         held.truncate(3);
-        assert_eq!(budget.place(soon(), ONE).await.expect_err("beyond its share").limit, Limit::Share);
-        held.push(budget.place(soon(), OTHER).await.expect("what the greedy one has to leave"));
+        assert_eq!(budget.place(1, soon(), ONE).await.expect_err("beyond its share").limit, Limit::Share);
+        held.push(budget.place(1, soon(), OTHER).await.expect("what the greedy one has to leave"));
         drop(held);
         let later = soon() + Duration::from_secs(1);
         tokio::time::advance(Duration::from_secs(1)).await;
         for _ in 0..4 {
-            std::mem::forget(budget.place(later, ONE).await.expect("nobody else wants any"));
+            std::mem::forget(budget.place(1, later, ONE).await.expect("nobody else wants any"));
         }
     }
 

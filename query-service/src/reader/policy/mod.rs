@@ -211,7 +211,7 @@ impl Policy {
         if self.postgres.breaker.open().is_some() {
             return Err(Refusal::unavailable());
         }
-        let place = self.budget.place(deadline, need.caller).await?;
+        let place = self.budget.place(question.cells(), deadline, need.caller).await?;
         if self.settings.read_source != ReadSource::Postgres {
             self.budget.spend(question.cells(), need.caller)?;
         }
