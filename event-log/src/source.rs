@@ -25,6 +25,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A server of PostgreSQL that is behind the events for longer has lost commits; before that it is a standby that lags.
 pub(crate) const LONGEST_LAG: Duration = Duration::from_secs(120);
+/// Limit of the events whose ids are kept. A failover loses what was committed within seconds.
+const MAX_READ_EVENTS: usize = 512;
 
 /// A verified event.
 #[derive(Clone, Debug)]
@@ -146,6 +148,25 @@ impl Sources {
     }
 }
 
+/// The newest events that were read. They tell a PostgreSQL that lost commits from one that lags, before it has passed
+/// the last of them.
+#[derive(Debug, Default)]
+pub struct ReadEvents(VecDeque<LogPosition>);
+
+impl ReadEvents {
+    fn add(&mut self, position: LogPosition) {
+        if self.0.len() == MAX_READ_EVENTS {
+            self.0.pop_front();
+        }
+        self.0.push_back(position);
+    }
+
+    /// True if another event was read at the revision of this head.
+    pub fn contradict(&self, head: &LogPosition) -> bool {
+        self.0.iter().any(|read| head.contradicts(read))
+    }
+}
+
 /// An event and its share of the buffer.
 struct Waiting {
     outcome: Result<LoggedEvent, Stop>,
@@ -209,6 +230,7 @@ async fn fill(mut reader: Reader, sender: mpsc::UnboundedSender<Waiting>) {
 struct Reader {
     sources: Sources,
     last: LogPosition,
+    read: ReadEvents,
     consumer: Option<Consumer>,
     seen: LastSeen,
     /// Read from the outbox, and not given out yet.
@@ -227,6 +249,7 @@ impl Reader {
         Self {
             sources,
             last,
+            read: ReadEvents::default(),
             consumer: None,
             seen: LastSeen::default(),
             rows: VecDeque::new(),
@@ -246,7 +269,7 @@ impl Reader {
                 return Ok(self.took(event));
             }
             if let Some(consumer) = &mut self.consumer {
-                match consumer.next(&self.last, &self.sources).await {
+                match consumer.next(&self.last, &self.read, &self.sources).await {
                     Ok(event) => {
                         self.stream_pause.reset();
                         (self.logged, self.behind_since) = ("", None);
@@ -274,6 +297,7 @@ impl Reader {
 
     fn took(&mut self, event: LoggedEvent) -> LoggedEvent {
         self.last = LogPosition::of(&event.event);
+        self.read.add(self.last);
         event
     }
 
@@ -301,6 +325,9 @@ impl Reader {
                 return Ok(self.outbox_pause.pause());
             }
         };
+        if self.read.contradict(&head) {
+            return Err(Stop::Contradicted(head.revision));
+        }
         match judge(&self.last, &head, rows.first().map(|row| row.revision))? {
             Page::Next => self.rows.extend(rows),
             Page::Nothing => {
@@ -395,6 +422,17 @@ mod tests {
         assert!(matches!(judge(&last, &at(1, 9, 9), None), Err(Stop::Pruned(Revision(8)))));
         assert!(matches!(judge(&last, &at(1, 9, 9), Some(Revision(9))), Err(Stop::Pruned(Revision(8)))));
         assert!(matches!(judge(&last, &at(2, 7, 1), None), Err(Stop::OtherEpoch)));
+    }
+
+    #[test]
+    fn a_server_that_lost_commits_is_known_before_it_has_passed_them() {
+        let mut read = ReadEvents::default();
+        (1..=1_000).for_each(|revision| read.add(at(1, revision, u128::from(revision))));
+        assert!(read.contradict(&at(1, 990, 7)), "another event than the one that was read");
+        assert!(!read.contradict(&at(1, 990, 990)), "it lags");
+        assert!(!read.contradict(&at(1, 1_001, 7)), "nothing was read there");
+        assert!(!read.contradict(&at(1, 400, 7)), "its id is not kept");
+        assert!(!read.contradict(&at(2, 990, 7)), "another epoch");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use service_kit::{trace, with_timeout};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::source::ReadEvents;
 use crate::verify;
 use crate::{LogPosition, LoggedEvent, Sources, Stop};
 
@@ -137,7 +138,12 @@ impl Consumer {
     }
 
     /// Waits for the next event.
-    pub async fn next(&mut self, last: &LogPosition, sources: &Sources) -> Result<LoggedEvent, Ended> {
+    pub async fn next(
+        &mut self,
+        last: &LogPosition,
+        read: &ReadEvents,
+        sources: &Sources,
+    ) -> Result<LoggedEvent, Ended> {
         loop {
             tokio::select! {
                 biased;
@@ -162,12 +168,17 @@ impl Consumer {
                         return Err(Trouble::disconnected().into());
                     }
                 }
-                _ = self.ticks.tick() => self.question_silence(last, sources).await?,
+                _ = self.ticks.tick() => self.question_silence(last, read, sources).await?,
             }
         }
     }
 
-    async fn question_silence(&mut self, last: &LogPosition, sources: &Sources) -> Result<(), Ended> {
+    async fn question_silence(
+        &mut self,
+        last: &LogPosition,
+        read: &ReadEvents,
+        sources: &Sources,
+    ) -> Result<(), Ended> {
         let stalled = self.arrived.elapsed() >= STALL;
         let ask = stalled && self.asked.elapsed() >= STALL;
         if ask {
@@ -181,8 +192,20 @@ impl Consumer {
             let info = async { self.stream.info().await.map_err(|error| Trouble::new("stream", error)) };
             let newest = with_timeout(REQUEST_TIMEOUT, info, Trouble::timeout).await?.state.last_sequence;
             sources.monitor.stream_behind(last.revision.0.saturating_sub(newest));
+            if newest < last.revision.0 {
+                check_history(read, sources).await?;
+            }
         }
         Ok(())
+    }
+}
+
+/// What came from the outbox and is not in the stream may have been lost in a failover: the stream then brings other
+/// events for it, and this consumer, which stands behind them, none of those.
+async fn check_history(read: &ReadEvents, sources: &Sources) -> Result<(), Ended> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, sources.outbox.head()).await {
+        Ok(Ok(head)) if read.contradict(&head) => Err(Ended::Stop(Stop::Contradicted(head.revision))),
+        _ => Ok(()),
     }
 }
 

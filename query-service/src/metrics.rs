@@ -64,6 +64,8 @@ service_kit::declare_metrics! {
     Gauge(Revisions) REPLICA_LAG = "query_replica_lag_revisions" { replica };
     /// Age of the oldest head that a replica of the read model has not reached.
     Gauge(Seconds) REPLICA_STALENESS = "query_replica_staleness_seconds" { replica };
+    /// Exports refused: all places are taken, or the caller has its share while another one waits.
+    Counter(Count) EXPORTS_REFUSED = "query_exports_refused_total" { cause: "full", "share" };
     /// Edges exported.
     Counter(Count) EXPORTED = "query_exported_edges_total";
     /// Signals on core NATS that could not be read.

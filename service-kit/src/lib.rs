@@ -56,6 +56,7 @@ pub mod neo4j;
 pub mod postgres;
 pub mod process;
 pub mod readiness;
+pub mod shares;
 pub mod telemetry;
 pub mod timeout;
 pub mod tls;

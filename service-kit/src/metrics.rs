@@ -16,7 +16,8 @@ crate::declare_metrics! {
 
     /// Calls started on the server.
     Counter(Count) GRPC_STARTED = "grpc_server_started_total" { grpc_service; grpc_method; grpc_type };
-    /// Calls completed on the server, whatever the outcome.
+    /// Calls completed on the server, whatever the outcome. A call that failed because of its client counts as
+    /// `Canceled`: the request stopped arriving or broke off, or the deadline that the client set was below 100 ms.
     Counter(Count) GRPC_HANDLED = "grpc_server_handled_total" { grpc_service; grpc_method; grpc_type; grpc_code };
     /// Time that calls took on the server, from the first byte to the last, streams included.
     Histogram(Seconds) GRPC_SECONDS = "grpc_server_handling_seconds" { grpc_service; grpc_method; grpc_type };
@@ -27,14 +28,14 @@ crate::declare_metrics! {
     /// Calls completed on the server by caller: a name of `AUTH_TOKENS`, `token-N`, `internal`, or `none`.
     Counter(Count) CALLS_BY_CALLER = "grpc_server_calls_by_caller_total" { caller; grpc_code };
     /// Connections that the server did not take or closed, by cause: above `MAX_CONNECTIONS` and none could be closed
-    /// for it (`full`), closed for a new one (`room`), no HTTP/2 preface in time (`no_preface`), responses not taken
-    /// (`not_taken`).
+    /// for it (`full`), closed for a new one (`room`: it never carried a call with a token; `room_of_caller`: its caller
+    /// had the most connections), no HTTP/2 preface in time (`no_preface`), responses not taken (`not_taken`).
     Counter(Count) GRPC_CONNECTIONS_CLOSED = "grpc_server_connections_closed_total" {
-        cause: "full", "room", "no_preface", "not_taken"
+        cause: "full", "room", "room_of_caller", "no_preface", "not_taken"
     };
     /// Calls refused to protect the process, by the limit that was reached.
     Counter(Count) GRPC_CALLS_REFUSED = "grpc_server_calls_refused_total" {
-        cause: "calls", "open_streams", "request_bytes", "unsent_connection", "unsent_process"
+        cause: "calls", "probes", "open_streams", "request_bytes", "unsent_connection", "unsent_process"
     };
     /// Calls ended because the peer stopped sending the request or stopped taking the response.
     Counter(Count) GRPC_CALLS_STALLED = "grpc_server_calls_stalled_total" { direction: "request", "response" };

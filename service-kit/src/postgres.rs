@@ -76,10 +76,10 @@ impl Settings {
                 .about("Longest wait for a PostgreSQL connection.")
                 .millis_or("DATABASE_ACQUIRE_TIMEOUT_MILLIS", 5_000),
             statement_timeout: env
-                .about("The server cancels a statement that takes longer.")
+                .about("The server cancels a statement that takes longer. At most 12000 for command-service.")
                 .millis_or("DATABASE_STATEMENT_TIMEOUT_MILLIS", 10_000),
             lock_timeout: env
-                .about("Longest wait for a lock.")
+                .about("Longest wait for a lock. At most 12000 for command-service.")
                 .millis_or("DATABASE_LOCK_TIMEOUT_MILLIS", 5_000),
             idle_transaction_timeout: env
                 .about("The server ends a session that sits idle in an open transaction for longer.")

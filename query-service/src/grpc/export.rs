@@ -3,7 +3,8 @@
 //! Owns: the stream of parts and its resume tokens. It must not know how a range is read.
 //! What can go wrong: the source of truth goes away, or its epoch changes: the stream ends with the reason, and what
 //! was received stays good. A part is read only when the one before was taken, so a slow client holds no snapshot. The
-//! server resets an export whose client takes nothing for `RESPONSE_WRITE_TIMEOUT_SECONDS`; that frees its place.
+//! server resets an export whose client takes nothing for `RESPONSE_WRITE_TIMEOUT_SECONDS`, or not all of a part within
+//! twice that time; that frees its place.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use proto::error::{Reason, ServiceError};
 use proto::graph::v1::EdgeKind;
 use proto::query::v1::{ExportEdgesRequest, ExportEdgesResponse, ExportedEdge};
 use proto::{Token, timestamp};
-use tokio::sync::OwnedSemaphorePermit;
+use service_kit::auth::Caller;
+use tokio::time::Instant;
 use tonic::Status;
 use uuid::Uuid;
 
+use super::places::Place;
 use super::{Queries, errors};
-use crate::metrics::EXPORTED;
+use crate::metrics::{EXPORTED, EXPORTS_REFUSED};
 use crate::page_token::{Codec, ExportToken};
 use crate::reader::{EdgeTable, ExportRow, Exporter};
 
@@ -39,12 +42,16 @@ struct Export {
     /// Where it goes on.
     token: ExportToken,
     /// Held until the stream is dropped.
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Queries {
     /// Starts or resumes an export.
-    pub(super) async fn export(&self, request: &ExportEdgesRequest) -> Result<ExportStream, ServiceError> {
+    pub(super) async fn export(
+        &self,
+        request: &ExportEdgesRequest,
+        caller: Option<Caller>,
+    ) -> Result<ExportStream, ServiceError> {
         let table = table(request.kind)?;
         let resumed =
             match request.resume_token.as_str() {
@@ -56,7 +63,8 @@ impl Queries {
                     })?)
                 }
             };
-        let place = Arc::clone(&self.exports).try_acquire_owned().map_err(|_| {
+        let place = self.exports.take(caller, Instant::now()).map_err(|refused| {
+            metrics::counter!(EXPORTS_REFUSED, "cause" => refused.name()).increment(1);
             ServiceError::new(Reason::Overloaded, "as many exports run as are allowed").retry_after(COME_BACK)
         })?;
         let token = match resumed {

@@ -36,7 +36,6 @@ use proto::query::v1::{
     ListSetOperationResponse, SuggestAccountsRequest, SuggestAccountsResponse, WatchEventsRequest,
 };
 use service_kit::auth::Caller;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -45,6 +44,7 @@ use self::call::Begun;
 use self::export::ExportStream;
 pub use self::legacy::{Legacy, LegacySettings};
 pub use self::methods::{LEGACY_READS, QUERIES};
+use self::places::Places;
 pub use self::status::PipelineStatus;
 use self::watch::WatchStream;
 pub use self::watch::Watches;
@@ -59,7 +59,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct Queries {
     policy: Arc<Policy>,
     exporter: Exporter,
-    exports: Arc<Semaphore>,
+    exports: Places,
     codec: Arc<Codec>,
     pipeline: PipelineStatus,
     watches: Watches,
@@ -75,7 +75,7 @@ impl Queries {
         pipeline: PipelineStatus,
         watches: Watches,
     ) -> Self {
-        let exports = Arc::new(Semaphore::new(exports));
+        let exports = Places::new(exports);
         Self { policy, exporter, exports, codec: Arc::new(codec), pipeline, watches }
     }
 }
@@ -202,7 +202,8 @@ impl QueryService for Queries {
         &self,
         request: Request<ExportEdgesRequest>,
     ) -> Result<Response<Self::ExportEdgesStream>, Status> {
-        Ok(Response::new(self.export(&request.into_inner()).await?))
+        let caller = Caller::of(&request).cloned();
+        Ok(Response::new(self.export(&request.into_inner(), caller).await?))
     }
 
     async fn watch_events(

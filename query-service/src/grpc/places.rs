@@ -1,7 +1,7 @@
-//! Places of watches, shared among callers.
+//! Places of watches, or of exports, shared among callers.
 //!
 //! A caller may take all of them while no other wants one. Once another was refused, it gets no more above its half; its
-//! places become free as its watches end.
+//! places become free as its calls end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

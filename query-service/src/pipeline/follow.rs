@@ -123,9 +123,22 @@ impl Follower {
             let position = LogPosition::unverified(begin);
             let why = self.fill(EventSource::after(position, self.sources.log.clone())).await;
             self.recent.forget();
+            if matches!(why, Stop::Contradicted(_)) {
+                self.take_back_head().await;
+            }
             metrics::counter!(FEED_RESTARTS, "cause" => cause(&why)).increment(1);
             tracing::warn!(error = &why as &dyn std::error::Error, "the recent events begin anew");
             tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// PostgreSQL has lost commits that were read here: it would count as lagging until it has passed them.
+    async fn take_back_head(&self) {
+        match self.sources.log.outbox.head().await {
+            Ok(head) => self.sources.horizon.went_back(head.token(), Instant::now()),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "cannot ask for the head");
+            }
         }
     }
 

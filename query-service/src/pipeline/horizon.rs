@@ -77,6 +77,15 @@ impl Horizon {
         inner.told(head, Authority::PostgreSql, now);
     }
 
+    /// PostgreSQL has lost commits that this process has read, and has this head now. Revisions after it are given out
+    /// again, so what was heard of them does not count.
+    pub fn went_back(&self, head: Token, now: Instant) {
+        let mut inner = self.inner();
+        inner.forget_epoch();
+        inner.asked = Some(now);
+        inner.told(head, Authority::PostgreSql, now);
+    }
+
     /// PostgreSQL was asked which database it is.
     pub fn told_database(&self, database: Uuid) {
         self.inner().database = Some(database);
@@ -391,6 +400,21 @@ mod tests {
         assert_eq!((horizon.head(), horizon.last_heartbeat()), (Some(token(2, 5)), None));
         assert_eq!(horizon.staleness(token(1, 900), now), LONGEST_STALENESS);
         assert_eq!(horizon.staleness(token(2, 5), now), Duration::ZERO);
+    }
+
+    #[test]
+    fn lost_commits_take_the_head_back() {
+        let start = Instant::now();
+        let horizon = Horizon::default();
+        horizon.told(token(1, 100), start);
+        horizon.advanced(token(1, 110), start);
+        let now = start + seconds(60);
+        horizon.told(token(1, 106), now);
+        assert_eq!(horizon.head(), Some(token(1, 110)), "a standby that lags, as far as is known");
+        horizon.went_back(token(1, 106), now);
+        horizon.hint(token(1, 110), now);
+        assert_eq!(horizon.head(), Some(token(1, 106)));
+        assert_eq!(horizon.staleness(token(1, 106), now), Duration::ZERO);
     }
 
     #[test]

@@ -48,6 +48,10 @@ impl Signals {
             metrics::counter!(BAD_SIGNALS, "subject" => "projector").increment(1);
             return;
         };
+        // That of a rehearsal beside this database, for example, which may have the name of one of ours.
+        if self.horizon.epoch().is_some_and(|epoch| said.epoch > epoch.0) {
+            return;
+        }
         // A projector that has not opened its read model yet knows nothing of it.
         let known = said.epoch != 0;
         let replica = self.replicas.iter().find(|replica| *said.name == **replica.projector());
@@ -76,24 +80,23 @@ mod tests {
         }
     }
 
+    fn announce_of(signals: &Signals, name: &str, epoch: u64, visible: u64) {
+        let complete = epoch != 0;
+        let said =
+            ProjectorAnnouncement { name: name.to_owned(), epoch, visible, complete, ..Default::default() };
+        signals.announcement::<()>(Ok(said), Instant::now());
+    }
+
+    fn built(epoch: u64, revision: u64) -> State {
+        State::Built(Checkpoint { visible: Token::new(Epoch(epoch), Revision(revision)), complete: true })
+    }
+
     #[test]
     fn each_projector_moves_its_own_read_model() {
         let signals = signals();
-        let announce_of = |name: &str, epoch, visible| {
-            let said = ProjectorAnnouncement {
-                name: name.to_owned(),
-                epoch,
-                visible,
-                complete: epoch != 0,
-                ..Default::default()
-            };
-            signals.announcement::<()>(Ok(said), Instant::now());
-        };
-        let announce = |name: &str, visible| announce_of(name, 1, visible);
+        let announce = |name: &str, visible| announce_of(&signals, name, 1, visible);
         let states = || [signals.replicas[0].state(), signals.replicas[1].state()];
-        let built = |revision| {
-            State::Built(Checkpoint { visible: Token::new(Epoch(1), Revision(revision)), complete: true })
-        };
+        let built = |revision| built(1, revision);
         announce("a-stranger", 9);
         assert_eq!(states(), [State::Unknown; 2]);
         announce("projector-1", 8);
@@ -101,10 +104,26 @@ mod tests {
         announce("projector-0", 7);
         assert_eq!(states(), [built(7), built(8)]);
         // It starts again and does not know yet where its read model stands.
-        announce_of("projector-0", 0, 0);
+        announce_of(&signals, "projector-0", 0, 0);
         assert_eq!(states(), [built(7), built(8)]);
         let heard = signals.projectors.heard_within(Duration::from_secs(1), Instant::now());
         assert_eq!(heard.len(), 3);
+    }
+
+    #[test]
+    fn a_projector_of_a_later_epoch_moves_nothing() {
+        let signals = signals();
+        let now = Instant::now();
+        signals.horizon.told(Token::new(Epoch(7), Revision(9)), now);
+        announce_of(&signals, "projector-0", 7, 8);
+        announce_of(&signals, "projector-0", 8, 3);
+        assert_eq!(signals.replicas[0].state(), built(7, 8));
+        let heard = signals.projectors.heard_within(Duration::from_secs(1), now + Duration::from_millis(1));
+        assert_eq!(heard.iter().map(|said| said.epoch).collect::<Vec<_>>(), [7]);
+        // Another epoch was opened, and PostgreSQL says so.
+        signals.horizon.told(Token::new(Epoch(8), Revision(9)), now);
+        announce_of(&signals, "projector-0", 8, 3);
+        assert_eq!(signals.replicas[0].state(), built(8, 3));
     }
 
     #[test]

@@ -15,10 +15,9 @@ use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use service_kit::shares::{Contention, Hold, Holders, Shares};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-
-use super::shares::{Contention, Hold, Holders, Shares};
 
 /// When all places are taken, one becomes free within about this time.
 const PLACE_PAUSE: Duration = Duration::from_millis(20);

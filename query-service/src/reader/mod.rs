@@ -20,7 +20,6 @@ mod question;
 mod read_source;
 mod replicas;
 mod rows;
-mod shares;
 mod trail;
 
 use std::sync::Arc;
@@ -45,7 +44,7 @@ pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
 pub use read_source::ReadSource;
 pub use replicas::{ReadModel, Replicas, Sight, Tolerance};
 pub use rows::{Counts, Link, ListKind, ListRow, PublicList, Relation, SeenRow, Versioned};
-pub use shares::Holders;
+pub use service_kit::shares::Holders;
 pub use trail::{Step, Trail};
 
 /// The store that gave an answer.

@@ -24,6 +24,8 @@ struct Inner {
     name: String,
     handled: [OnceLock<Counter>; CODES],
     calls: AtomicUsize,
+    exempt_calls: AtomicUsize,
+    request_streams: AtomicUsize,
     request_bytes: AtomicUsize,
 }
 
@@ -34,6 +36,8 @@ impl Caller {
             name: name.into(),
             handled: [const { OnceLock::new() }; CODES],
             calls: AtomicUsize::new(0),
+            exempt_calls: AtomicUsize::new(0),
+            request_streams: AtomicUsize::new(0),
             request_bytes: AtomicUsize::new(0),
         }))
     }
@@ -67,6 +71,16 @@ impl Caller {
     /// Its calls under way.
     pub(crate) fn calls(&self) -> &AtomicUsize {
         &self.0.calls
+    }
+
+    /// Its calls under way of methods that are exempt from the limit on calls.
+    pub(crate) fn exempt_calls(&self) -> &AtomicUsize {
+        &self.0.exempt_calls
+    }
+
+    /// Its calls under way whose requests are streams; [`Self::calls`] contains them, too.
+    pub(crate) fn request_streams(&self) -> &AtomicUsize {
+        &self.0.request_streams
     }
 
     /// Bytes of its large requests under way.

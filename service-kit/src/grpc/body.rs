@@ -24,8 +24,8 @@ use super::methods::Running;
 use super::{errors, remap};
 use crate::lifecycle::panic_text;
 
-/// Most bytes that are handed out at a time: a client that takes less within the write timeout has stalled. A frame of
-/// HTTP/2 holds as many by default.
+/// Most bytes that are handed out at a time: a client that takes less within the write timeout has stalled, see
+/// `delivery`. A frame of HTTP/2 holds as many by default.
 const SLICE: usize = 16 << 10;
 
 /// What ends a stream before its handler does.
@@ -152,7 +152,7 @@ impl http_body::Body for WatchedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         if let Some(delivery) = &this.delivery {
-            delivery.taken();
+            delivery.taken(this.rest.is_none());
         }
         if this.done {
             return Poll::Ready(None);

@@ -90,12 +90,15 @@ impl Calls {
             _ => None,
         };
         if let Some(caller) = &caller {
-            self.outlet.connection.authorized();
+            self.outlet.connection.authorized(caller);
             running.of(caller.clone());
             head.extensions.insert(caller.clone());
         }
         let deadline = match deadline::timeout(&head.headers) {
-            Ok(timeout) => self.deadline(&method, timeout),
+            Ok(timeout) => {
+                running.given(timeout);
+                self.deadline(&method, timeout)
+            }
             Err(Malformed) => {
                 let text = "grpc-timeout is malformed";
                 return Err(errors::status(Code::InvalidArgument, errors::MALFORMED_MESSAGE, text));
@@ -125,18 +128,19 @@ impl Calls {
         body: Body,
     ) -> Result<Body, Status> {
         let limits = &self.shared.limits;
+        let connection = &self.outlet.connection;
         let place = match (&caller, rule.limited) {
-            (Some(_), false) => None,
-            (None, false) => Some(limits.probe().ok_or_else(errors::too_many_calls)?),
-            (Some(caller), true) => Some(limits.call(caller).ok_or_else(errors::too_many_calls)?),
-            (None, true) if method.request_streaming => {
-                Some(limits.open_stream().ok_or_else(errors::too_many_calls)?)
-            }
-            (None, true) => Some(limits.call(&limits.nobody).ok_or_else(errors::too_many_calls)?),
+            (Some(caller), false) => limits.exempt(caller),
+            (None, false) => limits.probe(connection),
+            (Some(caller), true) if method.request_streaming => limits.request_stream(caller),
+            (Some(caller), true) => limits.call(caller),
+            (None, true) if method.request_streaming => limits.open_stream(connection),
+            (None, true) => limits.call(&limits.nobody),
         };
+        let place = place.ok_or_else(errors::too_many_calls)?;
         let caller = caller.unwrap_or_else(|| limits.nobody.clone());
         let charge = RequestCharge::new(Arc::clone(limits), caller, method.request_streaming);
-        running.hold(place, Some(Arc::clone(&charge)));
+        running.hold(place, Arc::clone(&charge));
         let timeout = self.shared.read_timeout;
         Ok(Body::new(Upload::new(body, charge, rule.max_message, method.request_streaming, timeout)))
     }

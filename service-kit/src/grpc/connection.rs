@@ -1,8 +1,9 @@
 //! One connection from its first byte to its last.
 //!
 //! It is asked to go (GOAWAY) at its age, at the start of a drain, or to make room for another one; after a grace its
-//! open streams are ended and it is closed. In a drain, the drain says when. It is closed without a grace if it never
-//! begins to speak HTTP/2, or takes no responses.
+//! open streams are ended and it is closed. In a drain, the drain says when. There is no grace for one that makes room
+//! without ever having carried an authorized call. It is closed at once if it never begins to speak HTTP/2, or takes no
+//! responses.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -104,6 +105,7 @@ where
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(calls))
     );
     let mut asked_to_go = false;
+    let mut made_room = false;
     let mut limit = std::pin::pin!(tokio::time::sleep(jittered(settings.max_connection_age)));
     let mut unhealthy = std::pin::pin!(misbehaves(connection, &received, &settings));
     loop {
@@ -115,7 +117,9 @@ where
                 break;
             }
             () = limit.as_mut() => {
-                if !asked_to_go {
+                if made_room && !connection.has_calls() {
+                    break;
+                } else if !asked_to_go {
                     asked_to_go = true;
                     served.as_mut().graceful_shutdown();
                     limit.set(tokio::time::sleep(settings.max_connection_age_grace));
@@ -133,13 +137,18 @@ where
                 // From here on only the drain closes it: the deadline of the process is what counts.
                 limit.set(tokio::time::sleep(Duration::from_secs(24 * 3600)));
             }
-            () = connection.make_room.cancelled(), if !end_streams.is_cancelled() => {
+            () = connection.make_room.cancelled(), if !made_room && !end_streams.is_cancelled() => {
                 if !connection.carried_a_call() {
                     break;
                 }
-                asked_to_go = true;
+                made_room = true;
                 served.as_mut().graceful_shutdown();
-                end_streams.cancel();
+                // A caller with a token had no call under way. One that began before its client knew of the end has the
+                // same grace as on an old connection.
+                asked_to_go = !connection.is_authorized();
+                if asked_to_go {
+                    end_streams.cancel();
+                }
                 limit.set(tokio::time::sleep(FLUSH));
             }
             cause = unhealthy.as_mut() => {

@@ -1,5 +1,6 @@
 //! The open connections of a port, and which one makes room for a new one.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +10,7 @@ use metrics::{counter, gauge};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Caller;
 use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
 
 /// Why the server does not keep a connection.
@@ -16,8 +18,10 @@ use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
 pub(super) enum Cause {
     /// The limit is reached, and no connection can make room.
     Full,
-    /// It made room for a new one.
+    /// It made room for a new one, and never carried an authorized call.
     Room,
+    /// It made room for a new one; its caller had the most connections.
+    RoomOfCaller,
     /// It did not begin to speak HTTP/2 in time.
     NoPreface,
     /// Its client takes no responses.
@@ -30,6 +34,7 @@ impl Cause {
         let cause = match self {
             Self::Full => "full",
             Self::Room => "room",
+            Self::RoomOfCaller => "room_of_caller",
             Self::NoPreface => "no_preface",
             Self::NotTaken => "not_taken",
         };
@@ -57,6 +62,10 @@ struct Open {
 pub(super) struct Connection {
     id: u64,
     activity: Mutex<Activity>,
+    /// Its calls of exempt methods without a token.
+    probes: AtomicUsize,
+    /// Its calls without a token whose requests are streams.
+    open_streams: AtomicUsize,
     unsent: AtomicUsize,
     /// When response bytes last left, or began to wait.
     progress: Mutex<Instant>,
@@ -68,7 +77,8 @@ pub(super) struct Connection {
 struct Activity {
     calls: usize,
     carried_a_call: bool,
-    carried_an_authorized_call: bool,
+    /// That of the last authorized call; `None` before the first one.
+    caller: Option<Caller>,
     last: Instant,
 }
 
@@ -77,17 +87,22 @@ impl Connections {
         Arc::new(Self { max, open: Mutex::default(), count: AtomicUsize::new(0) })
     }
 
-    /// Takes a connection in. Above the limit, the longest idle one that never carried an authorized call makes room.
+    /// Takes a connection in. Above the limit, the longest idle one that never carried an authorized call makes room. If
+    /// there is none, one without calls under way does, of the caller that has the most connections: so one token cannot
+    /// take all of them from the others.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut open = lock(&self.open);
         if open.by_id.len() >= self.max {
-            let Some(leaving) = open.longest_idle() else {
+            let unauthorized = open.longest_idle().map(|leaving| (leaving, Cause::Room));
+            let leaving = unauthorized
+                .or_else(|| open.longest_idle_of_a_caller().map(|leaving| (leaving, Cause::RoomOfCaller)));
+            let Some((leaving, cause)) = leaving else {
                 Cause::Full.count();
                 return None;
             };
             open.by_id.remove(&leaving.id);
             leaving.make_room.cancel();
-            Cause::Room.count();
+            cause.count();
         }
         open.last_id += 1;
         let connection = Arc::new(Connection::new(open.last_id));
@@ -108,14 +123,39 @@ impl Connections {
 }
 
 impl Open {
-    /// One without calls under way first, else the one whose last call began longest ago.
+    /// Of those that never carried an authorized call: one without calls under way first, else the one whose last call
+    /// began longest ago.
     fn longest_idle(&self) -> Option<Arc<Connection>> {
         let candidates = self.by_id.values().filter_map(|connection| {
             let activity = lock(&connection.activity);
-            (!activity.carried_an_authorized_call)
+            activity
+                .caller
+                .is_none()
                 .then_some(((activity.calls > 0, activity.last, connection.id), connection))
         });
         candidates.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
+    }
+
+    /// Of those without calls under way: one of the caller that has the most connections, calls under way or not.
+    fn longest_idle_of_a_caller(&self) -> Option<Arc<Connection>> {
+        let authorized: Vec<_> = self
+            .by_id
+            .values()
+            .filter_map(|connection| {
+                let activity = lock(&connection.activity);
+                let idle_since = (!connection.is_busy(&activity)).then_some(activity.last);
+                Some((activity.caller.clone()?, idle_since, connection))
+            })
+            .collect();
+        let mut of_caller: HashMap<&str, usize> = HashMap::new();
+        for (caller, ..) in &authorized {
+            *of_caller.entry(caller.name()).or_default() += 1;
+        }
+        let idle = authorized.iter().filter_map(|(caller, idle_since, connection)| {
+            let connections = of_caller.get(caller.name()).copied();
+            Some(((Reverse(connections), (*idle_since)?, connection.id), *connection))
+        });
+        idle.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
     }
 }
 
@@ -124,12 +164,9 @@ impl Connection {
         let now = Instant::now();
         Self {
             id,
-            activity: Mutex::new(Activity {
-                calls: 0,
-                carried_a_call: false,
-                carried_an_authorized_call: false,
-                last: now,
-            }),
+            activity: Mutex::new(Activity { calls: 0, carried_a_call: false, caller: None, last: now }),
+            probes: AtomicUsize::new(0),
+            open_streams: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
             progress: Mutex::new(now),
             make_room: CancellationToken::new(),
@@ -150,14 +187,41 @@ impl Connection {
         OpenCall(Arc::clone(self))
     }
 
-    /// A caller with a token uses it: it does not make room any more.
-    pub(super) fn authorized(&self) {
-        lock(&self.activity).carried_an_authorized_call = true;
+    /// A caller with a token uses it: it makes room only while it has no calls under way.
+    pub(super) fn authorized(&self, caller: &Caller) {
+        let mut activity = lock(&self.activity);
+        if activity.caller.as_ref() != Some(caller) {
+            activity.caller = Some(caller.clone());
+        }
+    }
+
+    /// True if a caller with a token has used it.
+    pub(super) fn is_authorized(&self) -> bool {
+        lock(&self.activity).caller.is_some()
+    }
+
+    /// True if calls are under way on it, or the rest of a response waits for its client.
+    pub(super) fn has_calls(&self) -> bool {
+        self.is_busy(&lock(&self.activity))
+    }
+
+    fn is_busy(&self, activity: &Activity) -> bool {
+        activity.calls > 0 || self.unsent.load(Ordering::Relaxed) > 0
     }
 
     /// True if a call was made on it; then its end must be announced.
     pub(super) fn carried_a_call(&self) -> bool {
         lock(&self.activity).carried_a_call
+    }
+
+    /// Its calls of exempt methods without a token.
+    pub(super) fn probes(&self) -> &AtomicUsize {
+        &self.probes
+    }
+
+    /// Its calls without a token whose requests are streams.
+    pub(super) fn open_streams(&self) -> &AtomicUsize {
+        &self.open_streams
     }
 
     /// Response bytes in memory that its client has not taken.
@@ -221,24 +285,53 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_unauthorized_connection_makes_room() {
-        let connections = Connections::new(3);
+        let (connections, caller) = (Connections::new(3), Caller::new("one"));
         let mut admitted = Vec::new();
         for _ in 0..3 {
             admitted.push(connections.admit().expect("room"));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        admitted[0].connection.authorized();
+        admitted[0].connection.authorized(&caller);
         let call = admitted[1].connection.call();
         let fourth = connections.admit().expect("the third makes room: it has no call");
         assert!(admitted[2].connection.make_room.is_cancelled());
-        fourth.connection.authorized();
+        fourth.connection.authorized(&caller);
         let fifth = connections.admit().expect("the second makes room: its call has no token");
         assert!(admitted[1].connection.make_room.is_cancelled());
-        fifth.connection.authorized();
-        assert!(connections.admit().is_none(), "all are used by callers with a token");
+        fifth.connection.authorized(&caller);
         assert!(!admitted[0].connection.make_room.is_cancelled());
         drop((call, admitted));
         assert_eq!(connections.count(), 2);
+        assert!(connections.admit().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn caller_with_most_connections_makes_room_with_an_idle_one() {
+        let connections = Connections::new(4);
+        let (hog, honest) = (Caller::new("hog"), Caller::new("honest"));
+        let mut admitted = Vec::new();
+        for caller in [&honest, &hog, &hog, &hog] {
+            let one = connections.admit().expect("room");
+            one.connection.authorized(caller);
+            admitted.push(one);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let mut calls = vec![admitted[1].connection.call()];
+        let fifth = connections.admit().expect("the third makes room: the second has a call");
+        assert!(admitted[2].connection.make_room.is_cancelled());
+        assert!(!admitted[0].connection.make_room.is_cancelled(), "its caller has fewer connections");
+        fifth.connection.authorized(&honest);
+        calls.push(fifth.connection.call());
+        calls.push(admitted[3].connection.call());
+        let sixth = connections.admit().expect("the first makes room: the only one without calls");
+        assert!(admitted[0].connection.make_room.is_cancelled());
+        sixth.connection.authorized(&hog);
+        calls.push(sixth.connection.call());
+        assert!(connections.admit().is_none(), "all have calls under way");
+        for busy in [&admitted[1], &admitted[3], &fifth, &sixth] {
+            assert!(!busy.connection.make_room.is_cancelled());
+        }
+        drop(calls);
         assert!(connections.admit().is_some());
     }
 

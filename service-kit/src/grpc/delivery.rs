@@ -2,12 +2,13 @@
 //!
 //! While a client's flow-control window is full, hyper keeps the frame that it has and does not ask the body for more,
 //! so a body cannot watch the time by itself. The task that carries a call on its connection does it instead: the body
-//! notes when it handed a frame out, and the task ends when the next one was not asked for in time. hyper then resets
-//! the stream, and everything that the call holds is dropped.
+//! notes when it handed a frame out, and the task ends when the next one was not asked for in time. A message must leave
+//! as a whole within twice that time: a client that takes frame by frame just in time would hold its place, and all of
+//! the message, without end. hyper then resets the stream, and everything that the call holds is dropped.
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,9 +21,15 @@ tokio::task_local! {
     static DELIVERY: Arc<Delivery>;
 }
 
-/// Since when a frame of this call's response waits to be taken.
+/// Since when a frame of this call's response waits to be taken, and since when its message leaves.
 #[derive(Debug, Default)]
-pub(super) struct Delivery(Mutex<Option<Instant>>);
+pub(super) struct Delivery(Mutex<Waits>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Waits {
+    frame: Option<Instant>,
+    message: Option<Instant>,
+}
 
 impl Delivery {
     /// That of the call to which the present task belongs.
@@ -32,20 +39,31 @@ impl Delivery {
 
     /// A frame was handed out.
     pub(super) fn handed_out(&self) {
-        self.set(Some(Instant::now()));
+        let now = Instant::now();
+        let mut waits = self.lock();
+        waits.frame = Some(now);
+        waits.message.get_or_insert(now);
     }
 
-    /// The next frame is asked for: the one before is on its way.
-    pub(super) fn taken(&self) {
-        self.set(None);
+    /// The next frame is asked for: the one before is on its way, and its message is if that was the last one.
+    pub(super) fn taken(&self, last_of_message: bool) {
+        let mut waits = self.lock();
+        waits.frame = None;
+        if last_of_message {
+            waits.message = None;
+        }
     }
 
-    fn set(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    /// When the response is given up; `None` while nothing waits to be taken.
+    fn given_up_at(&self, timeout: Duration) -> Option<Instant> {
+        let Waits { frame, message } = *self.lock();
+        let frame = frame? + timeout;
+        Some(message.map_or(frame, |since| frame.min(since + timeout * 2)))
     }
 
-    fn waits_since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waits> {
+        // Whole at any time: no code that could panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,13 +89,13 @@ where
                 if call.as_mut().poll(context).is_ready() {
                     return Poll::Ready(());
                 }
-                let Some(since) = delivery.waits_since() else {
+                let Some(end) = delivery.given_up_at(timeout) else {
                     timer = None;
                     return Poll::Pending;
                 };
-                let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(since + timeout)));
-                if timer.deadline() != since + timeout {
-                    timer.as_mut().reset(since + timeout);
+                let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+                if timer.deadline() != end {
+                    timer.as_mut().reset(end);
                 }
                 timer.as_mut().poll(context).map(|()| {
                     metrics::counter!(GRPC_CALLS_STALLED, "direction" => "response").increment(1);
@@ -85,5 +103,30 @@ where
             })
             .await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(30);
+
+    #[tokio::test(start_paused = true)]
+    async fn frame_and_message_each_have_their_time() {
+        let delivery = Delivery::default();
+        assert_eq!(delivery.given_up_at(TIMEOUT), None);
+        let began = Instant::now();
+        for (frame, end) in [(0, 30), (25, 55), (50, 60)] {
+            tokio::time::advance(began + Duration::from_secs(frame) - Instant::now()).await;
+            delivery.taken(false);
+            assert_eq!(delivery.given_up_at(TIMEOUT), None, "nothing waits");
+            delivery.handed_out();
+            assert_eq!(delivery.given_up_at(TIMEOUT), Some(began + Duration::from_secs(end)));
+        }
+        delivery.taken(true);
+        let next = Instant::now();
+        delivery.handed_out();
+        assert_eq!(delivery.given_up_at(TIMEOUT), Some(next + TIMEOUT), "another message");
     }
 }

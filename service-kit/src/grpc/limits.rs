@@ -5,7 +5,7 @@
 //! count as one.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Gauge, gauge};
@@ -23,6 +23,15 @@ const FREE_UNSENT_BYTES: usize = 64 << 10;
 const MESSAGES_OF_A_STREAM: usize = 5;
 /// Calls of reflection without a token at a time.
 const MAX_OPEN_STREAMS: usize = 64;
+/// Those of one connection.
+const MAX_OPEN_STREAMS_OF_CONNECTION: usize = 4;
+/// Calls at a time whose requests are streams, of one caller with a token. Each may leave 4 MiB unread in the windows of a
+/// connection, which are charged to no limit.
+const MAX_REQUEST_STREAMS_OF_CALLER: usize = 16;
+/// Calls of exempt methods at a time of one caller with a token.
+const MAX_EXEMPT_OF_CALLER: usize = 64;
+/// Those without a token on one connection.
+const MAX_PROBES_OF_CONNECTION: usize = 16;
 
 /// A limit that callers share.
 #[derive(Debug)]
@@ -68,8 +77,8 @@ pub(super) struct Limits {
     /// Of exempt methods called without a token: they are answered on a busy server, but not without end.
     probes: AtomicUsize,
     max_probes: usize,
-    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which is charged to
-    /// nobody.
+    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which is charged to no
+    /// limit.
     open_streams: AtomicUsize,
     request_bytes: Shared,
     unsent: AtomicUsize,
@@ -114,22 +123,48 @@ impl Limits {
         Some(CallPlace { limits: Arc::clone(self), of: Of::Caller(caller.clone()) })
     }
 
-    /// A place for a call of an exempt method without a token.
-    pub(super) fn probe(self: &Arc<Self>) -> Option<CallPlace> {
-        let all = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
-        let place = CallPlace { limits: Arc::clone(self), of: Of::Probes };
-        if all > self.max_probes {
+    /// A place for a call whose request is a stream.
+    pub(super) fn request_stream(self: &Arc<Self>, caller: &Caller) -> Option<CallPlace> {
+        let mut place = self.call(caller)?;
+        let own = caller.request_streams().fetch_add(1, Ordering::Relaxed) + 1;
+        place.of = Of::RequestStream(caller.clone());
+        if own > MAX_REQUEST_STREAMS_OF_CALLER {
+            refused("open_streams");
+            return None;
+        }
+        Some(place)
+    }
+
+    /// A place for a call of an exempt method with a token.
+    pub(super) fn exempt(self: &Arc<Self>, caller: &Caller) -> Option<CallPlace> {
+        let own = caller.exempt_calls().fetch_add(1, Ordering::Relaxed) + 1;
+        let place = CallPlace { limits: Arc::clone(self), of: Of::Exempt(caller.clone()) };
+        if own > MAX_EXEMPT_OF_CALLER {
             refused("calls");
             return None;
         }
         Some(place)
     }
 
+    /// A place for a call of an exempt method without a token. The first one of a connection always has a place: an
+    /// orchestrator opens a connection for each probe, and must not be refused because others hold their calls open.
+    pub(super) fn probe(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<CallPlace> {
+        let own = connection.probes().fetch_add(1, Ordering::Relaxed) + 1;
+        let all = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
+        let place = CallPlace { limits: Arc::clone(self), of: Of::Probes(Arc::clone(connection)) };
+        if own > MAX_PROBES_OF_CONNECTION || (own > 1 && all > self.max_probes) {
+            refused("probes");
+            return None;
+        }
+        Some(place)
+    }
+
     /// A place for a call without a token whose request is a stream: reflection.
-    pub(super) fn open_stream(self: &Arc<Self>) -> Option<CallPlace> {
+    pub(super) fn open_stream(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<CallPlace> {
+        let own = connection.open_streams().fetch_add(1, Ordering::Relaxed) + 1;
         let all = self.open_streams.fetch_add(1, Ordering::Relaxed) + 1;
-        let place = CallPlace { limits: Arc::clone(self), of: Of::OpenStreams };
-        if all > MAX_OPEN_STREAMS {
+        let place = CallPlace { limits: Arc::clone(self), of: Of::OpenStreams(Arc::clone(connection)) };
+        if own > MAX_OPEN_STREAMS_OF_CONNECTION || all > MAX_OPEN_STREAMS {
             refused("open_streams");
             return None;
         }
@@ -167,6 +202,10 @@ fn refused(cause: &'static str) {
     metrics::counter!(GRPC_CALLS_REFUSED, "cause" => cause).increment(1);
 }
 
+fn give_back(taken: &AtomicUsize) {
+    taken.fetch_sub(1, Ordering::Relaxed);
+}
+
 /// The place of a call; given back when dropped.
 #[derive(Debug)]
 pub(super) struct CallPlace {
@@ -178,18 +217,31 @@ pub(super) struct CallPlace {
 #[derive(Debug)]
 enum Of {
     Caller(Caller),
-    Probes,
-    OpenStreams,
+    RequestStream(Caller),
+    Exempt(Caller),
+    Probes(Arc<Connection>),
+    OpenStreams(Arc<Connection>),
 }
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        let taken = match &self.of {
-            Of::Caller(caller) => return self.limits.calls.give_back(caller.calls(), 1),
-            Of::Probes => &self.limits.probes,
-            Of::OpenStreams => &self.limits.open_streams,
-        };
-        taken.fetch_sub(1, Ordering::Relaxed);
+        let limits = &self.limits;
+        match &self.of {
+            Of::Caller(caller) => limits.calls.give_back(caller.calls(), 1),
+            Of::RequestStream(caller) => {
+                give_back(caller.request_streams());
+                limits.calls.give_back(caller.calls(), 1);
+            }
+            Of::Exempt(caller) => give_back(caller.exempt_calls()),
+            Of::Probes(connection) => {
+                give_back(connection.probes());
+                give_back(&limits.probes);
+            }
+            Of::OpenStreams(connection) => {
+                give_back(connection.open_streams());
+                give_back(&limits.open_streams);
+            }
+        }
     }
 }
 
@@ -201,12 +253,24 @@ pub(super) struct RequestCharge {
     caller: Caller,
     kept: usize,
     charged: Mutex<VecDeque<usize>>,
+    /// True while the server waits for bytes that the client owes, and if the request broke off.
+    owed: AtomicBool,
 }
 
 impl RequestCharge {
     pub(super) fn new(limits: Arc<Limits>, caller: Caller, streaming: bool) -> Arc<Self> {
         let kept = if streaming { MESSAGES_OF_A_STREAM } else { 1 };
-        Arc::new(Self { limits, caller, kept, charged: Mutex::default() })
+        Arc::new(Self { limits, caller, kept, charged: Mutex::default(), owed: AtomicBool::new(false) })
+    }
+
+    /// Notes whether the request waits for its client.
+    pub(super) fn set_owed(&self, owed: bool) {
+        self.owed.store(owed, Ordering::Relaxed);
+    }
+
+    /// True if the client has not sent the request, or the message of a stream that it began.
+    pub(super) fn is_owed(&self) -> bool {
+        self.owed.load(Ordering::Relaxed)
     }
 
     /// Takes room for a message of this size, in place of the oldest one's; false if there is none.
@@ -285,11 +349,62 @@ mod tests {
     #[test]
     fn streams_without_a_token_have_few_places() {
         let limits = limits();
-        let held: Vec<_> = (0..MAX_OPEN_STREAMS).map(|_| limits.open_stream().expect("a place")).collect();
-        assert!(limits.open_stream().is_none());
+        let connections: Vec<_> = (0..).map(Connection::test).take(MAX_OPEN_STREAMS).collect();
+        let held: Vec<_> =
+            connections.iter().map(|connection| limits.open_stream(connection).expect("a place")).collect();
+        let other = Connection::test(1_000);
+        assert!(limits.open_stream(&other).is_none());
         assert!(limits.call(&Caller::none()).is_some(), "they take none of the calls' places");
         drop(held);
-        assert!(limits.open_stream().is_some());
+        let own: Vec<_> = (0..MAX_OPEN_STREAMS_OF_CONNECTION)
+            .map(|_| limits.open_stream(&other).expect("a place"))
+            .collect();
+        assert!(limits.open_stream(&other).is_none());
+        assert!(limits.open_stream(&connections[0]).is_some());
+        drop(own);
+        assert!(limits.open_stream(&other).is_some());
+    }
+
+    #[test]
+    fn request_streams_of_one_caller_have_few_places() {
+        let limits = Limits::new(Sizes { calls: 400, request_bytes: 400_000, unsent: 800_000 });
+        let (one, other) = (Caller::none(), Caller::none());
+        let held: Vec<_> = (0..MAX_REQUEST_STREAMS_OF_CALLER)
+            .map(|_| limits.request_stream(&one).expect("a place"))
+            .collect();
+        assert!(limits.request_stream(&one).is_none());
+        assert!(limits.call(&one).is_some(), "other calls of it are served");
+        assert!(limits.request_stream(&other).is_some());
+        drop(held);
+        assert!(limits.request_stream(&one).is_some());
+        assert_eq!(limits.calls.used.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn exempt_calls_of_one_caller_have_a_limit() {
+        let (limits, one, other) = (limits(), Caller::none(), Caller::none());
+        let held: Vec<_> = (0..MAX_EXEMPT_OF_CALLER).map(|_| limits.exempt(&one).expect("a place")).collect();
+        assert!(limits.exempt(&one).is_none());
+        assert!(limits.exempt(&other).is_some());
+        drop(held);
+        assert!(limits.exempt(&one).is_some());
+    }
+
+    #[test]
+    fn first_probe_of_a_connection_always_has_a_place() {
+        let limits = Limits::new(Sizes { calls: 80, request_bytes: 400_000, unsent: 800_000 });
+        let [hog, second, kubelet] = [1, 2, 3].map(Connection::test);
+        let mut held: Vec<_> =
+            (0..MAX_PROBES_OF_CONNECTION).map(|_| limits.probe(&hog).expect("a place")).collect();
+        assert!(limits.probe(&hog).is_none(), "its connection has enough");
+        held.extend((held.len()..limits.max_probes).map(|_| limits.probe(&second).expect("a place")));
+        assert!(limits.probe(&second).is_none(), "the process has enough");
+        let first = limits.probe(&kubelet).expect("the first of its connection");
+        assert!(limits.probe(&kubelet).is_none());
+        drop((held, first));
+        assert!(limits.probe(&hog).is_some());
+        assert_eq!(limits.probes.load(Ordering::Relaxed), 0);
+        assert_eq!(hog.probes().load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::HeaderValue;
 use metrics::{Counter, Histogram, Label, counter, histogram};
@@ -38,6 +39,10 @@ pub(super) struct Method {
     panics: Counter,
     handled: [OnceLock<Counter>; CODES.len()],
 }
+
+/// A deadline below this is the caller's choice not to wait, and not a sign of a slow server: what the services promise
+/// to answer in is longer.
+const SHORT: Duration = Duration::from_millis(100);
 
 /// Which deadline a call has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,8 +202,10 @@ pub(super) struct Running {
     finished: bool,
     span: Span,
     caller: Option<Caller>,
+    /// True if the caller gave the call less than [`SHORT`].
+    short: bool,
     /// Given back when the last byte of the response has left, or the call is given up.
-    held: (Option<CallPlace>, Option<Arc<RequestCharge>>),
+    held: Option<(CallPlace, Arc<RequestCharge>)>,
 }
 
 impl Running {
@@ -211,7 +218,8 @@ impl Running {
             finished: false,
             span: Span::default(),
             caller: None,
-            held: (None, None),
+            short: false,
+            held: None,
         }
     }
 
@@ -225,9 +233,14 @@ impl Running {
         self.caller = Some(caller);
     }
 
+    /// Notes the timeout that the caller gave, if it gave one.
+    pub(super) fn given(&mut self, timeout: Option<Duration>) {
+        self.short = timeout.is_some_and(|timeout| timeout < SHORT);
+    }
+
     /// Keeps what the call has of the limits until its end.
-    pub(super) fn hold(&mut self, place: Option<CallPlace>, charge: Option<Arc<RequestCharge>>) {
-        self.held = (place, charge);
+    pub(super) fn hold(&mut self, place: CallPlace, charge: Arc<RequestCharge>) {
+        self.held = Some((place, charge));
     }
 
     /// Begins the call's span, in its caller's trace if there is one; answers the header for what is done for the call.
@@ -243,10 +256,11 @@ impl Running {
     /// Counts the end of a call; only the first outcome counts.
     pub(super) fn finish(&mut self, code: Code) {
         if !std::mem::replace(&mut self.finished, true) {
-            self.method.handled(code).increment(1);
+            let counted = self.counted_as(code);
+            self.method.handled(counted).increment(1);
             self.method.seconds.record(self.started.elapsed());
             if let Some(caller) = &self.caller {
-                caller.handled(code);
+                caller.handled(counted);
             }
             let mut span = std::mem::take(&mut self.span);
             // A code is a number from 0 to 16.
@@ -254,6 +268,21 @@ impl Running {
             if code != Code::Ok {
                 span.failed(CODES[code as usize]);
             }
+        }
+    }
+
+    /// The code under which metrics count the call. A client that does not send its request, or does not wait, must not
+    /// look like a failing server: anybody could raise the alerts on failed calls. Its call counts as one that it
+    /// cancelled; the client itself sees the code as it is.
+    fn counted_as(&self, code: Code) -> Code {
+        let owed = self.held.as_ref().is_some_and(|(_, request)| request.is_owed());
+        match code {
+            Code::DeadlineExceeded if owed || self.short => Code::Cancelled,
+            // The request broke off: how the gRPC library words that is up to the client's reset.
+            Code::Unknown | Code::Internal | Code::Unavailable if owed && !self.method.request_streaming => {
+                Code::Cancelled
+            }
+            _ => code,
         }
     }
 }
@@ -266,6 +295,7 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::{Limits, Sizes};
     use super::*;
 
     #[test]
@@ -281,6 +311,32 @@ mod tests {
         assert_eq!(check.rule.as_ref().expect("a row").max_message, 7);
         let one = methods.at("/grpc.health.v1.Health/Nope");
         assert!(Arc::ptr_eq(&one, &methods.at("/anything/else")));
+    }
+
+    #[test]
+    fn failures_that_the_client_caused_count_as_cancelled() {
+        let method = Arc::new(Method::new("test.Probe", "Unary", (false, false), None));
+        let mut running = Running::start(method);
+        running.given(Some(SHORT));
+        assert_eq!(running.counted_as(Code::DeadlineExceeded), Code::DeadlineExceeded);
+        running.given(Some(SHORT / 2));
+        assert_eq!(running.counted_as(Code::DeadlineExceeded), Code::Cancelled);
+        assert_eq!(running.counted_as(Code::Unavailable), Code::Unavailable);
+        running.given(None);
+        let limits = Limits::new(Sizes { calls: 4, request_bytes: 1_000, unsent: 1_000 });
+        let place = limits.call(&limits.nobody).expect("a place");
+        let charge = RequestCharge::new(Arc::clone(&limits), limits.nobody.clone(), false);
+        running.hold(place, Arc::clone(&charge));
+        assert_eq!(running.counted_as(Code::DeadlineExceeded), Code::DeadlineExceeded);
+        charge.set_owed(true);
+        for code in [Code::DeadlineExceeded, Code::Internal, Code::Unavailable, Code::Unknown] {
+            assert_eq!(running.counted_as(code), Code::Cancelled);
+        }
+        for code in [Code::Ok, Code::ResourceExhausted, Code::InvalidArgument] {
+            assert_eq!(running.counted_as(code), code);
+        }
+        charge.set_owed(false);
+        assert_eq!(running.counted_as(Code::Internal), Code::Internal);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct MethodRule {
     pub scope: Option<Scope>,
     /// Largest request message in bytes, counted after decompression.
     pub max_message: usize,
-    /// False for what must be answered on a busy server: health, reflection, status.
+    /// False for what must be answered on a busy server: health, status.
     pub limited: bool,
 }
 
@@ -44,7 +44,7 @@ impl MethodRule {
         Self { method, scope: None, max_message, limited: true }
     }
 
-    /// The same, exempt from the limit on calls in flight.
+    /// The same, exempt from the limit on calls in flight; it has a small one of its own, for each caller or connection.
     #[must_use]
     pub const fn exempt_from_limits(self) -> Self {
         Self { limited: false, ..self }

@@ -40,7 +40,8 @@ const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 const MAX_NAME_MESSAGE: usize = 4 << 10;
 static HEALTH_ROWS: [MethodRule; 2] = [
     MethodRule::open("Check", MAX_NAME_MESSAGE).exempt_from_limits(),
-    MethodRule::open("Watch", MAX_NAME_MESSAGE),
+    // Limited, watches would take the places of the older API's callers.
+    MethodRule::open("Watch", MAX_NAME_MESSAGE).exempt_from_limits(),
 ];
 static REFLECTION_ROWS: [MethodRule; 1] = [MethodRule::open("ServerReflectionInfo", MAX_NAME_MESSAGE)];
 

@@ -27,7 +27,8 @@ pub struct Settings {
     pub max_concurrent_calls: u32,
     /// `MAX_REQUEST_BYTES` (4 MiB, as gRPC has it): upper bound of the message limits of all methods.
     pub max_request_bytes: usize,
-    /// `MAX_CONNECTIONS` (2000): above it, the longest idle one that never carried an authorized call makes room.
+    /// `MAX_CONNECTIONS` (2000): above it, the longest idle one that never carried an authorized call makes room, else an
+    /// idle one of the caller that has the most.
     pub max_connections: usize,
     /// `MAX_CALLS_IN_FLIGHT` (4096): calls under way in the process.
     pub max_calls: usize,
@@ -41,7 +42,8 @@ pub struct Settings {
     pub preface_timeout: Duration,
     /// How long a request may stop arriving.
     pub read_timeout: Duration,
-    /// `RESPONSE_WRITE_TIMEOUT_SECONDS` (30): how long a client may take none of a response.
+    /// `RESPONSE_WRITE_TIMEOUT_SECONDS` (30): how long a client may take none of a response; twice that for all of a
+    /// message.
     pub write_timeout: Duration,
     /// How often an idle connection is probed.
     pub keepalive_interval: Duration,
@@ -68,7 +70,7 @@ impl Settings {
                 .about("Upper bound of the request message limits in bytes. Each method has a limit of its own, the largest 4 MiB.")
                 .number_or("MAX_REQUEST_BYTES", 4 << 20, 1_024..=64 << 20),
             max_connections: env
-                .about("Maximum number of open connections. Above it, the server closes the connection that has been idle the longest among those that never carried a call with a token; if there is none, it refuses the new one. Needs as many file descriptors.")
+                .about("Maximum number of open connections. Above it, the server closes the connection that has been idle the longest among those that never carried a call with a token; if there is none, among those without calls in progress of the caller that has the most connections; if there is none either, it refuses the new one. Needs as many file descriptors.")
                 .number_or("MAX_CONNECTIONS", 2_000, 10..=100_000),
             max_calls: env
                 .about("Maximum number of calls in progress in this process. Further calls get RESOURCE_EXHAUSTED. One caller gets at most three quarters.")
@@ -85,7 +87,7 @@ impl Settings {
             preface_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
             write_timeout: env
-                .about("The server resets a call whose client takes none of the response for this long.")
+                .about("The server resets a call whose client takes none of the response for this long, or does not take a whole message within twice this time.")
                 .seconds_or("RESPONSE_WRITE_TIMEOUT_SECONDS", 30),
             keepalive_interval: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),

@@ -110,7 +110,13 @@ impl http_body::Body for Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        match Pin::new(&mut this.inner).poll_frame(context) {
+        let polled = Pin::new(&mut this.inner).poll_frame(context);
+        this.charge.set_owed(match &polled {
+            Poll::Ready(Some(Ok(_)) | None) => false,
+            Poll::Ready(Some(Err(_))) => true,
+            Poll::Pending => this.is_owed(),
+        });
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.timer = None;
                 let followed = frame.data_ref().map_or(Ok(()), |data| this.follow(data));

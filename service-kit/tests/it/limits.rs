@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
+use tonic_health::pb::HealthCheckRequest;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -124,6 +125,14 @@ async fn a_stalled_upload_ends_and_its_call_did_not_happen() {
     let response = tokio::time::timeout(SOON, response).await.expect("it ends").expect("a response");
     assert_eq!(in_headers(&response), (Code::DeadlineExceeded, "REQUEST_STALLED".to_owned()));
     assert!(value("grpc_server_calls_stalled_total{direction=\"request\"}") >= 1.0);
+    let handled = |code: &str| {
+        value(&format!(
+            "grpc_server_handled_total{{grpc_service=\"test.Probe\",grpc_method=\"Upload\",grpc_type=\"unary\",grpc_code=\"{code}\"}}"
+        ))
+    };
+    // No failure of the server.
+    assert!(handled("Canceled") >= 1.0);
+    assert!(handled("DeadlineExceeded") < 1.0);
 }
 
 #[tokio::test]
@@ -189,6 +198,46 @@ async fn calls_above_the_limit_are_refused_except_the_status() {
     let served = async { while client.call("Unary", &[], "hello").await.code != Code::Ok {} };
     tokio::time::timeout(SOON, served).await.expect("a place is free");
     drop(open);
+}
+
+#[tokio::test]
+async fn first_health_check_of_a_connection_is_answered() {
+    let server = start(&[("MAX_CALLS_IN_FLIGHT", "16")]).await;
+    let mut hog = Client::connect(server.address).await;
+    let check = frame(&HealthCheckRequest::default().encode_to_vec());
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(hog.open("/grpc.health.v1.Health/Watch", &[], check.clone()).await);
+    }
+    let answer = hog.raw("/grpc.health.v1.Health/Check", &[], check.clone()).await;
+    assert_eq!((answer.code, answer.reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_CALLS"));
+    let mut kubelet = Client::connect(server.address).await;
+    assert_eq!(kubelet.raw("/grpc.health.v1.Health/Check", &[], check).await.code, Code::Ok);
+    drop(open);
+}
+
+#[tokio::test]
+async fn a_message_that_is_taken_too_slowly_is_reset() {
+    let server = start_with(&[], quick).await;
+    let mut client = Raw::connect(&server, 20_000).await;
+    let response = client.ask("Unary", "megabytes").await.await.expect("headers");
+    let mut body = response.into_body();
+    let broken = async {
+        loop {
+            match body.data().await {
+                Some(Ok(bytes)) => {
+                    // Each slice is taken in time, the message is not.
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    // Fails once the stream is reset; then the next read says so.
+                    let _ = body.flow_control().release_capacity(bytes.len());
+                }
+                Some(Err(error)) => return error,
+                None => panic!("the response is whole"),
+            }
+        }
+    };
+    let error = tokio::time::timeout(SOON, broken).await.expect("it ends");
+    assert!(error.is_reset(), "{error}");
 }
 
 #[tokio::test]
@@ -284,6 +333,33 @@ async fn idle_connections_make_room_and_authorized_ones_stay() {
     }
     for client in &mut idle {
         assert_eq!(client.call("Unary", &[], "hello").await.text(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn idle_connection_of_a_caller_makes_room_and_busy_ones_stay() {
+    let server = start(&[("MAX_CONNECTIONS", "10")]).await;
+    let mut clients = Vec::new();
+    for _ in 0..11 {
+        let mut client = Client::connect(server.address).await;
+        assert_eq!(client.call("Upload", &[BEARER], "hello").await.code, Code::Ok, "the newest is served");
+        clients.push(client);
+    }
+    let oldest = clients.remove(0);
+    tokio::time::timeout(SOON, oldest.connection).await.expect("it is closed").expect("no panic").ok();
+    assert!(value("grpc_server_connections_closed_total{cause=\"room_of_caller\"}") >= 1.0);
+
+    let mut open = Vec::new();
+    for client in &mut clients {
+        let text = frame(&"hang".to_owned().encode_to_vec());
+        open.push(client.open("/test.Probe/Watch", &[("grpc-timeout", "4S")], text).await);
+    }
+    let mut refused = TcpStream::connect(server.address).await.expect("the port is open");
+    let mut rest = Vec::new();
+    let _ = tokio::time::timeout(SOON, refused.read_to_end(&mut rest)).await.expect("it is closed");
+    assert!(value("grpc_server_connections_closed_total{cause=\"full\"}") >= 1.0);
+    for response in open {
+        assert_eq!(finish(response).await.code, Code::DeadlineExceeded, "calls under way have their time");
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Token;
+use service_kit::shares::Holders;
 use tokio::time::Instant;
 
 pub use self::fallback::Fallback;
@@ -25,7 +26,6 @@ use super::breaker::Breaker;
 use super::budget::{Budget, CallerKey};
 use super::question::Scope;
 use super::replicas::{Replicas, Sight};
-use super::shares::Holders;
 use super::trail::{self, Step, Trail};
 use super::{Error, Question, ReadSource, Reader, Source, Versioned};
 use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
