@@ -154,11 +154,11 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     }
     // A write needs today's partitions.
     while let Err(error) = make_partitions(pool).await {
-        if !is_transient(&error) {
+        if !is_transient(error.cause()) {
             return Err(error).context("cannot make partitions");
         }
         tracing::warn!(error = %chain(&error), "waiting for partitions");
-        latch.not_ready("there are no partitions for today");
+        latch.not_ready(&error.to_string());
         tokio::time::sleep(RETRY).await;
     }
     Ok(())

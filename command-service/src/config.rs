@@ -6,7 +6,7 @@ use service_kit::auth::{Scope, Tokens};
 use service_kit::{Env, grpc, nats, postgres};
 
 use crate::domain::FollowCap;
-use crate::{committer, jobs, relay};
+use crate::{committer, jobs, relay, store};
 
 /// Each request that a step accepts is two changes, and an event holds a thousand.
 const MAX_STEP_EDGES: usize = 500;
@@ -53,7 +53,7 @@ impl Config {
             .seconds_or("IMPORT_MAX_LAG_SECONDS", 60);
         let listen = default_listen(env);
         Self {
-            database: postgres::Settings::read(env),
+            database: database(env),
             nats: nats::Settings::read(env),
             grpc: grpc::Settings::read(env, &listen),
             tokens: Tokens::read(env),
@@ -107,12 +107,30 @@ impl Config {
                 max_lag: import_max_lag,
             },
             queue_capacity: env
-                .about("How many commands may wait for their transaction; more are refused.")
+                .about(
+                    "How many commands may wait for their transaction; more are refused. While a caller is refused, \
+                     others get no more than half each.",
+                )
                 .number_or("COMMAND_QUEUE_CAPACITY", 10_000, 1..=10_000_000),
             stream: relay::Settings::read(env),
             import_max_lag,
         }
     }
+}
+
+/// The connections to PostgreSQL. Its timeouts must end a statement before this process takes the server for gone.
+fn database(env: &mut Env) -> postgres::Settings {
+    let settings = postgres::Settings::read(env);
+    let longest = store::LONGEST_SERVER_TIMEOUT;
+    for (name, timeout) in [
+        ("DATABASE_STATEMENT_TIMEOUT_MILLIS", settings.statement_timeout),
+        ("DATABASE_LOCK_TIMEOUT_MILLIS", settings.lock_timeout),
+    ] {
+        if timeout > longest {
+            env.reject(name, format!("must be at most {} in command-service", longest.as_millis()));
+        }
+    }
+    settings
 }
 
 /// The address that GRPC_LISTEN replaces.
@@ -131,6 +149,23 @@ mod tests {
     fn listen(pairs: &[(&str, &str)]) -> String {
         let mut env = Env::from_pairs(pairs.iter().copied());
         Config::read(&mut env).grpc.listen.to_string()
+    }
+
+    #[test]
+    fn timeouts_beyond_our_own_are_a_mistake() {
+        let names = |millis: &str| {
+            let mut env = Env::from_pairs([
+                ("DATABASE_URL", "postgres://app:pw@127.0.0.1:1/main"),
+                ("DATABASE_STATEMENT_TIMEOUT_MILLIS", millis),
+                ("DATABASE_LOCK_TIMEOUT_MILLIS", millis),
+            ]);
+            let settings = database(&mut env);
+            let mistakes = env.finish(settings).err().map(|error| error.mistakes).unwrap_or_default();
+            mistakes.into_iter().map(|mistake| mistake.variable).collect::<Vec<_>>()
+        };
+        assert_eq!(names("12000"), Vec::<String>::new());
+        let both = ["DATABASE_STATEMENT_TIMEOUT_MILLIS", "DATABASE_LOCK_TIMEOUT_MILLIS"];
+        assert_eq!(names("12001"), both);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use proto::Revision;
 use proto::graph::v1::StreamState;
+use service_kit::clock::{Clock as _, SystemClock};
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Notify, watch};
@@ -20,7 +21,7 @@ use crate::clock::DatabaseClock;
 use crate::metrics;
 use crate::relay::Standing;
 use crate::store::partitions::{self, Parent};
-use crate::store::{head, jobs, outbox, projectors};
+use crate::store::{head, jobs, outbox, projectors, within};
 
 /// How many days ahead partitions are made.
 const DAYS_AHEAD: i32 = 7;
@@ -41,8 +42,29 @@ const DROP_PERIOD: Duration = Duration::from_secs(3600);
 /// The same while something, a dump for one, has a lock that dropping conflicts with: each attempt holds up writes for as
 /// long as it waits.
 const LOCKED_PERIOD: Duration = Duration::from_secs(600);
-/// The same while the position of the stream is not known, the clock is not trusted, or it failed.
+/// The same while the position of the stream is not known, the clock is not trusted, or it failed. Also how long after a
+/// look at the partitions that failed the next one is.
 const RETRY_PERIOD: Duration = Duration::from_secs(10);
+
+/// Why a write may find no partition.
+#[derive(Debug, thiserror::Error)]
+pub enum Missing {
+    /// PostgreSQL was asked, and cannot make it.
+    #[error("there are no partitions for today")]
+    Today(#[source] sqlx::Error),
+    /// PostgreSQL could not be asked.
+    #[error("cannot look at the partitions")]
+    Unknown(#[source] sqlx::Error),
+}
+
+impl Missing {
+    /// The error of PostgreSQL, or of the connection.
+    pub fn cause(&self) -> &sqlx::Error {
+        match self {
+            Self::Today(error) | Self::Unknown(error) => error,
+        }
+    }
+}
 
 /// The upkeep of one process. All processes do it.
 pub struct Upkeep {
@@ -65,9 +87,13 @@ impl Upkeep {
         loop {
             let period = match make_partitions(&self.pool).await {
                 Ok(()) => PERIOD,
-                Err(error) => {
-                    tracing::error!(error = %chain(&error), "there are no partitions for today: writes fail");
+                Err(error @ Missing::Today(_)) => {
+                    tracing::error!(error = %chain(&error), "writes fail");
                     URGENT
+                }
+                Err(error @ Missing::Unknown(_)) => {
+                    tracing::warn!(error = %chain(&error), "cannot make partitions yet");
+                    RETRY_PERIOD
                 }
             };
             if Instant::now() >= next_drop {
@@ -98,15 +124,15 @@ impl Upkeep {
     /// clock is not trusted. While it is not known what is published, no event is dropped.
     async fn tidy(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
         let mut connection = service_kit::postgres::acquire(&self.pool).await?;
-        let Some(now) = self.clock.trusted_now(&mut connection).await? else { return Ok(None) };
-        jobs::forget_ended(&mut connection, JOBS_KEPT).await?;
-        let replies =
-            partitions::drop_before(&mut connection, Parent::Replies, now - REPLIES_KEPT, None).await?;
+        let Some(now) = within(self.clock.trusted_now(&mut connection)).await? else { return Ok(None) };
+        within(jobs::forget_ended(&mut connection, JOBS_KEPT)).await?;
+        let before = now - REPLIES_KEPT;
+        let replies = within(partitions::drop_before(&mut connection, Parent::Replies, before, None)).await?;
         let Some(published) = published else { return Ok(Some((0, replies))) };
-        let keep_from = keep_from(&mut connection, published).await?;
+        let keep_from = within(keep_from(&mut connection, published)).await?;
         let before = now - self.outbox_kept.max(KEPT_AT_LEAST);
         let events =
-            partitions::drop_before(&mut connection, Parent::Outbox, before, Some(keep_from)).await?;
+            within(partitions::drop_before(&mut connection, Parent::Outbox, before, Some(keep_from))).await?;
         Ok(Some((events, replies)))
     }
 }
@@ -134,22 +160,23 @@ async fn keep_from(connection: &mut PgConnection, published: Revision) -> Result
     Ok(published.min(slowest.unwrap_or(published)).next())
 }
 
-/// Makes partitions for the coming days. Fails only if there is none for today.
-pub async fn make_partitions(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut connection = service_kit::postgres::acquire(pool).await?;
+/// Makes partitions for the coming days. Fails only if there is none for today, or if PostgreSQL cannot be asked.
+pub async fn make_partitions(pool: &PgPool) -> Result<(), Missing> {
+    let mut connection = service_kit::postgres::acquire(pool).await.map_err(Missing::Unknown)?;
     let mut outcome = Ok(());
     for parent in Parent::ALL {
-        let ensured = partitions::ensure(&mut connection, parent, DAYS_AHEAD).await;
+        let ensured = within(partitions::ensure(&mut connection, parent, DAYS_AHEAD)).await;
         if let Err(error) = &ensured {
             ::metrics::counter!(metrics::PARTITIONS_FAILED, "parent" => parent.name()).increment(1);
             tracing::warn!(error = %chain(error), %parent, "cannot make partitions now");
         }
-        let days = partitions::days_ahead(&mut connection, parent).await?;
+        let days = within(partitions::days_ahead(&mut connection, parent)).await.map_err(Missing::Unknown)?;
         ::metrics::gauge!(metrics::PARTITION_DAYS_AHEAD, "parent" => parent.name()).set(f64::from(days));
         if days < 0 {
-            outcome = outcome.and(ensured.map(|_| ()));
+            outcome = outcome.and(ensured.map(|_| ()).map_err(Missing::Today));
         }
     }
+    ::metrics::gauge!(metrics::PARTITIONS_LOOKED_AT).set(SystemClock.now().unix_timestamp() as f64);
     outcome
 }
 

@@ -26,6 +26,9 @@ service_kit::declare_metrics! {
     Counter(Count) FORKED_COMMANDS = "followgraph_command_forked_total";
     /// Commands waiting for their transaction.
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
+    /// Commands refused without being tried, by cause: the queue is full (`queue_full`), or the caller has half of it
+    /// while another one is refused (`queue_share`).
+    Counter(Count) REFUSED = "followgraph_command_refused_total" { cause: "queue_full", "queue_share" };
     /// Chunks of imports that were slowed down.
     Counter(Count) IMPORT_CHUNKS_THROTTLED = "followgraph_command_import_chunks_throttled_total";
     /// 1 while this process works on jobs and expiries. One process of all does.
@@ -56,6 +59,8 @@ service_kit::declare_metrics! {
     Counter(Count) CLOCK_DISTRUSTED = "followgraph_clock_distrusted_total" { cause: "unread", "differs", "jumped" };
     /// For how many days after today there are partitions; -1 if there is none for today, and writes fail.
     Gauge(Count) PARTITION_DAYS_AHEAD = "followgraph_partition_days_ahead" { parent: "outbox", "replies" };
+    /// Unix time of the last look at the partitions: `followgraph_partition_days_ahead` is as old.
+    Gauge(Seconds) PARTITIONS_LOOKED_AT = "followgraph_partitions_looked_at_timestamp_seconds";
     /// Attempts to make partitions that failed.
     Counter(Count) PARTITIONS_FAILED = "followgraph_partitions_failed_total" { parent: "outbox", "replies" };
     /// Commands refused because their actor writes too fast.
@@ -73,7 +78,8 @@ service_kit::declare_metrics! {
     Histogram(Seconds) PUBLISH_LAG_SECONDS = "followgraph_relay_publish_lag_seconds";
     /// Events committed and not yet published.
     Gauge(Revisions) OUTBOX_UNPUBLISHED = "followgraph_relay_outbox_unpublished";
-    /// Age of the oldest unpublished event.
+    /// Age of the oldest unpublished event. Where this process could not look at the stream yet: for how long, if there are
+    /// events that may be unpublished.
     Gauge(Seconds) OUTBOX_OLDEST_SECONDS = "followgraph_relay_outbox_oldest_seconds";
     /// Times that publishing started over.
     Counter(Count) RELAY_RESTARTS = "followgraph_relay_restarts_total";

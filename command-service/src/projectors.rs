@@ -80,7 +80,7 @@ impl Projectors {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if let Err(error) = self.record(pool).await {
+            if let Err(error) = store::within(self.record(pool)).await {
                 tracing::warn!(error = %chain(&error), "cannot record the projectors");
             }
         }
@@ -91,8 +91,9 @@ impl Projectors {
         let epoch = store::head::get(&mut connection).await?.epoch;
         self.epoch.store(epoch.0, Ordering::Relaxed);
         let mut heard = self.registry.heard_within(RECORD, Instant::now());
-        // One that has not opened its read model yet does not know where it stands.
-        heard.retain(|said| said.epoch != 0);
+        // One that has not opened its read model yet does not know where it stands; one of a later epoch follows another
+        // database, and may have the name of one of ours.
+        heard.retain(|said| said.epoch != 0 && said.epoch <= epoch.0);
         for said in heard {
             let (epoch, revision) = (Epoch(said.epoch), Revision(said.revision));
             store::projectors::put(&mut connection, &said.name, epoch, revision).await?;

@@ -1,12 +1,16 @@
 //! I4: two histories of one epoch are seen, not guessed.
 
+use std::time::Duration;
+
 use proto::error::{Reason, reason_of};
 use proto::graph::v1::StreamState;
 use tests::clients::{check, follow, fresh};
 use tests::own::{Victim, binaries};
 use tests::status::until_stream_is;
-use tests::{Own, new_user, truth};
+use tests::{Own, new_user, truth, until};
 use tokio::task::block_in_place;
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
@@ -55,13 +59,21 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     assert_eq!(reason_of(&refused), Some(Reason::NotCommitted), "{refused:?}");
     assert!(refused.message().contains("new epoch"), "{refused:?}");
     assert_eq!(truth::head(&endpoints).await.as_i64(), lost);
-    own.revive(Victim::Nats);
 
     let recovered = block_in_place(|| {
         let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
         cli.args(["recover", "--yes", "--replace-stream"]).output().expect("the CLI runs")
     });
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
+    until("writes to resume while NATS is away", LIMIT, || {
+        let mut commands = commands.clone();
+        async move {
+            let written = follow(&mut commands, &new_user(), &new_user()).await;
+            written.map(|_| ()).map_err(|status| status.to_string())
+        }
+    })
+    .await;
+    own.revive(Victim::Nats);
     own.wait_ready();
     let (a, b) = (new_user(), new_user());
     let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;

@@ -173,7 +173,7 @@ mod tests {
             request_id: Uuid::from_u128(id),
             fingerprint: format!("{command:?}").into_bytes(),
         });
-        Unit { command, request, traceparent: None, reply: oneshot::channel().0 }
+        Unit { command, request, caller: None, traceparent: None, reply: oneshot::channel().0 }
     }
 
     fn head() -> Head {
@@ -203,7 +203,8 @@ mod tests {
     #[test]
     fn a_failed_precondition_shows_the_committed_state() {
         let pair = |action, expects| PairCommand { actor: user(1), other: user(2), action, expects };
-        let unit = |command| Unit { command, request: None, traceparent: None, reply: oneshot::channel().0 };
+        let reply = || oneshot::channel().0;
+        let unit = |command| Unit { command, request: None, caller: None, traceparent: None, reply: reply() };
         let stale = Some(Expects::Etag(None));
         let units = [
             unit(Command::Pair(pair(Action::Follow, None))),

@@ -119,7 +119,7 @@ impl Committer {
             } else if !piece.is_empty() {
                 let until = (now + self.settings.patience).min(give_up);
                 if let Some(failed) = self.commit_together(piece, until).await {
-                    pieces.put_behind(failed);
+                    pieces.take_apart(failed);
                 }
             }
         }

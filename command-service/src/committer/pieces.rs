@@ -2,7 +2,7 @@
 //!
 //! Each failure may take as long as PostgreSQL's timeouts, and all commands behind it wait. So the depth is three: the
 //! batch, pieces of about the square root of its size, single commands. One command that is at fault makes three
-//! transactions fail at most; the pieces without one are committed before the parts of those that failed are tried.
+//! transactions fail at most. The parts of a piece are tried in its place: commands of one caller keep their order.
 
 use std::collections::VecDeque;
 
@@ -14,8 +14,6 @@ impl<T> Pieces<T> {
     pub fn of(mut batch: Vec<T>) -> Self {
         let size = batch.len().isqrt().max(1);
         let mut pieces = VecDeque::new();
-        // From the end: two chunks of an import are the last of their batch and share a piece, so that they keep their
-        // order.
         while !batch.is_empty() {
             pieces.push_front(batch.split_off(batch.len().saturating_sub(size)));
         }
@@ -27,9 +25,9 @@ impl<T> Pieces<T> {
         self.0.pop_front()
     }
 
-    /// Puts each part of a piece that failed behind all others, alone.
-    pub fn put_behind(&mut self, failed: Vec<T>) {
-        self.0.extend(failed.into_iter().map(|part| vec![part]));
+    /// Puts each part of a piece that failed in its place, alone.
+    pub fn take_apart(&mut self, failed: Vec<T>) {
+        failed.into_iter().rev().for_each(|part| self.0.push_front(vec![part]));
     }
 }
 
@@ -37,19 +35,19 @@ impl<T> Pieces<T> {
 mod tests {
     use super::*;
 
-    /// Commits a batch of `size` commands of which `poison` fails. Returns the number of failed transactions, and the
-    /// committed commands in order.
-    fn carry_out(size: usize, poison: usize) -> (usize, Vec<usize>) {
+    /// Commits a batch of `size` commands of which those of `poison` fail. Returns the number of failed transactions,
+    /// and the committed commands in order.
+    fn carry_out(size: usize, poison: &[usize]) -> (usize, Vec<usize>) {
         let mut pieces = Pieces::of((0..size).collect());
         let (mut failed, mut committed) = (1, Vec::new());
         while let Some(piece) = pieces.pop() {
-            if !piece.contains(&poison) {
+            if !piece.iter().any(|each| poison.contains(each)) {
                 committed.extend(piece);
                 continue;
             }
             failed += 1;
             if piece.len() > 1 {
-                pieces.put_behind(piece);
+                pieces.take_apart(piece);
             }
         }
         (failed, committed)
@@ -59,9 +57,8 @@ mod tests {
     fn one_that_is_at_fault_fails_alone_and_three_times_at_most() {
         for size in [2, 3, 4, 21, 500] {
             for poison in 0..size {
-                let (failed, mut committed) = carry_out(size, poison);
+                let (failed, committed) = carry_out(size, &[poison]);
                 assert!(failed <= 3, "{failed} failures: {poison} of {size}");
-                committed.sort_unstable();
                 let others: Vec<_> = (0..size).filter(|each| *each != poison).collect();
                 assert_eq!(committed, others, "{poison} of {size}");
             }
@@ -69,20 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn pieces_without_one_that_is_at_fault_go_first() {
-        let (_, committed) = carry_out(500, 30);
-        // 500 are 22 pieces of 22 behind one of 16.
-        let behind = committed.len() - 21;
-        assert!(committed[behind..].iter().all(|each| (16..38).contains(each)), "{committed:?}");
-    }
-
-    #[test]
-    fn the_last_two_keep_their_order() {
-        for size in 3..100 {
-            for poison in 0..size - 2 {
-                let (_, committed) = carry_out(size, poison);
-                let place = |of| committed.iter().position(|each| *each == of);
-                assert!(place(size - 2) < place(size - 1), "{poison} of {size}");
+    fn the_others_keep_their_order_whichever_fail() {
+        for size in 2..60 {
+            for first in 0..size {
+                for second in first + 1..size {
+                    let (_, committed) = carry_out(size, &[first, second]);
+                    let others: Vec<_> = (0..size).filter(|each| *each != first && *each != second).collect();
+                    assert_eq!(committed, others, "{first} and {second} of {size}");
+                }
             }
         }
     }

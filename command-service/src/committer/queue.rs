@@ -3,15 +3,21 @@
 //! Two lanes: a chunk of an import is as heavy as a thousand commands, so at most
 //! [`CHUNKS_PER_BATCH`] of them ride in one transaction, and they never stand in
 //! front of commands.
+//!
+//! A caller that fills the command lane gets no more than half of it while another caller is refused.
 
 use std::sync::Arc;
 
+use service_kit::auth::Caller;
+use service_kit::shares::{Hold, Holders};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Outcome;
 use crate::domain::Command;
+use crate::metrics;
 use crate::store::replies;
 
 /// How many chunks of imports one transaction takes.
@@ -26,6 +32,8 @@ pub struct Unit {
     pub command: Command,
     /// Its idempotency key, if it has one.
     pub request: Option<RequestKey>,
+    /// Whose share of the queue it takes; all calls without a token share one.
+    pub caller: Option<Caller>,
     /// W3C trace context of the call.
     pub traceparent: Option<String>,
     /// Where the outcome goes.
@@ -59,10 +67,33 @@ pub enum Lane {
     Bulk,
 }
 
-/// The queue is full.
+/// The queue has no room for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("too many commands are waiting")]
-pub struct QueueFull;
+pub enum QueueFull {
+    /// For nobody's.
+    #[error("too many commands are waiting")]
+    Full,
+    /// For this caller's: it has its half, and another caller was refused.
+    #[error("too many commands of this caller are waiting, and another caller was refused")]
+    Share,
+}
+
+impl QueueFull {
+    /// For the metric.
+    fn cause(self) -> &'static str {
+        match self {
+            Self::Full => "queue_full",
+            Self::Share => "queue_share",
+        }
+    }
+}
+
+/// The room of a waiting command. It is free again when this is dropped.
+#[derive(Debug)]
+struct Place {
+    _room: OwnedSemaphorePermit,
+    _hold: Hold<Option<Caller>>,
+}
 
 /// The end that commands are put into. Clones share it.
 #[derive(Clone, Debug)]
@@ -70,14 +101,16 @@ pub struct Queue {
     capacity: u32,
     /// A batch takes the room of its commands.
     room: Arc<Semaphore>,
-    commands: mpsc::UnboundedSender<(Unit, OwnedSemaphorePermit)>,
+    /// How much of it each caller has.
+    holders: Arc<Holders<Option<Caller>>>,
+    commands: mpsc::UnboundedSender<(Unit, Place)>,
     bulk: mpsc::Sender<Unit>,
 }
 
 /// The end that the committer takes batches from.
 #[derive(Debug)]
 pub struct Receiver {
-    commands: mpsc::UnboundedReceiver<(Unit, OwnedSemaphorePermit)>,
+    commands: mpsc::UnboundedReceiver<(Unit, Place)>,
     bulk: mpsc::Receiver<Unit>,
 }
 
@@ -87,7 +120,9 @@ impl Queue {
         let (commands, commands_out) = mpsc::unbounded_channel();
         let (bulk, bulk_out) = mpsc::channel(BULK_CAPACITY);
         let room = Arc::new(Semaphore::new(capacity as usize));
-        (Self { capacity, room, commands, bulk }, Receiver { commands: commands_out, bulk: bulk_out })
+        let holders = Arc::new(Holders::new(capacity as usize, Arc::default()));
+        let receiver = Receiver { commands: commands_out, bulk: bulk_out };
+        (Self { capacity, room, holders, commands, bulk }, receiver)
     }
 
     /// Puts a command in. A full command lane refuses at once; the bulk lane waits,
@@ -97,11 +132,23 @@ impl Queue {
             Lane::Command => {
                 // One that is larger than the whole queue must pass when nothing waits.
                 let size = weight(&unit).min(self.capacity);
-                let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| QueueFull)?;
-                self.commands.send((unit, room)).map_err(|_| QueueFull)
+                let place = self.place(&unit.caller, size).inspect_err(|refused| {
+                    ::metrics::counter!(metrics::REFUSED, "cause" => refused.cause()).increment(1);
+                })?;
+                self.commands.send((unit, place)).map_err(|_| QueueFull::Full)
             }
-            Lane::Bulk => self.bulk.send(unit).await.map_err(|_| QueueFull),
+            Lane::Bulk => self.bulk.send(unit).await.map_err(|_| QueueFull::Full),
         }
+    }
+
+    fn place(&self, caller: &Option<Caller>, size: u32) -> Result<Place, QueueFull> {
+        let now = Instant::now();
+        let hold = self.holders.hold(caller, size as usize, now).ok_or(QueueFull::Share)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| {
+            self.holders.refused(caller, now);
+            QueueFull::Full
+        })?;
+        Ok(Place { _room: room, _hold: hold })
     }
 
     /// How many commands wait.
@@ -158,6 +205,8 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proto::UserId;
 
     use super::*;
@@ -171,7 +220,7 @@ mod tests {
             more => Command::Batch(vec![pair; more as usize]),
         };
         let (reply, outcome) = oneshot::channel();
-        (Unit { command, request: None, traceparent: None, reply }, outcome)
+        (Unit { command, request: None, caller: None, traceparent: None, reply }, outcome)
     }
 
     #[tokio::test]
@@ -185,7 +234,7 @@ mod tests {
             queue.put(unit, Lane::Command).await.expect("there is room");
         }
         assert_eq!(queue.waiting(), 902);
-        assert_eq!(queue.put(unit(300).0, Lane::Command).await, Err(QueueFull));
+        assert_eq!(queue.put(unit(300).0, Lane::Command).await, Err(QueueFull::Full));
         let sizes = |units: Vec<Unit>| units.iter().map(weight).collect::<Vec<_>>();
         assert_eq!(sizes(receiver.next_batch(500, &stop).await.expect("commands")), [1, 300, 300]);
         assert_eq!(queue.waiting(), 301);
@@ -197,8 +246,38 @@ mod tests {
         let (queue, mut receiver) = Queue::bounded(100);
         let (batch, _caller) = unit(300);
         queue.put(batch, Lane::Command).await.expect("nothing waits");
-        assert_eq!(queue.put(unit(1).0, Lane::Command).await, Err(QueueFull));
+        assert_eq!(queue.put(unit(1).0, Lane::Command).await, Err(QueueFull::Full));
         let taken = receiver.next_batch(10, &CancellationToken::new()).await.expect("the batch");
         assert_eq!(taken.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_leaves_half_of_the_queue_once_another_is_refused() {
+        let (queue, mut receiver) = Queue::bounded(10);
+        let stop = CancellationToken::new();
+        let [hog, modest] = ["hog", "modest"].map(Caller::new);
+        let mut waiting = Vec::new();
+        let mut of = |caller: &Caller| {
+            let (unit, outcome) = unit(1);
+            waiting.push(outcome);
+            Unit { caller: Some(caller.clone()), ..unit }
+        };
+        for _ in 0..10 {
+            queue.put(of(&hog), Lane::Command).await.expect("no other caller wants room");
+        }
+        assert_eq!(queue.put(of(&modest), Lane::Command).await, Err(QueueFull::Full));
+        assert_eq!(receiver.next_batch(2, &stop).await.expect("commands").len(), 2);
+        assert_eq!(queue.put(of(&hog), Lane::Command).await, Err(QueueFull::Share));
+        for _ in 0..2 {
+            queue.put(of(&modest), Lane::Command).await.expect("the hog leaves room");
+        }
+        // What is taken from the queue counts no longer.
+        assert_eq!(receiver.next_batch(6, &stop).await.expect("commands").len(), 6);
+        for _ in 0..3 {
+            queue.put(of(&hog), Lane::Command).await.expect("within its half");
+        }
+        assert_eq!(queue.put(of(&hog), Lane::Command).await, Err(QueueFull::Share));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        queue.put(of(&hog), Lane::Command).await.expect("the refusal of the other is forgotten");
     }
 }

@@ -11,12 +11,14 @@ use uuid::Uuid;
 
 use super::Outcome;
 use super::batch::{self, Decided, JobChange};
-use super::queue::Unit;
+use super::queue::{RequestKey, Unit};
+use crate::answer::{Answer, Body};
 use crate::clock::DatabaseClock;
-use crate::domain::{FollowCap, JobKind, Touches};
+use crate::domain::{AccountAction, AccountState, Command, FollowCap, Graph, JobKind, Touches};
 use crate::store::head::Head;
 use crate::store::outbox::Entry;
-use crate::store::{head, is_timeout, jobs, load, outbox, replies, save, within};
+use crate::store::replies::{Key, Reply};
+use crate::store::{give_up, head, is_timeout, jobs, load, outbox, replies, save, within};
 
 /// How an attempt ended.
 pub enum Attempt {
@@ -24,7 +26,7 @@ pub enum Attempt {
     Done(Done),
     /// Rolled back.
     Failed(sqlx::Error),
-    /// Rolled back: a statement under the lock on the head ran into a timeout, and would again.
+    /// Rolled back: the statements under the lock on the head ran into a timeout, and would again.
     TimedOut(sqlx::Error),
     /// Not begun: PostgreSQL records a fork.
     Forked,
@@ -58,16 +60,19 @@ pub async fn attempt(
         Ok(connection) => connection,
         Err(error) => return Attempt::Failed(error),
     };
-    // Dropped on every way out but COMMIT's, which rolls it back.
+    // Dropped on every way out but COMMIT's, or given up: both roll it back.
     let mut transaction = match within(head::begin_locked_for_commands(&mut connection)).await {
         Ok(Some(transaction)) => transaction,
         Ok(None) => return Attempt::Forked,
         Err(error) => return Attempt::Failed(error),
     };
-    let decided = match within(write(&mut transaction, units, batch_id, follow_cap, clock)).await {
+    let written = within(write(&mut transaction, units, batch_id, follow_cap, clock)).await;
+    let decided = match written {
         Ok(decided) => decided,
-        Err(error) if is_timeout(&error) => return Attempt::TimedOut(error),
-        Err(error) => return Attempt::Failed(error),
+        Err(error) => {
+            let error = give_up(transaction, error).await;
+            return if is_timeout(&error) { Attempt::TimedOut(error) } else { Attempt::Failed(error) };
+        }
     };
     let done = Done {
         outcomes: decided.outcomes,
@@ -91,11 +96,13 @@ async fn write(
     clock: &DatabaseClock,
 ) -> Result<Decided, sqlx::Error> {
     let keys: Vec<_> = units.iter().filter_map(|unit| unit.request.as_ref()).map(|key| key.name()).collect();
-    let remembered = if keys.is_empty() { BTreeMap::new() } else { replies::list(connection, &keys).await? };
+    let mut remembered =
+        if keys.is_empty() { BTreeMap::new() } else { replies::list(connection, &keys).await? };
     let mut touches = Touches::default();
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
     let (head, mut graph) = load::load(connection, &touches).await?;
     let head = Head { clock: clock.earliest(head.clock), ..head };
+    remember_erases(connection, units, &graph, head, &mut remembered).await?;
 
     let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap);
 
@@ -114,6 +121,38 @@ async fn write(
     }
     save::save(connection, &graph, &decided.journal, batch_id).await?;
     Ok(decided)
+}
+
+/// Answers repeats of erases that have ended: they would erase the account that has the id by now. The last step of an
+/// erase deletes the idempotency records of its account; its own request stays known as long as its job.
+async fn remember_erases(
+    connection: &mut PgConnection,
+    units: &[Unit],
+    graph: &Graph,
+    head: Head,
+    remembered: &mut BTreeMap<Key, Reply>,
+) -> Result<(), sqlx::Error> {
+    let is_erase = |unit: &&Unit| {
+        let Command::Account { user, action: AccountAction::Erase } = &unit.command else { return false };
+        // An erase that has not ended is continued.
+        graph.account(*user).state != AccountState::Erasing
+    };
+    let erases = units.iter().filter(is_erase).filter_map(|unit| unit.request.as_ref());
+    let erases: BTreeMap<Key, &RequestKey> = erases
+        .map(|request| (request.name(), request))
+        .filter(|(key, _)| !remembered.contains_key(key))
+        .collect();
+    if erases.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = erases.keys().copied().collect();
+    for (key, job) in jobs::erases(connection, &keys).await? {
+        let Some(request) = erases.get(&key) else { continue };
+        let answer = Answer { changed: false, written_at: head.token(), body: Body::Job(Some(job)) };
+        let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
+        remembered.insert(key, reply);
+    }
+    Ok(())
 }
 
 /// The server refused the commit itself: a constraint (class 23) or a conflict (class

@@ -109,13 +109,12 @@ fn account(graph: &Graph, user: UserId, action: AccountAction) -> Result<Decisio
         }
         running => Decision { running, ..Decision::default() },
     };
-    let shows_edges = account.has_edges();
     use AccountState::{Active, Archived, Erasing, Restoring};
     match (action, account.state) {
         (AccountAction::Erase, Erasing) => Ok(go_on(JobKind::Erase, true)),
         (_, Erasing) => Err(Refusal::Erasing(user)),
         (AccountAction::Erase, _) => Ok(start(AccountOp::EraseStarted, Some(JobKind::Erase))),
-        (AccountAction::Archive, Archived) => Ok(go_on(JobKind::Archive, shows_edges)),
+        (AccountAction::Archive, Archived) => Ok(go_on(JobKind::Archive, graph.has_edges_to_hide(user))),
         (AccountAction::Archive, _) => Ok(start(AccountOp::Archived, Some(JobKind::Archive))),
         (AccountAction::Restore, Archived) => Ok(start(AccountOp::Restored, Some(JobKind::Restore))),
         (AccountAction::Restore, state) => Ok(go_on(JobKind::Restore, state == Restoring)),

@@ -31,6 +31,8 @@ pub struct Graph {
     changed_accounts: BTreeSet<UserId>,
     erased_accounts: BTreeSet<UserId>,
     running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
+    /// Archived accounts with mutes or blocks by others that are not hidden yet. Their own counts do not have those.
+    shown_by_others: BTreeSet<UserId>,
     /// Accounts whose following lists have had no new edge since the snapshots that commands were planned on.
     unchanged_lists: BTreeSet<UserId>,
     /// The accounts that were looked for, so that those without a row are known to have
@@ -67,6 +69,16 @@ impl Graph {
     /// The running job of that kind.
     pub fn running_job(&self, user: UserId, kind: JobKind) -> Option<Uuid> {
         self.running_jobs.get(&(user, kind)).copied()
+    }
+
+    /// Adds archived accounts with mutes or blocks by others that are not hidden yet.
+    pub fn add_shown_by_others(&mut self, users: impl IntoIterator<Item = UserId>) {
+        self.shown_by_others.extend(users);
+    }
+
+    /// Edges of an archived account are not hidden yet.
+    pub fn has_edges_to_hide(&self, user: UserId) -> bool {
+        self.account(user).has_edges() || self.shown_by_others.contains(&user)
     }
 
     /// An edge that everybody sees, if it is there.

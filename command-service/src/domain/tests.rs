@@ -410,6 +410,11 @@ fn an_account_goes_its_way_step_by_step() {
     assert_eq!(job(Erasing, Erase), Some(JobKind::Erase), "its job has failed: there is none");
     assert_eq!(job(Restoring, Restore), Some(JobKind::Restore));
     assert_eq!(job(Archived, Archive), None, "nothing of it is left to hide");
+    // Its job has failed before it hid the mutes and blocks of others.
+    let mut muted = with_state(1, Archived);
+    muted.add_shown_by_others([user(1)]);
+    let decision = decide(&muted, &act(Archive), &RULES).expect("allowed");
+    assert_eq!((decision.accounts, decision.job.map(|job| job.kind)), (vec![], Some(JobKind::Archive)));
     assert_eq!(op(Active, SetPrivacy { private: true }), Some(AccountOp::MadePrivate));
     for action in [Archive, Restore, SetPrivacy { private: true }] {
         assert_eq!(decided(Erasing, action).expect_err("refused").refusal, Refusal::Erasing(user(1)));

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError, code};
 use proto::graph::v1::StreamState;
+use service_kit::auth::Caller;
 use tokio::sync::{oneshot, watch};
 use tonic::{Request, Status};
 
@@ -17,6 +18,22 @@ use crate::relay::Standing;
 
 /// The most commands of one batch.
 const MAX_WRITES: usize = 300;
+
+/// The call that a command comes from.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Who calls; none where no token is needed.
+    pub caller: Option<Caller>,
+    /// W3C trace context of the call; a malformed one is left out.
+    pub traceparent: Option<String>,
+}
+
+impl Origin {
+    /// The origin of what a request asks for.
+    pub fn of<T>(request: &Request<T>) -> Self {
+        Self { caller: Caller::of(request).cloned(), traceparent: traceparent(request) }
+    }
+}
 
 /// The way of a command from a call to the committer. Clones share it.
 #[derive(Clone, Debug)]
@@ -36,10 +53,10 @@ impl Door {
         &self,
         command: Command,
         request: Option<RequestKey>,
-        traceparent: Option<String>,
+        origin: Origin,
         lane: Lane,
     ) -> Result<Answer, ServiceError> {
-        self.submit(command, request, traceparent, lane).await?.map_err(|failure| errors::failure(&failure))
+        self.submit(command, request, origin, lane).await?.map_err(|failure| errors::failure(&failure))
     }
 
     /// The same, with the failure as the rules put it.
@@ -47,12 +64,13 @@ impl Door {
         &self,
         command: Command,
         request: Option<RequestKey>,
-        traceparent: Option<String>,
+        origin: Origin,
         lane: Lane,
     ) -> Result<Result<Answer, Failure>, ServiceError> {
         self.check_history()?;
         let (reply, outcome) = oneshot::channel();
-        let unit = Unit { command, request, traceparent, reply };
+        let Origin { caller, traceparent } = origin;
+        let unit = Unit { command, request, caller, traceparent, reply };
         self.queue.put(unit, lane).await.map_err(errors::queue_full)?;
         // The committer answers every command that it takes; without an answer it is
         // gone, and so was never taken.
@@ -69,10 +87,10 @@ impl Door {
         &self,
         request: Request<R>,
     ) -> Result<tonic::Response<R::Response>, Status> {
-        let traceparent = traceparent(&request);
+        let origin = Origin::of(&request);
         let (command, key) = request.get_ref().read()?;
         self.limit.check(command.actor)?;
-        let answer = self.carry_out(Command::Pair(command), key, traceparent, Lane::Command).await?;
+        let answer = self.carry_out(Command::Pair(command), key, origin, Lane::Command).await?;
         Ok(tonic::Response::new(pairs::PairAnswer::from(answer).into()))
     }
 
@@ -80,7 +98,7 @@ impl Door {
     pub(super) async fn atomic(
         &self,
         request: &wire::BatchWriteRequest,
-        traceparent: Option<String>,
+        origin: Origin,
     ) -> Result<wire::BatchWriteResponse, ServiceError> {
         check_size(&request.writes)?;
         let mut commands = Vec::with_capacity(request.writes.len());
@@ -99,7 +117,7 @@ impl Door {
         self.limit.check_all(commands.iter().map(|command| command.actor))?;
         let command = Command::Batch(commands);
         let key = parse::request_key(&request.request_id, actor, &command)?;
-        let answer = match self.submit(command, key, traceparent, Lane::Command).await? {
+        let answer = match self.submit(command, key, origin, Lane::Command).await? {
             Ok(answer) => answer,
             Err(failure) => {
                 let error = errors::failure(&failure);
@@ -121,7 +139,7 @@ impl Door {
     pub(super) async fn independent(
         &self,
         request: &wire::BatchWriteRequest,
-        traceparent: Option<String>,
+        origin: Origin,
     ) -> Result<wire::BatchWriteResponse, ServiceError> {
         check_size(&request.writes)?;
         if !request.request_id.is_empty() {
@@ -129,11 +147,11 @@ impl Door {
             return Err(ServiceError::field(Reason::MalformedMessage, "request_id", message));
         }
         let outcomes = request.writes.iter().map(|write| {
-            let traceparent = traceparent.clone();
+            let origin = origin.clone();
             async move {
                 let (command, key) = pairs::write(write)?;
                 self.limit.check(command.actor)?;
-                self.carry_out(Command::Pair(command), key, traceparent, Lane::Command).await
+                self.carry_out(Command::Pair(command), key, origin, Lane::Command).await
             }
         });
         // Polled for the first time one after the other, which is when each is put in.
@@ -179,8 +197,7 @@ fn check_size(writes: &[wire::Write]) -> Result<(), ServiceError> {
     Err(ServiceError::field(Reason::TooManyItems, "writes", message).with("limit", MAX_WRITES))
 }
 
-/// W3C trace context of a call; a malformed one is left out.
-pub fn traceparent<T>(request: &Request<T>) -> Option<String> {
+fn traceparent<T>(request: &Request<T>) -> Option<String> {
     let text = request.metadata().get(proto::subjects::HEADER_TRACEPARENT)?.to_str().ok()?;
     let well_formed = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     well_formed.then(|| text.to_owned())

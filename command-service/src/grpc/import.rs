@@ -8,6 +8,7 @@ use proto::error::{Reason, ServiceError};
 use service_kit::clock::{Clock as _, SystemClock};
 use tonic::{Status, Streaming};
 
+use super::door::Origin;
 use super::service::Service;
 use super::{errors, parse};
 use crate::answer::{Body, Failure};
@@ -21,7 +22,7 @@ const IN_FLIGHT: usize = 4;
 pub fn answers(
     service: Service,
     chunks: Streaming<wire::ImportEdgesRequest>,
-    traceparent: Option<String>,
+    origin: Origin,
 ) -> impl Stream<Item = Result<wire::ImportEdgesResponse, Status>> + Send {
     let braked = service.clone();
     chunks
@@ -35,8 +36,8 @@ pub fn answers(
             }
         })
         .map(move |chunk| {
-            let (service, traceparent) = (service.clone(), traceparent.clone());
-            async move { Ok(answer(&service, chunk?, traceparent).await?) }
+            let (service, origin) = (service.clone(), origin.clone());
+            async move { Ok(answer(&service, chunk?, origin).await?) }
         })
         .buffered(IN_FLIGHT)
         // After an error the client cannot know which later chunks went in.
@@ -49,14 +50,14 @@ pub fn answers(
 async fn answer(
     service: &Service,
     chunk: wire::ImportEdgesRequest,
-    traceparent: Option<String>,
+    origin: Origin,
 ) -> Result<wire::ImportEdgesResponse, ServiceError> {
     // The date check is about obvious mistakes, so this process's clock will do.
     let (mut edges, on_conflict, refused) = parse::chunk(&chunk, SystemClock.now())?;
     let mut response = wire::ImportEdgesResponse { chunk: chunk.chunk, refused, ..Default::default() };
     loop {
         let command = Command::Import { edges: edges.clone(), on_conflict };
-        let answer = service.door.carry_out(command, None, traceparent.clone(), Lane::Bulk).await?;
+        let answer = service.door.carry_out(command, None, origin.clone(), Lane::Bulk).await?;
         let Body::Import(report) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
         response.accepted += report.accepted;
         response.unchanged += report.unchanged;

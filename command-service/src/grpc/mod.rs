@@ -12,6 +12,7 @@ mod limits;
 mod methods;
 mod pairs;
 mod parse;
+mod places;
 mod relationship_json;
 mod replace;
 mod service;

@@ -4,7 +4,6 @@
 //! After [`ATTEMPTS`] plans, and where one event cannot hold the changes, a job does it. Its list is written before the
 //! command that starts it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proto::command::v1 as wire;
@@ -13,11 +12,11 @@ use proto::{Epoch, Revision, Token, UserId};
 use service_kit::telemetry::chain;
 use service_kit::{ids, postgres};
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::door::Door;
+use super::door::{Door, Origin};
+use super::places::Places;
 use super::{errors, parse};
 use crate::answer::{Answer, Body, Failure, replace_response};
 use crate::committer::{Lane, RequestKey};
@@ -42,7 +41,7 @@ pub struct Replacer {
     follow_cap: FollowCap,
     /// How long a plan is tried for while the database is away.
     patience: Duration,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 /// What is asked for.
@@ -65,7 +64,7 @@ enum Planned {
 impl Replacer {
     /// Plans with the connections of this pool.
     pub fn new(pool: PgPool, follow_cap: FollowCap, patience: Duration) -> Self {
-        Self { pool, follow_cap, patience, places: Arc::new(Semaphore::new(PLANS)) }
+        Self { pool, follow_cap, patience, places: Places::new(PLANS) }
     }
 
     /// The call, from its message to its response.
@@ -73,7 +72,7 @@ impl Replacer {
         &self,
         door: &Door,
         request: &wire::ReplaceFollowingRequest,
-        traceparent: Option<String>,
+        origin: Origin,
     ) -> Result<wire::ReplaceFollowingResponse, ServiceError> {
         let actor = parse::user("actor_id", &request.actor_id)?;
         let targets = parse::targets(actor, &request.target_ids)?;
@@ -83,7 +82,7 @@ impl Replacer {
         door.limit.check_many(actor, targets.len())?;
         door.check_history()?;
         let wanted = Wanted { actor, targets, dry_run: request.dry_run };
-        match self.carry_out(door, &wanted, key, traceparent).await? {
+        match self.carry_out(door, &wanted, key, origin).await? {
             Ok(Answer { changed, written_at, body: Body::Replace(report, job) }) => {
                 Ok(replace_response(changed, written_at, &report, job))
             }
@@ -105,10 +104,10 @@ impl Replacer {
         door: &Door,
         wanted: &Wanted,
         key: Option<RequestKey>,
-        traceparent: Option<String>,
+        origin: Origin,
     ) -> Result<Result<Answer, Failure>, ServiceError> {
         for attempt in 1..=ATTEMPTS {
-            let (plan, seen, listed) = match self.planned(wanted, key.as_ref()).await {
+            let (plan, seen, listed) = match self.planned(wanted, key.as_ref(), &origin).await {
                 Ok(Planned::Plan { plan, seen, listed }) => (plan, seen, listed),
                 Ok(Planned::Refused(refused)) => return Ok(Err(refused.into())),
                 // The committer answers repeats; what the command says is not looked at.
@@ -140,7 +139,7 @@ impl Replacer {
             }
             let command = Command::ReplaceFollowing(planned);
             // As heavy as a chunk of an import.
-            let outcome = door.submit(command, key.clone(), traceparent.clone(), Lane::Bulk).await;
+            let outcome = door.submit(command, key.clone(), origin.clone(), Lane::Bulk).await;
             self.discard_unused(prepared, &outcome).await;
             match outcome? {
                 Err(Failure::Refused(Refused { refusal: Refusal::ListChanged, .. })) => {}
@@ -152,8 +151,13 @@ impl Replacer {
     }
 
     /// Plans on a snapshot, for as long as a command is tried for while the database is away.
-    async fn planned(&self, wanted: &Wanted, key: Option<&RequestKey>) -> Result<Planned, Failure> {
-        let _place = self.places.acquire().await.map_err(|_| Failure::NotCommitted)?;
+    async fn planned(
+        &self,
+        wanted: &Wanted,
+        key: Option<&RequestKey>,
+        origin: &Origin,
+    ) -> Result<Planned, Failure> {
+        let _place = self.places.take(&origin.caller).await;
         let until = Instant::now() + self.patience;
         loop {
             match self.plan(wanted, key).await {

@@ -11,7 +11,7 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::{Door, traceparent};
+use super::door::{Door, Origin};
 use super::replace::Replacer;
 use super::{import, job, parse};
 use crate::answer::{Body, text};
@@ -54,12 +54,12 @@ impl Service {
         (user, request_id): (&str, &str),
         action: AccountAction,
     ) -> Result<AccountAnswer, Status> {
-        let traceparent = traceparent(request);
+        let origin = Origin::of(request);
         let user = parse::user("user_id", user)?;
         let command = Command::Account { user, action };
         let key = parse::request_key(request_id, user, &command)?;
         self.door.limit.check(user)?;
-        let answer = self.door.carry_out(command, key, traceparent, Lane::Command).await?;
+        let answer = self.door.carry_out(command, key, origin, Lane::Command).await?;
         let job = match answer.body {
             Body::Job(job) => job,
             _ => None,
@@ -145,12 +145,12 @@ impl CommandService for Service {
         &self,
         request: Request<wire::BatchWriteRequest>,
     ) -> Result<Response<wire::BatchWriteResponse>, Status> {
-        let traceparent = traceparent(&request);
+        let origin = Origin::of(&request);
         let request = request.into_inner();
         let response = if request.atomic {
-            self.door.atomic(&request, traceparent).await?
+            self.door.atomic(&request, origin).await?
         } else {
-            self.door.independent(&request, traceparent).await?
+            self.door.independent(&request, origin).await?
         };
         Ok(Response::new(response))
     }
@@ -159,8 +159,8 @@ impl CommandService for Service {
         &self,
         request: Request<wire::ReplaceFollowingRequest>,
     ) -> Result<Response<wire::ReplaceFollowingResponse>, Status> {
-        let traceparent = traceparent(&request);
-        Ok(Response::new(self.replacer.replace(&self.door, &request.into_inner(), traceparent).await?))
+        let origin = Origin::of(&request);
+        Ok(Response::new(self.replacer.replace(&self.door, &request.into_inner(), origin).await?))
     }
 
     async fn set_account_privacy(
@@ -220,8 +220,8 @@ impl CommandService for Service {
         &self,
         request: Request<Streaming<wire::ImportEdgesRequest>>,
     ) -> Result<Response<Self::ImportEdgesStream>, Status> {
-        let traceparent = traceparent(&request);
-        let answers = import::answers(self.clone(), request.into_inner(), traceparent);
+        let origin = Origin::of(&request);
+        let answers = import::answers(self.clone(), request.into_inner(), origin);
         Ok(Response::new(Box::pin(answers)))
     }
 

@@ -1,6 +1,7 @@
 //! Steps of the job that replaces a following list.
 //!
-//! A pass removes what is not in the list, then adds what is missing. The job ends after a pass that changed nothing.
+//! A pass removes what is not in the list, then adds what is missing. The job ends after a pass that changed nothing, or
+//! after [`MOST_PASSES`]: others may change the same pairs for as long as it runs.
 //! A step looks ahead without the lock on the head; under the lock it decides anew about the few accounts that it found.
 
 use proto::event::Verb;
@@ -14,17 +15,20 @@ use crate::journal::Journal;
 use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
 use crate::store::targets::{self, Seen};
-use crate::store::{head, load, save, within};
+use crate::store::{give_up, head, load, save, within};
 
 /// Rows of one look ahead.
 const LOOK: i64 = 2_000;
+/// Passes of one job. The second finds what changed during the first; more find what somebody keeps changing.
+const MOST_PASSES: u16 = 4;
 /// Looks of one step that find nothing to do.
 const LOOKS: usize = 10;
 
 /// Accounts that a step decides about, and where the next step begins; none: the job is done.
 struct Found {
     users: Vec<UserId>,
-    phase: Phase,
+    /// Where they were found.
+    at: Cursor,
     next: Option<Cursor>,
 }
 
@@ -35,9 +39,13 @@ pub async fn step(
     user: UserId,
     limit: usize,
 ) -> Result<Outcome, Failed> {
-    let found = within(look_ahead(connection, job, limit)).await.map_err(Failed::of_step)?;
+    let found = look_ahead(connection, job, limit).await.map_err(Failed::of_step)?;
     let mut transaction = within(head::begin_locked(connection)).await.map_err(Failed::of_lock)?;
-    let outcome = within(write(&mut transaction, job, user, found)).await.map_err(Failed::of_step)?;
+    let written = within(write(&mut transaction, job, user, found)).await;
+    let outcome = match written {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(Failed::of_step(give_up(transaction, error).await)),
+    };
     within(transaction.commit()).await.map_err(Failed::of_step)?;
     Ok(outcome)
 }
@@ -45,12 +53,12 @@ pub async fn step(
 async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> Result<Found, sqlx::Error> {
     let names = (job.job_id, job.user_id);
     let mut cursor = job.cursor().unwrap_or(Cursor::start(Phase::Remove));
-    let mut found = Found { users: Vec::new(), phase: cursor.phase, next: Some(cursor) };
+    let mut found = Found { users: Vec::new(), at: cursor, next: Some(cursor) };
     for _ in 0..LOOKS {
-        found.phase = cursor.phase;
+        found.at = cursor;
         let seen = match cursor.phase {
-            Phase::Add => targets::look_at_list(connection, names, cursor.after, LOOK).await?,
-            _ => targets::look_at_edges(connection, names, cursor.after, LOOK).await?,
+            Phase::Add => within(targets::look_at_list(connection, names, cursor.after, LOOK)).await?,
+            _ => within(targets::look_at_edges(connection, names, cursor.after, LOOK)).await?,
         };
         let (users, last) = choose(&seen, limit);
         found.users = users;
@@ -82,9 +90,15 @@ fn choose(seen: &[Seen], limit: usize) -> (Vec<UserId>, Option<Position>) {
 fn next_phase(cursor: Cursor, done: i64) -> Option<Cursor> {
     match cursor.phase {
         Phase::Add if done == cursor.pass_done => None,
-        Phase::Add => Some(Cursor { pass_done: done, ..Cursor::start(Phase::Remove) }),
-        _ => Some(Cursor { pass_done: cursor.pass_done, ..Cursor::start(Phase::Add) }),
+        Phase::Add => next_pass(cursor, done),
+        _ => Some(Cursor { phase: Phase::Add, after: Position(0), ..cursor }),
     }
+}
+
+/// The beginning of the pass after this one; none after the last.
+fn next_pass(cursor: Cursor, done: i64) -> Option<Cursor> {
+    let passes = cursor.passes + 1;
+    (passes < MOST_PASSES).then(|| Cursor { pass_done: done, passes, ..Cursor::start(Phase::Remove) })
 }
 
 async fn write(
@@ -108,7 +122,7 @@ async fn write(
         jobs::fail(connection, before.job_id, jobs::OVERTAKEN).await?;
         return Ok(Outcome::Stepped { kind: kind.name(), edges: 0, ended: Some("overtaken"), head: None });
     }
-    let changes = match found.phase {
+    let changes = match found.at.phase {
         Phase::Add => {
             let users = targets::still_listed(connection, before.job_id, &found.users).await?;
             add_step(&graph, user, &users)
@@ -123,9 +137,9 @@ async fn write(
         save::save(connection, &graph, &journal, ids::random()).await?;
     }
     let edges = changes.len() as i64;
-    // The last accounts of a pass changed something: it was not the last pass.
+    // The last accounts of a pass changed something: it was no pass without changes.
     let next = match found.next {
-        None if edges > 0 => Some(Cursor { pass_done: before.done + edges, ..Cursor::start(Phase::Remove) }),
+        None if edges > 0 => next_pass(found.at, before.done + edges),
         next => next,
     };
     jobs::go_on(connection, before.job_id, edges, next, head.now).await?;
@@ -162,7 +176,17 @@ mod tests {
         let pass = |phase| Cursor { pass_done: 7, ..Cursor::start(phase) };
         assert_eq!(next_phase(pass(Phase::Remove), 7), Some(pass(Phase::Add)));
         assert_eq!(next_phase(pass(Phase::Add), 7), None);
-        let again = Cursor { pass_done: 9, ..Cursor::start(Phase::Remove) };
+        let again = Cursor { pass_done: 9, passes: 1, ..Cursor::start(Phase::Remove) };
         assert_eq!(next_phase(pass(Phase::Add), 9), Some(again));
+    }
+
+    #[test]
+    fn a_job_whose_pairs_others_keep_changing_ends() {
+        let (mut cursor, mut done, mut phases) = (Cursor::start(Phase::Remove), 0, 1);
+        while let Some(next) = next_phase(cursor, done) {
+            (cursor, done, phases) = (next, done + 1, phases + 1);
+            assert!(phases < 100, "{cursor:?}");
+        }
+        assert_eq!(phases, 2 * usize::from(MOST_PASSES), "each pass removes and adds");
     }
 }

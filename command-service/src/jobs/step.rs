@@ -19,7 +19,7 @@ use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
 use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
-use crate::store::{is_timeout, is_transient, load, save, within};
+use crate::store::{give_up, is_timeout, is_transient, load, save, within};
 
 /// What a step came to.
 pub enum Outcome {
@@ -115,8 +115,11 @@ async fn locked_step(
 ) -> Result<Outcome, Failed> {
     let failed = |waited| move |error| Failed::new(kind, error, waited);
     let mut transaction = within(head::begin_locked(connection)).await.map_err(failed(true))?;
-    let outcome =
-        within(step(&mut transaction, clock, kind, user, job_id, limit)).await.map_err(failed(false))?;
+    let stepped = within(step(&mut transaction, clock, kind, user, job_id, limit)).await;
+    let outcome = match stepped {
+        Ok(outcome) => outcome,
+        Err(error) => return Err(failed(false)(give_up(transaction, error).await)),
+    };
     // Should the reply be lost: the job's row tells where it stands.
     within(transaction.commit()).await.map_err(failed(false))?;
     Ok(outcome)

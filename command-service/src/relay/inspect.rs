@@ -31,6 +31,8 @@ pub enum Found {
     Good {
         /// The revision after it.
         next: Revision,
+        /// Id of the event before it; `None` if the stream is empty and PostgreSQL's head is newer.
+        after: Option<Uuid>,
     },
     /// The stream, or the one that holds its subjects, is not ours.
     Blocked {
@@ -64,21 +66,25 @@ pub struct Inspection {
     pub oldest_unpublished: Option<Duration>,
 }
 
-/// Looks at the stream of the present epoch.
+/// Reads the history from a server that takes writes.
+pub async fn history(connection: &mut PgConnection) -> Result<History, Error> {
+    // A standby may lag behind what was published: that is no fork.
+    if service_kit::postgres::is_read_only(connection).await? {
+        return Err(Error::Standby);
+    }
+    Ok(head::history(connection).await?)
+}
+
+/// Looks at the stream of a history, the present one.
 pub async fn inspect(
-    pool: &PgPool,
+    connection: &mut PgConnection,
+    history: History,
     jetstream: &jetstream::Context,
     heartbeats: &Heartbeats,
 ) -> Result<Inspection, Error> {
-    let mut connection = service_kit::postgres::acquire(pool).await?;
-    // A standby may lag behind what was published: that is no fork.
-    if service_kit::postgres::is_read_only(&mut connection).await? {
-        return Err(Error::Standby);
-    }
-    let history = head::history(&mut connection).await?;
     if let Some(problem) = history.fork.clone() {
         // Known for sure, whatever NATS says, and also while it says nothing.
-        let head = head::get(&mut connection).await?;
+        let head = head::get(connection).await?;
         let found = Found::Fork { problem };
         return Ok(Inspection { found, history, head, stream: None, oldest_unpublished: None });
     }
@@ -90,14 +96,14 @@ pub async fn inspect(
         },
     };
     // After the stream: whatever is in it by then was committed before.
-    let head = head::get(&mut connection).await?;
+    let head = head::get(connection).await?;
     if head.epoch != history.epoch {
         return Err(Error::EpochChanged);
     }
-    let oldest = outbox::oldest(&mut connection).await?;
+    let oldest = outbox::oldest(connection).await?;
     let Some(stream) = stream else {
         let first = oldest.unwrap_or(head.revision.next());
-        let oldest_unpublished = age(&mut connection, &head, Revision(first.0.saturating_sub(1))).await?;
+        let oldest_unpublished = age(connection, &head, Revision(first.0.saturating_sub(1))).await?;
         let found = match others::look(jetstream, &history, heartbeats).await? {
             Others::GivenUp(given_up) => Found::Missing { first, given_up },
             Others::Blocked(problem) => Found::Blocked { problem },
@@ -114,11 +120,11 @@ pub async fn inspect(
     } else {
         match newest(&stream, last).await? {
             None => Found::Stray { problem: format!("revision {last} is missing from the stream") },
-            Some(newest) => compare(&mut connection, &newest, last, oldest, &head).await?,
+            Some(newest) => compare(connection, &newest, last, oldest, &head).await?,
         }
     };
     let first = if state.messages == 0 { Revision::ZERO } else { Revision(state.first_sequence) };
-    let oldest_unpublished = age(&mut connection, &head, last).await?;
+    let oldest_unpublished = age(connection, &head, last).await?;
     Ok(Inspection { found, history, head, stream: Some((first, last)), oldest_unpublished })
 }
 
@@ -134,15 +140,19 @@ fn foreign(config: &jetstream::stream::Config, history: &History) -> Option<Stri
 /// A stream without messages: new, or everything in it has aged out.
 fn empty(last: Revision, oldest: Option<Revision>, head: &Head) -> Found {
     let next = last.next();
-    if next > head.revision.next() {
-        return Found::Stray {
-            problem: format!("the empty stream stands at {last}, ahead of the head {}", head.revision),
-        };
+    if last > head.revision {
+        // Sequences are revisions that were published, and their messages have aged out.
+        let problem = format!(
+            "the stream, now empty, has held revision {last} of epoch {} (head {}): PostgreSQL has lost commits that \
+             were published",
+            head.epoch, head.revision
+        );
+        return Found::Fork { problem };
     }
     match oldest {
         Some(oldest) if next < oldest => gap(next, oldest),
         None if next <= head.revision => gap(next, head.revision.next()),
-        _ => Found::Good { next },
+        _ => Found::Good { next, after: head.event_id.filter(|_| last == head.revision) },
     }
 }
 
@@ -190,7 +200,7 @@ async fn compare(
     };
     let same = |(epoch, id): (Epoch, Uuid)| newest.id == Some(id) && newest.epoch == Some(epoch.0);
     if known.is_some_and(same) {
-        return Ok(Found::Good { next: last.next() });
+        return Ok(Found::Good { next: last.next(), after: newest.id });
     }
     let of_our_epoch =
         newest.id.is_some() && newest.epoch == Some(head.epoch.0) && newest.is_event_of_its_sequence;
@@ -205,7 +215,8 @@ async fn compare(
     if of_our_epoch && let Some(oldest) = oldest {
         // The stream may keep an event for longer than the outbox. The event after it says which one it was.
         let follows = oldest == last.next() && outbox::prev_id(connection, oldest).await? == newest.id;
-        return Ok(if follows { Found::Good { next: oldest } } else { gap(last.next(), oldest) });
+        let good = Found::Good { next: oldest, after: newest.id };
+        return Ok(if follows { good } else { gap(last.next(), oldest) });
     }
     Ok(Found::Stray { problem: format!("sequence {last} of the stream is no event of ours") })
 }
@@ -216,6 +227,12 @@ pub async fn waiting(pool: &PgPool, last: Revision) -> Result<(Revision, Option<
     let head = head::get(&mut connection).await?;
     let oldest = age(&mut connection, &head, last).await?;
     Ok((head.revision, oldest))
+}
+
+/// The outbox holds events. Where the stream was never looked at, any of them may be unpublished.
+pub async fn has_events(pool: &PgPool) -> Result<bool, Error> {
+    let mut connection = service_kit::postgres::acquire(pool).await?;
+    Ok(outbox::oldest(&mut connection).await?.is_some())
 }
 
 /// How long the oldest event after `last` has waited.
@@ -245,14 +262,28 @@ mod tests {
 
     #[test]
     fn an_empty_stream_goes_on_where_it_stands_or_is_made_again() {
-        let good = |next| Found::Good { next: Revision(next) };
+        let good = |next| Found::Good { next: Revision(next), after: None };
         assert_eq!(empty(Revision(0), None, &head(0)), good(1));
         assert_eq!(empty(Revision(4), Some(Revision(5)), &head(9)), good(5));
         assert_eq!(empty(Revision(9), Some(Revision(5)), &head(9)), good(10));
         assert_eq!(empty(Revision(9), None, &head(9)), good(10));
-        for (last, oldest, at) in [(3, Some(5), 9), (8, None, 9), (10, Some(5), 9)] {
+        let known = Head { event_id: Some(Uuid::from_u128(9)), ..head(9) };
+        let after = |last| match empty(Revision(last), Some(Revision(5)), &known) {
+            Found::Good { after, .. } => after,
+            found => panic!("{found:?}"),
+        };
+        assert_eq!((after(9), after(8)), (known.event_id, None));
+        for (last, oldest, at) in [(3, Some(5), 9), (8, None, 9)] {
             let found = empty(Revision(last), oldest.map(Revision), &head(at));
             assert!(matches!(found, Found::Stray { .. }), "{last} {oldest:?} {at}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_stream_ahead_of_the_head_is_a_fork() {
+        for (last, oldest, at) in [(10, Some(5), 9), (10, None, 9), (1, None, 0)] {
+            let found = empty(Revision(last), oldest.map(Revision), &head(at));
+            assert!(matches!(found, Found::Fork { .. }), "{last} {oldest:?} {at}: {found:?}");
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Standing {
     pub oldest_unpublished: Option<Duration>,
     /// It was looked at since the process started: `last` means something.
     pub seen: bool,
+    /// The fork that it shows is recorded in PostgreSQL.
+    pub fork_recorded: bool,
     /// The epoch that this process speaks for on NATS: no other history was found to hold its subjects there.
     pub speaks_for: Option<Epoch>,
 }
@@ -87,6 +89,7 @@ impl Default for Standing {
             problem: "not looked at yet".to_owned(),
             oldest_unpublished: None,
             seen: false,
+            fork_recorded: false,
             speaks_for: None,
         }
     }
@@ -113,6 +116,9 @@ pub enum Error {
     /// Neither failed nor answered: a machine that is gone, for instance.
     #[error("PostgreSQL or NATS does not answer in time")]
     TimedOut,
+    /// The outbox continues another history than the stream.
+    #[error("revision {0} does not follow the event that was published before it")]
+    Unchained(Revision),
     /// The stream did not take an event as the next one.
     #[error("the stream refused revision {revision}: {problem}")]
     Refused {
@@ -136,6 +142,9 @@ pub struct Relay {
     recent: Recent,
     /// Which epochs are in use.
     heartbeats: Heartbeats,
+    /// Since when it is not known whether the outbox is published: the stream could not be looked at since the process
+    /// started, nor since a recovery.
+    unseen_since: Option<Instant>,
 }
 
 impl Relay {
@@ -152,7 +161,7 @@ impl Relay {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(2));
         let heartbeats = Heartbeats::default();
-        Self { pool, jetstream, settings, standing, latch, committed, recent, heartbeats }
+        Self { pool, jetstream, settings, standing, latch, committed, recent, heartbeats, unseen_since: None }
     }
 
     /// What must listen while the relay runs.
@@ -187,7 +196,7 @@ impl Relay {
     }
 
     /// Looks without doing anything about it.
-    async fn look(&self) {
+    async fn look(&mut self) {
         if let Err(error) = self.inspect().await {
             self.unreachable(&error).await;
         }
@@ -223,7 +232,7 @@ impl Relay {
             Found::Missing { first, given_up } => {
                 stream::create(&self.jetstream, &self.settings, &history, first, &given_up).await?;
             }
-            Found::Good { next } => {
+            Found::Good { next, after } => {
                 if !std::mem::replace(up_to_date, true) {
                     stream::update(&self.jetstream, &self.settings, &history).await;
                 }
@@ -235,7 +244,7 @@ impl Relay {
                     recent: &self.recent,
                     standing: &self.standing,
                 };
-                context.publish_from(next, until, &mut self.committed, stop).await?;
+                context.publish_from(next, after, until, &mut self.committed, stop).await?;
             }
             Found::Stray { problem } => {
                 tracing::error!(
@@ -251,9 +260,9 @@ impl Relay {
     }
 
     /// Compares the stream with the outbox and publishes how it stands within this process.
-    async fn inspect(&self) -> Result<(History, Found), Error> {
-        let inspection = inspect::inspect(&self.pool, &self.jetstream, &self.heartbeats);
-        let inspection = tokio::time::timeout(PATIENCE, inspection).await.map_err(|_| Error::TimedOut)??;
+    async fn inspect(&mut self) -> Result<(History, Found), Error> {
+        let inspection = tokio::time::timeout(PATIENCE, self.look_at_stream()).await;
+        let inspection = inspection.map_err(|_| Error::TimedOut)??;
         let (state, problem) = match &inspection.found {
             Found::Good { .. } => (StreamState::Ok, String::new()),
             Found::Missing { .. } => (StreamState::Repairing, "the stream does not exist".to_owned()),
@@ -265,7 +274,6 @@ impl Relay {
             StreamState::Forked => {
                 tracing::error!(problem, "the stream is of another history: the relay has stopped");
                 self.latch.not_ready(&problem);
-                self.record_fork(&inspection, &problem).await?;
             }
             // What NATS does is no reason to refuse writes; only a fork is.
             _ => self.latch.ready(),
@@ -280,26 +288,60 @@ impl Relay {
         self.set(|standing| {
             standing.name = proto::subjects::stream_name(inspection.head.epoch);
             standing.state = state;
-            standing.problem = problem;
+            standing.problem.clone_from(&problem);
+            standing.fork_recorded = inspection.history.fork.is_some();
             standing.speaks_for = (state != StreamState::Blocked).then_some(inspection.history.epoch);
             if let Some((first, last)) = inspection.stream {
                 (standing.first, standing.last, standing.seen) = (first, last, true);
                 standing.oldest_unpublished = inspection.oldest_unpublished;
             }
         });
+        if inspection.stream.is_some() {
+            self.unseen_since = None;
+        }
+        // Last: commands are refused here, whether or not it can be recorded.
+        if state == StreamState::Forked && inspection.history.fork.is_none() {
+            self.record_fork(inspection.history.epoch, &problem).await?;
+        }
         Ok((inspection.history, inspection.found))
     }
 
-    /// So that it is known to all processes, and after a restart, also while NATS is away.
-    async fn record_fork(&self, inspection: &Inspection, problem: &str) -> Result<(), Error> {
-        if inspection.history.fork.is_some() {
-            return Ok(());
+    /// Asks PostgreSQL for the history, then NATS for its stream.
+    async fn look_at_stream(&self) -> Result<Inspection, Error> {
+        let mut connection = service_kit::postgres::acquire(&self.pool).await?;
+        let history = inspect::history(&mut connection).await?;
+        self.resume_after_fork(&history);
+        inspect::inspect(&mut connection, history, &self.jetstream, &self.heartbeats).await
+    }
+
+    /// Takes commands again once PostgreSQL does not record the fork any more (an operator has opened a new epoch), also
+    /// while NATS is away. A fork that could not be recorded stands until the stream was compared again.
+    fn resume_after_fork(&self, history: &History) {
+        if history.fork.is_some() || !shows_recorded_fork(&self.standing.borrow()) {
+            return;
         }
-        Ok(within(async {
+        tracing::info!(epoch = history.epoch.0, "PostgreSQL records no fork any more");
+        self.latch.ready();
+        self.gauge(StreamState::Unspecified);
+        // What was seen is the stream of another history.
+        self.set(|standing| {
+            *standing = Standing {
+                name: proto::subjects::stream_name(history.epoch),
+                leader: standing.leader,
+                ..Standing::default()
+            };
+        });
+    }
+
+    /// So that it is known to all processes, and after a restart, also while NATS is away.
+    async fn record_fork(&self, epoch: Epoch, problem: &str) -> Result<(), Error> {
+        within(async {
             let mut connection = service_kit::postgres::acquire(&self.pool).await?;
-            head::record_fork(&mut connection, inspection.history.epoch, problem).await
+            head::record_fork(&mut connection, epoch, problem).await
         })
-        .await?)
+        .await?;
+        self.set(|standing| standing.fork_recorded = true);
+        Ok(())
     }
 
     fn gauge(&self, state: StreamState) {
@@ -309,12 +351,13 @@ impl Relay {
     }
 
     /// The stream cannot be looked at. What waits for it is still known, for as long as PostgreSQL answers.
-    async fn unreachable(&self, error: &Error) {
+    async fn unreachable(&mut self, error: &Error) {
         let state = match error {
             Error::Standby => StreamState::Standby,
             Error::Blocked(_) => StreamState::Blocked,
             _ => StreamState::Unreachable,
         };
+        // That a fork is over, only PostgreSQL's record says, or the stream.
         if self.standing.borrow().state == StreamState::Forked {
             return;
         }
@@ -329,12 +372,26 @@ impl Relay {
             let standing = self.standing.borrow();
             standing.seen.then_some(standing.last)
         };
-        if let Some(last) = last
-            && let Ok(Ok((head, oldest))) =
-                tokio::time::timeout(PATIENCE, inspect::waiting(&self.pool, last)).await
-        {
-            self.note(head, last, oldest);
-            self.set(|standing| standing.oldest_unpublished = oldest);
+        match last {
+            Some(last) => {
+                if let Ok(Ok((head, oldest))) =
+                    tokio::time::timeout(PATIENCE, inspect::waiting(&self.pool, last)).await
+                {
+                    self.note(head, last, oldest);
+                    self.set(|standing| standing.oldest_unpublished = oldest);
+                }
+            }
+            None if state == StreamState::Unreachable => self.note_unseen().await,
+            None => {}
+        }
+    }
+
+    /// A process that has started while NATS is away does not know what is published. Events in the outbox may wait for
+    /// as long as it knows nothing: an alert on their age must not end because a process was started again.
+    async fn note_unseen(&mut self) {
+        if let Ok(Ok(true)) = tokio::time::timeout(PATIENCE, inspect::has_events(&self.pool)).await {
+            let since = *self.unseen_since.get_or_insert_with(Instant::now);
+            ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS).set(since.elapsed().as_secs_f64());
         }
     }
 
@@ -348,6 +405,11 @@ impl Relay {
     fn set(&self, change: impl FnOnce(&mut Standing)) {
         self.standing.send_modify(change);
     }
+}
+
+/// A fork that PostgreSQL has recorded.
+fn shows_recorded_fork(standing: &Standing) -> bool {
+    standing.state == StreamState::Forked && standing.fork_recorded
 }
 
 async fn pause(time: Duration, stop: &CancellationToken) {

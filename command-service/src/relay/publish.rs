@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::recent::Recent;
 use super::stream::nats;
@@ -50,9 +51,12 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Publishes from `next` on what is committed, and what comes in, until the time
     /// is up. Returns only when all that it sent is acknowledged.
+    ///
+    /// `after` is the newest event of the stream; `None` if that is not known.
     pub async fn publish_from(
         &self,
         mut next: Revision,
+        mut after: Option<Uuid>,
         until: Instant,
         committed: &mut watch::Receiver<Token>,
         stop: &CancellationToken,
@@ -74,7 +78,14 @@ impl Context<'_> {
                     // The outbox was pruned or a new epoch has begun: look again.
                     return flight.land_all().await;
                 }
-                next = next.next();
+                if !follows(&entry, after) {
+                    // PostgreSQL lost commits in a failover since the stream was looked at: the stream, or what this
+                    // process keeps, is of the history before. Published, the new history would hide the fork.
+                    self.recent.clear();
+                    flight.land_all().await?;
+                    return Err(Error::Unchained(next));
+                }
+                (next, after) = (next.next(), Some(entry.event_id));
                 flight.send(self.jetstream, &entry).await?;
             }
         }
@@ -127,6 +138,11 @@ impl Context<'_> {
             () = stop.cancelled() => false,
         }
     }
+}
+
+/// Whether an event is the one after this event. Anything follows an unknown one.
+fn follows(entry: &Entry, after: Option<Uuid>) -> bool {
+    after.is_none_or(|id| entry.prev_id == Some(id))
 }
 
 /// Events that are sent and not acknowledged.
@@ -204,4 +220,38 @@ fn headers(entry: &Entry, span: &Span) -> HeaderMap {
         headers.insert(subjects::HEADER_TRACEPARENT, traceparent);
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::event::{Event, Verb};
+
+    use super::*;
+
+    fn entry(prev_id: Option<Uuid>) -> Entry {
+        let event = Event {
+            epoch: Epoch(1),
+            revision: Revision(106),
+            event_id: Uuid::from_u128(106),
+            prev_id,
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            verb: Verb::Follow,
+            actor: None,
+            edges: vec![],
+            accounts: vec![],
+            counts: vec![],
+        };
+        Entry::new(&event, None)
+    }
+
+    #[test]
+    fn an_event_of_another_history_does_not_follow() {
+        let [published, other] = [105, 205].map(Uuid::from_u128);
+        assert!(follows(&entry(Some(published)), Some(published)));
+        assert!(!follows(&entry(Some(other)), Some(published)));
+        assert!(!follows(&entry(None), Some(published)));
+        // The stream is empty.
+        assert!(follows(&entry(Some(other)), None));
+        assert!(follows(&entry(None), None));
+    }
 }

@@ -1,5 +1,7 @@
 //! Jobs: started by commands, carried on by the worker, told to callers.
 
+use std::collections::BTreeMap;
+
 use proto::UserId;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -7,6 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::{JobKind, NewJob};
 use crate::store::job_cursor::Cursor;
+use crate::store::replies;
 
 /// Why a job ended that was overtaken.
 pub const OVERTAKEN: &str = "a later command took its place";
@@ -145,6 +148,41 @@ pub async fn running(
     Ok(rows.into_iter().filter_map(named).collect())
 }
 
+/// Those of archived accounts whose mutes or blocks by others are not all hidden.
+pub async fn shown_by_others(
+    connection: &mut PgConnection,
+    users: &[UserId],
+) -> Result<Vec<UserId>, sqlx::Error> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "-- jobs_shown_by_others
+         SELECT u FROM unnest($1::uuid[]) AS x(u)
+         WHERE EXISTS (SELECT FROM mutes WHERE muted_id = u) OR EXISTS (SELECT FROM blocks WHERE blocked_id = u)",
+    )
+    .bind(users.iter().map(|user| user.uuid()).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().filter_map(UserId::new).collect())
+}
+
+/// The erase jobs that these requests started, ended ones included.
+pub async fn erases(
+    connection: &mut PgConnection,
+    requests: &[replies::Key],
+) -> Result<BTreeMap<replies::Key, Uuid>, sqlx::Error> {
+    let rows: Vec<(Uuid, Uuid, Uuid)> = sqlx::query_as(
+        "-- jobs_erases
+         SELECT user_id, request_id, job_id
+         FROM unnest($1::uuid[], $2::uuid[]) AS x(u, r) JOIN jobs ON user_id = u AND request_id = r
+         WHERE kind = 'erase'",
+    )
+    .bind(requests.iter().map(|(user, _)| user.uuid()).collect::<Vec<_>>())
+    .bind(requests.iter().map(|(_, request)| *request).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    let named = |(user, request, job): (Uuid, Uuid, Uuid)| Some(((UserId::new(user)?, request), job));
+    Ok(rows.into_iter().filter_map(named).collect())
+}
+
 /// A job by its id.
 pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<Job>, sqlx::Error> {
     sqlx::query_as(
@@ -252,7 +290,7 @@ pub async fn go_on(
     .bind(edges)
     .bind(cursor.map(|cursor| cursor.phase.name()))
     .bind(cursor.map(|cursor| cursor.after.as_i64()))
-    .bind(cursor.map(|cursor| cursor.pass_done))
+    .bind(cursor.map(Cursor::done_column))
     .bind(now)
     .execute(connection)
     .await

@@ -101,6 +101,11 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
     }
     if !touches.jobs_of.is_empty() {
         graph.add_jobs(jobs::running(connection, touches.jobs_of.iter()).await?);
+        let is_archived = |user: &UserId| graph.account(*user).state == AccountState::Archived;
+        let archived: Vec<_> = touches.jobs_of.iter().copied().filter(is_archived).collect();
+        if !archived.is_empty() {
+            graph.add_shown_by_others(jobs::shown_by_others(connection, &archived).await?);
+        }
     }
     Ok((head, graph))
 }

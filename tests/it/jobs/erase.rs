@@ -96,6 +96,28 @@ async fn an_account_that_is_not_there_leaves_nothing_and_an_archived_one_goes_to
 }
 
 #[tokio::test]
+async fn a_repeated_erase_leaves_the_next_account_alone() {
+    let endpoints = Endpoints::shared();
+    let commands = endpoints.commands();
+    let [x, fan] = users();
+    let request = Some(Uuid::new_v4());
+    let erased = OnAccount::Erase.send(&commands, x, request).await.expect("an erase");
+    jobs::wait(&commands, &erased.job_id).await;
+    changed(&commands, Act::Follow, fan, x).await;
+    let again = OnAccount::Erase.send(&commands, x, request).await.expect("a repeat");
+    assert_eq!((again.changed, &again.job_id), (false, &erased.job_id));
+    assert_eq!(edges(&endpoints, &[x]).await.len(), 1);
+
+    // Another request erases the account that is there now, and the repeat stays one.
+    let other = OnAccount::Erase.send(&commands, x, Some(Uuid::new_v4())).await.expect("an erase");
+    assert!(other.changed);
+    jobs::wait(&commands, &other.job_id).await;
+    assert_eq!(edges(&endpoints, &[x]).await, Edges::new());
+    let again = OnAccount::Erase.send(&commands, x, request).await.expect("a repeat");
+    assert_eq!((again.changed, &again.job_id), (false, &erased.job_id));
+}
+
+#[tokio::test]
 async fn until_it_ends_every_command_that_touches_the_account_is_refused() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::command::v1::{GetStatusRequest, JobState};
+use proto::command::v1::{GetJobResponse, GetStatusRequest, JobState};
 use proto::error::Reason;
 use sqlx::{Postgres, Transaction};
 use tests::clients::Commands;
@@ -58,6 +58,15 @@ async fn until_ended(own: &Own, kind: &str, state: &str) {
         if count == Some(1.0) { Ok(()) } else { Err(format!("{count:?}")) }
     })
     .await;
+}
+
+/// Waits until a job has given up.
+async fn until_failed(commands: &Commands, job_id: &str) -> GetJobResponse {
+    until("the job to give up", LIMIT, || async {
+        let job = jobs::get(commands, job_id).await.expect("the job");
+        if job.state() == JobState::Failed { Ok(job) } else { Err(format!("{job:?}")) }
+    })
+    .await
 }
 
 /// Waits until `queued` commands are in command-service's queue.
@@ -136,17 +145,21 @@ async fn a_command_that_runs_into_a_timeout_fails_alone() {
 async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
     let own = impatient(Env::default().with("JOB_ATTEMPTS", "3")).await;
     let commands = own.endpoints.commands();
-    let [x, fan, other] = users();
+    let [x, muted, fan, other] = users();
     changed(&commands, Act::Follow, fan, x).await;
+    // It has no edges of its own to hide.
+    changed(&commands, Act::Mute, fan, muted).await;
     assert_eq!(ended(&own, "erase", "failed"), Some(0.0), "so that an alert sees the first one");
     let held = hold(&own, fan).await;
-    let erased = OnAccount::Erase.send(&commands, x, None).await.expect("an erase");
-    let failed = until("the job to give up", LIMIT, || async {
-        let job = jobs::get(&commands, &erased.job_id).await.expect("the job");
-        if job.state() == JobState::Failed { Ok(job) } else { Err(format!("{job:?}")) }
-    })
-    .await;
-    assert!(failed.error.contains("failed too often"), "{failed:?}");
+    let (erased, archived) = tokio::join!(
+        OnAccount::Erase.send(&commands, x, None),
+        OnAccount::Archive.send(&commands, muted, None)
+    );
+    let (erased, archived) = (erased.expect("an erase"), archived.expect("an archive"));
+    for job_id in [&erased.job_id, &archived.job_id] {
+        let failed = until_failed(&commands, job_id).await;
+        assert!(failed.error.contains("failed too often"), "{failed:?}");
+    }
     let pool = own.endpoints.postgres().await;
     let attempts: i32 = sqlx::query_scalar("SELECT attempts FROM jobs WHERE job_id = $1::uuid")
         .bind(&erased.job_id)
@@ -154,12 +167,17 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
         .await
         .expect("the job's row");
     assert_eq!(attempts, 3);
-    assert_eq!(value(&own, "followgraph_jobs_steps_failed_total"), 3.0);
+    assert_eq!(value(&own, "followgraph_jobs_steps_failed_total"), 6.0);
     until_ended(&own, "erase", "failed").await;
+    until_ended(&own, "archive", "failed").await;
     let refused = Ask::new(Act::Follow, other, x).refused(&commands).await;
     assert_refused(&refused, Reason::AccountErasing, None);
 
     held.rollback().await.expect("it is given back");
+    let again = OnAccount::Archive.send(&commands, muted, None).await.expect("again");
+    assert_ne!(again.job_id, archived.job_id);
+    jobs::wait(&commands, &again.job_id).await;
+    assert_eq!(edges(&own.endpoints, &[muted]).await, Edges::new());
     let again = OnAccount::Erase.send(&commands, x, None).await.expect("again");
     assert_ne!(again.job_id, erased.job_id);
     jobs::wait(&commands, &again.job_id).await;

@@ -1,5 +1,6 @@
-//! The older API's lists. Its answers name no revision: each has to be the state at one between the head before the call
-//! and the head after it.
+//! The older API's lists. Its answers name no revision: each has to be the state at one between what this query-service
+//! had read before the call and the head after it. The head before the call is not promised: the older API answers what
+//! the stream holds, and a write of CommandService is acknowledged before the stream has it.
 
 use std::collections::VecDeque;
 
@@ -35,7 +36,7 @@ struct Part {
     users: Vec<wire::FollowUserInfo>,
 }
 
-/// What was asked and answered, and the heads before and after that.
+/// What was asked and answered, what had been read before that, and the head after it.
 #[derive(Clone, Debug)]
 pub struct Seen {
     what: What,

@@ -22,15 +22,18 @@ const LIMIT: Duration = Duration::from_secs(60);
 const OF_SPEED: [&str; 3] =
     ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
 
-/// Neither two weeks nor an account that Neo4j cannot search fit into a test, and the others are produced by the tests
-/// `jobs::failing` and `pressure`, without Prometheus; k8s/monitoring/alerts_test.yaml has all of them.
-const NOT_PRODUCED: [&str; 6] = [
+/// Neither two weeks, a quarter of an hour, a full queue of commands, nor an account that Neo4j cannot search fit into a
+/// test. What the others watch is produced without Prometheus: by the tests `jobs::failing` and `pressure`, and for
+/// connections by the test `limits` of service-kit. k8s/monitoring/alerts_test.yaml has all of them.
+const NOT_PRODUCED: [&str; 8] = [
     "FollowgraphCountsNotCompared",
     "FollowgraphSweepSkipsAccounts",
     "FollowgraphCommandsTimeOut",
     "FollowgraphJobFailed",
     "FollowgraphReadModelBusy",
-    "FollowgraphCallsRefused",
+    "FollowgraphConnectionsRefused",
+    "FollowgraphCommandsRefused",
+    "FollowgraphPartitionsNotLookedAt",
 ];
 
 /// Whom the faults tell what must fire.
@@ -87,7 +90,9 @@ async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
     let mut own = Own::start_through(move |servers| {
         let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
         sender.send(proxy).expect("the test waits");
-        Env::default().with("FALLBACK_BUDGET_PER_SECOND", "20")
+        Env::default()
+            .with("FALLBACK_BUDGET_PER_SECOND", "20")
+            .with("MAX_CALLS_IN_FLIGHT", faults::CALLS_IN_FLIGHT.to_string())
     })
     .await;
     let proxy = receiver.recv().expect("a proxy");
@@ -109,6 +114,7 @@ async fn every_alert_fires_when_the_real_thing_breaks_and_none_before() {
         watch.fired().into_iter().filter(|alert| !OF_SPEED.contains(&alert.as_str())).collect();
     assert!(early.is_empty(), "nothing is broken yet: {early:?}");
 
+    faults::calls_are_left_open(&own, &watch).await;
     faults::the_head_is_locked(&own, &watch).await;
     faults::replies_to_commits_are_lost(&own, &proxy, &watch).await;
     faults::data_is_changed_by_hand(&own, &watch).await;

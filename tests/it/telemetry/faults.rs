@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use proto::query::v1::Source;
+use proto::error::{Reason, reason_of};
+use proto::query::v1::{Source, WatchEventsRequest};
 use proto::subjects;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tests::clients::{check, counts, follow};
@@ -18,6 +19,8 @@ use xtask::{Principal, Server as _};
 use super::alerts::Watch;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// `MAX_CALLS_IN_FLIGHT`: one caller gets three quarters of it, fewer than there are places for watches.
+pub(super) const CALLS_IN_FLIGHT: usize = 128;
 /// The lock of the relay's leader, see the runbook of FollowgraphNoRelayLeader.
 const RELAY_LOCK: i64 = 7_166_105_002;
 /// That of the worker, see the runbook of FollowgraphNoWorkerLeader.
@@ -50,6 +53,20 @@ pub(super) async fn none(own: &Own, watch: &Watch) {
     truth::wait_caught_up(&own.endpoints).await;
     watch.until_some("projector_counts_compared_total > 0").await;
     watch.until_some("rate(query_reads_total[5m]) > 0").await;
+}
+
+pub(super) async fn calls_are_left_open(own: &Own, watch: &Watch) {
+    let mut queries = own.endpoints.queries();
+    let mut open = Vec::new();
+    let refused = loop {
+        assert!(open.len() < CALLS_IN_FLIGHT, "no call is refused");
+        match queries.watch_events(WatchEventsRequest::default()).await {
+            Ok(events) => open.push(events),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason_of(&refused), Some(Reason::TooManyCalls), "{refused:?}");
+    watch.until_fired(&["FollowgraphCallsRefused"]).await;
 }
 
 pub(super) async fn replies_to_commits_are_lost(own: &Own, proxy: &CommitLoser, watch: &Watch) {

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status};
 
 pub use access::LegacyAccess;
 
-use super::door::{Door, traceparent};
+use super::door::{Door, Origin};
 use super::parse;
 use crate::answer::Body;
 use crate::committer::Lane;
@@ -44,7 +44,7 @@ pub struct Legacy {
 
 /// A call that was let in.
 struct Call {
-    traceparent: Option<String>,
+    origin: Origin,
     patience: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Legacy {
         // A success must not turn into a missed deadline because the stream is away.
         let left = Deadline::of(request).map(|deadline| deadline.remaining().saturating_sub(TRAVEL));
         let patience = left.map_or(self.patience, |left| left.min(self.patience));
-        Call { traceparent: traceparent(request), patience }
+        Call { origin: Origin::of(request), patience }
     }
 
     /// Carries a command out and waits for the stream; answers the state of the pair in
@@ -68,7 +68,7 @@ impl Legacy {
         let state = state_after(&action);
         self.door.limit.check(actor)?;
         let command = Command::Pair(PairCommand { actor, other, action, expects: None });
-        let answer = self.door.carry_out(command, None, call.traceparent, Lane::Command).await?;
+        let answer = self.door.carry_out(command, None, call.origin, Lane::Command).await?;
         let patience = call.patience.saturating_sub(started.elapsed());
         // Also where nothing changed: what is there already may be as new.
         if !self.acknowledged.wait(answer.written_at, patience).await {
