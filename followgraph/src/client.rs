@@ -4,6 +4,7 @@
 //! what is asked for. What can go wrong: nobody answers ([`Unreachable`]), or a
 //! call is refused ([`CallFailed`]); both know whom they were meant for.
 
+mod address;
 mod tls;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::args::ConnectionArgs;
+use crate::text;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams have no deadline; this finds a peer that is gone without a word.
@@ -33,6 +35,14 @@ pub enum Service {
 }
 
 impl Service {
+    /// What its arguments begin with.
+    fn short(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Query => "query",
+        }
+    }
+
     /// The variable that says where it is.
     pub fn variable(self) -> &'static str {
         match self {
@@ -77,6 +87,8 @@ pub fn host_of(addr: &str) -> &str {
 pub struct Unreachable {
     /// Whom.
     pub peer: Peer,
+    /// Whether TLS was spoken.
+    pub tls: bool,
     /// Why.
     #[source]
     pub source: tonic::transport::Error,
@@ -137,7 +149,7 @@ impl<C> Client<C> {
 
 /// Connects to the command-service.
 pub async fn command(args: &ConnectionArgs) -> anyhow::Result<CommandClient> {
-    let peer = Peer { service: Service::Command, addr: args.command_addr.clone() };
+    let peer = Peer { service: Service::Command, addr: text::trimmed(&args.command_addr).to_owned() };
     let channel = connect(args, &peer).await?;
     Ok(Client {
         rpc: CommandServiceClient::with_interceptor(channel, bearer(args)?),
@@ -148,7 +160,7 @@ pub async fn command(args: &ConnectionArgs) -> anyhow::Result<CommandClient> {
 
 /// Connects to the query-service.
 pub async fn query(args: &ConnectionArgs) -> anyhow::Result<QueryClient> {
-    let peer = Peer { service: Service::Query, addr: args.query_addr.clone() };
+    let peer = Peer { service: Service::Query, addr: text::trimmed(&args.query_addr).to_owned() };
     let channel = connect(args, &peer).await?;
     Ok(Client {
         rpc: QueryServiceClient::with_interceptor(channel, bearer(args)?),
@@ -158,21 +170,23 @@ pub async fn query(args: &ConnectionArgs) -> anyhow::Result<QueryClient> {
 }
 
 fn bearer(args: &ConnectionArgs) -> anyhow::Result<Bearer> {
-    let Some(token) = args.token.as_deref().filter(|t| !t.is_empty()) else {
+    // A token that a file holds has a newline behind it, and sometimes a byte order mark before it.
+    let Some(token) = args.token.as_deref().map(text::trimmed).filter(|t| !t.is_empty()) else {
         return Ok(Bearer(None));
     };
     // The cause would quote the token.
     let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
         .parse()
-        .map_err(|_| anyhow::anyhow!("FOLLOWGRAPH_TOKEN must be printable ASCII"))?;
+        .map_err(|_| anyhow::anyhow!("FOLLOWGRAPH_TOKEN must be one line of printable ASCII"))?;
     value.set_sensitive(true);
     Ok(Bearer(Some(value)))
 }
 
 async fn connect(args: &ConnectionArgs, peer: &Peer) -> anyhow::Result<Channel> {
-    let unreachable = |source| Unreachable { peer: peer.clone(), source };
+    address::check(peer)?;
     let tls = tls::config(&args.tls)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
+    let unreachable = |source| Unreachable { peer: peer.clone(), tls: scheme == "https", source };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", peer.addr)).map_err(unreachable)?;
     if let Some(tls) = tls {
         endpoint = endpoint.tls_config(tls).map_err(unreachable)?;

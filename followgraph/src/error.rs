@@ -92,8 +92,13 @@ fn describe(error: &anyhow::Error) -> Report {
     }
     if let Some(unreachable) = error.downcast_ref::<Unreachable>() {
         let cause = anyhow::Chain::new(unreachable).last().map(ToString::to_string);
-        let message = format!("{unreachable}: {}", cause.unwrap_or_default());
-        return find(message, Some(is_it_up(&unreachable.peer)));
+        let cause = cause.unwrap_or_default();
+        let hint = if unreachable.tls && cause.contains("InvalidContentType") {
+            "the port speaks clear text: leave out --tls, --ca, --cert and their variables".to_owned()
+        } else {
+            is_it_up(&unreachable.peer)
+        };
+        return find(format!("{unreachable}: {cause}"), Some(hint));
     }
     let hint = error.downcast_ref::<Advised>().map(|a| a.hint.clone());
     find(format!("{error:#}"), hint)
@@ -225,7 +230,7 @@ fn hint_of_code(peer: &Peer, status: &Status) -> Option<String> {
         return Some(format!("raise --timeout; `followgraph status` says what is slow or missing{repeat}"));
     }
     if std::error::Error::source(status).is_some() || status.code() == Code::Unavailable {
-        return Some(is_it_up(peer));
+        return Some(format!("{}; if its port speaks TLS, --tls or --ca is needed", is_it_up(peer)));
     }
     (status.code() == Code::Unimplemented).then(|| {
         format!(

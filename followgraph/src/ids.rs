@@ -53,6 +53,7 @@ impl FromStr for Id {
     type Err = InvalidText;
 
     fn from_str(text: &str) -> Result<Self, InvalidText> {
+        let text = crate::text::trimmed(text);
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
             return from_integer(text.parse().map_err(|_| InvalidText::TooLarge)?);
         }
@@ -92,6 +93,7 @@ mod tests {
         assert_eq!(id.user().to_string(), "4baeee02-b9b3-5ecd-9f1b-400dbac56b82");
         assert_eq!(id.to_string(), "88");
         assert_eq!("0088".parse(), Ok(id));
+        assert_eq!("\u{feff}88\r".parse(), Ok(id), "the first line of a file");
     }
 
     #[test]

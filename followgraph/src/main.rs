@@ -12,6 +12,7 @@ mod ids;
 mod import;
 mod output;
 mod retry;
+mod text;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ use proto::query::v1::{AccountSet, SetKind, SetOperation};
 
 use super::FreshArgs;
 use crate::ids::{Id, InvalidText};
+use crate::text;
 
 /// How much of a list.
 #[derive(Debug, Group)]
@@ -83,7 +84,7 @@ impl FromStr for SetOf {
     type Err = InvalidSet;
 
     fn from_str(text: &str) -> Result<Self, InvalidSet> {
-        let (id, side) = text.rsplit_once('.').ok_or(InvalidSet::Side)?;
+        let (id, side) = text::trimmed(text).rsplit_once('.').ok_or(InvalidSet::Side)?;
         let kind = match side {
             "followers" => SetKind::Followers,
             "following" => SetKind::Following,

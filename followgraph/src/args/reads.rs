@@ -5,12 +5,13 @@
 use clap::Args as Group;
 
 use crate::ids::Id;
+use crate::text;
 
 /// How fresh an answer must be, and whether it tells how it came about.
 #[derive(Clone, Debug, Default, Group)]
 pub struct FreshArgs {
     /// See at least the write that printed this token
-    #[arg(long, value_name = "TOKEN", conflicts_with = "consistent")]
+    #[arg(long, value_name = "TOKEN", conflicts_with = "consistent", value_parser = text::argument)]
     pub fresh: Option<String>,
     /// Ask PostgreSQL, the source of truth
     #[arg(long)]

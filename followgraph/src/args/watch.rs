@@ -9,6 +9,7 @@ use proto::event::Verb;
 
 use super::seconds;
 use crate::ids::Id;
+use crate::text;
 
 /// What the help of `watch` adds.
 pub(super) const WATCH_HELP: &str = "\
@@ -21,7 +22,7 @@ Filters of different kinds must all fit; of those of one kind, any.";
 #[derive(Debug, Group)]
 pub struct WatchArgs {
     /// Begin after this token, not after the newest event
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = text::argument)]
     pub after: Option<String>,
     /// Only these commands, such as follow or remove-follower
     #[arg(long = "verb", value_name = "VERB", value_parser = verb)]

@@ -4,13 +4,18 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::args::TlsArgs;
 
 /// What is asked for; none for clear text.
 pub fn config(args: &TlsArgs) -> anyhow::Result<Option<ClientTlsConfig>> {
+    if args.cert.is_some() != args.key.is_some() {
+        bail!(
+            "--cert and --key (FOLLOWGRAPH_CERT_FILE, FOLLOWGRAPH_KEY_FILE) belong together: one is missing"
+        );
+    }
     if !args.tls && args.ca.is_none() && args.cert.is_none() {
         return Ok(None);
     }
@@ -22,7 +27,6 @@ pub fn config(args: &TlsArgs) -> anyhow::Result<Option<ClientTlsConfig>> {
         (Some(certificate), Some(key)) => {
             config.identity(Identity::from_pem(read(certificate, "--cert")?, read(key, "--key")?))
         }
-        // One without the other is refused when arguments are read.
         _ => config,
     };
     Ok(Some(match &args.server_name {
@@ -32,7 +36,10 @@ pub fn config(args: &TlsArgs) -> anyhow::Result<Option<ClientTlsConfig>> {
 }
 
 fn read(file: &Path, argument: &str) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("cannot read {}, the file of {argument}", file.display()))
+    let content = std::fs::read(file)
+        .with_context(|| format!("cannot read {}, the file of {argument}", file.display()))?;
+    // A byte order mark would hide the first line, which says what the file is.
+    Ok(content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content).to_owned())
 }
 
 #[cfg(test)]

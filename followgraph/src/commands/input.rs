@@ -11,6 +11,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
+use crate::text;
+
 /// So many mistakes are told; more would not be read.
 const TOLD: usize = 20;
 
@@ -28,13 +30,18 @@ pub fn read<T, E: Display>(
     file: &Path,
     understand: impl FnMut(&str) -> Result<T, E>,
 ) -> anyhow::Result<Vec<Line<T>>> {
-    let text = if file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
+    let bytes = if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        fs::read_to_string(file)
+        fs::read(file)
     };
-    parse(&text.with_context(|| format!("cannot read {}", file.display()))?, understand)
+    let bytes = bytes.with_context(|| format!("cannot read {}", file.display()))?;
+    if let Some(encoding) = text::other_encoding(&bytes) {
+        bail!("{} is {encoding}: write it as UTF-8 (iconv -f {encoding} -t UTF-8)", file.display());
+    }
+    let lines = String::from_utf8(bytes).with_context(|| format!("{} is not UTF-8", file.display()))?;
+    parse(&lines, understand)
 }
 
 fn parse<T, E: Display>(
@@ -44,7 +51,7 @@ fn parse<T, E: Display>(
     let mut lines = Vec::new();
     let mut mistakes = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let (number, line) = (index + 1, line.trim());
+        let (number, line) = (index + 1, text::trimmed(line));
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -72,6 +79,10 @@ mod tests {
     fn lines_that_say_nothing_are_left_out_but_counted() {
         let lines = parse("# ids\n\n 7 \r\n8", str::parse::<u32>).unwrap();
         assert_eq!(lines, [Line { number: 3, content: 7 }, Line { number: 4, content: 8 }]);
+        let lines = parse("\u{feff}# ids\n7", str::parse::<u32>).unwrap();
+        assert_eq!(lines, [Line { number: 2, content: 7 }], "a byte order mark says nothing");
+        let lines = parse("\u{feff}7", str::parse::<u32>).unwrap();
+        assert_eq!(lines, [Line { number: 1, content: 7 }]);
     }
 
     #[test]

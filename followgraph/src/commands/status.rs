@@ -33,7 +33,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format) -> anyhow::Result<
 
 fn answer<T: Clone>(addr: &str, result: &anyhow::Result<T>) -> Answer<T> {
     Answer {
-        addr: client::host_of(addr).to_owned(),
+        addr: client::host_of(crate::text::trimmed(addr)).to_owned(),
         status: result.as_ref().cloned().map_err(error::one_line),
     }
 }
