@@ -211,6 +211,42 @@ pub enum Command {
     Clock(ClockVerb),
 }
 
+impl Command {
+    /// Whether it changes nothing and leaves nothing behind, so that a closed stdout may end it quietly.
+    pub fn only_reads(&self) -> bool {
+        match self {
+            Self::Job(_)
+            | Self::Check(_)
+            | Self::Relationship(_)
+            | Self::Followers(_)
+            | Self::Following(_)
+            | Self::Mutes(_)
+            | Self::Blocks(_)
+            | Self::Requests(_)
+            | Self::Mutuals(_)
+            | Self::Known(_)
+            | Self::Set(_)
+            | Self::Suggest(_)
+            | Self::Counts(_)
+            | Self::Watch(_)
+            | Self::Status
+            | Self::Legacy(_) => true,
+            Self::Export(args) => args.to_stdout(),
+            Self::Pair(_)
+            | Self::Privacy(_)
+            | Self::Batch(_)
+            | Self::ReplaceFollowing(_)
+            | Self::Erase(_)
+            | Self::Archive(_)
+            | Self::Restore(_)
+            | Self::Import(_)
+            | Self::Migrate(_)
+            | Self::Recover(_)
+            | Self::Clock(_) => false,
+        }
+    }
+}
+
 /// Reads a time such as `10` or `0.5`.
 fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()

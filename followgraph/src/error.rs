@@ -13,6 +13,7 @@ use tonic_types::StatusExt as _;
 
 use crate::args::Format;
 use crate::client::{CallFailed, Peer, Service, Unreachable, host_of};
+use crate::output;
 
 /// An error with advice, for those that are not of a call.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,17 @@ struct Report {
     metadata: BTreeMap<String, String>,
 }
 
-/// Whether the reader of our output has gone. A server that has gone is something else.
+/// Stdout could not be written, although the command itself succeeded.
+pub fn lost_output(failure: &io::Error) -> anyhow::Error {
+    Advised {
+        message: format!("cannot write to stdout: {failure}"),
+        hint: "the command was carried out to its end; what stdout did not take is above".to_owned(),
+        source: None,
+    }
+    .into()
+}
+
+/// Whether the reader of an export's rows has gone. A server that has gone is something else.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let of_a_server = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<sqlx::Error>() || cause.is::<neo4rs::Error>() || cause.is::<Unreachable>()
@@ -57,8 +68,8 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 pub fn report(error: &anyhow::Error, format: Format) {
     let report = describe(error);
     match format {
-        Format::Text => eprint!("{}", report.text()),
-        Format::Json => eprintln!("{}", serde_json::json!({ "error": report })),
+        Format::Text => output::note(report.text().trim_end()),
+        Format::Json => output::note(serde_json::json!({ "error": report }).to_string()),
     }
 }
 

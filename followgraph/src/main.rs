@@ -24,15 +24,25 @@ use crate::commands::Outcome;
 async fn main() -> ExitCode {
     let args = args::Args::parse();
     let format = args.output;
-    match commands::run(args).await {
-        Ok(Outcome::Done) => ExitCode::from(0),
-        Ok(Outcome::No) => ExitCode::from(1),
-        Ok(Outcome::Failed) => ExitCode::from(2),
+    let only_reads = args.command.only_reads();
+    let outcome = match commands::run(args).await {
         // The reader of the pipe has seen enough, as `head` has.
-        Err(error) if error::is_broken_pipe(&error) => ExitCode::from(0),
+        Err(error) if only_reads && error::is_broken_pipe(&error) => Outcome::Done,
         Err(error) => {
             error::report(&error, format);
-            ExitCode::from(2)
+            Outcome::Failed
         }
-    }
+        Ok(outcome) => match output::failure() {
+            Some(failure) if !(only_reads && output::is_closed_pipe()) => {
+                error::report(&error::lost_output(failure), format);
+                Outcome::Failed
+            }
+            _ => outcome,
+        },
+    };
+    ExitCode::from(match outcome {
+        Outcome::Done => 0,
+        Outcome::No => 1,
+        Outcome::Failed => 2,
+    })
 }

@@ -1,12 +1,14 @@
 //! Answers on stdout: sentences, tables, JSON.
 //!
 //! Owns the look of tables and the line under every answer that says where it
-//! came from. It must not know what was asked. What can go wrong: the reader has
-//! gone (a broken pipe), which ends the program quietly; so nothing here uses
-//! `println!`, which panics.
+//! came from. It must not know what was asked.
+//!
+//! Invariant: a stdout that cannot be written (a closed pipe, a full disk) never ends a command between two of its
+//! writes. The first failure is kept, further output is dropped, and `main` decides by [`failure`] how the process ends.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -14,17 +16,65 @@ use proto::Token;
 use proto::query::v1::Source;
 use serde::Serialize;
 
-/// Writes a line.
-pub fn line(text: impl AsRef<str>) -> io::Result<()> {
+/// The first failure of stdout.
+static FAILURE: OnceLock<io::Error> = OnceLock::new();
+
+/// Why stdout can no longer be written.
+pub fn failure() -> Option<&'static io::Error> {
+    FAILURE.get()
+}
+
+/// Whether stdout can still be written. A command that only reads stops when it cannot.
+pub fn is_open() -> bool {
+    failure().is_none()
+}
+
+/// Whether the reader of stdout has gone, as `head` does when it has seen enough.
+pub fn is_closed_pipe() -> bool {
+    failure().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Writes to stdout while it is open; returns whether all of it was written.
+fn put(text: &[u8]) -> bool {
+    if !is_open() {
+        return false;
+    }
     let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_ref().as_bytes())?;
-    stdout.write_all(b"\n")?;
-    stdout.flush()
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Ok(()) => true,
+        Err(error) => {
+            FAILURE.get_or_init(|| error);
+            false
+        }
+    }
+}
+
+/// Writes a line.
+pub fn line(text: impl AsRef<str>) {
+    put(format!("{}\n", text.as_ref()).as_bytes());
+}
+
+/// Writes the answer of a command that changes something; to stderr if stdout cannot be written, so that it is not lost.
+pub fn answer(text: impl AsRef<str>) {
+    if !put(format!("{}\n", text.as_ref()).as_bytes()) {
+        note(text);
+    }
+}
+
+/// Writes a line to stderr. If that fails there is nowhere left to say so, and `eprintln!` would panic.
+pub fn note(text: impl AsRef<str>) {
+    let _ = io::stderr().write_all(format!("{}\n", text.as_ref()).as_bytes());
 }
 
 /// Writes one JSON object.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     json_rows(std::iter::once(value))
+}
+
+/// Writes the answer of a command that changes something as one JSON object, like [`answer`].
+pub fn json_answer(value: &impl Serialize) -> anyhow::Result<()> {
+    answer(serde_json::to_string(value)?);
+    Ok(())
 }
 
 /// Writes JSON objects, one a line.
@@ -34,9 +84,7 @@ pub fn json_rows<T: Serialize>(rows: impl IntoIterator<Item = T>) -> anyhow::Res
         serde_json::to_writer(&mut text, &row)?;
         text.push(b'\n');
     }
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&text)?;
-    stdout.flush()?;
+    put(&text);
     Ok(())
 }
 

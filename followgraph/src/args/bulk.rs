@@ -3,7 +3,8 @@
 //! Owns their flags and what their help says about files. It must not know how
 //! files are read or written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args as Group, ValueEnum};
@@ -104,8 +105,9 @@ pub enum OnConflict {
 
 /// What the help of `export` adds.
 pub(super) const EXPORT_HELP: &str = "\
-tsv rows are two ids, the date, and where an edge runs out that date, as `import` takes them; ndjson rows are objects with
-source_id, target_id, created_at, expires_at and position. A name that ends in .gz is compressed.
+tsv and csv rows are two ids and the date, and for mutes and blocks when they run out, under a header of
+their names, as `import` takes them; ndjson rows are objects with source_id, target_id, created_at,
+expires_at and position. A name that ends in .gz is compressed.
 
 The rows together with the events after `from_revision`, which is told at the end, give the
 exact graph. A broken connection is resumed. A file gets its name when it is complete.";
@@ -127,6 +129,13 @@ pub struct ExportArgs {
     pub retry_for: Duration,
 }
 
+impl ExportArgs {
+    /// Whether the rows go to stdout.
+    pub fn to_stdout(&self) -> bool {
+        self.file == Path::new("-")
+    }
+}
+
 /// Kinds that can be exported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum ExportKind {
@@ -146,6 +155,8 @@ pub enum ExportKind {
 pub enum Rows {
     /// Tab-separated, with a header
     Tsv,
+    /// Comma-separated, with a header
+    Csv,
     /// One JSON object a line
     Ndjson,
 }

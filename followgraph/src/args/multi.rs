@@ -24,6 +24,10 @@ pub struct PartArgs {
     /// Rows a call, 1 to 1,000; by default as many as are wanted
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub page_size: Option<i32>,
+    /// Go on behind an earlier answer of the same list, which told this token
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true,
+          allow_hyphen_values = true, value_parser = text::argument)]
+    pub page_token: String,
     /// How fresh the answer must be, and whether it is explained.
     #[command(flatten)]
     pub fresh: FreshArgs,

@@ -144,14 +144,17 @@ pub async fn restore(
 /// Says that nothing was done, because it cannot be undone.
 fn refuse(format: Format, account: Id) -> anyhow::Result<()> {
     match format {
-        Format::Json => output::json(&serde_json::json!({
+        Format::Json => output::json_answer(&serde_json::json!({
             "command": "erase",
             "user_id": account.user().to_string(),
             "changed": false,
         })),
-        Format::Text => Ok(output::line(format!(
-            "nothing was changed: say --yes to erase all that is known of {account}, for good"
-        ))?),
+        Format::Text => {
+            output::answer(format!(
+                "nothing was changed: say --yes to erase all that is known of {account}, for good"
+            ));
+            Ok(())
+        }
     }
 }
 
@@ -165,11 +168,11 @@ async fn finish(
 ) -> anyhow::Result<Outcome> {
     // People see the id of the job before they wait for it, and may leave.
     if format == Format::Text {
-        output::line(answer.text(words))?;
+        output::answer(answer.text(words));
     }
     answer.job = job::follow(client, format, wait, answer.job_id.as_deref()).await?;
     if format == Format::Json {
-        output::json(&answer)?;
+        output::json_answer(&answer)?;
     }
     Ok(job::outcome(answer.job.as_ref()))
 }

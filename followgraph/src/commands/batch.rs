@@ -8,7 +8,6 @@ mod results;
 
 use std::time::Instant;
 
-use anyhow::Context as _;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use proto::command::v1::{BatchWriteRequest, Write};
 use tonic::Status;
@@ -60,12 +59,29 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &BatchArgs) 
     }
     let mut client = client::command(connection).await?;
     let mut calls = Calls::default();
-    for batch in lines.chunks(LARGEST_BATCH) {
-        let rows = send(&mut client, args, batch, &mut calls).await;
-        calls.print(format, &rows.with_context(|| span(batch))?)?;
+    // A stdout that nobody reads any more is no reason to leave the rest undone.
+    for (index, batch) in lines.chunks(LARGEST_BATCH).enumerate() {
+        match send(&mut client, args, batch, &mut calls).await {
+            Ok(rows) => calls.print(format, &rows)?,
+            Err(error) => {
+                if index > 0 {
+                    calls.print_summary(format);
+                }
+                let rest = lines.get((index + 1) * LARGEST_BATCH..).unwrap_or_default();
+                return Err(error.context(unfinished(batch, rest)));
+            }
+        }
     }
-    calls.print_summary(format)?;
+    calls.print_summary(format);
     Ok(Outcome::from(calls.all_done()))
+}
+
+/// Which lines a failed call was about, and which were never sent.
+fn unfinished(batch: &[Line<Item>], rest: &[Line<Item>]) -> String {
+    match rest {
+        [] => span(batch),
+        rest => format!("{} ({} not sent)", span(batch), span(rest)),
+    }
 }
 
 /// Reads one line as the command line is read.

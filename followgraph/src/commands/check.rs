@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::args::{CheckArgs, ConnectionArgs, Format};
 use crate::client;
-use crate::commands::{BATCH, Outcome, consistency, explanation};
+use crate::commands::explanation::{self, Body};
+use crate::commands::{BATCH, Outcome, consistency};
 use crate::ids::Id;
 use crate::output::{self, Origin};
 
@@ -21,6 +22,8 @@ struct Answer<'a> {
     as_of: &'a str,
     revision: Option<u64>,
     elapsed_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Body<'a>>,
 }
 
 /// Tells whether one account follows others.
@@ -49,6 +52,7 @@ async fn one(
     let answer = client.rpc.check(request).await;
     let elapsed = started.elapsed();
     let answer = answer.map_err(|s| client.failed(s))?.into_inner();
+    let explanation = answer.explanation.as_ref().map(Body::from);
     match format {
         Format::Json => output::json(&Answer {
             viewer_id: &viewer_id,
@@ -58,6 +62,7 @@ async fn one(
             as_of: &answer.as_of,
             revision: output::revision(&answer.as_of),
             elapsed_ms: output::elapsed_ms(elapsed),
+            explanation: explanation.clone(),
         })?,
         Format::Text => {
             let words = if answer.following {
@@ -66,10 +71,10 @@ async fn one(
                 format!("no: {viewer_id} does not follow {target_id}")
             };
             let origin = Origin::of(answer.source(), &answer.as_of, elapsed);
-            output::line(format!("{words}\n{}", origin.text()))?;
+            output::line(format!("{words}\n{}", origin.text()));
+            explanation::print(answer.explanation.as_slice());
         }
     }
-    explanation::print(format, answer.explanation.as_slice())?;
     Ok(Outcome::from(answer.following))
 }
 
@@ -98,6 +103,7 @@ async fn many(
         let answer = answer.map_err(|s| client.failed(s))?.into_inner();
         followed += answer.results.iter().filter(|r| r.following).count();
         origin.add(answer.source(), &answer.as_of, elapsed);
+        let explanation = answer.explanation.as_ref().map(Body::from);
         match format {
             Format::Json => output::json_rows(answer.results.iter().map(|result| Answer {
                 viewer_id: &viewer_id,
@@ -107,6 +113,7 @@ async fn many(
                 as_of: &answer.as_of,
                 revision: output::revision(&answer.as_of),
                 elapsed_ms: output::elapsed_ms(elapsed),
+                explanation: explanation.clone(),
             }))?,
             Format::Text => {
                 for result in &answer.results {
@@ -123,8 +130,8 @@ async fn many(
             output::table_text(table),
             targets.len(),
             origin.text()
-        ))?;
+        ));
+        explanation::print(&explanations);
     }
-    explanation::print(format, &explanations)?;
     Ok(Outcome::from(followed == targets.len()))
 }

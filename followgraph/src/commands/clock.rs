@@ -21,10 +21,10 @@ pub async fn accept(format: Format, timeout: Duration, args: ClockArgs) -> anyho
     let pool = connect_postgres(&args.database_url, timeout).await?;
     let accepted_at = dates::format(migrations::accept_clock(&pool).await?);
     match format {
-        Format::Json => output::json(&Report { accepted_at })?,
-        Format::Text => output::line(format!(
+        Format::Json => output::json_answer(&Report { accepted_at })?,
+        Format::Text => output::answer(format!(
             "accepted PostgreSQL's clock, which shows {accepted_at}; expiry and partition drops resume within seconds"
-        ))?,
+        )),
     }
     Ok(Outcome::Done)
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::args::{ConnectionArgs, CountsArgs, Format};
 use crate::client;
-use crate::commands::{BATCH, Outcome, consistency, explanation};
+use crate::commands::explanation::{self, Body};
+use crate::commands::{BATCH, Outcome, consistency};
 use crate::output::{self, Origin};
 
 /// One answer for programs.
@@ -28,6 +29,8 @@ struct Answer<'a> {
     as_of: &'a str,
     revision: Option<u64>,
     elapsed_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Body<'a>>,
 }
 
 /// Tells the counts of accounts.
@@ -53,6 +56,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
         let elapsed = started.elapsed();
         let answer = answer.map_err(|s| client.failed(s))?.into_inner();
         origin.add(answer.source(), &answer.as_of, elapsed);
+        let explanation = answer.explanation.as_ref().map(Body::from);
         match format {
             Format::Json => output::json_rows(answer.counts.iter().map(|counts| Answer {
                 user_id: &counts.user_id,
@@ -66,6 +70,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
                 as_of: &answer.as_of,
                 revision: output::revision(&answer.as_of),
                 elapsed_ms: output::elapsed_ms(elapsed),
+                explanation: explanation.clone(),
             }))?,
             Format::Text => {
                 for counts in &answer.counts {
@@ -86,8 +91,8 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
         explanations.extend(answer.explanation);
     }
     if format == Format::Text {
-        output::line(format!("{}\n{}", output::table_text(table), origin.text()))?;
+        output::line(format!("{}\n{}", output::table_text(table), origin.text()));
+        explanation::print(&explanations);
     }
-    explanation::print(format, &explanations)?;
     Ok(Outcome::Done)
 }

@@ -1,28 +1,22 @@
 //! How an answer came about, for people and programs.
 //!
-//! Owns: its form: indented lines below the answer, or one more JSON object. It must not know what was asked.
+//! Owns: its form: indented lines below the answer, or a field of its JSON. It must not know what was asked.
 
 use std::time::Duration;
 
 use proto::query::v1::{Explanation, explanation::Step};
 use serde::Serialize;
 
-use crate::args::Format;
 use crate::output;
 
 /// One explanation for programs.
-#[derive(Debug, Serialize)]
-struct Explained<'a> {
-    explanation: Body<'a>,
-}
-
-#[derive(Debug, Serialize)]
-struct Body<'a> {
+#[derive(Clone, Debug, Serialize)]
+pub struct Body<'a> {
     steps: Vec<StepRow<'a>>,
     fallback_reason: &'a str,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct StepRow<'a> {
     store: &'a str,
     replica: &'a str,
@@ -33,21 +27,19 @@ struct StepRow<'a> {
     overlaid_events: u32,
 }
 
-/// Prints the explanations of the calls of one answer; nothing if none was asked for.
-pub fn print(format: Format, explanations: &[Explanation]) -> anyhow::Result<()> {
-    match format {
-        Format::Json => output::json_rows(explanations.iter().map(|explanation| Explained {
-            explanation: Body {
-                steps: explanation.steps.iter().map(row).collect(),
-                fallback_reason: &explanation.fallback_reason,
-            },
-        })),
-        Format::Text => {
-            for line in explanations.iter().flat_map(lines) {
-                output::line(line)?;
-            }
-            Ok(())
+impl<'a> From<&'a Explanation> for Body<'a> {
+    fn from(explanation: &'a Explanation) -> Self {
+        Self {
+            steps: explanation.steps.iter().map(row).collect(),
+            fallback_reason: &explanation.fallback_reason,
         }
+    }
+}
+
+/// Prints the explanations of the calls of one answer for people; nothing if none was asked for.
+pub fn print(explanations: &[Explanation]) {
+    for line in explanations.iter().flat_map(lines) {
+        output::line(line);
     }
 }
 

@@ -33,11 +33,13 @@ struct Summary {
 /// Exports edges.
 pub async fn run(connection: &ConnectionArgs, format: Format, args: &ExportArgs) -> anyhow::Result<Outcome> {
     let client = client::query(connection).await?;
+    let may_expire = matches!(args.kind, ExportKind::Mute | ExportKind::Block);
+    let form = sink::Form { rows: sink::rows(args, format), may_expire };
     let started = Instant::now();
     let mut export = Export {
         client,
         kind: args.kind,
-        sink: Sink::open(&args.file, sink::rows(args, format))?,
+        sink: Sink::open(&args.file, form)?,
         bar: progress_bar(),
         patience: Patience::new(args.retry_for),
         resume_token: String::new(),
@@ -58,17 +60,19 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &ExportArgs)
     };
     match format {
         // Stdout carries the rows.
-        _ if to_stdout => eprintln!("{}", summary.text()),
-        Format::Json => output::json(&summary)?,
-        Format::Text => output::line(summary.text())?,
+        Format::Json if to_stdout => output::note(serde_json::to_string(&summary)?),
+        Format::Text if to_stdout => output::note(summary.text()),
+        Format::Json => output::json_answer(&summary)?,
+        Format::Text => output::answer(summary.text()),
     }
     Ok(Outcome::Done)
 }
 
 impl Summary {
     fn text(&self) -> String {
+        let rows = if self.rows == 1 { "row" } else { "rows" };
         format!(
-            "{} rows in {:.1} s   from_revision {} of epoch {}: apply the events after it",
+            "{} {rows} in {:.1} s   for subscribers: apply the events after from_revision {} of epoch {}",
             self.rows, self.seconds, self.from_revision, self.epoch
         )
     }
@@ -105,7 +109,7 @@ impl Export {
                 return Err(self.client.failed(status).into());
             };
             let failed = self.client.failed(status);
-            self.bar.suspend(|| eprintln!("{}; trying again", error::message(&failed)));
+            self.bar.suspend(|| output::note(format!("{}; trying again", error::message(&failed))));
             tokio::time::sleep(wait).await;
         }
     }
@@ -145,9 +149,13 @@ fn kind(kind: ExportKind) -> EdgeKind {
 fn progress_bar() -> indicatif::ProgressBar {
     let bar = indicatif::ProgressBar::new_spinner();
     if let Ok(style) =
-        indicatif::ProgressStyle::with_template("{spinner} {human_pos} rows   {per_sec}   {elapsed}")
+        indicatif::ProgressStyle::with_template("{spinner} {human_pos} rows   {rate} rows/s   {elapsed}")
     {
-        bar.set_style(style);
+        let rate = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+            // The bar cannot pass an error of `write!` on; a piece of it would be missing.
+            let _ = write!(out, "{:.0}", state.per_sec());
+        };
+        bar.set_style(style.with_key("rate", rate));
     }
     bar
 }

@@ -99,7 +99,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &JobArgs) ->
     };
     match format {
         Format::Json => output::json(&job)?,
-        Format::Text => output::line(job.text())?,
+        Format::Text => output::line(job.text()),
     }
     Ok(job.outcome())
 }
@@ -117,7 +117,7 @@ pub async fn follow(
     };
     let job = wait(client, job_id).await?;
     if format == Format::Text {
-        output::line(job.text())?;
+        output::answer(job.text());
     }
     Ok(Some(job))
 }

@@ -65,7 +65,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, verb: &LegacyVerb)
 fn clear(format: Format) -> anyhow::Result<Outcome> {
     match format {
         Format::Json => output::json(&Cleared { cleared: false, how: CLEAR })?,
-        Format::Text => output::line(CLEAR)?,
+        Format::Text => output::line(CLEAR),
     }
     Ok(Outcome::No)
 }
@@ -86,7 +86,7 @@ async fn backfill(connection: &ConnectionArgs, format: Format) -> anyhow::Result
                 output::line(format!(
                     "{} is complete: revision {} is visible, {} behind the head",
                     replica.name, replica.visible, replica.lag_revisions
-                ))?;
+                ));
             }
         }
     }

@@ -9,12 +9,13 @@ use proto::query::v1::{
 };
 use serde::Serialize;
 
+use super::ending::Ending;
 use super::relationship::{Pair, words};
 use crate::args::{ConnectionArgs, Format, ListArgs, PublicListArgs};
 use crate::client::{self, QueryClient};
-use crate::commands::{Outcome, consistency, explanation};
+use crate::commands::{Outcome, consistency};
 use crate::dates;
-use crate::output::{self, Origin};
+use crate::output;
 
 /// The largest page that the service gives.
 const LARGEST_PAGE: i32 = 1_000;
@@ -95,33 +96,24 @@ async fn run(connection: &ConnectionArgs, format: Format, wanted: &Wanted<'_>) -
     let mut client = client::query(connection).await?;
     let args = wanted.list;
     let limit = if args.all { u64::MAX } else { args.limit };
-    let mut origin = Origin::default();
-    let mut explanations = Vec::new();
-    let mut printed = 0;
-    let mut page_token = String::new();
-    while printed < limit {
-        let page_size = page_size(args.page_size, limit - printed);
+    let mut ending = Ending { next_page_token: args.page_token.clone(), ..Ending::default() };
+    while ending.printed < limit && output::is_open() {
+        let page_size = page_size(args.page_size, limit - ending.printed);
         let started = Instant::now();
-        let page = fetch(&mut client, wanted, page_size, page_token.clone()).await?;
-        origin.add(page.source, &page.as_of, started.elapsed());
-        if !page.next_page_token.is_empty() && page.next_page_token == page_token {
+        let page = fetch(&mut client, wanted, page_size, ending.next_page_token.clone()).await?;
+        ending.origin.add(page.source, &page.as_of, started.elapsed());
+        if !page.next_page_token.is_empty() && page.next_page_token == ending.next_page_token {
             bail!("the service gave the same page token twice");
         }
-        print(format, wanted, &page, printed == 0)?;
-        printed += page.edges.len() as u64;
-        page_token = page.next_page_token;
-        explanations.extend(page.explanation);
-        if page_token.is_empty() {
+        print(format, wanted, &page, ending.printed == 0)?;
+        ending.printed += page.edges.len() as u64;
+        ending.next_page_token = page.next_page_token;
+        ending.explanations.extend(page.explanation);
+        if ending.next_page_token.is_empty() {
             break;
         }
     }
-    if format == Format::Text {
-        let rows = if printed == 1 { "row" } else { "rows" };
-        let more =
-            if page_token.is_empty() || printed == 0 { "" } else { ", and there are more (--limit, --all)" };
-        output::line(format!("{printed} {rows}{more}\n{}", origin.text()))?;
-    }
-    explanation::print(format, &explanations)?;
+    ending.print(format)?;
     Ok(Outcome::Done)
 }
 
@@ -206,7 +198,10 @@ fn print(format: Format, wanted: &Wanted<'_>, page: &Page, first: bool) -> anyho
                 row.extend(edge.relationship.as_ref().map(words));
                 table.add_row(row);
             }
-            Ok(output::line(output::table_text(table))?)
+            {
+                output::line(output::table_text(table));
+                Ok(())
+            }
         }
     }
 }

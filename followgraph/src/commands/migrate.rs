@@ -33,7 +33,7 @@ pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow
     let until = Instant::now() + args.wait.unwrap_or_default();
     loop {
         match migrate(format, timeout, &args).await {
-            Err(error) if Instant::now() + PAUSE < until => eprintln!("waiting: {error:#}"),
+            Err(error) if Instant::now() + PAUSE < until => output::note(format!("waiting: {error:#}")),
             ended => return ended,
         }
         tokio::time::sleep(PAUSE).await;
@@ -46,12 +46,12 @@ async fn migrate(format: Format, timeout: Duration, args: &MigrateArgs) -> anyho
     let pool = connect_postgres(&stores.database_url, timeout).await?;
     let postgres_applied = migrations::migrate_postgres(&pool).await?;
     if format == Format::Text {
-        output::line(postgres_text(&postgres_applied))?;
+        output::answer(postgres_text(&postgres_applied));
     }
     if *roles {
         grant(&pool, args).await?;
         if format == Format::Text {
-            output::line("PostgreSQL: each service's role may do what it needs")?;
+            output::answer("PostgreSQL: each service's role may do what it needs");
         }
     }
     let neo4j_uri = stores.neo4j_uri.as_deref().filter(|uri| !uri.is_empty());
@@ -60,16 +60,16 @@ async fn migrate(format: Format, timeout: Duration, args: &MigrateArgs) -> anyho
         migrations::migrate_neo4j(&graph).await?;
     }
     match format {
-        Format::Json => output::json(&Report {
+        Format::Json => output::json_answer(&Report {
             postgres_applied,
             postgres_version: migrations::needed_version(),
             neo4j_applied: neo4j_uri.is_some(),
             roles_granted: *roles,
         })?,
         Format::Text if neo4j_uri.is_some() => {
-            output::line("Neo4j: all constraints and indexes are there")?;
+            output::answer("Neo4j: all constraints and indexes are there");
         }
-        Format::Text => output::line("Neo4j: left to the projector, NEO4J_URI is not set")?,
+        Format::Text => output::answer("Neo4j: left to the projector, NEO4J_URI is not set"),
     }
     Ok(Outcome::Done)
 }

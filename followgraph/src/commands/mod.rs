@@ -7,6 +7,7 @@ mod batch;
 mod check;
 mod clock;
 mod counts;
+mod ending;
 mod explanation;
 mod export;
 mod input;

@@ -12,6 +12,7 @@ use proto::query::v1::{
 };
 use serde::Serialize;
 
+use super::ending::Ending;
 use super::explanation;
 use crate::args::{ConnectionArgs, Format, KnownArgs, PartArgs, SetArgs, SuggestArgs};
 use crate::client::{self, QueryClient};
@@ -123,34 +124,26 @@ async fn walk(
 ) -> anyhow::Result<Outcome> {
     let mut client = client::query(connection).await?;
     let limit = if part.all { u64::MAX } else { part.limit };
-    let mut origin = Origin::default();
-    let mut explanations = Vec::new();
-    let (mut printed, mut total, mut page_token) = (0, None, String::new());
-    while printed < limit {
-        let wanted = i32::try_from(limit - printed).unwrap_or(LARGEST_PAGE);
+    let mut ending = Ending { next_page_token: part.page_token.clone(), ..Ending::default() };
+    while ending.printed < limit && output::is_open() {
+        let wanted = i32::try_from(limit - ending.printed).unwrap_or(LARGEST_PAGE);
         let page_size = part.page_size.unwrap_or(LARGEST_PAGE).min(wanted);
         let started = Instant::now();
-        let page = fetch(&mut client, page_size, page_token.clone()).await?;
-        origin.add(page.source, &page.as_of, started.elapsed());
-        if !page.next_page_token.is_empty() && page.next_page_token == page_token {
+        let page = fetch(&mut client, page_size, ending.next_page_token.clone()).await?;
+        ending.origin.add(page.source, &page.as_of, started.elapsed());
+        if !page.next_page_token.is_empty() && page.next_page_token == ending.next_page_token {
             bail!("the service gave the same page token twice");
         }
-        print(format, &page, printed == 0)?;
-        printed += page.rows.len() as u64;
-        total = page.total;
-        page_token = page.next_page_token;
-        explanations.extend(page.explanation);
-        if page_token.is_empty() {
+        print(format, &page, ending.printed == 0)?;
+        ending.printed += page.rows.len() as u64;
+        ending.total = page.total;
+        ending.next_page_token = page.next_page_token;
+        ending.explanations.extend(page.explanation);
+        if ending.next_page_token.is_empty() {
             break;
         }
     }
-    if format == Format::Text {
-        let rows = if printed == 1 { "row" } else { "rows" };
-        let of = total.map_or_else(String::new, |total| format!(" of {total}"));
-        let more = if page_token.is_empty() { "" } else { ", and there are more (--limit, --all)" };
-        output::line(format!("{printed} {rows}{of}{more}\n{}", origin.text()))?;
-    }
-    explanation::print(format, &explanations)?;
+    ending.print(format)?;
     Ok(Outcome::Done)
 }
 
@@ -172,7 +165,10 @@ fn print(format: Format, page: &Page, first: bool) -> anyhow::Result<()> {
             for (user, since) in &page.rows {
                 table.add_row(std::iter::once(user).chain(since));
             }
-            Ok(output::line(output::table_text(table))?)
+            {
+                output::line(output::table_text(table));
+                Ok(())
+            }
         }
     }
 }
@@ -213,14 +209,17 @@ pub async fn suggest(
                         suggestion.followed_by.join(" "),
                     ]);
                 }
-                output::line(output::table_text(table))?;
+                output::line(output::table_text(table));
             }
             let number = answer.suggestions.len();
             let noun = if number == 1 { "suggestion" } else { "suggestions" };
             let origin = Origin::of(answer.source(), &answer.as_of, elapsed);
-            output::line(format!("{number} {noun}\n{}", origin.text()))?;
+            output::line(format!("{number} {noun}\n{}", origin.text()));
+            explanation::print(answer.explanation.as_slice());
+            return Ok(Outcome::Done);
         }
     }
-    explanation::print(format, answer.explanation.as_slice())?;
+    let explanations = answer.explanation.into_iter().collect();
+    Ending { explanations, ..Ending::default() }.print(format)?;
     Ok(Outcome::Done)
 }

@@ -31,14 +31,14 @@ pub async fn run(format: Format, timeout: Duration, args: RecoverArgs) -> anyhow
         (true, false) => Some(migrations::open_epoch(&pool, replace_stream).await?),
     };
     match (format, epoch) {
-        (Format::Json, epoch) => output::json(&Report { before, revision, epoch, replace_stream })?,
-        (Format::Text, Some(epoch)) => output::line(done(epoch, &args))?,
-        (Format::Text, None) => output::line(format!(
+        (Format::Json, epoch) => output::json_answer(&Report { before, revision, epoch, replace_stream })?,
+        (Format::Text, Some(epoch)) => output::answer(done(epoch, &args)),
+        (Format::Text, None) => output::answer(format!(
             "nothing was changed. PostgreSQL is at revision {revision} of epoch {before}. With --yes that becomes the \
              truth under a new epoch: read models are swept, tokens of epoch {before} are refused, and subscribers begin \
              again with an export. With --replace-stream the relay deletes the stream of epoch {before} and makes a new \
              one; without it, the relay waits while that stream exists"
-        ))?,
+        )),
     }
     Ok(if epoch.is_some() { Outcome::Done } else { Outcome::No })
 }

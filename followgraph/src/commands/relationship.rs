@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::args::{CheckArgs, ConnectionArgs, Format};
 use crate::client;
-use crate::commands::{BATCH, Outcome, consistency, explanation};
+use crate::commands::explanation::{self, Body};
+use crate::commands::{BATCH, Outcome, consistency};
 use crate::dates;
 use crate::output::{self, Origin};
 
@@ -40,6 +41,8 @@ struct Answer<'a> {
     source: &'a str,
     as_of: &'a str,
     elapsed_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Body<'a>>,
 }
 
 impl<'a> From<&'a Relationship> for Pair<'a> {
@@ -104,6 +107,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CheckArgs) 
         let elapsed = started.elapsed();
         let answer = answer.map_err(|s| client.failed(s))?.into_inner();
         origin.add(answer.source(), &answer.as_of, elapsed);
+        let explanation = answer.explanation.as_ref().map(Body::from);
         match format {
             Format::Json => output::json_rows(answer.relationships.iter().map(|pair| Answer {
                 viewer_id: &viewer_id,
@@ -111,6 +115,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CheckArgs) 
                 source: output::source_name(answer.source()),
                 as_of: &answer.as_of,
                 elapsed_ms: output::elapsed_ms(elapsed),
+                explanation: explanation.clone(),
             }))?,
             Format::Text => {
                 for pair in &answer.relationships {
@@ -121,9 +126,9 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CheckArgs) 
         explanations.extend(answer.explanation);
     }
     if format == Format::Text {
-        output::line(format!("{}\n{}", output::table_text(table), origin.text()))?;
+        output::line(format!("{}\n{}", output::table_text(table), origin.text()));
+        explanation::print(&explanations);
     }
-    explanation::print(format, &explanations)?;
     Ok(Outcome::Done)
 }
 

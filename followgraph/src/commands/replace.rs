@@ -64,11 +64,11 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &ReplaceArgs
     let answer = answer.map_err(|s| client.failed(s))?.into_inner();
     let mut answer = Answer::new(args, answer, elapsed);
     if format == Format::Text {
-        output::line(answer.text())?;
+        output::answer(answer.text());
     }
     answer.job = job::follow(&mut client, format, &args.wait, answer.job_id.as_deref()).await?;
     if format == Format::Json {
-        output::json(&answer)?;
+        output::json_answer(&answer)?;
     }
     Ok(job::outcome(answer.job.as_ref()))
 }

@@ -71,8 +71,8 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &WatchArgs) 
         ended = watch.pull() => ended?,
         signal = tokio::signal::ctrl_c() => signal?,
     }
-    if !watch.after.is_empty() {
-        eprintln!("go on with --after {}", watch.after);
+    if !watch.after.is_empty() && !output::is_closed_pipe() {
+        output::note(format!("go on with --after {}", watch.after));
     }
     Ok(Outcome::Done)
 }
@@ -107,7 +107,7 @@ impl Watch<'_> {
             let Some(wait) = self.patience.next_wait(&status, Instant::now()) else {
                 return Err(self.client.failed(status).into());
             };
-            eprintln!("{}; trying again", error::message(&self.client.failed(status)));
+            output::note(format!("{}; trying again", error::message(&self.client.failed(status))));
             tokio::time::sleep(wait).await;
         }
     }
@@ -125,7 +125,7 @@ impl Watch<'_> {
         let mut messages = answer.map_err(Broken::Call)?.into_inner();
         while let Some(message) = messages.message().await.map_err(Broken::Call)? {
             self.take(message).map_err(Broken::Other)?;
-            if self.args.limit.is_some_and(|limit| self.printed >= limit) {
+            if !output::is_open() || self.args.limit.is_some_and(|limit| self.printed >= limit) {
                 return Ok(ControlFlow::Break(()));
             }
         }
@@ -136,7 +136,11 @@ impl Watch<'_> {
         if let Some(event) = &message.event {
             match self.format {
                 Format::Json => output::json(&row(event, &message.resume_token))?,
-                Format::Text => output::line(text(event))?,
+                Format::Text => output::line(text(event)),
+            }
+            if !output::is_open() {
+                // Nobody has read it: a later watch begins with it.
+                return Ok(());
             }
             self.printed += 1;
         }

@@ -27,8 +27,8 @@ pub async fn run(
     let written = message::send(&mut client, request).await?;
     let answer = answer::Answer::new(command, written, started.elapsed());
     match format {
-        Format::Json => output::json(&answer)?,
-        Format::Text => output::line(answer.text(command))?,
+        Format::Json => output::json_answer(&answer)?,
+        Format::Text => output::answer(answer.text(command)),
     }
     Ok(Outcome::Done)
 }

@@ -59,7 +59,7 @@ impl Bar {
 
     /// Tells something without tearing the bar.
     pub fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| output::note(text));
     }
 
     /// Takes the bar away.

@@ -21,7 +21,6 @@ use super::bar::Bar;
 use super::ledger::Ledger;
 use super::progress::{self, Done, Identity};
 use super::reader::Total;
-use super::refused::RefusedFile;
 use super::stream::{End, Import};
 use super::{beside, from_the_start, on_conflict, resume, rounded, stop_on_signal};
 use crate::args::{ConnectionArgs, Format, ImportArgs};
@@ -99,8 +98,8 @@ pub async fn run(
     let summary = Summary::new(complete, users, run.kinds);
     if end.is_ok() {
         match format {
-            Format::Json => output::json(&summary)?,
-            Format::Text => output::line(summary.text())?,
+            Format::Json => output::json_answer(&summary)?,
+            Format::Text => output::answer(summary.text()),
         }
     }
     match end? {
@@ -138,7 +137,7 @@ impl Run<'_> {
         };
         let refused_path = self.path(kind, ".refused.tsv");
         let total = source.count(kind).await?;
-        eprintln!("importing {total} {}s", name_of(kind));
+        output::note(format!("importing {total} {}s", name_of(kind)));
         let bar = Bar::start(&Total::Lines(total), done.lines, &self.client);
         let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
             .with_context(|| format!("cannot write {}", refused_path.display()))?;

@@ -93,12 +93,9 @@ async fn from_file(
     let resumed = done.chunks > 0;
 
     let (path, keep_order) = (input.to_owned(), args.no_sort);
-    let form = reader::Form { delimited: args.format, may_expire: kind != EdgeKind::Follow };
     let input = tokio::task::spawn_blocking(move || reader::open(&path, form, keep_order));
     let input = input.await??;
     let bar = Bar::start(&input.total, done.lines, &client);
-    let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
-        .with_context(|| format!("cannot write {}", refused_path.display()))?;
     let import = Import {
         client,
         kind,
@@ -115,7 +112,7 @@ async fn from_file(
         print(format, &Summary::new(&done, &refused, complete, resumed))?;
     }
     if let (false, Some(file)) = (complete || done.chunks == 0, &file) {
-        eprintln!("{}", how_to_go_on(&done, file.path()));
+        output::note(how_to_go_on(&done, file.path()));
     }
     match end? {
         End::Interrupted => Ok(Outcome::Failed),
@@ -130,16 +127,16 @@ async fn resume(file: &progress::File, client: &mut CommandClient) -> anyhow::Re
     let done = match found {
         Found::Nothing => return Ok(from_the_start(client).await),
         Found::Foreign => {
-            eprintln!("{path} is of another file, service or other arguments: starting over");
+            output::note(format!("{path} is of another file, service or other arguments: starting over"));
             return Ok(from_the_start(client).await);
         }
         Found::Resume(done) => done,
     };
     if !is_known(&done, client).await? {
-        eprintln!("{path} tells of writes that this service does not know: starting over");
+        output::note(format!("{path} tells of writes that this service does not know: starting over"));
         return Ok(from_the_start(client).await);
     }
-    eprintln!("going on after row {}, as {path} says", done.lines);
+    output::note(format!("going on after row {}, as {path} says", done.lines));
     Ok(done)
 }
 
@@ -223,7 +220,7 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 
 fn arguments(args: &ImportArgs) -> String {
     format!(
-        "{:?} {:?} {:?} no_sort={} lines={}",
+        "{:?} {:?} {:?} no_sort={} lines={}{columns}",
         args.kind,
         args.format,
         args.on_conflict,
@@ -254,7 +251,10 @@ fn how_to_go_on(done: &Done, progress: &Path) -> String {
 fn print(format: Format, summary: &Summary) -> anyhow::Result<()> {
     match format {
         Format::Json => output::json(summary),
-        Format::Text => Ok(output::line(summary.text())?),
+        Format::Text => {
+            output::answer(summary.text());
+            Ok(())
+        }
     }
 }
 
@@ -355,7 +355,7 @@ mod tests {
         let summary = Summary::new(&done, &refused, true, false);
         assert_eq!(
             summary.text(),
-            "accepted   1000\nunchanged  500\nrefused    0\nseconds    0.5\nedges/s    3000\n\
+            "accepted   1000\nunchanged  500\nrefused    0\nseconds    0.5\n\
              token      1.0000000000000001.0000000000000385"
         );
         assert_eq!(

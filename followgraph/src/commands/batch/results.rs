@@ -155,6 +155,8 @@ pub struct Calls {
     not_done: usize,
     elapsed: Duration,
     written_at: String,
+    /// The first line whose result stdout did not take.
+    unprinted: Option<usize>,
 }
 
 impl Calls {
@@ -186,6 +188,14 @@ impl Calls {
                 Fate::NotDone => &mut self.not_done,
             } += 1;
         }
+        self.write(format, rows, first)?;
+        if !output::is_open() && self.unprinted.is_none() {
+            self.unprinted = rows.first().map(|row| row.line);
+        }
+        Ok(())
+    }
+
+    fn write(&self, format: Format, rows: &[Row<'_>], first: bool) -> anyhow::Result<()> {
         match format {
             Format::Json => output::json_rows(rows),
             Format::Text => {
@@ -199,33 +209,42 @@ impl Calls {
                         row.words(),
                     ]);
                 }
-                Ok(output::line(output::table_text(table))?)
+                {
+                    output::line(output::table_text(table));
+                    Ok(())
+                }
             }
         }
     }
 
-    /// Prints the sums, for people.
-    pub fn print_summary(&self, format: Format) -> anyhow::Result<()> {
-        if format == Format::Json {
-            return Ok(());
+    /// Prints the sums: for people, and for anybody who could not be given the results.
+    pub fn print_summary(&self, format: Format) {
+        if format == Format::Text || self.unprinted.is_some() {
+            self.sums().iter().for_each(output::answer);
         }
+    }
+
+    fn sums(&self) -> Vec<String> {
         let not_done = match self.not_done {
             0 => String::new(),
             not_done => format!(", {not_done} not done"),
         };
-        output::line(format!(
+        let mut sums = vec![format!(
             "{} {}: {} changed, {} unchanged, {} failed{not_done}",
             self.lines(),
             if self.lines() == 1 { "command" } else { "commands" },
             self.changed,
             self.unchanged,
             self.failed
-        ))?;
+        )];
         if !self.written_at.is_empty() {
             let revision = output::revision(&self.written_at);
-            output::line(output::written(revision, output::elapsed_ms(self.elapsed), &self.written_at))?;
+            sums.push(output::written(revision, output::elapsed_ms(self.elapsed), &self.written_at));
         }
-        Ok(())
+        if let Some(line) = self.unprinted {
+            sums.push(format!("the results from line {line} on were not printed"));
+        }
+        sums
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where exported rows go: stdout or a file, plain or gzip, tsv or ndjson.
+//! Where exported rows go: stdout or a file, plain or gzip, tsv, csv or ndjson.
 //!
 //! Owns the form of the rows. A file is written under a name of its own and
 //! renamed at the end, so that half an export is never taken for a whole one.
@@ -21,7 +21,8 @@ pub fn rows(args: &ExportArgs, format: Format) -> Rows {
     let name = args.file.to_string_lossy().to_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let by_name = match name.rsplit_once('.') {
-        Some((_, "tsv")) => Some(Rows::Tsv),
+        Some((_, "tsv" | "tab")) => Some(Rows::Tsv),
+        Some((_, "csv")) => Some(Rows::Csv),
         Some((_, "ndjson" | "jsonl" | "json")) => Some(Rows::Ndjson),
         _ => None,
     };
@@ -45,8 +46,17 @@ struct Target {
 /// Takes rows.
 pub struct Sink {
     writer: Writer,
-    rows: Rows,
+    form: Form,
     target: Option<Target>,
+}
+
+/// What rows look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// How they are written.
+    pub rows: Rows,
+    /// They have a column for when an edge runs out.
+    pub may_expire: bool,
 }
 
 /// A row of ndjson.
@@ -61,7 +71,7 @@ struct Row<'a> {
 
 impl Sink {
     /// Opens stdout for `-`, else a file.
-    pub fn open(path: &Path, rows: Rows) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, form: Form) -> anyhow::Result<Self> {
         let (raw, target): (Box<dyn Write + Send>, _) = if path == Path::new("-") {
             (Box::new(io::stdout()), None)
         } else {
@@ -79,9 +89,11 @@ impl Sink {
         } else {
             Writer::Plain(buffered)
         };
-        let mut sink = Self { writer, rows, target };
-        if rows == Rows::Tsv {
-            sink.put(b"source_id\ttarget_id\tcreated_at\n")?;
+        let mut sink = Self { writer, form, target };
+        if let Some(separator) = separator(form.rows) {
+            let names = ["source_id", "target_id", "created_at", "expires_at"];
+            let columns = if form.may_expire { 4 } else { 3 };
+            sink.put(format!("{}\n", names[..columns].join(separator)).as_bytes())?;
         }
         Ok(sink)
     }
@@ -95,7 +107,7 @@ impl Sink {
     pub fn write(&mut self, edges: &[ExportedEdge]) -> anyhow::Result<()> {
         let mut text = Vec::with_capacity(edges.len() * 128);
         for edge in edges {
-            encode(&mut text, edge, self.rows)?;
+            encode(&mut text, edge, self.form)?;
         }
         Ok(self.put(&text)?)
     }
@@ -122,19 +134,31 @@ impl Sink {
     }
 }
 
-fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, rows: Rows) -> anyhow::Result<()> {
+/// What is between columns, where there are columns. Ids and dates need no quotes.
+fn separator(rows: Rows) -> Option<&'static str> {
+    match rows {
+        Rows::Tsv => Some("\t"),
+        Rows::Csv => Some(","),
+        Rows::Ndjson => None,
+    }
+}
+
+fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, form: Form) -> anyhow::Result<()> {
     let created_at = edge.created_at.as_ref().and_then(dates::format_proto);
     let expires_at = edge.expires_at.as_ref().and_then(dates::format_proto);
-    match rows {
-        Rows::Tsv => {
-            write!(text, "{}\t{}\t{}", edge.source_id, edge.target_id, created_at.unwrap_or_default())?;
+    match separator(form.rows) {
+        Some(separator) => {
+            let mut columns = vec![&edge.source_id, &edge.target_id];
+            let (created_at, expires_at) = (created_at.unwrap_or_default(), expires_at.unwrap_or_default());
+            columns.push(&created_at);
             // Without it an import would make the edge one for good.
-            if let Some(expires_at) = expires_at {
-                write!(text, "\t{expires_at}")?;
+            columns.extend(form.may_expire.then_some(&expires_at));
+            for (index, column) in columns.into_iter().enumerate() {
+                write!(text, "{}{column}", if index == 0 { "" } else { separator })?;
             }
             text.push(b'\n');
         }
-        Rows::Ndjson => {
+        None => {
             serde_json::to_writer(
                 &mut *text,
                 &Row {
@@ -171,6 +195,7 @@ mod tests {
         assert_eq!(form(&[]), Rows::Tsv);
         assert_eq!(form(&["-o", "json"]), Rows::Ndjson);
         assert_eq!(form(&["edges.ndjson.gz"]), Rows::Ndjson);
+        assert_eq!(form(&["edges.CSV.gz", "-o", "json"]), Rows::Csv);
         assert_eq!(form(&["edges.tsv", "-o", "json"]), Rows::Tsv);
         assert_eq!(form(&["edges.tsv", "--format", "ndjson"]), Rows::Ndjson);
     }
@@ -184,18 +209,21 @@ mod tests {
             expires_at: None,
             position: 1_024,
         };
-        let text = |edge: &ExportedEdge, rows| {
+        let text = |edge: &ExportedEdge, rows, may_expire| {
             let mut text = Vec::new();
-            encode(&mut text, edge, rows).unwrap();
+            encode(&mut text, edge, Form { rows, may_expire }).unwrap();
             String::from_utf8(text).unwrap()
         };
-        assert_eq!(text(&edge, Rows::Tsv), "a\tb\t2012-07-01T00:02:52.5Z\n");
+        assert_eq!(text(&edge, Rows::Tsv, false), "a\tb\t2012-07-01T00:02:52.5Z\n");
+        assert_eq!(text(&edge, Rows::Csv, false), "a,b,2012-07-01T00:02:52.5Z\n");
+        assert_eq!(text(&edge, Rows::Csv, true), "a,b,2012-07-01T00:02:52.5Z,\n", "as many columns as names");
         assert_eq!(
-            text(&edge, Rows::Ndjson),
+            text(&edge, Rows::Ndjson, false),
             "{\"source_id\":\"a\",\"target_id\":\"b\",\"created_at\":\"2012-07-01T00:02:52.5Z\",\
              \"expires_at\":null,\"position\":1024}\n"
         );
         edge.expires_at = Some(prost_types::Timestamp { seconds: 1_341_100_973, nanos: 0 });
-        assert_eq!(text(&edge, Rows::Tsv), "a\tb\t2012-07-01T00:02:52.5Z\t2012-07-01T00:02:53Z\n");
+        let tsv = text(&edge, Rows::Tsv, true);
+        assert_eq!(tsv, "a\tb\t2012-07-01T00:02:52.5Z\t2012-07-01T00:02:53Z\n");
     }
 }

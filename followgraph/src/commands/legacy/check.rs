@@ -45,7 +45,7 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &StoreArgs) 
     ];
     match format {
         Format::Json => output::json_rows(&answers)?,
-        Format::Text => output::line(text(&answers))?,
+        Format::Text => output::line(text(&answers)),
     }
     Ok(Outcome::from(answers.iter().all(|answer| answer.answers)))
 }
