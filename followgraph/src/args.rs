@@ -19,7 +19,9 @@ use std::time::Duration;
 use clap::builder::FalseyValueParser;
 use clap::{Args as Group, Parser, Subcommand, ValueEnum};
 
-pub use self::bulk::{Delimited, ExportArgs, ExportKind, ImportArgs, ImportKind, OnConflict, Rows};
+pub use self::bulk::{
+    ColumnNumbers, Delimited, ExportArgs, ExportKind, ImportArgs, ImportKind, OnConflict, Rows,
+};
 use self::bulk::{EXPORT_HELP, IMPORT_HELP};
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;

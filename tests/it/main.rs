@@ -7,6 +7,7 @@ mod burdens;
 mod checks;
 mod cli;
 mod cli_commands;
+mod cli_files;
 mod cli_pipes;
 mod clock;
 mod commands;

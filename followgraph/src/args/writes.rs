@@ -112,7 +112,7 @@ pub struct ExpiringArgs {
     #[arg(long = "for", value_name = "DURATION", conflicts_with = "request_id",
           value_parser = humantime::parse_duration)]
     pub lasting: Option<Duration>,
-    /// Until when, as in RFC 3339
+    /// Until when, such as 2027-01-01T00:00:00Z or 2027-01-01; without a time zone, UTC
     #[arg(long, value_name = "DATE", conflicts_with = "lasting", value_parser = dates::parse)]
     pub until: Option<OffsetDateTime>,
 }

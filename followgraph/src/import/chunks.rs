@@ -91,6 +91,7 @@ impl Iterator for Chunks {
 mod tests {
     use csv::ByteRecord;
 
+    use super::super::header::Columns;
     use super::super::row;
     use super::*;
 
@@ -98,7 +99,7 @@ mod tests {
         let lines = (0..lines).map(|i| {
             let target = if i == 1_000 { "bad" } else { "0" };
             let columns = ByteRecord::from(vec![(i + 1).to_string(), target.to_owned()]);
-            Ok(row::parse(i as u64 + 1, &columns, false))
+            Ok(row::parse(i as u64 + 1, &columns, &Columns::in_place(EdgeKind::Follow)))
         });
         let lines = Box::new(lines.collect::<Vec<_>>().into_iter());
         Chunks::new(lines, size(EdgeKind::Follow)).map(Result::unwrap).collect()

@@ -24,12 +24,14 @@ pub struct Ledger {
     bar: Bar,
     started: Instant,
     before: Duration,
+    /// It was said how dates without a time zone are taken.
+    zone_told: bool,
 }
 
 impl Ledger {
     /// Goes on with what was done before.
     pub fn new(done: Done, refused: RefusedFile, file: Option<progress::File>, bar: Bar) -> Self {
-        Self { before: done.elapsed, done, refused, file, bar, started: Instant::now() }
+        Self { before: done.elapsed, done, refused, file, bar, started: Instant::now(), zone_told: false }
     }
 
     /// Notes a chunk and its answer; a chunk without edges has none.
@@ -47,6 +49,18 @@ impl Ledger {
             && let Some(first) = refused.first()
         {
             self.bar.say(&first_refusal(first, &self.refused));
+        }
+        if !self.zone_told
+            && let Some(row) = chunk.edges.iter().find(|row| row.without_zone)
+        {
+            self.bar.say(&format!(
+                "line {} has a date without a time zone: such dates are taken as UTC",
+                row.line
+            ));
+            self.zone_told = true;
+        }
+        for row in &refused {
+            *self.done.reasons.entry(row.reason.to_owned()).or_default() += 1;
         }
         let added = self.refused.add(&refused);
         added.with_context(|| format!("cannot write {}", self.refused.path().display()))?;
@@ -73,7 +87,8 @@ impl Ledger {
     /// Ends the progress bar; `complete` also removes the note of progress.
     pub fn close(self, complete: bool) -> anyhow::Result<(Done, RefusedFile)> {
         self.bar.finish();
-        if let (true, Some(file)) = (complete, &self.file) {
+        // A note of nothing would only be in the way.
+        if let (true, Some(file)) = (complete || self.done.chunks == 0, &self.file) {
             file.remove().with_context(|| format!("cannot remove {}", file.path().display()))?;
         }
         let mut done = self.done;
@@ -115,15 +130,17 @@ fn refused_by_service(chunk: &Chunk, answer: &ImportEdgesResponse) -> anyhow::Re
 mod tests {
     use csv::ByteRecord;
     use proto::command::v1::RefusedEdge;
-    use proto::graph::v1::ErrorReason;
+    use proto::graph::v1::{EdgeKind, ErrorReason};
 
+    use super::super::header::Columns;
     use super::super::row::{self, Line};
     use super::*;
 
     fn chunk() -> Chunk {
         let mut chunk = Chunk::default();
         for (line, target) in [(5, "20"), (6, "30")] {
-            match row::parse(line, &ByteRecord::from(vec!["1", target]), false) {
+            let columns = Columns::in_place(EdgeKind::Follow);
+            match row::parse(line, &ByteRecord::from(vec!["1", target]), &columns) {
                 Line::Edge(row) => chunk.edges.push(row),
                 Line::Refused(refused) => panic!("{refused:?}"),
             }

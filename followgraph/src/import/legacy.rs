@@ -22,7 +22,10 @@ use super::ledger::Ledger;
 use super::progress::{self, Done, Identity};
 use super::reader::Total;
 use super::stream::{End, Import};
-use super::{beside, from_the_start, on_conflict, resume, rounded, stop_on_signal};
+use super::{
+    beside, cannot_write, from_the_start, notes_at, on_conflict, open_refused, resume, rounded,
+    stop_on_signal,
+};
 use crate::args::{ConnectionArgs, Format, ImportArgs};
 use crate::client::{self, CommandClient};
 use crate::commands::Outcome;
@@ -93,7 +96,10 @@ pub async fn run(
     if complete {
         run.forget()?;
     } else {
-        eprintln!("the same command goes on from there, as {}.KIND.progress tell", run.base().display());
+        output::note(format!(
+            "the same command goes on from there, as {}.KIND.progress tell",
+            run.base().display()
+        ));
     }
     let summary = Summary::new(complete, users, run.kinds);
     if end.is_ok() {
@@ -139,8 +145,8 @@ impl Run<'_> {
         let total = source.count(kind).await?;
         output::note(format!("importing {total} {}s", name_of(kind)));
         let bar = Bar::start(&Total::Lines(total), done.lines, &self.client);
-        let refused = RefusedFile::open(refused_path.clone(), done.refused_bytes)
-            .with_context(|| format!("cannot write {}", refused_path.display()))?;
+        let refused = open_refused(&refused_path, &done, kind)?;
+        file.save(&done).map_err(|source| cannot_write(file.path(), source))?;
         let (chunks, reading) = source.read(kind, &done);
         let import = Import {
             client: self.client.clone(),
@@ -183,12 +189,12 @@ impl Run<'_> {
     }
 
     fn path(&self, kind: EdgeKind, suffix: &str) -> PathBuf {
-        beside(self.base(), &format!(".{}{suffix}", name_of(kind)))
+        beside(&self.base(), &format!(".{}{suffix}", name_of(kind)))
     }
 
     /// What the names of all files begin with.
-    fn base(&self) -> &Path {
-        self.args.refused.as_deref().unwrap_or(Path::new(NAME))
+    fn base(&self) -> PathBuf {
+        self.args.refused.clone().unwrap_or_else(|| notes_at(self.args, Path::new(NAME)))
     }
 }
 

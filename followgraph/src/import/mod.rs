@@ -7,6 +7,8 @@
 
 mod bar;
 mod chunks;
+mod dry_run;
+mod header;
 mod ledger;
 mod legacy;
 mod progress;
@@ -15,7 +17,9 @@ mod refused;
 mod row;
 mod stream;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -36,6 +40,7 @@ use self::stream::{End, Import};
 use crate::args::{ConnectionArgs, Format, ImportArgs, ImportKind, OnConflict};
 use crate::client::{self, CommandClient};
 use crate::commands::Outcome;
+use crate::error::Advised;
 use crate::output;
 
 /// Chunks that are read ahead of the window.
@@ -50,6 +55,7 @@ struct Summary {
     accepted: u64,
     unchanged: u64,
     refused: u64,
+    refused_by_reason: BTreeMap<String, u64>,
     refused_file: Option<String>,
     seconds: f64,
     edges_per_second: f64,
@@ -74,17 +80,24 @@ async fn from_file(
 ) -> anyhow::Result<Outcome> {
     let from_stdin = input == Path::new("-");
     let refused_path = refused_path(args, input);
-    if refused_path == input {
+    if same_file(&refused_path, input) {
         bail!("--refused must be another file than the input");
     }
     let kind = kind(args.kind);
+    if kind == EdgeKind::Follow && args.columns.is_some_and(|numbers| numbers.get().3.is_some()) {
+        bail!("--columns names a column for the end of an edge, but follows do not end by themselves");
+    }
+    let form = reader::Form { delimited: args.format, columns: args.columns, kind };
+    if args.dry_run {
+        return dry_run::run(format, input.to_owned(), form).await;
+    }
     let mut client = client::command(connection).await?;
     let file = if from_stdin {
         None
     } else {
         let identity = Identity::of(input, &connection.command_addr, arguments(args));
         let identity = identity.with_context(|| format!("cannot open {}", input.display()))?;
-        Some(progress::File::new(input, identity))
+        Some(progress::File::new(&notes_at(args, input), identity))
     };
     let done = match &file {
         Some(file) if !args.restart => resume(file, &mut client).await?,
@@ -92,9 +105,17 @@ async fn from_file(
     };
     let resumed = done.chunks > 0;
 
+    let refused = open_refused(&refused_path, &done, kind)?;
     let (path, keep_order) = (input.to_owned(), args.no_sort);
     let input = tokio::task::spawn_blocking(move || reader::open(&path, form, keep_order));
     let input = input.await??;
+    if let Some(words) = &input.words {
+        output::note(words);
+    }
+    if let Some(file) = &file {
+        // What cannot be noted must be known before the first chunk is sent.
+        file.save(&done).map_err(|source| cannot_write(file.path(), source))?;
+    }
     let bar = Bar::start(&input.total, done.lines, &client);
     let import = Import {
         client,
@@ -126,6 +147,7 @@ async fn resume(file: &progress::File, client: &mut CommandClient) -> anyhow::Re
     let found = file.load().with_context(|| format!("cannot read {path}"))?;
     let done = match found {
         Found::Nothing => return Ok(from_the_start(client).await),
+        Found::Resume(done) if done.chunks == 0 => return Ok(from_the_start(client).await),
         Found::Foreign => {
             output::note(format!("{path} is of another file, service or other arguments: starting over"));
             return Ok(from_the_start(client).await);
@@ -219,6 +241,7 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 fn arguments(args: &ImportArgs) -> String {
+    let columns = args.columns.map(|columns| format!(" columns={:?}", columns.get())).unwrap_or_default();
     format!(
         "{:?} {:?} {:?} no_sort={} lines={}{columns}",
         args.kind,
@@ -229,12 +252,46 @@ fn arguments(args: &ImportArgs) -> String {
     )
 }
 
+/// What the names of the notes begin with: the input's own name, if need be in another folder.
+fn notes_at(args: &ImportArgs, input: &Path) -> PathBuf {
+    let name = if input == Path::new("-") { Path::new("stdin") } else { input };
+    match (&args.state_dir, name.file_name()) {
+        (Some(folder), Some(name)) => folder.join(name),
+        _ => name.to_owned(),
+    }
+}
+
+/// Rows from stdin may be those of any file, also of the one that an earlier import has left.
 fn refused_path(args: &ImportArgs, input: &Path) -> PathBuf {
+    let name = notes_at(args, input);
     match &args.refused {
         Some(path) => path.clone(),
-        None if input == Path::new("-") => PathBuf::from("stdin.refused.tsv"),
-        None => beside(input, ".refused.tsv"),
+        None if input == Path::new("-") => refused::free_path(&name),
+        None => beside(&name, ".refused.tsv"),
     }
+}
+
+fn same_file(a: &Path, b: &Path) -> bool {
+    match (a.canonicalize(), b.canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+fn open_refused(path: &Path, done: &Done, kind: EdgeKind) -> anyhow::Result<RefusedFile> {
+    RefusedFile::open(path.to_owned(), done.refused_bytes, header::may_expire(kind))
+        .map_err(|source| cannot_write(path, source))
+}
+
+fn cannot_write(path: &Path, source: io::Error) -> anyhow::Error {
+    Advised {
+        message: format!("cannot write {}", path.display()),
+        hint: "--state-dir FOLDER puts the notes of progress and the refused rows elsewhere, \
+               --refused FILE the refused rows"
+            .to_owned(),
+        source: Some(source.into()),
+    }
+    .into()
 }
 
 /// A file's name with something behind it.
@@ -250,7 +307,7 @@ fn how_to_go_on(done: &Done, progress: &Path) -> String {
 
 fn print(format: Format, summary: &Summary) -> anyhow::Result<()> {
     match format {
-        Format::Json => output::json(summary),
+        Format::Json => output::json_answer(summary),
         Format::Text => {
             output::answer(summary.text());
             Ok(())
@@ -274,6 +331,7 @@ impl Summary {
             accepted: done.accepted,
             unchanged: done.unchanged,
             refused: done.refused,
+            refused_by_reason: done.reasons.clone(),
             refused_file: (done.refused > 0).then(|| refused.path().display().to_string()),
             seconds,
             edges_per_second: if seconds > 0.0 { rounded(edges as f64 / seconds) } else { 0.0 },
@@ -292,8 +350,14 @@ impl Summary {
             None => self.refused.to_string(),
         };
         table.add_row(["refused", &refused]);
+        for (reason, rows) in &self.refused_by_reason {
+            table.add_row(["", &format!("{rows} {reason}")]);
+        }
         table.add_row(["seconds", &format!("{:.1}{resumed}", self.seconds)]);
-        table.add_row(["edges/s", &format!("{:.0}", self.edges_per_second)]);
+        // Of less than a second it would say more about the start than about the import.
+        if self.seconds >= 1.0 {
+            table.add_row(["edges/s", &format!("{:.0}", self.edges_per_second)]);
+        }
         if let Some(token) = &self.written_at {
             table.add_row(["token", token]);
         }
@@ -342,7 +406,7 @@ mod tests {
     #[test]
     fn the_summary_adds_up() {
         let folder = Folder::new();
-        let refused = RefusedFile::open(folder.path("r.tsv"), 0).unwrap();
+        let refused = RefusedFile::open(folder.path("r.tsv"), 0, false).unwrap();
         let done = Done {
             chunks: 2,
             lines: 1_500,
@@ -350,6 +414,7 @@ mod tests {
             unchanged: 500,
             written_at: "1.0000000000000001.0000000000000385".to_owned(),
             elapsed: Duration::from_millis(500),
+            refused: 0,
             ..Done::default()
         };
         let summary = Summary::new(&done, &refused, true, false);
@@ -367,6 +432,7 @@ mod tests {
                 "accepted": 1000,
                 "unchanged": 500,
                 "refused": 0,
+                "refused_by_reason": {},
                 "refused_file": null,
                 "seconds": 0.5,
                 "edges_per_second": 3000.0,

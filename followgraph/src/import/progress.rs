@@ -4,6 +4,7 @@
 //! can go wrong: the input or the database is another one by now; then the import
 //! starts over, which is slow and does no harm.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub struct Done {
     pub unchanged: u64,
     /// Lines that were refused.
     pub refused: u64,
+    /// How many of them for which reason.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
     /// Length of the file of refused rows; what is behind it is cut off on resuming.
     pub refused_bytes: u64,
     /// The newest token.

@@ -9,11 +9,17 @@ use std::path::{Path, PathBuf};
 
 use csv::ByteRecord;
 use flate2::read::MultiGzDecoder;
+use proto::graph::v1::EdgeKind;
 
+use super::header::{self, Columns};
 use super::row::{self, Line};
-use crate::args::Delimited;
+use crate::args::{ColumnNumbers, Delimited};
+use crate::text;
 
 const BUFFER: usize = 1 << 16;
+/// If that many rows are refused and none before them is an edge, the file is not what it was taken for. The rows are in
+/// memory by then, for a date in the first edge would put them in another order.
+const REFUSED_AT_FIRST: usize = 10_000;
 /// What some programs put before the text of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -38,6 +44,27 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// It is text, but no UTF-8.
+    #[error("the input is {0}: write it as UTF-8 (iconv -f {0} -t UTF-8)")]
+    Encoding(&'static str),
+    /// The header says something that is not understood.
+    #[error("line {line}: {mistake}; {}", header::ADVICE)]
+    Header {
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        mistake: header::Mistake,
+    },
+    /// The rows are of something else.
+    #[error("none of the first {rows} rows is an edge, nothing was sent; line {line}: {message}")]
+    NoEdges {
+        /// How many there are.
+        rows: usize,
+        /// The first line.
+        line: u64,
+        /// Why it is refused.
+        message: String,
+    },
 }
 
 /// Lines in the order in which they are to be imported.
@@ -60,15 +87,19 @@ pub struct Input {
     pub lines: Lines,
     /// How much there is.
     pub total: Total,
+    /// How the header was read, if that is worth a word.
+    pub words: Option<String>,
 }
 
 /// What an input looks like.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Form {
     /// How columns are separated, if it was said.
     pub delimited: Option<Delimited>,
-    /// A fourth column says when an edge runs out.
-    pub may_expire: bool,
+    /// Which columns are which, if it was said.
+    pub columns: Option<ColumnNumbers>,
+    /// What the edges mean.
+    pub kind: EdgeKind,
 }
 
 /// Opens an input. If its first row has a date, and unless `keep_order`, all of it
@@ -82,11 +113,9 @@ pub fn open(path: &Path, form: Form, keep_order: bool) -> Result<Input, Error> {
         (Box::new(file), Total::Uncounted(path.to_owned()))
     };
     let form = Form { delimited: form.delimited.or_else(|| by_name(path)), ..form };
-    let lines = lines(raw, form)?;
-    if keep_order {
-        return Ok(Input { lines, total });
-    }
-    sort(lines, total)
+    let (lines, words) = lines(raw, form)?;
+    let input = Input { lines, total, words };
+    if keep_order { Ok(input) } else { sort(input) }
 }
 
 /// Counts the lines of a file: quicker than making rows of them, and good enough to
@@ -104,7 +133,8 @@ pub fn count(path: &Path) -> io::Result<u64> {
     }
 }
 
-fn sort(mut lines: Lines, total: Total) -> Result<Input, Error> {
+fn sort(input: Input) -> Result<Input, Error> {
+    let Input { mut lines, total, words } = input;
     let mut seen = Vec::new();
     for line in lines.by_ref() {
         let line = line?;
@@ -113,10 +143,14 @@ fn sort(mut lines: Lines, total: Total) -> Result<Input, Error> {
         seen.push(line);
         if undated {
             let lines = Box::new(seen.into_iter().map(Ok).chain(lines));
-            return Ok(Input { lines, total });
+            return Ok(Input { lines, total, words });
         }
         if dated {
             break;
+        }
+        if let (REFUSED_AT_FIRST.., Some(Line::Refused(first))) = (seen.len(), seen.first()) {
+            let message = first.message.clone();
+            return Err(Error::NoEdges { rows: seen.len(), line: first.line, message });
         }
     }
     for line in lines {
@@ -127,24 +161,39 @@ fn sort(mut lines: Lines, total: Total) -> Result<Input, Error> {
         Line::Edge(row) if row.created_at.is_some() => (1, row.created_at),
         Line::Edge(_) => (2, None),
     });
-    Ok(Input { total: Total::Lines(seen.len() as u64), lines: Box::new(seen.into_iter().map(Ok)) })
+    let total = Total::Lines(seen.len() as u64);
+    Ok(Input { total, lines: Box::new(seen.into_iter().map(Ok)), words })
 }
 
-/// Lines of anything that can be read, in its order.
-fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<Lines, Error> {
+/// Lines of anything that can be read, in its order, and how a header was read.
+fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<String>), Error> {
     let at_start = |source| Error::Read { line: 1, source };
     let mut input = unpacked(raw).map_err(at_start)?;
-    let format = match form.delimited {
-        Some(format) => format,
-        None => {
-            let mut start = Vec::new();
-            let format = sniff(&mut input, &mut start).map_err(at_start)?;
-            input = Box::new(Cursor::new(start).chain(input));
-            format
+    // No more than the first row is read, for a pipe may be slow.
+    let mut start = Vec::new();
+    let first = first_row(&mut input, &mut start).map_err(at_start)?;
+    if let Some(encoding) = text::other_encoding(&start) {
+        return Err(Error::Encoding(encoding));
+    }
+    let row = line_text(&start[first.begin..]);
+    let format = form.delimited.unwrap_or(if row.contains(&b',') && !row.contains(&b'\t') {
+        Delimited::Csv
+    } else {
+        Delimited::Tsv
+    });
+    let row = columns(row, format);
+    let has_header = header::is_header(&row);
+    let (columns, words) = match form.columns {
+        Some(numbers) => (Columns::numbered(numbers), None),
+        None if has_header => {
+            let read = header::read(&row, form.kind);
+            let header = read.map_err(|mistake| Error::Header { line: first.line, mistake })?;
+            (header.columns, header.words)
         }
+        None => (Columns::in_place(form.kind), None),
     };
-    let may_expire = form.may_expire;
-    Ok(Box::new(Rows { input, format, may_expire, line: 0, first: true, broken: false }))
+    let input = Box::new(Cursor::new(start).chain(input));
+    Ok((Box::new(Rows { input, format, columns, line: 0, skip: has_header, broken: false }), words))
 }
 
 /// Unpacks gzip, which is known by its first bytes, whatever the name says.
@@ -168,24 +217,25 @@ fn by_name(path: &Path) -> Option<Delimited> {
     }
 }
 
-/// The delimiter of the first row. What was read is left in `start`; no more than
-/// that is read, for a pipe may be slow.
-fn sniff(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<Delimited> {
-    loop {
-        let before = start.len();
-        if input.read_until(b'\n', start)? == 0 {
-            return Ok(Delimited::Tsv);
-        }
-        let line = text(&start[before..]);
-        if !is_blank(line) {
-            let csv = line.contains(&b',') && !line.contains(&b'\t');
-            return Ok(if csv { Delimited::Csv } else { Delimited::Tsv });
+/// Where the first row is in what was read.
+struct FirstRow {
+    begin: usize,
+    line: u64,
+}
+
+/// Reads up to the end of the first row, into `start`.
+fn first_row(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<FirstRow> {
+    for line in 1.. {
+        let begin = start.len();
+        if input.read_until(b'\n', start)? == 0 || !is_blank(line_text(&start[begin..])) {
+            return Ok(FirstRow { begin, line });
         }
     }
+    Ok(FirstRow { begin: start.len(), line: 1 })
 }
 
 /// A line without what belongs to the file and not to its text.
-fn text(line: &[u8]) -> &[u8] {
+fn line_text(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end()
 }
 
@@ -199,9 +249,10 @@ fn is_blank(text: &[u8]) -> bool {
 struct Rows {
     input: Box<dyn BufRead + Send>,
     format: Delimited,
-    may_expire: bool,
+    columns: Columns,
     line: u64,
-    first: bool,
+    /// The next row is a header.
+    skip: bool,
     /// After an error comes nothing.
     broken: bool,
 }
@@ -221,15 +272,11 @@ impl Iterator for Rows {
                     return Some(Err(Error::Read { line: self.line + 1, source }));
                 }
             }
-            let text = text(&bytes);
-            if is_blank(text) {
+            let text = line_text(&bytes);
+            if is_blank(text) || std::mem::take(&mut self.skip) {
                 continue;
             }
-            let columns = columns(text, self.format);
-            let is_header = std::mem::take(&mut self.first) && row::is_header(&columns);
-            if !is_header {
-                return Some(Ok(row::parse(self.line, &columns, self.may_expire)));
-            }
+            return Some(Ok(row::parse(self.line, &columns(text, self.format), &self.columns)));
         }
         None
     }
@@ -262,8 +309,13 @@ mod tests {
     use super::*;
 
     fn read(bytes: &[u8], delimited: Option<Delimited>) -> Vec<String> {
-        let form = Form { delimited, ..Form::default() };
-        shown(lines(Box::new(Cursor::new(bytes.to_vec())), form).unwrap())
+        shown(lines(Box::new(Cursor::new(bytes.to_vec())), Form { delimited, ..FORM }).unwrap().0)
+    }
+
+    const FORM: Form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
+
+    fn mistake(bytes: &'static [u8]) -> String {
+        lines(Box::new(bytes), FORM).err().expect("a mistake").to_string()
     }
 
     fn shown(lines: Lines) -> Vec<String> {
@@ -299,6 +351,44 @@ mod tests {
     }
 
     #[test]
+    fn columns_go_by_the_header_or_by_their_numbers() {
+        let reversed = "\u{feff}\"followee_id\",\"follower_id\"\r\n1,2\r\n";
+        assert_eq!(read(reversed.as_bytes(), None), ["2 2->1"]);
+        let told = mistake(b"# a dump\nid,who,follows\n7,1501,1502\n");
+        assert!(
+            told.starts_with("line 2: the header names a column 'id'") && told.contains("--columns"),
+            "{told}"
+        );
+        let by_number = |text: &'static str, numbers: &str| {
+            let form = Form { columns: Some(numbers.parse().unwrap()), ..FORM };
+            shown(lines(Box::new(text.as_bytes()), form).unwrap().0)
+        };
+        assert_eq!(by_number("id,who,follows\n7,1501,1502\n", "2,3"), ["2 1501->1502"]);
+        assert_eq!(by_number("7\t1501\t1502\n", "3,2"), ["1 1502->1501"]);
+        assert_eq!(by_number("7\t1501\tx\n", "1,2,3"), ["1 INVALID_TIMESTAMP"]);
+    }
+
+    #[test]
+    fn a_file_of_refused_rows_can_be_imported_as_it_is() {
+        let file = b"line\treason\tmessage\tsource_id\ttarget_id\tcreated_at\n7\tBLOCKED\tno, never\t1\t2\n";
+        assert_eq!(read(file, None), ["2 1->2"]);
+    }
+
+    #[test]
+    fn utf_16_is_refused_by_name() {
+        assert!(mistake(b"\xff\xfe1\x00\t\x002\x00\n\x00").contains("UTF-16LE"));
+    }
+
+    #[test]
+    fn a_file_without_edges_is_refused_as_a_whole() {
+        let text = "1\t2\tnever\n".repeat(REFUSED_AT_FIRST + 1);
+        let (lines, words) = lines(Box::new(Cursor::new(text.into_bytes())), FORM).unwrap();
+        let sorted = sort(Input { lines, total: Total::Unknown, words });
+        let told = sorted.err().expect("no edges").to_string();
+        assert!(told.contains("nothing was sent; line 1: created_at must be a date"), "{told}");
+    }
+
+    #[test]
     fn quotes_belong_to_csv_only() {
         assert_eq!(read(b"\"1\",\"2\"\n3,4,,\"a, b\"\n", Some(Delimited::Csv)), ["1 1->2", "2 3->4"]);
         assert_eq!(read(b"\"1,2\n3,4\n", Some(Delimited::Csv)), ["1 INVALID_UUID", "2 3->4"]);
@@ -328,21 +418,22 @@ mod tests {
     }
 
     fn sorted(text: &'static str) -> (Vec<String>, Total) {
-        let input = lines(Box::new(text.as_bytes()), Form::default()).unwrap();
-        let input = sort(input, Total::Unknown).unwrap();
+        let (lines, words) = lines(Box::new(text.as_bytes()), FORM).unwrap();
+        let input = sort(Input { lines, total: Total::Unknown, words }).unwrap();
         (shown(input.lines), input.total)
     }
 
     #[test]
     fn rows_with_dates_are_sorted() {
-        let (rows, total) = sorted("1\t2\t30\n3\t4\t10\n5\t5\t20\n5\t6\n7\t8\t10\n");
+        let (rows, total) =
+            sorted("1\t2\t300000000\n3\t4\t100000000\n5\t5\t200000000\n5\t6\n7\t8\t100000000\n");
         assert_eq!(rows, ["3 SELF_EDGE", "2 3->4", "5 7->8", "1 1->2", "4 5->6"]);
         assert!(matches!(total, Total::Lines(5)));
     }
 
     #[test]
     fn rows_without_dates_are_not_held_back() {
-        let (rows, total) = sorted("x\t1\n3\t4\n1\t2\t10\n");
+        let (rows, total) = sorted("x\t1\n3\t4\n1\t2\t100000000\n");
         assert_eq!(rows, ["1 INVALID_UUID", "2 3->4", "3 1->2"]);
         assert!(matches!(total, Total::Unknown));
     }

@@ -7,8 +7,10 @@ use csv::ByteRecord;
 use proto::error::{Reason, reason_name};
 use time::OffsetDateTime;
 
+use super::header::Columns;
 use crate::dates;
 use crate::ids::{Id, InvalidText};
+use crate::text::trimmed;
 
 /// An edge to import.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +25,8 @@ pub struct Row {
     pub created_at: Option<OffsetDateTime>,
     /// Until when, if the row says so: mutes and blocks alone may.
     pub expires_at: Option<OffsetDateTime>,
+    /// One of its dates had no time zone, and was taken as UTC.
+    pub without_zone: bool,
 }
 
 /// A line that is not imported.
@@ -61,82 +65,113 @@ impl Row {
     }
 }
 
-/// Reads a line: two ids, and a date if there is a third column with something in
-/// it. Where edges may run out, a fourth column says when.
-pub fn parse(line: u64, columns: &ByteRecord, may_expire: bool) -> Line {
-    match parse_edge(line, columns, may_expire) {
+/// Reads a line: two ids, and dates where their columns have something in them.
+pub fn parse(line: u64, cells: &ByteRecord, columns: &Columns) -> Line {
+    match parse_edge(line, cells, columns) {
         Ok(row) => Line::Edge(row),
         Err((reason, message)) => {
-            let columns: Vec<_> = columns.iter().map(String::from_utf8_lossy).collect();
-            Line::Refused(Refused { line, reason: reason_name(reason), message, row: columns.join("\t") })
+            let row = shown(cells, columns);
+            Line::Refused(Refused { line, reason: reason_name(reason), message, row })
         }
     }
 }
 
-/// Whether a first line is a header: it has columns, and none of the ids is one.
-pub fn is_header(columns: &ByteRecord) -> bool {
-    let is_name = |index| match column(columns, index) {
-        Ok(text) => text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.parse::<Id>().is_err(),
-        Err(_) => false,
+/// A refused row: as it stands if its columns are in their places, else what it says in that order.
+fn shown(cells: &ByteRecord, columns: &Columns) -> String {
+    let text = |index: usize| String::from_utf8_lossy(cells.get(index).unwrap_or_default()).into_owned();
+    let Columns { source, target, created_at, expires_at, in_place } = *columns;
+    let texts: Vec<_> = if in_place {
+        (0..cells.len()).map(text).collect()
+    } else {
+        let dates = [created_at, expires_at].map(|index| index.map(text).unwrap_or_default());
+        let used = dates.iter().rposition(|date| !date.is_empty()).map_or(0, |last| last + 1);
+        [text(source), text(target)].into_iter().chain(dates.into_iter().take(used)).collect()
     };
-    is_name(0) && is_name(1)
+    texts.join("\t")
 }
 
-fn parse_edge(line: u64, columns: &ByteRecord, may_expire: bool) -> Result<Row, (Reason, String)> {
-    let source = parse_id(columns, 0, "source_id")?;
-    let target = parse_id(columns, 1, "target_id")?;
+fn parse_edge(line: u64, cells: &ByteRecord, columns: &Columns) -> Result<Row, (Reason, String)> {
+    let source = parse_id(cells, columns.source, "source_id")?;
+    let target = parse_id(cells, columns.target, "target_id")?;
     if source.user() == target.user() {
         let message = "target_id must be another account than source_id";
         return Err((Reason::SelfEdge, message.to_owned()));
     }
-    let created_at = parse_date(columns, 2, "created_at")?;
-    let expires_at = if may_expire { parse_date(columns, 3, "expires_at")? } else { None };
-    Ok(Row { line, source, target, created_at, expires_at })
+    let created_at = parse_date(cells, columns.created_at, "created_at")?;
+    let expires_at = parse_date(cells, columns.expires_at, "expires_at")?;
+    let date = |read: Option<dates::Read>| read.map(|read| read.date);
+    Ok(Row {
+        line,
+        source,
+        target,
+        created_at: date(created_at),
+        expires_at: date(expires_at),
+        without_zone: created_at.iter().chain(&expires_at).any(|read| read.without_zone),
+    })
 }
 
 fn parse_date(
-    columns: &ByteRecord,
-    index: usize,
+    cells: &ByteRecord,
+    index: Option<usize>,
     name: &str,
-) -> Result<Option<OffsetDateTime>, (Reason, String)> {
-    let invalid = |e: dates::InvalidDate| (Reason::InvalidTimestamp, format!("{name} {e}"));
-    match column(columns, index) {
-        Ok("") => Ok(None),
-        Ok(text) => dates::parse(text).map(Some).map_err(invalid),
-        Err(NotText) => Err(invalid(dates::InvalidDate)),
+) -> Result<Option<dates::Read>, (Reason, String)> {
+    let invalid = |error| (Reason::InvalidTimestamp, format!("{name} {error}"));
+    let Some(index) = index else { return Ok(None) };
+    match column(cells, index) {
+        Ok("" | NULL) => Ok(None),
+        Ok(text) => dates::read(text).map(Some).map_err(|error| invalid(error.to_string())),
+        Err(NotText) => Err(invalid("is not UTF-8".to_owned())),
     }
 }
 
-fn parse_id(columns: &ByteRecord, index: usize, name: &str) -> Result<Id, (Reason, String)> {
-    let parsed = match column(columns, index) {
+fn parse_id(cells: &ByteRecord, index: usize, name: &str) -> Result<Id, (Reason, String)> {
+    let text = column(cells, index);
+    let parsed = match &text {
         Ok(text) => text.parse(),
         Err(NotText) => Err(InvalidText::Neither),
     };
     parsed.map_err(|error| {
+        let text = match text {
+            Ok(text) if !text.is_empty() => format!(", not '{}'", text.chars().take(40).collect::<String>()),
+            _ => String::new(),
+        };
         let reason = match error {
             InvalidText::Empty => Reason::FieldRequired,
             InvalidText::TooLarge | InvalidText::Neither => Reason::InvalidUuid,
             InvalidText::Nil => Reason::NilUuid,
         };
-        (reason, format!("{name} {error}"))
+        (reason, format!("{name} {error}{text}"))
     })
 }
 
+/// What PostgreSQL's COPY writes for NULL.
+const NULL: &str = "\\N";
+
 /// Bytes that are not UTF-8.
+#[derive(Debug)]
 struct NotText;
 
 /// A column without the blanks around it; empty where there is none.
-fn column(columns: &ByteRecord, index: usize) -> Result<&str, NotText> {
-    let bytes = columns.get(index).unwrap_or_default();
-    std::str::from_utf8(bytes).map(str::trim).map_err(|_| NotText)
+fn column(cells: &ByteRecord, index: usize) -> Result<&str, NotText> {
+    let bytes = cells.get(index).unwrap_or_default();
+    std::str::from_utf8(bytes).map(trimmed).map_err(|_| NotText)
 }
 
 #[cfg(test)]
 mod tests {
+    use proto::graph::v1::EdgeKind;
+
     use super::*;
 
+    const FOLLOW: EdgeKind = EdgeKind::Follow;
+    const MUTE: EdgeKind = EdgeKind::Mute;
+
+    fn parse(line: u64, cells: &ByteRecord, kind: EdgeKind) -> Line {
+        super::parse(line, cells, &Columns::in_place(kind))
+    }
+
     fn read(columns: &[&str]) -> Line {
-        parse(7, &ByteRecord::from(columns.to_vec()), false)
+        parse(7, &ByteRecord::from(columns.to_vec()), FOLLOW)
     }
 
     fn reason(columns: &[&str]) -> &'static str {
@@ -157,26 +192,30 @@ mod tests {
             target: "314".parse().unwrap(),
             created_at: None,
             expires_at: None,
+            without_zone: false,
         };
         assert_eq!(read(&["2", " 314 "]), Line::Edge(expected.clone()));
         assert_eq!(read(&["2", "314", "", "more"]), Line::Edge(expected.clone()));
         let date = OffsetDateTime::from_unix_timestamp(1_341_100_972).unwrap();
+        assert_eq!(read(&["2", "314", "\\N"]), Line::Edge(expected.clone()), "NULL of a dump");
         let dated = Row { created_at: Some(date), ..expected };
-        assert_eq!(read(&["2", "314", "1341100972"]), Line::Edge(dated));
+        assert_eq!(read(&["2", "314", "1341100972"]), Line::Edge(dated.clone()));
+        let without_zone = Row { without_zone: true, ..dated };
+        assert_eq!(read(&["2", "314", "2012-07-01 00:02:52"]), Line::Edge(without_zone));
     }
 
     #[test]
     fn a_fourth_column_says_when_a_mute_or_block_runs_out() {
         let columns = ByteRecord::from(vec!["2", "314", "", "1341100972"]);
-        let Line::Edge(row) = parse(7, &columns, true) else { panic!("refused") };
+        let Line::Edge(row) = parse(7, &columns, MUTE) else { panic!("refused") };
         assert_eq!(row.expires_at, OffsetDateTime::from_unix_timestamp(1_341_100_972).ok());
         assert_eq!(row.refused(Reason::Blocked, String::new()).row, "2\t314\t\t2012-07-01T00:02:52Z");
         let columns = ByteRecord::from(vec!["2", "314", "", "never"]);
         assert!(matches!(
-            parse(7, &columns, true),
+            parse(7, &columns, MUTE),
             Line::Refused(Refused { reason: "INVALID_TIMESTAMP", .. })
         ));
-        assert!(matches!(parse(7, &columns, false), Line::Edge(_)), "of a follow it is just a column");
+        assert!(matches!(parse(7, &columns, FOLLOW), Line::Edge(_)), "of a follow it is just a column");
     }
 
     #[test]
@@ -193,18 +232,31 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_refused() {
         let columns = ByteRecord::from(vec![&b"\xff"[..], b"2"]);
-        assert!(matches!(parse(1, &columns, false), Line::Refused(Refused { reason: "INVALID_UUID", .. })));
+        assert!(matches!(parse(1, &columns, FOLLOW), Line::Refused(Refused { reason: "INVALID_UUID", .. })));
     }
 
     #[test]
-    fn a_header_has_names_for_both_ids() {
-        let header = |columns: &[&str]| is_header(&ByteRecord::from(columns.to_vec()));
-        assert!(header(&["follower_id", "following_id", "created_at"]));
-        assert!(!header(&["2", "following_id"]));
-        assert!(!header(&["bob", "3"]));
-        assert!(!header(&["follower_id"]));
-        assert!(!header(&["-1", "-2"]));
-        assert!(!header(&["f47ac10b-58cc-4372-a567-0e02b2c3d479", "a47ac10b-58cc-4372-a567-0e02b2c3d479"]));
+    fn columns_in_other_places_are_shown_in_ours() {
+        let columns =
+            Columns { source: 2, target: 1, created_at: Some(0), expires_at: Some(3), in_place: false };
+        let shown = |cells: &[&str]| match super::parse(7, &ByteRecord::from(cells.to_vec()), &columns) {
+            Line::Refused(refused) => (refused.reason, refused.row),
+            Line::Edge(row) => panic!("taken: {row:?}"),
+        };
+        assert_eq!(shown(&["soon", "3", "2"]), ("INVALID_TIMESTAMP", "2\t3\tsoon".to_owned()));
+        assert_eq!(shown(&["", "x", "2", "soon"]), ("INVALID_UUID", "2\tx\t\tsoon".to_owned()));
+        assert_eq!(shown(&["", "3", "3", ""]), ("SELF_EDGE", "3\t3".to_owned()));
+    }
+
+    #[test]
+    fn refusals_name_the_value() {
+        let message = |columns: &[&str]| match read(columns) {
+            Line::Refused(refused) => refused.message,
+            Line::Edge(row) => panic!("taken: {row:?}"),
+        };
+        assert_eq!(message(&["2", "bob"]), "target_id must be a UUID or an integer, not 'bob'");
+        assert_eq!(message(&["", "2"]), "source_id is required");
+        assert!(message(&["2", "3", "20240115"]).contains("'20240115'"));
     }
 
     #[test]

@@ -250,7 +250,14 @@ fn edge(line: u64, source: Uuid, target: Uuid, created_at: Option<OffsetDateTime
     if source == target {
         return Err(refused(Reason::SelfEdge, "target_id must be another account than source_id"));
     }
-    Ok(Row { line, source: Id::from(source), target: Id::from(target), created_at, expires_at: None })
+    Ok(Row {
+        line,
+        source: Id::from(source),
+        target: Id::from(target),
+        created_at,
+        expires_at: None,
+        without_zone: false,
+    })
 }
 
 fn unreachable(source: Option<sqlx::Error>) -> anyhow::Error {

@@ -1,0 +1,108 @@
+//! `import --dry-run`: reads all rows, and says what of them would be refused before it reaches the service.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::reader::{self, Form};
+use super::row::{Line, Refused};
+use crate::args::Format;
+use crate::commands::Outcome;
+use crate::output;
+
+/// So many refused rows are shown.
+const SHOWN: usize = 10;
+
+/// What was found.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Findings {
+    dry_run: bool,
+    rows: u64,
+    edges: u64,
+    refused: u64,
+    refused_by_reason: BTreeMap<&'static str, u64>,
+    /// Taken as UTC.
+    dates_without_zone: u64,
+}
+
+/// Reads an input to its end.
+pub async fn run(format: Format, path: PathBuf, form: Form) -> anyhow::Result<Outcome> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let input = reader::open(&path, form, true)?;
+        if let Some(words) = &input.words {
+            output::note(words);
+        }
+        find(input.lines, |refused| {
+            output::note(format!(
+                "line {} is refused: {} ({})",
+                refused.line, refused.message, refused.reason
+            ));
+        })
+    });
+    let findings = reading.await??;
+    match format {
+        Format::Json => output::json_answer(&findings)?,
+        Format::Text => output::answer(findings.text()),
+    }
+    Ok(Outcome::from(findings.refused == 0))
+}
+
+fn find(lines: reader::Lines, mut show: impl FnMut(&Refused)) -> Result<Findings, reader::Error> {
+    let mut found = Findings { dry_run: true, ..Findings::default() };
+    for line in lines {
+        found.rows += 1;
+        match line? {
+            Line::Edge(row) => {
+                found.edges += 1;
+                found.dates_without_zone += u64::from(row.without_zone);
+            }
+            Line::Refused(refused) => {
+                if found.refused < SHOWN as u64 {
+                    show(&refused);
+                }
+                found.refused += 1;
+                *found.refused_by_reason.entry(refused.reason).or_default() += 1;
+            }
+        }
+    }
+    Ok(found)
+}
+
+impl Findings {
+    fn text(&self) -> String {
+        let mut table = output::headless_table();
+        table.add_row(["edges", &self.edges.to_string()]);
+        table.add_row(["refused", &self.refused.to_string()]);
+        for (reason, rows) in &self.refused_by_reason {
+            table.add_row(["", &format!("{rows} {reason}")]);
+        }
+        if self.dates_without_zone > 0 {
+            table.add_row(["as UTC", &format!("{}   dates without a time zone", self.dates_without_zone)]);
+        }
+        format!("{}\nnothing was sent", output::table_text(table))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::graph::v1::EdgeKind;
+
+    use super::super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn every_row_is_counted_and_the_first_refused_ones_are_shown() {
+        let folder = Folder::new();
+        let path = folder.path("edges.tsv");
+        let refused = "1\t1\n".repeat(SHOWN + 1);
+        std::fs::write(&path, format!("1\t2\t2024-03-05\n{refused}x\t2\n")).unwrap();
+        let form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
+        let mut shown = Vec::new();
+        let found = find(reader::open(&path, form, true).unwrap().lines, |row| shown.push(row.line)).unwrap();
+        assert_eq!(shown, (2..12).collect::<Vec<_>>());
+        assert_eq!((found.rows, found.edges, found.refused, found.dates_without_zone), (13, 1, 12, 1));
+        assert_eq!(found.refused_by_reason, [("INVALID_UUID", 1), ("SELF_EDGE", 11)].into());
+        assert!(found.text().ends_with("dates without a time zone\nnothing was sent"), "{}", found.text());
+    }
+}
