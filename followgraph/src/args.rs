@@ -5,6 +5,7 @@
 //! Mistakes are told by clap, with exit code 2.
 
 mod bulk;
+mod command;
 mod jobs;
 mod legacy;
 mod multi;
@@ -23,6 +24,7 @@ pub use self::bulk::{
     ColumnNumbers, Delimited, ExportArgs, ExportKind, ImportArgs, ImportKind, OnConflict, Rows,
 };
 use self::bulk::{EXPORT_HELP, IMPORT_HELP};
+pub use self::command::parse;
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::LegacyVerb;
 pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
@@ -39,24 +41,31 @@ namespace 6ba7b812-9dad-11d1-80b4-00c04fd430c8.
 
 Answers go to stdout, everything else to stderr; progress is drawn on a terminal only.
 
+A JSON list that ends before its account's does has a last line with `next_page_token`; --page-token
+takes it. An empty variable counts as not set.
+
+If nobody reads stdout any more, commands that only read end quietly. Others finish their work, write
+their answer to stderr and end with exit code 2.
+
 Exit codes:
-  0  yes, or done
+  0  yes, or done; also a watch that Ctrl-C ends, and an import of a file without rows
   1  no: a check that is false, an import with refused rows, a batch with failed commands, a job
-     that still runs, a status with a problem
+     that still runs, a status with a problem, `erase` and `recover` without --yes
   2  error: wrong usage, a service that cannot be reached, a refused command, a job that ended early,
-     an interruption";
+     an import that was interrupted, a stdout that cannot be written";
 
 /// Talks to the follow graph: writes, reads, imports, exports and the state of the pipeline.
 #[derive(Debug, Parser)]
 #[command(name = "followgraph", version, after_help = AFTER_HELP)]
 pub struct Args {
+    /// How answers are written: for people, or as JSON (one object; one object a line for lists)
+    // Before the connection, whose heading would take it in.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t, global = true)]
+    pub output: Format,
+
     /// Where the services are, and how to speak to them.
     #[command(flatten)]
     pub connection: ConnectionArgs,
-
-    /// How answers are written: for people, or as JSON (one object; one object a line for lists)
-    #[arg(short = 'o', long = "output", value_enum, default_value_t, global = true)]
-    pub output: Format,
 
     /// What to do.
     #[command(subcommand)]

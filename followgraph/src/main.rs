@@ -16,13 +16,11 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::commands::Outcome;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = args::parse();
     let format = args.output;
     let only_reads = args.command.only_reads();
     let outcome = match commands::run(args).await {

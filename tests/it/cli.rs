@@ -163,3 +163,78 @@ fn an_address_where_nobody_listens_is_an_error_with_advice() {
     assert_eq!(code, 2);
     assert!(err.contains("FOLLOWGRAPH_QUERY_ADDR"), "{err}");
 }
+
+#[test]
+fn an_address_that_is_not_host_and_port_is_refused_as_such() {
+    let mut cli = Cli::new();
+    let (a, b) = (new_user(), new_user());
+    let good = Endpoints::shared().query;
+    for (wrong, hint) in [
+        (format!("http://{good}"), "scheme"),
+        (format!("dns:///{good}"), "scheme"),
+        (format!("{good}/"), "what follows the port"),
+        ("localhost".to_owned(), "port is missing"),
+        ("::1:9081".to_owned(), "brackets"),
+    ] {
+        let (code, _, err) = cli.run(&["check", &a, &b, "--query-addr", &wrong]);
+        assert_eq!(code, 2, "{wrong}: {err}");
+        assert!(err.contains("must be HOST:PORT") && err.contains(hint), "{wrong}: {err}");
+    }
+    let (code, _, err) = cli.run(&["check", &a, &b, "--consistent", "--tls"]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("the port speaks clear text: leave out --tls"), "{err}");
+    // Blanks around an address or a token do not count, and an empty variable is none.
+    let token = Endpoints::shared().token;
+    cli.set("FOLLOWGRAPH_TOKEN", &format!("\u{feff}{token}\r\n"));
+    cli.set("FOLLOWGRAPH_QUERY_ADDR", &format!(" {good}\n"));
+    cli.set("FOLLOWGRAPH_CA_FILE", "");
+    for off in ["", "0", "no", "false"] {
+        cli.set("FOLLOWGRAPH_TLS", off);
+        let (code, out, err) = cli.run(&["check", &a, &b, "--consistent"]);
+        assert_eq!(code, 1, "{off}: {out}{err}");
+    }
+    for on in ["1", "yes", "true"] {
+        cli.set("FOLLOWGRAPH_TLS", on);
+        let (code, _, err) = cli.run(&["check", &a, &b]);
+        assert!(code == 2 && err.contains("leave out --tls"), "{on}: {err}");
+    }
+}
+
+#[test]
+fn a_json_list_says_that_there_is_more_and_how_to_go_on() {
+    let cli = Cli::new();
+    let (a, b) = (new_user(), new_user());
+    let targets: Vec<_> = (0..3).map(|_| new_user()).collect();
+    for user in [&a, &b] {
+        let lines: String = targets.iter().map(|target| format!("follow {user} {target}\n")).collect();
+        assert_eq!(cli.run(&["batch", &cli.file("commands", &lines)]).0, 0);
+    }
+    let first = format!("{a}.following");
+    let second = format!("{b}.following");
+    for list in [&["following", &a][..], &["set", "intersection", &first, &second]] {
+        let list = [&["-o", "json"], list, &["--limit", "2", "--consistent"]].concat();
+        let (code, out, err) = cli.run(&list);
+        assert_eq!(code, 0, "{err}");
+        let mut rows = json(&out);
+        let last = rows.pop().expect("a last object");
+        let token = last["next_page_token"].as_str().expect("a token").to_owned();
+        assert_eq!(rows.len(), 2, "{out}");
+        assert!(err.contains("there are more") && err.contains(&token), "{err}");
+        let (code, out, err) = cli.run(&[&list[..], &["--page-token", &token]].concat());
+        assert_eq!((code, err.as_str()), (0, ""), "the end: {out}");
+        rows.extend(json(&out));
+        let mut listed: Vec<_> = rows.iter().map(|row| row["user_id"].as_str().expect("an id")).collect();
+        listed.sort_unstable();
+        let mut wanted: Vec<_> = targets.iter().map(String::as_str).collect();
+        wanted.sort_unstable();
+        assert_eq!(listed, wanted, "each once");
+    }
+    let (code, out, err) = cli.run(&["-o", "json", "check", &a, &targets[0], "--consistent", "--explain"]);
+    assert_eq!(code, 0, "{err}");
+    let answer = json(&out);
+    assert_eq!(answer.len(), 1, "one object: {out}");
+    assert_eq!(answer[0]["explanation"]["steps"][0]["store"], "postgres");
+    let (_, out, _) = cli.run(&["-o", "json", "following", &a, "--consistent", "--explain"]);
+    let last = json(&out).pop().expect("a last object");
+    assert_eq!(last["explanations"][0]["steps"][0]["store"], "postgres", "{out}");
+}

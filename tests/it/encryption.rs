@@ -41,6 +41,16 @@ async fn a_follow_becomes_a_read_over_encrypted_connections_alone() {
     };
     let seen = run(&["check", &a, &b]);
     assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
+    let clear_text = |arguments: &[&str]| {
+        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        for name in ["TLS", "CA_FILE", "CERT_FILE", "KEY_FILE"] {
+            cli.env(format!("FOLLOWGRAPH_{name}"), "");
+        }
+        block_in_place(|| cli.args(arguments).output()).expect("the CLI runs")
+    };
+    let refused = clear_text(&["check", &a, &b]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(2) && told.contains("--tls or --ca is needed"), "{told}");
     let stores = run(&["legacy", "check"]);
     assert!(stores.status.success(), "{}", String::from_utf8_lossy(&stores.stdout));
 

@@ -120,8 +120,16 @@ fn side(command: &PairCommand) -> Side {
 pub fn sentence(command: &PairCommand, pair: &PairState, actor: &str, other: &str) -> String {
     match side(command) {
         Side::Actor => {
-            let mut words =
-                follow_words(other, pair.following, pair.following_since.as_deref(), pair.requested);
+            // What a command has ended comes first: nothing else in the sentence would tell of it.
+            let ended = match command {
+                PairCommand::Unmute(_) if !pair.muting => Some("does not mute"),
+                PairCommand::Unblock(_) if !pair.blocking => Some("does not block"),
+                _ => None,
+            };
+            let mut words: Vec<_> = ended.iter().map(|ended| format!("{ended} {other}")).collect();
+            let object = if ended.is_some() { "it" } else { other };
+            let since = pair.following_since.as_deref();
+            words.extend(follow_words(object, pair.following, since, pair.requested));
             words.extend(back_words(pair.following, pair.followed_by, pair.request_received));
             words.extend(lasting("has muted it", pair.muting, pair.muting_until.as_deref()));
             words.extend(lasting("has blocked it", pair.blocking, pair.blocking_until.as_deref()));
@@ -226,6 +234,8 @@ mod tests {
         let mut pair = PairState::default();
         assert_eq!(words("follow", &pair), "1 does not follow 2");
         assert_eq!(words("reject-request", &pair), "2 does not follow 1");
+        assert_eq!(words("unblock", &pair), "1 does not block 2, and does not follow it");
+        assert_eq!(words("unmute", &pair), "1 does not mute 2, and does not follow it");
         pair.requested = true;
         pair.followed_by = true;
         pair.muting = true;
