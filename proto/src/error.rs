@@ -38,7 +38,7 @@ pub fn code(reason: Reason) -> Code {
         R::RequestNotFound | R::JobNotFound => Code::NotFound,
         R::RequestIdReused | R::EdgeExists => Code::AlreadyExists,
         R::Unauthenticated => Code::Unauthenticated,
-        R::ScopeMissing | R::WritesDisabled => Code::PermissionDenied,
+        R::ScopeMissing | R::WritesDisabled | R::LegacyReadsDisabled => Code::PermissionDenied,
         R::MessageTooLarge
         | R::Overloaded
         | R::FallbackBudgetExhausted

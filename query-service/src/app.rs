@@ -17,8 +17,8 @@ use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ReplicaSettings};
-use crate::grpc::{Access, LEGACY_READS, Legacy, PipelineStatus, QUERIES, Queries, Watches};
+use crate::config::{AccessSettings, Config, ReplicaSettings};
+use crate::grpc::{Access, LEGACY_READS, Legacy, LegacyAccess, PipelineStatus, QUERIES, Queries, Watches};
 use crate::health;
 use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
@@ -134,13 +134,15 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         Watches::new(recent, watched, config.watch_limit, lifecycle.drain().begin),
     );
     let (queries, legacy) = (Arc::new(queries), Arc::new(legacy));
-    let access = Access::new(config.tokens.clone());
+    let AccessSettings { tokens, legacy_reads, internal } = config.access;
+    let legacy_access = LegacyAccess::new(legacy_reads, tokens.clone(), internal);
+    let access = Access::new(tokens);
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
-        .add_service(grpc::Rules::new(&QUERIES, access.clone()), |limit| {
+        .add_service(grpc::Rules::new(&QUERIES, access), |limit| {
             QueryServiceServer::from_arc(Arc::clone(&queries)).max_decoding_message_size(limit)
         })
-        .add_service(grpc::Rules::new(&LEGACY_READS, access), |limit| {
+        .add_service(grpc::Rules::new(&LEGACY_READS, legacy_access), |limit| {
             GraphServiceServer::from_arc(Arc::clone(&legacy)).max_decoding_message_size(limit)
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));

@@ -3,14 +3,15 @@
 //! Owns: their names, defaults and limits. It must not know how they are used.
 //! What can go wrong: a value is missing or out of its range; all mistakes are reported together before a port opens.
 
+mod access;
 mod replicas;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use service_kit::auth::Tokens;
 use service_kit::{Env, Secret, grpc, nats, postgres};
 
+pub use self::access::AccessSettings;
 pub use self::replicas::ReplicaSettings;
 use crate::grpc::LegacySettings;
 use crate::page_token::MIN_KEY_BYTES;
@@ -27,8 +28,8 @@ const CONCURRENCY: &str = "FALLBACK_CONCURRENCY";
 pub struct Config {
     /// The gRPC port.
     pub grpc: grpc::Settings,
-    /// `AUTH_TOKENS`: reads need a token only if any is set.
-    pub tokens: Tokens,
+    /// `AUTH_TOKENS`, `ANONYMOUS_READS` and `LEGACY_READS`: who may read.
+    pub access: AccessSettings,
     /// The source of truth.
     pub postgres: postgres::Settings,
     /// `NEO4J_URIS` or `NEO4J_URI`, and `PROJECTOR_NAMES` or `PROJECTOR_NAME`: the replicas of the read model.
@@ -47,7 +48,8 @@ pub struct Config {
     pub coalescing_lanes: usize,
     /// `READ_SOURCE` (auto): which stores reads come from.
     pub read_source: ReadSource,
-    /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something older.
+    /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something older that the recent events
+    /// do not make up for.
     /// `REPLICA_MAX_LAG_SECONDS` (5): a replica that misses something older is asked only where no other can be.
     pub tolerance: Tolerance,
     /// `OVERLAY_EVENTS` (100000) and `OVERLAY_BYTES` (64 MiB): the recent events that are kept in memory.
@@ -72,7 +74,7 @@ impl Config {
     pub fn read(env: &mut Env) -> Self {
         Self {
             grpc: grpc::Settings::read(env, "0.0.0.0:9081"),
-            tokens: Tokens::read(env),
+            access: access::read(env),
             postgres: postgres::Settings::read(env),
             replicas: replicas::read(env),
             nats: nats::Settings::read(env),
@@ -156,7 +158,7 @@ fn legacy(env: &mut Env) -> LegacySettings {
 fn overlay(env: &mut Env) -> Limits {
     Limits {
         events: env
-            .about("Recent events that are kept in memory, to bring answers of Neo4j up to date. A read model that is behind by more is not asked.")
+            .about("Maximum number of recent events in memory. With them, a read model that lags by fewer events answers reads over one hop exactly. One that lags by more answers them as of its own revision, until it lags by MAX_STALENESS_SECONDS.")
             .number_or("OVERLAY_EVENTS", 100_000, 1_000..=10_000_000),
         bytes: env
             .about("Most memory that they take.")
@@ -171,7 +173,7 @@ fn read_source(env: &mut Env) -> ReadSource {
 
 fn tolerance(env: &mut Env) -> Tolerance {
     let max_staleness = env
-        .about("Neo4j is not asked when it misses something older. At most 600.")
+        .about("A read model that lags by more than this is not asked, except for reads over one hop while the events that it lacks are in memory (OVERLAY_EVENTS). At most 600.")
         .seconds_or(MAX_STALENESS, 60);
     if max_staleness > LONGEST_STALENESS {
         env.reject(MAX_STALENESS, format!("must be at most {}", LONGEST_STALENESS.as_secs()));
@@ -186,7 +188,8 @@ fn tolerance(env: &mut Env) -> Tolerance {
 mod tests {
     use super::*;
 
-    const NEEDED: [(&str, &str); 5] = [
+    const NEEDED: [(&str, &str); 6] = [
+        ("AUTH_TOKENS", "read:hunter2"),
         ("DATABASE_URL", "postgres://app:pw@127.0.0.1/main"),
         ("NATS_URL", "nats://127.0.0.1:4222"),
         ("NEO4J_URI", "bolt://127.0.0.1:7687"),

@@ -24,6 +24,10 @@ service_kit::declare_metrics! {
     };
     /// Reads of the older API that were answered of a revision before the call, since no store was as far in time.
     Counter(Count) LEGACY_OLDER = "query_legacy_older_answers_total";
+    /// Reads of the older API without a token that `LEGACY_READS=token` would accept.
+    Counter(Count) LEGACY_ANONYMOUS = "query_legacy_anonymous_reads_total";
+    /// Page and resume tokens read, by the position of their key in `PAGE_TOKEN_KEYS`, from 0.
+    Counter(Count) PAGE_TOKENS = "query_page_tokens_read_total" { position };
     /// Time of one question to one store.
     Histogram(Seconds) SECONDS = "query_store_seconds" {
         question: "check", "relations", "counts", "list_followers", "list_following", "list_mutes", "list_blocks",

@@ -6,9 +6,10 @@ mod caller;
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
+use metrics::{Counter, counter};
 use ring::digest::{SHA256, digest};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tonic::{Code, Status};
@@ -109,6 +110,25 @@ pub enum AuthError {
     ScopeMissing(Scope),
 }
 
+impl AuthError {
+    /// Counts the refusal. [`Tokens`] counts its own.
+    #[must_use]
+    pub fn counted(self) -> Self {
+        let cause = match self {
+            Self::Missing => "missing",
+            Self::Unknown => "unknown",
+            Self::ScopeMissing(_) => "scope",
+        };
+        counter!(crate::metrics::AUTH_REFUSED, "cause" => cause).increment(1);
+        self
+    }
+}
+
+/// Counts a call that a setting rules out, whatever token it carries.
+pub fn count_disabled() {
+    counter!(crate::metrics::AUTH_REFUSED, "cause" => "disabled").increment(1);
+}
+
 impl From<AuthError> for Status {
     fn from(error: AuthError) -> Self {
         let (code, reason) = match error {
@@ -119,20 +139,28 @@ impl From<AuthError> for Status {
     }
 }
 
-#[derive(Clone)]
 struct Token {
     scopes: u8,
     hash: [u8; 32],
     caller: Caller,
+    /// Made at first use: settings are read before metrics are set up.
+    accepted: OnceLock<Counter>,
 }
 
 /// The accepted tokens. Clones share them.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<[Token]>);
+pub struct Tokens(Arc<List>);
+
+#[derive(Default)]
+struct List {
+    /// The variable that they come from, a label of their counters.
+    variable: String,
+    tokens: Vec<Token>,
+}
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tokens({})", self.0.len())
+        write!(f, "Tokens({})", self.0.tokens.len())
     }
 }
 
@@ -165,11 +193,15 @@ impl FromStr for Tokens {
             add(&mut tokens, bits, secret, caller)?;
         }
         // Meant to close something, it would leave reads open.
-        if tokens.is_empty() { Err(ParseError::Empty) } else { Ok(Self(tokens.into())) }
+        if tokens.is_empty() { Err(ParseError::Empty) } else { Ok(Self::of(VARIABLE, tokens)) }
     }
 }
 
 impl Tokens {
+    fn of(variable: &str, tokens: Vec<Token>) -> Self {
+        Self(Arc::new(List { variable: variable.to_owned(), tokens }))
+    }
+
     /// Reads `AUTH_TOKENS`; absent means that no token is accepted.
     pub fn read(env: &mut Env) -> Self {
         env.about("Accepted bearer tokens: comma-separated scopes:secret or name=scopes:secret, scopes joined by + from read, write, admin. Several tokens, also of one name, are valid at the same time, which allows rotation. A name is what metrics and limits call the caller.")
@@ -189,59 +221,99 @@ impl Tokens {
         let Some(text) = env.optional_secret(variable) else {
             return Self::default();
         };
-        Self::of_secrets(text.expose(), scope).unwrap_or_else(|error| {
+        Self::of_secrets(text.expose(), variable, scope).unwrap_or_else(|error| {
             env.reject(variable, error.to_string());
             Self::default()
         })
     }
 
     /// Comma-separated secrets that grant one scope.
-    fn of_secrets(text: &str, scope: Scope) -> Result<Self, ParseError> {
+    fn of_secrets(text: &str, variable: &str, scope: Scope) -> Result<Self, ParseError> {
         let mut tokens = Vec::new();
         let caller = Caller::new(INTERNAL);
         for secret in text.split(',').map(str::trim).filter(|secret| !secret.is_empty()) {
             add(&mut tokens, scope.bit(), secret, caller.clone())?;
         }
-        Ok(Self(tokens.into()))
+        Ok(Self::of(variable, tokens))
+    }
+
+    /// Makes the counter of each token appear with 0: an absent one would look like a token that is not used.
+    pub fn begin_metrics(&self) {
+        for place in 0..self.0.tokens.len() {
+            self.0.accepted(place).increment(0);
+        }
     }
 
     /// True if no token is configured.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.tokens.is_empty()
     }
 
     /// True if some token has this scope.
     pub fn grant(&self, scope: Scope) -> bool {
-        self.0.iter().any(|token| token.scopes & scope.bit() != 0)
+        self.0.tokens.iter().any(|token| token.scopes & scope.bit() != 0)
     }
 
     /// Checks `authorization: Bearer <token>`.
     pub fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, AuthError> {
-        let token = headers
-            .get("authorization")
-            .and_then(|value| value.to_str().ok())
-            .and_then(bearer)
-            .ok_or_else(|| refused(AuthError::Missing))?;
+        let token = of_headers(headers).ok_or_else(|| AuthError::Missing.counted())?;
         self.authorize_token(token, scope)
     }
 
     /// Checks a token that came in another way, such as a header of its own.
     pub fn authorize_token(&self, token: &str, scope: Scope) -> Result<Caller, AuthError> {
+        self.check(token, scope).map_err(AuthError::counted)
+    }
+
+    /// Who calls, if the call carries `authorization: Bearer <token>` with this scope. For methods that another token
+    /// opens too, or that need none: nothing is refused, so nothing counts as refused.
+    pub fn recognize(&self, headers: &HeaderMap, scope: Scope) -> Option<Caller> {
+        self.recognize_token(of_headers(headers)?, scope)
+    }
+
+    /// The same for a token that came in another way.
+    pub fn recognize_token(&self, token: &str, scope: Scope) -> Option<Caller> {
+        self.check(token, scope).ok()
+    }
+
+    fn check(&self, token: &str, scope: Scope) -> Result<Caller, AuthError> {
         let hash = sha256(token);
         // Every entry is compared, so that the time tells nothing about which one matched.
         let mut place = u64::MAX;
         let mut scopes = 0;
-        for (candidate, index) in self.0.iter().zip(0..) {
+        for (candidate, index) in self.0.tokens.iter().zip(0..) {
             let same: Choice = candidate.hash.ct_eq(&hash);
             place.conditional_assign(&index, same);
             scopes.conditional_assign(&candidate.scopes, same);
         }
-        match usize::try_from(place).ok().and_then(|place| self.0.get(place)) {
-            None => Err(refused(AuthError::Unknown)),
-            Some(_) if scopes & scope.bit() == 0 => Err(refused(AuthError::ScopeMissing(scope))),
-            Some(token) => Ok(token.caller.clone()),
+        let found = usize::try_from(place).ok();
+        match found.and_then(|place| Some((place, self.0.tokens.get(place)?))) {
+            None => Err(AuthError::Unknown),
+            Some(_) if scopes & scope.bit() == 0 => Err(AuthError::ScopeMissing(scope)),
+            Some((place, token)) => {
+                self.0.accepted(place).increment(1);
+                Ok(token.caller.clone())
+            }
         }
     }
+}
+
+impl List {
+    /// Counts the calls that the token at this place was accepted for.
+    fn accepted(&self, place: usize) -> &Counter {
+        self.tokens[place].accepted.get_or_init(|| {
+            counter!(
+                crate::metrics::AUTH_ACCEPTED,
+                "setting" => self.variable.clone(),
+                "position" => place.to_string()
+            )
+        })
+    }
+}
+
+/// The token of `authorization: Bearer <token>`.
+fn of_headers(headers: &HeaderMap) -> Option<&str> {
+    headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(bearer)
 }
 
 /// A name becomes the label of a metric, so it is short and plain, and stands for nothing else.
@@ -257,18 +329,8 @@ fn add(tokens: &mut Vec<Token>, scopes: u8, secret: &str, caller: Caller) -> Res
     if tokens.iter().any(|token| token.hash == hash) {
         return Err(ParseError::Duplicate);
     }
-    tokens.push(Token { scopes, hash, caller });
+    tokens.push(Token { scopes, hash, caller, accepted: OnceLock::new() });
     Ok(())
-}
-
-fn refused(error: AuthError) -> AuthError {
-    let cause = match error {
-        AuthError::Missing => "missing",
-        AuthError::Unknown => "unknown",
-        AuthError::ScopeMissing(_) => "scope",
-    };
-    metrics::counter!(crate::metrics::AUTH_REFUSED, "cause" => cause).increment(1);
-    error
 }
 
 /// The token of a `Bearer` header; the scheme is case-insensitive.
@@ -369,6 +431,18 @@ mod tests {
         let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
         let report = env.finish(tokens).expect_err("a mistake").to_string();
         assert!(report.contains("twice") && !report.contains("hunter2"), "{report}");
+    }
+
+    #[test]
+    fn a_token_that_need_not_be_there_is_recognized() {
+        let tokens = tokens("feed=read:one,write:two");
+        let name = |headers: &HeaderMap| {
+            tokens.recognize(headers, Scope::Read).map(|caller| caller.name().to_owned())
+        };
+        assert_eq!(name(&header("Bearer one")).as_deref(), Some("feed"));
+        for other in [HeaderMap::new(), header("Bearer two"), header("Bearer three"), header("Basic one")] {
+            assert_eq!(name(&other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -45,8 +45,11 @@ crate::declare_metrics! {
     Gauge(Bytes) GRPC_REQUEST_BYTES = "grpc_server_requests_in_flight_bytes";
     /// Response bytes that peers have not taken yet; they count for `MAX_UNSENT_BYTES`.
     Gauge(Bytes) GRPC_UNSENT_BYTES = "grpc_server_unsent_bytes";
-    /// Requests without a known token or the needed scope.
-    Counter(Count) AUTH_REFUSED = "auth_refused_total" { cause: "missing", "unknown", "scope" };
+    /// Requests without a known token or the needed scope, and those that a setting rules out (`disabled`).
+    Counter(Count) AUTH_REFUSED = "auth_refused_total" { cause: "missing", "unknown", "scope", "disabled" };
+    /// Requests that a token was accepted for: the setting that has the token, and its position there, from 0. While
+    /// the old token of a rotation still counts, somebody still sends it.
+    Counter(Count) AUTH_ACCEPTED = "auth_accepted_total" { setting; position };
 
     /// Connections of the PostgreSQL pool by state.
     Gauge(Count) POOL_CONNECTIONS = "db_pool_connections" { pool; state: "idle", "used" };

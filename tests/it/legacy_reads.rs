@@ -1,5 +1,7 @@
 //! The reads of the older system's API, and that its clients read their own writes.
 
+mod access;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::error::{Reason, reason_of};
@@ -15,7 +17,7 @@ use tonic::{Code, Request};
 
 type Graph = GraphServiceClient<Channel>;
 
-/// A client of the reads. It has no token: they are open.
+/// A client of the reads. It has no token: by default they are open.
 fn reads(endpoints: &Endpoints) -> Graph {
     GraphServiceClient::new(channel(&endpoints.query))
 }

@@ -262,12 +262,15 @@ pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
     service_beside(shared, Program::Command, &settings)
 }
 
-/// The same with a query-service.
+/// The same with a query-service; without `AUTH_TOKENS` everyone may read.
 pub fn query_service_beside(shared: &Endpoints, settings: Env) -> Service {
     let mut env = Env::default()
         .with("NEO4J_URI", &shared.neo4j_uri)
         .with("NEO4J_USER", &shared.neo4j_user)
         .with("NEO4J_PASSWORD", &shared.neo4j_password);
+    if settings.get("AUTH_TOKENS").is_none() {
+        env.set("ANONYMOUS_READS", "true");
+    }
     env.extend(&settings);
     service_beside(shared, Program::Query, &env)
 }

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use proto::error::{Reason, ServiceError};
-use service_kit::auth::{Caller, Scope, Tokens};
+use service_kit::auth::{self, Caller, Scope, Tokens};
 use service_kit::grpc::Gate;
 use tonic::Status;
 
@@ -16,6 +16,7 @@ impl Access {
         if !tokens.grant(Scope::Write) {
             tracing::warn!("no token with the scope write is configured (AUTH_TOKENS): writes are off");
         }
+        tokens.begin_metrics();
         Self(tokens)
     }
 }
@@ -27,6 +28,7 @@ impl Gate for Access {
             return Ok(None);
         }
         if scope != Scope::Read && !self.0.grant(scope) {
+            auth::count_disabled();
             let message = format!("writes are off: no token with the scope {scope} is configured");
             return Err(ServiceError::new(Reason::WritesDisabled, message).into());
         }

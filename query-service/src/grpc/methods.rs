@@ -34,7 +34,8 @@ pub static QUERIES: [MethodRule; 16] = [
     MethodRule::scoped("GetStatus", Read, QUESTION).exempt_from_limits(),
 ];
 
-/// `nova.graph_service.v2.GraphService`: the reads, open to all. Its writes say that command-service serves them.
+/// `nova.graph_service.v2.GraphService`: the reads, for whom `LEGACY_READS` says. Its writes say that command-service
+/// serves them.
 pub static LEGACY_READS: [MethodRule; 16] = [
     MethodRule::open("CreateFollow", LEGACY),
     MethodRule::open("DeleteFollow", LEGACY),
@@ -42,16 +43,16 @@ pub static LEGACY_READS: [MethodRule; 16] = [
     MethodRule::open("DeleteMute", LEGACY),
     MethodRule::open("CreateBlock", LEGACY),
     MethodRule::open("DeleteBlock", LEGACY),
-    MethodRule::open("GetFollowers", LEGACY),
-    MethodRule::open("GetFollowing", LEGACY),
-    MethodRule::open("IsFollowing", LEGACY),
-    MethodRule::open("IsMuted", LEGACY),
-    MethodRule::open("IsBlocked", LEGACY),
-    MethodRule::open("BatchCheckFollowing", LEGACY),
-    MethodRule::open("HasBlockBetween", LEGACY),
-    MethodRule::open("GetBlockedUsers", LEGACY),
-    MethodRule::open("AreMutualFollowers", LEGACY),
-    MethodRule::open("GetMutualFollowers", LEGACY),
+    MethodRule::scoped("GetFollowers", Read, LEGACY),
+    MethodRule::scoped("GetFollowing", Read, LEGACY),
+    MethodRule::scoped("IsFollowing", Read, LEGACY),
+    MethodRule::scoped("IsMuted", Read, LEGACY),
+    MethodRule::scoped("IsBlocked", Read, LEGACY),
+    MethodRule::scoped("BatchCheckFollowing", Read, LEGACY),
+    MethodRule::scoped("HasBlockBetween", Read, LEGACY),
+    MethodRule::scoped("GetBlockedUsers", Read, LEGACY),
+    MethodRule::scoped("AreMutualFollowers", Read, LEGACY),
+    MethodRule::scoped("GetMutualFollowers", Read, LEGACY),
 ];
 
 #[cfg(test)]

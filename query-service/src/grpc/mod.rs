@@ -39,7 +39,7 @@ use service_kit::auth::Caller;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
-pub use self::access::Access;
+pub use self::access::{Access, LegacyAccess, LegacyReads};
 use self::call::Begun;
 use self::export::ExportStream;
 pub use self::legacy::{Legacy, LegacySettings};

@@ -36,12 +36,13 @@ pub struct Variable {
     pub shown: String,
 }
 
-/// A part of a value that has no effect. The process logs it once, when it starts.
+/// What an operator has to know of a setting, for example a part of its value that has no effect. The process logs it
+/// once, when it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     /// The variable's name.
     pub variable: String,
-    /// What has no effect, without the value.
+    /// What it is, without the value.
     pub text: String,
 }
 
@@ -219,7 +220,13 @@ impl Env {
         self.mistakes.push(Mistake { variable: name.to_owned(), problem: problem.into(), example });
     }
 
-    /// Records that a part of a value has no effect. `text` must not hold the value: it may be a secret.
+    /// True if the variable has a value, whether or not that can be used.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.value(name).is_some()
+    }
+
+    /// Records that a part of a value has no effect, or another that it has: the process warns of it when it starts.
+    /// `text` must not hold the value: it may be a secret.
     pub fn remark(&mut self, name: &str, text: impl Into<String>) {
         self.remarks.push(Remark { variable: name.to_owned(), text: text.into() });
     }

@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use proto::error::{Reason, ServiceError};
-use service_kit::auth::{Caller, Scope, Tokens};
+use service_kit::auth::{self, AuthError, Caller, Scope, Tokens};
 use service_kit::grpc::Gate;
 use tonic::Status;
 
@@ -19,22 +19,26 @@ pub struct LegacyAccess {
 impl LegacyAccess {
     /// The rule for these tokens.
     pub fn new(internal: Tokens, bearer: Tokens) -> Self {
+        internal.begin_metrics();
         Self { internal, bearer }
     }
 
     fn check(&self, headers: &HeaderMap) -> Result<Caller, ServiceError> {
-        if headers.contains_key("authorization")
-            && let Ok(caller) = self.bearer.authorize(headers, Scope::Write)
-        {
+        // The other header may still open it.
+        if let Some(caller) = self.bearer.recognize(headers, Scope::Write) {
             return Ok(caller);
         }
         if self.internal.is_empty() {
+            auth::count_disabled();
             let message = "writes of this API are off: no internal token is configured";
             return Err(ServiceError::new(Reason::WritesDisabled, message));
         }
         let token = headers.get(HEADER).and_then(|value| value.to_str().ok());
         let refused = |what| ServiceError::new(Reason::ScopeMissing, format!("{HEADER} {what}"));
-        let token = token.ok_or_else(|| refused("is needed"))?;
+        let token = token.ok_or_else(|| {
+            let _ = AuthError::Missing.counted();
+            refused("is needed")
+        })?;
         // Old clients may carry a line break behind it, as tokens from files have.
         let known = self.internal.authorize_token(token.trim(), Scope::Write);
         known.map_err(|_| refused("is not known"))
