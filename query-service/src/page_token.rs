@@ -12,6 +12,7 @@ mod walk;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use metrics::{Counter, counter};
 use proto::{Epoch, Position, Revision, Token, UserId};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -20,6 +21,7 @@ use service_kit::Secret;
 use uuid::Uuid;
 
 pub use self::walk::{Asked, Operation, Stage, WalkToken};
+use crate::metrics::PAGE_TOKENS;
 use crate::reader::{EdgeTable, ListKind};
 
 const VERSION: u8 = 1;
@@ -123,7 +125,23 @@ enum TableTag {
 /// Signs and checks tokens.
 pub struct Codec {
     /// The first signs, all verify. Never empty.
-    keys: Vec<hmac::Key>,
+    keys: Vec<Key>,
+}
+
+struct Key {
+    secret: hmac::Key,
+    /// Counts the tokens that it verified.
+    read: Counter,
+}
+
+impl Key {
+    fn new(position: usize, secret: &[u8]) -> Self {
+        let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
+        let read = counter!(PAGE_TOKENS, "position" => position.to_string());
+        // An absent counter would look like a key that is not used.
+        read.increment(0);
+        Self { secret, read }
+    }
 }
 
 impl std::fmt::Debug for Codec {
@@ -135,8 +153,11 @@ impl std::fmt::Debug for Codec {
 impl Codec {
     /// A codec with shared keys; `None` without any.
     pub fn new(keys: &[Secret]) -> Option<Self> {
-        let key = |key: &Secret| hmac::Key::new(hmac::HMAC_SHA256, key.expose().as_bytes());
-        let keys: Vec<_> = keys.iter().map(key).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .map(|(position, key)| Key::new(position, key.expose().as_bytes()))
+            .collect();
         (!keys.is_empty()).then_some(Self { keys })
     }
 
@@ -144,7 +165,7 @@ impl Codec {
     pub fn random() -> Result<Self, NoRandomness> {
         let mut key = [0; 32];
         SystemRandom::new().fill(&mut key).map_err(|_| NoRandomness)?;
-        Ok(Self { keys: vec![hmac::Key::new(hmac::HMAC_SHA256, &key)] })
+        Ok(Self { keys: vec![Key::new(0, &key)] })
     }
 
     /// Writes the token of a next page.
@@ -225,7 +246,7 @@ impl Codec {
         // Cannot fail: the body is far below the limit and has no type that the format refuses. An empty body would be
         // refused when it comes back, never misread.
         bytes.extend(bincode::serde::encode_to_vec(body, format()).unwrap_or_default());
-        let tag = hmac::sign(&self.keys[0], &bytes); // `keys` is never empty.
+        let tag = hmac::sign(&self.keys[0].secret, &bytes); // `keys` is never empty.
         bytes.extend_from_slice(tag.as_ref());
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -237,18 +258,17 @@ impl Codec {
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Invalid)?;
         let signed = bytes.len().checked_sub(TAG_BYTES).ok_or(Invalid)?;
         let (signed, tag) = bytes.split_at(signed);
-        let known = self.keys.iter().any(|key| hmac::verify(key, signed, tag).is_ok());
+        let key = self.keys.iter().find(|key| hmac::verify(&key.secret, signed, tag).is_ok());
         let (&VERSION, body) = signed.split_first().ok_or(Invalid)? else {
             return Err(Invalid);
         };
-        if !known {
-            return Err(Invalid);
-        }
+        let Some(key) = key else { return Err(Invalid) };
         let (decoded, read) = bincode::serde::decode_from_slice(body, format()).map_err(|_| Invalid)?;
         // Bytes after the body would be a second text of one token.
         if read != body.len() {
             return Err(Invalid);
         }
+        key.read.increment(1);
         Ok(decoded)
     }
 }

@@ -108,7 +108,7 @@ fn a_signed_body_with_more_or_less_bytes_is_refused() {
     let signed = &bytes[..bytes.len() - TAG_BYTES];
     let resign = |signed: &[u8]| {
         let mut bytes = signed.to_vec();
-        bytes.extend_from_slice(hmac::sign(&codec.keys[0], signed).as_ref());
+        bytes.extend_from_slice(hmac::sign(&codec.keys[0].secret, signed).as_ref());
         URL_SAFE_NO_PAD.encode(bytes)
     };
     let read = |text: &str| codec.read_page(text, ListKind::Followers, user(USER), None);
