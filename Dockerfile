@@ -38,7 +38,8 @@ LABEL org.opencontainers.image.title="command-service" \
       org.opencontainers.image.description="Writes of the follow graph, and the relay to JetStream"
 COPY --from=build /out/command-service /usr/local/bin/
 EXPOSE 9080 9180
-# There is no shell and no curl in here: the program asks its own admin port.
+# There is no shell and no curl in here: the program asks its own admin port. Engines replace containers that are not healthy,
+# so it asks whether the process runs, not whether it can serve: a database that is away restarts nothing.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["command-service", "--healthcheck"]
 ENTRYPOINT ["command-service"]
 

@@ -50,7 +50,8 @@ fn help(about: &About, variables: &[Variable]) -> String {
         "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  \
          --settings     print them as JSON and end\n  \
          --metrics      print what is exported as JSON and end\n  \
-         --healthcheck  ask the process beside this one whether it is ready: exit code 0 or 1\n  \
+         --healthcheck  ask the process beside this one whether it runs: exit code 0 or 1\n                 \
+                        (--healthcheck=ready: whether it can serve)\n  \
          --version      print name and version and end\n",
         about.name, about.version
     );

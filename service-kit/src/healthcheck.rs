@@ -1,45 +1,80 @@
-//! `PROGRAM --healthcheck`: whether the process beside this one is ready, for images that have no shell and no curl.
+//! `PROGRAM --healthcheck`: whether the process beside this one runs, for images that have no shell and no curl.
 //!
-//! Owns: asking `/readyz` on the admin port of this machine. Must not know: what readiness hangs on.
-//! What can go wrong: nobody listens, or nobody answers in time; both count as not ready.
+//! Engines replace containers that are not healthy, so by default it asks `/livez`, which depends on no server: a database
+//! that is away must not restart anything. `--healthcheck=ready` asks `/readyz`, for engines that only hold back traffic.
+//! If nobody listens, or nobody answers in time, the answer is no.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// The argument that asks for it.
-const ARGUMENT: &str = "--healthcheck";
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether this process was started for a health check only.
-pub(crate) fn is_asked() -> bool {
-    std::env::args_os().nth(1).is_some_and(|argument| argument == ARGUMENT)
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Does the process run?
+    Live,
+    /// Can it serve?
+    Ready,
 }
 
-/// Asks the process whose admin port is `listen`; exit code 0 if it is ready, else 1.
-pub(crate) fn run(listen: SocketAddr) -> ExitCode {
-    match ask(reachable(listen)) {
-        Ok(answer) if is_ok(&answer) => ExitCode::SUCCESS,
-        Ok(answer) => {
-            eprintln!("not ready: {}", answer.trim_end());
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            eprintln!("no answer from the admin port: {error}");
-            ExitCode::FAILURE
+impl Question {
+    /// What this process was started to ask; `None` if it is not started for a health check.
+    pub(crate) fn asked() -> Option<Self> {
+        Self::of(&std::env::args_os().nth(1)?)
+    }
+
+    fn of(argument: &OsStr) -> Option<Self> {
+        match argument.to_str()? {
+            "--healthcheck" | "--healthcheck=live" => Some(Self::Live),
+            "--healthcheck=ready" => Some(Self::Ready),
+            _ => None,
         }
     }
-}
 
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    /// Asks the process whose admin port is `listen`; exit code 0 for yes, else 1.
+    pub(crate) fn run(self, listen: SocketAddr) -> ExitCode {
+        match self.ask(reachable(listen)) {
+            Ok(answer) if is_ok(&answer) => ExitCode::SUCCESS,
+            Ok(answer) => {
+                eprintln!("{}: {}", self.no(), answer.trim_end());
+                ExitCode::FAILURE
+            }
+            Err(error) => {
+                eprintln!("no answer from the admin port: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    fn no(self) -> &'static str {
+        match self {
+            Self::Live => "not alive",
+            Self::Ready => "not ready",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Live => "/livez",
+            Self::Ready => "/readyz",
+        }
+    }
+
+    fn ask(self, address: SocketAddr) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        let path = self.path();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
 }
 
 fn is_ok(answer: &str) -> bool {
@@ -75,11 +110,22 @@ mod tests {
     }
 
     #[test]
-    fn only_200_is_ready() {
-        for (answer, ready) in [
-            ("HTTP/1.1 200 OK\r\n\r\n{}", true),
-            ("HTTP/1.1 503 Service Unavailable\r\n\r\n200", false),
-            ("", false),
+    fn readiness_is_asked_for_by_name() {
+        let of = |argument: &str| Question::of(OsStr::new(argument));
+        assert_eq!(of("--healthcheck"), Some(Question::Live), "containers are replaced for it");
+        assert_eq!(of("--healthcheck=live"), Some(Question::Live));
+        assert_eq!(of("--healthcheck=ready"), Some(Question::Ready));
+        assert_eq!(of("--healthcheck=readyz"), None);
+        assert_eq!(of("--health"), None);
+    }
+
+    #[test]
+    fn only_200_is_yes() {
+        for (question, path, answer, yes) in [
+            (Question::Live, "/livez", "HTTP/1.1 200 OK\r\n\r\n", true),
+            (Question::Ready, "/readyz", "HTTP/1.1 200 OK\r\n\r\n{}", true),
+            (Question::Ready, "/readyz", "HTTP/1.1 503 Service Unavailable\r\n\r\n200", false),
+            (Question::Live, "/livez", "", false),
         ] {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
             let address = listener.local_addr().expect("an address");
@@ -90,9 +136,9 @@ mod tests {
                 stream.write_all(answer.as_bytes())?;
                 std::io::Result::Ok(String::from_utf8_lossy(&request[..length]).into_owned())
             });
-            assert_eq!(is_ok(&ask(address).expect("an answer")), ready, "{answer}");
+            assert_eq!(is_ok(&question.ask(address).expect("an answer")), yes, "{answer}");
             let request = server.join().expect("no panic").expect("a request");
-            assert!(request.starts_with("GET /readyz HTTP/1.1"), "{request}");
+            assert!(request.starts_with(&format!("GET {path} HTTP/1.1")), "{request}");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::admin;
 use crate::arguments::Asked;
 use crate::catalog::{self, Metric};
 use crate::config::Env;
-use crate::healthcheck;
+use crate::healthcheck::Question;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::{CheckKind, Readiness};
 use crate::telemetry::{self, Telemetry};
@@ -98,8 +98,8 @@ where
     // What is asked about the settings must not depend on those of this machine.
     let mut env = if asked.is_some() { Env::from_pairs::<String, String>([]) } else { Env::from_process() };
     let settings = Settings::read(&mut env, &about);
-    if healthcheck::is_asked() {
-        return healthcheck::run(settings.admin_listen);
+    if let Some(question) = Question::asked() {
+        return question.run(settings.admin_listen);
     }
     let config = read(&mut env);
     if let Some(asked) = asked {
