@@ -7,12 +7,13 @@ use proto::graph::v1::{Check, CheckState};
 use proto::{command::v1 as command, query::v1 as query};
 use serde_json::Value;
 use tests::fault_proxy::FaultProxy;
-use tests::own::{query_service_beside, second_replica};
+use tests::own::{binaries, command_service_beside, query_service_beside, second_replica};
 use tests::{Endpoints, Queries, until};
 use tokio::task::block_in_place;
 use xtask::env_file::Env;
 use xtask::http;
-use xtask::services::{Program, Service};
+use xtask::ports::{Claim, loopback};
+use xtask::services::{Program, Service, ServiceSpec};
 
 use crate::cli::{Cli, json};
 
@@ -125,4 +126,65 @@ async fn a_query_service_without_heartbeats_fails_a_check_and_stays_ready() {
 
     proxy.refuse(false);
     assert!(since(&turns(CheckState::Ok).await) > since(&failed));
+}
+
+/// GetStatus is what tells why nothing else answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn query_service_has_a_status_while_no_store_answers() {
+    const NOWHERE: &str = "127.0.0.1:1";
+    let shared = Endpoints::shared();
+    let [grpc, admin] = [(); 2].map(|()| Claim::any().expect("a free port"));
+    let name = format!("query-service-alone-{}", admin.port);
+    let spec = ServiceSpec {
+        program: Program::Query,
+        binaries: binaries(),
+        env: Env::default()
+            .with("DATABASE_URL", format!("postgres://nobody@{NOWHERE}/main"))
+            .with("NATS_URL", format!("nats://{NOWHERE}"))
+            .with("NEO4J_URI", format!("bolt://{NOWHERE}"))
+            .with("NEO4J_USER", "nobody")
+            .with("NEO4J_PASSWORD", "nothing")
+            .with("AUTH_TOKENS", format!("read:{}", shared.token)),
+        grpc: Some(loopback(grpc.port)),
+        admin: loopback(admin.port),
+        log: std::env::temp_dir().join(format!("followgraph-{name}.log")),
+        name,
+    };
+    let service = block_in_place(|| Service::start(spec)).expect("the program starts");
+    let here = shared.reading_through(&service);
+    let failed = until("the check to fail", LIMIT, || async {
+        let status = here.queries().get_status(query::GetStatusRequest {}).await;
+        failed_check(&status.map_err(|status| status.to_string())?.into_inner().checks, "stores")
+    })
+    .await;
+    assert!(failed.required && !failed.reason.is_empty() && !failed.action.is_empty(), "{failed:?}");
+    assert_eq!(readyz(&service).0, 503, "it gets no traffic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_service_has_a_status_while_postgres_is_away() {
+    let shared = Endpoints::shared();
+    let url = shared.logins.database(Program::Command.principal());
+    let port = url.rsplit_once(':').and_then(|(_, rest)| rest.split('/').next()?.parse().ok());
+    let port = port.expect("an address with a port");
+    let proxy = FaultProxy::start(port).await;
+    let settings = Env::default()
+        .with("AUTH_TOKENS", format!("read:{}", shared.token))
+        .with("DATABASE_URL", proxy.through(url, port));
+    let service = command_service_beside(&shared, settings);
+    proxy.refuse(true);
+    proxy.cut();
+    let commands = shared.through(&service).commands();
+    let failed = until("the check to fail", LIMIT, || async {
+        let status = commands.clone().get_status(command::GetStatusRequest {}).await;
+        failed_check(&status.map_err(|status| status.to_string())?.into_inner().checks, "postgres")
+    })
+    .await;
+    assert!(failed.required && !failed.reason.is_empty() && !failed.action.is_empty(), "{failed:?}");
+    assert_eq!(readyz(&service).0, 503, "it gets no traffic");
+}
+
+fn failed_check(checks: &[Check], name: &str) -> Result<Check, String> {
+    let failed = |check: &&Check| check.name == name && check.state() == CheckState::Failed;
+    checks.iter().find(failed).cloned().ok_or_else(|| format!("{checks:?}"))
 }

@@ -14,6 +14,14 @@ pub(in crate::deployment) fn compose(documents: &[Value], contract: &Contract) -
     }
     for (service, spec) in services {
         let mut told = |problem: String| problems.push(format!("{service}: {problem}"));
+        let waited_for = |other: &Value| {
+            other["depends_on"][service]["condition"].as_str() == Some("service_completed_successfully")
+        };
+        // What only runs once is waited for by those that need it.
+        let runs_once = services.values().any(waited_for);
+        if !runs_once && matches!(text(&spec["restart"]), "" | "no") {
+            told("stays down after the engine or the machine was restarted (restart)".to_owned());
+        }
         let image = text(&spec["image"]);
         if let Some(problem) = images::wrong_with(image, contract) {
             told(problem);

@@ -9,7 +9,7 @@ use super::{Contract, Pod, of_kind, text, title};
 /// Tags that somebody moves.
 const FLOATING: [&str; 8] = ["latest", "stable", "edge", "main", "master", "nightly", "dev", "nonroot"];
 
-/// Every image that a Dockerfile begins with has a tag that stays, or a digest.
+/// Every image that a Dockerfile begins with has a tag that stays, or a digest, and no health depends on other servers.
 pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<String> {
     let mut defaults = BTreeMap::new();
     let mut stages = BTreeSet::new();
@@ -26,6 +26,11 @@ pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<
                     problems.extend(wrong_with(image, contract));
                 }
                 stages.extend(words.nth(1));
+            }
+            Some("HEALTHCHECK") if line.contains("=ready") || line.contains("/readyz") => {
+                problems.push(
+                    "a HEALTHCHECK asks for readiness: engines would replace containers whose stores are away".to_owned(),
+                );
             }
             _ => {}
         }

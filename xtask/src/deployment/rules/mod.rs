@@ -11,6 +11,7 @@ mod contract;
 mod database;
 mod images;
 mod monitoring;
+mod neo4j;
 mod network;
 mod pods;
 mod secrets;
@@ -54,10 +55,14 @@ pub(super) fn manifests(documents: &[Value], strictness: Strictness, contract: &
     problems.extend(database::fallback_budget(documents));
     problems.extend(database::role_defaults(documents, contract));
     problems.extend(monitoring::scraped(documents));
+    problems.extend(neo4j::ready_when_used(documents));
+    problems.extend(neo4j::fits_its_memory(documents));
     problems.extend(network::methods_are_routed(documents, contract));
+    problems.extend(network::status_is_reachable(documents));
     if strictness == Strictness::Production {
         problems.extend(network::denied_by_default(documents));
         problems.extend(network::has_a_route(documents));
+        problems.extend(settings::reads_are_closed(documents));
     }
     problems
 }

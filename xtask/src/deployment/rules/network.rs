@@ -37,7 +37,7 @@ pub(super) fn methods_are_routed(documents: &[Value], contract: &Contract) -> Ve
         for method in &contract.legacy_methods {
             let is_write = method.starts_with("Create") || method.starts_with("Delete");
             let wanted = if is_write { "command-service" } else { "query-service" };
-            let goes = backend(route, method);
+            let goes = backend(route, LEGACY, method);
             if goes != Some(wanted) {
                 problems.push(format!("{}: {method} goes to {goes:?}, not to {wanted}", title(route)));
             }
@@ -60,12 +60,33 @@ pub(super) fn methods_are_routed(documents: &[Value], contract: &Contract) -> Ve
     problems
 }
 
-/// Where a method of the older API goes: a match that names it wins over one that names the service only.
-fn backend<'a>(route: &'a Value, method: &str) -> Option<&'a str> {
+/// GetStatus says why no pod is ready, so it goes where pods need not be.
+pub(super) fn status_is_reachable(documents: &[Value]) -> Vec<String> {
+    let reaches_all = |name: &str| {
+        of_kind(documents, "Service").any(|service| {
+            service["metadata"]["name"] == name && service["spec"]["publishNotReadyAddresses"] == true
+        })
+    };
+    let mut problems = Vec::new();
+    for route in of_kind(documents, "GRPCRoute") {
+        for service in ["followgraph.command.v1.CommandService", "followgraph.query.v1.QueryService"] {
+            if !backend(route, service, "GetStatus").is_some_and(reaches_all) {
+                problems.push(format!(
+                    "{}: {service}/GetStatus has no Service with publishNotReadyAddresses",
+                    title(route)
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// Where a method goes: a match that names it wins over one that names the service only.
+fn backend<'a>(route: &'a Value, service: &str, method: &str) -> Option<&'a str> {
     let rule_for = |wanted: Option<&str>| {
         list(&route["spec"]["rules"]).iter().find(|rule| {
             list(&rule["matches"]).iter().any(|found| {
-                found["method"]["service"] == LEGACY && found["method"]["method"].as_str() == wanted
+                found["method"]["service"] == service && found["method"]["method"].as_str() == wanted
             })
         })
     };

@@ -130,6 +130,22 @@ pub(super) fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> V
     problems
 }
 
+/// No read is open to callers without a token.
+pub(super) fn reads_are_closed(documents: &[Value]) -> Vec<String> {
+    let of_query = |name: &str| setting(documents, "query-service", name);
+    let mut problems = Vec::new();
+    if !matches!(of_query("LEGACY_READS"), "token" | "off") {
+        problems.push(format!(
+            "ConfigMap/query-service: LEGACY_READS is {:?}, so reads of the older API are open to everyone",
+            of_query("LEGACY_READS")
+        ));
+    }
+    if of_query("ANONYMOUS_READS") == "true" {
+        problems.push("ConfigMap/query-service: ANONYMOUS_READS opens all reads to everyone".to_owned());
+    }
+    problems
+}
+
 /// One entry of a ConfigMap; empty if it is not there.
 fn setting<'a>(documents: &'a [Value], map: &str, name: &str) -> &'a str {
     config_map(documents, map).and_then(|map| map.get(name)).map(text).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! Each rule, with a document that breaks it. The others must stay silent about it.
 
+mod availability;
 mod limits;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ fn contract() -> Contract {
     Contract {
         variables: BTreeMap::from([
             ("command-service", names(&[&common[..], &["STREAM_REPLICAS"]].concat())),
-            ("query-service", names(&[&common[..], &["NEO4J_URIS"]].concat())),
+            ("query-service", names(&[&common[..], &["NEO4J_URIS", "LEGACY_READS"]].concat())),
             ("projector", names(&[&common[..], &["NEO4J_URI"]].concat())),
         ]),
         legacy_methods: vec!["CreateFollow".to_owned(), "GetFollowers".to_owned()],
@@ -57,6 +58,15 @@ fn good() -> Vec<Value> {
     let service = json!({"app.kubernetes.io/component": "service"});
     let map =
         |name: &str, data: Value| json!({"kind": "ConfigMap", "metadata": {"name": name}, "data": data});
+    let mut neo4j = workload("StatefulSet", "neo4j", "neo4j:5.26.30-community", json!({}));
+    let container = &mut neo4j["spec"]["template"]["spec"]["containers"][0];
+    container["readinessProbe"] = json!({"periodSeconds": 5, "successThreshold": 13});
+    container["resources"]["limits"]["memory"] = json!("3584Mi");
+    let memory = "server.memory.heap.max_size=1g\nserver.memory.pagecache.size=512m";
+    let status = |name: &str, port: u16| {
+        json!({"kind": "Service", "metadata": {"name": name},
+            "spec": {"publishNotReadyAddresses": true, "ports": [{"port": port}]}})
+    };
     vec![
         workload("Deployment", "command-service", "followgraph/command-service:1.0.0", service.clone()),
         workload(
@@ -66,16 +76,18 @@ fn good() -> Vec<Value> {
             service.clone(),
         ),
         workload("StatefulSet", "projector", "followgraph/projector:1.0.0", service),
-        workload("StatefulSet", "neo4j", "neo4j:5.26.30-community", json!({})),
+        neo4j,
         workload("StatefulSet", "nats", "nats:2.15.1", json!({})),
         map("command-service", json!({"STREAM_REPLICAS": "1"})),
-        map("query-service", json!({"NEO4J_URIS": "bolt://neo4j-0.neo4j:7687"})),
+        map("query-service", json!({"NEO4J_URIS": "bolt://neo4j-0.neo4j:7687", "LEGACY_READS": "token"})),
         map("projector", json!({"SHUTDOWN_DEADLINE_SECONDS": "20"})),
-        map("neo4j", json!({"neo4j.conf": "x=1"})),
+        map("neo4j", json!({"neo4j.conf": memory})),
         map("nats", json!({"nats.conf": "password: $COMMAND_SERVICE_PASSWORD"})),
         json!({"kind": "ServiceAccount", "metadata": {"name": "account"}}),
         json!({"kind": "Service", "metadata": {"name": "command-service"}, "spec": {"ports": [{"port": 9080}]}}),
         json!({"kind": "Service", "metadata": {"name": "query-service"}, "spec": {"ports": [{"port": 9081}]}}),
+        status("command-service-status", 9080),
+        status("query-service-status", 9081),
         json!({"kind": "NetworkPolicy", "metadata": {"name": "none"},
             "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}),
         json!({"kind": "GRPCRoute", "metadata": {"name": "route"}, "spec": {"rules": [
@@ -83,6 +95,10 @@ fn good() -> Vec<Value> {
                 "backendRefs": [{"name": "command-service", "port": 9080}]},
             {"matches": [{"method": {"service": "nova.graph_service.v2.GraphService"}}],
                 "backendRefs": [{"name": "query-service", "port": 9081}]},
+            {"matches": [{"method": {"service": "followgraph.command.v1.CommandService", "method": "GetStatus"}}],
+                "backendRefs": [{"name": "command-service-status", "port": 9080}]},
+            {"matches": [{"method": {"service": "followgraph.query.v1.QueryService", "method": "GetStatus"}}],
+                "backendRefs": [{"name": "query-service-status", "port": 9081}]},
         ]}}),
         json!({"kind": "HorizontalPodAutoscaler", "metadata": {"name": "query-service"}, "spec": {"metrics": [
             {"type": "Pods", "pods": {"metric": {"name": "query_reads_per_second"}}},
@@ -336,7 +352,8 @@ fn each_method_of_the_older_api_has_its_process() {
 #[test]
 fn compose_files_keep_the_same_rules() {
     let file = |environment: Value, image: &str| {
-        vec![json!({"services": {"one": {"image": image, "environment": environment}}})]
+        let one = json!({"image": image, "environment": environment, "restart": "always"});
+        vec![json!({"services": {"one": one}})]
     };
     let check = |environment, image| compose(&file(environment, image), &contract());
     let ours = "followgraph/command-service:1.0.0";
