@@ -29,6 +29,10 @@ const KUBERNETES: &str = "1.33";
 /// Every overlay, and whether passwords that protect nothing may be in it.
 const OVERLAYS: [(&str, Strictness); 2] =
     [("dev", Strictness::Throwaway), ("production", Strictness::Production)];
+/// Prints the Secrets of the overlay `production`.
+const SECRETS: &str = "k8s/overlays/production/secrets.sh";
+/// Policies that a site may copy.
+const EXAMPLES: &str = "k8s/examples/clients.yaml";
 /// What kube-score would have differently, each with our reason.
 const NOT_ASKED: [&str; 3] = [
     // Tags are never moved, so what a node has is what it would pull.
@@ -68,20 +72,31 @@ pub fn check(tools: &Tools) -> Result<Report> {
         rendered.push(file);
     }
     let compose = root.join("compose.yaml");
-    let validated = validate(tools, &rendered, &compose)?;
+    let secrets = scratch.0.join("secrets.yaml");
+    fs::write(&secrets, made_secrets(&root)?)?;
+    let examples = root.join(EXAMPLES);
+    let validated =
+        validate(tools, &[&rendered[..], &[secrets.clone(), examples.clone()]].concat(), &compose)?;
+    let of_file = |file: &Path| validated.get(&shown(file)).context("validate.py left out a file");
+    let made = of_file(&secrets)?;
+    for (name, found) in [(SECRETS, made), (EXAMPLES, of_file(&examples)?)] {
+        report.problems.extend(found.problems.iter().map(|problem| format!("{name}: {problem}")));
+        report.checked.push(format!("{name}, {} documents", found.documents.len()));
+    }
     for ((overlay, strictness), file) in OVERLAYS.into_iter().zip(&rendered) {
-        let found = validated.get(&shown(file)).context("validate.py left out an overlay")?;
+        let found = of_file(file)?;
         let mut problems = found.problems.clone();
         problems.extend(rules::manifests(&found.documents, strictness, &contract));
         problems.extend(nats_configuration(tools, &found.documents, &scratch.0.join(overlay))?);
         if strictness == Strictness::Production {
+            problems.extend(rules::secrets_made(&found.documents, &made.documents));
             problems.extend(score(tools, file)?);
         }
         report.checked.push(format!("overlay {overlay}, {} documents", found.documents.len()));
         report.problems.extend(problems.into_iter().map(|problem| format!("{overlay}: {problem}")));
     }
 
-    let found = validated.get(&shown(&compose)).context("validate.py left out compose.yaml")?;
+    let found = of_file(&compose)?;
     let problems = found.problems.iter().cloned().chain(rules::compose(&found.documents, &contract));
     report.problems.extend(problems.map(|problem| format!("compose.yaml: {problem}")));
     report.checked.push("compose.yaml".to_owned());
@@ -101,6 +116,16 @@ fn render(tools: &Tools, overlay: &Path, file: &Path) -> Result<()> {
         bail!("kustomize cannot render {}\n{}", overlay.display(), output.text);
     }
     Ok(())
+}
+
+/// The Secrets that the script makes, those of clients of the older API included.
+fn made_secrets(root: &Path) -> Result<Vec<u8>> {
+    let mut command = Command::new("sh");
+    let output = command.arg(root.join(SECRETS)).env("LEGACY_TOKEN", "stand-in").output()?;
+    if !output.status.success() {
+        bail!("{SECRETS} failed\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output.stdout)
 }
 
 fn validate(tools: &Tools, manifests: &[PathBuf], compose: &Path) -> Result<BTreeMap<String, Validated>> {

@@ -24,6 +24,7 @@ use serde_json::{Map, Value};
 pub(super) use compose::compose;
 pub(super) use contract::Contract;
 pub(super) use images::dockerfile;
+pub(super) use secrets::made as secrets_made;
 
 /// What may be in an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

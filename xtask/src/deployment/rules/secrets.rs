@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Pod, Strictness, of_kind, text, title};
+use super::{Pod, Strictness, config_map, list, of_kind, text, title};
 
 const WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEYS", "CREDENTIAL"];
 
@@ -26,6 +26,55 @@ pub(super) fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<
         for variable in pod.all_containers().flat_map(|container| super::list(&container["env"])) {
             let problem = wrong_with(text(&variable["name"]), text(&variable["value"]));
             problems.extend(problem.map(|problem| format!("{}: {problem}", pod.title)));
+        }
+    }
+    problems
+}
+
+/// The Secret that the operator of PostgreSQL makes.
+const OPERATORS: &str = "database-app";
+
+/// The script makes every Secret and key that the documents refer to.
+pub(in crate::deployment) fn made(documents: &[Value], secrets: &[Value]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut demand = |title: &str, name: &str, key: Option<&str>| {
+        let found = name == OPERATORS
+            || of_kind(secrets, "Secret").any(|secret| {
+                secret["metadata"]["name"] == name
+                    && key.is_none_or(|key| secret["stringData"][key].is_string())
+            });
+        if !found {
+            let key = key.unwrap_or_default();
+            problems.push(format!("{title}: secrets.sh makes no Secret/{name} {key}"));
+        }
+    };
+    for pod in Pod::all(documents) {
+        for container in pod.all_containers() {
+            for variable in list(&container["env"]) {
+                let reference = &variable["valueFrom"]["secretKeyRef"];
+                if let Some(name) = reference["name"].as_str() {
+                    demand(&pod.title, name, reference["key"].as_str());
+                }
+            }
+            for source in list(&container["envFrom"]) {
+                if let Some(name) = source["secretRef"]["name"].as_str() {
+                    demand(&pod.title, name, None);
+                }
+            }
+        }
+    }
+    for cluster in of_kind(documents, "Cluster") {
+        for role in list(&cluster["spec"]["managed"]["roles"]) {
+            for key in ["username", "password"] {
+                demand(&title(cluster), text(&role["passwordSecret"]["name"]), Some(key));
+            }
+        }
+    }
+    let files = config_map(documents, "nats").into_iter().flatten();
+    for (_, file) in files {
+        let variables = text(file).split('$').skip(1).filter_map(|rest| rest.split_whitespace().next());
+        for variable in variables.filter(|variable| variable.ends_with("_PASSWORD")) {
+            demand("ConfigMap/nats", "nats", Some(variable));
         }
     }
     problems

@@ -91,3 +91,20 @@ fn the_health_of_an_image_does_not_depend_on_its_stores() {
         assert!(problems.len() == 1 && problems[0].contains("HEALTHCHECK"), "{problems:?}");
     }
 }
+
+#[test]
+fn the_script_makes_every_secret_that_is_referred_to() {
+    let made = |secrets: Value| super::super::secrets_made(&good(), secrets.as_array().expect("a list"));
+    let secret =
+        |name: &str, data: Value| json!({"kind": "Secret", "metadata": {"name": name}, "stringData": data});
+    let database = secret("database", json!({"url": "postgres://"}));
+    let nats = secret("nats", json!({"COMMAND_SERVICE_PASSWORD": "x"}));
+    assert_eq!(made(json!([database, nats])), Vec::<String>::new());
+    let problems = made(json!([database, secret("nats", json!({}))]));
+    assert!(
+        problems.len() == 1 && problems[0].contains("Secret/nats COMMAND_SERVICE_PASSWORD"),
+        "{problems:?}"
+    );
+    let problems = made(json!([secret("database", json!({"uri": "x"})), nats]));
+    assert!(problems.len() == 5 && problems[0].contains("Secret/database url"), "{problems:?}");
+}
