@@ -26,7 +26,7 @@ pub use self::bulk::{
 use self::bulk::{EXPORT_HELP, IMPORT_HELP};
 pub use self::command::parse;
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
-pub use self::legacy::LegacyVerb;
+pub use self::legacy::{LegacyVerb, VerifyArgs};
 pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
 pub use self::operations::{ClockArgs, ClockVerb, MigrateArgs, RecoverArgs, StoreArgs};
 pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};

@@ -18,7 +18,7 @@ use xtask::env_file::Env;
 use xtask::user::Unprivileged;
 
 /// The fenced blocks between two headings.
-fn commands(document: &str, from: &str, to: &str) -> Vec<String> {
+pub fn commands(document: &str, from: &str, to: &str) -> Vec<String> {
     let (_, rest) = document.split_once(from).expect("a heading");
     let (part, _) = rest.split_once(to).expect("the heading after it");
     let blocks = part.split("```").skip(1).step_by(2);
@@ -99,7 +99,7 @@ impl Drop for Cluster {
     }
 }
 
-fn newest_programs() -> PathBuf {
+pub fn newest_programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let folders = versions.map(|version| version.path().join("bin"));
     let complete = folders.filter(|folder| {

@@ -3,6 +3,7 @@
 
 mod import;
 mod verbs;
+mod verify;
 
 use std::time::Duration;
 

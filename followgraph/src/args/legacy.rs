@@ -2,7 +2,7 @@
 //!
 //! Owns what each verb is said to mean here. It must not know how it is done.
 
-use clap::Subcommand;
+use clap::{Args as Group, Subcommand};
 
 use super::StoreArgs;
 
@@ -15,13 +15,29 @@ pub enum LegacyVerb {
     Backfill,
     /// Compare the counts of PostgreSQL and Neo4j, for each kind; exit code 1 if they differ
     ///
-    /// While writes go on the two are compared until they are the same at one moment, for at most 30
-    /// seconds. (Every edge is compared by the projector's sweep; `status` shows what it has found.)
-    Verify(StoreArgs),
+    /// These are the two stores of followgraph. The command compares them until they are equal at one moment, for at
+    /// most 30 seconds. (The projector's sweep compares every edge; `status` shows what it has found.)
+    ///
+    /// With --from-legacy-postgres it also compares every edge of the older system's database with PostgreSQL: exit
+    /// code 1 if one is missing, extra, or has another date. Run it after the import and before the first write.
+    Verify(VerifyArgs),
     /// Tell how a read model is built anew; changes nothing, exit code 1
     Clear,
     /// Tell which servers and services answer; exit code 1 if one does not
     Check(StoreArgs),
     /// Count the edges in PostgreSQL and Neo4j, for each kind
     Stats(StoreArgs),
+}
+
+/// What to compare.
+#[derive(Debug, Group)]
+pub struct VerifyArgs {
+    /// The stores of followgraph.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// The older system's PostgreSQL: compare every edge of its follows, mutes and blocks, too
+    ///
+    /// Better give its password by PGPASSWORD or ~/.pgpass: other users can read arguments.
+    #[arg(long, value_name = "URL")]
+    pub from_legacy_postgres: Option<String>,
 }

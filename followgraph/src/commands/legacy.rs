@@ -4,6 +4,7 @@
 //! have modules of their own.
 
 mod check;
+mod older;
 mod stores;
 
 use std::time::Duration;

@@ -7,11 +7,12 @@
 //! What can go wrong: an interruption. Each kind has a note of its own, and they are
 //! removed when all kinds are through.
 
-mod source;
+pub mod source;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use proto::command::v1::GetStatusRequest;
 use proto::graph::v1::EdgeKind;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::source::{Source, Users};
 use super::bar::Bar;
 use super::ledger::Ledger;
-use super::progress::{self, Done, Identity};
+use super::progress::{self, Done, Found, Identity};
 use super::reader::Total;
 use super::stream::{End, Import};
 use super::{
@@ -82,6 +83,7 @@ pub async fn run(
         stop: stop_on_signal()?,
         kinds: Vec::new(),
     };
+    run.warn_unless_empty().await;
     let mut end = Ok(End::Complete);
     for kind in KINDS {
         match run.kind(source, kind).await? {
@@ -168,6 +170,28 @@ impl Run<'_> {
         }
         let source = reading.await.context("the reader of the older system's database has ended")?;
         Ok(Ended::Complete(source))
+    }
+
+    /// A new import adds edges and removes none. A service that is away now is no reason not to begin.
+    async fn warn_unless_empty(&mut self) {
+        let begins = |kind: &EdgeKind| {
+            let file = progress::File::new(&self.path(*kind, ""), self.identity(*kind));
+            matches!(file.load(), Ok(Found::Nothing))
+        };
+        if !KINDS.iter().all(begins) {
+            return;
+        }
+        let request = self.client.request(GetStatusRequest {});
+        let status = self.client.rpc.get_status(request).await;
+        let head = status.ok().and_then(|status| status.into_inner().head);
+        if let Some(head) = head.filter(|head| head.revision > 0) {
+            eprintln!(
+                "followgraph is not empty (revision {}): edges of an earlier import that the older system has removed \
+                 since stay. Before the final import start from an empty database; `followgraph legacy verify \
+                 --from-legacy-postgres` shows such edges",
+                head.revision
+            );
+        }
     }
 
     /// The import is over: another one begins from the first row.

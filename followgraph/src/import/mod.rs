@@ -10,7 +10,7 @@ mod chunks;
 mod dry_run;
 mod header;
 mod ledger;
-mod legacy;
+pub mod legacy;
 mod progress;
 mod reader;
 mod refused;

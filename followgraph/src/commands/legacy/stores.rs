@@ -11,7 +11,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
-use crate::args::{ConnectionArgs, Format, StoreArgs};
+use super::older;
+use crate::args::{ConnectionArgs, Format, StoreArgs, VerifyArgs};
 use crate::commands::Outcome;
 use crate::commands::migrate::{connect_neo4j, connect_postgres};
 use crate::error::Advised;
@@ -78,13 +79,28 @@ pub async fn stats(connection: &ConnectionArgs, format: Format, args: &StoreArgs
     Ok(Outcome::Done)
 }
 
-/// Counts until both are equal, or differ at one revision, or patience ends.
+/// What `verify` found, for programs.
+#[derive(Debug, Serialize)]
+struct Verified {
+    stores: [Store; 2],
+    /// The older system's database against PostgreSQL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    older: Option<Vec<older::Kind>>,
+    equal: bool,
+}
+
+/// Counts until both are equal, or differ at one revision, or patience ends. Before that, compares with the older
+/// system's database.
 pub async fn verify(
     connection: &ConnectionArgs,
     format: Format,
-    args: &StoreArgs,
+    args: &VerifyArgs,
 ) -> anyhow::Result<Outcome> {
-    let stores = Stores::open(connection, args).await?;
+    let stores = Stores::open(connection, &args.stores).await?;
+    let older = match &args.from_legacy_postgres {
+        Some(url) => Some(older::compare(connection, &args.stores, url).await?),
+        None => None,
+    };
     let end = Instant::now() + PATIENCE;
     let report = loop {
         let report = stores.count().await?;
@@ -93,11 +109,17 @@ pub async fn verify(
         }
         tokio::time::sleep(LOOK).await;
     };
+    let equal = report.equal && older.as_deref().is_none_or(older::equal);
     match format {
-        Format::Json => output::json(&report)?,
-        Format::Text => output::line(format!("{}\n\n{}", report.table(), report.verdict())),
+        Format::Json => output::json(&Verified { stores: report.stores, older, equal })?,
+        Format::Text => {
+            if let Some(older) = &older {
+                output::line(format!("{}\n", older::text(older)));
+            }
+            output::line(format!("{}\n\n{}", report.table(), report.verdict()));
+        }
     }
-    Ok(Outcome::from(report.equal))
+    Ok(Outcome::from(equal))
 }
 
 /// The address of Neo4j, which these verbs cannot do without.

@@ -8,6 +8,8 @@
 //! a database of another schema, or a connection that breaks; the same command
 //! then goes on behind the last edge that was answered.
 
+mod ordered;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,6 +22,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use uuid::Uuid;
+
+pub use self::ordered::{Fate, OlderEdge};
 
 use super::super::READ_AHEAD;
 use super::super::chunks::{self, Chunk};

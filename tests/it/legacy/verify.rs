@@ -1,0 +1,99 @@
+//! The comparison with the older system's database, and the way back to it as docs/moving.md has it.
+
+use std::process::Command;
+
+use serde_json::Value;
+use sqlx::Executor as _;
+use tests::clients::{follow, unfollow};
+use tests::truth::wait_caught_up;
+use tests::{Own, new_user};
+use tokio::task::block_in_place;
+use uuid::Uuid;
+
+use super::import::Legacy;
+use super::{Api, Write};
+use crate::backup::{commands, newest_programs};
+use crate::cli::{Cli, json};
+
+/// Runs the comparison; answers the exit code and what it found of each kind.
+fn verify(cli: &Cli, legacy: &Legacy) -> (i32, Value) {
+    let arguments = ["-o", "json", "legacy", "verify", "--from-legacy-postgres", &legacy.url];
+    let (code, out, err) = block_in_place(|| cli.run(&arguments));
+    let report = json(&out).pop().unwrap_or_else(|| panic!("no report (exit code {code}): {err}"));
+    (code, report)
+}
+
+fn numbers(report: &Value, kind: &str) -> [u64; 7] {
+    let kinds = report["older"].as_array().expect("kinds");
+    let kind = kinds.iter().find(|k| k["kind"] == kind).unwrap_or_else(|| panic!("no {kind} in {report}"));
+    ["older", "left_out", "refused", "found", "missing", "extra", "other_date"]
+        .map(|name| kind[name].as_u64().expect("a number"))
+}
+
+/// The older database has been imported as a whole: 24,000 follows, 400 of them across as many blocks.
+pub async fn the_older_database_is_compared_and_gets_the_writes_back(
+    own: &Own,
+    cli: &Cli,
+    legacy: &mut Legacy,
+) {
+    let endpoints = &own.endpoints;
+    let (code, report) = verify(cli, legacy);
+    assert_eq!((code, &report["equal"]), (0, &true.into()), "{report}");
+    assert_eq!(numbers(&report, "follow"), [24_000, 0, 400, 23_600, 0, 0, 0]);
+    assert_eq!(numbers(&report, "block"), [400, 0, 0, 400, 0, 0, 0]);
+
+    // The older system writes on: it removes one edge, adds one, changes a date, and deletes a user.
+    let (a, b): (Uuid, Uuid) = sqlx::query_as(
+        "SELECT follower_id, following_id FROM follows f WHERE NOT EXISTS (
+             SELECT FROM blocks WHERE blocker_id = f.following_id AND blocked_id = f.follower_id)
+         ORDER BY 1, 2 LIMIT 1",
+    )
+    .fetch_one(&mut legacy.connection)
+    .await
+    .expect("a follow");
+    for statement in [
+        format!("DELETE FROM follows WHERE follower_id = '{a}' AND following_id = '{b}'"),
+        format!("INSERT INTO follows VALUES ('{b}', '{a}', '2023-01-01')"),
+        "UPDATE blocks SET created_at = created_at + interval '1 microsecond'
+             WHERE ctid IN (SELECT ctid FROM blocks LIMIT 1)"
+            .to_owned(),
+        "INSERT INTO users (id, username, deleted_at) VALUES (gen_random_uuid(), 'gone', now())".to_owned(),
+        format!("INSERT INTO mutes SELECT id, '{b}', now() FROM users WHERE username = 'gone'"),
+    ] {
+        legacy.connection.execute(sqlx::AssertSqlSafe(statement.clone())).await.expect(&statement);
+    }
+    let (code, report) = verify(cli, legacy);
+    assert_eq!((code, &report["equal"]), (1, &false.into()), "{report}");
+    assert_eq!(numbers(&report, "follow"), [24_000, 0, 400, 23_600, 1, 1, 0]);
+    assert_eq!(numbers(&report, "block"), [400, 0, 0, 400, 0, 0, 1]);
+    assert_eq!(numbers(&report, "mute"), [1, 1, 0, 0, 0, 0, 0]);
+    let (_, out, _) =
+        block_in_place(|| cli.run(&["legacy", "verify", "--from-legacy-postgres", &legacy.url]));
+    assert!(out.contains(&format!("extra: follow {a} {b}")) && out.contains("other date: block"), "{out}");
+
+    // Writes of followgraph go back to it.
+    let (x, y) = (new_user(), new_user());
+    follow(&mut endpoints.commands(), &x, &y).await.expect("a follow");
+    unfollow(&mut endpoints.commands(), &a.to_string(), &b.to_string()).await.expect("an unfollow");
+    let mut api = Api::of(endpoints);
+    api.write(Write::CreateMute, &x, &y).await.expect("a mute");
+    api.write(Write::CreateBlock, &y, &a.to_string()).await.expect("a block");
+    wait_caught_up(endpoints).await;
+    let document =
+        std::fs::read_to_string(xtask::workspace::root().join("docs/moving.md")).expect("the document");
+    let blocks = commands(&document, "\n## The way back after writes\n", "\n## Settings and verbs\n");
+    let [script] = &blocks[..] else { panic!("{blocks:?}") };
+    let path = std::env::var("PATH").expect("a PATH");
+    let mut shell = Command::new("bash");
+    shell.args(["-euo", "pipefail", "-c", script]);
+    shell.env("PATH", format!("{}:{path}", newest_programs().display()));
+    shell.env("DATABASE_URL", &endpoints.database_url).env("OLDER", &legacy.url);
+    let output = block_in_place(|| shell.output()).expect("bash runs");
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    let (code, report) = verify(cli, legacy);
+    assert_eq!((code, &report["equal"]), (0, &true.into()), "{report}");
+    // Follows across a block are gone there too, and the edge of a deleted user stays.
+    assert_eq!(numbers(&report, "follow"), [23_600, 0, 0, 23_600, 0, 0, 0]);
+    assert_eq!(numbers(&report, "mute"), [2, 1, 0, 1, 0, 0, 0]);
+    assert_eq!(numbers(&report, "block"), [401, 0, 0, 401, 0, 0, 0]);
+}
