@@ -25,14 +25,15 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A projector that lives is heard of by then.
 const FIRST_WORD: Duration = Duration::from_secs(30);
 
+/// As docs/operations.md has it under "Rebuild a read model"; a test compares the two.
 const CLEAR: &str = "\
 nothing was cleared: a read model is not emptied in place, a delete of millions of edges outlives every timeout
 
 To build one anew, while the others and PostgreSQL serve:
-  1. stop its Neo4j
-  2. remove that server's data folder
-  3. start it again
-Its projector finds the empty database and builds it; reads come from it once it is complete.
+  1. Stop its projector, then its Neo4j.
+  2. Remove databases/neo4j and transactions/neo4j of Neo4j's data folder. Its users stay. If you remove all of the data,
+     they do not: set the password before the next start, neo4j-admin dbms set-initial-password PASSWORD.
+  3. Start Neo4j, then the projector. It builds the read model; reads come from it once it is complete.
 `followgraph legacy backfill` shows how far it is.";
 
 /// What `clear` says, for programs.
@@ -130,6 +131,28 @@ impl From<ReplicaStatus> for Replica {
             sweep_progress: status.sweep_progress,
             visible: status.visible,
             lag_revisions: status.lag_revisions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CLEAR;
+
+    #[test]
+    fn a_read_model_is_rebuilt_as_the_operations_guide_says() {
+        let guide = include_str!("../../../docs/operations.md");
+        let (_, rest) = guide.split_once("### Rebuild a read model").expect("the section");
+        let (section, _) = rest.split_once("\n### ").expect("the section after it");
+        let plain = |text: &str| text.replace('`', "").split_whitespace().collect::<Vec<_>>().join(" ");
+        let (guide, said) = (plain(section), plain(CLEAR));
+        for step in [
+            "Stop its projector, then its Neo4j.",
+            "Remove databases/neo4j and transactions/neo4j of Neo4j's data folder. Its users stay.",
+            "set the password before the next start, neo4j-admin dbms set-initial-password PASSWORD",
+            "Start Neo4j, then the projector.",
+        ] {
+            assert!(guide.contains(step) && said.contains(step), "{step}\n{guide}\n{said}");
         }
     }
 }
