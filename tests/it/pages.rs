@@ -4,8 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use proto::command::v1::BlockRequest;
 use proto::error::{Reason, reason_of};
-use tests::clients::{List, fresh, page, walk};
+use proto::legacy::v2 as legacy;
+use proto::legacy::v2::graph_service_client::GraphServiceClient;
+use proto::query::v1::{GetCountsRequest, ListFollowersRequest};
+use tests::clients::{List, consistent, fresh, page, walk};
 use tests::importing;
 use tests::{Endpoints, new_user};
 
@@ -113,4 +117,59 @@ async fn an_unknown_account_has_an_empty_list() {
         walk(&mut endpoints.queries(), List::Followers, &new_user(), 10, None).await
     });
     assert_eq!(limit.await.expect("in time").expect("a list"), Vec::<String>::new());
+}
+
+/// Lists leave out accounts across a block of the viewer, counts do not, and the older API's lists do not either.
+#[tokio::test]
+async fn a_viewer_sees_lists_without_its_blocks_and_counts_with_them() {
+    let endpoints = Endpoints::shared();
+    let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
+    let (star, viewer) = (new_user(), new_user());
+    let fans: Vec<_> = (0..20).map(|_| new_user()).collect();
+    let edges: Vec<_> = fans.iter().map(|fan| (fan.clone(), star.clone())).collect();
+    importing::all(&mut commands, &edges, 20).await;
+    // The newest row, and the last two of the last page: the list ends before them.
+    for (blocker, blocked) in [(&viewer, &fans[19]), (&viewer, &fans[1]), (&fans[0], &viewer)] {
+        let request =
+            BlockRequest { actor_id: blocker.clone(), target_id: blocked.clone(), ..Default::default() };
+        commands.block(request).await.expect("a block");
+    }
+    let wanted: Vec<_> = fans[2..19].iter().rev().cloned().collect();
+    let token = tests::truth::head_token(&endpoints).await.to_string();
+    for consistency in [consistent(), fresh(&token)] {
+        for page_size in [1, 3, 17, 18, 50] {
+            let (mut listed, mut page_token) = (Vec::new(), String::new());
+            loop {
+                let request = ListFollowersRequest {
+                    user_id: star.clone(),
+                    viewer_id: viewer.clone(),
+                    page_size,
+                    page_token,
+                    consistency: consistency.clone(),
+                    ..Default::default()
+                };
+                let page = queries.list_followers(request).await.expect("a page").into_inner();
+                assert!(!page.edges.is_empty(), "pages of {page_size}: an empty one after {listed:?}");
+                listed.extend(page.edges.into_iter().map(|edge| edge.user_id));
+                page_token = page.next_page_token;
+                if page_token.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(listed, wanted, "pages of {page_size}");
+        }
+        let request = GetCountsRequest {
+            user_ids: vec![star.clone()],
+            viewer_id: viewer.clone(),
+            consistency: consistency.clone(),
+            ..Default::default()
+        };
+        let counts = queries.get_counts(request).await.expect("counts").into_inner().counts;
+        assert_eq!((counts[0].followers, counts[0].blocking), (20, None));
+    }
+    let mut older = GraphServiceClient::new(tests::clients::channel(&endpoints.query));
+    let request =
+        legacy::GetFollowersRequest { user_id: star, viewer_id: viewer, limit: 50, ..Default::default() };
+    let answer = older.get_followers(request).await.expect("a list").into_inner();
+    assert_eq!((answer.total_count, answer.user_ids.len(), answer.users.len()), (20, 20, 20));
 }

@@ -152,3 +152,79 @@ async fn what_a_chunk_may_not_be() {
     let status = importing::chunk(&mut commands, requests).await.expect_err("requests cannot be imported");
     assert_refused(&status, Reason::UnknownEnumValue, Some("kind"));
 }
+
+/// Follows and requests, live and archived, that stand across a block of one account.
+const ACROSS_BLOCKS: &str = "
+    WITH edges AS (
+        SELECT follower_id AS a, following_id AS b FROM follows
+        UNION ALL SELECT follower_id, following_id FROM archived_follows
+        UNION ALL SELECT requester_id, target_id FROM follow_requests
+        UNION ALL SELECT requester_id, target_id FROM archived_follow_requests
+    ), across AS (
+        SELECT blocker_id AS a, blocked_id AS b FROM blocks
+        UNION ALL SELECT blocker_id, blocked_id FROM archived_blocks
+    )
+    SELECT count(*) FROM edges e JOIN across k ON (k.a, k.b) IN ((e.a, e.b), (e.b, e.a))
+    WHERE $1 IN (e.a, e.b)";
+
+#[tokio::test]
+async fn a_list_imported_as_follows_and_then_as_blocks_leaves_none_across_a_block() {
+    let shared = Shared::new();
+    let a = user();
+    let others: Vec<_> = (0..90).map(|_| user()).collect();
+    for other in &others {
+        OnAccount::SetPrivate(true).finish(&shared.commands, *other).await;
+    }
+    // Requests to the first half; by mistake, follows of the rest.
+    let asks: Vec<_> = others[..45].iter().map(|other| Ask::new(Act::Follow, a, *other)).collect();
+    asks::batch(&shared.commands, &asks, false, None).await.expect("a batch");
+    let follows = others[45..].iter().map(|other| edge(a, *other)).collect();
+    assert_eq!(import(&shared, EdgeKind::Follow, follows).await.accepted, 45);
+    let archived: Vec<_> = others.iter().step_by(10).copied().collect();
+    for other in &archived {
+        OnAccount::Archive.finish(&shared.commands, *other).await;
+    }
+
+    // The list comes as blocks while some accounts go public, and others accept.
+    let blocks = |others: &[UserId]| others.iter().map(|other| edge(a, *other)).collect::<Vec<_>>();
+    let importing = async {
+        let mut refused = 0;
+        for part in others.chunks(7) {
+            let answer = import(&shared, EdgeKind::Block, blocks(part)).await;
+            assert!(answer.refused.iter().all(|one| one.reason() == Reason::AccountArchived), "{answer:?}");
+            refused += answer.refused.len();
+        }
+        refused
+    };
+    let opening = async {
+        for other in others.iter().skip(1).step_by(5).filter(|other| !archived.contains(other)) {
+            let started = OnAccount::SetPrivate(false).send(&shared.commands, *other, None).await;
+            started.expect("it goes public");
+        }
+    };
+    let accepting = async {
+        for other in others.iter().take(45).skip(2).step_by(5).filter(|other| !archived.contains(other)) {
+            // It may be blocked by now.
+            let _ = Ask::new(Act::Accept, *other, a).send(&shared.commands).await;
+        }
+    };
+    let (refused, (), ()) = tokio::join!(importing, opening, accepting);
+    assert_eq!(refused, archived.len());
+    let pool = shared.endpoints.postgres().await;
+    let across = async || -> i64 {
+        sqlx::query_scalar(ACROSS_BLOCKS).bind(a.uuid()).fetch_one(&pool).await.expect("a count")
+    };
+    assert_eq!(across().await, 0);
+    for other in &archived {
+        OnAccount::Restore.finish(&shared.commands, *other).await;
+    }
+    assert_eq!(across().await, 0);
+    let answer = import(&shared, EdgeKind::Block, blocks(&archived)).await;
+    assert_eq!((answer.accepted, answer.refused.len()), (u32::try_from(archived.len()).expect("few"), 0));
+    assert_eq!(across().await, 0);
+    let everyone: Vec<_> = others.iter().copied().chain([a]).collect();
+    let after = snapshot_of(&pool, &everyone).await;
+    after.assert_consistent();
+    let counts = after.accounts[&a].counts;
+    assert_eq!((counts.blocking, counts.following, counts.requests_sent), (90, 0, 0), "{counts:?}");
+}

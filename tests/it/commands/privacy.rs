@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use proto::UserId;
 use proto::command::v1::JobState;
 use proto::error::Reason;
 use proto::event::{AccountOp, EdgeKind, EdgeOp, Verb};
 use tests::jobs::{self, OnAccount};
 use tests::refusal::assert_refused;
 use tests::truth::postgres::snapshot_of;
-use tests::{Act, Ask, until, user, users};
+use tests::{Act, Ask, asks, until, user, users};
 
 use super::{Shared, changes};
 
@@ -164,4 +165,64 @@ async fn opened_archived_and_restored_at_once(shared: &Shared) -> bool {
     .await
     .expect("the jobs");
     transactions == 1
+}
+
+/// The jobs of an account that still run.
+async fn running(shared: &Shared, user: UserId) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM jobs WHERE user_id = $1 AND state = 'running'")
+        .bind(user.uuid())
+        .fetch_one(&shared.endpoints.postgres().await)
+        .await
+        .expect("a count")
+}
+
+#[tokio::test]
+async fn going_public_private_and_public_again_leaves_no_request() {
+    let shared = Shared::new();
+    let p = user();
+    OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
+    // Several steps of a job.
+    let askers: Vec<_> = (0..900).map(|_| user()).collect();
+    let asks: Vec<_> = askers.iter().map(|asker| Ask::new(Act::Follow, *asker, p)).collect();
+    for asks in asks.chunks(300) {
+        asks::batch(&shared.commands, asks, false, None).await.expect("a batch");
+    }
+    let pool = shared.endpoints.postgres().await;
+    assert_eq!(snapshot_of(&pool, &[p]).await.accounts[&p].counts.requests_received, 900);
+
+    let turn = async |private: bool| {
+        OnAccount::SetPrivate(private).send(&shared.commands, p, None).await.expect("it is done")
+    };
+    let first = turn(false).await;
+    let (_, _, _, private) = tokio::join!(
+        shared.done(Act::Follow, askers[0], p),
+        shared.done(Act::Cancel, askers[450], p),
+        shared.done(Act::Block, p, askers[899]),
+        turn(true),
+    );
+    // Whoever follows now has to ask.
+    let late = user();
+    assert!(private.changed);
+    assert!(shared.changed(Act::Follow, late, p).await.relationship.requested);
+    let last = turn(false).await;
+    assert!(first.changed && last.changed && first.job_id != last.job_id, "each has its own job");
+
+    jobs::wait(&shared.commands, &last.job_id).await;
+    until("all jobs to end", Duration::from_secs(60), || async {
+        match running(&shared, p).await {
+            0 => Ok(()),
+            jobs => Err(format!("{jobs} jobs run")),
+        }
+    })
+    .await;
+    let overtaken = jobs::get(&shared.commands, &first.job_id).await.expect("the first job");
+    assert_ne!(overtaken.state(), JobState::Running, "{overtaken:?}");
+    let after = snapshot_of(&pool, &[p]).await;
+    after.assert_consistent();
+    let counts = after.accounts[&p].counts;
+    assert_eq!((counts.requests_received, counts.blocking), (0, 1), "{counts:?}");
+    // All but the one who was blocked; the one who took its request back may have been accepted before.
+    assert!((899..=900).contains(&counts.followers), "{counts:?}");
+    let blocked = after.edges.keys().any(|key| key.kind == EdgeKind::Follow && key.source == askers[899]);
+    assert!(!blocked, "no follow across a block");
 }
