@@ -1,11 +1,11 @@
 //! The next stretch of the log: changes become events with revisions.
 //!
-//! Owns: how an event is made and chained to the one before. Pure but for the random
-//! event ids. Commands, steps of jobs and expiries all write through it.
+//! Owns: how an event is made and chained to the one before. Pure. Commands, steps of jobs
+//! and expiries all write through it.
 
 use proto::event::{AccountChange, Event, Verb};
 use proto::{Token, UserId};
-use service_kit::ids;
+use uuid::Uuid;
 
 use crate::domain::{Change, Graph, Stamp, Unseen};
 use crate::store::head::Head;
@@ -19,12 +19,16 @@ pub struct Journal {
     pub entries: Vec<Entry>,
     /// How many edges changed.
     pub edges: u64,
+    new_id: NewId,
 }
+
+/// Makes the ids of events and jobs.
+pub type NewId = fn() -> Uuid;
 
 impl Journal {
     /// Goes on after `head`.
-    pub fn after(head: Head) -> Self {
-        Self { head, entries: Vec::new(), edges: 0 }
+    pub fn after(head: Head, new_id: NewId) -> Self {
+        Self { head, entries: Vec::new(), edges: 0, new_id }
     }
 
     /// The token of the newest event, or of the head where there is none.
@@ -45,7 +49,7 @@ impl Journal {
         let stamp = Stamp { revision: self.head.revision.next(), time: self.head.now };
         let (edges, counts) = graph.commit(changes, accounts, stamp)?;
         let head = &mut self.head;
-        let (prev_id, event_id) = (head.event_id, ids::random());
+        let (prev_id, event_id) = (head.event_id, (self.new_id)());
         head.revision = stamp.revision;
         head.event_id = Some(event_id);
         self.edges += edges.len() as u64;

@@ -1,18 +1,17 @@
 //! A batch in memory: commands decided in order, each seeing those before it.
 //!
-//! Pure but for random ids.
+//! Pure.
 
 use std::collections::BTreeMap;
 
 use proto::UserId;
-use service_kit::ids;
 use uuid::Uuid;
 
 use super::Outcome;
 use super::queue::{RequestKey, Unit};
 use crate::answer::{Answer, Body, Failure, relationship};
 use crate::domain::{Command, Decision, FollowCap, Graph, NewJob, Refusal, Refused, Report, Rules, decide};
-use crate::journal::Journal;
+use crate::journal::{Journal, NewId};
 use crate::store::head::Head;
 use crate::store::replies::{Key, Reply};
 
@@ -43,12 +42,14 @@ pub fn decide_all(
     head: Head,
     remembered: BTreeMap<Key, Reply>,
     follow_cap: FollowCap,
+    new_id: NewId,
 ) -> Decided {
-    let journal = Journal::after(head);
+    let journal = Journal::after(head, new_id);
     let mut batch = Batch {
         graph,
         remembered,
         rules: Rules { now: head.clock, follow_cap },
+        new_id,
         decided: Decided { outcomes: Vec::new(), journal, replies: Vec::new(), jobs: Vec::new() },
     };
     for unit in units {
@@ -65,6 +66,7 @@ struct Batch<'a> {
     graph: &'a mut Graph,
     remembered: BTreeMap<Key, Reply>,
     rules: Rules,
+    new_id: NewId,
     decided: Decided,
 }
 
@@ -96,7 +98,7 @@ impl Batch<'_> {
         let command = &unit.command;
         let decision = decide(self.graph, command, &self.rules).map_err(|refused| self.failure(refused))?;
         let changed = decision.changes_something() || decision.job.is_some();
-        let job = decision.job.clone().map(|job| (job.prepared.unwrap_or_else(ids::random), job));
+        let job = decision.job.clone().map(|job| (job.prepared.unwrap_or_else(self.new_id), job));
         if decision.changes_something() {
             let (verb, actor) = (command.verb(), command.actor());
             let (changes, accounts) = (&decision.changes, &decision.accounts);
@@ -151,11 +153,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use proto::{Epoch, Revision, UserId};
+    use service_kit::ids;
     use time::OffsetDateTime;
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::domain::{Action, Expects, PairCommand};
+    use crate::domain::{AccountAction, Action, Expects, PairCommand};
     use crate::store::outbox::Entry;
 
     const CAP: FollowCap = FollowCap { base: 7_500, per_follower: 1.0 };
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn revisions_are_dense_and_the_chain_holds() {
         let units = [unit(1, 2, None), unit(1, 2, None), unit(1, 3, None)];
-        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, ids::random);
         let revisions: Vec<_> = decided.journal.entries.iter().map(Entry::revision).collect();
         assert_eq!(revisions, [Revision(8), Revision(9)]);
         assert_eq!(decided.journal.entries[0].prev_id, Some(Uuid::from_u128(7)));
@@ -214,7 +217,7 @@ mod tests {
                 pair(Action::Unfollow, stale),
             ])),
         ];
-        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, ids::random);
         let Ok(Answer { body: Body::Pair(followed), .. }) = &decided.outcomes[0] else { panic!("a pair") };
         let refused =
             Refused { refusal: Refusal::NotAsExpected { actor: user(1), other: user(2) }, index: Some(1) };
@@ -224,7 +227,7 @@ mod tests {
     #[test]
     fn a_repeat_within_the_batch_gets_the_first_answer() {
         let units = [unit(1, 2, Some(5)), unit(1, 2, Some(5)), unit(1, 3, Some(5))];
-        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, ids::random);
         assert_eq!(decided.journal.entries.len(), 1);
         assert_eq!(decided.replies.len(), 1);
         assert_eq!(decided.outcomes[0], decided.outcomes[1]);
@@ -233,12 +236,25 @@ mod tests {
     }
 
     #[test]
+    fn a_job_has_the_id_that_was_made_for_it() {
+        let erase = Command::Account { user: user(1), action: AccountAction::Erase };
+        let units = [Unit { command: erase, ..unit(1, 2, None) }];
+        let new_id = || Uuid::from_u128(77);
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, new_id);
+        let [JobChange::Start(started, ..)] = &decided.jobs[..] else { panic!("one job") };
+        let Ok(Answer { body: Body::Job(told), .. }) = &decided.outcomes[0] else { panic!("a job") };
+        assert_eq!((*started, *told), (new_id(), Some(new_id())));
+        assert_eq!(decided.journal.entries[0].event_id, new_id());
+    }
+
+    #[test]
     fn a_repeat_after_a_recovery_gets_a_token_that_holds() {
         let units = [unit(1, 2, Some(5))];
-        let first = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP);
+        let first = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, ids::random);
         let remembered: BTreeMap<_, _> = first.replies.into_iter().collect();
         let repeated = |head| {
-            let decided = decide_all(&units, &mut Graph::default(), head, remembered.clone(), CAP);
+            let decided =
+                decide_all(&units, &mut Graph::default(), head, remembered.clone(), CAP, ids::random);
             decided.outcomes[0].clone().expect("the first answer")
         };
         assert_eq!(repeated(head()).written_at, first.outcomes[0].as_ref().expect("allowed").written_at);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use proto::{Revision, Token};
+use service_kit::ids;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -104,7 +105,7 @@ async fn write(
     let head = Head { clock: clock.earliest(head.clock), ..head };
     remember_erases(connection, units, &graph, head, &mut remembered).await?;
 
-    let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap);
+    let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap, ids::random);
 
     if !decided.replies.is_empty() {
         replies::insert(connection, &decided.replies, head.now).await?;

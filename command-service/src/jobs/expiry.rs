@@ -61,7 +61,7 @@ async fn expire(
     }
     let late = |key| graph.live(key).and_then(|edge| edge.expires_at).map(|at| (now - at).as_seconds_f64());
     let late = changes.iter().filter_map(|change| late(&change.key)).collect();
-    let mut journal = Journal::after(head);
+    let mut journal = Journal::after(head, ids::random);
     journal
         .append(&mut graph, Verb::Expire, None, &changes, &[], None)
         .map_err(|error| sqlx::Error::Decode(error.into()))?;

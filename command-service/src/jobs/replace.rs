@@ -129,7 +129,7 @@ async fn write(
         }
         _ => remove_step(&graph, user, &found.users),
     };
-    let mut journal = Journal::after(head);
+    let mut journal = Journal::after(head, ids::random);
     if !changes.is_empty() {
         journal
             .append(&mut graph, Verb::ReplaceFollowing, Some(user), &changes, &[], None)

@@ -189,7 +189,7 @@ async fn step(
         let kind = kind.name();
         return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("overtaken"), head: None });
     };
-    let mut journal = Journal::after(head);
+    let mut journal = Journal::after(head, ids::random);
     let last = plan.cursor.is_none();
     if !plan.changes.is_empty() || !plan.accounts.is_empty() || plan.reactivates {
         journal
