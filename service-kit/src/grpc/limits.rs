@@ -21,7 +21,7 @@ const FREE_UNSENT_BYTES: usize = 64 << 10;
 
 /// Messages of a request stream that its handler may have in memory: an import works on four chunks and reads another.
 const MESSAGES_OF_A_STREAM: usize = 5;
-/// Calls of reflection without a token at a time.
+/// Calls of reflection at a time. It needs no token, so none is looked at.
 const MAX_OPEN_STREAMS: usize = 64;
 /// Those of one connection.
 const MAX_OPEN_STREAMS_OF_CONNECTION: usize = 4;

@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
 use crate::support::{
@@ -41,7 +43,16 @@ impl Raw {
 
     /// Begins a call; its body is still to be sent.
     async fn begin(&mut self, method: &str, headers: &[(&str, &str)]) -> (ResponseFuture, SendStream<Bytes>) {
-        let mut request = Request::post(format!("http://{}/test.Probe/{method}", self.address))
+        self.begin_at(&format!("/test.Probe/{method}"), headers).await
+    }
+
+    /// The same with a method of any service.
+    async fn begin_at(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> (ResponseFuture, SendStream<Bytes>) {
+        let mut request = Request::post(format!("http://{}{path}", self.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         for (name, value) in headers {
@@ -262,6 +273,54 @@ async fn a_response_that_is_not_taken_is_reset() {
         assert!(error.is_reset(), "{window}: {error}");
     }
     assert!(value("grpc_server_calls_stalled_total{direction=\"response\"}") >= 2.0);
+}
+
+/// Reflection needs no token, and its answers follow from requests that a client may go on sending.
+#[tokio::test]
+async fn reflection_that_is_not_read_costs_no_more_than_other_streams() {
+    const PLACES: usize = 64;
+    const OF_CONNECTION: usize = 4;
+    // Long enough for all places to be taken before the first is given up.
+    let server = start_with(&[], |settings| settings.write_timeout = Duration::from_secs(4)).await;
+    let file = MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned());
+    let request = ServerReflectionRequest { message_request: Some(file), ..Default::default() };
+    let request = frame(&request.encode_to_vec());
+    for version in ["v1", "v1alpha"] {
+        let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
+        let (mut clients, mut unread) = (Vec::new(), Vec::new());
+        for number in 0..PLACES {
+            if number % OF_CONNECTION == 0 {
+                clients.push(Raw::connect(&server, 0).await);
+            }
+            let client = clients.last_mut().expect("connected");
+            // A token makes no difference: it is not looked at.
+            let headers: &[_] = if number % 2 == 0 { &[BEARER] } else { &[] };
+            let (response, mut requests) = client.begin_at(&path, headers).await;
+            for _ in 0..100 {
+                requests.send_data(request.clone(), false).expect("sent");
+            }
+            unread.push((response.await.expect("headers").into_body(), requests));
+        }
+        let mut client = Raw::connect(&server, 0).await;
+        for headers in [&[BEARER][..], &[]] {
+            let (response, _requests) = client.begin_at(&path, headers).await;
+            let response = response.await.expect("a response");
+            assert_eq!(in_headers(&response), (Code::ResourceExhausted, "TOO_MANY_CALLS".to_owned()));
+        }
+        // Calls that are no streams have places of their own.
+        assert_eq!(client.ask("Upload", "").await.await.expect("a response").status(), 200);
+        for (mut answers, _requests) in unread {
+            let end = tokio::time::timeout(SOON, answers.data()).await.expect("it ends");
+            let error = end.expect("not whole").expect_err("nothing of it was taken");
+            assert!(error.is_reset(), "{version}: {error}");
+        }
+        // The places are free again, for one who reads.
+        let mut honest = Raw::connect(&server, 65_535).await;
+        let (response, mut requests) = honest.begin_at(&path, &[]).await;
+        requests.send_data(request.clone(), true).expect("sent");
+        let mut answers = response.await.expect("headers").into_body();
+        assert!(answers.data().await.expect("an answer").expect("bytes").len() > 1_000, "{version}");
+    }
 }
 
 #[tokio::test]
