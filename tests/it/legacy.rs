@@ -1,6 +1,7 @@
 //! The older system's API and the move away from it: its writes, its tokens, its
 //! migration tool, its operators' checks by hand.
 
+mod callers;
 mod import;
 mod verbs;
 mod verify;

@@ -123,3 +123,25 @@ fn step(step: Step) -> explanation::Step {
         overlaid_events: step.overlaid_events,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_token_is_a_caller_of_its_own() {
+        let of = |caller: Option<Caller>| {
+            let mut request = Request::new(());
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            Begun::of(&request).caller
+        };
+        let [feed, mobile] = ["feed", "mobile"].map(Caller::new);
+        assert_ne!(of(Some(feed.clone())), of(Some(mobile)));
+        // Tokens of one name are one caller.
+        assert_eq!(of(Some(feed)), of(Some(Caller::new("feed"))));
+        assert_eq!(of(None), CallerKey::NONE);
+        assert_ne!(of(Some(Caller::new("none"))), CallerKey::NONE, "whatever its name");
+    }
+}
