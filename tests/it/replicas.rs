@@ -1,5 +1,7 @@
-//! I1, I2 and I5 with a read model that is wiped, two projectors, two command-services
+//! I1, I2, I5 and I6 with a read model that is wiped, two projectors, two command-services
 //! and a commit whose reply is lost.
+
+mod in_doubt;
 
 use std::time::Duration;
 
@@ -176,6 +178,7 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
     let edges = graph::random(8, 100, 1_000);
     proxy.lose(3);
     assert_eq!(importing::all(&mut commands, &edges, 100).await, (1_000, 0));
+    in_doubt::a_job_is_started_once(&own, &proxy).await;
     truth::assert_agreement(&endpoints, 5).await;
 
     // PostgreSQL's host is gone without a word: nothing that is given up in the middle keeps its place in a pool.

@@ -12,6 +12,8 @@ use xtask::postgres::Postgres;
 #[derive(Clone, Debug)]
 pub struct CommitLoser {
     port: u16,
+    /// Commits to pass before the next one is lost.
+    to_pass: Arc<AtomicUsize>,
     to_lose: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
     /// How often it has vanished.
@@ -23,8 +25,13 @@ impl CommitLoser {
     async fn start(postgres: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let proxy =
-            Self { port, to_lose: Arc::default(), lost: Arc::default(), vanished: watch::channel(0).0 };
+        let proxy = Self {
+            port,
+            to_pass: Arc::default(),
+            to_lose: Arc::default(),
+            lost: Arc::default(),
+            vanished: watch::channel(0).0,
+        };
         let shared = proxy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -44,6 +51,12 @@ impl CommitLoser {
     /// Loses the replies of the next transactions that have written something to the
     /// outbox; the transactions themselves go through.
     pub fn lose(&self, commits: usize) {
+        self.lose_after(0, commits);
+    }
+
+    /// The same after some whose replies are passed on.
+    pub fn lose_after(&self, passed: usize, commits: usize) {
+        self.to_pass.store(passed, Ordering::SeqCst);
         self.to_lose.store(commits, Ordering::SeqCst);
     }
 
@@ -88,7 +101,10 @@ impl CommitLoser {
     }
 
     fn take_one(&self) -> bool {
-        self.to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+        let take = |of: &AtomicUsize| {
+            of.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1)).is_ok()
+        };
+        self.to_lose.load(Ordering::SeqCst) > 0 && !take(&self.to_pass) && take(&self.to_lose)
     }
 }
 

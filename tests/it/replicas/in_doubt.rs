@@ -1,0 +1,71 @@
+//! ReplaceFollowing with more changes than one event holds, whose replies from PostgreSQL are lost.
+
+use std::collections::BTreeSet;
+
+use proto::UserId;
+use proto::event::{EdgeKind, MAX_EDGES};
+use tests::importing::invites_repeat;
+use tests::jobs::{self, replace_following};
+use tests::metrics::scrape;
+use tests::proxy::CommitLoser;
+use tests::truth::postgres::snapshot_of;
+use tests::{Own, until, user};
+use tokio::task::block_in_place;
+use uuid::Uuid;
+
+use super::LIMIT;
+
+fn commits_in_doubt(own: &Own) -> f64 {
+    let samples = block_in_place(|| scrape(own.pipeline.command.admin_addr()));
+    let counted =
+        samples.iter().filter(|sample| sample.metric == "followgraph_command_commits_in_doubt_total");
+    counted.map(|sample| sample.value).sum()
+}
+
+/// Jobs of an account by their states.
+async fn job_states(own: &Own, of: UserId) -> Vec<String> {
+    let states = "SELECT state FROM jobs WHERE user_id = $1 ORDER BY state";
+    let pool = own.endpoints.postgres().await;
+    sqlx::query_scalar(states).bind(of.uuid()).fetch_all(&pool).await.expect("the jobs")
+}
+
+/// A job's list is committed first, then its start: each reply is lost once, and repeats start nothing.
+pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
+    let commands = own.endpoints.commands();
+    let actor = user();
+    let targets: Vec<_> = (0..=MAX_EDGES).map(|_| user()).collect();
+    let key = Some(Uuid::new_v4());
+    let replace = || replace_following(&commands, actor, &targets, key, false);
+
+    // Nothing has started: the list is in, but its call does not know that.
+    let lost = proxy.lost();
+    proxy.lose(1);
+    let refused = replace().await.expect_err("the list may be missing");
+    assert!(invites_repeat(&refused), "{refused:?}");
+    assert_eq!((proxy.lost(), job_states(own, actor).await), (lost + 1, vec!["preparing".to_owned()]));
+
+    let doubted = commits_in_doubt(own);
+    proxy.lose_after(1, 1);
+    let started = replace().await.expect("the outcome is found out");
+    assert!(started.changed && !started.job_id.is_empty(), "{started:?}");
+    assert_eq!((proxy.lost(), commits_in_doubt(own)), (lost + 2, doubted + 1.0));
+    for _ in 0..2 {
+        assert_eq!(replace().await.expect("the first answer"), started);
+    }
+    jobs::wait(&commands, &started.job_id).await;
+    assert_eq!(replace().await.expect("the first answer"), started);
+    until("what was written in vain to be removed", LIMIT, || async {
+        let states = job_states(own, actor).await;
+        // The worker removes the list of the first attempt an hour later.
+        if states == ["done", "preparing"] { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    let followed: BTreeSet<_> = snapshot_of(&own.endpoints.postgres().await, &[actor])
+        .await
+        .edges
+        .keys()
+        .filter(|key| key.kind == EdgeKind::Follow && key.source == actor)
+        .map(|key| key.target)
+        .collect();
+    assert_eq!(followed, targets.into_iter().collect());
+}
