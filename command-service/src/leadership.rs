@@ -23,7 +23,7 @@ SELECT EXISTS (
 pub enum Role {
     /// Publishing the outbox.
     Relay,
-    /// Jobs and expiries.
+    /// Jobs.
     Worker,
 }
 

@@ -31,7 +31,7 @@ service_kit::declare_metrics! {
     Counter(Count) REFUSED = "followgraph_command_refused_total" { cause: "queue_full", "queue_share" };
     /// Chunks of imports that were slowed down.
     Counter(Count) IMPORT_CHUNKS_THROTTLED = "followgraph_command_import_chunks_throttled_total";
-    /// 1 while this process works on jobs and expiries. One process of all does.
+    /// 1 while this process works on jobs. One process of all does.
     Gauge(Switch) WORKER_LEADER = "followgraph_worker_leader";
     /// Edges that jobs have dealt with, by kind.
     Counter(Count) JOB_EDGES = "followgraph_jobs_edges_total" {
@@ -51,7 +51,7 @@ service_kit::declare_metrics! {
     Counter(Count) EXPIRED_EDGES = "followgraph_expiry_edges_total";
     /// Time from the date of an edge to its end.
     Histogram(Seconds) EXPIRY_LATE_SECONDS = "followgraph_expiry_late_seconds";
-    /// 1 while this process trusts PostgreSQL's clock. While one does not, nothing runs out and no partition is dropped.
+    /// 1 while this process trusts PostgreSQL's clock. While it does not, it ends no mute or block and drops no partition.
     Gauge(Switch) CLOCK_TRUSTED = "followgraph_clock_trusted";
     /// PostgreSQL's clock minus this process's, beyond what an operator has accepted.
     Gauge(Seconds) CLOCK_DIFFERENCE_SECONDS = "followgraph_clock_difference_seconds";

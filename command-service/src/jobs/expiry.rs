@@ -2,6 +2,7 @@
 //!
 //! Which have is decided under the lock on the head, so that one that was renewed a
 //! moment ago stays, and by PostgreSQL's clock, if it is trusted: an end cannot be taken back.
+//! Every process looks, so that one whose own clock is wrong holds up no expiry.
 //! Readers never consult a clock: an edge is there until its event.
 
 use proto::Token;
@@ -22,7 +23,8 @@ pub struct Expired {
     pub late: Vec<f64>,
 }
 
-/// Ends what has run out, at most `limit` edges; none if nothing has, or if the clock is not trusted.
+/// Ends what has run out, at most `limit` edges; none if nothing has, if the clock is not trusted, or if another process
+/// is at it.
 pub async fn next(
     pool: &PgPool,
     clock: &DatabaseClock,
@@ -34,7 +36,9 @@ pub async fn next(
     {
         return Ok(None);
     }
-    let mut transaction = within(head::begin_locked(&mut connection)).await?;
+    let Some(mut transaction) = within(head::begin_locked_for_expiry(&mut connection)).await? else {
+        return Ok(None);
+    };
     let expired = within(expire(&mut transaction, clock, limit)).await?;
     // Should the reply be lost: what is gone is not found again.
     within(transaction.commit()).await?;

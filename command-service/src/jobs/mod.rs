@@ -1,8 +1,8 @@
 //! What goes on without anybody waiting: jobs, in chunks, and the end of mutes and
 //! blocks that run out.
 //!
-//! Owns: who works (one replica at a time), the order and pace of the steps. Each step
-//! is a transaction of its own that locks the head first, like every writer, and
+//! Owns: who works on jobs (one replica at a time; what runs out, each of them looks for), the order and pace of the
+//! steps. Each step is a transaction of its own that locks the head first, like every writer, and
 //! decides anew what must be so for it to go on. So a step that was lost, done twice or
 //! overtaken by a command does no harm. It must not know gRPC.
 //!
@@ -34,7 +34,7 @@ use crate::store::{jobs, misses_partition, targets, within};
 
 /// How often work is looked for. An expiry must be less than a second late.
 const POLL: Duration = Duration::from_millis(200);
-/// How often another replica asks whether the work is left to it.
+/// How often another replica asks whether the work on jobs is left to it.
 const ASK: Duration = Duration::from_secs(1);
 /// How often the lists of jobs are tidied, and those of jobs that 0.1.0 started are taken over.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub struct Settings {
     pub max_lag: Duration,
 }
 
-/// The worker of one process. One process at a time works; the others ask.
+/// The worker of one process. One process at a time works on jobs; the others ask.
 pub struct Worker {
     /// For its transactions.
     pub pool: PgPool,
@@ -76,15 +76,23 @@ impl Worker {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
         ::metrics::gauge!(metrics::WORKER_LEADER).set(0.0);
+        tokio::select! {
+            () = self.lead(&stop) => {}
+            () = self.expiries() => {}
+            () = stop.cancelled() => {}
+        }
+        Ok(())
+    }
+
+    async fn lead(&self, stop: &CancellationToken) {
         while !stop.is_cancelled() {
             match Leadership::try_take(&self.pool, Role::Worker).await {
                 Ok(Some(leadership)) => {
-                    tracing::info!("working on jobs and expiries");
+                    tracing::info!("working on jobs");
                     ::metrics::gauge!(metrics::WORKER_LEADER).set(1.0);
                     tokio::select! {
                         () = watch_over(leadership) => {}
                         () = self.jobs() => {}
-                        () = self.expiries() => {}
                         () = stop.cancelled() => {}
                     }
                     ::metrics::gauge!(metrics::WORKER_LEADER).set(0.0);
@@ -97,7 +105,6 @@ impl Worker {
                 () = stop.cancelled() => {}
             }
         }
-        Ok(())
     }
 
     async fn jobs(&self) {

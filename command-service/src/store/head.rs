@@ -10,6 +10,10 @@ use uuid::Uuid;
 
 use crate::clock::date_of_commit;
 
+/// The advisory lock of the process that ends what has run out, for one transaction. All of them look for it, and would
+/// queue for the head.
+const EXPIRY: i64 = 7_166_105_004;
+
 /// The newest revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -54,6 +58,23 @@ pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'
     let mut transaction = connection.begin().await?;
     sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
     Ok(transaction)
+}
+
+/// The same for the end of what has run out; none if another process is at it.
+pub async fn begin_locked_for_expiry(
+    connection: &mut PgConnection,
+) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let alone: bool = sqlx::query_scalar("-- head_lock_for_expiry\nSELECT pg_try_advisory_xact_lock($1)")
+        .bind(EXPIRY)
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !alone {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
+    Ok(Some(transaction))
 }
 
 /// The same for commands, which are refused on a forked history; none if it is one.
