@@ -23,7 +23,7 @@ use crate::grpc::{
 use crate::jobs::Worker;
 use crate::maintenance::{Upkeep, make_partitions};
 use crate::projectors::Projectors;
-use crate::relay::{Acknowledged, Recent, Relay, Standing};
+use crate::relay::{Acknowledged, Recent, Relay, Standing, Wiring};
 use crate::store::is_transient;
 use crate::{beacon, health, metrics};
 
@@ -72,15 +72,14 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         .on_scrape(move || ::metrics::gauge!(metrics::QUEUED_COMMANDS).set(depth.waiting() as f64));
 
     let (standing, shown) = watch::channel(Standing::default());
-    let relay = Relay::new(
-        pool.clone(),
-        nats.client.clone(),
-        config.stream,
+    let wiring = Wiring {
         standing,
-        process.readiness.latch(health::STREAM),
-        woken,
+        latch: process.readiness.latch(health::STREAM),
+        committed: woken,
         recent,
-    );
+        clock: clock.clone(),
+    };
+    let relay = Relay::new(pool.clone(), nats.client.clone(), config.stream, wiring);
     lifecycle.spawn("heartbeats", relay.heartbeats().listen(nats.client.clone(), stop.clone()));
     lifecycle.spawn("relay", relay.run(stop.clone()));
 
@@ -102,7 +101,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         pool: pool.clone(),
         outbox_kept: config.stream.max_age,
         standing: shown.clone(),
-        clock,
+        clock: clock.clone(),
         partitions,
     };
     lifecycle.spawn("maintenance", upkeep.run(stop.clone()));
@@ -120,6 +119,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         projectors,
         import_max_lag: config.import_max_lag,
         readiness: process.readiness.clone(),
+        clock,
     };
     lifecycle.spawn("checks", service.clone().watch_checks(stop));
     let server = server

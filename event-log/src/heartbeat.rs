@@ -2,7 +2,7 @@
 //!
 //! They get lost, arrive out of order, and stop; a process that must know the head asks PostgreSQL then.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, SubscribeError};
@@ -10,8 +10,9 @@ use futures::StreamExt as _;
 use prost::{DecodeError, Message as _};
 use prost_types::Timestamp;
 use proto::events::v1::Beacon;
-use proto::{Epoch, Revision, Token, subjects};
+use proto::{Epoch, Revision, Token, subjects, timestamp};
 use service_kit::nats::Nats;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +30,25 @@ pub const PROBE: Epoch = Epoch(0);
 pub struct Heartbeat {
     /// The newest committed revision.
     pub head: Token,
-    /// When it was sent, by the sender's clock.
+    /// When it was sent, by PostgreSQL's clock.
     pub sent_at: Timestamp,
+}
+
+/// A heartbeat, and when it was heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Heard {
+    /// What was heard.
+    pub heartbeat: Heartbeat,
+    /// By a clock that never jumps.
+    pub at: Instant,
+}
+
+impl Heard {
+    /// What PostgreSQL's clock says now, if it has not jumped since; none if the heartbeat does not say.
+    pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
+        let sent_at = Some(&self.heartbeat.sent_at).filter(|sent_at| **sent_at != Timestamp::default());
+        Some(timestamp::from_proto(sent_at?).ok()? + now.saturating_duration_since(self.at))
+    }
 }
 
 impl Heartbeat {
@@ -82,35 +100,43 @@ pub async fn listen(
     }
 }
 
-/// The head of the newest heartbeat.
+/// The newest heartbeat, with the newest head.
 #[derive(Debug, Default)]
-pub struct HeardHead(Mutex<Option<(Token, Instant)>>);
+pub struct HeardHead(Mutex<Option<Heard>>);
 
 impl HeardHead {
     /// Notes a heartbeat. Several processes send them, and they arrive out of order: the head goes back only with
     /// another epoch, or after silence.
     pub fn note(&self, heartbeat: &Heartbeat, now: Instant) {
-        // A pair of values is whole at any time.
-        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = self.newest();
         let head = match *newest {
-            Some((head, at)) if head.epoch == heartbeat.head.epoch && is_fresh(at, now) => {
+            Some(Heard { heartbeat: Heartbeat { head, .. }, at })
+                if head.epoch == heartbeat.head.epoch && is_fresh(at, now) =>
+            {
                 head.max(heartbeat.head)
             }
             _ => heartbeat.head,
         };
-        *newest = Some((head, now));
+        *newest = Some(Heard { heartbeat: Heartbeat { head, ..*heartbeat }, at: now });
     }
 
     /// The newest head, however long ago it was heard.
     pub fn last(&self) -> Option<Token> {
-        // As above.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|(head, _)| head)
+        self.newest().map(|heard| heard.heartbeat.head)
+    }
+
+    /// PostgreSQL's time of day, as the newest heartbeat told it.
+    pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
+        self.newest().and_then(|heard| heard.time(now))
     }
 
     fn fresh(&self, now: Instant) -> Option<Token> {
-        // As above.
-        let newest = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        newest.filter(|(_, at)| is_fresh(*at, now)).map(|(head, _)| head)
+        self.newest().filter(|heard| is_fresh(heard.at, now)).map(|heard| heard.heartbeat.head)
+    }
+
+    fn newest(&self) -> MutexGuard<'_, Option<Heard>> {
+        // Whole at any time.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -137,6 +163,20 @@ mod tests {
         let sent = heartbeat(3, 9);
         assert_eq!(Heartbeat::decode(&sent.encode()).unwrap(), sent);
         assert!(Heartbeat::decode(&[0xff; 7]).is_err());
+    }
+
+    #[test]
+    fn time_continues_from_the_newest_heartbeat() {
+        let now = Instant::now();
+        let heard = HeardHead::default();
+        assert_eq!(heard.time(now), None);
+        heard.note(&heartbeat(1, 9), now);
+        assert_eq!(heard.time(now), None, "it does not say when it was sent");
+        let sent_at = Timestamp { seconds: 1_000, nanos: 0 };
+        // An older head, sent later.
+        heard.note(&Heartbeat { sent_at, ..heartbeat(1, 8) }, now);
+        let later = now + Duration::from_secs(5);
+        assert_eq!(heard.time(later).map(OffsetDateTime::unix_timestamp), Some(1_005));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use event_log::Outbox;
 use event_log::projectors::ProjectorRegistry;
 use proto::legacy::v2::graph_service_server::GraphServiceServer;
 use proto::query::v1::query_service_server::QueryServiceServer;
+use service_kit::clock::SystemClock;
 use service_kit::process::Process;
 use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
@@ -101,7 +102,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         },
     });
 
-    let dates = Dates { sources: sources.clone(), replicas: known.clone() };
+    let dates = Dates { sources: sources.clone(), replicas: known.clone(), clock: SystemClock::shared() };
     spawn(&process, "dates", |stop| dates.run(stop));
     let signals = Signals { horizon: Arc::clone(&horizon), replicas: known, projectors: projectors.clone() };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));

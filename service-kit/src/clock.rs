@@ -19,6 +19,15 @@ pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
 /// A clock that many parts share.
 pub type SharedClock = Arc<dyn Clock>;
 
+/// How far two clocks may differ before one of them counts as wrong.
+pub const TOLERANCE: Duration = Duration::seconds(60);
+
+/// The time of day of this process, or PostgreSQL's, by which commits are dated, if the two are not the same.
+pub fn corrected(now: OffsetDateTime, postgres: Option<OffsetDateTime>) -> OffsetDateTime {
+    // Within the tolerance this process's is the better one: PostgreSQL's is known from a message, which took its time.
+    postgres.filter(|postgres| (*postgres - now).abs() > TOLERANCE).unwrap_or(now)
+}
+
 /// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -100,6 +109,18 @@ mod tests {
         assert_eq!(other.now(), OffsetDateTime::UNIX_EPOCH + Duration::seconds(5));
         clock.jump(Duration::seconds(-5));
         assert_eq!((clock.now(), clock.uptime()), (OffsetDateTime::UNIX_EPOCH, Duration::seconds(5)));
+    }
+
+    #[test]
+    fn a_wrong_time_of_day_is_corrected() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(400);
+        for (by, corrects) in
+            [(TOLERANCE, false), (-TOLERANCE, false), (Duration::HOUR, true), (-Duration::HOUR, true)]
+        {
+            let postgres = now + by;
+            assert_eq!(corrected(now, Some(postgres)), if corrects { postgres } else { now });
+        }
+        assert_eq!(corrected(now, None), now);
     }
 
     #[test]

@@ -5,11 +5,9 @@
 
 use std::fmt;
 
-use service_kit::clock::Clock;
+use service_kit::clock::{Clock, TOLERANCE, corrected};
 use time::{Duration, OffsetDateTime};
 
-/// How far PostgreSQL's clock may be away from a witness.
-pub const TOLERANCE: Duration = Duration::seconds(60);
 /// How long all command-services may have been away when one starts. After more, nothing tells an outage from a jump.
 const LONGEST_OUTAGE: Duration = Duration::hours(1);
 /// Clocks of two machines may drift by one part in this.
@@ -167,6 +165,8 @@ impl Reading {
 #[derive(Debug, Default)]
 pub struct Judge {
     base: Option<Base>,
+    /// PostgreSQL's clock minus uptime when it was last read, right or wrong, as time since the Unix epoch.
+    read: Option<Duration>,
     record: Option<Record>,
 }
 
@@ -194,6 +194,7 @@ impl Judge {
 
     /// Returns why a reading is not trusted.
     pub fn judge(&mut self, reading: &Reading) -> Result<(), Distrust> {
+        self.read = Some(reading.against_uptime().middle());
         let Some(record) = &self.record else { return Err(Distrust::Unread) };
         let Some(base) = &mut self.base else {
             if let Some(jumped) = &record.jumped {
@@ -212,7 +213,11 @@ impl Judge {
         }
         let differs = reading.against_wall().beyond(base.wall);
         if is_far(differs) {
-            return Err(Distrust::Differs(differs));
+            if is_far(reading.against_wall().beyond(Duration::ZERO)) {
+                return Err(Distrust::Differs(differs));
+            }
+            // An operator has accepted PostgreSQL's clock while this process's was wrong, which is right now.
+            base.wall = Duration::ZERO;
         }
         let most = (reading.after.uptime - base.adjusted) / DRIFT;
         base.uptime += jumped.clamp(-most, most);
@@ -224,19 +229,33 @@ impl Judge {
     /// that is right is not refused because of a wrong clock.
     pub fn earliest(&self, database: OffsetDateTime, clock: &dyn Clock) -> OffsetDateTime {
         let lowest = match self.base {
-            Some(base) => {
-                let expected = OffsetDateTime::UNIX_EPOCH + base.uptime + clock.uptime();
-                expected.min(clock.now() + base.wall)
-            }
+            Some(base) => by_uptime(base.uptime, clock).min(clock.now() + base.wall),
             None => clock.now(),
         };
         if database - lowest > TOLERANCE { lowest } else { database }
+    }
+
+    /// The time after which a date is in the future, by any clock that may be right. So a date that is right is not
+    /// refused because of a wrong clock.
+    pub fn latest(&self, clock: &dyn Clock) -> OffsetDateTime {
+        let expected = self.base.map_or_else(|| clock.now(), |base| by_uptime(base.uptime, clock));
+        self.read.map_or(expected, |read| by_uptime(read, clock).max(expected))
+    }
+
+    /// The time of day: this process's, unless PostgreSQL's is another one.
+    pub fn now(&self, clock: &dyn Clock) -> OffsetDateTime {
+        corrected(clock.now(), self.read.map(|read| by_uptime(read, clock)))
     }
 
     /// PostgreSQL's clock minus this process's, beyond what was accepted.
     pub fn difference(&self, reading: &Reading) -> Duration {
         reading.against_wall().beyond(self.base.map_or(Duration::ZERO, |base| base.wall))
     }
+}
+
+/// What PostgreSQL's clock says now if it has not jumped since it was so far from uptime.
+fn by_uptime(ahead: Duration, clock: &dyn Clock) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + ahead + clock.uptime()
 }
 
 fn is_far(difference: Duration) -> bool {

@@ -146,6 +146,25 @@ fn an_operator_ends_the_distrust() {
 }
 
 #[test]
+fn a_process_whose_clock_is_set_right_needs_no_second_acceptance() {
+    for by in [Duration::hours(2), -DAY * 10] {
+        let mut scene = Scene::new();
+        scene.process.jump(by);
+        assert_eq!(scene.judge(), Err(Distrust::Differs(-by)));
+        scene.record.accepted += 1;
+        scene.note();
+        assert_eq!(scene.judge(), Ok(()));
+        // Another wrong time is none that was accepted.
+        scene.process.jump(-by * 3);
+        assert_eq!(scene.judge(), Err(Distrust::Differs(by * 3)));
+        scene.process.jump(by * 2);
+        assert_eq!(scene.judge(), Ok(()));
+        scene.process.jump(by);
+        assert_eq!(scene.judge(), Err(Distrust::Differs(-by)), "the accepted difference is forgotten");
+    }
+}
+
+#[test]
 fn a_process_that_starts_compares_the_two_clocks() {
     let mut scene = Scene::stopped();
     assert_eq!(scene.judge(), Err(Distrust::Unread));
@@ -206,4 +225,27 @@ fn dates_are_not_refused_because_of_a_wrong_clock() {
     scene.record.accepted += 1;
     scene.note();
     assert_eq!(scene.judge.earliest(scene.database.now(), &scene.process), right + DAY);
+}
+
+#[test]
+fn right_dates_of_the_past_are_not_refused_because_of_a_wrong_clock() {
+    let jumps = [Duration::hours(2), DAY * 10];
+    for by in jumps.into_iter().flat_map(|by| [by, -by]) {
+        let mut scene = Scene::new();
+        let right = scene.database.now();
+        scene.process.jump(by);
+        let _ = scene.judge();
+        assert_eq!(scene.judge.latest(&scene.process), right, "this process's clock");
+        assert_eq!(scene.judge.now(&scene.process), right);
+        scene.restart();
+        let _ = scene.judge();
+        assert_eq!(scene.judge.latest(&scene.process), right.max(right + by), "and it was started again");
+        assert_eq!(scene.judge.now(&scene.process), right);
+
+        let mut scene = Scene::new();
+        scene.database.jump(by);
+        let _ = scene.judge();
+        assert_eq!(scene.judge.latest(&scene.process), right.max(right + by), "PostgreSQL's clock");
+        assert_eq!(scene.judge.now(&scene.process), right + by, "commits are dated by it");
+    }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use service_kit::Latch;
-use service_kit::clock::SharedClock;
+use service_kit::clock::{SharedClock, TOLERANCE};
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -21,7 +21,7 @@ pub use judge::Record;
 
 use crate::metrics;
 use crate::store;
-use judge::{Distrust, Judge, Reading, TOLERANCE, Witness};
+use judge::{Distrust, Judge, Reading, Witness};
 
 /// How often the clocks are compared, in addition to each use.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -64,6 +64,16 @@ impl DatabaseClock {
     /// The time from which on a date that a client gives is in the future.
     pub fn earliest(&self, database: OffsetDateTime) -> OffsetDateTime {
         self.lock().earliest(database, &*self.clock)
+    }
+
+    /// The time after which a date that a client gives is in the future, without asking PostgreSQL.
+    pub fn latest(&self) -> OffsetDateTime {
+        self.lock().latest(&*self.clock)
+    }
+
+    /// The time of day by which commits are dated, to about a minute and without asking PostgreSQL. For people.
+    pub fn now(&self) -> OffsetDateTime {
+        self.lock().now(&*self.clock)
     }
 
     /// Compares the clocks until `stop`: keeps the check, the metrics and the record in PostgreSQL.

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use futures::{Stream, StreamExt as _};
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
-use service_kit::clock::{Clock as _, SystemClock};
 use tonic::{Status, Streaming};
 
 use super::door::Origin;
@@ -52,8 +51,7 @@ async fn answer(
     chunk: wire::ImportEdgesRequest,
     origin: Origin,
 ) -> Result<wire::ImportEdgesResponse, ServiceError> {
-    // The date check is about obvious mistakes, so this process's clock will do.
-    let (mut edges, on_conflict, refused) = parse::chunk(&chunk, SystemClock.now())?;
+    let (mut edges, on_conflict, refused) = parse::chunk(&chunk, service.clock.latest())?;
     let mut response = wire::ImportEdgesResponse { chunk: chunk.chunk, refused, ..Default::default() };
     loop {
         let command = Command::Import { edges: edges.clone(), on_conflict };

@@ -15,6 +15,7 @@ use super::door::{Door, Origin};
 use super::replace::Replacer;
 use super::{import, job, parse};
 use crate::answer::{Body, text};
+use crate::clock::DatabaseClock;
 use crate::committer::Lane;
 use crate::domain::{AccountAction, Command};
 use crate::projectors::Projectors;
@@ -37,6 +38,8 @@ pub struct Service {
     pub import_max_lag: Duration,
     /// The checks, for the status.
     pub readiness: Readiness,
+    /// For the dates of imports, and the status.
+    pub clock: DatabaseClock,
 }
 
 /// What every answer about an account has.

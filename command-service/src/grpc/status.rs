@@ -6,7 +6,6 @@ use std::time::Duration;
 use proto::command::v1::GetStatusResponse;
 use proto::graph::v1::{Check, CheckState, Head, StreamStatus};
 use proto::timestamp;
-use service_kit::clock::{Clock as _, SystemClock};
 use service_kit::{postgres, readiness};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +59,7 @@ impl Service {
             problem: standing.problem,
             oldest_unpublished: standing.oldest_unpublished.and_then(|age| age.try_into().ok()),
         };
-        self.readiness.observe(health::observe(&stream, &replicas, SystemClock.now()));
+        self.readiness.observe(health::observe(&stream, &replicas, self.clock.now()));
         GetStatusResponse {
             head: head.map(|head| Head {
                 epoch: head.epoch.0,

@@ -42,6 +42,7 @@ pub use heartbeats::Heartbeats;
 pub use recent::Recent;
 pub use stream::Settings;
 
+use crate::clock::DatabaseClock;
 use crate::leadership::{Leadership, Role};
 use crate::metrics;
 use crate::store::head::{self, History};
@@ -134,12 +135,7 @@ pub struct Relay {
     pool: PgPool,
     jetstream: jetstream::Context,
     settings: Settings,
-    standing: watch::Sender<Standing>,
-    latch: Latch,
-    /// Told of each new head, by the committer and by other replicas.
-    committed: watch::Receiver<Token>,
-    /// What this process has just committed.
-    recent: Recent,
+    wiring: Wiring,
     /// Which epochs are in use.
     heartbeats: Heartbeats,
     /// Since when it is not known whether the outbox is published: the stream could not be looked at since the process
@@ -147,21 +143,27 @@ pub struct Relay {
     unseen_since: Option<Instant>,
 }
 
+/// What the relay shares with the rest of its process.
+pub struct Wiring {
+    /// Told how the stream stands.
+    pub standing: watch::Sender<Standing>,
+    /// The check of the stream.
+    pub latch: Latch,
+    /// Told of each new head, by the committer and by other replicas. The relay polls too.
+    pub committed: watch::Receiver<Token>,
+    /// What this process has just committed.
+    pub recent: Recent,
+    /// For how long events wait.
+    pub clock: DatabaseClock,
+}
+
 impl Relay {
-    /// A relay. `committed` wakes it; it polls too.
-    pub fn new(
-        pool: PgPool,
-        client: async_nats::Client,
-        settings: Settings,
-        standing: watch::Sender<Standing>,
-        latch: Latch,
-        committed: watch::Receiver<Token>,
-        recent: Recent,
-    ) -> Self {
+    /// A relay.
+    pub fn new(pool: PgPool, client: async_nats::Client, settings: Settings, wiring: Wiring) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(2));
         let heartbeats = Heartbeats::default();
-        Self { pool, jetstream, settings, standing, latch, committed, recent, heartbeats, unseen_since: None }
+        Self { pool, jetstream, settings, wiring, heartbeats, unseen_since: None }
     }
 
     /// What must listen while the relay runs.
@@ -178,7 +180,7 @@ impl Relay {
                     tracing::info!("leading the relay");
                     // The session before may have ended with a failover that lost the newest commits: from here on,
                     // only what the outbox holds is published.
-                    self.recent.clear();
+                    self.wiring.recent.clear();
                     ::metrics::gauge!(metrics::RELAY_LEADER).set(1.0);
                     self.lead(leadership, &stop).await;
                     ::metrics::gauge!(metrics::RELAY_LEADER).set(0.0);
@@ -241,10 +243,11 @@ impl Relay {
                     pool: &self.pool,
                     jetstream: &self.jetstream,
                     epoch: history.epoch,
-                    recent: &self.recent,
-                    standing: &self.standing,
+                    recent: &self.wiring.recent,
+                    standing: &self.wiring.standing,
+                    clock: &self.wiring.clock,
                 };
-                context.publish_from(next, after, until, &mut self.committed, stop).await?;
+                context.publish_from(next, after, until, &mut self.wiring.committed, stop).await?;
             }
             Found::Stray { problem } => {
                 tracing::error!(
@@ -273,10 +276,10 @@ impl Relay {
         match state {
             StreamState::Forked => {
                 tracing::error!(problem, "the stream is of another history: the relay has stopped");
-                self.latch.not_ready(&problem);
+                self.wiring.latch.not_ready(&problem);
             }
             // What NATS does is no reason to refuse writes; only a fork is.
-            _ => self.latch.ready(),
+            _ => self.wiring.latch.ready(),
         }
         if state == StreamState::Blocked {
             tracing::warn!(problem, "the relay has no stream of its own");
@@ -317,11 +320,11 @@ impl Relay {
     /// Takes commands again once PostgreSQL does not record the fork any more (an operator has opened a new epoch), also
     /// while NATS is away. A fork that could not be recorded stands until the stream was compared again.
     fn resume_after_fork(&self, history: &History) {
-        if history.fork.is_some() || !shows_recorded_fork(&self.standing.borrow()) {
+        if history.fork.is_some() || !shows_recorded_fork(&self.wiring.standing.borrow()) {
             return;
         }
         tracing::info!(epoch = history.epoch.0, "PostgreSQL records no fork any more");
-        self.latch.ready();
+        self.wiring.latch.ready();
         self.gauge(StreamState::Unspecified);
         // What was seen is the stream of another history.
         self.set(|standing| {
@@ -358,18 +361,18 @@ impl Relay {
             _ => StreamState::Unreachable,
         };
         // That a fork is over, only PostgreSQL's record says, or the stream.
-        if self.standing.borrow().state == StreamState::Forked {
+        if self.wiring.standing.borrow().state == StreamState::Forked {
             return;
         }
         self.gauge(state);
         // Whether PostgreSQL answers, and takes writes, other checks say.
-        self.latch.ready();
+        self.wiring.latch.ready();
         self.set(|standing| {
             standing.state = state;
             standing.problem = chain(error);
         });
         let last = {
-            let standing = self.standing.borrow();
+            let standing = self.wiring.standing.borrow();
             standing.seen.then_some(standing.last)
         };
         match last {
@@ -403,7 +406,7 @@ impl Relay {
     }
 
     fn set(&self, change: impl FnOnce(&mut Standing)) {
-        self.standing.send_modify(change);
+        self.wiring.standing.send_modify(change);
     }
 }
 

@@ -8,7 +8,6 @@ use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::context::PublishAckFuture;
 use proto::{Epoch, Revision, Token, subjects};
-use service_kit::clock::{Clock as _, SystemClock};
 use service_kit::trace::{Kind, Span};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -21,6 +20,7 @@ use uuid::Uuid;
 use super::recent::Recent;
 use super::stream::nats;
 use super::{Error, Standing};
+use crate::clock::DatabaseClock;
 use crate::metrics;
 use crate::store::outbox::{self, Entry};
 use crate::store::within;
@@ -46,6 +46,8 @@ pub struct Context<'a> {
     pub recent: &'a Recent,
     /// Told how far the stream has come.
     pub standing: &'a watch::Sender<Standing>,
+    /// For how long events waited.
+    pub clock: &'a DatabaseClock,
 }
 
 impl Context<'_> {
@@ -61,7 +63,7 @@ impl Context<'_> {
         committed: &mut watch::Receiver<Token>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut flight = Flight::default();
+        let mut flight = Flight { clock: self.clock, sent: VecDeque::new() };
         // A signal may get lost, so the outbox is looked at first and after each wait in vain.
         let mut look = true;
         while Instant::now() < until && !stop.is_cancelled() {
@@ -146,8 +148,10 @@ fn follows(entry: &Entry, after: Option<Uuid>) -> bool {
 }
 
 /// Events that are sent and not acknowledged.
-#[derive(Default)]
-struct Flight(VecDeque<(Sent, PublishAckFuture)>);
+struct Flight<'a> {
+    clock: &'a DatabaseClock,
+    sent: VecDeque<(Sent, PublishAckFuture)>,
+}
 
 /// What is to be known of an event when it is acknowledged.
 struct Sent {
@@ -157,9 +161,9 @@ struct Sent {
     span: Span,
 }
 
-impl Flight {
+impl Flight<'_> {
     async fn send(&mut self, jetstream: &jetstream::Context, entry: &Entry) -> Result<(), Error> {
-        if self.0.len() >= WINDOW {
+        if self.sent.len() >= WINDOW {
             self.land().await?;
         }
         let subject = format!("followgraph.events.{}", entry.verb);
@@ -171,12 +175,12 @@ impl Flight {
             .await
             .map_err(nats)?;
         let sent = Sent { revision: entry.revision(), committed_at: entry.committed_at, span };
-        self.0.push_back((sent, ack));
+        self.sent.push_back((sent, ack));
         Ok(())
     }
 
     async fn land_all(&mut self) -> Result<(), Error> {
-        while !self.0.is_empty() {
+        while !self.sent.is_empty() {
             self.land().await?;
         }
         Ok(())
@@ -184,7 +188,7 @@ impl Flight {
 
     /// Waits for the oldest acknowledgement; it must be of the event's own revision.
     async fn land(&mut self) -> Result<(), Error> {
-        let Some((mut sent, ack)) = self.0.pop_front() else { return Ok(()) };
+        let Some((mut sent, ack)) = self.sent.pop_front() else { return Ok(()) };
         let revision = sent.revision;
         let refused = |problem: String| Error::Refused { revision, problem };
         let ack = ack.await.map_err(|error| {
@@ -195,7 +199,7 @@ impl Flight {
             return Err(refused(format!("stored as sequence {}, duplicate {}", ack.sequence, ack.duplicate)));
         }
         ::metrics::counter!(metrics::EVENTS_PUBLISHED).increment(1);
-        let lag = (SystemClock.now() - sent.committed_at).as_seconds_f64();
+        let lag = (self.clock.now() - sent.committed_at).as_seconds_f64();
         // Two machines' clocks.
         ::metrics::histogram!(metrics::PUBLISH_LAG_SECONDS).record(lag.max(0.0));
         Ok(())

@@ -100,7 +100,7 @@ impl Session<'_> {
                     metrics::gauge!(COUNTS_DIFFERENCE, "kind" => kind.name()).set(difference as f64);
                 }
                 metrics::counter!(COUNTS_COMPARED).increment(1);
-                metrics::gauge!(COUNTS_COMPARED_AT).set(self.engine.clock.now().unix_timestamp() as f64);
+                metrics::gauge!(COUNTS_COMPARED_AT).set(self.engine.now().unix_timestamp() as f64);
                 self.pass_done().await
             }
         }

@@ -18,8 +18,9 @@ use std::time::Duration;
 use event_log::Stop;
 use proto::Revision;
 use service_kit::backoff::Backoff;
-use service_kit::clock::SharedClock;
+use service_kit::clock::{SharedClock, corrected};
 use service_kit::readiness::Latch;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -173,10 +174,15 @@ impl Engine {
         }
     }
 
+    /// The time of day, by which commits are dated.
+    fn now(&self) -> OffsetDateTime {
+        corrected(self.clock.now(), self.sources.heard.time(Instant::now()))
+    }
+
     /// Projects until told to stop.
     pub async fn run(self, stop: CancellationToken) -> Result<(), Fatal> {
         // "Not compared since" begins with the process.
-        metrics::gauge!(COUNTS_COMPARED_AT).set(self.clock.now().unix_timestamp() as f64);
+        metrics::gauge!(COUNTS_COMPARED_AT).set(self.now().unix_timestamp() as f64);
         let mut backoff = Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE);
         let mut opening = Opening::TakeOver;
         let mut told = None;

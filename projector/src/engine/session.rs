@@ -272,7 +272,7 @@ impl<'e> Session<'e> {
 
     /// Shows the figures to everybody.
     pub(super) fn note(&mut self) {
-        let now = self.engine.clock.now();
+        let now = self.engine.now();
         let lag = |committed_at: &OffsetDateTime| (now - *committed_at).as_seconds_f64().max(0.0);
         self.unseen.iter().for_each(|at| metrics::histogram!(LAG_SECONDS).record(lag(at)));
         let newest = self.unseen.last().map(lag);

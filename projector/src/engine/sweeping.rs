@@ -297,7 +297,7 @@ impl Session<'_> {
         }
         tracing::warn!(?causes, revision = self.mark.revision.0, "the read model differed and was repaired");
         let board = &self.engine.sources.board;
-        let now = self.engine.clock.now();
+        let now = self.engine.now();
         board.change(|status| {
             status.differences += sum;
             status.differences_at = Some(now);

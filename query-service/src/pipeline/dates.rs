@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use event_log::{EventSource, LogPosition, Stop};
 use proto::Token;
-use service_kit::clock::{Clock as _, SystemClock};
+use service_kit::clock::{SharedClock, corrected};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,8 @@ pub struct Dates {
     pub sources: Sources,
     /// The read models.
     pub replicas: Vec<Arc<Replica>>,
+    /// The time of day of this process.
+    pub clock: SharedClock,
 }
 
 impl Dates {
@@ -61,7 +63,10 @@ impl Dates {
         let missed = Token::new(visible.epoch, visible.revision.next());
         let mut source = EventSource::after(LogPosition::unverified(visible), self.sources.log.clone());
         let age = match tokio::time::timeout(PATIENCE, source.next()).await {
-            Ok(Ok(logged)) => age(logged.event.committed_at, SystemClock.now()),
+            Ok(Ok(logged)) => {
+                let now = corrected(self.clock.now(), self.sources.horizon.time(Instant::now()));
+                age(logged.event.committed_at, now)
+            }
             // They are kept for longer than that, by default for a week.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
             Ok(Err(_)) | Err(_) => return,

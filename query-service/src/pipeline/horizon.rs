@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use event_log::heartbeat::Heartbeat;
+use event_log::heartbeat::{Heard, Heartbeat};
 use proto::{Epoch, Revision, Token};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -41,8 +42,8 @@ struct Inner {
     /// Names the database of PostgreSQL.
     database: Option<Uuid>,
     heartbeat: Option<Heartbeat>,
-    /// When a heartbeat was last heard, whatever its head.
-    heartbeat_heard: Option<Instant>,
+    /// The heartbeat that was last heard, whatever its head.
+    last_heard: Option<Heard>,
     /// When each head of the present epoch was first heard of, or a revision was committed; both ascend.
     heard: VecDeque<(Instant, Revision)>,
     /// When the source of truth last told its head.
@@ -64,7 +65,7 @@ impl Horizon {
             return;
         }
         inner.told(heartbeat.head, Authority::Heartbeat, now);
-        inner.heartbeat_heard = Some(now);
+        inner.last_heard = Some(Heard { heartbeat, at: now });
         if inner.heartbeat.is_none_or(|last| last.head <= heartbeat.head) {
             inner.heartbeat = Some(heartbeat);
         }
@@ -146,7 +147,12 @@ impl Horizon {
 
     /// Age of the newest heartbeat, by this process's clock.
     pub fn heartbeat_age(&self, now: Instant) -> Option<Duration> {
-        self.inner().heartbeat_heard.map(|at| now.saturating_duration_since(at))
+        self.inner().last_heard.map(|heard| now.saturating_duration_since(heard.at))
+    }
+
+    /// PostgreSQL's time of day, as the last heartbeat told it.
+    pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
+        self.inner().last_heard.and_then(|heard| heard.time(now))
     }
 
     /// For how long something newer than this is known. Zero for the newest; the longest for another epoch.
