@@ -1,18 +1,14 @@
-//! A PostgreSQL whose clock jumps while it runs.
-
-use std::fs;
-use std::path::PathBuf;
+//! Servers and services whose clocks jump while they run.
 
 use tokio::task::block_in_place;
 use xtask::Server as _;
+use xtask::services::Service;
 
 use crate::own::Own;
 
-/// The clock of a set's PostgreSQL.
+/// The clock of one process.
 #[derive(Debug)]
-pub struct FakeTime {
-    file: PathBuf,
-}
+pub struct FakeTime(xtask::FakeTime);
 
 impl FakeTime {
     /// Starts the PostgreSQL of a set again, with a clock that can be set.
@@ -20,24 +16,35 @@ impl FakeTime {
     /// # Panics
     /// Where it does not start.
     pub fn of_postgres(own: &mut Own) -> Self {
-        let file = block_in_place(|| {
+        let clock = block_in_place(|| {
             let postgres = &mut own.servers.postgres;
             postgres.stop().expect("PostgreSQL stops");
-            let file = postgres.fake_time().expect("libfaketime is installed");
+            let clock = postgres.fake_time().expect("libfaketime is installed");
             postgres.start_again().expect("PostgreSQL starts");
-            file
+            clock
         });
         own.wait_ready();
-        Self { file }
+        Self(clock)
     }
 
-    /// Lets the clock differ from the machine's, within a second: by `+0`, `-3d` or `+90s`.
+    /// Starts a service again, with a clock that can be set. Does not wait until it is ready.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    pub fn of_service(service: &mut Service) -> Self {
+        Self(block_in_place(|| {
+            service.stop().expect("the service stops");
+            let clock = service.fake_time().expect("libfaketime is installed");
+            service.start_again().expect("the service starts");
+            clock
+        }))
+    }
+
+    /// Lets the clock differ from the machine's by `+0`, `-3d`, `+2h` or `+90s`.
     ///
     /// # Panics
     /// Where the file cannot be written.
     pub fn set(&self, difference: &str) {
-        // Renamed: a reader never sees half of it.
-        let new = self.file.with_extension("new");
-        fs::write(&new, difference).and_then(|()| fs::rename(&new, &self.file)).expect("a file of ours");
+        self.0.set(difference).expect("a file of ours");
     }
 }

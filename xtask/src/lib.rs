@@ -29,6 +29,7 @@ pub mod daemon;
 pub mod deployment;
 pub mod docs;
 pub mod env_file;
+pub mod fake_time;
 pub mod fetch;
 mod go;
 pub mod graph;
@@ -55,6 +56,7 @@ pub mod user;
 pub mod workspace;
 
 pub use daemon::Server;
+pub use fake_time::FakeTime;
 pub use fetch::Tools;
 pub use nats::Nats;
 pub use neo4j::Neo4j;

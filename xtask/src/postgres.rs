@@ -25,10 +25,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     daemon::{Daemon, Server},
+    fake_time::{FakeTime, Threads},
     fetch::{Tools, remove_folder},
     http,
     ports::loopback,
-    prerequisites::{self, Need},
     principals::Principal,
     process::Signal,
     secrets::{Secrets, hex, write_private},
@@ -77,8 +77,8 @@ pub struct Postgres {
     services_port: Option<u16>,
     secrets: Secrets,
     tls: Option<Tls>,
-    /// The library that changes its time, and the file that says by how much.
-    fake_time: Option<(PathBuf, PathBuf)>,
+    /// Its own clock, if it has one.
+    fake_time: Option<FakeTime>,
 }
 
 impl Postgres {
@@ -162,15 +162,11 @@ impl Postgres {
         format!("postgres://{user}:{password}@127.0.0.1:{port}/{NAME}{parameters}")
     }
 
-    /// From the next start on its clock differs from the machine's by what the returned file says: `+0`, `-3d` or
-    /// `+90s`. A change of the file takes effect within a second.
-    pub fn fake_time(&mut self) -> Result<PathBuf> {
-        prerequisites::require(&[Need::FakeTime])?;
-        let library = prerequisites::faketime().context("libfaketime is not where it was installed")?;
-        let file = self.folder.join("faketime");
-        fs::write(&file, "+0").with_context(|| format!("cannot write {}", file.display()))?;
-        self.fake_time = Some((library, file.clone()));
-        Ok(file)
+    /// From the next start on it has the returned clock.
+    pub fn fake_time(&mut self) -> Result<FakeTime> {
+        let clock = FakeTime::new(self.folder.join("faketime"), Threads::One)?;
+        self.fake_time = Some(clock.clone());
+        Ok(clock)
     }
 
     /// Services that start from now on connect to this port, where a proxy listens. The owner does not.
@@ -320,8 +316,8 @@ impl Postgres {
             }
             _ => {}
         }
-        if let Some((_, file)) = &self.fake_time {
-            let _ = fs::remove_file(file);
+        if let Some(clock) = &self.fake_time {
+            clock.forget();
         }
         remove_folder(&self.data())
     }
@@ -387,11 +383,8 @@ impl Server for Postgres {
             let mut command = self.command("postgres");
             command.arg("-D").arg(self.data());
             command.args(["-p", &self.port.to_string()]);
-            if let Some((library, file)) = &self.fake_time {
-                command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", file);
-                // Monotonic time goes on as always. Without shared memory nothing is left behind by a SIGKILL.
-                command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-                command.env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DISABLE_SHM", "1");
+            if let Some(clock) = &self.fake_time {
+                command.envs(clock.env().iter());
             }
             if let Some(tls) = &self.tls {
                 self.encrypt(tls)?;

@@ -30,7 +30,7 @@ pub enum Need {
     Python,
     /// xz, which unpacks PostgreSQL.
     Xz,
-    /// libfaketime, which lets the clock of a server jump in tests.
+    /// libfaketime, which lets the clock of a server or service jump in tests.
     FakeTime,
 }
 

@@ -15,7 +15,15 @@ use std::{
 
 use anyhow::Result;
 
-use crate::{daemon::Daemon, env_file::Env, http, principals::Principal, process::Signal, workspace};
+use crate::{
+    daemon::Daemon,
+    env_file::Env,
+    fake_time::{FakeTime, Threads},
+    http,
+    principals::Principal,
+    process::Signal,
+    workspace,
+};
 
 /// Variables that a person may set for all services when starting them.
 const PASSED_THROUGH: [&str; 4] = ["PATH", "LOG_LEVEL", "LOG_FORMAT", "RUST_BACKTRACE"];
@@ -232,6 +240,13 @@ impl Service {
     /// Where its binary is, for changing its version before [`Service::start_again`].
     pub fn binaries_mut(&mut self) -> &mut PathBuf {
         &mut self.spec.binaries
+    }
+
+    /// From the next start on it has the returned clock.
+    pub fn fake_time(&mut self) -> Result<FakeTime> {
+        let clock = FakeTime::new(self.spec.log.with_extension("faketime"), Threads::Many)?;
+        self.spec.env.extend(&clock.env());
+        Ok(clock)
     }
 
     /// Its environment, for changing it before [`Service::start_again`].
