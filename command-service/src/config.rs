@@ -139,7 +139,7 @@ fn default_listen(env: &mut Env) -> String {
         .about("The older system's setting: the gRPC port, on all addresses. GRPC_LISTEN goes before it.")
         .example("9080")
         .optional_parsed::<u16>(LEGACY_PORT);
-    format!("0.0.0.0:{}", port.unwrap_or(9_080))
+    format!("[::]:{}", port.unwrap_or(9_080))
 }
 
 #[cfg(test)]
@@ -170,8 +170,8 @@ mod tests {
 
     #[test]
     fn the_older_name_of_the_port_counts_where_the_newer_is_not_set() {
-        assert_eq!(listen(&[]), "0.0.0.0:9080");
-        assert_eq!(listen(&[("SERVER_GRPC_PORT", "9091")]), "0.0.0.0:9091");
+        assert_eq!(listen(&[]), "[::]:9080");
+        assert_eq!(listen(&[("SERVER_GRPC_PORT", "9091")]), "[::]:9091");
         assert_eq!(
             listen(&[("SERVER_GRPC_PORT", "9091"), ("GRPC_LISTEN", "127.0.0.1:9092")]),
             "127.0.0.1:9092"

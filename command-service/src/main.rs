@@ -8,7 +8,7 @@ use service_kit::process::{self, About};
 const ABOUT: About = About {
     name: "command-service",
     version: env!("CARGO_PKG_VERSION"),
-    admin_listen: "0.0.0.0:9180",
+    admin_listen: "[::]:9180",
     metrics: command_service::metrics::ALL,
 };
 

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     let about = About {
         name: "projector",
         version: env!("CARGO_PKG_VERSION"),
-        admin_listen: "0.0.0.0:9182",
+        admin_listen: "[::]:9182",
         metrics: projector::metrics::ALL,
     };
     run(about, projector::config::Config::read, projector::app::start)

@@ -73,7 +73,7 @@ impl Config {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
         Self {
-            grpc: grpc::Settings::read(env, "0.0.0.0:9081"),
+            grpc: grpc::Settings::read(env, "[::]:9081"),
             access: access::read(env),
             postgres: postgres::Settings::read(env),
             replicas: replicas::read(env),

@@ -9,7 +9,7 @@ use service_kit::process::{self, About};
 const ABOUT: About = About {
     name: "query-service",
     version: env!("CARGO_PKG_VERSION"),
-    admin_listen: "0.0.0.0:9181",
+    admin_listen: "[::]:9181",
     metrics: query_service::metrics::ALL,
 };
 

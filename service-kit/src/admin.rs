@@ -16,6 +16,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::listen;
 use crate::readiness::{Readiness, Report};
 use crate::telemetry::Telemetry;
 
@@ -41,7 +42,7 @@ impl Server {
     /// Opens the port. Port 0 takes a free one.
     pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError { listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let listener = listen::bind(listen).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, local_addr })
     }

@@ -37,7 +37,7 @@ impl Question {
 
     /// Asks the process whose admin port is `listen`; exit code 0 for yes, else 1.
     pub(crate) fn run(self, listen: SocketAddr) -> ExitCode {
-        match self.ask(reachable(listen)) {
+        match self.ask_first(&reachable(listen)) {
             Ok(answer) if is_ok(&answer) => ExitCode::SUCCESS,
             Ok(answer) => {
                 eprintln!("{}: {}", self.no(), answer.trim_end());
@@ -64,6 +64,18 @@ impl Question {
         }
     }
 
+    /// Asks the first of them that takes the connection.
+    fn ask_first(self, addresses: &[SocketAddr]) -> std::io::Result<String> {
+        let mut outcome = Err(std::io::ErrorKind::AddrNotAvailable.into());
+        for address in addresses {
+            outcome = self.ask(*address);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
     fn ask(self, address: SocketAddr) -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
@@ -81,14 +93,15 @@ fn is_ok(answer: &str) -> bool {
     answer.split_ascii_whitespace().nth(1) == Some("200")
 }
 
-/// A port that is open on all addresses is asked on loopback.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
+/// A port that is open on all addresses is asked on loopback. Without IPv6, `[::]` is open on IPv4 alone.
+fn reachable(listen: SocketAddr) -> Vec<SocketAddr> {
+    let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
+    let hosts = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => vec![v4],
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![v4, v6],
+        ip => vec![ip],
     };
-    SocketAddr::new(ip, listen.port())
+    hosts.into_iter().map(|host| SocketAddr::new(host, listen.port())).collect()
 }
 
 #[cfg(test)]
@@ -101,11 +114,12 @@ mod tests {
     fn an_open_port_is_asked_on_loopback() {
         for (listen, asked) in [
             ("0.0.0.0:9180", "127.0.0.1:9180"),
-            ("[::]:9180", "[::1]:9180"),
+            ("[::]:9180", "127.0.0.1:9180 [::1]:9180"),
             ("10.0.0.1:9180", "10.0.0.1:9180"),
         ] {
             let listen = listen.parse().expect("an address");
-            assert_eq!(reachable(listen).to_string(), asked);
+            let all: Vec<_> = reachable(listen).iter().map(ToString::to_string).collect();
+            assert_eq!(all.join(" "), asked);
         }
     }
 

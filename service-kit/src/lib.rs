@@ -30,7 +30,7 @@
 //! const ABOUT: process::About = process::About {
 //!     name: "example",
 //!     version: env!("CARGO_PKG_VERSION"),
-//!     admin_listen: "0.0.0.0:9180",
+//!     admin_listen: "[::]:9180",
 //!     metrics: &[],
 //! };
 //!
@@ -50,6 +50,7 @@ pub mod grpc;
 mod healthcheck;
 pub mod ids;
 pub mod lifecycle;
+mod listen;
 pub mod metrics;
 pub mod nats;
 pub mod neo4j;

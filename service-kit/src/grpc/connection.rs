@@ -5,6 +5,7 @@
 //! without ever having carried an authorized call. It is closed at once if it never begins to speak HTTP/2, or takes no
 //! responses.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +59,10 @@ pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
         tracing::debug!(%error, "connection was gone before it began");
         return;
     }
-    let peer = TcpConnectInfo { local_addr: socket.local_addr().ok(), remote_addr: socket.peer_addr().ok() };
+    let peer = TcpConnectInfo {
+        local_addr: socket.local_addr().ok(),
+        remote_addr: socket.peer_addr().ok().map(canonical),
+    };
     let Some(tls) = port.settings.tls.clone() else {
         return speak(socket, peer, admitted, port).await;
     };
@@ -71,6 +75,11 @@ pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
     if let Some(stream) = agreed {
         speak(stream, peer, admitted, port).await;
     }
+}
+
+/// An IPv4 client of a port that listens on both families comes as a mapped IPv6 address.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// HTTP/2, on a socket or on what TLS makes of it.

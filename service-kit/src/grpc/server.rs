@@ -27,6 +27,7 @@ use super::rules::{MethodRule, Rules, mismatches};
 use super::settings::Settings;
 use crate::lifecycle::Drain;
 use crate::readiness::Readiness;
+use crate::listen;
 
 /// Pause after a failed accept: usually the process is out of file descriptors, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -85,7 +86,7 @@ impl Server {
     pub async fn bind(settings: Settings, readiness: Readiness) -> Result<Self, Error> {
         let listen = settings.listen;
         let failed = |source| Error::Bind { listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let listener = listen::bind(listen).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;
         Ok(Self {
             settings,

@@ -1,0 +1,76 @@
+//! Opens a port for clients of both families of addresses.
+//!
+//! `[::]` takes IPv4 clients too, whatever the system's default for that is. On a machine without IPv6 it means `0.0.0.0`,
+//! so that it can be the default everywhere.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+
+/// Connections that wait to be accepted, as tokio has it.
+const BACKLOG: i32 = 1_024;
+
+/// Opens the port. Port 0 takes a free one. Needs a runtime.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let every_address = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    match open(address) {
+        Err(error) if every_address && lacks_ipv6(&error) => {
+            tracing::info!(port = address.port(), "no IPv6 on this machine: listening on IPv4 alone");
+            open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port())))
+        }
+        opened => opened,
+    }
+}
+
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    // A port whose last connections are just closing is free.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(nix::errno::Errno::from_raw);
+    matches!(code, Some(nix::errno::Errno::EAFNOSUPPORT | nix::errno::Errno::EADDRNOTAVAIL))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_address_takes_clients_of_both_families() {
+        let listener = bind("[::]:0".parse().expect("an address")).expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("an IPv4 client");
+        // Where there is no IPv6, the port listens all the same.
+        if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.expect("an IPv6 client");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_an_error() {
+        let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let error = bind(address).expect_err("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_is_told_from_a_port_that_is_taken() {
+        let is = |code: nix::errno::Errno| lacks_ipv6(&io::Error::from_raw_os_error(code as i32));
+        assert!(is(nix::errno::Errno::EAFNOSUPPORT));
+        assert!(!is(nix::errno::Errno::EADDRINUSE));
+    }
+}
