@@ -68,6 +68,9 @@ crate::declare_metrics! {
                "client_error"
     };
 
+    /// Batches of spans that the collector of traces did not take.
+    Counter(Count) TRACE_EXPORTS_FAILED = "trace_exports_failed_total";
+
     /// Neo4j exchanges under way, abandoned ones included.
     Gauge(Count) NEO4J_RUNNING = "neo4j_exchanges_running";
     /// Neo4j exchanges whose caller stopped waiting; each went on by itself.

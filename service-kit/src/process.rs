@@ -186,7 +186,7 @@ where
 {
     // First of all: nobody may see a sign of life before a signal is heard.
     let signals = Signals::listen()?;
-    let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version)?;
+    let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version);
     let readiness = Readiness::new();
     let started = readiness.latch(START);
     let lifecycle = Lifecycle::new(readiness.clone());

@@ -4,10 +4,13 @@
 //! ties them together. Off unless an endpoint is configured; then a span costs one look at an empty cell.
 //! Must not know: what the spans are about.
 //! What can go wrong: the collector is away or slow. Spans wait in a bounded queue and are dropped beyond it; nobody
-//! waits for them.
+//! waits for them. That they are not taken is logged once, and counted.
 //!
 //! The work on one request is done in batches, together with that on others, so there is no call stack that a span
 //! could live on: spans are begun and ended by hand, with the `traceparent` that travels with each command and event.
+
+mod settings;
+mod told;
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -18,13 +21,16 @@ use opentelemetry::trace::{
     Tracer as _, TracerProvider as _,
 };
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_otlp::{WithExportConfig as _, WithTonicConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tokio::time::Instant;
+use tonic::transport::ClientTlsConfig;
 
+pub use self::settings::{Sampling, Settings};
+use self::told::Told;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Env, redact_url};
+use crate::config::redact_url;
 
 /// The header of W3C trace context.
 pub const HEADER: &str = "traceparent";
@@ -33,69 +39,8 @@ pub const HEADER: &str = "traceparent";
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the last spans when the process stops.
 const FLUSH: Duration = Duration::from_secs(2);
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
-const RATIO: &str = "OTEL_TRACES_SAMPLER_ARG";
 
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
-
-/// Settings of traces.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans go, by OTLP over gRPC. None: there are no traces.
-    pub endpoint: Option<String>,
-    /// `OTEL_TRACES_SAMPLER_ARG` (1): the share of traces kept, of those that begin here. Whether a caller's trace is
-    /// kept is the caller's choice.
-    pub ratio: f64,
-}
-
-impl Settings {
-    /// Reads them.
-    pub fn read(env: &mut Env) -> Self {
-        let endpoint = env
-            .about("Where traces are sent, by OTLP over gRPC; there are none without it.")
-            .example("http://127.0.0.1:4317")
-            .optional(ENDPOINT);
-        if endpoint.as_ref().is_some_and(|url| !is_http(url)) {
-            env.reject(ENDPOINT, "must be an http:// address");
-        }
-        let plain = endpoint.as_deref().map(without_credentials);
-        if plain != endpoint {
-            env.remark(ENDPOINT, "user, password, query and fragment of the address are not used");
-        }
-        let endpoint = plain;
-        let ratio = env
-            .about("Share of the traces that are kept, of those that no caller has begun; from 0 to 1.")
-            .number_or(RATIO, 1.0, 0.0..=1.0);
-        Self { endpoint, ratio }
-    }
-}
-
-fn is_http(url: &str) -> bool {
-    url.starts_with("http://") && url.parse::<http::Uri>().is_ok_and(|uri| uri.authority().is_some())
-}
-
-/// The parts of an address that the exporter uses. It sends no user info, but its libraries log the address.
-fn without_credentials(endpoint: &str) -> String {
-    let Ok(mut url) = endpoint.parse::<url::Url>() else { return endpoint.to_owned() };
-    if url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none()
-    {
-        return endpoint.to_owned();
-    }
-    // These fail only for addresses without a host, which have no user info.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
-}
-
-/// The exporter could not be set up.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot set up the export of traces (OTEL_EXPORTER_OTLP_ENDPOINT)")]
-pub struct Error(#[from] opentelemetry_otlp::ExporterBuildError);
 
 /// Sends spans while it lives. End it with [`Exporter::end`].
 #[derive(Debug)]
@@ -103,26 +48,34 @@ pub struct Exporter(Option<SdkTracerProvider>);
 
 impl Exporter {
     /// Begins to export, if an endpoint is configured. Needs a runtime.
-    pub fn begin(settings: &Settings, service: &'static str, version: &'static str) -> Result<Self, Error> {
-        let Some(endpoint) = &settings.endpoint else { return Ok(Self(None)) };
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?;
+    pub fn begin(settings: &Settings, service: &'static str, version: &'static str) -> Self {
+        let Some(endpoint) = &settings.endpoint else { return Self(None) };
+        let builder = opentelemetry_otlp::SpanExporter::builder().with_tonic();
+        let builder = match endpoint.starts_with("https://") {
+            true => builder.with_tls_config(ClientTlsConfig::new().with_enabled_roots()),
+            false => builder,
+        };
+        let exporter = match builder.with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build() {
+            Ok(exporter) => exporter,
+            Err(error) => {
+                // The library reads variables of its own (headers, compression). Traces are no reason not to serve.
+                tracing::warn!(%error, "cannot set up the export of traces: there are none");
+                return Self(None);
+            }
+        };
         let resource = Resource::builder()
             .with_service_name(service)
             .with_attribute(KeyValue::new("service.version", version))
             .build();
         let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
+            .with_batch_exporter(Told::new(exporter))
             .with_resource(resource)
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.ratio))))
+            .with_sampler(settings.sampling.sampler())
             .build();
         // A second process in one process is a test's; the first exporter stays.
         let _ = TRACER.set(provider.tracer("followgraph"));
-        tracing::info!(endpoint = redact_url(endpoint), ratio = settings.ratio, "exporting traces");
-        Ok(Self(Some(provider)))
+        tracing::info!(endpoint = redact_url(endpoint), sampling = ?settings.sampling, "exporting traces");
+        Self(Some(provider))
     }
 
     /// Sends what is left.
@@ -287,30 +240,5 @@ mod tests {
         assert_eq!(span.traceparent(), None);
         let unused = || unreachable!("no name is made");
         assert_eq!(Span::of(unused, Kind::Producer, Some(GOOD)).traceparent(), None);
-    }
-
-    #[test]
-    fn credentials_in_the_endpoint_are_dropped_with_a_remark() {
-        let mut env =
-            Env::from_pairs([(ENDPOINT, "http://user:hunter2@127.0.0.1:4317/?key=hunter3#hunter4")]);
-        let settings = Settings::read(&mut env);
-        assert_eq!(settings.endpoint.as_deref(), Some("http://127.0.0.1:4317/"));
-        assert_eq!(env.remarks().len(), 1);
-        assert!(!format!("{settings:?} {:?} {}", env.remarks(), env.redacted()).contains("hunter"));
-
-        let mut env = Env::from_pairs([(ENDPOINT, "http://127.0.0.1:4317")]);
-        assert_eq!(Settings::read(&mut env).endpoint.as_deref(), Some("http://127.0.0.1:4317"));
-        assert!(env.remarks().is_empty());
-    }
-
-    #[test]
-    fn only_plain_addresses_are_taken() {
-        let read = |url: &str| {
-            let mut env = Env::from_pairs([(ENDPOINT, url)]);
-            let settings = Settings::read(&mut env);
-            env.finish(settings).is_ok()
-        };
-        assert!(read("http://127.0.0.1:4317"));
-        assert!(!read("127.0.0.1:4317") && !read("https://host") && !read("http://"));
     }
 }

@@ -156,7 +156,7 @@ async fn settings_that_are_refused_are_not_shown() {
         ("NEO4J_URI", format!("bolt://nobody:{MARKER}@h")),
         ("AUTH_TOKENS", MARKER.to_owned()),
         ("PAGE_TOKEN_KEYS", "hunter".to_owned()),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://nobody:{MARKER}@h")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("ftp://nobody:{MARKER}@h")),
     ];
     for (name, value) in wrong {
         let mut command = Command::new(binaries().join(Program::Query.binary()));
