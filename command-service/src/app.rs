@@ -125,10 +125,14 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
         .add_service(grpc::Rules::new(&COMMANDS, access), |limit| {
-            CommandServiceServer::new(service.clone()).max_decoding_message_size(limit)
+            CommandServiceServer::new(service.clone())
+                .accept_compressed(grpc::REQUEST_ENCODING)
+                .max_decoding_message_size(limit)
         })
         .add_service(grpc::Rules::new(&LEGACY_WRITES, legacy_access), |limit| {
-            GraphServiceServer::new(legacy.clone()).max_decoding_message_size(limit)
+            GraphServiceServer::new(legacy.clone())
+                .accept_compressed(grpc::REQUEST_ENCODING)
+                .max_decoding_message_size(limit)
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())

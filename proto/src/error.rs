@@ -51,7 +51,7 @@ pub fn code(reason: Reason) -> Code {
         | R::ResponsesNotTaken => Code::ResourceExhausted,
         R::RevisionPruned => Code::OutOfRange,
         R::DeadlineExceeded | R::RequestStalled => Code::DeadlineExceeded,
-        R::WrongService => Code::Unimplemented,
+        R::WrongService | R::UnsupportedEncoding => Code::Unimplemented,
         R::NotCommitted | R::OutcomeUnknown | R::StoreUnavailable | R::ReadModelBehind | R::ShuttingDown => {
             Code::Unavailable
         }

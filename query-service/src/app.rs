@@ -141,10 +141,14 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
         .add_service(grpc::Rules::new(&QUERIES, access), |limit| {
-            QueryServiceServer::from_arc(Arc::clone(&queries)).max_decoding_message_size(limit)
+            QueryServiceServer::from_arc(Arc::clone(&queries))
+                .accept_compressed(grpc::REQUEST_ENCODING)
+                .max_decoding_message_size(limit)
         })
         .add_service(grpc::Rules::new(&LEGACY_READS, legacy_access), |limit| {
-            GraphServiceServer::from_arc(Arc::clone(&legacy)).max_decoding_message_size(limit)
+            GraphServiceServer::from_arc(Arc::clone(&legacy))
+                .accept_compressed(grpc::REQUEST_ENCODING)
+                .max_decoding_message_size(limit)
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
     Ok(())

@@ -5,8 +5,12 @@ use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{FollowRequest, GetStatusRequest};
 use proto::error::{Reason, reason_of};
 use proto::graph::v1::StreamState;
+use proto::legacy::v2::graph_service_client::GraphServiceClient;
+use proto::legacy::v2::{CreateFollowRequest, GetFollowersRequest};
+use proto::query::v1::GetCountsRequest;
 use tests::clients::{Bearer, channel};
 use tests::{Endpoints, new_user};
+use tonic::codec::CompressionEncoding;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -28,6 +32,29 @@ async fn health_is_serving_on_both() {
                 HealthClient::new(channel(address)).check(request).await.expect("an answer").into_inner();
             assert_eq!(status.status(), ServingStatus::Serving, "{address} {service}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_service_takes_requests_that_are_compressed_with_gzip() {
+    let endpoints = Endpoints::shared();
+    let gzip = CompressionEncoding::Gzip;
+    let (actor_id, target_id) = (new_user(), new_user());
+    let request = FollowRequest { actor_id: actor_id.clone(), target_id, ..FollowRequest::default() };
+    endpoints.commands().send_compressed(gzip).follow(request).await.expect("a follow");
+    let request = GetCountsRequest { user_ids: vec![actor_id.clone()], ..Default::default() };
+    endpoints.queries().send_compressed(gzip).get_counts(request).await.expect("counts");
+    let older = |address: &str| {
+        let bearer = Bearer::new(&endpoints.token);
+        GraphServiceClient::with_interceptor(channel(address), bearer).send_compressed(gzip)
+    };
+    let request = GetFollowersRequest { user_id: actor_id, ..Default::default() };
+    older(&endpoints.query).get_followers(request).await.expect("followers");
+    let request = CreateFollowRequest { follower_id: new_user(), followee_id: new_user() };
+    older(&endpoints.command).create_follow(request).await.expect("a follow");
+    for address in [&endpoints.command, &endpoints.query] {
+        let mut health = HealthClient::new(channel(address)).send_compressed(gzip);
+        health.check(HealthCheckRequest::default()).await.expect("an answer");
     }
 }
 

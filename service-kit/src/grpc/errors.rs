@@ -18,6 +18,8 @@ pub const DOMAIN: &str = "followgraph";
 pub const MALFORMED_MESSAGE: &str = "MALFORMED_MESSAGE";
 /// A message above the limit.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+/// A request compressed in a way that is not read here.
+pub const UNSUPPORTED_ENCODING: &str = "UNSUPPORTED_ENCODING";
 /// The caller's deadline passed.
 pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
 /// No token, or an unknown one.
@@ -96,6 +98,7 @@ mod tests {
         for (reason, promised) in [
             (MALFORMED_MESSAGE, Code::InvalidArgument),
             (MESSAGE_TOO_LARGE, Code::ResourceExhausted),
+            (UNSUPPORTED_ENCODING, Code::Unimplemented),
             (DEADLINE_EXCEEDED, Code::DeadlineExceeded),
             (UNAUTHENTICATED, Code::Unauthenticated),
             (SCOPE_MISSING, Code::PermissionDenied),

@@ -26,6 +26,6 @@ mod upload;
 pub use deadline::Deadline;
 pub(crate) use methods::code_name;
 pub use rules::{Gate, MethodRule, Rules, mismatches};
-pub use server::{Error, Server};
+pub use server::{Error, REQUEST_ENCODING, Server};
 pub use settings::Settings;
 pub use tls::ServerTls;

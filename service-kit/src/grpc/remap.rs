@@ -53,6 +53,11 @@ fn better(status: &Status) -> Option<Status> {
             Some(too_large())
         }
         Code::ResourceExhausted if starts_with_any(&["Error decompressing: size limit"]) => Some(too_large()),
+        Code::Unimplemented if starts_with_any(&["Content is compressed with"]) => Some(errors::status(
+            Code::Unimplemented,
+            errors::UNSUPPORTED_ENCODING,
+            "this server reads requests that are compressed with gzip or not at all",
+        )),
         Code::Unimplemented if message.is_empty() => {
             Some(Status::unimplemented("no such method on this server"))
         }

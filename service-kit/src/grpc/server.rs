@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::Service;
@@ -26,8 +27,8 @@ use super::methods::{Methods, RulesByService};
 use super::rules::{MethodRule, Rules, mismatches};
 use super::settings::Settings;
 use crate::lifecycle::Drain;
-use crate::readiness::Readiness;
 use crate::listen;
+use crate::readiness::Readiness;
 
 /// Pause after a failed accept: usually the process is out of file descriptors, and only time helps.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,6 +37,10 @@ const HEALTH: &str = "grpc.health.v1.Health";
 /// Likewise.
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+/// How requests may be compressed. Every service that is added accepts it. A message counts for the limits with what it
+/// may grow to.
+pub const REQUEST_ENCODING: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// Requests of health and reflection hold a name.
 const MAX_NAME_MESSAGE: usize = 4 << 10;
@@ -164,10 +169,21 @@ impl Server {
             .routes
             .add_service(
                 ReadinessHealth::server(self.readiness, self.names, drain.begin.clone())
+                    .accept_compressed(REQUEST_ENCODING)
                     .max_decoding_message_size(MAX_NAME_MESSAGE),
             )
-            .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_NAME_MESSAGE))
-            .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_NAME_MESSAGE))
+            .add_service(
+                reflection()
+                    .build_v1()?
+                    .accept_compressed(REQUEST_ENCODING)
+                    .max_decoding_message_size(MAX_NAME_MESSAGE),
+            )
+            .add_service(
+                reflection()
+                    .build_v1alpha()?
+                    .accept_compressed(REQUEST_ENCODING)
+                    .max_decoding_message_size(MAX_NAME_MESSAGE),
+            )
             .prepare();
         let connections = Connections::new(self.settings.max_connections);
         let shared = Arc::new(Shared {

@@ -7,7 +7,7 @@ use prost::Message;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use crate::support::{Client, MAX_REQUEST_BYTES, TELEMETRY, finish, frame, start};
+use crate::support::{Client, MAX_REQUEST_BYTES, TELEMETRY, finish, frame, gzipped, start};
 
 /// A StringValue whose text is not UTF-8.
 const NOT_UTF8: [u8; 3] = [0x0a, 0x01, 0xff];
@@ -52,6 +52,47 @@ async fn an_oversized_message_is_named_as_such() {
         let answer = client.call(method, &[], &"x".repeat(MAX_REQUEST_BYTES)).await;
         assert_eq!((answer.code, answer.reason.as_str()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     }
+}
+
+#[tokio::test]
+async fn requests_may_be_compressed_with_gzip() {
+    let server = start(&[]).await;
+    let mut client = Client::connect(server.address).await;
+    let message = |text: &str| text.to_owned().encode_to_vec();
+    let gzip = [("grpc-encoding", "gzip")];
+    for method in ["Unary", "Watch", "Feed"] {
+        let path = format!("/test.Probe/{method}");
+        // A call that is compressed may still send a message as it is.
+        for body in [gzipped(&message("end")), frame(&message("end"))] {
+            let answer = client.raw(&path, &gzip, body).await;
+            assert_eq!(answer.code, Code::Ok, "{method}: {}", answer.message);
+        }
+        let bomb = gzipped(&message(&"x".repeat(MAX_REQUEST_BYTES)));
+        assert!(bomb.len() < MAX_REQUEST_BYTES / 2);
+        let answer = client.raw(&path, &gzip, bomb).await;
+        let wanted = (Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
+        assert_eq!((answer.code, answer.reason.as_str()), wanted, "{method}");
+        let damaged = Bytes::from_static(&[1, 0, 0, 0, 2, 7, 7]);
+        let answer = client.raw(&path, &gzip, damaged).await;
+        assert_eq!((answer.code, answer.reason.as_str()), (Code::InvalidArgument, "MALFORMED_MESSAGE"));
+    }
+    let health = HealthCheckRequest::default().encode_to_vec();
+    let answer = client.raw("/grpc.health.v1.Health/Check", &gzip, gzipped(&health)).await;
+    assert_eq!(answer.code, Code::Ok, "{}", answer.message);
+    let identity = client.call("Unary", &[("grpc-encoding", "identity")], "hello").await;
+    assert_eq!(identity.text(), "hello");
+}
+
+#[tokio::test]
+async fn another_compression_is_refused_with_those_that_are_read() {
+    let server = start(&[]).await;
+    let mut client = Client::connect(server.address).await;
+    let response =
+        client.open("/test.Probe/Unary", &[("grpc-encoding", "deflate")], Bytes::from_static(&[1])).await;
+    let accepted = response.headers().get("grpc-accept-encoding").cloned().expect("a list of encodings");
+    assert_eq!(accepted, "gzip,identity");
+    let answer = finish(response).await;
+    assert_eq!((answer.code, answer.reason.as_str()), (Code::Unimplemented, "UNSUPPORTED_ENCODING"));
 }
 
 #[tokio::test]

@@ -3,12 +3,15 @@
 //! The client is hand-made: a gRPC client enforces deadlines by itself and cannot send what is malformed.
 
 use std::convert::Infallible;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures::StreamExt;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
@@ -183,6 +186,7 @@ impl tower::Service<Request<Body>> for Probe {
         Box::pin(async move {
             let codec = ProstCodec::<String, String>::default();
             let mut grpc = tonic::server::Grpc::new(codec).max_decoding_message_size(limit);
+            grpc = grpc.accept_compressed(grpc::REQUEST_ENCODING);
             Ok(match request.uri().path() {
                 "/test.Probe/Unary" | "/test.Probe/Upload" | "/test.Probe/Status" => {
                     grpc.unary(tower::service_fn(unary), request).await
@@ -273,8 +277,19 @@ pub async fn finish(response: Response<hyper::body::Incoming>) -> Answer {
 
 /// A message as it travels: not compressed, its length, its bytes.
 pub fn frame(message: &[u8]) -> Bytes {
+    flagged(0, message)
+}
+
+/// A compressed one.
+pub fn gzipped(message: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(message).expect("written to memory");
+    flagged(1, &encoder.finish().expect("written to memory"))
+}
+
+fn flagged(compressed: u8, message: &[u8]) -> Bytes {
     let mut frame = BytesMut::new();
-    frame.put_u8(0);
+    frame.put_u8(compressed);
     frame.put_u32(u32::try_from(message.len()).expect("short"));
     frame.put_slice(message);
     frame.freeze()
