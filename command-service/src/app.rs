@@ -75,6 +75,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let wiring = Wiring {
         standing,
         latch: process.readiness.latch(health::STREAM),
+        limits: process.readiness.observed_latch(health::MESSAGE_SIZE),
         committed: woken,
         recent,
         clock: clock.clone(),

@@ -33,6 +33,11 @@ pub const CLOCK: CheckKind = CheckKind {
 /// The stream is of this history.
 pub const STREAM: CheckKind =
     CheckKind { name: "stream", action: "open a new epoch: runbook FollowgraphHistoryForked" };
+/// NATS takes messages of the size of the largest event.
+pub const MESSAGE_SIZE: CheckKind = CheckKind {
+    name: "message size",
+    action: "set max_payload of NATS to 1MB or more, on all of its servers, and reload it",
+};
 /// Events reach the stream.
 const PUBLISHING: CheckKind = CheckKind {
     name: "publishing",
@@ -191,7 +196,7 @@ mod tests {
     fn every_check_is_in_the_operations_guide() {
         let guide = include_str!("../../docs/operations.md");
         let evaluated = [PUBLISHING, PROJECTORS, HEARTBEAT, READ_MODEL, COMPLETE, DIFFERENCES];
-        for kind in [POSTGRES, COMMITS, STREAM, CLOCK].into_iter().chain(evaluated) {
+        for kind in [POSTGRES, COMMITS, STREAM, MESSAGE_SIZE, CLOCK].into_iter().chain(evaluated) {
             assert!(guide.contains(&format!("| `{}`", kind.name)), "{}", kind.name);
             assert!(!kind.action.is_empty(), "{}", kind.name);
         }

@@ -28,6 +28,7 @@ mod model;
 mod multi;
 mod nats_credentials;
 mod nats_permissions;
+mod nats_limits;
 mod orderly;
 mod overlay;
 mod pages;

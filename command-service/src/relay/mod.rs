@@ -51,6 +51,8 @@ use inspect::{Found, Inspection};
 
 /// How often the stream is compared with the outbox, also when all is quiet.
 const INSPECTION: Duration = Duration::from_secs(1);
+/// How often the connection is renewed to learn whether the server takes larger messages now.
+const LIMIT_ASKED_AGAIN: Duration = Duration::from_secs(5);
 /// Longer than the timeouts of both servers.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -120,6 +122,17 @@ pub enum Error {
     /// The outbox continues another history than the stream.
     #[error("revision {0} does not follow the event that was published before it")]
     Unchained(Revision),
+    /// The server's limit of messages is below an event.
+    #[error(
+        "the event of revision {revision} has {bytes} bytes and NATS takes no message of its size: set max_payload of \
+         NATS to 1MB or more and reload it"
+    )]
+    TooLarge {
+        /// The revision.
+        revision: Revision,
+        /// Without its headers.
+        bytes: usize,
+    },
     /// The stream did not take an event as the next one.
     #[error("the stream refused revision {revision}: {problem}")]
     Refused {
@@ -141,6 +154,14 @@ pub struct Relay {
     /// Since when it is not known whether the outbox is published: the stream could not be looked at since the process
     /// started, nor since a recovery.
     unseen_since: Option<Instant>,
+    /// The event that NATS does not take, and since when this connection was asked to be renewed for it.
+    stuck: Option<Stuck>,
+}
+
+/// An event that is larger than NATS takes.
+struct Stuck {
+    problem: String,
+    asked_at: Instant,
 }
 
 /// What the relay shares with the rest of its process.
@@ -149,6 +170,8 @@ pub struct Wiring {
     pub standing: watch::Sender<Standing>,
     /// The check of the stream.
     pub latch: Latch,
+    /// Fails while NATS's limit of messages is below the largest event.
+    pub limits: Latch,
     /// Told of each new head, by the committer and by other replicas. The relay polls too.
     pub committed: watch::Receiver<Token>,
     /// What this process has just committed.
@@ -163,7 +186,7 @@ impl Relay {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(2));
         let heartbeats = Heartbeats::default();
-        Self { pool, jetstream, settings, wiring, heartbeats, unseen_since: None }
+        Self { pool, jetstream, settings, wiring, heartbeats, unseen_since: None, stuck: None }
     }
 
     /// What must listen while the relay runs.
@@ -215,8 +238,12 @@ impl Relay {
                 return;
             }
             match self.step(&mut up_to_date, stop).await {
-                Ok(()) => retry = Duration::from_millis(20),
+                Ok(()) => {
+                    retry = Duration::from_millis(20);
+                    self.stuck = None;
+                }
                 Err(error) => {
+                    self.note_stuck(&error).await;
                     tracing::warn!(error = %chain(&error), "the relay starts over");
                     ::metrics::counter!(metrics::RELAY_RESTARTS).increment(1);
                     self.unreachable(&error).await;
@@ -225,6 +252,22 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// A client learns of the server's limit when it connects, and of no change: so it has to connect again.
+    async fn note_stuck(&mut self, error: &Error) {
+        if !matches!(error, Error::TooLarge { .. }) {
+            return;
+        }
+        let asked_at = match &self.stuck {
+            Some(stuck) if stuck.asked_at.elapsed() < LIMIT_ASKED_AGAIN => stuck.asked_at,
+            _ => {
+                // It fails only if the client has ended.
+                let _ = self.jetstream.client().force_reconnect().await;
+                Instant::now()
+            }
+        };
+        self.stuck = Some(Stuck { problem: error.to_string(), asked_at });
     }
 
     /// Looks, and does what is needed.
@@ -266,7 +309,11 @@ impl Relay {
     async fn inspect(&mut self) -> Result<(History, Found), Error> {
         let inspection = tokio::time::timeout(PATIENCE, self.look_at_stream()).await;
         let inspection = inspection.map_err(|_| Error::TimedOut)??;
+        self.check_limits();
         let (state, problem) = match &inspection.found {
+            Found::Good { .. } if let Some(stuck) = &self.stuck => {
+                (StreamState::Blocked, stuck.problem.clone())
+            }
             Found::Good { .. } => (StreamState::Ok, String::new()),
             Found::Missing { .. } => (StreamState::Repairing, "the stream does not exist".to_owned()),
             Found::Stray { problem } => (StreamState::Repairing, problem.clone()),
@@ -281,7 +328,7 @@ impl Relay {
             // What NATS does is no reason to refuse writes; only a fork is.
             _ => self.wiring.latch.ready(),
         }
-        if state == StreamState::Blocked {
+        if matches!(inspection.found, Found::Blocked { .. }) {
             tracing::warn!(problem, "the relay has no stream of its own");
         }
         self.gauge(state);
@@ -293,7 +340,8 @@ impl Relay {
             standing.state = state;
             standing.problem.clone_from(&problem);
             standing.fork_recorded = inspection.history.fork.is_some();
-            standing.speaks_for = (state != StreamState::Blocked).then_some(inspection.history.epoch);
+            let ours = !matches!(inspection.found, Found::Blocked { .. });
+            standing.speaks_for = ours.then_some(inspection.history.epoch);
             if let Some((first, last)) = inspection.stream {
                 (standing.first, standing.last, standing.seen) = (first, last, true);
                 standing.oldest_unpublished = inspection.oldest_unpublished;
@@ -347,6 +395,19 @@ impl Relay {
         Ok(())
     }
 
+    /// Before there is an event of that size.
+    fn check_limits(&self) {
+        let limit = self.jetstream.client().max_payload();
+        if limit >= publish::LARGEST_MESSAGE {
+            self.wiring.limits.ready();
+        } else {
+            self.wiring.limits.not_ready(&format!(
+                "max_payload of NATS is {limit} bytes, and an event with its headers may have {}",
+                publish::LARGEST_MESSAGE
+            ));
+        }
+    }
+
     fn gauge(&self, state: StreamState) {
         let switch = |of| f64::from(u8::from(state == of));
         ::metrics::gauge!(metrics::STREAM_FORKED).set(switch(StreamState::Forked));
@@ -357,7 +418,7 @@ impl Relay {
     async fn unreachable(&mut self, error: &Error) {
         let state = match error {
             Error::Standby => StreamState::Standby,
-            Error::Blocked(_) => StreamState::Blocked,
+            Error::Blocked(_) | Error::TooLarge { .. } => StreamState::Blocked,
             _ => StreamState::Unreachable,
         };
         // That a fork is over, only PostgreSQL's record says, or the stream.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
-use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use proto::{Epoch, Revision, Token, subjects};
 use service_kit::trace::{Kind, Span};
 use sqlx::PgPool;
@@ -31,6 +31,8 @@ const WINDOW: usize = 512;
 const READ: usize = 128;
 /// Behind the signals: a signal may get lost.
 const POLL: Duration = Duration::from_millis(100);
+/// Above the largest event with its headers. NATS takes 1 MB by default.
+pub const LARGEST_MESSAGE: usize = 512 << 10;
 /// What `ce-source` says.
 const SOURCE: &str = "followgraph/command-service";
 
@@ -170,10 +172,15 @@ impl Flight<'_> {
         let mut span =
             Span::of(|| format!("publish {subject}").into(), Kind::Producer, entry.traceparent.as_deref());
         span.set("revision", entry.revision().0);
-        let ack = jetstream
+        let sent = jetstream
             .publish_with_headers(subject, headers(entry, &span), entry.payload.clone().into())
-            .await
-            .map_err(nats)?;
+            .await;
+        let ack = sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => {
+                Error::TooLarge { revision: entry.revision(), bytes: entry.payload.len() }
+            }
+            _ => nats(error),
+        })?;
         let sent = Sent { revision: entry.revision(), committed_at: entry.committed_at, span };
         self.sent.push_back((sent, ack));
         Ok(())
@@ -228,7 +235,8 @@ fn headers(entry: &Entry, span: &Span) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use proto::event::{Event, Verb};
+    use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Event, MAX_EDGES, Verb};
+    use proto::{Position, UserId};
 
     use super::*;
 
@@ -257,5 +265,46 @@ mod tests {
         // The stream is empty.
         assert!(follows(&entry(Some(other)), None));
         assert!(follows(&entry(None), None));
+    }
+
+    #[test]
+    fn the_largest_event_fits_into_what_nats_must_take() {
+        let user = |number: usize| UserId::new(Uuid::from_u128(u128::MAX - number as u128)).expect("not nil");
+        let latest = OffsetDateTime::from_unix_timestamp(253_402_300_799).expect("a date");
+        let edges = (0..MAX_EDGES).map(|number| EdgeChange {
+            key: EdgeKey {
+                kind: EdgeKind::FollowRequest,
+                source: user(2 * number),
+                target: user(2 * number + 1),
+            },
+            op: EdgeOp::Updated,
+            position: Position::from_i64(i64::MAX),
+            created_at: latest,
+            expires_at: Some(latest),
+        });
+        let counts = (0..2 * MAX_EDGES).map(|number| AccountCounts {
+            user: user(number),
+            followers: u64::MAX,
+            following: u64::MAX,
+            muting: u64::MAX,
+            blocking: u64::MAX,
+            requests_sent: u64::MAX,
+            requests_received: u64::MAX,
+        });
+        let event = Event {
+            epoch: Epoch(u64::MAX),
+            revision: Revision(u64::MAX),
+            event_id: Uuid::max(),
+            prev_id: Some(Uuid::max()),
+            committed_at: latest,
+            verb: Verb::Import,
+            actor: Some(user(0)),
+            edges: edges.collect(),
+            accounts: Vec::new(),
+            counts: counts.collect(),
+        };
+        let headers = 2 << 10;
+        let bytes = event.encode().len() + headers;
+        assert!(bytes < LARGEST_MESSAGE, "{bytes}");
     }
 }

@@ -23,6 +23,8 @@ pub struct Settings {
     pub max_age: Duration,
     /// How many servers of a cluster keep it.
     pub replicas: usize,
+    /// Most bytes that it holds; 0 for no limit of its own.
+    pub max_bytes: i64,
 }
 
 impl Settings {
@@ -37,6 +39,12 @@ impl Settings {
                 1,
                 1..=5,
             ),
+            max_bytes: env
+                .about(
+                    "Most bytes of the stream; then the oldest events are dropped before their time. 0: no limit of \
+                     its own, and that of a stream made by hand stays. NATS accounts with max_bytes_required need it.",
+                )
+                .number_or("STREAM_MAX_BYTES", 0, 0..=i64::MAX),
         }
     }
 
@@ -58,6 +66,7 @@ impl Settings {
             storage: stream::StorageType::File,
             max_age: self.max_age,
             num_replicas: self.replicas,
+            max_bytes: self.max_bytes,
             // A deleted or purged message would leave a hole in the revisions.
             deny_delete: true,
             deny_purge: true,
@@ -93,10 +102,36 @@ pub async fn create(
                 subjects::EVENTS_WILDCARD
             ))
         }
+        CreateStreamErrorKind::JetStream(e) if e.code() < FAILED_SERVER => Error::Blocked(refused(&e)),
         _ => nats(error),
     })?;
     tracing::info!(stream = subjects::stream_name(history.epoch), first = first.0, "made the stream");
     Ok(())
+}
+
+/// JetStream's codes are those of HTTP: from here on they tell of a server that may do better later.
+const FAILED_SERVER: usize = 500;
+
+/// What an operator has to change where JetStream refuses to make the stream.
+fn refused(error: &jetstream::Error) -> String {
+    let advice = match error.error_code() {
+        ErrorCode::STREAM_MAX_BYTES_REQUIRED => "set STREAM_MAX_BYTES, at most to what the account has left",
+        ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED => {
+            "set STREAM_MAX_BYTES to what the account allows one stream"
+        }
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES => {
+            "set STREAM_MAX_BYTES to less, or give JetStream or the account more"
+        }
+        ErrorCode::MAXIMUM_STREAMS_LIMIT => "the account needs room for one more stream",
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS => {
+            "set STREAM_REPLICAS to at most the number of servers"
+        }
+        ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+            "turn JetStream on for the server and the account"
+        }
+        _ => "change the settings of the stream or the limits of the account",
+    };
+    format!("NATS does not make the stream: {error}: {advice}")
 }
 
 /// Brings a stream that is there to the settings, and notes whose it is. Both count for little beside the events: after
@@ -106,11 +141,13 @@ pub async fn update(jetstream: &jetstream::Context, settings: &Settings, history
         let stream = jetstream.get_stream(subjects::stream_name(history.epoch)).await.map_err(nats)?;
         let mut config = stream.cached_info().config.clone();
         let ours = database_id(&config) == Some(history.database_id);
-        if ours && config.max_age == settings.max_age && config.num_replicas == settings.replicas {
+        let max_bytes = if settings.max_bytes == 0 { config.max_bytes } else { settings.max_bytes };
+        let wanted = (settings.max_age, settings.replicas, max_bytes);
+        if ours && (config.max_age, config.num_replicas, config.max_bytes) == wanted {
             return Ok(false);
         }
         config.metadata.insert(DATABASE_ID.to_owned(), history.database_id.to_string());
-        (config.max_age, config.num_replicas) = (settings.max_age, settings.replicas);
+        (config.max_age, config.num_replicas, config.max_bytes) = wanted;
         jetstream.update_stream(config).await.map_err(nats)?;
         Ok::<_, Error>(true)
     };
