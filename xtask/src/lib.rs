@@ -26,6 +26,7 @@
 //! ```
 
 pub mod daemon;
+mod debian;
 pub mod deployment;
 pub mod docs;
 pub mod env_file;
@@ -38,6 +39,7 @@ pub mod http;
 pub mod monitoring;
 pub mod nats;
 pub mod neo4j;
+pub mod pgbouncer;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;
@@ -60,6 +62,7 @@ pub use fake_time::FakeTime;
 pub use fetch::Tools;
 pub use nats::Nats;
 pub use neo4j::Neo4j;
+pub use pgbouncer::PgBouncer;
 pub use pipeline::Pipeline;
 pub use ports::Ports;
 pub use postgres::Postgres;

@@ -10,7 +10,7 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,10 +18,11 @@ use serde_json::Value;
 
 use crate::{
     daemon::Daemon,
-    fetch::{Cache, run},
+    debian,
+    fetch::Cache,
     http,
     ports::{Claim, loopback},
-    prerequisites::{self, on_path},
+    prerequisites::on_path,
 };
 
 /// How often it looks; an alert is seen within about twice that.
@@ -42,36 +43,16 @@ impl Programs {
         if let (Some(prometheus), Some(promtool)) = (on_path("prometheus"), on_path("promtool")) {
             return Ok(Self { prometheus, promtool });
         }
-        if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+        if !debian::is_here() {
             bail!(
                 "missing on this machine: prometheus and promtool\nwhat to do: put both on PATH; any 2.x or 3.x will do"
             );
         }
-        let folder = Cache::lock()?.install("prometheus", fetch)?.join("usr/bin");
+        let folder = Cache::lock()?
+            .install("prometheus", |folder| debian::unpack("prometheus", folder))?
+            .join("usr/bin");
         Ok(Self { prometheus: folder.join("prometheus"), promtool: folder.join("promtool") })
     }
-}
-
-fn fetch(folder: &Path) -> Result<()> {
-    if !knows_package() {
-        prerequisites::apt(&["update", "-q"])?;
-    }
-    let download = folder.join("download");
-    fs::create_dir_all(&download)?;
-    run(Command::new("apt-get").args(["download", "-q", "prometheus"]).current_dir(&download))?;
-    for entry in fs::read_dir(&download)? {
-        run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(folder))?;
-    }
-    Ok(fs::remove_dir_all(&download)?)
-}
-
-fn knows_package() -> bool {
-    Command::new("apt-cache")
-        .args(["show", "--quiet=2", "prometheus"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
 }
 
 /// A running server. Dropping it stops it.

@@ -1,0 +1,74 @@
+//! Debian's packages, unpacked into the cache instead of installed: installing one would start its server.
+//!
+//! What can go wrong: this is no Debian-like system, or its lists know no such package.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use anyhow::Result;
+
+use crate::{
+    fetch::run,
+    prerequisites::{self, on_path},
+};
+
+/// Whether packages can be fetched here.
+pub(crate) fn is_here() -> bool {
+    on_path("apt-get").is_some() && on_path("dpkg-deb").is_some()
+}
+
+/// Unpacks a package into `folder`, with the libraries that it names, except the C library.
+pub(crate) fn unpack_with_libraries(package: &str, folder: &Path) -> Result<()> {
+    update_unless_known(package)?;
+    let output = Command::new("apt-cache").args(["depends", package]).output()?;
+    let libraries = libraries(&String::from_utf8_lossy(&output.stdout));
+    let all = std::iter::once(package.to_owned()).chain(libraries);
+    download(&all.collect::<Vec<_>>(), folder)
+}
+
+/// Unpacks a package into `folder`.
+pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+    update_unless_known(package)?;
+    download(&[package.to_owned()], folder)
+}
+
+fn download(packages: &[String], folder: &Path) -> Result<()> {
+    let download = folder.join("download");
+    fs::create_dir_all(&download)?;
+    run(Command::new("apt-get").args(["download", "-q"]).args(packages).current_dir(&download))?;
+    for entry in fs::read_dir(&download)? {
+        run(Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(folder))?;
+    }
+    Ok(fs::remove_dir_all(&download)?)
+}
+
+fn update_unless_known(package: &str) -> Result<()> {
+    let known = Command::new("apt-cache")
+        .args(["show", "--quiet=2", package])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if known.is_ok_and(|status| status.success()) { Ok(()) } else { prerequisites::apt(&["update", "-q"]) }
+}
+
+/// The libraries in the answer of `apt-cache depends`.
+fn libraries(depends: &str) -> Vec<String> {
+    let named = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    named.filter(|name| name.starts_with("lib") && *name != "libc6").map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_told_from_other_packages() {
+        let depends = "pgbouncer\n  PreDepends: init-system-helpers\n  Depends: postgresql-common\n  \
+                       Depends: libc6\n  Depends: libevent-2.1-7\n  Depends: libsystemd0\n    libelogind0\n  \
+                       Suggests: libother\n";
+        assert_eq!(libraries(depends), ["libevent-2.1-7", "libsystemd0"]);
+    }
+}
