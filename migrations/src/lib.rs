@@ -14,6 +14,20 @@ use time::OffsetDateTime;
 
 static POSTGRES: Migrator = sqlx::migrate!("./postgres");
 
+/// Tables of the first migrations.
+const FIRST_TABLES: [&str; 10] = [
+    "follows",
+    "mutes",
+    "blocks",
+    "follow_requests",
+    "accounts",
+    "log_head",
+    "outbox",
+    "replies",
+    "jobs",
+    "projectors",
+];
+
 const NEO4J: &str = include_str!("../neo4j/schema.cypher");
 
 /// Why a schema is not usable.
@@ -29,6 +43,11 @@ pub enum Error {
         /// What the program needs.
         needed: i64,
     },
+    /// Another program has made this database, or the tables in it.
+    #[error(
+        "this database belongs to another program ({0}): give DATABASE_URL the name of a database of followgraph's own"
+    )]
+    Foreign(String),
     /// A migration did not run to its end.
     #[error("migration {0} is marked as failed: repair it by hand, then run `followgraph migrate`")]
     Dirty(i64),
@@ -105,27 +124,72 @@ pub async fn accept_clock(pool: &PgPool) -> Result<OffsetDateTime, Error> {
     Ok(sqlx::query_scalar("-- accept_clock\nSELECT accept_clock()").fetch_one(pool).await?)
 }
 
+/// The newest of our migrations in the database; 0 for none. Newer ones of another release do not count.
 async fn applied_version(pool: &PgPool) -> Result<i64, Error> {
     let exists: bool =
         sqlx::query_scalar("-- schema_version_exists\nSELECT to_regclass('_sqlx_migrations') IS NOT NULL")
             .fetch_one(pool)
             .await?;
-    if !exists {
-        return Ok(0);
+    let applied: Vec<Applied> =
+        match exists {
+            false => Vec::new(),
+            true => sqlx::query_as(
+                "-- schema_version\nSELECT version, success, checksum FROM _sqlx_migrations ORDER BY version",
+            )
+            .fetch_all(pool)
+            .await?,
+        };
+    if let Some(reason) = foreign(&applied) {
+        return Err(Error::Foreign(reason));
     }
-    let dirty: Option<i64> = sqlx::query_scalar(
-        "-- schema_version_dirty\nSELECT min(version) FROM _sqlx_migrations WHERE NOT success",
+    if let Some(dirty) = applied.iter().find(|applied| !applied.success) {
+        return Err(Error::Dirty(dirty.version));
+    }
+    let ours = |applied: &&Applied| POSTGRES.iter().any(|m| m.version == applied.version);
+    let version = applied.iter().filter(ours).map(|applied| applied.version).max();
+    match version {
+        Some(version) => Ok(version),
+        None => tables_of_others(pool).await.map(|()| 0),
+    }
+}
+
+/// A row of the table in which sqlx notes migrations, of whatever program.
+#[derive(Debug, sqlx::FromRow)]
+struct Applied {
+    version: i64,
+    success: bool,
+    checksum: Vec<u8>,
+}
+
+/// Why the migrations in a database are not ours. Ours begin with our first one, whatever the release.
+fn foreign(applied: &[Applied]) -> Option<String> {
+    let first = POSTGRES.iter().next()?;
+    let stranger = applied.first()?;
+    match applied.iter().find(|applied| applied.version == first.version) {
+        None => Some(format!("_sqlx_migrations lists version {}, which is not ours", stranger.version)),
+        Some(found) if found.checksum != *first.checksum => {
+            Some(format!("_sqlx_migrations lists another version {}", first.version))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Refuses a database without migrations of ours that has one of our tables: the first migration would fail at it, and
+/// leave a trace in a database that is somebody else's.
+async fn tables_of_others(pool: &PgPool) -> Result<(), Error> {
+    let found: Option<String> = sqlx::query_scalar(
+        "-- schema_of_others
+         SELECT min(name) FROM unnest($1::text[]) AS ours (name) WHERE to_regclass(quote_ident(name)) IS NOT NULL",
     )
+    .bind(FIRST_TABLES.map(str::to_owned).to_vec())
     .fetch_one(pool)
     .await?;
-    if let Some(version) = dirty {
-        return Err(Error::Dirty(version));
+    match found {
+        None => Ok(()),
+        Some(table) => {
+            Err(Error::Foreign(format!("it has a table {table} that no migration of ours has made")))
+        }
     }
-    let version: Option<i64> =
-        sqlx::query_scalar("-- schema_version\nSELECT max(version) FROM _sqlx_migrations")
-            .fetch_one(pool)
-            .await?;
-    Ok(version.unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -140,5 +204,28 @@ mod tests {
             assert_eq!(of_kind, 3, "{kind}");
         }
         assert!(statements.iter().all(|s| s.contains("IF NOT EXISTS")));
+    }
+
+    fn applied(version: i64, checksum: &[u8]) -> Applied {
+        Applied { version, success: true, checksum: checksum.to_vec() }
+    }
+
+    #[test]
+    fn migrations_of_another_program_are_told_from_ours() {
+        let first = POSTGRES.iter().next().expect("a migration");
+        let ours = || applied(first.version, &first.checksum);
+        assert_eq!(foreign(&[]), None);
+        assert_eq!(foreign(&[ours()]), None);
+        assert_eq!(foreign(&[ours(), applied(9_999, &[0])]), None, "a newer release");
+        assert!(foreign(&[applied(20_240_101_000_000, &[0])]).is_some());
+        assert!(foreign(&[applied(first.version, &[0])]).is_some());
+    }
+
+    #[test]
+    fn the_first_migrations_make_the_tables_that_are_looked_for() {
+        let sql: String = POSTGRES.iter().take(2).map(|m| m.sql.as_str()).collect();
+        for table in FIRST_TABLES {
+            assert!(sql.contains(&format!("CREATE TABLE {table} ")), "{table}");
+        }
     }
 }
