@@ -64,7 +64,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     };
     let commits = process.readiness.latch(health::COMMITS);
     lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, Arc::clone(&partitions), stop.clone()));
-    let committer = Committer::new(committer_pool(&pool), config.committer, clock.clone(), signals);
+    let committer =
+        Committer::new(committer_pool(&config.database)?, config.committer, clock.clone(), signals);
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
     process
@@ -88,7 +89,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let projectors = Projectors::default();
     lifecycle.spawn("projectors", projectors.clone().listen(nats.client.clone(), pool.clone(), stop.clone()));
     let worker = Worker {
-        pool: committer_pool(&pool),
+        pool: committer_pool(&config.database)?,
         settings: config.jobs,
         committed,
         started,
@@ -142,20 +143,19 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 /// Waits for the database, and for a schema that is new enough.
 async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     loop {
-        match migrations::check_postgres(pool).await {
+        match check_database(pool).await {
             Ok(()) => break,
             Err(migrations::Error::Postgres(error)) => {
                 tracing::warn!(error = %chain(&error), "waiting for PostgreSQL");
-                latch.not_ready("PostgreSQL does not answer");
-                tokio::time::sleep(RETRY).await;
+                latch.not_ready(&postgres::problem(&error));
             }
-            Err(error @ migrations::Error::Outdated { .. }) => {
+            Err(error @ (migrations::Error::Outdated { .. } | migrations::Error::Foreign(_))) => {
                 tracing::warn!(%error, "waiting for the schema");
                 latch.not_ready(&error.to_string());
-                tokio::time::sleep(RETRY).await;
             }
             Err(error) => return Err(error).context("cannot use the database"),
         }
+        tokio::time::sleep(RETRY).await;
     }
     // A write needs today's partitions.
     while let Err(error) = make_partitions(pool).await {
@@ -169,21 +169,24 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whether the database is ours and new enough, and its sessions are our own.
+async fn check_database(pool: &PgPool) -> Result<(), migrations::Error> {
+    // First: what is asked in prepared statements fails in sessions that are not.
+    postgres::check_sessions(pool).await?;
+    migrations::check_postgres(pool).await
+}
+
 /// Two connections: one works, one clears up a commit in doubt (of the worker: one for
 /// jobs, one for expiries). Every statement of theirs finds a few hundred rows by their keys among millions; left to its
 /// statistics, which lag behind an import, the planner now and then reads a table.
-fn committer_pool(pool: &PgPool) -> PgPool {
-    // A bitmap would read all that is left of an account for the next few edges of it.
+fn committer_pool(settings: &postgres::Settings) -> Result<PgPool, sqlx::Error> {
     let by_keys_only = [
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
+        // A bitmap would read all that is left of an account for the next few edges of it.
         ("enable_bitmapscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
     ];
-    let generic = [("plan_cache_mode", "force_generic_plan")];
-    let options = (*pool.connect_options()).clone().options(by_keys_only).options(generic);
-    postgres::writer_pool_options(2, pool.options().get_acquire_timeout())
-        // A dead connection shows at BEGIN, and the batch is tried again: no ping before each.
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
+    postgres::connect_lazy_pair(settings, "command-service", &by_keys_only)
 }

@@ -9,6 +9,7 @@ use event_log::heartbeat::{self, Heartbeat};
 use prost::Message as _;
 use proto::events::v1::Committed;
 use proto::{Revision, Token, subjects, timestamp};
+use service_kit::postgres::{NoSession, check_sessions, says_no_session};
 use service_kit::telemetry::chain;
 use service_kit::{Latch, nats::Nats};
 use sqlx::PgPool;
@@ -34,12 +35,21 @@ pub async fn run(
 ) -> Result<(), sqlx::Error> {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The sessions were looked at before the start. What comes back after an outage may be another pooler.
+    let mut doubted = false;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return Ok(()),
         }
-        match tokio::time::timeout(PATIENCE, read(&pool)).await {
+        let outcome = tokio::time::timeout(PATIENCE, read(&pool)).await;
+        let answers = matches!(outcome, Ok(Ok(_)));
+        if answers && doubted {
+            doubted = !are_our_own(&pool).await;
+        }
+        doubted |= !answers;
+        match outcome {
+            Ok(Ok(_)) if doubted => latch.not_ready(&NoSession.to_string()),
             Ok(Ok(head)) => {
                 latch.ready();
                 ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
@@ -57,6 +67,11 @@ pub async fn run(
             Err(_) => latch.not_ready("PostgreSQL does not answer in time"),
         }
     }
+}
+
+/// Whether the sessions are our own. Only a definite answer counts: an outage is told apart by reading the head.
+async fn are_our_own(pool: &PgPool) -> bool {
+    !check_sessions(pool).await.is_err_and(|error| says_no_session(&error))
 }
 
 /// Reads the head.

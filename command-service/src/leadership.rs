@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use service_kit::postgres::check_writable;
+use service_kit::postgres::{NoSession, check_writable};
 use sqlx::{PgConnection, PgPool};
 
 use crate::store::within;
@@ -17,6 +17,14 @@ SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = $1
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+
+/// The same, by this session.
+const OURS: &str = "-- leads
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = $1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND granted AND pid = pg_backend_pid())";
 
 /// What there is one leader for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +46,10 @@ impl Role {
 }
 
 /// Held for as long as its connection lives.
-pub struct Leadership(PgConnection);
+pub struct Leadership {
+    connection: PgConnection,
+    role: Role,
+}
 
 impl Leadership {
     /// Takes the lock if nobody holds it.
@@ -57,16 +68,24 @@ impl Leadership {
                 .bind(role.key())
                 .fetch_one(&mut connection)
                 .await?;
-            Ok(taken.then_some(Self(connection)))
+            Ok(taken.then_some(Self { connection, role }))
         })
         .await
     }
 
-    /// Fails if the lock's session is gone, or its server is not the primary any more.
+    /// Fails if the lock's session is gone or somebody else's, or its server is not the primary any more.
     pub async fn check(&mut self) -> Result<(), sqlx::Error> {
-        match tokio::time::timeout(Duration::from_secs(5), check_writable(&mut self.0)).await {
+        match tokio::time::timeout(Duration::from_secs(5), self.still_leads()).await {
             Ok(result) => result,
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         }
+    }
+
+    async fn still_leads(&mut self) -> Result<(), sqlx::Error> {
+        check_writable(&mut self.connection).await?;
+        let ours: bool =
+            sqlx::query_scalar(OURS).bind(self.role.key()).fetch_one(&mut self.connection).await?;
+        // Only a pooler that exchanges sessions can have taken it away from an open connection.
+        if ours { Ok(()) } else { Err(std::io::Error::other(NoSession).into()) }
     }
 }

@@ -25,8 +25,8 @@ use crate::page_token::Codec;
 use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
 use crate::reader::{
     Admission, Breaker, Budget, Coalescing, Exporter, Holders, Neo4jProbe, Neo4jReader, Overlaid,
-    PagesOfThePast, Policy, PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings, Store,
-    StoresWatch,
+    PagesOfThePast, Policy, PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings,
+    SettingsCheck, Source, Store, StoresWatch,
 };
 
 const NAME: &str = "query-service";
@@ -71,7 +71,10 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let probe_reader = postgres_reader.over(log_pool);
     let background_reader = postgres_reader.over(background_pool.clone());
     let recent = Arc::new(Recent::new(config.overlay));
-    let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, now));
+    let read = config.read_source.allows(Source::Neo4j);
+    let names = config.replicas.iter().filter(|_| read).map(|one| Arc::from(one.projector.as_str()));
+    let settings = SettingsCheck::new(process.readiness.latch(health::SETTINGS), names);
+    let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, &settings, now));
     let replicas = replicas.collect::<anyhow::Result<Vec<_>>>()?;
     let known: Vec<_> = replicas.iter().map(|one| Arc::clone(&one.probe.replica)).collect();
     let read_models = replicas.iter().map(|one| {
@@ -110,8 +113,12 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
     spawn(&process, "events", |stop| follower.run(stop));
     let watch = StoresWatch::new(Arc::clone(&policy), process.readiness.latch(health::STORES), now);
-    let postgres_probe =
-        PostgresProbe { reader: probe_reader, breaker: postgres_breaker, horizon: Arc::clone(&horizon) };
+    let postgres_probe = PostgresProbe {
+        reader: probe_reader,
+        breaker: postgres_breaker,
+        horizon: Arc::clone(&horizon),
+        settings,
+    };
     for replica in replicas {
         spawn(&process, "lanes", |stop| replica.shared.run(stop));
         spawn(&process, "neo4j probe", |stop| replica.probe.run(watch.clone(), stop));
@@ -166,6 +173,7 @@ fn replica(
     config: &Config,
     horizon: &Arc<Horizon>,
     recent: &Arc<Recent>,
+    check: &SettingsCheck,
     now: Instant,
 ) -> anyhow::Result<OneReplica> {
     let reader = |settings: &neo4j::Settings| {
@@ -182,6 +190,7 @@ fn replica(
         replica: Arc::new(Replica::new(settings.projector.as_str())),
         horizon: Arc::clone(horizon),
         timeout: config.neo4j_read_timeout,
+        settings: check.clone(),
     };
     let shared = Coalescing::new(callers, config.coalescing_lanes);
     // Above each replica, not above all: where an answer stood, and how many rows it will lose, differ among them.

@@ -12,6 +12,9 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// At least one store can answer.
 pub const STORES: CheckKind =
     CheckKind { name: "stores", action: "bring PostgreSQL or one Neo4j back: runbook FollowgraphStoreAway" };
+/// The settings lead to the right servers, as far as only these can show.
+pub const SETTINGS: CheckKind =
+    CheckKind { name: "settings", action: "change the setting that the reason names, then restart" };
 /// The heartbeat of command-service arrives.
 const HEARTBEAT: CheckKind = CheckKind {
     name: "heartbeat",
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn every_check_is_in_the_operations_guide() {
         let guide = include_str!("../../docs/operations.md");
-        for kind in [STORES, HEARTBEAT, STORE, LAG] {
+        for kind in [STORES, SETTINGS, HEARTBEAT, STORE, LAG] {
             assert!(guide.contains(&format!("| `{}`", kind.name)), "{}", kind.name);
             assert!(!kind.action.is_empty(), "{}", kind.name);
         }

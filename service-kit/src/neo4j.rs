@@ -21,11 +21,16 @@ const VARIABLE: &str = "NEO4J_URI";
 /// The variable that holds several.
 const SEVERAL: &str = "NEO4J_URIS";
 
+/// The variable that holds the name of the database.
+const DATABASE: &str = "NEO4J_DATABASE";
+
 /// Settings of the pool.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `NEO4J_URI`, or one of `NEO4J_URIS`: a `bolt://` or `bolt+s://` address.
     pub uri: String,
+    /// `NEO4J_DATABASE`: a database of the server; none: the one that is the default of the user or the server.
+    pub database: Option<String>,
     /// `NEO4J_USER`.
     pub user: String,
     /// `NEO4J_PASSWORD`.
@@ -48,7 +53,10 @@ impl Settings {
             .example("bolt://127.0.0.1:7687")
             .required(VARIABLE);
         let uri = plain(VARIABLE, &uri, env);
-        if let Some(problem) = wrong_with(&uri) {
+        // An empty address is reported as missing.
+        if !uri.is_empty()
+            && let Err(problem) = check_address(&uri)
+        {
             env.reject(VARIABLE, problem);
         }
         let settings = Self::at(uri, env);
@@ -70,7 +78,7 @@ impl Settings {
                 env.reject(SEVERAL, "holds an empty address");
             } else if uris[..number].contains(uri) {
                 env.reject(SEVERAL, "names a server twice");
-            } else if let Some(problem) = wrong_with(uri) {
+            } else if let Err(problem) = check_address(uri) {
                 env.reject(SEVERAL, problem);
             }
         }
@@ -96,6 +104,12 @@ impl Settings {
         Self {
             uri,
             tls,
+            database: env
+                .about(
+                    "Database in Neo4j, the same on all servers. Unset, the default of the server (neo4j).",
+                )
+                .example("neo4j")
+                .optional(DATABASE),
             user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
             password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
             max_connections: env.about("Most connections to one Neo4j.").number_or(
@@ -125,6 +139,10 @@ pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
         .connection_timeout(settings.timeout)
         // The driver's name for the longest wait for a free connection.
         .max_lifetime(settings.acquire_timeout);
+    let config = match &settings.database {
+        Some(database) => config.db(database.as_str()),
+        None => config,
+    };
     Graph::connect(encrypted(config, &settings.tls).build()?)
 }
 
@@ -204,19 +222,24 @@ fn plain(variable: &str, uri: &str, env: &mut Env) -> String {
     uri[..end].to_owned()
 }
 
-/// An empty address is reported as missing, not as malformed.
-fn wrong_with(uri: &str) -> Option<&'static str> {
+/// What is wrong with an address. It never quotes it.
+pub fn check_address(uri: &str) -> Result<(), &'static str> {
     match uri.split_once("://") {
-        _ if uri.is_empty() => None,
         Some(("bolt" | "bolt+s", rest)) if rest.contains('@') => {
-            Some("must not hold credentials; use NEO4J_USER and NEO4J_PASSWORD")
+            Err("must not hold credentials; use NEO4J_USER and NEO4J_PASSWORD")
         }
-        Some(("bolt" | "bolt+s", _)) => None,
-        Some(("bolt+ssc", _)) => Some("must begin with bolt+s://: bolt+ssc:// takes any certificate"),
-        Some((scheme, _)) if scheme.starts_with("neo4j") => Some(
+        Some(("bolt" | "bolt+s", rest)) if rest.contains(',') => {
+            Err("names several servers; query-service takes them in NEO4J_URIS, each with its bolt://")
+        }
+        Some(("bolt" | "bolt+s", _)) => match uri.parse::<url::Url>() {
+            Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) => Ok(()),
+            _ => Err("is not bolt://HOST:PORT; an IPv6 address has brackets: bolt://[ADDRESS]:PORT"),
+        },
+        Some(("bolt+ssc", _)) => Err("must begin with bolt+s://: bolt+ssc:// takes any certificate"),
+        Some((scheme, _)) if scheme.starts_with("neo4j") => Err(
             "must begin with bolt:// or bolt+s://: neo4j:// asks the server for a routing table and may go to another replica than the one named here",
         ),
-        _ => Some("must begin with bolt:// or bolt+s://"),
+        _ => Err("must begin with bolt:// or bolt+s://"),
     }
 }
 
@@ -237,6 +260,13 @@ mod tests {
             ("bolt+s://host", true),
             ("bolt+ssc://host", false),
             ("127.0.0.1:7687", false),
+            ("bolt://[::1]:7687", true),
+            ("bolt+s://[2001:db8::7]", true),
+            ("bolt://::1:7687", false),
+            ("bolt://", false),
+            ("bolt://host:port", false),
+            ("bolt://host:1:2", false),
+            ("bolt://a:7687,b:7687", false),
             ("bolt://neo4j:pw@host", false),
             ("bolt+s://neo4j:pw@host", false),
         ] {
@@ -249,7 +279,12 @@ mod tests {
 
     #[test]
     fn several_servers_share_all_but_their_addresses() {
-        let others = [("NEO4J_USER", "neo4j"), ("NEO4J_PASSWORD", "pw"), ("NEO4J_MAX_CONNECTIONS", "7")];
+        let others = [
+            ("NEO4J_USER", "neo4j"),
+            ("NEO4J_PASSWORD", "pw"),
+            ("NEO4J_MAX_CONNECTIONS", "7"),
+            (DATABASE, "graph"),
+        ];
         let read = |addresses: &[(&'static str, &'static str)]| {
             let mut env = Env::from_pairs(addresses.iter().copied().chain(others));
             let settings = Settings::read_several(&mut env);
@@ -260,7 +295,7 @@ mod tests {
         assert_eq!(uris(one), ["bolt://a:1"]);
         let two = read(&[("NEO4J_URIS", "bolt://a:1, bolt://b:2"), ("NEO4J_URI", "bolt://c:3")]);
         let two = two.expect("two are fine");
-        assert_eq!(two[1].max_connections, 7);
+        assert_eq!((two[1].max_connections, two[1].database.as_deref()), (7, Some("graph")));
         assert_eq!(uris(two), ["bolt://a:1", "bolt://b:2"]);
         for wrong in ["bolt://a:1,", "bolt://a:1,bolt://a:1", "bolt://a:1,neo4j://b:2", ","] {
             assert!(read(&[("NEO4J_URIS", wrong)]).is_none(), "{wrong}");

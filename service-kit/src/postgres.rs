@@ -4,21 +4,23 @@
 //! Must not know: any statement.
 //! What can go wrong: the server is down (a lazy pool connects when it is back), or no connection is free in time.
 //!
-//! The limits travel as start-up options of the session. A connection pooler between the process and the server must
-//! pass them on.
+//! What the settings show is checked when they are read; what only the server shows, by [`check_sessions`].
 
 mod address;
+mod session;
 
 use std::time::Duration;
 
-use sqlx::Connection as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Postgres};
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 
+use self::session::Parameters;
+pub use self::session::{NoSession, check_sessions, says_no_session};
 use crate::config::{Env, Secret};
 use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, POOL_MAX, POOL_WAIT};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, chain};
 
 /// The variable that holds the address.
 const VARIABLE: &str = "DATABASE_URL";
@@ -91,8 +93,12 @@ impl Settings {
     }
 
     fn connect_options(&self, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
+        Ok(address::options(&self.url)?.application_name(application_name))
+    }
+
+    fn parameters(&self) -> Parameters {
         let millis = |duration: Duration| duration.as_millis().to_string();
-        Ok(address::options(&self.url)?.application_name(application_name).options([
+        Parameters::new([
             ("statement_timeout", millis(self.statement_timeout)),
             ("lock_timeout", millis(self.lock_timeout)),
             ("idle_in_transaction_session_timeout", millis(self.idle_transaction_timeout)),
@@ -104,19 +110,19 @@ impl Settings {
             ("tcp_keepalives_count", "3".to_owned()),
             // Compiling a statement pays for reports, not for statements of a millisecond.
             ("jit", "off".to_owned()),
-        ]))
-    }
-
-    fn pool_options(&self) -> PgPoolOptions {
-        pool_options(self.max_connections, self.acquire_timeout)
+        ])
     }
 }
 
 /// What every pool of ours begins with.
-pub fn pool_options(max_connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
+fn pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
     PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(acquire_timeout)
+        .max_connections(settings.max_connections)
+        .acquire_timeout(settings.acquire_timeout)
+        .after_connect(move |connection, _| {
+            let parameters = parameters.clone();
+            Box::pin(async move { parameters.set(connection).await })
+        })
         // What was given up in the middle is tested by the pool before somebody else gets it, without a limit: were the
         // host gone without a word, its place would be taken for a quarter of an hour.
         .after_release(|connection, _| {
@@ -163,8 +169,8 @@ pub fn says_read_only(error: &sqlx::Error) -> bool {
 
 /// What every pool whose sessions write begins with. A session at a read-only server is healthy to the driver, which
 /// would use it for half an hour; here it is closed when it is given back, and the next one may reach the primary.
-pub fn writer_pool_options(max_connections: u32, acquire_timeout: Duration) -> PgPoolOptions {
-    pool_options(max_connections, acquire_timeout).after_release(|connection, _| {
+fn writer_pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
+    pool_options(settings, parameters).after_release(|connection, _| {
         Box::pin(async move {
             let answered = tokio::time::timeout(RELEASE_PATIENCE, is_read_only(connection)).await;
             let read_only = answered
@@ -174,20 +180,70 @@ pub fn writer_pool_options(max_connections: u32, acquire_timeout: Duration) -> P
     })
 }
 
-/// Connects, and fails if the server does not answer.
-pub async fn connect(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
-    settings.pool_options().connect_with(settings.connect_options(application_name)?).await
-}
-
 /// A pool that connects when it is first used, so that a process starts while the server is down.
 pub fn connect_lazy(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
-    Ok(settings.pool_options().connect_lazy_with(settings.connect_options(application_name)?))
+    let options = settings.connect_options(application_name)?;
+    Ok(pool_options(settings, settings.parameters()).connect_lazy_with(options))
 }
 
 /// The same for sessions that write; see [`writer_pool_options`].
 pub fn connect_lazy_writer(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
-    Ok(writer_pool_options(settings.max_connections, settings.acquire_timeout)
-        .connect_lazy_with(settings.connect_options(application_name)?))
+    let options = settings.connect_options(application_name)?;
+    Ok(writer_pool_options(settings, settings.parameters()).connect_lazy_with(options))
+}
+
+/// A pool of two writing sessions whose server plans as `planner` says.
+pub fn connect_lazy_pair(
+    settings: &Settings,
+    application_name: &str,
+    planner: &[(&'static str, &'static str)],
+) -> Result<PgPool, sqlx::Error> {
+    let settings = Settings { max_connections: 2, ..settings.clone() };
+    let options = settings.connect_options(application_name)?;
+    let pool = writer_pool_options(&settings, settings.parameters().and(planner));
+    // A dead connection shows at BEGIN, and the batch is tried again: no ping before each.
+    Ok(pool.test_before_acquire(false).connect_lazy_with(options))
+}
+
+/// Connects a tool, which waits for its statements as long as they take; fails if the server does not answer, or the
+/// sessions are not of our own.
+pub async fn connect_tool(
+    url: &Secret,
+    application_name: &str,
+    acquire_timeout: Duration,
+) -> Result<PgPool, sqlx::Error> {
+    let options = address::options(url)?.application_name(application_name);
+    let endless = ["statement_timeout", "idle_in_transaction_session_timeout"];
+    let parameters = Parameters::new(endless.map(|name| (name, "0".to_owned())));
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(acquire_timeout).after_connect(
+        move |connection, _| {
+            let parameters = parameters.clone();
+            Box::pin(async move { parameters.set(connection).await })
+        },
+    );
+    let pool = pool.connect_with(options).await?;
+    check_sessions(&pool).await?;
+    Ok(pool)
+}
+
+/// Connects to a database of another program.
+pub async fn connect_other(url: &Secret) -> Result<PgConnection, sqlx::Error> {
+    address::options(url)?.connect().await
+}
+
+/// What is wrong with an address and the files that it names. It never quotes them.
+pub fn check_address(url: &Secret) -> Result<(), String> {
+    address::check(url).map(drop)
+}
+
+/// What an operator should know of an error of the connection. The server's words name users and databases, no passwords.
+pub fn problem(error: &sqlx::Error) -> String {
+    match error {
+        error if says_no_session(error) => NoSession.to_string(),
+        sqlx::Error::Database(error) => format!("PostgreSQL refuses: {}", error.message()),
+        sqlx::Error::PoolTimedOut => "PostgreSQL does not answer".to_owned(),
+        error => format!("PostgreSQL does not answer: {}", chain(error)),
+    }
 }
 
 /// Takes a connection and records how long that took. The transaction begins after it:
@@ -239,21 +295,26 @@ mod tests {
     }
 
     #[test]
-    fn every_session_carries_its_limits() {
+    fn nothing_but_the_address_is_said_before_a_session_begins() {
         let options = settings().connect_options("writer").expect("a valid address");
-        let text = options.get_options().expect("options");
+        assert_eq!(options.get_options(), None);
+        assert_eq!(options.get_application_name(), Some("writer"));
+        assert!(format!("{options:?}").contains("extra_float_digits: None"), "{options:?}");
+    }
+
+    #[test]
+    fn every_session_is_given_its_limits() {
+        let text = format!("{:?}", settings().parameters());
         for wanted in [
-            "statement_timeout=10000",
-            "lock_timeout=5000",
-            "idle_in_transaction_session_timeout=5000",
-            "tcp_user_timeout=5000",
-            "tcp_keepalives_idle=5",
-            "tcp_keepalives_interval=2",
-            "tcp_keepalives_count=3",
+            r#"("statement_timeout", "10000")"#,
+            r#"("lock_timeout", "5000")"#,
+            r#"("idle_in_transaction_session_timeout", "5000")"#,
+            r#"("tcp_user_timeout", "5000")"#,
+            r#"("tcp_keepalives_idle", "5")"#,
+            r#"("default_transaction_isolation", "read committed")"#,
         ] {
             assert!(text.contains(wanted), "{wanted} is missing in {text}");
         }
-        assert_eq!(options.get_application_name(), Some("writer"));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! All integration tests: one binary, so that it links once and runs in parallel.
 //! "I1" and the like are the invariants of ARCHITECTURE.md.
 
+mod addresses;
 mod backup;
 mod bad_input;
 mod burdens;
@@ -27,12 +28,13 @@ mod legacy_reads;
 mod model;
 mod multi;
 mod nats_credentials;
-mod nats_permissions;
 mod nats_limits;
+mod nats_permissions;
 mod orderly;
 mod overlay;
 mod pages;
 mod partitions;
+mod pooled;
 mod pressure;
 mod races;
 mod read_model_upkeep;

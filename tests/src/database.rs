@@ -18,11 +18,16 @@ pub struct Database {
 }
 
 impl Database {
-    /// Creates and migrates it. Blocks: use it from `#[tokio::test(flavor = "multi_thread")]`.
-    pub async fn create(endpoints: &Endpoints) -> Self {
+    /// Creates one without the schema.
+    pub async fn empty(endpoints: &Endpoints) -> Self {
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         execute(endpoints, format!("CREATE DATABASE {name} TEMPLATE template0")).await;
-        let database = Self::named(endpoints, name).await;
+        Self::named(endpoints, name).await
+    }
+
+    /// Creates and migrates it. Blocks: use it from `#[tokio::test(flavor = "multi_thread")]`.
+    pub async fn create(endpoints: &Endpoints) -> Self {
+        let database = Self::empty(endpoints).await;
         let env = Env::default().with("DATABASE_URL", &database.url);
         let migrated = block_in_place(|| xtask::services::cli(&binaries(), &env).arg("migrate").output());
         let migrated = migrated.expect("the CLI runs");

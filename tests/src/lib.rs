@@ -26,6 +26,7 @@ pub mod metrics;
 pub mod model;
 pub mod nats_operator;
 pub mod own;
+pub mod pooler;
 pub mod proxy;
 pub mod raw;
 pub mod refusal;

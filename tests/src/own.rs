@@ -276,21 +276,31 @@ pub fn query_service_beside(shared: &Endpoints, settings: Env) -> Service {
 }
 
 fn service_beside(shared: &Endpoints, program: Program, settings: &Env) -> Service {
+    ready(spec_beside(shared, program, settings))
+}
+
+/// Starts one more process on the shared servers, with other settings, and returns at once: it may have reasons not to
+/// be ready. A projector needs a `NEO4J_URI` that is not the shared one's, which has its projector.
+pub fn start_beside(shared: &Endpoints, program: Program, settings: &Env) -> Service {
+    block_in_place(|| Service::start(spec_beside(shared, program, settings)).expect("the service starts"))
+}
+
+fn spec_beside(shared: &Endpoints, program: Program, settings: &Env) -> ServiceSpec {
     let ports = Ports::free().expect("free ports");
     let name = format!("{}-{}", program.binary(), ports.command);
     let mut env = Env::default()
         .with("DATABASE_URL", shared.logins.database(program.principal()))
         .with("NATS_URL", shared.logins.nats(program.principal()));
     env.extend(settings);
-    ready(ServiceSpec {
+    ServiceSpec {
         program,
         binaries: binaries(),
         env,
-        grpc: Some(loopback(ports.command)),
+        grpc: (program != Program::Projector).then(|| loopback(ports.command)),
         admin: loopback(ports.command_admin),
         log: std::env::temp_dir().join(format!("followgraph-{name}.log")),
         name,
-    })
+    }
 }
 
 /// The same with the settings of the shared one: a second replica.

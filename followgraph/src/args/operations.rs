@@ -82,6 +82,9 @@ pub struct StoreArgs {
     /// URI of Neo4j, bolt:// or bolt+s://; without it, its schema is left to the projector
     #[arg(long, env = "NEO4J_URI", value_name = "URI", hide_env_values = true)]
     pub neo4j_uri: Option<String>,
+    /// Database in Neo4j; without it, the server's default
+    #[arg(long, env = "NEO4J_DATABASE", value_name = "NAME")]
+    pub neo4j_database: Option<String>,
     /// User of Neo4j
     #[arg(long, env = "NEO4J_USER", value_name = "NAME", default_value = "neo4j")]
     pub neo4j_user: String,

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
+use service_kit::{Secret, neo4j, postgres};
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::args::{Format, MigrateArgs, StoreArgs};
 use crate::commands::Outcome;
@@ -30,6 +30,8 @@ struct Report {
 
 /// Migrates, and with `--wait` tries again for a while.
 pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow::Result<Outcome> {
+    // No waiting mends an address.
+    check_addresses(&args.stores)?;
     let until = Instant::now() + args.wait.unwrap_or_default();
     loop {
         match migrate(format, timeout, &args).await {
@@ -103,27 +105,43 @@ fn postgres_text(applied: &[i64]) -> String {
     format!("PostgreSQL: applied {}; now at version {version}", applied.join(", "))
 }
 
+/// Says everything that is wrong with the addresses, before anything is done.
+pub fn check_addresses(stores: &StoreArgs) -> anyhow::Result<()> {
+    let postgres = postgres::check_address(&Secret::from(stores.database_url.as_str()))
+        .map_err(|problem| format!("DATABASE_URL {problem}"));
+    let neo4j = match stores.neo4j_uri.as_deref().filter(|uri| !uri.is_empty()) {
+        Some(uri) => neo4j::check_address(uri).map_err(|problem| format!("NEO4J_URI {problem}")),
+        None => Ok(()),
+    };
+    let problems: Vec<_> = [postgres, neo4j].into_iter().filter_map(Result::err).collect();
+    if problems.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(problems.join("; "))) }
+}
+
 /// Connects to PostgreSQL, or says what to look at.
 pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
-    // The cause may quote the address.
-    let options: PgConnectOptions =
-        url.parse().map_err(|_| anyhow::anyhow!("DATABASE_URL is not a PostgreSQL address"))?;
-    PgPoolOptions::new()
-        .max_connections(2)
-        .acquire_timeout(timeout)
-        .connect_with(options)
-        .await
-        .map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", Some(source.into())))
+    let url = Secret::from(url);
+    postgres::check_address(&url).map_err(|problem| anyhow::anyhow!("DATABASE_URL {problem}"))?;
+    match postgres::connect_tool(&url, "followgraph", timeout).await {
+        Err(error) if postgres::says_no_session(&error) => Err(postgres::NoSession.into()),
+        connected => {
+            connected.map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", Some(source.into())))
+        }
+    }
 }
 
 /// Connects to Neo4j, or says what to look at.
 pub async fn connect_neo4j(uri: &str, args: &StoreArgs, timeout: Duration) -> anyhow::Result<neo4rs::Graph> {
+    neo4j::check_address(uri).map_err(|problem| anyhow::anyhow!("NEO4J_URI {problem}"))?;
     let config = neo4rs::ConfigBuilder::default()
         .uri(uri)
         .user(args.neo4j_user.as_str())
         .password(args.neo4j_password.as_str())
         .max_connections(2)
         .connection_timeout(NEO4J_LONGEST_STATEMENT);
+    let config = match args.neo4j_database.as_deref().filter(|name| !name.is_empty()) {
+        Some(database) => config.db(database),
+        None => config,
+    };
     let config = match (&args.neo4j_cert, &args.neo4j_key, &args.neo4j_ca) {
         (Some(certificate), Some(key), ca) => {
             config.with_mutual_tls_validation(ca.as_ref(), certificate, key)

@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 use std::time::Duration;
 
 use proto::Revision;
+use service_kit::postgres::NoSession;
 use service_kit::with_timeout;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -158,7 +159,12 @@ pub(super) async fn check_schema(truth: &Truth) -> Result<(), Failure> {
     match truth.check_schema().await {
         Ok(()) => Ok(()),
         // The migration may be on its way.
-        Err(error @ migrations::Error::Outdated { .. }) => Err(Failure::retry("schema", error)),
+        Err(error @ (migrations::Error::Outdated { .. } | migrations::Error::Foreign(_))) => {
+            Err(Failure::retry("schema", error))
+        }
+        Err(migrations::Error::Postgres(error)) if service_kit::postgres::says_no_session(&error) => {
+            Err(Failure::retry("session", NoSession))
+        }
         Err(error @ migrations::Error::Dirty(_)) => Err(Failure::Fatal(Fatal::Schema(error))),
         Err(error) => Err(Failure::retry(TRUTH_AWAY, error)),
     }

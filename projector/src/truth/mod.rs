@@ -50,8 +50,10 @@ impl Truth {
         Self { pool }
     }
 
-    /// Refuses a database that this program does not fit.
+    /// Refuses a database that this program does not fit, and sessions that are not its own.
     pub async fn check_schema(&self) -> Result<(), migrations::Error> {
+        // First: what is asked in prepared statements fails in sessions that are not.
+        service_kit::postgres::check_sessions(&self.pool).await?;
         migrations::check_postgres(&self.pool).await
     }
 

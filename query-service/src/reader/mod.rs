@@ -10,6 +10,7 @@ mod breaker;
 mod budget;
 mod coalesce;
 mod cypher;
+mod misled;
 pub mod multi;
 mod neo4j;
 mod overlay;
@@ -34,6 +35,7 @@ pub use breaker::Breaker;
 pub use budget::Limit;
 pub use budget::{Budget, CallerKey};
 pub use coalesce::Coalescing;
+pub use misled::SettingsCheck;
 pub use multi::{MultiReader, Set};
 pub use neo4j::{Admission, Neo4jReader};
 pub use overlay::Overlaid;
@@ -90,6 +92,9 @@ pub enum Error {
     /// The schema is not known to be ours yet.
     #[error("the schema was not checked yet")]
     Unchecked,
+    /// The settings lead to a server that cannot be used: why, and what to do.
+    #[error("{0}")]
+    Misled(String),
     /// The store refused, broke off or answered nonsense.
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -14,7 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Cause;
-use super::{Breaker, Neo4jReader, Policy, PostgresReader, Sight, Source};
+use super::misled::SettingsCheck;
+use super::{Breaker, Error, Neo4jReader, Policy, PostgresReader, Sight, Source};
 use crate::metrics::{
     BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_SERVING, REPLICA_STALENESS, SERVING,
 };
@@ -46,6 +47,8 @@ pub struct Neo4jProbe {
     pub horizon: Arc<Horizon>,
     /// Longest wait for an answer.
     pub timeout: Duration,
+    /// Told of every look.
+    pub settings: SettingsCheck,
 }
 
 impl Neo4jProbe {
@@ -72,7 +75,15 @@ impl Neo4jProbe {
 
     async fn look(&self) {
         let began = self.replica.begin_look_up();
-        match self.reader.checkpoint(self.timeout).await {
+        let mut outcome = self.reader.checkpoint(self.timeout).await;
+        if matches!(outcome, Err(Error::TimedOut))
+            && self.settings.is_open(self.replica.projector())
+            && let Some(misled) = self.reader.login_problem(self.timeout).await
+        {
+            outcome = Err(misled);
+        }
+        self.settings.replica(self.replica.projector(), &outcome);
+        match outcome {
             Ok(found) => {
                 self.replica.belongs_to(found.and_then(|found| found.database));
                 let found = found.map(|found| found.checkpoint);
@@ -114,6 +125,8 @@ pub struct PostgresProbe {
     pub breaker: Arc<Breaker>,
     /// Told of every head.
     pub horizon: Arc<Horizon>,
+    /// Told of every look.
+    pub settings: SettingsCheck,
 }
 
 impl PostgresProbe {
@@ -141,6 +154,7 @@ impl PostgresProbe {
     async fn look(&self, last_problem: &mut String) {
         let outcome = self.reader.check_and_head(POSTGRES_TIMEOUT).await;
         let now = Instant::now();
+        self.settings.postgres(&outcome);
         match outcome {
             Ok((head, database)) => {
                 self.horizon.told_database(database);

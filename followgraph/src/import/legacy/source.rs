@@ -16,7 +16,8 @@ use anyhow::{Context as _, bail};
 use proto::UserId;
 use proto::error::{Reason, reason_name};
 use proto::graph::v1::EdgeKind;
-use sqlx::{Connection as _, PgConnection};
+use service_kit::{Secret, postgres};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -92,7 +93,10 @@ pub struct Source {
 impl Source {
     /// Connects, and takes the snapshot.
     pub async fn open(url: &str, timeout: Duration) -> anyhow::Result<Self> {
-        let connected = tokio::time::timeout(timeout, PgConnection::connect(url)).await;
+        let url = Secret::from(url);
+        postgres::check_address(&url)
+            .map_err(|problem| anyhow::anyhow!("--from-legacy-postgres {problem}"))?;
+        let connected = tokio::time::timeout(timeout, postgres::connect_other(&url)).await;
         let mut connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(source)) => return Err(unreachable(Some(source))),

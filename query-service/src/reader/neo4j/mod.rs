@@ -169,6 +169,10 @@ impl Neo4jReader {
         run_detached(within, exchange).await.map_err(|error| match error {
             DetachedError::TimedOut => Error::TimedOut,
             DetachedError::Failed(error) if timed_out(&error) => Error::TimedOut,
+            DetachedError::Failed(error) => match misled(&error) {
+                Some(problem) => Error::Misled(problem),
+                None => Error::failed(error),
+            },
             other => Error::failed(other),
         })
     }
@@ -397,6 +401,32 @@ impl Reader for Neo4jReader {
             })
             .await?;
         Ok(Versioned::between(value, as_of, target))
+    }
+}
+
+impl Neo4jReader {
+    /// Why the server does not let us in, if it says so. A statement does not tell: the driver connects again and again for
+    /// it, whatever the answer. Beginning a transaction is tried once.
+    pub async fn login_problem(&self, within: Duration) -> Option<Error> {
+        let graph = self.graph.clone();
+        let exchange = async move { graph.start_txn().await?.rollback().await };
+        match run_detached(within, exchange).await {
+            Err(DetachedError::Failed(error)) => misled(&error).map(Error::Misled),
+            _ => None,
+        }
+    }
+}
+
+/// What an operator has to change where the server does not let us in. Its words hold names, and no password.
+fn misled(error: &neo4rs::Error) -> Option<String> {
+    match error {
+        neo4rs::Error::AuthenticationError(_) => {
+            Some("it refuses the login: check NEO4J_USER and NEO4J_PASSWORD".to_owned())
+        }
+        neo4rs::Error::Neo4j(error) if error.code().contains("DatabaseNotFound") => {
+            Some(format!("{}: check NEO4J_DATABASE", error.message()))
+        }
+        _ => None,
     }
 }
 

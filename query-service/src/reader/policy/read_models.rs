@@ -134,7 +134,10 @@ impl Policy {
                 }
                 Err(Fallback::Slow)
             }
-            Err((error @ (Error::Failed(_) | Error::Unchecked | Error::Shared { .. }), statement)) => {
+            Err((
+                error @ (Error::Failed(_) | Error::Unchecked | Error::Misled(_) | Error::Shared { .. }),
+                statement,
+            )) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, replica = &**replica.projector(), "the read model failed");
                 if counts(statement.as_ref()) {

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::{Position, Token, UserId};
-use service_kit::postgres::{acquire, limit_statements};
+use service_kit::postgres::{acquire, check_sessions, limit_statements, says_no_session};
 use service_kit::with_timeout;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
@@ -33,6 +33,9 @@ pub use export::{EdgeTable, ExportRow, Exporter};
 
 /// `query_canceled`: the statement's time was up.
 const CANCELED: &str = "57014";
+
+/// Sessions are compared by a dozen exchanges, and a new connection.
+const SESSIONS_TIMES: u32 = 5;
 
 /// Reads from PostgreSQL.
 #[derive(Clone, Debug)]
@@ -54,17 +57,21 @@ impl PostgresReader {
 
     /// Checks the schema unless that was done, and reads the head and which database this is.
     pub async fn check_and_head(&self, within: Duration) -> Result<(Token, Uuid), Error> {
-        let checked_and_read = async {
-            if !self.checked.load(Ordering::Acquire) {
-                migrations::check_postgres(&self.pool).await.map_err(Error::failed)?;
-                self.checked.store(true, Ordering::Release);
-            }
+        if !self.checked.load(Ordering::Acquire) {
+            // First: what is asked in prepared statements fails in sessions that are not.
+            let own = async { check_sessions(&self.pool).await.map_err(unfit) };
+            in_time(within * SESSIONS_TIMES, own).await?;
+            let ours = async { migrations::check_postgres(&self.pool).await.map_err(unfit) };
+            in_time(within, ours).await?;
+            self.checked.store(true, Ordering::Release);
+        }
+        let read = async {
             let mut connection = self.connection(within).await?;
             let head: HeadRow =
                 sqlx::query_as(sql::HEAD).fetch_one(&mut *connection).await.map_err(failed)?;
             Ok((token(head.epoch, head.revision), head.database_id))
         };
-        in_time(within, checked_and_read).await
+        in_time(within, read).await
     }
 
     /// The schema must be checked again before the next read: another database may have come back.
@@ -80,6 +87,17 @@ impl PostgresReader {
         let mut connection = acquire(&self.pool).await.map_err(failed)?;
         limit_statements(&mut connection, within).await.map_err(failed)?;
         Ok(connection)
+    }
+}
+
+/// Tells what the settings have led to from a server that is away.
+fn unfit(error: impl Into<migrations::Error>) -> Error {
+    match error.into() {
+        error @ migrations::Error::Foreign(_) => Error::Misled(error.to_string()),
+        migrations::Error::Postgres(error) if says_no_session(&error) => {
+            Error::Misled(service_kit::postgres::problem(&error))
+        }
+        error => Error::failed(error),
     }
 }
 
