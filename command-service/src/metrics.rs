@@ -85,7 +85,7 @@ service_kit::declare_metrics! {
     Counter(Count) RELAY_RESTARTS = "followgraph_relay_restarts_total";
     /// Times that the stream was made again from the outbox, because it held what is not ours.
     Counter(Count) STREAM_RECREATED = "followgraph_relay_stream_recreated_total";
-    /// 1 while another stream holds the subjects, or the stream is of another database.
+    /// 1 while another stream holds the subjects, the stream is of another database, or a limit of NATS is in the way.
     Gauge(Switch) STREAM_BLOCKED = "followgraph_relay_stream_blocked";
     /// 1 while the stream is of another history than PostgreSQL.
     Gauge(Switch) STREAM_FORKED = "followgraph_relay_stream_forked";
