@@ -186,7 +186,7 @@ pub fn connect_lazy(settings: &Settings, application_name: &str) -> Result<PgPoo
     Ok(pool_options(settings, settings.parameters()).connect_lazy_with(options))
 }
 
-/// The same for sessions that write; see [`writer_pool_options`].
+/// The same for sessions that write; see `writer_pool_options`.
 pub fn connect_lazy_writer(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
     let options = settings.connect_options(application_name)?;
     Ok(writer_pool_options(settings, settings.parameters()).connect_lazy_with(options))
