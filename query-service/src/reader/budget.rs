@@ -201,7 +201,6 @@ impl Budget {
             let large = if cells > SMALL { Some(free(&self.large_places).await?) } else { None };
             Some((free(&self.places).await?, large))
         };
-        // A free place is taken even at the deadline.
         let permits = tokio::time::timeout_at(until, permits).await;
         let (permit, large) = permits.ok().flatten().ok_or_else(|| {
             self.holders.refused(&caller, Instant::now());
@@ -220,8 +219,12 @@ impl Budget {
     }
 }
 
+/// Waits for a free place; one that is free already is taken at once, without giving way to other tasks.
 async fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    Arc::clone(places).acquire_owned().await.ok()
+    match Arc::clone(places).try_acquire_owned() {
+        Ok(permit) => Some(permit),
+        Err(_) => Arc::clone(places).acquire_owned().await.ok(),
+    }
 }
 
 fn half(per_second: NonZeroU32) -> NonZeroU32 {
