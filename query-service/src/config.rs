@@ -103,11 +103,11 @@ impl Config {
 impl Fallback {
     fn read(env: &mut Env) -> Self {
         let per_second = env
-            .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty. Reads of more than 500 items take at most half of it.")
+            .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty. Reads of more than 1,000 items take at most three quarters of it.")
             .parse_or("FALLBACK_BUDGET_PER_SECOND", "2000");
         let concurrency = env
             .about(
-                "Reads at a time that PostgreSQL takes over; of those of more than 500 items, half as many.",
+                "Reads at a time that PostgreSQL takes over; of those of more than 1,000 items, three quarters as many.",
             )
             .parse_or(CONCURRENCY, "16");
         if concurrency == 0 {

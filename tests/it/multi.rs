@@ -191,7 +191,8 @@ async fn known_followers_come_with_their_number_and_the_dates_of_their_follows()
         }
     }
     for store in Store::BOTH {
-        for page_size in [1_000, 61] {
+        // Each page costs a tenth of the fallback budget.
+        for page_size in [1_000, 131] {
             let (mut found, mut token) = (Vec::new(), String::new());
             loop {
                 let page = known(&mut queries, &viewer, &target, page_size, &token, store.consistency())

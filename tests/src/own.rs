@@ -268,9 +268,6 @@ pub fn query_service_beside(shared: &Endpoints, settings: Env) -> Service {
         .with("NEO4J_URI", &shared.neo4j_uri)
         .with("NEO4J_USER", &shared.neo4j_user)
         .with("NEO4J_PASSWORD", &shared.neo4j_password);
-    if settings.get("AUTH_TOKENS").is_none() {
-        env.set("ANONYMOUS_READS", "true");
-    }
     env.extend(&settings);
     service_beside(shared, Program::Query, &env)
 }
@@ -291,6 +288,9 @@ fn spec_beside(shared: &Endpoints, program: Program, settings: &Env) -> ServiceS
     let mut env = Env::default()
         .with("DATABASE_URL", shared.logins.database(program.principal()))
         .with("NATS_URL", shared.logins.nats(program.principal()));
+    if program == Program::Query && settings.get("AUTH_TOKENS").is_none() {
+        env.set("ANONYMOUS_READS", "true");
+    }
     env.extend(settings);
     ServiceSpec {
         program,

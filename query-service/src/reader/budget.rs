@@ -28,9 +28,10 @@ const PLACE_WAIT: Duration = Duration::from_millis(50);
 /// When a caller has used its share, some of it comes back within about this time.
 const SHARE_PAUSE: Duration = Duration::from_millis(250);
 
-/// A read of more cells than this is a large one: all of those together leave half of the budget, and half of the places,
-/// to small ones. A few lists of ten thousand rows a second would use up all of it otherwise, and checks be refused.
-const SMALL: u32 = 10;
+/// A read of more cells than this (a page of the API's largest size, 1,000 rows) is a large one: all of those together leave
+/// a quarter of the budget, and of the places, to small ones. A few lists of ten thousand rows a second would use up all of
+/// it otherwise, and checks be refused.
+const SMALL: u32 = 21;
 
 /// Who spends: a number made of the caller, so that it can be copied; zero for callers without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -96,12 +97,12 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformation
 pub struct Budget {
     shares: Shares<CallerKey>,
     limiter: Limiter,
-    /// Half of the same, for large reads.
+    /// The part of it that large reads may have.
     large: Limiter,
     clock: TokioClock,
     per_second: NonZeroU32,
     places: Arc<Semaphore>,
-    /// Half of as many, for large reads.
+    /// The part of them that large reads may have.
     large_places: Arc<Semaphore>,
     holders: Holders<CallerKey>,
     last: Mutex<Last>,
@@ -130,7 +131,7 @@ impl Budget {
             RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone())
                 .with_middleware::<StateInformationMiddleware>()
         };
-        let limiters = (limiter(per_second), limiter(half(per_second)));
+        let limiters = (limiter(per_second), limiter(part_of_large(per_second)));
         let contention = Arc::<Contention<CallerKey>>::default();
         Self {
             shares: Shares::new(per_second, Arc::clone(&contention)),
@@ -139,7 +140,7 @@ impl Budget {
             clock,
             per_second,
             places: Arc::new(Semaphore::new(concurrency)),
-            large_places: Arc::new(Semaphore::new(concurrency.div_ceil(2))),
+            large_places: Arc::new(Semaphore::new(concurrency - concurrency / 4)),
             holders: Holders::new(concurrency, contention),
             last: Mutex::new(Last { left: per_second.get(), at: now }),
         }
@@ -165,9 +166,8 @@ impl Budget {
 
     fn take(&self, cells: NonZeroU32) -> Result<(), Exhausted> {
         let refused = |retry_after| Exhausted { limit: Limit::Rate, retry_after };
-        let half = half(self.per_second);
         if cells.get() > SMALL
-            && let Ok(Err(not_until)) = self.large.check_n(cells.min(half))
+            && let Ok(Err(not_until)) = self.large.check_n(cells.min(part_of_large(self.per_second)))
         {
             return Err(refused(not_until.wait_time_from(self.clock.now())));
         }
@@ -227,8 +227,8 @@ async fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     }
 }
 
-fn half(per_second: NonZeroU32) -> NonZeroU32 {
-    NonZeroU32::new(per_second.get() / 2).unwrap_or(NonZeroU32::MIN)
+fn part_of_large(per_second: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(per_second.get() - per_second.get() / 4).unwrap_or(NonZeroU32::MIN)
 }
 
 #[cfg(test)]
@@ -266,23 +266,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn large_reads_leave_half_of_the_budget_to_small_ones() {
+    async fn large_reads_leave_a_quarter_of_the_budget_to_small_ones() {
         let budget = budget(400, 4);
-        budget.spend(150, ONE).expect("within the half");
-        let refused = budget.spend(201, OTHER).expect_err("beyond the half, whoever asks");
+        budget.spend(150, ONE).expect("within their part");
+        let refused = budget.spend(201, OTHER).expect_err("beyond it, whoever asks");
         assert_eq!(refused.limit, Limit::Rate);
-        assert!(refused.retry_after > Duration::from_millis(500), "{refused:?}");
-        for _ in 0..25 {
-            budget.spend(SMALL, OTHER).expect("small ones have all that is left");
+        assert!(refused.retry_after > Duration::from_millis(100), "{refused:?}");
+        for cells in [SMALL; 11].into_iter().chain([19]) {
+            budget.spend(cells, OTHER).expect("small ones have all that is left");
         }
         assert!(budget.spend(1, OTHER).is_err());
         let soon = Instant::now() + Duration::from_secs(1);
         let mut held = Vec::new();
-        for _ in 0..2 {
-            held.push(budget.place(SMALL + 1, soon, ONE).await.expect("half of the places"));
+        for _ in 0..3 {
+            held.push(budget.place(SMALL + 1, soon, ONE).await.expect("their part of the places"));
         }
         assert_eq!(
-            budget.place(SMALL + 1, soon, OTHER).await.expect_err("the other half").limit,
+            budget.place(SMALL + 1, soon, OTHER).await.expect_err("the last place").limit,
             Limit::Concurrency
         );
         held.push(budget.place(SMALL, soon, OTHER).await.expect("a small one"));
