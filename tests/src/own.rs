@@ -292,12 +292,15 @@ fn spec_beside(shared: &Endpoints, program: Program, settings: &Env) -> ServiceS
         env.set("ANONYMOUS_READS", "true");
     }
     env.extend(settings);
+    let (grpc, admin) = (loopback(ports.command), loopback(ports.command_admin));
+    // Claimed until the tests end: nobody else may take the ports before the process listens, or while it is stopped.
+    std::mem::forget(ports);
     ServiceSpec {
         program,
         binaries: binaries(),
         env,
-        grpc: (program != Program::Projector).then(|| loopback(ports.command)),
-        admin: loopback(ports.command_admin),
+        grpc: (program != Program::Projector).then_some(grpc),
+        admin,
         log: std::env::temp_dir().join(format!("followgraph-{name}.log")),
         name,
     }
