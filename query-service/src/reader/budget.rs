@@ -278,8 +278,8 @@ mod tests {
         assert!(budget.spend(1, OTHER).is_err());
         let soon = Instant::now() + Duration::from_secs(1);
         let mut held = Vec::new();
-        for _ in 0..3 {
-            held.push(budget.place(SMALL + 1, soon, ONE).await.expect("their part of the places"));
+        for caller in [ONE, ONE, OTHER] {
+            held.push(budget.place(SMALL + 1, soon, caller).await.expect("their part of the places"));
         }
         assert_eq!(
             budget.place(SMALL + 1, soon, OTHER).await.expect_err("the last place").limit,
