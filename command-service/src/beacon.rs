@@ -45,7 +45,7 @@ pub async fn run(
         let outcome = tokio::time::timeout(PATIENCE, read(&pool)).await;
         let answers = matches!(outcome, Ok(Ok(_)));
         if answers && doubted {
-            doubted = !are_our_own(&pool).await;
+            doubted = !sessions_are_kept(&pool).await;
         }
         doubted |= !answers;
         match outcome {
@@ -69,8 +69,9 @@ pub async fn run(
     }
 }
 
-/// Whether the sessions are our own. Only a definite answer counts: an outage is told apart by reading the head.
-async fn are_our_own(pool: &PgPool) -> bool {
+/// Whether each connection keeps its session (a pooler in transaction mode does not). An error counts as yes: reading the
+/// head reports an outage.
+async fn sessions_are_kept(pool: &PgPool) -> bool {
     !check_sessions(pool).await.is_err_and(|error| says_no_session(&error))
 }
 

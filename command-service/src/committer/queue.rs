@@ -70,10 +70,10 @@ pub enum Lane {
 /// The queue has no room for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFull {
-    /// For nobody's.
+    /// It is full, whoever calls.
     #[error("too many commands are waiting")]
     Full,
-    /// For this caller's: it has its half, and another caller was refused.
+    /// The caller has half of it, and another caller was refused lately.
     #[error("too many commands of this caller are waiting, and another caller was refused")]
     Share,
 }

@@ -27,7 +27,7 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places.
+    /// With `count` places.
     pub fn new(count: usize) -> Self {
         Self { count, all: Arc::new(Semaphore::new(count)), own: Arc::default() }
     }

@@ -109,7 +109,7 @@ pub async fn create(
     Ok(())
 }
 
-/// JetStream's codes are those of HTTP: from here on they tell of a server that may do better later.
+/// JetStream uses the status codes of HTTP: from this one on the error is the server's, and may pass.
 const FAILED_SERVER: usize = 500;
 
 /// What an operator has to change where JetStream refuses to make the stream.

@@ -5,7 +5,7 @@
 
 use proto::Position;
 
-/// The column `cursor_done` holds the edges in so many bits, and above them the passes.
+/// The low bits of the column `cursor_done` that hold the number of edges; the bits above hold the number of passes.
 const DONE_BITS: u32 = 48;
 
 /// What the next step reads.

@@ -10,7 +10,6 @@ mod breaker;
 mod budget;
 mod coalesce;
 mod cypher;
-mod misled;
 pub mod multi;
 mod neo4j;
 mod overlay;
@@ -21,6 +20,7 @@ mod question;
 mod read_source;
 mod replicas;
 mod rows;
+mod settings_check;
 mod trail;
 
 use std::sync::Arc;
@@ -35,7 +35,6 @@ pub use breaker::Breaker;
 pub use budget::Limit;
 pub use budget::{Budget, CallerKey};
 pub use coalesce::Coalescing;
-pub use misled::SettingsCheck;
 pub use multi::{MultiReader, Set};
 pub use neo4j::{Admission, Neo4jReader};
 pub use overlay::Overlaid;
@@ -47,6 +46,7 @@ pub use read_source::ReadSource;
 pub use replicas::{ReadModel, Replicas, Sight, Tolerance};
 pub use rows::{Counts, Link, ListKind, ListRow, PublicList, Relation, SeenRow, Versioned};
 pub use service_kit::shares::Holders;
+pub use settings_check::SettingsCheck;
 pub use trail::{Step, Trail};
 
 /// The store that gave an answer.
@@ -94,7 +94,7 @@ pub enum Error {
     Unchecked,
     /// The settings lead to a server that cannot be used: why, and what to do.
     #[error("{0}")]
-    Misled(String),
+    Misconfigured(String),
     /// The store refused, broke off or answered nonsense.
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),

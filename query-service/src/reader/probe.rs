@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::breaker::Cause;
-use super::misled::SettingsCheck;
+use super::settings_check::SettingsCheck;
 use super::{Breaker, Error, Neo4jReader, Policy, PostgresReader, Sight, Source};
 use crate::metrics::{
     BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_SERVING, REPLICA_STALENESS, SERVING,
@@ -78,9 +78,9 @@ impl Neo4jProbe {
         let mut outcome = self.reader.checkpoint(self.timeout).await;
         if matches!(outcome, Err(Error::TimedOut))
             && self.settings.is_open(self.replica.projector())
-            && let Some(misled) = self.reader.login_problem(self.timeout).await
+            && let Some(misconfigured) = self.reader.login_problem(self.timeout).await
         {
-            outcome = Err(misled);
+            outcome = Err(misconfigured);
         }
         self.settings.replica(self.replica.projector(), &outcome);
         match outcome {

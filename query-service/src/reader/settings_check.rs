@@ -31,7 +31,7 @@ enum Answer {
     /// It does not answer: other checks say so.
     Away,
     /// It cannot be used: why.
-    Misled(String),
+    Misconfigured(String),
     /// It could be used once.
     Used,
 }
@@ -43,14 +43,14 @@ impl Answer {
         }
         *self = match outcome {
             Ok(_) => Self::Used,
-            Err(Error::Misled(problem)) => Self::Misled(problem.clone()),
+            Err(Error::Misconfigured(problem)) => Self::Misconfigured(problem.clone()),
             Err(_) => Self::Away,
         };
     }
 
     fn problem(&self) -> Option<&str> {
         match self {
-            Self::Misled(problem) => Some(problem),
+            Self::Misconfigured(problem) => Some(problem),
             _ => None,
         }
     }
@@ -105,10 +105,10 @@ impl Found {
     fn problem(&self) -> Option<String> {
         let postgres = self.postgres.problem().map(str::to_owned);
         postgres.or_else(|| {
-            let misled: Option<Vec<_>> =
+            let misconfigured: Option<Vec<_>> =
                 self.replicas.iter().map(|(name, answer)| Some((name, answer.problem()?))).collect();
-            let misled = misled?;
-            misled.first().map(|(name, problem)| format!("the Neo4j of {name}: {problem}"))
+            let misconfigured = misconfigured?;
+            misconfigured.first().map(|(name, problem)| format!("the Neo4j of {name}: {problem}"))
         })
     }
 }
@@ -121,8 +121,8 @@ mod tests {
 
     const AWAY: Result<(), Error> = Err(Error::TimedOut);
 
-    fn misled() -> Result<(), Error> {
-        Err(Error::Misled("another database".to_owned()))
+    fn misconfigured() -> Result<(), Error> {
+        Err(Error::Misconfigured("another database".to_owned()))
     }
 
     fn check(replicas: &[&str]) -> (Readiness, SettingsCheck) {
@@ -144,13 +144,13 @@ mod tests {
     #[test]
     fn postgres_or_all_replicas_hold_the_process_back() {
         let (readiness, check) = check(&["a", "b"]);
-        check.postgres(&misled());
-        check.replica("a", &misled());
+        check.postgres(&misconfigured());
+        check.replica("a", &misconfigured());
         check.replica("b", &AWAY);
         assert!(!readiness.is_ready());
         check.postgres(&AWAY);
         assert!(readiness.is_ready(), "one replica may still be usable");
-        check.replica("b", &misled());
+        check.replica("b", &misconfigured());
         let report = readiness.report();
         let reason = report.checks().next().and_then(|check| check.reason.clone());
         assert_eq!(reason.as_deref(), Some("the Neo4j of a: another database"));
@@ -160,7 +160,7 @@ mod tests {
     fn a_server_that_was_used_is_not_judged_again() {
         let (readiness, check) = check(&[]);
         check.postgres(&Ok(()));
-        check.postgres(&misled());
+        check.postgres(&misconfigured());
         assert!(readiness.is_ready());
     }
 }

@@ -64,7 +64,7 @@ fn failure(error: &Error) -> &'static str {
         Error::TimedOut | Error::Stalled => "timeout",
         Error::NotBuilt | Error::NotComplete | Error::NotExact => "not_ready",
         Error::Busy => "busy",
-        Error::Unchecked | Error::Misled(_) | Error::Failed(_) => "error",
+        Error::Unchecked | Error::Misconfigured(_) | Error::Failed(_) => "error",
         Error::Shared { error, .. } => failure(error),
     }
 }

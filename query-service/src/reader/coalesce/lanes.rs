@@ -280,7 +280,7 @@ fn again(error: &Error) -> Error {
         Error::Busy => Error::Busy,
         Error::Stalled => Error::Stalled,
         Error::Unchecked => Error::Unchecked,
-        Error::Misled(problem) => Error::Misled(problem.clone()),
+        Error::Misconfigured(problem) => Error::Misconfigured(problem.clone()),
         Error::Failed(source) => Error::failed(source.to_string()),
         Error::Shared { error, .. } => again(error),
     }

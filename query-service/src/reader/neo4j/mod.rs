@@ -169,8 +169,8 @@ impl Neo4jReader {
         run_detached(within, exchange).await.map_err(|error| match error {
             DetachedError::TimedOut => Error::TimedOut,
             DetachedError::Failed(error) if timed_out(&error) => Error::TimedOut,
-            DetachedError::Failed(error) => match misled(&error) {
-                Some(problem) => Error::Misled(problem),
+            DetachedError::Failed(error) => match misconfigured(&error) {
+                Some(problem) => Error::Misconfigured(problem),
                 None => Error::failed(error),
             },
             other => Error::failed(other),
@@ -411,14 +411,14 @@ impl Neo4jReader {
         let graph = self.graph.clone();
         let exchange = async move { graph.start_txn().await?.rollback().await };
         match run_detached(within, exchange).await {
-            Err(DetachedError::Failed(error)) => misled(&error).map(Error::Misled),
+            Err(DetachedError::Failed(error)) => misconfigured(&error).map(Error::Misconfigured),
             _ => None,
         }
     }
 }
 
 /// What an operator has to change where the server does not let us in. Its words hold names, and no password.
-fn misled(error: &neo4rs::Error) -> Option<String> {
+fn misconfigured(error: &neo4rs::Error) -> Option<String> {
     match error {
         neo4rs::Error::AuthenticationError(_) => {
             Some("it refuses the login: check NEO4J_USER and NEO4J_PASSWORD".to_owned())

@@ -135,7 +135,8 @@ impl Policy {
                 Err(Fallback::Slow)
             }
             Err((
-                error @ (Error::Failed(_) | Error::Unchecked | Error::Misled(_) | Error::Shared { .. }),
+                error
+                @ (Error::Failed(_) | Error::Unchecked | Error::Misconfigured(_) | Error::Shared { .. }),
                 statement,
             )) => {
                 let error = &error as &dyn std::error::Error;

@@ -93,9 +93,9 @@ impl PostgresReader {
 /// Tells what the settings have led to from a server that is away.
 fn unfit(error: impl Into<migrations::Error>) -> Error {
     match error.into() {
-        error @ migrations::Error::Foreign(_) => Error::Misled(error.to_string()),
+        error @ migrations::Error::Foreign(_) => Error::Misconfigured(error.to_string()),
         migrations::Error::Postgres(error) if says_no_session(&error) => {
-            Error::Misled(service_kit::postgres::problem(&error))
+            Error::Misconfigured(service_kit::postgres::problem(&error))
         }
         error => Error::failed(error),
     }
