@@ -20,7 +20,7 @@ use crate::store::{give_up, head, load, save, within};
 /// Rows of one look ahead.
 const LOOK: i64 = 2_000;
 /// Passes of one job. The second finds what changed during the first; more find what somebody keeps changing.
-const MOST_PASSES: u16 = 4;
+const MOST_PASSES: i16 = 4;
 /// Looks of one step that find nothing to do.
 const LOOKS: usize = 10;
 
@@ -187,6 +187,6 @@ mod tests {
             (cursor, done, phases) = (next, done + 1, phases + 1);
             assert!(phases < 100, "{cursor:?}");
         }
-        assert_eq!(phases, 2 * usize::from(MOST_PASSES), "each pass removes and adds");
+        assert_eq!(phases, 2 * MOST_PASSES, "each pass removes and adds");
     }
 }

@@ -37,6 +37,7 @@ pub struct Job {
     cursor_phase: Option<String>,
     cursor_position: Option<i64>,
     cursor_done: Option<i64>,
+    cursor_passes: Option<i16>,
     /// Why it ended early.
     pub error: Option<String>,
     /// When it was asked for.
@@ -48,7 +49,12 @@ pub struct Job {
 impl Job {
     /// Where it continues; none before its first step.
     pub fn cursor(&self) -> Option<Cursor> {
-        Cursor::from_columns(self.cursor_phase.as_deref(), self.cursor_position, self.cursor_done)
+        Cursor::from_columns(
+            self.cursor_phase.as_deref(),
+            self.cursor_position,
+            self.cursor_done,
+            self.cursor_passes,
+        )
     }
 }
 
@@ -187,8 +193,8 @@ pub async fn erases(
 pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<Job>, sqlx::Error> {
     sqlx::query_as(
         "-- jobs_get
-         SELECT job_id, kind, user_id, state, done, total, cursor_phase, cursor_position, cursor_done, error,
-                created_at, updated_at
+         SELECT job_id, kind, user_id, state, done, total, cursor_phase, cursor_position, cursor_done,
+                cursor_passes, error, created_at, updated_at
          FROM jobs WHERE job_id = $1 AND state <> 'preparing'",
     )
     .bind(job_id)
@@ -282,7 +288,7 @@ pub async fn go_on(
         "-- jobs_go_on
          UPDATE jobs
          SET done = done + $2, total = greatest(total, done + $2), cursor = NULL, cursor_phase = $3,
-             cursor_position = $4, cursor_done = $5, updated_at = $6, attempts = 0,
+             cursor_position = $4, cursor_done = $5, cursor_passes = $7, updated_at = $6, attempts = 0,
              state = CASE WHEN $3::text IS NULL THEN 'done' ELSE 'running' END
          WHERE job_id = $1 AND state = 'running'",
     )
@@ -290,8 +296,9 @@ pub async fn go_on(
     .bind(edges)
     .bind(cursor.map(|cursor| cursor.phase.name()))
     .bind(cursor.map(|cursor| cursor.after.as_i64()))
-    .bind(cursor.map(Cursor::done_column))
+    .bind(cursor.map(|cursor| cursor.pass_done))
     .bind(now)
+    .bind(cursor.map(|cursor| cursor.passes))
     .execute(connection)
     .await
     .map(|_| ())
