@@ -22,7 +22,7 @@ mod writes;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use report::Report;
@@ -46,6 +46,9 @@ struct Args {
     /// Seconds for which `snapshot` holds one open.
     #[arg(long, default_value_t = 300)]
     hold: u64,
+    /// A setting of the services other than its default, for finding better defaults; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    setting: Vec<(String, String)>,
     /// What to measure; all of it without this.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
@@ -88,6 +91,11 @@ enum Part {
 /// How many clients at a time.
 const CLIENTS: [usize; 3] = [1, 8, 64];
 
+fn setting(text: &str) -> Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
@@ -116,7 +124,7 @@ async fn main() -> Result<()> {
 
 /// Measures the programs of a folder on a fresh set of servers.
 async fn measure(args: &Args, edges: &[setup::Edge], binaries: &Path) -> Result<Report> {
-    let mut setup = Setup::start(binaries)?;
+    let mut setup = Setup::start(binaries, &args.setting)?;
     let endpoints = setup.endpoints.clone();
     let each = Duration::from_secs(args.seconds);
     let mut report = Report::default();

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use tests::Endpoints;
 use uuid::Uuid;
+use xtask::env_file::Env;
 use xtask::pipeline::{self, Pipeline};
 use xtask::services::Profile;
 use xtask::{Ports, Server as _, Servers, Sizes, Tools};
@@ -28,13 +29,14 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Starts everything, with the programs of this folder.
-    pub fn start(binaries: &Path) -> Result<Self> {
+    /// Starts everything, with the programs of this folder and these settings of the services.
+    pub fn start(binaries: &Path, settings: &[(String, String)]) -> Result<Self> {
         let tools = Tools::install()?;
         let servers = Servers::temporary(&tools, Ports::free()?, Sizes::DEVELOPMENT)?;
         let migrated = pipeline::migrate_command(binaries, &servers).status()?;
         ensure!(migrated.success(), "the schemas cannot be applied");
-        let pipeline = Pipeline::start(binaries, &servers)?;
+        let settings = settings.iter().fold(Env::default(), |env, (name, value)| env.with(name, value));
+        let pipeline = Pipeline::start_with(binaries, &servers, &settings)?;
         let mut env = pipeline.client_env.clone();
         env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
