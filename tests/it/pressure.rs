@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use proto::error::{Reason, reason_of};
-use proto::query::v1::{GetStatusRequest, ListFollowersRequest};
+use proto::query::v1::{GetStatusRequest, ListFollowersRequest, WatchEventsRequest};
 use tests::asks::{Act, Ask};
-use tests::clients::{Queries, check};
+use tests::clients::{Commands, Queries, check, follow, fresh};
 use tests::explained::wait_answering;
 use tests::metrics::scrape;
 use tests::own::Victim;
@@ -26,6 +27,10 @@ const CLIENTS: usize = 64;
 const EVERY: Duration = Duration::from_millis(64);
 /// Checks of each.
 const CHECKS: u32 = 60;
+/// Clients that read all events.
+const WATCHERS: usize = 16;
+/// Edges of an import.
+const IMPORTED: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it pressure -- --ignored"]
@@ -89,6 +94,76 @@ async fn lists_in_flight_open_no_breaker_and_stop_no_checks() {
     let samples = scrape(own.pipeline.query.admin_addr());
     let opened: f64 = samples.into_iter().filter(failing).map(|sample| sample.value).sum();
     assert!(opened.abs() < 0.5, "our own queue opened {opened} breakers");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it pressure -- --ignored"]
+async fn honest_clients_meet_no_limit() {
+    let own = Own::start().await;
+    wait_answering(&own.endpoints.queries(), "projector-0").await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..WATCHERS {
+        clients.spawn(watch(own.endpoints.queries(), over.clone()));
+    }
+    for _ in 0..CLIENTS {
+        clients.spawn(follow_and_check(own.endpoints.commands(), own.endpoints.queries(), over.clone()));
+    }
+    let edges = tests::graph::random(5, 20_000, IMPORTED);
+    let chunks = edges.chunks(1_000);
+    let mut commands = own.endpoints.commands();
+    for (number, edges) in (0..).zip(chunks) {
+        let edges = edges.iter().map(|(source, target)| ImportEdge {
+            source_id: source.clone(),
+            target_id: target.clone(),
+            ..ImportEdge::default()
+        });
+        let request = ImportEdgesRequest { chunk: number, edges: edges.collect(), ..Default::default() };
+        let answer = tests::importing::chunk(&mut commands, request).await.expect("a chunk of the import");
+        assert_eq!(answer.refused, []);
+    }
+    // Foreign programs, in the middle of that.
+    super::strangers::a_program_in_python(&own.endpoints).await;
+    over.store(true, Ordering::SeqCst);
+    let mut calls = 0;
+    while let Some(client) = clients.join_next().await {
+        calls += client.expect("no client is refused");
+    }
+    assert!(calls > 10_000, "{calls} calls");
+    for admin in [own.pipeline.command.admin_addr(), own.pipeline.query.admin_addr()] {
+        let refusals = scrape(admin).into_iter().filter(|sample| {
+            let metric = sample.metric.as_str();
+            metric != "auth_refused_total"
+                && (metric.ends_with("_refused_total") || metric.ends_with("_refusals_total"))
+                && sample.value > 0.0
+        });
+        assert_eq!(refusals.map(|sample| format!("{sample:?}")).collect::<Vec<_>>(), Vec::<String>::new());
+    }
+}
+
+/// Follows somebody, checks it, and again, without a pause; answers how many calls it made.
+async fn follow_and_check(mut commands: Commands, mut queries: Queries, over: Arc<AtomicBool>) -> u64 {
+    let mut calls = 0;
+    while !over.load(Ordering::SeqCst) {
+        let (actor, target) = (new_user(), new_user());
+        let written = follow(&mut commands, &actor, &target).await.expect("a follow");
+        let checked = check(&mut queries, &actor, &target, fresh(&written.written_at)).await;
+        assert!(checked.expect("a check").following);
+        calls += 2;
+    }
+    calls
+}
+
+/// Reads all events from now on; answers how many messages came.
+async fn watch(mut queries: Queries, over: Arc<AtomicBool>) -> u64 {
+    let mut messages =
+        queries.watch_events(WatchEventsRequest::default()).await.expect("a watch").into_inner();
+    let mut seen = 0;
+    while !over.load(Ordering::SeqCst) {
+        messages.message().await.expect("the watch goes on").expect("a watch ends with a status only");
+        seen += 1;
+    }
+    seen
 }
 
 fn counter() -> Arc<AtomicU64> {

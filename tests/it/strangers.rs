@@ -31,7 +31,11 @@ fn stranger() -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_in_python_calls_all_that_reflection_shows() {
-    let endpoints = Endpoints::shared();
+    a_program_in_python(&Endpoints::shared()).await;
+}
+
+/// Runs the client in Python against a set.
+pub async fn a_program_in_python(endpoints: &Endpoints) {
     let python = block_in_place(|| Python::with_packages(&stranger().join("requirements.txt")))
         .unwrap_or_else(|error| panic!("the stranger in Python cannot run here: {error:#}"));
     let mut command = tokio::process::Command::from(python.command());
