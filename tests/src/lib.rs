@@ -30,6 +30,7 @@ pub mod pooler;
 pub mod proxy;
 pub mod raw;
 pub mod refusal;
+mod spare;
 pub mod status;
 pub mod truth;
 pub mod wait;

@@ -13,6 +13,7 @@ use xtask::services::{Profile, Program, Service, ServiceSpec};
 use xtask::{Ports, Server as _, Servers, Sizes, Tls, Tools};
 
 use crate::endpoints::Endpoints;
+use crate::spare;
 
 /// How long a service may take to be ready again.
 const READY: Duration = Duration::from_secs(90);
@@ -147,12 +148,13 @@ impl Own {
         Endpoints::shared();
         let turn = TURNS.clone().acquire_owned().await.expect("it is never closed");
         let began = Instant::now();
+        let spare = if tls.is_none() { spare::take().await } else { None };
         let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
             let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
             let ports = ports.expect("free ports");
             let mut servers =
-                Servers::temporary_with(&tools, ports, Sizes::SMALL, tls).expect("the servers start");
+                Servers::temporary_with(&tools, ports, Sizes::SMALL, tls, spare).expect("the servers start");
             migrate(binaries, &servers);
             let settings = more(&mut servers);
             let pipeline = Pipeline::start_with(binaries, &servers, &settings).expect("the services start");
@@ -247,6 +249,15 @@ impl Own {
     /// The same with another patience: after many kills a read model has much to catch up with.
     pub fn wait_ready_within(&mut self, patience: Duration) {
         block_in_place(|| self.pipeline.wait_ready(patience)).unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // What failed is not for other tests.
+        if !std::thread::panicking() && self.pipeline.stop().is_ok() {
+            spare::leave(&mut self.servers);
+        }
     }
 }
 

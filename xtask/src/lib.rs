@@ -69,6 +69,6 @@ pub use postgres::Postgres;
 pub use principals::Principal;
 pub use process::Process;
 pub use secrets::Secrets;
-pub use servers::{Servers, Sizes};
+pub use servers::{Servers, Sizes, SpareNeo4j};
 pub use services::Service;
 pub use tls::Tls;

@@ -43,6 +43,9 @@ const QUICK_STOP: &str = "internal.server.bolt.connection_shutdown_wait_time=0s\
     internal.server.bolt.thread_pool_shutdown_wait_time=0s\n\
     internal.dbms.bolt.netty_server_shutdown_quiet_period=0\n";
 
+/// Transactions that take longer are ended.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Nothing in clear, and nobody without a certificate.
 const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
     dbms.ssl.policy.bolt.enabled=true\n\
@@ -86,15 +89,8 @@ impl Neo4j {
         resources: Resources,
         tls: Option<&Tls>,
     ) -> Result<Self> {
-        let mut daemon = Daemon::new(
-            "Neo4j",
-            log.to_owned(),
-            "If the port is taken, end the program that listens there. If memory is short, end other \
-             programs. If the data is damaged, begin without it: `cargo xtask up --fresh`.",
-        );
-        daemon.start_limit = Duration::from_secs(180);
         let mut neo4j = Self {
-            daemon,
+            daemon: daemon(log),
             java: tools.java.clone(),
             jars: tools.neo4j_jars.clone(),
             home: folder.to_owned(),
@@ -102,10 +98,30 @@ impl Neo4j {
             password: password.to_owned(),
             resources,
             tls: tls.cloned(),
-            transaction_timeout: Duration::from_secs(30),
+            transaction_timeout: TRANSACTION_TIMEOUT,
         };
         neo4j.start_again()?;
         Ok(neo4j)
+    }
+
+    /// Whether it runs with the settings that it would have in another set.
+    pub(crate) fn is_as_usual(&mut self) -> Result<bool> {
+        let usual = self.tls.is_none() && self.transaction_timeout == TRANSACTION_TIMEOUT;
+        Ok(usual && self.daemon.is_running()?)
+    }
+
+    /// Takes the process and its data out; what stays has neither.
+    pub(crate) fn take(&mut self) -> Self {
+        let left = Self {
+            daemon: daemon(&self.daemon.log),
+            java: self.java.clone(),
+            jars: self.jars.clone(),
+            home: self.home.join("taken"),
+            password: self.password.clone(),
+            tls: self.tls.clone(),
+            ..*self
+        };
+        std::mem::replace(self, left)
     }
 
     /// The Bolt URI.
@@ -161,7 +177,7 @@ impl Neo4j {
             port = self.port,
             timeout = self.transaction_timeout.as_millis(),
             // It looks every two seconds otherwise.
-            monitor = if self.transaction_timeout < Duration::from_secs(30) {
+            monitor = if self.transaction_timeout < TRANSACTION_TIMEOUT {
                 "db.transaction.monitor.check.interval=200ms\n"
             } else {
                 ""
@@ -271,6 +287,17 @@ impl Server for Neo4j {
         }
         remove_folder(&self.home)
     }
+}
+
+fn daemon(log: &Path) -> Daemon {
+    let mut daemon = Daemon::new(
+        "Neo4j",
+        log.to_owned(),
+        "If the port is taken, end the program that listens there. If memory is short, end other \
+         programs. If the data is damaged, begin without it: `cargo xtask up --fresh`.",
+    );
+    daemon.start_limit = Duration::from_secs(180);
+    daemon
 }
 
 /// The Bolt URI of a server on this port.

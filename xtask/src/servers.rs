@@ -50,6 +50,14 @@ impl Sizes {
         Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0, short_lived: true } };
 }
 
+/// A running Neo4j that a temporary set has left, for another one: its JVM takes longer to start than all the rest.
+#[derive(Debug)]
+pub struct SpareNeo4j {
+    /// The server. What was in it is still there.
+    pub neo4j: Neo4j,
+    ports: Ports,
+}
+
 /// A running set. Dropping it stops all of it.
 #[derive(Debug)]
 pub struct Servers {
@@ -63,6 +71,8 @@ pub struct Servers {
     pub further_neo4j: Vec<Neo4j>,
     /// The ports of the set.
     pub ports: Ports,
+    /// Those of Neo4j, if it was another set's.
+    neo4j_ports: Option<Ports>,
     /// Its passwords and keys.
     pub secrets: Secrets,
     sizes: Sizes,
@@ -77,10 +87,17 @@ impl Servers {
     /// Starts a set with its data in `root`; what is there from an earlier run is used again. Further
     /// read replicas are left to [`Servers::add_read_replicas`].
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
-        Self::start_with(tools, root, ports, sizes, None)
+        Self::start_with(tools, root, ports, sizes, None, Neo4jFrom::Within)
     }
 
-    fn start_with(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes, tls: Option<Tls>) -> Result<Self> {
+    fn start_with(
+        tools: &Tools,
+        root: &Path,
+        ports: Ports,
+        sizes: Sizes,
+        tls: Option<Tls>,
+        neo4j: Neo4jFrom,
+    ) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders than we.
         let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
@@ -102,24 +119,28 @@ impl Servers {
                 Nats::start(tools, &root.join("nats"), &log("nats"), &ports, &secrets, tls.as_ref())
             });
             let neo4j = scope.spawn(|| {
-                Neo4j::start(
-                    tools,
-                    &root.join("neo4j"),
-                    &log("neo4j"),
-                    ports.bolt,
-                    &secrets.neo4j_password,
-                    sizes.neo4j,
-                    tls.as_ref(),
-                )
+                let (home, log) = match neo4j {
+                    Neo4jFrom::Within => (root.join("neo4j"), log("neo4j")),
+                    Neo4jFrom::Beside => {
+                        let home = PathBuf::from(format!("{}-neo4j", root.display()));
+                        (home.clone(), home.join("logs/output.log"))
+                    }
+                    Neo4jFrom::Spare(spare) => return Ok((spare.neo4j, Some(spare.ports))),
+                };
+                let (password, tls) = (&secrets.neo4j_password, tls.as_ref());
+                Neo4j::start(tools, &home, &log, ports.bolt, password, sizes.neo4j, tls)
+                    .map(|started| (started, None))
             });
             (join(postgres), join(nats), join(neo4j))
         });
+        let (neo4j, neo4j_ports) = neo4j?;
         Ok(Self {
             postgres: postgres?,
             nats: nats?,
-            neo4j: neo4j?,
+            neo4j,
             further_neo4j: Vec::new(),
             ports,
+            neo4j_ports,
             secrets,
             sizes,
             tls,
@@ -138,25 +159,45 @@ impl Servers {
     /// Starts an empty set that is removed, data and logs, when it is dropped. What such sets of
     /// programs that were killed have left behind is removed too.
     pub fn temporary(tools: &Tools, ports: Ports, sizes: Sizes) -> Result<Self> {
-        Self::temporary_with(tools, ports, sizes, None)
+        Self::temporary_with(tools, ports, sizes, None, None)
     }
 
-    /// The same; with certificates, all three speak TLS and nothing else.
-    pub fn temporary_with(tools: &Tools, ports: Ports, sizes: Sizes, tls: Option<Tls>) -> Result<Self> {
+    /// The same; with certificates, all three speak TLS and nothing else. A spare Neo4j must be empty, and takes the
+    /// place of a new one.
+    pub fn temporary_with(
+        tools: &Tools,
+        ports: Ports,
+        sizes: Sizes,
+        tls: Option<Tls>,
+        spare: Option<SpareNeo4j>,
+    ) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}-{}", std::process::id(), random_hex(4)?);
-        let place = workspace::dev().join("temporary");
-        for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
+        Self::remove_abandoned()?;
+        let root = temporary_folder().join(name);
+        Secrets::begin_temporary(&root.join(SECRETS))?;
+        let neo4j = spare.map_or(Neo4jFrom::Beside, Neo4jFrom::Spare);
+        let mut servers = Self::start_with(tools, &root, ports, sizes, tls, neo4j)?;
+        servers.is_temporary = true;
+        Ok(servers)
+    }
+
+    /// Removes what temporary sets of programs have left behind that were killed.
+    pub fn remove_abandoned() -> Result<()> {
+        for entry in fs::read_dir(temporary_folder()).into_iter().flatten().flatten() {
             if is_abandoned(&entry.path()) {
                 remove_left_over(&entry.path())?;
             }
         }
-        let root = place.join(name);
-        Secrets::begin_temporary(&root.join(SECRETS))?;
-        let mut servers = Self::start_with(tools, &root, ports, sizes, tls)?;
-        servers.is_temporary = true;
-        Ok(servers)
+        Ok(())
+    }
+
+    /// Takes Neo4j out of a temporary set that is done with, unless it stands still or has settings of its own.
+    pub fn spare_neo4j(&mut self) -> Option<SpareNeo4j> {
+        let usable = self.is_temporary && self.neo4j.is_as_usual().is_ok_and(|usable| usable);
+        let ports = self.neo4j_ports.as_ref().unwrap_or(&self.ports).clone();
+        usable.then(|| SpareNeo4j { neo4j: self.neo4j.take(), ports })
     }
 
     /// Starts a Neo4j for each further read replica that the set has ports for and that does not run
@@ -263,6 +304,16 @@ impl Drop for Servers {
     }
 }
 
+/// Which Neo4j a set has.
+enum Neo4jFrom {
+    /// A new one that writes into the set's folder.
+    Within,
+    /// A new one that writes beside it: the folder goes with the set, and Neo4j may stay.
+    Beside,
+    /// Another set's.
+    Spare(SpareNeo4j),
+}
+
 /// Only one process at a time uses the folder of a set.
 #[derive(Debug)]
 struct Lock {
@@ -303,6 +354,10 @@ fn remove_left_over(root: &Path) -> Result<()> {
     let user = Unprivileged::if_we_are_root()?;
     remove_folder(&reachable_instead_of(&root.join("postgres"), user.as_ref())?)?;
     remove_folder(&root)
+}
+
+fn temporary_folder() -> PathBuf {
+    workspace::dev().join("temporary")
 }
 
 fn log_file(root: &Path, name: &str) -> PathBuf {

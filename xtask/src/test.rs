@@ -83,6 +83,7 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     drop(pipeline);
     // The logs stay, for reading after a failure.
     servers.wipe()?;
+    Servers::remove_abandoned()?;
     Ok(child::code(status))
 }
 
