@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use devstack::env_file::Env;
+use devstack::pipeline::{self, Pipeline};
+use devstack::services::Profile;
+use devstack::{Ports, Server as _, Servers, Sizes, Tools};
 use flate2::read::MultiGzDecoder;
 use tests::Endpoints;
 use uuid::Uuid;
-use xtask::env_file::Env;
-use xtask::pipeline::{self, Pipeline};
-use xtask::services::Profile;
-use xtask::{Ports, Server as _, Servers, Sizes, Tools};
 
 /// How long a service may take to be ready again.
 const READY: Duration = Duration::from_secs(60);
@@ -83,7 +83,7 @@ pub fn build() -> Result<PathBuf> {
 /// The edges of a file, or of the generated graph.
 pub fn edges(file: Option<&Path>) -> Result<Vec<Edge>> {
     let Some(file) = file else {
-        return Ok(xtask::graph::edges()
+        return Ok(devstack::graph::edges()
             .iter()
             .map(|edge| (account(&edge.follower.to_string()), account(&edge.followed.to_string())))
             .collect());

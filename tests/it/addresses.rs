@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::http;
+use devstack::services::{Program, cli};
 use proto::query::v1::Source;
 use tests::clients::{check, follow, fresh};
 use tests::own::{binaries, query_service_beside, start_beside};
 use tests::{Endpoints, new_user, until};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::http;
-use xtask::services::{Program, cli};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use devstack::Ports;
+use devstack::env_file::Env;
+use devstack::user::Unprivileged;
 use proto::Token;
 use proto::command::v1::GetStatusRequest;
 use proto::graph::v1::{Check, CheckState};
@@ -13,9 +16,6 @@ use tests::own::{binaries, command_service_beside};
 use tests::truth::postgres::snapshot;
 use tests::{Endpoints, new_user};
 use tokio::task::block_in_place;
-use xtask::Ports;
-use xtask::env_file::Env;
-use xtask::user::Unprivileged;
 
 /// The fenced blocks between two headings.
 pub fn commands(document: &str, from: &str, to: &str) -> Vec<String> {
@@ -118,7 +118,7 @@ async fn the_documented_backup_is_restored_by_the_documented_commands() {
     fs::create_dir(&folder).expect("a folder");
     let work = folder.join("work");
     fs::create_dir(&work).expect("a folder");
-    let document = xtask::workspace::root().join("docs/operations.md");
+    let document = devstack::workspace::root().join("docs/operations.md");
     let document = fs::read_to_string(document).expect("the document");
     let backup = commands(&document, "\n## Back up\n", "\n## Restore\n");
     let restore = commands(&document, "\n## Restore\n", "\n### After PostgreSQL has lost commits\n");

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::services::Service;
 use prost::Message as _;
 use proto::command::v1::{FollowRequest, ReplaceFollowingRequest};
 use proto::error::{Reason, reason_of};
@@ -13,8 +15,6 @@ use tests::clients::{check, follow};
 use tests::metrics::scrape;
 use tests::own::{command_service_beside, query_service_beside};
 use tests::{Endpoints, importing, new_user, truth};
-use xtask::env_file::Env;
-use xtask::services::Service;
 
 const GOOD: &str = "the-good-callers-secret-000000001";
 const HOG: &str = "the-hogs-secret-0000000000000002==";

@@ -3,6 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::http;
+use devstack::ports::{Claim, loopback};
+use devstack::services::{Program, Service, ServiceSpec};
 use proto::graph::v1::{Check, CheckState};
 use proto::{command::v1 as command, query::v1 as query};
 use serde_json::Value;
@@ -10,10 +14,6 @@ use tests::fault_proxy::FaultProxy;
 use tests::own::{binaries, command_service_beside, query_service_beside, second_replica};
 use tests::{Endpoints, Queries, until};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::http;
-use xtask::ports::{Claim, loopback};
-use xtask::services::{Program, Service, ServiceSpec};
 
 use crate::cli::{Cli, json};
 

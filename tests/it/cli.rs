@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use devstack::env_file::Env;
 use tests::own::binaries;
 use tests::{Endpoints, new_user};
-use xtask::env_file::Env;
 
 /// The built binary, with the shared pipeline and a folder of its own.
 pub struct Cli {
@@ -39,7 +39,7 @@ impl Cli {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = xtask::services::cli(&binaries(), &self.env);
+        let mut command = devstack::services::cli(&binaries(), &self.env);
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
         command
     }

@@ -4,6 +4,8 @@ mod services;
 
 use std::time::Duration;
 
+use devstack::http;
+use devstack::services::Service;
 use sqlx::PgPool;
 use tests::faketime::FakeTime;
 use tests::metrics::scrape;
@@ -13,8 +15,6 @@ use tests::{Act, Ask, Commands, Endpoints, Own, asks, truth, until, user, users}
 use time::OffsetDateTime;
 use tokio::task::block_in_place;
 use uuid::Uuid;
-use xtask::http;
-use xtask::services::Service;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -50,7 +50,7 @@ async fn distrusted(own: &Own) -> String {
 
 fn accept(own: &Own) {
     let accepted = block_in_place(|| {
-        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
         cli.args(["clock", "accept"]).output().expect("the CLI runs")
     });
     assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));

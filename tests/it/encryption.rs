@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use devstack::Tls;
 use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::query::v1::query_service_client::QueryServiceClient;
 use sqlx::Connection as _;
@@ -16,7 +17,6 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use xtask::Tls;
 
 /// For what must not succeed.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,13 +36,13 @@ async fn a_follow_becomes_a_read_over_encrypted_connections_alone() {
     assert!(check(&mut queries, &a, &b, clients::consistent()).await.expect("PostgreSQL's answer").following);
 
     let run = |arguments: &[&str]| {
-        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
         block_in_place(|| cli.args(arguments).output()).expect("the CLI runs")
     };
     let seen = run(&["check", &a, &b]);
     assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
     let clear_text = |arguments: &[&str]| {
-        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
         for name in ["TLS", "CA_FILE", "CERT_FILE", "KEY_FILE"] {
             cli.env(format!("FOLLOWGRAPH_{name}"), "");
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use devstack::env_file::Env;
 use proto::error::{Reason, reason_of};
 use proto::query::v1::Source;
 use tests::clients::{Queries, check, follow};
@@ -15,7 +16,6 @@ use tests::truth::wait_following;
 use tests::{Own, new_user, until};
 use tonic::Code;
 use tonic_types::StatusExt as _;
-use xtask::env_file::Env;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const BUDGET: u32 = 50;

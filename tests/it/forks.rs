@@ -61,7 +61,7 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     assert_eq!(truth::head(&endpoints).await.as_i64(), lost);
 
     let recovered = block_in_place(|| {
-        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
         cli.args(["recover", "--yes", "--replace-stream"]).output().expect("the CLI runs")
     });
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));

@@ -9,6 +9,7 @@ mod verify;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use devstack::env_file::Env;
 use proto::command::v1::SetAccountPrivacyRequest;
 use proto::error::{Reason, reason_of};
 use proto::legacy::v2 as wire;
@@ -24,7 +25,6 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
-use xtask::env_file::Env;
 
 type Graph = GraphServiceClient<Channel>;
 

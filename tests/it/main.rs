@@ -12,7 +12,6 @@ mod cli_files;
 mod cli_pipes;
 mod clock;
 mod commands;
-mod documents;
 mod encryption;
 mod expiry;
 mod fallback;

@@ -11,13 +11,13 @@ mod steps;
 mod watch;
 mod world;
 
+use devstack::env_file::Env;
+use devstack::services::Program;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use tests::proxy::CommitLoser;
 use tests::{Own, truth};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::services::Program;
 
 use watch::Watch;
 use world::World;

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::ports::{Claim, loopback};
+use devstack::services::{Program, Service, ServiceSpec};
 use tests::metrics::scrape;
 use tests::nats_operator::NatsOperator;
 use tests::own::binaries;
 use tests::until;
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::ports::{Claim, loopback};
-use xtask::services::{Program, Service, ServiceSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough to connect with, short enough to wait for its end.
@@ -23,7 +23,7 @@ fn metric(service: &Service, name: &str) -> Result<f64, String> {
 
 async fn wait_connected(service: &Service, wanted: bool) {
     let _running = until("the state of the connection", LIMIT, || async {
-        if !xtask::http::is_ok(service.admin_addr(), "/livez") {
+        if !devstack::http::is_ok(service.admin_addr(), "/livez") {
             return Err("the admin port does not answer".to_owned());
         }
         let connected = metric(service, "nats_connected")?;

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use devstack::daemon::Daemon;
+use devstack::env_file::Env;
+use devstack::ports::{Claim, loopback};
+use devstack::process::Signal;
+use devstack::{Tools, http};
 use proto::command::v1::{GetStatusRequest, ImportEdge, ImportEdgesRequest};
 use proto::graph::v1::StreamState;
 use tests::database::Database;
@@ -13,11 +18,6 @@ use tests::own::command_service_beside;
 use tests::status::until_stream_is;
 use tests::{Commands, Endpoints, new_user, until};
 use tokio::task::block_in_place;
-use xtask::daemon::Daemon;
-use xtask::env_file::Env;
-use xtask::ports::{Claim, loopback};
-use xtask::process::Signal;
-use xtask::{Tools, http};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer};
 use async_nats::{Client, ConnectOptions, ServerAddr};
+use devstack::Principal;
 use futures::StreamExt as _;
 use proto::event::Event;
 use proto::{Epoch, subjects};
 use tests::clients::follow;
 use tests::{Endpoints, new_user, truth};
 use tokio::sync::mpsc;
-use xtask::Principal;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

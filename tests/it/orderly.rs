@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use devstack::services::Service;
+use devstack::{Server as _, http};
 use proto::query::v1::Source;
 use proto::{Epoch, Revision, Token};
 use tests::clients::{check, consistent, follow, fresh, was_never_sent};
@@ -19,8 +21,6 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tonic::{Code, Status};
-use xtask::services::Service;
-use xtask::{Server as _, http};
 
 /// Whether load is to end.
 type Over = Arc<AtomicBool>;
@@ -150,7 +150,7 @@ async fn a_schema_that_is_not_there_yet(own: &mut Own) {
 /// A migration that is started before its server waits for it.
 async fn a_migration_waits(own: &mut Own) {
     own.kill(Victim::Postgres);
-    let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+    let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
     let migrate = cli.args(["migrate", "--wait", "60"]).stderr(Stdio::piped()).stdout(Stdio::null());
     let mut migrate = migrate.spawn().expect("the CLI runs");
     let mut first = String::new();

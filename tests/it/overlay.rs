@@ -17,12 +17,12 @@ mod write;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use devstack::env_file::Env;
+use devstack::services::Program;
 use proto::query::v1::Source;
 use tests::explained::wait_answering;
 use tests::own::Victim;
 use tests::{Own, truth};
-use xtask::env_file::Env;
-use xtask::services::Program;
 
 use self::ask::{Mix, Observation, Reader};
 use self::load::Load;

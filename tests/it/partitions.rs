@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use devstack::{Principal, http};
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::own::Victim;
 use tests::{Act, Ask, Endpoints, Own, truth, until, user, users};
 use tokio::task::block_in_place;
 use uuid::Uuid;
-use xtask::{Principal, http};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

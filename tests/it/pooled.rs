@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::pgbouncer::has_ipv6;
+use devstack::services::{Program, Service, cli};
+use devstack::{PgBouncer, http};
 use proto::error::{Reason, reason_of};
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::clients::follow;
@@ -11,10 +15,6 @@ use tests::own::{binaries, command_service_beside, start_beside};
 use tests::pooler::pooler;
 use tests::{Endpoints, new_user, until};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::pgbouncer::has_ipv6;
-use xtask::services::{Program, Service, cli};
-use xtask::{PgBouncer, http};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// The shared one has a stream of another database, and listeners.

@@ -173,7 +173,7 @@ fn counter() -> Arc<AtomicU64> {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long form, with nothing else on the machine: cargo xtask test --release -- --test it pressure -- --ignored"]
 async fn cold_starts_refuse_nobody() {
-    let more = xtask::env_file::Env::default().with("FALLBACK_BUDGET_PER_SECOND", "250");
+    let more = devstack::env_file::Env::default().with("FALLBACK_BUDGET_PER_SECOND", "250");
     let mut own = Own::start_with(more).await;
     wait_answering(&own.endpoints.queries(), "projector-0").await;
     for victims in [&[Victim::Query][..], &[Victim::Neo4j], &[Victim::Query, Victim::Neo4j]] {

@@ -1,6 +1,7 @@
 //! Two clients and two command-services on the same pairs: whatever the order, the
 //! state is one that the rules allow, and the log alone leads to it (I1, I6).
 
+use devstack::services::Service;
 use futures::future::join_all;
 use proto::UserId;
 use proto::error::{Reason, reason_of};
@@ -13,7 +14,6 @@ use tests::truth::postgres::snapshot_of;
 use tests::truth::{self, Edges};
 use tests::{Act, Ask, Commands, Endpoints, asks, own::second_replica, user, users};
 use uuid::Uuid;
-use xtask::services::Service;
 
 /// Two command-services, and a client of each.
 struct Two {

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use devstack::Server as _;
+use devstack::env_file::Env;
 use neo4rs::{Graph, query};
 use proto::subjects;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
@@ -16,8 +18,6 @@ use tests::{Endpoints, Own, importing, new_user, truth, until, user};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use uuid::Uuid;
-use xtask::Server as _;
-use xtask::env_file::Env;
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// More than the walk counts in one transaction.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::{Ports, Principal, Server as _};
 use proto::error::Reason;
 use proto::graph::v1::StreamState;
 use sqlx::{Connection as _, PgConnection};
@@ -14,8 +16,6 @@ use tests::{Commands, Endpoints, Own, new_user, truth, until};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tonic_types::StatusExt as _;
-use xtask::env_file::Env;
-use xtask::{Ports, Principal, Server as _};
 
 /// Sessions at a read-only server live half an hour where they are not closed.
 const SOON: Duration = Duration::from_secs(30);

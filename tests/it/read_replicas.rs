@@ -8,6 +8,9 @@ mod load;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use devstack::Server as _;
+use devstack::env_file::Env;
+use devstack::process::Signal;
 use proto::graph::v1::StoreStatus;
 use proto::query::v1::{
     Explanation, GetStatusRequest, ListFollowersRequest, ListMutualsRequest, WatchEventsRequest,
@@ -17,9 +20,6 @@ use tests::explained::{answered_by, check, in_time, wait_answering};
 use tests::own::Victim;
 use tests::{Endpoints, Own, graph, importing, new_user, truth, until};
 use tokio::task::block_in_place;
-use xtask::Server as _;
-use xtask::env_file::Env;
-use xtask::process::Signal;
 
 use self::load::Load;
 

@@ -1,6 +1,10 @@
 //! A restored copy of a database beside the original, on one NATS: it touches nothing of production.
 
 use async_nats::jetstream::{self, consumer};
+use devstack::env_file::Env;
+use devstack::ports::loopback;
+use devstack::services::{Program, Service, ServiceSpec};
+use devstack::{Ports, pipeline};
 use proto::graph::v1::StreamState;
 use proto::query::v1::GetStatusRequest;
 use proto::subjects;
@@ -11,15 +15,11 @@ use tests::own::binaries;
 use tests::status::until_stream_is;
 use tests::{Own, new_user, truth};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::ports::loopback;
-use xtask::services::{Program, Service, ServiceSpec};
-use xtask::{Ports, pipeline};
 
 fn recover(database: &Database, flags: &[&str]) {
     let env = Env::default().with("DATABASE_URL", &database.url);
     let recovered =
-        block_in_place(|| xtask::services::cli(&binaries(), &env).arg("recover").args(flags).output());
+        block_in_place(|| devstack::services::cli(&binaries(), &env).arg("recover").args(flags).output());
     let recovered = recovered.expect("the CLI runs");
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));
 }

@@ -5,15 +5,15 @@ mod in_doubt;
 
 use std::time::Duration;
 
+use devstack::Server as _;
+use devstack::env_file::Env;
+use devstack::pipeline::spec;
+use devstack::services::{Program, Service, ServiceSpec};
 use tests::clients::{follow, unfollow};
 use tests::own::{Victim, binaries};
 use tests::proxy::CommitLoser;
 use tests::{Endpoints, Own, graph, importing, new_user, truth, until};
 use tokio::task::block_in_place;
-use xtask::Server as _;
-use xtask::env_file::Env;
-use xtask::pipeline::spec;
-use xtask::services::{Program, Service, ServiceSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -196,12 +196,12 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
 
 /// A second process of a kind, on ports of its own.
 fn another(own: &Own, program: Program) -> ServiceSpec {
-    let ports = xtask::Ports::free().expect("free ports");
+    let ports = devstack::Ports::free().expect("free ports");
     let first = spec(program, &binaries(), &own.servers);
     let name = format!("{}-2", first.name);
     ServiceSpec {
-        grpc: first.grpc.map(|_| xtask::ports::loopback(ports.command)),
-        admin: xtask::ports::loopback(ports.command_admin),
+        grpc: first.grpc.map(|_| devstack::ports::loopback(ports.command)),
+        admin: devstack::ports::loopback(ports.command_admin),
         log: own.servers.log_file(&name),
         name,
         ..first

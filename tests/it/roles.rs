@@ -1,10 +1,10 @@
 //! PostgreSQL's roles: each service may do what it must, and nothing else. That each can do what it must, all
 //! other tests show: services run as these roles.
 
+use devstack::Principal;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, FromRow};
 use tests::Endpoints;
-use xtask::Principal;
 
 /// "insufficient_privilege".
 const REFUSED: &str = "42501";

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::services::{Program, Service};
 use proto::query::v1::CheckRequest;
 use proto::query::v1::query_service_client::QueryServiceClient;
 use tests::balancer::Balancer;
@@ -13,8 +15,6 @@ use tests::clients::{Bearer, channel, follow, was_never_sent};
 use tests::metrics::calls_answered;
 use tests::{Own, Queries, new_user, until};
 use tokio::task::{JoinSet, block_in_place};
-use xtask::env_file::Env;
-use xtask::services::{Program, Service};
 
 /// As many as keep this machine busy, whatever the number of pods: a processor with time to spare wakes up for each
 /// message, a busy one finds several.

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use devstack::Principal;
+use devstack::env_file::Env;
+use devstack::ports::{Claim, loopback};
+use devstack::services::{self, Program, Service, ServiceSpec};
 use serde_json::Value;
 use tests::own::binaries;
 use tests::{Endpoints, until};
 use tokio::task::block_in_place;
-use xtask::Principal;
-use xtask::env_file::Env;
-use xtask::ports::{Claim, loopback};
-use xtask::services::{self, Program, Service, ServiceSpec};
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough for a key.
@@ -105,7 +105,7 @@ async fn run(program: Program, servers: Servers, level: &str) -> String {
     })
     .expect("the program starts");
     until("the admin port", LIMIT, || async {
-        let answers = xtask::http::is_ok(loopback(admin.port), "/livez");
+        let answers = devstack::http::is_ok(loopback(admin.port), "/livez");
         if answers { Ok(()) } else { Err(std::fs::read_to_string(&log).unwrap_or_default()) }
     })
     .await;
@@ -116,7 +116,7 @@ async fn run(program: Program, servers: Servers, level: &str) -> String {
     })
     .await;
     for path in ["/readyz", "/metrics"] {
-        let answer = xtask::http::get(loopback(admin.port), path).expect("an answer");
+        let answer = devstack::http::get(loopback(admin.port), path).expect("an answer");
         assert_clean(&format!("{program:?}{path}"), &answer.body);
     }
     block_in_place(|| service.stop()).expect("it stops");

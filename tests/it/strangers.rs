@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use devstack::python::Python;
+use devstack::workspace;
 use serde_json::json;
 use tests::{Endpoints, new_user};
 use tokio::task::block_in_place;
-use xtask::python::Python;
-use xtask::workspace;
 
 use self::grpcurl::Grpcurl;
 

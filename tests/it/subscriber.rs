@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use devstack::Principal;
 use proto::UserId;
 use proto::event::EdgeKind;
 use tests::clients::{follow, unfollow};
 use tests::jobs::OnAccount;
 use tests::truth::postgres::snapshot;
 use tests::{Act, Ask, Commands, Endpoints, asks, graph, importing, truth, until, users};
-use xtask::Principal;
 
 use self::example::{Running, Subscriber};
 use self::tables::Tables;

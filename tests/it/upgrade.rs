@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use devstack::env_file::Env;
+use devstack::services::{Program, Service};
 use proto::command::v1::RemoveFollowerRequest;
 use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::event::{EdgeKey, EdgeKind};
@@ -22,8 +24,6 @@ use tests::own::{binaries, next_binaries, released_binaries};
 use tests::{Commands, Endpoints, Own, Queries, explained, new_user, truth, until};
 use tokio::task::{JoinSet, block_in_place};
 use tonic::Status;
-use xtask::env_file::Env;
-use xtask::services::{Program, Service};
 
 const CLIENTS: usize = 4;
 /// Calls that show that a process has its share of the load.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use devstack::env_file::Env;
 use proto::error::Reason;
 use proto::event::{Event, Verb};
 use proto::query::v1::query_service_client::QueryServiceClient;
@@ -14,7 +15,6 @@ use tests::refusal::{assert_refused, metadata};
 use tests::{Act, Ask, Endpoints, Own, Queries, graph, importing, truth, until, users};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
-use xtask::env_file::Env;
 
 use crate::cli::{Cli, json};
 

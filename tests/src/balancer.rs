@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use devstack::services::Service;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use xtask::services::Service;
 
 use crate::clients;
 

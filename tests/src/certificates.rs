@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use devstack::Tls;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use xtask::Tls;
 
 /// An authority and what it has signed, in a folder that goes with it.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Databases of a test's own on the shared PostgreSQL: the schema without services.
 
+use devstack::env_file::Env;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgConnectOptions};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
 
 use crate::endpoints::Endpoints;
 use crate::own::binaries;
@@ -29,7 +29,7 @@ impl Database {
     pub async fn create(endpoints: &Endpoints) -> Self {
         let database = Self::empty(endpoints).await;
         let env = Env::default().with("DATABASE_URL", &database.url);
-        let migrated = block_in_place(|| xtask::services::cli(&binaries(), &env).arg("migrate").output());
+        let migrated = block_in_place(|| devstack::services::cli(&binaries(), &env).arg("migrate").output());
         let migrated = migrated.expect("the CLI runs");
         assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         database

@@ -1,7 +1,7 @@
 //! Where a pipeline is found.
 
-use xtask::env_file::Env;
-use xtask::{Principal, pipeline};
+use devstack::env_file::Env;
+use devstack::{Principal, pipeline};
 
 /// Addresses and secrets of one pipeline.
 #[derive(Clone, Debug)]

@@ -1,14 +1,14 @@
 //! Servers and services whose clocks jump while they run.
 
+use devstack::Server as _;
+use devstack::services::Service;
 use tokio::task::block_in_place;
-use xtask::Server as _;
-use xtask::services::Service;
 
 use crate::own::Own;
 
 /// The clock of one process.
 #[derive(Debug)]
-pub struct FakeTime(xtask::FakeTime);
+pub struct FakeTime(devstack::FakeTime);
 
 impl FakeTime {
     /// Starts the PostgreSQL of a set again, with a clock that can be set.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use xtask::services::Program;
-use xtask::{http, promql};
+use devstack::services::Program;
+use devstack::{http, promql};
 
 /// One line of `/metrics`.
 #[derive(Clone, Debug, PartialEq)]

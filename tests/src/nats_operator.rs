@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use devstack::daemon::Daemon;
+use devstack::ports::{Claim, loopback};
+use devstack::{Tools, http};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use xtask::daemon::Daemon;
-use xtask::ports::{Claim, loopback};
-use xtask::{Tools, http};
 
 /// The server, and the key with which its account signs users.
 pub struct NatsOperator {

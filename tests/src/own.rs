@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use devstack::env_file::Env;
+use devstack::pipeline::{self, Pipeline};
+use devstack::ports::loopback;
+use devstack::services::{Profile, Program, Service, ServiceSpec};
+use devstack::{Ports, Server as _, Servers, Sizes, Tls, Tools};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::pipeline::{self, Pipeline};
-use xtask::ports::loopback;
-use xtask::services::{Profile, Program, Service, ServiceSpec};
-use xtask::{Ports, Server as _, Servers, Sizes, Tls, Tools};
 
 use crate::endpoints::Endpoints;
 use crate::spare;

@@ -1,7 +1,7 @@
 //! A PgBouncer in front of the shared PostgreSQL.
 
+use devstack::{PgBouncer, Principal};
 use tokio::task::block_in_place;
-use xtask::{PgBouncer, Principal};
 
 use crate::endpoints::Endpoints;
 

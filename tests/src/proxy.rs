@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use devstack::postgres::Postgres;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use xtask::postgres::Postgres;
 
 /// A running proxy; it goes with the test's runtime.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use devstack::{Server as _, Servers, SpareNeo4j};
 use neo4rs::{Graph, query};
-use xtask::{Server as _, Servers, SpareNeo4j};
 
 /// How long it may take to empty it. One that a test has left in a bad state is not waited for.
 const EMPTYING: Duration = Duration::from_secs(20);

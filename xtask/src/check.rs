@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::Result;
-use xtask::{fetch::Checkers, monitoring, signals::Interrupt, workspace};
+use devstack::{fetch::Checkers, workspace};
 
-use crate::child;
+use crate::{child, monitoring, signals::Interrupt};
 
 /// The contract of the last release.
 const RELEASED: &str = "tests/released/0.1.0/contract.binpb";

@@ -10,11 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use devstack::process::{POLL, Signal, describe, pid_of, spawn};
 use nix::{sys::signal::killpg, unistd::Pid};
-use xtask::{
-    process::{POLL, Signal, describe, pid_of, spawn},
-    signals::Interrupt,
-};
+
+use crate::signals::Interrupt;
 
 /// How long an interrupted program may take to end.
 const GRACE: Duration = Duration::from_secs(10);

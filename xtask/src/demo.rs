@@ -8,12 +8,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use devstack::{graph, process::describe, services, workspace};
 use serde_json::Value;
 use uuid::Uuid;
-use xtask::{graph, process::describe, services, signals::Interrupt, workspace};
 
 use crate::{
     child,
+    signals::Interrupt,
     stack::{Options, Stack},
     up,
 };

@@ -14,8 +14,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use devstack::workspace;
 
-use crate::{monitoring, workspace};
+use crate::monitoring;
 
 /// A page.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +46,6 @@ pub fn write(binaries: &Path) -> Result<Vec<&'static str>> {
     Ok(written)
 }
 
-/// Those that are not what the code says.
-pub fn stale(binaries: &Path) -> Result<Vec<&'static str>> {
-    Ok(changed(binaries)?.into_iter().map(|(page, _)| page.path).collect())
-}
-
 fn changed(binaries: &Path) -> Result<Vec<(&'static Page, String)>> {
     let mut changed = Vec::new();
     for page in PAGES {
@@ -64,4 +60,20 @@ fn changed(binaries: &Path) -> Result<Vec<(&'static Page, String)>> {
 
 fn place(page: &Page) -> PathBuf {
     workspace::root().join(page.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+
+    use super::*;
+
+    #[test]
+    fn generated_pages_are_those_of_the_code() {
+        let binaries = env::var_os("FOLLOWGRAPH_TEST_BIN_DIR");
+        let binaries = binaries.expect("this test asks the services: run it with `cargo xtask test`");
+        let changed = changed(Path::new(&binaries)).expect("the pages can be made");
+        let stale: Vec<_> = changed.into_iter().map(|(page, _)| page.path).collect();
+        assert!(stale.is_empty(), "run `cargo xtask docs`: {stale:?} are not up to date");
+    }
 }

@@ -1,11 +1,12 @@
 //! `cargo xtask k8s-check`: what would be deployed, rendered and validated without a cluster.
 //!
-//! Owns: the report on the terminal. What is checked is in the library.
+//! Owns: the report on the terminal. What is checked is in [`deployment`].
 
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
-use xtask::deployment;
+
+use crate::deployment;
 
 /// Checks everything, and tells all that is wrong.
 pub fn run() -> Result<ExitCode> {

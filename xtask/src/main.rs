@@ -1,11 +1,15 @@
 //! `cargo xtask`: the commands of a developer.
 //!
-//! Owns: the command line and the exit code. Each command is a module; what they share is the library.
+//! Owns: the command line and the exit code. Each command is a module; servers and services come from `devstack`.
 
 mod check;
 mod child;
 mod demo;
+mod deployment;
+mod docs;
 mod k8s_check;
+mod monitoring;
+mod signals;
 mod stack;
 mod test;
 mod up;
@@ -15,8 +19,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::{services::Profile, signals::Interrupt};
+use devstack::services::Profile;
 
+use signals::Interrupt;
 use test::Versions;
 
 const TEST_HELP: &str = "\
@@ -124,17 +129,17 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Docs => {
             child::succeed(Profile::Dev.build_command(), &interrupt)?;
-            for page in xtask::docs::write(&Profile::Dev.folder())? {
+            for page in docs::write(&Profile::Dev.folder())? {
                 println!("{page}");
             }
             Ok(ExitCode::SUCCESS)
         }
         Command::Fetch => {
-            xtask::fetch::Tools::install()?;
-            xtask::fetch::Checkers::install()?;
-            xtask::prometheus::Programs::install()?;
-            xtask::grpcurl::program()?;
-            xtask::deployment::Tools::install()?;
+            devstack::fetch::Tools::install()?;
+            devstack::fetch::Checkers::install()?;
+            devstack::prometheus::Programs::install()?;
+            devstack::grpcurl::program()?;
+            deployment::Tools::install()?;
             Ok(ExitCode::SUCCESS)
         }
     }

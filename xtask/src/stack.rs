@@ -9,12 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use xtask::{
-    Pipeline, Ports, Servers, Sizes, Tools, env_file::Env, pipeline, services::Profile, signals::Interrupt,
-    workspace,
+use devstack::{
+    Pipeline, Ports, Servers, Sizes, Tools, env_file::Env, pipeline, services::Profile, workspace,
 };
 
-use crate::child;
+use crate::{child, signals::Interrupt};
 
 /// How a stack is started.
 #[derive(Debug, Clone, Copy, clap::Args)]

@@ -5,16 +5,15 @@
 use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result};
-use xtask::{
+use devstack::{
     Pipeline, Ports, Servers, Sizes, Tools,
     env_file::Env,
     pipeline, prometheus,
     services::{Profile, Program},
-    signals::Interrupt,
     workspace,
 };
 
-use crate::child;
+use crate::{child, signals::Interrupt};
 
 /// Every variable for tests begins with this.
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
@@ -38,7 +37,7 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
         eprintln!("without Prometheus the test that lets real alerts fire fails: {error:#}");
     }
     // grpcurl is built from source: in the middle of the tests, that would take their cores from them.
-    if let Err(error) = xtask::grpcurl::program() {
+    if let Err(error) = devstack::grpcurl::program() {
         eprintln!("without grpcurl the tests that call it fail: {error:#}");
     }
     interrupt.check()?;
@@ -115,7 +114,7 @@ fn build_next_version(interrupt: &Interrupt) -> Result<PathBuf> {
 }
 
 fn tail(servers: &Servers, name: &str) -> String {
-    xtask::process::Log::of_all_runs(&servers.log_file(name)).tail(20)
+    devstack::process::Log::of_all_runs(&servers.log_file(name)).tail(20)
 }
 
 /// How the tests find the shared set.

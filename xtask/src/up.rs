@@ -2,10 +2,11 @@
 
 use std::{process::ExitCode, thread, time::Duration};
 
+use crate::{
+    signals::Interrupt,
+    stack::{Options, Stack},
+};
 use anyhow::Result;
-use xtask::signals::Interrupt;
-
-use crate::stack::{Options, Stack};
 
 /// How often the processes are looked at.
 const LOOK: Duration = Duration::from_millis(200);

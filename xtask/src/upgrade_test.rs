@@ -7,13 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use xtask::{
+use devstack::{
     services::{Profile, Program},
-    signals::Interrupt,
     workspace,
 };
 
-use crate::{child, test};
+use crate::{child, signals::Interrupt, test};
 
 const TEST: &str = "upgrade_from_a_release_and_rollback_lose_nothing";
 

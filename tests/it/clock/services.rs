@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use devstack::http;
+use devstack::services::{Program, Service};
 use proto::command::v1::{GetStatusRequest, ImportEdge, ImportEdgesRequest};
 use proto::graph::v1::ReplicaStatus;
 use proto::query::v1::Source;
@@ -16,8 +18,6 @@ use tests::{Act, Ask, Commands, importing, new_user, truth, until, user, users};
 use time::OffsetDateTime;
 use tokio::task::block_in_place;
 use uuid::Uuid;
-use xtask::http;
-use xtask::services::{Program, Service};
 
 use super::{
     LIMIT, Written, accept, database_clock, distrusted, expires, is_trusted, partitions, problem, trusted,

@@ -1,12 +1,12 @@
 //! Who may send which command.
 
+use devstack::env_file::Env;
 use proto::command::v1::{GetStatusRequest, ImportEdgesRequest};
 use proto::error::Reason;
 use tests::jobs::{OnAccount, replace_following};
 use tests::own::command_service_beside;
 use tests::refusal::assert_refused;
 use tests::{Act, Ask, Endpoints, asks, importing, users};
-use xtask::env_file::Env;
 
 const READER: &str = "the-reader-has-this-secret-000001";
 const WRITER: &str = "the-writer-has-this-secret-000002";

@@ -6,9 +6,9 @@ use tests::refusal::assert_refused;
 use tests::{Act, Ask, asks, importing, user, users};
 use tonic_types::StatusExt as _;
 
+use devstack::env_file::Env;
 use tests::own::command_service_beside;
 use tests::refusal::metadata;
-use xtask::env_file::Env;
 
 use super::Shared;
 
@@ -58,7 +58,7 @@ async fn an_account_follows_and_asks_so_many_and_no_more() {
 }
 
 /// A command-service with other limits, on the shared servers.
-fn with_limits(shared: &Shared, settings: Env) -> (xtask::services::Service, tests::Commands) {
+fn with_limits(shared: &Shared, settings: Env) -> (devstack::services::Service, tests::Commands) {
     let tokens = format!("read+write+admin:{}", shared.endpoints.token);
     let service = command_service_beside(&shared.endpoints, settings.with("AUTH_TOKENS", tokens));
     let commands = shared.endpoints.through(&service).commands();

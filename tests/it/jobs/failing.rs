@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use devstack::env_file::Env;
 use proto::command::v1::{GetJobResponse, GetStatusRequest, JobState};
 use proto::error::Reason;
 use sqlx::{Postgres, Transaction};
@@ -13,7 +14,6 @@ use tests::truth::Edges;
 use tests::{Act, Ask, Own, until, user, users};
 use tokio::task::{JoinSet, block_in_place};
 use tonic_types::StatusExt as _;
-use xtask::env_file::Env;
 
 use super::{changed, edges};
 

@@ -1,12 +1,12 @@
 //! The metric of calls by caller, for the older API.
 
+use devstack::env_file::Env;
 use proto::legacy::v2 as wire;
 use tests::clients::channel;
 use tests::metrics::scrape;
 use tests::own::command_service_beside;
 use tests::{Endpoints, new_user};
 use tonic::Request;
-use xtask::env_file::Env;
 
 use super::Graph;
 

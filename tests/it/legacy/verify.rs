@@ -80,7 +80,7 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
     api.write(Write::CreateBlock, &y, &a.to_string()).await.expect("a block");
     wait_caught_up(endpoints).await;
     let document =
-        std::fs::read_to_string(xtask::workspace::root().join("docs/moving.md")).expect("the document");
+        std::fs::read_to_string(devstack::workspace::root().join("docs/moving.md")).expect("the document");
     let blocks = commands(&document, "\n## The way back after writes\n", "\n## Settings and verbs\n");
     let [script] = &blocks[..] else { panic!("{blocks:?}") };
     let path = std::env::var("PATH").expect("a PATH");

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use devstack::env_file::Env;
+use devstack::services::{Program, Service};
 use proto::error::Reason;
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_client::GraphServiceClient;
@@ -13,8 +15,6 @@ use tests::refusal::assert_refused;
 use tests::{Endpoints, new_user};
 use tokio::task::block_in_place;
 use tonic::{Request, Status};
-use xtask::env_file::Env;
-use xtask::services::{Program, Service};
 
 use super::Graph;
 

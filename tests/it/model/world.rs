@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use devstack::services::Service;
 use sqlx::PgPool;
 use tests::importing::invites_repeat;
 use tests::own::Victim;
@@ -11,7 +12,6 @@ use tests::proxy::CommitLoser;
 use tests::{Commands, Endpoints, Own, until};
 use tokio::task::block_in_place;
 use tonic::Status;
-use xtask::services::Service;
 
 use super::run::Case;
 use super::steps::{Killed, Step};

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::env_file::Env;
 use proto::legacy::v2::graph_service_client::GraphServiceClient;
 use proto::query::v1::Source;
 use tests::clients::channel;
 use tests::explained::wait_answering;
 use tests::{Own, truth, until};
-use xtask::env_file::Env;
 
 use super::ask::{Answer, Mix, Observation, Reader};
 use super::load::Load;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use devstack::env_file::Env;
 use proto::error::Reason;
 use proto::legacy::v2 as legacy;
 use proto::legacy::v2::graph_service_client::GraphServiceClient;
@@ -17,7 +18,6 @@ use tests::refusal::{assert_refused, metadata};
 use tests::{Act, Ask, Endpoints, Queries, metrics, until, users};
 use tonic::Status;
 use tonic_types::StatusExt as _;
-use xtask::env_file::Env;
 
 const LIMIT: Duration = Duration::from_secs(60);
 

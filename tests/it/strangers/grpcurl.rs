@@ -18,7 +18,7 @@ pub struct Grpcurl {
 
 impl Grpcurl {
     pub fn install(token: &str) -> Self {
-        let program = block_in_place(xtask::grpcurl::program)
+        let program = block_in_place(devstack::grpcurl::program)
             .unwrap_or_else(|error| panic!("grpcurl cannot run here: {error:#}"));
         Self { program, token: token.to_owned() }
     }

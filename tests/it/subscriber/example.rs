@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use devstack::python::Python;
+use devstack::workspace;
 use tests::new_user;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::task::block_in_place;
-use xtask::python::Python;
-use xtask::workspace;
 
 use super::LIMIT;
 use super::tables::Tables;

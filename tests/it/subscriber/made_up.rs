@@ -2,13 +2,13 @@
 //! are made up here, on a NATS server of their own: the relay publishes nothing of the kind.
 
 use async_nats::{HeaderMap, jetstream};
+use devstack::{Nats, Ports, Principal, Secrets, Tools};
 use prost::Message as _;
 use proto::event::{AccountOp, EdgeKind, EdgeOp};
 use proto::events::v1::{AccountChange, AccountCounts, EdgeChange, Event, Verb};
 use proto::{Epoch, subjects};
 use tests::new_user;
 use tokio::task::block_in_place;
-use xtask::{Nats, Ports, Principal, Secrets, Tools};
 
 use super::example::{Subscriber, example};
 

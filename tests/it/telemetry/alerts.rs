@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use devstack::env_file::Env;
+use devstack::monitoring;
+use devstack::prometheus::Prometheus;
 use tests::proxy::CommitLoser;
 use tests::{Own, until};
 use tokio::task::block_in_place;
-use xtask::env_file::Env;
-use xtask::monitoring;
-use xtask::prometheus::Prometheus;
 
 use super::faults;
 

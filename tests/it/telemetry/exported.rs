@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use devstack::{monitoring, workspace};
 use proto::query::v1::WatchEventsRequest;
 use tests::clients::{check, follow};
 use tests::metrics::{Declared, Sample, declared, scrape, shared_admins};
 use tests::own::binaries;
 use tests::{Endpoints, new_user, until};
-use xtask::{monitoring, workspace};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use devstack::{Principal, Server as _};
 use proto::error::{Reason, reason_of};
 use proto::query::v1::{Source, WatchEventsRequest};
 use proto::subjects;
@@ -14,7 +15,6 @@ use tests::own::{Victim, binaries};
 use tests::proxy::CommitLoser;
 use tests::{Own, new_user, truth, until};
 use tokio::task::block_in_place;
-use xtask::{Principal, Server as _};
 
 use super::alerts::Watch;
 
@@ -283,7 +283,7 @@ pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
     let mut lock = connection.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE blocks IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("locked");
     let recovered = block_in_place(|| {
-        let mut cli = xtask::services::cli(&binaries(), &own.pipeline.client_env);
+        let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
         cli.args(["recover", "--yes", "--replace-stream"]).output().expect("the CLI runs")
     });
     assert!(recovered.status.success(), "{}", String::from_utf8_lossy(&recovered.stderr));

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use devstack::env_file::Env;
 use proto::command::v1::FollowRequest;
 use tests::collector::{Collector, Span};
 use tests::{Own, new_user, until};
 use tonic::Request;
-use xtask::env_file::Env;
 
 /// Exporters send what they have every five seconds.
 const LIMIT: Duration = Duration::from_secs(30);

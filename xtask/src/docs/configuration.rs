@@ -6,9 +6,8 @@
 use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
+use devstack::services::Program;
 use serde_json::Value;
-
-use crate::services::Program;
 
 const HEAD: &str = "\
 # Configuration

