@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{promql, workspace};
@@ -15,14 +16,32 @@ use crate::{promql, workspace};
 const INTERVAL: (&str, &str) = ("$__rate_interval", "1m");
 
 /// An alert.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Alert {
     /// Its name.
+    #[serde(rename = "alert")]
     pub name: String,
     /// What it asks.
     pub expr: String,
+    /// What it says to people.
+    pub annotations: Annotations,
+}
+
+/// The annotations of an alert that are checked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Annotations {
     /// Where it says that its section is.
-    pub runbook: String,
+    pub runbook_url: String,
+}
+
+#[derive(Deserialize)]
+struct Rules {
+    groups: Vec<Group>,
+}
+
+#[derive(Deserialize)]
+struct Group {
+    rules: Vec<Alert>,
 }
 
 /// The folder of rules and dashboards.
@@ -37,21 +56,27 @@ pub fn rules_text() -> Result<String> {
 
 /// All alerts.
 pub fn alerts() -> Result<Vec<Alert>> {
-    parse_alerts(&rules_text()?)
+    let rules: Rules = parse(&rules_text()?)?;
+    Ok(rules.groups.into_iter().flat_map(|group| group.rules).collect())
 }
 
-/// The rules without patience, so that an alert fires at once: every waiting time is cut to nothing, and every window in
-/// which something must have stood still to five seconds.
+fn parse<T: DeserializeOwned>(rules: &str) -> Result<T> {
+    serde_norway::from_str(rules).context("cannot read alerts.yaml")
+}
+
+/// The rules for tests, in which an alert fires at once: no rule waits, and each window of `changes` has five seconds.
 pub fn rules_without_patience() -> Result<String> {
-    Ok(rules_text()?.lines().map(without_patience).collect())
-}
-
-fn without_patience(line: &str) -> String {
-    match line.split_once("for: ") {
-        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}for: 0s\n"),
-        _ if line.contains("changes(") => format!("{}\n", line.replace("[5m]", "[5s]")),
-        _ => format!("{line}\n"),
+    let mut file: Value = parse(&rules_text()?)?;
+    let groups = file["groups"].as_array_mut().into_iter().flatten();
+    for rule in groups.filter_map(|group| group["rules"].as_array_mut()).flatten() {
+        rule["for"] = "0s".into();
+        let expr = rule["expr"].as_str().context("a rule without an expr")?;
+        if expr.contains("changes(") {
+            rule["expr"] = expr.replace("[5m]", "[5s]").into();
+        }
     }
+    // JSON is YAML.
+    Ok(file.to_string())
 }
 
 /// All queries of all dashboards.
@@ -95,37 +120,6 @@ pub fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     dashboard["panels"].as_array().into_iter().flatten()
 }
 
-/// Reads the rules, as far as it is needed: promtool has found their form right.
-fn parse_alerts(text: &str) -> Result<Vec<Alert>> {
-    let mut alerts: Vec<Alert> = Vec::new();
-    let mut lines = text.lines().peekable();
-    while let Some(line) = lines.next() {
-        let indent = line.len() - line.trim_start().len();
-        let line = line.trim_start();
-        if let Some(name) = line.strip_prefix("- alert: ") {
-            alerts.push(Alert { name: name.to_owned(), expr: String::new(), runbook: String::new() });
-        }
-        let Some(alert) = alerts.last_mut() else { continue };
-        if let Some(expr) = line.strip_prefix("expr: ") {
-            expr.clone_into(&mut alert.expr);
-            if expr == ">-" {
-                alert.expr.clear();
-                while let Some(more) = lines.next_if(|more| more.len() - more.trim_start().len() > indent) {
-                    alert.expr += more.trim();
-                    alert.expr.push(' ');
-                }
-            }
-        }
-        if let Some(url) = line.strip_prefix("runbook_url: ") {
-            url.clone_into(&mut alert.runbook);
-        }
-    }
-    match alerts.iter().find(|alert| alert.expr.is_empty() || alert.runbook.is_empty()) {
-        Some(alert) => bail!("{} has no expr or no runbook_url that can be read", alert.name),
-        None => Ok(alerts),
-    }
-}
-
 /// Reads a file; an error names it.
 pub fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
@@ -135,38 +129,12 @@ pub fn read(path: &Path) -> Result<String> {
 mod tests {
     use super::*;
 
-    const RULES: &str = "\
-groups:
-  - name: g
-    rules:
-      - alert: FollowgraphOne
-        expr: >-
-          a_total
-          / b_total
-        for: 5m
-        annotations:
-          summary: \"for: ever\"
-          runbook_url: x/docs/runbooks.md#followgraphone
-      - alert: FollowgraphTwo
-        expr: up == 0
-        annotations:
-          runbook_url: x/docs/runbooks.md#other
-";
-
-    #[test]
-    fn rules_are_read() {
-        let alerts = parse_alerts(RULES).unwrap();
-        assert_eq!(alerts.len(), 2);
-        assert_eq!(alerts[0].expr.trim(), "a_total / b_total");
-        assert_eq!(alerts[1].expr, "up == 0");
-    }
-
     #[test]
     fn every_file_here_is_whole() {
         let named = metrics_named().unwrap();
         assert!(named.contains("projector_lag_seconds") && !named.contains("up"), "{named:?}");
         let impatient = rules_without_patience().unwrap();
-        assert!(!impatient.contains("for: 5m"));
+        assert!(impatient.contains(r#""for":"0s""#) && !impatient.contains(r#""for":"5m""#));
         assert!(impatient.contains("changes(followgraph_relay_stream_revision[5s])"));
     }
 }

@@ -61,7 +61,7 @@ pub fn check() -> Result<()> {
     let known: BTreeSet<_> = docs::metrics::names(&page).into_iter().collect();
     wrong.extend(metrics_named()?.difference(&known).map(|name| format!("{name} is not in docs/metrics.md")));
     let runbooks = read(&workspace::root().join("docs/runbooks.md"))?;
-    let tests = read(&folder().join("alerts_test.yaml"))?;
+    let tests: Value = serde_norway::from_str(&read(&folder().join("alerts_test.yaml"))?)?;
     wrong.extend(wrong_with_runbooks(&alerts()?, &runbooks));
     wrong.extend(alerts()?.iter().flat_map(|alert| untested(alert, &tests)));
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
@@ -114,32 +114,43 @@ fn wrong_with_runbooks(alerts: &[Alert], runbooks: &str) -> Vec<String> {
         .collect();
     for alert in alerts {
         let anchor = format!("docs/runbooks.md#{}", alert.name.to_lowercase());
-        if !alert.runbook.ends_with(&anchor) {
+        if !alert.annotations.runbook_url.ends_with(&anchor) {
             wrong.push(format!("{}: runbook_url does not end with {anchor}", alert.name));
         }
     }
     wrong
 }
 
-/// A test must show it silent and firing.
-fn untested(alert: &Alert, tests: &str) -> Vec<String> {
-    let silent = format!("{{ alertname: {}, ", alert.name);
-    let fires = format!("- alertname: {}\n", alert.name);
-    let missing = [silent, fires].into_iter().filter(|text| !tests.contains(text.as_str()));
-    missing.map(|text| format!("alerts_test.yaml has no {text:?}")).collect()
+/// Tests must show an alert silent and firing.
+fn untested(alert: &Alert, tests: &Value) -> Vec<String> {
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let cases: Vec<_> = list(&tests["tests"])
+        .iter()
+        .flat_map(|test| list(&test["alert_rule_test"]))
+        .filter(|case| case["alertname"] == alert.name.as_str())
+        .map(|case| list(&case["exp_alerts"]).is_empty())
+        .collect();
+    let missing =
+        [(true, "silent"), (false, "firing")].into_iter().filter(|(silent, _)| !cases.contains(silent));
+    missing.map(|(_, state)| format!("alerts_test.yaml has no test of {} {state}", alert.name)).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use devstack::monitoring::Annotations;
+
     use super::*;
+
+    fn alert(name: &str, section: &str) -> Alert {
+        Alert {
+            name: name.to_owned(),
+            expr: "up == 0".to_owned(),
+            annotations: Annotations { runbook_url: format!("x/docs/runbooks.md#{section}") },
+        }
+    }
 
     #[test]
     fn runbooks_and_alerts_are_held_against_each_other() {
-        let alert = |name: &str, section: &str| Alert {
-            name: name.to_owned(),
-            expr: "up == 0".to_owned(),
-            runbook: format!("x/docs/runbooks.md#{section}"),
-        };
         let alerts = [alert("FollowgraphOne", "followgraphone"), alert("FollowgraphTwo", "other")];
         let wrong =
             wrong_with_runbooks(&alerts, "## FollowgraphOne\n## FollowgraphThree\n## How to read this\n");
@@ -160,5 +171,17 @@ mod tests {
     fn the_object_for_kubernetes_has_the_same_rules() {
         let kept = read(&workspace::root().join(PROMETHEUS_RULE_PATH)).unwrap();
         assert!(kept == prometheus_rule().unwrap(), "run `cargo xtask docs`");
+    }
+    #[test]
+    fn an_alert_is_tested_silent_and_firing() {
+        let silent = json!({"alertname": "A", "exp_alerts": []});
+        let firing = json!({"alertname": "A", "exp_alerts": [{"exp_labels": {}}]});
+        for (cases, missing) in [
+            (json!([silent, firing]), vec![]),
+            (json!([silent]), vec!["alerts_test.yaml has no test of A firing"]),
+            (json!([firing]), vec!["alerts_test.yaml has no test of A silent"]),
+        ] {
+            assert_eq!(untested(&alert("A", "a"), &json!({"tests": [{"alert_rule_test": cases}]})), missing);
+        }
     }
 }
