@@ -21,7 +21,6 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     prerequisites::{self, Need, python_has},
-    secrets::hex,
     user::{Unprivileged, reachable_instead_of},
     workspace,
 };
@@ -244,7 +243,7 @@ fn fetch_neo4j(folder: &Path) -> Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         lines += &format!("{}  {name}\n", sha256_of(path)?);
     }
-    expect_sha256(NEO4J, &hex(&Sha256::digest(&lines)), NEO4J_FILES_SHA256)
+    expect_sha256(NEO4J, &hex::encode(Sha256::digest(&lines)), NEO4J_FILES_SHA256)
 }
 
 fn fetch_postgres(folder: &Path) -> Result<()> {
@@ -338,7 +337,7 @@ fn sha256_of(path: &Path) -> Result<String> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(&hasher.finalize())),
+            0 => return Ok(hex::encode(hasher.finalize())),
             read => hasher.update(&buffer[..read]),
         }
     }

@@ -120,7 +120,6 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::secrets::hex;
 
     #[test]
     fn the_graph_has_the_shape_that_the_demo_promises() {
@@ -152,7 +151,7 @@ mod tests {
         let mut text = Vec::new();
         write_edges(&mut text).unwrap();
         assert_eq!(
-            hex(&Sha256::digest(&text)),
+            hex::encode(Sha256::digest(&text)),
             "37236216a7284c983a69e7ca9621eefeaafc414bcc79223359353fc0700041a9"
         );
     }

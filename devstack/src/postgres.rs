@@ -31,7 +31,7 @@ use crate::{
     ports::loopback,
     principals::Principal,
     process::Signal,
-    secrets::{Secrets, hex, write_private},
+    secrets::{Secrets, write_private},
     tls::{self, Tls},
     user::{Unprivileged, reachable_instead_of},
 };
@@ -222,7 +222,7 @@ impl Postgres {
     }
 
     fn password_hash(&self) -> String {
-        hex(&Sha256::digest(&self.secrets.postgres_password))
+        hex::encode(Sha256::digest(&self.secrets.postgres_password))
     }
 
     /// One of PostgreSQL's programs, to be run as the right user.

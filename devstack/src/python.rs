@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 use crate::{
     fetch::{Cache, run},
     prerequisites::{self, Need},
-    secrets::hex,
 };
 
 /// A Python that finds the packages of one list.
@@ -37,7 +36,7 @@ impl Python {
             fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
         // Packages with machine code are for one version of Python.
         let version = Command::new(&program).arg("--version").output().context("cannot run python3")?.stdout;
-        let key = hex(&Sha256::digest([version, list].concat()));
+        let key = hex::encode(Sha256::digest([version, list].concat()));
         // Not a virtual environment: those cannot be moved, and the cache moves what is complete into place.
         let packages = cache.install(&format!("python-packages-{}", &key[..16]), |folder| {
             run(Command::new(&program)

@@ -6,8 +6,8 @@
 //! It must not print them.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{Read, Write},
+    fs::{self, OpenOptions},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::OnceLock,
@@ -126,15 +126,8 @@ pub fn write_private(file: &Path, text: &str) -> Result<()> {
 /// `bytes` random bytes from the kernel, as hexadecimal text.
 pub fn random_hex(bytes: usize) -> Result<String> {
     let mut buffer = vec![0; bytes];
-    File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(&mut buffer))
-        .context("cannot read random numbers from /dev/urandom")?;
-    Ok(hex(&buffer))
-}
-
-/// Lowercase hexadecimal text.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    getrandom::fill(&mut buffer).context("cannot read random numbers")?;
+    Ok(hex::encode(buffer))
 }
 
 #[cfg(test)]
