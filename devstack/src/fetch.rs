@@ -9,7 +9,7 @@
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    lock_file,
     prerequisites::{self, Need, python_has},
     user::{Unprivileged, reachable_instead_of},
     workspace,
@@ -156,14 +157,8 @@ pub struct Cache {
 impl Cache {
     pub fn lock() -> Result<Self> {
         let folder = cache_folder()?;
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join("lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
+        let lock = lock_file::open(&path)?;
         if lock.try_lock().is_err() {
             eprintln!("waiting for another process that is fetching servers");
             lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;

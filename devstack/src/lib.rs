@@ -33,6 +33,7 @@ pub mod go;
 pub mod graph;
 pub mod grpcurl;
 pub mod http;
+pub mod lock_file;
 pub mod monitoring;
 pub mod nats;
 pub mod neo4j;

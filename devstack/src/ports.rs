@@ -9,15 +9,15 @@
 //! no client takes one by accident.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     process,
     sync::Arc,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use crate::fetch::cache_folder;
+use crate::{fetch::cache_folder, lock_file};
 
 /// Where the search for free ports takes place.
 const FIRST: u16 = 20_000;
@@ -137,15 +137,7 @@ impl Claim {
 
     /// Claims `port`; `None` if somebody listens there or has claimed it.
     pub fn of(port: u16) -> Result<Option<Self>> {
-        let folder = cache_folder()?.join("ports");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        let file = folder.join(port.to_string());
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&file)
-            .with_context(|| format!("cannot open {}", file.display()))?;
+        let lock = lock_file::open(&cache_folder()?.join("ports").join(port.to_string()))?;
         let free = lock.try_lock().is_ok() && is_free(port);
         Ok(free.then_some(Self { port, lock }))
     }

@@ -6,7 +6,7 @@
 //! What can go wrong: one of them does not start; then the others are stopped again.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -18,6 +18,7 @@ use crate::{
     daemon::Server,
     env_file::Env,
     fetch::{Tools, remove_folder},
+    lock_file,
     nats::Nats,
     neo4j::{self, Neo4j, Resources},
     ports::Ports,
@@ -80,7 +81,7 @@ pub struct Servers {
     pub tls: Option<Tls>,
     root: PathBuf,
     is_temporary: bool,
-    _lock: Lock,
+    _lock: File,
 }
 
 impl Servers {
@@ -101,7 +102,7 @@ impl Servers {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders than we.
         let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
-        let lock = Lock::of(&root)?;
+        let lock = lock(&root)?;
         let secrets = Secrets::load_or_create(&root.join(SECRETS))?;
         let log = |name: &str| log_file(&root, name);
         let (postgres, nats, neo4j) = thread::scope(|scope| {
@@ -315,33 +316,19 @@ enum Neo4jFrom {
 }
 
 /// Only one process at a time uses the folder of a set.
-#[derive(Debug)]
-struct Lock {
-    // Closing it ends the lock, also when this process is killed.
-    _file: File,
-}
-
-impl Lock {
-    fn of(root: &Path) -> Result<Self> {
-        let path = root.join("servers.lock");
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {}", path.display()))?;
-        if file.try_lock().is_err() {
-            bail!("another process runs servers in {}\nwhat to do: wait for it, or end it", root.display());
-        }
-        Ok(Self { _file: file })
+fn lock(root: &Path) -> Result<File> {
+    let file = lock_file::open(&root.join("servers.lock"))?;
+    if file.try_lock().is_err() {
+        bail!("another process runs servers in {}\nwhat to do: wait for it, or end it", root.display());
     }
+    Ok(file)
 }
 
 /// Whether the process that made this temporary set is gone; its id begins the folder's name.
 fn is_abandoned(root: &Path) -> bool {
     let name = root.file_name().unwrap_or_default().to_string_lossy();
     let process = name.split('-').next().unwrap_or_default();
-    !Path::new("/proc").join(process).exists() && Lock::of(root).is_ok()
+    !Path::new("/proc").join(process).exists() && lock(root).is_ok()
 }
 
 /// Removes what a set in `root` has written, wherever PostgreSQL's part of it is.
@@ -349,7 +336,7 @@ fn remove_left_over(root: &Path) -> Result<()> {
     if !root.exists() {
         return Ok(());
     }
-    let _lock = Lock::of(root)?;
+    let _lock = lock(root)?;
     let root = root.canonicalize()?;
     let user = Unprivileged::if_we_are_root()?;
     remove_folder(&reachable_instead_of(&root.join("postgres"), user.as_ref())?)?;

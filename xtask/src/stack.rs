@@ -2,15 +2,11 @@
 //!
 //! Owns: that only one stack uses `.dev` at a time, the order of starting, and `.dev/env`.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    path::PathBuf,
-    time::Instant,
-};
+use std::{fs::File, path::PathBuf, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use devstack::{
-    Pipeline, Ports, Servers, Sizes, Tools, env_file::Env, pipeline, services::Profile, workspace,
+    Pipeline, Ports, Servers, Sizes, Tools, env_file::Env, lock_file, pipeline, services::Profile, workspace,
 };
 
 use crate::{child, signals::Interrupt};
@@ -132,15 +128,7 @@ pub fn env_file() -> PathBuf {
 }
 
 fn lock() -> Result<File> {
-    let folder = workspace::dev();
-    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let path = folder.join("lock");
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open {}", path.display()))?;
+    let lock = lock_file::open(&workspace::dev().join("lock"))?;
     if lock.try_lock().is_err() {
         bail!(
             "another `cargo xtask up` or `demo` of this clone is running\n\
