@@ -33,8 +33,8 @@ const OVERLAYS: [(&str, Strictness); 2] =
 const SECRETS: &str = "k8s/overlays/production/secrets.sh";
 /// Policies that a site may copy.
 const EXAMPLES: &str = "k8s/examples/clients.yaml";
-/// What kube-score would have differently, each with our reason.
-const NOT_ASKED: [&str; 3] = [
+/// Tests of kube-score that are skipped, each with our reason.
+const SKIPPED: [&str; 3] = [
     // Tags are never moved, so what a node has is what it would pull.
     "container-image-pull-policy",
     // Root file systems are read-only, and volumes have limits of their own.
@@ -42,6 +42,8 @@ const NOT_ASKED: [&str; 3] = [
     // Images of others run as the user that they were made for.
     "container-security-context-user-group-id",
 ];
+/// Tests that are skipped where nothing needs protection: there is one of each, and no policy between them.
+const SKIPPED_IF_THROWAWAY: [&str; 2] = ["deployment-replicas", "pod-networkpolicy"];
 
 /// What was checked, and what is wrong.
 #[derive(Debug, Default)]
@@ -88,9 +90,9 @@ pub fn check(tools: &Tools) -> Result<Report> {
         let mut problems = found.problems.clone();
         problems.extend(rules::manifests(&found.documents, strictness, &contract));
         problems.extend(nats_configuration(tools, &found.documents, &scratch.0.join(overlay))?);
+        problems.extend(score(tools, file, strictness)?);
         if strictness == Strictness::Production {
             problems.extend(rules::secrets_made(&found.documents, &made.documents));
-            problems.extend(score(tools, file)?);
         }
         report.checked.push(format!("overlay {overlay}, {} documents", found.documents.len()));
         report.problems.extend(problems.into_iter().map(|problem| format!("{overlay}: {problem}")));
@@ -145,11 +147,13 @@ fn validate(tools: &Tools, manifests: &[PathBuf], compose: &Path) -> Result<BTre
 }
 
 /// What kube-score finds.
-fn score(tools: &Tools, file: &Path) -> Result<Vec<String>> {
+fn score(tools: &Tools, file: &Path, strictness: Strictness) -> Result<Vec<String>> {
+    let more = if strictness == Strictness::Throwaway { &SKIPPED_IF_THROWAWAY[..] } else { &[] };
     let output = output(
         Command::new(&tools.kube_score)
             .args(["score", "--output-format", "ci", "--ignore-container-cpu-limit"])
-            .args(["--kubernetes-version", &format!("v{KUBERNETES}"), "--ignore-test", &NOT_ASKED.join(",")])
+            .args(["--kubernetes-version", &format!("v{KUBERNETES}")])
+            .args(["--ignore-test", &[&SKIPPED[..], more].concat().join(",")])
             .arg(file),
     )?;
     let found: Vec<String> = output

@@ -41,7 +41,6 @@ pub(super) fn manifests(documents: &[Value], strictness: Strictness, contract: &
     problems.extend(images::pinned(documents, contract));
     problems.extend(secrets::none_in_clear(documents, strictness));
     problems.extend(pods::restricted(documents));
-    problems.extend(pods::sized(documents));
     problems.extend(pods::watched(documents));
     problems.extend(pods::drained(documents));
     problems.extend(pods::probes_without_tls(documents));

@@ -1,4 +1,5 @@
-//! Pods: restricted, sized, watched, drained, and complete.
+//! Pods: restricted, watched, drained, and complete. That they have sizes and a read-only root, and are not privileged,
+//! kube-score checks.
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ const MARGIN: u64 = 5;
 
 const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
 
-/// The restricted pod security standard, a read-only root, and no token of Kubernetes.
+/// The rest of the restricted pod security standard, and no token of Kubernetes.
 pub(super) fn restricted(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents) {
@@ -35,31 +36,7 @@ pub(super) fn restricted(documents: &[Value]) -> Vec<String> {
             let context = &container["securityContext"];
             let name = text(&container["name"]);
             demand(context["allowPrivilegeEscalation"] == false, &format!("{name} may gain privileges"));
-            demand(context["readOnlyRootFilesystem"] == true, &format!("{name} may write to its image"));
             demand(context["capabilities"]["drop"] == json!(["ALL"]), &format!("{name} keeps capabilities"));
-            demand(context["privileged"] != true, &format!("{name} is privileged"));
-        }
-    }
-    problems
-}
-
-/// Requests for processor and memory, and a limit of memory. No limit of the processor: it only makes waits.
-pub(super) fn sized(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
-    for pod in Pod::all(documents) {
-        for container in pod.all_containers() {
-            let resources = &container["resources"];
-            let all = [
-                &resources["requests"]["cpu"],
-                &resources["requests"]["memory"],
-                &resources["limits"]["memory"],
-            ];
-            if all.iter().any(|value| value.is_null()) {
-                problems.push(format!(
-                    "{}: {} lacks a request or the limit of memory",
-                    pod.title, container["name"]
-                ));
-            }
         }
     }
     problems
