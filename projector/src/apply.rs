@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use crate::edge::{Change, Edge, Key};
 use crate::mark::Mark;
 
-/// Most edge changes of one batch, and so of one transaction of the read model.
+/// Most edge changes of one transaction of the read model.
 pub const MAX_CHANGES: usize = 2_000;
 
 /// A checked event, reduced to what the read model needs.
@@ -40,7 +40,8 @@ pub struct Net {
     pub fresh: bool,
 }
 
-/// A run of events that is applied in one transaction.
+/// A run of events that readers see together. It is applied in one transaction, unless it is one event with more changes
+/// than a transaction may hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     from: Mark,
@@ -66,8 +67,8 @@ impl Batch {
         }
     }
 
-    /// True if the event may be added: the batch stays within `most` changes and does not pass `until`. An event is
-    /// never divided, so an empty batch takes one of any size.
+    /// True if the event may be added: the batch stays within `most` changes and does not pass `until`. An empty batch
+    /// takes an event of any size, which is then applied in parts.
     pub fn takes(&self, item: &Item, until: Option<Revision>, most: usize) -> bool {
         let within = until.is_none_or(|until| item.mark.revision <= until);
         within && (self.is_empty() || self.size + cost(item) <= most)
@@ -114,6 +115,18 @@ impl Batch {
     /// The edges that it changes.
     pub fn net(&self) -> &BTreeMap<Key, Net> {
         &self.net
+    }
+
+    /// The next `most` changes after the first `written`; `None` if no more than `most` are left, which [`Self::rest`]
+    /// returns.
+    pub fn part(&self, written: usize, most: usize) -> Option<impl Iterator<Item = (&Key, &Net)>> {
+        let left = self.net.len().saturating_sub(written);
+        (left > most).then(|| self.net.iter().skip(written).take(most))
+    }
+
+    /// The changes after the first `written`.
+    pub fn rest(&self, written: usize) -> impl Iterator<Item = (&Key, &Net)> {
+        self.net.iter().skip(written)
     }
 
     /// How many changes it holds, before they were netted.
@@ -265,6 +278,37 @@ mod tests {
         assert!(!batch.takes(&items(2), None, MAX_CHANGES));
         assert!(!batch.takes(&items(1), Some(Revision(0)), MAX_CHANGES));
         assert!(!batch.takes(&items(1), None, 1_000), "a smaller limit counts at once");
+    }
+
+    #[test]
+    fn a_large_event_is_divided_into_parts_within_the_limit() {
+        let change = |n: usize| Change {
+            key: Key { target: UserId::new(Uuid::from_u128(n as u128 + 100)).expect("not nil"), ..key(0) },
+            edge: Some(edge(n as i64)),
+            added: true,
+        };
+        let mut batch = Batch::after(mark(0));
+        batch.add(Item {
+            mark: mark(1),
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            changes: (0..1_000).map(change).collect(),
+            erased: Vec::new(),
+            traceparent: None,
+        });
+        assert!(batch.part(0, 1_000).is_none(), "an event within the limit is one transaction");
+        // The limit grows while the parts are written.
+        let mut limits = [1, 7, 300, 375].into_iter().chain(std::iter::repeat(450));
+        let (mut written, mut sizes) = (Vec::new(), Vec::new());
+        while let Some(part) = batch.part(written.len(), limits.next().expect("no end")) {
+            let part: Vec<_> = part.collect();
+            sizes.push(part.len());
+            written.extend(part);
+        }
+        let rest: Vec<_> = batch.rest(written.len()).collect();
+        sizes.push(rest.len());
+        written.extend(rest);
+        assert_eq!(sizes, [1, 7, 300, 375, 317]);
+        assert!(written.into_iter().eq(batch.net()), "each change is in one part");
     }
 
     #[test]

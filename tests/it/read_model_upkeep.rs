@@ -9,7 +9,7 @@ use devstack::env_file::Env;
 use neo4rs::{Graph, query};
 use proto::subjects;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
-use tests::clients::{follow, unfollow};
+use tests::clients::{counts, follow, unfollow};
 use tests::fault_proxy::{Fault, FaultProxy};
 use tests::jobs::OnAccount;
 use tests::metrics::scrape;
@@ -241,7 +241,8 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     .await;
 }
 
-/// With a latency, a large batch takes longer than a transaction may: it has a statement for about seventy edges.
+/// With a latency, a large batch takes longer than a transaction may: it has a statement for about seventy edges. So does
+/// a single event of 1,000 edges.
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_halves_batches_that_neo4j_ends() {
     let mut proxy = None;
@@ -262,14 +263,43 @@ async fn upkeep_halves_batches_that_neo4j_ends() {
         own.servers.neo4j.start_again().expect("it starts");
     });
     let edges = tests::graph::random(11, 2_000, 8_000);
-    importing::all(&mut endpoints.commands(), &edges, 100).await;
-    let by = Duration::from_millis(25);
+    importing::all(&mut endpoints.commands(), &edges, 1_000).await;
+    let by = Duration::from_millis(40);
     proxy.set_both(Fault::Delay { by, jitter: Duration::ZERO });
     own.revive(Victim::Projector);
     truth::wait_caught_up(&endpoints).await;
     assert!(sum(&own, "projector_session_retries_total") >= 1.0, "a batch was ended");
     let limit = sum(&own, "projector_batch_limit");
-    assert!((1.0..2_000.0).contains(&limit), "the limit is {limit}");
-    proxy.set_both(Fault::None);
+    assert!((1.0..1_000.0).contains(&limit), "an event is written in parts: the limit is {limit}");
+
+    a_kill_between_two_parts_shows_no_part(&mut own, &proxy).await;
     truth::assert_read_model(&endpoints, 3).await;
+    assert_eq!(sum(&own, "projector_sweep_differences_total"), 0.0, "the sweep finds nothing to repair");
+}
+
+/// I2, I13: the checkpoint keeps the event in `target`, so that readers do not take its first part for the state before it.
+async fn a_kill_between_two_parts_shows_no_part(own: &mut Own, proxy: &FaultProxy) {
+    let endpoints = own.endpoints.clone();
+    let star = new_user();
+    let fans: Vec<_> = (0..1_000).map(|_| (new_user(), star.clone())).collect();
+    importing::all(&mut endpoints.commands(), &fans, 1_000).await;
+    let graph = endpoints.neo4j();
+    let begun = "MATCH (c:Checkpoint) WHERE c.partial_revision > c.revision AND c.visible = c.revision \
+                 AND c.target = c.partial_revision RETURN count(c) AS n";
+    until("a part of the event in Neo4j", LIMIT, || async {
+        if number(&graph, begun, "").await == 1 { Ok(()) } else { Err("no part".to_owned()) }
+    })
+    .await;
+    own.kill(Victim::Projector);
+    assert_eq!(number(&graph, begun, "").await, 1, "killed before the last part");
+    let edges = "MATCH ()-[r:FOLLOWS]->() WHERE r.dst = $id RETURN count(r) AS n";
+    let found = number(&graph, edges, &star).await;
+    assert!((1..1_000).contains(&found), "{found} edges of 1,000");
+    let counts = counts(&mut endpoints.queries(), &[star], None).await.expect("counts");
+    assert!([0, 1_000].contains(&counts[0].followers), "all of the event or nothing of it: {counts:?}");
+
+    proxy.set_both(Fault::None);
+    own.revive(Victim::Projector);
+    truth::wait_caught_up(&endpoints).await;
+    assert_eq!(number(&graph, begun, "").await, 0, "the event is applied");
 }

@@ -2,7 +2,8 @@
 //!
 //! Neo4j ends transactions that take too long. A batch that failed is made again by the next session, of the same events
 //! and of the same size, and would fail each time; so the limit outlives sessions. It is halved after a failure and
-//! grows slowly: a failure costs the server's timeout, a smaller batch costs little.
+//! grows slowly: a failure costs the server's timeout, a smaller batch costs little. An event with more changes than the
+//! limit is written in several transactions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,7 +34,7 @@ impl BatchLimit {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A batch of this size could not be written.
+    /// A batch, or a part of one, of this size could not be written.
     pub fn failed(&self, size: usize) {
         let limit = (self.get().min(size) / 2).max(1);
         tracing::info!(size, limit, "a batch was not written, the next ones are smaller");
@@ -80,9 +81,9 @@ mod tests {
     }
 
     #[test]
-    fn one_large_event_leaves_a_limit_of_half_its_size() {
+    fn a_limit_that_fails_again_and_again_ends_at_one() {
         let limit = BatchLimit::default();
-        (0..20).for_each(|_| limit.failed(1_000));
-        assert!(limit.get() >= 1);
+        (0..20).for_each(|_| limit.failed(limit.get().min(1_000)));
+        assert_eq!(limit.get(), 1);
     }
 }

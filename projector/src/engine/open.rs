@@ -130,7 +130,8 @@ impl Engine {
         head: Mark,
         database: Uuid,
     ) -> Result<Option<&'static str>, Failure> {
-        let mark = found.mark;
+        // The history must have the event of which a part is applied, too.
+        let mark = found.partial.unwrap_or(found.mark);
         if mark.epoch != head.epoch {
             return Ok(Some("epoch"));
         }

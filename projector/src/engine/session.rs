@@ -2,7 +2,8 @@
 //!
 //! Owns: the loop from feed to read model, and the three numbers of the checkpoint. Batches form from what is waiting:
 //! while one is written, the next gathers. A small transaction between two batches tells readers at once that the one is
-//! there and how far the other goes; when nothing waits, that what is there is all.
+//! there and how far the other goes; when nothing waits, that what is there is all. An event above the limit of a batch is
+//! written in several transactions. Its revision is published as `target` before the first, and until the last is in.
 //! Must not know: how the feed gets its events. What can go wrong: anything; the session ends then.
 
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub(super) struct Session<'e> {
     pub(super) engine: &'e Engine,
     /// What is applied.
     pub(super) mark: Mark,
+    /// The event after `mark` of which some parts are applied, by this session or one before.
+    pub(super) partial: Option<Mark>,
     pub(super) sweep: Sweep,
     pub(super) counts: Tally,
     /// A stretch of the walk that runs beside the writer.
@@ -90,6 +93,7 @@ impl<'e> Session<'e> {
         Self {
             engine,
             mark: checkpoint.mark,
+            partial: checkpoint.partial,
             sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, engine.audit_rows_per_second, now),
             counts: Tally::default(),
             walk: None,
@@ -192,6 +196,12 @@ impl<'e> Session<'e> {
                     }
                 },
             };
+            if let Some(partial) = self.partial.filter(|partial| partial.contradicts(&item.mark)) {
+                return Err(Failure::Reset {
+                    cause: "contradicted",
+                    reason: format!("a part of another event at revision {} was applied", partial.revision),
+                });
+            }
             if !batch.takes(&item, until, self.engine.batch_limit.get()) {
                 self.carry = Some(item);
                 break;
@@ -205,43 +215,22 @@ impl<'e> Session<'e> {
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<(), Failure> {
         self.publish(batch.to().revision).await?;
         let started = Instant::now();
-        let replica = &self.engine.replica;
         let (from, to) = (batch.from(), batch.to());
-        let mut changes = changes_of(&batch, true);
-        let outcome = match replica.advance(from, to, &changes).await {
-            Err(error) if error.is_conflict() => {
-                // An edge said to be new is there: left over from before a reset. The sweep will count it.
-                tracing::debug!(from = from.revision.0, "a new edge exists already, setting all of them");
-                changes = changes_of(&batch, false);
-                replica.advance(from, to, &changes).await
-            }
-            outcome => outcome,
-        };
-        match outcome {
-            Ok(()) => self.engine.batch_limit.applied(batch.size()),
-            Err(error) => {
-                if error.may_be_size() {
-                    self.engine.batch_limit.failed(batch.size());
-                }
-                return Err(error.into());
-            }
-        }
-        metrics::histogram!(APPLY_SECONDS).record(started.elapsed());
+        let written = self.write_parts(&batch).await?;
+        self.write_rest(&batch, written).await?;
         // Figures for people; digits beyond 2^53 do not matter.
-        metrics::histogram!(BATCH_EDGES).record(changes.edges() as f64);
+        metrics::histogram!(BATCH_EDGES).record(batch.net().len() as f64);
         metrics::counter!(EVENTS).increment(batch.events() as u64);
         metrics::counter!(ACCOUNTS_REMOVED, "cause" => "erased").increment(batch.erased().len() as u64);
-        for (op, count) in changes.counts() {
-            metrics::counter!(CHANGES, "op" => op).increment(count as u64);
-        }
         tracing::debug!(
             from = from.revision.0,
             to = to.revision.0,
-            edges = changes.edges(),
+            edges = batch.net().len(),
             took_ms = started.elapsed().as_millis(),
             "batch applied"
         );
         self.mark = to;
+        self.partial = None;
         self.contact = Instant::now();
         self.unseen.extend_from_slice(batch.committed_at());
         for of in batch.traces() {
@@ -252,8 +241,71 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    /// Tells readers that all of what is applied is there, and that nothing beyond `target` is.
+    /// Writes the parts of a batch above the limit, all but the last, and returns how many changes they hold. Only a
+    /// single event is above it.
+    ///
+    /// If the session ends before the last part, the next one applies the event again, from its first change: setting an
+    /// edge and deleting one can be repeated.
+    async fn write_parts(&mut self, batch: &Batch) -> Result<usize, Failure> {
+        let engine = self.engine;
+        let (from, to) = (batch.from(), batch.to());
+        let mut written = 0;
+        while let Some(part) = batch.part(written, engine.batch_limit.get()) {
+            let changes = Changes::of_batch(part, false);
+            let started = Instant::now();
+            let outcome = engine.replica.apply_part(from, to, &changes).await;
+            self.learn(changes.edges(), &outcome);
+            outcome?;
+            note_written(&changes, started);
+            self.partial = Some(to);
+            self.contact = Instant::now();
+            written += changes.edges();
+            tracing::debug!(revision = to.revision.0, written, "a part of an event applied");
+        }
+        Ok(written)
+    }
+
+    /// Writes what is left of a batch after its first changes, and moves the checkpoint.
+    async fn write_rest(&mut self, batch: &Batch, written: usize) -> Result<(), Failure> {
+        let engine = self.engine;
+        let (from, to) = (batch.from(), batch.to());
+        // Edges of an event that was begun before may be there.
+        let trusting = self.partial.is_none();
+        let started = Instant::now();
+        let mut changes = changes_of(batch, written, trusting);
+        let outcome = match engine.replica.advance(from, to, &changes).await {
+            Err(error) if trusting && error.is_conflict() => {
+                // An edge said to be new is there: left over from before a reset. The sweep will count it.
+                tracing::debug!(from = from.revision.0, "a new edge exists already, setting all of them");
+                changes = changes_of(batch, written, false);
+                engine.replica.advance(from, to, &changes).await
+            }
+            outcome => outcome,
+        };
+        self.learn(batch.size().saturating_sub(written), &outcome);
+        outcome?;
+        note_written(&changes, started);
+        Ok(())
+    }
+
+    /// Adapts the limit of a batch to how a transaction of this size ended.
+    fn learn(&self, size: usize, outcome: &Result<(), graph::Error>) {
+        match outcome {
+            Ok(()) => self.engine.batch_limit.applied(size),
+            Err(error) if error.may_be_size() => self.engine.batch_limit.failed(size),
+            Err(_) => {}
+        }
+    }
+
+    /// Where the read model's content may reach to: the end of an event of which a part is applied, else the checkpoint.
+    pub(super) fn reaches(&self) -> Revision {
+        self.partial.map_or(self.mark.revision, |partial| partial.revision)
+    }
+
+    /// Tells readers that all of what is applied is there, and that nothing beyond `target` is. A target before the end of
+    /// an event of which a part is applied is raised to it: else readers would take that part for the state at `mark`.
     pub(super) async fn publish(&mut self, target: Revision) -> Result<(), Failure> {
+        let target = target.max(self.reaches());
         let wanted = (self.mark.revision, target);
         if self.shown != Some(wanted) {
             let started = Instant::now();
@@ -330,9 +382,17 @@ impl<'e> Session<'e> {
     }
 }
 
-/// What a batch changes, with the nodes of erased accounts.
-fn changes_of(batch: &Batch, trusting: bool) -> Changes {
-    let mut changes = Changes::of_batch(batch.net(), trusting);
+/// Figures of a transaction that was committed.
+fn note_written(changes: &Changes, started: Instant) {
+    metrics::histogram!(APPLY_SECONDS).record(started.elapsed());
+    for (op, count) in changes.counts() {
+        metrics::counter!(CHANGES, "op" => op).increment(count as u64);
+    }
+}
+
+/// What a batch changes after its first `written` changes, with the nodes of erased accounts.
+fn changes_of(batch: &Batch, written: usize, trusting: bool) -> Changes {
+    let mut changes = Changes::of_batch(batch.rest(written), trusting);
     batch.erased().iter().for_each(|user| changes.remove_unused(user.to_string()));
     changes
 }

@@ -229,10 +229,12 @@ impl Session<'_> {
                 }
             }
         }
-        if !self.engine.lag.tolerates(self.mark.revision, head.revision, Instant::now()) {
-            return Err(Failure::lost_commits(self.mark.revision, head.revision));
+        // With a part of the event after the snapshot, the read model is at no revision.
+        let applied = self.reaches();
+        if !self.engine.lag.tolerates(applied, head.revision, Instant::now()) {
+            return Err(Failure::lost_commits(applied, head.revision));
         }
-        if self.mark.revision > head.revision {
+        if applied > head.revision {
             self.put_off(&"the snapshot is older than the read model: PostgreSQL lags");
             return Ok(false);
         }

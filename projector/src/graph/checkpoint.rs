@@ -4,7 +4,8 @@
 //!
 //! Three numbers: `revision` changes in the transaction of each batch; `visible` and `target` change in a small
 //! transaction between two batches, because a commit becomes visible to readers piece by piece. Readers take `visible`
-//! before the data and `target` after it. Must not know: the stream, PostgreSQL.
+//! before the data and `target` after it. An event that is too large for one transaction is applied in parts: between
+//! them `partial_revision` names it, and `target` must not be lower. Must not know: the stream, PostgreSQL.
 //! What can go wrong: the server holds other people's data ([`Content::Foreign`]); nothing is written then.
 
 use neo4rs::{BoltNull, BoltType, Query, Row, Txn, query};
@@ -22,7 +23,8 @@ const READ: &str = "MATCH (c:Checkpoint {name: $name}) RETURN c.epoch AS epoch, 
     c.event_id AS event_id, c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, \
     coalesce(c.complete, false) AS complete, coalesce(c.sweep_stage, 0) AS stage, \
     coalesce(c.sweep_source, '') AS source, coalesce(c.sweep_target, '') AS target, \
-    coalesce(c.sweep_rows, 0) AS rows, coalesce(c.kept, true) AS kept, c.database_id AS database_id";
+    coalesce(c.sweep_rows, 0) AS rows, coalesce(c.kept, true) AS kept, c.database_id AS database_id, \
+    c.partial_revision AS partial_revision, c.partial_event_id AS partial_event_id";
 
 const ANYTHING: &str = "MATCH (n) RETURN 1 AS found LIMIT 1";
 
@@ -34,9 +36,10 @@ const CREATE: &str = "MERGE (c:Checkpoint {name: $name}) ON CREATE SET c.epoch =
     c.sweep_rows = 0, c.database_id = $database_id";
 
 /// The owner before may have died between a batch and the small transaction after it. Its last commit is whole by now:
-/// it held the lock that we hold.
+/// it held the lock that we hold. If it died between two parts of an event, `target` stays at that event.
 const TAKE: &str = "MATCH (c:Checkpoint {name: $name}) \
-    SET c.owner = $owner, c.owner_name = $owner_name, c.visible = c.revision, c.target = c.revision";
+    SET c.owner = $owner, c.owner_name = $owner_name, c.visible = c.revision, \
+    c.target = CASE WHEN c.partial_revision > c.revision THEN c.partial_revision ELSE c.revision END";
 
 /// Before anything else changes: a reader might see the new numbers before it sees that they mean nothing yet.
 const DISOWN: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner SET c.complete = false";
@@ -44,7 +47,8 @@ const DISOWN: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner 
 const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     SET c.epoch = $epoch, c.revision = $revision, c.event_id = $event_id, c.visible = $revision, \
     c.target = $revision, c.complete = false, c.kept = true, c.sweep_stage = 0, c.sweep_source = '', \
-    c.sweep_target = '', c.sweep_rows = 0, c.database_id = $database_id";
+    c.sweep_target = '', c.sweep_rows = 0, c.database_id = $database_id, \
+    c.partial_revision = null, c.partial_event_id = null";
 
 /// A read model of an older version does not name its database.
 const NAME_DATABASE: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
@@ -70,6 +74,8 @@ pub struct Cursor {
 pub struct Checkpoint {
     /// What is applied.
     pub mark: Mark,
+    /// The event after `mark` of which some parts are applied.
+    pub partial: Option<Mark>,
     /// The database that it was built from; `None` if an older version wrote it.
     pub database: Option<Uuid>,
     /// The process that may write.
@@ -103,16 +109,24 @@ fn named(text: &str) -> Query {
 }
 
 fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
-    let epoch: i64 = row.get("epoch")?;
-    let event_id: Option<String> = row.get("event_id")?;
+    let epoch = Epoch::from_i64(row.get("epoch")?);
     let database: Option<String> = row.get("database_id")?;
+    let mark = |revision: i64, event_id: Option<String>| Mark {
+        epoch,
+        revision: Revision::from_i64(revision),
+        // An id that does not parse becomes one that matches no event; the check of the chain finds out.
+        event_id: event_id.map(|text| text.parse().unwrap_or_default()),
+    };
+    let revision: i64 = row.get("revision")?;
+    let partial: Option<i64> = row.get("partial_revision")?;
+    // A projector of an earlier version moves on and leaves the name of the event where it is.
+    let partial = match partial.filter(|partial| *partial > revision) {
+        Some(partial) => Some(mark(partial, row.get("partial_event_id")?)),
+        None => None,
+    };
     Ok(Checkpoint {
-        mark: Mark {
-            epoch: Epoch::from_i64(epoch),
-            revision: Revision::from_i64(row.get("revision")?),
-            // An id that does not parse becomes one that matches no event; the check of the chain finds out.
-            event_id: event_id.map(|text| text.parse().unwrap_or_default()),
-        },
+        mark: mark(revision, row.get("event_id")?),
+        partial,
         // An id that does not parse is that of no database.
         database: database.map(|text| text.parse().unwrap_or_default()),
         owner: row.get("owner")?,

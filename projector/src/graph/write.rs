@@ -19,7 +19,14 @@ const LOCK: &str = "MATCH (c:Checkpoint {name: $name}) SET c.lock = $lock";
 
 const ADVANCE: &str = "MATCH (c:Checkpoint {name: $name}) \
     WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
-    SET c.revision = $to, c.event_id = $event_id RETURN c.revision AS revision";
+    SET c.revision = $to, c.event_id = $event_id, c.partial_revision = null, c.partial_event_id = null \
+    RETURN c.revision AS revision";
+
+/// Names the event of which a part is applied, in the transaction of that part: the next session must neither publish the
+/// checkpoint's revision as all that is there, nor apply another event in its place.
+const PART: &str = "MATCH (c:Checkpoint {name: $name}) \
+    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
+    SET c.partial_revision = $to, c.partial_event_id = $event_id RETURN c.revision AS revision";
 
 const PUBLISH: &str = "MATCH (c:Checkpoint {name: $name}) \
     WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
@@ -80,10 +87,17 @@ impl Replica {
         self.transaction(Guarded { owner: self.owner, at, second, then }).await
     }
 
-    /// Applies a batch: its changes and the checkpoint's new revision, or nothing.
+    /// Applies a batch, or what is left of it after its parts: the changes and the checkpoint's new revision, or nothing.
     pub async fn advance(&self, from: Mark, to: Mark, changes: &Changes) -> Result<(), Error> {
         let second =
             query(ADVANCE).param("to", to.revision.as_i64()).param("event_id", event_text(to.event_id));
+        self.guarded(from, second, changes.statements()).await
+    }
+
+    /// Applies a part of the event `of`. The checkpoint stays at `from` and names the event. The caller has published
+    /// `of` as the target before, and applies the last part with [`Self::advance`].
+    pub async fn apply_part(&self, from: Mark, of: Mark, changes: &Changes) -> Result<(), Error> {
+        let second = query(PART).param("to", of.revision.as_i64()).param("event_id", event_text(of.event_id));
         self.guarded(from, second, changes.statements()).await
     }
 
