@@ -102,6 +102,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     accounts, jobs
     TO followgraph_command;
 GRANT SELECT, INSERT, DELETE ON job_targets TO followgraph_command;
+-- Its rows go with their jobs.
+GRANT SELECT, INSERT, UPDATE ON erase_requests TO followgraph_command;
 -- It locks the row of log_lock, and records a fork there. Opening an epoch is for the owner.
 GRANT SELECT, UPDATE (fork) ON log_lock TO followgraph_command;
 -- The release before locks the same row through the view, and updates it in vain.

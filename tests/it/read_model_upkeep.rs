@@ -11,7 +11,7 @@ use proto::subjects;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 use tests::clients::{counts, follow, unfollow};
 use tests::fault_proxy::{Fault, FaultProxy};
-use tests::jobs::OnAccount;
+use tests::jobs::{self, OnAccount};
 use tests::metrics::scrape;
 use tests::own::Victim;
 use tests::{Endpoints, Own, importing, new_user, truth, until, user};
@@ -25,7 +25,7 @@ const CELEBRITY: usize = 11_000;
 /// How long the stream keeps its messages.
 const STREAM_AGE_SECONDS: &str = "5";
 /// Tables whose rows have an age; docs/security.md names each.
-const AGEING: [&str; 4] = ["outbox", "replies", "jobs", "job_targets"];
+const AGEING: [&str; 5] = ["outbox", "replies", "jobs", "job_targets", "erase_requests"];
 
 fn sum(own: &Own, metric: &str) -> f64 {
     let samples = block_in_place(|| scrape(own.pipeline.projector.admin_addr()));
@@ -201,13 +201,16 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     let graph = endpoints.neo4j();
     truth::wait_caught_up(endpoints).await;
     assert!(in_neo4j(&graph, &text).await > 3, "the search finds the node and its edges");
-    OnAccount::Erase.finish(&commands, erased).await;
+    let job = OnAccount::Erase.send(&commands, erased, Some(Uuid::new_v4())).await.expect("an erase");
+    jobs::wait(&commands, &job.job_id).await;
     truth::wait_caught_up(endpoints).await;
     let node = "MATCH (u:User {id: $id}) RETURN count(u) AS n";
     assert_eq!(number(&graph, node, &text).await, 0, "the node goes with the end of the erasing");
 
     let left = in_postgres(&pool, erased.uuid()).await;
-    assert!(left.contains(&"outbox".to_owned()), "the search finds events: {left:?}");
+    for table in ["outbox", "erase_requests"] {
+        assert!(left.contains(&table.to_owned()), "the search finds the id in {table}: {left:?}");
+    }
     let strange: Vec<_> = left.iter().filter(|table| !AGEING.contains(&table.as_str())).collect();
     assert!(strange.is_empty(), "tables without an age that hold an erased id: {strange:?}");
     // Their ages pass. Partitions are days, so the owner does what dropping them would.

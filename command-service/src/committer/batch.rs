@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::Outcome;
 use super::queue::{RequestKey, Unit};
 use crate::answer::{Answer, Body, Failure, relationship};
-use crate::domain::{Command, Decision, FollowCap, Graph, NewJob, Refusal, Refused, Report, Rules, decide};
+use crate::domain::{
+    AccountAction, Command, Decision, FollowCap, Graph, NewJob, Refusal, Refused, Report, Rules, decide,
+};
 use crate::journal::{Journal, NewId};
 use crate::store::head::Head;
 use crate::store::replies::{Key, Reply};
@@ -25,6 +27,8 @@ pub struct Decided {
     pub replies: Vec<(Key, Reply)>,
     /// What becomes of jobs, in order.
     pub jobs: Vec<JobChange>,
+    /// Requests that were answered with an erase job, whichever request started it.
+    pub erases: Vec<(Key, Uuid)>,
 }
 
 /// What a command does to the jobs.
@@ -50,7 +54,13 @@ pub fn decide_all(
         remembered,
         rules: Rules { now: head.clock, follow_cap },
         new_id,
-        decided: Decided { outcomes: Vec::new(), journal, replies: Vec::new(), jobs: Vec::new() },
+        decided: Decided {
+            outcomes: Vec::new(),
+            journal,
+            replies: Vec::new(),
+            jobs: Vec::new(),
+            erases: Vec::new(),
+        },
     };
     for unit in units {
         let outcome = match &unit.request {
@@ -114,6 +124,11 @@ impl Batch<'_> {
         if let (Command::ReplaceFollowing(planned), None) = (command, job_id) {
             self.decided.jobs.push(JobChange::Replaced(planned.actor));
         }
+        if let Command::Account { action: AccountAction::Erase, .. } = command
+            && let (Some(request), Some(job)) = (&unit.request, job_id.or(decision.running))
+        {
+            self.decided.erases.push((request.name(), job));
+        }
         if let Some((id, job)) = job {
             self.graph.add_jobs([((job.user, job.kind), id)]);
             let request_id = unit.request.as_ref().map(|request| request.request_id);
@@ -158,7 +173,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::domain::{AccountAction, Action, Expects, PairCommand};
+    use crate::domain::{Action, Expects, PairCommand};
     use crate::store::outbox::Entry;
 
     const CAP: FollowCap = FollowCap { base: 7_500, per_follower: 1.0 };
@@ -245,6 +260,20 @@ mod tests {
         let Ok(Answer { body: Body::Job(told), .. }) = &decided.outcomes[0] else { panic!("a job") };
         assert_eq!((*started, *told), (new_id(), Some(new_id())));
         assert_eq!(decided.journal.entries[0].event_id, new_id());
+    }
+
+    #[test]
+    fn each_request_that_is_answered_with_an_erase_is_linked_to_its_job() {
+        let erase = |request| Unit {
+            command: Command::Account { user: user(1), action: AccountAction::Erase },
+            ..unit(1, 2, request)
+        };
+        let units = [erase(Some(5)), erase(None), erase(Some(6)), unit(2, 3, Some(7))];
+        let new_id = || Uuid::from_u128(77);
+        let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, new_id);
+        let linked = |request| ((user(1), Uuid::from_u128(request)), new_id());
+        assert_eq!(decided.erases, [linked(5), linked(6)]);
+        let [JobChange::Start(..)] = &decided.jobs[..] else { panic!("one job") };
     }
 
     #[test]

@@ -120,12 +120,16 @@ async fn write(
             }
         }
     }
+    if !decided.erases.is_empty() {
+        jobs::link_erases(connection, &decided.erases).await?;
+    }
     save::save(connection, &graph, &decided.journal, batch_id).await?;
     Ok(decided)
 }
 
 /// Answers repeats of erases that have ended: they would erase the account that has the id by now. The last step of an
-/// erase deletes the idempotency records of its account; its own request stays known as long as its job.
+/// erase deletes the idempotency records of its account; every request that was answered with its job stays known as long
+/// as the job.
 async fn remember_erases(
     connection: &mut PgConnection,
     units: &[Unit],

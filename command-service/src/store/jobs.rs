@@ -170,22 +170,47 @@ pub async fn shown_by_others(
     Ok(rows.into_iter().filter_map(UserId::new).collect())
 }
 
-/// The erase jobs that these requests started, ended ones included.
+/// Remembers which requests were answered with which erase jobs. A request is answered with another job if the first one
+/// failed and the account's idempotency records had expired.
+pub async fn link_erases(
+    connection: &mut PgConnection,
+    requests: &[(replies::Key, Uuid)],
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "-- erase_requests_insert
+         INSERT INTO erase_requests (user_id, request_id, job_id)
+         SELECT u, r, j FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS x(u, r, j)
+         ON CONFLICT (user_id, request_id) DO UPDATE SET job_id = excluded.job_id",
+    )
+    .bind(requests.iter().map(|((user, _), _)| user.uuid()).collect::<Vec<_>>())
+    .bind(requests.iter().map(|((_, request), _)| *request).collect::<Vec<_>>())
+    .bind(requests.iter().map(|(_, job)| *job).collect::<Vec<_>>())
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// The erase jobs that these requests were answered with, ended ones included.
+///
+/// Processes of earlier versions leave only the request that started a job, in the row of the job.
 pub async fn erases(
     connection: &mut PgConnection,
     requests: &[replies::Key],
 ) -> Result<BTreeMap<replies::Key, Uuid>, sqlx::Error> {
-    let rows: Vec<(Uuid, Uuid, Uuid)> = sqlx::query_as(
+    let rows: Vec<(Uuid, Uuid, Option<Uuid>)> = sqlx::query_as(
         "-- jobs_erases
-         SELECT user_id, request_id, job_id
-         FROM unnest($1::uuid[], $2::uuid[]) AS x(u, r) JOIN jobs ON user_id = u AND request_id = r
-         WHERE kind = 'erase'",
+         SELECT u, r, coalesce(
+             (SELECT e.job_id FROM erase_requests AS e WHERE e.user_id = u AND e.request_id = r),
+             (SELECT j.job_id FROM jobs AS j WHERE j.kind = 'erase' AND j.user_id = u AND j.request_id = r
+              ORDER BY j.created_at DESC LIMIT 1))
+         FROM unnest($1::uuid[], $2::uuid[]) AS x(u, r)",
     )
     .bind(requests.iter().map(|(user, _)| user.uuid()).collect::<Vec<_>>())
     .bind(requests.iter().map(|(_, request)| *request).collect::<Vec<_>>())
     .fetch_all(connection)
     .await?;
-    let named = |(user, request, job): (Uuid, Uuid, Uuid)| Some(((UserId::new(user)?, request), job));
+    let named =
+        |(user, request, job): (Uuid, Uuid, Option<Uuid>)| Some(((UserId::new(user)?, request), job?));
     Ok(rows.into_iter().filter_map(named).collect())
 }
 

@@ -117,6 +117,29 @@ async fn a_repeated_erase_leaves_the_next_account_alone() {
     assert_eq!((again.changed, &again.job_id), (false, &erased.job_id));
 }
 
+/// I6, of a request that did not start the job.
+#[tokio::test]
+async fn a_repeat_of_a_joined_erase_leaves_the_next_account_alone() {
+    let endpoints = Endpoints::shared();
+    let commands = endpoints.commands();
+    let [x, fan] = users();
+    let fans: Vec<_> = (0..10_000).map(|_| (user().to_string(), x.to_string())).collect();
+    importing::all(&mut commands.clone(), &fans, 1_000).await;
+    let [first, second] = [(); 2].map(|()| Some(Uuid::new_v4()));
+    let erased = OnAccount::Erase.send(&commands, x, first).await.expect("an erase");
+    let joined = OnAccount::Erase.send(&commands, x, second).await.expect("the job that runs");
+    assert_eq!((erased.changed, joined.changed, &joined.job_id), (true, false, &erased.job_id));
+    jobs::wait(&commands, &erased.job_id).await;
+    assert_eq!(traces(&endpoints, x).await, 0);
+
+    changed(&commands, Act::Follow, fan, x).await;
+    for request in [first, second] {
+        let again = OnAccount::Erase.send(&commands, x, request).await.expect("a repeat");
+        assert_eq!((again.changed, &again.job_id), (false, &erased.job_id));
+    }
+    assert_eq!(edges(&endpoints, &[x]).await.len(), 1);
+}
+
 #[tokio::test]
 async fn until_it_ends_every_command_that_touches_the_account_is_refused() {
     let endpoints = Endpoints::shared();
