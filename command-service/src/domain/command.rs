@@ -6,6 +6,7 @@ use proto::error::Reason;
 use proto::event::{EdgeKey, EdgeKind, Verb};
 use proto::{Etag, Token, UserId};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::replace::{Replacement, Work};
 
@@ -159,6 +160,8 @@ pub struct Touches {
     pub lists: BTreeMap<UserId, Token>,
     /// Accounts whose running jobs are loaded.
     pub jobs_of: BTreeSet<UserId>,
+    /// Jobs whose lists were written before the command.
+    pub prepared: BTreeSet<Uuid>,
 }
 
 impl Touches {
@@ -217,11 +220,16 @@ impl Command {
             }
             Self::ReplaceFollowing(Replacement { actor, seen, work, .. }) => {
                 touches.accounts.insert(*actor);
-                if let Work::Now(changes) = work {
-                    // Of two snapshots the older one: the list has not changed since either of them.
-                    let list = touches.lists.entry(*actor).or_insert(*seen);
-                    *list = (*list).min(*seen);
-                    changes.iter().for_each(|change| touches.follow(*actor, change.key.target));
+                match work {
+                    Work::Now(changes) => {
+                        // Of two snapshots the older one: the list has not changed since either of them.
+                        let list = touches.lists.entry(*actor).or_insert(*seen);
+                        *list = (*list).min(*seen);
+                        changes.iter().for_each(|change| touches.follow(*actor, change.key.target));
+                    }
+                    Work::Job(job_id) => {
+                        touches.prepared.insert(*job_id);
+                    }
                 }
             }
             Self::Import { edges, .. } => edges.iter().for_each(|edge| touches.import(edge.key)),

@@ -35,6 +35,8 @@ pub struct Graph {
     shown_by_others: BTreeSet<UserId>,
     /// Accounts whose following lists have had no new edge since the snapshots that commands were planned on.
     unchanged_lists: BTreeSet<UserId>,
+    /// Jobs whose lists were discarded before the commands that start them were decided.
+    discarded_lists: BTreeSet<Uuid>,
     /// The accounts that were looked for, so that those without a row are known to have
     /// none; absent where all are known.
     asked: Option<BTreeSet<UserId>>,
@@ -110,6 +112,16 @@ impl Graph {
                 && self.live.get(key).is_some_and(|edge| edge.revision > since)
         };
         self.unchanged_lists.contains(&user) && self.live.keys().find(newer).is_none()
+    }
+
+    /// Adds jobs whose lists were discarded.
+    pub fn add_discarded_lists(&mut self, jobs: impl IntoIterator<Item = Uuid>) {
+        self.discarded_lists.extend(jobs);
+    }
+
+    /// The list of a job that a command starts was discarded.
+    pub fn list_is_discarded(&self, job_id: Uuid) -> bool {
+        self.discarded_lists.contains(&job_id)
     }
 
     /// An account.

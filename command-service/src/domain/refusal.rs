@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The list, or an account of it, has changed since a replacement was planned.
     #[error("the following list has changed in the meantime")]
     ListChanged,
+    /// The call that wrote the list of a job has ended, and the list with it.
+    #[error("the list of the replacement was discarded")]
+    ListDiscarded,
     /// An expiry that is not in the future.
     #[error("expires_at must lie in the future")]
     ExpiryPast,
@@ -56,7 +59,7 @@ impl Refusal {
             Self::NotAsExpected { .. } => Reason::PreconditionFailed,
             Self::FollowCap { .. } => Reason::FollowCapReached,
             // Planned again before a client sees it.
-            Self::ListChanged => Reason::NotCommitted,
+            Self::ListChanged | Self::ListDiscarded => Reason::NotCommitted,
             Self::ExpiryPast | Self::ExpiryTooFar => Reason::InvalidTimestamp,
         }
     }

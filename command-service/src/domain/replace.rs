@@ -199,6 +199,9 @@ pub(super) fn replace(graph: &Graph, planned: &Replacement, rules: &Rules) -> Re
     let mut decision = Decision { report: Report::Replace(planned.report.clone()), ..Decision::default() };
     match &planned.work {
         Work::Job(prepared) => {
+            if graph.list_is_discarded(*prepared) {
+                return Err(Refusal::ListDiscarded.into());
+            }
             let total = planned.report.total();
             let kind = JobKind::ReplaceFollowing;
             decision.job = Some(NewJob { kind, user: actor, prepared: Some(*prepared), total });

@@ -382,6 +382,18 @@ fn a_plan_falls_with_what_it_was_decided_on() {
 }
 
 #[test]
+fn a_job_whose_list_was_discarded_is_not_started() {
+    let (mut graph, planned) = planned_swap();
+    let [kept, discarded] = [1, 2].map(Uuid::from_u128);
+    graph.add_discarded_lists([discarded]);
+    let replace =
+        |job_id| Command::ReplaceFollowing(Replacement { work: Work::Job(job_id), ..planned.clone() });
+    assert_eq!(refusal(&graph, &replace(discarded)), Refusal::ListDiscarded);
+    let decision = decide(&graph, &replace(kept), &RULES).expect("allowed");
+    assert_eq!(decision.job.and_then(|job| job.prepared), Some(kept));
+}
+
+#[test]
 fn a_job_that_replaces_a_list_leaves_hidden_follows_alone() {
     let mut graph = with_state(2, AccountState::Archived);
     let hidden = [key(EdgeKind::Follow, 1, 2), key(EdgeKind::Follow, 1, 3)].map(|key| (key, edge()));

@@ -45,7 +45,11 @@ fn refusal(error: ServiceError, refusal: Refusal) -> ServiceError {
         Refusal::ExpiryPast | Refusal::ExpiryTooFar => {
             ServiceError { field: Some("expires_at".to_owned()), ..error }
         }
-        Refusal::Blocked | Refusal::NoRequest | Refusal::NotAsExpected { .. } | Refusal::ListChanged => error,
+        Refusal::Blocked
+        | Refusal::NoRequest
+        | Refusal::NotAsExpected { .. }
+        | Refusal::ListChanged
+        | Refusal::ListDiscarded => error,
     }
 }
 

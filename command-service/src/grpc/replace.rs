@@ -12,6 +12,7 @@ use proto::{Epoch, Revision, Token, UserId};
 use service_kit::telemetry::chain;
 use service_kit::{ids, postgres};
 use sqlx::PgPool;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -129,20 +130,33 @@ impl Replacer {
                 report: plan.report,
                 work: Work::Now(plan.changes),
             };
-            let prepared = as_job.then(ids::random);
-            if let Some(job_id) = prepared {
-                if let Err(error) = self.prepare(job_id, wanted, total).await {
+            let mut prepared = None;
+            if as_job {
+                // Before the list is written: the call may end at any await.
+                let job = prepared.insert(PreparedJob {
+                    pool: self.pool.clone(),
+                    job_id: ids::random(),
+                    unused: true,
+                });
+                if let Err(error) = self.prepare(job.job_id, wanted, total).await {
                     return Ok(Err(failure_of(&error)));
                 }
                 planned.report = planned.report.without_lists();
-                planned.work = Work::Job(job_id);
+                planned.work = Work::Job(job.job_id);
             }
             let command = Command::ReplaceFollowing(planned);
             // As heavy as a chunk of an import.
-            let outcome = door.submit(command, key.clone(), origin.clone(), Lane::Bulk).await;
-            self.discard_unused(prepared, &outcome).await;
-            match outcome? {
-                Err(Failure::Refused(Refused { refusal: Refusal::ListChanged, .. })) => {}
+            let outcome = door.submit(command, key.clone(), origin.clone(), Lane::Bulk).await?;
+            if let (Some(job), Ok(Answer { body: Body::Replace(_, Some(started)), .. })) =
+                (&mut prepared, &outcome)
+            {
+                job.unused = *started != job.job_id;
+            }
+            match outcome {
+                Err(Failure::Refused(Refused {
+                    refusal: Refusal::ListChanged | Refusal::ListDiscarded,
+                    ..
+                })) => {}
                 outcome => return Ok(outcome),
             }
         }
@@ -203,26 +217,35 @@ impl Replacer {
         let mut connection = postgres::acquire(&self.pool).await?;
         targets::prepare(&mut connection, job_id, wanted.actor, &wanted.targets, total).await
     }
+}
 
-    /// Removes a job that was written in vain. What is left of one whose caller went away is removed by the worker.
-    async fn discard_unused(
-        &self,
-        prepared: Option<Uuid>,
-        outcome: &Result<Result<Answer, Failure>, ServiceError>,
-    ) {
-        let Some(job_id) = prepared else { return };
-        if let Ok(Ok(Answer { body: Body::Replace(_, Some(started)), .. })) = outcome
-            && *started == job_id
-        {
+/// A job whose list is written, and which no command is known to have started. Removes it when dropped: a call that ends at
+/// its deadline is dropped in the middle.
+///
+/// A job that a command has started meanwhile stays. A job that could not be removed is removed by the worker, later.
+struct PreparedJob {
+    pool: PgPool,
+    job_id: Uuid,
+    unused: bool,
+}
+
+impl Drop for PreparedJob {
+    fn drop(&mut self) {
+        if !self.unused {
             return;
         }
-        let discarded = within(async {
-            let mut connection = postgres::acquire(&self.pool).await?;
-            targets::discard(&mut connection, job_id).await
+        // There is none while the process ends.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (pool, job_id) = (self.pool.clone(), self.job_id);
+        runtime.spawn(async move {
+            let discarded = within(async {
+                let mut connection = postgres::acquire(&pool).await?;
+                targets::discard(&mut connection, job_id).await
+            });
+            if let Err(error) = discarded.await {
+                tracing::warn!(%job_id, error = %chain(&error), "cannot remove a job that was not started");
+            }
         });
-        if let Err(error) = discarded.await {
-            tracing::warn!(%job_id, error = %chain(&error), "cannot remove a job that was not started");
-        }
     }
 }
 

@@ -92,7 +92,7 @@ pub async fn insert(
     .map(|_| ())
 }
 
-/// Starts a job whose list is written. Fails if it was discarded as too old.
+/// Starts a job whose list is written. Its row is locked since the command was decided: see [`super::targets::discarded`].
 async fn start_prepared(
     connection: &mut PgConnection,
     job_id: Uuid,

@@ -2,7 +2,7 @@
 //!
 //! A round trip costs more than the rows: on a busy machine each of them waits for
 //! the processor on both sides. What few commands need (hidden edges, unchanged lists,
-//! running jobs) is loaded by statements of its own, only when it is needed.
+//! running jobs, written lists) is loaded by statements of its own, only when it is needed.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::head::Head;
-use super::{edges, jobs, replacement};
+use super::{edges, jobs, replacement, targets};
 use crate::clock::date_of_commit;
 use crate::domain::{Account, AccountState, Edge, Graph, Touches};
 
@@ -98,6 +98,9 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
         if same_history && replacement::is_unchanged(connection, *user, seen.revision).await? {
             graph.add_unchanged_lists([*user]);
         }
+    }
+    if !touches.prepared.is_empty() {
+        graph.add_discarded_lists(targets::discarded(connection, &touches.prepared).await?);
     }
     if !touches.jobs_of.is_empty() {
         graph.add_jobs(jobs::running(connection, touches.jobs_of.iter()).await?);

@@ -3,6 +3,8 @@
 //! A list is written before its job starts and deleted in chunks after the job has ended, both without the lock on the
 //! head.
 
+use std::collections::BTreeSet;
+
 use proto::{Position, UserId};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -54,6 +56,22 @@ async fn write(connection: &mut PgConnection, job_id: Uuid, targets: &[UserId]) 
         first += CHUNK as i32;
     }
     Ok(())
+}
+
+/// Those of the jobs that were discarded before they started. Locks the rows of the others: they are not discarded before
+/// the transaction ends.
+pub async fn discarded(
+    connection: &mut PgConnection,
+    jobs: &BTreeSet<Uuid>,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    let found: Vec<Uuid> = sqlx::query_scalar(
+        "-- jobs_prepared
+         SELECT job_id FROM jobs WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE",
+    )
+    .bind(jobs.iter().copied().collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    Ok(jobs.iter().copied().filter(|job| !found.contains(job)).collect())
 }
 
 /// Removes a job that did not start.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proto::UserId;
-use proto::command::v1::{JobState, ReplaceFollowingResponse};
+use proto::command::v1::{JobState, ReplaceFollowingRequest, ReplaceFollowingResponse};
 use proto::error::Reason;
 use proto::event::{EdgeKind, Verb};
 use tests::jobs::{self, OnAccount, replace_following};
 use tests::refusal::assert_refused;
 use tests::truth::postgres::{Snapshot, snapshot_of};
-use tests::{Act, Ask, importing, user, users};
+use tests::{Act, Ask, importing, until, user, users};
 
 use super::Shared;
 
@@ -191,6 +191,38 @@ async fn of_two_lists_in_one_batch_the_second_stays() {
     let job = jobs::get(&shared.commands, &second.job_id).await.expect("the job");
     assert_eq!(job.state(), JobState::Done, "{job:?}");
     assert!(following(&snapshot_of(&pool, &[a]).await, a) == large, "the second list");
+}
+
+#[tokio::test]
+async fn a_call_that_ends_at_its_deadline_leaves_no_list() {
+    let shared = Shared::new();
+    let a = user();
+    let pool = shared.endpoints.postgres().await;
+    let lists = |wanted: i64| {
+        let pool = pool.clone();
+        async move {
+            let count = "SELECT count(*) FROM jobs WHERE user_id = $1 AND state = 'preparing'";
+            let found: i64 =
+                sqlx::query_scalar(count).bind(a.uuid()).fetch_one(&pool).await.expect("a count");
+            if found == wanted { Ok(()) } else { Err(format!("{found} lists")) }
+        }
+    };
+    let mut lock = pool.begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *lock).await.expect("the lock");
+    let mut request = tonic::Request::new(ReplaceFollowingRequest {
+        actor_id: a.to_string(),
+        target_ids: (0..2_000).map(|_| user().to_string()).collect(),
+        ..ReplaceFollowingRequest::default()
+    });
+    request.set_timeout(Duration::from_secs(1));
+    let mut commands = shared.commands.clone();
+    let listed = until("a list without a running job", Duration::from_secs(5), || lists(1));
+    let (outcome, ()) = tokio::join!(commands.replace_following(request), listed);
+    outcome.expect_err("the head was locked");
+    lock.rollback().await.expect("it is given back");
+    until("the list to be discarded", Duration::from_secs(5), || lists(0)).await;
+    shared.changed(Act::Follow, a, user()).await;
+    assert_eq!(following(&snapshot_of(&pool, &[a]).await, a).len(), 1, "the replacement did not happen");
 }
 
 #[tokio::test]
