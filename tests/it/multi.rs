@@ -8,6 +8,7 @@ mod suggestions;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use proto::query::v1::{
     Consistency, ListFollowersYouKnowRequest, ListFollowersYouKnowResponse, ListMutualsRequest,
     ListMutualsResponse, ListedEdge, Source,
@@ -210,6 +211,31 @@ async fn known_followers_come_with_their_number_and_the_dates_of_their_follows()
                 assert_eq!(dates.get(&edge.user_id), Some(&edge.created_at), "{store:?}");
             }
         }
+    }
+}
+
+/// I13: both stores give the date that was imported.
+#[tokio::test]
+async fn a_follow_from_the_last_millisecond_before_1970_keeps_its_date() {
+    let endpoints = Endpoints::shared();
+    let mut queries = endpoints.queries();
+    let (viewer, fan, target) = (new_user(), new_user(), new_user());
+    import(&endpoints, &[(viewer.clone(), fan.clone())]).await;
+    let date = Some(proto::timestamp::millis_to_proto(-1));
+    let edge = ImportEdge {
+        source_id: fan.clone(),
+        target_id: target.clone(),
+        created_at: date,
+        ..ImportEdge::default()
+    };
+    let request = ImportEdgesRequest { edges: vec![edge], ..ImportEdgesRequest::default() };
+    let imported = importing::chunk(&mut endpoints.commands(), request).await.expect("an import");
+    assert_eq!(imported.accepted, 1);
+    wait_caught_up(&endpoints).await;
+    for store in Store::BOTH {
+        let page = known(&mut queries, &viewer, &target, 10, "", store.consistency()).await.expect("a page");
+        let dates: Vec<_> = page.edges.iter().map(|edge| edge.created_at).collect();
+        assert_eq!(dates, [date], "{store:?}");
     }
 }
 

@@ -37,7 +37,7 @@ macro_rules! sift {
                 " AND b.dst = ",
                 $found_dst,
                 " AND b.pos < $since AND coalesce(b.rev, 0) < $since / 1024\n    \
-                     RETURN count(b) AS met, coalesce(max(b.created_at), -1) AS met_at\n  \
+                     RETURN count(b) AS met, max(b.created_at) AS met_at\n  \
                    }\n  \
                    WITH l, met, met_at WHERE (met > 0) = $members\n  \
                    WITH l, met_at LIMIT $limit\n  \

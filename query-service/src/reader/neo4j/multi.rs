@@ -17,9 +17,6 @@ use crate::reader::multi::{
 };
 use crate::reader::{Error, ListKind, ListRow, PublicList, Reader as _, Versioned};
 
-/// An absent date. No edge came to be before 1970.
-const NONE: i64 = -1;
-
 impl Neo4jReader {
     /// Runs every statement once, as for single hops.
     pub(super) async fn warm_up_multi(&self, within: Duration) -> Result<(), Error> {
@@ -58,7 +55,7 @@ impl MultiReader for Neo4jReader {
         let looked_to: i64 = row.value.get("looked_to").map_err(Error::failed)?;
         let more = usize::try_from(looked_at).is_ok_and(|looked_at| looked_at > 0 && looked_at >= sift.look);
         let looked_to = more.then(|| Position::from_i64(looked_to));
-        let value = Sifted { rows: met_rows(&row.value)?, looked_to };
+        let value = Sifted { rows: met_rows(&row.value, sift.members)?, looked_to };
         Ok(row.map(|_| value))
     }
 
@@ -73,7 +70,7 @@ impl MultiReader for Neo4jReader {
             ("limit", number(known.limit)),
         ];
         let row = self.read(cypher::KNOWN, params, within).await?;
-        let value = KnownRows { rows: met_rows(&row.value)?, total: total(&row.value)? };
+        let value = KnownRows { rows: met_rows(&row.value, true)?, total: total(&row.value)? };
         Ok(row.map(|_| value))
     }
 
@@ -167,10 +164,13 @@ fn total(row: &Row) -> Result<u64, Error> {
     Ok(u64::try_from(total).unwrap_or(0))
 }
 
-fn met_rows(row: &Row) -> Result<Vec<MetRow>, Error> {
+/// The rows of a sift. Accounts that are not in the other set have no edge there, and so no second date. No number stands
+/// for an absent date: an edge may have any.
+fn met_rows(row: &Row, members: bool) -> Result<Vec<MetRow>, Error> {
     let numbers = |name: &str| row.get::<Vec<i64>>(name).map_err(Error::failed);
     let (users, positions, dates) = (users(row, "users")?, numbers("positions")?, numbers("dates")?);
-    let met = numbers("met_dates")?;
+    let met: Vec<Option<i64>> =
+        if members { numbers("met_dates")?.into_iter().map(Some).collect() } else { vec![None; users.len()] };
     if [positions.len(), dates.len(), met.len()] != [users.len(); 3] {
         return Err(lacking());
     }
@@ -182,7 +182,7 @@ fn met_rows(row: &Row) -> Result<Vec<MetRow>, Error> {
             created_at_millis,
             expires_at_millis: None,
         },
-        met_at_millis: (met != NONE).then_some(met),
+        met_at_millis: met,
     });
     Ok(rows.collect())
 }
