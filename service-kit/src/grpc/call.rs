@@ -86,11 +86,14 @@ impl Calls {
         // Until its token is verified.
         running.of(self.shared.limits.nobody.clone());
         let caller = match &method.rule {
-            Some(BoundRule { scope: Some(scope), gate, .. }) => gate.admit(&head.headers, *scope)?,
+            Some(BoundRule { scope: Some(scope), gate, .. }) => {
+                let caller = gate.admit(&head.headers, *scope)?;
+                self.outlet.connection.served(caller.as_ref());
+                caller
+            }
             _ => None,
         };
         if let Some(caller) = &caller {
-            self.outlet.connection.authorized(caller);
             running.of(caller.clone());
             head.extensions.insert(caller.clone());
         }

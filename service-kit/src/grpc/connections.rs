@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
 pub(super) enum Cause {
     /// The limit is reached, and no connection can make room.
     Full,
-    /// It made room for a new one, and never carried an authorized call.
+    /// It made room for a new one, and never carried a call with a token.
     Room,
     /// It made room for a new one; its caller had the most connections.
     RoomOfCaller,
@@ -71,13 +71,17 @@ pub(super) struct Connection {
     progress: Mutex<Instant>,
     /// Cancelled when it must make room.
     pub(super) make_room: CancellationToken,
+    /// It makes room although it has calls under way.
+    interrupted: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Activity {
     calls: usize,
     carried_a_call: bool,
-    /// That of the last authorized call; `None` before the first one.
+    /// It carried a call of a method with a scope that was let in, with a token or without.
+    served: bool,
+    /// That of the last call with a token; `None` before the first one.
     caller: Option<Caller>,
     last: Instant,
 }
@@ -87,15 +91,21 @@ impl Connections {
         Arc::new(Self { max, open: Mutex::default(), count: AtomicUsize::new(0) })
     }
 
-    /// Takes a connection in. Above the limit, the longest idle one that never carried an authorized call makes room. If
-    /// there is none, one without calls under way does, of the caller that has the most connections: so one token cannot
-    /// take all of them from the others.
+    /// Takes a connection in. Above the limit, the longest idle one that never served a caller makes room. If there is none,
+    /// one without calls under way does, of the caller that has the most connections: so one token cannot take all of them
+    /// from the others. All callers without a token are one. If all connections have calls under way, one without a token
+    /// is interrupted: calls that need no token cannot shut callers with a token out.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut open = lock(&self.open);
         if open.by_id.len() >= self.max {
-            let unauthorized = open.longest_idle().map(|leaving| (leaving, Cause::Room));
-            let leaving = unauthorized
-                .or_else(|| open.longest_idle_of_a_caller().map(|leaving| (leaving, Cause::RoomOfCaller)));
+            let unserved = open.longest_idle(false).map(|leaving| (leaving, Cause::Room));
+            let leaving = unserved
+                .or_else(|| open.longest_idle_of_a_caller().map(|leaving| (leaving, Cause::RoomOfCaller)))
+                .or_else(|| {
+                    let leaving = open.longest_idle(true)?;
+                    leaving.interrupted.store(true, Ordering::Relaxed);
+                    Some((leaving, Cause::Room))
+                });
             let Some((leaving, cause)) = leaving else {
                 Cause::Full.count();
                 return None;
@@ -123,14 +133,12 @@ impl Connections {
 }
 
 impl Open {
-    /// Of those that never carried an authorized call: one without calls under way first, else the one whose last call
-    /// began longest ago.
-    fn longest_idle(&self) -> Option<Arc<Connection>> {
+    /// Of those that never carried a call with a token, and that served a caller or not: one without calls under way first,
+    /// else the one whose last call began longest ago.
+    fn longest_idle(&self, served: bool) -> Option<Arc<Connection>> {
         let candidates = self.by_id.values().filter_map(|connection| {
             let activity = lock(&connection.activity);
-            activity
-                .caller
-                .is_none()
+            (activity.caller.is_none() && activity.served == served)
                 .then_some(((activity.calls > 0, activity.last, connection.id), connection))
         });
         candidates.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
@@ -138,21 +146,22 @@ impl Open {
 
     /// Of those without calls under way: one of the caller that has the most connections, calls under way or not.
     fn longest_idle_of_a_caller(&self) -> Option<Arc<Connection>> {
-        let authorized: Vec<_> = self
+        let served: Vec<_> = self
             .by_id
             .values()
             .filter_map(|connection| {
                 let activity = lock(&connection.activity);
                 let idle_since = (!connection.is_busy(&activity)).then_some(activity.last);
-                Some((activity.caller.clone()?, idle_since, connection))
+                activity.served.then(|| (activity.caller.clone(), idle_since, connection))
             })
             .collect();
-        let mut of_caller: HashMap<&str, usize> = HashMap::new();
-        for (caller, ..) in &authorized {
-            *of_caller.entry(caller.name()).or_default() += 1;
+        // None stands for all callers without a token.
+        let mut of_caller: HashMap<Option<&str>, usize> = HashMap::new();
+        for (caller, ..) in &served {
+            *of_caller.entry(caller.as_ref().map(Caller::name)).or_default() += 1;
         }
-        let idle = authorized.iter().filter_map(|(caller, idle_since, connection)| {
-            let connections = of_caller.get(caller.name()).copied();
+        let idle = served.iter().filter_map(|(caller, idle_since, connection)| {
+            let connections = of_caller.get(&caller.as_ref().map(Caller::name)).copied();
             Some(((Reverse(connections), (*idle_since)?, connection.id), *connection))
         });
         idle.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
@@ -164,12 +173,19 @@ impl Connection {
         let now = Instant::now();
         Self {
             id,
-            activity: Mutex::new(Activity { calls: 0, carried_a_call: false, caller: None, last: now }),
+            activity: Mutex::new(Activity {
+                calls: 0,
+                carried_a_call: false,
+                served: false,
+                caller: None,
+                last: now,
+            }),
             probes: AtomicUsize::new(0),
             open_streams: AtomicUsize::new(0),
             unsent: AtomicUsize::new(0),
             progress: Mutex::new(now),
             make_room: CancellationToken::new(),
+            interrupted: AtomicBool::new(false),
         }
     }
 
@@ -187,17 +203,23 @@ impl Connection {
         OpenCall(Arc::clone(self))
     }
 
-    /// A caller with a token uses it: it makes room only while it has no calls under way.
-    pub(super) fn authorized(&self, caller: &Caller) {
+    /// A call of a method with a scope was let in; `None` stands for a caller without a token. Connections that carried no
+    /// such call make room first.
+    pub(super) fn served(&self, caller: Option<&Caller>) {
         let mut activity = lock(&self.activity);
-        if activity.caller.as_ref() != Some(caller) {
+        activity.served = true;
+        if let Some(caller) = caller
+            && activity.caller.as_ref() != Some(caller)
+        {
             activity.caller = Some(caller.clone());
         }
     }
 
-    /// True if a caller with a token has used it.
-    pub(super) fn is_authorized(&self) -> bool {
-        lock(&self.activity).caller.is_some()
+    /// True if calls that are under way while it makes room have a grace: a caller used it, and had no call under way when
+    /// it was chosen.
+    pub(super) fn has_grace(&self) -> bool {
+        let activity = lock(&self.activity);
+        activity.caller.is_some() || (activity.served && !self.interrupted.load(Ordering::Relaxed))
     }
 
     /// True if calls are under way on it, or the rest of a response waits for its client.
@@ -291,14 +313,14 @@ mod tests {
             admitted.push(connections.admit().expect("room"));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
-        admitted[0].connection.authorized(&caller);
+        admitted[0].connection.served(Some(&caller));
         let call = admitted[1].connection.call();
         let fourth = connections.admit().expect("the third makes room: it has no call");
         assert!(admitted[2].connection.make_room.is_cancelled());
-        fourth.connection.authorized(&caller);
+        fourth.connection.served(Some(&caller));
         let fifth = connections.admit().expect("the second makes room: its call has no token");
         assert!(admitted[1].connection.make_room.is_cancelled());
-        fifth.connection.authorized(&caller);
+        fifth.connection.served(Some(&caller));
         assert!(!admitted[0].connection.make_room.is_cancelled());
         drop((call, admitted));
         assert_eq!(connections.count(), 2);
@@ -312,7 +334,7 @@ mod tests {
         let mut admitted = Vec::new();
         for caller in [&honest, &hog, &hog, &hog] {
             let one = connections.admit().expect("room");
-            one.connection.authorized(caller);
+            one.connection.served(Some(caller));
             admitted.push(one);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
@@ -320,12 +342,12 @@ mod tests {
         let fifth = connections.admit().expect("the third makes room: the second has a call");
         assert!(admitted[2].connection.make_room.is_cancelled());
         assert!(!admitted[0].connection.make_room.is_cancelled(), "its caller has fewer connections");
-        fifth.connection.authorized(&honest);
+        fifth.connection.served(Some(&honest));
         calls.push(fifth.connection.call());
         calls.push(admitted[3].connection.call());
         let sixth = connections.admit().expect("the first makes room: the only one without calls");
         assert!(admitted[0].connection.make_room.is_cancelled());
-        sixth.connection.authorized(&hog);
+        sixth.connection.served(Some(&hog));
         calls.push(sixth.connection.call());
         assert!(connections.admit().is_none(), "all have calls under way");
         for busy in [&admitted[1], &admitted[3], &fifth, &sixth] {
@@ -333,6 +355,54 @@ mod tests {
         }
         drop(calls);
         assert!(connections.admit().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_strangers_make_room_before_callers_that_need_no_token() {
+        let connections = Connections::new(3);
+        let admit = || connections.admit().expect("room");
+        let honest = admit();
+        honest.connection.served(None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let strangers = [admit(), admit()];
+        let refused = strangers[1].connection.call();
+        let fourth = admit();
+        assert!(strangers[0].connection.make_room.is_cancelled());
+        fourth.connection.served(None);
+        let fifth = admit();
+        assert!(strangers[1].connection.make_room.is_cancelled(), "its call was not let in");
+        for served in [&honest, &fourth] {
+            assert!(!served.connection.make_room.is_cancelled());
+        }
+        drop((refused, strangers, fifth));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_without_a_token_are_one_and_shut_out_no_other() {
+        let (connections, caller) = (Connections::new(3), Caller::new("one"));
+        let mut admitted = Vec::new();
+        for caller in [Some(&caller), None, None] {
+            let one = connections.admit().expect("room");
+            one.connection.served(caller);
+            admitted.push(one);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let mut calls = vec![admitted[1].connection.call()];
+        let fourth = connections.admit().expect("the third makes room: the second has a call");
+        assert!(admitted[2].connection.make_room.is_cancelled());
+        assert!(admitted[2].connection.has_grace(), "a call may be on its way");
+        fourth.connection.served(None);
+        calls.extend([&admitted[0], &fourth].map(|busy| busy.connection.call()));
+        let fifth = connections.admit().expect("the second is interrupted: all have calls under way");
+        assert!(admitted[1].connection.make_room.is_cancelled() && !admitted[1].connection.has_grace());
+        fifth.connection.served(Some(&caller));
+        calls.push(fifth.connection.call());
+        let sixth = connections.admit().expect("the fourth is interrupted");
+        assert!(fourth.connection.make_room.is_cancelled());
+        sixth.connection.served(Some(&caller));
+        calls.push(sixth.connection.call());
+        assert!(connections.admit().is_none(), "all have calls with a token");
+        drop(calls);
     }
 
     #[tokio::test(start_paused = true)]

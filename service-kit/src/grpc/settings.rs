@@ -70,7 +70,7 @@ impl Settings {
                 .about("Upper bound of the request message limits in bytes. Each method has a limit of its own, the largest 4 MiB.")
                 .number_or("MAX_REQUEST_BYTES", 4 << 20, 1_024..=64 << 20),
             max_connections: env
-                .about("Maximum number of open connections. Above it, the server closes the connection that has been idle the longest among those that never carried a call with a token; if there is none, among those without calls in progress of the caller that has the most connections; if there is none either, it refuses the new one. Needs as many file descriptors.")
+                .about("Maximum number of open connections. Above it, the server closes the connection that has been idle the longest among those that never carried a call that was let in; if there is none, among those without calls in progress of the caller that has the most connections (all callers without a token count as one); if there is none either, among those of callers without a token; else it refuses the new one. Needs as many file descriptors.")
                 .number_or("MAX_CONNECTIONS", 2_000, 10..=100_000),
             max_calls: env
                 .about("Maximum number of calls in progress in this process. Further calls get RESOURCE_EXHAUSTED. One caller gets at most three quarters.")
