@@ -20,8 +20,6 @@ use tokio_util::sync::CancellationToken;
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 /// Limit of the registry, far above any number of replicas.
 const MAX_PROJECTORS: usize = 64;
-/// Limit of a name, in bytes.
-const MAX_NAME: usize = 128;
 
 /// An announcement that is not used.
 #[derive(Debug, thiserror::Error)]
@@ -37,8 +35,10 @@ pub enum Error {
 /// Reads an announcement. Its name is the last token of the subject.
 pub fn decode(message: &Message) -> Result<ProjectorAnnouncement, Error> {
     let subject = message.subject.as_str();
-    let name = subjects::projector_name(subject).filter(|name| name.len() <= MAX_NAME);
-    let name = name.ok_or_else(|| Error::Subject(subject.chars().take(MAX_NAME).collect()))?.to_owned();
+    let name = subjects::projector_name(subject).filter(|name| name.len() <= subjects::MAX_PROJECTOR_NAME);
+    let name = name
+        .ok_or_else(|| Error::Subject(subject.chars().take(subjects::MAX_PROJECTOR_NAME).collect()))?
+        .to_owned();
     Ok(ProjectorAnnouncement { name, ..ProjectorAnnouncement::decode(&*message.payload)? })
 }
 
@@ -150,7 +150,7 @@ mod tests {
         let claimed = named("projector-0").encode_to_vec();
         let read = decode(&message("followgraph.projector.intruder", claimed.clone())).unwrap();
         assert_eq!(read.name, "intruder");
-        let subject = subjects::projector(&"x".repeat(MAX_NAME + 1));
+        let subject = subjects::projector(&"x".repeat(subjects::MAX_PROJECTOR_NAME + 1));
         assert!(matches!(decode(&message(&subject, claimed)), Err(Error::Subject(_))));
         assert!(matches!(
             decode(&message("followgraph.projector.a", vec![0xff; 7])),

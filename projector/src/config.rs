@@ -3,6 +3,7 @@
 //! Owns: their names and defaults. Must not know: what the parts do with them.
 //! What can go wrong: see [`service_kit::config::ConfigError`]; every mistake is reported at once.
 
+use proto::subjects;
 use service_kit::{Env, nats, neo4j, postgres};
 
 /// PostgreSQL is asked for one tile, one head and one page of the outbox at a time.
@@ -33,8 +34,8 @@ impl Config {
         let name = env
             .about("Name of this projector, part of the NATS subject of its announcements.")
             .text_or("PROJECTOR_NAME", "projector-0");
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
-            env.reject("PROJECTOR_NAME", "must be made of letters, digits, - and _");
+        if !subjects::is_projector_name(&name) {
+            env.reject("PROJECTOR_NAME", subjects::PROJECTOR_NAME_RULE);
         }
         let audit_rows_per_second = env
             .about("How many edges a second are compared with PostgreSQL once the read model is complete.")

@@ -35,6 +35,11 @@ pub const HEADER_EPOCH: &str = "ce-epoch";
 /// W3C trace context of the command.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 
+/// Limit of a projector's name, in bytes.
+pub const MAX_PROJECTOR_NAME: usize = 128;
+/// What [`is_projector_name`] asks for, in words.
+pub const PROJECTOR_NAME_RULE: &str = "must be made of 1 to 128 letters, digits, - and _";
+
 /// The stream of an epoch: a new history gets a new stream, so that no consumer
 /// takes its sequence numbers for those of the old one.
 pub fn stream_name(epoch: Epoch) -> String {
@@ -59,8 +64,14 @@ pub fn event_subject(verb: Verb) -> String {
     format!("followgraph.events.{}", verb_name(verb))
 }
 
-/// Core NATS: the announcements of one projector. Its name has no dots, stars,
-/// `>` or blanks; the projector's configuration checks that.
+/// Whether a projector may have this name: it is one token of a subject. Those who name a projector in their settings
+/// check it, since nothing is ever heard of one with another name.
+pub fn is_projector_name(name: &str) -> bool {
+    (1..=MAX_PROJECTOR_NAME).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// Core NATS: the announcements of one projector; its name is one by [`is_projector_name`].
 pub fn projector(name: &str) -> String {
     format!("{PROJECTOR_PREFIX}{name}")
 }
@@ -78,6 +89,17 @@ mod tests {
     fn subjects_carry_the_verb_and_no_ids() {
         assert_eq!(event_subject(Verb::Follow), "followgraph.events.follow");
         assert_eq!(event_subject(Verb::RemoveFollower), "followgraph.events.remove_follower");
+    }
+
+    #[test]
+    fn a_projector_is_named_by_one_token() {
+        for name in ["projector-0", "North_2", "x", &"x".repeat(MAX_PROJECTOR_NAME)] {
+            assert!(is_projector_name(name), "{name}");
+        }
+        for name in ["", "a.b", "a*", "a b", "a>", "ä", &"x".repeat(MAX_PROJECTOR_NAME + 1)] {
+            assert!(!is_projector_name(name), "{name}");
+        }
+        assert!(PROJECTOR_NAME_RULE.contains(&format!("1 to {MAX_PROJECTOR_NAME} ")));
     }
 
     #[test]

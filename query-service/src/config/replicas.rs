@@ -1,11 +1,13 @@
 //! Settings of the read models: where each is, and who feeds it.
 //!
 //! Owns: `NEO4J_URIS`, `PROJECTOR_NAMES`, and that they fit together. It must not know how a replica is chosen.
-//! What can go wrong: another number of names than of servers, or a name twice. A name that belongs to another server
+//! What can go wrong: another number of names than of servers, a name twice, or one that no projector can have. A name that belongs to another server
 //! cannot be seen here: then the announcements of one are taken for those of the other, until an answer tells better.
 
+use proto::subjects;
 use service_kit::{Env, neo4j};
 
+const NAME: &str = "PROJECTOR_NAME";
 const NAMES: &str = "PROJECTOR_NAMES";
 
 /// One replica of the read model.
@@ -22,16 +24,20 @@ pub(super) fn read(env: &mut Env) -> Vec<ReplicaSettings> {
     let servers = neo4j::Settings::read_several(env);
     let only = env
         .about("Name of the projector that feeds the Neo4j that is read here, where it is one.")
-        .text_or("PROJECTOR_NAME", "projector-0");
+        .text_or(NAME, "projector-0");
     let names = env
         .about("Names of the projectors that feed the servers of NEO4J_URIS, in their order, separated by commas. Unset, they are projector-0, projector-1 and so on.")
         .example("projector-0,projector-1")
         .optional(NAMES);
-    let names: Vec<String> = match names {
-        Some(names) => names.split(',').map(|name| name.trim().to_owned()).collect(),
-        None if servers.len() == 1 => vec![only],
-        None => (0..servers.len()).map(|number| format!("projector-{number}")).collect(),
+    let (variable, names): (_, Vec<String>) = match names {
+        Some(names) => (NAMES, names.split(',').map(|name| name.trim().to_owned()).collect()),
+        None if servers.len() == 1 => (NAME, vec![only]),
+        None => (NAMES, (0..servers.len()).map(|number| format!("projector-{number}")).collect()),
     };
+    if let Some(number) = names.iter().position(|name| !subjects::is_projector_name(name)) {
+        let which = if names.len() > 1 { format!("name {} ", number + 1) } else { String::new() };
+        env.reject(variable, format!("{which}{}", subjects::PROJECTOR_NAME_RULE));
+    }
     if names.len() != servers.len() {
         let problem = format!("holds {} names for {} servers", names.len(), servers.len());
         env.reject(NAMES, problem);
@@ -46,7 +52,7 @@ pub(super) fn read(env: &mut Env) -> Vec<ReplicaSettings> {
 mod tests {
     use super::*;
 
-    fn replicas(pairs: &[(&'static str, &'static str)]) -> Option<Vec<(String, String)>> {
+    fn replicas(pairs: &[(&str, &str)]) -> Option<Vec<(String, String)>> {
         let needed = [("NEO4J_USER", "neo4j"), ("NEO4J_PASSWORD", "pw")];
         let mut env = Env::from_pairs(pairs.iter().copied().chain(needed));
         let read = read(&mut env);
@@ -82,5 +88,16 @@ mod tests {
         for names in ["north", "north,south,west", "north,north"] {
             assert_eq!(replicas(&[two, (NAMES, names)]), None, "{names}");
         }
+    }
+
+    #[test]
+    fn names_that_no_projector_can_have_are_a_mistake() {
+        let (one, two) = (("NEO4J_URI", "bolt://a:1"), ("NEO4J_URIS", "bolt://a:1,bolt://b:2"));
+        for name in ["projector 0", "projector.1", "a*", "a>"] {
+            let names = format!("north,{name}");
+            assert_eq!(replicas(&[one, (NAME, name)]), None, "{name}");
+            assert_eq!(replicas(&[two, (NAMES, &names)]), None, "{names}");
+        }
+        assert_eq!(replicas(&[two, (NAMES, "north,")]), None);
     }
 }
