@@ -90,7 +90,7 @@ impl Config {
             },
             actor_writes: env
                 .about("How many writes one actor may make in a second, on each process; 0 for no limit.")
-                .parse_or("ACTOR_WRITES_PER_SECOND", "0"),
+                .number_or("ACTOR_WRITES_PER_SECOND", 0, 0..=10_000_000),
             jobs: jobs::Settings {
                 step_edges: env
                     .about("How many edges one step of a job deals with.")

@@ -39,10 +39,7 @@ impl Config {
         }
         let audit_rows_per_second = env
             .about("How many edges a second are compared with PostgreSQL once the read model is complete.")
-            .parse_or("AUDIT_ROWS_PER_SECOND", "500");
-        if audit_rows_per_second == 0 {
-            env.reject("AUDIT_ROWS_PER_SECOND", "must be above zero");
-        }
+            .number_or("AUDIT_ROWS_PER_SECOND", 500, 1..=10_000_000);
         Self { database, nats, neo4j, name, audit_rows_per_second }
     }
 }

@@ -19,9 +19,6 @@ use crate::pipeline::{LONGEST_STALENESS, Limits};
 use crate::reader::{ReadSource, Tolerance};
 
 const PAGE_TOKEN_KEYS: &str = "PAGE_TOKEN_KEYS";
-const FRESHNESS_WAIT: &str = "FRESHNESS_WAIT_MILLIS";
-const MAX_STALENESS: &str = "MAX_STALENESS_SECONDS";
-const CONCURRENCY: &str = "FALLBACK_CONCURRENCY";
 
 /// Settings of this service.
 #[derive(Clone, Debug)]
@@ -104,16 +101,14 @@ impl Fallback {
     fn read(env: &mut Env) -> Self {
         let per_second = env
             .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty. Reads of more than 1,000 items take at most three quarters of it.")
-            .parse_or("FALLBACK_BUDGET_PER_SECOND", "2000");
+            .number_or("FALLBACK_BUDGET_PER_SECOND", 2_000, 1..=10_000_000);
         let concurrency = env
             .about(
                 "Reads at a time that PostgreSQL takes over; of those of more than 1,000 items, three quarters as many.",
             )
-            .parse_or(CONCURRENCY, "16");
-        if concurrency == 0 {
-            env.reject(CONCURRENCY, "must be above zero");
-        }
-        Self { per_second, concurrency }
+            .number_or("FALLBACK_CONCURRENCY", 16, 1..=1_000);
+        // A zero was refused above.
+        Self { per_second: NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN), concurrency }
     }
 }
 
@@ -131,13 +126,12 @@ fn page_token_keys(env: &mut Env) -> Vec<Secret> {
 }
 
 fn freshness_wait(env: &mut Env) -> Duration {
-    let wait = env
-        .about("Longest wait for Neo4j to reach the revision that a read asks for, before PostgreSQL is asked. From 50 to 500.")
-        .millis_or(FRESHNESS_WAIT, 200);
-    if !(50..=500).contains(&wait.as_millis()) {
-        env.reject(FRESHNESS_WAIT, "must be from 50 to 500");
-    }
-    wait
+    let millis = env
+        .about(
+            "Longest wait for Neo4j to reach the revision that a read asks for, before PostgreSQL is asked.",
+        )
+        .number_or("FRESHNESS_WAIT_MILLIS", 200, 50..=500);
+    Duration::from_millis(millis)
 }
 
 fn legacy(env: &mut Env) -> LegacySettings {
@@ -173,15 +167,12 @@ fn read_source(env: &mut Env) -> ReadSource {
 
 fn tolerance(env: &mut Env) -> Tolerance {
     let max_staleness = env
-        .about("A read model that lags by more than this is not asked, except for reads over one hop while the events that it lacks are in memory (OVERLAY_EVENTS). At most 600.")
-        .seconds_or(MAX_STALENESS, 60);
-    if max_staleness > LONGEST_STALENESS {
-        env.reject(MAX_STALENESS, format!("must be at most {}", LONGEST_STALENESS.as_secs()));
-    }
+        .about("A read model that lags by more than this is not asked, except for reads over one hop while the events that it lacks are in memory (OVERLAY_EVENTS).")
+        .number_or("MAX_STALENESS_SECONDS", 60, 1..=LONGEST_STALENESS.as_secs());
     let max_lag = env
         .about("Where there are several replicas of the read model, one that misses something older is asked only if no other can answer.")
         .seconds_or("REPLICA_MAX_LAG_SECONDS", 5);
-    Tolerance { max_staleness, max_lag }
+    Tolerance { max_staleness: Duration::from_secs(max_staleness), max_lag }
 }
 
 #[cfg(test)]
@@ -228,6 +219,23 @@ mod tests {
         wanted.sort_unstable();
         assert_eq!(names, wanted);
         assert!(!error.to_string().contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn numbers_that_no_server_could_bear_are_a_mistake() {
+        // Each of these ended the process, or all of its sessions, after the start.
+        let wrong = [
+            ("FALLBACK_CONCURRENCY", "4294967295"),
+            ("FALLBACK_BUDGET_PER_SECOND", "4294967295"),
+            ("DATABASE_STATEMENT_TIMEOUT_MILLIS", "3000000000"),
+            ("DATABASE_TCP_USER_TIMEOUT_MILLIS", "3000000000"),
+        ];
+        for mistake in wrong {
+            let mut env = Env::from_pairs(NEEDED.into_iter().chain([mistake]));
+            let config = Config::read(&mut env);
+            let error = env.finish(config).expect_err(mistake.0).to_string();
+            assert!(error.contains(mistake.0), "{error}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Settings {
             telemetry: telemetry::Settings::read(env),
             admin_listen: env
                 .about("Address of the admin port: /livez, /readyz, /metrics.")
-                .parse_or("ADMIN_LISTEN", about.admin_listen),
+                .port_or("ADMIN_LISTEN", about.admin_listen),
             shutdown_deadline: env
                 .about("How long an orderly stop may take before the process gives up.")
                 .seconds_or("SHUTDOWN_DEADLINE_SECONDS", 20),

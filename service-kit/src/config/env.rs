@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,6 +15,11 @@ use std::time::Duration;
 
 use super::secret::REDACTED;
 use super::{ConfigError, Mistake, Secret, redact_url};
+
+/// Longest duration of a setting in seconds: a year. What is added to a time of day or a timer must not overflow.
+const LONGEST_SECONDS: u64 = 365 * 24 * 3600;
+/// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each session.
+const LONGEST_MILLIS: u64 = 24 * 3600 * 1000;
 
 /// What is known about one variable; `docs` are generated from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +36,7 @@ pub struct Variable {
     pub example: String,
     /// What it is for, in one or two sentences.
     pub about: String,
-    /// What its value has to be, with the unit and the limits: `seconds, above zero`.
+    /// What its value has to be, with the unit and the limits: `seconds from 1 to 60`.
     pub accepts: String,
     /// The value in use, with credentials taken out.
     pub shown: String,
@@ -53,6 +59,8 @@ pub struct Env {
     variables: Vec<Variable>,
     mistakes: Vec<Mistake>,
     remarks: Vec<Remark>,
+    /// The ports that this process opens, with the variables that name them.
+    ports: Vec<(String, SocketAddr)>,
     about: String,
     example: String,
     /// Said by a getter that knows more than the type of the value tells.
@@ -75,6 +83,7 @@ impl Env {
             variables: Vec::new(),
             mistakes: Vec::new(),
             remarks: Vec::new(),
+            ports: Vec::new(),
             about: String::new(),
             example: String::new(),
             accepts: String::new(),
@@ -197,16 +206,25 @@ impl Env {
         self.parse_or(name, if default { "true" } else { "false" })
     }
 
-    /// A duration in whole seconds, above zero.
+    /// A duration in whole seconds, above zero and at most a year.
     pub fn seconds_or(&mut self, name: &str, default: u64) -> Duration {
-        self.accepts = "seconds, above zero".to_owned();
-        Duration::from_secs(self.above_zero(name, default))
+        Duration::from_secs(self.number_or(name, default, 1..=LONGEST_SECONDS))
     }
 
-    /// A duration in whole milliseconds, above zero.
+    /// A duration in whole milliseconds, above zero and at most a day.
     pub fn millis_or(&mut self, name: &str, default: u64) -> Duration {
-        self.accepts = "milliseconds, above zero".to_owned();
-        Duration::from_millis(self.above_zero(name, default))
+        Duration::from_millis(self.number_or(name, default, 1..=LONGEST_MILLIS))
+    }
+
+    /// The address of a port that the process opens. Two of them must not be in each other's way.
+    pub fn port_or(&mut self, name: &str, default: &str) -> SocketAddr {
+        let address: SocketAddr = self.parse_or(name, default);
+        let taken = self.ports.iter().find(|(_, other)| overlap(address, *other)).map(|(by, _)| by.clone());
+        if let Some(by) = taken {
+            self.reject(name, format!("is the same port as {by}: give one of them another port"));
+        }
+        self.ports.push((name.to_owned(), address));
+        address
     }
 
     /// Records a mistake that a getter cannot see, such as two settings that contradict each other.
@@ -317,14 +335,6 @@ impl Env {
         })
     }
 
-    fn above_zero(&mut self, name: &str, default: u64) -> u64 {
-        let number = self.parse_or(name, &default.to_string());
-        if number == 0 {
-            self.reject(name, "must be above zero");
-        }
-        number
-    }
-
     fn forget_description(&mut self) {
         self.about.clear();
         self.example.clear();
@@ -345,82 +355,25 @@ fn form<T>(name: &str) -> String {
 
 /// What the number under a name counts.
 fn unit(name: &str) -> &'static str {
-    if name.ends_with("_BYTES") { "bytes" } else { "number" }
+    match name.rsplit('_').next() {
+        Some("BYTES") => "bytes",
+        Some("SECONDS") => "seconds",
+        Some("MILLIS") => "milliseconds",
+        _ => "number",
+    }
+}
+
+/// Whether only one of two addresses can be listened on. `[::]` takes IPv4 as well, and port 0 is a free one.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: IpAddr, other: IpAddr| match one {
+        IpAddr::V6(ip) if ip.is_unspecified() => true,
+        IpAddr::V4(ip) if ip.is_unspecified() => other.is_ipv4(),
+        _ => one == other,
+    };
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() != 0 && one.port() == other.port() && (covers(ip, other_ip) || covers(other_ip, ip))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use super::*;
-
-    #[test]
-    fn all_mistakes_are_reported_together_with_an_example() {
-        let mut env = Env::from_pairs([
-            ("LISTEN", "nowhere"),
-            ("AGE_SECONDS", "soon"),
-            ("ZERO_SECONDS", "0"),
-            ("SIZE", "9"),
-        ]);
-        let url = env.example("postgres://db/main").required_secret("DATABASE_URL");
-        let listen: SocketAddr = env.parse_or("LISTEN", "0.0.0.0:9080");
-        let age = env.seconds_or("AGE_SECONDS", 20);
-        let _zero = env.seconds_or("ZERO_SECONDS", 20);
-        let _size = env.number_or("SIZE", 4_usize, 1..=8);
-        assert_eq!(listen.port(), 9080);
-        assert_eq!(age, Duration::from_secs(20));
-
-        let error = env.finish(url).expect_err("five mistakes");
-        let names: Vec<_> = error.mistakes.iter().map(|m| m.variable.as_str()).collect();
-        assert_eq!(names, ["DATABASE_URL", "LISTEN", "AGE_SECONDS", "ZERO_SECONDS", "SIZE"]);
-        let text = error.to_string();
-        assert!(
-            text.contains("DATABASE_URL: is required and not set (example: DATABASE_URL=postgres://db/main)"),
-            "{text}"
-        );
-        assert!(text.contains("LISTEN: invalid socket address syntax"), "{text}");
-        assert!(text.contains("ZERO_SECONDS: must be above zero"), "{text}");
-        assert!(text.contains("SIZE: must be from 1 to 8"), "{text}");
-    }
-
-    #[test]
-    fn a_mistake_never_repeats_the_value() {
-        let mut env = Env::from_pairs([("PORT", "hunter2")]);
-        let port: u16 = env.parse_or("PORT", "1");
-        let text = env.finish(port).expect_err("not a number").to_string();
-        assert!(!text.contains("hunter2"), "{text}");
-    }
-
-    #[test]
-    fn values_win_over_defaults_and_blank_counts_as_absent() {
-        let mut env = Env::from_pairs([("A", "7"), ("B", "  "), ("C", " text ")]);
-        assert_eq!(env.parse_or::<u32>("A", "1"), 7);
-        assert_eq!(env.parse_or::<u32>("B", "1"), 1);
-        assert_eq!(env.optional("C").as_deref(), Some("text"));
-        assert_eq!(env.optional("D"), None);
-        assert!(!env.flag_or("E", false));
-        assert_eq!(env.number_or("A", 1_u32, 1..=7), 7);
-        env.finish(()).expect("no mistake");
-    }
-
-    #[test]
-    fn every_getter_describes_its_variable_and_only_its_own() {
-        let mut env = Env::from_pairs([("KEY", "read:hunter2,admin://looks/like"), ("URL", "nats://a:pw@h")]);
-        env.about("Opens the door.").example("abc").optional_secret("KEY");
-        let _ = env.required("URL");
-        let _: u32 = env.parse_or("COUNT", "3");
-        let _ = env.seconds_or("PAUSE_SECONDS", 5);
-        let _ = env.number_or("SIZE_BYTES", 5_u32, 1..=9);
-        let _ = env.file("CA_FILE");
-        let _ = env.optional("NAME");
-        let key = &env.variables()[0];
-        assert_eq!((key.about.as_str(), key.example.as_str(), key.secret), ("Opens the door.", "abc", true));
-        assert_eq!(env.variables()[1].about, "");
-        assert_eq!(env.variables()[2].default.as_deref(), Some("3"));
-        let accepts: Vec<_> = env.variables().iter().map(|variable| variable.accepts.as_str()).collect();
-        let wanted =
-            ["text", "text", "number", "seconds, above zero", "bytes from 1 to 9", "path of a file", "text"];
-        assert_eq!(accepts, wanted);
-        assert!(env.redacted().starts_with("KEY=[redacted] URL=nats://a:[redacted]@h COUNT=3 "));
-    }
-}
+#[path = "env_tests.rs"]
+mod tests;

@@ -55,7 +55,7 @@ impl Settings {
     /// Reads them; `listen` is the default of `GRPC_LISTEN`.
     pub fn read(env: &mut Env, listen: &str) -> Self {
         Self {
-            listen: env.about("Address of the gRPC port.").parse_or("GRPC_LISTEN", listen),
+            listen: env.about("Address of the gRPC port.").port_or("GRPC_LISTEN", listen),
             tls: ServerTls::read(env),
             max_connection_age: env
                 .about("A connection of this age is asked to go, so that clients find new processes.")
