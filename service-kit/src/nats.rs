@@ -69,8 +69,11 @@ impl Settings {
             .about("Address of NATS, nats:// or tls://; several are separated by commas.")
             .example("nats://127.0.0.1:4222")
             .required_secret(VARIABLE);
-        if !url.is_empty() && addresses(&url).is_err() {
-            env.reject(VARIABLE, "is not a list of NATS addresses");
+        // An empty list is reported as missing.
+        if !url.is_empty()
+            && let Err(problem) = addresses(&url)
+        {
+            env.reject(VARIABLE, problem);
         }
         if url.expose().contains(['?', '#']) {
             env.remark(VARIABLE, "query and fragment of the address are not used");
@@ -156,9 +159,9 @@ impl Nats {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The address does not parse.
-    #[error("NATS_URL is not a list of NATS addresses")]
-    Address(#[source] std::io::Error),
+    /// An address cannot be used. The text does not quote it.
+    #[error("NATS_URL {0}")]
+    Address(String),
     /// The client could not be set up.
     #[error("cannot set up the NATS client")]
     Connect(#[from] async_nats::ConnectError),
@@ -168,9 +171,9 @@ pub enum Error {
 /// shows up in the server's list of connections. Answers to this process come under `_INBOX_<service>`, so that the
 /// server can keep them from everybody else.
 pub async fn connect(settings: &Settings, service: &str, name: &str) -> Result<Nats, Error> {
-    let addresses: Vec<ServerAddr> = addresses(&settings.url)
-        .and_then(|all| all.into_iter().map(without_credentials).collect())
-        .map_err(Error::Address)?;
+    let addresses = addresses(&settings.url).map_err(Error::Address)?;
+    let addresses = addresses.into_iter().map(without_credentials).collect::<Result<Vec<_>, _>>();
+    let addresses = addresses.map_err(|error| Error::Address(error.to_string()))?;
     let (connected, follow) = watch::channel(false);
     metrics::gauge!(NATS_CONNECTED).set(0.0);
     let client = options(settings)?
@@ -265,75 +268,41 @@ fn without_credentials(address: ServerAddr) -> Result<ServerAddr, std::io::Error
     ServerAddr::from_url(url)
 }
 
-fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, std::io::Error> {
-    url.expose().split(',').map(|address| address.trim().parse()).collect()
+/// Reads the list, and says what is wrong with it without quoting it.
+fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, String> {
+    let all: Vec<&str> = url.expose().split(',').map(str::trim).collect();
+    let several = all.len() > 1;
+    let parsed = all.into_iter().enumerate().map(|(number, text)| {
+        parse(text).map_err(|problem| match several {
+            true => format!("has a list whose address {} {problem}", number + 1),
+            false => problem.to_owned(),
+        })
+    });
+    parsed.collect()
+}
+
+/// The driver takes addresses of WebSockets too, and then skips TLS and sends the login in clear text: it is built without
+/// them. It ignores a path, and finds out about a missing host only when it connects.
+fn parse(text: &str) -> Result<ServerAddr, &'static str> {
+    const FORM: &str = "is not nats://HOST:PORT; an IPv6 address has brackets: nats://[ADDRESS]:PORT";
+    if text.is_empty() {
+        return Err("is empty: remove the comma beside it");
+    }
+    if text.split_once("://").is_some_and(|(scheme, _)| !["nats", "tls"].contains(&scheme)) {
+        return Err("must begin with nats:// or tls://; WebSockets are not supported");
+    }
+    let address: ServerAddr = text.parse().map_err(|_| FORM)?;
+    if address.host().is_empty() {
+        return Err("has no host: write nats://HOST:PORT");
+    }
+    if address.port() == 0 {
+        return Err(FORM);
+    }
+    match address.clone().into_inner().path() {
+        "" | "/" => Ok(address),
+        _ => Err("has a path: write nats://HOST:PORT"),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_and_stay_short() {
-        assert_eq!(pause(0), Duration::ZERO);
-        assert!(pause(1) <= SHORTEST_PAUSE && pause(1) >= SHORTEST_PAUSE / 2);
-        assert!(pause(usize::MAX) <= LONGEST_PAUSE && pause(usize::MAX) >= LONGEST_PAUSE / 2);
-    }
-
-    #[test]
-    fn the_state_follows_the_events() {
-        let (connected, follow) = watch::channel(false);
-        note(&Event::Connected, &connected);
-        assert!(*follow.borrow());
-        note(&Event::LameDuckMode, &connected);
-        assert!(*follow.borrow());
-        note(&Event::Disconnected, &connected);
-        assert!(!*follow.borrow());
-    }
-
-    #[tokio::test]
-    async fn a_client_is_made_while_the_server_is_away() {
-        let mut env = Env::from_pairs([(VARIABLE, "nats://127.0.0.1:1")]);
-        let settings = Settings::read(&mut env);
-        let settings = env.finish(settings).expect("valid settings");
-        let nats = connect(&settings, "test", "test-0").await.expect("no server is needed yet");
-        assert!(!nats.is_connected());
-    }
-
-    #[test]
-    fn addresses_reach_the_driver_without_credentials() {
-        let url = Secret::from("nats://a:hunter2@h:4222?token=hunter3#hunter4, tls://b:hunter5@i");
-        let all = addresses(&url).and_then(|all| all.into_iter().map(without_credentials).collect());
-        let all: Vec<ServerAddr> = all.expect("valid addresses");
-        assert!(!format!("{all:?}").contains("hunter"), "{all:?}");
-        assert!(all[0].host() == "h" && all[1].tls_required());
-    }
-
-    fn login(pairs: &[(&str, &str)]) -> Result<Login, String> {
-        let mut env = Env::from_pairs(pairs.iter().copied());
-        let settings = Settings::read(&mut env);
-        env.finish(settings).map(|settings| settings.login).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn there_is_one_way_at_most_to_tell_who_we_are() {
-        let is = |user: &str, password: &str| {
-            Ok(Login::Password { user: user.to_owned(), password: Secret::from(password) })
-        };
-        let (plain, named) = ("nats://h:4222", "nats://relay:pw@h:4222,nats://i:4222");
-        assert_eq!(login(&[(VARIABLE, plain)]), Ok(Login::Nobody));
-        assert_eq!(login(&[(VARIABLE, named)]), is("relay", "pw"));
-        assert_eq!(login(&[(VARIABLE, plain), (USER, "relay"), (PASSWORD, "p%w")]), is("relay", "p%w"));
-        for wrong in [
-            vec![(VARIABLE, named), (USER, "relay"), (PASSWORD, "pw")],
-            vec![(VARIABLE, plain), (USER, "relay")],
-            vec![(VARIABLE, plain), (PASSWORD, "pw")],
-            vec![(VARIABLE, "nats://token@h")],
-            vec![(VARIABLE, "nats://relay:p%40w@h")],
-            vec![(VARIABLE, plain), (CREDENTIALS, "/not/there")],
-        ] {
-            let problem = login(&wrong).expect_err("a mistake");
-            assert!(!problem.contains("pw") && !problem.contains("/not/there"), "{problem}");
-        }
-    }
-}
+mod tests;
