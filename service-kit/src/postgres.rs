@@ -61,7 +61,9 @@ impl Settings {
         if !url.is_empty() {
             match address::check(&url) {
                 Ok(ignored) => ignored.into_iter().for_each(|text| env.remark(VARIABLE, text)),
-                Err(problem) => env.reject(VARIABLE, problem),
+                Err(faults) => faults
+                    .into_iter()
+                    .for_each(|fault| env.reject(fault.variable.unwrap_or(VARIABLE), fault.text)),
             }
         }
         Self {
@@ -231,9 +233,10 @@ pub async fn connect_other(url: &Secret) -> Result<PgConnection, sqlx::Error> {
     address::options(url)?.connect().await
 }
 
-/// What is wrong with an address and the files that it names. It never quotes them.
+/// What is wrong with an address, with the variables of libpq that complete it, and with the files that they name. It never
+/// quotes them.
 pub fn check_address(url: &Secret) -> Result<(), String> {
-    address::check(url).map(drop)
+    address::check(url).map(drop).map_err(|faults| address::in_words(&faults))
 }
 
 /// What an operator should know of an error of the connection. The server's words name users and databases, no passwords.

@@ -1,0 +1,161 @@
+//! The certificates and keys of TLS that an address, or a variable of libpq, names.
+//!
+//! The driver reads them at the first connection, and takes a CA certificate that it will not verify with.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+
+use super::variables::{Lookup, find};
+use super::{Fault, Parameters};
+use crate::tls;
+
+const CA: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+const CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
+const KEY: [&str; 2] = ["sslkey", "ssl-key"];
+const CA_VARIABLE: &str = "PGSSLROOTCERT";
+const CERTIFICATE_VARIABLE: &str = "PGSSLCERT";
+const KEY_VARIABLE: &str = "PGSSLKEY";
+
+/// What is named.
+pub(super) struct Files {
+    ca: Option<Named>,
+    certificate: Option<Named>,
+    key: Option<Named>,
+}
+
+/// A certificate or key, and what names it.
+struct Named {
+    /// The variable; none: the address.
+    variable: Option<&'static str>,
+    content: Content,
+}
+
+enum Content {
+    File(PathBuf),
+    /// A variable may hold the text itself.
+    Text,
+    /// libpq's word for the authorities that are trusted anyway.
+    System,
+}
+
+impl Files {
+    /// Takes what is named. `sslrootcert=system` is taken out of the parameters, since the driver would look for a file of
+    /// that name, and means `sslmode=verify-full` unless there is another mode.
+    pub(super) fn take(parameters: &mut Parameters, lookup: Lookup<'_>, faults: &mut Vec<Fault>) -> Self {
+        let ca = Named::find(parameters, &CA, CA_VARIABLE, lookup);
+        let certificate = Named::find(parameters, &CERTIFICATE, CERTIFICATE_VARIABLE, lookup);
+        let key = Named::find(parameters, &KEY, KEY_VARIABLE, lookup);
+        for (named, variable) in [(&certificate, CERTIFICATE_VARIABLE), (&key, KEY_VARIABLE)] {
+            // The driver would take the blank one for the name of a file.
+            if named.is_none() && lookup(variable).is_some() {
+                faults.push(Fault { variable: Some(variable), text: "is blank: unset it".to_owned() });
+            }
+        }
+        let files = Self { ca, certificate, key };
+        if files.uses_system() {
+            parameters.retain(|(name, _)| !CA.contains(&name.as_str()));
+            if find(parameters, "sslmode").or_else(|| find(parameters, "ssl-mode")).is_none() {
+                parameters.push(("sslmode".to_owned(), "verify-full".to_owned()));
+            }
+        }
+        files
+    }
+
+    /// Undoes what the driver has made of a variable that is blank, says `system`, or does not count. There is no way back
+    /// to none: a text without certificates adds none to those that are built in.
+    pub(super) fn correct(&self, options: PgConnectOptions, lookup: Lookup<'_>) -> PgConnectOptions {
+        let named = matches!(&self.ca, Some(Named { content: Content::File(_) | Content::Text, .. }));
+        if named || lookup(CA_VARIABLE).is_none() {
+            return options;
+        }
+        options.ssl_root_cert_from_pem(Vec::new())
+    }
+
+    fn uses_system(&self) -> bool {
+        matches!(&self.ca, Some(Named { content: Content::System, .. }))
+    }
+
+    /// What is wrong with them, for a connection of this mode.
+    pub(super) fn faults(&self, mode: PgSslMode) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if let Some(ca) = &self.ca {
+            let verifies = match (mode, &ca.content) {
+                (PgSslMode::VerifyFull, _) => true,
+                // Anybody can have a certificate of these authorities, for another name.
+                (PgSslMode::VerifyCa, content) => !matches!(content, Content::System),
+                _ => false,
+            };
+            if !verifies {
+                let text = "names a CA certificate (sslrootcert), and the sslmode does not verify the server with it: \
+                            write sslmode=verify-full";
+                faults.push(ca.fault(text.to_owned()));
+            }
+        }
+        match (&self.certificate, &self.key) {
+            (Some(one), None) => faults.push(one.alone(KEY_VARIABLE)),
+            (None, Some(one)) => faults.push(one.alone(CERTIFICATE_VARIABLE)),
+            _ => {}
+        }
+        let file = |named: &Option<Named>| named.as_ref().and_then(Named::file).map(Path::to_owned);
+        let (ca, certificate, key) = (file(&self.ca), file(&self.certificate), file(&self.key));
+        if let Err((parameter, problem)) =
+            tls::check_files(ca.as_deref(), certificate.as_deref(), key.as_deref())
+        {
+            let named = match parameter {
+                "sslcert" => &self.certificate,
+                "sslkey" => &self.key,
+                _ => &self.ca,
+            };
+            faults.push(match named {
+                Some(Named { variable: Some(variable), .. }) => {
+                    Fault { variable: Some(*variable), text: problem.to_string() }
+                }
+                _ => format!("is wrong about {parameter}, which {problem}").into(),
+            });
+        }
+        faults
+    }
+}
+
+impl Named {
+    /// The driver takes the last parameter of a kind, else the variable.
+    fn find(
+        parameters: &Parameters,
+        names: &[&str],
+        variable: &'static str,
+        lookup: Lookup<'_>,
+    ) -> Option<Self> {
+        let last = parameters.iter().rev().find(|(name, _)| names.contains(&name.as_str()));
+        let (variable, value) = match last {
+            Some((_, value)) => (None, value.clone()),
+            None => (Some(variable), lookup(variable).filter(|value| !value.trim().is_empty())?),
+        };
+        let text = variable.is_some() && value.trim_start().starts_with("-----BEGIN");
+        let content = match value.trim() {
+            "system" if names == CA => Content::System,
+            _ if text => Content::Text,
+            _ => Content::File(PathBuf::from(value)),
+        };
+        Some(Self { variable, content })
+    }
+
+    fn file(&self) -> Option<&Path> {
+        match &self.content {
+            Content::File(file) => Some(file),
+            Content::Text | Content::System => None,
+        }
+    }
+
+    fn fault(&self, text: String) -> Fault {
+        Fault { variable: self.variable, text }
+    }
+
+    /// The other one, which this variable may hold, is missing.
+    fn alone(&self, other: &str) -> Fault {
+        match self.variable {
+            Some(_) => self.fault(format!("is of no use without {other}")),
+            None => self.fault("names sslcert without sslkey, or sslkey without sslcert".to_owned()),
+        }
+    }
+}

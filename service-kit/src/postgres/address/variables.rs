@@ -1,0 +1,68 @@
+//! The variables of libpq that fill in what an address leaves open.
+//!
+//! The driver reads them itself, and takes a wrong value for none and a blank one for a value: a misspelt `PGSSLMODE` would
+//! switch verification off. So they are checked here, and reach the driver as parameters.
+
+use std::path::Path;
+
+use super::{Fault, Parameters, of_query};
+
+/// Finds the value of a variable. Tests have their own.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A variable of this process. One that is not valid UTF-8 counts as absent, as for the driver.
+pub(super) fn of_process(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The parameters that say the same, the variable, and the parameter as which it reaches the driver. Of two variables for
+/// the same, the first counts.
+const VARIABLES: [(&[&str], &str, &str); 4] = [
+    (&["port"], "PGPORT", "port"),
+    (PLACE, "PGHOSTADDR", "hostaddr"),
+    (PLACE, "PGHOST", "host"),
+    (&["sslmode", "ssl-mode"], "PGSSLMODE", "sslmode"),
+];
+const PLACE: &[&str] = &["host", "hostaddr"];
+
+/// Adds what variables say to the parameters of an address, and returns what is wrong with them. A blank one counts as
+/// absent.
+pub(super) fn complete(parameters: &mut Parameters, lookup: Lookup<'_>) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (names, variable, parameter) in VARIABLES {
+        let value = lookup(variable).unwrap_or_default().trim().to_owned();
+        if value.is_empty() || names.iter().any(|name| find(parameters, name).is_some()) {
+            continue;
+        }
+        match of_query(parameter, value) {
+            Ok(value) => parameters.push((parameter.to_owned(), value)),
+            Err(text) => faults.push(Fault { variable: Some(variable), text }),
+        }
+    }
+    let is_set = |variable: &str| lookup(variable).is_some();
+    let unplaced = PLACE.iter().all(|name| find(parameters, name).is_none());
+    if unplaced && (is_set("PGHOST") || is_set("PGHOSTADDR")) {
+        // Blank: the driver would connect to a host without a name.
+        let host = default_host(find(parameters, "port").unwrap_or("5432"));
+        parameters.push(("host".to_owned(), host));
+    }
+    let blank = lookup("PGUSER").is_some_and(|user| user.trim().is_empty());
+    if blank && find(parameters, "user").is_none() {
+        // Only the driver knows the user of the operating system, and takes the blank one.
+        let text = "is blank, and the address names no user: name one".to_owned();
+        faults.push(Fault { variable: Some("PGUSER"), text });
+    }
+    faults
+}
+
+/// The value of a parameter.
+pub(super) fn find<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
+    parameters.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// Where the driver connects to if nothing names a host: the socket of the machine if there is one.
+fn default_host(port: &str) -> String {
+    let socket = format!(".s.PGSQL.{port}");
+    let mut folders = ["/var/run/postgresql", "/private/tmp", "/tmp"].into_iter();
+    folders.find(|folder| Path::new(folder).join(&socket).exists()).unwrap_or("localhost").to_owned()
+}
