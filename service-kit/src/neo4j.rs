@@ -222,6 +222,20 @@ fn plain(variable: &str, uri: &str, env: &mut Env) -> String {
     uri[..end].to_owned()
 }
 
+/// What an operator has to change where the server does not let us in; none if the error says something else. The words hold
+/// names, and no password.
+pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
+    match error {
+        neo4rs::Error::AuthenticationError(_) => {
+            Some("it refuses the login: check NEO4J_USER and NEO4J_PASSWORD".to_owned())
+        }
+        neo4rs::Error::Neo4j(error) if error.code().contains("DatabaseNotFound") => {
+            Some(format!("{}: check NEO4J_DATABASE", error.message()))
+        }
+        _ => None,
+    }
+}
+
 /// What is wrong with an address. It never quotes it.
 pub fn check_address(uri: &str) -> Result<(), &'static str> {
     match uri.split_once("://") {
@@ -232,7 +246,10 @@ pub fn check_address(uri: &str) -> Result<(), &'static str> {
             Err("names several servers; query-service takes them in NEO4J_URIS, each with its bolt://")
         }
         Some(("bolt" | "bolt+s", _)) => match uri.parse::<url::Url>() {
-            Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) => Ok(()),
+            Ok(url) if !matches!(url.path(), "" | "/") => {
+                Err("has a path, which is not used: name a database in NEO4J_DATABASE")
+            }
+            Ok(url) if url.host_str().is_some_and(|host| !host.is_empty()) && url.port() != Some(0) => Ok(()),
             _ => Err("is not bolt://HOST:PORT; an IPv6 address has brackets: bolt://[ADDRESS]:PORT"),
         },
         Some(("bolt+ssc", _)) => Err("must begin with bolt+s://: bolt+ssc:// takes any certificate"),
@@ -266,6 +283,9 @@ mod tests {
             ("bolt://", false),
             ("bolt://host:port", false),
             ("bolt://host:1:2", false),
+            ("bolt://host:0", false),
+            ("bolt://host:7687/", true),
+            ("bolt://host:7687/graph", false),
             ("bolt://a:7687,b:7687", false),
             ("bolt://neo4j:pw@host", false),
             ("bolt+s://neo4j:pw@host", false),
@@ -301,6 +321,14 @@ mod tests {
             assert!(read(&[("NEO4J_URIS", wrong)]).is_none(), "{wrong}");
         }
         assert!(read(&[]).is_none());
+    }
+
+    #[test]
+    fn a_refused_login_names_the_settings() {
+        let refused = neo4rs::Error::AuthenticationError("hunter2".to_owned());
+        let said = misconfigured(&refused).expect("the settings are at fault");
+        assert!(said.contains("NEO4J_PASSWORD") && !said.contains("hunter"), "{said}");
+        assert_eq!(misconfigured(&neo4rs::Error::ConnectionError), None);
     }
 
     #[tokio::test]
