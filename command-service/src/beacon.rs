@@ -9,7 +9,7 @@ use event_log::heartbeat::{self, Heartbeat};
 use prost::Message as _;
 use proto::events::v1::Committed;
 use proto::{Revision, Token, subjects, timestamp};
-use service_kit::postgres::{NoSession, check_sessions, says_no_session};
+use service_kit::postgres::{NoSession, check_sessions, problem, says_no_session};
 use service_kit::telemetry::chain;
 use service_kit::{Latch, nats::Nats};
 use sqlx::PgPool;
@@ -62,7 +62,7 @@ pub async fn run(
             }
             Ok(Err(error)) => {
                 tracing::debug!(error = %chain(&error), "cannot read the head");
-                latch.not_ready("PostgreSQL does not answer");
+                latch.not_ready(&problem(&error));
             }
             Err(_) => latch.not_ready("PostgreSQL does not answer in time"),
         }

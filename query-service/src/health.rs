@@ -1,5 +1,6 @@
 //! The checks of query-service: their names and advice, and those that follow from what it knows.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use service_kit::readiness::{CheckKind, Observation};
@@ -10,8 +11,10 @@ use crate::reader::Sight;
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 
 /// At least one store can answer.
-pub const STORES: CheckKind =
-    CheckKind { name: "stores", action: "bring PostgreSQL or one Neo4j back: runbook FollowgraphStoreAway" };
+pub const STORES: CheckKind = CheckKind {
+    name: "stores",
+    action: "do as the reason says, or bring PostgreSQL or one Neo4j back: runbook FollowgraphStoreAway",
+};
 /// The settings lead to the right servers, as far as only these can show.
 pub const SETTINGS: CheckKind =
     CheckKind { name: "settings", action: "change the setting that the reason names, then restart" };
@@ -23,7 +26,8 @@ const HEARTBEAT: CheckKind = CheckKind {
 /// Each store answers.
 const STORE: CheckKind = CheckKind {
     name: "store",
-    action: "check that the store runs and this process reaches it: runbook FollowgraphStoreAway",
+    action: "do as the reason says; else check that the store runs and this process reaches it: runbook \
+             FollowgraphStoreAway",
 };
 /// Each read model is up to date.
 const LAG: CheckKind =
@@ -36,7 +40,7 @@ pub struct Known<'a> {
     /// The replicas of the read model.
     pub replicas: &'a [Sight],
     /// Whether PostgreSQL answers: the problem, if it does not. `None` if it is not read.
-    pub postgres: Option<Option<&'static str>>,
+    pub postgres: Option<Option<Cow<'static, str>>>,
 }
 
 /// What is observed. Pure, so that `followgraph status` has nothing to judge.
@@ -55,11 +59,11 @@ pub fn observe(known: &Known<'_>) -> Vec<Observation> {
                 if known.replicas.len() > 1 { ", and other replicas are asked before it" } else { "" };
             format!("it is {seconds} s behind{others}")
         });
-        found.push(of(STORE, subject.clone(), replica.problem.map(str::to_owned)));
+        found.push(of(STORE, subject.clone(), replica.problem.as_deref().map(str::to_owned)));
         found.push(of(LAG, subject, lag));
     }
-    if let Some(postgres) = known.postgres {
-        found.push(of(STORE, "postgres".to_owned(), postgres.map(str::to_owned)));
+    if let Some(postgres) = &known.postgres {
+        found.push(of(STORE, "postgres".to_owned(), postgres.as_deref().map(str::to_owned)));
     }
     found
 }
@@ -73,6 +77,7 @@ mod tests {
     use super::*;
 
     fn sight(name: &str, problem: Option<&'static str>, lagging: bool) -> Sight {
+        let problem = problem.map(Cow::from);
         Sight { name: name.into(), problem, visible: None, staleness: Duration::from_secs(9), lagging }
     }
 
@@ -95,9 +100,11 @@ mod tests {
         let known = Known {
             heartbeat_age: Some(Duration::ZERO),
             replicas: &replicas,
-            postgres: Some(Some("does not answer")),
+            postgres: Some(Some("it refuses the login: check DATABASE_URL".into())),
         };
-        let names: Vec<_> = failed(&known).into_iter().map(|(name, subject, _)| (name, subject)).collect();
+        let failed = failed(&known);
+        assert_eq!(failed[2].2, "it refuses the login: check DATABASE_URL");
+        let names: Vec<_> = failed.into_iter().map(|(name, subject, _)| (name, subject)).collect();
         let wanted = [("store", "neo4j a"), ("lag", "neo4j b"), ("store", "postgres")];
         assert_eq!(names, wanted.map(|(name, subject)| (name, subject.to_owned())));
     }

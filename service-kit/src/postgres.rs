@@ -239,10 +239,31 @@ pub fn check_address(url: &Secret) -> Result<(), String> {
     address::check(url).map(drop).map_err(|faults| address::in_words(&faults))
 }
 
+/// `insufficient_privilege`.
+const NO_RIGHT: &str = "42501";
+
+/// Whether an error says that the settings lead to a server that answers and cannot be used: it refuses the login, lacks the
+/// database, or does not let the role do what it must. Waiting does not help.
+pub fn says_misconfigured(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| is_of_settings(&code)))
+}
+
+/// Classes 28 (the login) and 3D (the database), and `invalid_parameter_value`: a parameter of the address.
+fn is_of_settings(code: &str) -> bool {
+    code.starts_with("28") || code.starts_with("3D") || [NO_RIGHT, "22023"].contains(&code)
+}
+
 /// What an operator should know of an error of the connection. The server's words name users and databases, no passwords.
 pub fn problem(error: &sqlx::Error) -> String {
     match error {
         error if says_no_session(error) => NoSession.to_string(),
+        sqlx::Error::Database(refusal) if says_misconfigured(error) => {
+            let action = match refusal.code().as_deref() {
+                Some(NO_RIGHT) => "run `followgraph migrate --roles`, or check the user in DATABASE_URL",
+                _ => "check DATABASE_URL",
+            };
+            format!("PostgreSQL refuses: {}: {action}", refusal.message())
+        }
         sqlx::Error::Database(error) => format!("PostgreSQL refuses: {}", error.message()),
         sqlx::Error::PoolTimedOut => "PostgreSQL does not answer".to_owned(),
         error => format!("PostgreSQL does not answer: {}", chain(error)),
@@ -354,6 +375,18 @@ mod tests {
             let said = mistake(parameters).expect_err("a mistake");
             assert!(said.contains(wanted), "{said}");
         }
+    }
+
+    #[test]
+    fn refusals_that_settings_cause_are_told_from_outages() {
+        for code in ["28P01", "28000", "3D000", "42501", "22023"] {
+            assert!(is_of_settings(code), "{code}");
+        }
+        // Too many connections, starting up, a statement that took too long, no table yet.
+        for code in ["53300", "57P03", "57014", "42P01", "08006"] {
+            assert!(!is_of_settings(code), "{code}");
+        }
+        assert!(!says_misconfigured(&sqlx::Error::PoolTimedOut));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use devstack::env_file::Env;
 use devstack::http;
 use devstack::services::{Program, cli};
 use proto::query::v1::Source;
+use serde_json::Value;
 use tests::clients::{check, follow, fresh};
 use tests::own::{binaries, query_service_beside, start_beside};
 use tests::{Endpoints, new_user, until};
@@ -48,6 +49,32 @@ async fn a_database_that_neo4j_does_not_have_is_named() {
     let output = block_in_place(|| cli(&binaries(), &env).arg("migrate").output()).expect("the CLI runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(2) && said.contains("nowhere"), "{said}");
+}
+
+/// The reasons of the checks of a name and a subject that fail.
+fn reason(body: &str, name: &str, subject: &str) -> String {
+    let report: Value = serde_json::from_str(body).expect("JSON");
+    let checks = report["checks"].as_array().expect("checks");
+    let found = checks.iter().find(|check| check["name"] == name && check["subject"] == subject);
+    found.and_then(|check| check["reason"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_postgres_refuses_is_named() {
+    let shared = Endpoints::shared();
+    let url = shared.logins.database(Program::Query.principal());
+    let place = url.rsplit_once('@').expect("a login in the address").1;
+    let settings = neo4j(&shared, "neo4j").with("DATABASE_URL", format!("postgres://nobody:wrong@{place}"));
+    let service = start_beside(&shared, Program::Query, &settings);
+    until("query-service to name the setting", LIMIT, || async {
+        let answer =
+            block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
+        let named = [("settings", ""), ("store", "postgres")]
+            .into_iter()
+            .all(|(name, subject)| reason(&answer.body, name, subject).contains("check DATABASE_URL"));
+        if answer.status == 503 && named { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

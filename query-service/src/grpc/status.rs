@@ -63,7 +63,7 @@ impl PipelineStatus {
             stores: sights
                 .into_iter()
                 .map(read_model)
-                .chain([store(Source::Postgres, self.policy.postgres_problem())])
+                .chain([store(Source::Postgres, self.policy.postgres_problem().as_deref())])
                 .collect(),
             fallback_budget: self.policy.budget.left(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -102,7 +102,7 @@ fn read_model(sight: Sight) -> StoreStatus {
         // It is known up to ten minutes: it fits.
         staleness: prost_types::Duration::try_from(sight.staleness).ok(),
         lagging: sight.lagging,
-        ..store(Source::Neo4j, sight.problem)
+        ..store(Source::Neo4j, sight.problem.as_deref())
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Written here because the known crates test a store with the next caller's request, and count calls only.
 
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ struct Inner {
     state: State,
     hold: Duration,
     failed_probes: u32,
+    /// What the last probe found, if it can tell.
+    found: Option<String>,
     /// Failures since the last answer.
     streak: u32,
     window: Instant,
@@ -91,6 +94,7 @@ impl Breaker {
             state: State::Open { cause: Cause::NotReachedYet, until: now },
             hold: SHORTEST_HOLD,
             failed_probes: 0,
+            found: None,
             streak: 0,
             window: now,
             current: Tally::default(),
@@ -104,6 +108,13 @@ impl Breaker {
             State::Closed { .. } => None,
             State::Open { cause, .. } => Some(cause),
         }
+    }
+
+    /// The same in words, for operators: what the last probe found, or else the cause.
+    pub fn problem(&self) -> Option<Cow<'static, str>> {
+        let inner = self.inner();
+        let State::Open { cause, .. } = inner.state else { return None };
+        Some(inner.found.clone().map_or(Cow::Borrowed(cause.text()), Cow::Owned))
     }
 
     /// A request was answered.
@@ -128,10 +139,11 @@ impl Breaker {
         }
     }
 
-    /// A probe failed.
-    pub fn probe_failed(&self, now: Instant) {
+    /// A probe failed; `found` says why in words, if it can tell.
+    pub fn probe_failed(&self, now: Instant, found: Option<String>) {
         let mut inner = self.inner();
         inner.failed_probes += 1;
+        inner.found = found;
         let enough = inner.failed_probes >= FAILED_PROBES;
         match &mut inner.state {
             State::Closed { .. } if enough => inner.trip(Cause::Unreachable, now),
@@ -146,6 +158,7 @@ impl Breaker {
     pub fn probe_succeeded(&self, now: Instant) -> bool {
         let mut inner = self.inner();
         inner.failed_probes = 0;
+        inner.found = None;
         match inner.state {
             State::Closed { .. } => false,
             State::Open { until, .. } => now >= until,
@@ -157,6 +170,7 @@ impl Breaker {
         let mut inner = self.inner();
         inner.state = State::Closed { since: now };
         inner.failed_probes = 0;
+        inner.found = None;
         inner.streak = 0;
         inner.current = Tally::default();
         inner.previous = Tally::default();
@@ -224,11 +238,29 @@ mod tests {
         let now = Instant::now();
         let breaker = Breaker::new(now);
         assert_eq!(breaker.open(), Some(Cause::NotReachedYet));
-        breaker.probe_failed(now);
+        breaker.probe_failed(now, None);
         assert_eq!(breaker.open(), Some(Cause::NotReachedYet));
         assert!(breaker.probe_succeeded(now));
         breaker.close(now);
         assert_eq!(breaker.open(), None);
+    }
+
+    #[test]
+    fn the_problem_is_what_the_last_probe_found() {
+        let now = Instant::now();
+        let breaker = Breaker::new(now);
+        assert_eq!(breaker.problem().as_deref(), Some("not reached since the start"));
+        breaker.probe_failed(now, Some("it refuses the login".to_owned()));
+        assert_eq!(breaker.problem().as_deref(), Some("it refuses the login"));
+        breaker.probe_failed(now, None);
+        assert_eq!(breaker.problem().as_deref(), Some("not reached since the start"));
+        breaker.close(now);
+        breaker.probe_failed(now, Some("it refuses the login".to_owned()));
+        assert_eq!(breaker.problem(), None, "it is still asked");
+        breaker.probe_failed(now, Some("it refuses the login".to_owned()));
+        assert_eq!(breaker.problem().as_deref(), Some("it refuses the login"));
+        assert!(breaker.probe_succeeded(now + LONGEST_HOLD));
+        assert_eq!(breaker.problem().as_deref(), Some("does not answer probes"), "it is warmed up first");
     }
 
     #[test]
@@ -292,11 +324,11 @@ mod tests {
     fn one_lost_probe_is_not_a_death_and_two_are() {
         let now = Instant::now();
         let breaker = closed(now);
-        breaker.probe_failed(now);
+        breaker.probe_failed(now, None);
         assert_eq!(breaker.open(), None);
         assert!(!breaker.probe_succeeded(now));
-        breaker.probe_failed(now);
-        breaker.probe_failed(now);
+        breaker.probe_failed(now, None);
+        breaker.probe_failed(now, None);
         assert_eq!(breaker.open(), Some(Cause::Unreachable));
     }
 

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Cause;
 use super::settings_check::SettingsCheck;
-use super::{Breaker, Error, Neo4jReader, Policy, PostgresReader, Sight, Source};
+use super::{Breaker, Error, Neo4jReader, Policy, PostgresReader, Sight, Source, postgres};
 use crate::metrics::{
     BREAKER_OPENED, BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_SERVING, REPLICA_STALENESS, SERVING,
 };
@@ -98,19 +98,19 @@ impl Neo4jProbe {
                             let error = &error as &dyn std::error::Error;
                             let replica = &**self.replica.projector();
                             tracing::warn!(error, replica, "the read model does not warm up");
-                            self.breaker.probe_failed(Instant::now());
+                            self.breaker.probe_failed(Instant::now(), None);
                         }
                     }
                 }
             }
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::debug!(
-                    error,
-                    replica = &**self.replica.projector(),
-                    "the read model does not answer"
-                );
-                self.breaker.probe_failed(Instant::now());
+                let (replica, cause) = (&**self.replica.projector(), &error as &dyn std::error::Error);
+                tracing::debug!(error = cause, replica, "the read model does not answer");
+                let found = match error {
+                    Error::Misconfigured(problem) => Some(problem),
+                    _ => None,
+                };
+                self.breaker.probe_failed(Instant::now(), found);
             }
         }
     }
@@ -165,7 +165,7 @@ impl PostgresProbe {
                 last_problem.clear();
             }
             Err(error) => {
-                self.breaker.probe_failed(now);
+                self.breaker.probe_failed(now, postgres::problem(&error));
                 if self.breaker.open().is_some() {
                     self.reader.forget_check();
                 }
@@ -213,7 +213,7 @@ impl StoresWatch {
             && !self.warm.fetch_or(neo4j_serves, Ordering::Relaxed)
             && !neo4j_serves
             && now.saturating_duration_since(self.started) < COLD_START;
-        match postgres {
+        match &postgres {
             Some(postgres) if !neo4j_serves => {
                 self.latch.not_ready(&format!("neo4j: {}; postgres: {postgres}", problems(&sights)));
             }
@@ -248,9 +248,9 @@ impl StoresWatch {
 
 /// Why none of them is asked. With one replica its name tells nothing.
 fn problems(sights: &[Sight]) -> String {
-    let text = |sight: &Sight| match (sight.problem, sights.len()) {
-        (problem, 1) => problem.unwrap_or_default().to_owned(),
-        (problem, _) => format!("{}: {}", sight.name, problem.unwrap_or_default()),
+    let text = |sight: &Sight| match (sight.problem.as_deref().unwrap_or_default(), sights.len()) {
+        (problem, 1) => problem.to_owned(),
+        (problem, _) => format!("{}: {problem}", sight.name),
     };
     sights.iter().map(text).collect::<Vec<_>>().join(", ")
 }

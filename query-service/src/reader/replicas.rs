@@ -9,6 +9,7 @@
 //! Each process counts its own calls only. So many processes do not all run to the replica that just became free, and a
 //! replica that is slow for one of them is asked less by that one.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -56,7 +57,7 @@ pub struct Sight {
     /// The name of its projector.
     pub name: Arc<str>,
     /// Why it is not asked, in words; none if it is.
-    pub problem: Option<&'static str>,
+    pub problem: Option<Cow<'static, str>>,
     /// The newest revision that it is known to show.
     pub visible: Option<Token>,
     /// For how long something newer is known.
@@ -195,16 +196,17 @@ impl Replicas {
     }
 
     /// Why it is not asked, in words.
-    fn problem(&self, model: &ReadModel, now: Instant) -> Option<&'static str> {
-        if let Some(cause) = model.breaker.open() {
-            return Some(cause.text());
+    fn problem(&self, model: &ReadModel, now: Instant) -> Option<Cow<'static, str>> {
+        if let Some(problem) = model.breaker.problem() {
+            return Some(problem);
         }
-        Some(match self.unfit(model, Scope::Single, now)? {
+        let problem = match self.unfit(model, Scope::Single, now)? {
             Fallback::NotBuilt => "it has no checkpoint: nothing was projected, or its data is lost",
             Fallback::Stale => "it is too far behind",
             Fallback::OtherHistory => "it is of another epoch or another database",
             _ => "it is not complete",
-        })
+        };
+        Some(problem.into())
     }
 
     /// What speaks against asking it at all.

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use futures::StreamExt as _;
 use neo4rs::{BoltType, Graph, Query, Row};
 use proto::{Position, Token, UserId};
-use service_kit::neo4j::{DetachedError, run_detached};
+use service_kit::neo4j::{DetachedError, misconfigured, run_detached};
 
 pub use self::admission::Admission;
 use super::{
@@ -414,19 +414,6 @@ impl Neo4jReader {
             Err(DetachedError::Failed(error)) => misconfigured(&error).map(Error::Misconfigured),
             _ => None,
         }
-    }
-}
-
-/// What an operator has to change where the server does not let us in. Its words hold names, and no password.
-fn misconfigured(error: &neo4rs::Error) -> Option<String> {
-    match error {
-        neo4rs::Error::AuthenticationError(_) => {
-            Some("it refuses the login: check NEO4J_USER and NEO4J_PASSWORD".to_owned())
-        }
-        neo4rs::Error::Neo4j(error) if error.code().contains("DatabaseNotFound") => {
-            Some(format!("{}: check NEO4J_DATABASE", error.message()))
-        }
-        _ => None,
     }
 }
 

@@ -12,6 +12,7 @@ mod past;
 mod read_models;
 mod refusal;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -117,18 +118,18 @@ impl Policy {
         let mut sights: Vec<Sight> = self.replicas.sights(now).collect();
         if !self.settings.read_source.allows(Source::Neo4j) {
             for sight in &mut sights {
-                sight.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)");
+                sight.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)".into());
             }
         }
         sights
     }
 
     /// Why the source of truth is not asked now, in words; `None` if it is.
-    pub fn postgres_problem(&self) -> Option<&'static str> {
+    pub fn postgres_problem(&self) -> Option<Cow<'static, str>> {
         if !self.settings.read_source.allows(Source::Postgres) {
-            return Some("reads are set to Neo4j alone (READ_SOURCE)");
+            return Some("reads are set to Neo4j alone (READ_SOURCE)".into());
         }
-        self.postgres.breaker.open().map(|cause| cause.text())
+        self.postgres.breaker.problem()
     }
 
     /// The same, not counted yet: for callers that may ask for less afterwards. See [`count`].

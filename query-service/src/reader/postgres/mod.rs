@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::{Position, Token, UserId};
-use service_kit::postgres::{acquire, check_sessions, limit_statements, says_no_session};
+use service_kit::postgres::{acquire, check_sessions, limit_statements, says_misconfigured, says_no_session};
+use service_kit::telemetry::chain;
 use service_kit::with_timeout;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
@@ -94,10 +95,20 @@ impl PostgresReader {
 fn unfit(error: impl Into<migrations::Error>) -> Error {
     match error.into() {
         error @ migrations::Error::Foreign(_) => Error::Misconfigured(error.to_string()),
-        migrations::Error::Postgres(error) if says_no_session(&error) => {
-            Error::Misconfigured(service_kit::postgres::problem(&error))
-        }
+        migrations::Error::Postgres(error) => failed(error),
         error => Error::failed(error),
+    }
+}
+
+/// What an operator should know of an error; none if it says no more than that there was no answer.
+pub(super) fn problem(error: &Error) -> Option<String> {
+    match error {
+        Error::Misconfigured(problem) => Some(problem.clone()),
+        Error::Failed(source) => Some(match source.downcast_ref::<sqlx::Error>() {
+            Some(error) => service_kit::postgres::problem(error),
+            None => chain(&**source),
+        }),
+        _ => None,
     }
 }
 
@@ -252,6 +263,9 @@ fn no_head() -> Error {
 }
 
 fn failed(error: sqlx::Error) -> Error {
+    if says_no_session(&error) || says_misconfigured(&error) {
+        return Error::Misconfigured(service_kit::postgres::problem(&error));
+    }
     let code = error.as_database_error().and_then(|error| error.code());
     if code.is_some_and(|code| code == CANCELED) { Error::TimedOut } else { Error::failed(error) }
 }
@@ -260,3 +274,6 @@ fn failed(error: sqlx::Error) -> Error {
 async fn in_time<T>(within: Duration, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     with_timeout(within, read, || Error::TimedOut).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -243,7 +243,7 @@ impl World {
     }
 
     fn fail_probes(&self, breaker: &Breaker) {
-        (0..2).for_each(|_| breaker.probe_failed(Instant::now()));
+        (0..2).for_each(|_| breaker.probe_failed(Instant::now(), None));
     }
 }
 

@@ -253,7 +253,8 @@ async fn a_replica_of_another_database_is_not_asked() {
         world.neo4j[1].will(Act::Answer(token(100)));
         assert_eq!(asked(&world, ANY).await.0, ["projector-1"]);
     }
-    let problems: Vec<_> = world.policy.sights(Instant::now()).iter().map(|one| one.problem).collect();
+    let sights = world.policy.sights(Instant::now());
+    let problems: Vec<_> = sights.iter().map(|one| one.problem.as_deref()).collect();
     assert_eq!(problems, [Some("it is of another epoch or another database"), None]);
     world.model(0).replica.belongs_to(Some(ours));
     assert_eq!(world.policy.sights(Instant::now())[0].problem, None);
