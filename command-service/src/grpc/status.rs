@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Service;
 use crate::answer::text;
 use crate::health;
-use crate::store::head;
+use crate::store::{head, jobs};
 
 /// Timeout of the database's part. A database that is away is part of the status, not an error of it.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -44,10 +44,13 @@ impl Service {
             Ok::<_, sqlx::Error>((
                 head::get(&mut connection).await?,
                 head::database_id(&mut connection).await?,
+                jobs::count_running(&mut connection).await?,
             ))
         };
         let read = tokio::time::timeout(DATABASE_TIMEOUT, read).await.ok().and_then(Result::ok);
-        let (head, database_id) = read.unzip();
+        let head = read.map(|(head, _, _)| head);
+        let database_id = read.map(|(_, database_id, _)| database_id);
+        let running_jobs = read.map_or(0, |(_, _, running)| running);
         let standing = self.standing.borrow().clone();
         let replicas = self.projectors.statuses(head.map(|head| head.token()));
         let stream = StreamStatus {
@@ -72,6 +75,7 @@ impl Service {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database_id: text(database_id),
             queued_commands: u32::try_from(self.door.queue.waiting()).unwrap_or(u32::MAX),
+            running_jobs: u32::try_from(running_jobs).unwrap_or(u32::MAX),
             checks: self.readiness.report().checks().map(check).collect(),
         }
     }

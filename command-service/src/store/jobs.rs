@@ -227,6 +227,17 @@ pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<J
     .await
 }
 
+/// How many jobs have not ended. Each state has its index, which holds no others.
+pub async fn count_running(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "-- jobs_count_running
+         SELECT (SELECT count(*) FROM jobs WHERE state = 'running')
+              + (SELECT count(*) FROM jobs WHERE state = 'preparing')",
+    )
+    .fetch_one(connection)
+    .await
+}
+
 /// The running job that has waited longest since its last step, of the kinds that this version knows and without those
 /// that rest after a failure.
 pub async fn next(connection: &mut PgConnection, resting: &[Uuid]) -> Result<Option<Job>, sqlx::Error> {

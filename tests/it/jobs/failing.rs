@@ -69,6 +69,11 @@ async fn until_failed(commands: &Commands, job_id: &str) -> GetJobResponse {
     .await
 }
 
+/// How many jobs have not ended.
+async fn running_jobs(commands: &Commands) -> u32 {
+    commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner().running_jobs
+}
+
 /// Waits until `queued` commands are in command-service's queue.
 async fn wait_queued(commands: &Commands, queued: u32) {
     until("commands to gather", LIMIT, || async {
@@ -156,6 +161,8 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
         OnAccount::Archive.send(&commands, muted, None)
     );
     let (erased, archived) = (erased.expect("an erase"), archived.expect("an archive"));
+    // Three attempts of each take seconds.
+    assert_eq!(running_jobs(&commands).await, 2);
     for job_id in [&erased.job_id, &archived.job_id] {
         let failed = until_failed(&commands, job_id).await;
         assert!(failed.error.contains("failed too often"), "{failed:?}");
@@ -170,6 +177,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
     assert_eq!(value(&own, "followgraph_jobs_steps_failed_total"), 6.0);
     until_ended(&own, "erase", "failed").await;
     until_ended(&own, "archive", "failed").await;
+    assert_eq!(running_jobs(&commands).await, 0);
     let refused = Ask::new(Act::Follow, other, x).refused(&commands).await;
     assert_refused(&refused, Reason::AccountErasing, None);
 
