@@ -1,15 +1,17 @@
-//! `import --dry-run`: reads all rows, and says what of them would be refused before it reaches the service.
+//! `import --dry-run`: reads all rows, and says what of them would be refused whatever the graph is like.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use proto::error::Reason;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::reader::{self, Form};
 use super::row::{Line, Refused};
 use crate::args::Format;
 use crate::commands::Outcome;
-use crate::output;
+use crate::{dates, output};
 
 /// So many refused rows are shown.
 const SHOWN: usize = 10;
@@ -33,7 +35,7 @@ pub async fn run(format: Format, path: PathBuf, form: Form) -> anyhow::Result<Ou
         if let Some(words) = &input.words {
             output::note(words);
         }
-        find(input.lines, |refused| {
+        find(input.lines, dates::now() + dates::CLOCK_TOLERANCE, |refused| {
             output::note(format!(
                 "line {} is refused: {} ({})",
                 refused.line, refused.message, refused.reason
@@ -48,23 +50,31 @@ pub async fn run(format: Format, path: PathBuf, form: Form) -> anyhow::Result<Ou
     Ok(Outcome::from(findings.refused == 0))
 }
 
-fn find(lines: reader::Lines, mut show: impl FnMut(&Refused)) -> Result<Findings, reader::Error> {
+/// Edges that are newer than `latest` are refused.
+fn find(
+    lines: reader::Lines,
+    latest: OffsetDateTime,
+    mut show: impl FnMut(&Refused),
+) -> Result<Findings, reader::Error> {
     let mut found = Findings { dry_run: true, ..Findings::default() };
     for line in lines {
         found.rows += 1;
-        match line? {
-            Line::Edge(row) => {
+        let refused = match line? {
+            Line::Edge(row) if row.created_at.is_none_or(|at| at <= latest) => {
                 found.edges += 1;
                 found.dates_without_zone += u64::from(row.without_zone);
+                continue;
             }
-            Line::Refused(refused) => {
-                if found.refused < SHOWN as u64 {
-                    show(&refused);
-                }
-                found.refused += 1;
-                *found.refused_by_reason.entry(refused.reason).or_default() += 1;
+            Line::Edge(row) => {
+                row.refused(Reason::InvalidTimestamp, "created_at must not lie in the future".to_owned())
             }
+            Line::Refused(refused) => refused,
+        };
+        if found.refused < SHOWN as u64 {
+            show(&refused);
         }
+        found.refused += 1;
+        *found.refused_by_reason.entry(refused.reason).or_default() += 1;
     }
     Ok(found)
 }
@@ -96,13 +106,18 @@ mod tests {
         let folder = Folder::new();
         let path = folder.path("edges.tsv");
         let refused = "1\t1\n".repeat(SHOWN + 1);
-        std::fs::write(&path, format!("1\t2\t2024-03-05\n{refused}x\t2\n")).unwrap();
+        std::fs::write(&path, format!("1\t2\t2024-03-05\n{refused}x\t2\n1\t3\t2024-03-07\n")).unwrap();
         let form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
         let mut shown = Vec::new();
-        let found = find(reader::open(&path, form, true).unwrap().lines, |row| shown.push(row.line)).unwrap();
+        let lines = reader::open(&path, form, true).unwrap().lines;
+        let latest = dates::parse("2024-03-06").unwrap();
+        let found = find(lines, latest, |row| shown.push(row.line)).unwrap();
         assert_eq!(shown, (2..12).collect::<Vec<_>>());
-        assert_eq!((found.rows, found.edges, found.refused, found.dates_without_zone), (13, 1, 12, 1));
-        assert_eq!(found.refused_by_reason, [("INVALID_UUID", 1), ("SELF_EDGE", 11)].into());
+        assert_eq!((found.rows, found.edges, found.refused, found.dates_without_zone), (14, 1, 13, 1));
+        assert_eq!(
+            found.refused_by_reason,
+            [("INVALID_TIMESTAMP", 1), ("INVALID_UUID", 1), ("SELF_EDGE", 11)].into()
+        );
         assert!(found.text().ends_with("dates without a time zone\nnothing was sent"), "{}", found.text());
     }
 }

@@ -59,13 +59,20 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
             .to_owned(),
         "INSERT INTO users (id, username, deleted_at) VALUES (gen_random_uuid(), 'gone', now())".to_owned(),
         format!("INSERT INTO mutes SELECT id, '{b}', now() FROM users WHERE username = 'gone'"),
+        // What lies in the future is refused, and a block that is refused does not stand in the way of a follow.
+        format!("INSERT INTO follows VALUES ('{a}', gen_random_uuid(), now() + interval '1 day')"),
+        "INSERT INTO blocks SELECT following_id, follower_id, now() + interval '1 day' FROM follows AS f
+             WHERE created_at < now() AND NOT EXISTS (
+                 SELECT FROM blocks WHERE blocker_id = f.following_id AND blocked_id = f.follower_id)
+             LIMIT 1"
+            .to_owned(),
     ] {
         legacy.connection.execute(sqlx::AssertSqlSafe(statement.clone())).await.expect(&statement);
     }
     let (code, report) = verify(cli, legacy);
     assert_eq!((code, &report["equal"]), (1, &false.into()), "{report}");
-    assert_eq!(numbers(&report, "follow"), [24_000, 0, 400, 23_600, 1, 1, 0]);
-    assert_eq!(numbers(&report, "block"), [400, 0, 0, 400, 0, 0, 1]);
+    assert_eq!(numbers(&report, "follow"), [24_001, 0, 401, 23_600, 1, 1, 0]);
+    assert_eq!(numbers(&report, "block"), [401, 0, 1, 400, 0, 0, 1]);
     assert_eq!(numbers(&report, "mute"), [1, 1, 0, 0, 0, 0, 0]);
     let (_, out, _) =
         block_in_place(|| cli.run(&["legacy", "verify", "--from-legacy-postgres", &legacy.url]));
