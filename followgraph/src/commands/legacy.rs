@@ -31,8 +31,9 @@ nothing was cleared: a read model is not emptied in place, a delete of millions 
 
 To build one anew, while the others and PostgreSQL serve:
   1. Stop its projector, then its Neo4j.
-  2. Remove databases/neo4j and transactions/neo4j of Neo4j's data folder. Its users stay. If you remove all of the data,
-     they do not: set the password before the next start, neo4j-admin dbms set-initial-password PASSWORD.
+  2. Remove databases/NAME and transactions/NAME of Neo4j's data folder. NAME is NEO4J_DATABASE, or neo4j if that is not
+     set. Neo4j's users stay. If you remove all of the data, they do not: set the password before the next start,
+     neo4j-admin dbms set-initial-password PASSWORD.
   3. Start Neo4j, then the projector. It builds the read model; reads come from it once it is complete.
 `followgraph legacy backfill` shows how far it is.";
 
@@ -148,7 +149,7 @@ mod tests {
         let (guide, said) = (plain(section), plain(CLEAR));
         for step in [
             "Stop its projector, then its Neo4j.",
-            "Remove databases/neo4j and transactions/neo4j of Neo4j's data folder. Its users stay.",
+            "Remove databases/NAME and transactions/NAME of Neo4j's data folder. NAME is NEO4J_DATABASE, or neo4j if that is not set.",
             "set the password before the next start, neo4j-admin dbms set-initial-password PASSWORD",
             "Start Neo4j, then the projector.",
         ] {
