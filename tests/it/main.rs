@@ -12,6 +12,7 @@ mod cli_files;
 mod cli_pipes;
 mod clock;
 mod commands;
+mod documents;
 mod encryption;
 mod expiry;
 mod fallback;
