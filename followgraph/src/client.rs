@@ -19,6 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::args::ConnectionArgs;
+use crate::mistakes::Mistakes;
 use crate::text;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,6 +69,16 @@ pub struct Peer {
     pub service: Service,
     /// Where.
     pub addr: String,
+}
+
+impl Peer {
+    fn of(args: &ConnectionArgs, service: Service) -> Self {
+        let addr = match service {
+            Service::Command => &args.command_addr,
+            Service::Query => &args.query_addr,
+        };
+        Self { service, addr: text::trimmed(addr).to_owned() }
+    }
 }
 
 impl fmt::Display for Peer {
@@ -149,24 +160,25 @@ impl<C> Client<C> {
 
 /// Connects to the command-service.
 pub async fn command(args: &ConnectionArgs) -> anyhow::Result<CommandClient> {
-    let peer = Peer { service: Service::Command, addr: text::trimmed(&args.command_addr).to_owned() };
-    let channel = connect(args, &peer).await?;
-    Ok(Client {
-        rpc: CommandServiceClient::with_interceptor(channel, bearer(args)?),
-        peer,
-        timeout: args.timeout,
-    })
+    let (peer, channel, bearer) = connect(args, Service::Command).await?;
+    let rpc = CommandServiceClient::with_interceptor(channel, bearer);
+    Ok(Client { rpc, peer, timeout: args.timeout })
 }
 
 /// Connects to the query-service.
 pub async fn query(args: &ConnectionArgs) -> anyhow::Result<QueryClient> {
-    let peer = Peer { service: Service::Query, addr: text::trimmed(&args.query_addr).to_owned() };
-    let channel = connect(args, &peer).await?;
-    Ok(Client {
-        rpc: QueryServiceClient::with_interceptor(channel, bearer(args)?),
-        peer,
-        timeout: args.timeout,
-    })
+    let (peer, channel, bearer) = connect(args, Service::Query).await?;
+    let rpc = QueryServiceClient::with_interceptor(channel, bearer);
+    Ok(Client { rpc, peer, timeout: args.timeout })
+}
+
+/// Records what is wrong with the addresses of these services, the TLS files and the token.
+pub fn check(args: &ConnectionArgs, services: &[Service], mistakes: &mut Mistakes) {
+    for service in services {
+        mistakes.note(address::check(&Peer::of(args, *service)));
+    }
+    mistakes.note(tls::config(&args.tls));
+    mistakes.note(bearer(args));
 }
 
 fn bearer(args: &ConnectionArgs) -> anyhow::Result<Bearer> {
@@ -182,9 +194,11 @@ fn bearer(args: &ConnectionArgs) -> anyhow::Result<Bearer> {
     Ok(Bearer(Some(value)))
 }
 
-async fn connect(args: &ConnectionArgs, peer: &Peer) -> anyhow::Result<Channel> {
-    address::check(peer)?;
-    let tls = tls::config(&args.tls)?;
+async fn connect(args: &ConnectionArgs, service: Service) -> anyhow::Result<(Peer, Channel, Bearer)> {
+    let mut mistakes = Mistakes::default();
+    check(args, &[service], &mut mistakes);
+    mistakes.finish()?;
+    let (peer, tls, bearer) = (Peer::of(args, service), tls::config(&args.tls)?, bearer(args)?);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let unreachable = |source| Unreachable { peer: peer.clone(), tls: scheme == "https", source };
     let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", peer.addr)).map_err(unreachable)?;
@@ -201,5 +215,35 @@ async fn connect(args: &ConnectionArgs, peer: &Peer) -> anyhow::Result<Channel> 
         .connect()
         .await
         .map_err(unreachable)?;
-    Ok(channel)
+    Ok((peer, channel, bearer))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::args::Args;
+
+    #[test]
+    fn address_files_and_token_are_checked_together() {
+        let args = Args::try_parse_from([
+            "followgraph",
+            "status",
+            "--command-addr=http://h:1",
+            "--query-addr=h:1",
+            "--ca=/not/there",
+            "--token=hunter2\n3",
+        ]);
+        let mut mistakes = Mistakes::default();
+        check(&args.expect("good arguments").connection, &[Service::Command, Service::Query], &mut mistakes);
+        let error = mistakes.finish().expect_err("three mistakes");
+        let text = crate::error::one_line(&error);
+        for wanted in
+            ["command-service must be HOST:PORT", "/not/there", "FOLLOWGRAPH_TOKEN must be one line"]
+        {
+            assert!(text.contains(wanted), "{text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains("query-service"), "{text}");
+    }
 }

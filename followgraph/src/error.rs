@@ -13,6 +13,7 @@ use tonic_types::StatusExt as _;
 
 use crate::args::Format;
 use crate::client::{CallFailed, Peer, Service, Unreachable, host_of};
+use crate::mistakes::Several;
 use crate::output;
 
 /// An error with advice, for those that are not of a call.
@@ -93,6 +94,12 @@ impl Report {
 
 fn describe(error: &anyhow::Error) -> Report {
     let find = |message: String, hint| Report { message, hint, ..Report::default() };
+    if let Some(several) = error.downcast_ref::<Several>() {
+        let (messages, hints): (Vec<_>, Vec<_>) =
+            several.all().iter().map(describe).map(|report| (report.message, report.hint)).unzip();
+        let hints: Vec<_> = hints.into_iter().flatten().collect();
+        return find(messages.join("; "), (!hints.is_empty()).then(|| hints.join("; ")));
+    }
     if let Some(failed) = error.downcast_ref::<CallFailed>() {
         let report = of_call(failed);
         let context = error.to_string();
@@ -260,6 +267,7 @@ mod tests {
     use proto::error::ServiceError;
 
     use super::*;
+    use crate::mistakes::Mistakes;
 
     fn call(status: impl Into<Status>) -> anyhow::Error {
         let peer = Peer { service: Service::Command, addr: "127.0.0.1:9080".to_owned() };
@@ -305,6 +313,19 @@ mod tests {
         assert!(report.hint.unwrap().contains("FOLLOWGRAPH_COMMAND_ADDR"));
         let report = describe(&call(Status::cancelled("Timeout expired")));
         assert_eq!(report.message, "command-service at 127.0.0.1:9080: no answer in time");
+    }
+
+    #[test]
+    fn several_mistakes_are_one_report_with_their_hints() {
+        let mut mistakes = Mistakes::default();
+        mistakes.push(anyhow::anyhow!("DATABASE_URL is wrong"));
+        mistakes.push(Advised {
+            message: "the port is wrong".to_owned(),
+            hint: "1".to_owned(),
+            source: None,
+        });
+        let report = describe(&mistakes.finish().expect_err("two mistakes"));
+        assert_eq!(report.text(), "error: DATABASE_URL is wrong; the port is wrong\n  hint: 1\n");
     }
 
     #[test]

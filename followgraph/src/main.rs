@@ -10,8 +10,10 @@ mod dates;
 mod error;
 mod ids;
 mod import;
+mod mistakes;
 mod output;
 mod retry;
+mod stores;
 mod text;
 
 use std::process::ExitCode;

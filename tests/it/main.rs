@@ -10,6 +10,7 @@ mod cli;
 mod cli_commands;
 mod cli_files;
 mod cli_pipes;
+mod cli_settings;
 mod clock;
 mod commands;
 mod documents;

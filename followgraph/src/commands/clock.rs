@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::migrate::connect_postgres;
 use crate::args::{ClockArgs, Format};
 use crate::commands::Outcome;
+use crate::stores::connect_postgres;
 use crate::{dates, output};
 
 /// What was done, for programs.

@@ -2,22 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
-use service_kit::{Secret, neo4j, postgres};
 use sqlx::PgPool;
 
-use crate::args::{Format, MigrateArgs, StoreArgs};
+use crate::args::{Format, MigrateArgs};
 use crate::commands::Outcome;
-use crate::error::Advised;
+use crate::mistakes::Mistakes;
 use crate::output;
+use crate::stores::{self, Neo4j, connect_postgres};
 
 /// Between attempts.
 const PAUSE: Duration = Duration::from_secs(2);
-/// neo4rs also takes this as the longest wait for an answer, and a constraint on
-/// millions of edges is not made in a moment.
-const NEO4J_LONGEST_STATEMENT: Duration = Duration::from_secs(3_600);
 
 /// What was done, for programs.
 #[derive(Debug, Serialize)]
@@ -28,13 +24,50 @@ struct Report {
     roles_granted: bool,
 }
 
+/// What is to be done; its settings are checked.
+struct Plan {
+    database_url: String,
+    /// The server, if its address is known.
+    neo4j: Option<Neo4j>,
+    /// Passwords to set; none if the roles are left alone.
+    roles: Option<Vec<(Role, Verifier)>>,
+}
+
+impl Plan {
+    /// Checks all settings.
+    fn check(args: MigrateArgs) -> anyhow::Result<Self> {
+        let mut mistakes = Mistakes::default();
+        let neo4j = stores::check(&args.stores, None, &mut mistakes).pop();
+        let roles = args.roles.then(|| verifiers(&args, &mut mistakes));
+        mistakes.finish()?;
+        Ok(Self { database_url: args.stores.database_url, neo4j, roles })
+    }
+}
+
+/// What PostgreSQL keeps of the passwords that are known.
+fn verifiers(args: &MigrateArgs, mistakes: &mut Mistakes) -> Vec<(Role, Verifier)> {
+    let passwords = [
+        (Role::Command, "COMMAND_SERVICE_DATABASE_PASSWORD", &args.command_password),
+        (Role::Query, "QUERY_SERVICE_DATABASE_PASSWORD", &args.query_password),
+        (Role::Projector, "PROJECTOR_DATABASE_PASSWORD", &args.projector_password),
+    ];
+    let mut verifiers = Vec::new();
+    for (role, variable, password) in passwords {
+        let Some(password) = password.as_deref().filter(|text| !text.is_empty()) else { continue };
+        match Verifier::of(password) {
+            Ok(verifier) => verifiers.push((role, verifier)),
+            Err(error) => mistakes.push(anyhow::anyhow!("{variable}: {error}")),
+        }
+    }
+    verifiers
+}
+
 /// Migrates, and with `--wait` tries again for a while.
 pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow::Result<Outcome> {
-    // No waiting mends an address.
-    check_addresses(&args.stores)?;
     let until = Instant::now() + args.wait.unwrap_or_default();
+    let plan = Plan::check(args)?;
     loop {
-        match migrate(format, timeout, &args).await {
+        match migrate(format, timeout, &plan).await {
             Err(error) if Instant::now() + PAUSE < until => output::note(format!("waiting: {error:#}")),
             ended => return ended,
         }
@@ -43,32 +76,31 @@ pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow
 }
 
 /// Migrates PostgreSQL, and Neo4j if it is known.
-async fn migrate(format: Format, timeout: Duration, args: &MigrateArgs) -> anyhow::Result<Outcome> {
-    let MigrateArgs { stores, roles, .. } = args;
-    let pool = connect_postgres(&stores.database_url, timeout).await?;
+async fn migrate(format: Format, timeout: Duration, plan: &Plan) -> anyhow::Result<Outcome> {
+    let pool = connect_postgres(&plan.database_url, timeout).await?;
     let postgres_applied = migrations::migrate_postgres(&pool).await?;
     if format == Format::Text {
         output::answer(postgres_text(&postgres_applied));
     }
-    if *roles {
-        grant(&pool, args).await?;
+    if let Some(verifiers) = &plan.roles {
+        grant(&pool, verifiers).await?;
         if format == Format::Text {
             output::answer("PostgreSQL: each service's role may do what it needs");
         }
     }
-    let neo4j_uri = stores.neo4j_uri.as_deref().filter(|uri| !uri.is_empty());
-    if let Some(uri) = neo4j_uri {
-        let graph = connect_neo4j(uri, stores, timeout).await?;
+    if let Some(neo4j) = &plan.neo4j {
+        let graph = neo4j.connect(timeout).await?;
         migrations::migrate_neo4j(&graph).await?;
     }
+    let neo4j_applied = plan.neo4j.is_some();
     match format {
         Format::Json => output::json_answer(&Report {
             postgres_applied,
             postgres_version: migrations::needed_version(),
-            neo4j_applied: neo4j_uri.is_some(),
-            roles_granted: *roles,
+            neo4j_applied,
+            roles_granted: plan.roles.is_some(),
         })?,
-        Format::Text if neo4j_uri.is_some() => {
+        Format::Text if neo4j_applied => {
             output::answer("Neo4j: all constraints and indexes are there");
         }
         Format::Text => output::answer("Neo4j: left to the projector, NEO4J_URI is not set"),
@@ -77,21 +109,10 @@ async fn migrate(format: Format, timeout: Duration, args: &MigrateArgs) -> anyho
 }
 
 /// Makes the roles, and sets the passwords that are known.
-async fn grant(pool: &PgPool, args: &MigrateArgs) -> anyhow::Result<()> {
-    let passwords = [
-        (Role::Command, &args.command_password),
-        (Role::Query, &args.query_password),
-        (Role::Projector, &args.projector_password),
-    ];
-    // A password that cannot be set is found before anything is changed.
-    let verifiers = passwords
-        .into_iter()
-        .filter_map(|(role, password)| Some((role, password.as_deref().filter(|text| !text.is_empty())?)))
-        .map(|(role, password)| Ok((role, Verifier::of(password).with_context(|| role.name())?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+async fn grant(pool: &PgPool, verifiers: &[(Role, Verifier)]) -> anyhow::Result<()> {
     roles::grant(pool).await?;
     for (role, verifier) in verifiers {
-        roles::set_password(pool, role, &verifier).await?;
+        roles::set_password(pool, *role, verifier).await?;
     }
     Ok(())
 }
@@ -105,80 +126,35 @@ fn postgres_text(applied: &[i64]) -> String {
     format!("PostgreSQL: applied {}; now at version {version}", applied.join(", "))
 }
 
-/// Says everything that is wrong with the addresses, before anything is done.
-pub fn check_addresses(stores: &StoreArgs) -> anyhow::Result<()> {
-    let postgres = postgres::check_address(&Secret::from(stores.database_url.as_str()))
-        .map_err(|problem| format!("DATABASE_URL {problem}"));
-    let neo4j = match stores.neo4j_uri.as_deref().filter(|uri| !uri.is_empty()) {
-        Some(uri) => neo4j::check_address(uri).map_err(|problem| format!("NEO4J_URI {problem}")),
-        None => Ok(()),
-    };
-    let problems: Vec<_> = [postgres, neo4j].into_iter().filter_map(Result::err).collect();
-    if problems.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(problems.join("; "))) }
-}
-
-/// Connects to PostgreSQL, or says what to look at.
-pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
-    let url = Secret::from(url);
-    postgres::check_address(&url).map_err(|problem| anyhow::anyhow!("DATABASE_URL {problem}"))?;
-    match postgres::connect_tool(&url, "followgraph", timeout).await {
-        Err(error) if postgres::says_no_session(&error) => Err(postgres::NoSession.into()),
-        connected => {
-            connected.map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", Some(source.into())))
-        }
-    }
-}
-
-/// Connects to Neo4j, or says what to look at.
-pub async fn connect_neo4j(uri: &str, args: &StoreArgs, timeout: Duration) -> anyhow::Result<neo4rs::Graph> {
-    neo4j::check_address(uri).map_err(|problem| anyhow::anyhow!("NEO4J_URI {problem}"))?;
-    let config = neo4rs::ConfigBuilder::default()
-        .uri(uri)
-        .user(args.neo4j_user.as_str())
-        .password(args.neo4j_password.as_str())
-        .max_connections(2)
-        .connection_timeout(NEO4J_LONGEST_STATEMENT);
-    let config = match args.neo4j_database.as_deref().filter(|name| !name.is_empty()) {
-        Some(database) => config.db(database),
-        None => config,
-    };
-    let config = match (&args.neo4j_cert, &args.neo4j_key, &args.neo4j_ca) {
-        (Some(certificate), Some(key), ca) => {
-            config.with_mutual_tls_validation(ca.as_ref(), certificate, key)
-        }
-        // The driver's name for the authorities' certificates.
-        (_, _, Some(ca)) => config.with_client_certificate(ca),
-        _ => config,
-    }
-    .build()
-    .context("cannot read NEO4J_URI")?;
-    let graph = neo4rs::Graph::connect(config).context("cannot read NEO4J_URI")?;
-    // The pool connects on first use, and retries what will not get better; an
-    // explicit transaction does not.
-    let probe = async { graph.start_txn().await?.rollback().await };
-    match tokio::time::timeout(timeout, probe).await {
-        Ok(Ok(())) => Ok(graph),
-        Ok(Err(source)) => Err(unreachable("Neo4j", "NEO4J_URI", Some(source.into()))),
-        Err(_) => Err(unreachable("Neo4j", "NEO4J_URI", None)),
-    }
-}
-
-fn unreachable(
-    store: &str,
-    variable: &str,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-) -> anyhow::Error {
-    Advised {
-        message: format!("cannot connect to {store}"),
-        hint: format!("is it up, and does {variable} (with user and password) fit?"),
-        source,
-    }
-    .into()
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::{Args, Command};
+
+    fn args(more: &[&str]) -> MigrateArgs {
+        let given = [&["followgraph", "migrate", "--database-url", "postgres://h/db"], more].concat();
+        match Args::try_parse_from(given).expect("good arguments").command {
+            Command::Migrate(args) => args,
+            other => panic!("another command: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn passwords_and_addresses_are_checked_together() {
+        let passwords =
+            ["--command-password", "two words", "--query-password", "", "--projector-password", "é"];
+        let wrong = [&["--roles", "--neo4j-uri", "neo4j://h"], &passwords[..]].concat();
+        let error = Plan::check(args(&wrong)).err().expect("three mistakes");
+        let text = crate::error::one_line(&error);
+        for wanted in ["NEO4J_URI ", "COMMAND_SERVICE_DATABASE_PASSWORD", "PROJECTOR_DATABASE_PASSWORD"] {
+            assert!(text.contains(wanted), "{wanted} is missing in {text}");
+        }
+        assert!(!text.contains("QUERY_SERVICE") && !text.contains("two words"), "{text}");
+        let plan = Plan::check(args(&passwords)).expect("without --roles no password is set");
+        assert!(plan.roles.is_none());
+    }
 
     #[test]
     fn it_says_what_was_applied() {

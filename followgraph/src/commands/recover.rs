@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::migrate::connect_postgres;
 use crate::args::{Format, RecoverArgs};
 use crate::commands::Outcome;
 use crate::output;
+use crate::stores::connect_postgres;
 
 /// What was found and done, for programs.
 #[derive(Debug, Serialize)]

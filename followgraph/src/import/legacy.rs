@@ -28,8 +28,9 @@ use super::{
     stop_on_signal,
 };
 use crate::args::{ConnectionArgs, Format, ImportArgs};
-use crate::client::{self, CommandClient};
+use crate::client::{self, CommandClient, Service};
 use crate::commands::Outcome;
+use crate::mistakes::Mistakes;
 use crate::output;
 
 /// In the order in which they are imported.
@@ -71,6 +72,10 @@ pub async fn run(
     args: &ImportArgs,
     url: &str,
 ) -> anyhow::Result<Outcome> {
+    let mut mistakes = Mistakes::default();
+    client::check(connection, &[Service::Command], &mut mistakes);
+    mistakes.note(source::check_address(url));
+    mistakes.finish()?;
     let client = client::command(connection).await?;
     let mut source = Source::open(url, connection.timeout).await?;
     let name = source.name().await?;

@@ -91,7 +91,6 @@ async fn from_file(
     if args.dry_run {
         return dry_run::run(format, input.to_owned(), form).await;
     }
-    let mut client = client::command(connection).await?;
     let file = if from_stdin {
         None
     } else {
@@ -99,6 +98,7 @@ async fn from_file(
         let identity = identity.with_context(|| format!("cannot open {}", input.display()))?;
         Some(progress::File::new(&notes_at(args, input), identity))
     };
+    let mut client = client::command(connection).await?;
     let done = match &file {
         Some(file) if !args.restart => resume(file, &mut client).await?,
         _ => from_the_start(&mut client).await,

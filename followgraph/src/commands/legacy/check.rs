@@ -1,6 +1,4 @@
-//! `legacy check`: asks every server and service whether it answers.
-//!
-//! Owns the list of who is asked. What can go wrong is what it tells.
+//! `legacy check`: asks every server and service whether it answers. A mistake in the settings ends it before.
 
 use std::time::Duration;
 
@@ -10,39 +8,45 @@ use proto::graph::v1::StreamState;
 use proto::query::v1 as query;
 use serde::Serialize;
 
+use super::stores;
 use crate::args::{ConnectionArgs, Format, StoreArgs};
-use crate::client;
+use crate::client::{self, Service};
 use crate::commands::Outcome;
-use crate::commands::migrate::{connect_neo4j, connect_postgres};
 use crate::error;
+use crate::mistakes::Mistakes;
 use crate::output;
+use crate::stores::{Neo4j, connect_postgres};
 
 /// One that was asked.
 #[derive(Debug, Serialize)]
 struct Answer {
-    server: &'static str,
+    server: String,
     answers: bool,
     detail: String,
 }
 
 /// Asks all of them.
 pub async fn run(connection: &ConnectionArgs, format: Format, args: &StoreArgs) -> anyhow::Result<Outcome> {
+    let mut mistakes = Mistakes::default();
+    let servers = stores::check(args, &mut mistakes);
+    client::check(connection, &[Service::Command, Service::Query], &mut mistakes);
+    mistakes.finish()?;
     let (postgres, neo4j, command, query) = tokio::join!(
-        postgres(args, connection.timeout),
-        neo4j(args, connection.timeout),
+        postgres(&args.database_url, connection.timeout),
+        neo4j(&servers, connection.timeout),
         command_service(connection),
         query_service(connection),
     );
     let nats = command.as_ref().map(nats).unwrap_or_else(|_| unknown());
     let projector = command.as_ref().map(projectors).unwrap_or_else(|_| unknown());
-    let answers = [
-        answer("PostgreSQL", postgres),
-        answer("Neo4j", neo4j),
+    let mut answers = vec![answer("PostgreSQL", postgres)];
+    answers.extend(neo4j);
+    answers.extend([
         answer("command-service", command.map(|status| format!("version {}", status.version))),
         answer("NATS", nats),
         answer("projector", projector),
         answer("query-service", query),
-    ];
+    ]);
     match format {
         Format::Json => output::json_rows(&answers)?,
         Format::Text => output::line(text(&answers)),
@@ -50,8 +54,9 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &StoreArgs) 
     Ok(Outcome::from(answers.iter().all(|answer| answer.answers)))
 }
 
-fn answer(server: &'static str, result: anyhow::Result<String>) -> Answer {
+fn answer(server: &str, result: anyhow::Result<String>) -> Answer {
     let answers = result.is_ok();
+    let server = server.to_owned();
     Answer { server, answers, detail: result.unwrap_or_else(|failed| error::one_line(&failed)) }
 }
 
@@ -59,20 +64,24 @@ fn text(answers: &[Answer]) -> String {
     let mut table = output::table(&["SERVER", "ANSWERS", "DETAIL"]);
     for answer in answers {
         let verdict = if answer.answers { Cell::new("yes") } else { Cell::new("no").fg(Color::Red) };
-        table.add_row([Cell::new(answer.server), verdict, Cell::new(&answer.detail)]);
+        table.add_row([Cell::new(&answer.server), verdict, Cell::new(&answer.detail)]);
     }
     output::table_text(table)
 }
 
-async fn postgres(args: &StoreArgs, timeout: Duration) -> anyhow::Result<String> {
-    let pool = connect_postgres(&args.database_url, timeout).await?;
+async fn postgres(url: &str, timeout: Duration) -> anyhow::Result<String> {
+    let pool = connect_postgres(url, timeout).await?;
     migrations::check_postgres(&pool).await?;
     Ok(format!("schema version {}", migrations::needed_version()))
 }
 
-async fn neo4j(args: &StoreArgs, timeout: Duration) -> anyhow::Result<String> {
-    connect_neo4j(super::stores::neo4j_uri(args)?, args, timeout).await?;
-    Ok(String::new())
+async fn neo4j(servers: &[Neo4j], timeout: Duration) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for server in servers {
+        let connected = server.connect(timeout).await;
+        answers.push(answer(&server.name, connected.map(|_| String::new())));
+    }
+    answers
 }
 
 async fn command_service(connection: &ConnectionArgs) -> anyhow::Result<GetStatusResponse> {

@@ -8,12 +8,11 @@ use std::cmp::Ordering;
 use anyhow::Context as _;
 use proto::graph::v1::EdgeKind;
 use serde::Serialize;
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio_stream::{Stream, StreamExt as _};
 use uuid::Uuid;
 
-use crate::args::{ConnectionArgs, StoreArgs};
-use crate::commands::migrate::connect_postgres;
 use crate::import::legacy::source::{Fate, OlderEdge, Source};
 use crate::output;
 
@@ -59,14 +58,8 @@ struct Example {
     target_id: Uuid,
 }
 
-/// Compares all kinds.
-pub async fn compare(
-    connection: &ConnectionArgs,
-    stores: &StoreArgs,
-    url: &str,
-) -> anyhow::Result<Vec<Kind>> {
-    let mut older = Source::open(url, connection.timeout).await?;
-    let pool = connect_postgres(&stores.database_url, connection.timeout).await?;
+/// Compares all kinds of the older database with those in followgraph's.
+pub async fn compare(mut older: Source, pool: &PgPool) -> anyhow::Result<Vec<Kind>> {
     let mut newer = pool.begin().await?;
     for statement in
         ["SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY", "SET LOCAL statement_timeout = 0"]

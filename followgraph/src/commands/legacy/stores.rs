@@ -14,9 +14,11 @@ use tokio::time::Instant;
 use super::older;
 use crate::args::{ConnectionArgs, Format, StoreArgs, VerifyArgs};
 use crate::commands::Outcome;
-use crate::commands::migrate::{connect_neo4j, connect_postgres};
 use crate::error::Advised;
+use crate::import::legacy::source::{self, Source};
+use crate::mistakes::Mistakes;
 use crate::output;
+use crate::stores::{self, Neo4j, connect_postgres};
 
 /// How long the stores are looked at until they are at one revision.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,7 +73,10 @@ struct Report {
 
 /// Counts once.
 pub async fn stats(connection: &ConnectionArgs, format: Format, args: &StoreArgs) -> anyhow::Result<Outcome> {
-    let report = Stores::open(connection, args).await?.count().await?;
+    let mut mistakes = Mistakes::default();
+    let servers = check(args, &mut mistakes);
+    mistakes.finish()?;
+    let report = Stores::open(connection, args, &servers).await?.count().await?;
     match format {
         Format::Json => output::json(&report)?,
         Format::Text => output::line(report.table()),
@@ -96,9 +101,18 @@ pub async fn verify(
     format: Format,
     args: &VerifyArgs,
 ) -> anyhow::Result<Outcome> {
-    let stores = Stores::open(connection, &args.stores).await?;
+    let mut mistakes = Mistakes::default();
+    let servers = check(&args.stores, &mut mistakes);
+    if let Some(url) = &args.from_legacy_postgres {
+        mistakes.note(source::check_address(url));
+    }
+    mistakes.finish()?;
+    let stores = Stores::open(connection, &args.stores, &servers).await?;
     let older = match &args.from_legacy_postgres {
-        Some(url) => Some(older::compare(connection, &args.stores, url).await?),
+        Some(url) => {
+            let older = Source::open(url, connection.timeout).await?;
+            Some(older::compare(older, &stores.pool).await?)
+        }
         None => None,
     };
     let end = Instant::now() + PATIENCE;
@@ -122,15 +136,17 @@ pub async fn verify(
     Ok(Outcome::from(equal))
 }
 
-/// The address of Neo4j, which these verbs cannot do without.
-pub fn neo4j_uri(args: &StoreArgs) -> anyhow::Result<&str> {
-    let uri = args.neo4j_uri.as_deref().filter(|uri| !uri.is_empty());
-    let missing = || Advised {
-        message: "the address of Neo4j is not known".to_owned(),
-        hint: "set NEO4J_URI, NEO4J_USER and NEO4J_PASSWORD".to_owned(),
-        source: None,
-    };
-    Ok(uri.ok_or_else(missing)?)
+/// Checks the settings of both stores, which these verbs cannot do without.
+pub fn check(args: &StoreArgs, mistakes: &mut Mistakes) -> Vec<Neo4j> {
+    let servers = stores::check(args, None, mistakes);
+    if servers.is_empty() {
+        mistakes.push(Advised {
+            message: "the address of Neo4j is not known".to_owned(),
+            hint: "set NEO4J_URI, NEO4J_USER and NEO4J_PASSWORD".to_owned(),
+            source: None,
+        });
+    }
+    servers
 }
 
 struct Stores {
@@ -139,9 +155,10 @@ struct Stores {
 }
 
 impl Stores {
-    async fn open(connection: &ConnectionArgs, args: &StoreArgs) -> anyhow::Result<Self> {
+    async fn open(connection: &ConnectionArgs, args: &StoreArgs, servers: &[Neo4j]) -> anyhow::Result<Self> {
         let pool = connect_postgres(&args.database_url, connection.timeout).await?;
-        let graph = connect_neo4j(neo4j_uri(args)?, args, connection.timeout).await?;
+        let server = servers.first().context("no Neo4j")?;
+        let graph = server.connect(connection.timeout).await?;
         Ok(Self { pool, graph })
     }
 

@@ -90,12 +90,17 @@ pub struct Source {
     connection: PgConnection,
 }
 
+/// Checks the address, before anything is connected to.
+pub fn check_address(url: &str) -> anyhow::Result<()> {
+    postgres::check_address(&Secret::from(url))
+        .map_err(|problem| anyhow::anyhow!("--from-legacy-postgres {problem}"))
+}
+
 impl Source {
     /// Connects, and takes the snapshot.
     pub async fn open(url: &str, timeout: Duration) -> anyhow::Result<Self> {
+        check_address(url)?;
         let url = Secret::from(url);
-        postgres::check_address(&url)
-            .map_err(|problem| anyhow::anyhow!("--from-legacy-postgres {problem}"))?;
         let connected = tokio::time::timeout(timeout, postgres::connect_other(&url)).await;
         let mut connection = match connected {
             Ok(Ok(connection)) => connection,

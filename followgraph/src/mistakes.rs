@@ -1,0 +1,66 @@
+//! Mistakes in arguments and variables. A command checks all of them before it connects to anything, so that a mistake
+//! neither waits for a server nor hides another one.
+
+/// Collects mistakes.
+#[derive(Debug, Default)]
+pub struct Mistakes(Vec<anyhow::Error>);
+
+impl Mistakes {
+    /// Records the error of a check, if it has failed.
+    pub fn note<T>(&mut self, checked: Result<T, impl Into<anyhow::Error>>) {
+        if let Err(mistake) = checked {
+            self.push(mistake);
+        }
+    }
+
+    /// Records a mistake.
+    pub fn push(&mut self, mistake: impl Into<anyhow::Error>) {
+        self.0.push(mistake.into());
+    }
+
+    /// Fails if a mistake was recorded.
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        if self.0.len() > 1 {
+            return Err(Several(self.0).into());
+        }
+        self.0.pop().map_or(Ok(()), Err)
+    }
+}
+
+/// Several mistakes at once; [`crate::error`] reports each.
+#[derive(Debug, thiserror::Error)]
+#[error("{} mistakes in arguments and variables", .0.len())]
+pub struct Several(Vec<anyhow::Error>);
+
+impl Several {
+    /// All of them.
+    pub fn all(&self) -> &[anyhow::Error] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_mistakes_fail_together() {
+        let mut mistakes = Mistakes::default();
+        mistakes.note(Ok::<(), anyhow::Error>(()));
+        assert!(mistakes.finish().is_ok());
+
+        let mut mistakes = Mistakes::default();
+        mistakes.push(anyhow::anyhow!("one"));
+        mistakes.note(Err::<(), _>(anyhow::anyhow!("two")));
+        let error = mistakes.finish().expect_err("two mistakes");
+        let several = error.downcast_ref::<Several>().expect("several");
+        assert_eq!(several.all().iter().map(ToString::to_string).collect::<Vec<_>>(), ["one", "two"]);
+    }
+
+    #[test]
+    fn one_mistake_is_the_error_itself() {
+        let mut mistakes = Mistakes::default();
+        mistakes.push(anyhow::anyhow!("one"));
+        assert_eq!(mistakes.finish().expect_err("a mistake").to_string(), "one");
+    }
+}

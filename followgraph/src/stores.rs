@@ -1,0 +1,158 @@
+//! PostgreSQL and Neo4j, for the commands that use them without a service: their settings, and connections to them.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use neo4rs::Graph;
+use service_kit::{Env, Secret, neo4j, postgres};
+use sqlx::PgPool;
+
+use crate::args::StoreArgs;
+use crate::error::Advised;
+use crate::mistakes::Mistakes;
+
+/// neo4rs also takes this as the longest wait for an answer, and a constraint on millions of edges is not made in a
+/// moment.
+const NEO4J_LONGEST_STATEMENT: Duration = Duration::from_secs(3_600);
+
+/// A Neo4j server.
+pub struct Neo4j {
+    /// `Neo4j`; with its address if there are several.
+    pub name: String,
+    settings: neo4j::Settings,
+}
+
+/// Checks the settings of both stores. Returns the Neo4j servers: those of `several`, else the one of `stores`, if any.
+pub fn check(stores: &StoreArgs, several: Option<&str>, mistakes: &mut Mistakes) -> Vec<Neo4j> {
+    mistakes.note(check_postgres(&stores.database_url));
+    let servers = neo4j_settings(stores, several, mistakes);
+    let alone = servers.len() == 1;
+    let name = |uri: &str| if alone { "Neo4j".to_owned() } else { format!("Neo4j {uri}") };
+    servers.into_iter().map(|settings| Neo4j { name: name(&settings.uri), settings }).collect()
+}
+
+fn check_postgres(url: &str) -> anyhow::Result<()> {
+    postgres::check_address(&Secret::from(url)).map_err(|problem| anyhow::anyhow!("DATABASE_URL {problem}"))
+}
+
+/// Reads them as the services do, so that both take the same and say the same.
+fn neo4j_settings(
+    stores: &StoreArgs,
+    several: Option<&str>,
+    mistakes: &mut Mistakes,
+) -> Vec<neo4j::Settings> {
+    let text = |text: Option<&str>| text.map(str::to_owned);
+    let path = |file: Option<&Path>| file.map(|file| file.to_string_lossy().into_owned());
+    let given = [
+        ("NEO4J_URI", text(stores.neo4j_uri.as_deref())),
+        ("NEO4J_URIS", text(several)),
+        ("NEO4J_DATABASE", text(stores.neo4j_database.as_deref())),
+        ("NEO4J_USER", text(Some(stores.neo4j_user.as_str()))),
+        ("NEO4J_PASSWORD", text(Some(stores.neo4j_password.as_str()))),
+        ("NEO4J_CA_FILE", path(stores.neo4j_ca.as_deref())),
+        ("NEO4J_CERT_FILE", path(stores.neo4j_cert.as_deref())),
+        ("NEO4J_KEY_FILE", path(stores.neo4j_key.as_deref())),
+    ];
+    let mut env = Env::from_pairs(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    if !env.is_set("NEO4J_URI") && !env.is_set("NEO4J_URIS") {
+        return Vec::new();
+    }
+    let servers = neo4j::Settings::read_several(&mut env);
+    let found = env.finish(()).err().map(|error| error.mistakes).unwrap_or_default();
+    // A server without authentication needs no password.
+    for mistake in found.iter().filter(|mistake| mistake.variable != "NEO4J_PASSWORD") {
+        mistakes.push(anyhow::anyhow!("{} {}", mistake.variable, mistake.problem));
+    }
+    servers
+}
+
+/// Connects to PostgreSQL, or says what to look at.
+pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
+    check_postgres(url)?;
+    match postgres::connect_tool(&Secret::from(url), "followgraph", timeout).await {
+        Err(error) if postgres::says_no_session(&error) => Err(postgres::NoSession.into()),
+        connected => connected.map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", source)),
+    }
+}
+
+impl Neo4j {
+    /// Connects, or says what to look at.
+    pub async fn connect(&self, timeout: Duration) -> anyhow::Result<Graph> {
+        let settings =
+            neo4j::Settings { max_connections: 2, timeout: NEO4J_LONGEST_STATEMENT, ..self.settings.clone() };
+        let graph = neo4j::connect(&settings).with_context(|| format!("cannot open {}", self.name))?;
+        // The pool connects on first use, and retries what will not get better; an explicit transaction does not.
+        let probe = async { graph.start_txn().await?.rollback().await };
+        match tokio::time::timeout(timeout, probe).await {
+            Ok(Ok(())) => Ok(graph),
+            Ok(Err(source)) => Err(unreachable(&self.name, "NEO4J_URI", source)),
+            Err(_) => Err(unreachable(&self.name, "NEO4J_URI", io::Error::from(io::ErrorKind::TimedOut))),
+        }
+    }
+}
+
+fn unreachable(
+    store: &str,
+    variable: &str,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> anyhow::Error {
+    Advised {
+        message: format!("cannot connect to {store}"),
+        hint: format!("is it up, and does {variable} (with user and password) fit?"),
+        source: Some(source.into()),
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args() -> StoreArgs {
+        StoreArgs {
+            database_url: "postgres://u:hunter2@one,two/db".to_owned(),
+            neo4j_uri: Some("bolt://::1:7687".to_owned()),
+            neo4j_database: None,
+            neo4j_user: "neo4j".to_owned(),
+            neo4j_password: String::new(),
+            neo4j_ca: Some("/not/there".into()),
+            neo4j_cert: None,
+            neo4j_key: None,
+        }
+    }
+
+    #[test]
+    fn addresses_and_files_of_both_stores_are_checked_together() {
+        let mut mistakes = Mistakes::default();
+        check(&args(), None, &mut mistakes);
+        let text = crate::error::one_line(&mistakes.finish().expect_err("mistakes"));
+        for wanted in ["DATABASE_URL ", "NEO4J_URI ", "NEO4J_CA_FILE "] {
+            assert!(text.contains(wanted), "{wanted} is missing in {text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains("NEO4J_PASSWORD"), "{text}");
+    }
+
+    #[test]
+    fn several_servers_are_named_by_their_addresses() {
+        let named = |several: Option<&str>, uri: Option<&str>| {
+            let stores = StoreArgs {
+                database_url: "postgres://h/db".to_owned(),
+                neo4j_uri: uri.map(str::to_owned),
+                neo4j_ca: None,
+                ..args()
+            };
+            let mut mistakes = Mistakes::default();
+            let servers = check(&stores, several, &mut mistakes);
+            mistakes.finish().map(|()| servers.into_iter().map(|server| server.name).collect::<Vec<_>>())
+        };
+        let is = |given: Vec<String>, wanted: &[&str]| assert_eq!(given, wanted);
+        is(named(None, None).expect("none is fine"), &[]);
+        is(named(None, Some("bolt://a:1")).expect("one"), &["Neo4j"]);
+        is(named(Some(""), Some("bolt://a:1")).expect("an empty variable is none"), &["Neo4j"]);
+        let two = Some("bolt://a:1, bolt://b:2");
+        is(named(two, Some("neo4j://c")).expect("two"), &["Neo4j bolt://a:1", "Neo4j bolt://b:2"]);
+        assert!(named(Some("bolt://a:1,"), None).is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! Mistakes in arguments and variables: the command line reports all of them before it connects, and waits for none.
+
+use crate::cli::Cli;
+
+const OLDER: &str = "mysql://u:hunter2@h/db";
+
+/// Fails with exit code 2, and says all of this and no secret.
+fn refused(cli: &Cli, arguments: &[&str], wanted: &[&str]) {
+    let (code, out, err) = cli.run(arguments);
+    assert_eq!(code, 2, "{arguments:?}: {out}{err}");
+    for text in wanted {
+        assert!(err.contains(text), "{arguments:?}: {text} is missing in {err}");
+    }
+    assert!(!err.contains("hunter2") && !err.contains("waiting:"), "{arguments:?}: {err}");
+}
+
+#[test]
+fn every_mistake_is_reported_before_anything_is_connected() {
+    let mut cli = Cli::new();
+    cli.set("DATABASE_URL", "postgres://u:hunter2@one,two/db");
+    cli.set("NEO4J_URI", "bolt://::1:7687");
+    let stores = ["DATABASE_URL ", "NEO4J_URI "];
+    let older = ["--from-legacy-postgres ", stores[0], stores[1]];
+    refused(&cli, &["legacy", "verify", "--from-legacy-postgres", OLDER], &older);
+    refused(&cli, &["legacy", "stats"], &stores);
+    cli.set("FOLLOWGRAPH_COMMAND_ADDR", "http://127.0.0.1:1");
+    cli.set("FOLLOWGRAPH_QUERY_ADDR", "127.0.0.1");
+    let all = ["command-service must be HOST:PORT", "query-service must be HOST:PORT", stores[0], stores[1]];
+    refused(&cli, &["legacy", "check"], &all);
+    let both = ["command-service must be HOST:PORT", "--from-legacy-postgres "];
+    refused(&cli, &["import", "--from-legacy-postgres", OLDER], &both);
+    cli.set("FOLLOWGRAPH_COMMAND_ADDR", "127.0.0.1:1");
+    refused(&cli, &["import", "/not/there"], &["cannot open /not/there"]);
+}
