@@ -1,11 +1,12 @@
-//! PostgreSQL and Neo4j, for the commands that use them without a service: their settings, and connections to them.
+//! PostgreSQL and Neo4j, for the commands that use them without a service: their settings, connections to them, and
+//! which of their errors may pass.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use neo4rs::Graph;
+use neo4rs::{Graph, Neo4jErrorKind};
 use service_kit::{Env, Secret, neo4j, postgres};
 use sqlx::PgPool;
 
@@ -106,6 +107,55 @@ fn unreachable(
     .into()
 }
 
+/// True if the same attempt may succeed later although nobody changes a setting: the server is away, starts or stops, is
+/// a standby, has too little of something, or somebody holds a lock.
+pub fn may_pass(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
+            postgres_may_pass(error)
+        } else if let Some(error) = cause.downcast_ref::<neo4rs::Error>() {
+            neo4j_may_pass(error)
+        } else {
+            cause.downcast_ref::<io::Error>().is_some_and(io_may_pass)
+        }
+    })
+}
+
+/// An I/O error is a cause of its own.
+fn postgres_may_pass(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| state_may_pass(&code)),
+        _ => false,
+    }
+}
+
+fn state_may_pass(sqlstate: &str) -> bool {
+    let class = sqlstate.get(..2).unwrap_or_default();
+    // Of the connection; a conflict with another transaction; too few resources; an operator, or a start.
+    ["08", "40", "53", "57"].contains(&class)
+        // lock_not_available, read_only_sql_transaction.
+        || ["55P03", "25006"].contains(&sqlstate)
+}
+
+/// An I/O error is a cause of its own.
+fn neo4j_may_pass(error: &neo4rs::Error) -> bool {
+    match error {
+        neo4rs::Error::Neo4j(error) => error.kind() == Neo4jErrorKind::Transient,
+        neo4rs::Error::ConnectionError
+        | neo4rs::Error::ConnectionTimedOut
+        | neo4rs::Error::ServerUnavailableError(_)
+        | neo4rs::Error::RequestIgnoredError => true,
+        _ => false,
+    }
+}
+
+/// A certificate that is not believed is invalid data. The socket of a server that starts is not found yet.
+fn io_may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
+    ![InvalidData, InvalidInput, PermissionDenied].contains(&error.kind())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,5 +204,44 @@ mod tests {
         let two = Some("bolt://a:1, bolt://b:2");
         is(named(two, Some("neo4j://c")).expect("two"), &["Neo4j bolt://a:1", "Neo4j bolt://b:2"]);
         assert!(named(Some("bolt://a:1,"), None).is_err());
+    }
+
+    #[test]
+    fn only_what_waiting_mends_may_pass() {
+        let broken = |kind: io::ErrorKind| sqlx::Error::Io(io::Error::from(kind));
+        let away = |source: sqlx::Error| unreachable("PostgreSQL", "DATABASE_URL", source);
+        for error in [
+            away(sqlx::Error::PoolTimedOut),
+            away(broken(io::ErrorKind::UnexpectedEof)),
+            away(broken(io::ErrorKind::NotFound)),
+            unreachable("Neo4j", "NEO4J_URI", io::Error::from(io::ErrorKind::TimedOut)),
+            unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::ConnectionTimedOut),
+            migrations::Error::Postgres(broken(io::ErrorKind::ConnectionReset)).into(),
+        ] {
+            assert!(may_pass(&error), "{error:#}");
+        }
+        for error in [
+            away(broken(io::ErrorKind::InvalidData)),
+            unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::AuthenticationError("no".to_owned())),
+            postgres::NoSession.into(),
+            migrations::Error::Foreign("of another program".to_owned()).into(),
+            migrations::Error::Dirty(3).into(),
+            anyhow::anyhow!("anything else"),
+        ] {
+            assert!(!may_pass(&error), "{error:#}");
+        }
+        for (sqlstate, passes) in [
+            ("57P03", true),
+            ("53300", true),
+            ("55P03", true),
+            ("25006", true),
+            ("28P01", false),
+            ("28000", false),
+            ("3D000", false),
+            ("42501", false),
+            ("", false),
+        ] {
+            assert_eq!(state_may_pass(sqlstate), passes, "{sqlstate}");
+        }
     }
 }

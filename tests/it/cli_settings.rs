@@ -1,5 +1,10 @@
 //! Mistakes in arguments and variables: the command line reports all of them before it connects, and waits for none.
 
+use sqlx::Executor as _;
+use tests::Endpoints;
+use tests::database::Database;
+use tokio::task::block_in_place;
+
 use crate::cli::Cli;
 
 const OLDER: &str = "mysql://u:hunter2@h/db";
@@ -31,4 +36,31 @@ fn every_mistake_is_reported_before_anything_is_connected() {
     refused(&cli, &["import", "--from-legacy-postgres", OLDER], &both);
     cli.set("FOLLOWGRAPH_COMMAND_ADDR", "127.0.0.1:1");
     refused(&cli, &["import", "/not/there"], &["cannot open /not/there"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_does_not_wait_for_what_waiting_does_not_mend() {
+    let shared = Endpoints::shared();
+    let foreign = Database::empty(&shared).await;
+    foreign.pool.execute("CREATE TABLE follows (x integer)").await.expect("a table");
+    let place = shared.database_url.rsplit_once('@').expect("a user").1;
+    let migrate = |more: &[&str], variables: &[(&str, &str)], wanted: &[&str]| {
+        let mut cli = Cli::new();
+        for (name, value) in variables {
+            cli.set(name, value);
+        }
+        let arguments = [&["migrate", "--wait", "120"], more].concat();
+        block_in_place(|| refused(&cli, &arguments, wanted));
+    };
+    migrate(
+        &["--roles"],
+        &[("COMMAND_SERVICE_DATABASE_PASSWORD", "two words"), ("NEO4J_CA_FILE", "/not/there")],
+        &["COMMAND_SERVICE_DATABASE_PASSWORD", "NEO4J_CA_FILE"],
+    );
+    migrate(&[], &[("DATABASE_URL", foreign.url.as_str())], &["belongs to another program"]);
+    let nobody = format!("postgres://nobody:hunter2@{place}");
+    migrate(&[], &[("DATABASE_URL", nobody.as_str())], &["cannot connect to PostgreSQL"]);
+    // A user of its own: Neo4j locks one out after a few wrong passwords.
+    migrate(&[], &[("NEO4J_USER", "nobody"), ("NEO4J_PASSWORD", "hunter2")], &["cannot connect to Neo4j"]);
+    foreign.remove(&shared).await;
 }

@@ -53,7 +53,9 @@ pub struct MigrateArgs {
     /// The stores.
     #[command(flatten)]
     pub stores: StoreArgs,
-    /// Try again for so long, until all went well: for a job that is started together with the servers
+    /// Wait so long for servers that are away or start: for a job that is started together with them
+    ///
+    /// What waiting does not mend, such as a wrong password or a database of another program, ends it at once.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<Duration>,
     /// Make the services' roles in PostgreSQL where they are missing, and grant each what it needs

@@ -62,13 +62,15 @@ fn verifiers(args: &MigrateArgs, mistakes: &mut Mistakes) -> Vec<(Role, Verifier
     verifiers
 }
 
-/// Migrates, and with `--wait` tries again for a while.
+/// Migrates, and with `--wait` tries again for a while, if that may help.
 pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow::Result<Outcome> {
     let until = Instant::now() + args.wait.unwrap_or_default();
     let plan = Plan::check(args)?;
     loop {
         match migrate(format, timeout, &plan).await {
-            Err(error) if Instant::now() + PAUSE < until => output::note(format!("waiting: {error:#}")),
+            Err(error) if stores::may_pass(&error) && Instant::now() + PAUSE < until => {
+                output::note(format!("waiting: {error:#}"));
+            }
             ended => return ended,
         }
         tokio::time::sleep(PAUSE).await;
