@@ -28,7 +28,7 @@ pub use self::command::parse;
 pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
 pub use self::legacy::{LegacyVerb, VerifyArgs};
 pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
-pub use self::operations::{ClockArgs, ClockVerb, MigrateArgs, RecoverArgs, StoreArgs};
+pub use self::operations::{ClockArgs, ClockVerb, MigrateArgs, RecoverArgs, ReplicaArgs, StoreArgs};
 pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
 use self::watch::WATCH_HELP;
 pub use self::watch::WatchArgs;
@@ -328,7 +328,7 @@ mod tests {
         for command in std::iter::once(&command).chain(command.get_subcommands()) {
             for arg in command.get_arguments() {
                 if arg.get_id().as_str().ends_with("password")
-                    || ["token", "database_url", "neo4j_uri"].contains(&arg.get_id().as_str())
+                    || ["token", "database_url", "neo4j_uri", "neo4j_uris"].contains(&arg.get_id().as_str())
                 {
                     assert!(arg.is_hide_env_values_set(), "{}", arg.get_id());
                 }

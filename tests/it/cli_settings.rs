@@ -38,6 +38,20 @@ fn every_mistake_is_reported_before_anything_is_connected() {
     refused(&cli, &["import", "/not/there"], &["cannot open /not/there"]);
 }
 
+#[test]
+fn every_replica_counts_where_several_are_named() {
+    let shared = Endpoints::shared();
+    let mut cli = Cli::new();
+    cli.set("NEO4J_URIS", &format!("{}, bolt://127.0.0.1:1", shared.neo4j_uri));
+    refused(&cli, &["legacy", "verify"], &["cannot connect to Neo4j bolt://127.0.0.1:1"]);
+    let (code, out, err) = cli.run(&["legacy", "check"]);
+    assert_eq!(code, 1, "{err}");
+    for (server, answers) in [(shared.neo4j_uri.as_str(), " yes "), ("bolt://127.0.0.1:1", " no ")] {
+        let line = out.lines().find(|line| line.starts_with(&format!("Neo4j {server} "))).expect("a line");
+        assert!(line.contains(answers), "{out}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_migration_does_not_wait_for_what_waiting_does_not_mend() {
     let shared = Endpoints::shared();

@@ -4,7 +4,7 @@
 
 use clap::{Args as Group, Subcommand};
 
-use super::StoreArgs;
+use super::ReplicaArgs;
 
 /// A verb of the older system's migration tool.
 #[derive(Debug, Subcommand)]
@@ -13,10 +13,11 @@ pub enum LegacyVerb {
     ///
     /// Nothing needs to be started: a projector builds its read model by itself, and repairs it for ever.
     Backfill,
-    /// Compare the counts of PostgreSQL and Neo4j, for each kind; exit code 1 if they differ
+    /// Compare the counts of PostgreSQL and Neo4j at one revision, for each kind; exit code 1 if they differ
     ///
-    /// These are the two stores of followgraph. The command compares them until they are equal at one moment, for at
-    /// most 30 seconds. (The projector's sweep compares every edge; `status` shows what it has found.)
+    /// These are the stores of followgraph; NEO4J_URIS names every read replica. The command counts until all of them are
+    /// complete and at one revision. If they are not within 30 seconds, since a projector is behind or writes go on, the
+    /// exit code is 1. (The projector's sweep compares every edge; `status` shows what it has found.)
     ///
     /// With --from-legacy-postgres it also compares every edge of the older system's database with PostgreSQL: exit
     /// code 1 if one is missing, extra, or has another date. Run it after the import and before the first write.
@@ -24,9 +25,9 @@ pub enum LegacyVerb {
     /// Tell how a read model is built anew; changes nothing, exit code 1
     Clear,
     /// Tell which servers and services answer; exit code 1 if one does not
-    Check(StoreArgs),
+    Check(ReplicaArgs),
     /// Count the edges in PostgreSQL and Neo4j, for each kind
-    Stats(StoreArgs),
+    Stats(ReplicaArgs),
 }
 
 /// What to compare.
@@ -34,7 +35,7 @@ pub enum LegacyVerb {
 pub struct VerifyArgs {
     /// The stores of followgraph.
     #[command(flatten)]
-    pub stores: StoreArgs,
+    pub stores: ReplicaArgs,
     /// The older system's PostgreSQL: compare every edge of its follows, mutes and blocks, too
     ///
     /// Better give its password by PGPASSWORD or ~/.pgpass: other users can read arguments.

@@ -75,6 +75,17 @@ pub struct MigrateArgs {
     pub projector_password: Option<String>,
 }
 
+/// The stores, with every read replica.
+#[derive(Debug, Group)]
+pub struct ReplicaArgs {
+    /// The stores.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// URIs of several Neo4j servers, separated by commas, in place of NEO4J_URI
+    #[arg(long, env = "NEO4J_URIS", value_name = "URIS", hide_env_values = true)]
+    pub neo4j_uris: Option<String>,
+}
+
 /// Where the stores are.
 #[derive(Debug, Group)]
 pub struct StoreArgs {

@@ -283,6 +283,7 @@ async fn an_import_that_is_killed_goes_on_and_both_stores_end_equal() {
     let row = rows.next().await.expect("an answer").expect("a row");
     assert_eq!(row.get::<i64>("n").expect("a number"), 23_600);
     verify::the_older_database_is_compared_and_gets_the_writes_back(&own, &cli, &mut legacy).await;
+    verify::equal_counts_at_different_revisions_are_not_equal(&mut own, &cli).await;
 
     // A write is answered though the stream is away: it is durable.
     let before = counted(&endpoints, "SELECT count(*) FROM follows").await;

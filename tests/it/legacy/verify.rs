@@ -5,6 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 use sqlx::Executor as _;
 use tests::clients::{follow, unfollow};
+use tests::own::Victim;
 use tests::truth::wait_caught_up;
 use tests::{Own, new_user};
 use tokio::task::block_in_place;
@@ -103,4 +104,25 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
     assert_eq!(numbers(&report, "follow"), [23_600, 0, 0, 23_600, 0, 0, 0]);
     assert_eq!(numbers(&report, "mute"), [2, 1, 0, 1, 0, 0, 0]);
     assert_eq!(numbers(&report, "block"), [401, 0, 0, 401, 0, 0, 0]);
+}
+
+/// Without its projector the read model stays behind. A follow and an unfollow later both stores have the same counts.
+pub async fn equal_counts_at_different_revisions_are_not_equal(own: &mut Own, cli: &Cli) {
+    let endpoints = own.endpoints.clone();
+    let (a, b, c) = (new_user(), new_user(), new_user());
+    follow(&mut endpoints.commands(), &a, &b).await.expect("a follow");
+    wait_caught_up(&endpoints).await;
+    own.kill(Victim::Projector);
+    follow(&mut endpoints.commands(), &a, &c).await.expect("a follow");
+    unfollow(&mut endpoints.commands(), &a, &b).await.expect("an unfollow");
+    let (code, out, err) = block_in_place(|| cli.run(&["-o", "json", "legacy", "verify"]));
+    let report = json(&out).pop().unwrap_or_else(|| panic!("no report (exit code {code}): {err}"));
+    let stores = &report["stores"];
+    assert_eq!(stores[0]["follows"], stores[1]["follows"], "{report}");
+    assert_eq!((code, &report["at_one_revision"]), (1, &false.into()), "{report}");
+    assert_eq!(report["equal"], false, "{report}");
+    own.revive(Victim::Projector);
+    own.wait_ready();
+    let (code, out, err) = block_in_place(|| cli.run(&["legacy", "verify"]));
+    assert_eq!(code, 0, "{out}{err}");
 }

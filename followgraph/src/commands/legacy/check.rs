@@ -9,7 +9,7 @@ use proto::query::v1 as query;
 use serde::Serialize;
 
 use super::stores;
-use crate::args::{ConnectionArgs, Format, StoreArgs};
+use crate::args::{ConnectionArgs, Format, ReplicaArgs};
 use crate::client::{self, Service};
 use crate::commands::Outcome;
 use crate::error;
@@ -26,13 +26,13 @@ struct Answer {
 }
 
 /// Asks all of them.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &StoreArgs) -> anyhow::Result<Outcome> {
+pub async fn run(connection: &ConnectionArgs, format: Format, args: &ReplicaArgs) -> anyhow::Result<Outcome> {
     let mut mistakes = Mistakes::default();
     let servers = stores::check(args, &mut mistakes);
     client::check(connection, &[Service::Command, Service::Query], &mut mistakes);
     mistakes.finish()?;
     let (postgres, neo4j, command, query) = tokio::join!(
-        postgres(&args.database_url, connection.timeout),
+        postgres(&args.stores.database_url, connection.timeout),
         neo4j(&servers, connection.timeout),
         command_service(connection),
         query_service(connection),

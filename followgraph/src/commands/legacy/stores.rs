@@ -1,7 +1,7 @@
 //! `legacy stats` and `legacy verify`: how many edges each store has.
 //!
-//! Owns the counting in both stores and the comparison. The two stores never have
-//! one snapshot, so equal counts are looked for at one revision.
+//! The stores never share a snapshot. Two counts of different revisions say nothing, equal or not, so counts are compared
+//! only if all stores were counted at one revision.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use sqlx::PgPool;
 use tokio::time::Instant;
 
 use super::older;
-use crate::args::{ConnectionArgs, Format, StoreArgs, VerifyArgs};
+use crate::args::{ConnectionArgs, Format, ReplicaArgs, VerifyArgs};
 use crate::commands::Outcome;
 use crate::error::Advised;
 use crate::import::legacy::source::{self, Source};
@@ -31,7 +31,7 @@ SELECT epoch, revision, (SELECT count(*) FROM follows), (SELECT count(*) FROM mu
 FROM log_head";
 
 const CHECKPOINT: &str = "MATCH (c:Checkpoint {name: 'followgraph'})
-RETURN c.epoch AS epoch, c.visible AS visible, c.target AS target";
+RETURN c.epoch AS epoch, c.visible AS visible, c.target AS target, coalesce(c.complete, false) AS complete";
 
 /// Neo4j keeps these counts, so each costs nothing.
 const IN_NEO4J: [&str; 4] = [
@@ -51,12 +51,14 @@ struct Counts {
 }
 
 /// A store and what it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Store {
-    store: &'static str,
+    store: String,
     epoch: i64,
     /// What is counted includes all up to here.
     revision: i64,
+    /// It has all edges of that revision: a read model may be under construction.
+    complete: bool,
     /// Nothing was being written while it was counted.
     #[serde(skip)]
     still: bool,
@@ -64,15 +66,43 @@ struct Store {
     counts: Counts,
 }
 
-/// Both stores.
+impl Store {
+    /// True if its counts can be compared with those of the source of truth.
+    fn is_at(&self, truth: &Self) -> bool {
+        self.complete && self.still && (self.epoch, self.revision) == (truth.epoch, truth.revision)
+    }
+}
+
+/// All stores.
 #[derive(Debug, Serialize)]
 struct Report {
-    stores: [Store; 2],
+    /// PostgreSQL, and every Neo4j.
+    stores: Vec<Store>,
+    /// All are complete, and were counted at one revision.
+    at_one_revision: bool,
+    /// They are at one revision, and have the same counts.
     equal: bool,
 }
 
+/// Checks the settings of both stores, which these verbs cannot do without.
+pub fn check(args: &ReplicaArgs, mistakes: &mut Mistakes) -> Vec<Neo4j> {
+    let servers = stores::check(&args.stores, args.neo4j_uris.as_deref(), mistakes);
+    if servers.is_empty() {
+        mistakes.push(Advised {
+            message: "the address of Neo4j is not known".to_owned(),
+            hint: "set NEO4J_URI or NEO4J_URIS, NEO4J_USER and NEO4J_PASSWORD".to_owned(),
+            source: None,
+        });
+    }
+    servers
+}
+
 /// Counts once.
-pub async fn stats(connection: &ConnectionArgs, format: Format, args: &StoreArgs) -> anyhow::Result<Outcome> {
+pub async fn stats(
+    connection: &ConnectionArgs,
+    format: Format,
+    args: &ReplicaArgs,
+) -> anyhow::Result<Outcome> {
     let mut mistakes = Mistakes::default();
     let servers = check(args, &mut mistakes);
     mistakes.finish()?;
@@ -87,15 +117,15 @@ pub async fn stats(connection: &ConnectionArgs, format: Format, args: &StoreArgs
 /// What `verify` found, for programs.
 #[derive(Debug, Serialize)]
 struct Verified {
-    stores: [Store; 2],
+    stores: Vec<Store>,
+    at_one_revision: bool,
     /// The older system's database against PostgreSQL.
     #[serde(skip_serializing_if = "Option::is_none")]
     older: Option<Vec<older::Kind>>,
     equal: bool,
 }
 
-/// Counts until both are equal, or differ at one revision, or patience ends. Before that, compares with the older
-/// system's database.
+/// Counts until all stores are at one revision, or patience ends. Before that, compares with the older system's database.
 pub async fn verify(
     connection: &ConnectionArgs,
     format: Format,
@@ -118,14 +148,17 @@ pub async fn verify(
     let end = Instant::now() + PATIENCE;
     let report = loop {
         let report = stores.count().await?;
-        if report.equal || report.is_final() || Instant::now() >= end {
+        if report.at_one_revision || Instant::now() >= end {
             break report;
         }
         tokio::time::sleep(LOOK).await;
     };
     let equal = report.equal && older.as_deref().is_none_or(older::equal);
     match format {
-        Format::Json => output::json(&Verified { stores: report.stores, older, equal })?,
+        Format::Json => {
+            let Report { stores, at_one_revision, .. } = report;
+            output::json(&Verified { stores, at_one_revision, older, equal })?;
+        }
         Format::Text => {
             if let Some(older) = &older {
                 output::line(format!("{}\n", older::text(older)));
@@ -136,47 +169,54 @@ pub async fn verify(
     Ok(Outcome::from(equal))
 }
 
-/// Checks the settings of both stores, which these verbs cannot do without.
-pub fn check(args: &StoreArgs, mistakes: &mut Mistakes) -> Vec<Neo4j> {
-    let servers = stores::check(args, None, mistakes);
-    if servers.is_empty() {
-        mistakes.push(Advised {
-            message: "the address of Neo4j is not known".to_owned(),
-            hint: "set NEO4J_URI, NEO4J_USER and NEO4J_PASSWORD".to_owned(),
-            source: None,
-        });
-    }
-    servers
-}
-
+/// Connections to all stores.
 struct Stores {
     pool: PgPool,
-    graph: Graph,
+    replicas: Vec<Replica>,
 }
 
 impl Stores {
-    async fn open(connection: &ConnectionArgs, args: &StoreArgs, servers: &[Neo4j]) -> anyhow::Result<Self> {
-        let pool = connect_postgres(&args.database_url, connection.timeout).await?;
-        let server = servers.first().context("no Neo4j")?;
-        let graph = server.connect(connection.timeout).await?;
-        Ok(Self { pool, graph })
+    async fn open(
+        connection: &ConnectionArgs,
+        args: &ReplicaArgs,
+        servers: &[Neo4j],
+    ) -> anyhow::Result<Self> {
+        let pool = connect_postgres(&args.stores.database_url, connection.timeout).await?;
+        let mut replicas = Vec::new();
+        for server in servers {
+            let graph = server.connect(connection.timeout).await?;
+            replicas.push(Replica { name: server.name.clone(), graph });
+        }
+        Ok(Self { pool, replicas })
     }
 
     /// PostgreSQL first: Neo4j then has at least a chance to have caught up.
     async fn count(&self) -> anyhow::Result<Report> {
         let postgres = self.postgres().await.context("cannot count in PostgreSQL")?;
-        let neo4j = self.neo4j().await.context("cannot count in Neo4j")?;
-        Ok(Report::new(postgres, neo4j))
+        let mut replicas = Vec::new();
+        for replica in &self.replicas {
+            let counted = replica.count().await;
+            replicas.push(counted.with_context(|| format!("cannot count in {}", replica.name))?);
+        }
+        Ok(Report::new(postgres, replicas))
     }
 
     async fn postgres(&self) -> Result<Store, sqlx::Error> {
         let (epoch, revision, follows, mutes, blocks, requests) =
             sqlx::query_as(IN_POSTGRES).fetch_one(&self.pool).await?;
         let counts = Counts { follows, mutes, blocks, requests };
-        Ok(Store { store: "PostgreSQL", epoch, revision, still: true, counts })
+        Ok(Store { store: "PostgreSQL".to_owned(), epoch, revision, complete: true, still: true, counts })
     }
+}
 
-    async fn neo4j(&self) -> anyhow::Result<Store> {
+/// A connection to one Neo4j.
+struct Replica {
+    name: String,
+    graph: Graph,
+}
+
+impl Replica {
+    async fn count(&self) -> anyhow::Result<Store> {
         let before = self.checkpoint().await?;
         let mut edges = [0; 4];
         for (count, statement) in edges.iter_mut().zip(IN_NEO4J) {
@@ -185,8 +225,9 @@ impl Stores {
         let after = self.checkpoint().await?;
         let [follows, mutes, blocks, requests] = edges;
         let counts = Counts { follows, mutes, blocks, requests };
-        let still = before == after && before.visible == before.target;
-        Ok(Store { store: "Neo4j", epoch: before.epoch, revision: before.visible, still, counts })
+        let Checkpoint { epoch, visible, target, complete } = before;
+        let still = before == after && visible == target;
+        Ok(Store { store: self.name.clone(), epoch, revision: visible, complete, still, counts })
     }
 
     async fn number(&self, statement: &str) -> anyhow::Result<i64> {
@@ -207,6 +248,7 @@ impl Stores {
                 epoch: row.get("epoch")?,
                 visible: row.get("visible")?,
                 target: row.get("target")?,
+                complete: row.get("complete")?,
             };
         }
         Ok(found)
@@ -219,24 +261,22 @@ struct Checkpoint {
     epoch: i64,
     visible: i64,
     target: i64,
+    complete: bool,
 }
 
 impl Report {
-    fn new(postgres: Store, neo4j: Store) -> Self {
-        Self { equal: postgres.counts == neo4j.counts, stores: [postgres, neo4j] }
-    }
-
-    /// Both were counted at the same revision, so looking again finds nothing new.
-    fn is_final(&self) -> bool {
-        let [postgres, neo4j] = &self.stores;
-        neo4j.still && (postgres.epoch, postgres.revision) == (neo4j.epoch, neo4j.revision)
+    fn new(postgres: Store, replicas: Vec<Store>) -> Self {
+        let at_one_revision = replicas.iter().all(|replica| replica.is_at(&postgres));
+        let equal = at_one_revision && replicas.iter().all(|replica| replica.counts == postgres.counts);
+        let stores = std::iter::once(postgres).chain(replicas).collect();
+        Self { stores, at_one_revision, equal }
     }
 
     fn table(&self) -> String {
         let mut table = output::table(&["STORE", "REVISION", "FOLLOWS", "MUTES", "BLOCKS", "REQUESTS"]);
         for Store { store, revision, counts, .. } in &self.stores {
             let numbers = [*revision, counts.follows, counts.mutes, counts.blocks, counts.requests];
-            let mut row = vec![(*store).to_owned()];
+            let mut row = vec![store.clone()];
             row.extend(numbers.map(|number| number.to_string()));
             table.add_row(row);
         }
@@ -244,12 +284,15 @@ impl Report {
     }
 
     fn verdict(&self) -> &'static str {
-        match (self.equal, self.is_final()) {
-            (true, _) => "equal",
-            (false, true) => {
-                "different at the same revision: `followgraph status` tells what the sweep has found"
-            }
-            (false, false) => "different, at different revisions: the read model is behind, or writes go on",
+        if self.equal {
+            "equal"
+        } else if self.at_one_revision {
+            "different at the same revision: `followgraph status` tells what the sweep has found"
+        } else if self.stores.iter().all(|store| store.complete) {
+            "not compared, since the stores are not at one revision: a projector is behind or does not run, or writes go \
+             on"
+        } else {
+            "not compared, since a read model is not complete: `followgraph legacy backfill` waits for it"
         }
     }
 }
@@ -258,24 +301,51 @@ impl Report {
 mod tests {
     use super::*;
 
-    fn store(store: &'static str, revision: i64, follows: i64) -> Store {
+    fn store(store: &str, revision: i64, follows: i64) -> Store {
         let counts = Counts { follows, mutes: 2, blocks: 1, requests: 0 };
-        Store { store, epoch: 1, revision, still: true, counts }
+        Store { store: store.to_owned(), epoch: 1, revision, complete: true, still: true, counts }
+    }
+
+    fn judged(replicas: impl IntoIterator<Item = Store>) -> (bool, bool) {
+        let report = Report::new(store("PostgreSQL", 9, 5), replicas.into_iter().collect());
+        (report.at_one_revision, report.equal)
     }
 
     #[test]
-    fn a_difference_counts_only_at_one_revision() {
-        let equal = Report::new(store("PostgreSQL", 9, 5), store("Neo4j", 8, 5));
-        assert!(equal.equal);
+    fn counts_are_compared_only_at_one_revision() {
+        assert_eq!(judged([store("Neo4j", 9, 5)]), (true, true));
+        assert_eq!(judged([store("Neo4j", 9, 4)]), (true, false));
+        // One follow and one unfollow later the counts are the same again.
+        for behind in [
+            store("Neo4j", 8, 5),
+            Store { epoch: 2, ..store("Neo4j", 9, 5) },
+            Store { still: false, ..store("Neo4j", 9, 5) },
+            Store { complete: false, ..store("Neo4j", 9, 5) },
+        ] {
+            assert_eq!(judged([behind.clone()]), (false, false), "{behind:?}");
+        }
+    }
+
+    #[test]
+    fn every_replica_is_compared() {
+        let [a, b] = ["Neo4j bolt://a:1", "Neo4j bolt://b:2"];
+        assert_eq!(judged([store(a, 9, 5), store(b, 9, 5)]), (true, true));
+        assert_eq!(judged([store(a, 9, 5), store(b, 9, 4)]), (true, false));
+        assert_eq!(judged([store(a, 9, 5), store(b, 8, 5)]), (false, false));
+    }
+
+    #[test]
+    fn the_verdict_says_why_nothing_was_compared() {
+        let behind = Report::new(store("PostgreSQL", 9, 5), vec![store("Neo4j", 8, 5)]);
         assert_eq!(
-            equal.table(),
+            behind.table(),
             "STORE       REVISION  FOLLOWS  MUTES  BLOCKS  REQUESTS\n\
              PostgreSQL  9         5        2      1       0\n\
              Neo4j       8         5        2      1       0"
         );
-        assert!(Report::new(store("PostgreSQL", 9, 5), store("Neo4j", 9, 4)).is_final());
-        assert!(!Report::new(store("PostgreSQL", 9, 5), store("Neo4j", 8, 4)).is_final());
-        let moving = Store { still: false, ..store("Neo4j", 9, 4) };
-        assert!(!Report::new(store("PostgreSQL", 9, 5), moving).is_final());
+        assert!(behind.verdict().contains("not at one revision"), "{}", behind.verdict());
+        let partial = Store { complete: false, ..store("Neo4j", 9, 5) };
+        let partial = Report::new(store("PostgreSQL", 9, 5), vec![partial]);
+        assert!(partial.verdict().contains("not complete"), "{}", partial.verdict());
     }
 }
