@@ -10,7 +10,7 @@ pub const STREAM: CheckKind = CheckKind {
 /// Neo4j takes writes of this projector.
 pub const READ_MODEL: CheckKind = CheckKind {
     name: "read model",
-    action: "check that Neo4j runs and this process reaches it, then read the log",
+    action: "do as the reason says; else check that Neo4j runs and this process reaches it, then read the log",
 };
 /// The read model was built.
 pub const COMPLETE: CheckKind =

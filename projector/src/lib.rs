@@ -2,9 +2,9 @@
 //!
 //! Owns: the way of an event from the stream into the read model, exactly once. It writes to nothing else.
 //! Must not know: clients; it has no port but the admin port.
-//! What can go wrong: servers that are away are waited for, and `/readyz` says so. The process ends by itself only for
-//! what waiting cannot cure: another projector has taken over its read model, the read model's server holds foreign
-//! data, the database has another schema, or an event is newer than this program.
+//! What can go wrong: servers that are away, or cannot be used as the settings lead to them, are waited for, and `/readyz`
+//! says so. The process ends by itself only if another projector has taken over its read model, or an event is newer than
+//! this program.
 
 mod announce;
 pub mod app;

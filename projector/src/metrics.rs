@@ -30,7 +30,8 @@ service_kit::declare_metrics! {
     Gauge(Switch) COMPLETE = "projector_complete";
     /// Sessions with the read model that ended and were opened again.
     Counter(Count) RETRIES = "projector_session_retries_total" {
-        cause: "neo4j", "postgres", "schema", "session", "wiped", "moved", "ahead", "feed", "pruned", "contradicted", "epoch"
+        cause: "neo4j", "postgres", "schema", "session", "foreign", "wiped", "moved", "ahead", "feed", "pruned",
+               "contradicted", "epoch"
     };
     /// Times the checkpoint was set to the head and the sweep began again.
     Counter(Count) RESETS = "projector_resets_total" { cause: "pruned", "contradicted", "epoch", "database" };

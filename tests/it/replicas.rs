@@ -48,7 +48,7 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
     own.kill(Victim::Neo4j);
     block_in_place(|| own.servers.neo4j.wipe()).expect("wiped");
     own.revive(Victim::Neo4j);
-    own.revive(Victim::Projector);
+    data_of_others_is_left_alone(&mut own).await;
     own.wait_ready();
     sqlx::query("DELETE FROM follows WHERE following_id = '00000000-0000-0000-0000-000000000000'")
         .execute(&pool)
@@ -56,6 +56,28 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
         .expect("as before");
     truth::assert_agreement(&endpoints, 5).await;
     values_of_other_types_are_repaired(&endpoints).await;
+}
+
+/// The projector, started beside data of another program, waits and writes nothing until that is removed.
+async fn data_of_others_is_left_alone(own: &mut Own) {
+    let graph = own.endpoints.neo4j();
+    until("a node of another program", LIMIT, || async {
+        let made = graph.run(neo4rs::query("MERGE (:Other {id: 1})")).await;
+        made.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    own.revive(Victim::Projector);
+    let admin = own.pipeline.projector.admin_addr();
+    until("the projector to name the settings", LIMIT, || async {
+        let answer = block_in_place(|| http::get(admin, "/readyz")).map_err(|error| error.to_string())?;
+        let said = answer.status == 503 && answer.body.contains("check NEO4J_URI and NEO4J_DATABASE");
+        if said { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
+    let mut rows = graph.execute(neo4rs::query("MATCH (n) RETURN count(n) AS n")).await.expect("an answer");
+    let row = rows.next().await.expect("an answer").expect("a row");
+    assert_eq!(row.get::<i64>("n").expect("a number"), 1, "nothing was written");
+    graph.run(neo4rs::query("MATCH (n:Other) DELETE n")).await.expect("the data is removed");
 }
 
 /// Somebody has set values by hand, through a client that has one type of number.

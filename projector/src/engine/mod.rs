@@ -39,17 +39,14 @@ const SOUND_SESSION: Duration = Duration::from_secs(5);
 
 /// The cause of a failure to ask the source of truth.
 const TRUTH_AWAY: &str = "postgres";
+/// The cause of failures where the server holds data of somebody else.
+const FOREIGN: &str = "foreign";
 /// The cause of failures where the read model is empty or another's all of a sudden.
 const WIPED: &str = "wiped";
 
 /// What waiting cannot cure.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
-    /// The server holds data that is not ours.
-    #[error(
-        "this Neo4j holds data but no checkpoint of ours; it is left untouched. Use an empty server, or remove its data"
-    )]
-    Foreign,
     /// Another projector writes here now.
     #[error("projector {by} has taken over this read model; one Neo4j has one projector")]
     Lost {
@@ -59,9 +56,6 @@ pub enum Fatal {
     /// An event that must not be skipped cannot be read.
     #[error("the projection stops before an event that this program cannot read")]
     Unreadable(#[source] Stop),
-    /// The database is not at the version of this program.
-    #[error("the database does not fit this program")]
-    Schema(#[source] migrations::Error),
 }
 
 /// Why a session ended.
@@ -85,12 +79,24 @@ impl Failure {
     fn retry(cause: &'static str, error: impl Into<anyhow::Error>) -> Self {
         Self::Retry { cause, reason: format!("{:#}", error.into()) }
     }
+
+    /// The same, with another reason not to open the read model.
+    fn and(self, other: &str) -> Self {
+        match self {
+            Self::Retry { cause, reason } => Self::Retry { cause, reason: format!("{reason}; {other}") },
+            failure => failure,
+        }
+    }
 }
 
 impl From<graph::Error> for Failure {
     fn from(error: graph::Error) -> Self {
+        if let Some(problem) = error.misconfigured() {
+            return Self::Retry { cause: "neo4j", reason: format!("Neo4j cannot be used: {problem}") };
+        }
         match error {
             graph::Error::Lost { by } => Self::Fatal(Fatal::Lost { by }),
+            graph::Error::Foreign => Self::retry(FOREIGN, error),
             graph::Error::Gone => Self::retry(WIPED, error),
             graph::Error::Moved { .. } => Self::retry("moved", error),
             other => Self::retry("neo4j", other),
@@ -100,7 +106,7 @@ impl From<graph::Error> for Failure {
 
 impl From<truth::Error> for Failure {
     fn from(error: truth::Error) -> Self {
-        Self::retry(TRUTH_AWAY, error)
+        Self::Retry { cause: TRUTH_AWAY, reason: error.problem() }
     }
 }
 
@@ -249,5 +255,48 @@ impl Engine {
         self.latches.model.not_ready(reason);
         self.latches.complete.not_ready("the read model does not follow");
         self.sources.board.change(|status| reason.clone_into(&mut status.model_problem));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn retry(failure: Failure) -> (&'static str, String) {
+        match failure {
+            Failure::Retry { cause, reason } => (cause, reason),
+            Failure::Reset { cause, .. } => panic!("reset: {cause}"),
+            Failure::Fatal(fatal) => panic!("the process would end: {fatal}"),
+        }
+    }
+
+    #[test]
+    fn data_of_others_is_waited_for_and_names_the_settings() {
+        let (cause, reason) = retry(graph::Error::Foreign.into());
+        assert_eq!(cause, "foreign");
+        assert!(reason.contains("NEO4J_URI") && reason.contains("NEO4J_DATABASE"), "{reason}");
+    }
+
+    #[test]
+    fn a_login_that_neo4j_refuses_names_the_settings() {
+        let refused = || neo4rs::Error::AuthenticationError("hunter2".to_owned());
+        for error in [graph::Error::Neo4j(refused()), graph::Error::Schema(refused().into())] {
+            let (cause, reason) = retry(error.into());
+            assert_eq!(cause, "neo4j");
+            assert!(reason.contains("NEO4J_PASSWORD") && !reason.contains("hunter"), "{reason}");
+        }
+        let (cause, reason) = retry(graph::Error::Neo4j(neo4rs::Error::ConnectionError).into());
+        assert_eq!(cause, "neo4j");
+        assert!(reason.contains("connection error"), "{reason}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_both_stores_is_told() {
+        let refused = graph::Error::Neo4j(neo4rs::Error::AuthenticationError(String::new()));
+        let (cause, reason) = retry(Failure::from(refused).and("PostgreSQL refuses: no such user"));
+        assert_eq!(cause, "neo4j");
+        assert!(reason.contains("NEO4J_USER") && reason.ends_with("; PostgreSQL refuses: no such user"));
+        let lost = Failure::from(graph::Error::Lost { by: "projector-1".to_owned() }).and("away");
+        assert!(matches!(lost, Failure::Fatal(Fatal::Lost { .. })));
     }
 }

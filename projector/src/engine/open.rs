@@ -4,20 +4,21 @@
 //! belong to the history that the source of truth tells. Must not know: how events are applied.
 //! A complete read model is opened also while the source of truth is away: it can serve. The first step of the sweep asks
 //! then what was not asked here.
-//! What can go wrong: a read model that is ahead of PostgreSQL for minutes is left as it is, and not ready: the database
-//! has lost commits, and an operator will open another epoch, or commits will come that contradict ours.
+//! What can go wrong: a server with data of somebody else is left untouched, and the projector is not ready. A read model
+//! that is ahead of PostgreSQL for minutes is left as it is, and not ready: the database has lost commits, and an operator
+//! will open another epoch, or commits will come that contradict ours.
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
 use proto::Revision;
-use service_kit::postgres::NoSession;
+use service_kit::postgres::{NoSession, problem, says_no_session};
 use service_kit::with_timeout;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Engine, Failure, Fatal, Opening, TRUTH_AWAY};
-use crate::graph::{Checkpoint, Content};
+use super::{Engine, Failure, Opening, TRUTH_AWAY};
+use crate::graph::{self, Checkpoint, Content};
 use crate::mark::Mark;
 use crate::metrics::RESETS;
 use crate::truth::Truth;
@@ -38,10 +39,10 @@ pub(super) struct Opened {
 impl Engine {
     pub(super) async fn open(&self, opening: Opening) -> Result<Opened, Failure> {
         match self.open_asking(opening).await {
-            Err(Failure::Retry { cause: TRUTH_AWAY, reason }) => {
-                let opened = self.open_unasked(opening).await?;
-                opened.ok_or(Failure::Retry { cause: TRUTH_AWAY, reason })
-            }
+            Err(Failure::Retry { cause: TRUTH_AWAY, reason }) => match self.open_unasked(opening).await {
+                Ok(opened) => opened.ok_or(Failure::Retry { cause: TRUTH_AWAY, reason }),
+                Err(failure) => Err(failure.and(&reason)),
+            },
             outcome => outcome,
         }
     }
@@ -50,7 +51,8 @@ impl Engine {
     async fn open_unasked(&self, opening: Opening) -> Result<Option<Opened>, Failure> {
         let complete = match self.replica.look().await? {
             Content::Ours(found) => found.cursor.complete,
-            Content::Nothing | Content::Foreign => false,
+            Content::Nothing => false,
+            Content::Foreign => return Err(graph::Error::Foreign.into()),
         };
         if !complete || matches!(opening, Opening::Reset(_)) {
             return Ok(None);
@@ -66,7 +68,7 @@ impl Engine {
         in_time(check_schema(truth)).await?;
         let database = in_time(truth.database_id()).await?;
         let found = match self.replica.look().await? {
-            Content::Foreign => return Err(Failure::Fatal(Fatal::Foreign)),
+            Content::Foreign => return Err(graph::Error::Foreign.into()),
             Content::Nothing => {
                 self.replica.prepare_schema().await?;
                 // The present, not the beginning: the sweep brings what is older.
@@ -159,14 +161,13 @@ async fn in_time<T, E: Into<Failure>>(read: impl Future<Output = Result<T, E>>) 
 pub(super) async fn check_schema(truth: &Truth) -> Result<(), Failure> {
     match truth.check_schema().await {
         Ok(()) => Ok(()),
-        // The migration may be on its way.
-        Err(error @ (migrations::Error::Outdated { .. } | migrations::Error::Foreign(_))) => {
-            Err(Failure::retry("schema", error))
-        }
-        Err(migrations::Error::Postgres(error)) if service_kit::postgres::says_no_session(&error) => {
+        Err(migrations::Error::Postgres(error)) if says_no_session(&error) => {
             Err(Failure::retry("session", NoSession))
         }
-        Err(error @ migrations::Error::Dirty(_)) => Err(Failure::Fatal(Fatal::Schema(error))),
-        Err(error) => Err(Failure::retry(TRUTH_AWAY, error)),
+        Err(migrations::Error::Postgres(error)) => {
+            Err(Failure::Retry { cause: TRUTH_AWAY, reason: problem(&error) })
+        }
+        // The migration, or the operator who repairs one, may be on the way.
+        Err(error) => Err(Failure::retry("schema", error)),
     }
 }

@@ -45,6 +45,12 @@ pub enum Error {
     /// The answer is not what the statement asks for.
     #[error("Neo4j answered in an unexpected form")]
     Answer(#[from] neo4rs::DeError),
+    /// The server holds data that is not ours. It is left untouched.
+    #[error(
+        "this Neo4j holds data but no checkpoint of ours; it is left untouched: check NEO4J_URI and NEO4J_DATABASE, use an \
+         empty database, or remove its data"
+    )]
+    Foreign,
     /// There is no checkpoint any more.
     #[error("the checkpoint is gone: the read model was wiped")]
     Gone,
@@ -74,6 +80,16 @@ impl Error {
     /// True if the server may have failed at the size of a transaction: it ended it, or did not answer in time.
     pub fn may_be_size(&self) -> bool {
         matches!(self, Self::Neo4j(_) | Self::Unfinished(_)) && !self.is_conflict()
+    }
+
+    /// What an operator has to change where Neo4j does not let us in; none if the error says something else.
+    pub fn misconfigured(&self) -> Option<String> {
+        match self {
+            Self::Neo4j(error) | Self::Schema(migrations::Error::Neo4j(error)) => {
+                service_kit::neo4j::misconfigured(error)
+            }
+            _ => None,
+        }
     }
 
     /// True if the constraint on pairs refused an edge: it exists although it was said to be new.

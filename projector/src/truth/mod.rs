@@ -22,6 +22,13 @@ use crate::mark::Mark;
 #[error("cannot read from PostgreSQL")]
 pub struct Error(#[from] sqlx::Error);
 
+impl Error {
+    /// What an operator should know of it.
+    pub fn problem(&self) -> String {
+        service_kit::postgres::problem(&self.0)
+    }
+}
+
 /// The source of truth.
 #[derive(Debug, Clone)]
 pub struct Truth {
