@@ -98,6 +98,7 @@ fn exit_codes_say_yes_no_and_error() {
     let (code, out, err) = cli.run(&["-o", "json", "status"]);
     assert!(code <= 1, "{err}");
     assert!(json(&out)[0]["head"].is_object(), "{out}");
+    assert!(json(&out)[0]["command_service"]["running_jobs"].is_u64(), "{out}");
     let (code, ..) = cli.run(&["recover"]);
     assert_eq!(code, 1, "without --yes nothing is done");
 }

@@ -139,6 +139,9 @@ pub(super) struct ServiceReport {
     pub(super) version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queued_commands: Option<u32>,
+    /// Unknown while PostgreSQL does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) running_jobs: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fallback_budget: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +166,7 @@ impl Report {
             stores: q.map(stores).unwrap_or_default(),
             command_service: ServiceReport {
                 queued_commands: c.map(|s| s.queued_commands),
+                running_jobs: c.filter(|s| s.head.is_some()).map(|s| s.running_jobs),
                 ..ServiceReport::new(&command, c.map(|s| s.version.clone()))
             },
             query_service: ServiceReport {
@@ -250,6 +254,7 @@ impl ServiceReport {
             error: answer.status.as_ref().err().cloned(),
             version,
             queued_commands: None,
+            running_jobs: None,
             fallback_budget: None,
             beacon_at: None,
         }
@@ -298,6 +303,7 @@ pub(super) mod tests {
             }],
             version: "0.1.0".to_owned(),
             queued_commands: 0,
+            running_jobs: 0,
             database_id: String::new(),
             checks: vec![check("postgres", "", "")],
         }
@@ -368,6 +374,18 @@ pub(super) mod tests {
         status.checks.clear();
         let problems = report(Ok(command()), Ok(status)).problems;
         assert_eq!(problems, ["query-service of version 0.1.0 has no checks: upgrade it"]);
+    }
+
+    #[test]
+    fn running_jobs_are_unknown_without_postgresql() {
+        let mut status = command::GetStatusResponse { running_jobs: 3, ..command() };
+        let shown = |status: &command::GetStatusResponse| {
+            let report = report(Ok(status.clone()), Ok(query()));
+            serde_json::to_value(&report).unwrap()["command_service"]["running_jobs"].clone()
+        };
+        assert_eq!(shown(&status), 3);
+        status.head = None;
+        assert!(shown(&status).is_null());
     }
 
     #[test]

@@ -118,6 +118,9 @@ impl ServiceReport {
         if let Some(queued) = self.queued_commands {
             text.push_str(&format!("   {queued} commands waiting"));
         }
+        if let Some(jobs) = self.running_jobs {
+            text.push_str(&format!("   {jobs} jobs running"));
+        }
         if let Some(budget) = self.fallback_budget {
             text.push_str(&format!("   fallback budget left {budget}"));
         }
@@ -142,7 +145,7 @@ mod tests {
             report.text(),
             "head             revision 901 of epoch 1   token t\n\
              stream           FOLLOWGRAPH ok   revisions 1 to 901   this process publishes\n\
-             command-service  c:1   version 0.1.0   0 commands waiting\n\
+             command-service  c:1   version 0.1.0   0 commands waiting   0 jobs running\n\
              query-service    q:2   version 0.1.0   fallback budget left 0\n\n\
              REPLICA      VISIBLE  COMPLETE  BEHIND  LAG  DIFFERENCES  SEEN\n\
              projector-0  901      yes       0            0\n\n\
