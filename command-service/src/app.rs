@@ -1,6 +1,7 @@
 //! How the parts are wired: the only file that sees them all.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -30,7 +31,8 @@ use crate::{beacon, health, metrics};
 /// How often a database that is away is asked again at the start.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the service; returns when it serves.
+/// Starts the service. It answers GetStatus and health checks at once, and returns when it commits: a database that is away,
+/// or that it must not use, is waited for.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let stop = lifecycle.stop_token();
@@ -39,19 +41,14 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let pool = postgres::connect_lazy_writer(&config.database, "command-service")?;
     postgres::export_pool_metrics(&process.telemetry, "general", &pool);
     let database = process.readiness.latch(health::POSTGRES);
-    wait_for_schema(&pool, &database).await?;
     let nats = nats::connect(&config.nats, "command-service", "command-service").await?;
 
     // The committer tells the exchange of each commit, the exchange wakes the relay.
     let nothing = Token::new(Epoch(1), Revision::ZERO);
-    let (committed, commits) = watch::channel(nothing);
+    let (committed, committed_here) = watch::channel(nothing);
     let (wake, woken) = watch::channel(nothing);
-    lifecycle.spawn("exchange", beacon::exchange(nats.clone(), commits, wake, stop.clone()));
-
     let clock = DatabaseClock::new(SystemClock::shared());
-    let check = process.readiness.observed_latch(health::CLOCK);
-    lifecycle.spawn("clock", clock.clone().watch(pool.clone(), check, stop.clone()));
-
+    let clock_check = process.readiness.observed_latch(health::CLOCK);
     let partitions = Arc::new(Notify::new());
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
     let (started, recent, pulse) = (Arc::new(Notify::new()), Recent::default(), Pulse::default());
@@ -63,10 +60,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         pulse: pulse.clone(),
     };
     let commits = process.readiness.latch(health::COMMITS);
-    lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, Arc::clone(&partitions), stop.clone()));
     let committer =
         Committer::new(committer_pool(&config.database)?, config.committer, clock.clone(), signals);
-    lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     let depth = queue.clone();
     process
         .telemetry
@@ -82,12 +77,8 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         clock: clock.clone(),
     };
     let relay = Relay::new(pool.clone(), nats.client.clone(), config.stream, wiring);
-    lifecycle.spawn("heartbeats", relay.heartbeats().listen(nats.client.clone(), stop.clone()));
-    lifecycle.spawn("relay", relay.run(stop.clone()));
-
     let acknowledged = Acknowledged::new(shown.clone(), nats.client.clone());
     let projectors = Projectors::default();
-    lifecycle.spawn("projectors", projectors.clone().listen(nats.client.clone(), pool.clone(), stop.clone()));
     let worker = Worker {
         pool: committer_pool(&config.database)?,
         settings: config.jobs,
@@ -97,33 +88,32 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         partitions: Arc::clone(&partitions),
         projectors: projectors.clone(),
     };
-    lifecycle.spawn("worker", worker.run(stop.clone()));
-    lifecycle.spawn("beacon", beacon::run(pool.clone(), nats, shown.clone(), database, stop.clone()));
     let upkeep = Upkeep {
         pool: pool.clone(),
         outbox_kept: config.stream.max_age,
         standing: shown.clone(),
         clock: clock.clone(),
-        partitions,
+        partitions: Arc::clone(&partitions),
     };
-    lifecycle.spawn("maintenance", upkeep.run(stop.clone()));
 
     let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
     let access = Access::new(config.tokens);
     let door = Door { limit: WriteLimit::per_second(config.actor_writes), standing: shown.clone(), queue };
     let legacy = Legacy { door: door.clone(), acknowledged, patience: config.legacy_patience };
     let Committing { patience, follow_cap, .. } = config.committer;
+    let checked = Arc::new(AtomicBool::new(false));
     let service = Service {
         door,
         replacer: Replacer::new(pool.clone(), follow_cap, patience),
-        pool,
-        standing: shown,
-        projectors,
+        pool: pool.clone(),
+        checked: Arc::clone(&checked),
+        standing: shown.clone(),
+        projectors: projectors.clone(),
         import_max_lag: config.import_max_lag,
         readiness: process.readiness.clone(),
-        clock,
+        clock: clock.clone(),
     };
-    lifecycle.spawn("checks", service.clone().watch_checks(stop));
+    lifecycle.spawn("checks", service.clone().watch_checks(stop.clone()));
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
         .add_service(grpc::Rules::new(&COMMANDS, access), |limit| {
@@ -137,33 +127,47 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
                 .max_decoding_message_size(limit)
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
+
+    // Commands that come meanwhile, from callers that do not ask whether this process is ready, wait in the queue; those of
+    // callers that have given up are dropped there.
+    wait_for_schema(&pool, &database).await?;
+    checked.store(true, Ordering::Release);
+    lifecycle.spawn("exchange", beacon::exchange(nats.clone(), committed_here, wake, stop.clone()));
+    lifecycle.spawn("clock", clock.watch(pool.clone(), clock_check, stop.clone()));
+    lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, partitions, stop.clone()));
+    lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
+    lifecycle.spawn("heartbeats", relay.heartbeats().listen(nats.client.clone(), stop.clone()));
+    lifecycle.spawn("relay", relay.run(stop.clone()));
+    lifecycle.spawn("projectors", projectors.listen(nats.client.clone(), pool.clone(), stop.clone()));
+    lifecycle.spawn("worker", worker.run(stop.clone()));
+    lifecycle.spawn("beacon", beacon::run(pool, nats, shown, database, stop.clone()));
+    lifecycle.spawn("maintenance", upkeep.run(stop));
     Ok(())
 }
 
 /// Waits for the database, and for a schema that is new enough.
 async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
-    loop {
-        match check_database(pool).await {
-            Ok(()) => break,
-            Err(migrations::Error::Postgres(error)) => {
+    while let Err(error) = check_database(pool).await {
+        match error {
+            migrations::Error::Postgres(error) => {
                 tracing::warn!(error = %chain(&error), "waiting for PostgreSQL");
                 latch.not_ready(&postgres::problem(&error));
             }
-            Err(error @ (migrations::Error::Outdated { .. } | migrations::Error::Foreign(_))) => {
+            error => {
                 tracing::warn!(%error, "waiting for the schema");
                 latch.not_ready(&error.to_string());
             }
-            Err(error) => return Err(error).context("cannot use the database"),
         }
         tokio::time::sleep(RETRY).await;
     }
     // A write needs today's partitions.
     while let Err(error) = make_partitions(pool).await {
-        if !is_transient(error.cause()) {
+        let cause = error.cause();
+        if !is_transient(cause) && !postgres::says_misconfigured(cause) {
             return Err(error).context("cannot make partitions");
         }
         tracing::warn!(error = %chain(&error), "waiting for partitions");
-        latch.not_ready(&error.to_string());
+        latch.not_ready(&format!("{error}: {}", postgres::problem(cause)));
         tokio::time::sleep(RETRY).await;
     }
     Ok(())

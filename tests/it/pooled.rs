@@ -6,6 +6,7 @@ use devstack::env_file::Env;
 use devstack::pgbouncer::has_ipv6;
 use devstack::services::{Program, Service, cli};
 use devstack::{PgBouncer, http};
+use proto::command::v1::GetStatusRequest;
 use proto::error::{Reason, reason_of};
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::clients::follow;
@@ -164,6 +165,10 @@ async fn a_database_of_another_program_is_left_alone() {
         assert!(code == Some(2) && said.contains(words), "{code:?} {said}");
         let service = start_beside(&shared, Program::Command, &env(database.url.clone(), &shared));
         until_unready(&service, words).await;
+        let status = shared.through(&service).commands().get_status(GetStatusRequest {}).await;
+        let checks = status.expect("a status while it waits").into_inner().checks;
+        let named = checks.iter().any(|check| check.name == "postgres" && check.reason.contains(words));
+        assert!(named, "{checks:?}");
         drop(service);
         assert_eq!(count().await, before, "nothing was made");
         database.remove(&shared).await;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use devstack::Server as _;
 use devstack::env_file::Env;
+use devstack::http;
 use devstack::pipeline::spec;
 use devstack::services::{Program, Service, ServiceSpec};
 use tests::clients::{follow, unfollow};

@@ -1,6 +1,8 @@
 //! `followgraph.command.v1.CommandService`.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::Stream;
@@ -30,6 +32,9 @@ pub struct Service {
     pub replacer: Replacer,
     /// For the status and jobs.
     pub pool: PgPool,
+    /// The database is ours, and so are its sessions: the status may ask it. In a session that is shared, others would find
+    /// our prepared statements.
+    pub checked: Arc<AtomicBool>,
     /// For the status.
     pub standing: watch::Receiver<Standing>,
     /// For the status and the brake of imports.

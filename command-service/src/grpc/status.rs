@@ -1,6 +1,7 @@
 //! The state of the pipeline, as GetStatus and `/readyz` show it.
 
 use std::convert::Infallible;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::command::v1::GetStatusResponse;
@@ -47,7 +48,10 @@ impl Service {
                 jobs::count_running(&mut connection).await?,
             ))
         };
-        let read = tokio::time::timeout(DATABASE_TIMEOUT, read).await.ok().and_then(Result::ok);
+        let read = match self.checked.load(Ordering::Acquire) {
+            true => tokio::time::timeout(DATABASE_TIMEOUT, read).await.ok().and_then(Result::ok),
+            false => None,
+        };
         let head = read.map(|(head, _, _)| head);
         let database_id = read.map(|(_, database_id, _)| database_id);
         let running_jobs = read.map_or(0, |(_, _, running)| running);
