@@ -166,6 +166,8 @@ impl Budget {
 
     fn take(&self, cells: NonZeroU32) -> Result<(), Exhausted> {
         let refused = |retry_after| Exhausted { limit: Limit::Rate, retry_after };
+        // The limiter gives nothing back: what the whole budget refuses next stays taken from the large reads' part. The
+        // other way around, refused large reads would use up what is left to the small ones.
         if cells.get() > SMALL
             && let Ok(Err(not_until)) = self.large.check_n(cells.min(part_of_large(self.per_second)))
         {
