@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod dates;
 mod error;
+mod files;
 mod ids;
 mod import;
 mod mistakes;

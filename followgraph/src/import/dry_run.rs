@@ -98,8 +98,8 @@ impl Findings {
 mod tests {
     use proto::graph::v1::EdgeKind;
 
-    use super::super::testing::Folder;
     use super::*;
+    use crate::files::testing::Folder;
 
     #[test]
     fn every_row_is_counted_and_the_first_refused_ones_are_shown() {

@@ -1,9 +1,8 @@
 //! `import`: edges from a file, or from the older system's database, into the graph.
 //!
-//! Wires the parts: [`reader`] makes lines, [`chunks`] cuts them, [`stream`] sends
-//! them, [`ledger`] keeps the books in [`progress`] and [`refused`], [`bar`] shows
-//! them. Owns the decision to resume, and the summary of a file. [`legacy`] does the
-//! same with tables in place of lines.
+//! Wires the parts: [`reader`] makes lines, [`chunks`] cuts them, [`stream`] sends them, [`ledger`] keeps the books in
+//! [`progress`] and [`refused`], [`bar`] shows them. Owns the decision to resume. [`legacy`] does the same with tables in
+//! place of lines.
 
 mod bar;
 mod chunks;
@@ -11,22 +10,21 @@ mod dry_run;
 mod header;
 mod ledger;
 pub mod legacy;
+mod paths;
 mod progress;
 mod reader;
 mod refused;
 mod row;
 mod stream;
+mod summary;
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use proto::Token;
 use proto::command::v1::{GetStatusRequest, OnConflict as WireOnConflict};
 use proto::graph::v1::EdgeKind;
-use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -34,34 +32,19 @@ use tokio_util::sync::CancellationToken;
 use self::bar::Bar;
 use self::chunks::{Chunk, Chunks};
 use self::ledger::Ledger;
+use self::paths::{beside, notes_at, refused_path};
 use self::progress::{Done, Found, Identity};
 use self::refused::RefusedFile;
 use self::stream::{End, Import};
+use self::summary::{Summary, print, rounded};
 use crate::args::{ConnectionArgs, Format, ImportArgs, ImportKind, OnConflict};
 use crate::client::{self, CommandClient};
 use crate::commands::Outcome;
 use crate::error::Advised;
-use crate::output;
+use crate::{files, output};
 
 /// Chunks that are read ahead of the window.
 const READ_AHEAD: usize = 16;
-
-/// What was imported, for programs.
-#[derive(Debug, Serialize)]
-struct Summary {
-    complete: bool,
-    resumed: bool,
-    rows: u64,
-    accepted: u64,
-    unchanged: u64,
-    refused: u64,
-    refused_by_reason: BTreeMap<String, u64>,
-    refused_file: Option<String>,
-    seconds: f64,
-    edges_per_second: f64,
-    written_at: Option<String>,
-    revision: Option<u64>,
-}
 
 /// Imports a file, or the older system's database.
 pub async fn run(connection: &ConnectionArgs, format: Format, args: ImportArgs) -> anyhow::Result<Outcome> {
@@ -80,7 +63,7 @@ async fn from_file(
 ) -> anyhow::Result<Outcome> {
     let from_stdin = input == Path::new("-");
     let refused_path = refused_path(args, input);
-    if same_file(&refused_path, input) {
+    if files::same_file(&refused_path, input) {
         bail!("--refused must be another file than the input");
     }
     let kind = kind(args.kind);
@@ -252,32 +235,6 @@ fn arguments(args: &ImportArgs) -> String {
     )
 }
 
-/// What the names of the notes begin with: the input's own name, if need be in another folder.
-fn notes_at(args: &ImportArgs, input: &Path) -> PathBuf {
-    let name = if input == Path::new("-") { Path::new("stdin") } else { input };
-    match (&args.state_dir, name.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => name.to_owned(),
-    }
-}
-
-/// Rows from stdin may be those of any file, also of the one that an earlier import has left.
-fn refused_path(args: &ImportArgs, input: &Path) -> PathBuf {
-    let name = notes_at(args, input);
-    match &args.refused {
-        Some(path) => path.clone(),
-        None if input == Path::new("-") => refused::free_path(&name),
-        None => beside(&name, ".refused.tsv"),
-    }
-}
-
-fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
-    }
-}
-
 fn open_refused(path: &Path, done: &Done, kind: EdgeKind) -> anyhow::Result<RefusedFile> {
     RefusedFile::open(path.to_owned(), done.refused_bytes, header::may_expire(kind))
         .map_err(|source| cannot_write(path, source))
@@ -294,151 +251,6 @@ fn cannot_write(path: &Path, source: io::Error) -> anyhow::Error {
     .into()
 }
 
-/// A file's name with something behind it.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 fn how_to_go_on(done: &Done, progress: &Path) -> String {
     format!("{} rows are in; the same command goes on from there ({})", done.lines, progress.display())
-}
-
-fn print(format: Format, summary: &Summary) -> anyhow::Result<()> {
-    match format {
-        Format::Json => output::json_answer(summary),
-        Format::Text => {
-            output::answer(summary.text());
-            Ok(())
-        }
-    }
-}
-
-/// To three decimals.
-fn rounded(value: f64) -> f64 {
-    (value * 1_000.0).round() / 1_000.0
-}
-
-impl Summary {
-    fn new(done: &Done, refused: &RefusedFile, complete: bool, resumed: bool) -> Self {
-        let seconds = rounded(done.elapsed.as_secs_f64());
-        let edges = done.accepted + done.unchanged;
-        Self {
-            complete,
-            resumed,
-            rows: done.lines,
-            accepted: done.accepted,
-            unchanged: done.unchanged,
-            refused: done.refused,
-            refused_by_reason: done.reasons.clone(),
-            refused_file: (done.refused > 0).then(|| refused.path().display().to_string()),
-            seconds,
-            edges_per_second: if seconds > 0.0 { rounded(edges as f64 / seconds) } else { 0.0 },
-            revision: output::revision(&done.written_at),
-            written_at: (!done.written_at.is_empty()).then(|| done.written_at.clone()),
-        }
-    }
-
-    fn text(&self) -> String {
-        let mut table = output::headless_table();
-        let resumed = if self.resumed { " (over all runs)" } else { "" };
-        table.add_row(["accepted", &self.accepted.to_string()]);
-        table.add_row(["unchanged", &self.unchanged.to_string()]);
-        let refused = match &self.refused_file {
-            Some(file) => format!("{}   {file}", self.refused),
-            None => self.refused.to_string(),
-        };
-        table.add_row(["refused", &refused]);
-        for (reason, rows) in &self.refused_by_reason {
-            table.add_row(["", &format!("{rows} {reason}")]);
-        }
-        table.add_row(["seconds", &format!("{:.1}{resumed}", self.seconds)]);
-        // Of less than a second it would say more about the start than about the import.
-        if self.seconds >= 1.0 {
-            table.add_row(["edges/s", &format!("{:.0}", self.edges_per_second)]);
-        }
-        if let Some(token) = &self.written_at {
-            table.add_row(["token", token]);
-        }
-        output::table_text(table)
-    }
-}
-
-#[cfg(test)]
-mod testing {
-    //! A folder for one test.
-
-    use std::path::PathBuf;
-
-    /// Removed at the end.
-    pub struct Folder(PathBuf);
-
-    impl Folder {
-        /// A new one.
-        #[expect(clippy::disallowed_methods, reason = "a name that no other test has")]
-        pub fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("followgraph-{}", uuid::Uuid::new_v4()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        /// A path in it.
-        pub fn path(&self, name: &str) -> PathBuf {
-            self.0.join(name)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::testing::Folder;
-    use super::*;
-
-    #[test]
-    fn the_summary_adds_up() {
-        let folder = Folder::new();
-        let refused = RefusedFile::open(folder.path("r.tsv"), 0, false).unwrap();
-        let done = Done {
-            chunks: 2,
-            lines: 1_500,
-            accepted: 1_000,
-            unchanged: 500,
-            written_at: "1.0000000000000001.0000000000000385".to_owned(),
-            elapsed: Duration::from_millis(500),
-            refused: 0,
-            ..Done::default()
-        };
-        let summary = Summary::new(&done, &refused, true, false);
-        assert_eq!(
-            summary.text(),
-            "accepted   1000\nunchanged  500\nrefused    0\nseconds    0.5\n\
-             token      1.0000000000000001.0000000000000385"
-        );
-        assert_eq!(
-            serde_json::to_value(&summary).unwrap(),
-            serde_json::json!({
-                "complete": true,
-                "resumed": false,
-                "rows": 1500,
-                "accepted": 1000,
-                "unchanged": 500,
-                "refused": 0,
-                "refused_by_reason": {},
-                "refused_file": null,
-                "seconds": 0.5,
-                "edges_per_second": 3000.0,
-                "written_at": "1.0000000000000001.0000000000000385",
-                "revision": 901,
-            })
-        );
-    }
 }

@@ -176,8 +176,8 @@ impl File {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
     use super::*;
+    use crate::files::testing::Folder;
 
     fn file(folder: &Folder, content: &str, arguments: &str) -> File {
         let input = folder.path("edges.tsv");

@@ -1,27 +1,24 @@
-//! From a file or stdin to lines: gzip, delimiters, comments, the header, the order.
+//! From a file or stdin to lines: gzip and the order. [`rows`] has what the text looks like.
 //!
-//! Owns what the input looks like. Everything here blocks, so it runs on a thread
-//! of its own. What can go wrong: a file that is missing, cut off or not text.
+//! Everything here blocks, so it runs on a thread of its own.
+
+mod rows;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use csv::ByteRecord;
 use flate2::read::MultiGzDecoder;
 use proto::graph::v1::EdgeKind;
 
-use super::header::{self, Columns};
-use super::row::{self, Line};
+use super::header;
+use super::row::Line;
 use crate::args::{ColumnNumbers, Delimited};
-use crate::text;
 
 const BUFFER: usize = 1 << 16;
 /// If that many rows are refused and none before them is an edge, the file is not what it was taken for. The rows are in
 /// memory by then, for a date in the first edge would put them in another order.
 const REFUSED_AT_FIRST: usize = 10_000;
-/// What some programs put before the text of a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The input could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +110,7 @@ pub fn open(path: &Path, form: Form, keep_order: bool) -> Result<Input, Error> {
         (Box::new(file), Total::Uncounted(path.to_owned()))
     };
     let form = Form { delimited: form.delimited.or_else(|| by_name(path)), ..form };
-    let (lines, words) = lines(raw, form)?;
+    let (lines, words) = rows::lines(raw, form)?;
     let input = Input { lines, total, words };
     if keep_order { Ok(input) } else { sort(input) }
 }
@@ -165,37 +162,6 @@ fn sort(input: Input) -> Result<Input, Error> {
     Ok(Input { total, lines: Box::new(seen.into_iter().map(Ok)), words })
 }
 
-/// Lines of anything that can be read, in its order, and how a header was read.
-fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<String>), Error> {
-    let at_start = |source| Error::Read { line: 1, source };
-    let mut input = unpacked(raw).map_err(at_start)?;
-    // No more than the first row is read, for a pipe may be slow.
-    let mut start = Vec::new();
-    let first = first_row(&mut input, &mut start).map_err(at_start)?;
-    if let Some(encoding) = text::other_encoding(&start) {
-        return Err(Error::Encoding(encoding));
-    }
-    let row = line_text(&start[first.begin..]);
-    let format = form.delimited.unwrap_or(if row.contains(&b',') && !row.contains(&b'\t') {
-        Delimited::Csv
-    } else {
-        Delimited::Tsv
-    });
-    let row = columns(row, format);
-    let has_header = header::is_header(&row);
-    let (columns, words) = match form.columns {
-        Some(numbers) => (Columns::numbered(numbers), None),
-        None if has_header => {
-            let read = header::read(&row, form.kind);
-            let header = read.map_err(|mistake| Error::Header { line: first.line, mistake })?;
-            (header.columns, header.words)
-        }
-        None => (Columns::in_place(form.kind), None),
-    };
-    let input = Box::new(Cursor::new(start).chain(input));
-    Ok((Box::new(Rows { input, format, columns, line: 0, skip: has_header, broken: false }), words))
-}
-
 /// Unpacks gzip, which is known by its first bytes, whatever the name says.
 fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn BufRead + Send>> {
     let mut magic = Vec::new();
@@ -217,85 +183,32 @@ fn by_name(path: &Path) -> Option<Delimited> {
     }
 }
 
-/// Where the first row is in what was read.
-struct FirstRow {
-    begin: usize,
-    line: u64,
-}
+#[cfg(test)]
+mod testing {
+    //! Rows as texts.
 
-/// Reads up to the end of the first row, into `start`.
-fn first_row(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<FirstRow> {
-    for line in 1.. {
-        let begin = start.len();
-        if input.read_until(b'\n', start)? == 0 || !is_blank(line_text(&start[begin..])) {
-            return Ok(FirstRow { begin, line });
-        }
+    use std::io::Cursor;
+
+    use proto::graph::v1::EdgeKind;
+
+    use super::{Delimited, Error, Form, Line, Lines, rows};
+
+    /// A form that says nothing.
+    pub const FORM: Form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
+
+    /// The rows of an input.
+    pub fn read(bytes: &[u8], delimited: Option<Delimited>) -> Vec<String> {
+        shown(rows::lines(Box::new(Cursor::new(bytes.to_vec())), Form { delimited, ..FORM }).unwrap().0)
     }
-    Ok(FirstRow { begin: start.len(), line: 1 })
-}
 
-/// A line without what belongs to the file and not to its text.
-fn line_text(line: &[u8]) -> &[u8] {
-    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii_end()
-}
-
-/// Nothing, or a comment.
-fn is_blank(text: &[u8]) -> bool {
-    text.is_empty() || text.starts_with(b"#")
-}
-
-/// Rows are lines, so that a stray quote cannot swallow the file, and refused rows
-/// have the numbers that editors show.
-struct Rows {
-    input: Box<dyn BufRead + Send>,
-    format: Delimited,
-    columns: Columns,
-    line: u64,
-    /// The next row is a header.
-    skip: bool,
-    /// After an error comes nothing.
-    broken: bool,
-}
-
-impl Iterator for Rows {
-    type Item = Result<Line, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut bytes = Vec::new();
-        while !self.broken {
-            bytes.clear();
-            match self.input.read_until(b'\n', &mut bytes) {
-                Ok(0) => return None,
-                Ok(_) => self.line += 1,
-                Err(source) => {
-                    self.broken = true;
-                    return Some(Err(Error::Read { line: self.line + 1, source }));
-                }
-            }
-            let text = line_text(&bytes);
-            if is_blank(text) || std::mem::take(&mut self.skip) {
-                continue;
-            }
-            return Some(Ok(row::parse(self.line, &columns(text, self.format), &self.columns)));
-        }
-        None
-    }
-}
-
-/// The columns of a line.
-fn columns(line: &[u8], format: Delimited) -> ByteRecord {
-    match format {
-        Delimited::Tsv => line.split(|b| *b == b'\t').collect(),
-        Delimited::Csv if line.contains(&b'"') => {
-            let mut columns = ByteRecord::new();
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line);
-            match reader.read_byte_record(&mut columns) {
-                Ok(_) => columns,
-                // Reading from memory does not fail; if it does, the row is refused.
-                Err(_) => ByteRecord::from(vec![line]),
-            }
-        }
-        Delimited::Csv => line.split(|b| *b == b',').collect(),
+    /// Each line in short.
+    pub fn shown(lines: Lines) -> Vec<String> {
+        let show = |line: Result<Line, Error>| match line {
+            Ok(Line::Edge(row)) => format!("{} {}->{}", row.line, row.source, row.target),
+            Ok(Line::Refused(refused)) => format!("{} {}", refused.line, refused.reason),
+            Err(error) => format!("error: {error}"),
+        };
+        lines.map(show).collect()
     }
 }
 
@@ -306,93 +219,14 @@ mod tests {
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
+    use super::rows::lines;
+    use super::testing::{FORM, read, shown};
     use super::*;
-
-    fn read(bytes: &[u8], delimited: Option<Delimited>) -> Vec<String> {
-        shown(lines(Box::new(Cursor::new(bytes.to_vec())), Form { delimited, ..FORM }).unwrap().0)
-    }
-
-    const FORM: Form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
-
-    fn mistake(bytes: &'static [u8]) -> String {
-        lines(Box::new(bytes), FORM).err().expect("a mistake").to_string()
-    }
-
-    fn shown(lines: Lines) -> Vec<String> {
-        let show = |line: Result<Line, Error>| match line {
-            Ok(Line::Edge(row)) => format!("{} {}->{}", row.line, row.source, row.target),
-            Ok(Line::Refused(refused)) => format!("{} {}", refused.line, refused.reason),
-            Err(error) => format!("error: {error}"),
-        };
-        lines.map(show).collect()
-    }
 
     fn gzip(text: &str) -> Vec<u8> {
         let mut gz = GzEncoder::new(Vec::new(), Compression::default());
         gz.write_all(text.as_bytes()).unwrap();
         gz.finish().unwrap()
-    }
-
-    #[test]
-    fn delimiters_are_told_from_the_first_line() {
-        assert_eq!(read(b"1\t2\n3\t4\n", None), ["1 1->2", "2 3->4"]);
-        assert_eq!(read(b"1,2\r\n3,4", None), ["1 1->2", "2 3->4"]);
-        assert_eq!(read(b"# who,whom\n1\t2\n", None), ["2 1->2"]);
-        assert_eq!(read(b"\xef\xbb\xbf1,2\n", None), ["1 1->2"]);
-        assert_eq!(read(b"", None), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_header_is_left_out_and_lines_keep_their_numbers() {
-        assert_eq!(
-            read(b"source_id,target_id\n1,2\n\nx,3\n5,6\n", None),
-            ["2 1->2", "4 INVALID_UUID", "5 5->6"]
-        );
-    }
-
-    #[test]
-    fn columns_go_by_the_header_or_by_their_numbers() {
-        let reversed = "\u{feff}\"followee_id\",\"follower_id\"\r\n1,2\r\n";
-        assert_eq!(read(reversed.as_bytes(), None), ["2 2->1"]);
-        let told = mistake(b"# a dump\nid,who,follows\n7,1501,1502\n");
-        assert!(
-            told.starts_with("line 2: the header names a column 'id'") && told.contains("--columns"),
-            "{told}"
-        );
-        let by_number = |text: &'static str, numbers: &str| {
-            let form = Form { columns: Some(numbers.parse().unwrap()), ..FORM };
-            shown(lines(Box::new(text.as_bytes()), form).unwrap().0)
-        };
-        assert_eq!(by_number("id,who,follows\n7,1501,1502\n", "2,3"), ["2 1501->1502"]);
-        assert_eq!(by_number("7\t1501\t1502\n", "3,2"), ["1 1502->1501"]);
-        assert_eq!(by_number("7\t1501\tx\n", "1,2,3"), ["1 INVALID_TIMESTAMP"]);
-    }
-
-    #[test]
-    fn a_file_of_refused_rows_can_be_imported_as_it_is() {
-        let file = b"line\treason\tmessage\tsource_id\ttarget_id\tcreated_at\n7\tBLOCKED\tno, never\t1\t2\n";
-        assert_eq!(read(file, None), ["2 1->2"]);
-    }
-
-    #[test]
-    fn utf_16_is_refused_by_name() {
-        assert!(mistake(b"\xff\xfe1\x00\t\x002\x00\n\x00").contains("UTF-16LE"));
-    }
-
-    #[test]
-    fn a_file_without_edges_is_refused_as_a_whole() {
-        let text = "1\t2\tnever\n".repeat(REFUSED_AT_FIRST + 1);
-        let (lines, words) = lines(Box::new(Cursor::new(text.into_bytes())), FORM).unwrap();
-        let sorted = sort(Input { lines, total: Total::Unknown, words });
-        let told = sorted.err().expect("no edges").to_string();
-        assert!(told.contains("nothing was sent; line 1: created_at must be a date"), "{told}");
-    }
-
-    #[test]
-    fn quotes_belong_to_csv_only() {
-        assert_eq!(read(b"\"1\",\"2\"\n3,4,,\"a, b\"\n", Some(Delimited::Csv)), ["1 1->2", "2 3->4"]);
-        assert_eq!(read(b"\"1,2\n3,4\n", Some(Delimited::Csv)), ["1 INVALID_UUID", "2 3->4"]);
-        assert_eq!(read(b"\"1\t2\n3\t4\n", Some(Delimited::Tsv)), ["1 INVALID_UUID", "2 3->4"]);
     }
 
     #[test]
@@ -407,6 +241,15 @@ mod tests {
         let cut = &whole[..whole.len() - 9];
         let last = read(cut, Some(Delimited::Tsv)).pop().unwrap();
         assert!(last.starts_with("error: cannot read line"), "{last}");
+    }
+
+    #[test]
+    fn a_file_without_edges_is_refused_as_a_whole() {
+        let text = "1\t2\tnever\n".repeat(REFUSED_AT_FIRST + 1);
+        let (lines, words) = lines(Box::new(Cursor::new(text.into_bytes())), FORM).unwrap();
+        let sorted = sort(Input { lines, total: Total::Unknown, words });
+        let told = sorted.err().expect("no edges").to_string();
+        assert!(told.contains("nothing was sent; line 1: created_at must be a date"), "{told}");
     }
 
     #[test]

@@ -108,13 +108,6 @@ fn encode(refused: &Refused) -> String {
     )
 }
 
-/// The first of `NAME.refused.tsv`, `NAME.refused.2.tsv` and so on that does not exist.
-pub fn free_path(name: &Path) -> PathBuf {
-    let numbered = (2_u32..).map(|number| super::beside(name, &format!(".refused.{number}.tsv")));
-    let mut paths = std::iter::once(super::beside(name, ".refused.tsv")).chain(numbered);
-    paths.find(|path| !path.exists()).unwrap_or_default()
-}
-
 /// Whether an import has written it.
 fn is_of_an_import(file: &File) -> io::Result<bool> {
     let mut start = Vec::new();
@@ -131,8 +124,8 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Folder;
     use super::*;
+    use crate::files::testing::Folder;
 
     fn refused(line: u64) -> Refused {
         Refused {
@@ -170,15 +163,6 @@ mod tests {
         assert!(RefusedFile::open(path.clone(), 0, false).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "mine\n");
         assert!(RefusedFile::open(folder.path("not/there.tsv"), 0, false).is_err(), "found out at once");
-    }
-
-    #[test]
-    fn names_that_are_taken_are_passed_over() {
-        let folder = Folder::new();
-        let name = folder.path("stdin");
-        assert_eq!(free_path(&name), folder.path("stdin.refused.tsv"));
-        fs::write(folder.path("stdin.refused.tsv"), "").unwrap();
-        assert_eq!(free_path(&name), folder.path("stdin.refused.2.tsv"));
     }
 
     #[test]
