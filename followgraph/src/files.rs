@@ -1,6 +1,31 @@
-//! Files by what they are, whatever their names.
+//! Files by what they are, whatever their names: those that must be written in place, and names of one file.
 
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+
+/// True if what is written to `path` goes to stdout: `-`, `/dev/stdout`, or the file to which the shell sends stdout.
+pub fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || is(path, &io::stdout())
+}
+
+/// Opens a file that must not be removed or replaced: a device, a pipe, the file of stdout or stderr. `None` if `path` is
+/// a regular file or does not exist.
+pub fn in_place(path: &Path) -> io::Result<Option<File>> {
+    // They share their position with the duplicate. With a position of its own, each would overwrite the other.
+    if is(path, &io::stdout()) {
+        return duplicate(&io::stdout()).map(Some);
+    }
+    if is(path, &io::stderr()) {
+        return duplicate(&io::stderr()).map(Some);
+    }
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => OpenOptions::new().write(true).open(path).map(Some),
+        _ => Ok(None),
+    }
+}
 
 /// Whether two names are of one file.
 pub fn same_file(a: &Path, b: &Path) -> bool {
@@ -8,6 +33,19 @@ pub fn same_file(a: &Path, b: &Path) -> bool {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,
     }
+}
+
+fn is(path: &Path, stream: &impl AsFd) -> bool {
+    let stream = duplicate(stream).and_then(|file| file.metadata());
+    matches!((fs::metadata(path), stream), (Ok(a), Ok(b)) if are_one(&a, &b))
+}
+
+fn are_one(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+fn duplicate(stream: &impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
 }
 
 #[cfg(test)]
@@ -32,11 +70,37 @@ pub mod testing {
         pub fn path(&self, name: &str) -> PathBuf {
             self.0.join(name)
         }
+
+        /// A named pipe in it.
+        pub fn pipe(&self, name: &str) -> PathBuf {
+            let path = self.path(name);
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            assert!(made.is_ok_and(|status| status.success()), "mkfifo of coreutils");
+            path
+        }
     }
 
     impl Drop for Folder {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Folder;
+    use super::*;
+
+    #[test]
+    fn only_what_is_no_regular_file_is_written_in_place() {
+        let folder = Folder::new();
+        let file = folder.path("file");
+        assert!(in_place(&file).unwrap().is_none(), "it does not exist");
+        fs::write(&file, "").unwrap();
+        assert!(in_place(&file).unwrap().is_none());
+        assert!(in_place(Path::new("/dev/null")).unwrap().is_some());
+        assert!(in_place(&folder.path(".")).is_err(), "a folder");
+        assert!(is_stdout(Path::new("-")) && is_stdout(Path::new("/dev/stdout")) && !is_stdout(&file));
     }
 }

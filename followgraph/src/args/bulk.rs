@@ -3,13 +3,14 @@
 //! Owns their flags and what their help says about files. It must not know how
 //! files are read or written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args as Group, ValueEnum};
 
 use super::seconds;
+use crate::files;
 
 /// What the help of `import` adds.
 pub(super) const IMPORT_HELP: &str = "\
@@ -165,7 +166,8 @@ their names, as `import` takes them; ndjson rows are objects with source_id, tar
 expires_at and position. A name that ends in .gz is compressed.
 
 The rows together with the events after `from_revision`, which is told at the end, give the
-exact graph. A broken connection is resumed. A file gets its name when it is complete.";
+exact graph. A broken connection is resumed. A file gets its name when it is complete; a device or a pipe
+is written to as it is.";
 
 /// What to export, and where to.
 #[derive(Debug, Group)]
@@ -187,7 +189,7 @@ pub struct ExportArgs {
 impl ExportArgs {
     /// Whether the rows go to stdout.
     pub fn to_stdout(&self) -> bool {
-        self.file == Path::new("-")
+        files::is_stdout(&self.file)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Where exported rows go: stdout or a file, plain or gzip, tsv, csv or ndjson.
 //!
-//! Owns the form of the rows. A file is written under a name of its own and
+//! Owns the form of the rows. A regular file is written under a name of its own and
 //! renamed at the end, so that half an export is never taken for a whole one.
+//! Devices and pipes are written in place: a rename would put a file where they are.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -14,7 +15,7 @@ use proto::query::v1::ExportedEdge;
 use serde::Serialize;
 
 use crate::args::{ExportArgs, Format, Rows};
-use crate::dates;
+use crate::{dates, files};
 
 /// The form of the rows: as asked for, else by the file's name, else by -o.
 pub fn rows(args: &ExportArgs, format: Format) -> Rows {
@@ -47,6 +48,8 @@ struct Target {
 pub struct Sink {
     writer: Writer,
     form: Form,
+    to_stdout: bool,
+    /// None if it is written in place.
     target: Option<Target>,
 }
 
@@ -70,17 +73,24 @@ struct Row<'a> {
 }
 
 impl Sink {
-    /// Opens stdout for `-`, else a file.
+    /// Opens stdout for `-` and names of the same, else a file.
     pub fn open(path: &Path, form: Form) -> anyhow::Result<Self> {
-        let (raw, target): (Box<dyn Write + Send>, _) = if path == Path::new("-") {
-            (Box::new(io::stdout()), None)
-        } else {
-            let mut part = path.as_os_str().to_owned();
-            part.push(".part");
-            let part = PathBuf::from(part);
-            let file = File::create(&part).with_context(|| format!("cannot write {}", part.display()))?;
-            let file_name = path.to_owned();
-            (Box::new(file), Some(Target { part, file: file_name }))
+        let cannot_write = |path: &Path| format!("cannot write {}", path.display());
+        let to_stdout = files::is_stdout(path);
+        let in_place =
+            if to_stdout { None } else { files::in_place(path).with_context(|| cannot_write(path))? };
+        let (raw, target): (Box<dyn Write + Send>, _) = match in_place {
+            _ if to_stdout => (Box::new(io::stdout()), None),
+            Some(file) => (Box::new(file), None),
+            None => {
+                // A link stays; the file that it leads to is replaced.
+                let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                let mut part = file.as_os_str().to_owned();
+                part.push(".part");
+                let part = PathBuf::from(part);
+                let raw = File::create(&part).with_context(|| cannot_write(&part))?;
+                (Box::new(raw), Some(Target { part, file }))
+            }
         };
         let buffered = BufWriter::with_capacity(1 << 16, raw);
         let compressed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
@@ -89,7 +99,7 @@ impl Sink {
         } else {
             Writer::Plain(buffered)
         };
-        let mut sink = Self { writer, form, target };
+        let mut sink = Self { writer, form, to_stdout, target };
         if let Some(separator) = separator(form.rows) {
             let names = ["source_id", "target_id", "created_at", "expires_at"];
             let columns = if form.may_expire { 4 } else { 3 };
@@ -100,7 +110,7 @@ impl Sink {
 
     /// The rows go to stdout.
     pub fn is_stdout(&self) -> bool {
-        self.target.is_none()
+        self.to_stdout
     }
 
     /// Writes rows.
@@ -177,10 +187,44 @@ fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, form: Form) -> anyhow::Result
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::FileTypeExt as _;
+
     use clap::Parser as _;
 
     use super::*;
     use crate::args::{Args, Command};
+    use crate::files::testing::Folder;
+
+    const TSV: Form = Form { rows: Rows::Tsv, may_expire: false };
+    const HEADER: &str = "source_id\ttarget_id\tcreated_at\n";
+
+    #[test]
+    fn a_pipe_is_written_and_not_replaced() {
+        let folder = Folder::new();
+        let pipe = folder.pipe("edges.tsv");
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::read_to_string(pipe))
+        };
+        let sink = Sink::open(&pipe, TSV).unwrap();
+        assert!(!sink.is_stdout());
+        sink.finish().unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), HEADER);
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert!(!folder.path("edges.tsv.part").exists());
+    }
+
+    #[test]
+    fn a_link_still_leads_to_the_file() {
+        let folder = Folder::new();
+        let (file, link) = (folder.path("edges.tsv"), folder.path("newest"));
+        fs::write(&file, "older").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        Sink::open(&link, TSV).unwrap().finish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), HEADER);
+    }
 
     fn form(args: &[&str]) -> Rows {
         let args = Args::parse_from([&["followgraph", "export"], args].concat());
