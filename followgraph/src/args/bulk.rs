@@ -39,7 +39,9 @@ and at the end it is removed. Chunks whose answer was lost are sent again: with
 --on-conflict fail, their edges may then be refused although this import wrote them.
 
 Refused rows go to the file of --refused, which exists only if there are any, with line, reason and
-message. Once they are corrected there, that file can be imported as it is. If FILE's folder cannot be
+message; a device or a pipe is written to as it is. An import that begins replaces the file of an earlier one, one that
+goes on needs the same file, and any other file is an error. Once the rows are corrected there, that file can be imported
+as it is. If FILE's folder cannot be
 written, --state-dir names another one for both files; that is found out before anything is sent. Rows of
 stdin are noted nowhere; refused ones go to a new file in the present folder.
 

@@ -11,6 +11,7 @@ use proto::command::v1::ImportEdgesResponse;
 
 use super::bar::Bar;
 use super::chunks::Chunk;
+use super::paths;
 use super::progress::{self, Done};
 use super::refused::RefusedFile;
 use super::row::Refused;
@@ -66,6 +67,9 @@ impl Ledger {
         added.with_context(|| format!("cannot write {}", self.refused.path().display()))?;
         self.done.refused += refused.len() as u64;
         self.done.refused_bytes = self.refused.bytes();
+        if !refused.is_empty() {
+            self.done.refused_file = paths::noted(self.refused.path());
+        }
         self.done.left_out += chunk.left_out;
         self.done.unknown += chunk.unknown;
         self.done.mark = chunk.mark;

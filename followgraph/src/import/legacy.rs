@@ -23,10 +23,7 @@ use super::ledger::Ledger;
 use super::progress::{self, Done, Found, Identity};
 use super::reader::Total;
 use super::stream::{End, Import};
-use super::{
-    beside, cannot_write, from_the_start, notes_at, on_conflict, open_refused, resume, rounded,
-    stop_on_signal,
-};
+use super::{beside, cannot_write, notes_at, on_conflict, open_refused, resume, rounded, stop_on_signal};
 use crate::args::{ConnectionArgs, Format, ImportArgs};
 use crate::client::{self, CommandClient, Service};
 use crate::commands::Outcome;
@@ -144,11 +141,8 @@ impl Run<'_> {
     /// Imports one kind, or what is left of it.
     async fn kind(&mut self, mut source: Source, kind: EdgeKind) -> anyhow::Result<Ended> {
         let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
-        let done = match self.args.restart {
-            true => from_the_start(&mut self.client).await,
-            false => resume(&file, &mut self.client).await?,
-        };
         let refused_path = self.path(kind, ".refused.tsv");
+        let done = resume(&file, &refused_path, self.args.restart, &mut self.client).await?;
         let total = source.count(kind).await?;
         output::note(format!("importing {total} {}s", name_of(kind)));
         let bar = Bar::start(&Total::Lines(total), done.lines, &self.client);

@@ -83,8 +83,8 @@ async fn from_file(
     };
     let mut client = client::command(connection).await?;
     let done = match &file {
-        Some(file) if !args.restart => resume(file, &mut client).await?,
-        _ => from_the_start(&mut client).await,
+        Some(file) => resume(file, &refused_path, args.restart, &mut client).await?,
+        None => from_the_start(&mut client).await,
     };
     let resumed = done.chunks > 0;
 
@@ -124,15 +124,27 @@ async fn from_file(
     }
 }
 
-/// What was done by an earlier run of the same import into the same history.
-async fn resume(file: &progress::File, client: &mut CommandClient) -> anyhow::Result<Done> {
+/// What was done by an earlier run of the same import into the same history; nothing with `restart`.
+async fn resume(
+    file: &progress::File,
+    refused: &Path,
+    restart: bool,
+    client: &mut CommandClient,
+) -> anyhow::Result<Done> {
     let path = file.path().display();
+    // Before a restart, too: a file of somebody else must not be replaced.
     let found = file.load().with_context(|| format!("cannot read {path}"))?;
     let done = match found {
+        _ if restart => return Ok(from_the_start(client).await),
         Found::Nothing => return Ok(from_the_start(client).await),
         Found::Resume(done) if done.chunks == 0 => return Ok(from_the_start(client).await),
         Found::Foreign => {
             output::note(format!("{path} is of another file, service or other arguments: starting over"));
+            return Ok(from_the_start(client).await);
+        }
+        Found::Resume(done) if !done.goes_on_in(&paths::noted(refused)) => {
+            let earlier = &done.refused_file;
+            output::note(format!("the refused rows of {path} are in {earlier}: starting over"));
             return Ok(from_the_start(client).await);
         }
         Found::Resume(done) => done,

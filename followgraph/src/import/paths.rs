@@ -31,6 +31,11 @@ fn free_path(name: &Path) -> PathBuf {
     paths.find(|path| !path.exists()).unwrap_or_default()
 }
 
+/// A name as notes have it: the same from any folder.
+pub fn noted(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}
+
 /// A file's name with something behind it.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);

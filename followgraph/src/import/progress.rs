@@ -59,6 +59,9 @@ pub struct Done {
     pub reasons: BTreeMap<String, u64>,
     /// Length of the file of refused rows; what is behind it is cut off on resuming.
     pub refused_bytes: u64,
+    /// Which file that is, if it has rows; empty in notes of 0.1.0.
+    #[serde(default)]
+    pub refused_file: String,
     /// The newest token.
     pub written_at: String,
     /// Time spent, over all runs.
@@ -75,6 +78,13 @@ pub struct Done {
     /// The last edge, where the input is a table and has no lines.
     #[serde(default)]
     pub mark: Option<Mark>,
+}
+
+impl Done {
+    /// True if this file has the rows that were refused so far, or if none was.
+    pub fn goes_on_in(&self, refused_file: &str) -> bool {
+        [refused_file, ""].contains(&self.refused_file.as_str())
+    }
 }
 
 /// A place in a table that is read in the order of dates.
@@ -112,6 +122,8 @@ struct Content {
 }
 
 const VERSION: u32 = 1;
+/// What every version of it begins with.
+const BEGINNING: &[u8] = b"{\"version\":";
 
 /// The file.
 #[derive(Clone, Debug)]
@@ -142,7 +154,7 @@ impl File {
         &self.path
     }
 
-    /// Reads it.
+    /// Reads it. Something else under its name is an error: [`Self::save`] would replace it.
     pub fn load(&self) -> io::Result<Found> {
         let bytes = match fs::read(&self.path) {
             Ok(bytes) => bytes,
@@ -151,6 +163,9 @@ impl File {
         };
         match serde_json::from_slice::<Content>(&bytes) {
             Ok(c) if c.version == VERSION && c.identity == self.identity => Ok(Found::Resume(c.done)),
+            Err(_) if !bytes.is_empty() && !bytes.starts_with(BEGINNING) => {
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is another file"))
+            }
             _ => Ok(Found::Foreign),
         }
     }
@@ -208,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn refused_rows_go_on_in_their_file_only() {
+        let done = Done { refused_file: "/a/refused.tsv".to_owned(), ..Done::default() };
+        assert!(done.goes_on_in("/a/refused.tsv") && !done.goes_on_in("/b/refused.tsv"));
+        assert!(Done::default().goes_on_in("/b/refused.tsv"), "no row was refused");
+    }
+
+    #[test]
     fn another_file_or_other_arguments_start_over() {
         let folder = Folder::new();
         file(&folder, "1\t2\n", "skip").save(&Done::default()).unwrap();
@@ -225,5 +247,13 @@ mod tests {
         let file = file(&folder, "1\t2\n", "skip");
         fs::write(file.path(), "{\"version\":1").unwrap();
         assert_eq!(file.load().unwrap(), Found::Foreign);
+    }
+
+    #[test]
+    fn the_file_of_somebody_else_is_left_alone() {
+        let folder = Folder::new();
+        let file = file(&folder, "1\t2\n", "skip");
+        fs::write(file.path(), "mine\n").unwrap();
+        assert!(file.load().is_err());
     }
 }
