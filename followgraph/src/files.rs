@@ -27,12 +27,21 @@ pub fn in_place(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether two names are of one file.
+/// True if an input can be read only once: `-`, a pipe, a device.
+pub fn is_stream(input: &Path) -> bool {
+    input == Path::new("-") || fs::metadata(input).is_ok_and(|found| !found.is_file())
+}
+
+/// True if both names lead to one regular file; `-` is stdin.
 pub fn same_file(a: &Path, b: &Path) -> bool {
-    match (a.canonicalize(), b.canonicalize()) {
-        (Ok(a), Ok(b)) => a == b,
-        _ => a == b,
-    }
+    let found = |path: &Path| {
+        if path == Path::new("-") {
+            duplicate(&io::stdin()).and_then(|file| file.metadata())
+        } else {
+            fs::metadata(path)
+        }
+    };
+    matches!((found(a), found(b)), (Ok(a), Ok(b)) if a.is_file() && are_one(&a, &b))
 }
 
 fn is(path: &Path, stream: &impl AsFd) -> bool {
@@ -101,6 +110,19 @@ mod tests {
         assert!(in_place(&file).unwrap().is_none());
         assert!(in_place(Path::new("/dev/null")).unwrap().is_some());
         assert!(in_place(&folder.path(".")).is_err(), "a folder");
+        assert!(is_stream(Path::new("-")) && is_stream(Path::new("/dev/null")) && !is_stream(&file));
         assert!(is_stdout(Path::new("-")) && is_stdout(Path::new("/dev/stdout")) && !is_stdout(&file));
+    }
+
+    #[test]
+    fn links_lead_to_one_file() {
+        let folder = Folder::new();
+        let (file, link, other) = (folder.path("file"), folder.path("link"), folder.path("other"));
+        fs::write(&file, "").unwrap();
+        fs::hard_link(&file, &link).unwrap();
+        fs::write(&other, "").unwrap();
+        assert!(same_file(&file, &link) && !same_file(&file, &other));
+        assert!(!same_file(&file, &folder.path("none")));
+        assert!(!same_file(Path::new("/dev/null"), Path::new("/dev/null")), "nothing is lost there");
     }
 }

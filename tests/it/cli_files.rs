@@ -1,9 +1,11 @@
 //! Files as editors, spreadsheets and PostgreSQL write them, and folders that cannot be written.
 
 use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
-use tests::new_user;
+use tests::{Endpoints, new_user};
 
 use crate::cli::{Cli, json};
 
@@ -15,6 +17,12 @@ fn following(cli: &Cli, user: &str) -> Vec<(String, String)> {
     assert_eq!(code, 0, "{err}");
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
     json(&out).iter().map(|row| (text(&row["user_id"]), text(&row["created_at"]))).collect()
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).expect("the folder");
+    entries.map(|entry| entry.expect("a file").file_name().into_string().expect("UTF-8")).collect()
 }
 
 /// Imports; answers exit code, summary and stderr.
@@ -121,6 +129,11 @@ fn refused_rows_are_imported_as_they_are_and_never_lost() {
     assert_eq!(code, Some(1), "{err}");
     assert_eq!(fs::read_to_string(cli.path("stdin.refused.tsv")).expect("refused rows"), first);
     assert!(cli.path("stdin.refused.2.tsv").exists(), "{err}");
+    // Stdin is that file, whatever its name was to the shell.
+    let itself = cli.path("stdin.refused.tsv").display().to_string();
+    let (code, err) = stdin(&itself, &["--refused", "stdin.refused.tsv"]);
+    assert!(code == Some(2) && err.contains("--refused must be another file"), "{err}");
+    assert_eq!(fs::read_to_string(&itself).expect("refused rows"), first);
     assert_eq!(cli.run(&["unblock", &c, &a]).0, 0);
     let (code, summary, err) = import(&cli, &["stdin.refused.2.tsv"]);
     assert_eq!((code, &summary["accepted"]), (0, &1.into()), "{err}");
@@ -144,13 +157,117 @@ fn a_folder_that_cannot_be_written_is_found_before_anything_is_sent() {
     let state_dir = ["--state-dir", folder.to_str().expect("UTF-8")];
     let (code, summary, err) = import(&cli, &[&["/proc/uptime"], &state_dir[..]].concat());
     assert_eq!((code, &summary["refused"]), (1, &1.into()), "{err}");
-    let left: Vec<_> =
-        fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("a file").file_name()).collect();
-    assert_eq!(left, ["uptime.refused.tsv"], "the note of progress is gone");
+    let left = names(&folder);
+    let [refused] = &left[..] else { panic!("the note of progress is gone: {left:?}") };
+    assert!(refused.starts_with("uptime.") && refused.ends_with(".refused.tsv"), "{refused}");
     // Refused rows elsewhere are not enough: progress could not be noted.
     let refused = cli.path("refused.tsv").display().to_string();
     let (code, _, err) = cli.run(&["import", "/proc/uptime", "--refused", &refused]);
     assert!(code == 2 && err.contains("/proc/uptime.progress"), "{err}");
+}
+
+#[test]
+fn files_of_one_name_keep_their_own_refused_rows() {
+    let cli = Cli::new();
+    let user = new_user();
+    let state = cli.path("state");
+    fs::create_dir(&state).expect("a folder");
+    for folder in ["a", "b"] {
+        fs::create_dir(cli.path(folder)).expect("a folder");
+        let file = cli.file(&format!("{folder}/part.tsv"), &format!("{user}\t{user}\n"));
+        let (code, summary, err) = import(&cli, &[&file, "--state-dir", "state"]);
+        assert_eq!((code, &summary["refused"]), (1, &1.into()), "{err}");
+    }
+    assert_eq!(names(&state).len(), 2, "{:?}", names(&state));
+}
+
+#[test]
+fn a_pipe_is_imported_as_stdin_is() {
+    let cli = Cli::new();
+    let (a, b) = (new_user(), new_user());
+    let pipe = cli.path("rows.tsv");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let writer = {
+        let (pipe, rows) = (pipe.clone(), format!("{a}\t{b}\n{a}\t{a}\n"));
+        std::thread::spawn(move || fs::write(pipe, rows))
+    };
+    let (code, summary, err) = import(&cli, &["rows.tsv"]);
+    writer.join().expect("the writer ends").expect("the rows are read");
+    assert_eq!((code, &summary["accepted"], &summary["refused"]), (1, &1.into(), &1.into()), "{err}");
+    assert_eq!(summary["refused_file"], "stdin.refused.tsv");
+    assert!(fs::metadata(&pipe).expect("the pipe").file_type().is_fifo());
+    assert_eq!(following(&cli, &a)[0].0, b);
+}
+
+#[test]
+fn devices_take_refused_rows_and_exports() {
+    let cli = Cli::new();
+    let user = new_user();
+    let file = cli.file("edges.tsv", &format!("{user}\t{user}\n"));
+    // A pipe of our own in place of /dev/null: as root, a mistake would remove that.
+    let pipe = cli.path("refused");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let reader = |pipe: &std::path::Path| {
+        let pipe = pipe.to_owned();
+        std::thread::spawn(move || fs::read_to_string(pipe).expect("the pipe is read"))
+    };
+    let refused = reader(&pipe);
+    let (code, summary, err) = import(&cli, &[&file, "--refused", "refused"]);
+    assert_eq!((code, &summary["refused"]), (1, &1.into()), "{err}");
+    let refused = refused.join().expect("an end");
+    assert!(refused.contains("SELF_EDGE") && refused.starts_with("line\treason"), "{refused}");
+    let exported = reader(&pipe);
+    let (code, _, err) = cli.run(&["export", "refused", "--kind", "block"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(exported.join().expect("an end").starts_with("source_id\ttarget_id\t"));
+    assert!(fs::metadata(&pipe).expect("the pipe").file_type().is_fifo());
+    let (code, out, err) = cli.run(&["-o", "json", "export", "/dev/stdout", "--kind", "block"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(!out.contains("from_revision") && err.contains("from_revision"), "{out}{err}");
+}
+
+#[test]
+fn resuming_with_another_refused_file_starts_over() {
+    let cli = Cli::new();
+    let user = new_user();
+    let rows = format!("{user}\t{user}\n");
+    let file = cli.file("edges.tsv", &rows);
+    let (code, _, err) = import(&cli, &[&file, "--refused", "first.tsv"]);
+    assert_eq!(code, 1, "{err}");
+    let first = fs::read_to_string(cli.path("first.tsv")).expect("refused rows");
+    let notes = cli.file("notes", "of somebody else\n");
+    // The note of an import that was interrupted after its first chunk.
+    let metadata = fs::metadata(&file).expect("the file");
+    let modified =
+        metadata.modified().expect("a time").duration_since(std::time::UNIX_EPOCH).expect("since 1970");
+    let note = serde_json::json!({
+        "version": 1,
+        "identity": {
+            "size": metadata.len(),
+            "modified_nanos": modified.as_nanos() as u64,
+            "command_addr": Endpoints::shared().command,
+            "arguments": "Follow None Skip no_sort=false lines=1000",
+        },
+        "done": {
+            "chunks": 1, "lines": 1, "accepted": 0, "unchanged": 0, "refused": 1,
+            "refused_bytes": first.len(), "refused_file": cli.path("first.tsv").display().to_string(),
+            "written_at": "", "elapsed": {"secs": 1, "nanos": 0},
+        },
+    });
+    let progress = cli.file("edges.tsv.progress", &note.to_string());
+    let (code, _, err) = cli.run(&["import", &file, "--refused", &notes]);
+    assert!(code == 2 && err.contains("starting over") && err.contains("it is another file"), "{err}");
+    assert_eq!(fs::read_to_string(&notes).expect("the notes"), "of somebody else\n");
+    let (code, summary, err) = import(&cli, &[&file, "--refused", "first.tsv"]);
+    assert_eq!((code, &summary["resumed"], &summary["refused"]), (1, &true.into(), &1.into()), "{err}");
+    assert_eq!(fs::read_to_string(cli.path("first.tsv")).expect("refused rows"), first);
+    // Nor is a file replaced that only has the name of a note.
+    fs::write(&progress, "of somebody else\n").expect("a file");
+    let (code, _, err) = cli.run(&["import", &file, "--restart"]);
+    assert!(code == 2 && err.contains("it is another file"), "{err}");
+    assert_eq!(fs::read_to_string(&progress).expect("the notes"), "of somebody else\n");
 }
 
 #[test]

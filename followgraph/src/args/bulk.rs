@@ -42,8 +42,10 @@ Refused rows go to the file of --refused, which exists only if there are any, wi
 message; a device or a pipe is written to as it is. An import that begins replaces the file of an earlier one, one that
 goes on needs the same file, and any other file is an error. Once the rows are corrected there, that file can be imported
 as it is. If FILE's folder cannot be
-written, --state-dir names another one for both files; that is found out before anything is sent. Rows of
-stdin are noted nowhere; refused ones go to a new file in the present folder.
+written, --state-dir names another one for both files; that is found out before anything is sent. There their
+names have a hash of FILE's path, so that files of one name in several folders keep their own. Rows of stdin, a
+pipe or a device are noted nowhere, and such an import cannot go on; refused ones go to a new file
+stdin.refused.tsv in the present folder or that of --state-dir.
 
 --from-legacy-postgres reads the older system's tables users, follows, mutes and blocks instead
 of a file: one snapshot, in the order of dates, blocks first. Edges of accounts that are marked
@@ -55,7 +57,7 @@ other users can read arguments.";
 /// What to import, and how.
 #[derive(Debug, Group)]
 pub struct ImportArgs {
-    /// The rows: tsv or csv, plain or gzip; - for stdin
+    /// The rows: tsv or csv, plain or gzip; a file, a pipe, or - for stdin
     #[arg(required_unless_present = "from_legacy_postgres")]
     pub file: Option<PathBuf>,
     /// The older system's PostgreSQL, instead of a file: its follows, mutes and blocks
@@ -80,7 +82,7 @@ pub struct ImportArgs {
     /// Where refused rows go [default: FILE.refused.tsv]
     #[arg(long, value_name = "FILE")]
     pub refused: Option<PathBuf>,
-    /// Folder of FILE.progress and FILE.refused.tsv, where that of FILE cannot be written
+    /// Folder of FILE.HASH.progress and FILE.HASH.refused.tsv, where that of FILE cannot be written
     #[arg(long, value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
     /// Send nothing: only read the rows, and count those that would be refused for what they are

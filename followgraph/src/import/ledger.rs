@@ -20,7 +20,7 @@ use super::row::Refused;
 pub struct Ledger {
     done: Done,
     refused: RefusedFile,
-    /// None for stdin, which cannot be resumed.
+    /// None for a stream, which cannot be resumed.
     file: Option<progress::File>,
     bar: Bar,
     started: Instant,

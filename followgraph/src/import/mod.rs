@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use self::bar::Bar;
 use self::chunks::{Chunk, Chunks};
 use self::ledger::Ledger;
-use self::paths::{beside, notes_at, refused_path};
+use self::paths::{beside, notes_at, notes_on, refused_path};
 use self::progress::{Done, Found, Identity};
 use self::refused::RefusedFile;
 use self::stream::{End, Import};
@@ -61,7 +61,6 @@ async fn from_file(
     args: &ImportArgs,
     input: &Path,
 ) -> anyhow::Result<Outcome> {
-    let from_stdin = input == Path::new("-");
     let refused_path = refused_path(args, input);
     if files::same_file(&refused_path, input) {
         bail!("--refused must be another file than the input");
@@ -74,12 +73,12 @@ async fn from_file(
     if args.dry_run {
         return dry_run::run(format, input.to_owned(), form).await;
     }
-    let file = if from_stdin {
+    let file = if files::is_stream(input) {
         None
     } else {
         let identity = Identity::of(input, &connection.command_addr, arguments(args));
         let identity = identity.with_context(|| format!("cannot open {}", input.display()))?;
-        Some(progress::File::new(&notes_at(args, input), identity))
+        Some(progress::File::new(&notes_on(args, input), identity))
     };
     let mut client = client::command(connection).await?;
     let done = match &file {

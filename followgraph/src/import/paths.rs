@@ -3,23 +3,47 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::args::ImportArgs;
+use uuid::Uuid;
 
-/// What the names of the notes begin with: the input's own name, if need be in another folder.
-pub fn notes_at(args: &ImportArgs, input: &Path) -> PathBuf {
-    let name = if input == Path::new("-") { Path::new("stdin") } else { input };
-    match (&args.state_dir, name.file_name()) {
-        (Some(folder), Some(name)) => folder.join(name),
-        _ => name.to_owned(),
+use crate::args::ImportArgs;
+use crate::files;
+
+/// What the names of notes begin with, in the folder of notes.
+pub fn notes_at(args: &ImportArgs, name: &Path) -> PathBuf {
+    match &args.state_dir {
+        Some(folder) => folder.join(name),
+        None => name.to_owned(),
     }
 }
 
-/// Rows from stdin may be those of any file, also of the one that an earlier import has left.
+/// What the names of the notes on an input begin with: its own name. In a folder for notes of all inputs its whole path
+/// counts, for inputs of one name must not share notes.
+pub fn notes_on(args: &ImportArgs, input: &Path) -> PathBuf {
+    if files::is_stream(input) {
+        return notes_at(args, Path::new("stdin"));
+    }
+    match (&args.state_dir, input.file_name()) {
+        (Some(_), Some(name)) => {
+            let name = beside(Path::new(name), &format!(".{}", short_hash(input)));
+            notes_at(args, &name)
+        }
+        _ => input.to_owned(),
+    }
+}
+
+/// Of the path, whatever it is called from here.
+fn short_hash(path: &Path) -> String {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, path.as_os_str().as_encoded_bytes());
+    hash.simple().to_string().chars().take(8).collect()
+}
+
+/// The file of refused rows. Rows of a stream may be those of any file, also of the one that an earlier import has left.
 pub fn refused_path(args: &ImportArgs, input: &Path) -> PathBuf {
-    let name = notes_at(args, input);
+    let name = notes_on(args, input);
     match &args.refused {
         Some(path) => path.clone(),
-        None if input == Path::new("-") => free_path(&name),
+        None if files::is_stream(input) => free_path(&name),
         None => beside(&name, ".refused.tsv"),
     }
 }
@@ -47,8 +71,48 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use std::fs;
 
+    use clap::Parser as _;
+
     use super::*;
+    use crate::args::{Args, Command};
     use crate::files::testing::Folder;
+
+    fn import(arguments: &[&str]) -> ImportArgs {
+        let args = Args::parse_from([&["followgraph", "import"], arguments].concat());
+        let Command::Import(args) = args.command else {
+            panic!("another command");
+        };
+        args
+    }
+
+    #[test]
+    fn files_of_one_name_do_not_share_notes() {
+        let folder = Folder::new();
+        let [a, b] = ["a", "b"].map(|name| {
+            fs::create_dir(folder.path(name)).unwrap();
+            let file = folder.path(name).join("part.tsv");
+            fs::write(&file, "").unwrap();
+            file
+        });
+        let beside_it = import(&["FILE"]);
+        assert_eq!(notes_on(&beside_it, &a), a);
+        let elsewhere = import(&["FILE", "--state-dir", "state"]);
+        assert_ne!(refused_path(&elsewhere, &a), refused_path(&elsewhere, &b));
+        let again = folder.path("b/../a/part.tsv");
+        assert_eq!(refused_path(&elsewhere, &a), refused_path(&elsewhere, &again));
+        let name = notes_on(&elsewhere, &a).display().to_string();
+        assert!(name.starts_with("state/part.tsv.") && name.len() == "state/part.tsv.".len() + 8, "{name}");
+        assert_eq!(notes_at(&elsewhere, Path::new("legacy")), Path::new("state/legacy"));
+    }
+
+    #[test]
+    fn a_pipe_has_the_notes_of_stdin() {
+        let folder = Folder::new();
+        let pipe = folder.pipe("rows.tsv");
+        let args = import(&["FILE"]);
+        assert_eq!(notes_on(&args, &pipe), Path::new("stdin"));
+        assert_eq!(refused_path(&args, &pipe), refused_path(&args, Path::new("-")));
+    }
 
     #[test]
     fn names_that_are_taken_are_passed_over() {

@@ -72,7 +72,7 @@ pub type Lines = Box<dyn Iterator<Item = Result<Line, Error>> + Send>;
 pub enum Total {
     /// That many lines.
     Lines(u64),
-    /// As many as [`count`] finds in this file.
+    /// As many as [`count`] finds in this file, a regular one.
     Uncounted(PathBuf),
     /// Not known: a pipe.
     Unknown,
@@ -107,7 +107,10 @@ pub fn open(path: &Path, form: Form, keep_order: bool) -> Result<Input, Error> {
         (Box::new(io::stdin()), Total::Unknown)
     } else {
         let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
-        (Box::new(file), Total::Uncounted(path.to_owned()))
+        // Who counts the lines of a pipe takes them from the import.
+        let regular = file.metadata().is_ok_and(|found| found.is_file());
+        let total = if regular { Total::Uncounted(path.to_owned()) } else { Total::Unknown };
+        (Box::new(file), total)
     };
     let form = Form { delimited: form.delimited.or_else(|| by_name(path)), ..form };
     let (lines, words) = rows::lines(raw, form)?;
@@ -222,6 +225,7 @@ mod tests {
     use super::rows::lines;
     use super::testing::{FORM, read, shown};
     use super::*;
+    use crate::files::testing::Folder;
 
     fn gzip(text: &str) -> Vec<u8> {
         let mut gz = GzEncoder::new(Vec::new(), Compression::default());
@@ -250,6 +254,23 @@ mod tests {
         let sorted = sort(Input { lines, total: Total::Unknown, words });
         let told = sorted.err().expect("no edges").to_string();
         assert!(told.contains("nothing was sent; line 1: created_at must be a date"), "{told}");
+    }
+
+    #[test]
+    fn the_lines_of_a_pipe_are_not_counted() {
+        let folder = Folder::new();
+        let pipe = folder.pipe("edges.tsv");
+        let writer = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || std::fs::write(pipe, "1\t2\n3\t4\n"))
+        };
+        let input = open(&pipe, FORM, true).unwrap();
+        assert!(matches!(input.total, Total::Unknown));
+        assert_eq!(shown(input.lines), ["1 1->2", "2 3->4"]);
+        writer.join().unwrap().unwrap();
+        let file = folder.path("file.tsv");
+        std::fs::write(&file, "1\t2\n").unwrap();
+        assert!(matches!(open(&file, FORM, true).unwrap().total, Total::Uncounted(_)));
     }
 
     #[test]
