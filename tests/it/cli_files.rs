@@ -283,6 +283,28 @@ fn a_dry_run_reads_everything_and_sends_nothing() {
 }
 
 #[test]
+fn rows_that_cannot_be_told_apart_are_not_guessed_at() {
+    let cli = Cli::new();
+    let users: Vec<_> = (0..6).map(|_| new_user()).collect();
+    let [a, b, c, d, e, f] = &users[..] else { panic!("six users") };
+    let rows = format!("{a},{b},2024-01-01,\"hello\n{c},{d}\nbye\"\n{e},{f}\n");
+    let (code, summary, err) = import(&cli, &[&cli.file("notes.csv", &rows), "--columns", "1,2,3"]);
+    assert_eq!((code, &summary["refused_by_reason"]["SEVERAL_LINES"]), (1, &1.into()), "{err}");
+    assert_eq!((following(&cli, c), following(&cli, e).len()), (Vec::new(), 1));
+    let refused = fs::read_to_string(cli.path("notes.csv.refused.tsv")).expect("refused rows");
+    assert!(refused.contains("\n1\tSEVERAL_LINES\t") && refused.lines().count() == 2, "{refused}");
+
+    let list = cli.file("list", &format!("# whom to follow\r{a}\r{b}\r"));
+    let (code, _, err) = cli.run(&["replace-following", e, &list, "--allow-empty"]);
+    assert!(code == 2 && err.contains("CR alone"), "{err}");
+    assert_eq!(following(&cli, e).len(), 1, "nothing has ended");
+    let utf_16: Vec<u8> = format!("{a}\t{b}\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(&list, utf_16).expect("a file");
+    let (code, _, err) = cli.run(&["import", &list]);
+    assert!(code == 2 && err.contains("UTF-16LE"), "{err}");
+}
+
+#[test]
 fn mutes_are_exported_as_csv_with_their_ends() {
     let cli = Cli::new();
     let (a, b, c) = (new_user(), new_user(), new_user());

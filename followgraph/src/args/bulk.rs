@@ -16,7 +16,10 @@ use crate::files;
 pub(super) const IMPORT_HELP: &str = "\
 A row has two ids (who follows, who is followed) and may have a date; that of a mute or block may
 have another one, when it runs out. Lines that start with # are ignored. Rows may be compressed with
-gzip.
+gzip. The text is UTF-8, and lines end with LF or CR LF; anything else ends the import.
+
+A row is a line. A row of csv whose field in quotes has line ends is refused with all of its lines
+(SEVERAL_LINES); a quote that is not closed within 100 lines ends the import.
 
 A first line of names says which column is what, in any order: source_id, target_id, created_at,
 expires_at, or follower_id and following_id, muter_id and muted_id, blocker_id and blocked_id. A name

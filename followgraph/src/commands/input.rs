@@ -45,13 +45,16 @@ pub fn read<T, E: Display>(
 }
 
 fn parse<T, E: Display>(
-    text: &str,
+    content: &str,
     mut understand: impl FnMut(&str) -> Result<T, E>,
 ) -> anyhow::Result<Vec<Line<T>>> {
     let mut lines = Vec::new();
     let mut mistakes = Vec::new();
-    for (index, line) in text.lines().enumerate() {
+    for (index, line) in content.lines().enumerate() {
         let (number, line) = (index + 1, text::trimmed(line));
+        if line.contains('\r') {
+            bail!("line {number}: {}", text::CR_ALONE);
+        }
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
@@ -83,6 +86,14 @@ mod tests {
         assert_eq!(lines, [Line { number: 2, content: 7 }], "a byte order mark says nothing");
         let lines = parse("\u{feff}7", str::parse::<u32>).unwrap();
         assert_eq!(lines, [Line { number: 1, content: 7 }]);
+    }
+
+    #[test]
+    fn lines_that_end_with_cr_alone_are_no_comment() {
+        for text in ["# ids\r7\r8\r", "7\r8", "7\n8\r9\n"] {
+            let error = parse(text, str::parse::<u32>).unwrap_err().to_string();
+            assert!(error.contains("CR alone"), "{error}");
+        }
     }
 
     #[test]

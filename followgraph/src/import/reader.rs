@@ -14,6 +14,7 @@ use proto::graph::v1::EdgeKind;
 use super::header;
 use super::row::Line;
 use crate::args::{ColumnNumbers, Delimited};
+use crate::text;
 
 const BUFFER: usize = 1 << 16;
 /// If that many rows are refused and none before them is an edge, the file is not what it was taken for. The rows are in
@@ -44,6 +45,21 @@ pub enum Error {
     /// It is text, but no UTF-8.
     #[error("the input is {0}: write it as UTF-8 (iconv -f {0} -t UTF-8)")]
     Encoding(&'static str),
+    /// Its lines end in a way that hides rows.
+    #[error("line {line}: {}", text::CR_ALONE)]
+    CrAlone {
+        /// Which line, from 1.
+        line: u64,
+    },
+    /// It cannot be told where a row ends.
+    #[error(
+        "line {line}: a quote is not closed within {} lines; write one that belongs to the text twice",
+        rows::LONGEST_ROW
+    )]
+    OpenQuote {
+        /// The line in which the row begins, from 1.
+        line: u64,
+    },
     /// The header says something that is not understood.
     #[error("line {line}: {mistake}; {}", header::ADVICE)]
     Header {

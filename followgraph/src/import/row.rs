@@ -29,12 +29,15 @@ pub struct Row {
     pub without_zone: bool,
 }
 
+/// The reason of a row over several lines. The service has none for it.
+pub const SEVERAL_LINES: &str = "SEVERAL_LINES";
+
 /// A line that is not imported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
     /// The line, from 1.
     pub line: u64,
-    /// Why, as the service would say.
+    /// Why, as the service would say, or [`SEVERAL_LINES`].
     pub reason: &'static str,
     /// The same in words.
     pub message: String,
@@ -76,9 +79,17 @@ pub fn parse(line: u64, cells: &ByteRecord, columns: &Columns) -> Line {
     }
 }
 
+/// Refuses a row of several lines.
+pub fn over_lines(first: u64, last: u64, cells: &ByteRecord, columns: &Columns) -> Line {
+    let message = format!("the row goes on to line {last}: a field in quotes has line ends");
+    Line::Refused(Refused { line: first, reason: SEVERAL_LINES, message, row: shown(cells, columns) })
+}
+
 /// A refused row: as it stands if its columns are in their places, else what it says in that order.
 fn shown(cells: &ByteRecord, columns: &Columns) -> String {
-    let text = |index: usize| String::from_utf8_lossy(cells.get(index).unwrap_or_default()).into_owned();
+    // A tab within a cell of CSV would be the end of a column in the file of refused rows.
+    let text =
+        |index: usize| String::from_utf8_lossy(cells.get(index).unwrap_or_default()).replace('\t', " ");
     let Columns { source, target, created_at, expires_at, in_place } = *columns;
     let texts: Vec<_> = if in_place {
         (0..cells.len()).map(text).collect()
@@ -246,6 +257,7 @@ mod tests {
         assert_eq!(shown(&["soon", "3", "2"]), ("INVALID_TIMESTAMP", "2\t3\tsoon".to_owned()));
         assert_eq!(shown(&["", "x", "2", "soon"]), ("INVALID_UUID", "2\tx\t\tsoon".to_owned()));
         assert_eq!(shown(&["", "3", "3", ""]), ("SELF_EDGE", "3\t3".to_owned()));
+        assert_eq!(shown(&["", "3\t4", "2"]), ("INVALID_UUID", "2\t3 4".to_owned()), "as many columns");
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! From text to rows: delimiters, comments, the header.
+//! From text to rows: delimiters, quotes, comments, the header.
+//!
+//! A row is a line, so that refused rows have the numbers that editors show. In CSV a field in quotes may have line ends.
+//! Such a row is refused with all of its lines: it may as well be several rows and a stray quote.
 
 use std::io::{self, BufRead, Cursor, Read};
 
@@ -12,6 +15,8 @@ use crate::text;
 
 /// What some programs put before the text of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Lines of a row at most, so that a quote that is never closed cannot swallow the file.
+pub const LONGEST_ROW: u64 = 100;
 
 /// Lines of anything that can be read, in its order, and how a header was read.
 pub fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<String>), Error> {
@@ -29,7 +34,10 @@ pub fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<Str
     } else {
         Delimited::Tsv
     });
-    let row = columns(row, format);
+    let row = match split(row, format) {
+        Split::Columns(row) | Split::Open(row) => row,
+        Split::CrAlone => return Err(Error::CrAlone { line: first.line }),
+    };
     let has_header = header::is_header(&row);
     let (columns, words) = match form.columns {
         Some(numbers) => (Columns::numbered(numbers), None),
@@ -71,8 +79,7 @@ fn is_blank(text: &[u8]) -> bool {
     text.is_empty() || text.starts_with(b"#")
 }
 
-/// Rows are lines, so that a stray quote cannot swallow the file, and refused rows
-/// have the numbers that editors show.
+/// The rows of an input.
 struct Rows {
     input: Box<dyn BufRead + Send>,
     format: Delimited,
@@ -88,41 +95,104 @@ impl Iterator for Rows {
     type Item = Result<Line, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut bytes = Vec::new();
-        while !self.broken {
-            bytes.clear();
-            match self.input.read_until(b'\n', &mut bytes) {
-                Ok(0) => return None,
-                Ok(_) => self.line += 1,
-                Err(source) => {
-                    self.broken = true;
-                    return Some(Err(Error::Read { line: self.line + 1, source }));
-                }
-            }
-            let text = line_text(&bytes);
-            if is_blank(text) || std::mem::take(&mut self.skip) {
-                continue;
-            }
-            return Some(Ok(row::parse(self.line, &columns(text, self.format), &self.columns)));
+        if self.broken {
+            return None;
         }
-        None
+        let row = self.row().transpose();
+        self.broken = matches!(row, Some(Err(_)));
+        row
     }
 }
 
-/// The columns of a line.
-fn columns(line: &[u8], format: Delimited) -> ByteRecord {
-    match format {
-        Delimited::Tsv => line.split(|b| *b == b'\t').collect(),
-        Delimited::Csv if line.contains(&b'"') => {
-            let mut columns = ByteRecord::new();
-            let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(line);
-            match reader.read_byte_record(&mut columns) {
-                Ok(_) => columns,
-                // Reading from memory does not fail; if it does, the row is refused.
-                Err(_) => ByteRecord::from(vec![line]),
+impl Rows {
+    /// The next row; none at the end.
+    fn row(&mut self) -> Result<Option<Line>, Error> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            if !self.read_line(&mut bytes)? {
+                return Ok(None);
+            }
+            let text = line_text(&bytes);
+            if is_blank(text) {
+                if text.contains(&b'\r') {
+                    return Err(Error::CrAlone { line: self.line });
+                }
+                continue;
+            }
+            let first = self.line;
+            let cells = self.cells(&mut bytes)?;
+            if std::mem::take(&mut self.skip) {
+                continue;
+            }
+            return Ok(Some(if self.line == first {
+                row::parse(first, &cells, &self.columns)
+            } else {
+                row::over_lines(first, self.line, &cells, &self.columns)
+            }));
+        }
+    }
+
+    /// The columns of the row that begins with this line. Reads further lines until its quotes are closed.
+    fn cells(&mut self, bytes: &mut Vec<u8>) -> Result<ByteRecord, Error> {
+        let first = self.line;
+        loop {
+            match split(line_text(bytes), self.format) {
+                Split::Columns(cells) => return Ok(cells),
+                Split::CrAlone => return Err(Error::CrAlone { line: self.line }),
+                Split::Open(_) => {}
+            }
+            if self.line - first + 1 >= LONGEST_ROW || !self.read_line(bytes)? {
+                return Err(Error::OpenQuote { line: first });
             }
         }
-        Delimited::Csv => line.split(|b| *b == b',').collect(),
+    }
+
+    /// Adds the next line; false at the end.
+    fn read_line(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Error> {
+        let read = self.input.read_until(b'\n', bytes);
+        let read = read.map_err(|source| Error::Read { line: self.line + 1, source })?;
+        self.line += u64::from(read > 0);
+        Ok(read > 0)
+    }
+}
+
+/// What a text turned out to be.
+enum Split {
+    /// The columns of one row.
+    Columns(ByteRecord),
+    /// A quote is not closed; these are the columns before it.
+    Open(ByteRecord),
+    /// Rows that CR alone separates.
+    CrAlone,
+}
+
+fn split(text: &[u8], format: Delimited) -> Split {
+    let delimiter = match format {
+        Delimited::Tsv => b'\t',
+        Delimited::Csv if text.contains(&b'"') => return split_quoted(text),
+        Delimited::Csv => b',',
+    };
+    if text.contains(&b'\r') {
+        return Split::CrAlone;
+    }
+    Split::Columns(text.split(|b| *b == delimiter).collect())
+}
+
+/// Reads the text and a row of our own after it: the library says of both where they end.
+fn split_quoted(text: &[u8]) -> Split {
+    const NEXT: &[u8] = b"\n-";
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(text.chain(NEXT));
+    // Reading from memory does not fail.
+    let mut rows = reader.byte_records().map_while(Result::ok);
+    match (rows.next(), rows.next(), rows.next()) {
+        (Some(cells), Some(_), None) => Split::Columns(cells),
+        (Some(mut cells), None, _) => {
+            cells.truncate(cells.len() - 1);
+            Split::Open(cells)
+        }
+        _ => Split::CrAlone,
     }
 }
 
@@ -179,12 +249,55 @@ mod tests {
     #[test]
     fn utf_16_is_refused_by_name() {
         assert!(mistake(b"\xff\xfe1\x00\t\x002\x00\n\x00").contains("UTF-16LE"));
+        assert!(mistake(b"1\x00\t\x002\x00\n\x00").contains("UTF-16LE"));
+        assert!(mistake(b"\x00#\x00\n\x001\x00\t\x002\x00\n").contains("UTF-16BE"));
     }
 
     #[test]
     fn quotes_belong_to_csv_only() {
         assert_eq!(read(b"\"1\",\"2\"\n3,4,,\"a, b\"\n", Some(Delimited::Csv)), ["1 1->2", "2 3->4"]);
-        assert_eq!(read(b"\"1,2\n3,4\n", Some(Delimited::Csv)), ["1 INVALID_UUID", "2 3->4"]);
         assert_eq!(read(b"\"1\t2\n3\t4\n", Some(Delimited::Tsv)), ["1 INVALID_UUID", "2 3->4"]);
+    }
+
+    #[test]
+    fn a_row_over_several_lines_is_refused_as_a_whole() {
+        let csv = |text: &str| read(text.as_bytes(), Some(Delimited::Csv));
+        let rows = "1,2,2024-01-01,\"hello\r\n5,6\r\n\r\n# bye\"\r\n7,8\r\n";
+        assert_eq!(csv(rows), ["1 SEVERAL_LINES", "5 7->8"]);
+        assert_eq!(csv("1,2,\"2024-01-01\n00:00:00Z\"\n3,4\n"), ["1 SEVERAL_LINES", "3 3->4"]);
+        assert_eq!(csv("source_id,target_id,\"no\nte\"\n1,2\n"), ["3 1->2"], "the header is no row");
+        assert_eq!(csv("1,2,,a \"quote\"\n3,4,,\"a \"\"\"\n"), ["1 1->2", "2 3->4"]);
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_ends_the_import() {
+        let csv = |text: &str| read(text.as_bytes(), Some(Delimited::Csv));
+        let told = csv("1,2\n\"1,2\n3,4\n");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].starts_with("error: line 2: a quote is not closed within 100 lines"), "{told:?}");
+        let lines = |number: usize| format!("1,2,,\"{}\"\n3,4\n", "\n".repeat(number - 1));
+        assert_eq!(csv(&lines(100)), ["1 SEVERAL_LINES", "101 3->4"]);
+        assert!(csv(&lines(101))[0].starts_with("error: line 1: "));
+    }
+
+    #[test]
+    fn lines_that_end_with_cr_alone_hide_no_row() {
+        for (text, line) in [
+            ("# comment\r1\t2\r3\t4\r", 1),
+            ("\n1\t2\t\tx\r3\t4\n", 2),
+            ("1,2\r3,4\r", 1),
+            ("1,\"2\"\r3,4\r", 1),
+            ("source_id,target_id\r1,2\r", 1),
+        ] {
+            let told = match lines(Box::new(text.as_bytes()), FORM) {
+                Ok((lines, _)) => shown(lines).pop().expect("an error"),
+                Err(error) => format!("error: {error}"),
+            };
+            assert!(
+                told.starts_with(&format!("error: line {line}: lines end with CR alone")),
+                "{text:?}: {told}"
+            );
+        }
+        assert_eq!(read(b"1,2,,\"a\rb\"\r\n", Some(Delimited::Csv)), ["1 1->2"], "a CR in quotes is text");
     }
 }
