@@ -109,6 +109,10 @@ fn a_header_that_is_not_understood_is_refused_before_anything_is_sent() {
     let (code, summary, err) = import(&cli, &[&file, "--columns", "2,3"]);
     assert_eq!((code, &summary["accepted"]), (0, &1.into()), "{err}");
     assert_eq!(following(&cli, &a)[0].0, b);
+    // Nothing in this first line is known to be a name.
+    let file = cli.file("rows.csv", &format!("alice,bob\n{a},{b}\n"));
+    let (code, summary, err) = import(&cli, &[&file, "--columns", "1,2"]);
+    assert_eq!((code, &summary["unchanged"], &summary["refused"]), (1, &1.into(), &1.into()), "{err}");
 }
 
 #[test]

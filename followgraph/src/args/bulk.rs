@@ -23,8 +23,9 @@ A row is a line. A row of csv whose field in quotes has line ends is refused wit
 
 A first line of names says which column is what, in any order: source_id, target_id, created_at,
 expires_at, or follower_id and following_id, muter_id and muted_id, blocker_id and blocked_id. A name
-that is not known ends the import before anything is sent; --columns then numbers the columns. Without
-names and numbers, columns go by their places, and further ones are ignored.
+that is not known ends the import before anything is sent; --columns then numbers the columns. With it, a
+first line is left out if one of its names is known, or is only `id`, `user_id` or such; otherwise it is a row.
+Without names and numbers, columns go by their places, and further ones are ignored.
 
 Dates are written 2024-03-05T12:00:00Z, 2024-03-05 12:00:00+00 (as PostgreSQL does) or 2024-03-05;
 without a time zone they are taken as UTC. A number of 9 or 10 digits is seconds since 1970, any other

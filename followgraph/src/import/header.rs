@@ -125,7 +125,7 @@ const NOTES: [&str; 3] = ["line", "reason", "message"];
 /// What the error about a header adds.
 pub const ADVICE: &str = "known names are source_id, target_id, created_at and expires_at, follower_id and \
     following_id (followee_id), muter_id and muted_id, blocker_id and blocked_id; --columns 1,2,3 says which columns \
-    are source, target and date, whatever the header says";
+    are source, target and date; a header without a known name is a refused row then";
 
 /// Whether a first line is a header: it has words, and nothing that a row has.
 pub fn is_header(first: &ByteRecord) -> bool {
@@ -133,6 +133,15 @@ pub fn is_header(first: &ByteRecord) -> bool {
     let of_a_row =
         |text: &str| text.parse::<Id>().is_ok() || text.parse::<f64>().is_ok() || dates::parse(text).is_ok();
     cells.iter().any(|text| text.contains(char::is_alphabetic)) && !cells.iter().any(|text| of_a_row(text))
+}
+
+/// True if a name is known, or says only that it is of an id or an account. With numbered columns nothing else tells a
+/// header of unknown names from a row of bad ids.
+pub fn has_known_name(header: &ByteRecord) -> bool {
+    header.iter().map(cell).filter(|name| name.contains(char::is_alphabetic)).any(|name| {
+        let spelled = spelled(&name);
+        spelled.is_empty() || NAMES.iter().any(|(_, _, names)| names.contains(&spelled.as_str()))
+    })
 }
 
 /// Follows a header.
@@ -253,6 +262,13 @@ mod tests {
         assert!(!header(&["-1", "-2"]));
         assert!(!header(&["", ""]));
         assert!(!header(&["f47ac10b-58cc-4372-a567-0e02b2c3d479", "a47ac10b-58cc-4372-a567-0e02b2c3d479"]));
+    }
+
+    #[test]
+    fn one_known_name_makes_a_header() {
+        let known = |cells: &[&str]| has_known_name(&record(cells));
+        assert!(known(&["nr", "Follower ID"]) && known(&["", "followee"]) && known(&["user_id", "who"]));
+        assert!(!known(&["alice", "bob"]) && !known(&["user_17", "-"]) && !known(&["who", "whom"]));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<Str
         Split::Columns(row) | Split::Open(row) => row,
         Split::CrAlone => return Err(Error::CrAlone { line: first.line }),
     };
-    let has_header = header::is_header(&row);
+    let has_header = header::is_header(&row) && (form.columns.is_none() || header::has_known_name(&row));
     let (columns, words) = match form.columns {
         Some(numbers) => (Columns::numbered(numbers), None),
         None if has_header => {
@@ -236,6 +236,7 @@ mod tests {
             shown(lines(Box::new(text.as_bytes()), form).unwrap().0)
         };
         assert_eq!(by_number("id,who,follows\n7,1501,1502\n", "2,3"), ["2 1501->1502"]);
+        assert_eq!(by_number("alice,bob\n1,2\n", "1,2"), ["1 INVALID_UUID", "2 1->2"], "no header");
         assert_eq!(by_number("7\t1501\t1502\n", "3,2"), ["1 1502->1501"]);
         assert_eq!(by_number("7\t1501\tx\n", "1,2,3"), ["1 INVALID_TIMESTAMP"]);
     }
