@@ -184,12 +184,12 @@ impl Run<'_> {
         let status = self.client.rpc.get_status(request).await;
         let head = status.ok().and_then(|status| status.into_inner().head);
         if let Some(head) = head.filter(|head| head.revision > 0) {
-            eprintln!(
+            output::note(format!(
                 "followgraph is not empty (revision {}): edges of an earlier import that the older system has removed \
                  since stay. Before the final import start from an empty database; `followgraph legacy verify \
                  --from-legacy-postgres` shows such edges",
                 head.revision
-            );
+            ));
         }
     }
 

@@ -72,7 +72,7 @@ pub async fn compare(mut older: Source, pool: &PgPool) -> anyhow::Result<Vec<Kin
         (EdgeKind::Mute, "mute", MUTES),
         (EdgeKind::Follow, "follow", FOLLOWS),
     ] {
-        eprintln!("comparing {name}s");
+        output::note(format!("comparing {name}s"));
         let ours = sqlx::query_as::<_, NewerEdge>(statement).fetch(&mut *newer);
         let ours = ours.map(|row| row.context("cannot read followgraph's database"));
         kinds.push(Kind::compare(name, older.ordered(kind), ours).await?);
