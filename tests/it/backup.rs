@@ -80,7 +80,7 @@ impl Cluster {
     fn shell(&self, folder: &Path, script: &str) {
         let path = std::env::var("PATH").expect("a PATH");
         let output = Command::new("bash")
-            .args(["-euo", "pipefail", "-c", script])
+            .args(["-c", script])
             .current_dir(folder)
             .env("PATH", format!("{}:{}:{path}", self.programs.display(), binaries().display()))
             .env("DATABASE_URL", self.url("followgraph", "followgraph"))
