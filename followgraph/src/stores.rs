@@ -185,6 +185,25 @@ mod tests {
     }
 
     #[test]
+    fn files_for_tls_need_an_address_with_tls() {
+        let file = || Some(std::path::PathBuf::from("/not/there"));
+        for (neo4j_ca, neo4j_cert, neo4j_key) in [(file(), None, None), (None, file(), file())] {
+            let stores = StoreArgs {
+                database_url: "postgres://h/db".to_owned(),
+                neo4j_uri: Some("bolt://h:7687".to_owned()),
+                neo4j_ca,
+                neo4j_cert,
+                neo4j_key,
+                ..args()
+            };
+            let mut mistakes = Mistakes::default();
+            check(&stores, None, &mut mistakes);
+            let text = crate::error::one_line(&mistakes.finish().expect_err("mistakes"));
+            assert!(text.contains("NEO4J_URI must begin with bolt+s://"), "{text}");
+        }
+    }
+
+    #[test]
     fn several_servers_are_named_by_their_addresses() {
         let named = |several: Option<&str>, uri: Option<&str>| {
             let stores = StoreArgs {

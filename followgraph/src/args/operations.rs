@@ -111,10 +111,10 @@ pub struct StoreArgs {
         hide_default_value = true
     )]
     pub neo4j_password: String,
-    /// Authorities that may vouch for Neo4j, a PEM file; else those that this system trusts
+    /// Authorities that may vouch for Neo4j at bolt+s://, a PEM file; else those that this system trusts
     #[arg(long, env = "NEO4J_CA_FILE", value_name = "FILE")]
     pub neo4j_ca: Option<PathBuf>,
-    /// Our certificate for Neo4j, a PEM file
+    /// Our certificate for Neo4j at bolt+s://, a PEM file
     #[arg(long, env = "NEO4J_CERT_FILE", value_name = "FILE", requires = "neo4j_key")]
     pub neo4j_cert: Option<PathBuf>,
     /// The private key of that certificate, a PEM file
