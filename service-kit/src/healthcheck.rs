@@ -10,6 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::stderr;
+
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is asked for.
@@ -40,11 +42,11 @@ impl Question {
         match self.ask_first(&reachable(listen)) {
             Ok(answer) if is_ok(&answer) => ExitCode::SUCCESS,
             Ok(answer) => {
-                eprintln!("{}: {}", self.no(), answer.trim_end());
+                stderr::line(&format!("{}: {}", self.no(), answer.trim_end()));
                 ExitCode::FAILURE
             }
             Err(error) => {
-                eprintln!("no answer from the admin port: {error}");
+                stderr::line(&format!("no answer from the admin port: {error}"));
                 ExitCode::FAILURE
             }
         }

@@ -39,6 +39,9 @@
 //! }
 //! ```
 
+// They panic where the reader of the output has gone; `stderr` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admin;
 mod arguments;
 pub mod auth;
@@ -58,6 +61,7 @@ pub mod postgres;
 pub mod process;
 pub mod readiness;
 pub mod shares;
+mod stderr;
 pub mod telemetry;
 pub mod timeout;
 pub mod tls;

@@ -21,6 +21,7 @@ use crate::config::Env;
 use crate::healthcheck::Question;
 use crate::lifecycle::{Lifecycle, Signals};
 use crate::readiness::{CheckKind, Readiness};
+use crate::stderr;
 use crate::telemetry::{self, Telemetry};
 use crate::trace;
 
@@ -113,14 +114,14 @@ where
         Ok(all) => all,
         Err(error) => {
             // Logs are not set up yet: their settings are part of what may be wrong.
-            eprintln!("{}: {error}", about.name);
+            stderr::line(&format!("{}: {error}", about.name));
             return ExitCode::from(BAD_SETTINGS);
         }
     };
     let telemetry = match telemetry::init(&settings.telemetry, about.name, about.version) {
         Ok(telemetry) => telemetry,
         Err(error) => {
-            eprintln!("{}: {error}", about.name);
+            stderr::line(&format!("{}: {error}", about.name));
             return ExitCode::FAILURE;
         }
     };

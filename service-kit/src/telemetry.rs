@@ -180,6 +180,8 @@ fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let builder = tracing_subscriber::fmt()
+        // It reports a failure to write by `eprintln!`, which panics where the reader of stderr has gone.
+        .log_internal_errors(false)
         // Of two directives for the same target, the later one counts.
         .with_env_filter(EnvFilter::new(format!("{QUIET},{}", settings.filter.0)))
         .with_writer(std::io::stderr);

@@ -13,6 +13,8 @@ use tokio::process::{Child, ChildStderr, Command};
 
 /// Tells the child what to do; a plain run of the tests does not set it.
 const BEHAVIOUR: &str = "SERVICE_KIT_TEST_BEHAVIOUR";
+/// What a child writes to stdout behind its last step, and not after a panic.
+const RETURNED: &str = "run has returned";
 const SOON: Duration = Duration::from_secs(20);
 
 /// Not a test of its own: the body of the processes that the tests below start.
@@ -29,7 +31,9 @@ fn child() -> ExitCode {
         }
         behaviour.clone()
     };
-    process::run(about, read, start)
+    let code = process::run(about, read, start);
+    println!("{RETURNED}");
+    code
 }
 
 async fn start(behaviour: String, process: Process) -> anyhow::Result<()> {
@@ -47,6 +51,16 @@ async fn start(behaviour: String, process: Process) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn command(behaviour: &str, settings: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command
+        .args(["process::child", "--exact", "--nocapture", "--test-threads=1"])
+        .env(BEHAVIOUR, behaviour)
+        .envs(settings.iter().copied())
+        .kill_on_drop(true);
+    command
+}
+
 struct Running {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
@@ -55,13 +69,9 @@ struct Running {
 
 impl Running {
     fn start(behaviour: &str, settings: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this binary"))
-            .args(["process::child", "--exact", "--nocapture", "--test-threads=1"])
-            .env(BEHAVIOUR, behaviour)
-            .envs(settings.iter().copied())
+        let mut child = command(behaviour, settings)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .expect("a child process");
         let log = BufReader::new(child.stderr.take().expect("a pipe")).lines();
@@ -184,4 +194,18 @@ async fn wrong_settings_are_all_named_before_a_port_opens() {
         assert!(log.contains(name), "{name} is missing in\n{log}");
     }
     assert!(!log.contains("port open"), "{log}");
+}
+
+#[tokio::test]
+async fn a_reader_of_stderr_that_has_gone_is_no_panic() {
+    // The first writes before the log is set up, the second to the log.
+    for behaviour in ["needs settings", "cannot start"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let child = command(behaviour, &[]).stdout(Stdio::piped()).stderr(writer).spawn();
+        let end = child.expect("a child process").wait_with_output();
+        let output = tokio::time::timeout(SOON, end).await.expect("it ends").expect("its output");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && said.contains(RETURNED), "{behaviour}: {said}");
+    }
 }
