@@ -55,3 +55,15 @@ fn done(epoch: i64, args: &RecoverArgs) -> String {
         format!("opened epoch {epoch}, read models sweep; {streams}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_documented_block_looks_and_recovers_at_once() {
+        let guide = include_str!("../../../docs/operations.md");
+        let blocks: Vec<_> = guide.split("```").skip(1).step_by(2).collect();
+        let calls = |block: &str| block.lines().filter(|line| line.contains("followgraph recover")).count();
+        assert!(blocks.iter().any(|block| block.trim() == "followgraph recover"), "{blocks:?}");
+        assert!(blocks.iter().all(|block| calls(block) <= 1), "{blocks:?}");
+    }
+}
