@@ -88,6 +88,9 @@ pub enum ParseError {
     /// Nothing after the colon.
     #[error("a secret is empty")]
     EmptySecret,
+    /// A secret that the header of a call cannot carry.
+    #[error("a secret has other characters than printable ASCII, which no client can send")]
+    Unsendable,
     /// A value, and nothing in it.
     #[error("it holds no entry")]
     Empty,
@@ -168,7 +171,8 @@ impl FromStr for Tokens {
     type Err = ParseError;
 
     /// Comma-separated `scopes:secret` or `name=scopes:secret` with the scopes joined by `+`. Only what precedes the first
-    /// `:` is looked at for a name: a secret may hold `=` and `:`.
+    /// `:` is looked at for a name: a secret may hold `=` and `:`. Blanks around a secret do not count, as in the header of a
+    /// call.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut tokens: Vec<Token> = Vec::new();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
@@ -177,6 +181,7 @@ impl FromStr for Tokens {
                 Some((name, scopes)) => (Some(check_name(name.trim())?), scopes),
                 None => (None, rights),
             };
+            let secret = secret.trim();
             if secret.is_empty() {
                 return Err(ParseError::EmptySecret);
             }
@@ -325,6 +330,9 @@ fn check_name(name: &str) -> Result<&str, ParseError> {
 }
 
 fn add(tokens: &mut Vec<Token>, scopes: u8, secret: &str, caller: Caller) -> Result<(), ParseError> {
+    if !secret.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+        return Err(ParseError::Unsendable);
+    }
     let hash = sha256(secret);
     if tokens.iter().any(|token| token.hash == hash) {
         return Err(ParseError::Duplicate);
@@ -405,6 +413,10 @@ mod tests {
             ("internal=read:hunter2", ParseError::Name),
             ("feed=hunter2", ParseError::Form),
             ("feed=reed:hunter2", ParseError::Scope),
+            ("read: ,write:hunter2", ParseError::EmptySecret),
+            ("read:hunter2,write: hunter2", ParseError::Duplicate),
+            ("read:hunter2\u{e9}", ParseError::Unsendable),
+            ("read:hunter2\nhunter3", ParseError::Unsendable),
         ] {
             assert_eq!(text.parse::<Tokens>().map(|_| ()), Err(error));
             let mut env = Env::from_pairs([(VARIABLE, text)]);
@@ -431,6 +443,11 @@ mod tests {
         let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
         let report = env.finish(tokens).expect_err("a mistake").to_string();
         assert!(report.contains("twice") && !report.contains("hunter2"), "{report}");
+
+        let mut env = Env::from_pairs([("INTERNAL", "old,hunter2\u{e9}")]);
+        let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
+        let report = env.finish(tokens).expect_err("a mistake").to_string();
+        assert!(report.contains("printable ASCII") && !report.contains("hunter2"), "{report}");
     }
 
     #[test]
@@ -443,6 +460,13 @@ mod tests {
         for other in [HeaderMap::new(), header("Bearer two"), header("Bearer three"), header("Basic one")] {
             assert_eq!(name(&other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn blanks_around_a_secret_do_not_count() {
+        let tokens = tokens("backend=read: one ,write : two words");
+        assert!(tokens.authorize(&header("Bearer one"), Scope::Read).is_ok());
+        assert!(tokens.authorize(&header("Bearer  two words "), Scope::Write).is_ok());
     }
 
     #[test]
