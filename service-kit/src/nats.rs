@@ -126,11 +126,21 @@ impl Login {
     }
 }
 
-/// The user that the first address names; the driver itself does not look there.
+/// The login that the addresses name; the driver itself does not look there. Every server gets it, also those that are
+/// learned of from others, so there is one.
 fn in_address(url: &Secret) -> Result<Option<Login>, &'static str> {
     let Ok(addresses) = addresses(url) else { return Ok(None) };
-    let Some(first) = addresses.iter().find(|address| address.has_user_pass()) else { return Ok(None) };
-    let (user, password) = (first.username().unwrap_or_default(), first.password().unwrap_or_default());
+    let logins = addresses.iter().map(|one| (one.username().unwrap_or(""), one.password().unwrap_or("")));
+    let mut logins = logins.filter(|login| *login != ("", ""));
+    let Some((user, password)) = logins.next() else { return Ok(None) };
+    if logins.any(|other| other != (user, password)) {
+        return Err(
+            "names different users or passwords, and all servers get the same: name them once, or use NATS_USER and NATS_PASSWORD",
+        );
+    }
+    if user.is_empty() {
+        return Err("names a password without a user");
+    }
     if password.is_empty() {
         return Err("names a user without a password; a token is not supported");
     }

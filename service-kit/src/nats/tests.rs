@@ -50,6 +50,8 @@ fn there_is_one_way_at_most_to_tell_who_we_are() {
     let (plain, named) = ("nats://h:4222", "nats://relay:pw@h:4222,nats://i:4222");
     assert_eq!(login(&[(VARIABLE, plain)]), Ok(Login::Nobody));
     assert_eq!(login(&[(VARIABLE, named)]), is("relay", "pw"));
+    let same = "nats://h:4222,nats://relay:pw@i:4222,nats://relay:pw@j:4222";
+    assert_eq!(login(&[(VARIABLE, same)]), is("relay", "pw"));
     assert_eq!(login(&[(VARIABLE, plain), (USER, "relay"), (PASSWORD, "p%w")]), is("relay", "p%w"));
     for wrong in [
         vec![(VARIABLE, named), (USER, "relay"), (PASSWORD, "pw")],
@@ -57,6 +59,11 @@ fn there_is_one_way_at_most_to_tell_who_we_are() {
         vec![(VARIABLE, plain), (PASSWORD, "pw")],
         vec![(VARIABLE, "nats://token@h")],
         vec![(VARIABLE, "nats://relay:p%40w@h")],
+        vec![(VARIABLE, "nats://:pw@h")],
+        vec![(VARIABLE, "nats://relay:pw@h,nats://relay:pw2@i")],
+        vec![(VARIABLE, "nats://relay:pw@h,nats://other:pw@i")],
+        vec![(VARIABLE, "nats://relay:pw@h,nats://token@i")],
+        vec![(VARIABLE, "nats://relay:pw@h,nats://:pw@i")],
         vec![(VARIABLE, plain), (CREDENTIALS, "/not/there")],
     ] {
         let problem = login(&wrong).expect_err("a mistake");
