@@ -301,6 +301,11 @@ fn parse(text: &str) -> Result<ServerAddr, &'static str> {
     if text.split_once("://").is_some_and(|(scheme, _)| !["nats", "tls"].contains(&scheme)) {
         return Err("must begin with nats:// or tls://; WebSockets are not supported");
     }
+    // The rest of a password that was cut off: what is before it would be taken for a host.
+    let place = text.split_once("://").map_or(text, |(_, place)| place);
+    if place.find(['/', '?', '#']).is_some_and(|end| place[end..].contains('@')) {
+        return Err("has an @ behind its host: write user and password as NATS_USER and NATS_PASSWORD");
+    }
     let address: ServerAddr = text.parse().map_err(|_| FORM)?;
     if address.host().is_empty() {
         return Err("has no host: write nats://HOST:PORT");

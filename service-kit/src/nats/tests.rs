@@ -102,6 +102,10 @@ fn an_address_that_cannot_be_used_is_refused_with_the_reason() {
         ("nats:/h:4222", "has a path"),
         ("nats://h:4222/hunter2", "has a path"),
         ("nats://h:hunter2", "is not nats://HOST:PORT"),
+        ("nats://u:1?hunter=9@h", "has an @ behind its host"),
+        ("nats://u:1#hunter@h", "has an @ behind its host"),
+        ("nats://u:1/hunter@h", "has an @ behind its host"),
+        ("u:1?hunter@h", "has an @ behind its host"),
         ("nats://h:0", "is not nats://HOST:PORT"),
         ("nats://::1:4222", "nats://[ADDRESS]:PORT"),
     ] {

@@ -163,9 +163,13 @@ fn parameters_of(text: &str) -> Result<(Parameters, Vec<String>), String> {
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parameters = of_authority(authority)?;
-    // The rest of a password that was cut off. It would be taken for a database, or for nothing.
-    let names = query.split('&').map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name));
-    if names.chain([path, fragment]).any(|text| text.contains('@')) {
+    // The rest of a password that was cut off. It would be taken for a database, or for nothing, and what is before it for
+    // a host. Only the value of a parameter with a known name may hold an @.
+    let rests = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if is_understood(name) || NAMEABLE.contains(&name) => name,
+        _ => pair,
+    });
+    if rests.chain([path, fragment]).any(|text| text.contains('@')) {
         return Err(format!("has an @ behind its host; {ESCAPES}"));
     }
     parameters.push(("dbname".to_owned(), decoded("database", path.trim_start_matches('/'))?));

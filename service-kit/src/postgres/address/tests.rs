@@ -60,6 +60,13 @@ fn forms_of_libpq_lead_to_the_same_place() {
 }
 
 #[test]
+fn the_value_of_a_known_parameter_may_hold_an_at_sign() {
+    let url = Secret::from("postgres://h/db?user=app@tenant&password=p@w&sslpassword=p@w");
+    assert_eq!(check(&url), Ok(vec!["the parameter sslpassword has no effect".to_owned()]));
+    assert_eq!(options(&url).expect("a valid address").get_username(), "app@tenant");
+}
+
+#[test]
 fn an_address_without_a_host_leads_to_the_default_one() {
     for text in ["postgres:///main", "postgres://", "postgresql://app:pw@/main", "postgres://app@:77"] {
         check(&Secret::from(text)).unwrap_or_else(|faults| panic!("{text} {}", in_words(&faults)));
@@ -89,6 +96,9 @@ fn a_refused_form_is_named_with_one_that_works() {
         ("postgres://u:1/hunter@h/db", "%2F"),
         ("postgres://u:1?hunter@h/db", "%3F"),
         ("postgres://u:1#hunter@h/db", "%23"),
+        ("postgres://u:1?hunter=9@h/db", "%3F"),
+        ("postgres://u:1?a=b&hunter=9@h/db", "%3F"),
+        ("postgres://u:1@2?hunter=9@h/db", "%3F"),
         ("postgres://u:hunter2@h/db?sslmode=hunter3", "verify-full"),
         ("postgres://u:%ff@h/db", "not UTF-8"),
         ("host=h user=u password=hunter2", "keywords and values"),
