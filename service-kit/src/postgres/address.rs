@@ -174,10 +174,13 @@ fn parameters_of(text: &str) -> Result<(Parameters, Vec<String>), String> {
     }
     parameters.push(("dbname".to_owned(), decoded("database", path.trim_start_matches('/'))?));
     let query = form_urlencoded::parse(query.as_bytes()).into_owned();
-    let (understood, ignored): (Vec<_>, Vec<_>) = query.partition(|(name, _)| is_understood(name));
+    let (understood, others): (Vec<_>, Vec<_>) = query.partition(|(name, _)| is_understood(name));
     for (name, value) in understood {
         parameters.push((name.clone(), of_query(&name, value)?));
     }
+    let (demands, ignored): (Parameters, Parameters) =
+        others.into_iter().partition(|(name, _)| demands_tls(name));
+    meet(&demands, &mut parameters)?;
     Ok((parameters, ignored.into_iter().map(|(name, _)| name).collect()))
 }
 
@@ -231,6 +234,36 @@ const SEVERAL_HOSTS: &str = "names several hosts, and the driver takes one: name
 const BRACKETS: &str = "has an IPv6 address without brackets: write [ADDRESS]:PORT";
 const ESCAPES: &str = "in user and password, write / ? # % @ : as %2F %3F %23 %25 %40 %3A";
 
+/// Whether the driver would ignore a parameter by which somebody asks for TLS: that of JDBC, or one in the spelling of
+/// another driver.
+fn demands_tls(name: &str) -> bool {
+    let plain = name.replace(['-', '_'], "").to_ascii_lowercase();
+    ["ssl", "sslmode", "tls", "tlsmode", "usessl", "requiressl"].contains(&plain.as_str())
+}
+
+/// Turns `ssl=true` into `sslmode=require`, as libpq does, and refuses what else asks for TLS: ignored, it would leave the
+/// choice to the server.
+fn meet(demands: &Parameters, parameters: &mut Parameters) -> Result<(), String> {
+    if demands.is_empty() {
+        return Ok(());
+    }
+    if demands.iter().any(|(name, value)| (name.as_str(), value.as_str()) != ("ssl", "true")) {
+        return Err("has a parameter of another driver for TLS: write sslmode=verify-full".to_owned());
+    }
+    let modes = parameters.iter().rev().filter(|(name, _)| ["sslmode", "ssl-mode"].contains(&name.as_str()));
+    let mode = modes.map(|(_, value)| value).find(|value| !value.is_empty());
+    match mode.map(|mode| mode.parse::<PgSslMode>()) {
+        None => {
+            parameters.push(("sslmode".to_owned(), "require".to_owned()));
+            Ok(())
+        }
+        Some(Ok(PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)) => Ok(()),
+        Some(_) => {
+            Err("has ssl=true, and an sslmode that does not need TLS: leave out one of them".to_owned())
+        }
+    }
+}
+
 /// Checks the value of a parameter that the driver would refuse with an error that quotes it, or at the first connection.
 fn of_query(name: &str, value: String) -> Result<String, String> {
     match name {
@@ -244,10 +277,17 @@ fn of_query(name: &str, value: String) -> Result<String, String> {
             }
         }
         "port" => port_of(&value),
-        "sslmode" | "ssl-mode" if value.parse::<PgSslMode>().is_err() => {
-            Err("has an sslmode that is none of disable, allow, prefer, require, verify-ca, verify-full"
-                .to_owned())
-        }
+        "sslmode" | "ssl-mode" => match value.parse::<PgSslMode>() {
+            // For libpq: clear text first, then TLS. The driver never gets to TLS.
+            Ok(PgSslMode::Allow) => Err("has sslmode=allow, with which the driver never encrypts: write \
+                                         sslmode=verify-full, or sslmode=disable for clear text"
+                .to_owned()),
+            Ok(_) => Ok(value),
+            Err(_) => {
+                Err("has an sslmode that is none of disable, prefer, require, verify-ca, verify-full"
+                    .to_owned())
+            }
+        },
         "statement-cache-capacity" if value.parse::<usize>().is_err() => {
             Err("has a statement-cache-capacity that is no number".to_owned())
         }

@@ -80,6 +80,22 @@ fn certificates_of_the_system_need_no_file() {
 }
 
 #[test]
+fn ssl_true_demands_tls_as_for_libpq() {
+    let mode = |query: &str| {
+        let url = Secret::new(format!("postgres://h/db?{query}"));
+        assert_eq!(check(&url), Ok(vec![]), "{query}");
+        options(&url).expect("a valid address").get_ssl_mode()
+    };
+    for query in ["ssl=true", "ssl=true&sslmode=", "ssl=true&ssl-mode=require"] {
+        assert!(matches!(mode(query), PgSslMode::Require), "{query}");
+    }
+    // It does not take verification back, wherever it is.
+    for query in ["ssl=true&sslmode=verify-full", "sslmode=verify-full&ssl=true"] {
+        assert!(matches!(mode(query), PgSslMode::VerifyFull), "{query}");
+    }
+}
+
+#[test]
 fn a_refused_form_is_named_with_one_that_works() {
     for (text, wanted) in [
         ("postgres://u:hunter2@h1:5432,h2:5432/db?target_session_attrs=read-write", "names several hosts"),
@@ -100,6 +116,17 @@ fn a_refused_form_is_named_with_one_that_works() {
         ("postgres://u:1?a=b&hunter=9@h/db", "%3F"),
         ("postgres://u:1@2?hunter=9@h/db", "%3F"),
         ("postgres://u:hunter2@h/db?sslmode=hunter3", "verify-full"),
+        ("postgres://u:hunter2@h/db?sslmode=allow", "sslmode=disable for clear text"),
+        ("postgres://u:hunter2@h/db?ssl-mode=ALLOW", "sslmode=disable for clear text"),
+        ("postgres://u:hunter2@h/db?ssl=hunter3", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?ssl=false", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?ssl=true&ssl=", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?SSL=true", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?SSLMODE=verify-full", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?ssl_mode=require", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?tls=hunter3", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?ssl=true&sslmode=prefer", "leave out one of them"),
+        ("postgres://u:hunter2@h/db?ssl-mode=disable&ssl=true", "leave out one of them"),
         ("postgres://u:%ff@h/db", "not UTF-8"),
         ("host=h user=u password=hunter2", "keywords and values"),
         ("jdbc:postgresql://h/db?password=hunter2", "must begin with postgres://"),
@@ -156,6 +183,7 @@ fn variables_fill_in_what_the_address_leaves_open() {
 fn a_wrong_variable_is_named() {
     let wrong = [
         ("PGSSLMODE", "verifyfull", "verify-full"),
+        ("PGSSLMODE", "allow", "sslmode=disable for clear text"),
         ("PGPORT", "hunter2", "a port that is no number"),
         ("PGHOST", "hunter2,hunter3", "names several hosts"),
         ("PGHOSTADDR", "hunter2", "a hostaddr that is no IP address"),
