@@ -94,10 +94,10 @@ impl Config {
             jobs: jobs::Settings {
                 step_edges: env
                     .about("How many edges one step of a job deals with.")
-                    .number_or("JOB_STEP_EDGES", 200, 1..=MAX_STEP_EDGES),
+                    .number_or("JOB_STEP_EDGES", 100, 1..=MAX_STEP_EDGES),
                 rest: env
                     .about("After a step of a job, so many times its own time passes before the next.")
-                    .number_or("JOB_REST", 3.0, 0.0..=1_000.0),
+                    .number_or("JOB_REST", 5.0, 0.0..=1_000.0),
                 attempts: env
                     .about(
                         "A job fails after this many failed steps in a row. The pauses between them double, from \
