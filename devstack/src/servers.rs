@@ -178,7 +178,7 @@ impl Servers {
         Self::remove_abandoned()?;
         let root = temporary_folder().join(name);
         Secrets::begin_temporary(&root.join(SECRETS))?;
-        let neo4j = spare.map_or(Neo4jFrom::Beside, Neo4jFrom::Spare);
+        let neo4j = spare.map_or(Neo4jFrom::Beside, |spare| Neo4jFrom::Spare(Box::new(spare)));
         let mut servers = Self::start_with(tools, &root, ports, sizes, tls, neo4j)?;
         servers.is_temporary = true;
         Ok(servers)
@@ -312,7 +312,7 @@ enum Neo4jFrom {
     /// A new one that writes beside it: the folder goes with the set, and Neo4j may stay.
     Beside,
     /// Another set's.
-    Spare(SpareNeo4j),
+    Spare(Box<SpareNeo4j>),
 }
 
 /// Only one process at a time uses the folder of a set.

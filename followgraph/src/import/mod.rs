@@ -146,7 +146,7 @@ async fn resume(
             output::note(format!("the refused rows of {path} are in {earlier}: starting over"));
             return Ok(from_the_start(client).await);
         }
-        Found::Resume(done) => done,
+        Found::Resume(done) => *done,
     };
     if !is_known(&done, client).await? {
         output::note(format!("{path} tells of writes that this service does not know: starting over"));

@@ -140,7 +140,7 @@ pub enum Found {
     /// It is of another import, or cannot be read.
     Foreign,
     /// Go on from here.
-    Resume(Done),
+    Resume(Box<Done>),
 }
 
 impl File {
@@ -162,7 +162,9 @@ impl File {
             Err(error) => return Err(error),
         };
         match serde_json::from_slice::<Content>(&bytes) {
-            Ok(c) if c.version == VERSION && c.identity == self.identity => Ok(Found::Resume(c.done)),
+            Ok(c) if c.version == VERSION && c.identity == self.identity => {
+                Ok(Found::Resume(Box::new(c.done)))
+            }
             Err(_) if !bytes.is_empty() && !bytes.starts_with(BEGINNING) => {
                 Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is another file"))
             }
@@ -216,7 +218,7 @@ mod tests {
             ..Done::default()
         };
         file.save(&done).unwrap();
-        assert_eq!(file.load().unwrap(), Found::Resume(done));
+        assert_eq!(file.load().unwrap(), Found::Resume(Box::new(done)));
         file.remove().unwrap();
         file.remove().unwrap();
         assert_eq!(file.load().unwrap(), Found::Nothing);

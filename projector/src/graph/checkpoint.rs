@@ -92,7 +92,7 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A read model.
-    Ours(Checkpoint),
+    Ours(Box<Checkpoint>),
     /// Nothing at all.
     Nothing,
     /// Data, and no checkpoint.
@@ -147,7 +147,7 @@ struct Look;
 impl AsyncBody<Content> for Look {
     async fn run(self, tx: &mut Txn) -> Result<Content, Error> {
         if let Some(row) = one_row(tx, named(READ)).await? {
-            return Ok(Content::Ours(checkpoint(&row)?));
+            return Ok(Content::Ours(Box::new(checkpoint(&row)?)));
         }
         let anything = one_row(tx, query(ANYTHING)).await?;
         Ok(if anything.is_some() { Content::Foreign } else { Content::Nothing })
