@@ -121,9 +121,10 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     };
     for replica in replicas {
         spawn(&process, "lanes", |stop| replica.shared.run(stop));
-        spawn(&process, "neo4j probe", |stop| replica.probe.run(watch.clone(), stop));
+        let watch = watch.clone();
+        spawn(&process, "neo4j probe", |stop| replica.probe.run(move || watch.update(), stop));
     }
-    spawn(&process, "postgres probe", |stop| postgres_probe.run(watch, stop));
+    spawn(&process, "postgres probe", |stop| postgres_probe.run(move || watch.update(), stop));
 
     let legacy = Legacy::new(Arc::clone(&policy), sources.clone(), Arc::clone(&recent), config.legacy);
     let codec = codec(&config)?;

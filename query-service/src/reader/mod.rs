@@ -38,9 +38,11 @@ pub use coalesce::Coalescing;
 pub use multi::{MultiReader, Set};
 pub use neo4j::{Admission, Neo4jReader};
 pub use overlay::Overlaid;
-pub use policy::{Answer, Fallback, Need, PagesOfThePast, Policy, Refusal, Settings, Store, count};
+pub use policy::{
+    Answer, Fallback, Need, PagesOfThePast, Policy, Refusal, Settings, Store, StoresWatch, count,
+};
 pub use postgres::{EdgeTable, ExportRow, Exporter, PostgresReader};
-pub use probe::{Neo4jProbe, PostgresProbe, StoresWatch};
+pub use probe::{Neo4jProbe, PostgresProbe};
 pub use question::{Check, CountsOf, Page, Question, Relations, SeenPage};
 pub use read_source::ReadSource;
 pub use replicas::{ReadModel, Replicas, Sight, Tolerance};

@@ -19,7 +19,6 @@ use futures::stream::FuturesUnordered;
 use proto::Token;
 use tokio::time::Instant;
 
-use super::policy::Fallback;
 use super::question::Scope;
 use super::{Breaker, Reader};
 use crate::pipeline::{Checkpoint, Horizon, Recent, Replica, State};
@@ -31,6 +30,21 @@ pub struct Tolerance {
     pub max_staleness: Duration,
     /// One that misses something older is asked only where no other can be.
     pub max_lag: Duration,
+}
+
+/// Why a replica is not asked at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its breaker is open.
+    Down,
+    /// It has no checkpoint.
+    NotBuilt,
+    /// Its first build is not finished.
+    NotComplete,
+    /// It is too far behind.
+    Stale,
+    /// It is of another epoch or another database.
+    OtherHistory,
 }
 
 /// One replica: how it is asked, and what is known of it.
@@ -119,9 +133,9 @@ impl Replicas {
     }
 
     /// Why none can be asked: what speaks against the last one. `None` if any can be.
-    pub fn none_fit(&self, scope: Scope) -> Option<Fallback> {
+    pub fn none_fit(&self, scope: Scope) -> Option<Unfit> {
         let now = Instant::now();
-        let mut last = Fallback::Down;
+        let mut last = Unfit::Down;
         for model in &self.all {
             last = self.unfit(model, scope, now)?;
         }
@@ -201,34 +215,34 @@ impl Replicas {
             return Some(problem);
         }
         let problem = match self.unfit(model, Scope::Single, now)? {
-            Fallback::NotBuilt => "it has no checkpoint: nothing was projected, or its data is lost",
-            Fallback::Stale => "it is too far behind",
-            Fallback::OtherHistory => "it is of another epoch or another database",
-            _ => "it is not complete",
+            Unfit::NotBuilt => "it has no checkpoint: nothing was projected, or its data is lost",
+            Unfit::Stale => "it is too far behind",
+            Unfit::OtherHistory => "it is of another epoch or another database",
+            Unfit::Down | Unfit::NotComplete => "it is not complete",
         };
         Some(problem.into())
     }
 
     /// What speaks against asking it at all.
-    fn unfit(&self, model: &ReadModel, scope: Scope, now: Instant) -> Option<Fallback> {
+    fn unfit(&self, model: &ReadModel, scope: Scope, now: Instant) -> Option<Unfit> {
         if model.breaker.open().is_some() {
-            return Some(Fallback::Down);
+            return Some(Unfit::Down);
         }
         match model.replica.state() {
-            State::NotBuilt => Some(Fallback::NotBuilt),
+            State::NotBuilt => Some(Unfit::NotBuilt),
             // The breaker closes after the first look-up only; nothing is known for a moment at most.
-            State::Unknown => Some(Fallback::NotComplete),
+            State::Unknown => Some(Unfit::NotComplete),
             State::Built(Checkpoint { visible, .. })
                 if !self.horizon.same_history(visible, model.replica.database()) =>
             {
-                Some(Fallback::OtherHistory)
+                Some(Unfit::OtherHistory)
             }
-            State::Built(Checkpoint { complete: false, .. }) => Some(Fallback::NotComplete),
+            State::Built(Checkpoint { complete: false, .. }) => Some(Unfit::NotComplete),
             State::Built(Checkpoint { visible, .. }) => {
                 let stale = self.horizon.staleness(visible, now) > self.tolerance.max_staleness;
                 // What it misses is known here, and laid over its answers about single hops.
                 let made_up_for = scope == Scope::Single && self.recent.ring().covers(visible);
-                (stale && !made_up_for).then_some(Fallback::Stale)
+                (stale && !made_up_for).then_some(Unfit::Stale)
             }
         }
     }

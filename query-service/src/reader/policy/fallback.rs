@@ -3,6 +3,8 @@
 //! Owns: the reasons and their names in metrics and explanations. It must not know how they come about.
 //! What can go wrong: nothing; these are values.
 
+use crate::reader::replicas::Unfit;
+
 /// Why no read model answers a question. A closed set, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
@@ -51,6 +53,18 @@ impl Fallback {
             Self::Slow => "slow",
             Self::Busy => "busy",
             Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<Unfit> for Fallback {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Down => Self::Down,
+            Unfit::NotBuilt => Self::NotBuilt,
+            Unfit::NotComplete => Self::NotComplete,
+            Unfit::Stale => Self::Stale,
+            Unfit::OtherHistory => Self::OtherHistory,
         }
     }
 }

@@ -11,6 +11,7 @@ mod fallback;
 mod past;
 mod read_models;
 mod refusal;
+mod stores;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 pub use self::fallback::Fallback;
 pub use self::past::PagesOfThePast;
 pub use self::refusal::Refusal;
+pub use self::stores::StoresWatch;
 use super::breaker::Breaker;
 use super::budget::{Budget, CallerKey};
 use super::question::Scope;

@@ -49,8 +49,8 @@ impl Policy {
             }
         }
         let scope = question.scope();
-        if let Some(reason) = self.replicas.none_fit(scope) {
-            return Ok(Err(reason));
+        if let Some(unfit) = self.replicas.none_fit(scope) {
+            return Ok(Err(unfit.into()));
         }
         if let Some(token) = at_least
             && !self.reached(token, scope, deadline).await
