@@ -14,20 +14,25 @@ use proto::legacy::v2::graph_service_server::GraphServiceServer;
 use proto::query::v1::query_service_server::QueryServiceServer;
 use service_kit::clock::SystemClock;
 use service_kit::process::Process;
+use service_kit::shares::Holders;
 use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::batching::Coalescing;
 use crate::config::{AccessSettings, Config, ReplicaSettings};
 use crate::grpc::{Access, LEGACY_READS, Legacy, LegacyAccess, PipelineStatus, QUERIES, Queries, Watches};
 use crate::health;
+use crate::neo4j::{Admission, Neo4jReader};
+use crate::overlay::Overlaid;
 use crate::page_token::Codec;
-use crate::pipeline::{Dates, FeedMonitor, Follower, Horizon, Recent, Replica, Signals, Sources};
-use crate::reader::{
-    Admission, Breaker, Budget, Coalescing, Exporter, Holders, Neo4jProbe, Neo4jReader, Overlaid,
-    PagesOfThePast, Policy, PostgresProbe, PostgresReader, ReadModel, Reader, Replicas, Settings,
-    SettingsCheck, Source, Store, StoresWatch,
+use crate::postgres::{Exporter, PostgresReader};
+use crate::queries::{Reader, Source};
+use crate::recent::{FeedMonitor, Follower, Horizon, Recent, Sources};
+use crate::replicas::{
+    Breaker, Dates, Neo4jProbe, PostgresProbe, ReadModel, Replica, Replicas, SettingsCheck, Signals,
 };
+use crate::router::{Budget, PagesOfThePast, Policy, Settings, Store, StoresWatch};
 
 const NAME: &str = "query-service";
 /// Longest wait for a PostgreSQL connection: there is one for every read that is let through.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use service_kit::readiness::{CheckKind, Observation};
 
-use crate::reader::Sight;
+use crate::replicas::Sight;
 
 /// command-service sends its heartbeat twice a second.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);

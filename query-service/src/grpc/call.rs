@@ -13,7 +13,8 @@ use tonic::Request;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
 use super::{LONGEST, Queries, errors};
-use crate::reader::{Answer, CallerKey, Need, Question, Source, Step, Trail};
+use crate::queries::{Question, Source};
+use crate::router::{Answer, CallerKey, Need, Step, Trail};
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";

@@ -6,10 +6,9 @@
 use proto::query::v1::{BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, CheckResult};
 use tonic::Status;
 
-use super::Queries;
 use super::call::{Begun, Call, wire_source};
-use super::validate;
-use crate::reader::Check;
+use super::{Queries, validate};
+use crate::queries::Check;
 
 impl Queries {
     /// Tells whether one account follows another.

@@ -7,10 +7,9 @@ use proto::UserId;
 use proto::query::v1::{Counts as WireCounts, GetCountsRequest, GetCountsResponse};
 use tonic::Status;
 
-use super::Queries;
 use super::call::{Begun, Call, wire_source};
-use super::validate;
-use crate::reader::{Counts, CountsOf};
+use super::{Queries, validate};
+use crate::queries::{Counts, CountsOf};
 
 impl Queries {
     /// Tells the counts of accounts.

@@ -5,7 +5,8 @@
 
 use proto::error::{Reason, ServiceError};
 
-use crate::reader::{Error, Refusal};
+use crate::queries::Error;
+use crate::router::Refusal;
 
 /// A question that got no answer; `token_field` is the field that asked for a revision.
 pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
@@ -52,7 +53,7 @@ mod tests {
     use tonic_types::StatusExt as _;
 
     use super::*;
-    use crate::reader::{Limit, ReadSource};
+    use crate::router::{Limit, ReadSource};
 
     #[test]
     fn every_refusal_has_its_code_and_says_when_to_come_back() {

@@ -24,7 +24,7 @@ use super::places::Place;
 use super::{Queries, errors};
 use crate::metrics::{EXPORTED, EXPORTS_REFUSED};
 use crate::page_token::{Codec, ExportToken};
-use crate::reader::{EdgeTable, ExportRow, Exporter};
+use crate::postgres::{EdgeTable, ExportRow, Exporter};
 
 /// Edges of a part.
 const PART: usize = 1_000;

@@ -13,13 +13,13 @@ use proto::graph::v1::Relationship;
 use proto::query::v1::ListedEdge;
 use proto::{Position, Token, UserId, timestamp};
 
-use super::Queries;
 use super::call::{Begun, Call, PAGE_TOKEN};
 use super::list_messages::ListRequest;
 use super::relationships::relationship;
-use super::validate;
+use super::{Queries, validate};
 use crate::page_token::{Codec, PageToken};
-use crate::reader::{Answer, ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
+use crate::queries::{ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
+use crate::router::Answer;
 
 /// Rows more than the page that are read where there is a viewer: few accounts are blocked, and no second question is
 /// needed then.
@@ -218,7 +218,8 @@ mod tests {
 
     use super::super::validate::AT_LEAST_AS_FRESH;
     use super::*;
-    use crate::reader::{Link, Need, Relation};
+    use crate::queries::{Link, Relation};
+    use crate::router::Need;
 
     fn token(epoch: u64, revision: u64) -> Token {
         Token::new(Epoch(epoch), Revision(revision))

@@ -49,7 +49,9 @@ pub use self::status::PipelineStatus;
 use self::watch::WatchStream;
 pub use self::watch::Watches;
 use crate::page_token::Codec;
-use crate::reader::{Exporter, ListKind, Policy, PublicList};
+use crate::postgres::Exporter;
+use crate::queries::{ListKind, PublicList};
+use crate::router::Policy;
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);

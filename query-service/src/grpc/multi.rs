@@ -15,13 +15,12 @@ use proto::query::v1::{
 };
 use proto::{Position, Token, UserId};
 
-use super::Queries;
 use super::call::{Begun, Call, PAGE_TOKEN, wire_source};
 use super::lists::listed_edge;
-use super::validate;
+use super::{Queries, validate};
 use crate::page_token::{Asked, Operation, Stage, WalkToken};
-use crate::reader::multi::{Known, MetRow, Sift, Union, United};
-use crate::reader::{Answer, CountsOf, ListRow, PublicList, Set};
+use crate::queries::{CountsOf, Known, ListRow, MetRow, PublicList, Set, Sift, Union, United};
+use crate::router::Answer;
 
 /// Edges that a page looks through, in rows of the page.
 const LOOK_THROUGH: usize = 10;
@@ -283,7 +282,7 @@ fn set(set: Option<&AccountSet>, [field, user, kind]: [&str; 3]) -> Result<Set, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reader::multi::Sifted;
+    use crate::queries::Sifted;
 
     fn rows(positions: &[u64]) -> Vec<MetRow> {
         let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");

@@ -8,10 +8,9 @@ use proto::query::v1::{GetRelationshipsRequest, GetRelationshipsResponse};
 use proto::{UserId, timestamp};
 use tonic::Status;
 
-use super::Queries;
 use super::call::{Begun, Call, wire_source};
-use super::validate;
-use crate::reader::{Link, Relation, Relations};
+use super::{Queries, validate};
+use crate::queries::{Link, Relation, Relations};
 
 impl Queries {
     /// Tells all that links the viewer with each target.

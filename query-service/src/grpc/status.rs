@@ -15,7 +15,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::health::{self, Known};
-use crate::reader::{Policy, Sight, Source};
+use crate::queries::Source;
+use crate::replicas::Sight;
+use crate::router::Policy;
 
 /// How often the checks are evaluated while GetStatus is not called, so that their dates are right.
 const EVALUATION: Duration = Duration::from_secs(1);

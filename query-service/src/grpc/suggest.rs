@@ -7,10 +7,9 @@ use proto::UserId;
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{SuggestAccountsRequest, SuggestAccountsResponse, Suggestion as WireSuggestion};
 
-use super::Queries;
 use super::call::{Begun, Call, wire_source};
-use super::validate;
-use crate::reader::multi::{Suggest, Suggestion};
+use super::{Queries, validate};
+use crate::queries::{Suggest, Suggestion};
 
 /// Suggestions where no number is given.
 const DEFAULT_LIMIT: usize = 20;

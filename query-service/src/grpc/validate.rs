@@ -8,7 +8,8 @@ use proto::query::v1::consistency::Requirement;
 use proto::query::v1::{Consistency, RequestDirection};
 use proto::{Token, UserId};
 
-use crate::reader::{ListKind, Need};
+use crate::queries::ListKind;
+use crate::router::Need;
 
 /// Most items of a repeated field.
 const MAX_ITEMS: usize = 1_000;

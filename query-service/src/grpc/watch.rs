@@ -28,7 +28,7 @@ use tonic::Status;
 use super::places::Places;
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED, WATCHES_REFUSED};
-use crate::pipeline::{Filter, Recent, Sources, TURNS, Tail};
+use crate::recent::{Filter, Recent, Sources, TURNS, Tail};
 
 /// The field of the token to begin after.
 const AFTER: &str = "after";
@@ -373,7 +373,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::pipeline::{Arrival, Limits};
+    use crate::recent::{Arrival, Limits};
 
     const EVENT_BYTES: usize = 100 * 1024;
 

@@ -8,7 +8,7 @@ use proto::{Epoch, Position, Revision, Token, UserId};
 use serde::{Deserialize, Serialize};
 
 use super::{Body, Codec, Invalid};
-use crate::reader::{PublicList, Set};
+use crate::queries::{PublicList, Set};
 
 /// How two sets are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ mod tests {
 
     use super::super::MAX_TEXT_BYTES;
     use super::*;
-    use crate::reader::ListKind;
+    use crate::queries::ListKind;
 
     fn codec() -> Codec {
         Codec::new(&[Secret::from("0123456789abcdef")]).expect("a key")

@@ -11,7 +11,7 @@ use proto::Token;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::pipeline::{Recent, Sources};
+use crate::recent::{Recent, Sources};
 
 /// The end of the stream.
 #[derive(Debug)]

@@ -11,8 +11,7 @@ use proto::error::{Reason, ServiceError};
 use proto::legacy::v2::FollowUserInfo;
 
 use super::{Call, Legacy};
-use crate::reader::multi::{Known, ListAt};
-use crate::reader::{ListKind, Relation};
+use crate::queries::{Known, ListAt, ListKind, Relation};
 
 /// Which part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

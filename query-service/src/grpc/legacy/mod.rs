@@ -23,10 +23,9 @@ use self::lists::Bounds;
 use super::call::Begun;
 use super::{errors, validate};
 use crate::metrics::LEGACY_OLDER;
-use crate::pipeline::{Recent, Sources};
-use crate::reader::{
-    Answer, Check, Fallback, ListKind, Need, Policy, Question, Refusal, Relation, Relations, Trail, count,
-};
+use crate::queries::{Check, ListKind, Question, Relation, Relations};
+use crate::recent::{Recent, Sources};
+use crate::router::{Answer, Fallback, Need, Policy, Refusal, Trail, count};
 
 /// Most ids of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
@@ -316,7 +315,7 @@ fn elsewhere(method: &str) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reader::Limit;
+    use crate::router::Limit;
 
     #[test]
     fn only_want_of_freshness_makes_a_read_repeat() {

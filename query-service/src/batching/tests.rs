@@ -1,0 +1,217 @@
+//! How questions share statements, with statements that a test answers.
+
+use std::sync::Mutex;
+
+use proto::{Epoch, Revision, Token};
+use service_kit::config::Env;
+use service_kit::neo4j;
+use tokio::sync::Semaphore;
+
+use super::lanes::*;
+use super::*;
+use crate::queries::Statement;
+
+/// What each statement held; one runs at a time, when the test lets it.
+#[derive(Default)]
+struct Server {
+    statements: Mutex<Vec<Vec<u32>>>,
+    gate: Option<Semaphore>,
+}
+
+fn server(gated: bool) -> Arc<Server> {
+    Arc::new(Server { gate: gated.then(|| Semaphore::new(0)), ..Server::default() })
+}
+
+/// Doubles its items; fails those from a million on.
+fn lanes(server: &Arc<Server>, statement: usize) -> Arc<Lanes<u32, u32>> {
+    let server = Arc::clone(server);
+    let ask: Ask<u32, u32> = Box::new(move |items, begins, _| {
+        let server = Arc::clone(&server);
+        Box::pin(async move {
+            begins();
+            server.statements.lock().expect("no panic").push(items.clone());
+            if let Some(gate) = &server.gate {
+                gate.acquire().await.expect("open").forget();
+            }
+            if items.iter().any(|item| *item >= 1_000_000) {
+                return Err(Error::failed("no"));
+            }
+            let revision = u64::from(items.iter().copied().min().unwrap_or(0));
+            let token = |n| Token::new(Epoch(1), Revision(n));
+            let values = items.iter().map(|item| item * 2).collect();
+            Ok(Versioned::between(values, token(revision), token(revision + 5)))
+        })
+    });
+    Arc::new(Lanes::new("test", Room { statement, question: 0 }, ask))
+}
+
+fn start(lanes: &Arc<Lanes<u32, u32>>) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let (lanes, stopped) = (Arc::clone(lanes), stop.clone());
+    tokio::spawn(async move { lanes.run(stopped).await });
+    stop
+}
+
+fn ask(
+    lanes: &Arc<Lanes<u32, u32>>,
+    items: impl IntoIterator<Item = u32>,
+) -> tokio::task::JoinHandle<Result<Versioned<Vec<u32>>, Error>> {
+    let (lanes, items) = (Arc::clone(lanes), items.into_iter().collect());
+    tokio::spawn(async move { lanes.get(items, Duration::from_secs(5)).await })
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_arrives_while_a_statement_runs_forms_the_next() {
+    let server = server(true);
+    let lanes = lanes(&server, 100);
+    let _stop = start(&lanes);
+    let first = ask(&lanes, [1]);
+    settle().await;
+    let others: Vec<_> = [2, 3, 4].map(|n| ask(&lanes, [n])).into();
+    settle().await;
+    assert_eq!(*server.statements.lock().expect("no panic"), [vec![1]]);
+    server.gate.as_ref().expect("gated").add_permits(2);
+    assert_eq!(first.await.expect("no panic").expect("answered").value, [2]);
+    for (other, wanted) in others.into_iter().zip([4, 6, 8]) {
+        assert_eq!(other.await.expect("no panic").expect("answered").value, [wanted]);
+    }
+    assert_eq!(*server.statements.lock().expect("no panic"), [vec![1], vec![2, 3, 4]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_question_does_not_wait_for_a_huge_one() {
+    let server = server(true);
+    let lanes = lanes(&server, 100);
+    let _stop = start(&lanes);
+    let huge = ask(&lanes, 0..1_000);
+    settle().await;
+    let small = ask(&lanes, [5_000]);
+    settle().await;
+    server.gate.as_ref().expect("gated").add_permits(2);
+    assert_eq!(small.await.expect("no panic").expect("answered").value, [10_000]);
+    assert!(!huge.is_finished());
+    server.gate.as_ref().expect("gated").add_permits(100);
+    let answer = huge.await.expect("no panic").expect("answered");
+    assert_eq!(answer.value, (0..1_000).map(|n| n * 2).collect::<Vec<_>>());
+    // From its oldest part to its newest.
+    assert_eq!(answer.as_of.revision, Revision(0));
+    assert!(answer.target.revision >= Revision(900));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
+    let server = server(true);
+    let lanes = lanes(&server, 100);
+    let _stop = start(&lanes);
+    let first = ask(&lanes, [1]);
+    settle().await;
+    let late = lanes.get(vec![2], Duration::from_millis(10)).await;
+    let (late, statement) = late.expect_err("it is late").unshared();
+    assert!(matches!(late, Error::TimedOut));
+    assert!(!statement.expect("a statement of others").count(), "it was in none");
+    let third = ask(&lanes, [3]);
+    settle().await;
+    server.gate.as_ref().expect("gated").add_permits(2);
+    assert!(first.await.expect("no panic").is_ok() && third.await.expect("no panic").is_ok());
+    assert_eq!(*server.statements.lock().expect("no panic"), [vec![1], vec![3]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_reaches_all_that_share_the_statement_and_no_others() {
+    let server = server(false);
+    let lanes = lanes(&server, 100);
+    let (bad, with_it) = (ask(&lanes, [1_000_000]), ask(&lanes, [7]));
+    settle().await;
+    let _stop = start(&lanes);
+    let mut counted = 0;
+    for question in [bad, with_it] {
+        let (error, statement) = question.await.expect("no panic").expect_err("a failure").unshared();
+        assert!(matches!(error, Error::Failed(_)));
+        counted += u32::from(statement.expect("a shared one").count());
+    }
+    assert_eq!(counted, 1, "it was one statement");
+    assert_eq!(ask(&lanes, [8]).await.expect("no panic").expect("answered").value, [16]);
+}
+
+/// A read model whose server is away, and two of its accounts.
+fn away() -> (Coalescing, UserId, UserId) {
+    let mut env = Env::from_pairs([
+        ("NEO4J_URI", "bolt://127.0.0.1:1"),
+        ("NEO4J_USER", "nobody"),
+        ("NEO4J_PASSWORD", "nothing"),
+    ]);
+    let settings = neo4j::Settings::read(&mut env);
+    let settings = env.finish(settings).expect("valid settings");
+    let graph = neo4j::connect(&settings).expect("nothing is opened yet");
+    let user = |text| UserId::parse(text).expect("an id");
+    let (one, other) =
+        (user("f47ac10b-58cc-4372-a567-0e02b2c3d479"), user("f47ac10b-58cc-4372-a567-0e02b2c3d480"));
+    (Coalescing::new(Neo4jReader::new(graph), 1), one, other)
+}
+
+#[tokio::test]
+async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
+    let (reader, one, other) = away();
+    let stop = CancellationToken::new();
+    let lanes = async {
+        // All of them wait when the lanes begin.
+        tokio::task::yield_now().await;
+        reader.clone().run(stop.clone()).await;
+    };
+    let within = Duration::from_secs(5);
+    let (first, second, twice) = ([one], [other], [one, one]);
+    let asked = async {
+        let answers = tokio::join!(
+            reader.relations(one, &second, within),
+            reader.relations(other, &twice, within),
+            reader.check(one, &second, within),
+            reader.check(other, &first, within),
+            reader.counts(&first, within),
+            reader.counts(&second, within),
+        );
+        stop.cancel();
+        answers
+    };
+    let (answers, ()) = tokio::join!(asked, lanes);
+    let statements = [
+        [statement_of(answers.0), statement_of(answers.1)],
+        [statement_of(answers.2), statement_of(answers.3)],
+        [statement_of(answers.4), statement_of(answers.5)],
+    ];
+    assert!(statements.iter().all(|[first, second]| first == second), "each kind shares one");
+    assert!(statements[0][0] != statements[1][0] && statements[1][0] != statements[2][0]);
+}
+
+/// The statement that failed.
+fn statement_of<T: std::fmt::Debug>(answer: Result<T, Error>) -> Statement {
+    answer.expect_err("the server is away").unshared().1.expect("a shared one")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_statement_is_late_for_who_gave_it_most_of_their_time() {
+    for (before, is_late) in [(90, false), (10, true)] {
+        let server = server(true);
+        let lanes = lanes(&server, 100);
+        let _stop = start(&lanes);
+        let first = ask(&lanes, [1]);
+        settle().await;
+        let second = tokio::spawn({
+            let lanes = Arc::clone(&lanes);
+            async move { lanes.get(vec![2], Duration::from_millis(100)).await }
+        });
+        settle().await;
+        tokio::time::sleep(Duration::from_millis(before)).await;
+        server.gate.as_ref().expect("gated").add_permits(1);
+        first.await.expect("no panic").expect("answered");
+        settle().await;
+        let (error, statement) = second.await.expect("no panic").expect_err("it is late").unshared();
+        assert!(matches!(error, Error::TimedOut));
+        assert_eq!(statement.expect("a shared one").count(), is_late, "begun after {before} of 100 ms");
+    }
+}

@@ -1,0 +1,318 @@
+//! Makes answers of the read model exact.
+//!
+//! Owns: bringing an answer that lies between two revisions to the one that this process has reached, by the recent
+//! events; waiting for that; and reading more rows where a list lost some. It must not know which read model answers,
+//! or what is asked instead when it cannot.
+//! What can go wrong: the answer is older than the recent events reach back, of another epoch, or ahead of them; or its
+//! account has changed too often since. An answer that is of one revision all the same is passed on as it is; any other is [`Error::NotExact`], for nobody can
+//! tell of which revision it is.
+
+mod hops;
+mod lay;
+mod near;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proto::{Position, Revision, Token, UserId};
+use tokio::time::Instant;
+
+use self::lay::{Part, Short};
+use crate::metrics::{OVERLAID, OVERLAID_EVENTS, OVERLAY_WAIT};
+use crate::queries::{
+    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Side, Versioned,
+};
+use crate::recent::{Recent, Ring};
+use crate::replicas::Replica;
+
+/// Times that more rows are read because a list lost some.
+const ROUNDS: usize = 3;
+/// Most rows that are read beyond those wanted. Who loses more of them in a moment is asked for elsewhere.
+const MOST_EXTRA: usize = 2_000;
+
+/// A read model with recent events laid over it.
+#[derive(Debug)]
+pub struct Overlaid<R> {
+    inner: R,
+    recent: Arc<Recent>,
+    replica: Arc<Replica>,
+    /// Longest wait for this process to have read what may be in an answer.
+    wait: Duration,
+    /// Where the last answer stood; the next will hardly stand before it.
+    stood: AtomicU64,
+}
+
+impl<R: Reader> Overlaid<R> {
+    /// Lays these events over the answers of `inner`.
+    pub fn new(inner: R, recent: Arc<Recent>, replica: Arc<Replica>, wait: Duration) -> Self {
+        Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX) }
+    }
+
+    /// Lays the events over an answer whose size does not matter.
+    async fn finish<T: Send>(
+        &self,
+        mut answer: Versioned<T>,
+        until: Instant,
+        lay: impl FnOnce(&Ring, Revision, &mut T) -> Option<usize> + Send,
+    ) -> Result<Versioned<T>, Error> {
+        self.catch_up(&answer, until).await;
+        let since = answer.as_of.revision;
+        let value = &mut answer.value;
+        match self.over(answer.as_of, answer.target, |ring| lay(ring, since, value)) {
+            Some((position, touched)) => Ok(laid(answer, position, touched)),
+            None => as_it_is(answer),
+        }
+    }
+
+    /// Waits until all that may be in an answer was read here. An answer of one revision is not worth a wait.
+    async fn catch_up<T>(&self, answer: &Versioned<T>, until: Instant) {
+        self.stood.store(answer.as_of.revision.0, Ordering::Relaxed);
+        let there = self.recent.position().is_some_and(|position| position >= answer.target);
+        if there || answer.as_of == answer.target {
+            return;
+        }
+        let began = Instant::now();
+        self.recent.reach(answer.target, until.min(began + self.wait)).await;
+        metrics::histogram!(OVERLAY_WAIT).record(began.elapsed());
+    }
+
+    /// Does something with the events if they are known from `as_of` up to `target` at least, and not too many; answers
+    /// up to where they are known.
+    fn over<U>(
+        &self,
+        as_of: Token,
+        target: Token,
+        lay: impl FnOnce(&Ring) -> Option<U>,
+    ) -> Option<(Token, U)> {
+        let ring = self.recent.ring();
+        let position = ring.position()?;
+        let known = position >= target && ring.covers(as_of);
+        known.then(|| lay(&ring)).flatten().map(|outcome| (position, outcome))
+    }
+
+    /// How many rows of a list will have to be left out, probably.
+    fn likely_removals(&self, user: UserId, side: Side) -> usize {
+        let since = Revision(self.stood.load(Ordering::Relaxed));
+        self.recent.ring().removals(user, side, since, lay::MOST_CHANGES).min(MOST_EXTRA)
+    }
+}
+
+#[async_trait]
+impl<R: Reader> Reader for Overlaid<R> {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        self.inner.multi().is_some().then_some(self)
+    }
+
+    async fn check(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        let until = Instant::now() + within;
+        let answer = self.inner.check(viewer, targets, within).await?;
+        self.finish(answer, until, |ring, since, value| lay::check(ring, since, viewer, targets, value)).await
+    }
+
+    async fn relations(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        let until = Instant::now() + within;
+        let answer = self.inner.relations(viewer, targets, within).await?;
+        self.finish(answer, until, |ring, since, value| lay::relations(ring, since, viewer, targets, value))
+            .await
+    }
+
+    async fn list(
+        &self,
+        kind: ListKind,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        within: Duration,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
+        let until = Instant::now() + within;
+        let side = Side::from(kind.edges());
+        let mut extra = self.likely_removals(user, side);
+        for _ in 0..ROUNDS {
+            let asked = limit + extra;
+            let mut answer = self.inner.list(kind, user, before, asked, left(until)?).await?;
+            let part = Part { before, limit, more_below: answer.value.len() >= asked };
+            self.catch_up(&answer, until).await;
+            let laid_over = self.over(answer.as_of, answer.target, |ring| {
+                lay::list(ring, answer.as_of.revision, user, side, part, &answer.value)
+            });
+            match laid_over {
+                None => {
+                    answer.value.truncate(limit);
+                    return as_it_is(answer);
+                }
+                Some((position, Ok((rows, touched)))) => {
+                    return Ok(laid(answer.map(|_| rows), position, touched));
+                }
+                Some((_, Err(short))) => extra = more(extra, short)?,
+            }
+        }
+        Err(not_exact())
+    }
+
+    async fn list_seen(
+        &self,
+        list: PublicList,
+        user: UserId,
+        before: Option<Position>,
+        limit: usize,
+        viewer: UserId,
+        within: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        let until = Instant::now() + within;
+        let side = Side::from(list.kind().edges());
+        let mut extra = self.likely_removals(user, side);
+        for _ in 0..ROUNDS {
+            let asked = limit + extra;
+            let mut answer = self.inner.list_seen(list, user, before, asked, viewer, left(until)?).await?;
+            let part = Part { before, limit, more_below: answer.value.len() >= asked };
+            self.catch_up(&answer, until).await;
+            let rows: Vec<ListRow> = answer.value.iter().map(|seen| seen.row).collect();
+            let known = Known::of(&answer.value);
+            let since = answer.as_of.revision;
+            let newcomers = self.over(answer.as_of, answer.target, |ring| {
+                let laid = lay::list(ring, since, user, side, part, &rows)?;
+                Some(laid.map(|(rows, _)| known.missing(&rows)))
+            });
+            let newcomers = match newcomers {
+                None => {
+                    answer.value.truncate(limit);
+                    return as_it_is(answer);
+                }
+                Some((_, Err(short))) => {
+                    extra = more(extra, short)?;
+                    continue;
+                }
+                Some((_, Ok(newcomers))) => newcomers,
+            };
+            // What links the viewer with rows that recent events brought in was not asked yet.
+            let theirs = if newcomers.is_empty() {
+                None
+            } else {
+                let theirs = self.inner.relations(viewer, &newcomers, left(until)?).await?;
+                self.catch_up(&theirs, until).await;
+                Some(theirs)
+            };
+            let target = theirs.as_ref().map_or(answer.target, |theirs| theirs.target.max(answer.target));
+            let page = self.over(answer.as_of, target, |ring| {
+                // Both pieces are brought to the same position, each from where it stands.
+                let mut known = known.clone();
+                known.lay(ring, since, viewer)?;
+                if let Some(theirs) = &theirs {
+                    if !ring.covers(theirs.as_of) {
+                        return Some(None);
+                    }
+                    let mut more = Known::new(&newcomers, &theirs.value);
+                    more.lay(ring, theirs.as_of.revision, viewer)?;
+                    known.0.extend(more.0);
+                }
+                let Ok((rows, touched)) = lay::list(ring, since, user, side, part, &rows)? else {
+                    return Some(None);
+                };
+                let seen: Option<Vec<SeenRow>> = rows
+                    .into_iter()
+                    .map(|row| Some(SeenRow { row, relation: *known.0.get(&row.user)? }))
+                    .collect();
+                Some(seen.map(|seen| (seen, touched)))
+            });
+            match page {
+                None => {
+                    answer.value.truncate(limit);
+                    return as_it_is(answer);
+                }
+                Some((position, Some((rows, touched)))) => {
+                    return Ok(laid(answer.map(|_| rows), position, touched));
+                }
+                // More came in, or went away, while the links were asked for: once more.
+                Some((_, None)) => {}
+            }
+        }
+        Err(not_exact())
+    }
+
+    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        let until = Instant::now() + within;
+        let answer = self.inner.counts(users, within).await?;
+        self.finish(answer, until, |ring, since, value| Some(lay::counts(ring, since, users, value))).await
+    }
+}
+
+/// What links a viewer with some accounts.
+#[derive(Clone, Debug, Default)]
+struct Known(HashMap<UserId, Relation>);
+
+impl Known {
+    fn new(users: &[UserId], relations: &[Relation]) -> Self {
+        Self(users.iter().copied().zip(relations.iter().copied()).collect())
+    }
+
+    fn of(rows: &[SeenRow]) -> Self {
+        Self(rows.iter().map(|seen| (seen.row.user, seen.relation)).collect())
+    }
+
+    fn missing(&self, rows: &[ListRow]) -> Vec<UserId> {
+        rows.iter().map(|row| row.user).filter(|user| !self.0.contains_key(user)).collect()
+    }
+
+    /// Nothing where the viewer has changed too often.
+    fn lay(&mut self, ring: &Ring, since: Revision, viewer: UserId) -> Option<()> {
+        let (users, mut relations): (Vec<UserId>, Vec<Relation>) =
+            self.0.iter().map(|(u, r)| (*u, *r)).unzip();
+        if lay::relations(ring, since, viewer, &users, &mut relations)? > 0 {
+            *self = Self::new(&users, &relations);
+        }
+        Some(())
+    }
+}
+
+fn laid<T>(mut answer: Versioned<T>, position: Token, touched: usize) -> Versioned<T> {
+    let outcome = if touched > 0 { "changed" } else { "confirmed" };
+    metrics::counter!(OVERLAID, "outcome" => outcome).increment(1);
+    // Far below 2^53.
+    metrics::histogram!(OVERLAID_EVENTS).record(touched as f64);
+    answer.origin.store_as_of = Some(answer.as_of);
+    answer.origin.overlaid_events = u32::try_from(touched).unwrap_or(u32::MAX);
+    (answer.as_of, answer.target) = (position, position);
+    answer
+}
+
+/// Without recent events an answer stands for itself, if it is of one revision.
+fn as_it_is<T>(answer: Versioned<T>) -> Result<Versioned<T>, Error> {
+    if answer.as_of != answer.target {
+        return Err(not_exact());
+    }
+    metrics::counter!(OVERLAID, "outcome" => "as_it_is").increment(1);
+    Ok(answer)
+}
+
+fn not_exact() -> Error {
+    metrics::counter!(OVERLAID, "outcome" => "not_exact").increment(1);
+    Error::NotExact
+}
+
+/// How many rows beyond those wanted are to be read next, given how many were.
+fn more(extra: usize, Short { missing }: Short) -> Result<usize, Error> {
+    // Twice as many: others may go away meanwhile.
+    let wanted = extra + 2 * missing;
+    if wanted > MOST_EXTRA { Err(not_exact()) } else { Ok(wanted) }
+}
+
+fn left(until: Instant) -> Result<Duration, Error> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(Error::TimedOut) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! Makes the first parts of a list, its length and a viewer's links with its accounts one exact answer.
+//!
+//! The three are read one after the other, each between revisions of its own, and recent events bring all of them to the
+//! same position.
+
+use std::time::Duration;
+
+use futures::future::OptionFuture;
+use proto::UserId;
+use tokio::time::Instant;
+
+use super::lay::{self, Part as Rows};
+use super::{Known, Overlaid, ROUNDS, as_it_is, laid, left, more, not_exact};
+use crate::queries::{Counts, Error, ListAt, ListKind, ListRow, Part, Reader, Side, Versioned};
+
+impl<R: Reader> Overlaid<R> {
+    pub(super) async fn near(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+        let until = Instant::now() + within;
+        let (user, side) = (at.user, Side::from(at.kind.edges()));
+        let mut extra = self.likely_removals(user, side);
+        for _ in 0..ROUNDS {
+            // One row more tells whether the list ends here.
+            let (limit, asked) = (at.end() + 1, at.end() + 1 + extra);
+            let mut list = self.inner.list(at.kind, user, None, asked, left(until)?).await?;
+            let rows = Rows { before: None, limit, more_below: list.value.len() >= asked };
+            self.catch_up(&list, until).await;
+            let since = list.as_of.revision;
+            let first = self
+                .over(list.as_of, list.target, |ring| lay::list(ring, since, user, side, rows, &list.value));
+            let shown = match first {
+                Some((_, Ok((shown, _)))) => shown,
+                Some((_, Err(short))) => {
+                    extra = more(extra, short)?;
+                    continue;
+                }
+                None => {
+                    list.value.truncate(limit);
+                    list.value.clone()
+                }
+            };
+            let users = part_of(&shown, at);
+            let within = left(until)?;
+            let account = [user];
+            let counts = (shown.len() > at.end()).then(|| self.inner.counts(&account, within));
+            let links = at.viewer.filter(|_| !users.is_empty());
+            let links = links.map(|viewer| self.inner.relations(viewer, &users, within));
+            let (counts, links) = tokio::join!(OptionFuture::from(counts), OptionFuture::from(links));
+            let (counts, links) = (counts.transpose()?, links.transpose()?);
+            let bounds = [counts.as_ref().map(bounds), links.as_ref().map(bounds), Some(bounds(&list))];
+            let (as_of, target) = bounds
+                .into_iter()
+                .flatten()
+                .reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+                .ok_or_else(not_exact)?;
+            self.catch_up(&Versioned::between((), as_of, target), until).await;
+            let known = links.as_ref().map(|links| Known::new(&users, &links.value)).unwrap_or_default();
+            let part = self.over(as_of, target, |ring| {
+                let Ok((rows, touched)) = lay::list(ring, since, user, side, rows, &list.value)? else {
+                    return Some(None);
+                };
+                let users = part_of(&rows, at);
+                let mut known = known.clone();
+                if let (Some(viewer), Some(links)) = (at.viewer, &links) {
+                    known.lay(ring, links.as_of.revision, viewer)?;
+                }
+                let mut length = counts.as_ref().map(|counts| counts.value.clone());
+                if let (Some(length), Some(counts)) = (&mut length, &counts) {
+                    lay::counts(ring, counts.as_of.revision, &[user], length);
+                }
+                Some(
+                    put_together(at, rows.len(), users, &known, length.as_deref())
+                        .map(|part| (part, touched)),
+                )
+            });
+            match part {
+                Some((position, Some((part, touched)))) => {
+                    return Ok(laid(list.map(|_| part), position, touched));
+                }
+                // Rows came or went while the rest was read: once more.
+                Some((_, None)) => {}
+                None => {
+                    let length = counts.as_ref().map(|counts| counts.value.as_slice());
+                    let part = put_together(at, shown.len(), users, &known, length).ok_or_else(not_exact)?;
+                    return as_it_is(Versioned { as_of, target, ..list.map(|_| part) });
+                }
+            }
+        }
+        Err(not_exact())
+    }
+}
+
+fn bounds<T>(answer: &Versioned<T>) -> (proto::Token, proto::Token) {
+    (answer.as_of, answer.target)
+}
+
+fn part_of(rows: &[ListRow], at: &ListAt) -> Vec<UserId> {
+    rows.iter().skip(at.offset).take(at.limit).map(|row| row.user).collect()
+}
+
+/// The part; none if its length or an account's links were not read.
+fn put_together(
+    at: &ListAt,
+    rows: usize,
+    users: Vec<UserId>,
+    known: &Known,
+    counts: Option<&[Counts]>,
+) -> Option<Part> {
+    let relations = match at.viewer {
+        None => Vec::new(),
+        Some(_) => users.iter().map(|user| known.0.get(user).copied()).collect::<Option<_>>()?,
+    };
+    let total = if rows > at.end() { length(counts?.first()?, at.kind) } else { rows as u64 };
+    Some(Part { users, total, relations })
+}
+
+fn length(counts: &Counts, kind: ListKind) -> u64 {
+    match kind {
+        ListKind::Followers => counts.followers,
+        ListKind::Following => counts.following,
+        ListKind::Mutes => counts.muting,
+        ListKind::Blocks => counts.blocking,
+        ListKind::RequestsReceived => counts.requests_received,
+        ListKind::RequestsSent => counts.requests_sent,
+    }
+}

@@ -1,0 +1,197 @@
+//! Tests of the overlay: whatever part of the changes under way a read model shows, the answer is the state at the
+//! position.
+
+mod history;
+mod hops;
+mod torn;
+
+use proptest::prelude::*;
+use proto::event::{EdgeKey, EdgeKind};
+
+use self::history::{History, USERS, counts_at, everybody, list_at, relation_at, token, user};
+use self::torn::Torn;
+use super::*;
+use crate::recent::Limits;
+
+const WITHIN: Duration = Duration::from_secs(1);
+
+/// A read model whose projector is silent.
+fn replica() -> Arc<Replica> {
+    Arc::new(Replica::new("projector-0"))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
+}
+
+/// The same with a clock that runs only while all wait.
+fn paused<T>(future: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().expect("a runtime").block_on(future)
+}
+
+fn exact<T>(outcome: Result<Versioned<T>, Error>, at: usize) -> T {
+    let answer = outcome.expect("an answer");
+    assert_eq!((answer.as_of, answer.target), (token(at), token(at)));
+    answer.value
+}
+
+/// A history, what the read model is in the middle of, and where this process stands: from <= to <= position.
+fn cases() -> impl Strategy<Value = (History, usize, usize, usize, u64)> {
+    let step = prop::collection::vec((0usize..4, 0..USERS, 0..USERS, any::<bool>()), 0..4);
+    (prop::collection::vec(step, 1..30), any::<[prop::sample::Index; 3]>(), any::<u64>()).prop_map(
+        |(steps, places, dice)| {
+            let mut at = places.map(|place| place.index(steps.len() + 1));
+            at.sort_unstable();
+            (History::of(&steps), at[0], at[1], at[2], dice)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_answer_is_the_state_at_the_position((history, from, to, position, dice) in cases()) {
+        let torn = Torn { states: history.states.clone(), from, to, dice };
+        let overlaid = Overlaid::new(torn, history.read(from, position), replica(), Duration::ZERO);
+        let state = &history.states[position];
+        let users = everybody();
+        block_on(async {
+            let counts = exact(overlaid.counts(&users, WITHIN).await, position);
+            prop_assert_eq!(counts, users.iter().map(|user| counts_at(state, *user)).collect::<Vec<_>>());
+            for viewer in &users {
+                let follows = |target: &UserId| state.contains_key(&EdgeKey { kind: EdgeKind::Follow, source: *viewer, target: *target });
+                let checks = exact(overlaid.check(*viewer, &users, WITHIN).await, position);
+                prop_assert_eq!(checks, users.iter().map(follows).collect::<Vec<_>>());
+                let relations = exact(overlaid.relations(*viewer, &users, WITHIN).await, position);
+                let wanted: Vec<_> = users.iter().map(|other| relation_at(state, *viewer, *other)).collect();
+                prop_assert_eq!(relations, wanted);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn every_page_is_a_page_of_the_list_at_the_position(
+        (history, from, to, position, dice) in cases(),
+        limit in 1usize..5,
+    ) {
+        let torn = Torn { states: history.states.clone(), from, to, dice };
+        let overlaid = Overlaid::new(torn, history.read(from, position), replica(), Duration::ZERO);
+        let state = &history.states[position];
+        block_on(async {
+            for user in everybody() {
+                for kind in ListKind::ALL {
+                    let wanted = list_at(state, user, kind.edges().into());
+                    for before in std::iter::once(None).chain(wanted.iter().map(|row| Some(row.position))) {
+                        let page: Vec<_> = wanted.iter().filter(|row| before.is_none_or(|b| row.position < b)).take(limit).copied().collect();
+                        let given = exact(overlaid.list(kind, user, before, limit, WITHIN).await, position);
+                        prop_assert_eq!(&given, &page, "{:?} of {} before {:?}", kind, user, before);
+                        for (list, viewer) in [(PublicList::Followers, self::user(0)), (PublicList::Following, self::user(1))] {
+                            if list.kind() != kind {
+                                continue;
+                            }
+                            let seen = exact(overlaid.list_seen(list, user, before, limit, viewer, WITHIN).await, position);
+                            let relation = |row: &ListRow| relation_at(state, viewer, row.user);
+                            let page: Vec<_> = page.iter().map(|row| SeenRow { row: *row, relation: relation(row) }).collect();
+                            prop_assert_eq!(seen, page, "{:?} of {} before {:?}", kind, user, before);
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// User 0 follows 1 to 5, one after the other, then no longer 3.
+fn follows_then_one_less() -> History {
+    let follow = |target| vec![(0, 0, target, false)];
+    History::of(&[follow(1), follow(2), follow(3), follow(4), follow(5), follow(3)])
+}
+
+fn overlaid(from: usize, to: usize, recent: Arc<Recent>, wait: Duration) -> Overlaid<Torn> {
+    Overlaid::new(Torn { states: follows_then_one_less().states, from, to, dice: 0 }, recent, replica(), wait)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_one_revision_stands_for_itself_without_recent_events() {
+    let nothing = || Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
+    let of_one =
+        overlaid(5, 5, nothing(), WITHIN).check(user(0), &[user(3)], WITHIN).await.expect("an answer");
+    assert_eq!((of_one.value, of_one.as_of, of_one.origin.store_as_of), (vec![true], token(5), None));
+    let torn = overlaid(5, 6, nothing(), WITHIN);
+    assert!(matches!(torn.check(user(0), &[user(3)], WITHIN).await, Err(Error::NotExact)));
+    assert!(matches!(torn.list(ListKind::Following, user(0), None, 9, WITHIN).await, Err(Error::NotExact)));
+    assert!(matches!(torn.counts(&[user(0)], WITHIN).await, Err(Error::NotExact)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_older_than_the_recent_events_is_not_exact() {
+    let history = follows_then_one_less();
+    let old = overlaid(2, 4, history.read(3, 6), WITHIN);
+    assert!(matches!(old.check(user(0), &[user(3)], WITHIN).await, Err(Error::NotExact)));
+    let young = overlaid(3, 4, history.read(3, 6), WITHIN).check(user(0), &[user(3)], WITHIN).await;
+    assert_eq!(exact(young, 6), [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_waits_for_what_may_be_in_the_answer_but_not_for_long() {
+    let history = follows_then_one_less();
+    let recent = history.read(0, 4);
+    let began = Instant::now();
+    let wait = Duration::from_millis(200);
+    let late = overlaid(4, 6, Arc::clone(&recent), wait);
+    assert!(matches!(late.check(user(0), &[user(3)], WITHIN).await, Err(Error::NotExact)));
+    assert_eq!(began.elapsed(), wait);
+    let waiting = tokio::spawn(async move { late.check(user(0), &[user(3)], WITHIN).await });
+    tokio::task::yield_now().await;
+    assert!(recent.push(&history.events[4]) && recent.push(&history.events[5]));
+    assert_eq!(exact(waiting.await.expect("no panic"), 6), [false]);
+    assert_eq!(began.elapsed(), wait);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_is_told_to_those_who_ask() {
+    let history = follows_then_one_less();
+    let answer = overlaid(5, 5, history.read(0, 6), WITHIN).check(user(0), &[user(3)], WITHIN).await;
+    let origin = answer.expect("an answer").origin;
+    assert_eq!((origin.store_as_of, origin.overlaid_events), (Some(token(5)), 1));
+}
+
+/// User 1 follows user 0, and ceases to, over and over.
+fn restless(changes: usize) -> History {
+    let change = |source: u128| vec![(0, source, 0, false)];
+    History::of(&(0..changes).map(|_| change(1)).collect::<Vec<_>>())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at_all() {
+    let history = restless(lay::MOST_CHANGES + 1);
+    let end = history.events.len();
+    let over = |from, to| {
+        let torn = Torn { states: history.states.clone(), from, to, dice: 0 };
+        Overlaid::new(torn, history.read(0, end), replica(), Duration::ZERO)
+    };
+    // As many as are looked at.
+    let many = over(1, 1);
+    assert_eq!(exact(many.check(user(1), &[user(0)], WITHIN).await, end), [true]);
+    // One more.
+    let too_many = over(0, 0);
+    let check = too_many.check(user(1), &[user(0)], WITHIN).await.expect("an answer");
+    assert_eq!((check.value, check.as_of, check.origin.store_as_of), (vec![false], token(0), None));
+    let relations = too_many.relations(user(0), &[user(1)], WITHIN).await.expect("an answer");
+    assert_eq!(relations.as_of, token(0));
+    let page = too_many.list(ListKind::Followers, user(0), None, 9, WITHIN).await.expect("a page");
+    assert_eq!((page.value, page.as_of), (vec![], token(0)));
+    let page = too_many.list_seen(PublicList::Followers, user(0), None, 9, user(2), WITHIN).await;
+    assert_eq!(page.expect("a page").as_of, token(0), "the list has changed");
+    let page = too_many.list_seen(PublicList::Followers, user(2), None, 9, user(1), WITHIN).await;
+    assert_eq!(page.expect("a page").as_of, token(0), "what links the viewer with others has");
+    // What is of no revision cannot be told at all.
+    let torn = over(0, 1);
+    assert!(matches!(torn.check(user(1), &[user(0)], WITHIN).await, Err(Error::NotExact)));
+    assert!(matches!(torn.list(ListKind::Followers, user(0), None, 9, WITHIN).await, Err(Error::NotExact)));
+    // Who is not touched is told as ever, and so are counts.
+    assert_eq!(exact(too_many.check(user(2), &[user(0)], WITHIN).await, end), [false]);
+    assert_eq!(exact(too_many.counts(&[user(0)], WITHIN).await, end)[0].followers, 1);
+}

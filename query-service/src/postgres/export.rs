@@ -1,0 +1,164 @@
+//! Reads all edges of a kind in key order.
+//!
+//! Owns: the key ranges. Each is one short statement: a long snapshot would keep PostgreSQL from cleaning up its hot
+//! rows. It must not know how an export is sent.
+//! What can go wrong: the database is restored while an export runs. Every range tells the epoch, and one of another
+//! epoch ends the export.
+
+use std::time::Duration;
+
+use proto::{Position, Token};
+use sqlx::FromRow;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::rows::token;
+use super::{PostgresReader, failed, in_time, no_head};
+use crate::queries::{Error, Versioned};
+
+/// The table of a kind of edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeTable {
+    /// Who follows whom.
+    Follows,
+    /// Who has muted whom.
+    Mutes,
+    /// Who has blocked whom.
+    Blocks,
+    /// Who asks to follow whom.
+    FollowRequests,
+}
+
+const FOLLOWS: &str = "\
+-- export_follows
+SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
+FROM log_head h
+LEFT JOIN LATERAL (
+    SELECT follower_id AS source_id, following_id AS target_id, created_at, NULL::timestamptz AS expires_at, position
+    FROM follows WHERE (follower_id, following_id) > ($1, $2)
+    ORDER BY follower_id, following_id LIMIT $3
+) r ON true
+ORDER BY r.source_id, r.target_id";
+
+const MUTES: &str = "\
+-- export_mutes
+SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
+FROM log_head h
+LEFT JOIN LATERAL (
+    SELECT muter_id AS source_id, muted_id AS target_id, created_at, expires_at, position
+    FROM mutes WHERE (muter_id, muted_id) > ($1, $2)
+    ORDER BY muter_id, muted_id LIMIT $3
+) r ON true
+ORDER BY r.source_id, r.target_id";
+
+const BLOCKS: &str = "\
+-- export_blocks
+SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
+FROM log_head h
+LEFT JOIN LATERAL (
+    SELECT blocker_id AS source_id, blocked_id AS target_id, created_at, expires_at, position
+    FROM blocks WHERE (blocker_id, blocked_id) > ($1, $2)
+    ORDER BY blocker_id, blocked_id LIMIT $3
+) r ON true
+ORDER BY r.source_id, r.target_id";
+
+const FOLLOW_REQUESTS: &str = "\
+-- export_follow_requests
+SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
+FROM log_head h
+LEFT JOIN LATERAL (
+    SELECT requester_id AS source_id, target_id, created_at, NULL::timestamptz AS expires_at, position
+    FROM follow_requests WHERE (requester_id, target_id) > ($1, $2)
+    ORDER BY requester_id, target_id LIMIT $3
+) r ON true
+ORDER BY r.source_id, r.target_id";
+
+impl EdgeTable {
+    fn statement(self) -> &'static str {
+        match self {
+            Self::Follows => FOLLOWS,
+            Self::Mutes => MUTES,
+            Self::Blocks => BLOCKS,
+            Self::FollowRequests => FOLLOW_REQUESTS,
+        }
+    }
+}
+
+/// One exported edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExportRow {
+    /// Where it starts.
+    pub source: Uuid,
+    /// Where it ends.
+    pub target: Uuid,
+    /// When it came to be.
+    pub created_at: OffsetDateTime,
+    /// When it runs out.
+    pub expires_at: Option<OffsetDateTime>,
+    /// Its place in lists.
+    pub position: Position,
+}
+
+/// A row beside the head; without one when nothing is left.
+#[derive(FromRow)]
+struct Row {
+    epoch: i64,
+    revision: i64,
+    source_id: Option<Uuid>,
+    target_id: Option<Uuid>,
+    created_at: Option<OffsetDateTime>,
+    expires_at: Option<OffsetDateTime>,
+    position: Option<i64>,
+}
+
+/// Reads key ranges.
+#[derive(Clone, Debug)]
+pub struct Exporter(PostgresReader);
+
+impl Exporter {
+    /// Exports over this reader's pool.
+    pub fn new(reader: PostgresReader) -> Self {
+        Self(reader)
+    }
+
+    /// The head now.
+    pub async fn head(&self, within: Duration) -> Result<Token, Error> {
+        self.0.check_and_head(within).await.map(|(head, _)| head)
+    }
+
+    /// At most `limit` edges after a pair, in key order, and the head of that snapshot. The nil pair is before all.
+    pub async fn range(
+        &self,
+        table: EdgeTable,
+        after: (Uuid, Uuid),
+        limit: usize,
+        within: Duration,
+    ) -> Result<Versioned<Vec<ExportRow>>, Error> {
+        let read = async {
+            let mut connection = self.0.connection(within).await?;
+            let rows: Vec<Row> = sqlx::query_as(table.statement())
+                .bind(after.0)
+                .bind(after.1)
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
+            let value = rows.into_iter().filter_map(Row::into_export_row).collect();
+            Ok(Versioned::exact(value, as_of))
+        };
+        in_time(within, read).await
+    }
+}
+
+impl Row {
+    fn into_export_row(self) -> Option<ExportRow> {
+        Some(ExportRow {
+            source: self.source_id?,
+            target: self.target_id?,
+            created_at: self.created_at?,
+            expires_at: self.expires_at,
+            position: Position::from_i64(self.position?),
+        })
+    }
+}

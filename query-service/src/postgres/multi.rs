@@ -1,0 +1,301 @@
+//! The source of truth answers over more than one hop.
+//!
+//! Owns: the statements for that and their rows. Head and rows come from one statement, and so from one snapshot. It
+//! must not know who asks.
+//! What can go wrong: as for single hops. Suggestions are not answered: they look at too much for the writer's database.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proto::{Position, UserId, timestamp};
+use sqlx::{Connection as _, FromRow, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::rows::token;
+use super::{PostgresReader, failed, in_time, list, no_head, relations};
+use crate::queries::{
+    Error, FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow, MultiReader, Part,
+    PublicList, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
+};
+
+/// Walks the set of `$1` below position `$2`, at most `$3` rows; takes those who are (`$6`) or are not in the set of
+/// `$4`, where they came before position `$5` and have been there since: one that was hidden in between came back in
+/// its old place. At most `$7`.
+macro_rules! sift {
+    ($name:literal, $own:literal, $other:literal, $found:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "\nWITH looked AS MATERIALIZED (\n    SELECT ",
+            $other,
+            " AS id, position, created_at FROM follows\n    WHERE ",
+            $own,
+            " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
+             ), found AS MATERIALIZED (\n    \
+                 SELECT l.id, l.position, l.created_at, b.created_at AS met_at FROM looked l\n    \
+                 LEFT JOIN LATERAL (\n        SELECT created_at FROM follows WHERE ",
+            $found,
+            " AND position < $5 AND revision < $5 / 1024 LIMIT 1\n    ) b ON true\n    \
+                 WHERE (b.created_at IS NOT NULL) = $6\n    \
+                 ORDER BY l.position DESC LIMIT $7\n\
+             )\n\
+             SELECT h.epoch, h.revision, w.number, w.last, f.id, f.position, f.created_at, f.met_at\n\
+             FROM log_head h\n\
+             CROSS JOIN (SELECT count(*) AS number, min(position) AS last FROM looked) w\n\
+             LEFT JOIN found f ON true\n\
+             ORDER BY f.position DESC"
+        )
+    };
+}
+
+const FOLLOWING_IN_FOLLOWERS: &str = sift!(
+    "sift_following_by_followers",
+    "follower_id",
+    "following_id",
+    "follower_id = l.id AND following_id = $4"
+);
+const FOLLOWING_IN_FOLLOWING: &str = sift!(
+    "sift_following_by_following",
+    "follower_id",
+    "following_id",
+    "follower_id = $4 AND following_id = l.id"
+);
+const FOLLOWERS_IN_FOLLOWERS: &str = sift!(
+    "sift_followers_by_followers",
+    "following_id",
+    "follower_id",
+    "follower_id = l.id AND following_id = $4"
+);
+const FOLLOWERS_IN_FOLLOWING: &str = sift!(
+    "sift_followers_by_following",
+    "following_id",
+    "follower_id",
+    "follower_id = $4 AND following_id = l.id"
+);
+
+/// Whom `$1` follows that follow `$2`, among the newest `$6` follows: how many, and those below position `$3`, from
+/// offset `$4`, at most `$5`.
+const KNOWN: &str = "\
+-- known
+WITH looked AS MATERIALIZED (
+    SELECT following_id AS id, position, created_at FROM follows
+    WHERE follower_id = $1
+    ORDER BY position DESC LIMIT $6
+), found AS MATERIALIZED (
+    SELECT l.id, l.position, l.created_at, b.created_at AS met_at FROM looked l
+    CROSS JOIN LATERAL (
+        SELECT created_at FROM follows WHERE follower_id = l.id AND following_id = $2 LIMIT 1
+    ) b
+), page AS MATERIALIZED (
+    SELECT * FROM found WHERE position < $3 ORDER BY position DESC OFFSET $4 LIMIT $5
+)
+SELECT h.epoch, h.revision, w.number, w.last, p.id, p.position, p.created_at, p.met_at
+FROM log_head h
+CROSS JOIN (SELECT count(*) AS number, min(position) AS last FROM found) w
+LEFT JOIN page p ON true
+ORDER BY p.position DESC";
+
+/// The list of `$1` from offset `$2`, at most `$3`, and how long it is.
+macro_rules! list_at {
+    ($name:literal, $table:literal, $own:literal, $other:literal, $count:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "\nSELECT h.epoch, h.revision, coalesce(a.",
+            $count,
+            ", 0) AS total, ARRAY(\n    SELECT ",
+            $other,
+            " FROM ",
+            $table,
+            " WHERE ",
+            $own,
+            " = $1 ORDER BY position DESC OFFSET $2 LIMIT $3\n\
+             ) AS users\n\
+             FROM log_head h LEFT JOIN accounts a ON a.user_id = $1"
+        )
+    };
+}
+
+const FOLLOWERS_AT: &str = list_at!("followers_at", "follows", "following_id", "follower_id", "followers");
+const FOLLOWING_AT: &str = list_at!("following_at", "follows", "follower_id", "following_id", "following");
+const MUTES_AT: &str = list_at!("mutes_at", "mutes", "muter_id", "muted_id", "muting");
+const BLOCKS_AT: &str = list_at!("blocks_at", "blocks", "blocker_id", "blocked_id", "blocking");
+const REQUESTS_RECEIVED_AT: &str =
+    list_at!("requests_received_at", "follow_requests", "target_id", "requester_id", "requests_received");
+const REQUESTS_SENT_AT: &str =
+    list_at!("requests_sent_at", "follow_requests", "requester_id", "target_id", "requests_sent");
+
+/// A row beside the head; what it lacks is null.
+#[derive(FromRow)]
+struct FoundRow {
+    epoch: i64,
+    revision: i64,
+    /// Rows looked at, or found, in all.
+    number: i64,
+    /// The lowest position of those.
+    last: Option<i64>,
+    id: Option<Uuid>,
+    position: Option<i64>,
+    created_at: Option<OffsetDateTime>,
+    met_at: Option<OffsetDateTime>,
+}
+
+impl FoundRow {
+    fn into_row(self) -> Option<MetRow> {
+        let row = ListRow {
+            user: UserId::new(self.id?)?,
+            position: Position::from_i64(self.position?),
+            created_at_millis: timestamp::to_millis(self.created_at?),
+            expires_at_millis: None,
+        };
+        Some(MetRow { row, met_at_millis: self.met_at.map(timestamp::to_millis) })
+    }
+}
+
+/// A part of a list beside the head.
+#[derive(FromRow)]
+struct PartRow {
+    epoch: i64,
+    revision: i64,
+    total: i64,
+    users: Vec<Uuid>,
+}
+
+#[async_trait]
+impl MultiReader for PostgresReader {
+    async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
+        let read = async { sifted(&mut *self.connection(within).await?, sift).await };
+        in_time(within, read).await
+    }
+
+    async fn known(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
+        let read = async {
+            let mut connection = self.connection(within).await?;
+            let rows: Vec<FoundRow> = sqlx::query_as(KNOWN)
+                .bind(known.viewer.uuid())
+                .bind(known.target.uuid())
+                .bind(below(known.before))
+                .bind(number(known.skip))
+                .bind(number(known.limit))
+                .bind(number(FOLLOWS_LOOKED_THROUGH))
+                .fetch_all(&mut *connection)
+                .await
+                .map_err(failed)?;
+            let first = rows.first().ok_or_else(no_head)?;
+            let as_of = token(first.epoch, first.revision);
+            let total = u64::try_from(first.number).unwrap_or(0);
+            let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
+            Ok(Versioned::exact(KnownRows { rows, total }, as_of))
+        };
+        in_time(within, read).await
+    }
+
+    async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+        let read = async {
+            let mut connection = self.connection(within).await?;
+            let Some(viewer) = at.viewer else { return part(&mut connection, at).await };
+            let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
+            let mut answer = part(&mut snapshot, at).await?;
+            answer.value.relations = relations(&mut snapshot, viewer, &answer.value.users).await?.value;
+            snapshot.commit().await.map_err(failed)?;
+            Ok(answer)
+        };
+        in_time(within, read).await
+    }
+
+    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+        let read = async {
+            let mut connection = self.connection(within).await?;
+            let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
+            let (kind, user) = (union.first.list.kind(), union.first.user);
+            let first = list(&mut snapshot, kind, user, union.before, union.size + 1).await?;
+            let second = match union.rest(&first.value) {
+                Some(sift) => Some(sifted(&mut snapshot, &sift).await?.value),
+                None => None,
+            };
+            snapshot.commit().await.map_err(failed)?;
+            Ok(first.map(|first| United { first, second }))
+        };
+        in_time(within, read).await
+    }
+
+    async fn suggest(&self, _: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
+        Err(Error::failed("the source of truth makes no suggestions"))
+    }
+}
+
+/// All statements of an answer read the same snapshot.
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+async fn sifted(connection: &mut PgConnection, sift: &Sift) -> Result<Versioned<Sifted>, Error> {
+    let statement = match (sift.walked.list, sift.other.list) {
+        (PublicList::Following, PublicList::Followers) => FOLLOWING_IN_FOLLOWERS,
+        (PublicList::Following, PublicList::Following) => FOLLOWING_IN_FOLLOWING,
+        (PublicList::Followers, PublicList::Followers) => FOLLOWERS_IN_FOLLOWERS,
+        (PublicList::Followers, PublicList::Following) => FOLLOWERS_IN_FOLLOWING,
+    };
+    let rows: Vec<FoundRow> = sqlx::query_as(statement)
+        .bind(sift.walked.user.uuid())
+        .bind(below(sift.before))
+        .bind(number(sift.look))
+        .bind(sift.other.user.uuid())
+        .bind(below(sift.other_before))
+        .bind(sift.members)
+        .bind(number(sift.limit))
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?;
+    let first = rows.first().ok_or_else(no_head)?;
+    let as_of = token(first.epoch, first.revision);
+    let looked_to = first.last.filter(|_| first.number >= number(sift.look)).map(Position::from_i64);
+    let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
+    Ok(Versioned::exact(Sifted { rows, looked_to }, as_of))
+}
+
+async fn part(connection: &mut PgConnection, at: &ListAt) -> Result<Versioned<Part>, Error> {
+    let statement = match at.kind {
+        ListKind::Followers => FOLLOWERS_AT,
+        ListKind::Following => FOLLOWING_AT,
+        ListKind::Mutes => MUTES_AT,
+        ListKind::Blocks => BLOCKS_AT,
+        ListKind::RequestsReceived => REQUESTS_RECEIVED_AT,
+        ListKind::RequestsSent => REQUESTS_SENT_AT,
+    };
+    let row: Option<PartRow> = sqlx::query_as(statement)
+        .bind(at.user.uuid())
+        .bind(number(at.offset))
+        .bind(number(at.limit))
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    let row = row.ok_or_else(no_head)?;
+    let users = row.users.into_iter().filter_map(UserId::new).collect();
+    let part = Part { users, total: u64::try_from(row.total).unwrap_or(0), relations: Vec::new() };
+    Ok(Versioned::exact(part, token(row.epoch, row.revision)))
+}
+
+fn below(position: Option<Position>) -> i64 {
+    position.map_or(i64::MAX, Position::as_i64)
+}
+
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_looked_up_is_bounded_first() {
+        let sifts =
+            [FOLLOWING_IN_FOLLOWERS, FOLLOWING_IN_FOLLOWING, FOLLOWERS_IN_FOLLOWERS, FOLLOWERS_IN_FOLLOWING];
+        for (statement, bound) in
+            sifts.into_iter().map(|sift| (sift, "LIMIT $3")).chain([(KNOWN, "LIMIT $6")])
+        {
+            let bound = statement.find(bound).expect("a bound");
+            assert!(bound < statement.find("LATERAL").expect("a look-up"), "{statement}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What this process knows of the log: its newest revision, and the recent events.
+//!
+//! Owns: the knowledge and its age. It comes from the stream, and from what others hear of the head. It must not know what is
+//! read, or which read models there are.
+//! What can go wrong: heartbeats get lost or stop. So nothing here is taken for proof: an answer proves its freshness by the
+//! checkpoint that it was read with.
+
+mod cursor;
+mod follow;
+mod head;
+mod ring;
+mod sources;
+
+pub use self::cursor::{TURNS, Tail};
+pub use self::follow::{Follower, Recent};
+pub use self::head::{Horizon, LONGEST_STALENESS};
+pub use self::ring::{Arrival, Filter, Held, Limits, Ring};
+pub use self::sources::{FeedMonitor, Sources};

@@ -1,0 +1,417 @@
+//! The recent events, in memory, by account.
+//!
+//! Owns: a contiguous piece of the history, from a floor up to a position, within limits of number and bytes; and the
+//! answers to "what has changed since then?" for one account. Pure. It must not know where events come from, or what
+//! their changes are laid over.
+//! What can go wrong: an event that is not the next one. It is refused: a ring with a hole would tell lies.
+//!
+//! The changes of one account are a chain: each names the one before it, and a map names the newest. So a change costs
+//! the same however many its account has, and forgetting the oldest event costs nothing but its own changes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::LoggedEvent;
+use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Event, Verb};
+use proto::{Position, Revision, Token, UserId, timestamp};
+use time::OffsetDateTime;
+
+use crate::queries::Side;
+
+/// An edge as an event left it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its place in lists.
+    pub position: Position,
+    /// When it came to be.
+    pub created_at_millis: i64,
+    /// When it runs out.
+    pub expires_at_millis: Option<i64>,
+    /// The event that changed it last.
+    pub revision: Revision,
+}
+
+/// A change of one edge, as one of its ends sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touched {
+    /// The account at the other end.
+    pub other: UserId,
+    /// What the edge was afterwards; `None`: it was gone.
+    pub left: Option<Held>,
+}
+
+/// An account has more changes than anybody should wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany;
+
+/// How much a ring may hold. The oldest events go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events.
+    pub events: usize,
+    /// Bytes, about.
+    pub bytes: usize,
+}
+
+/// An event as it came, decoded and encoded.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// The event.
+    pub event: Event,
+    /// Its bytes.
+    pub payload: Arc<[u8]>,
+}
+
+impl From<LoggedEvent> for Arrival {
+    fn from(LoggedEvent { event, payload, .. }: LoggedEvent) -> Self {
+        Self { event, payload }
+    }
+}
+
+/// The event is not the one after the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("revision {0} is not the next one")]
+pub struct NotNext(Revision);
+
+/// Which events somebody wants; an empty list wants all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Commands.
+    pub verbs: Vec<Verb>,
+    /// Who caused it.
+    pub actors: Vec<UserId>,
+    /// Where an edge ends.
+    pub targets: Vec<UserId>,
+}
+
+impl Filter {
+    /// Sorted, as [`Self::wants`] needs it, and each verb once: there are few, however often one is named.
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.verbs.sort_unstable();
+        self.verbs.dedup();
+        self.actors.sort_unstable();
+        self.targets.sort_unstable();
+        self
+    }
+
+    /// True if such an event is wanted.
+    pub fn wants(
+        &self,
+        verb: Verb,
+        actor: Option<UserId>,
+        mut targets: impl Iterator<Item = UserId>,
+    ) -> bool {
+        (self.verbs.is_empty() || self.verbs.contains(&verb))
+            && (self.actors.is_empty()
+                || actor.is_some_and(|actor| self.actors.binary_search(&actor).is_ok()))
+            && (self.targets.is_empty() || targets.any(|target| self.targets.binary_search(&target).is_ok()))
+    }
+}
+
+/// Some events in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The events that were wanted.
+    pub events: Vec<(Revision, Arc<[u8]>)>,
+    /// All events up to here were looked at.
+    pub upto: Revision,
+}
+
+/// Bytes of an event without its changes, about.
+const EVENT_BYTES: usize = size_of::<Record>() + 32;
+/// Bytes of a change: itself, and its two places in the map of ends, which is never quite full.
+const CHANGE_BYTES: usize = size_of::<Change>() + 2 * 48;
+/// Bytes of an account's counts, in a map that is never quite full.
+const COUNTS_BYTES: usize = 2 * size_of::<AccountCounts>() + size_of::<UserId>();
+
+/// The number of a change; they are never reused. 0 stands for none.
+type Number = u64;
+
+#[derive(Debug)]
+struct Record {
+    revision: Revision,
+    verb: Verb,
+    actor: Option<UserId>,
+    committed_at: OffsetDateTime,
+    payload: Arc<[u8]>,
+    /// Its changes are those from here on.
+    first: Number,
+    changes: usize,
+    counted: Box<[UserId]>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Change {
+    source: UserId,
+    target: UserId,
+    kind: EdgeKind,
+    revision: Revision,
+    left: Option<(Position, i64, Option<i64>)>,
+    /// The change before this one on the source's side.
+    before_at_source: Number,
+    /// The same on the target's side.
+    before_at_target: Number,
+}
+
+/// The recent events.
+#[derive(Debug)]
+pub struct Ring {
+    limits: Limits,
+    /// The newest event that it holds or has held.
+    position: Option<Token>,
+    /// Everything after this revision is known.
+    floor: Revision,
+    records: VecDeque<Record>,
+    changes: VecDeque<Change>,
+    /// The number of the oldest change that is held, or of the next one.
+    first: Number,
+    newest: HashMap<(UserId, Side), Number>,
+    counts: HashMap<UserId, (Revision, AccountCounts)>,
+    bytes: usize,
+}
+
+impl Ring {
+    /// Stands nowhere until it is told where to begin.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            position: None,
+            floor: Revision::ZERO,
+            records: VecDeque::new(),
+            changes: VecDeque::new(),
+            first: 1,
+            newest: HashMap::new(),
+            counts: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Forgets everything and goes on after this point.
+    pub fn begin(&mut self, at: Token) {
+        *self = Self { position: Some(at), floor: at.revision, ..Self::new(self.limits) };
+    }
+
+    /// Forgets everything and stands nowhere.
+    pub fn forget(&mut self) {
+        *self = Self::new(self.limits);
+    }
+
+    /// The newest revision.
+    pub fn position(&self) -> Option<Token> {
+        self.position
+    }
+
+    /// Events held.
+    pub fn events(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Bytes held, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The time from the oldest to the newest event held, by the clock of the source of truth.
+    pub fn span(&self) -> Duration {
+        let span = self
+            .records
+            .back()
+            .zip(self.records.front())
+            .map(|(new, old)| new.committed_at - old.committed_at);
+        span.and_then(|span| span.try_into().ok()).unwrap_or_default()
+    }
+
+    /// All changes after this one are known.
+    pub fn floor(&self) -> Option<Token> {
+        self.position.map(|position| Token::new(position.epoch, self.floor))
+    }
+
+    /// True if all changes from there to the position are known.
+    pub fn covers(&self, since: Token) -> bool {
+        self.position.is_some_and(|position| {
+            position.epoch == since.epoch && (self.floor..=position.revision).contains(&since.revision)
+        })
+    }
+
+    /// Takes the next event, and forgets old ones if there are too many.
+    pub fn push(&mut self, arrival: &Arrival) -> Result<(), NotNext> {
+        let event = &arrival.event;
+        let next = self.position.map(|position| Token::new(position.epoch, position.revision.next()));
+        let here = Token::new(event.epoch, event.revision);
+        if next != Some(here) {
+            return Err(NotNext(event.revision));
+        }
+        let first = self.next_number();
+        for change in &event.edges {
+            self.note(event.revision, change);
+        }
+        for told in &event.counts {
+            self.counts.insert(told.user, (event.revision, *told));
+        }
+        let record = Record {
+            revision: event.revision,
+            verb: event.verb,
+            actor: event.actor,
+            committed_at: event.committed_at,
+            payload: Arc::clone(&arrival.payload),
+            first,
+            changes: self.changes.len() - self.place(first),
+            counted: event.counts.iter().map(|told| told.user).collect(),
+            bytes: EVENT_BYTES
+                + arrival.payload.len()
+                + event.edges.len() * CHANGE_BYTES
+                + event.counts.len() * COUNTS_BYTES,
+        };
+        self.bytes += record.bytes;
+        self.records.push_back(record);
+        self.position = Some(here);
+        while self.records.len() > self.limits.events || self.bytes > self.limits.bytes {
+            self.drop_oldest();
+        }
+        Ok(())
+    }
+
+    /// The changes of an account's edges after a revision, the newest first; an edge may come several times.
+    pub fn touched(&self, user: UserId, side: Side, since: Revision) -> impl Iterator<Item = Touched> {
+        self.chain(user, side, since).map(move |change| Touched {
+            other: if side.outgoing { change.target } else { change.source },
+            left: change.left.map(|(position, created_at_millis, expires_at_millis)| Held {
+                position,
+                created_at_millis,
+                expires_at_millis,
+                revision: change.revision,
+            }),
+        })
+    }
+
+    /// The oldest change of an account's edges after a revision.
+    ///
+    /// # Errors
+    /// If there are more than `most`: it is not looked for.
+    pub fn next_change(
+        &self,
+        user: UserId,
+        side: Side,
+        since: Revision,
+        most: usize,
+    ) -> Result<Option<Revision>, TooMany> {
+        let mut oldest = None;
+        for (number, change) in self.chain(user, side, since).enumerate() {
+            if number == most {
+                return Err(TooMany);
+            }
+            oldest = Some(change.revision);
+        }
+        Ok(oldest)
+    }
+
+    /// How many edges of an account went away after a revision, at most; among the newest changes, so many of them.
+    pub fn removals(&self, user: UserId, side: Side, since: Revision, newest: usize) -> usize {
+        self.chain(user, side, since).take(newest).filter(|change| change.left.is_none()).count()
+    }
+
+    /// The counts of an account, if they changed after a revision.
+    pub fn counts(&self, user: UserId, since: Revision) -> Option<&AccountCounts> {
+        self.counts.get(&user).filter(|(revision, _)| *revision > since).map(|(_, counts)| counts)
+    }
+
+    /// The wanted events after a revision, within limits of events looked at and of bytes; the first one may exceed the
+    /// latter. `None` if they are not all known here, or if nothing stands here of that epoch.
+    pub fn excerpt(&self, after: Token, filter: &Filter, limits: Limits) -> Option<Excerpt> {
+        if !self.covers(after) {
+            return None;
+        }
+        // Dense: the distance from the floor is the number of events to skip.
+        let skip = usize::try_from(after.revision.0 - self.floor.0).unwrap_or(usize::MAX);
+        let mut excerpt = Excerpt { events: Vec::new(), upto: after.revision };
+        let mut bytes = 0;
+        for record in self.records.range(skip.min(self.records.len())..).take(limits.events) {
+            let place = self.place(record.first);
+            let targets = self.changes.range(place..place + record.changes).map(|change| change.target);
+            if filter.wants(record.verb, record.actor, targets) {
+                bytes += record.payload.len();
+                if bytes > limits.bytes && !excerpt.events.is_empty() {
+                    break;
+                }
+                excerpt.events.push((record.revision, Arc::clone(&record.payload)));
+            }
+            excerpt.upto = record.revision;
+        }
+        Some(excerpt)
+    }
+
+    fn chain(&self, user: UserId, side: Side, since: Revision) -> impl Iterator<Item = &Change> {
+        let before = move |change: &Change| {
+            if side.outgoing { change.before_at_source } else { change.before_at_target }
+        };
+        let newest = self.newest.get(&(user, side)).copied().unwrap_or(0);
+        let held = move |number: Number| {
+            // What was forgotten ends the chain.
+            let change = (number >= self.first).then(|| self.changes.get(self.place(number)))??;
+            (change.revision > since).then_some(change)
+        };
+        std::iter::successors(held(newest), move |change| held(before(change)))
+    }
+
+    fn note(&mut self, revision: Revision, change: &EdgeChange) {
+        let number = self.next_number();
+        let EdgeKey { kind, source, target } = change.key;
+        let before_at_source =
+            self.newest.insert((source, Side { kind, outgoing: true }), number).unwrap_or(0);
+        let before_at_target =
+            self.newest.insert((target, Side { kind, outgoing: false }), number).unwrap_or(0);
+        let left = (change.op != EdgeOp::Removed).then(|| {
+            let expires_at = change.expires_at.map(timestamp::to_millis);
+            (change.position, timestamp::to_millis(change.created_at), expires_at)
+        });
+        self.changes.push_back(Change {
+            source,
+            target,
+            kind,
+            revision,
+            left,
+            before_at_source,
+            before_at_target,
+        });
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(record) = self.records.pop_front() else { return };
+        self.floor = record.revision;
+        self.bytes -= record.bytes;
+        for change in self.changes.drain(..record.changes) {
+            let kind = change.kind;
+            let ends = [
+                (change.source, Side { kind, outgoing: true }),
+                (change.target, Side { kind, outgoing: false }),
+            ];
+            for end in ends {
+                if self.newest.get(&end) == Some(&self.first) {
+                    self.newest.remove(&end);
+                }
+            }
+            self.first += 1;
+        }
+        for user in record.counted {
+            if self.counts.get(&user).is_some_and(|(revision, _)| *revision == record.revision) {
+                self.counts.remove(&user);
+            }
+        }
+    }
+
+    fn next_number(&self) -> Number {
+        // A u64 of changes does not run out, and a deque's length fits it.
+        self.first + self.changes.len() as Number
+    }
+
+    /// Where a change that is held, or the next one, is in the deque.
+    fn place(&self, number: Number) -> usize {
+        usize::try_from(number - self.first).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Looks up when that was committed which a read model misses, and this process did not hear of as it came.
+//!
+//! Owns: the look-ups. It must not know what a read model is asked.
+//! What can go wrong: neither the stream nor the outbox answers. Then the next attempt may, and staleness stays a guess.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use event_log::{EventSource, LogPosition, Stop};
+use proto::Token;
+use service_kit::clock::{SharedClock, corrected};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Replica;
+use crate::recent::{LONGEST_STALENESS, Sources};
+
+/// Pause between two looks for something to look up: a process that has just started answers soon after.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Pause after one.
+const REST: Duration = Duration::from_secs(1);
+/// Longest wait for one event.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tells the horizon the dates that it lacks.
+#[derive(Debug)]
+pub struct Dates {
+    /// Where events come from.
+    pub sources: Sources,
+    /// The read models.
+    pub replicas: Vec<Arc<Replica>>,
+    /// The time of day of this process.
+    pub clock: SharedClock,
+}
+
+impl Dates {
+    /// Looks up until told to stop.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // One event is enough.
+        (self.sources.log.batch, self.sources.log.buffer_bytes) = (1, 1);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            never = self.look() => match never {},
+        }
+    }
+
+    async fn look(&self) -> std::convert::Infallible {
+        loop {
+            let mut looked_up = false;
+            for visible in self.replicas.iter().filter_map(|replica| replica.visible()) {
+                if self.sources.horizon.undated(visible, Instant::now()) {
+                    self.look_up_after(visible).await;
+                    looked_up = true;
+                }
+            }
+            // One that catches up is asked about again and again, and each look-up is a consumer that lives for a while. What
+            // is guessed in between errs towards older.
+            tokio::time::sleep(if looked_up { REST } else { PAUSE }).await;
+        }
+    }
+
+    async fn look_up_after(&self, visible: Token) {
+        let missed = Token::new(visible.epoch, visible.revision.next());
+        let mut source = EventSource::after(LogPosition::unverified(visible), self.sources.log.clone());
+        let age = match tokio::time::timeout(PATIENCE, source.next()).await {
+            Ok(Ok(logged)) => {
+                let now = corrected(self.clock.now(), self.sources.horizon.time(Instant::now()));
+                age(logged.event.committed_at, now)
+            }
+            // They are kept for longer than that, by default for a week.
+            Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
+            Ok(Err(_)) | Err(_) => return,
+        };
+        self.sources.horizon.dated(missed, age, Instant::now());
+    }
+}
+
+/// Zero where the other clock is ahead.
+fn age(committed_at: OffsetDateTime, now: OffsetDateTime) -> Duration {
+    Duration::try_from(now - committed_at).unwrap_or_default()
+}

@@ -1,0 +1,20 @@
+//! The replicas of the read model: how far each is, whether it is asked, and which one is.
+//!
+//! Owns: their checkpoints as announced, looked up or answered; the breakers and probes, those of PostgreSQL too; and the
+//! choice. It must not know what is read, or what happens when no replica can answer.
+
+mod breaker;
+mod checkpoint;
+mod dates;
+mod probe;
+mod select;
+mod settings_check;
+mod signals;
+
+pub use self::breaker::Breaker;
+pub use self::checkpoint::{Replica, State};
+pub use self::dates::Dates;
+pub use self::probe::{Neo4jProbe, PostgresProbe};
+pub use self::select::{Picked, ReadModel, Replicas, Sight, Tolerance, Tried, Unfit};
+pub use self::settings_check::SettingsCheck;
+pub use self::signals::Signals;

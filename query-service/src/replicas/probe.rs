@@ -1,0 +1,202 @@
+//! Looks after the stores in the background.
+//!
+//! Owns: asking each store, and each replica of the read model, whether it is there, closing and opening its breaker.
+//! It must not know what is read.
+//! What can go wrong: what it is there to notice. No caller's request ever waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service_kit::telemetry::chain;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Cause;
+use super::{Breaker, Replica, SettingsCheck};
+use crate::metrics::BREAKER_OPENED;
+use crate::neo4j::Neo4jReader;
+use crate::postgres::{self, PostgresReader};
+use crate::queries::{Error, Source};
+use crate::recent::Horizon;
+
+/// Pause between two looks at the read model.
+const NEO4J_PAUSE: Duration = Duration::from_millis(250);
+/// Shortest pause, when somebody waits for the read model to go on.
+const NEO4J_SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// The first plans after a start of the server may take long.
+const WARM_UP: Duration = Duration::from_secs(10);
+/// Pause between two looks at the source of truth.
+const POSTGRES_PAUSE: Duration = Duration::from_millis(500);
+/// Longest wait for an answer of the source of truth.
+const POSTGRES_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Looks after one replica of the read model.
+#[derive(Debug)]
+pub struct Neo4jProbe {
+    /// Over a pool of its own: callers may have used up theirs.
+    pub reader: Neo4jReader,
+    /// Whose pool is warmed up before callers use it.
+    pub callers: Neo4jReader,
+    /// Told of every look.
+    pub breaker: Arc<Breaker>,
+    /// Told of every checkpoint.
+    pub replica: Arc<Replica>,
+    /// Gets its revision as a hint, for as long as neither PostgreSQL nor a heartbeat was heard.
+    pub horizon: Arc<Horizon>,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// Told of every look.
+    pub settings: SettingsCheck,
+}
+
+impl Neo4jProbe {
+    /// Looks until told to stop, and calls `looked` after each look.
+    pub async fn run(self, looked: impl Fn(), stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(NEO4J_PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_cause = self.breaker.open();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+                () = self.replica.look_up_wanted() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look() => {}
+            }
+            note_change((Source::Neo4j, self.replica.projector()), &mut last_cause, &self.breaker);
+            looked();
+            tokio::time::sleep(NEO4J_SHORTEST_PAUSE).await;
+        }
+    }
+
+    async fn look(&self) {
+        let began = self.replica.begin_look_up();
+        let mut outcome = self.reader.checkpoint(self.timeout).await;
+        if matches!(outcome, Err(Error::TimedOut))
+            && self.settings.is_open(self.replica.projector())
+            && let Some(misconfigured) = self.reader.login_problem(self.timeout).await
+        {
+            outcome = Err(misconfigured);
+        }
+        self.settings.replica(self.replica.projector(), &outcome);
+        match outcome {
+            Ok(found) => {
+                self.replica.belongs_to(found.and_then(|found| found.database));
+                let found = found.map(|found| found.checkpoint);
+                self.replica.looked_up(found, began);
+                if let Some(checkpoint) = found {
+                    self.horizon.hint(checkpoint.visible, Instant::now());
+                }
+                if self.breaker.probe_succeeded(Instant::now()) {
+                    match self.callers.warm_up(WARM_UP).await {
+                        Ok(()) => self.breaker.close(Instant::now()),
+                        Err(error) => {
+                            let error = &error as &dyn std::error::Error;
+                            let replica = &**self.replica.projector();
+                            tracing::warn!(error, replica, "the read model does not warm up");
+                            self.breaker.probe_failed(Instant::now(), None);
+                        }
+                    }
+                }
+            }
+            Err(error) => {
+                let (replica, cause) = (&**self.replica.projector(), &error as &dyn std::error::Error);
+                tracing::debug!(error = cause, replica, "the read model does not answer");
+                let found = match error {
+                    Error::Misconfigured(problem) => Some(problem),
+                    _ => None,
+                };
+                self.breaker.probe_failed(Instant::now(), found);
+            }
+        }
+    }
+}
+
+/// Looks after the source of truth.
+#[derive(Debug)]
+pub struct PostgresProbe {
+    /// Over a pool of its own: callers may have used up theirs.
+    pub reader: PostgresReader,
+    /// Told of every look.
+    pub breaker: Arc<Breaker>,
+    /// Told of every head.
+    pub horizon: Arc<Horizon>,
+    /// Told of every look.
+    pub settings: SettingsCheck,
+}
+
+impl PostgresProbe {
+    /// Looks until told to stop, and calls `looked` after each look.
+    pub async fn run(self, looked: impl Fn(), stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(POSTGRES_PAUSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_cause = self.breaker.open();
+        let mut last_problem = String::new();
+        let nobody = Arc::from("");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look(&mut last_problem) => {}
+            }
+            note_change((Source::Postgres, &nobody), &mut last_cause, &self.breaker);
+            looked();
+        }
+    }
+
+    async fn look(&self, last_problem: &mut String) {
+        let outcome = self.reader.check_and_head(POSTGRES_TIMEOUT).await;
+        let now = Instant::now();
+        self.settings.postgres(&outcome);
+        match outcome {
+            Ok((head, database)) => {
+                self.horizon.told_database(database);
+                self.horizon.told(head, now);
+                if self.breaker.probe_succeeded(now) {
+                    self.breaker.close(now);
+                }
+                last_problem.clear();
+            }
+            Err(error) => {
+                self.breaker.probe_failed(now, postgres::problem(&error));
+                if self.breaker.open().is_some() {
+                    self.reader.forget_check();
+                }
+                // Said once, not twice a second: it may be an outage of hours, or a schema that nobody migrates.
+                let problem = chain(&error);
+                if *last_problem != problem {
+                    tracing::warn!(problem, "PostgreSQL cannot be used");
+                    *last_problem = problem;
+                }
+            }
+        }
+    }
+}
+
+/// Says once when a store, or a replica of it, is given up or asked again.
+fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, breaker: &Breaker) {
+    let cause = breaker.open();
+    if cause == *last {
+        return;
+    }
+    let (store, name) = (store.name(), &**replica);
+    match cause {
+        None => tracing::info!(store, replica = name, "the store is asked for answers"),
+        Some(cause) => {
+            tracing::warn!(store, replica = name, cause = cause.text(), "the store is not asked for answers");
+            metrics::counter!(
+                BREAKER_OPENED,
+                "store" => store,
+                "replica" => Arc::clone(replica),
+                "cause" => cause.name()
+            )
+            .increment(1);
+        }
+    }
+    *last = cause;
+}

@@ -1,0 +1,270 @@
+//! The replicas of the read model, and which of them is asked.
+//!
+//! Owns: what makes a replica unfit for a question, and the choice among those that are fit: first those that have what
+//! the caller asks for, then those that do not lag, then the one with the fewest calls under way, in turn. It must not
+//! know what is asked, nor what happens when none can answer.
+//! What can go wrong: none is fit; the caller is told why. What is known of a replica may be old: the answer tells, and
+//! another one is picked.
+//!
+//! Each process counts its own calls only. So many processes do not all run to the replica that just became free, and a
+//! replica that is slow for one of them is asked less by that one.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use proto::Token;
+use tokio::time::Instant;
+
+use super::{Breaker, Replica, State};
+use crate::queries::{Checkpoint, Reader, Scope};
+use crate::recent::{Horizon, Recent};
+
+/// How far behind a replica may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Tolerance {
+    /// One that misses something older is not asked, unless what it misses is known here.
+    pub max_staleness: Duration,
+    /// One that misses something older is asked only where no other can be.
+    pub max_lag: Duration,
+}
+
+/// Why a replica is not asked at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// Its breaker is open.
+    Down,
+    /// It has no checkpoint.
+    NotBuilt,
+    /// Its first build is not finished.
+    NotComplete,
+    /// It is too far behind.
+    Stale,
+    /// It is of another epoch or another database.
+    OtherHistory,
+}
+
+/// One replica: how it is asked, and what is known of it.
+pub struct ReadModel {
+    /// Asks it.
+    pub reader: Arc<dyn Reader>,
+    /// Whether it is asked.
+    pub breaker: Arc<Breaker>,
+    /// How far it is.
+    pub replica: Arc<Replica>,
+    calls: AtomicUsize,
+}
+
+impl ReadModel {
+    /// One that nobody has asked yet.
+    pub fn new(reader: Arc<dyn Reader>, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
+        Self { reader, breaker, replica, calls: AtomicUsize::new(0) }
+    }
+}
+
+/// How a replica looks from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The name of its projector.
+    pub name: Arc<str>,
+    /// Why it is not asked, in words; none if it is.
+    pub problem: Option<Cow<'static, str>>,
+    /// The newest revision that it is known to show.
+    pub visible: Option<Token>,
+    /// For how long something newer is known.
+    pub staleness: Duration,
+    /// Others are asked first.
+    pub lagging: bool,
+}
+
+/// All replicas. Shared by all calls.
+pub struct Replicas {
+    all: Vec<ReadModel>,
+    horizon: Arc<Horizon>,
+    recent: Arc<Recent>,
+    tolerance: Tolerance,
+    turn: AtomicUsize,
+}
+
+impl std::fmt::Debug for Replicas {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replicas").field("tolerance", &self.tolerance).finish_non_exhaustive()
+    }
+}
+
+/// A replica that was picked, and counts as busy until this is dropped.
+pub struct Picked<'a> {
+    /// The replica.
+    pub model: &'a ReadModel,
+    /// How many could have been picked, this one included.
+    pub choice: usize,
+    number: usize,
+}
+
+impl Drop for Picked<'_> {
+    fn drop(&mut self) {
+        self.model.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The replicas that a question was put to already.
+#[derive(Debug, Default)]
+pub struct Tried(Vec<usize>);
+
+impl Tried {
+    /// This one was asked.
+    pub fn add(&mut self, picked: &Picked<'_>) {
+        self.0.push(picked.number);
+    }
+}
+
+impl Replicas {
+    /// Chooses among these by what is known of the head and of recent events.
+    pub fn new(
+        all: Vec<ReadModel>,
+        horizon: Arc<Horizon>,
+        recent: Arc<Recent>,
+        tolerance: Tolerance,
+    ) -> Self {
+        Self { all, horizon, recent, tolerance, turn: AtomicUsize::new(0) }
+    }
+
+    /// Why none can be asked: what speaks against the last one. `None` if any can be.
+    pub fn none_fit(&self, scope: Scope) -> Option<Unfit> {
+        let now = Instant::now();
+        let mut last = Unfit::Down;
+        for model in &self.all {
+            last = self.unfit(model, scope, now)?;
+        }
+        Some(last)
+    }
+
+    /// Picks one for a question; `None` if each was tried or is unfit by now.
+    pub fn pick(&self, scope: Scope, at_least: Option<Token>, tried: &Tried) -> Option<Picked<'_>> {
+        let now = Instant::now();
+        let ours = self.recent.position();
+        // Only a new question moves the turn on.
+        let first = self.turn.fetch_add(usize::from(tried.0.is_empty()), Ordering::Relaxed);
+        let mut choice = 0;
+        let mut best = None;
+        for step in 0..self.all.len() {
+            let number = first.wrapping_add(step) % self.all.len();
+            let model = &self.all[number];
+            if tried.0.contains(&number) || self.unfit(model, scope, now).is_some() {
+                continue;
+            }
+            choice += 1;
+            let behind = at_least.is_some_and(|token| {
+                // Recent events are laid over answers about single hops, so they need not be in the replica.
+                let made_up_for = scope == Scope::Single && ours.is_some_and(|ours| ours >= token);
+                !made_up_for && model.replica.visible().is_none_or(|visible| visible < token)
+            });
+            let rank = (behind, self.lags(model, now), model.calls.load(Ordering::Relaxed));
+            if best.as_ref().is_none_or(|(best, _)| rank < *best) {
+                best = Some((rank, number));
+            }
+        }
+        let (_, number) = best?;
+        let model = &self.all[number];
+        model.calls.fetch_add(1, Ordering::Relaxed);
+        Some(Picked { model, choice, number })
+    }
+
+    /// One that is fit is known to have reached a token.
+    pub fn reached(&self, scope: Scope, token: Token) -> bool {
+        let now = Instant::now();
+        self.all.iter().any(|model| {
+            model.replica.visible().is_some_and(|visible| visible >= token)
+                && self.unfit(model, scope, now).is_none()
+        })
+    }
+
+    /// Waits until one that is fit has reached a token; false if none has at `until`, or none is fit.
+    pub async fn reach(&self, scope: Scope, token: Token, until: Instant) -> bool {
+        let now = Instant::now();
+        let fit = self.all.iter().filter(|model| self.unfit(model, scope, now).is_none());
+        let mut waits: FuturesUnordered<_> = fit.map(|model| model.replica.reach(token, until)).collect();
+        while let Some(reached) = waits.next().await {
+            if reached {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// How each looks now, in their order.
+    pub fn sights(&self, now: Instant) -> impl Iterator<Item = Sight> {
+        self.all.iter().map(move |model| {
+            let visible = model.replica.visible();
+            Sight {
+                name: Arc::clone(model.replica.projector()),
+                problem: self.problem(model, now),
+                visible,
+                staleness: visible.map_or(Duration::ZERO, |visible| self.horizon.staleness(visible, now)),
+                lagging: self.lags(model, now),
+            }
+        })
+    }
+
+    /// Why it is not asked, in words.
+    fn problem(&self, model: &ReadModel, now: Instant) -> Option<Cow<'static, str>> {
+        if let Some(problem) = model.breaker.problem() {
+            return Some(problem);
+        }
+        let problem = match self.unfit(model, Scope::Single, now)? {
+            Unfit::NotBuilt => "it has no checkpoint: nothing was projected, or its data is lost",
+            Unfit::Stale => "it is too far behind",
+            Unfit::OtherHistory => "it is of another epoch or another database",
+            Unfit::Down | Unfit::NotComplete => "it is not complete",
+        };
+        Some(problem.into())
+    }
+
+    /// What speaks against asking it at all.
+    fn unfit(&self, model: &ReadModel, scope: Scope, now: Instant) -> Option<Unfit> {
+        if model.breaker.open().is_some() {
+            return Some(Unfit::Down);
+        }
+        match model.replica.state() {
+            State::NotBuilt => Some(Unfit::NotBuilt),
+            // The breaker closes after the first look-up only; nothing is known for a moment at most.
+            State::Unknown => Some(Unfit::NotComplete),
+            State::Built(Checkpoint { visible, .. })
+                if !self.horizon.same_history(visible, model.replica.database()) =>
+            {
+                Some(Unfit::OtherHistory)
+            }
+            State::Built(Checkpoint { complete: false, .. }) => Some(Unfit::NotComplete),
+            State::Built(Checkpoint { visible, .. }) => {
+                let stale = self.horizon.staleness(visible, now) > self.tolerance.max_staleness;
+                // What it misses is known here, and laid over its answers about single hops.
+                let made_up_for = scope == Scope::Single && self.recent.ring().covers(visible);
+                (stale && !made_up_for).then_some(Unfit::Stale)
+            }
+        }
+    }
+
+    fn lags(&self, model: &ReadModel, now: Instant) -> bool {
+        model.replica.visible().is_some_and(|visible| {
+            // What it misses may be old.
+            self.horizon.undated(visible, now)
+                || self.horizon.staleness(visible, now) > self.tolerance.max_lag
+        })
+    }
+}
+
+#[cfg(test)]
+impl Replicas {
+    /// One of them.
+    pub fn get(&self, number: usize) -> &ReadModel {
+        &self.all[number]
+    }
+
+    /// The same, to put another reader there.
+    pub fn get_mut(&mut self, number: usize) -> &mut ReadModel {
+        &mut self.all[number]
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether the settings lead to servers that can be used, as far as only these can show.
+//!
+//! Owns: the check `settings`. It holds back a process that starts with settings that cannot work, so that a rollout stops
+//! before the last process that can serve is replaced. A server that could be used once is not judged again: a process
+//! that has served goes on with its other stores, and the breakers tell what fails.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use service_kit::Latch;
+
+use crate::queries::Error;
+
+/// The check. Clones share it.
+#[derive(Clone, Debug)]
+pub struct SettingsCheck {
+    latch: Latch,
+    found: Arc<Mutex<Found>>,
+}
+
+#[derive(Debug)]
+struct Found {
+    postgres: Answer,
+    replicas: Vec<(Arc<str>, Answer)>,
+}
+
+/// What a server has shown so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It was not asked.
+    Unasked,
+    /// It does not answer: other checks say so.
+    Away,
+    /// It cannot be used: why.
+    Misconfigured(String),
+    /// It could be used once.
+    Used,
+}
+
+impl Answer {
+    fn learn<T>(&mut self, outcome: &Result<T, Error>) {
+        if *self == Self::Used {
+            return;
+        }
+        *self = match outcome {
+            Ok(_) => Self::Used,
+            Err(Error::Misconfigured(problem)) => Self::Misconfigured(problem.clone()),
+            Err(_) => Self::Away,
+        };
+    }
+
+    fn problem(&self) -> Option<&str> {
+        match self {
+            Self::Misconfigured(problem) => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+impl SettingsCheck {
+    /// The check of PostgreSQL and of these replicas of the read model; none if they are not read.
+    pub fn new(latch: Latch, replicas: impl IntoIterator<Item = Arc<str>>) -> Self {
+        let replicas = replicas.into_iter().map(|name| (name, Answer::Unasked)).collect();
+        let found = Found { postgres: Answer::Unasked, replicas };
+        Self { latch, found: Arc::new(Mutex::new(found)) }
+    }
+
+    /// PostgreSQL was asked.
+    pub fn postgres<T>(&self, outcome: &Result<T, Error>) {
+        self.update(|found| found.postgres.learn(outcome));
+    }
+
+    /// A replica of the read model was asked.
+    pub fn replica<T>(&self, name: &str, outcome: &Result<T, Error>) {
+        self.update(|found| {
+            if let Some((_, answer)) = found.replicas.iter_mut().find(|(known, _)| &**known == name) {
+                answer.learn(outcome);
+            }
+        });
+    }
+
+    /// Whether a replica could not be used yet.
+    pub fn is_open(&self, name: &str) -> bool {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.replicas.iter().any(|(known, answer)| &**known == name && *answer != Answer::Used)
+    }
+
+    fn update(&self, learn: impl FnOnce(&mut Found)) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        learn(&mut found);
+        match found.problem() {
+            Some(problem) => self.latch.not_ready(&problem),
+            None if found.all_asked() => self.latch.ready(),
+            None => {}
+        }
+    }
+}
+
+impl Found {
+    fn all_asked(&self) -> bool {
+        let replicas = self.replicas.iter().map(|(_, answer)| answer);
+        replicas.chain([&self.postgres]).all(|answer| *answer != Answer::Unasked)
+    }
+
+    /// One replica that can be used is enough.
+    fn problem(&self) -> Option<String> {
+        let postgres = self.postgres.problem().map(str::to_owned);
+        postgres.or_else(|| {
+            let misconfigured: Option<Vec<_>> =
+                self.replicas.iter().map(|(name, answer)| Some((name, answer.problem()?))).collect();
+            let misconfigured = misconfigured?;
+            misconfigured.first().map(|(name, problem)| format!("the Neo4j of {name}: {problem}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_kit::Readiness;
+
+    use super::*;
+
+    const AWAY: Result<(), Error> = Err(Error::TimedOut);
+
+    fn misconfigured() -> Result<(), Error> {
+        Err(Error::Misconfigured("another database".to_owned()))
+    }
+
+    fn check(replicas: &[&str]) -> (Readiness, SettingsCheck) {
+        let readiness = Readiness::new();
+        let latch = readiness.latch("settings");
+        (readiness, SettingsCheck::new(latch, replicas.iter().map(|name| Arc::from(*name))))
+    }
+
+    #[test]
+    fn every_server_is_asked_before_the_check_passes() {
+        let (readiness, check) = check(&["a", "b"]);
+        check.postgres(&AWAY);
+        check.replica("a", &Ok(()));
+        assert!(!readiness.is_ready());
+        check.replica("b", &AWAY);
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn postgres_or_all_replicas_hold_the_process_back() {
+        let (readiness, check) = check(&["a", "b"]);
+        check.postgres(&misconfigured());
+        check.replica("a", &misconfigured());
+        check.replica("b", &AWAY);
+        assert!(!readiness.is_ready());
+        check.postgres(&AWAY);
+        assert!(readiness.is_ready(), "one replica may still be usable");
+        check.replica("b", &misconfigured());
+        let report = readiness.report();
+        let reason = report.checks().next().and_then(|check| check.reason.clone());
+        assert_eq!(reason.as_deref(), Some("the Neo4j of a: another database"));
+    }
+
+    #[test]
+    fn a_server_that_was_used_is_not_judged_again() {
+        let (readiness, check) = check(&[]);
+        check.postgres(&Ok(()));
+        check.postgres(&misconfigured());
+        assert!(readiness.is_ready());
+    }
+}

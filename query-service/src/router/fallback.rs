@@ -1,0 +1,70 @@
+//! Why the source of truth is asked.
+//!
+//! Owns: the reasons and their names in metrics and explanations. It must not know how they come about.
+//! What can go wrong: nothing; these are values.
+
+use crate::replicas::Unfit;
+
+/// Why no read model answers a question. A closed set, for metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The caller wants the source of truth.
+    Asked,
+    /// The operator wants the source of truth alone.
+    Configured,
+    /// The breaker is open.
+    Down,
+    /// No checkpoint.
+    NotBuilt,
+    /// The first build is not finished.
+    NotComplete,
+    /// It is too far behind for anybody.
+    Stale,
+    /// It is of another epoch or another database.
+    OtherHistory,
+    /// It is behind the caller's token.
+    Behind,
+    /// Only the source of truth can tell whether the token's epoch exists.
+    Epoch,
+    /// Its answer could not be brought to one revision.
+    NotExact,
+    /// It did not answer in time.
+    Slow,
+    /// Too many reads of this process wait for it.
+    Busy,
+    /// It failed.
+    Failed,
+}
+
+impl Fallback {
+    /// Its name in metrics and explanations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Configured => "configured",
+            Self::Down => "down",
+            Self::NotBuilt => "not_built",
+            Self::NotComplete => "not_complete",
+            Self::Stale => "stale",
+            Self::OtherHistory => "other_history",
+            Self::Behind => "behind",
+            Self::Epoch => "epoch",
+            Self::NotExact => "not_exact",
+            Self::Slow => "slow",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl From<Unfit> for Fallback {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Down => Self::Down,
+            Unfit::NotBuilt => Self::NotBuilt,
+            Unfit::NotComplete => Self::NotComplete,
+            Unfit::Stale => Self::Stale,
+            Unfit::OtherHistory => Self::OtherHistory,
+        }
+    }
+}

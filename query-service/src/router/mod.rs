@@ -1,0 +1,292 @@
+//! Chooses the store that answers.
+//!
+//! Owns: the order: a replica of the read model, another one if that fails, then the source of truth within its budget,
+//! then a refusal; and the time that each store gets. It must not know any SQL, Cypher or gRPC.
+//! What can go wrong: see [`Refusal`].
+//!
+//! A layer that answers from memory, or that merges questions in flight, belongs between this and a replica: it is a
+//! [`Reader`] itself.
+
+mod budget;
+mod fallback;
+mod past;
+mod read_models;
+mod read_source;
+mod refusal;
+mod stores;
+mod trace;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::Token;
+use service_kit::shares::Holders;
+use tokio::time::Instant;
+
+#[cfg(test)]
+pub use self::budget::Limit;
+pub use self::budget::{Budget, CallerKey};
+pub use self::fallback::Fallback;
+pub use self::past::PagesOfThePast;
+pub use self::read_source::ReadSource;
+pub use self::refusal::Refusal;
+pub use self::stores::StoresWatch;
+pub use self::trace::{Step, Trail};
+use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
+use crate::queries::{Error, Question, Reader, Scope, Source, Versioned};
+use crate::recent::{Horizon, Recent};
+use crate::replicas::{Breaker, Replicas, Sight};
+
+/// How the policy weighs time.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// A read model is slow when it takes longer.
+    pub neo4j_timeout: Duration,
+    /// Longest time of a read from the source of truth, however long its caller waits.
+    pub postgres_timeout: Duration,
+    /// Longest wait for a read model to reach a token.
+    pub freshness_wait: Duration,
+    /// Which stores may be asked at all.
+    pub read_source: ReadSource,
+}
+
+/// How fresh an answer must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// It must hold everything up to here.
+    pub at_least: Option<Token>,
+    /// It must come from the source of truth.
+    pub truth: bool,
+    /// Whose share of the fallback budget it may use.
+    pub caller: CallerKey,
+}
+
+/// An answer and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// What it holds everything up to.
+    pub as_of: Token,
+    /// The store.
+    pub source: Source,
+}
+
+/// A store and its breaker.
+pub struct Store {
+    /// Asks it.
+    pub reader: Arc<dyn Reader>,
+    /// Whether it is asked.
+    pub breaker: Arc<Breaker>,
+}
+
+/// Chooses the store that answers. Shared by all calls.
+pub struct Policy {
+    /// The read models.
+    pub replicas: Replicas,
+    /// The source of truth.
+    pub postgres: Store,
+    /// How far this process has read the events; answers of read models are brought up to there.
+    pub recent: Arc<Recent>,
+    /// How far the source of truth is.
+    pub horizon: Arc<Horizon>,
+    /// What the source of truth takes over.
+    pub budget: Budget,
+    /// Who reads lists and over several hops: these compete for places at the read models.
+    pub lists: Holders<CallerKey>,
+    /// How time is weighed.
+    pub settings: Settings,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    /// Answers a question, or says why not.
+    pub async fn answer<Q: Question>(
+        &self,
+        question: &Q,
+        need: Need,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Answer<Q::Answer>, Refusal> {
+        let answer = self.attempt(question, need, deadline, trail).await;
+        count(question, &answer);
+        answer
+    }
+
+    /// How each replica of the read model looks now.
+    pub fn sights(&self, now: Instant) -> Vec<Sight> {
+        let mut sights: Vec<Sight> = self.replicas.sights(now).collect();
+        if !self.settings.read_source.allows(Source::Neo4j) {
+            for sight in &mut sights {
+                sight.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)".into());
+            }
+        }
+        sights
+    }
+
+    /// Why the source of truth is not asked now, in words; `None` if it is.
+    pub fn postgres_problem(&self) -> Option<Cow<'static, str>> {
+        if !self.settings.read_source.allows(Source::Postgres) {
+            return Some("reads are set to Neo4j alone (READ_SOURCE)".into());
+        }
+        self.postgres.breaker.problem()
+    }
+
+    /// The same, not counted yet: for callers that may ask for less afterwards. See [`count`].
+    pub async fn attempt<Q: Question>(
+        &self,
+        question: &Q,
+        need: Need,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Answer<Q::Answer>, Refusal> {
+        let source = self.settings.read_source;
+        let ruled_out = match source {
+            ReadSource::Auto => false,
+            ReadSource::Neo4j => need.truth,
+            ReadSource::Postgres => question.scope() == Scope::ReadModel,
+        };
+        if ruled_out {
+            return Err(Refusal::RuledOut { read_source: source });
+        }
+        let reason = if source == ReadSource::Postgres {
+            Fallback::Configured
+        } else if need.truth {
+            Fallback::Asked
+        } else {
+            let hold = if question.is_shared() {
+                None
+            } else {
+                let hold = self.lists.hold(&need.caller, question.places(), Instant::now());
+                Some(hold.ok_or_else(|| Refusal::busy(true))?)
+            };
+            let answer = self.ask_read_models(question, need.at_least, deadline, trail).await?;
+            // Also one that shares statements: it is the lists of others that keep the server's processors.
+            if matches!(answer, Err(Fallback::Busy | Fallback::Slow)) {
+                self.lists.refused(&need.caller, Instant::now());
+            }
+            drop(hold);
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(reason) => reason,
+            }
+        };
+        // PostgreSQL must not take over what this process has too much of.
+        if reason == Fallback::Busy {
+            return Err(Refusal::busy(false));
+        }
+        if question.scope() == Scope::ReadModel {
+            tracing::debug!(
+                reason = reason.name(),
+                "the source of truth is not asked: it cannot answer this"
+            );
+            return Err(match reason {
+                Fallback::Behind | Fallback::NotExact => self.behind(),
+                _ => Refusal::unavailable(),
+            });
+        }
+        if source == ReadSource::Neo4j {
+            tracing::debug!(reason = reason.name(), "the source of truth is not asked: READ_SOURCE is neo4j");
+            return Err(Refusal::unavailable());
+        }
+        metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
+        trail.fell_back(reason.name());
+        self.ask_postgres(question, need, deadline, trail).await
+    }
+
+    /// No read model is as far as the question needs, and the source of truth cannot answer it.
+    fn behind(&self) -> Refusal {
+        let now = Instant::now();
+        let lag =
+            self.replicas.sights(now).filter(|sight| sight.problem.is_none()).map(|sight| sight.staleness);
+        Refusal::behind(lag.min().unwrap_or_default())
+    }
+
+    async fn ask_postgres<Q: Question>(
+        &self,
+        question: &Q,
+        need: Need,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Answer<Q::Answer>, Refusal> {
+        if self.postgres.breaker.open().is_some() {
+            return Err(Refusal::unavailable());
+        }
+        let place = self.budget.place(question.cells(), deadline, need.caller).await?;
+        if self.settings.read_source != ReadSource::Postgres {
+            self.budget.spend(question.cells(), need.caller)?;
+        }
+        let within = deadline.saturating_duration_since(Instant::now()).min(self.settings.postgres_timeout);
+        if within.is_zero() {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        let reader = self.postgres.reader.as_ref();
+        let outcome = timed(question, reader, Source::Postgres, None, within, trail).await;
+        drop(place);
+        let now = Instant::now();
+        let answer = match outcome {
+            Ok(answer) => answer,
+            Err(Error::TimedOut) if now >= deadline => return Err(Refusal::DeadlineExceeded),
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the source of truth did not answer"
+                );
+                self.postgres.breaker.failure(now);
+                return Err(Refusal::unavailable());
+            }
+        };
+        self.postgres.breaker.success(now);
+        self.horizon.answered(answer.as_of, now);
+        match need.at_least {
+            Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
+            // Its head may be that of a standby: what this process has seen is real.
+            Some(token) if token > answer.as_of && self.horizon.head().is_some_and(|head| head >= token) => {
+                Err(self.behind())
+            }
+            Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),
+            _ => Ok(Answer { value: answer.value, as_of: answer.as_of, source: Source::Postgres }),
+        }
+    }
+}
+
+/// Counts what became of a question.
+pub fn count<Q: Question>(question: &Q, answer: &Result<Answer<Q::Answer>, Refusal>) {
+    match answer {
+        Ok(answer) => {
+            metrics::counter!(READS, "question" => question.name(), "source" => answer.source.name())
+                .increment(1);
+        }
+        Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
+    }
+}
+
+async fn timed<Q: Question>(
+    question: &Q,
+    reader: &dyn Reader,
+    source: Source,
+    replica: Option<&Arc<str>>,
+    within: Duration,
+    trail: &Trail,
+) -> Result<Versioned<Q::Answer>, Error> {
+    let began = Instant::now();
+    let outcome = question.ask(reader, within).await;
+    let took = began.elapsed();
+    let label = trace::outcome(&outcome);
+    metrics::histogram!(SECONDS, "question" => question.name(), "source" => source.name(), "outcome" => label)
+        .record(took);
+    if let Some(replica) = replica {
+        metrics::counter!(REPLICA_ANSWERS, "replica" => Arc::clone(replica), "outcome" => label).increment(1);
+    }
+    trail.step(|| Step::of((source, replica), question.name(), took, &outcome));
+    outcome
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Asks the read models, one after the other.
+//!
+//! Owns: how long is waited for one to reach a token, the time that each gets, what an outcome says about the replica,
+//! and that another one is asked after a failure. It must not know how a replica is chosen, or any store.
+//! What can go wrong: none answers; the reason of the last one is passed on.
+
+use std::time::Duration;
+
+use proto::Token;
+use tokio::time::Instant;
+
+use super::{Answer, Fallback, Policy, Refusal, Trail, timed};
+use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
+use crate::queries::{Error, Question, Scope, Source, Statement, Versioned};
+use crate::replicas::{Picked, Tried};
+
+/// A question over more than one hop may take so many times as long as others.
+const MULTI_TIMES: u32 = 4;
+/// Longest wait of a question over more than one hop for a read model to reach a token.
+const MULTI_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait for the source of truth to tell its epoch, and the pause between two looks.
+const EPOCH_WAIT: Duration = Duration::from_millis(1_200);
+const EPOCH_LOOK: Duration = Duration::from_millis(20);
+/// The time of a call is shared among so many replicas at most: who is asked after them gets a share of the rest.
+const SHARERS: usize = 2;
+
+/// An answer, or why this read model gave none.
+type Outcome<T> = Result<Answer<T>, Fallback>;
+
+impl Policy {
+    /// Asks them. The inner error says why the source of truth has to be asked instead.
+    pub(super) async fn ask_read_models<Q: Question>(
+        &self,
+        question: &Q,
+        at_least: Option<Token>,
+        deadline: Instant,
+        trail: &Trail,
+    ) -> Result<Outcome<Q::Answer>, Refusal> {
+        if let Some(token) = at_least {
+            match self.horizon.epoch() {
+                Some(epoch) if token.epoch < epoch => return Err(Refusal::EpochChanged),
+                Some(epoch) if token.epoch == epoch => {}
+                _ => self.wait_for_epoch(token, deadline).await?,
+            }
+            if self.horizon.epoch().is_none_or(|epoch| token.epoch != epoch) {
+                return Ok(Err(Fallback::Epoch));
+            }
+        }
+        let scope = question.scope();
+        if let Some(unfit) = self.replicas.none_fit(scope) {
+            return Ok(Err(unfit.into()));
+        }
+        if let Some(token) = at_least
+            && !self.reached(token, scope, deadline).await
+        {
+            return Ok(Err(Fallback::Behind));
+        }
+        let mut tried = Tried::default();
+        let mut last = None;
+        while let Some(picked) = self.replicas.pick(scope, at_least, &tried) {
+            if let Some(reason) = last {
+                metrics::counter!(REPLICA_RETRIES, "reason" => Fallback::name(reason)).increment(1);
+            }
+            tried.add(&picked);
+            match self.ask_one(question, at_least, deadline, &picked, trail).await? {
+                Ok(answer) => return Ok(Ok(answer)),
+                Err(reason) => last = Some(reason),
+            }
+        }
+        // Without any outcome, the last that was fit became unfit while the token was waited for.
+        Ok(Err(last.unwrap_or(Fallback::Down)))
+    }
+
+    async fn ask_one<Q: Question>(
+        &self,
+        question: &Q,
+        at_least: Option<Token>,
+        deadline: Instant,
+        picked: &Picked<'_>,
+        trail: &Trail,
+    ) -> Result<Outcome<Q::Answer>, Refusal> {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            return Err(Refusal::DeadlineExceeded);
+        }
+        let usual = self.settings.neo4j_timeout;
+        let longest = match question.scope() {
+            Scope::Single => usual,
+            Scope::Multi | Scope::ReadModel => usual * MULTI_TIMES,
+        };
+        let within = longest.min(share(remaining, picked.choice));
+        let (replica, breaker) = (&picked.model.replica, &picked.model.breaker);
+        let began = replica.begin_look_up();
+        let reader = picked.model.reader.as_ref();
+        let mut outcome =
+            timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        if let (Some(token), Ok(answer)) = (at_least, &outcome)
+            && question.scope() != Scope::Single
+            && answer.as_of.epoch == token.epoch
+            && answer.as_of < token
+            && replica.reach(token, Instant::now() + self.wait_for(question.scope(), deadline)).await
+        {
+            // What this process has read did not make up for what the replica missed; now it has that itself.
+            let within = within.min(share(deadline.saturating_duration_since(Instant::now()), picked.choice));
+            outcome = timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        }
+        let now = Instant::now();
+        Ok(match outcome.map_err(Error::unshared) {
+            Ok(answer) => {
+                if counts(answer.origin.statement.as_ref()) {
+                    breaker.success(now);
+                }
+                replica.answered(answer.origin.store_as_of.unwrap_or(answer.as_of));
+                self.horizon.hint(answer.as_of, now);
+                self.judge(answer, at_least)?
+            }
+            // The server answered: these are no failures of it.
+            Err((Error::NotBuilt, _)) => {
+                replica.looked_up(None, began);
+                Err(Fallback::NotBuilt)
+            }
+            Err((Error::NotComplete, _)) => Err(Fallback::NotComplete),
+            Err((Error::NotExact, _)) => Err(Fallback::NotExact),
+            // The server was not asked.
+            Err((Error::Busy, _)) => Err(Fallback::Busy),
+            Err((Error::Stalled, _)) => Err(Fallback::Slow),
+            Err((Error::TimedOut, statement)) => {
+                // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
+                let proves = within == usual && question.scope() == Scope::Single;
+                if proves && counts(statement.as_ref()) {
+                    breaker.failure(now);
+                }
+                Err(Fallback::Slow)
+            }
+            Err((
+                error
+                @ (Error::Failed(_) | Error::Unchecked | Error::Misconfigured(_) | Error::Shared { .. }),
+                statement,
+            )) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, replica = &**replica.projector(), "the read model failed");
+                if counts(statement.as_ref()) {
+                    breaker.failure(now);
+                }
+                Err(Fallback::Failed)
+            }
+        })
+    }
+
+    /// Waits for this process, or a read model, to reach a token: events that were read here are laid over what a read
+    /// model answers about single hops, and confirm most of its other answers. But not so long that no time is left for
+    /// the source of truth.
+    async fn reached(&self, token: Token, scope: Scope, deadline: Instant) -> bool {
+        let here = self.recent.position().is_some_and(|position| position >= token);
+        if here || self.replicas.reached(scope, token) {
+            return true;
+        }
+        let began = Instant::now();
+        let until = began + self.wait_for(scope, deadline);
+        let reached = tokio::select! {
+            true = self.replicas.reach(scope, token, until) => true,
+            true = self.recent.reach(token, until) => true,
+            else => false,
+        };
+        metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());
+        reached
+    }
+
+    /// Waits until the source of truth has told its head since the call began: it does so twice a second, so that a token
+    /// of an epoch that does not exist costs it nothing. If it is silent, it has to be asked.
+    async fn wait_for_epoch(&self, token: Token, deadline: Instant) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let until = deadline.min(began + EPOCH_WAIT);
+        while Instant::now() < until {
+            match self.horizon.asked_since(began) {
+                Some(head) if head.epoch == token.epoch => return Ok(()),
+                Some(_) => return Err(Refusal::EpochChanged),
+                None => tokio::time::sleep(EPOCH_LOOK).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// How long a question waits for a token. One over several hops may have to wait for the read model itself, whose
+    /// projector pauses between batches.
+    fn wait_for(&self, scope: Scope, deadline: Instant) -> Duration {
+        let longest = match scope {
+            Scope::Single => self.settings.freshness_wait,
+            Scope::Multi | Scope::ReadModel => self.settings.freshness_wait.max(MULTI_WAIT),
+        };
+        longest.min(deadline.saturating_duration_since(Instant::now()) / 2)
+    }
+
+    /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.
+    fn judge<T>(&self, answer: Versioned<T>, at_least: Option<Token>) -> Result<Outcome<T>, Refusal> {
+        let as_of = answer.as_of;
+        if self.horizon.epoch().is_some_and(|epoch| as_of.epoch != epoch) {
+            return Ok(Err(Fallback::OtherHistory));
+        }
+        match at_least {
+            Some(token) if token.epoch < as_of.epoch => Err(Refusal::EpochChanged),
+            Some(token) if as_of < token => Ok(Err(Fallback::Behind)),
+            _ => Ok(Ok(Answer { value: answer.value, as_of, source: Source::Neo4j })),
+        }
+    }
+}
+
+/// True unless another question has counted the statement already: a hundred that share one prove no more than one.
+fn counts(statement: Option<&Statement>) -> bool {
+    statement.is_none_or(Statement::count)
+}
+
+/// The time of one replica among so many that may be asked yet. A third is kept for the source of truth.
+fn share(remaining: Duration, choice: usize) -> Duration {
+    let sharers = u32::try_from(choice.clamp(1, SHARERS)).unwrap_or(1);
+    remaining * 2 / 3 / sharers
+}

@@ -1,0 +1,111 @@
+//! Why there is no answer at all.
+//!
+//! Owns: the refusals, their names in metrics, and when to come back. It must not know gRPC.
+//! What can go wrong: nothing; these are values.
+
+use std::time::Duration;
+
+use service_kit::ids;
+
+use super::ReadSource;
+use super::budget::{Exhausted, Limit};
+
+/// A refusal tells everybody to come back after about this time.
+const COME_BACK: Duration = Duration::from_millis(250);
+
+/// Bounds of the retry delay that is derived from the lag.
+const SHORTEST_LAG: Duration = Duration::from_millis(100);
+const LONGEST_LAG: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The token is of another history.
+    #[error("is of another epoch")]
+    EpochChanged,
+    /// The token is beyond the newest revision.
+    #[error("is beyond the newest revision")]
+    TokenAhead,
+    /// No read model can answer, and the source of truth takes no more.
+    #[error("the budget of reads from the source of truth is used up")]
+    BudgetExhausted {
+        /// Which limit.
+        limit: Limit,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// No store can answer.
+    #[error("no store can answer now")]
+    Unavailable {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Too many reads of this process wait for the read models.
+    #[error("too many reads wait for the read models")]
+    Busy {
+        /// This caller has its share of them, and another one was refused.
+        share: bool,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The read models lag behind the caller's token, or change too fast, and nothing else can answer this.
+    #[error("the read models are behind")]
+    Behind {
+        /// When to come back: about their lag.
+        retry_after: Duration,
+    },
+    /// The only store that may be asked can never answer this. Coming back is in vain.
+    #[error("reads are set to one store (READ_SOURCE), which cannot answer this")]
+    RuledOut {
+        /// Which.
+        read_source: ReadSource,
+    },
+    /// The time of the call is over.
+    #[error("the deadline of the call passed")]
+    DeadlineExceeded,
+}
+
+impl Refusal {
+    /// No store can answer now.
+    pub(super) fn unavailable() -> Self {
+        Self::Unavailable { retry_after: jittered(COME_BACK) }
+    }
+
+    /// Too many reads of this process wait for the read models, or of this caller while others are refused.
+    pub(super) fn busy(share: bool) -> Self {
+        Self::Busy { share, retry_after: jittered(COME_BACK) }
+    }
+
+    /// The read models lag by this much.
+    pub(super) fn behind(lag: Duration) -> Self {
+        Self::Behind { retry_after: jittered(lag.clamp(SHORTEST_LAG, LONGEST_LAG)) }
+    }
+
+    /// Its name in metrics.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::EpochChanged => "epoch_changed",
+            Self::TokenAhead => "token_ahead",
+            Self::BudgetExhausted { limit: Limit::Rate, .. } => "budget_rate",
+            Self::BudgetExhausted { limit: Limit::Share, .. } => "budget_share",
+            Self::BudgetExhausted { limit: Limit::Concurrency, .. } => "budget_concurrency",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Behind { .. } => "behind",
+            Self::Busy { share: true, .. } => "busy_share",
+            Self::Busy { share: false, .. } => "busy",
+            Self::RuledOut { .. } => "ruled_out",
+            Self::DeadlineExceeded => "deadline",
+        }
+    }
+}
+
+impl From<Exhausted> for Refusal {
+    fn from(error: Exhausted) -> Self {
+        Self::BudgetExhausted { limit: error.limit, retry_after: jittered(error.retry_after) }
+    }
+}
+
+/// One to two times as long, so that those who were refused together do not come back together.
+fn jittered(after: Duration) -> Duration {
+    ids::jitter(after, 1.0..=2.0)
+}

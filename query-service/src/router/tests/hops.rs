@@ -1,0 +1,85 @@
+//! Questions over more than one hop.
+
+use super::*;
+
+fn suggest() -> queries::Suggest {
+    queries::Suggest { viewer: someone(), limit: 1 }
+}
+
+fn far() -> queries::ListAt {
+    queries::ListAt { kind: ListKind::Followers, user: someone(), offset: 2_000, limit: 1, viewer: None }
+}
+
+fn someone() -> UserId {
+    UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id")
+}
+
+fn until() -> Instant {
+    Instant::now() + Duration::from_secs(10)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_read_model_alone_can_answer_is_not_asked_elsewhere() {
+    let world = World::healthy();
+    world.neo4j[0].will(Act::Fail(Error::failed("no")));
+    let refused = world.policy.answer(&suggest(), ANY, until(), &Trail::default()).await;
+    assert!(matches!(refused, Err(Refusal::Unavailable { .. })), "{refused:?}");
+    assert!(world.postgres.asked().is_empty());
+    world.neo4j[0].will(Act::Fail(Error::failed("no")));
+    world.postgres.will(Act::Answer(token(100)));
+    let answer = world.policy.answer(&far(), ANY, until(), &Trail::default()).await;
+    assert_eq!(answer.expect("an answer").source, Source::Postgres);
+}
+
+#[tokio::test(start_paused = true)]
+async fn suggestions_that_no_read_model_can_make_yet_say_when_to_come_back() {
+    for error in [None, Some(Error::NotExact)] {
+        let world = World::healthy();
+        let need = if error.is_some() { ANY } else { at_least(token(101)) };
+        if let Some(error) = error {
+            world.neo4j[0].will(Act::Fail(error));
+        }
+        let refused = world.policy.answer(&suggest(), need, until(), &Trail::default()).await;
+        let Err(Refusal::Behind { retry_after }) = refused else { panic!("{refused:?}") };
+        assert!(retry_after >= Duration::from_millis(100), "{retry_after:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_recent_events_confirm_is_not_waited_for() {
+    let world = World::healthy();
+    world.policy.recent.begin(token(105));
+    world.neo4j[0].will(Act::Answer(token(105)));
+    let began = Instant::now();
+    let answer = world.policy.answer(&far(), at_least(token(105)), until(), &Trail::default()).await;
+    assert_eq!((answer.expect("an answer").as_of, began.elapsed()), (token(105), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_they_do_not_confirm_waits_for_the_read_model() {
+    let world = World::healthy();
+    world.policy.recent.begin(token(105));
+    world.neo4j[0].will(Act::Answer(token(103)));
+    world.neo4j[0].will(Act::Answer(token(106)));
+    let announce = async {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        world.announce(106);
+    };
+    let began = Instant::now();
+    let (question, trail) = (far(), Trail::default());
+    let (answer, ()) =
+        tokio::join!(world.policy.answer(&question, at_least(token(105)), until(), &trail), announce);
+    let answer = answer.expect("an answer");
+    assert_eq!((answer.as_of, answer.source), (token(106), Source::Neo4j));
+    assert_eq!(began.elapsed(), Duration::from_millis(700));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_model_that_stays_behind_is_waited_for_a_second() {
+    let world = World::healthy();
+    world.postgres.will(Act::Answer(token(105)));
+    let began = Instant::now();
+    let answer = world.policy.answer(&far(), at_least(token(105)), until(), &Trail::default()).await;
+    assert_eq!(answer.expect("an answer").source, Source::Postgres);
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+}

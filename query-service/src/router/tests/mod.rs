@@ -1,0 +1,261 @@
+//! Tests of the policy, with stores that answer as told and a clock that stands still.
+//!
+//! Owns: the stores and the world that they make up; what is asked in it is in the other files.
+
+mod freshness;
+mod health;
+mod hops;
+mod replicas;
+mod shared;
+mod truth;
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proto::{Epoch, Position, Revision, Token, UserId};
+use tokio::time::Instant;
+
+use super::*;
+use crate::queries::{
+    self, Check, Checkpoint, Counts, ListKind, ListRow, MultiReader, PublicList, Relation, SeenRow,
+};
+use crate::recent::Limits;
+use crate::replicas::{ReadModel, Replica, Tolerance};
+
+/// What a store does with the next question.
+enum Act {
+    Answer(Token),
+    Fail(Error),
+    /// Never answers; the caller's patience ends it.
+    Hang,
+}
+
+/// A store that answers as told and remembers how long it was given.
+#[derive(Default)]
+struct Fake {
+    acts: Mutex<VecDeque<Act>>,
+    asked: Mutex<Vec<Duration>>,
+}
+
+impl Fake {
+    fn will(&self, act: Act) {
+        self.acts.lock().expect("not poisoned").push_back(act);
+    }
+
+    fn asked(&self) -> Vec<Duration> {
+        self.asked.lock().expect("not poisoned").clone()
+    }
+
+    async fn act<T>(&self, value: T, within: Duration) -> Result<Versioned<T>, Error> {
+        self.asked.lock().expect("not poisoned").push(within);
+        let act = self.acts.lock().expect("not poisoned").pop_front();
+        match act.expect("the store is not asked more often than the test says") {
+            Act::Answer(as_of) => Ok(Versioned::exact(value, as_of)),
+            Act::Fail(error) => Err(error),
+            Act::Hang => {
+                tokio::time::sleep(within).await;
+                Err(Error::TimedOut)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Reader for Fake {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        Some(self)
+    }
+
+    async fn check(
+        &self,
+        _viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        self.act(vec![true; targets.len()], within).await
+    }
+
+    async fn list(
+        &self,
+        _: ListKind,
+        _: UserId,
+        _: Option<Position>,
+        _: usize,
+        _: Duration,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn relations(
+        &self,
+        _: UserId,
+        _: &[UserId],
+        _: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn list_seen(
+        &self,
+        _: PublicList,
+        _: UserId,
+        _: Option<Position>,
+        _: usize,
+        _: UserId,
+        _: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn counts(&self, _: &[UserId], _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+}
+
+#[async_trait]
+impl MultiReader for Fake {
+    async fn sift(&self, _: &queries::Sift, _: Duration) -> Result<Versioned<queries::Sifted>, Error> {
+        unreachable!("the tests do not ask this")
+    }
+
+    async fn known(&self, _: &queries::Known, _: Duration) -> Result<Versioned<queries::KnownRows>, Error> {
+        unreachable!("the tests do not ask this")
+    }
+
+    async fn union(&self, _: &queries::Union, _: Duration) -> Result<Versioned<queries::United>, Error> {
+        unreachable!("the tests do not ask this")
+    }
+
+    async fn list_at(
+        &self,
+        _: &queries::ListAt,
+        within: Duration,
+    ) -> Result<Versioned<queries::Part>, Error> {
+        self.act(queries::Part::default(), within).await
+    }
+
+    async fn suggest(
+        &self,
+        _: &queries::Suggest,
+        within: Duration,
+    ) -> Result<Versioned<queries::Suggested>, Error> {
+        self.act(queries::Suggested::default(), within).await
+    }
+}
+
+struct World {
+    /// One for each replica.
+    neo4j: Vec<Arc<Fake>>,
+    postgres: Arc<Fake>,
+    policy: Arc<Policy>,
+}
+
+const SETTINGS: Settings = Settings {
+    neo4j_timeout: Duration::from_millis(500),
+    postgres_timeout: Duration::from_secs(5),
+    freshness_wait: Duration::from_millis(200),
+    read_source: ReadSource::Auto,
+};
+
+const TOLERANCE: Tolerance =
+    Tolerance { max_staleness: Duration::from_secs(60), max_lag: Duration::from_secs(5) };
+
+fn token(revision: u64) -> Token {
+    of_epoch(1, revision)
+}
+
+fn of_epoch(epoch: u64, revision: u64) -> Token {
+    Token::new(Epoch(epoch), Revision(revision))
+}
+
+impl World {
+    /// Both stores are up, all read models are complete at revision 100, and so is the head.
+    fn healthy() -> Self {
+        Self::with_budget(10)
+    }
+
+    fn with_budget(per_second: u32) -> Self {
+        Self::with(1, per_second)
+    }
+
+    fn with_replicas(replicas: usize) -> Self {
+        Self::with(replicas, 10)
+    }
+
+    fn with(replicas: usize, per_second: u32) -> Self {
+        let now = Instant::now();
+        let horizon = Arc::new(Horizon::default());
+        let recent = Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
+        let breaker = || {
+            let breaker = Breaker::new(now);
+            breaker.close(now);
+            Arc::new(breaker)
+        };
+        let (neo4j, postgres) =
+            ((0..replicas).map(|_| Arc::<Fake>::default()).collect::<Vec<_>>(), Arc::<Fake>::default());
+        let as_reader = |fake: &Arc<Fake>| Arc::clone(fake) as Arc<dyn Reader>;
+        let model = |(number, fake): (usize, &Arc<Fake>)| {
+            let replica = Arc::new(Replica::new(format!("projector-{number}")));
+            ReadModel::new(as_reader(fake), breaker(), replica)
+        };
+        let models = neo4j.iter().enumerate().map(model).collect();
+        let policy = Policy {
+            replicas: Replicas::new(models, Arc::clone(&horizon), Arc::clone(&recent), TOLERANCE),
+            postgres: Store { reader: as_reader(&postgres), breaker: breaker() },
+            recent,
+            horizon,
+            budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
+            lists: Holders::new(4, Arc::default()),
+            settings: SETTINGS,
+        };
+        let world = Self { neo4j, postgres, policy: Arc::new(policy) };
+        (0..replicas).for_each(|number| world.announced_by(number, 100));
+        world.policy.horizon.told(token(100), now);
+        world
+    }
+
+    fn model(&self, number: usize) -> &ReadModel {
+        self.policy.replicas.get(number)
+    }
+
+    fn only(mut self, source: ReadSource) -> Self {
+        Arc::get_mut(&mut self.policy).expect("not shared yet").settings.read_source = source;
+        self
+    }
+
+    fn announce(&self, revision: u64) {
+        self.announced_by(0, revision);
+    }
+
+    fn announced_by(&self, number: usize, revision: u64) {
+        let checkpoint = Checkpoint { visible: token(revision), complete: true };
+        self.model(number).replica.announced(checkpoint, Instant::now());
+    }
+
+    /// Asks one check with a deadline of two seconds.
+    async fn ask(&self, need: Need) -> Result<(Token, Source), Refusal> {
+        self.ask_within(need, Duration::from_secs(2)).await
+    }
+
+    async fn ask_within(&self, need: Need, within: Duration) -> Result<(Token, Source), Refusal> {
+        let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
+        let question = Check { viewer: someone, targets: vec![someone] };
+        let answer = self.policy.answer(&question, need, Instant::now() + within, &Trail::default()).await?;
+        Ok((answer.as_of, answer.source))
+    }
+
+    fn fail_probes(&self, breaker: &Breaker) {
+        (0..2).for_each(|_| breaker.probe_failed(Instant::now(), None));
+    }
+}
+
+const NO_TOKEN: CallerKey = CallerKey::NONE;
+const ANY: Need = Need { at_least: None, truth: false, caller: NO_TOKEN };
+const TRUTH: Need = Need { at_least: None, truth: true, caller: NO_TOKEN };
+
+fn at_least(token: Token) -> Need {
+    Need { at_least: Some(token), ..ANY }
+}

@@ -1,0 +1,205 @@
+//! Questions that share a statement, and what its outcome proves of the read model.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::batching::lanes::{Lanes, Room};
+
+type Checks = Lanes<(UserId, UserId), bool>;
+
+/// Checks through one lane; nothing else is asked.
+struct Sharing(Arc<Checks>);
+
+#[async_trait]
+impl Reader for Sharing {
+    fn multi(&self) -> Option<&dyn MultiReader> {
+        None
+    }
+
+    async fn check(
+        &self,
+        viewer: UserId,
+        targets: &[UserId],
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        self.0.get(targets.iter().map(|target| (viewer, *target)).collect(), within).await
+    }
+
+    async fn list(
+        &self,
+        _: ListKind,
+        _: UserId,
+        _: Option<Position>,
+        _: usize,
+        _: Duration,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn relations(
+        &self,
+        _: UserId,
+        _: &[UserId],
+        _: Duration,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn list_seen(
+        &self,
+        _: PublicList,
+        _: UserId,
+        _: Option<Position>,
+        _: usize,
+        _: UserId,
+        _: Duration,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+
+    async fn counts(&self, _: &[UserId], _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        unreachable!("the tests ask checks only")
+    }
+}
+
+/// A world whose read model shares statements.
+struct Shared {
+    world: World,
+    lane: Arc<Checks>,
+    /// Statements wait for a place and find none.
+    full: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn new() -> Self {
+        let mut world = World::with_budget(1_000);
+        let store = Arc::clone(&world.neo4j[0]);
+        let full = Arc::<AtomicBool>::default();
+        let is_full = Arc::clone(&full);
+        let lane = Arc::new(Lanes::new(
+            "check",
+            Room { statement: 100, question: 1 },
+            Box::new(move |pairs, begins, within| {
+                let store = Arc::clone(&store);
+                if !is_full.load(Ordering::SeqCst) {
+                    begins();
+                }
+                Box::pin(async move {
+                    let targets: Vec<UserId> = pairs.iter().map(|(_, target)| *target).collect();
+                    store.check(targets[0], &targets, within).await
+                })
+            }),
+        ));
+        let policy = Arc::get_mut(&mut world.policy).expect("not shared yet");
+        policy.replicas.get_mut(0).reader = Arc::new(Sharing(Arc::clone(&lane)));
+        Self { world, lane, full }
+    }
+
+    /// So many checks at once, which wait for the lane and so share one statement.
+    async fn together(&self, number: usize) -> Vec<Result<(Token, Source), Refusal>> {
+        let stop = CancellationToken::new();
+        let run = async {
+            // All of them wait when the lane begins.
+            tokio::task::yield_now().await;
+            self.lane.run(stop.clone()).await;
+        };
+        let asked = async {
+            let answers = futures::future::join_all((0..number).map(|_| self.world.ask(ANY))).await;
+            stop.cancel();
+            answers
+        };
+        tokio::join!(asked, run).0
+    }
+
+    /// The next statement ends so, for twenty questions that PostgreSQL answers then.
+    async fn lost(&self, act: Act) {
+        let asked = self.world.neo4j[0].asked().len();
+        self.world.neo4j[0].will(act);
+        (0..20).for_each(|_| self.world.postgres.will(Act::Answer(token(100))));
+        assert_eq!(self.together(20).await, vec![Ok((token(100), Source::Postgres)); 20]);
+        assert_eq!(self.world.neo4j[0].asked().len(), asked + 1, "they shared a statement");
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.world.model(0).breaker.open().is_some()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_statement_that_fails_is_one_failure() {
+    let shared = Shared::new();
+    for _ in 0..4 {
+        shared.lost(Act::Fail(Error::failed("reset"))).await;
+        assert!(!shared.is_given_up());
+    }
+    shared.lost(Act::Fail(Error::failed("reset"))).await;
+    assert!(shared.is_given_up(), "five statements in a row are enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_statement_that_hangs_is_one_failure() {
+    let shared = Shared::new();
+    for _ in 0..4 {
+        shared.lost(Act::Hang).await;
+        assert!(!shared.is_given_up());
+    }
+    shared.lost(Act::Hang).await;
+    assert!(shared.is_given_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_statement_that_never_began_is_no_failure() {
+    let shared = Shared::new();
+    shared.full.store(true, Ordering::SeqCst);
+    for _ in 0..10 {
+        shared.lost(Act::Hang).await;
+    }
+    assert!(!shared.is_given_up(), "our own queue took the time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_a_statement_that_hangs_proves_nothing_more() {
+    let shared = Shared::new();
+    // Half of them fit the statement. The time of the others is up before it is their turn.
+    shared.world.neo4j[0].will(Act::Hang);
+    (0..100).for_each(|_| shared.world.postgres.will(Act::Answer(token(100))));
+    assert_eq!(shared.together(100).await, vec![Ok((token(100), Source::Postgres)); 100]);
+    assert_eq!(shared.world.neo4j[0].asked().len(), 1);
+    assert!(!shared.is_given_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_impatient_caller_does_not_hide_that_a_statement_hangs() {
+    let shared = Shared::new();
+    for _ in 0..5 {
+        shared.world.neo4j[0].will(Act::Hang);
+        (0..2).for_each(|_| shared.world.postgres.will(Act::Answer(token(100))));
+        let stop = CancellationToken::new();
+        let asked = async {
+            let impatient = shared.world.ask_within(ANY, Duration::from_millis(30));
+            let (impatient, patient) = tokio::join!(impatient, shared.world.ask(ANY));
+            assert!(impatient.is_ok() && patient.is_ok());
+            stop.cancel();
+        };
+        let run = async {
+            tokio::task::yield_now().await;
+            shared.lane.run(stop.clone()).await;
+        };
+        tokio::join!(asked, run);
+    }
+    assert!(shared.is_given_up());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_statement_that_is_answered_is_one_answer() {
+    let shared = Shared::new();
+    for _ in 0..5 {
+        assert!(!shared.is_given_up());
+        shared.world.neo4j[0].will(Act::Answer(token(100)));
+        assert_eq!(shared.together(20).await, vec![Ok((token(100), Source::Neo4j)); 20]);
+        shared.lost(Act::Fail(Error::failed("reset"))).await;
+    }
+    assert!(shared.is_given_up(), "half of the statements fail");
+}

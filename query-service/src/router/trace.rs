@@ -1,0 +1,153 @@
+//! What was asked to get an answer, for callers who want to know.
+//!
+//! Owns: the steps, in order, and why the source of truth was asked. It must not know gRPC.
+//! What can go wrong: nothing. A trail that nobody wants records nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use proto::Token;
+
+use crate::queries::{Error, Source, Versioned};
+
+/// One question to one store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The store.
+    pub store: Source,
+    /// Which replica of the read model, by its projector.
+    pub replica: Option<Arc<str>>,
+    /// The question's name.
+    pub question: &'static str,
+    /// How long the answer took.
+    pub took: Duration,
+    /// How it ended; see [`outcome`].
+    pub outcome: &'static str,
+    /// The answer's revision before recent events were laid over it.
+    pub store_as_of: Option<Token>,
+    /// How many recent events changed the answer.
+    pub overlaid_events: u32,
+}
+
+impl Step {
+    /// The step in which a store, or one of its replicas, gave this answer or failed.
+    pub fn of<T>(
+        (store, replica): (Source, Option<&Arc<str>>),
+        question: &'static str,
+        took: Duration,
+        answer: &Result<Versioned<T>, Error>,
+    ) -> Self {
+        let origin = answer.as_ref().map(|answer| answer.origin.clone()).unwrap_or_default();
+        let as_of = answer.as_ref().ok().map(|answer| answer.as_of);
+        Self {
+            store,
+            replica: replica.cloned(),
+            question,
+            took,
+            outcome: outcome(answer),
+            store_as_of: origin.store_as_of.or(as_of),
+            overlaid_events: origin.overlaid_events,
+        }
+    }
+}
+
+/// How a question ended, as a closed set: metrics have it as a label.
+pub fn outcome<T>(answer: &Result<Versioned<T>, Error>) -> &'static str {
+    match answer {
+        Ok(_) => "ok",
+        Err(error) => failure(error),
+    }
+}
+
+fn failure(error: &Error) -> &'static str {
+    match error {
+        Error::TimedOut | Error::Stalled => "timeout",
+        Error::NotBuilt | Error::NotComplete | Error::NotExact => "not_ready",
+        Error::Busy => "busy",
+        Error::Unchecked | Error::Misconfigured(_) | Error::Failed(_) => "error",
+        Error::Shared { error, .. } => failure(error),
+    }
+}
+
+/// What is known of an answer's way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// What was asked, in order.
+    pub steps: Vec<Step>,
+    /// Why the source of truth was asked; none if it was not.
+    pub fallback: Option<&'static str>,
+}
+
+/// Records the way of an answer, if somebody wants to know.
+#[derive(Debug, Default)]
+pub struct Trail(Option<Mutex<Record>>);
+
+impl Trail {
+    /// Records if `wanted`.
+    pub fn new(wanted: bool) -> Self {
+        Self(wanted.then(Mutex::default))
+    }
+
+    /// A store was asked.
+    pub fn step(&self, step: impl FnOnce() -> Step) {
+        self.change(|record| record.steps.push(step()));
+    }
+
+    /// The source of truth is asked, for this reason.
+    pub fn fell_back(&self, reason: &'static str) {
+        self.change(|record| record.fallback = Some(reason));
+    }
+
+    /// What was recorded; `None` if nobody wants to know.
+    pub fn record(&self) -> Option<Record> {
+        // Whole at any time: no code that could panic runs under the lock.
+        self.0.as_ref().map(|record| record.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = &self.0 {
+            change(&mut record.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::{Epoch, Revision};
+
+    use super::*;
+
+    fn token(revision: u64) -> Token {
+        Token::new(Epoch(1), Revision(revision))
+    }
+
+    #[test]
+    fn a_step_tells_the_stores_revision_and_what_was_laid_over_it() {
+        let took = Duration::from_millis(3);
+        let plain = Ok(Versioned::exact((), token(9)));
+        let step = Step::of((Source::Postgres, None), "check", took, &plain);
+        assert_eq!((step.store_as_of, step.overlaid_events, step.outcome), (Some(token(9)), 0, "ok"));
+        let mut laid = Versioned::exact((), token(12));
+        laid.origin.store_as_of = Some(token(10));
+        laid.origin.overlaid_events = 2;
+        let replica = Arc::from("projector-1");
+        let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &Ok(laid));
+        assert_eq!((step.store_as_of, step.overlaid_events), (Some(token(10)), 2));
+        assert_eq!(step.replica.as_deref(), Some("projector-1"));
+        let failed: Result<Versioned<()>, _> = Err(Error::NotComplete);
+        let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &failed);
+        assert_eq!((step.store_as_of, step.outcome), (None, "not_ready"));
+        assert_eq!(step.replica.as_deref(), Some("projector-1"), "who failed is told too");
+    }
+
+    #[test]
+    fn nothing_is_recorded_unless_it_is_wanted() {
+        let unwanted = Trail::new(false);
+        unwanted.step(|| unreachable!("no step is made"));
+        unwanted.fell_back("down");
+        assert_eq!(unwanted.record(), None);
+        let wanted = Trail::new(true);
+        wanted.fell_back("down");
+        assert_eq!(wanted.record(), Some(Record { steps: vec![], fallback: Some("down") }));
+    }
+}
