@@ -4,19 +4,31 @@
 //! gRPC, or which reader is asked.
 
 mod checkpoint;
-mod multi;
+mod checks;
+mod counts;
+mod error;
+mod hops;
+mod list_at;
+mod lists;
 mod question;
 mod reader;
-mod rows;
+mod relations;
+mod sets;
+mod statement;
+mod suggest;
+mod versioned;
 
 pub use self::checkpoint::{Checkpoint, FoundCheckpoint};
-pub use self::multi::{
-    Dependency, FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, MetRow, MultiReader,
-    NAMED_BETWEEN, Part, SUGGESTING_FOLLOWS, Set, Sift, Sifted, Suggest, Suggested, Suggestion, Union,
-    United,
-};
-pub use self::question::{Check, CountsOf, Page, Question, Relations, Scope, SeenPage, places};
-pub use self::reader::{Begins, Error, Reader, Source, Statement};
-pub use self::rows::{
-    Counts, LINKS, Link, ListKind, ListRow, PublicList, Relation, SeenRow, Side, Versioned,
-};
+pub use self::checks::Check;
+pub use self::counts::{Counts, CountsOf};
+pub use self::error::Error;
+pub use self::hops::Dependency;
+pub use self::list_at::{ListAt, Part};
+pub use self::lists::{ListKind, ListRow, Page, PublicList, SeenPage, SeenRow};
+pub use self::question::{Question, Scope, places};
+pub use self::reader::{MultiReader, Reader, Source};
+pub use self::relations::{LINKS, Link, Relation, Relations, Side};
+pub use self::sets::{FOLLOWS_LOOKED_THROUGH, Known, KnownRows, MetRow, Set, Sift, Sifted, Union, United};
+pub use self::statement::{Begins, Statement};
+pub use self::suggest::{FOLLOWS_OF_EACH, NAMED_BETWEEN, SUGGESTING_FOLLOWS, Suggest, Suggested, Suggestion};
+pub use self::versioned::Versioned;

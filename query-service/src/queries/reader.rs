@@ -1,16 +1,14 @@
-//! Who can be asked: the trait that both stores implement, and their errors.
-//!
-//! A read model without a checkpoint, or one that is not complete, is an error and never an empty answer: it must not
-//! tell anybody that nobody follows them. See [`Error`].
+//! Who can be asked: the traits that both stores implement.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use proto::{Position, UserId};
 
-use super::{Counts, ListKind, ListRow, MultiReader, PublicList, Relation, SeenRow, Versioned};
+use super::{
+    Counts, Error, Known, KnownRows, ListAt, ListKind, ListRow, Part, PublicList, Relation, SeenRow, Sift,
+    Sifted, Suggest, Suggested, Union, United, Versioned,
+};
 
 /// The store that gave an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,89 +28,6 @@ impl Source {
         }
     }
 }
-
-/// Why a store gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// There is no checkpoint: nothing was projected here, or the data is lost.
-    #[error("the read model has no checkpoint")]
-    NotBuilt,
-    /// The read model does not hold the whole graph yet.
-    #[error("the read model is not complete")]
-    NotComplete,
-    /// The answer lies between two revisions, and recent events do not tell what it is at any.
-    #[error("nobody can tell of which revision the answer is")]
-    NotExact,
-    /// The answer did not come in time.
-    #[error("the store did not answer in time")]
-    TimedOut,
-    /// Too many reads of this process wait for the store: it was not asked.
-    #[error("too many reads wait for the store")]
-    Busy,
-    /// The store stands still: a read waited to be let in, and nothing that the store was asked ended meanwhile.
-    #[error("the store stands still")]
-    Stalled,
-    /// The schema is not known to be ours yet.
-    #[error("the schema was not checked yet")]
-    Unchecked,
-    /// The settings lead to a server that cannot be used: why, and what to do.
-    #[error("{0}")]
-    Misconfigured(String),
-    /// The store refused, broke off or answered nonsense.
-    #[error("the store failed")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// One of the above, of a statement that other questions share.
-    #[error("a shared statement gave no answer")]
-    Shared {
-        /// What happened.
-        #[source]
-        error: Box<Self>,
-        /// The statement.
-        statement: Statement,
-    },
-}
-
-impl Error {
-    /// Wraps a driver's error.
-    pub fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Failed(source.into())
-    }
-
-    /// What happened, and to which statement if others share it.
-    pub fn unshared(self) -> (Self, Option<Statement>) {
-        match self {
-            Self::Shared { error, statement } => (*error, Some(statement)),
-            error => (error, None),
-        }
-    }
-}
-
-/// Called when a statement begins: it has waited for its place.
-pub type Begins = Arc<dyn Fn() + Send + Sync>;
-
-/// A statement that several questions share. All of them tell how it ended, and it counts once.
-#[derive(Clone, Debug, Default)]
-pub struct Statement(Arc<AtomicBool>);
-
-impl Statement {
-    /// One that never ran: there is nothing to count.
-    pub fn none() -> Self {
-        Self(Arc::new(AtomicBool::new(true)))
-    }
-
-    /// True for the first who counts it.
-    pub fn count(&self) -> bool {
-        !self.0.swap(true, Ordering::Relaxed)
-    }
-}
-
-impl PartialEq for Statement {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for Statement {}
 
 /// A store that can be read. Each method answers within the given time, or [`Error::TimedOut`]; each is one set-based
 /// operation, however many accounts it is about.
@@ -162,4 +77,23 @@ pub trait Reader: Send + Sync + 'static {
 
     /// Tells the counts of each account, in order; zeros for unknown ones. Accounts may repeat.
     async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error>;
+}
+
+/// A store that can answer over more than one hop. Each method answers within the given time, or [`Error::TimedOut`].
+#[async_trait]
+pub trait MultiReader: Send + Sync {
+    /// See [`Sift`].
+    async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error>;
+
+    /// See [`Known`].
+    async fn known(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error>;
+
+    /// See [`ListAt`].
+    async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error>;
+
+    /// See [`Union`].
+    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error>;
+
+    /// See [`Suggest`].
+    async fn suggest(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error>;
 }

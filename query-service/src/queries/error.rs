@@ -1,0 +1,62 @@
+//! Why a store gave no answer.
+//!
+//! A read model without a checkpoint, or one that is not complete, is an error and never an empty answer: it must not
+//! tell anybody that nobody follows them.
+
+use super::Statement;
+
+/// Why a store gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no checkpoint: nothing was projected here, or the data is lost.
+    #[error("the read model has no checkpoint")]
+    NotBuilt,
+    /// The read model does not hold the whole graph yet.
+    #[error("the read model is not complete")]
+    NotComplete,
+    /// The answer lies between two revisions, and recent events do not tell what it is at any.
+    #[error("nobody can tell of which revision the answer is")]
+    NotExact,
+    /// The answer did not come in time.
+    #[error("the store did not answer in time")]
+    TimedOut,
+    /// Too many reads of this process wait for the store: it was not asked.
+    #[error("too many reads wait for the store")]
+    Busy,
+    /// The store stands still: a read waited to be let in, and nothing that the store was asked ended meanwhile.
+    #[error("the store stands still")]
+    Stalled,
+    /// The schema is not known to be ours yet.
+    #[error("the schema was not checked yet")]
+    Unchecked,
+    /// The settings lead to a server that cannot be used: why, and what to do.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// The store refused, broke off or answered nonsense.
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// One of the above, of a statement that other questions share.
+    #[error("a shared statement gave no answer")]
+    Shared {
+        /// What happened.
+        #[source]
+        error: Box<Self>,
+        /// The statement.
+        statement: Statement,
+    },
+}
+
+impl Error {
+    /// Wraps a driver's error.
+    pub fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Failed(source.into())
+    }
+
+    /// What happened, and to which statement if others share it.
+    pub fn unshared(self) -> (Self, Option<Statement>) {
+        match self {
+            Self::Shared { error, statement } => (*error, Some(statement)),
+            error => (error, None),
+        }
+    }
+}

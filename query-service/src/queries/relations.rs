@@ -1,0 +1,190 @@
+//! What links a viewer with other accounts.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use proto::etag::{Etag, PairEdge};
+use proto::event::EdgeKind;
+use proto::{Position, Revision, UserId};
+
+use super::{Error, Question, Reader, Versioned};
+
+/// One edge between two accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its place in lists.
+    pub position: Position,
+    /// When it came to be, in milliseconds since 1970.
+    pub created_at_millis: i64,
+    /// When it runs out; none for one for good.
+    pub expires_at_millis: Option<i64>,
+    /// The revision of its last change.
+    pub revision: Revision,
+}
+
+/// The edges of one kind that start at an account, or those that end there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Side {
+    /// The kind.
+    pub kind: EdgeKind,
+    /// They start there.
+    pub outgoing: bool,
+}
+
+impl From<(EdgeKind, bool)> for Side {
+    fn from((kind, outgoing): (EdgeKind, bool)) -> Self {
+        Self { kind, outgoing }
+    }
+}
+
+/// All that links a viewer with another account. Whether the other has muted the viewer is not in it: nobody learns that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relation {
+    /// The viewer follows the other.
+    pub following: Option<Link>,
+    /// The other follows the viewer.
+    pub followed_by: Option<Link>,
+    /// The viewer asks to follow the other.
+    pub requested: Option<Link>,
+    /// The other asks to follow the viewer.
+    pub request_received: Option<Link>,
+    /// The viewer has muted the other.
+    pub muting: Option<Link>,
+    /// The viewer has blocked the other.
+    pub blocking: Option<Link>,
+    /// The other has blocked the viewer.
+    pub blocked_by: Option<Link>,
+}
+
+/// What can link a viewer with another: the edges, and whether they start at the viewer.
+pub const LINKS: [(EdgeKind, bool); 7] = [
+    (EdgeKind::Follow, true),
+    (EdgeKind::Follow, false),
+    (EdgeKind::FollowRequest, true),
+    (EdgeKind::FollowRequest, false),
+    (EdgeKind::Mute, true),
+    (EdgeKind::Block, true),
+    (EdgeKind::Block, false),
+];
+
+impl Relation {
+    /// The place of an edge of this kind, `outgoing` if it starts at the viewer; `None` for what nobody learns.
+    pub fn slot(&mut self, kind: EdgeKind, outgoing: bool) -> Option<&mut Option<Link>> {
+        match (kind, outgoing) {
+            (EdgeKind::Follow, true) => Some(&mut self.following),
+            (EdgeKind::Follow, false) => Some(&mut self.followed_by),
+            (EdgeKind::FollowRequest, true) => Some(&mut self.requested),
+            (EdgeKind::FollowRequest, false) => Some(&mut self.request_received),
+            (EdgeKind::Mute, true) => Some(&mut self.muting),
+            (EdgeKind::Block, true) => Some(&mut self.blocking),
+            (EdgeKind::Block, false) => Some(&mut self.blocked_by),
+            (EdgeKind::Mute, false) | (EdgeKind::Unspecified, _) => None,
+        }
+    }
+
+    /// One of the two has blocked the other.
+    pub fn blocked(&self) -> bool {
+        self.blocking.is_some() || self.blocked_by.is_some()
+    }
+
+    /// The state of the pair as the viewer may know it.
+    pub fn etag(&self, viewer: UserId, other: UserId) -> Etag {
+        let edges = LINKS.into_iter().zip(self.links()).filter_map(|((kind, outgoing), link)| {
+            let link = link?;
+            Some(PairEdge {
+                kind,
+                outgoing,
+                revision: link.revision,
+                created_at_millis: link.created_at_millis,
+                expires_at_millis: link.expires_at_millis,
+            })
+        });
+        Etag::of(viewer, other, edges)
+    }
+
+    /// In the order of [`LINKS`].
+    fn links(&self) -> [Option<Link>; LINKS.len()] {
+        [
+            self.following,
+            self.followed_by,
+            self.requested,
+            self.request_received,
+            self.muting,
+            self.blocking,
+            self.blocked_by,
+        ]
+    }
+}
+
+/// What links the viewer with these?
+#[derive(Debug)]
+pub struct Relations {
+    /// Whose view.
+    pub viewer: UserId,
+    /// The others.
+    pub targets: Vec<UserId>,
+}
+
+impl Question for Relations {
+    type Answer = Vec<Relation>;
+
+    fn name(&self) -> &'static str {
+        "relations"
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn items(&self) -> usize {
+        self.targets.len()
+    }
+
+    fn ask<'a>(
+        &'a self,
+        reader: &'a dyn Reader,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
+        reader.relations(self.viewer, &self.targets, within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn link(revision: u64) -> Option<Link> {
+        Some(Link {
+            position: Position::new(Revision(1), 0),
+            created_at_millis: 0,
+            expires_at_millis: None,
+            revision: Revision(revision),
+        })
+    }
+
+    #[test]
+    fn every_link_has_its_slot_and_moves_the_etag() {
+        let [viewer, other] = [1, 2].map(|n| UserId::new(Uuid::from_u128(n)).expect("not nil"));
+        let mut relation = Relation::default();
+        let mut etags = vec![relation.etag(viewer, other)];
+        for (n, (kind, outgoing)) in LINKS.into_iter().enumerate() {
+            let slot = relation.slot(kind, outgoing).expect("a slot");
+            assert_eq!(*slot, None, "no other link has this place");
+            *slot = link(5);
+            assert_eq!(relation.links()[n], link(5));
+            let etag = relation.etag(viewer, other);
+            assert!(!etags.contains(&etag), "{kind:?}, outgoing: {outgoing}");
+            etags.push(etag);
+        }
+        assert_eq!(relation.slot(EdgeKind::Mute, false), None);
+    }
+
+    #[test]
+    fn a_block_either_way_is_one() {
+        assert!(!Relation { muting: link(1), following: link(1), ..Relation::default() }.blocked());
+        assert!(Relation { blocking: link(1), ..Relation::default() }.blocked());
+        assert!(Relation { blocked_by: link(1), ..Relation::default() }.blocked());
+    }
+}

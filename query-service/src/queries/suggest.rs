@@ -1,0 +1,57 @@
+//! Accounts to follow.
+
+use proto::UserId;
+use proto::event::EdgeKind;
+
+use super::hops::{Dependency, LONG_LIST, follows, question};
+use super::{Scope, Side};
+
+/// The newest follows of a viewer that suggestions look at.
+pub const SUGGESTING_FOLLOWS: usize = 250;
+/// The newest follows of each of those.
+pub const FOLLOWS_OF_EACH: usize = 100;
+/// Of those in between, so many are named.
+pub const NAMED_BETWEEN: usize = 3;
+
+/// Whom might `viewer` want to follow? Looks at the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the newest
+/// [`FOLLOWS_OF_EACH`] of each of those. The source of truth is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Suggest {
+    /// For whom.
+    pub viewer: UserId,
+    /// Most suggestions.
+    pub limit: usize,
+}
+
+/// Accounts to follow, and what they were derived from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Suggested {
+    /// The accounts.
+    pub suggestions: Vec<Suggestion>,
+    /// The viewer's follows whose follows were read.
+    pub middles: Vec<UserId>,
+}
+
+/// Somebody to follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suggestion {
+    /// The account.
+    pub user: UserId,
+    /// How many in between follow it.
+    pub between_count: u32,
+    /// A few of them.
+    pub between: Vec<UserId>,
+}
+
+impl Suggest {
+    /// The edges that the answer depends on.
+    pub fn dependencies(&self, answer: &Suggested) -> Vec<Dependency> {
+        use EdgeKind::{Block, Follow, FollowRequest, Mute};
+        let own = [(Follow, true), (FollowRequest, true), (Mute, true), (Block, true), (Block, false)];
+        let own = own.map(|edges| (self.viewer, Side::from(edges)));
+        own.into_iter().chain(answer.middles.iter().map(|middle| (*middle, follows(true)))).collect()
+    }
+}
+
+question!(Suggest, "suggest", Suggested, suggest, |_this| Scope::ReadModel, |_this| LONG_LIST, |this| this
+    .limit);
