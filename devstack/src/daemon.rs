@@ -137,11 +137,6 @@ impl Daemon {
         }
     }
 
-    /// What the present run wrote.
-    pub fn log_text(&self) -> String {
-        self.process.as_ref().map(|process| process.log().text()).unwrap_or_default()
-    }
-
     /// Sends a signal, if it runs.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         match self.process.as_mut() {
@@ -197,8 +192,16 @@ pub trait Server {
     /// Starts it (again) on the same port with the data that is there, and waits until it is ready.
     fn start_again(&mut self) -> Result<()>;
 
-    /// Removes its data; the next start begins from nothing. Only while it is stopped.
-    fn wipe(&mut self) -> Result<()>;
+    /// Removes its data.
+    fn remove_data(&self) -> Result<()>;
+
+    /// Removes its data; the next start begins from nothing. Fails while it runs.
+    fn wipe(&mut self) -> Result<()> {
+        if self.daemon_mut().is_running()? {
+            bail!("{} must be stopped before its data is removed", self.name());
+        }
+        self.remove_data()
+    }
 
     /// Its name, for people.
     fn name(&self) -> &str {

@@ -1,10 +1,6 @@
 //! Alert rules and dashboards of `k8s/monitoring`: what they ask of Prometheus.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -51,7 +47,7 @@ pub fn folder() -> PathBuf {
 
 /// The rules, as text.
 pub fn rules_text() -> Result<String> {
-    read(&folder().join("alerts.yaml"))
+    workspace::read("k8s/monitoring/alerts.yaml")
 }
 
 /// All alerts.
@@ -110,7 +106,8 @@ pub fn dashboards() -> Result<Vec<Value>> {
     }
     files.sort();
     let parse = |file: &PathBuf| {
-        serde_json::from_str(&read(file)?).with_context(|| format!("{} is not JSON", file.display()))
+        serde_json::from_str(&workspace::read(file)?)
+            .with_context(|| format!("{} is not JSON", file.display()))
     };
     files.iter().map(parse).collect()
 }
@@ -118,11 +115,6 @@ pub fn dashboards() -> Result<Vec<Value>> {
 /// The panels of a dashboard.
 pub fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
     dashboard["panels"].as_array().into_iter().flatten()
-}
-
-/// Reads a file; an error names it.
-pub fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     daemon::{Daemon, Server},
@@ -138,10 +138,7 @@ impl Server for Nats {
         self.daemon.start(command, || http::is_ok(monitor, "/healthz"))
     }
 
-    fn wipe(&mut self) -> Result<()> {
-        if self.daemon.is_running()? {
-            bail!("NATS must be stopped before its data is removed");
-        }
+    fn remove_data(&self) -> Result<()> {
         remove_folder(&self.folder)
     }
 }

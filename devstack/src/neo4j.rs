@@ -281,10 +281,7 @@ impl Server for Neo4j {
         }
     }
 
-    fn wipe(&mut self) -> Result<()> {
-        if self.daemon.is_running()? {
-            bail!("Neo4j must be stopped before its data is removed");
-        }
+    fn remove_data(&self) -> Result<()> {
         remove_folder(&self.home)
     }
 }

@@ -241,7 +241,7 @@ impl Postgres {
         if hash == self.password_hash() {
             return Ok(());
         }
-        self.remove_data()?;
+        self.remove_cluster()?;
         fs::create_dir_all(&self.folder)
             .and_then(|()| fs::DirBuilder::new().mode(0o700).create(self.data()))
             .with_context(|| format!("cannot create {}", self.data().display()))?;
@@ -308,7 +308,7 @@ impl Postgres {
         Ok(())
     }
 
-    fn remove_data(&self) -> Result<()> {
+    fn remove_cluster(&self) -> Result<()> {
         // First the mark that the data is whole.
         match fs::remove_file(self.password_hash_file()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -409,11 +409,8 @@ impl Server for Postgres {
         }
     }
 
-    fn wipe(&mut self) -> Result<()> {
-        if self.daemon.is_running()? {
-            bail!("PostgreSQL must be stopped before its data is removed");
-        }
-        self.remove_data()?;
+    fn remove_data(&self) -> Result<()> {
+        self.remove_cluster()?;
         // As root the folder may be one of ours outside the clone; an empty one is not left behind.
         match fs::remove_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {

@@ -4,7 +4,12 @@
 //!
 //! What can go wrong: Cargo does not say where it builds. Then the usual place is taken, and that is told.
 
-use std::{env, path::PathBuf, process::Command, sync::LazyLock};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -13,6 +18,12 @@ use serde_json::Value;
 pub fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map(PathBuf::from).unwrap_or(manifest)
+}
+
+/// The text of a file of the clone.
+pub fn read(path: impl AsRef<Path>) -> Result<String> {
+    let path = root().join(path);
+    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Where development data lives; nothing in it is precious. `FOLLOWGRAPH_DEV` moves it, for a second

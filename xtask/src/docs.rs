@@ -11,10 +11,12 @@ pub mod metrics;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use anyhow::{Context, Result};
-use devstack::workspace;
+use anyhow::{Context, Result, ensure};
+use devstack::{services::Program, workspace};
+use serde::de::DeserializeOwned;
 
 use crate::monitoring;
 
@@ -56,6 +58,18 @@ fn changed(binaries: &Path) -> Result<Vec<(&'static Page, String)>> {
         }
     }
     Ok(changed)
+}
+
+/// The answer of a program to `--settings` or `--metrics`.
+fn ask<T: DeserializeOwned>(binaries: &Path, program: Program, question: &str) -> Result<T> {
+    let name = program.binary();
+    let output = Command::new(binaries.join(name))
+        .arg(question)
+        .env_clear()
+        .output()
+        .with_context(|| format!("cannot run {name}; is it built?"))?;
+    ensure!(output.status.success(), "{name} {question} failed: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).with_context(|| format!("{name} {question} prints no JSON"))
 }
 
 fn place(page: &Page) -> PathBuf {

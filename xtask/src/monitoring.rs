@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use anyhow::{Context, Result, bail};
 use devstack::{
     fetch::run,
-    monitoring::{Alert, alerts, dashboards, folder, metrics_named, panels, queries, read, rules_text},
+    monitoring::{Alert, alerts, dashboards, folder, metrics_named, panels, queries, rules_text},
     prometheus::Programs,
     workspace,
 };
@@ -57,11 +57,11 @@ pub fn check() -> Result<()> {
     for dashboard in dashboards()? {
         wrong.extend(wrong_with_panels(&dashboard));
     }
-    let page = docs::metrics::read()?;
+    let page = workspace::read(docs::metrics::PATH)?;
     let known: BTreeSet<_> = docs::metrics::names(&page).into_iter().collect();
     wrong.extend(metrics_named()?.difference(&known).map(|name| format!("{name} is not in docs/metrics.md")));
-    let runbooks = read(&workspace::root().join("docs/runbooks.md"))?;
-    let tests: Value = serde_norway::from_str(&read(&folder().join("alerts_test.yaml"))?)?;
+    let runbooks = workspace::read("docs/runbooks.md")?;
+    let tests: Value = serde_norway::from_str(&workspace::read("k8s/monitoring/alerts_test.yaml")?)?;
     wrong.extend(wrong_with_runbooks(&alerts()?, &runbooks));
     wrong.extend(alerts()?.iter().flat_map(|alert| untested(alert, &tests)));
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn the_object_for_kubernetes_has_the_same_rules() {
-        let kept = read(&workspace::root().join(PROMETHEUS_RULE_PATH)).unwrap();
+        let kept = workspace::read(PROMETHEUS_RULE_PATH).unwrap();
         assert!(kept == prometheus_rule().unwrap(), "run `cargo xtask docs`");
     }
     #[test]

@@ -3,11 +3,13 @@
 //! Owns: the words around the tables, and their columns. The settings themselves come from `--settings` of each
 //! program.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use devstack::services::Program;
 use serde_json::Value;
+
+use super::ask;
 
 const HEAD: &str = "\
 # Configuration
@@ -27,20 +29,9 @@ encrypted, is in [security.md](security.md). The command line `followgraph` has 
 pub fn render(binaries: &Path) -> Result<String> {
     let mut page = HEAD.to_owned();
     for program in [Program::Command, Program::Query, Program::Projector] {
-        page += &section(program, &settings(binaries, program)?);
+        page += &section(program, &ask::<Vec<Value>>(binaries, program, "--settings")?);
     }
     Ok(page)
-}
-
-/// What the program says of its settings.
-fn settings(binaries: &Path, program: Program) -> Result<Vec<Value>> {
-    let name = program.binary();
-    let output = Command::new(binaries.join(name))
-        .arg("--settings")
-        .output()
-        .with_context(|| format!("cannot run {name}; is it built?"))?;
-    ensure!(output.status.success(), "{name} --settings failed: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).with_context(|| format!("{name} --settings prints no JSON"))
 }
 
 fn section(program: Program, settings: &[Value]) -> String {

@@ -4,11 +4,13 @@
 //!
 //! What can go wrong: a service that is not built.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context, Result, bail};
-use devstack::{services::Program, workspace};
+use devstack::services::Program;
 use serde_json::Value;
+
+use super::ask;
 
 const HEAD: &str = "\
 # Metrics
@@ -23,19 +25,14 @@ means is in [runbooks.md](runbooks.md).
 ";
 
 /// Where the page is.
-pub(super) const PATH: &str = "docs/metrics.md";
-
-/// Its text as it is in the clone.
-pub fn read() -> Result<String> {
-    let path = workspace::root().join(PATH);
-    fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
-}
+pub const PATH: &str = "docs/metrics.md";
 
 /// The page as the programs in `binaries` would have it.
 pub(super) fn render(binaries: &Path) -> Result<String> {
     let mut page = HEAD.to_owned();
     let programs = [Program::Command, Program::Query, Program::Projector];
-    let told = programs.iter().map(|program| ask(binaries, *program)).collect::<Result<Vec<_>>>()?;
+    let told: Vec<Value> =
+        programs.iter().map(|program| ask(binaries, *program, "--metrics")).collect::<Result<_>>()?;
     for (part, title) in [("of every service", "Every service"), ("of the process", "The process itself")] {
         if told.iter().any(|one| one[part] != told[0][part]) {
             bail!("the services do not agree on the metrics that all of them have: build all of them");
@@ -52,17 +49,6 @@ pub(super) fn render(binaries: &Path) -> Result<String> {
 pub fn names(page: &str) -> Vec<String> {
     let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     cells.map(|(name, _)| name.to_owned()).collect()
-}
-
-fn ask(binaries: &Path, program: Program) -> Result<Value> {
-    let path = binaries.join(program.binary());
-    let output = Command::new(&path)
-        .arg("--metrics")
-        .env_clear()
-        .output()
-        .with_context(|| format!("cannot run {}", path.display()))?;
-    serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("{} does not tell its metrics", path.display()))
 }
 
 fn section(page: &mut String, title: &str, metrics: &Value) -> Result<()> {
