@@ -1,9 +1,10 @@
 //! Reads without Neo4j: PostgreSQL answers within the budget, and beyond it a refusal costs the caller next to nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
 use proto::error::{Reason, reason_of};
 use tests::{clients, truth};
 
@@ -36,7 +37,7 @@ pub async fn without_neo4j(setup: &mut Setup, time: Duration, report: &mut Repor
                     Ok(answer) => ensure!(answer.following, "no wrong answer"),
                     Err(status) => {
                         ensure!(reason_of(&status) == Some(Reason::FallbackBudgetExhausted), "{status:?}");
-                        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut refused = refused.lock();
                         refused.record(begun.elapsed().as_micros() as u64)?;
                     }
                 }
@@ -52,7 +53,7 @@ pub async fn without_neo4j(setup: &mut Setup, time: Duration, report: &mut Repor
     killed?;
     let all = all?;
     report.add("Check, while Neo4j is killed", CLIENTS, all.rate, Some(&all.latencies), None);
-    let refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+    let refused = refused.lock();
     ensure!(refused.len() > 100, "only {} reads were refused", refused.len());
     let p50 = refused.value_at_quantile(0.5) as f64 / 1_000.0;
     report.at_most("refused reads: p50 in ms", p50, 5.0);

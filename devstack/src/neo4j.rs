@@ -11,11 +11,11 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 
 use crate::{
     daemon::{Daemon, Server},
@@ -220,7 +220,7 @@ impl Neo4j {
         if first_password.exists() {
             return Ok(());
         }
-        let mut hashed = HASHED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hashed = HASHED.lock();
         if let Some(known) = hashed.get(&self.password) {
             return fs::create_dir_all(self.home.join("data/dbms"))
                 .and_then(|()| fs::write(&first_password, known))

@@ -8,12 +8,12 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Command, Stdio},
-    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use devstack::{Ports, Servers, Sizes, Tools, ports::loopback};
+use parking_lot::Mutex;
 
 /// Set for the process that is killed while it runs servers.
 const ROLE: &str = "DEVSTACK_TEST_ROLE";
@@ -40,7 +40,7 @@ fn a_set_survives_kills_and_wipes_and_leaves_nothing() {
     if env::var(ROLE).is_ok() {
         return;
     }
-    let _turn = ONE_SET.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = ONE_SET.lock();
     // Started by a thread that ends: the servers belong to the process, not to the thread.
     let mut servers = thread::spawn(start).join().unwrap();
     let root = servers.root().to_owned();
@@ -87,7 +87,7 @@ fn servers_end_with_a_process_that_is_killed() {
     if env::var(ROLE).is_ok() {
         return;
     }
-    let _turn = ONE_SET.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = ONE_SET.lock();
     let mut victim = Command::new(env::current_exe().unwrap())
         .args(["--exact", "victim", "--nocapture"])
         .env(ROLE, VICTIM)

@@ -2,11 +2,11 @@
 //!
 //! They get lost, arrive out of order, and stop; a process that must know the head asks PostgreSQL then.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, SubscribeError};
 use futures::StreamExt as _;
+use parking_lot::Mutex;
 use prost::{DecodeError, Message as _};
 use prost_types::Timestamp;
 use proto::events::v1::Beacon;
@@ -108,7 +108,7 @@ impl HeardHead {
     /// Notes a heartbeat. Several processes send them, and they arrive out of order: the head goes back only with
     /// another epoch, or after silence.
     pub fn note(&self, heartbeat: &Heartbeat, now: Instant) {
-        let mut newest = self.newest();
+        let mut newest = self.0.lock();
         let head = match *newest {
             Some(Heard { heartbeat: Heartbeat { head, .. }, at })
                 if head.epoch == heartbeat.head.epoch && is_fresh(at, now) =>
@@ -122,21 +122,16 @@ impl HeardHead {
 
     /// The newest head, however long ago it was heard.
     pub fn last(&self) -> Option<Token> {
-        self.newest().map(|heard| heard.heartbeat.head)
+        self.0.lock().map(|heard| heard.heartbeat.head)
     }
 
     /// PostgreSQL's time of day, as the newest heartbeat told it.
     pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
-        self.newest().and_then(|heard| heard.time(now))
+        self.0.lock().and_then(|heard| heard.time(now))
     }
 
     fn fresh(&self, now: Instant) -> Option<Token> {
-        self.newest().filter(|heard| is_fresh(heard.at, now)).map(|heard| heard.heartbeat.head)
-    }
-
-    fn newest(&self) -> MutexGuard<'_, Option<Heard>> {
-        // Whole at any time.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().filter(|heard| is_fresh(heard.at, now)).map(|heard| heard.heartbeat.head)
     }
 }
 

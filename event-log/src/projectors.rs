@@ -4,11 +4,12 @@
 //! what they say.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, Message, SubscribeError};
 use futures::StreamExt as _;
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::events::v1::ProjectorAnnouncement;
 use proto::graph::v1::ReplicaStatus;
@@ -72,7 +73,7 @@ pub struct ProjectorRegistry(Arc<Mutex<BTreeMap<String, (ProjectorAnnouncement, 
 impl ProjectorRegistry {
     /// Notes an announcement. If the registry is full, a new projector is ignored until another is removed.
     pub fn note(&self, said: ProjectorAnnouncement, now: Instant) {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         all.retain(|_, (_, at)| now.saturating_duration_since(*at) < FORGET_AFTER);
         if all.len() < MAX_PROJECTORS || all.contains_key(&said.name) {
             all.insert(said.name.clone(), (said, now));
@@ -82,7 +83,7 @@ impl ProjectorRegistry {
     /// The last announcements of those that were heard within this time, by name.
     pub fn heard_within(&self, time: Duration, now: Instant) -> Vec<ProjectorAnnouncement> {
         let recent = |at: Instant| now.saturating_duration_since(at) < time;
-        self.lock().values().filter(|(_, at)| recent(*at)).map(|(said, _)| said.clone()).collect()
+        self.0.lock().values().filter(|(_, at)| recent(*at)).map(|(said, _)| said.clone()).collect()
     }
 
     /// The status of each, compared with the head. One of a later epoch follows another database, that of a rehearsal
@@ -90,14 +91,9 @@ impl ProjectorRegistry {
     pub fn statuses(&self, head: Option<Token>, now: Instant) -> Vec<ReplicaStatus> {
         let age = |at: &Instant| now.saturating_duration_since(*at);
         let ours = |said: &ProjectorAnnouncement| head.is_none_or(|head| said.epoch <= head.epoch.0);
-        let all = self.lock();
+        let all = self.0.lock();
         let recent = all.values().filter(|(said, at)| age(at) < FORGET_AFTER && ours(said));
         recent.map(|(said, at)| status(said.clone(), age(at), head)).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, (ProjectorAnnouncement, Instant)>> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -164,7 +160,7 @@ mod tests {
         let registry = ProjectorRegistry::default();
         registry.note(named("projector-0"), now);
         registry.note(named("projector-1"), now + FORGET_AFTER);
-        assert_eq!(registry.lock().keys().collect::<Vec<_>>(), ["projector-1"]);
+        assert_eq!(registry.0.lock().keys().collect::<Vec<_>>(), ["projector-1"]);
     }
 
     #[test]

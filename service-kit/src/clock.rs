@@ -2,9 +2,10 @@
 //!
 //! The time of day may jump, so nothing that must be ordered may depend on it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nix::time::{ClockId, clock_gettime};
+use parking_lot::Mutex;
 use time::{Duration, OffsetDateTime};
 
 /// A source of time.
@@ -70,29 +71,24 @@ impl ManualClock {
 
     /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        let mut time = self.lock();
+        let mut time = self.0.lock();
         time.0 += by;
         time.1 += by;
     }
 
     /// Sets the time of day forward or back, while no time passes.
     pub fn jump(&self, by: Duration) {
-        self.lock().0 += by;
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, (OffsetDateTime, Duration)> {
-        // A poisoned lock still holds a valid time.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().0 += by;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> OffsetDateTime {
-        self.lock().0
+        self.0.lock().0
     }
 
     fn uptime(&self) -> Duration {
-        self.lock().1
+        self.0.lock().1
     }
 }
 

@@ -12,11 +12,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
+use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -148,7 +149,7 @@ impl Lifecycle {
     {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let name = name.to_owned();
-        self.running().insert(id, (stage, name.clone()));
+        self.0.running.lock().insert(id, (stage, name.clone()));
         // A rule that asks for an increase must see the zero before it.
         metrics::counter!(crate::metrics::TASK_FAILURES, "task" => name.clone()).increment(0);
         let exits = self.0.exits.clone();
@@ -167,13 +168,7 @@ impl Lifecycle {
     /// Supervises until everything has stopped: waits for a signal, [`Self::begin_drain`] or the death of a task, then
     /// drains.
     pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Error> {
-        let mut inbox = self
-            .0
-            .inbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) // An Option is whole at any time.
-            .take()
-            .ok_or(Error::RunsAlready)?;
+        let mut inbox = self.0.inbox.lock().take().ok_or(Error::RunsAlready)?;
         let mut failure = None;
 
         tokio::select! {
@@ -196,7 +191,7 @@ impl Lifecycle {
             name = signals.next() => Some(name),
         };
         if let Some(cause) = cause {
-            let tasks = self.running().values().map(|(_, name)| name.clone()).collect();
+            let tasks = self.0.running.lock().values().map(|(_, name)| name.clone()).collect();
             return Err(Error::Aborted { cause, tasks });
         }
         failure.map_or(Ok(()), Err)
@@ -237,7 +232,7 @@ impl Lifecycle {
         inbox: &mut mpsc::UnboundedReceiver<Exit>,
         failure: &mut Option<Error>,
     ) {
-        while self.running().values().any(|(of, _)| stage.is_none_or(|stage| stage == *of)) {
+        while self.0.running.lock().values().any(|(of, _)| stage.is_none_or(|stage| stage == *of)) {
             self.note_exit(inbox, failure).await;
         }
     }
@@ -245,7 +240,7 @@ impl Lifecycle {
     async fn note_exit(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
         // The channel never closes: `self` holds a sender.
         let Some(exit) = inbox.recv().await else { return };
-        self.running().remove(&exit.id);
+        self.0.running.lock().remove(&exit.id);
         let Some(problem) = exit.problem else {
             tracing::debug!(task = exit.task, "task stopped");
             return;
@@ -253,11 +248,6 @@ impl Lifecycle {
         tracing::error!(task = exit.task, problem, "task died");
         metrics::counter!(crate::metrics::TASK_FAILURES, "task" => exit.task.clone()).increment(1);
         failure.get_or_insert(Error::TaskFailed { task: exit.task, problem });
-    }
-
-    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (Stage, String)>> {
-        // The map is whole at any time: no code that could panic runs under the lock.
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

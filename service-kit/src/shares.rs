@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// For how long a refusal of one caller limits the others.
@@ -26,13 +27,13 @@ impl<C> Default for Contention<C> {
 impl<C: Clone + Eq + Hash> Contention<C> {
     /// A caller was refused.
     pub fn refused(&self, caller: &C, now: Instant) {
-        lock(&self.0).insert(caller.clone(), now);
+        self.0.lock().insert(caller.clone(), now);
     }
 
     /// True if another caller was refused lately.
     pub fn by_others(&self, caller: &C, now: Instant) -> bool {
         let lately = |at: &Instant| now.saturating_duration_since(*at) < MEMORY;
-        lock(&self.0).iter().any(|(other, at)| other != caller && lately(at))
+        self.0.lock().iter().any(|(other, at)| other != caller && lately(at))
     }
 }
 
@@ -59,7 +60,7 @@ impl<C: Clone + Eq + Hash> Shares<C> {
 
     /// True if a caller may spend these cells, as far as others are concerned.
     pub fn allow(&self, caller: &C, cells: u32, now: Instant) -> bool {
-        let spent = self.usage(&mut lock(&self.callers), caller, now).spent;
+        let spent = self.usage(&mut self.callers.lock(), caller, now).spent;
         // One that has spent nothing may spend more than its share at once: it would be refused for good otherwise.
         !self.contention.by_others(caller, now)
             || spent <= 0.0
@@ -68,7 +69,7 @@ impl<C: Clone + Eq + Hash> Shares<C> {
 
     /// A caller has spent these cells.
     pub fn spent(&self, caller: &C, cells: u32, now: Instant) {
-        self.usage(&mut lock(&self.callers), caller, now).spent += f64::from(cells);
+        self.usage(&mut self.callers.lock(), caller, now).spent += f64::from(cells);
     }
 
     fn usage<'a>(&self, callers: &'a mut HashMap<C, Usage>, caller: &C, now: Instant) -> &'a mut Usage {
@@ -96,7 +97,7 @@ impl<C: Clone + Eq + Hash> Holders<C> {
     /// Counts some places of a caller, or its wait for them: those who wait would take the next free places. None if it
     /// would have more than its share.
     pub fn hold(&self, caller: &C, places: usize, now: Instant) -> Option<Hold<C>> {
-        let mut held = lock(&self.held);
+        let mut held = self.held.lock();
         let own = held.entry(caller.clone()).or_default();
         // One that has none may take more than its share at once: it would be refused for good otherwise.
         if *own > 0 && *own + places > self.half && self.contention.by_others(caller, now) {
@@ -123,15 +124,10 @@ pub struct Hold<C: Eq + Hash> {
 
 impl<C: Eq + Hash> Drop for Hold<C> {
     fn drop(&mut self) {
-        if let Some(own) = lock(&self.held).get_mut(&self.caller) {
+        if let Some(own) = self.held.lock().get_mut(&self.caller) {
             *own -= self.places;
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Whole at any time: no code that could panic runs under the lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

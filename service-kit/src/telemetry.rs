@@ -6,9 +6,10 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::TryInitError;
 
@@ -121,15 +122,12 @@ impl Telemetry {
     /// Runs `collect` before each rendering. For values that are cheap to look up and pointless to track, such as the
     /// size of a pool.
     pub fn on_scrape(&self, collect: impl Fn() + Send + Sync + 'static) {
-        self.collectors
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) // A collector that panicked leaves the list whole.
-            .push(Box::new(collect));
+        self.collectors.lock().push(Box::new(collect));
     }
 
     /// All metrics in Prometheus' text form.
     pub fn render(&self) -> String {
-        for collect in self.collectors.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for collect in self.collectors.lock().iter() {
             collect();
         }
         self.handle.render()

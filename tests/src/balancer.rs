@@ -4,10 +4,11 @@
 //! connections that brings clients to new pods.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use devstack::services::Service;
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::block_in_place;
 use tonic_health::pb::HealthCheckRequest;
@@ -57,7 +58,7 @@ impl Balancer {
     /// # Panics
     /// If it has no gRPC port.
     pub fn add(&self, pod: &Service) {
-        self.backends.lock().unwrap_or_else(PoisonError::into_inner).push(address(pod));
+        self.backends.lock().push(address(pod));
     }
 
     /// Takes a pod out as an orchestrator does: no new connection goes there, it serves on for a moment, so that those
@@ -67,7 +68,7 @@ impl Balancer {
     /// If it does not end well, or not in time.
     pub async fn drain(&self, pod: &mut Service) {
         let gone = address(pod);
-        self.backends.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| *one != gone);
+        self.backends.lock().retain(|one| *one != gone);
         // Connections are accepted in their order: once a call on two later ones is answered, those before are served.
         for _ in 0..2 {
             let mut health = HealthClient::new(clients::channel(&gone.to_string()));
@@ -83,7 +84,7 @@ impl Balancer {
 
     /// A connection to the next one that is there.
     async fn connect(&self) -> Option<TcpStream> {
-        let count = self.backends.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let count = self.backends.lock().len();
         for _ in 0..count {
             if let Ok(server) = TcpStream::connect(self.next()?).await {
                 return Some(server);
@@ -93,7 +94,7 @@ impl Balancer {
     }
 
     fn next(&self) -> Option<SocketAddr> {
-        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut backends = self.backends.lock();
         let first = *backends.first()?;
         backends.rotate_left(1);
         Some(first)

@@ -1,6 +1,6 @@
 //! A collector of traces, as small as can be: it keeps the spans that OTLP exporters send it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -56,11 +57,7 @@ impl Collector {
 
     /// The spans of a trace, as many as have come.
     pub fn trace(&self, trace: &str) -> Vec<Span> {
-        self.spans().iter().filter(|span| span.trace == trace).cloned().collect()
-    }
-
-    fn spans(&self) -> std::sync::MutexGuard<'_, Vec<Span>> {
-        self.spans.lock().expect("nothing panics under the lock")
+        self.spans.lock().iter().filter(|span| span.trace == trace).cloned().collect()
     }
 }
 
@@ -86,7 +83,7 @@ impl TraceService for Collector {
                 parent: hex(&span.parent_span_id),
                 took_time: span.end_time_unix_nano > span.start_time_unix_nano,
             });
-            self.spans().extend(spans);
+            self.spans.lock().extend(spans);
         }
         Ok(Response::new(ExportTraceServiceResponse { partial_success: None }))
     }

@@ -1,10 +1,10 @@
 //! The Neo4j that a set of servers leaves for the next one. To start its JVM takes longer than all the rest of a set.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use devstack::{Server as _, Servers, SpareNeo4j};
 use neo4rs::{Graph, query};
+use parking_lot::Mutex;
 
 /// How long it may take to empty it. One that a test has left in a bad state is not waited for.
 const EMPTYING: Duration = Duration::from_secs(20);
@@ -14,12 +14,12 @@ static SPARE: Mutex<Option<SpareNeo4j>> = Mutex::new(None);
 /// Keeps the Neo4j of a set that is done with.
 pub fn leave(servers: &mut Servers) {
     let spare = servers.spare_neo4j();
-    *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = spare;
+    *SPARE.lock() = spare;
 }
 
 /// An empty one, if there is one.
 pub async fn take() -> Option<SpareNeo4j> {
-    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    let mut spare = SPARE.lock().take()?;
     let (url, user, password) = (spare.neo4j.url(), spare.neo4j.user(), spare.neo4j.password());
     match tokio::time::timeout(EMPTYING, empty(&url, user, password)).await {
         Ok(Ok(())) => Some(spare),

@@ -5,10 +5,11 @@
 
 mod judge;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use service_kit::Latch;
 use service_kit::clock::{SharedClock, TOLERANCE};
 use service_kit::telemetry::chain;
@@ -58,22 +59,22 @@ impl DatabaseClock {
         let before = Witness::read(&*self.clock);
         let database = store::clock::now(connection).await?;
         let reading = Reading { database, before, after: Witness::read(&*self.clock) };
-        Ok(self.lock().judge(&reading).is_ok().then_some(database))
+        Ok(self.judge.lock().judge(&reading).is_ok().then_some(database))
     }
 
     /// The time from which on a date that a client gives is in the future.
     pub fn earliest(&self, database: OffsetDateTime) -> OffsetDateTime {
-        self.lock().earliest(database, &*self.clock)
+        self.judge.lock().earliest(database, &*self.clock)
     }
 
     /// The time after which a date that a client gives is in the future, without asking PostgreSQL.
     pub fn latest(&self) -> OffsetDateTime {
-        self.lock().latest(&*self.clock)
+        self.judge.lock().latest(&*self.clock)
     }
 
     /// The time of day by which commits are dated, to about a minute and without asking PostgreSQL. For people.
     pub fn now(&self) -> OffsetDateTime {
-        self.lock().now(&*self.clock)
+        self.judge.lock().now(&*self.clock)
     }
 
     /// Compares the clocks until `stop`: keeps the check, the metrics and the record in PostgreSQL.
@@ -114,7 +115,7 @@ impl DatabaseClock {
         let (database, record) = store::clock::read(&mut connection).await?;
         let reading = Reading { database, before, after: Witness::read(&*self.clock) };
         let (verdict, difference) = {
-            let mut judge = self.lock();
+            let mut judge = self.judge.lock();
             judge.note(record.clone(), &reading);
             (judge.judge(&reading), judge.difference(&reading))
         };
@@ -143,11 +144,6 @@ impl DatabaseClock {
             }
         }
         Ok(verdict)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Judge> {
-        // The judge is whole at any time: nothing panics under the lock.
-        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

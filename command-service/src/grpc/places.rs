@@ -5,8 +5,9 @@
 //! uses all places.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use service_kit::auth::Caller;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -41,8 +42,7 @@ impl Places {
     }
 
     fn line_of(&self, caller: &Option<Caller>) -> Arc<Semaphore> {
-        // The map is whole at any time: nothing panics under the lock.
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut own = self.own.lock();
         Arc::clone(own.entry(caller.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.count))))
     }
 }

@@ -4,12 +4,13 @@
 //! earlier epoch it must know that no process serves that epoch any more.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
 use event_log::heartbeat::PROBE;
 use futures::StreamExt as _;
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::events::v1::Beacon;
 use proto::{Epoch, subjects};
@@ -53,8 +54,7 @@ impl Heartbeats {
     }
 
     fn note(&self, epoch: Epoch, now: Instant) {
-        // The map is whole at any time: nothing panics under the lock.
-        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.0.lock();
         runs.retain(|_, run| now.saturating_duration_since(run.last) < FORGOTTEN);
         let run = runs.entry(epoch).or_insert(Run { began: now, last: now });
         if now.saturating_duration_since(run.last) > GAP {
@@ -66,7 +66,7 @@ impl Heartbeats {
     /// For how long no heartbeat of an epoch was heard while probes were. Without them this process may hear nothing at
     /// all, and it is zero.
     pub fn silence(&self, epoch: Epoch, now: Instant) -> Duration {
-        let runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = self.0.lock();
         let Some(run) = runs.get(&PROBE) else { return Duration::ZERO };
         if now.saturating_duration_since(run.last) > GAP {
             return Duration::ZERO;

@@ -6,8 +6,9 @@
 //! What can go wrong: nothing that matters. What is not here is read from the outbox.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use proto::{Epoch, Revision};
 
 use crate::store::outbox::Entry;
@@ -28,7 +29,7 @@ struct Run {
 impl Recent {
     /// Adds events that are committed. Where others came between, the run begins anew.
     pub fn push(&self, entries: Vec<Entry>) {
-        let mut run = self.lock();
+        let mut run = self.0.lock();
         for entry in entries {
             let follows = run.entries.back().is_some_and(|last| {
                 last.revision().next() == entry.revision() && last.epoch() == entry.epoch()
@@ -48,23 +49,18 @@ impl Recent {
 
     /// Forgets them all.
     pub fn clear(&self) {
-        *self.lock() = Run::default();
+        *self.0.lock() = Run::default();
     }
 
     /// The events of a history from a revision on, at most `limit`; none if it is not here.
     pub fn from(&self, epoch: Epoch, revision: Revision, limit: usize) -> Vec<Arc<Entry>> {
-        let run = self.lock();
+        let run = self.0.lock();
         let Some(first) = run.entries.front().filter(|first| first.epoch() == epoch) else {
             return Vec::new();
         };
         let Some(skipped) = revision.0.checked_sub(first.revision().0) else { return Vec::new() };
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         run.entries.iter().skip(skipped).take(limit).cloned().collect()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Run> {
-        // The run is whole at any time: nothing panics under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

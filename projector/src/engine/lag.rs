@@ -3,9 +3,9 @@
 //! Events come from the stream. So a standby, as `DATABASE_URL`, is behind what is applied for as long as it lags. Only if
 //! that lasts for minutes has the database lost commits.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use proto::Revision;
 use tokio::time::Instant;
 
@@ -19,8 +19,7 @@ pub(super) struct TruthLag(Mutex<Option<(Instant, Revision)>>);
 impl TruthLag {
     /// False if PostgreSQL, with this head, has not moved past a revision of the read model for minutes.
     pub(super) fn tolerates(&self, applied: Revision, head: Revision, now: Instant) -> bool {
-        // A pair of values is whole at any time.
-        let mut behind = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut behind = self.0.lock();
         match *behind {
             _ if applied <= head => *behind = None,
             // It moves: what it lacked when this began, it has now.

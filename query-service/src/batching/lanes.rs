@@ -11,10 +11,11 @@
 //! alike, and each names the statement, so that whoever counts failures counts one.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use proto::Token;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -116,7 +117,7 @@ where
             reply: Some(reply),
         };
         let ticket = Arc::new(Ticket { items, asked, until, progress: Mutex::new(progress) });
-        self.lock().push_back(Waiting { ticket: Arc::clone(&ticket), next: 0 });
+        self.waiting.lock().push_back(Waiting { ticket: Arc::clone(&ticket), next: 0 });
         self.arrived.notify_one();
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
@@ -127,7 +128,7 @@ where
 
     /// The parts of the next statement; none if nothing waits.
     fn take(&self) -> Option<Vec<Part<I, V>>> {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         let mut parts: Vec<Part<I, V>> = Vec::new();
         let mut room = self.room.statement;
         while let Some(mut question) = waiting.pop_front() {
@@ -192,26 +193,16 @@ where
             Err(error) => parts.iter().for_each(|part| part.ticket.fail(shared(&error, &statement))),
         }
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Waiting<I, V>>> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<I, V> Ticket<I, V> {
-    fn progress(&self) -> std::sync::MutexGuard<'_, Progress<V>> {
-        // As above.
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn is_abandoned(&self) -> bool {
-        self.progress().reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+        self.progress.lock().reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     /// A statement begins that answers some of it.
     fn ride(&self, statement: &Statement) {
-        self.progress().statement = Some((statement.clone(), Instant::now()));
+        self.progress.lock().statement = Some((statement.clone(), Instant::now()));
     }
 
     /// Nobody waits any longer. A statement that had most of the time is late; otherwise it was the queue that took it, and
@@ -219,7 +210,7 @@ impl<I, V> Ticket<I, V> {
     fn timed_out(&self) -> Error {
         let late =
             |began: Instant| self.until.duration_since(began) * 2 > self.until.duration_since(self.asked);
-        let statement = self.progress().statement.clone().filter(|(_, began)| late(*began));
+        let statement = self.progress.lock().statement.clone().filter(|(_, began)| late(*began));
         let statement = statement.map_or_else(Statement::none, |(statement, _)| statement);
         shared(&Error::TimedOut, &statement)
     }
@@ -231,7 +222,7 @@ impl<I, V> Ticket<I, V> {
         (as_of, target): (Token, Token),
         statement: &Statement,
     ) {
-        let mut progress = self.progress();
+        let mut progress = self.progress.lock();
         let (older, newer) = progress.bounds.unwrap_or((as_of, target));
         if older.epoch != as_of.epoch {
             drop(progress);
@@ -259,7 +250,7 @@ impl<I, V> Ticket<I, V> {
     }
 
     fn fail(&self, error: Error) {
-        if let Some(reply) = self.progress().reply.take() {
+        if let Some(reply) = self.progress.lock().reply.take() {
             // The caller may have given up.
             let _ = reply.send(Err(error));
         }

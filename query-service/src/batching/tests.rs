@@ -1,7 +1,6 @@
 //! How questions share statements, with statements that a test answers.
 
-use std::sync::Mutex;
-
+use parking_lot::Mutex;
 use proto::{Epoch, Revision, Token};
 use service_kit::config::Env;
 use service_kit::neo4j;
@@ -29,7 +28,7 @@ fn lanes(server: &Arc<Server>, statement: usize) -> Arc<Lanes<u32, u32>> {
         let server = Arc::clone(&server);
         Box::pin(async move {
             begins();
-            server.statements.lock().expect("no panic").push(items.clone());
+            server.statements.lock().push(items.clone());
             if let Some(gate) = &server.gate {
                 gate.acquire().await.expect("open").forget();
             }
@@ -75,13 +74,13 @@ async fn what_arrives_while_a_statement_runs_forms_the_next() {
     settle().await;
     let others: Vec<_> = [2, 3, 4].map(|n| ask(&lanes, [n])).into();
     settle().await;
-    assert_eq!(*server.statements.lock().expect("no panic"), [vec![1]]);
+    assert_eq!(*server.statements.lock(), [vec![1]]);
     server.gate.as_ref().expect("gated").add_permits(2);
     assert_eq!(first.await.expect("no panic").expect("answered").value, [2]);
     for (other, wanted) in others.into_iter().zip([4, 6, 8]) {
         assert_eq!(other.await.expect("no panic").expect("answered").value, [wanted]);
     }
-    assert_eq!(*server.statements.lock().expect("no panic"), [vec![1], vec![2, 3, 4]]);
+    assert_eq!(*server.statements.lock(), [vec![1], vec![2, 3, 4]]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +118,7 @@ async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
     settle().await;
     server.gate.as_ref().expect("gated").add_permits(2);
     assert!(first.await.expect("no panic").is_ok() && third.await.expect("no panic").is_ok());
-    assert_eq!(*server.statements.lock().expect("no panic"), [vec![1], vec![3]]);
+    assert_eq!(*server.statements.lock(), [vec![1], vec![3]]);
 }
 
 #[tokio::test(start_paused = true)]

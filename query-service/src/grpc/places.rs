@@ -4,9 +4,10 @@
 //! places become free as its calls end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use service_kit::auth::Caller;
 use tokio::time::Instant;
 
@@ -65,7 +66,7 @@ impl Places {
     /// Takes a place.
     pub fn take(&self, caller: Option<Caller>, now: Instant) -> Result<Place, Refused> {
         let caller: Key = caller.map(|caller| caller.name().to_owned());
-        let mut inner = self.lock();
+        let mut inner = self.inner.lock();
         let taken: usize = inner.held.values().sum();
         let own = inner.held.get(&caller).copied().unwrap_or(0);
         let contended = inner
@@ -83,11 +84,6 @@ impl Places {
         *inner.held.entry(caller.clone()).or_default() += 1;
         drop(inner);
         Ok(Place { places: self.clone(), caller })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,13 +7,14 @@
 //! a watch tells where to go on.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use event_log::Stop;
 use futures::Stream;
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::error::{Reason, ServiceError};
 use proto::events::v1::{Event, Verb};
@@ -121,8 +122,7 @@ impl Watches {
             let mut sent = after;
             let ended = run(tail, &queue, &drain, &mut sent).await;
             let status = status(&ended, sent, &sources).await;
-            // Whole at any time: it is only set and taken.
-            *told.lock().unwrap_or_else(PoisonError::into_inner) = status;
+            *told.lock() = status;
             metrics::gauge!(WATCHES).decrement(1.0);
             metrics::counter!(WATCHES_ENDED, "reason" => ended.name()).increment(1);
             // The queue may be read for a while yet; the place is free.
@@ -132,8 +132,7 @@ impl Watches {
             if let Some(item) = receiver.next().await {
                 return Some((message(item), (receiver, end)));
             }
-            // As above.
-            let status = end.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+            let status = end.lock().take()?;
             Some((Err(status), (receiver, end)))
         })))
     }

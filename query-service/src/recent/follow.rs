@@ -4,10 +4,11 @@
 //! What can go wrong: the history breaks off (another epoch, events pruned before they were read, an event that cannot
 //! be read). Then the ring is emptied and begins anew at the head: it is contiguous or it is nothing.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use event_log::{EventSource, LogPosition, Stop};
+use parking_lot::{RwLock, RwLockReadGuard};
 use proto::{Revision, Token};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -41,8 +42,7 @@ impl Recent {
 
     /// The ring, for a moment: whoever holds it keeps new events out.
     pub fn ring(&self) -> RwLockReadGuard<'_, Ring> {
-        // Whole at any time: no code that could panic runs while it is half changed.
-        self.ring.read().unwrap_or_else(PoisonError::into_inner)
+        self.ring.read()
     }
 
     /// The newest revision.
@@ -68,14 +68,14 @@ impl Recent {
 
     /// Forgets everything and goes on after this point.
     pub fn begin(&self, at: Token) {
-        self.ring_mut().begin(at);
+        self.ring.write().begin(at);
         self.position.send_replace(Some(at));
     }
 
     /// Takes the next event; false if it is not the next one.
     pub fn push(&self, arrival: &Arrival) -> bool {
         let position = {
-            let mut ring = self.ring_mut();
+            let mut ring = self.ring.write();
             if ring.push(arrival).is_err() {
                 return false;
             }
@@ -86,13 +86,8 @@ impl Recent {
     }
 
     fn forget(&self) {
-        self.ring_mut().forget();
+        self.ring.write().forget();
         self.position.send_replace(None);
-    }
-
-    fn ring_mut(&self) -> RwLockWriteGuard<'_, Ring> {
-        // As above.
-        self.ring.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

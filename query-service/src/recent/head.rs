@@ -5,10 +5,10 @@
 //! was heard: it may belong to another installation.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use event_log::heartbeat::{Heard, Heartbeat};
+use parking_lot::Mutex;
 use proto::{Epoch, Revision, Token};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -60,7 +60,7 @@ impl Horizon {
     /// A heartbeat was heard. Several processes send them: ignore one from an older epoch, and one from another
     /// epoch than the one that PostgreSQL has just confirmed.
     pub fn heartbeat(&self, heartbeat: Heartbeat, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         if !inner.accepts(heartbeat.head, now) {
             return;
         }
@@ -73,7 +73,7 @@ impl Horizon {
 
     /// PostgreSQL was asked for its head.
     pub fn told(&self, head: Token, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.asked = Some(now);
         inner.told(head, Authority::PostgreSql, now);
     }
@@ -81,7 +81,7 @@ impl Horizon {
     /// PostgreSQL has lost commits that this process has read, and has this head now. Revisions after it are given out
     /// again, so what was heard of them does not count.
     pub fn went_back(&self, head: Token, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.forget_epoch();
         inner.asked = Some(now);
         inner.told(head, Authority::PostgreSql, now);
@@ -89,12 +89,12 @@ impl Horizon {
 
     /// PostgreSQL was asked which database it is.
     pub fn told_database(&self, database: Uuid) {
-        self.inner().database = Some(database);
+        self.0.lock().database = Some(database);
     }
 
     /// An answer of PostgreSQL was of this revision. Answers overtake each other: one of an older epoch is ignored.
     pub fn answered(&self, as_of: Token, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         if inner.head.is_none_or(|head| head.epoch <= as_of.epoch) {
             inner.told(as_of, Authority::PostgreSql, now);
         }
@@ -102,7 +102,7 @@ impl Horizon {
 
     /// A verified event of the log was read: the head is not before it.
     pub fn advanced(&self, at: Token, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         if inner.head.is_none_or(|head| head.epoch == at.epoch) {
             inner.raise(at, now);
         }
@@ -110,7 +110,7 @@ impl Horizon {
 
     /// A read model shows this revision. It counts only until PostgreSQL or a heartbeat was heard.
     pub fn hint(&self, visible: Token, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         if inner.authority == Authority::ReadModel && inner.head.is_none_or(|head| head < visible) {
             inner.told_by_read_model(visible, now);
         }
@@ -119,40 +119,40 @@ impl Horizon {
     /// False if a read model with this checkpoint is of another epoch or another database. One that does not name its
     /// database is judged by the epoch alone.
     pub fn same_history(&self, visible: Token, database: Option<Uuid>) -> bool {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let same_epoch = inner.head.is_none_or(|head| head.epoch == visible.epoch);
         same_epoch && inner.database.zip(database).is_none_or(|(ours, theirs)| ours == theirs)
     }
 
     /// The head, if PostgreSQL was asked for it since then.
     pub fn asked_since(&self, since: Instant) -> Option<Token> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         inner.head.filter(|_| inner.asked.is_some_and(|asked| asked >= since))
     }
 
     /// The present epoch, if any was heard of.
     pub fn epoch(&self) -> Option<Epoch> {
-        self.inner().head.map(|head| head.epoch)
+        self.0.lock().head.map(|head| head.epoch)
     }
 
     /// The newest head heard of.
     pub fn head(&self) -> Option<Token> {
-        self.inner().head
+        self.0.lock().head
     }
 
     /// The last heartbeat.
     pub fn last_heartbeat(&self) -> Option<Heartbeat> {
-        self.inner().heartbeat
+        self.0.lock().heartbeat
     }
 
     /// Age of the newest heartbeat, by this process's clock.
     pub fn heartbeat_age(&self, now: Instant) -> Option<Duration> {
-        self.inner().last_heard.map(|heard| now.saturating_duration_since(heard.at))
+        self.0.lock().last_heard.map(|heard| now.saturating_duration_since(heard.at))
     }
 
     /// PostgreSQL's time of day, as the last heartbeat told it.
     pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
-        self.inner().last_heard.and_then(|heard| heard.time(now))
+        self.0.lock().last_heard.and_then(|heard| heard.time(now))
     }
 
     /// For how long something newer than this is known. Zero for the newest; the longest for another epoch.
@@ -160,7 +160,7 @@ impl Horizon {
     /// For what has no date it is a guess: the age of the nearest older revision that has one, or the time since this
     /// process heard of something newer.
     pub fn staleness(&self, of: Token, now: Instant) -> Duration {
-        let inner = self.inner();
+        let inner = self.0.lock();
         match inner.head {
             Some(head) if head.epoch != of.epoch => return LONGEST_STALENESS,
             Some(head) if head > of => {}
@@ -174,17 +174,12 @@ impl Horizon {
 
     /// Something newer than this was committed while this process did not listen, and nobody has told when.
     pub fn undated(&self, of: Token, now: Instant) -> bool {
-        self.inner().undated(of, now)
+        self.0.lock().undated(of, now)
     }
 
     /// A revision was committed so long ago.
     pub fn dated(&self, committed: Token, age: Duration, now: Instant) {
-        self.inner().dated(committed, age, now);
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().dated(committed, age, now);
     }
 }
 
@@ -476,7 +471,7 @@ mod tests {
         for revision in 0..100_000 {
             horizon.advanced(token(1, revision), start + Duration::from_micros(revision));
         }
-        assert_eq!(horizon.inner().heard.len(), 1);
+        assert_eq!(horizon.0.lock().heard.len(), 1);
         assert_eq!(horizon.head(), Some(token(1, 99_999)));
         // The newest of them counts as missed too.
         assert!(horizon.staleness(token(1, 99_998), start + seconds(9)) >= seconds(8));

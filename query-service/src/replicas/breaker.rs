@@ -8,9 +8,9 @@
 //! Written here because the known crates test a store with the next caller's request, and count calls only.
 
 use std::borrow::Cow;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 /// Failures are counted over this window and the one before.
@@ -104,7 +104,7 @@ impl Breaker {
 
     /// Why the store must not be asked; `None` if it may be.
     pub fn open(&self) -> Option<Cause> {
-        match self.inner().state {
+        match self.0.lock().state {
             State::Closed { .. } => None,
             State::Open { cause, .. } => Some(cause),
         }
@@ -112,21 +112,21 @@ impl Breaker {
 
     /// The same in words, for operators: what the last probe found, or else the cause.
     pub fn problem(&self) -> Option<Cow<'static, str>> {
-        let inner = self.inner();
+        let inner = self.0.lock();
         let State::Open { cause, .. } = inner.state else { return None };
         Some(inner.found.clone().map_or(Cow::Borrowed(cause.text()), Cow::Owned))
     }
 
     /// A request was answered.
     pub fn success(&self, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.streak = 0;
         inner.tally(now).calls += 1;
     }
 
     /// A request failed, or was not answered within the time that a healthy store needs.
     pub fn failure(&self, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         let tally = inner.tally(now);
         tally.calls += 1;
         tally.failures += 1;
@@ -141,7 +141,7 @@ impl Breaker {
 
     /// A probe failed; `found` says why in words, if it can tell.
     pub fn probe_failed(&self, now: Instant, found: Option<String>) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.failed_probes += 1;
         inner.found = found;
         let enough = inner.failed_probes >= FAILED_PROBES;
@@ -156,7 +156,7 @@ impl Breaker {
     /// A probe was answered. True if the breaker may close now: the caller warms the store up and calls
     /// [`Self::close`].
     pub fn probe_succeeded(&self, now: Instant) -> bool {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.failed_probes = 0;
         inner.found = None;
         match inner.state {
@@ -167,7 +167,7 @@ impl Breaker {
 
     /// The store is asked again.
     pub fn close(&self, now: Instant) {
-        let mut inner = self.inner();
+        let mut inner = self.0.lock();
         inner.state = State::Closed { since: now };
         inner.failed_probes = 0;
         inner.found = None;
@@ -175,11 +175,6 @@ impl Breaker {
         inner.current = Tally::default();
         inner.previous = Tally::default();
         inner.window = now;
-    }
-
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

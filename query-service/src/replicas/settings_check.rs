@@ -4,8 +4,9 @@
 //! before the last process that can serve is replaced. A server that could be used once is not judged again: a process
 //! that has served goes on with its other stores, and the breakers tell what fails.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use service_kit::Latch;
 
 use crate::queries::Error;
@@ -80,12 +81,12 @@ impl SettingsCheck {
 
     /// Whether a replica could not be used yet.
     pub fn is_open(&self, name: &str) -> bool {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = self.found.lock();
         found.replicas.iter().any(|(known, answer)| &**known == name && *answer != Answer::Used)
     }
 
     fn update(&self, learn: impl FnOnce(&mut Found)) {
-        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found = self.found.lock();
         learn(&mut found);
         match found.problem() {
             Some(problem) => self.latch.not_ready(&problem),

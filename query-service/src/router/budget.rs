@@ -7,7 +7,7 @@
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use governor::clock::Clock;
@@ -15,6 +15,7 @@ use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
+use parking_lot::Mutex;
 use service_kit::shares::{Contention, Hold, Holders, Shares};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -182,7 +183,7 @@ impl Budget {
             // Cannot happen: the cells were cut to the capacity.
             Err(_) => (self.left(), Err(refused(Duration::from_secs(1)))),
         };
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Last { left, at: Instant::now() };
+        *self.last.lock() = Last { left, at: Instant::now() };
         outcome
     }
 
@@ -213,8 +214,7 @@ impl Budget {
 
     /// Cells that are left now, about.
     pub fn left(&self) -> u32 {
-        // A pair of numbers is whole at any time.
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = *self.last.lock();
         let grown = last.at.elapsed().as_secs_f64() * f64::from(self.per_second.get());
         // Below the capacity, which is a u32.
         (f64::from(last.left) + grown).min(f64::from(self.per_second.get())) as u32

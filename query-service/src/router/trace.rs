@@ -3,9 +3,10 @@
 //! Owns: the steps, in order, and why the source of truth was asked. It must not know gRPC.
 //! What can go wrong: nothing. A trail that nobody wants records nothing.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use proto::Token;
 
 use crate::queries::{Error, Source, Versioned};
@@ -100,13 +101,12 @@ impl Trail {
 
     /// What was recorded; `None` if nobody wants to know.
     pub fn record(&self) -> Option<Record> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.0.as_ref().map(|record| record.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        self.0.as_ref().map(|record| record.lock().clone())
     }
 
     fn change(&self, change: impl FnOnce(&mut Record)) {
         if let Some(record) = &self.0 {
-            change(&mut record.lock().unwrap_or_else(PoisonError::into_inner));
+            change(&mut record.lock());
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use metrics::{counter, gauge};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -96,7 +97,7 @@ impl Connections {
     /// from the others. All callers without a token are one. If all connections have calls under way, one without a token
     /// is interrupted: calls that need no token cannot shut callers with a token out.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         if open.by_id.len() >= self.max {
             let unserved = open.longest_idle(false).map(|leaving| (leaving, Cause::Room));
             let leaving = unserved
@@ -137,7 +138,7 @@ impl Open {
     /// else the one whose last call began longest ago.
     fn longest_idle(&self, served: bool) -> Option<Arc<Connection>> {
         let candidates = self.by_id.values().filter_map(|connection| {
-            let activity = lock(&connection.activity);
+            let activity = connection.activity.lock();
             (activity.caller.is_none() && activity.served == served)
                 .then_some(((activity.calls > 0, activity.last, connection.id), connection))
         });
@@ -150,7 +151,7 @@ impl Open {
             .by_id
             .values()
             .filter_map(|connection| {
-                let activity = lock(&connection.activity);
+                let activity = connection.activity.lock();
                 let idle_since = (!connection.is_busy(&activity)).then_some(activity.last);
                 activity.served.then(|| (activity.caller.clone(), idle_since, connection))
             })
@@ -196,7 +197,7 @@ impl Connection {
 
     /// A call begins; it ends when the answer is dropped.
     pub(super) fn call(self: &Arc<Self>) -> OpenCall {
-        let mut activity = lock(&self.activity);
+        let mut activity = self.activity.lock();
         activity.calls += 1;
         activity.carried_a_call = true;
         activity.last = Instant::now();
@@ -206,7 +207,7 @@ impl Connection {
     /// A call of a method with a scope was let in; `None` stands for a caller without a token. Connections that carried no
     /// such call make room first.
     pub(super) fn served(&self, caller: Option<&Caller>) {
-        let mut activity = lock(&self.activity);
+        let mut activity = self.activity.lock();
         activity.served = true;
         if let Some(caller) = caller
             && activity.caller.as_ref() != Some(caller)
@@ -218,13 +219,13 @@ impl Connection {
     /// True if calls that are under way while it makes room have a grace: a caller used it, and had no call under way when
     /// it was chosen.
     pub(super) fn has_grace(&self) -> bool {
-        let activity = lock(&self.activity);
+        let activity = self.activity.lock();
         activity.caller.is_some() || (activity.served && !self.interrupted.load(Ordering::Relaxed))
     }
 
     /// True if calls are under way on it, or the rest of a response waits for its client.
     pub(super) fn has_calls(&self) -> bool {
-        self.is_busy(&lock(&self.activity))
+        self.is_busy(&self.activity.lock())
     }
 
     fn is_busy(&self, activity: &Activity) -> bool {
@@ -233,7 +234,7 @@ impl Connection {
 
     /// True if a call was made on it; then its end must be announced.
     pub(super) fn carried_a_call(&self) -> bool {
-        lock(&self.activity).carried_a_call
+        self.activity.lock().carried_a_call
     }
 
     /// Its calls of exempt methods without a token.
@@ -260,12 +261,12 @@ impl Connection {
 
     /// Response bytes have left.
     pub(super) fn progressed(&self) {
-        *lock(&self.progress) = Instant::now();
+        *self.progress.lock() = Instant::now();
     }
 
     /// True if response bytes wait, and none has left for this long.
     pub(super) fn takes_nothing_for(&self, time: Duration) -> bool {
-        self.unsent.load(Ordering::Relaxed) > 0 && lock(&self.progress).elapsed() >= time
+        self.unsent.load(Ordering::Relaxed) > 0 && self.progress.lock().elapsed() >= time
     }
 }
 
@@ -278,7 +279,7 @@ pub(super) struct Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut open = lock(&self.connections.open);
+        let mut open = self.connections.open.lock();
         open.by_id.remove(&self.connection.id);
         self.connections.counted(&open);
     }
@@ -290,15 +291,10 @@ pub(super) struct OpenCall(Arc<Connection>);
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        let mut activity = lock(&self.0.activity);
+        let mut activity = self.0.activity.lock();
         activity.calls -= 1;
         activity.last = Instant::now();
     }
-}
-
-/// Whole at any time: no holder of these locks panics.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

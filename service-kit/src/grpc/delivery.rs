@@ -8,11 +8,12 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use hyper::rt::Executor;
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::metrics::GRPC_CALLS_STALLED;
@@ -40,14 +41,14 @@ impl Delivery {
     /// A frame was handed out.
     pub(super) fn handed_out(&self) {
         let now = Instant::now();
-        let mut waits = self.lock();
+        let mut waits = self.0.lock();
         waits.frame = Some(now);
         waits.message.get_or_insert(now);
     }
 
     /// The next frame is asked for: the one before is on its way, and its message is if that was the last one.
     pub(super) fn taken(&self, last_of_message: bool) {
-        let mut waits = self.lock();
+        let mut waits = self.0.lock();
         waits.frame = None;
         if last_of_message {
             waits.message = None;
@@ -56,14 +57,9 @@ impl Delivery {
 
     /// When the response is given up; `None` while nothing waits to be taken.
     fn given_up_at(&self, timeout: Duration) -> Option<Instant> {
-        let Waits { frame, message } = *self.lock();
+        let Waits { frame, message } = *self.0.lock();
         let frame = frame? + timeout;
         Some(message.map_or(frame, |since| frame.min(since + timeout * 2)))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waits> {
-        // Whole at any time: no code that could panic runs under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

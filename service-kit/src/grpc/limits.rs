@@ -5,10 +5,11 @@
 //! count as one.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{Gauge, gauge};
+use parking_lot::Mutex;
 
 use super::connections::Connection;
 use crate::auth::Caller;
@@ -276,7 +277,7 @@ impl RequestCharge {
     /// Takes room for a message of this size, in place of the oldest one's; false if there is none.
     #[must_use]
     pub(super) fn begin_message(&self, bytes: usize) -> bool {
-        let mut messages = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut messages = self.charged.lock();
         while messages.len() >= self.kept {
             self.give_back(messages.pop_front());
         }
@@ -298,8 +299,7 @@ impl RequestCharge {
 
 impl Drop for RequestCharge {
     fn drop(&mut self) {
-        let messages = self.charged.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let charged = messages.drain(..).sum();
+        let charged = self.charged.get_mut().drain(..).sum();
         self.give_back(Some(charged));
     }
 }

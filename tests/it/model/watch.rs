@@ -6,11 +6,12 @@
 //! fall between two batches; the one at the end of each sequence does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use neo4rs::Graph;
+use parking_lot::Mutex;
 use proto::Revision;
 use tests::Endpoints;
 use tests::truth::neo4j::{self, AtCheckpoint};
@@ -52,7 +53,7 @@ impl Watch {
             while !neo_over.load(Ordering::SeqCst) {
                 if let Some(at) = neo4j::at_checkpoint(&looked_at).await {
                     // The sweep must find nothing to do, so twice the same is expected.
-                    kept.lock().expect("nobody panicked").insert(at.revision, at);
+                    kept.lock().insert(at.revision, at);
                 }
                 tokio::time::sleep(PAUSE).await;
             }
@@ -66,7 +67,7 @@ impl Watch {
             neo4j::at_checkpoint(&self.graph).await.ok_or_else(|| "a batch is in flight".to_owned())
         })
         .await;
-        self.seen.lock().expect("nobody panicked").insert(at.revision, at);
+        self.seen.lock().insert(at.revision, at);
     }
 
     /// Ends both, and holds what was seen against the events.
@@ -74,7 +75,7 @@ impl Watch {
         self.over.store(true, Ordering::SeqCst);
         let looks = self.postgres.await.expect("PostgreSQL was consistent whenever it was looked at");
         self.neo4j.await.expect("Neo4j could be looked at");
-        let seen = std::mem::take(&mut *self.seen.lock().expect("nobody panicked"));
+        let seen = std::mem::take(&mut *self.seen.lock());
         println!("{looks} snapshots of PostgreSQL, {} checkpoints of Neo4j", seen.len());
         assert!(looks > 10 && seen.len() > 10, "nobody looked");
 

@@ -1,11 +1,12 @@
 //! Streams that are under way while their service is asked to stop: an import, an export, a watch.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use parking_lot::Mutex;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use proto::query::v1::{ExportEdgesRequest, WatchEventsRequest};
 use proto::{Revision, Token};
@@ -40,7 +41,7 @@ pub async fn import_until(mut commands: Commands, over: Over, imported: Imported
             match answers.message().await {
                 Ok(Some(answer)) => {
                     assert_eq!((answer.chunk, answer.refused.len()), (number, 0), "{answer:?}");
-                    imported.lock().expect("nobody panicked").append(&mut chunk);
+                    imported.lock().append(&mut chunk);
                     if over.load(Ordering::SeqCst) {
                         return;
                     }
@@ -77,7 +78,7 @@ fn request(chunk: u64, edges: &BTreeSet<(String, String)>) -> ImportEdgesRequest
 pub async fn export_until(mut queries: Queries, over: Over, imported: Imported) -> usize {
     let mut exports = 0;
     while !over.load(Ordering::SeqCst) {
-        let wanted = imported.lock().expect("nobody panicked").clone();
+        let wanted = imported.lock().clone();
         let mut found = BTreeSet::new();
         let mut resume_token = String::new();
         'parts: loop {

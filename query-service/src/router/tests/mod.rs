@@ -11,10 +11,11 @@ mod truth;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use proto::{Epoch, Position, Revision, Token, UserId};
 use tokio::time::Instant;
 
@@ -42,16 +43,16 @@ struct Fake {
 
 impl Fake {
     fn will(&self, act: Act) {
-        self.acts.lock().expect("not poisoned").push_back(act);
+        self.acts.lock().push_back(act);
     }
 
     fn asked(&self) -> Vec<Duration> {
-        self.asked.lock().expect("not poisoned").clone()
+        self.asked.lock().clone()
     }
 
     async fn act<T>(&self, value: T, within: Duration) -> Result<Versioned<T>, Error> {
-        self.asked.lock().expect("not poisoned").push(within);
-        let act = self.acts.lock().expect("not poisoned").pop_front();
+        self.asked.lock().push(within);
+        let act = self.acts.lock().pop_front();
         match act.expect("the store is not asked more often than the test says") {
             Act::Answer(as_of) => Ok(Versioned::exact(value, as_of)),
             Act::Fail(error) => Err(error),
