@@ -4,14 +4,13 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, SubscribeError};
-use futures::StreamExt as _;
+use async_nats::{Client, Message, SubscribeError};
 use parking_lot::Mutex;
 use prost::{DecodeError, Message as _};
 use prost_types::Timestamp;
 use proto::events::v1::Beacon;
 use proto::{Epoch, Revision, Token, subjects, timestamp};
-use service_kit::nats::Nats;
+use service_kit::nats::{self, Nats};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,24 +79,11 @@ pub async fn listen(
     mut heard: impl FnMut(Result<Heartbeat, DecodeError>) + Send,
     stop: CancellationToken,
 ) -> Result<(), SubscribeError> {
-    let mut messages = client.subscribe(subjects::BEACON).await?;
-    loop {
-        let message = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            message = messages.next() => message,
-        };
-        match message {
-            Some(message) => match Heartbeat::decode(&message.payload) {
-                Ok(heartbeat) if heartbeat.head.epoch == PROBE => {}
-                decoded => heard(decoded),
-            },
-            // The client renews subscriptions by itself, and closes for good only when the process stops.
-            None => {
-                stop.cancelled().await;
-                return Ok(());
-            }
-        }
-    }
+    let heard = |message: Message| match Heartbeat::decode(&message.payload) {
+        Ok(heartbeat) if heartbeat.head.epoch == PROBE => {}
+        decoded => heard(decoded),
+    };
+    nats::listen(client, subjects::BEACON, heard, stop).await
 }
 
 /// The newest heartbeat, with the newest head.

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, Message, SubscribeError};
-use futures::StreamExt as _;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::events::v1::ProjectorAnnouncement;
 use proto::graph::v1::ReplicaStatus;
 use proto::{Token, subjects};
+use service_kit::nats;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,21 +49,7 @@ pub async fn listen(
     mut heard: impl FnMut(Result<ProjectorAnnouncement, Error>) + Send,
     stop: CancellationToken,
 ) -> Result<(), SubscribeError> {
-    let mut messages = client.subscribe(subjects::PROJECTORS_WILDCARD).await?;
-    loop {
-        let message = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            message = messages.next() => message,
-        };
-        match message {
-            Some(message) => heard(decode(&message)),
-            // The client renews subscriptions by itself, and closes for good only when the process stops.
-            None => {
-                stop.cancelled().await;
-                return Ok(());
-            }
-        }
-    }
+    nats::listen(client, subjects::PROJECTORS_WILDCARD, |message| heard(decode(&message)), stop).await
 }
 
 /// The last announcement of each projector. Clones share it.

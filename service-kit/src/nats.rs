@@ -11,8 +11,10 @@ mod credentials;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{AuthError, Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{AuthError, Client, ConnectOptions, Event, Message, ServerAddr, SubscribeError};
+use futures::StreamExt as _;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Env, Secret};
 use crate::ids;
@@ -201,6 +203,23 @@ pub async fn connect(settings: &Settings, service: &str, name: &str) -> Result<N
         .connect(addresses)
         .await?;
     Ok(Nats { client, connected: follow })
+}
+
+/// Passes each message on a subject to `heard`, until `stop`.
+pub async fn listen(
+    client: Client,
+    subject: &'static str,
+    mut heard: impl FnMut(Message) + Send,
+    stop: CancellationToken,
+) -> Result<(), SubscribeError> {
+    let mut messages = client.subscribe(subject).await?;
+    loop {
+        tokio::select! {
+            // The client renews subscriptions by itself, and ends them only when the process stops.
+            Some(message) = messages.next() => heard(message),
+            () = stop.cancelled() => return Ok(()),
+        }
+    }
 }
 
 /// Who we are, and how the server is verified.

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
+use async_nats::{Client, Message, SubscribeError};
 use event_log::heartbeat::PROBE;
-use futures::StreamExt as _;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::events::v1::Beacon;
 use proto::{Epoch, subjects};
+use service_kit::nats;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -35,22 +35,13 @@ pub struct Heartbeats(Arc<Mutex<BTreeMap<Epoch, Run>>>);
 
 impl Heartbeats {
     /// Listens until `stop`.
-    pub async fn listen(
-        self,
-        client: Client,
-        stop: CancellationToken,
-    ) -> Result<(), async_nats::SubscribeError> {
-        let mut messages = client.subscribe(subjects::BEACON).await?;
-        loop {
-            tokio::select! {
-                Some(message) = messages.next() => {
-                    if let Ok(beacon) = Beacon::decode(message.payload) {
-                        self.note(Epoch(beacon.epoch), Instant::now());
-                    }
-                }
-                () = stop.cancelled() => return Ok(()),
+    pub async fn listen(self, client: Client, stop: CancellationToken) -> Result<(), SubscribeError> {
+        let heard = |message: Message| {
+            if let Ok(beacon) = Beacon::decode(message.payload) {
+                self.note(Epoch(beacon.epoch), Instant::now());
             }
-        }
+        };
+        nats::listen(client, subjects::BEACON, heard, stop).await
     }
 
     fn note(&self, epoch: Epoch, now: Instant) {
