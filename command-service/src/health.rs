@@ -70,23 +70,19 @@ const DIFFERENCES: CheckKind = CheckKind {
 /// What the status says. Pure, so that `followgraph status` has nothing to judge.
 pub fn observe(stream: &StreamStatus, replicas: &[ReplicaStatus], now: OffsetDateTime) -> Vec<Observation> {
     let none = replicas.is_empty().then(|| "no projector was heard in the last minute".to_owned());
-    let mut found = vec![of(PUBLISHING, "", unpublished(stream)), of(PROJECTORS, "", none)];
+    let mut found = vec![PUBLISHING.observed("", unpublished(stream)), PROJECTORS.observed("", none)];
     for replica in replicas {
         let problem = Some(replica.problem.clone()).filter(|problem| !problem.is_empty());
         let unbuilt =
             (!replica.complete).then(|| format!("{:.0} % are built", replica.sweep_progress * 100.0));
         found.extend([
-            of(HEARTBEAT, &replica.name, silence(replica)),
-            of(READ_MODEL, &replica.name, problem),
-            of(COMPLETE, &replica.name, unbuilt),
-            of(DIFFERENCES, &replica.name, differences(replica, now)),
+            HEARTBEAT.observed(&replica.name, silence(replica)),
+            READ_MODEL.observed(&replica.name, problem),
+            COMPLETE.observed(&replica.name, unbuilt),
+            DIFFERENCES.observed(&replica.name, differences(replica, now)),
         ]);
     }
     found
-}
-
-fn of(kind: CheckKind, subject: &str, reason: Option<String>) -> Observation {
-    Observation { kind, subject: subject.to_owned(), reason }
 }
 
 fn unpublished(stream: &StreamStatus) -> Option<String> {

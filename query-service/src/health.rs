@@ -50,7 +50,7 @@ pub fn observe(known: &Known<'_>) -> Vec<Observation> {
         Some(age) if age > LONGEST_SILENCE => Some(format!("the last heartbeat is {} s old", age.as_secs())),
         Some(_) => None,
     };
-    let mut found = vec![of(HEARTBEAT, "command-service".to_owned(), heartbeat)];
+    let mut found = vec![HEARTBEAT.observed("command-service", heartbeat)];
     for replica in known.replicas {
         let subject = format!("neo4j {}", replica.name);
         let lag = (replica.lagging && replica.problem.is_none()).then(|| {
@@ -59,17 +59,13 @@ pub fn observe(known: &Known<'_>) -> Vec<Observation> {
                 if known.replicas.len() > 1 { ", and other replicas are asked before it" } else { "" };
             format!("it is {seconds} s behind{others}")
         });
-        found.push(of(STORE, subject.clone(), replica.problem.as_deref().map(str::to_owned)));
-        found.push(of(LAG, subject, lag));
+        found.push(STORE.observed(subject.clone(), replica.problem.as_deref().map(str::to_owned)));
+        found.push(LAG.observed(subject, lag));
     }
     if let Some(postgres) = &known.postgres {
-        found.push(of(STORE, "postgres".to_owned(), postgres.as_deref().map(str::to_owned)));
+        found.push(STORE.observed("postgres", postgres.as_deref().map(str::to_owned)));
     }
     found
-}
-
-fn of(kind: CheckKind, subject: String, reason: Option<String>) -> Observation {
-    Observation { kind, subject, reason }
 }
 
 #[cfg(test)]

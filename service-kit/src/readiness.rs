@@ -19,6 +19,13 @@ pub struct CheckKind {
     pub action: &'static str,
 }
 
+impl CheckKind {
+    /// What was found about `subject`: why the check fails, if it does.
+    pub fn observed(self, subject: impl Into<String>, reason: Option<String>) -> Observation {
+        Observation { kind: self, subject: subject.into(), reason }
+    }
+}
+
 impl From<&'static str> for CheckKind {
     /// A check without advice: tests have no operators.
     fn from(name: &'static str) -> Self {
