@@ -13,27 +13,32 @@ use tokio::time::Instant;
 
 /// For how long a refusal of one caller limits the others.
 const MEMORY: Duration = Duration::from_secs(1);
+/// The same for places that are held for long.
+const LONG_MEMORY: Duration = Duration::from_secs(60);
 
 /// Which callers were refused lately. Callers are few: those of the configured tokens.
 #[derive(Debug)]
-pub struct Contention<C>(Mutex<HashMap<C, Instant>>);
+pub struct Contention<C> {
+    memory: Duration,
+    refused: Mutex<HashMap<C, Instant>>,
+}
 
 impl<C> Default for Contention<C> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { memory: MEMORY, refused: Mutex::default() }
     }
 }
 
 impl<C: Clone + Eq + Hash> Contention<C> {
     /// A caller was refused.
     pub fn refused(&self, caller: &C, now: Instant) {
-        self.0.lock().insert(caller.clone(), now);
+        self.refused.lock().insert(caller.clone(), now);
     }
 
     /// True if another caller was refused lately.
     pub fn by_others(&self, caller: &C, now: Instant) -> bool {
-        let lately = |at: &Instant| now.saturating_duration_since(*at) < MEMORY;
-        self.0.lock().iter().any(|(other, at)| other != caller && lately(at))
+        let lately = |at: &Instant| now.saturating_duration_since(*at) < self.memory;
+        self.refused.lock().iter().any(|(other, at)| other != caller && lately(at))
     }
 }
 
@@ -114,6 +119,58 @@ impl<C: Clone + Eq + Hash> Holders<C> {
     }
 }
 
+/// Places that are held for long, and given out at once or not at all. A caller's places become free as its calls end,
+/// so a refusal limits the others for a minute. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Places<C> {
+    most: usize,
+    contention: Arc<Contention<C>>,
+    held: Arc<Mutex<HashMap<C, usize>>>,
+}
+
+/// Why a caller gets no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// All are taken.
+    Full,
+    /// It has its half, and another caller was refused.
+    Share,
+}
+
+impl Refused {
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Share => "share",
+        }
+    }
+}
+
+impl<C: Clone + Eq + Hash> Places<C> {
+    /// With `most` places.
+    pub fn new(most: usize) -> Self {
+        let contention = Contention { memory: LONG_MEMORY, ..Contention::default() };
+        Self { most, contention: Arc::new(contention), held: Arc::default() }
+    }
+
+    /// Takes a place.
+    pub fn take(&self, caller: C, now: Instant) -> Result<Hold<C>, Refused> {
+        let mut held = self.held.lock();
+        if held.values().sum::<usize>() >= self.most {
+            self.contention.refused(&caller, now);
+            return Err(Refused::Full);
+        }
+        let own = held.entry(caller.clone()).or_default();
+        if *own >= self.most.div_ceil(2) && self.contention.by_others(&caller, now) {
+            return Err(Refused::Share);
+        }
+        *own += 1;
+        drop(held);
+        Ok(Hold { held: Arc::clone(&self.held), caller, places: 1 })
+    }
+}
+
 /// Counted places; given back when dropped.
 #[derive(Debug)]
 pub struct Hold<C: Eq + Hash> {
@@ -186,5 +243,37 @@ mod tests {
         let _short = holders.hold(&"one", 1, now).expect("all is given back");
         assert!(holders.hold(&"one", 10, now).is_none());
         assert!(holders.hold(&"one", 5, now).is_some());
+    }
+
+    #[test]
+    fn one_caller_may_take_all_places() {
+        let (places, now) = (Places::new(4), Instant::now());
+        let mut held: Vec<_> = (0..4).map(|_| places.take("one", now).expect("a place")).collect();
+        assert!(places.take("one", now).is_err());
+        held.pop();
+        assert!(places.take("one", now).is_ok(), "its own refusal does not count against it");
+    }
+
+    #[test]
+    fn a_refused_caller_gets_the_next_free_place() {
+        let (places, now) = (Places::new(4), Instant::now());
+        let mut held: Vec<_> = (0..4).map(|_| places.take("one", now).expect("a place")).collect();
+        assert!(places.take("other", now).is_err());
+        held.pop();
+        assert_eq!(places.take("one", now).err(), Some(Refused::Share));
+        let _other = places.take("other", now).expect("a place");
+        held.truncate(1);
+        assert!(places.take("one", now).is_ok(), "it is below its half");
+    }
+
+    #[test]
+    fn a_refusal_of_a_place_is_forgotten_after_a_minute() {
+        let (places, now) = (Places::new(2), Instant::now());
+        let held = [places.take("one", now), places.take("one", now)];
+        assert!(places.take("other", now).is_err());
+        let [first, _second] = held;
+        drop(first);
+        assert!(places.take("one", now).is_err());
+        assert!(places.take("one", now + LONG_MEMORY).is_ok());
     }
 }

@@ -16,11 +16,11 @@ use proto::graph::v1::EdgeKind;
 use proto::query::v1::{ExportEdgesRequest, ExportEdgesResponse, ExportedEdge};
 use proto::{Token, timestamp};
 use service_kit::auth::Caller;
+use service_kit::shares::Hold;
 use tokio::time::Instant;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::places::Place;
 use super::{Queries, errors};
 use crate::metrics::{EXPORTED, EXPORTS_REFUSED};
 use crate::page_token::{Codec, ExportToken};
@@ -42,7 +42,7 @@ struct Export {
     /// Where it goes on.
     token: ExportToken,
     /// Held until the stream is dropped.
-    _place: Place,
+    _place: Hold<Option<Caller>>,
 }
 
 impl Queries {

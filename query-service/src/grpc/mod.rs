@@ -15,7 +15,6 @@ mod list_messages;
 mod lists;
 mod methods;
 mod multi;
-mod places;
 mod relationships;
 mod status;
 mod suggest;
@@ -36,6 +35,7 @@ use proto::query::v1::{
     ListSetOperationResponse, SuggestAccountsRequest, SuggestAccountsResponse, WatchEventsRequest,
 };
 use service_kit::auth::Caller;
+use service_kit::shares::Places;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -44,7 +44,6 @@ use self::call::Begun;
 use self::export::ExportStream;
 pub use self::legacy::{Legacy, LegacySettings};
 pub use self::methods::{LEGACY_READS, QUERIES};
-use self::places::Places;
 pub use self::status::PipelineStatus;
 use self::watch::WatchStream;
 pub use self::watch::Watches;
@@ -61,7 +60,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub struct Queries {
     policy: Arc<Policy>,
     exporter: Exporter,
-    exports: Places,
+    exports: Places<Option<Caller>>,
     codec: Arc<Codec>,
     pipeline: PipelineStatus,
     watches: Watches,

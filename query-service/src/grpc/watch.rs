@@ -21,12 +21,12 @@ use proto::events::v1::{Event, Verb};
 use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
 use proto::{Revision, Token};
 use service_kit::auth::Caller;
+use service_kit::shares::Places;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::places::Places;
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED, WATCHES_REFUSED};
 use crate::recent::{Filter, Recent, Sources, TURNS, Tail};
@@ -57,7 +57,7 @@ pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Sta
 pub struct Watches {
     recent: Arc<Recent>,
     sources: Sources,
-    places: Places,
+    places: Places<Option<Caller>>,
     /// Of those that read the past.
     turns: Arc<Semaphore>,
     drain: CancellationToken,
