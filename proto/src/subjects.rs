@@ -59,9 +59,14 @@ pub fn verb_name(verb: Verb) -> String {
     verb.as_str_name().trim_start_matches("VERB_").to_ascii_lowercase()
 }
 
-/// The subject of an event.
-pub fn event_subject(verb: Verb) -> String {
-    format!("followgraph.events.{}", verb_name(verb))
+/// The subject of an event, by its [`verb_name`].
+pub fn event_subject(verb: &str) -> String {
+    format!("followgraph.events.{verb}")
+}
+
+/// CloudEvents: the type of an event, by its [`verb_name`].
+pub fn event_type(verb: &str) -> String {
+    format!("followgraph.event.v1.{verb}")
 }
 
 /// Whether a projector may have this name: it is one token of a subject. Those who name a projector in their settings
@@ -87,8 +92,8 @@ mod tests {
 
     #[test]
     fn subjects_carry_the_verb_and_no_ids() {
-        assert_eq!(event_subject(Verb::Follow), "followgraph.events.follow");
-        assert_eq!(event_subject(Verb::RemoveFollower), "followgraph.events.remove_follower");
+        assert_eq!(event_subject(&verb_name(Verb::Follow)), "followgraph.events.follow");
+        assert_eq!(event_subject(&verb_name(Verb::RemoveFollower)), "followgraph.events.remove_follower");
     }
 
     #[test]

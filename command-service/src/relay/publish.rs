@@ -168,7 +168,7 @@ impl Flight<'_> {
         if self.sent.len() >= WINDOW {
             self.land().await?;
         }
-        let subject = format!("followgraph.events.{}", entry.verb);
+        let subject = subjects::event_subject(&entry.verb);
         let mut span =
             Span::of(|| format!("publish {subject}").into(), Kind::Producer, entry.traceparent.as_deref());
         span.set("revision", entry.revision().0);
@@ -221,7 +221,7 @@ fn headers(entry: &Entry, span: &Span) -> HeaderMap {
     headers.insert("Nats-Expected-Last-Sequence", entry.revision().0.saturating_sub(1).to_string());
     headers.insert(subjects::HEADER_ID, entry.event_id.to_string());
     headers.insert(subjects::HEADER_SOURCE, SOURCE);
-    headers.insert(subjects::HEADER_TYPE, format!("followgraph.event.v1.{}", entry.verb));
+    headers.insert(subjects::HEADER_TYPE, subjects::event_type(&entry.verb));
     headers.insert(subjects::HEADER_SPECVERSION, "1.0");
     headers.insert(subjects::HEADER_TIME, entry.committed_at.format(&Rfc3339).unwrap_or_default());
     headers.insert(subjects::HEADER_DATACONTENTTYPE, "application/protobuf");

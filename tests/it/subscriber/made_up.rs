@@ -113,7 +113,7 @@ impl Case {
         for (id, payload) in [first, second] {
             let mut headers = HeaderMap::new();
             headers.insert(subjects::HEADER_ID, id);
-            let subject = subjects::event_subject(Verb::Follow);
+            let subject = subjects::event_subject(&subjects::verb_name(Verb::Follow));
             let ack = context.publish_with_headers(subject, headers, payload.into()).await.expect("sent");
             ack.await.expect("stored");
         }
