@@ -61,9 +61,6 @@ pub struct Read {
     pub without_zone: bool,
 }
 
-/// How far in the future the date of an imported edge may lie. command-service decides: `CLOCK_TOLERANCE` there.
-pub const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(5);
-
 /// This machine's time.
 #[expect(clippy::disallowed_methods, reason = "a command line knows no other clock")]
 pub fn now() -> OffsetDateTime {

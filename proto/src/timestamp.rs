@@ -2,7 +2,7 @@
 //! which is what PostgreSQL keeps.
 
 use prost_types::Timestamp;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 /// A timestamp outside of the years 1 to 9999, or with nanoseconds out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,6 +11,9 @@ pub struct InvalidTimestamp;
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z, as protobuf defines them.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// How far in the future the date of an imported edge may lie.
+pub const CLOCK_TOLERANCE: Duration = Duration::minutes(5);
 
 /// Reads a timestamp; digits below the microsecond are dropped.
 pub fn from_proto(t: &Timestamp) -> Result<OffsetDateTime, InvalidTimestamp> {

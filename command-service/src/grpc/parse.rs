@@ -19,8 +19,6 @@ use crate::domain::{AccountAction, Action, Command, Expects, ImportEdge, OnConfl
 const MAX_BLOCKS: usize = 300;
 /// The longest list that is taken; the follow cap is lower for nearly everybody.
 const MAX_TARGETS: usize = 100_000;
-/// How far ahead of our clock a date of an import may lie.
-const CLOCK_TOLERANCE: time::Duration = time::Duration::minutes(5);
 
 /// Two different accounts.
 pub fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), ServiceError> {
@@ -214,7 +212,7 @@ fn import_edge(
         None => None,
         Some(t) => Some(timestamp::from_proto(t).map_err(|error| invalid(error.to_string()))?),
     };
-    if created_at.is_some_and(|at| at > now + CLOCK_TOLERANCE) {
+    if created_at.is_some_and(|at| at > now + timestamp::CLOCK_TOLERANCE) {
         return Err(invalid("must not lie in the future".to_owned()));
     }
     let expires_at = expiry("expires_at", edge.expires_at.as_ref())?;

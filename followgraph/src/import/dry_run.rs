@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proto::error::Reason;
+use proto::timestamp;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -35,7 +36,7 @@ pub async fn run(format: Format, path: PathBuf, form: Form) -> anyhow::Result<Ou
         if let Some(words) = &input.words {
             output::note(words);
         }
-        find(input.lines, dates::now() + dates::CLOCK_TOLERANCE, |refused| {
+        find(input.lines, dates::now() + timestamp::CLOCK_TOLERANCE, |refused| {
             output::note(format!(
                 "line {} is refused: {} ({})",
                 refused.line, refused.message, refused.reason

@@ -1,13 +1,13 @@
 //! The older system's edges in the order of their ids, each with what an import does with it: for the comparison after it.
 
 use proto::graph::v1::EdgeKind;
+use proto::timestamp;
 use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use tokio_stream::{Stream, StreamExt as _};
 use uuid::Uuid;
 
 use super::{Source, other_schema};
-use crate::dates;
 
 /// What an import does with an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Source {
             _ => FOLLOWS,
         };
         let rows = sqlx::query_as::<_, Row>(AssertSqlSafe(ordered(&table)))
-            .bind(dates::CLOCK_TOLERANCE.as_seconds_f64())
+            .bind(timestamp::CLOCK_TOLERANCE.as_seconds_f64())
             .fetch(&mut self.connection);
         rows.map(|row| row.map(edge).map_err(other_schema))
     }
