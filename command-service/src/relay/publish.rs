@@ -240,25 +240,10 @@ mod tests {
 
     use super::*;
 
-    fn entry(prev_id: Option<Uuid>) -> Entry {
-        let event = Event {
-            epoch: Epoch(1),
-            revision: Revision(106),
-            event_id: Uuid::from_u128(106),
-            prev_id,
-            committed_at: OffsetDateTime::UNIX_EPOCH,
-            verb: Verb::Follow,
-            actor: None,
-            edges: vec![],
-            accounts: vec![],
-            counts: vec![],
-        };
-        Entry::new(&event, None)
-    }
-
     #[test]
     fn an_event_of_another_history_does_not_follow() {
         let [published, other] = [105, 205].map(Uuid::from_u128);
+        let entry = |prev_id| Entry::empty(106, prev_id);
         assert!(follows(&entry(Some(published)), Some(published)));
         assert!(!follows(&entry(Some(other)), Some(published)));
         assert!(!follows(&entry(None), Some(published)));

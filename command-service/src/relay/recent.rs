@@ -66,26 +66,10 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use proto::event::{Event, Verb};
-    use service_kit::ids;
-    use time::OffsetDateTime;
-
     use super::*;
 
     fn entries(revisions: std::ops::Range<u64>) -> Vec<Entry> {
-        let event = |revision| Event {
-            epoch: Epoch(1),
-            revision: Revision(revision),
-            event_id: ids::random(),
-            prev_id: None,
-            committed_at: OffsetDateTime::UNIX_EPOCH,
-            verb: Verb::Follow,
-            actor: None,
-            edges: vec![],
-            accounts: vec![],
-            counts: vec![],
-        };
-        revisions.map(|revision| Entry::new(&event(revision), None)).collect()
+        revisions.map(|revision| Entry::empty(revision, None)).collect()
     }
 
     fn found(recent: &Recent, revision: u64, limit: usize) -> Vec<u64> {

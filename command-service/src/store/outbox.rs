@@ -60,6 +60,26 @@ impl Entry {
     }
 }
 
+#[cfg(test)]
+impl Entry {
+    /// An event of the first epoch that changes nothing; its id is its revision.
+    pub fn empty(revision: u64, prev_id: Option<Uuid>) -> Self {
+        let event = proto::event::Event {
+            epoch: Epoch(1),
+            revision: Revision(revision),
+            event_id: Uuid::from_u128(u128::from(revision)),
+            prev_id,
+            committed_at: OffsetDateTime::UNIX_EPOCH,
+            verb: proto::event::Verb::Follow,
+            actor: None,
+            edges: vec![],
+            accounts: vec![],
+            counts: vec![],
+        };
+        Self::new(&event, None)
+    }
+}
+
 /// Tells whether a revision came from a batch, after its reply to COMMIT was lost.
 pub async fn is_of_batch(
     connection: &mut PgConnection,
