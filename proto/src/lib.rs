@@ -13,6 +13,7 @@ pub mod error;
 pub mod etag;
 pub mod event;
 pub mod ids;
+pub mod legacy;
 pub mod subjects;
 pub mod timestamp;
 pub mod token;
@@ -51,14 +52,6 @@ pub mod events {
     /// Version 1.
     pub mod v1 {
         tonic::include_proto!("followgraph.event.v1");
-    }
-}
-
-/// The older system's API, as its clients know it (`nova.graph_service.v2`).
-pub mod legacy {
-    /// Version 2.
-    pub mod v2 {
-        tonic::include_proto!("nova.graph_service.v2");
     }
 }
 

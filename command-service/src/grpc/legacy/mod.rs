@@ -13,7 +13,7 @@ mod access;
 use std::time::Duration;
 
 use proto::UserId;
-use proto::error::{Reason, ServiceError};
+use proto::error::ServiceError;
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_server::GraphService;
 use service_kit::grpc::Deadline;
@@ -158,79 +158,16 @@ impl GraphService for Legacy {
         Ok(Response::new(wire::DeleteBlockResponse { success: true, message }))
     }
 
-    async fn get_followers(
-        &self,
-        _: Request<wire::GetFollowersRequest>,
-    ) -> Result<Response<wire::GetFollowersResponse>, Status> {
-        Err(elsewhere("GetFollowers"))
+    proto::served_elsewhere! { "read", "query-service";
+        get_followers(GetFollowersRequest) -> GetFollowersResponse;
+        get_following(GetFollowingRequest) -> GetFollowingResponse;
+        is_following(IsFollowingRequest) -> IsFollowingResponse;
+        is_muted(IsMutedRequest) -> IsMutedResponse;
+        is_blocked(IsBlockedRequest) -> IsBlockedResponse;
+        batch_check_following(BatchCheckFollowingRequest) -> BatchCheckFollowingResponse;
+        has_block_between(HasBlockBetweenRequest) -> HasBlockBetweenResponse;
+        get_blocked_users(GetBlockedUsersRequest) -> GetBlockedUsersResponse;
+        are_mutual_followers(AreMutualFollowersRequest) -> AreMutualFollowersResponse;
+        get_mutual_followers(GetMutualFollowersRequest) -> GetMutualFollowersResponse;
     }
-
-    async fn get_following(
-        &self,
-        _: Request<wire::GetFollowingRequest>,
-    ) -> Result<Response<wire::GetFollowingResponse>, Status> {
-        Err(elsewhere("GetFollowing"))
-    }
-
-    async fn is_following(
-        &self,
-        _: Request<wire::IsFollowingRequest>,
-    ) -> Result<Response<wire::IsFollowingResponse>, Status> {
-        Err(elsewhere("IsFollowing"))
-    }
-
-    async fn is_muted(
-        &self,
-        _: Request<wire::IsMutedRequest>,
-    ) -> Result<Response<wire::IsMutedResponse>, Status> {
-        Err(elsewhere("IsMuted"))
-    }
-
-    async fn is_blocked(
-        &self,
-        _: Request<wire::IsBlockedRequest>,
-    ) -> Result<Response<wire::IsBlockedResponse>, Status> {
-        Err(elsewhere("IsBlocked"))
-    }
-
-    async fn batch_check_following(
-        &self,
-        _: Request<wire::BatchCheckFollowingRequest>,
-    ) -> Result<Response<wire::BatchCheckFollowingResponse>, Status> {
-        Err(elsewhere("BatchCheckFollowing"))
-    }
-
-    async fn has_block_between(
-        &self,
-        _: Request<wire::HasBlockBetweenRequest>,
-    ) -> Result<Response<wire::HasBlockBetweenResponse>, Status> {
-        Err(elsewhere("HasBlockBetween"))
-    }
-
-    async fn get_blocked_users(
-        &self,
-        _: Request<wire::GetBlockedUsersRequest>,
-    ) -> Result<Response<wire::GetBlockedUsersResponse>, Status> {
-        Err(elsewhere("GetBlockedUsers"))
-    }
-
-    async fn are_mutual_followers(
-        &self,
-        _: Request<wire::AreMutualFollowersRequest>,
-    ) -> Result<Response<wire::AreMutualFollowersResponse>, Status> {
-        Err(elsewhere("AreMutualFollowers"))
-    }
-
-    async fn get_mutual_followers(
-        &self,
-        _: Request<wire::GetMutualFollowersRequest>,
-    ) -> Result<Response<wire::GetMutualFollowersResponse>, Status> {
-        Err(elsewhere("GetMutualFollowers"))
-    }
-}
-
-/// A read: another process serves it.
-fn elsewhere(method: &str) -> Status {
-    let message = format!("{method} is a read, and reads are served by query-service");
-    ServiceError::new(Reason::WrongService, message).with("service", "query-service").into()
 }

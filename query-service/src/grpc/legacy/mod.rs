@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::UserId;
-use proto::error::{Reason, ServiceError};
+use proto::error::ServiceError;
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_server::GraphService;
 use tokio::time::Instant;
@@ -263,53 +263,14 @@ impl GraphService for Legacy {
         }))
     }
 
-    async fn create_follow(
-        &self,
-        _: Request<wire::CreateFollowRequest>,
-    ) -> Result<Response<wire::CreateFollowResponse>, Status> {
-        Err(elsewhere("CreateFollow"))
+    proto::served_elsewhere! { "write", "command-service";
+        create_follow(CreateFollowRequest) -> CreateFollowResponse;
+        delete_follow(DeleteFollowRequest) -> DeleteFollowResponse;
+        create_mute(CreateMuteRequest) -> CreateMuteResponse;
+        delete_mute(DeleteMuteRequest) -> DeleteMuteResponse;
+        create_block(CreateBlockRequest) -> CreateBlockResponse;
+        delete_block(DeleteBlockRequest) -> DeleteBlockResponse;
     }
-
-    async fn delete_follow(
-        &self,
-        _: Request<wire::DeleteFollowRequest>,
-    ) -> Result<Response<wire::DeleteFollowResponse>, Status> {
-        Err(elsewhere("DeleteFollow"))
-    }
-
-    async fn create_mute(
-        &self,
-        _: Request<wire::CreateMuteRequest>,
-    ) -> Result<Response<wire::CreateMuteResponse>, Status> {
-        Err(elsewhere("CreateMute"))
-    }
-
-    async fn delete_mute(
-        &self,
-        _: Request<wire::DeleteMuteRequest>,
-    ) -> Result<Response<wire::DeleteMuteResponse>, Status> {
-        Err(elsewhere("DeleteMute"))
-    }
-
-    async fn create_block(
-        &self,
-        _: Request<wire::CreateBlockRequest>,
-    ) -> Result<Response<wire::CreateBlockResponse>, Status> {
-        Err(elsewhere("CreateBlock"))
-    }
-
-    async fn delete_block(
-        &self,
-        _: Request<wire::DeleteBlockRequest>,
-    ) -> Result<Response<wire::DeleteBlockResponse>, Status> {
-        Err(elsewhere("DeleteBlock"))
-    }
-}
-
-/// A write: another process serves it.
-fn elsewhere(method: &str) -> Status {
-    let message = format!("{method} is a write, and writes are served by command-service");
-    ServiceError::new(Reason::WrongService, message).with("service", "command-service").into()
 }
 
 #[cfg(test)]
