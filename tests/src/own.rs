@@ -39,23 +39,30 @@ pub struct Own {
 /// How long a set took to start, and to do its test: printed, since these are most of the time of all tests.
 struct Times {
     test: String,
-    began: Instant,
-    started: Instant,
+    /// What ended when, since the turn.
+    steps: Vec<(&'static str, Instant)>,
 }
 
 impl Times {
-    fn since(began: Instant) -> Self {
+    fn begin() -> Self {
         let test = std::thread::current().name().unwrap_or_default().to_owned();
-        Self { test, began, started: Instant::now() }
+        Self { test, steps: vec![("", Instant::now())] }
+    }
+
+    fn ended(&mut self, step: &'static str) {
+        self.steps.push((step, Instant::now()));
     }
 }
 
 impl Drop for Times {
     fn drop(&mut self) {
-        let start = self.started.duration_since(self.began).as_secs_f64();
-        let test = self.started.elapsed().as_secs_f64();
+        self.ended("test");
+        let pairs = self.steps.iter().zip(self.steps.iter().skip(1));
+        let took = pairs.map(|((_, before), (step, after))| {
+            format!(" {step} {:.1} s", after.duration_since(*before).as_secs_f64())
+        });
         // Not to the output of the test, which is shown of failed ones only.
-        let line = format!("servers of {}: {start:.1} s to start, {test:.1} s of test\n", self.test);
+        let line = format!("{}:{}\n", self.test, took.collect::<String>());
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     }
 }
@@ -147,23 +154,27 @@ impl Own {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let turn = TURNS.clone().acquire_owned().await.expect("it is never closed");
-        let began = Instant::now();
+        let mut times = Times::begin();
         let spare = if tls.is_none() { spare::take().await } else { None };
+        times.ended("emptying");
         let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
             let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
             let ports = ports.expect("free ports");
             let mut servers =
                 Servers::temporary_with(&tools, ports, Sizes::SMALL, tls, spare).expect("the servers start");
+            times.ended("servers");
             migrate(binaries, &servers);
+            times.ended("schemas");
             let settings = more(&mut servers);
             let pipeline = Pipeline::start_with(binaries, &servers, &settings).expect("the services start");
             (servers, pipeline, settings)
         });
+        times.ended("services");
         let mut env = pipeline.client_env.clone();
         env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
-        Self { pipeline, servers, endpoints, settings, _times: Times::since(began), _turn: turn }
+        Self { pipeline, servers, endpoints, settings, _times: times, _turn: turn }
     }
 
     /// Starts the second read replica, and does not wait until it is built.
