@@ -231,9 +231,11 @@ fn words(places: &[Option<usize>; 4], names: &[String]) -> String {
     format!("reading {}", told.collect::<Vec<_>>().join(", "))
 }
 
-/// A cell without blanks and quotes around it.
+/// A cell without blanks and quotes around it, in one line.
 fn cell(bytes: &[u8]) -> String {
-    trimmed(trimmed(&String::from_utf8_lossy(bytes)).trim_matches(['"', '\''])).to_owned()
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<_> = trimmed(trimmed(&text).trim_matches(['"', '\''])).lines().collect();
+    lines.join(" ")
 }
 
 #[cfg(test)]

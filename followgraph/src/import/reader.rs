@@ -215,9 +215,12 @@ mod testing {
     /// A form that says nothing.
     pub const FORM: Form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
 
-    /// The rows of an input.
+    /// The rows of an input; the error alone if its first row is one.
     pub fn read(bytes: &[u8], delimited: Option<Delimited>) -> Vec<String> {
-        shown(rows::lines(Box::new(Cursor::new(bytes.to_vec())), Form { delimited, ..FORM }).unwrap().0)
+        match rows::lines(Box::new(Cursor::new(bytes.to_vec())), Form { delimited, ..FORM }) {
+            Ok((lines, _)) => shown(lines),
+            Err(error) => vec![format!("error: {error}")],
+        }
     }
 
     /// Each line in short.

@@ -28,28 +28,30 @@ pub fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<Str
     if let Some(encoding) = text::other_encoding(&start) {
         return Err(Error::Encoding(encoding));
     }
-    let row = line_text(&start[first.begin..]);
-    let format = form.delimited.unwrap_or(if row.contains(&b',') && !row.contains(&b'\t') {
+    let mut row = start.split_off(first.begin);
+    let line = line_text(&row);
+    let format = form.delimited.unwrap_or(if line.contains(&b',') && !line.contains(&b'\t') {
         Delimited::Csv
     } else {
         Delimited::Tsv
     });
-    let row = match split(row, format) {
-        Split::Columns(row) | Split::Open(row) => row,
-        Split::CrAlone => return Err(Error::CrAlone { line: first.line }),
-    };
-    let has_header = header::is_header(&row) && (form.columns.is_none() || header::has_known_name(&row));
+    let columns = Columns::in_place(form.kind);
+    let mut rows = Rows { input, format, columns, line: first.line, skip: false, broken: false };
+    // A name in quotes may have line ends.
+    let cells = rows.cells(&mut row)?;
+    let has_header = header::is_header(&cells) && (form.columns.is_none() || header::has_known_name(&cells));
     let (columns, words) = match form.columns {
         Some(numbers) => (Columns::numbered(numbers), None),
         None if has_header => {
-            let read = header::read(&row, form.kind);
+            let read = header::read(&cells, form.kind);
             let header = read.map_err(|mistake| Error::Header { line: first.line, mistake })?;
             (header.columns, header.words)
         }
-        None => (Columns::in_place(form.kind), None),
+        None => (columns, None),
     };
-    let input = Box::new(Cursor::new(start).chain(input));
-    Ok((Box::new(Rows { input, format, columns, line: 0, skip: has_header, broken: false }), words))
+    start.append(&mut row);
+    let input = Box::new(Cursor::new(start).chain(rows.input));
+    Ok((Box::new(Rows { input, columns, line: 0, skip: has_header, ..rows }), words))
 }
 
 /// Where the first row is in what was read.
@@ -58,7 +60,7 @@ struct FirstRow {
     line: u64,
 }
 
-/// Reads up to the end of the first row, into `start`.
+/// Reads up to the end of the line that begins the first row, into `start`.
 fn first_row(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<FirstRow> {
     for line in 1.. {
         let begin = start.len();
@@ -140,7 +142,7 @@ impl Rows {
             match split(line_text(bytes), self.format) {
                 Split::Columns(cells) => return Ok(cells),
                 Split::CrAlone => return Err(Error::CrAlone { line: self.line }),
-                Split::Open(_) => {}
+                Split::Open => {}
             }
             if self.line - first + 1 >= LONGEST_ROW || !self.read_line(bytes)? {
                 return Err(Error::OpenQuote { line: first });
@@ -161,8 +163,8 @@ impl Rows {
 enum Split {
     /// The columns of one row.
     Columns(ByteRecord),
-    /// A quote is not closed; these are the columns before it.
-    Open(ByteRecord),
+    /// A quote is not closed.
+    Open,
     /// Rows that CR alone separates.
     CrAlone,
 }
@@ -188,16 +190,15 @@ fn split_quoted(text: &[u8]) -> Split {
     let mut rows = reader.byte_records().map_while(Result::ok);
     match (rows.next(), rows.next(), rows.next()) {
         (Some(cells), Some(_), None) => Split::Columns(cells),
-        (Some(mut cells), None, _) => {
-            cells.truncate(cells.len() - 1);
-            Split::Open(cells)
-        }
+        (Some(_), None, _) => Split::Open,
         _ => Split::CrAlone,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proto::graph::v1::EdgeKind;
+
     use super::super::testing::{FORM, read, shown};
     use super::*;
 
@@ -266,8 +267,28 @@ mod tests {
         let rows = "1,2,2024-01-01,\"hello\r\n5,6\r\n\r\n# bye\"\r\n7,8\r\n";
         assert_eq!(csv(rows), ["1 SEVERAL_LINES", "5 7->8"]);
         assert_eq!(csv("1,2,\"2024-01-01\n00:00:00Z\"\n3,4\n"), ["1 SEVERAL_LINES", "3 3->4"]);
-        assert_eq!(csv("source_id,target_id,\"no\nte\"\n1,2\n"), ["3 1->2"], "the header is no row");
         assert_eq!(csv("1,2,,a \"quote\"\n3,4,,\"a \"\"\"\n"), ["1 1->2", "2 3->4"]);
+    }
+
+    #[test]
+    fn names_of_a_header_may_have_line_ends() {
+        let rows = |kind, text: &str| {
+            let form = Form { kind, delimited: Some(Delimited::Csv), ..FORM };
+            match lines(Box::new(Cursor::new(text.as_bytes().to_vec())), form) {
+                Ok((lines, _)) => shown(lines),
+                Err(error) => vec![error.to_string()],
+            }
+        };
+        let follows = |text: &str| rows(EdgeKind::Follow, text);
+        assert_eq!(follows("\"following\r\nid\",\"follower\r\nid\"\r\n1,2\r\n"), ["4 2->1"]);
+        let dated = "followee_id,follower_id,\"created\nat\"\n1,2,2024-01-01\n1,2,never\n";
+        assert_eq!(follows(dated), ["3 2->1", "4 INVALID_TIMESTAMP"]);
+        let ending = "source_id,target_id,created_at,\"expires\nat\"\n1,2,,never\n";
+        assert_eq!(rows(EdgeKind::Mute, ending), ["3 INVALID_TIMESTAMP"]);
+        let unknown = follows("source_id,target_id,\"no\r\nte\"\n1,2\n");
+        assert!(unknown[0].starts_with("line 1: the header names a column 'no te'"), "{unknown:?}");
+        let open = follows("source_id,target_id,\"created_at\n1,2,2024-01-01\n");
+        assert!(open[0].starts_with("line 1: a quote is not closed"), "{open:?}");
     }
 
     #[test]
@@ -290,10 +311,7 @@ mod tests {
             ("1,\"2\"\r3,4\r", 1),
             ("source_id,target_id\r1,2\r", 1),
         ] {
-            let told = match lines(Box::new(text.as_bytes()), FORM) {
-                Ok((lines, _)) => shown(lines).pop().expect("an error"),
-                Err(error) => format!("error: {error}"),
-            };
+            let told = read(text.as_bytes(), None).pop().expect("an error");
             assert!(
                 told.starts_with(&format!("error: line {line}: lines end with CR alone")),
                 "{text:?}: {told}"
