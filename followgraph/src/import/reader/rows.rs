@@ -189,7 +189,8 @@ fn split_quoted(text: &[u8]) -> Split {
     // Reading from memory does not fail.
     let mut rows = reader.byte_records().map_while(Result::ok);
     match (rows.next(), rows.next(), rows.next()) {
-        (Some(cells), Some(_), None) => Split::Columns(cells),
+        // A second row that ends in an open quote has ours in it.
+        (Some(cells), Some(next), None) if next == [b"-"][..] => Split::Columns(cells),
         (Some(_), None, _) => Split::Open,
         _ => Split::CrAlone,
     }
@@ -309,6 +310,7 @@ mod tests {
             ("\n1\t2\t\tx\r3\t4\n", 2),
             ("1,2\r3,4\r", 1),
             ("1,\"2\"\r3,4\r", 1),
+            ("1,2\n3,4\r5,6,,\"x\n# y\"\n7,8\n", 2),
             ("source_id,target_id\r1,2\r", 1),
         ] {
             let told = read(text.as_bytes(), None).pop().expect("an error");
