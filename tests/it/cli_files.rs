@@ -233,7 +233,7 @@ fn devices_take_refused_rows_and_exports() {
 }
 
 #[test]
-fn resuming_with_another_refused_file_starts_over() {
+fn resuming_with_another_refused_file_or_reader_starts_over() {
     let cli = Cli::new();
     let user = new_user();
     let rows = format!("{user}\t{user}\n");
@@ -246,27 +246,35 @@ fn resuming_with_another_refused_file_starts_over() {
     let metadata = fs::metadata(&file).expect("the file");
     let modified =
         metadata.modified().expect("a time").duration_since(std::time::UNIX_EPOCH).expect("since 1970");
-    let note = serde_json::json!({
-        "version": 1,
-        "identity": {
-            "size": metadata.len(),
-            "modified_nanos": modified.as_nanos() as u64,
-            "command_addr": Endpoints::shared().command,
-            "arguments": "Follow None Skip no_sort=false lines=1000",
-        },
-        "done": {
-            "chunks": 1, "lines": 1, "accepted": 0, "unchanged": 0, "refused": 1,
-            "refused_bytes": first.len(), "refused_file": cli.path("first.tsv").display().to_string(),
-            "written_at": "", "elapsed": {"secs": 1, "nanos": 0},
-        },
-    });
-    let progress = cli.file("edges.tsv.progress", &note.to_string());
+    let note = |arguments: &str| {
+        serde_json::json!({
+            "version": 1,
+            "identity": {
+                "size": metadata.len(),
+                "modified_nanos": modified.as_nanos() as u64,
+                "command_addr": Endpoints::shared().command,
+                "arguments": arguments,
+            },
+            "done": {
+                "chunks": 1, "lines": 1, "accepted": 0, "unchanged": 0, "refused": 1,
+                "refused_bytes": first.len(), "refused_file": cli.path("first.tsv").display().to_string(),
+                "written_at": "", "elapsed": {"secs": 1, "nanos": 0},
+            },
+        })
+        .to_string()
+    };
+    let arguments = "Follow None Skip no_sort=false lines=1000";
+    let progress = cli.file("edges.tsv.progress", &note(&format!("{arguments} reader=2")));
     let (code, _, err) = cli.run(&["import", &file, "--refused", &notes]);
     assert!(code == 2 && err.contains("starting over") && err.contains("it is another file"), "{err}");
     assert_eq!(fs::read_to_string(&notes).expect("the notes"), "of somebody else\n");
     let (code, summary, err) = import(&cli, &[&file, "--refused", "first.tsv"]);
     assert_eq!((code, &summary["resumed"], &summary["refused"]), (1, &true.into(), &1.into()), "{err}");
     assert_eq!(fs::read_to_string(cli.path("first.tsv")).expect("refused rows"), first);
+    // A version with another reader counted other rows.
+    cli.file("edges.tsv.progress", &note(arguments));
+    let (code, summary, err) = import(&cli, &[&file, "--refused", "first.tsv"]);
+    assert_eq!((code, &summary["resumed"], &summary["refused"]), (1, &false.into(), &1.into()), "{err}");
     // Nor is a file replaced that only has the name of a note.
     fs::write(&progress, "of somebody else\n").expect("a file");
     let (code, _, err) = cli.run(&["import", &file, "--restart"]);

@@ -138,7 +138,9 @@ async fn resume(
         Found::Nothing => return Ok(from_the_start(client).await),
         Found::Resume(done) if done.chunks == 0 => return Ok(from_the_start(client).await),
         Found::Foreign => {
-            output::note(format!("{path} is of another file, service or other arguments: starting over"));
+            output::note(format!(
+                "{path} is of another file, service, version or other arguments: starting over"
+            ));
             return Ok(from_the_start(client).await);
         }
         Found::Resume(done) if !done.goes_on_in(&paths::noted(refused)) => {
@@ -237,12 +239,13 @@ fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 fn arguments(args: &ImportArgs) -> String {
     let columns = args.columns.map(|columns| format!(" columns={:?}", columns.get())).unwrap_or_default();
     format!(
-        "{:?} {:?} {:?} no_sort={} lines={}{columns}",
+        "{:?} {:?} {:?} no_sort={} lines={}{columns} reader={}",
         args.kind,
         args.format,
         args.on_conflict,
         args.no_sort,
-        chunks::size(kind(args.kind))
+        chunks::size(kind(args.kind)),
+        reader::VERSION
     )
 }
 
