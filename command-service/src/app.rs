@@ -32,7 +32,7 @@ use crate::{beacon, health, metrics};
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Starts the service. It answers GetStatus and health checks at once, and returns when it commits: a database that is away,
-/// or that it must not use, is waited for.
+/// or that it must not use, is waited for, and other calls are refused until then.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let stop = lifecycle.stop_token();
@@ -98,15 +98,19 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
     let access = Access::new(config.tokens);
-    let door = Door { limit: WriteLimit::per_second(config.actor_writes), standing: shown.clone(), queue };
+    let checked = Arc::new(AtomicBool::new(false));
+    let door = Door {
+        checked: Arc::clone(&checked),
+        limit: WriteLimit::per_second(config.actor_writes),
+        standing: shown.clone(),
+        queue,
+    };
     let legacy = Legacy { door: door.clone(), acknowledged, patience: config.legacy_patience };
     let Committing { patience, follow_cap, .. } = config.committer;
-    let checked = Arc::new(AtomicBool::new(false));
     let service = Service {
         door,
         replacer: Replacer::new(pool.clone(), follow_cap, patience),
         pool: pool.clone(),
-        checked: Arc::clone(&checked),
         standing: shown.clone(),
         projectors: projectors.clone(),
         import_max_lag: config.import_max_lag,
@@ -128,8 +132,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
 
-    // Commands that come meanwhile, from callers that do not ask whether this process is ready, wait in the queue; those of
-    // callers that have given up are dropped there.
+    // Callers that do not ask whether this process is ready are refused meanwhile: see `Door::checked`.
     wait_for_schema(&pool, &database).await?;
     checked.store(true, Ordering::Release);
     lifecycle.spawn("exchange", beacon::exchange(nats.clone(), committed_here, wake, stop.clone()));

@@ -14,7 +14,8 @@ use tests::database::{Database, address};
 use tests::metrics::scrape;
 use tests::own::{binaries, command_service_beside, start_beside};
 use tests::pooler::pooler;
-use tests::{Endpoints, new_user, until};
+use tests::refusal::assert_refused;
+use tests::{Endpoints, jobs, new_user, until, user};
 use tokio::task::block_in_place;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -57,6 +58,17 @@ fn retries(service: &Service) -> f64 {
     let samples = scrape(service.admin_addr()).into_iter();
     let retries = samples.filter(|sample| sample.metric == "followgraph_command_transaction_retries_total");
     retries.map(|sample| sample.value).sum()
+}
+
+/// What GetStatus and health checks do not: they use the database, whose schema or sessions may be those of others.
+async fn other_calls_are_refused(endpoints: &Endpoints) {
+    let mut commands = endpoints.commands();
+    let refused = follow(&mut commands, &new_user(), &new_user()).await.expect_err("no committer");
+    assert_refused(&refused, Reason::NotCommitted, None);
+    let refused = jobs::replace_following(&commands, user(), &[user()], None, true).await;
+    assert_refused(&refused.expect_err("no plan"), Reason::NotCommitted, None);
+    let refused = jobs::get(&commands, &new_user()).await.expect_err("no look at jobs");
+    assert_refused(&refused, Reason::StoreUnavailable, None);
 }
 
 fn migrate(url: &str) -> (Option<i32>, String) {
@@ -126,14 +138,16 @@ async fn a_pooler_without_sessions_is_noticed_at_the_start() {
     let nowhere = "bolt://127.0.0.1:1";
     let neo4j =
         |env: Env| env.with("NEO4J_URI", nowhere).with("NEO4J_USER", "neo4j").with("NEO4J_PASSWORD", "pw");
+    let tokens = format!("read+write+admin:{}", shared.token);
     let services = [
-        start_beside(&shared, Program::Command, &url(Program::Command)),
+        start_beside(&shared, Program::Command, &url(Program::Command).with("AUTH_TOKENS", tokens)),
         start_beside(&shared, Program::Query, &neo4j(url(Program::Query))),
         start_beside(&shared, Program::Projector, &neo4j(url(Program::Projector))),
     ];
     for service in &services {
         until_unready(service, words).await;
     }
+    other_calls_are_refused(&shared.through(&services[0])).await;
     let owner = pooler.url_instead_of(&shared.database_url);
     let (code, said) = migrate(&owner);
     assert!(code == Some(2) && said.contains(words), "{code:?} {said}");
@@ -169,6 +183,7 @@ async fn a_database_of_another_program_is_left_alone() {
         let checks = status.expect("a status while it waits").into_inner().checks;
         let named = checks.iter().any(|check| check.name == "postgres" && check.reason.contains(words));
         assert!(named, "{checks:?}");
+        other_calls_are_refused(&shared.through(&service)).await;
         drop(service);
         assert_eq!(count().await, before, "nothing was made");
         database.remove(&shared).await;

@@ -1,5 +1,8 @@
 //! What every call does before and after its command: the actor's limit and the queue.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::future::join_all;
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError, code};
@@ -38,6 +41,9 @@ impl Origin {
 /// The way of a command from a call to the committer. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Door {
+    /// The database is ours, its schema is new enough, and its sessions are our own. Until then no call may use it: in a
+    /// session that is shared, others would find our prepared statements. No command is taken, since none is carried out.
+    pub checked: Arc<AtomicBool>,
     /// How fast an actor may write.
     pub limit: WriteLimit,
     /// How the stream stands: no command is taken on a history that is not the one that was published.
@@ -67,7 +73,7 @@ impl Door {
         origin: Origin,
         lane: Lane,
     ) -> Result<Result<Answer, Failure>, ServiceError> {
-        self.check_history()?;
+        self.check_open()?;
         let (reply, outcome) = oneshot::channel();
         let Origin { caller, traceparent } = origin;
         let unit = Unit { command, request, caller, traceparent, reply };
@@ -77,8 +83,16 @@ impl Door {
         Ok(outcome.await.unwrap_or(Err(Failure::NotCommitted)))
     }
 
-    /// Refuses commands on a history that is not the published one.
-    pub(super) fn check_history(&self) -> Result<(), ServiceError> {
+    /// True once calls may use the database.
+    pub(super) fn is_checked(&self) -> bool {
+        self.checked.load(Ordering::Acquire)
+    }
+
+    /// Refuses commands before the database is checked, and on a history that is not the published one.
+    pub(super) fn check_open(&self) -> Result<(), ServiceError> {
+        if !self.is_checked() {
+            return Err(errors::failure(&Failure::NotCommitted));
+        }
         if self.standing.borrow().state == StreamState::Forked { Err(errors::forked()) } else { Ok(()) }
     }
 
@@ -201,4 +215,27 @@ fn traceparent<T>(request: &Request<T>) -> Option<String> {
     let text = request.metadata().get(proto::subjects::HEADER_TRACEPARENT)?.to_str().ok()?;
     let well_formed = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
     well_formed.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::UserId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::AccountAction;
+
+    #[tokio::test]
+    async fn no_command_is_taken_before_the_database_is_checked() {
+        let (_standing, standing) = watch::channel(Standing::default());
+        let (queue, _waiting) = Queue::bounded(1);
+        let door = Door { checked: Arc::default(), limit: WriteLimit::default(), standing, queue };
+        let user = UserId::new(Uuid::from_u128(1)).expect("not nil");
+        let command = Command::Account { user, action: AccountAction::Archive };
+        let origin = Origin { caller: None, traceparent: None };
+        let refused = door.submit(command, None, origin, Lane::Command).await.expect_err("not checked");
+        assert_eq!((refused.reason, door.queue.waiting()), (Reason::NotCommitted, 0));
+        door.checked.store(true, Ordering::Release);
+        assert_eq!(door.check_open(), Ok(()));
+    }
 }

@@ -20,7 +20,7 @@ pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceErr
         let transient = is_transient(&error);
         let reason = if transient { Reason::StoreUnavailable } else { Reason::Internal };
         tracing::warn!(%error, "cannot read a job");
-        ServiceError::new(reason, "the job cannot be read now")
+        unreadable(reason)
     })?;
     let job = job.ok_or_else(|| ServiceError::field(Reason::JobNotFound, "job_id", "names no job"))?;
     Ok(GetJobResponse {
@@ -39,4 +39,9 @@ pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceErr
         created_at: Some(timestamp::to_proto(job.created_at)),
         updated_at: Some(timestamp::to_proto(job.updated_at)),
     })
+}
+
+/// The error of a job that PostgreSQL cannot be asked for.
+pub fn unreadable(reason: Reason) -> ServiceError {
+    ServiceError::new(reason, "the job cannot be read now")
 }

@@ -1,13 +1,12 @@
 //! `followgraph.command.v1.CommandService`.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures::Stream;
 use proto::command::v1 as wire;
 use proto::command::v1::command_service_server::CommandService;
+use proto::error::Reason;
 use service_kit::Readiness;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -32,9 +31,6 @@ pub struct Service {
     pub replacer: Replacer,
     /// For the status and jobs.
     pub pool: PgPool,
-    /// The database is ours, and so are its sessions: the status may ask it. In a session that is shared, others would find
-    /// our prepared statements.
-    pub checked: Arc<AtomicBool>,
     /// For the status.
     pub standing: watch::Receiver<Standing>,
     /// For the status and the brake of imports.
@@ -219,6 +215,9 @@ impl CommandService for Service {
         &self,
         request: Request<wire::GetJobRequest>,
     ) -> Result<Response<wire::GetJobResponse>, Status> {
+        if !self.door.is_checked() {
+            return Err(job::unreadable(Reason::StoreUnavailable).into());
+        }
         Ok(Response::new(job::get(&self.pool, &request.get_ref().job_id).await?))
     }
 

@@ -1,7 +1,6 @@
 //! The state of the pipeline, as GetStatus and `/readyz` show it.
 
 use std::convert::Infallible;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proto::command::v1::GetStatusResponse;
@@ -48,7 +47,7 @@ impl Service {
                 jobs::count_running(&mut connection).await?,
             ))
         };
-        let read = match self.checked.load(Ordering::Acquire) {
+        let read = match self.door.is_checked() {
             true => tokio::time::timeout(DATABASE_TIMEOUT, read).await.ok().and_then(Result::ok),
             false => None,
         };
