@@ -115,7 +115,7 @@ mod tests {
     fn answers_describe_and_never_show_values() {
         let help = Asked::Help.answer(&ABOUT, &variables());
         assert!(
-            help.contains("PAUSE_SECONDS (seconds from 1 to 31536000, default 5)\n    How long it waits."),
+            help.contains("PAUSE_SECONDS (seconds from 1 to 3153600000, default 5)\n    How long it waits."),
             "{help}"
         );
         assert!(help.contains("KEY (text, optional, secret)"), "{help}");

@@ -16,8 +16,9 @@ use std::time::Duration;
 use super::secret::REDACTED;
 use super::{ConfigError, Mistake, Secret, redact_url};
 
-/// Longest duration of a setting in seconds: a year. What is added to a time of day or a timer must not overflow.
-const LONGEST_SECONDS: u64 = 365 * 24 * 3600;
+/// Longest duration of a setting in seconds: a hundred years, which people write for "never". What is added to a time of
+/// day or a timer, and the nanoseconds that NATS takes, must not overflow.
+const LONGEST_SECONDS: u64 = 100 * 365 * 24 * 3600;
 /// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each session.
 const LONGEST_MILLIS: u64 = 24 * 3600 * 1000;
 
@@ -206,7 +207,7 @@ impl Env {
         self.parse_or(name, if default { "true" } else { "false" })
     }
 
-    /// A duration in whole seconds, above zero and at most a year.
+    /// A duration in whole seconds, above zero and at most a hundred years.
     pub fn seconds_or(&mut self, name: &str, default: u64) -> Duration {
         Duration::from_secs(self.number_or(name, default, 1..=LONGEST_SECONDS))
     }
