@@ -146,8 +146,15 @@ fn neo4j_may_pass(error: &neo4rs::Error) -> bool {
         | neo4rs::Error::ConnectionTimedOut
         | neo4rs::Error::ServerUnavailableError(_)
         | neo4rs::Error::RequestIgnoredError => true,
+        neo4rs::Error::AuthenticationError(message) => !refuses_login(message),
         _ => false,
     }
+}
+
+/// neo4rs drops the code of a failure at login, which may also be that of a server that starts or lacks memory. These are
+/// words of Neo4j's Unauthorized and CredentialsExpired, and of a scheme that it does not take.
+fn refuses_login(message: &str) -> bool {
+    ["unauthorized", "credentials", "authentication token"].iter().any(|words| message.contains(words))
 }
 
 /// A certificate that is not believed is invalid data. The socket of a server that starts is not found yet.
@@ -229,19 +236,25 @@ mod tests {
     fn only_what_waiting_mends_may_pass() {
         let broken = |kind: io::ErrorKind| sqlx::Error::Io(io::Error::from(kind));
         let away = |source: sqlx::Error| unreachable("PostgreSQL", "DATABASE_URL", source);
+        let at_login = |said: &str| {
+            unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::AuthenticationError(said.to_owned()))
+        };
         for error in [
             away(sqlx::Error::PoolTimedOut),
             away(broken(io::ErrorKind::UnexpectedEof)),
             away(broken(io::ErrorKind::NotFound)),
             unreachable("Neo4j", "NEO4J_URI", io::Error::from(io::ErrorKind::TimedOut)),
             unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::ConnectionTimedOut),
+            at_login("There is not enough memory to perform the current task."),
+            at_login("The client has provided incorrect authentication details too many times in a row."),
             migrations::Error::Postgres(broken(io::ErrorKind::ConnectionReset)).into(),
         ] {
             assert!(may_pass(&error), "{error:#}");
         }
         for error in [
             away(broken(io::ErrorKind::InvalidData)),
-            unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::AuthenticationError("no".to_owned())),
+            at_login("The client is unauthorized due to authentication failure."),
+            at_login("The credentials have expired and need to be updated."),
             postgres::NoSession.into(),
             migrations::Error::Foreign("of another program".to_owned()).into(),
             migrations::Error::Dirty(3).into(),
