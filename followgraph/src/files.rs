@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// True if what is written to `path` goes to stdout: `-`, `/dev/stdout`, or the file to which the shell sends stdout.
 pub fn is_stdout(path: &Path) -> bool {
@@ -24,6 +24,18 @@ pub fn in_place(path: &Path) -> io::Result<Option<File>> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => OpenOptions::new().write(true).open(path).map(Some),
         _ => Ok(None),
+    }
+}
+
+/// The file that links lead to, which need not exist yet.
+pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    match path.canonicalize() {
+        // Links in a circle are another error.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match path.read_link() {
+            Ok(target) => behind_links(&path.parent().unwrap_or(Path::new("")).join(target)),
+            Err(_) => Ok(path.to_owned()),
+        },
+        found => found,
     }
 }
 
@@ -112,6 +124,22 @@ mod tests {
         assert!(in_place(&folder.path(".")).is_err(), "a folder");
         assert!(is_stream(Path::new("-")) && is_stream(Path::new("/dev/null")) && !is_stream(&file));
         assert!(is_stdout(Path::new("-")) && is_stdout(Path::new("/dev/stdout")) && !is_stdout(&file));
+    }
+
+    #[test]
+    fn links_lead_to_files_that_do_not_exist_yet() {
+        use std::os::unix::fs::symlink;
+        let folder = Folder::new();
+        let (file, one, two) = (folder.path("file"), folder.path("one"), folder.path("two"));
+        symlink("file", &one).unwrap();
+        symlink(&one, &two).unwrap();
+        for path in [&file, &one, &two] {
+            assert_eq!(behind_links(path).unwrap(), file);
+        }
+        fs::write(&file, "").unwrap();
+        assert_eq!(behind_links(&two).unwrap(), file.canonicalize().unwrap());
+        symlink("circle", folder.path("circle")).unwrap();
+        assert!(behind_links(&folder.path("circle")).is_err());
     }
 
     #[test]

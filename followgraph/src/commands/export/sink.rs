@@ -84,7 +84,7 @@ impl Sink {
             Some(file) => (Box::new(file), None),
             None => {
                 // A link stays; the file that it leads to is replaced.
-                let file = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                let file = files::behind_links(path).with_context(|| cannot_write(path))?;
                 let mut part = file.as_os_str().to_owned();
                 part.push(".part");
                 let part = PathBuf::from(part);
@@ -223,6 +223,10 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         Sink::open(&link, TSV).unwrap().finish().unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&file).unwrap(), HEADER);
+        fs::remove_file(&file).unwrap();
+        Sink::open(&link, TSV).unwrap().finish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "its file did not exist yet");
         assert_eq!(fs::read_to_string(&file).unwrap(), HEADER);
     }
 
