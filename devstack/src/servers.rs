@@ -59,6 +59,15 @@ pub struct SpareNeo4j {
     ports: Ports,
 }
 
+impl SpareNeo4j {
+    /// Ends it, and removes what it has written.
+    pub fn remove(mut self) -> Result<()> {
+        // One that stands still would not stop.
+        self.neo4j.kill9()?;
+        self.neo4j.wipe()
+    }
+}
+
 /// A running set. Dropping it stops all of it.
 #[derive(Debug)]
 pub struct Servers {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use devstack::{Server as _, Servers, SpareNeo4j};
+use devstack::{Servers, SpareNeo4j};
 use neo4rs::{Graph, query};
 use parking_lot::Mutex;
 
@@ -11,24 +11,33 @@ const EMPTYING: Duration = Duration::from_secs(20);
 
 static SPARE: Mutex<Option<SpareNeo4j>> = Mutex::new(None);
 
-/// Keeps the Neo4j of a set that is done with.
+/// Keeps the Neo4j of a set that is done with, in place of an earlier one.
 pub fn leave(servers: &mut Servers) {
-    let spare = servers.spare_neo4j();
-    *SPARE.lock() = spare;
+    if let Some(spare) = servers.spare_neo4j() {
+        let earlier = SPARE.lock().replace(spare);
+        if let Some(earlier) = earlier {
+            remove(earlier);
+        }
+    }
 }
 
 /// An empty one, if there is one.
 pub async fn take() -> Option<SpareNeo4j> {
-    let mut spare = SPARE.lock().take()?;
+    let spare = SPARE.lock().take()?;
     let (url, user, password) = (spare.neo4j.url(), spare.neo4j.user(), spare.neo4j.password());
     match tokio::time::timeout(EMPTYING, empty(&url, user, password)).await {
         Ok(Ok(())) => Some(spare),
         outcome => {
             eprintln!("a Neo4j of another test is not used again: {outcome:?}");
-            // One that stands still would not stop.
-            let _ = spare.neo4j.kill9();
+            remove(spare);
             None
         }
+    }
+}
+
+fn remove(spare: SpareNeo4j) {
+    if let Err(error) = spare.remove() {
+        eprintln!("while removing a Neo4j of another test: {error:#}");
     }
 }
 
