@@ -93,21 +93,14 @@ impl Connections {
     }
 
     /// Takes a connection in. Above the limit, the longest idle one that never served a caller makes room. If there is none,
-    /// one without calls under way does, of the caller that has the most connections: so one token cannot take all of them
-    /// from the others. All callers without a token are one. If all connections have calls under way, one without a token
-    /// is interrupted: calls that need no token cannot shut callers with a token out.
+    /// one of the caller that has the most connections does, of those callers that have one without calls under way: so one
+    /// token cannot take all of them from the others. All callers without a token are one, and need none without calls:
+    /// theirs are interrupted, so that calls that need no token cannot shut callers with a token out.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut open = self.open.lock();
         if open.by_id.len() >= self.max {
-            let unserved = open.longest_idle(false).map(|leaving| (leaving, Cause::Room));
-            let leaving = unserved
-                .or_else(|| open.longest_idle_of_a_caller().map(|leaving| (leaving, Cause::RoomOfCaller)))
-                .or_else(|| {
-                    let leaving = open.longest_idle(true)?;
-                    leaving.interrupted.store(true, Ordering::Relaxed);
-                    Some((leaving, Cause::Room))
-                });
-            let Some((leaving, cause)) = leaving else {
+            let unserved = open.longest_idle_unserved().map(|leaving| (leaving, Cause::Room));
+            let Some((leaving, cause)) = unserved.or_else(|| open.longest_idle_of_a_caller()) else {
                 Cause::Full.count();
                 return None;
             };
@@ -134,26 +127,26 @@ impl Connections {
 }
 
 impl Open {
-    /// Of those that never carried a call with a token, and that served a caller or not: one without calls under way first,
-    /// else the one whose last call began longest ago.
-    fn longest_idle(&self, served: bool) -> Option<Arc<Connection>> {
+    /// Of those that never served a caller: one without calls under way first, else the one whose last call began longest
+    /// ago.
+    fn longest_idle_unserved(&self) -> Option<Arc<Connection>> {
         let candidates = self.by_id.values().filter_map(|connection| {
             let activity = connection.activity.lock();
-            (activity.caller.is_none() && activity.served == served)
-                .then_some(((activity.calls > 0, activity.last, connection.id), connection))
+            (!activity.served).then_some(((activity.calls > 0, activity.last, connection.id), connection))
         });
         candidates.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
     }
 
-    /// Of those without calls under way: one of the caller that has the most connections, calls under way or not.
-    fn longest_idle_of_a_caller(&self) -> Option<Arc<Connection>> {
+    /// Of those without calls under way or without a token: one of the caller that has the most connections, calls under
+    /// way or not. One with calls under way is interrupted.
+    fn longest_idle_of_a_caller(&self) -> Option<(Arc<Connection>, Cause)> {
         let served: Vec<_> = self
             .by_id
             .values()
             .filter_map(|connection| {
                 let activity = connection.activity.lock();
-                let idle_since = (!connection.is_busy(&activity)).then_some(activity.last);
-                activity.served.then(|| (activity.caller.clone(), idle_since, connection))
+                let idle = (connection.is_busy(&activity), activity.last, connection.id);
+                activity.served.then(|| (activity.caller.clone(), idle, connection))
             })
             .collect();
         // None stands for all callers without a token.
@@ -161,11 +154,13 @@ impl Open {
         for (caller, ..) in &served {
             *of_caller.entry(caller.as_ref().map(Caller::name)).or_default() += 1;
         }
-        let idle = served.iter().filter_map(|(caller, idle_since, connection)| {
+        let candidates = served.iter().filter(|(caller, (is_busy, ..), _)| !is_busy || caller.is_none());
+        let (_, (is_busy, ..), leaving) = candidates.min_by_key(|(caller, idle, _)| {
             let connections = of_caller.get(&caller.as_ref().map(Caller::name)).copied();
-            Some(((Reverse(connections), (*idle_since)?, connection.id), *connection))
-        });
-        idle.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
+            (Reverse(connections), *idle)
+        })?;
+        leaving.interrupted.store(*is_busy, Ordering::Relaxed);
+        Some((Arc::clone(leaving), if *is_busy { Cause::Room } else { Cause::RoomOfCaller }))
     }
 }
 
@@ -399,6 +394,27 @@ mod tests {
         calls.push(sixth.connection.call());
         assert!(connections.admit().is_none(), "all have calls with a token");
         drop(calls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_callers_without_a_token_leave_others_their_idle_connections() {
+        let (connections, caller) = (Connections::new(4), Caller::new("one"));
+        let admit = |caller: Option<&Caller>| {
+            let one = connections.admit().expect("room");
+            one.connection.served(caller);
+            one
+        };
+        let mut admitted = [Some(&caller), None, None, None].map(admit).into_iter();
+        let idle = admitted.next().expect("the first of four");
+        let busy: Vec<_> = admitted.map(|one| (one.connection.call(), one)).collect();
+        let interrupted = || busy.iter().filter(|(_, one)| one.connection.make_room.is_cancelled()).count();
+        let fifth = admit(Some(&caller));
+        assert_eq!((interrupted(), idle.connection.make_room.is_cancelled()), (1, false));
+        // With two connections each, an idle one makes room before a call is interrupted.
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let sixth = admit(Some(&caller));
+        assert_eq!((interrupted(), idle.connection.make_room.is_cancelled()), (1, true));
+        drop((fifth, sixth));
     }
 
     #[tokio::test(start_paused = true)]
