@@ -37,13 +37,15 @@ pub struct Kind {
     older: u64,
     /// Of them, those of accounts that are marked as deleted.
     left_out: u64,
-    /// Of them, those that an import refuses.
+    /// Of those left out, the ones that followgraph has: an account was marked after they were copied, one way or the other.
+    since_deleted: u64,
+    /// Of the older edges, those that an import refuses.
     refused: u64,
     /// Edges of followgraph.
     found: u64,
     /// An import takes them, and followgraph does not have them.
     missing: u64,
-    /// followgraph has them, and an import does not make them.
+    /// followgraph has them, and the older database does not, or an import refuses them.
     extra: u64,
     /// Both have them, with another date.
     other_date: u64,
@@ -80,18 +82,28 @@ pub async fn compare(mut older: Source, pool: &PgPool) -> anyhow::Result<Vec<Kin
     Ok(kinds)
 }
 
-/// True if followgraph has what an import makes of the older database, and nothing else.
+/// True if followgraph has what an import makes of the older database, and else only edges of accounts that were deleted
+/// since.
 pub fn equal(kinds: &[Kind]) -> bool {
     kinds.iter().all(|kind| kind.missing + kind.extra + kind.other_date == 0)
 }
 
 /// For people.
 pub fn text(kinds: &[Kind]) -> String {
-    let header = ["KIND", "OLDER", "LEFT OUT", "REFUSED", "FOUND", "MISSING", "EXTRA", "OTHER DATE"];
+    let header =
+        ["KIND", "OLDER", "LEFT OUT", "SINCE DELETED", "REFUSED", "FOUND", "MISSING", "EXTRA", "OTHER DATE"];
     let mut table = output::table(&header);
     for kind in kinds {
-        let numbers =
-            [kind.older, kind.left_out, kind.refused, kind.found, kind.missing, kind.extra, kind.other_date];
+        let numbers = [
+            kind.older,
+            kind.left_out,
+            kind.since_deleted,
+            kind.refused,
+            kind.found,
+            kind.missing,
+            kind.extra,
+            kind.other_date,
+        ];
         let mut row = vec![kind.kind.to_owned()];
         row.extend(numbers.map(|number| number.to_string()));
         table.add_row(row);
@@ -102,7 +114,11 @@ pub fn text(kinds: &[Kind]) -> String {
             text.push_str(&format!("\n{difference}: {} {source_id} {target_id}", kind.kind));
         }
     }
-    let verdict = if equal(kinds) {
+    let since_deleted = kinds.iter().any(|kind| kind.since_deleted > 0);
+    let verdict = if equal(kinds) && since_deleted {
+        "\n\nfollowgraph has every edge of the older database that an import takes, and else only edges of accounts \
+         that were marked as deleted since"
+    } else if equal(kinds) {
         "\n\nfollowgraph has every edge of the older database that an import takes, and no other"
     } else {
         "\n\nfollowgraph differs from the older database: writes since the import, a trial import before it, or an \
@@ -161,6 +177,10 @@ impl Kind {
             (Some(OlderEdge { fate: Fate::Taken, ends, .. }), None) => {
                 self.missing += 1;
                 ("missing", ends)
+            }
+            (Some(OlderEdge { fate: Fate::LeftOut, .. }), Some(_)) => {
+                self.since_deleted += 1;
+                return;
             }
             (_, Some((source, target, _))) => {
                 self.extra += 1;
@@ -233,6 +253,15 @@ mod tests {
         assert!(text(&[kind]).ends_with("and no other"));
         let none = compared(Vec::new(), Vec::new()).await.expect("a comparison");
         assert!(equal(&[none]));
+    }
+
+    #[tokio::test]
+    async fn accounts_deleted_after_the_copy_are_no_difference() {
+        let older = vec![old(1, 2, Some(1), Fate::LeftOut), old(1, 3, Some(1), Fate::LeftOut)];
+        let kind = compared(older, vec![new(1, 2, 2)]).await.expect("a comparison");
+        assert_eq!((kind.left_out, kind.since_deleted, kind.extra, kind.other_date), (2, 1, 0, 0));
+        assert!(equal(std::slice::from_ref(&kind)) && kind.examples.is_empty(), "{kind:?}");
+        assert!(text(&[kind]).ends_with("marked as deleted since"));
     }
 
     #[tokio::test]
