@@ -28,7 +28,7 @@ pub struct Decided {
     /// What becomes of jobs, in order.
     pub jobs: Vec<JobChange>,
     /// Requests that were answered with an erase job, whichever request started it.
-    pub erases: Vec<(Key, Uuid)>,
+    pub erases: BTreeMap<Key, Uuid>,
 }
 
 /// What a command does to the jobs.
@@ -59,7 +59,7 @@ pub fn decide_all(
             journal,
             replies: Vec::new(),
             jobs: Vec::new(),
-            erases: Vec::new(),
+            erases: BTreeMap::new(),
         },
     };
     for unit in units {
@@ -85,22 +85,35 @@ impl Batch<'_> {
     /// be it in this batch. Errors are not remembered.
     fn carry_out_once(&mut self, request: &RequestKey, unit: &Unit) -> Outcome {
         let name = request.name();
-        if let Some(reply) = self.remembered.get(&name) {
-            if reply.fingerprint != request.fingerprint {
-                return Err(Failure::RequestIdReused);
+        let answer = match self.remembered.get(&name) {
+            Some(reply) => self.repeat(request, unit, reply)?,
+            None => {
+                let answer = self.carry_out(unit)?;
+                let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
+                self.remembered.insert(name, reply.clone());
+                self.decided.replies.push((name, reply));
+                answer
             }
-            let mut answer = Answer::decode(&unit.command, &reply.response).ok_or(Failure::Internal)?;
-            let now = self.decided.journal.token();
-            if answer.written_at.epoch != now.epoch {
-                // What it wrote is in the present history too, and a token of another one is refused.
-                answer.written_at = now;
-            }
-            return Ok(answer);
+        };
+        // Of a repeat too: a process of an earlier version answered the first time and noted no job.
+        if let (Command::Account { action: AccountAction::Erase, .. }, Body::Job(Some(job))) =
+            (&unit.command, &answer.body)
+        {
+            self.decided.erases.insert(name, *job);
         }
-        let answer = self.carry_out(unit)?;
-        let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
-        self.remembered.insert(name, reply.clone());
-        self.decided.replies.push((name, reply));
+        Ok(answer)
+    }
+
+    fn repeat(&self, request: &RequestKey, unit: &Unit, reply: &Reply) -> Outcome {
+        if reply.fingerprint != request.fingerprint {
+            return Err(Failure::RequestIdReused);
+        }
+        let mut answer = Answer::decode(&unit.command, &reply.response).ok_or(Failure::Internal)?;
+        let now = self.decided.journal.token();
+        if answer.written_at.epoch != now.epoch {
+            // What it wrote is in the present history too, and a token of another one is refused.
+            answer.written_at = now;
+        }
         Ok(answer)
     }
 
@@ -123,11 +136,6 @@ impl Batch<'_> {
         let job_id = job.as_ref().map(|(id, _)| *id);
         if let (Command::ReplaceFollowing(planned), None) = (command, job_id) {
             self.decided.jobs.push(JobChange::Replaced(planned.actor));
-        }
-        if let Command::Account { action: AccountAction::Erase, .. } = command
-            && let (Some(request), Some(job)) = (&unit.request, job_id.or(decision.running))
-        {
-            self.decided.erases.push((request.name(), job));
         }
         if let Some((id, job)) = job {
             self.graph.add_jobs([((job.user, job.kind), id)]);
@@ -272,8 +280,15 @@ mod tests {
         let new_id = || Uuid::from_u128(77);
         let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, new_id);
         let linked = |request| ((user(1), Uuid::from_u128(request)), new_id());
-        assert_eq!(decided.erases, [linked(5), linked(6)]);
+        assert_eq!(decided.erases, BTreeMap::from([linked(5), linked(6)]));
         let [JobChange::Start(..)] = &decided.jobs[..] else { panic!("one job") };
+
+        // As after a process of an earlier version, which links none.
+        let remembered: BTreeMap<_, _> = decided.replies.into_iter().collect();
+        let units = [erase(Some(6)), erase(Some(6)), unit(2, 3, Some(7))];
+        let repeated = decide_all(&units, &mut Graph::default(), head(), remembered, CAP, ids::random);
+        assert_eq!(repeated.erases, BTreeMap::from([linked(6)]));
+        assert!(repeated.jobs.is_empty());
     }
 
     #[test]

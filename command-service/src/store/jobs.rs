@@ -171,20 +171,21 @@ pub async fn shown_by_others(
 }
 
 /// Remembers which requests were answered with which erase jobs. A request is answered with another job if the first one
-/// failed and the account's idempotency records had expired.
+/// failed and the account's idempotency records had expired. An answer may name a job that was deleted since.
 pub async fn link_erases(
     connection: &mut PgConnection,
-    requests: &[(replies::Key, Uuid)],
+    requests: &BTreeMap<replies::Key, Uuid>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- erase_requests_insert
          INSERT INTO erase_requests (user_id, request_id, job_id)
-         SELECT u, r, j FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS x(u, r, j)
+         SELECT u, r, job_id FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS x(u, r, job_id)
+         JOIN jobs USING (job_id)
          ON CONFLICT (user_id, request_id) DO UPDATE SET job_id = excluded.job_id",
     )
-    .bind(requests.iter().map(|((user, _), _)| user.uuid()).collect::<Vec<_>>())
-    .bind(requests.iter().map(|((_, request), _)| *request).collect::<Vec<_>>())
-    .bind(requests.iter().map(|(_, job)| *job).collect::<Vec<_>>())
+    .bind(requests.keys().map(|(user, _)| user.uuid()).collect::<Vec<_>>())
+    .bind(requests.keys().map(|(_, request)| *request).collect::<Vec<_>>())
+    .bind(requests.values().copied().collect::<Vec<_>>())
     .execute(connection)
     .await
     .map(|_| ())
