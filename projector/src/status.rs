@@ -51,6 +51,11 @@ impl Status {
         }
     }
 
+    /// Forgets what was said of a read model that is gone, or whose place holds data of another program.
+    pub(crate) fn forget_model(&mut self) {
+        (self.complete, self.visible, self.lag_micros) = (false, Revision::ZERO, 0);
+    }
+
     /// What is wrong, in one text.
     pub fn problem(&self) -> String {
         match (self.model_problem.as_str(), self.stream_problem.as_str()) {
@@ -111,6 +116,13 @@ mod tests {
         follower.mark_unchanged();
         board.change(|status| status.revision = Revision(7));
         assert!(!follower.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_read_model_that_is_gone_is_not_complete() {
+        let mut status = Status { complete: true, visible: Revision(7), lag_micros: 7, ..Status::starting() };
+        status.forget_model();
+        assert_eq!(status, Status::starting());
     }
 
     #[test]
