@@ -317,7 +317,8 @@ fn parse(text: &str) -> Result<ServerAddr, &'static str> {
     if text.is_empty() {
         return Err("is empty: remove the comma beside it");
     }
-    if text.split_once("://").is_some_and(|(scheme, _)| !["nats", "tls"].contains(&scheme)) {
+    let is_known = |scheme: &str| ["nats", "tls"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    if text.split_once("://").is_some_and(|(scheme, _)| !is_known(scheme)) {
         return Err("must begin with nats:// or tls://; WebSockets are not supported");
     }
     // The rest of a password that was cut off: what is before it would be taken for a host.

@@ -80,6 +80,8 @@ fn addresses_of_nats_are_taken() {
         "nats://127.0.0.1:4222",
         "nats://[2001:db8::7]:4222",
         "nats://a:4222, nats://b:4222",
+        "NATS://h:4222",
+        "Tls://h:4222",
         // The driver's short form.
         "h:4222",
     ] {
@@ -93,6 +95,7 @@ fn an_address_that_cannot_be_used_is_refused_with_the_reason() {
         ("ws://a:hunter2@h:80", "must begin with nats:// or tls://"),
         ("wss://a:hunter2@h", "must begin with nats:// or tls://"),
         ("nats://h:4222,wss://h", "address 2 must begin with nats:// or tls://"),
+        ("WSS://h", "must begin with nats:// or tls://"),
         ("http://h:4222", "must begin with nats:// or tls://"),
         ("nats://", "has no host"),
         ("tls://:4222", "is not nats://HOST:PORT"),
