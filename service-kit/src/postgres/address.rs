@@ -137,8 +137,8 @@ fn check_with(url: &Secret, lookup: Lookup<'_>) -> Result<Vec<String>, Vec<Fault
 /// the address.
 fn parse(text: &str, lookup: Lookup<'_>) -> Result<Address, Vec<Fault>> {
     let (mut parameters, ignored) = parameters_of(text).map_err(|problem| vec![Fault::from(problem)])?;
-    // As for libpq, an empty value counts as none.
-    parameters.retain(|(_, value)| !value.is_empty());
+    // As for libpq, an empty value counts as none; but that of a CA certificate keeps its variable out.
+    parameters.retain(|(name, value)| !value.is_empty() || files::CA.contains(&name.as_str()));
     let mut faults = variables::complete(&mut parameters, lookup);
     let files = Files::take(&mut parameters, lookup, &mut faults);
     if !faults.is_empty() {
@@ -241,27 +241,32 @@ fn demands_tls(name: &str) -> bool {
     ["ssl", "sslmode", "tls", "tlsmode", "usessl", "requiressl"].contains(&plain.as_str())
 }
 
-/// Turns `ssl=true` into `sslmode=require`, as libpq does, and refuses what else asks for TLS: ignored, it would leave the
-/// choice to the server.
+/// Turns `ssl=true` into `sslmode=require`, as libpq does, and `ssl=false` into `sslmode=disable`. Refuses what else asks for
+/// TLS: ignored, it would leave the choice to the server.
 fn meet(demands: &Parameters, parameters: &mut Parameters) -> Result<(), String> {
-    if demands.is_empty() {
-        return Ok(());
-    }
-    if demands.iter().any(|(name, value)| (name.as_str(), value.as_str()) != ("ssl", "true")) {
-        return Err("has a parameter of another driver for TLS: write sslmode=verify-full".to_owned());
-    }
-    let modes = parameters.iter().rev().filter(|(name, _)| ["sslmode", "ssl-mode"].contains(&name.as_str()));
-    let mode = modes.map(|(_, value)| value).find(|value| !value.is_empty());
-    match mode.map(|mode| mode.parse::<PgSslMode>()) {
-        None => {
-            parameters.push(("sslmode".to_owned(), "require".to_owned()));
-            Ok(())
-        }
-        Some(Ok(PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)) => Ok(()),
+    let Some((name, value)) = demands.first() else { return Ok(()) };
+    let alike = demands.iter().all(|demand| (&demand.0, &demand.1) == (name, value));
+    let (tls, stands_for) = match (name.as_str(), value.as_str()) {
+        ("ssl", "true") if alike => (true, "require"),
+        ("ssl", "false") if alike => (false, "disable"),
+        _ => return Err("has a parameter of another driver for TLS: write sslmode=verify-full".to_owned()),
+    };
+    match mode(parameters).map(str::parse::<PgSslMode>) {
+        None => parameters.push(("sslmode".to_owned(), stands_for.to_owned())),
+        Some(Ok(PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull)) if tls => {}
+        Some(Ok(PgSslMode::Disable | PgSslMode::Prefer)) if !tls => {}
         Some(_) => {
-            Err("has ssl=true, and an sslmode that does not need TLS: leave out one of them".to_owned())
+            let needs = if tls { "does not need" } else { "needs" };
+            return Err(format!("has ssl={tls}, and an sslmode that {needs} TLS: leave out one of them"));
         }
     }
+    Ok(())
+}
+
+/// The sslmode that counts.
+fn mode(parameters: &Parameters) -> Option<&str> {
+    let modes = parameters.iter().rev().filter(|(name, _)| ["sslmode", "ssl-mode"].contains(&name.as_str()));
+    modes.map(|(_, value)| value.as_str()).find(|value| !value.is_empty())
 }
 
 /// Checks the value of a parameter that the driver would refuse with an error that quotes it, or at the first connection.

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use super::variables::{Lookup, find};
-use super::{Fault, Parameters};
+use super::variables::Lookup;
+use super::{Fault, Parameters, mode};
 use crate::tls;
 
-const CA: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+pub(super) const CA: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 const CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
 const KEY: [&str; 2] = ["sslkey", "ssl-key"];
 const CA_VARIABLE: &str = "PGSSLROOTCERT";
@@ -41,9 +41,11 @@ enum Content {
 
 impl Files {
     /// Takes what is named. `sslrootcert=system` is taken out of the parameters, since the driver would look for a file of
-    /// that name, and means `sslmode=verify-full` unless there is another mode.
+    /// that name, and means `sslmode=verify-full` unless there is another mode. An empty one is taken out as well. As for
+    /// libpq, the variable does not count then, nor where no TLS is used.
     pub(super) fn take(parameters: &mut Parameters, lookup: Lookup<'_>, faults: &mut Vec<Fault>) -> Self {
-        let ca = Named::find(parameters, &CA, CA_VARIABLE, lookup);
+        let ca = Named::find(parameters, &CA, CA_VARIABLE, lookup)
+            .filter(|ca| ca.variable.is_none() || may_use_tls(parameters));
         let certificate = Named::find(parameters, &CERTIFICATE, CERTIFICATE_VARIABLE, lookup);
         let key = Named::find(parameters, &KEY, KEY_VARIABLE, lookup);
         for (named, variable) in [(&certificate, CERTIFICATE_VARIABLE), (&key, KEY_VARIABLE)] {
@@ -53,11 +55,11 @@ impl Files {
             }
         }
         let files = Self { ca, certificate, key };
-        if files.uses_system() {
+        if !files.names_ca() {
             parameters.retain(|(name, _)| !CA.contains(&name.as_str()));
-            if find(parameters, "sslmode").or_else(|| find(parameters, "ssl-mode")).is_none() {
-                parameters.push(("sslmode".to_owned(), "verify-full".to_owned()));
-            }
+        }
+        if files.uses_system() && mode(parameters).is_none() {
+            parameters.push(("sslmode".to_owned(), "verify-full".to_owned()));
         }
         files
     }
@@ -65,11 +67,14 @@ impl Files {
     /// Undoes what the driver has made of a variable that is blank, says `system`, or does not count. There is no way back
     /// to none: a text without certificates adds none to those that are built in.
     pub(super) fn correct(&self, options: PgConnectOptions, lookup: Lookup<'_>) -> PgConnectOptions {
-        let named = matches!(&self.ca, Some(Named { content: Content::File(_) | Content::Text, .. }));
-        if named || lookup(CA_VARIABLE).is_none() {
+        if self.names_ca() || lookup(CA_VARIABLE).is_none() {
             return options;
         }
         options.ssl_root_cert_from_pem(Vec::new())
+    }
+
+    fn names_ca(&self) -> bool {
+        matches!(&self.ca, Some(Named { content: Content::File(_) | Content::Text, .. }))
     }
 
     fn uses_system(&self) -> bool {
@@ -128,6 +133,7 @@ impl Named {
     ) -> Option<Self> {
         let last = parameters.iter().rev().find(|(name, _)| names.contains(&name.as_str()));
         let (variable, value) = match last {
+            Some((_, value)) if value.is_empty() => return None,
             Some((_, value)) => (None, value.clone()),
             None => (Some(variable), lookup(variable).filter(|value| !value.trim().is_empty())?),
         };
@@ -158,4 +164,10 @@ impl Named {
             None => self.fault("names sslcert without sslkey, or sslkey without sslcert".to_owned()),
         }
     }
+}
+
+/// Whether a connection with these parameters may use TLS: not with `sslmode=disable`, and not over a socket.
+fn may_use_tls(parameters: &Parameters) -> bool {
+    let is_socket = parameters.iter().any(|(name, value)| name == "host" && value.starts_with('/'));
+    !is_socket && !matches!(mode(parameters).map(str::parse::<PgSslMode>), Some(Ok(PgSslMode::Disable)))
 }

@@ -80,7 +80,7 @@ fn certificates_of_the_system_need_no_file() {
 }
 
 #[test]
-fn ssl_true_demands_tls_as_for_libpq() {
+fn ssl_is_true_or_false() {
     let mode = |query: &str| {
         let url = Secret::new(format!("postgres://h/db?{query}"));
         assert_eq!(check(&url), Ok(vec![]), "{query}");
@@ -92,6 +92,9 @@ fn ssl_true_demands_tls_as_for_libpq() {
     // It does not take verification back, wherever it is.
     for query in ["ssl=true&sslmode=verify-full", "sslmode=verify-full&ssl=true"] {
         assert!(matches!(mode(query), PgSslMode::VerifyFull), "{query}");
+    }
+    for query in ["ssl=false", "sslmode=disable&ssl=false"] {
+        assert!(matches!(mode(query), PgSslMode::Disable), "{query}");
     }
 }
 
@@ -119,7 +122,7 @@ fn a_refused_form_is_named_with_one_that_works() {
         ("postgres://u:hunter2@h/db?sslmode=allow", "sslmode=disable for clear text"),
         ("postgres://u:hunter2@h/db?ssl-mode=ALLOW", "sslmode=disable for clear text"),
         ("postgres://u:hunter2@h/db?ssl=hunter3", "write sslmode=verify-full"),
-        ("postgres://u:hunter2@h/db?ssl=false", "write sslmode=verify-full"),
+        ("postgres://u:hunter2@h/db?ssl=true&ssl=false", "write sslmode=verify-full"),
         ("postgres://u:hunter2@h/db?ssl=true&ssl=", "write sslmode=verify-full"),
         ("postgres://u:hunter2@h/db?SSL=true", "write sslmode=verify-full"),
         ("postgres://u:hunter2@h/db?SSLMODE=verify-full", "write sslmode=verify-full"),
@@ -127,6 +130,7 @@ fn a_refused_form_is_named_with_one_that_works() {
         ("postgres://u:hunter2@h/db?tls=hunter3", "write sslmode=verify-full"),
         ("postgres://u:hunter2@h/db?ssl=true&sslmode=prefer", "leave out one of them"),
         ("postgres://u:hunter2@h/db?ssl-mode=disable&ssl=true", "leave out one of them"),
+        ("postgres://u:hunter2@h/db?ssl=false&sslmode=require", "leave out one of them"),
         ("postgres://u:%ff@h/db", "not UTF-8"),
         ("host=h user=u password=hunter2", "keywords and values"),
         ("jdbc:postgresql://h/db?password=hunter2", "must begin with postgres://"),
@@ -194,8 +198,9 @@ fn a_wrong_variable_is_named() {
     ];
     for (variable, value, wanted) in wrong {
         let url = Secret::from("postgres:///db");
-        let mode = ("PGSSLMODE", "verify-full");
-        let faults = check_with(&url, &with(&[(variable, value), mode])).expect_err(variable);
+        // The default host may be a socket, for which certificates do not count.
+        let variables = [(variable, value), ("PGSSLMODE", "verify-full"), ("PGHOST", "h")];
+        let faults = check_with(&url, &with(&variables)).expect_err(variable);
         let [Fault { variable: at_fault, text }] = &faults[..] else { panic!("{faults:?}") };
         assert_eq!(*at_fault, Some(variable));
         assert!(text.contains(wanted) && !text.contains("hunter"), "{variable}: {text}");
@@ -255,4 +260,27 @@ fn authorities_without_verification_are_refused() {
     let said = fine("sslmode=require", &[("PGSSLROOTCERT", &ca)]).expect_err("not verified");
     assert!(said.contains("PGSSLROOTCERT") && said.contains("write sslmode=verify-full"), "{said}");
     assert_eq!(fine("sslmode=require", &[]), Ok(vec![]));
+}
+
+#[test]
+fn a_variable_for_the_authorities_does_not_count_without_tls() {
+    for ca in ["/not/there", "system"] {
+        let variables = [("PGSSLROOTCERT", ca)];
+        for url in [
+            "postgres://h/db?sslmode=disable",
+            "postgres://h/db?ssl=false",
+            "postgres://u@/db?host=/run/postgresql",
+            "postgres://u@%2Frun%2Fpostgresql/db",
+            "postgres://h/db?sslmode=require&sslrootcert=",
+        ] {
+            assert_eq!(check_with(&Secret::from(url), &with(&variables)), Ok(vec![]), "{url} {ca}");
+            let options = completed(url, &variables);
+            assert!(!matches!(options.get_ssl_mode(), PgSslMode::VerifyFull), "{url} {ca}");
+            assert!(format!("{options:?}").contains("ssl_root_cert: Some(Inline([]))"), "{options:?}");
+        }
+        let socket = [variables[0], ("PGHOST", "/run/postgresql")];
+        assert_eq!(check_with(&Secret::from("postgres:///db"), &with(&socket)), Ok(vec![]));
+    }
+    let named = Secret::from("postgres://h/db?sslmode=disable&sslrootcert=/not/there");
+    assert!(check_with(&named, &with(&[])).is_err());
 }

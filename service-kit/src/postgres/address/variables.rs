@@ -39,10 +39,8 @@ pub(super) fn complete(parameters: &mut Parameters, lookup: Lookup<'_>) -> Vec<F
             Err(text) => faults.push(Fault { variable: Some(variable), text }),
         }
     }
-    let is_set = |variable: &str| lookup(variable).is_some();
-    let unplaced = PLACE.iter().all(|name| find(parameters, name).is_none());
-    if unplaced && (is_set("PGHOST") || is_set("PGHOSTADDR")) {
-        // Blank: the driver would connect to a host without a name.
+    if PLACE.iter().all(|name| find(parameters, name).is_none()) {
+        // As the driver does, but that it takes a blank variable for a host. Whether this is a socket has to be known.
         let host = default_host(find(parameters, "port").unwrap_or("5432"));
         parameters.push(("host".to_owned(), host));
     }
@@ -56,7 +54,7 @@ pub(super) fn complete(parameters: &mut Parameters, lookup: Lookup<'_>) -> Vec<F
 }
 
 /// The value of a parameter.
-pub(super) fn find<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
+fn find<'a>(parameters: &'a Parameters, name: &str) -> Option<&'a str> {
     parameters.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
 }
 
