@@ -146,15 +146,9 @@ fn neo4j_may_pass(error: &neo4rs::Error) -> bool {
         | neo4rs::Error::ConnectionTimedOut
         | neo4rs::Error::ServerUnavailableError(_)
         | neo4rs::Error::RequestIgnoredError => true,
-        neo4rs::Error::AuthenticationError(message) => !refuses_login(message),
+        neo4rs::Error::AuthenticationError(message) => !neo4j::refuses_login(message),
         _ => false,
     }
-}
-
-/// neo4rs drops the code of a failure at login, which may also be that of a server that starts or lacks memory. These are
-/// words of Neo4j's Unauthorized and CredentialsExpired, and of a scheme that it does not take.
-fn refuses_login(message: &str) -> bool {
-    ["unauthorized", "credentials", "authentication token"].iter().any(|words| message.contains(words))
 }
 
 /// A certificate that is not believed is invalid data. The socket of a server that starts is not found yet.

@@ -226,7 +226,10 @@ fn plain(variable: &str, uri: &str, env: &mut Env) -> String {
 /// names, and no password.
 pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
     match error {
-        neo4rs::Error::AuthenticationError(_) => {
+        neo4rs::Error::AuthenticationError(message)
+            // After some refusals it takes no login for a while.
+            if refuses_login(message) || message.contains("authentication details") =>
+        {
             Some("it refuses the login: check NEO4J_USER and NEO4J_PASSWORD".to_owned())
         }
         neo4rs::Error::Neo4j(error) if error.code().contains("DatabaseNotFound") => {
@@ -234,6 +237,12 @@ pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Whether a failure at login is about the login. neo4rs drops its code, and a server that starts or lacks memory fails there
+/// as well. These are words of Neo4j's Unauthorized and CredentialsExpired, and of a scheme that it does not take.
+pub fn refuses_login(message: &str) -> bool {
+    ["unauthorized", "credentials", "authentication token"].iter().any(|words| message.contains(words))
 }
 
 /// What is wrong with an address. It never quotes it.
@@ -325,9 +334,11 @@ mod tests {
 
     #[test]
     fn a_refused_login_names_the_settings() {
-        let refused = neo4rs::Error::AuthenticationError("hunter2".to_owned());
+        let refused = neo4rs::Error::AuthenticationError("unauthorized: hunter2".to_owned());
         let said = misconfigured(&refused).expect("the settings are at fault");
         assert!(said.contains("NEO4J_PASSWORD") && !said.contains("hunter"), "{said}");
+        let short = neo4rs::Error::AuthenticationError("There is not enough memory".to_owned());
+        assert_eq!(misconfigured(&short), None);
         assert_eq!(misconfigured(&neo4rs::Error::ConnectionError), None);
     }
 

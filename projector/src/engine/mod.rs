@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_login_that_neo4j_refuses_names_the_settings() {
-        let refused = || neo4rs::Error::AuthenticationError("hunter2".to_owned());
+        let refused = || neo4rs::Error::AuthenticationError("unauthorized: hunter2".to_owned());
         for error in [graph::Error::Neo4j(refused()), graph::Error::Schema(refused().into())] {
             let (cause, reason) = retry(error.into());
             assert_eq!(cause, "neo4j");
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_both_stores_is_told() {
-        let refused = graph::Error::Neo4j(neo4rs::Error::AuthenticationError(String::new()));
+        let refused = graph::Error::Neo4j(neo4rs::Error::AuthenticationError("unauthorized".to_owned()));
         let (cause, reason) = retry(Failure::from(refused).and("PostgreSQL refuses: no such user"));
         assert_eq!(cause, "neo4j");
         assert!(reason.contains("NEO4J_USER") && reason.ends_with("; PostgreSQL refuses: no such user"));
