@@ -1,7 +1,6 @@
 //! How the parts are wired: the only file that sees them all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -98,15 +97,16 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
     let access = Access::new(config.tokens);
-    let checked = Arc::new(AtomicBool::new(false));
+    let (checked, seen_checked) = watch::channel(false);
+    let Committing { patience, follow_cap, .. } = config.committer;
     let door = Door {
-        checked: Arc::clone(&checked),
+        checked: seen_checked,
+        patience,
         limit: WriteLimit::per_second(config.actor_writes),
         standing: shown.clone(),
         queue,
     };
     let legacy = Legacy { door: door.clone(), acknowledged, patience: config.legacy_patience };
-    let Committing { patience, follow_cap, .. } = config.committer;
     let service = Service {
         door,
         replacer: Replacer::new(pool.clone(), follow_cap, patience),
@@ -132,9 +132,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
 
-    // Callers that do not ask whether this process is ready are refused meanwhile: see `Door::checked`.
+    // Commands wait meanwhile, and are refused after a while: see `Door::checked`.
     wait_for_schema(&pool, &database).await?;
-    checked.store(true, Ordering::Release);
+    checked.send_replace(true);
     lifecycle.spawn("exchange", beacon::exchange(nats.clone(), committed_here, wake, stop.clone()));
     lifecycle.spawn("clock", clock.watch(pool.clone(), clock_check, stop.clone()));
     lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, partitions, stop.clone()));

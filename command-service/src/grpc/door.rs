@@ -1,7 +1,6 @@
 //! What every call does before and after its command: the actor's limit and the queue.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures::future::join_all;
 use proto::command::v1 as wire;
@@ -43,7 +42,9 @@ impl Origin {
 pub struct Door {
     /// The database is ours, its schema is new enough, and its sessions are our own. Until then no call may use it: in a
     /// session that is shared, others would find our prepared statements. No command is taken, since none is carried out.
-    pub checked: Arc<AtomicBool>,
+    pub checked: watch::Receiver<bool>,
+    /// How long a command waits for that: a process that has just started checks within a second or two.
+    pub patience: Duration,
     /// How fast an actor may write.
     pub limit: WriteLimit,
     /// How the stream stands: no command is taken on a history that is not the one that was published.
@@ -73,7 +74,7 @@ impl Door {
         origin: Origin,
         lane: Lane,
     ) -> Result<Result<Answer, Failure>, ServiceError> {
-        self.check_open()?;
+        self.check_open().await?;
         let (reply, outcome) = oneshot::channel();
         let Origin { caller, traceparent } = origin;
         let unit = Unit { command, request, caller, traceparent, reply };
@@ -85,11 +86,17 @@ impl Door {
 
     /// True once calls may use the database.
     pub(super) fn is_checked(&self) -> bool {
-        self.checked.load(Ordering::Acquire)
+        *self.checked.borrow()
     }
 
-    /// Refuses commands before the database is checked, and on a history that is not the published one.
-    pub(super) fn check_open(&self) -> Result<(), ServiceError> {
+    /// Waits until the database is checked. Refuses commands if that takes long, and on a history that is not the published
+    /// one.
+    pub(super) async fn check_open(&self) -> Result<(), ServiceError> {
+        if !self.is_checked() {
+            let mut checked = self.checked.clone();
+            // What changes it lives as long as the process.
+            let _ = tokio::time::timeout(self.patience, checked.wait_for(|checked| *checked)).await;
+        }
         if !self.is_checked() {
             return Err(errors::failure(&Failure::NotCommitted));
         }
@@ -229,13 +236,17 @@ mod tests {
     async fn no_command_is_taken_before_the_database_is_checked() {
         let (_standing, standing) = watch::channel(Standing::default());
         let (queue, _waiting) = Queue::bounded(1);
-        let door = Door { checked: Arc::default(), limit: WriteLimit::default(), standing, queue };
+        let (found, checked) = watch::channel(false);
+        let limit = WriteLimit::default();
+        let door = Door { checked, patience: Duration::from_millis(20), limit, standing, queue };
         let user = UserId::new(Uuid::from_u128(1)).expect("not nil");
         let command = Command::Account { user, action: AccountAction::Archive };
         let origin = Origin { caller: None, traceparent: None };
         let refused = door.submit(command, None, origin, Lane::Command).await.expect_err("not checked");
         assert_eq!((refused.reason, door.queue.waiting()), (Reason::NotCommitted, 0));
-        door.checked.store(true, Ordering::Release);
-        assert_eq!(door.check_open(), Ok(()));
+        let patient = Door { patience: Duration::from_secs(60), ..door };
+        let waits = tokio::spawn(async move { patient.check_open().await });
+        found.send_replace(true);
+        assert_eq!(waits.await.expect("no panic"), Ok(()));
     }
 }

@@ -81,7 +81,7 @@ impl Replacer {
         let request_id = if request.dry_run { "" } else { &request.request_id };
         let key = parse::replacement_key(request_id, actor, &targets)?;
         door.limit.check_many(actor, targets.len())?;
-        door.check_open()?;
+        door.check_open().await?;
         let wanted = Wanted { actor, targets, dry_run: request.dry_run };
         match self.carry_out(door, &wanted, key, origin).await? {
             Ok(Answer { changed, written_at, body: Body::Replace(report, job) }) => {
