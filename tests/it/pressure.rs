@@ -133,7 +133,11 @@ async fn honest_clients_meet_no_limit() {
     for admin in [own.pipeline.command.admin_addr(), own.pipeline.query.admin_addr()] {
         let refusals = scrape(admin).into_iter().filter(|sample| {
             let metric = sample.metric.as_str();
+            // The client in Python sends wrong tokens, too. Suggestions have no store but the read model, which an import
+            // leaves behind; they come again.
+            let behind = sample.labels.get("reason").is_some_and(|reason| reason == "behind");
             metric != "auth_refused_total"
+                && !behind
                 && (metric.ends_with("_refused_total") || metric.ends_with("_refusals_total"))
                 && sample.value > 0.0
         });
