@@ -96,7 +96,7 @@ impl Config {
                     .about("How many edges one step of a job deals with.")
                     .number_or("JOB_STEP_EDGES", 100, 1..=MAX_STEP_EDGES),
                 rest: env
-                    .about("After a step of a job, so many times its own time passes before the next.")
+                    .about("Pause after each step of a job, as a multiple of the time that the step took.")
                     .number_or("JOB_REST", 5.0, 0.0..=1_000.0),
                 attempts: env
                     .about(

@@ -318,7 +318,7 @@ impl Drop for Servers {
 enum Neo4jFrom {
     /// A new one that writes into the set's folder.
     Within,
-    /// A new one that writes beside it: the folder goes with the set, and Neo4j may stay.
+    /// A new one whose data is outside of the set's folder, which is removed with the set: this Neo4j may be reused.
     Beside,
     /// Another set's.
     Spare(Box<SpareNeo4j>),

@@ -3,7 +3,7 @@
 //! Owns the way from the arguments to the exit code. It must not know how any
 //! command does its work. What can go wrong is said on stderr by [`error`].
 
-// They panic if nobody reads the output; `output` does not.
+// These macros panic when the output is closed; the functions of `output` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;

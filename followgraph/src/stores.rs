@@ -107,7 +107,7 @@ fn unreachable(
     .into()
 }
 
-/// True if the same attempt may succeed later although nobody changes a setting: the server is away, starts or stops, is
+/// True if the same attempt may succeed later without a change of settings: the server is away, starts or stops, is
 /// a standby, has too little of something, or somebody holds a lock.
 pub fn may_pass(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {

@@ -120,7 +120,7 @@ fn is_of_an_import(file: &File) -> io::Result<bool> {
 
 /// Cuts off rows that were written after the last note of progress, for they come again. Answers the new length.
 ///
-/// Only a file that nobody has edited is cut: there, a row ends at the noted length. A shorter one is not made longer.
+/// Only an unedited file is cut: in it, a row ends at the noted length. A shorter file is not extended.
 fn cut(file: &File, noted: u64, length: u64) -> io::Result<u64> {
     if noted == 0 || noted >= length {
         return Ok(length);
