@@ -48,6 +48,12 @@ impl Checkers {
     }
 }
 
+/// `buf` alone, for the pages that are made of the contract.
+pub fn buf() -> Result<PathBuf> {
+    check_platform()?;
+    Cache::lock()?.wheel(&BUF)
+}
+
 /// Builds cargo-machete with little optimisation: it runs for a moment, and nobody publishes it built.
 fn build_machete(folder: &Path) -> Result<()> {
     run(workspace::cargo()

@@ -7,6 +7,7 @@
 
 mod configuration;
 pub mod metrics;
+mod surface;
 
 use std::{
     fs,
@@ -29,8 +30,8 @@ pub struct Page {
     pub render: fn(&Path) -> Result<String>,
 }
 
-/// All of them.
-pub const PAGES: &[Page] = &[
+/// All of them, but those of [`surface`].
+const PAGES: &[Page] = &[
     Page { path: "docs/configuration.md", render: configuration::render },
     Page { path: metrics::PATH, render: metrics::render },
     // Made of another file, so the binaries do not matter.
@@ -50,7 +51,7 @@ pub fn write(binaries: &Path) -> Result<Vec<&'static str>> {
 
 fn changed(binaries: &Path) -> Result<Vec<(&'static Page, String)>> {
     let mut changed = Vec::new();
-    for page in PAGES {
+    for page in PAGES.iter().chain(&surface::PAGES) {
         let text = (page.render)(binaries).with_context(|| format!("cannot make {}", page.path))?;
         // A page that is not there yet is as good as an empty one.
         if fs::read_to_string(place(page)).unwrap_or_default() != text {

@@ -1,0 +1,146 @@
+//! The keys of the JSON that `followgraph -o json` prints, from the types that it serializes.
+//!
+//! Read line by line, which is enough for code that rustfmt has formatted.
+
+use std::{fs, path::Path};
+
+use anyhow::Result;
+use devstack::workspace;
+
+const SOURCES: &str = "followgraph/src";
+
+pub(super) fn render() -> Result<String> {
+    let root = workspace::root().join(SOURCES);
+    let mut lines = Vec::new();
+    walk(&root, &mut |path, source| {
+        let module = path.strip_prefix(&root).unwrap_or(path).with_extension("");
+        lines.extend(keys(source).into_iter().map(|line| format!("{} {line}\n", module.display())));
+    })?;
+    Ok(lines.concat())
+}
+
+fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &str)) -> Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    entries.sort_by_key(fs::DirEntry::path);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            walk(&path, visit)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(&path, &fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// `Type.key: what it is` of all types that are serialized.
+fn keys(source: &str) -> Vec<String> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let (mut lines, mut of, mut attributes) = (Vec::new(), None, String::new());
+    let mut serialized = false;
+    for line in code.lines().map(str::trim_end) {
+        let text = line.trim_start();
+        let field = text
+            .trim_start_matches("pub(super) ")
+            .trim_start_matches("pub(crate) ")
+            .trim_start_matches("pub ");
+        if line.starts_with("#[derive(") {
+            serialized = line.contains("Serialize");
+        } else if let Some(attribute) = text.strip_prefix("#[serde(") {
+            attributes = attribute.trim_end_matches(")]").to_owned();
+        } else if serialized && let Some(rest) = field.strip_prefix("struct ").or(field.strip_prefix("enum "))
+        {
+            of = Some(rest.split([' ', '<', '(']).next().unwrap_or_default().to_owned());
+            serialized = false;
+            attributes.clear();
+        } else if line == "}" {
+            of = None;
+        } else if let Some(of) = &of
+            && !text.starts_with("//")
+            && !text.starts_with('#')
+        {
+            if attributes != "skip" {
+                lines.push(format!("{of}.{}", key(field, &attributes)));
+            }
+            attributes.clear();
+        }
+    }
+    lines
+}
+
+fn key(field: &str, attributes: &str) -> String {
+    let Some((name, of)) = field.trim_end_matches(',').split_once(": ") else {
+        return field.trim_end_matches(',').to_owned();
+    };
+    let note = match attributes {
+        "flatten" => "; its keys are part of this object",
+        _ if attributes.starts_with("skip_serializing_if") => "; or absent",
+        _ => "",
+    };
+    format!("{name}: {}{note}", form(of))
+}
+
+/// The form in JSON of a type of Rust.
+fn form(of: &str) -> String {
+    let of = of.trim_start_matches('&').trim_start_matches("'static ").trim_start_matches("'a ");
+    let inner = |prefix: &str| of.strip_prefix(prefix)?.strip_suffix('>');
+    match of {
+        "bool" => "boolean".to_owned(),
+        "str" | "String" | "Uuid" => "string".to_owned(),
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" | "i32" | "i64" | "f64" => "number".to_owned(),
+        _ => {
+            if let Some(inner) = of.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+                format!("list of {}", form(inner))
+            } else if let Some(inner) = inner("Option<") {
+                format!("{} or null", form(inner))
+            } else if let Some(inner) = inner("Vec<") {
+                format!("list of {}", form(inner))
+            } else if let Some((_, value)) = inner("BTreeMap<").and_then(|inner| inner.split_once(", ")) {
+                format!("object of {}", form(value))
+            } else {
+                of.split('<').next().unwrap_or(of).to_owned()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_serialized_types() {
+        let source = "\
+#[derive(Debug, Serialize)]
+pub(super) struct Row<'a> {
+    /// A comment.
+    pub(super) user_id: &'a str,
+    #[serde(skip_serializing_if = \"Option::is_none\")]
+    pair: Option<Pair<'a>>,
+    #[serde(flatten)]
+    rest: Rest,
+    #[serde(skip)]
+    outcome: Outcome,
+    reasons: BTreeMap<String, u64>,
+}
+
+#[derive(Debug)]
+struct Other {
+    hidden: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    #[derive(Serialize)]
+    struct Fake { x: u8 }
+}
+";
+        let wanted = [
+            "Row.user_id: string",
+            "Row.pair: Pair or null; or absent",
+            "Row.rest: Rest; its keys are part of this object",
+            "Row.reasons: object of number",
+        ];
+        assert_eq!(keys(source), wanted);
+    }
+}
