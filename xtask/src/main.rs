@@ -10,6 +10,7 @@ mod deployment;
 mod docs;
 mod k8s_check;
 mod monitoring;
+mod pages;
 mod signals;
 mod stack;
 mod test;
@@ -130,7 +131,7 @@ fn run(command: Command) -> Result<ExitCode> {
         }
         Command::Docs => {
             child::succeed(Profile::Dev.build_command(), &interrupt)?;
-            for page in docs::write(&Profile::Dev.folder())? {
+            for page in pages::write(&Profile::Dev.folder())? {
                 println!("{page}");
             }
             Ok(ExitCode::SUCCESS)

@@ -28,7 +28,7 @@ means is in [runbooks.md](runbooks.md).
 pub const PATH: &str = "docs/metrics.md";
 
 /// The page as the programs in `binaries` would have it.
-pub(super) fn render(binaries: &Path) -> Result<String> {
+pub fn render(binaries: &Path) -> Result<String> {
     let mut page = HEAD.to_owned();
     let programs = [Program::Command, Program::Query, Program::Projector];
     let told: Vec<Value> =

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Page, ask};
 
 /// The pages of the folder that are made of the code; its README is written by hand.
-pub(super) const PAGES: [Page; 6] = [
+pub const PAGES: &[Page] = &[
     Page { path: "docs/surface/contract.txt", render: |_| contract::render() },
     Page { path: "docs/surface/errors.txt", render: |_| errors::render() },
     Page { path: "docs/surface/settings.txt", render: settings },
