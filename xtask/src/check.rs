@@ -11,7 +11,7 @@ use std::{
 use anyhow::Result;
 use devstack::workspace;
 
-use crate::{checkers::Checkers, child, monitoring, signals::Interrupt};
+use crate::{checkers::Checkers, child, layers, monitoring, signals::Interrupt};
 
 /// The contract of the last release.
 const RELEASED: &str = "tests/released/0.1.0/contract.binpb";
@@ -35,10 +35,14 @@ pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
         ("documentation", documentation()),
     ];
     let mut failed = Vec::new();
-    eprintln!("checking: alerts and dashboards");
-    if let Err(error) = monitoring::check() {
-        eprintln!("  {error:#}");
-        failed.push("alerts and dashboards");
+    let own: [(&str, fn() -> Result<()>); 2] =
+        [("layers", layers::check), ("alerts and dashboards", monitoring::check)];
+    for (name, check) in own {
+        eprintln!("checking: {name}");
+        if let Err(error) = check() {
+            eprintln!("  {error:#}");
+            failed.push(name);
+        }
     }
     for (name, command) in checks {
         eprintln!("checking: {name}");

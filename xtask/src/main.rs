@@ -9,6 +9,7 @@ mod demo;
 mod deployment;
 mod docs;
 mod k8s_check;
+mod layers;
 mod monitoring;
 mod pages;
 mod signals;
@@ -80,7 +81,7 @@ enum Command {
         #[arg(long, value_name = "REVISION")]
         from: String,
     },
-    /// Run the checks that need no servers: format, clippy, docs, dependencies, protocol
+    /// Run the checks that need no servers: format, layers, clippy, docs, dependencies, protocol
     Check,
     /// Render every overlay of k8s/, and validate them, the Dockerfile and compose.yaml
     K8sCheck,
