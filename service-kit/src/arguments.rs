@@ -82,6 +82,11 @@ fn json(variables: &[Variable]) -> String {
             "secret": variable.secret,
             "example": variable.example,
             "about": variable.about,
+            "formerly": variable.formerly.iter().map(|former| serde_json::json!({
+                "name": former.name,
+                "since": former.since,
+                "gone_in": former.gone_in(),
+            })).collect::<Vec<_>>(),
         })
     });
     serde_json::Value::Array(all.collect()).to_string()

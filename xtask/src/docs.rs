@@ -1,6 +1,7 @@
 //! What stands on the pages that are made of the code. The programs tell what is in them, so they have to be built.
 
 pub mod configuration;
+pub mod deprecations;
 pub mod metrics;
 pub mod surface;
 
@@ -17,6 +18,12 @@ pub struct Page {
     pub path: &'static str,
     /// Makes its text, given where the binaries are.
     pub render: fn(&Path) -> Result<String>,
+}
+
+/// The older names of a setting, as `--settings` prints it.
+fn older_names(setting: &serde_json::Value) -> Vec<&str> {
+    let formerly = setting["formerly"].as_array().into_iter().flatten();
+    formerly.filter_map(|former| former["name"].as_str()).collect()
 }
 
 /// The answer of a program to `--settings` or `--metrics`.

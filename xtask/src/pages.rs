@@ -10,13 +10,14 @@ use anyhow::{Context, Result};
 use devstack::workspace;
 
 use crate::{
-    docs::{Page, configuration, metrics, surface},
+    docs::{Page, configuration, deprecations, metrics, surface},
     monitoring,
 };
 
 /// All of them, but those of [`surface`].
 const PAGES: &[Page] = &[
     Page { path: "docs/configuration.md", render: configuration::render },
+    Page { path: "docs/deprecations.md", render: deprecations::render },
     Page { path: metrics::PATH, render: metrics::render },
     // Made of another file, so the binaries do not matter.
     Page { path: monitoring::PROMETHEUS_RULE_PATH, render: |_| monitoring::prometheus_rule() },

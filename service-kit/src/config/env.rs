@@ -14,44 +14,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::secret::REDACTED;
-use super::{ConfigError, Mistake, Secret, redact_url};
+use super::{ConfigError, FormerName, Mistake, Remark, Secret, Variable, redact_url};
 
 /// Longest duration of a setting in seconds: a hundred years, which people write for "never". What is added to a time of
 /// day or a timer, and the nanoseconds that NATS takes, must not overflow.
 const LONGEST_SECONDS: u64 = 100 * 365 * 24 * 3600;
 /// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each session.
 const LONGEST_MILLIS: u64 = 24 * 3600 * 1000;
-
-/// What is known about one variable; `docs` are generated from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Variable {
-    /// Its name.
-    pub name: String,
-    /// The default, or `None` where a value is required or the setting is off without one.
-    pub default: Option<String>,
-    /// True if the process does not start without it.
-    pub required: bool,
-    /// True if its value must not be printed.
-    pub secret: bool,
-    /// A value that would be accepted; may be empty.
-    pub example: String,
-    /// What it is for, in one or two sentences.
-    pub about: String,
-    /// What its value has to be, with the unit and the limits: `seconds from 1 to 60`.
-    pub accepts: String,
-    /// The value in use, with credentials taken out.
-    pub shown: String,
-}
-
-/// What an operator has to know of a setting, for example a part of its value that has no effect. The process logs it
-/// once, when it starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
-    /// The variable's name.
-    pub variable: String,
-    /// What it is, without the value.
-    pub text: String,
-}
 
 /// Reads variables, remembers each, and collects the mistakes.
 #[derive(Debug)]
@@ -66,6 +35,9 @@ pub struct Env {
     example: String,
     /// Said by a getter that knows more than the type of the value tells.
     accepts: String,
+    formerly: Vec<FormerName>,
+    /// Variables that are set under an older name, with that name.
+    set_as: HashMap<String, String>,
 }
 
 impl Env {
@@ -88,6 +60,8 @@ impl Env {
             about: String::new(),
             example: String::new(),
             accepts: String::new(),
+            formerly: Vec::new(),
+            set_as: HashMap::new(),
         }
     }
 
@@ -103,16 +77,23 @@ impl Env {
         self
     }
 
+    /// Gives an older name of the variable that is read next, and the release that renamed it. The older name is read if
+    /// the new one is not set, until the next minor release. If both are set, their values must be the same.
+    pub fn formerly(&mut self, name: &str, since: &str) -> &mut Self {
+        self.formerly.push(FormerName { name: name.to_owned(), since: since.to_owned() });
+        self
+    }
+
     /// A text that must be set.
     pub fn required(&mut self, name: &str) -> String {
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<String>(name, None, true, false, value.as_deref());
         self.present(name, value).unwrap_or_default()
     }
 
     /// A secret text that must be set.
     pub fn required_secret(&mut self, name: &str) -> Secret {
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<String>(name, None, true, true, value.as_deref());
         Secret::new(self.present(name, value).unwrap_or_default())
     }
@@ -124,7 +105,7 @@ impl Env {
         T::Err: Display,
     {
         self.example(example);
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<T>(name, None, true, false, value.as_deref());
         let value = self.present(name, value);
         self.parsed(name, value, example)
@@ -132,7 +113,7 @@ impl Env {
 
     /// A text that may be absent.
     pub fn optional(&mut self, name: &str) -> Option<String> {
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<String>(name, None, false, false, value.as_deref());
         self.forget_description();
         value
@@ -140,7 +121,7 @@ impl Env {
 
     /// A secret text that may be absent.
     pub fn optional_secret(&mut self, name: &str) -> Option<Secret> {
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<String>(name, None, false, true, value.as_deref());
         self.forget_description();
         value.map(Secret::new)
@@ -152,7 +133,7 @@ impl Env {
         T: FromStr,
         T::Err: Display,
     {
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<T>(name, None, false, false, value.as_deref());
         let parsed = match value.map(|value| value.parse::<T>()) {
             None => None,
@@ -183,7 +164,7 @@ impl Env {
         T: FromStr,
         T::Err: Display,
     {
-        let value = self.value(name);
+        let value = self.read(name);
         self.record::<T>(name, Some(default), false, false, value.as_deref().or(Some(default)));
         self.parsed(name, value, default)
     }
@@ -236,12 +217,16 @@ impl Env {
             .find(|variable| variable.name == name)
             .map(|variable| variable.example.clone())
             .unwrap_or_default();
-        self.mistakes.push(Mistake { variable: name.to_owned(), problem: problem.into(), example });
+        let mut problem = problem.into();
+        if let Some(former) = self.set_as.get(name) {
+            problem = format!("{problem} (set by its older name {former})");
+        }
+        self.mistakes.push(Mistake { variable: name.to_owned(), problem, example });
     }
 
     /// True if the variable has a value, whether or not that can be used.
     pub fn is_set(&self, name: &str) -> bool {
-        self.value(name).is_some()
+        self.value(name).is_some() || self.set_as.contains_key(name)
     }
 
     /// Records that a part of a value has no effect, or another that it has: the process warns of it when it starts.
@@ -272,6 +257,30 @@ impl Env {
     /// Hands the settings out if no mistake was found.
     pub fn finish<T>(self, settings: T) -> Result<T, ConfigError> {
         if self.mistakes.is_empty() { Ok(settings) } else { Err(ConfigError { mistakes: self.mistakes }) }
+    }
+
+    /// The value of a variable, or of an older name of it.
+    fn read(&mut self, name: &str) -> Option<String> {
+        let mut value = self.value(name);
+        for former in self.formerly.clone() {
+            let Some(older) = self.value(&former.name) else { continue };
+            let gone_in = former.gone_in();
+            self.remark(
+                &former.name,
+                format!("is called {name} now: rename it, {gone_in} ignores the older name"),
+            );
+            match &value {
+                Some(newer) if *newer != older => {
+                    self.reject(name, format!("contradicts its older name {}: unset that", former.name));
+                }
+                Some(_) => {}
+                None => {
+                    self.set_as.insert(name.to_owned(), former.name);
+                    value = Some(older);
+                }
+            }
+        }
+        value
     }
 
     /// An empty or blank variable counts as absent: that is how a shell or a template says "not set".
@@ -305,6 +314,7 @@ impl Env {
             about: self.about.clone(),
             accepts: if self.accepts.is_empty() { form::<T>(name) } else { self.accepts.clone() },
             shown,
+            formerly: self.formerly.clone(),
         });
     }
 
@@ -340,6 +350,7 @@ impl Env {
         self.about.clear();
         self.example.clear();
         self.accepts.clear();
+        self.formerly.clear();
     }
 }
 

@@ -117,3 +117,51 @@ fn two_ports_at_one_address_are_a_mistake() {
         assert!(problem.contains("GRPC_LISTEN: is the same port as ADMIN_LISTEN"), "{problem}");
     }
 }
+
+/// Reads `TIMEOUT_MILLIS`, which was called `PATIENCE_MILLIS` and, before that, `WAIT_MILLIS`.
+fn renamed(pairs: &[(&str, &str)]) -> (Result<u128, String>, Vec<String>) {
+    let mut env = Env::from_pairs(pairs.iter().copied());
+    let read = env
+        .about("Waits.")
+        .formerly("PATIENCE_MILLIS", "0.2.0")
+        .formerly("WAIT_MILLIS", "0.1.0")
+        .millis_or("TIMEOUT_MILLIS", 7);
+    // The names are those of one variable only.
+    assert_eq!(env.optional("OTHER"), None);
+    assert_eq!(env.variables()[0].formerly.len(), 2);
+    assert!(env.variables()[1].formerly.is_empty());
+    assert_eq!(env.is_set("TIMEOUT_MILLIS"), !pairs.is_empty());
+    let remarks = env.remarks().iter().map(|remark| format!("{} {}", remark.variable, remark.text)).collect();
+    (env.finish(read.as_millis()).map_err(|error| error.to_string()), remarks)
+}
+
+#[test]
+fn an_older_name_is_read_with_a_warning() {
+    assert_eq!(renamed(&[]), (Ok(7), vec![]));
+    assert_eq!(renamed(&[("TIMEOUT_MILLIS", "9"), ("PATIENCE_MILLIS", "")]), (Ok(9), vec![]));
+    let warning =
+        "PATIENCE_MILLIS is called TIMEOUT_MILLIS now: rename it, 0.3.0 ignores the older name".to_owned();
+    assert_eq!(renamed(&[("PATIENCE_MILLIS", "8")]), (Ok(8), vec![warning.clone()]));
+    assert_eq!(renamed(&[("PATIENCE_MILLIS", "8"), ("TIMEOUT_MILLIS", "8")]), (Ok(8), vec![warning]));
+    let (read, warnings) = renamed(&[("WAIT_MILLIS", "6")]);
+    assert_eq!((read, warnings.len()), (Ok(6), 1));
+    assert!(warnings[0].contains("0.2.0 ignores"), "{warnings:?}");
+}
+
+#[test]
+fn an_older_name_must_not_contradict_and_is_named_in_mistakes() {
+    let (read, _) = renamed(&[("PATIENCE_MILLIS", "8"), ("TIMEOUT_MILLIS", "9")]);
+    let problem = read.expect_err("two values");
+    assert!(
+        problem.contains("TIMEOUT_MILLIS: contradicts its older name PATIENCE_MILLIS: unset that"),
+        "{problem}"
+    );
+    let (read, _) = renamed(&[("PATIENCE_MILLIS", "8"), ("WAIT_MILLIS", "9")]);
+    assert!(read.expect_err("two values").contains("TIMEOUT_MILLIS: contradicts its older name WAIT_MILLIS"));
+    let (read, _) = renamed(&[("PATIENCE_MILLIS", "soon")]);
+    let problem = read.expect_err("no number");
+    assert!(
+        problem.contains("(set by its older name PATIENCE_MILLIS)") && !problem.contains("soon"),
+        "{problem}"
+    );
+}

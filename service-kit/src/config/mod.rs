@@ -10,7 +10,9 @@
 mod env;
 mod error;
 mod secret;
+mod variable;
 
-pub use env::{Env, Remark, Variable};
+pub use env::Env;
 pub use error::{ConfigError, Mistake};
 pub use secret::{Secret, redact_url};
+pub use variable::{FormerName, Remark, Variable};

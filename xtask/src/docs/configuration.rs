@@ -9,7 +9,7 @@ use anyhow::Result;
 use devstack::services::Program;
 use serde_json::Value;
 
-use super::ask;
+use super::{ask, older_names};
 
 const HEAD: &str = "\
 # Configuration
@@ -49,8 +49,12 @@ fn section(program: Program, settings: &[Value]) -> String {
             example if example.is_empty() => String::new(),
             example => format!(" Example: `{example}`"),
         };
+        let older: String = older_names(setting)
+            .iter()
+            .map(|older| format!(" Older name: `{older}`, see [deprecations](deprecations.md)."))
+            .collect();
         section += &format!(
-            "| `{}` | {}{secret} | {default} | {}{example} |\n",
+            "| `{}` | {}{secret} | {default} | {}{example}{older} |\n",
             text("name"),
             text("accepts"),
             text("about")
@@ -76,13 +80,15 @@ mod tests {
             json!({"name": "KEY", "accepts": "text", "default": null, "required": true, "secret": true,
                    "example": "a|b", "about": "Opens the door."}),
             json!({"name": "PAUSE_SECONDS", "accepts": "seconds, above zero", "default": "5", "required": false,
-                   "secret": false, "example": "", "about": "How long it waits."}),
+                   "secret": false, "example": "", "about": "How long it waits.",
+                   "formerly": [{"name": "REST_SECONDS"}]}),
         ];
         let section = section(Program::Query, &settings);
         assert!(
             section.ends_with(
                 "| `KEY` | text; **secret** | required | Opens the door. Example: `a\\|b` |\n\
-                 | `PAUSE_SECONDS` | seconds, above zero | `5` | How long it waits. |\n"
+                 | `PAUSE_SECONDS` | seconds, above zero | `5` | How long it waits. \
+                 Older name: `REST_SECONDS`, see [deprecations](deprecations.md). |\n"
             ),
             "{section}"
         );

@@ -12,7 +12,7 @@ use anyhow::Result;
 use devstack::services::Program;
 use serde_json::Value;
 
-use super::{Page, ask};
+use super::{Page, ask, older_names};
 
 /// The pages of the folder that are made of the code; its README is written by hand.
 pub const PAGES: &[Page] = &[
@@ -44,7 +44,8 @@ fn setting_line(setting: &Value) -> String {
         (None, false) => "optional".to_owned(),
     };
     let secret = if setting["secret"] == true { "; secret" } else { "" };
-    format!("{}: {}; {default}{secret}", text("name"), text("accepts"))
+    let older: String = older_names(setting).iter().map(|older| format!("; formerly {older}")).collect();
+    format!("{}: {}; {default}{secret}{older}", text("name"), text("accepts"))
 }
 
 fn metrics(binaries: &Path) -> Result<String> {
@@ -86,8 +87,8 @@ mod tests {
             json!({"name": "KEY", "accepts": "text", "default": null, "required": true, "secret": true});
         assert_eq!(setting_line(&setting), "KEY: text; required; secret");
         let setting = json!({"name": "A_SECONDS", "accepts": "seconds from 1 to 9", "default": "5",
-                             "required": false, "secret": false});
-        assert_eq!(setting_line(&setting), "A_SECONDS: seconds from 1 to 9; default 5");
+                             "required": false, "secret": false, "formerly": [{"name": "OLD"}]});
+        assert_eq!(setting_line(&setting), "A_SECONDS: seconds from 1 to 9; default 5; formerly OLD");
         let metric = json!({"name": "a_total", "kind": "counter", "unit": "count",
                             "labels": [{"name": "cause", "values": ["x", "y"]}, {"name": "open", "values": []}]});
         assert_eq!(metric_line(&metric), "a_total: counter, count; cause=x|y open");
