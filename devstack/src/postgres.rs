@@ -1,27 +1,27 @@
 //! PostgreSQL for development and tests.
 //!
-//! Owns: the cluster's data, its configuration, the user it runs as, and the owner of the database. The
-//! services' roles are made by `followgraph migrate --roles`. It must not know any table.
+//! It makes the database and its owner. The services' roles are made by `followgraph migrate --roles`, the tables by
+//! `followgraph migrate`.
 //!
-//! What can go wrong: PostgreSQL refuses to run as root, so as root it runs as another user, with data
-//! where that user can reach it. After a SIGKILL of the postmaster its backends need a moment to
-//! notice; until then a new postmaster refuses to start, and is started again.
+//! PostgreSQL refuses to run as root: started by root it runs as another user, with its data where that user can reach
+//! it. After a SIGKILL of the postmaster its backends need a moment to notice; until then a new postmaster refuses to
+//! start, and is started again.
+
+mod cluster;
 
 use std::{
-    fs,
+    fs::{self, DirBuilder},
     io::{Read, Write},
-    os::unix::{
-        fs::{DirBuilderExt, PermissionsExt},
-        process::CommandExt,
-    },
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result};
+
+pub(crate) use cluster::Template;
+use cluster::{Programs, configure, copy, hash, run};
 
 use crate::{
     daemon::{Daemon, Server},
@@ -31,34 +31,19 @@ use crate::{
     ports::loopback,
     principals::Principal,
     process::Signal,
-    secrets::{Secrets, write_private},
+    secrets::Secrets,
     tls::{self, Tls},
     user::{Unprivileged, reachable_instead_of},
 };
 
 /// The database, and its owner: no superuser, as in production, but one who may make roles.
 const NAME: &str = "followgraph";
-/// The cluster's superuser, whom nobody uses.
+/// The cluster's superuser, whom only a standby uses.
 const SUPERUSER: &str = "postgres";
 
-/// Written into postgresql.auto.conf's place, after the defaults of initdb.
-///
-/// `fsync` stays on: tests kill the server and look for what it acknowledged. Shared memory is kept in
-/// files of the data folder, so that removing the folder removes everything.
-const SETTINGS: &str = "
-listen_addresses = '127.0.0.1'
-unix_socket_directories = ''
-max_connections = 200
-shared_buffers = 256MB
-dynamic_shared_memory_type = mmap
-max_wal_size = 2GB
-fsync = on
-synchronous_commit = on
-password_encryption = scram-sha-256
-log_line_prefix = '%m [%p] %u '
-log_min_duration_statement = 1000
-log_checkpoints = off
-";
+/// What a person can do when PostgreSQL does not start.
+const ADVICE: &str = "If the port is taken, end the program that listens there. If the data is damaged, begin without \
+     it: `cargo xtask up --fresh`; nothing in it is precious.";
 
 /// Settings of a server that speaks TLS; the files are in the data folder.
 const TLS_FILES: [&str; 4] =
@@ -68,10 +53,11 @@ const TLS_FILES: [&str; 4] =
 #[derive(Debug)]
 pub struct Postgres {
     daemon: Daemon,
-    programs: PathBuf,
-    /// Holds `data`, and `password-hash`, which tells whose data it is.
+    programs: Programs,
+    /// Holds `data`, and `password-hash`, which names the set that the data belongs to.
     folder: PathBuf,
-    user: Option<Unprivileged>,
+    /// The cluster to begin with, in place of one that `initdb` makes.
+    template: Option<Template>,
     port: u16,
     /// The port that the services use, if there is a proxy before it.
     services_port: Option<u16>,
@@ -82,22 +68,24 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts PostgreSQL with its data in `folder` (or, as root, where its user can reach it).
-    pub fn start(
+    /// Starts PostgreSQL with its data in `folder` (or, as root, where its user can reach it). If there is no data yet,
+    /// it begins with `template`, whose password `secrets` must have.
+    pub(crate) fn start(
         tools: &Tools,
         folder: &Path,
         log: &Path,
         port: u16,
         secrets: &Secrets,
         tls: Option<&Tls>,
+        template: Option<&Template>,
     ) -> Result<Self> {
         let user = Unprivileged::if_we_are_root()?;
         let folder = reachable_instead_of(folder, user.as_ref())?;
         let mut postgres = Self {
             daemon: daemon(log),
-            programs: tools.postgres.join("bin"),
+            programs: Programs::new(&tools.postgres, user),
             folder,
-            user,
+            template: template.cloned(),
             port,
             services_port: None,
             secrets: secrets.clone(),
@@ -115,27 +103,25 @@ impl Postgres {
             daemon: daemon(log),
             programs: self.programs.clone(),
             folder: self.folder.join("standby"),
-            user: self.user.clone(),
+            template: None,
             port,
             services_port: None,
             secrets: self.secrets.clone(),
             tls: self.tls.clone(),
             fake_time: None,
         };
-        fs::DirBuilder::new().mode(0o700).create(&standby.folder)?;
-        self.user.as_ref().map_or(Ok(()), |user| user.own(&standby.folder))?;
+        DirBuilder::new().mode(0o700).create(&standby.folder)?;
+        self.programs.own(&standby.folder)?;
         self.stop()?;
-        let mut copy = Command::new("cp");
-        copy.args(["--archive", "--no-target-directory"]).arg(self.data()).arg(standby.data());
-        self.run("cp", copy, "")?;
+        copy(&self.data(), &standby.data())?;
         fs::write(standby.password_hash_file(), standby.password_hash())?;
         let primary = format!(
             "primary_conninfo = 'host=127.0.0.1 port={} user={SUPERUSER} password={}'",
             self.port, self.secrets.postgres_password
         );
-        standby.configure(&primary)?;
+        configure(&standby.data(), &primary)?;
         standby.make_standby()?;
-        self.configure("synchronous_standby_names = '*'")?;
+        configure(&self.data(), "synchronous_standby_names = '*'")?;
         self.start_again()?;
         standby.start_again()?;
         Ok(standby)
@@ -183,21 +169,19 @@ impl Postgres {
     pub fn make_standby(&self) -> Result<()> {
         let signal = self.data().join("standby.signal");
         fs::write(&signal, "").with_context(|| format!("cannot write {}", signal.display()))?;
-        self.user.as_ref().map_or(Ok(()), |user| user.own(&signal))
+        self.programs.own(&signal)
     }
 
     /// Makes the running standby the primary, and waits until it is.
     pub fn promote(&self) -> Result<()> {
-        let mut promote = self.command("pg_ctl");
+        let mut promote = self.programs.command("pg_ctl", &self.folder);
         promote.arg("promote").arg("--wait").arg("--pgdata").arg(self.data());
-        self.run("pg_ctl promote", promote, "")
+        run("pg_ctl promote", promote, "")
     }
 
     /// Keeps a copy of the stopped server's data.
     pub fn copy_data(&self) -> Result<()> {
-        let mut copy = Command::new("cp");
-        copy.args(["--archive", "--no-target-directory"]).arg(self.data()).arg(self.copy());
-        self.run("cp", copy, "")
+        copy(&self.data(), &self.copy())
     }
 
     /// Exchanges the stopped server's data and the copy.
@@ -222,89 +206,22 @@ impl Postgres {
     }
 
     fn password_hash(&self) -> String {
-        hex::encode(Sha256::digest(&self.secrets.postgres_password))
-    }
-
-    /// One of PostgreSQL's programs, to be run as the right user.
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
-        command.current_dir(&self.folder).env_clear().env("LC_ALL", "C.UTF-8");
-        if let Some(user) = &self.user {
-            command.uid(user.uid).gid(user.gid);
-        }
-        command
+        hash(&self.secrets.postgres_password)
     }
 
     /// Makes an empty cluster, unless one with our password is there.
-    fn prepare(&mut self) -> Result<()> {
-        let hash = fs::read_to_string(self.password_hash_file()).unwrap_or_default();
-        if hash == self.password_hash() {
+    fn prepare(&self) -> Result<()> {
+        let known = fs::read_to_string(self.password_hash_file()).unwrap_or_default();
+        if known == self.password_hash() {
             return Ok(());
         }
         self.remove_cluster()?;
-        fs::create_dir_all(&self.folder)
-            .and_then(|()| fs::DirBuilder::new().mode(0o700).create(self.data()))
-            .with_context(|| format!("cannot create {}", self.data().display()))?;
-        let password_file = self.folder.join("password");
-        write_private(&password_file, &self.secrets.postgres_password)?;
-        if let Some(user) = &self.user {
-            user.own(&self.data())?;
-            user.own(&password_file)?;
+        match &self.template {
+            Some(template) => template.copy_to(&self.programs, &self.folder)?,
+            None => self.programs.make_cluster(&self.folder, &self.secrets.postgres_password)?,
         }
-        let mut initdb = self.command("initdb");
-        initdb
-            .args(["--username", SUPERUSER, "--auth", "scram-sha-256"])
-            .args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"])
-            .arg("--pwfile")
-            .arg(&password_file)
-            .arg("--pgdata")
-            .arg(self.data());
-        let made = self.run("initdb", initdb, "");
-        fs::remove_file(&password_file)?;
-        made?;
-        self.configure(SETTINGS)?;
-        let mut single = self.command("postgres");
-        single.args(["--single", "-D"]).arg(self.data()).arg("template1");
-        // One statement a line.
-        let statements = format!(
-            "CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB PASSWORD '{}'\nCREATE DATABASE {NAME} OWNER {NAME}\n",
-            self.secrets.postgres_password
-        );
-        self.run("postgres --single", single, &statements)?;
         // Written last: a run that was interrupted before begins again.
         fs::write(self.password_hash_file(), self.password_hash())?;
-        Ok(())
-    }
-
-    /// Adds settings to its configuration.
-    fn configure(&self, settings: &str) -> Result<()> {
-        let file = self.data().join("postgresql.conf");
-        let text = format!("{}{settings}\n", fs::read_to_string(&file)?);
-        fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
-    }
-
-    /// Runs a program of PostgreSQL to its end; its output is shown only if it fails.
-    fn run(&self, name: &str, mut command: Command, input: &str) -> Result<()> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run {name} of PostgreSQL"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes())?;
-        }
-        let output = child.wait_with_output()?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        // The single-user server ends with 0 even if its statement failed.
-        if !output.status.success() || errors.contains("ERROR:") || errors.contains("FATAL:") {
-            bail!(
-                "PostgreSQL: {name} failed ({})\n{}{errors}\nwhat to do: {}",
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                self.daemon.advice
-            );
-        }
         Ok(())
     }
 
@@ -330,9 +247,7 @@ impl Postgres {
             tls::copy(from, &to)?;
             // PostgreSQL refuses a key that others may read.
             fs::set_permissions(&to, fs::Permissions::from_mode(0o600))?;
-            if let Some(user) = &self.user {
-                user.own(&to)?;
-            }
+            self.programs.own(&to)?;
         }
         let access = "hostssl all all 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n";
         fs::write(self.data().join("pg_hba.conf"), access).context("cannot write pg_hba.conf")
@@ -353,12 +268,7 @@ impl Postgres {
 }
 
 fn daemon(log: &Path) -> Daemon {
-    let mut daemon = Daemon::new(
-        "PostgreSQL",
-        log.to_owned(),
-        "If the port is taken, end the program that listens there. If the data is damaged, begin without \
-         it: `cargo xtask up --fresh`; nothing in it is precious.",
-    );
+    let mut daemon = Daemon::new("PostgreSQL", log.to_owned(), ADVICE);
     // Fast shutdown: clients are disconnected instead of waited for.
     daemon.stop_signal = Signal::SIGINT;
     // Immediate shutdown: the postmaster ends its children too, and removes its shared memory.
@@ -380,7 +290,7 @@ impl Server for Postgres {
         let deadline = Instant::now() + self.daemon.start_limit;
         loop {
             self.remove_stale_lock()?;
-            let mut command = self.command("postgres");
+            let mut command = self.programs.command("postgres", &self.folder);
             command.arg("-D").arg(self.data());
             command.args(["-p", &self.port.to_string()]);
             if let Some(clock) = &self.fake_time {

@@ -1,9 +1,6 @@
-//! Passwords and keys of one set of development servers.
+//! Passwords and keys of one set of development servers, random and kept in a file that only its owner can read.
 //!
-//! Owns: making them up once and keeping them in a file that only its owner can read. Other users of
-//! the machine can reach the loopback ports, so nothing here is a fixed, known value.
-//!
-//! It must not print them.
+//! Other users of the machine can reach the loopback ports, so nothing here is a fixed, known value.
 
 use std::{
     fs::{self, OpenOptions},
@@ -44,9 +41,9 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Begins the secrets of a set that is soon removed. All those of a process have one password at Neo4j, whose admin
-    /// command takes seconds for each new one.
-    pub fn begin_temporary(file: &Path) -> Result<()> {
+    /// Begins the secrets of a temporary set. It shares passwords with others, because each new one costs seconds: that
+    /// of Neo4j with the sets of this process, that of PostgreSQL's owner with all of this user.
+    pub(crate) fn begin_temporary(file: &Path, postgres_password: &str) -> Result<()> {
         static SHARED: OnceLock<String> = OnceLock::new();
         let password = match SHARED.get() {
             Some(known) => known,
@@ -55,7 +52,8 @@ impl Secrets {
                 SHARED.get_or_init(|| made)
             }
         };
-        write_private(file, &Env::default().with(NEO4J, password).to_text())
+        let shared = Env::default().with(NEO4J, password).with(POSTGRES, postgres_password);
+        write_private(file, &shared.to_text())
     }
 
     /// Reads the secrets in `file`. What is not there yet is made up and written there.

@@ -22,7 +22,7 @@ use crate::{
     nats::Nats,
     neo4j::{self, Neo4j, Resources},
     ports::Ports,
-    postgres::Postgres,
+    postgres::{Postgres, Template},
     principals::Principal,
     secrets::{Secrets, random_hex},
     tls::Tls,
@@ -97,7 +97,7 @@ impl Servers {
     /// Starts a set with its data in `root`; what is there from an earlier run is used again. Further
     /// read replicas are left to [`Servers::add_read_replicas`].
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
-        Self::start_with(tools, root, ports, sizes, None, Neo4jFrom::Within)
+        Self::start_with(tools, root, ports, sizes, None, Neo4jFrom::Within, None)
     }
 
     fn start_with(
@@ -107,6 +107,7 @@ impl Servers {
         sizes: Sizes,
         tls: Option<Tls>,
         neo4j: Neo4jFrom,
+        template: Option<&Template>,
     ) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders than we.
@@ -123,6 +124,7 @@ impl Servers {
                     ports.postgres,
                     &secrets,
                     tls.as_ref(),
+                    template,
                 )
             });
             let nats = scope.spawn(|| {
@@ -186,9 +188,10 @@ impl Servers {
         let name = format!("{}-{number}-{}", std::process::id(), random_hex(4)?);
         Self::remove_abandoned()?;
         let root = temporary_folder().join(name);
-        Secrets::begin_temporary(&root.join(SECRETS))?;
+        let template = Template::open()?;
+        Secrets::begin_temporary(&root.join(SECRETS), template.password())?;
         let neo4j = spare.map_or(Neo4jFrom::Beside, |spare| Neo4jFrom::Spare(Box::new(spare)));
-        let mut servers = Self::start_with(tools, &root, ports, sizes, tls, neo4j)?;
+        let mut servers = Self::start_with(tools, &root, ports, sizes, tls, neo4j, Some(&template))?;
         servers.is_temporary = true;
         Ok(servers)
     }

@@ -1,0 +1,204 @@
+//! The files of a PostgreSQL cluster: made by `initdb`, or copied from a template.
+//!
+//! `initdb` takes seconds, and the tests start dozens of sets. So temporary sets copy a template: an empty cluster with
+//! the owner's role and database.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::Write,
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use super::{ADVICE, NAME, SUPERUSER};
+use crate::{
+    fetch::{self, cache_folder, remove_folder},
+    lock_file,
+    secrets::{random_hex, write_private},
+    user::{Unprivileged, reachable_instead_of},
+};
+
+/// Written into postgresql.conf, after the defaults of initdb.
+///
+/// `fsync` stays on: tests kill the server and look for what it acknowledged. Shared memory is kept in
+/// files of the data folder, so that removing the folder removes everything.
+const SETTINGS: &str = "
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+max_connections = 200
+shared_buffers = 256MB
+dynamic_shared_memory_type = mmap
+max_wal_size = 2GB
+fsync = on
+synchronous_commit = on
+password_encryption = scram-sha-256
+log_line_prefix = '%m [%p] %u '
+log_min_duration_statement = 1000
+log_checkpoints = off
+";
+
+/// PostgreSQL's programs, and the user that runs them.
+#[derive(Debug, Clone)]
+pub(super) struct Programs {
+    folder: PathBuf,
+    pub user: Option<Unprivileged>,
+}
+
+impl Programs {
+    /// Those of `postgres`, the folder that holds `bin`.
+    pub fn new(postgres: &Path, user: Option<Unprivileged>) -> Self {
+        Self { folder: postgres.join("bin"), user }
+    }
+
+    /// One of the programs, to be run by the right user in `folder`.
+    pub fn command(&self, program: &str, folder: &Path) -> Command {
+        let mut command = Command::new(self.folder.join(program));
+        command.current_dir(folder).env_clear().env("LC_ALL", "C.UTF-8");
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid);
+        }
+        command
+    }
+
+    /// Gives `path` to the user that runs the programs.
+    pub fn own(&self, path: &Path) -> Result<()> {
+        self.user.as_ref().map_or(Ok(()), |user| user.own(path))
+    }
+
+    /// Creates `folder/data`: an empty cluster with the owner's role and database, and one password for the owner and
+    /// the superuser.
+    pub fn make_cluster(&self, folder: &Path, password: &str) -> Result<()> {
+        let data = folder.join("data");
+        fs::create_dir_all(folder)
+            .and_then(|()| DirBuilder::new().mode(0o700).create(&data))
+            .with_context(|| format!("cannot create {}", data.display()))?;
+        let password_file = folder.join("password");
+        write_private(&password_file, password)?;
+        self.own(&data)?;
+        self.own(&password_file)?;
+        let mut initdb = self.command("initdb", folder);
+        initdb
+            .args(["--username", SUPERUSER, "--auth", "scram-sha-256"])
+            .args(["--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"])
+            .arg("--pwfile")
+            .arg(&password_file)
+            .arg("--pgdata")
+            .arg(&data);
+        let made = run("initdb", initdb, "");
+        fs::remove_file(&password_file)?;
+        made?;
+        configure(&data, SETTINGS)?;
+        let mut single = self.command("postgres", folder);
+        single.args(["--single", "-D"]).arg(&data).arg("template1");
+        // One statement a line.
+        let statements = format!(
+            "CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB PASSWORD '{password}'\nCREATE DATABASE {NAME} OWNER {NAME}\n"
+        );
+        run("postgres --single", single, &statements)
+    }
+}
+
+/// The cluster that the temporary sets of this user begin with, in the cache.
+///
+/// The sets share its password, which a file holds that only its owner can read: a password of its own would cost each
+/// set another run of the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    folder: PathBuf,
+    password: String,
+}
+
+impl Template {
+    /// Opens the template, and makes up its password if there is none yet. The first copy makes its files.
+    pub fn open() -> Result<Self> {
+        let folder = cache_folder()?.join("postgres-template");
+        let _lock = lock(&folder)?;
+        let file = folder.join("password");
+        let known = fs::read_to_string(&file).unwrap_or_default();
+        if !known.is_empty() {
+            return Ok(Self { folder, password: known });
+        }
+        let password = random_hex(16)?;
+        write_private(&file, &password)?;
+        Ok(Self { folder, password })
+    }
+
+    /// The password of the owner and of the superuser.
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// Copies the cluster to `folder/data`.
+    pub(super) fn copy_to(&self, programs: &Programs, folder: &Path) -> Result<()> {
+        let _lock = lock(&self.folder)?;
+        let place = reachable_instead_of(&self.folder.join("postgres"), programs.user.as_ref())?;
+        let mark = self.folder.join("made-with");
+        if fs::read_to_string(&mark).unwrap_or_default() != self.made_with() || !place.join("data").exists() {
+            remove_folder(&place.join("data"))?;
+            programs.make_cluster(&place, &self.password)?;
+            // Written last: a template that was interrupted is made again.
+            fs::write(&mark, self.made_with()).with_context(|| format!("cannot write {}", mark.display()))?;
+        }
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        copy(&place.join("data"), &folder.join("data"))
+    }
+
+    /// What the files depend on. As a hash, because of the password.
+    fn made_with(&self) -> String {
+        hash(&format!("{}\n{SETTINGS}\n{NAME}\n{}", fetch::POSTGRES, self.password))
+    }
+}
+
+/// Keeps other processes, and other threads, off the template in `folder` until it is dropped.
+fn lock(folder: &Path) -> Result<File> {
+    let lock = lock_file::open(&folder.join("lock"))?;
+    lock.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
+    Ok(lock)
+}
+
+/// Hexadecimal SHA-256.
+pub(super) fn hash(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
+/// Adds settings to the configuration of a cluster.
+pub(super) fn configure(data: &Path, settings: &str) -> Result<()> {
+    let file = data.join("postgresql.conf");
+    let text = format!("{}{settings}\n", fs::read_to_string(&file)?);
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Copies a cluster that no server runs on, with owners and modes.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut copy = Command::new("cp");
+    copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(from).arg(to);
+    run("cp", copy, "")
+}
+
+/// Runs a program to its end; its output is shown only if it fails.
+pub(super) fn run(name: &str, mut command: Command, input: &str) -> Result<()> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {name} for PostgreSQL"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes())?;
+    }
+    let output = child.wait_with_output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    // The single-user server ends with 0 even if its statement failed.
+    if !output.status.success() || errors.contains("ERROR:") || errors.contains("FATAL:") {
+        bail!(
+            "PostgreSQL: {name} failed ({})\n{}{errors}\nwhat to do: {ADVICE}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+        );
+    }
+    Ok(())
+}
