@@ -6,7 +6,7 @@
 //!
 //! Most tests share the pipeline that `cargo xtask test` starts, and use account ids
 //! of their own. A test that breaks servers starts a set of its own ([`own::Own`]),
-//! one at a time.
+//! alone or beside another light one ([`turns::Weight`]).
 
 pub mod asks;
 pub mod balancer;
@@ -33,6 +33,7 @@ pub mod refusal;
 mod spare;
 pub mod status;
 pub mod truth;
+pub mod turns;
 pub mod wait;
 
 pub use asks::{Act, Ask};

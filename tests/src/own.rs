@@ -1,25 +1,21 @@
-//! Sets of servers and services for tests that break them, one at a time.
+//! Sets of servers and services for tests that break them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use devstack::env_file::Env;
 use devstack::pipeline::{self, Pipeline};
 use devstack::ports::loopback;
 use devstack::services::{Profile, Program, Service, ServiceSpec};
 use devstack::{Ports, Server as _, Servers, Sizes, Tls, Tools};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 
 use crate::endpoints::Endpoints;
 use crate::spare;
+use crate::turns::{Turn, Weight};
 
 /// How long a service may take to be ready again.
 const READY: Duration = Duration::from_secs(90);
-
-/// With two at a time, tests with much load find too little of two processors.
-static TURNS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
 
 /// PostgreSQL, NATS, Neo4j and the three services, for one test.
 ///
@@ -32,38 +28,22 @@ pub struct Own {
     /// Where clients find it.
     pub endpoints: Endpoints,
     settings: Env,
-    _times: Times,
-    _turn: OwnedSemaphorePermit,
+    // Dropped last: it ends when the servers are gone.
+    turn: Turn,
 }
 
-/// How long a set took to start, and to do its test: printed, since these are most of the time of all tests.
-struct Times {
-    test: String,
-    /// What ended when, since the turn.
-    steps: Vec<(&'static str, Instant)>,
+/// How a set is started.
+#[derive(Debug)]
+pub struct Options {
+    binaries: PathBuf,
+    tls: Option<Tls>,
+    read_replicas: usize,
+    weight: Weight,
 }
 
-impl Times {
-    fn begin() -> Self {
-        let test = std::thread::current().name().unwrap_or_default().to_owned();
-        Self { test, steps: vec![("", Instant::now())] }
-    }
-
-    fn ended(&mut self, step: &'static str) {
-        self.steps.push((step, Instant::now()));
-    }
-}
-
-impl Drop for Times {
-    fn drop(&mut self) {
-        self.ended("test");
-        let pairs = self.steps.iter().zip(self.steps.iter().skip(1));
-        let took = pairs.map(|((_, before), (step, after))| {
-            format!(" {step} {:.1} s", after.duration_since(*before).as_secs_f64())
-        });
-        // Not to the output of the test, which is shown of failed ones only.
-        let line = format!("{}:{}\n", self.test, took.collect::<String>());
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+impl Default for Options {
+    fn default() -> Self {
+        Self { binaries: binaries(), tls: None, read_replicas: 1, weight: Weight::default() }
     }
 }
 
@@ -115,66 +95,39 @@ pub fn released_binaries() -> PathBuf {
 }
 
 impl Own {
+    /// Options of a set whose test runs beside another light one; see [`Weight::Light`].
+    pub fn light() -> Options {
+        Options { weight: Weight::Light, ..Options::default() }
+    }
+
     /// Starts a set and waits until it is ready.
     pub async fn start() -> Self {
-        Self::start_with(Env::default()).await
+        Options::default().start().await
     }
 
     /// The same with more environment variables for the services.
     pub async fn start_with(more: Env) -> Self {
-        Self::start_through(move |_| more).await
+        Options::default().start_with(more).await
     }
 
     /// The same with variables that depend on the servers.
     pub async fn start_through(more: impl FnOnce(&mut Servers) -> Env) -> Self {
-        Self::start_set(&binaries(), None, more, 1).await
+        Options::default().start_through(more).await
     }
 
     /// The same where everything speaks TLS and wants certificates of its clients.
     pub async fn start_encrypted(tls: Tls) -> Self {
-        Self::start_set(&binaries(), Some(tls), |_| Env::default(), 1).await
+        Options::default().start_encrypted(tls).await
     }
 
     /// A set whose query-service knows of a second read replica that is not there; see [`Self::grow`].
     pub async fn start_to_grow(more: Env) -> Self {
-        Self::start_set(&binaries(), None, move |_| more, 2).await
+        Options { read_replicas: 2, ..Options::default() }.start_with(more).await
     }
 
     /// A set with the schema and the services of another version.
     pub async fn start_from(binaries: &Path, more: Env) -> Self {
-        Self::start_set(binaries, None, move |_| more, 1).await
-    }
-
-    async fn start_set(
-        binaries: &Path,
-        tls: Option<Tls>,
-        more: impl FnOnce(&mut Servers) -> Env,
-        read_replicas: usize,
-    ) -> Self {
-        // Asks for the explanation first: without `cargo xtask test` nothing is built.
-        Endpoints::shared();
-        let turn = TURNS.clone().acquire_owned().await.expect("it is never closed");
-        let mut times = Times::begin();
-        let spare = if tls.is_none() { spare::take().await } else { None };
-        times.ended("emptying");
-        let (servers, pipeline, settings) = block_in_place(|| {
-            let tools = Tools::install().expect("the tools are installed");
-            let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
-            let ports = ports.expect("free ports");
-            let mut servers =
-                Servers::temporary_with(&tools, ports, Sizes::SMALL, tls, spare).expect("the servers start");
-            times.ended("servers");
-            migrate(binaries, &servers);
-            times.ended("schemas");
-            let settings = more(&mut servers);
-            let pipeline = Pipeline::start_with(binaries, &servers, &settings).expect("the services start");
-            (servers, pipeline, settings)
-        });
-        times.ended("services");
-        let mut env = pipeline.client_env.clone();
-        env.extend(&pipeline::logins(&servers));
-        let endpoints = Endpoints::from_env(&env);
-        Self { pipeline, servers, endpoints, settings, _times: times, _turn: turn }
+        Options { binaries: binaries.to_owned(), ..Options::default() }.start_with(more).await
     }
 
     /// Starts the second read replica, and does not wait until it is built.
@@ -265,10 +218,56 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
+        self.turn.ended("test");
         // What failed is not for other tests.
         if !std::thread::panicking() && self.pipeline.stop().is_ok() {
             spare::leave(&mut self.servers);
         }
+    }
+}
+
+impl Options {
+    /// As [`Own::start`].
+    pub async fn start(self) -> Own {
+        self.start_with(Env::default()).await
+    }
+
+    /// As [`Own::start_with`].
+    pub async fn start_with(self, more: Env) -> Own {
+        self.start_through(move |_| more).await
+    }
+
+    /// As [`Own::start_encrypted`].
+    pub async fn start_encrypted(self, tls: Tls) -> Own {
+        Self { tls: Some(tls), ..self }.start().await
+    }
+
+    /// As [`Own::start_through`].
+    pub async fn start_through(self, more: impl FnOnce(&mut Servers) -> Env) -> Own {
+        let Self { binaries, tls, read_replicas, weight } = self;
+        // Asks for the explanation first: without `cargo xtask test` nothing is built.
+        Endpoints::shared();
+        let mut turn = Turn::wait(weight).await;
+        let spare = if tls.is_none() { spare::take().await } else { None };
+        turn.ended("emptying");
+        let (servers, pipeline, settings) = block_in_place(|| {
+            let tools = Tools::install().expect("the tools are installed");
+            let ports = Ports::free().and_then(|ports| ports.with_read_replicas(read_replicas));
+            let ports = ports.expect("free ports");
+            let mut servers =
+                Servers::temporary_with(&tools, ports, Sizes::SMALL, tls, spare).expect("the servers start");
+            turn.ended("servers");
+            migrate(&binaries, &servers);
+            turn.ended("schemas");
+            let settings = more(&mut servers);
+            let pipeline = Pipeline::start_with(&binaries, &servers, &settings).expect("the services start");
+            (servers, pipeline, settings)
+        });
+        turn.ended("services");
+        let mut env = pipeline.client_env.clone();
+        env.extend(&pipeline::logins(&servers));
+        let endpoints = Endpoints::from_env(&env);
+        Own { pipeline, servers, endpoints, settings, turn }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The Neo4j that a set of servers leaves for the next one. To start its JVM takes longer than all the rest of a set.
+//! Neo4j servers that sets leave for later ones. To start the JVM takes longer than all the rest of a set.
 
 use std::time::Duration;
 
@@ -6,37 +6,41 @@ use devstack::{Servers, SpareNeo4j};
 use neo4rs::{Graph, query};
 use parking_lot::Mutex;
 
-/// How long it may take to empty it. One that a test has left in a bad state is not waited for.
+use crate::turns::AT_ONCE;
+
+/// How long it may take to empty a server. One that a test has left in a bad state is not waited for.
 const EMPTYING: Duration = Duration::from_secs(20);
 
-static SPARE: Mutex<Option<SpareNeo4j>> = Mutex::new(None);
+static SPARES: Mutex<Vec<SpareNeo4j>> = Mutex::new(Vec::new());
 
-/// Keeps the Neo4j of a set that is done with, in place of an earlier one.
+/// Keeps the Neo4j of a set that has ended, if it can be used again.
 pub fn leave(servers: &mut Servers) {
-    if let Some(spare) = servers.spare_neo4j() {
-        let earlier = SPARE.lock().replace(spare);
-        if let Some(earlier) = earlier {
-            remove(earlier);
-        }
+    let Some(server) = servers.spare_neo4j() else { return };
+    let mut spares = SPARES.lock();
+    spares.push(server);
+    let surplus = if spares.len() > AT_ONCE { Some(spares.remove(0)) } else { None };
+    drop(spares);
+    if let Some(spare) = surplus {
+        remove(spare);
     }
 }
 
-/// An empty one, if there is one.
+/// An empty server, if there is one.
 pub async fn take() -> Option<SpareNeo4j> {
-    let spare = SPARE.lock().take()?;
-    let (url, user, password) = (spare.neo4j.url(), spare.neo4j.user(), spare.neo4j.password());
+    let server = SPARES.lock().pop()?;
+    let (url, user, password) = (server.neo4j.url(), server.neo4j.user(), server.neo4j.password());
     match tokio::time::timeout(EMPTYING, empty(&url, user, password)).await {
-        Ok(Ok(())) => Some(spare),
+        Ok(Ok(())) => Some(server),
         outcome => {
             eprintln!("a Neo4j of another test is not used again: {outcome:?}");
-            remove(spare);
+            remove(server);
             None
         }
     }
 }
 
-fn remove(spare: SpareNeo4j) {
-    if let Err(error) = spare.remove() {
+fn remove(server: SpareNeo4j) {
+    if let Err(error) = server.remove() {
         eprintln!("while removing a Neo4j of another test: {error:#}");
     }
 }
@@ -45,6 +49,7 @@ fn remove(spare: SpareNeo4j) {
 async fn empty(url: &str, user: &str, password: &str) -> Result<(), neo4rs::Error> {
     let graph = Graph::new(url, user, password)?;
     graph.run(query("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 5000 ROWS")).await?;
+    // Constraints first: their indexes go with them.
     for kind in ["CONSTRAINT", "INDEX"] {
         let listed = format!("SHOW {kind}S YIELD name, type WHERE type <> 'LOOKUP' RETURN name");
         let mut rows = graph.execute(query(&listed)).await?;
