@@ -11,7 +11,7 @@ use devstack::{Ports, Server as _, Servers, Sizes, Tls, Tools};
 use tokio::task::block_in_place;
 
 use crate::endpoints::Endpoints;
-use crate::spare;
+use crate::spare::{self, Schema};
 use crate::turns::{Turn, Weight};
 
 /// How long a service may take to be ready again.
@@ -28,6 +28,7 @@ pub struct Own {
     /// Where clients find it.
     pub endpoints: Endpoints,
     settings: Env,
+    schema: Schema,
     // Dropped last: it ends when the servers are gone.
     turn: Turn,
 }
@@ -221,7 +222,7 @@ impl Drop for Own {
         self.turn.ended("test");
         // What failed is not for other tests.
         if !std::thread::panicking() && self.pipeline.stop().is_ok() {
-            spare::leave(&mut self.servers);
+            spare::leave(&mut self.servers, self.schema);
         }
     }
 }
@@ -248,7 +249,8 @@ impl Options {
         // Asks for the explanation first: without `cargo xtask test` nothing is built.
         Endpoints::shared();
         let mut turn = Turn::wait(weight).await;
-        let spare = if tls.is_none() { spare::take().await } else { None };
+        let schema = if binaries == self::binaries() { Schema::Present } else { Schema::Other };
+        let spare = if tls.is_none() { spare::take(schema).await } else { None };
         turn.ended("emptying");
         let (servers, pipeline, settings) = block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
@@ -267,7 +269,7 @@ impl Options {
         let mut env = pipeline.client_env.clone();
         env.extend(&pipeline::logins(&servers));
         let endpoints = Endpoints::from_env(&env);
-        Own { pipeline, servers, endpoints, settings, turn }
+        Own { pipeline, servers, endpoints, settings, schema, turn }
     }
 }
 

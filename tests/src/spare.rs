@@ -1,4 +1,7 @@
 //! Neo4j servers that sets leave for later ones. To start the JVM takes longer than all the rest of a set.
+//!
+//! An emptied server keeps the schema of this version and, with it, the plans of the services' statements. Planning
+//! them took most of the time that query-service needed to get ready.
 
 use std::time::Duration;
 
@@ -11,25 +14,45 @@ use crate::turns::AT_ONCE;
 /// How long it may take to empty a server. One that a test has left in a bad state is not waited for.
 const EMPTYING: Duration = Duration::from_secs(20);
 
-static SPARES: Mutex<Vec<SpareNeo4j>> = Mutex::new(Vec::new());
+/// The schema of this version.
+const SCHEMA: &str = include_str!("../../migrations/neo4j/schema.cypher");
+
+static SPARES: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
+
+/// A server that waits for a set.
+struct Spare {
+    server: SpareNeo4j,
+    schema: Schema,
+}
+
+/// Which version has made the schema of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Schema {
+    /// This one.
+    Present,
+    /// Any other: its constraints and indexes may differ although their names are the same.
+    Other,
+}
 
 /// Keeps the Neo4j of a set that has ended, if it can be used again.
-pub fn leave(servers: &mut Servers) {
+pub fn leave(servers: &mut Servers, schema: Schema) {
     let Some(server) = servers.spare_neo4j() else { return };
     let mut spares = SPARES.lock();
-    spares.push(server);
+    spares.push(Spare { server, schema });
+    // The one that was used last has the most plans.
     let surplus = if spares.len() > AT_ONCE { Some(spares.remove(0)) } else { None };
     drop(spares);
     if let Some(spare) = surplus {
-        remove(spare);
+        remove(spare.server);
     }
 }
 
-/// An empty server, if there is one.
-pub async fn take() -> Option<SpareNeo4j> {
-    let server = SPARES.lock().pop()?;
+/// A server without data, if there is one. It has the schema of this version only if `wanted` says so.
+pub async fn take(wanted: Schema) -> Option<SpareNeo4j> {
+    let Spare { server, schema } = SPARES.lock().pop()?;
+    let keeps = wanted == Schema::Present && schema == Schema::Present;
     let (url, user, password) = (server.neo4j.url(), server.neo4j.user(), server.neo4j.password());
-    match tokio::time::timeout(EMPTYING, empty(&url, user, password)).await {
+    match tokio::time::timeout(EMPTYING, empty(&url, user, password, keeps)).await {
         Ok(Ok(())) => Some(server),
         outcome => {
             eprintln!("a Neo4j of another test is not used again: {outcome:?}");
@@ -45,10 +68,11 @@ fn remove(server: SpareNeo4j) {
     }
 }
 
-/// Removes data, constraints and indexes.
-async fn empty(url: &str, user: &str, password: &str) -> Result<(), neo4rs::Error> {
+/// Removes the data, and all constraints and indexes except, if `keeps`, those of this version's schema.
+async fn empty(url: &str, user: &str, password: &str, keeps: bool) -> Result<(), neo4rs::Error> {
     let graph = Graph::new(url, user, password)?;
     graph.run(query("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 5000 ROWS")).await?;
+    let kept: Vec<&str> = if keeps { names_in(SCHEMA).collect() } else { Vec::new() };
     // Constraints first: their indexes go with them.
     for kind in ["CONSTRAINT", "INDEX"] {
         let listed = format!("SHOW {kind}S YIELD name, type WHERE type <> 'LOOKUP' RETURN name");
@@ -57,9 +81,30 @@ async fn empty(url: &str, user: &str, password: &str) -> Result<(), neo4rs::Erro
         while let Some(row) = rows.next().await? {
             names.push(row.get("name").map_err(neo4rs::Error::DeserializationError)?);
         }
-        for name in names {
+        for name in names.iter().filter(|name| !kept.contains(&name.as_str())) {
             graph.run(query(&format!("DROP {kind} `{name}` IF EXISTS"))).await?;
         }
     }
     Ok(())
+}
+
+/// The names of the constraints and indexes that a schema creates. The index of a constraint has the constraint's name.
+fn names_in(schema: &str) -> impl Iterator<Item = &str> {
+    schema.lines().filter_map(|line| {
+        let rest = line.strip_prefix("CREATE CONSTRAINT ").or_else(|| line.strip_prefix("CREATE INDEX "))?;
+        rest.split(' ').next()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_of_the_schema_has_a_name() {
+        let statements = SCHEMA.lines().filter(|line| line.starts_with("CREATE ")).count();
+        let names: Vec<_> = names_in(SCHEMA).collect();
+        assert_eq!(names.len(), statements);
+        assert!(names.contains(&"follows_pair") && names.contains(&"checkpoint_name"), "{names:?}");
+    }
 }
