@@ -102,6 +102,11 @@ impl Pipeline {
         all
     }
 
+    /// Kills all of them, for a set that is thrown away.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.all().into_iter().try_for_each(Service::kill9)
+    }
+
     /// Asks all of them to stop at once, waits, and kills what is left.
     pub fn stop(&mut self) -> Result<()> {
         for service in self.all() {

@@ -41,6 +41,9 @@ const NAME: &str = "followgraph";
 /// The cluster's superuser, whom only a standby uses.
 const SUPERUSER: &str = "postgres";
 
+/// Fast shutdown: clients are disconnected instead of waited for.
+const STOP_SIGNAL: Signal = Signal::SIGINT;
+
 /// What a person can do when PostgreSQL does not start.
 const ADVICE: &str = "If the port is taken, end the program that listens there. If the data is damaged, begin without \
      it: `cargo xtask up --fresh`; nothing in it is precious.";
@@ -146,6 +149,20 @@ impl Postgres {
     fn url_with(&self, user: &str, password: &str, port: u16) -> String {
         let parameters = self.tls.as_ref().map(Tls::postgres_parameters).unwrap_or_default();
         format!("postgres://{user}:{password}@127.0.0.1:{port}/{NAME}{parameters}")
+    }
+
+    /// Where it keeps everything: as root this may be outside of the set's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Stops it without a checkpoint (immediate shutdown), for data that is removed next. A SIGKILL would leave its
+    /// backends running for a moment, in the folder of the data.
+    pub(crate) fn stop_at_once(&mut self) -> Result<()> {
+        self.daemon.stop_signal = Signal::SIGQUIT;
+        let stopped = self.stop();
+        self.daemon.stop_signal = STOP_SIGNAL;
+        stopped
     }
 
     /// From the next start on it has the returned clock.
@@ -269,8 +286,7 @@ impl Postgres {
 
 fn daemon(log: &Path) -> Daemon {
     let mut daemon = Daemon::new("PostgreSQL", log.to_owned(), ADVICE);
-    // Fast shutdown: clients are disconnected instead of waited for.
-    daemon.stop_signal = Signal::SIGINT;
+    daemon.stop_signal = STOP_SIGNAL;
     // Immediate shutdown: the postmaster ends its children too, and removes its shared memory.
     daemon.on_parent_death = Signal::SIGQUIT;
     daemon

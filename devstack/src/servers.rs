@@ -301,16 +301,25 @@ impl Servers {
         Ok(())
     }
 
-    /// Stops all of them and removes everything the set has written.
-    pub fn remove(&mut self) -> Result<()> {
-        self.wipe()?;
+    /// Ends all of them without the work of an orderly stop, and removes everything the set has written.
+    fn discard(&mut self) -> Result<()> {
+        self.postgres.stop_at_once()?;
+        self.nats.kill9()?;
+        for neo4j in std::iter::once(&mut self.neo4j).chain(&mut self.further_neo4j) {
+            neo4j.kill9()?;
+        }
+        for server in self.all() {
+            server.wipe()?;
+        }
+        // Copies and standbys too, wherever it is.
+        remove_folder(self.postgres.folder())?;
         remove_folder(&self.root)
     }
 }
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        let result = if self.is_temporary { self.remove() } else { self.stop() };
+        let result = if self.is_temporary { self.discard() } else { self.stop() };
         if let Err(error) = result {
             eprintln!("while stopping the servers: {error:#}");
         }
