@@ -1,8 +1,16 @@
 //! `cargo xtask test`: all tests against one shared set of real servers.
 //!
-//! Owns: that the set is fresh and nobody else's, and the variables through which the tests find it.
+//! The set is fresh, and of this run alone. The tests find it by variables.
 
-use std::{fs, path::PathBuf, process::ExitCode, time::Instant};
+mod report;
+
+use std::{
+    fs,
+    io::{IsTerminal, stdout},
+    path::PathBuf,
+    process::{Command, ExitCode},
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 use devstack::{
@@ -14,6 +22,7 @@ use devstack::{
 };
 
 use crate::{child, signals::Interrupt};
+use report::{SlowTests, Steps};
 
 /// Every variable for tests begins with this.
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
@@ -31,8 +40,9 @@ pub struct Versions {
 
 /// Builds everything, starts a set and the services, runs `cargo test`, and passes its exit code on.
 pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Result<ExitCode> {
+    let mut steps = Steps::begin();
     let tools = Tools::install()?;
-    // One test needs it, and the others do without: so its lack is told here, and not only after the build.
+    // One test needs it, and the others do without. So a lack of it is said here, and not only after the build.
     if let Err(error) = prometheus::Programs::install() {
         eprintln!("without Prometheus the test that lets real alerts fire fails: {error:#}");
     }
@@ -41,17 +51,11 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
         eprintln!("without grpcurl the tests that call it fail: {error:#}");
     }
     interrupt.check()?;
+    steps.ended("tools");
     // Code that does not compile is found before any server starts.
-    // Services and tests in one build: built apart, dependencies have other features and are built twice.
-    let next = versions.next.then(|| build_next_version(interrupt)).transpose()?;
-    let mut build = workspace::cargo();
-    build.args(["build", "--workspace"]).args(targets(arguments));
-    child::succeed(build, interrupt)?;
-    if versions.services != Profile::Dev {
-        child::succeed(versions.services.build_command(), interrupt)?;
-    }
+    let next = build(arguments, versions, interrupt)?;
+    steps.ended("build");
 
-    let begun = Instant::now();
     eprintln!("starting servers and services for the tests");
     let binaries = versions.services.folder();
     let root = workspace::dev().join("test");
@@ -59,20 +63,18 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     interrupt.check()?;
     child::succeed(pipeline::migrate_command(&binaries, &servers), interrupt)?;
     let pipeline = Pipeline::start(&binaries, &servers)?;
-    eprintln!("ready after {:.1} s", begun.elapsed().as_secs_f64());
+    eprintln!("ready after {:.1} s", steps.ended("start").as_secs_f64());
 
-    let mut tests = workspace::cargo();
-    tests
-        .args(["test", "--workspace"])
-        .args(arguments)
-        .envs(test_env(&servers, &pipeline).iter())
-        .env(format!("{PREFIX}BIN_DIR"), &binaries);
+    let mut tests = cargo_test(arguments);
+    tests.envs(test_env(&servers, &pipeline).iter()).env(format!("{PREFIX}BIN_DIR"), &binaries);
     for (name, folder) in [("NEXT_BIN_DIR", &next), ("RELEASED_BIN_DIR", &versions.released)] {
         if let Some(folder) = folder {
             tests.env(format!("{PREFIX}{name}"), folder);
         }
     }
-    let status = child::status(tests, interrupt)?;
+    let mut slow = SlowTests::default();
+    let status = child::status_reading(tests, interrupt, |piece| slow.read(piece, Instant::now()))?;
+    steps.ended("tests");
     if !status.success() {
         for log in ["command-service", "projector", "query-service"] {
             eprintln!("--- last lines of {log} ---");
@@ -83,10 +85,40 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     // The logs stay, for reading after a failure.
     servers.wipe()?;
     Servers::remove_abandoned()?;
+    steps.ended("stop");
+    eprint!("\ncargo xtask test took\n{steps}{slow}");
     Ok(child::code(status))
 }
 
-/// What has to be built: the programs and the test that is named, or everything.
+/// `cargo test`. Its output passes through us, so it would not see a terminal behind us.
+fn cargo_test(arguments: &[String]) -> Command {
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--workspace"]);
+    let chosen = arguments.iter().any(|argument| argument.starts_with("--color"));
+    if chosen || !stdout().is_terminal() {
+        tests.args(arguments);
+        return tests;
+    }
+    let runner = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
+    let (ours, runners) = arguments.split_at(runner);
+    tests.args(ours).args(["--", "--color=always"]).args(runners.iter().skip(1));
+    tests
+}
+
+/// Builds programs and tests; returns the folder of the next version's programs, if it is wanted.
+fn build(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Result<Option<PathBuf>> {
+    let next = versions.next.then(|| build_next_version(interrupt)).transpose()?;
+    // Services and tests in one build: built apart, dependencies have other features and are built twice.
+    let mut build = workspace::cargo();
+    build.args(["build", "--workspace"]).args(targets(arguments));
+    child::succeed(build, interrupt)?;
+    if versions.services != Profile::Dev {
+        child::succeed(versions.services.build_command(), interrupt)?;
+    }
+    Ok(next)
+}
+
+/// The targets to build: the programs and the test that `arguments` name, or everything.
 fn targets(arguments: &[String]) -> Vec<&str> {
     match arguments.iter().position(|argument| argument == "--test") {
         Some(at) if at + 1 < arguments.len() => vec!["--bins", "--test", &arguments[at + 1]],
@@ -94,8 +126,8 @@ fn targets(arguments: &[String]) -> Vec<&str> {
     }
 }
 
-/// Builds the services with what a later version of the contract adds, for the test of rolling upgrades, and answers
-/// where they are. Cargo keeps both builds, but puts the binaries of either in the same place: so this comes first.
+/// Builds the services with what a later version of the contract adds, for the test of rolling upgrades, and returns
+/// their folder. Cargo keeps both builds, but puts the binaries of either in the same place: so this comes first.
 fn build_next_version(interrupt: &Interrupt) -> Result<PathBuf> {
     let names = [Program::Command, Program::Projector, Program::Query].map(Program::binary);
     let mut build = workspace::cargo();
