@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -66,8 +67,18 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Fetches what is not in the cache yet. Takes milliseconds if everything is.
+    /// Fetches what is not in the cache yet. A process looks once: to ask each Java for its version starts it.
     pub fn install() -> Result<Self> {
+        static INSTALLED: Mutex<Option<Tools>> = Mutex::new(None);
+        let mut installed = INSTALLED.lock();
+        if let Some(tools) = &*installed {
+            return Ok(tools.clone());
+        }
+        let tools = Self::look()?;
+        Ok(installed.insert(tools).clone())
+    }
+
+    fn look() -> Result<Self> {
         check_platform()?;
         prerequisites::require(&[Need::Java])?;
         let cache = Cache::lock()?;

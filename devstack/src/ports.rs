@@ -12,7 +12,10 @@ use std::{
     fs::File,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     process,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use anyhow::{Result, bail};
@@ -123,10 +126,13 @@ pub struct Claim {
 impl Claim {
     /// Claims some free port.
     pub fn any() -> Result<Self> {
+        /// Ports that this process has looked at. Claims may last as long as the process, and are not looked at again.
+        static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
         let range = u32::from(LAST - FIRST) + 1;
         // Different processes begin at different places, so that they seldom meet.
         let start = process::id().wrapping_mul(7_919) % range;
-        for step in 0..range {
+        for _ in 0..range {
+            let step = LOOKED_AT.fetch_add(1, Ordering::Relaxed) % range;
             let offset = u16::try_from((start + step) % range).unwrap_or_default();
             if let Some(claim) = Self::of(FIRST + offset)? {
                 return Ok(claim);

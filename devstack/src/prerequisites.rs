@@ -135,14 +135,17 @@ pub(crate) fn apt(arguments: &[&str]) -> Result<()> {
 
 /// The best Java on this machine: a version that Neo4j is tested on, else any that is new enough.
 pub fn java() -> Option<PathBuf> {
-    let mut usable: Vec<(u32, PathBuf)> = java_candidates()
-        .into_iter()
-        .filter_map(|path| java_version(&path).map(|version| (version, path)))
-        .filter(|(version, _)| *version >= JAVA_MIN)
-        .collect();
-    // Stable: among equals, the order of the candidates decides.
-    usable.sort_by_key(|(version, _)| *version > JAVA_PREFERRED_MAX);
-    usable.into_iter().next().map(|(_, path)| path)
+    let mut newer = None;
+    for java in java_candidates() {
+        match java_version(&java) {
+            Some(JAVA_MIN..=JAVA_PREFERRED_MAX) => return Some(java),
+            Some(version) if version > JAVA_PREFERRED_MAX => {
+                newer.get_or_insert(java);
+            }
+            _ => {}
+        }
+    }
+    newer
 }
 
 fn java_candidates() -> Vec<PathBuf> {
