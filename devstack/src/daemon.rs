@@ -1,11 +1,7 @@
-//! The lifecycle that all servers share: start, get ready, stop, be killed.
+//! Lifecycle of a server: start, readiness, stop, kill.
 //!
-//! Owns: waiting for readiness with a limit, and the error that shows the last log lines and what to
-//! do. It must not know any particular server: each brings its command line and its own idea of
-//! "ready".
-//!
-//! What can go wrong: a program ends while it starts, or never gets ready. Both are errors with the
-//! log's last lines.
+//! Each server brings its command line and its own check of readiness. If a program ends while it starts, or is not
+//! ready in time, the error shows the last lines of its log and says what to do.
 
 use std::{
     path::PathBuf,
@@ -65,7 +61,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// Starts `command` and waits until `ready` says so.
+    /// Starts `command` and waits until `ready` returns true.
     pub fn start(&mut self, command: Command, ready: impl Fn() -> bool) -> Result<()> {
         self.launch(command)?;
         self.wait_ready(ready)
@@ -80,7 +76,7 @@ impl Daemon {
         self.wait_ready(|| log.text().contains(sign))
     }
 
-    /// Waits until `ready` says so; fails if the program ends first or takes too long.
+    /// Waits until `ready` returns true. Fails if the program ends first or exceeds [`Self::start_limit`].
     pub fn wait_ready(&mut self, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + self.start_limit;
         loop {
@@ -124,7 +120,7 @@ impl Daemon {
         }
     }
 
-    /// The process id, while it runs (or has died and nobody noticed).
+    /// The process id, until an end of the process was noticed.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
@@ -161,7 +157,7 @@ impl Daemon {
         process.kill9().map(Some)
     }
 
-    /// Waits until it ends by itself, and says how; `None` if it still runs after `limit`.
+    /// Waits until it ends by itself, and returns how; `None` if it still runs after `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let Some(process) = self.process.as_mut() else {
             bail!("{} is not running", self.name);
@@ -213,7 +209,7 @@ pub trait Server {
         self.daemon_mut().stop().map(drop)
     }
 
-    /// Kills it with SIGKILL and waits until it is gone.
+    /// Kills it with SIGKILL and waits for its end.
     fn kill9(&mut self) -> Result<()> {
         self.daemon_mut().kill9().map(drop)
     }

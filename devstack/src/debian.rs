@@ -1,6 +1,4 @@
-//! Debian's packages, unpacked into the cache instead of installed: installing one would start its server.
-//!
-//! What can go wrong: this is no Debian-like system, or its lists know no such package.
+//! Debian packages, unpacked into the cache instead of installed: installing one would start its server.
 
 use std::{
     fs,

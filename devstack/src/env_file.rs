@@ -1,8 +1,4 @@
-//! Environment variables as a map and as a file that a shell can `source`.
-//!
-//! Owns: quoting, and reading back exactly what was written. It must not know what the names mean.
-//!
-//! What can go wrong: a file edited by hand; lines that are not `export NAME='value'` are errors.
+//! Environment variables as a map, and as a file that a shell can `source` and [`Env::parse`] reads back.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -1,11 +1,7 @@
-//! Programs that are fetched once and shared by all clones of this user.
+//! Programs that are fetched once and shared by all clones of this user, in pinned versions with their SHA-256.
 //!
-//! Owns: the cache folder, what is in it, and the pinned versions with their SHA-256. Each artifact
-//! is unpacked beside its place and renamed into it, under a lock, so neither an interrupted run nor
-//! two runs at once leave half an artifact.
-//!
-//! What can go wrong: no network, a registry that answers something else (the hash tells), a platform
-//! for which no programs are published.
+//! Each artifact is unpacked next to its place in the cache and renamed into it, under a lock. So neither an
+//! interrupted run nor two runs at once leave half an artifact.
 
 use std::{
     env,

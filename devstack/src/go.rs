@@ -1,9 +1,6 @@
-//! Programs and files that are published as Go modules.
+//! Programs and files that are published as Go modules, in pinned versions with their hashes.
 //!
-//! Owns: finding Go (or fetching one into the cache), and taking a pinned module, whose hash is compared with ours. It
-//! must not know what the modules are for.
-//!
-//! What can go wrong: no network, a module proxy that does not serve a version, another hash.
+//! Go itself is fetched into the cache if the machine has none.
 
 use std::{
     fs,

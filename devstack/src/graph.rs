@@ -1,10 +1,6 @@
 //! The generated graph of the demo: heavy-tailed like real follow graphs, the same on every machine.
 //!
-//! Owns: how many accounts and edges there are, and who follows whom. It must not know how edges are
-//! imported.
-//!
-//! Only integers are used, so that no machine's floating point makes another graph. A test pins the
-//! hash of the whole file.
+//! It uses only integers, since floating point may differ between machines. A test pins the hash of the whole file.
 
 use std::{
     collections::HashSet,

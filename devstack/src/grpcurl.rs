@@ -1,8 +1,4 @@
-//! grpcurl, which calls gRPC servers from a terminal and knows of them what their reflection says.
-//!
-//! Owns: its pinned version. It must not know who is called.
-//!
-//! What can go wrong: it cannot be fetched or built; see [`crate::fetch`].
+//! grpcurl, which calls gRPC servers from a terminal; it learns the services by reflection.
 
 use std::path::PathBuf;
 

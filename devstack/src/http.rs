@@ -1,8 +1,5 @@
-//! One HTTP GET to a server on this machine.
-//!
-//! Owns: just enough HTTP to ask `/readyz` and `/healthz`. No TLS, no redirects, no keep-alive.
-//!
-//! What can go wrong: nobody listens, or the answer takes too long. Both are errors of `get`.
+//! One HTTP GET to a server on this machine: enough to ask `/readyz` and `/healthz`. No TLS, no redirects, no
+//! keep-alive.
 
 use std::{
     io::{Error, ErrorKind, Read, Result, Write},

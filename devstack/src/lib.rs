@@ -1,15 +1,10 @@
 //! Development servers of followgraph: real PostgreSQL, NATS and Neo4j as child processes, and the services on them.
 //!
-//! Owns: fetching PostgreSQL, NATS and Neo4j, starting and breaking them, running the three
-//! services, and the generated graph of the demo. The test harness, the benchmarks and the binary `xtask` use it.
+//! The test harness, the benchmarks and `xtask` use it. It knows the services' names, their environment variables and
+//! that `/readyz` answers 200, and nothing else of them. The interface is synchronous, so that it can be used before
+//! and after any async runtime.
 //!
-//! It must not know what the services do: it knows their names, their environment variables and
-//! that `/readyz` answers 200. The interface is synchronous, so that it can be used before and
-//! after any async runtime.
-//!
-//! What can go wrong: a download, a missing program, a port that somebody takes first, a server
-//! that does not get ready. Every error names the server, shows its last log lines and says what
-//! to do.
+//! Every error names the server, shows the last lines of its log and says what to do.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {

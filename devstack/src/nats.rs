@@ -1,9 +1,6 @@
 //! NATS with JetStream for development and tests.
 //!
-//! Owns: its configuration. Who may do what is in `migrations/roles/nats.conf`, as in production. It must
-//! not know any stream.
-//!
-//! What can go wrong: after a SIGKILL it reads its store again before it is healthy.
+//! The permissions of its users are those of production: `migrations/roles/nats.conf`.
 
 use std::{
     fs,
@@ -66,12 +63,12 @@ impl Nats {
         Ok(nats)
     }
 
-    /// The URL for whoever may do everything.
+    /// The URL of the operator, who may do everything.
     pub fn url(&self) -> String {
         self.url_of(Principal::Operator)
     }
 
-    /// The URL of somebody, password included.
+    /// The URL of a principal, password included.
     pub fn url_of(&self, who: Principal) -> String {
         format!("nats://{}:{}@{}", who.nats_user(), self.secrets.password_of(who), self.address())
     }

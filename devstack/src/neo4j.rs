@@ -1,8 +1,4 @@
-//! Neo4j Community for development and tests.
-//!
-//! Owns: its configuration, its JVM flags, and its first password. It must not know any query.
-//!
-//! What can go wrong: a Java that it does not support, or too little memory for heap and page cache.
+//! Neo4j Community for development and tests: its configuration, its JVM flags, and its first password.
 
 use std::{
     collections::BTreeMap,
@@ -28,13 +24,13 @@ use crate::{
 /// The only user of Community.
 const USER: &str = "neo4j";
 
-/// What the admin command made of each password: it starts a JVM, and tests need many servers.
+/// The hashed form of each password. The admin command that makes it starts a JVM, and tests need many servers.
 static HASHED: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Packages of the JDK that Neo4j and its network library reach into.
 const OPENED_PACKAGES: [&str; 5] = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
 
-/// Code is compiled once, and fast.
+/// The JVM compiles code once, and fast.
 const FIRST_COMPILER: &str = "-XX:TieredStopAtLevel=1";
 
 /// When it stops, Neo4j closes its databases at once, and then waits for 10 s for connections that are
@@ -46,7 +42,7 @@ const QUICK_STOP: &str = "internal.server.bolt.connection_shutdown_wait_time=0s\
 /// Transactions that take longer are ended.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Nothing in clear, and nobody without a certificate.
+/// TLS only, and only with a certificate of the client.
 const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
     dbms.ssl.policy.bolt.enabled=true\n\
     dbms.ssl.policy.bolt.client_auth=REQUIRE\n";
@@ -110,7 +106,7 @@ impl Neo4j {
         Ok(usual && self.daemon.is_running()?)
     }
 
-    /// Takes the process and its data out; what stays has neither.
+    /// Moves the process and its data out of `self`.
     pub(crate) fn take(&mut self) -> Self {
         let left = Self {
             daemon: daemon(&self.daemon.log),

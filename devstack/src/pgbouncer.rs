@@ -1,8 +1,6 @@
 //! PgBouncer in front of a PostgreSQL of the development servers, for tests of pooled sessions.
 //!
-//! Owns: where its program comes from, its configuration, and the user it runs as. It must not know who connects.
-//! What can go wrong: neither on PATH nor a Debian-like system to take its package from. Like PostgreSQL it refuses to
-//! run as root.
+//! Like PostgreSQL it refuses to run as root.
 
 use std::{
     env, fs,
@@ -61,8 +59,8 @@ pub struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts one with its files in `folder`, which is its own, before the PostgreSQL at port `server` of this machine, for
-    /// these users and their passwords. `settings` are lines of its section `[pgbouncer]`; everything else has its defaults.
+    /// Starts one in front of the PostgreSQL at port `server` of this machine, for these users and their passwords, with
+    /// a `folder` of its own for its files. `settings` are lines of its section `[pgbouncer]`, in addition to defaults.
     pub fn start(folder: &Path, server: u16, users: &[(&str, &str)], settings: &str) -> Result<Self> {
         let program = Program::install()?;
         let user = Unprivileged::if_we_are_root()?;
@@ -78,7 +76,7 @@ impl PgBouncer {
             user.own(&folder)?;
             user.own(&list)?;
         }
-        let advice = "Read the log above; its settings are in pgbouncer.ini beside it.";
+        let advice = "Read the log above; its settings are in pgbouncer.ini in the same folder.";
         let log = folder.join("pgbouncer.log");
         let mut pooler = Self {
             daemon: Daemon::new("PgBouncer", log, advice),

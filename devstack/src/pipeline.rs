@@ -1,9 +1,6 @@
-//! The services together, against one set of servers.
+//! The three services on one set of servers: their ports, addresses and secrets, and what clients need to know.
 //!
-//! Owns: how each is started there (ports, addresses, secrets), starting and stopping them as one, and
-//! what clients need to know. It must not know how a process is run: that is `services`.
-//!
-//! What can go wrong: one of them does not get ready; then all are stopped again.
+//! If one of them does not get ready, all are stopped again.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -19,7 +16,7 @@ use crate::{
 
 /// How long services may take to get ready.
 const READY: Duration = Duration::from_secs(60);
-/// How long a projector may take, which is ready when its read model is complete: it reads about a million edges in a minute
+/// How long a projector may take, which is ready when its read model is complete: a million edges take about a minute
 /// or two. One that ends while it is waited for is noticed at once.
 const COMPLETE: Duration = Duration::from_secs(600);
 

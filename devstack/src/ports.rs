@@ -1,12 +1,9 @@
-//! Ports for one set of servers and services.
+//! Free ports for one set of servers and services.
 //!
-//! Owns: choosing ports that are free, and keeping other sets off them. A port is claimed by a lock
-//! on a file in the cache folder, held as long as the `Ports` live: so a server that was stopped can
-//! come back on its port although another set was started in between.
-//!
-//! What can go wrong: a program that knows nothing of these locks takes a port between our look and
-//! the server's start. The free ports lie below the kernel's range for outgoing connections, so that
-//! no client takes one by accident.
+//! A port is claimed by a lock on a file in the cache, which lasts as long as the `Ports`. So a server that was
+//! stopped can come back on its port although another set was started in between. A program that does not know these
+//! locks can still take a port between the look and the server's start. The free ports lie below the kernel's range
+//! for outgoing connections, so no client takes one by accident.
 
 use std::{
     fs::File,
@@ -73,7 +70,7 @@ impl Ports {
         Self::choose([5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some))
     }
 
-    /// The same with ports for so many read replicas in all.
+    /// The same with ports for this number of read replicas, the first included.
     pub fn with_read_replicas(mut self, replicas: usize) -> Result<Self> {
         while self.further.len() + 1 < replicas {
             let claims = [Claim::any()?, Claim::any()?];
@@ -141,7 +138,7 @@ impl Claim {
         bail!("no free port between {FIRST} and {LAST}\nwhat to do: end programs that listen there")
     }
 
-    /// Claims `port`; `None` if somebody listens there or has claimed it.
+    /// Claims `port`; `None` if a program listens there or another set has claimed it.
     pub fn of(port: u16) -> Result<Option<Self>> {
         let lock = lock_file::open(&cache_folder()?.join("ports").join(port.to_string()))?;
         let free = lock.try_lock().is_ok() && is_free(port);
@@ -162,7 +159,7 @@ pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
 
-/// Whether nobody listens on `port`, neither here nor on all interfaces.
+/// Whether `port` is free, on the loopback interface and on all of them.
 fn is_free(port: u16) -> bool {
     TcpListener::bind(loopback(port)).is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
 }

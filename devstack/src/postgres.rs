@@ -135,7 +135,7 @@ impl Postgres {
         self.url_with(NAME, &self.secrets.postgres_password, self.port)
     }
 
-    /// The connection URL of a service; the owner's for whoever has no role.
+    /// The connection URL of a service; the owner's for a principal without a role.
     pub fn url_of(&self, who: Principal) -> String {
         match who.postgres_role() {
             Some((role, _)) => {
@@ -256,7 +256,7 @@ impl Postgres {
         remove_folder(&self.data())
     }
 
-    /// Puts the certificates where the server may read them, and lets in nobody without one.
+    /// Puts the certificates where the server may read them, and requires one of each client.
     fn encrypt(&self, tls: &Tls) -> Result<()> {
         let files = [(&tls.ca, "ca.crt"), (&tls.server_cert, "server.crt"), (&tls.server_key, "server.key")];
         for (from, name) in files {
@@ -274,7 +274,7 @@ impl Postgres {
     /// process of the same user has got the same id since, after a restart of the machine for instance.
     ///
     /// The file also guards against backends that outlived their postmaster. Postmaster and backends all
-    /// work in the data folder; so it is removed only if nobody does.
+    /// work in the data folder; so it is removed only if no process does.
     fn remove_stale_lock(&self) -> Result<()> {
         let file = self.data().join("postmaster.pid");
         if !file.exists() || is_worked_in(&self.data()) {
@@ -318,7 +318,7 @@ impl Server for Postgres {
                     command.args(["-c", file]);
                 }
             }
-            // In clear, a server that wants TLS does not ask for a password: how far it is, its log tells.
+            // Without TLS such a server does not ask for a password, so its log has to show that it is ready.
             let port = self.port;
             let started = match self.tls {
                 None => self.daemon.start(command, || accepts_connections(port)),
@@ -347,8 +347,8 @@ impl Server for Postgres {
     }
 }
 
-/// Whether some process has `folder` as its working folder. Those that cannot be looked at belong to
-/// other users, and do not.
+/// Whether a process has `folder` as its working folder. Processes that cannot be looked at belong to
+/// other users, and have not.
 fn is_worked_in(folder: &Path) -> bool {
     let Ok(folder) = folder.canonicalize() else {
         return false;

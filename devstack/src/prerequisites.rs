@@ -1,9 +1,6 @@
 //! Programs that must be on the machine before anything can be fetched or started.
 //!
-//! Owns: finding them, installing what is missing where that is possible without asking (root on a
-//! Debian-like system), and otherwise naming the command that a person can run.
-//!
-//! What can go wrong: a program is missing and cannot be installed, or Java is too old.
+//! As root on a Debian-like system it installs what is missing. Elsewhere the error names the packages to install.
 
 use std::{
     env, fs,

@@ -1,7 +1,6 @@
-//! Who connects to the servers: each service, a subscriber, and whoever operates all of it.
+//! Logins at the servers: one for each service, one for a subscriber, one for the operator.
 //!
-//! Owns: what each is called at NATS and PostgreSQL. What each may do there is written in
-//! `migrations/roles`, as in production.
+//! Their permissions are those of production: `migrations/roles`.
 
 /// Somebody with a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

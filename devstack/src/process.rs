@@ -1,12 +1,8 @@
 //! Child processes that never outlive this process.
 //!
-//! Owns: spawning, signals, waiting, and the log file of a child. It must not know any particular
-//! program.
-//!
-//! What can go wrong: this process may be killed with SIGKILL and then runs no destructor. So every
-//! child asks the kernel for a signal when its parent dies. The kernel means the *thread* that
-//! forked, not the process: a test's thread ends long before the test binary does. Therefore all
-//! children are forked by one thread that lives as long as this process.
+//! This process may be killed with SIGKILL and then runs no destructor. So every child asks the kernel for a signal
+//! when its parent dies. The kernel means the *thread* that forked, not the process: a test's thread ends long before
+//! the test binary does. Therefore one thread, which lives as long as this process, forks all children.
 
 use std::{
     fs::{File, OpenOptions},
@@ -42,7 +38,7 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Re
     });
     let (reply, answer) = mpsc::sync_channel(1);
     let job = move || {
-        // Nobody listens only if the caller is gone, and then nobody misses the answer.
+        // It fails only if the caller has ended, who then needs no answer.
         let _ = reply.send(job());
     };
     spawner.send(Box::new(job)).map_err(|_| anyhow!("the thread that starts processes has ended"))?;
@@ -133,7 +129,7 @@ impl Process {
         }
     }
 
-    /// Sends `signal`, waits for `limit`, then kills. Says how the child ended.
+    /// Sends `signal`, waits for `limit`, then kills. Returns how the child ended.
     pub fn stop(&mut self, signal: Signal, limit: Duration) -> Result<ExitStatus> {
         self.signal(signal)?;
         // A frozen process would not see the signal.
@@ -144,7 +140,7 @@ impl Process {
         }
     }
 
-    /// Kills the child with SIGKILL and waits until it is gone.
+    /// Kills the child with SIGKILL and waits for its end.
     pub fn kill9(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::SIGKILL)?;
         self.child.wait().with_context(|| format!("cannot wait for {}", self.name))

@@ -1,9 +1,7 @@
 //! Prometheus, for checking rules and for tests that let real alerts fire.
 //!
-//! Owns: where its programs come from, and a server that scrapes given processes. It must not know any metric.
-//!
-//! What can go wrong: neither on PATH nor a Debian-like system to take its package from. The package is unpacked into
-//! the cache, not installed: its installation would start a server.
+//! If it is not on PATH, its Debian package is unpacked into the cache, not installed: installing it would start a
+//! server.
 
 use std::{
     collections::BTreeMap,

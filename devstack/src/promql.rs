@@ -1,9 +1,7 @@
-//! The names of metrics in a query.
+//! The names of metrics in a PromQL query.
 //!
-//! Owns: as much of PromQL's grammar as that takes: names of labels, functions and words of the language are told
-//! apart from names of metrics. It does not judge a query; promtool does.
-//!
-//! What can go wrong: a query that promtool would refuse gives nonsense.
+//! It knows as much of the grammar as that takes: labels, functions and keywords are not metrics. It does not judge a
+//! query; promtool does, and a query that promtool would refuse gives nonsense.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,5 @@
-//! Python programs of this repository, with the packages that they need.
-//!
-//! Owns: a folder in the cache for each list of packages. It must not know what the programs do.
-//!
-//! What can go wrong: no Python with pip or venv (the error names the package to install), no network, a
-//! package whose hash is not the one in the list, a Python for which a package is not published.
+//! Python programs of this repository, with the packages that they need, in one folder of the cache for each list of
+//! packages.
 
 use std::{
     fs,
@@ -53,7 +49,7 @@ impl Python {
     /// A command that runs this Python; the caller adds the program and its arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // Bytecode beside the program would be a change in the checkout.
+        // Bytecode next to the program would be a change in the checkout.
         command.env("PYTHONPATH", &self.packages).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }

@@ -1,9 +1,7 @@
-//! One set of PostgreSQL, NATS and Neo4j; of Neo4j there may be several, one for each read replica.
+//! One set of servers: PostgreSQL, NATS and at least one Neo4j, one for each read replica.
 //!
-//! Owns: where each of them keeps its data, and starting them together. Several sets may run side
-//! by side, each with a folder and ports of its own.
-//!
-//! What can go wrong: one of them does not start; then the others are stopped again.
+//! Several sets may run at a time, each with a folder and ports of its own. If one server of a set does not start, the
+//! others are stopped again.
 
 use std::{
     fs::{self, File},
@@ -33,7 +31,7 @@ use crate::{
 /// The file of a set's passwords and keys.
 const SECRETS: &str = "secrets";
 
-/// What a set may use.
+/// Resources of a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sizes {
     /// Of Neo4j.
@@ -51,10 +49,10 @@ impl Sizes {
         Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0, short_lived: true } };
 }
 
-/// A running Neo4j that a temporary set has left, for another one: its JVM takes longer to start than all the rest.
+/// A running Neo4j that a temporary set has left to another one: its JVM takes longer to start than all the rest.
 #[derive(Debug)]
 pub struct SpareNeo4j {
-    /// The server. What was in it is still there.
+    /// The server. It still has its data.
     pub neo4j: Neo4j,
     ports: Ports,
 }
@@ -62,7 +60,7 @@ pub struct SpareNeo4j {
 impl SpareNeo4j {
     /// Ends it, and removes what it has written.
     pub fn remove(mut self) -> Result<()> {
-        // One that stands still would not stop.
+        // One that is frozen would not stop.
         self.neo4j.kill9()?;
         self.neo4j.wipe()
     }
@@ -94,7 +92,7 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts a set with its data in `root`; what is there from an earlier run is used again. Further
+    /// Starts a set with its data in `root`, and uses the data of an earlier run again. Further
     /// read replicas are left to [`Servers::add_read_replicas`].
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
         Self::start_with(tools, root, ports, sizes, None, Neo4jFrom::Within, None)
@@ -162,7 +160,7 @@ impl Servers {
         })
     }
 
-    /// The same, but what is in `root` from an earlier run is removed first.
+    /// The same without the data of an earlier run, which is removed first.
     pub fn start_fresh(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
         remove_left_over(root)?;
         Self::start(tools, root, ports, sizes)
@@ -206,7 +204,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Takes Neo4j out of a temporary set that is done with, unless it stands still or has settings of its own.
+    /// Takes Neo4j out of a temporary set that has ended, unless it does not run or has settings of its own.
     pub fn spare_neo4j(&mut self) -> Option<SpareNeo4j> {
         let usable = self.is_temporary && self.neo4j.is_as_usual().is_ok_and(|usable| usable);
         let ports = self.neo4j_ports.as_ref().unwrap_or(&self.ports).clone();
@@ -246,12 +244,12 @@ impl Servers {
         log_file(&self.root, name)
     }
 
-    /// The addresses and passwords of whoever may do everything, under the names that the CLI reads.
+    /// The addresses, and the passwords of the operator, who may do everything, under the names that the CLI reads.
     pub fn env(&self) -> Env {
         self.env_of(Principal::Operator)
     }
 
-    /// Those of somebody, under the names that services read.
+    /// Those of a principal, under the names that services read.
     pub fn env_of(&self, who: Principal) -> Env {
         let env = self
             .tls
@@ -266,7 +264,7 @@ impl Servers {
         if self.ports.further.is_empty() {
             return env;
         }
-        // Also of those that do not run yet: a reader may know of a replica before it is there.
+        // Including those that do not run yet: a reader may know of a replica before it runs.
         let further = self.ports.further.iter().map(|ports| neo4j::url("bolt", ports.bolt));
         let all: Vec<String> = std::iter::once(self.neo4j.url()).chain(further).collect();
         env.with("NEO4J_URIS", all.join(","))

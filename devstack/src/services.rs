@@ -1,10 +1,6 @@
 //! The three services and the CLI as processes, the way an operator runs them.
 //!
-//! Owns: building them, their environment, readiness, and breaking them. It must not know what they
-//! do: only their names, their variables, and that `/readyz` on the admin port answers 200.
-//!
-//! What can go wrong: a service that never gets ready. The error shows what `/readyz` said and the
-//! last log lines.
+//! If a service does not get ready, the error shows what `/readyz` said and the last lines of its log.
 
 use std::{
     net::SocketAddr,
@@ -129,7 +125,7 @@ impl Service {
             &spec.name,
             spec.log.clone(),
             "Read the log above; if it says that a server cannot be reached, look at that server's log \
-             beside it.",
+             in the same folder.",
         );
         daemon.start_limit = Duration::from_secs(60);
         let mut service = Self { daemon, spec };
@@ -177,7 +173,7 @@ impl Service {
         http::is_ok(self.spec.admin, "/readyz")
     }
 
-    /// Kills the process with SIGKILL and waits until it is gone.
+    /// Kills the process with SIGKILL and waits for its end.
     pub fn kill9(&mut self) -> Result<()> {
         self.daemon.kill9().map(drop)
     }
@@ -192,7 +188,7 @@ impl Service {
         self.daemon.signal(signal)
     }
 
-    /// Waits until the process has ended, and says how; `None` if it still runs after `limit`.
+    /// Waits until the process has ended, and returns how; `None` if it still runs after `limit`.
     pub fn wait_exit(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         self.daemon.wait(limit)
     }

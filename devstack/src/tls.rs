@@ -1,9 +1,6 @@
-//! Certificates for a set of servers that are to speak TLS only.
+//! Certificates of a set whose servers speak only TLS and require certificates of their clients.
 //!
-//! Owns: where the files are, and the settings that clients of such a set need. It makes none: the test
-//! that wants them does.
-//!
-//! Every server of the set then wants a certificate of its clients, too.
+//! The test that wants such a set makes the files.
 
 use std::path::{Path, PathBuf};
 

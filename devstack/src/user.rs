@@ -1,10 +1,7 @@
-//! The unprivileged user that PostgreSQL runs as when we are root.
+//! The unprivileged user that runs PostgreSQL when this process is root: in containers and on CI machines everybody
+//! is.
 //!
-//! Owns: choosing that user, and whether a folder can be reached by it. PostgreSQL refuses to run as
-//! root, in containers and on CI machines everybody is root.
-//!
-//! What can go wrong: a clone or a cache below a home of mode 0700 is out of reach for that user;
-//! then another place is used.
+//! A clone or a cache below a home of mode 0700 is out of reach for that user. Then its files go to another place.
 
 use std::{
     fs,

@@ -1,8 +1,4 @@
-//! Where things are: the clone, its build output, its development data.
-//!
-//! Owns: paths. It must not create anything.
-//!
-//! What can go wrong: Cargo does not say where it builds. Then the usual place is taken, and that is told.
+//! Paths: the clone, its build output, its development data.
 
 use std::{
     env, fs,
@@ -27,7 +23,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<String> {
 }
 
 /// Where development data lives; nothing in it is precious. `FOLLOWGRAPH_DEV` moves it, for a second
-/// stack beside the first.
+/// stack next to the first.
 pub fn dev() -> PathBuf {
     match env::var_os("FOLLOWGRAPH_DEV") {
         Some(folder) => root().join(folder),
@@ -50,7 +46,7 @@ pub fn target() -> PathBuf {
     TARGET.clone()
 }
 
-/// Only Cargo knows: besides the variable there are its configuration files.
+/// Only Cargo knows: its configuration files may say it, too.
 fn target_of(mut cargo: Command) -> Result<PathBuf> {
     cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
     let output = cargo.output().context("cannot run cargo metadata")?;
@@ -65,8 +61,8 @@ fn target_of(mut cargo: Command) -> Result<PathBuf> {
 
 /// Cargo itself, the one that runs us if any, at the root of the clone.
 ///
-/// Without what cargo told us about our own package: build scripts of dependencies watch such variables, so a
-/// cargo that is run by us would build them anew after one that was not, and the other way round.
+/// Without the variables that cargo has set for this package: build scripts of dependencies watch them, so a cargo that
+/// xtask runs and one that a person runs would each build again what the other one has built.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {

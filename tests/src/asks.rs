@@ -1,7 +1,5 @@
-//! The ten commands between two accounts as values, so that tests can make them up,
-//! send them, repeat them and put them into batches alike.
-//!
-//! It must not know what they do; that is [`crate::model`].
+//! The ten commands between two accounts as values, so that tests can make them up, send them, repeat them and put
+//! them into batches alike. Their effects are in [`crate::model`].
 
 use proto::command::v1 as wire;
 use proto::command::v1::write::Command;

@@ -27,7 +27,7 @@ pub struct Balancer {
 }
 
 impl Balancer {
-    /// Listens on a free port of the loopback interface; nobody is behind it yet.
+    /// Listens on a free port of the loopback interface, without any pod yet.
     ///
     /// # Panics
     /// Where no port is free.
@@ -38,7 +38,7 @@ impl Balancer {
         let shared = balancer.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // Connected before the next one is: whoever was accepted before a pod is taken out has reached it.
+                // One by one: a client that was accepted before a pod is taken out has reached it.
                 if let Some(server) = shared.connect().await {
                     tokio::spawn(join(client, server));
                 }

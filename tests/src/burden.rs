@@ -1,4 +1,4 @@
-//! Clients that cost a server as much as they can, and ordinary ones beside them.
+//! Clients that cost a server as much as they can, and ordinary ones next to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -126,7 +126,7 @@ pub fn peak_mib(service: &Service) -> usize {
     kib >> 10
 }
 
-/// Ordinary clients that call one after the other until they are told to stop.
+/// Ordinary clients that call one after the other until [`Self::stop`].
 #[derive(Debug)]
 pub struct Ordinary {
     stop: Arc<AtomicBool>,

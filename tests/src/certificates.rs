@@ -1,4 +1,4 @@
-//! Certificates for a set of servers that speaks TLS, made anew for each test.
+//! Certificates for a set of servers that speaks TLS, new for each test.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ impl Logins {
     }
 
     fn get(&self, name: &str) -> &str {
-        self.0.get(name).unwrap_or_else(|| panic!("nobody has the login {name}"))
+        self.0.get(name).unwrap_or_else(|| panic!("there is no login {name}"))
     }
 }
 

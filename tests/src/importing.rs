@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::clients::Commands;
 
-/// How long an import goes on trying.
+/// How long an import is retried.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One chunk, sent once.

@@ -1,12 +1,10 @@
-//! What the integration tests stand on: clients of a running pipeline, sets of their
-//! own for tests that break servers, the truth read from every store, and waiting.
+//! Harness of the integration tests: clients of a running pipeline, sets of servers for tests that break them, the
+//! truth read from every store, and waiting.
 //!
-//! It must not know how the services work inside: it sees what clients, operators
-//! and subscribers see.
+//! It does not know how the services work inside: it sees what clients, operators and subscribers see.
 //!
-//! Most tests share the pipeline that `cargo xtask test` starts, and use account ids
-//! of their own. A test that breaks servers starts a set of its own ([`own::Own`]),
-//! alone or beside another light one ([`turns::Weight`]).
+//! Most tests share the pipeline that `cargo xtask test` starts, and use account ids of their own. A test that breaks
+//! servers starts a set of its own ([`own::Own`]), alone or at the same time as another light one ([`turns::Weight`]).
 
 pub mod asks;
 pub mod balancer;
@@ -52,7 +50,7 @@ pub fn user() -> proto::UserId {
     proto::UserId::new(uuid::Uuid::new_v4()).expect("a random id is not nil")
 }
 
-/// So many of them.
+/// `N` of them.
 pub fn users<const N: usize>() -> [proto::UserId; N] {
     std::array::from_fn(|_| user())
 }

@@ -1,11 +1,8 @@
-//! The whole contract of the write side, in memory, in about a hundred lines.
+//! The whole contract of the write side, in memory and without regard to speed.
 //!
-//! An edge of an archived account stays where it is and is not seen; so archiving and
-//! restoring set a flag here, and their jobs have little to do. Places in lists are
-//! counted by steps: of two edges, the one of the later step is the newer. Edges of
-//! one step have their order from `nth`, or none where the contract gives them none.
-//!
-//! It must not know how anything is stored, and it is as slow as it likes.
+//! An edge of an archived account stays where it is and is not seen; so archiving and restoring set a flag here, and
+//! their jobs have little to do. Places in lists are counted by steps: of two edges, the one of the later step is the
+//! newer. Edges of one step have their order from `nth`, or none where the contract gives them none.
 
 use std::collections::{BTreeMap, BTreeSet};
 

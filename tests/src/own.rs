@@ -96,7 +96,7 @@ pub fn released_binaries() -> PathBuf {
 }
 
 impl Own {
-    /// Options of a set whose test runs beside another light one; see [`Weight::Light`].
+    /// Options of a set that may run at the same time as another light one; see [`Weight::Light`].
     pub fn light() -> Options {
         Options { weight: Weight::Light, ..Options::default() }
     }
@@ -220,7 +220,7 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         self.turn.ended("test");
-        // Nothing is asserted of them any more, and Neo4j rolls back what they leave. What failed is not for other tests.
+        // Nothing is asserted of them any more, and Neo4j rolls back what they leave. No other test gets what failed.
         if self.pipeline.kill9().is_ok() && !std::thread::panicking() {
             spare::leave(&mut self.servers, self.schema);
         }
@@ -316,7 +316,7 @@ fn spec_beside(shared: &Endpoints, program: Program, settings: &Env) -> ServiceS
     }
     env.extend(settings);
     let (grpc, admin) = (loopback(ports.command), loopback(ports.command_admin));
-    // Claimed until the tests end: nobody else may take the ports before the process listens, or while it is stopped.
+    // Claimed until the tests end: no other process may take the ports before this one listens, or while it is stopped.
     std::mem::forget(ports);
     ServiceSpec {
         program,

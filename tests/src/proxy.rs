@@ -78,7 +78,7 @@ impl CommitLoser {
         loop {
             tokio::select! {
                 _ = vanished.changed() => {
-                    // Its sessions are gone with the host, and their locks; the client is not told.
+                    // The sessions and their locks end with the host; the client hears nothing.
                     drop(server);
                     return std::future::pending().await;
                 }

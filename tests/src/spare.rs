@@ -1,7 +1,7 @@
-//! Neo4j servers that sets leave for later ones. To start the JVM takes longer than all the rest of a set.
+//! Neo4j servers that sets leave for later ones: to start the JVM takes longer than all the rest of a set.
 //!
-//! An emptied server keeps the schema of this version and, with it, the plans of the services' statements. Planning
-//! them took most of the time that query-service needed to get ready.
+//! An emptied server keeps the schema of this version. Without a change of the schema Neo4j also keeps the plans of
+//! the services' statements, and query-service does not wait for all of them before it is ready.
 
 use std::time::Duration;
 

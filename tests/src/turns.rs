@@ -14,15 +14,15 @@ static PLACES: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::n
 /// What a test with a set of its own needs of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Weight {
-    /// Runs beside another light set. It makes no load, and nothing that it asserts depends on how fast anything is.
+    /// Runs at the same time as another light set. It makes no load, and no assertion of it depends on speed.
     Light,
-    /// Runs while no other set does.
+    /// Runs while no other set runs.
     #[default]
     Heavy,
 }
 
-/// The permission to run a set, until it is dropped. Then it prints how long each step took, since sets take most of the
-/// time of all tests.
+/// The permission to run a set. At its end it prints how long each step took, since sets take most of the time of all
+/// tests.
 pub struct Turn {
     test: String,
     /// What ended when, since the turn.

@@ -86,7 +86,7 @@ pub fn succeed(command: Command, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// The exit code to pass on.
+/// The exit code of this process that passes on `status`.
 pub fn code(status: ExitStatus) -> ExitCode {
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(code) => ExitCode::from(code),
@@ -95,7 +95,7 @@ pub fn code(status: ExitStatus) -> ExitCode {
 }
 
 fn end(group: Pid, mut has_ended: impl FnMut() -> Result<bool>) -> Result<()> {
-    // The group may end by itself at any moment, then there is nobody to signal.
+    // It fails if the group has just ended by itself.
     let _ = killpg(group, Signal::SIGTERM);
     let mut waited = Duration::ZERO;
     while !has_ended()? && waited < GRACE {

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the stack, a generated graph, and a walk through the API with the CLI.
 //!
-//! Owns: the order of the walk. Everything shown is the output of the CLI, as anybody would run it.
+//! Everything shown is the output of the CLI.
 
 use std::{
     process::{ExitCode, ExitStatus, Stdio},
@@ -123,7 +123,7 @@ fn run_quietly(stack: &Stack, arguments: &[&str]) -> Result<Value> {
     serde_json::from_slice(row).context("the answer of followgraph is not JSON")
 }
 
-/// The import ends when PostgreSQL has everything; Neo4j follows. Waits until answers come from there.
+/// Waits until answers come from Neo4j. It follows PostgreSQL, which has everything when the import ends.
 fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -178,7 +178,7 @@ fn has_caught_up(status: &Value) -> bool {
 
 fn print_grpcurl(stack: &Stack) {
     let id = |integer: u64| Uuid::new_v5(&INTEGER_NAMESPACE, integer.to_string().as_bytes());
-    // Somebody for whom the answer is yes: the newest follower of the graph.
+    // An account for which the answer is yes: the newest follower of the graph.
     let edges = graph::edges();
     let newest = edges.iter().rev().find(|edge| edge.followed == graph::CELEBRITY);
     let follower = newest.map_or(graph::ACCOUNTS, |edge| edge.follower);

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM.
 //!
-//! Owns: noticing that somebody wants us to end, so that children are stopped in order first. A
-//! second signal ends at once; the kernel then ends the children.
+//! The first signal sets a flag, so that children are stopped in order. The second one ends this process at once; the
+//! kernel then ends the children.
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ use signal_hook::{
     flag,
 };
 
-/// Whether somebody has asked this process to end.
+/// Whether a signal has asked this process to end.
 #[derive(Debug, Clone)]
 pub struct Interrupt(Arc<AtomicBool>);
 

@@ -1,6 +1,6 @@
 //! The development stack: one set of servers and the three services on it, with data in `.dev`.
 //!
-//! Owns: that only one stack uses `.dev` at a time, the order of starting, and `.dev/env`.
+//! A lock admits one stack to `.dev` at a time.
 
 use std::{fs::File, path::PathBuf, time::Instant};
 
@@ -73,7 +73,7 @@ impl Stack {
         Ok(Self { pipeline, servers, binaries, _lock: lock })
     }
 
-    /// What clients and the CLI need to know.
+    /// The addresses and secrets that clients and the CLI need.
     pub fn client_env(&self) -> &Env {
         &self.pipeline.client_env
     }

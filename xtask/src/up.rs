@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Result;
 
-/// How often the processes are looked at.
+/// How often it checks that the processes run.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts the stack and stays.
@@ -19,7 +19,7 @@ pub fn run(options: Options, interrupt: &Interrupt) -> Result<ExitCode> {
     stay(&mut stack, interrupt)
 }
 
-/// Stays until somebody asks to end, or a process ends by itself.
+/// Stays until a signal asks to end, or a process ends by itself.
 pub fn stay(stack: &mut Stack, interrupt: &Interrupt) -> Result<ExitCode> {
     println!("\nCtrl-C stops everything.");
     while !interrupt.asked() {
