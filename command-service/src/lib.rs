@@ -6,7 +6,6 @@
 //! event cannot hold, and what runs out), `relay` (outbox to stream), `grpc` (the
 //! door), `app` (how the parts are wired).
 
-pub mod answer;
 pub mod app;
 pub mod beacon;
 pub mod clock;
@@ -16,10 +15,10 @@ pub mod domain;
 pub mod grpc;
 pub mod health;
 pub mod jobs;
-pub mod journal;
 pub mod leadership;
 pub mod maintenance;
 pub mod metrics;
 pub mod projectors;
 pub mod relay;
+pub mod responses;
 pub mod store;

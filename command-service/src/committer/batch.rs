@@ -1,71 +1,64 @@
-//! A batch in memory: commands decided in order, each seeing those before it.
-//!
-//! Pure.
+//! Decides a batch of commands in memory, in order; each command sees the effects of those before it.
 
 use std::collections::BTreeMap;
 
 use proto::UserId;
 use uuid::Uuid;
 
-use super::Outcome;
-use super::queue::{RequestKey, Unit};
-use crate::answer::{Answer, Body, Failure, relationship};
+use super::journal::{Journal, NewId};
+use super::outcome::{Failure, Outcome};
+use super::queue::Unit;
 use crate::domain::{
-    AccountAction, Command, Decision, FollowCap, Graph, NewJob, Refusal, Refused, Report, Rules, decide,
+    AccountAction, Answer, Body, Command, Decision, FollowCap, Graph, NewJob, Refusal, Refused, Report,
+    RequestKey, RequestName, Rules, decide, relationship,
 };
-use crate::journal::{Journal, NewId};
 use crate::store::head::Head;
-use crate::store::replies::{Key, Reply};
+use crate::store::replies::Reply;
 
-/// What a batch comes to.
+/// Effects of a batch.
 pub struct Decided {
     /// For each command, in order.
     pub outcomes: Vec<Outcome>,
     /// The events, and the head after them.
     pub journal: Journal,
-    /// Answers to remember.
-    pub replies: Vec<(Key, Reply)>,
-    /// What becomes of jobs, in order.
+    /// First answers to requests, to be recorded.
+    pub replies: Vec<(RequestKey, Answer)>,
+    /// Changes of jobs, in order.
     pub jobs: Vec<JobChange>,
     /// Requests that were answered with an erase job, whichever request started it.
-    pub erases: BTreeMap<Key, Uuid>,
+    pub erases: BTreeMap<RequestName, Uuid>,
 }
 
-/// What a command does to the jobs.
+/// A change of a job by a command.
 pub enum JobChange {
-    /// One starts: its id, and the request_id of its command.
+    /// A job starts: its id, and the request_id of the command.
     Start(Uuid, NewJob, Option<Uuid>),
-    /// A list was replaced at once, which ends a running job for the same list.
+    /// A list was replaced in one event, which ends a running job for the same list.
     Replaced(UserId),
 }
 
-/// Decides a batch on the graph that was loaded for it.
+/// Decides a batch on the graph that was loaded for it. `remembered` are the records of earlier requests.
 pub fn decide_all(
     units: &[Unit],
     graph: &mut Graph,
     head: Head,
-    remembered: BTreeMap<Key, Reply>,
+    remembered: BTreeMap<RequestName, Reply>,
     follow_cap: FollowCap,
     new_id: NewId,
 ) -> Decided {
-    let journal = Journal::after(head, new_id);
-    let mut batch = Batch {
-        graph,
-        remembered,
-        rules: Rules { now: head.clock, follow_cap },
-        new_id,
-        decided: Decided {
-            outcomes: Vec::new(),
-            journal,
-            replies: Vec::new(),
-            jobs: Vec::new(),
-            erases: BTreeMap::new(),
-        },
+    let decided = Decided {
+        outcomes: Vec::new(),
+        journal: Journal::after(head, new_id),
+        replies: Vec::new(),
+        jobs: Vec::new(),
+        erases: BTreeMap::new(),
     };
+    let rules = Rules { now: head.clock, follow_cap };
+    let mut batch = Batch { graph, remembered, rules, new_id, decided };
     for unit in units {
         let outcome = match &unit.request {
-            None => batch.carry_out(unit),
-            Some(request) => batch.carry_out_once(request, unit),
+            None => batch.execute(unit),
+            Some(request) => batch.execute_once(request, unit),
         };
         batch.decided.outcomes.push(outcome);
     }
@@ -74,28 +67,28 @@ pub fn decide_all(
 
 struct Batch<'a> {
     graph: &'a mut Graph,
-    remembered: BTreeMap<Key, Reply>,
+    remembered: BTreeMap<RequestName, Reply>,
     rules: Rules,
     new_id: NewId,
     decided: Decided,
 }
 
 impl Batch<'_> {
-    /// A command with an idempotency key: the first answer again, if there was one,
-    /// be it in this batch. Errors are not remembered.
-    fn carry_out_once(&mut self, request: &RequestKey, unit: &Unit) -> Outcome {
+    /// Executes a command with an idempotency key, or returns its first answer, also if that is of this batch. Failures
+    /// are not remembered.
+    fn execute_once(&mut self, request: &RequestKey, unit: &Unit) -> Outcome {
         let name = request.name();
         let answer = match self.remembered.get(&name) {
-            Some(reply) => self.repeat(request, unit, reply)?,
+            Some(reply) => self.repeat(request, reply)?,
             None => {
-                let answer = self.carry_out(unit)?;
-                let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
-                self.remembered.insert(name, reply.clone());
-                self.decided.replies.push((name, reply));
+                let answer = self.execute(unit)?;
+                let fingerprint = request.fingerprint.clone();
+                self.remembered.insert(name, Reply { fingerprint, answer: Some(answer.clone()) });
+                self.decided.replies.push((request.clone(), answer.clone()));
                 answer
             }
         };
-        // Of a repeat too: a process of an earlier version answered the first time and noted no job.
+        // Also for a repeat: a process of an earlier version answered the first time and linked no job.
         if let (Command::Account { action: AccountAction::Erase, .. }, Body::Job(Some(job))) =
             (&unit.command, &answer.body)
         {
@@ -104,49 +97,36 @@ impl Batch<'_> {
         Ok(answer)
     }
 
-    fn repeat(&self, request: &RequestKey, unit: &Unit, reply: &Reply) -> Outcome {
+    fn repeat(&self, request: &RequestKey, reply: &Reply) -> Outcome {
         if reply.fingerprint != request.fingerprint {
             return Err(Failure::RequestIdReused);
         }
-        let mut answer = Answer::decode(&unit.command, &reply.response).ok_or(Failure::Internal)?;
+        let mut answer = reply.answer.clone().ok_or(Failure::Internal)?;
         let now = self.decided.journal.token();
         if answer.written_at.epoch != now.epoch {
-            // What it wrote is in the present history too, and a token of another one is refused.
+            // The write is part of the current history too, and a token of an earlier epoch is refused.
             answer.written_at = now;
         }
         Ok(answer)
     }
 
-    fn carry_out(&mut self, unit: &Unit) -> Outcome {
+    fn execute(&mut self, unit: &Unit) -> Outcome {
         let command = &unit.command;
         let decision = decide(self.graph, command, &self.rules).map_err(|refused| self.failure(refused))?;
         let changed = decision.changes_something() || decision.job.is_some();
-        let job = decision.job.clone().map(|job| (job.prepared.unwrap_or_else(self.new_id), job));
         if decision.changes_something() {
-            let (verb, actor) = (command.verb(), command.actor());
-            let (changes, accounts) = (&decision.changes, &decision.accounts);
-            let journal = &mut self.decided.journal;
-            journal.append(self.graph, verb, actor, changes, accounts, unit.traceparent.as_ref()).map_err(
-                |error| {
-                    tracing::error!(%error, ?verb, "a command was decided on too little");
-                    Failure::Internal
-                },
-            )?;
+            self.append(unit, &decision)?;
         }
-        let job_id = job.as_ref().map(|(id, _)| *id);
-        if let (Command::ReplaceFollowing(planned), None) = (command, job_id) {
+        let job = self.start_job(unit, &decision);
+        if let (Command::ReplaceFollowing(planned), None) = (command, job) {
             self.decided.jobs.push(JobChange::Replaced(planned.actor));
         }
-        if let Some((id, job)) = job {
-            self.graph.add_jobs([((job.user, job.kind), id)]);
-            let request_id = unit.request.as_ref().map(|request| request.request_id);
-            self.decided.jobs.push(JobChange::Start(id, job, request_id));
-        }
-        Ok(self.answer(command, changed, decision, job_id))
+        let body = self.body(command, decision, job);
+        Ok(Answer { changed, written_at: self.decided.journal.token(), body })
     }
 
-    /// A failed precondition with the state that it failed on. That is the state before the command, also for one of an
-    /// atomic batch, whose earlier commands did not happen either; callers get it after the commit.
+    /// A failed precondition is returned with the state before the command, also for one of an atomic batch, whose earlier
+    /// commands did not happen either. Callers get it after the commit.
     fn failure(&self, refused: Refused) -> Failure {
         match refused.refusal {
             Refusal::NotAsExpected { actor, other } => {
@@ -156,8 +136,30 @@ impl Batch<'_> {
         }
     }
 
-    fn answer(&self, command: &Command, changed: bool, decision: Decision, job: Option<Uuid>) -> Answer {
-        let body = match (command, decision.report) {
+    fn append(&mut self, unit: &Unit, decision: &Decision) -> Result<(), Failure> {
+        let (verb, actor) = (unit.command.verb(), unit.command.actor());
+        let (changes, accounts) = (&decision.changes, &decision.accounts);
+        let journal = &mut self.decided.journal;
+        journal.append(self.graph, verb, actor, changes, accounts, unit.traceparent.as_ref()).map_err(
+            |error| {
+                tracing::error!(%error, ?verb, "a command was decided without an account that it changes");
+                Failure::Internal
+            },
+        )
+    }
+
+    /// Later commands of the batch see the job as running.
+    fn start_job(&mut self, unit: &Unit, decision: &Decision) -> Option<Uuid> {
+        let job = decision.job.clone()?;
+        let id = job.prepared.unwrap_or_else(self.new_id);
+        self.graph.add_jobs([((job.user, job.kind), id)]);
+        let request_id = unit.request.as_ref().map(|request| request.request_id);
+        self.decided.jobs.push(JobChange::Start(id, job, request_id));
+        Some(id)
+    }
+
+    fn body(&self, command: &Command, decision: Decision, job: Option<Uuid>) -> Body {
+        match (command, decision.report) {
             (Command::Pair(c), _) => Body::Pair(Box::new(relationship(self.graph, c.actor, c.other))),
             (Command::Batch(commands), Report::Batch(changed)) => {
                 let pairs = commands.iter().map(|c| relationship(self.graph, c.actor, c.other));
@@ -166,16 +168,13 @@ impl Batch<'_> {
             (_, Report::Replace(report)) => Body::Replace(report, job),
             (_, Report::Import(report)) => Body::Import(report),
             (_, _) => Body::Job(job.or(decision.running)),
-        };
-        Answer { changed, written_at: self.decided.journal.token(), body }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use proto::{Epoch, Revision, UserId};
+    use proto::{Epoch, Revision};
     use service_kit::ids;
     use time::OffsetDateTime;
     use tokio::sync::oneshot;
@@ -210,6 +209,12 @@ mod tests {
             now: OffsetDateTime::UNIX_EPOCH,
             clock: OffsetDateTime::UNIX_EPOCH,
         }
+    }
+
+    fn remember(replies: Vec<(RequestKey, Answer)>) -> BTreeMap<RequestName, Reply> {
+        let reply =
+            |key: &RequestKey, answer| Reply { fingerprint: key.fingerprint.clone(), answer: Some(answer) };
+        replies.into_iter().map(|(key, answer)| (key.name(), reply(&key, answer))).collect()
     }
 
     #[test]
@@ -284,7 +289,7 @@ mod tests {
         let [JobChange::Start(..)] = &decided.jobs[..] else { panic!("one job") };
 
         // As after a process of an earlier version, which links none.
-        let remembered: BTreeMap<_, _> = decided.replies.into_iter().collect();
+        let remembered = remember(decided.replies);
         let units = [erase(Some(6)), erase(Some(6)), unit(2, 3, Some(7))];
         let repeated = decide_all(&units, &mut Graph::default(), head(), remembered, CAP, ids::random);
         assert_eq!(repeated.erases, BTreeMap::from([linked(6)]));
@@ -295,7 +300,7 @@ mod tests {
     fn a_repeat_after_a_recovery_gets_a_token_that_holds() {
         let units = [unit(1, 2, Some(5))];
         let first = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, ids::random);
-        let remembered: BTreeMap<_, _> = first.replies.into_iter().collect();
+        let remembered = remember(first.replies);
         let repeated = |head| {
             let decided =
                 decide_all(&units, &mut Graph::default(), head, remembered.clone(), CAP, ids::random);

@@ -17,6 +17,8 @@
 //!   hold the head as long again.
 
 mod batch;
+mod journal;
+mod outcome;
 mod pieces;
 mod pulse;
 mod queue;
@@ -35,10 +37,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use journal::Journal;
+pub use outcome::{Failure, Outcome};
 pub use pulse::Pulse;
-pub use queue::{Lane, Queue, QueueFull, RequestKey, Unit};
+pub use queue::{Lane, Queue, QueueFull, Unit};
 
-use crate::answer::{Answer, Failure};
 use crate::clock::DatabaseClock;
 use crate::domain::FollowCap;
 use crate::metrics;
@@ -83,8 +86,6 @@ pub struct Signals {
 
 /// Longest time in which a failed batch is taken apart, about as long as callers wait: the committer does nothing else.
 const TAKEN_APART: Duration = Duration::from_secs(60);
-
-type Outcome = Result<Answer, Failure>;
 
 impl Committer {
     /// A committer on a pool of its own.

@@ -13,12 +13,10 @@ use service_kit::shares::{Hold, Holders};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
-use super::Outcome;
-use crate::domain::Command;
+use super::outcome::Outcome;
+use crate::domain::{Command, RequestKey};
 use crate::metrics;
-use crate::store::replies;
 
 /// How many chunks of imports one transaction takes.
 const CHUNKS_PER_BATCH: usize = 2;
@@ -38,24 +36,6 @@ pub struct Unit {
     pub traceparent: Option<String>,
     /// Where the outcome goes.
     pub reply: oneshot::Sender<Outcome>,
-}
-
-/// An idempotency key, and what it stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestKey {
-    /// Who asked.
-    pub actor: proto::UserId,
-    /// The key.
-    pub request_id: Uuid,
-    /// Digest of the command.
-    pub fingerprint: Vec<u8>,
-}
-
-impl RequestKey {
-    /// The name under which it is remembered.
-    pub fn name(&self) -> replies::Key {
-        (self.actor, self.request_id)
-    }
 }
 
 /// Which way a command goes.
@@ -208,6 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use proto::UserId;
+    use uuid::Uuid;
 
     use super::*;
     use crate::domain::{Action, PairCommand};

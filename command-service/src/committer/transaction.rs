@@ -10,15 +10,17 @@ use service_kit::ids;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::Outcome;
 use super::batch::{self, Decided, JobChange};
-use super::queue::{RequestKey, Unit};
-use crate::answer::{Answer, Body};
+use super::outcome::Outcome;
+use super::queue::Unit;
 use crate::clock::DatabaseClock;
-use crate::domain::{AccountAction, AccountState, Command, FollowCap, Graph, JobKind, Touches};
+use crate::domain::{
+    AccountAction, AccountState, Answer, Body, Command, FollowCap, Graph, JobKind, RequestKey, RequestName,
+    Touches,
+};
 use crate::store::head::Head;
 use crate::store::outbox::Entry;
-use crate::store::replies::{Key, Reply};
+use crate::store::replies::Reply;
 use crate::store::{give_up, head, is_timeout, jobs, load, outbox, replies, save, within};
 
 /// How an attempt ended.
@@ -96,9 +98,10 @@ async fn write(
     follow_cap: FollowCap,
     clock: &DatabaseClock,
 ) -> Result<Decided, sqlx::Error> {
-    let keys: Vec<_> = units.iter().filter_map(|unit| unit.request.as_ref()).map(|key| key.name()).collect();
+    let requests: Vec<_> =
+        units.iter().filter_map(|unit| Some((unit.request.as_ref()?, &unit.command))).collect();
     let mut remembered =
-        if keys.is_empty() { BTreeMap::new() } else { replies::list(connection, &keys).await? };
+        if requests.is_empty() { BTreeMap::new() } else { replies::list(connection, &requests).await? };
     let mut touches = Touches::default();
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
     let (head, mut graph) = load::load(connection, &touches).await?;
@@ -123,7 +126,7 @@ async fn write(
     if !decided.erases.is_empty() {
         jobs::link_erases(connection, &decided.erases).await?;
     }
-    save::save(connection, &graph, &decided.journal, batch_id).await?;
+    save::save(connection, &graph, &decided.journal.entries, batch_id).await?;
     Ok(decided)
 }
 
@@ -135,7 +138,7 @@ async fn remember_erases(
     units: &[Unit],
     graph: &Graph,
     head: Head,
-    remembered: &mut BTreeMap<Key, Reply>,
+    remembered: &mut BTreeMap<RequestName, Reply>,
 ) -> Result<(), sqlx::Error> {
     let is_erase = |unit: &&Unit| {
         let Command::Account { user, action: AccountAction::Erase } = &unit.command else { return false };
@@ -143,7 +146,7 @@ async fn remember_erases(
         graph.account(*user).state != AccountState::Erasing
     };
     let erases = units.iter().filter(is_erase).filter_map(|unit| unit.request.as_ref());
-    let erases: BTreeMap<Key, &RequestKey> = erases
+    let erases: BTreeMap<RequestName, &RequestKey> = erases
         .map(|request| (request.name(), request))
         .filter(|(key, _)| !remembered.contains_key(key))
         .collect();
@@ -154,7 +157,7 @@ async fn remember_erases(
     for (key, job) in jobs::erases(connection, &keys).await? {
         let Some(request) = erases.get(&key) else { continue };
         let answer = Answer { changed: false, written_at: head.token(), body: Body::Job(Some(job)) };
-        let reply = Reply { fingerprint: request.fingerprint.clone(), response: answer.encode() };
+        let reply = Reply { fingerprint: request.fingerprint.clone(), answer: Some(answer) };
         remembered.insert(key, reply);
     }
     Ok(())

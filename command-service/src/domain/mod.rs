@@ -10,6 +10,7 @@
 //! it touches. The graph treats what it was not given as absent.
 
 mod account;
+mod answer;
 mod change;
 mod command;
 mod decide;
@@ -21,9 +22,11 @@ mod net;
 mod pair;
 mod refusal;
 mod replace;
+mod request;
 mod step;
 
 pub use account::{Account, AccountState, FollowCap};
+pub use answer::{Answer, Body, relationship};
 pub use change::{Change, Edge, Op, Stamp};
 pub use command::{
     AccountAction, Action, Command, Expects, ImportEdge, ImportReport, OnConflict, PairCommand, RefusedEdge,
@@ -38,6 +41,7 @@ pub use replace::{
     Listed, ReplaceCounts, ReplacePlan, ReplaceReport, Replacement, Target, Work, add_step, check_actor,
     check_cap, plan, remove_step,
 };
+pub use request::{RequestKey, RequestName};
 pub use step::{accept_step, archive_step, erase_step, expire_step, restore_step};
 
 #[cfg(test)]

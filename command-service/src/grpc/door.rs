@@ -13,10 +13,10 @@ use tonic::{Request, Status};
 use super::limits::WriteLimit;
 use super::pairs::{self, PairRequest};
 use super::{errors, parse};
-use crate::answer::{Answer, Body, Failure, batch_result};
-use crate::committer::{Lane, Queue, RequestKey, Unit};
-use crate::domain::{Command, PairCommand};
+use crate::committer::{Failure, Lane, Queue, Unit};
+use crate::domain::{Answer, Body, Command, PairCommand, RequestKey};
 use crate::relay::Standing;
+use crate::responses::batch_result;
 
 /// The most commands of one batch.
 const MAX_WRITES: usize = 300;

@@ -6,8 +6,7 @@ use proto::error::{Reason, ServiceError};
 use service_kit::ids;
 
 use super::relationship_json::relationship_json;
-use crate::answer::Failure;
-use crate::committer::QueueFull;
+use crate::committer::{Failure, QueueFull};
 use crate::domain::{Refusal, Refused};
 
 /// When a full queue is worth another try.

@@ -10,9 +10,8 @@ use tonic::{Status, Streaming};
 use super::door::Origin;
 use super::service::Service;
 use super::{errors, parse};
-use crate::answer::{Body, Failure};
-use crate::committer::Lane;
-use crate::domain::{Command, RefusedEdge};
+use crate::committer::{Failure, Lane};
+use crate::domain::{Body, Command, RefusedEdge};
 
 /// How many chunks of one stream are under way at once.
 const IN_FLIGHT: usize = 4;

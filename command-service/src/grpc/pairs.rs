@@ -5,9 +5,7 @@ use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
 
 use super::parse;
-use crate::answer::{Answer, Body};
-use crate::committer::RequestKey;
-use crate::domain::{Action, Command, Expects, PairCommand};
+use crate::domain::{Action, Answer, Body, Command, Expects, PairCommand, RequestKey};
 
 /// A message that asks for something about a pair.
 pub trait PairRequest {

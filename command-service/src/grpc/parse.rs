@@ -12,8 +12,9 @@ use proto::{Etag, UserId};
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
-use crate::committer::RequestKey;
-use crate::domain::{AccountAction, Action, Command, Expects, ImportEdge, OnConflict, PairCommand};
+use crate::domain::{
+    AccountAction, Action, Command, Expects, ImportEdge, OnConflict, PairCommand, RequestKey,
+};
 
 /// The most blocks of one chunk.
 const MAX_BLOCKS: usize = 300;

@@ -19,11 +19,12 @@ use uuid::Uuid;
 use super::door::{Door, Origin};
 use super::places::Places;
 use super::{errors, parse};
-use crate::answer::{Answer, Body, Failure, replace_response};
-use crate::committer::{Lane, RequestKey};
+use crate::committer::{Failure, Lane};
 use crate::domain::{
-    Command, FollowCap, Refusal, Refused, ReplacePlan, Replacement, Work, check_actor, check_cap, plan,
+    Answer, Body, Command, FollowCap, Refusal, Refused, ReplacePlan, Replacement, RequestKey, Work,
+    check_actor, check_cap, plan,
 };
+use crate::responses;
 use crate::store::{head, is_timeout, is_transient, replacement, replies, targets, within};
 
 /// Plans at a time in one process.
@@ -85,7 +86,7 @@ impl Replacer {
         let wanted = Wanted { actor, targets, dry_run: request.dry_run };
         match self.carry_out(door, &wanted, key, origin).await? {
             Ok(Answer { changed, written_at, body: Body::Replace(report, job) }) => {
-                Ok(replace_response(changed, written_at, &report, job))
+                Ok(responses::replace_following(changed, written_at, &report, job))
             }
             Ok(_) => Err(errors::failure(&Failure::Internal)),
             Err(failure) => {
@@ -192,7 +193,7 @@ impl Replacer {
         let mut connection = postgres::acquire(&self.pool).await?;
         let mut snapshot = within(replacement::begin_snapshot(&mut connection)).await?;
         if let Some(name) = key.map(RequestKey::name)
-            && !within(replies::list(&mut snapshot, &[name])).await?.is_empty()
+            && within(replies::exists(&mut snapshot, name)).await?
         {
             return Ok(Planned::Repeated);
         }

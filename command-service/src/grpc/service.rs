@@ -15,12 +15,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::door::{Door, Origin};
 use super::replace::Replacer;
 use super::{import, job, parse};
-use crate::answer::{Body, text};
 use crate::clock::DatabaseClock;
 use crate::committer::Lane;
-use crate::domain::{AccountAction, Command};
+use crate::domain::{AccountAction, Body, Command};
 use crate::projectors::Projectors;
 use crate::relay::Standing;
+use crate::responses::optional_id;
 
 /// The service. Clones share everything.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Service {
             _ => None,
         };
         let written_at = answer.written_at.to_string();
-        Ok(AccountAnswer { changed: answer.changed, written_at, job_id: text(job) })
+        Ok(AccountAnswer { changed: answer.changed, written_at, job_id: optional_id(job) })
     }
 }
 

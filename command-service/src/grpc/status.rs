@@ -11,8 +11,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::Service;
-use crate::answer::text;
 use crate::health;
+use crate::responses::optional_id;
 use crate::store::{head, jobs};
 
 /// Timeout of the database's part. A database that is away is part of the status, not an error of it.
@@ -76,7 +76,7 @@ impl Service {
             stream: Some(stream),
             replicas,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            database_id: text(database_id),
+            database_id: optional_id(database_id),
             queued_commands: u32::try_from(self.door.queue.waiting()).unwrap_or(u32::MAX),
             running_jobs: u32::try_from(running_jobs).unwrap_or(u32::MAX),
             checks: self.readiness.report().checks().map(check).collect(),

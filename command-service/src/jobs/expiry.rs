@@ -11,8 +11,8 @@ use service_kit::ids;
 use sqlx::{PgConnection, PgPool};
 
 use crate::clock::DatabaseClock;
+use crate::committer::Journal;
 use crate::domain::{Touches, expire_step};
-use crate::journal::Journal;
 use crate::store::{chunks, head, load, save, within};
 
 /// What one transaction has ended.
@@ -69,6 +69,6 @@ async fn expire(
     journal
         .append(&mut graph, Verb::Expire, None, &changes, &[], None)
         .map_err(|error| sqlx::Error::Decode(error.into()))?;
-    save::save(connection, &graph, &journal, ids::random()).await?;
+    save::save(connection, &graph, &journal.entries, ids::random()).await?;
     Ok(Some(Expired { head: journal.token(), late }))
 }

@@ -10,8 +10,8 @@ use service_kit::ids;
 use sqlx::PgConnection;
 
 use super::step::{Failed, Outcome};
+use crate::committer::Journal;
 use crate::domain::{JobKind, Touches, add_step, remove_step};
-use crate::journal::Journal;
 use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
 use crate::store::targets::{self, Seen};
@@ -134,7 +134,7 @@ async fn write(
         journal
             .append(&mut graph, Verb::ReplaceFollowing, Some(user), &changes, &[], None)
             .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        save::save(connection, &graph, &journal, ids::random()).await?;
+        save::save(connection, &graph, &journal.entries, ids::random()).await?;
     }
     let edges = changes.len() as i64;
     // The last accounts of a pass changed something: it was no pass without changes.

@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::replace;
 use crate::clock::DatabaseClock;
+use crate::committer::Journal;
 use crate::domain::{
     AccountState, Change, Graph, JobKind, NewJob, Touches, accept_step, archive_step, erase_step,
     restore_step,
 };
-use crate::journal::Journal;
 use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
 use crate::store::job_cursor::{Cursor, Phase};
@@ -198,7 +198,7 @@ async fn step(
         if plan.reactivates {
             graph.reactivate(user);
         }
-        save::save(connection, &graph, &journal, ids::random()).await?;
+        save::save(connection, &graph, &journal.entries, ids::random()).await?;
     }
     if last {
         follow_up(connection, kind, user, &graph, head).await?;

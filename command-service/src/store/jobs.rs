@@ -7,9 +7,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{JobKind, NewJob};
+use crate::domain::{JobKind, NewJob, RequestName};
 use crate::store::job_cursor::Cursor;
-use crate::store::replies;
 
 /// Why a job ended that was overtaken.
 pub const OVERTAKEN: &str = "a later command took its place";
@@ -174,7 +173,7 @@ pub async fn shown_by_others(
 /// failed and the account's idempotency records had expired. An answer may name a job that was deleted since.
 pub async fn link_erases(
     connection: &mut PgConnection,
-    requests: &BTreeMap<replies::Key, Uuid>,
+    requests: &BTreeMap<RequestName, Uuid>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- erase_requests_insert
@@ -196,8 +195,8 @@ pub async fn link_erases(
 /// Processes of earlier versions leave only the request that started a job, in the row of the job.
 pub async fn erases(
     connection: &mut PgConnection,
-    requests: &[replies::Key],
-) -> Result<BTreeMap<replies::Key, Uuid>, sqlx::Error> {
+    requests: &[RequestName],
+) -> Result<BTreeMap<RequestName, Uuid>, sqlx::Error> {
     let rows: Vec<(Uuid, Uuid, Option<Uuid>)> = sqlx::query_as(
         "-- jobs_erases
          SELECT u, r, coalesce(

@@ -6,7 +6,6 @@ use uuid::Uuid;
 
 use super::edges;
 use crate::domain::Graph;
-use crate::journal::Journal;
 use crate::store::outbox::Entry;
 
 /// Counts and flags, and the outbox, in one statement. Absolute values are right
@@ -33,10 +32,10 @@ const APPEND: &str = "-- append
 pub async fn save(
     connection: &mut PgConnection,
     graph: &Graph,
-    journal: &Journal,
+    entries: &[Entry],
     batch_id: Uuid,
 ) -> Result<(), sqlx::Error> {
-    if journal.entries.is_empty() {
+    if entries.is_empty() {
         return Ok(());
     }
     edges::save_live(connection, graph.live_edges()).await?;
@@ -45,14 +44,14 @@ pub async fn save(
     if !erased.is_empty() {
         forget(connection, &erased).await?;
     }
-    append(connection, graph, batch_id, journal).await
+    append(connection, graph, entries, batch_id).await
 }
 
 async fn append(
     connection: &mut PgConnection,
     graph: &Graph,
+    entries: &[Entry],
     batch_id: Uuid,
-    journal: &Journal,
 ) -> Result<(), sqlx::Error> {
     let mut ids: Vec<Uuid> = Vec::new();
     let mut counts: [Vec<i64>; 6] = Default::default();
@@ -68,7 +67,7 @@ async fn append(
     }
     let dropped: Vec<_> = graph.accounts_to_drop().map(|user| user.uuid()).collect();
     let query = counts.into_iter().fold(sqlx::query(APPEND).bind(ids), |query, column| query.bind(column));
-    let each = || journal.entries.iter();
+    let each = || entries.iter();
     query
         .bind(each().map(Entry::revision_column).collect::<Vec<_>>())
         .bind(each().map(Entry::epoch_column).collect::<Vec<_>>())

@@ -23,9 +23,8 @@ pub use access::LegacyAccess;
 
 use super::door::{Door, Origin};
 use super::parse;
-use crate::answer::Body;
 use crate::committer::Lane;
-use crate::domain::{Action, Command, PairCommand};
+use crate::domain::{Action, Body, Command, PairCommand};
 use crate::relay::Acknowledged;
 
 /// What is left of the caller's time for the answer to travel.

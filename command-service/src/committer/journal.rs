@@ -1,7 +1,6 @@
-//! The next stretch of the log: changes become events with revisions.
+//! Turns decided changes into events: assigns revisions and chains each event to the one before.
 //!
-//! Owns: how an event is made and chained to the one before. Pure. Commands, steps of jobs
-//! and expiries all write through it.
+//! Commands, steps of jobs and expiries all append through it. Pure.
 
 use proto::event::{AccountChange, Event, Verb};
 use proto::{Token, UserId};
@@ -11,13 +10,13 @@ use crate::domain::{Change, Graph, Stamp, Unseen};
 use crate::store::head::Head;
 use crate::store::outbox::Entry;
 
-/// What a transaction appends to the log.
+/// The events that a transaction appends to the log.
 pub struct Journal {
-    /// The head after it.
+    /// The head after the last event.
     pub head: Head,
-    /// The events, in the order of revisions.
+    /// The events by revision.
     pub entries: Vec<Entry>,
-    /// How many edges changed.
+    /// Number of visible edge changes in the events.
     pub edges: u64,
     new_id: NewId,
 }
@@ -26,17 +25,17 @@ pub struct Journal {
 pub type NewId = fn() -> Uuid;
 
 impl Journal {
-    /// Goes on after `head`.
+    /// An empty journal whose first event follows `head`.
     pub fn after(head: Head, new_id: NewId) -> Self {
         Self { head, entries: Vec::new(), edges: 0, new_id }
     }
 
-    /// The token of the newest event, or of the head where there is none.
+    /// Token of the last event, or of the head if there is no event.
     pub fn token(&self) -> Token {
         self.head.token()
     }
 
-    /// Gives the changes the next revision, and applies them to the graph.
+    /// Appends one event and applies its changes to the graph. Fails, without effect, if an account was not loaded.
     pub fn append(
         &mut self,
         graph: &mut Graph,
