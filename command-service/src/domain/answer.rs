@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::command::ImportReport;
 use super::graph::Graph;
-use super::replace::ReplaceReport;
+use super::replacement::ReplaceReport;
 
 /// Answer to a command that succeeded, whether or not it changed anything.
 #[derive(Clone, Debug, PartialEq)]

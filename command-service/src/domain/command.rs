@@ -8,7 +8,7 @@ use proto::{Etag, Token, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::replace::{Replacement, Work};
+use super::replacement::{Replacement, Work};
 
 /// What a client asks for. Both ends of a pair are different accounts; the gRPC
 /// layer has checked that.

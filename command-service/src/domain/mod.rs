@@ -1,19 +1,19 @@
-//! The rules: what a command does to the graph.
+//! The rules: decides what a command changes in the graph.
 //!
-//! Pure: no SQL, no clock, no gRPC, no randomness. A command names the edges and
-//! accounts that it must see ([`Command::touches`]); the store loads them into a
-//! [`Graph`]; [`decide`] answers with the changes or a refusal; [`Graph::commit`]
-//! applies them, so that the next command of the same batch sees them. Steps of jobs
-//! and expiries go the same way.
-//!
-//! What can go wrong: a command that was decided on a graph that does not hold what
-//! it touches. The graph treats what it was not given as absent.
+//! Pure: no SQL, no clock, no gRPC, no randomness. A command names the edges and accounts that its decision depends on
+//! ([`Command::touches`]); the store loads them into a [`Graph`]; [`decide`] returns changes or a refusal;
+//! [`Graph::commit`] applies the changes, so that the next command of the batch sees them. Steps of jobs and expiries take
+//! the same path. An edge or account that was not loaded counts as absent; a change of such an account fails
+//! ([`Unseen`]).
 
 mod account;
+mod account_action;
 mod answer;
+mod batch;
 mod change;
 mod command;
 mod decide;
+mod decision;
 mod graph;
 mod import;
 mod job;
@@ -22,7 +22,9 @@ mod net;
 mod pair;
 mod refusal;
 mod replace;
+mod replacement;
 mod request;
+mod rules;
 mod step;
 
 pub use account::{Account, AccountState, FollowCap};
@@ -32,16 +34,16 @@ pub use command::{
     AccountAction, Action, Command, Expects, ImportEdge, ImportReport, OnConflict, PairCommand, RefusedEdge,
     Touches,
 };
-pub use decide::{Decision, Report, Rules, decide, takes_part};
+pub use decide::decide;
+pub use decision::{Decision, Report};
 pub use graph::{Graph, Unseen};
 pub use job::{JobKind, NewJob};
 pub use layer::Layer;
 pub use refusal::{Refusal, Refused};
-pub use replace::{
-    Listed, ReplaceCounts, ReplacePlan, ReplaceReport, Replacement, Target, Work, add_step, check_actor,
-    check_cap, plan, remove_step,
-};
+pub use replace::{Listed, ReplacePlan, Target, add_step, check_actor, check_cap, plan, remove_step};
+pub use replacement::{ReplaceCounts, ReplaceReport, Replacement, Work};
 pub use request::{RequestKey, RequestName};
+pub use rules::{Rules, check_active};
 pub use step::{accept_step, archive_step, erase_step, expire_step, restore_step};
 
 #[cfg(test)]

@@ -1,92 +1,57 @@
-//! What one account does about another.
+//! Decides a command of one account about another.
 
 use proto::UserId;
 use proto::event::{EdgeKey, EdgeKind};
-use time::{Duration, OffsetDateTime};
+use time::OffsetDateTime;
 
 use super::account::AccountState;
 use super::change::{Change, Op};
 use super::command::{Action, Expects, PairCommand};
-use super::decide::{Rules, takes_part};
 use super::graph::Graph;
 use super::refusal::Refusal;
+use super::rules::{Rules, check_active, check_expiry, edges_removed_by_block, is_blocked, remove_edge};
 
-/// The longest that a mute or a block with an end lasts: ten years.
-const LONGEST: Duration = Duration::days(3_653);
-
-/// The changes of a command; none if it was obeyed already.
+/// Changes of a command; empty if the graph already satisfies it.
 pub(super) fn decide_pair(
     graph: &Graph,
     command: &PairCommand,
     rules: &Rules,
 ) -> Result<Vec<Change>, Refusal> {
     let PairCommand { actor, other, action, expects } = *command;
-    takes_part(graph, actor)?;
-    match takes_part(graph, other) {
+    check_active(graph, actor)?;
+    match check_active(graph, other) {
         Err(Refusal::Archived(_)) if action.is_allowed_on_archived() => {}
         outcome => outcome?,
     }
     if let Some(expects) = expects {
-        check(graph, actor, other, expects)?;
+        check_precondition(graph, actor, other, expects)?;
     }
     let pair = Pair { graph, actor, other };
     match action {
         Action::Follow => pair.follow(rules),
-        Action::Unfollow => Ok(pair.drop_all(&[pair.to(EdgeKind::Follow), pair.to(EdgeKind::FollowRequest)])),
-        Action::RemoveFollower => Ok(pair.drop_all(&[pair.from(EdgeKind::Follow)])),
+        Action::Unfollow => {
+            Ok(pair.remove_all(&[pair.to(EdgeKind::Follow), pair.to(EdgeKind::FollowRequest)]))
+        }
+        Action::RemoveFollower => Ok(pair.remove_all(&[pair.from(EdgeKind::Follow)])),
         Action::Mute { expires_at } => {
             check_expiry(expires_at, rules.now)?;
             Ok(pair.set(EdgeKind::Mute, expires_at).into_iter().collect())
         }
-        Action::Unmute => Ok(pair.drop_all(&[pair.to(EdgeKind::Mute)])),
+        Action::Unmute => Ok(pair.remove_all(&[pair.to(EdgeKind::Mute)])),
         Action::Block { expires_at } => {
             check_expiry(expires_at, rules.now)?;
-            let mut changes = pair.drop_all(&severed_by_block(actor, other));
+            let mut changes = pair.remove_all(&edges_removed_by_block(actor, other));
             changes.extend(pair.set(EdgeKind::Block, expires_at));
             Ok(changes)
         }
-        Action::Unblock => Ok(pair.drop_all(&[pair.to(EdgeKind::Block)])),
+        Action::Unblock => Ok(pair.remove_all(&[pair.to(EdgeKind::Block)])),
         Action::AcceptRequest => pair.accept(),
-        Action::RejectRequest => Ok(pair.drop_all(&[pair.from(EdgeKind::FollowRequest)])),
-        Action::CancelRequest => Ok(pair.drop_all(&[pair.to(EdgeKind::FollowRequest)])),
+        Action::RejectRequest => Ok(pair.remove_all(&[pair.from(EdgeKind::FollowRequest)])),
+        Action::CancelRequest => Ok(pair.remove_all(&[pair.to(EdgeKind::FollowRequest)])),
     }
 }
 
-/// What a block ends: follows and requests in both directions.
-pub(super) fn severed_by_block(a: UserId, b: UserId) -> [EdgeKey; 4] {
-    let key = |kind, source, target| EdgeKey { kind, source, target };
-    [
-        key(EdgeKind::Follow, a, b),
-        key(EdgeKind::Follow, b, a),
-        key(EdgeKind::FollowRequest, a, b),
-        key(EdgeKind::FollowRequest, b, a),
-    ]
-}
-
-/// The end of an edge, be it live or in the archive.
-pub(super) fn drop_edge(graph: &Graph, key: EdgeKey) -> Option<Change> {
-    if graph.live(&key).is_some() {
-        Some(Change::remove(key))
-    } else {
-        graph.archived(&key).map(|_| Change { key, op: Op::RemoveArchived })
-    }
-}
-
-/// One of the two has blocked the other.
-pub(super) fn blocked(graph: &Graph, a: UserId, b: UserId) -> bool {
-    graph.edge(EdgeKind::Block, a, b).is_some() || graph.edge(EdgeKind::Block, b, a).is_some()
-}
-
-/// An expiry lies in the future, and not too far.
-pub(super) fn check_expiry(expires_at: Option<OffsetDateTime>, now: OffsetDateTime) -> Result<(), Refusal> {
-    match expires_at {
-        Some(at) if at <= now => Err(Refusal::ExpiryPast),
-        Some(at) if at > now + LONGEST => Err(Refusal::ExpiryTooFar),
-        _ => Ok(()),
-    }
-}
-
-fn check(graph: &Graph, actor: UserId, other: UserId, expects: Expects) -> Result<(), Refusal> {
+fn check_precondition(graph: &Graph, actor: UserId, other: UserId, expects: Expects) -> Result<(), Refusal> {
     let holds = match expects {
         Expects::Etag(expected) => expected == Some(graph.pair_etag(actor, other)),
         Expects::Following(expected) => expected == graph.edge(EdgeKind::Follow, actor, other).is_some(),
@@ -109,12 +74,12 @@ impl Pair<'_> {
         EdgeKey { kind, source: self.other, target: self.actor }
     }
 
-    fn drop_all(&self, keys: &[EdgeKey]) -> Vec<Change> {
-        keys.iter().filter_map(|key| drop_edge(self.graph, *key)).collect()
+    fn remove_all(&self, keys: &[EdgeKey]) -> Vec<Change> {
+        keys.iter().filter_map(|key| remove_edge(self.graph, *key)).collect()
     }
 
     fn follow(&self, rules: &Rules) -> Result<Vec<Change>, Refusal> {
-        if blocked(self.graph, self.actor, self.other) {
+        if is_blocked(self.graph, self.actor, self.other) {
             return Err(Refusal::Blocked);
         }
         let (follow, request) = (self.to(EdgeKind::Follow), self.to(EdgeKind::FollowRequest));
@@ -123,8 +88,7 @@ impl Pair<'_> {
         }
         let private = self.graph.account(self.other).private;
         if self.graph.live(&request).is_some() {
-            // It was asked while the account was private; the job that accepts all
-            // requests of an account that went public has not come to it yet.
+            // If the account has become public, its job that accepts all requests has not reached this one yet.
             return Ok(if private { vec![] } else { vec![Change::remove(request), Change::add(follow)] });
         }
         let account = self.graph.account(self.actor);
@@ -142,8 +106,8 @@ impl Pair<'_> {
         if self.graph.live(&follow).is_some() { Ok(vec![]) } else { Err(Refusal::NoRequest) }
     }
 
-    /// An edge with this expiry: a new one, or another expiry of the one that is there.
-    /// With an archived account it comes to be hidden.
+    /// Adds an edge with this expiry, or changes the expiry of the existing one. An edge to an archived account is archived
+    /// from the start.
     fn set(&self, kind: EdgeKind, expires_at: Option<OffsetDateTime>) -> Option<Change> {
         let key = self.to(kind);
         let hidden = self.graph.account(self.other).state != AccountState::Active;

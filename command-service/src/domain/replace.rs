@@ -1,120 +1,57 @@
-//! What replacing a following list does.
+//! Decides the replacement of a following list.
 //!
-//! [`plan`] decides on a snapshot, without the lock on the head; [`replace`] checks under the lock that the plan is still
-//! what would be decided. [`remove_step`] and [`add_step`] are the steps of the job.
+//! [`plan`] decides on a snapshot, without the lock on the head. Under the lock, [`decide_replacement`] accepts the plan
+//! only if the decision would still be the same. [`remove_step`] and [`add_step`] are the steps of the job.
 
 use std::collections::HashSet;
 
+use proto::UserId;
 use proto::event::{EdgeKey, EdgeKind, MAX_EDGES};
-use proto::{Token, UserId};
-use uuid::Uuid;
 
 use super::account::{Account, AccountState, FollowCap};
 use super::change::Change;
-use super::decide::{Decision, Report, Rules, is_active, takes_part};
+use super::decision::{Decision, Report};
 use super::graph::Graph;
 use super::job::{JobKind, NewJob};
-use super::pair::blocked;
 use super::refusal::{Refusal, Refused};
+use super::replacement::{ReplaceCounts, ReplaceReport, Replacement, Work};
+use super::rules::{Rules, check_active, check_active_state, is_blocked};
 
-/// Number of changes by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReplaceCounts {
-    /// Accounts followed from now on.
-    pub added: usize,
-    /// Accounts no longer followed, or no longer asked.
-    pub removed: usize,
-    /// Accounts asked.
-    pub requested: usize,
-}
-
-/// What a replacement adds and removes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ReplaceReport {
-    /// Accounts followed from now on.
-    pub added: Vec<UserId>,
-    /// Accounts no longer followed, or no longer asked.
-    pub removed: Vec<UserId>,
-    /// Accounts asked.
-    pub requested: Vec<UserId>,
-    /// Lengths of the lists, which are empty if they are too long for a response.
-    pub counts: ReplaceCounts,
-}
-
-impl ReplaceReport {
-    /// The same without its lists.
-    #[must_use]
-    pub fn without_lists(self) -> Self {
-        Self { counts: self.counts, ..Self::default() }
-    }
-
-    /// Number of changed accounts.
-    pub fn total(&self) -> usize {
-        self.counts.added + self.counts.removed + self.counts.requested
-    }
-}
-
-/// The live follows and pending requests of an account. Hidden ones are not among them: a replacement leaves them alone.
+/// Live follows and pending requests of an account. A replacement does not touch archived ones.
 #[derive(Clone, Debug, Default)]
 pub struct Listed {
     /// Followed accounts, by position.
     pub follows: Vec<UserId>,
-    /// Asked accounts, by position.
+    /// Accounts with a pending request, by position.
     pub requests: Vec<UserId>,
 }
 
-/// An account that is to be followed.
+/// An account of the new list.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// The account.
+    /// Its id.
     pub user: UserId,
     /// Its state.
     pub state: AccountState,
-    /// Following it needs its consent.
+    /// Following it requires its consent.
     pub private: bool,
     /// One of the two has blocked the other.
     pub blocked: bool,
 }
 
-/// A replacement as it was decided on a snapshot.
+/// Changes of a replacement, decided on a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplacePlan {
-    /// The changes in the order of their positions.
+    /// Changes in the order of their positions.
     pub changes: Vec<Change>,
-    /// What the response reports.
+    /// Results for the response.
     pub report: ReplaceReport,
 }
 
-/// A plan on its way to the committer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Replacement {
-    /// The account that follows.
-    pub actor: UserId,
-    /// The snapshot that the plan was decided on.
-    pub seen: Token,
-    /// Number of live follows and pending requests in the snapshot.
-    pub listed: u64,
-    /// Length of the new list.
-    pub size: u64,
-    /// What the response reports.
-    pub report: ReplaceReport,
-    /// Who makes the changes.
-    pub work: Work,
-}
-
-/// Who makes the changes of a replacement.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Work {
-    /// The command, in one event.
-    Now(Vec<Change>),
-    /// A job whose list is in the database already.
-    Job(Uuid),
-}
-
-/// Checks the actor before anything else is loaded: a list longer than both the cap and what the actor follows adds an
-/// account for certain.
+/// Checks the actor before anything else is loaded. A list that is longer than both the cap and the current list must add
+/// an account.
 pub fn check_actor(actor: UserId, account: &Account, size: usize, cap: &FollowCap) -> Result<(), Refused> {
-    is_active(actor, account.state)?;
+    check_active_state(actor, account.state)?;
     let (size, cap) = (size as u64, cap.of(account));
     if size > cap && size > account.following + account.requests_sent {
         return Err(Refusal::FollowCap { user: actor, cap }.into());
@@ -147,7 +84,7 @@ pub fn check_cap(
 pub fn plan(actor: UserId, listed: &Listed, targets: &[Target]) -> Result<ReplacePlan, Refused> {
     for (index, target) in targets.iter().enumerate() {
         let refused = |refusal| Refused { refusal, index: Some(index) };
-        is_active(target.user, target.state).map_err(refused)?;
+        check_active_state(target.user, target.state).map_err(refused)?;
         if target.blocked {
             return Err(refused(Refusal::Blocked));
         }
@@ -186,16 +123,20 @@ pub fn plan(actor: UserId, listed: &Listed, targets: &[Target]) -> Result<Replac
 }
 
 impl ReplacePlan {
-    /// One event holds all changes.
+    /// Whether one event holds all changes.
     pub fn fits_one_event(&self) -> bool {
         self.changes.len() <= MAX_EDGES
     }
 }
 
-/// Carries a plan out if the list and the touched pairs are as they were in its snapshot.
-pub(super) fn replace(graph: &Graph, planned: &Replacement, rules: &Rules) -> Result<Decision, Refused> {
+/// Accepts a plan if the list and the touched pairs have not changed since its snapshot.
+pub(super) fn decide_replacement(
+    graph: &Graph,
+    planned: &Replacement,
+    rules: &Rules,
+) -> Result<Decision, Refused> {
     let actor = planned.actor;
-    takes_part(graph, actor)?;
+    check_active(graph, actor)?;
     let mut decision = Decision { report: Report::Replace(planned.report.clone()), ..Decision::default() };
     match &planned.work {
         Work::Job(prepared) => {
@@ -209,11 +150,11 @@ pub(super) fn replace(graph: &Graph, planned: &Replacement, rules: &Rules) -> Re
         Work::Now(changes) => {
             let account = graph.account(actor);
             let adds = planned.report.counts.added + planned.report.counts.requested > 0;
-            let stands = graph.list_is_unchanged(actor, planned.seen.revision)
+            let is_current = graph.list_is_unchanged(actor, planned.seen.revision)
                 && account.following + account.requests_sent == planned.listed
                 && (!adds || planned.size <= rules.follow_cap.of(&account))
-                && changes.iter().all(|change| holds(graph, changes, change));
-            if !stands {
+                && changes.iter().all(|change| is_still_decided(graph, changes, change));
+            if !is_current {
                 return Err(Refusal::ListChanged.into());
             }
             decision.changes.clone_from(changes);
@@ -222,8 +163,8 @@ pub(super) fn replace(graph: &Graph, planned: &Replacement, rules: &Rules) -> Re
     Ok(decision)
 }
 
-/// A planned change is what would be decided now.
-fn holds(graph: &Graph, all: &[Change], change: &Change) -> bool {
+/// Whether the decision about a pair would be the planned change now.
+fn is_still_decided(graph: &Graph, all: &[Change], change: &Change) -> bool {
     let EdgeKey { kind, source, target } = change.key;
     if change.op == Change::remove(change.key).op {
         return graph.live(&change.key).is_some();
@@ -237,7 +178,7 @@ fn holds(graph: &Graph, all: &[Change], change: &Change) -> bool {
         && (!asked || (kind == EdgeKind::Follow && all.contains(&Change::remove(request))))
 }
 
-/// A step of the job that ends follows and requests. Hidden ones stay.
+/// A step of the job that removes follows and requests. Archived ones stay.
 pub fn remove_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Change> {
     targets
         .iter()
@@ -253,7 +194,7 @@ pub fn remove_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Chan
         .collect()
 }
 
-/// A step of the job that follows accounts, or asks. It passes over those that cannot be followed any more.
+/// A step of the job that adds follows and requests. Skips accounts that can no longer be followed.
 pub fn add_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Change> {
     let mut changes = Vec::new();
     for target in targets.iter().copied() {
@@ -276,6 +217,6 @@ pub fn add_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Change>
 }
 
 fn may_follow(graph: &Graph, actor: UserId, target: UserId) -> Result<(), Refusal> {
-    takes_part(graph, target)?;
-    if blocked(graph, actor, target) { Err(Refusal::Blocked) } else { Ok(()) }
+    check_active(graph, target)?;
+    if is_blocked(graph, actor, target) { Err(Refusal::Blocked) } else { Ok(()) }
 }

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use super::step::{Failed, Outcome};
 use crate::committer::Journal;
-use crate::domain::{JobKind, Touches, add_step, remove_step};
+use crate::domain::{JobKind, Touches, add_step, check_active, remove_step};
 use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
 use crate::store::targets::{self, Seen};
@@ -118,7 +118,7 @@ async fn write(
     touches.accounts.insert(user);
     found.users.iter().for_each(|target| touches.follow(user, *target));
     let (head, mut graph) = load::load(connection, &touches).await?;
-    if crate::domain::takes_part(&graph, user).is_err() {
+    if check_active(&graph, user).is_err() {
         jobs::fail(connection, before.job_id, jobs::OVERTAKEN).await?;
         return Ok(Outcome::Stepped { kind: kind.name(), edges: 0, ended: Some("overtaken"), head: None });
     }
