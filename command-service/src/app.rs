@@ -1,4 +1,4 @@
-//! How the parts are wired: the only file that sees them all.
+//! Wires the parts of the process and starts them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,23 +15,25 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::DatabaseClock;
-use crate::committer::{Committer, Pulse, Queue, Settings as Committing, Signals};
+use crate::committer::{CommitProbe, Committer, Queue, Settings as Committing, Signals};
 use crate::config::Config;
 use crate::grpc::{
-    Access, COMMANDS, Door, LEGACY_WRITES, Legacy, LegacyAccess, Replacer, Service, WriteLimit,
+    Access, COMMANDS, CommandGateway, Importer, LEGACY_WRITES, Legacy, LegacyAccess, Replacer, Service,
+    StatusReader, WriteLimit,
 };
 use crate::jobs::Worker;
-use crate::maintenance::{Upkeep, make_partitions};
+use crate::maintenance::{Maintenance, make_partitions};
 use crate::projectors::Projectors;
-use crate::relay::{Acknowledged, Recent, Relay, Standing, Wiring};
+use crate::relay::{Acknowledged, Relay, StreamStatus, Wiring};
 use crate::store::is_transient;
+use crate::store::recent::Recent;
 use crate::{beacon, health, metrics};
 
-/// How often a database that is away is asked again at the start.
+/// Interval of attempts at the start while the database is down or not usable.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the service. It answers GetStatus and health checks at once, and returns when it commits: a database that is away,
-/// or that it must not use, is waited for, and other calls are refused until then.
+/// Starts the service. GetStatus and health checks are served at once. Returns when commands are executed: until then the
+/// start waits for a database that is down or not usable, and other calls wait or fail.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let stop = lifecycle.stop_token();
@@ -42,7 +44,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let database = process.readiness.latch(health::POSTGRES);
     let nats = nats::connect(&config.nats, "command-service", "command-service").await?;
 
-    // The committer tells the exchange of each commit, the exchange wakes the relay.
+    // The committer signals each commit to the exchange, which wakes the relay.
     let nothing = Token::new(Epoch(1), Revision::ZERO);
     let (committed, committed_here) = watch::channel(nothing);
     let (wake, woken) = watch::channel(nothing);
@@ -50,13 +52,14 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let clock_check = process.readiness.observed_latch(health::CLOCK);
     let partitions = Arc::new(Notify::new());
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
-    let (started, recent, pulse) = (Arc::new(Notify::new()), Recent::default(), Pulse::default());
+    let (started, recent, commit_probe) =
+        (Arc::new(Notify::new()), Recent::default(), CommitProbe::default());
     let signals = Signals {
         recent: recent.clone(),
         committed: committed.clone(),
         jobs: Arc::clone(&started),
         partitions: Arc::clone(&partitions),
-        pulse: pulse.clone(),
+        commit_probe: commit_probe.clone(),
     };
     let commits = process.readiness.latch(health::COMMITS);
     let committer =
@@ -66,9 +69,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         .telemetry
         .on_scrape(move || ::metrics::gauge!(metrics::QUEUED_COMMANDS).set(depth.waiting() as f64));
 
-    let (standing, shown) = watch::channel(Standing::default());
+    let (status, stream) = watch::channel(StreamStatus::default());
     let wiring = Wiring {
-        standing,
+        status,
         latch: process.readiness.latch(health::STREAM),
         limits: process.readiness.observed_latch(health::MESSAGE_SIZE),
         committed: woken,
@@ -76,7 +79,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         clock: clock.clone(),
     };
     let relay = Relay::new(pool.clone(), nats.client.clone(), config.stream, wiring);
-    let acknowledged = Acknowledged::new(shown.clone(), nats.client.clone());
+    let acknowledged = Acknowledged::new(stream.clone(), nats.client.clone());
     let projectors = Projectors::default();
     let worker = Worker {
         pool: committer_pool(&config.database)?,
@@ -87,10 +90,10 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         partitions: Arc::clone(&partitions),
         projectors: projectors.clone(),
     };
-    let upkeep = Upkeep {
+    let maintenance = Maintenance {
         pool: pool.clone(),
         outbox_kept: config.stream.max_age,
-        standing: shown.clone(),
+        stream: stream.clone(),
         clock: clock.clone(),
         partitions: Arc::clone(&partitions),
     };
@@ -98,26 +101,33 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let legacy_access = LegacyAccess::new(config.legacy_tokens, config.tokens.clone());
     let access = Access::new(config.tokens);
     let (checked, seen_checked) = watch::channel(false);
-    let Committing { patience, follow_cap, .. } = config.committer;
-    let door = Door {
+    let Committing { timeout, follow_cap, .. } = config.committer;
+    let gateway = CommandGateway {
         checked: seen_checked,
-        patience,
+        check_timeout: timeout,
         limit: WriteLimit::per_second(config.actor_writes),
-        standing: shown.clone(),
+        stream: stream.clone(),
         queue,
     };
-    let legacy = Legacy { door: door.clone(), acknowledged, patience: config.legacy_patience };
-    let service = Service {
-        door,
-        replacer: Replacer::new(pool.clone(), follow_cap, patience),
-        pool: pool.clone(),
-        standing: shown.clone(),
+    let legacy =
+        Legacy { gateway: gateway.clone(), acknowledged, stream_timeout: config.legacy_stream_timeout };
+    let importer = Importer {
+        gateway: gateway.clone(),
         projectors: projectors.clone(),
-        import_max_lag: config.import_max_lag,
-        readiness: process.readiness.clone(),
+        max_lag: config.import_max_lag,
         clock: clock.clone(),
     };
-    lifecycle.spawn("checks", service.clone().watch_checks(stop.clone()));
+    let status = StatusReader {
+        pool: pool.clone(),
+        stream: stream.clone(),
+        projectors: projectors.clone(),
+        readiness: process.readiness.clone(),
+        clock: clock.clone(),
+        gateway: gateway.clone(),
+    };
+    lifecycle.spawn("checks", status.clone().watch_checks(stop.clone()));
+    let replacer = Replacer::new(pool.clone(), follow_cap, timeout);
+    let service = Service { gateway, replacer, importer, status, pool: pool.clone() };
     let server = server
         .descriptors(proto::FILE_DESCRIPTOR_SET)
         .add_service(grpc::Rules::new(&COMMANDS, access), |limit| {
@@ -132,23 +142,23 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         });
     lifecycle.spawn_server("grpc", server.serve(lifecycle.drain()));
 
-    // Commands wait meanwhile, and are refused after a while: see `Door::checked`.
+    // Commands wait meanwhile, and fail after a timeout: see `CommandGateway::checked`.
     wait_for_schema(&pool, &database).await?;
     checked.send_replace(true);
     lifecycle.spawn("exchange", beacon::exchange(nats.clone(), committed_here, wake, stop.clone()));
     lifecycle.spawn("clock", clock.watch(pool.clone(), clock_check, stop.clone()));
-    lifecycle.spawn("pulse", pulse.watch(pool.clone(), commits, partitions, stop.clone()));
+    lifecycle.spawn("commit-probe", commit_probe.run(pool.clone(), commits, partitions, stop.clone()));
     lifecycle.spawn("committer", committer.run(waiting, stop.clone()));
     lifecycle.spawn("heartbeats", relay.heartbeats().listen(nats.client.clone(), stop.clone()));
     lifecycle.spawn("relay", relay.run(stop.clone()));
     lifecycle.spawn("projectors", projectors.listen(nats.client.clone(), pool.clone(), stop.clone()));
     lifecycle.spawn("worker", worker.run(stop.clone()));
-    lifecycle.spawn("beacon", beacon::run(pool, nats, shown, database, stop.clone()));
-    lifecycle.spawn("maintenance", upkeep.run(stop));
+    lifecycle.spawn("beacon", beacon::run(pool, nats, stream, database, stop.clone()));
+    lifecycle.spawn("maintenance", maintenance.run(stop));
     Ok(())
 }
 
-/// Waits for the database, and for a schema that is new enough.
+/// Waits for the database, for a schema that is new enough, and for today's partitions.
 async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     while let Err(error) = check_database(pool).await {
         match error {
@@ -163,7 +173,6 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
         }
         tokio::time::sleep(RETRY).await;
     }
-    // A write needs today's partitions.
     while let Err(error) = make_partitions(pool).await {
         let cause = error.cause();
         if !is_transient(cause) && !postgres::says_misconfigured(cause) {
@@ -176,22 +185,21 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the database is ours and new enough, and its sessions are our own.
+/// Checks that the schema is ours and new enough, and that connections keep their sessions.
 async fn check_database(pool: &PgPool) -> Result<(), migrations::Error> {
-    // First: what is asked in prepared statements fails in sessions that are not.
+    // First: prepared statements fail if a pooler shares sessions.
     postgres::check_sessions(pool).await?;
     migrations::check_postgres(pool).await
 }
 
-/// Two connections: one works, one clears up a commit in doubt (of the worker: one for
-/// jobs, one for expiries). Every statement of theirs finds a few hundred rows by their keys among millions; left to its
-/// statistics, which lag behind an import, the planner now and then reads a table.
+/// Two connections, for the committer or for the worker. Their statements find a few hundred rows by keys among millions.
+/// With statistics that lag behind an import, the planner would sometimes scan a table.
 fn committer_pool(settings: &postgres::Settings) -> Result<PgPool, sqlx::Error> {
     let by_keys_only = [
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
-        // A bitmap would read all that is left of an account for the next few edges of it.
+        // A bitmap scan would read all remaining edges of an account to return the next few.
         ("enable_bitmapscan", "off"),
         ("plan_cache_mode", "force_generic_plan"),
     ];

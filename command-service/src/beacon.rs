@@ -1,7 +1,7 @@
-//! Sends the heartbeat of the head twice a second, and the signals of commits.
+//! Sends the heartbeat of the head twice a second, and signals of commits.
 //!
-//! Listeners tell an idle system from a dead relay by it. Reading the head is also how this process knows that the
-//! database answers.
+//! From heartbeats, listeners tell an idle system from a relay that is down. Reading the head is also the readiness check
+//! `postgres`.
 
 use std::time::Duration;
 
@@ -18,31 +18,31 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics;
-use crate::relay::Standing;
+use crate::relay::StreamStatus;
 use crate::store::head::{self, Head};
 
 const PERIOD: Duration = Duration::from_millis(500);
-/// Shorter than the period is not needed: what takes longer is as good as down.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After this timeout the check fails. It may exceed the period: heartbeats are skipped meanwhile.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Sends beacons until `stop`.
+/// Sends heartbeats until `stop`, and updates the check `postgres`.
 pub async fn run(
     pool: PgPool,
     nats: Nats,
-    standing: watch::Receiver<Standing>,
+    stream: watch::Receiver<StreamStatus>,
     latch: Latch,
     stop: CancellationToken,
 ) -> Result<(), sqlx::Error> {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // The sessions were looked at before the start. What comes back after an outage may be another pooler.
+    // Sessions were checked before the start. After an outage, another pooler may answer.
     let mut doubted = false;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.cancelled() => return Ok(()),
         }
-        let outcome = tokio::time::timeout(PATIENCE, read(&pool)).await;
+        let outcome = tokio::time::timeout(READ_TIMEOUT, read(&pool)).await;
         let answers = matches!(outcome, Ok(Ok(_)));
         if answers && doubted {
             doubted = !sessions_are_kept(&pool).await;
@@ -53,12 +53,13 @@ pub async fn run(
             Ok(Ok(head)) => {
                 latch.ready();
                 ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
-                // A copy of a database must not speak for its epoch on the NATS of the original: readers there would
-                // take that for the newer history.
-                let speaks = standing.borrow().speaks_for == Some(head.epoch);
-                let said = if speaks { head.token() } else { Token::new(heartbeat::PROBE, Revision::ZERO) };
+                // A copy of a database must not speak for its epoch on the NATS of the original: readers there would take it
+                // for the newer history.
+                let speaks = stream.borrow().speaks_for == Some(head.epoch);
+                let announced =
+                    if speaks { head.token() } else { Token::new(heartbeat::PROBE, Revision::ZERO) };
                 let sent_at = timestamp::to_proto(head.now);
-                heartbeat::send(&nats, &Heartbeat { head: said, sent_at }).await;
+                heartbeat::send(&nats, &Heartbeat { head: announced, sent_at }).await;
             }
             Ok(Err(error)) => {
                 tracing::debug!(error = %chain(&error), "cannot read the head");
@@ -69,19 +70,18 @@ pub async fn run(
     }
 }
 
-/// Whether each connection keeps its session (a pooler in transaction mode does not). An error counts as yes: reading the
-/// head reports an outage.
+/// Whether connections keep their sessions; with a pooler in transaction mode they do not. Any other error counts as yes:
+/// reading the head reports outages.
 async fn sessions_are_kept(pool: &PgPool) -> bool {
     !check_sessions(pool).await.is_err_and(|error| says_no_session(&error))
 }
 
-/// Reads the head.
 async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
     head::get(&mut *service_kit::postgres::acquire(pool).await?).await
 }
 
-/// Tells the relay's leader, wherever it is, of each commit of this process; wakes
-/// the relay of this process on commits of others.
+/// Signals each commit of this process to all others, for the relay's leader; wakes the relay of this process on commits of
+/// any process.
 pub async fn exchange(
     nats: Nats,
     mut ours: watch::Receiver<Token>,
@@ -97,8 +97,8 @@ pub async fn exchange(
                 let token = *ours.borrow_and_update();
                 wake.send_replace(token);
                 let committed = Committed { epoch: token.epoch.0, revision: token.revision.0 };
-                // The leader polls behind this signal. Without a connection the client would keep it, and wait once
-                // it holds many.
+                // The leader polls as well. While disconnected, the client would buffer signals, and block when the buffer
+                // is full.
                 if nats.is_connected() {
                     let _ = nats.client.publish(subjects::COMMITTED, committed.encode_to_vec().into()).await;
                 }

@@ -1,4 +1,4 @@
-//! This service's settings.
+//! Settings of command-service.
 
 use std::time::Duration;
 
@@ -8,15 +8,15 @@ use service_kit::{Env, grpc, nats, postgres};
 use crate::domain::FollowCap;
 use crate::{committer, jobs, relay, store};
 
-/// Each request that a step accepts is two changes, and an event holds a thousand.
+/// A step that accepts a request makes two changes, and an event holds 1,000.
 const MAX_STEP_EDGES: usize = 500;
 
-/// The older system's name for its tokens, kept for its deployments.
+/// The older system's name of its tokens, kept for existing deployments.
 const LEGACY_TOKENS: &str = "INTERNAL_GRAPH_WRITE_TOKEN";
-/// The older system's name for its port, likewise.
+/// The older system's name of its port, kept for existing deployments.
 const LEGACY_PORT: &str = "SERVER_GRPC_PORT";
 
-/// All of them.
+/// All settings.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// PostgreSQL.
@@ -25,31 +25,31 @@ pub struct Config {
     pub nats: nats::Settings,
     /// The gRPC port.
     pub grpc: grpc::Settings,
-    /// Who may call.
+    /// Tokens of callers, by scope.
     pub tokens: Tokens,
-    /// Who may write through the older system's API, beside those.
+    /// Tokens that may write through the older system's API, in addition.
     pub legacy_tokens: Tokens,
-    /// How long a write through that API waits for the stream.
-    pub legacy_patience: Duration,
+    /// How long a write through the older system's API waits for the stream.
+    pub legacy_stream_timeout: Duration,
     /// The committer.
     pub committer: committer::Settings,
-    /// How many writes one actor may make in a second; 0 for no limit.
+    /// Writes of one actor per second; 0 for no limit.
     pub actor_writes: u32,
     /// Jobs.
     pub jobs: jobs::Settings,
-    /// How many commands may wait.
+    /// Maximum number of waiting commands.
     pub queue_capacity: u32,
     /// The stream.
     pub stream: relay::Settings,
-    /// Imports and jobs slow down when read models are this far behind.
+    /// Lag of a read model above which imports and jobs are throttled.
     pub import_max_lag: Duration,
 }
 
 impl Config {
-    /// Reads them.
+    /// Reads all settings from the environment.
     pub fn read(env: &mut Env) -> Self {
         let import_max_lag = env
-            .about("Imports and jobs slow down while a live read model is this far behind.")
+            .about("Imports and jobs are throttled, but never stopped, while a live read model lags by more than this.")
             .seconds_or("IMPORT_MAX_LAG_SECONDS", 60);
         let listen = default_listen(env);
         Self {
@@ -59,44 +59,44 @@ impl Config {
             tokens: Tokens::read(env),
             legacy_tokens: Tokens::read_secrets(
                 env.about(
-                    "Tokens for writes through nova.graph_service.v2, sent as x-internal-token; comma-separated, \
-                     several at a time allow rotation.",
+                    "Tokens for writes through nova.graph_service.v2, sent as x-internal-token. Comma-separated: \
+                     several tokens allow rotation.",
                 )
                 .example("a-long-random-text,another-one"),
                 LEGACY_TOKENS,
                 Scope::Write,
             ),
-            legacy_patience: env
+            legacy_stream_timeout: env
                 .about(
-                    "How long a write through nova.graph_service.v2 waits for the stream before it is answered \
-                     all the same.",
+                    "Maximum time that a write through nova.graph_service.v2 waits for the stream to acknowledge its \
+                     event. After this timeout the call returns normally.",
                 )
                 .millis_or("LEGACY_STREAM_PATIENCE_MILLIS", 2_000),
             committer: committer::Settings {
-                patience: env
-                    .about("How long a command is tried for while the database is away.")
+                timeout: env
+                    .about("How long a command is retried while PostgreSQL is down. After that it fails with NOT_COMMITTED.")
                     .millis_or("COMMIT_PATIENCE_MILLIS", 5_000),
                 max_batch: env
-                    .about("The most commands in one transaction.")
+                    .about("Maximum number of commands in one transaction.")
                     .number_or("COMMIT_MAX_BATCH", 500, 1..=100_000),
                 follow_cap: FollowCap {
                     base: env
-                        .about("How many others an account may follow, pending requests counted in.")
+                        .about("How many accounts one account may follow, including pending requests.")
                         .parse_or("FOLLOW_CAP", "7500"),
                     per_follower: env
-                        .about("An account may follow this many for each of its own followers, where that is more than FOLLOW_CAP.")
+                        .about("An account may follow this many accounts for each of its followers, if that is more than FOLLOW_CAP.")
                         .number_or("FOLLOW_CAP_PER_FOLLOWER", 1.0, 0.0..=1_000.0),
                 },
             },
             actor_writes: env
-                .about("How many writes one actor may make in a second, on each process; 0 for no limit.")
+                .about("Maximum writes of one actor per second and process; more fail with RATE_LIMITED. 0: no limit.")
                 .number_or("ACTOR_WRITES_PER_SECOND", 0, 0..=10_000_000),
             jobs: jobs::Settings {
                 step_edges: env
-                    .about("How many edges one step of a job deals with.")
+                    .about("Maximum number of edges in one step of a job.")
                     .number_or("JOB_STEP_EDGES", 100, 1..=MAX_STEP_EDGES),
-                rest: env
-                    .about("Pause after each step of a job, as a multiple of the time that the step took.")
+                pause_factor: env
+                    .about("Pause after each step of a job, as a multiple of the step's own duration.")
                     .number_or("JOB_REST", 5.0, 0.0..=1_000.0),
                 attempts: env
                     .about(
@@ -108,8 +108,8 @@ impl Config {
             },
             queue_capacity: env
                 .about(
-                    "How many commands may wait for their transaction; more are refused. While a caller is refused, \
-                     others get no more than half each.",
+                    "Maximum number of commands that wait for their transaction; more fail with OVERLOADED. While one \
+                     caller is refused, no other caller gets more than half of the queue.",
                 )
                 .number_or("COMMAND_QUEUE_CAPACITY", 10_000, 1..=10_000_000),
             stream: relay::Settings::read(env),
@@ -118,7 +118,7 @@ impl Config {
     }
 }
 
-/// The connections to PostgreSQL. Its timeouts must end a statement before this process takes the server for gone.
+/// The connections to PostgreSQL. PostgreSQL's timeouts must be below those after which this process gives up.
 fn database(env: &mut Env) -> postgres::Settings {
     let settings = postgres::Settings::read(env);
     let longest = store::LONGEST_SERVER_TIMEOUT;
@@ -133,10 +133,10 @@ fn database(env: &mut Env) -> postgres::Settings {
     settings
 }
 
-/// The address that GRPC_LISTEN replaces.
+/// The default of GRPC_LISTEN.
 fn default_listen(env: &mut Env) -> String {
     let port = env
-        .about("The older system's setting: the gRPC port, on all addresses. GRPC_LISTEN goes before it.")
+        .about("The older system's name of the gRPC port, on all addresses. GRPC_LISTEN overrides it.")
         .example("9080")
         .optional_parsed::<u16>(LEGACY_PORT);
     format!("[::]:{}", port.unwrap_or(9_080))
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_beyond_our_own_are_a_mistake() {
+    fn server_timeouts_above_ours_are_rejected() {
         let names = |millis: &str| {
             let mut env = Env::from_pairs([
                 ("DATABASE_URL", "postgres://app:pw@127.0.0.1:1/main"),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_name_of_the_port_counts_where_the_newer_is_not_set() {
+    fn the_older_name_of_the_port_is_the_default_of_the_newer() {
         assert_eq!(listen(&[]), "[::]:9080");
         assert_eq!(listen(&[("SERVER_GRPC_PORT", "9091")]), "[::]:9091");
         assert_eq!(

@@ -1,9 +1,8 @@
-//! Upkeep: makes partitions of the outbox and of the idempotency records ahead of time, drops old ones, and deletes jobs
-//! that ended long ago.
+//! Creates partitions of the outbox and of the idempotency records ahead of time, drops old ones, and deletes old jobs.
 //!
-//! The outbox heals the stream and slow projectors, so it is kept for as long as the stream keeps its messages, and no
-//! partition goes that the relay, or a projector heard of within two weeks, still needs. Nothing is dropped while
-//! PostgreSQL's clock is not trusted.
+//! The stream and slow projectors are repaired from the outbox, so it is kept as long as the stream keeps its messages. A
+//! partition stays if the relay, or a projector that was active in the last two weeks, still needs it. Nothing is dropped
+//! while PostgreSQL's clock is not trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,40 +18,39 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::DatabaseClock;
 use crate::metrics;
-use crate::relay::Standing;
+use crate::relay::StreamStatus;
 use crate::store::partitions::{self, Parent};
 use crate::store::{head, jobs, outbox, projectors, within};
 
-/// How many days ahead partitions are made.
+/// Partitions are created this many days ahead.
 const DAYS_AHEAD: i32 = 7;
-/// How long an idempotency record is kept at least.
+/// Minimum age of a dropped idempotency record.
 const REPLIES_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// PostgreSQL refuses to drop what is younger.
-const KEPT_AT_LEAST: Duration = Duration::from_secs(24 * 3600);
-/// A projector that was silent for longer holds nothing up; it will sweep.
-const PROJECTOR_CAP: Duration = Duration::from_secs(14 * 24 * 3600);
-/// How long an ended job is shown.
+/// Minimum age of a dropped event; `drop_partitions` refuses younger ones.
+const OUTBOX_KEPT_AT_LEAST: Duration = Duration::from_secs(24 * 3600);
+/// A projector that was silent for longer does not keep events. It will sweep.
+const PROJECTOR_TIMEOUT: Duration = Duration::from_secs(14 * 24 * 3600);
+/// GetJob returns ended jobs for this time.
 const JOBS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-/// How often partitions are looked for.
-const PERIOD: Duration = Duration::from_secs(60);
-/// The same while there is none for today, and every write fails.
-const URGENT: Duration = Duration::from_secs(1);
-/// How often old ones are dropped.
-const DROP_PERIOD: Duration = Duration::from_secs(3600);
-/// The same while something, a dump for one, has a lock that dropping conflicts with: each attempt holds up writes for as
-/// long as it waits.
-const LOCKED_PERIOD: Duration = Duration::from_secs(600);
-/// The same while the position of the stream is not known, the clock is not trusted, or it failed. Also how long after a
-/// look at the partitions that failed the next one is.
-const RETRY_PERIOD: Duration = Duration::from_secs(10);
+/// Interval of the creation of partitions.
+const CREATE_INTERVAL: Duration = Duration::from_secs(60);
+/// The same while today's partition is missing, and every write fails.
+const URGENT_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval of the drop of old partitions.
+const DROP_INTERVAL: Duration = Duration::from_secs(3600);
+/// The same after a lock timeout, for example because of a dump. Each attempt blocks writes while it waits for the lock.
+const LOCKED_INTERVAL: Duration = Duration::from_secs(600);
+/// The same after any other failure, and while the position of the stream is not known or the clock is not trusted. Also the
+/// interval after a failed creation.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a write may find no partition.
+/// Why today's partition may be missing.
 #[derive(Debug, thiserror::Error)]
 pub enum Missing {
-    /// PostgreSQL was asked, and cannot make it.
+    /// PostgreSQL cannot create it.
     #[error("there are no partitions for today")]
     Today(#[source] sqlx::Error),
-    /// PostgreSQL could not be asked.
+    /// PostgreSQL does not answer.
     #[error("cannot look at the partitions")]
     Unknown(#[source] sqlx::Error),
 }
@@ -66,45 +64,45 @@ impl Missing {
     }
 }
 
-/// The upkeep of one process. All processes do it.
-pub struct Upkeep {
-    /// For its transactions.
+/// The maintenance by one process. All processes do it.
+pub struct Maintenance {
+    /// Connections for its transactions.
     pub pool: PgPool,
-    /// How long the outbox is kept at least.
+    /// Minimum age of dropped events.
     pub outbox_kept: Duration,
     /// The state of the stream.
-    pub standing: watch::Receiver<Standing>,
-    /// Whether anything may be dropped.
+    pub stream: watch::Receiver<StreamStatus>,
+    /// Nothing is dropped while it is not trusted.
     pub clock: DatabaseClock,
-    /// Notified when a write found no partition.
+    /// Notified when a write finds no partition.
     pub partitions: Arc<Notify>,
 }
 
-impl Upkeep {
+impl Maintenance {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
         let mut next_drop = Instant::now();
         loop {
             let period = match make_partitions(&self.pool).await {
-                Ok(()) => PERIOD,
+                Ok(()) => CREATE_INTERVAL,
                 Err(error @ Missing::Today(_)) => {
                     tracing::error!(error = %chain(&error), "writes fail");
-                    URGENT
+                    URGENT_INTERVAL
                 }
                 Err(error @ Missing::Unknown(_)) => {
                     tracing::warn!(error = %chain(&error), "cannot make partitions yet");
-                    RETRY_PERIOD
+                    RETRY_INTERVAL
                 }
             };
             if Instant::now() >= next_drop {
-                let published = published(&self.standing.borrow());
-                let tidied = self.tidy(published).await;
-                let pause = match &tidied {
-                    Ok(Some(_)) if published.is_some() => DROP_PERIOD,
-                    Err(error) if waits_for_lock(error) => LOCKED_PERIOD,
-                    _ => RETRY_PERIOD,
+                let published = published(&self.stream.borrow());
+                let dropped = self.drop_old(published).await;
+                let pause = match &dropped {
+                    Ok(Some(_)) if published.is_some() => DROP_INTERVAL,
+                    Err(error) if waits_for_lock(error) => LOCKED_INTERVAL,
+                    _ => RETRY_INTERVAL,
                 };
-                match tidied {
+                match dropped {
                     Ok(None | Some((0, 0))) => {}
                     Ok(Some((events, replies))) => tracing::info!(events, replies, "dropped old partitions"),
                     Err(error) => tracing::warn!(error = %chain(&error), "cannot drop old partitions"),
@@ -120,9 +118,9 @@ impl Upkeep {
         }
     }
 
-    /// Deletes what is old enough; returns how many partitions of the outbox and of the replies went, or none while the
-    /// clock is not trusted. While it is not known what is published, no event is dropped.
-    async fn tidy(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
+    /// Returns how many partitions of the outbox and of the replies were dropped; `None` while the clock is not trusted. Drops
+    /// no event while `published` is not known.
+    async fn drop_old(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
         let mut connection = service_kit::postgres::acquire(&self.pool).await?;
         let Some(now) = within(self.clock.trusted_now(&mut connection)).await? else { return Ok(None) };
         within(jobs::forget_ended(&mut connection, JOBS_KEPT)).await?;
@@ -130,37 +128,37 @@ impl Upkeep {
         let replies = within(partitions::drop_before(&mut connection, Parent::Replies, before, None)).await?;
         let Some(published) = published else { return Ok(Some((0, replies))) };
         let keep_from = within(keep_from(&mut connection, published)).await?;
-        let before = now - self.outbox_kept.max(KEPT_AT_LEAST);
+        let before = now - self.outbox_kept.max(OUTBOX_KEPT_AT_LEAST);
         let events =
             within(partitions::drop_before(&mut connection, Parent::Outbox, before, Some(keep_from))).await?;
         Ok(Some((events, replies)))
     }
 }
 
-/// It gave up waiting for a lock (lock_not_available).
+/// Whether a statement ran into the lock timeout (lock_not_available).
 fn waits_for_lock(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
-/// The newest revision in the stream. A stream that is missing, or holds what is not ours, will be made again from the
-/// outbox and needs all of it.
-fn published(standing: &Standing) -> Option<Revision> {
-    standing.seen.then_some(match standing.state {
-        StreamState::Ok | StreamState::Unreachable => standing.last,
+/// The newest revision in the stream; `None` if it is not known. A stream that does not exist or is not ours will be made
+/// again from the outbox, and needs all of it.
+fn published(stream: &StreamStatus) -> Option<Revision> {
+    stream.seen.then_some(match stream.state {
+        StreamState::Ok | StreamState::Unreachable => stream.last,
         _ => Revision::ZERO,
     })
 }
 
-/// The oldest revision that the stream or a projector still needs. What lies before the oldest row cannot be had from
-/// the outbox any more: for the stream, all of it is kept, and a projector that needs it does not count.
+/// The oldest revision that the stream or a projector still needs. A projector that needs a revision before the oldest row
+/// does not count: the outbox cannot help it.
 async fn keep_from(connection: &mut PgConnection, published: Revision) -> Result<Revision, sqlx::Error> {
     let head = head::get(connection).await?;
     let oldest = outbox::oldest(connection).await?.unwrap_or(head.revision.next());
-    let slowest = projectors::slowest(connection, head.epoch, PROJECTOR_CAP, oldest).await?;
+    let slowest = projectors::slowest(connection, head.epoch, PROJECTOR_TIMEOUT, oldest).await?;
     Ok(published.min(slowest.unwrap_or(published)).next())
 }
 
-/// Makes partitions for the coming days. Fails only if there is none for today, or if PostgreSQL cannot be asked.
+/// Creates partitions for the coming days. Fails only if today's is missing, or if PostgreSQL does not answer.
 pub async fn make_partitions(pool: &PgPool) -> Result<(), Missing> {
     let mut connection = service_kit::postgres::acquire(pool).await.map_err(Missing::Unknown)?;
     let mut outcome = Ok(());
@@ -185,12 +183,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_that_will_be_made_again_needs_all() {
-        let standing = |state, seen| Standing { state, last: Revision(9), seen, ..Standing::default() };
-        assert_eq!(published(&standing(StreamState::Ok, true)), Some(Revision(9)));
-        assert_eq!(published(&standing(StreamState::Unreachable, true)), Some(Revision(9)));
-        assert_eq!(published(&standing(StreamState::Repairing, true)), Some(Revision::ZERO));
-        assert_eq!(published(&standing(StreamState::Forked, true)), Some(Revision::ZERO));
-        assert_eq!(published(&standing(StreamState::Ok, false)), None);
+    fn a_stream_that_is_made_again_needs_the_whole_outbox() {
+        let stream = |state, seen| StreamStatus { state, last: Revision(9), seen, ..StreamStatus::default() };
+        assert_eq!(published(&stream(StreamState::Ok, true)), Some(Revision(9)));
+        assert_eq!(published(&stream(StreamState::Unreachable, true)), Some(Revision(9)));
+        assert_eq!(published(&stream(StreamState::Repairing, true)), Some(Revision::ZERO));
+        assert_eq!(published(&stream(StreamState::Forked, true)), Some(Revision::ZERO));
+        assert_eq!(published(&stream(StreamState::Ok, false)), None);
     }
 }

@@ -1,5 +1,5 @@
-//! What command-service does with the announcements of projectors: the status, the throttle of imports, and the record in
-//! PostgreSQL that keeps the outbox from being pruned ahead of them.
+//! Announcements of projectors: the status of read models, the throttle of imports and jobs, and the record in PostgreSQL
+//! that keeps events in the outbox for slow projectors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,42 +17,42 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics;
 use crate::store;
 
-/// An import does not wait for a projector that was silent for longer.
-const DEAD: Duration = Duration::from_secs(5);
-/// How often the record is written.
-const RECORD: Duration = Duration::from_secs(10);
-/// The longest that one chunk of an import is held up: an import never stands still.
-const LONGEST_BRAKE: Duration = Duration::from_millis(250);
+/// A projector that was silent for longer is down and throttles nothing.
+const DOWN_AFTER: Duration = Duration::from_secs(5);
+/// Interval of the record.
+const RECORD_INTERVAL: Duration = Duration::from_secs(10);
+/// Maximum pause of one chunk of an import: a throttled import never stops.
+const LONGEST_THROTTLE: Duration = Duration::from_millis(250);
 
-/// The projectors. Clones share them.
+/// The known projectors. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Projectors {
     registry: ProjectorRegistry,
-    /// The epoch of this database; 0 before it is known. A projector of a later one follows another database, that of a
-    /// rehearsal for example.
+    /// The epoch of this database; 0 before it is known. A projector of a later epoch follows another database, for example
+    /// that of a rehearsal.
     epoch: Arc<AtomicU64>,
 }
 
 impl Projectors {
-    /// The status of each, compared with the head.
+    /// The status of each projector, compared with the head.
     pub fn statuses(&self, head: Option<Token>) -> Vec<ReplicaStatus> {
         self.registry.statuses(head, Instant::now())
     }
 
-    /// How far the slowest live one of this database is behind.
+    /// Lag of the slowest live projector of this database.
     fn lag(&self) -> Duration {
         let epoch = self.epoch.load(Ordering::Relaxed);
-        let live = self.registry.heard_within(DEAD, Instant::now());
+        let live = self.registry.heard_within(DOWN_AFTER, Instant::now());
         let ours = live.iter().filter(|said| epoch == 0 || said.epoch <= epoch);
         ours.map(|said| Duration::from_micros(said.lag_micros)).max().unwrap_or_default()
     }
 
-    /// Holds up a chunk of an import while a live read model is too far behind.
-    pub async fn brake(&self, max_lag: Duration) {
+    /// Pauses, for 250 ms at most, if a live read model lags by more than `max_lag`.
+    pub async fn throttle(&self, max_lag: Duration) {
         let lag = self.lag();
         if lag > max_lag {
             ::metrics::counter!(metrics::IMPORT_CHUNKS_THROTTLED).increment(1);
-            tokio::time::sleep((lag - max_lag).min(LONGEST_BRAKE)).await;
+            tokio::time::sleep((lag - max_lag).min(LONGEST_THROTTLE)).await;
         }
     }
 
@@ -76,7 +76,7 @@ impl Projectors {
     }
 
     async fn keep_record(&self, pool: &PgPool) -> std::convert::Infallible {
-        let mut ticks = tokio::time::interval(RECORD);
+        let mut ticks = tokio::time::interval(RECORD_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -90,9 +90,9 @@ impl Projectors {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let epoch = store::head::get(&mut connection).await?.epoch;
         self.epoch.store(epoch.0, Ordering::Relaxed);
-        let mut heard = self.registry.heard_within(RECORD, Instant::now());
-        // One that has not opened its read model yet does not know where it stands; one of a later epoch follows another
-        // database, and may have the name of one of ours.
+        let mut heard = self.registry.heard_within(RECORD_INTERVAL, Instant::now());
+        // Epoch 0: the projector has not opened its read model yet. A later epoch: it follows another database, and may have
+        // the name of one of ours.
         heard.retain(|said| said.epoch != 0 && said.epoch <= epoch.0);
         for said in heard {
             let (epoch, revision) = (Epoch(said.epoch), Revision(said.revision));
@@ -114,24 +114,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn imports_wait_for_live_projectors_and_never_for_long() {
+    async fn imports_are_throttled_by_live_projectors_only() {
         let projectors = Projectors::default();
         projectors.registry.note(announce("fast", Duration::from_millis(5)), Instant::now());
         projectors.registry.note(announce("slow", Duration::from_secs(3600)), Instant::now());
         let before = Instant::now();
-        projectors.brake(Duration::from_secs(60)).await;
-        assert_eq!(before.elapsed(), LONGEST_BRAKE);
+        projectors.throttle(Duration::from_secs(60)).await;
+        assert_eq!(before.elapsed(), LONGEST_THROTTLE);
 
-        tokio::time::advance(DEAD).await;
+        tokio::time::advance(DOWN_AFTER).await;
         projectors.registry.note(announce("fast", Duration::from_millis(5)), Instant::now());
         let before = Instant::now();
-        projectors.brake(Duration::from_secs(60)).await;
+        projectors.throttle(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
-        // That of a rehearsal beside this database.
+        // The projector of a rehearsal.
         projectors.epoch.store(7, Ordering::Relaxed);
         let other = ProjectorAnnouncement { epoch: 8, ..announce("rehearsal", Duration::from_secs(3600)) };
         projectors.registry.note(other, Instant::now());
-        projectors.brake(Duration::from_secs(60)).await;
+        projectors.throttle(Duration::from_secs(60)).await;
         assert_eq!(before.elapsed(), Duration::ZERO);
         let head = Some(Token::new(Epoch(7), Revision(1)));
         assert_eq!(projectors.statuses(head).len(), 2);

@@ -8,6 +8,8 @@ use std::fmt;
 use service_kit::clock::{Clock, TOLERANCE, corrected};
 use time::{Duration, OffsetDateTime};
 
+use crate::store::clock::Record;
+
 /// How long all command-services may have been away when one starts. After more, nothing tells an outage from a jump.
 const LONGEST_OUTAGE: Duration = Duration::hours(1);
 /// Clocks of two machines may drift by one part in this.
@@ -36,19 +38,6 @@ pub struct Reading {
     pub before: Witness,
     /// After it had answered.
     pub after: Witness,
-}
-
-/// What the table `clock` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    /// PostgreSQL's clock when a command-service last trusted it.
-    pub seen_at: Option<OffsetDateTime>,
-    /// A jump that an operator has to accept.
-    pub jumped: Option<String>,
-    /// Partition drops wait for an end of the distrust.
-    pub suspended: bool,
-    /// How often an operator has accepted the clock.
-    pub accepted: i64,
 }
 
 /// Why PostgreSQL's clock is not trusted.

@@ -1,10 +1,10 @@
-//! The door: requests in, commands to the committer, answers out. No SQL here.
-//!
-//! Owns: the rules of methods, the checking of requests, and the words of errors.
+//! The gRPC services: check requests, execute commands through the committer, build responses and errors. No SQL here.
 
 mod access;
-mod door;
+mod batch_write;
 mod errors;
+mod fair_semaphore;
+mod gateway;
 mod import;
 mod job;
 mod legacy;
@@ -12,16 +12,17 @@ mod limits;
 mod methods;
 mod pairs;
 mod parse;
-mod places;
 mod relationship_json;
 mod replace;
 mod service;
 mod status;
 
 pub use access::Access;
-pub use door::Door;
+pub use gateway::CommandGateway;
+pub use import::Importer;
 pub use legacy::{Legacy, LegacyAccess};
 pub use limits::WriteLimit;
 pub use methods::{COMMANDS, LEGACY_WRITES};
 pub use replace::Replacer;
 pub use service::Service;
+pub use status::StatusReader;

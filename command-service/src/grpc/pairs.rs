@@ -1,36 +1,38 @@
-//! The ten commands about a pair: ten messages of nearly the same shape, read and
-//! answered in one place.
+//! The ten commands about a pair. Their messages differ in the name of one field and in the action.
 
 use proto::command::v1 as wire;
 use proto::error::{Reason, ServiceError};
+use tonic::{Request, Response, Status};
 
+use super::gateway::{CommandGateway, Origin};
 use super::parse;
+use crate::committer::Lane;
 use crate::domain::{Action, Answer, Body, Command, Expects, PairCommand, RequestKey};
 
-/// A message that asks for something about a pair.
+/// The request of a command about a pair.
 pub trait PairRequest {
-    /// The field that names the other account.
+    /// Name of the field with the other account.
     const OTHER: &'static str;
-    /// The answer to it.
+    /// The matching response.
     type Response: From<PairAnswer>;
 
-    /// The two accounts: who acts, and the other.
+    /// The actor and the other account.
     fn accounts(&self) -> (&str, &str);
-    /// The idempotency key, maybe empty.
+    /// The request_id; empty if there is none.
     fn request_id(&self) -> &str;
-    /// What is asked for.
+    /// The action; fails for an invalid expiry.
     fn action(&self) -> Result<Action, ServiceError>;
-    /// The state that the pair must be in.
+    /// The precondition; fails for an empty etag.
     fn expects(&self) -> Result<Option<Expects>, ServiceError>;
 
-    /// The command, checked.
+    /// Checks the accounts, the action and the precondition.
     fn command(&self) -> Result<PairCommand, ServiceError> {
         let (actor, other) = self.accounts();
         let (actor, other) = parse::pair(["actor_id", Self::OTHER], [actor, other])?;
         Ok(PairCommand { actor, other, action: self.action()?, expects: self.expects()? })
     }
 
-    /// The command and its idempotency key, checked.
+    /// Checks the whole request.
     fn read(&self) -> Result<(PairCommand, Option<RequestKey>), ServiceError> {
         let command = self.command()?;
         let key = parse::request_key(self.request_id(), command.actor, &Command::Pair(command))?;
@@ -38,7 +40,7 @@ pub trait PairRequest {
     }
 }
 
-/// What every answer about a pair has.
+/// The fields that all responses about a pair have.
 pub struct PairAnswer {
     changed: bool,
     written_at: String,
@@ -55,7 +57,7 @@ impl From<Answer> for PairAnswer {
     }
 }
 
-/// `$other` is the field of the other account, `$action` what the message asks for.
+/// `$other` is the field with the other account.
 macro_rules! pair_request {
     ($request:ident, $response:ident, $precondition:ident, $other:ident, |$r:ident| $action:expr) => {
         impl PairRequest for wire::$request {
@@ -129,7 +131,19 @@ pair_request!(
     |_r| Action::CancelRequest
 );
 
-/// One command of a batch, checked.
+/// Executes a command about a pair.
+pub async fn execute<R: PairRequest>(
+    gateway: &CommandGateway,
+    request: Request<R>,
+) -> Result<Response<R::Response>, Status> {
+    let origin = Origin::of(&request);
+    let (command, key) = request.get_ref().read()?;
+    gateway.limit.check(command.actor)?;
+    let answer = gateway.execute(Command::Pair(command), key, origin, Lane::Command).await?;
+    Ok(Response::new(PairAnswer::from(answer).into()))
+}
+
+/// Checks one command of a batch.
 pub fn write(write: &wire::Write) -> Result<(PairCommand, Option<RequestKey>), ServiceError> {
     use wire::write::Command as W;
     match &write.command {
@@ -147,7 +161,7 @@ pub fn write(write: &wire::Write) -> Result<(PairCommand, Option<RequestKey>), S
     }
 }
 
-/// An error of one command of a batch, its field named from the top of the message.
+/// Adds the position in a batch to the error of one command; its field gets the path from the top of the message.
 pub fn in_batch(index: usize, write: &wire::Write, mut error: ServiceError) -> ServiceError {
     let field = error.field.take().filter(|field| field != "command");
     let inner = [name(write).map(str::to_owned), field].into_iter().flatten();

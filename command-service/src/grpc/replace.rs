@@ -1,8 +1,8 @@
-//! ReplaceFollowing: planned on a snapshot, so that a long list does not hold the lock on the head.
+//! ReplaceFollowing: plans on a snapshot, so that a long list does not hold the lock on the head.
 //!
-//! The committer carries a plan out only if the list is still what the snapshot showed; otherwise it is planned again.
-//! After [`ATTEMPTS`] plans, and where one event cannot hold the changes, a job does it. Its list is written before the
-//! command that starts it.
+//! The committer accepts a plan only if the list is the same as in the snapshot; otherwise this file plans again. After
+//! [`ATTEMPTS`] plans, or if one event cannot hold the changes, a job makes them. The call writes the job's list before the
+//! command that starts the job.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::door::{Door, Origin};
-use super::places::Places;
+use super::fair_semaphore::FairSemaphore;
+use super::gateway::{CommandGateway, Origin};
 use super::{errors, parse};
 use crate::committer::{Failure, Lane};
 use crate::domain::{
@@ -27,64 +27,64 @@ use crate::domain::{
 use crate::responses;
 use crate::store::{head, is_timeout, is_transient, replacement, replies, targets, within};
 
-/// Plans at a time in one process.
+/// Concurrent plans of one process.
 const PLANS: usize = 2;
-/// Plans of one call before a job takes over.
+/// Plans of one call; the last one becomes a job.
 const ATTEMPTS: usize = 3;
-/// Pause before PostgreSQL is asked again.
+/// Pause before another plan while PostgreSQL is down.
 const RETRY: Duration = Duration::from_millis(100);
-/// Changes of a dry run that are listed: 2 MB of ids. Clients accept 4 MiB by default.
+/// Above this number of changes, a dry run returns counts only. 50,000 ids are 2 MB; clients accept 4 MiB by default.
 const MAX_LISTED: usize = 50_000;
 
-/// Plans replacements and has them carried out. Clones share the places.
+/// Plans replacements and executes them. Clones share the limit of concurrent plans.
 #[derive(Clone, Debug)]
 pub struct Replacer {
     pool: PgPool,
     follow_cap: FollowCap,
-    /// How long a plan is tried for while the database is away.
-    patience: Duration,
-    places: Places,
+    /// How long a plan is retried while the database is down.
+    timeout: Duration,
+    plans: FairSemaphore,
 }
 
-/// What is asked for.
+/// A checked request.
 struct Wanted {
     actor: UserId,
     targets: Vec<UserId>,
     dry_run: bool,
 }
 
-/// What a snapshot led to.
+/// Result of planning.
 enum Planned {
     /// The request was answered before.
     Repeated,
     /// A rule refuses it.
     Refused(Refused),
-    /// The changes, and the state that they are based on.
+    /// The changes, and the state that they are based on: `seen` and the number of `listed` accounts.
     Plan { plan: ReplacePlan, seen: Token, listed: u64 },
 }
 
 impl Replacer {
-    /// Plans with the connections of this pool.
-    pub fn new(pool: PgPool, follow_cap: FollowCap, patience: Duration) -> Self {
-        Self { pool, follow_cap, patience, places: Places::new(PLANS) }
+    /// Retries plans for `timeout` while the database is down.
+    pub fn new(pool: PgPool, follow_cap: FollowCap, timeout: Duration) -> Self {
+        Self { pool, follow_cap, timeout, plans: FairSemaphore::new(PLANS) }
     }
 
-    /// The call, from its message to its response.
+    /// Executes a ReplaceFollowing call.
     pub async fn replace(
         &self,
-        door: &Door,
+        gateway: &CommandGateway,
         request: &wire::ReplaceFollowingRequest,
         origin: Origin,
     ) -> Result<wire::ReplaceFollowingResponse, ServiceError> {
         let actor = parse::user("actor_id", &request.actor_id)?;
         let targets = parse::targets(actor, &request.target_ids)?;
-        // A dry run changes nothing, so there is nothing to remember.
+        // A dry run changes nothing, so it needs no idempotency record.
         let request_id = if request.dry_run { "" } else { &request.request_id };
         let key = parse::replacement_key(request_id, actor, &targets)?;
-        door.limit.check_many(actor, targets.len())?;
-        door.check_open().await?;
+        gateway.limit.check_many(actor, targets.len())?;
+        gateway.check_open().await?;
         let wanted = Wanted { actor, targets, dry_run: request.dry_run };
-        match self.carry_out(door, &wanted, key, origin).await? {
+        match self.execute(gateway, &wanted, key, origin).await? {
             Ok(Answer { changed, written_at, body: Body::Replace(report, job) }) => {
                 Ok(responses::replace_following(changed, written_at, &report, job))
             }
@@ -101,9 +101,9 @@ impl Replacer {
         }
     }
 
-    async fn carry_out(
+    async fn execute(
         &self,
-        door: &Door,
+        gateway: &CommandGateway,
         wanted: &Wanted,
         key: Option<RequestKey>,
         origin: Origin,
@@ -112,7 +112,7 @@ impl Replacer {
             let (plan, seen, listed) = match self.planned(wanted, key.as_ref(), &origin).await {
                 Ok(Planned::Plan { plan, seen, listed }) => (plan, seen, listed),
                 Ok(Planned::Refused(refused)) => return Ok(Err(refused.into())),
-                // The committer answers repeats; what the command says is not looked at.
+                // The committer repeats the recorded answer and ignores the plan.
                 Ok(Planned::Repeated) => (ReplacePlan::default(), Token::new(Epoch(0), Revision::ZERO), 0),
                 Err(failure) => return Ok(Err(failure)),
             };
@@ -133,7 +133,7 @@ impl Replacer {
             };
             let mut prepared = None;
             if as_job {
-                // Before the list is written: the call may end at any await.
+                // Created before the list is written: the call may be dropped at any await.
                 let job = prepared.insert(PreparedJob {
                     pool: self.pool.clone(),
                     job_id: ids::random(),
@@ -146,8 +146,8 @@ impl Replacer {
                 planned.work = Work::Job(job.job_id);
             }
             let command = Command::ReplaceFollowing(planned);
-            // As heavy as a chunk of an import.
-            let outcome = door.submit(command, key.clone(), origin.clone(), Lane::Bulk).await?;
+            // It is as large as a chunk of an import.
+            let outcome = gateway.submit(command, key.clone(), origin.clone(), Lane::Bulk).await?;
             if let (Some(job), Ok(Answer { body: Body::Replace(_, Some(started)), .. })) =
                 (&mut prepared, &outcome)
             {
@@ -165,15 +165,15 @@ impl Replacer {
         Ok(Err(Failure::NotCommitted))
     }
 
-    /// Plans on a snapshot, for as long as a command is tried for while the database is away.
+    /// Plans on a snapshot, with retries while the database is down.
     async fn planned(
         &self,
         wanted: &Wanted,
         key: Option<&RequestKey>,
         origin: &Origin,
     ) -> Result<Planned, Failure> {
-        let _place = self.places.take(&origin.caller).await;
-        let until = Instant::now() + self.patience;
+        let _permit = self.plans.acquire(&origin.caller).await;
+        let until = Instant::now() + self.timeout;
         loop {
             match self.plan(wanted, key).await {
                 Ok(planned) => return Ok(planned),
@@ -220,10 +220,10 @@ impl Replacer {
     }
 }
 
-/// A job whose list is written, and which no command is known to have started. Removes it when dropped: a call that ends at
-/// its deadline is dropped in the middle.
+/// A job whose list is written and that no command has started, as far as this call knows. Dropping it deletes the job: a
+/// call that ends at its deadline is dropped in the middle.
 ///
-/// A job that a command has started meanwhile stays. A job that could not be removed is removed by the worker, later.
+/// The deletion skips a job that a command has started. If the deletion fails, the worker deletes the job later.
 struct PreparedJob {
     pool: PgPool,
     job_id: Uuid,
@@ -235,7 +235,7 @@ impl Drop for PreparedJob {
         if !self.unused {
             return;
         }
-        // There is none while the process ends.
+        // There is no runtime while the process ends.
         let Ok(runtime) = Handle::try_current() else { return };
         let (pool, job_id) = (self.pool.clone(), self.job_id);
         runtime.spawn(async move {
@@ -244,7 +244,7 @@ impl Drop for PreparedJob {
                 targets::discard(&mut connection, job_id).await
             });
             if let Err(error) = discarded.await {
-                tracing::warn!(%job_id, error = %chain(&error), "cannot remove a job that was not started");
+                tracing::warn!(%job_id, error = %chain(&error), "cannot delete a job that was not started");
             }
         });
     }

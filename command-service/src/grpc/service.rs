@@ -1,49 +1,39 @@
 //! `followgraph.command.v1.CommandService`.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use futures::Stream;
 use proto::command::v1 as wire;
 use proto::command::v1::command_service_server::CommandService;
 use proto::error::Reason;
-use service_kit::Readiness;
 use sqlx::PgPool;
-use tokio::sync::watch;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::door::{Door, Origin};
+use super::gateway::{CommandGateway, Origin};
+use super::import::Importer;
 use super::replace::Replacer;
-use super::{import, job, parse};
-use crate::clock::DatabaseClock;
+use super::status::StatusReader;
+use super::{batch_write, job, pairs, parse};
 use crate::committer::Lane;
 use crate::domain::{AccountAction, Body, Command};
-use crate::projectors::Projectors;
-use crate::relay::Standing;
 use crate::responses::optional_id;
 
 /// The service. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// The way of commands.
-    pub door: Door,
-    /// Plans replacements.
+    /// Executes commands.
+    pub gateway: CommandGateway,
+    /// Plans replacements of following lists.
     pub replacer: Replacer,
-    /// For the status and jobs.
+    /// Imports edges.
+    pub importer: Importer,
+    /// Reads the status.
+    pub status: StatusReader,
+    /// Source of jobs.
     pub pool: PgPool,
-    /// For the status.
-    pub standing: watch::Receiver<Standing>,
-    /// For the status and the brake of imports.
-    pub projectors: Projectors,
-    /// An import slows down when read models are this far behind.
-    pub import_max_lag: Duration,
-    /// The checks, for the status.
-    pub readiness: Readiness,
-    /// For the dates of imports, and the status.
-    pub clock: DatabaseClock,
 }
 
-/// What every answer about an account has.
+/// The fields that all responses about an account have.
 struct AccountAnswer {
     changed: bool,
     written_at: String,
@@ -51,7 +41,7 @@ struct AccountAnswer {
 }
 
 impl Service {
-    /// A command of an account about itself.
+    /// Executes a command of an account about itself.
     async fn account<T>(
         &self,
         request: &Request<T>,
@@ -62,8 +52,8 @@ impl Service {
         let user = parse::user("user_id", user)?;
         let command = Command::Account { user, action };
         let key = parse::request_key(request_id, user, &command)?;
-        self.door.limit.check(user)?;
-        let answer = self.door.carry_out(command, key, origin, Lane::Command).await?;
+        self.gateway.limit.check(user)?;
+        let answer = self.gateway.execute(command, key, origin, Lane::Command).await?;
         let job = match answer.body {
             Body::Job(job) => job,
             _ => None,
@@ -79,70 +69,70 @@ impl CommandService for Service {
         &self,
         request: Request<wire::FollowRequest>,
     ) -> Result<Response<wire::FollowResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn unfollow(
         &self,
         request: Request<wire::UnfollowRequest>,
     ) -> Result<Response<wire::UnfollowResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn remove_follower(
         &self,
         request: Request<wire::RemoveFollowerRequest>,
     ) -> Result<Response<wire::RemoveFollowerResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn mute(
         &self,
         request: Request<wire::MuteRequest>,
     ) -> Result<Response<wire::MuteResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn unmute(
         &self,
         request: Request<wire::UnmuteRequest>,
     ) -> Result<Response<wire::UnmuteResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn block(
         &self,
         request: Request<wire::BlockRequest>,
     ) -> Result<Response<wire::BlockResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn unblock(
         &self,
         request: Request<wire::UnblockRequest>,
     ) -> Result<Response<wire::UnblockResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn accept_follow_request(
         &self,
         request: Request<wire::AcceptFollowRequestRequest>,
     ) -> Result<Response<wire::AcceptFollowRequestResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn reject_follow_request(
         &self,
         request: Request<wire::RejectFollowRequestRequest>,
     ) -> Result<Response<wire::RejectFollowRequestResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn cancel_follow_request(
         &self,
         request: Request<wire::CancelFollowRequestRequest>,
     ) -> Result<Response<wire::CancelFollowRequestResponse>, Status> {
-        self.door.pair(request).await
+        pairs::execute(&self.gateway, request).await
     }
 
     async fn batch_write(
@@ -152,9 +142,9 @@ impl CommandService for Service {
         let origin = Origin::of(&request);
         let request = request.into_inner();
         let response = if request.atomic {
-            self.door.atomic(&request, origin).await?
+            batch_write::atomic(&self.gateway, &request, origin).await?
         } else {
-            self.door.independent(&request, origin).await?
+            batch_write::independent(&self.gateway, &request, origin).await?
         };
         Ok(Response::new(response))
     }
@@ -164,7 +154,7 @@ impl CommandService for Service {
         request: Request<wire::ReplaceFollowingRequest>,
     ) -> Result<Response<wire::ReplaceFollowingResponse>, Status> {
         let origin = Origin::of(&request);
-        Ok(Response::new(self.replacer.replace(&self.door, &request.into_inner(), origin).await?))
+        Ok(Response::new(self.replacer.replace(&self.gateway, &request.into_inner(), origin).await?))
     }
 
     async fn set_account_privacy(
@@ -215,7 +205,7 @@ impl CommandService for Service {
         &self,
         request: Request<wire::GetJobRequest>,
     ) -> Result<Response<wire::GetJobResponse>, Status> {
-        if !self.door.is_checked() {
+        if !self.gateway.is_checked() {
             return Err(job::unreadable(Reason::StoreUnavailable).into());
         }
         Ok(Response::new(job::get(&self.pool, &request.get_ref().job_id).await?))
@@ -228,14 +218,14 @@ impl CommandService for Service {
         request: Request<Streaming<wire::ImportEdgesRequest>>,
     ) -> Result<Response<Self::ImportEdgesStream>, Status> {
         let origin = Origin::of(&request);
-        let answers = import::answers(self.clone(), request.into_inner(), origin);
-        Ok(Response::new(Box::pin(answers)))
+        let responses = self.importer.clone().responses(request.into_inner(), origin);
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn get_status(
         &self,
         _: Request<wire::GetStatusRequest>,
     ) -> Result<Response<wire::GetStatusResponse>, Status> {
-        Ok(Response::new(self.status().await))
+        Ok(Response::new(self.status.read().await))
     }
 }

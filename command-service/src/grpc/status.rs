@@ -1,29 +1,51 @@
-//! The state of the pipeline, as GetStatus and `/readyz` show it.
+//! The state of the pipeline, for GetStatus and `/readyz`.
 
 use std::convert::Infallible;
 use std::time::Duration;
 
 use proto::command::v1::GetStatusResponse;
-use proto::graph::v1::{Check, CheckState, Head, StreamStatus};
+use proto::graph::v1::{self as wire, Check, CheckState, Head};
 use proto::timestamp;
-use service_kit::{postgres, readiness};
+use service_kit::{Readiness, postgres, readiness};
+use sqlx::PgPool;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::Service;
+use super::gateway::CommandGateway;
+use crate::clock::DatabaseClock;
 use crate::health;
+use crate::projectors::Projectors;
+use crate::relay::StreamStatus;
 use crate::responses::optional_id;
 use crate::store::{head, jobs};
 
-/// Timeout of the database's part. A database that is away is part of the status, not an error of it.
+/// After this timeout the status leaves out what the database knows: its outage is part of the status, not an error.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often the checks are evaluated while GetStatus is not called, so that their dates are right.
-const EVALUATION: Duration = Duration::from_secs(1);
+/// Interval of the evaluation of checks. GetStatus evaluates them too, but their dates must be right without it.
+const EVALUATION_INTERVAL: Duration = Duration::from_secs(1);
 
-impl Service {
+/// Reads the status. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct StatusReader {
+    /// Source of the head and of the number of jobs.
+    pub pool: PgPool,
+    /// State of the stream.
+    pub stream: watch::Receiver<StreamStatus>,
+    /// States of the projectors.
+    pub projectors: Projectors,
+    /// Takes the results of the checks.
+    pub readiness: Readiness,
+    /// Dates the checks.
+    pub clock: DatabaseClock,
+    /// Has the queue, and knows whether the database may be used.
+    pub gateway: CommandGateway,
+}
+
+impl StatusReader {
     /// Evaluates the checks until `stop`.
     pub async fn watch_checks(self, stop: CancellationToken) -> Result<(), Infallible> {
-        let mut ticks = tokio::time::interval(EVALUATION);
+        let mut ticks = tokio::time::interval(EVALUATION_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -32,13 +54,13 @@ impl Service {
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                _ = self.status() => {}
+                _ = self.read() => {}
             }
         }
     }
 
-    /// What is known now.
-    pub(super) async fn status(&self) -> GetStatusResponse {
+    /// Reads the status and evaluates the checks.
+    pub async fn read(&self) -> GetStatusResponse {
         let read = async {
             let mut connection = postgres::acquire(&self.pool).await?;
             Ok::<_, sqlx::Error>((
@@ -47,24 +69,15 @@ impl Service {
                 jobs::count_running(&mut connection).await?,
             ))
         };
-        let read = match self.door.is_checked() {
+        let read = match self.gateway.is_checked() {
             true => tokio::time::timeout(DATABASE_TIMEOUT, read).await.ok().and_then(Result::ok),
             false => None,
         };
         let head = read.map(|(head, _, _)| head);
         let database_id = read.map(|(_, database_id, _)| database_id);
         let running_jobs = read.map_or(0, |(_, _, running)| running);
-        let standing = self.standing.borrow().clone();
         let replicas = self.projectors.statuses(head.map(|head| head.token()));
-        let stream = StreamStatus {
-            name: standing.name,
-            state: standing.state.into(),
-            first_revision: standing.first.0,
-            last_revision: standing.last.0,
-            leader: standing.leader,
-            problem: standing.problem,
-            oldest_unpublished: standing.oldest_unpublished.and_then(|age| age.try_into().ok()),
-        };
+        let stream = stream_status(self.stream.borrow().clone());
         self.readiness.observe(health::observe(&stream, &replicas, self.clock.now()));
         GetStatusResponse {
             head: head.map(|head| Head {
@@ -77,10 +90,22 @@ impl Service {
             replicas,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             database_id: optional_id(database_id),
-            queued_commands: u32::try_from(self.door.queue.waiting()).unwrap_or(u32::MAX),
+            queued_commands: u32::try_from(self.gateway.queue.waiting()).unwrap_or(u32::MAX),
             running_jobs: u32::try_from(running_jobs).unwrap_or(u32::MAX),
             checks: self.readiness.report().checks().map(check).collect(),
         }
+    }
+}
+
+fn stream_status(status: StreamStatus) -> wire::StreamStatus {
+    wire::StreamStatus {
+        name: status.name,
+        state: status.state.into(),
+        first_revision: status.first.0,
+        last_revision: status.last.0,
+        leader: status.leader,
+        problem: status.problem,
+        oldest_unpublished: status.oldest_unpublished.and_then(|age| age.try_into().ok()),
     }
 }
 

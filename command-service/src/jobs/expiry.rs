@@ -1,9 +1,8 @@
-//! The end of mutes and blocks that have run out.
+//! Removes expired mutes and blocks.
 //!
-//! Which have is decided under the lock on the head, so that one that was renewed a
-//! moment ago stays, and by PostgreSQL's clock, if it is trusted: an end cannot be taken back.
-//! Every process looks, so that one whose own clock is wrong holds up no expiry.
-//! Readers never consult a clock: an edge is there until its event.
+//! Decided under the lock on the head, so that an edge that was just extended stays, and by PostgreSQL's clock, if it is
+//! trusted: a removal cannot be undone. Every process looks for expired edges, so a process with a wrong clock does not
+//! delay them. Readers never consult a clock: an edge exists until its event.
 
 use proto::Token;
 use proto::event::Verb;
@@ -15,16 +14,16 @@ use crate::committer::Journal;
 use crate::domain::{Touches, expire_step};
 use crate::store::{chunks, head, load, save, within};
 
-/// What one transaction has ended.
+/// Edges that one transaction has removed.
 pub struct Expired {
-    /// The head after it.
+    /// The head after the transaction.
     pub head: Token,
-    /// How late each edge was, in seconds.
+    /// Delay of each removal, in seconds.
     pub late: Vec<f64>,
 }
 
-/// Ends what has run out, at most `limit` edges; none if nothing has, if the clock is not trusted, or if another process
-/// is at it.
+/// Removes up to `limit` expired edges. Returns `None` if there are none, if the clock is not trusted, or if another process
+/// is removing them.
 pub async fn next(
     pool: &PgPool,
     clock: &DatabaseClock,
@@ -40,7 +39,7 @@ pub async fn next(
         return Ok(None);
     };
     let expired = within(expire(&mut transaction, clock, limit)).await?;
-    // Should the reply be lost: what is gone is not found again.
+    // If the reply is lost, nothing is removed twice: removed edges are not found again.
     within(transaction.commit()).await?;
     Ok(expired)
 }
@@ -50,7 +49,7 @@ async fn expire(
     clock: &DatabaseClock,
     limit: usize,
 ) -> Result<Option<Expired>, sqlx::Error> {
-    // Judged once more: the clock may have jumped while this waited for the lock.
+    // Checked again: the clock may have jumped during the wait for the lock.
     let Some(now) = clock.trusted_now(connection).await? else { return Ok(None) };
     let due = chunks::expired(connection, now, limit).await?;
     let mut touches = Touches::default();

@@ -1,15 +1,15 @@
 //! Steps of the job that replaces a following list.
 //!
 //! A pass removes what is not in the list, then adds what is missing. The job ends after a pass that changed nothing, or
-//! after [`MOST_PASSES`]: others may change the same pairs for as long as it runs.
-//! A step looks ahead without the lock on the head; under the lock it decides anew about the few accounts that it found.
+//! after [`MOST_PASSES`]: others may change the same pairs while it runs. A step looks for open pairs without the lock on
+//! the head, and decides about those few under it.
 
 use proto::event::Verb;
 use proto::{Position, UserId};
 use service_kit::ids;
 use sqlx::PgConnection;
 
-use super::step::{Failed, Outcome};
+use super::outcome::{Failed, Outcome};
 use crate::committer::Journal;
 use crate::domain::{JobKind, Touches, add_step, check_active, remove_step};
 use crate::store::job_cursor::{Cursor, Phase};
@@ -17,36 +17,40 @@ use crate::store::jobs::{self, Job};
 use crate::store::targets::{self, Seen};
 use crate::store::{give_up, head, load, save, within};
 
-/// Rows of one look ahead.
+const KIND: JobKind = JobKind::ReplaceFollowing;
+/// Rows of one read ahead.
 const LOOK: i64 = 2_000;
-/// Passes of one job. The second finds what changed during the first; more find what somebody keeps changing.
+/// Passes of one job. The second finds changes during the first; further ones find pairs that others keep changing.
 const MOST_PASSES: i16 = 4;
-/// Looks of one step that find nothing to do.
+/// Reads of one step that find nothing to do.
 const LOOKS: usize = 10;
 
-/// Accounts that a step decides about, and where the next step begins; none: the job is done.
+/// Open pairs of a step.
 struct Found {
     users: Vec<UserId>,
-    /// Where they were found.
+    /// Cursor of the read that found them.
     at: Cursor,
+    /// Cursor of the next step; `None` if the job is done.
     next: Option<Cursor>,
 }
 
-/// Takes the job one step further.
+/// Executes one step.
 pub async fn step(
     connection: &mut PgConnection,
     job: &Job,
     user: UserId,
     limit: usize,
 ) -> Result<Outcome, Failed> {
-    let found = look_ahead(connection, job, limit).await.map_err(Failed::of_step)?;
-    let mut transaction = within(head::begin_locked(connection)).await.map_err(Failed::of_lock)?;
+    let in_step = |error| Failed::in_step(KIND, error);
+    let found = look_ahead(connection, job, limit).await.map_err(in_step)?;
+    let mut transaction =
+        within(head::begin_locked(connection)).await.map_err(|error| Failed::in_lock(KIND, error))?;
     let written = within(write(&mut transaction, job, user, found)).await;
     let outcome = match written {
         Ok(outcome) => outcome,
-        Err(error) => return Err(Failed::of_step(give_up(transaction, error).await)),
+        Err(error) => return Err(Failed::in_step(KIND, give_up(transaction, error).await)),
     };
-    within(transaction.commit()).await.map_err(Failed::of_step)?;
+    within(transaction.commit()).await.map_err(in_step)?;
     Ok(outcome)
 }
 
@@ -74,14 +78,14 @@ async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> R
     Ok(found)
 }
 
-/// The accounts to decide about, at most `limit`, and the position to continue after; none at the end of the phase.
+/// Returns up to `limit` open accounts, and the position to continue after; `None` at the end of the phase.
 fn choose(seen: &[Seen], limit: usize) -> (Vec<UserId>, Option<Position>) {
     let open: Vec<&Seen> = seen.iter().filter(|row| !row.reached).take(limit).collect();
     let users = open.iter().map(|row| row.target).collect();
     let last = match open.last() {
         Some(last) if open.len() == limit => Some(last.position),
         _ if seen.len() as i64 == LOOK => seen.last().map(|row| row.position),
-        // The rest of the phase is taken.
+        // The end of the phase.
         Some(_) | None => None,
     };
     (users, last)
@@ -95,7 +99,7 @@ fn next_phase(cursor: Cursor, done: i64) -> Option<Cursor> {
     }
 }
 
-/// The beginning of the pass after this one; none after the last.
+/// The beginning of the next pass; `None` after the last one.
 fn next_pass(cursor: Cursor, done: i64) -> Option<Cursor> {
     let passes = cursor.passes + 1;
     (passes < MOST_PASSES).then(|| Cursor { pass_done: done, passes, ..Cursor::start(Phase::Remove) })
@@ -107,20 +111,19 @@ async fn write(
     user: UserId,
     found: Found,
 ) -> Result<Outcome, sqlx::Error> {
-    // A command may have superseded it, or another worker continued it, since the look.
+    // A command may have superseded the job, or another worker continued it, since the read.
     let job = jobs::get(connection, before.job_id).await?;
     let job = job.filter(|job| job.state == "running" && job.cursor() == before.cursor());
     if job.is_none() {
         return Ok(Outcome::Nothing);
     }
-    let kind = JobKind::ReplaceFollowing;
     let mut touches = Touches::default();
     touches.accounts.insert(user);
     found.users.iter().for_each(|target| touches.follow(user, *target));
     let (head, mut graph) = load::load(connection, &touches).await?;
     if check_active(&graph, user).is_err() {
         jobs::fail(connection, before.job_id, jobs::OVERTAKEN).await?;
-        return Ok(Outcome::Stepped { kind: kind.name(), edges: 0, ended: Some("overtaken"), head: None });
+        return Ok(Outcome::Stepped { kind: KIND.name(), edges: 0, ended: Some("overtaken"), head: None });
     }
     let changes = match found.at.phase {
         Phase::Add => {
@@ -137,14 +140,14 @@ async fn write(
         save::save(connection, &graph, &journal.entries, ids::random()).await?;
     }
     let edges = changes.len() as i64;
-    // The last accounts of a pass changed something: it was no pass without changes.
+    // This last step of the pass changed something, so another pass is needed.
     let next = match found.next {
         None if edges > 0 => next_pass(found.at, before.done + edges),
         next => next,
     };
     jobs::go_on(connection, before.job_id, edges, next, head.now).await?;
     Ok(Outcome::Stepped {
-        kind: kind.name(),
+        kind: KIND.name(),
         edges: edges.unsigned_abs(),
         ended: next.is_none().then_some("done"),
         head: (!journal.entries.is_empty()).then(|| journal.token()),
@@ -167,7 +170,7 @@ mod tests {
             .map(|n| Seen { position: Position(n), target: user(u128::from(n)), reached: n % 2 == 1 })
             .collect();
         assert_eq!(choose(&seen, 3), (vec![user(2), user(4), user(6)], Some(Position(6))));
-        assert_eq!(choose(&seen, 9).1, None, "fewer rows than a look are the last ones");
+        assert_eq!(choose(&seen, 9).1, None, "a short read is the last one");
         assert_eq!(choose(&[], 9), (vec![], None));
     }
 
@@ -181,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_pairs_others_keep_changing_ends() {
+    fn a_job_ends_although_others_keep_changing_its_pairs() {
         let (mut cursor, mut done, mut phases) = (Cursor::start(Phase::Remove), 0, 1);
         while let Some(next) = next_phase(cursor, done) {
             (cursor, done, phases) = (next, done + 1, phases + 1);

@@ -1,13 +1,14 @@
 //! One step of a job: one transaction.
 
 use proto::event::{AccountChange, AccountOp, EdgeKey, EdgeKind, Verb};
-use proto::{Position, Token, UserId};
+use proto::{Position, UserId};
 use service_kit::ids;
 use service_kit::telemetry::chain;
 use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::outcome::{Failed, Outcome};
 use super::replace;
 use crate::clock::DatabaseClock;
 use crate::committer::Journal;
@@ -19,75 +20,17 @@ use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
 use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
-use crate::store::{give_up, is_timeout, is_transient, load, save, within};
+use crate::store::{give_up, load, save, within};
 
-/// What a step came to.
-pub enum Outcome {
-    /// There is nothing to do.
-    Nothing,
-    /// A job went on.
-    Stepped {
-        /// What the job does.
-        kind: &'static str,
-        /// How many edges it dealt with.
-        edges: u64,
-        /// How the job ended, if it did: for the metric. To callers, one that was overtaken has failed.
-        ended: Option<&'static str>,
-        /// The head after it, if there was an event.
-        head: Option<Token>,
-    },
-}
-
-/// A step that did not succeed.
-#[derive(Debug)]
-pub struct Failed {
-    /// What the job does.
-    pub kind: JobKind,
-    /// The statement's error.
-    pub error: sqlx::Error,
-    waited: bool,
-}
-
-impl Failed {
-    fn new(kind: JobKind, error: sqlx::Error, waited: bool) -> Self {
-        Self { kind, error, waited }
-    }
-
-    /// A step of a replacement failed.
-    pub fn of_step(error: sqlx::Error) -> Self {
-        Self::new(JobKind::ReplaceFollowing, error, false)
-    }
-
-    /// A step of a replacement did not get the lock on the head.
-    pub fn of_lock(error: sqlx::Error) -> Self {
-        Self::new(JobKind::ReplaceFollowing, error, true)
-    }
-
-    /// The step would fail again. A database that is away, or a lock on the head that others hold, is not the job's fault.
-    pub fn counts(&self) -> bool {
-        !self.waited && (is_timeout(&self.error) || !is_transient(&self.error))
-    }
-
-    /// For the metric.
-    pub fn cause(&self) -> &'static str {
-        match &self.error {
-            _ if self.waited => "head_lock",
-            error if is_timeout(error) => "timeout",
-            error if is_transient(error) => "database_away",
-            _ => "error",
-        }
-    }
-}
-
-/// Takes the job that has waited longest one step further; none if there is no job to do.
+/// Executes a step of the job that has waited longest, except the `paused` ones; `None` if there is no job.
 pub async fn next(
     pool: &PgPool,
     clock: &DatabaseClock,
     limit: usize,
-    resting: &[Uuid],
+    paused: &[Uuid],
 ) -> Result<Option<(Uuid, Result<Outcome, Failed>)>, sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
-    let Some(job) = within(jobs::next(&mut connection, resting)).await? else { return Ok(None) };
+    let Some(job) = within(jobs::next(&mut connection, paused)).await? else { return Ok(None) };
     let (Some(kind), Some(user)) = (JobKind::named(&job.kind), UserId::new(job.user_id)) else {
         return Ok(None);
     };
@@ -96,9 +39,9 @@ pub async fn next(
         return Ok(Some((job.job_id, outcome)));
     }
     if job.total == 0 && job.done == 0 {
-        // Outside of the lock: it may take a while. The number is for people only, so the job goes on without.
-        if let Err(error) = within(note_total(&mut connection, kind, &job)).await {
-            tracing::info!(job_id = %job.job_id, error = %chain(&error), "the edges of a job were not counted");
+        // Without the lock: it may take a while. Only GetJob shows the number, so the job continues without it.
+        if let Err(error) = within(set_total(&mut connection, kind, &job)).await {
+            tracing::info!(job_id = %job.job_id, error = %chain(&error), "cannot count the edges of a job");
         }
     }
     let outcome = locked_step(&mut connection, clock, kind, user, job.job_id, limit).await;
@@ -113,19 +56,19 @@ async fn locked_step(
     job_id: Uuid,
     limit: usize,
 ) -> Result<Outcome, Failed> {
-    let failed = |waited| move |error| Failed::new(kind, error, waited);
-    let mut transaction = within(head::begin_locked(connection)).await.map_err(failed(true))?;
+    let mut transaction =
+        within(head::begin_locked(connection)).await.map_err(|error| Failed::in_lock(kind, error))?;
     let stepped = within(step(&mut transaction, clock, kind, user, job_id, limit)).await;
     let outcome = match stepped {
         Ok(outcome) => outcome,
-        Err(error) => return Err(failed(false)(give_up(transaction, error).await)),
+        Err(error) => return Err(Failed::in_step(kind, give_up(transaction, error).await)),
     };
-    // Should the reply be lost: the job's row tells where it stands.
-    within(transaction.commit()).await.map_err(failed(false))?;
+    // If the reply is lost, the job's row still shows whether the step was committed.
+    within(transaction.commit()).await.map_err(|error| Failed::in_step(kind, error))?;
     Ok(outcome)
 }
 
-async fn note_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<(), sqlx::Error> {
+async fn set_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<(), sqlx::Error> {
     let total = count(connection, kind, job).await?;
     jobs::set_total(connection, job.job_id, total).await
 }
@@ -133,7 +76,7 @@ async fn note_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> 
 async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<i64, sqlx::Error> {
     let (live, archived) = match kind {
         JobKind::MakePublic => return jobs::count_requests(connection, job.user_id).await,
-        // Counted when it was decided.
+        // The command counted them.
         JobKind::ReplaceFollowing => return Ok(job.total),
         JobKind::Erase | JobKind::Archive | JobKind::Restore => {
             jobs::count_edges(connection, job.user_id).await?
@@ -146,16 +89,16 @@ async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Resul
     })
 }
 
-/// What a step does to the graph, and where the job goes on.
+/// Effects of a step, and where the job continues.
 struct Plan {
     verb: Verb,
     changes: Vec<Change>,
     accounts: Vec<AccountChange>,
-    /// How many edges were dealt with.
+    /// Number of processed edges.
     edges: usize,
-    /// None: the job is done.
+    /// `None` if the job is done.
     cursor: Option<Cursor>,
-    /// The account takes part again.
+    /// The account becomes active again.
     reactivates: bool,
 }
 
@@ -173,13 +116,13 @@ async fn step(
     job_id: Uuid,
     limit: usize,
 ) -> Result<Outcome, sqlx::Error> {
-    // It may have been superseded, or gone on by another worker, since it was found.
+    // A command may have superseded the job, or another worker continued it, since it was found.
     let Some(job) = jobs::get(connection, job_id).await?.filter(|job| job.state == "running") else {
         return Ok(Outcome::Nothing);
     };
     let cursor = job.cursor();
     let (head, mut graph, chunk) = load_chunk(connection, kind, user, cursor, limit).await?;
-    // While the clock is not trusted, a mute that may have run out comes back; the expiry ends it later.
+    // While the clock is not trusted, expired mutes are restored too; the expiry removes them later.
     let now = match kind {
         JobKind::Restore => clock.trusted_now(connection).await?.unwrap_or(OffsetDateTime::UNIX_EPOCH),
         _ => head.now,
@@ -213,7 +156,7 @@ async fn step(
     })
 }
 
-/// What the end of a job leaves to others.
+/// Jobs to start or to end when a job is done.
 async fn follow_up(
     connection: &mut PgConnection,
     kind: JobKind,
@@ -223,7 +166,7 @@ async fn follow_up(
 ) -> Result<(), sqlx::Error> {
     let account = graph.account(user);
     match kind {
-        // The job that accepts them ended when the account was archived, and they were restored before they were hidden.
+        // Pending requests to a public account: the job that accepts them ended when the account was archived.
         JobKind::Restore if !account.private && account.requests_received > 0 => {
             let running = jobs::running(connection, std::iter::once(&user)).await?;
             if running.iter().any(|((_, kind), _)| *kind == JobKind::MakePublic) {
@@ -232,16 +175,14 @@ async fn follow_up(
             let job = NewJob { kind: JobKind::MakePublic, user, prepared: None, total: 0 };
             jobs::insert(connection, ids::random(), &job, None, head.now).await
         }
-        // The id is new from now on: whoever has it next was asked for by nobody, and has asked for nothing.
-        JobKind::Erase => {
-            // A trigger takes it out of the lists of other jobs.
-            jobs::supersede(connection, user, JobKind::ReplaceFollowing, None, head.now).await
-        }
+        // From now on the id is that of a new account, which no earlier list may change or contain. A trigger removes it from
+        // the lists of other jobs.
+        JobKind::Erase => jobs::supersede(connection, user, JobKind::ReplaceFollowing, None, head.now).await,
         _ => Ok(()),
     }
 }
 
-/// What the step is decided on: the chunk, its edges, the accounts at their ends.
+/// Loads the next chunk of edges, and the accounts at their ends.
 async fn load_chunk(
     connection: &mut PgConnection,
     kind: JobKind,
@@ -275,7 +216,7 @@ async fn load_chunk(
     Ok((head, graph, chunk))
 }
 
-/// Decides a step; none if the job was overtaken by a command.
+/// Decides a step; `None` if a command has overtaken the job.
 fn plan(
     kind: JobKind,
     user: UserId,

@@ -1,10 +1,4 @@
-//! Waiting until the stream holds a revision.
-//!
-//! Owns: how a process finds that out, whether it leads the relay or not. It must
-//! not know who wants to know.
-//!
-//! What can go wrong: NATS is away, or another history has begun; then the wait
-//! ends with its patience.
+//! Waits until the stream holds a revision, whether or not this process leads the relay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,49 +7,47 @@ use async_nats::jetstream;
 use proto::{Revision, Token, subjects};
 use tokio::sync::{Mutex, watch};
 
-use super::Standing;
+use super::status::StreamStatus;
 
-/// The leader is told of acknowledgements as they come, and asks only where that
-/// takes unusually long: under load it hears of them in bunches.
+/// The leader knows of acknowledgements without a request. It asks only if that takes unusually long: under load they
+/// arrive in groups.
 const LEADERS_FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// From commit to acknowledgement it takes a few milliseconds.
+/// A commit is acknowledged within a few milliseconds.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Knows what the stream holds. Clones share it.
+/// The newest known revision of the stream. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Acknowledged {
-    standing: watch::Receiver<Standing>,
+    status: watch::Receiver<StreamStatus>,
     jetstream: jetstream::Context,
-    /// What the stream was last found to hold. Locked while it is asked, so that many
-    /// waiting calls ask one question together.
+    /// The last answer of the stream. Locked during a request, so that waiting calls share one request.
     found: Arc<Mutex<Option<Token>>>,
 }
 
 impl Acknowledged {
-    /// Listens to the relay of this process, and asks the stream where that one does
-    /// not lead.
-    pub fn new(standing: watch::Receiver<Standing>, client: async_nats::Client) -> Self {
+    /// Follows the relay of this process, and asks the stream if another process leads.
+    pub fn new(status: watch::Receiver<StreamStatus>, client: async_nats::Client) -> Self {
         let mut jetstream = jetstream::new(client);
         jetstream.set_timeout(Duration::from_secs(1));
-        Self { standing, jetstream, found: Arc::default() }
+        Self { status, jetstream, found: Arc::default() }
     }
 
-    /// Waits until the stream holds this revision, at most so long; answers whether it does.
-    pub async fn wait(&self, revision: Token, patience: Duration) -> bool {
-        let mut standing = self.standing.clone();
+    /// Waits until the stream holds this revision; returns false after `timeout`.
+    pub async fn wait(&self, revision: Token, timeout: Duration) -> bool {
+        let mut status = self.status.clone();
         let either = async {
             tokio::select! {
                 // An error means that the relay has ended: the process stops.
-                told = standing.wait_for(|standing| tells_of(standing, revision)) => told.is_ok(),
+                found = status.wait_for(|status| shows(status, revision)) => found.is_ok(),
                 () = self.ask_until(revision) => true,
             }
         };
-        tokio::time::timeout(patience, either).await.unwrap_or(false)
+        tokio::time::timeout(timeout, either).await.unwrap_or(false)
     }
 
     async fn ask_until(&self, revision: Token) {
-        let leads = self.standing.borrow().leader;
+        let leads = self.status.borrow().leader;
         let mut pause = if leads { LEADERS_FIRST_PAUSE } else { FIRST_PAUSE };
         loop {
             tokio::time::sleep(pause).await;
@@ -76,19 +68,19 @@ impl Acknowledged {
                 let last = Revision(stream.cached_info().state.last_sequence);
                 *found = Some(Token::new(revision.epoch, last));
             }
-            Err(error) => tracing::debug!(%error, "cannot ask the stream how far it is"),
+            Err(error) => tracing::debug!(%error, "cannot read the last sequence of the stream"),
         }
         found.is_some_and(|found| reaches(found, revision))
     }
 }
 
-/// Revisions of different histories cannot be compared.
+/// Revisions of different epochs are not comparable.
 fn reaches(found: Token, revision: Token) -> bool {
     found.epoch == revision.epoch && found.revision >= revision.revision
 }
 
-fn tells_of(standing: &Standing, revision: Token) -> bool {
-    let found = subjects::stream_epoch(&standing.name).map(|epoch| Token::new(epoch, standing.last));
+fn shows(status: &StreamStatus, revision: Token) -> bool {
+    let found = subjects::stream_epoch(&status.name).map(|epoch| Token::new(epoch, status.last));
     found.is_some_and(|found| reaches(found, revision))
 }
 
@@ -99,11 +91,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_stream_of_the_same_history_tells() {
-        let standing =
-            Standing { name: subjects::stream_name(Epoch(1)), last: Revision(9), ..Standing::default() };
-        for (epoch, revision, told) in [(1, 9, true), (1, 10, false), (2, 9, false), (2, 1, false)] {
-            assert_eq!(tells_of(&standing, Token::new(Epoch(epoch), Revision(revision))), told);
+    fn only_the_stream_of_the_same_epoch_counts() {
+        let status = StreamStatus {
+            name: subjects::stream_name(Epoch(1)),
+            last: Revision(9),
+            ..StreamStatus::default()
+        };
+        for (epoch, revision, expected) in [(1, 9, true), (1, 10, false), (2, 9, false), (2, 1, false)] {
+            assert_eq!(shows(&status, Token::new(Epoch(epoch), Revision(revision))), expected);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Heartbeats of all histories on this NATS: which epochs are in use.
+//! Heartbeats of all epochs on this NATS: which epochs are in use.
 //!
-//! A restored copy of a database may speak to the NATS of the original. Before the relay deletes the stream of an
-//! earlier epoch it must know that no process serves that epoch any more.
+//! A restored copy of a database may use the NATS of the original. Before the relay deletes the stream of an earlier epoch,
+//! no process may serve that epoch any more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use service_kit::nats;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Heartbeats come twice a second from each process; after a longer gap it is not known what was missed.
-const GAP: Duration = Duration::from_secs(3);
-/// An epoch that was silent for longer is forgotten.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
+/// Each process sends a heartbeat twice a second. After a longer gap, heartbeats may have been missed.
+const LONGEST_GAP: Duration = Duration::from_secs(3);
+/// Epochs without a heartbeat for this time are dropped from memory.
+const KEPT: Duration = Duration::from_secs(3600);
 
-/// An uninterrupted run of heartbeats of one epoch.
+/// Heartbeats of one epoch without a gap.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     began: Instant,
     last: Instant,
 }
 
-/// What was heard. Clones share it.
+/// Received heartbeats by epoch. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeats(Arc<Mutex<BTreeMap<Epoch, Run>>>);
 
@@ -46,20 +46,20 @@ impl Heartbeats {
 
     fn note(&self, epoch: Epoch, now: Instant) {
         let mut runs = self.0.lock();
-        runs.retain(|_, run| now.saturating_duration_since(run.last) < FORGOTTEN);
+        runs.retain(|_, run| now.saturating_duration_since(run.last) < KEPT);
         let run = runs.entry(epoch).or_insert(Run { began: now, last: now });
-        if now.saturating_duration_since(run.last) > GAP {
+        if now.saturating_duration_since(run.last) > LONGEST_GAP {
             run.began = now;
         }
         run.last = now;
     }
 
-    /// For how long no heartbeat of an epoch was heard while probes were. Without them this process may hear nothing at
-    /// all, and it is zero.
+    /// How long an epoch has sent no heartbeat while probes arrived. Zero without probes: this process may receive nothing at
+    /// all.
     pub fn silence(&self, epoch: Epoch, now: Instant) -> Duration {
         let runs = self.0.lock();
         let Some(run) = runs.get(&PROBE) else { return Duration::ZERO };
-        if now.saturating_duration_since(run.last) > GAP {
+        if now.saturating_duration_since(run.last) > LONGEST_GAP {
             return Duration::ZERO;
         }
         let since = runs.get(&epoch).map_or(run.began, |other| other.last.max(run.began));
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_counts_only_while_probes_are_heard() {
+    fn silence_counts_only_while_probes_arrive() {
         let (heartbeats, start) = (Heartbeats::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let silence = |now| heartbeats.silence(Epoch(1), at(now)).as_secs();

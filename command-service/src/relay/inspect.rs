@@ -1,4 +1,4 @@
-//! How the stream stands against the source of truth.
+//! Compares the stream with the outbox.
 
 use std::time::Duration;
 
@@ -10,72 +10,72 @@ use proto::{Epoch, Revision, subjects};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::Error;
+use super::error::Error;
 use super::heartbeats::Heartbeats;
 use super::others::{self, Others};
-use super::stream::{self, nats};
+use super::stream;
 use crate::store::head::{self, Head, History};
 use crate::store::outbox;
 
-/// What was found.
+/// State of the stream against the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// There is no stream. It must begin at `first`.
+    /// The stream does not exist. It must begin at `first`.
     Missing {
-        /// The oldest event in the outbox, or the next one ever.
+        /// The oldest event in the outbox, or the next event if the outbox is empty.
         first: Revision,
         /// Streams of earlier epochs that it replaces.
         given_up: Vec<String>,
     },
-    /// The stream's newest event is ours. Go on at `next`.
+    /// The stream's newest event is ours. Publishing continues at `next`.
     Good {
-        /// The revision after it.
+        /// The revision after the newest event.
         next: Revision,
-        /// Id of the event before it; `None` if the stream is empty and PostgreSQL's head is newer.
+        /// Id of the newest event; `None` if the stream is empty and PostgreSQL's head is newer.
         after: Option<Uuid>,
     },
-    /// The stream, or the one that holds its subjects, is not ours.
+    /// The stream, or another one with its subjects, is not ours.
     Blocked {
-        /// Which.
+        /// Which stream, and what to do.
         problem: String,
     },
-    /// The stream holds something that is no event of ours.
+    /// The stream holds a message that is not our event.
     Stray {
-        /// What.
+        /// Which message.
         problem: String,
     },
     /// The stream holds an event of our epoch that PostgreSQL does not know.
     Fork {
-        /// Which.
+        /// Which event.
         problem: String,
     },
 }
 
-/// What was found, and where everything stands.
+/// Result of an inspection.
 #[derive(Clone, Debug)]
 pub struct Inspection {
-    /// What was found.
+    /// State of the stream.
     pub found: Found,
-    /// The history that was looked at.
+    /// The history that the stream was compared with.
     pub history: History,
-    /// The newest revision of the truth.
+    /// PostgreSQL's head.
     pub head: Head,
-    /// The oldest and the newest revision in the stream; none if it was not looked at.
+    /// The oldest and the newest revision in the stream; `None` if NATS was not asked.
     pub stream: Option<(Revision, Revision)>,
     /// Age of the oldest event that is not in the stream.
     pub oldest_unpublished: Option<Duration>,
 }
 
-/// Reads the history from a server that takes writes.
+/// Reads the history. Fails with [`Error::Standby`] on a server that takes no writes.
 pub async fn history(connection: &mut PgConnection) -> Result<History, Error> {
-    // A standby may lag behind what was published: that is no fork.
+    // A standby may lag behind the stream, which is not a fork.
     if service_kit::postgres::is_read_only(connection).await? {
         return Err(Error::Standby);
     }
     Ok(head::history(connection).await?)
 }
 
-/// Looks at the stream of a history, the present one.
+/// Compares the stream of the current history with the outbox.
 pub async fn inspect(
     connection: &mut PgConnection,
     history: History,
@@ -83,7 +83,7 @@ pub async fn inspect(
     heartbeats: &Heartbeats,
 ) -> Result<Inspection, Error> {
     if let Some(problem) = history.fork.clone() {
-        // Known for sure, whatever NATS says, and also while it says nothing.
+        // A recorded fork is certain, also while NATS is down.
         let head = head::get(connection).await?;
         let found = Found::Fork { problem };
         return Ok(Inspection { found, history, head, stream: None, oldest_unpublished: None });
@@ -92,10 +92,10 @@ pub async fn inspect(
         Ok(stream) => Some(stream),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => None,
-            _ => return Err(nats(error)),
+            _ => return Err(Error::nats(error)),
         },
     };
-    // After the stream: whatever is in it by then was committed before.
+    // Read after the stream: every event in the stream was committed before.
     let head = head::get(connection).await?;
     if head.epoch != history.epoch {
         return Err(Error::EpochChanged);
@@ -104,7 +104,7 @@ pub async fn inspect(
     let Some(stream) = stream else {
         let first = oldest.unwrap_or(head.revision.next());
         let oldest_unpublished = age(connection, &head, Revision(first.0.saturating_sub(1))).await?;
-        let found = match others::look(jetstream, &history, heartbeats).await? {
+        let found = match others::find(jetstream, &history, heartbeats).await? {
             Others::GivenUp(given_up) => Found::Missing { first, given_up },
             Others::Blocked(problem) => Found::Blocked { problem },
         };
@@ -128,7 +128,7 @@ pub async fn inspect(
     Ok(Inspection { found, history, head, stream: Some((first, last)), oldest_unpublished })
 }
 
-/// A stream of our epoch that another database made.
+/// Returns the problem of a stream that belongs to another database.
 fn foreign(config: &jetstream::stream::Config, history: &History) -> Option<String> {
     let whose = stream::database_id(config).filter(|id| *id != history.database_id)?;
     Some(format!(
@@ -137,11 +137,11 @@ fn foreign(config: &jetstream::stream::Config, history: &History) -> Option<Stri
     ))
 }
 
-/// A stream without messages: new, or everything in it has aged out.
+/// Judges a stream without messages: it is new, or all messages have aged out.
 fn empty(last: Revision, oldest: Option<Revision>, head: &Head) -> Found {
     let next = last.next();
     if last > head.revision {
-        // Sequences are revisions that were published, and their messages have aged out.
+        // Its sequences are published revisions whose messages have aged out.
         let problem = format!(
             "the stream, now empty, has held revision {last} of epoch {} (head {}): PostgreSQL has lost commits that \
              were published",
@@ -160,11 +160,11 @@ fn gap(next: Revision, oldest: Revision) -> Found {
     Found::Stray { problem: format!("the stream needs revision {next}, the outbox begins at {oldest}") }
 }
 
-/// The stream's newest message, as far as it matters.
+/// The newest message of the stream.
 struct Newest {
     id: Option<Uuid>,
     epoch: Option<u64>,
-    /// Also one of a newer version: that is no stray message, which would be thrown away.
+    /// True also for an event of a newer version: it must not count as a stray message, which the relay deletes.
     is_event_of_its_sequence: bool,
 }
 
@@ -174,7 +174,7 @@ async fn newest(stream: &jetstream::stream::Stream, last: Revision) -> Result<Op
         Err(error) => {
             return match error.kind() {
                 LastRawMessageErrorKind::NoMessageFound => Ok(None),
-                _ => Err(nats(error)),
+                _ => Err(Error::nats(error)),
             };
         }
     };
@@ -213,7 +213,7 @@ async fn compare(
         return Ok(Found::Fork { problem });
     }
     if of_our_epoch && let Some(oldest) = oldest {
-        // The stream may keep an event for longer than the outbox. The event after it says which one it was.
+        // The stream may keep an event longer than the outbox. The next event's prev_id identifies it.
         let follows = oldest == last.next() && outbox::prev_id(connection, oldest).await? == newest.id;
         let good = Found::Good { next: oldest, after: newest.id };
         return Ok(if follows { good } else { gap(last.next(), oldest) });
@@ -221,7 +221,7 @@ async fn compare(
     Ok(Found::Stray { problem: format!("sequence {last} of the stream is no event of ours") })
 }
 
-/// The head, and how long the oldest event after `last` has waited.
+/// Returns the head, and the age of the oldest event after `last`.
 pub async fn waiting(pool: &PgPool, last: Revision) -> Result<(Revision, Option<Duration>), Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     let head = head::get(&mut connection).await?;
@@ -229,13 +229,13 @@ pub async fn waiting(pool: &PgPool, last: Revision) -> Result<(Revision, Option<
     Ok((head.revision, oldest))
 }
 
-/// The outbox holds events. Where the stream was never looked at, any of them may be unpublished.
+/// Whether the outbox holds events. If the stream was never inspected, any of them may be unpublished.
 pub async fn has_events(pool: &PgPool) -> Result<bool, Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     Ok(outbox::oldest(&mut connection).await?.is_some())
 }
 
-/// How long the oldest event after `last` has waited.
+/// Returns the age of the oldest event after `last`.
 async fn age(connection: &mut PgConnection, head: &Head, last: Revision) -> Result<Option<Duration>, Error> {
     if last >= head.revision {
         return Ok(None);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_stream_goes_on_where_it_stands_or_is_made_again() {
+    fn an_empty_stream_is_continued_or_made_again() {
         let good = |next| Found::Good { next: Revision(next), after: None };
         assert_eq!(empty(Revision(0), None, &head(0)), good(1));
         assert_eq!(empty(Revision(4), Some(Revision(5)), &head(9)), good(5));

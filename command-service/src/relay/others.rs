@@ -1,4 +1,4 @@
-//! Streams of other histories that hold our subjects: which of them may be deleted.
+//! Finds streams of other epochs that hold our subjects, and decides which of them may be deleted.
 
 use std::time::Duration;
 
@@ -7,30 +7,29 @@ use futures::TryStreamExt as _;
 use proto::{Epoch, subjects};
 use tokio::time::Instant;
 
-use super::Error;
+use super::error::Error;
 use super::heartbeats::Heartbeats;
-use super::stream::nats;
 use crate::store::head::History;
 
-/// Silence after which an epoch counts as unused.
-pub const QUIET: Duration = Duration::from_secs(30);
+/// An epoch without a heartbeat for this time is unused.
+pub const UNUSED_AFTER: Duration = Duration::from_secs(30);
 
-/// Streams that hold our subjects.
+/// Streams of other epochs with our subjects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Others {
-    /// Nothing, once these are deleted.
+    /// Only streams that an operator gave up; they can be deleted.
     GivenUp(Vec<String>),
-    /// A stream that no operator gave up, or whose epoch may still be served.
+    /// A stream that was not given up, or whose epoch may be in use: which one, and what to do.
     Blocked(String),
 }
 
-/// Looks for streams of other epochs in the account.
-pub async fn look(
+/// Finds streams of other epochs in the NATS account.
+pub async fn find(
     jetstream: &jetstream::Context,
     history: &History,
     heartbeats: &Heartbeats,
 ) -> Result<Others, Error> {
-    let mut names: Vec<String> = jetstream.stream_names().try_collect().await.map_err(nats)?;
+    let mut names: Vec<String> = jetstream.stream_names().try_collect().await.map_err(Error::nats)?;
     names.sort_unstable();
     let streams =
         names.into_iter().filter_map(|name| subjects::stream_epoch(&name).map(|epoch| (name, epoch)));
@@ -54,11 +53,11 @@ fn judge(others: Vec<(String, Epoch)>, history: &History, silence: impl Fn(Epoch
             ));
         }
     }
-    let heard = others.iter().find(|(_, epoch)| silence(*epoch) < QUIET);
-    if let Some((name, epoch)) = heard {
+    let in_use = others.iter().find(|(_, epoch)| silence(*epoch) < UNUSED_AFTER);
+    if let Some((name, epoch)) = in_use {
         return Others::Blocked(format!(
             "stream {name} is deleted after {} s without a heartbeat of epoch {epoch}",
-            QUIET.as_secs()
+            UNUSED_AFTER.as_secs()
         ));
     }
     Others::GivenUp(others.into_iter().map(|(name, _)| name).collect())
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_silent_streams_that_were_given_up_are_deleted() {
+    fn only_unused_streams_that_were_given_up_are_deleted() {
         let history = |epoch, before| History {
             epoch: Epoch(epoch),
             database_id: Uuid::nil(),
@@ -87,11 +86,14 @@ mod tests {
         let judged =
             |epochs: &[u64], before, quiet: Duration| judge(streams(epochs), &history(50, before), |_| quiet);
         assert_eq!(judged(&[], 0, Duration::ZERO), Others::GivenUp(vec![]));
-        assert!(matches!(judged(&[1], 0, QUIET), Others::Blocked(_)), "no consent");
-        assert!(matches!(judged(&[1, 40], 40, QUIET), Others::Blocked(_)), "consent to an earlier one only");
-        assert!(matches!(judged(&[60], 50, QUIET), Others::Blocked(_)), "a later epoch");
+        assert!(matches!(judged(&[1], 0, UNUSED_AFTER), Others::Blocked(_)), "no consent");
+        assert!(
+            matches!(judged(&[1, 40], 40, UNUSED_AFTER), Others::Blocked(_)),
+            "consent to an earlier one only"
+        );
+        assert!(matches!(judged(&[60], 50, UNUSED_AFTER), Others::Blocked(_)), "a later epoch");
         assert!(matches!(judged(&[1], 50, Duration::from_secs(29)), Others::Blocked(_)), "perhaps in use");
         let names = vec!["FOLLOWGRAPH".to_owned(), "FOLLOWGRAPH_40".to_owned()];
-        assert_eq!(judged(&[1, 40], 50, QUIET), Others::GivenUp(names));
+        assert_eq!(judged(&[1, 40], 50, UNUSED_AFTER), Others::GivenUp(names));
     }
 }

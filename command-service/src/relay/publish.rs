@@ -1,4 +1,4 @@
-//! Publishing: many events in flight, each only as the next one of the stream.
+//! Publishes events with many in flight; the stream takes each only as its next one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,44 +17,43 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::recent::Recent;
-use super::stream::nats;
-use super::{Error, Standing};
+use super::error::Error;
+use super::status::StreamStatus;
 use crate::clock::DatabaseClock;
 use crate::metrics;
 use crate::store::outbox::{self, Entry};
+use crate::store::recent::Recent;
 use crate::store::within;
 
-/// How many events may be unacknowledged.
+/// Maximum number of unacknowledged events.
 const WINDOW: usize = 512;
-/// How many events are read at once; an event of an import may have 200 kB.
+/// Events of one read. An event of an import may have 200 kB.
 const READ: usize = 128;
-/// Behind the signals: a signal may get lost.
+/// Interval of polls. A signal may get lost.
 const POLL: Duration = Duration::from_millis(100);
-/// Above the largest event with its headers. NATS takes 1 MB by default.
+/// Bound of the largest event with its headers. NATS takes 1 MB by default.
 pub const LARGEST_MESSAGE: usize = 512 << 10;
-/// What `ce-source` says.
+/// Value of the header `ce-source`.
 const SOURCE: &str = "followgraph/command-service";
 
-/// What publishing needs.
+/// Dependencies of publishing.
 pub struct Context<'a> {
-    /// Where the outbox is.
+    /// Source of the outbox.
     pub pool: &'a PgPool,
-    /// Where the stream is.
+    /// Connection to the stream.
     pub jetstream: &'a jetstream::Context,
-    /// The present epoch.
+    /// The current epoch.
     pub epoch: Epoch,
-    /// What this process has just committed.
+    /// Events that this process has committed.
     pub recent: &'a Recent,
-    /// Told how far the stream has come.
-    pub standing: &'a watch::Sender<Standing>,
-    /// For how long events waited.
+    /// Receives the last published revision.
+    pub status: &'a watch::Sender<StreamStatus>,
+    /// Measures how long events waited.
     pub clock: &'a DatabaseClock,
 }
 
 impl Context<'_> {
-    /// Publishes from `next` on what is committed, and what comes in, until the time
-    /// is up. Returns only when all that it sent is acknowledged.
+    /// Publishes committed events from revision `next` until `until`. Returns after the acknowledgement of all of them.
     ///
     /// `after` is the newest event of the stream; `None` if that is not known.
     pub async fn publish_from(
@@ -65,41 +64,41 @@ impl Context<'_> {
         committed: &mut watch::Receiver<Token>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let mut flight = Flight { clock: self.clock, sent: VecDeque::new() };
-        // A signal may get lost, so the outbox is looked at first and after each wait in vain.
-        let mut look = true;
+        let mut in_flight = InFlight { clock: self.clock, sent: VecDeque::new() };
+        // A signal may get lost, so the outbox is polled first and after each wait without a signal.
+        let mut poll = true;
         while Instant::now() < until && !stop.is_cancelled() {
             let head = committed.borrow_and_update().revision;
-            let entries = self.next_entries(next, look || head >= next).await?;
-            look = false;
+            let entries = self.next_entries(next, poll || head >= next).await?;
+            poll = false;
             if entries.is_empty() {
-                flight.land_all().await?;
-                self.tell(next);
-                look = !self.wait(until, committed, stop).await;
+                in_flight.drain().await?;
+                self.record_published(next);
+                poll = !self.wait(until, committed, stop).await;
             }
             for entry in entries {
                 if entry.revision() != next || entry.epoch() != self.epoch {
-                    // The outbox was pruned or a new epoch has begun: look again.
-                    return flight.land_all().await;
+                    // The outbox was pruned or a new epoch has begun: inspect again.
+                    return in_flight.drain().await;
                 }
                 if !follows(&entry, after) {
-                    // PostgreSQL lost commits in a failover since the stream was looked at: the stream, or what this
-                    // process keeps, is of the history before. Published, the new history would hide the fork.
+                    // PostgreSQL lost commits in a failover since the inspection. The stream, or the memory of this process,
+                    // has the history before it. Publishing the new history would hide the fork.
                     self.recent.clear();
-                    flight.land_all().await?;
+                    in_flight.drain().await?;
                     return Err(Error::Unchained(next));
                 }
                 (next, after) = (next.next(), Some(entry.event_id));
-                flight.send(self.jetstream, &entry).await?;
+                in_flight.send(self.jetstream, &entry).await?;
             }
         }
-        flight.land_all().await
+        in_flight.drain().await
     }
 
-    /// What this process has just committed is at hand; the rest is in the outbox.
-    async fn next_entries(&self, next: Revision, look: bool) -> Result<Vec<Arc<Entry>>, Error> {
+    /// Returns events from memory, else from the outbox if `poll`.
+    async fn next_entries(&self, next: Revision, poll: bool) -> Result<Vec<Arc<Entry>>, Error> {
         let recent = self.recent.from(self.epoch, next, READ);
-        if !recent.is_empty() || !look {
+        if !recent.is_empty() || !poll {
             return Ok(recent);
         }
         let entries = within(async {
@@ -110,20 +109,20 @@ impl Context<'_> {
         Ok(entries.into_iter().map(Arc::new).collect())
     }
 
-    /// Everything before `next` is in the stream.
-    fn tell(&self, next: Revision) {
+    /// Records that the stream has everything before `next`.
+    fn record_published(&self, next: Revision) {
         let last = Revision(next.0.saturating_sub(1));
-        self.standing.send_if_modified(|standing| {
-            standing.oldest_unpublished = None;
-            std::mem::replace(&mut standing.last, last) != last
+        self.status.send_if_modified(|status| {
+            status.oldest_unpublished = None;
+            std::mem::replace(&mut status.last, last) != last
         });
-        // A figure for people; digits beyond 2^53 do not matter.
+        // Revisions above 2^53 lose precision, which does not matter in a chart.
         ::metrics::gauge!(metrics::STREAM_REVISION).set(last.0 as f64);
         ::metrics::gauge!(metrics::OUTBOX_UNPUBLISHED).set(0.0);
         ::metrics::gauge!(metrics::OUTBOX_OLDEST_SECONDS).set(0.0);
     }
 
-    /// Waits for a signal; false if none came for a while.
+    /// Waits for a signal; returns false after the poll interval.
     async fn wait(
         &self,
         until: Instant,
@@ -144,18 +143,18 @@ impl Context<'_> {
     }
 }
 
-/// Whether an event is the one after this event. Anything follows an unknown one.
+/// Whether an event is the next one after `after`. Every event follows an unknown one.
 fn follows(entry: &Entry, after: Option<Uuid>) -> bool {
     after.is_none_or(|id| entry.prev_id == Some(id))
 }
 
-/// Events that are sent and not acknowledged.
-struct Flight<'a> {
+/// Events that are sent but not acknowledged.
+struct InFlight<'a> {
     clock: &'a DatabaseClock,
     sent: VecDeque<(Sent, PublishAckFuture)>,
 }
 
-/// What is to be known of an event when it is acknowledged.
+/// Data of an event for its acknowledgement.
 struct Sent {
     revision: Revision,
     committed_at: OffsetDateTime,
@@ -163,10 +162,10 @@ struct Sent {
     span: Span,
 }
 
-impl Flight<'_> {
+impl InFlight<'_> {
     async fn send(&mut self, jetstream: &jetstream::Context, entry: &Entry) -> Result<(), Error> {
         if self.sent.len() >= WINDOW {
-            self.land().await?;
+            self.await_oldest().await?;
         }
         let subject = subjects::event_subject(&entry.verb);
         let mut span =
@@ -179,22 +178,22 @@ impl Flight<'_> {
             PublishErrorKind::MaxPayloadExceeded => {
                 Error::TooLarge { revision: entry.revision(), bytes: entry.payload.len() }
             }
-            _ => nats(error),
+            _ => Error::nats(error),
         })?;
         let sent = Sent { revision: entry.revision(), committed_at: entry.committed_at, span };
         self.sent.push_back((sent, ack));
         Ok(())
     }
 
-    async fn land_all(&mut self) -> Result<(), Error> {
+    async fn drain(&mut self) -> Result<(), Error> {
         while !self.sent.is_empty() {
-            self.land().await?;
+            self.await_oldest().await?;
         }
         Ok(())
     }
 
-    /// Waits for the oldest acknowledgement; it must be of the event's own revision.
-    async fn land(&mut self) -> Result<(), Error> {
+    /// Waits for the acknowledgement of the oldest event. Its sequence must be the event's revision.
+    async fn await_oldest(&mut self) -> Result<(), Error> {
         let Some((mut sent, ack)) = self.sent.pop_front() else { return Ok(()) };
         let revision = sent.revision;
         let refused = |problem: String| Error::Refused { revision, problem };
@@ -207,15 +206,14 @@ impl Flight<'_> {
         }
         ::metrics::counter!(metrics::EVENTS_PUBLISHED).increment(1);
         let lag = (self.clock.now() - sent.committed_at).as_seconds_f64();
-        // Two machines' clocks.
+        // Two hosts' clocks: it may be negative.
         ::metrics::histogram!(metrics::PUBLISH_LAG_SECONDS).record(lag.max(0.0));
         Ok(())
     }
 }
 
-/// CloudEvents 1.0, binary mode. No `Nats-Msg-Id`: a cluster checks for duplicates
-/// before it checks the expected sequence, and would acknowledge other content under
-/// the same id.
+/// CloudEvents 1.0, binary mode. No `Nats-Msg-Id`: a cluster checks for duplicates before it checks the expected sequence,
+/// and would acknowledge other content with the same id.
 fn headers(entry: &Entry, span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Expected-Last-Sequence", entry.revision().0.saturating_sub(1).to_string());

@@ -1,48 +1,49 @@
-//! The JetStream stream: how it is made and what it promises.
+//! Creates, updates and deletes the JetStream stream.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use async_nats::jetstream::context::CreateStreamErrorKind;
+use async_nats::jetstream::context::{CreateStreamErrorKind, DeleteStreamErrorKind};
 use async_nats::jetstream::{self, ErrorCode, stream};
 use proto::{Revision, subjects};
 use service_kit::Env;
 use service_kit::telemetry::chain;
 use uuid::Uuid;
 
-use super::Error;
+use super::error::Error;
 use crate::store::head::History;
 
-/// Metadata of the stream: `log_lock.database_id` of the database that it belongs to.
+/// Key in the stream's metadata: `log_lock.database_id` of its database.
 const DATABASE_ID: &str = "followgraph.database_id";
 
-/// How the stream is kept.
+/// Settings of the stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How long an event stays.
+    /// Age after which NATS drops an event.
     pub max_age: Duration,
-    /// How many servers of a cluster keep it.
+    /// Number of copies in a NATS cluster.
     pub replicas: usize,
-    /// Most bytes that it holds; 0 for no limit of its own.
+    /// Size limit in bytes; 0 for none.
     pub max_bytes: i64,
 }
 
 impl Settings {
-    /// Reads them.
+    /// Reads `STREAM_MAX_AGE_SECONDS`, `STREAM_REPLICAS` and `STREAM_MAX_BYTES`.
     pub fn read(env: &mut Env) -> Self {
         Self {
             max_age: env
-                .about("How long events stay in the stream and in the outbox.")
+                .about("How long the stream and the outbox keep events.")
                 .seconds_or("STREAM_MAX_AGE_SECONDS", 7 * 24 * 3600),
-            replicas: env.about("How many servers of a NATS cluster keep the stream: 1, 3 or 5.").number_or(
+            replicas: env.about("Number of copies of the stream in a NATS cluster: 1, 3 or 5.").number_or(
                 "STREAM_REPLICAS",
                 1,
                 1..=5,
             ),
             max_bytes: env
                 .about(
-                    "Most bytes of the stream; then the oldest events are dropped before their time. 0: no limit of \
-                     its own, and that of a stream made by hand stays. NATS accounts with max_bytes_required need it.",
+                    "Size limit of the stream, in bytes. Above it, NATS drops the oldest events before their maximum \
+                     age. 0: no limit; the limit of a stream that was made by hand stays. NATS accounts with \
+                     max_bytes_required need a limit.",
                 )
                 .number_or("STREAM_MAX_BYTES", 0, 0..=i64::MAX),
         }
@@ -77,12 +78,12 @@ impl Settings {
     }
 }
 
-/// The database that a stream belongs to; none for a stream of an older version.
+/// Returns the database that a stream belongs to; `None` for a stream of an older version.
 pub fn database_id(config: &stream::Config) -> Option<Uuid> {
     config.metadata.get(DATABASE_ID)?.parse().ok()
 }
 
-/// Makes the stream so that its next sequence number is `first`, in place of streams that were given up: two streams
+/// Creates the stream with `first` as its next sequence number. Deletes the streams that were given up before: two streams
 /// cannot share the subjects.
 pub async fn create(
     jetstream: &jetstream::Context,
@@ -102,18 +103,18 @@ pub async fn create(
                 subjects::EVENTS_WILDCARD
             ))
         }
-        CreateStreamErrorKind::JetStream(e) if e.code() < FAILED_SERVER => Error::Blocked(refused(&e)),
-        _ => nats(error),
+        CreateStreamErrorKind::JetStream(e) if e.code() < FAILED_SERVER => Error::Blocked(advice(&e)),
+        _ => Error::nats(error),
     })?;
-    tracing::info!(stream = subjects::stream_name(history.epoch), first = first.0, "made the stream");
+    tracing::info!(stream = subjects::stream_name(history.epoch), first = first.0, "created the stream");
     Ok(())
 }
 
-/// JetStream uses the status codes of HTTP: from this one on the error is the server's, and may pass.
+/// JetStream uses the status codes of HTTP: from this one on, the server is at fault and a retry may succeed.
 const FAILED_SERVER: usize = 500;
 
-/// What an operator has to change where JetStream refuses to make the stream.
-fn refused(error: &jetstream::Error) -> String {
+/// What an operator has to change if JetStream refuses to create the stream.
+fn advice(error: &jetstream::Error) -> String {
     let advice = match error.error_code() {
         ErrorCode::STREAM_MAX_BYTES_REQUIRED => "set STREAM_MAX_BYTES, at most to what the account has left",
         ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED => {
@@ -134,11 +135,11 @@ fn refused(error: &jetstream::Error) -> String {
     format!("NATS does not make the stream: {error}: {advice}")
 }
 
-/// Brings a stream that is there to the settings, and notes whose it is. Both count for little beside the events: after
-/// a failure the relay continues.
+/// Applies the settings to an existing stream, and records its database. After a failure the relay continues: publishing
+/// matters more.
 pub async fn update(jetstream: &jetstream::Context, settings: &Settings, history: &History) {
     let changed = async {
-        let stream = jetstream.get_stream(subjects::stream_name(history.epoch)).await.map_err(nats)?;
+        let stream = jetstream.get_stream(subjects::stream_name(history.epoch)).await.map_err(Error::nats)?;
         let mut config = stream.cached_info().config.clone();
         let ours = database_id(&config) == Some(history.database_id);
         let max_bytes = if settings.max_bytes == 0 { config.max_bytes } else { settings.max_bytes };
@@ -148,7 +149,7 @@ pub async fn update(jetstream: &jetstream::Context, settings: &Settings, history
         }
         config.metadata.insert(DATABASE_ID.to_owned(), history.database_id.to_string());
         (config.max_age, config.num_replicas, config.max_bytes) = wanted;
-        jetstream.update_stream(config).await.map_err(nats)?;
+        jetstream.update_stream(config).await.map_err(Error::nats)?;
         Ok::<_, Error>(true)
     };
     match changed.await {
@@ -160,20 +161,11 @@ pub async fn update(jetstream: &jetstream::Context, settings: &Settings, history
     }
 }
 
-/// Deletes the stream. That it is gone already is fine.
+/// Deletes a stream. Succeeds if it does not exist.
 pub async fn delete(jetstream: &jetstream::Context, name: &str) -> Result<(), Error> {
-    match jetstream.delete_stream(name).await {
-        Ok(_) => Ok(()),
-        Err(error) if is_missing(&error.to_string()) => Ok(()),
-        Err(error) => Err(nats(error)),
+    let Err(error) = jetstream.delete_stream(name).await else { return Ok(()) };
+    match error.kind() {
+        DeleteStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(()),
+        _ => Err(Error::nats(error)),
     }
-}
-
-fn is_missing(text: &str) -> bool {
-    text.contains("10059")
-}
-
-/// A failure to reach the server.
-pub fn nats(error: impl std::fmt::Display) -> Error {
-    Error::Nats(error.to_string())
 }

@@ -3,7 +3,18 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use crate::clock::Record;
+/// The row of the table `clock`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// PostgreSQL's clock when a command-service last trusted it.
+    pub seen_at: Option<OffsetDateTime>,
+    /// A jump that an operator has to accept.
+    pub jumped: Option<String>,
+    /// The clock is distrusted: partition drops wait.
+    pub suspended: bool,
+    /// How often an operator has accepted the clock.
+    pub accepted: i64,
+}
 
 /// PostgreSQL's time of day.
 pub async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {

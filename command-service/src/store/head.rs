@@ -4,11 +4,10 @@
 //! each reader of the head would scan them.
 
 use proto::{Epoch, Revision, Token};
+use service_kit::clock::TOLERANCE;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-use crate::clock::date_of_commit;
 
 /// The advisory lock of the process that ends what has run out, for one transaction. All of them look for it, and would
 /// queue for the head.
@@ -34,6 +33,12 @@ impl Head {
     pub fn token(&self) -> Token {
         Token::new(self.epoch, self.revision)
     }
+}
+
+/// The date of a commit: PostgreSQL's clock, but not before the last commit, so that dates have the order of revisions. A
+/// last commit that is further ahead than the tolerance was dated by a wrong clock, and is ignored.
+pub fn date_of_commit(clock: OffsetDateTime, last: OffsetDateTime) -> OffsetDateTime {
+    if last - clock > TOLERANCE { clock } else { clock.max(last) }
 }
 
 type Row = (i64, i64, Option<Uuid>, OffsetDateTime, OffsetDateTime);
@@ -148,4 +153,20 @@ pub async fn get(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
     .fetch_one(connection)
     .await
     .map(from_row)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_dated_in_the_future_does_not_shift_later_dates() {
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::days(400);
+        let second = Duration::SECOND;
+        assert_eq!(date_of_commit(now, now - second), now);
+        assert_eq!(date_of_commit(now, now + second), now + second, "dates have the order of revisions");
+        assert_eq!(date_of_commit(now, now + Duration::days(3)), now);
+    }
 }

@@ -12,9 +12,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::head::Head;
+use super::head::{Head, date_of_commit};
 use super::{edges, jobs, replacement, targets};
-use crate::clock::date_of_commit;
 use crate::domain::{Account, AccountState, Edge, Graph, Touches};
 
 const HEAD: i32 = -1;

@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod partitions;
 pub mod probe;
 pub mod projectors;
+pub mod recent;
 pub mod replacement;
 pub mod replies;
 pub mod save;

@@ -1,12 +1,7 @@
-//! `nova.graph_service.v2.GraphService`: the older system's API, of which this
-//! process serves the writes.
+//! `nova.graph_service.v2.GraphService`: the older system's API. This process serves its writes.
 //!
-//! Owns: its names, its words, who may call it, and that a write answers once the stream
-//! has the event, because its reads have no tokens. It must not know how commands
-//! are carried out.
-//!
-//! What can go wrong: the stream does not acknowledge in time. The write is durable
-//! by then, so it is answered as the success that it is.
+//! Reads of this API have no tokens, so a write returns when the stream has its event. If the stream does not acknowledge
+//! in time, the write returns success: it is durable by then.
 
 mod access;
 
@@ -21,42 +16,40 @@ use tonic::{Request, Response, Status};
 
 pub use access::LegacyAccess;
 
-use super::door::{Door, Origin};
+use super::gateway::{CommandGateway, Origin};
 use super::parse;
 use crate::committer::Lane;
 use crate::domain::{Action, Body, Command, PairCommand};
 use crate::relay::Acknowledged;
 
-/// What is left of the caller's time for the answer to travel.
-const TRAVEL: Duration = Duration::from_millis(50);
+/// Part of the caller's deadline that is left for the response to arrive.
+const RESPONSE_MARGIN: Duration = Duration::from_millis(50);
 
 /// The service. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Legacy {
-    /// Carries commands out.
-    pub door: Door,
-    /// Knows what the stream holds.
+    /// Executes commands.
+    pub gateway: CommandGateway,
+    /// Waits for events to be in the stream.
     pub acknowledged: Acknowledged,
-    /// How long an answer waits for the stream.
-    pub patience: Duration,
+    /// Timeout of that wait.
+    pub stream_timeout: Duration,
 }
 
-/// A call that was let in.
 struct Call {
     origin: Origin,
-    patience: Duration,
+    stream_timeout: Duration,
 }
 
 impl Legacy {
     fn begin<T>(&self, request: &Request<T>) -> Call {
-        // A success must not turn into a missed deadline because the stream is away.
-        let left = Deadline::of(request).map(|deadline| deadline.remaining().saturating_sub(TRAVEL));
-        let patience = left.map_or(self.patience, |left| left.min(self.patience));
-        Call { origin: Origin::of(request), patience }
+        // A write that succeeds must not miss its deadline because NATS is down.
+        let left = Deadline::of(request).map(|deadline| deadline.remaining().saturating_sub(RESPONSE_MARGIN));
+        let stream_timeout = left.map_or(self.stream_timeout, |left| left.min(self.stream_timeout));
+        Call { origin: Origin::of(request), stream_timeout }
     }
 
-    /// Carries a command out and waits for the stream; answers the state of the pair in
-    /// a word or two.
+    /// Executes a command and waits for the stream. Returns the state of the pair as the API words it.
     async fn write(
         &self,
         call: Call,
@@ -65,13 +58,13 @@ impl Legacy {
     ) -> Result<String, ServiceError> {
         let started = tokio::time::Instant::now();
         let state = state_after(&action);
-        self.door.limit.check(actor)?;
+        self.gateway.limit.check(actor)?;
         let command = Command::Pair(PairCommand { actor, other, action, expects: None });
-        let answer = self.door.carry_out(command, None, call.origin, Lane::Command).await?;
-        let patience = call.patience.saturating_sub(started.elapsed());
-        // Also where nothing changed: what is there already may be as new.
-        if !self.acknowledged.wait(answer.written_at, patience).await {
-            tracing::debug!(written_at = %answer.written_at, "answering before the stream has the event");
+        let answer = self.gateway.execute(command, None, call.origin, Lane::Command).await?;
+        let timeout = call.stream_timeout.saturating_sub(started.elapsed());
+        // Also if nothing changed: an earlier write that made this state may not be in the stream yet.
+        if !self.acknowledged.wait(answer.written_at, timeout).await {
+            tracing::debug!(written_at = %answer.written_at, "returning before the stream has the event");
         }
         let requested = matches!(&answer.body, Body::Pair(pair) if pair.requested);
         Ok(if requested && state == FOLLOWING { REQUESTED } else { state }.to_owned())
@@ -81,7 +74,7 @@ impl Legacy {
 const FOLLOWING: &str = "following";
 const REQUESTED: &str = "requested";
 
-/// What `message` says after a command that was obeyed, now or before.
+/// The `message` after a successful command, whether or not it changed something.
 fn state_after(action: &Action) -> &'static str {
     match action {
         Action::Follow | Action::AcceptRequest => FOLLOWING,

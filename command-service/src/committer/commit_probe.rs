@@ -1,11 +1,9 @@
-//! Whether commits go through: what the readiness of this process is about.
+//! Whether commits succeed: the readiness check `commits`.
 //!
-//! Owns: the check `commits`. It must not know what is committed.
-//!
-//! The committer tells how its batches end. Where none has ended well for a while, the head is locked, rows are inserted
-//! and taken back, and the lock committed: that takes the lock, needs today's partitions, writes the log to disk and waits
-//! for the standbys that must have it, as a command's transaction does. A database that only answers reads (a full disk, a
-//! standby, a lock that nobody gives back) is not enough.
+//! The committer records how its batches end. If none has succeeded lately, the probe locks the head, inserts rows and takes
+//! them back, and commits. That needs the lock, today's partitions, a flush of the write-ahead log and the synchronous
+//! standbys, as the transaction of a command does. A database that only answers reads (full disk, standby, a lock that a
+//! session keeps) fails the check.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,64 +20,64 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics;
 use crate::store::{head, misses_partition, probe, within};
 
-/// How often the pulse is felt.
-const PERIOD: Duration = Duration::from_millis(500);
-/// A commit counts for so long.
-const FRESH: Duration = Duration::from_secs(5);
-/// What takes longer is as good as down.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Interval of the check.
+const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// A commit of the last 5 seconds replaces the probe.
+const SUCCESS_VALID_FOR: Duration = Duration::from_secs(5);
+/// After this timeout the check fails.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// When a commit last went through; none if the last batch could not be committed. Clones share it.
+/// Time of the last successful commit; `None` if the last batch could not be committed. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Pulse(watch::Sender<Option<Instant>>);
+pub struct CommitProbe(watch::Sender<Option<Instant>>);
 
-impl Default for Pulse {
+impl Default for CommitProbe {
     fn default() -> Self {
         Self(watch::Sender::new(None))
     }
 }
 
-impl Pulse {
-    /// A commit went through.
-    pub fn beat(&self) {
+impl CommitProbe {
+    /// A batch was committed.
+    pub fn record_success(&self) {
         self.0.send_replace(Some(Instant::now()));
     }
 
-    /// A commit did not go through, for as long as it was tried.
-    pub fn stop(&self) {
+    /// A batch was not committed within its timeout.
+    pub fn record_failure(&self) {
         self.0.send_replace(None);
     }
 
-    fn is_fresh(&self) -> bool {
-        self.0.borrow().is_some_and(|beat| beat.elapsed() < FRESH)
+    fn succeeded_lately(&self) -> bool {
+        self.0.borrow().is_some_and(|at| at.elapsed() < SUCCESS_VALID_FOR)
     }
 
-    /// Keeps the check true to it until `stop`. Notifies the upkeep of a missing partition.
-    pub async fn watch(
+    /// Updates the check until `stop`. Notifies the maintenance of a missing partition.
+    pub async fn run(
         self,
         pool: PgPool,
         check: Latch,
         partitions: Arc<Notify>,
         stop: CancellationToken,
     ) -> Result<(), sqlx::Error> {
-        let mut ticks = tokio::time::interval(PERIOD);
+        let mut ticks = tokio::time::interval(PROBE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = stop.cancelled() => return Ok(()),
             }
-            if self.is_fresh() {
+            if self.succeeded_lately() {
                 ::metrics::gauge!(metrics::DATABASE_READ_ONLY).set(0.0);
                 check.ready();
                 continue;
             }
-            let mut attempt = pin!(within(commit_a_lock(&pool)));
-            let ended = match tokio::time::timeout(PATIENCE, &mut attempt).await {
+            let mut attempt = pin!(within(commit_probe(&pool)));
+            let ended = match tokio::time::timeout(PROBE_TIMEOUT, &mut attempt).await {
                 Ok(ended) => ended,
                 Err(_) => {
                     check.not_ready("PostgreSQL does not commit in time");
-                    // To its end: a session that is left waiting for the lock would get it one day, and keep it.
+                    // Not abandoned: the session would get the lock later, and keep it.
                     attempt.await
                 }
             };
@@ -87,7 +85,7 @@ impl Pulse {
             ::metrics::gauge!(metrics::DATABASE_READ_ONLY).set(f64::from(u8::from(read_only)));
             match ended {
                 Ok(()) => {
-                    self.beat();
+                    self.record_success();
                     check.ready();
                 }
                 Err(error) if misses_partition(&error) => {
@@ -107,7 +105,7 @@ impl Pulse {
     }
 }
 
-async fn commit_a_lock(pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn commit_probe(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     let mut transaction = head::begin_locked(&mut connection).await?;
     probe::insert_and_take_back(&mut transaction).await?;

@@ -1,9 +1,6 @@
-//! The newest events of this process, in memory.
+//! The newest events that this process has committed, in memory: the relay publishes them without reading the outbox.
 //!
-//! What this process has just committed need not be read back from PostgreSQL to be
-//! published. Owns: a bounded run of events without a gap. It must not know the stream.
-//!
-//! What can go wrong: nothing that matters. What is not here is read from the outbox.
+//! A bounded run without gaps. Events that are not here are read from the outbox.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,12 +8,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use proto::{Epoch, Revision};
 
-use crate::store::outbox::Entry;
+use super::outbox::Entry;
 
-/// Beyond so many bytes of payload, the oldest events are let go.
+/// Memory limit in bytes of payload; above it, the oldest events are dropped.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The run. Clones share it.
+/// Clones share the run.
 #[derive(Clone, Debug, Default)]
 pub struct Recent(Arc<Mutex<Run>>);
 
@@ -27,7 +24,7 @@ struct Run {
 }
 
 impl Recent {
-    /// Adds events that are committed. Where others came between, the run begins anew.
+    /// Adds committed events. If they do not follow the last one, the run restarts with them.
     pub fn push(&self, entries: Vec<Entry>) {
         let mut run = self.0.lock();
         for entry in entries {
@@ -47,12 +44,12 @@ impl Recent {
         }
     }
 
-    /// Forgets them all.
+    /// Drops all events.
     pub fn clear(&self) {
         *self.0.lock() = Run::default();
     }
 
-    /// The events of a history from a revision on, at most `limit`; none if it is not here.
+    /// Returns up to `limit` events of an epoch, beginning with `revision`; empty if that one is not here.
     pub fn from(&self, epoch: Epoch, revision: Revision, limit: usize) -> Vec<Arc<Entry>> {
         let run = self.0.lock();
         let Some(first) = run.entries.front().filter(|first| first.epoch() == epoch) else {
@@ -77,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_has_no_gap_and_one_history() {
+    fn a_run_has_no_gap_and_one_epoch() {
         let recent = Recent::default();
         recent.push(entries(5..8));
         recent.push(entries(8..10));
@@ -85,7 +82,7 @@ mod tests {
         assert!(found(&recent, 4, 3).is_empty());
         assert!(found(&recent, 10, 3).is_empty());
         assert!(recent.from(Epoch(2), Revision(6), 3).is_empty());
-        // Another replica has committed revision 10.
+        // Another process has committed revision 10.
         recent.push(entries(11..12));
         assert!(found(&recent, 9, 3).is_empty());
         assert_eq!(found(&recent, 11, 3), [11]);

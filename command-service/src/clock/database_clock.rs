@@ -1,0 +1,135 @@
+//! Reads PostgreSQL's clock and compares it with this process's clocks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use service_kit::Latch;
+use service_kit::clock::SharedClock;
+use service_kit::telemetry::chain;
+use sqlx::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::judge::{Distrust, Judge, Reading, Witness};
+use crate::metrics;
+use crate::store;
+
+/// How often the clocks are compared, in addition to each use.
+const PERIOD: Duration = Duration::from_secs(1);
+/// How often the record says that the clock is trusted.
+const HEARTBEAT: time::Duration = time::Duration::MINUTE;
+
+/// PostgreSQL's clock, as far as it is trusted. Clones share the judgement.
+#[derive(Clone, Debug)]
+pub struct DatabaseClock {
+    clock: SharedClock,
+    judge: Arc<Mutex<Judge>>,
+    /// What this process has written into the record of its present distrust: 1 for a suspension, 2 for a jump. Another
+    /// process that sees nothing wrong takes it back; then the fault is with this one, and it does not write it again.
+    noted: Arc<AtomicU8>,
+}
+
+impl DatabaseClock {
+    /// Trusts nothing until [`Self::watch`] has read the record.
+    pub fn new(clock: SharedClock) -> Self {
+        Self { clock, judge: Arc::default(), noted: Arc::default() }
+    }
+
+    /// PostgreSQL's time of day; none if it is not trusted.
+    pub async fn trusted_now(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+        let before = Witness::read(&*self.clock);
+        let database = store::clock::now(connection).await?;
+        let reading = Reading { database, before, after: Witness::read(&*self.clock) };
+        Ok(self.judge.lock().judge(&reading).is_ok().then_some(database))
+    }
+
+    /// The time from which on a date that a client gives is in the future.
+    pub fn earliest(&self, database: OffsetDateTime) -> OffsetDateTime {
+        self.judge.lock().earliest(database, &*self.clock)
+    }
+
+    /// The time after which a date that a client gives is in the future, without asking PostgreSQL.
+    pub fn latest(&self) -> OffsetDateTime {
+        self.judge.lock().latest(&*self.clock)
+    }
+
+    /// The time of day by which commits are dated, to about a minute and without asking PostgreSQL. For people.
+    pub fn now(&self) -> OffsetDateTime {
+        self.judge.lock().now(&*self.clock)
+    }
+
+    /// Compares the clocks until `stop`: keeps the check, the metrics and the record in PostgreSQL.
+    pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut trusted = true;
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            match store::within(self.compare(&pool)).await {
+                Ok(verdict) => {
+                    ::metrics::gauge!(metrics::CLOCK_TRUSTED).set(f64::from(u8::from(verdict.is_ok())));
+                    match &verdict {
+                        Ok(()) => check.ready(),
+                        Err(distrust) => {
+                            check.not_ready(&distrust.to_string());
+                            if trusted {
+                                tracing::error!(%distrust, "expiry and partition drops wait");
+                                ::metrics::counter!(metrics::CLOCK_DISTRUSTED, "cause" => distrust.cause())
+                                    .increment(1);
+                            }
+                        }
+                    }
+                    trusted = verdict.is_ok();
+                }
+                // The check `postgres` says so.
+                Err(error) => tracing::debug!(error = %chain(&error), "cannot read PostgreSQL's clock"),
+            }
+        }
+    }
+
+    async fn compare(&self, pool: &PgPool) -> Result<Result<(), Distrust>, sqlx::Error> {
+        let mut connection = service_kit::postgres::acquire(pool).await?;
+        let before = Witness::read(&*self.clock);
+        let (database, record) = store::clock::read(&mut connection).await?;
+        let reading = Reading { database, before, after: Witness::read(&*self.clock) };
+        let (verdict, difference) = {
+            let mut judge = self.judge.lock();
+            judge.note(record.clone(), &reading);
+            (judge.judge(&reading), judge.difference(&reading))
+        };
+        ::metrics::gauge!(metrics::CLOCK_DIFFERENCE_SECONDS).set(difference.as_seconds_f64());
+        if verdict.is_ok() {
+            self.noted.store(0, Ordering::Relaxed);
+        }
+        match &verdict {
+            Ok(()) if record.suspended || record.jumped.is_some() => {
+                store::clock::trust(&mut connection, record.accepted).await?;
+                tracing::info!("PostgreSQL's clock is trusted again");
+            }
+            Ok(()) if record.seen_at.is_none_or(|seen| database - seen > HEARTBEAT) => {
+                store::clock::seen(&mut connection).await?;
+            }
+            Err(Distrust::Unread | Distrust::Noted(_)) | Ok(()) => {}
+            Err(distrust) => {
+                let jumped = distrust.is_jump().then(|| distrust.to_string());
+                let unknown = !record.suspended || (jumped.is_some() && record.jumped.is_none());
+                let weight = if jumped.is_some() { 2 } else { 1 };
+                if unknown && self.noted.load(Ordering::Relaxed) < weight {
+                    store::clock::distrust(&mut connection, jumped.as_deref(), record.accepted).await?;
+                    // Not before: what could not be written is written by the next comparison.
+                    self.noted.store(weight, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(verdict)
+    }
+}

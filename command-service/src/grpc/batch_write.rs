@@ -1,0 +1,113 @@
+//! BatchWrite: up to 300 commands, independently or atomically.
+
+use futures::future::join_all;
+use proto::command::v1 as wire;
+use proto::error::{Reason, ServiceError, code};
+
+use super::gateway::{CommandGateway, Origin};
+use super::{errors, pairs, parse};
+use crate::committer::{Failure, Lane};
+use crate::domain::{Answer, Body, Command, PairCommand};
+use crate::responses::batch_result;
+
+const MAX_WRITES: usize = 300;
+
+/// Executes all commands of a batch, or none.
+pub async fn atomic(
+    gateway: &CommandGateway,
+    request: &wire::BatchWriteRequest,
+    origin: Origin,
+) -> Result<wire::BatchWriteResponse, ServiceError> {
+    check_size(&request.writes)?;
+    let mut commands = Vec::with_capacity(request.writes.len());
+    for (index, write) in request.writes.iter().enumerate() {
+        let (command, key) = pairs::write(write).map_err(|error| pairs::in_batch(index, write, error))?;
+        if key.is_some() {
+            let message = "must be empty: an atomic batch has a request_id of its own";
+            let error = ServiceError::field(Reason::MalformedMessage, "request_id", message);
+            return Err(pairs::in_batch(index, write, error));
+        }
+        commands.push(command);
+    }
+    let Some(PairCommand { actor, .. }) = commands.first().copied() else {
+        return Err(ServiceError::field(Reason::FieldRequired, "writes", "must not be empty"));
+    };
+    gateway.limit.check_all(commands.iter().map(|command| command.actor))?;
+    let command = Command::Batch(commands);
+    let key = parse::request_key(&request.request_id, actor, &command)?;
+    let answer = match gateway.submit(command, key, origin, Lane::Command).await? {
+        Ok(answer) => answer,
+        Err(failure) => {
+            let error = errors::failure(&failure);
+            return Err(match errors::index(&failure).and_then(|i| Some((i, request.writes.get(i)?))) {
+                Some((index, write)) => pairs::in_batch(index, write, error),
+                None => error,
+            });
+        }
+    };
+    let written_at = answer.written_at.to_string();
+    let Body::Batch(results) = answer.body else { return Err(errors::failure(&Failure::Internal)) };
+    let results = results.iter().map(|(changed, pair)| batch_result(*changed, &written_at, pair)).collect();
+    Ok(wire::BatchWriteResponse { results, written_at })
+}
+
+/// Executes each command of a batch on its own, in their order.
+pub async fn independent(
+    gateway: &CommandGateway,
+    request: &wire::BatchWriteRequest,
+    origin: Origin,
+) -> Result<wire::BatchWriteResponse, ServiceError> {
+    check_size(&request.writes)?;
+    if !request.request_id.is_empty() {
+        let message = "must be empty: the commands of an independent batch have their own";
+        return Err(ServiceError::field(Reason::MalformedMessage, "request_id", message));
+    }
+    let outcomes = request.writes.iter().map(|write| {
+        let origin = origin.clone();
+        async move {
+            let (command, key) = pairs::write(write)?;
+            gateway.limit.check(command.actor)?;
+            gateway.execute(Command::Pair(command), key, origin, Lane::Command).await
+        }
+    });
+    // The first poll puts each command into the queue, and `join_all` polls in order.
+    let outcomes = join_all(outcomes).await;
+    let newest = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).map(|a| a.written_at).max();
+    let results = outcomes.into_iter().zip(request.writes.iter().enumerate());
+    Ok(wire::BatchWriteResponse {
+        results: results.map(|(outcome, (index, write))| result(outcome, index, write)).collect(),
+        written_at: newest.map(|token| token.to_string()).unwrap_or_default(),
+    })
+}
+
+fn result(outcome: Result<Answer, ServiceError>, index: usize, write: &wire::Write) -> wire::WriteResult {
+    match outcome {
+        Ok(Answer { changed, written_at, body: Body::Pair(pair) }) => {
+            batch_result(changed, &written_at.to_string(), &pair)
+        }
+        Ok(_) => failed(errors::failure(&Failure::Internal), index, write),
+        Err(error) => failed(error, index, write),
+    }
+}
+
+fn failed(error: ServiceError, index: usize, write: &wire::Write) -> wire::WriteResult {
+    let has_field = error.field.is_some();
+    let metadata = error.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let error = pairs::in_batch(index, write, error);
+    let error = wire::WriteError {
+        code: code(error.reason).into(),
+        reason: error.reason.into(),
+        message: error.message,
+        field: error.field.filter(|_| has_field).unwrap_or_default(),
+        metadata,
+    };
+    wire::WriteResult { error: Some(error), ..wire::WriteResult::default() }
+}
+
+fn check_size(writes: &[wire::Write]) -> Result<(), ServiceError> {
+    if writes.len() <= MAX_WRITES {
+        return Ok(());
+    }
+    let message = format!("has {} items; the limit is {MAX_WRITES}", writes.len());
+    Err(ServiceError::field(Reason::TooManyItems, "writes", message).with("limit", MAX_WRITES))
+}
