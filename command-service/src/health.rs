@@ -1,4 +1,4 @@
-//! The checks of command-service: their names and advice, and those that follow from its status.
+//! Readiness checks of command-service: names, advice, and those that are evaluated from the status.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use proto::graph::v1::{ReplicaStatus, StreamState, StreamStatus};
 use service_kit::readiness::{CheckKind, Observation};
 use time::OffsetDateTime;
 
-/// An event that waits longer than this for the stream is a problem.
+/// An event that waits longer than this for the stream fails the check.
 const LONGEST_UNPUBLISHED: Duration = Duration::from_secs(5);
-/// A projector that was silent for longer is a problem. It announces itself twice a second.
+/// A projector that was silent for longer fails the check. It announces itself twice a second.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
-/// Repaired differences keep the check failed for this long, as in the alert FollowgraphSweepDifferences.
+/// Repaired differences fail the check for this long, as in the alert FollowgraphSweepDifferences.
 const DIFFERENCES_COUNT: time::Duration = time::Duration::hours(1);
 
-/// PostgreSQL answers, with a schema that is new enough.
+/// PostgreSQL answers and has a schema that is new enough.
 pub const POSTGRES: CheckKind = CheckKind {
     name: "postgres",
     action: "bring PostgreSQL back, or run `followgraph migrate` if the schema is too old",
@@ -30,7 +30,7 @@ pub const CLOCK: CheckKind = CheckKind {
     action: "set the wrong clock right, or run `followgraph clock accept` if PostgreSQL's is right: \
              runbook FollowgraphClockDistrusted",
 };
-/// The stream is of this history.
+/// The stream belongs to this history.
 pub const STREAM: CheckKind =
     CheckKind { name: "stream", action: "open a new epoch: runbook FollowgraphHistoryForked" };
 /// NATS takes messages of the size of the largest event.
@@ -43,7 +43,7 @@ const PUBLISHING: CheckKind = CheckKind {
     name: "publishing",
     action: "do as the reason says; check that NATS is up and takes messages: runbook FollowgraphOutboxOld",
 };
-/// There is a projector.
+/// At least one projector is known.
 const PROJECTORS: CheckKind =
     CheckKind { name: "projectors", action: "start a projector, and check that it reaches NATS" };
 /// Each projector announces itself.
@@ -56,18 +56,18 @@ const READ_MODEL: CheckKind = CheckKind {
     name: "read model",
     action: "ask the projector's /readyz, then read its log: runbook FollowgraphProjectionFails",
 };
-/// Each read model was built.
+/// Each read model is complete.
 const COMPLETE: CheckKind = CheckKind {
     name: "complete",
     action: "wait until it is built; if the progress stands still, read the projector's log",
 };
-/// No sweep found a difference lately.
+/// No sweep has repaired a difference in the last hour.
 const DIFFERENCES: CheckKind = CheckKind {
     name: "differences",
     action: "find out what changed the read model or PostgreSQL by hand: runbook FollowgraphSweepDifferences",
 };
 
-/// What the status says. Pure, so that `followgraph status` has nothing to judge.
+/// Evaluates the checks of the status. `followgraph status` only prints them.
 pub fn observe(stream: &StreamStatus, replicas: &[ReplicaStatus], now: OffsetDateTime) -> Vec<Observation> {
     let none = replicas.is_empty().then(|| "no projector was heard in the last minute".to_owned());
     let mut found = vec![PUBLISHING.observed("", unpublished(stream)), PROJECTORS.observed("", none)];
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_fails_by_its_state_and_by_what_waits_for_it() {
+    fn publishing_fails_by_state_and_by_waiting_events() {
         let away = StreamStatus {
             state: StreamState::Unreachable.into(),
             problem: "no route".to_owned(),

@@ -1,8 +1,7 @@
-//! One replica at a time: session-level advisory locks in PostgreSQL.
+//! One leader per role: session-level advisory locks in PostgreSQL.
 //!
-//! They spare work done twice; they are not what keeps the data right. Two leaders,
-//! which a slow network can make for a moment, do no harm: the stream takes each
-//! revision once, and every writer decides under the lock on the head.
+//! They avoid duplicate work; correctness does not depend on them. Two leaders, which a slow network can cause for a moment,
+//! do no harm: the stream takes each revision once, and every writer decides under the lock on the head.
 
 use std::time::Duration;
 
@@ -11,14 +10,14 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::store::within;
 
-/// An advisory lock of one number shows as its two halves.
+/// Whether any session holds the lock. pg_locks shows the number of an advisory lock in two halves.
 const HELD: &str = "-- led
 SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 1 AND (classid::bigint << 32) | objid::bigint = $1
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
 
-/// The same, by this session.
+/// Whether this session holds the lock.
 const OURS: &str = "-- leads
 SELECT EXISTS (
     SELECT FROM pg_locks
@@ -26,17 +25,17 @@ SELECT EXISTS (
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND granted AND pid = pg_backend_pid())";
 
-/// What there is one leader for.
+/// Work of which only one process at a time is the leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Publishing the outbox.
+    /// Publishes the outbox.
     Relay,
-    /// Jobs.
+    /// Executes jobs.
     Worker,
 }
 
 impl Role {
-    /// The lock's number in the database.
+    /// Number of the advisory lock.
     fn key(self) -> i64 {
         match self {
             Self::Relay => 7_166_105_002,
@@ -45,24 +44,24 @@ impl Role {
     }
 }
 
-/// Held for as long as its connection lives.
+/// The lock, held as long as its connection lives.
 pub struct Leadership {
     connection: PgConnection,
     role: Role,
 }
 
 impl Leadership {
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock; `None` if another session holds it.
     pub async fn try_take(pool: &PgPool, role: Role) -> Result<Option<Self>, sqlx::Error> {
         within(async {
             let mut connection = service_kit::postgres::acquire(pool).await?;
-            // A standby grants advisory locks too, in a space of its own: it would make a second leader.
+            // A standby grants advisory locks of its own, which would make a second leader.
             check_writable(&mut connection).await?;
             let held: bool = sqlx::query_scalar(HELD).bind(role.key()).fetch_one(&mut *connection).await?;
             if held {
                 return Ok(None);
             }
-            // Out of the pool before the lock is asked for: it must not go back there with a lock that nobody knows of.
+            // Detached before the request: the connection must not return to the pool with the lock.
             let mut connection = connection.detach();
             let taken: bool = sqlx::query_scalar("-- lead\nSELECT pg_try_advisory_lock($1)")
                 .bind(role.key())
@@ -73,7 +72,7 @@ impl Leadership {
         .await
     }
 
-    /// Fails if the lock's session is gone or somebody else's, or its server is not the primary any more.
+    /// Fails if the session has ended or lost the lock, or if its server is no longer the primary.
     pub async fn check(&mut self) -> Result<(), sqlx::Error> {
         match tokio::time::timeout(Duration::from_secs(5), self.still_leads()).await {
             Ok(result) => result,
@@ -85,7 +84,7 @@ impl Leadership {
         check_writable(&mut self.connection).await?;
         let ours: bool =
             sqlx::query_scalar(OURS).bind(self.role.key()).fetch_one(&mut self.connection).await?;
-        // Only a pooler that exchanges sessions can have taken it away from an open connection.
+        // Only a pooler that shares sessions can take the lock from an open connection.
         if ours { Ok(()) } else { Err(std::io::Error::other(NoSession).into()) }
     }
 }

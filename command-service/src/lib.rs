@@ -1,10 +1,8 @@
-//! The write side: commands in over gRPC, PostgreSQL as the truth, events out to the
-//! stream through the outbox.
+//! The write side: executes commands from gRPC in PostgreSQL, and publishes their events to the stream.
 //!
-//! Reading order: `domain` (the rules), `committer` (many commands, one
-//! transaction), `journal` (changes become events), `store` (the SQL), `jobs` (what one
-//! event cannot hold, and what runs out), `relay` (outbox to stream), `grpc` (the
-//! door), `app` (how the parts are wired).
+//! Reading order, which is also the order of the layers: `domain` (the rules), `store` (the SQL), `committer` (many commands
+//! in one transaction), `jobs` (changes that one event cannot hold, and expiries), `relay` (outbox to stream), `grpc` (the
+//! API), `app` (wires the parts).
 
 pub mod app;
 pub mod beacon;

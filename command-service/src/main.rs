@@ -1,4 +1,4 @@
-//! The write side's process. What it does is in the library; this file only starts it.
+//! Starts the process; see the library for what it does.
 
 use std::process::ExitCode;
 

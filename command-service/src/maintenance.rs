@@ -123,7 +123,7 @@ impl Maintenance {
     async fn drop_old(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
         let mut connection = service_kit::postgres::acquire(&self.pool).await?;
         let Some(now) = within(self.clock.trusted_now(&mut connection)).await? else { return Ok(None) };
-        within(jobs::forget_ended(&mut connection, JOBS_KEPT)).await?;
+        within(jobs::delete_ended(&mut connection, JOBS_KEPT)).await?;
         let before = now - REPLIES_KEPT;
         let replies = within(partitions::drop_before(&mut connection, Parent::Replies, before, None)).await?;
         let Some(published) = published else { return Ok(Some((0, replies))) };

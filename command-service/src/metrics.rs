@@ -1,7 +1,4 @@
-//! Every metric of this crate.
-//!
-//! Owns: names, descriptions and labels; labels come from closed sets. Must not know: how they leave the process.
-//! What can go wrong: nothing.
+//! Every metric of this crate: names, descriptions and labels. Labels have closed sets of values.
 
 service_kit::declare_metrics! {
     /// Commands in one transaction.

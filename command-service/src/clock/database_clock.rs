@@ -17,18 +17,18 @@ use super::judge::{Distrust, Judge, Reading, Witness};
 use crate::metrics;
 use crate::store;
 
-/// How often the clocks are compared, in addition to each use.
-const PERIOD: Duration = Duration::from_secs(1);
-/// How often the record says that the clock is trusted.
-const HEARTBEAT: time::Duration = time::Duration::MINUTE;
+/// Interval of comparisons, in addition to each use.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval in which the record is renewed while the clock is trusted.
+const RECORD_INTERVAL: time::Duration = time::Duration::MINUTE;
 
-/// PostgreSQL's clock, as far as it is trusted. Clones share the judgement.
+/// PostgreSQL's clock, with a judgement of whether it can be trusted. Clones share the judgement.
 #[derive(Clone, Debug)]
 pub struct DatabaseClock {
     clock: SharedClock,
     judge: Arc<Mutex<Judge>>,
-    /// What this process has written into the record of its present distrust: 1 for a suspension, 2 for a jump. Another
-    /// process that sees nothing wrong takes it back; then the fault is with this one, and it does not write it again.
+    /// What this process has recorded about its current distrust: 1 for a suspension, 2 for a jump. If another process, which
+    /// trusts the clock, revokes the record, this process is at fault and does not write it again.
     noted: Arc<AtomicU8>,
 }
 
@@ -38,7 +38,7 @@ impl DatabaseClock {
         Self { clock, judge: Arc::default(), noted: Arc::default() }
     }
 
-    /// PostgreSQL's time of day; none if it is not trusted.
+    /// PostgreSQL's time of day; `None` if it is not trusted.
     pub async fn trusted_now(
         &self,
         connection: &mut PgConnection,
@@ -49,24 +49,24 @@ impl DatabaseClock {
         Ok(self.judge.lock().judge(&reading).is_ok().then_some(database))
     }
 
-    /// The time from which on a date that a client gives is in the future.
+    /// Dates of clients from this time on are in the future, see [`Judge::earliest`].
     pub fn earliest(&self, database: OffsetDateTime) -> OffsetDateTime {
         self.judge.lock().earliest(database, &*self.clock)
     }
 
-    /// The time after which a date that a client gives is in the future, without asking PostgreSQL.
+    /// Dates of clients after this time are in the future, see [`Judge::latest`]. Does not ask PostgreSQL.
     pub fn latest(&self) -> OffsetDateTime {
         self.judge.lock().latest(&*self.clock)
     }
 
-    /// The time of day by which commits are dated, to about a minute and without asking PostgreSQL. For people.
+    /// The time of day that dates commits, within about a minute. Does not ask PostgreSQL.
     pub fn now(&self) -> OffsetDateTime {
         self.judge.lock().now(&*self.clock)
     }
 
-    /// Compares the clocks until `stop`: keeps the check, the metrics and the record in PostgreSQL.
+    /// Compares the clocks until `stop`, and updates the check, the metrics and the record in PostgreSQL.
     pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
-        let mut ticks = tokio::time::interval(PERIOD);
+        let mut ticks = tokio::time::interval(COMPARE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut trusted = true;
         loop {
@@ -90,7 +90,7 @@ impl DatabaseClock {
                     }
                     trusted = verdict.is_ok();
                 }
-                // The check `postgres` says so.
+                // The check `postgres` reports it.
                 Err(error) => tracing::debug!(error = %chain(&error), "cannot read PostgreSQL's clock"),
             }
         }
@@ -115,7 +115,7 @@ impl DatabaseClock {
                 store::clock::trust(&mut connection, record.accepted).await?;
                 tracing::info!("PostgreSQL's clock is trusted again");
             }
-            Ok(()) if record.seen_at.is_none_or(|seen| database - seen > HEARTBEAT) => {
+            Ok(()) if record.seen_at.is_none_or(|seen| database - seen > RECORD_INTERVAL) => {
                 store::clock::seen(&mut connection).await?;
             }
             Err(Distrust::Unread | Distrust::Noted(_)) | Ok(()) => {}
@@ -125,7 +125,7 @@ impl DatabaseClock {
                 let weight = if jumped.is_some() { 2 } else { 1 };
                 if unknown && self.noted.load(Ordering::Relaxed) < weight {
                     store::clock::distrust(&mut connection, jumped.as_deref(), record.accepted).await?;
-                    // Not before: what could not be written is written by the next comparison.
+                    // Only after a successful write; otherwise the next comparison writes it.
                     self.noted.store(weight, Ordering::Relaxed);
                 }
             }

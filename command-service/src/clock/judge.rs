@@ -1,7 +1,7 @@
 //! Decides whether PostgreSQL's clock can be trusted. Pure.
 //!
-//! Two witnesses: this process's time of day, and time that never jumps. On one machine the first jumps together with
-//! PostgreSQL's clock; on two machines it shows which of them is wrong.
+//! It has two witnesses: this process's time of day, and its uptime, which never jumps. On one host the time of day jumps
+//! together with PostgreSQL's clock; on two hosts it shows which of them is wrong.
 
 use std::fmt;
 
@@ -10,9 +10,10 @@ use time::{Duration, OffsetDateTime};
 
 use crate::store::clock::Record;
 
-/// How long all command-services may have been away when one starts. After more, nothing tells an outage from a jump.
+/// Longest outage of all command-services after which a start trusts the clock. After a longer one, an outage and a jump look
+/// the same.
 const LONGEST_OUTAGE: Duration = Duration::hours(1);
-/// Clocks of two machines may drift by one part in this.
+/// The clocks of two hosts may drift by 1/1,000.
 const DRIFT: i32 = 1_000;
 
 /// Readings of both witnesses.
@@ -23,20 +24,21 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// What both clocks of this process say now.
+    /// Reads both clocks of this process.
     pub fn read(clock: &dyn Clock) -> Self {
         Self { wall: clock.now(), uptime: clock.uptime() }
     }
 }
 
-/// PostgreSQL's clock, read between two readings of the witnesses: a slow answer is no difference.
+/// A reading of PostgreSQL's clock between two readings of the witnesses, so that a slow answer does not look like a
+/// difference.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// What PostgreSQL said.
+    /// PostgreSQL's time of day.
     pub database: OffsetDateTime,
-    /// Before it was asked.
+    /// The witnesses before the request.
     pub before: Witness,
-    /// After it had answered.
+    /// The witnesses after the response.
     pub after: Witness,
 }
 

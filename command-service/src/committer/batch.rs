@@ -239,7 +239,7 @@ mod tests {
         let stale = Some(Expects::Etag(None));
         let units = [
             unit(Command::Pair(pair(Action::Follow, None))),
-            // Its mute does not happen, so it is not in the state.
+            // The batch is refused, so its mute is not in the state.
             unit(Command::Batch(vec![
                 pair(Action::Mute { expires_at: None }, None),
                 pair(Action::Unfollow, stale),
@@ -270,13 +270,13 @@ mod tests {
         let new_id = || Uuid::from_u128(77);
         let decided = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, new_id);
         let [JobChange::Start(started, ..)] = &decided.jobs[..] else { panic!("one job") };
-        let Ok(Answer { body: Body::Job(told), .. }) = &decided.outcomes[0] else { panic!("a job") };
-        assert_eq!((*started, *told), (new_id(), Some(new_id())));
+        let Ok(Answer { body: Body::Job(answered), .. }) = &decided.outcomes[0] else { panic!("a job") };
+        assert_eq!((*started, *answered), (new_id(), Some(new_id())));
         assert_eq!(decided.journal.entries[0].event_id, new_id());
     }
 
     #[test]
-    fn each_request_that_is_answered_with_an_erase_is_linked_to_its_job() {
+    fn each_request_answered_with_an_erase_is_linked_to_its_job() {
         let erase = |request| Unit {
             command: Command::Account { user: user(1), action: AccountAction::Erase },
             ..unit(1, 2, request)
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(decided.erases, BTreeMap::from([linked(5), linked(6)]));
         let [JobChange::Start(..)] = &decided.jobs[..] else { panic!("one job") };
 
-        // As after a process of an earlier version, which links none.
+        // A process of an earlier version links none.
         let remembered = remember(decided.replies);
         let units = [erase(Some(6)), erase(Some(6)), unit(2, 3, Some(7))];
         let repeated = decide_all(&units, &mut Graph::default(), head(), remembered, CAP, ids::random);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeat_after_a_recovery_gets_a_token_that_holds() {
+    fn a_repeat_after_a_recovery_gets_a_token_of_the_new_epoch() {
         let units = [unit(1, 2, Some(5))];
         let first = decide_all(&units, &mut Graph::default(), head(), BTreeMap::new(), CAP, ids::random);
         let remembered = remember(first.replies);
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(repeated(head()).written_at, first.outcomes[0].as_ref().expect("allowed").written_at);
         let recovered = Head { epoch: Epoch(1_700_000_000), revision: Revision(9), ..head() };
         let answer = repeated(recovered);
-        assert!(answer.changed, "all but the token is the first answer");
+        assert!(answer.changed, "only the token differs from the first answer");
         assert_eq!(answer.written_at, recovered.token());
     }
 }

@@ -1,6 +1,6 @@
 //! Whether commits succeed: the readiness check `commits`.
 //!
-//! The committer records how its batches end. If none has succeeded lately, the probe locks the head, inserts rows and takes
+//! The committer records how its batches end. If none has succeeded lately, the probe locks the head, inserts rows and rolls
 //! them back, and commits. That needs the lock, today's partitions, a flush of the write-ahead log and the synchronous
 //! standbys, as the transaction of a command does. A database that only answers reads (full disk, standby, a lock that a
 //! session keeps) fails the check.
@@ -108,6 +108,6 @@ impl CommitProbe {
 async fn commit_probe(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     let mut transaction = head::begin_locked(&mut connection).await?;
-    probe::insert_and_take_back(&mut transaction).await?;
+    probe::insert_and_roll_back(&mut transaction).await?;
     transaction.commit().await
 }

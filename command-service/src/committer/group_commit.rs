@@ -207,7 +207,7 @@ impl Committer {
     async fn resolve(&self, batch_id: Uuid, first: Option<Revision>, until: Instant) -> Option<bool> {
         let mut pause = Pause::default();
         loop {
-            match transaction::went_through(&self.pool, batch_id, first).await {
+            match transaction::was_committed(&self.pool, batch_id, first).await {
                 Ok(found) => {
                     tracing::info!(%batch_id, found, "resolved a commit in doubt");
                     return Some(found);

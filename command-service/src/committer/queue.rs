@@ -1,10 +1,8 @@
-//! Commands on their way to the committer.
+//! The queue of commands in front of the committer.
 //!
-//! Two lanes: a chunk of an import is as heavy as a thousand commands, so at most
-//! [`CHUNKS_PER_BATCH`] of them ride in one transaction, and they never stand in
-//! front of commands.
-//!
-//! A caller that fills the command lane gets no more than half of it while another caller is refused.
+//! It has two lanes: a chunk of an import is as large as 1,000 commands, so one transaction takes at most
+//! [`CHUNKS_PER_BATCH`] of them, and commands go first. While a caller is refused, no other caller gets more than half of
+//! the command lane.
 
 use std::sync::Arc;
 
@@ -18,48 +16,48 @@ use super::outcome::Outcome;
 use crate::domain::{Command, RequestKey};
 use crate::metrics;
 
-/// How many chunks of imports one transaction takes.
+/// Maximum number of chunks in one transaction.
 const CHUNKS_PER_BATCH: usize = 2;
-/// How many chunks may wait; imports beyond that wait at the door.
+/// Number of chunks in the queue; further calls wait for room.
 const BULK_CAPACITY: usize = 16;
 
-/// One command and whom to answer.
+/// A command in the queue, and where its outcome goes.
 #[derive(Debug)]
 pub struct Unit {
-    /// What is asked for.
+    /// The checked command.
     pub command: Command,
-    /// Its idempotency key, if it has one.
+    /// Its idempotency key.
     pub request: Option<RequestKey>,
-    /// Whose share of the queue it takes; all calls without a token share one.
+    /// The caller whose share of the queue it takes; all calls without a token have one share.
     pub caller: Option<Caller>,
     /// W3C trace context of the call.
     pub traceparent: Option<String>,
-    /// Where the outcome goes.
+    /// Receives the outcome. Closed if the caller has left.
     pub reply: oneshot::Sender<Outcome>,
 }
 
-/// Which way a command goes.
+/// Lanes of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// A person's command.
+    /// Commands; a full lane refuses at once.
     Command,
-    /// A chunk of an import.
+    /// Chunks of imports and replacements; a full lane waits.
     Bulk,
 }
 
-/// The queue has no room for a command.
+/// Why the queue refuses a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFull {
-    /// It is full, whoever calls.
+    /// The queue is full.
     #[error("too many commands are waiting")]
     Full,
-    /// The caller has half of it, and another caller was refused lately.
+    /// The caller has half of the queue, and another caller was refused lately.
     #[error("too many commands of this caller are waiting, and another caller was refused")]
     Share,
 }
 
 impl QueueFull {
-    /// For the metric.
+    /// Label of the metric.
     fn cause(self) -> &'static str {
         match self {
             Self::Full => "queue_full",
@@ -68,34 +66,34 @@ impl QueueFull {
     }
 }
 
-/// The room of a waiting command. It is free again when this is dropped.
+/// The room of a waiting command; returned when dropped.
 #[derive(Debug)]
-struct Place {
+struct Slot {
     _room: OwnedSemaphorePermit,
     _hold: Hold<Option<Caller>>,
 }
 
-/// The end that commands are put into. Clones share it.
+/// The sending end. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Queue {
     capacity: u32,
-    /// A batch takes the room of its commands.
+    /// An atomic batch takes the room of its commands.
     room: Arc<Semaphore>,
-    /// How much of it each caller has.
+    /// Room by caller.
     holders: Arc<Holders<Option<Caller>>>,
-    commands: mpsc::UnboundedSender<(Unit, Place)>,
+    commands: mpsc::UnboundedSender<(Unit, Slot)>,
     bulk: mpsc::Sender<Unit>,
 }
 
-/// The end that the committer takes batches from.
+/// The committer's end.
 #[derive(Debug)]
 pub struct Receiver {
-    commands: mpsc::UnboundedReceiver<(Unit, Place)>,
+    commands: mpsc::UnboundedReceiver<(Unit, Slot)>,
     bulk: mpsc::Receiver<Unit>,
 }
 
 impl Queue {
-    /// A queue with room for so many commands.
+    /// A queue with room for `capacity` commands.
     pub fn bounded(capacity: u32) -> (Self, Receiver) {
         let (commands, commands_out) = mpsc::unbounded_channel();
         let (bulk, bulk_out) = mpsc::channel(BULK_CAPACITY);
@@ -105,39 +103,39 @@ impl Queue {
         (Self { capacity, room, holders, commands, bulk }, receiver)
     }
 
-    /// Puts a command in. A full command lane refuses at once; the bulk lane waits,
-    /// which slows an import down to what can be committed.
+    /// Puts a command into the queue. A full command lane refuses at once. A full bulk lane waits, which slows imports to the
+    /// speed of commits.
     pub async fn put(&self, unit: Unit, lane: Lane) -> Result<(), QueueFull> {
         match lane {
             Lane::Command => {
-                // One that is larger than the whole queue must pass when nothing waits.
+                // A batch that is larger than the queue must fit if the queue is empty.
                 let size = weight(&unit).min(self.capacity);
-                let place = self.place(&unit.caller, size).inspect_err(|refused| {
+                let slot = self.take_slot(&unit.caller, size).inspect_err(|refused| {
                     ::metrics::counter!(metrics::REFUSED, "cause" => refused.cause()).increment(1);
                 })?;
-                self.commands.send((unit, place)).map_err(|_| QueueFull::Full)
+                self.commands.send((unit, slot)).map_err(|_| QueueFull::Full)
             }
             Lane::Bulk => self.bulk.send(unit).await.map_err(|_| QueueFull::Full),
         }
     }
 
-    fn place(&self, caller: &Option<Caller>, size: u32) -> Result<Place, QueueFull> {
+    fn take_slot(&self, caller: &Option<Caller>, size: u32) -> Result<Slot, QueueFull> {
         let now = Instant::now();
         let hold = self.holders.hold(caller, size as usize, now).ok_or(QueueFull::Share)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(size).map_err(|_| {
             self.holders.refused(caller, now);
             QueueFull::Full
         })?;
-        Ok(Place { _room: room, _hold: hold })
+        Ok(Slot { _room: room, _hold: hold })
     }
 
-    /// How many commands wait.
+    /// Number of waiting commands.
     pub fn waiting(&self) -> usize {
         (self.capacity as usize).saturating_sub(self.room.available_permits())
     }
 }
 
-/// How many commands it is.
+/// Number of commands in a unit.
 fn weight(unit: &Unit) -> u32 {
     match &unit.command {
         Command::Batch(commands) => u32::try_from(commands.len()).unwrap_or(u32::MAX).max(1),
@@ -146,8 +144,8 @@ fn weight(unit: &Unit) -> u32 {
 }
 
 impl Receiver {
-    /// Waits for work; takes all that is there, up to the limits: the command that reaches `max` is the last. None when
-    /// told to stop and nothing waits. Commands whose callers have given up are dropped.
+    /// Waits for commands and takes all that wait, up to the limits: the command that reaches `max` is the last one. Drops
+    /// commands whose callers have left. Returns `None` after `stop`, when the queue is empty.
     pub async fn next_batch(&mut self, max: u32, stop: &CancellationToken) -> Option<Vec<Unit>> {
         loop {
             let mut units = Vec::new();
@@ -223,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_larger_than_the_queue_passes_when_nothing_waits() {
+    async fn a_batch_larger_than_the_queue_fits_if_it_is_empty() {
         let (queue, mut receiver) = Queue::bounded(100);
         let (batch, _caller) = unit(300);
         queue.put(batch, Lane::Command).await.expect("nothing waits");
@@ -252,7 +250,7 @@ mod tests {
         for _ in 0..2 {
             queue.put(of(&modest), Lane::Command).await.expect("the hog leaves room");
         }
-        // What is taken from the queue counts no longer.
+        // Commands that were taken from the queue do not count.
         assert_eq!(receiver.next_batch(6, &stop).await.expect("commands").len(), 6);
         for _ in 0..3 {
             queue.put(of(&hog), Lane::Command).await.expect("within its half");

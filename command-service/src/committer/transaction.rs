@@ -1,7 +1,7 @@
-//! One attempt at a batch: one transaction, READ COMMITTED, the head locked first.
+//! One attempt to commit a batch: a transaction that locks the head first.
 //!
-//! REPEATABLE READ would take its snapshot before the wait for the lock and fail
-//! with 40001 whenever another replica has committed meanwhile.
+//! READ COMMITTED: with REPEATABLE READ the snapshot would be older than the lock, and the transaction would fail with 40001
+//! if another process has committed during the wait.
 
 use std::collections::BTreeMap;
 
@@ -23,35 +23,35 @@ use crate::store::outbox::Entry;
 use crate::store::replies::Reply;
 use crate::store::{give_up, head, is_timeout, jobs, load, outbox, replies, save, within};
 
-/// How an attempt ended.
+/// Result of an attempt.
 pub enum Attempt {
-    /// Committed.
+    /// The batch is committed.
     Done(Done),
-    /// Rolled back.
+    /// The batch was rolled back.
     Failed(sqlx::Error),
-    /// Rolled back: the statements under the lock on the head ran into a timeout, and would again.
+    /// The batch was rolled back after a timeout of a statement under the lock. A retry would time out again.
     TimedOut(sqlx::Error),
-    /// Not begun: PostgreSQL records a fork.
+    /// Nothing was executed: PostgreSQL records a fork.
     Forked,
-    /// COMMIT was sent and not answered.
+    /// The reply to COMMIT was lost.
     InDoubt(Done, sqlx::Error),
 }
 
-/// What a batch comes to if it is committed.
+/// Effects of a committed batch.
 pub struct Done {
     /// For each command, in order.
     pub outcomes: Vec<Outcome>,
-    /// The head after it.
+    /// The head after the batch.
     pub head: Token,
-    /// Its events.
+    /// Its events, for the relay.
     pub entries: Vec<Entry>,
-    /// How many edges it changes.
+    /// Number of visible edge changes.
     pub edges: u64,
-    /// It starts jobs.
+    /// Whether it starts jobs.
     pub jobs: bool,
 }
 
-/// Decides and writes a batch.
+/// Decides, writes and commits a batch.
 pub async fn attempt(
     pool: &PgPool,
     units: &[Unit],
@@ -63,7 +63,7 @@ pub async fn attempt(
         Ok(connection) => connection,
         Err(error) => return Attempt::Failed(error),
     };
-    // Dropped on every way out but COMMIT's, or given up: both roll it back.
+    // Every return before COMMIT drops the transaction or gives it up, which rolls it back.
     let mut transaction = match within(head::begin_locked_for_commands(&mut connection)).await {
         Ok(Some(transaction)) => transaction,
         Ok(None) => return Attempt::Forked,
@@ -106,7 +106,7 @@ async fn write(
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
     let (head, mut graph) = load::load(connection, &touches).await?;
     let head = Head { clock: clock.earliest(head.clock), ..head };
-    remember_erases(connection, units, &graph, head, &mut remembered).await?;
+    add_ended_erases(connection, units, &graph, head, &mut remembered).await?;
 
     let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap, ids::random);
 
@@ -130,10 +130,10 @@ async fn write(
     Ok(decided)
 }
 
-/// Answers repeats of erases that have ended: they would erase the account that has the id by now. The last step of an
-/// erase deletes the idempotency records of its account; every request that was answered with its job stays known as long
-/// as the job.
-async fn remember_erases(
+/// Adds the answers to erases that have ended: a repeat would erase the new account with the same id. The last step of an
+/// erase deletes the idempotency records of its account, but requests that were answered with its job stay known as long as
+/// the job.
+async fn add_ended_erases(
     connection: &mut PgConnection,
     units: &[Unit],
     graph: &Graph,
@@ -142,7 +142,7 @@ async fn remember_erases(
 ) -> Result<(), sqlx::Error> {
     let is_erase = |unit: &&Unit| {
         let Command::Account { user, action: AccountAction::Erase } = &unit.command else { return false };
-        // An erase that has not ended is continued.
+        // A repeat of an erase that has not ended continues it.
         graph.account(*user).state != AccountState::Erasing
     };
     let erases = units.iter().filter(is_erase).filter_map(|unit| unit.request.as_ref());
@@ -163,18 +163,16 @@ async fn remember_erases(
     Ok(())
 }
 
-/// The server refused the commit itself: a constraint (class 23) or a conflict (class
-/// 40). Whatever else comes in place of its answer, a shutdown for one, may have come
-/// after the commit.
+/// Whether the server refused COMMIT: a constraint (class 23) or a conflict (class 40). Any other error, such as a shutdown,
+/// may have come after the commit.
 fn certainly_aborted(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("23") || code.starts_with("40"))
 }
 
-/// Tells whether a batch is in, by its first event. The lock on the head makes it wait
-/// for a transaction that is still being committed. A batch without events cannot be
-/// found; it changes nothing that a repeat would not.
-pub async fn went_through(
+/// Whether a batch was committed, by its first event. Waits, by the lock on the head, for a transaction that is still being
+/// committed. Returns false for a batch without events, which can be repeated.
+pub async fn was_committed(
     pool: &PgPool,
     batch_id: Uuid,
     first: Option<Revision>,

@@ -1,23 +1,22 @@
-//! Accounts: counts, flags, and how many others one may follow.
+//! Accounts: counts, flags, and the follow cap.
 
-/// Whether an account takes part.
+/// Whether an account is active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccountState {
-    /// It does.
+    /// Its edges are live.
     #[default]
     Active,
-    /// Its edges are hidden, or on their way there.
+    /// Its edges are archived, or a job is archiving them.
     Archived,
-    /// Its edges are coming back. Commands treat it as archived until they all are;
-    /// edges treat it as active, so that two accounts that come back at the same time
-    /// find each other.
+    /// A job is restoring its edges. Commands treat it as archived until the job is done. The job treats it as active, so
+    /// that two accounts restored at the same time get the edges between them back.
     Restoring,
-    /// It is on its way out; nothing new may touch it.
+    /// A job is removing its edges; commands about it are refused.
     Erasing,
 }
 
 impl AccountState {
-    /// Its name in the database.
+    /// Value of the column `accounts.state`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -27,7 +26,7 @@ impl AccountState {
         }
     }
 
-    /// By its name in the database; the check on the column rules out others.
+    /// Reads the column `accounts.state`, whose check allows no other values.
     pub fn named(name: &str) -> Self {
         match name {
             "archived" => Self::Archived,
@@ -37,40 +36,40 @@ impl AccountState {
         }
     }
 
-    /// Its edges are shown, as far as this end goes.
+    /// Whether an edge with this end can be live.
     pub fn shows_edges(self) -> bool {
         matches!(self, Self::Active | Self::Restoring)
     }
 
-    /// Some of its edges may be in the archive.
+    /// Whether some of its edges may be archived.
     pub fn has_archive(self) -> bool {
         self != Self::Active
     }
 }
 
-/// Counts and flags of an account. An account without a row is the default.
+/// Counts and flags of an account. The default is an account without a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// How many follow it.
+    /// Number of its followers.
     pub followers: u64,
-    /// How many it follows.
+    /// Number of accounts that it follows.
     pub following: u64,
-    /// How many it has muted.
+    /// Number of accounts that it has muted.
     pub muting: u64,
-    /// How many it has blocked.
+    /// Number of accounts that it has blocked.
     pub blocking: u64,
-    /// Its pending requests.
+    /// Number of its pending follow requests.
     pub requests_sent: u64,
-    /// Pending requests to it.
+    /// Number of pending follow requests to it.
     pub requests_received: u64,
-    /// Follows need its consent.
+    /// Following it requires its consent.
     pub private: bool,
-    /// Whether it takes part.
+    /// Its state; commands need an active account.
     pub state: AccountState,
 }
 
 impl Account {
-    /// Some edge of it is visible, as far as its counts show.
+    /// Whether any count is above 0. Mutes and blocks by others are not counted.
     pub fn has_edges(&self) -> bool {
         self.followers
             + self.following
@@ -82,24 +81,24 @@ impl Account {
     }
 }
 
-/// How many others an account may follow, pending requests counted in: as many as
-/// `base`, or as many as follow it times `per_follower`, whichever is more.
+/// How many accounts one account may follow, including pending requests: the larger of `base` and its followers times
+/// `per_follower`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FollowCap {
-    /// What everybody may.
+    /// Cap of an account with few followers.
     pub base: u64,
-    /// For each of one's own followers.
+    /// Cap per follower.
     pub per_follower: f64,
 }
 
 impl FollowCap {
     /// The cap of an account.
     pub fn of(&self, account: &Account) -> u64 {
-        // Rounding far beyond 2^53 does not matter to a cap.
+        // Precision above 2^53 does not matter to a cap.
         self.base.max((account.followers as f64 * self.per_follower) as u64)
     }
 
-    /// One more would be too many.
+    /// Whether one more follow would exceed the cap.
     pub fn is_reached(&self, account: &Account) -> bool {
         account.following + account.requests_sent >= self.of(account)
     }

@@ -1,78 +1,77 @@
-//! Edges and decided changes of them.
+//! Edges, and decided changes of edges.
 
 use proto::event::EdgeKey;
 use proto::{Position, Revision};
 use time::OffsetDateTime;
 
-/// An edge's values.
+/// The values of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// When it came to be.
+    /// When the edge was added; an import may set an earlier date.
     pub created_at: OffsetDateTime,
-    /// When it runs out.
+    /// When the edge expires; `None` for never.
     pub expires_at: Option<OffsetDateTime>,
-    /// Its place in lists.
+    /// Its place in lists; fixed while the edge lives.
     pub position: Position,
-    /// The revision of its last change.
+    /// Revision of its last change.
     pub revision: Revision,
 }
 
 /// A decided change of one edge, before it has a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The edge.
+    /// The changed edge.
     pub key: EdgeKey,
-    /// What happens to it.
+    /// The operation on it.
     pub op: Op,
 }
 
-/// What happens to an edge. Those that end in "archived" touch the archive alone:
-/// nobody sees them, and no event tells of them.
+/// An operation on an edge. Operations with `Archived` in their names change the archive alone and appear in no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// It comes to be.
+    /// Adds a live edge.
     Add {
-        /// Its date; the time of the commit when absent.
+        /// Its date; `None` for the time of the commit.
         created_at: Option<OffsetDateTime>,
-        /// When it runs out.
+        /// When it expires; `None` for never.
         expires_at: Option<OffsetDateTime>,
     },
-    /// It runs out at another time. It keeps its place.
+    /// Changes the expiry. The edge keeps its position.
     SetExpiry(Option<OffsetDateTime>),
-    /// It ends.
+    /// Removes a live edge.
     Remove,
-    /// It is hidden.
+    /// Moves a live edge to the archive.
     Archive,
-    /// It is shown again, with its old date and place.
+    /// Moves an archived edge back, with its old date and position.
     Restore,
-    /// It comes to be, hidden.
+    /// Adds an archived edge.
     AddArchived {
-        /// When it runs out.
+        /// When it expires; `None` for never.
         expires_at: Option<OffsetDateTime>,
     },
-    /// It runs out at another time, hidden.
+    /// Changes the expiry of an archived edge.
     SetArchivedExpiry(Option<OffsetDateTime>),
-    /// It ends, hidden.
+    /// Removes an archived edge.
     RemoveArchived,
 }
 
 impl Change {
-    /// An edge that comes to be now, for good.
+    /// Adds an edge with the date of the commit and without expiry.
     pub fn add(key: EdgeKey) -> Self {
         Self { key, op: Op::Add { created_at: None, expires_at: None } }
     }
 
-    /// An edge that ends.
+    /// Removes a live edge.
     pub fn remove(key: EdgeKey) -> Self {
         Self { key, op: Op::Remove }
     }
 }
 
-/// The revision and time that changes are committed at.
+/// Revision and time of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// The revision.
+    /// Revision of the event.
     pub revision: Revision,
-    /// The time of the transaction.
+    /// Date of the commit.
     pub time: OffsetDateTime,
 }

@@ -1,4 +1,4 @@
-//! Commands, and what each must see to be decided.
+//! Commands, and the edges and accounts that their decisions depend on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,151 +10,149 @@ use uuid::Uuid;
 
 use super::replacement::{Replacement, Work};
 
-/// What a client asks for. Both ends of a pair are different accounts; the gRPC
-/// layer has checked that.
+/// A checked request of a client. The two accounts of a pair differ.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// One account does something about another.
+    /// A command of one account about another.
     Pair(PairCommand),
-    /// Several of them, all or none.
+    /// Several commands about pairs, all or none of them.
     Batch(Vec<PairCommand>),
-    /// One account does something about itself.
+    /// A command of an account about itself.
     Account {
         /// The account.
         user: UserId,
-        /// What it does.
+        /// The action.
         action: AccountAction,
     },
-    /// An account shall follow exactly a list, as planned on a snapshot.
+    /// Replaces the following list of an account, as planned on a snapshot.
     ReplaceFollowing(Replacement),
     /// A chunk of edges.
     Import {
         /// The edges, at most [`proto::event::MAX_EDGES`], in the order of lists.
         edges: Vec<ImportEdge>,
-        /// What to do with edges that exist.
+        /// How to treat existing edges.
         on_conflict: OnConflict,
     },
 }
 
-/// What one account does about another.
+/// A command of one account about another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairCommand {
-    /// Who acts.
+    /// The acting account.
     pub actor: UserId,
-    /// About whom.
+    /// The other account.
     pub other: UserId,
-    /// What.
+    /// The action.
     pub action: Action,
-    /// The state that the pair must be in.
+    /// Precondition on the state of the pair.
     pub expects: Option<Expects>,
 }
 
-/// What an account can do about another.
+/// Actions of one account about another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Follows it, or asks to.
+    /// Follows, or sends a follow request to a private account.
     Follow,
-    /// Stops following it, or withdraws its request to.
+    /// Removes the follow or withdraws the request.
     Unfollow,
-    /// Ends the other's follow.
+    /// Removes the other account's follow.
     RemoveFollower,
-    /// Mutes it.
+    /// Mutes, or changes the expiry of the mute.
     Mute {
-        /// Until then; for good when absent.
+        /// `None` for no expiry.
         expires_at: Option<OffsetDateTime>,
     },
-    /// Ends its mute.
+    /// Removes the mute.
     Unmute,
-    /// Blocks it: what links the two ends.
+    /// Blocks, and removes follows and requests between the two.
     Block {
-        /// Until then; for good when absent.
+        /// `None` for no expiry.
         expires_at: Option<OffsetDateTime>,
     },
-    /// Ends its block.
+    /// Removes the block.
     Unblock,
-    /// Accepts the other's request to follow.
+    /// Accepts the other account's follow request.
     AcceptRequest,
-    /// Rejects it.
+    /// Rejects the other account's follow request.
     RejectRequest,
-    /// Withdraws its own request.
+    /// Withdraws the own follow request.
     CancelRequest,
 }
 
-/// The state that a command expects a pair to be in.
+/// Precondition on the state of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expects {
-    /// Its etag as the actor has read it; `None` for a text that is the etag of no state.
+    /// The etag that the actor has read; `None` for a text that cannot be an etag of this release.
     Etag(Option<Etag>),
     /// Whether the actor follows the other.
     Following(bool),
 }
 
-/// What an account can do about itself.
+/// Actions of an account about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountAction {
-    /// Becomes private, or public.
+    /// Makes the account private or public.
     SetPrivacy {
-        /// Private.
+        /// True for private.
         private: bool,
     },
-    /// Goes for good.
+    /// Erases the account.
     Erase,
-    /// Hides its edges.
+    /// Archives its edges.
     Archive,
-    /// Shows them again.
+    /// Restores its edges.
     Restore,
 }
 
 /// One edge to import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImportEdge {
-    /// Its place in the chunk as the client sent it.
+    /// Its index in the client's chunk.
     pub index: u32,
     /// The edge.
     pub key: EdgeKey,
-    /// Its date; the time of the commit when absent.
+    /// Its date; `None` for the time of the commit.
     pub created_at: Option<OffsetDateTime>,
-    /// When it runs out.
+    /// When it expires; `None` for never.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// What an import does with edges that exist.
+/// How an import treats existing edges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Leaves them alone.
+    /// Counts them as unchanged.
     #[default]
     Skip,
-    /// Refuses them.
+    /// Reports them as refused.
     Fail,
 }
 
-/// What became of a chunk.
+/// Results of a chunk of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportReport {
-    /// How many edges were added.
+    /// Number of added edges.
     pub accepted: u32,
-    /// How many existed.
+    /// Number of existing edges.
     pub unchanged: u32,
-    /// Those that the rules refused.
+    /// Refused edges, with reasons.
     pub refused: Vec<RefusedEdge>,
 }
 
-/// An edge that the rules refused.
+/// A refused edge of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefusedEdge {
-    /// Its place in the chunk.
+    /// Its index in the client's chunk.
     pub index: u32,
-    /// Why.
+    /// Why it was refused.
     pub reason: Reason,
 }
 
-/// The edges and accounts that decisions depend on. Sorted, so that the store
-/// always asks in the same order.
+/// What decisions depend on. Sorted, so that the store always reads in the same order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touches {
-    /// Edges to load.
+    /// Edges that decisions and answers show.
     pub edges: BTreeSet<EdgeKey>,
-    /// Accounts to load.
+    /// Accounts whose state or counts matter.
     pub accounts: BTreeSet<UserId>,
     /// Accounts whose following lists are compared with a snapshot.
     pub lists: BTreeMap<UserId, Token>,
@@ -165,8 +163,7 @@ pub struct Touches {
 }
 
 impl Touches {
-    /// All that can link two accounts, seen from `viewer`: what an answer's
-    /// relationship shows.
+    /// All edges that the relationship of an answer shows to `viewer`.
     fn pair(&mut self, viewer: UserId, other: UserId) {
         use EdgeKind::{Block, Follow, FollowRequest, Mute};
         for (kind, source, target) in [
@@ -183,7 +180,7 @@ impl Touches {
         self.accounts.extend([viewer, other]);
     }
 
-    /// Whether a follow is possible, and whether it is there.
+    /// All edges that decide about a follow.
     pub fn follow(&mut self, source: UserId, target: UserId) {
         let key = |kind, source, target| EdgeKey { kind, source, target };
         self.edges.extend([
@@ -195,7 +192,7 @@ impl Touches {
         self.accounts.extend([source, target]);
     }
 
-    /// What one edge of an import depends on.
+    /// All edges that decide about an imported edge.
     fn import(&mut self, EdgeKey { kind, source, target }: EdgeKey) {
         match kind {
             EdgeKind::Block => self.pair(source, target),
@@ -209,7 +206,7 @@ impl Touches {
 }
 
 impl Command {
-    /// Adds what the command must see.
+    /// Adds what the decision of this command depends on.
     pub fn touches(&self, touches: &mut Touches) {
         match self {
             Self::Pair(command) => touches.pair(command.actor, command.other),
@@ -236,7 +233,7 @@ impl Command {
         }
     }
 
-    /// The verb of its event.
+    /// Verb of the command's event.
     pub fn verb(&self) -> Verb {
         match self {
             Self::Pair(command) => command.action.verb(),
@@ -252,7 +249,7 @@ impl Command {
         }
     }
 
-    /// Who asks; none for an import, or a batch of several, which act for many.
+    /// The acting account; `None` for an import, and for a batch with several actors.
     pub fn actor(&self) -> Option<UserId> {
         match self {
             Self::Pair(command) => Some(command.actor),
@@ -286,7 +283,7 @@ impl Action {
         }
     }
 
-    /// Others may always let go of an archived account, and keep it away.
+    /// Whether the other account may be archived: removals and blocks are always possible.
     pub fn is_allowed_on_archived(self) -> bool {
         match self {
             Self::Unfollow

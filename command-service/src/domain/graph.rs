@@ -1,7 +1,5 @@
-//! The part of the graph that a batch sees, and how changes alter it.
-//!
-//! Holds the edges and accounts that were loaded, applies decided changes to them,
-//! keeps the counts, and tells at the end what differs from what was loaded.
+//! The part of the graph that a batch loads: applies decided changes, maintains the counts, and returns the differences to
+//! write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,77 +21,76 @@ const PAIR_KINDS: [EdgeKind; 4] =
 /// The loaded part of the graph, with the changes of this batch applied.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// Edges that everybody sees.
+    /// Edges whose ends are both active.
     live: Layer,
-    /// Edges with an archived end, which nobody sees.
+    /// Edges with an archived end, which no read returns.
     archived: Layer,
     accounts: BTreeMap<UserId, Account>,
     changed_accounts: BTreeSet<UserId>,
     erased_accounts: BTreeSet<UserId>,
     running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
-    /// Archived accounts with mutes or blocks by others that are not hidden yet. Their own counts do not have those.
+    /// Archived accounts with live mutes or blocks by others. Their own counts do not include those.
     shown_by_others: BTreeSet<UserId>,
-    /// Accounts whose following lists have had no new edge since the snapshots that commands were planned on.
+    /// Accounts whose following lists in the database have no edge newer than the snapshots of the planned commands.
     unchanged_lists: BTreeSet<UserId>,
-    /// Jobs whose lists were discarded before the commands that start them were decided.
+    /// Prepared jobs that were deleted before the commands that start them.
     discarded_lists: BTreeSet<Uuid>,
-    /// The accounts that were looked for, so that those without a row are known to have
-    /// none; absent where all are known.
-    asked: Option<BTreeSet<UserId>>,
+    /// The loaded accounts, including those without a row. `None` if every account counts as loaded.
+    loaded: Option<BTreeSet<UserId>>,
 }
 
-/// A change of an account that was not looked for: its counts would be made up.
+/// A change touches an account that was not loaded, so its counts are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a change touches the account {0}, which was not loaded")]
 pub struct Unseen(UserId);
 
 impl Graph {
-    /// The graph as it was loaded.
+    /// A graph of loaded edges and accounts.
     pub fn new(live: BTreeMap<EdgeKey, Edge>, accounts: BTreeMap<UserId, Account>) -> Self {
         Self { live: Layer::new(live), accounts, ..Self::default() }
     }
 
-    /// Tells which accounts were looked for; changes of others are refused from now on.
-    pub fn limit_to(&mut self, asked: BTreeSet<UserId>) {
-        self.asked = Some(asked);
+    /// Names the loaded accounts. From now on, changes of others fail.
+    pub fn limit_to(&mut self, loaded: BTreeSet<UserId>) {
+        self.loaded = Some(loaded);
     }
 
-    /// Adds archived edges as they were loaded.
+    /// Adds loaded archived edges.
     pub fn add_archived(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
         self.archived.add_loaded(edges);
     }
 
-    /// Adds the running jobs as they were loaded.
+    /// Adds running jobs.
     pub fn add_jobs(&mut self, jobs: impl IntoIterator<Item = ((UserId, JobKind), Uuid)>) {
         self.running_jobs.extend(jobs);
     }
 
-    /// The running job of that kind.
+    /// The running job of a kind.
     pub fn running_job(&self, user: UserId, kind: JobKind) -> Option<Uuid> {
         self.running_jobs.get(&(user, kind)).copied()
     }
 
-    /// Adds archived accounts with mutes or blocks by others that are not hidden yet.
+    /// Adds archived accounts with live mutes or blocks by others.
     pub fn add_shown_by_others(&mut self, users: impl IntoIterator<Item = UserId>) {
         self.shown_by_others.extend(users);
     }
 
-    /// Edges of an archived account are not hidden yet.
+    /// Whether an archived account has live edges left.
     pub fn has_edges_to_hide(&self, user: UserId) -> bool {
         self.account(user).has_edges() || self.shown_by_others.contains(&user)
     }
 
-    /// An edge that everybody sees, if it is there.
+    /// A live edge.
     pub fn edge(&self, kind: EdgeKind, source: UserId, target: UserId) -> Option<&Edge> {
         self.live.get(&EdgeKey { kind, source, target })
     }
 
-    /// An edge by its name.
+    /// A live edge by its key.
     pub fn live(&self, key: &EdgeKey) -> Option<&Edge> {
         self.live.get(key)
     }
 
-    /// An edge that is hidden with one of its ends.
+    /// An archived edge by its key.
     pub fn archived(&self, key: &EdgeKey) -> Option<&Edge> {
         self.archived.get(key)
     }
@@ -103,8 +100,8 @@ impl Graph {
         self.unchanged_lists.extend(users);
     }
 
-    /// The following list of an account has no edge that is newer than a revision, be it of this batch. What ended since
-    /// shows in its counts.
+    /// Whether the following list of an account has no edge newer than a revision, including edges of this batch. Removed
+    /// edges show in the counts.
     pub fn list_is_unchanged(&self, user: UserId, since: Revision) -> bool {
         let newer = |key: &&EdgeKey| {
             key.source == user
@@ -114,22 +111,22 @@ impl Graph {
         self.unchanged_lists.contains(&user) && self.live.keys().find(newer).is_none()
     }
 
-    /// Adds jobs whose lists were discarded.
+    /// Adds prepared jobs that were deleted.
     pub fn add_discarded_lists(&mut self, jobs: impl IntoIterator<Item = Uuid>) {
         self.discarded_lists.extend(jobs);
     }
 
-    /// The list of a job that a command starts was discarded.
+    /// Whether a prepared job was deleted.
     pub fn list_is_discarded(&self, job_id: Uuid) -> bool {
         self.discarded_lists.contains(&job_id)
     }
 
-    /// An account.
+    /// An account; the default if it has no row.
     pub fn account(&self, user: UserId) -> Account {
         self.accounts.get(&user).copied().unwrap_or_default()
     }
 
-    /// A copy of what these commands see of it, to try them on.
+    /// A copy of some edges and accounts, to try an atomic batch on.
     pub fn part(&self, edges: &BTreeSet<EdgeKey>, accounts: &BTreeSet<UserId>) -> Self {
         Self {
             live: self.live.part(edges),
@@ -139,8 +136,8 @@ impl Graph {
         }
     }
 
-    /// Applies the changes of one event; answers the visible ones as the event tells
-    /// them, with the counts after it. Refused whole if it touches what was not loaded.
+    /// Applies the changes of one event. Returns its visible changes, and the counts after it. Fails, without effect, if a
+    /// change touches an account that was not loaded.
     pub fn commit(
         &mut self,
         changes: &[Change],
@@ -148,23 +145,23 @@ impl Graph {
         stamp: Stamp,
     ) -> Result<(Vec<EdgeChange>, Vec<AccountCounts>), Unseen> {
         let ends = changes.iter().flat_map(|change| [change.key.source, change.key.target]);
-        let unseen = |user: &UserId| self.asked.as_ref().is_some_and(|asked| !asked.contains(user));
+        let unseen = |user: &UserId| self.loaded.as_ref().is_some_and(|loaded| !loaded.contains(user));
         if let Some(user) = ends.chain(accounts.iter().map(|change| change.user)).find(unseen) {
             return Err(Unseen(user));
         }
         let mut touched = BTreeSet::new();
-        let mut told = Vec::with_capacity(changes.len());
+        let mut edges = Vec::with_capacity(changes.len());
         for (index, change) in changes.iter().enumerate() {
             let visible = self.apply(change, Position::new(stamp.revision, index), stamp);
             if let Some(edge_change) = visible {
                 touched.extend([change.key.source, change.key.target]);
-                told.push(edge_change);
+                edges.push(edge_change);
             }
         }
         let counts = touched.iter().map(|user| self.counts(*user)).collect();
         self.changed_accounts.append(&mut touched);
-        accounts.iter().for_each(|change| self.mark(change));
-        Ok((told, counts))
+        accounts.iter().for_each(|change| self.apply_account(change));
+        Ok((edges, counts))
     }
 
     fn apply(&mut self, change: &Change, next: Position, stamp: Stamp) -> Option<EdgeChange> {
@@ -176,7 +173,7 @@ impl Graph {
             revision: stamp.revision,
         };
         let stamped = |edge: Edge| Edge { revision: stamp.revision, ..edge };
-        let tell = |op, edge: Edge| EdgeChange {
+        let visible = |op, edge: Edge| EdgeChange {
             key,
             op,
             position: edge.position,
@@ -188,29 +185,29 @@ impl Graph {
                 let edge = fresh(created_at, expires_at);
                 self.live.put(key, edge);
                 self.count(key, 1);
-                Some(tell(EdgeOp::Added, edge))
+                Some(visible(EdgeOp::Added, edge))
             }
             Op::SetExpiry(expires_at) => {
                 let edge = Edge { expires_at, ..stamped(*self.live.get(&key)?) };
                 self.live.put(key, edge);
-                Some(tell(EdgeOp::Updated, edge))
+                Some(visible(EdgeOp::Updated, edge))
             }
             Op::Remove => {
                 let edge = self.live.take(&key)?;
                 self.count(key, -1);
-                Some(tell(EdgeOp::Removed, edge))
+                Some(visible(EdgeOp::Removed, edge))
             }
             Op::Archive => {
                 let edge = self.live.take(&key)?;
                 self.archived.put(key, edge);
                 self.count(key, -1);
-                Some(tell(EdgeOp::Removed, edge))
+                Some(visible(EdgeOp::Removed, edge))
             }
             Op::Restore => {
                 let edge = stamped(self.archived.take(&key)?);
                 self.live.put(key, edge);
                 self.count(key, 1);
-                Some(tell(EdgeOp::Added, edge))
+                Some(visible(EdgeOp::Added, edge))
             }
             Op::AddArchived { expires_at } => {
                 self.archived.put(key, fresh(None, expires_at));
@@ -246,7 +243,7 @@ impl Graph {
         }
     }
 
-    fn mark(&mut self, change: &AccountChange) {
+    fn apply_account(&mut self, change: &AccountChange) {
         let account = self.accounts.entry(change.user).or_default();
         match change.op {
             AccountOp::MadePrivate => account.private = true,
@@ -265,7 +262,7 @@ impl Graph {
         self.changed_accounts.insert(change.user);
     }
 
-    /// Ends the restoring of an account: it takes part again.
+    /// Completes the restore of an account: it becomes active.
     pub fn reactivate(&mut self, user: UserId) {
         self.accounts.entry(user).or_default().state = AccountState::Active;
         self.changed_accounts.insert(user);
@@ -284,7 +281,7 @@ impl Graph {
         }
     }
 
-    /// The state of a pair as `viewer` may know it. Archived edges are hidden from everybody, so they are not in it.
+    /// The etag of a pair as `viewer` may know it. Archived edges are not part of it.
     pub fn pair_etag(&self, viewer: UserId, other: UserId) -> Etag {
         let both_ways = [(viewer, other, true), (other, viewer, false)];
         let edges = PAIR_KINDS.into_iter().flat_map(|kind| {
@@ -302,23 +299,23 @@ impl Graph {
         Etag::of(viewer, other, edges)
     }
 
-    /// What must be written of the edges that everybody sees.
+    /// Live edges, with their changes.
     pub fn live_edges(&self) -> &Layer {
         &self.live
     }
 
-    /// What must be written of the archive.
+    /// Archived edges, with their changes.
     pub fn archived_edges(&self) -> &Layer {
         &self.archived
     }
 
-    /// The accounts whose row must be written.
+    /// Accounts whose row must be inserted or updated.
     pub fn accounts_to_put(&self) -> impl Iterator<Item = (UserId, Account)> {
         self.changed().filter(|(_, account)| *account != Account::default())
     }
 
-    /// The accounts whose row must be deleted: a row without counts and flags means the same as none, and ids that
-    /// somebody follows and unfollows must not accumulate.
+    /// Accounts whose row must be deleted. A row without counts and flags means the same as no row, and rows of unfollowed
+    /// ids must not accumulate.
     pub fn accounts_to_drop(&self) -> impl Iterator<Item = UserId> {
         self.changed().filter(|(_, account)| *account == Account::default()).map(|(user, _)| user)
     }
@@ -327,7 +324,7 @@ impl Graph {
         self.changed_accounts.iter().map(|user| (*user, self.account(*user)))
     }
 
-    /// The accounts that must be forgotten.
+    /// Accounts whose row and idempotency records must be deleted.
     pub fn accounts_to_erase(&self) -> impl Iterator<Item = UserId> {
         self.erased_accounts.iter().copied()
     }

@@ -3,27 +3,27 @@
 use proto::UserId;
 use uuid::Uuid;
 
-/// What a job does.
+/// Kinds of jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum JobKind {
     /// Removes all edges of an account, then the account.
     Erase,
-    /// Hides all edges of an account.
+    /// Archives all edges of an account.
     Archive,
-    /// Shows them again.
+    /// Restores all edges of an account.
     Restore,
     /// Accepts the requests to an account that has become public.
     MakePublic,
-    /// Makes the following list of an account be a given one.
+    /// Replaces the following list of an account.
     ReplaceFollowing,
 }
 
 impl JobKind {
-    /// All kinds.
+    /// All kinds that this version knows.
     pub const ALL: [Self; 5] =
         [Self::Erase, Self::Archive, Self::Restore, Self::MakePublic, Self::ReplaceFollowing];
 
-    /// Its name in the API.
+    /// Name in the API.
     pub fn name(self) -> &'static str {
         match self {
             Self::Erase => "erase",
@@ -34,7 +34,7 @@ impl JobKind {
         }
     }
 
-    /// Its name in the database. Programs of 0.1.0 leave `replace_list` alone: they know lists in cursors only.
+    /// Name in the database. Processes of 0.1.0 ignore `replace_list`: they know only jobs with lists in cursors.
     pub fn stored(self) -> &'static str {
         match self {
             Self::ReplaceFollowing => "replace_list",
@@ -42,7 +42,7 @@ impl JobKind {
         }
     }
 
-    /// By its name in the database.
+    /// Reads a name from the database.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.stored() == name || kind.name() == name)
     }
@@ -51,12 +51,12 @@ impl JobKind {
 /// A job that a command starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
-    /// What it does.
+    /// Its kind.
     pub kind: JobKind,
-    /// The account that it is about.
+    /// The account whose edges it changes.
     pub user: UserId,
-    /// For a replacement: the job whose list is in the database already.
+    /// For a replacement: the id of the job whose list is in the database.
     pub prepared: Option<Uuid>,
-    /// For a replacement: number of changes. The worker counts those of other jobs.
+    /// For a replacement: number of changes. For other jobs the worker counts them.
     pub total: usize,
 }

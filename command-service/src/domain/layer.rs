@@ -1,4 +1,4 @@
-//! Edges as they were loaded, and as they are now.
+//! A set of edges with the differences from what was loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use proto::event::EdgeKey;
 
 use super::change::Edge;
 
-/// A set of edges that remembers what must be written.
+/// Live or archived edges: as loaded, and as they are now.
 #[derive(Clone, Debug, Default)]
 pub struct Layer {
     now: BTreeMap<EdgeKey, Edge>,
@@ -49,12 +49,12 @@ impl Layer {
         self.now.remove(key)
     }
 
-    /// An edge before anything changed.
+    /// An edge as it was loaded.
     pub(super) fn before(&self, key: &EdgeKey) -> Option<&Edge> {
         self.loaded.get(key)
     }
 
-    /// The edges that must be inserted.
+    /// Edges to insert.
     pub fn to_insert(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
         self.changed
             .iter()
@@ -62,7 +62,7 @@ impl Layer {
             .filter(|(key, _)| !self.loaded.contains_key(*key))
     }
 
-    /// The edges that are there and must be set.
+    /// Existing edges to update.
     pub fn to_update(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
         self.changed
             .iter()
@@ -70,7 +70,7 @@ impl Layer {
             .filter(|(key, edge)| self.loaded.get(*key).is_some_and(|before| before != *edge))
     }
 
-    /// The edges that must be deleted.
+    /// Edges to delete.
     pub fn to_delete(&self) -> impl Iterator<Item = &EdgeKey> {
         self.changed.iter().filter(|key| !self.now.contains_key(*key) && self.loaded.contains_key(*key))
     }

@@ -1,4 +1,4 @@
-//! What is left of several changes of the same edges.
+//! The net effect of several changes of the same edges.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,8 @@ use super::change::{Change, Edge, Op};
 use super::graph::Graph;
 use super::layer::Layer;
 
-/// The changes that lead from what a graph was loaded as to what it is now. An edge that
-/// ended and came back is as it was. New edges come in the order in which they came to
-/// be: one that was only renewed later keeps its place.
+/// Returns the changes from the loaded graph to the current one. An edge that was removed and added again has none. New
+/// edges are in the order of their addition; a later change of their expiry does not move them.
 pub(super) fn net(graph: &Graph, changes: &[Change]) -> Vec<Change> {
     let mut places: BTreeMap<EdgeKey, usize> = BTreeMap::new();
     for (place, change) in changes.iter().enumerate() {
@@ -24,14 +23,14 @@ pub(super) fn net(graph: &Graph, changes: &[Change]) -> Vec<Change> {
     keys.sort_unstable();
     keys.into_iter()
         .flat_map(|(_, key)| {
-            let live = left_of(graph.live_edges(), key, LIVE);
-            let archived = left_of(graph.archived_edges(), key, ARCHIVED);
+            let live = net_change(graph.live_edges(), key, LIVE);
+            let archived = net_change(graph.archived_edges(), key, ARCHIVED);
             [live, archived].into_iter().flatten()
         })
         .collect()
 }
 
-/// The three operations of one layer.
+/// The operations of one layer.
 struct Ops {
     add: fn(Edge) -> Op,
     set: fn(Edge) -> Op,
@@ -50,7 +49,7 @@ const ARCHIVED: &Ops = &Ops {
     remove: Op::RemoveArchived,
 };
 
-fn left_of(layer: &Layer, key: EdgeKey, ops: &Ops) -> Option<Change> {
+fn net_change(layer: &Layer, key: EdgeKey, ops: &Ops) -> Option<Change> {
     let op = match (layer.before(&key), layer.get(&key)) {
         (None, Some(edge)) => (ops.add)(*edge),
         (Some(before), Some(edge)) if before.expires_at != edge.expires_at => (ops.set)(*edge),

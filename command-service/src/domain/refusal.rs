@@ -1,9 +1,9 @@
-//! Rules that stand against commands.
+//! Why rules refuse commands.
 
 use proto::UserId;
 use proto::error::Reason;
 
-/// Why a command is refused.
+/// A rule that refuses a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// One of the two has blocked the other.
@@ -15,41 +15,41 @@ pub enum Refusal {
     /// An account is being erased.
     #[error("the account {0} is being erased")]
     Erasing(UserId),
-    /// There is no request to accept.
+    /// The request to accept does not exist.
     #[error("there is no request to accept")]
     NoRequest,
-    /// The pair is in another state than the command expects.
+    /// The precondition on the pair failed.
     #[error("the pair is in another state than the command expects")]
     NotAsExpected {
-        /// The account whose view of the pair counts.
+        /// The account whose view of the pair was compared.
         actor: UserId,
-        /// The other one.
+        /// The other account.
         other: UserId,
     },
-    /// The account follows as many as it may.
+    /// The account has reached its follow cap.
     #[error("the account {user} follows, or asks to follow, as many others as it may: {cap}")]
     FollowCap {
         /// The account.
         user: UserId,
-        /// How many it may follow.
+        /// Its cap.
         cap: u64,
     },
-    /// The list, or an account of it, has changed since a replacement was planned.
+    /// The list, or an account of it, has changed since the plan of a replacement.
     #[error("the following list has changed in the meantime")]
     ListChanged,
-    /// The call that wrote the list of a job has ended, and the list with it.
+    /// The prepared job was deleted because its call had ended.
     #[error("the list of the replacement was discarded")]
     ListDiscarded,
-    /// An expiry that is not in the future.
+    /// The expiry is not in the future.
     #[error("expires_at must lie in the future")]
     ExpiryPast,
-    /// An expiry too far away.
+    /// The expiry is more than ten years ahead.
     #[error("expires_at must lie at most ten years ahead")]
     ExpiryTooFar,
 }
 
 impl Refusal {
-    /// The reason that clients get.
+    /// Reason for clients.
     pub fn reason(self) -> Reason {
         match self {
             Self::Blocked => Reason::Blocked,
@@ -58,20 +58,20 @@ impl Refusal {
             Self::NoRequest => Reason::RequestNotFound,
             Self::NotAsExpected { .. } => Reason::PreconditionFailed,
             Self::FollowCap { .. } => Reason::FollowCapReached,
-            // Planned again before a client sees it.
+            // The call plans again; no client sees these.
             Self::ListChanged | Self::ListDiscarded => Reason::NotCommitted,
             Self::ExpiryPast | Self::ExpiryTooFar => Reason::InvalidTimestamp,
         }
     }
 }
 
-/// A refusal, and which of several commands (or items) it is about.
+/// A refusal, and the command or item that caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{refusal}")]
 pub struct Refused {
-    /// Why.
+    /// The rule.
     pub refusal: Refusal,
-    /// Its place, from 0, in a batch or a list.
+    /// Index in a batch or a list; `None` for a single command.
     pub index: Option<usize>,
 }
 

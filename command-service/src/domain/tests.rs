@@ -1,4 +1,4 @@
-//! The rules, example by example, and against a model of a few lines.
+//! Tests of the rules: examples, and a comparison with a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,8 +59,8 @@ fn refusal(graph: &Graph, command: &Command) -> Refusal {
     decide(graph, command, &RULES).expect_err("refused").refusal
 }
 
-/// Carries a command out at the next revision.
-fn carry_out(graph: &mut Graph, command: &Command, revision: u64) {
+/// Executes a command at a revision.
+fn execute(graph: &mut Graph, command: &Command, revision: u64) {
     let decision = decide(graph, command, &RULES).expect("allowed");
     let stamp = Stamp { revision: Revision(revision), time: NOW };
     graph.commit(&decision.changes, &decision.accounts, stamp).expect("all is known");
@@ -97,7 +97,7 @@ fn a_block_ends_all_that_links_the_two_and_unblock_brings_nothing_back() {
         changes(&graph, &block),
         [(links[0], Op::Remove), (links[1], Op::Remove), (key(EdgeKind::Block, 1, 2), ADD)]
     );
-    carry_out(&mut graph, &block, 2);
+    execute(&mut graph, &block, 2);
     assert_eq!(changes(&graph, &pair(1, 2, Action::Unblock)), [(key(EdgeKind::Block, 1, 2), Op::Remove)]);
 }
 
@@ -106,7 +106,7 @@ fn another_expiry_is_set_and_the_same_one_changes_nothing() {
     let until = Some(NOW + Duration::hours(1));
     let mute = |expires_at| pair(1, 2, Action::Mute { expires_at });
     let mut graph = Graph::default();
-    carry_out(&mut graph, &mute(until), 1);
+    execute(&mut graph, &mute(until), 1);
     assert_eq!(changes(&graph, &mute(until)), []);
     assert_eq!(changes(&graph, &mute(None)), [(key(EdgeKind::Mute, 1, 2), Op::SetExpiry(None))]);
     assert_eq!(refusal(&graph, &mute(Some(NOW))), Refusal::ExpiryPast);
@@ -114,19 +114,19 @@ fn another_expiry_is_set_and_the_same_one_changes_nothing() {
 }
 
 #[test]
-fn a_private_account_is_asked_and_accepts_or_not() {
+fn a_private_account_gets_a_request_and_accepts_or_rejects_it() {
     let private = Account { private: true, ..Account::default() };
     let mut graph = with_account(2, private);
     let (request, follows) = (key(EdgeKind::FollowRequest, 1, 2), key(EdgeKind::Follow, 1, 2));
     assert_eq!(changes(&graph, &follow(1, 2)), [(request, ADD)]);
     assert_eq!(refusal(&graph, &pair(2, 1, Action::AcceptRequest)), Refusal::NoRequest);
-    carry_out(&mut graph, &follow(1, 2), 1);
+    execute(&mut graph, &follow(1, 2), 1);
     assert_eq!(changes(&graph, &follow(1, 2)), []);
     let accept = pair(2, 1, Action::AcceptRequest);
     assert_eq!(changes(&graph, &accept), [(request, Op::Remove), (follows, ADD)]);
     assert_eq!(changes(&graph, &pair(2, 1, Action::RejectRequest)), [(request, Op::Remove)]);
     assert_eq!(changes(&graph, &pair(1, 2, Action::CancelRequest)), [(request, Op::Remove)]);
-    carry_out(&mut graph, &accept, 2);
+    execute(&mut graph, &accept, 2);
     assert_eq!(changes(&graph, &accept), []);
     assert_eq!(changes(&graph, &pair(2, 1, Action::RemoveFollower)), [(follows, Op::Remove)]);
 }
@@ -140,7 +140,7 @@ fn a_cap_counts_requests_and_grows_with_followers() {
 }
 
 #[test]
-fn archived_accounts_can_be_let_go_of_and_kept_away() {
+fn archived_accounts_can_be_unfollowed_and_blocked() {
     for state in [AccountState::Archived, AccountState::Restoring] {
         let mut graph = with_state(2, state);
         graph.add_archived(BTreeMap::from([(key(EdgeKind::Follow, 1, 2), edge())]));
@@ -151,12 +151,12 @@ fn archived_accounts_can_be_let_go_of_and_kept_away() {
         let block = pair(1, 2, Action::Block { expires_at: None });
         let kept_away = (key(EdgeKind::Block, 1, 2), Op::AddArchived { expires_at: None });
         assert_eq!(changes(&graph, &block), [hidden, kept_away]);
-        // Nobody sees any of it.
+        // No event shows it.
         let decision = decide(&graph, &block, &RULES).expect("allowed");
-        let (told, counts) = graph
+        let (edges, counts) = graph
             .commit(&decision.changes, &[], Stamp { revision: Revision(2), time: NOW })
             .expect("all is known");
-        assert!(told.is_empty() && counts.is_empty());
+        assert!(edges.is_empty() && counts.is_empty());
         assert_eq!(graph.archived_edges().to_insert().count(), 1);
         assert_eq!(graph.archived_edges().to_delete().count(), 1);
     }
@@ -180,10 +180,10 @@ fn hidden_edges_come_back_where_both_ends_take_part_and_their_time_is_not_over()
     let steps = restore_step(&graph, &[back, stays, over], NOW);
     let ops: Vec<_> = steps.iter().map(|change| (change.key, change.op)).collect();
     assert_eq!(ops, [(back, Op::Restore), (over, Op::RemoveArchived)]);
-    let (told, _) =
+    let (edges, _) =
         graph.commit(&steps, &[], Stamp { revision: Revision(9), time: NOW }).expect("all is known");
-    assert_eq!(told.len(), 1);
-    assert_eq!((told[0].op, told[0].position), (EdgeOp::Added, Position(77)));
+    assert_eq!(edges.len(), 1);
+    assert_eq!((edges[0].op, edges[0].position), (EdgeOp::Added, Position(77)));
     assert_eq!(graph.account(user(1)).followers, 1);
 }
 
@@ -204,7 +204,7 @@ fn not_as_expected() -> Refusal {
 fn preconditions_compare_with_the_pair_as_its_viewer_sees_it() {
     let mut newer = edge();
     newer.revision = Revision(5);
-    // A mute by the other account is not for the viewer to know.
+    // A mute by the other account is hidden from the viewer.
     let without_mute = with_edges([key(EdgeKind::Follow, 2, 1)]);
     let graph = Graph::new(
         BTreeMap::from([(key(EdgeKind::Follow, 2, 1), edge()), (key(EdgeKind::Mute, 2, 1), newer)]),
@@ -223,7 +223,7 @@ fn preconditions_compare_with_the_pair_as_its_viewer_sees_it() {
 }
 
 #[test]
-fn the_end_of_any_edge_fails_the_precondition() {
+fn the_removal_of_any_visible_edge_changes_the_etag() {
     let mut all = BTreeMap::new();
     for (revision, kind) in
         (1..).zip([EdgeKind::Follow, EdgeKind::FollowRequest, EdgeKind::Mute, EdgeKind::Block])
@@ -243,7 +243,7 @@ fn the_end_of_any_edge_fails_the_precondition() {
 }
 
 #[test]
-fn a_batch_compares_with_what_its_earlier_commands_left() {
+fn a_precondition_in_a_batch_sees_its_earlier_commands() {
     let graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
     let read = graph.pair_etag(user(1), user(2));
     let Command::Pair(expecting) = follow_expecting(Expects::Etag(Some(read))) else { panic!("a pair") };
@@ -266,12 +266,12 @@ fn a_batch_is_the_net_of_its_commands_or_nothing() {
         });
         Command::Batch(pairs.collect())
     };
-    // An edge that ended and came back is as it was; one that came and went never was.
+    // An edge that is removed and added again does not change; one that is added and removed never existed.
     let commands = [unfollow(1, 2), follow(1, 2), follow(3, 4), unfollow(3, 4), follow(5, 6)];
     let decision = decide(&graph, &of(&commands), &RULES).expect("allowed");
     assert_eq!(decision.report, Report::Batch(vec![true; 5]));
     assert_eq!(changes(&graph, &of(&commands)), [(key(EdgeKind::Follow, 5, 6), ADD)]);
-    // The rules see what came before in the batch.
+    // The rules see the earlier commands of the batch.
     let commands = [pair(2, 1, Action::Block { expires_at: None }), follow(1, 2)];
     let refused = decide(&graph, &of(&commands), &RULES).expect_err("refused");
     assert_eq!(refused, Refused { refusal: Refusal::Blocked, index: Some(1) });
@@ -327,7 +327,7 @@ fn a_list_above_the_cap_may_only_remove() {
     assert_eq!(check_actor(user(1), &account, 6, &cap), Err(refusal), "one must be new");
 }
 
-/// A plan for account 1, which follows account 2 and shall follow account 3.
+/// A plan that replaces account 2 by account 3 in the list of account 1.
 fn planned_swap() -> (Graph, Replacement) {
     let mut graph = Graph::new(
         [(key(EdgeKind::Follow, 1, 2), edge())].into(),
@@ -347,22 +347,22 @@ fn planned_swap() -> (Graph, Replacement) {
 }
 
 #[test]
-fn a_plan_is_carried_out_while_its_list_stands() {
+fn a_plan_is_accepted_while_its_list_is_unchanged() {
     let (mut graph, planned) = planned_swap();
     let replace = Command::ReplaceFollowing(planned);
     let swapped = [(key(EdgeKind::Follow, 1, 2), Op::Remove), (key(EdgeKind::Follow, 1, 3), ADD)];
     assert_eq!(changes(&graph, &replace), swapped);
-    carry_out(&mut graph, &follow(1, 4), 2);
+    execute(&mut graph, &follow(1, 4), 2);
     assert_eq!(refusal(&graph, &replace), Refusal::ListChanged, "one more");
-    carry_out(&mut graph, &unfollow(1, 4), 3);
+    execute(&mut graph, &unfollow(1, 4), 3);
     assert_eq!(changes(&graph, &replace), swapped, "as it was");
-    carry_out(&mut graph, &unfollow(1, 2), 4);
-    carry_out(&mut graph, &follow(1, 5), 5);
+    execute(&mut graph, &unfollow(1, 2), 4);
+    execute(&mut graph, &follow(1, 5), 5);
     assert_eq!(refusal(&graph, &replace), Refusal::ListChanged, "another one instead");
 }
 
 #[test]
-fn a_plan_falls_with_what_it_was_decided_on() {
+fn a_plan_is_refused_if_a_touched_account_or_block_has_changed() {
     let private = Account { private: true, ..Account::default() };
     let archived = Account { state: AccountState::Archived, ..Account::default() };
     for account in [private, archived] {
@@ -374,7 +374,7 @@ fn a_plan_falls_with_what_it_was_decided_on() {
         assert_eq!(refusal(&graph, &Command::ReplaceFollowing(planned)), Refusal::ListChanged);
     }
     let (mut graph, planned) = planned_swap();
-    carry_out(&mut graph, &pair(3, 1, Action::Block { expires_at: None }), 2);
+    execute(&mut graph, &pair(3, 1, Action::Block { expires_at: None }), 2);
     assert_eq!(refusal(&graph, &Command::ReplaceFollowing(planned)), Refusal::ListChanged);
     let (_, planned) = planned_swap();
     let elsewhere = with_account(1, Account { following: 1, ..Account::default() });
@@ -404,7 +404,7 @@ fn a_job_that_replaces_a_list_leaves_hidden_follows_alone() {
 }
 
 #[test]
-fn an_account_goes_its_way_step_by_step() {
+fn account_actions_depend_on_the_state_of_the_account() {
     let act = |action| Command::Account { user: user(1), action };
     let decided = |state, action| decide(&with_state(1, state), &act(action), &RULES);
     let op =
@@ -419,10 +419,10 @@ fn an_account_goes_its_way_step_by_step() {
     assert_eq!(op(Archived, Erase), Some(AccountOp::EraseStarted));
     assert_eq!(op(Erasing, Erase), None);
     let job = |state, action| decided(state, action).expect("allowed").job.map(|job| job.kind);
-    assert_eq!(job(Erasing, Erase), Some(JobKind::Erase), "its job has failed: there is none");
+    assert_eq!(job(Erasing, Erase), Some(JobKind::Erase), "its job has failed");
     assert_eq!(job(Restoring, Restore), Some(JobKind::Restore));
-    assert_eq!(job(Archived, Archive), None, "nothing of it is left to hide");
-    // Its job has failed before it hid the mutes and blocks of others.
+    assert_eq!(job(Archived, Archive), None, "no live edge is left");
+    // Its job failed before it archived the mutes and blocks by others.
     let mut muted = with_state(1, Archived);
     muted.add_shown_by_others([user(1)]);
     let decision = decide(&muted, &act(Archive), &RULES).expect("allowed");
@@ -435,8 +435,8 @@ fn an_account_goes_its_way_step_by_step() {
     let public = act(SetPrivacy { private: false });
     let decision = decide(&with_account(1, asked), &public, &RULES).expect("allowed");
     assert_eq!(decision.accounts, [AccountChange { user: user(1), op: AccountOp::MadePublic }]);
-    assert_eq!(decision.job.expect("somebody waits").kind, JobKind::MakePublic);
-    // A job that makes it public was overtaken and has not found out yet.
+    assert_eq!(decision.job.expect("a request is pending").kind, JobKind::MakePublic);
+    // A make_public job was overtaken and its next step has not run.
     let mut again = with_account(1, asked);
     again.add_jobs([((user(1), JobKind::MakePublic), Uuid::from_u128(9))]);
     let decision = decide(&again, &act(SetPrivacy { private: true }), &RULES).expect("allowed");
@@ -444,7 +444,7 @@ fn an_account_goes_its_way_step_by_step() {
 }
 
 #[test]
-fn a_bad_edge_does_not_hold_up_an_import() {
+fn a_refused_edge_does_not_stop_an_import() {
     let import = |on_conflict| {
         let pairs = [(1, 2), (3, 4), (5, 6), (5, 6)];
         let edge = |((s, t), index): ((u8, u8), u32)| ImportEdge {
@@ -468,13 +468,13 @@ fn a_bad_edge_does_not_hold_up_an_import() {
 }
 
 #[test]
-fn an_imported_block_ends_follows_once_also_where_both_block_each_other() {
+fn imported_blocks_in_both_directions_remove_a_follow_once() {
     let graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
     let edge = |index, key| ImportEdge { index, key, created_at: None, expires_at: None };
     let edges = vec![edge(0, key(EdgeKind::Block, 1, 2)), edge(1, key(EdgeKind::Block, 2, 1))];
-    let told = changes(&graph, &Command::Import { edges, on_conflict: OnConflict::Skip });
+    let made = changes(&graph, &Command::Import { edges, on_conflict: OnConflict::Skip });
     assert_eq!(
-        told,
+        made,
         [
             (key(EdgeKind::Follow, 1, 2), Op::Remove),
             (key(EdgeKind::Block, 1, 2), ADD),
@@ -484,15 +484,15 @@ fn an_imported_block_ends_follows_once_also_where_both_block_each_other() {
 }
 
 #[test]
-fn an_edge_that_came_and_went_within_a_batch_is_not_written() {
+fn an_edge_added_and_removed_within_a_batch_is_not_written() {
     let mut graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
     for (revision, command) in (2..).zip([follow(3, 4), unfollow(3, 4), unfollow(1, 2)]) {
-        carry_out(&mut graph, &command, revision);
+        execute(&mut graph, &command, revision);
     }
     assert_eq!(graph.live_edges().to_insert().count(), 0);
     assert_eq!(graph.live_edges().to_update().count(), 0);
     assert_eq!(graph.live_edges().to_delete().collect::<Vec<_>>(), [&key(EdgeKind::Follow, 1, 2)]);
-    // Nothing is left to say of any of the four.
+    // All four accounts have no counts left.
     assert_eq!((graph.accounts_to_put().count(), graph.accounts_to_drop().count()), (0, 4));
 }
 
@@ -500,8 +500,8 @@ fn an_edge_that_came_and_went_within_a_batch_is_not_written() {
 fn only_an_account_without_counts_and_flags_loses_its_row() {
     let kept = |account: Account| {
         let mut graph = with_account(1, account);
-        carry_out(&mut graph, &follow(1, 2), 1);
-        carry_out(&mut graph, &unfollow(1, 2), 2);
+        execute(&mut graph, &follow(1, 2), 1);
+        execute(&mut graph, &unfollow(1, 2), 2);
         let dropped: Vec<_> = graph.accounts_to_drop().collect();
         assert!(dropped.contains(&user(2)));
         assert_eq!(dropped.contains(&user(1)), graph.accounts_to_put().count() == 0);
@@ -514,7 +514,7 @@ fn only_an_account_without_counts_and_flags_loses_its_row() {
 }
 
 #[test]
-fn an_account_that_was_not_loaded_is_not_made_up() {
+fn a_change_of_an_account_that_was_not_loaded_fails() {
     let mut graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
     graph.limit_to(BTreeSet::from([user(1)]));
     let stamp = Stamp { revision: Revision(2), time: NOW };
@@ -523,7 +523,7 @@ fn an_account_that_was_not_loaded_is_not_made_up() {
 }
 
 #[test]
-fn what_was_renewed_does_not_expire() {
+fn an_extended_edge_does_not_expire() {
     let due = Edge { expires_at: Some(NOW), ..edge() };
     let renewed = Edge { expires_at: Some(NOW + Duration::SECOND), ..edge() };
     let (over, stays) = (key(EdgeKind::Mute, 1, 2), key(EdgeKind::Block, 3, 4));
@@ -532,8 +532,7 @@ fn what_was_renewed_does_not_expire() {
 }
 
 proptest! {
-    /// The graph after any sequence is the set that a model holds; counts are the
-    /// set's, in every event.
+    /// After any sequence, the graph equals the model's set, and the counts of every event equal the set's.
     #[test]
     fn graph_and_counts_follow_a_set(commands in proptest::collection::vec((any::<bool>(), 0u8..4, 0u8..4), 0..60)) {
         let mut graph = Graph::default();
@@ -541,13 +540,13 @@ proptest! {
         let mut revision = Revision::ZERO;
         for (follows, actor, target) in commands.into_iter().filter(|(_, a, b)| a != b) {
             let command = if follows { follow(actor, target) } else { unfollow(actor, target) };
-            let decision = decide(&graph, &command, &RULES).expect("nothing stands against it");
+            let decision = decide(&graph, &command, &RULES).expect("allowed");
             let changed = if follows { model.insert((actor, target)) } else { model.remove(&(actor, target)) };
             prop_assert_eq!(decision.changes_something(), changed);
             if changed {
                 revision = revision.next();
-                let (told, counts) = graph.commit(&decision.changes, &[], Stamp { revision, time: NOW }).expect("all is known");
-                prop_assert_eq!(told.len(), 1);
+                let (edges, counts) = graph.commit(&decision.changes, &[], Stamp { revision, time: NOW }).expect("all is known");
+                prop_assert_eq!(edges.len(), 1);
                 for count in counts {
                     let followers = model.iter().filter(|(_, t)| user(*t) == count.user).count() as u64;
                     let following = model.iter().filter(|(s, _)| user(*s) == count.user).count() as u64;

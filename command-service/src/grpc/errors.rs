@@ -1,4 +1,4 @@
-//! From failures of commands to errors of the contract.
+//! Maps failures of commands to errors of the contract.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use super::relationship_json::relationship_json;
 use crate::committer::{Failure, QueueFull};
 use crate::domain::{Refusal, Refused};
 
-/// When a full queue is worth another try.
+/// Base of the retry delay after a full queue.
 const QUEUE_RETRY: Duration = Duration::from_millis(100);
 
-/// The error of a command that failed.
+/// Error of a failed command.
 pub fn failure(failure: &Failure) -> ServiceError {
     let error = ServiceError::new(reason(failure), failure.to_string());
     match failure {
@@ -27,7 +27,7 @@ pub fn failure(failure: &Failure) -> ServiceError {
     }
 }
 
-/// Which of several commands or items a failure is about.
+/// Index of the command or item that caused a failure.
 pub fn index(failure: &Failure) -> Option<usize> {
     match failure {
         Failure::Refused(Refused { index, .. }) | Failure::NotAsExpected(Refused { index, .. }, _) => *index,
@@ -63,13 +63,13 @@ fn reason(failure: &Failure) -> Reason {
     }
 }
 
-/// No command is taken on a history that others know otherwise: its revisions would be given out twice, and a token of
-/// one of the two would be taken for that of the other.
+/// Error of commands on a forked history: its revisions would be assigned twice, and a token of one history would pass for
+/// that of the other.
 pub fn forked() -> ServiceError {
     failure(&Failure::Forked)
 }
 
-/// The error of a command for which there was no room.
+/// Error of a command that the queue refused.
 pub fn queue_full(error: QueueFull) -> ServiceError {
     ServiceError::new(Reason::Overloaded, error.to_string()).retry_after(ids::jitter(QUEUE_RETRY, 1.0..=2.0))
 }

@@ -1,4 +1,4 @@
-//! GetJob.
+//! GetJob: the state of a job.
 
 use proto::command::v1::{GetJobResponse, JobState};
 use proto::error::{Reason, ServiceError};
@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use crate::domain::JobKind;
 use crate::store::{is_transient, jobs};
 
-/// A job as it stands.
+/// Returns a job by its id.
 pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceError> {
     let id = parse_uuid(text).map_err(|error| ServiceError::invalid_id("job_id", error))?;
     let job = async {
@@ -41,7 +41,7 @@ pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceErr
     })
 }
 
-/// The error of a job that PostgreSQL cannot be asked for.
+/// Error if PostgreSQL cannot be read.
 pub fn unreadable(reason: Reason) -> ServiceError {
     ServiceError::new(reason, "the job cannot be read now")
 }

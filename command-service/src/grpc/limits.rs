@@ -1,4 +1,4 @@
-//! How fast an actor may write.
+//! Rate limit of the writes of each actor.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -13,11 +13,10 @@ use service_kit::ids;
 
 use crate::metrics;
 
-/// Beyond so many actors in memory, those that are at rest are forgotten.
-const REMEMBERED: usize = 100_000;
+/// Above this number of actors in memory, idle ones are dropped.
+const MAX_ACTORS: usize = 100_000;
 
-/// Writes of one actor in a second; without a limit, none is refused. Each process
-/// counts for itself. Clones share the count.
+/// Writes per second of each actor, counted by this process alone; the default has no limit. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub struct WriteLimit(Option<Arc<Limiter>>);
 
@@ -29,7 +28,7 @@ struct Limiter {
 }
 
 impl WriteLimit {
-    /// So many a second, with a burst of as many; 0 for no limit.
+    /// Allows this many writes per second, and a burst of as many; 0 for no limit.
     pub fn per_second(writes: u32) -> Self {
         Self(NonZeroU32::new(writes).map(|per_second| {
             let actors = RateLimiter::keyed(Quota::per_second(per_second));
@@ -37,18 +36,18 @@ impl WriteLimit {
         }))
     }
 
-    /// Lets one more write of an actor through, or tells when.
+    /// Counts one write; fails with RATE_LIMITED and a retry delay.
     pub fn check(&self, actor: UserId) -> Result<(), ServiceError> {
         self.check_all([actor])
     }
 
-    /// Lets one command of an actor through that counts as so many writes.
+    /// Counts one command as several writes.
     pub fn check_many(&self, actor: UserId, writes: usize) -> Result<(), ServiceError> {
         self.check_of(actor, u32::try_from(writes).unwrap_or(u32::MAX))
     }
 
-    /// Lets writes through that are one command, or tells when. More writes of one actor than are allowed in a second
-    /// count as that many, or they would never pass. Where those of one actor are refused, those of others have counted.
+    /// Counts the writes of one command. More writes of an actor than its limit count as the limit, or they would never pass.
+    /// If those of one actor are refused, those of others may already be counted.
     pub fn check_all(&self, actors: impl IntoIterator<Item = UserId>) -> Result<(), ServiceError> {
         let mut writes = BTreeMap::<UserId, u32>::new();
         actors.into_iter().for_each(|actor| *writes.entry(actor).or_default() += 1);
@@ -58,10 +57,10 @@ impl WriteLimit {
     fn check_of(&self, actor: UserId, writes: u32) -> Result<(), ServiceError> {
         let Some(limiter) = &self.0 else { return Ok(()) };
         let writes = NonZeroU32::new(writes).map_or(NonZeroU32::MIN, |writes| writes.min(limiter.per_second));
-        if limiter.actors.len() > REMEMBERED {
+        if limiter.actors.len() > MAX_ACTORS {
             limiter.actors.retain_recent();
         }
-        // There is room for as many as are allowed in a second.
+        // It cannot fail: the burst holds a second's writes.
         let Ok(outcome) = limiter.actors.check_key_n(&actor, writes) else { return Ok(()) };
         outcome.map_err(|not_until| {
             ::metrics::counter!(metrics::RATE_LIMITED).increment(1);
@@ -89,7 +88,7 @@ mod tests {
         assert_eq!(error.reason, Reason::RateLimited);
         assert!(error.retry_after.is_some() && error.quota.is_some());
         assert!(limit.check(user(2)).is_ok());
-        assert!(limit.check_all([3, 4, 3, 3].map(user)).is_ok(), "more than a second's, at once");
+        assert!(limit.check_all([3, 4, 3, 3].map(user)).is_ok(), "more than the limit at once");
         assert!(limit.check(user(3)).is_err() && limit.check(user(4)).is_ok());
         assert!(limit.check_many(user(5), 100_000).is_ok() && limit.check(user(5)).is_err());
         assert!(WriteLimit::default().check(user(1)).is_ok());

@@ -1,6 +1,5 @@
-//! What each method of this process demands of its caller, and the largest message that it takes.
-//!
-//! A limit leaves room for the largest message that the contract allows, with ids of 36 bytes.
+//! Scope and maximum message size of each method. A size leaves room for the largest message of the contract, with ids of
+//! 36 bytes.
 
 use service_kit::auth::Scope::{Admin, Read, Write};
 use service_kit::grpc::MethodRule;
@@ -39,7 +38,7 @@ pub static COMMANDS: [MethodRule; 19] = [
     MethodRule::scoped("GetStatus", Read, COMMAND).exempt_from_limits(),
 ];
 
-/// `nova.graph_service.v2.GraphService`: the writes. Its reads say that query-service serves them.
+/// `nova.graph_service.v2.GraphService`: this process serves the writes, and refers reads to query-service.
 pub static LEGACY_WRITES: [MethodRule; 16] = [
     MethodRule::scoped("CreateFollow", Write, COMMAND),
     MethodRule::scoped("DeleteFollow", Write, COMMAND),
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_method_has_its_row_and_every_row_its_method() {
+    fn methods_and_rows_match() {
         for (service, rows) in [(SERVICE_NAME, &COMMANDS[..]), (LEGACY_NAME, &LEGACY_WRITES[..])] {
             let wrong = mismatches(FILE_DESCRIPTOR_SET, service, rows).expect("valid descriptors");
             assert!(wrong.is_empty(), "{wrong:?}");

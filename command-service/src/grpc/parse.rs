@@ -1,4 +1,4 @@
-//! From requests to commands: every field is checked here and nowhere else.
+//! Checks requests and turns them into commands. No other file checks fields.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ use crate::domain::{
     AccountAction, Action, Command, Expects, ImportEdge, OnConflict, PairCommand, RequestKey,
 };
 
-/// The most blocks of one chunk.
+/// Maximum number of blocks in one chunk.
 const MAX_BLOCKS: usize = 300;
-/// The longest list that is taken; the follow cap is lower for nearly everybody.
+/// Maximum length of a list. Most accounts have a lower follow cap.
 const MAX_TARGETS: usize = 100_000;
 
-/// Two different accounts.
+/// Reads two accounts; fails if they are the same.
 pub fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), ServiceError> {
     let read = |i: usize| UserId::parse(texts[i]).map_err(|error| ServiceError::invalid_id(fields[i], error));
     let (a, b) = (read(0)?, read(1)?);
@@ -32,7 +32,7 @@ pub fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), Ser
     Ok((a, b))
 }
 
-/// The idempotency key, if there is one.
+/// Reads the idempotency key; `None` for an empty text.
 pub fn request_key(text: &str, actor: UserId, command: &Command) -> Result<Option<RequestKey>, ServiceError> {
     if text.is_empty() {
         return Ok(None);
@@ -40,7 +40,7 @@ pub fn request_key(text: &str, actor: UserId, command: &Command) -> Result<Optio
     key_of(text, actor, &content(command)).map(Some)
 }
 
-/// The idempotency key of a replacement, if there is one. It is that of the list, not of the plan.
+/// Reads the idempotency key of a replacement. Its fingerprint is that of the list, not of the plan.
 pub fn replacement_key(
     text: &str,
     actor: UserId,
@@ -59,8 +59,7 @@ fn key_of(text: &str, actor: UserId, content: &str) -> Result<RequestKey, Servic
     Ok(RequestKey { actor, request_id, fingerprint })
 }
 
-/// What makes two commands the same, as text. It is stored (as a digest) for a day,
-/// so it must not change between releases.
+/// The text that identifies a command. Its digest is stored for a day, so the text must not change between releases.
 fn content(command: &Command) -> String {
     match command {
         Command::Pair(command) => pair_content(command),
@@ -73,7 +72,7 @@ fn content(command: &Command) -> String {
             AccountAction::Archive => format!("archive {user}"),
             AccountAction::Restore => format!("restore {user}"),
         },
-        // See replacement_key; imports have none.
+        // Not used: see replacement_key. Imports have no key.
         Command::ReplaceFollowing(_) => "replace".to_owned(),
         Command::Import { .. } => "import".to_owned(),
     }
@@ -99,7 +98,7 @@ fn pair_content(command: &PairCommand) -> String {
     }
     match expects {
         Some(Expects::Etag(Some(etag))) => text += &format!(" at {etag}"),
-        // It always fails, and failures are not remembered.
+        // Always refused, and failures are not remembered.
         Some(Expects::Etag(None)) => text += " at no etag",
         Some(Expects::Following(following)) => text += &format!(" if {following}"),
         None => {}
@@ -107,13 +106,12 @@ fn pair_content(command: &PairCommand) -> String {
     text
 }
 
-/// An account.
+/// Reads an account id.
 pub fn user(field: &str, text: &str) -> Result<UserId, ServiceError> {
     UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
 }
 
-/// The etag that a pair must have. It is opaque, so a text that this release cannot have given out is no error of its
-/// own: it matches no state.
+/// Reads an expected etag. Etags are opaque: a text that is not an etag of this release is no error; it matches no state.
 pub fn etag(field: &str, text: &str) -> Result<Expects, ServiceError> {
     if text.is_empty() {
         let message = "must not be empty: take Relationship.etag, or leave the precondition out";
@@ -122,14 +120,14 @@ pub fn etag(field: &str, text: &str) -> Result<Expects, ServiceError> {
     Ok(Expects::Etag(Etag::parse(text)))
 }
 
-/// When an edge runs out; the rules decide whether it may.
+/// Reads an expiry; the rules check its range.
 pub fn expiry(field: &str, t: Option<&Timestamp>) -> Result<Option<OffsetDateTime>, ServiceError> {
     t.map(timestamp::from_proto)
         .transpose()
         .map_err(|error| ServiceError::field(Reason::InvalidTimestamp, field, error))
 }
 
-/// The list of a replacement: each account once, in the order given.
+/// Reads the list of a replacement, in its order; repeated accounts are dropped.
 pub fn targets(actor: UserId, texts: &[String]) -> Result<Vec<UserId>, ServiceError> {
     if texts.len() > MAX_TARGETS {
         let message = format!("has {} items; the limit is {MAX_TARGETS}", texts.len());
@@ -156,7 +154,7 @@ pub fn targets(actor: UserId, texts: &[String]) -> Result<Vec<UserId>, ServiceEr
     Ok(targets)
 }
 
-/// A chunk of an import: its edges, what to do with those that exist, and what is refused at the door.
+/// Reads a chunk of an import: valid edges, how to treat existing ones, and invalid edges with their errors.
 pub fn chunk(
     request: &wire::ImportEdgesRequest,
     now: OffsetDateTime,
@@ -173,7 +171,7 @@ pub fn chunk(
         }
         Err(_) => return Err(unknown("kind", request.kind)),
     };
-    // Each block may end two edges more.
+    // A block may remove two more edges.
     let limit = if kind == EdgeKind::Block { MAX_BLOCKS } else { MAX_EDGES };
     if request.edges.len() > limit {
         let message = format!("has {} items; the limit is {limit}", request.edges.len());
@@ -243,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_pair_names_its_field_and_reason() {
+    fn an_invalid_pair_names_its_field_and_reason() {
         for (a, b, reason, field) in [
             ("", B, Reason::FieldRequired, "actor_id"),
             (A, "7", Reason::InvalidUuid, "target_id"),
@@ -256,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_etag_is_refused_and_an_unknown_one_matches_nothing() {
+    fn an_empty_etag_is_refused_and_an_unknown_one_matches_no_state() {
         let error = etag("expected_etag", "").expect_err("refused");
         assert_eq!((error.reason, error.field.as_deref()), (Reason::FieldRequired, Some("expected_etag")));
         assert_eq!(etag("expected_etag", "901"), Ok(Expects::Etag(None)));
     }
 
     #[test]
-    fn bad_edges_of_a_chunk_are_refused_by_their_index() {
+    fn invalid_edges_of_a_chunk_are_reported_by_index() {
         let mut late = edge(A, B);
         late.created_at = Some(prost_types::Timestamp { seconds: 10_000, nanos: 0 });
         let mut broken = edge(A, B);
@@ -274,9 +272,9 @@ mod tests {
         };
         let (edges, _, refused) = chunk(&request, OffsetDateTime::UNIX_EPOCH).expect("a good chunk");
         assert_eq!(edges.len(), 1);
-        let told: Vec<_> = refused.iter().map(|r| (r.index, r.reason())).collect();
+        let reported: Vec<_> = refused.iter().map(|r| (r.index, r.reason())).collect();
         assert_eq!(
-            told,
+            reported,
             [
                 (1, Reason::SelfEdge),
                 (2, Reason::InvalidTimestamp),
@@ -287,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_chunk_is_refused_whole() {
+    fn an_invalid_chunk_is_refused_as_a_whole() {
         let many = wire::ImportEdgesRequest { edges: vec![edge(A, B); MAX_EDGES + 1], ..Default::default() };
         let unknown = wire::ImportEdgesRequest { kind: 99, ..Default::default() };
         let policy = wire::ImportEdgesRequest { on_conflict: 9, ..Default::default() };

@@ -1,10 +1,10 @@
-//! A Relationship as text, for ErrorInfo.metadata.
+//! Writes a Relationship as JSON, for ErrorInfo.metadata.
 
 use proto::graph::v1::Relationship;
 use serde_json::{Map, Value};
 
-/// The message in protobuf's JSON form, so that clients of any language read it with their protobuf library. As there,
-/// fields with default values are absent.
+/// Writes protobuf's JSON form, which clients of any language read with their protobuf library. Fields with default values
+/// are absent.
 pub fn relationship_json(pair: &Relationship) -> String {
     let Relationship {
         user_id,

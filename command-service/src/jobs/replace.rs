@@ -145,7 +145,7 @@ async fn write(
         None if edges > 0 => next_pass(found.at, before.done + edges),
         next => next,
     };
-    jobs::go_on(connection, before.job_id, edges, next, head.now).await?;
+    jobs::record_step(connection, before.job_id, edges, next, head.now).await?;
     Ok(Outcome::Stepped {
         kind: KIND.name(),
         edges: edges.unsigned_abs(),

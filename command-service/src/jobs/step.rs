@@ -147,7 +147,7 @@ async fn step(
         follow_up(connection, kind, user, &graph, head).await?;
     }
     let edges = i64::try_from(plan.edges).unwrap_or(i64::MAX);
-    jobs::go_on(connection, job_id, edges, plan.cursor, head.now).await?;
+    jobs::record_step(connection, job_id, edges, plan.cursor, head.now).await?;
     Ok(Outcome::Stepped {
         kind: kind.name(),
         edges: edges.unsigned_abs(),

@@ -156,7 +156,7 @@ impl Worker {
         let noted = within(async {
             let mut connection = service_kit::postgres::acquire(&self.pool).await?;
             if failed.counts() {
-                return jobs::note_failure(&mut connection, job_id, self.settings.attempts).await;
+                return jobs::record_failure(&mut connection, job_id, self.settings.attempts).await;
             }
             jobs::put_back(&mut connection, job_id).await.map(|()| None)
         });

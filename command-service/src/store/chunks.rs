@@ -1,4 +1,4 @@
-//! The next edges that a job, or the expiry, deals with. Read under the lock on the head.
+//! Reads the next edges of a job or of the expiry, under the lock on the head.
 
 use proto::Position;
 use proto::event::EdgeKey;
@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::load::EdgeRow;
 
-/// Edges in the order of their positions, and where the next chunk begins.
+/// Edges by position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// The edges.
+    /// Keys of the edges.
     pub keys: Vec<EdgeKey>,
-    /// The position of the last one.
+    /// Position of the last edge; the next chunk begins after it.
     pub last: Position,
 }
 
@@ -41,7 +41,7 @@ async fn read(
     Ok(chunk(&rows))
 }
 
-/// The next edges of an account that everybody sees.
+/// Reads the next live edges of an account.
 pub async fn live(
     connection: &mut PgConnection,
     user: Uuid,
@@ -51,7 +51,7 @@ pub async fn live(
     read(connection, include_str!("chunk_live.sql"), user, after, limit).await
 }
 
-/// The next hidden edges of an account.
+/// Reads the next archived edges of an account.
 pub async fn archived(
     connection: &mut PgConnection,
     user: Uuid,
@@ -61,7 +61,7 @@ pub async fn archived(
     read(connection, include_str!("chunk_archived.sql"), user, after, limit).await
 }
 
-/// The next requests to follow an account, oldest first.
+/// Reads the next follow requests to an account.
 pub async fn requests(
     connection: &mut PgConnection,
     user: Uuid,
@@ -75,7 +75,7 @@ pub async fn requests(
     read(connection, SQL, user, after, limit).await
 }
 
-/// Mutes and blocks that have run out, the most overdue first.
+/// Reads expired mutes and blocks, the most overdue first.
 pub async fn expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
@@ -97,7 +97,7 @@ pub async fn expired(
     Ok(rows.iter().filter_map(EdgeRow::edge).map(|(key, _)| key).collect())
 }
 
-/// Something has run out.
+/// Whether an expired mute or block exists.
 pub async fn any_expired(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "-- any_expired

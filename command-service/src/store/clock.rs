@@ -1,4 +1,4 @@
-//! PostgreSQL's clock, and what is noted about it.
+//! PostgreSQL's clock, and the record of trust in it.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -16,12 +16,12 @@ pub struct Record {
     pub accepted: i64,
 }
 
-/// PostgreSQL's time of day.
+/// Reads PostgreSQL's time of day.
 pub async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
     sqlx::query_scalar("-- clock_now\nSELECT clock_timestamp()").fetch_one(connection).await
 }
 
-/// PostgreSQL's time of day, and the record.
+/// Reads PostgreSQL's time of day and the record.
 pub async fn read(connection: &mut PgConnection) -> Result<(OffsetDateTime, Record), sqlx::Error> {
     let (now, seen_at, jumped, suspended, accepted) = sqlx::query_as(
         "-- clock_read
@@ -32,7 +32,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<(OffsetDateTime, Reco
     Ok((now, Record { seen_at, jumped, suspended, accepted }))
 }
 
-/// Notes that the clock is trusted, and was before.
+/// Records that the clock is still trusted.
 pub async fn seen(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("-- clock_seen\nUPDATE clock SET seen_at = clock_timestamp()")
         .execute(connection)
@@ -40,7 +40,7 @@ pub async fn seen(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         .map(|_| ())
 }
 
-/// Notes that the clock is trusted again, unless an operator has accepted it meanwhile.
+/// Records that the clock is trusted again, unless an operator has accepted it since the record was read.
 pub async fn trust(connection: &mut PgConnection, accepted: i64) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- clock_trust
@@ -53,7 +53,8 @@ pub async fn trust(connection: &mut PgConnection, accepted: i64) -> Result<(), s
     .map(|_| ())
 }
 
-/// Notes that the clock is not trusted, and a jump if it was one, unless an operator has accepted the clock meanwhile.
+/// Records that the clock is not trusted, and a jump if there was one, unless an operator has accepted the clock since the
+/// record was read.
 pub async fn distrust(
     connection: &mut PgConnection,
     jumped: Option<&str>,

@@ -1,8 +1,7 @@
-//! Writing edges: four tables of the same shape, and their four archives.
+//! Writes edges to four tables of the same shape and their four archives.
 //!
-//! The statements are put together when compiling; nothing is put together from text
-//! at run time. What is there and what is not is known from the load under the lock,
-//! so that rows are inserted, updated or deleted and never upserted.
+//! The statements are built at compile time. The load under the lock shows which rows exist, so rows are inserted, updated
+//! or deleted, never upserted.
 
 use std::collections::BTreeMap;
 
@@ -101,12 +100,12 @@ fn archived(kind: EdgeKind) -> Option<&'static Sql> {
     }
 }
 
-/// Writes what has changed of the edges that everybody sees.
+/// Writes the changes of live edges.
 pub async fn save_live(connection: &mut PgConnection, layer: &Layer) -> Result<(), sqlx::Error> {
     save(connection, layer, live).await
 }
 
-/// Writes what has changed of the archive.
+/// Writes the changes of archived edges.
 pub async fn save_archived(connection: &mut PgConnection, layer: &Layer) -> Result<(), sqlx::Error> {
     save(connection, layer, archived).await
 }
@@ -151,7 +150,7 @@ async fn put(
         .map(|_| ())
 }
 
-/// Kinds, sources and targets, as columns.
+/// Kinds, sources and targets as columns.
 pub fn columns<'a>(keys: impl Iterator<Item = &'a EdgeKey>) -> (Vec<i32>, Vec<Uuid>, Vec<Uuid>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
     for key in keys {

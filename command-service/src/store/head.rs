@@ -1,4 +1,4 @@
-//! The log head: the newest event of the outbox, and the row that every writer locks first.
+//! The head of the log, which is the newest event of the outbox, and the row that every writer locks first.
 //!
 //! Commits do not change that row (`log_lock`): while a snapshot is open, PostgreSQL would keep every version of it, and
 //! each reader of the head would scan them.
@@ -9,27 +9,27 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The advisory lock of the process that ends what has run out, for one transaction. All of them look for it, and would
-/// queue for the head.
+/// Advisory lock of the transaction that removes expired edges. All processes look for them, and would otherwise queue for
+/// the lock on the head.
 const EXPIRY: i64 = 7_166_105_004;
 
-/// The newest revision.
+/// The newest event of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The history.
+    /// The current epoch.
     pub epoch: Epoch,
-    /// The newest revision; 0 before the first.
+    /// The newest revision; 0 before the first event.
     pub revision: Revision,
-    /// Its event.
+    /// Id of the newest event.
     pub event_id: Option<Uuid>,
-    /// The date of the next commit, see [`date_of_commit`]. Not for what cannot be undone.
+    /// The date of the next commit, see [`date_of_commit`]. Must not decide about anything that cannot be undone.
     pub now: OffsetDateTime,
     /// The database's clock when it was read.
     pub clock: OffsetDateTime,
 }
 
 impl Head {
-    /// The token of the head.
+    /// Epoch and revision.
     pub fn token(&self) -> Token {
         Token::new(self.epoch, self.revision)
     }
@@ -53,19 +53,17 @@ fn from_row((epoch, revision, event_id, updated_at, clock): Row) -> Head {
     }
 }
 
-/// Begins a transaction and locks the head until its end. What is read after it is as of
-/// the lock.
+/// Begins a transaction and locks the head until its end. Later reads see the state as of the lock.
 ///
-/// Two statements, though one round trip would do: sqlx knows of a transaction only once
-/// the statement that begins it has succeeded. A wait for the lock that fails or is given
-/// up would leave the connection in a transaction that nobody ends.
+/// Two statements, although one round trip would be enough: sqlx knows of a transaction only after the statement that begins
+/// it has succeeded. If the wait for the lock failed or was cancelled, the connection would stay in a transaction.
 pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
     Ok(transaction)
 }
 
-/// The same for the end of what has run out; none if another process is at it.
+/// Like [`begin_locked`], to remove expired edges; `None` if another process is removing them.
 pub async fn begin_locked_for_expiry(
     connection: &mut PgConnection,
 ) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
@@ -82,7 +80,7 @@ pub async fn begin_locked_for_expiry(
     Ok(Some(transaction))
 }
 
-/// The same for commands, which are refused on a forked history; none if it is one.
+/// Like [`begin_locked`], for commands; `None` if the history is forked.
 pub async fn begin_locked_for_commands(
     connection: &mut PgConnection,
 ) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
@@ -98,20 +96,20 @@ pub async fn begin_locked_for_commands(
     Ok(Some(transaction))
 }
 
-/// State of the history other than its head.
+/// The row of `log_lock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
-    /// Its number.
+    /// The current epoch.
     pub epoch: Epoch,
-    /// The database that holds it.
+    /// Id of this database.
     pub database_id: Uuid,
-    /// What the relay found if the stream holds another history of this epoch.
+    /// The relay's finding if the stream holds another history of this epoch.
     pub fork: Option<String>,
-    /// The streams of epochs before this one were given up by an operator.
+    /// An operator gave up the streams of epochs before this one.
     pub replace_streams_before: Epoch,
 }
 
-/// Reads what is known of the history.
+/// Reads `log_lock` without locking it.
 pub async fn history(connection: &mut PgConnection) -> Result<History, sqlx::Error> {
     let (epoch, database_id, fork, replace): (i64, Uuid, Option<String>, i64) =
         sqlx::query_as("-- history\nSELECT epoch, database_id, fork, replace_streams_before FROM log_lock")
@@ -125,7 +123,7 @@ pub async fn history(connection: &mut PgConnection) -> Result<History, sqlx::Err
     })
 }
 
-/// Records a fork, so that every process refuses commands until a recovery, also after a restart.
+/// Records a fork: until a recovery, every process refuses commands, also after a restart.
 pub async fn record_fork(
     connection: &mut PgConnection,
     epoch: Epoch,
@@ -139,7 +137,7 @@ pub async fn record_fork(
         .map(|_| ())
 }
 
-/// Which database this is.
+/// Reads the id of this database.
 pub async fn database_id(connection: &mut PgConnection) -> Result<Uuid, sqlx::Error> {
     sqlx::query_scalar("-- database_id\nSELECT database_id FROM log_head").fetch_one(connection).await
 }

@@ -1,16 +1,16 @@
 //! Where a job continues, as columns of its row.
 //!
-//! 0.1.0 keeps its cursors in `jobs.cursor`, and this version ignores them: both may run at the same time, and each
-//! continues from its own cursor or from the beginning. Steps have no effect on edges that were dealt with.
+//! This version ignores the cursors of 0.1.0 in `jobs.cursor`. Both versions may run at the same time, and each continues
+//! from its own cursor or from the beginning: steps have no effect on processed edges.
 
 use proto::Position;
 
-/// What the next step reads.
+/// What a step reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Live edges of the account.
     Live,
-    /// Hidden edges of the account.
+    /// Archived edges of the account.
     Archived,
     /// Follows and requests that are not in the list.
     Remove,
@@ -21,7 +21,7 @@ pub enum Phase {
 impl Phase {
     const ALL: [Self; 4] = [Self::Live, Self::Archived, Self::Remove, Self::Add];
 
-    /// Its name in the database.
+    /// Value of the column `jobs.cursor_phase`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -36,16 +36,16 @@ impl Phase {
     }
 }
 
-/// Where a job continues.
+/// Position of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// What the next step reads.
+    /// Phase of the next step.
     pub phase: Phase,
-    /// It begins after this position of an edge or of the list.
+    /// The next step begins after this position of an edge or of the list.
     pub after: Position,
-    /// Edges that were done when this pass over a list began; 0 for other jobs.
+    /// Processed edges at the beginning of this pass over a list; 0 for other jobs.
     pub pass_done: i64,
-    /// Passes over a list that are complete; 0 for other jobs.
+    /// Completed passes over a list; 0 for other jobs.
     pub passes: i16,
 }
 
@@ -61,7 +61,7 @@ impl Cursor {
         Self { after, ..self }
     }
 
-    /// A cursor from its columns; none before the first step.
+    /// Reads the columns; `None` before the first step.
     pub fn from_columns(
         phase: Option<&str>,
         after: Option<i64>,

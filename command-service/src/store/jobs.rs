@@ -1,4 +1,4 @@
-//! Jobs: started by commands, carried on by the worker, told to callers.
+//! Jobs: commands start them, the worker continues them, GetJob returns them.
 
 use std::collections::BTreeMap;
 
@@ -10,43 +10,43 @@ use uuid::Uuid;
 use crate::domain::{JobKind, NewJob, RequestName};
 use crate::store::job_cursor::Cursor;
 
-/// Why a job ended that was overtaken.
+/// `error` of a job that a later command has overtaken.
 pub const OVERTAKEN: &str = "a later command took its place";
 
-/// Why a job ended whose steps failed.
+/// `error` of a job whose steps failed too often.
 pub const GAVE_UP: &str = "its steps failed too often; the log of command-service has the errors";
-/// Why a job of 0.1.0 ended.
+/// `error` of a job of 0.1.0 whose list is not readable.
 pub const LIST_UNREADABLE: &str = "its list cannot be read";
 
-/// A job as it stands.
+/// A row of `jobs`.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Job {
-    /// Its id.
+    /// Id of the job.
     pub job_id: Uuid,
-    /// What it does, by name.
+    /// Name of the kind, see [`JobKind::stored`].
     pub kind: String,
-    /// The account that it is about.
+    /// The account whose edges it changes.
     pub user_id: Uuid,
     /// "running", "done" or "failed".
     pub state: String,
-    /// How many edges it has dealt with.
+    /// Number of processed edges.
     pub done: i64,
-    /// How many there are, as counted at its start.
+    /// Number of edges, counted at the start.
     pub total: i64,
     cursor_phase: Option<String>,
     cursor_position: Option<i64>,
     cursor_done: Option<i64>,
     cursor_passes: Option<i16>,
-    /// Why it ended early.
+    /// Why it failed.
     pub error: Option<String>,
-    /// When it was asked for.
+    /// Date of the command.
     pub created_at: OffsetDateTime,
-    /// When it last went on.
+    /// Date of the last step.
     pub updated_at: OffsetDateTime,
 }
 
 impl Job {
-    /// Where it continues; none before its first step.
+    /// Where the job continues; `None` before its first step.
     pub fn cursor(&self) -> Option<Cursor> {
         Cursor::from_columns(
             self.cursor_phase.as_deref(),
@@ -57,10 +57,10 @@ impl Job {
     }
 }
 
-/// Starts a job. It takes the place of one of the same kind and account.
+/// Starts a job. It supersedes a running job of the same kind and account.
 ///
-/// A commit whose reply was lost is repeated. If a prepared job was started by it, that is left as it is: it may have
-/// ended since, because a later one, which runs now, took its place.
+/// Has no effect if a prepared job has already started: a commit whose reply was lost is repeated, and a later job may have
+/// superseded this one since.
 pub async fn insert(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -91,7 +91,7 @@ pub async fn insert(
     .map(|_| ())
 }
 
-/// Starts a job whose list is written. Its row is locked since the command was decided: see [`super::targets::discarded`].
+/// Starts a job whose list is written. The decision of the command locked its row, see [`super::targets::discarded`].
 async fn start_prepared(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -111,7 +111,7 @@ async fn start_prepared(
     if started.rows_affected() == 1 { Ok(()) } else { Err(sqlx::Error::RowNotFound) }
 }
 
-/// Ends the running job of that kind and account, if there is one, other than the one that takes its place.
+/// Ends the running job of a kind and account, except the job `by` that supersedes it.
 pub async fn supersede(
     connection: &mut PgConnection,
     user: UserId,
@@ -136,7 +136,7 @@ pub async fn supersede(
     .map(|_| ())
 }
 
-/// The running jobs of accounts.
+/// Returns the running jobs of accounts.
 pub async fn running(
     connection: &mut PgConnection,
     users: impl Iterator<Item = &UserId>,
@@ -153,7 +153,7 @@ pub async fn running(
     Ok(rows.into_iter().filter_map(named).collect())
 }
 
-/// Those of archived accounts whose mutes or blocks by others are not all hidden.
+/// Returns the archived accounts that have live mutes or blocks by others.
 pub async fn shown_by_others(
     connection: &mut PgConnection,
     users: &[UserId],
@@ -169,8 +169,8 @@ pub async fn shown_by_others(
     Ok(rows.into_iter().filter_map(UserId::new).collect())
 }
 
-/// Remembers which requests were answered with which erase jobs. A request is answered with another job if the first one
-/// failed and the account's idempotency records had expired. An answer may name a job that was deleted since.
+/// Records which requests were answered with which erase jobs. A request gets another job if the first one failed and the
+/// idempotency record has expired. Jobs that were deleted since are skipped.
 pub async fn link_erases(
     connection: &mut PgConnection,
     requests: &BTreeMap<RequestName, Uuid>,
@@ -190,9 +190,9 @@ pub async fn link_erases(
     .map(|_| ())
 }
 
-/// The erase jobs that these requests were answered with, ended ones included.
+/// Returns the erase jobs that requests were answered with, including ended ones.
 ///
-/// Processes of earlier versions leave only the request that started a job, in the row of the job.
+/// Processes of earlier versions record only the request that started the job, in the row of the job.
 pub async fn erases(
     connection: &mut PgConnection,
     requests: &[RequestName],
@@ -214,7 +214,7 @@ pub async fn erases(
     Ok(rows.into_iter().filter_map(named).collect())
 }
 
-/// A job by its id.
+/// Returns a job that was started.
 pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<Job>, sqlx::Error> {
     sqlx::query_as(
         "-- jobs_get
@@ -227,7 +227,7 @@ pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<J
     .await
 }
 
-/// How many jobs have not ended. Each state has its index, which holds no others.
+/// Counts the jobs that have not ended. Each state has a partial index of its own.
 pub async fn count_running(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "-- jobs_count_running
@@ -238,16 +238,16 @@ pub async fn count_running(connection: &mut PgConnection) -> Result<i64, sqlx::E
     .await
 }
 
-/// The running job that has waited longest since its last step, of the kinds that this version knows and without those
-/// that rest after a failure.
-pub async fn next(connection: &mut PgConnection, resting: &[Uuid]) -> Result<Option<Job>, sqlx::Error> {
+/// Returns the running job that has waited longest since its last step, of the kinds that this version knows, except the
+/// `paused` ones.
+pub async fn next(connection: &mut PgConnection, paused: &[Uuid]) -> Result<Option<Job>, sqlx::Error> {
     let job_id: Option<Uuid> = sqlx::query_scalar(
         "-- jobs_next
          SELECT job_id FROM jobs
          WHERE state = 'running' AND kind = ANY($1) AND job_id <> ALL($2) ORDER BY updated_at LIMIT 1",
     )
     .bind(JobKind::ALL.map(JobKind::stored))
-    .bind(resting)
+    .bind(paused)
     .fetch_optional(&mut *connection)
     .await?;
     match job_id {
@@ -256,11 +256,11 @@ pub async fn next(connection: &mut PgConnection, resting: &[Uuid]) -> Result<Opt
     }
 }
 
-/// Notes that a step failed; fails the job if it was the last attempt. Answers how many failed in a row.
-pub async fn note_failure(
+/// Counts a failed step, and fails the job after `max_attempts` in a row. Returns the number of attempts, and the state.
+pub async fn record_failure(
     connection: &mut PgConnection,
     job_id: Uuid,
-    most: i32,
+    max_attempts: i32,
 ) -> Result<Option<(i32, String)>, sqlx::Error> {
     sqlx::query_as(
         "-- jobs_note_failure
@@ -272,13 +272,13 @@ pub async fn note_failure(
          RETURNING attempts, state",
     )
     .bind(job_id)
-    .bind(most)
+    .bind(max_attempts)
     .bind(GAVE_UP)
     .fetch_optional(connection)
     .await
 }
 
-/// Lets the others go first.
+/// Moves a job behind the other running jobs.
 pub async fn put_back(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- jobs_put_back\nUPDATE jobs SET updated_at = now() WHERE job_id = $1 AND state = 'running'",
@@ -289,12 +289,12 @@ pub async fn put_back(connection: &mut PgConnection, job_id: Uuid) -> Result<(),
     .map(|_| ())
 }
 
-/// Counts the edges that a job will deal with: live ones, and hidden ones.
+/// Counts the live and the archived edges of an account.
 pub async fn count_edges(connection: &mut PgConnection, user: Uuid) -> Result<(i64, i64), sqlx::Error> {
     sqlx::query_as(include_str!("count_edges.sql")).bind(user).fetch_one(connection).await
 }
 
-/// How many accounts ask to follow one.
+/// Counts the pending requests to an account.
 pub async fn count_requests(connection: &mut PgConnection, user: Uuid) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("-- requests_count\nSELECT count(*) FROM follow_requests WHERE target_id = $1")
         .bind(user)
@@ -302,7 +302,7 @@ pub async fn count_requests(connection: &mut PgConnection, user: Uuid) -> Result
         .await
 }
 
-/// Notes how many edges a job has to deal with.
+/// Records the number of edges of a job.
 pub async fn set_total(connection: &mut PgConnection, job_id: Uuid, total: i64) -> Result<(), sqlx::Error> {
     sqlx::query("-- jobs_set_total\nUPDATE jobs SET total = $2 WHERE job_id = $1 AND state = 'running'")
         .bind(job_id)
@@ -312,8 +312,8 @@ pub async fn set_total(connection: &mut PgConnection, job_id: Uuid, total: i64) 
         .map(|_| ())
 }
 
-/// Records progress; a cursor of none completes the job. Has no effect on a job that has ended.
-pub async fn go_on(
+/// Records progress; without a cursor the job is done. Has no effect on a job that has ended.
+pub async fn record_step(
     connection: &mut PgConnection,
     job_id: Uuid,
     edges: i64,
@@ -340,7 +340,7 @@ pub async fn go_on(
     .map(|_| ())
 }
 
-/// Ends a job early.
+/// Ends a job with an error.
 pub async fn fail(connection: &mut PgConnection, job_id: Uuid, why: &str) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- jobs_fail
@@ -353,8 +353,8 @@ pub async fn fail(connection: &mut PgConnection, job_id: Uuid, why: &str) -> Res
     .map(|_| ())
 }
 
-/// Forgets jobs that ended long ago; answers how many.
-pub async fn forget_ended(
+/// Deletes jobs that ended long ago; returns how many.
+pub async fn delete_ended(
     connection: &mut PgConnection,
     older_than: std::time::Duration,
 ) -> Result<u64, sqlx::Error> {

@@ -1,8 +1,7 @@
-//! What is decided on: the head, the edges and the accounts, in one statement.
+//! Loads the inputs of decisions: the head, edges and accounts in one statement.
 //!
-//! A round trip costs more than the rows: on a busy machine each of them waits for
-//! the processor on both sides. What few commands need (hidden edges, unchanged lists,
-//! running jobs, written lists) is loaded by statements of its own, only when it is needed.
+//! A round trip costs more than the rows: on a busy machine it waits for the processor on both sides. Inputs of few commands
+//! (archived edges, unchanged lists, running jobs, prepared lists) have statements of their own, executed only if needed.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +18,7 @@ use crate::domain::{Account, AccountState, Edge, Graph, Touches};
 const HEAD: i32 = -1;
 const ACCOUNT: i32 = 0;
 
-/// See load.sql for what the columns mean in each kind of row.
+/// load.sql documents the columns of each kind of row.
 #[derive(sqlx::FromRow)]
 struct Row {
     kind: i32,
@@ -47,7 +46,7 @@ pub(super) struct EdgeRow {
 }
 
 impl EdgeRow {
-    /// The edge; none for what the tables cannot hold.
+    /// The edge; `None` for values that the tables cannot hold.
     pub(super) fn edge(&self) -> Option<(EdgeKey, Edge)> {
         let key = EdgeKey {
             kind: EdgeKind::try_from(self.kind).ok()?,
@@ -64,8 +63,8 @@ impl EdgeRow {
     }
 }
 
-/// Loads the head and those of the edges and accounts that exist. The transaction
-/// must have locked the head, so that nothing changes until it ends.
+/// Loads the head, and the existing ones of the edges and accounts. The transaction must have locked the head, so that
+/// nothing changes until it ends.
 pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(Head, Graph), sqlx::Error> {
     let (kinds, sources, targets) = edges::columns(touches.edges.iter());
     let rows: Vec<Row> = sqlx::query_as(include_str!("load.sql"))
@@ -112,7 +111,7 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(H
     Ok((head, graph))
 }
 
-/// An edge may be hidden if one of its ends is not simply active.
+/// Whether an edge may be archived: one of its ends is not active.
 fn has_archive(accounts: &BTreeMap<UserId, Account>, key: &EdgeKey) -> bool {
     [key.source, key.target].iter().any(|user| accounts.get(user).is_some_and(|a| a.state.has_archive()))
 }

@@ -1,31 +1,31 @@
-//! The outbox: every event, in the transaction that made it.
+//! The outbox: every event, written in the transaction of its change.
 
 use proto::{Epoch, Revision};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// An event as it waits for its publication.
+/// An encoded event and the columns that publish it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Entry {
     revision: i64,
     epoch: i64,
-    /// Names the event alone.
+    /// Id of the event.
     pub event_id: Uuid,
-    /// The event before.
+    /// Id of the event before; `None` for the first.
     pub prev_id: Option<Uuid>,
-    /// Last part of its subject.
+    /// Last token of the NATS subject.
     pub verb: String,
-    /// The event, encoded.
+    /// The protobuf message.
     pub payload: Vec<u8>,
     /// W3C trace context of the command.
     pub traceparent: Option<String>,
-    /// The time of the transaction.
+    /// Date of the commit.
     pub committed_at: OffsetDateTime,
 }
 
 impl Entry {
-    /// An entry to insert.
+    /// Encodes an event.
     pub fn new(event: &proto::event::Event, traceparent: Option<String>) -> Self {
         Self {
             revision: event.revision.as_i64(),
@@ -39,22 +39,22 @@ impl Entry {
         }
     }
 
-    /// Its revision, which is its sequence number in the stream.
+    /// The revision, which is also the sequence number in the stream.
     pub fn revision(&self) -> Revision {
         Revision::from_i64(self.revision)
     }
 
-    /// Its revision as the table keeps it.
+    /// The revision as a column.
     pub fn revision_column(&self) -> i64 {
         self.revision
     }
 
-    /// Its epoch as the table keeps it.
+    /// The epoch as a column.
     pub fn epoch_column(&self) -> i64 {
         self.epoch
     }
 
-    /// The history that it belongs to.
+    /// Epoch of the event.
     pub fn epoch(&self) -> Epoch {
         Epoch::from_i64(self.epoch)
     }
@@ -62,7 +62,7 @@ impl Entry {
 
 #[cfg(test)]
 impl Entry {
-    /// An event of the first epoch that changes nothing; its id is its revision.
+    /// An event of epoch 1 without changes; its id is its revision.
     pub fn empty(revision: u64, prev_id: Option<Uuid>) -> Self {
         let event = proto::event::Event {
             epoch: Epoch(1),
@@ -80,7 +80,7 @@ impl Entry {
     }
 }
 
-/// Tells whether a revision came from a batch, after its reply to COMMIT was lost.
+/// Whether a batch made the event of a revision.
 pub async fn is_of_batch(
     connection: &mut PgConnection,
     revision: Revision,
@@ -96,7 +96,7 @@ pub async fn is_of_batch(
     .await
 }
 
-/// Events from a revision on, in order; as many as fit both limits, but at least one.
+/// Returns up to `limit` events by revision, beginning with `from`.
 pub async fn list_from(
     connection: &mut PgConnection,
     from: Revision,
@@ -113,7 +113,7 @@ pub async fn list_from(
     .await
 }
 
-/// What the outbox knows of one revision.
+/// Returns epoch and id of the event of a revision; `None` if the outbox does not have it.
 pub async fn get_ids(
     connection: &mut PgConnection,
     revision: Revision,
@@ -126,7 +126,7 @@ pub async fn get_ids(
     Ok(row.map(|(epoch, id)| (Epoch::from_i64(epoch), id)))
 }
 
-/// The oldest event that is still there.
+/// Returns the oldest revision in the outbox; `None` if it is empty.
 pub async fn oldest(connection: &mut PgConnection) -> Result<Option<Revision>, sqlx::Error> {
     let revision: Option<i64> = sqlx::query_scalar("-- outbox_oldest\nSELECT min(revision) FROM outbox")
         .fetch_one(connection)
@@ -134,7 +134,7 @@ pub async fn oldest(connection: &mut PgConnection) -> Result<Option<Revision>, s
     Ok(revision.map(Revision::from_i64))
 }
 
-/// The event before an event.
+/// Returns the prev_id of the event of a revision.
 pub async fn prev_id(connection: &mut PgConnection, revision: Revision) -> Result<Option<Uuid>, sqlx::Error> {
     let prev_id: Option<Option<Uuid>> =
         sqlx::query_scalar("-- outbox_prev_id\nSELECT prev_id FROM outbox WHERE revision = $1")
@@ -144,7 +144,7 @@ pub async fn prev_id(connection: &mut PgConnection, revision: Revision) -> Resul
     Ok(prev_id.flatten())
 }
 
-/// When an event was committed.
+/// Returns the date of the event of a revision.
 pub async fn committed_at(
     connection: &mut PgConnection,
     revision: Revision,

@@ -34,8 +34,7 @@ impl fmt::Display for Parent {
     }
 }
 
-/// Creates the partitions of the coming days; returns how many. Each parent takes a transaction of its own, whose locks
-/// conflict with no write.
+/// Creates the partitions of the coming days; returns how many. Its locks conflict with no write.
 pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) -> Result<i32, sqlx::Error> {
     let mut transaction = with_short_locks(connection).await?;
     let made = sqlx::query_scalar("-- ensure_partitions\nSELECT ensure_partitions($1, $2)")
@@ -47,7 +46,7 @@ pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) ->
     Ok(made)
 }
 
-/// For how many days after today there are partitions; -1 if there is none for today.
+/// Returns for how many days after today partitions exist; -1 if today's is missing.
 pub async fn days_ahead(connection: &mut PgConnection, parent: Parent) -> Result<i32, sqlx::Error> {
     sqlx::query_scalar("-- partition_days_ahead\nSELECT partition_days_ahead($1)")
         .bind(parent.name())
@@ -55,7 +54,7 @@ pub async fn days_ahead(connection: &mut PgConnection, parent: Parent) -> Result
         .await
 }
 
-/// Drops the partitions that end before that time and, of the outbox, hold nothing from a revision on; returns how many.
+/// Drops partitions that end before a time and hold no revision from `keep_from` on; returns how many.
 pub async fn drop_before(
     connection: &mut PgConnection,
     parent: Parent,
@@ -73,8 +72,7 @@ pub async fn drop_before(
     Ok(dropped)
 }
 
-/// Dropping needs a lock that conflicts with everything, and a dump, for one, holds it up for as long as it takes. Every
-/// write would wait behind a transaction that waits for it.
+/// A drop needs a lock that conflicts with all others. While it waits, for example for a dump, every write waits behind it.
 async fn with_short_locks(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- brief_locks\nSET LOCAL lock_timeout = '200ms'").execute(&mut *transaction).await?;

@@ -1,10 +1,10 @@
-//! Whether rows can be inserted.
+//! Tests whether rows can be inserted.
 
 use sqlx::{Connection as _, PgConnection};
 
-/// Inserts an idempotency record and an event as a command does, and takes them back. Nothing of them is ever visible.
-pub async fn insert_and_take_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // Within a transaction this is a savepoint.
+/// Inserts an idempotency record and an event, as a command does, and rolls them back. They are never visible.
+pub async fn insert_and_roll_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // In a transaction, begin makes a savepoint.
     let mut savepoint = connection.begin().await?;
     sqlx::query(
         "-- probe_replies

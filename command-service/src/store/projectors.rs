@@ -1,11 +1,11 @@
-//! The projectors heard of, so that the outbox is not pruned ahead of them.
+//! Records the progress of projectors, so that the outbox keeps the events that they need.
 
 use std::time::Duration;
 
 use proto::{Epoch, Revision};
 use sqlx::PgConnection;
 
-/// Notes how far a projector has come, unless it follows a later epoch: that of another database.
+/// Records the revision of a projector. Ignores one of a later epoch: it follows another database.
 pub async fn put(
     connection: &mut PgConnection,
     name: &str,
@@ -27,8 +27,8 @@ pub async fn put(
     .map(|_| ())
 }
 
-/// The revision of the slowest projector of the epoch that was heard of within that
-/// time; none if there is none. One that needs what is before `oldest` cannot be helped by the outbox: it sweeps.
+/// Returns the revision of the slowest projector of the epoch that was seen within that time; `None` if there is none.
+/// Ignores a projector that needs a revision before `oldest`, the first one of the outbox: it must sweep.
 pub async fn slowest(
     connection: &mut PgConnection,
     epoch: Epoch,

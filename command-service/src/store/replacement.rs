@@ -1,4 +1,4 @@
-//! What a replacement is planned on: one snapshot, read in chunks and without the lock on the head.
+//! Reads the snapshot that a replacement is planned on: in chunks, without the lock on the head.
 
 use proto::{Position, UserId};
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use crate::domain::{Account, AccountState, Listed, Target};
 
-/// Rows that one statement reads.
+/// Rows of one statement.
 const CHUNK: i64 = 10_000;
-/// Targets that one statement looks up.
+/// Targets of one statement.
 const TARGETS: usize = 1_000;
 
-/// Begins a snapshot. Its statements use indexes whatever the statistics say: they lag behind an import.
+/// Begins a snapshot whose statements always use indexes: the planner's statistics lag behind an import.
 pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query(
@@ -24,7 +24,7 @@ pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction
     Ok(snapshot)
 }
 
-/// Counts and flags of the account that follows; the default if it has no row.
+/// Returns the account whose list is replaced; the default if it has no row.
 pub async fn account(connection: &mut PgConnection, user: UserId) -> Result<Account, sqlx::Error> {
     let row: Option<(i64, i64, i64, bool, String)> = sqlx::query_as(
         "-- replacement_account
@@ -43,7 +43,7 @@ pub async fn account(connection: &mut PgConnection, user: UserId) -> Result<Acco
     }))
 }
 
-/// The live follows and pending requests of an account.
+/// Returns the live follows and pending requests of an account.
 pub async fn listed(connection: &mut PgConnection, user: UserId) -> Result<Listed, sqlx::Error> {
     const FOLLOWS: &str = "-- replacement_follows
         SELECT position, following_id FROM follows WHERE follower_id = $1 AND position > $2 ORDER BY position LIMIT $3";
@@ -73,7 +73,7 @@ async fn all(
     }
 }
 
-/// State, privacy and blocks of the accounts that are to be followed, in their order.
+/// Returns state, privacy and blocks of the accounts of the new list, in their order.
 pub async fn targets(
     connection: &mut PgConnection,
     actor: UserId,
@@ -103,8 +103,8 @@ pub async fn targets(
     Ok(targets)
 }
 
-/// The following list of an account has no edge that began after a position, and no account came back from the archive
-/// after a revision: restored edges keep their old positions.
+/// Whether the following list of an account has no edge newer than a revision. Restored edges keep their old positions, so
+/// a restore of any account since then counts as a change.
 pub async fn is_unchanged(
     connection: &mut PgConnection,
     user: UserId,

@@ -1,5 +1,4 @@
-//! What a transaction writes: the edges and accounts that differ from what was
-//! loaded, and the events, the last of which is the new head.
+//! Writes the changed edges and accounts of a transaction, and its events, the last of which is the new head.
 
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -8,8 +7,8 @@ use super::edges;
 use crate::domain::Graph;
 use crate::store::outbox::Entry;
 
-/// Counts and flags, and the outbox, in one statement. Absolute values are right
-/// because the transaction has locked the head before it read them.
+/// Counts, flags and the outbox in one statement. Absolute values are correct because the transaction locked the head before
+/// it read them.
 const APPEND: &str = "-- append
     WITH kept AS (
         INSERT INTO accounts (user_id, followers, following, muting, blocking, requests_sent, requests_received,
@@ -28,7 +27,7 @@ const APPEND: &str = "-- append
     FROM unnest($8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[], $14::text[],
                 $15::timestamptz[]) AS x(r, e, i, p, v, b, t, c)";
 
-/// Writes all of it; nothing, where there are no events.
+/// Writes the graph's changes and the events. Without events there are no changes.
 pub async fn save(
     connection: &mut PgConnection,
     graph: &Graph,
@@ -42,7 +41,7 @@ pub async fn save(
     edges::save_archived(connection, graph.archived_edges()).await?;
     let erased: Vec<_> = graph.accounts_to_erase().map(|user| user.uuid()).collect();
     if !erased.is_empty() {
-        forget(connection, &erased).await?;
+        delete_accounts(connection, &erased).await?;
     }
     append(connection, graph, entries, batch_id).await
 }
@@ -86,8 +85,8 @@ async fn append(
         .map(|_| ())
 }
 
-/// Forgets accounts, and the answers that were remembered for them.
-async fn forget(connection: &mut PgConnection, users: &[Uuid]) -> Result<(), sqlx::Error> {
+/// Deletes accounts and their idempotency records.
+async fn delete_accounts(connection: &mut PgConnection, users: &[Uuid]) -> Result<(), sqlx::Error> {
     sqlx::query("-- accounts_forget\nDELETE FROM accounts WHERE user_id = ANY($1)")
         .bind(users)
         .execute(&mut *connection)

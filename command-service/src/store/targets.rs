@@ -1,7 +1,6 @@
-//! The lists that replacement jobs are to reach.
+//! The lists of replacement jobs.
 //!
-//! A list is written before its job starts and deleted in chunks after the job has ended, both without the lock on the
-//! head.
+//! A list is written before its job starts, and deleted in chunks after the job has ended, both without the lock on the head.
 
 use std::collections::BTreeSet;
 
@@ -11,10 +10,10 @@ use uuid::Uuid;
 
 use crate::domain::JobKind;
 
-/// Accounts written or deleted by one statement.
+/// Rows of one statement.
 const CHUNK: usize = 5_000;
 
-/// Writes a list and the row of its job, which does not run yet.
+/// Writes a list and the row of its job, in the state `preparing`.
 pub async fn prepare(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -58,8 +57,8 @@ async fn write(connection: &mut PgConnection, job_id: Uuid, targets: &[UserId]) 
     Ok(())
 }
 
-/// Those of the jobs that were discarded before they started. Locks the rows of the others: they are not discarded before
-/// the transaction ends.
+/// Returns the jobs that were deleted before they started. Locks the rows of the others until the transaction ends, so that
+/// they cannot be deleted meanwhile.
 pub async fn discarded(
     connection: &mut PgConnection,
     jobs: &BTreeSet<Uuid>,
@@ -74,7 +73,7 @@ pub async fn discarded(
     Ok(jobs.iter().copied().filter(|job| !found.contains(job)).collect())
 }
 
-/// Removes a job that did not start.
+/// Deletes a job that has not started.
 pub async fn discard(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query("-- jobs_discard\nDELETE FROM jobs WHERE job_id = $1 AND state = 'preparing'")
         .bind(job_id)
@@ -83,14 +82,14 @@ pub async fn discard(connection: &mut PgConnection, job_id: Uuid) -> Result<(), 
         .map(|_| ())
 }
 
-/// A row that a step looks at.
+/// A row that a step has read.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen {
-    /// Its position.
+    /// Position of the edge, or in the list.
     pub position: Position,
     /// The account at the other end.
     pub target: UserId,
-    /// The list is reached here.
+    /// Whether the pair is already as the list demands.
     pub reached: bool,
 }
 
@@ -104,7 +103,7 @@ fn to_seen(rows: Vec<SeenRow>) -> Vec<Seen> {
         .collect()
 }
 
-/// The next live follows and requests of an account; reached are those in the list.
+/// Reads the next live follows and requests of an account. Those in the list are `reached`.
 pub async fn look_at_edges(
     connection: &mut PgConnection,
     (job_id, user): (Uuid, Uuid),
@@ -134,7 +133,7 @@ pub async fn look_at_edges(
     .map(to_seen)
 }
 
-/// The next accounts of a list; reached are those that are followed, or asked if they are private.
+/// Reads the next accounts of a list. Those that are followed, or private with a pending request, are `reached`.
 pub async fn look_at_list(
     connection: &mut PgConnection,
     (job_id, user): (Uuid, Uuid),
@@ -160,7 +159,8 @@ pub async fn look_at_list(
     .map(to_seen)
 }
 
-/// Those of the accounts that are in a list. Under the lock on the head it tells erased ones from new ones of the same id.
+/// Returns the accounts that are still in a list. An erase removes its account from all lists; under the lock on the head,
+/// this tells an erased account from a new one with the same id.
 pub async fn still_listed(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -177,7 +177,7 @@ pub async fn still_listed(
     Ok(listed.into_iter().filter_map(UserId::new).collect())
 }
 
-/// Deletes the lists of jobs that have ended or never started, and jobs that never started.
+/// Deletes jobs that never started, and the lists of jobs that have ended or never started.
 pub async fn delete_ended(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query(
         "-- jobs_discard_old
@@ -240,7 +240,7 @@ pub async fn adopt(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         delete(connection, job_id).await?;
         let mut transaction = connection.begin().await?;
         write(&mut transaction, job_id, &targets).await?;
-        // Unless a process of 0.1.0 has changed it since.
+        // A process of 0.1.0 may have changed the cursor since.
         let adopted = sqlx::query(
             "-- jobs_adopt
              UPDATE jobs SET kind = $2, cursor = NULL WHERE job_id = $1 AND state = 'running' AND cursor = $3",
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_the_earlier_version_are_read() {
+    fn lists_of_0_1_0_are_readable() {
         let user = |n: u128| UserId::new(Uuid::from_u128(n)).expect("not nil");
         let bytes = |head: &[u8], n: u128| {
             let ids = (1..=n).flat_map(|n| n.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Who may write through the older system's API, in which every refusal is PERMISSION_DENIED.
+//! Access to the older system's API. Every refusal is PERMISSION_DENIED, as in the older system.
 
 use http::HeaderMap;
 use proto::error::{Reason, ServiceError};
@@ -6,10 +6,10 @@ use service_kit::auth::{self, AuthError, Caller, Scope, Tokens};
 use service_kit::grpc::Gate;
 use tonic::Status;
 
-/// The metadata that the older clients send.
+/// Metadata key of older clients.
 const HEADER: &str = "x-internal-token";
 
-/// The rule: one of the internal tokens, or a bearer token with the scope write.
+/// Accepts an internal token, or a bearer token with the scope write.
 #[derive(Clone, Debug)]
 pub struct LegacyAccess {
     internal: Tokens,
@@ -17,29 +17,29 @@ pub struct LegacyAccess {
 }
 
 impl LegacyAccess {
-    /// The rule for these tokens.
+    /// Accepts these tokens.
     pub fn new(internal: Tokens, bearer: Tokens) -> Self {
         internal.begin_metrics();
         Self { internal, bearer }
     }
 
     fn check(&self, headers: &HeaderMap) -> Result<Caller, ServiceError> {
-        // The other header may still open it.
+        // If not, the other header may have a valid token.
         if let Some(caller) = self.bearer.recognize(headers, Scope::Write) {
             return Ok(caller);
         }
         if self.internal.is_empty() {
             auth::count_disabled();
-            let message = "writes of this API are off: no internal token is configured";
+            let message = "the server rejects writes of this API: no internal token is configured";
             return Err(ServiceError::new(Reason::WritesDisabled, message));
         }
         let token = headers.get(HEADER).and_then(|value| value.to_str().ok());
         let refused = |what| ServiceError::new(Reason::ScopeMissing, format!("{HEADER} {what}"));
         let token = token.ok_or_else(|| {
             let _ = AuthError::Missing.counted();
-            refused("is needed")
+            refused("is required")
         })?;
-        // Old clients may carry a line break behind it, as tokens from files have.
+        // Older clients may send the line break of a token file.
         let known = self.internal.authorize_token(token.trim(), Scope::Write);
         known.map_err(|_| refused("is not known"))
     }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn every_internal_token_opens_it_and_so_does_a_bearer_token_that_may_write() {
+    fn internal_tokens_and_bearer_tokens_with_write_are_accepted() {
         let access = access("old,new", "write:w,read:r");
         for good in [
             [("x-internal-token", "old")],
