@@ -1,6 +1,6 @@
 //! Sends the heartbeat of the head twice a second, and signals of commits.
 //!
-//! From heartbeats, listeners tell an idle system from a relay that is down. Reading the head is also the readiness check
+//! Heartbeats distinguish an idle system from a relay that is down. Reading the head is also the readiness check
 //! `postgres`.
 
 use std::time::Duration;

@@ -74,7 +74,7 @@ impl Config {
                 .millis_or("LEGACY_STREAM_PATIENCE_MILLIS", 2_000),
             committer: committer::Settings {
                 timeout: env
-                    .about("How long a command is retried while PostgreSQL is down. After that it fails with NOT_COMMITTED.")
+                    .about("How long a command is retried while PostgreSQL is down. After that it fails with NOT_COMMITTED, or with OUTCOME_UNKNOWN if the reply to its COMMIT was lost.")
                     .millis_or("COMMIT_PATIENCE_MILLIS", 5_000),
                 max_batch: env
                     .about("Maximum number of commands in one transaction.")

@@ -43,8 +43,8 @@ impl Projectors {
     fn lag(&self) -> Duration {
         let epoch = self.epoch.load(Ordering::Relaxed);
         let live = self.registry.heard_within(DOWN_AFTER, Instant::now());
-        let ours = live.iter().filter(|said| epoch == 0 || said.epoch <= epoch);
-        ours.map(|said| Duration::from_micros(said.lag_micros)).max().unwrap_or_default()
+        let ours = live.iter().filter(|announced| epoch == 0 || announced.epoch <= epoch);
+        ours.map(|announced| Duration::from_micros(announced.lag_micros)).max().unwrap_or_default()
     }
 
     /// Pauses, for 250 ms at most, if a live read model lags by more than `max_lag`.
@@ -63,8 +63,8 @@ impl Projectors {
         pool: PgPool,
         stop: CancellationToken,
     ) -> Result<(), async_nats::SubscribeError> {
-        let note = |heard| match heard {
-            Ok(said) => self.registry.note(said, Instant::now()),
+        let note = |received| match received {
+            Ok(announcement) => self.registry.note(announcement, Instant::now()),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "an announcement is ignored");
             }
@@ -90,13 +90,13 @@ impl Projectors {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let epoch = store::head::get(&mut connection).await?.epoch;
         self.epoch.store(epoch.0, Ordering::Relaxed);
-        let mut heard = self.registry.heard_within(RECORD_INTERVAL, Instant::now());
+        let mut announced = self.registry.heard_within(RECORD_INTERVAL, Instant::now());
         // Epoch 0: the projector has not opened its read model yet. A later epoch: it follows another database, and may have
         // the name of one of ours.
-        heard.retain(|said| said.epoch != 0 && said.epoch <= epoch.0);
-        for said in heard {
-            let (epoch, revision) = (Epoch(said.epoch), Revision(said.revision));
-            store::projectors::put(&mut connection, &said.name, epoch, revision).await?;
+        announced.retain(|projector| projector.epoch != 0 && projector.epoch <= epoch.0);
+        for projector in announced {
+            let (epoch, revision) = (Epoch(projector.epoch), Revision(projector.revision));
+            store::projectors::put(&mut connection, &projector.name, epoch, revision).await?;
         }
         Ok(())
     }

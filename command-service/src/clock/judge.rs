@@ -45,9 +45,9 @@ pub struct Reading {
 /// Why PostgreSQL's clock is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Distrust {
-    /// The record was not read yet.
+    /// The record has not been read yet.
     Unread,
-    /// It is not this process's time of day. Ends when the clocks agree.
+    /// It differs from this process's time of day. Ends when the clocks agree.
     Differs(Duration),
     /// It has moved against time that never jumps. Ends when it is back, or by an operator.
     Jumped(Duration),
@@ -104,7 +104,7 @@ impl fmt::Display for Distrust {
     }
 }
 
-/// Where PostgreSQL's clock stood against the witnesses while it was trusted.
+/// Offsets of PostgreSQL's clock from the witnesses while it was trusted.
 #[derive(Clone, Copy, Debug)]
 struct Base {
     /// PostgreSQL's clock minus uptime, as time since the Unix epoch.
@@ -115,7 +115,7 @@ struct Base {
     adjusted: Duration,
 }
 
-/// A difference that is known to lie between two values.
+/// Bounds of a difference.
 #[derive(Clone, Copy)]
 struct Range {
     least: Duration,
@@ -123,7 +123,7 @@ struct Range {
 }
 
 impl Range {
-    /// How far it is away from a value; zero if it may be that value.
+    /// Distance to a value; zero if the value is within the bounds.
     fn beyond(self, value: Duration) -> Duration {
         if self.least > value {
             self.least - value
@@ -141,7 +141,7 @@ impl Range {
 
 impl Reading {
     fn against_wall(&self) -> Range {
-        // The later our reading, the smaller the difference. Our own clock may jump in between.
+        // The later reading has the smaller difference, unless this process's clock jumped in between.
         let (a, b) = (self.database - self.after.wall, self.database - self.before.wall);
         Range { least: a.min(b), most: a.max(b) }
     }
@@ -156,14 +156,14 @@ impl Reading {
 #[derive(Debug, Default)]
 pub struct Judge {
     base: Option<Base>,
-    /// PostgreSQL's clock minus uptime when it was last read, right or wrong, as time since the Unix epoch.
+    /// PostgreSQL's clock minus uptime at the last reading, trusted or not, as time since the Unix epoch.
     read: Option<Duration>,
     record: Option<Record>,
 }
 
 impl Judge {
-    /// Takes note of the record, as read together with PostgreSQL's clock. Begins the judgement, or restarts it if
-    /// an operator has accepted the clock since.
+    /// Takes the record that was read together with PostgreSQL's clock. Starts to trust the clock if nothing contradicts it, or
+    /// if an operator has accepted it since the last record.
     pub fn note(&mut self, record: Record, reading: &Reading) {
         let accepted = self.record.as_ref().is_some_and(|before| before.accepted != record.accepted);
         if accepted {
@@ -207,7 +207,7 @@ impl Judge {
             if is_far(reading.against_wall().beyond(Duration::ZERO)) {
                 return Err(Distrust::Differs(differs));
             }
-            // An operator has accepted PostgreSQL's clock while this process's was wrong, which is right now.
+            // An operator accepted PostgreSQL's clock while this process's clock was wrong, which is now set right.
             base.wall = Duration::ZERO;
         }
         let most = (reading.after.uptime - base.adjusted) / DRIFT;
@@ -216,8 +216,8 @@ impl Judge {
         Ok(())
     }
 
-    /// The time from which on a date is in the future: PostgreSQL's, unless a witness says that it is ahead. So a date
-    /// that is right is not refused because of a wrong clock.
+    /// Dates from this time on are in the future: PostgreSQL's time, or that of a witness if PostgreSQL's is ahead of it. So a
+    /// valid expiry is not refused because of a wrong clock.
     pub fn earliest(&self, database: OffsetDateTime, clock: &dyn Clock) -> OffsetDateTime {
         let lowest = match self.base {
             Some(base) => by_uptime(base.uptime, clock).min(clock.now() + base.wall),
@@ -226,25 +226,25 @@ impl Judge {
         if database - lowest > TOLERANCE { lowest } else { database }
     }
 
-    /// The time after which a date is in the future, by any clock that may be right. So a date that is right is not
-    /// refused because of a wrong clock.
+    /// Dates after this time are in the future by any clock that may be right. So a valid date of the past is not refused
+    /// because of a wrong clock.
     pub fn latest(&self, clock: &dyn Clock) -> OffsetDateTime {
         let expected = self.base.map_or_else(|| clock.now(), |base| by_uptime(base.uptime, clock));
         self.read.map_or(expected, |read| by_uptime(read, clock).max(expected))
     }
 
-    /// The time of day: this process's, unless PostgreSQL's is another one.
+    /// The time of day: this process's, corrected to PostgreSQL's if they differ.
     pub fn now(&self, clock: &dyn Clock) -> OffsetDateTime {
         corrected(clock.now(), self.read.map(|read| by_uptime(read, clock)))
     }
 
-    /// PostgreSQL's clock minus this process's, beyond what was accepted.
+    /// PostgreSQL's clock minus this process's, minus the accepted difference.
     pub fn difference(&self, reading: &Reading) -> Duration {
         reading.against_wall().beyond(self.base.map_or(Duration::ZERO, |base| base.wall))
     }
 }
 
-/// What PostgreSQL's clock says now if it has not jumped since it was so far from uptime.
+/// PostgreSQL's time now, if its offset from uptime has not changed.
 fn by_uptime(ahead: Duration, clock: &dyn Clock) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + ahead + clock.uptime()
 }
@@ -253,7 +253,7 @@ fn is_far(difference: Duration) -> bool {
     difference.abs() > TOLERANCE
 }
 
-/// How far PostgreSQL's clock is away from the last heartbeat, where an outage does not explain it.
+/// Difference between PostgreSQL's clock and the last recorded heartbeat, if an outage does not explain it.
 fn unexplained(record: &Record, reading: &Reading) -> Option<Duration> {
     let since = reading.database - record.seen_at?;
     (since < -TOLERANCE || since > LONGEST_OUTAGE).then_some(since)

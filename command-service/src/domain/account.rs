@@ -3,7 +3,7 @@
 /// Whether an account is active.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccountState {
-    /// Its edges are live.
+    /// The normal state.
     #[default]
     Active,
     /// Its edges are archived, or a job is archiving them.

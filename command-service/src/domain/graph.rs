@@ -21,7 +21,7 @@ const PAIR_KINDS: [EdgeKind; 4] =
 /// The loaded part of the graph, with the changes of this batch applied.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    /// Edges whose ends are both active.
+    /// Edges that reads return.
     live: Layer,
     /// Edges with an archived end, which no read returns.
     archived: Layer,

@@ -1,7 +1,7 @@
 //! Heartbeats of all epochs on this NATS: which epochs are in use.
 //!
 //! A restored copy of a database may use the NATS of the original. Before the relay deletes the stream of an earlier epoch,
-//! no process may serve that epoch any more.
+//! no process may still serve that epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,12 +36,12 @@ pub struct Heartbeats(Arc<Mutex<BTreeMap<Epoch, Run>>>);
 impl Heartbeats {
     /// Listens until `stop`.
     pub async fn listen(self, client: Client, stop: CancellationToken) -> Result<(), SubscribeError> {
-        let heard = |message: Message| {
+        let note = |message: Message| {
             if let Ok(beacon) = Beacon::decode(message.payload) {
                 self.note(Epoch(beacon.epoch), Instant::now());
             }
         };
-        nats::listen(client, subjects::BEACON, heard, stop).await
+        nats::listen(client, subjects::BEACON, note, stop).await
     }
 
     fn note(&self, epoch: Epoch, now: Instant) {

@@ -6,7 +6,7 @@
 //! - The stream holds another history of our epoch (a fork): the relay records the fork in PostgreSQL and stops. No process
 //!   is ready until an operator opens a new epoch.
 //! - Another stream holds the subjects: the relay waits for an operator's consent, and until no process serves that stream's
-//!   epoch any more.
+//!   epoch.
 //! - PostgreSQL is a standby: the relay waits for its promotion.
 
 use std::time::Duration;
@@ -282,7 +282,7 @@ impl Relay {
         });
     }
 
-    /// Tells all processes of the fork, also after a restart and while NATS is down.
+    /// Records the fork for all processes, also after a restart and while NATS is down.
     async fn record_fork(&self, epoch: Epoch, problem: &str) -> Result<(), Error> {
         within(async {
             let mut connection = service_kit::postgres::acquire(&self.pool).await?;

@@ -160,7 +160,7 @@ pub async fn look_at_list(
 }
 
 /// Returns the accounts that are still in a list. An erase removes its account from all lists; under the lock on the head,
-/// this tells an erased account from a new one with the same id.
+/// this distinguishes an erased account from a new one with the same id.
 pub async fn still_listed(
     connection: &mut PgConnection,
     job_id: Uuid,
