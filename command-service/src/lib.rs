@@ -5,18 +5,18 @@
 //! API), `app` (wires the parts).
 
 pub mod app;
-pub mod beacon;
-pub mod clock;
-pub mod committer;
+mod beacon;
+mod clock;
+mod committer;
 pub mod config;
-pub mod domain;
-pub mod grpc;
-pub mod health;
-pub mod jobs;
-pub mod leadership;
-pub mod maintenance;
+mod domain;
+mod grpc;
+mod health;
+mod jobs;
+mod leadership;
+mod maintenance;
 pub mod metrics;
-pub mod projectors;
-pub mod relay;
-pub mod responses;
-pub mod store;
+mod projectors;
+mod relay;
+mod responses;
+mod store;

@@ -29,10 +29,9 @@ mod step;
 
 pub use account::{Account, AccountState, FollowCap};
 pub use answer::{Answer, Body, relationship};
-pub use change::{Change, Edge, Op, Stamp};
+pub use change::{Change, Edge, Stamp};
 pub use command::{
-    AccountAction, Action, Command, Expects, ImportEdge, ImportReport, OnConflict, PairCommand, RefusedEdge,
-    Touches,
+    AccountAction, Action, Command, Expects, ImportEdge, OnConflict, PairCommand, RefusedEdge, Touches,
 };
 pub use decide::decide;
 pub use decision::{Decision, Report};

@@ -9,6 +9,7 @@ use proto::{Position, Revision, UserId};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use super::change::Op;
 use super::*;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

@@ -15,8 +15,6 @@ mod status;
 mod stream;
 
 pub use acknowledged::Acknowledged;
-pub use error::Error;
-pub use heartbeats::Heartbeats;
 pub use leader::{Relay, Wiring};
 pub use status::StreamStatus;
 pub use stream::Settings;
