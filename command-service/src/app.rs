@@ -32,8 +32,8 @@ use crate::{beacon, health, metrics};
 /// Interval of attempts at the start while the database is down or not usable.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Starts the service. GetStatus and health checks are served at once. Returns when commands are executed: until then the
-/// start waits for a database that is down or not usable, and other calls wait or fail.
+/// Starts the service. GetStatus and health checks are served at once. Returns when commands are executed: until then
+/// the start waits for a database that is down or not usable, and other calls wait or fail.
 pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let lifecycle = &process.lifecycle;
     let stop = lifecycle.stop_token();
@@ -192,8 +192,8 @@ async fn check_database(pool: &PgPool) -> Result<(), migrations::Error> {
     migrations::check_postgres(pool).await
 }
 
-/// Two connections, for the committer or for the worker. Their statements find a few hundred rows by keys among millions.
-/// With statistics that lag behind an import, the planner would sometimes scan a table.
+/// Two connections, for the committer or for the worker. Their statements find a few hundred rows by keys among
+/// millions. With statistics that lag behind an import, the planner would sometimes scan a table.
 fn committer_pool(settings: &postgres::Settings) -> Result<PgPool, sqlx::Error> {
     let by_keys_only = [
         ("enable_seqscan", "off"),

@@ -53,8 +53,8 @@ pub async fn run(
             Ok(Ok(head)) => {
                 latch.ready();
                 ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
-                // A copy of a database must not speak for its epoch on the NATS of the original: readers there would take it
-                // for the newer history.
+                // A copy of a database must not speak for its epoch on the NATS of the original: readers there would
+                // take it for the newer history.
                 let speaks = stream.borrow().speaks_for == Some(head.epoch);
                 let announced =
                     if speaks { head.token() } else { Token::new(heartbeat::PROBE, Revision::ZERO) };
@@ -70,8 +70,8 @@ pub async fn run(
     }
 }
 
-/// Whether connections keep their sessions; with a pooler in transaction mode they do not. Any other error counts as yes:
-/// reading the head reports outages.
+/// Whether connections keep their sessions; with a pooler in transaction mode they do not. Any other error counts as
+/// yes: reading the head reports outages.
 async fn sessions_are_kept(pool: &PgPool) -> bool {
     !check_sessions(pool).await.is_err_and(|error| says_no_session(&error))
 }
@@ -80,8 +80,8 @@ async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
     head::get(&mut *service_kit::postgres::acquire(pool).await?).await
 }
 
-/// Signals each commit of this process to all others, for the relay's leader; wakes the relay of this process on commits of
-/// any process.
+/// Signals each commit of this process to all others, for the relay's leader; wakes the relay of this process on
+/// commits of any process.
 pub async fn exchange(
     nats: Nats,
     mut ours: watch::Receiver<Token>,
@@ -97,8 +97,8 @@ pub async fn exchange(
                 let token = *ours.borrow_and_update();
                 wake.send_replace(token);
                 let committed = Committed { epoch: token.epoch.0, revision: token.revision.0 };
-                // The leader polls as well. While disconnected, the client would buffer signals, and block when the buffer
-                // is full.
+                // The leader polls as well. While disconnected, the client would buffer signals, and block when the
+                // buffer is full.
                 if nats.is_connected() {
                     let _ = nats.client.publish(subjects::COMMITTED, committed.encode_to_vec().into()).await;
                 }

@@ -74,7 +74,10 @@ impl Config {
                 .millis_or("LEGACY_STREAM_PATIENCE_MILLIS", 2_000),
             committer: committer::Settings {
                 timeout: env
-                    .about("How long a command is retried while PostgreSQL is down. After that it fails with NOT_COMMITTED, or with OUTCOME_UNKNOWN if the reply to its COMMIT was lost.")
+                    .about(
+                        "How long a command is retried while PostgreSQL is down. After that it fails with NOT_COMMITTED, \
+                         or with OUTCOME_UNKNOWN if the reply to its COMMIT was lost.",
+                    )
                     .millis_or("COMMIT_PATIENCE_MILLIS", 5_000),
                 max_batch: env
                     .about("Maximum number of commands in one transaction.")
@@ -84,7 +87,10 @@ impl Config {
                         .about("How many accounts one account may follow, including pending requests.")
                         .parse_or("FOLLOW_CAP", "7500"),
                     per_follower: env
-                        .about("An account may follow this many accounts for each of its followers, if that is more than FOLLOW_CAP.")
+                        .about(
+                            "An account may follow this many accounts for each of its followers, if that is more than \
+                             FOLLOW_CAP.",
+                        )
                         .number_or("FOLLOW_CAP_PER_FOLLOWER", 1.0, 0.0..=1_000.0),
                 },
             },

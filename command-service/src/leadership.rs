@@ -1,7 +1,7 @@
 //! One leader per role: session-level advisory locks in PostgreSQL.
 //!
-//! They avoid duplicate work; correctness does not depend on them. Two leaders, which a slow network can cause for a moment,
-//! do no harm: the stream takes each revision once, and every writer decides under the lock on the head.
+//! They avoid duplicate work; correctness does not depend on them. Two leaders, which a slow network can cause for a
+//! moment, do no harm: the stream takes each revision once, and every writer decides under the lock on the head.
 
 use std::time::Duration;
 

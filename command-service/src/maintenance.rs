@@ -1,8 +1,8 @@
 //! Creates partitions of the outbox and of the idempotency records ahead of time, drops old ones, and deletes old jobs.
 //!
-//! The stream and slow projectors are repaired from the outbox, so it is kept as long as the stream keeps its messages. A
-//! partition stays if the relay, or a projector that was active in the last two weeks, still needs it. Nothing is dropped
-//! while PostgreSQL's clock is not trusted.
+//! The stream and slow projectors are repaired from the outbox, so it is kept as long as the stream keeps its messages.
+//! A partition stays if the relay, or a projector that was active in the last two weeks, still needs it. Nothing is
+//! dropped while PostgreSQL's clock is not trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +38,11 @@ const CREATE_INTERVAL: Duration = Duration::from_secs(60);
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval of the drop of old partitions.
 const DROP_INTERVAL: Duration = Duration::from_secs(3600);
-/// The same after a lock timeout, for example because of a dump. Each attempt blocks writes while it waits for the lock.
+/// The same after a lock timeout, for example because of a dump. Each attempt blocks writes while it waits for the
+/// lock.
 const LOCKED_INTERVAL: Duration = Duration::from_secs(600);
-/// The same after any other failure, and while the position of the stream is not known or the clock is not trusted. Also the
-/// interval after a failed creation.
+/// The same after any other failure, and while the position of the stream is not known or the clock is not trusted.
+/// Also the interval after a failed creation.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why today's partition may be missing.
@@ -118,8 +119,8 @@ impl Maintenance {
         }
     }
 
-    /// Returns how many partitions of the outbox and of the replies were dropped; `None` while the clock is not trusted. Drops
-    /// no event while `published` is not known.
+    /// Returns how many partitions of the outbox and of the replies were dropped; `None` while the clock is not
+    /// trusted. Drops no event while `published` is not known.
     async fn drop_old(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
         let mut connection = service_kit::postgres::acquire(&self.pool).await?;
         let Some(now) = within(self.clock.trusted_now(&mut connection)).await? else { return Ok(None) };
@@ -140,8 +141,8 @@ fn waits_for_lock(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
-/// The newest revision in the stream; `None` if it is not known. A stream that does not exist or is not ours will be made
-/// again from the outbox, and needs all of it.
+/// The newest revision in the stream; `None` if it is not known. A stream that does not exist or is not ours will be
+/// made again from the outbox, and needs all of it.
 fn published(stream: &StreamStatus) -> Option<Revision> {
     stream.seen.then_some(match stream.state {
         StreamState::Ok | StreamState::Unreachable => stream.last,
@@ -149,8 +150,8 @@ fn published(stream: &StreamStatus) -> Option<Revision> {
     })
 }
 
-/// The oldest revision that the stream or a projector still needs. A projector that needs a revision before the oldest row
-/// does not count: the outbox cannot help it.
+/// The oldest revision that the stream or a projector still needs. A projector that needs a revision before the oldest
+/// row does not count: the outbox cannot help it.
 async fn keep_from(connection: &mut PgConnection, published: Revision) -> Result<Revision, sqlx::Error> {
     let head = head::get(connection).await?;
     let oldest = outbox::oldest(connection).await?.unwrap_or(head.revision.next());

@@ -23,8 +23,8 @@ service_kit::declare_metrics! {
     Counter(Count) FORKED_COMMANDS = "followgraph_command_forked_total";
     /// Commands waiting for their transaction.
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
-    /// Commands refused by the queue, by cause: it is full (`queue_full`), or the caller has half of it while another caller
-    /// is refused (`queue_share`).
+    /// Commands refused by the queue, by cause: it is full (`queue_full`), or the caller has half of it while another
+    /// caller is refused (`queue_share`).
     Counter(Count) REFUSED = "followgraph_command_refused_total" { cause: "queue_full", "queue_share" };
     /// Throttled chunks of imports and steps of jobs.
     Counter(Count) IMPORT_CHUNKS_THROTTLED = "followgraph_command_import_chunks_throttled_total";
@@ -48,7 +48,8 @@ service_kit::declare_metrics! {
     Counter(Count) EXPIRED_EDGES = "followgraph_expiry_edges_total";
     /// Delay from the expiry of a mute or block to its removal.
     Histogram(Seconds) EXPIRY_LATE_SECONDS = "followgraph_expiry_late_seconds";
-    /// 1 while this process trusts PostgreSQL's clock. Otherwise it removes no expired mute or block and drops no partition.
+    /// 1 while this process trusts PostgreSQL's clock. Otherwise it removes no expired mute or block and drops no
+    /// partition.
     Gauge(Switch) CLOCK_TRUSTED = "followgraph_clock_trusted";
     /// PostgreSQL's clock minus this process's clock, minus the difference that an operator has accepted.
     Gauge(Seconds) CLOCK_DIFFERENCE_SECONDS = "followgraph_clock_difference_seconds";
@@ -75,15 +76,15 @@ service_kit::declare_metrics! {
     Histogram(Seconds) PUBLISH_LAG_SECONDS = "followgraph_relay_publish_lag_seconds";
     /// Committed events that are not published yet.
     Gauge(Revisions) OUTBOX_UNPUBLISHED = "followgraph_relay_outbox_unpublished";
-    /// Age of the oldest unpublished event. If this process could not inspect the stream yet: the time since its start, while
-    /// the outbox has events.
+    /// Age of the oldest unpublished event. If this process could not inspect the stream yet: the time since its start,
+    /// while the outbox has events.
     Gauge(Seconds) OUTBOX_OLDEST_SECONDS = "followgraph_relay_outbox_oldest_seconds";
     /// Restarts of publishing after an error.
     Counter(Count) RELAY_RESTARTS = "followgraph_relay_restarts_total";
     /// Times that the stream was made again from the outbox because it held a message that is not ours.
     Counter(Count) STREAM_RECREATED = "followgraph_relay_stream_recreated_total";
-    /// 1 while publishing is blocked: another stream holds the subjects, the stream belongs to another database, or NATS's limit
-    /// of messages is too low.
+    /// 1 while publishing is blocked: another stream holds the subjects, the stream belongs to another database, or
+    /// NATS's limit of messages is too low.
     Gauge(Switch) STREAM_BLOCKED = "followgraph_relay_stream_blocked";
     /// 1 while the stream belongs to another history than PostgreSQL.
     Gauge(Switch) STREAM_FORKED = "followgraph_relay_stream_forked";

@@ -1,5 +1,5 @@
-//! Announcements of projectors: the status of read models, the throttle of imports and jobs, and the record in PostgreSQL
-//! that keeps events in the outbox for slow projectors.
+//! Announcements of projectors: the status of read models, the throttle of imports and jobs, and the record in
+//! PostgreSQL that keeps events in the outbox for slow projectors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,8 +28,8 @@ const LONGEST_THROTTLE: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug, Default)]
 pub struct Projectors {
     registry: ProjectorRegistry,
-    /// The epoch of this database; 0 before it is known. A projector of a later epoch follows another database, for example
-    /// that of a rehearsal.
+    /// The epoch of this database; 0 before it is known. A projector of a later epoch follows another database, for
+    /// example that of a rehearsal.
     epoch: Arc<AtomicU64>,
 }
 
@@ -91,8 +91,8 @@ impl Projectors {
         let epoch = store::head::get(&mut connection).await?.epoch;
         self.epoch.store(epoch.0, Ordering::Relaxed);
         let mut announced = self.registry.heard_within(RECORD_INTERVAL, Instant::now());
-        // Epoch 0: the projector has not opened its read model yet. A later epoch: it follows another database, and may have
-        // the name of one of ours.
+        // Epoch 0: the projector has not opened its read model yet. A later epoch: it follows another database, and may
+        // have the name of one of ours.
         announced.retain(|projector| projector.epoch != 0 && projector.epoch <= epoch.0);
         for projector in announced {
             let (epoch, revision) = (Epoch(projector.epoch), Revision(projector.revision));

@@ -27,8 +27,8 @@ const RECORD_INTERVAL: time::Duration = time::Duration::MINUTE;
 pub struct DatabaseClock {
     clock: SharedClock,
     judge: Arc<Mutex<Judge>>,
-    /// What this process has recorded about its current distrust: 1 for a suspension, 2 for a jump. If another process, which
-    /// trusts the clock, revokes the record, this process is at fault and does not write it again.
+    /// What this process has recorded about its current distrust: 1 for a suspension, 2 for a jump. If another process,
+    /// which trusts the clock, revokes the record, this process is at fault and does not write it again.
     noted: Arc<AtomicU8>,
 }
 

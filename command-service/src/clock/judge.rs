@@ -1,7 +1,7 @@
 //! Decides whether PostgreSQL's clock can be trusted. Pure.
 //!
-//! It has two witnesses: this process's time of day, and its uptime, which never jumps. On one host the time of day jumps
-//! together with PostgreSQL's clock; on two hosts it shows which of them is wrong.
+//! It has two witnesses: this process's time of day, and its uptime, which never jumps. On one host the time of day
+//! jumps together with PostgreSQL's clock; on two hosts it shows which of them is wrong.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ use time::{Duration, OffsetDateTime};
 
 use crate::store::clock::Record;
 
-/// Longest outage of all command-services after which a start trusts the clock. After a longer one, an outage and a jump look
-/// the same.
+/// Longest outage of all command-services after which a start trusts the clock. After a longer one, an outage and a
+/// jump look the same.
 const LONGEST_OUTAGE: Duration = Duration::hours(1);
 /// The clocks of two hosts may drift by 1/1,000.
 const DRIFT: i32 = 1_000;
@@ -162,8 +162,8 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// Takes the record that was read together with PostgreSQL's clock. Starts to trust the clock if nothing contradicts it, or
-    /// if an operator has accepted it since the last record.
+    /// Takes the record that was read together with PostgreSQL's clock. Starts to trust the clock if nothing
+    /// contradicts it, or if an operator has accepted it since the last record.
     pub fn note(&mut self, record: Record, reading: &Reading) {
         let accepted = self.record.as_ref().is_some_and(|before| before.accepted != record.accepted);
         if accepted {
@@ -216,8 +216,8 @@ impl Judge {
         Ok(())
     }
 
-    /// Dates from this time on are in the future: PostgreSQL's time, or that of a witness if PostgreSQL's is ahead of it. So a
-    /// valid expiry is not refused because of a wrong clock.
+    /// Dates from this time on are in the future: PostgreSQL's time, or that of a witness if PostgreSQL's is ahead of
+    /// it. So a valid expiry is not refused because of a wrong clock.
     pub fn earliest(&self, database: OffsetDateTime, clock: &dyn Clock) -> OffsetDateTime {
         let lowest = match self.base {
             Some(base) => by_uptime(base.uptime, clock).min(clock.now() + base.wall),
@@ -226,8 +226,8 @@ impl Judge {
         if database - lowest > TOLERANCE { lowest } else { database }
     }
 
-    /// Dates after this time are in the future by any clock that may be right. So a valid date of the past is not refused
-    /// because of a wrong clock.
+    /// Dates after this time are in the future by any clock that may be right. So a valid date of the past is not
+    /// refused because of a wrong clock.
     pub fn latest(&self, clock: &dyn Clock) -> OffsetDateTime {
         let expected = self.base.map_or_else(|| clock.now(), |base| by_uptime(base.uptime, clock));
         self.read.map_or(expected, |read| by_uptime(read, clock).max(expected))

@@ -125,8 +125,8 @@ impl Batch<'_> {
         Ok(Answer { changed, written_at: self.decided.journal.token(), body })
     }
 
-    /// A failed precondition is returned with the state before the command, also for one of an atomic batch, whose earlier
-    /// commands did not happen either. Callers get it after the commit.
+    /// A failed precondition is returned with the state before the command, also for one of an atomic batch, whose
+    /// earlier commands did not happen either. Callers get it after the commit.
     fn failure(&self, refused: Refused) -> Failure {
         match refused.refusal {
             Refusal::NotAsExpected { actor, other } => {

@@ -1,9 +1,9 @@
 //! Whether commits succeed: the readiness check `commits`.
 //!
-//! The committer records how its batches end. If none has succeeded lately, the probe locks the head, inserts rows and rolls
-//! them back, and commits. That needs the lock, today's partitions, a flush of the write-ahead log and the synchronous
-//! standbys, as the transaction of a command does. A database that only answers reads (full disk, standby, a lock that a
-//! session keeps) fails the check.
+//! The committer records how its batches end. If none has succeeded lately, the probe locks the head, inserts rows and
+//! rolls them back, and commits. That needs the lock, today's partitions, a flush of the write-ahead log and the
+//! synchronous standbys, as the transaction of a command does. A database that only answers reads (full disk, standby,
+//! a lock that a session keeps) fails the check.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 //! There is no timer: while one transaction runs, the next batch gathers. A single command does not wait; under load,
 //! batches grow.
 //!
-//! If the transaction fails before COMMIT, nothing was written; it is retried until a timeout, then the commands fail with
-//! NOT_COMMITTED. If the reply to COMMIT is lost, a blind retry could bring back an edge that another process has removed
-//! since: so the batch_id is looked up at the revision that the batch would have, under the lock on the head. If one
-//! command makes a statement fail or run into a timeout, the batch is taken apart at once ([`Pieces`]), so that this
-//! command fails alone.
+//! If the transaction fails before COMMIT, nothing was written; it is retried until a timeout, then the commands fail
+//! with NOT_COMMITTED. If the reply to COMMIT is lost, a blind retry could bring back an edge that another process has
+//! removed since: so the batch_id is looked up at the revision that the batch would have, under the lock on the head.
+//! If one command makes a statement fail or run into a timeout, the batch is taken apart at once ([`Pieces`]), so that
+//! this command fails alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,8 @@ pub struct Signals {
     pub commit_probe: CommitProbe,
 }
 
-/// Time limit for taking a failed batch apart, about as long as callers wait: the committer does nothing else meanwhile.
+/// Time limit for taking a failed batch apart, about as long as callers wait: the committer does nothing else
+/// meanwhile.
 const TAKE_APART_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Committer {
@@ -89,8 +90,8 @@ impl Committer {
 
     /// Commits a batch, whole if possible, and answers each of its commands.
     ///
-    /// A batch that fails is taken apart until the faulty commands are alone. If the database is slow, all of them seem to
-    /// be faulty: so commands whose callers have left are dropped, and after [`TAKE_APART_TIMEOUT`] the rest fail.
+    /// A batch that fails is taken apart until the faulty commands are alone. If the database is slow, all of them seem
+    /// to be faulty: so commands whose callers have left are dropped, and after [`TAKE_APART_TIMEOUT`] the rest fail.
     async fn commit(&self, units: Vec<Unit>, started: Instant) {
         let (until, give_up) = (started + self.settings.timeout, started + TAKE_APART_TIMEOUT);
         let Some(failed) = self.commit_together(units, until).await else { return };

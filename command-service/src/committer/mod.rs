@@ -1,7 +1,7 @@
 //! Group commit: many commands in one transaction.
 //!
-//! Reading order: `queue` (commands wait), `group_commit` (forms batches, retries, answers), `transaction` (one attempt),
-//! `batch` (decides the commands), `journal` (makes the events).
+//! Reading order: `queue` (commands wait), `group_commit` (forms batches, retries, answers), `transaction` (one
+//! attempt), `batch` (decides the commands), `journal` (makes the events).
 
 mod batch;
 mod commit_probe;

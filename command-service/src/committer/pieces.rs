@@ -1,8 +1,8 @@
 //! Takes a failed batch apart, to find the faulty command.
 //!
-//! Each failure may take as long as PostgreSQL's timeouts, while all other commands wait. So there are three levels: the
-//! batch, pieces of about the square root of its size, single commands. One faulty command makes at most three transactions
-//! fail. The parts of a piece take its place, so that commands keep their order.
+//! Each failure may take as long as PostgreSQL's timeouts, while all other commands wait. So there are three levels:
+//! the batch, pieces of about the square root of its size, single commands. One faulty command makes at most three
+//! transactions fail. The parts of a piece take its place, so that commands keep their order.
 
 use std::collections::VecDeque;
 

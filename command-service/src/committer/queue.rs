@@ -1,8 +1,8 @@
 //! The queue of commands in front of the committer.
 //!
 //! It has two lanes: a chunk of an import is as large as 1,000 commands, so one transaction takes at most
-//! [`CHUNKS_PER_BATCH`] of them, and commands go first. While a caller is refused, no other caller gets more than half of
-//! the command lane.
+//! [`CHUNKS_PER_BATCH`] of them, and commands go first. While a caller is refused, no other caller gets more than half
+//! of the command lane.
 
 use std::sync::Arc;
 
@@ -103,8 +103,8 @@ impl Queue {
         (Self { capacity, room, holders, commands, bulk }, receiver)
     }
 
-    /// Puts a command into the queue. A full command lane refuses at once. A full bulk lane waits, which slows imports to the
-    /// speed of commits.
+    /// Puts a command into the queue. A full command lane refuses at once. A full bulk lane waits, which slows imports
+    /// to the speed of commits.
     pub async fn put(&self, unit: Unit, lane: Lane) -> Result<(), QueueFull> {
         match lane {
             Lane::Command => {
@@ -144,8 +144,8 @@ fn weight(unit: &Unit) -> u32 {
 }
 
 impl Receiver {
-    /// Waits for commands and takes all that wait, up to the limits: the command that reaches `max` is the last one. Drops
-    /// commands whose callers have left. Returns `None` after `stop`, when the queue is empty.
+    /// Waits for commands and takes all that wait, up to the limits: the command that reaches `max` is the last one.
+    /// Drops commands whose callers have left. Returns `None` after `stop`, when the queue is empty.
     pub async fn next_batch(&mut self, max: u32, stop: &CancellationToken) -> Option<Vec<Unit>> {
         loop {
             let mut units = Vec::new();

@@ -1,7 +1,7 @@
 //! One attempt to commit a batch: a transaction that locks the head first.
 //!
-//! READ COMMITTED: with REPEATABLE READ the snapshot would be older than the lock, and the transaction would fail with 40001
-//! if another process has committed during the wait.
+//! READ COMMITTED: with REPEATABLE READ the snapshot would be older than the lock, and the transaction would fail with
+//! 40001 if another process has committed during the wait.
 
 use std::collections::BTreeMap;
 
@@ -130,9 +130,9 @@ async fn write(
     Ok(decided)
 }
 
-/// Adds the answers to erases that have ended: a repeat would erase the new account with the same id. The last step of an
-/// erase deletes the idempotency records of its account, but requests that were answered with its job stay known as long as
-/// the job.
+/// Adds the answers to erases that have ended: a repeat would erase the new account with the same id. The last step of
+/// an erase deletes the idempotency records of its account, but requests that were answered with its job stay known as
+/// long as the job.
 async fn add_ended_erases(
     connection: &mut PgConnection,
     units: &[Unit],
@@ -163,15 +163,15 @@ async fn add_ended_erases(
     Ok(())
 }
 
-/// Whether the server refused COMMIT: a constraint (class 23) or a conflict (class 40). Any other error, such as a shutdown,
-/// may have come after the commit.
+/// Whether the server refused COMMIT: a constraint (class 23) or a conflict (class 40). Any other error, such as a
+/// shutdown, may have come after the commit.
 fn certainly_aborted(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code.starts_with("23") || code.starts_with("40"))
 }
 
-/// Whether a batch was committed, by its first event. Waits, by the lock on the head, for a transaction that is still being
-/// committed. Returns false for a batch without events, which can be repeated.
+/// Whether a batch was committed, by its first event. Waits, by the lock on the head, for a transaction that is still
+/// being committed. Returns false for a batch without events, which can be repeated.
 pub async fn was_committed(
     pool: &PgPool,
     batch_id: Uuid,

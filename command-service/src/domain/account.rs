@@ -8,8 +8,8 @@ pub enum AccountState {
     Active,
     /// Its edges are archived, or a job is archiving them.
     Archived,
-    /// A job is restoring its edges. Commands treat it as archived until the job is done. The job treats it as active, so
-    /// that two accounts restored at the same time get the edges between them back.
+    /// A job is restoring its edges. Commands treat it as archived until the job is done. The job treats it as active,
+    /// so that two accounts restored at the same time get the edges between them back.
     Restoring,
     /// A job is removing its edges; commands about it are refused.
     Erasing,

@@ -19,7 +19,8 @@ pub(super) fn decide_batch(
     let mut touches = Touches::default();
     Command::Batch(commands.to_vec()).touches(&mut touches);
     let mut part = graph.part(&touches.edges, &touches.accounts);
-    // No edge that was read can have this revision, so no etag that was read matches an edge that the batch has changed.
+    // No edge that was read can have this revision, so no etag that was read matches an edge that the batch has
+    // changed.
     let stamp = Stamp { revision: proto::Revision::MAX, time: rules.now };
     let mut all = Vec::new();
     let mut changed = Vec::with_capacity(commands.len());

@@ -1,5 +1,5 @@
-//! The part of the graph that a batch loads: applies decided changes, maintains the counts, and returns the differences to
-//! write.
+//! The part of the graph that a batch loads: applies decided changes, maintains the counts, and returns the differences
+//! to write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -100,8 +100,8 @@ impl Graph {
         self.unchanged_lists.extend(users);
     }
 
-    /// Whether the following list of an account has no edge newer than a revision, including edges of this batch. Removed
-    /// edges show in the counts.
+    /// Whether the following list of an account has no edge newer than a revision, including edges of this batch.
+    /// Removed edges show in the counts.
     pub fn list_is_unchanged(&self, user: UserId, since: Revision) -> bool {
         let newer = |key: &&EdgeKey| {
             key.source == user
@@ -136,8 +136,8 @@ impl Graph {
         }
     }
 
-    /// Applies the changes of one event. Returns its visible changes, and the counts after it. Fails, without effect, if a
-    /// change touches an account that was not loaded.
+    /// Applies the changes of one event. Returns its visible changes, and the counts after it. Fails, without effect,
+    /// if a change touches an account that was not loaded.
     pub fn commit(
         &mut self,
         changes: &[Change],
@@ -314,8 +314,8 @@ impl Graph {
         self.changed().filter(|(_, account)| *account != Account::default())
     }
 
-    /// Accounts whose row must be deleted. A row without counts and flags means the same as no row, and rows of unfollowed
-    /// ids must not accumulate.
+    /// Accounts whose row must be deleted. A row without counts and flags means the same as no row, and rows of
+    /// unfollowed ids must not accumulate.
     pub fn accounts_to_drop(&self) -> impl Iterator<Item = UserId> {
         self.changed().filter(|(_, account)| *account == Account::default()).map(|(user, _)| user)
     }

@@ -2,8 +2,8 @@
 //!
 //! Pure: no SQL, no clock, no gRPC, no randomness. A command names the edges and accounts that its decision depends on
 //! ([`Command::touches`]); the store loads them into a [`Graph`]; [`decide`] returns changes or a refusal;
-//! [`Graph::commit`] applies the changes, so that the next command of the batch sees them. Steps of jobs and expiries take
-//! the same path. An edge or account that was not loaded counts as absent; a change of such an account fails
+//! [`Graph::commit`] applies the changes, so that the next command of the batch sees them. Steps of jobs and expiries
+//! take the same path. An edge or account that was not loaded counts as absent; a change of such an account fails
 //! ([`Unseen`]).
 
 mod account;

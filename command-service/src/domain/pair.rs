@@ -106,8 +106,8 @@ impl Pair<'_> {
         if self.graph.live(&follow).is_some() { Ok(vec![]) } else { Err(Refusal::NoRequest) }
     }
 
-    /// Adds an edge with this expiry, or changes the expiry of the existing one. An edge to an archived account is archived
-    /// from the start.
+    /// Adds an edge with this expiry, or changes the expiry of the existing one. An edge to an archived account is
+    /// archived from the start.
     fn set(&self, kind: EdgeKind, expires_at: Option<OffsetDateTime>) -> Option<Change> {
         let key = self.to(kind);
         let hidden = self.graph.account(self.other).state != AccountState::Active;

@@ -1,7 +1,7 @@
 //! Decides the replacement of a following list.
 //!
-//! [`plan`] decides on a snapshot, without the lock on the head. Under the lock, [`decide_replacement`] accepts the plan
-//! only if the decision would still be the same. [`remove_step`] and [`add_step`] are the steps of the job.
+//! [`plan`] decides on a snapshot, without the lock on the head. Under the lock, [`decide_replacement`] accepts the
+//! plan only if the decision would still be the same. [`remove_step`] and [`add_step`] are the steps of the job.
 
 use std::collections::HashSet;
 
@@ -48,8 +48,8 @@ pub struct ReplacePlan {
     pub report: ReplaceReport,
 }
 
-/// Checks the actor before anything else is loaded. A list that is longer than both the cap and the current list must add
-/// an account.
+/// Checks the actor before anything else is loaded. A list that is longer than both the cap and the current list must
+/// add an account.
 pub fn check_actor(actor: UserId, account: &Account, size: usize, cap: &FollowCap) -> Result<(), Refused> {
     check_active_state(actor, account.state)?;
     let (size, cap) = (size as u64, cap.of(account));

@@ -1,5 +1,5 @@
-//! Decides the steps of jobs and of the expiry, one chunk of edges at a time. The caller loads the chunk under the lock on
-//! the head, so a step that was planned on older data has no effect.
+//! Decides the steps of jobs and of the expiry, one chunk of edges at a time. The caller loads the chunk under the lock
+//! on the head, so a step that was planned on older data has no effect.
 
 use proto::event::{EdgeKey, EdgeKind};
 use time::OffsetDateTime;

@@ -63,8 +63,8 @@ fn reason(failure: &Failure) -> Reason {
     }
 }
 
-/// Error of commands on a forked history: its revisions would be assigned twice, and a token of one history would pass for
-/// that of the other.
+/// Error of commands on a forked history: its revisions would be assigned twice, and a token of one history would pass
+/// for that of the other.
 pub fn forked() -> ServiceError {
     failure(&Failure::Forked)
 }

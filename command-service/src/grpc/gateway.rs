@@ -33,8 +33,8 @@ impl Origin {
 /// Executes commands through the committer. Clones share the queue and the limits.
 #[derive(Clone, Debug)]
 pub struct CommandGateway {
-    /// True once the database has the right schema and keeps our sessions. Until then no call may use it: in a session that
-    /// a pooler shares, other clients would find our prepared statements. The committer starts then, too.
+    /// True once the database has the right schema and keeps our sessions. Until then no call may use it: in a session
+    /// that a pooler shares, other clients would find our prepared statements. The committer starts then, too.
     pub checked: watch::Receiver<bool>,
     /// How long a command waits for [`Self::checked`]. A process that starts needs a second or two.
     pub check_timeout: Duration,

@@ -32,8 +32,8 @@ pub struct Importer {
 }
 
 impl Importer {
-    /// Returns the responses to a stream of chunks. The stream ends with the first error: after it, the client cannot know
-    /// which later chunks were imported.
+    /// Returns the responses to a stream of chunks. The stream ends with the first error: after it, the client cannot
+    /// know which later chunks were imported.
     pub fn responses(
         self,
         chunks: Streaming<wire::ImportEdgesRequest>,
@@ -74,7 +74,8 @@ impl Importer {
             response.accepted += report.accepted;
             response.unchanged += report.unchanged;
             response.written_at = answer.written_at.to_string();
-            // Edges that did not fit into the event are imported by another command; each command takes hundreds of them.
+            // Edges that did not fit into the event are imported by another command; each command takes hundreds of
+            // them.
             let (left, refused): (Vec<_>, Vec<_>) =
                 report.refused.into_iter().partition(|edge| edge.reason == Reason::TooManyItems);
             response.refused.extend(refused.into_iter().map(refused_edge));

@@ -46,8 +46,8 @@ impl WriteLimit {
         self.check_of(actor, u32::try_from(writes).unwrap_or(u32::MAX))
     }
 
-    /// Counts the writes of one command. More writes of an actor than its limit count as the limit, or they would never pass.
-    /// If those of one actor are refused, those of others may already be counted.
+    /// Counts the writes of one command. More writes of an actor than its limit count as the limit, or they would never
+    /// pass. If those of one actor are refused, those of others may already be counted.
     pub fn check_all(&self, actors: impl IntoIterator<Item = UserId>) -> Result<(), ServiceError> {
         let mut writes = BTreeMap::<UserId, u32>::new();
         actors.into_iter().for_each(|actor| *writes.entry(actor).or_default() += 1);

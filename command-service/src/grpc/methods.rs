@@ -1,5 +1,5 @@
-//! Scope and maximum message size of each method. A size leaves room for the largest message of the contract, with ids of
-//! 36 bytes.
+//! Scope and maximum message size of each method. A size leaves room for the largest message of the contract, with ids
+//! of 36 bytes.
 
 use service_kit::auth::Scope::{Admin, Read, Write};
 use service_kit::grpc::MethodRule;

@@ -111,7 +111,8 @@ pub fn user(field: &str, text: &str) -> Result<UserId, ServiceError> {
     UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
 }
 
-/// Reads an expected etag. Etags are opaque: a text that is not an etag of this release is no error; it matches no state.
+/// Reads an expected etag. Etags are opaque: a text that is not an etag of this release is no error; it matches no
+/// state.
 pub fn etag(field: &str, text: &str) -> Result<Expects, ServiceError> {
     if text.is_empty() {
         let message = "must not be empty: take Relationship.etag, or leave the precondition out";

@@ -3,8 +3,8 @@
 use proto::graph::v1::Relationship;
 use serde_json::{Map, Value};
 
-/// Writes protobuf's JSON form, which clients of any language read with their protobuf library. Fields with default values
-/// are absent.
+/// Writes protobuf's JSON form, which clients of any language read with their protobuf library. Fields with default
+/// values are absent.
 pub fn relationship_json(pair: &Relationship) -> String {
     let Relationship {
         user_id,

@@ -1,8 +1,8 @@
 //! ReplaceFollowing: plans on a snapshot, so that a long list does not hold the lock on the head.
 //!
 //! The committer accepts a plan only if the list is the same as in the snapshot; otherwise this file plans again. After
-//! [`ATTEMPTS`] plans, or if one event cannot hold the changes, a job makes them. The call writes the job's list before the
-//! command that starts the job.
+//! [`ATTEMPTS`] plans, or if one event cannot hold the changes, a job makes them. The call writes the job's list before
+//! the command that starts the job.
 
 use std::time::Duration;
 
@@ -220,8 +220,8 @@ impl Replacer {
     }
 }
 
-/// A job whose list is written and that no command has started, as far as this call knows. Dropping it deletes the job: a
-/// call that ends at its deadline is dropped in the middle.
+/// A job whose list is written and that no command has started, as far as this call knows. Dropping it deletes the job:
+/// a call that ends at its deadline is dropped in the middle.
 ///
 /// The deletion skips a job that a command has started. If the deletion fails, the worker deletes the job later.
 struct PreparedJob {

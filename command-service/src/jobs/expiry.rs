@@ -1,8 +1,8 @@
 //! Removes expired mutes and blocks.
 //!
-//! Decided under the lock on the head, so that an edge that was just extended stays, and by PostgreSQL's clock, if it is
-//! trusted: a removal cannot be undone. Every process looks for expired edges, so a process with a wrong clock does not
-//! delay them. Readers never consult a clock: an edge exists until its event.
+//! Decided under the lock on the head, so that an edge that was just extended stays, and by PostgreSQL's clock, if it
+//! is trusted: a removal cannot be undone. Every process looks for expired edges, so a process with a wrong clock does
+//! not delay them. Readers never consult a clock: an edge exists until its event.
 
 use proto::Token;
 use proto::event::Verb;
@@ -22,8 +22,8 @@ pub struct Expired {
     pub late: Vec<f64>,
 }
 
-/// Removes up to `limit` expired edges. Returns `None` if there are none, if the clock is not trusted, or if another process
-/// is removing them.
+/// Removes up to `limit` expired edges. Returns `None` if there are none, if the clock is not trusted, or if another
+/// process is removing them.
 pub async fn next(
     pool: &PgPool,
     clock: &DatabaseClock,

@@ -43,8 +43,8 @@ impl Failed {
         Self { kind, error, waited_for_lock: true }
     }
 
-    /// Whether the failure counts as an attempt of the job. An outage of the database, or a lock on the head that others
-    /// hold, does not.
+    /// Whether the failure counts as an attempt of the job. An outage of the database, or a lock on the head that
+    /// others hold, does not.
     pub fn counts(&self) -> bool {
         !self.waited_for_lock && (is_timeout(&self.error) || !is_transient(&self.error))
     }

@@ -1,8 +1,8 @@
 //! Steps of the job that replaces a following list.
 //!
-//! A pass removes what is not in the list, then adds what is missing. The job ends after a pass that changed nothing, or
-//! after [`MOST_PASSES`]: others may change the same pairs while it runs. A step looks for open pairs without the lock on
-//! the head, and decides about those few under it.
+//! A pass removes what is not in the list, then adds what is missing. The job ends after a pass that changed nothing,
+//! or after [`MOST_PASSES`]: others may change the same pairs while it runs. A step looks for open pairs without the
+//! lock on the head, and decides about those few under it.
 
 use proto::event::Verb;
 use proto::{Position, UserId};

@@ -175,8 +175,8 @@ async fn follow_up(
             let job = NewJob { kind: JobKind::MakePublic, user, prepared: None, total: 0 };
             jobs::insert(connection, ids::random(), &job, None, head.now).await
         }
-        // From now on the id is that of a new account, which no earlier list may change or contain. A trigger removes it from
-        // the lists of other jobs.
+        // From now on the id is that of a new account, which no earlier list may change or contain. A trigger removes
+        // it from the lists of other jobs.
         JobKind::Erase => jobs::supersede(connection, user, JobKind::ReplaceFollowing, None, head.now).await,
         _ => Ok(()),
     }

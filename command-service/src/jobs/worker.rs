@@ -1,7 +1,7 @@
 //! Runs jobs and expiries at a pace that leaves room for commands.
 //!
-//! One process at a time works on jobs; every process looks for expired edges. A job of a kind that this version does not
-//! know waits for a newer process.
+//! One process at a time works on jobs; every process looks for expired edges. A job of a kind that this version does
+//! not know waits for a newer process.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Heartbeats of all epochs on this NATS: which epochs are in use.
 //!
-//! A restored copy of a database may use the NATS of the original. Before the relay deletes the stream of an earlier epoch,
-//! no process may still serve that epoch.
+//! A restored copy of a database may use the NATS of the original. Before the relay deletes the stream of an earlier
+//! epoch, no process may still serve that epoch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ impl Heartbeats {
         run.last = now;
     }
 
-    /// How long an epoch has sent no heartbeat while probes arrived. Zero without probes: this process may receive nothing at
-    /// all.
+    /// How long an epoch has sent no heartbeat while probes arrived. Zero without probes: this process may receive
+    /// nothing at all.
     pub fn silence(&self, epoch: Epoch, now: Instant) -> Duration {
         let runs = self.0.lock();
         let Some(run) = runs.get(&PROBE) else { return Duration::ZERO };

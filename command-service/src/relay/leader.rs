@@ -3,9 +3,11 @@
 //! - NATS is down: events wait in the outbox; writes continue.
 //! - The stream has lost its tail, or does not exist: the relay fills it from the outbox.
 //! - A stray message took a sequence number: the relay deletes the stream and makes it again.
-//! - The stream holds another history of our epoch (a fork): the relay records the fork in PostgreSQL and stops. No process
+//! - The stream holds another history of our epoch (a fork): the relay records the fork in PostgreSQL and stops. No
+//!   process
 //!   is ready until an operator opens a new epoch.
-//! - Another stream holds the subjects: the relay waits for an operator's consent, and until no process serves that stream's
+//! - Another stream holds the subjects: the relay waits for an operator's consent, and until no process serves that
+//!   stream's
 //!   epoch.
 //! - PostgreSQL is a standby: the relay waits for its promotion.
 
@@ -49,8 +51,8 @@ pub struct Relay {
     wiring: Wiring,
     /// Shows which epochs are in use.
     heartbeats: Heartbeats,
-    /// Since when the stream could not be inspected at all, after the start or a recovery: any event of the outbox may be
-    /// unpublished.
+    /// Since when the stream could not be inspected at all, after the start or a recovery: any event of the outbox may
+    /// be unpublished.
     unseen_since: Option<Instant>,
     /// An event that exceeds NATS's limit of messages.
     stuck: Option<Stuck>,
@@ -263,8 +265,8 @@ impl Relay {
         inspect::inspect(&mut connection, history, &self.jetstream, &self.heartbeats).await
     }
 
-    /// Accepts commands again when PostgreSQL no longer records the fork (an operator has opened a new epoch), also while
-    /// NATS is down. A fork that could not be recorded lasts until the stream is inspected again.
+    /// Accepts commands again when PostgreSQL no longer records the fork (an operator has opened a new epoch), also
+    /// while NATS is down. A fork that could not be recorded lasts until the stream is inspected again.
     fn resume_after_fork(&self, history: &History) {
         if history.fork.is_some() || !self.wiring.status.borrow().shows_recorded_fork() {
             return;
@@ -348,8 +350,8 @@ impl Relay {
         }
     }
 
-    /// A process that starts while NATS is down does not know which events are published. All may have waited since then: a
-    /// restart must not end an alert on their age.
+    /// A process that starts while NATS is down does not know which events are published. All may have waited since
+    /// then: a restart must not end an alert on their age.
     async fn note_unseen(&mut self) {
         if let Ok(Ok(true)) = tokio::time::timeout(INSPECTION_TIMEOUT, inspect::has_events(&self.pool)).await
         {

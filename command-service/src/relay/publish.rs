@@ -82,8 +82,8 @@ impl Context<'_> {
                     return in_flight.drain().await;
                 }
                 if !follows(&entry, after) {
-                    // PostgreSQL lost commits in a failover since the inspection. The stream, or the memory of this process,
-                    // has the history before it. Publishing the new history would hide the fork.
+                    // PostgreSQL lost commits in a failover since the inspection. The stream, or the memory of this
+                    // process, has the history before it. Publishing the new history would hide the fork.
                     self.recent.clear();
                     in_flight.drain().await?;
                     return Err(Error::Unchained(next));
@@ -212,8 +212,8 @@ impl InFlight<'_> {
     }
 }
 
-/// CloudEvents 1.0, binary mode. No `Nats-Msg-Id`: a cluster checks for duplicates before it checks the expected sequence,
-/// and would acknowledge other content with the same id.
+/// CloudEvents 1.0, binary mode. No `Nats-Msg-Id`: a cluster checks for duplicates before it checks the expected
+/// sequence, and would acknowledge other content with the same id.
 fn headers(entry: &Entry, span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Expected-Last-Sequence", entry.revision().0.saturating_sub(1).to_string());

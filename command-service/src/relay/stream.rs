@@ -83,8 +83,8 @@ pub fn database_id(config: &stream::Config) -> Option<Uuid> {
     config.metadata.get(DATABASE_ID)?.parse().ok()
 }
 
-/// Creates the stream with `first` as its next sequence number. Deletes the streams that were given up before: two streams
-/// cannot share the subjects.
+/// Creates the stream with `first` as its next sequence number. Deletes the streams that were given up before: two
+/// streams cannot share the subjects.
 pub async fn create(
     jetstream: &jetstream::Context,
     settings: &Settings,
@@ -135,8 +135,8 @@ fn advice(error: &jetstream::Error) -> String {
     format!("NATS does not make the stream: {error}: {advice}")
 }
 
-/// Applies the settings to an existing stream, and records its database. After a failure the relay continues: publishing
-/// matters more.
+/// Applies the settings to an existing stream, and records its database. After a failure the relay continues:
+/// publishing matters more.
 pub async fn update(jetstream: &jetstream::Context, settings: &Settings, history: &History) {
     let changed = async {
         let stream = jetstream.get_stream(subjects::stream_name(history.epoch)).await.map_err(Error::nats)?;

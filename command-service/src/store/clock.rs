@@ -53,8 +53,8 @@ pub async fn trust(connection: &mut PgConnection, accepted: i64) -> Result<(), s
     .map(|_| ())
 }
 
-/// Records that the clock is not trusted, and a jump if there was one, unless an operator has accepted the clock since the
-/// record was read.
+/// Records that the clock is not trusted, and a jump if there was one, unless an operator has accepted the clock since
+/// the record was read.
 pub async fn distrust(
     connection: &mut PgConnection,
     jumped: Option<&str>,

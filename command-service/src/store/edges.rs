@@ -1,7 +1,7 @@
 //! Writes edges to four tables of the same shape and their four archives.
 //!
-//! The statements are built at compile time. The load under the lock shows which rows exist, so rows are inserted, updated
-//! or deleted, never upserted.
+//! The statements are built at compile time. The load under the lock shows which rows exist, so rows are inserted,
+//! updated or deleted, never upserted.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The head of the log, which is the newest event of the outbox, and the row that every writer locks first.
 //!
-//! Commits do not change that row (`log_lock`): while a snapshot is open, PostgreSQL would keep every version of it, and
-//! each reader of the head would scan them.
+//! Commits do not change that row (`log_lock`): while a snapshot is open, PostgreSQL would keep every version of it,
+//! and each reader of the head would scan them.
 
 use proto::{Epoch, Revision, Token};
 use service_kit::clock::TOLERANCE;
@@ -9,8 +9,8 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Advisory lock of the transaction that removes expired edges. All processes look for them, and would otherwise queue for
-/// the lock on the head.
+/// Advisory lock of the transaction that removes expired edges. All processes look for them, and would otherwise queue
+/// for the lock on the head.
 const EXPIRY: i64 = 7_166_105_004;
 
 /// The newest event of the log.
@@ -35,8 +35,8 @@ impl Head {
     }
 }
 
-/// The date of a commit: PostgreSQL's clock, but not before the last commit, so that dates have the order of revisions. A
-/// last commit that is further ahead than the tolerance was dated by a wrong clock, and is ignored.
+/// The date of a commit: PostgreSQL's clock, but not before the last commit, so that dates have the order of revisions.
+/// A last commit that is further ahead than the tolerance was dated by a wrong clock, and is ignored.
 pub fn date_of_commit(clock: OffsetDateTime, last: OffsetDateTime) -> OffsetDateTime {
     if last - clock > TOLERANCE { clock } else { clock.max(last) }
 }
@@ -55,8 +55,9 @@ fn from_row((epoch, revision, event_id, updated_at, clock): Row) -> Head {
 
 /// Begins a transaction and locks the head until its end. Later reads see the state as of the lock.
 ///
-/// Two statements, although one round trip would be enough: sqlx knows of a transaction only after the statement that begins
-/// it has succeeded. If the wait for the lock failed or was cancelled, the connection would stay in a transaction.
+/// Two statements, although one round trip would be enough: sqlx knows of a transaction only after the statement that
+/// begins it has succeeded. If the wait for the lock failed or was cancelled, the connection would stay in a
+/// transaction.
 pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;

@@ -1,7 +1,7 @@
 //! Where a job continues, as columns of its row.
 //!
-//! This version ignores the cursors of 0.1.0 in `jobs.cursor`. Both versions may run at the same time, and each continues
-//! from its own cursor or from the beginning: steps have no effect on processed edges.
+//! This version ignores the cursors of 0.1.0 in `jobs.cursor`. Both versions may run at the same time, and each
+//! continues from its own cursor or from the beginning: steps have no effect on processed edges.
 
 use proto::Position;
 

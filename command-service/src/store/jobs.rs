@@ -59,8 +59,8 @@ impl Job {
 
 /// Starts a job. It supersedes a running job of the same kind and account.
 ///
-/// Has no effect if a prepared job has already started: a commit whose reply was lost is repeated, and a later job may have
-/// superseded this one since.
+/// Has no effect if a prepared job has already started: a commit whose reply was lost is repeated, and a later job may
+/// have superseded this one since.
 pub async fn insert(
     connection: &mut PgConnection,
     job_id: Uuid,
@@ -169,8 +169,8 @@ pub async fn shown_by_others(
     Ok(rows.into_iter().filter_map(UserId::new).collect())
 }
 
-/// Records which requests were answered with which erase jobs. A request gets another job if the first one failed and the
-/// idempotency record has expired. Jobs that were deleted since are skipped.
+/// Records which requests were answered with which erase jobs. A request gets another job if the first one failed and
+/// the idempotency record has expired. Jobs that were deleted since are skipped.
 pub async fn link_erases(
     connection: &mut PgConnection,
     requests: &BTreeMap<RequestName, Uuid>,
@@ -238,8 +238,8 @@ pub async fn count_running(connection: &mut PgConnection) -> Result<i64, sqlx::E
     .await
 }
 
-/// Returns the running job that has waited longest since its last step, of the kinds that this version knows, except the
-/// `paused` ones.
+/// Returns the running job that has waited longest since its last step, of the kinds that this version knows, except
+/// the `paused` ones.
 pub async fn next(connection: &mut PgConnection, paused: &[Uuid]) -> Result<Option<Job>, sqlx::Error> {
     let job_id: Option<Uuid> = sqlx::query_scalar(
         "-- jobs_next
@@ -256,7 +256,8 @@ pub async fn next(connection: &mut PgConnection, paused: &[Uuid]) -> Result<Opti
     }
 }
 
-/// Counts a failed step, and fails the job after `max_attempts` in a row. Returns the number of attempts, and the state.
+/// Counts a failed step, and fails the job after `max_attempts` in a row. Returns the number of attempts, and the
+/// state.
 pub async fn record_failure(
     connection: &mut PgConnection,
     job_id: Uuid,

@@ -1,7 +1,8 @@
 //! Loads the inputs of decisions: the head, edges and accounts in one statement.
 //!
-//! A round trip costs more than the rows: on a busy machine it waits for the processor on both sides. Inputs of few commands
-//! (archived edges, unchanged lists, running jobs, prepared lists) have statements of their own, executed only if needed.
+//! A round trip costs more than the rows: on a busy machine it waits for the processor on both sides. Inputs of few
+//! commands (archived edges, unchanged lists, running jobs, prepared lists) have statements of their own, executed only
+//! if needed.
 
 use std::collections::BTreeMap;
 

@@ -72,7 +72,8 @@ pub async fn drop_before(
     Ok(dropped)
 }
 
-/// A drop needs a lock that conflicts with all others. While it waits, for example for a dump, every write waits behind it.
+/// A drop needs a lock that conflicts with all others. While it waits, for example for a dump, every write waits behind
+/// it.
 async fn with_short_locks(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- brief_locks\nSET LOCAL lock_timeout = '200ms'").execute(&mut *transaction).await?;

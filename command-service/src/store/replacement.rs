@@ -103,8 +103,8 @@ pub async fn targets(
     Ok(targets)
 }
 
-/// Whether the following list of an account has no edge newer than a revision. Restored edges keep their old positions, so
-/// a restore of any account since then counts as a change.
+/// Whether the following list of an account has no edge newer than a revision. Restored edges keep their old positions,
+/// so a restore of any account since then counts as a change.
 pub async fn is_unchanged(
     connection: &mut PgConnection,
     user: UserId,

@@ -7,8 +7,8 @@ use super::edges;
 use crate::domain::Graph;
 use crate::store::outbox::Entry;
 
-/// Counts, flags and the outbox in one statement. Absolute values are correct because the transaction locked the head before
-/// it read them.
+/// Counts, flags and the outbox in one statement. Absolute values are correct because the transaction locked the head
+/// before it read them.
 const APPEND: &str = "-- append
     WITH kept AS (
         INSERT INTO accounts (user_id, followers, following, muting, blocking, requests_sent, requests_received,

@@ -1,6 +1,7 @@
 //! The lists of replacement jobs.
 //!
-//! A list is written before its job starts, and deleted in chunks after the job has ended, both without the lock on the head.
+//! A list is written before its job starts, and deleted in chunks after the job has ended, both without the lock on the
+//! head.
 
 use std::collections::BTreeSet;
 
@@ -57,8 +58,8 @@ async fn write(connection: &mut PgConnection, job_id: Uuid, targets: &[UserId]) 
     Ok(())
 }
 
-/// Returns the jobs that were deleted before they started. Locks the rows of the others until the transaction ends, so that
-/// they cannot be deleted meanwhile.
+/// Returns the jobs that were deleted before they started. Locks the rows of the others until the transaction ends, so
+/// that they cannot be deleted meanwhile.
 pub async fn discarded(
     connection: &mut PgConnection,
     jobs: &BTreeSet<Uuid>,
@@ -159,8 +160,8 @@ pub async fn look_at_list(
     .map(to_seen)
 }
 
-/// Returns the accounts that are still in a list. An erase removes its account from all lists; under the lock on the head,
-/// this distinguishes an erased account from a new one with the same id.
+/// Returns the accounts that are still in a list. An erase removes its account from all lists; under the lock on the
+/// head, this distinguishes an erased account from a new one with the same id.
 pub async fn still_listed(
     connection: &mut PgConnection,
     job_id: Uuid,
