@@ -1,8 +1,8 @@
 # The programs of followgraph, one image each: docker build --target command-service .
 # Targets: command-service, query-service, projector, cli.
 #
-# Both base images are given by digest, so that an image can be built again; distroless publishes no tags of versions.
-# docs/kubernetes.md says how to raise them.
+# Both base images are named by digest, so that builds are reproducible; distroless publishes no version tags.
+# docs/kubernetes.md says how to update them.
 ARG BUILDER=rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot@sha256:66aa873a4a14fb164aa01296058efd8253744606d72715e45acface073359faa
 
@@ -12,9 +12,9 @@ WORKDIR /src
 ARG GIT_REVISION=unknown
 ENV GIT_REVISION=${GIT_REVISION}
 COPY . .
-# The whole workspace, or features are unified differently. Symbols of functions stay, for backtraces.
-# The folder target is kept from build to build, of other checkouts too, and Cargo goes by times: so our files are touched,
-# or a checkout whose files are older would get the programs of the one before. One build at a time has the folder.
+# Builds the whole workspace; otherwise Cargo would unify features differently. Symbols of functions stay, for backtraces.
+# The cache of the folder target is shared by builds of all checkouts, and Cargo compares times: so the build touches our
+# files, or a checkout with older files would get the programs of the previous one. Only one build at a time has the folder.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \
@@ -38,8 +38,8 @@ LABEL org.opencontainers.image.title="command-service" \
       org.opencontainers.image.description="Writes of the follow graph, and the relay to JetStream"
 COPY --from=build /out/command-service /usr/local/bin/
 EXPOSE 9080 9180
-# There is no shell and no curl in here: the program asks its own admin port. Engines replace containers that are not healthy,
-# so it asks whether the process runs, not whether it can serve: a database that is away restarts nothing.
+# The image has no shell and no curl: the program asks its own admin port. Engines replace unhealthy containers, so it asks
+# whether the process runs, not whether it can serve: an unavailable database must not restart a container.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["command-service", "--healthcheck"]
 ENTRYPOINT ["command-service"]
 
@@ -59,7 +59,7 @@ EXPOSE 9182
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s CMD ["projector", "--healthcheck"]
 ENTRYPOINT ["projector"]
 
-# Runs a command and ends, so there is no health to check.
+# Runs one command and ends, so there is no health check.
 FROM runtime AS cli
 LABEL org.opencontainers.image.title="followgraph" \
       org.opencontainers.image.description="Command line of the follow graph; migrates the database"

@@ -3,10 +3,10 @@
 #
 #     k8s/overlays/production/secrets.sh | kubectl create -f -
 #
-# `kubectl create` refuses a Secret that exists, so it overwrites none. If clients of the older API have an
-# x-internal-token, give it in LEGACY_TOKEN; with LEGACY_READS=token they send it with their reads, too.
+# `kubectl create` rejects an existing Secret, so it overwrites none. If clients of the older API have an
+# x-internal-token, set LEGACY_TOKEN to it; with LEGACY_READS=token they send it with their reads too.
 # Passwords are 32 letters and digits, so they need no escaping in addresses and lists, and begin with a letter, because NATS
-# takes what begins with a digit for a number.
+# parses a value that begins with a digit as a number.
 set -eu
 : "${NAMESPACE:=followgraph}" "${LEGACY_TOKEN:=}"
 
@@ -18,7 +18,7 @@ secret() {
         "$1" "$NAMESPACE" "$2"
     shift 2
     while [ $# -gt 0 ]; do
-        # Empty: the setting is off without it.
+        # Empty: leave the setting out.
         [ -z "$2" ] || printf '  %s: "%s"\n' "$1" "$2"
         shift 2
     done
