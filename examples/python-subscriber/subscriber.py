@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
 """Keeps a copy of the follow graph in SQLite and follows every change to it.
 
-Owns: one database file. It must not know: PostgreSQL, Neo4j, or anything else behind the API.
-
-First it exports all edges, then it reads the stream from the revision that the export began at. Each
-event and the checkpoint go into one transaction, so it can be killed at any moment; started again, it
-goes on where it was. What can go wrong has an exit code of its own, see EXIT_CODES.
+It uses only the public API and the stream. First it exports all edges, then it reads the stream from the
+revision at which the export began. It stores each event together with the checkpoint in one transaction,
+so it can be killed at any moment; started again, it resumes at the checkpoint. EXIT_CODES lists the errors.
 """
 
 import argparse
@@ -31,13 +29,13 @@ EXIT_CODES = """exit codes: 0 done; 2 wrong arguments; 3 the stream does not con
 does not know; 1 anything else. After 3 and 4 begin again with a new file, after 5 upgrade."""
 
 SUBJECTS = "followgraph.events.>"
-BATCH = 256  # Events asked for at once.
-SILENCE_SECONDS = 5  # After this long without an event the consumer is built anew.
+BATCH = 256  # Events per fetch.
+SILENCE_SECONDS = 5  # After this time without an event, a new consumer is created.
 
 SCHEMA = """
 PRAGMA journal_mode = WAL;
--- The file may lose its last transactions with the power, but never a part of one: the checkpoint goes
--- back with the tables, and the stream gives the events again.
+-- A power failure may lose the last transactions, but never a part of one: the checkpoint rolls back
+-- together with the tables, and the stream delivers the events again.
 PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS edges (
     source TEXT, target TEXT, kind TEXT, position INTEGER, created_ms INTEGER, expires_ms INTEGER,
@@ -46,14 +44,14 @@ CREATE INDEX IF NOT EXISTS edges_by_target ON edges (target);
 CREATE TABLE IF NOT EXISTS counts (
     account TEXT PRIMARY KEY, followers INTEGER, following INTEGER, muting INTEGER, blocking INTEGER,
     requests_sent INTEGER, requests_received INTEGER) WITHOUT ROWID;
--- What was said of accounts since the export, which says nothing of them: null is not known.
+-- States of accounts from events after the export; an export does not contain them. NULL: unknown.
 CREATE TABLE IF NOT EXISTS accounts (account TEXT PRIMARY KEY, private INTEGER, state TEXT) WITHOUT ROWID;
--- One row once the export is complete. event_id is null until the first event came.
+-- One row once the export is complete. event_id is NULL until the first event is applied.
 CREATE TABLE IF NOT EXISTS checkpoint (epoch INTEGER, revision INTEGER, event_id TEXT, exact_from INTEGER);
 """
 
-# An export has no counts. These are right for every account that did not change while it ran; for the
-# others the stream brings counts.
+# An export has no counts. These are correct for every account that did not change during the export; for
+# the others the stream contains counts.
 COUNT_EXPORTED = """
 INSERT INTO counts
 SELECT account, sum(follower), sum(follows), sum(mutes), sum(blocks), sum(asks), sum(asked) FROM (
@@ -64,12 +62,12 @@ SELECT account, sum(follower), sum(follows), sum(mutes), sum(blocks), sum(asks),
 ) GROUP BY account
 """
 
-# The message classes; load_messages makes them.
+# The message classes, set by load_messages.
 events = graph = query = query_grpc = None
 
 
 class Stop(Exception):
-    """Going on would make the tables wrong."""
+    """Continuing would make the tables wrong."""
 
     def __init__(self, exit_code: int, reason: str):
         super().__init__(reason)
@@ -77,7 +75,7 @@ class Stop(Exception):
 
 
 class Unexpected(Exception):
-    """The stream holds something else than the next event. The relay mends that, unless it is a fork."""
+    """The message is not the next event. The relay repairs the stream, unless the history has forked."""
 
 
 class Checkpoint(typing.NamedTuple):
@@ -86,11 +84,11 @@ class Checkpoint(typing.NamedTuple):
     epoch: int
     revision: int
     event_id: str | None
-    exact_from: int  # Before this revision the tables mix what the export saw at different times.
+    exact_from: int  # Before this revision the tables mix states of different times.
 
 
 def load_messages(folder: pathlib.Path):
-    """Makes the message classes from the project's .proto files; a real subscriber does that in its build."""
+    """Generates the message classes from the .proto files; a real subscriber does so in its build."""
     well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
     with tempfile.TemporaryDirectory() as generated:
         arguments = [f"-I{folder}", f"-I{well_known}", f"--python_out={generated}", f"--grpc_python_out={generated}"]
@@ -123,14 +121,14 @@ def kind_name(kind: int) -> str:
 
 
 class Source:
-    """query-service, as far as a subscriber needs it."""
+    """The calls of query-service that a subscriber needs."""
 
     def __init__(self, address: str, token: str):
         self.stub = query_grpc.QueryServiceStub(grpc.aio.insecure_channel(address))
         self.metadata = [("authorization", f"Bearer {token}")] if token else []
 
     async def parts(self, kind: int):
-        """All parts of one export. A break is resumed with the token of the last part."""
+        """All messages of one export. After an error, resumes with the token of the last one."""
         token = ""
         while True:
             try:
@@ -148,18 +146,18 @@ class Source:
                 await asyncio.sleep(1)
 
     async def head(self) -> int:
-        """The newest revision. An export names it, straight from the source of truth, in its first part."""
+        """The newest revision, read from PostgreSQL: the first message of an export contains it."""
         async for part in self.parts(graph.EDGE_KIND_BLOCK):
             return part.from_revision
         raise Stop(1, "an export without a part")
 
 
 async def export(db, source: Source) -> Checkpoint:
-    """Fills the tables and sets the checkpoint to where the stream must be read from."""
+    """Fills the tables and stores the checkpoint at which reading the stream starts."""
     with db:
-        for table in ("edges", "counts", "accounts"):  # What an export that did not end has left.
+        for table in ("edges", "counts", "accounts"):  # Rows of an interrupted export.
             db.execute(f"DELETE FROM {table}")
-    begun = {}  # Where each export began: (epoch, from_revision)
+    begun = {}  # Start of each export: (epoch, from_revision)
     for kind in [kind for kind in graph.EdgeKind.values() if kind != graph.EDGE_KIND_UNSPECIFIED]:
         async for part in source.parts(kind):
             with db:
@@ -169,8 +167,8 @@ async def export(db, source: Source) -> Checkpoint:
     epochs = {epoch for epoch, _ in begun.values()}
     if len(epochs) != 1:
         raise Stop(4, "the history was given up during the export")
-    # Setting and removing are idempotent, so the exports that began later take no harm from the events
-    # that they have seen already. Nothing that was exported is newer than the head now.
+    # Setting and removing edges is idempotent, so events that a later export already contains do no harm.
+    # No exported edge is newer than the current head.
     checkpoint = Checkpoint(epochs.pop(), min(r for _, r in begun.values()), None, await source.head())
     with db:
         db.execute(COUNT_EXPORTED)
@@ -187,7 +185,7 @@ def save(db, checkpoint: Checkpoint):
 
 
 def read_event(message, last: Checkpoint):
-    """The event of a message, if it is the one after `last` and all of it is understood."""
+    """The event of a message, if it is the next one after `last` and contains no unknown value."""
     revision, wanted = message.metadata.sequence.stream, last.revision + 1
     if revision != wanted:
         raise Unexpected(f"revision {wanted} is missing in the stream, it goes on at {revision}")
@@ -201,7 +199,7 @@ def read_event(message, last: Checkpoint):
         raise Unexpected(f"at revision {revision} is epoch {event.epoch} revision {event.revision}")
     if last.event_id is not None and event.prev_id != last.event_id:
         raise Unexpected(f"revision {revision} continues another history")
-    # Skipping what one does not know would leave the tables wrong, silently.
+    # Skipping an unknown value would silently make the tables wrong.
     known = [(event.verb, events.Verb)]
     known += [(change.kind, graph.EdgeKind) for change in event.edges]
     known += [(change.op, events.EdgeOp) for change in event.edges]
@@ -213,7 +211,7 @@ def read_event(message, last: Checkpoint):
 
 
 def apply_event(db, event, last: Checkpoint) -> Checkpoint:
-    """All of an event and the checkpoint, or nothing."""
+    """Applies an event and the checkpoint in one transaction."""
     with db:
         for change in event.edges:
             if change.op == events.EDGE_OP_REMOVED:
@@ -224,7 +222,7 @@ def apply_event(db, event, last: Checkpoint) -> Checkpoint:
         for c in event.counts:
             row = (c.user_id, c.followers, c.following, c.muting, c.blocking, c.requests_sent, c.requests_received)
             db.execute("INSERT OR REPLACE INTO counts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-        for change in event.accounts:  # After the counts, which may speak of the account that goes.
+        for change in event.accounts:  # After the counts, which may name the erased account.
             apply_account(db, change)
         checkpoint = last._replace(revision=event.revision, event_id=event.event_id)
         save(db, checkpoint)
@@ -233,7 +231,7 @@ def apply_event(db, event, last: Checkpoint) -> Checkpoint:
 
 def apply_account(db, change):
     account = (change.user_id,)
-    if change.op == events.ACCOUNT_OP_ERASED:  # Whoever has more tables drops the account from them here.
+    if change.op == events.ACCOUNT_OP_ERASED:  # If you have more tables, delete the account from them here.
         db.execute("DELETE FROM edges WHERE source = ?", account)
         db.execute("DELETE FROM edges WHERE target = ?", account)
         db.execute("DELETE FROM counts WHERE account = ?", account)
@@ -253,9 +251,9 @@ def apply_account(db, change):
 
 
 async def follow(db, client, last: Checkpoint, until: int | None, patience: float) -> Checkpoint:
-    """Applies event after event; answers the last one.
+    """Applies events until `until`; returns the last checkpoint.
 
-    Whatever happens to the consumer, a new one begins after the checkpoint: nothing that matters is kept on the server.
+    If the consumer fails, a new one starts after the checkpoint: the server stores no state of this subscriber.
     """
     jetstream = client.jetstream()
     progress = time.monotonic()
@@ -271,7 +269,7 @@ async def follow(db, client, last: Checkpoint, until: int | None, patience: floa
                         break
                 say(f"at revision {last.revision}")
         except nats.errors.TimeoutError:
-            progress = time.monotonic()  # Silence: nothing happened, or the consumer is gone.
+            progress = time.monotonic()  # No events, or the server has lost the consumer.
         except (Unexpected, nats.errors.Error) as surprise:
             if isinstance(surprise, Unexpected) and time.monotonic() - progress >= patience:
                 raise Stop(3, str(surprise)) from surprise
@@ -284,14 +282,14 @@ async def follow(db, client, last: Checkpoint, until: int | None, patience: floa
 
 
 async def open_consumer(jetstream, last: Checkpoint):
-    """A consumer without a name: the position is in our file, not on the server."""
+    """Creates an unnamed consumer: our file stores the position, not the server."""
     name = await jetstream.find_stream_name_by_subject(SUBJECTS)
     wanted = "FOLLOWGRAPH" if last.epoch == 1 else f"FOLLOWGRAPH_{last.epoch}"
     if name != wanted:
         raise Stop(4, f"the file is of epoch {last.epoch} ({wanted}), the stream is now {name}")
     config = ConsumerConfig(
         deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=last.revision + 1,  # The sequence number of an event is its revision.
+        opt_start_seq=last.revision + 1,  # The stream sequence of an event is its revision.
         ack_policy=AckPolicy.NONE,
         inactive_threshold=60,
     )
