@@ -24,9 +24,9 @@ from google.protobuf.message import DecodeError
 from grpc_tools import protoc
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-EXIT_CODES = """exit codes: 0 done; 2 wrong arguments; 3 the stream does not continue what is in the file;
-4 the history of the file was given up (another epoch); 5 the stream holds changes that this version
-does not know; 1 anything else. After 3 and 4 begin again with a new file, after 5 upgrade."""
+EXIT_CODES = """exit codes: 0 done; 2 wrong arguments; 3 the stream does not continue the
+history in the file; 4 another epoch has replaced the history in the file; 5 the stream contains changes
+that this version does not know; 1 any other error. After 3 and 4 start again with a new file, after 5 upgrade."""
 
 SUBJECTS = "followgraph.events.>"
 BATCH = 256  # Events per fetch.
@@ -142,7 +142,7 @@ class Source:
                     raise Stop(4, f"the history was given up during the export: {error.details()}") from error
                 if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
                     raise
-                say(f"the export goes on in a second: {error.details()}")
+                say(f"resuming the export in a second: {error.details()}")
                 await asyncio.sleep(1)
 
     async def head(self) -> int:
@@ -188,13 +188,13 @@ def read_event(message, last: Checkpoint):
     """The event of a message, if it is the next one after `last` and contains no unknown value."""
     revision, wanted = message.metadata.sequence.stream, last.revision + 1
     if revision != wanted:
-        raise Unexpected(f"revision {wanted} is missing in the stream, it goes on at {revision}")
+        raise Unexpected(f"revision {wanted} is missing in the stream, the next one is {revision}")
     try:
         event = events.Event.FromString(message.data)
     except DecodeError as error:
-        raise Unexpected(f"what is at revision {revision} is no event") from error
+        raise Unexpected(f"the message at revision {revision} is not an event") from error
     if (message.headers or {}).get("ce-id") != event.event_id:
-        raise Unexpected(f"the headers at revision {revision} are of another event")
+        raise Unexpected(f"the headers at revision {revision} belong to another event")
     if (event.epoch, event.revision) != (last.epoch, revision):
         raise Unexpected(f"at revision {revision} is epoch {event.epoch} revision {event.revision}")
     if last.event_id is not None and event.prev_id != last.event_id:
@@ -206,7 +206,7 @@ def read_event(message, last: Checkpoint):
     known += [(change.op, events.AccountOp) for change in event.accounts]
     for value, enum in known:
         if value == 0 or value not in enum.values():
-            raise Stop(5, f"revision {revision} holds {enum.DESCRIPTOR.name} {value}, which this version does not know")
+            raise Stop(5, f"revision {revision} contains {enum.DESCRIPTOR.name} {value}, which this version does not know")
     return event
 
 
@@ -327,7 +327,7 @@ if __name__ == "__main__":
     parser.add_argument("--proto", type=pathlib.Path, default=pathlib.Path(__file__).parents[2] / "proto",
                         help="the folder with the .proto files (default: that of this checkout)")
     parser.add_argument("--patience", type=float, default=10, metavar="SECONDS",
-                        help="how long the relay may take to mend the stream (default: %(default)s)")
+                        help="how long the relay may take to repair the stream (default: %(default)s)")
     limit = parser.add_mutually_exclusive_group()
     limit.add_argument("--until-head", action="store_true", help="end at the newest revision as of the start")
     limit.add_argument("--until-revision", type=int, metavar="N", help="end at this revision")
