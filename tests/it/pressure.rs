@@ -123,7 +123,7 @@ async fn honest_clients_meet_no_limit() {
         assert_eq!(answer.refused, []);
     }
     // Foreign programs, in the middle of that.
-    super::strangers::a_program_in_python(&own.endpoints).await;
+    super::external_clients::run_python_client(&own.endpoints).await;
     over.store(true, Ordering::SeqCst);
     let mut calls = 0;
     while let Some(client) = clients.join_next().await {

@@ -1,5 +1,5 @@
-//! Who knows nothing of the contract but what reflection tells can do everything: a client in
-//! Python, which asks the older version of reflection, and grpcurl, which asks the newer one.
+//! Clients that know the contract by reflection alone can call everything: one in Python, which uses reflection v1alpha,
+//! and grpcurl, which uses v1.
 
 mod grpcurl;
 
@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 
 use self::grpcurl::Grpcurl;
 
-/// The longest that a program may take; Python starts slowly on a busy machine.
+/// Timeout of a program. Python starts slowly on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 const COMMANDS: &str = "followgraph.command.v1.CommandService";
@@ -25,22 +25,23 @@ const LEGACY: &str = "nova.graph_service.v2.GraphService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
-fn stranger() -> PathBuf {
-    workspace::root().join("tests/it/strangers")
+/// The folder of the client in Python.
+fn folder() -> PathBuf {
+    workspace::root().join("tests/it/external_clients")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_in_python_calls_all_that_reflection_shows() {
-    a_program_in_python(&Endpoints::shared()).await;
+    run_python_client(&Endpoints::shared()).await;
 }
 
-/// Runs the client in Python against a set.
-pub async fn a_program_in_python(endpoints: &Endpoints) {
-    let python = block_in_place(|| Python::with_packages(&stranger().join("requirements.txt")))
-        .unwrap_or_else(|error| panic!("the stranger in Python cannot run here: {error:#}"));
+/// Runs the client in Python against a set of servers.
+pub async fn run_python_client(endpoints: &Endpoints) {
+    let python = block_in_place(|| Python::with_packages(&folder().join("requirements.txt")))
+        .unwrap_or_else(|error| panic!("the client in Python cannot run here: {error:#}"));
     let mut command = tokio::process::Command::from(python.command());
     command
-        .arg(stranger().join("stranger.py"))
+        .arg(folder().join("client.py"))
         .env("FOLLOWGRAPH_COMMAND_ADDR", &endpoints.command)
         .env("FOLLOWGRAPH_QUERY_ADDR", &endpoints.query)
         .env("FOLLOWGRAPH_TOKEN", &endpoints.token)
@@ -127,7 +128,7 @@ async fn grpcurl_writes_and_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn grpcurl_tells_what_is_wrong_with_an_input() {
+async fn grpcurl_shows_what_is_wrong_with_an_input() {
     let endpoints = Endpoints::shared();
     let grpcurl = Grpcurl::install(&endpoints.token);
     let request = json!({"actor_id": new_user(), "target_id": "somebody"});

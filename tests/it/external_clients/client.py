@@ -1,7 +1,6 @@
-"""Calls everything that the two servers offer, knowing only what their reflection says.
+"""Calls every method of the two servers, of which it knows what reflection shows.
 
-Owns: the calls, and what must come of them. It fails on a wrong answer, and also if reflection shows a
-method that it has no call for.
+It fails on a wrong answer, and if reflection shows a method that it does not call.
 
 It reads FOLLOWGRAPH_COMMAND_ADDR, FOLLOWGRAPH_QUERY_ADDR and FOLLOWGRAPH_TOKEN (with all scopes).
 """

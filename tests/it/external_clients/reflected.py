@@ -1,7 +1,4 @@
-"""Clients made of nothing but what a server's reflection says.
-
-Owns: descriptors, message classes, and the account of what was called. It must not know: any service.
-"""
+"""Clients built from a server's reflection. They count which methods were called."""
 
 import os
 import time
@@ -10,8 +7,8 @@ import grpc
 from google.protobuf import descriptor_pool, message_factory
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-LIMIT = 120.0  # Seconds that anything may take.
-PAUSE = 0.1
+LIMIT = 120.0  # Timeout of a call and of a wait, in seconds.
+PAUSE = 0.1  # Between two polls, in seconds.
 
 # It was called to find the others.
 REFLECTION = "grpc.reflection."
