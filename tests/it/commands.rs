@@ -1,7 +1,8 @@
-//! What each command does, example by example, and what stands against it.
+//! Each command by examples: its effects, and the rules that refuse it.
 
 mod access;
 mod batches;
+mod gathering;
 mod importing;
 mod limits;
 mod pairs;

@@ -1,4 +1,4 @@
-//! Private accounts: requests, and what becomes of them.
+//! Private accounts and requests to follow them.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tests::refusal::assert_refused;
 use tests::truth::postgres::snapshot_of;
 use tests::{Act, Ask, asks, until, user, users};
 
+use super::gathering::Gathering;
 use super::{Shared, changes};
 
 #[tokio::test]
@@ -41,7 +42,7 @@ async fn a_follow_of_a_private_account_is_a_request_until_it_is_accepted() {
 }
 
 #[tokio::test]
-async fn accepting_nothing_is_an_error_and_rejecting_or_cancelling_nothing_is_none() {
+async fn only_accepting_a_missing_request_is_an_error() {
     let shared = Shared::new();
     let [a, p] = users();
     let status = Ask::new(Act::Accept, p, a).refused(&shared.commands).await;
@@ -107,19 +108,9 @@ async fn going_public_accepts_what_is_pending() {
     assert!(!after.accounts[&p].private);
 }
 
-#[tokio::test]
-async fn what_was_asked_is_accepted_however_soon_the_account_is_archived_and_restored() {
+#[tokio::test(flavor = "multi_thread")]
+async fn public_archived_and_restored_in_one_batch_accepts_requests() {
     let shared = Shared::new();
-    for _ in 0..5 {
-        if opened_archived_and_restored_at_once(&shared).await {
-            return;
-        }
-    }
-    panic!("the machine is too slow: a job came between the commands each time");
-}
-
-/// Answers whether all three commands were in one transaction; the requests are accepted in any case.
-async fn opened_archived_and_restored_at_once(shared: &Shared) -> bool {
     let p = user();
     OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
     let askers: [_; 3] = users();
@@ -127,30 +118,20 @@ async fn opened_archived_and_restored_at_once(shared: &Shared) -> bool {
         shared.changed(Act::Follow, asker, p).await;
     }
     let pool = shared.endpoints.postgres().await;
-    // While one command waits for the lock, the next ones gather to one batch, and no job comes between them.
-    let mut lock = pool.begin().await.expect("a transaction");
-    sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
-    let another = Ask::new(Act::Follow, user(), user());
-    let send = |on_account: OnAccount, millis| {
-        let commands = shared.commands.clone();
-        async move {
-            tokio::time::sleep(Duration::from_millis(millis)).await;
-            on_account.send(&commands, p, None).await.expect("it is done")
-        }
-    };
-    let unlock = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        lock.rollback().await.expect("it is given back");
-    };
-    let (_, _, _, restored, ()) = tokio::join!(
-        another.done(&shared.commands),
-        send(OnAccount::SetPrivate(false), 100),
-        send(OnAccount::Archive, 200),
-        send(OnAccount::Restore, 300),
-        unlock
-    );
-    jobs::wait(&shared.commands, &restored.job_id).await;
-    until("nobody to ask any more", Duration::from_secs(30), || async {
+    // No job comes between commands of one batch.
+    let mut gathering = Gathering::begin(&shared.endpoints).await;
+    let mut calls = Vec::new();
+    for on_account in [OnAccount::SetPrivate(false), OnAccount::Archive, OnAccount::Restore] {
+        let commands = gathering.commands.clone();
+        calls.push(gathering.queue(async move { on_account.send(&commands, p, None).await }).await);
+    }
+    let _service = gathering.release().await;
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.expect("no panic").expect("it is done"));
+    }
+    jobs::wait(&shared.commands, &answers[2].job_id).await;
+    until("all requests to be accepted", Duration::from_secs(30), || async {
         let counts = snapshot_of(&pool, &[p]).await.accounts[&p].counts;
         let done = (counts.followers, counts.requests_received) == (3, 0);
         if done { Ok(()) } else { Err(format!("{counts:?}")) }
@@ -164,7 +145,7 @@ async fn opened_archived_and_restored_at_once(shared: &Shared) -> bool {
     .fetch_one(&pool)
     .await
     .expect("the jobs");
-    transactions == 1
+    assert_eq!(transactions, 1, "one batch");
 }
 
 /// The jobs of an account that still run.

@@ -1,4 +1,4 @@
-//! ReplaceFollowing: exactly this list.
+//! ReplaceFollowing: at once, as a job, and against other commands.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tests::truth::postgres::{Snapshot, snapshot_of};
 use tests::{Act, Ask, importing, until, user, users};
 
 use super::Shared;
+use super::gathering::Gathering;
 
 fn sorted(ids: &[String]) -> Vec<String> {
     let mut ids = ids.to_vec();
@@ -37,7 +38,7 @@ fn following(snapshot: &Snapshot, actor: UserId) -> Vec<UserId> {
 }
 
 #[tokio::test]
-async fn the_answer_says_what_was_added_removed_and_asked_and_a_dry_run_changes_nothing() {
+async fn a_dry_run_gives_the_answer_and_changes_nothing() {
     let shared = Shared::new();
     let [a, stays, goes, p, q, new, newer] = users();
     for private in [p, q] {
@@ -77,7 +78,7 @@ async fn the_answer_says_what_was_added_removed_and_asked_and_a_dry_run_changes_
 }
 
 #[tokio::test]
-async fn whom_it_no_longer_follows_keeps_everything_else() {
+async fn removed_accounts_keep_their_other_edges() {
     let shared = Shared::new();
     let [a, left, fan, foe, idol] = users();
     for (act, actor, other) in
@@ -161,32 +162,24 @@ async fn a_long_list_can_be_emptied() {
     assert_eq!(following(&after, a), []);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_lists_in_one_batch_the_second_stays() {
     let shared = Shared::new();
     let a = user();
     let pool = shared.endpoints.postgres().await;
     let small: Vec<_> = (0..10).map(|_| user()).collect();
     let large: Vec<_> = (0..1_500).map(|_| user()).collect();
-    // While one command waits for the lock, the next ones gather to one batch.
-    let mut lock = pool.begin().await.expect("a transaction");
-    sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *lock).await.expect("the lock");
-    let another = Ask::new(Act::Follow, user(), user());
-    let first = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        replace_following(&shared.commands, a, &small, None, false).await
+    let mut gathering = Gathering::begin(&shared.endpoints).await;
+    let replace = |targets: &[UserId]| {
+        let (commands, targets) = (gathering.commands.clone(), targets.to_vec());
+        async move { replace_following(&commands, a, &targets, None, false).await }
     };
-    let second = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        replace_following(&shared.commands, a, &large, None, false).await
-    };
-    let unlock = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        lock.rollback().await.expect("it is given back");
-    };
-    let (_, first, second, ()) = tokio::join!(another.done(&shared.commands), first, second, unlock);
-    first.expect("replaced at once");
-    let second = second.expect("a job");
+    let (first, second) = (replace(&small), replace(&large));
+    let first = gathering.queue(first).await;
+    let second = gathering.queue(second).await;
+    let _service = gathering.release().await;
+    first.await.expect("no panic").expect("replaced at once");
+    let second = second.await.expect("no panic").expect("a job");
     jobs::wait(&shared.commands, &second.job_id).await;
     let job = jobs::get(&shared.commands, &second.job_id).await.expect("the job");
     assert_eq!(job.state(), JobState::Done, "{job:?}");
