@@ -3,6 +3,7 @@
 //! the stream holds, and a write of CommandService is acknowledged before the stream has it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_client::GraphServiceClient;
@@ -15,6 +16,9 @@ use tonic::transport::Channel;
 use super::ask::{List, Reader, in_time};
 use super::hops;
 use super::judge::State;
+
+/// Longest wait for the head after a call.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A client of the older API.
 #[derive(Clone)]
@@ -95,13 +99,16 @@ impl Older {
                 part!(api.get_blocked_users(in_time(request)), blocked_user_ids, |_: &_| Vec::new())
             }
         };
-        let to = loop {
-            match head(reader, user, true).await {
-                Ok(to) => break to,
-                // The source of truth takes no more for a moment.
-                Err(_) => tokio::time::sleep(super::ask::REST).await,
+        let known = async {
+            loop {
+                match head(reader, user, true).await {
+                    Ok(to) => return to,
+                    // The source of truth takes no more for a moment.
+                    Err(_) => tokio::time::sleep(super::ask::REST).await,
+                }
             }
         };
+        let to = tokio::time::timeout(LIMIT, known).await.expect("the head after the call");
         Ok(Seen { what, user, viewer, offset, limit, given, from, to })
     }
 }

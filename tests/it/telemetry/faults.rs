@@ -1,5 +1,6 @@
-//! What is broken so that alerts fire, one thing after the other; each is repaired before the next.
+//! The faults that make alerts fire. Each is repaired before the next.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -19,6 +20,10 @@ use tokio::task::block_in_place;
 use super::alerts::Watch;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a commit waits for the head: longer than the alert allows.
+const SLOW_COMMIT: Duration = Duration::from_millis(1_500);
+/// How long Neo4j stands still: longer than the alert allows, shorter than `NEO4J_READ_TIMEOUT_MILLIS`.
+const SLOW_READ: Duration = Duration::from_millis(200);
 /// `MAX_CALLS_IN_FLIGHT`: one caller gets three quarters of it, fewer than there are places for watches.
 pub(super) const CALLS_IN_FLIGHT: usize = 128;
 /// The lock of the relay's leader, see the runbook of FollowgraphNoRelayLeader.
@@ -110,12 +115,12 @@ pub(super) async fn the_head_is_locked(own: &Own, watch: &Watch) {
         let mut connection = connect(own).await;
         let mut lock = connection.begin().await.expect("a transaction");
         sqlx::query("SELECT 1 FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("locked");
-        let mut commands = own.endpoints.commands();
-        let write = tokio::spawn(async move { follow(&mut commands, &new_user(), &new_user()).await });
-        // Longer than the alert allows: this is how slow the commit is, no wait for a state.
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let (mut commands, a, b) = (own.endpoints.commands(), new_user(), new_user());
+        let mut write = pin!(follow(&mut commands, &a, &b));
+        let early = tokio::time::timeout(SLOW_COMMIT, write.as_mut()).await;
+        assert!(early.is_err(), "the head is locked: {early:?}");
         lock.rollback().await.expect("released");
-        write.await.expect("no panic").expect("a follow");
+        write.await.expect("a follow");
     }
     watch.until_fired(&["FollowgraphCommitSlow"]).await;
 }
@@ -128,12 +133,15 @@ pub(super) async fn neo4j_falters(own: &mut Own, watch: &Watch) {
         .await;
     for _ in 0..5 {
         own.servers.neo4j.freeze().expect("it stands still");
-        let mut queries = queries.clone();
-        let call = tokio::spawn(async move { counts(&mut queries, &[new_user()], None).await });
-        // This is how slow it is, no wait for a state.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let users = [new_user()];
+        let mut call = pin!(counts(&mut queries, &users, None));
+        let early = tokio::time::timeout(SLOW_READ, call.as_mut()).await;
         own.servers.neo4j.thaw().expect("it goes on");
-        call.await.expect("no panic").expect("counts");
+        let answer = match early {
+            Ok(answer) => answer,
+            Err(_) => call.await,
+        };
+        answer.expect("counts");
     }
     watch.until_fired(&["FollowgraphNeo4jSlow"]).await;
 }
