@@ -1,5 +1,5 @@
-//! What an orchestrator goes by: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load
-//! loses nothing.
+//! What an orchestrator relies on: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load loses
+//! nothing.
 
 mod streams;
 
@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use devstack::env_file::Env;
 use devstack::services::Service;
 use devstack::{Server as _, http};
 use proto::query::v1::Source;
@@ -25,15 +26,24 @@ use tonic::{Code, Status};
 /// Whether load is to end.
 type Over = Arc<AtomicBool>;
 
-/// `DATABASE_LOCK_TIMEOUT_MILLIS`, unless it is set.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Calls that succeeded so far.
+type Answered = Arc<AtomicUsize>;
+
+/// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_PATIENCE_MILLIS` of the set that loses its servers: shorter than the defaults,
+/// which it would wait for several times.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(60);
-/// An orderly stop may take so long (`SHUTDOWN_DEADLINE_SECONDS`), and a busy machine is granted some more.
+/// Longer than `SHUTDOWN_DEADLINE_SECONDS`: a busy machine needs more.
 const STOP: Duration = Duration::from_secs(30);
+/// Writes, and reads, that are answered between two orderly stops.
+const BETWEEN_STOPS: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_is_exactly_what_can_serve() {
-    let mut own = Own::start().await;
+    let millis = LOCK_TIMEOUT.as_millis().to_string();
+    let settings =
+        Env::default().with("DATABASE_LOCK_TIMEOUT_MILLIS", &millis).with("COMMIT_PATIENCE_MILLIS", &millis);
+    let mut own = Own::start_with(settings).await;
     let endpoints = own.endpoints.clone();
     let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
     let (a, b) = (new_user(), new_user());
@@ -71,7 +81,7 @@ async fn ready_is_exactly_what_can_serve() {
     becomes(&own.pipeline.projector, true, "").await;
     until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
 
-    // Without both nobody can answer.
+    // Without both no store can answer.
     own.kill(Victim::Neo4j);
     becomes(&own.pipeline.query, false, "stores").await;
     assert!(check(&mut queries, &a, &b, None).await.is_err(), "and a read is refused");
@@ -203,10 +213,11 @@ async fn answer(mut queries: Queries, a: &str, b: &str, wanted: Source) -> Resul
 async fn sigterm_under_load_loses_nothing() {
     let mut own = Own::start().await;
     let over = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> =
-        (0..4).map(|_| tokio::spawn(write_until(own.endpoints.commands(), over.clone()))).collect();
-    let readers: Vec<_> =
-        (0..2).map(|_| tokio::spawn(read_until(own.endpoints.queries(), over.clone()))).collect();
+    let (written, read) = (Answered::default(), Answered::default());
+    let write = |_| tokio::spawn(write_until(own.endpoints.commands(), over.clone(), written.clone()));
+    let writers: Vec<_> = (0..4).map(write).collect();
+    let reader = |_| tokio::spawn(read_until(own.endpoints.queries(), over.clone(), read.clone()));
+    let readers: Vec<_> = (0..2).map(reader).collect();
     let imported = streams::Imported::default();
     let (commands, queries) = (own.endpoints.commands(), own.endpoints.queries());
     let importer = tokio::spawn(streams::import_until(commands, over.clone(), imported.clone()));
@@ -216,8 +227,14 @@ async fn sigterm_under_load_loses_nothing() {
 
     for _ in 0..2 {
         for victim in [Victim::Command, Victim::Query, Victim::Projector] {
-            // So that calls are under way; no state is waited for.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            let answered = || [&written, &read].map(|count| count.load(Ordering::SeqCst));
+            let before = answered();
+            until("calls to be under way", LIMIT, || async {
+                let now = answered();
+                let enough = now.iter().zip(before).all(|(now, before)| *now >= before + BETWEEN_STOPS);
+                if enough { Ok(()) } else { Err(format!("{now:?} writes and reads after {before:?}")) }
+            })
+            .await;
             stop(&mut own, victim);
             own.revive(victim);
             own.wait_ready();
@@ -250,7 +267,7 @@ async fn sigterm_under_load_loses_nothing() {
     for (pair, _) in &done {
         assert!(follows.contains_key(pair), "{pair:?} was acknowledged");
     }
-    // A stop that lets calls finish leaves nobody in doubt.
+    // A stop that lets calls finish leaves no caller in doubt.
     for (pair, _) in &refused {
         assert!(!follows.contains_key(pair), "{pair:?} was done and never answered");
     }
@@ -264,7 +281,7 @@ async fn sigterm_under_load_loses_nothing() {
     );
 }
 
-/// Asks a process to stop, and looks that it does so well and in time.
+/// Sends SIGTERM. The process must end in time, with exit code 0.
 fn stop(own: &mut Own, victim: Victim) {
     let service = match victim {
         Victim::Command => &mut own.pipeline.command,
@@ -285,7 +302,7 @@ fn stop(own: &mut Own, victim: Victim) {
 type Outcomes = BTreeMap<(String, String), bool>;
 
 /// Follows without a request_id, each tried once.
-async fn write_until(mut commands: Commands, over: Over) -> Outcomes {
+async fn write_until(mut commands: Commands, over: Over, written: Answered) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let actor = new_user();
     while !over.load(Ordering::SeqCst) {
@@ -293,6 +310,7 @@ async fn write_until(mut commands: Commands, over: Over) -> Outcomes {
         let done = match follow(&mut commands, &actor, &target).await {
             Ok(answer) => {
                 assert!(answer.changed, "a follow of a new pair");
+                written.fetch_add(1, Ordering::SeqCst);
                 true
             }
             Err(status) => {
@@ -306,21 +324,22 @@ async fn write_until(mut commands: Commands, over: Over) -> Outcomes {
     outcomes
 }
 
-/// Nobody is there, or no longer.
+/// The service is stopped, or stops.
 fn is_away(status: &Status) -> bool {
     was_never_sent(status) || status.code() == Code::Unavailable
 }
 
-/// Reads, some from the read model and some from PostgreSQL; answers how many were answered.
-async fn read_until(mut queries: Queries, over: Over) -> usize {
+/// Reads, some from the read model and some from PostgreSQL; returns how many were answered.
+async fn read_until(mut queries: Queries, over: Over, read: Answered) -> usize {
     let (a, b) = (new_user(), new_user());
     let mut answered = 0;
     while !over.load(Ordering::SeqCst) {
         let consistency = if answered % 8 == 0 { consistent() } else { None };
         match check(&mut queries, &a, &b, consistency).await {
             Ok(answer) => {
-                assert!(!answer.following, "nobody follows here");
+                assert!(!answer.following, "the accounts are new");
                 answered += 1;
+                read.fetch_add(1, Ordering::SeqCst);
             }
             Err(status) => {
                 // Beyond the budget of PostgreSQL a read is refused, too, and may be repeated.
