@@ -19,8 +19,8 @@ use tokio::task::{JoinSet, block_in_place};
 /// As many as keep this machine busy, whatever the number of pods: a processor with time to spare wakes up for each
 /// message, a busy one finds several.
 const CLIENTS: usize = 24;
-/// Long enough that processor time, counted in hundredths of a second, is exact to a few percent.
-const MEASURED: Duration = Duration::from_secs(6);
+/// Window of a measurement. Processor time is counted in hundredths of a second, so this is exact to a few percent.
+const MEASURED: Duration = Duration::from_secs(3);
 /// Calls that show that a pod has its share.
 const SOME: f64 = 100.0;
 /// Calls after which Neo4j's compiler is done: a pod that waits for it wakes up more often for each call.
