@@ -49,6 +49,7 @@ mod replicas;
 mod roles;
 mod scaling;
 mod secrets;
+mod store_errors;
 mod stream_faults;
 mod subscriber;
 mod surface;
