@@ -1,4 +1,4 @@
-//! Partitions are made without holding up writes, and dropped when nothing needs them.
+//! command-service makes partitions without delaying writes, and drops those that nothing needs (I6).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -195,7 +195,7 @@ async fn inserts_that_fail_are_seen_without_traffic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_outbox_keeps_what_a_projector_needs_and_no_more() {
+async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
     let mut own = Own::start().await;
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
@@ -235,7 +235,34 @@ async fn the_outbox_keeps_what_a_projector_needs_and_no_more() {
     run(&pool, "DELETE FROM projectors WHERE name = 'slow'").await;
     tidied(&mut own, &pool).await;
     assert!(!exists(&pool, &old).await, "one that cannot be helped holds nothing up");
+    a_record_lives_for_a_day(&mut own, &pool).await;
     truth::assert_agreement(&endpoints, 3).await;
+}
+
+/// I6: a repeat gets the first answer while its record is younger than 24 hours. The record goes with the partition of its
+/// day.
+async fn a_record_lives_for_a_day(own: &mut Own, pool: &PgPool) {
+    let commands = own.endpoints.commands();
+    let mut records = Vec::new();
+    let gone = make(pool, "replies", 2).await;
+    for age in ["23 hours 59 minutes", "2 days"] {
+        let request_id = Uuid::new_v4();
+        let follow = Ask::new(Act::Follow, user(), user()).under(request_id);
+        let first = follow.done(&commands).await;
+        assert!(first.changed);
+        let earlier =
+            format!("UPDATE replies SET created_at = created_at - interval '{age}' WHERE request_id = $1");
+        let moved = sqlx::query(AssertSqlSafe(earlier)).bind(request_id).execute(pool).await;
+        assert_eq!(moved.expect("there is a partition for it").rows_affected(), 1);
+        records.push((follow, first));
+    }
+    tidied(own, pool).await;
+    assert!(!exists(pool, &gone).await, "its records are older than a day");
+    let commands = own.endpoints.commands();
+    let [(young, first), (old, _)] = &records[..] else { panic!("two records") };
+    let repeated = young.done(&commands).await;
+    assert_eq!((repeated.changed, &repeated.written_at), (true, &first.written_at), "the first answer");
+    assert!(!old.done(&commands).await.changed, "carried out again: the pair follows already");
 }
 
 /// Lets command-service start again, and waits until it has dropped what it may.

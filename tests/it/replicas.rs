@@ -1,5 +1,5 @@
-//! I1, I2, I5 and I6 with a read model that is wiped, two projectors, two command-services
-//! and a commit whose reply is lost.
+//! I1, I2, I5 and I6 with a read model that is wiped, two projectors, two command-services and a commit whose reply is
+//! lost.
 
 mod in_doubt;
 
@@ -111,15 +111,22 @@ async fn values_of_other_types_are_repaired(endpoints: &Endpoints) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_projectors_on_one_read_model_apply_each_event_once() {
-    let own = Own::start().await;
+async fn a_second_projector_takes_over_and_the_first_one_stops() {
+    let mut own = Own::start().await;
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();
     let edges = graph::random(5, 300, 4_000);
     importing::all(&mut commands, &edges[..2_000], 100).await;
     let mut second =
         block_in_place(|| Service::start(another(&own, Program::Projector))).expect("a second projector");
-    importing::all(&mut commands, &edges[2_000..], 100).await;
+    importing::all(&mut commands, &edges[2_000..3_900], 100).await;
+    let first = &mut own.pipeline.projector;
+    let ended = block_in_place(|| first.wait_exit(LIMIT)).expect("it was started");
+    let status = ended.expect("the first projector stops");
+    let log = first.log_tail(50);
+    assert!(!status.success() && log.contains("has taken over this read model"), "{status}\n{log}");
+    assert!(second.is_running().expect("its state is known"), "the second projector continues");
+    importing::all(&mut commands, &edges[3_900..], 100).await;
     truth::assert_agreement(&endpoints, 5).await;
     block_in_place(|| second.stop()).expect("it stops");
 }
