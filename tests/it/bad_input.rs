@@ -112,7 +112,7 @@ async fn consistency_tokens() {
 }
 
 #[tokio::test]
-async fn enum_values_that_nobody_knows() {
+async fn unknown_enum_values() {
     let endpoints = Endpoints::shared();
     let request = ImportEdgesRequest { kind: 99, ..Default::default() };
     let status = chunk(&mut endpoints.commands(), request).await.expect_err("refused");

@@ -166,7 +166,7 @@ fn an_address_where_nobody_listens_is_an_error_with_advice() {
 }
 
 #[test]
-fn an_address_that_is_not_host_and_port_is_refused_as_such() {
+fn an_address_without_host_and_port_is_refused() {
     let mut cli = Cli::new();
     let (a, b) = (new_user(), new_user());
     let good = Endpoints::shared().query;
@@ -202,7 +202,7 @@ fn an_address_that_is_not_host_and_port_is_refused_as_such() {
 }
 
 #[test]
-fn a_json_list_says_that_there_is_more_and_how_to_go_on() {
+fn a_json_list_describes_its_next_page() {
     let cli = Cli::new();
     let (a, b) = (new_user(), new_user());
     let targets: Vec<_> = (0..3).map(|_| new_user()).collect();

@@ -265,7 +265,7 @@ fn a_list_is_replaced_and_a_dry_run_shows_it_first() {
 }
 
 #[test]
-fn a_long_list_is_replaced_by_a_job_that_the_cli_waits_for() {
+fn the_cli_waits_for_a_replacement_job() {
     let cli = Cli::new();
     let a = new_user();
     let users: Vec<_> = (0..1_500).map(|_| new_user()).collect();

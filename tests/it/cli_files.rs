@@ -295,7 +295,7 @@ fn a_dry_run_reads_everything_and_sends_nothing() {
 }
 
 #[test]
-fn rows_that_cannot_be_told_apart_are_not_guessed_at() {
+fn a_quote_over_several_lines_is_refused() {
     let cli = Cli::new();
     let users: Vec<_> = (0..6).map(|_| new_user()).collect();
     let [a, b, c, d, e, f] = &users[..] else { panic!("six users") };

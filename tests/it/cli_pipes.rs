@@ -31,7 +31,7 @@ fn follows(actor: &str, number: usize) -> String {
 }
 
 #[test]
-fn a_batch_is_finished_though_nobody_reads_its_results() {
+fn a_batch_finishes_after_its_output_is_closed() {
     let cli = Cli::new();
     for (arguments, number) in [(&["batch"][..], 601), (&["-o", "json", "batch"], 301)] {
         let actor = new_user();
@@ -100,7 +100,7 @@ fn commands_that_only_read_end_quietly() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_is_no_reason_to_fail() {
+fn a_closed_stderr_fails_no_command() {
     let cli = Cli::new();
     let (a, b) = (new_user(), new_user());
     let (reader, writer) = pipe().expect("a pipe");

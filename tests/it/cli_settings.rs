@@ -53,7 +53,7 @@ fn every_replica_counts_where_several_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_does_not_wait_for_what_waiting_does_not_mend() {
+async fn a_migration_does_not_wait_for_permanent_errors() {
     let shared = Endpoints::shared();
     let foreign = Database::empty(&shared).await;
     foreign.pool.execute("CREATE TABLE follows (x integer)").await.expect("a table");

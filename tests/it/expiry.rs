@@ -43,7 +43,7 @@ async fn expired(
 }
 
 #[tokio::test]
-async fn a_mute_and_a_block_run_out_and_a_renewed_one_stays() {
+async fn mutes_and_blocks_expire_unless_renewed() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();
     let [a, b, c, renewed, ended, for_good] = users();
@@ -105,7 +105,7 @@ async fn what_runs_out_in_the_archive_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_two_replicas_200_run_out_once_each_and_within_a_second() {
+async fn two_replicas_expire_each_edge_once_within_a_second() {
     let endpoints = Endpoints::shared();
     let second = second_replica(&endpoints);
     let replicas = [endpoints.commands(), endpoints.through(&second).commands()];

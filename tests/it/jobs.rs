@@ -82,7 +82,7 @@ async fn an_archived_account_is_seen_nowhere_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn what_others_end_meanwhile_stays_ended() {
+async fn edges_ended_while_hidden_stay_ended() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();
     let [x, leaver, remover, blocker, muter, asker, patient] = users();
@@ -163,7 +163,7 @@ async fn an_edge_between_two_archived_accounts_comes_back_with_the_second() {
 }
 
 #[tokio::test]
-async fn two_accounts_that_come_back_at_the_same_time_find_each_other() {
+async fn accounts_restored_at_the_same_time_regain_their_edges() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();
     for _ in 0..5 {

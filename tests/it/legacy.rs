@@ -154,7 +154,7 @@ async fn every_write_is_obeyed_and_so_is_its_repeat() {
 }
 
 #[tokio::test]
-async fn ids_are_taken_in_any_case() {
+async fn ids_are_accepted_in_any_case() {
     let endpoints = Endpoints::shared();
     let (a, b) = (new_user(), new_user());
     Api::of(&endpoints).write(Write::CreateFollow, &a.to_uppercase(), &b).await.expect("success");
@@ -220,7 +220,7 @@ async fn a_private_account_is_asked() {
 }
 
 #[tokio::test]
-async fn only_the_internal_token_or_a_bearer_token_that_may_write_opens_it() {
+async fn writes_need_the_internal_token_or_the_write_scope() {
     let endpoints = Endpoints::shared();
     let mut graph = GraphServiceClient::new(channel(&endpoints.command));
     let bearer = format!("Bearer {}", endpoints.token);
@@ -244,7 +244,7 @@ async fn only_the_internal_token_or_a_bearer_token_that_may_write_opens_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_rotated_with_two_at_a_time_and_none_turns_writes_off() {
+async fn internal_tokens_rotate_and_none_disables_writes() {
     let shared = Endpoints::shared();
     let settings = Env::default().with("INTERNAL_GRAPH_WRITE_TOKEN", "the-old-one, the-new-one");
     let two = command_service_beside(&shared, settings);
@@ -309,7 +309,7 @@ async fn a_write_is_in_the_stream_when_it_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn so_it_is_through_a_replica_that_does_not_publish() {
+async fn writes_through_a_second_process_are_in_the_stream() {
     let shared = Endpoints::shared();
     let settings = Env::default().with("INTERNAL_GRAPH_WRITE_TOKEN", &shared.token);
     let second = command_service_beside(&shared, settings);
@@ -317,7 +317,7 @@ async fn so_it_is_through_a_replica_that_does_not_publish() {
 }
 
 #[tokio::test]
-async fn reflection_shows_it_to_whoever_has_no_contract() {
+async fn reflection_shows_the_older_api() {
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::FileContainingSymbol(

@@ -239,7 +239,7 @@ async fn friends_and_blocks_are_cut_too() {
 }
 
 #[tokio::test]
-async fn a_viewer_is_told_what_links_it_and_filters_nothing() {
+async fn a_viewer_adds_relationships_and_filters_nothing() {
     let endpoints = Endpoints::shared();
     let (mut writes, mut graph) = (Writes::of(&endpoints), reads(&endpoints));
     let (star, viewer) = (new_user(), new_user());

@@ -165,7 +165,7 @@ async fn a_page_looks_through_a_bounded_number_of_follows() {
 }
 
 #[tokio::test]
-async fn known_followers_come_with_their_number_and_the_dates_of_their_follows() {
+async fn known_followers_have_a_total_and_dates() {
     let endpoints = Endpoints::shared();
     let mut queries = endpoints.queries();
     let (viewer, target) = (new_user(), new_user());
@@ -240,7 +240,7 @@ async fn a_follow_from_the_last_millisecond_before_1970_keeps_its_date() {
 }
 
 #[tokio::test]
-async fn the_known_are_looked_for_among_the_newest_follows() {
+async fn known_followers_are_among_the_newest_follows() {
     let endpoints = Endpoints::shared();
     let mut queries = endpoints.queries();
     let (viewer, target) = (new_user(), new_user());
@@ -264,7 +264,7 @@ async fn the_known_are_looked_for_among_the_newest_follows() {
 }
 
 #[tokio::test]
-async fn the_read_model_answers_and_says_of_which_revision() {
+async fn the_read_model_answers_and_names_its_revision() {
     let endpoints = Endpoints::shared();
     let (user, other) = (new_user(), new_user());
     import(&endpoints, &[(user.clone(), other.clone()), (other.clone(), user.clone())]).await;

@@ -85,7 +85,7 @@ async fn only_the_relay_publishes_into_the_stream_and_manages_it() {
 }
 
 #[tokio::test]
-async fn nobody_says_what_is_another_ones_to_say() {
+async fn each_service_publishes_only_its_own_subjects() {
     for who in [Principal::Subscriber, Principal::Query, Principal::Command] {
         Caller::new(who).await.cannot_publish("followgraph.projector.projector-0").await;
     }
@@ -134,7 +134,7 @@ async fn a_subscriber_reads_the_stream_by_a_consumer() {
 }
 
 #[tokio::test]
-async fn who_is_nobody_is_not_let_in() {
+async fn an_unknown_nats_user_is_refused() {
     let address: ServerAddr = Endpoints::shared().nats_url.parse().expect("an address");
     let bare = format!("{}:{}", address.host(), address.port());
     assert!(async_nats::connect(&bare).await.is_err(), "without a login");

@@ -141,7 +141,7 @@ async fn sessions_have_limits_before_a_service_sets_any() {
 }
 
 #[tokio::test]
-async fn who_has_no_role_here_is_not_let_in() {
+async fn a_login_without_a_role_is_refused() {
     let shared = Endpoints::shared();
     let mut owner = PgConnection::connect(&shared.database_url).await.expect("the owner");
     let stranger = format!("stranger_{}", uuid::Uuid::new_v4().simple());

@@ -94,7 +94,7 @@ fn revisions(events: &[Event]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn what_is_wanted_comes_at_once_and_can_be_had_again() {
+async fn events_arrive_at_once_and_can_be_read_again() {
     let endpoints = Endpoints::shared();
     let (commands, queries) = (endpoints.commands(), endpoints.queries());
     let [a, b, c] = users();
@@ -143,7 +143,7 @@ async fn what_is_wanted_comes_at_once_and_can_be_had_again() {
 }
 
 #[tokio::test]
-async fn silence_is_filled_with_heartbeats_that_move_on() {
+async fn a_quiet_watch_gets_heartbeats_that_advance() {
     let endpoints = Endpoints::shared();
     let [nobody, a, b] = users();
     let request = WatchEventsRequest { actor_ids: texts(&[nobody]), ..WatchEventsRequest::default() };
@@ -158,7 +158,7 @@ async fn silence_is_filled_with_heartbeats_that_move_on() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_watched_is_refused() {
+async fn invalid_watches_are_refused() {
     let endpoints = Endpoints::shared();
     let queries = endpoints.queries();
     let refused = |request: WatchEventsRequest| {
@@ -187,7 +187,7 @@ async fn what_cannot_be_watched_is_refused() {
 }
 
 #[test]
-fn the_command_line_prints_events_and_says_where_to_go_on() {
+fn the_command_line_prints_events_and_a_resume_token() {
     let cli = Cli::new();
     let [a, b, c] = users();
     let [first, second, third] = [a, b, c].map(|user| user.to_string());
@@ -229,7 +229,7 @@ async fn write(endpoints: &Endpoints, seed: u64, events: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_goes_back_as_far_as_events_are_kept_and_no_further() {
+async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     let mut own = own().await;
     let endpoints = own.endpoints.clone();
     let queries = endpoints.queries();
@@ -322,7 +322,7 @@ async fn resumed(queries: &Queries, mut token: Token, number: usize) -> Vec<Even
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watcher_that_is_too_slow_is_cut_off_and_told_where_to_go_on() {
+async fn a_slow_watcher_is_ended_with_a_resume_token() {
     let own = own().await;
     let endpoints = own.endpoints.clone();
     let queries = endpoints.queries();

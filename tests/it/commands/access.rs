@@ -71,7 +71,7 @@ async fn scopes_and_several_tokens_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_configured_writes_are_off() {
+async fn without_configured_tokens_writes_are_refused() {
     let shared = Endpoints::shared();
     let service = command_service_beside(&shared, Env::default());
     let here = shared.through(&service);

@@ -94,7 +94,7 @@ async fn bad_input_fails_an_atomic_batch_by_its_field() {
 }
 
 #[tokio::test]
-async fn what_one_command_of_an_atomic_batch_undoes_of_another_does_not_appear() {
+async fn an_atomic_batch_has_only_net_changes() {
     let shared = Shared::new();
     let [a, b, c] = users();
     shared.changed(Act::Follow, a, b).await;
@@ -122,7 +122,7 @@ async fn what_one_command_of_an_atomic_batch_undoes_of_another_does_not_appear()
 }
 
 #[tokio::test]
-async fn a_block_and_unblock_in_one_batch_end_the_follow_all_the_same() {
+async fn blocking_and_unblocking_in_one_batch_ends_the_follow() {
     let shared = Shared::new();
     let [a, b] = users();
     shared.changed(Act::Follow, a, b).await;
@@ -178,7 +178,7 @@ async fn independent_commands_are_answered_each() {
 }
 
 #[tokio::test]
-async fn an_empty_command_is_an_error_and_an_empty_batch_is_none() {
+async fn empty_commands_are_refused_and_empty_batches_are_not() {
     let shared = Shared::new();
     let empty = BatchWriteRequest { writes: vec![Default::default()], atomic: true, ..Default::default() };
     let status = shared.commands.clone().batch_write(empty.clone()).await.expect_err("no command");

@@ -86,7 +86,7 @@ async fn blocks_end_follows_and_requests_in_the_same_event() {
 }
 
 #[tokio::test]
-async fn follows_need_no_consent_and_fulfil_what_was_asked_but_cross_no_block() {
+async fn imported_follows_accept_requests_and_cross_no_block() {
     let shared = Shared::new();
     let [a, p, blocker, hidden] = users();
     OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
@@ -111,7 +111,7 @@ async fn follows_need_no_consent_and_fulfil_what_was_asked_but_cross_no_block() 
 }
 
 #[tokio::test]
-async fn follows_that_fulfil_more_requests_than_an_event_holds_take_another_one() {
+async fn imported_follows_that_accept_many_requests_take_two_events() {
     let shared = Shared::new();
     let p = user();
     OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
@@ -131,7 +131,7 @@ async fn follows_that_fulfil_more_requests_than_an_event_holds_take_another_one(
 }
 
 #[tokio::test]
-async fn what_a_chunk_may_not_be() {
+async fn invalid_chunks_are_refused() {
     let shared = Shared::new();
     let [a, b] = users();
     let mut commands = shared.commands.clone();

@@ -16,7 +16,7 @@ use super::Shared;
 const CAP: usize = 7_500;
 
 #[tokio::test]
-async fn an_account_follows_and_asks_so_many_and_no_more() {
+async fn follows_and_requests_count_against_the_follow_cap() {
     let shared = Shared::new();
     let [a, p, last, beyond] = users();
     OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
@@ -66,7 +66,7 @@ fn with_limits(shared: &Shared, settings: Env) -> (devstack::services::Service, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cap_is_a_setting_and_grows_with_the_account_s_own_followers() {
+async fn the_follow_cap_grows_with_an_accounts_followers() {
     let shared = Shared::new();
     let settings = Env::default().with("FOLLOW_CAP", "2").with("FOLLOW_CAP_PER_FOLLOWER", "1.5");
     let (_service, commands) = with_limits(&shared, settings);
@@ -89,7 +89,7 @@ async fn the_cap_is_a_setting_and_grows_with_the_account_s_own_followers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_actor_writes_so_fast_and_no_faster_and_is_told_when_to_go_on() {
+async fn writes_above_the_rate_get_a_retry_delay() {
     let shared = Shared::new();
     let (_service, commands) = with_limits(&shared, Env::default().with("ACTOR_WRITES_PER_SECOND", "5"));
     let [a, b, other] = users();

@@ -25,7 +25,7 @@ async fn the_followed_side_ends_a_follow() {
 }
 
 #[tokio::test]
-async fn the_last_mute_says_when_it_runs_out_and_its_place_stays() {
+async fn a_repeated_mute_changes_only_its_end() {
     let shared = Shared::new();
     let [a, b] = users();
     shared.changed(Act::Follow, a, b).await;
@@ -117,7 +117,7 @@ async fn a_block_ends_pending_requests_too() {
 }
 
 #[tokio::test]
-async fn a_block_again_sets_its_date_anew() {
+async fn a_repeated_block_replaces_its_end() {
     let shared = Shared::new();
     let [a, b] = users();
     let at = asks::in_hours(2);
@@ -158,7 +158,7 @@ fn long_ago() -> OffsetDateTime {
 }
 
 #[tokio::test]
-async fn nobody_does_anything_to_itself() {
+async fn commands_on_oneself_are_refused() {
     let shared = Shared::new();
     let [a] = users();
     for (act, field) in [

@@ -227,7 +227,7 @@ async fn a_failed_precondition_returns_the_committed_state() {
 }
 
 #[tokio::test]
-async fn an_etag_that_nobody_gave_out_matches_no_state() {
+async fn an_invented_etag_matches_no_state() {
     let shared = Shared::new();
     let [a, b, c] = users();
     let send = async |text: &str| {
@@ -250,7 +250,7 @@ async fn an_etag_that_nobody_gave_out_matches_no_state() {
 }
 
 #[tokio::test]
-async fn whether_the_actor_follows() {
+async fn expected_following_must_match() {
     let shared = Shared::new();
     let [a, b] = users();
     let follow = Ask::new(Act::Follow, a, b);
@@ -267,7 +267,7 @@ async fn whether_the_actor_follows() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_repeated_is_not_held_against_the_state_of_today() {
+async fn a_repeat_does_not_check_its_precondition_again() {
     let shared = Shared::new();
     let [a, b] = users();
     let none = shared.etag(a, b).await;

@@ -53,7 +53,7 @@ async fn every_command_gives_its_first_answer_again_after_it_was_undone() {
 }
 
 #[tokio::test]
-async fn another_command_another_account_another_date_or_another_condition_is_refused() {
+async fn a_request_id_with_a_different_command_is_refused() {
     let shared = Shared::new();
     let [a, b, c] = users();
     let id = Uuid::new_v4();

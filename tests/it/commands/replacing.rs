@@ -117,7 +117,7 @@ async fn one_account_that_cannot_be_followed_stops_all() {
 }
 
 #[tokio::test]
-async fn many_changes_are_a_job_and_a_later_call_takes_its_place() {
+async fn a_later_list_supersedes_the_running_job() {
     let shared = Shared::new();
     let a = user();
     let pool = shared.endpoints.postgres().await;
@@ -312,7 +312,7 @@ async fn a_very_long_answer_has_counts_only() {
 }
 
 #[tokio::test]
-async fn a_list_that_changes_all_the_time_is_reached() {
+async fn a_list_is_replaced_while_it_changes() {
     let shared = Shared::new();
     let a = user();
     let wanted: Vec<_> = (0..300).map(|_| user()).collect();

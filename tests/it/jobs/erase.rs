@@ -35,7 +35,7 @@ async fn traces(endpoints: &Endpoints, user: proto::UserId) -> i64 {
 }
 
 #[tokio::test]
-async fn nothing_is_left_and_the_id_is_new() {
+async fn an_erased_id_is_a_new_account() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();
     let [x, fan, idol, foe, hidden] = users();
@@ -81,7 +81,7 @@ async fn nothing_is_left_and_the_id_is_new() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_not_there_leaves_nothing_and_an_archived_one_goes_too() {
+async fn unknown_and_archived_accounts_can_be_erased() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();
     let [x, y] = users();
@@ -141,7 +141,7 @@ async fn a_repeat_of_a_joined_erase_leaves_the_next_account_alone() {
 }
 
 #[tokio::test]
-async fn until_it_ends_every_command_that_touches_the_account_is_refused() {
+async fn commands_on_an_account_being_erased_are_refused() {
     let endpoints = Endpoints::shared();
     let commands = endpoints.commands();
     let [x, y] = users();

@@ -101,7 +101,7 @@ async fn small(legacy: &mut Legacy) -> Vec<Uuid> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_older_database_is_imported_with_its_dates_and_conflicts_are_told() {
+async fn the_older_database_is_imported_and_conflicts_are_reported() {
     let endpoints = Endpoints::shared();
     let mut legacy = Legacy::create(&endpoints).await;
     let ids = small(&mut legacy).await;
@@ -167,7 +167,7 @@ async fn the_older_database_is_imported_with_its_dates_and_conflicts_are_told() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_database_is_told_and_nothing_is_written() {
+async fn a_wrong_database_is_reported_and_nothing_is_written() {
     let endpoints = Endpoints::shared();
     let cli = Cli::new();
     let (code, _, err) = cli.run(&["import", "--from-legacy-postgres", &endpoints.database_url]);
@@ -232,7 +232,7 @@ async fn killed_after(cli: &Cli, url: &str, chunks: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_import_that_is_killed_goes_on_and_both_stores_end_equal() {
+async fn a_killed_import_resumes_and_both_stores_agree() {
     let mut own = Own::start().await;
     let endpoints = own.endpoints.clone();
     let mut legacy = Legacy::create(&endpoints).await;

@@ -95,7 +95,7 @@ fn counted(service: &Service, metric: &str, labels: &[(&str, &str)]) -> Option<f
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_that_need_a_token_take_either_kind_and_count_which() {
+async fn reads_with_tokens_accept_and_count_either_kind() {
     let shared = Endpoints::shared();
     let (service, mut graph) = beside(&shared, "token");
     all_refused(&mut graph, &[], Reason::Unauthenticated).await;
@@ -121,7 +121,7 @@ async fn reads_that_need_a_token_take_either_kind_and_count_which() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_that_are_off_are_off_for_every_token() {
+async fn disabled_reads_refuse_every_token() {
     let shared = Endpoints::shared();
     let (service, mut graph) = beside(&shared, "off");
     for metadata in [&[][..], &bearer(READER), &internal(OLD)] {
@@ -142,7 +142,7 @@ async fn open_reads_count_those_without_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_service_that_would_answer_everyone_does_not_start_by_accident() {
+async fn anonymous_reads_must_be_allowed_explicitly() {
     let shared = Endpoints::shared();
     let run = |more: &[(&str, &str)]| {
         let mut command = Command::new(binaries().join(Program::Query.binary()));

@@ -97,7 +97,7 @@ impl Ask {
 }
 
 #[tokio::test]
-async fn each_step_is_told_with_its_store_replica_time_and_revision() {
+async fn an_explanation_lists_store_replica_time_and_revision() {
     let endpoints = Endpoints::shared();
     let queries = endpoints.queries();
     let (user, other) = (new_user(), new_user());
@@ -146,7 +146,7 @@ async fn each_step_is_told_with_its_store_replica_time_and_revision() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_that_nobody_asked_for() {
+async fn answers_are_explained_only_on_request() {
     let queries = Endpoints::shared().queries();
     let (user, other) = (new_user(), new_user());
     for (ask, _) in Ask::ALL {

@@ -171,7 +171,7 @@ async fn a_walk_neither_misses_nor_repeats_those_who_stay() {
 }
 
 #[tokio::test]
-async fn who_stays_in_one_set_is_listed_though_the_other_was_hidden_for_a_while() {
+async fn a_member_restored_to_one_set_stays_listed() {
     let endpoints = Endpoints::shared();
     let (commands, mut queries) = (endpoints.commands(), endpoints.queries());
     for store in Store::BOTH {

@@ -32,7 +32,7 @@ async fn suggested(queries: &Queries, viewer: proto::UserId, limit: i32) -> Sugg
 }
 
 #[tokio::test]
-async fn they_are_ranked_explained_and_never_somebody_unwanted() {
+async fn suggestions_are_ranked_and_leave_out_related_accounts() {
     let endpoints = Endpoints::shared();
     let (commands, queries) = (endpoints.commands(), endpoints.queries());
     let [viewer, best, second] = users();
@@ -90,7 +90,7 @@ async fn they_are_ranked_explained_and_never_somebody_unwanted() {
 }
 
 #[tokio::test]
-async fn nobody_is_suggested_to_who_follows_nobody() {
+async fn an_account_without_follows_gets_no_suggestions() {
     let queries = Endpoints::shared().queries();
     assert_eq!(suggested(&queries, tests::user(), 5).await.suggestions, []);
 }

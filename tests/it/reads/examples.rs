@@ -37,7 +37,7 @@ async fn block_all(viewer: UserId, others: &[UserId]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_is_full_though_some_are_blocked_and_goes_on_though_nearly_all_are() {
+async fn blocked_accounts_neither_shorten_nor_end_a_list() {
     let queries = Endpoints::shared().queries();
     let (star, fans, _) = star_with(600).await;
     let viewer = user();

@@ -11,7 +11,7 @@ use tests::{Endpoints, new_user};
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
 #[tokio::test]
-async fn pairs() {
+async fn invalid_pairs_are_refused() {
     let mut queries = Endpoints::shared().queries();
     let user = new_user();
     let request = |viewer: &str, targets: Vec<String>| GetRelationshipsRequest {
@@ -33,7 +33,7 @@ async fn pairs() {
 }
 
 #[tokio::test]
-async fn lists_that_are_the_accounts_own() {
+async fn invalid_requests_for_own_lists_are_refused() {
     let mut queries = Endpoints::shared().queries();
     let user = new_user();
     macro_rules! refused {
@@ -70,7 +70,7 @@ async fn lists_that_are_the_accounts_own() {
 }
 
 #[tokio::test]
-async fn viewers() {
+async fn invalid_viewers_are_refused() {
     let mut queries = Endpoints::shared().queries();
     let user = new_user();
     for (viewer, relationships, reason) in

@@ -121,7 +121,7 @@ impl Case {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscriber_stops_where_going_on_would_make_its_tables_wrong() {
+async fn a_subscriber_stops_before_its_tables_become_wrong() {
     let folder = std::env::temp_dir().join(format!("followgraph-subscriber-nats-{}", new_user()));
     let ports = Ports::free().expect("free ports");
     let nats = block_in_place(|| {

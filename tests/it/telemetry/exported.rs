@@ -23,7 +23,7 @@ fn metrics_are_declared_in_one_file_of_each_crate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_system_exports_what_alerts_and_panels_ask_for_and_nothing_undeclared() {
+async fn exported_metrics_are_declared_and_cover_alerts_and_panels() {
     let endpoints = Endpoints::shared();
     let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
     // Some appear when they are first used.
