@@ -1,4 +1,4 @@
-//! Settings of stores that only the stores can judge.
+//! Mistakes in the settings of stores that only the stores can find.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The commands of docs/operations.md under "Back up" and "Restore", word for word.
+//! Runs the commands under "Back up" and "Restore" of docs/operations.md as they are written there.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What one client can cost the services, measured: memory stays below 256 MiB and ordinary clients lose no call.
+//! Limits of what one client can cost: memory stays below 256 MiB, and ordinary clients lose no call.
 
 use std::net::SocketAddr;
 use std::time::Duration;

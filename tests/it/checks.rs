@@ -128,7 +128,7 @@ async fn a_query_service_without_heartbeats_fails_a_check_and_stays_ready() {
     assert!(since(&turns(CheckState::Ok).await) > since(&failed));
 }
 
-/// GetStatus is what tells why nothing else answers.
+/// GetStatus explains why no other call is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn query_service_has_a_status_while_no_store_answers() {
     const NOWHERE: &str = "127.0.0.1:1";

@@ -1,4 +1,4 @@
-//! The command line as people and scripts use it.
+//! The command line in a terminal and in scripts.
 
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,4 @@
-//! Every command of the write side as the command line has it: verbs, answers, exit codes.
+//! The command line's verbs for writes: answers and exit codes.
 
 use std::fs::File;
 
@@ -22,7 +22,7 @@ fn done(cli: &Cli, arguments: &[&str]) -> Value {
     answer
 }
 
-/// Runs a verb that has to be refused; answers the error that it told.
+/// Runs a verb that must be refused; returns the error that it prints.
 fn refused(cli: &Cli, arguments: &[&str]) -> Value {
     let (code, out, err) = cli.run(&[&["-o", "json"], arguments].concat());
     assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
@@ -30,7 +30,7 @@ fn refused(cli: &Cli, arguments: &[&str]) -> Value {
     told["error"].take()
 }
 
-/// Whom an account follows, newest first, from the source of truth.
+/// The accounts that an account follows, newest first, from the source of truth.
 fn following(cli: &Cli, user: &str) -> Vec<String> {
     let (code, out, err) = cli.run(&["-o", "json", "following", user, "--all", "--consistent"]);
     assert_eq!(code, 0, "{err}");

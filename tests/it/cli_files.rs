@@ -1,4 +1,4 @@
-//! Files as editors, spreadsheets and PostgreSQL write them, and folders that cannot be written.
+//! Files from editors, spreadsheets and PostgreSQL, and folders that cannot be written.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
@@ -11,7 +11,7 @@ use crate::cli::{Cli, json};
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// Whom an account follows, newest first, and since when.
+/// The accounts that an account follows, newest first, with dates.
 fn following(cli: &Cli, user: &str) -> Vec<(String, String)> {
     let (code, out, err) = cli.run(&["-o", "json", "following", user, "--all", "--consistent"]);
     assert_eq!(code, 0, "{err}");

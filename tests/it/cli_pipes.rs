@@ -1,4 +1,4 @@
-//! The command line whose output nobody takes: commands that change something finish and say so, others end quietly.
+//! The command line with a closed stdout or stderr: verbs that write finish and report it, verbs that read end quietly.
 
 use std::io::pipe;
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! Mistakes in arguments and variables: the command line reports all of them before it connects, and waits for none.
+//! Mistakes in arguments and variables: the command line reports all of them before it connects.
 
 use sqlx::Executor as _;
 use tests::Endpoints;

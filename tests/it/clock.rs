@@ -1,4 +1,4 @@
-//! PostgreSQL's clock may jump, or that of a service: nothing is lost by it, and an operator is asked.
+//! The clock of PostgreSQL jumps: nothing is lost, and an operator must accept the new time.
 
 mod services;
 
@@ -105,7 +105,7 @@ impl Written {
     }
 }
 
-/// Something runs out, which shows that the expiry works.
+/// Expiry works: a mute runs out.
 async fn expires(own: &Own) {
     let (commands, pool) = (own.endpoints.commands(), own.endpoints.postgres().await);
     let [a, b] = users();
@@ -133,7 +133,7 @@ async fn a_clock_that_jumps_loses_nothing() {
         let problem = distrusted(&own).await;
         assert!(problem.contains("followgraph clock accept"), "{problem}");
         assert!(!is_trusted(&own.pipeline.command));
-        // Writes go on, also dated ones, and dates follow the clock.
+        // Writes continue, also dated ones, and dates follow the clock.
         let [x, y] = users();
         assert!(Ask::new(Act::Follow, x, y).done(&commands).await.changed, "{difference}");
         assert!(Ask::new(Act::Mute, x, y).until(asks::in_hours(1)).done(&commands).await.changed);

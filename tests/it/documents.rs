@@ -1,4 +1,4 @@
-//! Pages of `docs` name what the manifests have.
+//! Pages of `docs` agree with the manifests of `k8s`.
 
 use std::fs;
 

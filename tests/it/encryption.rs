@@ -1,5 +1,5 @@
-//! TLS everywhere: a follow becomes a read over encrypted connections alone, and nobody gets in in clear, with
-//! another authority's certificate or with none.
+//! TLS everywhere: the pipeline works over encrypted connections alone. Clear text, a certificate of another authority,
+//! and no certificate are refused.
 
 use std::time::Duration;
 

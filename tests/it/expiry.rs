@@ -1,4 +1,4 @@
-//! Mutes and blocks run out by an event, in time and once; readers look at no clock.
+//! An event ends each mute and block that runs out, in time and once. Readers do not consult a clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn in_millis(millis: i64) -> OffsetDateTime {
     now.replace_nanosecond(micros).expect("fewer nanoseconds") + time::Duration::milliseconds(millis)
 }
 
-/// Waits until so many edges of an account have ended by EXPIRE events.
+/// Waits until this many edges of an account have ended by EXPIRE events.
 async fn expired(
     endpoints: &Endpoints,
     from: Revision,

@@ -1,5 +1,5 @@
-//! Clients that know the contract by reflection alone can call everything: one in Python, which uses reflection v1alpha,
-//! and grpcurl, which uses v1.
+//! Clients that know the contract by reflection alone can call everything: one in Python, which uses reflection
+//! v1alpha, and grpcurl, which uses v1.
 
 mod grpcurl;
 

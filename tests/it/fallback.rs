@@ -1,5 +1,4 @@
-//! I7: without Neo4j, reads come from PostgreSQL within a budget, and beyond it are
-//! refused at once; writes go on; Neo4j is used again when it is back.
+//! I7: without Neo4j, reads come from PostgreSQL within a budget and are refused at once beyond it; writes continue.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +21,8 @@ const BUDGET: u32 = 50;
 /// Callers at a time, and the pause of each between two reads.
 const CALLERS: usize = 12;
 const REST: Duration = Duration::from_millis(10);
-/// The token of a caller with little to ask, and its pause: a fifth of the budget, where the others ask for twenty times
-/// of it.
+/// The token of a caller with little to ask, and its pause: a fifth of the budget, where the others ask for twenty
+/// times of it.
 const MODEST: &str = "the-modest-callers-secret-00000001";
 const MODEST_REST: Duration = Duration::from_millis(100);
 

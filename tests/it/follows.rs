@@ -1,4 +1,4 @@
-//! A follow, from the client to every reader.
+//! A follow, from the client to each store.
 
 use proto::error::{Reason, reason_of};
 use tests::clients::{check, consistent, counts, follow, fresh, unfollow};

@@ -1,4 +1,4 @@
-//! I4: two histories of one epoch are seen, not guessed.
+//! I4: two histories of one epoch are detected.
 
 use std::time::Duration;
 

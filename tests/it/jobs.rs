@@ -1,4 +1,4 @@
-//! Archive, restore and erase: what is hidden, what comes back, what is gone.
+//! Archive and restore: what is hidden, and what comes back.
 
 mod erase;
 mod failing;

@@ -71,8 +71,8 @@ async fn import_until(mut commands: Commands, over: Arc<AtomicBool>) -> Vec<(Str
     all
 }
 
-/// Follows and unfollows, each repeated under its request_id until it is answered; returns the acknowledged state of each
-/// pair.
+/// Follows and unfollows, each repeated under its request_id until it is answered; returns the acknowledged state of
+/// each pair.
 async fn write_until(commands: Commands, over: Arc<AtomicBool>) -> BTreeMap<(String, String), bool> {
     let mut rng = StdRng::seed_from_u64(11);
     let users: Vec<_> = (0..8).map(|_| new_user()).collect();

@@ -1,5 +1,4 @@
-//! The older system's API and the move away from it: its writes, its tokens, its
-//! migration tool, its operators' checks by hand.
+//! The writes of the older system's API, its tokens, its migration tool, and the SQL of its operators.
 
 mod callers;
 mod import;

@@ -1,4 +1,4 @@
-//! The reads of the older system's API, and that its clients read their own writes.
+//! The reads of the older system's API; its clients read their own writes.
 
 mod access;
 

@@ -1,9 +1,9 @@
-//! Random command sequences against the model of the contract (I1, I2, I5, I6): batched
-//! in any way, from two replicas, with processes killed in between, every answer and
-//! every state is the model's; and count == list == check at every revision.
+//! Random command sequences against the model of the contract (I1, I2, I5, I6). Commands come in batches, from two
+//! processes, while processes are killed. Every answer and every state is the model's, and count == list == check at
+//! every revision.
 //!
-//! `FOLLOWGRAPH_TEST_MODEL_CASES=1000` is the long form, `FOLLOWGRAPH_TEST_MODEL_SEED`
-//! another course; a failure names both and the shortest sequence that was found.
+//! `FOLLOWGRAPH_TEST_MODEL_CASES=1000` is the long form; `FOLLOWGRAPH_TEST_MODEL_SEED` changes the sequences. A failure
+//! prints its seed and the shortest sequence that fails.
 
 mod compare;
 mod run;
@@ -36,7 +36,7 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
     let config = Config {
         cases: number("FOLLOWGRAPH_TEST_MODEL_CASES", CASES),
         rng_seed: RngSeed::Fixed(seed),
-        // Each case talks to servers and kills some; a shorter one is worth so many tries.
+        // A case takes seconds: it restarts servers.
         max_shrink_iters: 60,
         failure_persistence: None,
         ..Config::default()

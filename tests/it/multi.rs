@@ -1,4 +1,4 @@
-//! Questions over more than one hop, of both stores, compared with sets that the test makes itself.
+//! Reads over several hops, from both stores, compared with sets that the test computes.
 
 mod explained;
 mod input;

@@ -1,4 +1,4 @@
-//! Credentials of NATS that end are renewed by writing the file: no process needs a restart.
+//! A process uses renewed NATS credentials as soon as the file is written, without a restart.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Limits of NATS that stand in the way of the stream, or of an event: the status says what to change, and the relay goes on
-//! once it is changed.
+//! Limits of NATS that refuse the stream or an event: the status names the setting to change, and the relay then
+//! continues.
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! I3 depends on it: only the relay publishes into the stream. Others read it, and say what is theirs to say.
+//! Permissions on NATS (I3): only the relay publishes into the stream, and each service only its own subjects.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Caller {
         let (sender, said) = mpsc::unbounded_channel();
         let client = ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
             .event_callback(move |event| {
-                // Nobody listens any more at the end of the test.
+                // The receiver is dropped at the end of the test.
                 let _ = sender.send(event.to_string());
                 std::future::ready(())
             })

@@ -1,5 +1,5 @@
-//! What an orchestrator relies on: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load loses
-//! nothing.
+//! What an orchestrator relies on: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load
+//! loses nothing.
 
 mod streams;
 
@@ -29,8 +29,8 @@ type Over = Arc<AtomicBool>;
 /// Calls that succeeded so far.
 type Answered = Arc<AtomicUsize>;
 
-/// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_PATIENCE_MILLIS` of the set that loses its servers: shorter than the defaults,
-/// which it would wait for several times.
+/// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_PATIENCE_MILLIS` of the set that loses its servers: shorter than the
+/// defaults, which it would wait for several times.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(60);
 /// Longer than `SHUTDOWN_DEADLINE_SECONDS`: a busy machine needs more.
@@ -87,7 +87,7 @@ async fn ready_is_exactly_what_can_serve() {
     assert!(check(&mut queries, &a, &b, None).await.is_err(), "and a read is refused");
     becomes(&own.pipeline.projector, false, "complete").await;
 
-    // With PostgreSQL alone, writes and reads go on; a read model that is gone is not complete.
+    // With PostgreSQL alone, writes and reads continue; a lost read model is not complete.
     own.revive(Victim::Postgres);
     becomes(&own.pipeline.command, true, "").await;
     becomes(&own.pipeline.query, true, "").await;

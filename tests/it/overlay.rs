@@ -1,8 +1,8 @@
 //! The history checker: every answer is the state at its `as_of`, whatever is killed.
 //!
 //! Writers change a small set of accounts in every way. Readers make every call, with every consistency, through two
-//! query-services with two read replicas. Meanwhile projectors, a query-service, NATS and a replica are killed. At the end
-//! the events are replayed, and each answer is compared with the state at exactly the revision that it names: no
+//! query-services with two read replicas. Meanwhile projectors, a query-service, NATS and a replica are killed. At the
+//! end the events are replayed, and each answer is compared with the state at exactly the revision that it names: no
 //! single-hop answer differs, no walk goes back in time, no count differs from its list. Each step waits until the
 //! remaining replicas have given more answers, so that no step passes unseen.
 
@@ -34,8 +34,8 @@ const READERS: u64 = 6;
 const PODS: [usize; 2] = [0, 1];
 /// Both read replicas.
 const REPLICAS: [&str; 2] = ["projector-0", "projector-1"];
-/// Answers of each replica through each query-service before anything is killed. A cold Neo4j is slow, and a slow one is
-/// asked less: without this the first replica would give nearly all answers.
+/// Answers of each replica through each query-service before anything is killed. A cold Neo4j is slow, and a slow one
+/// is asked less: without this the first replica would give nearly all answers.
 const TO_WARM_UP: u64 = 100;
 /// The same at each step.
 const MORE: u64 = 25;
@@ -87,7 +87,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     for reader in readers {
         seen.extend(reader.await.expect("the reads went well").0);
     }
-    // Blocks and mutes go on to run out, and jobs to work; the log reaches beyond every answer in any case.
+    // Expiries and jobs may still write; the log reaches beyond every answer in any case.
     truth::wait_caught_up(&own.endpoints).await;
     let events = truth::stream(&own.endpoints).await;
     let count = |wanted: &dyn Fn(&Observation) -> bool| seen.iter().filter(|seen| wanted(seen)).count();

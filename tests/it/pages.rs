@@ -1,5 +1,4 @@
-//! I8: a walk through all pages misses nobody and repeats nobody, whatever happens
-//! to the list meanwhile.
+//! I8: a walk through all pages misses and repeats no account, whatever changes in the list meanwhile.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

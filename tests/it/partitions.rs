@@ -239,8 +239,8 @@ async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
     truth::assert_agreement(&endpoints, 3).await;
 }
 
-/// I6: a repeat gets the first answer while its record is younger than 24 hours. The record goes with the partition of its
-/// day.
+/// I6: a repeat gets the first answer while its record is younger than 24 hours. The record goes with the partition of
+/// its day.
 async fn a_record_lives_for_a_day(own: &mut Own, pool: &PgPool) {
     let commands = own.endpoints.commands();
     let mut records = Vec::new();

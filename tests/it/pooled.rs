@@ -1,4 +1,4 @@
-//! PostgreSQL behind PgBouncer: sessions work as without it, and a pooler that hands them out by transactions is noticed.
+//! PostgreSQL behind PgBouncer: sessions work as without it, and a pooler with another mode than session is refused.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Reads under pressure, and after cold starts: honest callers are neither refused nor sent to PostgreSQL because of
-//! others.
+//! Reads under pressure and after cold starts: honest callers are neither refused nor sent to PostgreSQL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -133,8 +132,8 @@ async fn honest_clients_meet_no_limit() {
     for admin in [own.pipeline.command.admin_addr(), own.pipeline.query.admin_addr()] {
         let refusals = scrape(admin).into_iter().filter(|sample| {
             let metric = sample.metric.as_str();
-            // The client in Python sends wrong tokens, too. Suggestions have no store but the read model, which an import
-            // leaves behind; they come again.
+            // The client in Python sends wrong tokens, too. Suggestions have no store but the read model, which an
+            // import leaves behind; they come again.
             let behind = sample.labels.get("reason").is_some_and(|reason| reason == "behind");
             metric != "auth_refused_total"
                 && !behind
@@ -145,7 +144,7 @@ async fn honest_clients_meet_no_limit() {
     }
 }
 
-/// Follows somebody, checks it, and again, without a pause; answers how many calls it made.
+/// Follows and checks without a pause; returns the number of calls.
 async fn follow_and_check(mut commands: Commands, mut queries: Queries, over: Arc<AtomicBool>) -> u64 {
     let mut calls = 0;
     while !over.load(Ordering::SeqCst) {

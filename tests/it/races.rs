@@ -1,5 +1,5 @@
-//! Two clients and two command-services on the same pairs: whatever the order, the
-//! state is one that the rules allow, and the log alone leads to it (I1, I6).
+//! Two clients and two command-services on the same pairs: the rules allow the final state, whatever the order, and the
+//! log alone leads to it (I1, I6).
 
 use devstack::services::Service;
 use futures::future::join_all;
@@ -31,7 +31,7 @@ impl Two {
     }
 }
 
-/// What either side of a pair may be told while the other one is at work.
+/// Errors that are right while the other side of the pair writes.
 fn is_expected(reason: Option<Reason>) -> bool {
     matches!(reason, Some(Reason::Blocked | Reason::RequestNotFound))
 }

@@ -1,5 +1,5 @@
-//! The sweep and the projector with erased ids, accounts with very many edges, wrong counts, and transactions that Neo4j
-//! ends.
+//! The sweep and the projector with erased ids, accounts with very many edges, wrong counts, and transactions that
+//! Neo4j ends.
 
 use std::time::Duration;
 
@@ -243,8 +243,8 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     .await;
 }
 
-/// With a latency, a large batch takes longer than a transaction may: it has a statement for about seventy edges. So does
-/// a single event of 1,000 edges.
+/// With a latency, a large batch takes longer than a transaction may: it has a statement for about seventy edges. So
+/// does a single event of 1,000 edges.
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_halves_batches_that_neo4j_ends() {
     let mut proxy = None;
@@ -278,7 +278,8 @@ async fn upkeep_halves_batches_that_neo4j_ends() {
     assert_eq!(sum(&own, "projector_sweep_differences_total"), 0.0, "the sweep finds nothing to repair");
 }
 
-/// I2, I13: the checkpoint keeps the event in `target`, so that readers do not take its first part for the state before it.
+/// I2, I13: the checkpoint keeps the event in `target`, so that readers do not take its first part for the state
+/// before it.
 async fn a_kill_between_two_parts_shows_no_part(own: &mut Own, proxy: &FaultProxy) {
     let endpoints = own.endpoints.clone();
     let star = new_user();

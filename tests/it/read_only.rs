@@ -1,4 +1,4 @@
-//! PostgreSQL answers and takes no writes: after a failover, or by its settings.
+//! PostgreSQL rejects writes: after a failover, or by its settings.
 
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ async fn a_standby_by_streaming_replication_takes_over_without_a_loss() {
         own.servers.postgres.start_again_with_standby(&log, port).expect("a standby")
     });
     follows_again(&commands).await;
-    // Writers that are told of each refusal, and go on.
+    // Writers that see each refusal, and continue.
     let writers: Vec<_> =
         (0..WRITERS).map(|_| tokio::spawn(writes_until_promoted(commands.clone()))).collect();
     for _ in 0..20 {
@@ -187,7 +187,7 @@ async fn a_standby_by_streaming_replication_takes_over_without_a_loss() {
     block_in_place(|| standby.stop()).expect("it stops");
 }
 
-/// Follows until one was refused and another one acknowledged after that. Answers all that were.
+/// Follows until one was refused and a later one acknowledged. Returns all acknowledged ones.
 async fn writes_until_promoted(mut commands: Commands) -> Vec<(String, String)> {
     let (mut acknowledged, mut refused) = (Vec::new(), false);
     let begun = std::time::Instant::now();

@@ -212,7 +212,7 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
         }
         wait_answering(&endpoints.queries(), "projector-1").await;
     }
-    // The watch has seen all of it, and goes on.
+    // The watch has seen all of it, and continues.
     let last = follow(&mut endpoints.commands(), &b, &a).await.expect("a follow").written_at;
     loop {
         let message = watch.message().await.expect("the watch goes on").expect("a message");

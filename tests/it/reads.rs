@@ -1,5 +1,4 @@
-//! The single-hop reads, asked of both stores and compared with the model of the
-//! contract, with each other, and example by example.
+//! Single-hop reads of both stores, compared with the model of the contract, with each other, and by examples.
 
 mod compare;
 mod examples;

@@ -1,4 +1,4 @@
-//! A restored copy of a database beside the original, on one NATS: it touches nothing of production.
+//! A restored copy of a database on the NATS of the original changes nothing of production.
 
 use async_nats::jetstream::{self, consumer};
 use devstack::env_file::Env;

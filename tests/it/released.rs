@@ -1,7 +1,7 @@
-//! What a release has promised stays: its contract, settings and metrics are kept in `tests/released`.
+//! A release's contract, settings and metrics stay. `tests/released` lists them.
 //!
-//! The contract is compared by `buf breaking` in `cargo xtask check`. A name that goes away on purpose is listed in
-//! `tests/released/removed.txt`, with its line of the release and the reason.
+//! `buf breaking` in `cargo xtask check` compares the contract. `tests/released/removed.txt` lists what was removed on
+//! purpose, with its line of the release and the reason.
 
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -59,7 +59,7 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
     values_of_other_types_are_repaired(&endpoints).await;
 }
 
-/// The projector, started beside data of another program, waits and writes nothing until that is removed.
+/// A projector that finds data of another program writes nothing until the data is removed.
 async fn data_of_others_is_left_alone(own: &mut Own) {
     let graph = own.endpoints.neo4j();
     until("a node of another program", LIMIT, || async {
@@ -81,7 +81,7 @@ async fn data_of_others_is_left_alone(own: &mut Own) {
     graph.run(neo4rs::query("MATCH (n:Other) DELETE n")).await.expect("the data is removed");
 }
 
-/// Somebody has set values by hand, through a client that has one type of number.
+/// Values were set by hand, through a client with one type of number.
 async fn values_of_other_types_are_repaired(endpoints: &Endpoints) {
     let graph = endpoints.neo4j();
     for damage in [

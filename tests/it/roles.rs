@@ -1,5 +1,5 @@
-//! PostgreSQL's roles: each service may do what it must, and nothing else. That each can do what it must, all
-//! other tests show: services run as these roles.
+//! PostgreSQL's roles: no service may do more than it must. All other tests show that each may do what it must, since
+//! services run with these roles.
 
 use devstack::Principal;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -11,7 +11,7 @@ const REFUSED: &str = "42501";
 /// "read_only_sql_transaction".
 const READ_ONLY: &str = "25006";
 
-/// What nobody but the owner may do.
+/// Statements for the owner alone.
 const FOR_THE_OWNER: [&str; 14] = [
     "DROP TABLE follows",
     "ALTER TABLE follows ADD COLUMN mine integer",
@@ -29,7 +29,7 @@ const FOR_THE_OWNER: [&str; 14] = [
     "SELECT keep_head()",
 ];
 
-/// What only command-service may do, beside the owner.
+/// Statements for command-service and the owner.
 const FOR_THE_WRITER: [&str; 12] = [
     "INSERT INTO follows SELECT * FROM follows LIMIT 0",
     "UPDATE accounts SET followers = 0",

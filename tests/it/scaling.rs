@@ -1,5 +1,5 @@
-//! Read pods are added and removed under load: no read fails, new pods get their share, and a read costs as much
-//! processor time whatever their number.
+//! Read pods are added and removed under load: no read fails, new pods get their share, and the processor time of a
+//! read does not depend on the number of pods.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ const SOME: f64 = 100.0;
 /// Calls after which Neo4j's compiler is done: a pod that waits for it wakes up more often for each call.
 const WARM: f64 = 20_000.0;
 const LIMIT: Duration = Duration::from_secs(60);
-/// How much less one processor second may do, or more. Twenty percent is what is promised, and what this prints on a
-/// quiet machine; other tests run beside it, so that only gross differences are a failure here.
+/// Relative difference of the calls for one processor second that is no failure. The promise is 20 %,
+/// which holds on a quiet machine; other tests run at the same time, so that only gross differences fail here.
 const TOLERANCE: f64 = 0.5;
 
-/// Clients that ask in a loop, over connections to the balancer, until they are told to leave.
+/// Clients that read in a loop, over connections to the balancer, until `leave` is set.
 struct Load {
     address: String,
     token: String,
@@ -126,7 +126,7 @@ async fn calls_a_processor_second(pods: &[Pod]) -> f64 {
     calls / seconds
 }
 
-/// Waits until a pod has answered so many calls more.
+/// Waits until a pod has answered this many more calls.
 async fn wait_for_calls(pod: Pod, wanted: f64) {
     let before = pod.calls();
     until("traffic at a pod", LIMIT, || async move {
@@ -173,7 +173,7 @@ async fn read_pods_come_and_go_under_load() {
         added.push(pod);
         rates.push(calls_a_processor_second(&pods).await);
     }
-    // All clients go on asking meanwhile.
+    // All clients continue meanwhile.
     for pod in &mut added {
         balancer.drain(pod).await;
     }

@@ -1,5 +1,5 @@
-//! No secret reaches the output of a program, whatever it fails at. Each secret setting and each address holds a marker;
-//! settings that are new and hold one are found by what the programs say of their settings.
+//! No output of a program contains a secret, whatever fails. Each secret setting and each address holds a marker. The
+//! list of settings comes from the programs, so new ones are included.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -121,7 +121,7 @@ async fn run(program: Program, servers: Servers, level: &str) -> String {
     }
     block_in_place(|| service.stop()).expect("it stops");
     let written = std::fs::read_to_string(&log).expect("the log");
-    // Left there by a failed assertion above, for whoever looks into it.
+    // A failed assertion above leaves it there, for debugging.
     std::fs::remove_file(&log).expect("the log was there");
     written
 }

@@ -30,7 +30,7 @@ const REFUSE_ROWS: &str = "
         RAISE EXCEPTION 'no such row today' USING DETAIL = 'says the trigger', HINT = 'ask the owner';
     END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON follows FOR EACH ROW EXECUTE FUNCTION refuse()";
-/// What PostgreSQL and Neo4j say, beside the names of databases.
+/// Words of PostgreSQL and Neo4j in errors.
 const OF_DATABASES: [&str; 8] =
     ["relation \"", "does not exist", "not found: ", "P0001", "42P01", "SQLSTATE", "Neo.", "://"];
 

@@ -1,4 +1,4 @@
-//! I3: the stream is what the outbox says, whatever happens to it.
+//! I3: the stream agrees with the outbox again after any fault.
 
 use std::time::Duration;
 

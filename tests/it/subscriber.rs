@@ -1,5 +1,5 @@
-//! I1 and I3 as others see them: the example subscriber, in Python, ends up with the tables of
-//! PostgreSQL, whatever is written while it exports, follows and is dead.
+//! I1 and I3 for other programs: the example subscriber in Python reaches the tables of PostgreSQL, whatever is written
+//! while it exports, follows or is killed.
 
 mod example;
 mod made_up;
@@ -47,7 +47,7 @@ async fn a_subscriber_that_is_killed_and_started_again_holds_the_tables_of_postg
     cast.while_it_is_dead().await;
     writer.stop().await;
 
-    // Other tests go on writing, so the two are compared at one revision.
+    // Other tests write meanwhile, so the two are compared at one revision.
     let snapshot = snapshot(&endpoints.postgres().await).await;
     let (code, out, err) = subscriber.run(&["--until-revision", &snapshot.head.revision.to_string()]).await;
     assert_eq!(code, Some(0), "{out}{err}");

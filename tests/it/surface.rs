@@ -1,5 +1,4 @@
-//! What a stranger finds: health, reflection, access, the admin port, a command line
-//! without servers.
+//! Health, reflection, access, compression, and the status of both services.
 
 use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{FollowRequest, GetStatusRequest};

@@ -1,7 +1,7 @@
-//! A rolling upgrade, and a roll back: two versions of each service at once, under load. No call fails, and what was
-//! acknowledged is there.
+//! A rolling upgrade and a rollback: two versions of each service run at once, under load. No call fails, and no
+//! acknowledged write is lost.
 //!
-//! The next version of the contract has one field more in every event, which older readers pass over, and one verb more,
+//! The next version of the contract has one more field in every event, which older readers ignore, and one more verb,
 //! at which they stop (feature `next-version`).
 
 use std::collections::BTreeSet;
@@ -30,7 +30,7 @@ const CLIENTS: usize = 4;
 const SOME: f64 = 50.0;
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Clients that follow and look whether it is seen, over both balancers, until they are told to leave.
+/// Clients that follow and read it back, over both balancers, until they must leave.
 struct Load {
     leave: Arc<AtomicBool>,
     clients: JoinSet<Vec<(String, String)>>,
@@ -170,7 +170,7 @@ async fn two_versions_at_once_and_back_again() {
     // The older query-service cannot follow the events for a while, and asks PostgreSQL.
     all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
 
-    // The newer projector goes on where the older one stopped.
+    // The newer projector resumes where the older one stopped.
     start_as(&mut own.pipeline.projector, &newer);
     until("the newer projector to go on", LIMIT, || async {
         let samples = block_in_place(|| scrape(own.pipeline.projector.admin_addr()));

@@ -52,7 +52,7 @@ impl Watch {
         }
     }
 
-    /// So many events.
+    /// This many events.
     async fn take(&mut self, number: usize) -> Vec<Event> {
         let mut events = Vec::new();
         while events.len() < number {
@@ -73,7 +73,7 @@ impl Watch {
     }
 }
 
-/// Begins a watch as soon as a place is free: whoever ends one does not wait for that.
+/// Begins a watch as soon as a place is free: the end of a watch frees its place later.
 async fn admitted(queries: &Queries, request: WatchEventsRequest) -> Watch {
     until("a place", LIMIT, || async {
         Watch::begin(queries, request.clone()).await.map_err(|status| status.to_string())
@@ -220,7 +220,7 @@ fn the_command_line_prints_events_and_a_resume_token() {
 /// Few events are kept in memory, so that most come from the stream.
 async fn own() -> Own {
     let settings = Env::default().with("OVERLAY_EVENTS", "1000").with("WATCH_LIMIT", "3");
-    // The limit of watchers is what is tested, not that of responses which nobody takes.
+    // The limit of watchers must be reached before that of untaken responses.
     Own::start_with(settings.with("RESPONSE_WRITE_TIMEOUT_SECONDS", "300")).await
 }
 
@@ -288,7 +288,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     let oldest = Token::parse(&oldest).expect("a token");
     assert_eq!(admitted(&queries, after(oldest)).await.take(5).await, seen[100..105]);
 
-    // A watch ends with the process, and says where to go on.
+    // A watch ends with the process, and contains a resume token.
     let mut open = admitted(&queries, after(Token::new(Epoch(1), Revision(3_990)))).await;
     assert_eq!(revisions(&open.take(10).await).last(), Some(&4_000));
     let rest = tokio::spawn(open.rest());

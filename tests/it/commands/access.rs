@@ -1,4 +1,4 @@
-//! Who may send which command.
+//! Tokens and scopes of commands.
 
 use devstack::env_file::Env;
 use proto::command::v1::{GetStatusRequest, ImportEdgesRequest};

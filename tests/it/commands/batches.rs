@@ -1,4 +1,4 @@
-//! Batches: all or nothing as one event, or each for itself.
+//! Batches: atomic ones are one event, independent ones succeed or fail command by command.
 
 use proto::command::v1::BatchWriteRequest;
 use proto::error::{Reason, code};

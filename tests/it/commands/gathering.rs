@@ -1,5 +1,5 @@
-//! Commands in one batch, in a known order: while the committer of a second command-service waits for the head, what is sent
-//! to it gathers in its queue.
+//! Commands in one batch, in a known order: while the committer of a second command-service waits for the head, what
+//! is sent to it gathers in its queue.
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
-//! Imports beside the other commands: mutes and blocks with their dates, and what an
-//! import may do that a client may not.
+//! Imports and the other commands: mutes and blocks with their dates, and what only an import may do.
 
 use proto::UserId;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, ImportEdgesResponse};

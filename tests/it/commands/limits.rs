@@ -1,4 +1,4 @@
-//! How many others an account may follow, and how fast an actor may write.
+//! The follow cap, and the write rate of an actor.
 
 use proto::error::Reason;
 use tests::jobs::{OnAccount, replace_following};
@@ -112,7 +112,7 @@ async fn writes_above_the_rate_get_a_retry_delay() {
     assert!(
         limited.clone().count() > 0 && limited.clone().all(|error| error.reason() == Reason::RateLimited)
     );
-    // Others go on, and so does the actor after the pause that it was told.
+    // Other actors continue, and so does this one after its retry delay.
     Ask::new(Act::Follow, other, b).done(&commands).await;
     tests::until("the actor to be let through", std::time::Duration::from_secs(10), || async {
         Ask::new(Act::Unfollow, a, b).send(&commands).await.map_err(|status| status.to_string())

@@ -1,4 +1,4 @@
-//! Preconditions: the state that a pair must be in.
+//! Preconditions on the state of a pair.
 
 use std::time::Duration;
 

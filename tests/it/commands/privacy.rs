@@ -93,7 +93,7 @@ async fn going_public_accepts_what_is_pending() {
     assert!(public.changed && !public.job_id.is_empty());
     let event = shared.event(&public.written_at).await;
     assert!(event.accounts.iter().any(|change| change.op == AccountOp::MadePublic && change.user == p));
-    // From that moment on nobody has to ask, whatever the job has still to do.
+    // From now on a follow is no request, although the job has not ended.
     let late = user();
     assert!(shared.changed(Act::Follow, late, p).await.relationship.following);
     jobs::wait(&shared.commands, &public.job_id).await;
@@ -181,7 +181,7 @@ async fn going_public_private_and_public_again_leaves_no_request() {
         shared.done(Act::Block, p, askers[899]),
         turn(true),
     );
-    // Whoever follows now has to ask.
+    // A follow is a request again.
     let late = user();
     assert!(private.changed);
     assert!(shared.changed(Act::Follow, late, p).await.relationship.requested);

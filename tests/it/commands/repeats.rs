@@ -1,4 +1,4 @@
-//! I6 for every command: the first answer again, another command refused.
+//! I6 for every command: a repeat gets the first answer, and another command under its request_id is refused.
 
 use proto::error::Reason;
 use tests::jobs::{self, OnAccount};

@@ -25,7 +25,7 @@ fn texts(users: &[UserId]) -> Vec<String> {
     sorted(&users.iter().map(UserId::to_string).collect::<Vec<_>>())
 }
 
-/// Whom an account follows, newest first.
+/// The accounts that an account follows, newest first.
 fn following(snapshot: &Snapshot, actor: UserId) -> Vec<UserId> {
     let of = |kind| move |key: &&proto::event::EdgeKey| key.kind == kind && key.source == actor;
     let by_place: BTreeMap<_, _> = snapshot

@@ -54,14 +54,14 @@ impl Grpcurl {
         success(self.run(arguments, "").await, arguments)
     }
 
-    /// Calls a method; answers its messages.
+    /// Calls a method; returns its messages.
     pub async fn call(&self, address: &str, method: &str, messages: &[Value]) -> Vec<Value> {
         let text = success(self.run_call(address, method, messages).await, &[method]);
         let messages: Result<_, _> = serde_json::Deserializer::from_str(&text).into_iter().collect();
         messages.expect("JSON")
     }
 
-    /// Calls a method, which fails; answers how that is told.
+    /// Calls a method that fails; returns what grpcurl prints about it.
     pub async fn refused(&self, address: &str, method: &str, messages: &[Value]) -> String {
         let output = self.run_call(address, method, messages).await;
         assert!(!output.status.success(), "{method} took {messages:?}");

@@ -1,4 +1,4 @@
-//! Erasing: everything goes, and then the id is new.
+//! Erase: nothing of the account stays, and its id can be used again.
 
 use proto::command::v1::JobState;
 use proto::error::Reason;
@@ -74,7 +74,7 @@ async fn an_erased_id_is_a_new_account() {
 
     OnAccount::Restore.finish(&commands, hidden).await;
     assert_eq!(edges(&endpoints, &[hidden]).await, Edges::new(), "it does not come back with others");
-    // The id is new: public, nobody's, and it remembers no request.
+    // The id is that of a new account: public, without edges, and without records of requests.
     assert!(changed(&commands, Act::Follow, foe, x).await.relationship.following);
     let again = once.done(&commands).await;
     assert!(again.changed && again.written_at > first.written_at);

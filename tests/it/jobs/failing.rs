@@ -1,4 +1,4 @@
-//! Transactions that run into a timeout of PostgreSQL: of a batch, and of a job's step.
+//! PostgreSQL's timeouts in a batch and in a step of a job.
 
 use std::time::Duration;
 

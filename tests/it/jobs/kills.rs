@@ -1,4 +1,4 @@
-//! Jobs go on where they were when command-service is killed.
+//! Jobs resume after command-service is killed.
 
 use std::time::Duration;
 

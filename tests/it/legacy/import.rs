@@ -1,4 +1,4 @@
-//! Moving in: the older system's database is imported as it is, and what cannot be is told.
+//! Import of the older system's database: what it holds, and what is reported as not importable.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -144,7 +144,7 @@ async fn the_older_database_is_imported_and_conflicts_are_reported() {
     .expect("a count");
     assert_eq!(deleted, 0, "deleted accounts are left out");
 
-    // The same again changes nothing; neither does a pair of later writes undo it.
+    // A repeat changes nothing, and does not undo later writes.
     let (code, again, err) = import(&cli, &legacy.url, &[]);
     assert_eq!(code, 1, "{again} {err}");
     assert_eq!(numbers(&again, "block"), [2, 0, 2, 0, 0, 0]);
@@ -215,7 +215,7 @@ async fn counted(endpoints: &Endpoints, statement: &'static str) -> i64 {
     sqlx::query_scalar(statement).fetch_one(&pool).await.expect(statement)
 }
 
-/// Kills an import when so many chunks of follows were answered; what it has told.
+/// Kills an import after this many answered chunks of follows; returns its output.
 async fn killed_after(cli: &Cli, url: &str, chunks: u64) -> String {
     let mut command = cli.command(&["-o", "json", "import", "--from-legacy-postgres", url]);
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the CLI runs");

@@ -1,4 +1,4 @@
-//! The comparison with the older system's database, and the way back to it as docs/moving.md has it.
+//! The comparison with the older system's database, and the way back to it in docs/moving.md.
 
 use std::process::{Command, Stdio};
 
@@ -150,8 +150,8 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
     assert!(done, "{script}\n{err}");
     let (code, report) = verify(cli, legacy);
     assert_eq!((code, &report["equal"]), (0, &true.into()), "{report}");
-    // Follows across a block are gone there too, and the edge of a deleted user stays. Those of one that was deleted after
-    // the move are in both.
+    // Follows across a block are gone there too, and the edge of a deleted user stays. Those of one that was deleted
+    // after the move are in both.
     assert_eq!(numbers(&report, "follow"), [23_600, 1, 1, 0, 23_600, 0, 0, 0]);
     assert_eq!(numbers(&report, "mute"), [2, 2, 1, 0, 1, 0, 0, 0]);
     assert_eq!(numbers(&report, "block"), [401, 0, 0, 0, 401, 0, 0, 0]);

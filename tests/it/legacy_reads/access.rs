@@ -1,4 +1,4 @@
-//! Who may read through the older API, and without a token at all.
+//! Access to reads of the older API: open, with a token, or off.
 
 use std::process::Command;
 
@@ -108,7 +108,7 @@ async fn reads_with_tokens_accept_and_count_either_kind() {
     let status = graph.create_follow(wire::CreateFollowRequest::default()).await.expect_err("a write");
     assert_refused(&status, Reason::WrongService, None);
 
-    // A rotation can be verified: nobody has sent the old one.
+    // A rotation can be verified: no caller has sent the old one.
     let accepted = |setting, position| {
         counted(&service, "auth_accepted_total", &[("setting", setting), ("position", position)])
     };

@@ -28,7 +28,7 @@ impl Case<'_> {
         assert_eq!(comparable, wanted, "the pair as {viewer} sees it");
         assert_eq!(found.following_since.is_some(), found.following, "{found:?}");
         assert_eq!(found.followed_by_since.is_some(), found.followed_by, "{found:?}");
-        // Nobody learns that they are muted.
+        // An account does not learn who mutes it.
         let linked = self.model.visible().any(|(key, _)| {
             let one_way = (key.source, key.target) == (viewer, other);
             let other_way = (key.source, key.target) == (other, viewer);

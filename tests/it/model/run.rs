@@ -1,4 +1,4 @@
-//! A sequence, carried out by the services and by the model side by side.
+//! Carries out a sequence in the services and in the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// With accounts that nobody knows.
+    /// With accounts without edges.
     pub fn new(world: &'a World) -> Self {
         Self {
             world,
@@ -266,7 +266,7 @@ fn reason(status: &Status) -> Reason {
     reason_of(status).unwrap_or_else(|| panic!("not an error of the contract: {status:?}"))
 }
 
-/// So many hours from a day that all sequences of this process share.
+/// This many hours after a day that all sequences of this process share.
 fn day_of(hours: i64) -> OffsetDateTime {
     static DAY: std::sync::LazyLock<OffsetDateTime> = std::sync::LazyLock::new(|| asks::in_hours(0));
     *DAY + time::Duration::hours(hours)

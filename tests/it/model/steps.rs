@@ -1,4 +1,4 @@
-//! What can happen in a sequence, and how often.
+//! The steps of a sequence, and their frequencies.
 
 use proptest::collection::vec;
 use proptest::option::weighted;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proto::event::EdgeKind;
 use tests::Act;
 
-/// So many accounts meet in a sequence.
+/// Number of accounts in a sequence.
 pub const ACCOUNTS: usize = 6;
 
 /// A command between two of the accounts.

@@ -1,9 +1,7 @@
-//! Looks at PostgreSQL and Neo4j all the time, while commands come and processes die.
+//! Looks at PostgreSQL and Neo4j while commands come and processes are killed.
 //!
-//! PostgreSQL is compared with itself, in one snapshot each time. Neo4j is remembered
-//! at its checkpoints, and compared with the replayed stream at the end: what it showed
-//! at revision r must be what the events up to r lead to. Few looks while commands come
-//! fall between two batches; the one at the end of each sequence does.
+//! Each look at PostgreSQL is one consistent snapshot. What Neo4j holds at a checkpoint of revision r is compared at
+//! the end with the events up to r. Few looks fall between two batches; the one at the end of each sequence does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

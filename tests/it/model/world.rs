@@ -1,4 +1,4 @@
-//! The services under test: which one is asked, and what breaks meanwhile.
+//! The services under test, and the faults of a sequence.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What questions over more than one hop tell of how their answers came about.
+//! Explanations of reads over several hops.
 
 use proto::Token;
 use proto::query::v1::{
@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{LIMIT, Store, import};
 
-/// What an answer tells of its way.
+/// The explanation of an answer.
 #[derive(Debug)]
 struct Told {
     as_of: String,
@@ -110,8 +110,8 @@ async fn an_explanation_lists_store_replica_time_and_revision() {
                 continue;
             }
             let consistency = || store.consistency().or_else(|| fresh(&token.to_string()));
-            // On a busy machine the read model may be too slow, or not have the token yet: then the other store answers,
-            // or nobody.
+            // On a busy machine the read model may be too slow, or not have the token yet: then the other store
+            // answers, or nobody.
             let told = until("an answer of the store", LIMIT, || async {
                 let told =
                     ask.of(&queries, of, consistency(), true).await.map_err(|status| status.to_string())?;

@@ -1,4 +1,4 @@
-//! Bad input, and tokens that were made for something else.
+//! Bad input of reads over several hops, and tokens of another read.
 
 use proto::error::Reason;
 use proto::query::v1::{SetKind, SetOperation, SuggestAccountsRequest};

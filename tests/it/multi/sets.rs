@@ -1,4 +1,4 @@
-//! Sets of two accounts put together.
+//! Unions, intersections and differences of two accounts' sets.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Friends of friends.
+//! Suggestions: friends of friends.
 
 use std::collections::BTreeSet;
 

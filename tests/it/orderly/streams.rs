@@ -1,4 +1,4 @@
-//! Streams that are under way while their service is asked to stop: an import, an export, a watch.
+//! An import, an export and a watch that are open while their service stops.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const CHUNK: usize = 20;
 /// Follower and followed of every edge whose chunk was answered.
 pub type Imported = Arc<Mutex<BTreeSet<(String, String)>>>;
 
-/// Imports chunk after chunk, each again until it is answered.
+/// Imports chunk after chunk, repeating each until it is answered.
 pub async fn import_until(mut commands: Commands, over: Over, imported: Imported) {
     let mut number = 0;
     let mut chunk = new_chunk();
@@ -74,7 +74,7 @@ fn request(chunk: u64, edges: &BTreeSet<(String, String)>) -> ImportEdgesRequest
     ImportEdgesRequest { chunk, edges: edges.collect(), ..ImportEdgesRequest::default() }
 }
 
-/// Exports again and again, each resumed until it ends; answers how many there were.
+/// Exports repeatedly, resuming each export until it ends; returns the number of exports.
 pub async fn export_until(mut queries: Queries, over: Over, imported: Imported) -> usize {
     let mut exports = 0;
     while !over.load(Ordering::SeqCst) {
@@ -115,7 +115,7 @@ pub async fn export_until(mut queries: Queries, over: Over, imported: Imported) 
     exports
 }
 
-/// Watches, goes on after each break where it was, and ends at a revision; answers those of all events.
+/// Watches, resumes after each break, and ends at a revision; returns the revisions of all events.
 pub async fn watch_until(
     mut queries: Queries,
     begin: Token,

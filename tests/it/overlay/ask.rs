@@ -1,4 +1,4 @@
-//! Readers: every question about single edges, with every consistency, and what was answered.
+//! Readers: every read of single edges, with every consistency. They record the answers.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::hops::Hops;
 use super::load::Load;
 use super::older::Older;
 
-/// The deadline of each call. Far more than any needs: the loss of a read replica must not make one fail.
+/// Deadline of each call. Far more than it needs: the loss of a read replica must not make one fail.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two calls of a reader, so that a Neo4j can start beside all the others.
+/// Pause between two calls of a reader, so that a Neo4j can start on a small machine.
 pub const REST: Duration = Duration::from_millis(50);
 /// Pause after a refusal.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -90,7 +90,7 @@ pub struct Observation {
 pub enum Mix {
     /// Everything about single edges, with a pause between two calls.
     Single,
-    /// Everything over several hops, beside relationships, counts and the older API's lists, without a pause.
+    /// Reads over several hops, relationships, counts and the older API's lists, without a pause.
     Hops(Older),
 }
 
@@ -249,7 +249,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A whole list on one page, as somebody else sees it.
+    /// A whole list on one page, with a viewer.
     async fn whole_list_as_seen(&mut self, user: UserId) -> Result<(), Status> {
         let list = if self.rng.random() { List::Followers } else { List::Following };
         let viewer = self.user();

@@ -1,4 +1,4 @@
-//! Questions over several hops: how readers ask them, and what the answers have to be.
+//! Reads over several hops: how readers make them, and which answers are right.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -230,7 +230,7 @@ fn beginnings(operation: SetOperation) -> Vec<SetWalk> {
     }
 }
 
-/// Whom the viewer follows that follow the target, with the date of the latter.
+/// Accounts that the viewer follows and that follow the target, with the date of the latter.
 pub fn known(state: &State, viewer: UserId, target: UserId) -> Vec<(i64, UserId, Edge)> {
     let rows = state.list(List::Following, viewer).into_iter();
     rows.filter_map(|(position, other, _)| {

@@ -1,4 +1,4 @@
-//! What readers and writers share: the accounts, the newest token, and who has answered how often.
+//! State that readers and writers share: accounts, the newest token, and counts of answers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use tests::until;
 use tokio::sync::watch;
 
-/// The longest wait for more answers: a Neo4j that was killed starts and catches up beside all the others.
+/// Timeout of a wait for more answers: a Neo4j that was killed starts and catches up under load.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Among so few accounts all are picked alike.
@@ -79,7 +79,7 @@ impl Load {
         self.answered.lock().clone()
     }
 
-    /// Waits until each of these read models has given so many more answers to each of these query-services.
+    /// Waits until each of these read models has given this many more answers to each of these query-services.
     ///
     /// # Panics
     /// If one of them does not.

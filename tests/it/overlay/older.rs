@@ -1,6 +1,6 @@
-//! The older API's lists. Its answers name no revision: each has to be the state at one between what this query-service
-//! had read before the call and the head after it. The head before the call is not promised: the older API answers what
-//! the stream holds, and a write of CommandService is acknowledged before the stream has it.
+//! The older API's lists. Their answers name no revision: each must be the state at one between the position of this
+//! query-service before the call and the head after it. The head before the call is not promised: the older API answers
+//! from the stream, and a write of CommandService is acknowledged before it is in the stream.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Answers over several hops, and those that are put together, while writers do not pause.
+//! Answers over several hops, and answers of several statements, under writes without a pause.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use super::{judge, write};
 
 const WRITERS: u64 = 16;
 const READERS: u64 = 8;
-/// Of a hundred answers, so many come from the read model, on a machine that has room for it.
+/// Share of answers of the read model, in percent, on a machine with processor time to spare.
 const FROM_THE_READ_MODEL: usize = 95;
 /// Answers before the first write: a cold Neo4j would leave everything to PostgreSQL.
 const TO_WARM_UP: u64 = 100;

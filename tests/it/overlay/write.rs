@@ -1,4 +1,4 @@
-//! Writers: every command that changes edges, at random, among a few accounts.
+//! Writers: random commands that change edges, among a few accounts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::load::Load;
 
-/// Between two commands of a writer, so that both projectors keep up beside all the others.
+/// Pause between two commands of a writer, so that both projectors keep up on a small machine.
 pub const REST: Duration = Duration::from_millis(80);
 /// The longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,14 +33,14 @@ const ACTS: [Act; 14] = [
     Act::Cancel,
 ];
 
-/// Writes until it is over; answers how many commands were carried out.
+/// Writes until the load ends; returns the number of commands carried out.
 pub async fn until_over(commands: Commands, load: Load, seed: u64, rest: Duration) -> u64 {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut done = 0;
     while !load.is_over() {
         tokio::time::sleep(rest).await;
         let outcome = tokio::time::timeout(PATIENCE, one(&commands, &load, &mut rng)).await;
-        // Refused by a rule, or answered by nobody: both happen here.
+        // Refused by a rule, or without an answer: both happen here.
         let Ok(Some(token)) = outcome else { continue };
         load.newest.send_if_modified(|newest| {
             let newer = *newest < token;
@@ -54,7 +54,7 @@ pub async fn until_over(commands: Commands, load: Load, seed: u64, rest: Duratio
     done
 }
 
-/// One command; answers its token.
+/// Sends one command; returns its token.
 async fn one(commands: &Commands, load: &Load, rng: &mut StdRng) -> Option<String> {
     let users = &load.users;
     match rng.random_range(0..100) {

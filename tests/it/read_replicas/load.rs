@@ -1,4 +1,4 @@
-//! Reads that go on while replicas come and go, each of which is judged at once.
+//! Reads while replicas come and go. Each answer is judged at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use super::{LIMIT, replica_of};
 
 /// Callers at a time.
 const CALLERS: usize = 4;
-/// Between two rounds of one of them: a Neo4j starts and builds itself beside them on the same machine.
+/// Pause between two rounds of a caller: a Neo4j starts and builds itself on the same machine.
 const REST: Duration = Duration::from_millis(50);
 
 /// How often each replica answered.
 pub type Answered = BTreeMap<String, usize>;
 
-/// Callers at work. Each follows somebody and asks at once, with the token of that, whether it is so; and asks for older
-/// edges and for some that never were.
+/// Callers at work. Each follows somebody and asks at once, with the token of that, whether it is so; and asks for
+/// older edges and for some that never were.
 pub struct Load {
     over: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ impl Load {
         Self { over, reads, callers }
     }
 
-    /// Waits until so many more reads were answered.
+    /// Waits until this many more reads were answered.
     pub async fn wait_for_more(&self, reads: usize) {
         let wanted = self.reads.load(Ordering::SeqCst) + reads;
         until("more reads to be answered", LIMIT, || async {

@@ -1,4 +1,4 @@
-//! Everything that single-hop reads tell of some accounts, against the model.
+//! Compares all single-hop reads of some accounts with the model.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -125,7 +125,7 @@ impl<'a> Compare<'a> {
     /// Asks both stores for everything, again where the read model was too busy to answer any of it.
     ///
     /// # Panics
-    /// Where one tells another thing than the model, or than the other one.
+    /// If a store differs from the model or from the other store.
     pub async fn all(&self, model: &Model, token: &str) {
         until("the read model to answer", LIMIT, || async {
             let sources = self.once(model, token).await;

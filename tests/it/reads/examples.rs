@@ -123,7 +123,7 @@ async fn a_thousand_pairs_at_once_in_the_order_of_the_request() {
             explain: false,
         };
         let answer = queries.get_relationships(request).await.expect("pairs").into_inner();
-        // On a busy machine the read model may be too slow for so many, and then PostgreSQL answers.
+        // On a busy machine the read model may be too slow for this many, and PostgreSQL answers.
         sources.insert(answer.source);
         assert_eq!(answer.relationships.len(), 1_000);
         for (i, (target, pair)) in targets.iter().zip(&answer.relationships).enumerate() {
@@ -169,7 +169,7 @@ async fn every_store_gives_a_pair_the_etag_of_the_command() {
         }
     };
     let mute = Ask::new(Act::Mute, a, b);
-    // Another expiry keeps the edge's place, and is a change of it all the same.
+    // Another expiry keeps the edge's position, but is a change.
     for (ask, of) in [
         (Ask::new(Act::Follow, b, a), (b, a)),
         (mute, (a, b)),

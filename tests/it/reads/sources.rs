@@ -1,4 +1,4 @@
-//! `READ_SOURCE`: every kind of read, of a query-service that may ask one store alone.
+//! `READ_SOURCE`: every read of a query-service that may use one store only.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A subscriber stops where going on would make its tables wrong, and forgets whom it has to. The streams
-//! are made up here, on a NATS server of their own: the relay publishes nothing of the kind.
+//! A subscriber stops before its tables become wrong, and forgets erased accounts. The test publishes streams that the
+//! relay never would, on a NATS server of its own.
 
 use async_nats::{HeaderMap, jetstream};
 use devstack::{Nats, Ports, Principal, Secrets, Tools};
@@ -156,7 +156,7 @@ async fn a_subscriber_stops_before_its_tables_become_wrong() {
     ];
     for case in cases {
         case.publish(&context).await;
-        // Nobody listens at the first address: after an export nothing is asked of query-service.
+        // Nothing listens at the first address: after an export the subscriber does not call query-service.
         let subscriber = Subscriber::new("127.0.0.1:1", "", &nats.url_of(Principal::Subscriber));
         let folder = example().display().to_string();
         subscriber.script(PREPARE, &[&folder, &START.to_string(), &id(START)]);

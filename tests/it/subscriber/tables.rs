@@ -1,4 +1,4 @@
-//! The tables of a subscriber, in the form in which PostgreSQL's are read, and comparing the two.
+//! Reads the tables of a subscriber, and compares them with PostgreSQL's.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,7 @@
-//! Each alert fires when the real thing breaks.
+//! Each alert fires at a real fault (`faults`).
 //!
-//! A real Prometheus scrapes the real processes and evaluates the rules of k8s/monitoring/alerts.yaml; only their
-//! waiting times are cut. What breaks them is in `faults`. That each is silent before, and how long it waits, is tested
-//! with promtool.
+//! Prometheus scrapes the processes and evaluates the rules of k8s/monitoring/alerts.yaml with shorter waiting times.
+//! promtool tests that each alert is silent before, and how long it waits.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,8 +21,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const OF_SPEED: [&str; 3] =
     ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
 
-/// Neither two weeks, a quarter of an hour, a full queue of commands, nor an account that Neo4j cannot search fit into a
-/// test. What the others watch is produced without Prometheus: by the tests `jobs::failing` and `pressure`, and for
+/// Neither two weeks, a quarter of an hour, a full queue of commands, nor an account that Neo4j cannot search fit into
+/// a test. What the others watch is produced without Prometheus: by the tests `jobs::failing` and `pressure`, and for
 /// connections by the test `limits` of service-kit. k8s/monitoring/alerts_test.yaml has all of them.
 const NOT_PRODUCED: [&str; 8] = [
     "FollowgraphCountsNotCompared",
@@ -36,7 +35,7 @@ const NOT_PRODUCED: [&str; 8] = [
     "FollowgraphPartitionsNotLookedAt",
 ];
 
-/// Whom the faults tell what must fire.
+/// Prometheus, as faults query it.
 pub(super) struct Watch {
     prometheus: Prometheus,
     /// What fired earlier does not count: before the first scrape everything seems to be gone.

@@ -1,4 +1,4 @@
-//! Metrics of the running processes, against docs/metrics.md, alerts and panels.
+//! Metrics of the running processes compared with docs/metrics.md, alerts and panels.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

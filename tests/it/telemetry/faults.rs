@@ -302,9 +302,9 @@ pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
     truth::assert_agreement(&own.endpoints, 5).await;
 }
 
-/// Takes a lock of command-service away from whoever holds it; it is ours until the session is dropped.
+/// Takes a lock of command-service away from its holder; the test holds it until the session is dropped.
 async fn take_over(own: &Own, lock: i64) -> PgConnection {
-    // Whoever waits for the lock has it as soon as its holder is gone.
+    // A waiter gets the lock as soon as its holder is gone.
     let mut thief = connect(own).await;
     let theft = tokio::spawn(async move {
         let taken = sqlx::query("SELECT pg_advisory_lock($1)").bind(lock).execute(&mut thief).await;
