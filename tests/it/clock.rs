@@ -120,7 +120,7 @@ async fn expires(own: &Own) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_loses_nothing() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let clock = FakeTime::of_postgres(&mut own);
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
@@ -179,7 +179,7 @@ async fn a_clock_that_jumps_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_accepted_clock_ends_what_has_run_out() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let clock = FakeTime::of_postgres(&mut own);
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
@@ -215,7 +215,7 @@ async fn an_accepted_clock_ends_what_has_run_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_dated_ahead_changes_no_later_date() {
-    let own = Own::start().await;
+    let own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
     trusted(&own).await;

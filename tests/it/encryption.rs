@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn a_follow_becomes_a_read_over_encrypted_connections_alone() {
     let certificates = Certificates::make();
     let tls = certificates.files();
-    let own = Own::start_encrypted(tls.clone()).await;
+    let own = Own::light().start_encrypted(tls.clone()).await;
     let endpoints = &own.endpoints;
 
     let (mut commands, mut queries) = (commands(endpoints, &tls), queries(endpoints, &tls));

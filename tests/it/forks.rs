@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();
     let mut old_token = String::new();

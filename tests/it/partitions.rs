@@ -141,7 +141,7 @@ async fn partitions_are_made_beside_a_load_of_keyed_writes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_partition_of_today_is_made_at_once() {
-    let own = Own::start().await;
+    let own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
     // Before the first event, so that no history goes with it.
@@ -162,7 +162,7 @@ async fn a_missing_partition_of_today_is_made_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn inserts_that_fail_are_seen_without_traffic() {
-    let own = Own::start().await;
+    let own = Own::light().start().await;
     let pool = own.endpoints.postgres().await;
     // Neither the upkeep nor a command can make this partition: something else is in its place.
     let today = name(&pool, "replies", 0).await;
@@ -196,7 +196,7 @@ async fn inserts_that_fail_are_seen_without_traffic() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
     for _ in 0..6 {

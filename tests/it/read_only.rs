@@ -50,7 +50,7 @@ async fn follows_again(commands: &Commands) -> (String, String, String) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_only_sessions_are_closed_and_writes_come_back() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let mut commands = own.endpoints.commands();
     follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
 
@@ -87,7 +87,7 @@ async fn end_sessions(own: &Own) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_is_no_fork_and_takes_writes_after_its_promotion() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let mut commands = own.endpoints.commands();
     follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
     truth::wait_caught_up(&own.endpoints).await;

@@ -53,7 +53,7 @@ async fn make_a_copy_of(production: &PgPool, copy: &Database) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rehearsed_restore_leaves_production_alone() {
-    let own = Own::start().await;
+    let own = Own::light().start().await;
     let production = own.endpoints.clone();
     let mut commands = production.commands();
     follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");

@@ -112,7 +112,7 @@ async fn values_of_other_types_are_repaired(endpoints: &Endpoints) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_projector_takes_over_and_the_first_one_stops() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();
     let edges = graph::random(5, 300, 4_000);
@@ -133,7 +133,7 @@ async fn a_second_projector_takes_over_and_the_first_one_stops() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_command_services_order_their_writes() {
-    let own = Own::start().await;
+    let own = Own::light().start().await;
     // A dump is under way, which stands against making the partition that is missing. It stops neither of them.
     let pool = own.endpoints.postgres().await;
     let drop_the_last = "DO $$ BEGIN EXECUTE format('DROP TABLE outbox_%s',
@@ -185,12 +185,13 @@ async fn two_command_services_order_their_writes() {
 async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Handle::current();
-    let own = Own::start_through(move |servers| {
-        let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
-        sender.send(proxy).expect("the test waits");
-        Env::default()
-    })
-    .await;
+    let own = Own::light()
+        .start_through(move |servers| {
+            let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
+            sender.send(proxy).expect("the test waits");
+            Env::default()
+        })
+        .await;
     let proxy = receiver.recv().expect("a proxy");
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();

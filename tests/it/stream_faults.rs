@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let edges = graph::random(3, 300, 6_000);
     let mut commands = endpoints.commands();
@@ -47,7 +47,7 @@ async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_outlives_its_outbox_rows_is_kept() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();
     importing::all(&mut commands, &graph::random(5, 50, 100), 20).await;

@@ -221,7 +221,7 @@ fn the_command_line_prints_events_and_a_resume_token() {
 async fn own() -> Own {
     let settings = Env::default().with("OVERLAY_EVENTS", "1000").with("WATCH_LIMIT", "3");
     // The limit of watchers must be reached before that of untaken responses.
-    Own::start_with(settings.with("RESPONSE_WRITE_TIMEOUT_SECONDS", "300")).await
+    Own::light().start_with(settings.with("RESPONSE_WRITE_TIMEOUT_SECONDS", "300")).await
 }
 
 async fn write(endpoints: &Endpoints, seed: u64, events: usize) {

@@ -96,7 +96,7 @@ async fn imports_are_dated_right(commands: &Commands) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_whose_clock_jumps_loses_nothing() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let clock = FakeTime::of_service(&mut own.pipeline.command);
     own.wait_ready();
     trusted(&own).await;

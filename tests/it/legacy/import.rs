@@ -233,7 +233,7 @@ async fn killed_after(cli: &Cli, url: &str, chunks: u64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_import_resumes_and_both_stores_agree() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let mut legacy = Legacy::create(&endpoints).await;
     for statement in LARGE {

@@ -16,7 +16,9 @@ const CLIENT: &str = "00f067aa0ba902b7";
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_leads_from_the_call_to_the_read_model() {
     let collector = Collector::start().await;
-    let own = Own::start_with(Env::default().with("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())).await;
+    let own = Own::light()
+        .start_with(Env::default().with("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()))
+        .await;
     let mut commands = own.endpoints.commands();
     follow(&mut commands, &format!("00-{TRACE}-{CLIENT}-01")).await;
 
