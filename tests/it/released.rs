@@ -17,18 +17,17 @@ const PROGRAMS: [&str; 3] = ["command-service", "projector", "query-service"];
 
 #[test]
 fn settings_of_the_release_still_work() {
-    let now: BTreeSet<(String, bool)> = PROGRAMS
+    let now: Vec<(Vec<String>, bool)> = PROGRAMS
         .into_iter()
         .flat_map(|program| {
             let settings = said(program, "--settings");
             let settings = settings.as_array().expect("a list").clone();
-            settings.into_iter().map(move |setting| {
-                let name = setting["name"].as_str().expect("a name");
-                (format!("{program} {name}"), setting["required"] == true)
-            })
+            settings
+                .into_iter()
+                .map(move |setting| (names_of(program, &setting), setting["required"] == true))
         })
         .collect();
-    let names: BTreeSet<&str> = now.iter().map(|(name, _)| name.as_str()).collect();
+    let names: BTreeSet<&str> = now.iter().flat_map(|(names, _)| names).map(String::as_str).collect();
     let released: BTreeSet<(&str, bool)> = SETTINGS
         .lines()
         .map(|line| {
@@ -43,12 +42,20 @@ fn settings_of_the_release_still_work() {
         .collect();
     assert!(missing.is_empty(), "keep an alias, or list it in removed.txt: {missing:?}");
 
+    let was_required = |name: &String| released.contains(&(name.as_str(), true));
     let required: Vec<_> = now
         .iter()
-        .filter(|(name, required)| *required && !released.contains(&(name.as_str(), true)))
-        .map(|(name, _)| name)
+        .filter(|(names, required)| *required && !names.iter().any(was_required))
+        .map(|(names, _)| names)
         .collect();
     assert!(required.is_empty(), "a deployment of the release would not start: {required:?}");
+}
+
+/// The names under which a program reads a setting: its own and older ones.
+fn names_of(program: &str, setting: &Value) -> Vec<String> {
+    let older = setting["formerly"].as_array().expect("a list");
+    let name = |setting: &Value| format!("{program} {}", setting["name"].as_str().expect("a name"));
+    std::iter::once(setting).chain(older).map(name).collect()
 }
 
 #[test]
