@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use crate::secrets::write_private;
+use crate::private_file;
 
 /// An ordered set of environment variables.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl Env {
             file.display(),
             self.to_text()
         );
-        write_private(file, &text).context("cannot write the environment file")
+        private_file::write(file, &text).context("cannot write the environment file")
     }
 }
 

@@ -38,6 +38,7 @@ pub mod ports;
 pub mod postgres;
 pub mod prerequisites;
 pub mod principals;
+mod private_file;
 pub mod process;
 pub mod prometheus;
 pub mod promql;

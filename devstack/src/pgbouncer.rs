@@ -19,7 +19,7 @@ use crate::{
     http,
     ports::{Claim, loopback},
     prerequisites::on_path,
-    secrets::write_private,
+    private_file,
     user::{Unprivileged, reachable_instead_of},
 };
 
@@ -71,7 +71,7 @@ impl PgBouncer {
         let lines: String =
             users.iter().map(|(name, password)| format!("\"{name}\" \"{password}\"\n")).collect();
         let list = folder.join("users");
-        write_private(&list, &lines)?;
+        private_file::write(&list, &lines)?;
         if let Some(user) = &user {
             user.own(&folder)?;
             user.own(&list)?;

@@ -21,7 +21,7 @@ use std::{
 use anyhow::{Context, Result};
 
 pub(crate) use cluster::Template;
-use cluster::{Programs, configure, copy, hash, run};
+use cluster::{ADVICE, NAME, Programs, SUPERUSER, configure, copy, hash, run};
 
 use crate::{
     daemon::{Daemon, Server},
@@ -36,17 +36,8 @@ use crate::{
     user::{Unprivileged, reachable_instead_of},
 };
 
-/// The database, and its owner: no superuser, as in production, but one who may make roles.
-const NAME: &str = "followgraph";
-/// The cluster's superuser, whom only a standby uses.
-const SUPERUSER: &str = "postgres";
-
 /// Fast shutdown: clients are disconnected instead of waited for.
 const STOP_SIGNAL: Signal = Signal::SIGINT;
-
-/// What a person can do when PostgreSQL does not start.
-const ADVICE: &str = "If the port is taken, end the program that listens there. If the data is damaged, begin without \
-     it: `cargo xtask up --fresh`; nothing in it is precious.";
 
 /// Settings of a server that speaks TLS; the files are in the data folder.
 const TLS_FILES: [&str; 4] =

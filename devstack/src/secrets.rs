@@ -2,17 +2,11 @@
 //!
 //! Other users of the machine can reach the loopback ports, so nothing here is a fixed, known value.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-    sync::OnceLock,
-};
+use std::{fs, path::Path, sync::OnceLock};
 
 use anyhow::{Context, Result};
 
-use crate::{env_file::Env, principals::Principal};
+use crate::{env_file::Env, principals::Principal, private_file};
 
 const POSTGRES: &str = "POSTGRES_PASSWORD";
 const NEO4J: &str = "NEO4J_PASSWORD";
@@ -53,7 +47,7 @@ impl Secrets {
             }
         };
         let shared = Env::default().with(NEO4J, password).with(POSTGRES, postgres_password);
-        write_private(file, &shared.to_text())
+        private_file::write(file, &shared.to_text())
     }
 
     /// Reads the secrets in `file`. What is not there yet is made up and written there.
@@ -85,7 +79,7 @@ impl Secrets {
                 .collect::<Result<_>>()?,
         };
         if env != known {
-            write_private(file, &env.to_text())?;
+            private_file::write(file, &env.to_text())?;
         }
         Ok(secrets)
     }
@@ -96,29 +90,6 @@ impl Secrets {
         // There is one for each of `Principal::ALL`.
         found.map_or("", |(_, password)| password)
     }
-}
-
-/// Writes `text` to `file` so that only its owner can read it, in one step.
-pub fn write_private(file: &Path, text: &str) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let partial = file.with_extension("partial");
-        // A left-over of an interrupted run keeps its mode, so it is not written to.
-        match fs::remove_file(&partial) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&partial)?
-            .write_all(text.as_bytes())?;
-        fs::rename(&partial, file)
-    };
-    write().with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// `bytes` random bytes from the kernel, as hexadecimal text.

@@ -111,9 +111,9 @@ const CRATES: &[(&str, Parents, &[&str])] = &[
     ),
     (
         "devstack",
-        Parents::Lenient,
+        Parents::Strict,
         &[
-            "graph http lock_file prerequisites principals process promql user workspace",
+            "graph http lock_file prerequisites principals private_file process promql user workspace",
             "env_file",
             "daemon fake_time fetch monitoring secrets tls",
             "debian go ports python services",

@@ -14,13 +14,21 @@ use std::{
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use super::{ADVICE, NAME, SUPERUSER};
 use crate::{
     fetch::{self, cache_folder, remove_folder},
-    lock_file,
-    secrets::{random_hex, write_private},
+    lock_file, private_file,
+    secrets::random_hex,
     user::{Unprivileged, reachable_instead_of},
 };
+
+/// The database and its owner. As in production the owner is no superuser, but may make roles.
+pub(super) const NAME: &str = "followgraph";
+/// The cluster's superuser, whom only a standby uses.
+pub(super) const SUPERUSER: &str = "postgres";
+
+/// What a person can do when PostgreSQL does not start.
+pub(super) const ADVICE: &str = "If the port is taken, end the program that listens there. If the data is damaged, begin \
+     without it: `cargo xtask up --fresh`; nothing in it is precious.";
 
 /// Written into postgresql.conf, after the defaults of initdb.
 ///
@@ -77,7 +85,7 @@ impl Programs {
             .and_then(|()| DirBuilder::new().mode(0o700).create(&data))
             .with_context(|| format!("cannot create {}", data.display()))?;
         let password_file = folder.join("password");
-        write_private(&password_file, password)?;
+        private_file::write(&password_file, password)?;
         self.own(&data)?;
         self.own(&password_file)?;
         let mut initdb = self.command("initdb", folder);
@@ -123,7 +131,7 @@ impl Template {
             return Ok(Self { folder, password: known });
         }
         let password = random_hex(16)?;
-        write_private(&file, &password)?;
+        private_file::write(&file, &password)?;
         Ok(Self { folder, password })
     }
 
