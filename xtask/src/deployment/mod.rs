@@ -1,9 +1,7 @@
-//! What would be deployed, checked without a cluster and without a container engine.
+//! Checks what would be deployed, without a cluster and without a container engine.
 //!
-//! Owns: the list of overlays and files, rendering them, and running the checkers of others over them. Our own rules are
-//! in `rules`. It must not know how the services work.
-//!
-//! What can go wrong: a checker that cannot be fetched or run. What the checkers find is no error but the report.
+//! It renders the overlays of `k8s/` and runs other projects' checkers and our own [`rules`] on them. A mistake in a
+//! manifest is a line of the [`Report`]; a checker that does not run is an error.
 
 mod rules;
 mod tools;
@@ -24,33 +22,33 @@ pub use tools::Tools;
 
 use rules::{Contract, Strictness};
 
-/// The oldest Kubernetes that the manifests are for.
+/// The oldest Kubernetes that the manifests support.
 const KUBERNETES: &str = "1.33";
-/// Every overlay, and whether passwords that protect nothing may be in it.
+/// Every overlay.
 const OVERLAYS: [(&str, Strictness); 2] =
     [("dev", Strictness::Throwaway), ("production", Strictness::Production)];
-/// Prints the Secrets of the overlay `production`.
+/// The script that prints the Secrets of the overlay `production`.
 const SECRETS: &str = "k8s/overlays/production/secrets.sh";
-/// Policies that a site may copy.
+/// Network policies for a site to copy.
 const EXAMPLES: &str = "k8s/examples/clients.yaml";
-/// Tests of kube-score that are skipped, each with our reason.
+/// Tests of kube-score that do not apply.
 const SKIPPED: [&str; 3] = [
-    // Tags are never moved, so what a node has is what it would pull.
+    // Tags do not move, so a node has the image that it would pull.
     "container-image-pull-policy",
-    // Root file systems are read-only, and volumes have limits of their own.
+    // Root file systems are read-only, and volumes have limits.
     "container-ephemeral-storage-request-and-limit",
-    // Images of others run as the user that they were made for.
+    // Third-party images run as the user that they are built for.
     "container-security-context-user-group-id",
 ];
-/// Tests that are skipped where nothing needs protection: there is one of each, and no policy between them.
+/// Tests that do not apply to a throwaway overlay: it has one pod of each and no network policy.
 const SKIPPED_IF_THROWAWAY: [&str; 2] = ["deployment-replicas", "pod-networkpolicy"];
 
-/// What was checked, and what is wrong.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// For people.
+    /// What was checked, one line each.
     pub checked: Vec<String>,
-    /// One line each; none if all is well.
+    /// One line each; empty if there are none.
     pub problems: Vec<String>,
 }
 
@@ -60,7 +58,7 @@ struct Validated {
     problems: Vec<String>,
 }
 
-/// Checks every overlay, the Dockerfile and compose.yaml.
+/// Checks every overlay, the Secrets script, the examples, compose.yaml and the Dockerfile.
 pub fn check(tools: &Tools) -> Result<Report> {
     let root = workspace::root();
     let contract = Contract::read(&root)?;
@@ -120,7 +118,7 @@ fn render(tools: &Tools, overlay: &Path, file: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The Secrets that the script makes, those of clients of the older API included.
+/// The Secrets that the script prints, including those for clients of the older API.
 fn made_secrets(root: &Path) -> Result<Vec<u8>> {
     let mut command = Command::new("sh");
     let output = command.arg(root.join(SECRETS)).env("LEGACY_TOKEN", "stand-in").output()?;
@@ -143,10 +141,10 @@ fn validate(tools: &Tools, manifests: &[PathBuf], compose: &Path) -> Result<BTre
     if !output.status.success() {
         bail!("validate.py failed\n{}", String::from_utf8_lossy(&output.stderr));
     }
-    serde_json::from_slice(&output.stdout).context("cannot read what validate.py says")
+    serde_json::from_slice(&output.stdout).context("cannot read the output of validate.py")
 }
 
-/// What kube-score finds.
+/// Findings of kube-score.
 fn score(tools: &Tools, file: &Path, strictness: Strictness) -> Result<Vec<String>> {
     let more = if strictness == Strictness::Throwaway { &SKIPPED_IF_THROWAWAY[..] } else { &[] };
     let output = output(
@@ -168,7 +166,7 @@ fn score(tools: &Tools, file: &Path, strictness: Strictness) -> Result<Vec<Strin
     Ok(found)
 }
 
-/// What nats-server says about its own configuration.
+/// Errors of nats-server in its configuration.
 fn nats_configuration(tools: &Tools, documents: &[Value], folder: &Path) -> Result<Vec<String>> {
     let Some(files) = rules::config_map(documents, "nats") else { return Ok(Vec::new()) };
     fs::create_dir_all(folder)?;
@@ -177,11 +175,7 @@ fn nats_configuration(tools: &Tools, documents: &[Value], folder: &Path) -> Resu
     for (name, text) in files {
         let text = text.as_str().unwrap_or_default();
         fs::write(folder.join(name), text)?;
-        for variable in text.split('$').skip(1).filter_map(|rest| rest.split(char::is_whitespace).next()) {
-            if variable.ends_with("_PASSWORD") {
-                command.env(variable, "stand-in");
-            }
-        }
+        command.envs(rules::password_variables(text).map(|variable| (variable, "stand-in")));
     }
     let output = output(&mut command)?;
     Ok(if output.succeeded { Vec::new() } else { vec![format!("ConfigMap/nats: {}", output.text.trim())] })
@@ -203,7 +197,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A folder that goes with us.
+/// A temporary folder.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -216,7 +210,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Left over, it harms nobody.
+        // Nothing reads it any more.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

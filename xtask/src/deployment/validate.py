@@ -1,10 +1,10 @@
-"""Reads YAML strictly and validates what it finds; called by `cargo xtask k8s-check`.
+"""Validates manifests and compose files for `cargo xtask k8s-check`.
 
-Owns: parsing (a key that appears twice is a mistake), Kubernetes' own schemas, custom resources by their definitions, and
-the schema of compose files. It must not know this project's rules.
+It validates against Kubernetes' schemas, CustomResourceDefinitions and the schema of compose files. A key that appears
+twice is a mistake.
 
 Takes a JSON object as its argument: `kubernetes` (version), `crds` (files), `manifests` and `compose` (files),
-`compose_schema`. Prints one: for each file its documents and its problems.
+`compose_schema`. Prints a JSON object: for each file its documents and its problems.
 """
 
 import json
@@ -16,7 +16,7 @@ import yaml
 
 
 class Loader(yaml.SafeLoader):
-    """Refuses keys that appear twice: the last would win without a word."""
+    """Refuses keys that appear twice: YAML silently takes the last."""
 
     def construct_mapping(self, node, deep=False):
         keys = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -33,7 +33,7 @@ def documents(path):
 
 
 def closed(schema):
-    """The schema without room for unknown fields: a server would drop them without a word."""
+    """The schema without unknown fields: a server drops them silently."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -51,7 +51,7 @@ def custom_resources(paths):
             spec = definition["spec"]
             for version in spec["versions"]:
                 schema = dict(version["schema"]["openAPIV3Schema"])
-                # Definitions leave the common parts to the server.
+                # Definitions leave out what all objects have.
                 schema["properties"] = {
                     **{name: closed(part) for name, part in schema["properties"].items()},
                     "metadata": {"type": "object"},
@@ -62,7 +62,7 @@ def custom_resources(paths):
     return found
 
 
-def told(error):
+def line_of(error):
     place = "/".join(str(part) for part in error.absolute_path) or "the document"
     return f"{place}: {error.message[:300]}"
 
@@ -72,13 +72,13 @@ def problem_of(document, version, definitions):
     try:
         if definition is not None:
             error = jsonschema.exceptions.best_match(definition.iter_errors(document))
-            return told(error) if error else None
+            return line_of(error) if error else None
         kubernetes_validate.validate(document, version, strict=True)
     except kubernetes_validate.ValidationError as error:
         place = "/".join(str(part) for part in error.path) or "the document"
         return f"{place}: {error.message[:300]}"
     except kubernetes_validate.SchemaNotFoundError:
-        return "no schema and no definition is known for it"
+        return "there is no schema or definition for it"
     return None
 
 
@@ -98,7 +98,7 @@ def compose(path, schema_path):
         schema = json.load(file)
     validator = jsonschema.validators.validator_for(schema)(schema)
     found = documents(path)
-    problems = [told(error) for document in found for error in validator.iter_errors(document)]
+    problems = [line_of(error) for document in found for error in validator.iter_errors(document)]
     return {"documents": found, "problems": problems}
 
 

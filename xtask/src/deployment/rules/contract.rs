@@ -1,9 +1,7 @@
-//! What the sources say that a deployment must fit: variables, methods, metrics, versions of servers.
+//! Facts in the sources that a deployment must match: variables, methods, metrics, and versions of servers.
 //!
-//! Owns: reading them from the sources as text, because this tool links to no service. A variable is known to a program
-//! if its name stands as a text in the program's sources or in those of service-kit.
-//!
-//! What can go wrong: a name that is put together at run time is not found; then the check fails, and says which.
+//! They are read as text, because xtask links no service. A program knows a variable if its sources, or those of
+//! service-kit, contain the name as a string literal. A name that is composed at run time is reported as unknown.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,22 +20,22 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
     ("cli", &["followgraph/src"]),
 ];
 
-/// What the sources say.
+/// The facts.
 #[derive(Debug, Default)]
-pub(in crate::deployment) struct Contract {
-    pub(super) variables: BTreeMap<&'static str, BTreeSet<String>>,
-    pub(super) legacy_methods: Vec<String>,
-    pub(super) query_metrics: String,
-    pub(super) metrics_adapter: String,
-    /// Roles in PostgreSQL that only read.
-    pub(super) readers: Vec<String>,
-    /// NATS's users and what each may do, once they are kept in one place for all.
-    pub(super) nats_users: Option<String>,
+pub struct Contract {
+    pub variables: BTreeMap<&'static str, BTreeSet<String>>,
+    pub legacy_methods: Vec<String>,
+    pub query_metrics: String,
+    pub metrics_adapter: String,
+    /// PostgreSQL roles that are read-only.
+    pub readers: Vec<String>,
+    /// NATS's users and their permissions, `migrations/roles/nats.conf`.
+    pub nats_users: Option<String>,
 }
 
 impl Contract {
-    /// Reads them.
-    pub(in crate::deployment) fn read(root: &Path) -> Result<Self> {
+    /// Reads them from the clone at `root`.
+    pub fn read(root: &Path) -> Result<Self> {
         let read =
             |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"));
         let mut variables = BTreeMap::new();
@@ -58,8 +56,8 @@ impl Contract {
         })
     }
 
-    /// The variables that the program of an image knows; `None` for images of others.
-    pub(super) fn variables(&self, image: &str) -> Option<&BTreeSet<String>> {
+    /// The variables that an image's program knows; `None` for an image that is not ours.
+    pub fn variables(&self, image: &str) -> Option<&BTreeSet<String>> {
         let (path, _) = image.rsplit_once(':')?;
         let (folder, program) = path.rsplit_once('/')?;
         if folder.rsplit('/').next() != Some("followgraph") {
@@ -68,20 +66,20 @@ impl Contract {
         self.variables.get(program)
     }
 
-    /// The version of a server that the tests run.
-    pub(super) fn server_version(&self, image: &str) -> Option<&'static str> {
+    /// The version of a server that the tests run; `None` for another image.
+    pub fn server_version(&self, image: &str) -> Option<&'static str> {
         match image {
             "nats" => Some(fetch::NATS.version),
             "neo4j" => fetch::NEO4J.strip_prefix("neo4j-"),
-            // 18.0.0 of the package is 18.0 of the server.
+            // The package 18.0.0 contains the server 18.0.
             "postgres" | "postgresql" => fetch::POSTGRES.strip_prefix("postgres-")?.strip_suffix(".0"),
             _ => None,
         }
     }
 }
 
-/// The roles of `('role', connections, true)` in the script that makes them.
-pub(super) fn readers(script: &str) -> Vec<String> {
+/// Read-only roles: rows `('role', connections, true)` of the script that creates the roles.
+pub fn readers(script: &str) -> Vec<String> {
     let only_reads = |row: &str| row.contains(", true)");
     let rows = script.lines().map(str::trim).filter(|line| only_reads(line));
     rows.filter_map(|row| row.strip_prefix("('")?.split('\'').next()).map(str::to_owned).collect()
@@ -99,8 +97,8 @@ fn names_in_folder(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
-/// Texts that have the form of a variable's name.
-pub(super) fn names_in(source: &str) -> impl Iterator<Item = String> {
+/// String literals in the form of a variable's name.
+pub fn names_in(source: &str) -> impl Iterator<Item = String> {
     source.split('"').filter(|text| is_name(text)).map(str::to_owned)
 }
 
@@ -111,7 +109,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// The methods of a .proto file with one service.
-pub(super) fn methods(proto: &str) -> Vec<String> {
+pub fn methods(proto: &str) -> Vec<String> {
     proto
         .lines()
         .filter_map(|line| line.trim().strip_prefix("rpc "))

@@ -1,43 +1,46 @@
-//! PostgreSQL: what all processes together may ask of it, and that the roles which an operator makes are limited.
+//! PostgreSQL: connections and fallback reads of all pods together, and limits of the roles that the operator creates.
 
 use serde_json::Value;
 
-use super::{Contract, config_map, list, of_kind, text, title};
+use super::{
+    contract::Contract,
+    documents::{list, named, of_kind, setting, text, title},
+};
 
-/// Reads a second that PostgreSQL is trusted with while no read model answers, from all pods: docs/kubernetes.md.
+/// Maximum fallback reads per second that PostgreSQL serves for all pods: docs/kubernetes.md.
 const READS_PER_SECOND: u64 = 3_000;
-/// Connections that are left for the owner, the operator and people.
+/// Connections reserved for the owner, the operator and people.
 const RESERVE: u64 = 10;
-/// What a session of a service's role must begin with.
+/// Session defaults that every service's role must have.
 const DEFAULTS: [&str; 2] = ["statement_timeout", "idle_in_transaction_session_timeout"];
 const READ_ONLY: &str = "default_transaction_read_only";
 
-/// How many connections one process takes.
-struct Taker {
+/// How many connections one process opens.
+struct Client {
     program: &'static str,
     role: &'static str,
-    /// The setting that says so, its default, and what counts at most.
+    /// The setting that limits its pool, the default, and the largest size that the program uses.
     setting: (&'static str, u64, u64),
-    /// Beside those.
+    /// Connections in addition to the pool.
     more: u64,
 }
 
-const TAKERS: [Taker; 3] = [
-    Taker {
+const CLIENTS: [Client; 3] = [
+    Client {
         program: "command-service",
         role: "followgraph_command",
         setting: ("DATABASE_MAX_CONNECTIONS", 16, u64::MAX),
-        // Two each for commits and for the worker, and the two that hold the locks of the leaders.
+        // Two for commits, two for jobs, and two that hold the locks of the leaders.
         more: 6,
     },
-    Taker {
+    Client {
         program: "query-service",
         role: "followgraph_query",
         setting: ("FALLBACK_CONCURRENCY", 16, u64::MAX),
-        // Exports, the probe and the events.
+        // Exports, the probe and the event reader.
         more: 4,
     },
-    Taker {
+    Client {
         program: "projector",
         role: "followgraph_projector",
         setting: ("DATABASE_MAX_CONNECTIONS", 16, 4),
@@ -45,35 +48,35 @@ const TAKERS: [Taker; 3] = [
     },
 ];
 
-/// The role's limit is enough for all processes of a service, those that come and go while they are replaced included; and
-/// the server has room for all roles.
-pub(super) fn connections(documents: &[Value]) -> Vec<String> {
+/// Each role's limit suffices for all processes of its service, also during a rollout, and `max_connections` for all
+/// roles.
+pub fn connections(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for cluster in of_kind(documents, "Cluster") {
         let roles = list(&cluster["spec"]["managed"]["roles"]);
-        // Then somebody else makes them, with limits of his own.
+        // Roles are created elsewhere, with limits of their own.
         if roles.is_empty() {
             continue;
         }
-        for taker in TAKERS {
+        for client in CLIENTS {
             let limit = roles
                 .iter()
-                .find(|role| role["name"] == taker.role)
+                .find(|role| role["name"] == client.role)
                 .and_then(|role| role["connectionLimit"].as_u64());
             let Some(limit) = limit else {
-                problems.push(format!("{}: no role {} with a connectionLimit", title(cluster), taker.role));
+                problems.push(format!("{}: no role {} with a connectionLimit", title(cluster), client.role));
                 continue;
             };
-            let (name, default, most) = taker.setting;
-            let each = number(documents, taker.program, name, default).min(most) + taker.more;
-            let processes = most_processes(documents, taker.program)
-                + surge(documents, taker.program)
-                + leaving(documents, taker.program);
+            let (name, default, most) = client.setting;
+            let each = number(documents, client.program, name, default).min(most) + client.more;
+            let processes = most_processes(documents, client.program)
+                + surge(documents, client.program)
+                + leaving(documents, client.program);
             if each * processes > limit {
                 problems.push(format!(
                     "{}: {} may have {limit} connections, but {processes} processes take {each} each",
                     title(cluster),
-                    taker.role
+                    client.role
                 ));
             }
         }
@@ -90,8 +93,8 @@ pub(super) fn connections(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// All query-services together do not turn more reads to PostgreSQL than it takes.
-pub(super) fn fallback_budget(documents: &[Value]) -> Vec<String> {
+/// The fallback budgets of all query-services together do not exceed what PostgreSQL serves.
+pub fn fallback_budget(documents: &[Value]) -> Vec<String> {
     let each = number(documents, "query-service", "FALLBACK_BUDGET_PER_SECOND", 2_000);
     let pods = most_processes(documents, "query-service");
     if each * pods <= READS_PER_SECOND {
@@ -102,8 +105,8 @@ pub(super) fn fallback_budget(documents: &[Value]) -> Vec<String> {
     )]
 }
 
-/// Roles that the operator makes get as superuser what the owner of the schema may not set.
-pub(super) fn role_defaults(documents: &[Value], contract: &Contract) -> Vec<String> {
+/// Roles that the operator creates have the session defaults. Only a superuser can set them, so `postInitSQL` does.
+pub fn role_defaults(documents: &[Value], contract: &Contract) -> Vec<String> {
     let mut problems = Vec::new();
     for cluster in of_kind(documents, "Cluster") {
         let statements = list(&cluster["spec"]["bootstrap"]["initdb"]["postInitSQL"]);
@@ -123,7 +126,7 @@ pub(super) fn role_defaults(documents: &[Value], contract: &Contract) -> Vec<Str
     problems
 }
 
-/// Pods while nothing is replaced: what the autoscaler may make, or the replicas.
+/// Pods outside of a rollout: the maximum of the autoscaler, or the replicas.
 fn most_processes(documents: &[Value], program: &str) -> u64 {
     let scaled = of_kind(documents, "HorizontalPodAutoscaler")
         .find(|scaler| scaler["spec"]["scaleTargetRef"]["name"] == program)
@@ -132,7 +135,7 @@ fn most_processes(documents: &[Value], program: &str) -> u64 {
     scaled.or_else(replicas).unwrap_or(1)
 }
 
-/// Pods that a Deployment may have beyond that.
+/// Pods that a Deployment may have in addition during a rollout (`maxSurge`).
 fn surge(documents: &[Value], program: &str) -> u64 {
     let Some(deployment) = workload(documents, program).filter(|it| it["kind"] == "Deployment") else {
         return 0;
@@ -142,9 +145,9 @@ fn surge(documents: &[Value], program: &str) -> u64 {
     value.as_u64().unwrap_or_else(|| (most_processes(documents, program) * percent()).div_ceil(100))
 }
 
-/// Pods that may still end while others have taken their places: they count for no limit of a rollout, but keep their
-/// connections until they are gone. A Deployment that waits for as long as they may take (`minReadySeconds`) has no more
-/// of them than it replaces at a time; another one may have all of them.
+/// Pods that may be terminating while their replacements run. They count for no limit of a rollout, but keep their
+/// connections. If `minReadySeconds` covers the grace period, there are at most as many as a rollout replaces at a time;
+/// otherwise all pods may be terminating.
 fn leaving(documents: &[Value], program: &str) -> u64 {
     let Some(deployment) = workload(documents, program).filter(|it| it["kind"] == "Deployment") else {
         return 0;
@@ -159,14 +162,10 @@ fn leaving(documents: &[Value], program: &str) -> u64 {
 }
 
 fn workload<'a>(documents: &'a [Value], program: &str) -> Option<&'a Value> {
-    ["Deployment", "StatefulSet"]
-        .into_iter()
-        .flat_map(|kind| of_kind(documents, kind))
-        .find(|it| it["metadata"]["name"] == program)
+    ["Deployment", "StatefulSet"].into_iter().find_map(|kind| named(documents, kind, program))
 }
 
-/// A number of a program's ConfigMap.
+/// A number in a program's ConfigMap.
 fn number(documents: &[Value], program: &str, name: &str, default: u64) -> u64 {
-    let value = config_map(documents, program).and_then(|map| map.get(name)).map(text);
-    value.and_then(|value| value.parse().ok()).unwrap_or(default)
+    setting(documents, program, name).parse().unwrap_or(default)
 }

@@ -1,16 +1,19 @@
-//! Images: pinned, and the servers' of the versions that the tests run.
+//! Images: every tag is fixed, and servers have the version that the tests run.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::{Contract, Pod, of_kind, text, title};
+use super::{
+    contract::Contract,
+    documents::{Pod, of_kind, text, title},
+};
 
-/// Tags that somebody moves.
+/// Tags that publishers move.
 const FLOATING: [&str; 8] = ["latest", "stable", "edge", "main", "master", "nightly", "dev", "nonroot"];
 
-/// Every image that a Dockerfile begins with has a tag that stays, or a digest, and no health depends on other servers.
-pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<String> {
+/// Every base image of the Dockerfile has a fixed tag or a digest, and no health check depends on other servers.
+pub fn dockerfile(text: &str, contract: &Contract) -> Vec<String> {
     let mut defaults = BTreeMap::new();
     let mut stages = BTreeSet::new();
     let mut problems = Vec::new();
@@ -29,7 +32,7 @@ pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<
             }
             Some("HEALTHCHECK") if line.contains("=ready") || line.contains("/readyz") => {
                 problems.push(
-                    "a HEALTHCHECK asks for readiness: engines would replace containers whose stores are away".to_owned(),
+                    "a HEALTHCHECK asks for readiness: engines would replace containers whose stores are down".to_owned(),
                 );
             }
             _ => {}
@@ -38,8 +41,8 @@ pub(in crate::deployment) fn dockerfile(text: &str, contract: &Contract) -> Vec<
     problems
 }
 
-/// Every image has a tag that stays, and servers are of the tested version.
-pub(super) fn pinned(documents: &[Value], contract: &Contract) -> Vec<String> {
+/// Every image has a fixed tag, and servers have the tested version.
+pub fn pinned(documents: &[Value], contract: &Contract) -> Vec<String> {
     let of_pods = Pod::all(documents).flat_map(|pod| {
         pod.all_containers()
             .map(|container| (pod.title.clone(), text(&container["image"])))
@@ -53,8 +56,8 @@ pub(super) fn pinned(documents: &[Value], contract: &Contract) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with an image's name.
-pub(super) fn wrong_with(image: &str, contract: &Contract) -> Option<String> {
+/// The problem of an image's name, if it has one.
+pub fn wrong_with(image: &str, contract: &Contract) -> Option<String> {
     if image.contains("@sha256:") {
         return None;
     }

@@ -1,16 +1,16 @@
-//! Monitoring: whoever scrapes gets every service, by the name that the alerts go by, and often enough.
+//! Monitoring: PodMonitors select every service, label it as the alerts expect, and scrape often enough.
 
 use serde_json::Value;
 
-use super::{Pod, list, of_kind, text, title};
+use super::documents::{Pod, list, of_kind, text, title};
 
 /// The label of a pod that becomes the label `job` of its metrics.
 const JOB_LABEL: &str = "app.kubernetes.io/name";
-/// In seconds: the windows of the alerts are made for it.
+/// Longest scrape interval in seconds that the windows of the alerts allow.
 const LONGEST_INTERVAL: u64 = 30;
 
-/// Where there is a PodMonitor, it finds each service's port.
-pub(super) fn scraped(documents: &[Value]) -> Vec<String> {
+/// If the overlay has PodMonitors, one of them selects a port of each service.
+pub fn scraped(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     let monitors: Vec<_> = of_kind(documents, "PodMonitor").collect();
     for monitor in &monitors {
@@ -49,7 +49,7 @@ fn has_port(pod: &Pod<'_>, name: &Value) -> bool {
     pod.containers().iter().flat_map(|container| list(&container["ports"])).any(|port| port["name"] == *name)
 }
 
-/// As far as selectors are used here: labels that are equal, and lists of which one must be.
+/// Evaluates `matchLabels`, and `matchExpressions` with `In`; no other operator is used here.
 fn selects(selector: &Value, labels: &Value) -> bool {
     let mut equal = selector["matchLabels"].as_object().into_iter().flatten();
     equal.all(|(key, value)| labels[key.as_str()] == *value)

@@ -1,17 +1,17 @@
-//! Neo4j: ready only when it is used again, and within its memory.
+//! Neo4j: a pod is ready only when reads use it again, and its memory settings fit the limit.
 
 use serde_json::Value;
 
-use super::{config_map, list, of_kind, text};
+use super::documents::{list, named, setting, text};
 
-/// How long its port is open before it is ready, in seconds. query-service uses it again after up to half a minute; a
-/// rollout or a node drain that goes on earlier leaves no replica to read from.
+/// Seconds between the open port and readiness. query-service uses a replica again after up to 30 s; a rollout or a node
+/// drain that proceeds earlier leaves no replica to read from.
 const LEAST_SECONDS: u64 = 60;
-/// What the JVM takes besides heap and page cache, in MiB: docs/kubernetes.md.
+/// Memory of the JVM in addition to heap and page cache: docs/kubernetes.md.
 const JVM_MEBIBYTES: u64 = 2048;
 
-/// The readiness of the pod itself waits: a node drain does not look at minReadySeconds.
-pub(super) fn ready_when_used(documents: &[Value]) -> Vec<String> {
+/// The readiness probe waits. `minReadySeconds` would not do: a node drain ignores it.
+pub fn ready_when_used(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for container in containers(documents) {
         let probe = &container["readinessProbe"];
@@ -20,17 +20,17 @@ pub(super) fn ready_when_used(documents: &[Value]) -> Vec<String> {
         let waits = times.saturating_sub(1) * period;
         if waits < LEAST_SECONDS {
             problems.push(format!(
-                "StatefulSet/neo4j: ready {waits} s after its port is open, and the next pod is then taken; it needs \
-                 {LEAST_SECONDS} s until it is read from (successThreshold, periodSeconds)"
+                "StatefulSet/neo4j: ready {waits} s after its port opens, before it is read from; raise successThreshold or \
+                 periodSeconds to {LEAST_SECONDS} s"
             ));
         }
     }
     problems
 }
 
-/// Heap, page cache and the JVM fit into the limit of memory.
-pub(super) fn fits_its_memory(documents: &[Value]) -> Vec<String> {
-    let conf = config_map(documents, "neo4j").and_then(|map| map.get("neo4j.conf")).map_or("", text);
+/// Heap, page cache and JVM fit into the memory limit.
+pub fn fits_its_memory(documents: &[Value]) -> Vec<String> {
+    let conf = setting(documents, "neo4j", "neo4j.conf");
     let set = |name: &str| {
         let line = conf.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
         line.and_then(mebibytes)
@@ -46,7 +46,7 @@ pub(super) fn fits_its_memory(documents: &[Value]) -> Vec<String> {
                  limit of {limit} MiB"
             )),
             _ => problems.push(
-                "StatefulSet/neo4j: heap, page cache (ConfigMap/neo4j) or the limit of memory cannot be read".to_owned(),
+                "StatefulSet/neo4j: heap, page cache (ConfigMap/neo4j) or the memory limit cannot be read".to_owned(),
             ),
         }
     }
@@ -54,9 +54,8 @@ pub(super) fn fits_its_memory(documents: &[Value]) -> Vec<String> {
 }
 
 fn containers(documents: &[Value]) -> impl Iterator<Item = &Value> {
-    of_kind(documents, "StatefulSet")
-        .filter(|set| set["metadata"]["name"] == "neo4j")
-        .flat_map(|set| list(&set["spec"]["template"]["spec"]["containers"]))
+    let set = named(documents, "StatefulSet", "neo4j").into_iter();
+    set.flat_map(|set| list(&set["spec"]["template"]["spec"]["containers"]))
 }
 
 /// Sizes as Neo4j (`512m`, `1g`) and Kubernetes (`512Mi`, `1Gi`) write them.

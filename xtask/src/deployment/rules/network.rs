@@ -1,14 +1,17 @@
-//! The network: closed but for what is named, and each method of the older API goes to the process that has it.
+//! Network: policies deny by default, and routes send each method to the service that implements it.
 
 use serde_json::{Value, json};
 
-use super::{Contract, list, of_kind, text, title};
+use super::{
+    contract::Contract,
+    documents::{list, named, of_kind, text, title},
+};
 
-/// The older system's service, split between two of ours.
+/// The service of the older API; command-service and query-service implement a part each.
 const LEGACY: &str = "nova.graph_service.v2.GraphService";
 
-/// One policy denies everything to every pod.
-pub(super) fn denied_by_default(documents: &[Value]) -> Vec<String> {
+/// A NetworkPolicy denies all traffic of all pods.
+pub fn denied_by_default(documents: &[Value]) -> Vec<String> {
     let denies = |policy: &Value| {
         let spec = &policy["spec"];
         spec["podSelector"] == json!({})
@@ -22,16 +25,16 @@ pub(super) fn denied_by_default(documents: &[Value]) -> Vec<String> {
     vec!["no NetworkPolicy denies what is not allowed".to_owned()]
 }
 
-/// There is a route.
-pub(super) fn has_a_route(documents: &[Value]) -> Vec<String> {
+/// The overlay has a GRPCRoute.
+pub fn has_a_route(documents: &[Value]) -> Vec<String> {
     if of_kind(documents, "GRPCRoute").next().is_some() {
         return Vec::new();
     }
     vec!["no GRPCRoute".to_owned()]
 }
 
-/// Writes of the older API go to command-service, its reads to query-service, and both exist on the ports named.
-pub(super) fn methods_are_routed(documents: &[Value], contract: &Contract) -> Vec<String> {
+/// Writes of the older API go to command-service and reads to query-service, and every backend exists.
+pub fn methods_are_routed(documents: &[Value], contract: &Contract) -> Vec<String> {
     let mut problems = Vec::new();
     for route in of_kind(documents, "GRPCRoute") {
         for method in &contract.legacy_methods {
@@ -43,9 +46,8 @@ pub(super) fn methods_are_routed(documents: &[Value], contract: &Contract) -> Ve
             }
         }
         for backend in list(&route["spec"]["rules"]).iter().flat_map(|rule| list(&rule["backendRefs"])) {
-            let exists = of_kind(documents, "Service").any(|service| {
-                service["metadata"]["name"] == backend["name"]
-                    && list(&service["spec"]["ports"]).iter().any(|port| port["port"] == backend["port"])
+            let exists = named(documents, "Service", text(&backend["name"])).is_some_and(|service| {
+                list(&service["spec"]["ports"]).iter().any(|port| port["port"] == backend["port"])
             });
             if !exists {
                 problems.push(format!(
@@ -60,12 +62,11 @@ pub(super) fn methods_are_routed(documents: &[Value], contract: &Contract) -> Ve
     problems
 }
 
-/// GetStatus says why no pod is ready, so it goes where pods need not be.
-pub(super) fn status_is_reachable(documents: &[Value]) -> Vec<String> {
+/// GetStatus says why no pod is ready, so its Service includes pods that are not ready.
+pub fn status_is_reachable(documents: &[Value]) -> Vec<String> {
     let reaches_all = |name: &str| {
-        of_kind(documents, "Service").any(|service| {
-            service["metadata"]["name"] == name && service["spec"]["publishNotReadyAddresses"] == true
-        })
+        named(documents, "Service", name)
+            .is_some_and(|service| service["spec"]["publishNotReadyAddresses"] == true)
     };
     let mut problems = Vec::new();
     for route in of_kind(documents, "GRPCRoute") {
@@ -81,7 +82,7 @@ pub(super) fn status_is_reachable(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// Where a method goes: a match that names it wins over one that names the service only.
+/// The Service that gets a method: a match of the method takes precedence over one of the whole gRPC service.
 fn backend<'a>(route: &'a Value, service: &str, method: &str) -> Option<&'a str> {
     let rule_for = |wanted: Option<&str>| {
         list(&route["spec"]["rules"]).iter().find(|rule| {

@@ -1,19 +1,18 @@
-//! Pods: restricted, watched, drained, and complete. That they have sizes and a read-only root, and are not privileged,
-//! kube-score checks.
+//! Pods: restricted, probed, drained, and complete. kube-score checks resources, read-only roots and privileges.
 
 use serde_json::{Value, json};
 
-use super::{Pod, Strictness, config_map, is_called, list, of_kind, text};
+use super::documents::{Pod, Strictness, list, of_kind, secrets_of, settings_of, text};
 
-/// What service-kit takes where SHUTDOWN_DEADLINE_SECONDS is not set.
+/// Default of `SHUTDOWN_DEADLINE_SECONDS` in service-kit.
 const DEFAULT_SHUTDOWN_DEADLINE: u64 = 20;
-/// What the process may take after its deadline, with room.
+/// Seconds that a process may need after its deadline.
 const MARGIN: u64 = 5;
 
 const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
 
-/// The rest of the restricted pod security standard, and no token of Kubernetes.
-pub(super) fn restricted(documents: &[Value]) -> Vec<String> {
+/// The restricted pod security standard as far as kube-score does not check it, and no Kubernetes token.
+pub fn restricted(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents) {
         let spec = pod.spec;
@@ -42,8 +41,8 @@ pub(super) fn restricted(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// What runs for ever has a readiness and a liveness probe, a service a startup probe too.
-pub(super) fn watched(documents: &[Value]) -> Vec<String> {
+/// Containers have a readiness and a liveness probe, those of services a startup probe too; Jobs have none.
+pub fn probed(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents).filter(|pod| pod.kind != "Job") {
         let mut probes = vec!["readinessProbe", "livenessProbe"];
@@ -59,8 +58,8 @@ pub(super) fn watched(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// A service gets time between its end and the kill: the pause before SIGTERM, its own deadline, and some room.
-pub(super) fn drained(documents: &[Value]) -> Vec<String> {
+/// The grace period of a service covers the pause before SIGTERM, its shutdown deadline, and a margin.
+pub fn drained(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents).filter(|pod| pod.is_service) {
         let grace = pod.spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
@@ -82,8 +81,8 @@ pub(super) fn drained(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// Kubernetes' own gRPC probe speaks no TLS: it would fail for ever where the port speaks nothing else.
-pub(super) fn probes_without_tls(documents: &[Value]) -> Vec<String> {
+/// No gRPC probe asks a port that speaks TLS only: Kubernetes' probe cannot, so the pod would never be ready.
+pub fn probes_without_tls(documents: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents) {
         for container in pod.containers() {
@@ -92,7 +91,7 @@ pub(super) fn probes_without_tls(documents: &[Value]) -> Vec<String> {
                 settings_of(documents, container).map(|it| it.0).chain(secrets_of(documents, container));
             if asks_by_grpc && names.any(|name| name.starts_with("GRPC_TLS_")) {
                 problems.push(format!(
-                    "{}: a gRPC probe cannot speak TLS; with GRPC_TLS_* ask /readyz on the admin port",
+                    "{}: a gRPC probe cannot speak TLS; with GRPC_TLS_* probe /readyz on the admin port",
                     pod.title
                 ));
             }
@@ -101,8 +100,9 @@ pub(super) fn probes_without_tls(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// Whatever a pod refers to is there. Secrets are a site's own, except where they are throwaway.
-pub(super) fn references(documents: &[Value], strictness: Strictness) -> Vec<String> {
+/// Everything that a pod refers to exists. Secrets are checked in throwaway overlays only: in production the site makes
+/// them.
+pub fn references(documents: &[Value], strictness: Strictness) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents) {
         let mut demand = |kind: &str, name: &Value, key: Option<&str>| {
@@ -138,29 +138,4 @@ pub(super) fn references(documents: &[Value], strictness: Strictness) -> Vec<Str
         }
     }
     problems
-}
-
-/// Name and value of each variable that a container gets from a ConfigMap or in plain.
-pub(super) fn settings_of<'a>(
-    documents: &'a [Value],
-    container: &'a Value,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let from_maps = list(&container["envFrom"])
-        .iter()
-        .filter_map(|source| config_map(documents, text(&source["configMapRef"]["name"])))
-        .flatten()
-        .map(|(name, value)| (name.as_str(), text(value)));
-    let plain =
-        list(&container["env"]).iter().map(|variable| (text(&variable["name"]), text(&variable["value"])));
-    from_maps.chain(plain)
-}
-
-/// The names of what a container gets from Secrets as a whole.
-pub(super) fn secrets_of<'a>(documents: &'a [Value], container: &'a Value) -> impl Iterator<Item = &'a str> {
-    list(&container["envFrom"])
-        .iter()
-        .filter_map(|source| source["secretRef"]["name"].as_str())
-        .filter_map(|name| of_kind(documents, "Secret").find(|secret| is_called(secret, name)))
-        .filter_map(|secret| secret["data"].as_object())
-        .flat_map(|data| data.keys().map(String::as_str))
 }

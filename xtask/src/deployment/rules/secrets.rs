@@ -1,13 +1,13 @@
-//! Secrets: referred to, never written down.
+//! Secrets: manifests refer to them and do not contain them.
 
 use serde_json::Value;
 
-use super::{Pod, Strictness, config_map, list, of_kind, text, title};
+use super::documents::{Pod, Strictness, config_map, list, named, of_kind, password_variables, text, title};
 
 const WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEYS", "CREDENTIAL"];
 
-/// No Secret has content where it counts, and no plain value looks like one anywhere.
-pub(super) fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<String> {
+/// In production no Secret has content, and nowhere does a plain value look like a secret.
+pub fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<String> {
     let mut problems = Vec::new();
     if strictness == Strictness::Production {
         for secret in of_kind(documents, "Secret") {
@@ -23,7 +23,7 @@ pub(super) fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<
         }
     }
     for pod in Pod::all(documents) {
-        for variable in pod.all_containers().flat_map(|container| super::list(&container["env"])) {
+        for variable in pod.all_containers().flat_map(|container| list(&container["env"])) {
             let problem = wrong_with(text(&variable["name"]), text(&variable["value"]));
             problems.extend(problem.map(|problem| format!("{}: {problem}", pod.title)));
         }
@@ -31,18 +31,16 @@ pub(super) fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<
     problems
 }
 
-/// The Secret that the operator of PostgreSQL makes.
+/// The Secret that PostgreSQL's operator creates.
 const OPERATORS: &str = "database-app";
 
-/// The script makes every Secret and key that the documents refer to.
-pub(in crate::deployment) fn made(documents: &[Value], secrets: &[Value]) -> Vec<String> {
+/// The script creates every Secret and key that the documents refer to.
+pub fn made(documents: &[Value], secrets: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     let mut demand = |title: &str, name: &str, key: Option<&str>| {
         let found = name == OPERATORS
-            || of_kind(secrets, "Secret").any(|secret| {
-                secret["metadata"]["name"] == name
-                    && key.is_none_or(|key| secret["stringData"][key].is_string())
-            });
+            || named(secrets, "Secret", name)
+                .is_some_and(|secret| key.is_none_or(|key| secret["stringData"][key].is_string()));
         if !found {
             let key = key.unwrap_or_default();
             problems.push(format!("{title}: secrets.sh makes no Secret/{name} {key}"));
@@ -71,17 +69,14 @@ pub(in crate::deployment) fn made(documents: &[Value], secrets: &[Value]) -> Vec
         }
     }
     let files = config_map(documents, "nats").into_iter().flatten();
-    for (_, file) in files {
-        let variables = text(file).split('$').skip(1).filter_map(|rest| rest.split_whitespace().next());
-        for variable in variables.filter(|variable| variable.ends_with("_PASSWORD")) {
-            demand("ConfigMap/nats", "nats", Some(variable));
-        }
+    for variable in files.flat_map(|(_, file)| password_variables(text(file))) {
+        demand("ConfigMap/nats", "nats", Some(variable));
     }
     problems
 }
 
-/// Whether a plain value is a secret, by its name or by its form.
-pub(super) fn wrong_with(name: &str, value: &str) -> Option<String> {
+/// The problem of a plain value that is a secret, by its name or by its form.
+pub fn wrong_with(name: &str, value: &str) -> Option<String> {
     let upper = name.to_ascii_uppercase();
     if !value.is_empty() && WORDS.iter().any(|word| upper.contains(word)) {
         return Some(format!("{name} has the name of a secret and its value in clear"));

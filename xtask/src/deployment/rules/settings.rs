@@ -1,15 +1,14 @@
-//! Settings: each is one that its program knows, and those that belong together fit.
+//! Settings: every program knows its variables, and settings of different programs match each other.
 
 use serde_json::Value;
 
 use super::{
-    Contract, Pod, config_map, list, of_kind,
-    pods::{secrets_of, settings_of},
-    text, title,
+    contract::Contract,
+    documents::{Pod, config_map, list, named, of_kind, secrets_of, setting, settings_of, text, title},
 };
 
-/// Each variable of our programs is one that the program reads.
-pub(super) fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
+/// Our programs read every variable that they get.
+pub fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
     let mut problems = Vec::new();
     for pod in Pod::all(documents) {
         for container in pod.all_containers() {
@@ -17,7 +16,7 @@ pub(super) fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
             let settings: Vec<_> = settings_of(documents, container).collect();
             let names = settings.iter().map(|(name, _)| *name).chain(secrets_of(documents, container));
             for name in names.filter(|name| !known.contains(*name)) {
-                // One that only serves to make up others.
+                // A variable may exist to be part of another one.
                 let part = format!("$({name})");
                 if !settings.iter().any(|(_, value)| value.contains(&part)) {
                     problems.push(format!("{}: the program does not know {name}", pod.title));
@@ -28,14 +27,10 @@ pub(super) fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
     problems
 }
 
-/// As many projectors as Neo4j, and all of them are asked, by the names that they have.
-pub(super) fn one_neo4j_each(documents: &[Value]) -> Vec<String> {
-    let replicas = |name: &str| {
-        of_kind(documents, "StatefulSet")
-            .find(|set| set["metadata"]["name"] == name)
-            .map(|set| set["spec"]["replicas"].as_u64().unwrap_or(1))
-    };
-    let (Some(neo4j), Some(projectors)) = (replicas("neo4j"), replicas("projector")) else {
+/// There is one projector for each Neo4j, and query-service has the addresses of all of them.
+pub fn one_neo4j_each(documents: &[Value]) -> Vec<String> {
+    let (Some(neo4j), Some(projectors)) = (replicas(documents, "neo4j"), replicas(documents, "projector"))
+    else {
         return vec!["StatefulSet/neo4j or StatefulSet/projector is missing".to_owned()];
     };
     let mut problems = Vec::new();
@@ -53,11 +48,14 @@ pub(super) fn one_neo4j_each(documents: &[Value]) -> Vec<String> {
     problems
 }
 
-/// A stream cannot be kept by more servers than there are.
-pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
-    let servers = of_kind(documents, "StatefulSet")
-        .find(|set| set["metadata"]["name"] == "nats")
-        .map_or(0, |set| set["spec"]["replicas"].as_u64().unwrap_or(1));
+/// The replicas of a StatefulSet; `None` if it is missing.
+fn replicas(documents: &[Value], name: &str) -> Option<u64> {
+    named(documents, "StatefulSet", name).map(|set| set["spec"]["replicas"].as_u64().unwrap_or(1))
+}
+
+/// The stream has at most as many replicas as there are NATS servers.
+pub fn stream_replicas(documents: &[Value]) -> Vec<String> {
+    let servers = replicas(documents, "nats").unwrap_or(0);
     let wanted = setting(documents, "command-service", "STREAM_REPLICAS").parse::<u64>().unwrap_or(1);
     if wanted <= servers {
         return Vec::new();
@@ -65,15 +63,15 @@ pub(super) fn stream_replicas(documents: &[Value]) -> Vec<String> {
     vec![format!("ConfigMap/command-service: STREAM_REPLICAS is {wanted}, but NATS has {servers} servers")]
 }
 
-/// What JetStream may store leaves room on its volume: a tenth, for the file system and the servers' own journal.
-pub(super) fn stream_store(documents: &[Value]) -> Vec<String> {
+/// JetStream's limit leaves a tenth of its volume free, for the file system and the servers' own journal.
+pub fn stream_store(documents: &[Value]) -> Vec<String> {
     let files = config_map(documents, "nats").into_iter().flatten();
     let stored = files
         .flat_map(|(_, file)| text(file).lines())
         .find_map(|line| line.trim().strip_prefix("max_file_store:"))
         .map(str::trim);
-    let volume = of_kind(documents, "StatefulSet")
-        .filter(|set| set["metadata"]["name"] == "nats")
+    let volume = named(documents, "StatefulSet", "nats")
+        .into_iter()
         .flat_map(|set| list(&set["spec"]["volumeClaimTemplates"]))
         .find(|claim| claim["metadata"]["name"] == "data")
         .map(|claim| text(&claim["spec"]["resources"]["requests"]["storage"]));
@@ -84,7 +82,7 @@ pub(super) fn stream_store(documents: &[Value]) -> Vec<String> {
     }
 }
 
-/// A size as NATS or Kubernetes write it: `8GB` and `8Gi` are the same, and `8G` is less.
+/// Bytes of a size of NATS (`8GB` is 8 GiB) or Kubernetes (`8Gi`, and `8G` for powers of ten).
 fn bytes(size: &str) -> Option<u64> {
     let end = size.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(size.len());
     let (number, unit) = size.split_at(end);
@@ -101,8 +99,8 @@ fn bytes(size: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// NATS's users are those that the tests run with. Kustomize reads no file outside of its folder, so there is a copy.
-pub(super) fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
+/// NATS's users are those of the tests. Kustomize reads no file outside of its folder, so the overlay has a copy.
+pub fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
     let used = setting(documents, "nats", "users.conf");
     match &contract.nats_users {
         Some(kept) if !used.is_empty() && used != kept => {
@@ -112,8 +110,8 @@ pub(super) fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String
     }
 }
 
-/// `x_per_second` is the rate of the counter `x_total`, which the scaled program has, and the adapter is told of.
-pub(super) fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> Vec<String> {
+/// Each metric `x_per_second` of an autoscaler is in the metrics adapter, and query-service has the counter `x_total`.
+pub fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> Vec<String> {
     let mut problems = Vec::new();
     for scaler in of_kind(documents, "HorizontalPodAutoscaler") {
         for metric in list(&scaler["spec"]["metrics"]).iter().filter(|metric| metric["type"] == "Pods") {
@@ -130,8 +128,8 @@ pub(super) fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> V
     problems
 }
 
-/// No read is open to callers without a token.
-pub(super) fn reads_are_closed(documents: &[Value]) -> Vec<String> {
+/// Reads require a token.
+pub fn reads_are_closed(documents: &[Value]) -> Vec<String> {
     let of_query = |name: &str| setting(documents, "query-service", name);
     let mut problems = Vec::new();
     if !matches!(of_query("LEGACY_READS"), "token" | "off") {
@@ -144,9 +142,4 @@ pub(super) fn reads_are_closed(documents: &[Value]) -> Vec<String> {
         problems.push("ConfigMap/query-service: ANONYMOUS_READS opens all reads to everyone".to_owned());
     }
     problems
-}
-
-/// One entry of a ConfigMap; empty if it is not there.
-fn setting<'a>(documents: &'a [Value], map: &str, name: &str) -> &'a str {
-    config_map(documents, map).and_then(|map| map.get(name)).map(text).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Each rule, with a document that breaks it. The others must stay silent about it.
+//! Each rule with a document that breaks it. No other rule may report that document.
 
 mod availability;
 mod limits;
@@ -105,10 +105,13 @@ fn good() -> Vec<Value> {
 }
 
 fn position(documents: &[Value], title: &str) -> usize {
-    documents.iter().position(|document| super::title(document) == title).expect("a document of that title")
+    documents
+        .iter()
+        .position(|document| super::documents::title(document) == title)
+        .expect("a document of that title")
 }
 
-/// Sets one value of one document, and wants exactly one problem, which says `wanted`.
+/// Sets one value of one document and expects exactly one problem, which contains `wanted`.
 #[track_caller]
 fn breaks(title: &str, pointer: &str, value: Value, wanted: &str) {
     let mut documents = good();
@@ -155,7 +158,7 @@ fn images_are_pinned() {
 }
 
 #[test]
-fn nothing_secret_is_in_clear() {
+fn secrets_in_clear_are_found() {
     for content in ["data", "stringData"] {
         let mut documents = good();
         documents.push(json!({"kind": "Secret", "metadata": {"name": "s"}, content: {"a": "b"}}));
@@ -193,14 +196,14 @@ fn pods_are_restricted() {
 }
 
 #[test]
-fn what_runs_before_is_restricted_too() {
+fn init_containers_are_restricted_too() {
     let init = json!([{"name": "first", "image": "nats:2.15.1",
         "securityContext": {"allowPrivilegeEscalation": false}}]);
     breaks("StatefulSet/nats", "/spec/template/spec/initContainers", init, "first keeps capabilities");
 }
 
 #[test]
-fn containers_are_watched() {
+fn containers_need_probes() {
     for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
         breaks(COMMAND, &format!("{CONTAINER}/{probe}"), json!(null), &format!("no {probe}"));
     }
@@ -215,7 +218,7 @@ fn services_get_time_to_drain() {
 }
 
 #[test]
-fn references_lead_somewhere() {
+fn a_reference_to_nothing_is_found() {
     breaks(
         "StatefulSet/nats",
         &format!("{CONTAINER}/envFrom/0/configMapRef/name"),
@@ -256,7 +259,7 @@ fn replicas_fit_together() {
 }
 
 #[test]
-fn what_jetstream_stores_fits_its_volume() {
+fn the_limit_of_jetstream_fits_its_volume() {
     let claims = |storage: &str| json!([{"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": storage}}}}]);
     let with = |stored: &str, storage: &str| {
         let mut documents = good();
@@ -282,7 +285,7 @@ fn what_jetstream_stores_fits_its_volume() {
 }
 
 #[test]
-fn users_of_nats_are_those_that_are_tested() {
+fn users_of_nats_are_those_of_the_tests() {
     let users = "/data/users.conf";
     breaks("ConfigMap/nats", users, json!("accounts { A {} }"), "not a copy of migrations/roles/nats.conf");
     let mut documents = good();
@@ -292,7 +295,7 @@ fn users_of_nats_are_those_that_are_tested() {
 }
 
 #[test]
-fn the_autoscaler_counts_what_there_is() {
+fn metrics_of_the_autoscaler_exist() {
     let name = "/spec/metrics/0/pods/metric/name";
     breaks(
         "HorizontalPodAutoscaler/query-service",
@@ -315,7 +318,7 @@ fn the_network_is_closed() {
 }
 
 #[test]
-fn each_method_of_the_older_api_has_its_process() {
+fn methods_of_the_older_api_are_routed() {
     let route = "GRPCRoute/route";
     let method = "/spec/rules/0/matches/0/method/method";
     breaks(route, method, json!("CreateFollows"), "CreateFollow goes to Some(\"query-service\")");
@@ -338,7 +341,7 @@ fn each_method_of_the_older_api_has_its_process() {
 }
 
 #[test]
-fn compose_files_keep_the_same_rules() {
+fn compose_files_follow_the_same_rules() {
     let file = |environment: Value, image: &str| {
         let one = json!({"image": image, "environment": environment, "restart": "always"});
         vec![json!({"services": {"one": one}})]

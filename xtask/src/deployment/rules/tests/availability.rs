@@ -1,4 +1,4 @@
-//! The rules about what stays reachable and closed, each with what breaks it.
+//! Rules for readiness, memory, access and restarts, each with a document that breaks it.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ fn a_neo4j_is_ready_once_it_is_read_from() {
     let probe = format!("{CONTAINER}/readinessProbe");
     breaks(set, &probe, json!({"tcpSocket": {"port": "bolt"}, "periodSeconds": 5}), "ready 0 s after");
     breaks(set, &probe, json!({"periodSeconds": 5, "successThreshold": 12}), "ready 55 s after");
-    // A node drain does not look at it.
+    // A node drain ignores minReadySeconds.
     let mut documents = good();
     let place = position(&documents, set);
     documents[place]["spec"]["minReadySeconds"] = json!(120);
@@ -60,7 +60,7 @@ fn the_status_is_reachable_while_no_pod_is_ready() {
 }
 
 #[test]
-fn containers_of_compose_come_back() {
+fn services_of_compose_restart() {
     let file = |nats: Value| {
         vec![json!({"services": {
             "migrate": {"image": "followgraph/cli:1.0.0"},
@@ -93,7 +93,7 @@ fn the_health_of_an_image_does_not_depend_on_its_stores() {
 }
 
 #[test]
-fn the_script_makes_every_secret_that_is_referred_to() {
+fn a_secret_that_the_script_does_not_create_is_found() {
     let made = |secrets: Value| super::super::secrets_made(&good(), secrets.as_array().expect("a list"));
     let secret =
         |name: &str, data: Value| json!({"kind": "Secret", "metadata": {"name": name}, "stringData": data});

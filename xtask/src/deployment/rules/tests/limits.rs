@@ -1,11 +1,11 @@
-//! The rules about PostgreSQL's limits, probes, monitoring and the Dockerfile, each with what breaks it.
+//! Rules for PostgreSQL's limits, probes, monitoring and the Dockerfile, each with a document that breaks it.
 
 use serde_json::{Value, json};
 
 use super::super::{Strictness, images, manifests};
 use super::{COMMAND, CONTAINER, breaks, contract, good, position};
 
-/// Limits that are just enough for `good()`: a Deployment of one has one more while it is replaced, and one that ends.
+/// Limits that just suffice for `good()`: a rollout of a Deployment with one pod runs a new one while the old one ends.
 fn cluster() -> Value {
     let role = |name: &str, limit: u64| json!({"name": name, "connectionLimit": limit});
     let set = |role: &str, setting: &str| format!("ALTER ROLE {role} SET {setting}");
@@ -27,7 +27,7 @@ fn cluster() -> Value {
     }})
 }
 
-/// Changes good documents, a cluster and a PodMonitor among them, and wants exactly one problem.
+/// Changes `whole()` and expects exactly one problem, which contains `wanted`.
 #[track_caller]
 fn breaks_one(change: impl FnOnce(&mut [Value]), wanted: &str) {
     let mut documents = whole();
@@ -36,6 +36,7 @@ fn breaks_one(change: impl FnOnce(&mut [Value]), wanted: &str) {
     assert!(problems.len() == 1 && problems[0].contains(wanted), "{wanted}: {problems:#?}");
 }
 
+/// `good()` with a PostgreSQL cluster and a PodMonitor.
 fn whole() -> Vec<Value> {
     let mut documents = good();
     for document in documents.iter_mut().filter(|document| document["metadata"]["labels"].is_object()) {
@@ -59,12 +60,12 @@ fn of<'a>(documents: &'a mut [Value], title: &str) -> &'a mut Value {
 }
 
 #[test]
-fn limits_that_are_just_enough_are_enough() {
+fn limits_that_just_suffice_are_accepted() {
     assert_eq!(manifests(&whole(), Strictness::Production, &contract()), Vec::<String>::new());
 }
 
 #[test]
-fn roles_have_the_connections_that_their_processes_take() {
+fn a_role_with_too_few_connections_is_found() {
     let roles = |documents: &mut [Value], role: usize, limit: Value| {
         of(documents, "Cluster/db")["spec"]["managed"]["roles"][role]["connectionLimit"] = limit;
     };
@@ -87,8 +88,8 @@ fn roles_have_the_connections_that_their_processes_take() {
 }
 
 #[test]
-fn pods_that_end_keep_their_connections() {
-    // Three, one that comes, and those that end: one where each is waited for, else all three.
+fn terminating_pods_count() {
+    // Three pods, a new one, and the terminating ones: one if minReadySeconds covers the grace period, else all three.
     for (seconds, wanted) in [(40, "5 processes take 22 each"), (39, "7 processes take 22 each")] {
         breaks_one(
             |all| {
@@ -102,7 +103,7 @@ fn pods_that_end_keep_their_connections() {
 }
 
 #[test]
-fn all_pods_together_keep_to_the_budget_of_reads() {
+fn fallback_budgets_of_all_pods_are_added_up() {
     let scaler = "HorizontalPodAutoscaler/query-service";
     let mut documents = good();
     let spec = &mut of(&mut documents, scaler)["spec"];
@@ -113,7 +114,7 @@ fn all_pods_together_keep_to_the_budget_of_reads() {
 }
 
 #[test]
-fn roles_that_an_operator_makes_have_their_defaults() {
+fn roles_without_session_defaults_are_found() {
     for (place, wanted) in [
         (0, "gives followgraph_command no statement_timeout"),
         (5, "gives followgraph_projector no idle_in_transaction_session_timeout"),
@@ -142,7 +143,7 @@ fn a_grpc_probe_and_tls_exclude_each_other() {
 }
 
 #[test]
-fn every_service_is_scraped_by_its_name_and_often() {
+fn a_service_that_is_not_scraped_is_found() {
     let spec = |documents: &mut [Value], part: &str, value: Value| {
         of(documents, "PodMonitor/all")["spec"][part] = value;
     };
@@ -160,7 +161,7 @@ fn every_service_is_scraped_by_its_name_and_often() {
 }
 
 #[test]
-fn what_the_dockerfile_begins_with_is_pinned() {
+fn base_images_are_pinned() {
     let check = |text: &str| images::dockerfile(text, &contract());
     let good = "ARG BASE=rust:1.95-bookworm\nFROM ${BASE} AS build\nFROM build AS more\n\
                 FROM gcr.io/distroless/cc-debian12:nonroot@sha256:0000 AS runtime\n";
