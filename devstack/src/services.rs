@@ -21,21 +21,24 @@ use crate::{
     workspace,
 };
 
-/// Variables that a person may set for all services when starting them.
+/// Variables of this process that services get too.
 const PASSED_THROUGH: [&str; 4] = ["PATH", "LOG_LEVEL", "LOG_FORMAT", "RUST_BACKTRACE"];
 
-/// The programs of this project.
+/// A service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
-    /// Writes.
+    /// Serves writes.
     Command,
     /// Feeds Neo4j.
     Projector,
-    /// Reads.
+    /// Serves reads.
     Query,
 }
 
 impl Program {
+    /// All services.
+    pub const ALL: [Self; 3] = [Self::Command, Self::Projector, Self::Query];
+
     /// The name of the binary.
     pub fn binary(self) -> &'static str {
         match self {
@@ -45,7 +48,7 @@ impl Program {
         }
     }
 
-    /// Who it is to the servers.
+    /// The principal that it logs in as.
     pub fn principal(self) -> Principal {
         match self {
             Self::Command => Principal::Command,
@@ -55,7 +58,7 @@ impl Program {
     }
 }
 
-/// How Cargo builds.
+/// A build profile of Cargo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
     /// Fast to build.
@@ -76,7 +79,7 @@ impl Profile {
     /// The command that builds all binaries of the workspace.
     pub fn build_command(self) -> Command {
         let mut command = workspace::cargo();
-        // The whole workspace, or features are unified differently and everything is built twice.
+        // A single package gives dependencies other features, so that they are built twice.
         command.args(["build", "--workspace", "--bins"]);
         if self == Self::Release {
             command.arg("--release");
@@ -85,33 +88,33 @@ impl Profile {
     }
 }
 
-/// The CLI with the given environment, ready for arguments.
+/// The CLI with this environment; the caller adds arguments.
 pub fn cli(binaries: &Path, env: &Env) -> Command {
     let mut command = Command::new(binaries.join("followgraph"));
     command.envs(env.iter());
     command
 }
 
-/// How one service is started.
+/// How a service process is started.
 #[derive(Debug, Clone)]
 pub struct ServiceSpec {
-    /// Which one.
+    /// The service.
     pub program: Program,
-    /// What people call this process; differs when there are two of a kind.
+    /// Name in logs and errors; unique if there are several processes of a service.
     pub name: String,
-    /// Where the binaries are.
+    /// The folder of the binaries.
     pub binaries: PathBuf,
-    /// Its whole environment, except the listen addresses.
+    /// Its environment without the listen addresses.
     pub env: Env,
-    /// Where gRPC listens; the projector has none.
+    /// Listen address of gRPC; the projector has none.
     pub grpc: Option<SocketAddr>,
-    /// Where `/livez`, `/readyz` and `/metrics` are.
+    /// Listen address of `/livez`, `/readyz` and `/metrics`.
     pub admin: SocketAddr,
-    /// Where its output goes.
+    /// The log file.
     pub log: PathBuf,
 }
 
-/// One service process. Dropping it stops it.
+/// A service process. Dropping it stops it.
 #[derive(Debug)]
 pub struct Service {
     daemon: Daemon,
@@ -124,8 +127,7 @@ impl Service {
         let mut daemon = Daemon::new(
             &spec.name,
             spec.log.clone(),
-            "Read the log above; if it says that a server cannot be reached, look at that server's log \
-             in the same folder.",
+            "Read the log above; if a server cannot be reached, read that server's log in the same folder.",
         );
         daemon.start_limit = Duration::from_secs(60);
         let mut service = Self { daemon, spec };
@@ -133,7 +135,7 @@ impl Service {
         Ok(service)
     }
 
-    /// Starts the process (again) with its environment, and returns at once.
+    /// Starts the process with its environment and returns at once.
     pub fn start_again(&mut self) -> Result<()> {
         let spec = &self.spec;
         let mut command = Command::new(spec.binaries.join(spec.program.binary()));
@@ -218,34 +220,34 @@ impl Service {
         self.daemon.error(problem)
     }
 
-    /// What people call this process.
+    /// Its name in logs and errors.
     pub fn name(&self) -> &str {
         &self.spec.name
     }
 
-    /// Where gRPC listens.
+    /// The address of gRPC.
     pub fn grpc_addr(&self) -> Option<SocketAddr> {
         self.spec.grpc
     }
 
-    /// Where `/livez`, `/readyz` and `/metrics` are.
+    /// The address of `/livez`, `/readyz` and `/metrics`.
     pub fn admin_addr(&self) -> SocketAddr {
         self.spec.admin
     }
 
-    /// Where its binary is, for changing its version before [`Service::start_again`].
+    /// The folder of its binary, to change its version before [`Service::start_again`].
     pub fn binaries_mut(&mut self) -> &mut PathBuf {
         &mut self.spec.binaries
     }
 
-    /// From the next start on it has the returned clock.
+    /// Gives it the returned clock from the next start on.
     pub fn fake_time(&mut self) -> Result<FakeTime> {
         let clock = FakeTime::new(self.spec.log.with_extension("faketime"), Threads::Many)?;
         self.spec.env.extend(&clock.env());
         Ok(clock)
     }
 
-    /// Its environment, for changing it before [`Service::start_again`].
+    /// Its environment, to change it before [`Service::start_again`].
     pub fn env_mut(&mut self) -> &mut Env {
         &mut self.spec.env
     }

@@ -1,4 +1,4 @@
-//! What stands on the pages that are made of the code. The programs tell what is in them, so they have to be built.
+//! Content of the generated pages. Programs print their settings and metrics, so they must be built.
 
 pub mod configuration;
 pub mod deprecations;
@@ -11,14 +11,17 @@ use anyhow::{Context, Result, ensure};
 use devstack::services::Program;
 use serde::de::DeserializeOwned;
 
-/// A page.
+/// A generated page.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
-    /// Where it is, from the root of the clone.
+    /// Path from the root of the clone.
     pub path: &'static str,
-    /// Makes its text, given where the binaries are.
+    /// Renders its text, given the folder of the binaries.
     pub render: fn(&Path) -> Result<String>,
 }
+
+/// The services in the order of the pages.
+const SERVICES: [Program; 3] = [Program::Command, Program::Query, Program::Projector];
 
 /// The older names of a setting, as `--settings` prints it.
 fn older_names(setting: &serde_json::Value) -> Vec<&str> {
@@ -26,7 +29,7 @@ fn older_names(setting: &serde_json::Value) -> Vec<&str> {
     formerly.filter_map(|former| former["name"].as_str()).collect()
 }
 
-/// The answer of a program to `--settings` or `--metrics`.
+/// The output of a program for `--settings` or `--metrics`.
 fn ask<T: DeserializeOwned>(binaries: &Path, program: Program, question: &str) -> Result<T> {
     let name = program.binary();
     let output = Command::new(binaries.join(name))

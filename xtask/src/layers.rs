@@ -124,7 +124,7 @@ const CRATES: &[(&str, Parents, &[&str])] = &[
     ),
     (
         "xtask",
-        Parents::Lenient,
+        Parents::Strict,
         &[
             "checkers deployment layers signals",
             "child docs k8s_check",

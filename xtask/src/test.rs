@@ -129,7 +129,7 @@ fn targets(arguments: &[String]) -> Vec<&str> {
 /// Builds the services with what a later version of the contract adds, for the test of rolling upgrades, and returns
 /// their folder. Cargo keeps both builds, but puts the binaries of either in the same place: so this comes first.
 fn build_next_version(interrupt: &Interrupt) -> Result<PathBuf> {
-    let names = [Program::Command, Program::Projector, Program::Query].map(Program::binary);
+    let names = Program::ALL.map(Program::binary);
     let mut build = workspace::cargo();
     build.args(["build", "--workspace", "--features", "command-service/next-version"]);
     build.args(names.iter().flat_map(|name| ["--bin", name]));

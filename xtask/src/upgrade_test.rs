@@ -45,7 +45,7 @@ fn build(revision: &str, interrupt: &Interrupt) -> Result<PathBuf> {
     child::succeed(cargo, interrupt)?;
     child::succeed(git(&["worktree", "remove", "--force", &tree_path]), interrupt)?;
     let folder = target.join(Profile::Dev.folder().file_name().context("the profile has a folder")?);
-    for program in [Program::Command, Program::Projector, Program::Query] {
+    for program in Program::ALL {
         let path = folder.join(program.binary());
         anyhow::ensure!(path.exists(), "revision {revision} has no {}", program.binary());
     }

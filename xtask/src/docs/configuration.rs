@@ -1,7 +1,4 @@
-//! `docs/configuration.md`: every setting of every service.
-//!
-//! Owns: the words around the tables, and their columns. The settings themselves come from `--settings` of each
-//! program.
+//! `docs/configuration.md`: every setting of every service, from `--settings`.
 
 use std::path::Path;
 
@@ -9,7 +6,7 @@ use anyhow::Result;
 use devstack::services::Program;
 use serde_json::Value;
 
-use super::{ask, older_names};
+use super::{SERVICES, ask, older_names};
 
 const HEAD: &str = "\
 # Configuration
@@ -25,10 +22,10 @@ line; `--help` explains them, `--settings` prints them as JSON.
 encrypted, is in [security.md](security.md). The command line `followgraph` has its settings in `followgraph --help`.
 ";
 
-/// Makes the page.
+/// Renders the page.
 pub fn render(binaries: &Path) -> Result<String> {
     let mut page = HEAD.to_owned();
-    for program in [Program::Command, Program::Query, Program::Projector] {
+    for program in SERVICES {
         page += &section(program, &ask::<Vec<Value>>(binaries, program, "--settings")?);
     }
     Ok(page)
@@ -63,7 +60,7 @@ fn section(program: Program, settings: &[Value]) -> String {
     section
 }
 
-/// For a cell of a table.
+/// Escaped for a cell of a table.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|")
 }

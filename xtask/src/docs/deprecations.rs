@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use devstack::services::Program;
 use serde_json::Value;
 
-use super::ask;
+use super::{SERVICES, ask};
 
 const HEAD: &str = "\
 # Deprecations
@@ -18,10 +17,10 @@ it starts. If both names are set, their values must be the same; otherwise the p
 names both.
 ";
 
-/// Makes the page.
+/// Renders the page.
 pub fn render(binaries: &Path) -> Result<String> {
     let mut rows = Vec::new();
-    for program in [Program::Command, Program::Query, Program::Projector] {
+    for program in SERVICES {
         for setting in ask::<Vec<Value>>(binaries, program, "--settings")? {
             rows.extend(rows_of(program.binary(), &setting, env!("CARGO_PKG_VERSION"))?);
         }
@@ -53,7 +52,7 @@ fn page(rows: &[String]) -> String {
     format!("{HEAD}\n{table}{}", rows.concat())
 }
 
-/// A version as numbers, to compare it.
+/// The parts of a version, for comparison.
 fn numbers(version: &str) -> Result<Vec<u32>> {
     version.split('.').map(str::parse).collect::<Result<_, _>>().with_context(|| format!("version {version}"))
 }

@@ -1,16 +1,11 @@
-//! docs/metrics.md, made from what the services say of their metrics.
-//!
-//! Owns: the page's form. It must not know any metric: each service prints its own with `--metrics`.
-//!
-//! What can go wrong: a service that is not built.
+//! `docs/metrics.md`: every metric of every service, from `--metrics`.
 
 use std::{fmt::Write as _, path::Path};
 
 use anyhow::{Context, Result, bail};
-use devstack::services::Program;
 use serde_json::Value;
 
-use super::ask;
+use super::{SERVICES, ask};
 
 const HEAD: &str = "\
 # Metrics
@@ -24,23 +19,22 @@ Labels never hold ids of accounts. Dashboards and alerts are in [k8s/monitoring]
 means is in [runbooks.md](runbooks.md).
 ";
 
-/// Where the page is.
+/// Path from the root of the clone.
 pub const PATH: &str = "docs/metrics.md";
 
-/// The page as the programs in `binaries` would have it.
+/// Renders the page.
 pub fn render(binaries: &Path) -> Result<String> {
     let mut page = HEAD.to_owned();
-    let programs = [Program::Command, Program::Query, Program::Projector];
-    let told: Vec<Value> =
-        programs.iter().map(|program| ask(binaries, *program, "--metrics")).collect::<Result<_>>()?;
+    let metrics: Vec<Value> =
+        SERVICES.iter().map(|program| ask(binaries, *program, "--metrics")).collect::<Result<_>>()?;
     for (part, title) in [("of every service", "Every service"), ("of the process", "The process itself")] {
-        if told.iter().any(|one| one[part] != told[0][part]) {
-            bail!("the services do not agree on the metrics that all of them have: build all of them");
+        if metrics.iter().any(|of_one| of_one[part] != metrics[0][part]) {
+            bail!("the services print different common metrics; build all of them from one revision");
         }
-        section(&mut page, title, &told[0][part])?;
+        section(&mut page, title, &metrics[0][part])?;
     }
-    for (program, told) in programs.iter().zip(&told) {
-        section(&mut page, program.binary(), &told["of its own"])?;
+    for (program, metrics) in SERVICES.iter().zip(&metrics) {
+        section(&mut page, program.binary(), &metrics["of its own"])?;
     }
     Ok(page)
 }
@@ -53,7 +47,7 @@ pub fn names(page: &str) -> Vec<String> {
 
 fn section(page: &mut String, title: &str, metrics: &Value) -> Result<()> {
     write!(page, "\n## {title}\n\n| Name | Kind | Unit | Labels | Meaning |\n|---|---|---|---|---|\n")?;
-    for metric in metrics.as_array().context("metrics are a list")? {
+    for metric in metrics.as_array().context("metrics are not a list")? {
         let text = |key: &str| metric[key].as_str().unwrap_or_default();
         let labels: Vec<_> = metric["labels"].as_array().into_iter().flatten().map(label).collect();
         let (name, kind, unit, help) = (text("name"), text("kind"), text("unit"), text("help"));

@@ -1,5 +1,5 @@
-//! `docs/surface`: everything that clients, scripts and operators can see, one fact a line, so that the difference
-//! between two revisions is the list of what changed for them.
+//! `docs/surface`: everything that clients, scripts and operators can see, one fact a line. The diff of two revisions
+//! lists what changed for them.
 
 mod contract;
 mod errors;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{Page, ask, older_names};
 
-/// The pages of the folder that are made of the code; its README is written by hand.
+/// The generated pages of the folder; its README is written by hand.
 pub const PAGES: &[Page] = &[
     Page { path: "docs/surface/contract.txt", render: |_| contract::render() },
     Page { path: "docs/surface/errors.txt", render: |_| errors::render() },
@@ -24,11 +24,9 @@ pub const PAGES: &[Page] = &[
     Page { path: "docs/surface/json.txt", render: |_| json::render() },
 ];
 
-const SERVICES: [Program; 3] = [Program::Command, Program::Projector, Program::Query];
-
 fn settings(binaries: &Path) -> Result<String> {
     let mut page = String::new();
-    for program in SERVICES {
+    for program in Program::ALL {
         for setting in ask::<Vec<Value>>(binaries, program, "--settings")? {
             writeln!(page, "{} {}", program.binary(), setting_line(&setting))?;
         }
@@ -50,7 +48,7 @@ fn setting_line(setting: &Value) -> String {
 
 fn metrics(binaries: &Path) -> Result<String> {
     let mut page = String::new();
-    for program in SERVICES {
+    for program in Program::ALL {
         let groups = ask::<Value>(binaries, program, "--metrics")?;
         let groups = groups.as_object().into_iter().flat_map(|groups| groups.values());
         let mut lines: Vec<String> = groups.filter_map(Value::as_array).flatten().map(metric_line).collect();

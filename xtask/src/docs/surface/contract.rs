@@ -1,4 +1,4 @@
-//! The contract: services, messages and enums, as `buf` compiles them.
+//! The gRPC contract: services, messages and enums, as `buf` compiles them.
 
 use std::process::Command;
 
@@ -19,8 +19,8 @@ pub(super) fn render() -> Result<String> {
     Ok(text(&set))
 }
 
-/// One line for each method, field and value, under its package. Lines name their message, so that each says in a
-/// difference what it belongs to.
+/// One line for each method, field and enum value, under its package. Each line names its message, because a diff shows
+/// it alone.
 fn text(set: &Value) -> String {
     let mut files: Vec<&Value> = list(set, "file").collect();
     files.sort_by_key(|file| (name(file, "package"), name(file, "name")));
@@ -77,7 +77,7 @@ fn message_lines(package: &str, path: &str, message: &Value, lines: &mut Vec<Str
         };
         lines.push(format!("{path}.{} = {}: {label}{of}{within}", name(field, "name"), field["number"]));
     }
-    // The end of a range is not in it.
+    // The end of a range is exclusive.
     reserved(path, message, 1, lines);
     for nested in list(message, "nestedType") {
         message_lines(package, &format!("{path}.{}", name(nested, "name")), nested, lines);
@@ -95,10 +95,10 @@ fn enum_lines(path: &str, of: &Value, lines: &mut Vec<String>) {
     reserved(path, of, 0, lines);
 }
 
-fn reserved(path: &str, of: &Value, beyond: i64, lines: &mut Vec<String>) {
+fn reserved(path: &str, of: &Value, excluded: i64, lines: &mut Vec<String>) {
     for range in list(of, "reservedRange") {
         let bound = |key: &str| range[key].as_i64().unwrap_or_default();
-        lines.push(format!("{path} reserves {} to {}", bound("start"), bound("end") - beyond));
+        lines.push(format!("{path} reserves {} to {}", bound("start"), bound("end") - excluded));
     }
     for reserved in list(of, "reservedName").filter_map(Value::as_str) {
         lines.push(format!("{path} reserves {reserved}"));
@@ -113,7 +113,7 @@ fn name<'a>(of: &'a Value, key: &str) -> &'a str {
     of[key].as_str().unwrap_or_default()
 }
 
-/// The name of a type, without the package if that is the same.
+/// The name of a type, without its package if that is `package`.
 fn local<'a>(package: &str, name: &'a str) -> &'a str {
     let name = name.trim_start_matches('.');
     name.strip_prefix(package).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name)

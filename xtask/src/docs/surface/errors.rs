@@ -1,4 +1,4 @@
-//! The reasons of errors with their gRPC codes, from the table in `proto/src/error.rs`.
+//! Error reasons with their gRPC codes, from the table in `proto/src/error.rs`.
 
 use anyhow::{Context, Result};
 use devstack::workspace;
@@ -15,7 +15,7 @@ pub(super) fn render() -> Result<String> {
     Ok(lines.concat())
 }
 
-/// A line for each `R::Reason | R::Other => Code::Value`.
+/// A line for each reason in `R::Reason | R::Other => Code::Value`.
 fn rows(table: &str) -> Vec<String> {
     let parts: Vec<&str> = table.split("::").collect();
     let (mut lines, mut reasons) = (Vec::new(), Vec::new());
@@ -31,7 +31,7 @@ fn rows(table: &str) -> Vec<String> {
     lines
 }
 
-/// `SelfEdge` as it is on the wire: `SELF_EDGE`.
+/// `SelfEdge` in the form of the wire: `SELF_EDGE`.
 fn capitals(name: &str) -> String {
     let mut text = String::new();
     for char in name.chars() {

@@ -1,22 +1,22 @@
-//! What `--help` prints of every program, and of every subcommand of the two that have some.
+//! The output of `--help` of every program and subcommand.
 
 use std::{fmt::Write as _, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
 
-use super::SERVICES;
+use devstack::services::Program;
 
 pub(super) fn render(binaries: &Path) -> Result<String> {
     let mut page = String::new();
-    let services = SERVICES.map(|program| program.binary());
+    let services = Program::ALL.map(Program::binary);
     for program in services.into_iter().chain(["followgraph", "xtask"]) {
         add(&mut page, binaries, &[program], "")?;
     }
     Ok(page)
 }
 
-/// Adds the help of a program or subcommand, then that of its subcommands, without the sections that are the same as
-/// in the parent's: options that all subcommands have would be a change in each of them.
+/// Adds the help of a program or subcommand, then that of its subcommands. Leaves out sections that the parent has too:
+/// a change of an option that all subcommands have is one change.
 fn add(page: &mut String, binaries: &Path, path: &[&str], parent: &str) -> Result<()> {
     let help = ask(binaries, path)?.with_context(|| format!("{} --help failed", path.join(" ")))?;
     let rule = "=".repeat(78);
@@ -31,7 +31,7 @@ fn add(page: &mut String, binaries: &Path, path: &[&str], parent: &str) -> Resul
     let mut seen = 0;
     for name in names(&help) {
         let path = [path, &[name]].concat();
-        // Another text may be indented like a name; clap refuses it.
+        // Other text may be indented like a name; clap refuses it as a subcommand.
         if ask(binaries, &path)?.is_some() {
             add(page, binaries, &path, &help)?;
             seen += 1;
@@ -41,7 +41,7 @@ fn add(page: &mut String, binaries: &Path, path: &[&str], parent: &str) -> Resul
     Ok(())
 }
 
-/// Parts that begin with a line that is not indented, without blank lines around them.
+/// Parts that begin with a line that is not indented, trimmed.
 fn sections(help: &str) -> Vec<String> {
     let mut sections: Vec<String> = Vec::new();
     for line in help.lines().map(str::trim_end) {
@@ -53,7 +53,7 @@ fn sections(help: &str) -> Vec<String> {
     sections.into_iter().map(|section| section.trim_end().to_owned()).collect()
 }
 
-/// Lines of two spaces, a word and its meaning.
+/// Names of subcommands: a line has two spaces, the name and its meaning.
 fn names(help: &str) -> impl Iterator<Item = &str> {
     let lines = help.lines().filter_map(|line| line.strip_prefix("  ")?.split_once("  "));
     lines
@@ -62,7 +62,7 @@ fn names(help: &str) -> impl Iterator<Item = &str> {
         .filter(|name| *name != "help")
 }
 
-/// `None` if the program refuses the arguments. Without variables, because clap prints those that are set.
+/// The help; `None` if the program refuses the arguments. Without environment, because clap prints variables that are set.
 fn ask(binaries: &Path, path: &[&str]) -> Result<Option<String>> {
     let (program, arguments) = path.split_first().context("a program")?;
     let output = Command::new(binaries.join(program))

@@ -1,6 +1,6 @@
-//! The keys of the JSON that `followgraph -o json` prints, from the types that it serializes.
+//! Keys of the JSON that `followgraph -o json` prints, from the types that it serializes.
 //!
-//! Read line by line, which is enough for code that rustfmt has formatted.
+//! The sources are read line by line, which suffices for formatted code.
 
 use std::{fs, path::Path};
 
@@ -33,7 +33,7 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &str)) -> Result<()> {
     Ok(())
 }
 
-/// `Type.key: what it is` of all types that are serialized.
+/// `Type.key: form` for every key of every serialized type.
 fn keys(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let (mut lines, mut of, mut attributes) = (Vec::new(), None, String::new());
@@ -80,7 +80,7 @@ fn key(field: &str, attributes: &str) -> String {
     format!("{name}: {}{note}", form(of))
 }
 
-/// The form in JSON of a type of Rust.
+/// The JSON form of a Rust type.
 fn form(of: &str) -> String {
     let of = of.trim_start_matches('&').trim_start_matches("'static ").trim_start_matches("'a ");
     let inner = |prefix: &str| of.strip_prefix(prefix)?.strip_suffix('>');
