@@ -1,4 +1,4 @@
-//! Compiles the .proto files in Rust alone, so that building needs no protoc.
+//! Compiles the .proto files with protox, so that the build needs no protoc.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     println!("cargo:rerun-if-changed=followgraph");
     println!("cargo:rerun-if-changed=nova");
-    #[cfg_attr(not(feature = "next-version"), expect(unused_mut, reason = "the next version adds to them"))]
+    #[cfg_attr(not(feature = "next-version"), expect(unused_mut, reason = "the next version adds to it"))]
     let mut descriptors = protox::compile(files, ["."])?;
     #[cfg(feature = "next-version")]
     next_version::add_to(&mut descriptors);

@@ -1,14 +1,14 @@
-//! What a later version adds to the events, for the test of rolling upgrades: a field, which older readers pass over, and
-//! a verb, at which they stop.
+//! Additions of a later version to the events, for the rolling upgrade test: a field, which older readers ignore, and a
+//! verb, at which they stop.
 
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{EnumValueDescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
-/// The field `written_by`, and the verb that the next version has for the removal of a follower.
+/// Adds the field `written_by` and the verb for the removal of a follower.
 pub fn add_to(descriptors: &mut FileDescriptorSet) {
     let events = descriptors.file.iter_mut().find(|file| file.name() == "followgraph/event/v1/event.proto");
     let events = events.expect("the file of the events");
-    // What is added has no place in the source, and the generator wants one for all or for nothing.
+    // Additions have no source location, and the generator requires one for all elements or for none.
     events.source_code_info = None;
     let event = events.message_type.iter_mut().find(|message| message.name() == "Event");
     event.expect("the message of an event").field.push(FieldDescriptorProto {

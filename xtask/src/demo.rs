@@ -1,6 +1,4 @@
-//! `cargo xtask demo`: the stack, a generated graph, and a walk through the API with the CLI.
-//!
-//! Everything shown is the output of the CLI.
+//! `cargo xtask demo`: starts the stack, imports a generated graph, and shows calls of the CLI with their output.
 
 use std::{
     process::{ExitCode, ExitStatus, Stdio},
@@ -19,31 +17,31 @@ use crate::{
     up,
 };
 
-/// An account that the graph does not have.
+/// An account that is not in the graph.
 const NEWCOMER: &str = "100001";
-/// Another one, whose calls are not shown.
-const EARLIER_NEWCOMER: &str = "100002";
+/// Another one, for calls that are not shown.
+const HIDDEN_NEWCOMER: &str = "100002";
 /// How the CLI maps integers to UUIDs.
 const INTEGER_NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
-/// How long Neo4j may take to catch up with the import.
+/// How long the read model may lag behind the import.
 const CATCH_UP: Duration = Duration::from_secs(300);
 
-/// Starts the stack, imports, walks, and ends (or stays).
+/// Starts the stack and shows the calls. Stops it, or runs until Ctrl-C with `keep`.
 pub fn run(options: Options, keep: bool, interrupt: &Interrupt) -> Result<ExitCode> {
     let mut stack = Stack::start(options, interrupt)?;
-    walk(&stack, interrupt)?;
+    show_calls(&stack, interrupt)?;
     stack.check_alive()?;
     println!();
     stack.print_endpoints();
     print_grpcurl(&stack);
     if keep {
-        return up::stay(&mut stack, interrupt);
+        return up::wait(&mut stack, interrupt);
     }
-    eprintln!("\nstopping (the data stays in .dev; `--keep`, or `cargo xtask up`, leaves it running)");
+    eprintln!("\nstopping (the data is kept in .dev; `--keep` or `cargo xtask up` keep it running)");
     Ok(ExitCode::SUCCESS)
 }
 
-fn walk(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
+fn show_calls(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     let cli = |arguments: &[&str]| show(stack, arguments, interrupt);
     let celebrity = graph::CELEBRITY.to_string();
     let celebrity = celebrity.as_str();
@@ -63,20 +61,20 @@ fn walk(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
 
     title("A new account follows");
     cli(&["follow", NEWCOMER, celebrity])?;
-    title("The read sees the write: `--fresh` takes the token that a write has answered");
+    title("Read your write: `--fresh` takes the revision token of a write");
     let token = token_of(stack, &["follow", NEWCOMER, "2"])?;
     cli(&["check", NEWCOMER, "2", "--fresh", &token])?;
-    title("Many checks at once (the exit code is 1 because one of them is no)");
+    title("Several checks at once (the exit code is 1 if an answer is no)");
     cli(&["check", NEWCOMER, celebrity, "2", "3"])?;
     title("The newest followers");
     cli(&["followers", celebrity, "--limit", "5"])?;
     title("Counts");
     cli(&["counts", celebrity, "2", NEWCOMER])?;
-    title("And back");
+    title("Unfollow");
     cli(&["unfollow", NEWCOMER, "2"])?;
     let token = token_of(stack, &["unfollow", NEWCOMER, celebrity])?;
     cli(&["check", NEWCOMER, celebrity, "--fresh", &token])?;
-    title("The state of the pipeline");
+    title("Status of the pipeline");
     cli(&["status"])?;
     Ok(())
 }
@@ -85,7 +83,7 @@ fn title(text: &str) {
     println!("\n# {text}");
 }
 
-/// Shows a command line, runs it, and shows its output. Exit code 1 is an answer, not a failure.
+/// Shows a command line and its output. Exit code 1 is the answer no.
 fn show(stack: &Stack, arguments: &[&str], interrupt: &Interrupt) -> Result<ExitStatus> {
     println!("$ followgraph {}", arguments.join(" "));
     let mut command = services::cli(&stack.binaries, stack.client_env());
@@ -102,13 +100,13 @@ fn show(stack: &Stack, arguments: &[&str], interrupt: &Interrupt) -> Result<Exit
     Ok(status)
 }
 
-/// Runs a write without showing it and returns the token that it answers.
+/// Runs a write without showing it and returns its revision token.
 fn token_of(stack: &Stack, arguments: &[&str]) -> Result<String> {
     let answer = run_quietly(stack, arguments)?;
-    answer["written_at"].as_str().map(str::to_owned).context("the answer of a write has no token")
+    answer["written_at"].as_str().map(str::to_owned).context("the output of a write has no token")
 }
 
-/// Runs the CLI without showing it, and returns its answer; for lists, the first row.
+/// Runs the CLI without showing it and returns its output; of a list, the first row.
 fn run_quietly(stack: &Stack, arguments: &[&str]) -> Result<Value> {
     let output = services::cli(&stack.binaries, stack.client_env())
         .args(arguments)
@@ -120,10 +118,10 @@ fn run_quietly(stack: &Stack, arguments: &[&str]) -> Result<Value> {
         bail!("`followgraph {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     }
     let row = output.stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    serde_json::from_slice(row).context("the answer of followgraph is not JSON")
+    serde_json::from_slice(row).context("the output of followgraph is not JSON")
 }
 
-/// Waits until answers come from Neo4j. It follows PostgreSQL, which has everything when the import ends.
+/// Waits until Neo4j serves reads at the head. PostgreSQL is at the head when the import ends.
 fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -135,8 +133,7 @@ fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
         }
         if begun.elapsed() > CATCH_UP {
             bail!(
-                "Neo4j has not caught up with the import after {} s\n{}\nwhat to do: read the \
-                 projector's log in {}",
+                "Neo4j still lags behind the import after {} s\n{}\nwhat to do: read the projector's log in {}",
                 CATCH_UP.as_secs(),
                 status,
                 stack.servers.root().join("logs").display()
@@ -146,14 +143,14 @@ fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     }
 }
 
-/// Neo4j plans a query when it sees it first, and its JVM is cold: that takes longer than the query. So
-/// each kind of call runs a few times before it is shown.
+/// Runs each kind of call a few times before it is shown: Neo4j plans a query at its first run, and the JVM is cold,
+/// which takes longer than the query.
 fn warm_up(stack: &Stack, celebrity: &str) -> Result<()> {
-    println!("(each kind of call below has run a few times before, so that Neo4j has planned its queries)");
+    println!("(warming up: each kind of call runs a few times, so that Neo4j has planned its queries)");
     for _ in 0..5 {
         for write in ["follow", "unfollow"] {
-            let token = token_of(stack, &[write, EARLIER_NEWCOMER, celebrity])?;
-            run_quietly(stack, &["check", EARLIER_NEWCOMER, celebrity, "--fresh", &token])?;
+            let token = token_of(stack, &[write, HIDDEN_NEWCOMER, celebrity])?;
+            run_quietly(stack, &["check", HIDDEN_NEWCOMER, celebrity, "--fresh", &token])?;
         }
         run_quietly(stack, &["check", celebrity, "2", "3", "4"])?;
         run_quietly(stack, &["followers", celebrity, "--limit", "5"])?;
@@ -162,7 +159,7 @@ fn warm_up(stack: &Stack, celebrity: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a complete replica shows the head, and reads are answered from it.
+/// Whether a complete replica is at the head and serves reads.
 fn has_caught_up(status: &Value) -> bool {
     let any = |list: &str, is_good: &dyn Fn(&Value) -> bool| {
         status[list].as_array().is_some_and(|all| all.iter().any(is_good))
@@ -178,12 +175,12 @@ fn has_caught_up(status: &Value) -> bool {
 
 fn print_grpcurl(stack: &Stack) {
     let id = |integer: u64| Uuid::new_v5(&INTEGER_NAMESPACE, integer.to_string().as_bytes());
-    // An account for which the answer is yes: the newest follower of the graph.
+    // The answer is yes for the newest follower.
     let edges = graph::edges();
     let newest = edges.iter().rev().find(|edge| edge.followed == graph::CELEBRITY);
     let follower = newest.map_or(graph::ACCOUNTS, |edge| edge.follower);
     println!(
-        "\nA call to paste (grpcurl is not needed for anything else):\n  \
+        "\nThe same with grpcurl, which nothing else needs:\n  \
          grpcurl -plaintext -H 'authorization: Bearer {}' \\\n    \
          -d '{{\"viewer_id\": \"{}\", \"target_id\": \"{}\"}}' \\\n    \
          127.0.0.1:{} followgraph.query.v1.QueryService/Check",

@@ -1,6 +1,4 @@
-//! `cargo xtask k8s-check`: what would be deployed, rendered and validated without a cluster.
-//!
-//! Owns: the report on the terminal. What is checked is in [`deployment`].
+//! `cargo xtask k8s-check`: prints the report of [`deployment`].
 
 use std::{process::ExitCode, time::Instant};
 
@@ -8,7 +6,7 @@ use anyhow::Result;
 
 use crate::deployment;
 
-/// Checks everything, and tells all that is wrong.
+/// Runs all checks and prints all problems.
 pub fn run() -> Result<ExitCode> {
     let tools = deployment::Tools::install()?;
     let begun = Instant::now();

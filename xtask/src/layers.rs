@@ -1,11 +1,11 @@
-//! Which module of a crate may use which.
+//! Checks which modules of a crate use which.
 //!
-//! A module may use its own layer of [`CRATES`] and those below it. Files must not use each other in a circle,
-//! whatever their layer. Uses are `use` declarations and paths outside of tests, followed through re-exports to the
-//! file that defines the name; so a `mod.rs` that only declares and re-exports its children uses nothing.
+//! A module may use its own layer of [`CRATES`] and lower ones. Files must not use each other in a circle, not even
+//! within a layer. A use is a `use` declaration or a path outside of tests, followed through re-exports to the file that
+//! defines the name; so a `mod.rs` that only declares and re-exports its children uses nothing.
 //!
-//! A child may use what the file of a module above it defines, even where that file calls the child: that is how Rust
-//! shares what is private. Crates that are [`Parents::Strict`] forbid this as well.
+//! In crates that are [`Parents::Lenient`], a child may use what its parent's file defines although that file calls the
+//! child.
 
 mod graph;
 mod leaves;
@@ -25,17 +25,17 @@ use devstack::workspace;
 use graph::Uses;
 use source::Sources;
 
-/// What the root file of a crate is called in the table. Without a row it is above everything.
+/// Name of the root file of a crate in the table. If it has no layer, it is above all.
 const ROOT: &str = "crate";
 
-/// Whether a child may be in a circle with the file of a module above it.
+/// Whether a file and its parent module's file may use each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Parents {
     Strict,
     Lenient,
 }
 
-/// Every crate with its modules, layers from the bottom up.
+/// Every crate with its layers of modules, the lowest first.
 const CRATES: &[(&str, Parents, &[&str])] = &[
     ("proto", Parents::Strict, &["crate ids timestamp", "error etag event subjects token", "legacy"]),
     (
@@ -136,7 +136,7 @@ const CRATES: &[(&str, Parents, &[&str])] = &[
     ),
 ];
 
-/// Fails with every use that is upward or part of a circle.
+/// Fails with every upward use and every circle.
 pub fn check() -> Result<()> {
     let mut problems = Vec::new();
     for (name, parents, layers) in CRATES {
@@ -144,7 +144,7 @@ pub fn check() -> Result<()> {
         let mut files = BTreeMap::new();
         read(&folder, Path::new("src"), &mut files)?;
         problems
-            .extend(problems_of(&files, *parents, layers)?.into_iter().map(|one| format!("{name}/{one}")));
+            .extend(problems_in(&files, *parents, layers)?.into_iter().map(|one| format!("{name}/{one}")));
     }
     if !problems.is_empty() {
         bail!("see xtask/src/layers.rs for the layers\n{}", problems.join("\n"));
@@ -165,7 +165,7 @@ fn read(folder: &Path, within: &Path, files: &mut BTreeMap<PathBuf, String>) -> 
     Ok(())
 }
 
-fn problems_of(files: &BTreeMap<PathBuf, String>, parents: Parents, layers: &[&str]) -> Result<Vec<String>> {
+fn problems_in(files: &BTreeMap<PathBuf, String>, parents: Parents, layers: &[&str]) -> Result<Vec<String>> {
     let library = Path::new("src/lib.rs");
     let root = if files.contains_key(library) { library } else { Path::new("src/main.rs") };
     let sources = Sources::read(root, files)?;
@@ -179,7 +179,7 @@ fn problems_of(files: &BTreeMap<PathBuf, String>, parents: Parents, layers: &[&s
     Ok(problems)
 }
 
-/// The table and the crate name the same modules.
+/// Modules that only the table or only the crate has.
 fn unknown(sources: &Sources, layers: &[&str]) -> Vec<String> {
     let names = |texts: &[&str]| -> BTreeSet<String> {
         texts.iter().flat_map(|text| text.split(' ')).map(str::to_owned).collect()
@@ -189,14 +189,16 @@ fn unknown(sources: &Sources, layers: &[&str]) -> Vec<String> {
         (0..sources.files.len()).map(|file| top(sources, file).to_owned()).collect();
     let missing = there.difference(&listed).filter(|name| *name != ROOT);
     let missing = missing.map(|name| format!("src: the module {name} is in no layer"));
-    let gone = listed.difference(&there).map(|name| format!("src: there is no module {name} any more"));
+    let gone = listed
+        .difference(&there)
+        .map(|name| format!("src: the layers name a module {name} that does not exist"));
     missing.chain(gone).collect()
 }
 
 fn upward(sources: &Sources, uses: &Uses, layers: &[&str]) -> Vec<String> {
     let layer = |module: &str| {
         let found = layers.iter().position(|layer| layer.split(' ').any(|name| name == module));
-        // The root is above all; other modules without a layer are reported as such.
+        // `unknown` reports other modules without a layer.
         found.unwrap_or(if module == ROOT { layers.len() } else { 0 })
     };
     let mut problems = Vec::new();
@@ -221,7 +223,7 @@ fn top(sources: &Sources, file: usize) -> &str {
     }
 }
 
-/// Whether one file is that of a module around the other's.
+/// Whether `one` is the file of a module that contains the other's.
 fn is_above(sources: &Sources, one: usize, other: usize) -> bool {
     let (one, other) = (&sources.files[one].module, &sources.files[other].module);
     one.is_empty() || other.strip_prefix(one.as_str()).is_some_and(|rest| rest.starts_with("::"))

@@ -1,6 +1,6 @@
-//! `cargo xtask`: the commands of a developer.
+//! `cargo xtask`: the development tool of this repository.
 //!
-//! Owns: the command line and the exit code. Each command is a module; servers and services come from `devstack`.
+//! Each command is a module; servers and services come from `devstack`.
 
 mod check;
 mod checkers;
@@ -28,16 +28,16 @@ use signals::Interrupt;
 use test::Versions;
 
 const TEST_HELP: &str = "\
-Some tests only: `cargo xtask test -- --test it pages`. Always the whole workspace is built, because
-with -p Cargo builds dependencies with other features, and everything twice.
+To run some tests: `cargo xtask test -- --test it pages`. Do not choose packages (-p): Cargo then
+builds dependencies with other features, so everything is built twice.
 
-The logs of servers and services stay in .dev/test/logs.";
+Logs of servers and services are kept in .dev/test/logs.";
 
 /// Development tool of followgraph
 ///
-/// PostgreSQL, NATS and Neo4j are fetched once into a cache ($FOLLOWGRAPH_CACHE, else
-/// ~/.cache/followgraph) and run as child processes with their data under .dev/ ($FOLLOWGRAPH_DEV moves
-/// it). Nothing is left running when a command ends.
+/// Fetches PostgreSQL, NATS and Neo4j once into a cache ($FOLLOWGRAPH_CACHE, default ~/.cache/followgraph)
+/// and runs them as child processes with their data in $FOLLOWGRAPH_DEV (default .dev/). When a command
+/// ends, so do they.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -47,49 +47,49 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Start the servers and the three services, write .dev/env, stay until Ctrl-C
+    /// Start the servers and services, write .dev/env, run until Ctrl-C
     Up {
-        /// How the stack is started.
+        /// Options of the stack.
         #[command(flatten)]
         options: stack::Options,
     },
-    /// As `up`, then import a generated graph, walk through the API, and end
+    /// Start as `up`, import a generated graph, show calls of the API, and stop
     Demo {
-        /// Stay until Ctrl-C instead of ending
+        /// Run until Ctrl-C instead of stopping
         #[arg(long)]
         keep: bool,
-        /// How the stack is started.
+        /// Options of the stack.
         #[command(flatten)]
         options: stack::Options,
     },
     /// Run all tests against real servers
     #[command(after_help = TEST_HELP)]
     Test {
-        /// Do not build the next version of the services; the test of rolling upgrades then fails
+        /// Do not build the next version of the services; the rolling upgrade test then fails
         #[arg(long)]
         skip_next_version: bool,
-        /// Run the services as they are released, optimized: for the long forms, which load them
+        /// Run optimized services, for tests under load
         #[arg(long)]
         release: bool,
         /// Arguments for `cargo test --workspace`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
     },
-    /// Run the services of an earlier revision beside these on one database, under load, and back again
+    /// Test an upgrade from an earlier revision and the rollback, on one database and under load
     UpgradeTest {
-        /// Git revision to upgrade from, or a folder with its programs
+        /// Git revision to upgrade from, or a folder with its binaries
         #[arg(long, value_name = "REVISION")]
         from: String,
     },
     /// Run the checks that need no servers: format, layers, clippy, docs, dependencies, protocol
     Check,
-    /// Render every overlay of k8s/, and validate them, the Dockerfile and compose.yaml
+    /// Render and check the overlays of k8s/; check the Dockerfile and compose.yaml
     K8sCheck,
-    /// Run everything that CI runs: `check`, `k8s-check`, then `test`
+    /// Run what CI runs: `check`, `k8s-check`, then `test`
     Ci,
-    /// Make the pages of `docs` that are made of the code
+    /// Generate the pages of docs/ that come from the code
     Docs,
-    /// Fetch the servers and the checking tools, start nothing
+    /// Fetch servers and checking tools into the cache
     Fetch,
 }
 

@@ -1,8 +1,7 @@
-//! Checks of alert rules and dashboards that need no servers.
+//! Static checks of alert rules and dashboards.
 //!
-//! promtool checks the rules' form and runs their unit tests. The rest is checked here: each alert has a section in
-//! the runbooks and each section an alert, each metric named is in docs/metrics.md, and panels have ids and places of
-//! their own.
+//! promtool checks the syntax of the rules and runs their unit tests. The rest is checked here: each alert has a section
+//! in the runbooks and each section an alert, every metric is in docs/metrics.md, and panels have unique ids and places.
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
@@ -17,12 +16,12 @@ use serde_json::{Value, json};
 
 use crate::docs;
 
-/// The sections of the runbooks that are alerts begin with this.
+/// Prefix of sections of the runbooks that are alerts.
 const PREFIX: &str = "Followgraph";
 
-/// Where the rules are as an object of Kubernetes, from the root of the clone.
+/// Path of the PrometheusRule, from the root of the clone.
 pub const PROMETHEUS_RULE_PATH: &str = "k8s/components/monitoring/rules.yaml";
-/// Its beginning; the rules follow, indented.
+/// Its head; the indented rules follow.
 const PROMETHEUS_RULE: &str = "\
 # Made of k8s/monitoring/alerts.yaml by `cargo xtask docs`; a test holds it to that.
 apiVersion: monitoring.coreos.com/v1
@@ -32,8 +31,7 @@ metadata:
 spec:
 ";
 
-/// The same rules as an object for the Prometheus operator. Kustomize reads no file outside of its folder, so there is a
-/// copy.
+/// The rules as a PrometheusRule. Kustomize reads no file outside of its folder, so the overlay has a copy.
 pub fn prometheus_rule() -> Result<String> {
     let mut text = PROMETHEUS_RULE.to_owned();
     for line in rules_text()?.lines() {
@@ -67,7 +65,7 @@ pub fn check() -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { bail!("{}", wrong.join("\n")) }
 }
 
-/// promtool cannot be given a query alone, but a rule with it.
+/// Checks the syntax of all queries. promtool takes rules only, so each query becomes one.
 fn check_queries(promtool: &Path) -> Result<()> {
     let rule =
         |(number, query): (usize, &String)| json!({"record": format!("query:{number}"), "expr": query});
@@ -86,16 +84,16 @@ fn wrong_with_panels(dashboard: &Value) -> Vec<String> {
     for panel in panels(dashboard) {
         let title = panel["title"].as_str().unwrap_or_default();
         if !panel["id"].as_u64().is_some_and(|id| ids.insert(id)) {
-            wrong.push(format!("panel {title:?} has no id of its own"));
+            wrong.push(format!("panel {title:?} has no unique id"));
         }
         if title.is_empty() || !titles.insert(title) {
-            wrong.push(format!("panel {title:?} has no title of its own"));
+            wrong.push(format!("panel {title:?} has no unique title"));
         }
         if !places.insert(panel["gridPos"].to_string()) {
-            wrong.push(format!("panel {title:?} lies on another"));
+            wrong.push(format!("panel {title:?} overlaps another"));
         }
         if panel["type"] != "row" && panel["targets"].as_array().is_none_or(Vec::is_empty) {
-            wrong.push(format!("panel {title:?} asks nothing"));
+            wrong.push(format!("panel {title:?} has no query"));
         }
     }
     wrong
@@ -110,7 +108,7 @@ fn wrong_with_runbooks(alerts: &[Alert], runbooks: &str) -> Vec<String> {
     let names: BTreeSet<_> = alerts.iter().map(|alert| alert.name.as_str()).collect();
     let mut wrong: Vec<_> = sections
         .symmetric_difference(&names)
-        .map(|name| format!("{name}: an alert without a runbook, or the other way round"))
+        .map(|name| format!("{name}: an alert without a runbook, or a runbook without an alert"))
         .collect();
     for alert in alerts {
         let anchor = format!("docs/runbooks.md#{}", alert.name.to_lowercase());
@@ -121,7 +119,7 @@ fn wrong_with_runbooks(alerts: &[Alert], runbooks: &str) -> Vec<String> {
     wrong
 }
 
-/// Tests must show an alert silent and firing.
+/// Tests show each alert silent and firing.
 fn untested(alert: &Alert, tests: &Value) -> Vec<String> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let cases: Vec<_> = list(&tests["tests"])
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn runbooks_and_alerts_are_held_against_each_other() {
+    fn runbooks_and_alerts_match() {
         let alerts = [alert("FollowgraphOne", "followgraphone"), alert("FollowgraphTwo", "other")];
         let wrong =
             wrong_with_runbooks(&alerts, "## FollowgraphOne\n## FollowgraphThree\n## How to read this\n");
@@ -160,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn panels_that_share_an_id_or_ask_nothing_are_found() {
+    fn panels_with_a_shared_id_or_no_query_are_found() {
         let panel = json!({"id": 1, "title": "A", "type": "timeseries", "gridPos": {"x": 0}, "targets": [{"expr": "up"}]});
         assert!(wrong_with_panels(&json!({"panels": [panel.clone()]})).is_empty());
         assert_eq!(wrong_with_panels(&json!({"panels": [panel.clone(), panel]})).len(), 3);
@@ -172,6 +170,7 @@ mod tests {
         let kept = workspace::read(PROMETHEUS_RULE_PATH).unwrap();
         assert!(kept == prometheus_rule().unwrap(), "run `cargo xtask docs`");
     }
+
     #[test]
     fn an_alert_is_tested_silent_and_firing() {
         let silent = json!({"alertname": "A", "exp_alerts": []});

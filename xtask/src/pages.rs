@@ -1,5 +1,4 @@
-//! The pages of `docs`, and one manifest, that are made of the code: which there are, and whether they are stale. To
-//! add a page, add it to [`PAGES`].
+//! `cargo xtask docs`: writes the generated pages of `docs` and one manifest. A test fails if one is stale.
 
 use std::{
     fs,
@@ -14,16 +13,16 @@ use crate::{
     monitoring,
 };
 
-/// All of them, but those of [`surface`].
+/// All generated pages except those of [`surface`].
 const PAGES: &[Page] = &[
     Page { path: "docs/configuration.md", render: configuration::render },
     Page { path: "docs/deprecations.md", render: deprecations::render },
     Page { path: metrics::PATH, render: metrics::render },
-    // Made of another file, so the binaries do not matter.
+    // Generated from another file, without the binaries.
     Page { path: monitoring::PROMETHEUS_RULE_PATH, render: |_| monitoring::prometheus_rule() },
 ];
 
-/// Writes all pages; answers those that have changed.
+/// Writes all pages and returns the paths of those that changed.
 pub fn write(binaries: &Path) -> Result<Vec<&'static str>> {
     let mut written = Vec::new();
     for (page, text) in changed(binaries)? {
@@ -37,8 +36,8 @@ pub fn write(binaries: &Path) -> Result<Vec<&'static str>> {
 fn changed(binaries: &Path) -> Result<Vec<(&'static Page, String)>> {
     let mut changed = Vec::new();
     for page in PAGES.iter().chain(surface::PAGES) {
-        let text = (page.render)(binaries).with_context(|| format!("cannot make {}", page.path))?;
-        // A page that is not there yet is as good as an empty one.
+        let text = (page.render)(binaries).with_context(|| format!("cannot generate {}", page.path))?;
+        // A missing page counts as empty.
         if fs::read_to_string(place(page)).unwrap_or_default() != text {
             changed.push((page, text));
         }
@@ -57,10 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn generated_pages_are_those_of_the_code() {
+    fn generated_pages_are_up_to_date() {
         let binaries = env::var_os("FOLLOWGRAPH_TEST_BIN_DIR");
-        let binaries = binaries.expect("this test asks the services: run it with `cargo xtask test`");
-        let changed = changed(Path::new(&binaries)).expect("the pages can be made");
+        let binaries = binaries.expect("this test runs the services: use `cargo xtask test`");
+        let changed = changed(Path::new(&binaries)).expect("the pages can be generated");
         let stale: Vec<_> = changed.into_iter().map(|(page, _)| page.path).collect();
         assert!(stale.is_empty(), "run `cargo xtask docs`: {stale:?} are not up to date");
     }

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM.
 //!
 //! The first signal sets a flag, so that children are stopped in order. The second one ends this process at once; the
-//! kernel then ends the children.
+//! kernel then kills the children.
 
 use std::sync::{
     Arc,
@@ -19,7 +19,7 @@ use signal_hook::{
 pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
-    /// Begins to listen. From here on the first signal does not end the process.
+    /// Installs the handlers. From here on the first signal does not end the process.
     pub fn listen() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -31,12 +31,12 @@ impl Interrupt {
         Ok(Self(asked))
     }
 
-    /// Whether a signal has come.
+    /// Whether a signal has arrived.
     pub fn asked(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Fails if a signal has come: for steps that take long.
+    /// Fails if a signal has arrived.
     pub fn check(&self) -> Result<()> {
         if self.asked() {
             bail!("interrupted");

@@ -1,6 +1,6 @@
 //! The development stack: one set of servers and the three services on it, with data in `.dev`.
 //!
-//! A lock admits one stack to `.dev` at a time.
+//! A lock allows one stack per `.dev` at a time.
 
 use std::{fs::File, path::PathBuf, time::Instant};
 
@@ -11,16 +11,16 @@ use devstack::{
 
 use crate::{child, signals::Interrupt};
 
-/// How a stack is started.
+/// Options of a stack.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Options {
-    /// Build for speed of running, not of building
+    /// Build optimized services
     #[arg(long)]
     release: bool,
-    /// Remove the data of earlier runs first
+    /// Remove the data of earlier runs
     #[arg(long)]
     fresh: bool,
-    /// How many read replicas: each is a Neo4j with a projector, and takes 2 GB of memory
+    /// Number of read replicas; each is a Neo4j and a projector and uses 2 GB of memory
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=9))]
     read_replicas: u8,
 }
@@ -36,15 +36,15 @@ pub struct Stack {
     // Fields are dropped in this order: services before servers, the lock last.
     /// The three services.
     pub pipeline: Pipeline,
-    /// Their servers.
+    /// The servers.
     pub servers: Servers,
-    /// Where the binaries are.
+    /// The folder of the binaries.
     pub binaries: PathBuf,
     _lock: File,
 }
 
 impl Stack {
-    /// Fetches, builds, starts, migrates, and writes `.dev/env`.
+    /// Fetches servers, builds services, starts all of them, and writes `.dev/env`.
     pub fn start(options: Options, interrupt: &Interrupt) -> Result<Self> {
         let begun = Instant::now();
         let lock = lock()?;
@@ -62,8 +62,7 @@ impl Stack {
         interrupt.check()?;
         eprintln!("running migrations");
         child::succeed(pipeline::migrate_command(&binaries, &servers), interrupt).context(
-            "the schemas cannot be brought up to date\nwhat to do: if the data is from another version, \
-             begin without it: add --fresh",
+            "the migration failed\nwhat to do: if the data is from another version, remove it with --fresh",
         )?;
         eprintln!("starting command-service, projector and query-service");
         let pipeline = Pipeline::start(&binaries, &servers)?;
@@ -73,12 +72,12 @@ impl Stack {
         Ok(Self { pipeline, servers, binaries, _lock: lock })
     }
 
-    /// The addresses and secrets that clients and the CLI need.
+    /// Addresses and secrets for clients and the CLI.
     pub fn client_env(&self) -> &Env {
         &self.pipeline.client_env
     }
 
-    /// Prints where everything is.
+    /// Prints the addresses of all processes.
     pub fn print_endpoints(&self) {
         let ports = &self.servers.ports;
         let rows = [
@@ -99,19 +98,22 @@ impl Stack {
         for (number, neo4j) in (2..).zip(&self.servers.further_neo4j) {
             println!("  {:<22} {}", format!("Neo4j {number}"), neo4j.url());
         }
-        println!("\nAddresses, passwords and the token for your shell:\n  source {}", env_file().display());
+        println!(
+            "\nTo set addresses, passwords and the token in your shell:\n  source {}",
+            env_file().display()
+        );
     }
 
-    /// Fails if one of the processes has ended by itself.
+    /// Fails if a process has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         for server in self.servers.all() {
             if !server.daemon_mut().is_running()? {
-                return Err(server.daemon().error(&format!("{} has ended by itself", server.name())));
+                return Err(server.daemon().error(&format!("{} has ended unexpectedly", server.name())));
             }
         }
         for service in self.pipeline.all() {
             if !service.is_running()? {
-                return Err(service.error(&format!("{} has ended by itself", service.name())));
+                return Err(service.error(&format!("{} has ended unexpectedly", service.name())));
             }
         }
         Ok(())
@@ -132,7 +134,7 @@ fn lock() -> Result<File> {
     if lock.try_lock().is_err() {
         bail!(
             "another `cargo xtask up` or `demo` of this clone is running\n\
-             what to do: use it (source {}), or end it with Ctrl-C first",
+             what to do: use it (source {}), or stop it with Ctrl-C",
             env_file().display()
         );
     }

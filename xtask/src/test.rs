@@ -1,6 +1,4 @@
-//! `cargo xtask test`: all tests against one shared set of real servers.
-//!
-//! The set is fresh, and of this run alone. The tests find it by variables.
+//! `cargo xtask test`: runs all tests against one shared, fresh set of real servers. Environment variables name it.
 
 mod report;
 
@@ -24,35 +22,35 @@ use devstack::{
 use crate::{child, signals::Interrupt};
 use report::{SlowTests, Steps};
 
-/// Every variable for tests begins with this.
+/// Prefix of the variables for tests.
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
 
 /// Which versions of the services the tests run.
 #[derive(Debug)]
 pub struct Versions {
-    /// How these services are built; the tests themselves are not optimized.
+    /// Profile of the services; tests are not optimized.
     pub services: Profile,
-    /// Build the next version of the contract.
+    /// Whether to build the next version of the contract.
     pub next: bool,
-    /// Folder with the programs of an earlier revision.
+    /// Folder with the binaries of an earlier revision.
     pub released: Option<PathBuf>,
 }
 
-/// Builds everything, starts a set and the services, runs `cargo test`, and passes its exit code on.
+/// Builds everything, starts the servers and services, runs `cargo test`, and returns its exit code.
 pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Result<ExitCode> {
     let mut steps = Steps::begin();
     let tools = Tools::install()?;
-    // One test needs it, and the others do without. So a lack of it is said here, and not only after the build.
+    // One test needs it. Report that it is missing before the build.
     if let Err(error) = prometheus::Programs::install() {
-        eprintln!("without Prometheus the test that lets real alerts fire fails: {error:#}");
+        eprintln!("without Prometheus, the test of firing alerts fails: {error:#}");
     }
-    // grpcurl is built from source: in the middle of the tests, that would take their cores from them.
+    // Built from source: during the tests, that would take CPU time from them.
     if let Err(error) = devstack::grpcurl::program() {
-        eprintln!("without grpcurl the tests that call it fail: {error:#}");
+        eprintln!("without grpcurl, the tests that call it fail: {error:#}");
     }
     interrupt.check()?;
     steps.ended("tools");
-    // Code that does not compile is found before any server starts.
+    // Report code that does not compile before servers start.
     let next = build(arguments, versions, interrupt)?;
     steps.ended("build");
 
@@ -82,7 +80,7 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
         }
     }
     drop(pipeline);
-    // The logs stay, for reading after a failure.
+    // Keeps the logs.
     servers.wipe()?;
     Servers::remove_abandoned()?;
     steps.ended("stop");
@@ -90,7 +88,7 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     Ok(child::code(status))
 }
 
-/// `cargo test`. Its output passes through us, so it would not see a terminal behind us.
+/// `cargo test`. Its output is a pipe, so it would print no colors on a terminal.
 fn cargo_test(arguments: &[String]) -> Command {
     let mut tests = workspace::cargo();
     tests.args(["test", "--workspace"]);
@@ -105,10 +103,10 @@ fn cargo_test(arguments: &[String]) -> Command {
     tests
 }
 
-/// Builds programs and tests; returns the folder of the next version's programs, if it is wanted.
+/// Builds services and tests; returns the folder of the next version's binaries, if built.
 fn build(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Result<Option<PathBuf>> {
     let next = versions.next.then(|| build_next_version(interrupt)).transpose()?;
-    // Services and tests in one build: built apart, dependencies have other features and are built twice.
+    // One build of services and tests: separate ones give dependencies different features and build them twice.
     let mut build = workspace::cargo();
     build.args(["build", "--workspace"]).args(targets(arguments));
     child::succeed(build, interrupt)?;
@@ -118,7 +116,7 @@ fn build(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Re
     Ok(next)
 }
 
-/// The targets to build: the programs and the test that `arguments` name, or everything.
+/// The targets to build: binaries and the test that `arguments` name, or everything.
 fn targets(arguments: &[String]) -> Vec<&str> {
     match arguments.iter().position(|argument| argument == "--test") {
         Some(at) if at + 1 < arguments.len() => vec!["--bins", "--test", &arguments[at + 1]],
@@ -126,18 +124,18 @@ fn targets(arguments: &[String]) -> Vec<&str> {
     }
 }
 
-/// Builds the services with what a later version of the contract adds, for the test of rolling upgrades, and returns
-/// their folder. Cargo keeps both builds, but puts the binaries of either in the same place: so this comes first.
+/// Builds the services with the next version of the contract, for the rolling upgrade test, and returns their folder.
+/// Runs before the normal build, which writes its binaries to the same place.
 fn build_next_version(interrupt: &Interrupt) -> Result<PathBuf> {
     let names = Program::ALL.map(Program::binary);
     let mut build = workspace::cargo();
     build.args(["build", "--workspace", "--features", "command-service/next-version"]);
     build.args(names.iter().flat_map(|name| ["--bin", name]));
-    // There are none, but now dependencies get the features that they have when tests are built, and are built once.
+    // There are none; the option gives dependencies the features of the test build, so that they are built once.
     build.arg("--examples");
     child::succeed(build, interrupt)?;
     let folder = workspace::target().join("next-version");
-    fs::create_dir_all(&folder).context("cannot make a folder for the next version")?;
+    fs::create_dir_all(&folder).context("cannot create the folder of the next version")?;
     for name in names {
         fs::copy(Profile::Dev.folder().join(name), folder.join(name))
             .with_context(|| format!("cannot copy the next version of {name}"))?;
@@ -149,7 +147,7 @@ fn tail(servers: &Servers, name: &str) -> String {
     devstack::process::Log::of_all_runs(&servers.log_file(name)).tail(20)
 }
 
-/// How the tests find the shared set.
+/// The variables that name the shared set.
 fn test_env(servers: &Servers, pipeline: &Pipeline) -> Env {
     let mut env = Env::default();
     let mut set = |name: &str, value: String| env.set(&format!("{PREFIX}{name}"), value);

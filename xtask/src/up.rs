@@ -1,4 +1,4 @@
-//! `cargo xtask up`: the stack, until Ctrl-C.
+//! `cargo xtask up`: runs the stack until Ctrl-C.
 
 use std::{process::ExitCode, thread, time::Duration};
 
@@ -8,23 +8,23 @@ use crate::{
 };
 use anyhow::Result;
 
-/// How often it checks that the processes run.
-const LOOK: Duration = Duration::from_millis(200);
+/// Interval of checks that the processes run.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Starts the stack and stays.
+/// Starts the stack and runs it.
 pub fn run(options: Options, interrupt: &Interrupt) -> Result<ExitCode> {
     let mut stack = Stack::start(options, interrupt)?;
     println!();
     stack.print_endpoints();
-    stay(&mut stack, interrupt)
+    wait(&mut stack, interrupt)
 }
 
-/// Stays until a signal asks to end, or a process ends by itself.
-pub fn stay(stack: &mut Stack, interrupt: &Interrupt) -> Result<ExitCode> {
+/// Waits for a signal to end. Fails if a process ends.
+pub fn wait(stack: &mut Stack, interrupt: &Interrupt) -> Result<ExitCode> {
     println!("\nCtrl-C stops everything.");
     while !interrupt.asked() {
         stack.check_alive()?;
-        thread::sleep(LOOK);
+        thread::sleep(CHECK_INTERVAL);
     }
     eprintln!("stopping");
     Ok(ExitCode::SUCCESS)

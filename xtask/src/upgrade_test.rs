@@ -1,4 +1,4 @@
-//! `cargo xtask upgrade-test`: an earlier revision and this one on one database, under load, forwards and back.
+//! `cargo xtask upgrade-test`: upgrades from an earlier revision and rolls back, on one database and under load.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{child, signals::Interrupt, test};
 
 const TEST: &str = "upgrade_from_a_release_and_rollback_lose_nothing";
 
-/// Gets the programs of the earlier revision and runs the test with them.
+/// Builds the binaries of the earlier revision, or takes them from a folder, and runs the test with them.
 pub fn run(from: &str, interrupt: &Interrupt) -> Result<ExitCode> {
     let released = if Path::new(from).is_dir() { fs::canonicalize(from)? } else { build(from, interrupt)? };
     let arguments =
@@ -25,11 +25,11 @@ pub fn run(from: &str, interrupt: &Interrupt) -> Result<ExitCode> {
     test::run(&arguments, &versions, interrupt)
 }
 
-/// Builds the programs of a revision in a tree of its own and returns their folder.
+/// Builds the binaries of a revision in a git worktree and returns their folder.
 fn build(revision: &str, interrupt: &Interrupt) -> Result<PathBuf> {
     let place = workspace::target().join("upgrade");
     let (tree, target) = (place.join("tree"), place.join("build"));
-    fs::create_dir_all(&place).context("cannot make a folder for the earlier revision")?;
+    fs::create_dir_all(&place).context("cannot create the folder of the earlier revision")?;
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
         git.current_dir(workspace::root()).args(arguments);

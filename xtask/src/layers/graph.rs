@@ -1,13 +1,13 @@
-//! Which file uses which, and the circles among them.
+//! Uses between files, and circles of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use super::source::{Import, Sources, child};
 
-/// Re-exports of re-exports that are followed.
+/// Longest chain of re-exports that is followed.
 const DEPTH: usize = 16;
 
-/// By the file that uses and the file that is used: one place where it does.
+/// For each pair of a using and a used file, one place of a use.
 pub(super) type Uses = BTreeMap<(usize, usize), Use>;
 
 /// A place where one file uses another.
@@ -17,7 +17,7 @@ pub(super) struct Use {
     pub path: String,
 }
 
-/// What every file uses.
+/// Uses of all files.
 pub(super) fn uses(sources: &Sources) -> Uses {
     let mut uses = Uses::new();
     for import in &sources.imports {
@@ -31,7 +31,7 @@ pub(super) fn uses(sources: &Sources) -> Uses {
     uses
 }
 
-/// The file that defines what is imported; `None` for a module as such and for other crates.
+/// The file that defines what is imported; `None` for a module itself and for other crates.
 fn target(sources: &Sources, import: &Import) -> Option<usize> {
     let path = absolute(sources, &import.module, &import.path, DEPTH)?;
     match place(sources, &path, DEPTH)? {
@@ -76,7 +76,7 @@ fn absolute(sources: &Sources, module: &str, path: &[String], depth: usize) -> O
     Some(path)
 }
 
-/// What a path from the root names, through re-exports.
+/// The item or module of a path from the root, through re-exports.
 fn place(sources: &Sources, path: &[String], depth: usize) -> Option<Found> {
     let mut module = String::new();
     for (at, name) in path.iter().enumerate() {
@@ -86,7 +86,7 @@ fn place(sources: &Sources, path: &[String], depth: usize) -> Option<Found> {
             continue;
         }
         let here = &sources.modules[&module];
-        // Before the items: a method may be called like something that is re-exported.
+        // Before the items: a method may have the name of a re-export.
         if let Some(binding) = here.bindings.get(name)
             && binding.as_slice() != [name.clone()]
             && depth > 0
@@ -108,14 +108,14 @@ fn place(sources: &Sources, path: &[String], depth: usize) -> Option<Found> {
         });
         return match through {
             Some(path) => place(sources, &path, depth - 1),
-            // Made by a macro.
+            // Defined by a macro.
             None => Some(Found::Item(here.file)),
         };
     }
     Some(Found::Module(module))
 }
 
-/// The shortest circle through each use that is part of one, each circle once.
+/// For each use that is part of circles, the shortest one; each circle once.
 pub(super) fn circles(uses: &Uses) -> Vec<Vec<usize>> {
     let mut next: HashMap<usize, Vec<usize>> = HashMap::new();
     for (from, to) in uses.keys() {
@@ -134,20 +134,20 @@ pub(super) fn circles(uses: &Uses) -> Vec<Vec<usize>> {
     circles
 }
 
-/// The files on the shortest way, with both ends.
+/// The files on the shortest path, including both ends.
 fn shortest(next: &HashMap<usize, Vec<usize>>, from: usize, to: usize) -> Option<Vec<usize>> {
     let mut before = HashMap::from([(from, from)]);
     let mut queue = VecDeque::from([from]);
     while let Some(file) = queue.pop_front() {
         if file == to {
-            let mut way = vec![to];
-            while let Some(last) = way.last()
+            let mut path = vec![to];
+            while let Some(last) = path.last()
                 && *last != from
             {
-                way.push(before[last]);
+                path.push(before[last]);
             }
-            way.reverse();
-            return Some(way);
+            path.reverse();
+            return Some(path);
         }
         for other in next.get(&file).into_iter().flatten() {
             if !before.contains_key(other) {

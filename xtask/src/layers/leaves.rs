@@ -1,4 +1,4 @@
-//! The names that a `use` declaration brings in.
+//! Names that a `use` declaration imports.
 
 use proc_macro2::{Delimiter, TokenTree};
 
@@ -6,12 +6,12 @@ use proc_macro2::{Delimiter, TokenTree};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Leaf {
     pub path: Vec<String>,
-    /// What it is called here; `None` for `*`.
+    /// Its local name; `None` for `*`.
     pub name: Option<String>,
     pub line: usize,
 }
 
-/// All names of what stands between `use` and `;`.
+/// Names in the tokens between `use` and `;`.
 pub(super) fn of(tree: &[TokenTree]) -> Vec<Leaf> {
     let mut leaves = Vec::new();
     // `use ::name` is always another crate.

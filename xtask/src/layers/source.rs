@@ -1,7 +1,7 @@
-//! The modules of a crate, and what each of its files uses of the others.
+//! The modules of a crate and their imports.
 //!
 //! Reads tokens, not syntax: `use` declarations, and paths that begin with `crate`, `self`, `super`, a module or an
-//! imported name. What stands under `#[cfg(test)]` is left out. Methods and trait impls are not seen.
+//! imported name. Skips code under `#[cfg(test)]`. Does not see methods and trait impls.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,20 +13,20 @@ use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
 use super::leaves::{self, Leaf};
 
-/// What a crate consists of. Modules are named by their path, `store::jobs`; the root has the empty name.
+/// Files, modules and imports of a crate. The key of a module is its path, `store::jobs`; that of the root is empty.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub files: Vec<SourceFile>,
     pub modules: HashMap<String, Module>,
     pub imports: Vec<Import>,
-    /// Macros by name, because `crate::name!` finds them wherever they are.
+    /// File of each macro, because `crate::name!` finds it in any file.
     pub macros: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
 pub(super) struct SourceFile {
     pub path: PathBuf,
-    /// The module that it is.
+    /// The path of its module.
     pub module: String,
     /// Every word outside of `use` declarations.
     words: HashSet<String>,
@@ -35,15 +35,15 @@ pub(super) struct SourceFile {
 #[derive(Debug)]
 pub(super) struct Module {
     pub file: usize,
-    /// What `use` brings into it, by the name that it has here.
+    /// Paths of imports by local name.
     pub bindings: HashMap<String, Vec<String>>,
     /// `pub use a::*`.
     pub globs: Vec<Vec<String>>,
-    /// What it defines.
+    /// Names that it defines.
     pub items: HashSet<String>,
 }
 
-/// A path in a file to something of the same crate, or of another.
+/// A path in a file, to the same crate or another one.
 #[derive(Debug)]
 pub(super) struct Import {
     pub file: usize,
@@ -53,13 +53,13 @@ pub(super) struct Import {
     pub line: usize,
 }
 
-/// The name of a module within another.
+/// The path of a child module.
 pub(super) fn child(module: &str, name: &str) -> String {
     if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") }
 }
 
 impl Sources {
-    /// Reads the module tree under a root such as `src/lib.rs`; `files` are the texts of all files there may be.
+    /// Reads the module tree of a root such as `src/lib.rs`; `files` has the text of every file.
     pub(super) fn read(root: &Path, files: &BTreeMap<PathBuf, String>) -> Result<Self> {
         let mut sources = Self::default();
         let folder = root.parent().unwrap_or(Path::new("")).to_owned();
@@ -67,7 +67,7 @@ impl Sources {
         Ok(sources)
     }
 
-    /// `folder` is where the files of its child modules are.
+    /// `folder` contains the files of its child modules.
     fn file(
         &mut self,
         path: &Path,
@@ -96,7 +96,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Answers what the module re-exports.
+    /// Returns what the module re-exports.
     fn module(&mut self, tokens: TokenStream, place: &Place<'_>) -> Result<Vec<(String, Import)>> {
         let module =
             Module { file: place.file, bindings: HashMap::new(), globs: Vec::new(), items: HashSet::new() };
@@ -223,7 +223,7 @@ impl Sources {
     }
 }
 
-/// Where tokens stand.
+/// Position of tokens.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     file: usize,
@@ -249,14 +249,14 @@ fn punct(tokens: &[TokenTree], at: usize, char: char) -> bool {
     matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == char)
 }
 
-/// Whether `::` stands here.
+/// Whether `::` is at this position.
 fn colons(tokens: &[TokenTree], at: usize) -> bool {
     let joint =
         |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.spacing() == Spacing::Joint);
     punct(tokens, at, ':') && tokens.get(at).is_some_and(joint) && punct(tokens, at + 1, ':')
 }
 
-/// Behind `a::b::c`, or `at` if there is no path.
+/// The position after `a::b::c`, or `at` if there is no path.
 fn after_path(tokens: &[TokenTree], mut at: usize) -> usize {
     if ident(tokens, at).is_none() {
         return at;
@@ -268,7 +268,7 @@ fn after_path(tokens: &[TokenTree], mut at: usize) -> usize {
     at
 }
 
-/// The words of an attribute whose `#` stands here.
+/// The tokens of an attribute whose `#` is at this position.
 fn attribute(tokens: &[TokenTree], at: usize) -> Option<Vec<TokenTree>> {
     match tokens.get(at + 1) {
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
@@ -278,7 +278,7 @@ fn attribute(tokens: &[TokenTree], at: usize) -> Option<Vec<TokenTree>> {
     }
 }
 
-/// `#[cfg(test)]`, or a `cfg` that asks for the tests among others.
+/// Whether it is `#[cfg(test)]` or another `cfg` with `test`, without `not`.
 fn is_test(attribute: &[TokenTree]) -> bool {
     let condition = match attribute {
         [TokenTree::Ident(cfg), TokenTree::Group(condition)] if cfg == "cfg" => condition.to_string(),
@@ -298,7 +298,7 @@ fn path_of(attribute: &[TokenTree]) -> Option<String> {
     }
 }
 
-/// Whether `pub` or `pub(...)` is the last of them.
+/// Whether the tokens end with `pub` or `pub(...)`.
 fn is_public(before: &[TokenTree]) -> bool {
     let before = match before {
         [before @ .., TokenTree::Group(group)] if group.delimiter() == Delimiter::Parenthesis => before,
@@ -307,7 +307,7 @@ fn is_public(before: &[TokenTree]) -> bool {
     matches!(before, [.., TokenTree::Ident(word)] if word == "pub")
 }
 
-/// Behind the item, field or statement that begins here.
+/// The position after the item, field or statement that starts here.
 fn after_item(tokens: &[TokenTree], mut at: usize) -> usize {
     while punct(tokens, at, '#') {
         at += 2;

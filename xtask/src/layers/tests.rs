@@ -2,7 +2,7 @@ use super::*;
 
 fn problems(parents: Parents, layers: &[&str], files: &[(&str, &str)]) -> Vec<String> {
     let files = files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();
-    problems_of(&files, parents, layers).expect("the fixture can be read")
+    problems_in(&files, parents, layers).expect("the fixture can be read")
 }
 
 #[test]
@@ -111,8 +111,9 @@ fn a_parent_that_calls_a_child_is_a_circle_for_strict_crates_only() {
 }
 
 #[test]
-fn the_table_names_the_modules_that_there_are() {
+fn the_table_names_exactly_the_modules_of_the_crate() {
     let files = [("src/lib.rs", "mod new;"), ("src/new.rs", "")];
-    let wanted = ["src: the module new is in no layer", "src: there is no module old any more"];
+    let wanted =
+        ["src: the module new is in no layer", "src: the layers name a module old that does not exist"];
     assert_eq!(problems(Parents::Strict, &["old"], &files), wanted);
 }

@@ -1,4 +1,4 @@
-//! What `cargo xtask test` says at its end: how long each step took, and which tests were slow.
+//! The report of `cargo xtask test`: the time of each step, and slow tests.
 
 use std::{
     fmt,
@@ -8,18 +8,18 @@ use std::{
 /// The times of the steps of a run.
 #[derive(Debug)]
 pub struct Steps {
-    /// When the present step began.
+    /// Start of the current step.
     begun: Instant,
     ended: Vec<(&'static str, Duration)>,
 }
 
 impl Steps {
-    /// Begins the first step.
+    /// Starts the first step.
     pub fn begin() -> Self {
         Self { begun: Instant::now(), ended: Vec::new() }
     }
 
-    /// Ends a step, begins the next one, and returns how long it took.
+    /// Ends a step, starts the next one, and returns the time it took.
     pub fn ended(&mut self, step: &'static str) -> Duration {
         let now = Instant::now();
         let took = now.duration_since(self.begun);
@@ -38,16 +38,16 @@ impl fmt::Display for Steps {
     }
 }
 
-/// After this time the test runner says that a test is slow.
+/// After this time the test runner warns of a test.
 const WARNING: Duration = Duration::from_secs(60);
 const WARNED: &str = " has been running for over 60 seconds";
 
-/// Finds slow tests in what the test runner prints: a warning after a minute, and later the result.
+/// Finds slow tests in the output of the test runner: a warning after a minute, and later the result.
 #[derive(Debug, Default)]
 pub struct SlowTests {
-    /// The line that has not ended yet.
+    /// The incomplete last line.
     line: Vec<u8>,
-    /// When each was warned of.
+    /// Time of the warning of each test.
     running: Vec<(String, Instant)>,
     ended: Vec<(String, Duration)>,
 }
@@ -78,12 +78,12 @@ impl SlowTests {
 }
 
 impl fmt::Display for SlowTests {
-    /// The slowest first; those without a result last.
+    /// Slowest first; tests without a result last.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut ended: Vec<_> = self.ended.iter().collect();
         ended.sort_by_key(|(_, took)| std::cmp::Reverse(*took));
         if !ended.is_empty() || !self.running.is_empty() {
-            writeln!(formatter, "  tests over 60 s, with the wait for their turn:")?;
+            writeln!(formatter, "  tests over 60 s, including the wait for their turn:")?;
         }
         for (name, took) in ended {
             writeln!(formatter, "  {:>14.1} s {name}", took.as_secs_f64())?;
