@@ -1,7 +1,7 @@
 //! Lifecycle of a server: start, readiness, stop, kill.
 //!
-//! Each server brings its command line and its own check of readiness. If a program ends while it starts, or is not
-//! ready in time, the error shows the last lines of its log and says what to do.
+//! Each server has its own command line and readiness check. If a program ends while it starts, or is not ready in time,
+//! the error shows the last lines of its log and says what to do.
 
 use std::{
     path::PathBuf,
@@ -14,23 +14,23 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::process::{Log, POLL, Process, Signal, describe};
 
-/// How many log lines an error shows.
+/// Number of log lines in errors.
 const LOG_LINES_IN_ERRORS: usize = 25;
 
-/// How a long-running program is started, recognised as ready, and stopped.
+/// A long-running program: limits, signals and its process.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Its name, for people.
+    /// Its name in errors.
     pub name: String,
-    /// Where its output goes.
+    /// The log file.
     pub log: PathBuf,
     /// The signal that asks it to stop.
     pub stop_signal: Signal,
-    /// How long it may take to stop before it is killed.
+    /// Time to stop before it is killed.
     pub stop_limit: Duration,
     /// The signal that the kernel sends it when this process dies.
     pub on_parent_death: Signal,
-    /// How long it may take to get ready.
+    /// Time to get ready.
     pub start_limit: Duration,
     /// What a person can do when it does not start.
     pub advice: String,
@@ -38,7 +38,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A program that is not running yet, with the usual limits.
+    /// A program that does not run yet, with the default limits.
     pub fn new(name: &str, log: PathBuf, advice: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -67,7 +67,7 @@ impl Daemon {
         self.wait_ready(ready)
     }
 
-    /// Starts `command` and waits until it has logged `sign`, for servers that speak TLS only.
+    /// Starts `command` and waits until its log contains `sign`, for servers that speak TLS only.
     pub fn start_logged(&mut self, command: Command, sign: &str) -> Result<()> {
         self.launch(command)?;
         let Some(log) = self.process.as_ref().map(|process| process.log().clone()) else {
@@ -89,7 +89,7 @@ impl Daemon {
                 self.process = None;
                 return Err(error);
             }
-            // Asked after the exit check, so that a stranger on the same port is not taken for it.
+            // After the exit check: another program may answer on the port.
             if ready() {
                 return Ok(());
             }
@@ -120,12 +120,12 @@ impl Daemon {
         }
     }
 
-    /// The process id, until an end of the process was noticed.
+    /// The process id, until the end of the process is noticed.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::pid)
     }
 
-    /// The last `lines` lines that the present or last run wrote.
+    /// The last `lines` lines of the current run; of the file if it does not run.
     pub fn log_tail(&self, lines: usize) -> String {
         match &self.process {
             Some(process) => process.log().tail(lines),
@@ -179,19 +179,19 @@ impl Drop for Daemon {
 
 /// What every server of a set can do. Dropping a server stops it.
 pub trait Server {
-    /// The process behind it.
+    /// Its process.
     fn daemon(&self) -> &Daemon;
 
-    /// The process behind it, to be changed.
+    /// Its process, to change it.
     fn daemon_mut(&mut self) -> &mut Daemon;
 
-    /// Starts it (again) on the same port with the data that is there, and waits until it is ready.
+    /// Starts it on the same port with its data, and waits until it is ready.
     fn start_again(&mut self) -> Result<()>;
 
     /// Removes its data.
     fn remove_data(&self) -> Result<()>;
 
-    /// Removes its data; the next start begins from nothing. Fails while it runs.
+    /// Removes its data; the next start is empty. Fails while it runs.
     fn wipe(&mut self) -> Result<()> {
         if self.daemon_mut().is_running()? {
             bail!("{} must be stopped before its data is removed", self.name());
@@ -199,7 +199,7 @@ pub trait Server {
         self.remove_data()
     }
 
-    /// Its name, for people.
+    /// Its name in errors.
     fn name(&self) -> &str {
         &self.daemon().name
     }
@@ -214,12 +214,12 @@ pub trait Server {
         self.daemon_mut().kill9().map(drop)
     }
 
-    /// Stops it from running without ending it (SIGSTOP): it hangs, its connections stay open.
+    /// Suspends it (SIGSTOP): it hangs, and its connections stay open.
     fn freeze(&mut self) -> Result<()> {
         self.daemon_mut().signal(Signal::SIGSTOP)
     }
 
-    /// Lets it run again after [`Server::freeze`].
+    /// Resumes it after [`Server::freeze`].
     fn thaw(&mut self) -> Result<()> {
         self.daemon_mut().signal(Signal::SIGCONT)
     }

@@ -1,4 +1,4 @@
-//! Debian packages, unpacked into the cache instead of installed: installing one would start its server.
+//! Unpacks Debian packages into the cache. Installing them would start their servers.
 
 use std::{
     fs,
@@ -13,12 +13,12 @@ use crate::{
     prerequisites::{self, on_path},
 };
 
-/// Whether packages can be fetched here.
+/// Whether this machine can fetch packages.
 pub(crate) fn is_here() -> bool {
     on_path("apt-get").is_some() && on_path("dpkg-deb").is_some()
 }
 
-/// Unpacks a package into `folder`, with the libraries that it names, except the C library.
+/// Unpacks a package into `folder`, with the libraries that it depends on except the C library.
 pub(crate) fn unpack_with_libraries(package: &str, folder: &Path) -> Result<()> {
     update_unless_known(package)?;
     let output = Command::new("apt-cache").args(["depends", package]).output()?;
@@ -52,7 +52,7 @@ fn update_unless_known(package: &str) -> Result<()> {
     if known.is_ok_and(|status| status.success()) { Ok(()) } else { prerequisites::apt(&["update", "-q"]) }
 }
 
-/// The libraries in the answer of `apt-cache depends`.
+/// The libraries in the output of `apt-cache depends`.
 fn libraries(depends: &str) -> Vec<String> {
     let named = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     named.filter(|name| name.starts_with("lib") && *name != "libc6").map(str::to_owned).collect()

@@ -11,12 +11,12 @@ use crate::private_file;
 pub struct Env(BTreeMap<String, String>);
 
 impl Env {
-    /// Sets `name`, replacing what it was.
+    /// Sets `name`; replaces an earlier value.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.0.insert(name.to_owned(), value.into());
     }
 
-    /// The same, for building a set in one expression.
+    /// Like [`Self::set`], in an expression.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.set(name, value);
@@ -28,31 +28,31 @@ impl Env {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Takes `name` out.
+    /// Removes `name`.
     pub fn remove(&mut self, name: &str) {
         self.0.remove(name);
     }
 
-    /// Adds all of `other`, which wins.
+    /// Adds all of `other`; replaces earlier values.
     pub fn extend(&mut self, other: &Env) {
         for (name, value) in other.iter() {
             self.set(name, value);
         }
     }
 
-    /// All names and values, in order of the names.
+    /// All names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Lines for a shell.
+    /// Lines `export NAME='value'` for a shell.
     pub fn to_text(&self) -> String {
         self.iter()
             .map(|(name, value)| format!("export {name}='{}'\n", value.replace('\'', r"'\''")))
             .collect()
     }
 
-    /// Reads what [`Env::to_text`] wrote.
+    /// Reads the form of [`Env::to_text`]. Skips empty lines and comments.
     pub fn parse(text: &str) -> Result<Self> {
         let mut env = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -71,7 +71,7 @@ impl Env {
         Ok(env)
     }
 
-    /// Writes the lines to `file`, which only its owner can read: there are passwords in it.
+    /// Writes the lines to `file`, which only its owner can read: it contains passwords.
     pub fn write(&self, file: &Path) -> Result<()> {
         let text = format!(
             "# Written by `cargo xtask`; valid while it runs. Use: source {}\n{}",

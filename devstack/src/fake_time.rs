@@ -1,7 +1,7 @@
-//! A clock of its own for one program: libfaketime, loaded into it.
+//! A clock of its own for one program, with libfaketime.
 //!
-//! Only the time of day jumps, as when NTP corrects a host or a virtual machine is resumed. Monotonic time stays the
-//! machine's: programs tell a jump by it.
+//! Only the time of day jumps, as when NTP corrects a host or a virtual machine resumes. Monotonic time is the machine's:
+//! programs detect a jump with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use crate::env_file::Env;
 use crate::prerequisites::{self, Need};
 
-/// Whether the program has threads. libfaketime has a build for each kind: the one takes a lock, which is no good in the
-/// signal handlers of PostgreSQL; the other one keeps what it reads in static variables.
+/// Whether the program has threads, which decides on the build of libfaketime: one takes a lock, which may block in the
+/// signal handlers of PostgreSQL; the other one uses static variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
     /// One thread, as in each process of PostgreSQL.
@@ -25,15 +25,15 @@ pub enum Threads {
 #[derive(Clone, Debug)]
 pub struct FakeTime {
     library: PathBuf,
-    /// Holds the difference from the machine's clock.
+    /// Holds the offset from the machine's clock.
     file: PathBuf,
 }
 
 impl FakeTime {
-    /// A clock that is the machine's until [`Self::set`]. The file says by how much it differs.
+    /// A clock that equals the machine's until [`Self::set`]. `file` holds the offset.
     pub fn new(file: PathBuf, threads: Threads) -> Result<Self> {
         prerequisites::require(&[Need::FakeTime])?;
-        let library = prerequisites::faketime().context("libfaketime is not where it was installed")?;
+        let library = prerequisites::faketime().context("libfaketime is not in /usr/lib/*/faketime")?;
         let library = match threads {
             Threads::One => library,
             Threads::Many => library.with_file_name("libfaketimeMT.so.1"),
@@ -43,23 +43,23 @@ impl FakeTime {
         Ok(clock)
     }
 
-    /// Lets the clock differ from the machine's at once: by `+0`, `-3d`, `+2h` or `+90s`.
-    pub fn set(&self, difference: &str) -> Result<()> {
-        // Renamed: a reader never sees half of it.
+    /// Sets the offset from the machine's clock: `+0`, `-3d`, `+2h` or `+90s`. It takes effect at once.
+    pub fn set(&self, offset: &str) -> Result<()> {
+        // Renamed, so that the program never reads half of it.
         let new = self.file.with_extension("new");
-        fs::write(&new, difference)
+        fs::write(&new, offset)
             .and_then(|()| fs::rename(&new, &self.file))
             .with_context(|| format!("cannot write {}", self.file.display()))
     }
 
-    /// What the program is started with.
+    /// Environment of the program.
     pub fn env(&self) -> Env {
         let path = |path: &Path| path.to_string_lossy().into_owned();
         Env::default()
             .with("LD_PRELOAD", path(&self.library))
             .with("FAKETIME_TIMESTAMP_FILE", path(&self.file))
             .with("FAKETIME_NO_CACHE", "1")
-            // Without shared memory nothing is left behind by a SIGKILL.
+            // Shared memory would remain after a SIGKILL.
             .with("FAKETIME_DISABLE_SHM", "1")
             // The second name is that of newer versions.
             .with("DONT_FAKE_MONOTONIC", "1")

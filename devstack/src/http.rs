@@ -1,5 +1,4 @@
-//! One HTTP GET to a server on this machine: enough to ask `/readyz` and `/healthz`. No TLS, no redirects, no
-//! keep-alive.
+//! A minimal HTTP GET for `/readyz` and `/healthz` of servers on this machine: no TLS, redirects or keep-alive.
 
 use std::{
     io::{Error, ErrorKind, Read, Result, Write},
@@ -7,19 +6,19 @@ use std::{
     time::Duration,
 };
 
-/// How long a connection, a request or an answer may take.
+/// Timeout of connecting, of a read and of a write.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The text after the headers.
+    /// The body.
     pub body: String,
 }
 
-/// Asks `http://address/path`.
+/// Requests `http://address/path`.
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer> {
     let mut stream = connect(address)?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
@@ -33,7 +32,7 @@ pub fn is_ok(address: SocketAddr, path: &str) -> bool {
     get(address, path).is_ok_and(|answer| answer.status == 200)
 }
 
-/// Connects with limits, for this and for other small protocols.
+/// Connects with timeouts, for HTTP and other small protocols.
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&address, LIMIT)?;
     stream.set_read_timeout(Some(LIMIT))?;
@@ -42,7 +41,7 @@ pub fn connect(address: SocketAddr) -> Result<TcpStream> {
 }
 
 fn parse(text: &str) -> Result<Answer> {
-    let malformed = || Error::new(ErrorKind::InvalidData, "not an HTTP answer");
+    let malformed = || Error::new(ErrorKind::InvalidData, "not an HTTP response");
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(malformed)?;
     let status =
         head.split_ascii_whitespace().nth(1).and_then(|code| code.parse().ok()).ok_or_else(malformed)?;
@@ -54,14 +53,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_split_into_status_and_body() {
+    fn a_response_is_split_into_status_and_body() {
         let answer = parse("HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nnot ready: neo4j").unwrap();
         assert_eq!(answer.status, 503);
         assert_eq!(answer.body, "not ready: neo4j");
     }
 
     #[test]
-    fn other_protocols_are_not_taken_for_http() {
+    fn other_protocols_are_refused() {
         assert!(parse("INFO {\"server_id\":1}\r\n").is_err());
         assert!(parse("").is_err());
     }

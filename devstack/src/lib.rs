@@ -1,8 +1,7 @@
 //! Development servers of followgraph: real PostgreSQL, NATS and Neo4j as child processes, and the services on them.
 //!
-//! The test harness, the benchmarks and `xtask` use it. It knows the services' names, their environment variables and
-//! that `/readyz` answers 200, and nothing else of them. The interface is synchronous, so that it can be used before
-//! and after any async runtime.
+//! For the test harness, the benchmarks and `xtask`. It links no service: it knows their binaries, their environment
+//! variables and `/readyz`. The interface is synchronous, so that it works outside of an async runtime.
 //!
 //! Every error names the server, shows the last lines of its log and says what to do.
 //!

@@ -1,4 +1,4 @@
-//! Alert rules and dashboards of `k8s/monitoring`: what they ask of Prometheus.
+//! Reads the alert rules and dashboards of `k8s/monitoring`.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{promql, workspace};
 
-/// What dashboards write where the server fills in a time, and a time to parse them with.
+/// A variable of dashboards that Grafana replaces, and a value for it.
 const INTERVAL: (&str, &str) = ("$__rate_interval", "1m");
 
 /// An alert.
@@ -17,16 +17,16 @@ pub struct Alert {
     /// Its name.
     #[serde(rename = "alert")]
     pub name: String,
-    /// What it asks.
+    /// Its query.
     pub expr: String,
-    /// What it says to people.
+    /// Its annotations.
     pub annotations: Annotations,
 }
 
 /// The annotations of an alert that are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Annotations {
-    /// Where it says that its section is.
+    /// Link to its section in the runbooks.
     pub runbook_url: String,
 }
 
@@ -60,7 +60,7 @@ fn parse<T: DeserializeOwned>(rules: &str) -> Result<T> {
     serde_norway::from_str(rules).context("cannot read alerts.yaml")
 }
 
-/// The rules for tests, in which an alert fires at once: no rule waits, and each window of `changes` has five seconds.
+/// The rules for tests, where alerts fire at once: `for` is 0 s, and windows of `changes` are 5 s.
 pub fn rules_without_patience() -> Result<String> {
     let mut file: Value = parse(&rules_text()?)?;
     let groups = file["groups"].as_array_mut().into_iter().flatten();
@@ -87,7 +87,7 @@ pub fn queries() -> Result<Vec<String>> {
     Ok(queries)
 }
 
-/// All metrics that alerts and panels name, without the suffixes of histograms and what Prometheus adds by itself.
+/// All metrics in alerts and panels, without suffixes of histograms and Prometheus' own `up`.
 pub fn metrics_named() -> Result<BTreeSet<String>> {
     let mut named = BTreeSet::new();
     let alerts = alerts()?.into_iter().map(|alert| alert.expr);
@@ -98,7 +98,7 @@ pub fn metrics_named() -> Result<BTreeSet<String>> {
     Ok(named)
 }
 
-/// All dashboards, in order of their names.
+/// All dashboards, sorted by file name.
 pub fn dashboards() -> Result<Vec<Value>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder().join("dashboards"))? {
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_here_is_whole() {
+    fn all_files_can_be_read() {
         let named = metrics_named().unwrap();
         assert!(named.contains("projector_lag_seconds") && !named.contains("up"), "{named:?}");
         let impatient = rules_without_patience().unwrap();

@@ -50,7 +50,7 @@ impl Nats {
                 "NATS",
                 log.to_owned(),
                 "If a port is taken, end the program that listens there. If the store is damaged, \
-                 remove it: the stream is made again from PostgreSQL.",
+                 remove it: PostgreSQL fills the stream again.",
             ),
             program: tools.nats_server.clone(),
             folder: folder.to_owned(),
@@ -63,7 +63,7 @@ impl Nats {
         Ok(nats)
     }
 
-    /// The URL of the operator, who may do everything.
+    /// The URL of the operator, who has all permissions.
     pub fn url(&self) -> String {
         self.url_of(Principal::Operator)
     }
@@ -78,7 +78,7 @@ impl Nats {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where it listens for clients.
+    /// The port for clients.
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -24,39 +24,39 @@ use crate::{
 /// The only user of Community.
 const USER: &str = "neo4j";
 
-/// The hashed form of each password. The admin command that makes it starts a JVM, and tests need many servers.
+/// Hash file of each password. The admin command that writes it starts a JVM, and tests start many servers.
 static HASHED: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
 
-/// Packages of the JDK that Neo4j and its network library reach into.
+/// Packages of the JDK whose internals Neo4j and its network library use.
 const OPENED_PACKAGES: [&str; 5] = ["java.nio", "java.io", "sun.nio.ch", "java.util.concurrent", "java.lang"];
 
-/// The JVM compiles code once, and fast.
+/// Only the fast compiler of the JVM.
 const FIRST_COMPILER: &str = "-XX:TieredStopAtLevel=1";
 
-/// When it stops, Neo4j closes its databases at once, and then waits for 10 s for connections that are
-/// gone already. Tests stop it often.
+/// When it stops, Neo4j closes its databases and then waits 10 s for connections that are already closed. Tests stop it
+/// often.
 const QUICK_STOP: &str = "internal.server.bolt.connection_shutdown_wait_time=0s\n\
     internal.server.bolt.thread_pool_shutdown_wait_time=0s\n\
     internal.dbms.bolt.netty_server_shutdown_quiet_period=0\n";
 
-/// Transactions that take longer are ended.
+/// Default of the transaction timeout.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// TLS only, and only with a certificate of the client.
+/// TLS with client certificates only.
 const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
     dbms.ssl.policy.bolt.enabled=true\n\
     dbms.ssl.policy.bolt.client_auth=REQUIRE\n";
 
-/// What one Neo4j may use.
+/// Resources of one Neo4j.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resources {
     /// The JVM's heap, in MiB.
     pub heap_mib: u32,
     /// Neo4j's page cache, in MiB.
     pub page_cache_mib: u32,
-    /// By how much it yields to other processes, 0 to 19, as of `nice`.
+    /// Its niceness, 0 to 19.
     pub niceness: u8,
-    /// Whether it does without the JVM's optimizing compiler, which takes more than it gives in the first minutes.
+    /// Whether to run without the JVM's optimizing compiler, which costs more than it saves in the first minutes.
     pub short_lived: bool,
 }
 
@@ -75,7 +75,7 @@ pub struct Neo4j {
 }
 
 impl Neo4j {
-    /// Starts Neo4j with everything it writes in `folder`.
+    /// Starts Neo4j with all its files in `folder`.
     pub fn start(
         tools: &Tools,
         folder: &Path,
@@ -100,10 +100,10 @@ impl Neo4j {
         Ok(neo4j)
     }
 
-    /// Whether it runs with the settings that it would have in another set.
-    pub(crate) fn is_as_usual(&mut self) -> Result<bool> {
-        let usual = self.tls.is_none() && self.transaction_timeout == TRANSACTION_TIMEOUT;
-        Ok(usual && self.daemon.is_running()?)
+    /// Whether it runs with default settings, so that another set can use it.
+    pub(crate) fn has_default_settings(&mut self) -> Result<bool> {
+        let default = self.tls.is_none() && self.transaction_timeout == TRANSACTION_TIMEOUT;
+        Ok(default && self.daemon.is_running()?)
     }
 
     /// Moves the process and its data out of `self`.
@@ -128,7 +128,7 @@ impl Neo4j {
         }
     }
 
-    /// Ends transactions that take longer, from the next start on.
+    /// Sets the transaction timeout from the next start on.
     pub fn set_transaction_timeout(&mut self, timeout: Duration) {
         self.transaction_timeout = timeout;
     }
@@ -143,7 +143,7 @@ impl Neo4j {
         &self.password
     }
 
-    /// Where it listens.
+    /// Its Bolt port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -152,7 +152,7 @@ impl Neo4j {
         self.home.join("conf")
     }
 
-    /// Where Neo4j looks for them.
+    /// The folder in which Neo4j looks for certificates.
     fn certificates(&self) -> PathBuf {
         self.home.join("certificates/bolt")
     }
@@ -172,7 +172,7 @@ impl Neo4j {
             encryption = if self.tls.is_some() { ENCRYPTION } else { "" },
             port = self.port,
             timeout = self.transaction_timeout.as_millis(),
-            // It looks every two seconds otherwise.
+            // The default is 2 s.
             monitor = if self.transaction_timeout < TRANSACTION_TIMEOUT {
                 "db.transaction.monitor.check.interval=200ms\n"
             } else {
@@ -222,7 +222,7 @@ impl Neo4j {
                 .and_then(|()| fs::write(&first_password, known))
                 .with_context(|| format!("cannot write {}", first_password.display()));
         }
-        // The password travels as an argument: this command has no other way to take it.
+        // The command takes the password as an argument only.
         let output = self
             .java()
             .args([FIRST_COMPILER, "-XX:+UseSerialGC"])
@@ -286,8 +286,8 @@ fn daemon(log: &Path) -> Daemon {
     let mut daemon = Daemon::new(
         "Neo4j",
         log.to_owned(),
-        "If the port is taken, end the program that listens there. If memory is short, end other \
-         programs. If the data is damaged, begin without it: `cargo xtask up --fresh`.",
+        "If the port is in use, stop the program that listens there. If memory is short, stop other \
+         programs. If the data is damaged, remove it: `cargo xtask up --fresh`.",
     );
     daemon.start_limit = Duration::from_secs(180);
     daemon
@@ -300,7 +300,7 @@ pub(crate) fn url(scheme: &str, port: u16) -> String {
 
 /// Whether the server agrees on a version of Bolt.
 fn speaks_bolt(port: u16) -> bool {
-    // The magic number, then four proposals: 4.4, 4.3, and nothing twice.
+    // The magic number, then four proposals: 4.4, 4.3, and two empty ones.
     const HANDSHAKE: [u8; 20] = [0x60, 0x60, 0xB0, 0x17, 0, 0, 4, 4, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0];
     let ask = || -> std::io::Result<[u8; 4]> {
         let mut stream = http::connect(loopback(port))?;

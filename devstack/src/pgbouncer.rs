@@ -1,6 +1,6 @@
 //! PgBouncer in front of a PostgreSQL of the development servers, for tests of pooled sessions.
 //!
-//! Like PostgreSQL it refuses to run as root.
+//! Like PostgreSQL, it refuses to run as root.
 
 use std::{
     env, fs,
@@ -31,13 +31,13 @@ struct Program {
 }
 
 impl Program {
-    /// The one on PATH, else that of the distribution's package, fetched into the cache if it is not there yet.
+    /// The program on PATH, else that of the distribution's package, fetched into the cache.
     fn install() -> Result<Self> {
         if let Some(program) = on_path("pgbouncer") {
             return Ok(Self { program, libraries: None });
         }
         if !debian::is_here() {
-            bail!("missing on this machine: pgbouncer\nwhat to do: put it on PATH; 1.18 or later will do");
+            bail!("missing on this machine: pgbouncer\nwhat to do: install it; 1.18 or later");
         }
         let fetch = |folder: &Path| debian::unpack_with_libraries("pgbouncer", folder);
         let folder = Cache::lock()?.install_in_reach("pgbouncer", fetch)?;
@@ -91,7 +91,7 @@ impl PgBouncer {
         Ok(pooler)
     }
 
-    /// Where it listens.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port.port
     }
@@ -101,12 +101,12 @@ impl PgBouncer {
         &self.folder
     }
 
-    /// An address of PostgreSQL, led through this pooler.
+    /// The URL of PostgreSQL with the port of this pooler.
     pub fn url_instead_of(&self, url: &str) -> String {
         url.replacen(&format!(":{}/", self.server), &format!(":{}/", self.port()), 1)
     }
 
-    /// Stops it, which closes all connections, and starts it with other settings.
+    /// Restarts it with other settings; closes all connections.
     pub fn restart_with(&mut self, settings: &str) -> Result<()> {
         self.daemon.stop()?;
         settings.clone_into(&mut self.settings);
@@ -140,14 +140,14 @@ impl PgBouncer {
     }
 }
 
-/// Whether this machine has an IPv6 address for itself.
+/// Whether this machine has the IPv6 loopback address.
 pub fn has_ipv6() -> bool {
     TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
-        // What is left behind is a folder of a test.
+        // A temporary folder may remain.
         let _ = self.daemon.stop();
         let _ = remove_folder(&self.folder);
     }

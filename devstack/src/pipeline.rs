@@ -1,6 +1,6 @@
-//! The three services on one set of servers: their ports, addresses and secrets, and what clients need to know.
+//! The three services on one set of servers, and the environment of their clients.
 //!
-//! If one of them does not get ready, all are stopped again.
+//! If one of them does not get ready, all are stopped.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -14,26 +14,25 @@ use crate::{
     services::{Program, Service, ServiceSpec, cli},
 };
 
-/// How long services may take to get ready.
+/// Time for services to get ready.
 const READY: Duration = Duration::from_secs(60);
-/// How long a projector may take, which is ready when its read model is complete: a million edges take about a minute
-/// or two. One that ends while it is waited for is noticed at once.
+/// Time for a projector to get ready, which it is when its read model is complete: a million edges take one to two
+/// minutes.
 const COMPLETE: Duration = Duration::from_secs(600);
 
-/// The three services against one set of servers, and a projector more for each further read replica.
-/// Dropping it stops them.
+/// The three services, with one more projector for each further read replica. Dropping it stops them.
 #[derive(Debug)]
 pub struct Pipeline {
     // Fields are dropped in this order: readers first.
-    /// Reads.
+    /// query-service.
     pub query: Service,
-    /// Feeds the first Neo4j.
+    /// The projector of the first Neo4j.
     pub projector: Service,
-    /// Feed the further ones.
+    /// Projectors of further Neo4j.
     pub further_projectors: Vec<Service>,
-    /// Writes.
+    /// command-service.
     pub command: Service,
-    /// What clients and the CLI need to know.
+    /// Environment of clients and the CLI.
     pub client_env: Env,
 }
 
@@ -44,7 +43,7 @@ impl Pipeline {
         Self::start_with(binaries, servers, &Env::default())
     }
 
-    /// The same with more environment variables for all of them.
+    /// Like [`Self::start`], with more environment variables for all services.
     pub fn start_with(binaries: &Path, servers: &Servers, more: &Env) -> Result<Self> {
         let spec = |program| {
             let mut spec = spec(program, binaries, servers);
@@ -74,7 +73,7 @@ impl Pipeline {
         Ok(pipeline)
     }
 
-    /// Starts a projector for each further Neo4j that runs and has none yet, and returns at once.
+    /// Starts a projector for each further Neo4j that has none, and returns at once.
     pub fn add_projectors(&mut self, binaries: &Path, servers: &Servers, more: &Env) -> Result<()> {
         for number in self.further_projectors.len()..servers.further_neo4j.len() {
             let mut spec = further_projector(binaries, servers, number);
@@ -92,14 +91,14 @@ impl Pipeline {
         Ok(())
     }
 
-    /// All of them, for doing the same to each.
+    /// All services.
     pub fn all(&mut self) -> Vec<&mut Service> {
         let mut all = vec![&mut self.command, &mut self.projector, &mut self.query];
         all.extend(&mut self.further_projectors);
         all
     }
 
-    /// Kills all of them, for a set that is thrown away.
+    /// Kills all of them, for a set that is discarded.
     pub fn kill9(&mut self) -> Result<()> {
         self.all().into_iter().try_for_each(Service::kill9)
     }
@@ -118,7 +117,7 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        // Together is faster than one by one; what fails here is tried again as the fields drop.
+        // All at once, which is faster. A failure is retried when the fields drop.
         let _ = self.stop();
     }
 }
@@ -135,7 +134,7 @@ pub fn spec(program: Program, binaries: &Path, servers: &Servers) -> ServiceSpec
     let mut env = servers
         .env_of(program.principal())
         .with("AUTH_TOKENS", format!("read+write+admin:{}", servers.secrets.token))
-        // The older system's API has a header of its own for it.
+        // For the header of the older API.
         .with("INTERNAL_GRAPH_WRITE_TOKEN", &servers.secrets.token)
         .with("PAGE_TOKEN_KEYS", &servers.secrets.page_key)
         .with("PROJECTOR_NAME", "projector-0");
@@ -166,7 +165,7 @@ fn further_projector(binaries: &Path, servers: &Servers, number: usize) -> Servi
     }
 }
 
-/// Names of the addresses with the users and roles of services and subscribers, for tests; see [`login`].
+/// Variables with the URLs of services and subscribers at the servers, for tests; see [`login`].
 pub const LOGINS: [&str; 7] = [
     "DATABASE_URL_COMMAND",
     "DATABASE_URL_PROJECTOR",
@@ -177,12 +176,12 @@ pub const LOGINS: [&str; 7] = [
     "NATS_URL_SUBSCRIBER",
 ];
 
-/// The name of an address as somebody sees it.
+/// The variable with the URL `address` of a principal.
 pub fn login(address: &str, who: Principal) -> String {
     format!("{address}_{who:?}").to_uppercase()
 }
 
-/// All of them. They are for tests: people find the operator's in [`client_env`].
+/// The variables of [`LOGINS`]. The operator's are in [`client_env`].
 pub fn logins(servers: &Servers) -> Env {
     let who = [Principal::Command, Principal::Projector, Principal::Query];
     let databases = who.into_iter().map(|who| (login("DATABASE_URL", who), servers.postgres.url_of(who)));
@@ -193,7 +192,7 @@ pub fn logins(servers: &Servers) -> Env {
     databases.chain(streams).fold(Env::default(), |env, (name, url)| env.with(&name, url))
 }
 
-/// What clients and the CLI need to know: addresses, the token, and the servers' addresses.
+/// Environment of clients and the CLI: the services' addresses, the token, and the servers' URLs.
 pub fn client_env(servers: &Servers) -> Env {
     let mut env = servers.env();
     if let Some(tls) = servers.tls.as_ref() {
@@ -204,7 +203,7 @@ pub fn client_env(servers: &Servers) -> Env {
         .with("FOLLOWGRAPH_TOKEN", &servers.secrets.token)
 }
 
-/// The command that brings the schemas of `servers` up to date, and makes the services' roles.
+/// The command that migrates the schemas of `servers` and creates the services' roles.
 pub fn migrate_command(binaries: &Path, servers: &Servers) -> Command {
     let mut env = servers.env();
     for who in Principal::ALL {

@@ -1,9 +1,8 @@
 //! Free ports for one set of servers and services.
 //!
-//! A port is claimed by a lock on a file in the cache, which lasts as long as the `Ports`. So a server that was
-//! stopped can come back on its port although another set was started in between. A program that does not know these
-//! locks can still take a port between the look and the server's start. The free ports lie below the kernel's range
-//! for outgoing connections, so no client takes one by accident.
+//! A set claims a port with a lock on a file in the cache, for as long as its `Ports` exist. So a server can restart on
+//! its port although another set started meanwhile. A program that ignores these locks can still take the port before
+//! the server starts. The range is below the kernel's ephemeral ports, so no outgoing connection takes one.
 
 use std::{
     fs::File,
@@ -19,7 +18,7 @@ use anyhow::{Result, bail};
 
 use crate::{fetch::cache_folder, lock_file};
 
-/// Where the search for free ports takes place.
+/// Range of the search for free ports.
 const FIRST: u16 = 20_000;
 const LAST: u16 = 31_999;
 
@@ -65,12 +64,12 @@ impl Ports {
         Self::choose([None; 9])
     }
 
-    /// The well-known ports, and free ones in place of those that are taken.
+    /// The default ports; free ones instead of those in use.
     pub fn default_or_free() -> Result<Self> {
         Self::choose([5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some))
     }
 
-    /// The same with ports for this number of read replicas, the first included.
+    /// Adds ports for this number of read replicas, including the first.
     pub fn with_read_replicas(mut self, replicas: usize) -> Result<Self> {
         while self.further.len() + 1 < replicas {
             let claims = [Claim::any()?, Claim::any()?];
@@ -112,7 +111,7 @@ impl Ports {
     }
 }
 
-/// One claimed port, for a further process of a set (a second projector, say).
+/// A claimed port.
 #[derive(Debug)]
 pub struct Claim {
     /// The port.
@@ -123,19 +122,19 @@ pub struct Claim {
 impl Claim {
     /// Claims some free port.
     pub fn any() -> Result<Self> {
-        /// Ports that this process has looked at. Claims may last as long as the process, and are not looked at again.
-        static LOOKED_AT: AtomicU32 = AtomicU32::new(0);
+        /// Number of ports that this process has tried. Claims may last as long as the process, so none is tried twice.
+        static TRIED: AtomicU32 = AtomicU32::new(0);
         let range = u32::from(LAST - FIRST) + 1;
-        // Different processes begin at different places, so that they seldom meet.
+        // Processes start at different offsets, so that they rarely collide.
         let start = process::id().wrapping_mul(7_919) % range;
         for _ in 0..range {
-            let step = LOOKED_AT.fetch_add(1, Ordering::Relaxed) % range;
+            let step = TRIED.fetch_add(1, Ordering::Relaxed) % range;
             let offset = u16::try_from((start + step) % range).unwrap_or_default();
             if let Some(claim) = Self::of(FIRST + offset)? {
                 return Ok(claim);
             }
         }
-        bail!("no free port between {FIRST} and {LAST}\nwhat to do: end programs that listen there")
+        bail!("no free port between {FIRST} and {LAST}\nwhat to do: stop programs that listen there")
     }
 
     /// Claims `port`; `None` if a program listens there or another set has claimed it.
@@ -148,13 +147,13 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Closing is not enough: a child that is being forked holds a copy until it executes its
-        // program. Unlocking ends the lock for all copies. If it fails, closing follows at once.
+        // Closing is not enough: between fork and exec, a child has a copy of the file. Unlocking releases the lock
+        // for all copies. If it fails, the file is closed next.
         let _ = self.lock.unlock();
     }
 }
 
-/// A port of this machine, as an address.
+/// The loopback address with this port.
 pub fn loopback(port: u16) -> SocketAddr {
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
 }
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn two_sets_share_no_port_although_nobody_listens_yet() {
+    fn two_sets_share_no_port_before_they_listen() {
         let first = Ports::free().unwrap();
         let second = Ports::free().unwrap();
         let distinct: BTreeSet<u16> = all(&first).into_iter().chain(all(&second)).collect();
@@ -201,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_listened_on_is_not_claimed() {
+    fn a_port_in_use_is_not_claimed() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(Claim::of(port).unwrap().is_none());

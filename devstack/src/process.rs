@@ -1,8 +1,8 @@
-//! Child processes that never outlive this process.
+//! Child processes that do not outlive this process.
 //!
-//! This process may be killed with SIGKILL and then runs no destructor. So every child asks the kernel for a signal
-//! when its parent dies. The kernel means the *thread* that forked, not the process: a test's thread ends long before
-//! the test binary does. Therefore one thread, which lives as long as this process, forks all children.
+//! A process that is killed with SIGKILL runs no destructor. So every child asks the kernel for a signal when its parent
+//! dies. The kernel's parent is the *thread* that forked, not the process, and the thread of a test ends long before the
+//! test binary. Therefore one thread, which lives as long as this process, forks all children.
 
 use std::{
     fs::{File, OpenOptions},
@@ -22,7 +22,7 @@ use nix::{
     unistd::{Pid, getppid},
 };
 
-/// How often a state is looked at while waiting for it.
+/// Interval between checks of a state that is waited for.
 pub const POLL: Duration = Duration::from_millis(20);
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -38,7 +38,7 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Re
     });
     let (reply, answer) = mpsc::sync_channel(1);
     let job = move || {
-        // It fails only if the caller has ended, who then needs no answer.
+        // Fails only if the caller has ended.
         let _ = reply.send(job());
     };
     spawner.send(Box::new(job)).map_err(|_| anyhow!("the thread that starts processes has ended"))?;
@@ -95,7 +95,7 @@ impl Process {
         self.child.id()
     }
 
-    /// What this child has written since it started.
+    /// Its output since it started.
     pub fn log(&self) -> &Log {
         &self.log
     }
@@ -105,9 +105,9 @@ impl Process {
         self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 
-    /// Sends a signal to the child alone. A child that has ended already is left in peace.
+    /// Sends a signal to the child alone, unless it has ended.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        // A child that was not waited for keeps its id, so the signal cannot hit a stranger.
+        // The id of a child that was not waited for is not reused.
         if self.exited()?.is_none() {
             signal::kill(pid_of(&self.child), signal)
                 .with_context(|| format!("cannot send {signal} to {}", self.name))?;
@@ -149,18 +149,18 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Nothing can be reported from here; the kernel's signal at our own death is behind it.
+        // Nothing can be reported from here. If it fails, the kernel's signal at our end remains.
         let _ = self.kill9();
     }
 }
 
-/// The id of a child as the signal functions want it.
+/// The id of a child for the signal functions.
 #[expect(clippy::cast_possible_wrap, reason = "Linux process ids fit into 31 bits")]
 pub fn pid_of(child: &Child) -> Pid {
     Pid::from_raw(child.id() as i32)
 }
 
-/// Says how a process ended, in words.
+/// How a process ended, in words.
 pub fn describe(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("it ended with exit code {code}"),
@@ -169,7 +169,7 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// A log file, and where the present run's part of it begins.
+/// A log file and the offset of the current run.
 #[derive(Debug, Clone)]
 pub struct Log {
     path: PathBuf,
@@ -177,12 +177,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log of a program that is not running: all of it.
+    /// The whole log, of a program that does not run.
     pub fn of_all_runs(path: &Path) -> Self {
         Self { path: path.to_owned(), from: 0 }
     }
 
-    /// Opens the log for a new run: what is there already is kept but not shown.
+    /// Opens the log for a new run: earlier output is kept but not shown.
     fn open(path: &Path) -> Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -205,7 +205,7 @@ impl Log {
         &self.path
     }
 
-    /// What the present run has written, at most the last 256 KiB of it; empty if unreadable.
+    /// Output of the current run, at most its last 256 KiB; empty if unreadable.
     pub fn text(&self) -> String {
         const LIMIT: u64 = 256 * 1024;
         let read = || -> std::io::Result<String> {
@@ -219,7 +219,7 @@ impl Log {
         read().unwrap_or_default()
     }
 
-    /// The last `lines` lines of the present run.
+    /// The last `lines` lines of the current run.
     pub fn tail(&self, lines: usize) -> String {
         let text = self.text();
         let lines_in_all = text.lines().count();

@@ -1,7 +1,4 @@
-//! Prometheus, for checking rules and for tests that let real alerts fire.
-//!
-//! If it is not on PATH, its Debian package is unpacked into the cache, not installed: installing it would start a
-//! server.
+//! Prometheus, to check rules and for tests in which real alerts fire.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +21,7 @@ use crate::{
     prerequisites::on_path,
 };
 
-/// How often it looks; an alert is seen within about twice that.
+/// Interval of scrapes and evaluations. An alert fires within about twice that.
 const INTERVAL: &str = "200ms";
 
 /// The programs.
@@ -37,14 +34,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Those on PATH, else those of the distribution's package, fetched into the cache if they are not there yet.
+    /// The programs on PATH, else those of the distribution's package, fetched into the cache.
     pub fn install() -> Result<Self> {
         if let (Some(prometheus), Some(promtool)) = (on_path("prometheus"), on_path("promtool")) {
             return Ok(Self { prometheus, promtool });
         }
         if !debian::is_here() {
             bail!(
-                "missing on this machine: prometheus and promtool\nwhat to do: put both on PATH; any 2.x or 3.x will do"
+                "missing on this machine: prometheus and promtool\nwhat to do: install both; any 2.x or 3.x"
             );
         }
         let folder = Cache::lock()?
@@ -63,8 +60,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts one that scrapes the targets, each with the name of its job, and evaluates the rules. Its data and its log
-    /// are in `folder`.
+    /// Starts one that scrapes `targets` (job and address) and evaluates `rules`. Its data and log are in `folder`.
     pub fn start(folder: &Path, targets: &[(&str, SocketAddr)], rules: &str) -> Result<Self> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("rules.yaml"), rules)?;
@@ -95,11 +91,11 @@ impl Prometheus {
         Ok(Self { daemon, address, _port: port })
     }
 
-    /// The present answer to a query: labels and value of each series.
+    /// The current result of a query: labels and value of each series.
     pub fn query(&self, query: &str) -> Result<Vec<(BTreeMap<String, String>, f64)>> {
         let encoded = utf8_percent_encode(query, NON_ALPHANUMERIC);
         let answer = http::get(self.address, &format!("/api/v1/query?query={encoded}"))?;
-        let answer: Value = serde_json::from_str(&answer.body).context("not an answer of Prometheus")?;
+        let answer: Value = serde_json::from_str(&answer.body).context("not a response of Prometheus")?;
         if answer["status"] != "success" {
             bail!("Prometheus refuses {query}: {}", answer["error"]);
         }

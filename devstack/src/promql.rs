@@ -1,15 +1,15 @@
 //! The names of metrics in a PromQL query.
 //!
-//! It knows as much of the grammar as that takes: labels, functions and keywords are not metrics. It does not judge a
-//! query; promtool does, and a query that promtool would refuse gives nonsense.
+//! It recognizes labels, functions and keywords, and skips them. The result is meaningful only for valid queries, which
+//! promtool checks.
 
 use std::collections::BTreeSet;
 
-/// Words of the language. Those that take a list of labels in brackets are `LISTS`.
+/// Keywords. `LISTS` are those with a list of labels in parentheses.
 const WORDS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
 const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 
-/// All metrics that a query names.
+/// All metrics in a query.
 pub fn metrics(query: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = query;
@@ -41,7 +41,7 @@ pub fn metrics(query: &str) -> BTreeSet<String> {
     found
 }
 
-/// The metric that a series belongs to: histograms are three.
+/// The metric of a series: a histogram has three.
 pub fn family(series: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|suffix| series.strip_suffix(suffix)).unwrap_or(series)
 }
@@ -57,7 +57,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == ':'
 }
 
-/// What comes after the next `end`, strings left out.
+/// The text after the next `end` outside of strings.
 fn after(mut text: &str, end: char) -> &str {
     text = &text[text.chars().next().map_or(0, char::len_utf8)..];
     while let Some(c) = text.chars().next() {

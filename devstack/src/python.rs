@@ -1,5 +1,4 @@
-//! Python programs of this repository, with the packages that they need, in one folder of the cache for each list of
-//! packages.
+//! Python with packages for scripts of this repository. The cache has a folder for each list of packages.
 
 use std::{
     fs,
@@ -23,17 +22,17 @@ pub struct Python {
 }
 
 impl Python {
-    /// Fetches the packages of a `requirements.txt` with hashes, if they are not in the cache yet.
+    /// Fetches the packages of a `requirements.txt` with hashes unless they are in the cache.
     pub fn with_packages(requirements: &Path) -> Result<Self> {
         prerequisites::require(&[Need::Python])?;
         let cache = Cache::lock()?;
         let program = cache.python()?;
         let list =
             fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
-        // Packages with machine code are for one version of Python.
+        // Packages with native code depend on the version of Python.
         let version = Command::new(&program).arg("--version").output().context("cannot run python3")?.stdout;
         let key = hex::encode(Sha256::digest([version, list].concat()));
-        // Not a virtual environment: those cannot be moved, and the cache moves what is complete into place.
+        // Not a virtual environment: it cannot be moved, and the cache renames complete folders.
         let packages = cache.install(&format!("python-packages-{}", &key[..16]), |folder| {
             run(Command::new(&program)
                 .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
@@ -46,10 +45,10 @@ impl Python {
         Ok(Self { program, packages })
     }
 
-    /// A command that runs this Python; the caller adds the program and its arguments.
+    /// A command that runs this Python; the caller adds the script and its arguments.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // Bytecode next to the program would be a change in the checkout.
+        // Python would write bytecode into the clone.
         command.env("PYTHONPATH", &self.packages).env("PYTHONDONTWRITEBYTECODE", "1");
         command
     }

@@ -1,6 +1,6 @@
-//! Passwords and keys of one set of development servers, random and kept in a file that only its owner can read.
+//! Random passwords and keys of one set of development servers, in a file that only its owner can read.
 //!
-//! Other users of the machine can reach the loopback ports, so nothing here is a fixed, known value.
+//! Other users of the machine can reach the loopback ports, so no secret has a fixed value.
 
 use std::{fs, path::Path, sync::OnceLock};
 
@@ -35,8 +35,8 @@ impl std::fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Begins the secrets of a temporary set. It shares passwords with others, because each new one costs seconds: that
-    /// of Neo4j with the sets of this process, that of PostgreSQL's owner with all of this user.
+    /// Writes the passwords that a temporary set shares, because a new one costs seconds: Neo4j's with the sets of this
+    /// process, that of PostgreSQL's owner with all sets of this user.
     pub(crate) fn begin_temporary(file: &Path, postgres_password: &str) -> Result<()> {
         static SHARED: OnceLock<String> = OnceLock::new();
         let password = match SHARED.get() {
@@ -50,7 +50,7 @@ impl Secrets {
         private_file::write(file, &shared.to_text())
     }
 
-    /// Reads the secrets in `file`. What is not there yet is made up and written there.
+    /// Reads the secrets in `file`; generates those that are missing and writes them to it.
     pub fn load_or_create(file: &Path) -> Result<Self> {
         let text = match fs::read_to_string(file) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -73,8 +73,8 @@ impl Secrets {
             page_key: get(PAGE_KEY, "", 32)?,
             passwords: Principal::ALL
                 .into_iter()
-                // NATS reads a value from its environment as if it stood in its configuration: one that
-                // begins with a digit might be a number.
+                // NATS parses values from its environment like its configuration: one that begins with a
+                // digit might be a number.
                 .map(|who| Ok((who, get(who.nats_password_variable(), "p", 16)?)))
                 .collect::<Result<_>>()?,
         };
@@ -87,7 +87,7 @@ impl Secrets {
     /// The password of a principal.
     pub fn password_of(&self, who: Principal) -> &str {
         let found = self.passwords.iter().find(|(principal, _)| *principal == who);
-        // There is one for each of `Principal::ALL`.
+        // `passwords` has every principal.
         found.map_or("", |(_, password)| password)
     }
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_made_once_and_only_their_owner_reads_them() {
+    fn secrets_are_generated_once_and_private() {
         let folder = std::env::temp_dir().join(format!("devstack-secrets-{}", std::process::id()));
         let file = folder.join("secrets");
         let first = Secrets::load_or_create(&file).unwrap();

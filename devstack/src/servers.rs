@@ -1,7 +1,7 @@
-//! One set of servers: PostgreSQL, NATS and at least one Neo4j, one for each read replica.
+//! A set of servers: PostgreSQL, NATS and a Neo4j for each read replica.
 //!
-//! Several sets may run at a time, each with a folder and ports of its own. If one server of a set does not start, the
-//! others are stopped again.
+//! Several sets may run at a time, each with its own folder and ports. If one server does not start, the others are
+//! stopped.
 
 use std::{
     fs::{self, File},
@@ -39,28 +39,27 @@ pub struct Sizes {
 }
 
 impl Sizes {
-    /// For development: room for a million edges. The read model yields to the writes, which in production it does
-    /// not share a machine with.
+    /// For development: room for a million edges. Neo4j has a lower priority than the other processes, with which it
+    /// shares no machine in production.
     pub const DEVELOPMENT: Self =
         Self { neo4j: Resources { heap_mib: 1024, page_cache_mib: 512, niceness: 10, short_lived: false } };
-    /// For tests. Their load waits for each answer, and their reads and checks at the end need the read model: one that
-    /// yielded would starve.
+    /// For tests. They wait for the read model, which would starve under their load with a lower priority.
     pub const SMALL: Self =
         Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0, short_lived: true } };
 }
 
-/// A running Neo4j that a temporary set has left to another one: its JVM takes longer to start than all the rest.
+/// A running Neo4j of a temporary set, for the next one: its JVM takes longer to start than everything else.
 #[derive(Debug)]
 pub struct SpareNeo4j {
-    /// The server. It still has its data.
+    /// The server with its data.
     pub neo4j: Neo4j,
     ports: Ports,
 }
 
 impl SpareNeo4j {
-    /// Ends it, and removes what it has written.
+    /// Kills it and removes its data.
     pub fn remove(mut self) -> Result<()> {
-        // One that is frozen would not stop.
+        // A frozen one would not stop.
         self.neo4j.kill9()?;
         self.neo4j.wipe()
     }
@@ -69,22 +68,22 @@ impl SpareNeo4j {
 /// A running set. Dropping it stops all of it.
 #[derive(Debug)]
 pub struct Servers {
-    /// The source of truth.
+    /// PostgreSQL.
     pub postgres: Postgres,
-    /// The stream.
+    /// NATS.
     pub nats: Nats,
-    /// The first read replica.
+    /// The Neo4j of the first read replica.
     pub neo4j: Neo4j,
-    /// The further ones, once they were added.
+    /// Those of further ones; see [`Servers::add_read_replicas`].
     pub further_neo4j: Vec<Neo4j>,
     /// The ports of the set.
     pub ports: Ports,
-    /// Those of Neo4j, if it was another set's.
+    /// The claims of Neo4j's ports, if another set started it.
     neo4j_ports: Option<Ports>,
     /// Its passwords and keys.
     pub secrets: Secrets,
     sizes: Sizes,
-    /// What its servers speak TLS with, if they do.
+    /// Certificates, if the servers speak TLS.
     pub tls: Option<Tls>,
     root: PathBuf,
     is_temporary: bool,
@@ -92,8 +91,8 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts a set with its data in `root`, and uses the data of an earlier run again. Further
-    /// read replicas are left to [`Servers::add_read_replicas`].
+    /// Starts a set with its data in `root`; keeps the data of an earlier run. [`Servers::add_read_replicas`] starts
+    /// further read replicas.
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
         Self::start_with(tools, root, ports, sizes, None, Neo4jFrom::Within, None)
     }
@@ -108,7 +107,7 @@ impl Servers {
         template: Option<&Template>,
     ) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
-        // Children have other working folders than we.
+        // Children have other working folders.
         let root = root.canonicalize().with_context(|| format!("cannot resolve {}", root.display()))?;
         let lock = lock(&root)?;
         let secrets = Secrets::load_or_create(&root.join(SECRETS))?;
@@ -160,20 +159,19 @@ impl Servers {
         })
     }
 
-    /// The same without the data of an earlier run, which is removed first.
+    /// Like [`Self::start`], but removes the data of an earlier run first.
     pub fn start_fresh(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
         remove_left_over(root)?;
         Self::start(tools, root, ports, sizes)
     }
 
-    /// Starts an empty set that is removed, data and logs, when it is dropped. What such sets of
-    /// programs that were killed have left behind is removed too.
+    /// Starts an empty set; dropping it removes data and logs. Also removes sets of programs that were killed.
     pub fn temporary(tools: &Tools, ports: Ports, sizes: Sizes) -> Result<Self> {
         Self::temporary_with(tools, ports, sizes, None, None)
     }
 
-    /// The same; with certificates, all three speak TLS and nothing else. A spare Neo4j must be empty, and takes the
-    /// place of a new one.
+    /// Like [`Self::temporary`]. With certificates, all servers speak TLS only. A spare Neo4j, which must be empty,
+    /// replaces a new one.
     pub fn temporary_with(
         tools: &Tools,
         ports: Ports,
@@ -194,7 +192,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Removes what temporary sets of programs have left behind that were killed.
+    /// Removes temporary sets of programs that were killed.
     pub fn remove_abandoned() -> Result<()> {
         for entry in fs::read_dir(temporary_folder()).into_iter().flatten().flatten() {
             if is_abandoned(&entry.path()) {
@@ -204,15 +202,14 @@ impl Servers {
         Ok(())
     }
 
-    /// Takes Neo4j out of a temporary set that has ended, unless it does not run or has settings of its own.
+    /// Takes Neo4j out of a temporary set that has ended; `None` if it does not run or has other settings.
     pub fn spare_neo4j(&mut self) -> Option<SpareNeo4j> {
-        let usable = self.is_temporary && self.neo4j.is_as_usual().is_ok_and(|usable| usable);
+        let usable = self.is_temporary && self.neo4j.has_default_settings().is_ok_and(|usable| usable);
         let ports = self.neo4j_ports.as_ref().unwrap_or(&self.ports).clone();
         usable.then(|| SpareNeo4j { neo4j: self.neo4j.take(), ports })
     }
 
-    /// Starts a Neo4j for each further read replica that the set has ports for and that does not run
-    /// yet; the rest of the set may be at work.
+    /// Starts a Neo4j for each further read replica that has ports and does not run; the set may be in use.
     pub fn add_read_replicas(&mut self, tools: &Tools) -> Result<()> {
         let begun = self.further_neo4j.len();
         let (root, password, resources) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
@@ -224,7 +221,7 @@ impl Servers {
                     Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, resources, None)
                 })
             });
-            // All run before the first is waited for.
+            // Spawns all before it waits for the first.
             let threads: Vec<_> = threads.collect();
             threads.into_iter().map(join).collect()
         });
@@ -239,17 +236,17 @@ impl Servers {
         &self.root
     }
 
-    /// Where the process `name` of this set writes its log.
+    /// The log file of the process `name`.
     pub fn log_file(&self, name: &str) -> PathBuf {
         log_file(&self.root, name)
     }
 
-    /// The addresses, and the passwords of the operator, who may do everything, under the names that the CLI reads.
+    /// URLs with the passwords of the operator, who has all permissions, under the names that the CLI reads.
     pub fn env(&self) -> Env {
         self.env_of(Principal::Operator)
     }
 
-    /// Those of a principal, under the names that services read.
+    /// URLs of a principal, under the names that services read.
     pub fn env_of(&self, who: Principal) -> Env {
         let env = self
             .tls
@@ -264,13 +261,13 @@ impl Servers {
         if self.ports.further.is_empty() {
             return env;
         }
-        // Including those that do not run yet: a reader may know of a replica before it runs.
+        // Also replicas that do not run yet: a reader may know them before.
         let further = self.ports.further.iter().map(|ports| neo4j::url("bolt", ports.bolt));
         let all: Vec<String> = std::iter::once(self.neo4j.url()).chain(further).collect();
         env.with("NEO4J_URIS", all.join(","))
     }
 
-    /// All of them, for doing the same to each.
+    /// All servers.
     pub fn all(&mut self) -> Vec<&mut dyn Server> {
         let mut all: Vec<&mut dyn Server> = vec![&mut self.postgres, &mut self.nats, &mut self.neo4j];
         all.extend(self.further_neo4j.iter_mut().map(|neo4j| neo4j as &mut dyn Server));
@@ -290,7 +287,7 @@ impl Servers {
         })
     }
 
-    /// Stops all of them and removes their data; the logs stay.
+    /// Stops all of them and removes their data; keeps the logs.
     pub fn wipe(&mut self) -> Result<()> {
         self.stop()?;
         for server in self.all() {
@@ -299,7 +296,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Ends all of them without the work of an orderly stop, and removes everything the set has written.
+    /// Ends all of them without an orderly stop and removes all files of the set.
     fn discard(&mut self) -> Result<()> {
         self.postgres.stop_at_once()?;
         self.nats.kill9()?;
@@ -309,7 +306,7 @@ impl Servers {
         for server in self.all() {
             server.wipe()?;
         }
-        // Copies and standbys too, wherever it is.
+        // With copies and standbys. It may be outside of the root.
         remove_folder(self.postgres.folder())?;
         remove_folder(&self.root)
     }
@@ -324,33 +321,33 @@ impl Drop for Servers {
     }
 }
 
-/// Which Neo4j a set has.
+/// Origin of the Neo4j of a set.
 enum Neo4jFrom {
-    /// A new one that writes into the set's folder.
+    /// A new one with its data in the set's folder.
     Within,
-    /// A new one whose data is outside of the set's folder, which is removed with the set: this Neo4j may be reused.
+    /// A new one with its data next to the set's folder, because it may outlive the set.
     Beside,
-    /// Another set's.
+    /// One of another set.
     Spare(Box<SpareNeo4j>),
 }
 
-/// Only one process at a time uses the folder of a set.
+/// Locks the folder of a set for this process.
 fn lock(root: &Path) -> Result<File> {
     let file = lock_file::open(&root.join("servers.lock"))?;
     if file.try_lock().is_err() {
-        bail!("another process runs servers in {}\nwhat to do: wait for it, or end it", root.display());
+        bail!("another process runs servers in {}\nwhat to do: wait for it, or stop it", root.display());
     }
     Ok(file)
 }
 
-/// Whether the process that made this temporary set is gone; its id begins the folder's name.
+/// Whether the process of this temporary set has ended; the folder's name begins with its id.
 fn is_abandoned(root: &Path) -> bool {
     let name = root.file_name().unwrap_or_default().to_string_lossy();
     let process = name.split('-').next().unwrap_or_default();
     !Path::new("/proc").join(process).exists() && lock(root).is_ok()
 }
 
-/// Removes what a set in `root` has written, wherever PostgreSQL's part of it is.
+/// Removes all files of a set in `root`, including PostgreSQL's outside of it.
 fn remove_left_over(root: &Path) -> Result<()> {
     if !root.exists() {
         return Ok(());
@@ -371,5 +368,5 @@ fn log_file(root: &Path, name: &str) -> PathBuf {
 }
 
 fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
-    thread.join().unwrap_or_else(|_| Err(anyhow!("a thread that handles a server has panicked")))
+    thread.join().unwrap_or_else(|_| Err(anyhow!("the thread of a server has panicked")))
 }

@@ -1,6 +1,6 @@
 //! Certificates of a set whose servers speak only TLS and require certificates of their clients.
 //!
-//! The test that wants such a set makes the files.
+//! The test that uses such a set creates the files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 
 use crate::env_file::Env;
 
-/// PEM files. All certificates are of one authority.
+/// PEM files. One authority signs all certificates.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    /// The authority's own certificate.
+    /// The authority's certificate.
     pub ca: PathBuf,
     /// The servers' certificate, for 127.0.0.1.
     pub server_cert: PathBuf,
@@ -24,7 +24,7 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// The query of a PostgreSQL address.
+    /// The query part of a PostgreSQL URL.
     pub fn postgres_parameters(&self) -> String {
         format!(
             "?sslmode=verify-full&sslrootcert={}&sslcert={}&sslkey={}",
@@ -34,7 +34,7 @@ impl Tls {
         )
     }
 
-    /// What services and the CLI need to reach NATS and Neo4j.
+    /// Variables for NATS and Neo4j, of services and the CLI.
     pub fn env(&self) -> Env {
         let text = |path: &Path| path.display().to_string();
         ["NATS", "NEO4J"].into_iter().fold(Env::default(), |env, server| {
@@ -44,7 +44,7 @@ impl Tls {
         })
     }
 
-    /// What a service needs for its gRPC port.
+    /// Variables for the gRPC port of a service.
     pub fn grpc_env(&self) -> Env {
         let text = |path: &Path| path.display().to_string();
         Env::default()
@@ -53,7 +53,7 @@ impl Tls {
             .with("GRPC_TLS_CLIENT_CA_FILE", text(&self.ca))
     }
 
-    /// What the CLI needs to reach such a port.
+    /// Variables of the CLI for that port.
     pub fn client_env(&self) -> Env {
         let text = |path: &Path| path.display().to_string();
         Env::default()
@@ -63,7 +63,7 @@ impl Tls {
     }
 }
 
-/// Copies a file to where a server looks for it.
+/// Copies a file; creates the folder if it is missing.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;

@@ -1,7 +1,6 @@
-//! The unprivileged user that runs PostgreSQL when this process is root: in containers and on CI machines everybody
-//! is.
+//! The unprivileged user that runs PostgreSQL if this process is root, as in containers and on CI machines.
 //!
-//! A clone or a cache below a home of mode 0700 is out of reach for that user. Then its files go to another place.
+//! That user cannot reach a clone or a cache in a home of mode 0700. Then its files go to another folder.
 
 use std::{
     fs,
@@ -26,7 +25,7 @@ pub struct Unprivileged {
 }
 
 impl Unprivileged {
-    /// The user to change to: `None` if we are an ordinary user ourselves.
+    /// The user to run as; `None` if this process is not root.
     pub fn if_we_are_root() -> Result<Option<Self>> {
         if !geteuid().is_root() {
             return Ok(None);
@@ -64,11 +63,11 @@ impl Unprivileged {
     }
 }
 
-/// Where root keeps what another user must reach and `folder` is closed to it. Only root can create
-/// names there, and nothing cleans it up by age.
+/// Folder for files that the user cannot reach elsewhere. Only root can create names there, and no clean-up by age
+/// removes them.
 const OPEN_PLACE: &str = "/var/cache/followgraph";
 
-/// `folder` if `user` can reach it, else a folder in a place that it can, the same each time.
+/// `folder` if `user` can reach it, else a reachable folder that depends on `folder` only.
 pub fn reachable_instead_of(folder: &Path, user: Option<&Unprivileged>) -> Result<PathBuf> {
     match user {
         Some(user) if !user.can_reach(folder) => {
@@ -81,7 +80,7 @@ pub fn reachable_instead_of(folder: &Path, user: Option<&Unprivileged>) -> Resul
     }
 }
 
-/// Creates `folder` so that others may pass through but not write, whatever the umask.
+/// Creates `folder` with mode 0755, independent of the umask.
 fn open_folder(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder)
         .and_then(|()| fs::set_permissions(folder, fs::Permissions::from_mode(0o755)))

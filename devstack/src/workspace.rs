@@ -1,4 +1,4 @@
-//! Paths: the clone, its build output, its development data.
+//! Paths of the clone, its build output and its development data, and Cargo.
 
 use std::{
     env, fs,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-/// The root of the clone this program was built from.
+/// The root of the clone that this program was built from.
 pub fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map(PathBuf::from).unwrap_or(manifest)
@@ -22,8 +22,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<String> {
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Where development data lives; nothing in it is precious. `FOLLOWGRAPH_DEV` moves it, for a second
-/// stack next to the first.
+/// The folder of development data, all of it replaceable. `FOLLOWGRAPH_DEV` sets another one, for a second stack at a
+/// time.
 pub fn dev() -> PathBuf {
     match env::var_os("FOLLOWGRAPH_DEV") {
         Some(folder) => root().join(folder),
@@ -31,22 +31,19 @@ pub fn dev() -> PathBuf {
     }
 }
 
-/// Cargo's build output, asked for once.
+/// Cargo's target folder, looked up once.
 pub fn target() -> PathBuf {
     static TARGET: LazyLock<PathBuf> = LazyLock::new(|| {
         target_of(cargo()).unwrap_or_else(|error| {
             let usual = root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-            eprintln!(
-                "Cargo does not say where it builds, looking for programs in {}: {error:#}",
-                usual.display()
-            );
+            eprintln!("cannot get the target folder from Cargo, assuming {}: {error:#}", usual.display());
             usual
         })
     });
     TARGET.clone()
 }
 
-/// Only Cargo knows: its configuration files may say it, too.
+/// Asks Cargo, because its configuration files may set the folder.
 fn target_of(mut cargo: Command) -> Result<PathBuf> {
     cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
     let output = cargo.output().context("cannot run cargo metadata")?;
@@ -54,15 +51,15 @@ fn target_of(mut cargo: Command) -> Result<PathBuf> {
         bail!("cargo metadata failed\n{}", String::from_utf8_lossy(&output.stderr).trim());
     }
     let metadata: Value =
-        serde_json::from_slice(&output.stdout).context("cannot read what cargo metadata says")?;
-    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target_directory")?;
+        serde_json::from_slice(&output.stdout).context("cannot read the output of cargo metadata")?;
+    let folder = metadata["target_directory"].as_str().context("cargo metadata has no target_directory")?;
     Ok(PathBuf::from(folder))
 }
 
-/// Cargo itself, the one that runs us if any, at the root of the clone.
+/// Cargo, at the root of the clone; the one that runs this process, if any.
 ///
-/// Without the variables that cargo has set for this package: build scripts of dependencies watch them, so a cargo that
-/// xtask runs and one that a person runs would each build again what the other one has built.
+/// Without the variables that Cargo sets for this package: build scripts of dependencies watch them, so a Cargo that
+/// xtask runs and one that a person runs would rebuild what the other one has built.
 pub fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in env::vars_os() {

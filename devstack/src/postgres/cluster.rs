@@ -1,4 +1,4 @@
-//! The files of a PostgreSQL cluster: made by `initdb`, or copied from a template.
+//! Files of a PostgreSQL cluster, from `initdb` or a template.
 //!
 //! `initdb` takes seconds, and the tests start dozens of sets. So temporary sets copy a template: an empty cluster with
 //! the owner's role and database.
@@ -23,17 +23,17 @@ use crate::{
 
 /// The database and its owner. As in production the owner is no superuser, but may make roles.
 pub(super) const NAME: &str = "followgraph";
-/// The cluster's superuser, whom only a standby uses.
+/// The cluster's superuser; only a standby uses it.
 pub(super) const SUPERUSER: &str = "postgres";
 
 /// What a person can do when PostgreSQL does not start.
-pub(super) const ADVICE: &str = "If the port is taken, end the program that listens there. If the data is damaged, begin \
-     without it: `cargo xtask up --fresh`; nothing in it is precious.";
+pub(super) const ADVICE: &str = "If the port is in use, stop the program that listens there. If the data is damaged, remove \
+     it: `cargo xtask up --fresh`.";
 
-/// Written into postgresql.conf, after the defaults of initdb.
+/// Appended to postgresql.conf.
 ///
-/// `fsync` stays on: tests kill the server and look for what it acknowledged. Shared memory is kept in
-/// files of the data folder, so that removing the folder removes everything.
+/// `fsync` is on: tests kill the server and verify what it acknowledged. Shared memory is in files of the data folder,
+/// so that removing the folder removes it.
 const SETTINGS: &str = "
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
@@ -57,12 +57,12 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Those of `postgres`, the folder that holds `bin`.
+    /// The programs in `bin` of the folder `postgres`.
     pub fn new(postgres: &Path, user: Option<Unprivileged>) -> Self {
         Self { folder: postgres.join("bin"), user }
     }
 
-    /// One of the programs, to be run by the right user in `folder`.
+    /// A program that runs in `folder` as the right user.
     pub fn command(&self, program: &str, folder: &Path) -> Command {
         let mut command = Command::new(self.folder.join(program));
         command.current_dir(folder).env_clear().env("LC_ALL", "C.UTF-8");
@@ -110,10 +110,10 @@ impl Programs {
     }
 }
 
-/// The cluster that the temporary sets of this user begin with, in the cache.
+/// The cluster in the cache that temporary sets of this user copy.
 ///
-/// The sets share its password, which a file holds that only its owner can read: a password of its own would cost each
-/// set another run of the server.
+/// The sets share its password, which is in a private file: another password would cost each set another run of the
+/// server.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     folder: PathBuf,
@@ -121,7 +121,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// Opens the template, and makes up its password if there is none yet. The first copy makes its files.
+    /// Opens the template; generates its password if there is none. The first copy creates its files.
     pub fn open() -> Result<Self> {
         let folder = cache_folder()?.join("postgres-template");
         let _lock = lock(&folder)?;
@@ -148,20 +148,20 @@ impl Template {
         if fs::read_to_string(&mark).unwrap_or_default() != self.made_with() || !place.join("data").exists() {
             remove_folder(&place.join("data"))?;
             programs.make_cluster(&place, &self.password)?;
-            // Written last: a template that was interrupted is made again.
+            // Written last: an interrupted template is created again.
             fs::write(&mark, self.made_with()).with_context(|| format!("cannot write {}", mark.display()))?;
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         copy(&place.join("data"), &folder.join("data"))
     }
 
-    /// What the files depend on. As a hash, because of the password.
+    /// A hash of what the files depend on, which includes the password.
     fn made_with(&self) -> String {
         hash(&format!("{}\n{SETTINGS}\n{NAME}\n{}", fetch::POSTGRES, self.password))
     }
 }
 
-/// Keeps other processes, and other threads, off the template in `folder` until it is dropped.
+/// Locks the template in `folder` against other processes and threads.
 fn lock(folder: &Path) -> Result<File> {
     let lock = lock_file::open(&folder.join("lock"))?;
     lock.lock().with_context(|| format!("cannot lock {}", folder.display()))?;
@@ -180,7 +180,7 @@ pub(super) fn configure(data: &Path, settings: &str) -> Result<()> {
     fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Copies a cluster that no server runs on, with owners and modes.
+/// Copies a stopped cluster with owners and modes.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(from).arg(to);
