@@ -1,154 +1,58 @@
-//! The command line: names, defaults, environment variables and help.
-//!
-//! Owns every flag and the name of every variable, those of the commands in one
-//! module for each topic. It must not know what the commands do with them.
-//! Mistakes are told by clap, with exit code 2.
+//! The commands and their help. Each command's arguments are in its own module.
 
-mod bulk;
-mod command;
-mod jobs;
-mod legacy;
-mod multi;
-mod operations;
-mod reads;
-mod watch;
-mod writes;
+use clap::{Parser, Subcommand};
 
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::builder::FalseyValueParser;
-use clap::{Args as Group, Parser, Subcommand, ValueEnum};
-
-pub use self::bulk::{
-    ColumnNumbers, Delimited, ExportArgs, ExportKind, ImportArgs, ImportKind, OnConflict, Rows,
-};
-use self::bulk::{EXPORT_HELP, IMPORT_HELP};
-pub use self::command::parse;
-pub use self::jobs::{AccountArgs, EraseArgs, JobArgs, WaitArgs};
-pub use self::legacy::{LegacyVerb, VerifyArgs};
-pub use self::multi::{KnownArgs, PartArgs, SetArgs, SuggestArgs};
-pub use self::operations::{ClockArgs, ClockVerb, MigrateArgs, RecoverArgs, ReplicaArgs, StoreArgs};
-pub use self::reads::{CheckArgs, CountsArgs, FreshArgs, ListArgs, PublicListArgs, RequestsArgs};
-use self::watch::WATCH_HELP;
-pub use self::watch::WatchArgs;
-use self::writes::BATCH_HELP;
-pub use self::writes::{BatchArgs, BatchLine, PairCommand, Privacy, PrivacyArgs, ReplaceArgs};
+use crate::commands::account::{AccountArgs, EraseArgs, PrivacyArgs};
+use crate::commands::batch::{BATCH_HELP, BatchArgs};
+use crate::commands::check::CheckArgs;
+use crate::commands::clock::ClockVerb;
+use crate::commands::counts::CountsArgs;
+use crate::commands::export::{EXPORT_HELP, ExportArgs};
+use crate::commands::import::{IMPORT_HELP, ImportArgs};
+use crate::commands::job::JobArgs;
+use crate::commands::legacy::LegacyVerb;
+use crate::commands::lists::{KnownArgs, ListArgs, PublicListArgs, RequestsArgs, SetArgs};
+use crate::commands::migrate::MigrateArgs;
+use crate::commands::pair::PairCommand;
+use crate::commands::recover::RecoverArgs;
+use crate::commands::replace::ReplaceArgs;
+use crate::commands::suggest::SuggestArgs;
+use crate::commands::watch::{WATCH_HELP, WatchArgs};
+use crate::global::GlobalArgs;
 
 const AFTER_HELP: &str = "\
-Ids are UUIDs, or integers: an integer stands for the UUIDv5 of its decimal text in the
-namespace 6ba7b812-9dad-11d1-80b4-00c04fd430c8.
+Ids are UUIDs or integers. An integer stands for the UUIDv5 of its decimal text in the namespace
+6ba7b812-9dad-11d1-80b4-00c04fd430c8.
 
-Answers go to stdout, everything else to stderr; progress is drawn on a terminal only.
+Answers go to stdout, everything else to stderr. Progress is shown only on a terminal.
 
-A JSON list that ends before its account's does has a last line with `next_page_token`; --page-token
-takes it. An empty variable counts as not set.
+If a JSON list is incomplete, its last line is an object with `next_page_token`, for --page-token. An empty
+variable counts as not set.
 
-If nobody reads stdout any more, commands that only read end quietly. Others finish their work, write
+If stdout is closed early, commands that only read end without an error. Other commands finish their work, write
 their answer to stderr and end with exit code 2.
 
 Exit codes:
-  0  yes, or done; also a watch that Ctrl-C ends, and an import of a file without rows
+  0  yes, or done; also a watch ended by Ctrl-C, and an import of a file without rows
   1  no: a check that is false, an import with refused rows, a batch with failed commands, a job
-     that still runs, a status with a problem, `erase` and `recover` without --yes
-  2  error: wrong usage, a service that cannot be reached, a refused command, a job that ended early,
-     an import that was interrupted, a stdout that cannot be written";
+     that is still running, a status with a problem, `erase` and `recover` without --yes
+  2  error: wrong usage, an unreachable service, a refused command, a job that ended early,
+     an interrupted import, a stdout that cannot be written";
 
-/// Talks to the follow graph: writes, reads, imports, exports and the state of the pipeline.
+/// Command line of the follow graph: writes, reads, imports, exports, and the state of the pipeline.
 #[derive(Debug, Parser)]
 #[command(name = "followgraph", version, after_help = AFTER_HELP)]
 pub struct Args {
-    /// How answers are written: for people, or as JSON (one object; one object a line for lists)
-    // Before the connection, whose heading would take it in.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t, global = true)]
-    pub output: Format,
-
-    /// Where the services are, and how to speak to them.
+    /// Options that every command has.
     #[command(flatten)]
-    pub connection: ConnectionArgs,
+    pub global: GlobalArgs,
 
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Where the services are, and how to speak to them.
-#[derive(Debug, Group)]
-#[command(next_help_heading = "Connection")]
-pub struct ConnectionArgs {
-    /// Address of the command-service
-    #[arg(
-        long,
-        env = "FOLLOWGRAPH_COMMAND_ADDR",
-        hide_env_values = true,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9080",
-        global = true
-    )]
-    pub command_addr: String,
-
-    /// Address of the query-service
-    #[arg(
-        long,
-        env = "FOLLOWGRAPH_QUERY_ADDR",
-        hide_env_values = true,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:9081",
-        global = true
-    )]
-    pub query_addr: String,
-
-    /// Bearer token; better given by the variable, other users can read arguments
-    #[arg(long, env = "FOLLOWGRAPH_TOKEN", value_name = "TOKEN", hide_env_values = true, global = true)]
-    pub token: Option<String>,
-
-    /// Seconds that a call may take
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds, global = true)]
-    pub timeout: Duration,
-
-    /// How the services are verified.
-    #[command(flatten)]
-    pub tls: TlsArgs,
-}
-
-/// How the services are verified, and how we show them who we are.
-#[derive(Debug, Default, Group)]
-#[command(next_help_heading = "Encryption (TLS); clear text without any of these")]
-pub struct TlsArgs {
-    /// Speak TLS, and believe the authorities that this system trusts
-    ///
-    /// The variable is off if it is empty, 0, n, no, f, false or off.
-    #[arg(long, env = "FOLLOWGRAPH_TLS", value_parser = FalseyValueParser::new(), global = true)]
-    pub tls: bool,
-
-    /// Speak TLS, and believe the authorities in this PEM file
-    #[arg(long, env = "FOLLOWGRAPH_CA_FILE", value_name = "FILE", global = true)]
-    pub ca: Option<PathBuf>,
-
-    /// Our certificate, a PEM file, for services that want one
-    #[arg(long, env = "FOLLOWGRAPH_CERT_FILE", value_name = "FILE", global = true)]
-    pub cert: Option<PathBuf>,
-
-    /// The private key of that certificate, a PEM file
-    #[arg(long, env = "FOLLOWGRAPH_KEY_FILE", value_name = "FILE", global = true)]
-    pub key: Option<PathBuf>,
-
-    /// Name that the services' certificates must bear, where it is not that of the address
-    #[arg(long, env = "FOLLOWGRAPH_SERVER_NAME", value_name = "NAME", global = true)]
-    pub server_name: Option<String>,
-}
-
-/// How answers are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Tables and sentences, for people
-    #[default]
-    Text,
-    /// JSON, for programs
-    Json,
-}
-
-/// What to do.
+/// The command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Commands on a pair of accounts.
@@ -156,74 +60,75 @@ pub enum Command {
     Pair(PairCommand),
     /// Make an account private (follows need its consent) or public
     Privacy(PrivacyArgs),
-    /// Carry out the commands of a file; exit code 1 if some failed
+    /// Execute the commands in a file; exit code 1 if one fails
     #[command(after_help = BATCH_HELP)]
     Batch(BatchArgs),
-    /// Make ACTOR follow exactly the accounts of a file
+    /// Replace the accounts that ACTOR follows by those in a file
     ///
-    /// Follows that stay keep their dates and places. Private accounts are asked; pending requests to
-    /// others are withdrawn.
+    /// Existing follows keep their dates and positions. Sends follow requests to private accounts, and withdraws pending
+    /// requests to accounts not in the file. More than 1,000 changes are made by a job, which overwrites follows and
+    /// unfollows made while it runs.
     ReplaceFollowing(ReplaceArgs),
-    /// Erase all that is known of an account
+    /// Erase an account and all its edges
     Erase(EraseArgs),
-    /// Hide an account from every list, count and check
+    /// Hide an account from all lists, counts and checks
     Archive(AccountArgs),
-    /// Bring back an archived account, with its old dates and places
+    /// Restore an archived account; its edges keep their dates and positions
     Restore(AccountArgs),
-    /// Tell how far a job is; exit code 1 while it runs, 2 if it ended early
+    /// Show the progress of a job; exit code 1 while it runs, 2 if it ended early
     Job(JobArgs),
-    /// Tell whether VIEWER follows each TARGET; exit code 1 if it does not follow all of them
+    /// Check whether VIEWER follows each TARGET; exit code 1 if it does not follow all of them
     Check(CheckArgs),
-    /// Show all that links VIEWER with each TARGET, both ways
+    /// Show all relations between VIEWER and each TARGET, in both directions
     Relationship(CheckArgs),
-    /// List who follows USER, newest first
+    /// List the followers of USER, newest first
     Followers(PublicListArgs),
-    /// List whom USER follows, newest first
+    /// List the accounts that USER follows, newest first
     Following(PublicListArgs),
-    /// List whom USER has muted, newest first
+    /// List the accounts that USER mutes, newest first
     Mutes(ListArgs),
-    /// List whom USER has blocked, newest first
+    /// List the accounts that USER blocks, newest first
     Blocks(ListArgs),
-    /// List who asks to follow USER, newest first
+    /// List the pending requests to follow USER, newest first
     Requests(RequestsArgs),
-    /// List the friends of USER: those whom it follows and who follow it
+    /// List the accounts that USER follows and that follow USER
     Mutuals(ListArgs),
-    /// List the followers of TARGET whom VIEWER follows
+    /// List the followers of TARGET that VIEWER follows
     Known(KnownArgs),
     /// List the union, intersection or difference of two sets, such as 88.followers and 99.following
     Set(SetArgs),
-    /// Suggest whom VIEWER might follow: friends of friends
+    /// Suggest accounts for VIEWER to follow: those followed by accounts that VIEWER follows
     Suggest(SuggestArgs),
-    /// Tell how many follow each USER, and how many it follows
+    /// Show how many accounts follow each USER, and how many USER follows
     Counts(CountsArgs),
     /// Print events as they happen
     #[command(after_help = WATCH_HELP)]
     Watch(WatchArgs),
-    /// Import edges from a file; an interrupted import goes on where it was
+    /// Import edges from a file; repeat the command to resume an interrupted import
     #[command(after_help = IMPORT_HELP)]
     Import(ImportArgs),
-    /// Write all edges of one kind to a file
+    /// Export all edges of one kind to a file
     #[command(after_help = EXPORT_HELP)]
     Export(ExportArgs),
-    /// Show the state of the pipeline; exit code 1 if something is wrong
+    /// Show the state of the pipeline; exit code 1 if there is a problem
     Status,
-    /// Bring the schemas of PostgreSQL and Neo4j up to date
+    /// Migrate the schemas of PostgreSQL and Neo4j
     Migrate(MigrateArgs),
-    /// The verbs of the older system's migration tool, and what they are here
+    /// Equivalents of the commands of the older system's migration tool
     #[command(subcommand)]
     Legacy(LegacyVerb),
-    /// After a fork: open a new epoch, with a new stream, swept read models and new tokens
+    /// Open a new epoch after a fork or a restore: a new stream, swept read models, new tokens
     ///
-    /// PostgreSQL as it is becomes the truth. What the stream alone held is lost, tokens given out before
-    /// are refused with EPOCH_CHANGED, and subscribers begin again with an export.
+    /// The current state of PostgreSQL becomes the truth. Events that only the stream had are lost, older tokens
+    /// are refused with EPOCH_CHANGED, and subscribers must start again with an export.
     Recover(RecoverArgs),
-    /// PostgreSQL's clock, by which mutes and blocks run out and partitions are dropped
+    /// Manage trust in PostgreSQL's clock, which ends mutes and blocks and drops partitions
     #[command(subcommand)]
     Clock(ClockVerb),
 }
 
 impl Command {
-    /// Whether it changes nothing and leaves nothing behind, so that a closed stdout may end it quietly.
+    /// Whether the command changes nothing, so that a closed stdout is not an error.
     pub fn only_reads(&self) -> bool {
         match self {
             Self::Job(_)
@@ -258,15 +163,6 @@ impl Command {
     }
 }
 
-/// Reads a time such as `10` or `0.5`.
-fn seconds(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .filter(|s: &f64| *s > 0.0)
-        .and_then(|s| Duration::try_from_secs_f64(s).ok())
-        .ok_or_else(|| "must be a number of seconds above 0".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -288,11 +184,11 @@ mod tests {
             panic!("another command");
         };
         assert_eq!(list.list.user, "88".parse().unwrap());
-        assert_eq!(list.list.limit, 50);
+        assert_eq!(list.list.page.limit, 50);
     }
 
     #[test]
-    fn the_other_account_has_the_name_of_what_it_is() {
+    fn usage_names_the_other_account() {
         let usage = |name: &str| {
             let mut command = Args::command();
             command.build();
@@ -304,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_id_is_a_usage_error_that_names_the_argument() {
+    fn a_bad_id_is_a_usage_error() {
         let error = parse(&["check", "88", "nobody"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();

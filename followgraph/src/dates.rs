@@ -1,7 +1,7 @@
-//! Dates as texts: RFC 3339 and what PostgreSQL writes, or seconds since 1970 where a program wrote them.
+//! Dates as texts: RFC 3339, the format of PostgreSQL, or seconds since 1970.
 //!
-//! Owns both directions. A number is a date only if it can hardly be anything else: a weight, a year or a flag in the
-//! place of a date must not become a day of 1970, for dates of edges cannot be changed later.
+//! A number counts as a date only if it can hardly be anything else. A weight, a year or a flag must not become a day of
+//! 1970, because the date of an edge cannot be changed later.
 
 use prost_types::Timestamp;
 use time::OffsetDateTime;
@@ -28,7 +28,7 @@ pub enum InvalidDate {
          2024-03-05T12:00:00Z"
     )]
     Number(String),
-    /// A date that the contract does not know.
+    /// A date outside the range of the contract.
     #[error("must be between the years 1 and 9999, not '{0}'")]
     Year(String),
     /// Anything else.
@@ -52,16 +52,16 @@ fn divisor(number: &str) -> &'static str {
     }
 }
 
-/// A date, and how it was written.
+/// A date from a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// The date.
+    /// In the zone of the text.
     pub date: OffsetDateTime,
-    /// The text had no time zone, and was taken as UTC.
+    /// The text had no time zone and was read as UTC.
     pub without_zone: bool,
 }
 
-/// This machine's time.
+/// Time of this machine.
 #[expect(clippy::disallowed_methods, reason = "a command line knows no other clock")]
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
@@ -75,7 +75,7 @@ pub fn parse(text: &str) -> Result<OffsetDateTime, InvalidDate> {
 /// Reads a date, and says whether it had a time zone.
 pub fn read(text: &str) -> Result<Read, InvalidDate> {
     let text = trimmed(text);
-    // So that a column of prose does not fill the file of refused rows.
+    // A column of prose must not fill the file of refused rows.
     let shown = || text.chars().take(40).collect::<String>();
     if ["infinity", "inf"].contains(&text.trim_start_matches(['+', '-']).to_ascii_lowercase().as_str()) {
         return Err(InvalidDate::Infinite(shown()));
@@ -90,7 +90,7 @@ pub fn read(text: &str) -> Result<Read, InvalidDate> {
             (date.map_err(|_| InvalidDate::Other(shown()))?, without_zone)
         }
     };
-    // The contract knows no year 0.
+    // The contract has no year 0.
     let date = proto::timestamp::from_proto(&proto::timestamp::to_proto(date));
     Ok(Read { date: date.map_err(|_| InvalidDate::Year(shown()))?, without_zone })
 }
@@ -128,14 +128,14 @@ fn as_rfc3339(text: &str) -> Option<(String, bool)> {
     Some((format!("{date}T{time}{offset}"), zone.is_empty()))
 }
 
-/// Writes a date; empty if it cannot be written, which no date of the contract is.
+/// Writes a date in RFC 3339. Dates outside the range of the contract give an empty text.
 pub fn format(date: OffsetDateTime) -> String {
     date.format(&Rfc3339).unwrap_or_default()
 }
 
-/// Writes the date of an answer.
-pub fn format_proto(timestamp: &Timestamp) -> Option<String> {
-    proto::timestamp::from_proto(timestamp).ok().map(format)
+/// Writes the date of an answer in RFC 3339.
+pub fn format_proto(timestamp: Option<Timestamp>) -> Option<String> {
+    proto::timestamp::from_proto(&timestamp?).ok().map(format)
 }
 
 #[cfg(test)]
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_without_a_zone_is_utc_and_known_as_such() {
+    fn a_date_without_a_zone_is_utc() {
         for (text, date) in [
             ("2024-03-05 12:00:00", "2024-03-05T12:00:00Z"),
             ("2024-03-05T12:00:00", "2024-03-05T12:00:00Z"),
@@ -187,21 +187,21 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_may_be_something_else_are_refused() {
+    fn ambiguous_numbers_are_refused() {
         for text in
             ["1", "0", "-1", "2024", "20240115", "12345678901", "1341100972.5", "+1341100972", "1e9", "NaN"]
         {
             assert!(matches!(parse(text), Err(InvalidDate::Number(_))), "{text}: {:?}", parse(text));
         }
-        let told = |text: &str| parse(text).unwrap_err().to_string();
-        assert!(told("1341100972000").contains("divide milliseconds by 1000"), "{}", told("1341100972000"));
-        assert!(told("1341100972000000").contains("divide microseconds by 1000000"));
-        assert!(told("1341100972000000000").contains("divide nanoseconds by 1000000000"));
-        assert!(told("20240115").contains("'20240115'"));
+        let error = |text: &str| parse(text).unwrap_err().to_string();
+        assert!(error("1341100972000").contains("divide milliseconds by 1000"), "{}", error("1341100972000"));
+        assert!(error("1341100972000000").contains("divide microseconds by 1000000"));
+        assert!(error("1341100972000000000").contains("divide nanoseconds by 1000000000"));
+        assert!(error("20240115").contains("'20240115'"));
     }
 
     #[test]
-    fn what_is_no_date_is_refused_by_name() {
+    fn a_text_that_is_not_a_date_is_refused() {
         for text in ["infinity", "-infinity", "Infinity", "inf"] {
             assert_eq!(parse(text), Err(InvalidDate::Infinite(text.to_owned())));
         }

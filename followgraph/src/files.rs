@@ -1,4 +1,4 @@
-//! Files by what they are, whatever their names: those that must be written in place, and names of one file.
+//! Files by their kind, not their names: devices and pipes, links, and two names of one file.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
@@ -6,15 +6,17 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// True if what is written to `path` goes to stdout: `-`, `/dev/stdout`, or the file to which the shell sends stdout.
+use clap::ValueEnum;
+
+/// Whether `path` is stdout: `-`, `/dev/stdout`, or the file to which the shell redirects stdout.
 pub fn is_stdout(path: &Path) -> bool {
     path == Path::new("-") || is(path, &io::stdout())
 }
 
-/// Opens a file that must not be removed or replaced: a device, a pipe, the file of stdout or stderr. `None` if `path` is
-/// a regular file or does not exist.
+/// Opens a device, a pipe, or the file of stdout or stderr, which must not be removed or replaced. `None` if `path` is
+/// another regular file or does not exist.
 pub fn in_place(path: &Path) -> io::Result<Option<File>> {
-    // They share their position with the duplicate. With a position of its own, each would overwrite the other.
+    // A duplicate shares its position with the stream. With two positions, each would overwrite the other.
     if is(path, &io::stdout()) {
         return duplicate(&io::stdout()).map(Some);
     }
@@ -27,10 +29,10 @@ pub fn in_place(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The file that links lead to, which need not exist yet.
+/// The file that a link leads to; it need not exist.
 pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
-        // Links in a circle are another error.
+        // Links in a circle have another kind.
         Err(error) if error.kind() == io::ErrorKind::NotFound => match path.read_link() {
             Ok(target) => behind_links(&path.parent().unwrap_or(Path::new("")).join(target)),
             Err(_) => Ok(path.to_owned()),
@@ -39,12 +41,12 @@ pub fn behind_links(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// True if an input can be read only once: `-`, a pipe, a device.
+/// Whether an input can be read only once: `-`, a pipe, a device.
 pub fn is_stream(input: &Path) -> bool {
     input == Path::new("-") || fs::metadata(input).is_ok_and(|found| !found.is_file())
 }
 
-/// True if both names lead to one regular file; `-` is stdin.
+/// Whether both names lead to one regular file; `-` is stdin.
 pub fn same_file(a: &Path, b: &Path) -> bool {
     let found = |path: &Path| {
         if path == Path::new("-") {
@@ -54,6 +56,41 @@ pub fn same_file(a: &Path, b: &Path) -> bool {
         }
     };
     matches!((found(a), found(b)), (Ok(a), Ok(b)) if a.is_file() && are_one(&a, &b))
+}
+
+/// Removes a file; it need not exist.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// How the columns of a file are separated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Delimited {
+    /// By tabs, without quotes
+    Tsv,
+    /// By commas, with quotes where needed
+    Csv,
+}
+
+/// Extension of a name in lower case, without `.gz`.
+pub fn extension(path: &Path) -> String {
+    let name = path.to_string_lossy().to_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.rsplit_once('.').map(|(_, extension)| extension.to_owned()).unwrap_or_default()
+}
+
+impl Delimited {
+    /// The format that the name of a file tells.
+    pub fn by_name(path: &Path) -> Option<Self> {
+        match extension(path).as_str() {
+            "tsv" | "tab" => Some(Self::Tsv),
+            "csv" => Some(Self::Csv),
+            _ => None,
+        }
+    }
 }
 
 fn is(path: &Path, stream: &impl AsFd) -> bool {
@@ -71,15 +108,13 @@ fn duplicate(stream: &impl AsFd) -> io::Result<File> {
 
 #[cfg(test)]
 pub mod testing {
-    //! A folder for one test.
-
     use std::path::PathBuf;
 
-    /// Removed at the end.
+    /// A folder for one test; removed at its end.
     pub struct Folder(PathBuf);
 
     impl Folder {
-        /// A new one.
+        /// An empty folder with a unique name.
         #[expect(clippy::disallowed_methods, reason = "a name that no other test has")]
         pub fn new() -> Self {
             let path = std::env::temp_dir().join(format!("followgraph-{}", uuid::Uuid::new_v4()));
@@ -114,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_no_regular_file_is_written_in_place() {
+    fn devices_are_written_in_place() {
         let folder = Folder::new();
         let file = folder.path("file");
         assert!(in_place(&file).unwrap().is_none(), "it does not exist");
@@ -127,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_files_that_do_not_exist_yet() {
+    fn a_link_may_lead_to_a_file_that_does_not_exist() {
         use std::os::unix::fs::symlink;
         let folder = Folder::new();
         let (file, one, two) = (folder.path("file"), folder.path("one"), folder.path("two"));
@@ -143,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn links_lead_to_one_file() {
+    fn a_link_and_its_file_are_one_file() {
         let folder = Folder::new();
         let (file, link, other) = (folder.path("file"), folder.path("link"), folder.path("other"));
         fs::write(&file, "").unwrap();
@@ -151,6 +186,6 @@ mod tests {
         fs::write(&other, "").unwrap();
         assert!(same_file(&file, &link) && !same_file(&file, &other));
         assert!(!same_file(&file, &folder.path("none")));
-        assert!(!same_file(Path::new("/dev/null"), Path::new("/dev/null")), "nothing is lost there");
+        assert!(!same_file(Path::new("/dev/null"), Path::new("/dev/null")), "writing there loses nothing");
     }
 }

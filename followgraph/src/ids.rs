@@ -1,7 +1,4 @@
-//! Ids as people have them: UUIDs, or integers of another system.
-//!
-//! Owns the one mapping from integers to UUIDs. It must not know where ids are
-//! used. What can go wrong: a text that is neither.
+//! Account ids: UUIDs, or integers of another system, which stand for UUIDs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +6,10 @@ use std::str::FromStr;
 use proto::ids::{InvalidId, UserId};
 use uuid::Uuid;
 
-/// The namespace of the mapping, 6ba7b812-9dad-11d1-80b4-00c04fd430c8.
+/// Namespace of the UUIDv5 of an integer: 6ba7b812-9dad-11d1-80b4-00c04fd430c8.
 const NAMESPACE: Uuid = Uuid::NAMESPACE_OID;
 
-/// An account, and how it was written.
+/// An account id that keeps the form in which it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id {
     user: UserId,
@@ -37,10 +34,20 @@ pub enum InvalidText {
 }
 
 impl Id {
-    /// The account.
+    /// The UUID.
     pub fn user(self) -> UserId {
         self.user
     }
+}
+
+/// The UUIDs of several ids, as messages take them.
+pub fn texts<'a>(ids: impl IntoIterator<Item = &'a Id>) -> Vec<String> {
+    ids.into_iter().map(|id| id.user().to_string()).collect()
+}
+
+/// The UUID of an optional id; empty without one.
+pub fn text_or_empty(id: Option<Id>) -> String {
+    id.map(|id| id.user().to_string()).unwrap_or_default()
 }
 
 impl From<UserId> for Id {
@@ -97,13 +104,13 @@ mod tests {
     }
 
     #[test]
-    fn uuids_are_taken_in_any_case() {
+    fn uuids_may_have_upper_case() {
         let id: Id = "F47AC10B-58CC-4372-A567-0E02B2C3D479".parse().unwrap();
         assert_eq!(id.to_string(), "f47ac10b-58cc-4372-a567-0e02b2c3d479");
     }
 
     #[test]
-    fn what_is_neither_is_refused() {
+    fn other_texts_are_refused() {
         let parse = |text: &str| text.parse::<Id>();
         assert_eq!(parse(""), Err(InvalidText::Empty));
         assert_eq!(parse("-1"), Err(InvalidText::Neither));

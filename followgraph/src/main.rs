@@ -1,9 +1,6 @@
-//! `followgraph`: the command line of the follow graph.
-//!
-//! Owns the way from the arguments to the exit code. It must not know how any
-//! command does its work. What can go wrong is said on stderr by [`error`].
+//! `followgraph`: the command line of the follow graph. Wires arguments, commands and the exit code.
 
-// These macros panic when the output is closed; the functions of `output` do not.
+// These macros panic if the output is closed; the functions of `output` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod args;
@@ -12,41 +9,84 @@ mod commands;
 mod dates;
 mod error;
 mod files;
+mod global;
 mod ids;
-mod import;
-mod mistakes;
+mod older;
+mod outcome;
 mod output;
+mod parser;
+mod report;
 mod retry;
 mod stores;
 mod text;
 
 use std::process::ExitCode;
 
-use crate::commands::Outcome;
+use proto::query::v1::RequestDirection as Direction;
+
+use crate::args::{Args, Command};
+use crate::commands::account::{archive, erase, privacy, restore};
+use crate::commands::lists::{self, List};
+use crate::commands::{batch, check, clock, counts, export, import, job, legacy, migrate, pair, recover};
+use crate::commands::{relationship, replace, status, suggest, watch};
+use crate::outcome::Outcome;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = args::parse();
-    let format = args.output;
+    let args = parser::parse();
+    let format = args.global.output;
     let only_reads = args.command.only_reads();
-    let outcome = match commands::run(args).await {
-        // The reader of the pipe has seen enough, as `head` has.
-        Err(error) if only_reads && error::is_broken_pipe(&error) => Outcome::Done,
+    let outcome = match run(args).await {
+        // The reader closed the pipe, as `head` does.
+        Err(error) if only_reads && report::is_broken_pipe(&error) => Outcome::Done,
         Err(error) => {
-            error::report(&error, format);
+            report::failure(&error, format);
             Outcome::Failed
         }
         Ok(outcome) => match output::failure() {
             Some(failure) if !(only_reads && output::is_closed_pipe()) => {
-                error::report(&error::lost_output(failure), format);
+                report::failure(&report::lost_output(failure), format);
                 Outcome::Failed
             }
             _ => outcome,
         },
     };
-    ExitCode::from(match outcome {
-        Outcome::Done => 0,
-        Outcome::No => 1,
-        Outcome::Failed => 2,
-    })
+    outcome.into()
+}
+
+async fn run(args: Args) -> anyhow::Result<Outcome> {
+    let global = &args.global;
+    match args.command {
+        Command::Pair(command) => pair::run(global, &command).await,
+        Command::Privacy(args) => privacy(global, &args).await,
+        Command::Batch(args) => batch::run(global, &args).await,
+        Command::ReplaceFollowing(args) => replace::run(global, &args).await,
+        Command::Erase(args) => erase(global, &args).await,
+        Command::Archive(args) => archive(global, &args).await,
+        Command::Restore(args) => restore(global, &args).await,
+        Command::Job(args) => job::run(global, &args).await,
+        Command::Check(args) => check::run(global, &args).await,
+        Command::Relationship(args) => relationship::run(global, &args).await,
+        Command::Followers(args) => lists::run(global, &args.list.page, &List::Followers(&args)).await,
+        Command::Following(args) => lists::run(global, &args.list.page, &List::Following(&args)).await,
+        Command::Mutes(args) => lists::run(global, &args.page, &List::Mutes(args.user)).await,
+        Command::Blocks(args) => lists::run(global, &args.page, &List::Blocks(args.user)).await,
+        Command::Mutuals(args) => lists::run(global, &args.page, &List::Mutuals(args.user)).await,
+        Command::Known(args) => lists::run(global, &args.page, &List::Known(&args)).await,
+        Command::Set(args) => lists::run(global, &args.page, &List::Set(&args)).await,
+        Command::Requests(args) => {
+            let direction = if args.outgoing { Direction::Outgoing } else { Direction::Incoming };
+            lists::run(global, &args.list.page, &List::Requests(args.list.user, direction)).await
+        }
+        Command::Suggest(args) => suggest::run(global, &args).await,
+        Command::Counts(args) => counts::run(global, &args).await,
+        Command::Watch(args) => watch::run(global, &args).await,
+        Command::Import(args) => import::run(global, &args).await,
+        Command::Export(args) => export::run(global, &args).await,
+        Command::Status => status::run(global).await,
+        Command::Migrate(args) => migrate::run(global, args).await,
+        Command::Legacy(verb) => legacy::run(global, &verb).await,
+        Command::Recover(args) => recover::run(global, &args).await,
+        Command::Clock(clock::ClockVerb::Accept(args)) => clock::accept(global, &args).await,
+    }
 }

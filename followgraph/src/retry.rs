@@ -1,8 +1,4 @@
-//! When a broken stream or look is worth another try, and how long to wait before it.
-//!
-//! Owns that judgement for imports, exports and looks at a running job; other calls
-//! are never repeated.
-//! It must not know what is asked for.
+//! Retries of imports, exports, watches and the polls of a running job. Other calls are never repeated.
 
 use std::error::Error as _;
 use std::time::{Duration, Instant};
@@ -11,11 +7,13 @@ use proto::error::{Reason, reason_of};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-const FIRST_WAIT: Duration = Duration::from_millis(200);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+use crate::client::CallFailed;
+
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
 /// Whether the same call may succeed later.
-pub fn is_transient(status: &Status) -> bool {
+fn is_transient(status: &Status) -> bool {
     match reason_of(status) {
         Some(
             Reason::NotCommitted
@@ -33,9 +31,8 @@ pub fn is_transient(status: &Status) -> bool {
             | Reason::DeadlineExceeded,
         ) => true,
         Some(_) => false,
-        // Not from the service. A status made of a failing connection has a source,
-        // whatever its code; one that came over the wire has none. A proxy may also end a stream without any status,
-        // for which tonic makes one.
+        // Not from the service. The status of a broken connection has a source, whatever its code; one from the wire has
+        // none. If a proxy ends a stream without a status, tonic makes one.
         None => {
             status.code() == Code::Unavailable
                 || status.source().is_some()
@@ -44,35 +41,45 @@ pub fn is_transient(status: &Status) -> bool {
     }
 }
 
-/// Waits that grow while nothing moves, and a limit to them.
-pub struct Patience {
+/// Delays that grow until something succeeds, up to a time limit.
+pub struct Backoff {
     limit: Duration,
     failing_since: Option<Instant>,
-    wait: Duration,
+    delay: Duration,
 }
 
-impl Patience {
-    /// Gives up after `limit` of failures without progress in between.
+impl Backoff {
+    /// Gives up after `limit` of failures without a success in between.
     pub fn new(limit: Duration) -> Self {
-        Self { limit, failing_since: None, wait: FIRST_WAIT }
+        Self { limit, failing_since: None, delay: FIRST_DELAY }
     }
 
-    /// Something was answered.
-    pub fn progressed(&mut self) {
+    /// Records a success.
+    pub fn reset(&mut self) {
         self.failing_since = None;
-        self.wait = FIRST_WAIT;
+        self.delay = FIRST_DELAY;
     }
 
-    /// How long to wait before the next try; `None`: give up.
-    pub fn next_wait(&mut self, status: &Status, now: Instant) -> Option<Duration> {
+    /// Records a failed call. Returns the delay before the next attempt, or the failure if it is final.
+    pub fn after(&mut self, failed: CallFailed, report: impl FnOnce(&str)) -> Result<Duration, CallFailed> {
+        match self.next_delay(&failed.status, Instant::now()) {
+            Some(delay) => {
+                report(&format!("{}; trying again", failed.message()));
+                Ok(delay)
+            }
+            None => Err(failed),
+        }
+    }
+
+    fn next_delay(&mut self, status: &Status, now: Instant) -> Option<Duration> {
         let since = *self.failing_since.get_or_insert(now);
         if !is_transient(status) || now.duration_since(since) >= self.limit {
             return None;
         }
-        let asked_for = status.get_details_retry_info().and_then(|info| info.retry_delay);
-        let wait = self.wait.max(asked_for.unwrap_or_default());
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
-        Some(wait)
+        let requested = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let delay = self.delay.max(requested.unwrap_or_default());
+        self.delay = (self.delay * 2).min(LONGEST_DELAY);
+        Some(delay)
     }
 }
 
@@ -87,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again() {
+    fn only_transient_failures_are_retried() {
         assert!(is_transient(&status(Reason::OutcomeUnknown)));
         assert!(is_transient(&Status::unavailable("tcp connect error")));
         assert!(is_transient(&Status::from_error("connection reset".into())));
@@ -97,24 +104,24 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_and_end() {
+    fn delays_grow_until_the_limit() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_secs(60));
         let failure = status(Reason::NotCommitted);
-        assert_eq!(patience.next_wait(&failure, start), Some(FIRST_WAIT));
-        assert_eq!(patience.next_wait(&failure, start), Some(FIRST_WAIT * 2));
+        assert_eq!(backoff.next_delay(&failure, start), Some(FIRST_DELAY));
+        assert_eq!(backoff.next_delay(&failure, start), Some(FIRST_DELAY * 2));
         let late = start + Duration::from_secs(60);
-        assert_eq!(patience.next_wait(&failure, late), None);
-        patience.progressed();
-        assert_eq!(patience.next_wait(&failure, late), Some(FIRST_WAIT));
+        assert_eq!(backoff.next_delay(&failure, late), None);
+        backoff.reset();
+        assert_eq!(backoff.next_delay(&failure, late), Some(FIRST_DELAY));
     }
 
     #[test]
-    fn the_service_may_ask_for_a_longer_wait() {
+    fn the_service_may_request_a_longer_delay() {
         let start = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(60));
+        let mut backoff = Backoff::new(Duration::from_secs(60));
         let failure =
             ServiceError::new(Reason::Overloaded, "full").retry_after(Duration::from_secs(2)).into();
-        assert_eq!(patience.next_wait(&failure, start), Some(Duration::from_secs(2)));
+        assert_eq!(backoff.next_delay(&failure, start), Some(Duration::from_secs(2)));
     }
 }

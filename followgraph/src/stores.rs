@@ -1,22 +1,105 @@
-//! PostgreSQL and Neo4j, for the commands that use them without a service: their settings, connections to them, and
-//! which of their errors may pass.
+//! PostgreSQL and Neo4j for the commands that connect to them directly: settings, connections, and which of their errors
+//! are transient.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args as Group;
 use neo4rs::{Graph, Neo4jErrorKind};
 use service_kit::{Env, Secret, neo4j, postgres};
 use sqlx::PgPool;
 
-use crate::args::StoreArgs;
-use crate::error::Advised;
-use crate::mistakes::Mistakes;
+use crate::error::{Hinted, Mistakes};
 
-/// neo4rs also takes this as the longest wait for an answer, and a constraint on millions of edges is not made in a
-/// moment.
+/// neo4rs uses it as the timeout of an answer, too, and a constraint on millions of edges takes long to create.
 const NEO4J_LONGEST_STATEMENT: Duration = Duration::from_secs(3_600);
+
+/// The URL of PostgreSQL, for commands that use nothing else.
+#[derive(Debug, Group)]
+pub struct DatabaseArgs {
+    /// URL of PostgreSQL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: String,
+}
+
+/// Addresses of PostgreSQL and Neo4j.
+#[derive(Debug, Group)]
+pub struct StoreArgs {
+    /// URL of PostgreSQL
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: String,
+    /// URI of Neo4j, bolt:// or bolt+s://. Without it, the projector migrates Neo4j
+    #[arg(long, env = "NEO4J_URI", value_name = "URI", hide_env_values = true)]
+    pub neo4j_uri: Option<String>,
+    /// Database in Neo4j [default: the server's default]
+    #[arg(long, env = "NEO4J_DATABASE", value_name = "NAME")]
+    pub neo4j_database: Option<String>,
+    /// User of Neo4j
+    #[arg(long, env = "NEO4J_USER", value_name = "NAME", default_value = "neo4j")]
+    pub neo4j_user: String,
+    /// Password of Neo4j
+    #[arg(
+        long,
+        env = "NEO4J_PASSWORD",
+        value_name = "PASSWORD",
+        default_value = "",
+        hide_env_values = true,
+        hide_default_value = true
+    )]
+    pub neo4j_password: String,
+    /// PEM file of the certificate authorities to trust for bolt+s:// [default: those of this system]
+    #[arg(long, env = "NEO4J_CA_FILE", value_name = "FILE")]
+    pub neo4j_ca: Option<PathBuf>,
+    /// PEM file of the client certificate for bolt+s://
+    #[arg(long, env = "NEO4J_CERT_FILE", value_name = "FILE", requires = "neo4j_key")]
+    pub neo4j_cert: Option<PathBuf>,
+    /// PEM file of the client certificate's private key
+    #[arg(long, env = "NEO4J_KEY_FILE", value_name = "FILE", requires = "neo4j_cert")]
+    pub neo4j_key: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Checks the settings of both stores. Returns the Neo4j server, if its address is set.
+    pub fn check(&self, mistakes: &mut Mistakes) -> Option<Neo4j> {
+        self.check_several(None, mistakes).pop()
+    }
+
+    /// The same with the Neo4j servers of `several`, if that is set.
+    fn check_several(&self, several: Option<&str>, mistakes: &mut Mistakes) -> Vec<Neo4j> {
+        mistakes.note(check_postgres(&self.database_url));
+        let servers = neo4j_settings(self, several, mistakes);
+        let alone = servers.len() == 1;
+        let name = |uri: &str| if alone { "Neo4j".to_owned() } else { format!("Neo4j {uri}") };
+        servers.into_iter().map(|settings| Neo4j { name: name(&settings.uri), settings }).collect()
+    }
+}
+
+/// The stores with every read replica.
+#[derive(Debug, Group)]
+pub struct ReplicaArgs {
+    /// PostgreSQL, and Neo4j if there is one.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// URIs of several Neo4j servers, separated by commas; used instead of NEO4J_URI
+    #[arg(long, env = "NEO4J_URIS", value_name = "URIS", hide_env_values = true)]
+    pub neo4j_uris: Option<String>,
+}
+
+impl ReplicaArgs {
+    /// Checks the settings of both stores, and that there is a Neo4j server. Returns these servers.
+    pub fn check(&self, mistakes: &mut Mistakes) -> Vec<Neo4j> {
+        let servers = self.stores.check_several(self.neo4j_uris.as_deref(), mistakes);
+        if servers.is_empty() {
+            mistakes.push(Hinted::new(
+                "the address of Neo4j is not set",
+                "set NEO4J_URI or NEO4J_URIS, NEO4J_USER and NEO4J_PASSWORD",
+            ));
+        }
+        servers
+    }
+}
 
 /// A Neo4j server.
 pub struct Neo4j {
@@ -25,20 +108,11 @@ pub struct Neo4j {
     settings: neo4j::Settings,
 }
 
-/// Checks the settings of both stores. Returns the Neo4j servers: those of `several`, else the one of `stores`, if any.
-pub fn check(stores: &StoreArgs, several: Option<&str>, mistakes: &mut Mistakes) -> Vec<Neo4j> {
-    mistakes.note(check_postgres(&stores.database_url));
-    let servers = neo4j_settings(stores, several, mistakes);
-    let alone = servers.len() == 1;
-    let name = |uri: &str| if alone { "Neo4j".to_owned() } else { format!("Neo4j {uri}") };
-    servers.into_iter().map(|settings| Neo4j { name: name(&settings.uri), settings }).collect()
-}
-
 fn check_postgres(url: &str) -> anyhow::Result<()> {
     postgres::check_address(&Secret::from(url)).map_err(|problem| anyhow::anyhow!("DATABASE_URL {problem}"))
 }
 
-/// Reads them as the services do, so that both take the same and say the same.
+/// Reads the settings as the services do, with the same rules and messages.
 fn neo4j_settings(
     stores: &StoreArgs,
     several: Option<&str>,
@@ -69,7 +143,7 @@ fn neo4j_settings(
     servers
 }
 
-/// Connects to PostgreSQL, or says what to look at.
+/// Connects to PostgreSQL.
 pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
     check_postgres(url)?;
     match postgres::connect_tool(&Secret::from(url), "followgraph", timeout).await {
@@ -79,12 +153,12 @@ pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<Pg
 }
 
 impl Neo4j {
-    /// Connects, or says what to look at.
+    /// Connects, and makes sure that the server answers.
     pub async fn connect(&self, timeout: Duration) -> anyhow::Result<Graph> {
         let settings =
             neo4j::Settings { max_connections: 2, timeout: NEO4J_LONGEST_STATEMENT, ..self.settings.clone() };
         let graph = neo4j::connect(&settings).with_context(|| format!("cannot open {}", self.name))?;
-        // The pool connects on first use, and retries what will not get better; an explicit transaction does not.
+        // The pool connects on first use and retries permanent errors; an explicit transaction does not.
         let probe = async { graph.start_txn().await?.rollback().await };
         match tokio::time::timeout(timeout, probe).await {
             Ok(Ok(())) => Ok(graph),
@@ -99,47 +173,43 @@ fn unreachable(
     variable: &str,
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> anyhow::Error {
-    Advised {
-        message: format!("cannot connect to {store}"),
-        hint: format!("is it up, and does {variable} (with user and password) fit?"),
-        source: Some(source.into()),
-    }
-    .into()
+    let hint = format!("is it up, and is {variable} right (with user and password)?");
+    Hinted::new(format!("cannot connect to {store}"), hint).caused_by(source).into()
 }
 
-/// True if the same attempt may succeed later without a change of settings: the server is away, starts or stops, is
-/// a standby, has too little of something, or somebody holds a lock.
-pub fn may_pass(error: &anyhow::Error) -> bool {
+/// Whether the same attempt may succeed later with the same settings: the server is down, starts or stops, is a standby,
+/// lacks a resource, or a lock is held.
+pub fn is_transient(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         if let Some(error) = cause.downcast_ref::<sqlx::Error>() {
-            postgres_may_pass(error)
+            postgres_is_transient(error)
         } else if let Some(error) = cause.downcast_ref::<neo4rs::Error>() {
-            neo4j_may_pass(error)
+            neo4j_is_transient(error)
         } else {
-            cause.downcast_ref::<io::Error>().is_some_and(io_may_pass)
+            cause.downcast_ref::<io::Error>().is_some_and(io_is_transient)
         }
     })
 }
 
-/// An I/O error is a cause of its own.
-fn postgres_may_pass(error: &sqlx::Error) -> bool {
+/// An I/O error is the next cause in the chain.
+fn postgres_is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| state_may_pass(&code)),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| state_is_transient(&code)),
         _ => false,
     }
 }
 
-fn state_may_pass(sqlstate: &str) -> bool {
+fn state_is_transient(sqlstate: &str) -> bool {
     let class = sqlstate.get(..2).unwrap_or_default();
-    // Of the connection; a conflict with another transaction; too few resources; an operator, or a start.
+    // Classes: connection, transaction conflict, insufficient resources, operator intervention (or a start).
     ["08", "40", "53", "57"].contains(&class)
         // lock_not_available, read_only_sql_transaction.
         || ["55P03", "25006"].contains(&sqlstate)
 }
 
-/// An I/O error is a cause of its own.
-fn neo4j_may_pass(error: &neo4rs::Error) -> bool {
+/// An I/O error is the next cause in the chain.
+fn neo4j_is_transient(error: &neo4rs::Error) -> bool {
     match error {
         neo4rs::Error::Neo4j(error) => error.kind() == Neo4jErrorKind::Transient,
         neo4rs::Error::ConnectionError
@@ -151,8 +221,8 @@ fn neo4j_may_pass(error: &neo4rs::Error) -> bool {
     }
 }
 
-/// A certificate that is not believed is invalid data. The socket of a server that starts is not found yet.
-fn io_may_pass(error: &io::Error) -> bool {
+/// An untrusted certificate is invalid data. `NotFound` is transient: a server that starts has no socket yet.
+fn io_is_transient(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, PermissionDenied};
     ![InvalidData, InvalidInput, PermissionDenied].contains(&error.kind())
 }
@@ -160,6 +230,7 @@ fn io_may_pass(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Several;
 
     fn args() -> StoreArgs {
         StoreArgs {
@@ -174,11 +245,19 @@ mod tests {
         }
     }
 
+    fn texts(mistakes: Mistakes) -> String {
+        let error = mistakes.finish().expect_err("mistakes");
+        match error.downcast_ref::<Several>() {
+            Some(several) => several.all().iter().map(|mistake| format!("{mistake:#}\n")).collect(),
+            None => error.to_string(),
+        }
+    }
+
     #[test]
     fn addresses_and_files_of_both_stores_are_checked_together() {
         let mut mistakes = Mistakes::default();
-        check(&args(), None, &mut mistakes);
-        let text = crate::error::one_line(&mistakes.finish().expect_err("mistakes"));
+        args().check(&mut mistakes);
+        let text = texts(mistakes);
         for wanted in ["DATABASE_URL ", "NEO4J_URI ", "NEO4J_CA_FILE "] {
             assert!(text.contains(wanted), "{wanted} is missing in {text}");
         }
@@ -198,8 +277,8 @@ mod tests {
                 ..args()
             };
             let mut mistakes = Mistakes::default();
-            check(&stores, None, &mut mistakes);
-            let text = crate::error::one_line(&mistakes.finish().expect_err("mistakes"));
+            stores.check(&mut mistakes);
+            let text = texts(mistakes);
             assert!(text.contains("NEO4J_URI must begin with bolt+s://"), "{text}");
         }
     }
@@ -214,7 +293,7 @@ mod tests {
                 ..args()
             };
             let mut mistakes = Mistakes::default();
-            let servers = check(&stores, several, &mut mistakes);
+            let servers = stores.check_several(several, &mut mistakes);
             mistakes.finish().map(|()| servers.into_iter().map(|server| server.name).collect::<Vec<_>>())
         };
         let is = |given: Vec<String>, wanted: &[&str]| assert_eq!(given, wanted);
@@ -227,26 +306,26 @@ mod tests {
     }
 
     #[test]
-    fn only_what_waiting_mends_may_pass() {
+    fn only_some_errors_are_transient() {
         let broken = |kind: io::ErrorKind| sqlx::Error::Io(io::Error::from(kind));
-        let away = |source: sqlx::Error| unreachable("PostgreSQL", "DATABASE_URL", source);
+        let down = |source: sqlx::Error| unreachable("PostgreSQL", "DATABASE_URL", source);
         let at_login = |said: &str| {
             unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::AuthenticationError(said.to_owned()))
         };
         for error in [
-            away(sqlx::Error::PoolTimedOut),
-            away(broken(io::ErrorKind::UnexpectedEof)),
-            away(broken(io::ErrorKind::NotFound)),
+            down(sqlx::Error::PoolTimedOut),
+            down(broken(io::ErrorKind::UnexpectedEof)),
+            down(broken(io::ErrorKind::NotFound)),
             unreachable("Neo4j", "NEO4J_URI", io::Error::from(io::ErrorKind::TimedOut)),
             unreachable("Neo4j", "NEO4J_URI", neo4rs::Error::ConnectionTimedOut),
             at_login("There is not enough memory to perform the current task."),
             at_login("The client has provided incorrect authentication details too many times in a row."),
             migrations::Error::Postgres(broken(io::ErrorKind::ConnectionReset)).into(),
         ] {
-            assert!(may_pass(&error), "{error:#}");
+            assert!(is_transient(&error), "{error:#}");
         }
         for error in [
-            away(broken(io::ErrorKind::InvalidData)),
+            down(broken(io::ErrorKind::InvalidData)),
             at_login("The client is unauthorized due to authentication failure."),
             at_login("The credentials have expired and need to be updated."),
             postgres::NoSession.into(),
@@ -254,9 +333,9 @@ mod tests {
             migrations::Error::Dirty(3).into(),
             anyhow::anyhow!("anything else"),
         ] {
-            assert!(!may_pass(&error), "{error:#}");
+            assert!(!is_transient(&error), "{error:#}");
         }
-        for (sqlstate, passes) in [
+        for (sqlstate, transient) in [
             ("57P03", true),
             ("53300", true),
             ("55P03", true),
@@ -267,7 +346,7 @@ mod tests {
             ("42501", false),
             ("", false),
         ] {
-            assert_eq!(state_may_pass(sqlstate), passes, "{sqlstate}");
+            assert_eq!(state_is_transient(sqlstate), transient, "{sqlstate}");
         }
     }
 }

@@ -1,20 +1,18 @@
-//! Addresses of the services: HOST:PORT.
-//!
-//! Owns their form. What is refused here would otherwise fail as a look-up of a strange name, much later.
+//! The form of an address: HOST:PORT. A wrong one would otherwise fail much later, as a look-up of a strange name.
 
 use std::net::Ipv6Addr;
 
-use super::{Peer, host_of};
-use crate::error::Advised;
+use super::peer::{Peer, host_of};
+use crate::error::Hinted;
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
-    /// It says how to speak to the service, too.
-    #[error("leave out the scheme: TLS is asked for by --tls or --ca, and names are always looked up")]
+    /// It has a scheme.
+    #[error("leave out the scheme: --tls or --ca selects TLS, and names are always looked up")]
     Scheme,
     /// It has user info, which would not be sent.
-    #[error("leave out the user before @: the token goes into FOLLOWGRAPH_TOKEN")]
+    #[error("leave out the user before @: set the token with FOLLOWGRAPH_TOKEN")]
     User,
     /// It has a path.
     #[error("leave out what follows the port")]
@@ -30,16 +28,17 @@ pub enum Mistake {
     Other,
 }
 
-/// Refuses what is not HOST:PORT.
-pub fn check(peer: &Peer) -> Result<(), Advised> {
-    parse(&peer.addr).map_err(|mistake| Advised {
-        message: format!(
-            "the address of the {} must be HOST:PORT: it is '{}'",
-            peer.service,
-            host_of(&peer.addr).escape_debug()
-        ),
-        hint: format!("{mistake} (--{}-addr, {})", peer.service.short(), peer.service.variable()),
-        source: None,
+/// Refuses an address that is not HOST:PORT.
+pub fn check(peer: &Peer) -> Result<(), Hinted> {
+    parse(&peer.addr).map_err(|mistake| {
+        Hinted::new(
+            format!(
+                "the address of the {} must be HOST:PORT: it is '{}'",
+                peer.service,
+                host_of(&peer.addr).escape_debug()
+            ),
+            format!("{mistake} (--{}-addr, {})", peer.service.short(), peer.service.variable()),
+        )
     })
 }
 

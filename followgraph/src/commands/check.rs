@@ -1,119 +1,89 @@
-//! `check`: one target is a Check, several are BatchChecks.
+//! `check`: a Check for one target, BatchChecks for several.
 
-use std::time::Instant;
-
+use clap::Args as Group;
+use proto::query::v1::query_service_client::QueryServiceClient;
 use proto::query::v1::{BatchCheckRequest, CheckRequest};
 use serde::Serialize;
 
-use crate::args::{CheckArgs, ConnectionArgs, Format};
-use crate::client;
-use crate::commands::explanation::{self, Body};
-use crate::commands::{BATCH, Outcome, consistency};
-use crate::ids::Id;
-use crate::output::{self, Origin};
+use super::reads::{BATCH, FreshArgs, Measured, Reads};
+use crate::global::GlobalArgs;
+use crate::ids::{self, Id};
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
 
-/// One answer for programs.
+/// A viewer and other accounts.
+#[derive(Debug, Group)]
+pub struct CheckArgs {
+    /// Account whose view it is
+    pub viewer: Id,
+    /// The other accounts, any number (1,000 per call)
+    #[arg(required = true)]
+    pub targets: Vec<Id>,
+    /// Freshness, and whether to explain.
+    #[command(flatten)]
+    pub fresh: FreshArgs,
+}
+
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     viewer_id: &'a str,
     target_id: &'a str,
     following: bool,
-    source: &'a str,
-    as_of: &'a str,
-    revision: Option<u64>,
-    elapsed_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<Body<'a>>,
+    #[serde(flatten)]
+    measured: &'a Measured,
 }
 
-/// Tells whether one account follows others.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &CheckArgs) -> anyhow::Result<Outcome> {
+/// Checks whether one account follows others.
+pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcome> {
+    let viewer_id = args.viewer.user().to_string();
     match args.targets.as_slice() {
-        [target] => one(connection, format, args, *target).await,
-        targets => many(connection, format, args, targets).await,
+        [target] => one(global, args, &viewer_id, &target.user().to_string()).await,
+        _ => many(global, args, &viewer_id).await,
     }
 }
 
 async fn one(
-    connection: &ConnectionArgs,
-    format: Format,
+    global: &GlobalArgs,
     args: &CheckArgs,
-    target: Id,
+    viewer_id: &str,
+    target_id: &str,
 ) -> anyhow::Result<Outcome> {
-    let mut client = client::query(connection).await?;
-    let (viewer_id, target_id) = (args.viewer.user().to_string(), target.user().to_string());
-    let request = client.request(CheckRequest {
-        viewer_id: viewer_id.clone(),
-        target_id: target_id.clone(),
-        consistency: consistency(&args.fresh),
+    let mut reads = Reads::open(global).await?;
+    let request = CheckRequest {
+        viewer_id: viewer_id.to_owned(),
+        target_id: target_id.to_owned(),
+        consistency: args.fresh.consistency(),
         explain: args.fresh.explain,
-    });
-    let started = Instant::now();
-    let answer = client.rpc.check(request).await;
-    let elapsed = started.elapsed();
-    let answer = answer.map_err(|s| client.failed(s))?.into_inner();
-    let explanation = answer.explanation.as_ref().map(Body::from);
-    match format {
-        Format::Json => output::json(&Answer {
-            viewer_id: &viewer_id,
-            target_id: &target_id,
-            following: answer.following,
-            source: output::source_name(answer.source()),
-            as_of: &answer.as_of,
-            revision: output::revision(&answer.as_of),
-            elapsed_ms: output::elapsed_ms(elapsed),
-            explanation: explanation.clone(),
-        })?,
-        Format::Text => {
-            let words = if answer.following {
-                format!("yes: {viewer_id} follows {target_id}")
-            } else {
-                format!("no: {viewer_id} does not follow {target_id}")
-            };
-            let origin = Origin::of(answer.source(), &answer.as_of, elapsed);
-            output::line(format!("{words}\n{}", origin.text()));
-            explanation::print(answer.explanation.as_slice());
-        }
-    }
-    Ok(Outcome::from(answer.following))
+    };
+    let (answer, measured) = reads.call(request, QueryServiceClient::check).await?;
+    let following = answer.following;
+    global.output.show(&Answer { viewer_id, target_id, following, measured: &measured }, || {
+        let word = if following { "yes" } else { "no" };
+        let verb = if following { "follows" } else { "does not follow" };
+        format!("{word}: {viewer_id} {verb} {target_id}\n{}", reads.origin.text())
+    })?;
+    Ok(Outcome::from(following))
 }
 
-async fn many(
-    connection: &ConnectionArgs,
-    format: Format,
-    args: &CheckArgs,
-    targets: &[Id],
-) -> anyhow::Result<Outcome> {
-    let mut client = client::query(connection).await?;
-    let viewer_id = args.viewer.user().to_string();
+async fn many(global: &GlobalArgs, args: &CheckArgs, viewer_id: &str) -> anyhow::Result<Outcome> {
+    let mut reads = Reads::open(global).await?;
     let mut table = output::table(&["TARGET", "FOLLOWING"]);
-    let mut origin = Origin::default();
-    let mut explanations = Vec::new();
     let mut followed = 0;
-    for batch in targets.chunks(BATCH) {
-        let request = client.request(BatchCheckRequest {
-            viewer_id: viewer_id.clone(),
-            target_ids: batch.iter().map(|t| t.user().to_string()).collect(),
-            consistency: consistency(&args.fresh),
+    for batch in args.targets.chunks(BATCH) {
+        let request = BatchCheckRequest {
+            viewer_id: viewer_id.to_owned(),
+            target_ids: ids::texts(batch),
+            consistency: args.fresh.consistency(),
             explain: args.fresh.explain,
-        });
-        let started = Instant::now();
-        let answer = client.rpc.batch_check(request).await;
-        let elapsed = started.elapsed();
-        let answer = answer.map_err(|s| client.failed(s))?.into_inner();
+        };
+        let (answer, measured) = reads.call(request, QueryServiceClient::batch_check).await?;
         followed += answer.results.iter().filter(|r| r.following).count();
-        origin.add(answer.source(), &answer.as_of, elapsed);
-        let explanation = answer.explanation.as_ref().map(Body::from);
-        match format {
+        match global.output {
             Format::Json => output::json_rows(answer.results.iter().map(|result| Answer {
-                viewer_id: &viewer_id,
+                viewer_id,
                 target_id: &result.target_id,
                 following: result.following,
-                source: output::source_name(answer.source()),
-                as_of: &answer.as_of,
-                revision: output::revision(&answer.as_of),
-                elapsed_ms: output::elapsed_ms(elapsed),
-                explanation: explanation.clone(),
+                measured: &measured,
             }))?,
             Format::Text => {
                 for result in &answer.results {
@@ -122,16 +92,10 @@ async fn many(
                 }
             }
         }
-        explanations.extend(answer.explanation);
     }
-    if format == Format::Text {
-        output::line(format!(
-            "{}\n{viewer_id} follows {followed} of {}\n{}",
-            output::table_text(table),
-            targets.len(),
-            origin.text()
-        ));
-        explanation::print(&explanations);
+    if global.output == Format::Text {
+        let (table, all) = (output::table_text(table), args.targets.len());
+        output::line(format!("{table}\n{viewer_id} follows {followed} of {all}\n{}", reads.origin.text()));
     }
-    Ok(Outcome::from(followed == targets.len()))
+    Ok(Outcome::from(followed == args.targets.len()))
 }

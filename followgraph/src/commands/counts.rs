@@ -1,17 +1,30 @@
-//! `counts`: how many follow an account, how many it follows, and for itself the rest.
+//! `counts`: numbers of followers and followed accounts; for the account itself also the private counts.
 
-use std::time::Instant;
-
+use clap::Args as Group;
 use proto::query::v1::GetCountsRequest;
+use proto::query::v1::query_service_client::QueryServiceClient;
 use serde::Serialize;
 
-use crate::args::{ConnectionArgs, CountsArgs, Format};
-use crate::client;
-use crate::commands::explanation::{self, Body};
-use crate::commands::{BATCH, Outcome, consistency};
-use crate::output::{self, Origin};
+use super::reads::{BATCH, FreshArgs, Measured, Reads};
+use crate::global::GlobalArgs;
+use crate::ids::{self, Id};
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
 
-/// One answer for programs.
+/// Accounts to count.
+#[derive(Debug, Group)]
+pub struct CountsArgs {
+    /// Accounts, any number (1,000 per call)
+    #[arg(required = true)]
+    pub users: Vec<Id>,
+    /// Account that asks: its own row also has mutes, blocks and pending requests
+    #[arg(long, value_name = "ACCOUNT")]
+    pub viewer: Option<Id>,
+    /// Freshness, and whether to explain.
+    #[command(flatten)]
+    pub fresh: FreshArgs,
+}
+
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     user_id: &'a str,
@@ -25,39 +38,27 @@ struct Answer<'a> {
     requests_sent: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_received: Option<u64>,
-    source: &'a str,
-    as_of: &'a str,
-    revision: Option<u64>,
-    elapsed_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<Body<'a>>,
+    #[serde(flatten)]
+    measured: &'a Measured,
 }
 
-/// Tells the counts of accounts.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs) -> anyhow::Result<Outcome> {
-    let mut client = client::query(connection).await?;
-    let viewer_id = args.viewer.map(|viewer| viewer.user().to_string()).unwrap_or_default();
+/// Shows the counts of accounts.
+pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outcome> {
+    let mut reads = Reads::open(global).await?;
     let mut header = vec!["USER", "FOLLOWERS", "FOLLOWING"];
     if args.viewer.is_some() {
         header.extend(["MUTING", "BLOCKING", "REQUESTS SENT", "RECEIVED"]);
     }
     let mut table = output::table(&header);
-    let mut origin = Origin::default();
-    let mut explanations = Vec::new();
     for batch in args.users.chunks(BATCH) {
-        let request = client.request(GetCountsRequest {
-            user_ids: batch.iter().map(|u| u.user().to_string()).collect(),
-            consistency: consistency(&args.fresh),
-            viewer_id: viewer_id.clone(),
+        let request = GetCountsRequest {
+            user_ids: ids::texts(batch),
+            consistency: args.fresh.consistency(),
+            viewer_id: ids::text_or_empty(args.viewer),
             explain: args.fresh.explain,
-        });
-        let started = Instant::now();
-        let answer = client.rpc.get_counts(request).await;
-        let elapsed = started.elapsed();
-        let answer = answer.map_err(|s| client.failed(s))?.into_inner();
-        origin.add(answer.source(), &answer.as_of, elapsed);
-        let explanation = answer.explanation.as_ref().map(Body::from);
-        match format {
+        };
+        let (answer, measured) = reads.call(request, QueryServiceClient::get_counts).await?;
+        match global.output {
             Format::Json => output::json_rows(answer.counts.iter().map(|counts| Answer {
                 user_id: &counts.user_id,
                 followers: counts.followers,
@@ -66,19 +67,13 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
                 blocking: counts.blocking,
                 requests_sent: counts.requests_sent,
                 requests_received: counts.requests_received,
-                source: output::source_name(answer.source()),
-                as_of: &answer.as_of,
-                revision: output::revision(&answer.as_of),
-                elapsed_ms: output::elapsed_ms(elapsed),
-                explanation: explanation.clone(),
+                measured: &measured,
             }))?,
             Format::Text => {
                 for counts in &answer.counts {
-                    let mut row = vec![
-                        counts.user_id.clone(),
-                        counts.followers.to_string(),
-                        counts.following.to_string(),
-                    ];
+                    let public = [counts.followers, counts.following];
+                    let mut row = vec![counts.user_id.clone()];
+                    row.extend(public.map(|count| count.to_string()));
                     if args.viewer.is_some() {
                         let own =
                             [counts.muting, counts.blocking, counts.requests_sent, counts.requests_received];
@@ -88,11 +83,9 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &CountsArgs)
                 }
             }
         }
-        explanations.extend(answer.explanation);
     }
-    if format == Format::Text {
-        output::line(format!("{}\n{}", output::table_text(table), origin.text()));
-        explanation::print(&explanations);
+    if global.output == Format::Text {
+        output::line(format!("{}\n{}", output::table_text(table), reads.origin.text()));
     }
     Ok(Outcome::Done)
 }

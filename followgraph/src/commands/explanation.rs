@@ -1,6 +1,4 @@
-//! How an answer came about, for people and programs.
-//!
-//! Owns: its form: indented lines below the answer, or a field of its JSON. It must not know what was asked.
+//! Explanation of an answer: a field of its JSON, or indented lines below its text.
 
 use std::time::Duration;
 
@@ -9,82 +7,77 @@ use serde::Serialize;
 
 use crate::output;
 
-/// One explanation for programs.
+/// The explanation of one call.
 #[derive(Clone, Debug, Serialize)]
-pub struct Body<'a> {
-    steps: Vec<StepRow<'a>>,
-    fallback_reason: &'a str,
+pub struct Explained {
+    steps: Vec<StepRow>,
+    fallback_reason: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct StepRow<'a> {
-    store: &'a str,
-    replica: &'a str,
-    question: &'a str,
+struct StepRow {
+    store: String,
+    replica: String,
+    question: String,
     took_ms: f64,
-    outcome: &'a str,
-    store_as_of: &'a str,
+    outcome: String,
+    store_as_of: String,
     overlaid_events: u32,
 }
 
-impl<'a> From<&'a Explanation> for Body<'a> {
-    fn from(explanation: &'a Explanation) -> Self {
+impl From<Explanation> for Explained {
+    fn from(explanation: Explanation) -> Self {
         Self {
-            steps: explanation.steps.iter().map(row).collect(),
-            fallback_reason: &explanation.fallback_reason,
+            steps: explanation.steps.into_iter().map(StepRow::from).collect(),
+            fallback_reason: explanation.fallback_reason,
         }
     }
 }
 
-/// Prints the explanations of the calls of one answer for people; nothing if none was asked for.
-pub fn print(explanations: &[Explanation]) {
-    for line in explanations.iter().flat_map(lines) {
-        output::line(line);
+impl From<Step> for StepRow {
+    fn from(step: Step) -> Self {
+        let took = step.took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default();
+        Self {
+            store: step.store,
+            replica: step.replica,
+            question: step.question,
+            took_ms: output::elapsed_ms(took),
+            outcome: step.outcome,
+            store_as_of: step.store_as_of,
+            overlaid_events: step.overlaid_events,
+        }
     }
 }
 
-fn row(step: &Step) -> StepRow<'_> {
-    StepRow {
-        store: &step.store,
-        replica: &step.replica,
-        question: &step.question,
-        took_ms: output::elapsed_ms(took(step)),
-        outcome: &step.outcome,
-        store_as_of: &step.store_as_of,
-        overlaid_events: step.overlaid_events,
+impl Explained {
+    /// Lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self.steps.iter().map(StepRow::line).collect();
+        if !self.fallback_reason.is_empty() {
+            lines.push(format!("  reason for asking postgres: {}", self.fallback_reason));
+        }
+        lines
     }
 }
 
-fn lines(explanation: &Explanation) -> Vec<String> {
-    let mut lines: Vec<_> = explanation.steps.iter().map(step_line).collect();
-    if !explanation.fallback_reason.is_empty() {
-        lines.push(format!("  postgres was asked because: {}", explanation.fallback_reason));
+impl StepRow {
+    fn line(&self) -> String {
+        let store = format!("{} {}", self.store, self.replica);
+        let mut line = format!(
+            "  {}   {}   {}   {}",
+            store.trim_end(),
+            self.question,
+            output::millis(self.took_ms),
+            self.outcome
+        );
+        if let Some(revision) = output::revision(&self.store_as_of) {
+            line += &format!("   revision {revision}");
+        }
+        if self.overlaid_events > 0 {
+            line += &format!(" and {}", output::counted(self.overlaid_events.into(), "recent event"));
+        }
+        line
     }
-    lines
-}
-
-fn step_line(step: &Step) -> String {
-    let replica = if step.replica.is_empty() { String::new() } else { format!(" {}", step.replica) };
-    let mut line = format!(
-        "  {}{replica}   {}   {}   {}",
-        step.store,
-        step.question,
-        output::millis(took(step)),
-        step.outcome
-    );
-    if let Some(revision) = output::revision(&step.store_as_of) {
-        line += &format!("   revision {revision}");
-    }
-    match step.overlaid_events {
-        0 => {}
-        1 => line += " and 1 recent event",
-        n => line += &format!(" and {n} recent events"),
-    }
-    line
-}
-
-fn took(step: &Step) -> Duration {
-    step.took.and_then(|took| took.try_into().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -92,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_read_what_was_asked_of_whom_and_why() {
+    fn lines_show_stores_and_the_reason_of_a_fallback() {
         let step = |store: &str, outcome: &str, store_as_of: &str, overlaid_events| Step {
             store: store.to_owned(),
             replica: if store == "neo4j" { "projector-0".to_owned() } else { String::new() },
@@ -110,11 +103,11 @@ mod tests {
             fallback_reason: "slow".to_owned(),
         };
         assert_eq!(
-            lines(&explanation),
+            Explained::from(explanation).lines(),
             [
                 "  neo4j projector-0   check   1.24 ms   timeout",
                 "  postgres   check   1.24 ms   ok   revision 901 and 2 recent events",
-                "  postgres was asked because: slow",
+                "  reason for asking postgres: slow",
             ]
         );
     }

@@ -1,32 +1,47 @@
-//! Jobs: one look at them, or following them to their end.
-//!
-//! Owns how a job is asked for and shown, and what its end means for the exit code.
-//! It must not know what jobs do. What can go wrong: there is no such job, or the
-//! service cannot be reached for longer than a restart takes.
+//! Jobs: their state, and waiting for their end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
+use clap::Args as Group;
+use indicatif::ProgressBar;
+use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{GetJobRequest, GetJobResponse, JobState};
 use serde::Serialize;
 
-use crate::args::{ConnectionArgs, Format, JobArgs, WaitArgs};
-use crate::client::{self, CallFailed, CommandClient};
-use crate::commands::Outcome;
+use crate::client::{CallFailed, CommandClient};
 use crate::dates;
-use crate::output;
-use crate::retry::Patience;
+use crate::global::GlobalArgs;
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+use crate::retry::Backoff;
 
-/// Time between two looks.
-const POLL: Duration = Duration::from_millis(200);
-/// A job goes on while the service restarts, so its follower does.
-const RETRY_FOR: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// A job continues while the service restarts, so waiting for it does, too.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 const COUNTED: &str = "{bar:20} {percent:>3} %  {human_pos} of {human_len} edges  {elapsed}  {prefix}";
 const UNCOUNTED: &str = "{spinner} {human_pos} edges  {elapsed}  {prefix}";
 
-/// A job for programs.
+/// Whether to wait for the end of a job.
+#[derive(Clone, Debug, Default, Group)]
+pub struct WaitArgs {
+    /// Return without waiting for the job; `job` shows its progress
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// A job.
+#[derive(Debug, Group)]
+pub struct JobArgs {
+    /// Job id, as printed by the command that started it
+    pub job_id: String,
+    /// Wait until the job ends
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// A job, for programs.
 #[derive(Debug, Serialize)]
 pub struct Job {
     job_id: String,
@@ -51,8 +66,8 @@ impl From<GetJobResponse> for Job {
             JobState::Unspecified => ("unknown", Outcome::Failed),
         };
         Self {
-            created_at: job.created_at.as_ref().and_then(dates::format_proto),
-            updated_at: job.updated_at.as_ref().and_then(dates::format_proto),
+            created_at: dates::format_proto(job.created_at),
+            updated_at: dates::format_proto(job.updated_at),
             job_id: job.job_id,
             user_id: job.user_id,
             kind: job.kind,
@@ -66,18 +81,12 @@ impl From<GetJobResponse> for Job {
 }
 
 impl Job {
-    /// What the job's state is as an answer: done, not yet, or ended early.
-    fn outcome(&self) -> Outcome {
-        self.outcome
-    }
-
-    /// The job for people.
     fn text(&self) -> String {
         let error = self.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
-        // Some jobs find out only on the way how much there is to do.
+        // Some jobs learn their total only while they run.
         let total = if self.total > 0 { format!(" of {}", self.total) } else { String::new() };
         format!(
-            "{}{error}: {} of {}, {}{total} edges\njob {}   asked for {}   went on {}",
+            "{}{error}: {} of {}, {}{total} edges\njob {}   created {}   updated {}",
             self.state,
             self.kind.replace('_', " "),
             self.user_id,
@@ -89,23 +98,20 @@ impl Job {
     }
 }
 
-/// `job`: tells how far a job is.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &JobArgs) -> anyhow::Result<Outcome> {
-    let mut client = client::command(connection).await?;
+/// Shows the progress of a job.
+pub async fn run(global: &GlobalArgs, args: &JobArgs) -> anyhow::Result<Outcome> {
+    let mut client = global.connection.command_client().await?;
     let job = if args.wait {
         wait(&mut client, &args.job_id).await?
     } else {
         Job::from(get(&mut client, &args.job_id).await?)
     };
-    match format {
-        Format::Json => output::json(&job)?,
-        Format::Text => output::line(job.text()),
-    }
-    Ok(job.outcome())
+    global.output.show(&job, || job.text())?;
+    Ok(job.outcome)
 }
 
-/// Follows the job of a command to its end, and shows it to people; programs get it
-/// with the answer. Nothing happens where there is no job, or nobody wants to wait.
+/// Waits for the job of a command and prints it as text; JSON has it in the answer. `None` without a job, or with
+/// `--no-wait`.
 pub async fn follow(
     client: &mut CommandClient,
     format: Format,
@@ -122,62 +128,51 @@ pub async fn follow(
     Ok(Some(job))
 }
 
-/// The outcome of a command whose work is this job.
+/// Outcome of a command with this job.
 pub fn outcome(job: Option<&Job>) -> Outcome {
-    job.map_or(Outcome::Done, Job::outcome)
+    job.map_or(Outcome::Done, |job| job.outcome)
 }
 
-/// Waits for the end of a job, with a bar.
+/// Waits for the end of a job, with a progress bar.
 async fn wait(client: &mut CommandClient, job_id: &str) -> anyhow::Result<Job> {
     let bar = Bar::new();
-    let mut patience = Patience::new(RETRY_FOR);
+    let mut backoff = Backoff::new(RETRY_TIMEOUT);
     loop {
-        let pause = match get(client, job_id).await {
+        let delay = match get(client, job_id).await {
             Ok(job) if job.state() != JobState::Running => return Ok(Job::from(job)),
             Ok(job) => {
-                patience.progressed();
+                backoff.reset();
                 bar.show(&job);
-                POLL
+                POLL_INTERVAL
             }
-            Err(failed) => match patience.next_wait(&failed.status, Instant::now()) {
-                Some(pause) => pause,
-                None => return Err(failed).with_context(|| format!("job {job_id}")),
-            },
+            Err(failed) => backoff.after(failed, |_| {}).with_context(|| format!("job {job_id}"))?,
         };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(delay).await;
     }
 }
 
 async fn get(client: &mut CommandClient, job_id: &str) -> Result<GetJobResponse, CallFailed> {
-    let request = client.request(GetJobRequest { job_id: job_id.to_owned() });
-    let answer = client.rpc.get_job(request).await;
-    Ok(answer.map_err(|s| client.failed(s))?.into_inner())
+    client.call(GetJobRequest { job_id: job_id.to_owned() }, CommandServiceClient::get_job).await
 }
 
-/// The bar of a job, on stderr and only on a terminal.
+/// The progress bar of a job.
 struct Bar(ProgressBar);
 
 impl Bar {
     fn new() -> Self {
-        let bar = Self(ProgressBar::no_length());
-        bar.set_template(UNCOUNTED);
-        bar
+        let bar = ProgressBar::no_length();
+        output::style(&bar, UNCOUNTED, |style| style);
+        Self(bar)
     }
 
     fn show(&self, job: &GetJobResponse) {
         let Self(bar) = self;
         bar.set_prefix(job.kind.replace('_', " "));
         bar.set_position(job.done);
-        // It is drawn at every step: the length comes before the template that shows it.
+        // Each step draws the bar, so set the length before the template that shows it.
         if job.total > 0 && bar.length().is_none() {
             bar.set_length(job.total);
-            self.set_template(COUNTED);
-        }
-    }
-
-    fn set_template(&self, template: &str) {
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            self.0.set_style(style);
+            output::style(bar, COUNTED, |style| style);
         }
     }
 }
@@ -206,22 +201,22 @@ mod tests {
     }
 
     #[test]
-    fn the_state_of_a_job_is_an_answer() {
-        assert_eq!(job(JobState::Done).outcome(), Outcome::Done);
-        assert_eq!(job(JobState::Running).outcome(), Outcome::No);
-        assert_eq!(job(JobState::Failed).outcome(), Outcome::Failed);
+    fn the_state_of_a_job_is_its_outcome() {
+        assert_eq!(job(JobState::Done).outcome, Outcome::Done);
+        assert_eq!(job(JobState::Running).outcome, Outcome::No);
+        assert_eq!(job(JobState::Failed).outcome, Outcome::Failed);
     }
 
     #[test]
-    fn a_job_is_told_in_two_lines() {
+    fn a_job_has_two_lines() {
         assert_eq!(
             job(JobState::Failed).text(),
-            "failed: replaced: make public of u, 3 of 7 edges\njob j   asked for unknown   went on unknown"
+            "failed: replaced: make public of u, 3 of 7 edges\njob j   created unknown   updated unknown"
         );
     }
 
     #[test]
-    fn the_names_of_the_json_fields_are_stable() {
+    fn json_fields_are_stable() {
         assert_eq!(
             serde_json::to_value(job(JobState::Running)).unwrap(),
             serde_json::json!({

@@ -1,21 +1,49 @@
-//! `migrate`: brings both schemas up to date, sets who may do what, and says what it did.
+//! `migrate`: migrates both schemas and grants privileges.
 
 use std::time::{Duration, Instant};
 
+use clap::Args as Group;
 use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
 use sqlx::PgPool;
 
-use crate::args::{Format, MigrateArgs};
-use crate::commands::Outcome;
-use crate::mistakes::Mistakes;
-use crate::output;
-use crate::stores::{self, Neo4j, connect_postgres};
+use crate::error::Mistakes;
+use crate::global::GlobalArgs;
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+use crate::stores::{self, Neo4j, StoreArgs, connect_postgres};
+use crate::text;
 
-/// Between attempts.
-const PAUSE: Duration = Duration::from_secs(2);
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What was done, for programs.
+/// What to migrate, and whether to grant privileges.
+#[derive(Debug, Group)]
+pub struct MigrateArgs {
+    /// The stores.
+    #[command(flatten)]
+    pub stores: StoreArgs,
+    /// Wait this long for servers that are down or starting, for jobs that start together with them
+    ///
+    /// Permanent errors, such as a wrong password or the database of another program, end the command at once.
+    #[arg(long, value_name = "SECONDS", value_parser = text::seconds)]
+    pub wait: Option<Duration>,
+    /// Create the services' roles in PostgreSQL, and grant each the privileges that it needs
+    ///
+    /// The roles are followgraph_command, followgraph_query and followgraph_projector. Their passwords are set
+    /// if the variables below are set.
+    #[arg(long)]
+    pub roles: bool,
+    /// Password of command-service's role, with --roles
+    #[arg(long, env = "COMMAND_SERVICE_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub command_password: Option<String>,
+    /// Password of query-service's role, with --roles
+    #[arg(long, env = "QUERY_SERVICE_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub query_password: Option<String>,
+    /// Password of the projector's role, with --roles
+    #[arg(long, env = "PROJECTOR_DATABASE_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
+    pub projector_password: Option<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct Report {
     postgres_applied: Vec<i64>,
@@ -24,12 +52,12 @@ struct Report {
     roles_granted: bool,
 }
 
-/// What is to be done; its settings are checked.
+/// A migration with checked settings.
 struct Plan {
     database_url: String,
-    /// The server, if its address is known.
+    /// `None` if its address is not set.
     neo4j: Option<Neo4j>,
-    /// Passwords to set; none if the roles are left alone.
+    /// Passwords to set; `None` without `--roles`.
     roles: Option<Vec<(Role, Verifier)>>,
 }
 
@@ -37,14 +65,14 @@ impl Plan {
     /// Checks all settings.
     fn check(args: MigrateArgs) -> anyhow::Result<Self> {
         let mut mistakes = Mistakes::default();
-        let neo4j = stores::check(&args.stores, None, &mut mistakes).pop();
+        let neo4j = args.stores.check(&mut mistakes);
         let roles = args.roles.then(|| verifiers(&args, &mut mistakes));
         mistakes.finish()?;
         Ok(Self { database_url: args.stores.database_url, neo4j, roles })
     }
 }
 
-/// What PostgreSQL keeps of the passwords that are known.
+/// Verifiers of the passwords that are set; PostgreSQL never gets the passwords.
 fn verifiers(args: &MigrateArgs, mistakes: &mut Mistakes) -> Vec<(Role, Verifier)> {
     let passwords = [
         (Role::Command, "COMMAND_SERVICE_DATABASE_PASSWORD", &args.command_password),
@@ -62,55 +90,56 @@ fn verifiers(args: &MigrateArgs, mistakes: &mut Mistakes) -> Vec<(Role, Verifier
     verifiers
 }
 
-/// Migrates, and with `--wait` tries again for a while, if that may help.
-pub async fn run(format: Format, timeout: Duration, args: MigrateArgs) -> anyhow::Result<Outcome> {
+/// Migrates. With `--wait`, repeats after transient errors.
+pub async fn run(global: &GlobalArgs, args: MigrateArgs) -> anyhow::Result<Outcome> {
     let until = Instant::now() + args.wait.unwrap_or_default();
     let plan = Plan::check(args)?;
     loop {
-        match migrate(format, timeout, &plan).await {
-            Err(error) if stores::may_pass(&error) && Instant::now() + PAUSE < until => {
+        match migrate(global.output, global.connection.timeout, &plan).await {
+            Err(error) if stores::is_transient(&error) && Instant::now() + RETRY_INTERVAL < until => {
                 output::note(format!("waiting: {error:#}"));
             }
             ended => return ended,
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 
-/// Migrates PostgreSQL, and Neo4j if it is known.
 async fn migrate(format: Format, timeout: Duration, plan: &Plan) -> anyhow::Result<Outcome> {
+    // Text appears step by step.
+    let step = |text: &str| {
+        if format == Format::Text {
+            output::answer(text);
+        }
+    };
     let pool = connect_postgres(&plan.database_url, timeout).await?;
     let postgres_applied = migrations::migrate_postgres(&pool).await?;
-    if format == Format::Text {
-        output::answer(postgres_text(&postgres_applied));
-    }
+    step(&postgres_text(&postgres_applied));
     if let Some(verifiers) = &plan.roles {
         grant(&pool, verifiers).await?;
-        if format == Format::Text {
-            output::answer("PostgreSQL: each service's role may do what it needs");
-        }
+        step("PostgreSQL: each service's role has the privileges that it needs");
     }
     if let Some(neo4j) = &plan.neo4j {
         let graph = neo4j.connect(timeout).await?;
         migrations::migrate_neo4j(&graph).await?;
     }
-    let neo4j_applied = plan.neo4j.is_some();
-    match format {
-        Format::Json => output::json_answer(&Report {
-            postgres_applied,
-            postgres_version: migrations::needed_version(),
-            neo4j_applied,
-            roles_granted: plan.roles.is_some(),
-        })?,
-        Format::Text if neo4j_applied => {
-            output::answer("Neo4j: all constraints and indexes are there");
-        }
-        Format::Text => output::answer("Neo4j: left to the projector, NEO4J_URI is not set"),
-    }
+    let report = Report {
+        postgres_applied,
+        postgres_version: migrations::needed_version(),
+        neo4j_applied: plan.neo4j.is_some(),
+        roles_granted: plan.roles.is_some(),
+    };
+    format.answer(&report, || {
+        let text = match plan.neo4j {
+            Some(_) => "Neo4j: all constraints and indexes exist",
+            None => "Neo4j: left to the projector, NEO4J_URI is not set",
+        };
+        text.to_owned()
+    })?;
     Ok(Outcome::Done)
 }
 
-/// Makes the roles, and sets the passwords that are known.
+/// Creates the roles, and sets their passwords.
 async fn grant(pool: &PgPool, verifiers: &[(Role, Verifier)]) -> anyhow::Result<()> {
     roles::grant(pool).await?;
     for (role, verifier) in verifiers {
@@ -130,17 +159,11 @@ fn postgres_text(applied: &[i64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::args::{Args, Command};
+    use crate::error::Several;
 
     fn args(more: &[&str]) -> MigrateArgs {
-        let given = [&["followgraph", "migrate", "--database-url", "postgres://h/db"], more].concat();
-        match Args::try_parse_from(given).expect("good arguments").command {
-            Command::Migrate(args) => args,
-            other => panic!("another command: {other:?}"),
-        }
+        text::parse_args(&[&["--database-url", "postgres://h/db"], more].concat()).expect("good arguments")
     }
 
     #[test]
@@ -149,7 +172,8 @@ mod tests {
             ["--command-password", "two words", "--query-password", "", "--projector-password", "é"];
         let wrong = [&["--roles", "--neo4j-uri", "neo4j://h"], &passwords[..]].concat();
         let error = Plan::check(args(&wrong)).err().expect("three mistakes");
-        let text = crate::error::one_line(&error);
+        let several = error.downcast_ref::<Several>().expect("several");
+        let text: String = several.all().iter().map(|mistake| format!("{mistake:#}\n")).collect();
         for wanted in ["NEO4J_URI ", "COMMAND_SERVICE_DATABASE_PASSWORD", "PROJECTOR_DATABASE_PASSWORD"] {
             assert!(text.contains(wanted), "{wanted} is missing in {text}");
         }
@@ -159,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_was_applied() {
+    fn text_lists_the_applied_versions() {
         let version = migrations::needed_version();
         assert_eq!(postgres_text(&[]), format!("PostgreSQL: up to date at version {version}"));
         assert_eq!(postgres_text(&[1, 2]), format!("PostgreSQL: applied 1, 2; now at version {version}"));

@@ -1,30 +1,49 @@
-//! `replace-following`: makes an account follow exactly the accounts of a file.
-//!
-//! Owns the call and its answer. What can go wrong: a line is no id, the file is
-//! empty and nobody said that it may be, or the call fails.
+//! `replace-following`: replaces the following list of an account by the ids in a file.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Args as Group;
+use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{ReplaceFollowingRequest, ReplaceFollowingResponse};
 use serde::Serialize;
 
-use super::input;
-use super::job::{self, Job};
-use crate::args::{ConnectionArgs, Format, ReplaceArgs};
-use crate::client;
-use crate::commands::Outcome;
-use crate::error::Advised;
-use crate::ids::Id;
-use crate::output;
+use super::job::{self, Job, WaitArgs};
+use super::lines;
+use crate::error::Hinted;
+use crate::global::GlobalArgs;
+use crate::ids::{self, Id};
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
 
-/// The answer for programs.
+/// A following list from a file.
+#[derive(Debug, Group)]
+pub struct ReplaceArgs {
+    /// Account that follows
+    pub actor: Id,
+    /// File with the new following list, one id per line, newest follow first; - for stdin
+    pub file: PathBuf,
+    /// Show the changes without making them
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Accept a file without ids, which removes all follows of ACTOR
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// Idempotency key, a UUID: a repeat with the same key returns the first answer
+    #[arg(long, value_name = "UUID")]
+    pub request_id: Option<String>,
+    /// Whether to wait for the job of a long list.
+    #[command(flatten)]
+    pub wait: WaitArgs,
+}
+
 #[derive(Debug, Serialize)]
 struct Answer {
     command: &'static str,
     actor_id: String,
     dry_run: bool,
     changed: bool,
-    /// This and the next two are empty if a job makes the changes, or if they are very many.
+    /// This and the next two are empty if a job makes the changes, or if there are too many to list.
     added: Vec<String>,
     removed: Vec<String>,
     requested: Vec<String>,
@@ -34,48 +53,44 @@ struct Answer {
     written_at: String,
     revision: Option<u64>,
     elapsed_ms: f64,
-    /// Absent where one event holds all changes.
+    /// `None` if one event contains all changes.
     job_id: Option<String>,
-    /// The job at its end; absent where nobody waited.
+    /// The job at its end; `None` without waiting.
     job: Option<Job>,
 }
 
-/// Replaces whom an account follows, or shows what that would change.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &ReplaceArgs) -> anyhow::Result<Outcome> {
-    let targets = input::read(&args.file, str::parse::<Id>)?;
+/// Replaces a following list, or shows the changes.
+pub async fn run(global: &GlobalArgs, args: &ReplaceArgs) -> anyhow::Result<Outcome> {
+    let targets = lines::read(&args.file, str::parse::<Id>)?;
     if targets.is_empty() && !args.allow_empty && !args.dry_run {
-        return Err(Advised {
-            message: format!("no ids in {}: all follows of {} would end", args.file.display(), args.actor),
-            hint: "say --allow-empty if that is meant".to_owned(),
-            source: None,
-        }
-        .into());
+        let file = args.file.display();
+        let message = format!("{file} contains no ids: this would remove all follows of {}", args.actor);
+        return Err(Hinted::new(message, "use --allow-empty to remove all follows").into());
     }
-    let mut client = client::command(connection).await?;
-    let request = client.request(ReplaceFollowingRequest {
+    let mut client = global.connection.command_client().await?;
+    let request = ReplaceFollowingRequest {
         actor_id: args.actor.user().to_string(),
-        target_ids: targets.iter().map(|line| line.content.user().to_string()).collect(),
+        target_ids: ids::texts(targets.iter().map(|line| &line.content)),
         request_id: args.request_id.clone().unwrap_or_default(),
         dry_run: args.dry_run,
-    });
+    };
     let started = Instant::now();
-    let answer = client.rpc.replace_following(request).await;
-    let elapsed = started.elapsed();
-    let answer = answer.map_err(|s| client.failed(s))?.into_inner();
-    let mut answer = Answer::new(args, answer, elapsed);
+    let answer = client.call(request, CommandServiceClient::replace_following).await?;
+    let mut answer = Answer::new(args, answer, started.elapsed());
+    let format = global.output;
     if format == Format::Text {
         output::answer(answer.text());
     }
     answer.job = job::follow(&mut client, format, &args.wait, answer.job_id.as_deref()).await?;
     if format == Format::Json {
-        output::json_answer(&answer)?;
+        format.answer(&answer, String::new)?;
     }
     Ok(job::outcome(answer.job.as_ref()))
 }
 
 impl Answer {
     fn new(args: &ReplaceArgs, answer: ReplaceFollowingResponse, elapsed: Duration) -> Self {
-        // A service of 0.1.0 counts nothing.
+        // A service of version 0.1.0 sends no counts.
         let count = |list: &[String], count: u32| list.len().max(count as usize);
         Self {
             added_count: count(&answer.added, answer.added_count),
@@ -140,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dry_run_shows_what_would_change() {
+    fn a_dry_run_shows_the_changes() {
         let text = answer(
             true,
             ReplaceFollowingResponse {
@@ -160,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_are_not_listed_are_counted() {
+    fn unlisted_changes_are_counted() {
         let response = ReplaceFollowingResponse {
             changed: true,
             removed_count: 60_000,
@@ -172,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_fits_already_is_told_without_a_table() {
+    fn an_unchanged_list_has_no_table() {
         let text = answer(false, ReplaceFollowingResponse::default()).text();
         assert!(text.starts_with("unchanged: 0 added, "), "{text}");
     }

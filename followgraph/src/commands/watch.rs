@@ -1,10 +1,10 @@
-//! `watch`: events as they happen.
-//!
-//! Owns how events are written, and that a broken stream goes on where it ended, without a gap or a repetition.
+//! `watch`: prints events as they happen. A broken stream resumes without a gap or a repetition.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::Duration;
 
+use clap::Args as Group;
+use proto::event::Verb;
 use proto::events::v1::{AccountChange, AccountCounts, AccountOp, EdgeChange, EdgeOp, Event};
 use proto::graph::v1::EdgeKind;
 use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
@@ -12,13 +12,56 @@ use proto::subjects::verb_name;
 use serde::Serialize;
 use tonic::{Request, Status};
 
-use crate::args::{ConnectionArgs, Format, WatchArgs};
-use crate::client::{self, QueryClient};
-use crate::commands::Outcome;
-use crate::retry::Patience;
-use crate::{dates, error, output};
+use crate::client::{CallFailed, QueryClient};
+use crate::dates::format_proto;
+use crate::global::GlobalArgs;
+use crate::ids::{self, Id};
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+use crate::retry::Backoff;
+use crate::text;
 
-/// An event for programs.
+/// Text after the help of `watch`.
+pub const WATCH_HELP: &str = "\
+With -o json, each event is one object per line. Its `resume_token` is the value of --after that starts after it.
+A broken connection is resumed. Ctrl-C ends the watch and prints the last token on stderr.
+
+An event must match all kinds of filters, and at least one filter of each kind.";
+
+/// Events to watch.
+#[derive(Debug, Group)]
+pub struct WatchArgs {
+    /// Start after this token [default: after the newest event]
+    #[arg(long, value_name = "TOKEN", value_parser = text::argument)]
+    pub after: Option<String>,
+    /// Only events of this command, such as follow or remove-follower; may be repeated
+    #[arg(long = "verb", value_name = "VERB", value_parser = verb)]
+    pub verbs: Vec<Verb>,
+    /// Only events of this actor; may be repeated
+    #[arg(long = "actor", value_name = "ID")]
+    pub actors: Vec<Id>,
+    /// Only events that change an edge to this account; may be repeated
+    #[arg(long = "target", value_name = "ID")]
+    pub targets: Vec<Id>,
+    /// End after this many events
+    #[arg(long, value_name = "EVENTS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Give up after this many seconds of failed connections
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = text::seconds)]
+    pub retry_for: Duration,
+}
+
+/// Parses a verb with dashes or underscores.
+fn verb(text: &str) -> Result<Verb, String> {
+    let name = format!("VERB_{}", text.to_ascii_uppercase().replace('-', "_"));
+    Verb::from_str_name(&name).filter(|verb| *verb != Verb::Unspecified).ok_or_else(|| {
+        let known = (1..).map_while(|number| Verb::try_from(number).ok());
+        let known: Vec<_> = known.map(|verb| proto::subjects::verb_name(verb).replace('_', "-")).collect();
+        format!("must be one of {}", known.join(", "))
+    })
+}
+
+/// An event, for programs.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     resume_token: &'a str,
@@ -61,70 +104,64 @@ struct CountsRow<'a> {
     requests_received: u64,
 }
 
-/// Prints events until it is told to stop.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &WatchArgs) -> anyhow::Result<Outcome> {
-    let client = client::query(connection).await?;
-    let patience = Patience::new(args.retry_for);
-    let mut watch =
-        Watch { client, args, format, patience, after: args.after.clone().unwrap_or_default(), printed: 0 };
+/// Prints events until Ctrl-C, or the limit.
+pub async fn run(global: &GlobalArgs, args: &WatchArgs) -> anyhow::Result<Outcome> {
+    let mut watch = Watch {
+        client: global.connection.query_client().await?,
+        args,
+        format: global.output,
+        backoff: Backoff::new(args.retry_for),
+        after: args.after.clone().unwrap_or_default(),
+        printed: 0,
+    };
     tokio::select! {
-        ended = watch.pull() => ended?,
+        ended = watch.run() => ended?,
         signal = tokio::signal::ctrl_c() => signal?,
     }
     if !watch.after.is_empty() && !output::is_closed_pipe() {
-        output::note(format!("go on with --after {}", watch.after));
+        output::note(format!("resume with --after {}", watch.after));
     }
     Ok(Outcome::Done)
 }
 
-/// A watch under way.
 struct Watch<'a> {
     client: QueryClient,
     args: &'a WatchArgs,
     format: Format,
-    patience: Patience,
-    /// All events up to here are printed.
+    backoff: Backoff,
+    /// Token of the last printed event.
     after: String,
     printed: u64,
 }
 
-/// Why a stream ended.
-enum Broken {
-    Call(Status),
-    Other(anyhow::Error),
-}
-
 impl Watch<'_> {
-    /// Over as many connections as it takes, until enough is printed.
-    async fn pull(&mut self) -> anyhow::Result<()> {
+    /// Reads streams until enough events are printed, over as many connections as necessary.
+    async fn run(&mut self) -> anyhow::Result<()> {
         loop {
-            let status = match self.stream().await {
+            let failed = match self.stream().await {
                 Ok(ControlFlow::Break(())) => return Ok(()),
-                Ok(ControlFlow::Continue(())) => Status::unavailable("the service ended the stream"),
-                Err(Broken::Other(error)) => return Err(error),
-                Err(Broken::Call(status)) => status,
+                Ok(ControlFlow::Continue(())) => {
+                    self.client.failed(Status::unavailable("the service ended the stream"))
+                }
+                Err(error) => error.downcast::<CallFailed>()?,
             };
-            let Some(wait) = self.patience.next_wait(&status, Instant::now()) else {
-                return Err(self.client.failed(status).into());
-            };
-            output::note(format!("{}; trying again", error::message(&self.client.failed(status))));
-            tokio::time::sleep(wait).await;
+            let delay = self.backoff.after(failed, |text| output::note(text))?;
+            tokio::time::sleep(delay).await;
         }
     }
 
-    async fn stream(&mut self) -> Result<ControlFlow<()>, Broken> {
-        let ids = |ids: &[crate::ids::Id]| ids.iter().map(|id| id.user().to_string()).collect();
+    async fn stream(&mut self) -> anyhow::Result<ControlFlow<()>> {
         let request = WatchEventsRequest {
             after: self.after.clone(),
             verbs: self.args.verbs.iter().map(|verb| i32::from(*verb)).collect(),
-            actor_ids: ids(&self.args.actors),
-            target_ids: ids(&self.args.targets),
+            actor_ids: ids::texts(&self.args.actors),
+            target_ids: ids::texts(&self.args.targets),
         };
-        // No deadline: it goes on for ever.
+        // Without a deadline: a watch does not end.
         let answer = self.client.rpc.watch_events(Request::new(request)).await;
-        let mut messages = answer.map_err(Broken::Call)?.into_inner();
-        while let Some(message) = messages.message().await.map_err(Broken::Call)? {
-            self.take(message).map_err(Broken::Other)?;
+        let mut messages = answer.map_err(|status| self.client.failed(status))?.into_inner();
+        while let Some(message) = messages.message().await.map_err(|status| self.client.failed(status))? {
+            self.print(message)?;
             if !output::is_open() || self.args.limit.is_some_and(|limit| self.printed >= limit) {
                 return Ok(ControlFlow::Break(()));
             }
@@ -132,25 +169,22 @@ impl Watch<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn take(&mut self, message: WatchEventsResponse) -> anyhow::Result<()> {
+    fn print(&mut self, message: WatchEventsResponse) -> anyhow::Result<()> {
         if let Some(event) = &message.event {
-            match self.format {
-                Format::Json => output::json(&row(event, &message.resume_token))?,
-                Format::Text => output::line(text(event)),
-            }
+            self.format.show(&row(event, &message.resume_token), || event_text(event))?;
             if !output::is_open() {
-                // Nobody has read it: a later watch begins with it.
+                // The event was not read: a later watch starts with it.
                 return Ok(());
             }
             self.printed += 1;
         }
         self.after = message.resume_token;
-        self.patience.progressed();
+        self.backoff.reset();
         Ok(())
     }
 }
 
-/// The last part of an enum's name, as the contract writes it.
+/// Name of a value of an enum of the contract, without the prefix and in lower case.
 fn name(full: &str, prefix: &str) -> String {
     full.trim_start_matches(prefix).to_ascii_lowercase()
 }
@@ -160,35 +194,34 @@ fn kind(edge: &EdgeChange) -> String {
 }
 
 fn row<'a>(event: &'a Event, resume_token: &'a str) -> Row<'a> {
-    let date = |date: &Option<prost_types::Timestamp>| date.as_ref().and_then(dates::format_proto);
     let edge = |edge: &'a EdgeChange| EdgeRow {
         kind: kind(edge),
         op: name(edge.op().as_str_name(), "EDGE_OP_"),
         source_id: &edge.source_id,
         target_id: &edge.target_id,
-        created_at: date(&edge.created_at),
-        expires_at: date(&edge.expires_at),
+        created_at: format_proto(edge.created_at),
+        expires_at: format_proto(edge.expires_at),
         position: edge.position,
     };
     let account = |change: &'a AccountChange| AccountRow {
         user_id: &change.user_id,
         op: name(change.op().as_str_name(), "ACCOUNT_OP_"),
     };
-    let counts = |told: &'a AccountCounts| CountsRow {
-        user_id: &told.user_id,
-        followers: told.followers,
-        following: told.following,
-        muting: told.muting,
-        blocking: told.blocking,
-        requests_sent: told.requests_sent,
-        requests_received: told.requests_received,
+    let counts = |counts: &'a AccountCounts| CountsRow {
+        user_id: &counts.user_id,
+        followers: counts.followers,
+        following: counts.following,
+        muting: counts.muting,
+        blocking: counts.blocking,
+        requests_sent: counts.requests_sent,
+        requests_received: counts.requests_received,
     };
     Row {
         resume_token,
         epoch: event.epoch,
         revision: event.revision,
         event_id: &event.event_id,
-        committed_at: date(&event.committed_at),
+        committed_at: format_proto(event.committed_at),
         verb: verb_name(event.verb()),
         actor_id: (!event.actor_id.is_empty()).then_some(event.actor_id.as_str()),
         edges: event.edges.iter().map(edge).collect(),
@@ -197,10 +230,10 @@ fn row<'a>(event: &'a Event, resume_token: &'a str) -> Row<'a> {
     }
 }
 
-/// An event for people: revision, time, verb, and a few of its changes.
-fn text(event: &Event) -> String {
+/// An event for people: revision, time, verb, and some of its changes.
+fn event_text(event: &Event) -> String {
     const SHOWN: usize = 3;
-    let committed_at = event.committed_at.as_ref().and_then(dates::format_proto).unwrap_or_default();
+    let committed_at = format_proto(event.committed_at).unwrap_or_default();
     let mut parts: Vec<String> = event.edges.iter().take(SHOWN).map(edge_text).collect();
     if event.edges.len() > SHOWN {
         parts.push(format!("and {} more", event.edges.len() - SHOWN));
@@ -259,21 +292,32 @@ mod tests {
     }
 
     #[test]
-    fn people_see_a_line() {
+    fn text_is_one_line() {
         assert_eq!(
-            text(&event()),
+            event_text(&event()),
             "901  1970-01-01T00:00:00Z  block  +a -> b (block), -a -> b, -a -> b (follow request), and 1 more, \
              c made private"
         );
     }
 
     #[test]
-    fn programs_see_every_field() {
+    fn json_has_every_field() {
         let row = serde_json::to_value(row(&event(), "token")).unwrap();
         assert_eq!((row["resume_token"].as_str(), row["verb"].as_str()), (Some("token"), Some("block")));
         assert_eq!(row["edges"][3]["op"], "updated");
         assert_eq!(row["edges"][2]["kind"], "follow_request");
         assert_eq!(row["edges"][0]["created_at"], "1970-01-01T00:00:01Z");
         assert_eq!(row["accounts"][0]["op"], "made_private");
+    }
+
+    #[test]
+    fn verbs_have_dashes_or_underscores() {
+        assert_eq!(verb("follow"), Ok(Verb::Follow));
+        assert_eq!(verb("remove-follower"), Ok(Verb::RemoveFollower));
+        assert_eq!(verb("remove_follower"), Ok(Verb::RemoveFollower));
+        for wrong in ["", "unspecified", "befriend"] {
+            let error = verb(wrong).unwrap_err();
+            assert!(error.contains("remove-follower") && error.contains("restore-account"), "{error}");
+        }
     }
 }

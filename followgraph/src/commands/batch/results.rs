@@ -1,7 +1,4 @@
-//! What became of each line of a batch, for programs and for people.
-//!
-//! Owns the names of the fields, which are stable, and the table. It must not know
-//! how the calls are made.
+//! Results of the lines of a batch, for programs and people.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,20 +9,19 @@ use serde::Serialize;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::Item;
-use crate::args::Format;
-use crate::commands::input::Line;
-use crate::commands::write::{PairState, sentence};
-use crate::output;
+use super::line::Item;
+use crate::commands::lines::Line;
+use crate::commands::pair::{self, sentence};
+use crate::commands::pair_state::PairState;
+use crate::output::{self, Format};
 
-/// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Fate {
     Changed,
     Unchanged,
     Failed,
-    /// Another command of an atomic batch failed.
+    /// Another command of the atomic batch failed.
     NotDone,
 }
 
@@ -40,7 +36,6 @@ impl Fate {
     }
 }
 
-/// Why a line failed.
 #[derive(Debug, Serialize)]
 struct Failure {
     code: String,
@@ -52,7 +47,7 @@ struct Failure {
     metadata: BTreeMap<String, String>,
 }
 
-/// The answer for one line, for programs.
+/// Result of a line, for programs.
 #[derive(Debug, Serialize)]
 pub struct Row<'a> {
     line: usize,
@@ -60,7 +55,7 @@ pub struct Row<'a> {
     actor_id: String,
     target_id: String,
     result: Fate,
-    /// Absent where the command failed.
+    /// `None` if the command failed.
     #[serde(flatten)]
     pair: Option<PairState>,
     written_at: Option<String>,
@@ -71,7 +66,7 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The line of a call that was answered.
+    /// A line of a successful call.
     pub fn of_result(line: &'a Line<Item>, result: &WriteResult) -> Self {
         if let Some(error) = &result.error {
             return Self { error: Some(failure(error)), ..Self::new(line, Fate::Failed) };
@@ -85,7 +80,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// The line that an atomic batch failed for.
+    /// The line that made an atomic batch fail.
     pub fn of_status(line: &'a Line<Item>, status: &Status) -> Self {
         let details = status.get_error_details();
         let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
@@ -102,7 +97,7 @@ impl<'a> Row<'a> {
         Self { error: Some(failure), ..Self::new(line, Fate::Failed) }
     }
 
-    /// The other lines of that batch.
+    /// Another line of that batch.
     pub fn not_done(line: &'a Line<Item>) -> Self {
         Self::new(line, Fate::NotDone)
     }
@@ -111,7 +106,7 @@ impl<'a> Row<'a> {
         let command = &line.content.command;
         Self {
             line: line.number,
-            command: command.name(),
+            command: pair::name(command),
             actor_id: command.pair().actor.user().to_string(),
             target_id: command.pair().other.user().to_string(),
             result,
@@ -123,7 +118,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// How the pair stands, or why the command failed; ids as they were written.
+    /// State of the pair, or why the command failed; ids in the form of the file.
     fn words(&self) -> String {
         let command = &self.item.command;
         match (&self.error, &self.pair) {
@@ -146,7 +141,7 @@ fn failure(error: &WriteError) -> Failure {
     }
 }
 
-/// All calls of a batch so far.
+/// Sums over the calls so far.
 #[derive(Debug, Default)]
 pub struct Calls {
     changed: usize,
@@ -155,12 +150,12 @@ pub struct Calls {
     not_done: usize,
     elapsed: Duration,
     written_at: String,
-    /// The first line whose result stdout did not take.
+    /// First line whose result could not be printed.
     unprinted: Option<usize>,
 }
 
 impl Calls {
-    /// Counts one more call in.
+    /// Adds a call.
     pub fn add(&mut self, elapsed: Duration, written_at: String) {
         self.elapsed += elapsed;
         if !written_at.is_empty() {
@@ -168,7 +163,7 @@ impl Calls {
         }
     }
 
-    /// Every line was carried out.
+    /// Whether no line failed.
     pub fn all_done(&self) -> bool {
         self.failed + self.not_done == 0
     }
@@ -177,7 +172,7 @@ impl Calls {
         self.changed + self.unchanged + self.failed + self.not_done
     }
 
-    /// Prints what became of the lines of one call.
+    /// Prints the results of one call.
     pub fn print(&mut self, format: Format, rows: &[Row<'_>]) -> anyhow::Result<()> {
         let first = self.lines() == 0;
         for row in rows {
@@ -209,15 +204,13 @@ impl Calls {
                         row.words(),
                     ]);
                 }
-                {
-                    output::line(output::table_text(table));
-                    Ok(())
-                }
+                output::line(output::table_text(table));
+                Ok(())
             }
         }
     }
 
-    /// Prints the sums: for people, and for anybody who could not be given the results.
+    /// Prints the sums in text, and if results could not be printed.
     pub fn print_summary(&self, format: Format) {
         if format == Format::Text || self.unprinted.is_some() {
             self.sums().iter().for_each(output::answer);
@@ -230,9 +223,8 @@ impl Calls {
             not_done => format!(", {not_done} not done"),
         };
         let mut sums = vec![format!(
-            "{} {}: {} changed, {} unchanged, {} failed{not_done}",
-            self.lines(),
-            if self.lines() == 1 { "command" } else { "commands" },
+            "{}: {} changed, {} unchanged, {} failed{not_done}",
+            output::counted(self.lines() as u64, "command"),
             self.changed,
             self.unchanged,
             self.failed
@@ -254,7 +246,7 @@ mod tests {
     use proto::graph::v1::Relationship;
 
     use super::*;
-    use crate::args::BatchLine;
+    use crate::commands::pair::BatchLine;
 
     fn line(text: &str) -> Line<Item> {
         let command = BatchLine::try_parse_from(text.split_whitespace()).unwrap().command;
@@ -262,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_line_has_its_reason_and_no_state() {
+    fn a_failed_line_has_a_reason_and_no_state() {
         let line = line("follow 1 2");
         let error = WriteError {
             code: Code::FailedPrecondition.into(),
@@ -282,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_carried_out_has_the_state_of_its_pair() {
+    fn an_executed_line_has_the_state_of_its_pair() {
         let line = line("accept-request 1 2");
         let relationship = Relationship { followed_by: true, ..Default::default() };
         let result =

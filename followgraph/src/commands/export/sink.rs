@@ -1,36 +1,44 @@
-//! Where exported rows go: stdout or a file, plain or gzip, tsv, csv or ndjson.
+//! The output of an export: stdout or a file, plain or gzip, tsv, csv or ndjson.
 //!
-//! Owns the form of the rows. A regular file is written under a name of its own and
-//! renamed at the end, so that half an export is never taken for a whole one.
-//! Devices and pipes are written in place: a rename would put a file where they are.
+//! A regular file is written under a temporary name and renamed at the end, so that a partial export never looks like a
+//! complete one. Devices and pipes are written in place: a rename would replace them by a file.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proto::query::v1::ExportedEdge;
 use serde::Serialize;
 
-use crate::args::{ExportArgs, Format, Rows};
-use crate::{dates, files};
+use crate::dates;
+use crate::files::{self, Delimited};
+use crate::output::Format;
 
-/// The form of the rows: as asked for, else by the file's name, else by -o.
-pub fn rows(args: &ExportArgs, format: Format) -> Rows {
-    let name = args.file.to_string_lossy().to_lowercase();
-    let name = name.strip_suffix(".gz").unwrap_or(&name);
-    let by_name = match name.rsplit_once('.') {
-        Some((_, "tsv" | "tab")) => Some(Rows::Tsv),
-        Some((_, "csv")) => Some(Rows::Csv),
-        Some((_, "ndjson" | "jsonl" | "json")) => Some(Rows::Ndjson),
-        _ => None,
-    };
-    args.format.or(by_name).unwrap_or(match format {
-        Format::Text => Rows::Tsv,
-        Format::Json => Rows::Ndjson,
-    })
+/// Format of exported rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Rows {
+    /// Tab-separated, with a header
+    Tsv,
+    /// Comma-separated, with a header
+    Csv,
+    /// One JSON object per line
+    Ndjson,
+}
+
+impl Rows {
+    /// The format that the name of the file tells, else that of `-o`.
+    pub fn by_default(file: &Path, format: Format) -> Self {
+        match (Delimited::by_name(file), files::extension(file).as_str(), format) {
+            (Some(Delimited::Tsv), ..) => Self::Tsv,
+            (Some(Delimited::Csv), ..) => Self::Csv,
+            (None, "ndjson" | "jsonl" | "json", _) | (None, _, Format::Json) => Self::Ndjson,
+            (None, _, Format::Text) => Self::Tsv,
+        }
+    }
 }
 
 enum Writer {
@@ -38,27 +46,27 @@ enum Writer {
     Gzip(GzEncoder<BufWriter<Box<dyn Write + Send>>>),
 }
 
-/// The file with its final name.
+/// A file under its temporary name, and its final name.
 struct Target {
     part: PathBuf,
     file: PathBuf,
 }
 
-/// Takes rows.
+/// Writes rows.
 pub struct Sink {
     writer: Writer,
     form: Form,
     to_stdout: bool,
-    /// None if it is written in place.
+    /// `None` if the output is written in place.
     target: Option<Target>,
 }
 
-/// What rows look like.
+/// Form of the rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
-    /// How they are written.
+    /// Format.
     pub rows: Rows,
-    /// They have a column for when an edge runs out.
+    /// Whether there is a column for the expiry time.
     pub may_expire: bool,
 }
 
@@ -73,7 +81,7 @@ struct Row<'a> {
 }
 
 impl Sink {
-    /// Opens stdout for `-` and names of the same, else a file.
+    /// Opens a file, or stdout, which has several names.
     pub fn open(path: &Path, form: Form) -> anyhow::Result<Self> {
         let cannot_write = |path: &Path| format!("cannot write {}", path.display());
         let to_stdout = files::is_stdout(path);
@@ -83,7 +91,7 @@ impl Sink {
             _ if to_stdout => (Box::new(io::stdout()), None),
             Some(file) => (Box::new(file), None),
             None => {
-                // A link stays; the file that it leads to is replaced.
+                // Replace the file that a link leads to, not the link.
                 let file = files::behind_links(path).with_context(|| cannot_write(path))?;
                 let mut part = file.as_os_str().to_owned();
                 part.push(".part");
@@ -108,7 +116,7 @@ impl Sink {
         Ok(sink)
     }
 
-    /// The rows go to stdout.
+    /// Whether the rows go to stdout.
     pub fn is_stdout(&self) -> bool {
         self.to_stdout
     }
@@ -122,7 +130,7 @@ impl Sink {
         Ok(self.put(&text)?)
     }
 
-    /// Ends the file and gives it its name.
+    /// Completes the file and renames it.
     pub fn finish(self) -> anyhow::Result<()> {
         let mut rest = match self.writer {
             Writer::Plain(writer) => writer,
@@ -144,7 +152,7 @@ impl Sink {
     }
 }
 
-/// What is between columns, where there are columns. Ids and dates need no quotes.
+/// Separator of columns; `None` without columns. Ids and dates need no quotes.
 fn separator(rows: Rows) -> Option<&'static str> {
     match rows {
         Rows::Tsv => Some("\t"),
@@ -154,14 +162,14 @@ fn separator(rows: Rows) -> Option<&'static str> {
 }
 
 fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, form: Form) -> anyhow::Result<()> {
-    let created_at = edge.created_at.as_ref().and_then(dates::format_proto);
-    let expires_at = edge.expires_at.as_ref().and_then(dates::format_proto);
+    let created_at = dates::format_proto(edge.created_at);
+    let expires_at = dates::format_proto(edge.expires_at);
     match separator(form.rows) {
         Some(separator) => {
             let mut columns = vec![&edge.source_id, &edge.target_id];
             let (created_at, expires_at) = (created_at.unwrap_or_default(), expires_at.unwrap_or_default());
             columns.push(&created_at);
-            // Without it an import would make the edge one for good.
+            // Without the expiry time, an import would make the edge permanent.
             columns.extend(form.may_expire.then_some(&expires_at));
             for (index, column) in columns.into_iter().enumerate() {
                 write!(text, "{}{column}", if index == 0 { "" } else { separator })?;
@@ -190,10 +198,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::FileTypeExt as _;
 
-    use clap::Parser as _;
-
     use super::*;
-    use crate::args::{Args, Command};
     use crate::files::testing::Folder;
 
     const TSV: Form = Form { rows: Rows::Tsv, may_expire: false };
@@ -216,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_still_leads_to_the_file() {
+    fn a_link_is_kept() {
         let folder = Folder::new();
         let (file, link) = (folder.path("edges.tsv"), folder.path("newest"));
         fs::write(&file, "older").unwrap();
@@ -230,26 +235,21 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), HEADER);
     }
 
-    fn form(args: &[&str]) -> Rows {
-        let args = Args::parse_from([&["followgraph", "export"], args].concat());
-        let Command::Export(export) = args.command else {
-            panic!("another command");
-        };
-        rows(&export, args.output)
+    fn form(file: &str, format: Format) -> Rows {
+        Rows::by_default(Path::new(file), format)
     }
 
     #[test]
-    fn the_form_follows_the_name_unless_told_otherwise() {
-        assert_eq!(form(&[]), Rows::Tsv);
-        assert_eq!(form(&["-o", "json"]), Rows::Ndjson);
-        assert_eq!(form(&["edges.ndjson.gz"]), Rows::Ndjson);
-        assert_eq!(form(&["edges.CSV.gz", "-o", "json"]), Rows::Csv);
-        assert_eq!(form(&["edges.tsv", "-o", "json"]), Rows::Tsv);
-        assert_eq!(form(&["edges.tsv", "--format", "ndjson"]), Rows::Ndjson);
+    fn the_name_of_the_file_tells_the_format() {
+        assert_eq!(form("-", Format::Text), Rows::Tsv);
+        assert_eq!(form("-", Format::Json), Rows::Ndjson);
+        assert_eq!(form("edges.ndjson.gz", Format::Text), Rows::Ndjson);
+        assert_eq!(form("edges.CSV.gz", Format::Json), Rows::Csv);
+        assert_eq!(form("edges.tsv", Format::Json), Rows::Tsv);
     }
 
     #[test]
-    fn rows_of_both_forms() {
+    fn rows_of_all_formats() {
         let mut edge = ExportedEdge {
             source_id: "a".to_owned(),
             target_id: "b".to_owned(),

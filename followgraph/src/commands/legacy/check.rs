@@ -1,23 +1,20 @@
-//! `legacy check`: asks every server and service whether it answers. A mistake in the settings ends it before.
+//! `legacy check`: asks every server and service. Mistakes in the settings are reported before.
 
 use std::time::Duration;
 
-use comfy_table::{Cell, Color};
-use proto::command::v1::{GetStatusRequest, GetStatusResponse};
+use comfy_table::Cell;
+use proto::command::v1::GetStatusResponse;
 use proto::graph::v1::StreamState;
-use proto::query::v1 as query;
 use serde::Serialize;
 
-use super::stores;
-use crate::args::{ConnectionArgs, Format, ReplicaArgs};
-use crate::client::{self, Service};
-use crate::commands::Outcome;
-use crate::error;
-use crate::mistakes::Mistakes;
-use crate::output;
-use crate::stores::{Neo4j, connect_postgres};
+use crate::client::Service;
+use crate::error::Mistakes;
+use crate::global::GlobalArgs;
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+use crate::report;
+use crate::stores::{Neo4j, ReplicaArgs, connect_postgres};
 
-/// One that was asked.
 #[derive(Debug, Serialize)]
 struct Answer {
     server: String,
@@ -26,28 +23,29 @@ struct Answer {
 }
 
 /// Asks all of them.
-pub async fn run(connection: &ConnectionArgs, format: Format, args: &ReplicaArgs) -> anyhow::Result<Outcome> {
+pub async fn run(global: &GlobalArgs, args: &ReplicaArgs) -> anyhow::Result<Outcome> {
+    let connection = &global.connection;
     let mut mistakes = Mistakes::default();
-    let servers = stores::check(args, &mut mistakes);
-    client::check(connection, &[Service::Command, Service::Query], &mut mistakes);
+    let servers = args.check(&mut mistakes);
+    connection.check(&[Service::Command, Service::Query], &mut mistakes);
     mistakes.finish()?;
     let (postgres, neo4j, command, query) = tokio::join!(
         postgres(&args.stores.database_url, connection.timeout),
         neo4j(&servers, connection.timeout),
-        command_service(connection),
-        query_service(connection),
+        async { anyhow::Ok(connection.command_client().await?.status().await?) },
+        async { anyhow::Ok(connection.query_client().await?.status().await?) },
     );
-    let nats = command.as_ref().map(nats).unwrap_or_else(|_| unknown());
-    let projector = command.as_ref().map(projectors).unwrap_or_else(|_| unknown());
+    let nats = command.as_ref().map_or_else(|_| unknown(), nats);
+    let projector = command.as_ref().map_or_else(|_| unknown(), projectors);
     let mut answers = vec![answer("PostgreSQL", postgres)];
     answers.extend(neo4j);
     answers.extend([
         answer("command-service", command.map(|status| format!("version {}", status.version))),
         answer("NATS", nats),
         answer("projector", projector),
-        answer("query-service", query),
+        answer("query-service", query.map(|status| format!("version {}", status.version))),
     ]);
-    match format {
+    match global.output {
         Format::Json => output::json_rows(&answers)?,
         Format::Text => output::line(text(&answers)),
     }
@@ -57,14 +55,14 @@ pub async fn run(connection: &ConnectionArgs, format: Format, args: &ReplicaArgs
 fn answer(server: &str, result: anyhow::Result<String>) -> Answer {
     let answers = result.is_ok();
     let server = server.to_owned();
-    Answer { server, answers, detail: result.unwrap_or_else(|failed| error::one_line(&failed)) }
+    Answer { server, answers, detail: result.unwrap_or_else(|failed| report::one_line(&failed)) }
 }
 
 fn text(answers: &[Answer]) -> String {
     let mut table = output::table(&["SERVER", "ANSWERS", "DETAIL"]);
-    for answer in answers {
-        let verdict = if answer.answers { Cell::new("yes") } else { Cell::new("no").fg(Color::Red) };
-        table.add_row([Cell::new(&answer.server), verdict, Cell::new(&answer.detail)]);
+    for Answer { server, answers, detail } in answers {
+        let verdict = output::verdict(if *answers { "yes" } else { "no" }, *answers);
+        table.add_row([Cell::new(server), verdict, Cell::new(detail)]);
     }
     output::table_text(table)
 }
@@ -84,21 +82,6 @@ async fn neo4j(servers: &[Neo4j], timeout: Duration) -> Vec<Answer> {
     answers
 }
 
-async fn command_service(connection: &ConnectionArgs) -> anyhow::Result<GetStatusResponse> {
-    let mut client = client::command(connection).await?;
-    let request = client.request(GetStatusRequest {});
-    let answer = client.rpc.get_status(request).await;
-    Ok(answer.map_err(|s| client.failed(s))?.into_inner())
-}
-
-async fn query_service(connection: &ConnectionArgs) -> anyhow::Result<String> {
-    let mut client = client::query(connection).await?;
-    let request = client.request(query::GetStatusRequest {});
-    let answer = client.rpc.get_status(request).await;
-    let status = answer.map_err(|s| client.failed(s))?.into_inner();
-    Ok(format!("version {}", status.version))
-}
-
 /// NATS as the relay sees it.
 fn nats(status: &GetStatusResponse) -> anyhow::Result<String> {
     let stream = status.stream.clone().unwrap_or_default();
@@ -108,15 +91,15 @@ fn nats(status: &GetStatusResponse) -> anyhow::Result<String> {
     }
 }
 
-/// The projectors, as they were heard of.
+/// Projectors whose heartbeats command-service has received.
 fn projectors(status: &GetStatusResponse) -> anyhow::Result<String> {
     let names: Vec<_> = status.replicas.iter().map(|replica| replica.name.as_str()).collect();
-    anyhow::ensure!(!names.is_empty(), "none was heard of in the last minute");
+    anyhow::ensure!(!names.is_empty(), "no heartbeat in the last minute");
     Ok(names.join(", "))
 }
 
 fn unknown() -> anyhow::Result<String> {
-    Err(anyhow::anyhow!("not known: command-service does not answer"))
+    Err(anyhow::anyhow!("unknown: command-service does not answer"))
 }
 
 #[cfg(test)]
@@ -126,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_answer_is_shown_with_its_reason() {
+    fn a_missing_server_has_a_reason() {
         let mut status = GetStatusResponse {
             stream: Some(StreamStatus {
                 name: "FOLLOWGRAPH".to_owned(),
@@ -146,6 +129,6 @@ mod tests {
         );
         status.replicas.clear();
         let row = answer("projector", projectors(&status));
-        assert_eq!((row.answers, row.detail.as_str()), (false, "none was heard of in the last minute"));
+        assert_eq!((row.answers, row.detail.as_str()), (false, "no heartbeat in the last minute"));
     }
 }

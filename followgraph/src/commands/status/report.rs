@@ -1,25 +1,24 @@
 //! What `status` shows: the parts of the pipeline and the checks of both services.
 //!
-//! Owns the names of the JSON fields. It judges nothing by itself: what is wrong is a failed check of a service, or a
-//! service that does not answer.
+//! The services decide what is a problem: a failed check. A service that does not answer is one, too.
 
 use std::time::Duration;
 
-use proto::graph::v1::{CheckState, Head, ReplicaStatus, StreamState};
+use proto::graph::v1::{CheckState, Head, ReplicaStatus, StoreStatus, StreamState};
 use proto::{command::v1 as command, query::v1 as query};
 use serde::Serialize;
 
-use crate::dates;
+use crate::dates::format_proto;
 use crate::output;
 
 const COMMAND: &str = "command-service";
 const QUERY: &str = "query-service";
 
-/// What one service answered, or why it did not.
+/// Answer of one service.
 pub struct Answer<T> {
-    /// Where it was asked.
+    /// Its address.
     pub addr: String,
-    /// Its answer, or what went wrong in one line.
+    /// Its state, or the failure in one line.
     pub status: Result<T, String>,
 }
 
@@ -64,12 +63,12 @@ impl Check {
             },
             required: check.required,
             reason: check.reason.clone(),
-            since: check.since.as_ref().and_then(dates::format_proto),
+            since: format_proto(check.since),
             action: check.action.clone(),
         }
     }
 
-    /// What people call it.
+    /// Name and subject.
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.name, self.subject).trim_end().to_owned()
     }
@@ -126,7 +125,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// What people call it.
+    /// Name and replica.
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.name, self.replica).trim_end().to_owned()
     }
@@ -139,7 +138,7 @@ pub(super) struct ServiceReport {
     pub(super) version: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queued_commands: Option<u32>,
-    /// Unknown while PostgreSQL does not answer.
+    /// `None` while PostgreSQL does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) running_jobs: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +148,7 @@ pub(super) struct ServiceReport {
 }
 
 impl Report {
-    /// Puts both answers together. Of what both tell, the command-service knows more.
+    /// Combines both answers. For what both contain, command-service is preferred: it knows more.
     pub fn new(command: Answer<command::GetStatusResponse>, query: Answer<query::GetStatusResponse>) -> Self {
         let (c, q) = (command.status.as_ref().ok(), query.status.as_ref().ok());
         let head = c.and_then(|s| s.head.as_ref()).or(q.and_then(|s| s.head.as_ref()));
@@ -163,7 +162,7 @@ impl Report {
             head: head.map(HeadReport::from),
             stream: c.and_then(|s| s.stream.as_ref()).map(StreamReport::from),
             replicas: replicas.into_iter().flatten().map(Replica::from).collect(),
-            stores: q.map(stores).unwrap_or_default(),
+            stores: q.into_iter().flat_map(|s| &s.stores).map(Store::from).collect(),
             command_service: ServiceReport {
                 queued_commands: c.map(|s| s.queued_commands),
                 running_jobs: c.filter(|s| s.head.is_some()).map(|s| s.running_jobs),
@@ -171,7 +170,7 @@ impl Report {
             },
             query_service: ServiceReport {
                 fallback_budget: q.map(|s| s.fallback_budget),
-                beacon_at: q.and_then(|s| s.beacon_at.as_ref()).and_then(dates::format_proto),
+                beacon_at: q.and_then(|s| format_proto(s.beacon_at)),
                 ..ServiceReport::new(&query, q.map(|s| s.version.clone()))
             },
         };
@@ -180,7 +179,7 @@ impl Report {
         report
     }
 
-    /// Nothing is wrong.
+    /// Whether there is no problem.
     pub fn healthy(&self) -> bool {
         self.healthy
     }
@@ -223,8 +222,7 @@ impl From<&proto::graph::v1::StreamStatus> for StreamReport {
             first_revision: stream.first_revision,
             last_revision: stream.last_revision,
             leader: stream.leader,
-            oldest_unpublished_ms: duration(stream.oldest_unpublished.as_ref())
-                .map_or(0.0, output::elapsed_ms),
+            oldest_unpublished_ms: millis(stream.oldest_unpublished).unwrap_or_default(),
             problem: stream.problem.clone(),
         }
     }
@@ -240,8 +238,8 @@ impl From<&ReplicaStatus> for Replica {
             sweep_progress: replica.sweep_progress,
             differences: replica.differences,
             lag_revisions: replica.lag_revisions,
-            lag_ms: duration(replica.lag.as_ref()).map(output::elapsed_ms),
-            seen_at: replica.seen_at.as_ref().and_then(dates::format_proto),
+            lag_ms: millis(replica.lag),
+            seen_at: format_proto(replica.seen_at),
             problem: replica.problem.clone(),
         }
     }
@@ -261,19 +259,20 @@ impl ServiceReport {
     }
 }
 
-fn stores(status: &query::GetStatusResponse) -> Vec<Store> {
-    let stores = status.stores.iter().map(|store| Store {
-        name: store.name.clone(),
-        replica: store.replica.clone(),
-        serving: store.serving,
-        lagging: store.lagging,
-        reason: store.reason.clone(),
-    });
-    stores.collect()
+impl From<&StoreStatus> for Store {
+    fn from(store: &StoreStatus) -> Self {
+        Self {
+            name: store.name.clone(),
+            replica: store.replica.clone(),
+            serving: store.serving,
+            lagging: store.lagging,
+            reason: store.reason.clone(),
+        }
+    }
 }
 
-fn duration(duration: Option<&prost_types::Duration>) -> Option<Duration> {
-    Duration::try_from(*duration?).ok()
+fn millis(duration: Option<prost_types::Duration>) -> Option<f64> {
+    Duration::try_from(duration?).ok().map(output::elapsed_ms)
 }
 
 pub(super) fn percent(share: f64) -> String {
@@ -345,7 +344,7 @@ pub(super) mod tests {
     #[test]
     fn failed_checks_are_the_only_problems() {
         let mut status = command();
-        // Facts alone are no problem: the service judges them.
+        // Only the service decides whether a state is a problem.
         status.stream.as_mut().unwrap().state = StreamState::Forked.into();
         status.replicas[0].complete = false;
         assert!(report(Ok(status.clone()), Ok(query())).healthy());
@@ -389,7 +388,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_one_service_knows_is_shown_without_the_other() {
+    fn one_service_is_shown_without_the_other() {
         let report = report(Err("cannot reach it".to_owned()), Ok(query()));
         assert_eq!(report.problems[0], "cannot reach it");
         let json = serde_json::to_value(&report).unwrap();

@@ -1,36 +1,33 @@
 //! `status` for people: facts, tables, and the checks at the end.
-//!
-//! Owns the look only; the services decide what is a problem.
 
-use comfy_table::{Cell, Color};
+use comfy_table::Cell;
 
 use super::report::{Replica, Report, ServiceReport, StreamReport, percent};
-use crate::output;
+use crate::output::{self, verdict};
 
 impl Report {
     /// The state for people.
     pub fn text(&self) -> String {
         let mut text = self.facts();
         if !self.replicas.is_empty() {
-            text.push_str(&format!("\n\n{}", self.replica_table()));
+            text += &format!("\n\n{}", self.replica_table());
         }
         if !self.stores.is_empty() {
-            text.push_str(&format!("\n\n{}", self.store_table()));
+            text += &format!("\n\n{}", self.store_table());
         }
         if !self.checks.is_empty() {
-            text.push_str(&format!("\n\n{}", self.check_table()));
+            text += &format!("\n\n{}", self.check_table());
         }
-        let verdict = if self.healthy {
+        let conclusion = if self.healthy {
             "healthy".to_owned()
         } else {
             let mut table = output::headless_table();
             for problem in &self.problems {
-                table.add_row([Cell::new(format!("problem: {problem}")).fg(Color::Red)]);
+                table.add_row([verdict(&format!("problem: {problem}"), false)]);
             }
             output::table_text(table)
         };
-        text.push_str(&format!("\n\n{verdict}"));
-        text
+        format!("{text}\n\n{conclusion}")
     }
 
     fn check_table(&self) -> String {
@@ -39,7 +36,7 @@ impl Report {
             table.add_row([
                 Cell::new(check.service),
                 Cell::new(check.title()),
-                verdict_cell(check.state, check.passes()),
+                verdict(check.state, check.passes()),
                 Cell::new(check.since.as_deref().unwrap_or_default()),
                 Cell::new(&check.reason),
                 Cell::new(if check.passes() { "" } else { check.action.as_str() }),
@@ -76,7 +73,7 @@ impl Report {
         for store in &self.stores {
             table.add_row([
                 Cell::new(store.title()),
-                verdict_cell(if store.serving { "yes" } else { "no" }, store.serving),
+                verdict(if store.serving { "yes" } else { "no" }, store.serving),
                 Cell::new(&store.reason),
             ]);
         }
@@ -100,7 +97,7 @@ impl Replica {
         vec![
             Cell::new(&self.name),
             Cell::new(self.visible),
-            verdict_cell(&complete, self.complete),
+            verdict(&complete, self.complete),
             Cell::new(self.lag_revisions),
             Cell::new(self.lag_ms.map_or(String::new(), |ms| format!("{ms:.1} ms"))),
             Cell::new(self.differences),
@@ -116,21 +113,16 @@ impl ServiceReport {
         };
         let mut text = format!("{}   version {version}", self.addr);
         if let Some(queued) = self.queued_commands {
-            text.push_str(&format!("   {queued} commands waiting"));
+            text += &format!("   {queued} commands waiting");
         }
         if let Some(jobs) = self.running_jobs {
-            text.push_str(&format!("   {jobs} jobs running"));
+            text += &format!("   {jobs} jobs running");
         }
         if let Some(budget) = self.fallback_budget {
-            text.push_str(&format!("   fallback budget left {budget}"));
+            text += &format!("   fallback budget left {budget}");
         }
         text
     }
-}
-
-fn verdict_cell(text: &str, good: bool) -> Cell {
-    let cell = Cell::new(text);
-    if good { cell } else { cell.fg(Color::Red) }
 }
 
 #[cfg(test)]
@@ -138,7 +130,7 @@ mod tests {
     use super::super::report::tests::{check, command, query, report};
 
     #[test]
-    fn a_healthy_pipeline_is_told_as_such() {
+    fn a_healthy_pipeline_has_no_problems() {
         let report = report(Ok(command()), Ok(query()));
         assert!(report.healthy(), "{:?}", report.problems);
         assert_eq!(

@@ -1,0 +1,125 @@
+//! The result of the import of a file.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::progress::Done;
+use super::refused::RefusedFile;
+use crate::output;
+
+/// Result over all runs.
+#[derive(Debug, Serialize)]
+pub struct Summary {
+    complete: bool,
+    resumed: bool,
+    rows: u64,
+    accepted: u64,
+    unchanged: u64,
+    refused: u64,
+    refused_by_reason: BTreeMap<String, u64>,
+    refused_file: Option<String>,
+    seconds: f64,
+    edges_per_second: f64,
+    written_at: Option<String>,
+    revision: Option<u64>,
+}
+
+/// Rounds to three decimals.
+pub fn rounded(value: f64) -> f64 {
+    (value * 1_000.0).round() / 1_000.0
+}
+
+impl Summary {
+    /// From the progress.
+    pub fn new(done: &Done, refused: &RefusedFile, complete: bool, resumed: bool) -> Self {
+        let seconds = rounded(done.elapsed.as_secs_f64());
+        let edges = done.accepted + done.unchanged;
+        Self {
+            complete,
+            resumed,
+            rows: done.lines,
+            accepted: done.accepted,
+            unchanged: done.unchanged,
+            refused: done.refused,
+            refused_by_reason: done.reasons.clone(),
+            refused_file: (done.refused > 0).then(|| refused.path().display().to_string()),
+            seconds,
+            edges_per_second: if seconds > 0.0 { rounded(edges as f64 / seconds) } else { 0.0 },
+            revision: output::revision(&done.written_at),
+            written_at: (!done.written_at.is_empty()).then(|| done.written_at.clone()),
+        }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        let mut table = output::headless_table();
+        let resumed = if self.resumed { " (over all runs)" } else { "" };
+        table.add_row(["accepted", &self.accepted.to_string()]);
+        table.add_row(["unchanged", &self.unchanged.to_string()]);
+        let refused = match &self.refused_file {
+            Some(file) => format!("{}   {file}", self.refused),
+            None => self.refused.to_string(),
+        };
+        table.add_row(["refused", &refused]);
+        for (reason, rows) in &self.refused_by_reason {
+            table.add_row(["", &format!("{rows} {reason}")]);
+        }
+        table.add_row(["seconds", &format!("{:.1}{resumed}", self.seconds)]);
+        // The rate of less than a second says nothing.
+        if self.seconds >= 1.0 {
+            table.add_row(["edges/s", &format!("{:.0}", self.edges_per_second)]);
+        }
+        if let Some(token) = &self.written_at {
+            table.add_row(["token", token]);
+        }
+        output::table_text(table)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::files::testing::Folder;
+
+    #[test]
+    fn the_summary_adds_up() {
+        let folder = Folder::new();
+        let refused = RefusedFile::open(folder.path("r.tsv"), 0, false).unwrap();
+        let done = Done {
+            chunks: 2,
+            lines: 1_500,
+            accepted: 1_000,
+            unchanged: 500,
+            written_at: "1.0000000000000001.0000000000000385".to_owned(),
+            elapsed: Duration::from_millis(500),
+            refused: 0,
+            ..Done::default()
+        };
+        let summary = Summary::new(&done, &refused, true, false);
+        assert_eq!(
+            summary.text(),
+            "accepted   1000\nunchanged  500\nrefused    0\nseconds    0.5\n\
+             token      1.0000000000000001.0000000000000385"
+        );
+        assert_eq!(
+            serde_json::to_value(&summary).unwrap(),
+            serde_json::json!({
+                "complete": true,
+                "resumed": false,
+                "rows": 1500,
+                "accepted": 1000,
+                "unchanged": 500,
+                "refused": 0,
+                "refused_by_reason": {},
+                "refused_file": null,
+                "seconds": 0.5,
+                "edges_per_second": 3000.0,
+                "written_at": "1.0000000000000001.0000000000000385",
+                "revision": 901,
+            })
+        );
+    }
+}

@@ -1,0 +1,294 @@
+//! The lists: pages of accounts, printed as they arrive.
+
+mod sets;
+
+use anyhow::bail;
+use clap::Args as Group;
+use proto::query::v1::query_service_client::QueryServiceClient;
+use proto::query::v1::{
+    ListBlocksRequest, ListFollowRequestsRequest, ListFollowersRequest, ListFollowersYouKnowRequest,
+    ListFollowingRequest, ListMutesRequest, ListMutualsRequest, ListSetOperationRequest, ListedEdge,
+    RequestDirection, SetOperation,
+};
+use serde::Serialize;
+
+use self::sets::{Operation, SetOf};
+use super::ending::Ending;
+use super::origin::Provenance;
+use super::pair_state::{Pair, words};
+use super::reads::{FreshArgs, Reads};
+use crate::dates::format_proto;
+use crate::global::GlobalArgs;
+use crate::ids::{self, Id};
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+use crate::text;
+
+/// Largest page of the service.
+const LARGEST_PAGE: i32 = 1_000;
+
+/// Which part of a list to print.
+#[derive(Debug, Group)]
+pub struct PageArgs {
+    /// Number of rows
+    #[arg(long, value_name = "ROWS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// Print the whole list
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Rows per call, 1 to 1,000 [default: all that are needed, at most 1,000]
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub page_size: Option<i32>,
+    /// Continue after an earlier answer of the same list, which printed this token
+    #[arg(long, value_name = "TOKEN", default_value = "", hide_default_value = true,
+          allow_hyphen_values = true, value_parser = text::argument)]
+    pub page_token: String,
+    /// Freshness, and whether to explain.
+    #[command(flatten)]
+    pub fresh: FreshArgs,
+}
+
+/// A list of one account.
+#[derive(Debug, Group)]
+pub struct ListArgs {
+    /// Account whose list it is
+    pub user: Id,
+    /// Which part of it.
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+/// A list that other accounts may read.
+#[derive(Debug, Group)]
+pub struct PublicListArgs {
+    /// The list.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// Account that reads: leave out accounts that it blocks, or that block it
+    #[arg(long, value_name = "ACCOUNT")]
+    pub viewer: Option<Id>,
+    /// Show the relations between the viewer and each account
+    #[arg(long, requires = "viewer")]
+    pub relationships: bool,
+}
+
+/// Requests to follow.
+#[derive(Debug, Group)]
+pub struct RequestsArgs {
+    /// The list.
+    #[command(flatten)]
+    pub list: ListArgs,
+    /// List the requests of USER to follow others instead
+    #[arg(long)]
+    pub outgoing: bool,
+}
+
+/// Known followers of an account.
+#[derive(Debug, Group)]
+pub struct KnownArgs {
+    /// Account that follows them
+    pub viewer: Id,
+    /// Account whose followers they are
+    pub target: Id,
+    /// Which part of the list.
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+/// An operation on two sets.
+#[derive(Debug, Group)]
+pub struct SetArgs {
+    /// Operation
+    #[arg(value_enum)]
+    pub operation: Operation,
+    /// The first set, such as 88.followers
+    pub first: SetOf,
+    /// The second set, such as 99.following
+    pub second: SetOf,
+    /// Which part of the list.
+    #[command(flatten)]
+    pub page: PageArgs,
+}
+
+/// A list and the arguments that only it has.
+#[derive(Debug)]
+pub enum List<'a> {
+    Followers(&'a PublicListArgs),
+    Following(&'a PublicListArgs),
+    Mutes(Id),
+    Blocks(Id),
+    Mutuals(Id),
+    Requests(Id, RequestDirection),
+    Known(&'a KnownArgs),
+    Set(&'a SetArgs),
+}
+
+struct Page {
+    edges: Vec<ListedEdge>,
+    total: Option<u64>,
+    next_page_token: String,
+    from: Provenance,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    user_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relationship: Option<Pair<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
+    #[serde(flatten)]
+    from: &'a Provenance,
+}
+
+/// Prints pages until there are enough rows. A page may be empty; only an empty token ends the list.
+pub async fn run(global: &GlobalArgs, args: &PageArgs, list: &List<'_>) -> anyhow::Result<Outcome> {
+    let mut reads = Reads::open(global).await?;
+    let limit = if args.all { u64::MAX } else { args.limit };
+    let mut ending = Ending { next_page_token: args.page_token.clone(), ..Ending::default() };
+    while ending.printed < limit && output::is_open() {
+        let page_size = page_size(args.page_size, limit - ending.printed);
+        let page = fetch(&mut reads, &args.fresh, list, page_size, ending.next_page_token.clone()).await?;
+        if !page.next_page_token.is_empty() && page.next_page_token == ending.next_page_token {
+            bail!("the service returned the same page token twice");
+        }
+        print(global.output, list, &page, ending.printed == 0)?;
+        ending.printed += page.edges.len() as u64;
+        ending.total = page.total;
+        ending.next_page_token = page.next_page_token;
+        if ending.next_page_token.is_empty() {
+            break;
+        }
+    }
+    ending.print(global.output, &reads.origin)?;
+    Ok(Outcome::Done)
+}
+
+/// As requested, but not more rows than needed.
+fn page_size(requested: Option<i32>, needed: u64) -> i32 {
+    let needed = i32::try_from(needed).unwrap_or(LARGEST_PAGE);
+    requested.unwrap_or(LARGEST_PAGE).min(needed)
+}
+
+async fn fetch(
+    reads: &mut Reads,
+    fresh: &FreshArgs,
+    list: &List<'_>,
+    page_size: i32,
+    page_token: String,
+) -> anyhow::Result<Page> {
+    let (consistency, explain) = (fresh.consistency(), fresh.explain);
+    // Requests and answers differ in the names of their types, and in the fields that only some of them have.
+    macro_rules! page {
+        ($method:ident, $request:ident { $($field:ident: $value:expr),* }) => {
+            page!($method, $request { $($field: $value),* }, answer => answer.edges, None)
+        };
+        ($method:ident, $request:ident { $($field:ident: $value:expr),* },
+         $answer:ident => $edges:expr, $total:expr) => {{
+            let request = $request { page_size, page_token, consistency, explain, $($field: $value),* };
+            let ($answer, measured) = reads.call(request, QueryServiceClient::$method).await?;
+            let total = $total;
+            let next_page_token = $answer.next_page_token;
+            Page { edges: $edges, total, next_page_token, from: measured.from }
+        }};
+    }
+    let user_id = |id: &Id| id.user().to_string();
+    Ok(match list {
+        List::Followers(args) => page!(
+            list_followers,
+            ListFollowersRequest {
+                user_id: user_id(&args.list.user),
+                viewer_id: ids::text_or_empty(args.viewer),
+                with_relationships: args.relationships
+            }
+        ),
+        List::Following(args) => page!(
+            list_following,
+            ListFollowingRequest {
+                user_id: user_id(&args.list.user),
+                viewer_id: ids::text_or_empty(args.viewer),
+                with_relationships: args.relationships
+            }
+        ),
+        List::Mutes(user) => page!(list_mutes, ListMutesRequest { user_id: user_id(user) }),
+        List::Blocks(user) => page!(list_blocks, ListBlocksRequest { user_id: user_id(user) }),
+        List::Mutuals(user) => page!(list_mutuals, ListMutualsRequest { user_id: user_id(user) }),
+        List::Requests(user, direction) => page!(
+            list_follow_requests,
+            ListFollowRequestsRequest { user_id: user_id(user), direction: (*direction).into() }
+        ),
+        List::Known(args) => page!(
+            list_followers_you_know,
+            ListFollowersYouKnowRequest {
+                viewer_id: user_id(&args.viewer),
+                target_id: user_id(&args.target)
+            },
+            answer => answer.edges, Some(answer.total)
+        ),
+        List::Set(args) => page!(
+            list_set_operation,
+            ListSetOperationRequest {
+                operation: SetOperation::from(args.operation).into(),
+                first: Some(args.first.into()),
+                second: Some(args.second.into())
+            },
+            answer => answer.user_ids.into_iter().map(undated).collect(), None
+        ),
+    })
+}
+
+/// A member of a set, which has no date.
+fn undated(user_id: String) -> ListedEdge {
+    ListedEdge { user_id, ..ListedEdge::default() }
+}
+
+fn print(format: Format, list: &List<'_>, page: &Page, first: bool) -> anyhow::Result<()> {
+    match format {
+        Format::Json => output::json_rows(page.edges.iter().map(|edge| Row {
+            user_id: &edge.user_id,
+            created_at: format_proto(edge.created_at),
+            expires_at: format_proto(edge.expires_at),
+            relationship: edge.relationship.as_ref().map(Pair::from),
+            total: page.total,
+            from: &page.from,
+        }))?,
+        Format::Text if page.edges.is_empty() => {}
+        Format::Text => {
+            let dated = !matches!(list, List::Set(_));
+            let expires = matches!(list, List::Mutes(_) | List::Blocks(_));
+            let related = matches!(list, List::Followers(args) | List::Following(args) if args.relationships);
+            let mut header = vec!["USER"];
+            header.extend(dated.then_some("SINCE"));
+            header.extend(expires.then_some("UNTIL"));
+            header.extend(related.then_some("RELATIONSHIP"));
+            let mut table = if first { output::table(&header) } else { output::headless_table() };
+            for edge in &page.edges {
+                let mut row = vec![edge.user_id.clone()];
+                row.extend(dated.then(|| format_proto(edge.created_at).unwrap_or_default()));
+                row.extend(expires.then(|| format_proto(edge.expires_at).unwrap_or_else(|| "-".to_owned())));
+                row.extend(edge.relationship.as_ref().map(words));
+                table.add_row(row);
+            }
+            output::line(output::table_text(table));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_as_large_as_needed() {
+        assert_eq!(page_size(None, 50), 50);
+        assert_eq!(page_size(None, 5_000), 1_000);
+        assert_eq!(page_size(None, u64::MAX), 1_000);
+        assert_eq!(page_size(Some(7), 5_000), 7);
+        assert_eq!(page_size(Some(7), 3), 3);
+    }
+}

@@ -1,0 +1,73 @@
+//! `suggest`: accounts that an account may want to follow.
+
+use clap::Args as Group;
+use proto::query::v1::SuggestAccountsRequest;
+use proto::query::v1::query_service_client::QueryServiceClient;
+use serde::Serialize;
+
+use super::ending::Ending;
+use super::origin::Provenance;
+use super::reads::{FreshArgs, Reads};
+use crate::global::GlobalArgs;
+use crate::ids::Id;
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+
+/// For whom to find suggestions.
+#[derive(Debug, Group)]
+pub struct SuggestArgs {
+    /// Account to suggest others to
+    pub viewer: Id,
+    /// Number of suggestions, at most 100
+    #[arg(long, value_name = "ROWS", default_value_t = 20, value_parser = clap::value_parser!(i32).range(1..=100))]
+    pub limit: i32,
+    /// Freshness, and whether to explain.
+    #[command(flatten)]
+    pub fresh: FreshArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    user_id: &'a str,
+    followed_by_count: u32,
+    followed_by: &'a [String],
+    #[serde(flatten)]
+    from: &'a Provenance,
+}
+
+/// Prints suggestions.
+pub async fn run(global: &GlobalArgs, args: &SuggestArgs) -> anyhow::Result<Outcome> {
+    let mut reads = Reads::open(global).await?;
+    let request = SuggestAccountsRequest {
+        viewer_id: args.viewer.user().to_string(),
+        limit: args.limit,
+        consistency: args.fresh.consistency(),
+        explain: args.fresh.explain,
+    };
+    let (answer, measured) = reads.call(request, QueryServiceClient::suggest_accounts).await?;
+    let suggestions = &answer.suggestions;
+    match global.output {
+        Format::Json => {
+            output::json_rows(suggestions.iter().map(|suggestion| Row {
+                user_id: &suggestion.user_id,
+                followed_by_count: suggestion.followed_by_count,
+                followed_by: &suggestion.followed_by,
+                from: &measured.from,
+            }))?;
+            Ending::default().print(global.output, &reads.origin)?;
+        }
+        Format::Text => {
+            if !suggestions.is_empty() {
+                let mut table = output::table(&["USER", "FOLLOWED BY", "AMONG THEM"]);
+                for suggestion in suggestions {
+                    let count = suggestion.followed_by_count.to_string();
+                    table.add_row([suggestion.user_id.clone(), count, suggestion.followed_by.join(" ")]);
+                }
+                output::line(output::table_text(table));
+            }
+            let number = output::counted(suggestions.len() as u64, "suggestion");
+            output::line(format!("{number}\n{}", reads.origin.text()));
+        }
+    }
+    Ok(Outcome::Done)
+}
