@@ -148,17 +148,7 @@ impl Command {
             | Self::Status
             | Self::Legacy(_) => true,
             Self::Export(args) => args.to_stdout(),
-            Self::Pair(_)
-            | Self::Privacy(_)
-            | Self::Batch(_)
-            | Self::ReplaceFollowing(_)
-            | Self::Erase(_)
-            | Self::Archive(_)
-            | Self::Restore(_)
-            | Self::Import(_)
-            | Self::Migrate(_)
-            | Self::Recover(_)
-            | Self::Clock(_) => false,
+            _ => false,
         }
     }
 }

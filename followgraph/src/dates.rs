@@ -9,7 +9,6 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::text::trimmed;
 
-/// Why a text is not a date.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDate {
     /// PostgreSQL's infinity.
@@ -18,11 +17,10 @@ pub enum InvalidDate {
     /// A number of thirteen digits or more.
     #[error(
         "must be seconds since 1970, not '{0}': divide {unit} by {divisor}",
-        unit = unit(.0),
-        divisor = divisor(.0)
+        unit = scale(.0).0,
+        divisor = scale(.0).1
     )]
     Fraction(String),
-    /// Any other number.
     #[error(
         "must not be the number '{0}': seconds since 1970 have 9 or 10 digits; other dates are written like \
          2024-03-05T12:00:00Z"
@@ -31,24 +29,16 @@ pub enum InvalidDate {
     /// A date outside the range of the contract.
     #[error("must be between the years 1 and 9999, not '{0}'")]
     Year(String),
-    /// Anything else.
     #[error("must be a date such as 2024-03-05T12:00:00Z, '2024-03-05 12:00:00+00' or 2024-03-05, not '{0}'")]
     Other(String),
 }
 
-fn unit(number: &str) -> &'static str {
+/// Unit of a number of this length, and its divisor.
+fn scale(number: &str) -> (&'static str, u64) {
     match number.len() {
-        ..=14 => "milliseconds",
-        15..=17 => "microseconds",
-        _ => "nanoseconds",
-    }
-}
-
-fn divisor(number: &str) -> &'static str {
-    match number.len() {
-        ..=14 => "1000",
-        15..=17 => "1000000",
-        _ => "1000000000",
+        ..=14 => ("milliseconds", 1_000),
+        15..=17 => ("microseconds", 1_000_000),
+        _ => ("nanoseconds", 1_000_000_000),
     }
 }
 
@@ -61,13 +51,11 @@ pub struct Read {
     pub without_zone: bool,
 }
 
-/// Time of this machine.
 #[expect(clippy::disallowed_methods, reason = "a command line knows no other clock")]
 pub fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// Reads a date.
 pub fn parse(text: &str) -> Result<OffsetDateTime, InvalidDate> {
     read(text).map(|read| read.date)
 }

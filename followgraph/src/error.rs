@@ -6,9 +6,7 @@ use std::error::Error;
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Hinted {
-    /// What went wrong.
     pub message: String,
-    /// What to do.
     pub hint: String,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
@@ -39,7 +37,6 @@ impl Mistakes {
         }
     }
 
-    /// Records a mistake.
     pub fn push(&mut self, mistake: impl Into<anyhow::Error>) {
         self.0.push(mistake.into());
     }

@@ -16,25 +16,19 @@ pub struct Id {
     integer: Option<u64>,
 }
 
-/// Why a text is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
-    /// The text is empty.
     #[error("is required")]
     Empty,
-    /// Digits only, but too many.
     #[error("must be at most 18446744073709551615")]
     TooLarge,
-    /// Neither a UUID nor an integer.
     #[error("must be a UUID or an integer")]
     Neither,
-    /// The nil UUID.
     #[error("must not be the nil UUID")]
     Nil,
 }
 
 impl Id {
-    /// The UUID.
     pub fn user(self) -> UserId {
         self.user
     }

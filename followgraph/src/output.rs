@@ -45,7 +45,6 @@ impl Format {
     }
 }
 
-/// The first failure of stdout.
 pub fn failure() -> Option<&'static io::Error> {
     FAILURE.get()
 }
@@ -75,7 +74,6 @@ fn put(text: &[u8]) -> bool {
     }
 }
 
-/// Writes a line.
 pub fn line(text: impl AsRef<str>) {
     put(format!("{}\n", text.as_ref()).as_bytes());
 }
@@ -92,7 +90,6 @@ pub fn note(text: impl AsRef<str>) {
     let _ = io::stderr().write_all(format!("{}\n", text.as_ref()).as_bytes());
 }
 
-/// Writes one JSON object.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
     json_rows(std::iter::once(value))
 }
@@ -108,7 +105,6 @@ pub fn json_rows<T: Serialize>(rows: impl IntoIterator<Item = T>) -> anyhow::Res
     Ok(())
 }
 
-/// A table with a header.
 pub fn table(header: &[&str]) -> Table {
     let mut table = headless_table();
     table.set_header(header.to_vec());
@@ -160,12 +156,6 @@ pub fn revision(token: &str) -> Option<u64> {
 /// Whether a write changed something, in a word.
 pub fn changed(changed: bool) -> &'static str {
     if changed { "changed" } else { "unchanged" }
-}
-
-/// The line under the answer of a write.
-pub fn written(revision: Option<u64>, elapsed_ms: f64, token: &str) -> String {
-    let revision = revision.map_or_else(|| "unknown".to_owned(), |r| r.to_string());
-    format!("source postgres   revision {revision}   time {elapsed_ms:.2} ms   token {token}")
 }
 
 /// A duration for people.

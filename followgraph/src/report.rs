@@ -14,7 +14,6 @@ use crate::client::{CallFailed, Peer, Service, Unreachable, host_of};
 use crate::error::{Hinted, Several};
 use crate::output::{self, Format};
 
-/// A failure, for programs.
 #[derive(Debug, Default, PartialEq, Serialize)]
 struct Report {
     message: String,

@@ -54,7 +54,6 @@ impl Backoff {
         Self { limit, failing_since: None, delay: FIRST_DELAY }
     }
 
-    /// Records a success.
     pub fn reset(&mut self) {
         self.failing_since = None;
         self.delay = FIRST_DELAY;

@@ -101,7 +101,6 @@ impl ReplicaArgs {
     }
 }
 
-/// A Neo4j server.
 pub struct Neo4j {
     /// `Neo4j`; with its address if there are several.
     pub name: String,
@@ -143,7 +142,6 @@ fn neo4j_settings(
     servers
 }
 
-/// Connects to PostgreSQL.
 pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
     check_postgres(url)?;
     match postgres::connect_tool(&Secret::from(url), "followgraph", timeout).await {

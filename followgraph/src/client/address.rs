@@ -5,25 +5,20 @@ use std::net::Ipv6Addr;
 use super::peer::{Peer, host_of};
 use crate::error::Hinted;
 
-/// Why a text is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mistake {
-    /// It has a scheme.
     #[error("leave out the scheme: --tls or --ca selects TLS, and names are always looked up")]
     Scheme,
     /// It has user info, which would not be sent.
     #[error("leave out the user before @: set the token with FOLLOWGRAPH_TOKEN")]
     User,
-    /// It has a path.
     #[error("leave out what follows the port")]
     Path,
     /// An IPv6 address, whose last part may be a port.
     #[error("an IPv6 address needs brackets, such as [::1]:9080")]
     Brackets,
-    /// It has no port.
     #[error("the port is missing, such as 127.0.0.1:9080")]
     Port,
-    /// Anything else.
     #[error("such as 127.0.0.1:9080, [::1]:9080 or name.example:9080")]
     Other,
 }

@@ -5,15 +5,12 @@ use tonic_types::StatusExt as _;
 
 use super::peer::Peer;
 
-/// No connection to a service.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot reach {peer}")]
 pub struct Unreachable {
-    /// The service.
     pub peer: Peer,
     /// Whether the connection uses TLS.
     pub tls: bool,
-    /// The cause.
     #[source]
     pub source: tonic::transport::Error,
 }
@@ -22,7 +19,6 @@ pub struct Unreachable {
 #[derive(Debug, thiserror::Error)]
 #[error("{peer}: {}", status.message())]
 pub struct CallFailed {
-    /// The service.
     pub peer: Peer,
     /// Its answer, or tonic's.
     pub status: Status,

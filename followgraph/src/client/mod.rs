@@ -96,14 +96,12 @@ impl ConnectionArgs {
         Ok(Bearer(Some(value)))
     }
 
-    /// Connects to command-service.
     pub async fn command_client(&self) -> anyhow::Result<CommandClient> {
         let (peer, channel, bearer) = self.connect(Service::Command).await?;
         let rpc = CommandServiceClient::with_interceptor(channel, bearer);
         Ok(Client { rpc, peer, timeout: self.timeout })
     }
 
-    /// Connects to query-service.
     pub async fn query_client(&self) -> anyhow::Result<QueryClient> {
         let (peer, channel, bearer) = self.connect(Service::Query).await?;
         let rpc = QueryServiceClient::with_interceptor(channel, bearer);
@@ -153,17 +151,13 @@ type Transport = InterceptedService<Channel, Bearer>;
 /// The generated client of one service, with what every call needs.
 #[derive(Clone)]
 pub struct Client<C> {
-    /// The generated client.
     pub rpc: C,
     peer: Peer,
     timeout: Duration,
 }
 
-/// The generated client of query-service.
 pub type QueryRpc = QueryServiceClient<Transport>;
-/// A client of command-service.
 pub type CommandClient = Client<CommandServiceClient<Transport>>;
-/// A client of query-service.
 pub type QueryClient = Client<QueryRpc>;
 
 impl<C> Client<C> {

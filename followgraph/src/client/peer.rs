@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-/// One of the two services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     /// command-service, for writes.
@@ -35,10 +34,8 @@ impl fmt::Display for Service {
     }
 }
 
-/// A service at an address.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Which service.
     pub service: Service,
     /// HOST:PORT.
     pub addr: String,

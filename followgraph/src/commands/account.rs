@@ -9,12 +9,12 @@ use proto::command::v1::{
 };
 use serde::Serialize;
 
-use super::job::{self, Job, WaitArgs};
-use crate::client::CommandClient;
+use super::job::{self, WaitArgs};
+use super::written::Written;
 use crate::global::GlobalArgs;
 use crate::ids::Id;
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output;
 
 /// An account and how to wait for its job.
 #[derive(Debug, Group)]
@@ -43,17 +43,12 @@ pub struct EraseArgs {
 /// An account to make private or public.
 #[derive(Debug, Group)]
 pub struct PrivacyArgs {
-    /// Account
-    pub account: Id,
+    /// The account.
+    #[command(flatten)]
+    pub account: AccountArgs,
     /// New state; making an account public accepts all pending requests
     #[arg(value_enum)]
     pub privacy: Privacy,
-    /// Idempotency key, a UUID: a repeat with the same key returns the first answer
-    #[arg(long, value_name = "UUID")]
-    pub request_id: Option<String>,
-    /// Whether to wait until the requests are accepted.
-    #[command(flatten)]
-    pub wait: WaitArgs,
 }
 
 /// Whether following an account needs its consent.
@@ -70,13 +65,8 @@ struct Answer {
     command: &'static str,
     user_id: String,
     changed: bool,
-    written_at: String,
-    revision: Option<u64>,
-    elapsed_ms: f64,
-    /// `None` if no job is needed.
-    job_id: Option<String>,
-    /// The job at its end; `None` without waiting.
-    job: Option<Job>,
+    #[serde(flatten)]
+    written: Written,
 }
 
 /// State of the account after a command.
@@ -95,26 +85,19 @@ macro_rules! run {
         let user_id = message.user_id.clone();
         let started = Instant::now();
         let answer = client.call(message, CommandServiceClient::$method).await?;
-        let answer = Answer {
-            command: $command,
-            user_id,
-            changed: answer.changed,
-            revision: output::revision(&answer.written_at),
-            written_at: answer.written_at,
-            elapsed_ms: output::elapsed_ms(started.elapsed()),
-            job_id: Some(answer.job_id).filter(|id| !id.is_empty()),
-            job: None,
-        };
-        finish(&mut client, $global.output, $wait, answer, &$words).await
+        let job_id = Some(answer.job_id).filter(|id| !id.is_empty());
+        let written = Written::new(answer.written_at, started.elapsed());
+        let answer = Answer { command: $command, user_id, changed: answer.changed, written };
+        let text = answer.text(job_id.is_some(), &$words);
+        job::finish(&mut client, $global.output, $wait, answer, &text, job_id).await
     }};
 }
 
-/// Makes an account private or public.
 pub async fn privacy(global: &GlobalArgs, args: &PrivacyArgs) -> anyhow::Result<Outcome> {
     let message = SetAccountPrivacyRequest {
-        user_id: args.account.user().to_string(),
+        user_id: args.account.user_id(),
         private: args.privacy == Privacy::Private,
-        request_id: args.request_id.clone().unwrap_or_default(),
+        request_id: args.account.request_id(),
     };
     let words = match args.privacy {
         Privacy::Private => {
@@ -126,7 +109,7 @@ pub async fn privacy(global: &GlobalArgs, args: &PrivacyArgs) -> anyhow::Result<
             unchanged: "is already public",
         },
     };
-    run!(global, &args.wait, "privacy", set_account_privacy, message, words)
+    run!(global, &args.account.wait, "privacy", set_account_privacy, message, words)
 }
 
 /// Erases an account; without `--yes`, changes nothing.
@@ -150,7 +133,6 @@ pub async fn erase(global: &GlobalArgs, args: &EraseArgs) -> anyhow::Result<Outc
     run!(global, &args.account.wait, "erase", erase_account, message, words)
 }
 
-/// Hides an account.
 pub async fn archive(global: &GlobalArgs, args: &AccountArgs) -> anyhow::Result<Outcome> {
     let message = ArchiveAccountRequest { user_id: args.user_id(), request_id: args.request_id() };
     let words =
@@ -158,7 +140,6 @@ pub async fn archive(global: &GlobalArgs, args: &AccountArgs) -> anyhow::Result<
     run!(global, &args.wait, "archive", archive_account, message, words)
 }
 
-/// Restores an archived account.
 pub async fn restore(global: &GlobalArgs, args: &AccountArgs) -> anyhow::Result<Outcome> {
     let message = RestoreAccountRequest { user_id: args.user_id(), request_id: args.request_id() };
     let words = Words { running: "is being restored", changed: "is restored", unchanged: "is not archived" };
@@ -175,38 +156,13 @@ impl AccountArgs {
     }
 }
 
-/// Shows an answer, and waits for its job unless `--no-wait` is set.
-async fn finish(
-    client: &mut CommandClient,
-    format: Format,
-    wait: &WaitArgs,
-    mut answer: Answer,
-    words: &Words,
-) -> anyhow::Result<Outcome> {
-    // In text, the id of the job comes before the wait, so that the wait can be interrupted.
-    if format == Format::Text {
-        output::answer(answer.text(words));
-    }
-    answer.job = job::follow(client, format, wait, answer.job_id.as_deref()).await?;
-    if format == Format::Json {
-        format.answer(&answer, String::new)?;
-    }
-    Ok(job::outcome(answer.job.as_ref()))
-}
-
 impl Answer {
-    fn text(&self, words: &Words) -> String {
-        let state = match (&self.job_id, self.changed) {
-            (Some(_), _) => words.running,
-            (None, true) => words.changed,
-            (None, false) => words.unchanged,
+    fn text(&self, has_job: bool, words: &Words) -> String {
+        let state = match (has_job, self.changed) {
+            (true, _) => words.running,
+            (false, true) => words.changed,
+            (false, false) => words.unchanged,
         };
-        let job = self.job_id.as_ref().map(|id| format!("   job {id}")).unwrap_or_default();
-        format!(
-            "{}: {} {state}\n{}{job}",
-            output::changed(self.changed),
-            self.user_id,
-            output::written(self.revision, self.elapsed_ms, &self.written_at),
-        )
+        format!("{}: {} {state}\n{}", output::changed(self.changed), self.user_id, self.written.text())
     }
 }

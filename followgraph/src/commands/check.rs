@@ -33,7 +33,6 @@ struct Answer<'a> {
     measured: &'a Measured,
 }
 
-/// Checks whether one account follows others.
 pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcome> {
     let viewer_id = args.viewer.user().to_string();
     match args.targets.as_slice() {

@@ -25,7 +25,6 @@ struct Report {
     accepted_at: String,
 }
 
-/// Accepts the clock.
 pub async fn accept(global: &GlobalArgs, args: &DatabaseArgs) -> anyhow::Result<Outcome> {
     let pool = connect_postgres(&args.database_url, global.connection.timeout).await?;
     let accepted_at = dates::format(migrations::accept_clock(&pool).await?);

@@ -42,7 +42,6 @@ struct Answer<'a> {
     measured: &'a Measured,
 }
 
-/// Shows the counts of accounts.
 pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outcome> {
     let mut reads = Reads::open(global).await?;
     let mut header = vec!["USER", "FOLLOWERS", "FOLLOWING"];

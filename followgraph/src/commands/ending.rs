@@ -11,7 +11,6 @@ use crate::output::{self, Format};
 /// What follows the rows of a list.
 #[derive(Debug, Default)]
 pub struct Ending {
-    /// Number of printed rows.
     pub printed: u64,
     /// Number of rows in the whole list, if the service counts them.
     pub total: Option<u64>,
@@ -28,7 +27,6 @@ struct Last<'a> {
 }
 
 impl Ending {
-    /// Prints it.
     pub fn print(&self, format: Format, origin: &Origin) -> anyhow::Result<()> {
         match format {
             Format::Json => {

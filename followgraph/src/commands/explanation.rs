@@ -50,7 +50,6 @@ impl From<Step> for StepRow {
 }
 
 impl Explained {
-    /// Lines for people.
     pub fn lines(&self) -> Vec<String> {
         let mut lines: Vec<_> = self.steps.iter().map(StepRow::line).collect();
         if !self.fallback_reason.is_empty() {

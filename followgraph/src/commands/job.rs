@@ -41,9 +41,8 @@ pub struct JobArgs {
     pub wait: bool,
 }
 
-/// A job, for programs.
 #[derive(Debug, Serialize)]
-pub struct Job {
+struct Job {
     job_id: String,
     user_id: String,
     kind: String,
@@ -98,7 +97,6 @@ impl Job {
     }
 }
 
-/// Shows the progress of a job.
 pub async fn run(global: &GlobalArgs, args: &JobArgs) -> anyhow::Result<Outcome> {
     let mut client = global.connection.command_client().await?;
     let job = if args.wait {
@@ -110,27 +108,42 @@ pub async fn run(global: &GlobalArgs, args: &JobArgs) -> anyhow::Result<Outcome>
     Ok(job.outcome)
 }
 
-/// Waits for the job of a command and prints it as text; JSON has it in the answer. `None` without a job, or with
-/// `--no-wait`.
-pub async fn follow(
+/// The answer of a command with its job, for programs.
+#[derive(Debug, Serialize)]
+struct WithJob<A> {
+    #[serde(flatten)]
+    answer: A,
+    /// `None` if no job is needed.
+    job_id: Option<String>,
+    /// The job at its end; `None` without waiting.
+    job: Option<Job>,
+}
+
+/// Shows the answer of a command, and waits for its job unless `--no-wait` is set.
+pub async fn finish(
     client: &mut CommandClient,
     format: Format,
     args: &WaitArgs,
-    job_id: Option<&str>,
-) -> anyhow::Result<Option<Job>> {
-    let Some(job_id) = job_id.filter(|_| !args.no_wait) else {
-        return Ok(None);
-    };
-    let job = wait(client, job_id).await?;
+    answer: impl Serialize,
+    text: &str,
+    job_id: Option<String>,
+) -> anyhow::Result<Outcome> {
+    // In text, the id of the job comes before the wait, so that the wait can be interrupted.
     if format == Format::Text {
-        output::answer(job.text());
+        let job = job_id.as_ref().map(|id| format!("   job {id}")).unwrap_or_default();
+        output::answer(format!("{text}{job}"));
     }
-    Ok(Some(job))
-}
-
-/// Outcome of a command with this job.
-pub fn outcome(job: Option<&Job>) -> Outcome {
-    job.map_or(Outcome::Done, |job| job.outcome)
+    let job = match job_id.as_deref().filter(|_| !args.no_wait) {
+        Some(job_id) => Some(wait(client, job_id).await?),
+        None => None,
+    };
+    let outcome = job.as_ref().map_or(Outcome::Done, |job| job.outcome);
+    match (format, &job) {
+        (Format::Text, Some(job)) => output::answer(job.text()),
+        (Format::Text, None) => {}
+        (Format::Json, _) => format.answer(&WithJob { answer, job_id, job }, String::new)?,
+    }
+    Ok(outcome)
 }
 
 /// Waits for the end of a job, with a progress bar.
@@ -155,7 +168,6 @@ async fn get(client: &mut CommandClient, job_id: &str) -> Result<GetJobResponse,
     client.call(GetJobRequest { job_id: job_id.to_owned() }, CommandServiceClient::get_job).await
 }
 
-/// The progress bar of a job.
 struct Bar(ProgressBar);
 
 impl Bar {

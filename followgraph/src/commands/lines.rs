@@ -12,12 +12,10 @@ use crate::text;
 /// Number of mistakes in an error message; the rest is only counted.
 const SHOWN_MISTAKES: usize = 20;
 
-/// A parsed line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line<T> {
     /// Line number in the file, from 1.
     pub number: usize,
-    /// Result of the parser.
     pub content: T,
 }
 

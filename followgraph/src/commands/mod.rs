@@ -25,3 +25,4 @@ mod lines;
 mod origin;
 mod pair_state;
 mod reads;
+mod written;

@@ -42,7 +42,6 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Adds a call.
     pub fn add(&mut self, from: &Provenance, elapsed: Duration, explanation: Option<Explained>) {
         self.sources.insert(from.source);
         if let Some(revision) = from.revision {

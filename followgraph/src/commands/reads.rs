@@ -83,7 +83,6 @@ sourced!(
 /// Where the answer of one call came from and how long it took; the last fields of a JSON row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Measured {
-    /// Source and revision.
     #[serde(flatten)]
     pub from: Provenance,
     elapsed_ms: f64,
@@ -94,17 +93,14 @@ pub struct Measured {
 /// The calls of one command, and where their answers came from.
 pub struct Reads {
     client: QueryClient,
-    /// Of all calls so far.
     pub origin: Origin,
 }
 
 impl Reads {
-    /// Connects to query-service.
     pub async fn open(global: &GlobalArgs) -> anyhow::Result<Self> {
         Ok(Self { client: global.connection.query_client().await?, origin: Origin::default() })
     }
 
-    /// Makes a call.
     pub async fn call<M, R: Sourced>(
         &mut self,
         message: M,

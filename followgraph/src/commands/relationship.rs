@@ -21,7 +21,6 @@ struct Answer<'a> {
     measured: &'a Measured,
 }
 
-/// Shows all relations between the viewer and each target.
 pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcome> {
     let mut reads = Reads::open(global).await?;
     let viewer_id = args.viewer.user().to_string();

@@ -8,13 +8,14 @@ use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{ReplaceFollowingRequest, ReplaceFollowingResponse};
 use serde::Serialize;
 
-use super::job::{self, Job, WaitArgs};
+use super::job::{self, WaitArgs};
 use super::lines;
+use super::written::Written;
 use crate::error::Hinted;
 use crate::global::GlobalArgs;
 use crate::ids::{self, Id};
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output;
 
 /// A following list from a file.
 #[derive(Debug, Group)]
@@ -50,13 +51,8 @@ struct Answer {
     added_count: usize,
     removed_count: usize,
     requested_count: usize,
-    written_at: String,
-    revision: Option<u64>,
-    elapsed_ms: f64,
-    /// `None` if one event contains all changes.
-    job_id: Option<String>,
-    /// The job at its end; `None` without waiting.
-    job: Option<Job>,
+    #[serde(flatten)]
+    written: Written,
 }
 
 /// Replaces a following list, or shows the changes.
@@ -76,16 +72,11 @@ pub async fn run(global: &GlobalArgs, args: &ReplaceArgs) -> anyhow::Result<Outc
     };
     let started = Instant::now();
     let answer = client.call(request, CommandServiceClient::replace_following).await?;
-    let mut answer = Answer::new(args, answer, started.elapsed());
-    let format = global.output;
-    if format == Format::Text {
-        output::answer(answer.text());
-    }
-    answer.job = job::follow(&mut client, format, &args.wait, answer.job_id.as_deref()).await?;
-    if format == Format::Json {
-        format.answer(&answer, String::new)?;
-    }
-    Ok(job::outcome(answer.job.as_ref()))
+    let elapsed = started.elapsed();
+    let job_id = Some(answer.job_id.clone()).filter(|id| !id.is_empty());
+    let answer = Answer::new(args, answer, elapsed);
+    let text = answer.text(job_id.is_some());
+    job::finish(&mut client, global.output, &args.wait, answer, &text, job_id).await
 }
 
 impl Answer {
@@ -103,15 +94,11 @@ impl Answer {
             added: answer.added,
             removed: answer.removed,
             requested: answer.requested,
-            revision: output::revision(&answer.written_at),
-            written_at: answer.written_at,
-            elapsed_ms: output::elapsed_ms(elapsed),
-            job_id: Some(answer.job_id).filter(|id| !id.is_empty()),
-            job: None,
+            written: Written::new(answer.written_at, elapsed),
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, has_job: bool) -> String {
         let mut table = output::table(&["CHANGE", "USER"]);
         let changes = [("add", &self.added), ("request", &self.requested), ("remove", &self.removed)];
         for (change, users) in changes {
@@ -125,16 +112,12 @@ impl Answer {
         let changed = output::changed(self.changed);
         let summary = if self.dry_run {
             format!("dry run: {add} to add, {request} to request, {remove} to remove")
-        } else if self.job_id.is_some() {
+        } else if has_job {
             format!("{changed}: {add} to add, {request} to request, {remove} to remove")
         } else {
             format!("{changed}: {add} added, {request} requested, {remove} removed")
         };
-        let job = self.job_id.as_ref().map(|id| format!("   job {id}")).unwrap_or_default();
-        format!(
-            "{table}{summary}\n{}{job}",
-            output::written(self.revision, self.elapsed_ms, &self.written_at),
-        )
+        format!("{table}{summary}\n{}", self.written.text())
     }
 }
 
@@ -165,7 +148,7 @@ mod tests {
                 ..Default::default()
             },
         )
-        .text();
+        .text(false);
         assert_eq!(
             text,
             "CHANGE  USER\nadd     b\nadd     c\nremove  a\n\
@@ -182,13 +165,13 @@ mod tests {
             job_id: "j".to_owned(),
             ..Default::default()
         };
-        let text = answer(false, response).text();
+        let text = answer(false, response).text(true);
         assert!(text.starts_with("changed: 0 to add, 0 to request, 60000 to remove\n"), "{text}");
     }
 
     #[test]
     fn an_unchanged_list_has_no_table() {
-        let text = answer(false, ReplaceFollowingResponse::default()).text();
+        let text = answer(false, ReplaceFollowingResponse::default()).text(false);
         assert!(text.starts_with("unchanged: 0 added, "), "{text}");
     }
 }

@@ -35,7 +35,6 @@ struct Row<'a> {
     from: &'a Provenance,
 }
 
-/// Prints suggestions.
 pub async fn run(global: &GlobalArgs, args: &SuggestArgs) -> anyhow::Result<Outcome> {
     let mut reads = Reads::open(global).await?;
     let request = SuggestAccountsRequest {

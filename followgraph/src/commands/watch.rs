@@ -61,7 +61,6 @@ fn verb(text: &str) -> Result<Verb, String> {
     })
 }
 
-/// An event, for programs.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     resume_token: &'a str,

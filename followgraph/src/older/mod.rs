@@ -19,12 +19,9 @@ pub use self::ordered::{Fate, OlderEdge};
 use self::table::Table;
 use crate::error::Hinted;
 
-/// Number of users in the older system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Users {
-    /// All of them.
     pub total: u64,
-    /// Those marked as deleted.
     pub soft_deleted: u64,
 }
 
@@ -89,7 +86,6 @@ impl Snapshot {
         identity.map_err(other_schema)
     }
 
-    /// Counts the users.
     pub async fn users(&mut self) -> anyhow::Result<Users> {
         let counted = sqlx::query_as(
             "-- legacy_users\nSELECT count(*), count(*) FILTER (WHERE deleted_at IS NOT NULL) FROM users",
@@ -100,7 +96,6 @@ impl Snapshot {
         Ok(Users { total: total.unsigned_abs(), soft_deleted: deleted.unsigned_abs() })
     }
 
-    /// Counts the edges of a kind.
     pub async fn count(&mut self, kind: EdgeKind) -> anyhow::Result<u64> {
         let statement = Table::of(kind).count();
         let counted = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&mut self.connection).await;

@@ -19,14 +19,12 @@ pub enum Fate {
     Refused,
 }
 
-/// An edge of the older system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OlderEdge {
     /// Source and target.
     pub ends: (Uuid, Uuid),
     /// `None` without a date that the contract allows.
     pub created_at: Option<OffsetDateTime>,
-    /// What an import does with it.
     pub fate: Fate,
 }
 
@@ -64,7 +62,6 @@ LEFT JOIN users b ON b.id = e.{target}
 
 type Row = (Uuid, Uuid, Option<OffsetDateTime>, bool, bool);
 
-/// All edges of a table in the snapshot.
 pub fn edges(
     connection: &mut PgConnection,
     table: Table,

@@ -20,7 +20,6 @@ pub const MUTES: Table = Table { name: "mutes", source: "muter_id", target: "mut
 pub const BLOCKS: Table = Table { name: "blocks", source: "blocker_id", target: "blocked_id" };
 
 impl Table {
-    /// The table of a kind of edges.
     pub fn of(kind: EdgeKind) -> Self {
         match kind {
             EdgeKind::Block => BLOCKS,
@@ -29,7 +28,6 @@ impl Table {
         }
     }
 
-    /// Counts the edges.
     pub fn count(self) -> String {
         format!("-- legacy_count_{0}\nSELECT count(*) FROM {0}", self.name)
     }

@@ -54,7 +54,6 @@ pub struct BatchArgs {
     pub request_id: Option<String>,
 }
 
-/// Executes the commands in a file.
 pub async fn run(global: &GlobalArgs, args: &BatchArgs) -> anyhow::Result<Outcome> {
     let mut parser = BatchLine::command();
     let lines = lines::read(&args.file, |line| line::parse(&mut parser, line))?;

@@ -13,6 +13,7 @@ use super::line::Item;
 use crate::commands::lines::Line;
 use crate::commands::pair::{self, sentence};
 use crate::commands::pair_state::PairState;
+use crate::commands::written::Written;
 use crate::output::{self, Format};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -66,7 +67,6 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// A line of a successful call.
     pub fn of_result(line: &'a Line<Item>, result: &WriteResult) -> Self {
         if let Some(error) = &result.error {
             return Self { error: Some(failure(error)), ..Self::new(line, Fate::Failed) };
@@ -97,7 +97,6 @@ impl<'a> Row<'a> {
         Self { error: Some(failure), ..Self::new(line, Fate::Failed) }
     }
 
-    /// Another line of that batch.
     pub fn not_done(line: &'a Line<Item>) -> Self {
         Self::new(line, Fate::NotDone)
     }
@@ -155,7 +154,6 @@ pub struct Calls {
 }
 
 impl Calls {
-    /// Adds a call.
     pub fn add(&mut self, elapsed: Duration, written_at: String) {
         self.elapsed += elapsed;
         if !written_at.is_empty() {
@@ -172,7 +170,6 @@ impl Calls {
         self.changed + self.unchanged + self.failed + self.not_done
     }
 
-    /// Prints the results of one call.
     pub fn print(&mut self, format: Format, rows: &[Row<'_>]) -> anyhow::Result<()> {
         let first = self.lines() == 0;
         for row in rows {
@@ -230,8 +227,7 @@ impl Calls {
             self.failed
         )];
         if !self.written_at.is_empty() {
-            let revision = output::revision(&self.written_at);
-            sums.push(output::written(revision, output::elapsed_ms(self.elapsed), &self.written_at));
+            sums.push(Written::new(self.written_at.clone(), self.elapsed).text());
         }
         if let Some(line) = self.unprinted {
             sums.push(format!("the results from line {line} on were not printed"));

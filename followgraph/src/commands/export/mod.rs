@@ -49,7 +49,6 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// Whether the rows go to stdout.
     pub fn to_stdout(&self) -> bool {
         files::is_stdout(&self.file)
     }
@@ -78,7 +77,6 @@ struct Summary {
     seconds: f64,
 }
 
-/// Exports edges.
 pub async fn run(global: &GlobalArgs, args: &ExportArgs) -> anyhow::Result<Outcome> {
     let client = global.connection.query_client().await?;
     let may_expire = matches!(args.kind, ExportKind::Mute | ExportKind::Block);

@@ -52,7 +52,6 @@ struct Target {
     file: PathBuf,
 }
 
-/// Writes rows.
 pub struct Sink {
     writer: Writer,
     form: Form,
@@ -61,10 +60,8 @@ pub struct Sink {
     target: Option<Target>,
 }
 
-/// Form of the rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
-    /// Format.
     pub rows: Rows,
     /// Whether there is a column for the expiry time.
     pub may_expire: bool,
@@ -116,12 +113,10 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Whether the rows go to stdout.
     pub fn is_stdout(&self) -> bool {
         self.to_stdout
     }
 
-    /// Writes rows.
     pub fn write(&mut self, edges: &[ExportedEdge]) -> anyhow::Result<()> {
         let mut text = Vec::with_capacity(edges.len() * 128);
         for edge in edges {

@@ -25,7 +25,6 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// Starts at `rows`.
     pub fn start(total: &Total, rows: u64, client: &CommandClient) -> Self {
         let (bar, template) = match total {
             Total::Lines(lines) => (ProgressBar::new(*lines), KNOWN),
@@ -47,7 +46,6 @@ impl Bar {
         Self { bar, lag }
     }
 
-    /// Adds rows.
     pub fn advance(&self, rows: u64) {
         self.bar.inc(rows);
     }
@@ -57,7 +55,6 @@ impl Bar {
         self.bar.suspend(|| output::note(text));
     }
 
-    /// Removes the bar.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

@@ -21,7 +21,6 @@ pub fn size(kind: EdgeKind) -> usize {
 pub struct Chunk {
     /// Number of the chunk, from 0.
     pub number: u64,
-    /// The edges.
     pub edges: Vec<Row>,
     /// The lines that are not edges.
     pub refused: Vec<Refused>,
@@ -34,12 +33,10 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Number of lines.
     pub fn lines(&self) -> u64 {
         (self.edges.len() + self.refused.len()) as u64 + self.left_out
     }
 
-    /// The message.
     pub fn request(&self, kind: EdgeKind, on_conflict: OnConflict) -> ImportEdgesRequest {
         let edges = self.edges.iter().map(|row| ImportEdge {
             source_id: row.source.user().to_string(),

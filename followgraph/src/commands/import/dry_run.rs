@@ -28,7 +28,6 @@ struct Findings {
     dates_without_zone: u64,
 }
 
-/// Reads an input to its end.
 pub async fn run(global: &GlobalArgs, path: PathBuf, form: Form) -> anyhow::Result<Outcome> {
     let reading = tokio::task::spawn_blocking(move || {
         let input = reader::open(&path, form, true)?;

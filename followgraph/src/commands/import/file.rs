@@ -21,7 +21,6 @@ use crate::global::GlobalArgs;
 use crate::outcome::Outcome;
 use crate::{files, output};
 
-/// Imports a file.
 pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow::Result<Outcome> {
     let refused_path = refused_path(args, input);
     if files::same_file(&refused_path, input) {

@@ -14,9 +14,7 @@ use crate::text::trimmed;
 /// Columns of a row, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Columns {
-    /// Source of the edge.
     pub source: usize,
-    /// Target of the edge.
     pub target: usize,
     /// Date.
     pub created_at: Option<usize>,
@@ -27,13 +25,11 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// By numbers.
     pub fn numbered(numbers: ColumnNumbers) -> Self {
         let (source, target, created_at, expires_at) = numbers.get();
         Self { source, target, created_at, expires_at, in_place: false }
     }
 
-    /// By position.
     pub fn in_place(kind: EdgeKind) -> Self {
         let expires_at = may_expire(kind).then_some(3);
         Self { source: 0, target: 1, created_at: Some(2), expires_at, in_place: true }
@@ -45,10 +41,8 @@ pub fn may_expire(kind: EdgeKind) -> bool {
     kind != EdgeKind::Follow
 }
 
-/// A parsed header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The columns.
     pub columns: Columns,
     /// The columns in words, unless the header is that of an export.
     pub words: Option<String>,
@@ -76,7 +70,6 @@ pub enum Mistake {
     },
 }
 
-/// Meaning of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Source,

@@ -45,15 +45,10 @@ impl Identity {
 /// Progress over all runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {
-    /// Number of answered chunks.
     pub chunks: u64,
-    /// Lines in them.
     pub lines: u64,
-    /// Number of added edges.
     pub accepted: u64,
-    /// Number of existing edges.
     pub unchanged: u64,
-    /// Number of refused lines.
     pub refused: u64,
     /// Refused lines by reason.
     #[serde(default)]
@@ -93,9 +88,7 @@ impl Done {
 pub struct Mark {
     /// Microseconds since 1970, the resolution of PostgreSQL.
     micros: i64,
-    /// Source of the edge.
     pub source: Uuid,
-    /// Target of the edge.
     pub target: Uuid,
 }
 
@@ -103,7 +96,6 @@ impl Mark {
     /// Start of the year 1, the place of edges without a date.
     const NO_DATE: i64 = -62_135_596_800_000_000;
 
-    /// The place of an edge.
     pub fn new(created_at: Option<OffsetDateTime>, source: Uuid, target: Uuid) -> Self {
         let micros = created_at.map(|at| at.unix_timestamp_nanos() / 1_000);
         Self { micros: micros.and_then(|m| i64::try_from(m).ok()).unwrap_or(Self::NO_DATE), source, target }
@@ -126,31 +118,25 @@ const VERSION: u32 = 1;
 /// First bytes of the file in every version.
 const BEGINNING: &[u8] = b"{\"version\":";
 
-/// A progress file.
 #[derive(Clone, Debug)]
 pub struct File {
     path: PathBuf,
     identity: Identity,
 }
 
-/// Content of the file.
 #[derive(Debug, PartialEq)]
 pub enum Found {
-    /// No file.
     Nothing,
     /// Of another import, or damaged.
     Foreign,
-    /// Progress of this import.
     Resume(Box<Done>),
 }
 
 impl File {
-    /// The progress file with this prefix.
     pub fn new(input: &Path, identity: Identity) -> Self {
         Self { path: beside(input, ".progress"), identity }
     }
 
-    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -183,7 +169,6 @@ impl File {
         fs::rename(&next, &self.path)
     }
 
-    /// Removes the file.
     pub fn remove(&self) -> io::Result<()> {
         files::remove(&self.path)
     }

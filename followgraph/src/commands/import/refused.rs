@@ -17,7 +17,6 @@ const HEADER: &str = "line\treason\tmessage\tsource_id\ttarget_id\tcreated_at";
 /// Additional column of edges that may expire.
 const EXPIRES_AT: &str = "\texpires_at";
 
-/// Writes refused rows.
 pub struct RefusedFile {
     path: PathBuf,
     state: State,
@@ -30,7 +29,6 @@ enum State {
     Earlier,
     /// No file exists.
     Absent,
-    /// Appends rows.
     Open(File),
 }
 
@@ -62,17 +60,14 @@ impl RefusedFile {
         Ok(Self { path, state: State::Open(file), bytes, may_expire })
     }
 
-    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its length in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Appends rows.
     pub fn add(&mut self, rows: &[Refused]) -> io::Result<()> {
         if matches!(self.state, State::Earlier) {
             files::remove(&self.path)?;

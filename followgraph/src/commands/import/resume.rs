@@ -71,7 +71,6 @@ async fn is_known(done: &Done, client: &mut CommandClient) -> anyhow::Result<boo
     Ok(same && head.epoch == token.epoch.0 && head.revision >= token.revision.0)
 }
 
-/// Opens the file of refused rows.
 pub fn open_refused(path: &Path, done: &Done, kind: EdgeKind) -> anyhow::Result<RefusedFile> {
     RefusedFile::open(path.to_owned(), done.refused_bytes, header::may_expire(kind))
         .map_err(|source| cannot_write(path, source))

@@ -9,14 +9,11 @@ use crate::dates;
 use crate::ids::{Id, InvalidText};
 use crate::text::trimmed;
 
-/// An edge to import.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
     /// Line number, from 1.
     pub line: u64,
-    /// Source of the edge.
     pub source: Id,
-    /// Target of the edge.
     pub target: Id,
     /// Date, if the row has one.
     pub created_at: Option<OffsetDateTime>,
@@ -29,25 +26,20 @@ pub struct Row {
 /// Reason of a row over several lines, which the service does not have.
 pub const SEVERAL_LINES: &str = "SEVERAL_LINES";
 
-/// A refused line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refused {
     /// Line number, from 1.
     pub line: u64,
     /// Reason of the service, or [`SEVERAL_LINES`].
     pub reason: &'static str,
-    /// The reason in words.
     pub message: String,
     /// The row with its columns separated by tabs.
     pub row: String,
 }
 
-/// A parsed line.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Line {
-    /// An edge.
     Edge(Row),
-    /// Not an edge.
     Refused(Refused),
 }
 

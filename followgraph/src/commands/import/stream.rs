@@ -25,35 +25,25 @@ const WINDOW: usize = 8;
 /// How long an interrupted import waits for outstanding answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// How an import ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// All chunks were answered.
     Complete,
     /// A signal stopped it.
     Interrupted,
 }
 
-/// An import.
 pub struct Import {
-    /// The service.
     pub client: CommandClient,
-    /// Kind of edges.
     pub kind: EdgeKind,
-    /// What to do with existing edges.
     pub on_conflict: OnConflict,
-    /// Source of chunks.
     pub chunks: Receiver<anyhow::Result<Chunk>>,
-    /// Record of answers.
     pub ledger: Ledger,
     /// Time limit of failed connections.
     pub retry_for: Duration,
-    /// Stops the import.
     pub stop: CancellationToken,
 }
 
 impl Import {
-    /// Sends everything.
     pub async fn run(self) -> (Ledger, anyhow::Result<End>) {
         let mut sending = Sending {
             backoff: Backoff::new(self.retry_for),

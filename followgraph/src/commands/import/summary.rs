@@ -31,7 +31,6 @@ pub fn rounded(value: f64) -> f64 {
 }
 
 impl Summary {
-    /// From the progress.
     pub fn new(done: &Done, refused: &RefusedFile, complete: bool, resumed: bool) -> Self {
         let seconds = rounded(done.elapsed.as_secs_f64());
         let edges = done.accepted + done.unchanged;
@@ -51,7 +50,6 @@ impl Summary {
         }
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         let mut table = output::headless_table();
         let resumed = if self.resumed { " (over all runs)" } else { "" };

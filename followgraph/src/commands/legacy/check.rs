@@ -22,7 +22,6 @@ struct Answer {
     detail: String,
 }
 
-/// Asks all of them.
 pub async fn run(global: &GlobalArgs, args: &ReplicaArgs) -> anyhow::Result<Outcome> {
     let connection = &global.connection;
     let mut mistakes = Mistakes::default();

@@ -41,7 +41,6 @@ const IN_NEO4J: [&str; 4] = [
     "MATCH ()-[r:REQUESTED]->() RETURN count(r) AS edges",
 ];
 
-/// Edges of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct Counts {
     follows: i64,
@@ -50,7 +49,6 @@ struct Counts {
     requests: i64,
 }
 
-/// A store and its edges.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Store {
     store: String,
@@ -73,10 +71,8 @@ impl Store {
     }
 }
 
-/// All stores.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// PostgreSQL, and every Neo4j.
     stores: Vec<Store>,
     /// All stores are complete and were counted at one revision.
     at_one_revision: bool,
@@ -97,7 +93,6 @@ pub struct VerifyArgs {
     pub from_legacy_postgres: Option<String>,
 }
 
-/// Counts once.
 pub async fn stats(global: &GlobalArgs, args: &ReplicaArgs) -> anyhow::Result<Outcome> {
     let mut mistakes = Mistakes::default();
     let servers = args.check(&mut mistakes);
@@ -157,7 +152,6 @@ pub async fn verify(global: &GlobalArgs, args: &VerifyArgs) -> anyhow::Result<Ou
     Ok(Outcome::from(equal))
 }
 
-/// Connections to all stores.
 struct Stores {
     pool: PgPool,
     replicas: Vec<Replica>,
@@ -194,7 +188,6 @@ impl Stores {
     }
 }
 
-/// A connection to one Neo4j.
 struct Replica {
     name: String,
     graph: Graph,
@@ -240,7 +233,6 @@ impl Replica {
     }
 }
 
-/// Position of a read model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Checkpoint {
     epoch: i64,

@@ -26,14 +26,11 @@ SELECT muter_id, muted_id, created_at FROM mutes ORDER BY muter_id, muted_id";
 const BLOCKS: &str = "-- legacy_verify_blocks
 SELECT blocker_id, blocked_id, created_at FROM blocks ORDER BY blocker_id, blocked_id";
 
-/// An edge of followgraph.
 type NewerEdge = (Uuid, Uuid, OffsetDateTime);
 
-/// The edges of one kind.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Kind {
     kind: &'static str,
-    /// Number of edges in the older database.
     older: u64,
     /// Older edges of accounts that are marked as deleted.
     left_out: u64,
@@ -41,7 +38,6 @@ pub struct Kind {
     since_deleted: u64,
     /// Older edges that an import refuses.
     refused: u64,
-    /// Number of edges in followgraph.
     found: u64,
     /// Edges that an import takes, and that followgraph does not have.
     missing: u64,
@@ -52,7 +48,6 @@ pub struct Kind {
     examples: Vec<Example>,
 }
 
-/// A difference.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Example {
     difference: &'static str,

@@ -68,7 +68,6 @@ struct Cleared {
     how: &'static str,
 }
 
-/// A read model, for programs.
 #[derive(Debug, Serialize)]
 struct Replica {
     name: String,
@@ -78,7 +77,6 @@ struct Replica {
     lag_revisions: u64,
 }
 
-/// Executes a command.
 pub async fn run(global: &GlobalArgs, verb: &LegacyVerb) -> anyhow::Result<Outcome> {
     match verb {
         LegacyVerb::Backfill => backfill(global).await,

@@ -11,7 +11,7 @@ use crate::client::{CallFailed, CommandClient};
 
 /// The answer of each of these commands.
 #[derive(Debug)]
-pub struct Written {
+pub struct Changed {
     /// Whether the command changed something.
     pub changed: bool,
     /// Token of the write.
@@ -53,12 +53,12 @@ macro_rules! commands {
         }
 
         /// Sends a command with its own method.
-        pub async fn send(client: &mut CommandClient, command: Command) -> Result<Written, CallFailed> {
+        pub async fn send(client: &mut CommandClient, command: Command) -> Result<Changed, CallFailed> {
             Ok(match command {
                 $(Command::$theirs(message) => {
                     let answer = client.call(message, CommandServiceClient::$method).await?;
                     let relationship = answer.relationship.unwrap_or_default();
-                    Written { changed: answer.changed, written_at: answer.written_at, relationship }
+                    Changed { changed: answer.changed, written_at: answer.written_at, relationship }
                 })*
             })
         }

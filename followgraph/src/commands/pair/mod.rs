@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use self::command::{BatchLine, PairCommand};
-use self::message::Written;
+use self::message::Changed;
 pub use self::message::{message, name};
 pub use self::sentence::sentence;
 use crate::commands::pair_state::PairState;
+use crate::commands::written::Written;
 use crate::global::GlobalArgs;
 use crate::outcome::Outcome;
 use crate::{dates, output};
 
-/// Executes one command.
 pub async fn run(global: &GlobalArgs, command: &PairCommand) -> anyhow::Result<Outcome> {
     let mut client = global.connection.command_client().await?;
     let request = message(command, dates::now());
     let started = Instant::now();
-    let written = message::send(&mut client, request).await?;
-    let answer = Answer::new(command, written, started.elapsed());
+    let changed = message::send(&mut client, request).await?;
+    let answer = Answer::new(command, changed, started.elapsed());
     global.output.answer(&answer, || answer.text(command))?;
     Ok(Outcome::Done)
 }
@@ -37,22 +37,19 @@ struct Answer {
     changed: bool,
     #[serde(flatten)]
     pair: PairState,
-    written_at: String,
-    revision: Option<u64>,
-    elapsed_ms: f64,
+    #[serde(flatten)]
+    written: Written,
 }
 
 impl Answer {
-    fn new(command: &PairCommand, written: Written, elapsed: Duration) -> Self {
+    fn new(command: &PairCommand, answer: Changed, elapsed: Duration) -> Self {
         Self {
             command: name(command),
             actor_id: command.pair().actor.user().to_string(),
             target_id: command.pair().other.user().to_string(),
-            changed: written.changed,
-            pair: PairState::from(&written.relationship),
-            revision: output::revision(&written.written_at),
-            written_at: written.written_at,
-            elapsed_ms: output::elapsed_ms(elapsed),
+            changed: answer.changed,
+            pair: PairState::from(&answer.relationship),
+            written: Written::new(answer.written_at, elapsed),
         }
     }
 
@@ -61,7 +58,7 @@ impl Answer {
             "{}: {}\n{}   etag {}",
             output::changed(self.changed),
             sentence(command, &self.pair, &self.actor_id, &self.target_id),
-            output::written(self.revision, self.elapsed_ms, &self.written_at),
+            self.written.text(),
             self.pair.etag,
         )
     }
@@ -91,8 +88,8 @@ mod tests {
             ..Relationship::default()
         };
         let written_at = "1.0000000000000001.0000000000000385".to_owned();
-        let written = Written { changed: true, written_at, relationship };
-        Answer::new(command, written, Duration::from_micros(3_100))
+        let changed = Changed { changed: true, written_at, relationship };
+        Answer::new(command, changed, Duration::from_micros(3_100))
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::global::GlobalArgs;
 use crate::outcome::Outcome;
 use crate::text::trimmed;
 
-/// Shows the state of the pipeline.
 pub async fn run(global: &GlobalArgs) -> anyhow::Result<Outcome> {
     let connection = &global.connection;
     let command = async { anyhow::Ok(connection.command_client().await?.status().await?) };

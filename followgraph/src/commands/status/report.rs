@@ -14,15 +14,12 @@ use crate::output;
 const COMMAND: &str = "command-service";
 const QUERY: &str = "query-service";
 
-/// Answer of one service.
 pub struct Answer<T> {
-    /// Its address.
     pub addr: String,
     /// Its state, or the failure in one line.
     pub status: Result<T, String>,
 }
 
-/// The state of the pipeline.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub(super) healthy: bool,
@@ -36,7 +33,6 @@ pub struct Report {
     pub(super) query_service: ServiceReport,
 }
 
-/// A check of a service.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     pub(super) service: &'static str,
@@ -68,7 +64,6 @@ impl Check {
         }
     }
 
-    /// Name and subject.
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.name, self.subject).trim_end().to_owned()
     }
@@ -125,7 +120,6 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Name and replica.
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.name, self.replica).trim_end().to_owned()
     }
@@ -179,7 +173,6 @@ impl Report {
         report
     }
 
-    /// Whether there is no problem.
     pub fn healthy(&self) -> bool {
         self.healthy
     }

@@ -6,7 +6,6 @@ use super::report::{Replica, Report, ServiceReport, StreamReport, percent};
 use crate::output::{self, verdict};
 
 impl Report {
-    /// The state for people.
     pub fn text(&self) -> String {
         let mut text = self.facts();
         if !self.replicas.is_empty() {

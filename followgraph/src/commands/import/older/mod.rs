@@ -33,7 +33,6 @@ const KINDS: [EdgeKind; 3] = [EdgeKind::Block, EdgeKind::Mute, EdgeKind::Follow]
 /// Prefix of the files.
 const NAME: &str = "legacy";
 
-/// Result of the import, for programs.
 #[derive(Debug, Serialize)]
 struct Summary {
     complete: bool,
@@ -60,7 +59,6 @@ struct Kind {
     refused_file: Option<String>,
 }
 
-/// Imports the older system's database.
 pub async fn run(global: &GlobalArgs, args: &ImportArgs, url: &str) -> anyhow::Result<Outcome> {
     let connection = &global.connection;
     let mut mistakes = Mistakes::default();
@@ -106,15 +104,12 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, url: &str) -> anyhow::R
     }
 }
 
-/// How one kind ended.
 enum Ended {
     /// All edges are imported; returns the snapshot.
     Complete(Snapshot),
-    /// It was interrupted or failed.
     Early(anyhow::Result<End>),
 }
 
-/// An import of all kinds.
 struct Run<'a> {
     client: CommandClient,
     args: &'a ImportArgs,

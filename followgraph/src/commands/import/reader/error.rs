@@ -9,15 +9,11 @@ use crate::text;
 /// Maximum number of lines of a row, so that a quote that is never closed cannot swallow the file.
 pub const LONGEST_ROW: u64 = 100;
 
-/// Why an input cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be opened.
     #[error("cannot open {}", path.display())]
     Open {
-        /// Path.
         path: PathBuf,
-        /// Cause.
         #[source]
         source: io::Error,
     },
@@ -26,20 +22,16 @@ pub enum Error {
     Read {
         /// Line number, from 1.
         line: u64,
-        /// Cause.
         #[source]
         source: io::Error,
     },
-    /// The text is not UTF-8.
     #[error("the input is {0}: write it as UTF-8 (iconv -f {0} -t UTF-8)")]
     Encoding(&'static str),
-    /// Line ends with CR alone.
     #[error("line {line}: {}", text::CR_ALONE)]
     CrAlone {
         /// Line number, from 1.
         line: u64,
     },
-    /// The end of a row is unknown.
     #[error(
         "line {line}: a quote is not closed within {} lines; write one that belongs to the text twice",
         LONGEST_ROW
@@ -48,22 +40,12 @@ pub enum Error {
         /// First line of the row, from 1.
         line: u64,
     },
-    /// The header is refused.
     #[error("line {line}: {mistake}; {}", header::ADVICE)]
     Header {
         /// Line number, from 1.
         line: u64,
-        /// Why.
         mistake: header::Mistake,
     },
-    /// No row is an edge.
     #[error("none of the first {rows} rows is an edge, nothing was sent; line {line}: {message}")]
-    NoEdges {
-        /// Number of rows.
-        rows: usize,
-        /// Line number of the first row.
-        line: u64,
-        /// Why it is refused.
-        message: String,
-    },
+    NoEdges { rows: usize, line: u64, message: String },
 }

@@ -22,7 +22,6 @@ const REFUSED_AT_FIRST: usize = 10_000;
 /// Number of lines, as far as it is known before the end.
 #[derive(Clone, Debug)]
 pub enum Total {
-    /// Known.
     Lines(u64),
     /// To be counted by [`count`] in this regular file.
     Uncounted(PathBuf),
@@ -30,11 +29,8 @@ pub enum Total {
     Unknown,
 }
 
-/// An opened input.
 pub struct Input {
-    /// The lines.
     pub lines: Lines,
-    /// Their number.
     pub total: Total,
     /// Meaning of the columns in words, if it is unusual.
     pub words: Option<String>,

@@ -17,20 +17,16 @@ use crate::files::Delimited;
 use crate::text;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// Size of a buffer in bytes.
 pub const BUFFER: usize = 1 << 16;
 
-/// Parsed lines.
 pub type Lines = Box<dyn Iterator<Item = Result<Line, Error>> + Send>;
 
-/// Form of an input.
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     /// Separator of columns, if it is set.
     pub delimited: Option<Delimited>,
     /// Meaning of the columns, if it is set.
     pub columns: Option<ColumnNumbers>,
-    /// Kind of edges.
     pub kind: EdgeKind,
 }
 
@@ -109,7 +105,6 @@ fn is_blank(text: &[u8]) -> bool {
     text.is_empty() || text.starts_with(b"#")
 }
 
-/// The rows of an input.
 struct Rows {
     input: Box<dyn BufRead + Send>,
     format: Delimited,
@@ -187,11 +182,8 @@ impl Rows {
     }
 }
 
-/// A split text.
 enum Split {
-    /// The columns of one row.
     Columns(ByteRecord),
-    /// A quote is not closed.
     Open,
     /// Rows with CR alone between them.
     CrAlone,
