@@ -13,6 +13,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 use proto::Token;
 use serde::Serialize;
 
+/// Defines a row of JSON and makes it from a message. Each field, with its value, is written once.
+macro_rules! json_row {
+    ($(#[$meta:meta])* $vis:vis struct $row:ident from $message:ident: &$type:ty {
+        $($(#[$field_meta:meta])* $field:ident: $field_type:ty = $value:expr,)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, serde::Serialize)]
+        $vis struct $row {
+            $($(#[$field_meta])* $vis $field: $field_type,)*
+        }
+
+        impl From<&$type> for $row {
+            fn from($message: &$type) -> Self {
+                Self { $($field: $value,)* }
+            }
+        }
+    };
+}
+pub(crate) use json_row;
+
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
 /// Output format.
@@ -166,6 +186,11 @@ pub fn millis(ms: f64) -> String {
 /// A duration for programs: milliseconds, to the microsecond.
 pub fn elapsed_ms(elapsed: Duration) -> f64 {
     (elapsed.as_secs_f64() * 1_000_000.0).round() / 1_000.0
+}
+
+/// A duration of a message in milliseconds; `None` if it is missing or negative.
+pub fn proto_ms(duration: Option<prost_types::Duration>) -> Option<f64> {
+    Duration::try_from(duration?).ok().map(elapsed_ms)
 }
 
 #[cfg(test)]

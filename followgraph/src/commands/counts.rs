@@ -1,15 +1,15 @@
 //! `counts`: numbers of followers and followed accounts; for the account itself also the private counts.
 
 use clap::Args as Group;
-use proto::query::v1::GetCountsRequest;
 use proto::query::v1::query_service_client::QueryServiceClient;
+use proto::query::v1::{Counts, GetCountsRequest};
 use serde::Serialize;
 
 use super::reads::{BATCH, FreshArgs, Measured, Reads};
 use crate::global::GlobalArgs;
 use crate::ids::{self, Id};
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 
 /// Accounts to count.
 #[derive(Debug, Group)]
@@ -25,19 +25,26 @@ pub struct CountsArgs {
     pub fresh: FreshArgs,
 }
 
+json_row! {
+    struct Row from counts: &Counts {
+        user_id: String = counts.user_id.clone(),
+        followers: u64 = counts.followers,
+        following: u64 = counts.following,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        muting: Option<u64> = counts.muting,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        blocking: Option<u64> = counts.blocking,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        requests_sent: Option<u64> = counts.requests_sent,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        requests_received: Option<u64> = counts.requests_received,
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
-    user_id: &'a str,
-    followers: u64,
-    following: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    muting: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    blocking: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requests_sent: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requests_received: Option<u64>,
+    #[serde(flatten)]
+    row: Row,
     #[serde(flatten)]
     measured: &'a Measured,
 }
@@ -58,16 +65,9 @@ pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outco
         };
         let (answer, measured) = reads.call(request, QueryServiceClient::get_counts).await?;
         match global.output {
-            Format::Json => output::json_rows(answer.counts.iter().map(|counts| Answer {
-                user_id: &counts.user_id,
-                followers: counts.followers,
-                following: counts.following,
-                muting: counts.muting,
-                blocking: counts.blocking,
-                requests_sent: counts.requests_sent,
-                requests_received: counts.requests_received,
-                measured: &measured,
-            }))?,
+            Format::Json => output::json_rows(
+                answer.counts.iter().map(|counts| Answer { row: Row::from(counts), measured: &measured }),
+            )?,
             Format::Text => {
                 for counts in &answer.counts {
                     let public = [counts.followers, counts.following];

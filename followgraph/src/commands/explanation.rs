@@ -1,51 +1,26 @@
 //! Explanation of an answer: a field of its JSON, or indented lines below its text.
 
-use std::time::Duration;
-
 use proto::query::v1::{Explanation, explanation::Step};
-use serde::Serialize;
 
-use crate::output;
+use crate::output::{self, json_row};
 
-/// The explanation of one call.
-#[derive(Clone, Debug, Serialize)]
-pub struct Explained {
-    steps: Vec<StepRow>,
-    fallback_reason: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-struct StepRow {
-    store: String,
-    replica: String,
-    question: String,
-    took_ms: f64,
-    outcome: String,
-    store_as_of: String,
-    overlaid_events: u32,
-}
-
-impl From<Explanation> for Explained {
-    fn from(explanation: Explanation) -> Self {
-        Self {
-            steps: explanation.steps.into_iter().map(StepRow::from).collect(),
-            fallback_reason: explanation.fallback_reason,
-        }
+json_row! {
+    /// The explanation of one call.
+    pub struct Explained from explanation: &Explanation {
+        steps: Vec<StepRow> = explanation.steps.iter().map(StepRow::from).collect(),
+        fallback_reason: String = explanation.fallback_reason.clone(),
     }
 }
 
-impl From<Step> for StepRow {
-    fn from(step: Step) -> Self {
-        let took = step.took.and_then(|took| Duration::try_from(took).ok()).unwrap_or_default();
-        Self {
-            store: step.store,
-            replica: step.replica,
-            question: step.question,
-            took_ms: output::elapsed_ms(took),
-            outcome: step.outcome,
-            store_as_of: step.store_as_of,
-            overlaid_events: step.overlaid_events,
-        }
+json_row! {
+    pub struct StepRow from step: &Step {
+        store: String = step.store.clone(),
+        replica: String = step.replica.clone(),
+        question: String = step.question.clone(),
+        took_ms: f64 = output::proto_ms(step.took).unwrap_or_default(),
+        outcome: String = step.outcome.clone(),
+        store_as_of: String = step.store_as_of.clone(),
+        overlaid_events: u32 = step.overlaid_events,
     }
 }
 
@@ -102,7 +77,7 @@ mod tests {
             fallback_reason: "slow".to_owned(),
         };
         assert_eq!(
-            Explained::from(explanation).lines(),
+            Explained::from(&explanation).lines(),
             [
                 "  neo4j projector-0   check   1.24 ms   timeout",
                 "  postgres   check   1.24 ms   ok   revision 901 and 2 recent events",

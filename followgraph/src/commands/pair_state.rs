@@ -1,60 +1,37 @@
 //! The relations of a pair of accounts, for programs and in a few words.
 
 use proto::graph::v1::Relationship;
-use serde::Serialize;
 
 use crate::dates::format_proto;
+use crate::output::json_row;
 
-/// A pair of accounts as the first one sees it, for programs.
-#[derive(Debug, Default, Serialize)]
-pub struct PairState {
-    pub following: bool,
-    pub requested: bool,
-    pub followed_by: bool,
-    pub request_received: bool,
-    pub muting: bool,
-    pub muting_until: Option<String>,
-    pub blocking: bool,
-    pub blocking_until: Option<String>,
-    pub blocked_by: bool,
-    pub following_since: Option<String>,
-    pub followed_by_since: Option<String>,
-    /// For `--expected-etag`.
-    pub etag: String,
-}
-
-impl From<&Relationship> for PairState {
-    fn from(pair: &Relationship) -> Self {
-        Self {
-            following: pair.following,
-            requested: pair.requested,
-            followed_by: pair.followed_by,
-            request_received: pair.request_received,
-            muting: pair.muting,
-            muting_until: format_proto(pair.muting_until),
-            blocking: pair.blocking,
-            blocking_until: format_proto(pair.blocking_until),
-            blocked_by: pair.blocked_by,
-            following_since: format_proto(pair.following_since),
-            followed_by_since: format_proto(pair.followed_by_since),
-            etag: pair.etag.clone(),
-        }
+json_row! {
+    /// A pair of accounts as the first one sees it.
+    #[derive(Default)]
+    pub struct PairState from pair: &Relationship {
+        following: bool = pair.following,
+        requested: bool = pair.requested,
+        followed_by: bool = pair.followed_by,
+        request_received: bool = pair.request_received,
+        muting: bool = pair.muting,
+        muting_until: Option<String> = format_proto(pair.muting_until),
+        blocking: bool = pair.blocking,
+        blocking_until: Option<String> = format_proto(pair.blocking_until),
+        blocked_by: bool = pair.blocked_by,
+        following_since: Option<String> = format_proto(pair.following_since),
+        followed_by_since: Option<String> = format_proto(pair.followed_by_since),
+        /// For `--expected-etag`.
+        etag: String = pair.etag.clone(),
     }
 }
 
-/// A pair with its other account, for programs.
-#[derive(Debug, Serialize)]
-pub struct Pair<'a> {
-    user_id: &'a str,
-    mutual: bool,
-    #[serde(flatten)]
-    state: PairState,
-}
-
-impl<'a> From<&'a Relationship> for Pair<'a> {
-    fn from(pair: &'a Relationship) -> Self {
-        let mutual = pair.following && pair.followed_by;
-        Self { user_id: &pair.user_id, mutual, state: PairState::from(pair) }
+json_row! {
+    /// A pair with its other account.
+    pub struct Pair from pair: &Relationship {
+        user_id: String = pair.user_id.clone(),
+        mutual: bool = pair.following && pair.followed_by,
+        #[serde(flatten)]
+        state: PairState = PairState::from(pair),
     }
 }
 

@@ -111,7 +111,7 @@ impl Reads {
         let elapsed = started.elapsed();
         let (source, as_of, explanation) = answer.take_origin();
         let from = Provenance::new(source, as_of);
-        let explanation = explanation.map(Explained::from);
+        let explanation = explanation.as_ref().map(Explained::from);
         self.origin.add(&from, elapsed, explanation.clone());
         Ok((answer, Measured { from, elapsed_ms: output::elapsed_ms(elapsed), explanation }))
     }

@@ -16,7 +16,7 @@ use crate::output::{self, Format};
 struct Answer<'a> {
     viewer_id: &'a str,
     #[serde(flatten)]
-    pair: Pair<'a>,
+    pair: Pair,
     #[serde(flatten)]
     measured: &'a Measured,
 }

@@ -17,7 +17,7 @@ use crate::dates::format_proto;
 use crate::global::GlobalArgs;
 use crate::ids::{self, Id};
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 use crate::retry::Backoff;
 use crate::text;
 
@@ -64,43 +64,53 @@ fn verb(text: &str) -> Result<Verb, String> {
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     resume_token: &'a str,
-    epoch: u64,
-    revision: u64,
-    event_id: &'a str,
-    committed_at: Option<String>,
-    verb: String,
-    actor_id: Option<&'a str>,
-    edges: Vec<EdgeRow<'a>>,
-    accounts: Vec<AccountRow<'a>>,
-    counts: Vec<CountsRow<'a>>,
+    #[serde(flatten)]
+    event: EventRow,
 }
 
-#[derive(Debug, Serialize)]
-struct EdgeRow<'a> {
-    kind: String,
-    op: String,
-    source_id: &'a str,
-    target_id: &'a str,
-    created_at: Option<String>,
-    expires_at: Option<String>,
-    position: u64,
+json_row! {
+    struct EventRow from event: &Event {
+        epoch: u64 = event.epoch,
+        revision: u64 = event.revision,
+        event_id: String = event.event_id.clone(),
+        committed_at: Option<String> = format_proto(event.committed_at),
+        verb: String = verb_name(event.verb()),
+        actor_id: Option<String> = (!event.actor_id.is_empty()).then(|| event.actor_id.clone()),
+        edges: Vec<EdgeRow> = event.edges.iter().map(EdgeRow::from).collect(),
+        accounts: Vec<AccountRow> = event.accounts.iter().map(AccountRow::from).collect(),
+        counts: Vec<CountsRow> = event.counts.iter().map(CountsRow::from).collect(),
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct AccountRow<'a> {
-    user_id: &'a str,
-    op: String,
+json_row! {
+    struct EdgeRow from edge: &EdgeChange {
+        kind: String = kind(edge),
+        op: String = name(edge.op().as_str_name(), "EDGE_OP_"),
+        source_id: String = edge.source_id.clone(),
+        target_id: String = edge.target_id.clone(),
+        created_at: Option<String> = format_proto(edge.created_at),
+        expires_at: Option<String> = format_proto(edge.expires_at),
+        position: u64 = edge.position,
+    }
 }
 
-#[derive(Debug, Serialize)]
-struct CountsRow<'a> {
-    user_id: &'a str,
-    followers: u64,
-    following: u64,
-    muting: u64,
-    blocking: u64,
-    requests_sent: u64,
-    requests_received: u64,
+json_row! {
+    struct AccountRow from change: &AccountChange {
+        user_id: String = change.user_id.clone(),
+        op: String = name(change.op().as_str_name(), "ACCOUNT_OP_"),
+    }
+}
+
+json_row! {
+    struct CountsRow from counts: &AccountCounts {
+        user_id: String = counts.user_id.clone(),
+        followers: u64 = counts.followers,
+        following: u64 = counts.following,
+        muting: u64 = counts.muting,
+        blocking: u64 = counts.blocking,
+        requests_sent: u64 = counts.requests_sent,
+        requests_received: u64 = counts.requests_received,
+    }
 }
 
 /// Prints events until Ctrl-C, or the limit.
@@ -170,7 +180,8 @@ impl Watch<'_> {
 
     fn print(&mut self, message: WatchEventsResponse) -> anyhow::Result<()> {
         if let Some(event) = &message.event {
-            self.format.show(&row(event, &message.resume_token), || event_text(event))?;
+            let row = Row { resume_token: &message.resume_token, event: EventRow::from(event) };
+            self.format.show(&row, || event_text(event))?;
             if !output::is_open() {
                 // The event was not read: a later watch starts with it.
                 return Ok(());
@@ -190,43 +201,6 @@ fn name(full: &str, prefix: &str) -> String {
 
 fn kind(edge: &EdgeChange) -> String {
     name(edge.kind().as_str_name(), "EDGE_KIND_")
-}
-
-fn row<'a>(event: &'a Event, resume_token: &'a str) -> Row<'a> {
-    let edge = |edge: &'a EdgeChange| EdgeRow {
-        kind: kind(edge),
-        op: name(edge.op().as_str_name(), "EDGE_OP_"),
-        source_id: &edge.source_id,
-        target_id: &edge.target_id,
-        created_at: format_proto(edge.created_at),
-        expires_at: format_proto(edge.expires_at),
-        position: edge.position,
-    };
-    let account = |change: &'a AccountChange| AccountRow {
-        user_id: &change.user_id,
-        op: name(change.op().as_str_name(), "ACCOUNT_OP_"),
-    };
-    let counts = |counts: &'a AccountCounts| CountsRow {
-        user_id: &counts.user_id,
-        followers: counts.followers,
-        following: counts.following,
-        muting: counts.muting,
-        blocking: counts.blocking,
-        requests_sent: counts.requests_sent,
-        requests_received: counts.requests_received,
-    };
-    Row {
-        resume_token,
-        epoch: event.epoch,
-        revision: event.revision,
-        event_id: &event.event_id,
-        committed_at: format_proto(event.committed_at),
-        verb: verb_name(event.verb()),
-        actor_id: (!event.actor_id.is_empty()).then_some(event.actor_id.as_str()),
-        edges: event.edges.iter().map(edge).collect(),
-        accounts: event.accounts.iter().map(account).collect(),
-        counts: event.counts.iter().map(counts).collect(),
-    }
 }
 
 /// An event for people: revision, time, verb, and some of its changes.
@@ -301,7 +275,8 @@ mod tests {
 
     #[test]
     fn json_has_every_field() {
-        let row = serde_json::to_value(row(&event(), "token")).unwrap();
+        let row =
+            serde_json::to_value(Row { resume_token: "token", event: EventRow::from(&event()) }).unwrap();
         assert_eq!((row["resume_token"].as_str(), row["verb"].as_str()), (Some("token"), Some("block")));
         assert_eq!(row["edges"][3]["op"], "updated");
         assert_eq!(row["edges"][2]["kind"], "follow_request");

@@ -17,7 +17,7 @@ use self::counts::VerifyArgs;
 use crate::client::CommandClient;
 use crate::global::GlobalArgs;
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 use crate::stores::ReplicaArgs;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -68,13 +68,14 @@ struct Cleared {
     how: &'static str,
 }
 
-#[derive(Debug, Serialize)]
-struct Replica {
-    name: String,
-    complete: bool,
-    sweep_progress: f64,
-    visible: u64,
-    lag_revisions: u64,
+json_row! {
+    struct Replica from status: &ReplicaStatus {
+        name: String = status.name.clone(),
+        complete: bool = status.complete,
+        sweep_progress: f64 = status.sweep_progress,
+        visible: u64 = status.visible,
+        lag_revisions: u64 = status.lag_revisions,
+    }
 }
 
 pub async fn run(global: &GlobalArgs, verb: &LegacyVerb) -> anyhow::Result<Outcome> {
@@ -120,25 +121,13 @@ async fn wait_complete(client: &mut CommandClient, bar: &ProgressBar) -> anyhow:
                 bar.set_position((slowest.sweep_progress.clamp(0.0, 1.0) * 100.0) as u64);
                 bar.set_message(slowest.name.clone());
             }
-            None if !replicas.is_empty() => return Ok(replicas.into_iter().map(Replica::from).collect()),
+            None if !replicas.is_empty() => return Ok(replicas.iter().map(Replica::from).collect()),
             None if Instant::now() >= until => {
                 bail!("no heartbeat of a projector, which builds the read model: does one run?")
             }
             None => bar.set_message("waiting for a projector"),
         }
         tokio::time::sleep(POLL_INTERVAL).await;
-    }
-}
-
-impl From<ReplicaStatus> for Replica {
-    fn from(status: ReplicaStatus) -> Self {
-        Self {
-            name: status.name,
-            complete: status.complete,
-            sweep_progress: status.sweep_progress,
-            visible: status.visible,
-            lag_revisions: status.lag_revisions,
-        }
     }
 }
 

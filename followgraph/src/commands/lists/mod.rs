@@ -138,7 +138,7 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    relationship: Option<Pair<'a>>,
+    relationship: Option<Pair>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
     #[serde(flatten)]

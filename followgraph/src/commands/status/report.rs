@@ -2,14 +2,12 @@
 //!
 //! The services decide what is a problem: a failed check. A service that does not answer is one, too.
 
-use std::time::Duration;
-
-use proto::graph::v1::{CheckState, Head, ReplicaStatus, StoreStatus, StreamState};
+use proto::graph::v1::{CheckState, Head, ReplicaStatus, StoreStatus, StreamState, StreamStatus};
 use proto::{command::v1 as command, query::v1 as query};
 use serde::Serialize;
 
 use crate::dates::format_proto;
-use crate::output;
+use crate::output::{self, json_row};
 
 const COMMAND: &str = "command-service";
 const QUERY: &str = "query-service";
@@ -36,87 +34,97 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     pub(super) service: &'static str,
-    pub(super) name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) subject: String,
-    pub(super) state: &'static str,
-    pub(super) required: bool,
-    pub(super) reason: String,
-    pub(super) since: Option<String>,
-    pub(super) action: String,
+    #[serde(flatten)]
+    pub(super) row: CheckRow,
+}
+
+json_row! {
+    pub(super) struct CheckRow from check: &proto::graph::v1::Check {
+        name: String = check.name.clone(),
+        #[serde(skip_serializing_if = "String::is_empty")]
+        subject: String = check.subject.clone(),
+        state: &'static str = match check.state() {
+            CheckState::Unspecified => "unknown",
+            CheckState::Ok => "ok",
+            CheckState::Failed => "failed",
+        },
+        required: bool = check.required,
+        reason: String = check.reason.clone(),
+        since: Option<String> = format_proto(check.since),
+        action: String = check.action.clone(),
+    }
 }
 
 impl Check {
     fn new(service: &'static str, check: &proto::graph::v1::Check) -> Self {
-        Self {
-            service,
-            name: check.name.clone(),
-            subject: check.subject.clone(),
-            state: match check.state() {
-                CheckState::Unspecified => "unknown",
-                CheckState::Ok => "ok",
-                CheckState::Failed => "failed",
-            },
-            required: check.required,
-            reason: check.reason.clone(),
-            since: format_proto(check.since),
-            action: check.action.clone(),
-        }
+        Self { service, row: CheckRow::from(check) }
     }
 
     pub(super) fn title(&self) -> String {
-        format!("{} {}", self.name, self.subject).trim_end().to_owned()
+        format!("{} {}", self.row.name, self.row.subject).trim_end().to_owned()
     }
 
     pub(super) fn passes(&self) -> bool {
-        self.state == "ok"
+        self.row.state == "ok"
     }
 
     fn problem(&self) -> Option<String> {
-        (!self.passes()).then(|| format!("{}: {}: {}", self.service, self.title(), self.reason))
+        (!self.passes()).then(|| format!("{}: {}: {}", self.service, self.title(), self.row.reason))
     }
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct HeadReport {
-    pub(super) epoch: u64,
-    pub(super) revision: u64,
-    pub(super) token: String,
+json_row! {
+    pub(super) struct HeadReport from head: &Head {
+        epoch: u64 = head.epoch,
+        revision: u64 = head.revision,
+        token: String = head.token.clone(),
+    }
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct StreamReport {
-    pub(super) name: String,
-    pub(super) state: &'static str,
-    pub(super) first_revision: u64,
-    pub(super) last_revision: u64,
-    pub(super) leader: bool,
-    pub(super) oldest_unpublished_ms: f64,
-    pub(super) problem: String,
+json_row! {
+    pub(super) struct StreamReport from stream: &StreamStatus {
+        name: String = stream.name.clone(),
+        state: &'static str = match stream.state() {
+            StreamState::Unspecified => "unknown",
+            StreamState::Ok => "ok",
+            StreamState::Unreachable => "unreachable",
+            StreamState::Repairing => "repairing",
+            StreamState::Forked => "forked",
+            StreamState::Blocked => "blocked",
+            StreamState::Standby => "standby",
+        },
+        first_revision: u64 = stream.first_revision,
+        last_revision: u64 = stream.last_revision,
+        leader: bool = stream.leader,
+        oldest_unpublished_ms: f64 = output::proto_ms(stream.oldest_unpublished).unwrap_or_default(),
+        problem: String = stream.problem.clone(),
+    }
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Replica {
-    pub(super) name: String,
-    pub(super) revision: u64,
-    pub(super) visible: u64,
-    pub(super) complete: bool,
-    pub(super) sweep_progress: f64,
-    pub(super) differences: u64,
-    pub(super) lag_revisions: u64,
-    pub(super) lag_ms: Option<f64>,
-    pub(super) seen_at: Option<String>,
-    pub(super) problem: String,
+json_row! {
+    pub(super) struct Replica from replica: &ReplicaStatus {
+        name: String = replica.name.clone(),
+        revision: u64 = replica.revision,
+        visible: u64 = replica.visible,
+        complete: bool = replica.complete,
+        sweep_progress: f64 = replica.sweep_progress,
+        differences: u64 = replica.differences,
+        lag_revisions: u64 = replica.lag_revisions,
+        lag_ms: Option<f64> = output::proto_ms(replica.lag),
+        seen_at: Option<String> = format_proto(replica.seen_at),
+        problem: String = replica.problem.clone(),
+    }
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Store {
-    pub(super) name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(super) replica: String,
-    pub(super) serving: bool,
-    pub(super) lagging: bool,
-    pub(super) reason: String,
+json_row! {
+    pub(super) struct Store from store: &StoreStatus {
+        name: String = store.name.clone(),
+        #[serde(skip_serializing_if = "String::is_empty")]
+        replica: String = store.replica.clone(),
+        serving: bool = store.serving,
+        lagging: bool = store.lagging,
+        reason: String = store.reason.clone(),
+    }
 }
 
 impl Store {
@@ -193,51 +201,6 @@ impl Report {
     }
 }
 
-impl From<&Head> for HeadReport {
-    fn from(head: &Head) -> Self {
-        Self { epoch: head.epoch, revision: head.revision, token: head.token.clone() }
-    }
-}
-
-impl From<&proto::graph::v1::StreamStatus> for StreamReport {
-    fn from(stream: &proto::graph::v1::StreamStatus) -> Self {
-        Self {
-            name: stream.name.clone(),
-            state: match stream.state() {
-                StreamState::Unspecified => "unknown",
-                StreamState::Ok => "ok",
-                StreamState::Unreachable => "unreachable",
-                StreamState::Repairing => "repairing",
-                StreamState::Forked => "forked",
-                StreamState::Blocked => "blocked",
-                StreamState::Standby => "standby",
-            },
-            first_revision: stream.first_revision,
-            last_revision: stream.last_revision,
-            leader: stream.leader,
-            oldest_unpublished_ms: millis(stream.oldest_unpublished).unwrap_or_default(),
-            problem: stream.problem.clone(),
-        }
-    }
-}
-
-impl From<&ReplicaStatus> for Replica {
-    fn from(replica: &ReplicaStatus) -> Self {
-        Self {
-            name: replica.name.clone(),
-            revision: replica.revision,
-            visible: replica.visible,
-            complete: replica.complete,
-            sweep_progress: replica.sweep_progress,
-            differences: replica.differences,
-            lag_revisions: replica.lag_revisions,
-            lag_ms: millis(replica.lag),
-            seen_at: format_proto(replica.seen_at),
-            problem: replica.problem.clone(),
-        }
-    }
-}
-
 impl ServiceReport {
     fn new<T>(answer: &Answer<T>, version: Option<String>) -> Self {
         Self {
@@ -252,22 +215,6 @@ impl ServiceReport {
     }
 }
 
-impl From<&StoreStatus> for Store {
-    fn from(store: &StoreStatus) -> Self {
-        Self {
-            name: store.name.clone(),
-            replica: store.replica.clone(),
-            serving: store.serving,
-            lagging: store.lagging,
-            reason: store.reason.clone(),
-        }
-    }
-}
-
-fn millis(duration: Option<prost_types::Duration>) -> Option<f64> {
-    Duration::try_from(duration?).ok().map(output::elapsed_ms)
-}
-
 pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -279,7 +226,7 @@ pub(super) mod tests {
     pub fn command() -> command::GetStatusResponse {
         command::GetStatusResponse {
             head: Some(Head { epoch: 1, revision: 901, event_id: String::new(), token: "t".to_owned() }),
-            stream: Some(proto::graph::v1::StreamStatus {
+            stream: Some(StreamStatus {
                 name: "FOLLOWGRAPH".to_owned(),
                 state: StreamState::Ok.into(),
                 first_revision: 1,

@@ -35,10 +35,10 @@ impl Report {
             table.add_row([
                 Cell::new(check.service),
                 Cell::new(check.title()),
-                verdict(check.state, check.passes()),
-                Cell::new(check.since.as_deref().unwrap_or_default()),
-                Cell::new(&check.reason),
-                Cell::new(if check.passes() { "" } else { check.action.as_str() }),
+                verdict(check.row.state, check.passes()),
+                Cell::new(check.row.since.as_deref().unwrap_or_default()),
+                Cell::new(&check.row.reason),
+                Cell::new(if check.passes() { "" } else { check.row.action.as_str() }),
             ]);
         }
         output::table_text(table)
