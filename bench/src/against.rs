@@ -1,4 +1,4 @@
-//! Two sets of programs measured in turns, so that a machine that slows down slows both.
+//! Compares two sets of programs, measured in turns, so that a machine that slows down affects both.
 
 use std::path::Path;
 
@@ -6,11 +6,11 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use crate::args::Args;
+use crate::measure;
 use crate::report::{Report, Row};
 use crate::setup::Edge;
-use crate::{Args, measure};
 
-/// A measurement of both sets of programs.
 #[derive(Debug, Serialize)]
 struct Compared {
     name: String,
@@ -20,7 +20,7 @@ struct Compared {
     p99_ms: Option<Pair>,
 }
 
-/// One figure of both sets.
+/// A figure of both sets.
 #[derive(Debug, Serialize)]
 struct Pair {
     ours: Spread,
@@ -29,7 +29,7 @@ struct Pair {
     ratio: f64,
 }
 
-/// The rounds of one figure.
+/// A figure over all rounds.
 #[derive(Debug, Serialize)]
 struct Spread {
     median: f64,
@@ -37,11 +37,10 @@ struct Spread {
     most: f64,
 }
 
-/// All measurements of both sets.
 #[derive(Debug, Serialize)]
 pub struct Comparison(Vec<Compared>);
 
-/// Measures our programs and theirs, each `args.rounds` times on fresh servers. Every second round begins with theirs.
+/// Measures both sets `args.rounds` times on fresh servers. Every second round starts with theirs.
 pub async fn compare(args: &Args, edges: &[Edge], ours: &Path, theirs: &Path) -> Result<Comparison> {
     let (mut of_ours, mut of_theirs) = (Vec::new(), Vec::new());
     for round in 0..args.rounds {
@@ -51,14 +50,14 @@ pub async fn compare(args: &Args, edges: &[Edge], ours: &Path, theirs: &Path) ->
         }
         for (binaries, reports) in turns {
             eprintln!("round {} of {}: {}", round + 1, args.rounds, binaries.display());
-            reports.push(measure(args, edges, binaries).await?);
+            reports.push(measure::all(args, edges, binaries).await?);
         }
     }
     let rows = of_ours.first().map(Report::rows).unwrap_or_default();
     Ok(Comparison(rows.iter().filter_map(|row| compared(row, &of_ours, &of_theirs)).collect()))
 }
 
-/// `None` if the other set lacks this measurement.
+/// `None` if the other set does not have this measurement.
 fn compared(row: &Row, ours: &[Report], theirs: &[Report]) -> Option<Compared> {
     let pair = |figure: fn(&Row) -> Option<f64>| {
         let spread = |reports: &[Report]| {
@@ -91,7 +90,6 @@ impl Spread {
 }
 
 impl Comparison {
-    /// For people.
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
@@ -118,7 +116,6 @@ impl Comparison {
         table.to_string()
     }
 
-    /// For programs.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }

@@ -1,7 +1,7 @@
-//! Bare SQL: what PostgreSQL gives to a program that talks to it directly.
+//! Bare SQL: the rate of PostgreSQL for a program that uses it directly.
 //!
-//! The write does what a follow must do at least: the edge, both counts, an event;
-//! one transaction each, as an application without group commit would.
+//! The write is the minimum of a follow (the edge, both counts, an event) in one transaction, as in an application without
+//! group commit.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use crate::load::{self, Outcome};
 
-/// Tables like the real ones, so that the real ones stay as they are.
+/// Copies of the real tables, which stay unchanged.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS bench_follows (LIKE follows INCLUDING ALL);
     CREATE TABLE IF NOT EXISTS bench_accounts (LIKE accounts INCLUDING ALL);
     CREATE TABLE IF NOT EXISTS bench_outbox (revision bigserial PRIMARY KEY, payload bytea NOT NULL)";
 
-/// A pool with a connection for every client.
+/// A pool with one connection per client.
 pub async fn pool(url: &str, clients: usize) -> Result<PgPool> {
     Ok(PgPoolOptions::new().max_connections(clients as u32).test_before_acquire(false).connect(url).await?)
 }
@@ -59,7 +59,7 @@ pub async fn follows(url: &str, clients: usize, time: Duration) -> Result<Outcom
     .await
 }
 
-/// Any read of one statement.
+/// A read with one statement.
 pub async fn read<F>(
     url: &str,
     clients: usize,

@@ -1,4 +1,4 @@
-//! What replacing a long list and erasing a large account do to everybody else.
+//! Effect of the replacement of a long list, and of the erase of a large account, on other follows.
 
 use std::time::{Duration, Instant};
 
@@ -11,24 +11,22 @@ use tests::{Endpoints, importing, truth};
 use crate::report::Report;
 use crate::{load, writes};
 
-/// The load beside it, as a part of what the service can do.
-const PART_OF_CAPACITY: f64 = 0.3;
-/// How often the job is asked for.
-const POLL: Duration = Duration::from_millis(200);
-/// A p99 up to this many milliseconds is kept, however short the usual one is.
+/// The concurrent load as a share of the capacity.
+const SHARE_OF_CAPACITY: f64 = 0.3;
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// A p99 up to this many milliseconds always meets the target.
 const SHORT_MS: f64 = 50.0;
 const USUAL: &str = "Follow at 30 % of capacity, open loop";
 
-/// Follows in an open loop: alone, then beside a dry run and a replacement of a list of `size` accounts, and beside an
-/// erase of an account with as many followers.
+/// Follows in an open loop: alone, then during dry runs and a replacement of a list of `size` accounts, and during an
+/// erase of an account with `size` followers.
 pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: &mut Report) -> Result<()> {
-    // An account may follow as many as follow it.
+    // The limit of follows grows with the number of followers.
     let actor = followed_by(endpoints, size).await;
     let erased_user = followed_by(endpoints, size).await;
     truth::wait_caught_up(endpoints).await;
 
     let follow = {
-        // As many connections as a busy backend keeps.
         let commands: Vec<_> = (0..writes::SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
         move |round: u64| writes::follow(commands[round as usize % commands.len()].clone(), round)
     };
@@ -38,7 +36,7 @@ pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: 
     })
     .await?;
     truth::wait_caught_up(endpoints).await;
-    let rate = capacity.rate * PART_OF_CAPACITY;
+    let rate = capacity.rate * SHARE_OF_CAPACITY;
 
     let pause = async {
         tokio::time::sleep(time * 3).await;
@@ -113,7 +111,7 @@ async fn replaced(
     Ok(endpoints.commands().replace_following(request).await?.into_inner())
 }
 
-/// Erases an account; done when the job is.
+/// Erases an account, and waits for the job.
 pub async fn erased(endpoints: &Endpoints, user: &str) -> Result<()> {
     let request = EraseAccountRequest { user_id: user.to_owned(), ..EraseAccountRequest::default() };
     let job_id = endpoints.commands().erase_account(request).await?.into_inner().job_id;
@@ -126,7 +124,7 @@ pub async fn done(endpoints: &Endpoints, job_id: &str) -> Result<()> {
     loop {
         let job = commands.get_job(GetJobRequest { job_id: job_id.to_owned() }).await?.into_inner();
         match job.state() {
-            JobState::Running => tokio::time::sleep(POLL).await,
+            JobState::Running => tokio::time::sleep(POLL_INTERVAL).await,
             state => {
                 ensure!(state == JobState::Done, "the job ended as {state:?}: {}", job.error);
                 return Ok(());

@@ -1,4 +1,4 @@
-//! Reads without Neo4j: PostgreSQL answers within the budget, and beyond it a refusal costs the caller next to nothing.
+//! Reads without Neo4j: PostgreSQL answers within the budget, and reads beyond the budget are refused fast.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,12 +12,12 @@ use crate::load;
 use crate::report::Report;
 use crate::setup::Setup;
 
-/// Clients at a time.
+/// Number of concurrent clients.
 const CLIENTS: usize = 16;
-/// Reads a second that PostgreSQL may be asked for.
+/// Fallback reads per second.
 const BUDGET: &str = "50";
 
-/// Kills Neo4j under read load; what refused reads take then.
+/// Kills Neo4j under read load, and measures the latency of refused reads.
 pub async fn without_neo4j(setup: &mut Setup, time: Duration, report: &mut Report) -> Result<()> {
     setup.restart_query_with("FALLBACK_BUDGET_PER_SECOND", BUDGET)?;
     let endpoints = setup.endpoints.clone();

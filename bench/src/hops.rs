@@ -1,4 +1,4 @@
-//! Reads over more than one hop of ever larger accounts: that each is bounded as the API says.
+//! Multi-hop reads of accounts of increasing size: checks that the work is bounded as the API specifies.
 
 use std::time::Duration;
 
@@ -13,22 +13,21 @@ use tests::{Endpoints, importing, new_user, truth};
 use crate::report::Report;
 use crate::{load, writes};
 
-/// Edges of one chunk of an import.
+/// Edges per chunk of an import.
 const CHUNK: usize = 1_000;
 const PAGE: i32 = 100;
-/// Sets of which a page looks through a bounded part.
+/// Sizes of sets; a page reads a bounded part of them.
 const SETS: [usize; 3] = [1_000, 10_000, 100_000];
-/// Follows of a viewer whose known followers are looked for among all of them; the last is the cap.
+/// Follows of a viewer. All of them are candidates for known followers; the last number is the limit.
 const VIEWERS: [usize; 3] = [75, 750, 7_500];
-/// Follows of an account that wants suggestions; no more than the newest 250 are looked through.
+/// Follows of an account that gets suggestions from its newest 250 follows.
 const CURIOUS: [usize; 3] = [25, 250, 2_500];
-/// How many each of those follows.
+/// Follows of each followed account.
 const FOLLOWS_OF_EACH: usize = 100;
 
-/// Follows beside the questions, of accounts that these are not about.
+/// Concurrent follows of other accounts.
 const FOLLOWS_PER_SECOND: f64 = 500.0;
 
-/// One question, about an account of some size.
 #[derive(Clone)]
 enum Question {
     Mutuals { user: String },
@@ -37,7 +36,7 @@ enum Question {
     Suggest { viewer: String },
 }
 
-/// Asks each question of accounts of three sizes, and of the middle one beside follows.
+/// Asks each question about accounts of three sizes, and about the middle one during follows.
 pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
     let questions = prepare(endpoints).await;
     truth::wait_caught_up(endpoints).await;
@@ -75,7 +74,7 @@ pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> 
     Ok(())
 }
 
-/// Asks a question while others follow. Either store may answer.
+/// Asks a question during follows. Either store may answer.
 async fn beside_follows(endpoints: &Endpoints, question: Question, time: Duration) -> Result<load::Outcome> {
     let ask = move |queries, _| {
         let answer = ask(queries, question.clone());
@@ -92,14 +91,14 @@ async fn beside_follows(endpoints: &Endpoints, question: Question, time: Duratio
     outcome.context("the reads have ended")
 }
 
-/// Makes the accounts, and what is asked about them.
+/// Creates the accounts and the questions.
 async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Question)>)> {
     let mut edges = Vec::new();
     let people: Vec<String> = (0..SETS[2] * 2).map(|_| new_user()).collect();
     let (mut mutuals, mut both, mut either, mut without) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut largest = String::new();
     for size in SETS {
-        // Every second follower of the first follows the second, too, and is followed back by the first.
+        // Every second follower of the first account also follows the second, and the first follows it back.
         let (first, second) = (new_user(), new_user());
         let shared = people[..size].iter().step_by(2);
         let others = &people[SETS[2]..SETS[2] + size / 2];
@@ -124,7 +123,7 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
     let mut suggest = Vec::new();
     let between: Vec<String> = (0..CURIOUS[2]).map(|_| new_user()).collect();
     for (place, other) in between.iter().enumerate() {
-        // Neighbours follow much the same.
+        // Neighbours have many follows in common.
         let from = place * 10;
         edges.extend(people[from..from + FOLLOWS_OF_EACH].iter().map(|far| (other.clone(), far.clone())));
     }
@@ -145,7 +144,7 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
     ]
 }
 
-/// Asks a question, and says which store answered.
+/// Asks a question. Returns the store that answered.
 async fn ask(mut queries: Queries, question: Question) -> Result<Source> {
     let (source, found) = match question {
         Question::Mutuals { user } => {

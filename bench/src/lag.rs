@@ -1,7 +1,6 @@
-//! From the answer of a write to its being visible in Neo4j, at 200 follows a second.
+//! Lag from the answer of a write until Neo4j shows it, at 200 follows per second.
 //!
-//! Measured from outside: the time between the answer and the projector's
-//! announcement that readers see the revision.
+//! Measured from outside, as the time between the answer and the projector's announcement of the revision.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::report::Report;
 
 const PER_SECOND: u32 = 200;
 
-/// An open loop: a write every 5 ms, whether or not the one before is visible.
+/// An open loop: a write every 5 ms, whether or not the previous one is visible.
 pub async fn at_200_per_second(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
     let mut announcements = endpoints.nats().await.subscribe(subjects::PROJECTORS_WILDCARD).await?;
     let (written, mut waiting) = mpsc::unbounded_channel();
@@ -47,7 +46,7 @@ pub async fn at_200_per_second(endpoints: &Endpoints, time: Duration, report: &m
         tokio::select! {
             Some((revision, at)) = waiting.recv() => {
                 let revision = revision.context("a follow failed")?.0;
-                // Visible before its answer had been heard: no lag at all.
+                // The announcement arrived before the answer: no lag.
                 if revision <= visible { latencies.record(0)? } else { open.push((revision, at)) }
             }
             Some(message) = announcements.next() => {

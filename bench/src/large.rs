@@ -1,4 +1,4 @@
-//! Accounts of very different sizes: what reads of them take, and what memory the jobs on the largest need.
+//! Accounts of very different sizes: latency of reads, and memory of jobs on the largest account.
 
 use std::time::{Duration, Instant};
 
@@ -14,18 +14,17 @@ use crate::report::Report;
 use crate::setup::Setup;
 use crate::{erase, load};
 
-/// Edges of one chunk of an import.
+/// Edges per chunk of an import.
 const CHUNK: usize = 1_000;
-/// What a list is read with.
 const PAGE: i32 = 100;
 
-/// Somebody with many followers.
+/// An account with many followers.
 struct Star {
     id: String,
     followers: Vec<String>,
 }
 
-/// Reads of accounts with ever more followers, up to `largest`, then jobs on the largest.
+/// Reads accounts with increasing numbers of followers, up to `largest`, then runs jobs on the largest.
 pub async fn all(setup: &Setup, largest: usize, time: Duration, report: &mut Report) -> Result<()> {
     let endpoints = &setup.endpoints;
     let mut stars = Vec::new();
@@ -58,7 +57,7 @@ async fn followed_by(endpoints: &Endpoints, size: usize) -> Star {
     Star { id, followers }
 }
 
-/// What is promised to be as fast for the largest as for the smallest.
+/// Reads that must be as fast for the largest account as for the smallest.
 const READS: [&str; 7] = [
     "Check",
     "BatchCheck of 100",
@@ -77,7 +76,7 @@ async fn reads(endpoints: &Endpoints, star: &Star, time: Duration, report: &mut 
     let middle = token_in_the_middle(endpoints, star).await?;
     for read in READS {
         let (star_id, middle) = (star.id.clone(), middle.clone());
-        // Any hundred of them; another one each time.
+        // A different hundred each time.
         let followers = star.followers.clone();
         let outcome = load::closed(
             1,
@@ -95,11 +94,11 @@ async fn reads(endpoints: &Endpoints, star: &Star, time: Duration, report: &mut 
     Ok(())
 }
 
-/// The page token after half of the followers.
+/// Page token after half of the followers.
 async fn token_in_the_middle(endpoints: &Endpoints, star: &Star) -> Result<String> {
     let mut queries = endpoints.queries();
     let (mut token, mut seen) = (String::new(), 0);
-    // Deep enough to be in the middle of the small one, and not the beginning of the large one.
+    // Half of a small list; deep enough in a large one.
     while seen < star.followers.len().min(20_000) / 2 {
         let page = clients::page(&mut queries, List::Followers, &star.id, PAGE, &token, None).await?;
         seen += page.edges.len();
@@ -152,7 +151,7 @@ async fn one(
     Ok(())
 }
 
-/// Hides, brings back and erases the account; the memory of command-service after each.
+/// Archives, restores and erases the account, and reports the memory of command-service after each.
 async fn jobs(setup: &Setup, star: &Star, report: &mut Report) -> Result<()> {
     let endpoints = &setup.endpoints;
     let size = star.followers.len();

@@ -1,17 +1,20 @@
-//! Load: closed loops (so many clients, each with one call at a time) and open ones (so
-//! many calls a second, however long each takes).
+//! Load in closed loops (a number of clients with one call at a time each) and open loops (a number of calls per second,
+//! however long each takes).
 
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use hdrhistogram::Histogram;
 
-/// Not measured: connections, caches, the JVM's compiler.
+/// Numbers of concurrent clients.
+pub const CLIENTS: [usize; 3] = [1, 8, 64];
+
+/// Time without measurement, for connections, caches and the JVM's compiler.
 const WARM_UP: Duration = Duration::from_millis(800);
 
-/// What a load came to.
+/// Result of a load.
 pub struct Outcome {
-    /// Calls a second, all clients together.
+    /// Calls per second of all clients.
     pub rate: f64,
     /// Latencies in microseconds.
     pub latencies: Histogram<u64>,
@@ -22,7 +25,7 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are allowed")
 }
 
-/// Runs `call` in a loop on every client; `client` makes one.
+/// Runs `call` in a loop on every client that `client` creates.
 pub async fn closed<C, F>(
     clients: usize,
     time: Duration,
@@ -61,8 +64,7 @@ where
     Ok(Outcome { rate: latencies.len() as f64 / time.as_secs_f64(), latencies })
 }
 
-/// Makes `per_second` calls a second until `until` is done. A latency is the time from
-/// when the call was due: one that had to wait behind others counts its wait.
+/// Makes `per_second` calls per second until `until` is done. Latencies start when a call is due, so waits count.
 pub async fn open<F>(
     per_second: f64,
     until: impl Future<Output = Result<()>>,

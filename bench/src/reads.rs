@@ -1,4 +1,4 @@
-//! Reads, each against the bare SQL that answers the same question.
+//! Reads, each against the bare SQL for the same question.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use tests::clients::{List, Queries};
 use tests::{Endpoints, clients};
 use uuid::Uuid;
 
+use crate::load::CLIENTS;
 use crate::report::Report;
 use crate::setup::Edge;
-use crate::{CLIENTS, baseline, load};
+use crate::{baseline, load};
 
 /// Every read at every number of clients.
 pub async fn all(endpoints: &Endpoints, edges: &[Edge], time: Duration, report: &mut Report) -> Result<()> {
@@ -37,7 +38,7 @@ fn most_followed(edges: &[Edge]) -> Result<String> {
     Ok(star.to_owned())
 }
 
-/// A cheap spread over the edges.
+/// Spreads rounds over the edges.
 pub fn pick(edges: &[Edge], round: u64, step: u64) -> &Edge {
     &edges[(round.wrapping_add(step).wrapping_mul(0x9E37_79B9_7F4A_7C15) % edges.len() as u64) as usize]
 }

@@ -1,4 +1,4 @@
-//! The figures of a run, for people and for programs.
+//! The figures of a run, for people and programs.
 
 use comfy_table::{Table, presets};
 use hdrhistogram::Histogram;
@@ -7,44 +7,44 @@ use serde::Serialize;
 /// One measurement.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// What was measured.
+    /// Name of the measurement.
     pub name: String,
-    /// Clients at a time.
+    /// Number of concurrent clients.
     pub clients: usize,
-    /// Operations (or edges) a second.
+    /// Operations (or edges) per second.
     pub per_second: f64,
     /// Median latency in milliseconds.
     pub p50_ms: Option<f64>,
     /// 99th percentile in milliseconds.
     pub p99_ms: Option<f64>,
-    /// The measurement of the same run that it is compared with.
+    /// Name of the measurement of the same run to compare with.
     pub baseline: Option<String>,
-    /// Rate against that baseline.
+    /// Rate divided by that of the baseline.
     pub ratio: Option<f64>,
 }
 
-/// What is promised of a figure.
+/// A target for a figure.
 #[derive(Debug, Serialize)]
-pub struct Mark {
-    /// Of what.
+pub struct Target {
+    /// Name of the figure.
     pub name: String,
-    /// What was measured.
+    /// Measured value.
     pub value: f64,
-    /// The promise, in words.
+    /// The target in words.
     pub promise: String,
-    /// It was kept.
+    /// Whether the value meets the target.
     pub kept: bool,
 }
 
-/// All of them.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
     rows: Vec<Row>,
-    marks: Vec<Mark>,
+    #[serde(rename = "marks")]
+    targets: Vec<Target>,
 }
 
 impl Report {
-    /// Adds a measurement; a ratio if `baseline` names an earlier one with as many clients.
+    /// Adds a measurement, with a ratio if `baseline` names an earlier one with the same number of clients.
     pub fn add(
         &mut self,
         name: &str,
@@ -69,7 +69,7 @@ impl Report {
         });
     }
 
-    /// How the median of one measurement compares with that of another.
+    /// The median of one measurement divided by that of another.
     pub fn compare_medians(&self, name: &str, base: &str, clients: usize) -> Option<f64> {
         let median = |name: &str| {
             self.rows.iter().find(|row| row.name == name && row.clients == clients).and_then(|row| row.p50_ms)
@@ -77,33 +77,32 @@ impl Report {
         Some(median(name)? / median(base)?)
     }
 
-    /// A figure must not be larger than that.
+    /// Adds a figure that must not exceed `limit`.
     pub fn at_most(&mut self, name: &str, value: f64, limit: f64) {
-        self.mark(name, value, format!("at most {limit}"), value <= limit);
+        self.target(name, value, format!("at most {limit}"), value <= limit);
     }
 
-    /// A figure must not be smaller than that.
+    /// Adds a figure that must not be below `limit`.
     pub fn at_least(&mut self, name: &str, value: f64, limit: f64) {
-        self.mark(name, value, format!("at least {limit}"), value >= limit);
+        self.target(name, value, format!("at least {limit}"), value >= limit);
     }
 
-    fn mark(&mut self, name: &str, value: f64, promise: String, kept: bool) {
+    fn target(&mut self, name: &str, value: f64, promise: String, kept: bool) {
         let outcome = if kept { "kept" } else { "MISSED" };
         eprintln!("{name}: {value:.2}, promised {promise}: {outcome}");
-        self.marks.push(Mark { name: name.to_owned(), value, promise, kept });
+        self.targets.push(Target { name: name.to_owned(), value, promise, kept });
     }
 
-    /// The promises that were not kept.
-    pub fn missed(&self) -> Vec<&Mark> {
-        self.marks.iter().filter(|mark| !mark.kept).collect()
+    /// The missed targets.
+    pub fn missed(&self) -> Vec<&Target> {
+        self.targets.iter().filter(|target| !target.kept).collect()
     }
 
-    /// The measurements, in their order.
+    /// The measurements.
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// For people.
     pub fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
@@ -123,7 +122,6 @@ impl Report {
         table.to_string()
     }
 
-    /// For programs.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string_pretty(self)
     }

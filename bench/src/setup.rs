@@ -1,4 +1,4 @@
-//! What is measured: servers, services, and the edges to begin with.
+//! The servers and services to measure, and the edges to import.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read};
@@ -14,27 +14,27 @@ use flate2::read::MultiGzDecoder;
 use tests::Endpoints;
 use uuid::Uuid;
 
-/// How long a service may take to be ready again.
-const READY: Duration = Duration::from_secs(60);
+/// Time limit for the restart of a service.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Follower and followed.
 pub type Edge = (String, String);
 
-/// A fresh set; it is removed at the end.
+/// A set of new servers; dropping it removes them.
 pub struct Setup {
-    /// Where it is found.
+    /// Addresses and credentials.
     pub endpoints: Endpoints,
     pipeline: Pipeline,
     servers: Servers,
 }
 
 impl Setup {
-    /// Starts everything, with the programs of this folder and these settings of the services.
+    /// Starts all servers, and the services in this folder with these settings.
     pub fn start(binaries: &Path, settings: &[(String, String)]) -> Result<Self> {
         let tools = Tools::install()?;
         let servers = Servers::temporary(&tools, Ports::free()?, Sizes::DEVELOPMENT)?;
         let migrated = pipeline::migrate_command(binaries, &servers).status()?;
-        ensure!(migrated.success(), "the schemas cannot be applied");
+        ensure!(migrated.success(), "cannot migrate the schemas");
         let settings = settings.iter().fold(Env::default(), |env, (name, value)| env.with(name, value));
         let pipeline = Pipeline::start_with(binaries, &servers, &settings)?;
         let mut env = pipeline.client_env.clone();
@@ -43,27 +43,27 @@ impl Setup {
         Ok(Self { endpoints, pipeline, servers })
     }
 
-    /// Starts query-service again with one more setting, and waits until it is ready.
+    /// Restarts query-service with one more setting, and waits until it is ready.
     pub fn restart_query_with(&mut self, name: &str, value: &str) -> Result<()> {
         let query = &mut self.pipeline.query;
         query.stop()?;
         query.env_mut().set(name, value.to_owned());
         query.start_again()?;
-        query.wait_ready(READY)
+        query.wait_ready(READY_TIMEOUT)
     }
 
-    /// Kills the read model's server.
+    /// Kills Neo4j.
     pub fn kill_neo4j(&mut self) -> Result<()> {
         self.servers.neo4j.kill9()
     }
 
-    /// Starts it again, and waits until reads come from it.
+    /// Restarts Neo4j, and waits until the projector is ready.
     pub fn revive_neo4j(&mut self) -> Result<()> {
         self.servers.neo4j.start_again()?;
-        self.pipeline.projector.wait_ready(READY)
+        self.pipeline.projector.wait_ready(READY_TIMEOUT)
     }
 
-    /// The most memory that command-service has had resident, in MiB.
+    /// Peak resident memory of command-service in MiB.
     pub fn command_peak_mib(&self) -> Result<f64> {
         let pid = self.pipeline.command.pid().context("command-service does not run")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -76,11 +76,11 @@ impl Setup {
 /// Builds the programs of this tree in release mode and returns their folder.
 pub fn build() -> Result<PathBuf> {
     let built = Profile::Release.build_command().status().context("cannot run cargo")?;
-    ensure!(built.success(), "the services do not build");
+    ensure!(built.success(), "cannot build the services");
     Ok(Profile::Release.folder())
 }
 
-/// The edges of a file, or of the generated graph.
+/// The edges in a file, or of the generated graph.
 pub fn edges(file: Option<&Path>) -> Result<Vec<Edge>> {
     let Some(file) = file else {
         return Ok(devstack::graph::edges()
@@ -99,13 +99,15 @@ pub fn edges(file: Option<&Path>) -> Result<Vec<Edge>> {
         .map(|line| {
             let line = line?;
             let mut ids = line.split('\t');
-            let (Some(a), Some(b)) = (ids.next(), ids.next()) else { anyhow::bail!("not two ids: {line}") };
+            let (Some(a), Some(b)) = (ids.next(), ids.next()) else {
+                anyhow::bail!("must be two ids separated by a tab: {line}")
+            };
             Ok((account(a), account(b)))
         })
         .collect()
 }
 
-/// Integers become UUIDs as the command line makes them: UUIDv5, OID namespace.
+/// The UUID of an integer, as in the CLI: UUIDv5 in the OID namespace.
 fn account(id: &str) -> String {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, id.as_bytes()).to_string()
 }

@@ -1,4 +1,4 @@
-//! Reads whose statements are shared, against the same reads with a statement each.
+//! Reads with shared statements, against the same reads with one statement each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::reads::pick;
 use crate::report::Report;
 use crate::setup::{Edge, Setup};
 
-/// How many clients at a time: one shares with nobody, many do.
+/// Numbers of concurrent clients: one shares no statements, many do.
 const CLIENTS: [usize; 3] = [1, 16, 64];
 const READS: [&str; 3] = ["Check", "BatchCheck of 20", "GetCounts of 1"];
 
-/// Checks, batch checks and counts without and with sharing, on one set of servers. Without comes first and last,
-/// so that a JVM which is warmer by then is seen and not taken for a gain.
+/// Checks, batch checks and counts without and with sharing, on one set of servers. Without sharing is measured first
+/// and last, so that a warmer JVM does not look like a gain.
 pub async fn on_and_off(
     setup: &mut Setup,
     edges: &[Edge],

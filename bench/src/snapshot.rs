@@ -1,5 +1,5 @@
-//! What a snapshot that is held open (`pg_dump`, a standby with feedback) does to commits: no row version that is newer
-//! than it can be cleaned up.
+//! Effect of an open snapshot (`pg_dump`, a standby with feedback) on commits: PostgreSQL cannot remove row versions that
+//! are newer than the snapshot.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use tests::{Endpoints, truth};
 use crate::report::Report;
 use crate::{load, writes};
 
-/// Follows a second, far below capacity: the load's own queue would hide what a commit takes.
+/// Follows per second, far below capacity: a queue of the load would hide the latency of commits.
 const PER_SECOND: f64 = 300.0;
-/// Accounts that are followed in turn.
+/// Number of followed accounts.
 const ACCOUNTS: u64 = 10_000;
-/// The median at the end, against that before the snapshot.
-const MOST: f64 = 1.3;
+/// Limit of the ratio between the median at the end and that before the snapshot.
+const LARGEST_RATIO: f64 = 1.3;
 
-/// Follows in an open loop before a snapshot is taken, and after it was held for so long under the same load.
+/// Follows in an open loop before a snapshot, and after it was open for `hold` under the same load.
 pub async fn held(endpoints: &Endpoints, hold: Duration, each: Duration, report: &mut Report) -> Result<()> {
     let of_many = |round: u64| round % ACCOUNTS + 1;
     let of_one = |_| u64::MAX;
@@ -35,13 +35,17 @@ pub async fn held(endpoints: &Endpoints, hold: Duration, each: Duration, report:
     truth::wait_caught_up(endpoints).await;
 
     let held = format!("after {} s of an open snapshot", hold.as_secs());
-    report.at_most(&format!("median of follows of 10,000 accounts {held}, ratio"), many_late / many, MOST);
-    // Nothing is promised of it: each of its follows changes the same row.
+    report.at_most(
+        &format!("median of follows of 10,000 accounts {held}, ratio"),
+        many_late / many,
+        LARGEST_RATIO,
+    );
+    // Without a target: each follow changes the same row.
     eprintln!("median of follows of one account {held}, ratio: {:.2}", one_late / one);
     Ok(())
 }
 
-/// Reports a measurement and returns its median in milliseconds.
+/// Reports a measurement. Returns its median in milliseconds.
 async fn measure(
     endpoints: &Endpoints,
     target: impl Fn(u64) -> u64 + Copy + Send + 'static,
@@ -59,7 +63,7 @@ async fn pause(time: Duration) -> Result<()> {
     Ok(())
 }
 
-/// New accounts follow that of each round, over as many connections as a busy backend keeps.
+/// New accounts follow the account of each round.
 fn follow(
     endpoints: &Endpoints,
     target: impl Fn(u64) -> u64 + Copy + Send + 'static,

@@ -7,14 +7,15 @@ use futures::stream;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use tests::{Endpoints, clients, truth};
 
+use crate::load::CLIENTS;
 use crate::report::Report;
 use crate::setup::Edge;
-use crate::{CLIENTS, baseline, load};
+use crate::{baseline, load};
 
-/// How many edges one chunk has.
+/// Edges per chunk.
 const CHUNK: usize = 1_000;
 
-/// Imports all edges, then waits for the read model.
+/// Imports all edges, and waits for the read model.
 pub async fn import(endpoints: &Endpoints, edges: &[Edge], report: &mut Report) -> Result<()> {
     let requests: Vec<_> = edges
         .chunks(CHUNK)
@@ -46,11 +47,11 @@ pub async fn import(endpoints: &Endpoints, edges: &[Edge], report: &mut Report) 
     Ok(())
 }
 
-/// Connections that a busy backend keeps, however many calls it makes at a time.
+/// Connections of a busy backend, whatever its number of concurrent calls.
 pub const SHARED_CONNECTIONS: usize = 8;
 
-/// Single follows, against one transaction each: each client with a connection of its own, then all on a few. The
-/// projector runs; its lag is printed.
+/// Single follows against one transaction each: first with a connection per client, then with shared connections. The
+/// projector runs, and its lag is printed.
 pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report) -> Result<()> {
     const BASELINE: &str = "bare SQL: follow, one transaction each";
     let most = CLIENTS[CLIENTS.len() - 1];
@@ -77,12 +78,12 @@ pub async fn follows(endpoints: &Endpoints, time: Duration, report: &mut Report)
     Ok(())
 }
 
-/// A new account follows one of a thousand.
+/// A new account follows one of a thousand accounts.
 pub async fn follow(commands: clients::Commands, round: u64) -> Result<()> {
     follow_of(commands, round % 1_000 + 1).await
 }
 
-/// A new account follows the one of that number.
+/// A new account follows the account of this number.
 pub async fn follow_of(mut commands: clients::Commands, account: u64) -> Result<()> {
     let target = uuid::Uuid::from_u128(u128::from(account)).to_string();
     let answer = clients::follow(&mut commands, &tests::new_user(), &target).await?;
