@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio_stream::{Stream, StreamExt as _};
 use uuid::Uuid;
 
-pub use self::ordered::{Fate, OlderEdge};
+pub use self::ordered::{ImportResult, OlderEdge};
 use self::table::Table;
 use crate::error::Hinted;
 

@@ -10,7 +10,7 @@ use super::table::{FIRST_DATE, FOLLOWS, LAST_DATE, Table};
 
 /// What an import does with an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum ImportResult {
     /// Imports it.
     Taken,
     /// Leaves it out: an account is marked as deleted.
@@ -25,7 +25,7 @@ pub struct OlderEdge {
     pub ends: (Uuid, Uuid),
     /// `None` without a date that the contract allows.
     pub created_at: Option<OffsetDateTime>,
-    pub fate: Fate,
+    pub result: ImportResult,
 }
 
 /// Condition for an edge with a date in the future, which an import refuses. `$1` is the tolerance in seconds.
@@ -73,14 +73,14 @@ pub fn edges(
 }
 
 fn edge((source, target, created_at, deleted, refused): Row) -> OlderEdge {
-    let fate = if deleted {
-        Fate::LeftOut
+    let result = if deleted {
+        ImportResult::LeftOut
     } else if refused || source == target || source.is_nil() || target.is_nil() {
-        Fate::Refused
+        ImportResult::Refused
     } else {
-        Fate::Taken
+        ImportResult::Taken
     };
-    OlderEdge { ends: (source, target), created_at, fate }
+    OlderEdge { ends: (source, target), created_at, result }
 }
 
 #[cfg(test)]
@@ -101,11 +101,11 @@ mod tests {
     #[test]
     fn deleted_accounts_come_before_refusals() {
         let [a, b] = [1, 2].map(Uuid::from_u128);
-        let fate = |source, target, deleted, refused| edge((source, target, None, deleted, refused)).fate;
-        assert_eq!(fate(a, b, false, false), Fate::Taken);
-        assert_eq!(fate(a, b, true, true), Fate::LeftOut);
-        assert_eq!(fate(a, b, false, true), Fate::Refused);
-        assert_eq!(fate(a, a, false, false), Fate::Refused);
-        assert_eq!(fate(Uuid::nil(), b, false, false), Fate::Refused);
+        let result = |source, target, deleted, refused| edge((source, target, None, deleted, refused)).result;
+        assert_eq!(result(a, b, false, false), ImportResult::Taken);
+        assert_eq!(result(a, b, true, true), ImportResult::LeftOut);
+        assert_eq!(result(a, b, false, true), ImportResult::Refused);
+        assert_eq!(result(a, a, false, false), ImportResult::Refused);
+        assert_eq!(result(Uuid::nil(), b, false, false), ImportResult::Refused);
     }
 }

@@ -133,12 +133,12 @@ async fn send<'a>(
             Ok(batch.iter().zip(&answer.results).map(|(line, result)| Row::of_result(line, result)).collect())
         }
         Err(failed) => {
-            let Some(culprit) = culprit(&failed.status).filter(|index| *index < batch.len()) else {
+            let Some(failed_index) = failed_index(&failed.status).filter(|index| *index < batch.len()) else {
                 return Err(failed.into());
             };
             calls.add(elapsed, String::new());
             let row = |(index, line)| {
-                if index == culprit { Row::of_status(line, &failed.status) } else { Row::not_done(line) }
+                if index == failed_index { Row::of_status(line, &failed.status) } else { Row::not_done(line) }
             };
             Ok(batch.iter().enumerate().map(row).collect())
         }
@@ -146,7 +146,7 @@ async fn send<'a>(
 }
 
 /// Index of the command that made an atomic batch fail; `None` if the failure is not due to one command.
-fn culprit(status: &Status) -> Option<usize> {
+fn failed_index(status: &Status) -> Option<usize> {
     status.get_details_error_info()?.metadata.get("index")?.parse().ok()
 }
 

@@ -18,7 +18,7 @@ use crate::output::{self, Format};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Fate {
+enum LineResult {
     Changed,
     Unchanged,
     Failed,
@@ -26,7 +26,7 @@ enum Fate {
     NotDone,
 }
 
-impl Fate {
+impl LineResult {
     fn words(self) -> &'static str {
         match self {
             Self::Changed => output::changed(true),
@@ -55,7 +55,7 @@ pub struct Row<'a> {
     command: &'static str,
     actor_id: String,
     target_id: String,
-    result: Fate,
+    result: LineResult,
     /// `None` if the command failed.
     #[serde(flatten)]
     pair: Option<PairState>,
@@ -69,14 +69,14 @@ pub struct Row<'a> {
 impl<'a> Row<'a> {
     pub fn of_result(line: &'a Line<Item>, result: &WriteResult) -> Self {
         if let Some(error) = &result.error {
-            return Self { error: Some(failure(error)), ..Self::new(line, Fate::Failed) };
+            return Self { error: Some(failure(error)), ..Self::new(line, LineResult::Failed) };
         }
-        let fate = if result.changed { Fate::Changed } else { Fate::Unchanged };
+        let line_result = if result.changed { LineResult::Changed } else { LineResult::Unchanged };
         Self {
             pair: Some(PairState::from(result.relationship.as_ref().unwrap_or(&Default::default()))),
             written_at: Some(result.written_at.clone()),
             revision: output::revision(&result.written_at),
-            ..Self::new(line, fate)
+            ..Self::new(line, line_result)
         }
     }
 
@@ -94,14 +94,14 @@ impl<'a> Row<'a> {
                 .map(|info| info.metadata.clone().into_iter().collect())
                 .unwrap_or_default(),
         };
-        Self { error: Some(failure), ..Self::new(line, Fate::Failed) }
+        Self { error: Some(failure), ..Self::new(line, LineResult::Failed) }
     }
 
     pub fn not_done(line: &'a Line<Item>) -> Self {
-        Self::new(line, Fate::NotDone)
+        Self::new(line, LineResult::NotDone)
     }
 
-    fn new(line: &'a Line<Item>, result: Fate) -> Self {
+    fn new(line: &'a Line<Item>, result: LineResult) -> Self {
         let command = &line.content.command;
         Self {
             line: line.number,
@@ -174,10 +174,10 @@ impl Calls {
         let first = self.lines() == 0;
         for row in rows {
             *match row.result {
-                Fate::Changed => &mut self.changed,
-                Fate::Unchanged => &mut self.unchanged,
-                Fate::Failed => &mut self.failed,
-                Fate::NotDone => &mut self.not_done,
+                LineResult::Changed => &mut self.changed,
+                LineResult::Unchanged => &mut self.unchanged,
+                LineResult::Failed => &mut self.failed,
+                LineResult::NotDone => &mut self.not_done,
             } += 1;
         }
         self.write(format, rows, first)?;

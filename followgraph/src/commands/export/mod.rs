@@ -85,7 +85,7 @@ pub async fn run(global: &GlobalArgs, args: &ExportArgs) -> anyhow::Result<Outco
     let mut export = Export {
         client,
         kind: kind(args.kind),
-        sink: Sink::open(&args.file, sink::Form { rows, may_expire })?,
+        sink: Sink::open(&args.file, sink::RowFormat { rows, may_expire })?,
         bar: progress_bar(),
         backoff: Backoff::new(args.retry_for),
         resume_token: String::new(),

@@ -54,14 +54,14 @@ struct Target {
 
 pub struct Sink {
     writer: Writer,
-    form: Form,
+    format: RowFormat,
     to_stdout: bool,
     /// `None` if the output is written in place.
     target: Option<Target>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
+pub struct RowFormat {
     pub rows: Rows,
     /// Whether there is a column for the expiry time.
     pub may_expire: bool,
@@ -79,7 +79,7 @@ struct Row<'a> {
 
 impl Sink {
     /// Opens a file, or stdout, which has several names.
-    pub fn open(path: &Path, form: Form) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, format: RowFormat) -> anyhow::Result<Self> {
         let cannot_write = |path: &Path| format!("cannot write {}", path.display());
         let to_stdout = files::is_stdout(path);
         let in_place =
@@ -104,10 +104,10 @@ impl Sink {
         } else {
             Writer::Plain(buffered)
         };
-        let mut sink = Self { writer, form, to_stdout, target };
-        if let Some(separator) = separator(form.rows) {
+        let mut sink = Self { writer, format, to_stdout, target };
+        if let Some(separator) = separator(format.rows) {
             let names = ["source_id", "target_id", "created_at", "expires_at"];
-            let columns = if form.may_expire { 4 } else { 3 };
+            let columns = if format.may_expire { 4 } else { 3 };
             sink.put(format!("{}\n", names[..columns].join(separator)).as_bytes())?;
         }
         Ok(sink)
@@ -120,7 +120,7 @@ impl Sink {
     pub fn write(&mut self, edges: &[ExportedEdge]) -> anyhow::Result<()> {
         let mut text = Vec::with_capacity(edges.len() * 128);
         for edge in edges {
-            encode(&mut text, edge, self.form)?;
+            encode(&mut text, edge, self.format)?;
         }
         Ok(self.put(&text)?)
     }
@@ -156,16 +156,16 @@ fn separator(rows: Rows) -> Option<&'static str> {
     }
 }
 
-fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, form: Form) -> anyhow::Result<()> {
+fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, format: RowFormat) -> anyhow::Result<()> {
     let created_at = dates::format_proto(edge.created_at);
     let expires_at = dates::format_proto(edge.expires_at);
-    match separator(form.rows) {
+    match separator(format.rows) {
         Some(separator) => {
             let mut columns = vec![&edge.source_id, &edge.target_id];
             let (created_at, expires_at) = (created_at.unwrap_or_default(), expires_at.unwrap_or_default());
             columns.push(&created_at);
             // Without the expiry time, an import would make the edge permanent.
-            columns.extend(form.may_expire.then_some(&expires_at));
+            columns.extend(format.may_expire.then_some(&expires_at));
             for (index, column) in columns.into_iter().enumerate() {
                 write!(text, "{}{column}", if index == 0 { "" } else { separator })?;
             }
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::files::testing::Folder;
 
-    const TSV: Form = Form { rows: Rows::Tsv, may_expire: false };
+    const TSV: RowFormat = RowFormat { rows: Rows::Tsv, may_expire: false };
     const HEADER: &str = "source_id\ttarget_id\tcreated_at\n";
 
     #[test]
@@ -230,17 +230,17 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).unwrap(), HEADER);
     }
 
-    fn form(file: &str, format: Format) -> Rows {
+    fn format(file: &str, format: Format) -> Rows {
         Rows::by_default(Path::new(file), format)
     }
 
     #[test]
     fn the_name_of_the_file_tells_the_format() {
-        assert_eq!(form("-", Format::Text), Rows::Tsv);
-        assert_eq!(form("-", Format::Json), Rows::Ndjson);
-        assert_eq!(form("edges.ndjson.gz", Format::Text), Rows::Ndjson);
-        assert_eq!(form("edges.CSV.gz", Format::Json), Rows::Csv);
-        assert_eq!(form("edges.tsv", Format::Json), Rows::Tsv);
+        assert_eq!(format("-", Format::Text), Rows::Tsv);
+        assert_eq!(format("-", Format::Json), Rows::Ndjson);
+        assert_eq!(format("edges.ndjson.gz", Format::Text), Rows::Ndjson);
+        assert_eq!(format("edges.CSV.gz", Format::Json), Rows::Csv);
+        assert_eq!(format("edges.tsv", Format::Json), Rows::Tsv);
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
         };
         let text = |edge: &ExportedEdge, rows, may_expire| {
             let mut text = Vec::new();
-            encode(&mut text, edge, Form { rows, may_expire }).unwrap();
+            encode(&mut text, edge, RowFormat { rows, may_expire }).unwrap();
             String::from_utf8(text).unwrap()
         };
         assert_eq!(text(&edge, Rows::Tsv, false), "a\tb\t2012-07-01T00:02:52.5Z\n");

@@ -3,7 +3,7 @@
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, OnConflict};
 use proto::graph::v1::EdgeKind;
 
-use super::progress::Mark;
+use super::progress::TablePlace;
 use super::reader::{Error, Lines};
 use super::row::{Line, Refused, Row};
 
@@ -29,7 +29,7 @@ pub struct Chunk {
     /// Number of edges of accounts that the older system does not know.
     pub unknown: u64,
     /// Its last edge, if the input is a table.
-    pub mark: Option<Mark>,
+    pub mark: Option<TablePlace>,
 }
 
 impl Chunk {

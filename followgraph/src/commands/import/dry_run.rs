@@ -8,7 +8,7 @@ use proto::timestamp;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::reader::{self, Form};
+use super::reader::{self, InputFormat};
 use super::row::{Line, Refused};
 use crate::global::GlobalArgs;
 use crate::outcome::Outcome;
@@ -28,9 +28,9 @@ struct Findings {
     dates_without_zone: u64,
 }
 
-pub async fn run(global: &GlobalArgs, path: PathBuf, form: Form) -> anyhow::Result<Outcome> {
+pub async fn run(global: &GlobalArgs, path: PathBuf, format: InputFormat) -> anyhow::Result<Outcome> {
     let reading = tokio::task::spawn_blocking(move || {
-        let input = reader::open(&path, form, true)?;
+        let input = reader::open(&path, format, true)?;
         if let Some(words) = &input.words {
             output::note(words);
         }
@@ -103,9 +103,9 @@ mod tests {
         let path = folder.path("edges.tsv");
         let refused = "1\t1\n".repeat(SHOWN + 1);
         std::fs::write(&path, format!("1\t2\t2024-03-05\n{refused}x\t2\n1\t3\t2024-03-07\n")).unwrap();
-        let form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
+        let format = InputFormat { delimited: None, columns: None, kind: EdgeKind::Follow };
         let mut shown = Vec::new();
-        let lines = reader::open(&path, form, true).unwrap().lines;
+        let lines = reader::open(&path, format, true).unwrap().lines;
         let latest = dates::parse("2024-03-06").unwrap();
         let found = find(lines, latest, |row| shown.push(row.line)).unwrap();
         assert_eq!(shown, (2..12).collect::<Vec<_>>());

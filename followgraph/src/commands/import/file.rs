@@ -11,7 +11,7 @@ use super::bar::Bar;
 use super::chunks::{self, Chunk, Chunks};
 use super::dry_run;
 use super::ledger::Ledger;
-use super::paths::{notes_on, refused_path};
+use super::paths::{refused_path, state_prefix};
 use super::progress::{self, Done, Identity};
 use super::reader;
 use super::resume::{cannot_write, open_refused, resume, start};
@@ -30,16 +30,16 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
     if kind == EdgeKind::Follow && args.columns.is_some_and(|numbers| numbers.get().3.is_some()) {
         bail!("--columns has a column for the expiry time, but follows do not expire");
     }
-    let form = reader::Form { delimited: args.format, columns: args.columns, kind };
+    let format = reader::InputFormat { delimited: args.format, columns: args.columns, kind };
     if args.dry_run {
-        return dry_run::run(global, input.to_owned(), form).await;
+        return dry_run::run(global, input.to_owned(), format).await;
     }
     let file = if files::is_stream(input) {
         None
     } else {
         let identity = Identity::of(input, &global.connection.command_addr, arguments(args));
         let identity = identity.with_context(|| format!("cannot open {}", input.display()))?;
-        Some(progress::File::new(&notes_on(args, input), identity))
+        Some(progress::File::new(&state_prefix(args, input), identity))
     };
     let mut client = global.connection.command_client().await?;
     let done = match &file {
@@ -50,7 +50,7 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
 
     let refused = open_refused(&refused_path, &done, kind)?;
     let (path, keep_order) = (input.to_owned(), args.no_sort);
-    let input = tokio::task::spawn_blocking(move || reader::open(&path, form, keep_order)).await??;
+    let input = tokio::task::spawn_blocking(move || reader::open(&path, format, keep_order)).await??;
     if let Some(words) = &input.words {
         output::note(words);
     }

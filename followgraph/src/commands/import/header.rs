@@ -36,6 +36,15 @@ impl Columns {
     }
 }
 
+/// Name of a kind of edges, as `--kind` takes it.
+pub fn kind_name(kind: EdgeKind) -> &'static str {
+    match kind {
+        EdgeKind::Block => "block",
+        EdgeKind::Mute => "mute",
+        _ => "follow",
+    }
+}
+
 /// Whether edges of this kind may expire.
 pub fn may_expire(kind: EdgeKind) -> bool {
     kind != EdgeKind::Follow
@@ -181,14 +190,7 @@ fn role(name: &str, kind: EdgeKind, is_refused_file: bool) -> Result<Role, Mista
         return Err(Mistake::Unknown(name.chars().take(60).collect()));
     };
     match of {
-        Some(of) if *of != kind => Err(Mistake::OtherKind {
-            name: name.to_owned(),
-            kind: match of {
-                EdgeKind::Mute => "mute",
-                EdgeKind::Block => "block",
-                _ => "follow",
-            },
-        }),
+        Some(of) if *of != kind => Err(Mistake::OtherKind { name: name.to_owned(), kind: kind_name(*of) }),
         _ => Ok(*role),
     }
 }

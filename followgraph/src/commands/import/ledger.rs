@@ -25,13 +25,13 @@ pub struct Ledger {
     started: Instant,
     before: Duration,
     /// Whether the note about dates without a time zone was printed.
-    zone_noted: bool,
+    zone_reported: bool,
 }
 
 impl Ledger {
     /// Continues after `done`.
     pub fn new(done: Done, refused: RefusedFile, file: Option<progress::File>, bar: Bar) -> Self {
-        Self { before: done.elapsed, done, refused, file, bar, started: Instant::now(), zone_noted: false }
+        Self { before: done.elapsed, done, refused, file, bar, started: Instant::now(), zone_reported: false }
     }
 
     /// Records a chunk and its answer; a chunk without edges has no answer.
@@ -50,14 +50,14 @@ impl Ledger {
         {
             self.bar.note(&first_refusal(first, &self.refused));
         }
-        if !self.zone_noted
+        if !self.zone_reported
             && let Some(row) = chunk.edges.iter().find(|row| row.without_zone)
         {
             self.bar.note(&format!(
                 "line {} has a date without a time zone: such dates are taken as UTC",
                 row.line
             ));
-            self.zone_noted = true;
+            self.zone_reported = true;
         }
         for row in &refused {
             *self.done.reasons.entry(row.reason.to_owned()).or_default() += 1;
@@ -67,7 +67,7 @@ impl Ledger {
         self.done.refused += refused.len() as u64;
         self.done.refused_bytes = self.refused.bytes();
         if !refused.is_empty() {
-            self.done.refused_file = paths::noted(self.refused.path());
+            self.done.refused_file = paths::absolute(self.refused.path());
         }
         self.done.left_out += chunk.left_out;
         self.done.unknown += chunk.unknown;

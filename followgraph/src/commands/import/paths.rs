@@ -9,7 +9,7 @@ use super::args::ImportArgs;
 use crate::files;
 
 /// A prefix in the folder of `--state-dir`, else as it is.
-pub fn notes_at(args: &ImportArgs, name: &Path) -> PathBuf {
+pub fn in_state_dir(args: &ImportArgs, name: &Path) -> PathBuf {
     match &args.state_dir {
         Some(folder) => folder.join(name),
         None => name.to_owned(),
@@ -18,14 +18,14 @@ pub fn notes_at(args: &ImportArgs, name: &Path) -> PathBuf {
 
 /// Prefix of the files of an input: its path. In the folder of `--state-dir` the prefix has a hash of the path, so that
 /// inputs of the same name do not share files.
-pub fn notes_on(args: &ImportArgs, input: &Path) -> PathBuf {
+pub fn state_prefix(args: &ImportArgs, input: &Path) -> PathBuf {
     if files::is_stream(input) {
-        return notes_at(args, Path::new("stdin"));
+        return in_state_dir(args, Path::new("stdin"));
     }
     match (&args.state_dir, input.file_name()) {
         (Some(_), Some(name)) => {
-            let name = beside(Path::new(name), &format!(".{}", short_hash(input)));
-            notes_at(args, &name)
+            let name = with_suffix(Path::new(name), &format!(".{}", short_hash(input)));
+            in_state_dir(args, &name)
         }
         _ => input.to_owned(),
     }
@@ -40,28 +40,28 @@ fn short_hash(path: &Path) -> String {
 
 /// The file of refused rows. A stream gets a new file: its rows may be those of an earlier file of refused rows.
 pub fn refused_path(args: &ImportArgs, input: &Path) -> PathBuf {
-    let name = notes_on(args, input);
+    let name = state_prefix(args, input);
     match &args.refused {
         Some(path) => path.clone(),
         None if files::is_stream(input) => free_path(&name),
-        None => beside(&name, ".refused.tsv"),
+        None => with_suffix(&name, ".refused.tsv"),
     }
 }
 
 /// The first of `NAME.refused.tsv`, `NAME.refused.2.tsv` and so on that does not exist.
 fn free_path(name: &Path) -> PathBuf {
-    let numbered = (2_u32..).map(|number| beside(name, &format!(".refused.{number}.tsv")));
-    let mut paths = std::iter::once(beside(name, ".refused.tsv")).chain(numbered);
+    let numbered = (2_u32..).map(|number| with_suffix(name, &format!(".refused.{number}.tsv")));
+    let mut paths = std::iter::once(with_suffix(name, ".refused.tsv")).chain(numbered);
     paths.find(|path| !path.exists()).unwrap_or_default()
 }
 
 /// The absolute path, as progress files store it.
-pub fn noted(path: &Path) -> String {
+pub fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// A path with a suffix.
-pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)
@@ -88,14 +88,14 @@ mod tests {
             file
         });
         let beside_it = import(&["FILE"]);
-        assert_eq!(notes_on(&beside_it, &a), a);
+        assert_eq!(state_prefix(&beside_it, &a), a);
         let elsewhere = import(&["FILE", "--state-dir", "state"]);
         assert_ne!(refused_path(&elsewhere, &a), refused_path(&elsewhere, &b));
         let again = folder.path("b/../a/part.tsv");
         assert_eq!(refused_path(&elsewhere, &a), refused_path(&elsewhere, &again));
-        let name = notes_on(&elsewhere, &a).display().to_string();
+        let name = state_prefix(&elsewhere, &a).display().to_string();
         assert!(name.starts_with("state/part.tsv.") && name.len() == "state/part.tsv.".len() + 8, "{name}");
-        assert_eq!(notes_at(&elsewhere, Path::new("legacy")), Path::new("state/legacy"));
+        assert_eq!(in_state_dir(&elsewhere, Path::new("legacy")), Path::new("state/legacy"));
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         let folder = Folder::new();
         let pipe = folder.pipe("rows.tsv");
         let args = import(&["FILE"]);
-        assert_eq!(notes_on(&args, &pipe), Path::new("stdin"));
+        assert_eq!(state_prefix(&args, &pipe), Path::new("stdin"));
         assert_eq!(refused_path(&args, &pipe), refused_path(&args, Path::new("-")));
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::paths::beside;
+use super::paths::with_suffix;
 use crate::files;
 
 /// What must be equal to resume an import.
@@ -73,7 +73,7 @@ pub struct Done {
     pub database_id: String,
     /// The last edge, if the input is a table.
     #[serde(default)]
-    pub mark: Option<Mark>,
+    pub mark: Option<TablePlace>,
 }
 
 impl Done {
@@ -85,14 +85,14 @@ impl Done {
 
 /// A place in a table in the order of dates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mark {
+pub struct TablePlace {
     /// Microseconds since 1970, the resolution of PostgreSQL.
     micros: i64,
     pub source: Uuid,
     pub target: Uuid,
 }
 
-impl Mark {
+impl TablePlace {
     /// Start of the year 1, the place of edges without a date.
     const NO_DATE: i64 = -62_135_596_800_000_000;
 
@@ -134,7 +134,7 @@ pub enum Found {
 
 impl File {
     pub fn new(input: &Path, identity: Identity) -> Self {
-        Self { path: beside(input, ".progress"), identity }
+        Self { path: with_suffix(input, ".progress"), identity }
     }
 
     pub fn path(&self) -> &Path {
@@ -162,7 +162,7 @@ impl File {
     /// Replaces the file atomically.
     pub fn save(&self, done: &Done) -> io::Result<()> {
         let content = Content { version: VERSION, identity: self.identity.clone(), done: done.clone() };
-        let next = beside(&self.path, ".new");
+        let next = with_suffix(&self.path, ".new");
         let mut file = fs::File::create(&next)?;
         file.write_all(&serde_json::to_vec(&content)?)?;
         drop(file);

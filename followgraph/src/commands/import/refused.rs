@@ -114,17 +114,17 @@ fn is_of_an_import(file: &File) -> io::Result<bool> {
 /// Truncates rows that were written after the last progress, because they are refused again. Returns the new length.
 ///
 /// Truncates only a file that was not edited, in which a row ends at this length. Never extends a file.
-fn truncate(file: &File, noted: u64, length: u64) -> io::Result<u64> {
-    if noted == 0 || noted >= length {
+fn truncate(file: &File, recorded: u64, length: u64) -> io::Result<u64> {
+    if recorded == 0 || recorded >= length {
         return Ok(length);
     }
     let mut last = [0_u8];
-    file.read_exact_at(&mut last, noted - 1)?;
+    file.read_exact_at(&mut last, recorded - 1)?;
     if last != *b"\n" {
         return Ok(length);
     }
-    file.set_len(noted)?;
-    Ok(noted)
+    file.set_len(recorded)?;
+    Ok(recorded)
 }
 
 #[cfg(test)]
@@ -214,10 +214,10 @@ mod tests {
         let path = folder.path("refused.tsv");
         let mut file = RefusedFile::open(path.clone(), 0, false).unwrap();
         file.add(&[refused(4)]).unwrap();
-        let noted = file.bytes();
+        let recorded = file.bytes();
         let edited = fs::read_to_string(&path).unwrap().replace("2\t2", "2\t2000");
         fs::write(&path, &edited).unwrap();
-        let file = RefusedFile::open(path.clone(), noted, false).unwrap();
+        let file = RefusedFile::open(path.clone(), recorded, false).unwrap();
         assert_eq!(file.bytes(), edited.len() as u64);
         assert_eq!(fs::read_to_string(&path).unwrap(), edited);
     }
@@ -238,9 +238,9 @@ mod tests {
         let path = folder.path("refused.tsv");
         let mut file = RefusedFile::open(path.clone(), 0, false).unwrap();
         file.add(&[refused(4)]).unwrap();
-        let noted = file.bytes();
+        let recorded = file.bytes();
         file.add(&[refused(5)]).unwrap();
-        let mut file = RefusedFile::open(path.clone(), noted, false).unwrap();
+        let mut file = RefusedFile::open(path.clone(), recorded, false).unwrap();
         file.add(&[refused(6)]).unwrap();
         let lines: Vec<_> = fs::read_to_string(&path)
             .unwrap()

@@ -8,7 +8,7 @@ use proto::Token;
 use proto::graph::v1::EdgeKind;
 
 use super::header;
-use super::paths::noted;
+use super::paths::absolute;
 use super::progress::{self, Done, Found};
 use super::refused::RefusedFile;
 use crate::client::CommandClient;
@@ -35,7 +35,7 @@ pub async fn resume(
             ));
             return Ok(start(client).await);
         }
-        Found::Resume(done) if !done.continues_in(&noted(refused)) => {
+        Found::Resume(done) if !done.continues_in(&absolute(refused)) => {
             let earlier = &done.refused_file;
             output::note(format!("the refused rows of {path} are in {earlier}: starting over"));
             return Ok(start(client).await);

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tokio_stream::{Stream, StreamExt as _};
 use uuid::Uuid;
 
-use crate::older::{Fate, OlderEdge, Snapshot};
+use crate::older::{ImportResult, OlderEdge, Snapshot};
 use crate::output;
 
 /// Number of differences shown per kind.
@@ -156,11 +156,11 @@ impl Kind {
     fn add(&mut self, old: Option<OlderEdge>, new: Option<NewerEdge>) {
         self.older += u64::from(old.is_some());
         self.found += u64::from(new.is_some());
-        let fate = old.map(|old| old.fate);
-        self.left_out += u64::from(fate == Some(Fate::LeftOut));
-        self.refused += u64::from(fate == Some(Fate::Refused));
+        let result = old.map(|old| old.result);
+        self.left_out += u64::from(result == Some(ImportResult::LeftOut));
+        self.refused += u64::from(result == Some(ImportResult::Refused));
         let (difference, ends) = match (old, new) {
-            (Some(OlderEdge { fate: Fate::Taken, ends, created_at }), Some((.., date))) => {
+            (Some(OlderEdge { result: ImportResult::Taken, ends, created_at }), Some((.., date))) => {
                 // An edge without a date gets the date of its import.
                 if created_at.is_none_or(|wanted| wanted == date) {
                     return;
@@ -168,11 +168,11 @@ impl Kind {
                 self.other_date += 1;
                 ("other date", ends)
             }
-            (Some(OlderEdge { fate: Fate::Taken, ends, .. }), None) => {
+            (Some(OlderEdge { result: ImportResult::Taken, ends, .. }), None) => {
                 self.missing += 1;
                 ("missing", ends)
             }
-            (Some(OlderEdge { fate: Fate::LeftOut, .. }), Some(_)) => {
+            (Some(OlderEdge { result: ImportResult::LeftOut, .. }), Some(_)) => {
                 self.since_deleted += 1;
                 return;
             }
@@ -196,9 +196,9 @@ mod tests {
         Uuid::from_u128(n)
     }
 
-    fn old(a: u128, b: u128, second: Option<i64>, fate: Fate) -> anyhow::Result<OlderEdge> {
+    fn old(a: u128, b: u128, second: Option<i64>, result: ImportResult) -> anyhow::Result<OlderEdge> {
         let created_at = second.map(date);
-        Ok(OlderEdge { ends: (id(a), id(b)), created_at, fate })
+        Ok(OlderEdge { ends: (id(a), id(b)), created_at, result })
     }
 
     fn new(a: u128, b: u128, second: i64) -> anyhow::Result<NewerEdge> {
@@ -219,13 +219,13 @@ mod tests {
     #[tokio::test]
     async fn every_difference_is_counted_once() {
         let older = vec![
-            old(1, 2, Some(1), Fate::Taken),
-            old(1, 3, None, Fate::Taken),
-            old(1, 4, Some(1), Fate::LeftOut),
-            old(2, 1, Some(1), Fate::Refused),
-            old(2, 2, Some(1), Fate::Refused),
-            old(3, 1, Some(1), Fate::Taken),
-            old(4, 1, Some(1), Fate::Taken),
+            old(1, 2, Some(1), ImportResult::Taken),
+            old(1, 3, None, ImportResult::Taken),
+            old(1, 4, Some(1), ImportResult::LeftOut),
+            old(2, 1, Some(1), ImportResult::Refused),
+            old(2, 2, Some(1), ImportResult::Refused),
+            old(3, 1, Some(1), ImportResult::Taken),
+            old(4, 1, Some(1), ImportResult::Taken),
         ];
         let newer = vec![new(0, 9, 1), new(1, 2, 1), new(1, 3, 7), new(2, 1, 1), new(4, 1, 2), new(9, 9, 1)];
         let kind = compared(older, newer).await.expect("a comparison");
@@ -241,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn edges_that_an_import_refuses_are_not_differences() {
-        let older = vec![old(1, 2, Some(1), Fate::Taken), old(5, 5, Some(1), Fate::Refused)];
+        let older = vec![old(1, 2, Some(1), ImportResult::Taken), old(5, 5, Some(1), ImportResult::Refused)];
         let kind = compared(older, vec![new(1, 2, 1)]).await.expect("a comparison");
         assert!(equal(std::slice::from_ref(&kind)) && kind.examples.is_empty(), "{kind:?}");
         assert!(text(&[kind]).ends_with("and no other"));
@@ -251,7 +251,8 @@ mod tests {
 
     #[tokio::test]
     async fn accounts_deleted_since_are_not_differences() {
-        let older = vec![old(1, 2, Some(1), Fate::LeftOut), old(1, 3, Some(1), Fate::LeftOut)];
+        let older =
+            vec![old(1, 2, Some(1), ImportResult::LeftOut), old(1, 3, Some(1), ImportResult::LeftOut)];
         let kind = compared(older, vec![new(1, 2, 2)]).await.expect("a comparison");
         assert_eq!((kind.left_out, kind.since_deleted, kind.extra, kind.other_date), (2, 1, 0, 0));
         assert!(equal(std::slice::from_ref(&kind)) && kind.examples.is_empty(), "{kind:?}");
@@ -261,7 +262,8 @@ mod tests {
     #[tokio::test]
     async fn a_broken_connection_is_an_error() {
         let broken = vec![new(1, 2, 1), Err(anyhow::anyhow!("the connection broke"))];
-        let error = compared(vec![old(1, 2, Some(1), Fate::Taken)], broken).await.expect_err("an error");
+        let error =
+            compared(vec![old(1, 2, Some(1), ImportResult::Taken)], broken).await.expect_err("an error");
         assert_eq!(error.to_string(), "the connection broke");
     }
 }

@@ -12,7 +12,7 @@ use proto::query::v1::{
 };
 use serde::Serialize;
 
-use self::sets::{Operation, SetOf};
+use self::sets::{Operation, SetArg};
 use super::ending::Ending;
 use super::origin::Provenance;
 use super::pair_state::{Pair, words};
@@ -102,9 +102,9 @@ pub struct SetArgs {
     #[arg(value_enum)]
     pub operation: Operation,
     /// The first set, such as 88.followers
-    pub first: SetOf,
+    pub first: SetArg,
     /// The second set, such as 99.following
-    pub second: SetOf,
+    pub second: SetArg,
     /// Which part of the list.
     #[command(flatten)]
     pub page: PageArgs,

@@ -31,7 +31,7 @@ impl From<Operation> for SetOperation {
 
 /// A set of accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SetOf {
+pub struct SetArg {
     id: Id,
     kind: SetKind,
 }
@@ -47,7 +47,7 @@ pub enum InvalidSet {
     Id(InvalidText),
 }
 
-impl FromStr for SetOf {
+impl FromStr for SetArg {
     type Err = InvalidSet;
 
     fn from_str(text: &str) -> Result<Self, InvalidSet> {
@@ -61,8 +61,8 @@ impl FromStr for SetOf {
     }
 }
 
-impl From<SetOf> for AccountSet {
-    fn from(set: SetOf) -> Self {
+impl From<SetArg> for AccountSet {
+    fn from(set: SetArg) -> Self {
         Self { user_id: set.id.user().to_string(), kind: set.kind.into() }
     }
 }
@@ -73,14 +73,14 @@ mod tests {
 
     #[test]
     fn a_set_is_an_account_and_a_side() {
-        let set: SetOf = "88.followers".parse().unwrap();
-        assert_eq!(set, SetOf { id: "88".parse().unwrap(), kind: SetKind::Followers });
-        let wire = AccountSet::from("88.following".parse::<SetOf>().unwrap());
+        let set: SetArg = "88.followers".parse().unwrap();
+        assert_eq!(set, SetArg { id: "88".parse().unwrap(), kind: SetKind::Followers });
+        let wire = AccountSet::from("88.following".parse::<SetArg>().unwrap());
         assert_eq!(wire.kind(), SetKind::Following);
         for text in ["88", "88.fans", "followers", ""] {
-            assert_eq!(text.parse::<SetOf>(), Err(InvalidSet::Side), "{text}");
+            assert_eq!(text.parse::<SetArg>(), Err(InvalidSet::Side), "{text}");
         }
-        assert_eq!("x.followers".parse::<SetOf>(), Err(InvalidSet::Id(InvalidText::Neither)));
-        assert_eq!(".followers".parse::<SetOf>(), Err(InvalidSet::Id(InvalidText::Empty)));
+        assert_eq!("x.followers".parse::<SetArg>(), Err(InvalidSet::Id(InvalidText::Neither)));
+        assert_eq!(".followers".parse::<SetArg>(), Err(InvalidSet::Id(InvalidText::Empty)));
     }
 }

@@ -23,7 +23,7 @@ pub enum PairCommand {
     Mute(ExpiringArgs),
     /// Unmute TARGET for ACTOR
     Unmute(PairArgs),
-    /// Block TARGET for ACTOR, which removes follows and requests between them. If already blocked, replace the expiry time
+    /// Block TARGET for ACTOR, and remove follows and requests between them. If already blocked, replace the expiry time
     Block(ExpiringArgs),
     /// Unblock TARGET for ACTOR. Follows that the block removed are not restored
     Unblock(PairArgs),

@@ -3,7 +3,7 @@
 //!
 //! Each kind has a progress file. All of them are removed when all kinds are imported.
 
-mod cutter;
+mod builder;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::ImportArgs;
 use super::bar::Bar;
+use super::header::kind_name;
 use super::ledger::Ledger;
-use super::paths::{beside, notes_at};
+use super::paths::{in_state_dir, with_suffix};
 use super::progress::{self, Done, Found, Identity};
 use super::reader::Total;
 use super::resume::{cannot_write, open_refused, resume};
@@ -127,11 +128,11 @@ impl Run<'_> {
         let refused_path = self.path(kind, ".refused.tsv");
         let done = resume(&file, &refused_path, self.args.restart, &mut self.client).await?;
         let total = source.count(kind).await?;
-        output::note(format!("importing {total} {}s", name_of(kind)));
+        output::note(format!("importing {total} {}s", kind_name(kind)));
         let bar = Bar::start(&Total::Lines(total), done.lines, &self.client);
         let refused = open_refused(&refused_path, &done, kind)?;
         file.save(&done).map_err(|source| cannot_write(file.path(), source))?;
-        let (chunks, reading) = cutter::read(source, kind, &done);
+        let (chunks, reading) = builder::read(source, kind, &done);
         let import = Import {
             client: self.client.clone(),
             kind,
@@ -189,25 +190,17 @@ impl Run<'_> {
             size: 0,
             modified_nanos: 0,
             command_addr: self.command_addr.to_owned(),
-            arguments: format!("{} of {} {:?}", name_of(kind), self.name, self.args.on_conflict),
+            arguments: format!("{} of {} {:?}", kind_name(kind), self.name, self.args.on_conflict),
         }
     }
 
     fn path(&self, kind: EdgeKind, suffix: &str) -> PathBuf {
-        beside(&self.base(), &format!(".{}{suffix}", name_of(kind)))
+        with_suffix(&self.base(), &format!(".{}{suffix}", kind_name(kind)))
     }
 
     /// Prefix of all files.
     fn base(&self) -> PathBuf {
-        self.args.refused.clone().unwrap_or_else(|| notes_at(self.args, Path::new(NAME)))
-    }
-}
-
-fn name_of(kind: EdgeKind) -> &'static str {
-    match kind {
-        EdgeKind::Block => "block",
-        EdgeKind::Mute => "mute",
-        _ => "follow",
+        self.args.refused.clone().unwrap_or_else(|| in_state_dir(self.args, Path::new(NAME)))
     }
 }
 
@@ -254,7 +247,7 @@ impl Summary {
 impl Kind {
     fn new(kind: EdgeKind, done: &Done, refused: &Path) -> Self {
         Self {
-            kind: name_of(kind),
+            kind: kind_name(kind),
             read: done.lines,
             accepted: done.accepted,
             unchanged: done.unchanged,

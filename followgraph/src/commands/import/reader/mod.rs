@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::error::Error;
 use self::rows::{BUFFER, unpacked};
-pub use self::rows::{Form, Lines};
+pub use self::rows::{InputFormat, Lines};
 use super::row::Line;
 use crate::files::Delimited;
 
@@ -38,7 +38,7 @@ pub struct Input {
 
 /// Opens an input. If its first edge has a date, reads all rows and sorts them by date, unless `keep_order` is set.
 /// Refused rows come first, edges without a date last, and equal dates keep the order of the file.
-pub fn open(path: &Path, form: Form, keep_order: bool) -> Result<Input, Error> {
+pub fn open(path: &Path, format: InputFormat, keep_order: bool) -> Result<Input, Error> {
     let (raw, total): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
         (Box::new(io::stdin()), Total::Unknown)
     } else {
@@ -48,8 +48,8 @@ pub fn open(path: &Path, form: Form, keep_order: bool) -> Result<Input, Error> {
         let total = if regular { Total::Uncounted(path.to_owned()) } else { Total::Unknown };
         (Box::new(file), total)
     };
-    let form = Form { delimited: form.delimited.or_else(|| Delimited::by_name(path)), ..form };
-    let (lines, words) = rows::lines(raw, form)?;
+    let format = InputFormat { delimited: format.delimited.or_else(|| Delimited::by_name(path)), ..format };
+    let (lines, words) = rows::lines(raw, format)?;
     let input = Input { lines, total, words };
     if keep_order { Ok(input) } else { sort(input) }
 }
@@ -106,21 +106,21 @@ mod testing {
 
     use proto::graph::v1::EdgeKind;
 
-    use super::rows::{self, Form, Lines};
+    use super::rows::{self, InputFormat, Lines};
     use super::{Delimited, Error, Line};
 
     /// Nothing is set.
-    pub const FORM: Form = Form { delimited: None, columns: None, kind: EdgeKind::Follow };
+    pub const FORMAT: InputFormat = InputFormat { delimited: None, columns: None, kind: EdgeKind::Follow };
 
     /// The rows of an input; the error alone if its first row is one.
     pub fn read(bytes: &[u8], delimited: Option<Delimited>) -> Vec<String> {
-        match rows::lines(Box::new(Cursor::new(bytes.to_vec())), Form { delimited, ..FORM }) {
+        match rows::lines(Box::new(Cursor::new(bytes.to_vec())), InputFormat { delimited, ..FORMAT }) {
             Ok((lines, _)) => shown(lines),
             Err(error) => vec![format!("error: {error}")],
         }
     }
 
-    /// Each line in a short form.
+    /// Each line in a short format.
     pub fn shown(lines: Lines) -> Vec<String> {
         let show = |line: Result<Line, Error>| match line {
             Ok(Line::Edge(row)) => format!("{} {}->{}", row.line, row.source, row.target),
@@ -139,7 +139,7 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::rows::lines;
-    use super::testing::{FORM, read, shown};
+    use super::testing::{FORMAT, read, shown};
     use super::*;
     use crate::files::testing::Folder;
 
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_file_without_edges_is_refused() {
         let text = "1\t2\tnever\n".repeat(REFUSED_AT_FIRST + 1);
-        let (lines, words) = lines(Box::new(Cursor::new(text.into_bytes())), FORM).unwrap();
+        let (lines, words) = lines(Box::new(Cursor::new(text.into_bytes())), FORMAT).unwrap();
         let sorted = sort(Input { lines, total: Total::Unknown, words });
         let error = sorted.err().expect("no edges").to_string();
         assert!(error.contains("nothing was sent; line 1: created_at must be a date"), "{error}");
@@ -180,13 +180,13 @@ mod tests {
             let pipe = pipe.clone();
             std::thread::spawn(move || std::fs::write(pipe, "1\t2\n3\t4\n"))
         };
-        let input = open(&pipe, FORM, true).unwrap();
+        let input = open(&pipe, FORMAT, true).unwrap();
         assert!(matches!(input.total, Total::Unknown));
         assert_eq!(shown(input.lines), ["1 1->2", "2 3->4"]);
         writer.join().unwrap().unwrap();
         let file = folder.path("file.tsv");
         std::fs::write(&file, "1\t2\n").unwrap();
-        assert!(matches!(open(&file, FORM, true).unwrap().total, Total::Uncounted(_)));
+        assert!(matches!(open(&file, FORMAT, true).unwrap().total, Total::Uncounted(_)));
     }
 
     #[test]
@@ -198,7 +198,7 @@ mod tests {
     }
 
     fn sorted(text: &'static str) -> (Vec<String>, Total) {
-        let (lines, words) = lines(Box::new(text.as_bytes()), FORM).unwrap();
+        let (lines, words) = lines(Box::new(text.as_bytes()), FORMAT).unwrap();
         let input = sort(Input { lines, total: Total::Unknown, words }).unwrap();
         (shown(input.lines), input.total)
     }

@@ -22,7 +22,7 @@ pub const BUFFER: usize = 1 << 16;
 pub type Lines = Box<dyn Iterator<Item = Result<Line, Error>> + Send>;
 
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
+pub struct InputFormat {
     /// Separator of columns, if it is set.
     pub delimited: Option<Delimited>,
     /// Meaning of the columns, if it is set.
@@ -43,7 +43,7 @@ pub fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn BufRead + S
 }
 
 /// Lines of an input in its order, and the meaning of its columns in words.
-pub fn lines(raw: Box<dyn Read + Send>, form: Form) -> Result<(Lines, Option<String>), Error> {
+pub fn lines(raw: Box<dyn Read + Send>, form: InputFormat) -> Result<(Lines, Option<String>), Error> {
     let at_start = |source| Error::Read { line: 1, source };
     let mut input = unpacked(raw).map_err(at_start)?;
     // Read only the first row: a pipe may be slow.
@@ -220,11 +220,11 @@ fn split_quoted(text: &[u8]) -> Split {
 mod tests {
     use proto::graph::v1::EdgeKind;
 
-    use super::super::testing::{FORM, read, shown};
+    use super::super::testing::{FORMAT, read, shown};
     use super::*;
 
     fn mistake(bytes: &'static [u8]) -> String {
-        lines(Box::new(bytes), FORM).err().expect("a mistake").to_string()
+        lines(Box::new(bytes), FORMAT).err().expect("a mistake").to_string()
     }
 
     #[test]
@@ -254,7 +254,7 @@ mod tests {
             "{error}"
         );
         let by_number = |text: &'static str, numbers: &str| {
-            let form = Form { columns: Some(numbers.parse().unwrap()), ..FORM };
+            let form = InputFormat { columns: Some(numbers.parse().unwrap()), ..FORMAT };
             shown(lines(Box::new(text.as_bytes()), form).unwrap().0)
         };
         assert_eq!(by_number("id,who,follows\n7,1501,1502\n", "2,3"), ["2 1501->1502"]);
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn names_of_a_header_may_have_line_ends() {
         let rows = |kind, text: &str| {
-            let form = Form { kind, delimited: Some(Delimited::Csv), ..FORM };
+            let form = InputFormat { kind, delimited: Some(Delimited::Csv), ..FORMAT };
             match lines(Box::new(Cursor::new(text.as_bytes().to_vec())), form) {
                 Ok((lines, _)) => shown(lines),
                 Err(error) => vec![error.to_string()],

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt as _;
 use uuid::Uuid;
 
 use crate::commands::import::chunks::{self, Chunk};
-use crate::commands::import::progress::{Done, Mark};
+use crate::commands::import::progress::{Done, TablePlace};
 use crate::commands::import::row::{Refused, Row};
 use crate::dates;
 use crate::ids::Id;
@@ -23,20 +23,20 @@ pub fn read(
     done: &Done,
 ) -> (mpsc::Receiver<anyhow::Result<Chunk>>, JoinHandle<Snapshot>) {
     let (sender, receiver) = mpsc::channel(chunks::READ_AHEAD);
-    let cutter = Cutter::after(kind, done);
-    (receiver, tokio::spawn(send(source, kind, done.mark, cutter, sender)))
+    let builder = ChunkBuilder::after(kind, done);
+    (receiver, tokio::spawn(send(source, kind, done.mark, builder, sender)))
 }
 
 async fn send(
     mut source: Snapshot,
     kind: EdgeKind,
-    after: Option<Mark>,
-    mut cutter: Cutter,
+    after: Option<TablePlace>,
+    mut builder: ChunkBuilder,
     sender: mpsc::Sender<anyhow::Result<Chunk>>,
 ) -> Snapshot {
-    let mut rows = source.by_date(kind, after.map(|mark| (mark.date(), mark.source, mark.target)));
+    let mut rows = source.by_date(kind, after.map(|place| (place.date(), place.source, place.target)));
     while let Some(row) = rows.next().await {
-        let Some(chunk) = row.map(|row| cutter.add(row)).transpose() else { continue };
+        let Some(chunk) = row.map(|row| builder.add(row)).transpose() else { continue };
         let failed = chunk.is_err();
         if sender.send(chunk).await.is_err() || failed {
             drop(rows);
@@ -44,7 +44,7 @@ async fn send(
         }
     }
     drop(rows);
-    if let Some(rest) = cutter.rest() {
+    if let Some(rest) = builder.rest() {
         // An import that has ended does not need it.
         let _ = sender.send(Ok(rest)).await;
     }
@@ -52,13 +52,13 @@ async fn send(
 }
 
 /// Groups edges into chunks.
-struct Cutter {
+struct ChunkBuilder {
     size: u64,
     line: u64,
     chunk: Chunk,
 }
 
-impl Cutter {
+impl ChunkBuilder {
     fn after(kind: EdgeKind, done: &Done) -> Self {
         let chunk = Chunk { number: done.chunks, ..Chunk::default() };
         Self { size: chunks::size(kind) as u64, line: done.lines, chunk }
@@ -67,7 +67,7 @@ impl Cutter {
     /// Adds an edge. Returns a chunk when it is full.
     fn add(&mut self, (source, target, created_at, deleted, unknown): DatedEdge) -> Option<Chunk> {
         self.line += 1;
-        self.chunk.mark = Some(Mark::new(created_at, source, target));
+        self.chunk.mark = Some(TablePlace::new(created_at, source, target));
         if deleted {
             self.chunk.left_out += 1;
         } else {
@@ -125,14 +125,17 @@ mod tests {
     #[test]
     fn chunks_continue_after_the_last_run() {
         let done = Done { chunks: 4, lines: 1_200, ..Done::default() };
-        let mut cutter = Cutter::after(EdgeKind::Block, &done);
-        let mut chunks: Vec<_> = (1..=301).filter_map(|n| cutter.add(row(n, n == 5))).collect();
-        chunks.extend(cutter.rest());
+        let mut builder = ChunkBuilder::after(EdgeKind::Block, &done);
+        let mut chunks: Vec<_> = (1..=301).filter_map(|n| builder.add(row(n, n == 5))).collect();
+        chunks.extend(builder.rest());
         let sizes: Vec<_> = chunks.iter().map(|c| (c.number, c.edges.len(), c.left_out, c.unknown)).collect();
         assert_eq!(sizes, [(4, 299, 1, 1), (5, 1, 0, 0)]);
         assert_eq!(chunks[0].edges[0].line, 1_201);
-        assert_eq!(chunks[0].mark, Some(Mark::new(None, Uuid::from_u128(300), Uuid::from_u128(1_000_000))));
-        assert_eq!(cutter.rest(), None);
+        assert_eq!(
+            chunks[0].mark,
+            Some(TablePlace::new(None, Uuid::from_u128(300), Uuid::from_u128(1_000_000)))
+        );
+        assert_eq!(builder.rest(), None);
     }
 
     #[test]
