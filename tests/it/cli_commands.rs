@@ -333,7 +333,7 @@ fn a_job_that_is_not_there_is_an_error_with_advice() {
         let id = new_user();
         let (code, out, err) = cli.run(&[arguments, &[&id]].concat());
         assert_eq!((code, out.as_str()), (2, ""));
-        assert!(err.contains("JOB_NOT_FOUND") && err.contains("hint: take the id as"), "{err}");
+        assert!(err.contains("JOB_NOT_FOUND") && err.contains("hint: use the job id"), "{err}");
     }
     assert_eq!(refused(&cli, &["job", "seven"])["reason"], "INVALID_UUID");
 }

@@ -242,7 +242,7 @@ async fn a_killed_import_resumes_and_both_stores_agree() {
     let cli = Cli::of(endpoints.clone());
 
     // Killed twice while follows go in.
-    for (wanted, said) in [(3, "importing"), (6, "going on after row")] {
+    for (wanted, said) in [(3, "importing"), (6, "resuming after row")] {
         let err = killed_after(&cli, &legacy.url, wanted).await;
         assert!(err.contains(said), "{err}");
     }
