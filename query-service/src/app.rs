@@ -19,7 +19,7 @@ use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batching::Coalescing;
+use crate::batching::Batched;
 use crate::config::{AccessSettings, Config, ReplicaSettings};
 use crate::grpc::{Access, LEGACY_READS, Legacy, LegacyAccess, PipelineStatus, QUERIES, Queries, Watches};
 use crate::health;
@@ -27,12 +27,12 @@ use crate::neo4j::{Admission, Neo4jReader};
 use crate::overlay::Overlaid;
 use crate::page_token::Codec;
 use crate::postgres::{Exporter, PostgresReader};
-use crate::queries::{Reader, Source};
+use crate::queries::Source;
 use crate::recent::{FeedMonitor, Follower, Horizon, Recent, Sources};
 use crate::replicas::{
     Breaker, Dates, Neo4jProbe, PostgresProbe, ReadModel, Replica, Replicas, SettingsCheck, Signals,
 };
-use crate::router::{Budget, PagesOfThePast, Policy, Settings, Store, StoresWatch};
+use crate::router::{Budget, PagesOfThePast, ReadModelReader, Router, Settings, Store, StoresWatch};
 
 const NAME: &str = "query-service";
 /// Longest wait for a PostgreSQL connection: there is one for every read that is let through.
@@ -80,24 +80,16 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let names = config.replicas.iter().filter(|_| read).map(|one| Arc::from(one.projector.as_str()));
     let settings = SettingsCheck::new(process.readiness.latch(health::SETTINGS), names);
     let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, &settings, now));
-    let replicas = replicas.collect::<anyhow::Result<Vec<_>>>()?;
+    let (read_models, replicas): (Vec<_>, Vec<_>) =
+        replicas.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
     let known: Vec<_> = replicas.iter().map(|one| Arc::clone(&one.probe.replica)).collect();
-    let read_models = replicas.iter().map(|one| {
-        let breaker = Arc::clone(&one.probe.breaker);
-        ReadModel::new(Arc::clone(&one.reader), breaker, Arc::clone(&one.probe.replica))
-    });
     let list_places = config.replicas.iter().map(|one| places_of_lists(one, config.coalescing_lanes));
     // As if there were one replica: it may be the only one that is left.
     let list_places = list_places.min().unwrap_or(1);
     let postgres_breaker = Arc::new(Breaker::new(now));
-    let policy = Arc::new(Policy {
-        replicas: Replicas::new(
-            read_models.collect(),
-            Arc::clone(&horizon),
-            Arc::clone(&recent),
-            config.tolerance,
-        ),
-        postgres: Store { reader: Arc::new(postgres_reader), breaker: Arc::clone(&postgres_breaker) },
+    let policy = Arc::new(Router {
+        replicas: Replicas::new(read_models, Arc::clone(&horizon), Arc::clone(&recent), config.tolerance),
+        postgres: Store { reader: postgres_reader, breaker: Arc::clone(&postgres_breaker) },
         recent: Arc::clone(&recent),
         horizon: Arc::clone(&horizon),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
@@ -167,10 +159,9 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One replica of the read model, and what runs for it in the background.
-struct OneReplica {
-    reader: Arc<dyn Reader>,
-    shared: Coalescing,
+/// What runs in the background for one replica of the read model.
+struct Background {
+    shared: Batched<Neo4jReader>,
     probe: Neo4jProbe,
 }
 
@@ -181,7 +172,7 @@ fn replica(
     recent: &Arc<Recent>,
     check: &SettingsCheck,
     now: Instant,
-) -> anyhow::Result<OneReplica> {
+) -> anyhow::Result<(ReadModel<ReadModelReader>, Background)> {
     let reader = |settings: &neo4j::Settings| {
         let graph = neo4j::connect(settings);
         graph.map(Neo4jReader::new).with_context(|| format!("cannot set up Neo4j at {}", settings.uri))
@@ -198,11 +189,12 @@ fn replica(
         timeout: config.neo4j_read_timeout,
         settings: check.clone(),
     };
-    let shared = Coalescing::new(callers, config.coalescing_lanes);
+    let shared = Batched::new(callers.clone(), &callers.shared(), config.coalescing_lanes);
     // Above each replica, not above all: where an answer stood, and how many rows it will lose, differ among them.
     let exact =
         Overlaid::new(shared.clone(), Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
-    Ok(OneReplica { reader: Arc::new(exact), shared, probe })
+    let read_model = ReadModel::new(exact, Arc::clone(&probe.breaker), Arc::clone(&probe.replica));
+    Ok((read_model, Background { shared, probe }))
 }
 
 /// Connections that are not kept for shared statements.

@@ -16,6 +16,9 @@
 //! Two modules stand beside these. `replicas` knows the health and the checkpoint of each read model; `router` and `overlay`
 //! use it, and its probes use the stores. `recent` has the head of the log and the recent events; it uses `queries` alone.
 
+// A read is one future from the router down to the store, with no box in between.
+#![recursion_limit = "256"]
+
 pub mod app;
 mod batching;
 pub mod config;

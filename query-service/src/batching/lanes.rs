@@ -14,7 +14,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use proto::Token;
 use tokio::sync::{Notify, oneshot};
@@ -22,34 +21,22 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{SHARED_ITEMS, SHARED_QUESTIONS};
-use crate::queries::{Begins, Error, Statement, Versioned};
+use crate::queries::{Begins, Error, QuestionName, ReadItems, Shared, Statement, Versioned};
 
 /// How many items of one question a statement takes before those of others have had their turn.
 const TURN: usize = 40;
 
-/// Answers some items in one statement.
-pub type Ask<I, V> = Box<
-    dyn Fn(Vec<I>, Begins, Duration) -> BoxFuture<'static, Result<Versioned<Vec<V>>, Error>> + Send + Sync,
->;
-
-/// How much goes into one statement.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// Room of a statement.
-    pub statement: usize,
-    /// What each question takes of it beside its items.
-    pub question: usize,
-}
-
 /// A queue and the lanes that empty it.
-pub struct Lanes<I, V> {
-    waiting: Mutex<VecDeque<Waiting<I, V>>>,
+pub struct Lanes<Q: Shared, R> {
+    store: R,
+    waiting: Mutex<VecDeque<Waiting<Q::Item, Q::Value>>>,
     arrived: Notify,
-    ask: Ask<I, V>,
-    room: Room,
     /// For metrics.
-    name: &'static str,
+    name: QuestionName,
 }
+
+/// The parts of a statement.
+type Parts<Q> = Vec<Part<<Q as Shared>::Item, <Q as Shared>::Value>>;
 
 /// A question with items that no lane has taken yet.
 struct Waiting<I, V> {
@@ -81,14 +68,10 @@ struct Part<I, V> {
     len: usize,
 }
 
-impl<I, V> Lanes<I, V>
-where
-    I: Copy + Send + Sync + 'static,
-    V: Clone + Default + Send + 'static,
-{
-    /// A queue whose statements are run by `ask`.
-    pub fn new(name: &'static str, room: Room, ask: Ask<I, V>) -> Self {
-        Self { waiting: Mutex::default(), arrived: Notify::new(), ask, room, name }
+impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
+    /// A queue whose statements this store runs.
+    pub fn new(name: QuestionName, store: R) -> Self {
+        Self { store, waiting: Mutex::default(), arrived: Notify::new(), name }
     }
 
     /// Empties the queue until `stop`; as many at a time as there shall be lanes.
@@ -104,13 +87,14 @@ where
         }
     }
 
-    /// The values of some items, in their order.
-    pub async fn get(&self, items: Vec<I>, within: Duration) -> Result<Versioned<Vec<V>>, Error> {
+    /// Answers a question together with others.
+    pub async fn get(&self, question: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
+        let items = question.to_items();
         let asked = Instant::now();
         let until = asked + within;
         let (reply, answer) = oneshot::channel();
         let progress = Progress {
-            values: vec![V::default(); items.len()],
+            values: vec![Q::Value::default(); items.len()],
             missing: items.len(),
             bounds: None,
             statement: None,
@@ -127,21 +111,21 @@ where
     }
 
     /// The parts of the next statement; none if nothing waits.
-    fn take(&self) -> Option<Vec<Part<I, V>>> {
+    fn take(&self) -> Option<Parts<Q>> {
         let mut waiting = self.waiting.lock();
-        let mut parts: Vec<Part<I, V>> = Vec::new();
-        let mut room = self.room.statement;
+        let mut parts = Parts::<Q>::new();
+        let mut room = R::ROOM.statement;
         while let Some(mut question) = waiting.pop_front() {
             if question.ticket.is_abandoned() {
                 continue;
             }
             let left = question.ticket.items.len() - question.next;
-            let len = left.min(TURN).min(room.saturating_sub(self.room.question));
+            let len = left.min(TURN).min(room.saturating_sub(R::ROOM.question));
             if len == 0 {
                 waiting.push_front(question);
                 break;
             }
-            room -= len + self.room.question;
+            room -= len + R::ROOM.question;
             parts.push(Part { ticket: Arc::clone(&question.ticket), from: question.next, len });
             question.next += len;
             if question.next < question.ticket.items.len() {
@@ -155,15 +139,15 @@ where
         (!parts.is_empty()).then_some(parts)
     }
 
-    async fn carry(&self, parts: Vec<Part<I, V>>) {
-        let items: Vec<I> = parts
+    async fn carry(&self, parts: Parts<Q>) {
+        let items: Vec<Q::Item> = parts
             .iter()
             .flat_map(|part| &part.ticket.items[part.from..part.from + part.len])
             .copied()
             .collect();
         // Far below 2^53.
-        ::metrics::histogram!(SHARED_ITEMS, "question" => self.name).record(items.len() as f64);
-        ::metrics::histogram!(SHARED_QUESTIONS, "question" => self.name).record(parts.len() as f64);
+        ::metrics::histogram!(SHARED_ITEMS, "question" => self.name.text()).record(items.len() as f64);
+        ::metrics::histogram!(SHARED_QUESTIONS, "question" => self.name.text()).record(parts.len() as f64);
         let now = Instant::now();
         let latest = parts.iter().map(|part| part.ticket.until).max().unwrap_or(now);
         let asked = items.len();
@@ -173,7 +157,7 @@ where
             let statement = statement.clone();
             Arc::new(move || tickets.iter().for_each(|ticket| ticket.ride(&statement)))
         };
-        let outcome = (self.ask)(items, begins, latest.saturating_duration_since(now)).await;
+        let outcome = self.store.read_items(items, begins, latest.saturating_duration_since(now)).await;
         match outcome {
             Ok(answer) if answer.value.len() == asked => {
                 let mut values = answer.value.into_iter();

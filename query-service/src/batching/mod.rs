@@ -1,8 +1,5 @@
 //! Checks, relations and counts that are in flight at the same time travel as one statement.
 //!
-//! Owns: which questions share, and how much fits one message. It must not know which read model answers.
-//! What can go wrong: as for a statement alone; see [`lanes`] for who fails with whom.
-//!
 //! Over Bolt a round trip costs far more than a look-up in an index, so a hundred checks in one statement cost little
 //! more than one. Lists are answered one by one: each already is one statement of many rows.
 
@@ -13,65 +10,53 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use proto::{Position, UserId};
 use tokio_util::sync::CancellationToken;
 
-use self::lanes::{Lanes, Room};
-use crate::neo4j::{Neo4jReader, cypher};
+use self::lanes::Lanes;
 use crate::queries::{
-    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
+    Check, Counts, CountsOf, Error, Known, ListAt, Page, Question, QuestionName, Read, ReadItems, Relation,
+    Relations, SeenPage, Shared, Sift, Suggest, Union, Versioned,
 };
 
-/// A read model whose small questions share statements.
+/// A read model whose small questions share statements. Clones share the lanes.
 #[derive(Clone)]
-pub struct Coalescing {
-    inner: Neo4jReader,
+pub struct Batched<R> {
+    inner: R,
     /// With no lanes, each question has a statement of its own.
     lanes: usize,
-    checks: Arc<Lanes<(UserId, UserId), bool>>,
-    relations: Arc<Lanes<(UserId, UserId), Relation>>,
-    counts: Arc<Lanes<UserId, Counts>>,
+    checks: Arc<Lanes<Check, R>>,
+    relations: Arc<Lanes<Relations, R>>,
+    counts: Arc<Lanes<CountsOf, R>>,
 }
 
-impl std::fmt::Debug for Coalescing {
+impl<R> std::fmt::Debug for Batched<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Coalescing")
+        f.write_str("Batched")
     }
 }
 
-impl Coalescing {
-    /// Shares the statements of this reader, over so many lanes for each kind of question.
-    pub fn new(inner: Neo4jReader, lanes: usize) -> Self {
-        let (checks, relations, counts) = (inner.shared(), inner.shared(), inner.shared());
+/// Questions that have statements of their own.
+pub trait Unshared: Question {}
+impl Unshared for Page {}
+impl Unshared for SeenPage {}
+impl Unshared for ListAt {}
+impl Unshared for Sift {}
+impl Unshared for Known {}
+impl Unshared for Union {}
+impl Unshared for Suggest {}
+
+impl<R> Batched<R>
+where
+    R: ReadItems<Check> + ReadItems<Relations> + ReadItems<CountsOf> + Clone,
+{
+    /// Answers from `inner`; `shared` runs the statements that questions share, over `lanes` lanes for each kind of them.
+    pub fn new(inner: R, shared: &R, lanes: usize) -> Self {
         Self {
             inner,
             lanes,
-            checks: Arc::new(Lanes::new(
-                "check",
-                // Each question brings its viewer's id.
-                Room { statement: cypher::IDS_PER_PAIRS, question: 1 },
-                Box::new(move |pairs, begins, within| {
-                    let reader = checks.announcing(begins);
-                    Box::pin(async move { reader.check_pairs(&pairs, within).await })
-                }),
-            )),
-            relations: Arc::new(Lanes::new(
-                "relations",
-                Room { statement: cypher::IDS_PER_RELATION_PAIRS, question: 1 },
-                Box::new(move |pairs, begins, within| {
-                    let reader = relations.announcing(begins);
-                    Box::pin(async move { reader.relation_pairs(&pairs, within).await })
-                }),
-            )),
-            counts: Arc::new(Lanes::new(
-                "counts",
-                Room { statement: cypher::IDS_PER_STATEMENT, question: 0 },
-                Box::new(move |users, begins, within| {
-                    let reader = counts.announcing(begins);
-                    Box::pin(async move { reader.counts(&users, within).await })
-                }),
-            )),
+            checks: Arc::new(Lanes::new(QuestionName::Check, shared.clone())),
+            relations: Arc::new(Lanes::new(QuestionName::Relations, shared.clone())),
+            counts: Arc::new(Lanes::new(QuestionName::Counts, shared.clone())),
         }
     }
 
@@ -89,63 +74,43 @@ impl Coalescing {
     }
 }
 
-#[async_trait]
-impl Reader for Coalescing {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        self.inner.multi()
-    }
-
-    async fn check(
+impl<R> Batched<R> {
+    async fn share<Q: Shared>(
         &self,
-        viewer: UserId,
-        targets: &[UserId],
+        lanes: &Lanes<Q, R>,
+        question: &Q,
         within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        if targets.is_empty() || self.lanes == 0 {
-            return self.inner.check(viewer, targets, within).await;
+    ) -> Result<Versioned<Q::Answer>, Error>
+    where
+        R: Read<Q> + ReadItems<Q>,
+    {
+        if question.items() == 0 || self.lanes == 0 {
+            return self.inner.read(question, within).await;
         }
-        self.checks.get(targets.iter().map(|target| (viewer, *target)).collect(), within).await
+        lanes.get(question, within).await
     }
+}
 
-    async fn relations(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        if targets.is_empty() || self.lanes == 0 {
-            return self.inner.relations(viewer, targets, within).await;
-        }
-        self.relations.get(targets.iter().map(|target| (viewer, *target)).collect(), within).await
+impl<R: Read<Check> + ReadItems<Check>> Read<Check> for Batched<R> {
+    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+        self.share(&self.checks, check, within).await
     }
+}
 
-    async fn list(
-        &self,
-        kind: ListKind,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        within: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        self.inner.list(kind, user, before, limit, within).await
+impl<R: Read<Relations> + ReadItems<Relations>> Read<Relations> for Batched<R> {
+    async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+        self.share(&self.relations, asked, within).await
     }
+}
 
-    async fn list_seen(
-        &self,
-        list: PublicList,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        viewer: UserId,
-        within: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        self.inner.list_seen(list, user, before, limit, viewer, within).await
+impl<R: Read<CountsOf> + ReadItems<CountsOf>> Read<CountsOf> for Batched<R> {
+    async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        self.share(&self.counts, asked, within).await
     }
+}
 
-    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        if users.is_empty() || self.lanes == 0 {
-            return self.inner.counts(users, within).await;
-        }
-        self.counts.get(users.to_vec(), within).await
+impl<Q: Unshared, R: Read<Q>> Read<Q> for Batched<R> {
+    async fn read(&self, question: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
+        self.inner.read(question, within).await
     }
 }

@@ -1,14 +1,14 @@
 //! How questions share statements, with statements that a test answers.
 
 use parking_lot::Mutex;
-use proto::{Epoch, Revision, Token};
+use proto::{Epoch, Revision, Token, UserId};
 use service_kit::config::Env;
 use service_kit::neo4j;
 use tokio::sync::Semaphore;
 
-use super::lanes::*;
 use super::*;
-use crate::queries::Statement;
+use crate::neo4j::Neo4jReader;
+use crate::queries::{Begins, Room, Statement};
 
 /// What each statement held; one runs at a time, when the test lets it.
 #[derive(Default)]
@@ -21,30 +21,62 @@ fn server(gated: bool) -> Arc<Server> {
     Arc::new(Server { gate: gated.then(|| Semaphore::new(0)), ..Server::default() })
 }
 
-/// Doubles its items; fails those from a million on.
-fn lanes(server: &Arc<Server>, statement: usize) -> Arc<Lanes<u32, u32>> {
-    let server = Arc::clone(server);
-    let ask: Ask<u32, u32> = Box::new(move |items, begins, _| {
-        let server = Arc::clone(&server);
-        Box::pin(async move {
-            begins();
-            server.statements.lock().push(items.clone());
-            if let Some(gate) = &server.gate {
-                gate.acquire().await.expect("open").forget();
-            }
-            if items.iter().any(|item| *item >= 1_000_000) {
-                return Err(Error::failed("no"));
-            }
-            let revision = u64::from(items.iter().copied().min().unwrap_or(0));
-            let token = |n| Token::new(Epoch(1), Revision(n));
-            let values = items.iter().map(|item| item * 2).collect();
-            Ok(Versioned::between(values, token(revision), token(revision + 5)))
-        })
-    });
-    Arc::new(Lanes::new("test", Room { statement, question: 0 }, ask))
+/// A question about numbers.
+struct Doubled(Vec<u32>);
+
+impl Question for Doubled {
+    type Answer = Vec<u32>;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Check
+    }
+
+    fn items(&self) -> usize {
+        self.0.len()
+    }
 }
 
-fn start(lanes: &Arc<Lanes<u32, u32>>) -> CancellationToken {
+impl Shared for Doubled {
+    type Item = u32;
+    type Value = u32;
+
+    fn to_items(&self) -> Vec<u32> {
+        self.0.clone()
+    }
+}
+
+/// Doubles the items; fails those from a million on.
+impl ReadItems<Doubled> for Arc<Server> {
+    const ROOM: Room = Room { statement: 100, question: 0 };
+
+    async fn read_items(
+        &self,
+        items: Vec<u32>,
+        begins: Begins,
+        _: Duration,
+    ) -> Result<Versioned<Vec<u32>>, Error> {
+        begins();
+        self.statements.lock().push(items.clone());
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.expect("open").forget();
+        }
+        if items.iter().any(|item| *item >= 1_000_000) {
+            return Err(Error::failed("no"));
+        }
+        let revision = u64::from(items.iter().copied().min().unwrap_or(0));
+        let token = |n| Token::new(Epoch(1), Revision(n));
+        let values = items.iter().map(|item| item * 2).collect();
+        Ok(Versioned::between(values, token(revision), token(revision + 5)))
+    }
+}
+
+type TestLanes = Lanes<Doubled, Arc<Server>>;
+
+fn lanes(server: &Arc<Server>) -> Arc<TestLanes> {
+    Arc::new(Lanes::new(QuestionName::Check, Arc::clone(server)))
+}
+
+fn start(lanes: &Arc<TestLanes>) -> CancellationToken {
     let stop = CancellationToken::new();
     let (lanes, stopped) = (Arc::clone(lanes), stop.clone());
     tokio::spawn(async move { lanes.run(stopped).await });
@@ -52,11 +84,11 @@ fn start(lanes: &Arc<Lanes<u32, u32>>) -> CancellationToken {
 }
 
 fn ask(
-    lanes: &Arc<Lanes<u32, u32>>,
+    lanes: &Arc<TestLanes>,
     items: impl IntoIterator<Item = u32>,
 ) -> tokio::task::JoinHandle<Result<Versioned<Vec<u32>>, Error>> {
-    let (lanes, items) = (Arc::clone(lanes), items.into_iter().collect());
-    tokio::spawn(async move { lanes.get(items, Duration::from_secs(5)).await })
+    let (lanes, question) = (Arc::clone(lanes), Doubled(items.into_iter().collect()));
+    tokio::spawn(async move { lanes.get(&question, Duration::from_secs(5)).await })
 }
 
 async fn settle() {
@@ -68,7 +100,7 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn what_arrives_while_a_statement_runs_forms_the_next() {
     let server = server(true);
-    let lanes = lanes(&server, 100);
+    let lanes = lanes(&server);
     let _stop = start(&lanes);
     let first = ask(&lanes, [1]);
     settle().await;
@@ -86,7 +118,7 @@ async fn what_arrives_while_a_statement_runs_forms_the_next() {
 #[tokio::test(start_paused = true)]
 async fn a_small_question_does_not_wait_for_a_huge_one() {
     let server = server(true);
-    let lanes = lanes(&server, 100);
+    let lanes = lanes(&server);
     let _stop = start(&lanes);
     let huge = ask(&lanes, 0..1_000);
     settle().await;
@@ -106,11 +138,11 @@ async fn a_small_question_does_not_wait_for_a_huge_one() {
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
     let server = server(true);
-    let lanes = lanes(&server, 100);
+    let lanes = lanes(&server);
     let _stop = start(&lanes);
     let first = ask(&lanes, [1]);
     settle().await;
-    let late = lanes.get(vec![2], Duration::from_millis(10)).await;
+    let late = lanes.get(&Doubled(vec![2]), Duration::from_millis(10)).await;
     let (late, statement) = late.expect_err("it is late").unshared();
     assert!(matches!(late, Error::TimedOut));
     assert!(!statement.expect("a statement of others").count(), "it was in none");
@@ -124,7 +156,7 @@ async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_reaches_all_that_share_the_statement_and_no_others() {
     let server = server(false);
-    let lanes = lanes(&server, 100);
+    let lanes = lanes(&server);
     let (bad, with_it) = (ask(&lanes, [1_000_000]), ask(&lanes, [7]));
     settle().await;
     let _stop = start(&lanes);
@@ -139,7 +171,7 @@ async fn a_failure_reaches_all_that_share_the_statement_and_no_others() {
 }
 
 /// A read model whose server is away, and two of its accounts.
-fn away() -> (Coalescing, UserId, UserId) {
+fn away() -> (Batched<Neo4jReader>, UserId, UserId) {
     let mut env = Env::from_pairs([
         ("NEO4J_URI", "bolt://127.0.0.1:1"),
         ("NEO4J_USER", "nobody"),
@@ -151,7 +183,8 @@ fn away() -> (Coalescing, UserId, UserId) {
     let user = |text| UserId::parse(text).expect("an id");
     let (one, other) =
         (user("f47ac10b-58cc-4372-a567-0e02b2c3d479"), user("f47ac10b-58cc-4372-a567-0e02b2c3d480"));
-    (Coalescing::new(Neo4jReader::new(graph), 1), one, other)
+    let reader = Neo4jReader::new(graph);
+    (Batched::new(reader.clone(), &reader.shared(), 1), one, other)
 }
 
 #[tokio::test]
@@ -164,15 +197,20 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
         reader.clone().run(stop.clone()).await;
     };
     let within = Duration::from_secs(5);
-    let (first, second, twice) = ([one], [other], [one, one]);
+    let relations = |viewer, targets: &[UserId]| Relations { viewer, targets: targets.to_vec() };
+    let check = |viewer, target| Check { viewer, targets: vec![target] };
+    let counts = |user| CountsOf { users: vec![user] };
+    let (relations, checks) =
+        ([relations(one, &[other]), relations(other, &[one, one])], [check(one, other), check(other, one)]);
+    let counts = [counts(one), counts(other)];
     let asked = async {
         let answers = tokio::join!(
-            reader.relations(one, &second, within),
-            reader.relations(other, &twice, within),
-            reader.check(one, &second, within),
-            reader.check(other, &first, within),
-            reader.counts(&first, within),
-            reader.counts(&second, within),
+            reader.read(&relations[0], within),
+            reader.read(&relations[1], within),
+            reader.read(&checks[0], within),
+            reader.read(&checks[1], within),
+            reader.read(&counts[0], within),
+            reader.read(&counts[1], within),
         );
         stop.cancel();
         answers
@@ -196,13 +234,13 @@ fn statement_of<T: std::fmt::Debug>(answer: Result<T, Error>) -> Statement {
 async fn a_statement_is_late_for_who_gave_it_most_of_their_time() {
     for (before, is_late) in [(90, false), (10, true)] {
         let server = server(true);
-        let lanes = lanes(&server, 100);
+        let lanes = lanes(&server);
         let _stop = start(&lanes);
         let first = ask(&lanes, [1]);
         settle().await;
         let second = tokio::spawn({
             let lanes = Arc::clone(&lanes);
-            async move { lanes.get(vec![2], Duration::from_millis(100)).await }
+            async move { lanes.get(&Doubled(vec![2]), Duration::from_millis(100)).await }
         });
         settle().await;
         tokio::time::sleep(Duration::from_millis(before)).await;

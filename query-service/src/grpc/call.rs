@@ -13,8 +13,9 @@ use tonic::Request;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
 use super::{LONGEST, Queries, errors};
-use crate::queries::{Question, Source};
-use crate::router::{Answer, CallerKey, Need, Step, Trail};
+use crate::postgres::PostgresReader;
+use crate::queries::{Question, Read, Source};
+use crate::router::{Answer, CallerKey, Need, ReadModelReader, Step, Trail};
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";
@@ -97,7 +98,11 @@ impl Queries {
         &self,
         question: &Q,
         call: &Call,
-    ) -> Result<Answer<Q::Answer>, ServiceError> {
+    ) -> Result<Answer<Q::Answer>, ServiceError>
+    where
+        ReadModelReader: Read<Q>,
+        PostgresReader: Read<Q>,
+    {
         let answer = self.policy.answer(question, call.need, call.deadline, &call.trail).await;
         answer.map_err(|refusal| errors::refusal(refusal, call.token_field))
     }

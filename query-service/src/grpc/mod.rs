@@ -14,8 +14,8 @@ mod legacy;
 mod list_messages;
 mod lists;
 mod methods;
-mod multi;
 mod relationships;
+mod sets;
 mod status;
 mod suggest;
 mod validate;
@@ -50,7 +50,7 @@ pub use self::watch::Watches;
 use crate::page_token::Codec;
 use crate::postgres::Exporter;
 use crate::queries::{ListKind, PublicList};
-use crate::router::Policy;
+use crate::router::StoreRouter;
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -58,7 +58,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The query service.
 #[derive(Debug)]
 pub struct Queries {
-    policy: Arc<Policy>,
+    policy: Arc<StoreRouter>,
     exporter: Exporter,
     exports: Places<Option<Caller>>,
     codec: Arc<Codec>,
@@ -69,7 +69,7 @@ pub struct Queries {
 impl Queries {
     /// Answers with these; at most `exports` exports at a time.
     pub fn new(
-        policy: Arc<Policy>,
+        policy: Arc<StoreRouter>,
         exporter: Exporter,
         exports: usize,
         codec: Codec,

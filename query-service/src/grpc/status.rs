@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::{self, Known};
 use crate::queries::Source;
 use crate::replicas::Sight;
-use crate::router::Policy;
+use crate::router::StoreRouter;
 
 /// How often the checks are evaluated while GetStatus is not called, so that their dates are right.
 const EVALUATION: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const EVALUATION: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct PipelineStatus {
     /// Knows the stores and the head.
-    pub policy: Arc<Policy>,
+    pub policy: Arc<StoreRouter>,
     /// Knows the projectors.
     pub projectors: ProjectorRegistry,
     /// Holds the checks.

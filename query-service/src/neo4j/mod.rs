@@ -1,38 +1,26 @@
-//! Reads from the read model.
+//! Reads from the read model: runs the statements of [`cypher`], and finds between which revisions their answers lie.
 //!
-//! Owns: running the statements of [`cypher`], in parts that fit a message, and between which revisions their
-//! answers lie. It must not know when it is asked and when not.
-//! What can go wrong: the server is away, slow, empty, or not complete. Each exchange runs in a task of its own, so
-//! that a caller that goes away never leaves half an exchange on a pooled connection; and the server ends a statement
-//! whose caller has stopped waiting.
+//! Each exchange runs in a task of its own, so that a caller that goes away never leaves half an exchange on a pooled
+//! connection. The server ends a statement whose caller has stopped waiting.
 
 mod admission;
 pub mod cypher;
-mod multi;
+mod hops;
 #[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod raw_bolt;
 mod rows;
+mod single;
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_trait::async_trait;
-use futures::StreamExt as _;
 use neo4rs::{BoltType, Graph, Query, Row};
-use proto::{Position, Token, UserId};
+use proto::Position;
 use service_kit::neo4j::{DetachedError, misconfigured, run_detached};
 
 pub use self::admission::Admission;
-use crate::queries::{
-    Begins, Counts, Error, FoundCheckpoint, ListKind, ListRow, MultiReader, PublicList, Reader, Relation,
-    SeenRow, Versioned,
-};
-
-/// So many parts of one large question are asked at a time. Few: each takes a connection, and small questions shall not
-/// find all of them taken.
-const PARTS_AT_A_TIME: usize = 2;
+use crate::queries::{Begins, Error, FoundCheckpoint, ListKind, PublicList, Versioned};
 
 /// Connections that are opened before callers come.
 const WARM_CONNECTIONS: usize = 4;
@@ -126,7 +114,7 @@ impl Neo4jReader {
         for statement in lists.into_iter().chain(seen).chain(others) {
             self.one_row(statement, params(), within).await?;
         }
-        self.warm_up_multi(within).await
+        self.warm_up_hops(within).await
     }
 
     /// Runs a statement that answers at most one row.
@@ -178,17 +166,17 @@ impl Neo4jReader {
     }
 
     /// Runs a statement that reads the checkpoint before and after the data, and refuses what it must not answer from.
-    async fn read(
+    async fn run(
         &self,
         statement: &'static str,
         params: Params,
         within: Duration,
     ) -> Result<Versioned<Row>, Error> {
-        self.read_rows(statement, params, 1, within).await
+        self.run_for_rows(statement, params, 1, within).await
     }
 
     /// The same for an answer of many rows.
-    async fn read_rows(
+    async fn run_for_rows(
         &self,
         statement: &'static str,
         params: Params,
@@ -198,75 +186,6 @@ impl Neo4jReader {
         let row = self.one_row_of(statement, params, rows, within).await?.ok_or(Error::NotBuilt)?;
         let (as_of, target) = rows::bounds(&row)?;
         Ok(Versioned::between(row, as_of, target))
-    }
-
-    /// Tells which pairs are follows, in one statement: the caller keeps to [`cypher::IDS_PER_PAIRS`].
-    pub async fn check_pairs(
-        &self,
-        pairs: &[(UserId, UserId)],
-        within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        let row = self.read(cypher::CHECK_PAIRS, pair_params(pairs), within).await?;
-        let mut value = vec![false; pairs.len()];
-        rows::followed(&row.value, &mut value)?;
-        Ok(row.map(|_| value))
-    }
-
-    /// Tells all that links the first of each pair with the second, in one statement: the caller keeps to
-    /// [`cypher::IDS_PER_RELATION_PAIRS`].
-    pub async fn relation_pairs(
-        &self,
-        pairs: &[(UserId, UserId)],
-        within: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        let row = self.read(cypher::RELATION_PAIRS, pair_params(pairs), within).await?;
-        let mut value = vec![Relation::default(); pairs.len()];
-        rows::relations(&row.value, &mut value)?;
-        Ok(row.map(|_| value))
-    }
-
-    /// Runs a statement for each part of a list of ids that fits a message, a few at a time. The answers are put together
-    /// by `place`, which gets the number of ids before the part, in order. Answers the revisions between which the whole
-    /// lies.
-    async fn read_in_parts(
-        &self,
-        statement: &'static str,
-        part_size: usize,
-        ids: &[UserId],
-        params: impl Fn(BoltType) -> Params + Send + Sync,
-        within: Duration,
-        mut place: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
-    ) -> Result<(Token, Token), Error> {
-        if ids.is_empty() {
-            let checkpoint = self.checkpoint(within).await?.ok_or(Error::NotBuilt)?.checkpoint;
-            let visible = checkpoint.visible;
-            return if checkpoint.complete { Ok((visible, visible)) } else { Err(Error::NotComplete) };
-        }
-        let started = Instant::now();
-        let params = &params;
-        let ask = |part: &[UserId]| {
-            let texts: Vec<BoltType> = part.iter().map(|id| id.to_string().into()).collect();
-            async move {
-                let left = within.checked_sub(started.elapsed()).ok_or(Error::TimedOut)?;
-                self.read(statement, params(texts.into()), left).await
-            }
-        };
-        let parts: Vec<_> = ids.chunks(part_size).map(ask).collect();
-        let mut rows = futures::stream::iter(parts).buffered(PARTS_AT_A_TIME).enumerate();
-        let mut bounds: Option<(Token, Token)> = None;
-        while let Some((number, row)) = rows.next().await {
-            let row = row?;
-            bounds = Some(match bounds {
-                Some((as_of, _)) if as_of.epoch != row.as_of.epoch => {
-                    return Err(Error::failed("the epoch changed between two parts of an answer"));
-                }
-                // The whole holds what its oldest part holds, and nothing beyond what its newest part may hold.
-                Some((as_of, target)) => (as_of.min(row.as_of), target.max(row.target)),
-                None => (row.as_of, row.target),
-            });
-            place(number * part_size, &row.value)?;
-        }
-        bounds.ok_or(Error::NotBuilt) // There was a part: the list is not empty.
     }
 }
 
@@ -290,120 +209,6 @@ fn seen_statement(list: PublicList) -> &'static str {
     }
 }
 
-/// Each id once, and where in the list the ends of each pair are.
-fn pair_params(pairs: &[(UserId, UserId)]) -> Params {
-    let mut ids: Vec<UserId> = Vec::new();
-    let mut places: HashMap<UserId, i64> = HashMap::new();
-    let mut place = |user: UserId| {
-        *places.entry(user).or_insert_with(|| {
-            ids.push(user);
-            i64::try_from(ids.len() - 1).unwrap_or(i64::MAX)
-        })
-    };
-    let (from, to): (Vec<i64>, Vec<i64>) =
-        pairs.iter().map(|(source, target)| (place(*source), place(*target))).unzip();
-    let ids: Vec<BoltType> = ids.iter().map(|id| id.to_string().into()).collect();
-    vec![("ids", ids.into()), ("from", from.into()), ("to", to.into())]
-}
-
-fn page_params(user: UserId, before: Option<Position>, limit: usize) -> Params {
-    vec![
-        ("user", user.to_string().into()),
-        ("before", before.map_or(i64::MAX, Position::as_i64).into()),
-        ("limit", i64::try_from(limit).unwrap_or(i64::MAX).into()),
-    ]
-}
-
-#[async_trait]
-impl Reader for Neo4jReader {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        Some(self)
-    }
-
-    async fn check(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        let mut value = vec![false; targets.len()];
-        let params = |ids| vec![("viewer", viewer.to_string().into()), ("targets", ids)];
-        let (as_of, target) = self
-            .read_in_parts(
-                cypher::CHECK,
-                cypher::IDS_PER_STATEMENT,
-                targets,
-                params,
-                within,
-                |offset, row| rows::followed(row, value.get_mut(offset..).unwrap_or_default()),
-            )
-            .await?;
-        Ok(Versioned::between(value, as_of, target))
-    }
-
-    async fn relations(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        let mut value = vec![Relation::default(); targets.len()];
-        let params = |ids| vec![("viewer", viewer.to_string().into()), ("targets", ids)];
-        let size = cypher::TARGETS_PER_RELATIONS;
-        let (as_of, target) = self
-            .read_in_parts(cypher::RELATIONS, size, targets, params, within, |offset, row| {
-                rows::relations(row, value.get_mut(offset..).unwrap_or_default())
-            })
-            .await?;
-        Ok(Versioned::between(value, as_of, target))
-    }
-
-    async fn list(
-        &self,
-        kind: ListKind,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        within: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let row =
-            self.read_rows(list_statement(kind), page_params(user, before, limit), limit, within).await?;
-        let value = rows::list(&row.value)?;
-        Ok(row.map(|_| value))
-    }
-
-    async fn list_seen(
-        &self,
-        list: PublicList,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        viewer: UserId,
-        within: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        let mut params = page_params(user, before, limit);
-        params.push(("viewer", viewer.to_string().into()));
-        let row = self.read_rows(seen_statement(list), params, limit, within).await?;
-        let listed = rows::list(&row.value)?;
-        let mut relations = vec![Relation::default(); listed.len()];
-        rows::relations(&row.value, &mut relations)?;
-        let value =
-            listed.into_iter().zip(relations).map(|(row, relation)| SeenRow { row, relation }).collect();
-        Ok(row.map(|_| value))
-    }
-
-    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        let mut value = vec![Counts::default(); users.len()];
-        let params = |ids| vec![("users", ids)];
-        let (as_of, target) = self
-            .read_in_parts(cypher::COUNTS, cypher::IDS_PER_STATEMENT, users, params, within, |offset, row| {
-                rows::counts(row, value.get_mut(offset..).unwrap_or_default())
-            })
-            .await?;
-        Ok(Versioned::between(value, as_of, target))
-    }
-}
-
 impl Neo4jReader {
     /// Why the server does not let us in, if it says so. A statement does not tell: the driver connects again and again for
     /// it, whatever the answer. Beginning a transaction is tried once.
@@ -424,4 +229,13 @@ fn timed_out(error: &neo4rs::Error) -> bool {
         neo4rs::Error::ConnectionTimedOut => true,
         _ => false,
     }
+}
+
+/// The parameter of a position; everything is below none.
+fn below(position: Option<Position>) -> BoltType {
+    position.map_or(i64::MAX, Position::as_i64).into()
+}
+
+fn number(number: usize) -> BoltType {
+    i64::try_from(number).unwrap_or(i64::MAX).into()
 }

@@ -36,8 +36,8 @@ async fn every_statement_seeks_in_an_index_and_none_sorts() {
 
 #[tokio::test]
 async fn questions_over_several_hops_seek_for_each_hop() {
-    for statement in cypher::multi::ALL {
-        if statement == cypher::multi::SUGGEST {
+    for statement in cypher::hops::ALL {
+        if statement == cypher::hops::SUGGEST {
             // Two hops, and five reasons to leave somebody out. The best first: that needs a sort.
             assert_seeks(statement, 7, 2, &["Sort", "PartialSort"]).await;
         } else if statement.contains("AS total") && !statement.contains("$second") {

@@ -7,8 +7,6 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures::future::BoxFuture;
 use proto::{Revision, Token};
 use tokio::time::Instant;
 
@@ -16,29 +14,27 @@ use super::lay::MOST_CHANGES;
 use super::{Overlaid, as_it_is, laid, left, not_exact};
 use crate::metrics::OVERLAY_REPEATS;
 use crate::queries::{
-    Dependency, Error, Known, KnownRows, ListAt, MultiReader, Part, Reader, Sift, Sifted, Suggest, Suggested,
-    Union, United, Versioned,
+    CountsOf, Dependency, Error, ListAt, MultiHop, Page, Part, Question, Read, Relations, Versioned,
 };
 
-impl<R: Reader> Overlaid<R> {
-    fn hops(&self) -> Result<&dyn MultiReader, Error> {
-        self.inner.multi().ok_or_else(|| Error::failed("this store answers single hops only"))
-    }
-
-    /// Asks until none of the edges that the answer depends on changed while it was read.
-    async fn settle<'a, T: Send + Sync>(
-        &'a self,
+impl<R> Overlaid<R> {
+    /// Reads until none of the edges that the answer depends on changed while it was read.
+    async fn settle<Q: Question>(
+        &self,
+        question: &Q,
         within: Duration,
-        ask: impl Fn(&'a dyn MultiReader, Duration) -> BoxFuture<'a, Result<Versioned<T>, Error>> + Send + Sync,
-        dependencies: impl Fn(&T) -> Vec<Dependency> + Send + Sync,
-    ) -> Result<Versioned<T>, Error> {
-        let (hops, began) = (self.hops()?, Instant::now());
+        dependencies: impl Fn(&Q::Answer) -> Vec<Dependency> + Send,
+    ) -> Result<Versioned<Q::Answer>, Error>
+    where
+        R: Read<Q>,
+    {
+        let began = Instant::now();
         // Half of the time is for waiting, the other half for the read that follows.
         let (until, repeat_until) = (began + within, began + within / 2);
         loop {
-            let answer = ask(hops, left(until)?).await?;
-            self.catch_up(&answer, until).await;
-            match self.unchanged(&answer, &dependencies(&answer.value)) {
+            let answer = self.inner.read(question, left(until)?).await?;
+            self.catch_up(answer.bounds(), until).await;
+            match self.unchanged(answer.bounds(), &dependencies(&answer.value)) {
                 Some(position) => return Ok(laid(answer, position, 0)),
                 None if answer.as_of == answer.target => return as_it_is(answer),
                 None => {}
@@ -53,52 +49,37 @@ impl<R: Reader> Overlaid<R> {
 
     /// The newest revision that the answer is exact at; none if what it depends on changed while it was read, or if
     /// the ring does not know.
-    fn unchanged<T>(&self, answer: &Versioned<T>, dependencies: &[Dependency]) -> Option<Token> {
-        let (since, target) = (answer.as_of.revision, answer.target.revision);
-        let oldest = self.over(answer.as_of, answer.target, |ring| {
+    fn unchanged(&self, (as_of, target): (Token, Token), dependencies: &[Dependency]) -> Option<Token> {
+        let oldest = self.over(as_of, target, |ring| {
             let mut oldest = None;
             for (user, side) in dependencies {
-                let change = ring.next_change(*user, *side, since, MOST_CHANGES).ok()?;
+                let change = ring.next_change(*user, *side, as_of.revision, MOST_CHANGES).ok()?;
                 oldest = [oldest, change].into_iter().flatten().min();
             }
             Some(oldest)
         });
         match oldest? {
             (position, None) => Some(position),
-            (_, Some(change)) if change <= target => None,
+            (_, Some(change)) if change <= target.revision => None,
             (position, Some(change)) => Some(Token::new(position.epoch, Revision(change.0 - 1))),
         }
     }
 }
 
-#[async_trait]
-impl<R: Reader> MultiReader for Overlaid<R> {
-    async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
-        self.settle(within, |hops, within| hops.sift(sift, within), |_| sift.dependencies()).await
+impl<Q: MultiHop, R: Read<Q>> Read<Q> for Overlaid<R> {
+    async fn read(&self, question: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
+        self.settle(question, within, |answer| question.dependencies(answer)).await
     }
+}
 
-    async fn known(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
-        self.settle(within, |hops, within| hops.known(known, within), |_| known.dependencies()).await
-    }
-
-    async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+impl<R> Read<ListAt> for Overlaid<R>
+where
+    R: Read<ListAt> + Read<Page> + Read<CountsOf> + Read<Relations>,
+{
+    async fn read(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
         if at.is_near() {
             return self.near(at, within).await;
         }
-        self.settle(within, |hops, within| hops.list_at(at, within), |_| at.dependencies()).await
-    }
-
-    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
-        self.settle(within, |hops, within| hops.union(union, within), |answer| union.dependencies(answer))
-            .await
-    }
-
-    async fn suggest(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error> {
-        self.settle(
-            within,
-            |hops, within| hops.suggest(suggest, within),
-            |answer| suggest.dependencies(answer),
-        )
-        .await
+        self.settle(at, within, |_| at.dependencies()).await
     }
 }

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use proto::{Position, Revision, Token, UserId};
+use proto::{Revision, Token, UserId};
 use tokio::time::Instant;
 
 use self::lay::{Part, Short};
 use crate::metrics::{OVERLAID, OVERLAID_EVENTS, OVERLAY_WAIT};
 use crate::queries::{
-    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Side, Versioned,
+    Check, Counts, CountsOf, Error, ListRow, Page, Question, Read, Relation, Relations, SeenPage, SeenRow,
+    Side, Versioned,
 };
 use crate::recent::{Recent, Ring};
 use crate::replicas::Replica;
@@ -45,20 +45,25 @@ pub struct Overlaid<R> {
     stood: AtomicU64,
 }
 
-impl<R: Reader> Overlaid<R> {
+impl<R> Overlaid<R> {
     /// Lays these events over the answers of `inner`.
     pub fn new(inner: R, recent: Arc<Recent>, replica: Arc<Replica>, wait: Duration) -> Self {
         Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX) }
     }
 
-    /// Lays the events over an answer whose size does not matter.
-    async fn finish<T: Send>(
+    /// Reads, and lays the events over an answer whose size does not matter.
+    async fn read_over<Q: Question>(
         &self,
-        mut answer: Versioned<T>,
-        until: Instant,
-        lay: impl FnOnce(&Ring, Revision, &mut T) -> Option<usize> + Send,
-    ) -> Result<Versioned<T>, Error> {
-        self.catch_up(&answer, until).await;
+        question: &Q,
+        within: Duration,
+        lay: impl FnOnce(&Ring, Revision, &mut Q::Answer) -> Option<usize> + Send,
+    ) -> Result<Versioned<Q::Answer>, Error>
+    where
+        R: Read<Q>,
+    {
+        let until = Instant::now() + within;
+        let mut answer = self.inner.read(question, within).await?;
+        self.catch_up(answer.bounds(), until).await;
         let since = answer.as_of.revision;
         let value = &mut answer.value;
         match self.over(answer.as_of, answer.target, |ring| lay(ring, since, value)) {
@@ -68,14 +73,14 @@ impl<R: Reader> Overlaid<R> {
     }
 
     /// Waits until all that may be in an answer was read here. An answer of one revision is not worth a wait.
-    async fn catch_up<T>(&self, answer: &Versioned<T>, until: Instant) {
-        self.stood.store(answer.as_of.revision.0, Ordering::Relaxed);
-        let there = self.recent.position().is_some_and(|position| position >= answer.target);
-        if there || answer.as_of == answer.target {
+    async fn catch_up(&self, (as_of, target): (Token, Token), until: Instant) {
+        self.stood.store(as_of.revision.0, Ordering::Relaxed);
+        let there = self.recent.position().is_some_and(|position| position >= target);
+        if there || as_of == target {
             return;
         }
         let began = Instant::now();
-        self.recent.reach(answer.target, until.min(began + self.wait)).await;
+        self.recent.reach(target, until.min(began + self.wait)).await;
         metrics::histogram!(OVERLAY_WAIT).record(began.elapsed());
     }
 
@@ -100,51 +105,43 @@ impl<R: Reader> Overlaid<R> {
     }
 }
 
-#[async_trait]
-impl<R: Reader> Reader for Overlaid<R> {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        self.inner.multi().is_some().then_some(self)
+impl<R: Read<Check>> Read<Check> for Overlaid<R> {
+    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+        let lay = |ring: &Ring, since, value: &mut Vec<bool>| {
+            lay::check(ring, since, check.viewer, &check.targets, value)
+        };
+        self.read_over(check, within, lay).await
     }
+}
 
-    async fn check(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        let until = Instant::now() + within;
-        let answer = self.inner.check(viewer, targets, within).await?;
-        self.finish(answer, until, |ring, since, value| lay::check(ring, since, viewer, targets, value)).await
+impl<R: Read<Relations>> Read<Relations> for Overlaid<R> {
+    async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+        let lay = |ring: &Ring, since, value: &mut Vec<Relation>| {
+            lay::relations(ring, since, asked.viewer, &asked.targets, value)
+        };
+        self.read_over(asked, within, lay).await
     }
+}
 
-    async fn relations(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        let until = Instant::now() + within;
-        let answer = self.inner.relations(viewer, targets, within).await?;
-        self.finish(answer, until, |ring, since, value| lay::relations(ring, since, viewer, targets, value))
-            .await
+impl<R: Read<CountsOf>> Read<CountsOf> for Overlaid<R> {
+    async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        let lay =
+            |ring: &Ring, since, value: &mut Vec<Counts>| Some(lay::counts(ring, since, &asked.users, value));
+        self.read_over(asked, within, lay).await
     }
+}
 
-    async fn list(
-        &self,
-        kind: ListKind,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        within: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
+impl<R: Read<Page>> Read<Page> for Overlaid<R> {
+    async fn read(&self, page: &Page, within: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+        let Page { kind, user, before, limit } = *page;
         let until = Instant::now() + within;
         let side = Side::from(kind.edges());
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             let asked = limit + extra;
-            let mut answer = self.inner.list(kind, user, before, asked, left(until)?).await?;
+            let mut answer = self.inner.read(&Page { limit: asked, ..*page }, left(until)?).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
-            self.catch_up(&answer, until).await;
+            self.catch_up(answer.bounds(), until).await;
             let laid_over = self.over(answer.as_of, answer.target, |ring| {
                 lay::list(ring, answer.as_of.revision, user, side, part, &answer.value)
             });
@@ -161,24 +158,19 @@ impl<R: Reader> Reader for Overlaid<R> {
         }
         Err(not_exact())
     }
+}
 
-    async fn list_seen(
-        &self,
-        list: PublicList,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        viewer: UserId,
-        within: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
+    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        let SeenPage { list, user, before, limit, viewer } = *page;
         let until = Instant::now() + within;
         let side = Side::from(list.kind().edges());
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             let asked = limit + extra;
-            let mut answer = self.inner.list_seen(list, user, before, asked, viewer, left(until)?).await?;
+            let mut answer = self.inner.read(&SeenPage { limit: asked, ..*page }, left(until)?).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
-            self.catch_up(&answer, until).await;
+            self.catch_up(answer.bounds(), until).await;
             let rows: Vec<ListRow> = answer.value.iter().map(|seen| seen.row).collect();
             let known = Known::of(&answer.value);
             let since = answer.as_of.revision;
@@ -201,20 +193,22 @@ impl<R: Reader> Reader for Overlaid<R> {
             let theirs = if newcomers.is_empty() {
                 None
             } else {
-                let theirs = self.inner.relations(viewer, &newcomers, left(until)?).await?;
-                self.catch_up(&theirs, until).await;
-                Some(theirs)
+                let asked = Relations { viewer, targets: newcomers };
+                let theirs = self.inner.read(&asked, left(until)?).await?;
+                self.catch_up(theirs.bounds(), until).await;
+                Some((asked.targets, theirs))
             };
-            let target = theirs.as_ref().map_or(answer.target, |theirs| theirs.target.max(answer.target));
+            let target =
+                theirs.as_ref().map_or(answer.target, |(_, theirs)| theirs.target.max(answer.target));
             let page = self.over(answer.as_of, target, |ring| {
                 // Both pieces are brought to the same position, each from where it stands.
                 let mut known = known.clone();
                 known.lay(ring, since, viewer)?;
-                if let Some(theirs) = &theirs {
+                if let Some((newcomers, theirs)) = &theirs {
                     if !ring.covers(theirs.as_of) {
                         return Some(None);
                     }
-                    let mut more = Known::new(&newcomers, &theirs.value);
+                    let mut more = Known::new(newcomers, &theirs.value);
                     more.lay(ring, theirs.as_of.revision, viewer)?;
                     known.0.extend(more.0);
                 }
@@ -240,12 +234,6 @@ impl<R: Reader> Reader for Overlaid<R> {
             }
         }
         Err(not_exact())
-    }
-
-    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        let until = Instant::now() + within;
-        let answer = self.inner.counts(users, within).await?;
-        self.finish(answer, until, |ring, since, value| Some(lay::counts(ring, since, users, value))).await
     }
 }
 

@@ -11,9 +11,11 @@ use tokio::time::Instant;
 
 use super::lay::{self, Part as Rows};
 use super::{Known, Overlaid, ROUNDS, as_it_is, laid, left, more, not_exact};
-use crate::queries::{Counts, Error, ListAt, ListKind, ListRow, Part, Reader, Side, Versioned};
+use crate::queries::{
+    Counts, CountsOf, Error, ListAt, ListKind, ListRow, Page, Part, Read, Relations, Side, Versioned,
+};
 
-impl<R: Reader> Overlaid<R> {
+impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
     pub(super) async fn near(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
         let until = Instant::now() + within;
         let (user, side) = (at.user, Side::from(at.kind.edges()));
@@ -21,9 +23,10 @@ impl<R: Reader> Overlaid<R> {
         for _ in 0..ROUNDS {
             // One row more tells whether the list ends here.
             let (limit, asked) = (at.end() + 1, at.end() + 1 + extra);
-            let mut list = self.inner.list(at.kind, user, None, asked, left(until)?).await?;
+            let page = Page { kind: at.kind, user, before: None, limit: asked };
+            let mut list = self.inner.read(&page, left(until)?).await?;
             let rows = Rows { before: None, limit, more_below: list.value.len() >= asked };
-            self.catch_up(&list, until).await;
+            self.catch_up(list.bounds(), until).await;
             let since = list.as_of.revision;
             let first = self
                 .over(list.as_of, list.target, |ring| lay::list(ring, since, user, side, rows, &list.value));
@@ -40,19 +43,18 @@ impl<R: Reader> Overlaid<R> {
             };
             let users = part_of(&shown, at);
             let within = left(until)?;
-            let account = [user];
-            let counts = (shown.len() > at.end()).then(|| self.inner.counts(&account, within));
-            let links = at.viewer.filter(|_| !users.is_empty());
-            let links = links.map(|viewer| self.inner.relations(viewer, &users, within));
+            let account = CountsOf { users: vec![user] };
+            let counts = (shown.len() > at.end()).then(|| self.inner.read(&account, within));
+            let viewer = at.viewer.filter(|_| !users.is_empty());
+            let links = viewer.map(|viewer| Relations { viewer, targets: users.clone() });
+            let links = links.as_ref().map(|links| self.inner.read(links, within));
             let (counts, links) = tokio::join!(OptionFuture::from(counts), OptionFuture::from(links));
             let (counts, links) = (counts.transpose()?, links.transpose()?);
-            let bounds = [counts.as_ref().map(bounds), links.as_ref().map(bounds), Some(bounds(&list))];
-            let (as_of, target) = bounds
-                .into_iter()
-                .flatten()
-                .reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
-                .ok_or_else(not_exact)?;
-            self.catch_up(&Versioned::between((), as_of, target), until).await;
+            let parts = [counts.as_ref().map(Versioned::bounds), links.as_ref().map(Versioned::bounds)];
+            let bounds = parts.into_iter().chain([Some(list.bounds())]);
+            let (as_of, target) =
+                bounds.flatten().reduce(|(a, b), (c, d)| (a.min(c), b.max(d))).ok_or_else(not_exact)?;
+            self.catch_up((as_of, target), until).await;
             let known = links.as_ref().map(|links| Known::new(&users, &links.value)).unwrap_or_default();
             let part = self.over(as_of, target, |ring| {
                 let Ok((rows, touched)) = lay::list(ring, since, user, side, rows, &list.value)? else {
@@ -87,10 +89,6 @@ impl<R: Reader> Overlaid<R> {
         }
         Err(not_exact())
     }
-}
-
-fn bounds<T>(answer: &Versioned<T>) -> (proto::Token, proto::Token) {
-    (answer.as_of, answer.target)
 }
 
 fn part_of(rows: &[ListRow], at: &ListAt) -> Vec<UserId> {

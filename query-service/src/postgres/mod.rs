@@ -1,13 +1,11 @@
-//! Reads from the source of truth.
+//! Reads from the source of truth; the only SQL of this crate.
 //!
-//! Owns: the SQL of this crate. Head and rows come from one statement, and so from one snapshot: an answer is of exactly
-//! one revision. It must not know when it is asked and when not.
-//! What can go wrong: the server is away or slow, or its schema is not ours. The schema is checked before the first
-//! use, not at start: this process must start while PostgreSQL is down. The server itself ends a statement whose
-//! caller stops waiting.
+//! Head and rows come from one statement, and so from one snapshot: an answer is of exactly one revision. The schema is
+//! checked before the first use, not at start: this process must start while PostgreSQL is down. The server itself ends
+//! a statement whose caller stops waiting.
 
 mod export;
-mod multi;
+mod hops;
 mod rows;
 mod sql;
 
@@ -16,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use proto::{Position, Token, UserId};
 use service_kit::postgres::{acquire, check_sessions, limit_statements, says_misconfigured, says_no_session};
 use service_kit::telemetry::chain;
@@ -27,7 +24,8 @@ use uuid::Uuid;
 
 use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
 use crate::queries::{
-    Counts, Error, ListKind, ListRow, MultiReader, PublicList, Reader, Relation, SeenRow, Versioned,
+    Check, Counts, CountsOf, Error, ListKind, ListRow, Page, PublicList, Read, Relation, Relations, SeenPage,
+    SeenRow, Versioned,
 };
 
 pub use export::{EdgeTable, ExportRow, Exporter};
@@ -112,75 +110,52 @@ pub fn problem(error: &Error) -> Option<String> {
     }
 }
 
-#[async_trait]
-impl Reader for PostgresReader {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        Some(self)
-    }
-
-    async fn check(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
+impl Read<Check> for PostgresReader {
+    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let row: CheckRow = sqlx::query_as(sql::CHECK)
-                .bind(viewer.uuid())
-                .bind(uuids(targets))
+                .bind(check.viewer.uuid())
+                .bind(uuids(&check.targets))
                 .fetch_one(&mut *connection)
                 .await
                 .map_err(failed)?;
             let followed: HashSet<Uuid> = row.followed.into_iter().collect();
-            let value = targets.iter().map(|target| followed.contains(&target.uuid())).collect();
+            let value = check.targets.iter().map(|target| followed.contains(&target.uuid())).collect();
             Ok(Versioned::exact(value, token(row.epoch, row.revision)))
         };
         in_time(within, read).await
     }
+}
 
-    async fn relations(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        let read = async { relations(&mut *self.connection(within).await?, viewer, targets).await };
+impl Read<Relations> for PostgresReader {
+    async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+        let read =
+            async { relations(&mut *self.connection(within).await?, asked.viewer, &asked.targets).await };
         in_time(within, read).await
     }
+}
 
-    async fn list(
-        &self,
-        kind: ListKind,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        within: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let read = async { list(&mut *self.connection(within).await?, kind, user, before, limit).await };
+impl Read<Page> for PostgresReader {
+    async fn read(&self, page: &Page, within: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+        let read = async { list(&mut *self.connection(within).await?, page).await };
         in_time(within, read).await
     }
+}
 
-    async fn list_seen(
-        &self,
-        list: PublicList,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        viewer: UserId,
-        within: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        let statement = match list {
+impl Read<SeenPage> for PostgresReader {
+    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        let statement = match page.list {
             PublicList::Followers => sql::FOLLOWERS_SEEN,
             PublicList::Following => sql::FOLLOWING_SEEN,
         };
         let read = async {
             let mut connection = self.connection(within).await?;
             let rows: Vec<LinkRow> = sqlx::query_as(statement)
-                .bind(user.uuid())
-                .bind(before.map_or(i64::MAX, Position::as_i64))
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .bind(viewer.uuid())
+                .bind(page.user.uuid())
+                .bind(below(page.before))
+                .bind(number(page.limit))
+                .bind(page.viewer.uuid())
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
@@ -189,19 +164,21 @@ impl Reader for PostgresReader {
         };
         in_time(within, read).await
     }
+}
 
-    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+impl Read<CountsOf> for PostgresReader {
+    async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let rows: Vec<AccountRow> = sqlx::query_as(sql::COUNTS)
-                .bind(uuids(users))
+                .bind(uuids(&asked.users))
                 .fetch_all(&mut *connection)
                 .await
                 .map_err(failed)?;
             let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
             let known: HashMap<Uuid, Counts> = rows.into_iter().filter_map(AccountRow::into_counts).collect();
             let of = |user: &UserId| known.get(&user.uuid()).copied().unwrap_or_default();
-            Ok(Versioned::exact(users.iter().map(of).collect(), as_of))
+            Ok(Versioned::exact(asked.users.iter().map(of).collect(), as_of))
         };
         in_time(within, read).await
     }
@@ -224,14 +201,8 @@ async fn relations(
     Ok(Versioned::exact(targets.iter().map(of).collect(), as_of))
 }
 
-async fn list(
-    connection: &mut PgConnection,
-    kind: ListKind,
-    user: UserId,
-    before: Option<Position>,
-    limit: usize,
-) -> Result<Versioned<Vec<ListRow>>, Error> {
-    let statement = match kind {
+async fn list(connection: &mut PgConnection, page: &Page) -> Result<Versioned<Vec<ListRow>>, Error> {
+    let statement = match page.kind {
         ListKind::Followers => sql::FOLLOWERS,
         ListKind::Following => sql::FOLLOWING,
         ListKind::Mutes => sql::MUTES,
@@ -240,9 +211,9 @@ async fn list(
         ListKind::RequestsSent => sql::REQUESTS_SENT,
     };
     let rows: Vec<EdgeRow> = sqlx::query_as(statement)
-        .bind(user.uuid())
-        .bind(before.map_or(i64::MAX, Position::as_i64))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(page.user.uuid())
+        .bind(below(page.before))
+        .bind(number(page.limit))
         .fetch_all(connection)
         .await
         .map_err(failed)?;
@@ -256,6 +227,15 @@ fn head_of(rows: &[LinkRow]) -> Result<Token, Error> {
 
 fn uuids(users: &[UserId]) -> Vec<Uuid> {
     users.iter().map(|user| user.uuid()).collect()
+}
+
+/// The parameter of a position; everything is below none.
+fn below(position: Option<Position>) -> i64 {
+    position.map_or(i64::MAX, Position::as_i64)
+}
+
+fn number(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn no_head() -> Error {

@@ -1,11 +1,8 @@
 //! The counts of accounts.
 
-use std::time::Duration;
-
-use futures::future::BoxFuture;
 use proto::UserId;
 
-use super::{Error, Question, Reader, Versioned};
+use super::{Question, QuestionName, Shared};
 
 /// The counts of one account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,15 +24,15 @@ pub struct Counts {
 /// What are the counts of these accounts?
 #[derive(Debug)]
 pub struct CountsOf {
-    /// The accounts.
+    /// The accounts. They may repeat; unknown ones have zeros.
     pub users: Vec<UserId>,
 }
 
 impl Question for CountsOf {
     type Answer = Vec<Counts>;
 
-    fn name(&self) -> &'static str {
-        "counts"
+    fn name(&self) -> QuestionName {
+        QuestionName::Counts
     }
 
     fn is_shared(&self) -> bool {
@@ -45,12 +42,13 @@ impl Question for CountsOf {
     fn items(&self) -> usize {
         self.users.len()
     }
+}
 
-    fn ask<'a>(
-        &'a self,
-        reader: &'a dyn Reader,
-        within: Duration,
-    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
-        reader.counts(&self.users, within)
+impl Shared for CountsOf {
+    type Item = UserId;
+    type Value = Counts;
+
+    fn to_items(&self) -> Vec<UserId> {
+        self.users.clone()
     }
 }

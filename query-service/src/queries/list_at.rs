@@ -2,8 +2,8 @@
 
 use proto::UserId;
 
-use super::hops::{Dependency, LONG_LIST, question};
-use super::{LINKS, ListKind, Relation, Scope, Side};
+use super::hops::{Dependency, LONG_LIST};
+use super::{LINKS, ListKind, Question, QuestionName, Relation, Scope, Side, places};
 
 /// Parts of lists that end before this row are read as pages are, with recent events applied.
 const NEAR: usize = 2_000;
@@ -58,12 +58,22 @@ impl ListAt {
     }
 }
 
-question!(
-    ListAt,
-    "list_at",
-    Part,
-    list_at,
-    |this| if this.is_near() { Scope::Single } else { Scope::Multi },
-    |this| this.rows(),
-    |this| this.rows()
-);
+impl Question for ListAt {
+    type Answer = Part;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::ListAt
+    }
+
+    fn items(&self) -> usize {
+        self.rows()
+    }
+
+    fn places(&self) -> usize {
+        places(self.rows())
+    }
+
+    fn scope(&self) -> Scope {
+        if self.is_near() { Scope::Single } else { Scope::Multi }
+    }
+}

@@ -1,12 +1,9 @@
 //! The lists of an account, and pages of them.
 
-use std::time::Duration;
-
-use futures::future::BoxFuture;
 use proto::event::EdgeKind;
 use proto::{Position, UserId};
 
-use super::{Error, Question, Reader, Relation, Versioned, places};
+use super::{Question, QuestionName, Relation, places};
 
 /// Which list of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,14 +103,14 @@ pub struct Page {
 impl Question for Page {
     type Answer = Vec<ListRow>;
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> QuestionName {
         match self.kind {
-            ListKind::Followers => "list_followers",
-            ListKind::Following => "list_following",
-            ListKind::Mutes => "list_mutes",
-            ListKind::Blocks => "list_blocks",
-            ListKind::RequestsReceived => "list_requests_received",
-            ListKind::RequestsSent => "list_requests_sent",
+            ListKind::Followers => QuestionName::ListFollowers,
+            ListKind::Following => QuestionName::ListFollowing,
+            ListKind::Mutes => QuestionName::ListMutes,
+            ListKind::Blocks => QuestionName::ListBlocks,
+            ListKind::RequestsReceived => QuestionName::ListRequestsReceived,
+            ListKind::RequestsSent => QuestionName::ListRequestsSent,
         }
     }
 
@@ -123,14 +120,6 @@ impl Question for Page {
 
     fn places(&self) -> usize {
         places(self.limit)
-    }
-
-    fn ask<'a>(
-        &'a self,
-        reader: &'a dyn Reader,
-        within: Duration,
-    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
-        reader.list(self.kind, self.user, self.before, self.limit, within)
     }
 }
 
@@ -152,10 +141,10 @@ pub struct SeenPage {
 impl Question for SeenPage {
     type Answer = Vec<SeenRow>;
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> QuestionName {
         match self.list {
-            PublicList::Followers => "list_followers_seen",
-            PublicList::Following => "list_following_seen",
+            PublicList::Followers => QuestionName::ListFollowersSeen,
+            PublicList::Following => QuestionName::ListFollowingSeen,
         }
     }
 
@@ -165,13 +154,5 @@ impl Question for SeenPage {
 
     fn places(&self) -> usize {
         places(self.limit)
-    }
-
-    fn ask<'a>(
-        &'a self,
-        reader: &'a dyn Reader,
-        within: Duration,
-    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
-        reader.list_seen(self.list, self.user, self.before, self.limit, self.viewer, within)
     }
 }

@@ -1,12 +1,4 @@
-//! What callers ask, independent of who answers.
-//!
-//! Owns: how a question is put to a [`Reader`] and what it costs the source of truth.
-
-use std::time::Duration;
-
-use futures::future::BoxFuture;
-
-use super::{Error, Reader, Versioned};
+//! What a question says of itself, whichever store answers it.
 
 /// Items that cost the source of truth about as much as one more statement.
 const ITEMS_PER_CELL: usize = 50;
@@ -20,27 +12,27 @@ pub fn places(rows: usize) -> usize {
     (rows / ROWS_PER_PLACE).max(1)
 }
 
-/// How far a question reaches; that decides how it is put to the stores.
+/// How far a question reaches, which decides which stores can answer it and how long they get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// About edges of the accounts themselves. Recent events are laid over the answer.
+    /// About edges of the accounts themselves. Recent events are applied to the answer.
     #[default]
     Single,
     /// Over more than one hop. It takes longer, and recent events cannot be applied to the answer.
     Multi,
-    /// The same, and the read model alone can answer.
+    /// As `Multi`, and only the read model can answer.
     ReadModel,
 }
 
-/// Something that can be asked of any store.
-pub trait Question: Sync {
-    /// What the answer looks like.
+/// A question: plain data that any store may be able to answer, see [`super::Read`].
+pub trait Question: Send + Sync {
+    /// The type of its answer.
     type Answer: Send;
 
-    /// Its name in metrics.
-    fn name(&self) -> &'static str;
+    /// Its name in metrics and explanations.
+    fn name(&self) -> QuestionName;
 
-    /// How many items it is about, at most.
+    /// Upper bound of the items that it is about.
     fn items(&self) -> usize;
 
     /// How far it reaches.
@@ -48,25 +40,79 @@ pub trait Question: Sync {
         Scope::Single
     }
 
-    /// Whether it shares statements with other questions: these have places of their own at the read models.
+    /// Whether it shares statements with other questions, which have places of their own at the read models.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// How many places it takes at a read model, if it has a statement of its own.
+    /// Places that it takes at a read model, if it has a statement of its own.
     fn places(&self) -> usize {
         1
     }
 
-    /// Asks a store.
-    fn ask<'a>(
-        &'a self,
-        reader: &'a dyn Reader,
-        within: Duration,
-    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>>;
-
     /// Its price in the fallback budget: one for the statement and one for every fifty items.
     fn cells(&self) -> u32 {
         u32::try_from(1 + self.items() / ITEMS_PER_CELL).unwrap_or(u32::MAX)
+    }
+}
+
+/// The names of questions: labels of metrics, so a closed set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuestionName {
+    /// [`super::Check`].
+    Check,
+    /// [`super::Relations`].
+    Relations,
+    /// [`super::CountsOf`].
+    Counts,
+    /// [`super::Page`] of followers.
+    ListFollowers,
+    /// [`super::Page`] of followed accounts.
+    ListFollowing,
+    /// [`super::Page`] of muted accounts.
+    ListMutes,
+    /// [`super::Page`] of blocked accounts.
+    ListBlocks,
+    /// [`super::Page`] of accounts that ask to follow.
+    ListRequestsReceived,
+    /// [`super::Page`] of accounts that were asked.
+    ListRequestsSent,
+    /// [`super::SeenPage`] of followers.
+    ListFollowersSeen,
+    /// [`super::SeenPage`] of followed accounts.
+    ListFollowingSeen,
+    /// [`super::Sift`].
+    Sift,
+    /// [`super::Known`].
+    Known,
+    /// [`super::ListAt`].
+    ListAt,
+    /// [`super::Union`].
+    Union,
+    /// [`super::Suggest`].
+    Suggest,
+}
+
+impl QuestionName {
+    /// The label.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Relations => "relations",
+            Self::Counts => "counts",
+            Self::ListFollowers => "list_followers",
+            Self::ListFollowing => "list_following",
+            Self::ListMutes => "list_mutes",
+            Self::ListBlocks => "list_blocks",
+            Self::ListRequestsReceived => "list_requests_received",
+            Self::ListRequestsSent => "list_requests_sent",
+            Self::ListFollowersSeen => "list_followers_seen",
+            Self::ListFollowingSeen => "list_following_seen",
+            Self::Sift => "sift",
+            Self::Known => "known",
+            Self::ListAt => "list_at",
+            Self::Union => "union",
+            Self::Suggest => "suggest",
+        }
     }
 }

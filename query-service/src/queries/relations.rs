@@ -1,13 +1,10 @@
-//! What links a viewer with other accounts.
+//! What links a viewer with other accounts: all of it, or whether one follows them.
 
-use std::time::Duration;
-
-use futures::future::BoxFuture;
 use proto::etag::{Etag, PairEdge};
 use proto::event::EdgeKind;
 use proto::{Position, Revision, UserId};
 
-use super::{Error, Question, Reader, Versioned};
+use super::{Question, QuestionName, Shared};
 
 /// One edge between two accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,15 +118,15 @@ impl Relation {
 pub struct Relations {
     /// Whose view.
     pub viewer: UserId,
-    /// The others.
+    /// The others. They may repeat; the viewer itself has no link.
     pub targets: Vec<UserId>,
 }
 
 impl Question for Relations {
     type Answer = Vec<Relation>;
 
-    fn name(&self) -> &'static str {
-        "relations"
+    fn name(&self) -> QuestionName {
+        QuestionName::Relations
     }
 
     fn is_shared(&self) -> bool {
@@ -139,14 +136,53 @@ impl Question for Relations {
     fn items(&self) -> usize {
         self.targets.len()
     }
+}
 
-    fn ask<'a>(
-        &'a self,
-        reader: &'a dyn Reader,
-        within: Duration,
-    ) -> BoxFuture<'a, Result<Versioned<Self::Answer>, Error>> {
-        reader.relations(self.viewer, &self.targets, within)
+impl Shared for Relations {
+    type Item = (UserId, UserId);
+    type Value = Relation;
+
+    fn to_items(&self) -> Vec<Self::Item> {
+        pairs(self.viewer, &self.targets)
     }
+}
+
+/// Which of these does the viewer follow?
+#[derive(Debug)]
+pub struct Check {
+    /// Who follows or not.
+    pub viewer: UserId,
+    /// Who is followed or not. Targets may repeat.
+    pub targets: Vec<UserId>,
+}
+
+impl Question for Check {
+    type Answer = Vec<bool>;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Check
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn items(&self) -> usize {
+        self.targets.len()
+    }
+}
+
+impl Shared for Check {
+    type Item = (UserId, UserId);
+    type Value = bool;
+
+    fn to_items(&self) -> Vec<Self::Item> {
+        pairs(self.viewer, &self.targets)
+    }
+}
+
+fn pairs(viewer: UserId, targets: &[UserId]) -> Vec<(UserId, UserId)> {
+    targets.iter().map(|target| (viewer, *target)).collect()
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use proto::{Position, UserId};
 
-use super::hops::{Dependency, follows, question};
-use super::{ListRow, PublicList, Scope, Side};
+use super::hops::{Dependency, MultiHop, follows};
+use super::{ListRow, Page, PublicList, Question, QuestionName, Scope, Side, places};
 
 /// The newest follows of a viewer that are looked through for the known: more than FOLLOW_CAP lets most accounts have.
 pub const FOLLOWS_LOOKED_THROUGH: usize = 10_000;
@@ -65,14 +65,31 @@ pub struct Sifted {
     pub looked_to: Option<Position>,
 }
 
-impl Sift {
-    /// The edges that the answer depends on.
-    pub fn dependencies(&self) -> Vec<Dependency> {
+impl MultiHop for Sift {
+    fn dependencies(&self, _: &Sifted) -> Vec<Dependency> {
         vec![self.walked.dependency(), self.other.dependency()]
     }
 }
 
-question!(Sift, "sift", Sifted, sift, |_this| Scope::Multi, |this| this.look, |this| this.limit);
+impl Question for Sift {
+    type Answer = Sifted;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Sift
+    }
+
+    fn items(&self) -> usize {
+        self.look
+    }
+
+    fn places(&self) -> usize {
+        places(self.limit)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Multi
+    }
+}
 
 /// The rows of the first set below a position, and, if they do not fill the page, those of the second set that are not
 /// in the first.
@@ -101,11 +118,18 @@ pub struct United {
     pub second: Option<Sifted>,
 }
 
-impl Union {
-    /// The edges that the answer depends on.
-    pub fn dependencies(&self, answer: &United) -> Vec<Dependency> {
+impl MultiHop for Union {
+    fn dependencies(&self, answer: &United) -> Vec<Dependency> {
         let second = answer.second.is_some().then(|| self.second.dependency());
         std::iter::once(self.first.dependency()).chain(second).collect()
+    }
+}
+
+impl Union {
+    /// The rows of the first set. One more than the page tells whether they fill it.
+    pub fn first_page(&self) -> Page {
+        let Set { list, user } = self.first;
+        Page { kind: list.kind(), user, before: self.before, limit: self.size + 1 }
     }
 
     /// What completes a page of these rows of the first set; nothing if they fill it.
@@ -122,8 +146,25 @@ impl Union {
     }
 }
 
-question!(Union, "union", United, union, |_this| Scope::Multi, |this| this.look + this.size, |this| this
-    .size);
+impl Question for Union {
+    type Answer = United;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Union
+    }
+
+    fn items(&self) -> usize {
+        self.look + self.size
+    }
+
+    fn places(&self) -> usize {
+        places(self.size)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Multi
+    }
+}
 
 /// Whom `viewer` follows that follow `target`, in the order of the viewer's follows. Looks through the newest
 /// [`FOLLOWS_LOOKED_THROUGH`] of those, whichever part is asked for: the total counts the same ones on every page.
@@ -150,21 +191,36 @@ pub struct KnownRows {
     pub total: u64,
 }
 
-impl Known {
-    /// The edges that the answer depends on: who else follows the target is found at the target.
-    pub fn dependencies(&self) -> Vec<Dependency> {
+impl MultiHop for Known {
+    /// Who else follows the target is found at the target.
+    fn dependencies(&self, _: &KnownRows) -> Vec<Dependency> {
         vec![(self.viewer, follows(true)), (self.target, follows(false))]
     }
 }
 
-question!(Known, "known", KnownRows, known, |_this| Scope::Multi, |_this| FOLLOWS_LOOKED_THROUGH, |this| {
-    this.limit
-});
+impl Question for Known {
+    type Answer = KnownRows;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Known
+    }
+
+    fn items(&self) -> usize {
+        FOLLOWS_LOOKED_THROUGH
+    }
+
+    fn places(&self) -> usize {
+        places(self.limit)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Multi
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::queries::Question as _;
 
     #[test]
     fn a_question_about_the_known_costs_what_it_may_look_through() {

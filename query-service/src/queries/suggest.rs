@@ -3,8 +3,8 @@
 use proto::UserId;
 use proto::event::EdgeKind;
 
-use super::hops::{Dependency, LONG_LIST, follows, question};
-use super::{Scope, Side};
+use super::hops::{Dependency, LONG_LIST, MultiHop, follows};
+use super::{Question, QuestionName, Scope, Side, places};
 
 /// The newest follows of a viewer that suggestions look at.
 pub const SUGGESTING_FOLLOWS: usize = 250;
@@ -43,9 +43,8 @@ pub struct Suggestion {
     pub between: Vec<UserId>,
 }
 
-impl Suggest {
-    /// The edges that the answer depends on.
-    pub fn dependencies(&self, answer: &Suggested) -> Vec<Dependency> {
+impl MultiHop for Suggest {
+    fn dependencies(&self, answer: &Suggested) -> Vec<Dependency> {
         use EdgeKind::{Block, Follow, FollowRequest, Mute};
         let own = [(Follow, true), (FollowRequest, true), (Mute, true), (Block, true), (Block, false)];
         let own = own.map(|edges| (self.viewer, Side::from(edges)));
@@ -53,5 +52,22 @@ impl Suggest {
     }
 }
 
-question!(Suggest, "suggest", Suggested, suggest, |_this| Scope::ReadModel, |_this| LONG_LIST, |this| this
-    .limit);
+impl Question for Suggest {
+    type Answer = Suggested;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Suggest
+    }
+
+    fn items(&self) -> usize {
+        LONG_LIST
+    }
+
+    fn places(&self) -> usize {
+        places(self.limit)
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::ReadModel
+    }
+}

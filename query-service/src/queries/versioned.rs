@@ -39,6 +39,11 @@ impl<T> Versioned<T> {
         Self { value, as_of, target, origin: Origin::default() }
     }
 
+    /// The revisions that the value lies between.
+    pub fn bounds(&self) -> (Token, Token) {
+        (self.as_of, self.target)
+    }
+
     /// Both values in one, between the revisions that either lies between.
     pub fn with<U, V>(
         self,

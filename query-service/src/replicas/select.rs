@@ -20,7 +20,7 @@ use proto::Token;
 use tokio::time::Instant;
 
 use super::{Breaker, Replica, State};
-use crate::queries::{Checkpoint, Reader, Scope};
+use crate::queries::{Checkpoint, Scope};
 use crate::recent::{Horizon, Recent};
 
 /// How far behind a replica may be.
@@ -48,9 +48,9 @@ pub enum Unfit {
 }
 
 /// One replica: how it is asked, and what is known of it.
-pub struct ReadModel {
+pub struct ReadModel<N> {
     /// Asks it.
-    pub reader: Arc<dyn Reader>,
+    pub reader: N,
     /// Whether it is asked.
     pub breaker: Arc<Breaker>,
     /// How far it is.
@@ -58,9 +58,9 @@ pub struct ReadModel {
     calls: AtomicUsize,
 }
 
-impl ReadModel {
+impl<N> ReadModel<N> {
     /// One that nobody has asked yet.
-    pub fn new(reader: Arc<dyn Reader>, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
+    pub fn new(reader: N, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
         Self { reader, breaker, replica, calls: AtomicUsize::new(0) }
     }
 }
@@ -81,30 +81,30 @@ pub struct Sight {
 }
 
 /// All replicas. Shared by all calls.
-pub struct Replicas {
-    all: Vec<ReadModel>,
+pub struct Replicas<N> {
+    all: Vec<ReadModel<N>>,
     horizon: Arc<Horizon>,
     recent: Arc<Recent>,
     tolerance: Tolerance,
     turn: AtomicUsize,
 }
 
-impl std::fmt::Debug for Replicas {
+impl<N> std::fmt::Debug for Replicas<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Replicas").field("tolerance", &self.tolerance).finish_non_exhaustive()
     }
 }
 
 /// A replica that was picked, and counts as busy until this is dropped.
-pub struct Picked<'a> {
+pub struct Picked<'a, N> {
     /// The replica.
-    pub model: &'a ReadModel,
+    pub model: &'a ReadModel<N>,
     /// How many could have been picked, this one included.
     pub choice: usize,
     number: usize,
 }
 
-impl Drop for Picked<'_> {
+impl<N> Drop for Picked<'_, N> {
     fn drop(&mut self) {
         self.model.calls.fetch_sub(1, Ordering::Relaxed);
     }
@@ -116,15 +116,15 @@ pub struct Tried(Vec<usize>);
 
 impl Tried {
     /// This one was asked.
-    pub fn add(&mut self, picked: &Picked<'_>) {
+    pub fn add<N>(&mut self, picked: &Picked<'_, N>) {
         self.0.push(picked.number);
     }
 }
 
-impl Replicas {
+impl<N> Replicas<N> {
     /// Chooses among these by what is known of the head and of recent events.
     pub fn new(
-        all: Vec<ReadModel>,
+        all: Vec<ReadModel<N>>,
         horizon: Arc<Horizon>,
         recent: Arc<Recent>,
         tolerance: Tolerance,
@@ -143,7 +143,7 @@ impl Replicas {
     }
 
     /// Picks one for a question; `None` if each was tried or is unfit by now.
-    pub fn pick(&self, scope: Scope, at_least: Option<Token>, tried: &Tried) -> Option<Picked<'_>> {
+    pub fn pick(&self, scope: Scope, at_least: Option<Token>, tried: &Tried) -> Option<Picked<'_, N>> {
         let now = Instant::now();
         let ours = self.recent.position();
         // Only a new question moves the turn on.
@@ -210,7 +210,7 @@ impl Replicas {
     }
 
     /// Why it is not asked, in words.
-    fn problem(&self, model: &ReadModel, now: Instant) -> Option<Cow<'static, str>> {
+    fn problem(&self, model: &ReadModel<N>, now: Instant) -> Option<Cow<'static, str>> {
         if let Some(problem) = model.breaker.problem() {
             return Some(problem);
         }
@@ -224,7 +224,7 @@ impl Replicas {
     }
 
     /// What speaks against asking it at all.
-    fn unfit(&self, model: &ReadModel, scope: Scope, now: Instant) -> Option<Unfit> {
+    fn unfit(&self, model: &ReadModel<N>, scope: Scope, now: Instant) -> Option<Unfit> {
         if model.breaker.open().is_some() {
             return Some(Unfit::Down);
         }
@@ -247,7 +247,7 @@ impl Replicas {
         }
     }
 
-    fn lags(&self, model: &ReadModel, now: Instant) -> bool {
+    fn lags(&self, model: &ReadModel<N>, now: Instant) -> bool {
         model.replica.visible().is_some_and(|visible| {
             // What it misses may be old.
             self.horizon.undated(visible, now)
@@ -257,14 +257,9 @@ impl Replicas {
 }
 
 #[cfg(test)]
-impl Replicas {
+impl<N> Replicas<N> {
     /// One of them.
-    pub fn get(&self, number: usize) -> &ReadModel {
+    pub fn get(&self, number: usize) -> &ReadModel<N> {
         &self.all[number]
-    }
-
-    /// The same, to put another reader there.
-    pub fn get_mut(&mut self, number: usize) -> &mut ReadModel {
-        &mut self.all[number]
     }
 }

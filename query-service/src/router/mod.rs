@@ -3,9 +3,6 @@
 //! Owns: the order: a replica of the read model, another one if that fails, then the source of truth within its budget,
 //! then a refusal; and the time that each store gets. It must not know any SQL, Cypher or gRPC.
 //! What can go wrong: see [`Refusal`].
-//!
-//! A layer that answers from memory, or that merges questions in flight, belongs between this and a replica: it is a
-//! [`Reader`] itself.
 
 mod budget;
 mod fallback;
@@ -33,8 +30,12 @@ pub use self::read_source::ReadSource;
 pub use self::refusal::Refusal;
 pub use self::stores::StoresWatch;
 pub use self::trace::{Step, Trail};
+use crate::batching::Batched;
 use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
-use crate::queries::{Error, Question, Reader, Scope, Source, Versioned};
+use crate::neo4j::Neo4jReader;
+use crate::overlay::Overlaid;
+use crate::postgres::PostgresReader;
+use crate::queries::{Error, Question, Read, Scope, Source, Versioned};
 use crate::recent::{Horizon, Recent};
 use crate::replicas::{Breaker, Replicas, Sight};
 
@@ -74,19 +75,25 @@ pub struct Answer<T> {
 }
 
 /// A store and its breaker.
-pub struct Store {
+pub struct Store<P> {
     /// Asks it.
-    pub reader: Arc<dyn Reader>,
+    pub reader: P,
     /// Whether it is asked.
     pub breaker: Arc<Breaker>,
 }
 
-/// Chooses the store that answers. Shared by all calls.
-pub struct Policy {
+/// How a replica of the read model is asked.
+pub type ReadModelReader = Overlaid<Batched<Neo4jReader>>;
+
+/// The router of the stores of this process.
+pub type StoreRouter = Router<ReadModelReader, PostgresReader>;
+
+/// Chooses the store that answers: a read model that `N` asks, or the source of truth that `P` asks. Shared by all calls.
+pub struct Router<N, P> {
     /// The read models.
-    pub replicas: Replicas,
+    pub replicas: Replicas<N>,
     /// The source of truth.
-    pub postgres: Store,
+    pub postgres: Store<P>,
     /// How far this process has read the events; answers of read models are brought up to there.
     pub recent: Arc<Recent>,
     /// How far the source of truth is.
@@ -99,13 +106,13 @@ pub struct Policy {
     pub settings: Settings,
 }
 
-impl std::fmt::Debug for Policy {
+impl<N, P> std::fmt::Debug for Router<N, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Policy").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Router").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
-impl Policy {
+impl<N, P> Router<N, P> {
     /// Answers a question, or says why not.
     pub async fn answer<Q: Question>(
         &self,
@@ -113,7 +120,11 @@ impl Policy {
         need: Need,
         deadline: Instant,
         trail: &Trail,
-    ) -> Result<Answer<Q::Answer>, Refusal> {
+    ) -> Result<Answer<Q::Answer>, Refusal>
+    where
+        N: Read<Q>,
+        P: Read<Q>,
+    {
         let answer = self.attempt(question, need, deadline, trail).await;
         count(question, &answer);
         answer
@@ -145,7 +156,11 @@ impl Policy {
         need: Need,
         deadline: Instant,
         trail: &Trail,
-    ) -> Result<Answer<Q::Answer>, Refusal> {
+    ) -> Result<Answer<Q::Answer>, Refusal>
+    where
+        N: Read<Q>,
+        P: Read<Q>,
+    {
         let source = self.settings.read_source;
         let ruled_out = match source {
             ReadSource::Auto => false,
@@ -214,7 +229,10 @@ impl Policy {
         need: Need,
         deadline: Instant,
         trail: &Trail,
-    ) -> Result<Answer<Q::Answer>, Refusal> {
+    ) -> Result<Answer<Q::Answer>, Refusal>
+    where
+        P: Read<Q>,
+    {
         if self.postgres.breaker.open().is_some() {
             return Err(Refusal::unavailable());
         }
@@ -226,8 +244,7 @@ impl Policy {
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
-        let reader = self.postgres.reader.as_ref();
-        let outcome = timed(question, reader, Source::Postgres, None, within, trail).await;
+        let outcome = timed(question, &self.postgres.reader, Source::Postgres, None, within, trail).await;
         drop(place);
         let now = Instant::now();
         let answer = match outcome {
@@ -260,7 +277,7 @@ impl Policy {
 pub fn count<Q: Question>(question: &Q, answer: &Result<Answer<Q::Answer>, Refusal>) {
     match answer {
         Ok(answer) => {
-            metrics::counter!(READS, "question" => question.name(), "source" => answer.source.name())
+            metrics::counter!(READS, "question" => question.name().text(), "source" => answer.source.name())
                 .increment(1);
         }
         Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
@@ -269,22 +286,22 @@ pub fn count<Q: Question>(question: &Q, answer: &Result<Answer<Q::Answer>, Refus
 
 async fn timed<Q: Question>(
     question: &Q,
-    reader: &dyn Reader,
+    reader: &impl Read<Q>,
     source: Source,
     replica: Option<&Arc<str>>,
     within: Duration,
     trail: &Trail,
 ) -> Result<Versioned<Q::Answer>, Error> {
     let began = Instant::now();
-    let outcome = question.ask(reader, within).await;
+    let outcome = reader.read(question, within).await;
     let took = began.elapsed();
     let label = trace::outcome(&outcome);
-    metrics::histogram!(SECONDS, "question" => question.name(), "source" => source.name(), "outcome" => label)
+    metrics::histogram!(SECONDS, "question" => question.name().text(), "source" => source.name(), "outcome" => label)
         .record(took);
     if let Some(replica) = replica {
         metrics::counter!(REPLICA_ANSWERS, "replica" => Arc::clone(replica), "outcome" => label).increment(1);
     }
-    trail.step(|| Step::of((source, replica), question.name(), took, &outcome));
+    trail.step(|| Step::of((source, replica), question.name().text(), took, &outcome));
     outcome
 }
 

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use event_log::Admission;
 
-use super::Policy;
+use super::StoreRouter;
 
 /// Cells of a page: it has up to 64 events.
 const CELLS: u32 = 4;
 
 /// Admits pages as the budget allows. A watch waits; it is not refused.
 #[derive(Debug)]
-pub struct PagesOfThePast(pub Arc<Policy>);
+pub struct PagesOfThePast(pub Arc<StoreRouter>);
 
 impl Admission for PagesOfThePast {
     fn admit(&self) -> Result<(), Duration> {

@@ -9,9 +9,9 @@ use std::time::Duration;
 use proto::Token;
 use tokio::time::Instant;
 
-use super::{Answer, Fallback, Policy, Refusal, Trail, timed};
+use super::{Answer, Fallback, Refusal, Router, Trail, timed};
 use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
-use crate::queries::{Error, Question, Scope, Source, Statement, Versioned};
+use crate::queries::{Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
 
 /// A question over more than one hop may take so many times as long as others.
@@ -27,7 +27,7 @@ const SHARERS: usize = 2;
 /// An answer, or why this read model gave none.
 type Outcome<T> = Result<Answer<T>, Fallback>;
 
-impl Policy {
+impl<N, P> Router<N, P> {
     /// Asks them. The inner error says why the source of truth has to be asked instead.
     pub(super) async fn ask_read_models<Q: Question>(
         &self,
@@ -35,7 +35,10 @@ impl Policy {
         at_least: Option<Token>,
         deadline: Instant,
         trail: &Trail,
-    ) -> Result<Outcome<Q::Answer>, Refusal> {
+    ) -> Result<Outcome<Q::Answer>, Refusal>
+    where
+        N: Read<Q>,
+    {
         if let Some(token) = at_least {
             match self.horizon.epoch() {
                 Some(epoch) if token.epoch < epoch => return Err(Refusal::EpochChanged),
@@ -76,9 +79,12 @@ impl Policy {
         question: &Q,
         at_least: Option<Token>,
         deadline: Instant,
-        picked: &Picked<'_>,
+        picked: &Picked<'_, N>,
         trail: &Trail,
-    ) -> Result<Outcome<Q::Answer>, Refusal> {
+    ) -> Result<Outcome<Q::Answer>, Refusal>
+    where
+        N: Read<Q>,
+    {
         let remaining = deadline.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
             return Err(Refusal::DeadlineExceeded);
@@ -91,7 +97,7 @@ impl Policy {
         let within = longest.min(share(remaining, picked.choice));
         let (replica, breaker) = (&picked.model.replica, &picked.model.breaker);
         let began = replica.begin_look_up();
-        let reader = picked.model.reader.as_ref();
+        let reader = &picked.model.reader;
         let mut outcome =
             timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
         if let (Some(token), Ok(answer)) = (at_least, &outcome)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use service_kit::Latch;
 use tokio::time::Instant;
 
-use super::Policy;
+use super::StoreRouter;
 use crate::metrics::{
     BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_SERVING, REPLICA_STALENESS, SERVING,
 };
@@ -22,7 +22,7 @@ const COLD_START: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct StoresWatch {
     /// Knows both stores.
-    policy: Arc<Policy>,
+    policy: Arc<StoreRouter>,
     /// Passes while any can answer.
     latch: Latch,
     started: Instant,
@@ -32,7 +32,7 @@ pub struct StoresWatch {
 
 impl StoresWatch {
     /// Keeps this check for a process that starts now.
-    pub fn new(policy: Arc<Policy>, latch: Latch, started: Instant) -> Self {
+    pub fn new(policy: Arc<StoreRouter>, latch: Latch, started: Instant) -> Self {
         Self { policy, latch, started, warm: Arc::default() }
     }
 

@@ -23,9 +23,10 @@ use self::lists::Bounds;
 use super::call::Begun;
 use super::{errors, validate};
 use crate::metrics::LEGACY_OLDER;
-use crate::queries::{Check, ListKind, Question, Relation, Relations};
+use crate::postgres::PostgresReader;
+use crate::queries::{Check, ListKind, Question, Read, Relation, Relations};
 use crate::recent::{Recent, Sources};
-use crate::router::{Answer, Fallback, Need, Policy, Refusal, Trail, count};
+use crate::router::{Answer, Fallback, Need, ReadModelReader, Refusal, StoreRouter, Trail, count};
 
 /// Most ids of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
@@ -46,7 +47,7 @@ pub struct LegacySettings {
 /// The service.
 #[derive(Debug)]
 pub struct Legacy {
-    policy: Arc<Policy>,
+    policy: Arc<StoreRouter>,
     stream_end: StreamEnd,
     default_limit: usize,
 }
@@ -60,7 +61,12 @@ struct Call {
 
 impl Legacy {
     /// Answers with these.
-    pub fn new(policy: Arc<Policy>, sources: Sources, recent: Arc<Recent>, settings: LegacySettings) -> Self {
+    pub fn new(
+        policy: Arc<StoreRouter>,
+        sources: Sources,
+        recent: Arc<Recent>,
+        settings: LegacySettings,
+    ) -> Self {
         let stream_end = StreamEnd::new(sources, recent, settings.freshness_wait);
         Self { policy, stream_end, default_limit: settings.default_limit }
     }
@@ -72,7 +78,11 @@ impl Legacy {
         Call { need: Need { at_least, caller, ..Need::default() }, deadline }
     }
 
-    async fn ask<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError> {
+    async fn ask<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError>
+    where
+        ReadModelReader: Read<Q>,
+        PostgresReader: Read<Q>,
+    {
         let trail = Trail::new(true);
         let mut answer = self.policy.attempt(question, call.need, call.deadline, &trail).await;
         // Without the requirement, only what failed for want of freshness can succeed.

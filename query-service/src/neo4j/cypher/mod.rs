@@ -236,7 +236,7 @@ pub const TARGETS_PER_RELATIONS: usize = 125;
 /// The same for [`RELATION_PAIRS`].
 pub const IDS_PER_RELATION_PAIRS: usize = 100;
 
-pub mod multi;
+pub mod hops;
 
 #[cfg(test)]
 mod tests {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_checkpoint_is_read_before_and_after_the_data() {
-        for statement in ALL.into_iter().chain(multi::ALL) {
+        for statement in ALL.into_iter().chain(hops::ALL) {
             let before = statement.find("c.visible AS visible").expect("it reads the checkpoint");
             let first = statement.find("CALL (visible)").expect("the data takes the checkpoint in");
             let last = statement.rfind("CALL (").expect("the checkpoint again");
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn who_is_looked_up_is_bounded_first() {
-        let walks = multi::ALL.into_iter().filter(|statement| statement.contains("$second"));
+        let walks = hops::ALL.into_iter().filter(|statement| statement.contains("$second"));
         let bounds = walks.map(|statement| {
             let bound = statement.find("LIMIT $look").expect("a bound");
             assert!(bound < statement.find("[b:FOLLOWS]").expect("a look-up"), "{statement}");
@@ -301,7 +301,7 @@ mod tests {
 
     #[test]
     fn no_statement_tells_who_has_muted_whom() {
-        for statement in ALL.into_iter().chain(multi::ALL).filter(|statement| statement.contains("MUTES")) {
+        for statement in ALL.into_iter().chain(hops::ALL).filter(|statement| statement.contains("MUTES")) {
             assert!(!statement.contains("MUTES(dst"), "{statement}");
         }
         for statement in [RELATIONS, RELATION_PAIRS] {

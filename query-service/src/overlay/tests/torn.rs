@@ -6,15 +6,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use proto::UserId;
 use proto::event::{EdgeKey, EdgeKind};
-use proto::{Position, UserId};
 
 use super::history::{State, counts_at, list_at, relation_at, token};
 use super::hops;
 use crate::queries::{
-    Counts, Error, Known, KnownRows, ListAt, ListKind, ListRow, MultiReader, Part, PublicList, Reader,
-    Relation, SeenRow, Side, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
+    Check, Counts, CountsOf, Error, Known, KnownRows, ListAt, ListRow, Page, Part, Read, Relation, Relations,
+    SeenPage, SeenRow, Side, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
 };
 
 /// A read model in the middle of its changes from one revision to another: of each edge it shows the state at any
@@ -50,95 +49,71 @@ impl Torn {
     }
 }
 
-#[async_trait]
-impl Reader for Torn {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        Some(self)
-    }
-
-    async fn check(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        _: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
+impl Read<Check> for Torn {
+    async fn read(&self, check: &Check, _: Duration) -> Result<Versioned<Vec<bool>>, Error> {
         let state = self.state(false);
-        let key = |target| EdgeKey { kind: EdgeKind::Follow, source: viewer, target };
-        self.answer(targets.iter().map(|target| state.contains_key(&key(*target))).collect())
+        let key = |target| EdgeKey { kind: EdgeKind::Follow, source: check.viewer, target };
+        self.answer(check.targets.iter().map(|target| state.contains_key(&key(*target))).collect())
     }
+}
 
-    async fn relations(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        _: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
+impl Read<Relations> for Torn {
+    async fn read(&self, asked: &Relations, _: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
         let state = self.state(false);
-        self.answer(targets.iter().map(|target| relation_at(&state, viewer, *target)).collect())
+        let relation = |target: &UserId| relation_at(&state, asked.viewer, *target);
+        self.answer(asked.targets.iter().map(relation).collect())
     }
+}
 
-    async fn list(
-        &self,
-        kind: ListKind,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        _: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let side = Side::from(kind.edges());
-        let mut rows = list_at(&self.state(false), user, side);
-        for row in list_at(&self.state(true), user, side) {
+impl Read<CountsOf> for Torn {
+    async fn read(&self, asked: &CountsOf, _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+        self.answer(asked.users.iter().map(|user| counts_at(self.at(user), *user)).collect())
+    }
+}
+
+impl Read<Page> for Torn {
+    async fn read(&self, page: &Page, _: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+        let side = Side::from(page.kind.edges());
+        let mut rows = list_at(&self.state(false), page.user, side);
+        for row in list_at(&self.state(true), page.user, side) {
             if rows.iter().all(|other| other.position != row.position) {
                 rows.push(row);
             }
         }
-        rows.retain(|row| before.is_none_or(|before| row.position < before));
+        rows.retain(|row| page.before.is_none_or(|before| row.position < before));
         rows.sort_by_key(|row| std::cmp::Reverse(row.position));
-        rows.truncate(limit);
+        rows.truncate(page.limit);
         self.answer(rows)
     }
+}
 
-    async fn list_seen(
-        &self,
-        list: PublicList,
-        user: UserId,
-        before: Option<Position>,
-        limit: usize,
-        viewer: UserId,
-        within: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        let rows = self.list(list.kind(), user, before, limit, within).await?;
+impl Read<SeenPage> for Torn {
+    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+        let SeenPage { list, user, before, limit, viewer } = *page;
+        let rows = self.read(&Page { kind: list.kind(), user, before, limit }, within).await?;
         let state = self.state(true);
         Ok(rows.map(|rows| {
             let seen = |row: ListRow| SeenRow { row, relation: relation_at(&state, viewer, row.user) };
             rows.into_iter().map(seen).collect()
         }))
     }
-
-    async fn counts(&self, users: &[UserId], _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        self.answer(users.iter().map(|user| counts_at(self.at(user), *user)).collect())
-    }
 }
 
-#[async_trait]
-impl MultiReader for Torn {
-    async fn sift(&self, sift: &Sift, _: Duration) -> Result<Versioned<Sifted>, Error> {
-        self.answer(hops::sift(&self.state(false), &self.state(true), sift))
-    }
+/// The plain definition of each, from two mixtures of the states.
+macro_rules! over_hops {
+    ($($question:ident -> $answer:ident = $of:path;)+) => {
+        $(impl Read<$question> for Torn {
+            async fn read(&self, question: &$question, _: Duration) -> Result<Versioned<$answer>, Error> {
+                self.answer($of(&self.state(false), &self.state(true), question))
+            }
+        })+
+    };
+}
 
-    async fn known(&self, known: &Known, _: Duration) -> Result<Versioned<KnownRows>, Error> {
-        self.answer(hops::known(&self.state(false), &self.state(true), known))
-    }
-
-    async fn list_at(&self, at: &ListAt, _: Duration) -> Result<Versioned<Part>, Error> {
-        self.answer(hops::part(&self.state(false), &self.state(true), at))
-    }
-
-    async fn union(&self, union: &Union, _: Duration) -> Result<Versioned<United>, Error> {
-        self.answer(hops::union(&self.state(false), &self.state(true), union))
-    }
-
-    async fn suggest(&self, suggest: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
-        self.answer(hops::suggest(&self.state(false), &self.state(true), suggest))
-    }
+over_hops! {
+    Sift -> Sifted = hops::sift;
+    Known -> KnownRows = hops::known;
+    ListAt -> Part = hops::part;
+    Union -> United = hops::union;
+    Suggest -> Suggested = hops::suggest;
 }

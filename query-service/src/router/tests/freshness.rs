@@ -5,8 +5,8 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_token_that_this_process_has_read_is_not_waited_for() {
     let world = World::healthy();
-    world.policy.recent.begin(token(102));
-    world.policy.horizon.advanced(token(102), Instant::now());
+    world.router.recent.begin(token(102));
+    world.router.horizon.advanced(token(102), Instant::now());
     world.neo4j[0].will(Act::Answer(token(102)));
     let began = Instant::now();
     assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Neo4j)));
@@ -57,7 +57,7 @@ async fn a_token_beyond_the_head_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_a_past_epoch_is_refused_at_once() {
     let world = World::healthy();
-    world.policy.horizon.told(of_epoch(2, 5), Instant::now());
+    world.router.horizon.told(of_epoch(2, 5), Instant::now());
     assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
     assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
@@ -92,7 +92,7 @@ async fn a_token_of_an_epoch_that_does_not_exist_costs_postgres_nothing() {
     tokio::time::advance(Duration::from_millis(1)).await;
     let told = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        world.policy.horizon.told(token(101), Instant::now());
+        world.router.horizon.told(token(101), Instant::now());
     };
     let (answer, ()) = tokio::join!(world.ask(at_least(of_epoch(7, 1))), told);
     assert_eq!(answer, Err(Refusal::EpochChanged));
@@ -106,8 +106,8 @@ async fn an_epoch_that_postgres_tells_meanwhile_is_read_from_the_read_model() {
     world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
     let told = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        world.policy.horizon.told(of_epoch(2, 5), Instant::now());
-        world.policy.recent.begin(of_epoch(2, 5));
+        world.router.horizon.told(of_epoch(2, 5), Instant::now());
+        world.router.recent.begin(of_epoch(2, 5));
         let checkpoint = Checkpoint { visible: of_epoch(2, 5), complete: true };
         world.model(0).replica.announced(checkpoint, Instant::now());
     };

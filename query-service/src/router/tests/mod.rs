@@ -14,15 +14,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
-use proto::{Epoch, Position, Revision, Token, UserId};
+use proto::{Epoch, Revision, Token, UserId};
 use tokio::time::Instant;
 
 use super::*;
-use crate::queries::{
-    self, Check, Checkpoint, Counts, ListKind, ListRow, MultiReader, PublicList, Relation, SeenRow,
-};
+use crate::queries::{self, Check, Checkpoint, ListKind};
 use crate::recent::Limits;
 use crate::replicas::{ReadModel, Replica, Tolerance};
 
@@ -64,94 +61,18 @@ impl Fake {
     }
 }
 
-#[async_trait]
-impl Reader for Fake {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        Some(self)
-    }
-
-    async fn check(
-        &self,
-        _viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        self.act(vec![true; targets.len()], within).await
-    }
-
-    async fn list(
-        &self,
-        _: ListKind,
-        _: UserId,
-        _: Option<Position>,
-        _: usize,
-        _: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        unreachable!("the tests ask checks only")
-    }
-
-    async fn relations(
-        &self,
-        _: UserId,
-        _: &[UserId],
-        _: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        unreachable!("the tests ask checks only")
-    }
-
-    async fn list_seen(
-        &self,
-        _: PublicList,
-        _: UserId,
-        _: Option<Position>,
-        _: usize,
-        _: UserId,
-        _: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        unreachable!("the tests ask checks only")
-    }
-
-    async fn counts(&self, _: &[UserId], _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        unreachable!("the tests ask checks only")
+impl<Q: Question<Answer: Default>> Read<Q> for Fake {
+    async fn read(&self, _: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
+        self.act(Q::Answer::default(), within).await
     }
 }
 
-#[async_trait]
-impl MultiReader for Fake {
-    async fn sift(&self, _: &queries::Sift, _: Duration) -> Result<Versioned<queries::Sifted>, Error> {
-        unreachable!("the tests do not ask this")
-    }
-
-    async fn known(&self, _: &queries::Known, _: Duration) -> Result<Versioned<queries::KnownRows>, Error> {
-        unreachable!("the tests do not ask this")
-    }
-
-    async fn union(&self, _: &queries::Union, _: Duration) -> Result<Versioned<queries::United>, Error> {
-        unreachable!("the tests do not ask this")
-    }
-
-    async fn list_at(
-        &self,
-        _: &queries::ListAt,
-        within: Duration,
-    ) -> Result<Versioned<queries::Part>, Error> {
-        self.act(queries::Part::default(), within).await
-    }
-
-    async fn suggest(
-        &self,
-        _: &queries::Suggest,
-        within: Duration,
-    ) -> Result<Versioned<queries::Suggested>, Error> {
-        self.act(queries::Suggested::default(), within).await
-    }
-}
-
-struct World {
+/// A router and its stores; each read model is asked through an `N` of the fake.
+struct World<N = Arc<Fake>> {
     /// One for each replica.
     neo4j: Vec<Arc<Fake>>,
     postgres: Arc<Fake>,
-    policy: Arc<Policy>,
+    router: Router<N, Arc<Fake>>,
 }
 
 const SETTINGS: Settings = Settings {
@@ -187,6 +108,12 @@ impl World {
     }
 
     fn with(replicas: usize, per_second: u32) -> Self {
+        Self::with_models(replicas, per_second, Arc::clone)
+    }
+}
+
+impl<N: Read<Check>> World<N> {
+    fn with_models(replicas: usize, per_second: u32, model: impl Fn(&Arc<Fake>) -> N) -> Self {
         let now = Instant::now();
         let horizon = Arc::new(Horizon::default());
         let recent = Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
@@ -197,33 +124,31 @@ impl World {
         };
         let (neo4j, postgres) =
             ((0..replicas).map(|_| Arc::<Fake>::default()).collect::<Vec<_>>(), Arc::<Fake>::default());
-        let as_reader = |fake: &Arc<Fake>| Arc::clone(fake) as Arc<dyn Reader>;
-        let model = |(number, fake): (usize, &Arc<Fake>)| {
+        let models = neo4j.iter().enumerate().map(|(number, fake)| {
             let replica = Arc::new(Replica::new(format!("projector-{number}")));
-            ReadModel::new(as_reader(fake), breaker(), replica)
-        };
-        let models = neo4j.iter().enumerate().map(model).collect();
-        let policy = Policy {
-            replicas: Replicas::new(models, Arc::clone(&horizon), Arc::clone(&recent), TOLERANCE),
-            postgres: Store { reader: as_reader(&postgres), breaker: breaker() },
+            ReadModel::new(model(fake), breaker(), replica)
+        });
+        let router = Router {
+            replicas: Replicas::new(models.collect(), Arc::clone(&horizon), Arc::clone(&recent), TOLERANCE),
+            postgres: Store { reader: Arc::clone(&postgres), breaker: breaker() },
             recent,
             horizon,
             budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
             lists: Holders::new(4, Arc::default()),
             settings: SETTINGS,
         };
-        let world = Self { neo4j, postgres, policy: Arc::new(policy) };
+        let world = Self { neo4j, postgres, router };
         (0..replicas).for_each(|number| world.announced_by(number, 100));
-        world.policy.horizon.told(token(100), now);
+        world.router.horizon.told(token(100), now);
         world
     }
 
-    fn model(&self, number: usize) -> &ReadModel {
-        self.policy.replicas.get(number)
+    fn model(&self, number: usize) -> &ReadModel<N> {
+        self.router.replicas.get(number)
     }
 
     fn only(mut self, source: ReadSource) -> Self {
-        Arc::get_mut(&mut self.policy).expect("not shared yet").settings.read_source = source;
+        self.router.settings.read_source = source;
         self
     }
 
@@ -244,7 +169,7 @@ impl World {
     async fn ask_within(&self, need: Need, within: Duration) -> Result<(Token, Source), Refusal> {
         let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
         let question = Check { viewer: someone, targets: vec![someone] };
-        let answer = self.policy.answer(&question, need, Instant::now() + within, &Trail::default()).await?;
+        let answer = self.router.answer(&question, need, Instant::now() + within, &Trail::default()).await?;
         Ok((answer.as_of, answer.source))
     }
 

@@ -5,95 +5,59 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::batching::lanes::{Lanes, Room};
+use crate::batching::lanes::Lanes;
+use crate::queries::{Begins, QuestionName, ReadItems, Room};
 
-type Checks = Lanes<(UserId, UserId), bool>;
+/// Runs the statements of the lane, if there is a place for them.
+struct Server {
+    store: Arc<Fake>,
+    /// Statements wait for a place and find none.
+    full: Arc<AtomicBool>,
+}
+
+impl ReadItems<Check> for Server {
+    const ROOM: Room = Room { statement: 100, question: 1 };
+
+    async fn read_items(
+        &self,
+        pairs: Vec<(UserId, UserId)>,
+        begins: Begins,
+        within: Duration,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        if !self.full.load(Ordering::SeqCst) {
+            begins();
+        }
+        self.store.act(vec![true; pairs.len()], within).await
+    }
+}
+
+type Checks = Lanes<Check, Server>;
 
 /// Checks through one lane; nothing else is asked.
 struct Sharing(Arc<Checks>);
 
-#[async_trait]
-impl Reader for Sharing {
-    fn multi(&self) -> Option<&dyn MultiReader> {
-        None
-    }
-
-    async fn check(
-        &self,
-        viewer: UserId,
-        targets: &[UserId],
-        within: Duration,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        self.0.get(targets.iter().map(|target| (viewer, *target)).collect(), within).await
-    }
-
-    async fn list(
-        &self,
-        _: ListKind,
-        _: UserId,
-        _: Option<Position>,
-        _: usize,
-        _: Duration,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        unreachable!("the tests ask checks only")
-    }
-
-    async fn relations(
-        &self,
-        _: UserId,
-        _: &[UserId],
-        _: Duration,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        unreachable!("the tests ask checks only")
-    }
-
-    async fn list_seen(
-        &self,
-        _: PublicList,
-        _: UserId,
-        _: Option<Position>,
-        _: usize,
-        _: UserId,
-        _: Duration,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        unreachable!("the tests ask checks only")
-    }
-
-    async fn counts(&self, _: &[UserId], _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        unreachable!("the tests ask checks only")
+impl Read<Check> for Sharing {
+    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+        self.0.get(check, within).await
     }
 }
 
 /// A world whose read model shares statements.
 struct Shared {
-    world: World,
+    world: World<Sharing>,
     lane: Arc<Checks>,
-    /// Statements wait for a place and find none.
     full: Arc<AtomicBool>,
 }
 
 impl Shared {
     fn new() -> Self {
-        let mut world = World::with_budget(1_000);
-        let store = Arc::clone(&world.neo4j[0]);
         let full = Arc::<AtomicBool>::default();
-        let is_full = Arc::clone(&full);
-        let lane = Arc::new(Lanes::new(
-            "check",
-            Room { statement: 100, question: 1 },
-            Box::new(move |pairs, begins, within| {
-                let store = Arc::clone(&store);
-                if !is_full.load(Ordering::SeqCst) {
-                    begins();
-                }
-                Box::pin(async move {
-                    let targets: Vec<UserId> = pairs.iter().map(|(_, target)| *target).collect();
-                    store.check(targets[0], &targets, within).await
-                })
-            }),
-        ));
-        let policy = Arc::get_mut(&mut world.policy).expect("not shared yet");
-        policy.replicas.get_mut(0).reader = Arc::new(Sharing(Arc::clone(&lane)));
+        let sharing = |store: &Arc<Fake>| {
+            let server = Server { store: Arc::clone(store), full: Arc::clone(&full) };
+            Sharing(Arc::new(Lanes::new(QuestionName::Check, server)))
+        };
+        let world = World::with_models(1, 1_000, sharing);
+        let lane = Arc::clone(&world.model(0).reader.0);
         Self { world, lane, full }
     }
 

@@ -37,7 +37,7 @@ async fn beyond_the_budget_it_refuses_at_once_and_says_when_to_come_back() {
 async fn without_any_store_it_says_so_at_once() {
     let world = World::healthy();
     world.fail_probes(&world.model(0).breaker);
-    world.fail_probes(&world.policy.postgres.breaker);
+    world.fail_probes(&world.router.postgres.breaker);
     assert!(matches!(world.ask(ANY).await, Err(Refusal::Unavailable { .. })));
     assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
@@ -48,7 +48,7 @@ async fn a_deadline_that_has_passed_is_told_as_such() {
     assert_eq!(world.ask_within(ANY, Duration::ZERO).await, Err(Refusal::DeadlineExceeded));
     world.postgres.will(Act::Hang);
     assert_eq!(world.ask_within(TRUTH, Duration::from_millis(50)).await, Err(Refusal::DeadlineExceeded));
-    assert_eq!(world.policy.postgres.breaker.open(), None);
+    assert_eq!(world.router.postgres.breaker.open(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +68,7 @@ async fn what_no_store_that_may_be_asked_can_ever_answer_is_not_to_be_tried_agai
     let world = World::healthy().only(ReadSource::Postgres);
     let viewer = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let (suggest, until) = (queries::Suggest { viewer, limit: 1 }, Instant::now() + Duration::from_secs(1));
-    let refused = world.policy.answer(&suggest, ANY, until, &Trail::default()).await;
+    let refused = world.router.answer(&suggest, ANY, until, &Trail::default()).await;
     assert_eq!(refused.map(|_| ()), Err(Refusal::RuledOut { read_source: ReadSource::Postgres }));
     assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
@@ -92,7 +92,7 @@ async fn a_trail_tells_what_was_asked_and_why() {
     let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let question = Check { viewer: someone, targets: vec![someone] };
     let until = Instant::now() + Duration::from_secs(1);
-    assert!(world.policy.answer(&question, ANY, until, &trail).await.is_ok());
+    assert!(world.router.answer(&question, ANY, until, &trail).await.is_ok());
     let record = trail.record().expect("it was wanted");
     assert_eq!(record.fallback, Some("not_complete"));
     let steps: Vec<_> =

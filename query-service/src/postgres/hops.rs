@@ -1,22 +1,19 @@
-//! The source of truth answers over more than one hop.
+//! Answers of the source of truth over more than one hop, or put together from several statements.
 //!
-//! Owns: the statements for that and their rows. Head and rows come from one statement, and so from one snapshot. It
-//! must not know who asks.
-//! What can go wrong: as for single hops. Suggestions are not answered: they look at too much for the writer's database.
+//! It makes no suggestions: they look at too much for the writer's database.
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use proto::{Position, UserId, timestamp};
 use sqlx::{Connection as _, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::token;
-use super::{PostgresReader, failed, in_time, list, no_head, relations};
+use super::{PostgresReader, below, failed, in_time, list, no_head, number, relations};
 use crate::queries::{
-    Error, FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow, MultiReader, Part,
-    PublicList, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
+    Error, FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow, Part, PublicList,
+    Read, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
 };
 
 /// Walks the set of `$1` below position `$2`, at most `$3` rows; takes those who are (`$6`) or are not in the set of
@@ -162,14 +159,15 @@ struct PartRow {
     users: Vec<Uuid>,
 }
 
-#[async_trait]
-impl MultiReader for PostgresReader {
-    async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
+impl Read<Sift> for PostgresReader {
+    async fn read(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
         let read = async { sifted(&mut *self.connection(within).await?, sift).await };
         in_time(within, read).await
     }
+}
 
-    async fn known(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
+impl Read<Known> for PostgresReader {
+    async fn read(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let rows: Vec<FoundRow> = sqlx::query_as(KNOWN)
@@ -190,8 +188,10 @@ impl MultiReader for PostgresReader {
         };
         in_time(within, read).await
     }
+}
 
-    async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+impl Read<ListAt> for PostgresReader {
+    async fn read(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let Some(viewer) = at.viewer else { return part(&mut connection, at).await };
@@ -203,13 +203,14 @@ impl MultiReader for PostgresReader {
         };
         in_time(within, read).await
     }
+}
 
-    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+impl Read<Union> for PostgresReader {
+    async fn read(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
-            let (kind, user) = (union.first.list.kind(), union.first.user);
-            let first = list(&mut snapshot, kind, user, union.before, union.size + 1).await?;
+            let first = list(&mut snapshot, &union.first_page()).await?;
             let second = match union.rest(&first.value) {
                 Some(sift) => Some(sifted(&mut snapshot, &sift).await?.value),
                 None => None,
@@ -219,8 +220,10 @@ impl MultiReader for PostgresReader {
         };
         in_time(within, read).await
     }
+}
 
-    async fn suggest(&self, _: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
+impl Read<Suggest> for PostgresReader {
+    async fn read(&self, _: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
         Err(Error::failed("the source of truth makes no suggestions"))
     }
 }
@@ -273,14 +276,6 @@ async fn part(connection: &mut PgConnection, at: &ListAt) -> Result<Versioned<Pa
     let users = row.users.into_iter().filter_map(UserId::new).collect();
     let part = Part { users, total: u64::try_from(row.total).unwrap_or(0), relations: Vec::new() };
     Ok(Versioned::exact(part, token(row.epoch, row.revision)))
-}
-
-fn below(position: Option<Position>) -> i64 {
-    position.map_or(i64::MAX, Position::as_i64)
-}
-
-fn number(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

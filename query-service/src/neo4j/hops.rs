@@ -1,25 +1,21 @@
-//! The read model answers over more than one hop.
-//!
-//! Owns: the parameters of those statements, and the way from their rows to values. It must not know who asks.
-//! What can go wrong: as for single hops; see the module above.
+//! Answers of the read model over more than one hop, or put together from several statements.
 
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use neo4rs::{BoltType, Row};
 use proto::{Position, UserId};
 
-use super::cypher::multi as cypher;
-use super::{Neo4jReader, Params};
+use super::cypher::hops as cypher;
+use super::{Neo4jReader, Params, below, number};
 use crate::queries::{
     Error, FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow,
-    MultiReader, NAMED_BETWEEN, Part, PublicList, Reader as _, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest,
-    Suggested, Suggestion, Union, United, Versioned,
+    NAMED_BETWEEN, Part, PublicList, Read, Relations, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest, Suggested,
+    Suggestion, Union, United, Versioned,
 };
 
 impl Neo4jReader {
     /// Runs every statement once, as for single hops.
-    pub(super) async fn warm_up_multi(&self, within: Duration) -> Result<(), Error> {
+    pub(super) async fn warm_up_hops(&self, within: Duration) -> Result<(), Error> {
         // No account has this id.
         let nobody = || BoltType::from(uuid::Uuid::nil().to_string());
         for statement in cypher::ALL {
@@ -32,9 +28,8 @@ impl Neo4jReader {
     }
 }
 
-#[async_trait]
-impl MultiReader for Neo4jReader {
-    async fn sift(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
+impl Read<Sift> for Neo4jReader {
+    async fn read(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
         let statement = match (sift.walked.list, sift.other.list) {
             (PublicList::Following, PublicList::Followers) => cypher::FOLLOWING_IN_FOLLOWERS,
             (PublicList::Following, PublicList::Following) => cypher::FOLLOWING_IN_FOLLOWING,
@@ -50,7 +45,7 @@ impl MultiReader for Neo4jReader {
             ("look", number(sift.look)),
             ("limit", number(sift.limit)),
         ];
-        let row = self.read(statement, params, within).await?;
+        let row = self.run(statement, params, within).await?;
         let looked_at: i64 = row.value.get("looked_at").map_err(Error::failed)?;
         let looked_to: i64 = row.value.get("looked_to").map_err(Error::failed)?;
         let more = usize::try_from(looked_at).is_ok_and(|looked_at| looked_at > 0 && looked_at >= sift.look);
@@ -58,8 +53,10 @@ impl MultiReader for Neo4jReader {
         let value = Sifted { rows: met_rows(&row.value, sift.members)?, looked_to };
         Ok(row.map(|_| value))
     }
+}
 
-    async fn known(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
+impl Read<Known> for Neo4jReader {
+    async fn read(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
         let params = vec![
             ("user", known.viewer.to_string().into()),
             ("second", known.target.to_string().into()),
@@ -69,12 +66,14 @@ impl MultiReader for Neo4jReader {
             ("skip", number(known.skip)),
             ("limit", number(known.limit)),
         ];
-        let row = self.read(cypher::KNOWN, params, within).await?;
+        let row = self.run(cypher::KNOWN, params, within).await?;
         let value = KnownRows { rows: met_rows(&row.value, true)?, total: total(&row.value)? };
         Ok(row.map(|_| value))
     }
+}
 
-    async fn list_at(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+impl Read<ListAt> for Neo4jReader {
+    async fn read(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
         let statement = match at.kind {
             ListKind::Followers => cypher::FOLLOWERS_AT,
             ListKind::Following => cypher::FOLLOWING_AT,
@@ -93,27 +92,31 @@ impl MultiReader for Neo4jReader {
         let left = || within.checked_sub(began.elapsed()).ok_or(Error::TimedOut);
         // What links a viewer with the rows takes more of the server's time than the rows.
         let held = self.holding(at.rows(), within).await?;
-        let row = held.read(statement, params, left()?).await?;
+        let row = held.run(statement, params, left()?).await?;
         let (users, total) = (users(&row.value, "users")?, total(&row.value)?);
         let part = row.map(|_| Part { users, total, relations: Vec::new() });
         let Some(viewer) = at.viewer.filter(|_| !part.value.users.is_empty()) else { return Ok(part) };
-        let relations = held.relations(viewer, &part.value.users, left()?).await?;
+        let relations = Relations { viewer, targets: part.value.users.clone() };
+        let relations = held.read(&relations, left()?).await?;
         part.with(relations, |part, relations| Part { relations, ..part })
     }
+}
 
-    async fn union(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+impl Read<Union> for Neo4jReader {
+    async fn read(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
         let began = Instant::now();
-        let (kind, user) = (union.first.list.kind(), union.first.user);
-        let first = self.list(kind, user, union.before, union.size + 1, within).await?;
+        let first = self.read(&union.first_page(), within).await?;
         let Some(sift) = union.rest(&first.value) else {
             return Ok(first.map(|first| United { first, second: None }));
         };
         let left = within.checked_sub(began.elapsed()).ok_or(Error::TimedOut)?;
-        let rest = self.sift(&sift, left).await?;
+        let rest = self.read(&sift, left).await?;
         first.with(rest, |first, rest| United { first, second: Some(rest) })
     }
+}
 
-    async fn suggest(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error> {
+impl Read<Suggest> for Neo4jReader {
+    async fn read(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error> {
         let params = vec![
             ("user", suggest.viewer.to_string().into()),
             ("newest", below(None)),
@@ -122,7 +125,7 @@ impl MultiReader for Neo4jReader {
             ("named", number(NAMED_BETWEEN)),
             ("limit", number(suggest.limit)),
         ];
-        let row = self.read(cypher::SUGGEST, params, within).await?;
+        let row = self.run(cypher::SUGGEST, params, within).await?;
         let middles = users(&row.value, "middles")?;
         let users = users(&row.value, "users")?;
         let numbers: Vec<i64> = row.value.get("numbers").map_err(Error::failed)?;
@@ -144,14 +147,6 @@ impl MultiReader for Neo4jReader {
         let value = Suggested { suggestions, middles };
         Ok(row.map(|_| value))
     }
-}
-
-fn below(position: Option<Position>) -> BoltType {
-    position.map_or(i64::MAX, Position::as_i64).into()
-}
-
-fn number(number: usize) -> BoltType {
-    i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
 fn users(row: &Row, name: &str) -> Result<Vec<UserId>, Error> {
