@@ -145,7 +145,8 @@ impl Neo4jReader {
         let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
         let query = Query::new(statement.to_owned()).params(params).extra("tx_timeout", millis);
         let graph = self.graph.clone();
-        let exchange = async move {
+        // The driver's future is larger than all layers above it together.
+        let exchange = Box::pin(async move {
             // One whose caller has stopped waiting keeps its place: it keeps its connection.
             let _place = place;
             let mut rows = graph.execute_read(query).await?;
@@ -153,7 +154,7 @@ impl Neo4jReader {
             // Read to the end: an unread answer would have to be drained by whoever uses the connection next.
             while rows.next().await?.is_some() {}
             Ok::<_, neo4rs::Error>(row)
-        };
+        });
         run_detached(within, exchange).await.map_err(|error| match error {
             DetachedError::TimedOut => Error::TimedOut,
             DetachedError::Failed(error) if timed_out(&error) => Error::TimedOut,

@@ -212,7 +212,8 @@ impl<N, P> Router<N, P> {
         }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
         trail.fell_back(reason.name());
-        self.ask_postgres(question, need, deadline, trail).await
+        // Rare, and far larger than the rest of a read: a read that a replica answers has no room for it.
+        Box::pin(self.ask_postgres(question, need, deadline, trail)).await
     }
 
     /// No read model is as far as the question needs, and the source of truth cannot answer it.
