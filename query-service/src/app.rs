@@ -23,6 +23,7 @@ use crate::batching::Batched;
 use crate::config::{AccessSettings, Config, ReplicaSettings};
 use crate::grpc::{Access, LEGACY_READS, Legacy, LegacyAccess, PipelineStatus, QUERIES, Queries, Watches};
 use crate::health;
+use crate::memory::Memory;
 use crate::neo4j::{Admission, Neo4jReader};
 use crate::overlay::Overlaid;
 use crate::page_token::Codec;
@@ -90,7 +91,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let policy = Arc::new(Router {
         replicas: Replicas::new(read_models, Arc::clone(&horizon), Arc::clone(&recent), config.tolerance),
         postgres: Store { reader: postgres_reader, breaker: Arc::clone(&postgres_breaker) },
-        recent: Arc::clone(&recent),
+        memory: Memory { recent: Arc::clone(&recent) },
         horizon: Arc::clone(&horizon),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
         lists: Holders::new(list_places, Arc::default()),

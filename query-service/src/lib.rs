@@ -1,20 +1,17 @@
-//! The read side of the follow graph.
-//!
-//! Owns: answering checks, lists and counts from the read model, and within a budget from the source of truth; exports;
-//! the state of the pipeline as this process sees it. It must not know how edges are written or projected.
-//! What can go wrong: a store is away, slow or behind. Each answer says where it came from and how fresh it is, and a
-//! refusal says why and when to try again.
+//! The read side of the follow graph: answers checks, lists and counts from the read model, and within a budget from the
+//! source of truth; exports edges, streams events and reports the state of the pipeline as this process sees it.
 //!
 //! A query goes down through these modules, in the order in which to read them; none uses one before it:
 //!
 //! 1. `grpc` parses the request and builds a query (`queries`, plain data that all others use);
-//! 2. `router` chooses the store: a replica of the read model, or PostgreSQL within its budget;
+//! 2. `router` asks `memory`, then chooses the store: a replica of the read model, or PostgreSQL within its budget;
 //! 3. `overlay` brings the answer of a replica to one revision by the recent events;
 //! 4. `batching` runs queries that are in flight at the same time as one statement;
 //! 5. `neo4j` and `postgres` have the statements.
 //!
-//! Two modules stand beside these. `replicas` knows the health and the checkpoint of each read model; `router` and `overlay`
-//! use it, and its probes use the stores. `recent` has the head of the log and the recent events; it uses `queries` alone.
+//! Every layer implements `queries::Read` for the questions that it passes on. Two modules stand beside these. `replicas`
+//! knows the health and the checkpoint of each read model; `router` and `overlay` use it, and its probes use the stores.
+//! `recent` has the head of the log and the recent events; it uses `queries` alone.
 
 // A read is one future from the router down to the store, with no box in between.
 #![recursion_limit = "256"]
@@ -24,6 +21,7 @@ mod batching;
 pub mod config;
 mod grpc;
 mod health;
+mod memory;
 pub mod metrics;
 mod neo4j;
 mod overlay;

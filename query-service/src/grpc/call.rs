@@ -13,9 +13,10 @@ use tonic::Request;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
 use super::{LONGEST, Queries, errors};
+use crate::memory::FromMemory;
 use crate::postgres::PostgresReader;
-use crate::queries::{Question, Read, Source};
-use crate::router::{Answer, CallerKey, Need, ReadModelReader, Step, Trail};
+use crate::queries::{Answer, Read, Source};
+use crate::router::{CallerKey, Need, ReadModelReader, Step, Trail};
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";
@@ -94,7 +95,7 @@ impl Call {
 
 impl Queries {
     /// Asks whichever store can answer.
-    pub(super) async fn ask<Q: Question>(
+    pub(super) async fn ask<Q: FromMemory>(
         &self,
         question: &Q,
         call: &Call,

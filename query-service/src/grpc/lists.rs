@@ -18,8 +18,7 @@ use super::list_messages::ListRequest;
 use super::relationships::relationship;
 use super::{Queries, validate};
 use crate::page_token::{Codec, PageToken};
-use crate::queries::{ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
-use crate::router::Answer;
+use crate::queries::{Answer, ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
 
 /// Rows more than the page that are read where there is a viewer: few accounts are blocked, and no second question is
 /// needed then.

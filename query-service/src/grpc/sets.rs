@@ -19,8 +19,7 @@ use super::call::{Begun, Call, PAGE_TOKEN, wire_source};
 use super::lists::listed_edge;
 use super::{Queries, validate};
 use crate::page_token::{Asked, Operation, Stage, WalkToken};
-use crate::queries::{CountsOf, Known, ListRow, MetRow, PublicList, Set, Sift, Union, United};
-use crate::router::Answer;
+use crate::queries::{Answer, CountsOf, Known, ListRow, MetRow, PublicList, Set, Sift, Union, United};
 
 /// Edges that a page looks through, in rows of the page.
 const LOOK_THROUGH: usize = 10;

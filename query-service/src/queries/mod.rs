@@ -23,7 +23,7 @@ pub use self::hops::{Dependency, MultiHop};
 pub use self::list_at::{ListAt, Part};
 pub use self::lists::{ListKind, ListRow, Page, PublicList, SeenPage, SeenRow};
 pub use self::question::{Question, QuestionName, Scope, places};
-pub use self::read::{Read, ReadItems, Room, Shared, Source};
+pub use self::read::{Answer, Read, ReadItems, Room, Shared, Source};
 pub use self::relations::{Check, LINKS, Link, Relation, Relations, Side};
 pub use self::sets::{FOLLOWS_LOOKED_THROUGH, Known, KnownRows, MetRow, Set, Sift, Sifted, Union, United};
 pub use self::statement::{Begins, Statement};

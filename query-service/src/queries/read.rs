@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::Token;
+
 use super::{Begins, Error, Question, Versioned};
 
 /// The store that gave an answer.
@@ -25,6 +27,17 @@ impl Source {
             Self::Postgres => "postgres",
         }
     }
+}
+
+/// An answer and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// What it holds everything up to.
+    pub as_of: Token,
+    /// The store.
+    pub source: Source,
 }
 
 /// Answers a question. Each answer is one set-based operation, however many accounts it is about.

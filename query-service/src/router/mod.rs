@@ -31,12 +31,13 @@ pub use self::refusal::Refusal;
 pub use self::stores::StoresWatch;
 pub use self::trace::{Step, Trail};
 use crate::batching::Batched;
+use crate::memory::{FromMemory, Memory};
 use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
 use crate::neo4j::Neo4jReader;
 use crate::overlay::Overlaid;
 use crate::postgres::PostgresReader;
-use crate::queries::{Error, Question, Read, Scope, Source, Versioned};
-use crate::recent::{Horizon, Recent};
+use crate::queries::{Answer, Error, Question, Read, Scope, Source, Versioned};
+use crate::recent::Horizon;
 use crate::replicas::{Breaker, Replicas, Sight};
 
 /// How the policy weighs time.
@@ -63,17 +64,6 @@ pub struct Need {
     pub caller: CallerKey,
 }
 
-/// An answer and where it came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer<T> {
-    /// The answer.
-    pub value: T,
-    /// What it holds everything up to.
-    pub as_of: Token,
-    /// The store.
-    pub source: Source,
-}
-
 /// A store and its breaker.
 pub struct Store<P> {
     /// Asks it.
@@ -94,8 +84,8 @@ pub struct Router<N, P> {
     pub replicas: Replicas<N>,
     /// The source of truth.
     pub postgres: Store<P>,
-    /// How far this process has read the events; answers of read models are brought up to there.
-    pub recent: Arc<Recent>,
+    /// Asked before a store; answers of read models are brought up to its position.
+    pub memory: Memory,
     /// How far the source of truth is.
     pub horizon: Arc<Horizon>,
     /// What the source of truth takes over.
@@ -114,7 +104,7 @@ impl<N, P> std::fmt::Debug for Router<N, P> {
 
 impl<N, P> Router<N, P> {
     /// Answers a question, or says why not.
-    pub async fn answer<Q: Question>(
+    pub async fn answer<Q: FromMemory>(
         &self,
         question: &Q,
         need: Need,
@@ -150,7 +140,7 @@ impl<N, P> Router<N, P> {
     }
 
     /// The same, not counted yet: for callers that may ask for less afterwards. See [`count`].
-    pub async fn attempt<Q: Question>(
+    pub async fn attempt<Q: FromMemory>(
         &self,
         question: &Q,
         need: Need,
@@ -175,6 +165,9 @@ impl<N, P> Router<N, P> {
         } else if need.truth {
             Fallback::Asked
         } else {
+            if let Some(answer) = self.remembered(question, need.at_least) {
+                return Ok(answer);
+            }
             let hold = if question.is_shared() {
                 None
             } else {
@@ -214,6 +207,15 @@ impl<N, P> Router<N, P> {
         trail.fell_back(reason.name());
         // Rare, and far larger than the rest of a read: a read that a replica answers has no room for it.
         Box::pin(self.ask_postgres(question, need, deadline, trail)).await
+    }
+
+    /// The answer of memory, if it is of the current epoch and as fresh as the caller asks.
+    fn remembered<Q: FromMemory>(&self, question: &Q, at_least: Option<Token>) -> Option<Answer<Q::Answer>> {
+        question.from_memory(&self.memory).filter(|answer| {
+            let as_of = answer.as_of;
+            let is_fresh = |token: Token| token.epoch == as_of.epoch && token <= as_of;
+            self.horizon.epoch() == Some(as_of.epoch) && at_least.is_none_or(is_fresh)
+        })
     }
 
     /// No read model is as far as the question needs, and the source of truth cannot answer it.

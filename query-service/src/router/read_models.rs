@@ -9,9 +9,9 @@ use std::time::Duration;
 use proto::Token;
 use tokio::time::Instant;
 
-use super::{Answer, Fallback, Refusal, Router, Trail, timed};
+use super::{Fallback, Refusal, Router, Trail, timed};
 use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
-use crate::queries::{Error, Question, Read, Scope, Source, Statement, Versioned};
+use crate::queries::{Answer, Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
 
 /// A question over more than one hop may take so many times as long as others.
@@ -157,7 +157,7 @@ impl<N, P> Router<N, P> {
     /// model answers about single hops, and confirm most of its other answers. But not so long that no time is left for
     /// the source of truth.
     async fn reached(&self, token: Token, scope: Scope, deadline: Instant) -> bool {
-        let here = self.recent.position().is_some_and(|position| position >= token);
+        let here = self.memory.recent.position().is_some_and(|position| position >= token);
         if here || self.replicas.reached(scope, token) {
             return true;
         }
@@ -165,7 +165,7 @@ impl<N, P> Router<N, P> {
         let until = began + self.wait_for(scope, deadline);
         let reached = tokio::select! {
             true = self.replicas.reach(scope, token, until) => true,
-            true = self.recent.reach(token, until) => true,
+            true = self.memory.recent.reach(token, until) => true,
             else => false,
         };
         metrics::histogram!(FRESHNESS_WAIT).record(began.elapsed());

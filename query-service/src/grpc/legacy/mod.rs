@@ -22,11 +22,12 @@ use self::fresh::StreamEnd;
 use self::lists::Bounds;
 use super::call::Begun;
 use super::{errors, validate};
+use crate::memory::FromMemory;
 use crate::metrics::LEGACY_OLDER;
 use crate::postgres::PostgresReader;
-use crate::queries::{Check, ListKind, Question, Read, Relation, Relations};
+use crate::queries::{Answer, Check, ListKind, Read, Relation, Relations};
 use crate::recent::{Recent, Sources};
-use crate::router::{Answer, Fallback, Need, ReadModelReader, Refusal, StoreRouter, Trail, count};
+use crate::router::{Fallback, Need, ReadModelReader, Refusal, StoreRouter, Trail, count};
 
 /// Most ids of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
@@ -78,7 +79,7 @@ impl Legacy {
         Call { need: Need { at_least, caller, ..Need::default() }, deadline }
     }
 
-    async fn ask<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError>
+    async fn ask<Q: FromMemory>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError>
     where
         ReadModelReader: Read<Q>,
         PostgresReader: Read<Q>,

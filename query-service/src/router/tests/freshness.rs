@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test(start_paused = true)]
 async fn a_token_that_this_process_has_read_is_not_waited_for() {
     let world = World::healthy();
-    world.router.recent.begin(token(102));
+    world.router.memory.recent.begin(token(102));
     world.router.horizon.advanced(token(102), Instant::now());
     world.neo4j[0].will(Act::Answer(token(102)));
     let began = Instant::now();
@@ -107,7 +107,7 @@ async fn an_epoch_that_postgres_tells_meanwhile_is_read_from_the_read_model() {
     let told = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.router.horizon.told(of_epoch(2, 5), Instant::now());
-        world.router.recent.begin(of_epoch(2, 5));
+        world.router.memory.recent.begin(of_epoch(2, 5));
         let checkpoint = Checkpoint { visible: of_epoch(2, 5), complete: true };
         world.model(0).replica.announced(checkpoint, Instant::now());
     };

@@ -97,12 +97,12 @@ async fn a_read_model_that_is_too_far_behind_is_not_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_read_model_whose_lag_is_made_up_for_is_asked_however_far_behind() {
     let world = World::healthy();
-    world.router.recent.begin(token(100));
+    world.router.memory.recent.begin(token(100));
     world.router.horizon.advanced(token(101), Instant::now());
     tokio::time::advance(TOLERANCE.max_staleness * 2).await;
     world.neo4j[0].will(Act::Answer(token(101)));
     assert_eq!(world.ask(ANY).await, Ok((token(101), Source::Neo4j)));
-    world.router.recent.begin(token(101));
+    world.router.memory.recent.begin(token(101));
     world.announce(100);
     world.postgres.will(Act::Answer(token(101)));
     assert_eq!(world.ask(ANY).await, Ok((token(101), Source::Postgres)));

@@ -48,7 +48,7 @@ async fn suggestions_that_no_read_model_can_make_yet_say_when_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_recent_events_confirm_is_not_waited_for() {
     let world = World::healthy();
-    world.router.recent.begin(token(105));
+    world.router.memory.recent.begin(token(105));
     world.neo4j[0].will(Act::Answer(token(105)));
     let began = Instant::now();
     let answer = world.router.answer(&far(), at_least(token(105)), until(), &Trail::default()).await;
@@ -58,7 +58,7 @@ async fn an_answer_that_recent_events_confirm_is_not_waited_for() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_they_do_not_confirm_waits_for_the_read_model() {
     let world = World::healthy();
-    world.router.recent.begin(token(105));
+    world.router.memory.recent.begin(token(105));
     world.neo4j[0].will(Act::Answer(token(103)));
     world.neo4j[0].will(Act::Answer(token(106)));
     let announce = async {

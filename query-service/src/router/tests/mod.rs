@@ -5,6 +5,7 @@
 mod freshness;
 mod health;
 mod hops;
+mod memory;
 mod replicas;
 mod shared;
 mod truth;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::queries::{self, Check, Checkpoint, ListKind};
-use crate::recent::Limits;
+use crate::recent::{Limits, Recent};
 use crate::replicas::{ReadModel, Replica, Tolerance};
 
 /// What a store does with the next question.
@@ -131,7 +132,7 @@ impl<N: Read<Check>> World<N> {
         let router = Router {
             replicas: Replicas::new(models.collect(), Arc::clone(&horizon), Arc::clone(&recent), TOLERANCE),
             postgres: Store { reader: Arc::clone(&postgres), breaker: breaker() },
-            recent,
+            memory: Memory { recent },
             horizon,
             budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
             lists: Holders::new(4, Arc::default()),

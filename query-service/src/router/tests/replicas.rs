@@ -152,7 +152,7 @@ async fn one_that_has_reached_the_token_is_preferred() {
         assert_eq!((steps, answer), (vec!["projector-1".to_owned()], Ok(Source::Neo4j)));
     }
     // What this process has read itself is laid over either one's answers.
-    world.router.recent.begin(token(102));
+    world.router.memory.recent.begin(token(102));
     world.neo4j.iter().for_each(|fake| fake.will(Act::Answer(token(102))));
     let (first, _) = asked(&world, at_least(token(102))).await;
     world.neo4j.iter().for_each(|fake| fake.will(Act::Answer(token(102))));

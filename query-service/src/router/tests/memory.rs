@@ -1,0 +1,59 @@
+//! What memory answers, and when it is not asked.
+
+use super::*;
+use crate::memory::FromMemory;
+use crate::queries::QuestionName;
+
+/// A question that memory answers as of this revision.
+struct Remembered(Token);
+
+impl Question for Remembered {
+    type Answer = bool;
+
+    fn name(&self) -> QuestionName {
+        QuestionName::Check
+    }
+
+    fn items(&self) -> usize {
+        1
+    }
+}
+
+impl FromMemory for Remembered {
+    fn from_memory(&self, _: &Memory) -> Option<Answer<bool>> {
+        Some(Answer { value: true, as_of: self.0, source: Source::Neo4j })
+    }
+}
+
+async fn ask(world: &World, remembered: Token, need: Need) -> Result<bool, Refusal> {
+    let until = Instant::now() + Duration::from_secs(2);
+    let answer = world.router.answer(&Remembered(remembered), need, until, &Trail::default()).await;
+    answer.map(|answer| answer.value)
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_answers_before_any_store() {
+    let world = World::healthy();
+    assert_eq!(ask(&world, token(100), ANY).await, Ok(true));
+    assert_eq!(ask(&world, token(100), at_least(token(100))).await, Ok(true));
+    assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_that_is_too_old_or_of_another_epoch_does_not_answer() {
+    let world = World::healthy();
+    for (remembered, need) in [(token(99), at_least(token(100))), (of_epoch(9, 100), ANY)] {
+        world.neo4j[0].will(Act::Answer(token(100)));
+        assert_eq!(ask(&world, remembered, need).await, Ok(false));
+    }
+    assert_eq!(world.neo4j[0].asked().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_does_not_stand_for_the_source_of_truth() {
+    for (source, need) in [(ReadSource::Auto, TRUTH), (ReadSource::Postgres, ANY)] {
+        let world = World::healthy().only(source);
+        world.postgres.will(Act::Answer(token(100)));
+        assert_eq!(ask(&world, token(100), need).await, Ok(false));
+    }
+}
