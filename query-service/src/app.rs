@@ -33,7 +33,7 @@ use crate::recent::{FeedMonitor, Follower, Horizon, Recent, Sources};
 use crate::replicas::{
     Breaker, Dates, Neo4jProbe, PostgresProbe, ReadModel, Replica, Replicas, SettingsCheck, Signals,
 };
-use crate::router::{Budget, PagesOfThePast, ReadModelReader, Router, Settings, Store, StoresWatch};
+use crate::router::{Budget, Handles, PagesOfThePast, ReadModelReader, Router, Settings, Store, StoresWatch};
 
 const NAME: &str = "query-service";
 /// Longest wait for a PostgreSQL connection: there is one for every read that is let through.
@@ -95,6 +95,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         horizon: Arc::clone(&horizon),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
         lists: Holders::new(list_places, Arc::default()),
+        handles: Handles::default(),
         settings: Settings {
             neo4j_timeout: config.neo4j_read_timeout,
             postgres_timeout: config.postgres.statement_timeout,

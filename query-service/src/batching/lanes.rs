@@ -11,9 +11,10 @@
 //! alike, and each names the statement, so that whoever counts failures counts one.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use metrics::Histogram;
 use parking_lot::Mutex;
 use proto::Token;
 use tokio::sync::{Notify, oneshot};
@@ -33,6 +34,7 @@ pub struct Lanes<Q: Shared, R> {
     arrived: Notify,
     /// For metrics.
     name: QuestionName,
+    handles: OnceLock<[Histogram; 2]>,
 }
 
 /// The parts of a statement.
@@ -71,7 +73,7 @@ struct Part<I, V> {
 impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
     /// A queue whose statements this store runs.
     pub fn new(name: QuestionName, store: R) -> Self {
-        Self { store, waiting: Mutex::default(), arrived: Notify::new(), name }
+        Self { store, waiting: Mutex::default(), arrived: Notify::new(), name, handles: OnceLock::new() }
     }
 
     /// Empties the queue until `stop`; as many at a time as there shall be lanes.
@@ -146,8 +148,12 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             .copied()
             .collect();
         // Far below 2^53.
-        ::metrics::histogram!(SHARED_ITEMS, "question" => self.name.text()).record(items.len() as f64);
-        ::metrics::histogram!(SHARED_QUESTIONS, "question" => self.name.text()).record(parts.len() as f64);
+        let question = self.name.text();
+        let [shared_items, questions] = self.handles.get_or_init(|| {
+            [SHARED_ITEMS, SHARED_QUESTIONS].map(|name| metrics::histogram!(name, "question" => question))
+        });
+        shared_items.record(items.len() as f64);
+        questions.record(parts.len() as f64);
         let now = Instant::now();
         let latest = parts.iter().map(|part| part.ticket.until).max().unwrap_or(now);
         let asked = items.len();

@@ -125,7 +125,7 @@ fn step(step: Step) -> explanation::Step {
         question: step.question.to_owned(),
         // A call lasts seconds: it fits.
         took: prost_types::Duration::try_from(step.took).ok(),
-        outcome: step.outcome.to_owned(),
+        outcome: step.outcome.name().to_owned(),
         store_as_of: step.store_as_of.as_ref().map(Token::to_string).unwrap_or_default(),
         overlaid_events: step.overlaid_events,
     }

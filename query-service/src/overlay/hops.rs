@@ -11,7 +11,7 @@ use proto::{Revision, Token};
 use tokio::time::Instant;
 
 use super::lay::MOST_CHANGES;
-use super::{Overlaid, as_it_is, laid, left, not_exact};
+use super::{Overlaid, left};
 use crate::metrics::OVERLAY_REPEATS;
 use crate::queries::{
     CountsOf, Dependency, Error, ListAt, MultiHop, Page, Part, Question, Read, Relations, Versioned,
@@ -35,13 +35,13 @@ impl<R> Overlaid<R> {
             let answer = self.inner.read(question, left(until)?).await?;
             self.catch_up(answer.bounds(), until).await;
             match self.unchanged(answer.bounds(), &dependencies(&answer.value)) {
-                Some(position) => return Ok(laid(answer, position, 0)),
-                None if answer.as_of == answer.target => return as_it_is(answer),
+                Some(position) => return Ok(self.patched(answer, position, 0)),
+                None if answer.as_of == answer.target => return self.raw(answer),
                 None => {}
             }
             let shown = Token::new(answer.as_of.epoch, answer.as_of.revision.next());
             if !self.replica.reach(shown, repeat_until).await {
-                return Err(not_exact());
+                return Err(self.not_exact());
             }
             metrics::counter!(OVERLAY_REPEATS).increment(1);
         }

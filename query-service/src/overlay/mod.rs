@@ -12,10 +12,11 @@ mod lay;
 mod near;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use metrics::{Counter, Histogram};
 use proto::{Revision, Token, UserId};
 use tokio::time::Instant;
 
@@ -43,12 +44,42 @@ pub struct Overlaid<R> {
     wait: Duration,
     /// Where the last answer stood; the next will hardly stand before it.
     stood: AtomicU64,
+    handles: Handles,
+}
+
+/// Handles of the metrics of every answer, made when they first count.
+#[derive(Debug, Default)]
+struct Handles {
+    answers: [OnceLock<Counter>; 4],
+    events: OnceLock<Histogram>,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy)]
+enum Became {
+    Changed,
+    Confirmed,
+    Raw,
+    NotExact,
+}
+
+impl Handles {
+    fn count(&self, became: Became) {
+        let outcome = match became {
+            Became::Changed => "changed",
+            Became::Confirmed => "confirmed",
+            Became::Raw => "as_it_is",
+            Became::NotExact => "not_exact",
+        };
+        let make = || metrics::counter!(OVERLAID, "outcome" => outcome);
+        self.answers[became as usize].get_or_init(make).increment(1);
+    }
 }
 
 impl<R> Overlaid<R> {
     /// Lays these events over the answers of `inner`.
     pub fn new(inner: R, recent: Arc<Recent>, replica: Arc<Replica>, wait: Duration) -> Self {
-        Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX) }
+        Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX), handles: Handles::default() }
     }
 
     /// Reads, and lays the events over an answer whose size does not matter.
@@ -67,8 +98,8 @@ impl<R> Overlaid<R> {
         let since = answer.as_of.revision;
         let value = &mut answer.value;
         match self.over(answer.as_of, answer.target, |ring| lay(ring, since, value)) {
-            Some((position, touched)) => Ok(laid(answer, position, touched)),
-            None => as_it_is(answer),
+            Some((position, touched)) => Ok(self.patched(answer, position, touched)),
+            None => self.raw(answer),
         }
     }
 
@@ -96,6 +127,38 @@ impl<R> Overlaid<R> {
         let position = ring.position()?;
         let known = position >= target && ring.covers(as_of);
         known.then(|| lay(&ring)).flatten().map(|outcome| (position, outcome))
+    }
+
+    /// The answer as the events make it, at their position.
+    fn patched<T>(&self, mut answer: Versioned<T>, position: Token, touched: usize) -> Versioned<T> {
+        self.handles.count(if touched > 0 { Became::Changed } else { Became::Confirmed });
+        // Far below 2^53.
+        self.handles.events.get_or_init(|| metrics::histogram!(OVERLAID_EVENTS)).record(touched as f64);
+        answer.origin.store_as_of = Some(answer.as_of);
+        answer.origin.overlaid_events = u32::try_from(touched).unwrap_or(u32::MAX);
+        (answer.as_of, answer.target) = (position, position);
+        answer
+    }
+
+    /// The answer without recent events, if it is of one revision.
+    fn raw<T>(&self, answer: Versioned<T>) -> Result<Versioned<T>, Error> {
+        if answer.as_of != answer.target {
+            return Err(self.not_exact());
+        }
+        self.handles.count(Became::Raw);
+        Ok(answer)
+    }
+
+    fn not_exact(&self) -> Error {
+        self.handles.count(Became::NotExact);
+        Error::NotExact
+    }
+
+    /// How many rows beyond those wanted are read next, given how many were.
+    fn more(&self, extra: usize, Short { missing }: Short) -> Result<usize, Error> {
+        // Twice as many: others may go away meanwhile.
+        let wanted = extra + 2 * missing;
+        if wanted > MOST_EXTRA { Err(self.not_exact()) } else { Ok(wanted) }
     }
 
     /// How many rows of a list will have to be left out, probably.
@@ -148,15 +211,15 @@ impl<R: Read<Page>> Read<Page> for Overlaid<R> {
             match laid_over {
                 None => {
                     answer.value.truncate(limit);
-                    return as_it_is(answer);
+                    return self.raw(answer);
                 }
                 Some((position, Ok((rows, touched)))) => {
-                    return Ok(laid(answer.map(|_| rows), position, touched));
+                    return Ok(self.patched(answer.map(|_| rows), position, touched));
                 }
-                Some((_, Err(short))) => extra = more(extra, short)?,
+                Some((_, Err(short))) => extra = self.more(extra, short)?,
             }
         }
-        Err(not_exact())
+        Err(self.not_exact())
     }
 }
 
@@ -181,10 +244,10 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
             let newcomers = match newcomers {
                 None => {
                     answer.value.truncate(limit);
-                    return as_it_is(answer);
+                    return self.raw(answer);
                 }
                 Some((_, Err(short))) => {
-                    extra = more(extra, short)?;
+                    extra = self.more(extra, short)?;
                     continue;
                 }
                 Some((_, Ok(newcomers))) => newcomers,
@@ -224,16 +287,16 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
             match page {
                 None => {
                     answer.value.truncate(limit);
-                    return as_it_is(answer);
+                    return self.raw(answer);
                 }
                 Some((position, Some((rows, touched)))) => {
-                    return Ok(laid(answer.map(|_| rows), position, touched));
+                    return Ok(self.patched(answer.map(|_| rows), position, touched));
                 }
                 // More came in, or went away, while the links were asked for: once more.
                 Some((_, None)) => {}
             }
         }
-        Err(not_exact())
+        Err(self.not_exact())
     }
 }
 
@@ -263,38 +326,6 @@ impl Known {
         }
         Some(())
     }
-}
-
-fn laid<T>(mut answer: Versioned<T>, position: Token, touched: usize) -> Versioned<T> {
-    let outcome = if touched > 0 { "changed" } else { "confirmed" };
-    metrics::counter!(OVERLAID, "outcome" => outcome).increment(1);
-    // Far below 2^53.
-    metrics::histogram!(OVERLAID_EVENTS).record(touched as f64);
-    answer.origin.store_as_of = Some(answer.as_of);
-    answer.origin.overlaid_events = u32::try_from(touched).unwrap_or(u32::MAX);
-    (answer.as_of, answer.target) = (position, position);
-    answer
-}
-
-/// Without recent events an answer stands for itself, if it is of one revision.
-fn as_it_is<T>(answer: Versioned<T>) -> Result<Versioned<T>, Error> {
-    if answer.as_of != answer.target {
-        return Err(not_exact());
-    }
-    metrics::counter!(OVERLAID, "outcome" => "as_it_is").increment(1);
-    Ok(answer)
-}
-
-fn not_exact() -> Error {
-    metrics::counter!(OVERLAID, "outcome" => "not_exact").increment(1);
-    Error::NotExact
-}
-
-/// How many rows beyond those wanted are to be read next, given how many were.
-fn more(extra: usize, Short { missing }: Short) -> Result<usize, Error> {
-    // Twice as many: others may go away meanwhile.
-    let wanted = extra + 2 * missing;
-    if wanted > MOST_EXTRA { Err(not_exact()) } else { Ok(wanted) }
 }
 
 fn left(until: Instant) -> Result<Duration, Error> {

@@ -10,7 +10,7 @@ use proto::UserId;
 use tokio::time::Instant;
 
 use super::lay::{self, Part as Rows};
-use super::{Known, Overlaid, ROUNDS, as_it_is, laid, left, more, not_exact};
+use super::{Known, Overlaid, ROUNDS, left};
 use crate::queries::{
     Counts, CountsOf, Error, ListAt, ListKind, ListRow, Page, Part, Read, Relations, Side, Versioned,
 };
@@ -33,7 +33,7 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             let shown = match first {
                 Some((_, Ok((shown, _)))) => shown,
                 Some((_, Err(short))) => {
-                    extra = more(extra, short)?;
+                    extra = self.more(extra, short)?;
                     continue;
                 }
                 None => {
@@ -52,8 +52,10 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             let (counts, links) = (counts.transpose()?, links.transpose()?);
             let parts = [counts.as_ref().map(Versioned::bounds), links.as_ref().map(Versioned::bounds)];
             let bounds = parts.into_iter().chain([Some(list.bounds())]);
-            let (as_of, target) =
-                bounds.flatten().reduce(|(a, b), (c, d)| (a.min(c), b.max(d))).ok_or_else(not_exact)?;
+            let (as_of, target) = bounds
+                .flatten()
+                .reduce(|(a, b), (c, d)| (a.min(c), b.max(d)))
+                .ok_or_else(|| self.not_exact())?;
             self.catch_up((as_of, target), until).await;
             let known = links.as_ref().map(|links| Known::new(&users, &links.value)).unwrap_or_default();
             let part = self.over(as_of, target, |ring| {
@@ -76,18 +78,19 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             });
             match part {
                 Some((position, Some((part, touched)))) => {
-                    return Ok(laid(list.map(|_| part), position, touched));
+                    return Ok(self.patched(list.map(|_| part), position, touched));
                 }
                 // Rows came or went while the rest was read: once more.
                 Some((_, None)) => {}
                 None => {
                     let length = counts.as_ref().map(|counts| counts.value.as_slice());
-                    let part = put_together(at, shown.len(), users, &known, length).ok_or_else(not_exact)?;
-                    return as_it_is(Versioned { as_of, target, ..list.map(|_| part) });
+                    let part = put_together(at, shown.len(), users, &known, length)
+                        .ok_or_else(|| self.not_exact())?;
+                    return self.raw(Versioned { as_of, target, ..list.map(|_| part) });
                 }
             }
         }
-        Err(not_exact())
+        Err(self.not_exact())
     }
 }
 

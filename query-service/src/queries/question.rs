@@ -94,6 +94,28 @@ pub enum QuestionName {
 }
 
 impl QuestionName {
+    /// All of them, in their order.
+    pub const ALL: [Self; 16] = [
+        Self::Check,
+        Self::Relations,
+        Self::Counts,
+        Self::ListFollowers,
+        Self::ListFollowing,
+        Self::ListMutes,
+        Self::ListBlocks,
+        Self::ListRequestsReceived,
+        Self::ListRequestsSent,
+        Self::ListFollowersSeen,
+        Self::ListFollowingSeen,
+        Self::Sift,
+        Self::Known,
+        Self::ListAt,
+        Self::Union,
+        Self::Suggest,
+    ];
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
     /// The label.
     pub fn text(self) -> &'static str {
         match self {

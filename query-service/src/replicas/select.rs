@@ -10,17 +10,19 @@
 //! replica that is slow for one of them is asked less by that one.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use metrics::Counter;
 use proto::Token;
 use tokio::time::Instant;
 
 use super::{Breaker, Replica, State};
-use crate::queries::{Checkpoint, Scope};
+use crate::metrics::REPLICA_ANSWERS;
+use crate::queries::{Checkpoint, Outcome, Scope};
 use crate::recent::{Horizon, Recent};
 
 /// How far behind a replica may be.
@@ -56,12 +58,23 @@ pub struct ReadModel<N> {
     /// How far it is.
     pub replica: Arc<Replica>,
     calls: AtomicUsize,
+    /// Made when they first count.
+    answers: [OnceLock<Counter>; Outcome::COUNT],
 }
 
 impl<N> ReadModel<N> {
     /// One that nobody has asked yet.
     pub fn new(reader: N, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
-        Self { reader, breaker, replica, calls: AtomicUsize::new(0) }
+        Self { reader, breaker, replica, calls: AtomicUsize::new(0), answers: Default::default() }
+    }
+
+    /// Counts how a question to it ended.
+    pub fn count(&self, outcome: Outcome) {
+        let make = || {
+            let replica = Arc::clone(self.replica.projector());
+            metrics::counter!(REPLICA_ANSWERS, "replica" => replica, "outcome" => outcome.name())
+        };
+        self.answers[outcome as usize].get_or_init(make).increment(1);
     }
 }
 

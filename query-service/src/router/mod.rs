@@ -6,6 +6,7 @@
 
 mod budget;
 mod fallback;
+mod handles;
 mod past;
 mod read_models;
 mod read_source;
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 pub use self::budget::Limit;
 pub use self::budget::{Budget, CallerKey};
 pub use self::fallback::Fallback;
+pub use self::handles::Handles;
 pub use self::past::PagesOfThePast;
 pub use self::read_source::ReadSource;
 pub use self::refusal::Refusal;
@@ -32,13 +34,13 @@ pub use self::stores::StoresWatch;
 pub use self::trace::{Step, Trail};
 use crate::batching::Batched;
 use crate::memory::{FromMemory, Memory};
-use crate::metrics::{FALLBACKS, READS, REFUSALS, REPLICA_ANSWERS, SECONDS};
+use crate::metrics::{FALLBACKS, REFUSALS};
 use crate::neo4j::Neo4jReader;
 use crate::overlay::Overlaid;
 use crate::postgres::PostgresReader;
-use crate::queries::{Answer, Error, Question, Read, Scope, Source, Versioned};
+use crate::queries::{Answer, Error, Outcome, Question, Read, Scope, Source, Versioned};
 use crate::recent::Horizon;
-use crate::replicas::{Breaker, Replicas, Sight};
+use crate::replicas::{Breaker, ReadModel, Replicas, Sight};
 
 /// How the policy weighs time.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +94,8 @@ pub struct Router<N, P> {
     pub budget: Budget,
     /// Who reads lists and over several hops: these compete for places at the read models.
     pub lists: Holders<CallerKey>,
+    /// What every read counts.
+    pub handles: Handles,
     /// How time is weighed.
     pub settings: Settings,
 }
@@ -116,8 +120,16 @@ impl<N, P> Router<N, P> {
         P: Read<Q>,
     {
         let answer = self.attempt(question, need, deadline, trail).await;
-        count(question, &answer);
+        self.count(question, &answer);
         answer
+    }
+
+    /// Counts what became of a question.
+    pub fn count<Q: Question>(&self, question: &Q, answer: &Result<Answer<Q::Answer>, Refusal>) {
+        match answer {
+            Ok(answer) => self.handles.answered(question.name(), answer.source),
+            Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
+        }
     }
 
     /// How each replica of the read model looks now.
@@ -139,7 +151,7 @@ impl<N, P> Router<N, P> {
         self.postgres.breaker.problem()
     }
 
-    /// The same, not counted yet: for callers that may ask for less afterwards. See [`count`].
+    /// The same, not counted yet: for callers that may ask for less afterwards. See [`Self::count`].
     pub async fn attempt<Q: FromMemory>(
         &self,
         question: &Q,
@@ -209,6 +221,29 @@ impl<N, P> Router<N, P> {
         Box::pin(self.ask_postgres(question, need, deadline, trail)).await
     }
 
+    /// Asks the source of truth, or a replica, and records it. Returns when that ended, too.
+    async fn timed<Q: Question, R: Read<Q>>(
+        &self,
+        question: &Q,
+        reader: &R,
+        replica: Option<&ReadModel<N>>,
+        within: Duration,
+        trail: &Trail,
+    ) -> (Result<Versioned<Q::Answer>, Error>, Instant) {
+        let began = Instant::now();
+        let answer = reader.read(question, within).await;
+        let ended = Instant::now();
+        let (took, outcome) = (ended - began, Outcome::of(&answer));
+        let source = if replica.is_some() { Source::Neo4j } else { Source::Postgres };
+        self.handles.took(question.name(), source, outcome, took);
+        let projector = replica.map(|model| {
+            model.count(outcome);
+            model.replica.projector()
+        });
+        trail.step(|| Step::of((source, projector), question.name().text(), took, &answer));
+        (answer, ended)
+    }
+
     /// The answer of memory, if it is of the current epoch and as fresh as the caller asks.
     fn remembered<Q: FromMemory>(&self, question: &Q, at_least: Option<Token>) -> Option<Answer<Q::Answer>> {
         question.from_memory(&self.memory).filter(|answer| {
@@ -247,9 +282,8 @@ impl<N, P> Router<N, P> {
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
-        let outcome = timed(question, &self.postgres.reader, Source::Postgres, None, within, trail).await;
+        let (outcome, now) = self.timed(question, &self.postgres.reader, None, within, trail).await;
         drop(place);
-        let now = Instant::now();
         let answer = match outcome {
             Ok(answer) => answer,
             Err(Error::TimedOut) if now >= deadline => return Err(Refusal::DeadlineExceeded),
@@ -274,38 +308,6 @@ impl<N, P> Router<N, P> {
             _ => Ok(Answer { value: answer.value, as_of: answer.as_of, source: Source::Postgres }),
         }
     }
-}
-
-/// Counts what became of a question.
-pub fn count<Q: Question>(question: &Q, answer: &Result<Answer<Q::Answer>, Refusal>) {
-    match answer {
-        Ok(answer) => {
-            metrics::counter!(READS, "question" => question.name().text(), "source" => answer.source.name())
-                .increment(1);
-        }
-        Err(refusal) => metrics::counter!(REFUSALS, "reason" => refusal.name()).increment(1),
-    }
-}
-
-async fn timed<Q: Question>(
-    question: &Q,
-    reader: &impl Read<Q>,
-    source: Source,
-    replica: Option<&Arc<str>>,
-    within: Duration,
-    trail: &Trail,
-) -> Result<Versioned<Q::Answer>, Error> {
-    let began = Instant::now();
-    let outcome = reader.read(question, within).await;
-    let took = began.elapsed();
-    let label = trace::outcome(&outcome);
-    metrics::histogram!(SECONDS, "question" => question.name().text(), "source" => source.name(), "outcome" => label)
-        .record(took);
-    if let Some(replica) = replica {
-        metrics::counter!(REPLICA_ANSWERS, "replica" => Arc::clone(replica), "outcome" => label).increment(1);
-    }
-    trail.step(|| Step::of((source, replica), question.name().text(), took, &outcome));
-    outcome
 }
 
 #[cfg(test)]

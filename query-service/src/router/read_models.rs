@@ -9,7 +9,7 @@ use std::time::Duration;
 use proto::Token;
 use tokio::time::Instant;
 
-use super::{Fallback, Refusal, Router, Trail, timed};
+use super::{Fallback, Refusal, Router, Trail};
 use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
 use crate::queries::{Answer, Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
@@ -95,22 +95,20 @@ impl<N, P> Router<N, P> {
             Scope::Multi | Scope::ReadModel => usual * MULTI_TIMES,
         };
         let within = longest.min(share(remaining, picked.choice));
-        let (replica, breaker) = (&picked.model.replica, &picked.model.breaker);
+        let model = picked.model;
+        let (replica, breaker) = (&model.replica, &model.breaker);
         let began = replica.begin_look_up();
-        let reader = &picked.model.reader;
-        let mut outcome =
-            timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+        let (mut outcome, mut now) = self.timed(question, &model.reader, Some(model), within, trail).await;
         if let (Some(token), Ok(answer)) = (at_least, &outcome)
             && question.scope() != Scope::Single
             && answer.as_of.epoch == token.epoch
             && answer.as_of < token
-            && replica.reach(token, Instant::now() + self.wait_for(question.scope(), deadline)).await
+            && replica.reach(token, now + self.wait_for(question.scope(), now, deadline)).await
         {
             // What this process has read did not make up for what the replica missed; now it has that itself.
             let within = within.min(share(deadline.saturating_duration_since(Instant::now()), picked.choice));
-            outcome = timed(question, reader, Source::Neo4j, Some(replica.projector()), within, trail).await;
+            (outcome, now) = self.timed(question, &model.reader, Some(model), within, trail).await;
         }
-        let now = Instant::now();
         Ok(match outcome.map_err(Error::unshared) {
             Ok(answer) => {
                 if counts(answer.origin.statement.as_ref()) {
@@ -162,7 +160,7 @@ impl<N, P> Router<N, P> {
             return true;
         }
         let began = Instant::now();
-        let until = began + self.wait_for(scope, deadline);
+        let until = began + self.wait_for(scope, began, deadline);
         let reached = tokio::select! {
             true = self.replicas.reach(scope, token, until) => true,
             true = self.memory.recent.reach(token, until) => true,
@@ -189,12 +187,12 @@ impl<N, P> Router<N, P> {
 
     /// How long a question waits for a token. One over several hops may have to wait for the read model itself, whose
     /// projector pauses between batches.
-    fn wait_for(&self, scope: Scope, deadline: Instant) -> Duration {
+    fn wait_for(&self, scope: Scope, now: Instant, deadline: Instant) -> Duration {
         let longest = match scope {
             Scope::Single => self.settings.freshness_wait,
             Scope::Multi | Scope::ReadModel => self.settings.freshness_wait.max(MULTI_WAIT),
         };
-        longest.min(deadline.saturating_duration_since(Instant::now()) / 2)
+        longest.min(deadline.saturating_duration_since(now) / 2)
     }
 
     /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use proto::Token;
 
-use crate::queries::{Error, Source, Versioned};
+use crate::queries::{Error, Outcome, Source, Versioned};
 
 /// One question to one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Step {
     pub question: &'static str,
     /// How long the answer took.
     pub took: Duration,
-    /// How it ended; see [`outcome`].
-    pub outcome: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
     /// The answer's revision before recent events were laid over it.
     pub store_as_of: Option<Token>,
     /// How many recent events changed the answer.
@@ -45,28 +45,10 @@ impl Step {
             replica: replica.cloned(),
             question,
             took,
-            outcome: outcome(answer),
+            outcome: Outcome::of(answer),
             store_as_of: origin.store_as_of.or(as_of),
             overlaid_events: origin.overlaid_events,
         }
-    }
-}
-
-/// How a question ended, as a closed set: metrics have it as a label.
-pub fn outcome<T>(answer: &Result<Versioned<T>, Error>) -> &'static str {
-    match answer {
-        Ok(_) => "ok",
-        Err(error) => failure(error),
-    }
-}
-
-fn failure(error: &Error) -> &'static str {
-    match error {
-        Error::TimedOut | Error::Stalled => "timeout",
-        Error::NotBuilt | Error::NotComplete | Error::NotExact => "not_ready",
-        Error::Busy => "busy",
-        Error::Unchecked | Error::Misconfigured(_) | Error::Failed(_) => "error",
-        Error::Shared { error, .. } => failure(error),
     }
 }
 
@@ -126,7 +108,7 @@ mod tests {
         let took = Duration::from_millis(3);
         let plain = Ok(Versioned::exact((), token(9)));
         let step = Step::of((Source::Postgres, None), "check", took, &plain);
-        assert_eq!((step.store_as_of, step.overlaid_events, step.outcome), (Some(token(9)), 0, "ok"));
+        assert_eq!((step.store_as_of, step.overlaid_events, step.outcome), (Some(token(9)), 0, Outcome::Ok));
         let mut laid = Versioned::exact((), token(12));
         laid.origin.store_as_of = Some(token(10));
         laid.origin.overlaid_events = 2;
@@ -136,7 +118,7 @@ mod tests {
         assert_eq!(step.replica.as_deref(), Some("projector-1"));
         let failed: Result<Versioned<()>, _> = Err(Error::NotComplete);
         let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &failed);
-        assert_eq!((step.store_as_of, step.outcome), (None, "not_ready"));
+        assert_eq!((step.store_as_of, step.outcome), (None, Outcome::NotReady));
         assert_eq!(step.replica.as_deref(), Some("projector-1"), "who failed is told too");
     }
 

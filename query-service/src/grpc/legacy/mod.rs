@@ -27,7 +27,7 @@ use crate::metrics::LEGACY_OLDER;
 use crate::postgres::PostgresReader;
 use crate::queries::{Answer, Check, ListKind, Read, Relation, Relations};
 use crate::recent::{Recent, Sources};
-use crate::router::{Fallback, Need, ReadModelReader, Refusal, StoreRouter, Trail, count};
+use crate::router::{Fallback, Need, ReadModelReader, Refusal, StoreRouter, Trail};
 
 /// Most ids of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
@@ -94,7 +94,7 @@ impl Legacy {
                 metrics::counter!(LEGACY_OLDER).increment(1);
             }
         }
-        count(question, &answer);
+        self.policy.count(question, &answer);
         // The caller gave no token that could be at fault.
         answer.map_err(|refusal| errors::refusal(refusal, ""))
     }

@@ -136,6 +136,7 @@ impl<N: Read<Check>> World<N> {
             horizon,
             budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
             lists: Holders::new(4, Arc::default()),
+            handles: Handles::default(),
             settings: SETTINGS,
         };
         let world = Self { neo4j, postgres, router };

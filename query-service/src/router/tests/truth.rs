@@ -96,7 +96,7 @@ async fn a_trail_tells_what_was_asked_and_why() {
     let record = trail.record().expect("it was wanted");
     assert_eq!(record.fallback, Some("not_complete"));
     let steps: Vec<_> =
-        record.steps.iter().map(|s| (s.store, s.question, s.outcome, s.store_as_of)).collect();
+        record.steps.iter().map(|s| (s.store, s.question, s.outcome.name(), s.store_as_of)).collect();
     let wanted =
         [(Source::Neo4j, "check", "not_ready", None), (Source::Postgres, "check", "ok", Some(token(100)))];
     assert_eq!(steps, wanted);

@@ -1,0 +1,59 @@
+//! Handles of the metrics that every read records.
+//!
+//! Looking a metric up by its labels costs more than counting. Each handle is made when it first counts, so that only
+//! series exist of which something happened.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{Counter, Histogram};
+
+use crate::metrics::{READS, SECONDS};
+use crate::queries::{Outcome, QuestionName, Source};
+
+/// The handles, by question, store and outcome.
+#[derive(Debug, Default)]
+pub struct Handles([[OfStore; Source::COUNT]; QuestionName::COUNT]);
+
+#[derive(Debug, Default)]
+struct OfStore {
+    reads: OnceLock<Counter>,
+    seconds: [OnceLock<Histogram>; Outcome::COUNT],
+}
+
+impl Handles {
+    /// A store's answer went to the caller.
+    pub fn answered(&self, question: QuestionName, source: Source) {
+        let make = || metrics::counter!(READS, "question" => question.text(), "source" => source.name());
+        self.of(question, source).reads.get_or_init(make).increment(1);
+    }
+
+    /// A store answered or failed after this time.
+    pub fn took(&self, question: QuestionName, source: Source, outcome: Outcome, took: Duration) {
+        let make = || {
+            let (question, source, outcome) = (question.text(), source.name(), outcome.name());
+            metrics::histogram!(SECONDS, "question" => question, "source" => source, "outcome" => outcome)
+        };
+        self.of(question, source).seconds[outcome as usize].get_or_init(make).record(took);
+    }
+
+    fn of(&self, question: QuestionName, source: Source) -> &OfStore {
+        &self.0[question as usize][source as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ALL;
+
+    #[test]
+    fn every_name_is_declared() {
+        let declared = |label: &str| {
+            let seconds = ALL.iter().find(|metric| metric.name == SECONDS).expect("declared");
+            seconds.labels.iter().find(|found| found.name == label).expect("a label").values.to_vec()
+        };
+        assert_eq!(declared("question"), QuestionName::ALL.map(QuestionName::text));
+        assert_eq!(declared("outcome"), Outcome::ALL.map(Outcome::name));
+    }
+}
