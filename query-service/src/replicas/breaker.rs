@@ -1,13 +1,13 @@
-//! The circuit breaker of one store.
+//! The circuit breaker of one store: decides from outcomes whether the store is asked at all.
 //!
-//! Owns: deciding from outcomes whether a store is asked at all. Callers' requests never test a store that is open: a
-//! probe in the background does, so that a dead store costs a request nothing. It must not know what the store is.
-//! What can go wrong: a store that answers probes and fails requests would flap; each relapse doubles the time that the
-//! breaker stays open, up to a bound.
+//! Callers' requests never test a store whose breaker is open: a probe in the background does, so that a dead store costs a
+//! request nothing. A store that answers probes and fails requests would flap, so each relapse doubles the time that the
+//! breaker stays open, up to a bound. Reads of a healthy store take no lock.
 //!
 //! Written here because the known crates test a store with the next caller's request, and count calls only.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It was not reached yet since the start of the process.
-    NotReachedYet,
+    NotReachedYet = 1,
     /// Probes fail.
     Unreachable,
     /// Requests fail or take too long.
@@ -38,6 +38,8 @@ pub enum Cause {
 }
 
 impl Cause {
+    const ALL: [Self; 3] = [Self::NotReachedYet, Self::Unreachable, Self::Failing];
+
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -63,6 +65,7 @@ enum State {
     Open { cause: Cause, until: Instant },
 }
 
+/// What changes rarely: reads of a healthy store do not look at it.
 #[derive(Debug)]
 struct Inner {
     state: State,
@@ -70,10 +73,8 @@ struct Inner {
     failed_probes: u32,
     /// What the last probe found, if it can tell.
     found: Option<String>,
-    /// Failures since the last answer.
-    streak: u32,
-    window: Instant,
-    current: Tally,
+    /// Failures in the current window.
+    failures: u32,
     previous: Tally,
 }
 
@@ -85,70 +86,90 @@ struct Tally {
 
 /// Decides whether a store is asked. Starts open: the first probe closes it.
 #[derive(Debug)]
-pub struct Breaker(Mutex<Inner>);
+pub struct Breaker {
+    /// Why the store is not asked; 0 while it is. Written under the lock.
+    cause: AtomicU8,
+    /// Failures since the last answer.
+    streak: AtomicU32,
+    /// Calls in the current window.
+    calls: AtomicU32,
+    /// When the current window began, in nanoseconds after `origin`. Written under the lock.
+    window: AtomicU64,
+    origin: Instant,
+    inner: Mutex<Inner>,
+}
 
 impl Breaker {
     /// A breaker that waits for its first probe.
     pub fn new(now: Instant) -> Self {
-        Self(Mutex::new(Inner {
-            state: State::Open { cause: Cause::NotReachedYet, until: now },
-            hold: SHORTEST_HOLD,
-            failed_probes: 0,
-            found: None,
-            streak: 0,
-            window: now,
-            current: Tally::default(),
-            previous: Tally::default(),
-        }))
+        let cause = Cause::NotReachedYet;
+        Self {
+            cause: AtomicU8::new(cause as u8),
+            streak: AtomicU32::new(0),
+            calls: AtomicU32::new(0),
+            window: AtomicU64::new(0),
+            origin: now,
+            inner: Mutex::new(Inner {
+                state: State::Open { cause, until: now },
+                hold: SHORTEST_HOLD,
+                failed_probes: 0,
+                found: None,
+                failures: 0,
+                previous: Tally::default(),
+            }),
+        }
     }
 
     /// Why the store must not be asked; `None` if it may be.
     pub fn open(&self) -> Option<Cause> {
-        match self.0.lock().state {
-            State::Closed { .. } => None,
-            State::Open { cause, .. } => Some(cause),
-        }
+        let cause = self.cause.load(Ordering::Acquire);
+        Cause::ALL.into_iter().find(|open| *open as u8 == cause)
     }
 
     /// The same in words, for operators: what the last probe found, or else the cause.
     pub fn problem(&self) -> Option<Cow<'static, str>> {
-        let inner = self.0.lock();
-        let State::Open { cause, .. } = inner.state else { return None };
-        Some(inner.found.clone().map_or(Cow::Borrowed(cause.text()), Cow::Owned))
+        let cause = self.open()?;
+        let found = self.inner.lock().found.clone();
+        Some(found.map_or(Cow::Borrowed(cause.text()), Cow::Owned))
     }
 
     /// A request was answered.
     pub fn success(&self, now: Instant) {
-        let mut inner = self.0.lock();
-        inner.streak = 0;
-        inner.tally(now).calls += 1;
+        // Others write here only while requests fail.
+        if self.streak.load(Ordering::Relaxed) > 0 {
+            self.streak.store(0, Ordering::Relaxed);
+        }
+        if self.age(now) >= WINDOW {
+            self.rotate(&mut self.inner.lock(), now);
+        }
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request failed, or was not answered within the time that a healthy store needs.
     pub fn failure(&self, now: Instant) {
-        let mut inner = self.0.lock();
-        let tally = inner.tally(now);
-        tally.calls += 1;
-        tally.failures += 1;
-        inner.streak += 1;
-        let failures = inner.current.failures + inner.previous.failures;
-        let calls = inner.current.calls + inner.previous.calls;
+        let mut inner = self.inner.lock();
+        self.rotate(&mut inner, now);
+        inner.failures += 1;
+        let streak = self.streak.fetch_add(1, Ordering::Relaxed) + 1;
+        let failures = inner.failures + inner.previous.failures;
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1 + inner.previous.calls;
         let many = failures >= MIN_FAILURES && failures * 2 >= calls;
-        if many || inner.streak >= MIN_FAILURES {
-            inner.trip(Cause::Failing, now);
+        if many || streak >= MIN_FAILURES {
+            self.trip(&mut inner, Cause::Failing, now);
         }
     }
 
     /// A probe failed; `found` says why in words, if it can tell.
     pub fn probe_failed(&self, now: Instant, found: Option<String>) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         inner.failed_probes += 1;
         inner.found = found;
-        let enough = inner.failed_probes >= FAILED_PROBES;
-        match &mut inner.state {
-            State::Closed { .. } if enough => inner.trip(Cause::Unreachable, now),
-            State::Closed { .. } => {}
-            State::Open { cause: Cause::Failing, .. } if enough => inner.state = unreachable(now),
+        if inner.failed_probes < FAILED_PROBES {
+            return;
+        }
+        match inner.state {
+            State::Closed { .. } => self.trip(&mut inner, Cause::Unreachable, now),
+            State::Open { cause: Cause::Failing, .. } => self.open_until(&mut inner, Cause::Unreachable, now),
             State::Open { .. } => {}
         }
     }
@@ -156,7 +177,7 @@ impl Breaker {
     /// A probe was answered. True if the breaker may close now: the caller warms the store up and calls
     /// [`Self::close`].
     pub fn probe_succeeded(&self, now: Instant) -> bool {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         inner.failed_probes = 0;
         inner.found = None;
         match inner.state {
@@ -167,41 +188,57 @@ impl Breaker {
 
     /// The store is asked again.
     pub fn close(&self, now: Instant) {
-        let mut inner = self.0.lock();
+        let mut inner = self.inner.lock();
         inner.state = State::Closed { since: now };
         inner.failed_probes = 0;
         inner.found = None;
-        inner.streak = 0;
-        inner.current = Tally::default();
+        inner.failures = 0;
         inner.previous = Tally::default();
-        inner.window = now;
+        self.streak.store(0, Ordering::Relaxed);
+        self.calls.store(0, Ordering::Relaxed);
+        self.window.store(self.nanos(now), Ordering::Relaxed);
+        self.cause.store(0, Ordering::Release);
     }
-}
 
-fn unreachable(until: Instant) -> State {
-    State::Open { cause: Cause::Unreachable, until }
-}
-
-impl Inner {
-    fn tally(&mut self, now: Instant) -> &mut Tally {
-        let age = now.saturating_duration_since(self.window);
-        if age >= WINDOW {
-            // After a silent window the one before tells nothing any more.
-            self.previous = if age < WINDOW * 2 { self.current } else { Tally::default() };
-            self.current = Tally::default();
-            self.window = now;
+    /// Begins the next window if the current one is over. Answers that come meanwhile count in either.
+    fn rotate(&self, inner: &mut Inner, now: Instant) {
+        let age = self.age(now);
+        if age < WINDOW {
+            return;
         }
-        &mut self.current
+        let current = Tally {
+            calls: self.calls.swap(0, Ordering::Relaxed),
+            failures: std::mem::take(&mut inner.failures),
+        };
+        // After a silent window the one before tells nothing any more.
+        inner.previous = if age < WINDOW * 2 { current } else { Tally::default() };
+        self.window.store(self.nanos(now), Ordering::Relaxed);
     }
 
-    fn trip(&mut self, cause: Cause, now: Instant) {
-        let State::Closed { since } = self.state else {
+    fn trip(&self, inner: &mut Inner, cause: Cause, now: Instant) {
+        let State::Closed { since } = inner.state else {
             // Requests that began before it opened.
             return;
         };
         let held = now.saturating_duration_since(since);
-        self.hold = if held >= FORGIVEN_AFTER { SHORTEST_HOLD } else { (self.hold * 2).min(LONGEST_HOLD) };
-        self.state = State::Open { cause, until: now + self.hold };
+        inner.hold = if held >= FORGIVEN_AFTER { SHORTEST_HOLD } else { (inner.hold * 2).min(LONGEST_HOLD) };
+        let until = now + inner.hold;
+        self.open_until(inner, cause, until);
+    }
+
+    fn open_until(&self, inner: &mut Inner, cause: Cause, until: Instant) {
+        inner.state = State::Open { cause, until };
+        self.cause.store(cause as u8, Ordering::Release);
+    }
+
+    /// Age of the current window.
+    fn age(&self, now: Instant) -> Duration {
+        Duration::from_nanos(self.nanos(now).saturating_sub(self.window.load(Ordering::Relaxed)))
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        // A u64 of nanoseconds lasts for centuries.
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
