@@ -252,7 +252,7 @@ impl<N> Replicas<N> {
             }
             State::Built(Checkpoint { complete: false, .. }) => Some(Unfit::NotComplete),
             State::Built(Checkpoint { visible, .. }) => {
-                let stale = self.horizon.staleness(visible, now) > self.tolerance.max_staleness;
+                let stale = self.horizon.is_staler(visible, self.tolerance.max_staleness, now);
                 // What it misses is known here, and laid over its answers about single hops.
                 let made_up_for = scope == Scope::Single && self.recent.ring().covers(visible);
                 (stale && !made_up_for).then_some(Unfit::Stale)
@@ -263,8 +263,7 @@ impl<N> Replicas<N> {
     fn lags(&self, model: &ReadModel<N>, now: Instant) -> bool {
         model.replica.visible().is_some_and(|visible| {
             // What it misses may be old.
-            self.horizon.undated(visible, now)
-                || self.horizon.staleness(visible, now) > self.tolerance.max_lag
+            self.horizon.undated(visible, now) || self.horizon.is_staler(visible, self.tolerance.max_lag, now)
         })
     }
 }

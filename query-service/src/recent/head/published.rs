@@ -1,0 +1,153 @@
+//! What reads need to know of the head, in atomics.
+//!
+//! A sequence lock: the number of the version is odd while one thread writes, and a reader that saw another version before
+//! and after takes nothing. All words are atomics, so a torn read is noticed and never undefined.
+
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::time::Duration;
+
+use proto::{Epoch, Revision, Token};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// What reads need to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The newest known head.
+    pub head: Option<Token>,
+    /// PostgreSQL or a heartbeat was heard: what read models show does not count any more.
+    pub is_settled: bool,
+    /// The database of PostgreSQL.
+    pub database: Option<Uuid>,
+    /// The part that was observed last.
+    pub fresh: Option<Fresh>,
+}
+
+/// All revisions of the current epoch after `after` were observed as they came, at `since` or later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// The revision before them.
+    pub after: Revision,
+    /// When the first of them was observed.
+    pub since: Instant,
+}
+
+impl Fresh {
+    /// True if whatever `of` misses is surely no older than the limit.
+    pub fn covers(self, of: Token, limit: Duration, now: Instant) -> bool {
+        of.revision >= self.after && now.saturating_duration_since(self.since) <= limit
+    }
+}
+
+const HEAD: u64 = 1;
+const SETTLED: u64 = 2;
+const DATABASE: u64 = 4;
+const IS_FRESH: u64 = 8;
+
+/// The view that was stored last.
+#[derive(Debug)]
+pub struct Published {
+    version: AtomicU64,
+    /// Which of the others count, epoch and revision, the two halves of the database, and what is fresh.
+    words: [AtomicU64; 7],
+    origin: Instant,
+}
+
+impl Published {
+    /// Nothing is known. Times are stored as distances from `origin`.
+    pub fn new(origin: Instant) -> Self {
+        Self { version: AtomicU64::new(0), words: Default::default(), origin }
+    }
+
+    /// Stores a view. The caller keeps other writers out.
+    pub fn store(&self, view: &View) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        for (place, word) in self.words.iter().zip(self.encode(view)) {
+            place.store(word, Ordering::Relaxed);
+        }
+        self.version.store(version + 2, Ordering::Release);
+    }
+
+    /// The view; `None` if another thread writes just now.
+    pub fn load(&self) -> Option<View> {
+        let version = self.version.load(Ordering::Acquire);
+        let words = std::array::from_fn(|place| self.words[place].load(Ordering::Relaxed));
+        fence(Ordering::Acquire);
+        let is_whole = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        is_whole.then(|| self.decode(words))
+    }
+
+    fn encode(&self, view: &View) -> [u64; 7] {
+        // What is older than this process has no place on the scale; the lock answers then.
+        let fresh = view.fresh.filter(|fresh| fresh.since >= self.origin);
+        let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
+        let flags = flag(view.head.is_some(), HEAD)
+            | flag(view.is_settled, SETTLED)
+            | flag(view.database.is_some(), DATABASE)
+            | flag(fresh.is_some(), IS_FRESH);
+        let (epoch, revision) = view.head.map_or((0, 0), |head| (head.epoch.0, head.revision.0));
+        let (high, low) = view.database.map_or((0, 0), |database| database.as_u64_pair());
+        let (after, since) = fresh.map_or((0, 0), |fresh| {
+            let since = fresh.since.saturating_duration_since(self.origin);
+            // A u64 of nanoseconds lasts for centuries.
+            (fresh.after.0, u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        });
+        [flags, epoch, revision, high, low, after, since]
+    }
+
+    fn decode(&self, [flags, epoch, revision, high, low, after, since]: [u64; 7]) -> View {
+        let is_set = |flag| flags & flag != 0;
+        View {
+            head: is_set(HEAD).then(|| Token::new(Epoch(epoch), Revision(revision))),
+            is_settled: is_set(SETTLED),
+            database: is_set(DATABASE).then(|| Uuid::from_u64_pair(high, low)),
+            fresh: is_set(IS_FRESH)
+                .then(|| Fresh { after: Revision(after), since: self.origin + Duration::from_nanos(since) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(number: u64, origin: Instant) -> View {
+        View {
+            head: Some(Token::new(Epoch(number), Revision(number))),
+            is_settled: true,
+            database: Some(Uuid::from_u64_pair(number, number)),
+            fresh: Some(Fresh { after: Revision(number), since: origin + Duration::from_nanos(number) }),
+        }
+    }
+
+    #[test]
+    fn a_view_comes_back_as_it_was_stored() {
+        let origin = Instant::now();
+        let published = Published::new(origin);
+        let nothing = View { head: None, is_settled: false, database: None, fresh: None };
+        assert_eq!(published.load(), Some(nothing));
+        for stored in [view(7, origin), View { fresh: None, ..view(8, origin) }, nothing] {
+            published.store(&stored);
+            assert_eq!(published.load(), Some(stored));
+        }
+    }
+
+    #[test]
+    fn no_reader_sees_half_of_a_view() {
+        let origin = Instant::now();
+        let published = Published::new(origin);
+        published.store(&view(1, origin));
+        std::thread::scope(|scope| {
+            let writer =
+                scope.spawn(|| (1..100_000).for_each(|number| published.store(&view(number, origin))));
+            while !writer.is_finished() {
+                if let Some(seen) = published.load() {
+                    let number = seen.head.expect("a head").epoch.0;
+                    assert_eq!(seen, view(number, origin));
+                }
+            }
+        });
+    }
+}
