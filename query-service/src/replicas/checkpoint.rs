@@ -84,11 +84,16 @@ impl Replica {
 
     /// An answer told a checkpoint. Answers overtake each other, so they only ever raise it.
     pub fn answered(&self, visible: Token) {
+        let is_newer = |state: State| match state {
+            State::Built(last) => last.visible < visible,
+            State::Unknown | State::NotBuilt => true,
+        };
+        // Most answers tell nothing new, and need not keep other reads out.
+        if !is_newer(self.state()) {
+            return;
+        }
         self.known.send_if_modified(|known| {
-            let newer = match known.state {
-                State::Built(last) => last.visible < visible,
-                State::Unknown | State::NotBuilt => true,
-            };
+            let newer = is_newer(known.state);
             if newer {
                 known.state = State::Built(Checkpoint { visible, complete: true });
                 known.words += 1;
@@ -120,9 +125,10 @@ impl Replica {
         self.known.send_if_modified(|known| std::mem::replace(&mut known.database, database) != database);
     }
 
-    /// The database that the read model belongs to, if it names one.
-    pub fn database(&self) -> Option<Uuid> {
-        self.known.borrow().database
+    /// What is known now, and the database that the read model belongs to, if it names one.
+    pub fn known(&self) -> (State, Option<Uuid>) {
+        let known = self.known.borrow();
+        (known.state, known.database)
     }
 
     /// True if the projector was not heard of lately.

@@ -146,8 +146,7 @@ impl<N> Replicas<N> {
     }
 
     /// Why none can be asked: what speaks against the last one. `None` if any can be.
-    pub fn none_fit(&self, scope: Scope) -> Option<Unfit> {
-        let now = Instant::now();
+    pub fn none_fit(&self, scope: Scope, now: Instant) -> Option<Unfit> {
         let mut last = Unfit::Down;
         for model in &self.all {
             last = self.unfit(model, scope, now)?;
@@ -156,8 +155,13 @@ impl<N> Replicas<N> {
     }
 
     /// Picks one for a question; `None` if each was tried or is unfit by now.
-    pub fn pick(&self, scope: Scope, at_least: Option<Token>, tried: &Tried) -> Option<Picked<'_, N>> {
-        let now = Instant::now();
+    pub fn pick(
+        &self,
+        scope: Scope,
+        at_least: Option<Token>,
+        tried: &Tried,
+        now: Instant,
+    ) -> Option<Picked<'_, N>> {
         let ours = self.recent.position();
         // Only a new question moves the turn on.
         let first = self.turn.fetch_add(usize::from(tried.0.is_empty()), Ordering::Relaxed);
@@ -187,8 +191,7 @@ impl<N> Replicas<N> {
     }
 
     /// One that is fit is known to have reached a token.
-    pub fn reached(&self, scope: Scope, token: Token) -> bool {
-        let now = Instant::now();
+    pub fn reached(&self, scope: Scope, token: Token, now: Instant) -> bool {
         self.all.iter().any(|model| {
             model.replica.visible().is_some_and(|visible| visible >= token)
                 && self.unfit(model, scope, now).is_none()
@@ -196,8 +199,7 @@ impl<N> Replicas<N> {
     }
 
     /// Waits until one that is fit has reached a token; false if none has at `until`, or none is fit.
-    pub async fn reach(&self, scope: Scope, token: Token, until: Instant) -> bool {
-        let now = Instant::now();
+    pub async fn reach(&self, scope: Scope, token: Token, now: Instant, until: Instant) -> bool {
         let fit = self.all.iter().filter(|model| self.unfit(model, scope, now).is_none());
         let mut waits: FuturesUnordered<_> = fit.map(|model| model.replica.reach(token, until)).collect();
         while let Some(reached) = waits.next().await {
@@ -241,13 +243,12 @@ impl<N> Replicas<N> {
         if model.breaker.open().is_some() {
             return Some(Unfit::Down);
         }
-        match model.replica.state() {
+        let (state, database) = model.replica.known();
+        match state {
             State::NotBuilt => Some(Unfit::NotBuilt),
             // The breaker closes after the first look-up only; nothing is known for a moment at most.
             State::Unknown => Some(Unfit::NotComplete),
-            State::Built(Checkpoint { visible, .. })
-                if !self.horizon.same_history(visible, model.replica.database()) =>
-            {
+            State::Built(Checkpoint { visible, .. }) if !self.horizon.same_history(visible, database) => {
                 Some(Unfit::OtherHistory)
             }
             State::Built(Checkpoint { complete: false, .. }) => Some(Unfit::NotComplete),

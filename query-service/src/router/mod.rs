@@ -227,10 +227,10 @@ impl<N, P> Router<N, P> {
         question: &Q,
         reader: &R,
         replica: Option<&ReadModel<N>>,
+        began: Instant,
         within: Duration,
         trail: &Trail,
     ) -> (Result<Versioned<Q::Answer>, Error>, Instant) {
-        let began = Instant::now();
         let answer = reader.read(question, within).await;
         let ended = Instant::now();
         let (took, outcome) = (ended - began, Outcome::of(&answer));
@@ -278,11 +278,12 @@ impl<N, P> Router<N, P> {
         if self.settings.read_source != ReadSource::Postgres {
             self.budget.spend(question.cells(), need.caller)?;
         }
-        let within = deadline.saturating_duration_since(Instant::now()).min(self.settings.postgres_timeout);
+        let began = Instant::now();
+        let within = deadline.saturating_duration_since(began).min(self.settings.postgres_timeout);
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
-        let (outcome, now) = self.timed(question, &self.postgres.reader, None, within, trail).await;
+        let (outcome, now) = self.timed(question, &self.postgres.reader, None, began, within, trail).await;
         drop(place);
         let answer = match outcome {
             Ok(answer) => answer,

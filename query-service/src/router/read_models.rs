@@ -49,26 +49,30 @@ impl<N, P> Router<N, P> {
                 return Ok(Err(Fallback::Epoch));
             }
         }
-        let scope = question.scope();
-        if let Some(unfit) = self.replicas.none_fit(scope) {
+        let (scope, mut now) = (question.scope(), Instant::now());
+        if let Some(unfit) = self.replicas.none_fit(scope, now) {
             return Ok(Err(unfit.into()));
         }
         if let Some(token) = at_least
-            && !self.reached(token, scope, deadline).await
+            && !self.has_reached(token, scope, now)
         {
-            return Ok(Err(Fallback::Behind));
+            if !self.reach(token, scope, now, deadline).await {
+                return Ok(Err(Fallback::Behind));
+            }
+            now = Instant::now();
         }
         let mut tried = Tried::default();
         let mut last = None;
-        while let Some(picked) = self.replicas.pick(scope, at_least, &tried) {
+        while let Some(picked) = self.replicas.pick(scope, at_least, &tried, now) {
             if let Some(reason) = last {
                 metrics::counter!(REPLICA_RETRIES, "reason" => Fallback::name(reason)).increment(1);
             }
-            tried.add(&picked);
-            match self.ask_one(question, at_least, deadline, &picked, trail).await? {
+            match self.ask_one(question, at_least, now, deadline, &picked, trail).await? {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(reason) => last = Some(reason),
             }
+            tried.add(&picked);
+            now = Instant::now();
         }
         // Without any outcome, the last that was fit became unfit while the token was waited for.
         Ok(Err(last.unwrap_or(Fallback::Down)))
@@ -78,6 +82,7 @@ impl<N, P> Router<N, P> {
         &self,
         question: &Q,
         at_least: Option<Token>,
+        now: Instant,
         deadline: Instant,
         picked: &Picked<'_, N>,
         trail: &Trail,
@@ -85,7 +90,7 @@ impl<N, P> Router<N, P> {
     where
         N: Read<Q>,
     {
-        let remaining = deadline.saturating_duration_since(Instant::now());
+        let remaining = deadline.saturating_duration_since(now);
         if remaining.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
@@ -98,7 +103,8 @@ impl<N, P> Router<N, P> {
         let model = picked.model;
         let (replica, breaker) = (&model.replica, &model.breaker);
         let began = replica.begin_look_up();
-        let (mut outcome, mut now) = self.timed(question, &model.reader, Some(model), within, trail).await;
+        let (mut outcome, mut now) =
+            self.timed(question, &model.reader, Some(model), now, within, trail).await;
         if let (Some(token), Ok(answer)) = (at_least, &outcome)
             && question.scope() != Scope::Single
             && answer.as_of.epoch == token.epoch
@@ -106,8 +112,9 @@ impl<N, P> Router<N, P> {
             && replica.reach(token, now + self.wait_for(question.scope(), now, deadline)).await
         {
             // What this process has read did not make up for what the replica missed; now it has that itself.
-            let within = within.min(share(deadline.saturating_duration_since(Instant::now()), picked.choice));
-            (outcome, now) = self.timed(question, &model.reader, Some(model), within, trail).await;
+            let again = Instant::now();
+            let within = within.min(share(deadline.saturating_duration_since(again), picked.choice));
+            (outcome, now) = self.timed(question, &model.reader, Some(model), again, within, trail).await;
         }
         Ok(match outcome.map_err(Error::unshared) {
             Ok(answer) => {
@@ -151,18 +158,18 @@ impl<N, P> Router<N, P> {
         })
     }
 
-    /// Waits for this process, or a read model, to reach a token: events that were read here are laid over what a read
-    /// model answers about single hops, and confirm most of its other answers. But not so long that no time is left for
-    /// the source of truth.
-    async fn reached(&self, token: Token, scope: Scope, deadline: Instant) -> bool {
+    /// This process, or a read model, has reached a token: events that were read here are applied to what a read model
+    /// answers about single hops, and confirm most of its other answers.
+    fn has_reached(&self, token: Token, scope: Scope, now: Instant) -> bool {
         let here = self.memory.recent.position().is_some_and(|position| position >= token);
-        if here || self.replicas.reached(scope, token) {
-            return true;
-        }
-        let began = Instant::now();
+        here || self.replicas.reached(scope, token, now)
+    }
+
+    /// Waits for that, but not so long that no time is left for the source of truth.
+    async fn reach(&self, token: Token, scope: Scope, began: Instant, deadline: Instant) -> bool {
         let until = began + self.wait_for(scope, began, deadline);
         let reached = tokio::select! {
-            true = self.replicas.reach(scope, token, until) => true,
+            true = self.replicas.reach(scope, token, began, until) => true,
             true = self.memory.recent.reach(token, until) => true,
             else => false,
         };
