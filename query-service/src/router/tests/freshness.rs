@@ -17,14 +17,12 @@ async fn a_token_that_this_process_has_read_is_not_waited_for() {
 async fn a_token_is_waited_for() {
     let world = World::healthy();
     world.neo4j[0].will(Act::Answer(token(103)));
-    let announce = async {
-        tokio::time::sleep(Duration::from_millis(40)).await;
-        world.announce(103);
-    };
     let began = Instant::now();
-    let (answer, ()) = tokio::join!(world.ask(at_least(token(102))), announce);
-    assert_eq!(answer, Ok((token(103), Source::Neo4j)));
-    assert_eq!(began.elapsed(), Duration::from_millis(40));
+    let mut asked = pin!(world.ask(at_least(token(102))));
+    begins_to_wait(asked.as_mut()).await;
+    world.announce(103);
+    assert_eq!(asked.await, Ok((token(103), Source::Neo4j)));
+    assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -90,12 +88,10 @@ async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
 async fn a_token_of_an_epoch_that_does_not_exist_costs_postgres_nothing() {
     let world = World::healthy();
     tokio::time::advance(Duration::from_millis(1)).await;
-    let told = async {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        world.router.horizon.told(token(101), Instant::now());
-    };
-    let (answer, ()) = tokio::join!(world.ask(at_least(of_epoch(7, 1))), told);
-    assert_eq!(answer, Err(Refusal::EpochChanged));
+    let mut asked = pin!(world.ask(at_least(of_epoch(7, 1))));
+    begins_to_wait(asked.as_mut()).await;
+    world.router.horizon.told(token(101), Instant::now());
+    assert_eq!(asked.await, Err(Refusal::EpochChanged));
     assert!(world.postgres.asked().is_empty() && world.neo4j[0].asked().is_empty());
 }
 
@@ -104,13 +100,11 @@ async fn an_epoch_that_postgres_tells_meanwhile_is_read_from_the_read_model() {
     let world = World::healthy();
     tokio::time::advance(Duration::from_millis(1)).await;
     world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
-    let told = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        world.router.horizon.told(of_epoch(2, 5), Instant::now());
-        world.router.memory.recent.begin(of_epoch(2, 5));
-        let checkpoint = Checkpoint { visible: of_epoch(2, 5), complete: true };
-        world.model(0).replica.announced(checkpoint, Instant::now());
-    };
-    let (answer, ()) = tokio::join!(world.ask(at_least(of_epoch(2, 5))), told);
-    assert_eq!(answer, Ok((of_epoch(2, 5), Source::Neo4j)));
+    let mut asked = pin!(world.ask(at_least(of_epoch(2, 5))));
+    begins_to_wait(asked.as_mut()).await;
+    world.router.horizon.told(of_epoch(2, 5), Instant::now());
+    world.router.memory.recent.begin(of_epoch(2, 5));
+    let checkpoint = Checkpoint { visible: of_epoch(2, 5), complete: true };
+    world.model(0).replica.announced(checkpoint, Instant::now());
+    assert_eq!(asked.await, Ok((of_epoch(2, 5), Source::Neo4j)));
 }

@@ -12,6 +12,7 @@ mod truth;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,6 +179,11 @@ impl<N: Read<Check>> World<N> {
     fn fail_probes(&self, breaker: &Breaker) {
         (0..2).for_each(|_| breaker.probe_failed(Instant::now(), None));
     }
+}
+
+/// Polls a question, which then waits for something.
+async fn begins_to_wait<T>(asked: Pin<&mut impl Future<Output = T>>) {
+    assert!(futures::poll!(asked).is_pending());
 }
 
 const NO_TOKEN: CallerKey = CallerKey::NONE;
