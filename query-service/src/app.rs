@@ -29,7 +29,7 @@ use crate::overlay::Overlaid;
 use crate::page_token::Codec;
 use crate::postgres::{Exporter, PostgresReader};
 use crate::queries::Source;
-use crate::recent::{FeedMonitor, Follower, Horizon, Recent, Sources};
+use crate::recent::{FeedMonitor, Follower, HeadTracker, Recent, Sources};
 use crate::replicas::{
     Breaker, Dates, Neo4jProbe, PostgresProbe, ReadModel, Replica, Replicas, SettingsCheck, Signals,
 };
@@ -61,26 +61,26 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     postgres::export_pool_metrics(&process.telemetry, "background", &background_pool);
 
     let now = Instant::now();
-    let horizon = Arc::new(Horizon::default());
+    let heads = Arc::new(HeadTracker::default());
     let projectors = ProjectorRegistry::default();
     let postgres_reader = PostgresReader::new(pool);
     let log = event_log::Sources {
         nats: nats.clone(),
         outbox: Outbox::new(log_pool.clone()),
-        head: Arc::clone(&horizon) as _,
+        head: Arc::clone(&heads) as _,
         monitor: Arc::new(FeedMonitor),
         consumer: NAME,
         batch: EVENTS_AT_ONCE,
         buffer_bytes: READ_AHEAD,
     };
-    let sources = Sources { log, horizon: Arc::clone(&horizon) };
+    let sources = Sources { log, heads: Arc::clone(&heads) };
     let probe_reader = postgres_reader.over(log_pool);
     let background_reader = postgres_reader.over(background_pool.clone());
     let recent = Arc::new(Recent::new(config.overlay));
     let read = config.read_source.allows(Source::Neo4j);
     let names = config.replicas.iter().filter(|_| read).map(|one| Arc::from(one.projector.as_str()));
     let settings = SettingsCheck::new(process.readiness.latch(health::SETTINGS), names);
-    let replicas = config.replicas.iter().map(|one| replica(one, &config, &horizon, &recent, &settings, now));
+    let replicas = config.replicas.iter().map(|one| replica(one, &config, &heads, &recent, &settings, now));
     let (read_models, replicas): (Vec<_>, Vec<_>) =
         replicas.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
     let known: Vec<_> = replicas.iter().map(|one| Arc::clone(&one.probe.replica)).collect();
@@ -88,11 +88,11 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     // As if there were one replica: it may be the only one that is left.
     let list_places = list_places.min().unwrap_or(1);
     let postgres_breaker = Arc::new(Breaker::new(now));
-    let policy = Arc::new(Router {
-        replicas: Replicas::new(read_models, Arc::clone(&horizon), Arc::clone(&recent), config.tolerance),
+    let router = Arc::new(Router {
+        replicas: Replicas::new(read_models, Arc::clone(&heads), Arc::clone(&recent), config.tolerance),
         postgres: Store { reader: postgres_reader, breaker: Arc::clone(&postgres_breaker) },
         memory: Memory { recent: Arc::clone(&recent) },
-        horizon: Arc::clone(&horizon),
+        heads: Arc::clone(&heads),
         budget: Budget::new(config.fallback.per_second, places(config.fallback.concurrency), now),
         lists: Holders::new(list_places, Arc::default()),
         handles: Handles::default(),
@@ -106,16 +106,16 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     let dates = Dates { sources: sources.clone(), replicas: known.clone(), clock: SystemClock::shared() };
     spawn(&process, "dates", |stop| dates.run(stop));
-    let signals = Signals { horizon: Arc::clone(&horizon), replicas: known, projectors: projectors.clone() };
+    let signals = Signals { heads: Arc::clone(&heads), replicas: known, projectors: projectors.clone() };
     lifecycle.spawn("signals", signals.listen(nats.client, lifecycle.stop_token()));
 
     let follower = Follower { sources: sources.clone(), recent: Arc::clone(&recent) };
     spawn(&process, "events", |stop| follower.run(stop));
-    let watch = StoresWatch::new(Arc::clone(&policy), process.readiness.latch(health::STORES), now);
+    let watch = StoresWatch::new(Arc::clone(&router), process.readiness.latch(health::STORES), now);
     let postgres_probe = PostgresProbe {
         reader: probe_reader,
         breaker: postgres_breaker,
-        horizon: Arc::clone(&horizon),
+        heads: Arc::clone(&heads),
         settings,
     };
     for replica in replicas {
@@ -125,16 +125,16 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     }
     spawn(&process, "postgres probe", |stop| postgres_probe.run(move || watch.update(), stop));
 
-    let legacy = Legacy::new(Arc::clone(&policy), sources.clone(), Arc::clone(&recent), config.legacy);
+    let legacy = Legacy::new(Arc::clone(&router), sources.clone(), Arc::clone(&recent), config.legacy);
     let codec = codec(&config)?;
     let status =
-        PipelineStatus { policy: Arc::clone(&policy), projectors, readiness: process.readiness.clone() };
+        PipelineStatus { router: Arc::clone(&router), projectors, readiness: process.readiness.clone() };
     spawn(&process, "checks", |stop| status.clone().run(stop));
     let mut watched = sources;
     watched.log.outbox =
-        Outbox::new(background_pool).admitted_by(Arc::new(PagesOfThePast(Arc::clone(&policy))));
+        Outbox::new(background_pool).admitted_by(Arc::new(PagesOfThePast(Arc::clone(&router))));
     let queries = Queries::new(
-        policy,
+        router,
         Exporter::new(background_reader),
         places(EXPORTS),
         codec,
@@ -170,7 +170,7 @@ struct Background {
 fn replica(
     settings: &ReplicaSettings,
     config: &Config,
-    horizon: &Arc<Horizon>,
+    heads: &Arc<HeadTracker>,
     recent: &Arc<Recent>,
     check: &SettingsCheck,
     now: Instant,
@@ -187,7 +187,7 @@ fn replica(
         callers: callers.clone(),
         breaker: Arc::new(Breaker::new(now)),
         replica: Arc::new(Replica::new(settings.projector.as_str())),
-        horizon: Arc::clone(horizon),
+        heads: Arc::clone(heads),
         timeout: config.neo4j_read_timeout,
         settings: check.clone(),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use service_kit::readiness::{CheckKind, Observation};
 
-use crate::replicas::Sight;
+use crate::replicas::ReplicaHealth;
 
 /// command-service sends its heartbeat twice a second.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub struct Known<'a> {
     /// Age of the newest heartbeat; `None` if there was none yet.
     pub heartbeat_age: Option<Duration>,
     /// The replicas of the read model.
-    pub replicas: &'a [Sight],
+    pub replicas: &'a [ReplicaHealth],
     /// Whether PostgreSQL answers: the problem, if it does not. `None` if it is not read.
     pub postgres: Option<Option<Cow<'static, str>>>,
 }
@@ -72,9 +72,15 @@ pub fn observe(known: &Known<'_>) -> Vec<Observation> {
 mod tests {
     use super::*;
 
-    fn sight(name: &str, problem: Option<&'static str>, lagging: bool) -> Sight {
+    fn replica(name: &str, problem: Option<&'static str>, lagging: bool) -> ReplicaHealth {
         let problem = problem.map(Cow::from);
-        Sight { name: name.into(), problem, visible: None, staleness: Duration::from_secs(9), lagging }
+        ReplicaHealth {
+            name: name.into(),
+            problem,
+            visible: None,
+            staleness: Duration::from_secs(9),
+            lagging,
+        }
     }
 
     fn failed(known: &Known<'_>) -> Vec<(&'static str, String, String)> {
@@ -92,7 +98,7 @@ mod tests {
 
     #[test]
     fn each_store_fails_by_its_name() {
-        let replicas = [sight("a", Some("does not answer"), true), sight("b", None, true)];
+        let replicas = [replica("a", Some("does not answer"), true), replica("b", None, true)];
         let known = Known {
             heartbeat_age: Some(Duration::ZERO),
             replicas: &replicas,

@@ -48,7 +48,7 @@ service_kit::declare_metrics! {
         replica;
         cause: "not_reached_yet", "unreachable", "failing"
     };
-    /// Cells left in the fallback budget.
+    /// Cost units left in the fallback budget.
     Gauge(Count) BUDGET_LEFT = "query_fallback_budget_left";
     /// 1 while this replica of the read model is asked for answers.
     Gauge(Switch) REPLICA_SERVING = "query_replica_serving" { replica };

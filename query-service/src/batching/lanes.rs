@@ -42,11 +42,11 @@ type Parts<Q> = Vec<Part<<Q as Shared>::Item, <Q as Shared>::Value>>;
 
 /// A question with items that no lane has taken yet.
 struct Waiting<I, V> {
-    ticket: Arc<Ticket<I, V>>,
+    waiter: Arc<Waiter<I, V>>,
     next: usize,
 }
 
-struct Ticket<I, V> {
+struct Waiter<I, V> {
     items: Vec<I>,
     asked: Instant,
     until: Instant,
@@ -65,7 +65,7 @@ struct Progress<V> {
 
 /// Some items of a question, on their way in a statement.
 struct Part<I, V> {
-    ticket: Arc<Ticket<I, V>>,
+    waiter: Arc<Waiter<I, V>>,
     from: usize,
     len: usize,
 }
@@ -102,13 +102,13 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             statement: None,
             reply: Some(reply),
         };
-        let ticket = Arc::new(Ticket { items, asked, until, progress: Mutex::new(progress) });
-        self.waiting.lock().push_back(Waiting { ticket: Arc::clone(&ticket), next: 0 });
+        let waiter = Arc::new(Waiter { items, asked, until, progress: Mutex::new(progress) });
+        self.waiting.lock().push_back(Waiting { waiter: Arc::clone(&waiter), next: 0 });
         self.arrived.notify_one();
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(Error::failed("the process is stopping")),
-            Err(_) => Err(ticket.timed_out()),
+            Err(_) => Err(waiter.timed_out()),
         }
     }
 
@@ -118,19 +118,19 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         let mut parts = Parts::<Q>::new();
         let mut room = R::ROOM.statement;
         while let Some(mut question) = waiting.pop_front() {
-            if question.ticket.is_abandoned() {
+            if question.waiter.is_abandoned() {
                 continue;
             }
-            let left = question.ticket.items.len() - question.next;
+            let left = question.waiter.items.len() - question.next;
             let len = left.min(TURN).min(room.saturating_sub(R::ROOM.question));
             if len == 0 {
                 waiting.push_front(question);
                 break;
             }
             room -= len + R::ROOM.question;
-            parts.push(Part { ticket: Arc::clone(&question.ticket), from: question.next, len });
+            parts.push(Part { waiter: Arc::clone(&question.waiter), from: question.next, len });
             question.next += len;
-            if question.next < question.ticket.items.len() {
+            if question.next < question.waiter.items.len() {
                 // Behind the others: its next turn comes when they have had theirs.
                 waiting.push_back(question);
             }
@@ -144,7 +144,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
     async fn carry(&self, parts: Parts<Q>) {
         let items: Vec<Q::Item> = parts
             .iter()
-            .flat_map(|part| &part.ticket.items[part.from..part.from + part.len])
+            .flat_map(|part| &part.waiter.items[part.from..part.from + part.len])
             .copied()
             .collect();
         // Far below 2^53.
@@ -155,20 +155,20 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         shared_items.record(items.len() as f64);
         questions.record(parts.len() as f64);
         let now = Instant::now();
-        let latest = parts.iter().map(|part| part.ticket.until).max().unwrap_or(now);
+        let latest = parts.iter().map(|part| part.waiter.until).max().unwrap_or(now);
         let asked = items.len();
         let statement = Statement::default();
         let begins: Begins = {
-            let tickets: Vec<_> = parts.iter().map(|part| Arc::clone(&part.ticket)).collect();
+            let waiters: Vec<_> = parts.iter().map(|part| Arc::clone(&part.waiter)).collect();
             let statement = statement.clone();
-            Arc::new(move || tickets.iter().for_each(|ticket| ticket.ride(&statement)))
+            Arc::new(move || waiters.iter().for_each(|waiter| waiter.join(&statement)))
         };
         let outcome = self.store.read_items(items, begins, latest.saturating_duration_since(now)).await;
         match outcome {
             Ok(answer) if answer.value.len() == asked => {
                 let mut values = answer.value.into_iter();
                 for part in &parts {
-                    part.ticket.place(
+                    part.waiter.place(
                         part.from,
                         values.by_ref().take(part.len),
                         (answer.as_of, answer.target),
@@ -178,20 +178,20 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             }
             Ok(_) => {
                 let error = Error::failed("a statement answered for other items than were asked");
-                parts.iter().for_each(|part| part.ticket.fail(shared(&error, &statement)));
+                parts.iter().for_each(|part| part.waiter.fail(shared(&error, &statement)));
             }
-            Err(error) => parts.iter().for_each(|part| part.ticket.fail(shared(&error, &statement))),
+            Err(error) => parts.iter().for_each(|part| part.waiter.fail(shared(&error, &statement))),
         }
     }
 }
 
-impl<I, V> Ticket<I, V> {
+impl<I, V> Waiter<I, V> {
     fn is_abandoned(&self) -> bool {
         self.progress.lock().reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     /// A statement begins that answers some of it.
-    fn ride(&self, statement: &Statement) {
+    fn join(&self, statement: &Statement) {
         self.progress.lock().statement = Some((statement.clone(), Instant::now()));
     }
 

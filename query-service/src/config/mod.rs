@@ -61,7 +61,7 @@ pub struct Config {
 /// What PostgreSQL takes over when Neo4j cannot answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Fallback {
-    /// `FALLBACK_BUDGET_PER_SECOND` (2000): in cells; a read costs one and one more for every fifty items.
+    /// `FALLBACK_BUDGET_PER_SECOND` (2000): in cost units; a read costs one and one more for every fifty items.
     pub per_second: NonZeroU32,
     /// `FALLBACK_CONCURRENCY` (16): reads at a time, and connections.
     pub concurrency: u32,

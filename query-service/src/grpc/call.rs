@@ -16,7 +16,7 @@ use super::{LONGEST, Queries, errors};
 use crate::memory::FromMemory;
 use crate::postgres::PostgresReader;
 use crate::queries::{Answer, Read, Source};
-use crate::router::{CallerKey, Need, ReadModelReader, Step, Trail};
+use crate::router::{CallerKey, Need, QueryTrace, ReadModelReader, Step};
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";
@@ -55,7 +55,7 @@ pub struct Call {
     /// Until when.
     pub deadline: Instant,
     /// What was asked for it.
-    pub trail: Trail,
+    pub trace: QueryTrace,
 }
 
 impl Call {
@@ -63,7 +63,7 @@ impl Call {
     pub fn new(begun: Begun, consistency: Option<&Consistency>, explain: bool) -> Result<Self, ServiceError> {
         let Begun { deadline, caller } = begun;
         let need = Need { caller, ..validate::need(consistency)? };
-        Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trail: Trail::new(explain) })
+        Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trace: QueryTrace::new(explain) })
     }
 
     /// The page must be at least as fresh as the one before, and as the caller asks.
@@ -85,7 +85,7 @@ impl Call {
 
     /// How the answer came about, if the caller wants to know.
     pub fn explanation(&self) -> Option<Explanation> {
-        let record = self.trail.record()?;
+        let record = self.trace.record()?;
         Some(Explanation {
             steps: record.steps.into_iter().map(step).collect(),
             fallback_reason: record.fallback.unwrap_or_default().to_owned(),
@@ -104,7 +104,7 @@ impl Queries {
         ReadModelReader: Read<Q>,
         PostgresReader: Read<Q>,
     {
-        let answer = self.policy.answer(question, call.need, call.deadline, &call.trail).await;
+        let answer = self.router.answer(question, call.need, call.deadline, &call.trace).await;
         answer.map_err(|refusal| errors::refusal(refusal, call.token_field))
     }
 }

@@ -58,7 +58,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// The query service.
 #[derive(Debug)]
 pub struct Queries {
-    policy: Arc<StoreRouter>,
+    router: Arc<StoreRouter>,
     exporter: Exporter,
     exports: Places<Option<Caller>>,
     codec: Arc<Codec>,
@@ -69,7 +69,7 @@ pub struct Queries {
 impl Queries {
     /// Answers with these; at most `exports` exports at a time.
     pub fn new(
-        policy: Arc<StoreRouter>,
+        router: Arc<StoreRouter>,
         exporter: Exporter,
         exports: usize,
         codec: Codec,
@@ -77,7 +77,7 @@ impl Queries {
         watches: Watches,
     ) -> Self {
         let exports = Places::new(exports);
-        Self { policy, exporter, exports, codec: Arc::new(codec), pipeline, watches }
+        Self { router, exporter, exports, codec: Arc::new(codec), pipeline, watches }
     }
 }
 

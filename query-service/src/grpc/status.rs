@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::{self, Known};
 use crate::queries::Source;
-use crate::replicas::Sight;
+use crate::replicas::ReplicaHealth;
 use crate::router::StoreRouter;
 
 /// How often the checks are evaluated while GetStatus is not called, so that their dates are right.
@@ -26,7 +26,7 @@ const EVALUATION: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct PipelineStatus {
     /// Knows the stores and the head.
-    pub policy: Arc<StoreRouter>,
+    pub router: Arc<StoreRouter>,
     /// Knows the projectors.
     pub projectors: ProjectorRegistry,
     /// Holds the checks.
@@ -41,17 +41,17 @@ impl PipelineStatus {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => self.observe(&self.policy.sights(Instant::now()), Instant::now()),
+                _ = ticks.tick() => self.observe(&self.router.health(Instant::now()), Instant::now()),
             }
         }
     }
 
     /// What is known now.
     pub fn get(&self, now: Instant) -> GetStatusResponse {
-        let heartbeat = self.policy.horizon.last_heartbeat();
-        let head = self.policy.horizon.head();
-        let sights = self.policy.sights(now);
-        self.observe(&sights, now);
+        let heartbeat = self.router.heads.last_heartbeat();
+        let head = self.router.heads.head();
+        let replicas = self.router.health(now);
+        self.observe(&replicas, now);
         GetStatusResponse {
             head: heartbeat.map(|Heartbeat { head, .. }| Head {
                 epoch: head.epoch.0,
@@ -62,23 +62,23 @@ impl PipelineStatus {
             }),
             beacon_at: heartbeat.map(|heartbeat| heartbeat.sent_at),
             replicas: self.projectors.statuses(head, now),
-            stores: sights
+            stores: replicas
                 .into_iter()
                 .map(read_model)
-                .chain([store(Source::Postgres, self.policy.postgres_problem().as_deref())])
+                .chain([store(Source::Postgres, self.router.postgres_problem().as_deref())])
                 .collect(),
-            fallback_budget: self.policy.budget.left(),
+            fallback_budget: self.router.budget.left(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             checks: self.readiness.report().checks().map(check).collect(),
         }
     }
 
-    fn observe(&self, sights: &[Sight], now: Instant) {
-        let reads = |store| self.policy.settings.read_source.allows(store);
+    fn observe(&self, replicas: &[ReplicaHealth], now: Instant) {
+        let reads = |store| self.router.settings.read_source.allows(store);
         let known = Known {
-            heartbeat_age: self.policy.horizon.heartbeat_age(now),
-            replicas: if reads(Source::Neo4j) { sights } else { &[] },
-            postgres: reads(Source::Postgres).then(|| self.policy.postgres_problem()),
+            heartbeat_age: self.router.heads.heartbeat_age(now),
+            replicas: if reads(Source::Neo4j) { replicas } else { &[] },
+            postgres: reads(Source::Postgres).then(|| self.router.postgres_problem()),
         };
         self.readiness.observe(health::observe(&known));
     }
@@ -97,14 +97,14 @@ fn check(check: &readiness::Check) -> Check {
     }
 }
 
-fn read_model(sight: Sight) -> StoreStatus {
+fn read_model(replica: ReplicaHealth) -> StoreStatus {
     StoreStatus {
-        replica: sight.name.to_string(),
-        visible: sight.visible.map_or(0, |visible| visible.revision.0),
+        replica: replica.name.to_string(),
+        visible: replica.visible.map_or(0, |visible| visible.revision.0),
         // It is known up to ten minutes: it fits.
-        staleness: prost_types::Duration::try_from(sight.staleness).ok(),
-        lagging: sight.lagging,
-        ..store(Source::Neo4j, sight.problem.as_deref())
+        staleness: prost_types::Duration::try_from(replica.staleness).ok(),
+        lagging: replica.lagging,
+        ..store(Source::Neo4j, replica.problem.as_deref())
     }
 }
 

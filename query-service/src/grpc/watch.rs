@@ -29,7 +29,7 @@ use tonic::Status;
 
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED, WATCHES_REFUSED};
-use crate::recent::{Filter, Recent, Sources, TURNS, Tail};
+use crate::recent::{EventCursor, Filter, PAST_READERS, Recent, Sources};
 
 /// The field of the token to begin after.
 const AFTER: &str = "after";
@@ -42,8 +42,8 @@ const QUEUE_BYTES: u32 = 256 * 1024;
 const BATCH: i64 = 32;
 /// Bytes of the past that are read ahead.
 const READ_AHEAD: usize = 256 * 1024;
-/// How long the queue may stay full.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the queue may stay full before the watch is ended.
+const FULL_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for this process to reach the token, or to know the head.
 const BEGIN: Duration = Duration::from_secs(2);
 /// When all places are taken, trying again sooner is in vain.
@@ -59,7 +59,7 @@ pub struct Watches {
     sources: Sources,
     places: Places<Option<Caller>>,
     /// Of those that read the past.
-    turns: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
     drain: CancellationToken,
 }
 
@@ -84,8 +84,8 @@ impl Watches {
     /// Watches of these events, at most so many at a time; they end when `drain` says so.
     pub fn new(recent: Arc<Recent>, mut sources: Sources, most: usize, drain: CancellationToken) -> Self {
         (sources.log.batch, sources.log.buffer_bytes) = (BATCH, READ_AHEAD);
-        let (places, turns) = (Places::new(most), Arc::new(Semaphore::new(TURNS)));
-        Self { recent, sources, places, turns, drain }
+        let (places, readers) = (Places::new(most), Arc::new(Semaphore::new(PAST_READERS)));
+        Self { recent, sources, places, readers, drain }
     }
 
     /// Begins a watch.
@@ -113,14 +113,14 @@ impl Watches {
         })?;
         let after = self.beginning(after).await?;
         let (recent, sources) = (Arc::clone(&self.recent), self.sources.clone());
-        let tail = Tail::after(after, filter, recent, sources, Arc::clone(&self.turns));
+        let cursor = EventCursor::after(after, filter, recent, sources, Arc::clone(&self.readers));
         let (queue, receiver) = Queue::after(after);
         let end = Arc::new(Mutex::new(None));
         let (told, sources, drain) = (Arc::clone(&end), self.sources.clone(), self.drain.clone());
         tokio::spawn(async move {
             metrics::gauge!(WATCHES).increment(1.0);
             let mut sent = after;
-            let ended = run(tail, &queue, &drain, &mut sent).await;
+            let ended = run(cursor, &queue, &drain, &mut sent).await;
             let status = status(&ended, sent, &sources).await;
             *told.lock() = status;
             metrics::gauge!(WATCHES).decrement(1.0);
@@ -141,7 +141,7 @@ impl Watches {
     async fn beginning(&self, after: Option<Token>) -> Result<Token, ServiceError> {
         let mut follow = self.recent.subscribe();
         // Without a token, after the present head: a process that has just started is still on its way there.
-        let wanted = after.or_else(|| self.sources.horizon.head());
+        let wanted = after.or_else(|| self.sources.heads.head());
         let far_enough = |position: &Option<Token>| {
             position.is_some_and(|position| wanted.is_none_or(|wanted| position >= wanted))
         };
@@ -158,7 +158,7 @@ impl Watches {
         if after.epoch < position.epoch {
             return Err(ServiceError::field(Reason::EpochChanged, AFTER, "is of another epoch"));
         }
-        if after > position && self.sources.horizon.head().is_none_or(|head| after > head) {
+        if after > position && self.sources.heads.head().is_none_or(|head| after > head) {
             return Err(ServiceError::field(Reason::TokenAhead, AFTER, "is beyond the newest revision"));
         }
         if after < position && !self.recent.ring().covers(after) {
@@ -222,28 +222,28 @@ impl Taker {
 }
 
 /// Sends events and heartbeats until something ends it; `sent` moves along.
-async fn run(mut tail: Tail, queue: &Queue, drain: &CancellationToken, sent: &mut Token) -> End {
+async fn run(mut cursor: EventCursor, queue: &Queue, drain: &CancellationToken, sent: &mut Token) -> End {
     // The first message tells a watcher of the present where it begins. The queue is empty.
-    if queue.send(Item::Heartbeat(tail.done())).await.is_err() {
+    if queue.send(Item::Heartbeat(cursor.done())).await.is_err() {
         return End::Gone;
     }
     let mut heartbeats = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut was_live = tail.is_live();
+    let mut was_live = cursor.is_live();
     let mut held_up = false;
     loop {
         let item = tokio::select! {
             () = drain.cancelled() => return End::ShuttingDown,
             () = queue.sender.closed() => return End::Gone,
-            _ = heartbeats.tick() => Item::Heartbeat(tail.done()),
-            event = tail.next() => match event {
+            _ = heartbeats.tick() => Item::Heartbeat(cursor.done()),
+            event = cursor.next() => match event {
                 Ok((at, payload)) => Item::Event(at, payload),
                 Err(stop) => return End::Stopped(stop),
             },
         };
         // A watcher that lets messages wait until they are no longer in memory would be read for from the stream without
         // end.
-        if std::mem::replace(&mut was_live, tail.is_live()) && !tail.is_live() && held_up {
+        if std::mem::replace(&mut was_live, cursor.is_live()) && !cursor.is_live() && held_up {
             return End::TooSlow;
         }
         let at = item.at();
@@ -257,8 +257,8 @@ async fn run(mut tail: Tail, queue: &Queue, drain: &CancellationToken, sent: &mu
                 tokio::select! {
                     () = drain.cancelled() => return End::ShuttingDown,
                     () = queue.sender.closed() => return End::Gone,
-                    () = tail.passed_by(|| queue.taken()) => return End::TooSlow,
-                    outcome = tokio::time::timeout(PATIENCE, sending) => match outcome {
+                    () = cursor.passed_by(|| queue.taken()) => return End::TooSlow,
+                    outcome = tokio::time::timeout(FULL_QUEUE_TIMEOUT, sending) => match outcome {
                         Ok(Ok(())) => {}
                         Ok(Err(Closed)) => return End::Gone,
                         Err(_) => return End::TooSlow,
@@ -401,12 +401,12 @@ mod tests {
         let recent = Arc::new(Recent::new(Limits { events: held, bytes: usize::MAX }));
         recent.begin(token(0));
         let sources = Sources::unreachable("127.0.0.1:1").await;
-        let turns = Arc::new(Semaphore::new(1));
-        let tail = Tail::after(token(0), Filter::default(), Arc::clone(&recent), sources, turns);
+        let readers = Arc::new(Semaphore::new(1));
+        let cursor = EventCursor::after(token(0), Filter::default(), Arc::clone(&recent), sources, readers);
         let (queue, taker) = Queue::after(token(0));
         let task = tokio::spawn(async move {
             let mut sent = token(0);
-            let end = run(tail, &queue, &CancellationToken::new(), &mut sent).await;
+            let end = run(cursor, &queue, &CancellationToken::new(), &mut sent).await;
             (end, sent)
         });
         (recent, taker, task)

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::metrics::NEO4J_QUEUE;
 use crate::queries::{Error, places};
 
-/// Longest wait for a place: longer than a pause of the server's memory management, shorter than callers' patience.
+/// Longest wait for a place: longer than a pause of the server's memory management, shorter than callers' deadlines.
 pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 /// A server on which no exchange has begun or ended for so long stands still.
@@ -95,7 +95,7 @@ impl Admission {
     /// is: the server's that stands still, or that there are too many reads.
     pub async fn enter(&self, rows: usize, within: Duration) -> Result<Place, Error> {
         // The questions of a shared statement wait no longer than `within` themselves, and are to hear the reason.
-        let patience = if matches!(self.own, Own::Spared) { within / 2 } else { within };
+        let timeout = if matches!(self.own, Own::Spared) { within / 2 } else { within };
         let enter = async {
             let own = self.take_own(rows).await?;
             // One permit, as an exchange uses one connection. A waiter for several would block everyone behind it.
@@ -103,7 +103,7 @@ impl Admission {
             self.moved.now();
             Ok(Place { moved: Arc::clone(&self.moved), _own: own, _all: all })
         };
-        self.wait(patience, enter).await
+        self.wait(timeout, enter).await
     }
 
     async fn take_own(&self, rows: usize) -> Result<Option<Arc<OwnedSemaphorePermit>>, Error> {
@@ -120,11 +120,11 @@ impl Admission {
 
     async fn wait<T>(
         &self,
-        patience: Duration,
+        timeout: Duration,
         places: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let began = Instant::now();
-        let found = timeout_at(began + patience.min(LONGEST_WAIT), places).await.unwrap_or_else(|_| {
+        let found = timeout_at(began + timeout.min(LONGEST_WAIT), places).await.unwrap_or_else(|_| {
             Err(if self.moved.ago() >= STANDSTILL { Error::Stalled } else { Error::Busy })
         });
         metrics::histogram!(NEO4J_QUEUE).record(began.elapsed());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use proto::{Revision, Token};
 use tokio::time::Instant;
 
-use super::lay::MOST_CHANGES;
+use super::apply::MOST_CHANGES;
 use super::{Overlaid, left};
 use crate::metrics::OVERLAY_REPEATS;
 use crate::queries::{

@@ -7,8 +7,8 @@
 //! account has changed too often since. An answer that is of one revision all the same is passed on as it is; any other is [`Error::NotExact`], for nobody can
 //! tell of which revision it is.
 
+mod apply;
 mod hops;
-mod lay;
 mod near;
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use metrics::{Counter, Histogram};
 use proto::{Revision, Token, UserId};
 use tokio::time::Instant;
 
-use self::lay::{Part, Short};
+use self::apply::{Part, Short};
 use crate::metrics::{OVERLAID, OVERLAID_EVENTS, OVERLAY_WAIT};
 use crate::queries::{
     Check, Counts, CountsOf, Error, ListRow, Page, Question, Read, Relation, Relations, SeenPage, SeenRow,
@@ -34,7 +34,7 @@ const ROUNDS: usize = 3;
 /// Most rows that are read beyond those wanted. Who loses more of them in a moment is asked for elsewhere.
 const MOST_EXTRA: usize = 2_000;
 
-/// A read model with recent events laid over it.
+/// A read model whose answers have recent events applied.
 #[derive(Debug)]
 pub struct Overlaid<R> {
     inner: R,
@@ -77,17 +77,17 @@ impl Handles {
 }
 
 impl<R> Overlaid<R> {
-    /// Lays these events over the answers of `inner`.
+    /// Applies these events to the answers of `inner`.
     pub fn new(inner: R, recent: Arc<Recent>, replica: Arc<Replica>, wait: Duration) -> Self {
         Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX), handles: Handles::default() }
     }
 
-    /// Reads, and lays the events over an answer whose size does not matter.
-    async fn read_over<Q: Question>(
+    /// Reads, and applies the events to an answer whose size does not matter.
+    async fn read_patched<Q: Question>(
         &self,
         question: &Q,
         within: Duration,
-        lay: impl FnOnce(&Ring, Revision, &mut Q::Answer) -> Option<usize> + Send,
+        apply: impl FnOnce(&Ring, Revision, &mut Q::Answer) -> Option<usize> + Send,
     ) -> Result<Versioned<Q::Answer>, Error>
     where
         R: Read<Q>,
@@ -97,7 +97,7 @@ impl<R> Overlaid<R> {
         self.catch_up(answer.bounds(), until).await;
         let since = answer.as_of.revision;
         let value = &mut answer.value;
-        match self.over(answer.as_of, answer.target, |ring| lay(ring, since, value)) {
+        match self.over(answer.as_of, answer.target, |ring| apply(ring, since, value)) {
             Some((position, touched)) => Ok(self.patched(answer, position, touched)),
             None => self.raw(answer),
         }
@@ -121,12 +121,12 @@ impl<R> Overlaid<R> {
         &self,
         as_of: Token,
         target: Token,
-        lay: impl FnOnce(&Ring) -> Option<U>,
+        apply: impl FnOnce(&Ring) -> Option<U>,
     ) -> Option<(Token, U)> {
         let ring = self.recent.ring();
         let position = ring.position()?;
         let known = position >= target && ring.covers(as_of);
-        known.then(|| lay(&ring)).flatten().map(|outcome| (position, outcome))
+        known.then(|| apply(&ring)).flatten().map(|outcome| (position, outcome))
     }
 
     /// The answer as the events make it, at their position.
@@ -164,33 +164,34 @@ impl<R> Overlaid<R> {
     /// How many rows of a list will have to be left out, probably.
     fn likely_removals(&self, user: UserId, side: Side) -> usize {
         let since = Revision(self.stood.load(Ordering::Relaxed));
-        self.recent.ring().removals(user, side, since, lay::MOST_CHANGES).min(MOST_EXTRA)
+        self.recent.ring().removals(user, side, since, apply::MOST_CHANGES).min(MOST_EXTRA)
     }
 }
 
 impl<R: Read<Check>> Read<Check> for Overlaid<R> {
     async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
-        let lay = |ring: &Ring, since, value: &mut Vec<bool>| {
-            lay::check(ring, since, check.viewer, &check.targets, value)
+        let apply = |ring: &Ring, since, value: &mut Vec<bool>| {
+            apply::check(ring, since, check.viewer, &check.targets, value)
         };
-        self.read_over(check, within, lay).await
+        self.read_patched(check, within, apply).await
     }
 }
 
 impl<R: Read<Relations>> Read<Relations> for Overlaid<R> {
     async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
-        let lay = |ring: &Ring, since, value: &mut Vec<Relation>| {
-            lay::relations(ring, since, asked.viewer, &asked.targets, value)
+        let apply = |ring: &Ring, since, value: &mut Vec<Relation>| {
+            apply::relations(ring, since, asked.viewer, &asked.targets, value)
         };
-        self.read_over(asked, within, lay).await
+        self.read_patched(asked, within, apply).await
     }
 }
 
 impl<R: Read<CountsOf>> Read<CountsOf> for Overlaid<R> {
     async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        let lay =
-            |ring: &Ring, since, value: &mut Vec<Counts>| Some(lay::counts(ring, since, &asked.users, value));
-        self.read_over(asked, within, lay).await
+        let apply = |ring: &Ring, since, value: &mut Vec<Counts>| {
+            Some(apply::counts(ring, since, &asked.users, value))
+        };
+        self.read_patched(asked, within, apply).await
     }
 }
 
@@ -205,10 +206,10 @@ impl<R: Read<Page>> Read<Page> for Overlaid<R> {
             let mut answer = self.inner.read(&Page { limit: asked, ..*page }, left(until)?).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
             self.catch_up(answer.bounds(), until).await;
-            let laid_over = self.over(answer.as_of, answer.target, |ring| {
-                lay::list(ring, answer.as_of.revision, user, side, part, &answer.value)
+            let outcome = self.over(answer.as_of, answer.target, |ring| {
+                apply::list(ring, answer.as_of.revision, user, side, part, &answer.value)
             });
-            match laid_over {
+            match outcome {
                 None => {
                     answer.value.truncate(limit);
                     return self.raw(answer);
@@ -238,8 +239,8 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
             let known = Known::of(&answer.value);
             let since = answer.as_of.revision;
             let newcomers = self.over(answer.as_of, answer.target, |ring| {
-                let laid = lay::list(ring, since, user, side, part, &rows)?;
-                Some(laid.map(|(rows, _)| known.missing(&rows)))
+                let patched = apply::list(ring, since, user, side, part, &rows)?;
+                Some(patched.map(|(rows, _)| known.missing(&rows)))
             });
             let newcomers = match newcomers {
                 None => {
@@ -266,16 +267,16 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
             let page = self.over(answer.as_of, target, |ring| {
                 // Both pieces are brought to the same position, each from where it stands.
                 let mut known = known.clone();
-                known.lay(ring, since, viewer)?;
+                known.apply(ring, since, viewer)?;
                 if let Some((newcomers, theirs)) = &theirs {
                     if !ring.covers(theirs.as_of) {
                         return Some(None);
                     }
                     let mut more = Known::new(newcomers, &theirs.value);
-                    more.lay(ring, theirs.as_of.revision, viewer)?;
+                    more.apply(ring, theirs.as_of.revision, viewer)?;
                     known.0.extend(more.0);
                 }
-                let Ok((rows, touched)) = lay::list(ring, since, user, side, part, &rows)? else {
+                let Ok((rows, touched)) = apply::list(ring, since, user, side, part, &rows)? else {
                     return Some(None);
                 };
                 let seen: Option<Vec<SeenRow>> = rows
@@ -318,10 +319,10 @@ impl Known {
     }
 
     /// Nothing where the viewer has changed too often.
-    fn lay(&mut self, ring: &Ring, since: Revision, viewer: UserId) -> Option<()> {
+    fn apply(&mut self, ring: &Ring, since: Revision, viewer: UserId) -> Option<()> {
         let (users, mut relations): (Vec<UserId>, Vec<Relation>) =
             self.0.iter().map(|(u, r)| (*u, *r)).unzip();
-        if lay::relations(ring, since, viewer, &users, &mut relations)? > 0 {
+        if apply::relations(ring, since, viewer, &users, &mut relations)? > 0 {
             *self = Self::new(&users, &relations);
         }
         Some(())

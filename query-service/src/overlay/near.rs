@@ -9,7 +9,7 @@ use futures::future::OptionFuture;
 use proto::UserId;
 use tokio::time::Instant;
 
-use super::lay::{self, Part as Rows};
+use super::apply::{self, Part as Rows};
 use super::{Known, Overlaid, ROUNDS, left};
 use crate::queries::{
     Counts, CountsOf, Error, ListAt, ListKind, ListRow, Page, Part, Read, Relations, Side, Versioned,
@@ -28,8 +28,9 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             let rows = Rows { before: None, limit, more_below: list.value.len() >= asked };
             self.catch_up(list.bounds(), until).await;
             let since = list.as_of.revision;
-            let first = self
-                .over(list.as_of, list.target, |ring| lay::list(ring, since, user, side, rows, &list.value));
+            let first = self.over(list.as_of, list.target, |ring| {
+                apply::list(ring, since, user, side, rows, &list.value)
+            });
             let shown = match first {
                 Some((_, Ok((shown, _)))) => shown,
                 Some((_, Err(short))) => {
@@ -59,17 +60,17 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             self.catch_up((as_of, target), until).await;
             let known = links.as_ref().map(|links| Known::new(&users, &links.value)).unwrap_or_default();
             let part = self.over(as_of, target, |ring| {
-                let Ok((rows, touched)) = lay::list(ring, since, user, side, rows, &list.value)? else {
+                let Ok((rows, touched)) = apply::list(ring, since, user, side, rows, &list.value)? else {
                     return Some(None);
                 };
                 let users = part_of(&rows, at);
                 let mut known = known.clone();
                 if let (Some(viewer), Some(links)) = (at.viewer, &links) {
-                    known.lay(ring, links.as_of.revision, viewer)?;
+                    known.apply(ring, links.as_of.revision, viewer)?;
                 }
                 let mut length = counts.as_ref().map(|counts| counts.value.clone());
                 if let (Some(length), Some(counts)) = (&mut length, &counts) {
-                    lay::counts(ring, counts.as_of.revision, &[user], length);
+                    apply::counts(ring, counts.as_of.revision, &[user], length);
                 }
                 Some(
                     put_together(at, rows.len(), users, &known, length.as_deref())

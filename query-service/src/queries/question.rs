@@ -1,7 +1,7 @@
 //! What a question says of itself, whichever store answers it.
 
 /// Items that cost the source of truth about as much as one more statement.
-const ITEMS_PER_CELL: usize = 50;
+const ITEMS_PER_UNIT: usize = 50;
 
 /// Rows that a read gets for one place at a read model.
 const ROWS_PER_PLACE: usize = 1_000;
@@ -51,8 +51,8 @@ pub trait Question: Send + Sync {
     }
 
     /// Its price in the fallback budget: one for the statement and one for every fifty items.
-    fn cells(&self) -> u32 {
-        u32::try_from(1 + self.items() / ITEMS_PER_CELL).unwrap_or(u32::MAX)
+    fn cost(&self) -> u32 {
+        u32::try_from(1 + self.items() / ITEMS_PER_UNIT).unwrap_or(u32::MAX)
     }
 }
 

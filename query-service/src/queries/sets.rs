@@ -236,6 +236,6 @@ mod tests {
             look: FOLLOWS_LOOKED_THROUGH,
             limit: 1,
         };
-        assert_eq!(known.cells(), sift.cells());
+        assert_eq!(known.cost(), sift.cost());
     }
 }

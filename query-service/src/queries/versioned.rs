@@ -20,7 +20,7 @@ pub struct Versioned<T> {
 /// How a value came about, for those who ask.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// Its `as_of` before recent events were laid over it; none if none could be.
+    /// Its `as_of` before recent events were applied to it; none if none could be.
     pub store_as_of: Option<Token>,
     /// How many recent events changed it.
     pub overlaid_events: u32,

@@ -1,8 +1,5 @@
-//! Wanted events after a point, one after the other, for somebody who watches.
-//!
-//! Owns: reading them from the recent events, and older ones from a feed of its own until the recent ones reach back far
-//! enough. It must not know who watches.
-//! What can go wrong: see [`Stop`].
+//! Reads the wanted events after a point, one after the other, for a watch: from the recent events, and older ones from a
+//! source of its own until the recent ones reach back far enough.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,17 +17,17 @@ use super::{Filter, Limits, Recent, Sources};
 /// Recent events looked at under one lock, and bytes of those that are wanted. A watcher keeps them in memory when the
 /// ring has let them go.
 const EXCERPT: Limits = Limits { events: 256, bytes: 1024 * 1024 };
-/// How many read the past at a time. Each has some of its events in memory, and an event of an import may have 200 kB.
-pub const TURNS: usize = 8;
-/// How long one reads before it is the next one's turn.
-const TURN: Duration = Duration::from_secs(10);
+/// Maximum number of cursors that read the past at the same time. Each has some of its events in memory, and an event of an import may have 200 kB.
+pub const PAST_READERS: usize = 8;
+/// How long a cursor reads the past before another one that waits takes its place.
+const READER_TIME: Duration = Duration::from_secs(10);
 
 /// Reads what the recent events do not have.
 #[derive(Debug)]
 struct Past {
     source: EventSource,
     until: Instant,
-    _turn: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The next event of the past, on its way: perhaps still waiting for its turn, or for a page of the outbox.
@@ -44,7 +41,7 @@ impl fmt::Debug for Reading {
 
 /// Wanted events after a point.
 #[derive(Debug)]
-pub struct Tail {
+pub struct EventCursor {
     recent: Arc<Recent>,
     sources: Sources,
     filter: Filter,
@@ -59,17 +56,17 @@ pub struct Tail {
     /// There from when an event of the past is wanted until it came. It outlives whoever waits for it: its place in the
     /// queue, and what was read for it, are not to be lost each time that a heartbeat is due.
     reading: Option<Reading>,
-    turns: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
 }
 
-impl Tail {
-    /// Reads the events after a token; `turns` are shared by all of them, see [`TURNS`].
+impl EventCursor {
+    /// Reads the events after a token; `readers` are shared by all of them, see [`PAST_READERS`].
     pub fn after(
         after: Token,
         filter: Filter,
         recent: Arc<Recent>,
         sources: Sources,
-        turns: Arc<Semaphore>,
+        readers: Arc<Semaphore>,
     ) -> Self {
         let follow = recent.subscribe();
         Self {
@@ -82,7 +79,7 @@ impl Tail {
             is_behind: false,
             past: None,
             reading: None,
-            turns,
+            readers,
         }
     }
 
@@ -152,7 +149,7 @@ impl Tail {
         self.is_behind = true;
         let reading = match &mut self.reading {
             Some(reading) => reading,
-            none => none.insert(read(self.past.take(), self.read, self.sources.clone(), &self.turns)),
+            none => none.insert(read(self.past.take(), self.read, self.sources.clone(), &self.readers)),
         };
         let (past, outcome) = (&mut reading.0).await;
         (self.past, self.reading) = (Some(past), None);
@@ -166,7 +163,7 @@ impl Tail {
 
     /// True if the recent events are of another epoch, and it is the current one.
     fn is_past(&self, position: Token) -> bool {
-        let current = self.sources.horizon.epoch().is_none_or(|epoch| epoch == position.epoch);
+        let current = self.sources.heads.epoch().is_none_or(|epoch| epoch == position.epoch);
         position.epoch > self.read.epoch || (position.epoch < self.read.epoch && current)
     }
 
@@ -177,18 +174,18 @@ impl Tail {
 }
 
 /// Reads the event after a point, once it is its turn. One that has had its turn for long goes to the end of the queue.
-fn read(past: Option<Past>, after: Token, sources: Sources, turns: &Arc<Semaphore>) -> Reading {
-    let turns = Arc::clone(turns);
+fn read(past: Option<Past>, after: Token, sources: Sources, readers: &Arc<Semaphore>) -> Reading {
+    let readers = Arc::clone(readers);
     Reading(Box::pin(async move {
         let mut past = match past.filter(|past| Instant::now() < past.until) {
             Some(past) => past,
             None => {
-                let Ok(turn) = turns.acquire_owned().await else {
+                let Ok(permit) = readers.acquire_owned().await else {
                     // Nobody closes it.
                     return std::future::pending().await;
                 };
                 let source = EventSource::after(LogPosition::unverified(after), sources.log);
-                Past { source, until: Instant::now() + TURN, _turn: turn }
+                Past { source, until: Instant::now() + READER_TIME, _permit: permit }
             }
         };
         let outcome = past.source.next().await;
@@ -208,41 +205,41 @@ mod tests {
     }
 
     /// One whose next event is of the past.
-    fn behind(sources: Sources, turns: &Arc<Semaphore>) -> Tail {
+    fn behind(sources: Sources, readers: &Arc<Semaphore>) -> EventCursor {
         let recent = Arc::new(Recent::new(Limits { events: 1, bytes: usize::MAX }));
         recent.begin(token(100));
-        Tail::after(token(7), Filter::default(), recent, sources, Arc::clone(turns))
+        EventCursor::after(token(7), Filter::default(), recent, sources, Arc::clone(readers))
     }
 
     /// Waits for an event as somebody does who has to send a heartbeat soon.
-    async fn wait_a_moment(tail: &mut Tail) {
+    async fn wait_a_moment(cursor: &mut EventCursor) {
         let moment = Duration::from_millis(50);
-        tokio::time::timeout(moment, tail.next()).await.expect_err("there is no event");
+        tokio::time::timeout(moment, cursor.next()).await.expect_err("there is no event");
     }
 
     #[tokio::test]
     async fn a_heartbeat_does_not_cost_the_place_in_the_queue() {
-        let turns = Arc::new(Semaphore::new(1));
-        let busy = Arc::clone(&turns).acquire_owned().await.expect("open");
-        let mut tail = behind(Sources::unreachable("127.0.0.1:1").await, &turns);
-        wait_a_moment(&mut tail).await;
-        assert!(!tail.is_live());
+        let readers = Arc::new(Semaphore::new(1));
+        let busy = Arc::clone(&readers).acquire_owned().await.expect("open");
+        let mut cursor = behind(Sources::unreachable("127.0.0.1:1").await, &readers);
+        wait_a_moment(&mut cursor).await;
+        assert!(!cursor.is_live());
         drop(busy);
-        assert_eq!(turns.available_permits(), 0, "it is the turn of who came first");
-        tail.recent.begin(token(7));
-        wait_a_moment(&mut tail).await;
-        assert!(tail.is_live());
-        assert_eq!(turns.available_permits(), 1, "who has no need of a turn gives it back");
+        assert_eq!(readers.available_permits(), 0, "it is the turn of who came first");
+        cursor.recent.begin(token(7));
+        wait_a_moment(&mut cursor).await;
+        assert!(cursor.is_live());
+        assert_eq!(readers.available_permits(), 1, "who has no need of a turn gives it back");
     }
 
     #[tokio::test]
     async fn a_heartbeat_does_not_begin_the_page_of_the_outbox_anew() {
         let postgres = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = postgres.local_addr().expect("an address").to_string();
-        let mut tail = behind(Sources::unreachable(&address).await, &Arc::new(Semaphore::new(1)));
+        let mut cursor = behind(Sources::unreachable(&address).await, &Arc::new(Semaphore::new(1)));
         let mut connections = Vec::new();
         for _ in 0..4 {
-            wait_a_moment(&mut tail).await;
+            wait_a_moment(&mut cursor).await;
             // It takes connections and says nothing.
             let moment = Duration::from_millis(10);
             while let Ok(taken) = tokio::time::timeout(moment, postgres.accept()).await {

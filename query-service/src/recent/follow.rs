@@ -130,7 +130,7 @@ impl Follower {
     /// PostgreSQL has lost commits that were read here: it would count as lagging until it has passed them.
     async fn take_back_head(&self) {
         match self.sources.log.outbox.head().await {
-            Ok(head) => self.sources.horizon.went_back(head.token(), Instant::now()),
+            Ok(head) => self.sources.heads.went_back(head.token(), Instant::now()),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "cannot ask for the head");
             }
@@ -143,7 +143,7 @@ impl Follower {
                 Ok(logged) => {
                     let arrival = Arrival::from(logged);
                     let at = Token::new(arrival.event.epoch, arrival.event.revision);
-                    self.sources.horizon.advanced(at, Instant::now());
+                    self.sources.heads.observe_event(at, Instant::now());
                     if !self.recent.push(&arrival) {
                         // Cannot happen: the source has checked it.
                         return Stop::Contradicted(at.revision);
@@ -157,7 +157,7 @@ impl Follower {
     /// A little before the head, as far as the stream reaches back. Waits until a head was heard of.
     async fn find_begin(&self) -> Token {
         loop {
-            if let Some(head) = self.sources.horizon.head() {
+            if let Some(head) = self.sources.heads.head() {
                 let reach = self.sources.log.stream_reach(head.epoch).await;
                 let revision = reach.map_or(head.revision, |reach| begin(head.revision, reach));
                 return Token::new(head.epoch, revision);

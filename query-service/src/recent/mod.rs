@@ -11,8 +11,8 @@ mod head;
 mod ring;
 mod sources;
 
-pub use self::cursor::{TURNS, Tail};
+pub use self::cursor::{EventCursor, PAST_READERS};
 pub use self::follow::{Follower, Recent};
-pub use self::head::{Horizon, LONGEST_STALENESS};
+pub use self::head::{HeadTracker, LONGEST_STALENESS};
 pub use self::ring::{Arrival, Filter, Held, Limits, Ring};
 pub use self::sources::{FeedMonitor, Sources};

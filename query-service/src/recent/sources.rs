@@ -5,7 +5,7 @@ use std::sync::Arc;
 use event_log::{KnownHead, Monitor, SourceState};
 use proto::Token;
 
-use super::Horizon;
+use super::HeadTracker;
 use crate::metrics::{FEED_OUTBOX, FEED_REBUILDS};
 
 /// The log and its head. Clones share the connections.
@@ -14,10 +14,10 @@ pub struct Sources {
     /// The log.
     pub log: event_log::Sources,
     /// The newest head.
-    pub horizon: Arc<Horizon>,
+    pub heads: Arc<HeadTracker>,
 }
 
-impl KnownHead for Horizon {
+impl KnownHead for HeadTracker {
     fn head(&self) -> Option<Token> {
         self.head()
     }
@@ -53,16 +53,16 @@ impl Sources {
         let settings = (nats::Settings::read(&mut env), database::Settings::read(&mut env));
         let (stream, database) = env.finish(settings).expect("valid settings");
         let pool = service_kit::postgres::connect_lazy(&database, "test").expect("nothing is opened yet");
-        let horizon = Arc::new(Horizon::default());
+        let heads = Arc::new(HeadTracker::default());
         let log = event_log::Sources {
             nats: nats::connect(&stream, "test", "test-0").await.expect("no server is needed yet"),
             outbox: event_log::Outbox::new(pool),
-            head: Arc::clone(&horizon) as _,
+            head: Arc::clone(&heads) as _,
             monitor: Arc::new(FeedMonitor),
             consumer: "test",
             batch: 1,
             buffer_bytes: 1,
         };
-        Self { log, horizon }
+        Self { log, heads }
     }
 }

@@ -20,10 +20,10 @@ use crate::recent::{LONGEST_STALENESS, Sources};
 const PAUSE: Duration = Duration::from_millis(50);
 /// Pause after one.
 const REST: Duration = Duration::from_secs(1);
-/// Longest wait for one event.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of one look-up.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells the horizon the dates that it lacks.
+/// Tells the heads the dates that it lacks.
 #[derive(Debug)]
 pub struct Dates {
     /// Where events come from.
@@ -49,7 +49,7 @@ impl Dates {
         loop {
             let mut looked_up = false;
             for visible in self.replicas.iter().filter_map(|replica| replica.visible()) {
-                if self.sources.horizon.undated(visible, Instant::now()) {
+                if self.sources.heads.lacks_age(visible, Instant::now()) {
                     self.look_up_after(visible).await;
                     looked_up = true;
                 }
@@ -63,16 +63,16 @@ impl Dates {
     async fn look_up_after(&self, visible: Token) {
         let missed = Token::new(visible.epoch, visible.revision.next());
         let mut source = EventSource::after(LogPosition::unverified(visible), self.sources.log.clone());
-        let age = match tokio::time::timeout(PATIENCE, source.next()).await {
+        let age = match tokio::time::timeout(EVENT_TIMEOUT, source.next()).await {
             Ok(Ok(logged)) => {
-                let now = corrected(self.clock.now(), self.sources.horizon.time(Instant::now()));
+                let now = corrected(self.clock.now(), self.sources.heads.time(Instant::now()));
                 age(logged.event.committed_at, now)
             }
             // They are kept for longer than that, by default for a week.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
             Ok(Err(_)) | Err(_) => return,
         };
-        self.sources.horizon.dated(missed, age, Instant::now());
+        self.sources.heads.observe_age(missed, age, Instant::now());
     }
 }
 

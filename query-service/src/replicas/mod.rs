@@ -15,6 +15,6 @@ pub use self::breaker::Breaker;
 pub use self::checkpoint::{Replica, State};
 pub use self::dates::Dates;
 pub use self::probe::{Neo4jProbe, PostgresProbe};
-pub use self::select::{Picked, ReadModel, Replicas, Sight, Tolerance, Tried, Unfit};
+pub use self::select::{Picked, ReadModel, ReplicaHealth, Replicas, Tolerance, Tried, Unfit};
 pub use self::settings_check::SettingsCheck;
 pub use self::signals::Signals;

@@ -17,7 +17,7 @@ use crate::metrics::BREAKER_OPENED;
 use crate::neo4j::Neo4jReader;
 use crate::postgres::{self, PostgresReader};
 use crate::queries::{Error, Source};
-use crate::recent::Horizon;
+use crate::recent::HeadTracker;
 
 /// Pause between two looks at the read model.
 const NEO4J_PAUSE: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ pub struct Neo4jProbe {
     /// Told of every checkpoint.
     pub replica: Arc<Replica>,
     /// Gets its revision as a hint, for as long as neither PostgreSQL nor a heartbeat was heard.
-    pub horizon: Arc<Horizon>,
+    pub heads: Arc<HeadTracker>,
     /// Longest wait for an answer.
     pub timeout: Duration,
     /// Told of every look.
@@ -87,7 +87,7 @@ impl Neo4jProbe {
                 let found = found.map(|found| found.checkpoint);
                 self.replica.looked_up(found, began);
                 if let Some(checkpoint) = found {
-                    self.horizon.hint(checkpoint.visible, Instant::now());
+                    self.heads.observe_read_model(checkpoint.visible, Instant::now());
                 }
                 if self.breaker.probe_succeeded(Instant::now()) {
                     match self.callers.warm_up(WARM_UP).await {
@@ -122,7 +122,7 @@ pub struct PostgresProbe {
     /// Told of every look.
     pub breaker: Arc<Breaker>,
     /// Told of every head.
-    pub horizon: Arc<Horizon>,
+    pub heads: Arc<HeadTracker>,
     /// Told of every look.
     pub settings: SettingsCheck,
 }
@@ -155,8 +155,8 @@ impl PostgresProbe {
         self.settings.postgres(&outcome);
         match outcome {
             Ok((head, database)) => {
-                self.horizon.told_database(database);
-                self.horizon.told(head, now);
+                self.heads.observe_database(database);
+                self.heads.observe_head(head, now);
                 if self.breaker.probe_succeeded(now) {
                     self.breaker.close(now);
                 }

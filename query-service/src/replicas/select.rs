@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use super::{Breaker, Replica, State};
 use crate::metrics::REPLICA_ANSWERS;
 use crate::queries::{Checkpoint, Outcome, Scope};
-use crate::recent::{Horizon, Recent};
+use crate::recent::{HeadTracker, Recent};
 
 /// How far behind a replica may be.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +80,7 @@ impl<N> ReadModel<N> {
 
 /// How a replica looks from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct ReplicaHealth {
     /// The name of its projector.
     pub name: Arc<str>,
     /// Why it is not asked, in words; none if it is.
@@ -96,7 +96,7 @@ pub struct Sight {
 /// All replicas. Shared by all calls.
 pub struct Replicas<N> {
     all: Vec<ReadModel<N>>,
-    horizon: Arc<Horizon>,
+    heads: Arc<HeadTracker>,
     recent: Arc<Recent>,
     tolerance: Tolerance,
     turn: AtomicUsize,
@@ -138,11 +138,11 @@ impl<N> Replicas<N> {
     /// Chooses among these by what is known of the head and of recent events.
     pub fn new(
         all: Vec<ReadModel<N>>,
-        horizon: Arc<Horizon>,
+        heads: Arc<HeadTracker>,
         recent: Arc<Recent>,
         tolerance: Tolerance,
     ) -> Self {
-        Self { all, horizon, recent, tolerance, turn: AtomicUsize::new(0) }
+        Self { all, heads, recent, tolerance, turn: AtomicUsize::new(0) }
     }
 
     /// Why none can be asked: what speaks against the last one. `None` if any can be.
@@ -175,7 +175,7 @@ impl<N> Replicas<N> {
             }
             choice += 1;
             let behind = at_least.is_some_and(|token| {
-                // Recent events are laid over answers about single hops, so they need not be in the replica.
+                // Recent events are applied to answers about single hops, so they need not be in the replica.
                 let made_up_for = scope == Scope::Single && ours.is_some_and(|ours| ours >= token);
                 !made_up_for && model.replica.visible().is_none_or(|visible| visible < token)
             });
@@ -211,14 +211,14 @@ impl<N> Replicas<N> {
     }
 
     /// How each looks now, in their order.
-    pub fn sights(&self, now: Instant) -> impl Iterator<Item = Sight> {
+    pub fn health(&self, now: Instant) -> impl Iterator<Item = ReplicaHealth> {
         self.all.iter().map(move |model| {
             let visible = model.replica.visible();
-            Sight {
+            ReplicaHealth {
                 name: Arc::clone(model.replica.projector()),
                 problem: self.problem(model, now),
                 visible,
-                staleness: visible.map_or(Duration::ZERO, |visible| self.horizon.staleness(visible, now)),
+                staleness: visible.map_or(Duration::ZERO, |visible| self.heads.staleness(visible, now)),
                 lagging: self.lags(model, now),
             }
         })
@@ -248,13 +248,13 @@ impl<N> Replicas<N> {
             State::NotBuilt => Some(Unfit::NotBuilt),
             // The breaker closes after the first look-up only; nothing is known for a moment at most.
             State::Unknown => Some(Unfit::NotComplete),
-            State::Built(Checkpoint { visible, .. }) if !self.horizon.same_history(visible, database) => {
+            State::Built(Checkpoint { visible, .. }) if !self.heads.same_history(visible, database) => {
                 Some(Unfit::OtherHistory)
             }
             State::Built(Checkpoint { complete: false, .. }) => Some(Unfit::NotComplete),
             State::Built(Checkpoint { visible, .. }) => {
-                let stale = self.horizon.is_staler(visible, self.tolerance.max_staleness, now);
-                // What it misses is known here, and laid over its answers about single hops.
+                let stale = self.heads.is_staler(visible, self.tolerance.max_staleness, now);
+                // What it misses is known here, and applied to its answers about single hops.
                 let made_up_for = scope == Scope::Single && self.recent.ring().covers(visible);
                 (stale && !made_up_for).then_some(Unfit::Stale)
             }
@@ -264,7 +264,7 @@ impl<N> Replicas<N> {
     fn lags(&self, model: &ReadModel<N>, now: Instant) -> bool {
         model.replica.visible().is_some_and(|visible| {
             // What it misses may be old.
-            self.horizon.undated(visible, now) || self.horizon.is_staler(visible, self.tolerance.max_lag, now)
+            self.heads.lacks_age(visible, now) || self.heads.is_staler(visible, self.tolerance.max_lag, now)
         })
     }
 }

@@ -20,13 +20,13 @@ pub struct SettingsCheck {
 
 #[derive(Debug)]
 struct Found {
-    postgres: Answer,
-    replicas: Vec<(Arc<str>, Answer)>,
+    postgres: ServerState,
+    replicas: Vec<(Arc<str>, ServerState)>,
 }
 
 /// What a server has shown so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Answer {
+enum ServerState {
     /// It was not asked.
     Unasked,
     /// It does not answer: other checks say so.
@@ -37,7 +37,7 @@ enum Answer {
     Used,
 }
 
-impl Answer {
+impl ServerState {
     fn learn<T>(&mut self, outcome: &Result<T, Error>) {
         if *self == Self::Used {
             return;
@@ -60,8 +60,8 @@ impl Answer {
 impl SettingsCheck {
     /// The check of PostgreSQL and of these replicas of the read model; none if they are not read.
     pub fn new(latch: Latch, replicas: impl IntoIterator<Item = Arc<str>>) -> Self {
-        let replicas = replicas.into_iter().map(|name| (name, Answer::Unasked)).collect();
-        let found = Found { postgres: Answer::Unasked, replicas };
+        let replicas = replicas.into_iter().map(|name| (name, ServerState::Unasked)).collect();
+        let found = Found { postgres: ServerState::Unasked, replicas };
         Self { latch, found: Arc::new(Mutex::new(found)) }
     }
 
@@ -73,8 +73,8 @@ impl SettingsCheck {
     /// A replica of the read model was asked.
     pub fn replica<T>(&self, name: &str, outcome: &Result<T, Error>) {
         self.update(|found| {
-            if let Some((_, answer)) = found.replicas.iter_mut().find(|(known, _)| &**known == name) {
-                answer.learn(outcome);
+            if let Some((_, state)) = found.replicas.iter_mut().find(|(known, _)| &**known == name) {
+                state.learn(outcome);
             }
         });
     }
@@ -82,7 +82,7 @@ impl SettingsCheck {
     /// Whether a replica could not be used yet.
     pub fn is_open(&self, name: &str) -> bool {
         let found = self.found.lock();
-        found.replicas.iter().any(|(known, answer)| &**known == name && *answer != Answer::Used)
+        found.replicas.iter().any(|(known, state)| &**known == name && *state != ServerState::Used)
     }
 
     fn update(&self, learn: impl FnOnce(&mut Found)) {
@@ -98,8 +98,8 @@ impl SettingsCheck {
 
 impl Found {
     fn all_asked(&self) -> bool {
-        let replicas = self.replicas.iter().map(|(_, answer)| answer);
-        replicas.chain([&self.postgres]).all(|answer| *answer != Answer::Unasked)
+        let replicas = self.replicas.iter().map(|(_, state)| state);
+        replicas.chain([&self.postgres]).all(|state| *state != ServerState::Unasked)
     }
 
     /// One replica that can be used is enough.
@@ -107,7 +107,7 @@ impl Found {
         let postgres = self.postgres.problem().map(str::to_owned);
         postgres.or_else(|| {
             let misconfigured: Option<Vec<_>> =
-                self.replicas.iter().map(|(name, answer)| Some((name, answer.problem()?))).collect();
+                self.replicas.iter().map(|(name, state)| Some((name, state.problem()?))).collect();
             let misconfigured = misconfigured?;
             misconfigured.first().map(|(name, problem)| format!("the Neo4j of {name}: {problem}"))
         })

@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use super::Replica;
 use crate::metrics::BAD_SIGNALS;
 use crate::queries::Checkpoint;
-use crate::recent::Horizon;
+use crate::recent::HeadTracker;
 
 /// Users of signals.
 #[derive(Clone, Debug)]
 pub struct Signals {
     /// Of heartbeats.
-    pub horizon: Arc<Horizon>,
+    pub heads: Arc<HeadTracker>,
     /// Of the projectors of the read models that are read here.
     pub replicas: Vec<Arc<Replica>>,
     /// Of all projectors.
@@ -40,7 +40,7 @@ impl Signals {
 
     fn heartbeat<E>(&self, heard: Result<Heartbeat, E>, now: Instant) {
         match heard {
-            Ok(heartbeat) => self.horizon.heartbeat(heartbeat, now),
+            Ok(heartbeat) => self.heads.observe_heartbeat(heartbeat, now),
             Err(_) => metrics::counter!(BAD_SIGNALS, "subject" => "beacon").increment(1),
         }
     }
@@ -51,7 +51,7 @@ impl Signals {
             return;
         };
         // That of a rehearsal beside this database, for example, which may have the name of one of ours.
-        if self.horizon.epoch().is_some_and(|epoch| said.epoch > epoch.0) {
+        if self.heads.epoch().is_some_and(|epoch| said.epoch > epoch.0) {
             return;
         }
         // A projector that has not opened its read model yet knows nothing of it.
@@ -76,7 +76,7 @@ mod tests {
 
     fn signals() -> Signals {
         Signals {
-            horizon: Arc::default(),
+            heads: Arc::default(),
             replicas: ["projector-0", "projector-1"].map(|name| Arc::new(Replica::new(name))).to_vec(),
             projectors: ProjectorRegistry::default(),
         }
@@ -116,14 +116,14 @@ mod tests {
     fn a_projector_of_a_later_epoch_moves_nothing() {
         let signals = signals();
         let now = Instant::now();
-        signals.horizon.told(Token::new(Epoch(7), Revision(9)), now);
+        signals.heads.observe_head(Token::new(Epoch(7), Revision(9)), now);
         announce_of(&signals, "projector-0", 7, 8);
         announce_of(&signals, "projector-0", 8, 3);
         assert_eq!(signals.replicas[0].state(), built(7, 8));
         let heard = signals.projectors.heard_within(Duration::from_secs(1), now + Duration::from_millis(1));
         assert_eq!(heard.iter().map(|said| said.epoch).collect::<Vec<_>>(), [7]);
         // Another epoch was opened, and PostgreSQL says so.
-        signals.horizon.told(Token::new(Epoch(8), Revision(9)), now);
+        signals.heads.observe_head(Token::new(Epoch(8), Revision(9)), now);
         announce_of(&signals, "projector-0", 8, 3);
         assert_eq!(signals.replicas[0].state(), built(8, 3));
     }
@@ -132,9 +132,9 @@ mod tests {
     fn a_heartbeat_tells_the_head() {
         let signals = signals();
         signals.heartbeat(Err(()), Instant::now());
-        assert_eq!(signals.horizon.head(), None);
+        assert_eq!(signals.heads.head(), None);
         let head = Token::new(Epoch(2), Revision(40));
         signals.heartbeat::<()>(Ok(Heartbeat { head, sent_at: Timestamp::default() }), Instant::now());
-        assert_eq!(signals.horizon.head(), Some(head));
+        assert_eq!(signals.heads.head(), Some(head));
     }
 }

@@ -29,7 +29,7 @@ const PLACE_WAIT: Duration = Duration::from_millis(50);
 /// When a caller has used its share, some of it comes back within about this time.
 const SHARE_PAUSE: Duration = Duration::from_millis(250);
 
-/// A read of more cells than this (a page of the API's largest size, 1,000 rows) is a large one: all of those together leave
+/// A read that costs more than this (a page of the API's largest size, 1,000 rows) is a large one: all of those together leave
 /// a quarter of the budget, and of the places, to small ones. A few lists of ten thousand rows a second would use up all of
 /// it otherwise, and checks be refused.
 const SMALL: u32 = 21;
@@ -63,9 +63,9 @@ impl Clock for TokioClock {
 /// Which limit refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// Cells per second.
+    /// Cost units per second.
     Rate,
-    /// Half of the cells per second, while another caller is refused.
+    /// Half of the cost units per second, while another caller is refused.
     Share,
     /// Reads at a time.
     Concurrency,
@@ -93,7 +93,7 @@ pub struct Exhausted {
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformationMiddleware>;
 
-/// The budget. A cell is about one small statement.
+/// The budget, in cost units. One unit is about one small statement.
 #[derive(Debug)]
 pub struct Budget {
     shares: Shares<CallerKey>,
@@ -125,7 +125,7 @@ struct Last {
 }
 
 impl Budget {
-    /// So many cells per second, and as many saved up at most; so many reads at a time.
+    /// Allows `per_second` cost units per second, of which as many can be saved up, and `concurrency` reads at a time.
     pub fn new(per_second: NonZeroU32, concurrency: usize, now: Instant) -> Self {
         let clock = TokioClock(now);
         let limiter = |per_second| {
@@ -147,61 +147,61 @@ impl Budget {
         }
     }
 
-    /// Takes cells, or refuses at once. A read that costs more than can be saved up takes everything: it would be
-    /// refused for ever otherwise. Take a place first: a read that finds none must not use up cells.
+    /// Takes cost units, or refuses at once. A read that costs more than can be saved up takes everything: it would be
+    /// refused every time otherwise. Take a place first: a read that finds none must not use up the budget.
     /// A caller that has used half of the budget gets no more while another one is refused.
-    pub fn spend(&self, cells: u32, caller: CallerKey) -> Result<(), Exhausted> {
+    pub fn spend(&self, cost: u32, caller: CallerKey) -> Result<(), Exhausted> {
         let now = Instant::now();
-        let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.per_second);
-        let outcome = if self.shares.allow(&caller, cells.get(), now) {
-            self.take(cells)
+        let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(self.per_second);
+        let outcome = if self.shares.allow(&caller, cost.get(), now) {
+            self.take(cost)
         } else {
             Err(Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE })
         };
         match outcome {
-            Ok(()) => self.shares.spent(&caller, cells.get(), now),
+            Ok(()) => self.shares.spent(&caller, cost.get(), now),
             Err(_) => self.holders.refused(&caller, now),
         }
         outcome
     }
 
-    fn take(&self, cells: NonZeroU32) -> Result<(), Exhausted> {
+    fn take(&self, cost: NonZeroU32) -> Result<(), Exhausted> {
         let refused = |retry_after| Exhausted { limit: Limit::Rate, retry_after };
         // The limiter gives nothing back: what the whole budget refuses next stays taken from the large reads' part. The
         // other way around, refused large reads would use up what is left to the small ones.
-        if cells.get() > SMALL
-            && let Ok(Err(not_until)) = self.large.check_n(cells.min(part_of_large(self.per_second)))
+        if cost.get() > SMALL
+            && let Ok(Err(not_until)) = self.large.check_n(cost.min(part_of_large(self.per_second)))
         {
             return Err(refused(not_until.wait_time_from(self.clock.now())));
         }
-        let (left, outcome) = match self.limiter.check_n(cells) {
+        let (left, outcome) = match self.limiter.check_n(cost) {
             Ok(Ok(state)) => (state.remaining_burst_capacity(), Ok(())),
             Ok(Err(not_until)) => {
                 let retry_after = not_until.wait_time_from(self.clock.now());
                 (self.left(), Err(refused(retry_after)))
             }
-            // Cannot happen: the cells were cut to the capacity.
+            // Cannot happen: the cost was cut to the capacity.
             Err(_) => (self.left(), Err(refused(Duration::from_secs(1)))),
         };
         *self.last.lock() = Last { left, at: Instant::now() };
         outcome
     }
 
-    /// Takes a free place and cells, or refuses at once: for work that belongs to no call.
-    pub fn admit(&self, cells: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
+    /// Takes a free place and cost units, or refuses at once: for work that belongs to no call.
+    pub fn admit(&self, cost: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NO_PLACE)?;
-        self.take(NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.per_second))?;
+        self.take(NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(self.per_second))?;
         Ok(place)
     }
 
-    /// Takes a place for a read of so many cells, or refuses if none becomes free in a moment. It is free again when the
+    /// Takes a place for a read of this cost, or refuses if none becomes free in a moment. It is free again when the
     /// place is dropped. A caller that has half of the places gets no more while another one is refused.
-    pub async fn place(&self, cells: u32, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
+    pub async fn place(&self, cost: u32, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
         let own_share = Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE };
         let hold = self.holders.hold(&caller, 1, Instant::now()).ok_or(own_share)?;
         let until = deadline.min(Instant::now() + PLACE_WAIT);
         let permits = async {
-            let large = if cells > SMALL { Some(free(&self.large_places).await?) } else { None };
+            let large = if cost > SMALL { Some(free(&self.large_places).await?) } else { None };
             Some((free(&self.places).await?, large))
         };
         let permits = tokio::time::timeout_at(until, permits).await;
@@ -212,7 +212,7 @@ impl Budget {
         Ok(Place { _permit: permit, _large: large, _hold: hold })
     }
 
-    /// Cells that are left now, about.
+    /// Cost units that are left now, about.
     pub fn left(&self) -> u32 {
         let last = *self.last.lock();
         let grown = last.at.elapsed().as_secs_f64() * f64::from(self.per_second.get());
@@ -274,8 +274,8 @@ mod tests {
         let refused = budget.spend(201, OTHER).expect_err("beyond it, whoever asks");
         assert_eq!(refused.limit, Limit::Rate);
         assert!(refused.retry_after > Duration::from_millis(100), "{refused:?}");
-        for cells in [SMALL; 11].into_iter().chain([19]) {
-            budget.spend(cells, OTHER).expect("small ones have all that is left");
+        for cost in [SMALL; 11].into_iter().chain([19]) {
+            budget.spend(cost, OTHER).expect("small ones have all that is left");
         }
         assert!(budget.spend(1, OTHER).is_err());
         let soon = Instant::now() + Duration::from_secs(1);

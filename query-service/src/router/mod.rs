@@ -31,7 +31,7 @@ pub use self::past::PagesOfThePast;
 pub use self::read_source::ReadSource;
 pub use self::refusal::Refusal;
 pub use self::stores::StoresWatch;
-pub use self::trace::{Step, Trail};
+pub use self::trace::{QueryTrace, Step};
 use crate::batching::Batched;
 use crate::memory::{FromMemory, Memory};
 use crate::metrics::{FALLBACKS, REFUSALS};
@@ -39,10 +39,10 @@ use crate::neo4j::Neo4jReader;
 use crate::overlay::Overlaid;
 use crate::postgres::PostgresReader;
 use crate::queries::{Answer, Error, Outcome, Question, Read, Scope, Source, Versioned};
-use crate::recent::Horizon;
-use crate::replicas::{Breaker, ReadModel, Replicas, Sight};
+use crate::recent::HeadTracker;
+use crate::replicas::{Breaker, ReadModel, ReplicaHealth, Replicas};
 
-/// How the policy weighs time.
+/// How the router weighs time.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// A read model is slow when it takes longer.
@@ -89,7 +89,7 @@ pub struct Router<N, P> {
     /// Asked before a store; answers of read models are brought up to its position.
     pub memory: Memory,
     /// How far the source of truth is.
-    pub horizon: Arc<Horizon>,
+    pub heads: Arc<HeadTracker>,
     /// What the source of truth takes over.
     pub budget: Budget,
     /// Who reads lists and over several hops: these compete for places at the read models.
@@ -113,13 +113,13 @@ impl<N, P> Router<N, P> {
         question: &Q,
         need: Need,
         deadline: Instant,
-        trail: &Trail,
+        trace: &QueryTrace,
     ) -> Result<Answer<Q::Answer>, Refusal>
     where
         N: Read<Q>,
         P: Read<Q>,
     {
-        let answer = self.attempt(question, need, deadline, trail).await;
+        let answer = self.attempt(question, need, deadline, trace).await;
         self.count(question, &answer);
         answer
     }
@@ -133,14 +133,14 @@ impl<N, P> Router<N, P> {
     }
 
     /// How each replica of the read model looks now.
-    pub fn sights(&self, now: Instant) -> Vec<Sight> {
-        let mut sights: Vec<Sight> = self.replicas.sights(now).collect();
+    pub fn health(&self, now: Instant) -> Vec<ReplicaHealth> {
+        let mut replicas: Vec<ReplicaHealth> = self.replicas.health(now).collect();
         if !self.settings.read_source.allows(Source::Neo4j) {
-            for sight in &mut sights {
-                sight.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)".into());
+            for replica in &mut replicas {
+                replica.problem = Some("reads are set to PostgreSQL alone (READ_SOURCE)".into());
             }
         }
-        sights
+        replicas
     }
 
     /// Why the source of truth is not asked now, in words; `None` if it is.
@@ -157,7 +157,7 @@ impl<N, P> Router<N, P> {
         question: &Q,
         need: Need,
         deadline: Instant,
-        trail: &Trail,
+        trace: &QueryTrace,
     ) -> Result<Answer<Q::Answer>, Refusal>
     where
         N: Read<Q>,
@@ -186,7 +186,7 @@ impl<N, P> Router<N, P> {
                 let hold = self.lists.hold(&need.caller, question.places(), Instant::now());
                 Some(hold.ok_or_else(|| Refusal::busy(true))?)
             };
-            let answer = self.ask_read_models(question, need.at_least, deadline, trail).await?;
+            let answer = self.ask_read_models(question, need.at_least, deadline, trace).await?;
             // Also one that shares statements: it is the lists of others that keep the server's processors.
             if matches!(answer, Err(Fallback::Busy | Fallback::Slow)) {
                 self.lists.refused(&need.caller, Instant::now());
@@ -216,9 +216,9 @@ impl<N, P> Router<N, P> {
             return Err(Refusal::unavailable());
         }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
-        trail.fell_back(reason.name());
+        trace.fell_back(reason.name());
         // Rare, and far larger than the rest of a read: a read that a replica answers has no room for it.
-        Box::pin(self.ask_postgres(question, need, deadline, trail)).await
+        Box::pin(self.ask_postgres(question, need, deadline, trace)).await
     }
 
     /// Asks the source of truth, or a replica, and records it. Returns when that ended, too.
@@ -229,7 +229,7 @@ impl<N, P> Router<N, P> {
         replica: Option<&ReadModel<N>>,
         began: Instant,
         within: Duration,
-        trail: &Trail,
+        trace: &QueryTrace,
     ) -> (Result<Versioned<Q::Answer>, Error>, Instant) {
         let answer = reader.read(question, within).await;
         let ended = Instant::now();
@@ -240,7 +240,7 @@ impl<N, P> Router<N, P> {
             model.count(outcome);
             model.replica.projector()
         });
-        trail.step(|| Step::of((source, projector), question.name().text(), took, &answer));
+        trace.step(|| Step::of((source, projector), question.name().text(), took, &answer));
         (answer, ended)
     }
 
@@ -249,15 +249,18 @@ impl<N, P> Router<N, P> {
         question.from_memory(&self.memory).filter(|answer| {
             let as_of = answer.as_of;
             let is_fresh = |token: Token| token.epoch == as_of.epoch && token <= as_of;
-            self.horizon.epoch() == Some(as_of.epoch) && at_least.is_none_or(is_fresh)
+            self.heads.epoch() == Some(as_of.epoch) && at_least.is_none_or(is_fresh)
         })
     }
 
     /// No read model is as far as the question needs, and the source of truth cannot answer it.
     fn behind(&self) -> Refusal {
         let now = Instant::now();
-        let lag =
-            self.replicas.sights(now).filter(|sight| sight.problem.is_none()).map(|sight| sight.staleness);
+        let lag = self
+            .replicas
+            .health(now)
+            .filter(|replica| replica.problem.is_none())
+            .map(|replica| replica.staleness);
         Refusal::behind(lag.min().unwrap_or_default())
     }
 
@@ -266,7 +269,7 @@ impl<N, P> Router<N, P> {
         question: &Q,
         need: Need,
         deadline: Instant,
-        trail: &Trail,
+        trace: &QueryTrace,
     ) -> Result<Answer<Q::Answer>, Refusal>
     where
         P: Read<Q>,
@@ -274,16 +277,16 @@ impl<N, P> Router<N, P> {
         if self.postgres.breaker.open().is_some() {
             return Err(Refusal::unavailable());
         }
-        let place = self.budget.place(question.cells(), deadline, need.caller).await?;
+        let place = self.budget.place(question.cost(), deadline, need.caller).await?;
         if self.settings.read_source != ReadSource::Postgres {
-            self.budget.spend(question.cells(), need.caller)?;
+            self.budget.spend(question.cost(), need.caller)?;
         }
         let began = Instant::now();
         let within = deadline.saturating_duration_since(began).min(self.settings.postgres_timeout);
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
-        let (outcome, now) = self.timed(question, &self.postgres.reader, None, began, within, trail).await;
+        let (outcome, now) = self.timed(question, &self.postgres.reader, None, began, within, trace).await;
         drop(place);
         let answer = match outcome {
             Ok(answer) => answer,
@@ -298,11 +301,11 @@ impl<N, P> Router<N, P> {
             }
         };
         self.postgres.breaker.success(now);
-        self.horizon.answered(answer.as_of, now);
+        self.heads.observe_answer(answer.as_of, now);
         match need.at_least {
             Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
             // Its head may be that of a standby: what this process has seen is real.
-            Some(token) if token > answer.as_of && self.horizon.head().is_some_and(|head| head >= token) => {
+            Some(token) if token > answer.as_of && self.heads.head().is_some_and(|head| head >= token) => {
                 Err(self.behind())
             }
             Some(token) if token > answer.as_of => Err(Refusal::TokenAhead),

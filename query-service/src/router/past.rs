@@ -7,8 +7,8 @@ use event_log::Admission;
 
 use super::StoreRouter;
 
-/// Cells of a page: it has up to 64 events.
-const CELLS: u32 = 4;
+/// Cost of a page of up to 64 events.
+const COST: u32 = 4;
 
 /// Admits pages as the budget allows. A watch waits; it is not refused.
 #[derive(Debug)]
@@ -16,6 +16,6 @@ pub struct PagesOfThePast(pub Arc<StoreRouter>);
 
 impl Admission for PagesOfThePast {
     fn admit(&self) -> Result<(), Duration> {
-        self.0.budget.admit(CELLS).map(drop).map_err(|exhausted| exhausted.retry_after)
+        self.0.budget.admit(COST).map(drop).map_err(|exhausted| exhausted.retry_after)
     }
 }

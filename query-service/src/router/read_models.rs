@@ -9,7 +9,7 @@ use std::time::Duration;
 use proto::Token;
 use tokio::time::Instant;
 
-use super::{Fallback, Refusal, Router, Trail};
+use super::{Fallback, QueryTrace, Refusal, Router};
 use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
 use crate::queries::{Answer, Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
@@ -34,18 +34,18 @@ impl<N, P> Router<N, P> {
         question: &Q,
         at_least: Option<Token>,
         deadline: Instant,
-        trail: &Trail,
+        trace: &QueryTrace,
     ) -> Result<Outcome<Q::Answer>, Refusal>
     where
         N: Read<Q>,
     {
         if let Some(token) = at_least {
-            match self.horizon.epoch() {
+            match self.heads.epoch() {
                 Some(epoch) if token.epoch < epoch => return Err(Refusal::EpochChanged),
                 Some(epoch) if token.epoch == epoch => {}
                 _ => self.wait_for_epoch(token, deadline).await?,
             }
-            if self.horizon.epoch().is_none_or(|epoch| token.epoch != epoch) {
+            if self.heads.epoch().is_none_or(|epoch| token.epoch != epoch) {
                 return Ok(Err(Fallback::Epoch));
             }
         }
@@ -67,7 +67,7 @@ impl<N, P> Router<N, P> {
             if let Some(reason) = last {
                 metrics::counter!(REPLICA_RETRIES, "reason" => Fallback::name(reason)).increment(1);
             }
-            match self.ask_one(question, at_least, now, deadline, &picked, trail).await? {
+            match self.ask_one(question, at_least, now, deadline, &picked, trace).await? {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(reason) => last = Some(reason),
             }
@@ -85,7 +85,7 @@ impl<N, P> Router<N, P> {
         now: Instant,
         deadline: Instant,
         picked: &Picked<'_, N>,
-        trail: &Trail,
+        trace: &QueryTrace,
     ) -> Result<Outcome<Q::Answer>, Refusal>
     where
         N: Read<Q>,
@@ -104,7 +104,7 @@ impl<N, P> Router<N, P> {
         let (replica, breaker) = (&model.replica, &model.breaker);
         let began = replica.begin_look_up();
         let (mut outcome, mut now) =
-            self.timed(question, &model.reader, Some(model), now, within, trail).await;
+            self.timed(question, &model.reader, Some(model), now, within, trace).await;
         if let (Some(token), Ok(answer)) = (at_least, &outcome)
             && question.scope() != Scope::Single
             && answer.as_of.epoch == token.epoch
@@ -114,7 +114,7 @@ impl<N, P> Router<N, P> {
             // What this process has read did not make up for what the replica missed; now it has that itself.
             let again = Instant::now();
             let within = within.min(share(deadline.saturating_duration_since(again), picked.choice));
-            (outcome, now) = self.timed(question, &model.reader, Some(model), again, within, trail).await;
+            (outcome, now) = self.timed(question, &model.reader, Some(model), again, within, trace).await;
         }
         Ok(match outcome.map_err(Error::unshared) {
             Ok(answer) => {
@@ -122,7 +122,7 @@ impl<N, P> Router<N, P> {
                     breaker.success(now);
                 }
                 replica.answered(answer.origin.store_as_of.unwrap_or(answer.as_of));
-                self.horizon.hint(answer.as_of, now);
+                self.heads.observe_read_model(answer.as_of, now);
                 self.judge(answer, at_least)?
             }
             // The server answered: these are no failures of it.
@@ -183,7 +183,7 @@ impl<N, P> Router<N, P> {
         let began = Instant::now();
         let until = deadline.min(began + EPOCH_WAIT);
         while Instant::now() < until {
-            match self.horizon.asked_since(began) {
+            match self.heads.confirmed_since(began) {
                 Some(head) if head.epoch == token.epoch => return Ok(()),
                 Some(_) => return Err(Refusal::EpochChanged),
                 None => tokio::time::sleep(EPOCH_LOOK).await,
@@ -205,7 +205,7 @@ impl<N, P> Router<N, P> {
     /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.
     fn judge<T>(&self, answer: Versioned<T>, at_least: Option<Token>) -> Result<Outcome<T>, Refusal> {
         let as_of = answer.as_of;
-        if self.horizon.epoch().is_some_and(|epoch| as_of.epoch != epoch) {
+        if self.heads.epoch().is_some_and(|epoch| as_of.epoch != epoch) {
             return Ok(Err(Fallback::OtherHistory));
         }
         match at_least {

@@ -12,7 +12,7 @@ use crate::metrics::{
     BUDGET_LEFT, REPLICA_LAG, REPLICA_REVISION, REPLICA_SERVING, REPLICA_STALENESS, SERVING,
 };
 use crate::queries::Source;
-use crate::replicas::Sight;
+use crate::replicas::ReplicaHealth;
 
 /// How long a start waits for a replica of the read model whose statements are planned: PostgreSQL alone would turn
 /// most callers away.
@@ -22,7 +22,7 @@ const COLD_START: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct StoresWatch {
     /// Knows both stores.
-    policy: Arc<StoreRouter>,
+    router: Arc<StoreRouter>,
     /// Passes while any can answer.
     latch: Latch,
     started: Instant,
@@ -32,59 +32,60 @@ pub struct StoresWatch {
 
 impl StoresWatch {
     /// Keeps this check for a process that starts now.
-    pub fn new(policy: Arc<StoreRouter>, latch: Latch, started: Instant) -> Self {
-        Self { policy, latch, started, warm: Arc::default() }
+    pub fn new(router: Arc<StoreRouter>, latch: Latch, started: Instant) -> Self {
+        Self { router, latch, started, warm: Arc::default() }
     }
 
     /// Tells the readiness check and the gauges how things stand.
     pub fn update(&self) {
         let now = Instant::now();
-        let sights = self.policy.sights(now);
-        let postgres = self.policy.postgres_problem();
-        let neo4j_serves = sights.iter().any(|sight| sight.problem.is_none());
-        let wants_neo4j = self.policy.settings.read_source.allows(Source::Neo4j);
+        let replicas = self.router.health(now);
+        let postgres = self.router.postgres_problem();
+        let neo4j_serves = replicas.iter().any(|replica| replica.problem.is_none());
+        let wants_neo4j = self.router.settings.read_source.allows(Source::Neo4j);
         let cold = wants_neo4j
             && !self.warm.fetch_or(neo4j_serves, Ordering::Relaxed)
             && !neo4j_serves
             && now.saturating_duration_since(self.started) < COLD_START;
         match &postgres {
             Some(postgres) if !neo4j_serves => {
-                self.latch.not_ready(&format!("neo4j: {}; postgres: {postgres}", problems(&sights)));
+                self.latch.not_ready(&format!("neo4j: {}; postgres: {postgres}", problems(&replicas)));
             }
             _ if cold => self.latch.not_ready(&format!(
                 "neo4j: {}; after {COLD_START:?} PostgreSQL answers alone",
-                problems(&sights)
+                problems(&replicas)
             )),
             _ => self.latch.ready(),
         }
         let gauge = |serving| if serving { 1.0 } else { 0.0 };
         for (store, serves) in [(Source::Neo4j, neo4j_serves), (Source::Postgres, postgres.is_none())] {
             // That a store which the operator leaves out does not serve is no news.
-            if self.policy.settings.read_source.allows(store) {
+            if self.router.settings.read_source.allows(store) {
                 metrics::gauge!(SERVING, "store" => store.name()).set(gauge(serves));
             }
         }
-        metrics::gauge!(BUDGET_LEFT).set(f64::from(self.policy.budget.left()));
-        let head = self.policy.horizon.head().map_or(0, |head| head.revision.0);
-        for sight in sights {
-            let name = sight.name;
+        metrics::gauge!(BUDGET_LEFT).set(f64::from(self.router.budget.left()));
+        let head = self.router.heads.head().map_or(0, |head| head.revision.0);
+        for replica in replicas {
+            let name = replica.name;
             metrics::gauge!(REPLICA_SERVING, "replica" => Arc::clone(&name))
-                .set(gauge(sight.problem.is_none()));
-            let Some(visible) = sight.visible else { continue };
+                .set(gauge(replica.problem.is_none()));
+            let Some(visible) = replica.visible else { continue };
             let lag = head.saturating_sub(visible.revision.0);
             // Far below 2^53.
             metrics::gauge!(REPLICA_REVISION, "replica" => Arc::clone(&name)).set(visible.revision.0 as f64);
             metrics::gauge!(REPLICA_LAG, "replica" => Arc::clone(&name)).set(lag as f64);
-            metrics::gauge!(REPLICA_STALENESS, "replica" => name).set(sight.staleness.as_secs_f64());
+            metrics::gauge!(REPLICA_STALENESS, "replica" => name).set(replica.staleness.as_secs_f64());
         }
     }
 }
 
 /// Why none of them is asked. With one replica its name tells nothing.
-fn problems(sights: &[Sight]) -> String {
-    let text = |sight: &Sight| match (sight.problem.as_deref().unwrap_or_default(), sights.len()) {
-        (problem, 1) => problem.to_owned(),
-        (problem, _) => format!("{}: {problem}", sight.name),
-    };
-    sights.iter().map(text).collect::<Vec<_>>().join(", ")
+fn problems(replicas: &[ReplicaHealth]) -> String {
+    let text =
+        |replica: &ReplicaHealth| match (replica.problem.as_deref().unwrap_or_default(), replicas.len()) {
+            (problem, 1) => problem.to_owned(),
+            (problem, _) => format!("{}: {problem}", replica.name),
+        };
+    replicas.iter().map(text).collect::<Vec<_>>().join(", ")
 }

@@ -1,7 +1,7 @@
 //! What was asked to get an answer, for callers who want to know.
 //!
 //! Owns: the steps, in order, and why the source of truth was asked. It must not know gRPC.
-//! What can go wrong: nothing. A trail that nobody wants records nothing.
+//! What can go wrong: nothing. A trace that nobody wants records nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Step {
     pub took: Duration,
     /// How it ended.
     pub outcome: Outcome,
-    /// The answer's revision before recent events were laid over it.
+    /// The answer's revision before recent events were applied to it.
     pub store_as_of: Option<Token>,
     /// How many recent events changed the answer.
     pub overlaid_events: u32,
@@ -63,9 +63,9 @@ pub struct Record {
 
 /// Records the way of an answer, if somebody wants to know.
 #[derive(Debug, Default)]
-pub struct Trail(Option<Mutex<Record>>);
+pub struct QueryTrace(Option<Mutex<Record>>);
 
-impl Trail {
+impl QueryTrace {
     /// Records if `wanted`.
     pub fn new(wanted: bool) -> Self {
         Self(wanted.then(Mutex::default))
@@ -104,16 +104,16 @@ mod tests {
     }
 
     #[test]
-    fn a_step_tells_the_stores_revision_and_what_was_laid_over_it() {
+    fn a_step_tells_the_stores_revision_and_what_was_applied_to_it() {
         let took = Duration::from_millis(3);
         let plain = Ok(Versioned::exact((), token(9)));
         let step = Step::of((Source::Postgres, None), "check", took, &plain);
         assert_eq!((step.store_as_of, step.overlaid_events, step.outcome), (Some(token(9)), 0, Outcome::Ok));
-        let mut laid = Versioned::exact((), token(12));
-        laid.origin.store_as_of = Some(token(10));
-        laid.origin.overlaid_events = 2;
+        let mut patched = Versioned::exact((), token(12));
+        patched.origin.store_as_of = Some(token(10));
+        patched.origin.overlaid_events = 2;
         let replica = Arc::from("projector-1");
-        let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &Ok(laid));
+        let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &Ok(patched));
         assert_eq!((step.store_as_of, step.overlaid_events), (Some(token(10)), 2));
         assert_eq!(step.replica.as_deref(), Some("projector-1"));
         let failed: Result<Versioned<()>, _> = Err(Error::NotComplete);
@@ -124,11 +124,11 @@ mod tests {
 
     #[test]
     fn nothing_is_recorded_unless_it_is_wanted() {
-        let unwanted = Trail::new(false);
+        let unwanted = QueryTrace::new(false);
         unwanted.step(|| unreachable!("no step is made"));
         unwanted.fell_back("down");
         assert_eq!(unwanted.record(), None);
-        let wanted = Trail::new(true);
+        let wanted = QueryTrace::new(true);
         wanted.fell_back("down");
         assert_eq!(wanted.record(), Some(Record { steps: vec![], fallback: Some("down") }));
     }

@@ -18,15 +18,15 @@ use crate::recent::{Recent, Sources};
 pub struct StreamEnd {
     sources: Sources,
     recent: Arc<Recent>,
-    patience: Duration,
+    timeout: Duration,
     /// The last look-up: when it began, and what it found.
     last: Mutex<Option<(Instant, Token)>>,
 }
 
 impl StreamEnd {
     /// Looks there, and waits so long.
-    pub fn new(sources: Sources, recent: Arc<Recent>, patience: Duration) -> Self {
-        Self { sources, recent, patience, last: Mutex::new(None) }
+    pub fn new(sources: Sources, recent: Arc<Recent>, timeout: Duration) -> Self {
+        Self { sources, recent, timeout, last: Mutex::new(None) }
     }
 
     /// Waits until this process has read all that the stream holds and all that is known to be committed, and returns
@@ -35,12 +35,12 @@ impl StreamEnd {
     pub async fn reached(&self, deadline: Instant) -> Option<Token> {
         let now = Instant::now();
         // Half of the time is left for the read itself.
-        let patience = self.patience.min(deadline.saturating_duration_since(now) / 2);
-        let until = now + patience;
-        let known = self.sources.horizon.head();
+        let timeout = self.timeout.min(deadline.saturating_duration_since(now) / 2);
+        let until = now + timeout;
+        let known = self.sources.heads.head();
         let held = if self.sources.log.nats.is_connected() {
             // A server that does not answer leaves time to wait for what is known.
-            tokio::time::timeout_at(now + patience / 2, self.look_up(now)).await.ok().flatten()
+            tokio::time::timeout_at(now + timeout / 2, self.look_up(now)).await.ok().flatten()
         } else {
             None
         };
@@ -58,7 +58,7 @@ impl StreamEnd {
             return Some(end);
         }
         let began = Instant::now();
-        let epoch = self.sources.horizon.epoch()?;
+        let epoch = self.sources.heads.epoch()?;
         let (_, newest) = self.sources.log.stream_reach(epoch).await?;
         let end = Token::new(epoch, newest);
         *last = Some((began, end));

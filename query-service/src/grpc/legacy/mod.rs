@@ -27,7 +27,7 @@ use crate::metrics::LEGACY_OLDER;
 use crate::postgres::PostgresReader;
 use crate::queries::{Answer, Check, ListKind, Read, Relation, Relations};
 use crate::recent::{Recent, Sources};
-use crate::router::{Fallback, Need, ReadModelReader, Refusal, StoreRouter, Trail};
+use crate::router::{Fallback, Need, QueryTrace, ReadModelReader, Refusal, StoreRouter};
 
 /// Most ids of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
@@ -48,7 +48,7 @@ pub struct LegacySettings {
 /// The service.
 #[derive(Debug)]
 pub struct Legacy {
-    policy: Arc<StoreRouter>,
+    router: Arc<StoreRouter>,
     stream_end: StreamEnd,
     default_limit: usize,
 }
@@ -63,13 +63,13 @@ struct Call {
 impl Legacy {
     /// Answers with these.
     pub fn new(
-        policy: Arc<StoreRouter>,
+        router: Arc<StoreRouter>,
         sources: Sources,
         recent: Arc<Recent>,
         settings: LegacySettings,
     ) -> Self {
         let stream_end = StreamEnd::new(sources, recent, settings.freshness_wait);
-        Self { policy, stream_end, default_limit: settings.default_limit }
+        Self { router, stream_end, default_limit: settings.default_limit }
     }
 
     /// Begins a call whose request is sound: waits for what the stream holds.
@@ -84,17 +84,17 @@ impl Legacy {
         ReadModelReader: Read<Q>,
         PostgresReader: Read<Q>,
     {
-        let trail = Trail::new(true);
-        let mut answer = self.policy.attempt(question, call.need, call.deadline, &trail).await;
+        let trace = QueryTrace::new(true);
+        let mut answer = self.router.attempt(question, call.need, call.deadline, &trace).await;
         // Without the requirement, only what failed for want of freshness can succeed.
-        if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trail)) {
+        if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trace)) {
             let any = Need { at_least: None, ..call.need };
-            answer = self.policy.attempt(question, any, call.deadline, &trail).await;
+            answer = self.router.attempt(question, any, call.deadline, &trace).await;
             if answer.is_ok() {
                 metrics::counter!(LEGACY_OLDER).increment(1);
             }
         }
-        self.policy.count(question, &answer);
+        self.router.count(question, &answer);
         // The caller gave no token that could be at fault.
         answer.map_err(|refusal| errors::refusal(refusal, ""))
     }
@@ -111,8 +111,8 @@ impl Legacy {
 }
 
 /// The revision that the call asked for is why there is no answer.
-fn too_fresh(refusal: Refusal, trail: &Trail) -> bool {
-    let fell_back = || trail.record().and_then(|record| record.fallback);
+fn too_fresh(refusal: Refusal, trace: &QueryTrace) -> bool {
+    let fell_back = || trace.record().and_then(|record| record.fallback);
     match refusal {
         Refusal::EpochChanged | Refusal::TokenAhead | Refusal::Behind { .. } => true,
         Refusal::DeadlineExceeded | Refusal::RuledOut { .. } | Refusal::Busy { .. } => false,
@@ -302,9 +302,9 @@ mod tests {
             (Refusal::TokenAhead, Fallback::Behind, true),
             (Refusal::Busy { share: false, retry_after: after }, Fallback::Behind, false),
         ] {
-            let trail = Trail::new(true);
-            trail.fell_back(fell_back.name());
-            assert_eq!(too_fresh(refusal, &trail), again, "{refusal:?} after {fell_back:?}");
+            let trace = QueryTrace::new(true);
+            trace.fell_back(fell_back.name());
+            assert_eq!(too_fresh(refusal, &trace), again, "{refusal:?} after {fell_back:?}");
         }
     }
 }

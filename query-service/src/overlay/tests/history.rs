@@ -12,7 +12,7 @@ use proto::{Epoch, Position, Revision, Token, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::super::lay;
+use super::super::apply;
 use crate::queries::{Counts, Link, ListRow, Relation, Side};
 use crate::recent::{Arrival, Held, Limits, Recent};
 
@@ -80,7 +80,7 @@ pub fn list_at(state: &State, user: UserId, side: Side) -> Vec<ListRow> {
 
 pub fn relation_at(state: &State, viewer: UserId, other: UserId) -> Relation {
     let mut relation = Relation::default();
-    for side in lay::SIDES {
+    for side in apply::SIDES {
         let (source, target) = if side.outgoing { (viewer, other) } else { (other, viewer) };
         let held = state.get(&EdgeKey { kind: side.kind, source, target });
         let link = held.map(|held| Link {

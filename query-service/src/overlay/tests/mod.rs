@@ -201,7 +201,7 @@ fn restless(changes: usize) -> History {
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at_all() {
-    let history = restless(lay::MOST_CHANGES + 1);
+    let history = restless(apply::MOST_CHANGES + 1);
     let end = history.events.len();
     let over = |from, to| {
         let torn = Torn { states: history.states.clone(), from, to, dice: 0 };

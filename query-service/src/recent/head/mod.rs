@@ -21,17 +21,17 @@ use uuid::Uuid;
 
 use self::published::{Fresh, Published, View};
 
-/// Older heads are forgotten; staleness beyond this is told as this.
+/// Upper bound of reported staleness; older heads are dropped.
 pub const LONGEST_STALENESS: Duration = Duration::from_secs(600);
 
-/// Staleness is told to about this.
+/// Resolution of reported staleness.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// A replica that misses nothing older than about this is judged without the lock.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// The source of truth tells its head every second, and is asked for it twice a second. After a longer silence it is
-/// not known when the revisions came that were committed meanwhile.
+/// A heartbeat comes every second, and the probe asks PostgreSQL twice a second. After a longer silence this process does
+/// not know when the revisions came that were committed meanwhile.
 const SILENCE: Duration = Duration::from_secs(3);
 
 /// Who vouches for the current epoch; a later one overrides an earlier one.
@@ -47,35 +47,35 @@ enum Authority {
 struct Inner {
     head: Option<Token>,
     authority: Authority,
-    /// When PostgreSQL last answered.
-    asked: Option<Instant>,
+    /// When PostgreSQL last reported its head.
+    confirmed_at: Option<Instant>,
     /// Names the database of PostgreSQL.
     database: Option<Uuid>,
     heartbeat: Option<Heartbeat>,
     /// The heartbeat that was last heard, whatever its head.
     last_heard: Option<Heard>,
-    /// When each head of the present epoch was first heard of, or a revision was committed; both ascend.
-    heard: VecDeque<(Instant, Revision)>,
-    /// When the source of truth last told its head.
-    told: Option<Instant>,
-    /// Revisions after this one were heard of as they came.
-    dated_after: Option<Revision>,
+    /// When each head of the current epoch was first observed, or a revision was committed; both ascend.
+    observed: VecDeque<(Instant, Revision)>,
+    /// When PostgreSQL or a heartbeat last reported a head.
+    observed_at: Option<Instant>,
+    /// Revisions after this one were observed as they came.
+    live_after: Option<Revision>,
 }
 
-/// The newest known head.
+/// Tracks the newest head. Shared by those who observe it and those who read.
 #[derive(Debug)]
-pub struct Horizon {
+pub struct HeadTracker {
     inner: Mutex<Inner>,
     published: Published,
 }
 
-impl Default for Horizon {
+impl Default for HeadTracker {
     fn default() -> Self {
         Self { inner: Mutex::default(), published: Published::new(Instant::now()) }
     }
 }
 
-impl Horizon {
+impl HeadTracker {
     /// Changes what is known, and publishes it.
     fn change(&self, change: impl FnOnce(&mut Inner)) {
         let mut inner = self.inner.lock();
@@ -87,14 +87,14 @@ impl Horizon {
         self.published.load().unwrap_or_else(|| self.inner.lock().view())
     }
 
-    /// A heartbeat was heard. Several processes send them: ignore one from an older epoch, and one from another
-    /// epoch than the one that PostgreSQL has just confirmed.
-    pub fn heartbeat(&self, heartbeat: Heartbeat, now: Instant) {
+    /// Takes a heartbeat. Several processes send them: ignores one from an older epoch, and one from another epoch than
+    /// the one that PostgreSQL has just confirmed.
+    pub fn observe_heartbeat(&self, heartbeat: Heartbeat, now: Instant) {
         self.change(|inner| {
             if !inner.accepts(heartbeat.head, now) {
                 return;
             }
-            inner.told(heartbeat.head, Authority::Heartbeat, now);
+            inner.observe(heartbeat.head, Authority::Heartbeat, now);
             inner.last_heard = Some(Heard { heartbeat, at: now });
             if inner.heartbeat.is_none_or(|last| last.head <= heartbeat.head) {
                 inner.heartbeat = Some(heartbeat);
@@ -102,11 +102,11 @@ impl Horizon {
         });
     }
 
-    /// PostgreSQL was asked for its head.
-    pub fn told(&self, head: Token, now: Instant) {
+    /// Takes the head that PostgreSQL reported to the probe.
+    pub fn observe_head(&self, head: Token, now: Instant) {
         self.change(|inner| {
-            inner.asked = Some(now);
-            inner.told(head, Authority::PostgreSql, now);
+            inner.confirmed_at = Some(now);
+            inner.observe(head, Authority::PostgreSql, now);
         });
     }
 
@@ -115,27 +115,27 @@ impl Horizon {
     pub fn went_back(&self, head: Token, now: Instant) {
         self.change(|inner| {
             inner.forget_epoch();
-            inner.asked = Some(now);
-            inner.told(head, Authority::PostgreSql, now);
+            inner.confirmed_at = Some(now);
+            inner.observe(head, Authority::PostgreSql, now);
         });
     }
 
-    /// PostgreSQL was asked which database it is.
-    pub fn told_database(&self, database: Uuid) {
+    /// Takes the id of the database that PostgreSQL reported to the probe.
+    pub fn observe_database(&self, database: Uuid) {
         self.change(|inner| inner.database = Some(database));
     }
 
-    /// An answer of PostgreSQL was of this revision. Answers overtake each other: one of an older epoch is ignored.
-    pub fn answered(&self, as_of: Token, now: Instant) {
+    /// Takes the revision of an answer of PostgreSQL. Answers overtake each other: ignores one of an older epoch.
+    pub fn observe_answer(&self, as_of: Token, now: Instant) {
         self.change(|inner| {
             if inner.head.is_none_or(|head| head.epoch <= as_of.epoch) {
-                inner.told(as_of, Authority::PostgreSql, now);
+                inner.observe(as_of, Authority::PostgreSql, now);
             }
         });
     }
 
-    /// A verified event of the log was read: the head is not before it.
-    pub fn advanced(&self, at: Token, now: Instant) {
+    /// Takes the revision of a verified event of the log: the head is not before it.
+    pub fn observe_event(&self, at: Token, now: Instant) {
         self.change(|inner| {
             if inner.head.is_none_or(|head| head.epoch == at.epoch) {
                 inner.raise(at, now);
@@ -143,14 +143,14 @@ impl Horizon {
         });
     }
 
-    /// A read model shows this revision. It counts only until PostgreSQL or a heartbeat was heard.
-    pub fn hint(&self, visible: Token, now: Instant) {
+    /// Takes the revision that a read model shows. It counts only until PostgreSQL or a heartbeat reports a head.
+    pub fn observe_read_model(&self, visible: Token, now: Instant) {
         if self.view().is_settled {
             return;
         }
         self.change(|inner| {
             if inner.authority == Authority::ReadModel && inner.head.is_none_or(|head| head < visible) {
-                inner.told_by_read_model(visible, now);
+                inner.observe_read_model(visible, now);
             }
         });
     }
@@ -163,18 +163,18 @@ impl Horizon {
         same_epoch && view.database.zip(database).is_none_or(|(ours, theirs)| ours == theirs)
     }
 
-    /// The head, if PostgreSQL was asked for it since then.
-    pub fn asked_since(&self, since: Instant) -> Option<Token> {
+    /// The head, if PostgreSQL has confirmed it since then.
+    pub fn confirmed_since(&self, since: Instant) -> Option<Token> {
         let inner = self.inner.lock();
-        inner.head.filter(|_| inner.asked.is_some_and(|asked| asked >= since))
+        inner.head.filter(|_| inner.confirmed_at.is_some_and(|at| at >= since))
     }
 
-    /// The present epoch, if any was heard of.
+    /// The current epoch, if one is known.
     pub fn epoch(&self) -> Option<Epoch> {
         self.head().map(|head| head.epoch)
     }
 
-    /// The newest head heard of.
+    /// The newest known head.
     pub fn head(&self) -> Option<Token> {
         self.view().head
     }
@@ -189,15 +189,15 @@ impl Horizon {
         self.inner.lock().last_heard.map(|heard| now.saturating_duration_since(heard.at))
     }
 
-    /// PostgreSQL's time of day, as the last heartbeat told it.
+    /// PostgreSQL's time of day, derived from the last heartbeat.
     pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
         self.inner.lock().last_heard.and_then(|heard| heard.time(now))
     }
 
-    /// For how long something newer than this is known. Zero for the newest; the longest for another epoch.
+    /// Age of the oldest revision after this one. Zero for the newest; [`LONGEST_STALENESS`] for another epoch.
     ///
-    /// For what has no date it is a guess: the age of the nearest older revision that has one, or the time since this
-    /// process heard of something newer.
+    /// An estimate if the age of that revision is not known: the age of the nearest older revision that has one, or the
+    /// time since this process observed something newer.
     pub fn staleness(&self, of: Token, now: Instant) -> Duration {
         match self.view().head {
             Some(head) if head.epoch != of.epoch => LONGEST_STALENESS,
@@ -214,17 +214,17 @@ impl Horizon {
         !known && self.staleness(of, now) > limit
     }
 
-    /// Something newer than this was committed while this process did not listen, and nobody has told when.
-    pub fn undated(&self, of: Token, now: Instant) -> bool {
+    /// True if something newer than this was committed while this process did not listen, and its age was not looked up.
+    pub fn lacks_age(&self, of: Token, now: Instant) -> bool {
         let view = self.view();
         view.head.is_some_and(|head| head.epoch == of.epoch && head > of)
             && view.fresh.is_none_or(|fresh| of.revision < fresh.after)
-            && self.inner.lock().undated(of, now)
+            && self.inner.lock().lacks_age(of, now)
     }
 
-    /// A revision was committed so long ago.
-    pub fn dated(&self, committed: Token, age: Duration, now: Instant) {
-        self.change(|inner| inner.dated(committed, age, now));
+    /// Takes the age of a revision that was looked up.
+    pub fn observe_age(&self, committed: Token, age: Duration, now: Instant) {
+        self.change(|inner| inner.insert_age(committed, age, now));
     }
 }
 
@@ -240,12 +240,12 @@ impl Inner {
 
     /// The newest part of what was observed as it came.
     fn fresh(&self) -> Option<Fresh> {
-        let (dated_after, (newest, _)) = (self.dated_after?, self.heard.back()?);
+        let (live_after, (newest, _)) = (self.live_after?, self.observed.back()?);
         let old = |(at, _): &(Instant, Revision)| newest.saturating_duration_since(*at) > FRESH;
-        let first = self.heard.partition_point(old);
-        let before = first.checked_sub(1).and_then(|last| self.heard.get(last));
+        let first = self.observed.partition_point(old);
+        let before = first.checked_sub(1).and_then(|last| self.observed.get(last));
         let after = before.map_or(Revision::ZERO, |(_, revision)| *revision);
-        self.heard.get(first).map(|(since, _)| Fresh { after: after.max(dated_after), since: *since })
+        self.observed.get(first).map(|(since, _)| Fresh { after: after.max(live_after), since: *since })
     }
 
     fn staleness(&self, of: Token, now: Instant) -> Duration {
@@ -255,36 +255,36 @@ impl Inner {
             _ => return Duration::ZERO,
         }
         let missed = self.first_after(of.revision);
-        let known = if self.undated(of, now) { missed.saturating_sub(1) } else { missed };
-        let age = self.heard.get(known).map(|(at, _)| now.saturating_duration_since(*at));
+        let known = if self.lacks_age(of, now) { missed.saturating_sub(1) } else { missed };
+        let age = self.observed.get(known).map(|(at, _)| now.saturating_duration_since(*at));
         age.unwrap_or_default().min(LONGEST_STALENESS)
     }
 
     /// True if a heartbeat of this head may change what is known.
     fn accepts(&self, head: Token, now: Instant) -> bool {
         let Some(known) = self.head else { return true };
-        let confirmed = self.asked.is_some_and(|asked| now.saturating_duration_since(asked) <= SILENCE);
+        let confirmed = self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) <= SILENCE);
         known.epoch == head.epoch
             || self.authority == Authority::ReadModel
             || (known.epoch < head.epoch && !confirmed)
     }
 
-    fn told(&mut self, head: Token, authority: Authority, now: Instant) {
+    fn observe(&mut self, head: Token, authority: Authority, now: Instant) {
         if self.head.is_some_and(|known| known.epoch != head.epoch) {
             self.forget_epoch();
         }
         self.authority = self.authority.max(authority);
         self.raise(head, now);
-        match self.told.replace(now) {
-            Some(told) if now.saturating_duration_since(told) <= SILENCE => return,
+        match self.observed_at.replace(now) {
+            Some(last) if now.saturating_duration_since(last) <= SILENCE => return,
             Some(_) => {}
-            // So far read models were heard of, and they may be behind.
-            None => self.heard = VecDeque::from([(now, head.revision)]),
+            // So far only read models were observed, and they may be behind.
+            None => self.observed = VecDeque::from([(now, head.revision)]),
         }
-        self.dated_after = Some(head.revision);
+        self.live_after = Some(head.revision);
     }
 
-    fn told_by_read_model(&mut self, visible: Token, now: Instant) {
+    fn observe_read_model(&mut self, visible: Token, now: Instant) {
         if self.head.is_some_and(|known| known.epoch != visible.epoch) {
             self.forget_epoch();
         }
@@ -292,41 +292,41 @@ impl Inner {
     }
 
     fn forget_epoch(&mut self) {
-        let (asked, database) = (self.asked, self.database);
-        *self = Self { asked, database, ..Self::default() };
+        let (confirmed_at, database) = (self.confirmed_at, self.database);
+        *self = Self { confirmed_at, database, ..Self::default() };
     }
 
-    fn undated(&self, of: Token, now: Instant) -> bool {
+    fn lacks_age(&self, of: Token, now: Instant) -> bool {
         let missed = of.revision.next();
         let open = |(at, next): &(Instant, Revision)| {
-            let dated = *next == missed && self.dated_after != Some(missed);
+            let dated = *next == missed && self.live_after != Some(missed);
             !dated && now.saturating_duration_since(*at) < LONGEST_STALENESS
         };
         self.head.is_some_and(|head| head.epoch == of.epoch && head > of)
-            && self.dated_after.is_none_or(|last| missed <= last)
-            && self.heard.get(self.first_after(of.revision)).is_some_and(open)
+            && self.live_after.is_none_or(|last| missed <= last)
+            && self.observed.get(self.first_after(of.revision)).is_some_and(open)
     }
 
-    /// The place in `heard` of the first revision after this one.
+    /// The place in `observed` of the first revision after this one.
     fn first_after(&self, revision: Revision) -> usize {
-        self.heard.partition_point(|(_, known)| *known <= revision)
+        self.observed.partition_point(|(_, known)| *known <= revision)
     }
 
-    fn dated(&mut self, committed: Token, age: Duration, now: Instant) {
+    fn insert_age(&mut self, committed: Token, age: Duration, now: Instant) {
         if self.head.is_none_or(|head| head.epoch != committed.epoch || head < committed) {
             return;
         }
-        if self.dated_after == Some(committed.revision) {
-            self.dated_after = Some(Revision(committed.revision.0.saturating_sub(1)));
+        if self.live_after == Some(committed.revision) {
+            self.live_after = Some(Revision(committed.revision.0.saturating_sub(1)));
         }
         let place = self.first_after(committed.revision);
         let at = now.checked_sub(age.min(LONGEST_STALENESS)).unwrap_or(now);
         // Clocks differ, and what came later is not older.
-        let at = self.heard.get(place).map_or(at, |(next, _)| at.min(*next));
-        for (earlier, _) in self.heard.iter_mut().take(place) {
+        let at = self.observed.get(place).map_or(at, |(next, _)| at.min(*next));
+        for (earlier, _) in self.observed.iter_mut().take(place) {
             *earlier = at.min(*earlier);
         }
-        self.heard.insert(place, (at, committed.revision));
+        self.observed.insert(place, (at, committed.revision));
         self.forget_old(now);
     }
 
@@ -337,18 +337,18 @@ impl Inner {
         }
         self.head = Some(head);
         self.forget_old(now);
-        match self.heard.back_mut() {
-            // Answers tell heads thousands of times a second; heads of one moment share an entry.
+        match self.observed.back_mut() {
+            // Answers report heads thousands of times a second; heads of one moment share an entry.
             Some((at, revision)) if now.saturating_duration_since(*at) < MOMENT => *revision = head.revision,
-            _ => self.heard.push_back((now, head.revision)),
+            _ => self.observed.push_back((now, head.revision)),
         }
     }
 
     fn forget_old(&mut self, now: Instant) {
         let old = |(at, _): &(Instant, Revision)| now.saturating_duration_since(*at) > LONGEST_STALENESS;
         // One old head stays: whoever misses that is stale, however long nothing was written since.
-        while self.heard.get(1).is_some_and(old) {
-            self.heard.pop_front();
+        while self.observed.get(1).is_some_and(old) {
+            self.observed.pop_front();
         }
     }
 }

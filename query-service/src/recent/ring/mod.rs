@@ -2,7 +2,7 @@
 //!
 //! Owns: a contiguous piece of the history, from a floor up to a position, within limits of number and bytes; and the
 //! answers to "what has changed since then?" for one account. Pure. It must not know where events come from, or what
-//! their changes are laid over.
+//! their changes are applied to.
 //! What can go wrong: an event that is not the next one. It is refused: a ring with a hole would tell lies.
 //!
 //! The changes of one account are a chain: each names the one before it, and a map names the newest. So a change costs

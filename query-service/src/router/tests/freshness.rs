@@ -6,7 +6,7 @@ use super::*;
 async fn a_token_that_this_process_has_read_is_not_waited_for() {
     let world = World::healthy();
     world.router.memory.recent.begin(token(102));
-    world.router.horizon.advanced(token(102), Instant::now());
+    world.router.heads.observe_event(token(102), Instant::now());
     world.neo4j[0].will(Act::Answer(token(102)));
     let began = Instant::now();
     assert_eq!(world.ask(at_least(token(102))).await, Ok((token(102), Source::Neo4j)));
@@ -55,7 +55,7 @@ async fn a_token_beyond_the_head_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_token_of_a_past_epoch_is_refused_at_once() {
     let world = World::healthy();
-    world.router.horizon.told(of_epoch(2, 5), Instant::now());
+    world.router.heads.observe_head(of_epoch(2, 5), Instant::now());
     assert_eq!(world.ask(at_least(token(100))).await, Err(Refusal::EpochChanged));
     assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
@@ -90,7 +90,7 @@ async fn a_token_of_an_epoch_that_does_not_exist_costs_postgres_nothing() {
     tokio::time::advance(Duration::from_millis(1)).await;
     let mut asked = pin!(world.ask(at_least(of_epoch(7, 1))));
     begins_to_wait(asked.as_mut()).await;
-    world.router.horizon.told(token(101), Instant::now());
+    world.router.heads.observe_head(token(101), Instant::now());
     assert_eq!(asked.await, Err(Refusal::EpochChanged));
     assert!(world.postgres.asked().is_empty() && world.neo4j[0].asked().is_empty());
 }
@@ -102,7 +102,7 @@ async fn an_epoch_that_postgres_tells_meanwhile_is_read_from_the_read_model() {
     world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
     let mut asked = pin!(world.ask(at_least(of_epoch(2, 5))));
     begins_to_wait(asked.as_mut()).await;
-    world.router.horizon.told(of_epoch(2, 5), Instant::now());
+    world.router.heads.observe_head(of_epoch(2, 5), Instant::now());
     world.router.memory.recent.begin(of_epoch(2, 5));
     let checkpoint = Checkpoint { visible: of_epoch(2, 5), complete: true };
     world.model(0).replica.announced(checkpoint, Instant::now());

@@ -85,7 +85,7 @@ async fn a_failing_read_model_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn a_read_model_that_is_too_far_behind_is_not_asked() {
     let world = World::healthy();
-    world.router.horizon.advanced(token(101), Instant::now());
+    world.router.heads.observe_event(token(101), Instant::now());
     tokio::time::advance(TOLERANCE.max_staleness).await;
     world.neo4j[0].will(Act::Answer(token(100)));
     assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Neo4j)));
@@ -98,7 +98,7 @@ async fn a_read_model_that_is_too_far_behind_is_not_asked() {
 async fn a_read_model_whose_lag_is_made_up_for_is_asked_however_far_behind() {
     let world = World::healthy();
     world.router.memory.recent.begin(token(100));
-    world.router.horizon.advanced(token(101), Instant::now());
+    world.router.heads.observe_event(token(101), Instant::now());
     tokio::time::advance(TOLERANCE.max_staleness * 2).await;
     world.neo4j[0].will(Act::Answer(token(101)));
     assert_eq!(world.ask(ANY).await, Ok((token(101), Source::Neo4j)));

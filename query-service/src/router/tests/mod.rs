@@ -1,4 +1,4 @@
-//! Tests of the policy, with stores that answer as told and a clock that stands still.
+//! Tests of the router, with stores that answer as told and a clock that stands still.
 //!
 //! Owns: the stores and the world that they make up; what is asked in it is in the other files.
 
@@ -29,7 +29,7 @@ use crate::replicas::{ReadModel, Replica, Tolerance};
 enum Act {
     Answer(Token),
     Fail(Error),
-    /// Never answers; the caller's patience ends it.
+    /// Never answers; the time that it was given ends it.
     Hang,
 }
 
@@ -117,7 +117,7 @@ impl World {
 impl<N: Read<Check>> World<N> {
     fn with_models(replicas: usize, per_second: u32, model: impl Fn(&Arc<Fake>) -> N) -> Self {
         let now = Instant::now();
-        let horizon = Arc::new(Horizon::default());
+        let heads = Arc::new(HeadTracker::default());
         let recent = Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
         let breaker = || {
             let breaker = Breaker::new(now);
@@ -131,10 +131,10 @@ impl<N: Read<Check>> World<N> {
             ReadModel::new(model(fake), breaker(), replica)
         });
         let router = Router {
-            replicas: Replicas::new(models.collect(), Arc::clone(&horizon), Arc::clone(&recent), TOLERANCE),
+            replicas: Replicas::new(models.collect(), Arc::clone(&heads), Arc::clone(&recent), TOLERANCE),
             postgres: Store { reader: Arc::clone(&postgres), breaker: breaker() },
             memory: Memory { recent },
-            horizon,
+            heads,
             budget: Budget::new(NonZeroU32::new(per_second).expect("above zero"), 100, now),
             lists: Holders::new(4, Arc::default()),
             handles: Handles::default(),
@@ -142,7 +142,7 @@ impl<N: Read<Check>> World<N> {
         };
         let world = Self { neo4j, postgres, router };
         (0..replicas).for_each(|number| world.announced_by(number, 100));
-        world.router.horizon.told(token(100), now);
+        world.router.heads.observe_head(token(100), now);
         world
     }
 
@@ -172,7 +172,8 @@ impl<N: Read<Check>> World<N> {
     async fn ask_within(&self, need: Need, within: Duration) -> Result<(Token, Source), Refusal> {
         let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
         let question = Check { viewer: someone, targets: vec![someone] };
-        let answer = self.router.answer(&question, need, Instant::now() + within, &Trail::default()).await?;
+        let answer =
+            self.router.answer(&question, need, Instant::now() + within, &QueryTrace::default()).await?;
         Ok((answer.as_of, answer.source))
     }
 

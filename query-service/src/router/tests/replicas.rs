@@ -8,9 +8,9 @@ use super::*;
 async fn asked(world: &World, need: Need) -> (Vec<String>, Result<Source, Refusal>) {
     let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let question = Check { viewer: someone, targets: vec![someone] };
-    let trail = Trail::new(true);
-    let answer = world.router.answer(&question, need, Instant::now() + Duration::from_secs(2), &trail).await;
-    let record = trail.record().expect("it was wanted");
+    let trace = QueryTrace::new(true);
+    let answer = world.router.answer(&question, need, Instant::now() + Duration::from_secs(2), &trace).await;
+    let record = trace.record().expect("it was wanted");
     let steps = record.steps.into_iter().filter_map(|step| Some(step.replica?.to_string()));
     (steps.collect(), answer.map(|answer| answer.source))
 }
@@ -118,7 +118,7 @@ async fn each_has_a_breaker_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn one_that_lags_is_asked_only_where_no_other_can_be() {
     let world = World::with_replicas(2);
-    world.router.horizon.advanced(token(101), Instant::now());
+    world.router.heads.observe_event(token(101), Instant::now());
     world.announced_by(1, 101);
     tokio::time::advance(TOLERANCE.max_lag * 2).await;
     for _ in 0..6 {
@@ -131,7 +131,7 @@ async fn one_that_lags_is_asked_only_where_no_other_can_be() {
     let (steps, answer) = asked(&world, ANY).await;
     assert_eq!(steps, ["projector-1", "projector-0"]);
     assert_eq!(answer, Ok(Source::Neo4j));
-    let lagging: Vec<_> = world.router.sights(Instant::now()).iter().map(|sight| sight.lagging).collect();
+    let lagging: Vec<_> = world.router.health(Instant::now()).iter().map(|replica| replica.lagging).collect();
     assert_eq!(lagging, [true, false]);
     world.announced_by(0, 101);
     world.neo4j.iter().for_each(|fake| fake.will(Act::Answer(token(101))));
@@ -144,14 +144,14 @@ async fn one_that_lags_is_asked_only_where_no_other_can_be() {
 #[tokio::test(start_paused = true)]
 async fn one_that_has_reached_the_token_is_preferred() {
     let world = World::with_replicas(2);
-    world.router.horizon.advanced(token(102), Instant::now());
+    world.router.heads.observe_event(token(102), Instant::now());
     world.announced_by(1, 102);
     for _ in 0..4 {
         world.neo4j[1].will(Act::Answer(token(102)));
         let (steps, answer) = asked(&world, at_least(token(102))).await;
         assert_eq!((steps, answer), (vec!["projector-1".to_owned()], Ok(Source::Neo4j)));
     }
-    // What this process has read itself is laid over either one's answers.
+    // What this process has read itself is applied to either one's answers.
     world.router.memory.recent.begin(token(102));
     world.neo4j.iter().for_each(|fake| fake.will(Act::Answer(token(102))));
     let (first, _) = asked(&world, at_least(token(102))).await;
@@ -163,7 +163,7 @@ async fn one_that_has_reached_the_token_is_preferred() {
 #[tokio::test(start_paused = true)]
 async fn whoever_reaches_the_token_first_answers() {
     let world = World::with_replicas(2);
-    world.router.horizon.advanced(token(102), Instant::now());
+    world.router.heads.observe_event(token(102), Instant::now());
     world.neo4j[1].will(Act::Answer(token(102)));
     let began = Instant::now();
     let mut asked = pin!(asked(&world, at_least(token(102))));
@@ -176,7 +176,7 @@ async fn whoever_reaches_the_token_first_answers() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_too_old_is_asked_of_another_one() {
     let world = World::with_replicas(2);
-    world.router.horizon.advanced(token(102), Instant::now());
+    world.router.heads.observe_event(token(102), Instant::now());
     (0..2).for_each(|number| world.announced_by(number, 102));
     // Both claim to have it, and one was restored from a backup since.
     world.neo4j[0].will(Act::Answer(token(90)));
@@ -211,11 +211,11 @@ async fn what_speaks_against_each_is_told() {
     world.fail_probes(&world.model(0).breaker);
     let replica = &world.model(2).replica;
     replica.looked_up(None, replica.begin_look_up());
-    let sights = world.router.sights(Instant::now());
-    let told: Vec<_> = sights.iter().map(|sight| (&*sight.name, sight.problem.is_none())).collect();
+    let replicas = world.router.health(Instant::now());
+    let told: Vec<_> = replicas.iter().map(|replica| (&*replica.name, replica.problem.is_none())).collect();
     assert_eq!(told, [("projector-0", false), ("projector-1", true), ("projector-2", false)]);
-    assert_eq!(sights[1].visible, Some(token(100)));
-    assert_eq!(sights[2].visible, None);
+    assert_eq!(replicas[1].visible, Some(token(100)));
+    assert_eq!(replicas[2].visible, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -223,7 +223,7 @@ async fn a_foreign_replica_leaves_the_others_alone() {
     let world = World::with_replicas(2);
     let foreign = |visible| Checkpoint { visible, complete: true };
     world.model(0).replica.announced(foreign(of_epoch(9, 1)), Instant::now());
-    world.router.horizon.hint(of_epoch(9, 1), Instant::now());
+    world.router.heads.observe_read_model(of_epoch(9, 1), Instant::now());
     for _ in 0..4 {
         world.neo4j[1].will(Act::Answer(token(100)));
         let (steps, answer) = asked(&world, at_least(token(100))).await;
@@ -244,18 +244,18 @@ async fn a_foreign_replica_leaves_the_others_alone() {
 async fn a_replica_of_another_database_is_not_asked() {
     let world = World::with_replicas(2);
     let (ours, theirs) = (uuid::Uuid::from_u128(1), uuid::Uuid::from_u128(2));
-    world.router.horizon.told_database(ours);
+    world.router.heads.observe_database(ours);
     world.model(0).replica.belongs_to(Some(theirs));
     world.model(1).replica.belongs_to(Some(ours));
     for _ in 0..4 {
         world.neo4j[1].will(Act::Answer(token(100)));
         assert_eq!(asked(&world, ANY).await.0, ["projector-1"]);
     }
-    let sights = world.router.sights(Instant::now());
-    let problems: Vec<_> = sights.iter().map(|one| one.problem.as_deref()).collect();
+    let replicas = world.router.health(Instant::now());
+    let problems: Vec<_> = replicas.iter().map(|one| one.problem.as_deref()).collect();
     assert_eq!(problems, [Some("it is of another epoch or another database"), None]);
     world.model(0).replica.belongs_to(Some(ours));
-    assert_eq!(world.router.sights(Instant::now())[0].problem, None);
+    assert_eq!(world.router.health(Instant::now())[0].problem, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -264,5 +264,5 @@ async fn an_answer_of_another_epoch_is_dropped() {
     world.neo4j[0].will(Act::Answer(of_epoch(9, 1)));
     world.postgres.will(Act::Answer(token(100)));
     assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Postgres)));
-    assert_eq!(world.router.horizon.head(), Some(token(100)));
+    assert_eq!(world.router.heads.head(), Some(token(100)));
 }

@@ -1,4 +1,4 @@
-//! Laying recent events over what a read model answered.
+//! Applies recent events to what a read model answered.
 //!
 //! Owns: the rules of it, for each kind of answer. Pure. What the events touch is set by the last of them; what they do
 //! not touch did not change. So the outcome is of exactly the ring's position, whichever part of these changes the read
@@ -27,7 +27,7 @@ pub const SIDES: [Side; 7] = {
     ]
 };
 
-/// Most changes of an account, on one side, that are laid over an answer. Each costs about 50 ns while the ring is
+/// Most changes of an account, on one side, that are patched over an answer. Each costs about 50 ns while the ring is
 /// locked, on all seven sides in the worst case: so new events, and with them everybody, wait a millisecond or two at
 /// most. An account has more only where a replica lags far behind a large job; another store tells the outcome then.
 pub const MOST_CHANGES: usize = 4_000;
@@ -130,20 +130,21 @@ pub fn list(
     // Below the last row that was read nothing is known.
     let floor = rows.last().filter(|_| part.more_below).map(|row| row.position);
     let last = last_changes(ring, since, user, side)?;
-    let mut laid: Vec<ListRow> = rows.iter().filter(|row| !last.contains_key(&row.user)).copied().collect();
+    let mut patched: Vec<ListRow> =
+        rows.iter().filter(|row| !last.contains_key(&row.user)).copied().collect();
     if !last.is_empty() {
         let within = |position: Position| {
             part.before.is_none_or(|before| position < before) && floor.is_none_or(|floor| position >= floor)
         };
         let left = last.iter().filter_map(|(other, left)| left.map(|held| row(*other, held)));
-        laid.extend(left.filter(|row| within(row.position)));
-        laid.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));
+        patched.extend(left.filter(|row| within(row.position)));
+        patched.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));
     }
-    if laid.len() < part.limit && part.more_below {
-        return Some(Err(Short { missing: part.limit - laid.len() }));
+    if patched.len() < part.limit && part.more_below {
+        return Some(Err(Short { missing: part.limit - patched.len() }));
     }
-    laid.truncate(part.limit);
-    Some(Ok((laid, last.len())))
+    patched.truncate(part.limit);
+    Some(Ok((patched, last.len())))
 }
 
 /// The last change of each edge of an account after a revision; none where there are too many.
