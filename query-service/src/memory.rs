@@ -18,7 +18,7 @@ pub struct Memory {
 pub trait FromMemory: Question {
     /// The exact answer at the position of the memory; `None` if that does not hold all of it. It must not wait: it runs
     /// for every read, before a replica is chosen.
-    fn from_memory(&self, _: &Memory) -> Option<Answer<Self::Answer>> {
+    fn answer_from_memory(&self, _: &Memory) -> Option<Answer<Self::Answer>> {
         None
     }
 }

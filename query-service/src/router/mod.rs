@@ -1,8 +1,5 @@
-//! Chooses the store that answers.
-//!
-//! Owns: the order: a replica of the read model, another one if that fails, then the source of truth within its budget,
-//! then a refusal; and the time that each store gets. It must not know any SQL, Cypher or gRPC.
-//! What can go wrong: see [`Refusal`].
+//! Chooses the store that answers: memory, a replica of the read model, another one if that fails, then the source of
+//! truth within its budget. Otherwise the read gets a [`Refusal`].
 
 mod budget;
 mod fallback;
@@ -246,7 +243,7 @@ impl<N, P> Router<N, P> {
 
     /// The answer of memory, if it is of the current epoch and as fresh as the caller asks.
     fn remembered<Q: FromMemory>(&self, question: &Q, at_least: Option<Token>) -> Option<Answer<Q::Answer>> {
-        question.from_memory(&self.memory).filter(|answer| {
+        question.answer_from_memory(&self.memory).filter(|answer| {
             let as_of = answer.as_of;
             let is_fresh = |token: Token| token.epoch == as_of.epoch && token <= as_of;
             self.heads.epoch() == Some(as_of.epoch) && at_least.is_none_or(is_fresh)

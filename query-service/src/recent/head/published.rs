@@ -75,7 +75,7 @@ impl Published {
         let version = self.version.load(Ordering::Acquire);
         let words = std::array::from_fn(|place| self.words[place].load(Ordering::Relaxed));
         fence(Ordering::Acquire);
-        let is_whole = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        let is_whole = version.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == version;
         is_whole.then(|| self.decode(words))
     }
 

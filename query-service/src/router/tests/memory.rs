@@ -20,7 +20,7 @@ impl Question for Remembered {
 }
 
 impl FromMemory for Remembered {
-    fn from_memory(&self, _: &Memory) -> Option<Answer<bool>> {
+    fn answer_from_memory(&self, _: &Memory) -> Option<Answer<bool>> {
         Some(Answer { value: true, as_of: self.0, source: Source::Neo4j })
     }
 }
