@@ -1,8 +1,6 @@
 //! Wires the parts together; the only file that sees them all.
 //!
-//! Owns: the order of construction and who shares what. It must not hold any rule of its own.
-//! What can go wrong: the port is taken, or a setting does not fit a driver. Stores that are away are no reason not to
-//! start: the probes find them when they come.
+//! A store that is away does not keep the process from starting: the probes find it when it comes.
 
 use std::sync::Arc;
 use std::time::Duration;

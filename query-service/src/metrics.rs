@@ -1,8 +1,4 @@
-//! Every metric of this crate, in one place.
-//!
-//! Owns: names, descriptions and labels. Labels come from closed sets; ids never become labels.
-//! Must not know: how the metrics leave the process.
-//! What can go wrong: a metric recorded before the telemetry is set up is lost.
+//! Every metric of this crate, in one place. Labels come from closed sets; ids never become labels.
 
 service_kit::declare_metrics! {
     /// Questions answered, by store.

@@ -1,14 +1,13 @@
-//! Questions in flight at the same time share statements.
+//! Runs questions that are in flight at the same time as shared statements.
 //!
-//! Owns: the queue, the lanes, and who gets how much room in a statement. It must not know what is asked, or of whom.
-//! There is no timer: what arrives while all lanes are busy forms the next statement; a lane that is free takes what is
-//! there at once, so a lonely question waits for nobody.
+//! There is no timer: what arrives while all lanes are busy forms the next statement, and a free lane takes what is
+//! there at once, so a question alone does not wait.
 //!
-//! Fair: a statement takes a few items of each question in turn before it takes more of one, so a question of a thousand
-//! items does not stand in front of a small one. Questions whose callers have stopped waiting are dropped.
+//! Lanes are fair: a statement takes a few items of each question in turn before it takes more of one, so a question of
+//! a thousand items does not hold up a small one. Questions whose callers have stopped waiting are dropped.
 //!
-//! What can go wrong: a statement fails, or does not answer in time. Then every question that has a part in it fails
-//! alike, and each names the statement, so that whoever counts failures counts one.
+//! If a statement fails or times out, every question with a part in it fails alike. Each error names the statement, so
+//! that failures are counted once.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};

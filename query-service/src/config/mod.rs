@@ -1,7 +1,4 @@
-//! Settings of this service.
-//!
-//! Owns: their names, defaults and limits. It must not know how they are used.
-//! What can go wrong: a value is missing or out of its range; all mistakes are reported together before a port opens.
+//! Settings of this service: their names, defaults and limits. All mistakes are reported together before a port opens.
 
 mod access;
 mod replicas;

@@ -1,8 +1,7 @@
-//! Settings of the read models: where each is, and who feeds it.
+//! Settings of the read models: where each is, and which projector feeds it.
 //!
-//! Owns: `NEO4J_URIS`, `PROJECTOR_NAMES`, and that they fit together. It must not know how a replica is chosen.
-//! What can go wrong: another number of names than of servers, a name twice, or one that no projector can have. A name that belongs to another server
-//! cannot be seen here: then the announcements of one are taken for those of the other, until an answer tells better.
+//! A name that belongs to another server cannot be noticed here: the announcements of one are taken for those of the
+//! other until an answer shows it.
 
 use proto::subjects;
 use service_kit::{Env, neo4j};

@@ -1,7 +1,5 @@
-//! One call: until when, how fresh, and what was asked for it.
-//!
-//! Owns: what every read has beside its own fields, and the explanation of its answer. It must not know what is read.
-//! What can go wrong: a requirement that cannot be; see [`super::validate::need`].
+//! What every read has in addition to its own fields: deadline, caller, required freshness, and the explanation of its
+//! answer.
 
 use proto::Token;
 use proto::error::{Reason, ServiceError};

@@ -1,7 +1,4 @@
 //! Check and BatchCheck.
-//!
-//! Owns: the way from their requests to a question and back. It must not know who answers.
-//! What can go wrong: what a client sends.
 
 use proto::query::v1::{BatchCheckRequest, BatchCheckResponse, CheckRequest, CheckResponse, CheckResult};
 use tonic::Status;

@@ -1,7 +1,4 @@
-//! GetCounts.
-//!
-//! Owns: who is told what. It must not know how it is counted.
-//! What can go wrong: what a client sends.
+//! GetCounts: followers and following for everyone, the other counts for the account itself alone.
 
 use proto::UserId;
 use proto::query::v1::{Counts as WireCounts, GetCountsRequest, GetCountsResponse};

@@ -1,7 +1,4 @@
-//! Words refusals for clients.
-//!
-//! Owns: the reason of each refusal. It must not tell a client anything of a store.
-//! What can go wrong: nothing.
+//! Words refusals for clients, without anything about a store.
 
 use proto::error::{Reason, ServiceError};
 

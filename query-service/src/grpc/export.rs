@@ -1,10 +1,9 @@
-//! Exports of all edges of a kind.
+//! ExportEdges: all edges of a kind, in parts with resume tokens.
 //!
-//! Owns: the stream of parts and its resume tokens. It must not know how a range is read.
-//! What can go wrong: the source of truth goes away, or its epoch changes: the stream ends with the reason, and what
-//! was received stays good. A part is read only when the one before was taken, so a slow client holds no snapshot. The
-//! server resets an export whose client takes nothing for `RESPONSE_WRITE_TIMEOUT_SECONDS`, or not all of a part within
-//! twice that time; that frees its place.
+//! If the source of truth goes away or its epoch changes, the stream ends with the reason, and what the client received
+//! stays valid. A part is read only when the client took the one before, so a slow client holds no snapshot. The server
+//! resets an export whose client takes nothing for `RESPONSE_WRITE_TIMEOUT_SECONDS`, or not all of a part within twice
+//! that time; that frees its place.
 
 use std::pin::Pin;
 use std::sync::Arc;

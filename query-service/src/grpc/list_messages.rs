@@ -1,7 +1,4 @@
-//! Requests and responses of lists: many types with the same fields.
-//!
-//! Owns: the way between them and the one form that pages are made from. It must not know how a page is made.
-//! What can go wrong: nothing.
+//! Requests and responses of lists: many types with the same fields, and the one form that pages are made from.
 
 use proto::query::v1 as wire;
 use proto::query::v1::Consistency;

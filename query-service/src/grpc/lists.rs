@@ -1,12 +1,10 @@
-//! Pages of lists.
+//! Pages of lists: page tokens in and out, and the accounts that a viewer does not see.
 //!
-//! Owns: page tokens in and out, that a walk never goes back in time (a page is at least as fresh as the one before),
-//! and whom a viewer does not see. It must not know how a list is read.
-//! What can go wrong: a token that is not of this list and viewer.
+//! A walk never goes back in time: each page is at least as fresh as the one before.
 //!
-//! A page without the accounts that the viewer must not see is one answer of one store: where too few rows are left, the
-//! same page is asked again with more rows, not the rest of it by itself. So it is of one revision if the store's
-//! answer is.
+//! A page without the accounts that the viewer must not see is one answer of one store: if too few rows are left, the
+//! same page is read again with more rows, not the rest of it by itself. So it is of one revision if the store's answer
+//! is.
 
 use proto::error::{Reason, ServiceError};
 use proto::graph::v1::Relationship;

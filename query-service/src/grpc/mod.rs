@@ -1,8 +1,5 @@
-//! The service as clients see it: request to question, answer to response.
-//!
-//! Owns: the rules of methods, validation, page sizes, tokens, and the wording of errors. It must not know any SQL or Cypher,
-//! nor which store answers.
-//! What can go wrong: what a client sends. Every refusal names its reason and the field at fault.
+//! The service as clients see it: request to question, answer to response. Every refusal names its reason and the field
+//! at fault. Nothing here knows which store answers.
 
 mod access;
 mod call;

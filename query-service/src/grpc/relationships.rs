@@ -1,7 +1,4 @@
-//! What links a viewer with others, as clients see it.
-//!
-//! Owns: GetRelationships, and the one form in which every read shows a pair. It must not know how links are read.
-//! What can go wrong: what a client sends.
+//! GetRelationships, and the one form in which every read shows a pair.
 
 use proto::graph::v1::Relationship;
 use proto::query::v1::{GetRelationshipsRequest, GetRelationshipsResponse};

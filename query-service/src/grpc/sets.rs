@@ -1,11 +1,9 @@
-//! Friends, known followers, and sets put together.
+//! Mutual followers, known followers, and set operations, cut into pages. Each page has a bound on the edges that it
+//! looks at.
 //!
-//! Owns: how a walk through two sets is cut into pages, each with a bound on what it looks at. It must not know how a
-//! store answers.
-//! What can go wrong: a token of another question, or of other arguments.
-//!
-//! A union walks the first set and then those of the second that were not in the first. Who came into the first set after
-//! the walk began was not listed from there, so it counts as not in it; it is told by the position of its edge.
+//! A union walks the first set and then those of the second that were not in the first. An account that entered the
+//! first set after the walk began was not listed from there, so it counts as not in it; the position of its edge shows
+//! that.
 
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{

@@ -1,7 +1,4 @@
-//! Whom an account might follow.
-//!
-//! Owns: the limits of that call. It must not know how suggestions are found.
-//! What can go wrong: the read model does not answer; nobody else can.
+//! SuggestAccounts. Only the read model can answer it.
 
 use proto::UserId;
 use proto::error::{Reason, ServiceError};

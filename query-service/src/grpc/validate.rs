@@ -1,7 +1,4 @@
-//! Reads the fields of requests.
-//!
-//! Owns: the limits of fields and the errors that name them. It must not know what is done with the values.
-//! What can go wrong: everything that a client can send.
+//! Reads the fields of requests: their limits, and the errors that name them.
 
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::consistency::Requirement;

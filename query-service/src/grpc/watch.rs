@@ -1,10 +1,8 @@
 //! WatchEvents: events as they happen.
 //!
-//! Owns: where a watch begins, its heartbeats, how it ends, and how many there may be. It must not know where events
-//! come from.
-//! What can go wrong: the watcher is too slow. Events wait in a queue that is limited in messages and in bytes. If it
-//! stays full, or if the recent events no longer hold what waits, the watch is ended and its place is free. Whatever ends
-//! a watch tells where to go on.
+//! Events wait for the watcher in a queue that is limited in messages and in bytes. If it stays full, or if the recent
+//! events no longer hold what waits, the watch ends and its place is free. Whatever ends a watch, its error has the
+//! token to resume at.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;

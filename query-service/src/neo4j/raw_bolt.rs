@@ -1,7 +1,4 @@
-//! Just enough Bolt 4.4 to have a statement explained: the driver keeps the plan to itself.
-//!
-//! Owns: the bytes of four messages, and finding the operators in the answer. For tests alone.
-//! What can go wrong: the server refuses; the test fails and shows its answer.
+//! Just enough Bolt 4.4 to have a statement explained, for tests alone: the driver does not give out the plan.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -1,8 +1,7 @@
 //! From the read model's rows to values.
 //!
-//! Owns: the columns of the statements. It must not know how a statement is run.
-//! What can go wrong: a column that is not what we wrote. That is a failure of the store and never a value that is
-//! left out: a list of the server leaves out what is null, so lengths are compared.
+//! A column that is not what the projector wrote is a failure of the store, never a value that is left out. A list of
+//! the server leaves out nulls, so lengths are compared.
 
 use neo4rs::{DeError, Row};
 use proto::{Epoch, Position, Revision, Token, UserId};

@@ -1,10 +1,10 @@
-//! Applies recent events to what a read model answered.
+//! Applies recent events to what a read model answered, for each kind of answer.
 //!
-//! Owns: the rules of it, for each kind of answer. Pure. What the events touch is set by the last of them; what they do
-//! not touch did not change. So the outcome is of exactly the ring's position, whichever part of these changes the read
-//! model had already. It must not know when an answer is fit for that.
-//! What can go wrong: a list lost so many rows that the page is not full any more ([`Short`]); more have to be read. Or an
-//! account changed so often that nobody shall wait until all of it is looked at ([`MOST_CHANGES`]): there is no outcome.
+//! The last event that touches an edge decides what it is; an edge that no event touches did not change. So the outcome
+//! is of exactly the ring's position, whichever part of these changes the read model had already.
+//!
+//! There is no outcome if a list lost so many rows that the page is not full ([`Short`]: read more), or if an account
+//! changed more often than [`MOST_CHANGES`].
 
 use std::collections::HashMap;
 

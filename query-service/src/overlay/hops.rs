@@ -1,9 +1,9 @@
 //! Makes answers over several hops exact.
 //!
-//! Recent events cannot be applied to such an answer, for the edges that would have to be looked up are not in it. But
-//! it names the edges that it depends on, and the ring knows when those changed. If none changed between the revisions
-//! that the answer lies between, it is exact up to the revision before the next change. Otherwise the read is repeated
-//! when the read model shows its next revision: its projector then pauses, and what is read meanwhile is of one revision.
+//! Recent events cannot be applied to such an answer: the edges to look up are not in it. But it names the edges that
+//! it depends on, and the ring knows when those changed. If none changed between the revisions that the answer lies
+//! between, it is exact up to the revision before the next change. Otherwise the read is repeated when the read model
+//! shows its next revision: its projector then pauses, and what is read meanwhile is of one revision.
 
 use std::time::Duration;
 

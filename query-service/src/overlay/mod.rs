@@ -1,11 +1,8 @@
-//! Makes answers of the read model exact.
+//! Makes answers of the read model exact: an answer that lies between two revisions is brought to the revision that
+//! this process has reached, by the recent events. Lists that lose rows are read again with more.
 //!
-//! Owns: bringing an answer that lies between two revisions to the one that this process has reached, by the recent
-//! events; waiting for that; and reading more rows where a list lost some. It must not know which read model answers,
-//! or what is asked instead when it cannot.
-//! What can go wrong: the answer is older than the recent events reach back, of another epoch, or ahead of them; or its
-//! account has changed too often since. An answer that is of one revision all the same is passed on as it is; any other is [`Error::NotExact`], for nobody can
-//! tell of which revision it is.
+//! If the recent events do not reach back far enough, are behind, or an account has changed too often, an answer of one
+//! revision passes as it is. Any other is [`Error::NotExact`].
 
 mod apply;
 mod hops;

@@ -1,12 +1,10 @@
-//! Tokens of pages and exports.
+//! Tokens of pages and exports: opaque to clients, and signed, so that only a holder of a key can make or change one.
 //!
-//! Owns: what a token carries, its bytes, and its signature. Clients see opaque text; nobody can make or change one
-//! without a key. It must not know how a list is read.
-//! What can go wrong: a token is malformed, forged, or was made for another list. All are [`Invalid`]: a forger learns
-//! nothing from the difference.
+//! A token that is malformed, forged, or made for another list is [`Invalid`] in each case: a forger learns nothing
+//! from the difference.
 //!
-//! Form: base64url of `version byte | body | HMAC-SHA256 over both`. The body is an enum, so a token of one use is never
-//! taken for one of another.
+//! Form: base64url of `version byte | body | HMAC-SHA256 over both`. The body is an enum, so a token of one use is
+//! never taken for one of another.
 
 mod walk;
 

@@ -1,8 +1,5 @@
-//! Tokens of walks through more than one set.
-//!
-//! Owns: what such a token carries. It opens the question that it was made for, with the same arguments, and no other.
-//! It must not know how a page is read.
-//! What can go wrong: as for other page tokens.
+//! Tokens of walks through more than one set. A token continues the question that it was made for, with the same
+//! arguments, and no other.
 
 use proto::{Epoch, Position, Revision, Token, UserId};
 use serde::{Deserialize, Serialize};

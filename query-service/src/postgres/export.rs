@@ -1,9 +1,7 @@
-//! Reads all edges of a kind in key order.
+//! Reads all edges of a kind in key order, one range after the other.
 //!
-//! Owns: the key ranges. Each is one short statement: a long snapshot would keep PostgreSQL from cleaning up its hot
-//! rows. It must not know how an export is sent.
-//! What can go wrong: the database is restored while an export runs. Every range tells the epoch, and one of another
-//! epoch ends the export.
+//! Each range is one short statement: a long snapshot would keep PostgreSQL from cleaning up its hot rows. Every range
+//! contains the epoch, so that an export ends if the database is restored meanwhile.
 
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! From rows to values.
 //!
-//! Owns: the columns of the statements. Every row stands beside the head, so that an empty answer tells its revision
-//! too; what the row lacks then is null. It must not know how a statement is run.
-//! What can go wrong: nothing that the schema allows.
+//! Every row stands beside the head, so that an empty answer has a revision too; its other columns are null then.
 
 use std::collections::HashMap;
 

@@ -1,10 +1,9 @@
-//! The statements of single reads.
+//! The statements of reads over one hop. Head and rows come from one statement, and so from one snapshot.
 //!
-//! Owns: their text. Head and rows come from one statement, and so from one snapshot. It must not know who asks.
-//! What can go wrong: a plan that reads all edges of an account that has a million. So every pair is looked up by
-//! itself, under a limit that no plan can merge away.
+//! Every pair is looked up by itself, under a limit that no plan can merge away: otherwise a plan may read all edges of
+//! an account that has a million.
 //!
-//! Statements cannot be put together from texts at run time; here it is done when compiling.
+//! sqlx takes no statements that are put together at run time, so macros do it when compiling.
 
 /// The head alone.
 pub const HEAD: &str = "\

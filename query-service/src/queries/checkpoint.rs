@@ -1,4 +1,4 @@
-//! What a read model says of itself.
+//! What a read model reports about itself.
 
 use proto::Token;
 use uuid::Uuid;

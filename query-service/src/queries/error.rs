@@ -1,7 +1,7 @@
 //! Why a store gave no answer.
 //!
-//! A read model without a checkpoint, or one that is not complete, is an error and never an empty answer: it must not
-//! tell anybody that nobody follows them.
+//! A read model without a checkpoint, or one that is not complete, is an error and never an empty answer: otherwise an
+//! account with followers would seem to have none.
 
 use super::Statement;
 

@@ -1,6 +1,5 @@
-//! What can be asked of a store, and what it answers: plain data, and the traits of those who answer.
-//!
-//! It must not know any store, gRPC, or which store is asked.
+//! What can be asked of a store, and what it answers: plain data, and the traits of those who answer. It knows no store
+//! and no API.
 
 mod checkpoint;
 mod counts;

@@ -1,4 +1,4 @@
-//! A statement under way, as those see it whose questions share it.
+//! A running statement, as the questions that share it see it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Accounts to follow.
+//! Suggestions of accounts to follow.
 
 use proto::UserId;
 use proto::event::EdgeKind;

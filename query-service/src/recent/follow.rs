@@ -1,8 +1,7 @@
-//! This process follows the stream.
+//! Follows the log of events and keeps the recent ones in the ring.
 //!
-//! Owns: filling the ring of recent events, telling its position, and waiting for it. It must not know who reads.
-//! What can go wrong: the history breaks off (another epoch, events pruned before they were read, an event that cannot
-//! be read). Then the ring is emptied and begins anew at the head: it is contiguous or it is nothing.
+//! The ring is contiguous or empty. If the history breaks off (another epoch, events pruned before they were read, an
+//! event that cannot be read), the ring is emptied and starts again at the head.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,7 @@
 //! What this process knows of the log: its newest revision, and the recent events.
 //!
-//! Owns: the knowledge and its age. It comes from the stream, and from what others hear of the head. It must not know what is
-//! read, or which read models there are.
-//! What can go wrong: heartbeats get lost or stop. So nothing here is taken for proof: an answer proves its freshness by the
-//! checkpoint that it was read with.
+//! Heartbeats get lost, so nothing here is proof: an answer proves its freshness by the checkpoint that it was read
+//! with.
 
 mod cursor;
 mod follow;

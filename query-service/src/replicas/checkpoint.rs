@@ -1,9 +1,7 @@
-//! How far a read model is, as far as this process knows.
+//! The last known checkpoint of a read model, and who waits for a later one.
 //!
-//! Owns: the last known checkpoint, who waits for a later one, and whether its projector is heard of. It must not know
-//! how the checkpoint is read.
-//! What can go wrong: the read model goes back (restored, wiped) or falls silent. The newest word counts, whatever it
-//! says; and when the projector is silent, whoever waits has the checkpoint looked up.
+//! A read model may go back (restored, wiped) or fall silent. The newest report counts, whatever it says. While the
+//! projector is silent, a waiter has the checkpoint looked up.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,6 @@
-//! Looks up when that was committed which a read model misses, and this process did not hear of as it came.
+//! Looks up the commit time of revisions that a read model misses and that this process did not observe as they came.
 //!
-//! Owns: the look-ups. It must not know what a read model is asked.
-//! What can go wrong: neither the stream nor the outbox answers. Then the next attempt may, and staleness stays a guess.
+//! If neither the stream nor the outbox answers, staleness stays an estimate until a later look-up succeeds.
 
 use std::sync::Arc;
 use std::time::Duration;

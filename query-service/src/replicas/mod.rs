@@ -1,7 +1,6 @@
 //! The replicas of the read model: how far each is, whether it is asked, and which one is.
 //!
-//! Owns: their checkpoints as announced, looked up or answered; the breakers and probes, those of PostgreSQL too; and the
-//! choice. It must not know what is read, or what happens when no replica can answer.
+//! Breakers and probes are here too, those of PostgreSQL included.
 
 mod breaker;
 mod checkpoint;

@@ -1,8 +1,5 @@
-//! Looks after the stores in the background.
-//!
-//! Owns: asking each store, and each replica of the read model, whether it is there, closing and opening its breaker.
-//! It must not know what is read.
-//! What can go wrong: what it is there to notice. No caller's request ever waits for it.
+//! Probes PostgreSQL and each replica of the read model in the background, and opens and closes their breakers. No
+//! caller's request waits for a probe.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,13 +1,11 @@
-//! The replicas of the read model, and which of them is asked.
+//! Chooses the replica of the read model that is asked.
 //!
-//! Owns: what makes a replica unfit for a question, and the choice among those that are fit: first those that have what
-//! the caller asks for, then those that do not lag, then the one with the fewest calls under way, in turn. It must not
-//! know what is asked, nor what happens when none can answer.
-//! What can go wrong: none is fit; the caller is told why. What is known of a replica may be old: the answer tells, and
-//! another one is picked.
+//! Among those fit for a question it prefers the ones that have reached the caller's token, then those that do not lag,
+//! then the one with the fewest calls under way, in turn. What is known of a replica may be old; the answer shows it,
+//! and another replica is picked.
 //!
-//! Each process counts its own calls only. So many processes do not all run to the replica that just became free, and a
-//! replica that is slow for one of them is asked less by that one.
+//! Each process counts its own calls only. So many processes do not all turn to the replica that just became free, and
+//! a replica that is slow for one of them is asked less by that one.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,8 +1,8 @@
-//! Whether the settings lead to servers that can be used, as far as only these can show.
+//! The check `settings`: whether the settings lead to servers that can be used, as far as only these can show.
 //!
-//! Owns: the check `settings`. It holds back a process that starts with settings that cannot work, so that a rollout stops
-//! before the last process that can serve is replaced. A server that could be used once is not judged again: a process
-//! that has served goes on with its other stores, and the breakers tell what fails.
+//! It holds back a process that starts with settings that cannot work, so that a rollout stops before the last process
+//! that can serve is replaced. A server that was used once is not judged again: a process that has served continues
+//! with its other stores, and the breakers report what fails.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! The budget of reads from the source of truth.
+//! The budget of reads from the source of truth: how many PostgreSQL takes over from the read model, per second and at
+//! a time.
 //!
-//! Owns: how many reads PostgreSQL takes over from the read model, per second and at a time. It must not know why a
-//! read falls back. What can go wrong: the budget is used up; the caller is told at once, and when to come back.
 //! A read waits for a place for a moment, since places become free all the time, but never for the budget: a queue in
-//! front of the writer's database would make a bad minute worse.
+//! front of the writer's database would make a bad minute worse. If the budget is used up, the caller is refused at
+//! once with the time after which to retry.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::num::NonZeroU32;

@@ -1,7 +1,4 @@
-//! Why the source of truth is asked.
-//!
-//! Owns: the reasons and their names in metrics and explanations. It must not know how they come about.
-//! What can go wrong: nothing; these are values.
+//! Why the source of truth is asked: the reasons, as metrics and explanations name them.
 
 use crate::replicas::Unfit;
 

@@ -1,8 +1,5 @@
-//! Asks the read models, one after the other.
-//!
-//! Owns: how long is waited for one to reach a token, the time that each gets, what an outcome says about the replica,
-//! and that another one is asked after a failure. It must not know how a replica is chosen, or any store.
-//! What can go wrong: none answers; the reason of the last one is passed on.
+//! Asks the read models, one after the other: how long a read waits for one to reach a token, the time that each gets,
+//! and what an outcome proves about the replica. If none answers, the reason of the last one counts.
 
 use std::time::Duration;
 

@@ -1,7 +1,4 @@
-//! Which stores an operator lets reads come from.
-//!
-//! Owns: the setting's values and their names. It must not know how a store is chosen among those allowed.
-//! What can go wrong: a name that is none of them.
+//! `READ_SOURCE`: which stores an operator lets reads come from.
 
 use std::str::FromStr;
 

@@ -1,7 +1,4 @@
-//! Why there is no answer at all.
-//!
-//! Owns: the refusals, their names in metrics, and when to come back. It must not know gRPC.
-//! What can go wrong: nothing; these are values.
+//! Why a read gets no answer at all, and when to retry.
 
 use std::time::Duration;
 

@@ -1,7 +1,4 @@
-//! What was asked to get an answer, for callers who want to know.
-//!
-//! Owns: the steps, in order, and why the source of truth was asked. It must not know gRPC.
-//! What can go wrong: nothing. A trace that nobody wants records nothing.
+//! What was asked to get an answer, for callers who set `explain`. Without that, nothing is recorded.
 
 use std::sync::Arc;
 use std::time::Duration;

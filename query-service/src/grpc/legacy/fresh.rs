@@ -1,8 +1,6 @@
-//! What the stream holds, and that this process has read it.
+//! Waits until this process has read what the stream holds.
 //!
-//! Owns: the look-up of the stream's end, shared by all who ask at the same time, and the bounded wait until this process
-//! is there. It must not know what is read then.
-//! What can go wrong: this process lags. Then the wait ends early.
+//! All who ask at the same time share one look-up of the stream's end. If this process lags, the wait ends early.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,5 @@
 //! Lists of the older API, by limit and offset.
 //!
-//! Owns: how a part of a list is read at any offset. It must not know the messages.
-//! What can go wrong: a limit or an offset below zero.
-//!
 //! The accounts, the length of the list and what a viewer sees are one answer of one revision. The store skips the rows
 //! before the offset in its index: the cost grows with the offset, by about a tenth of what the same rows would cost.
 

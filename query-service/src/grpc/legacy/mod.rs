@@ -1,9 +1,8 @@
 //! `nova.graph_service.v2.GraphService`: the older system's API, of which this process serves the reads.
 //!
-//! Owns: its names and limits, and that a read holds what the stream held when it was asked, because its clients have no
-//! tokens of revisions and read their own writes. It must not know which store answers, nor who may read.
-//! What can go wrong: this process does not get that far in time, or no store answers that fresh. Then the read is
-//! answered with what there is: a client that asked for no revision is better served by an old answer than by none.
+//! Its clients have no revision tokens and read their own writes. So a read holds at least what the stream held when
+//! the call came. If no store gets that far in time, the read returns the current state: for these clients an old
+//! answer is better than none.
 
 mod fresh;
 mod lists;

@@ -1,9 +1,8 @@
 //! The read model's statements over more than one hop.
 //!
-//! Owns: their text. As those of single hops they read the checkpoint before and after the data. It must not know how
-//! they are run.
-//! What can go wrong: a plan that walks nodes, or that looks at an edge more than once; the hints refuse the one, and
-//! what is looked at is collected before anything is looked up, so that a bound counts once.
+//! As those over one hop, they read the checkpoint before and after the data. Hints refuse a plan that walks nodes.
+//! What is looked at is collected before anything is looked up, so that no plan looks at an edge twice, and a bound
+//! counts once.
 
 /// Walks the set of `$user`, and looks each account up in the set of `$second`. `$found_src` and `$found_dst` are the
 /// ends of the edge that an account is looked up by.

@@ -1,11 +1,10 @@
-//! The read model's statements.
+//! The read model's statements, and how many ids one of them may carry.
 //!
-//! Owns: their text, and how many ids one of them may carry. Each reads the checkpoint's `visible` BEFORE the data and
-//! its `target` AFTER it: a commit becomes visible piece by piece; what `visible` says beforehand is sure to be seen,
-//! and nothing beyond what `target` says afterwards. The subqueries take in what the ones before them give out, so that
-//! no plan can turn that order around.
-//! What can go wrong: a plan without the index (the hints refuse that), or with a sort (the tests on a real server
-//! look).
+//! Each reads the checkpoint's `visible` BEFORE the data and its `target` AFTER it: a commit becomes visible piece by
+//! piece; a read is sure to see what `visible` says beforehand, and sees nothing beyond what `target` says afterwards.
+//! Each subquery takes in what the ones before it give out, so that no plan can change that order.
+//!
+//! Hints refuse a plan without the index; tests on a real server refuse one that sorts.
 //!
 //! Each answers one row of lists: rows of their own cost three times as much over Bolt. A relationship type cannot be a
 //! parameter, so texts are put together when compiling.

@@ -1,7 +1,4 @@
-//! Histories that are made up, and what is true after each of their events.
-//!
-//! Owns: the plain definition of every answer, from the edges that there are. It must not know the overlay.
-//! What can go wrong: nothing; a history that does not fit together is a mistake of the tests.
+//! Generated histories, and the plain definition of every answer after each of their events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

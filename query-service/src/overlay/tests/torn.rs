@@ -1,7 +1,5 @@
-//! A read model that is read while it changes.
-//!
-//! Owns: showing any mixture of the states that it is in the middle of. It must not know the overlay.
-//! What can go wrong: nothing; it shows all that a real one could show, and more.
+//! A read model that is read while it changes: it shows any mixture of the states that it is in the middle of, more
+//! than a real one could.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,9 +1,7 @@
-//! The recent events, in memory, by account.
+//! The recent events in memory: a contiguous piece of the history, within limits of number and bytes, that answers
+//! which changes an account had since a revision.
 //!
-//! Owns: a contiguous piece of the history, from a floor up to a position, within limits of number and bytes; and the
-//! answers to "what has changed since then?" for one account. Pure. It must not know where events come from, or what
-//! their changes are applied to.
-//! What can go wrong: an event that is not the next one. It is refused: a ring with a hole would tell lies.
+//! An event that is not the next one is refused: a ring with a hole would give wrong answers.
 //!
 //! The changes of one account are a chain: each names the one before it, and a map names the newest. So a change costs
 //! the same however many its account has, and forgetting the oldest event costs nothing but its own changes.

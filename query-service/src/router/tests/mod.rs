@@ -1,6 +1,4 @@
-//! Tests of the router, with stores that answer as told and a clock that stands still.
-//!
-//! Owns: the stores and the world that they make up; what is asked in it is in the other files.
+//! Tests of the router, with stores that answer as the test says and a clock that stands still.
 
 mod freshness;
 mod health;
