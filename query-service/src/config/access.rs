@@ -24,7 +24,7 @@ pub struct AccessSettings {
     pub internal: Tokens,
 }
 
-/// Reads them.
+/// Reads the settings of access.
 pub(super) fn read(env: &mut Env) -> AccessSettings {
     let tokens = Tokens::read(env);
     let anonymous = env

@@ -33,39 +33,37 @@ pub struct Config {
     pub nats: nats::Settings,
     /// `PAGE_TOKEN_KEYS`: the first signs page tokens, all verify. Empty: a random one of this process.
     pub page_token_keys: Vec<Secret>,
-    /// What PostgreSQL takes over.
+    /// Limits of the reads that fall back to PostgreSQL.
     pub fallback: Fallback,
-    /// `NEO4J_READ_TIMEOUT_MILLIS` (500): Neo4j is slow when a read takes longer.
+    /// `NEO4J_READ_TIMEOUT_MILLIS` (500).
     pub neo4j_read_timeout: Duration,
-    /// `FRESHNESS_WAIT_MILLIS` (200, from 50 to 500): longest wait for Neo4j to reach a token.
+    /// `FRESHNESS_WAIT_MILLIS` (200, from 50 to 500).
     pub freshness_wait: Duration,
-    /// `COALESCING_LANES` (4, at most 64): how many statements that questions share run at a time; 0: none are shared.
+    /// `COALESCING_LANES` (4, at most 64); 0 if questions share no statements.
     pub coalescing_lanes: usize,
-    /// `READ_SOURCE` (auto): which stores reads come from.
+    /// `READ_SOURCE` (auto).
     pub read_source: ReadSource,
-    /// `MAX_STALENESS_SECONDS` (60, at most 600): Neo4j is not asked when it misses something older that the recent events
-    /// do not make up for.
-    /// `REPLICA_MAX_LAG_SECONDS` (5): a replica that misses something older is asked only where no other can be.
+    /// `MAX_STALENESS_SECONDS` (60, at most 600) and `REPLICA_MAX_LAG_SECONDS` (5).
     pub tolerance: Tolerance,
     /// `OVERLAY_EVENTS` (100000) and `OVERLAY_BYTES` (64 MiB): the recent events that are kept in memory.
     pub overlay: Limits,
-    /// `WATCH_LIMIT` (100): watches at a time.
+    /// `WATCH_LIMIT` (100).
     pub watch_limit: usize,
     /// `LEGACY_DEFAULT_LIMIT` (50) and `LEGACY_FRESHNESS_WAIT_MILLIS` (500): the older API's reads.
     pub legacy: LegacySettings,
 }
 
-/// What PostgreSQL takes over when Neo4j cannot answer.
+/// Limits of the reads that fall back to PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 pub struct Fallback {
-    /// `FALLBACK_BUDGET_PER_SECOND` (2000): in cost units; a read costs one and one more for every fifty items.
+    /// `FALLBACK_BUDGET_PER_SECOND` (2000), in cost units: a read costs one, plus one for every fifty items.
     pub per_second: NonZeroU32,
-    /// `FALLBACK_CONCURRENCY` (16): reads at a time, and connections.
+    /// `FALLBACK_CONCURRENCY` (16): concurrent reads, and the connections for them.
     pub concurrency: u32,
 }
 
 impl Config {
-    /// Reads them.
+    /// Reads the settings; mistakes are collected in `env`.
     pub fn read(env: &mut Env) -> Self {
         Self {
             grpc: grpc::Settings::read(env, "[::]:9081"),
@@ -76,16 +74,16 @@ impl Config {
             page_token_keys: page_token_keys(env),
             fallback: Fallback::read(env),
             neo4j_read_timeout: env
-                .about("Neo4j is taken for slow when a read takes longer, and PostgreSQL is asked.")
+                .about("Timeout of a Neo4j read. After it, the read falls back to PostgreSQL.")
                 .millis_or("NEO4J_READ_TIMEOUT_MILLIS", 500),
             freshness_wait: freshness_wait(env),
             tolerance: tolerance(env),
             coalescing_lanes: env
-                .about("How many statements that checks (and counts) share run at a time on each replica; with 0 each read has its own.")
+                .about("Maximum number of concurrent shared statements on each replica, for each of checks, relationships and counts. With 0, each read has its own statement.")
                 .number_or("COALESCING_LANES", 4, 0..=64),
             read_source: read_source(env),
             overlay: overlay(env),
-            watch_limit: env.about("Most WatchEvents calls at a time.").number_or(
+            watch_limit: env.about("Maximum number of concurrent WatchEvents calls.").number_or(
                 "WATCH_LIMIT",
                 100,
                 1..=10_000,
@@ -98,11 +96,11 @@ impl Config {
 impl Fallback {
     fn read(env: &mut Env) -> Self {
         let per_second = env
-            .about("Reads per second that PostgreSQL takes over when Neo4j cannot answer; a read of many items counts one more for every fifty. Reads of more than 1,000 items take at most three quarters of it.")
+            .about("Maximum fallback reads per second: those that PostgreSQL answers because Neo4j cannot. A read counts as one, plus one for every fifty items. Reads of more than 1,000 items get at most three quarters of it.")
             .number_or("FALLBACK_BUDGET_PER_SECOND", 2_000, 1..=10_000_000);
         let concurrency = env
             .about(
-                "Reads at a time that PostgreSQL takes over; of those of more than 1,000 items, three quarters as many.",
+                "Maximum number of concurrent fallback reads. At most three quarters of them may be reads of more than 1,000 items.",
             )
             .number_or("FALLBACK_CONCURRENCY", 16, 1..=1_000);
         // A zero was refused above.
@@ -112,7 +110,7 @@ impl Fallback {
 
 fn page_token_keys(env: &mut Env) -> Vec<Secret> {
     let text = env
-        .about("Keys that sign page tokens: comma-separated, at least 16 bytes each. The first signs, all verify. Give all replicas the same; unset, tokens are good in one process only.")
+        .about("Keys that sign page tokens, comma-separated, at least 16 bytes each. The first key signs, all keys verify. All replicas need the same keys. If unset, a token is valid only in the process that made it, until that ends.")
         .example("a-long-random-text,the-one-before")
         .optional_secret(PAGE_TOKEN_KEYS);
     let Some(text) = text else { return Vec::new() };
@@ -126,7 +124,7 @@ fn page_token_keys(env: &mut Env) -> Vec<Secret> {
 fn freshness_wait(env: &mut Env) -> Duration {
     let millis = env
         .about(
-            "Longest wait for Neo4j to reach the revision that a read asks for, before PostgreSQL is asked.",
+            "How long a read waits for Neo4j to reach the revision that it asks for. After that it falls back to PostgreSQL.",
         )
         .number_or("FRESHNESS_WAIT_MILLIS", 200, 50..=500);
     Duration::from_millis(millis)
@@ -135,13 +133,13 @@ fn freshness_wait(env: &mut Env) -> Duration {
 fn legacy(env: &mut Env) -> LegacySettings {
     LegacySettings {
         default_limit: env
-            .about("Ids of a list of the older API whose limit is 0. The oldest of its clients expect 1000.")
+            .about("Default page size of lists of the older API, for a limit of 0. Its oldest clients expect 1000.")
             .number_or("LEGACY_DEFAULT_LIMIT", 50, 1..=1_000),
         freshness_wait: env
             .about(
-                "Longest wait of a read of the older API for what the stream held when it was asked. Then \
-                 PostgreSQL is asked, within the budget, and if it may not answer, the call is answered with \
-                 what there is.",
+                "How long a read of the older API waits for this process to read what the stream held when the call \
+                 came (read-your-writes). After that it falls back to PostgreSQL, within the budget. If PostgreSQL \
+                 may not answer either, the call returns the current state.",
             )
             .millis_or("LEGACY_FRESHNESS_WAIT_MILLIS", 500),
     }
@@ -153,22 +151,22 @@ fn overlay(env: &mut Env) -> Limits {
             .about("Maximum number of recent events in memory. With them, a read model that lags by fewer events answers reads over one hop exactly. One that lags by more answers them as of its own revision, until it lags by MAX_STALENESS_SECONDS.")
             .number_or("OVERLAY_EVENTS", 100_000, 1_000..=10_000_000),
         bytes: env
-            .about("Most memory that they take.")
+            .about("Memory limit of the recent events, in bytes.")
             .number_or("OVERLAY_BYTES", 64 << 20, 1 << 20..=8 << 30),
     }
 }
 
 fn read_source(env: &mut Env) -> ReadSource {
-    env.about("Which stores reads come from: auto (Neo4j, and within the budget PostgreSQL where it cannot answer), neo4j (alone: never PostgreSQL, not even for fully_consistent reads) or postgres (alone: the budget per second does not count then, FALLBACK_CONCURRENCY does).")
+    env.about("Which stores answer reads: auto (Neo4j; PostgreSQL within the budget if Neo4j cannot answer), neo4j (never PostgreSQL, not even for fully_consistent reads) or postgres (never Neo4j; FALLBACK_BUDGET_PER_SECOND does not apply, FALLBACK_CONCURRENCY does).")
         .parse_or("READ_SOURCE", "auto")
 }
 
 fn tolerance(env: &mut Env) -> Tolerance {
     let max_staleness = env
-        .about("A read model that lags by more than this is not asked, except for reads over one hop while the events that it lacks are in memory (OVERLAY_EVENTS).")
+        .about("A read model that lags by more than this many seconds answers no reads, except reads over one hop while the events that it lacks are in memory (OVERLAY_EVENTS).")
         .number_or("MAX_STALENESS_SECONDS", 60, 1..=LONGEST_STALENESS.as_secs());
     let max_lag = env
-        .about("Where there are several replicas of the read model, one that misses something older is asked only if no other can answer.")
+        .about("A replica of the read model that lags by more than this many seconds is used only if no other replica can answer.")
         .seconds_or("REPLICA_MAX_LAG_SECONDS", 5);
     Tolerance { max_staleness: Duration::from_secs(max_staleness), max_lag }
 }

@@ -18,14 +18,13 @@ pub struct ReplicaSettings {
     pub neo4j: neo4j::Settings,
 }
 
-/// Reads all of them; there is at least one.
+/// Reads the settings of all replicas; there is at least one.
 pub(super) fn read(env: &mut Env) -> Vec<ReplicaSettings> {
     let servers = neo4j::Settings::read_several(env);
-    let only = env
-        .about("Name of the projector that feeds the Neo4j that is read here, where it is one.")
-        .text_or(NAME, "projector-0");
+    let only =
+        env.about("Name of the projector that feeds the Neo4j of NEO4J_URI.").text_or(NAME, "projector-0");
     let names = env
-        .about("Names of the projectors that feed the servers of NEO4J_URIS, in their order, separated by commas. Unset, they are projector-0, projector-1 and so on.")
+        .about("Names of the projectors that feed the servers of NEO4J_URIS, comma-separated and in the same order. Default: projector-0, projector-1 and so on.")
         .example("projector-0,projector-1")
         .optional(NAMES);
     let (variable, names): (_, Vec<String>) = match names {
