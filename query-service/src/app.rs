@@ -34,7 +34,7 @@ use crate::replicas::{
 use crate::router::{Budget, Handles, PagesOfThePast, ReadModelReader, Router, Settings, Store, StoresWatch};
 
 const NAME: &str = "query-service";
-/// Longest wait for a PostgreSQL connection: there is one for every read that is let through.
+/// Longest wait for a PostgreSQL connection: there is one for every read that the budget admits.
 const LONGEST_CONNECT: Duration = Duration::from_secs(1);
 /// Events of the stream that the follower asks for at once.
 const EVENTS_AT_ONCE: i64 = 128;

@@ -75,7 +75,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         Self { store, waiting: Mutex::default(), arrived: Notify::new(), name, handles: OnceLock::new() }
     }
 
-    /// Empties the queue until `stop`; as many at a time as there shall be lanes.
+    /// One lane: empties the queue until `stop`. Run it once for each lane.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             tokio::select! {

@@ -8,7 +8,7 @@ use super::{Queries, validate};
 use crate::queries::Check;
 
 impl Queries {
-    /// Tells whether one account follows another.
+    /// Returns whether one account follows another.
     pub(super) async fn check_one(
         &self,
         request: CheckRequest,
@@ -26,7 +26,7 @@ impl Queries {
         })
     }
 
-    /// Tells which of many accounts one account follows.
+    /// Returns which of many accounts one account follows.
     pub(super) async fn check_many(
         &self,
         request: BatchCheckRequest,

@@ -9,7 +9,7 @@ use super::{Queries, validate};
 use crate::queries::{Counts, CountsOf};
 
 impl Queries {
-    /// Tells the counts of accounts.
+    /// Returns the counts of accounts.
     pub(super) async fn counts(
         &self,
         request: GetCountsRequest,
@@ -30,7 +30,7 @@ impl Queries {
     }
 }
 
-/// What this viewer is told: mutes, blocks and requests are the account's own business.
+/// The counts that this viewer may see: only the account itself sees its mutes, blocks and requests.
 fn shown(user: UserId, counts: Counts, viewer: Option<UserId>) -> WireCounts {
     let own = |count| (viewer == Some(user)).then_some(count);
     WireCounts {

@@ -79,8 +79,8 @@ impl Queries {
     }
 }
 
-/// The next part, and the export if another follows. The first part of an export comes even if it is empty: it tells
-/// the head.
+/// The next part, and the export if another follows. The first part of an export comes even if it is empty: it
+/// contains the head.
 async fn next_part(export: Option<Export>) -> Result<Option<(ExportEdgesResponse, Option<Export>)>, Status> {
     let Some(mut export) = export else {
         return Ok(None);

@@ -19,9 +19,9 @@ pub struct ListRequest {
     pub consistency: Option<Consistency>,
     /// The answer is explained.
     pub explain: bool,
-    /// Who looks; empty for nobody.
+    /// The viewer; empty without one.
     pub viewer_id: String,
-    /// Each row tells what links it with the viewer.
+    /// Each row contains what links it with the viewer.
     pub with_relationships: bool,
 }
 

@@ -52,7 +52,7 @@ struct Start {
 }
 
 impl Queries {
-    /// Reads a page of a list that nobody else looks at.
+    /// Reads a page of a list that only its account sees.
     pub(super) async fn list(
         &self,
         kind: ListKind,
@@ -63,7 +63,7 @@ impl Queries {
         self.plain_page(start).await
     }
 
-    /// Reads a page of a list that others look at.
+    /// Reads a page of a list that others may see.
     pub(super) async fn public_list(
         &self,
         list: PublicList,
@@ -99,7 +99,7 @@ impl Queries {
 
     async fn plain_page(&self, start: Start) -> Result<ListPage, ServiceError> {
         let Start { kind, user, before, size, .. } = start;
-        // One row more tells whether there is a next page.
+        // One row more shows whether there is a next page.
         let page = Page { kind, user, before, limit: size + 1 };
         let answer = self.ask(&page, &start.call).await?;
         let rows = answer.value;

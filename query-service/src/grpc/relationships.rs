@@ -10,7 +10,7 @@ use super::{Queries, validate};
 use crate::queries::{Link, Relation, Relations};
 
 impl Queries {
-    /// Tells all that links the viewer with each target.
+    /// Returns all that links the viewer with each target.
     pub(super) async fn relationships(
         &self,
         request: GetRelationshipsRequest,

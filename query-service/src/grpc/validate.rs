@@ -33,7 +33,7 @@ pub fn users(texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError>
     users_up_to(MAX_ITEMS, texts, field)
 }
 
-/// A list of so many accounts at most.
+/// Reads a list of at most this many accounts.
 pub fn users_up_to(limit: usize, texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError> {
     if texts.len() > limit {
         let message = format!("must have at most {limit} items");

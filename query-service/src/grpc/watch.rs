@@ -79,7 +79,7 @@ enum End {
 }
 
 impl Watches {
-    /// Watches of these events, at most so many at a time; they end when `drain` says so.
+    /// Watches of these events, at most `most` at a time. All end when `drain` is cancelled.
     pub fn new(recent: Arc<Recent>, mut sources: Sources, most: usize, drain: CancellationToken) -> Self {
         (sources.log.batch, sources.log.buffer_bytes) = (BATCH, READ_AHEAD);
         let (places, readers) = (Places::new(most), Arc::new(Semaphore::new(PAST_READERS)));
@@ -145,7 +145,7 @@ impl Watches {
         };
         let position = match tokio::time::timeout(BEGIN, follow.wait_for(far_enough)).await {
             Ok(Ok(position)) => *position,
-            // The sender lives as long as `recent`; and without a position nobody can tell what is beyond it.
+            // The sender lives as long as `recent`; and without a position it is not known what is beyond it.
             Ok(Err(_)) | Err(_) => self.recent.position(),
         };
         let Some(position) = position else {
@@ -221,7 +221,7 @@ impl Taker {
 
 /// Sends events and heartbeats until something ends it; `sent` moves along.
 async fn run(mut cursor: EventCursor, queue: &Queue, drain: &CancellationToken, sent: &mut Token) -> End {
-    // The first message tells a watcher of the present where it begins. The queue is empty.
+    // The first message shows a watcher without a token where it begins. The queue is empty.
     if queue.send(Item::Heartbeat(cursor.done())).await.is_err() {
         return End::Gone;
     }
@@ -272,7 +272,7 @@ async fn run(mut cursor: EventCursor, queue: &Queue, drain: &CancellationToken, 
     }
 }
 
-/// The last word of a watch; none if nobody listens.
+/// The last message of a watch; `None` if the watcher has gone.
 async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
     let error = match end {
         End::Gone => return None,
@@ -394,7 +394,7 @@ mod tests {
         Arrival { event, payload: vec![0; EVENT_BYTES].into() }
     }
 
-    /// A watch from revision 0 of a ring that holds so many events; its watcher takes nothing by itself.
+    /// A watch from revision 0 of a ring that holds `held` events; its watcher takes nothing by itself.
     async fn watch(held: usize) -> (Arc<Recent>, Taker, tokio::task::JoinHandle<(End, Token)>) {
         let recent = Arc::new(Recent::new(Limits { events: held, bytes: usize::MAX }));
         recent.begin(token(0));

@@ -32,7 +32,7 @@ pub struct Admission {
 /// The part of the places that reads take which do not share statements.
 #[derive(Clone, Debug)]
 enum Own {
-    /// Each exchange takes some of these; there are so many.
+    /// Each exchange takes some of these; the number is how many there are.
     Of(Arc<Semaphore>, u32),
     /// The read holds what it takes for all of its exchanges.
     Held(Arc<OwnedSemaphorePermit>),

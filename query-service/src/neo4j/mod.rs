@@ -62,7 +62,7 @@ impl Neo4jReader {
         Self { admission: self.admission.as_ref().map(Admission::shared), ..self.clone() }
     }
 
-    /// The same for one read of several exchanges, with the places of so many rows for all of them together.
+    /// The same for one read of several exchanges, with the places of `rows` rows for all of them together.
     async fn holding(&self, rows: usize, within: Duration) -> Result<Self, Error> {
         match &self.admission {
             Some(admission) => Ok(self.clone().admitted(admission.hold(rows, within).await?)),
@@ -70,7 +70,7 @@ impl Neo4jReader {
         }
     }
 
-    /// The same, and tells when an exchange begins: before that, it waits for a place.
+    /// The same, and calls `begins` when an exchange begins: before that, it waits for a place.
     #[must_use]
     pub fn announcing(&self, begins: Begins) -> Self {
         Self { begins: Some(begins), ..self.clone() }
@@ -127,7 +127,7 @@ impl Neo4jReader {
         self.one_row_of(statement, params, 1, within).await
     }
 
-    /// Runs a statement that answers at most one row, made of so many.
+    /// Runs a statement that answers at most one row, which holds `rows` rows of a list.
     async fn one_row_of(
         &self,
         statement: &'static str,
@@ -151,7 +151,7 @@ impl Neo4jReader {
             let _place = place;
             let mut rows = graph.execute_read(query).await?;
             let row = rows.next().await?;
-            // Read to the end: an unread answer would have to be drained by whoever uses the connection next.
+            // Read to the end: an unread answer would have to be drained by the next user of the connection.
             while rows.next().await?.is_some() {}
             Ok::<_, neo4rs::Error>(row)
         });

@@ -112,7 +112,7 @@ pub fn counts(row: &Row, value: &mut [Counts]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The element at a place that the server told.
+/// The element at a place that the server returned.
 fn at<T>(list: &mut [T], place: i64) -> Result<&mut T, Error> {
     usize::try_from(place)
         .ok()

@@ -29,7 +29,7 @@ pub const SIDES: [Side; 7] = {
 
 /// Most changes of an account, on one side, that are patched over an answer. Each costs about 50 ns while the ring is
 /// locked, on all seven sides in the worst case: so new events, and with them everybody, wait a millisecond or two at
-/// most. An account has more only where a replica lags far behind a large job; another store tells the outcome then.
+/// most. An account has more only where a replica lags far behind a large job; another store gives the outcome then.
 pub const MOST_CHANGES: usize = 4_000;
 
 /// Which part of a list was read.
@@ -46,7 +46,7 @@ pub struct Part {
 /// Too few rows are left, and there may be more below them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
-    /// With so many rows more there are enough, unless more go away meanwhile.
+    /// Rows that are lacking, unless more go away meanwhile.
     pub missing: usize,
 }
 

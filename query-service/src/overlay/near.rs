@@ -21,7 +21,7 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
         let (user, side) = (at.user, Side::from(at.kind.edges()));
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
-            // One row more tells whether the list ends here.
+            // One row more shows whether the list ends here.
             let (limit, asked) = (at.end() + 1, at.end() + 1 + extra);
             let page = Page { kind: at.kind, user, before: None, limit: asked };
             let mut list = self.inner.read(&page, left(until)?).await?;

@@ -97,7 +97,7 @@ pub struct ExportRow {
     pub position: Position,
 }
 
-/// A row beside the head; without one when nothing is left.
+/// The head, and a row unless nothing is left.
 #[derive(FromRow)]
 struct Row {
     epoch: i64,

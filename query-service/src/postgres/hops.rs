@@ -123,7 +123,7 @@ const REQUESTS_RECEIVED_AT: &str =
 const REQUESTS_SENT_AT: &str =
     list_at!("requests_sent_at", "follow_requests", "requester_id", "target_id", "requests_sent");
 
-/// A row beside the head; what it lacks is null.
+/// The head and a row, whose columns are null if there is none.
 #[derive(FromRow)]
 struct FoundRow {
     epoch: i64,
@@ -150,7 +150,7 @@ impl FoundRow {
     }
 }
 
-/// A part of a list beside the head.
+/// The head and a part of a list.
 #[derive(FromRow)]
 struct PartRow {
     epoch: i64,

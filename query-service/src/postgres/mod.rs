@@ -89,7 +89,7 @@ impl PostgresReader {
     }
 }
 
-/// Tells what the settings have led to from a server that is away.
+/// Distinguishes a server that the settings should not lead to from one that is away.
 fn unfit(error: impl Into<migrations::Error>) -> Error {
     match error.into() {
         error @ migrations::Error::Foreign(_) => Error::Misconfigured(error.to_string()),

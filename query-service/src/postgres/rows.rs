@@ -1,6 +1,6 @@
 //! From rows to values.
 //!
-//! Every row stands beside the head, so that an empty answer has a revision too; its other columns are null then.
+//! Every row contains the head, so that an empty answer has a revision too; its other columns are null then.
 
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ pub struct EdgeRow {
 }
 
 impl EdgeRow {
-    /// The row beside the head.
+    /// The row; `None` in an empty answer.
     pub fn into_list_row(self) -> Option<ListRow> {
         Some(ListRow {
             user: UserId::new(self.user_id?)?,
@@ -124,7 +124,7 @@ pub struct AccountRow {
 }
 
 impl AccountRow {
-    /// The account beside the head.
+    /// The account; `None` in an empty answer.
     pub fn into_counts(self) -> Option<(Uuid, Counts)> {
         let count = |n: Option<i64>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         let counts = Counts {

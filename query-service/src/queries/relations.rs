@@ -34,7 +34,7 @@ impl From<(EdgeKind, bool)> for Side {
     }
 }
 
-/// All that links a viewer with another account. Whether the other has muted the viewer is not in it: nobody learns that.
+/// All that links a viewer with another account. Whether the other has muted the viewer is not in it: that is private.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relation {
     /// The viewer follows the other.
@@ -65,7 +65,7 @@ pub const LINKS: [(EdgeKind, bool); 7] = [
 ];
 
 impl Relation {
-    /// The place of an edge of this kind, `outgoing` if it starts at the viewer; `None` for what nobody learns.
+    /// The place of an edge of this kind, `outgoing` if it starts at the viewer; `None` for edges that are private.
     pub fn slot(&mut self, kind: EdgeKind, outgoing: bool) -> Option<&mut Option<Link>> {
         match (kind, outgoing) {
             (EdgeKind::Follow, true) => Some(&mut self.following),

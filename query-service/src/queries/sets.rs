@@ -126,7 +126,7 @@ impl MultiHop for Union {
 }
 
 impl Union {
-    /// The rows of the first set. One more than the page tells whether they fill it.
+    /// The rows of the first set. One more than the page shows whether they fill it.
     pub fn first_page(&self) -> Page {
         let Set { list, user } = self.first;
         Page { kind: list.kind(), user, before: self.before, limit: self.size + 1 }

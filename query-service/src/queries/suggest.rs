@@ -10,7 +10,7 @@ use super::{Question, QuestionName, Scope, Side, places};
 pub const SUGGESTING_FOLLOWS: usize = 250;
 /// The newest follows of each of those.
 pub const FOLLOWS_OF_EACH: usize = 100;
-/// Of those in between, so many are named.
+/// Accounts in between that a suggestion names, at most.
 pub const NAMED_BETWEEN: usize = 3;
 
 /// Whom might `viewer` want to follow? Looks at the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the newest

@@ -53,7 +53,7 @@ pub struct EventCursor {
     is_behind: bool,
     /// There while it is its turn to read that.
     past: Option<Past>,
-    /// There from when an event of the past is wanted until it came. It outlives whoever waits for it: its place in the
+    /// There from when an event of the past is wanted until it came. It outlives the call that waits for it: its place in the
     /// queue, and what was read for it, are not to be lost each time that a heartbeat is due.
     reading: Option<Reading>,
     readers: Arc<Semaphore>,

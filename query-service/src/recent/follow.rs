@@ -21,7 +21,7 @@ use crate::metrics::{FEED_RESTARTS, RING_BYTES, RING_EVENTS, RING_REVISION, RING
 const LOOK_BACK: u64 = 1_000;
 /// Pause between two looks for a head to begin at.
 const LOOK: Duration = Duration::from_millis(50);
-/// Pause before beginning anew.
+/// Pause before the ring starts again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often the gauges are set.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl Recent {
         Self { ring: RwLock::new(Ring::new(limits)), position: watch::channel(None).0 }
     }
 
-    /// The ring, for a moment: whoever holds it keeps new events out.
+    /// The ring, for a moment: new events wait while it is held.
     pub fn ring(&self) -> RwLockReadGuard<'_, Ring> {
         self.ring.read()
     }
@@ -100,7 +100,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Follows until told to stop.
+    /// Follows until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}

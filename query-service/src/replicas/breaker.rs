@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 /// Failures are counted over this window and the one before.
 const WINDOW: Duration = Duration::from_secs(1);
-/// So many failures open it if they come one after the other, or are at least half of the calls.
+/// Failures that open it if they come one after the other, or are at least half of the calls.
 const MIN_FAILURES: u32 = 5;
 /// Probes that must fail in a row: one pause of a store is not its death.
 const FAILED_PROBES: u32 = 2;
@@ -210,7 +210,7 @@ impl Breaker {
             calls: self.calls.swap(0, Ordering::Relaxed),
             failures: std::mem::take(&mut inner.failures),
         };
-        // After a silent window the one before tells nothing any more.
+        // After a silent window the one before proves nothing any more.
         inner.previous = if age < WINDOW * 2 { current } else { Tally::default() };
         self.window.store(self.nanos(now), Ordering::Relaxed);
     }

@@ -71,7 +71,7 @@ impl Replica {
         }
     }
 
-    /// The projector told its checkpoint.
+    /// Takes the checkpoint that the projector announced.
     pub fn announced(&self, checkpoint: Checkpoint, now: Instant) {
         self.known.send_modify(|known| {
             known.state = State::Built(checkpoint);
@@ -80,13 +80,13 @@ impl Replica {
         });
     }
 
-    /// An answer told a checkpoint. Answers overtake each other, so they only ever raise it.
+    /// Takes the checkpoint of an answer. Answers overtake each other, so they only raise it.
     pub fn answered(&self, visible: Token) {
         let is_newer = |state: State| match state {
             State::Built(last) => last.visible < visible,
             State::Unknown | State::NotBuilt => true,
         };
-        // Most answers tell nothing new, and need not keep other reads out.
+        // Most answers bring nothing new, and need not keep other reads out.
         if !is_newer(self.state()) {
             return;
         }

@@ -22,7 +22,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Timeout of one look-up.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Tells the heads the dates that it lacks.
+/// Gives the head tracker the ages that it lacks.
 #[derive(Debug)]
 pub struct Dates {
     /// Where events come from.
@@ -34,7 +34,7 @@ pub struct Dates {
 }
 
 impl Dates {
-    /// Looks up until told to stop.
+    /// Looks up until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         // One event is enough.
         (self.sources.log.batch, self.sources.log.buffer_bytes) = (1, 1);

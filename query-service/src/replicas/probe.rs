@@ -47,7 +47,7 @@ pub struct Neo4jProbe {
 }
 
 impl Neo4jProbe {
-    /// Looks until told to stop, and calls `looked` after each look.
+    /// Probes until `stop`, and calls `looked` after each probe.
     pub async fn run(self, looked: impl Fn(), stop: CancellationToken) {
         let mut ticks = tokio::time::interval(NEO4J_PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -125,7 +125,7 @@ pub struct PostgresProbe {
 }
 
 impl PostgresProbe {
-    /// Looks until told to stop, and calls `looked` after each look.
+    /// Probes until `stop`, and calls `looked` after each probe.
     pub async fn run(self, looked: impl Fn(), stop: CancellationToken) {
         let mut ticks = tokio::time::interval(POSTGRES_PAUSE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -164,7 +164,7 @@ impl PostgresProbe {
                 if self.breaker.open().is_some() {
                     self.reader.forget_check();
                 }
-                // Said once, not twice a second: it may be an outage of hours, or a schema that nobody migrates.
+                // Said once, not twice a second: it may be an outage of hours, or a schema that is not migrated.
                 let problem = chain(&error);
                 if *last_problem != problem {
                     tracing::warn!(problem, "PostgreSQL cannot be used");

@@ -61,7 +61,7 @@ pub struct ReadModel<N> {
 }
 
 impl<N> ReadModel<N> {
-    /// One that nobody has asked yet.
+    /// A replica that was not asked yet.
     pub fn new(reader: N, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
         Self { reader, breaker, replica, calls: AtomicUsize::new(0), answers: Default::default() }
     }

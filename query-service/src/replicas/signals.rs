@@ -50,7 +50,7 @@ impl Signals {
             metrics::counter!(BAD_SIGNALS, "subject" => "projector").increment(1);
             return;
         };
-        // That of a rehearsal beside this database, for example, which may have the name of one of ours.
+        // Of a rehearsal next to this database, for example, whose projector may have the name of one of ours.
         if self.heads.epoch().is_some_and(|epoch| said.epoch > epoch.0) {
             return;
         }

@@ -11,14 +11,14 @@ use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
 use crate::queries::{Answer, Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
 
-/// A question over more than one hop may take so many times as long as others.
+/// Factor on the timeout of a question over more than one hop.
 const MULTI_TIMES: u32 = 4;
 /// Longest wait of a question over more than one hop for a read model to reach a token.
 const MULTI_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait for the source of truth to tell its epoch, and the pause between two looks.
 const EPOCH_WAIT: Duration = Duration::from_millis(1_200);
 const EPOCH_LOOK: Duration = Duration::from_millis(20);
-/// The time of a call is shared among so many replicas at most: who is asked after them gets a share of the rest.
+/// Replicas that share the time of a call, at most; one that is asked after them gets a share of the rest.
 const SHARERS: usize = 2;
 
 /// An answer, or why this read model gave none.
@@ -174,7 +174,7 @@ impl<N, P> Router<N, P> {
         reached
     }
 
-    /// Waits until the source of truth has told its head since the call began: it does so twice a second, so that a token
+    /// Waits until PostgreSQL has confirmed its head since the call began: the probe asks twice a second, so that a token
     /// of an epoch that does not exist costs it nothing. If it is silent, it has to be asked.
     async fn wait_for_epoch(&self, token: Token, deadline: Instant) -> Result<(), Refusal> {
         let began = Instant::now();
@@ -218,7 +218,7 @@ fn counts(statement: Option<&Statement>) -> bool {
     statement.is_none_or(Statement::count)
 }
 
-/// The time of one replica among so many that may be asked yet. A third is kept for the source of truth.
+/// The time of one replica among `choice` that may be asked yet. A third is kept for the source of truth.
 fn share(remaining: Duration, choice: usize) -> Duration {
     let sharers = u32::try_from(choice.clamp(1, SHARERS)).unwrap_or(1);
     remaining * 2 / 3 / sharers

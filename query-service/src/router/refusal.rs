@@ -7,7 +7,7 @@ use service_kit::ids;
 use super::ReadSource;
 use super::budget::{Exhausted, Limit};
 
-/// A refusal tells everybody to come back after about this time.
+/// Retry delay of refusals without one of their own.
 const COME_BACK: Duration = Duration::from_millis(250);
 
 /// Bounds of the retry delay that is derived from the lag.

@@ -36,7 +36,7 @@ impl StoresWatch {
         Self { router, latch, started, warm: Arc::default() }
     }
 
-    /// Tells the readiness check and the gauges how things stand.
+    /// Updates the readiness check and the gauges.
     pub fn update(&self) {
         let now = Instant::now();
         let replicas = self.router.health(now);
@@ -80,7 +80,7 @@ impl StoresWatch {
     }
 }
 
-/// Why none of them is asked. With one replica its name tells nothing.
+/// Why none of them is asked. A single replica is not named.
 fn problems(replicas: &[ReplicaHealth]) -> String {
     let text =
         |replica: &ReplicaHealth| match (replica.problem.as_deref().unwrap_or_default(), replicas.len()) {

@@ -78,7 +78,7 @@ impl QueryTrace {
         self.change(|record| record.fallback = Some(reason));
     }
 
-    /// What was recorded; `None` if nobody wants to know.
+    /// What was recorded; `None` if the caller does not want to know.
     pub fn record(&self) -> Option<Record> {
         self.0.as_ref().map(|record| record.lock().clone())
     }

@@ -37,7 +37,7 @@ macro_rules! statement {
 }
 
 /// A list below a position, newest first. Both keys in ORDER BY, or it sorts. `$own` is the end that is the account's.
-/// `$expiries` must be an aggregate too: beside anything else, an empty list would be no row and not an empty one.
+/// `$expiries` must be an aggregate too: next to anything else, an empty list would be no row and not an empty one.
 macro_rules! list {
     ($type:literal, $own:literal, $other:literal, $expiries:literal) => {
         concat!(
@@ -100,7 +100,7 @@ macro_rules! links {
     };
 }
 
-/// All that links a viewer with others. Not who has muted the viewer: nobody learns that.
+/// All that links a viewer with others. Not who has muted the viewer: that is private.
 macro_rules! all_links {
     ($pairs:tt) => {
         concat!(

@@ -223,14 +223,14 @@ async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at
     assert_eq!(page.expect("a page").as_of, token(0), "the list has changed");
     let page = too_many.read(&seen_page(PublicList::Followers, user(2), None, 9, user(1)), WITHIN).await;
     assert_eq!(page.expect("a page").as_of, token(0), "what links the viewer with others has");
-    // What is of no revision cannot be told at all.
+    // An answer of no revision cannot be given at all.
     let torn = over(0, 1);
     assert!(matches!(torn.read(&self::check(user(1), &[user(0)]), WITHIN).await, Err(Error::NotExact)));
     assert!(matches!(
         torn.read(&self::page(ListKind::Followers, user(0), None, 9), WITHIN).await,
         Err(Error::NotExact)
     ));
-    // Who is not touched is told as ever, and so are counts.
+    // Accounts that are not touched are exact, and so are counts.
     assert_eq!(exact(too_many.read(&self::check(user(2), &[user(0)]), WITHIN).await, end), [false]);
     assert_eq!(exact(too_many.read(&self::counts(&[user(0)]), WITHIN).await, end)[0].followers, 1);
 }

@@ -346,7 +346,7 @@ impl Inner {
 
     fn forget_old(&mut self, now: Instant) {
         let old = |(at, _): &(Instant, Revision)| now.saturating_duration_since(*at) > LONGEST_STALENESS;
-        // One old head stays: whoever misses that is stale, however long nothing was written since.
+        // One old head stays: a replica that misses it is stale, however long ago the last write was.
         while self.observed.get(1).is_some_and(old) {
             self.observed.pop_front();
         }

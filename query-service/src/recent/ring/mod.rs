@@ -172,7 +172,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// Stands nowhere until it is told where to begin.
+    /// Has no position until [`Self::begin`].
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -306,7 +306,7 @@ impl Ring {
         Ok(oldest)
     }
 
-    /// How many edges of an account went away after a revision, at most; among the newest changes, so many of them.
+    /// How many edges of an account went away after a revision, at most; looks at the `newest` newest changes.
     pub fn removals(&self, user: UserId, side: Side, since: Revision, newest: usize) -> usize {
         self.chain(user, side, since).take(newest).filter(|change| change.left.is_none()).count()
     }

@@ -73,7 +73,7 @@ async fn a_new_epoch_does_not_satisfy_a_token_of_the_old_one() {
 async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
     let world = World::healthy();
     world.postgres.will(Act::Answer(of_epoch(2, 5)));
-    // It has told its head before the call alone.
+    // It has reported its head before the call only.
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(world.ask(at_least(of_epoch(2, 5))).await, Ok((of_epoch(2, 5), Source::Postgres)));
     // From now on it is known, and what the read model still has is of the past.

@@ -31,7 +31,7 @@ enum Act {
     Hang,
 }
 
-/// A store that answers as told and remembers how long it was given.
+/// A store that answers as the test says, and remembers how long it was given.
 #[derive(Default)]
 struct Fake {
     acts: Mutex<VecDeque<Act>>,

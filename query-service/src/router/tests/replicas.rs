@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 
-/// Asks once and tells which replicas were asked, in order, and who answered.
+/// Asks once. Returns which replicas were asked, in order, and which store answered.
 async fn asked(world: &World, need: Need) -> (Vec<String>, Result<Source, Refusal>) {
     let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let question = Check { viewer: someone, targets: vec![someone] };

@@ -61,7 +61,7 @@ impl Shared {
         Self { world, lane, full }
     }
 
-    /// So many checks at once, which wait for the lane and so share one statement.
+    /// Asks this many checks at once, which wait for the lane and so share one statement.
     async fn together(&self, number: usize) -> Vec<Result<(Token, Source), Refusal>> {
         let stop = CancellationToken::new();
         let run = async {

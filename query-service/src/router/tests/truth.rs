@@ -110,7 +110,7 @@ async fn a_read_from_postgres_ends_at_our_timeout() {
     let refused = world.ask_within(TRUTH, Duration::from_secs(3_600)).await;
     assert!(matches!(refused, Err(Refusal::Unavailable { .. })), "{refused:?}");
     assert_eq!(began.elapsed(), SETTINGS.postgres_timeout);
-    // A caller that gave less proves nothing, and is told so.
+    // A caller that gave less time proves nothing, and gets its deadline as the reason.
     world.postgres.will(Act::Hang);
     let refused = world.ask_within(TRUTH, Duration::from_millis(100)).await;
     assert_eq!(refused, Err(Refusal::DeadlineExceeded));
