@@ -11,18 +11,9 @@ macro_rules! sift {
         statement!(
             $name,
             [
-                "CALL (visible) {\n  \
-                   MATCH ()-[r:FOLLOWS]->()\n  \
-                   USING INDEX r:FOLLOWS(",
-                $own,
-                ", pos)\n  \
-                   WHERE r.",
-                $own,
-                " = $user AND r.pos < $before\n  \
-                   WITH r ORDER BY r.",
-                $own,
-                " DESC, r.pos DESC LIMIT $look\n  \
-                   RETURN collect([r.",
+                "CALL (visible) {\n",
+                walk!("FOLLOWS", $own, "$before", "LIMIT $look"),
+                "  RETURN collect([r.",
                 $other,
                 ", r.pos, r.created_at]) AS looked\n\
                  }\n\
@@ -71,12 +62,10 @@ pub const FOLLOWERS_IN_FOLLOWING: &str =
 /// Whom `$user` follows that follow `$second`, and how many they are, among the newest `$look` follows.
 pub const KNOWN: &str = statement!(
     "known",
-    ["CALL (visible) {
-  MATCH ()-[r:FOLLOWS]->()
-  USING INDEX r:FOLLOWS(src, pos)
-  WHERE r.src = $user AND r.pos < $newest
-  WITH r ORDER BY r.src DESC, r.pos DESC LIMIT $look
-  MATCH ()-[b:FOLLOWS]->()
+    [
+        "CALL (visible) {\n",
+        walk!("FOLLOWS", "src", "$newest", "LIMIT $look"),
+        "  MATCH ()-[b:FOLLOWS]->()
   USING INDEX b:FOLLOWS(src, dst)
   WHERE b.src = r.dst AND b.dst = $second
   RETURN collect([r.dst, r.pos, r.created_at, b.created_at]) AS found
@@ -90,7 +79,8 @@ CALL (found) {
 CALL (found) {
   RETURN size(found) AS total
 }
-"],
+"
+    ],
     "users, positions, dates, met_dates, total"
 );
 
@@ -100,22 +90,9 @@ macro_rules! list_at {
         statement!(
             $name,
             [
-                "CALL (visible) {\n  \
-                   MATCH ()-[r:",
-                $type,
-                "]->()\n  \
-                   USING INDEX r:",
-                $type,
-                "(",
-                $own,
-                ", pos)\n  \
-                   WHERE r.",
-                $own,
-                " = $user AND r.pos < $newest\n  \
-                   WITH r ORDER BY r.",
-                $own,
-                " DESC, r.pos DESC SKIP $skip LIMIT $limit\n  \
-                   RETURN collect(r.",
+                "CALL (visible) {\n",
+                walk!($type, $own, "$newest", "SKIP $skip LIMIT $limit"),
+                "  RETURN collect(r.",
                 $other,
                 ") AS users\n\
                  }\n\
@@ -179,12 +156,9 @@ macro_rules! without {
 pub const SUGGEST: &str = statement!(
     "suggest",
     [
-        "CALL (visible) {
-  MATCH ()-[r:FOLLOWS]->()
-  USING INDEX r:FOLLOWS(src, pos)
-  WHERE r.src = $user AND r.pos < $newest
-  WITH r ORDER BY r.src DESC, r.pos DESC LIMIT $follows
-  RETURN collect(r.dst) AS middles
+        "CALL (visible) {\n",
+        walk!("FOLLOWS", "src", "$newest", "LIMIT $follows"),
+        "  RETURN collect(r.dst) AS middles
 }
 CALL (middles) {
   UNWIND middles AS middle

@@ -36,27 +36,38 @@ macro_rules! statement {
     };
 }
 
-/// A list below a position, newest first. Both keys in ORDER BY, or it sorts. `$own` is the end that is the account's.
+/// Walks the edges `r` of `$user` below a position, newest first. Both keys in ORDER BY, or it sorts. `$own` is the end
+/// that is the account's.
+macro_rules! walk {
+    ($type:literal, $own:literal, $below:literal, $bounds:literal) => {
+        concat!(
+            "  MATCH ()-[r:",
+            $type,
+            "]->()\n  USING INDEX r:",
+            $type,
+            "(",
+            $own,
+            ", pos)\n  WHERE r.",
+            $own,
+            " = $user AND r.pos < ",
+            $below,
+            "\n  WITH r ORDER BY r.",
+            $own,
+            " DESC, r.pos DESC ",
+            $bounds,
+            "\n"
+        )
+    };
+}
+
+/// A list below a position, newest first.
 /// `$expiries` must be an aggregate too: next to anything else, an empty list would be no row and not an empty one.
 macro_rules! list {
     ($type:literal, $own:literal, $other:literal, $expiries:literal) => {
         concat!(
-            "CALL (visible) {\n  \
-               MATCH ()-[r:",
-            $type,
-            "]->()\n  \
-               USING INDEX r:",
-            $type,
-            "(",
-            $own,
-            ", pos)\n  \
-               WHERE r.",
-            $own,
-            " = $user AND r.pos < $before\n  \
-               WITH r ORDER BY r.",
-            $own,
-            " DESC, r.pos DESC LIMIT $limit\n  \
-               RETURN collect(r.",
+            "CALL (visible) {\n",
+            walk!($type, $own, "$before", "LIMIT $limit"),
+            "  RETURN collect(r.",
             $other,
             ") AS users, collect(r.pos) AS positions, collect(r.created_at) AS dates,\n    ",
             $expiries,
