@@ -6,6 +6,8 @@
 //! The changes of one account are a chain: each names the one before it, and a map names the newest. So a change costs
 //! the same however many its account has, and forgetting the oldest event costs nothing but its own changes.
 
+mod filter;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Event, 
 use proto::{Position, Revision, Token, UserId, timestamp};
 use time::OffsetDateTime;
 
+pub use self::filter::Filter;
 use crate::queries::Side;
 
 /// An edge as an event left it.
@@ -71,42 +74,6 @@ impl From<LoggedEvent> for Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("revision {0} is not the next one")]
 pub struct NotNext(Revision);
-
-/// Which events somebody wants; an empty list wants all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Commands.
-    pub verbs: Vec<Verb>,
-    /// Who caused it.
-    pub actors: Vec<UserId>,
-    /// Where an edge ends.
-    pub targets: Vec<UserId>,
-}
-
-impl Filter {
-    /// Sorted, as [`Self::wants`] needs it, and each verb once: there are few, however often one is named.
-    #[must_use]
-    pub fn sorted(mut self) -> Self {
-        self.verbs.sort_unstable();
-        self.verbs.dedup();
-        self.actors.sort_unstable();
-        self.targets.sort_unstable();
-        self
-    }
-
-    /// True if such an event is wanted.
-    pub fn wants(
-        &self,
-        verb: Verb,
-        actor: Option<UserId>,
-        mut targets: impl Iterator<Item = UserId>,
-    ) -> bool {
-        (self.verbs.is_empty() || self.verbs.contains(&verb))
-            && (self.actors.is_empty()
-                || actor.is_some_and(|actor| self.actors.binary_search(&actor).is_ok()))
-            && (self.targets.is_empty() || targets.any(|target| self.targets.binary_search(&target).is_ok()))
-    }
-}
 
 /// Some events in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
