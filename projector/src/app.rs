@@ -19,7 +19,7 @@ use crate::engine::{Engine, Latches};
 use crate::feed::{self, FeedMonitor, Sources};
 use crate::graph::Replica;
 use crate::health;
-use crate::status::Board;
+use crate::status::StatusBoard;
 use crate::truth::Truth;
 
 /// Starts the projector's tasks.
@@ -30,7 +30,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let nats = nats::connect(&config.nats, "projector", &config.name).await?;
     let graph = neo4j::connect(&config.neo4j)?;
     let clock = SystemClock::shared();
-    let (board, repaired) = Board::new();
+    let (board, repaired) = StatusBoard::new();
     let heard = Arc::new(HeardHead::default());
     let latch = readiness.latch(health::STREAM);
     let stop = lifecycle.stop_token();

@@ -7,11 +7,11 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use event_log::LogPosition;
 use proto::{Revision, UserId};
 use time::OffsetDateTime;
 
 use crate::edge::{Change, Edge, Key};
-use crate::mark::Mark;
 
 /// Most edge changes of one transaction of the read model.
 pub const MAX_CHANGES: usize = 2_000;
@@ -20,7 +20,7 @@ pub const MAX_CHANGES: usize = 2_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
     /// Where the history stands after it.
-    pub mark: Mark,
+    pub position: LogPosition,
     /// When it was committed.
     pub committed_at: OffsetDateTime,
     /// What it changes.
@@ -44,8 +44,8 @@ pub struct Net {
 /// than a transaction may hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    from: Mark,
-    to: Mark,
+    from: LogPosition,
+    to: LogPosition,
     size: usize,
     net: BTreeMap<Key, Net>,
     erased: BTreeSet<UserId>,
@@ -55,7 +55,7 @@ pub struct Batch {
 
 impl Batch {
     /// An empty batch that goes on after `from`.
-    pub fn after(from: Mark) -> Self {
+    pub fn after(from: LogPosition) -> Self {
         Self {
             from,
             to: from,
@@ -70,14 +70,14 @@ impl Batch {
     /// True if the event may be added: the batch stays within `most` changes and does not pass `until`. An empty batch
     /// takes an event of any size, which is then applied in parts.
     pub fn takes(&self, item: &Item, until: Option<Revision>, most: usize) -> bool {
-        let within = until.is_none_or(|until| item.mark.revision <= until);
+        let within = until.is_none_or(|until| item.position.revision <= until);
         within && (self.is_empty() || self.size + cost(item) <= most)
     }
 
     /// Adds the next event.
     pub fn add(&mut self, item: Item) {
         self.size += cost(&item);
-        self.to = item.mark;
+        self.to = item.position;
         self.committed_at.push(item.committed_at);
         self.traces.extend(item.traceparent);
         self.erased.extend(item.erased);
@@ -98,12 +98,12 @@ impl Batch {
     }
 
     /// Where it starts.
-    pub fn from(&self) -> Mark {
+    pub fn from(&self) -> LogPosition {
         self.from
     }
 
     /// Where it ends.
-    pub fn to(&self) -> Mark {
+    pub fn to(&self) -> LogPosition {
         self.to
     }
 
@@ -166,9 +166,9 @@ mod tests {
     use super::*;
     use crate::edge::Kind;
 
-    fn mark(revision: u64) -> Mark {
+    fn position(revision: u64) -> LogPosition {
         let event_id = (revision > 0).then(|| Uuid::from_u128(u128::from(revision)));
-        Mark { epoch: Epoch(1), revision: Revision(revision), event_id }
+        LogPosition { epoch: Epoch(1), revision: Revision(revision), event_id }
     }
 
     fn key(pair: u8) -> Key {
@@ -204,7 +204,7 @@ mod tests {
                 changes.push(change);
             }
             items.push(Item {
-                mark: mark(i as u64 + 1),
+                position: position(i as u64 + 1),
                 committed_at: OffsetDateTime::UNIX_EPOCH,
                 changes,
                 erased: Vec::new(),
@@ -233,14 +233,14 @@ mod tests {
             let items = history(&picks);
             let mut one_by_one = HashMap::new();
             for item in &items {
-                let mut batch = Batch::after(mark(item.mark.revision.0 - 1));
+                let mut batch = Batch::after(position(item.position.revision.0 - 1));
                 batch.add(item.clone());
                 apply(&mut one_by_one, batch.net());
             }
 
             let mut batched = HashMap::new();
             let mut cuts = cuts.iter().cycle();
-            let mut at = mark(0);
+            let mut at = position(0);
             let mut rest = items.as_slice();
             while !rest.is_empty() {
                 let until = Revision(at.revision.0 + cuts.next().copied().unwrap_or(1));
@@ -257,7 +257,7 @@ mod tests {
                 at = batch.to();
                 apply(&mut batched, batch.net());
             }
-            prop_assert_eq!(at, items.last().map_or(mark(0), |item| item.mark));
+            prop_assert_eq!(at, items.last().map_or(position(0), |item| item.position));
             prop_assert_eq!(batched, one_by_one);
         }
     }
@@ -265,13 +265,13 @@ mod tests {
     #[test]
     fn a_batch_stays_within_its_size_and_always_takes_one_event() {
         let items = |n: usize| Item {
-            mark: mark(1),
+            position: position(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge: None, added: false }; n],
             erased: Vec::new(),
             traceparent: None,
         };
-        let mut batch = Batch::after(mark(0));
+        let mut batch = Batch::after(position(0));
         assert!(batch.takes(&items(MAX_CHANGES + 1), None, MAX_CHANGES));
         batch.add(items(MAX_CHANGES - 1));
         assert!(batch.takes(&items(1), None, MAX_CHANGES));
@@ -287,9 +287,9 @@ mod tests {
             edge: Some(edge(n as i64)),
             added: true,
         };
-        let mut batch = Batch::after(mark(0));
+        let mut batch = Batch::after(position(0));
         batch.add(Item {
-            mark: mark(1),
+            position: position(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: (0..1_000).map(change).collect(),
             erased: Vec::new(),
@@ -314,13 +314,13 @@ mod tests {
     #[test]
     fn an_edge_that_came_and_went_is_still_removed() {
         let change = |edge, added| Item {
-            mark: mark(1),
+            position: position(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge, added }],
             erased: Vec::new(),
             traceparent: None,
         };
-        let mut batch = Batch::after(mark(0));
+        let mut batch = Batch::after(position(0));
         batch.add(change(Some(edge(1)), true));
         batch.add(change(None, false));
         assert_eq!(batch.net()[&key(0)], Net { edge: None, fresh: true });

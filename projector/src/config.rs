@@ -6,7 +6,7 @@
 use proto::subjects;
 use service_kit::{Env, nats, neo4j, postgres};
 
-/// PostgreSQL is asked for one tile, one head and one page of the outbox at a time.
+/// PostgreSQL is asked for one range, one head and one page of the outbox at a time.
 const DATABASE_CONNECTIONS: u32 = 4;
 
 /// All settings.

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use event_log::heartbeat::HeardHead;
-use event_log::{EventSource, LoggedEvent, Monitor, SourceState, Stop};
+use event_log::{EventSource, LogPosition, LoggedEvent, Monitor, SourceState, Stop};
 use proto::event::{AccountChange, AccountOp, DecodeError};
 use service_kit::readiness::Latch;
 
 use crate::apply::Item;
 use crate::edge::Change;
-use crate::mark::Mark;
 use crate::metrics::{FOREIGN, OUTBOX_EVENTS, REBUILDS, REDELIVERIES, STREAM_BEHIND};
-use crate::status::Board;
+use crate::status::StatusBoard;
 use crate::truth::Truth;
 
 /// Events of the stream that one request asks for.
@@ -31,7 +30,7 @@ pub struct Sources {
     /// Passes unless what was applied is not, or no longer, part of the history.
     pub latch: Latch,
     /// Shows what is wrong with the stream.
-    pub board: Board,
+    pub board: StatusBoard,
 }
 
 /// Shows how events arrive.
@@ -40,7 +39,7 @@ pub struct FeedMonitor {
     /// As in [`Sources`].
     pub latch: Latch,
     /// As in [`Sources`].
-    pub board: Board,
+    pub board: StatusBoard,
 }
 
 impl Monitor for FeedMonitor {
@@ -96,10 +95,10 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Reads the events after `mark`.
-    pub fn after(mark: Mark, sources: &Sources) -> Self {
+    /// Reads the events after `position`.
+    pub fn after(position: LogPosition, sources: &Sources) -> Self {
         sources.latch.ready();
-        Self { source: EventSource::after(mark, sources.log.clone()), latch: sources.latch.clone() }
+        Self { source: EventSource::after(position, sources.log.clone()), latch: sources.latch.clone() }
     }
 
     /// Waits for the next event. Nothing is lost if the caller stops waiting.
@@ -131,5 +130,11 @@ fn item(logged: LoggedEvent) -> Result<Item, Stop> {
         .map_err(|source| Stop::Unreadable { revision: event.revision, source })?;
     let ended = |change: &&AccountChange| change.op == AccountOp::Erased;
     let erased = event.accounts.iter().filter(ended).map(|change| change.user).collect();
-    Ok(Item { mark: Mark::of(&event), committed_at: event.committed_at, changes, erased, traceparent })
+    Ok(Item {
+        position: LogPosition::of(&event),
+        committed_at: event.committed_at,
+        changes,
+        erased,
+        traceparent,
+    })
 }

@@ -15,7 +15,6 @@ mod engine;
 mod feed;
 mod graph;
 mod health;
-mod mark;
 pub mod metrics;
 mod status;
 mod sweep;

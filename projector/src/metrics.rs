@@ -50,9 +50,9 @@ service_kit::declare_metrics! {
     Gauge(Revisions) STREAM_BEHIND = "projector_stream_behind_revisions";
 
     /// Ranges compared by the sweep.
-    Counter(Count) TILES = "projector_sweep_tiles_total" { kind: "follow", "mute", "block", "request" };
+    Counter(Count) RANGES = "projector_sweep_tiles_total" { kind: "follow", "mute", "block", "request" };
     /// Edges read from PostgreSQL for comparison.
-    Counter(Count) TILE_ROWS = "projector_sweep_rows_total" { kind: "follow", "mute", "block", "request" };
+    Counter(Count) RANGE_ROWS = "projector_sweep_rows_total" { kind: "follow", "mute", "block", "request" };
     /// Edges that a sweep found wrong in a complete read model and repaired; must be 0.
     Counter(Count) DIFFERENCES = "projector_sweep_differences_total" {
         cause: "missing", "extra", "different", "misplaced"
@@ -64,7 +64,7 @@ service_kit::declare_metrics! {
     /// Progress of the pass under way.
     Gauge(Ratio) PROGRESS = "projector_sweep_progress";
     /// Time from a tile's snapshot to its repair.
-    Histogram(Seconds) TILE_SECONDS = "projector_sweep_tile_seconds";
+    Histogram(Seconds) RANGE_SECONDS = "projector_sweep_tile_seconds";
     /// Edges of accounts in the read model against their counts in PostgreSQL: the sum of the differences of all ranges of
     /// accounts, each at one revision, in the last pass of the sweep; must be 0.
     Gauge(Count) COUNTS_DIFFERENCE = "projector_counts_difference" { kind: "follow", "mute", "block", "request" };

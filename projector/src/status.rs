@@ -68,12 +68,12 @@ impl Status {
 
 /// The writers' end. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Board {
+pub struct StatusBoard {
     status: Arc<watch::Sender<Status>>,
     repaired: mpsc::UnboundedSender<Vec<String>>,
 }
 
-impl Board {
+impl StatusBoard {
     /// A board and the stream of repaired accounts' ids.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Vec<String>>) {
         let (repaired, receiver) = mpsc::unbounded_channel();
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn followers_hear_of_changes_only() {
-        let (board, _repaired) = Board::new();
+        let (board, _repaired) = StatusBoard::new();
         let mut follower = board.follow();
         board.change(|status| status.revision = Revision(7));
         assert!(follower.has_changed().unwrap());
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn both_problems_are_told() {
-        let (board, _repaired) = Board::new();
+        let (board, _repaired) = StatusBoard::new();
         board.change(|status| {
             status.model_problem = "a".to_owned();
             status.stream_problem = "b".to_owned();

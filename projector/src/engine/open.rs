@@ -11,6 +11,7 @@
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use event_log::LogPosition;
 use proto::Revision;
 use service_kit::postgres::{NoSession, problem, says_no_session};
 use service_kit::with_timeout;
@@ -19,7 +20,6 @@ use uuid::Uuid;
 
 use super::{Engine, Failure, Opening, TRUTH_AWAY};
 use crate::graph::{self, Checkpoint, Content};
-use crate::mark::Mark;
 use crate::metrics::RESETS;
 use crate::truth::Truth;
 
@@ -58,7 +58,7 @@ impl Engine {
             return Ok(None);
         }
         let checkpoint = self.acquire(opening).await?;
-        let head = checkpoint.mark.revision;
+        let head = checkpoint.position.revision;
         tracing::warn!(revision = head.0, "PostgreSQL is away: the read model is opened as it was left");
         Ok(Some(Opened { checkpoint, head, unasked: true }))
     }
@@ -101,7 +101,7 @@ impl Engine {
                 metrics::counter!(RESETS, "cause" => cause).increment(1);
                 tracing::warn!(
                     cause,
-                    from = found.mark.revision.0,
+                    from = found.position.revision.0,
                     to = head.revision.0,
                     "setting the checkpoint to the head; the sweep repairs what is there"
                 );
@@ -109,8 +109,8 @@ impl Engine {
             }
         };
         tracing::info!(
-            epoch = checkpoint.mark.epoch.0,
-            revision = checkpoint.mark.revision.0,
+            epoch = checkpoint.position.epoch.0,
+            revision = checkpoint.position.revision.0,
             head = head.revision.0,
             complete = checkpoint.cursor.complete,
             "read model open"
@@ -129,26 +129,28 @@ impl Engine {
     async fn stray(
         &self,
         found: &Checkpoint,
-        head: Mark,
+        head: LogPosition,
         database: Uuid,
     ) -> Result<Option<&'static str>, Failure> {
         // The history must have the event of which a part is applied, too.
-        let mark = found.partial.unwrap_or(found.mark);
-        if mark.epoch != head.epoch {
+        let position = found.partial.unwrap_or(found.position);
+        if position.epoch != head.epoch {
             return Ok(Some("epoch"));
         }
         if found.database.is_some_and(|found| found != database) {
             return Ok(Some("database"));
         }
-        if !self.lag.tolerates(mark.revision, head.revision, Instant::now()) {
-            return Err(Failure::lost_commits(mark.revision, head.revision));
+        if !self.lag.tolerates(position.revision, head.revision, Instant::now()) {
+            return Err(Failure::lost_commits(position.revision, head.revision));
         }
-        let there = match mark.revision.cmp(&head.revision) {
+        let there = match position.revision.cmp(&head.revision) {
             Ordering::Equal => head.event_id,
             // Nothing is known of a revision that the outbox does not hold; the feed checks that it goes on from it.
-            _ => in_time(self.sources.truth.event_id(mark.epoch, mark.revision)).await?.or(mark.event_id),
+            _ => in_time(self.sources.truth.event_id(position.epoch, position.revision))
+                .await?
+                .or(position.event_id),
         };
-        Ok((there != mark.event_id).then_some("contradicted"))
+        Ok((there != position.event_id).then_some("contradicted"))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use event_log::Stop;
+use event_log::{LogPosition, Stop};
 use proto::Revision;
 use service_kit::trace;
 use time::OffsetDateTime;
@@ -22,7 +22,6 @@ use super::{Engine, Failure};
 use crate::apply::{Batch, Item};
 use crate::feed::Feed;
 use crate::graph::{self, Changes, Content, Walked};
-use crate::mark::Mark;
 use crate::metrics::{
     ACCOUNTS_REMOVED, APPLY_SECONDS, BATCH_EDGES, CHANGES, COMPLETE, EVENTS, HEAD, LAG_REVISIONS,
     LAG_SECONDS, PROGRESS, PUBLISH_SECONDS, VISIBLE,
@@ -49,9 +48,9 @@ const SHARE_OF_PAUSE: u32 = 3;
 pub(super) struct Session<'e> {
     pub(super) engine: &'e Engine,
     /// What is applied.
-    pub(super) mark: Mark,
-    /// The event after `mark` of which some parts are applied, by this session or one before.
-    pub(super) partial: Option<Mark>,
+    pub(super) position: LogPosition,
+    /// The event after `position` of which some parts are applied, by this session or one before.
+    pub(super) partial: Option<LogPosition>,
     pub(super) sweep: Sweep,
     pub(super) counts: Tally,
     /// A stretch of the walk that runs beside the writer.
@@ -84,20 +83,20 @@ impl<'e> Session<'e> {
         engine.sources.board.change(|status| {
             // All at once: what was true of the session before, perhaps of another epoch, must not be told as
             // true of this one.
-            status.epoch = checkpoint.mark.epoch;
-            status.revision = checkpoint.mark.revision;
-            status.visible = checkpoint.mark.revision;
+            status.epoch = checkpoint.position.epoch;
+            status.revision = checkpoint.position.revision;
+            status.visible = checkpoint.position.revision;
             status.complete = checkpoint.cursor.complete;
             status.model_problem.clear();
         });
         Self {
             engine,
-            mark: checkpoint.mark,
+            position: checkpoint.position,
             partial: checkpoint.partial,
             sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, engine.audit_rows_per_second, now),
             counts: Tally::default(),
             walk: None,
-            feed: Feed::after(checkpoint.mark, &engine.sources),
+            feed: Feed::after(checkpoint.position, &engine.sources),
             carry: None,
             ended: None,
             shown: None,
@@ -113,7 +112,7 @@ impl<'e> Session<'e> {
 
     /// Runs until told to stop, or until something goes wrong.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<(), Failure> {
-        self.publish(self.mark.revision).await?;
+        self.publish(self.position.revision).await?;
         while !stop.is_cancelled() {
             if Instant::now() < self.not_before {
                 tokio::select! {
@@ -131,7 +130,7 @@ impl<'e> Session<'e> {
                     continue;
                 }
             } else {
-                self.publish(self.mark.revision).await?;
+                self.publish(self.position.revision).await?;
             }
             if self.sweep.due() <= Instant::now() {
                 self.sweep_step(stop).await?;
@@ -145,7 +144,7 @@ impl<'e> Session<'e> {
                 () = sleep_until(self.contact + HEARTBEAT) => self.heartbeat().await?,
             }
         }
-        self.publish(self.mark.revision).await
+        self.publish(self.position.revision).await
     }
 
     /// Lets the batches of a steady stream grow: each costs Neo4j three transactions, however few its events, and their
@@ -160,7 +159,7 @@ impl<'e> Session<'e> {
             RUSH_EVENTS..BACKLOG_EVENTS => RUSH_PACE,
             _ => return Ok(()),
         };
-        self.publish(self.mark.revision).await?;
+        self.publish(self.position.revision).await?;
         let now = Instant::now();
         self.not_before = (began + pace).max(now + (now - began) / SHARE_OF_PAUSE);
         Ok(())
@@ -182,7 +181,7 @@ impl<'e> Session<'e> {
         if let Some(stop) = self.ended.take() {
             return Err(stop.into());
         }
-        let mut batch = Batch::after(self.mark);
+        let mut batch = Batch::after(self.position);
         loop {
             let item = match self.carry.take() {
                 Some(item) => item,
@@ -196,7 +195,7 @@ impl<'e> Session<'e> {
                     }
                 },
             };
-            if let Some(partial) = self.partial.filter(|partial| partial.contradicts(&item.mark)) {
+            if let Some(partial) = self.partial.filter(|partial| partial.contradicts(&item.position)) {
                 return Err(Failure::Reset {
                     cause: "contradicted",
                     reason: format!("a part of another event at revision {} was applied", partial.revision),
@@ -229,7 +228,7 @@ impl<'e> Session<'e> {
             took_ms = started.elapsed().as_millis(),
             "batch applied"
         );
-        self.mark = to;
+        self.position = to;
         self.partial = None;
         self.contact = Instant::now();
         self.unseen.extend_from_slice(batch.committed_at());
@@ -299,20 +298,20 @@ impl<'e> Session<'e> {
 
     /// Where the read model's content may reach to: the end of an event of which a part is applied, else the checkpoint.
     pub(super) fn reaches(&self) -> Revision {
-        self.partial.map_or(self.mark.revision, |partial| partial.revision)
+        self.partial.map_or(self.position.revision, |partial| partial.revision)
     }
 
     /// Tells readers that all of what is applied is there, and that nothing beyond `target` is. A target before the end of
-    /// an event of which a part is applied is raised to it: else readers would take that part for the state at `mark`.
+    /// an event of which a part is applied is raised to it: else readers would take that part for the state at `position`.
     pub(super) async fn publish(&mut self, target: Revision) -> Result<(), Failure> {
         let target = target.max(self.reaches());
-        let wanted = (self.mark.revision, target);
+        let wanted = (self.position.revision, target);
         if self.shown != Some(wanted) {
             let started = Instant::now();
-            self.engine.replica.publish(self.mark, target).await?;
+            self.engine.replica.publish(self.position, target).await?;
             metrics::histogram!(PUBLISH_SECONDS).record(started.elapsed());
             for of in self.unseen_traces.drain(..) {
-                let revision = ("revision", self.mark.revision.0);
+                let revision = ("revision", self.position.revision.0);
                 trace::stage("visible", trace::Kind::Internal, Some(&of), started, revision);
             }
             self.shown = Some(wanted);
@@ -330,16 +329,16 @@ impl<'e> Session<'e> {
         let newest = self.unseen.last().map(lag);
         self.unseen.clear();
 
-        let heard = self.engine.sources.heard.last().filter(|head| head.epoch == self.mark.epoch);
-        let head = heard.map_or(self.head, |head| head.revision).max(self.mark.revision);
+        let heard = self.engine.sources.heard.last().filter(|head| head.epoch == self.position.epoch);
+        let head = heard.map_or(self.head, |head| head.revision).max(self.position.revision);
         metrics::gauge!(HEAD).set(head.0 as f64);
-        metrics::gauge!(LAG_REVISIONS).set(head.0.saturating_sub(self.mark.revision.0) as f64);
-        metrics::gauge!(VISIBLE).set(self.mark.revision.0 as f64);
+        metrics::gauge!(LAG_REVISIONS).set(head.0.saturating_sub(self.position.revision.0) as f64);
+        metrics::gauge!(VISIBLE).set(self.position.revision.0 as f64);
         let (complete, progress) = (self.sweep.complete(), self.sweep.progress());
         metrics::gauge!(COMPLETE).set(if complete { 1.0 } else { 0.0 });
         metrics::gauge!(PROGRESS).set(progress);
 
-        self.following |= self.mark.revision >= self.head;
+        self.following |= self.position.revision >= self.head;
         let latch = &self.engine.latches.complete;
         match (complete, self.following) {
             (true, true) => latch.ready(),
@@ -347,7 +346,7 @@ impl<'e> Session<'e> {
             (true, false) => latch.not_ready("the read model is catching up"),
         }
         let (revision, visible) =
-            (self.mark.revision, self.shown.map_or(Revision::ZERO, |(visible, _)| visible));
+            (self.position.revision, self.shown.map_or(Revision::ZERO, |(visible, _)| visible));
         self.engine.sources.board.change(|status| {
             status.revision = revision;
             status.visible = visible;
@@ -371,8 +370,8 @@ impl<'e> Session<'e> {
             Content::Ours(found) if !self.engine.replica.owns(&found) => {
                 return Err(graph::Error::Lost { by: found.owner_name }.into());
             }
-            Content::Ours(found) if found.mark != self.mark => {
-                let (expected, found) = (self.mark.revision, found.mark.revision);
+            Content::Ours(found) if found.position != self.position => {
+                let (expected, found) = (self.position.revision, found.position.revision);
                 return Err(graph::Error::Moved { expected, found }.into());
             }
             Content::Ours(_) => {}

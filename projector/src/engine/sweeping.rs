@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use event_log::LogPosition;
 use proto::UserId;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -18,9 +19,8 @@ use super::session::Session;
 use super::{Failure, TRUTH_AWAY};
 use crate::apply::MAX_CHANGES;
 use crate::edge::Kind;
-use crate::graph::{Changes, Cursor, Misplaced, PutRow, Tile};
-use crate::mark::Mark;
-use crate::metrics::{ACCOUNTS_REMOVED, DIFFERENCES, PASSES, SKIPPED, TILE_ROWS, TILE_SECONDS, TILES};
+use crate::graph::{Changes, Cursor, EdgeRange, Misplaced, PutRow};
+use crate::metrics::{ACCOUNTS_REMOVED, DIFFERENCES, PASSES, RANGE_ROWS, RANGE_SECONDS, RANGES, SKIPPED};
 use crate::sweep::{Job, diff};
 use crate::truth;
 
@@ -44,10 +44,10 @@ impl Session<'_> {
             self.sweep.estimate(edges);
         }
         match self.sweep.job() {
-            Job::Tile { kind, after, limit } => {
+            Job::Range { kind, after, limit } => {
                 // As many as one transaction can repair.
                 let most = u32::try_from(self.engine.batch_limit.get()).unwrap_or(limit);
-                self.sweep_tile(kind, after, limit.min(most), stop).await
+                self.sweep_range(kind, after, limit.min(most), stop).await
             }
             Job::Walk { after, limit } => self.sweep_walk(after, limit, stop).await,
             Job::Counts { after, limit } => self.sweep_counts(after, limit, stop).await,
@@ -67,7 +67,7 @@ impl Session<'_> {
         Ok(!self.unasked)
     }
 
-    async fn sweep_tile(
+    async fn sweep_range(
         &mut self,
         kind: Kind,
         after: Option<(UserId, UserId)>,
@@ -84,13 +84,13 @@ impl Session<'_> {
         }
         let full = snapshot.rows.len() >= limit as usize;
         let until = snapshot.rows.last().filter(|_| full).map(|row| (row.source, row.target));
-        let tile = Tile { kind, after, until };
+        let range = EdgeRange { kind, after, until };
         let read_limit = snapshot.rows.len() + MAX_CHANGES;
-        let found = self.engine.replica.read_tile(tile, read_limit).await?;
+        let found = self.engine.replica.read_range(range, read_limit).await?;
         let most = self.engine.batch_limit.get();
         let difference = diff::compare(kind, &snapshot.rows, found, read_limit, most);
         let next = if difference.whole {
-            self.sweep.after_tile(until, snapshot.rows.len())
+            self.sweep.after_range(until, snapshot.rows.len())
         } else {
             self.sweep.cursor().clone()
         };
@@ -102,9 +102,9 @@ impl Session<'_> {
                 difference.accounts,
             );
         }
-        metrics::counter!(TILES, "kind" => kind.name()).increment(1);
-        metrics::counter!(TILE_ROWS, "kind" => kind.name()).increment(snapshot.rows.len() as u64);
-        metrics::histogram!(TILE_SECONDS).record(started.elapsed());
+        metrics::counter!(RANGES, "kind" => kind.name()).increment(1);
+        metrics::counter!(RANGE_ROWS, "kind" => kind.name()).increment(snapshot.rows.len() as u64);
+        metrics::histogram!(RANGE_SECONDS).record(started.elapsed());
         self.step_done(next, persist);
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Session<'_> {
             }
             let ids = wrong.iter().map(|edge| edge.element_id.clone()).collect();
             let cursor = self.sweep.cursor().clone();
-            self.engine.replica.replace_misplaced(self.mark, &cursor, kind, ids, &changes).await?;
+            self.engine.replica.replace_misplaced(self.position, &cursor, kind, ids, &changes).await?;
             self.touched();
             let accounts = wrong
                 .iter()
@@ -203,11 +203,15 @@ impl Session<'_> {
 
     /// Brings the read model to exactly the revision of a snapshot, visible, with nothing in flight. Answers false if
     /// the step was put off.
-    pub(super) async fn reach(&mut self, head: Mark, stop: &CancellationToken) -> Result<bool, Failure> {
-        if head.epoch != self.mark.epoch {
+    pub(super) async fn reach(
+        &mut self,
+        head: LogPosition,
+        stop: &CancellationToken,
+    ) -> Result<bool, Failure> {
+        if head.epoch != self.position.epoch {
             return Err(Failure::Reset { cause: "epoch", reason: "another epoch was opened".to_owned() });
         }
-        while self.mark.revision < head.revision {
+        while self.position.revision < head.revision {
             // It may be much that is missing.
             if stop.is_cancelled() {
                 return Ok(false);
@@ -216,7 +220,7 @@ impl Session<'_> {
                 self.apply(batch).await?;
                 continue;
             }
-            self.publish(self.mark.revision).await?;
+            self.publish(self.position.revision).await?;
             let waited = tokio::select! {
                 () = stop.cancelled() => return Ok(false),
                 waited = tokio::time::timeout(FEED_PATIENCE, self.wait()) => waited,
@@ -238,13 +242,13 @@ impl Session<'_> {
             self.put_off(&"the snapshot is older than the read model: PostgreSQL lags");
             return Ok(false);
         }
-        if head.contradicts(&self.mark) {
+        if head.contradicts(&self.position) {
             return Err(Failure::Reset {
                 cause: "contradicted",
                 reason: format!("PostgreSQL has another event at revision {}", head.revision),
             });
         }
-        self.publish(self.mark.revision).await?;
+        self.publish(self.position.revision).await?;
         Ok(true)
     }
 
@@ -253,7 +257,7 @@ impl Session<'_> {
         if changes.is_empty() && !self.sweep.should_persist(next, Instant::now()) {
             return Ok(false);
         }
-        if let Err(error) = self.engine.replica.repair(self.mark, next, changes).await {
+        if let Err(error) = self.engine.replica.repair(self.position, next, changes).await {
             if error.may_be_size() && changes.edges() > 0 {
                 self.engine.batch_limit.failed(changes.edges());
             }
@@ -279,7 +283,7 @@ impl Session<'_> {
         }
         if !was_complete && self.sweep.complete() {
             tracing::info!(
-                revision = self.mark.revision.0,
+                revision = self.position.revision.0,
                 rows = self.sweep.cursor().rows,
                 "the read model is complete"
             );
@@ -297,7 +301,11 @@ impl Session<'_> {
             metrics::counter!(DIFFERENCES, "cause" => *cause).increment(*count);
             sum += count;
         }
-        tracing::warn!(?causes, revision = self.mark.revision.0, "the read model differed and was repaired");
+        tracing::warn!(
+            ?causes,
+            revision = self.position.revision.0,
+            "the read model differed and was repaired"
+        );
         let board = &self.engine.sources.board;
         let now = self.engine.now();
         board.change(|status| {

@@ -8,13 +8,13 @@
 //! them `partial_revision` names it, and `target` must not be lower. Must not know: the stream, PostgreSQL.
 //! What can go wrong: the server holds other people's data ([`Content::Foreign`]); nothing is written then.
 
+use event_log::LogPosition;
 use neo4rs::{BoltNull, BoltType, Query, Row, Txn, query};
 use proto::{Epoch, Revision};
 use uuid::Uuid;
 
 use super::write::lock;
 use super::{AsyncBody, Error, Replica, one_row};
-use crate::mark::Mark;
 
 /// The node's name.
 pub(super) const NAME: &str = "followgraph";
@@ -73,9 +73,9 @@ pub struct Cursor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// What is applied.
-    pub mark: Mark,
-    /// The event after `mark` of which some parts are applied.
-    pub partial: Option<Mark>,
+    pub position: LogPosition,
+    /// The event after `position` of which some parts are applied.
+    pub partial: Option<LogPosition>,
     /// The database that it was built from; `None` if an older version wrote it.
     pub database: Option<Uuid>,
     /// The process that may write.
@@ -111,7 +111,7 @@ fn named(text: &str) -> Query {
 fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     let epoch = Epoch::from_i64(row.get("epoch")?);
     let database: Option<String> = row.get("database_id")?;
-    let mark = |revision: i64, event_id: Option<String>| Mark {
+    let position = |revision: i64, event_id: Option<String>| LogPosition {
         epoch,
         revision: Revision::from_i64(revision),
         // An id that does not parse becomes one that matches no event; the check of the chain finds out.
@@ -121,11 +121,11 @@ fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     let partial: Option<i64> = row.get("partial_revision")?;
     // A projector of an earlier version moves on and leaves the name of the event where it is.
     let partial = match partial.filter(|partial| *partial > revision) {
-        Some(partial) => Some(mark(partial, row.get("partial_event_id")?)),
+        Some(partial) => Some(position(partial, row.get("partial_event_id")?)),
         None => None,
     };
     Ok(Checkpoint {
-        mark: mark(revision, row.get("event_id")?),
+        position: position(revision, row.get("event_id")?),
         partial,
         // An id that does not parse is that of no database.
         database: database.map(|text| text.parse().unwrap_or_default()),
@@ -206,7 +206,7 @@ impl Replica {
     }
 
     /// Creates the checkpoint at `head`. If another projector was faster, answers what it made.
-    pub async fn create(&self, head: Mark, database: Uuid) -> Result<Checkpoint, Error> {
+    pub async fn create(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
         let create = self.owned(self.at(named(CREATE), head)).param("database_id", database.to_string());
         self.transaction(LockedChange { before: Some(create), after: None }).await
     }
@@ -225,7 +225,7 @@ impl Replica {
 
     /// Sets the checkpoint to `head` without touching edges. The read model is not complete then, and the sweep starts
     /// again.
-    pub async fn reset(&self, head: Mark, database: Uuid) -> Result<Checkpoint, Error> {
+    pub async fn reset(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
         let disown = self.owned(named(DISOWN));
         self.transaction(LockedChange { before: None, after: Some(disown) }).await?;
         let reset = self.owned(self.at(named(RESET), head)).param("database_id", database.to_string());
@@ -253,10 +253,10 @@ impl Replica {
         query.param("owner", self.owner.to_string()).param("owner_name", self.name.as_str())
     }
 
-    fn at(&self, query: Query, mark: Mark) -> Query {
+    fn at(&self, query: Query, position: LogPosition) -> Query {
         query
-            .param("epoch", mark.epoch.as_i64())
-            .param("revision", mark.revision.as_i64())
-            .param("event_id", event_text(mark.event_id))
+            .param("epoch", position.epoch.as_i64())
+            .param("revision", position.revision.as_i64())
+            .param("event_id", event_text(position.event_id))
     }
 }

@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub use checkpoint::{Checkpoint, Content, Cursor};
 pub use degrees::Degrees;
 pub use message::{Changes, PutRow};
-pub use range::{Found, Tile};
+pub use range::{EdgeRange, Found};
 pub use walk::{Misplaced, Walked};
 
 /// Longest wait for one exchange. The driver's own limit is for each message; a batch has many.

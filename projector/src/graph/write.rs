@@ -5,6 +5,7 @@
 //! stands where we think. Must not know: what the changes are for.
 //! What can go wrong: the guard refuses ([`Error::Gone`], [`Error::Lost`], [`Error::Moved`]); nothing was changed then.
 
+use event_log::LogPosition;
 use neo4rs::{Query, Txn, query};
 use proto::Revision;
 use service_kit::ids;
@@ -13,7 +14,6 @@ use uuid::Uuid;
 use super::checkpoint::{NAME, event_text};
 use super::{AsyncBody, Changes, Cursor, Error, Replica, cypher, one_row};
 use crate::edge::Kind;
-use crate::mark::Mark;
 
 const LOCK: &str = "MATCH (c:Checkpoint {name: $name}) SET c.lock = $lock";
 
@@ -49,7 +49,7 @@ pub(super) async fn lock(tx: &mut Txn) -> Result<(), Error> {
 /// The guard's second statement, and why it found nothing if it did.
 struct Guarded {
     owner: Uuid,
-    at: Mark,
+    at: LogPosition,
     second: Query,
     then: Vec<Query>,
 }
@@ -73,7 +73,7 @@ impl AsyncBody<()> for Guarded {
     }
 }
 
-async fn refusal(tx: &mut Txn, owner: Uuid, at: Mark) -> Result<Error, Error> {
+async fn refusal(tx: &mut Txn, owner: Uuid, at: LogPosition) -> Result<Error, Error> {
     let Some(row) = one_row(tx, query(LOOK).param("name", NAME)).await? else { return Ok(Error::Gone) };
     let found_owner: Option<String> = row.get("owner")?;
     if found_owner.as_deref() != Some(owner.to_string().as_str()) {
@@ -83,12 +83,12 @@ async fn refusal(tx: &mut Txn, owner: Uuid, at: Mark) -> Result<Error, Error> {
 }
 
 impl Replica {
-    async fn guarded(&self, at: Mark, second: Query, then: Vec<Query>) -> Result<(), Error> {
+    async fn guarded(&self, at: LogPosition, second: Query, then: Vec<Query>) -> Result<(), Error> {
         self.transaction(Guarded { owner: self.owner, at, second, then }).await
     }
 
     /// Applies a batch, or what is left of it after its parts: the changes and the checkpoint's new revision, or nothing.
-    pub async fn advance(&self, from: Mark, to: Mark, changes: &Changes) -> Result<(), Error> {
+    pub async fn advance(&self, from: LogPosition, to: LogPosition, changes: &Changes) -> Result<(), Error> {
         let second =
             query(ADVANCE).param("to", to.revision.as_i64()).param("event_id", event_text(to.event_id));
         self.guarded(from, second, changes.statements()).await
@@ -96,25 +96,30 @@ impl Replica {
 
     /// Applies a part of the event `of`. The checkpoint stays at `from` and names the event. The caller has published
     /// `of` as the target before, and applies the last part with [`Self::advance`].
-    pub async fn apply_part(&self, from: Mark, of: Mark, changes: &Changes) -> Result<(), Error> {
+    pub async fn apply_part(
+        &self,
+        from: LogPosition,
+        of: LogPosition,
+        changes: &Changes,
+    ) -> Result<(), Error> {
         let second = query(PART).param("to", of.revision.as_i64()).param("event_id", event_text(of.event_id));
         self.guarded(from, second, changes.statements()).await
     }
 
     /// Tells readers what they may count on: everything up to `at` is there, and nothing beyond `target` is.
-    pub async fn publish(&self, at: Mark, target: Revision) -> Result<(), Error> {
+    pub async fn publish(&self, at: LogPosition, target: Revision) -> Result<(), Error> {
         self.guarded(at, query(PUBLISH).param("target", target.as_i64()), Vec::new()).await
     }
 
     /// Repairs edges without moving, and notes how far the sweep has come.
-    pub async fn repair(&self, at: Mark, cursor: &Cursor, changes: &Changes) -> Result<(), Error> {
+    pub async fn repair(&self, at: LogPosition, cursor: &Cursor, changes: &Changes) -> Result<(), Error> {
         self.guarded(at, stay(cursor), changes.statements()).await
     }
 
     /// Removes edges that do not name their ends, and sets what should be in their places.
     pub async fn replace_misplaced(
         &self,
-        at: Mark,
+        at: LogPosition,
         cursor: &Cursor,
         kind: Kind,
         ids: Vec<String>,

@@ -1,6 +1,6 @@
 //! The sweep: backfill, audit and repair in one.
 //!
-//! Owns: which range is next, when, and what a comparison means. A pass compares all edges of each kind in tiles, then
+//! Owns: which range is next, when, and what a comparison means. A pass compares all edges of each kind in ranges, then
 //! walks from account to account, then compares the counts. From empty it is the backfill, as fast as it can; once the read model is complete it is
 //! the audit, slowly and without end. Must not know: how ranges are read or repaired.
 //! What can go wrong: nothing; whoever runs it holds the read model still at the revision of the snapshot.
@@ -23,8 +23,8 @@ use crate::graph::Cursor;
 const WALK: i64 = Kind::ALL.len() as i64;
 /// Stage of the counts, the last one.
 const COUNTS: i64 = WALK + 1;
-/// Tiles a second of the audit.
-const AUDIT_TILES_PER_SECOND: u32 = 5;
+/// Ranges per second of the audit.
+const AUDIT_RANGES_PER_SECOND: u32 = 5;
 /// Most accounts looked at by one step of the walk.
 const WALK_ACCOUNTS: u32 = 500;
 /// How long the audit may be kept waiting by events.
@@ -41,7 +41,7 @@ const PERSIST_BUILDING: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
     /// Compare the first edges after a pair.
-    Tile {
+    Range {
         /// What they mean.
         kind: Kind,
         /// The pair; none at the start.
@@ -151,11 +151,11 @@ impl Sweep {
         };
         // A cursor that does not parse starts the stage again.
         let after = UserId::parse(&self.cursor.source).ok().zip(UserId::parse(&self.cursor.target).ok());
-        Job::Tile { kind, after, limit: self.rows() }
+        Job::Range { kind, after, limit: self.rows() }
     }
 
-    /// The cursor after a tile that ends at `until`, or at the end of its kind, with so many edges.
-    pub fn after_tile(&self, until: Option<(UserId, UserId)>, rows: usize) -> Cursor {
+    /// The cursor after a range that ends at `until`, or at the end of its kind, with so many edges.
+    pub fn after_range(&self, until: Option<(UserId, UserId)>, rows: usize) -> Cursor {
         let rows = self.cursor.rows + i64::try_from(rows).unwrap_or(0);
         match until {
             Some((source, target)) => {
@@ -227,7 +227,7 @@ impl Sweep {
     fn rows(&self) -> u32 {
         let most = u32::try_from(MAX_CHANGES).unwrap_or(u32::MAX);
         if self.complete() {
-            (self.audit_rows_per_second / AUDIT_TILES_PER_SECOND).clamp(1, most)
+            (self.audit_rows_per_second / AUDIT_RANGES_PER_SECOND).clamp(1, most)
         } else {
             most
         }
@@ -262,7 +262,7 @@ mod tests {
 
     fn finish_stage(sweep: &mut Sweep) -> bool {
         let next = match sweep.job() {
-            Job::Tile { .. } => sweep.after_tile(None, 10),
+            Job::Range { .. } => sweep.after_range(None, 10),
             Job::Walk { .. } => sweep.after_walk(None),
             Job::Counts { .. } => sweep.after_counts(None),
         };
@@ -273,10 +273,10 @@ mod tests {
     async fn a_pass_visits_every_kind_then_walks() {
         let mut sweep = sweep(false);
         for kind in Kind::ALL {
-            assert_eq!(sweep.job(), Job::Tile { kind, after: None, limit: 2_000 });
-            let next = sweep.after_tile(Some((user(1), user(2))), 2_000);
+            assert_eq!(sweep.job(), Job::Range { kind, after: None, limit: 2_000 });
+            let next = sweep.after_range(Some((user(1), user(2))), 2_000);
             assert!(!sweep.done(next, true, Instant::now()));
-            assert_eq!(sweep.job(), Job::Tile { kind, after: Some((user(1), user(2))), limit: 2_000 });
+            assert_eq!(sweep.job(), Job::Range { kind, after: Some((user(1), user(2))), limit: 2_000 });
             assert!(!sweep.complete());
             assert!(!finish_stage(&mut sweep));
         }
@@ -313,7 +313,7 @@ mod tests {
     async fn a_pass_goes_on_where_it_was_interrupted() {
         let mut first = sweep(true);
         finish_stage(&mut first);
-        let next = first.after_tile(Some((user(7), user(8))), 5);
+        let next = first.after_range(Some((user(7), user(8))), 5);
         first.done(next, true, Instant::now());
         let second = Sweep::resume(first.cursor().clone(), true, 1_000, Instant::now());
         assert_eq!(second.job(), first.job());
@@ -328,8 +328,8 @@ mod tests {
         (0..2).for_each(|_| {
             finish_stage(&mut sweep);
         });
-        assert_eq!(sweep.job(), Job::Tile { kind: Kind::Follow, after: None, limit: 200 });
-        sweep.done(sweep.after_tile(None, 0), false, now);
+        assert_eq!(sweep.job(), Job::Range { kind: Kind::Follow, after: None, limit: 200 });
+        sweep.done(sweep.after_range(None, 0), false, now);
         assert_eq!(sweep.due(), now + Duration::from_millis(200));
     }
 }

@@ -4,6 +4,7 @@
 //! What can go wrong: as in the parent module. A snapshot is closed at once: a long one keeps the server from
 //! cleaning up the rows that every write touches.
 
+use event_log::LogPosition;
 use proto::timestamp::to_millis;
 use proto::{Position, Revision, UserId};
 use service_kit::postgres::acquire;
@@ -11,9 +12,8 @@ use sqlx::Connection as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, HEAD, Truth, mark};
+use super::{Error, HEAD, Truth, position};
 use crate::edge::{Edge, Kind, changed_at};
-use crate::mark::Mark;
 
 /// An edge of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Row {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// The newest revision in it.
-    pub head: Mark,
+    pub head: LogPosition,
     /// The edges, by source and target.
     pub rows: Vec<Row>,
 }
@@ -137,7 +137,7 @@ impl Truth {
         let head: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *tx).await?;
         let rows = rows.fetch_all(&mut *tx).await?;
         tx.commit().await?;
-        Ok(Snapshot { head: mark(head), rows: rows.into_iter().filter_map(row).collect() })
+        Ok(Snapshot { head: position(head), rows: rows.into_iter().filter_map(row).collect() })
     }
 }
 

@@ -7,6 +7,7 @@
 mod counts;
 mod edges;
 
+use event_log::LogPosition;
 use proto::{Epoch, Revision};
 use service_kit::postgres::acquire;
 use sqlx::PgPool;
@@ -14,8 +15,6 @@ use uuid::Uuid;
 
 pub use counts::Sums;
 pub use edges::Row;
-
-use crate::mark::Mark;
 
 /// A failed read.
 #[derive(Debug, thiserror::Error)]
@@ -65,10 +64,10 @@ impl Truth {
     }
 
     /// The newest committed revision.
-    pub async fn head(&self) -> Result<Mark, Error> {
+    pub async fn head(&self) -> Result<LogPosition, Error> {
         let mut connection = acquire(&self.pool).await?;
         let row: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *connection).await?;
-        Ok(mark(row))
+        Ok(position(row))
     }
 
     /// Which database this is. A restored copy keeps it.
@@ -95,7 +94,7 @@ impl Truth {
     }
 }
 
-fn mark((epoch, revision, event_id): (i64, i64, Option<Uuid>)) -> Mark {
+fn position((epoch, revision, event_id): (i64, i64, Option<Uuid>)) -> LogPosition {
     let epoch = Epoch::from_i64(epoch);
-    Mark { epoch, revision: Revision::from_i64(revision), event_id }
+    LogPosition { epoch, revision: Revision::from_i64(revision), event_id }
 }
