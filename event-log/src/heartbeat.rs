@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::KnownHead;
+use crate::sources::KnownHead;
 
 /// An older heartbeat says nothing about the present.
 const FRESH: Duration = Duration::from_secs(2);

@@ -5,23 +5,22 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{self, Message};
 use futures::StreamExt as _;
-use proto::{Epoch, Revision, subjects};
-use service_kit::nats::Nats;
+use proto::subjects;
 use service_kit::{trace, with_timeout};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::source::ReadEvents;
+use crate::event::{LoggedEvent, Stop};
+use crate::position::{LogPosition, ReadEvents};
+use crate::reach::{REQUEST_TIMEOUT, Trouble, find};
+use crate::sources::Sources;
 use crate::verify;
-use crate::{LogPosition, LoggedEvent, Sources, Stop};
 
-/// Timeout of a request to JetStream.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often silence is compared with the head.
 const TICK: Duration = Duration::from_millis(250);
 /// The stream stalls if it delivers nothing for this time while the head is ahead.
@@ -29,29 +28,6 @@ const STALL: Duration = Duration::from_secs(1);
 /// Consecutive redelivered events after which the consumer is created again: one that the client recreated before it had
 /// delivered anything begins with the first event of the stream.
 const MAX_REDELIVERED: u32 = 1_000;
-
-/// Why the stream does not deliver the next event now.
-#[derive(Debug)]
-pub struct Trouble {
-    /// Label of the metric.
-    pub cause: &'static str,
-    /// For people.
-    pub reason: String,
-}
-
-impl Trouble {
-    fn new(cause: &'static str, reason: impl std::fmt::Display) -> Self {
-        Self { cause, reason: reason.to_string() }
-    }
-
-    fn timeout() -> Self {
-        Self::new("timeout", "JetStream does not answer")
-    }
-
-    fn disconnected() -> Self {
-        Self::new("disconnected", "NATS is not connected")
-    }
-}
 
 /// Why reading the stream ended.
 #[derive(Debug)]
@@ -66,30 +42,6 @@ impl From<Trouble> for Ended {
     fn from(trouble: Trouble) -> Self {
         Self::Trouble(trouble)
     }
-}
-
-/// What a stream holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// The oldest revision, or the next one if the stream is empty.
-    pub first: Revision,
-    /// The newest revision, even if it was removed.
-    pub last: Revision,
-}
-
-/// What the stream of an epoch holds.
-pub async fn reach(nats: &Nats, epoch: Epoch) -> Result<Reach, Trouble> {
-    if !nats.is_connected() {
-        return Err(Trouble::disconnected());
-    }
-    let stream = with_timeout(REQUEST_TIMEOUT, find(nats, epoch), Trouble::timeout).await?;
-    let state = &stream.cached_info().state;
-    Ok(Reach { first: Revision(state.first_sequence), last: Revision(state.last_sequence) })
-}
-
-async fn find(nats: &Nats, epoch: Epoch) -> Result<Stream, Trouble> {
-    let context = jetstream::new(nats.client.clone());
-    context.get_stream(subjects::stream_name(epoch)).await.map_err(|error| Trouble::new("stream", error))
 }
 
 /// Where the stream ended when it was last opened: tells a relay that is slow from one that is dead.
@@ -273,6 +225,8 @@ fn decode(message: &Message, last: &LogPosition, sources: &Sources) -> Result<Op
 
 #[cfg(test)]
 mod tests {
+    use proto::{Epoch, Revision};
+
     use super::*;
 
     fn at(revision: u64) -> LogPosition {
