@@ -6,8 +6,9 @@
 
 use std::fmt::Write as _;
 
+use crate::about::About;
+use crate::catalog;
 use crate::config::Variable;
-use crate::process::{self, About};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Asked {
             Self::Help => help(about, variables),
             Self::Version => format!("{} {}", about.name, about.version),
             Self::Settings => json(variables),
-            Self::Metrics => process::metrics_as_json(about).to_string(),
+            Self::Metrics => metrics_as_json(about).to_string(),
         }
     }
 }
@@ -85,6 +86,15 @@ fn json(variables: &[Variable]) -> String {
         })
     });
     serde_json::Value::Array(all.collect()).to_string()
+}
+
+/// The metrics that it exports, those that every process has apart from its own.
+fn metrics_as_json(about: &About) -> serde_json::Value {
+    serde_json::json!({
+        "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),
+        "of every service": catalog::to_json(crate::metrics::ALL),
+        "of its own": catalog::to_json(about.metrics),
+    })
 }
 
 #[cfg(test)]

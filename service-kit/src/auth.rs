@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 pub use self::caller::Caller;
 use crate::config::Env;
-use crate::grpc::errors;
+use crate::errors;
 
 /// The variable that holds the tokens.
 const VARIABLE: &str = "AUTH_TOKENS";

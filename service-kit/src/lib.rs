@@ -42,13 +42,16 @@
 // They panic where the reader of the output has gone; `stderr` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod about;
 pub mod admin;
 mod arguments;
 pub mod auth;
 pub mod backoff;
 pub mod catalog;
 pub mod clock;
+mod codes;
 pub mod config;
+pub mod errors;
 pub mod grpc;
 mod healthcheck;
 pub mod ids;

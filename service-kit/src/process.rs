@@ -14,9 +14,10 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::about::About;
 use crate::admin;
 use crate::arguments::Asked;
-use crate::catalog::{self, Metric};
+use crate::catalog;
 use crate::config::Env;
 use crate::healthcheck::Question;
 use crate::lifecycle::{Lifecycle, Signals};
@@ -33,19 +34,6 @@ const START: CheckKind =
 const BAD_SETTINGS: u8 = 2;
 /// How long abandoned blocking work may hold up the exit.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
-
-/// What a process is.
-#[derive(Debug, Clone, Copy)]
-pub struct About {
-    /// Its name.
-    pub name: &'static str,
-    /// Its version.
-    pub version: &'static str,
-    /// The default of `ADMIN_LISTEN`.
-    pub admin_listen: &'static str,
-    /// The metrics of its own.
-    pub metrics: &'static [Metric],
-}
 
 /// Settings that every process has.
 #[derive(Debug, Clone)]
@@ -164,15 +152,6 @@ fn raise_file_limit() {
         Ok((soft, hard)) => tracing::info!(soft, hard, "limit of open files raised to the hard limit"),
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
-}
-
-/// The metrics that it exports, those that every process has apart from its own.
-pub(crate) fn metrics_as_json(about: &About) -> serde_json::Value {
-    serde_json::json!({
-        "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),
-        "of every service": catalog::to_json(crate::metrics::ALL),
-        "of its own": catalog::to_json(about.metrics),
-    })
 }
 
 async fn supervise<C, F>(

@@ -8,13 +8,11 @@ use std::sync::{Arc, OnceLock};
 use metrics::{Counter, counter};
 use tonic::Code;
 
-use crate::grpc::code_name;
+use crate::codes::{CODES, code_name};
 use crate::metrics::CALLS_BY_CALLER;
 
 /// Label of calls that carried no verified token.
 pub(super) const NONE: &str = "none";
-/// One for each gRPC code.
-const CODES: usize = 17;
 
 /// Who calls. Tokens that share a name are one caller. Clones are cheap.
 #[derive(Clone)]
@@ -22,7 +20,7 @@ pub struct Caller(Arc<Inner>);
 
 struct Inner {
     name: String,
-    handled: [OnceLock<Counter>; CODES],
+    handled: [OnceLock<Counter>; CODES.len()],
     calls: AtomicUsize,
     exempt_calls: AtomicUsize,
     request_streams: AtomicUsize,
@@ -34,7 +32,7 @@ impl Caller {
     pub fn new(name: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
-            handled: [const { OnceLock::new() }; CODES],
+            handled: [const { OnceLock::new() }; CODES.len()],
             calls: AtomicUsize::new(0),
             exempt_calls: AtomicUsize::new(0),
             request_streams: AtomicUsize::new(0),

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::secret::REDACTED;
-use super::{ConfigError, Mistake, Secret, redact_url};
+use super::error::{ConfigError, Mistake};
+use super::secret::{REDACTED, Secret, redact_url};
 
 /// Longest duration of a setting in seconds: a hundred years, which people write for "never". What is added to a time of
 /// day or a timer, and the nanoseconds that NATS takes, must not overflow.

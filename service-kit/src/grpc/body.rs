@@ -21,7 +21,8 @@ use super::deadline::Deadline;
 use super::delivery::Delivery;
 use super::limits::{Limits, Unsent};
 use super::methods::Running;
-use super::{errors, remap};
+use super::remap;
+use crate::errors;
 use crate::lifecycle::panic_text;
 
 /// Most bytes that are handed out at a time: a client that takes less within the write timeout has stalled, see

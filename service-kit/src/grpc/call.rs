@@ -24,9 +24,10 @@ use super::connections::{Admitted, Connections, OpenCall};
 use super::deadline::{self, Deadline, LONGEST_UNARY, Malformed};
 use super::limits::{Limits, RequestCharge};
 use super::methods::{BoundRule, DeadlineClass, Method, Methods, Running};
+use super::remap;
 use super::upload::Upload;
-use super::{errors, remap};
 use crate::auth::Caller;
+use crate::errors;
 use crate::lifecycle::panic_text;
 use crate::trace;
 

@@ -17,6 +17,7 @@ use tonic::Code;
 use super::limits::{CallPlace, RequestCharge};
 use super::rules::{Gate, MethodRule, Rules};
 use crate::auth::{Caller, Scope};
+use crate::codes::CODES;
 use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
 use crate::trace::Span;
 
@@ -60,33 +61,6 @@ pub(super) struct BoundRule {
     pub(super) gate: Arc<dyn Gate>,
     pub(super) max_message: usize,
     pub(super) limited: bool,
-}
-
-/// Names of the codes as dashboards for other gRPC servers know them, in the order of their numbers.
-const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
-/// The name of a code in labels.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    // A code is a number from 0 to 16.
-    CODES[code as usize]
 }
 
 impl Method {
@@ -337,12 +311,5 @@ mod tests {
         }
         charge.set_owed(false);
         assert_eq!(running.counted_as(Code::Internal), Code::Internal);
-    }
-
-    #[test]
-    fn every_code_has_its_name() {
-        assert_eq!(CODES[Code::Unauthenticated as usize], "Unauthenticated");
-        assert_eq!(CODES[Code::DeadlineExceeded as usize], "DeadlineExceeded");
-        assert_eq!(CODES[Code::Cancelled as usize], "Canceled");
     }
 }

@@ -12,7 +12,7 @@
 use http::HeaderMap;
 use tonic::{Code, Status};
 
-use super::errors;
+use crate::errors;
 
 /// The header in which details travel.
 const DETAILS: &str = "grpc-status-details-bin";

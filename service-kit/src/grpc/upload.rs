@@ -14,8 +14,8 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::errors;
 use super::limits::RequestCharge;
+use crate::errors;
 use crate::metrics::GRPC_CALLS_STALLED;
 
 /// Bytes before each message: whether it is compressed, and its length.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::parameters::{Fault, Parameters, mode};
 use super::variables::Lookup;
-use super::{Fault, Parameters, mode};
 use crate::tls;
 
 pub(super) const CA: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Fault, Parameters, of_query};
+use super::parameters::{Fault, Parameters, of_query};
 
 /// Finds the value of a variable. Tests have their own.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
