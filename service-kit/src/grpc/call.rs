@@ -175,8 +175,12 @@ impl Service<Request<Body>> for Calls {
         };
 
         if let Some(value) = running.trace(traceparent(&request)) {
-            // What is done for the call belongs to the call's own span.
+            // Work for the call belongs to the call's own span.
             request.headers_mut().insert(trace::HEADER, value);
+        }
+        let parent = running.span();
+        if !parent.is_empty() {
+            request.extensions_mut().insert(parent);
         }
         let span = tracing::debug_span!(
             "grpc.call",

@@ -19,7 +19,7 @@ use super::rules::{Gate, MethodRule, Rules};
 use crate::auth::{Caller, Scope};
 use crate::codes::CODES;
 use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
-use crate::trace::Span;
+use crate::trace::{Parent, Span};
 
 /// One method, or the one that stands for all unknown ones.
 #[derive(Debug)]
@@ -225,6 +225,11 @@ impl Running {
         }
         self.span = Span::of_call(self.method.path.trim_start_matches('/'), Some(traceparent));
         HeaderValue::from_str(&self.span.traceparent()?).ok()
+    }
+
+    /// The parent of spans below the call's own.
+    pub(super) fn span(&self) -> Parent {
+        self.span.as_parent()
     }
 
     /// Counts the end of a call; only the first outcome counts.
