@@ -4,8 +4,10 @@
 
 use neo4rs::{Txn, query};
 
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
 use super::range::TOP;
-use super::{AsyncBody, Error, Replica, cypher, one_row};
 
 /// Sums over the accounts of a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,7 +8,9 @@
 use neo4rs::{Query, Txn, query};
 use proto::UserId;
 
-use super::{AsyncBody, Error, Replica, cypher, one_row};
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
 use crate::edge::{Edge, Kind};
 
 /// Above every text that can be an id.

@@ -13,7 +13,9 @@ use std::time::Duration;
 use neo4rs::{BoltType, Txn, query};
 use tokio::time::Instant;
 
-use super::{AsyncBody, Error, Replica, cypher, one_row};
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
 use crate::edge::Kind;
 
 /// Most misplaced edges of one account that a walk reports; more are left to the next one.

@@ -27,8 +27,8 @@ const COUNTS: i64 = WALK + 1;
 const AUDIT_RANGES_PER_SECOND: u32 = 5;
 /// Most accounts looked at by one step of the walk.
 const WALK_ACCOUNTS: u32 = 500;
-/// How long the audit may be kept waiting by events.
-const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
+/// Limit of the time by which events delay the audit.
+const AUDIT_DELAY: Duration = Duration::from_secs(1);
 /// Pauses before another attempt at a step that failed. A step that waits in vain keeps events waiting, too.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -113,9 +113,9 @@ impl Sweep {
         self.due
     }
 
-    /// How long a step that is due may be kept waiting by events. Building does not wait: it would never end under load.
-    pub fn patience(&self) -> Duration {
-        if self.complete() { AUDIT_PATIENCE } else { Duration::ZERO }
+    /// By how much events may delay a step that is due. A build is not delayed: it would never end under load.
+    pub fn max_delay(&self) -> Duration {
+        if self.complete() { AUDIT_DELAY } else { Duration::ZERO }
     }
 
     /// True at the start of a pass.

@@ -6,7 +6,7 @@ use service_kit::postgres::acquire;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
-use super::{Error, HEAD, Truth, position};
+use super::database::{Error, HEAD, Truth, position};
 
 /// A function of the owner: it does not show whose the counts are.
 const COUNTS: &str = "-- projector_count_sums

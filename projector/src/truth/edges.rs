@@ -12,7 +12,7 @@ use sqlx::Connection as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, HEAD, Truth, position};
+use super::database::{Error, HEAD, Truth, position};
 use crate::edge::{Edge, Kind, changed_at};
 
 /// An edge of one kind.
