@@ -9,7 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-pub use crate::graph::v1::ErrorReason as Reason;
+pub use crate::generated::graph::v1::ErrorReason as Reason;
 use crate::ids::InvalidId;
 
 /// `ErrorInfo.domain` of every error.

@@ -8,11 +8,9 @@ use prost::Message as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::events::v1 as wire;
-/// The same on the wire; other generated messages look for it here.
-pub use crate::events::v1;
-pub use crate::events::v1::{AccountOp, EdgeOp, Verb};
-pub use crate::graph::v1::EdgeKind;
+use crate::generated::event::v1 as wire;
+pub use crate::generated::event::v1::{AccountOp, EdgeOp, Verb};
+pub use crate::generated::graph::v1::EdgeKind;
 use crate::ids::{Epoch, Position, Revision, UserId, parse_uuid};
 use crate::timestamp;
 

@@ -12,6 +12,7 @@
 pub mod error;
 pub mod etag;
 pub mod event;
+mod generated;
 pub mod ids;
 pub mod legacy;
 pub mod subjects;
@@ -19,41 +20,9 @@ pub mod timestamp;
 pub mod token;
 
 pub use etag::Etag;
+pub use generated::{command, event as events, graph, query};
 pub use ids::{Epoch, Position, Revision, UserId};
 pub use token::Token;
-
-/// Shared kinds, reasons and states (`followgraph.graph.v1`).
-pub mod graph {
-    /// Version 1.
-    pub mod v1 {
-        tonic::include_proto!("followgraph.graph.v1");
-    }
-}
-
-/// The write side's service (`followgraph.command.v1`).
-pub mod command {
-    /// Version 1.
-    pub mod v1 {
-        tonic::include_proto!("followgraph.command.v1");
-    }
-}
-
-/// The read side's service (`followgraph.query.v1`).
-pub mod query {
-    /// Version 1.
-    pub mod v1 {
-        tonic::include_proto!("followgraph.query.v1");
-    }
-}
-
-/// What subscribers read, as it is on the wire (`followgraph.event.v1`). Our own
-/// code uses the checked form in [`event`].
-pub mod events {
-    /// Version 1.
-    pub mod v1 {
-        tonic::include_proto!("followgraph.event.v1");
-    }
-}
 
 /// All descriptors, for the reflection service.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

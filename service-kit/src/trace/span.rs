@@ -164,20 +164,20 @@ pub(super) mod tests {
     use super::super::exporter::enabled;
     use super::*;
 
-    pub(in super::super) const CALL: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    pub const CALL: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     const OTHER: &str = "00-5bf92f3577b34da6a3ce929d0e0e4736-10f067aa0ba902b7-01";
     const UNSAMPLED: &str = "00-6bf92f3577b34da6a3ce929d0e0e4736-20f067aa0ba902b7-00";
 
     /// Keeps the spans that ended.
     #[derive(Clone, Debug, Default)]
-    pub(in super::super) struct Recorded(Arc<Mutex<Vec<SpanData>>>);
+    pub struct Recorded(Arc<Mutex<Vec<SpanData>>>);
 
     impl Recorded {
-        pub(in super::super) fn tracer(&self) -> SdkTracer {
+        pub fn tracer(&self) -> SdkTracer {
             SdkTracerProvider::builder().with_simple_exporter(self.clone()).build().tracer("test")
         }
 
-        pub(in super::super) fn spans(&self) -> Vec<SpanData> {
+        pub fn spans(&self) -> Vec<SpanData> {
             self.0.lock().clone()
         }
     }
@@ -193,7 +193,7 @@ pub(super) mod tests {
         }
     }
 
-    pub(in super::super) fn batch(tracer: &SdkTracer, traceparents: &[&str]) -> Span {
+    pub fn batch(tracer: &SdkTracer, traceparents: &[&str]) -> Span {
         Span::linking(tracer, "apply", Kind::Consumer, traceparents.iter().copied())
     }
 

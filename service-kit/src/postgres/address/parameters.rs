@@ -8,11 +8,11 @@ use url::form_urlencoded;
 
 /// What keeps an address from being used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Fault {
+pub struct Fault {
     /// The variable of libpq that is at fault; none: the address itself.
-    pub(in super::super) variable: Option<&'static str>,
+    pub variable: Option<&'static str>,
     /// What is wrong with it. It never quotes a value.
-    pub(in super::super) text: String,
+    pub text: String,
 }
 
 impl From<String> for Fault {
