@@ -25,8 +25,8 @@ use crate::verify;
 const TICK: Duration = Duration::from_millis(250);
 /// The stream stalls if it delivers nothing for this time while the head is ahead.
 const STALL: Duration = Duration::from_secs(1);
-/// Consecutive redelivered events after which the consumer is created again: one that the client recreated before it had
-/// delivered anything begins with the first event of the stream.
+/// Consecutive redelivered events after which the consumer is created again: one that the client recreated before it
+/// had delivered anything begins with the first event of the stream.
 const MAX_REDELIVERED: u32 = 1_000;
 
 /// Why reading the stream ended.
@@ -161,8 +161,8 @@ async fn check_history(read: &ReadEvents, sources: &Sources) -> Result<(), Ended
     }
 }
 
-/// True if the head is known to be ahead. Without a heartbeat of our epoch, and if `ask` allows it, PostgreSQL is asked:
-/// it alone can confirm that another epoch was opened.
+/// True if the head is known to be ahead. Without a heartbeat of our epoch, and if `ask` allows it, PostgreSQL is
+/// asked: it alone can confirm that another epoch was opened.
 async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<bool, Ended> {
     if let Some(head) = sources.head.head().filter(|head| head.epoch == last.epoch) {
         return Ok(head > last.token());

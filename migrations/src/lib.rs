@@ -1,8 +1,5 @@
-//! The schemas of both stores, embedded.
-//!
-//! Owns the SQL and Cypher files, how they are applied (`followgraph migrate`), the
-//! services' roles, and the check that servers make at start. It must not know what the tables mean to
-//! anybody. What can go wrong: a database that is older or newer than the program.
+//! The schemas of both stores, embedded: the SQL and Cypher files, their application (`followgraph migrate`), the
+//! services' roles, and the check of the version that servers make at start.
 
 #[cfg(test)]
 mod frozen;

@@ -1,8 +1,7 @@
-//! The roles of the services in PostgreSQL.
+//! The roles of the services in PostgreSQL: the script that creates them and grants their rights, and their passwords.
 //!
-//! Owns: the script that makes them and says what each may do, and setting their passwords so that the server
-//! never sees one. It must not know what the services do with their rights.
-//! What can go wrong: the owner may not create roles, or may not change one that somebody else has made.
+//! The server never sees a password. The script fails if the owner may not create roles, or may not change a role that
+//! another user has created.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

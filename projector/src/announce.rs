@@ -1,9 +1,7 @@
-//! Announcements on core NATS.
+//! Announcements on core NATS: position, health and repaired accounts, after each change and at least twice a second.
 //!
-//! Owns: telling others where this projector stands, after each change and at least twice a second, and which accounts
-//! were repaired. Must not know: how it came about.
-//! What can go wrong: NATS is away; then nobody is told, and the next announcement tells all but repaired accounts, which
-//! others drop from their caches by age anyway.
+//! While NATS is down nothing is announced. Then the next announcement has everything but the repaired accounts, which
+//! query-service drops from its caches by age.
 
 use std::sync::Arc;
 use std::time::Duration;

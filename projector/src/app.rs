@@ -1,8 +1,5 @@
-//! Wires the parts; the only file that sees them all.
-//!
-//! Owns: pools, connections, readiness checks and tasks. Must not know: what the parts do with them.
-//! What can go wrong: a setting that no library accepts. Servers that are away do not matter here: everything connects
-//! when it is first used.
+//! Wires the parts; the only file that sees them all. Everything connects at its first use, so servers that are down do
+//! not fail the start.
 
 use std::sync::Arc;
 

@@ -1,8 +1,4 @@
-//! From events to the net change of the graph.
-//!
-//! Owns: batches, and what is left of several changes of one edge. Pure.
-//! Must not know: NATS, Cypher, where events come from.
-//! What can go wrong: nothing; the consumer hands over checked events in order.
+//! Batches: the net change of consecutive events. Pure.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,8 +36,8 @@ pub struct Net {
     pub fresh: bool,
 }
 
-/// A run of events that readers see together. It is applied in one transaction, unless it is one event with more changes
-/// than a transaction may hold.
+/// A run of events that readers see together. It is applied in one transaction, unless it is one event with more
+/// changes than a transaction may hold.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     from: LogPosition,

@@ -1,7 +1,4 @@
 //! The projector's settings.
-//!
-//! Owns: their names and defaults. Must not know: what the parts do with them.
-//! What can go wrong: see [`service_kit::config::ConfigError`]; every mistake is reported at once.
 
 use proto::subjects;
 use service_kit::{Env, nats, neo4j, postgres};

@@ -1,7 +1,4 @@
-//! Edges as the projector handles them.
-//!
-//! Owns: the four kinds, an edge's name and its values. Must not know: any store or the stream.
-//! What can go wrong: an event of a kind that is none of the four; see [`Kind::of`].
+//! Edges as the projector handles them: kinds, keys and values.
 
 use proto::event::{self, EdgeKind, EdgeOp};
 use proto::timestamp::to_millis;

@@ -1,7 +1,4 @@
-//! Every metric of this crate.
-//!
-//! Owns: names, descriptions and labels; labels come from closed sets. Must not know: how they leave the process.
-//! What can go wrong: nothing.
+//! Every metric of this crate. Labels come from closed sets.
 
 service_kit::declare_metrics! {
     /// Events applied to the read model.
@@ -65,8 +62,8 @@ service_kit::declare_metrics! {
     Gauge(Ratio) PROGRESS = "projector_sweep_progress";
     /// Time from a tile's snapshot to its repair.
     Histogram(Seconds) RANGE_SECONDS = "projector_sweep_tile_seconds";
-    /// Edges of accounts in the read model against their counts in PostgreSQL: the sum of the differences of all ranges of
-    /// accounts, each at one revision, in the last pass of the sweep; must be 0.
+    /// Edges of accounts in the read model against their counts in PostgreSQL: the sum of the differences of all ranges
+    /// of accounts, each at one revision, in the last pass of the sweep; must be 0.
     Gauge(Count) COUNTS_DIFFERENCE = "projector_counts_difference" { kind: "follow", "mute", "block", "request" };
     /// Comparisons of the counts.
     Counter(Count) COUNTS_COMPARED = "projector_counts_compared_total";

@@ -1,7 +1,4 @@
-//! Where the projector stands, for announcements and readiness.
-//!
-//! Owns: the shared figures. Must not know: who shows them.
-//! What can go wrong: nothing; the last writer of a figure wins, and each figure has one writer.
+//! The figures that announcements and readiness show. Each figure has one writer.
 
 use std::sync::Arc;
 

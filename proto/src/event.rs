@@ -1,8 +1,7 @@
 //! Events in checked form, and their bytes.
 //!
-//! Owns what a valid event is. A reader that gets [`DecodeError`] must stop: the
-//! message is foreign, damaged, or of a newer version, and skipping it would leave
-//! the reader's tables wrong.
+//! A reader that gets [`DecodeError`] must stop: the message is foreign, damaged, or of a newer version, and skipping
+//! it would leave the reader's tables wrong.
 
 use prost::Message as _;
 use time::OffsetDateTime;

@@ -1,8 +1,7 @@
-//! The identifiers that everything hangs on: accounts, revisions, positions, epochs.
+//! Identifiers: accounts, revisions, positions, epochs.
 //!
-//! Owns their text form and their limits. Ids are hyphenated UUIDs, taken in any
-//! case and given out in lower case, so that texts compare as their bytes do; the
-//! read model's indexes rely on that.
+//! Ids are hyphenated UUIDs, accepted in any case and returned in lower case, so that their texts sort as their bytes
+//! do; the read model's indexes rely on that.
 
 use std::fmt;
 

@@ -1,10 +1,7 @@
-//! The contract: what clients, services and subscribers must agree on.
+//! The contract: what clients, services and subscribers must agree on. The generated messages and services, the text
+//! and byte forms of ids, tokens and events, the names on NATS, and the table from an error's reason to its gRPC code.
 //!
-//! Owns the messages and services generated from the .proto files, the text and
-//! byte forms of ids, tokens and events, the names on NATS, and the table that
-//! maps an error's reason to its gRPC code. It must not know any store, driver
-//! or process. What can go wrong here is input: every decoder answers with an
-//! error that names what is wrong, and none panics.
+//! Every decoder returns an error that names what is wrong; none panics. This crate knows no store, driver or process.
 
 // The generated code carries `allow` attributes of its own.
 #![expect(clippy::allow_attributes, reason = "generated code")]

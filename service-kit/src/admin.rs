@@ -1,8 +1,5 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`.
-//!
-//! Owns: the HTTP server for operators and the probes of an orchestrator.
-//! Must not know: what the checks and metrics are about.
-//! What can go wrong: the port is taken. It serves until the very end of the process, so that a drain can be watched.
+//! The admin port: `/livez`, `/readyz`, `/metrics`. It serves until the end of the process, so that a drain can be
+//! observed.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,8 +1,5 @@
-//! What a service's program answers on its command line instead of running.
-//!
-//! Owns: `--help`, `--version`, `--settings` and `--metrics`. Settings themselves come from the environment alone.
-//! Must not know: which settings there are; the code that reads them tells.
-//! What can go wrong: nothing. Other arguments are left alone.
+//! The command line of a service: `--help`, `--version`, `--settings` and `--metrics`. Other arguments are ignored;
+//! settings come from the environment.
 
 use std::fmt::Write as _;
 

@@ -170,9 +170,9 @@ impl fmt::Debug for Tokens {
 impl FromStr for Tokens {
     type Err = ParseError;
 
-    /// Comma-separated `scopes:secret` or `name=scopes:secret` with the scopes joined by `+`. Only what precedes the first
-    /// `:` is looked at for a name: a secret may hold `=` and `:`. Blanks around a secret do not count, as in the header of a
-    /// call.
+    /// Comma-separated `scopes:secret` or `name=scopes:secret` with the scopes joined by `+`. Only what precedes the
+    /// first `:` is looked at for a name: a secret may hold `=` and `:`. Blanks around a secret do not count, as in the
+    /// header of a call.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut tokens: Vec<Token> = Vec::new();
         for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {

@@ -1,9 +1,6 @@
-//! What a metric is: its name, kind, unit, labels and help, declared once.
-//!
-//! Owns: the form of a declaration ([`declare_metrics`](crate::declare_metrics)), describing metrics to the exporter,
-//! and their description as JSON, from which docs/metrics.md is made.
-//! Must not know: any metric.
-//! What can go wrong: nothing at run time; a declaration that breaks the rules of names fails a test of its crate.
+//! Declarations of metrics: name, kind, unit, labels and help, declared once with
+//! [`declare_metrics`](crate::declare_metrics). docs/metrics.md is made of them. A declaration that breaks the rules of
+//! names fails a test of its crate.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Errors that this crate returns from calls, before or in place of the handler's. Their reasons are part of the table in
-//! `proto`, which this crate does not depend on.
+//! Errors that this crate returns from calls, before or in place of the handler's. Their reasons are part of the table
+//! in `proto`, which this crate does not depend on.
 
 use std::collections::HashMap;
 use std::time::Duration;

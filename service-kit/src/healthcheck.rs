@@ -1,8 +1,8 @@
 //! `PROGRAM --healthcheck`: whether the process beside this one runs, for images that have no shell and no curl.
 //!
-//! Engines replace containers that are not healthy, so by default it asks `/livez`, which depends on no server: a database
-//! that is away must not restart anything. `--healthcheck=ready` asks `/readyz`, for engines that only hold back traffic.
-//! If nobody listens, or nobody answers in time, the answer is no.
+//! Engines replace containers that are not healthy, so by default it asks `/livez`, which depends on no server: a
+//! database that is away must not restart anything. `--healthcheck=ready` asks `/readyz`, for engines that only hold
+//! back traffic. If nobody listens, or nobody answers in time, the answer is no.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};

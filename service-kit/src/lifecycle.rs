@@ -1,13 +1,11 @@
 //! Start, supervision and orderly stop of a process.
 //!
-//! Owns: the signals, the list of running tasks, and the order of the drain.
-//! Must not know: what the tasks do.
-//! What can go wrong: a task ends or dies alone (the process drains and fails, naming it); a task does not stop in time
-//! or a second signal arrives (the process fails at once, naming what still ran).
+//! If a task ends or fails, the process drains and fails with the task's name. If a task does not stop in time or a
+//! second signal arrives, the process fails at once and names the running tasks.
 //!
-//! The drain: readiness is withdrawn and servers stop accepting; calls under way finish. At half of the deadline open
-//! response streams are ended, at three quarters connections are closed. When no server is left, background tasks are
-//! told to stop. All of it within the deadline.
+//! The drain: the process is no longer ready and servers stop accepting; calls under way finish. At half of the
+//! deadline, open response streams end; at three quarters, connections are closed. When no server is left, background
+//! tasks are stopped.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;

@@ -1,7 +1,7 @@
 //! Opens a port for clients of both families of addresses.
 //!
-//! `[::]` takes IPv4 clients too, whatever the system's default for that is. On a machine without IPv6 it means `0.0.0.0`,
-//! so that it can be the default everywhere.
+//! `[::]` takes IPv4 clients too, whatever the system's default for that is. On a machine without IPv6 it means
+//! `0.0.0.0`, so that it can be the default everywhere.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

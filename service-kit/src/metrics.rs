@@ -1,8 +1,6 @@
-//! Every metric of this crate, in one place.
+//! Every metric of this crate. Labels come from closed sets; ids never become labels.
 //!
-//! Owns: names, descriptions and labels. Labels come from closed sets; ids never become labels.
-//! Must not know: how the metrics leave the process.
-//! What can go wrong: a metric recorded before [`crate::telemetry::init`] is lost.
+//! A metric recorded before [`crate::telemetry::init`] is lost.
 
 crate::declare_metrics! {
     /// Always 1; the labels tell what runs.
@@ -28,8 +26,8 @@ crate::declare_metrics! {
     /// Calls completed on the server by caller: a name of `AUTH_TOKENS`, `token-N`, `internal`, or `none`.
     Counter(Count) CALLS_BY_CALLER = "grpc_server_calls_by_caller_total" { caller; grpc_code };
     /// Connections that the server did not take or closed, by cause: above `MAX_CONNECTIONS` and none could be closed
-    /// for it (`full`), closed for a new one (`room`: it never carried a call with a token; `room_of_caller`: its caller
-    /// had the most connections), no HTTP/2 preface in time (`no_preface`), responses not taken (`not_taken`).
+    /// for it (`full`), closed for a new one (`room`: it never carried a call with a token; `room_of_caller`: its
+    /// caller had the most connections), no HTTP/2 preface in time (`no_preface`), responses not taken (`not_taken`).
     Counter(Count) GRPC_CONNECTIONS_CLOSED = "grpc_server_connections_closed_total" {
         cause: "full", "room", "room_of_caller", "no_preface", "not_taken"
     };

@@ -1,10 +1,7 @@
-//! The connection to NATS.
+//! The connection to NATS: connects, reconnects without limit, and shows whether it is connected.
 //!
-//! Owns: connecting, reconnecting without end, and telling whether the connection stands.
-//! Must not know: any subject or stream.
-//! What can go wrong: the server is away. Publishes that were under way then are not repeated by the client: their
-//! outcome is unknown, and the caller has to find out. Subscriptions are renewed; ordered consumers must be rebuilt by
-//! their owner.
+//! When the connection is lost, the client does not repeat the publishes under way: their outcome is unknown, and the
+//! caller must find out. The client renews subscriptions; the owner of an ordered consumer must create it again.
 
 mod credentials;
 
@@ -234,7 +231,8 @@ fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
             ConnectOptions::with_auth_callback(move |nonce| {
                 let file = file.clone();
                 async move {
-                    // Small, local, and rarely read. An error ends this attempt to connect; the next one reads it again.
+                    // Small, local, and rarely read. An error ends this attempt to connect; the next one reads it
+                    // again.
                     let credentials = Credentials::read(&file).map_err(AuthError::new)?;
                     credentials.sign(&nonce).map_err(AuthError::new)
                 }
@@ -310,8 +308,8 @@ fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, String> {
     parsed.collect()
 }
 
-/// The driver takes addresses of WebSockets too, and then skips TLS and sends the login in clear text: it is built without
-/// them. It ignores a path, and finds out about a missing host only when it connects.
+/// The driver takes addresses of WebSockets too, and then skips TLS and sends the login in clear text: it is built
+/// without them. It ignores a path, and finds out about a missing host only when it connects.
 fn parse(text: &str) -> Result<ServerAddr, &'static str> {
     const FORM: &str = "is not nats://HOST:PORT; an IPv6 address has brackets: nats://[ADDRESS]:PORT";
     if text.is_empty() {

@@ -1,9 +1,7 @@
 //! Connections to Neo4j.
 //!
-//! Owns: the pool's settings, and running an exchange so that nobody can cancel it half-way.
-//! Must not know: any Cypher.
-//! What can go wrong: a Bolt exchange that is dropped half-way keeps its locks until the connection is used again. So an
-//! exchange runs in a task of its own ([`run_detached`]): the caller may stop waiting, the exchange goes on.
+//! A Bolt exchange that is dropped half-way keeps its locks until the connection is used again. So an exchange runs in
+//! a task of its own ([`run_detached`]): the caller may stop waiting, and the exchange continues.
 
 use std::time::Duration;
 
@@ -222,8 +220,8 @@ fn plain(variable: &str, uri: &str, env: &mut Env) -> String {
     uri[..end].to_owned()
 }
 
-/// What an operator has to change where the server does not let us in; none if the error says something else. The words hold
-/// names, and no password.
+/// What an operator has to change where the server does not let us in; none if the error says something else. The words
+/// hold names, and no password.
 pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
     match error {
         neo4rs::Error::AuthenticationError(message)
@@ -239,8 +237,9 @@ pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
     }
 }
 
-/// Whether a failure at login is about the login. neo4rs drops its code, and a server that starts or lacks memory fails there
-/// as well. These are words of Neo4j's Unauthorized and CredentialsExpired, and of a scheme that it does not take.
+/// Whether a failure at login is about the login. neo4rs drops its code, and a server that starts or lacks memory fails
+/// there as well. These are words of Neo4j's Unauthorized and CredentialsExpired, and of a scheme that it does not
+/// take.
 pub fn refuses_login(message: &str) -> bool {
     ["unauthorized", "credentials", "authentication token"].iter().any(|words| message.contains(words))
 }

@@ -1,10 +1,7 @@
-//! Connections to PostgreSQL.
+//! Connections to PostgreSQL: the pool, and the limits of every session. A dead or slow process must not hold locks for
+//! long.
 //!
-//! Owns: the pool and the limits that every session carries: a dead or slow process must not hold locks for long.
-//! Must not know: any statement.
-//! What can go wrong: the server is down (a lazy pool connects when it is back), or no connection is free in time.
-//!
-//! What the settings show is checked when they are read; what only the server shows, by [`check_sessions`].
+//! What depends on the settings alone is checked when they are read; what depends on the server, by [`check_sessions`].
 
 mod address;
 mod session;
@@ -25,7 +22,8 @@ use crate::telemetry::{Telemetry, chain};
 /// The variable that holds the address.
 const VARIABLE: &str = "DATABASE_URL";
 
-/// Longest wait for the answer of a connection that is given back. A statement that was given up is read to its end first.
+/// Longest wait for the answer of a connection that is given back. A statement that was given up is read to its end
+/// first.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Settings of a pool. Fields may be changed after reading, for a pool with a purpose of its own.
@@ -233,8 +231,8 @@ pub async fn connect_other(url: &Secret) -> Result<PgConnection, sqlx::Error> {
     address::options(url)?.connect().await
 }
 
-/// What is wrong with an address, with the variables of libpq that complete it, and with the files that they name. It never
-/// quotes them.
+/// What is wrong with an address, with the variables of libpq that complete it, and with the files that they name. It
+/// never quotes them.
 pub fn check_address(url: &Secret) -> Result<(), String> {
     address::check(url).map(drop).map_err(|faults| address::in_words(&faults))
 }
@@ -242,8 +240,8 @@ pub fn check_address(url: &Secret) -> Result<(), String> {
 /// `insufficient_privilege`.
 const NO_RIGHT: &str = "42501";
 
-/// Whether an error says that the settings lead to a server that answers and cannot be used: it refuses the login, lacks the
-/// database, or does not let the role do what it must. Waiting does not help.
+/// Whether an error says that the settings lead to a server that answers and cannot be used: it refuses the login,
+/// lacks the database, or does not let the role do what it must. Waiting does not help.
 pub fn says_misconfigured(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| is_of_settings(&code)))
 }
@@ -253,7 +251,8 @@ fn is_of_settings(code: &str) -> bool {
     code.starts_with("28") || code.starts_with("3D") || [NO_RIGHT, "22023"].contains(&code)
 }
 
-/// What an operator should know of an error of the connection. The server's words name users and databases, no passwords.
+/// What an operator should know of an error of the connection. The server's words name users and databases, no
+/// passwords.
 pub fn problem(error: &sqlx::Error) -> String {
     match error {
         error if says_no_session(error) => NoSession.to_string(),

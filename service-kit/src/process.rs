@@ -1,9 +1,7 @@
 //! The body of `main`: settings, telemetry, admin port, supervision, exit code.
 //!
-//! Owns: the order of these, and the settings that every process has.
-//! Must not know: what the process does.
-//! What can go wrong: wrong settings end the process with exit code 2 before any port opens; a failed start, a dead
-//! task or an overrun deadline end it with exit code 1.
+//! Wrong settings end the process with exit code 2 before it opens a port. A failed start, a dead task or an exceeded
+//! shutdown deadline end it with exit code 1.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -72,9 +70,9 @@ pub struct Process {
     pub telemetry: Telemetry,
 }
 
-/// Runs a service until it is told to stop, or answers `--help`, `--version` or `--settings` instead. `read` reads its settings, `start` opens ports and spawns tasks on the
-/// lifecycle, and returns; the process is ready once `start` has returned and every latch is released. A signal during
-/// `start` abandons it.
+/// Runs a service until it is told to stop, or answers `--help`, `--version` or `--settings` instead. `read` reads its
+/// settings, `start` opens ports and spawns tasks on the lifecycle, and returns; the process is ready once `start` has
+/// returned and every latch is released. A signal during `start` abandons it.
 pub fn run<C, F>(
     about: About,
     read: impl FnOnce(&mut Env) -> C,

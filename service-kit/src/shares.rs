@@ -1,6 +1,7 @@
 //! Shares of what callers compete for.
 //!
-//! One caller may use all of it while no other wants any. While another caller is refused, no caller gets more than half.
+//! One caller may use all of it while no other wants any. While another caller is refused, no caller gets more than
+//! half.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,8 +1,5 @@
-//! Logs and metrics of the process.
-//!
-//! Owns: the log format, the metrics recorder (the one global of this crate), the histogram buckets and the start line.
-//! Must not know: which metrics the services record.
-//! What can go wrong: a second initialisation in one process is refused.
+//! Logs and metrics of the process: the log format, the metrics recorder (a global), the histogram buckets and the
+//! start line. A second initialisation in one process is an error.
 
 use std::fmt;
 use std::str::FromStr;

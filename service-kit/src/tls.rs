@@ -1,11 +1,7 @@
-//! Certificates, keys and authorities in PEM files, named by settings.
+//! Certificates, keys and authorities in PEM files, named by settings. A missing or wrong file, or a key that does not
+//! belong to its certificate, is a mistake of the settings, found before a port opens.
 //!
-//! Owns: reading and checking the files, and the settings of a connection that we open to a server.
-//! Must not know: which server or port they are for.
-//! What can go wrong: a file is missing, holds something else, or a key is not that of its certificate. All of it is a
-//! mistake of the settings, found before a port opens.
-//!
-//! Files are read when a process starts. A new certificate needs a new process; rolling them is how one is rotated.
+//! A process reads the files at its start: to rotate a certificate, restart the process.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,7 +7,8 @@
 //!
 //! Where the parent is not sampled, nothing is built: a span costs one look at an empty cell or option.
 //!
-//! If the collector is down or slow, spans wait in a bounded queue and are dropped beyond it; requests never wait for it.
+//! If the collector is down or slow, spans wait in a bounded queue and are dropped beyond it; requests never wait for
+//! it.
 
 mod context;
 mod database;

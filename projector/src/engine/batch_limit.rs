@@ -1,8 +1,8 @@
 //! The limit of the changes of one transaction.
 //!
-//! Neo4j ends transactions that take too long. The next session gathers the same events into the same batch, which would
-//! fail each time; so the limit outlives sessions. It is halved after a failure and grows slowly: a failure costs the
-//! server's timeout, a smaller batch costs little. An event with more changes than the limit is written in several
+//! Neo4j ends transactions that take too long. The next session gathers the same events into the same batch, which
+//! would fail each time; so the limit outlives sessions. It is halved after a failure and grows slowly: a failure costs
+//! the server's timeout, a smaller batch costs little. An event with more changes than the limit is written in several
 //! transactions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,8 @@
-//! The difference between the counts of both stores: the degrees of a range's accounts in the read model against the sums
-//! of their counts in PostgreSQL, at one revision.
+//! The difference between the counts of both stores: the degrees of a range's accounts in the read model against the
+//! sums of their counts in PostgreSQL, at one revision.
 //!
-//! Nothing is repaired here. The sweep finds a wrong edge in the read model; a wrong count in PostgreSQL needs an operator.
+//! Nothing is repaired here. The sweep finds a wrong edge in the read model; a wrong count in PostgreSQL needs an
+//! operator.
 
 use crate::edge::Kind;
 use crate::graph::Degrees;

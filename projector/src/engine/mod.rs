@@ -1,7 +1,7 @@
 //! The one writer of the read model.
 //!
-//! A session opens the read model, follows the feed and sweeps. Any failure ends it, and the next session starts from the
-//! checkpoint: recovery is the same as a start. Two projectors on one Neo4j do not fight: the one that started last
+//! A session opens the read model, follows the feed and sweeps. Any failure ends it, and the next session starts from
+//! the checkpoint: recovery is the same as a start. Two projectors on one Neo4j do not fight: the one that started last
 //! writes; the other notices at its next change and exits.
 //!
 //! Reading order: [`session`] (the loop), [`open`] (before the first event), [`projection`] (from event to read model),

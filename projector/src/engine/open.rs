@@ -1,5 +1,5 @@
-//! Opens the read model: decides, before the first event, whether the server holds our data, who writes, and whether the
-//! checkpoint belongs to the history in PostgreSQL.
+//! Opens the read model: decides, before the first event, whether the server holds our data, who writes, and whether
+//! the checkpoint belongs to the history in PostgreSQL.
 //!
 //! If PostgreSQL is down, a complete read model is opened as it is, because it can serve; the first step of the sweep
 //! makes the checks that are missing. A server with data of another program is left untouched.

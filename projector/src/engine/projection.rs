@@ -1,8 +1,8 @@
 //! From the feed to the read model, and the three numbers of its checkpoint.
 //!
-//! A small transaction before each batch sets `visible` to what is applied and `target` to the end of the batch; when no
-//! event waits, both are equal. An event above the limit of a batch is written in several transactions. Its revision is
-//! published as `target` before the first of them, and until the last one is committed.
+//! A small transaction before each batch sets `visible` to what is applied and `target` to the end of the batch; when
+//! no event waits, both are equal. An event above the limit of a batch is written in several transactions. Its revision
+//! is published as `target` before the first of them, and until the last one is committed.
 
 use event_log::{LogPosition, Stop};
 use proto::Revision;
@@ -156,8 +156,8 @@ impl<'s> Projection<'s> {
     /// Writes the parts of a batch above the limit, all but the last, and returns how many changes they hold. Only a
     /// single event is above it.
     ///
-    /// If the session ends before the last part, the next one applies the event again, from its first change: setting an
-    /// edge and deleting one can be repeated.
+    /// If the session ends before the last part, the next one applies the event again, from its first change: setting
+    /// an edge and deleting one can be repeated.
     async fn write_parts(&mut self, batch: &Batch, span: &Parent) -> Result<usize, graph::Error> {
         let shared = self.shared;
         let (from, to) = (batch.from(), batch.to());

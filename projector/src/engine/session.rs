@@ -84,8 +84,8 @@ impl<'s> Session<'s> {
     /// Lets the batches of a steady stream grow: each costs Neo4j three transactions, however few its events, and their
     /// syncs of the disk compete with those of the writes. A backlog does not wait.
     ///
-    /// During the pause no batch is under way, so `visible` and `target` are equal: answers that recent events cannot be
-    /// applied to are exact then. So there is a pause after each batch, in proportion to the batch's time.
+    /// During the pause no batch is under way, so `visible` and `target` are equal: answers that recent events cannot
+    /// be applied to are exact then. So there is a pause after each batch, in proportion to the batch's time.
     async fn pace(&mut self, events: usize, began: Instant) -> Result<(), Failure> {
         let pace = match events {
             ..MANY_EVENTS => Duration::ZERO,

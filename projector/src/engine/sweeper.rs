@@ -1,8 +1,8 @@
 //! Steps of the sweep, between two batches.
 //!
 //! A step reads a range and the head from one short snapshot of PostgreSQL, brings the read model to exactly that
-//! revision, then compares and repairs. If PostgreSQL does not answer, or the feed does not reach the snapshot, the step
-//! is postponed.
+//! revision, then compares and repairs. If PostgreSQL does not answer, or the feed does not reach the snapshot, the
+//! step is postponed.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! The checkpoint: how far the read model is, and whose it is.
 //!
 //! Three numbers: `revision` changes in the transaction of each batch; `visible` and `target` change in a small
-//! transaction between two batches, because Neo4j makes a commit visible to readers piece by piece. Readers take `visible`
-//! before the data and `target` after it. An event that is too large for one transaction is applied in parts: between
-//! them `partial_revision` names it, and `target` must not be lower.
+//! transaction between two batches, because Neo4j makes a commit visible to readers piece by piece. Readers take
+//! `visible` before the data and `target` after it. An event that is too large for one transaction is applied in parts:
+//! between them `partial_revision` names it, and `target` must not be lower.
 //!
 //! Nothing is written to a server that holds data of another program ([`Content::Foreign`]).
 
@@ -215,7 +215,8 @@ impl Replica {
         self.mine(found)
     }
 
-    /// Sets the checkpoint to `head` and keeps the edges. The read model is not complete then, and the sweep starts over.
+    /// Sets the checkpoint to `head` and keeps the edges. The read model is not complete then, and the sweep starts
+    /// over.
     pub async fn reset(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
         let disown = self.owned(named(DISOWN));
         self.transaction(LockedChange { before: None, after: Some(disown) }).await?;

@@ -1,8 +1,7 @@
-//! The statements over edges, by kind.
+//! The statements over edges, by kind. A relationship type cannot be a parameter, so each text exists once for each
+//! kind, put together by the compiler.
 //!
-//! Owns: their texts. A relationship type cannot be a parameter, so each text exists once for each kind, put together
-//! when compiling. Must not know: transactions, sizes of messages.
-//! What can go wrong: a text whose plan does not use the index on the pair; then every statement reads all edges.
+//! A text whose plan does not use the index on the pair makes every statement read all edges.
 
 use crate::edge::Kind;
 
@@ -152,8 +151,8 @@ macro_rules! degree {
     };
 }
 
-/// The first `$limit` accounts after `$after`: the last of them, those with more than `$large` edges of a kind, and those
-/// without any edge.
+/// The first `$limit` accounts after `$after`: the last of them, those with more than `$large` edges of a kind, and
+/// those without any edge.
 pub const STRETCH: &str = concat!(
     "MATCH (u:User) WHERE u.id > $after WITH u ORDER BY u.id LIMIT $limit WITH u.id AS id, ",
     degree!("FOLLOWS"),

@@ -1,7 +1,7 @@
 //! Why an exchange with the read model failed.
 //!
-//! After an error of a changing exchange its outcome is unknown: the caller reads the checkpoint again and continues from
-//! there.
+//! After an error of a changing exchange its outcome is unknown: the caller reads the checkpoint again and continues
+//! from there.
 
 use proto::Revision;
 

@@ -1,8 +1,7 @@
 //! Changes of edges, cut into statements that fit one Bolt message.
 //!
-//! Owns: the size of a message. The driver buffers 8 KiB and leaves Nagle's algorithm on, so that a larger message waits
-//! 40 ms for an acknowledgement. Must not know: transactions.
-//! What can go wrong: an id that is no UUID may be long; a row that is too large for a message goes alone and is slow.
+//! The driver buffers 8 KiB and leaves Nagle's algorithm on, so a larger message waits 40 ms for an acknowledgement. A
+//! row that does not fit (an id that is no UUID may be long) is sent alone, and slowly.
 
 use neo4rs::{BoltList, BoltNull, BoltType, Query, query};
 

@@ -1,9 +1,7 @@
-//! Ranges of edges, as the sweep compares them.
+//! Reads ranges of edges through the index on the pair. A source may have more edges than fit a range, so a range may
+//! begin and end within a source.
 //!
-//! Owns: ranges of pairs (open below, closed above), and reading them through the index on the pair: one source
-//! may have more edges than fit a range, so a range may begin and end within a source.
-//! Must not know: what the edges are compared with.
-//! What can go wrong: the read is not a snapshot; it is exact only while nobody writes.
+//! A read is no snapshot: it is exact only while no batch is written.
 
 use neo4rs::{Query, Txn, query};
 use proto::UserId;

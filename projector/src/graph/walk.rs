@@ -1,12 +1,13 @@
-//! The walk from account to account.
+//! The walk from account to account: finds edges whose `src` and `dst` do not name their ends, which no index can find,
+//! and accounts without edges.
 //!
-//! Owns: finding edges whose `src` and `dst` do not name their ends, which no index can find, and accounts without edges.
-//! The edges of most accounts are counted: their degrees against what the indexes say, both ways. Those of an account
-//! with very many cannot be counted in one transaction, and would differ at each attempt while others are written; they
-//! are looked through in pages instead. Must not know: what should be there instead.
-//! What can go wrong: the search runs while others are written, so what it finds is looked at again before anything is
-//! changed. An account that cannot be searched in any size is skipped until the next walk: it must not stop the sweep.
-//! Edges between nodes that are no accounts are found by the accounts that they name.
+//! For most accounts it compares degrees with counts from the indexes, in both directions. The edges of a very large
+//! account cannot be counted in one transaction, and the counts would differ whenever others are written; the walk
+//! reads these edges in pages.
+//!
+//! The walk runs while edges are written, so its findings are read again before a repair. An account that cannot be
+//! searched at any size is skipped until the next walk, so that it does not stop the sweep. Edges between nodes that
+//! are no accounts are found through the accounts that they name.
 
 use std::time::Duration;
 
@@ -192,8 +193,8 @@ impl AsyncBody<Vec<Misplaced>> for Look {
 }
 
 impl Replica {
-    /// Looks at the next `limit` accounts after `after`. May run while others are written: what it returns is not exact,
-    /// and must be looked at again. With a limit of 1 it fails only if the server does.
+    /// Looks at the next `limit` accounts after `after`. May run while others are written: what it returns is not
+    /// exact, and must be looked at again. With a limit of 1 it fails only if the server does.
     pub async fn walk(&self, after: &str, limit: u32) -> Result<Walked, Error> {
         match self.search(after, i64::from(limit)).await {
             Err(error) if limit == 1 => {

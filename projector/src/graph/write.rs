@@ -1,7 +1,7 @@
 //! Guarded changes: lock the checkpoint, check it, then change.
 //!
-//! A plain read takes no lock, so two projectors would both pass a check that came first. So the first statement writes to
-//! the checkpoint, which takes its lock until the commit; the second checks that the checkpoint is ours and at our
+//! A plain read takes no lock, so two projectors would both pass a check that came first. So the first statement writes
+//! to the checkpoint, which takes its lock until the commit; the second checks that the checkpoint is ours and at our
 //! revision. If the guard refuses ([`Error::Gone`], [`Error::Lost`], [`Error::Moved`]), nothing was changed.
 
 use event_log::LogPosition;
@@ -23,8 +23,8 @@ const ADVANCE: &str = "MATCH (c:Checkpoint {name: $name}) \
     SET c.revision = $to, c.event_id = $event_id, c.partial_revision = null, c.partial_event_id = null \
     RETURN c.revision AS revision";
 
-/// Names the event of which a part is applied, in the transaction of that part: the next session must neither publish the
-/// checkpoint's revision as all that is there, nor apply another event in its place.
+/// Names the event of which a part is applied, in the transaction of that part: the next session must neither publish
+/// the checkpoint's revision as all that is there, nor apply another event in its place.
 const PART: &str = "MATCH (c:Checkpoint {name: $name}) \
     WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
     SET c.partial_revision = $to, c.partial_event_id = $event_id RETURN c.revision AS revision";
@@ -90,7 +90,8 @@ impl Replica {
         span.finish(self.transaction(Guarded { owner: self.owner, at, second, then }).await)
     }
 
-    /// Applies a batch, or what is left of it after its parts: the changes and the checkpoint's new revision, or nothing.
+    /// Applies a batch, or what is left of it after its parts: the changes and the checkpoint's new revision, or
+    /// nothing.
     pub async fn advance(
         &self,
         from: LogPosition,

@@ -1,8 +1,7 @@
-//! What differs between a range of the truth and the same range of the read model.
+//! The difference between a range in PostgreSQL and the same range in the read model.
 //!
-//! Owns: the comparison. Pure. Must not know: where either side came from.
-//! What can go wrong: one side is longer than was read; then only what was surely read is compared, and the range must be
-//! looked at again.
+//! If one side is longer than the limit of its read, only what both reads cover is compared, and the range is compared
+//! again.
 
 use std::collections::BTreeMap;
 

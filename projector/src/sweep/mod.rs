@@ -1,11 +1,10 @@
-//! The sweep: backfill, audit and repair in one.
+//! The sweep: backfill, audit and repair in one. This module decides which range is next, and when.
 //!
-//! Owns: which range is next, when, and what a comparison means. A pass compares all edges of each kind in ranges, then
-//! walks from account to account, then compares the counts. From empty it is the backfill, as fast as it can; once the read model is complete it is
-//! the audit, slowly and without end. Must not know: how ranges are read or repaired.
-//! What can go wrong: nothing; whoever runs it holds the read model still at the revision of the snapshot.
+//! A pass compares all edges of each kind in ranges, then walks from account to account, then compares the counts. In
+//! an empty read model it is the backfill, at full speed; once the read model is complete it is the audit, slowly and
+//! without end. The caller keeps the read model at the revision of the snapshot during a step.
 //!
-//! The idea of reading a range beside a running feed, without pausing it: DBLog (Andreakis and Papapanagiotou, 2020).
+//! Reading a range while the feed continues is an idea of DBLog (Andreakis and Papapanagiotou, 2020).
 
 pub mod diff;
 

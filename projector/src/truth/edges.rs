@@ -1,8 +1,7 @@
 //! Ranges of edges, each with the head of the same snapshot.
 //!
-//! Owns: the statements over the four edge tables. Must not know: what is compared with the rows.
-//! What can go wrong: as in the parent module. A snapshot is closed at once: a long one keeps the server from
-//! cleaning up the rows that every write touches.
+//! A snapshot is closed at once: a long one keeps PostgreSQL from removing the old versions of rows that every write
+//! touches.
 
 use event_log::LogPosition;
 use proto::timestamp::to_millis;
@@ -141,8 +140,8 @@ impl Truth {
     }
 }
 
-/// A nil id is not in the tables' contract; such a row is left out rather than projected. Ranges do not even ask for it:
-/// one that comes up short is the last.
+/// A nil id is not in the tables' contract; such a row is left out rather than projected. Ranges do not even ask for
+/// it: one that comes up short is the last.
 fn row((source, target, created_at, expires_at, position, revision): Columns) -> Option<Row> {
     Some(Row {
         source: UserId::new(source)?,

@@ -1,9 +1,7 @@
 //! The reader of environment variables.
 //!
-//! Owns: the getters, the record of what was read, and the collected mistakes.
-//! Must not know: any setting by name.
-//! What can go wrong: see [`ConfigError`]. A default or example in the code that does not parse is a programming
-//! mistake and panics in the first test that reads the settings.
+//! A default or an example in the code that does not parse is a programming mistake: it panics in the first test that
+//! reads the settings.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -16,10 +14,11 @@ use std::time::Duration;
 use super::error::{ConfigError, Mistake};
 use super::secret::{REDACTED, Secret, redact_url};
 
-/// Longest duration of a setting in seconds: a hundred years, which people write for "never". What is added to a time of
-/// day or a timer, and the nanoseconds that NATS takes, must not overflow.
+/// Longest duration of a setting in seconds: a hundred years, which people write for "never". What is added to a time
+/// of day or a timer, and the nanoseconds that NATS takes, must not overflow.
 const LONGEST_SECONDS: u64 = 100 * 365 * 24 * 3600;
-/// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each session.
+/// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each
+/// session.
 const LONGEST_MILLIS: u64 = 24 * 3600 * 1000;
 
 /// What is known about one variable; `docs` are generated from it.

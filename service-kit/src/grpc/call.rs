@@ -1,6 +1,6 @@
-//! What happens around every call, in this order: count it, authorize it by its headers, read its deadline, find a place
-//! for it, run the handler within the deadline, catch its panic, remap the library's errors, and hand the response on
-//! (see `body`). The body of the request is not read before the call has its place.
+//! What happens around every call, in this order: count it, authorize it by its headers, read its deadline, find a
+//! place for it, run the handler within the deadline, catch its panic, remap the library's errors, and hand the
+//! response on (see `body`). The body of the request is not read before the call has its place.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;

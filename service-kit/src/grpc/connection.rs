@@ -2,8 +2,8 @@
 //!
 //! It is asked to go (GOAWAY) at its age, at the start of a drain, or to make room for another one; after a grace its
 //! open streams are ended and it is closed. In a drain, the drain says when. There is no grace for one that makes room
-//! without ever having served a caller, or while it has calls without a token under way. It is closed at once if it never
-//! begins to speak HTTP/2, or takes no responses.
+//! without ever having served a caller, or while it has calls without a token under way. It is closed at once if it
+//! never begins to speak HTTP/2, or takes no responses.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -152,8 +152,8 @@ where
                 }
                 made_room = true;
                 served.as_mut().graceful_shutdown();
-                // No call was under way. One that began before its client knew of the end has the same grace as on an old
-                // connection.
+                // No call was under way. One that began before its client knew of the end has the same grace as on an
+                // old connection.
                 asked_to_go = !connection.has_grace();
                 if asked_to_go {
                     end_streams.cancel();

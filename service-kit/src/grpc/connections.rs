@@ -92,10 +92,10 @@ impl Connections {
         Arc::new(Self { max, open: Mutex::default(), count: AtomicUsize::new(0) })
     }
 
-    /// Takes a connection in. Above the limit, the longest idle one that never served a caller makes room. If there is none,
-    /// one of the caller that has the most connections does, of those callers that have one without calls under way: so one
-    /// token cannot take all of them from the others. All callers without a token are one, and need none without calls:
-    /// theirs are interrupted, so that calls that need no token cannot shut callers with a token out.
+    /// Takes a connection in. Above the limit, the longest idle one that never served a caller makes room. If there is
+    /// none, one of the caller that has the most connections does, of those callers that have one without calls under
+    /// way: so one token cannot take all of them from the others. All callers without a token are one, and need none
+    /// without calls: theirs are interrupted, so that calls that need no token cannot shut callers with a token out.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut open = self.open.lock();
         if open.by_id.len() >= self.max {
@@ -127,8 +127,8 @@ impl Connections {
 }
 
 impl Open {
-    /// Of those that never served a caller: one without calls under way first, else the one whose last call began longest
-    /// ago.
+    /// Of those that never served a caller: one without calls under way first, else the one whose last call began
+    /// longest ago.
     fn longest_idle_unserved(&self) -> Option<Arc<Connection>> {
         let candidates = self.by_id.values().filter_map(|connection| {
             let activity = connection.activity.lock();
@@ -137,8 +137,8 @@ impl Open {
         candidates.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
     }
 
-    /// Of those without calls under way or without a token: one of the caller that has the most connections, calls under
-    /// way or not. One with calls under way is interrupted.
+    /// Of those without calls under way or without a token: one of the caller that has the most connections, calls
+    /// under way or not. One with calls under way is interrupted.
     fn longest_idle_of_a_caller(&self) -> Option<(Arc<Connection>, Cause)> {
         let served: Vec<_> = self
             .by_id
@@ -199,8 +199,8 @@ impl Connection {
         OpenCall(Arc::clone(self))
     }
 
-    /// A call of a method with a scope was let in; `None` stands for a caller without a token. Connections that carried no
-    /// such call make room first.
+    /// A call of a method with a scope was let in; `None` stands for a caller without a token. Connections that carried
+    /// no such call make room first.
     pub(super) fn served(&self, caller: Option<&Caller>) {
         let mut activity = self.activity.lock();
         activity.served = true;
@@ -211,8 +211,8 @@ impl Connection {
         }
     }
 
-    /// True if calls that are under way while it makes room have a grace: a caller used it, and had no call under way when
-    /// it was chosen.
+    /// True if calls that are under way while it makes room have a grace: a caller used it, and had no call under way
+    /// when it was chosen.
     pub(super) fn has_grace(&self) -> bool {
         let activity = self.activity.lock();
         activity.caller.is_some() || (activity.served && !self.interrupted.load(Ordering::Relaxed))

@@ -1,8 +1,5 @@
-//! Deadlines of calls.
-//!
-//! Owns: reading `grpc-timeout` and the [`Deadline`] that handlers find in the request's extensions.
-//! Must not know: who enforces it (see `call` and `body`).
-//! What can go wrong: a malformed header is an invalid argument.
+//! Deadlines of calls: reads `grpc-timeout` and adds the [`Deadline`] to the request's extensions, where handlers find
+//! it. `call` and `body` enforce it. A malformed header is an invalid argument.
 
 use std::time::Duration;
 
@@ -14,8 +11,8 @@ const HEADER: &str = "grpc-timeout";
 /// Longer timeouts are cut to this, so that the arithmetic of instants never overflows.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Longest deadline of a call without streams: what a caller asks for beyond it holds a place, and a stalled upload, for
-/// no gain.
+/// Longest deadline of a call without streams: what a caller asks for beyond it holds a place, and a stalled upload,
+/// for no gain.
 pub(super) const LONGEST_UNARY: Duration = Duration::from_secs(60);
 
 /// When the caller stops waiting. Handlers find it in the extensions of the request.

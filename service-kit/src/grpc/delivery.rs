@@ -2,9 +2,9 @@
 //!
 //! While a client's flow-control window is full, hyper keeps the frame that it has and does not ask the body for more,
 //! so a body cannot watch the time by itself. The task that carries a call on its connection does it instead: the body
-//! notes when it handed a frame out, and the task ends when the next one was not asked for in time. A message must leave
-//! as a whole within twice that time: a client that takes frame by frame just in time would hold its place, and all of
-//! the message, without end. hyper then resets the stream, and everything that the call holds is dropped.
+//! notes when it handed a frame out, and the task ends when the next one was not asked for in time. A message must
+//! leave as a whole within twice that time: a client that takes frame by frame just in time would hold its place, and
+//! all of the message, without end. hyper then resets the stream, and everything that the call holds is dropped.
 
 use std::future::poll_fn;
 use std::pin::pin;

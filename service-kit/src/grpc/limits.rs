@@ -26,8 +26,8 @@ const MESSAGES_OF_A_STREAM: usize = 5;
 const MAX_OPEN_STREAMS: usize = 64;
 /// Those of one connection.
 const MAX_OPEN_STREAMS_OF_CONNECTION: usize = 4;
-/// Calls at a time whose requests are streams, of one caller with a token. Each may leave 4 MiB unread in the windows of a
-/// connection, which are charged to no limit.
+/// Calls at a time whose requests are streams, of one caller with a token. Each may leave 4 MiB unread in the windows
+/// of a connection, which are charged to no limit.
 const MAX_REQUEST_STREAMS_OF_CALLER: usize = 16;
 /// Calls of exempt methods at a time of one caller with a token.
 const MAX_EXEMPT_OF_CALLER: usize = 64;
@@ -246,8 +246,8 @@ impl Drop for CallPlace {
     }
 }
 
-/// Room for the large messages of one call that its handler may have in memory: for the only one to the end of the call,
-/// for one of a stream until so many more have begun.
+/// Room for the large messages of one call that its handler may have in memory: for the only one to the end of the
+/// call, for one of a stream until so many more have begun.
 #[derive(Debug)]
 pub(super) struct RequestCharge {
     limits: Arc<Limits>,

@@ -1,13 +1,9 @@
-//! Errors that the gRPC library words differently from our contract.
+//! Errors that the gRPC library words differently from our contract. A message that does not decode comes out of tonic
+//! as INTERNAL, one above the limit as OUT_OF_RANGE; both are the caller's fault and get a code and a reason that say
+//! so.
 //!
-//! Owns: the list of them. A message that does not decode comes out of tonic as INTERNAL, one above the limit as
-//! OUT_OF_RANGE; both are the caller's fault and get a code and a reason that say so.
-//! Must not know: what handlers answer; theirs pass untouched.
-//! What can go wrong: a new version of tonic or prost words its errors anew. The tests of this crate send such messages
-//! to a real server and notice.
-//!
-//! The library's own errors carry neither a mark nor details. A handler's error is told apart by its details, which
-//! all of ours have, and by its wording.
+//! The library's errors have no details. All errors of our handlers have, so they pass unchanged. A new version of
+//! tonic or prost may change its texts: the tests of this crate send such messages to a real server.
 
 use http::HeaderMap;
 use tonic::{Code, Status};

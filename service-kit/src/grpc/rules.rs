@@ -44,7 +44,8 @@ impl MethodRule {
         Self { method, scope: None, max_message, limited: true }
     }
 
-    /// The same, exempt from the limit on calls in flight; it has a small one of its own, for each caller or connection.
+    /// The same, exempt from the limit on calls in flight; it has a small one of its own, for each caller or
+    /// connection.
     #[must_use]
     pub const fn exempt_from_limits(self) -> Self {
         Self { limited: false, ..self }

@@ -1,8 +1,4 @@
-//! The port, the services on it, and the accept loop.
-//!
-//! Owns: assembling services, health and reflection, and accepting connections until the drain.
-//! Must not know: the services.
-//! What can go wrong: see [`Error`].
+//! The port: its services with health and reflection, and the accept loop until the drain.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

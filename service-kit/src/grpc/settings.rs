@@ -1,7 +1,4 @@
 //! Settings of a gRPC port.
-//!
-//! Owns: their names and defaults. Must not know: who listens.
-//! What can go wrong: see [`crate::config`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -27,8 +24,8 @@ pub struct Settings {
     pub max_concurrent_calls: u32,
     /// `MAX_REQUEST_BYTES` (4 MiB, as gRPC has it): upper bound of the message limits of all methods.
     pub max_request_bytes: usize,
-    /// `MAX_CONNECTIONS` (2000): above it, the longest idle one that never carried an authorized call makes room, else an
-    /// idle one of the caller that has the most.
+    /// `MAX_CONNECTIONS` (2000): above it, the longest idle one that never carried an authorized call makes room, else
+    /// an idle one of the caller that has the most.
     pub max_connections: usize,
     /// `MAX_CALLS_IN_FLIGHT` (4096): calls under way in the process.
     pub max_calls: usize,

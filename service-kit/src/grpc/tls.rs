@@ -1,9 +1,7 @@
-//! TLS on the gRPC port.
+//! TLS on the gRPC port: the port's certificate, the accepted client certificates, and the handshake.
 //!
-//! Owns: the port's certificate, which clients' certificates it takes, and the handshake.
-//! Must not know: what is called. A client's certificate lets it in; what it may do there is for its token to say.
-//! What can go wrong: settings (see [`crate::tls`]); a peer that speaks no TLS, offers no good certificate or says
-//! nothing: its connection ends, and nothing else does.
+//! A client's certificate admits the connection; its token decides what the client may call. A peer that speaks no TLS,
+//! sends no accepted certificate or does not answer loses its own connection only.
 
 use std::fmt;
 use std::sync::Arc;

@@ -86,8 +86,8 @@ pub fn says_no_session(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<NoSession>()),
         sqlx::Error::Database(error) => {
-            // PgBouncer's answer to BEGIN with `pool_mode = statement`, and PostgreSQL's to a statement that was prepared
-            // in another session.
+            // PgBouncer's answer to BEGIN with `pool_mode = statement`, and PostgreSQL's to a statement that was
+            // prepared in another session.
             let prepared = [Some("26000"), Some("42P05")].contains(&error.code().as_deref());
             prepared || error.message().contains("statement pooling mode")
         }

@@ -96,8 +96,8 @@ pub(super) fn parameters_of(text: &str) -> Result<(Parameters, Vec<String>), Str
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parameters = of_authority(authority)?;
-    // The rest of a password that was cut off. It would be taken for a database, or for nothing, and what is before it for
-    // a host. Only the value of a parameter with a known name may hold an @.
+    // The rest of a password that was cut off. It would be taken for a database, or for nothing, and what is before it
+    // for a host. Only the value of a parameter with a known name may hold an @.
     let rests = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if is_understood(name) || NAMEABLE.contains(&name) => name,
         _ => pair,
@@ -174,8 +174,8 @@ fn demands_tls(name: &str) -> bool {
     ["ssl", "sslmode", "tls", "tlsmode", "usessl", "requiressl"].contains(&plain.as_str())
 }
 
-/// Turns `ssl=true` into `sslmode=require`, as libpq does, and `ssl=false` into `sslmode=disable`. Refuses what else asks for
-/// TLS: ignored, it would leave the choice to the server.
+/// Turns `ssl=true` into `sslmode=require`, as libpq does, and `ssl=false` into `sslmode=disable`. Refuses what else
+/// asks for TLS: ignored, it would leave the choice to the server.
 fn meet(demands: &Parameters, parameters: &mut Parameters) -> Result<(), String> {
     let Some((name, value)) = demands.first() else { return Ok(()) };
     let alike = demands.iter().all(|demand| (&demand.0, &demand.1) == (name, value));
@@ -202,7 +202,8 @@ pub(super) fn mode(parameters: &Parameters) -> Option<&str> {
     modes.map(|(_, value)| value.as_str()).find(|value| !value.is_empty())
 }
 
-/// Checks the value of a parameter that the driver would refuse with an error that quotes it, or at the first connection.
+/// Checks the value of a parameter that the driver would refuse with an error that quotes it, or at the first
+/// connection.
 pub(super) fn of_query(name: &str, value: String) -> Result<String, String> {
     match name {
         _ if value.is_empty() => Ok(value),

@@ -1,7 +1,7 @@
 //! The variables of libpq that fill in what an address leaves open.
 //!
-//! The driver reads them itself, and takes a wrong value for none and a blank one for a value: a misspelt `PGSSLMODE` would
-//! switch verification off. So they are checked here, and reach the driver as parameters.
+//! The driver reads them itself, and takes a wrong value for none and a blank one for a value: a misspelt `PGSSLMODE`
+//! would switch verification off. So they are checked here, and reach the driver as parameters.
 
 use std::path::Path;
 
@@ -15,8 +15,8 @@ pub(super) fn of_process(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The parameters that say the same, the variable, and the parameter as which it reaches the driver. Of two variables for
-/// the same, the first counts.
+/// The parameters that say the same, the variable, and the parameter as which it reaches the driver. Of two variables
+/// for the same, the first counts.
 const VARIABLES: [(&[&str], &str, &str); 4] = [
     (&["port"], "PGPORT", "port"),
     (PLACE, "PGHOSTADDR", "hostaddr"),
