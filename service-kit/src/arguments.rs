@@ -7,21 +7,21 @@ use crate::about::About;
 use crate::catalog;
 use crate::config::Variable;
 
-/// What is asked for.
+/// The argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// A text for people.
+    /// `--help`.
     Help,
-    /// Name and version.
+    /// `--version`.
     Version,
-    /// Every setting, as JSON; docs/configuration.md is made of it.
+    /// `--settings`: every setting as JSON, the source of docs/configuration.md.
     Settings,
-    /// Every metric, as JSON; docs/metrics.md is made of it.
+    /// `--metrics`: every metric as JSON, the source of docs/metrics.md.
     Metrics,
 }
 
 impl Asked {
-    /// Looks at the first argument after the program's name.
+    /// Parses the first argument after the program's name.
     pub(crate) fn of(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         match arguments.nth(1)?.as_str() {
             "--help" | "-h" => Some(Self::Help),
@@ -32,7 +32,7 @@ impl Asked {
         }
     }
 
-    /// The answer.
+    /// The output of the process.
     pub(crate) fn answer(self, about: &About, variables: &[Variable]) -> String {
         match self {
             Self::Help => help(about, variables),
@@ -85,7 +85,7 @@ fn json(variables: &[Variable]) -> String {
     serde_json::Value::Array(all.collect()).to_string()
 }
 
-/// The metrics that it exports, those that every process has apart from its own.
+/// The metrics of a service, grouped by origin.
 fn metrics_as_json(about: &About) -> serde_json::Value {
     serde_json::json!({
         "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),

@@ -1,4 +1,4 @@
-//! The verified caller of a call: a name for limits and for the counter of calls, never its token.
+//! The verified caller of a call: a name for limits and metrics, never its token.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -14,7 +14,7 @@ use crate::metrics::CALLS_BY_CALLER;
 /// Label of calls that carried no verified token.
 pub(super) const NONE: &str = "none";
 
-/// Who calls. Tokens that share a name are one caller. Clones are cheap.
+/// A caller. Tokens with the same name are one caller. Clones are cheap and share its counts.
 #[derive(Clone)]
 pub struct Caller(Arc<Inner>);
 
@@ -28,7 +28,7 @@ struct Inner {
 }
 
 impl Caller {
-    /// A caller of this name, with shares of its own.
+    /// A caller of this name, with its own counts.
     pub fn new(name: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
@@ -66,17 +66,17 @@ impl Caller {
             .increment(1);
     }
 
-    /// Its calls under way.
+    /// Number of its calls under way.
     pub(crate) fn calls(&self) -> &AtomicUsize {
         &self.0.calls
     }
 
-    /// Its calls under way of methods that are exempt from the limit on calls.
+    /// Number of its calls under way of methods exempt from the limit on calls.
     pub(crate) fn exempt_calls(&self) -> &AtomicUsize {
         &self.0.exempt_calls
     }
 
-    /// Its calls under way whose requests are streams; [`Self::calls`] contains them, too.
+    /// Number of its calls under way whose requests are streams; [`Self::calls`] includes them.
     pub(crate) fn request_streams(&self) -> &AtomicUsize {
         &self.0.request_streams
     }

@@ -1,6 +1,6 @@
-//! What happens around every call, in this order: count it, authorize it by its headers, read its deadline, find a
-//! place for it, run the handler within the deadline, catch its panic, remap the library's errors, and hand the
-//! response on (see `body`). The body of the request is not read before the call has its place.
+//! Processes every call, in this order: count it, authorize it by its headers, read its deadline, take its share of the
+//! limits, run the handler within the deadline, catch its panic, remap the library's errors, and supervise the response
+//! (see `body`). The body of the request is not read before the limits admit the call.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -31,18 +31,18 @@ use crate::errors;
 use crate::lifecycle::panic_text;
 use crate::trace;
 
-/// What all calls of a port share.
+/// Shared by all calls of a port.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) methods: Methods,
     pub(super) default_deadline: Duration,
-    /// How long a request may stop arriving.
+    /// Timeout between two reads of a request.
     pub(super) read_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) connections: Arc<Connections>,
 }
 
-/// The services of a port with everything around them, on one connection.
+/// The services of a port, for one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
     routes: Routes,
@@ -52,7 +52,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// The calls of one connection; its response streams end when `end_streams` says so.
+    /// The calls of one connection; `end_streams` ends its response streams.
     pub(super) fn new(
         routes: Routes,
         shared: Arc<Shared>,
@@ -67,7 +67,7 @@ impl Calls {
         Self { routes, shared, outlet, end_streams }
     }
 
-    /// When the call must be over; `None` for a stream whose caller gave no timeout.
+    /// The deadline of a call; `None` for a stream without a timeout.
     fn deadline(&self, method: &Method, timeout: Option<Duration>) -> Option<Deadline> {
         let timeout = match (method.deadline, timeout) {
             (DeadlineClass::Stream, None) => return None,
@@ -80,11 +80,11 @@ impl Calls {
         Some(Deadline(Instant::now() + timeout))
     }
 
-    /// Lets a call in or not; nothing of its body has been read.
+    /// Admits or refuses a call, before its body is read.
     fn admit(&self, request: Request<Body>, running: &mut Running) -> Result<Admission, Status> {
         let method = Arc::clone(running.method());
         let (mut head, body) = request.into_parts();
-        // Until its token is verified.
+        // A call counts as one without a token until its token is verified.
         running.of(self.shared.limits.nobody.clone());
         let caller = match &method.rule {
             Some(BoundRule { scope: Some(scope), gate, .. }) => {
@@ -122,7 +122,7 @@ impl Calls {
         Ok(Admission { request: Request::from_parts(head, body), deadline })
     }
 
-    /// Takes what the call needs of the limits.
+    /// Takes the call's share of the limits.
     fn place(
         &self,
         rule: &BoundRule,
@@ -150,7 +150,7 @@ impl Calls {
     }
 }
 
-/// A call that was let in.
+/// An admitted call.
 struct Admission {
     request: Request<Body>,
     deadline: Option<Deadline>,
@@ -233,7 +233,7 @@ fn refuse(mut running: Running, status: &Status) -> Response<Body> {
     status.clone().into_http()
 }
 
-/// The caller's trace context, as it came.
+/// The `traceparent` of a request; empty if there is none.
 fn traceparent(request: &Request<Body>) -> &str {
     request.headers().get(trace::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -14,23 +14,23 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Caller;
 use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
 
-/// Why the server does not keep a connection.
+/// Why the server closed or refused a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The limit is reached, and no connection can make room.
+    /// The limit is reached and no connection can make room.
     Full,
     /// It made room for a new one, and never carried a call with a token.
     Room,
     /// It made room for a new one; its caller had the most connections.
     RoomOfCaller,
-    /// It did not begin to speak HTTP/2 in time.
+    /// It did not begin HTTP/2 in time.
     NoPreface,
     /// Its client takes no responses.
     NotTaken,
 }
 
 impl Cause {
-    /// Counts a connection that is not kept.
+    /// Counts the connection.
     pub(super) fn count(self) {
         let cause = match self {
             Self::Full => "full",
@@ -43,12 +43,12 @@ impl Cause {
     }
 }
 
-/// All open connections. At most `max` are open at a time, besides those that were asked to go.
+/// The open connections: at most `max`, plus those that make room.
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
     open: Mutex<Open>,
-    /// How many there are, for every response to read.
+    /// Number of open connections, read by every response.
     count: AtomicUsize,
 }
 
@@ -58,7 +58,7 @@ struct Open {
     last_id: u64,
 }
 
-/// What is known of a connection.
+/// State of a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     id: u64,
@@ -68,11 +68,11 @@ pub(super) struct Connection {
     /// Its calls without a token whose requests are streams.
     open_streams: AtomicUsize,
     unsent: AtomicUsize,
-    /// When response bytes last left, or began to wait.
+    /// Last time that response bytes left or began to wait.
     progress: Mutex<Instant>,
     /// Cancelled when it must make room.
     pub(super) make_room: CancellationToken,
-    /// It makes room although it has calls under way.
+    /// Makes room although calls are under way.
     interrupted: AtomicBool,
 }
 
@@ -80,9 +80,9 @@ pub(super) struct Connection {
 struct Activity {
     calls: usize,
     carried_a_call: bool,
-    /// It carried a call of a method with a scope that was let in, with a token or without.
+    /// Carried an admitted call of a method with a scope.
     served: bool,
-    /// That of the last call with a token; `None` before the first one.
+    /// Caller of the last call with a token; `None` before the first.
     caller: Option<Caller>,
     last: Instant,
 }
@@ -92,10 +92,10 @@ impl Connections {
         Arc::new(Self { max, open: Mutex::default(), count: AtomicUsize::new(0) })
     }
 
-    /// Takes a connection in. Above the limit, the longest idle one that never served a caller makes room. If there is
-    /// none, one of the caller that has the most connections does, of those callers that have one without calls under
-    /// way: so one token cannot take all of them from the others. All callers without a token are one, and need none
-    /// without calls: theirs are interrupted, so that calls that need no token cannot shut callers with a token out.
+    /// Admits a connection, or `None`. Above the limit, the longest idle connection that never served a caller makes
+    /// room. If there is none, a connection without calls of the caller with the most connections does, so that one
+    /// token cannot take all connections. Callers without a token count as one, and their connections make room even
+    /// with calls under way, so that they cannot shut out callers with a token.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut open = self.open.lock();
         if open.by_id.len() >= self.max {
@@ -115,7 +115,7 @@ impl Connections {
         Some(Admitted { connections: Arc::clone(self), connection })
     }
 
-    /// How many are open.
+    /// Number of open connections.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }

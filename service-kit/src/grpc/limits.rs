@@ -1,8 +1,7 @@
-//! What all calls of a process may use together, and each caller's share of it.
+//! The limits of all calls of a process, and each caller's share.
 //!
-//! Every limit is a count of what is there now. Nothing waits for a place: what finds none is refused, so that a caller
-//! who holds many places delays no one. One caller gets at most three quarters of a limit; all callers without a token
-//! count as one.
+//! Every limit counts current use. Calls beyond it are refused and do not wait, so that a caller with many places
+//! delays no other. One caller gets at most three quarters of a limit; all callers without a token count as one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,23 +14,23 @@ use super::connections::Connection;
 use crate::auth::Caller;
 use crate::metrics::{GRPC_CALLS_IN_FLIGHT, GRPC_CALLS_REFUSED, GRPC_REQUEST_BYTES, GRPC_UNSENT_BYTES};
 
-/// Bytes of a request that count for nothing: ordinary calls need no room.
+/// Bytes of a request that are not charged, so that ordinary calls are not limited.
 pub(super) const FREE_REQUEST_BYTES: usize = 16 << 10;
-/// Unsent bytes that a connection may always have, also when the process is at its limit.
+/// Unsent bytes that a connection may have even if the process is at its limit.
 const FREE_UNSENT_BYTES: usize = 64 << 10;
 
-/// Messages of a request stream that its handler may have in memory: an import works on four chunks and reads another.
+/// Messages of a request stream that its handler may hold in memory: an import works on four chunks and reads a fifth.
 const MESSAGES_OF_A_STREAM: usize = 5;
-/// Calls of reflection at a time. It needs no token, so none is looked at.
+/// Limit of concurrent reflection calls, which need no token.
 const MAX_OPEN_STREAMS: usize = 64;
-/// Those of one connection.
+/// The same per connection.
 const MAX_OPEN_STREAMS_OF_CONNECTION: usize = 4;
-/// Calls at a time whose requests are streams, of one caller with a token. Each may leave 4 MiB unread in the windows
-/// of a connection, which are charged to no limit.
+/// Limit of concurrent calls with request streams per caller with a token. Each may leave 4 MiB unread in the windows
+/// of a connection, which no other limit covers.
 const MAX_REQUEST_STREAMS_OF_CALLER: usize = 16;
-/// Calls of exempt methods at a time of one caller with a token.
+/// Limit of concurrent calls of exempt methods per caller with a token.
 const MAX_EXEMPT_OF_CALLER: usize = 64;
-/// Those without a token on one connection.
+/// Limit of concurrent calls of exempt methods without a token per connection.
 const MAX_PROBES_OF_CONNECTION: usize = 16;
 
 /// A limit that callers share.
@@ -47,7 +46,7 @@ impl Shared {
         Self { used: AtomicUsize::new(0), limit, gauge }
     }
 
-    /// Takes an amount, unless the limit or the caller's share of it is reached.
+    /// Takes an amount; false if the limit or the caller's share is reached.
     fn take(&self, of_caller: &AtomicUsize, amount: usize) -> bool {
         let own = of_caller.fetch_add(amount, Ordering::Relaxed) + amount;
         let all = self.used.fetch_add(amount, Ordering::Relaxed) + amount;
@@ -75,11 +74,11 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Limits {
     calls: Shared,
-    /// Of exempt methods called without a token: they are answered on a busy server, but not without end.
+    /// Calls of exempt methods without a token, which a busy server still answers, up to this limit.
     probes: AtomicUsize,
     max_probes: usize,
-    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which is charged to no
-    /// limit.
+    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which no other limit
+    /// covers.
     open_streams: AtomicUsize,
     request_bytes: Shared,
     unsent: AtomicUsize,
@@ -108,7 +107,7 @@ impl Limits {
             request_bytes: Shared::new(sizes.request_bytes, gauge!(GRPC_REQUEST_BYTES)),
             unsent: AtomicUsize::new(0),
             max_unsent: sizes.unsent,
-            // One client alone cannot bring the process to its limit.
+            // A single client cannot exhaust the limit of the process.
             max_unsent_of_connection: sizes.unsent / 4,
             unsent_gauge: gauge!(GRPC_UNSENT_BYTES),
             nobody: Caller::none(),
@@ -147,7 +146,7 @@ impl Limits {
         Some(place)
     }
 
-    /// A place for a call of an exempt method without a token. The first one of a connection always has a place: an
+    /// A place for a call of an exempt method without a token. The first of a connection is always admitted: an
     /// orchestrator opens a connection for each probe, and must not be refused because others hold their calls open.
     pub(super) fn probe(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<CallPlace> {
         let own = connection.probes().fetch_add(1, Ordering::Relaxed) + 1;
@@ -172,7 +171,7 @@ impl Limits {
         Some(place)
     }
 
-    /// Room for a message of the response; with none, the client has to read what it has first.
+    /// Room for a message of the response; `None` if the client must first take earlier messages.
     pub(super) fn unsent(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -214,7 +213,7 @@ pub(super) struct CallPlace {
     of: Of,
 }
 
-/// What a place is taken from.
+/// The limit that a place counts against.
 #[derive(Debug)]
 enum Of {
     Caller(Caller),
@@ -246,15 +245,15 @@ impl Drop for CallPlace {
     }
 }
 
-/// Room for the large messages of one call that its handler may have in memory: for the only one to the end of the
-/// call, for one of a stream until so many more have begun.
+/// Room for the large messages of one call that its handler may hold in memory: a single message until the end of the
+/// call, a message of a stream until [`MESSAGES_OF_A_STREAM`] later ones have begun.
 #[derive(Debug)]
 pub(super) struct RequestCharge {
     limits: Arc<Limits>,
     caller: Caller,
     kept: usize,
     charged: Mutex<VecDeque<usize>>,
-    /// True while the server waits for bytes that the client owes, and if the request broke off.
+    /// True while the server waits for bytes of a message, and if the request broke off.
     owed: AtomicBool,
 }
 
@@ -264,17 +263,17 @@ impl RequestCharge {
         Arc::new(Self { limits, caller, kept, charged: Mutex::default(), owed: AtomicBool::new(false) })
     }
 
-    /// Notes whether the request waits for its client.
+    /// Sets whether the server waits for bytes of a message.
     pub(super) fn set_owed(&self, owed: bool) {
         self.owed.store(owed, Ordering::Relaxed);
     }
 
-    /// True if the client has not sent the request, or the message of a stream that it began.
+    /// True if the client has not sent the whole request, or the whole message of a stream.
     pub(super) fn is_owed(&self) -> bool {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Takes room for a message of this size, in place of the oldest one's; false if there is none.
+    /// Takes room for a message of this size, releasing the oldest one's; false if the limit is reached.
     #[must_use]
     pub(super) fn begin_message(&self, bytes: usize) -> bool {
         let mut messages = self.charged.lock();
@@ -313,7 +312,7 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// A part of them has left.
+    /// Notes that a part has left.
     pub(super) fn progressed(&self) {
         self.connection.progressed();
     }

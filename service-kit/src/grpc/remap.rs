@@ -13,8 +13,8 @@ use crate::errors;
 /// The header in which details travel.
 const DETAILS: &str = "grpc-status-details-bin";
 
-/// Rewrites the status in headers or trailers where the library wrote it, and answers the code that stands there now;
-/// `None` if there is no status.
+/// Rewrites a status of the library in headers or trailers, and returns the resulting code; `None` if there is no
+/// status.
 pub(super) fn remap(headers: &mut HeaderMap) -> Option<Code> {
     let status = Status::from_header_map(headers)?;
     if headers.contains_key(DETAILS) {
@@ -25,7 +25,7 @@ pub(super) fn remap(headers: &mut HeaderMap) -> Option<Code> {
     };
     match better.add_header(headers) {
         Ok(()) => Some(better.code()),
-        // The text does not fit into a header; what the library wrote still stands.
+        // The text does not fit into a header: the library's status remains.
         Err(_) => Some(status.code()),
     }
 }
