@@ -9,35 +9,35 @@ use time::OffsetDateTime;
 
 use crate::edge::{Change, Edge, Key};
 
-/// Most edge changes of one transaction of the read model.
+/// Limit of the edge changes in one transaction of the read model.
 pub const MAX_CHANGES: usize = 2_000;
 
 /// A checked event, reduced to what the read model needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
-    /// Where the history stands after it.
+    /// Position of the event.
     pub position: LogPosition,
-    /// When it was committed.
+    /// Commit time in PostgreSQL.
     pub committed_at: OffsetDateTime,
-    /// What it changes.
+    /// Edges that it changes.
     pub changes: Vec<Change>,
-    /// The accounts whose erasing ended with it.
+    /// Accounts whose erasing ended with it.
     pub erased: Vec<UserId>,
-    /// The trace that it belongs to; read only if traces are exported.
+    /// W3C trace context; present only if traces are exported.
     pub traceparent: Option<String>,
 }
 
-/// What is left of all changes of one edge in a batch.
+/// The net change of one edge in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Net {
-    /// Its values after the batch; none if it is gone.
+    /// Values after the batch; `None` if the edge was removed.
     pub edge: Option<Edge>,
-    /// It did not exist before the batch.
+    /// The edge did not exist before the batch.
     pub fresh: bool,
 }
 
-/// A run of events that readers see together. It is applied in one transaction, unless it is one event with more
-/// changes than a transaction may hold.
+/// Consecutive events that readers see together. A batch is applied in one transaction, unless it is one event with
+/// more changes than the limit of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     from: LogPosition,
@@ -50,7 +50,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch that goes on after `from`.
+    /// An empty batch that continues after `from`.
     pub fn after(from: LogPosition) -> Self {
         Self {
             from,
@@ -64,7 +64,7 @@ impl Batch {
     }
 
     /// True if the event may be added: the batch stays within `most` changes and does not pass `until`. An empty batch
-    /// takes an event of any size, which is then applied in parts.
+    /// accepts an event of any size, which is then applied in parts.
     pub fn takes(&self, item: &Item, until: Option<Revision>, most: usize) -> bool {
         let within = until.is_none_or(|until| item.position.revision <= until);
         within && (self.is_empty() || self.size + cost(item) <= most)
@@ -82,7 +82,7 @@ impl Batch {
                 Entry::Vacant(entry) => {
                     entry.insert(Net { edge: change.edge, fresh: change.added });
                 }
-                // Whether it existed before the batch is told by its first change alone.
+                // Only the first change says whether the edge existed before the batch.
                 Entry::Occupied(mut entry) => entry.get_mut().edge = change.edge,
             }
         }
@@ -93,22 +93,22 @@ impl Batch {
         self.committed_at.is_empty()
     }
 
-    /// Where it starts.
+    /// Position before the first event.
     pub fn from(&self) -> LogPosition {
         self.from
     }
 
-    /// Where it ends.
+    /// Position of the last event.
     pub fn to(&self) -> LogPosition {
         self.to
     }
 
-    /// How many events it holds.
+    /// Number of events.
     pub fn events(&self) -> usize {
         self.committed_at.len()
     }
 
-    /// The edges that it changes.
+    /// Net changes by edge.
     pub fn net(&self) -> &BTreeMap<Key, Net> {
         &self.net
     }
@@ -120,33 +120,33 @@ impl Batch {
         (left > most).then(|| self.net.iter().skip(written).take(most))
     }
 
-    /// The changes after the first `written`.
+    /// Net changes after the first `written`.
     pub fn rest(&self, written: usize) -> impl Iterator<Item = (&Key, &Net)> {
         self.net.iter().skip(written)
     }
 
-    /// How many changes it holds, before they were netted.
+    /// Number of changes before netting.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// The accounts whose erasing ended in it.
+    /// Accounts whose erasing ended in it.
     pub fn erased(&self) -> &BTreeSet<UserId> {
         &self.erased
     }
 
-    /// The traces that its events belong to.
+    /// Trace contexts of its events.
     pub fn traces(&self) -> &[String] {
         &self.traces
     }
 
-    /// When its events were committed.
+    /// Commit times of its events.
     pub fn committed_at(&self) -> &[OffsetDateTime] {
         &self.committed_at
     }
 }
 
-/// What an event costs in a batch. An event without edges costs something too, or a batch of them would never end.
+/// Size of an event in a batch. It is at least 1, or a batch of events without edges would never be full.
 fn cost(item: &Item) -> usize {
     item.changes.len().max(1)
 }

@@ -26,8 +26,8 @@ impl Replica {
         Self { graph, owner, name: name.to_owned() }
     }
 
-    /// Runs statements in one transaction, in a task of its own. The transaction is committed if `body` succeeds, and
-    /// rolled back at once if not: a transaction that is only dropped keeps its locks.
+    /// Runs statements in one transaction, in a task of its own. It commits if `body` succeeds and rolls back if not: a
+    /// dropped transaction would keep its locks.
     pub(super) async fn transaction<T, F>(&self, body: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -55,8 +55,7 @@ impl Replica {
     }
 }
 
-/// Statements to run in a transaction. A trait of its own, because the future borrows the transaction and must be
-/// sendable.
+/// The statements of a transaction. A trait, because the future borrows the transaction and must be `Send`.
 pub(super) trait AsyncBody<T>: Send + 'static {
     fn run(self, tx: &mut Txn) -> impl Future<Output = Result<T, Error>> + Send;
 }

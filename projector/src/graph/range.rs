@@ -11,28 +11,28 @@ use super::error::Error;
 use super::exchange::{AsyncBody, Replica, one_row};
 use crate::edge::{Edge, Kind};
 
-/// Above every text that can be an id.
+/// Sorts after every text that can be an id.
 pub(super) const TOP: &str = "\u{10ffff}";
-/// Stands for an absent number.
+/// Represents an absent number.
 const NONE: i64 = i64::MIN;
-/// Stands for a value that is no integer.
+/// Represents a value that is no integer.
 const WRONG: i64 = i64::MIN + 1;
 
-/// The pairs above `after` and not above `until`. An absent end is open: the range reaches to the end of all pairs.
+/// The pairs above `after` and not above `until`. An absent bound is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EdgeRange {
-    /// What the edges mean.
+    /// Kind of the edges.
     pub kind: Kind,
-    /// The last pair before it.
+    /// The last pair before the range.
     pub after: Option<(UserId, UserId)>,
-    /// Its last pair.
+    /// The last pair of the range.
     pub until: Option<(UserId, UserId)>,
 }
 
-/// A part of a range that one index lookup answers.
+/// A part of a range that one index lookup reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Span {
-    /// All edges of the sources between two, both excluded.
+    /// Edges of the sources between two, both excluded.
     Sources { above: String, below: String },
     /// Edges of one source, to targets above one and not above another.
     Within { source: String, above: String, upto: String },
@@ -64,14 +64,14 @@ impl EdgeRange {
     }
 }
 
-/// An edge of the read model. Its ids are texts: they may be anything.
+/// An edge of the read model. Its ids are arbitrary texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// `src`.
     pub source: String,
     /// `dst`.
     pub target: String,
-    /// The values; an absent one is a number that no edge has.
+    /// The values; an invalid one is a number that no edge has.
     pub edge: Edge,
 }
 

@@ -23,8 +23,8 @@ const ADVANCE: &str = "MATCH (c:Checkpoint {name: $name}) \
     SET c.revision = $to, c.event_id = $event_id, c.partial_revision = null, c.partial_event_id = null \
     RETURN c.revision AS revision";
 
-/// Names the event of which a part is applied, in the transaction of that part: the next session must neither publish
-/// the checkpoint's revision as all that is there, nor apply another event in its place.
+/// Names the event that is applied in part, in the transaction of that part: the next session must neither publish the
+/// checkpoint's revision as the whole content, nor apply another event in its place.
 const PART: &str = "MATCH (c:Checkpoint {name: $name}) \
     WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
     SET c.partial_revision = $to, c.partial_event_id = $event_id RETURN c.revision AS revision";

@@ -24,47 +24,47 @@ const WALK: i64 = Kind::ALL.len() as i64;
 const COUNTS: i64 = WALK + 1;
 /// Ranges per second of the audit.
 const AUDIT_RANGES_PER_SECOND: u32 = 5;
-/// Most accounts looked at by one step of the walk.
+/// Limit of the accounts in one step of the walk.
 const WALK_ACCOUNTS: u32 = 500;
 /// Limit of the time by which events delay the audit.
 const AUDIT_DELAY: Duration = Duration::from_secs(1);
-/// Pauses before another attempt at a step that failed. A step that waits in vain keeps events waiting, too.
+/// Back-off of a failed step. A step that waits for PostgreSQL delays events.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How often progress without differences is written down.
+/// Interval of writing progress without differences.
 const PERSIST: Duration = Duration::from_secs(10);
-/// As above, while the read model is built.
+/// The same while the read model is built.
 const PERSIST_BUILDING: Duration = Duration::from_secs(1);
 
-/// What to look at next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
     /// Compare the first edges after a pair.
     Range {
-        /// What they mean.
+        /// Kind of the edges.
         kind: Kind,
-        /// The pair; none at the start.
+        /// The pair; `None` at the start.
         after: Option<(UserId, UserId)>,
-        /// How many.
+        /// Number of edges or accounts.
         limit: u32,
     },
     /// Walk the accounts after one.
     Walk {
-        /// Its id; empty at the start.
+        /// Id of the account; empty at the start.
         after: String,
-        /// How many.
+        /// Number of edges or accounts.
         limit: u32,
     },
     /// Compare the counts of the first accounts after one.
     Counts {
-        /// The account; none at the start.
+        /// The account; `None` at the start.
         after: Option<UserId>,
-        /// How many.
+        /// Number of edges or accounts.
         limit: u32,
     },
 }
 
-/// Where the sweep stands.
+/// Progress and schedule of the sweep.
 #[derive(Debug)]
 pub struct Sweep {
     cursor: Cursor,
@@ -78,10 +78,10 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Goes on from a checkpoint. `kept` says that edges from before it are still there: the walk is then part of the
-    /// pass that makes the read model complete.
+    /// Continues from a checkpoint. If edges from before it were `kept`, the walk is part of the pass that makes the
+    /// read model complete.
     pub fn resume(mut cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
-        // What the counts of earlier ranges said is not written down.
+        // The differences of earlier ranges are not written, so the comparison of counts starts over.
         if cursor.stage == COUNTS {
             cursor.source.clear();
         }
@@ -97,12 +97,12 @@ impl Sweep {
         }
     }
 
-    /// How far it is.
+    /// Progress, as the checkpoint stores it.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
-    /// True if a whole pass was made since the read model was built.
+    /// True if a pass was completed since the read model was built.
     pub fn complete(&self) -> bool {
         self.cursor.complete
     }
@@ -122,7 +122,7 @@ impl Sweep {
         self.cursor.stage == 0 && self.cursor.source.is_empty()
     }
 
-    /// How many edges a pass has, roughly.
+    /// Sets the approximate number of edges of a pass.
     pub fn estimate(&mut self, edges: u64) {
         self.estimated = edges;
     }
@@ -153,7 +153,7 @@ impl Sweep {
         Job::Range { kind, after, limit: self.rows() }
     }
 
-    /// The cursor after a range that ends at `until`, or at the end of its kind, with so many edges.
+    /// The cursor after a range of `rows` edges that ends at `until`, or at the end of its kind.
     pub fn after_range(&self, until: Option<(UserId, UserId)>, rows: usize) -> Cursor {
         let rows = self.cursor.rows + i64::try_from(rows).unwrap_or(0);
         match until {
@@ -162,7 +162,7 @@ impl Sweep {
             }
             None => {
                 let stage = self.cursor.stage + 1;
-                // What was built from nothing holds only what we wrote: no need to walk it before it may serve.
+                // A read model built from nothing holds only our edges, so it may serve before the walk.
                 let complete = self.cursor.complete || (stage == WALK && !self.kept);
                 Cursor { stage, source: String::new(), target: String::new(), rows, complete }
             }
@@ -185,13 +185,13 @@ impl Sweep {
         }
     }
 
-    /// True if this cursor should be written down although nothing was repaired.
+    /// True if this cursor should be written although nothing was repaired.
     pub fn should_persist(&self, next: &Cursor, now: Instant) -> bool {
         let every = if self.complete() { PERSIST } else { PERSIST_BUILDING };
         next.complete != self.cursor.complete || now - self.persisted >= every
     }
 
-    /// Takes a step as done. Answers true if it ended a pass.
+    /// Ends a step. Returns true if it ended a pass.
     pub fn done(&mut self, next: Cursor, persisted: bool, now: Instant) -> bool {
         let ended = self.cursor.stage == COUNTS && next.stage == 0;
         self.cursor = next;
@@ -203,22 +203,22 @@ impl Sweep {
         ended
     }
 
-    /// Tries the same step again later.
+    /// Schedules the same step again, after the back-off.
     pub fn postpone(&mut self, now: Instant) {
         self.due = now + self.failures.pause();
     }
 
-    /// The next step of the walk is smaller.
+    /// Makes the next step of the walk smaller.
     pub fn walk_less(&mut self) {
         self.walk_accounts = (self.walk_accounts / 4).max(1);
     }
 
-    /// The next step of the walk may be larger.
+    /// Allows a larger next step of the walk.
     pub fn walk_more(&mut self) {
         self.walk_accounts = (self.walk_accounts * 2).min(WALK_ACCOUNTS);
     }
 
-    /// Looks again shortly whether a step that runs beside the writer is done.
+    /// Schedules the next look at a step that runs while events are applied.
     pub fn look_again(&mut self, now: Instant) {
         self.due = now + Duration::from_millis(10);
     }
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_comparison_of_counts_begins_again() {
+    async fn an_interrupted_comparison_of_counts_starts_over() {
         let mut sweep = sweep(false);
         (0..5).for_each(|_| assert!(!finish_stage(&mut sweep)));
         let next = sweep.after_counts(Some(user(7)));
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_built_from_nothing_serves_before_the_walk_and_what_was_kept_after_it() {
+    async fn only_a_kept_read_model_waits_for_the_walk() {
         for kept in [false, true] {
             let mut sweep = sweep(kept);
             Kind::ALL.iter().for_each(|_| assert!(!finish_stage(&mut sweep)));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pass_goes_on_where_it_was_interrupted() {
+    async fn an_interrupted_pass_continues() {
         let mut first = sweep(true);
         finish_stage(&mut first);
         let next = first.after_range(Some((user(7), user(8))), 5);

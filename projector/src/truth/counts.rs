@@ -8,17 +8,17 @@ use uuid::Uuid;
 
 use super::database::{Error, HEAD, Truth, position};
 
-/// A function of the owner: it does not show whose the counts are.
+/// A function with the owner's rights: it does not show whose the counts are.
 const COUNTS: &str = "-- projector_count_sums
 SELECT last, accounts, following, followers, muting, blocking, requests_sent, requests_received
 FROM sum_counts($1, $2)";
 
-/// What the accounts of a range say.
+/// Sums of the counts of the accounts of a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// The last account of the range.
     pub last: Option<UserId>,
-    /// How many accounts have a row in it.
+    /// Number of accounts with a row in it.
     pub accounts: i64,
     /// Follows that begin at them.
     pub following: i64,

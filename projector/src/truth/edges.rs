@@ -25,10 +25,10 @@ pub struct Row {
     pub edge: Edge,
 }
 
-/// Edges as they were at `head`.
+/// Edges at the revision of `head`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// The newest revision in it.
+    /// The newest position in the snapshot.
     pub head: LogPosition,
     /// The edges, by source and target.
     pub rows: Vec<Row>,
@@ -36,7 +36,7 @@ pub struct Snapshot {
 
 type Columns = (Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64, i64);
 
-/// Statements cannot be put together from texts at run time; here it is done when compiling.
+/// The statement of a kind. sqlx requires static texts, so the compiler concatenates them.
 macro_rules! of_tables {
     ($kind:expr, $name:literal, $sql:ident) => {
         match $kind {
@@ -140,8 +140,8 @@ impl Truth {
     }
 }
 
-/// A nil id is not in the tables' contract; such a row is left out rather than projected. Ranges do not even ask for
-/// it: one that comes up short is the last.
+/// Drops rows with a nil id, which the tables should not contain. Ranges do not read them, because a range with fewer
+/// rows than its limit counts as the last.
 fn row((source, target, created_at, expires_at, position, revision): Columns) -> Option<Row> {
     Some(Row {
         source: UserId::new(source)?,

@@ -41,8 +41,7 @@ pub(super) struct Method {
     handled: [OnceLock<Counter>; CODES.len()],
 }
 
-/// A call with a shorter timeout that fails does not indicate a slow server: the services' latency objectives are
-/// longer.
+/// If a call with a shorter timeout misses it, the server is not slow: the services promise no such latency.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// Which deadline a call has.
