@@ -1,4 +1,4 @@
-//! Verified events, and why there is no next one.
+//! Verified events, and why reading ends.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct LoggedEvent {
     pub traceparent: Option<String>,
 }
 
-/// Why no source can go on.
+/// Why no source can continue.
 #[derive(Debug, thiserror::Error)]
 pub enum Stop {
     /// Neither the stream nor the outbox reaches back far enough.

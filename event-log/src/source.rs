@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Back-off between attempts to read the stream, and the outbox.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A server of PostgreSQL that is behind the events for longer has lost commits; before that it is a standby that lags.
+/// A PostgreSQL server that is behind the events for longer has lost commits; until then it may be a standby that lags.
 const LONGEST_LAG: Duration = Duration::from_secs(120);
 
 /// An event and its share of the buffer.

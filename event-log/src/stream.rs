@@ -1,7 +1,7 @@
-//! Events from the JetStream stream: one ordered consumer from the next revision on, until something is wrong.
+//! Events from the JetStream stream: one ordered consumer from the next revision on, until a failure.
 //!
-//! A consumer may stand ahead of a stream that has lost its tail, with no error and nothing pending. So silence is
-//! compared with the known head.
+//! A consumer may be ahead of a stream that has lost its tail, without an error and without pending messages. So
+//! silence is compared with the known head.
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ const STALL: Duration = Duration::from_secs(1);
 /// had delivered anything begins with the first event of the stream.
 const MAX_REDELIVERED: u32 = 1_000;
 
-/// Why reading the stream ended.
+/// Why the consumer ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// No source can go on.
+    /// No source can continue.
     Stop(Stop),
-    /// The outbox can go on.
+    /// The outbox can continue.
     Trouble(Trouble),
 }
 
@@ -44,7 +44,7 @@ impl From<Trouble> for Ended {
     }
 }
 
-/// Where the stream ended when it was last opened: tells a relay that is slow from one that is dead.
+/// End of the stream when it was last opened: distinguishes a slow relay from a dead one.
 #[derive(Debug, Default)]
 pub struct LastSeen(Option<u64>);
 
@@ -152,8 +152,8 @@ impl Consumer {
     }
 }
 
-/// What came from the outbox and is not in the stream may have been lost in a failover: the stream then brings other
-/// events for it, and this consumer, which stands behind them, none of those.
+/// Events from the outbox that the stream lacks may have been lost in a failover: then the stream gets other events at
+/// these revisions, and this consumer, which starts after them, misses those.
 async fn check_history(read: &ReadEvents, sources: &Sources) -> Result<(), Ended> {
     match tokio::time::timeout(REQUEST_TIMEOUT, sources.outbox.head()).await {
         Ok(Ok(head)) if read.contradict(&head) => Err(Ended::Stop(Stop::Contradicted(head.revision))),
@@ -161,8 +161,8 @@ async fn check_history(read: &ReadEvents, sources: &Sources) -> Result<(), Ended
     }
 }
 
-/// True if the head is known to be ahead. Without a heartbeat of our epoch, and if `ask` allows it, PostgreSQL is
-/// asked: it alone can confirm that another epoch was opened.
+/// True if the head is ahead. Without a heartbeat of our epoch, and if `ask` is set, reads it from PostgreSQL: only
+/// PostgreSQL can confirm that another epoch was opened.
 async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<bool, Ended> {
     if let Some(head) = sources.head.head().filter(|head| head.epoch == last.epoch) {
         return Ok(head > last.token());
@@ -173,7 +173,7 @@ async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<
     match tokio::time::timeout(REQUEST_TIMEOUT, sources.outbox.head()).await {
         Ok(Ok(head)) if head.epoch != last.epoch => Err(Ended::Stop(Stop::OtherEpoch)),
         Ok(Ok(head)) => Ok(head.revision > last.revision),
-        // Without a head nothing is known to be missing.
+        // Without a head, nothing is known to be missing.
         Ok(Err(_)) | Err(_) => Ok(false),
     }
 }
@@ -184,7 +184,7 @@ fn check_reach(first: u64, newest: u64, last: &LogPosition, seen: &mut LastSeen)
     if newest >= first && first > last.revision.next().0 {
         return Err(Trouble::new("gap", format!("the stream begins at revision {first}")));
     }
-    // A stream that is behind and grows is a relay at work; one that stands still would never deliver.
+    // A stream that is behind and grows has a working relay; one that does not grow would never deliver.
     if newest < last.revision.0 && !grew {
         return Err(Trouble::new("behind", format!("the stream ends at revision {newest}")));
     }
