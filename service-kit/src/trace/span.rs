@@ -75,16 +75,25 @@ impl Span {
         traceparents: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let Some(tracer) = tracer() else { return Self(None) };
-        Self::linking(tracer, name, kind, traceparents)
+        Self::linking(tracer, name, kind, traceparents.into_iter().filter_map(sampled))
     }
 
-    fn linking<'a>(
+    /// The same for work below several spans of this process, such as a statement that several calls share.
+    pub fn of_parents<'a>(
+        name: &'static str,
+        kind: Kind,
+        parents: impl IntoIterator<Item = &'a Parent>,
+    ) -> Self {
+        let Some(tracer) = tracer() else { return Self(None) };
+        Self::linking(tracer, name, kind, parents.into_iter().filter_map(|parent| parent.0.clone()))
+    }
+
+    fn linking(
         tracer: &SdkTracer,
         name: &'static str,
         kind: Kind,
-        traceparents: impl IntoIterator<Item = &'a str>,
+        mut sampled: impl Iterator<Item = SpanContext>,
     ) -> Self {
-        let mut sampled = traceparents.into_iter().filter_map(sampled);
         let Some(parent) = sampled.next() else { return Self(None) };
         // Commands of one call have one parent.
         let others = sampled.filter(|other| other.span_id() != parent.span_id());
@@ -194,7 +203,7 @@ pub(super) mod tests {
     }
 
     pub fn batch(tracer: &SdkTracer, traceparents: &[&str]) -> Span {
-        Span::linking(tracer, "apply", Kind::Consumer, traceparents.iter().copied())
+        Span::linking(tracer, "apply", Kind::Consumer, traceparents.iter().filter_map(|text| sampled(text)))
     }
 
     #[test]
@@ -238,5 +247,6 @@ pub(super) mod tests {
         let unused = || unreachable!("no name is made");
         assert_eq!(Span::of(unused, Kind::Producer, Some(CALL)).traceparent(), None);
         assert!(Span::of_batch("apply", Kind::Consumer, [CALL]).as_parent().is_empty());
+        assert!(Span::of_parents("shared", Kind::Internal, [&Parent::default()]).as_parent().is_empty());
     }
 }
