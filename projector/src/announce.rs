@@ -35,7 +35,7 @@ pub struct Announcer {
     pub status: watch::Receiver<Status>,
     /// Ids of accounts whose edges were repaired.
     pub repaired: mpsc::UnboundedReceiver<Vec<String>>,
-    /// Tells how far the read model is behind.
+    /// For the lag of a stuck read model.
     pub heard: Arc<HeardHead>,
 }
 

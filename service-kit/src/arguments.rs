@@ -48,8 +48,8 @@ fn help(about: &About, variables: &[Variable]) -> String {
         "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  \
          --settings     print them as JSON and end\n  \
          --metrics      print what is exported as JSON and end\n  \
-         --healthcheck  ask the process beside this one whether it runs: exit code 0 or 1\n                 \
-                        (--healthcheck=ready: whether it can serve)\n  \
+         --healthcheck  check the process in this container: exit code 0 if it runs, else 1\n                 \
+                        (--healthcheck=ready: 0 if it can serve)\n  \
          --version      print name and version and end\n",
         about.name, about.version
     );
@@ -126,7 +126,7 @@ mod tests {
             "{help}"
         );
         assert!(help.contains("KEY (text, optional, secret)"), "{help}");
-        assert!(help.contains("\n  --healthcheck  ask"), "{help}");
+        assert!(help.contains("\n  --healthcheck  check"), "{help}");
         let json = Asked::Settings.answer(&ABOUT, &variables());
         assert!(json.contains(r#""name":"KEY""#) && json.contains(r#""secret":true"#), "{json}");
         assert!(!help.contains("hunter2") && !json.contains("hunter2"));

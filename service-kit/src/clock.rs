@@ -65,7 +65,7 @@ const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
 pub struct ManualClock(Arc<Mutex<(OffsetDateTime, Duration)>>);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// A clock at this time of day.
     pub fn at(now: OffsetDateTime) -> Self {
         Self(Arc::new(Mutex::new((now, Duration::ZERO))))
     }

@@ -47,7 +47,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
     /// Without a user: the server requires nothing, or a certificate only.
-    Nobody,
+    Anonymous,
     /// A user with a password.
     Password {
         /// Its name.
@@ -113,11 +113,11 @@ impl Login {
         }
         let login = user.zip(password).map(|(user, password)| Self::Password { user, password });
         let mut all = [login, in_address, credentials.map(Self::Credentials)].into_iter().flatten();
-        let first = all.next().unwrap_or(Self::Nobody);
+        let first = all.next().unwrap_or(Self::Anonymous);
         if all.next().is_some() {
             env.reject(
                 VARIABLE,
-                "tells who we are in more than one way (user in the address, NATS_USER, credentials)",
+                "has several logins: use one of user in the address, NATS_USER, NATS_CREDENTIALS_FILE",
             );
         }
         first
@@ -221,7 +221,7 @@ pub async fn listen(
 /// The login, and how the server is verified.
 fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
     let options = match &settings.login {
-        Login::Nobody => ConnectOptions::new(),
+        Login::Anonymous => ConnectOptions::new(),
         Login::Password { user, password } => {
             ConnectOptions::with_user_and_password(user.clone(), password.expose().to_owned())
         }
@@ -250,7 +250,7 @@ fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
 }
 
 fn note(event: &Event, connected: &watch::Sender<bool>) {
-    let (name, stands) = match event {
+    let (name, is_connected) = match event {
         Event::Connected => ("connected", Some(true)),
         Event::Disconnected => ("disconnected", Some(false)),
         Event::Closed => ("closed", Some(false)),
@@ -265,9 +265,9 @@ fn note(event: &Event, connected: &watch::Sender<bool>) {
         Event::Connected | Event::Draining | Event::Closed => tracing::info!(event = name, "NATS connection"),
         other => tracing::warn!(event = %other, "NATS connection"),
     }
-    if let Some(stands) = stands {
-        metrics::gauge!(NATS_CONNECTED).set(if stands { 1.0 } else { 0.0 });
-        connected.send_replace(stands);
+    if let Some(is_connected) = is_connected {
+        metrics::gauge!(NATS_CONNECTED).set(if is_connected { 1.0 } else { 0.0 });
+        connected.send_replace(is_connected);
     }
 }
 
@@ -310,7 +310,7 @@ fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, String> {
 fn parse(text: &str) -> Result<ServerAddr, &'static str> {
     const FORM: &str = "is not nats://HOST:PORT; an IPv6 address has brackets: nats://[ADDRESS]:PORT";
     if text.is_empty() {
-        return Err("is empty: remove the comma beside it");
+        return Err("is empty: remove the extra comma");
     }
     let is_known = |scheme: &str| ["nats", "tls"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     if text.split_once("://").is_some_and(|(scheme, _)| !is_known(scheme)) {

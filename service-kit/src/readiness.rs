@@ -38,7 +38,7 @@ impl From<&'static str> for CheckKind {
 pub struct Check {
     /// Name and advice.
     pub kind: CheckKind,
-    /// Tells several checks of one name apart, such as one per replica; empty if there is one.
+    /// Distinguishes several checks of one name, such as one per replica; empty if there is one.
     pub subject: String,
     /// The process is not ready while it fails.
     pub required: bool,
@@ -53,7 +53,7 @@ pub struct Check {
 pub struct Observation {
     /// The check.
     pub kind: CheckKind,
-    /// Tells several checks of one name apart, such as one per replica; empty if there is one.
+    /// Distinguishes several checks of one name, such as one per replica; empty if there is one.
     pub subject: String,
     /// Why it fails; `None` if it passes.
     pub reason: Option<String>,

@@ -37,8 +37,8 @@ impl<C: Clone + Eq + Hash> Contention<C> {
 
     /// True if another caller was refused recently.
     pub fn by_others(&self, caller: &C, now: Instant) -> bool {
-        let lately = |at: &Instant| now.saturating_duration_since(*at) < self.memory;
-        self.refused.lock().iter().any(|(other, at)| other != caller && lately(at))
+        let recently = |at: &Instant| now.saturating_duration_since(*at) < self.memory;
+        self.refused.lock().iter().any(|(other, at)| other != caller && recently(at))
     }
 }
 

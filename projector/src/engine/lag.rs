@@ -1,4 +1,4 @@
-//! Tells a PostgreSQL that lags from one that lost commits.
+//! Distinguishes a PostgreSQL that lags from one that lost commits.
 //!
 //! Events come from the stream. So if `DATABASE_URL` is a standby, it may be behind what is applied. If it stays behind
 //! for two minutes, the database has lost commits.

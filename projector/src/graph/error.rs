@@ -33,7 +33,7 @@ pub enum Error {
         by: String,
     },
     /// The checkpoint is at another revision than expected.
-    #[error("the checkpoint stands at revision {found}, not at {expected}")]
+    #[error("the checkpoint is at revision {found}, not at {expected}")]
     Moved {
         /// Expected revision.
         expected: Revision,

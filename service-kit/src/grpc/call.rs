@@ -85,7 +85,7 @@ impl Calls {
         let method = Arc::clone(running.method());
         let (mut head, body) = request.into_parts();
         // A call counts as one without a token until its token is verified.
-        running.of(self.shared.limits.nobody.clone());
+        running.of(self.shared.limits.tokenless.clone());
         let caller = match &method.rule {
             Some(BoundRule { scope: Some(scope), gate, .. }) => {
                 let caller = gate.admit(&head.headers, *scope)?;
@@ -139,10 +139,10 @@ impl Calls {
             (Some(caller), true) if method.request_streaming => limits.request_stream(caller),
             (Some(caller), true) => limits.call(caller),
             (None, true) if method.request_streaming => limits.open_stream(connection),
-            (None, true) => limits.call(&limits.nobody),
+            (None, true) => limits.call(&limits.tokenless),
         };
         let place = place.ok_or_else(errors::too_many_calls)?;
-        let caller = caller.unwrap_or_else(|| limits.nobody.clone());
+        let caller = caller.unwrap_or_else(|| limits.tokenless.clone());
         let charge = RequestCharge::new(Arc::clone(limits), caller, method.request_streaming);
         running.hold(place, Arc::clone(&charge));
         let timeout = self.shared.read_timeout;

@@ -149,7 +149,7 @@ impl Open {
                 activity.served.then(|| (activity.caller.clone(), idle, connection))
             })
             .collect();
-        // None stands for all callers without a token.
+        // `None` is the group of callers without a token.
         let mut of_caller: HashMap<Option<&str>, usize> = HashMap::new();
         for (caller, ..) in &served {
             *of_caller.entry(caller.as_ref().map(Caller::name)).or_default() += 1;
@@ -199,8 +199,8 @@ impl Connection {
         OpenCall(Arc::clone(self))
     }
 
-    /// A call of a method with a scope was let in; `None` stands for a caller without a token. Connections that carried
-    /// no such call make room first.
+    /// Notes an admitted call of a method with a scope; `None` is a caller without a token. Connections without such a
+    /// call make room first.
     pub(super) fn served(&self, caller: Option<&Caller>) {
         let mut activity = self.activity.lock();
         activity.served = true;
@@ -211,14 +211,14 @@ impl Connection {
         }
     }
 
-    /// True if calls that are under way while it makes room have a grace: a caller used it, and had no call under way
-    /// when it was chosen.
+    /// True if calls under way have a grace while the connection makes room: a caller used it, and had no call under
+    /// way when it was chosen.
     pub(super) fn has_grace(&self) -> bool {
         let activity = self.activity.lock();
         activity.caller.is_some() || (activity.served && !self.interrupted.load(Ordering::Relaxed))
     }
 
-    /// True if calls are under way on it, or the rest of a response waits for its client.
+    /// True if calls are under way, or the rest of a response waits for its client.
     pub(super) fn has_calls(&self) -> bool {
         self.is_busy(&self.activity.lock())
     }
@@ -227,7 +227,7 @@ impl Connection {
         activity.calls > 0 || self.unsent.load(Ordering::Relaxed) > 0
     }
 
-    /// True if a call was made on it; then its end must be announced.
+    /// True if it carried a call; then the server sends GOAWAY before it closes the connection.
     pub(super) fn carried_a_call(&self) -> bool {
         self.activity.lock().carried_a_call
     }
@@ -247,14 +247,14 @@ impl Connection {
         &self.unsent
     }
 
-    /// Response bytes wait; they are the first if none waited before.
+    /// Notes that response bytes wait; they are the first if none waited before.
     pub(super) fn begin_unsent(&self, first: bool) {
         if first {
             self.progressed();
         }
     }
 
-    /// Response bytes have left.
+    /// Notes that response bytes have left.
     pub(super) fn progressed(&self) {
         *self.progress.lock() = Instant::now();
     }
@@ -265,7 +265,7 @@ impl Connection {
     }
 }
 
-/// A connection with its place, which is free when this is dropped.
+/// An open connection; its place is free when this is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
     connections: Arc<Connections>,
@@ -361,7 +361,7 @@ mod tests {
         assert!(strangers[0].connection.make_room.is_cancelled());
         fourth.connection.served(None);
         let fifth = admit();
-        assert!(strangers[1].connection.make_room.is_cancelled(), "its call was not let in");
+        assert!(strangers[1].connection.make_room.is_cancelled(), "its call was not admitted");
         for served in [&honest, &fourth] {
             assert!(!served.connection.make_room.is_cancelled());
         }

@@ -85,8 +85,8 @@ pub(super) struct Limits {
     max_unsent: usize,
     max_unsent_of_connection: usize,
     unsent_gauge: Gauge,
-    /// Stands for all callers without a token.
-    pub(super) nobody: Caller,
+    /// All callers without a token.
+    pub(super) tokenless: Caller,
 }
 
 /// Sizes of the limits.
@@ -110,7 +110,7 @@ impl Limits {
             // A single client cannot exhaust the limit of the process.
             max_unsent_of_connection: sizes.unsent / 4,
             unsent_gauge: gauge!(GRPC_UNSENT_BYTES),
-            nobody: Caller::none(),
+            tokenless: Caller::none(),
         })
     }
 

@@ -302,8 +302,8 @@ mod tests {
         assert_eq!(running.counted_as(Code::Unavailable), Code::Unavailable);
         running.given(None);
         let limits = Limits::new(Sizes { calls: 4, request_bytes: 1_000, unsent: 1_000 });
-        let place = limits.call(&limits.nobody).expect("a place");
-        let charge = RequestCharge::new(Arc::clone(&limits), limits.nobody.clone(), false);
+        let place = limits.call(&limits.tokenless).expect("a place");
+        let charge = RequestCharge::new(Arc::clone(&limits), limits.tokenless.clone(), false);
         running.hold(place, Arc::clone(&charge));
         assert_eq!(running.counted_as(Code::DeadlineExceeded), Code::DeadlineExceeded);
         charge.set_owed(true);

@@ -67,7 +67,7 @@ impl Rules {
 
     /// Rows that everyone may call.
     pub(super) fn open(rows: &'static [MethodRule]) -> Self {
-        Self::new(rows, Nobody)
+        Self::new(rows, NoScope)
     }
 
     pub(super) fn rows(&self) -> &'static [MethodRule] {
@@ -81,9 +81,9 @@ impl Rules {
 
 /// A gate for services whose methods need no scope; it refuses every scope.
 #[derive(Debug)]
-struct Nobody;
+struct NoScope;
 
-impl Gate for Nobody {
+impl Gate for NoScope {
     fn admit(&self, _: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status> {
         Err(crate::auth::AuthError::ScopeMissing(scope).into())
     }

@@ -1,9 +1,9 @@
-//! The address of PostgreSQL: what is wrong with it, and which parts of it the driver gets to see.
+//! The address of PostgreSQL: checks it, and passes the parts that the driver knows.
 //!
 //! The driver logs the name and the value of each parameter that it does not know, at every pool. A value may be a
-//! secret, so unknown parameters are taken out before, and named once in a remark without their values.
+//! secret, so unknown parameters are removed before, and named once in a warning without their values.
 //!
-//! What an address leaves open, the variables of libpq fill in.
+//! The variables of libpq complete an address.
 
 mod files;
 mod parameters;

@@ -1,4 +1,4 @@
-//! An address taken apart into parameters.
+//! Parses an address into parameters, and checks them.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use sqlx::postgres::PgSslMode;
 use url::form_urlencoded;
 
-/// What keeps an address from being used.
+/// A mistake in an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// The variable of libpq that is at fault; none: the address itself.
+    /// The variable of libpq at fault; `None` for the address itself.
     pub variable: Option<&'static str>,
-    /// What is wrong with it. It never quotes a value.
+    /// The mistake. The text never quotes a value.
     pub text: String,
 }
 
@@ -31,7 +31,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Names and values. The driver takes the last of a name.
+/// Names and values. The driver uses the last value of a name.
 pub(super) type Parameters = Vec<(String, String)>;
 
 /// Parameters that the driver understands, in addition to `options[NAME]`.
@@ -96,8 +96,8 @@ pub(super) fn parameters_of(text: &str) -> Result<(Parameters, Vec<String>), Str
     let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parameters = of_authority(authority)?;
-    // The rest of a password that was cut off. It would be taken for a database, or for nothing, and what is before it
-    // for a host. Only the value of a parameter with a known name may hold an @.
+    // An unescaped character cut the password off: the rest would be taken for a database, and the part before it for a
+    // host. Only the value of a parameter with a known name may hold an @.
     let rests = query.split('&').map(|pair| match pair.split_once('=') {
         Some((name, _)) if is_understood(name) || NAMEABLE.contains(&name) => name,
         _ => pair,
@@ -167,15 +167,14 @@ const SEVERAL_HOSTS: &str = "names several hosts, and the driver takes one: name
 const BRACKETS: &str = "has an IPv6 address without brackets: write [ADDRESS]:PORT";
 const ESCAPES: &str = "in user and password, write / ? # % @ : as %2F %3F %23 %25 %40 %3A";
 
-/// Whether the driver would ignore a parameter by which somebody asks for TLS: that of JDBC, or one in the spelling of
-/// another driver.
+/// True if a parameter asks for TLS in the spelling of JDBC or another driver, which our driver would ignore.
 fn demands_tls(name: &str) -> bool {
     let plain = name.replace(['-', '_'], "").to_ascii_lowercase();
     ["ssl", "sslmode", "tls", "tlsmode", "usessl", "requiressl"].contains(&plain.as_str())
 }
 
-/// Turns `ssl=true` into `sslmode=require`, as libpq does, and `ssl=false` into `sslmode=disable`. Refuses what else
-/// asks for TLS: ignored, it would leave the choice to the server.
+/// Turns `ssl=true` into `sslmode=require`, as libpq does, and `ssl=false` into `sslmode=disable`. Rejects other
+/// parameters for TLS: if ignored, they would leave the choice to the server.
 fn meet(demands: &Parameters, parameters: &mut Parameters) -> Result<(), String> {
     let Some((name, value)) = demands.first() else { return Ok(()) };
     let alike = demands.iter().all(|demand| (&demand.0, &demand.1) == (name, value));
@@ -196,14 +195,14 @@ fn meet(demands: &Parameters, parameters: &mut Parameters) -> Result<(), String>
     Ok(())
 }
 
-/// The sslmode that counts.
+/// The effective sslmode.
 pub(super) fn mode(parameters: &Parameters) -> Option<&str> {
     let modes = parameters.iter().rev().filter(|(name, _)| ["sslmode", "ssl-mode"].contains(&name.as_str()));
     modes.map(|(_, value)| value.as_str()).find(|value| !value.is_empty())
 }
 
-/// Checks the value of a parameter that the driver would refuse with an error that quotes it, or at the first
-/// connection.
+/// Checks a parameter that the driver would reject only at the first connection, or with an error that quotes the
+/// value.
 pub(super) fn of_query(name: &str, value: String) -> Result<String, String> {
     match name {
         _ if value.is_empty() => Ok(value),
