@@ -15,9 +15,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::KnownHead;
+use crate::sources::KnownHead;
 
-/// An older heartbeat says nothing about the present.
+/// Older heartbeats are ignored.
 const FRESH: Duration = Duration::from_secs(2);
 
 /// The epoch of a heartbeat from a process whose history has no stream on this NATS. It proves to that process that it
@@ -29,21 +29,21 @@ pub const PROBE: Epoch = Epoch(0);
 pub struct Heartbeat {
     /// The newest committed revision.
     pub head: Token,
-    /// When it was sent, by PostgreSQL's clock.
+    /// Time of sending, by PostgreSQL's clock.
     pub sent_at: Timestamp,
 }
 
 /// A heartbeat, and when it was heard.
 #[derive(Clone, Copy, Debug)]
 pub struct Heard {
-    /// What was heard.
+    /// The heartbeat.
     pub heartbeat: Heartbeat,
-    /// By a clock that never jumps.
+    /// Time of arrival, by a clock that never jumps.
     pub at: Instant,
 }
 
 impl Heard {
-    /// What PostgreSQL's clock says now, if it has not jumped since; none if the heartbeat does not say.
+    /// PostgreSQL's time of day now, if its clock has not jumped since; `None` if the heartbeat has no time.
     pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
         let sent_at = Some(&self.heartbeat.sent_at).filter(|sent_at| **sent_at != Timestamp::default());
         Some(timestamp::from_proto(sent_at?).ok()? + now.saturating_duration_since(self.at))
@@ -111,7 +111,7 @@ impl HeardHead {
         self.0.lock().map(|heard| heard.heartbeat.head)
     }
 
-    /// PostgreSQL's time of day, as the newest heartbeat told it.
+    /// PostgreSQL's time of day, from the newest heartbeat.
     pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
         self.0.lock().and_then(|heard| heard.time(now))
     }

@@ -3,14 +3,19 @@
 //!
 //! Invariant I3: every event that leaves this crate is the next revision of its epoch and names the event before it.
 
+mod event;
 pub mod heartbeat;
 mod outbox;
 mod position;
 pub mod projectors;
+mod reach;
 mod source;
+mod sources;
 mod stream;
 mod verify;
 
-pub use outbox::{Admission, Outbox};
-pub use position::LogPosition;
-pub use source::{EventSource, KnownHead, LoggedEvent, Monitor, SourceState, Sources, Stop};
+pub use self::event::{LoggedEvent, Stop};
+pub use self::outbox::{Admission, Outbox};
+pub use self::position::LogPosition;
+pub use self::source::EventSource;
+pub use self::sources::{KnownHead, Monitor, SourceState, Sources};

@@ -11,7 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
 use uuid::Uuid;
 
-use crate::LogPosition;
+use crate::position::LogPosition;
 
 /// Limits of one page: events, and bytes of their payloads. A page has at least one event.
 const PAGE_EVENTS: i64 = 64;

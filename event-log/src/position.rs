@@ -1,8 +1,13 @@
 //! Positions in the log.
 
+use std::collections::VecDeque;
+
 use proto::event::Event;
 use proto::{Epoch, Revision, Token};
 use uuid::Uuid;
+
+/// Limit of the events whose ids are kept. A failover loses what was committed within seconds.
+const MAX_READ_EVENTS: usize = 512;
 
 /// A position in the log. The id of the event there tells two histories apart that have the same numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +40,25 @@ impl LogPosition {
     pub fn contradicts(&self, other: &Self) -> bool {
         let differ = self.event_id.zip(other.event_id).is_some_and(|(ours, theirs)| ours != theirs);
         self.token() == other.token() && differ
+    }
+}
+
+/// The newest events that were read. They tell a PostgreSQL that lost commits from one that lags, before it has passed
+/// the last of them.
+#[derive(Debug, Default)]
+pub struct ReadEvents(VecDeque<LogPosition>);
+
+impl ReadEvents {
+    pub(crate) fn add(&mut self, position: LogPosition) {
+        if self.0.len() == MAX_READ_EVENTS {
+            self.0.pop_front();
+        }
+        self.0.push_back(position);
+    }
+
+    /// True if another event was read at the revision of this head.
+    pub fn contradict(&self, head: &LogPosition) -> bool {
+        self.0.iter().any(|read| head.contradicts(read))
     }
 }
 

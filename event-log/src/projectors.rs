@@ -1,7 +1,6 @@
 //! The projectors, as they announce themselves on core NATS.
 //!
-//! NATS restricts who may publish on a subject. So a projector is named by the subject of its announcements, and not by
-//! what they say.
+//! NATS restricts who may publish on a subject. So the subject of an announcement names the projector, not its content.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,14 +65,14 @@ impl ProjectorRegistry {
         }
     }
 
-    /// The last announcements of those that were heard within this time, by name.
+    /// The last announcement of each projector heard within this time, by name.
     pub fn heard_within(&self, time: Duration, now: Instant) -> Vec<ProjectorAnnouncement> {
         let recent = |at: Instant| now.saturating_duration_since(at) < time;
         self.0.lock().values().filter(|(_, at)| recent(*at)).map(|(said, _)| said.clone()).collect()
     }
 
-    /// The status of each, compared with the head. One of a later epoch follows another database, that of a rehearsal
-    /// beside this one for example, and is left out.
+    /// The status of each projector, compared with the head. A projector of a later epoch follows another database, for
+    /// example of a rehearsal on the same NATS, and is left out.
     pub fn statuses(&self, head: Option<Token>, now: Instant) -> Vec<ReplicaStatus> {
         let age = |at: &Instant| now.saturating_duration_since(*at);
         let ours = |said: &ProjectorAnnouncement| head.is_none_or(|head| said.epoch <= head.epoch.0);

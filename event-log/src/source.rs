@@ -1,21 +1,22 @@
 //! Events after a position, in order: from the stream or, where that fails, from the outbox.
 
 use std::collections::VecDeque;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::event::{DecodeError, Event};
-use proto::{Epoch, Revision, Token};
+use proto::Revision;
+use proto::event::DecodeError;
 use service_kit::backoff::Backoff;
-use service_kit::nats::Nats;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::LogPosition;
-use crate::outbox::{Outbox, Row};
-use crate::stream::{self, Consumer, Ended, LastSeen, Trouble};
+use crate::event::{LoggedEvent, Stop};
+use crate::outbox::Row;
+use crate::position::{LogPosition, ReadEvents};
+use crate::reach::Trouble;
+use crate::sources::{SourceState, Sources};
+use crate::stream::{Consumer, Ended, LastSeen};
 use crate::verify::{self, Mismatch};
 
 /// How often the outbox is read while the stream fails.
@@ -23,149 +24,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// Back-off between attempts to read the stream, and the outbox.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// A server of PostgreSQL that is behind the events for longer has lost commits; before that it is a standby that lags.
-pub(crate) const LONGEST_LAG: Duration = Duration::from_secs(120);
-/// Limit of the events whose ids are kept. A failover loses what was committed within seconds.
-const MAX_READ_EVENTS: usize = 512;
-
-/// A verified event.
-#[derive(Clone, Debug)]
-pub struct LoggedEvent {
-    /// The event.
-    pub event: Event,
-    /// Its bytes.
-    pub payload: Arc<[u8]>,
-    /// W3C trace context of the command; present only if traces are exported.
-    pub traceparent: Option<String>,
-}
-
-/// Why no source can go on.
-#[derive(Debug, thiserror::Error)]
-pub enum Stop {
-    /// Neither the stream nor the outbox reaches back far enough.
-    #[error("neither the stream nor the outbox reaches back to revision {0}")]
-    Pruned(Revision),
-    /// The event at the last position is not part of the history.
-    #[error("PostgreSQL has another event at revision {0} than the one that was read")]
-    Contradicted(Revision),
-    /// Another epoch was opened.
-    #[error("another epoch was opened")]
-    OtherEpoch,
-    /// The outbox holds an event that this program does not understand. It must not be skipped.
-    #[error("revision {revision} cannot be read")]
-    Unreadable {
-        /// Its revision.
-        revision: Revision,
-        /// Why.
-        #[source]
-        source: DecodeError,
-    },
-    /// The task that reads the log has died.
-    #[error("the reader of the event log died")]
-    Died,
-}
-
-/// The newest head that the process knows without asking.
-pub trait KnownHead: Debug + Send + Sync {
-    /// The head; `None` if nothing recent is known.
-    fn head(&self) -> Option<Token>;
-}
-
-/// How events arrive now.
-#[derive(Clone, Copy, Debug)]
-pub enum SourceState<'a> {
-    /// From the stream.
-    Stream,
-    /// From the outbox, because the stream fails.
-    Outbox {
-        /// What is wrong with the stream.
-        reason: &'a str,
-    },
-    /// From the outbox, which was read up to its head.
-    CaughtUp,
-    /// Not at all: the outbox cannot be read either.
-    Unavailable {
-        /// What is wrong with the outbox.
-        reason: &'a str,
-    },
-    /// PostgreSQL has been behind the last event for minutes: it has lost commits.
-    Lost {
-        /// The last event.
-        last: Revision,
-        /// The head of PostgreSQL.
-        head: Revision,
-    },
-}
-
-/// Observes a source. Each process has metrics and checks of its own.
-pub trait Monitor: Debug + Send + Sync {
-    /// How events arrive has changed, or was confirmed.
-    fn state(&self, state: SourceState<'_>);
-    /// Reading the stream ended.
-    fn stream_ended(&self, cause: &'static str);
-    /// An event came from the outbox.
-    fn outbox_event(&self);
-    /// A message of the stream was read before.
-    fn redelivered(&self) {}
-    /// A message of the stream is not the event of its revision.
-    fn foreign(&self) {}
-    /// The stream ends this many revisions before the last event.
-    fn stream_behind(&self, _revisions: u64) {}
-}
-
-/// Where events come from. Clones share the connections.
-#[derive(Clone, Debug)]
-pub struct Sources {
-    /// The stream's server.
-    pub nats: Nats,
-    /// The outbox.
-    pub outbox: Outbox,
-    /// The head.
-    pub head: Arc<dyn KnownHead>,
-    /// Observes.
-    pub monitor: Arc<dyn Monitor>,
-    /// Description of the consumers of the stream.
-    pub consumer: &'static str,
-    /// Events that one request to the stream asks for.
-    pub batch: i64,
-    /// Bytes of events that may wait to be taken; one event may always wait.
-    pub buffer_bytes: usize,
-}
-
-impl Sources {
-    /// The oldest and the newest revision of the stream of an epoch; `None` if JetStream does not answer.
-    pub async fn stream_reach(&self, epoch: Epoch) -> Option<(Revision, Revision)> {
-        let reach = stream::reach(&self.nats, epoch).await.ok()?;
-        Some((reach.first, reach.last))
-    }
-
-    /// The oldest event that the stream or the outbox holds; `None` if neither holds any or answers.
-    pub async fn oldest(&self, epoch: Epoch) -> Option<Revision> {
-        let held = |(first, last): (Revision, Revision)| (first <= last).then_some(first);
-        let in_stream = self.stream_reach(epoch).await.and_then(held);
-        let in_outbox = self.outbox.oldest(epoch).await.ok().flatten();
-        in_stream.into_iter().chain(in_outbox).min()
-    }
-}
-
-/// The newest events that were read. They tell a PostgreSQL that lost commits from one that lags, before it has passed
-/// the last of them.
-#[derive(Debug, Default)]
-pub struct ReadEvents(VecDeque<LogPosition>);
-
-impl ReadEvents {
-    fn add(&mut self, position: LogPosition) {
-        if self.0.len() == MAX_READ_EVENTS {
-            self.0.pop_front();
-        }
-        self.0.push_back(position);
-    }
-
-    /// True if another event was read at the revision of this head.
-    pub fn contradict(&self, head: &LogPosition) -> bool {
-        self.0.iter().any(|read| head.contradicts(read))
-    }
-}
+/// A PostgreSQL server that is behind the events for longer has lost commits; until then it may be a standby that lags.
+const LONGEST_LAG: Duration = Duration::from_secs(120);
 
 /// An event and its share of the buffer.
 struct Waiting {
@@ -406,6 +266,7 @@ fn judge(last: &LogPosition, head: &LogPosition, first: Option<Revision>) -> Res
 
 #[cfg(test)]
 mod tests {
+    use proto::Epoch;
     use uuid::Uuid;
 
     use super::*;

@@ -1,64 +1,40 @@
-//! Events from the JetStream stream: one ordered consumer from the next revision on, until something is wrong.
+//! Events from the JetStream stream: one ordered consumer from the next revision on, until a failure.
 //!
-//! A consumer may stand ahead of a stream that has lost its tail, with no error and nothing pending. So silence is
-//! compared with the known head.
+//! A consumer may be ahead of a stream that has lost its tail, without an error and without pending messages. So
+//! silence is compared with the known head.
 
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{self, Message};
 use futures::StreamExt as _;
-use proto::{Epoch, Revision, subjects};
-use service_kit::nats::Nats;
+use proto::subjects;
 use service_kit::{trace, with_timeout};
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use crate::source::ReadEvents;
+use crate::event::{LoggedEvent, Stop};
+use crate::position::{LogPosition, ReadEvents};
+use crate::reach::{REQUEST_TIMEOUT, Trouble, find};
+use crate::sources::Sources;
 use crate::verify;
-use crate::{LogPosition, LoggedEvent, Sources, Stop};
 
-/// Timeout of a request to JetStream.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often silence is compared with the head.
 const TICK: Duration = Duration::from_millis(250);
 /// The stream stalls if it delivers nothing for this time while the head is ahead.
 const STALL: Duration = Duration::from_secs(1);
-/// Consecutive redelivered events after which the consumer is created again: one that the client recreated before it had
-/// delivered anything begins with the first event of the stream.
+/// Consecutive redelivered events after which the consumer is created again: one that the client recreated before it
+/// had delivered anything begins with the first event of the stream.
 const MAX_REDELIVERED: u32 = 1_000;
 
-/// Why the stream does not deliver the next event now.
-#[derive(Debug)]
-pub struct Trouble {
-    /// Label of the metric.
-    pub cause: &'static str,
-    /// For people.
-    pub reason: String,
-}
-
-impl Trouble {
-    fn new(cause: &'static str, reason: impl std::fmt::Display) -> Self {
-        Self { cause, reason: reason.to_string() }
-    }
-
-    fn timeout() -> Self {
-        Self::new("timeout", "JetStream does not answer")
-    }
-
-    fn disconnected() -> Self {
-        Self::new("disconnected", "NATS is not connected")
-    }
-}
-
-/// Why reading the stream ended.
+/// Why the consumer ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// No source can go on.
+    /// No source can continue.
     Stop(Stop),
-    /// The outbox can go on.
+    /// The outbox can continue.
     Trouble(Trouble),
 }
 
@@ -68,31 +44,7 @@ impl From<Trouble> for Ended {
     }
 }
 
-/// What a stream holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reach {
-    /// The oldest revision, or the next one if the stream is empty.
-    pub first: Revision,
-    /// The newest revision, even if it was removed.
-    pub last: Revision,
-}
-
-/// What the stream of an epoch holds.
-pub async fn reach(nats: &Nats, epoch: Epoch) -> Result<Reach, Trouble> {
-    if !nats.is_connected() {
-        return Err(Trouble::disconnected());
-    }
-    let stream = with_timeout(REQUEST_TIMEOUT, find(nats, epoch), Trouble::timeout).await?;
-    let state = &stream.cached_info().state;
-    Ok(Reach { first: Revision(state.first_sequence), last: Revision(state.last_sequence) })
-}
-
-async fn find(nats: &Nats, epoch: Epoch) -> Result<Stream, Trouble> {
-    let context = jetstream::new(nats.client.clone());
-    context.get_stream(subjects::stream_name(epoch)).await.map_err(|error| Trouble::new("stream", error))
-}
-
-/// Where the stream ended when it was last opened: tells a relay that is slow from one that is dead.
+/// End of the stream when it was last opened: distinguishes a slow relay from a dead one.
 #[derive(Debug, Default)]
 pub struct LastSeen(Option<u64>);
 
@@ -200,8 +152,8 @@ impl Consumer {
     }
 }
 
-/// What came from the outbox and is not in the stream may have been lost in a failover: the stream then brings other
-/// events for it, and this consumer, which stands behind them, none of those.
+/// Events from the outbox that the stream lacks may have been lost in a failover: then the stream gets other events at
+/// these revisions, and this consumer, which starts after them, misses those.
 async fn check_history(read: &ReadEvents, sources: &Sources) -> Result<(), Ended> {
     match tokio::time::timeout(REQUEST_TIMEOUT, sources.outbox.head()).await {
         Ok(Ok(head)) if read.contradict(&head) => Err(Ended::Stop(Stop::Contradicted(head.revision))),
@@ -209,8 +161,8 @@ async fn check_history(read: &ReadEvents, sources: &Sources) -> Result<(), Ended
     }
 }
 
-/// True if the head is known to be ahead. Without a heartbeat of our epoch, and if `ask` allows it, PostgreSQL is asked:
-/// it alone can confirm that another epoch was opened.
+/// True if the head is ahead. Without a heartbeat of our epoch, and if `ask` is set, reads it from PostgreSQL: only
+/// PostgreSQL can confirm that another epoch was opened.
 async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<bool, Ended> {
     if let Some(head) = sources.head.head().filter(|head| head.epoch == last.epoch) {
         return Ok(head > last.token());
@@ -221,7 +173,7 @@ async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<
     match tokio::time::timeout(REQUEST_TIMEOUT, sources.outbox.head()).await {
         Ok(Ok(head)) if head.epoch != last.epoch => Err(Ended::Stop(Stop::OtherEpoch)),
         Ok(Ok(head)) => Ok(head.revision > last.revision),
-        // Without a head nothing is known to be missing.
+        // Without a head, nothing is known to be missing.
         Ok(Err(_)) | Err(_) => Ok(false),
     }
 }
@@ -232,7 +184,7 @@ fn check_reach(first: u64, newest: u64, last: &LogPosition, seen: &mut LastSeen)
     if newest >= first && first > last.revision.next().0 {
         return Err(Trouble::new("gap", format!("the stream begins at revision {first}")));
     }
-    // A stream that is behind and grows is a relay at work; one that stands still would never deliver.
+    // A stream that is behind and grows has a working relay; one that does not grow would never deliver.
     if newest < last.revision.0 && !grew {
         return Err(Trouble::new("behind", format!("the stream ends at revision {newest}")));
     }
@@ -273,6 +225,8 @@ fn decode(message: &Message, last: &LogPosition, sources: &Sources) -> Result<Op
 
 #[cfg(test)]
 mod tests {
+    use proto::{Epoch, Revision};
+
     use super::*;
 
     fn at(revision: u64) -> LogPosition {

@@ -3,7 +3,7 @@
 use proto::Token;
 use proto::event::{DecodeError, Event};
 
-use crate::LogPosition;
+use crate::position::LogPosition;
 
 /// Why an event is not the next one.
 #[derive(Debug, thiserror::Error)]

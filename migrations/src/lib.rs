@@ -1,8 +1,5 @@
-//! The schemas of both stores, embedded.
-//!
-//! Owns the SQL and Cypher files, how they are applied (`followgraph migrate`), the
-//! services' roles, and the check that servers make at start. It must not know what the tables mean to
-//! anybody. What can go wrong: a database that is older or newer than the program.
+//! The schemas of both stores, embedded: the SQL and Cypher files, their application (`followgraph migrate`), the
+//! services' roles, and the check of the version that servers make at start.
 
 #[cfg(test)]
 mod frozen;
@@ -38,12 +35,12 @@ pub enum Error {
         "the database schema is at version {found}, this program needs {needed}: run `followgraph migrate`"
     )]
     Outdated {
-        /// What the database has; 0 for none.
+        /// Version of the database; 0 for none.
         found: i64,
-        /// What the program needs.
+        /// Version that the program needs.
         needed: i64,
     },
-    /// Another program has made this database, or the tables in it.
+    /// Another program has created this database, or its tables.
     #[error(
         "this database belongs to another program ({0}): give DATABASE_URL the name of a database of followgraph's own"
     )]
@@ -62,12 +59,12 @@ pub enum Error {
     Neo4j(#[from] neo4rs::Error),
 }
 
-/// The version that this program needs.
+/// The schema version that this program needs.
 pub fn needed_version() -> i64 {
     POSTGRES.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
-/// Brings PostgreSQL up to date; answers the versions that were applied now.
+/// Applies missing migrations to PostgreSQL, and returns their versions.
 pub async fn migrate_postgres(pool: &PgPool) -> Result<Vec<i64>, Error> {
     let before = applied_version(pool).await?;
     POSTGRES.run(pool).await?;
@@ -89,8 +86,8 @@ pub fn neo4j_statements() -> Vec<String> {
     code.split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
 }
 
-/// What every server does at start: refuses a database that is not at its version.
-/// A newer database is taken, since migrations work with the code before them.
+/// Fails if the database is older than this program needs. Servers run it at start. A newer database is accepted,
+/// because migrations work with the code before them.
 pub async fn check_postgres(pool: &PgPool) -> Result<(), Error> {
     let found = applied_version(pool).await?;
     let needed = needed_version();
@@ -100,13 +97,13 @@ pub async fn check_postgres(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-/// The present history, and its newest revision.
+/// The current epoch and its newest revision.
 pub async fn head(pool: &PgPool) -> Result<(i64, i64), Error> {
     Ok(sqlx::query_as("-- recover_head\nSELECT epoch, revision FROM log_head").fetch_one(pool).await?)
 }
 
-/// Begins a new history after a fork or a restore, and lets the relay delete the streams of earlier ones if
-/// `replace_streams`; answers its number.
+/// Opens an epoch after a fork or a restore, and returns its number. With `replace_streams`, the relay may delete the
+/// streams of earlier epochs.
 pub async fn open_epoch(pool: &PgPool, replace_streams: bool) -> Result<i64, Error> {
     Ok(sqlx::query_scalar("-- open_epoch\nSELECT open_epoch($1)")
         .bind(replace_streams)
@@ -114,12 +111,12 @@ pub async fn open_epoch(pool: &PgPool, replace_streams: bool) -> Result<i64, Err
         .await?)
 }
 
-/// Lets the relay delete the streams of earlier epochs than the present one; answers its number.
+/// Lets the relay delete the streams of epochs before the current one, and returns the current one.
 pub async fn give_up_streams(pool: &PgPool) -> Result<i64, Error> {
     Ok(sqlx::query_scalar("-- give_up_streams\nSELECT give_up_streams()").fetch_one(pool).await?)
 }
 
-/// An operator states that PostgreSQL's clock is right; returns what it shows.
+/// Records the operator's statement that PostgreSQL's clock is right; returns the clock's time.
 pub async fn accept_clock(pool: &PgPool) -> Result<OffsetDateTime, Error> {
     Ok(sqlx::query_scalar("-- accept_clock\nSELECT accept_clock()").fetch_one(pool).await?)
 }
@@ -153,7 +150,7 @@ async fn applied_version(pool: &PgPool) -> Result<i64, Error> {
     }
 }
 
-/// A row of the table in which sqlx notes migrations, of whatever program.
+/// A row of sqlx's table of migrations, of any program.
 #[derive(Debug, sqlx::FromRow)]
 struct Applied {
     version: i64,
@@ -161,7 +158,7 @@ struct Applied {
     checksum: Vec<u8>,
 }
 
-/// Why the migrations in a database are not ours. Ours begin with our first one, whatever the release.
+/// Why the migrations in a database are not ours. In every release, ours begin with the same one.
 fn foreign(applied: &[Applied]) -> Option<String> {
     let first = POSTGRES.iter().next()?;
     let stranger = applied.first()?;
@@ -174,8 +171,8 @@ fn foreign(applied: &[Applied]) -> Option<String> {
     }
 }
 
-/// Refuses a database without migrations of ours that has one of our tables: the first migration would fail at it, and
-/// leave a trace in a database that is somebody else's.
+/// Fails for a database without our migrations that has one of our tables: the first migration would fail there, and
+/// leave a trace in another program's database.
 async fn tables_of_others(pool: &PgPool) -> Result<(), Error> {
     let found: Option<String> = sqlx::query_scalar(
         "-- schema_of_others
@@ -211,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn migrations_of_another_program_are_told_from_ours() {
+    fn migrations_of_another_program_are_detected() {
         let first = POSTGRES.iter().next().expect("a migration");
         let ours = || applied(first.version, &first.checksum);
         assert_eq!(foreign(&[]), None);
@@ -222,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_migrations_make_the_tables_that_are_looked_for() {
+    fn the_first_migrations_create_the_first_tables() {
         let sql: String = POSTGRES.iter().take(2).map(|m| m.sql.as_str()).collect();
         for table in FIRST_TABLES {
             assert!(sql.contains(&format!("CREATE TABLE {table} ")), "{table}");

@@ -1,8 +1,7 @@
-//! The roles of the services in PostgreSQL.
+//! The roles of the services in PostgreSQL: the script that creates them and grants their rights, and their passwords.
 //!
-//! Owns: the script that makes them and says what each may do, and setting their passwords so that the server
-//! never sees one. It must not know what the services do with their rights.
-//! What can go wrong: the owner may not create roles, or may not change one that somebody else has made.
+//! The server never sees a password. The script fails if the owner may not create roles, or may not change a role that
+//! another user has created.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,11 +13,11 @@ use super::Error;
 
 const SCRIPT: &str = include_str!("../roles/postgres.sql");
 
-/// Rounds of the key derivation, PostgreSQL's own default.
+/// Rounds of the key derivation, PostgreSQL's default.
 const ITERATIONS: u32 = 4_096;
 const SALT_BYTES: usize = 16;
 
-/// A service that has a role of its own.
+/// A service with its own role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// command-service.
@@ -30,10 +29,10 @@ pub enum Role {
 }
 
 impl Role {
-    /// All three.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Command, Self::Query, Self::Projector];
 
-    /// Its name in PostgreSQL.
+    /// Name of the role in PostgreSQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Command => "followgraph_command",
@@ -46,15 +45,15 @@ impl Role {
 /// Why a password cannot be set.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
-    /// Other characters would have to be normalised first.
+    /// The password has other characters, which would need normalisation.
     #[error("a password must be printable ASCII without blanks")]
     Characters,
-    /// The system gives no random numbers.
+    /// The system has no random numbers.
     #[error("no random numbers")]
     Random,
 }
 
-/// Makes the roles that are missing, and sets what all of them may do, in one transaction.
+/// Creates missing roles and grants the rights of all roles, in one transaction.
 pub async fn grant(pool: &PgPool) -> Result<(), Error> {
     let mut transaction = pool.begin().await?;
     sqlx::raw_sql(SCRIPT).execute(&mut *transaction).await?;
@@ -62,8 +61,8 @@ pub async fn grant(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets a role's password. What is sent is a verifier, from which the password cannot be had, so neither the
-/// server nor its log sees it.
+/// Sets a role's password. It sends a verifier, from which the password cannot be derived, so neither the server nor
+/// its log sees the password.
 pub async fn set_password(pool: &PgPool, role: Role, verifier: &Verifier) -> Result<(), Error> {
     let mut transaction = pool.begin().await?;
     sqlx::query(
@@ -87,11 +86,11 @@ pub async fn set_password(pool: &PgPool, role: Role, verifier: &Verifier) -> Res
     Ok(())
 }
 
-/// What PostgreSQL keeps of a password (RFC 5803).
+/// The verifier of a password, as PostgreSQL stores it (RFC 5803).
 pub struct Verifier(String);
 
 impl Verifier {
-    /// That of a password, with a salt of its own.
+    /// The verifier of a password, with a random salt.
     pub fn of(password: &str) -> Result<Self, PasswordError> {
         let mut salt = [0; SALT_BYTES];
         ring::rand::SystemRandom::new().fill(&mut salt).map_err(|_| PasswordError::Random)?;
@@ -122,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_verifier_is_what_postgresql_makes_of_the_same_password_and_salt() {
+    fn a_verifier_equals_postgresqls_own() {
         // The exchange of RFC 7677, section 3: user "user", password "pencil".
         let salt = BASE64.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
         let verifier = Verifier::salted("pencil", &salt).expect("a good password");
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_have_to_be_normalised_is_refused() {
+    fn passwords_that_need_normalisation_are_refused() {
         for password in ["", "with blank", "schön", "new\nline"] {
             assert!(Verifier::of(password).is_err(), "{password:?}");
         }

@@ -1,9 +1,7 @@
-//! Announcements on core NATS.
+//! Announcements on core NATS: position, health and repaired accounts, after each change and at least twice a second.
 //!
-//! Owns: telling others where this projector stands, after each change and at least twice a second, and which accounts
-//! were repaired. Must not know: how it came about.
-//! What can go wrong: NATS is away; then nobody is told, and the next announcement tells all but repaired accounts, which
-//! others drop from their caches by age anyway.
+//! While NATS is down nothing is announced. Then the next announcement has everything but the repaired accounts, which
+//! query-service drops from its caches by age.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,35 +18,36 @@ use tokio_util::sync::CancellationToken;
 
 use crate::status::Status;
 
-/// Longest silence.
+/// Interval of announcements without a change.
 const EVERY: Duration = Duration::from_millis(500);
-/// Most repaired accounts in one announcement: 40 KB, far below NATS' limit.
+/// Limit of repaired accounts in one announcement: 40 KB, far below NATS' limit.
 const MOST_REPAIRED: usize = 1_000;
 
-/// The announcer's parts.
+/// Sends the announcements.
 pub struct Announcer {
-    /// The projector's name.
+    /// Part of the subject.
     pub name: String,
-    /// The server.
+    /// The connection to NATS.
     pub nats: Nats,
-    /// The time of day.
+    /// Dates the announcements.
     pub clock: SharedClock,
-    /// The figures.
+    /// What is announced.
     pub status: watch::Receiver<Status>,
-    /// Accounts that were repaired.
+    /// Ids of accounts whose edges were repaired.
     pub repaired: mpsc::UnboundedReceiver<Vec<String>>,
-    /// The head of the newest heartbeat.
+    /// For the lag of a stuck read model.
     pub heard: Arc<HeardHead>,
 }
 
-/// The lag of a read model that does not move: the engine knows only of what it has applied.
+/// Measures the lag of a read model that does not move, which the engine does not see: it knows the lag of applied
+/// events only.
 #[derive(Debug, Default)]
 struct Stuck {
     at: Option<(Token, Instant)>,
 }
 
 impl Stuck {
-    /// For how long what is visible has been behind the head without a change.
+    /// How long `visible` has been behind the head without a change.
     fn lag(&mut self, status: &Status, head: Option<Token>, now: Instant) -> Duration {
         let visible = Token::new(status.epoch, status.visible);
         let behind = head.is_some_and(|head| head.epoch == visible.epoch && head > visible);
@@ -62,7 +61,7 @@ impl Stuck {
 }
 
 impl Announcer {
-    /// Announces until told to stop, and once more then.
+    /// Announces until `stop`, and once more then.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -96,7 +95,7 @@ impl Announcer {
         loop {
             let rest = repaired.split_off(repaired.len().min(MOST_REPAIRED));
             let message = message(&self.name, &status, std::mem::replace(repaired, rest), &self.clock);
-            // Without a connection the client would keep it and send stale news later.
+            // Without a connection the client would keep the message and send it late.
             if self.nats.is_connected()
                 && let Err(error) = self
                     .nats
@@ -142,17 +141,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_model_that_stands_still_lags_more_and_more() {
+    fn the_lag_of_a_stuck_read_model_grows() {
         let start = Instant::now();
         let second = |n| start + Duration::from_secs(n);
         let status = |visible| Status { epoch: Epoch(1), visible: Revision(visible), ..Status::starting() };
         let head = |revision| Some(Token::new(Epoch(1), Revision(revision)));
         let mut stuck = Stuck::default();
         assert_eq!(stuck.lag(&status(7), head(7), second(0)), Duration::ZERO);
-        // However long nothing was written.
+        // However long ago the last write was.
         assert_eq!(stuck.lag(&status(7), head(8), second(100)), Duration::ZERO);
         assert_eq!(stuck.lag(&status(7), head(9), second(103)), Duration::from_secs(3));
-        // One that moves is not stuck; what it says itself counts.
+        // A read model that moves is not stuck; the engine's own figure counts.
         assert_eq!(stuck.lag(&status(8), head(20), second(104)), Duration::ZERO);
         assert_eq!(stuck.lag(&status(8), head(20), second(106)), Duration::from_secs(2));
         assert_eq!(stuck.lag(&status(20), head(20), second(107)), Duration::ZERO);

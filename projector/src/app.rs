@@ -1,8 +1,5 @@
-//! Wires the parts; the only file that sees them all.
-//!
-//! Owns: pools, connections, readiness checks and tasks. Must not know: what the parts do with them.
-//! What can go wrong: a setting that no library accepts. Servers that are away do not matter here: everything connects
-//! when it is first used.
+//! Wires the parts; the only file that sees them all. Everything connects at its first use, so servers that are down do
+//! not fail the start.
 
 use std::sync::Arc;
 
@@ -19,7 +16,7 @@ use crate::engine::{Engine, Latches};
 use crate::feed::{self, FeedMonitor, Sources};
 use crate::graph::Replica;
 use crate::health;
-use crate::status::Board;
+use crate::status::StatusBoard;
 use crate::truth::Truth;
 
 /// Starts the projector's tasks.
@@ -30,7 +27,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let nats = nats::connect(&config.nats, "projector", &config.name).await?;
     let graph = neo4j::connect(&config.neo4j)?;
     let clock = SystemClock::shared();
-    let (board, repaired) = Board::new();
+    let (board, repaired) = StatusBoard::new();
     let heard = Arc::new(HeardHead::default());
     let latch = readiness.latch(health::STREAM);
     let stop = lifecycle.stop_token();

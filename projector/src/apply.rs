@@ -1,51 +1,47 @@
-//! From events to the net change of the graph.
-//!
-//! Owns: batches, and what is left of several changes of one edge. Pure.
-//! Must not know: NATS, Cypher, where events come from.
-//! What can go wrong: nothing; the consumer hands over checked events in order.
+//! Batches: the net change of consecutive events. Pure.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use event_log::LogPosition;
 use proto::{Revision, UserId};
 use time::OffsetDateTime;
 
 use crate::edge::{Change, Edge, Key};
-use crate::mark::Mark;
 
-/// Most edge changes of one transaction of the read model.
+/// Limit of the edge changes in one transaction of the read model.
 pub const MAX_CHANGES: usize = 2_000;
 
 /// A checked event, reduced to what the read model needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
-    /// Where the history stands after it.
-    pub mark: Mark,
-    /// When it was committed.
+    /// Position of the event.
+    pub position: LogPosition,
+    /// Commit time in PostgreSQL.
     pub committed_at: OffsetDateTime,
-    /// What it changes.
+    /// Edges that it changes.
     pub changes: Vec<Change>,
-    /// The accounts whose erasing ended with it.
+    /// Accounts whose erasing ended with it.
     pub erased: Vec<UserId>,
-    /// The trace that it belongs to; read only if traces are exported.
+    /// W3C trace context; present only if traces are exported.
     pub traceparent: Option<String>,
 }
 
-/// What is left of all changes of one edge in a batch.
+/// The net change of one edge in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Net {
-    /// Its values after the batch; none if it is gone.
+    /// Values after the batch; `None` if the edge was removed.
     pub edge: Option<Edge>,
-    /// It did not exist before the batch.
+    /// The edge did not exist before the batch.
     pub fresh: bool,
 }
 
-/// A run of events that readers see together. It is applied in one transaction, unless it is one event with more changes
-/// than a transaction may hold.
+/// Consecutive events that readers see together. A batch is applied in one transaction, unless it is one event with
+/// more changes than the limit of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    from: Mark,
-    to: Mark,
+    from: LogPosition,
+    to: LogPosition,
     size: usize,
     net: BTreeMap<Key, Net>,
     erased: BTreeSet<UserId>,
@@ -54,8 +50,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// An empty batch that goes on after `from`.
-    pub fn after(from: Mark) -> Self {
+    /// An empty batch that continues after `from`.
+    pub fn after(from: LogPosition) -> Self {
         Self {
             from,
             to: from,
@@ -68,16 +64,16 @@ impl Batch {
     }
 
     /// True if the event may be added: the batch stays within `most` changes and does not pass `until`. An empty batch
-    /// takes an event of any size, which is then applied in parts.
+    /// accepts an event of any size, which is then applied in parts.
     pub fn takes(&self, item: &Item, until: Option<Revision>, most: usize) -> bool {
-        let within = until.is_none_or(|until| item.mark.revision <= until);
+        let within = until.is_none_or(|until| item.position.revision <= until);
         within && (self.is_empty() || self.size + cost(item) <= most)
     }
 
     /// Adds the next event.
     pub fn add(&mut self, item: Item) {
         self.size += cost(&item);
-        self.to = item.mark;
+        self.to = item.position;
         self.committed_at.push(item.committed_at);
         self.traces.extend(item.traceparent);
         self.erased.extend(item.erased);
@@ -86,7 +82,7 @@ impl Batch {
                 Entry::Vacant(entry) => {
                     entry.insert(Net { edge: change.edge, fresh: change.added });
                 }
-                // Whether it existed before the batch is told by its first change alone.
+                // Only the first change says whether the edge existed before the batch.
                 Entry::Occupied(mut entry) => entry.get_mut().edge = change.edge,
             }
         }
@@ -97,22 +93,22 @@ impl Batch {
         self.committed_at.is_empty()
     }
 
-    /// Where it starts.
-    pub fn from(&self) -> Mark {
+    /// Position before the first event.
+    pub fn from(&self) -> LogPosition {
         self.from
     }
 
-    /// Where it ends.
-    pub fn to(&self) -> Mark {
+    /// Position of the last event.
+    pub fn to(&self) -> LogPosition {
         self.to
     }
 
-    /// How many events it holds.
+    /// Number of events.
     pub fn events(&self) -> usize {
         self.committed_at.len()
     }
 
-    /// The edges that it changes.
+    /// Net changes by edge.
     pub fn net(&self) -> &BTreeMap<Key, Net> {
         &self.net
     }
@@ -124,33 +120,33 @@ impl Batch {
         (left > most).then(|| self.net.iter().skip(written).take(most))
     }
 
-    /// The changes after the first `written`.
+    /// Net changes after the first `written`.
     pub fn rest(&self, written: usize) -> impl Iterator<Item = (&Key, &Net)> {
         self.net.iter().skip(written)
     }
 
-    /// How many changes it holds, before they were netted.
+    /// Number of changes before netting.
     pub fn size(&self) -> usize {
         self.size
     }
 
-    /// The accounts whose erasing ended in it.
+    /// Accounts whose erasing ended in it.
     pub fn erased(&self) -> &BTreeSet<UserId> {
         &self.erased
     }
 
-    /// The traces that its events belong to.
+    /// Trace contexts of its events.
     pub fn traces(&self) -> &[String] {
         &self.traces
     }
 
-    /// When its events were committed.
+    /// Commit times of its events.
     pub fn committed_at(&self) -> &[OffsetDateTime] {
         &self.committed_at
     }
 }
 
-/// What an event costs in a batch. An event without edges costs something too, or a batch of them would never end.
+/// Size of an event in a batch. It is at least 1, or a batch of events without edges would never be full.
 fn cost(item: &Item) -> usize {
     item.changes.len().max(1)
 }
@@ -166,9 +162,9 @@ mod tests {
     use super::*;
     use crate::edge::Kind;
 
-    fn mark(revision: u64) -> Mark {
+    fn position(revision: u64) -> LogPosition {
         let event_id = (revision > 0).then(|| Uuid::from_u128(u128::from(revision)));
-        Mark { epoch: Epoch(1), revision: Revision(revision), event_id }
+        LogPosition { epoch: Epoch(1), revision: Revision(revision), event_id }
     }
 
     fn key(pair: u8) -> Key {
@@ -204,7 +200,7 @@ mod tests {
                 changes.push(change);
             }
             items.push(Item {
-                mark: mark(i as u64 + 1),
+                position: position(i as u64 + 1),
                 committed_at: OffsetDateTime::UNIX_EPOCH,
                 changes,
                 erased: Vec::new(),
@@ -233,14 +229,14 @@ mod tests {
             let items = history(&picks);
             let mut one_by_one = HashMap::new();
             for item in &items {
-                let mut batch = Batch::after(mark(item.mark.revision.0 - 1));
+                let mut batch = Batch::after(position(item.position.revision.0 - 1));
                 batch.add(item.clone());
                 apply(&mut one_by_one, batch.net());
             }
 
             let mut batched = HashMap::new();
             let mut cuts = cuts.iter().cycle();
-            let mut at = mark(0);
+            let mut at = position(0);
             let mut rest = items.as_slice();
             while !rest.is_empty() {
                 let until = Revision(at.revision.0 + cuts.next().copied().unwrap_or(1));
@@ -257,7 +253,7 @@ mod tests {
                 at = batch.to();
                 apply(&mut batched, batch.net());
             }
-            prop_assert_eq!(at, items.last().map_or(mark(0), |item| item.mark));
+            prop_assert_eq!(at, items.last().map_or(position(0), |item| item.position));
             prop_assert_eq!(batched, one_by_one);
         }
     }
@@ -265,13 +261,13 @@ mod tests {
     #[test]
     fn a_batch_stays_within_its_size_and_always_takes_one_event() {
         let items = |n: usize| Item {
-            mark: mark(1),
+            position: position(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge: None, added: false }; n],
             erased: Vec::new(),
             traceparent: None,
         };
-        let mut batch = Batch::after(mark(0));
+        let mut batch = Batch::after(position(0));
         assert!(batch.takes(&items(MAX_CHANGES + 1), None, MAX_CHANGES));
         batch.add(items(MAX_CHANGES - 1));
         assert!(batch.takes(&items(1), None, MAX_CHANGES));
@@ -287,9 +283,9 @@ mod tests {
             edge: Some(edge(n as i64)),
             added: true,
         };
-        let mut batch = Batch::after(mark(0));
+        let mut batch = Batch::after(position(0));
         batch.add(Item {
-            mark: mark(1),
+            position: position(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: (0..1_000).map(change).collect(),
             erased: Vec::new(),
@@ -314,13 +310,13 @@ mod tests {
     #[test]
     fn an_edge_that_came_and_went_is_still_removed() {
         let change = |edge, added| Item {
-            mark: mark(1),
+            position: position(1),
             committed_at: OffsetDateTime::UNIX_EPOCH,
             changes: vec![Change { key: key(0), edge, added }],
             erased: Vec::new(),
             traceparent: None,
         };
-        let mut batch = Batch::after(mark(0));
+        let mut batch = Batch::after(position(0));
         batch.add(change(Some(edge(1)), true));
         batch.add(change(None, false));
         assert_eq!(batch.net()[&key(0)], Net { edge: None, fresh: true });

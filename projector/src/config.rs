@@ -1,26 +1,23 @@
 //! The projector's settings.
-//!
-//! Owns: their names and defaults. Must not know: what the parts do with them.
-//! What can go wrong: see [`service_kit::config::ConfigError`]; every mistake is reported at once.
 
 use proto::subjects;
 use service_kit::{Env, nats, neo4j, postgres};
 
-/// PostgreSQL is asked for one tile, one head and one page of the outbox at a time.
+/// Enough for one range, one head and one page of the outbox at a time.
 const DATABASE_CONNECTIONS: u32 = 4;
 
 /// All settings.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The source of truth; only read.
+    /// PostgreSQL; the projector only reads.
     pub database: postgres::Settings,
-    /// The stream.
+    /// NATS: stream and heartbeats.
     pub nats: nats::Settings,
-    /// The read model.
+    /// Neo4j.
     pub neo4j: neo4j::Settings,
-    /// `PROJECTOR_NAME` (projector-0): names it in announcements.
+    /// `PROJECTOR_NAME` (projector-0): its name in announcements.
     pub name: String,
-    /// `AUDIT_ROWS_PER_SECOND` (500): pace of the sweep once the read model is complete.
+    /// `AUDIT_ROWS_PER_SECOND` (500): rate of the sweep of a complete read model.
     pub audit_rows_per_second: u32,
 }
 
@@ -38,7 +35,7 @@ impl Config {
             env.reject("PROJECTOR_NAME", subjects::PROJECTOR_NAME_RULE);
         }
         let audit_rows_per_second = env
-            .about("How many edges a second are compared with PostgreSQL once the read model is complete.")
+            .about("Rate of the audit of a complete read model, in edges per second.")
             .number_or("AUDIT_ROWS_PER_SECOND", 500, 1..=10_000_000);
         Self { database, nats, neo4j, name, audit_rows_per_second }
     }
@@ -57,7 +54,7 @@ mod tests {
     ];
 
     #[test]
-    fn defaults_are_enough_beside_the_addresses() {
+    fn only_the_addresses_are_required() {
         let mut env = Env::from_pairs(NEEDED);
         let config = Config::read(&mut env);
         let config = env.finish(config).expect("valid settings");
@@ -65,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_would_break_the_subject_is_refused() {
+    fn a_name_that_breaks_the_subject_is_refused() {
         for name in ["a.b", "a*", "a b", "a>"] {
             let mut env = Env::from_pairs(NEEDED.into_iter().chain([("PROJECTOR_NAME", name)]));
             let config = Config::read(&mut env);

@@ -1,13 +1,10 @@
-//! Edges as the projector handles them.
-//!
-//! Owns: the four kinds, an edge's name and its values. Must not know: any store or the stream.
-//! What can go wrong: an event of a kind that is none of the four; see [`Kind::of`].
+//! Edges as the projector handles them: kinds, keys and values.
 
 use proto::event::{self, EdgeKind, EdgeOp};
 use proto::timestamp::to_millis;
 use proto::{Position, Revision, UserId};
 
-/// What an edge means. Unlike the contract's enum it has no "unspecified".
+/// Kind of an edge. Unlike the contract's enum it has no "unspecified".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// The source follows the target.
@@ -21,7 +18,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them, in the order of the sweep.
+    /// All kinds, in the order of the sweep.
     pub const ALL: [Self; 4] = [Self::Follow, Self::Mute, Self::Block, Self::Request];
 
     /// From the contract's enum; `None` for "unspecified".
@@ -35,7 +32,7 @@ impl Kind {
         }
     }
 
-    /// For logs and metrics.
+    /// Name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Follow => "follow",
@@ -46,32 +43,32 @@ impl Kind {
     }
 }
 
-/// An edge's name.
+/// Identifies an edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// What it means.
+    /// Kind of the edge.
     pub kind: Kind,
-    /// Where it starts.
+    /// Account at its start.
     pub source: UserId,
-    /// Where it ends.
+    /// Account at its end.
     pub target: UserId,
 }
 
-/// An edge's values, in the units of the read model.
+/// Values of an edge, in the units of the read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edge {
-    /// Place in lists.
+    /// Position in lists.
     pub position: i64,
     /// Milliseconds since 1970.
     pub created_at: i64,
-    /// Milliseconds since 1970; none for a permanent edge.
+    /// Milliseconds since 1970; `None` for a permanent edge.
     pub expires_at: Option<i64>,
-    /// Revision of its last change, where that is not the one that added it; see [`changed_at`].
+    /// Revision of its last change, if that is not the one that added it; see [`changed_at`].
     pub changed_at: Option<i64>,
 }
 
-/// The revision of an edge's last change, as the read model keeps it: none where it is the one that gave the edge its
-/// position, which is so for all edges but those whose expiry changed or that came back from the archive.
+/// The revision of an edge's last change, as the read model stores it: `None` if that revision gave the edge its
+/// position. Only edges whose expiry changed or that were restored from the archive have another one.
 pub fn changed_at(revision: Revision, position: Position) -> Option<i64> {
     (revision != position.revision()).then(|| revision.as_i64())
 }
@@ -79,16 +76,16 @@ pub fn changed_at(revision: Revision, position: Position) -> Option<i64> {
 /// One change of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// The edge.
+    /// The changed edge.
     pub key: Key,
-    /// Its values from now on; none if it is gone.
+    /// Values after the change; `None` if the edge was removed.
     pub edge: Option<Edge>,
-    /// It did not exist before.
+    /// The edge did not exist before.
     pub added: bool,
 }
 
 impl Change {
-    /// From a checked event of this revision; `None` for what decoding should have refused.
+    /// From a checked event of this revision; `None` for values that decoding rejects.
     pub fn of(change: &event::EdgeChange, revision: Revision) -> Option<Self> {
         let key =
             Key { kind: Kind::of(change.key.kind)?, source: change.key.source, target: change.key.target };
@@ -124,12 +121,12 @@ mod tests {
             created_at: OffsetDateTime::UNIX_EPOCH,
             expires_at: None,
         };
-        let told = |op, revision| Change::of(&change(op), Revision(revision)).and_then(|change| change.edge);
-        let changed_at = |op, revision| told(op, revision).expect("an edge").changed_at;
+        let edge = |op, revision| Change::of(&change(op), Revision(revision)).and_then(|change| change.edge);
+        let changed_at = |op, revision| edge(op, revision).expect("an edge").changed_at;
         assert_eq!(changed_at(EdgeOp::Added, 7), None);
         assert_eq!(changed_at(EdgeOp::Updated, 9), Some(9));
-        // Back from the archive, in its old place.
+        // Restored from the archive, at its old position.
         assert_eq!(changed_at(EdgeOp::Added, 9), Some(9));
-        assert_eq!(told(EdgeOp::Removed, 9), None);
+        assert_eq!(edge(EdgeOp::Removed, 9), None);
     }
 }

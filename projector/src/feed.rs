@@ -1,56 +1,55 @@
-//! The events to apply, and what the status and the readiness checks show of how they arrive.
+//! The events to apply, and what status and readiness show about their source.
 
 use std::sync::Arc;
 
 use event_log::heartbeat::HeardHead;
-use event_log::{EventSource, LoggedEvent, Monitor, SourceState, Stop};
+use event_log::{EventSource, LogPosition, LoggedEvent, Monitor, SourceState, Stop};
 use proto::event::{AccountChange, AccountOp, DecodeError};
 use service_kit::readiness::Latch;
 
 use crate::apply::Item;
 use crate::edge::Change;
-use crate::mark::Mark;
 use crate::metrics::{FOREIGN, OUTBOX_EVENTS, REBUILDS, REDELIVERIES, STREAM_BEHIND};
-use crate::status::Board;
+use crate::status::StatusBoard;
 use crate::truth::Truth;
 
-/// Events of the stream that one request asks for.
+/// Events per request to the stream.
 pub const BATCH: i64 = 500;
-/// Bytes of events that may wait to be applied: about 20,000 changed edges.
+/// Limit of the bytes of events that wait to be applied: about 20,000 changed edges.
 pub const BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
-/// Event sources and listeners.
+/// The sources that a session reads.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// The source of truth.
     pub truth: Truth,
-    /// The log.
+    /// The event log.
     pub log: event_log::Sources,
     /// The head of the newest heartbeat.
     pub heard: Arc<HeardHead>,
-    /// Passes unless what was applied is not, or no longer, part of the history.
+    /// The check `stream`: passes while the applied events are part of the history.
     pub latch: Latch,
-    /// Shows what is wrong with the stream.
-    pub board: Board,
+    /// Status of the projector.
+    pub board: StatusBoard,
 }
 
-/// Shows how events arrive.
+/// Reports the source of events to status, readiness and metrics.
 #[derive(Debug)]
 pub struct FeedMonitor {
     /// As in [`Sources`].
     pub latch: Latch,
     /// As in [`Sources`].
-    pub board: Board,
+    pub board: StatusBoard,
 }
 
 impl Monitor for FeedMonitor {
-    /// Where events come from does not change the readiness: the read model is complete as of its revision, and the
-    /// status and the metrics show how old that is.
+    /// Reading the outbox does not change the readiness: the read model is complete as of its revision, and status and
+    /// metrics show its age.
     fn state(&self, state: SourceState<'_>) {
         let problem = match state {
             SourceState::Stream => String::new(),
             SourceState::Outbox { reason } => format!("events come from the outbox: {reason}"),
-            // What is wrong with the stream is still so.
+            // The problem of the stream remains.
             SourceState::CaughtUp => return self.latch.ready(),
             SourceState::Unavailable { reason } => {
                 format!("neither the stream nor the outbox can be read: {reason}")
@@ -96,10 +95,10 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Reads the events after `mark`.
-    pub fn after(mark: Mark, sources: &Sources) -> Self {
+    /// Starts to read after `position`.
+    pub fn after(position: LogPosition, sources: &Sources) -> Self {
         sources.latch.ready();
-        Self { source: EventSource::after(mark, sources.log.clone()), latch: sources.latch.clone() }
+        Self { source: EventSource::after(position, sources.log.clone()), latch: sources.latch.clone() }
     }
 
     /// Waits for the next event. Nothing is lost if the caller stops waiting.
@@ -119,7 +118,7 @@ impl Feed {
     }
 }
 
-/// What the read model needs of an event.
+/// Reduces an event to what the read model needs.
 fn item(logged: LoggedEvent) -> Result<Item, Stop> {
     let LoggedEvent { event, traceparent, .. } = logged;
     let change = |change| Change::of(change, event.revision).ok_or(DecodeError::Unknown("edge change", 0));
@@ -131,5 +130,11 @@ fn item(logged: LoggedEvent) -> Result<Item, Stop> {
         .map_err(|source| Stop::Unreadable { revision: event.revision, source })?;
     let ended = |change: &&AccountChange| change.op == AccountOp::Erased;
     let erased = event.accounts.iter().filter(ended).map(|change| change.user).collect();
-    Ok(Item { mark: Mark::of(&event), committed_at: event.committed_at, changes, erased, traceparent })
+    Ok(Item {
+        position: LogPosition::of(&event),
+        committed_at: event.committed_at,
+        changes,
+        erased,
+        traceparent,
+    })
 }

@@ -1,18 +1,18 @@
-//! The checks of the projector: their names and advice.
+//! The readiness checks of the projector, with advice for operators.
 
 use service_kit::readiness::CheckKind;
 
-/// Events can be read, and are of the history that the read model follows.
+/// Events can be read and belong to the history of the read model.
 pub const STREAM: CheckKind = CheckKind {
     name: "stream",
     action: "bring PostgreSQL back, or open a new epoch if it has lost commits: runbook FollowgraphProjectionFails",
 };
-/// Neo4j takes writes of this projector.
+/// Neo4j accepts writes of this projector.
 pub const READ_MODEL: CheckKind = CheckKind {
     name: "read model",
     action: "do as the reason says; else check that Neo4j runs and this process reaches it, then read the log",
 };
-/// The read model was built.
+/// The read model is complete.
 pub const COMPLETE: CheckKind =
     CheckKind { name: "complete", action: "wait until it is built: runbook FollowgraphReplicaIncomplete" };
 

@@ -1,10 +1,8 @@
-//! The projector: keeps a Neo4j read model up to date, and builds, audits and repairs it.
+//! The projector: keeps a Neo4j read model up to date, and builds, audits and repairs it. It applies each event exactly
+//! once, and writes to nothing else.
 //!
-//! Owns: the way of an event from the stream into the read model, exactly once. It writes to nothing else.
-//! Must not know: clients; it has no port but the admin port.
-//! What can go wrong: servers that are away, or cannot be used as the settings lead to them, are waited for, and `/readyz`
-//! says so. The process ends by itself only if another projector has taken over its read model, or an event is newer than
-//! this program.
+//! It waits for servers that are down or refuse its settings, and `/readyz` says so. The process ends only if another
+//! projector has taken over its read model, or if an event is newer than this program.
 
 mod announce;
 pub mod app;
@@ -15,7 +13,6 @@ mod engine;
 mod feed;
 mod graph;
 mod health;
-mod mark;
 pub mod metrics;
 mod status;
 mod sweep;

@@ -1,14 +1,11 @@
-//! Every metric of this crate.
-//!
-//! Owns: names, descriptions and labels; labels come from closed sets. Must not know: how they leave the process.
-//! What can go wrong: nothing.
+//! Every metric of this crate. Labels come from closed sets.
 
 service_kit::declare_metrics! {
     /// Events applied to the read model.
     Counter(Count) EVENTS = "projector_events_applied_total";
     /// Edge changes written to the read model.
     Counter(Count) CHANGES = "projector_edge_changes_total" { op: "create", "put", "delete" };
-    /// Most edge changes of the next batch. Below 2000 after Neo4j failed at a larger one.
+    /// Limit of the edge changes of the next batch. Below 2000 after Neo4j failed to write a larger batch.
     Gauge(Count) BATCH_LIMIT = "projector_batch_limit";
     /// Nodes of accounts without edges that were removed.
     Counter(Count) ACCOUNTS_REMOVED = "projector_accounts_removed_total" { cause: "erased", "unused" };
@@ -16,17 +13,17 @@ service_kit::declare_metrics! {
     Histogram(Count) BATCH_EDGES = "projector_batch_edges";
     /// Time of one batch's transaction.
     Histogram(Seconds) APPLY_SECONDS = "projector_apply_seconds";
-    /// Time of the small transaction that moves visible and target.
+    /// Time of the transaction that publishes `visible` and `target`.
     Histogram(Seconds) PUBLISH_SECONDS = "projector_publish_seconds";
     /// Time from commit in PostgreSQL to visible in the read model, of every event.
     Histogram(Seconds) LAG_SECONDS = "projector_lag_seconds";
     /// How many revisions the read model is behind the head.
     Gauge(Revisions) LAG_REVISIONS = "projector_lag_revisions";
-    /// Newest revision that readers are sure to see.
+    /// Newest revision that all readers see.
     Gauge(Revisions) VISIBLE = "projector_visible_revision";
     /// Newest revision known to be committed.
     Gauge(Revisions) HEAD = "projector_head_revision";
-    /// 1 while every range was swept since the read model was built.
+    /// 1 if every range was swept since the read model was built.
     Gauge(Switch) COMPLETE = "projector_complete";
     /// Sessions with the read model that ended and were opened again.
     Counter(Count) RETRIES = "projector_session_retries_total" {
@@ -36,7 +33,7 @@ service_kit::declare_metrics! {
     /// Times the checkpoint was set to the head and the sweep began again.
     Counter(Count) RESETS = "projector_resets_total" { cause: "pruned", "contradicted", "epoch", "database" };
 
-    /// Stream consumers built anew.
+    /// Stream consumers that were created again.
     Counter(Count) REBUILDS = "projector_consumer_rebuilds_total" {
         cause: "disconnected", "stream", "consumer", "timeout", "gap", "behind", "redelivery", "stall", "foreign"
     };
@@ -50,9 +47,9 @@ service_kit::declare_metrics! {
     Gauge(Revisions) STREAM_BEHIND = "projector_stream_behind_revisions";
 
     /// Ranges compared by the sweep.
-    Counter(Count) TILES = "projector_sweep_tiles_total" { kind: "follow", "mute", "block", "request" };
+    Counter(Count) RANGES = "projector_sweep_tiles_total" { kind: "follow", "mute", "block", "request" };
     /// Edges read from PostgreSQL for comparison.
-    Counter(Count) TILE_ROWS = "projector_sweep_rows_total" { kind: "follow", "mute", "block", "request" };
+    Counter(Count) RANGE_ROWS = "projector_sweep_rows_total" { kind: "follow", "mute", "block", "request" };
     /// Edges that a sweep found wrong in a complete read model and repaired; must be 0.
     Counter(Count) DIFFERENCES = "projector_sweep_differences_total" {
         cause: "missing", "extra", "different", "misplaced"
@@ -63,10 +60,10 @@ service_kit::declare_metrics! {
     Counter(Count) PASSES = "projector_sweep_passes_total";
     /// Progress of the pass under way.
     Gauge(Ratio) PROGRESS = "projector_sweep_progress";
-    /// Time from a tile's snapshot to its repair.
-    Histogram(Seconds) TILE_SECONDS = "projector_sweep_tile_seconds";
-    /// Edges of accounts in the read model against their counts in PostgreSQL: the sum of the differences of all ranges of
-    /// accounts, each at one revision, in the last pass of the sweep; must be 0.
+    /// Time from the snapshot of a range to its repair.
+    Histogram(Seconds) RANGE_SECONDS = "projector_sweep_tile_seconds";
+    /// Edges of accounts in the read model against their counts in PostgreSQL: the sum of the differences of all ranges
+    /// of accounts, each at one revision, in the last pass of the sweep; must be 0.
     Gauge(Count) COUNTS_DIFFERENCE = "projector_counts_difference" { kind: "follow", "mute", "block", "request" };
     /// Comparisons of the counts.
     Counter(Count) COUNTS_COMPARED = "projector_counts_compared_total";

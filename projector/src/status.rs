@@ -1,7 +1,4 @@
-//! Where the projector stands, for announcements and readiness.
-//!
-//! Owns: the shared figures. Must not know: who shows them.
-//! What can go wrong: nothing; the last writer of a figure wins, and each figure has one writer.
+//! The figures that announcements and readiness show. Each figure has one writer.
 
 use std::sync::Arc;
 
@@ -9,33 +6,33 @@ use proto::{Epoch, Revision};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, watch};
 
-/// All figures at one moment.
+/// The figures at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// The history that is followed.
+    /// Epoch of the read model.
     pub epoch: Epoch,
     /// Newest revision applied.
     pub revision: Revision,
     /// Newest revision that readers are sure to see.
     pub visible: Revision,
-    /// It may serve.
+    /// The read model may serve reads.
     pub complete: bool,
     /// Progress of the sweep, from 0 to 1.
     pub sweep_progress: f64,
     /// Differences repaired in a complete read model since the process started.
     pub differences: u64,
-    /// When the last of them was repaired.
+    /// Time of the last repair.
     pub differences_at: Option<OffsetDateTime>,
-    /// Microseconds from commit to visible of the newest event.
+    /// Microseconds between commit and visibility of the newest event.
     pub lag_micros: u64,
-    /// What is wrong with the stream; empty when nothing is.
+    /// Problem of the stream, or empty.
     pub stream_problem: String,
-    /// What is wrong with the read model; empty when nothing is.
+    /// Problem of the read model, or empty.
     pub model_problem: String,
 }
 
 impl Status {
-    /// Before anything is known.
+    /// The figures at the start of the process.
     pub(crate) fn starting() -> Self {
         Self {
             epoch: Epoch(0),
@@ -51,12 +48,12 @@ impl Status {
         }
     }
 
-    /// Forgets what was said of a read model that is gone, or whose place holds data of another program.
+    /// Resets the figures of a read model that no longer exists, or was replaced by data of another program.
     pub(crate) fn forget_model(&mut self) {
         (self.complete, self.visible, self.lag_micros) = (false, Revision::ZERO, 0);
     }
 
-    /// What is wrong, in one text.
+    /// Both problems in one text, or empty.
     pub fn problem(&self) -> String {
         match (self.model_problem.as_str(), self.stream_problem.as_str()) {
             (model, "") => model.to_owned(),
@@ -66,21 +63,21 @@ impl Status {
     }
 }
 
-/// The writers' end. Clones share it.
+/// Through which the parts of the process change the status. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Board {
+pub struct StatusBoard {
     status: Arc<watch::Sender<Status>>,
     repaired: mpsc::UnboundedSender<Vec<String>>,
 }
 
-impl Board {
-    /// A board and the stream of repaired accounts' ids.
+impl StatusBoard {
+    /// A board, and the receiver of the ids of repaired accounts.
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Vec<String>>) {
         let (repaired, receiver) = mpsc::unbounded_channel();
         (Self { status: Arc::new(watch::channel(Status::starting()).0), repaired }, receiver)
     }
 
-    /// Changes figures; followers hear of it only if something changed.
+    /// Changes figures. Followers are notified only if a value changed.
     pub fn change(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_if_modified(|status| {
             let before = status.clone();
@@ -89,15 +86,15 @@ impl Board {
         });
     }
 
-    /// Follows the figures.
+    /// A receiver of the figures.
     pub fn follow(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }
 
-    /// Names accounts whose edges were just repaired.
+    /// Announces accounts whose edges were repaired.
     pub fn repaired(&self, ids: Vec<String>) {
         if !ids.is_empty() {
-            // Nobody listens once the process stops.
+            // The receiver is gone when the process stops.
             let _ = self.repaired.send(ids);
         }
     }
@@ -108,8 +105,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn followers_hear_of_changes_only() {
-        let (board, _repaired) = Board::new();
+    fn followers_are_notified_of_changes_only() {
+        let (board, _repaired) = StatusBoard::new();
         let mut follower = board.follow();
         board.change(|status| status.revision = Revision(7));
         assert!(follower.has_changed().unwrap());
@@ -119,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn a_read_model_that_is_gone_is_not_complete() {
+    fn a_wiped_read_model_is_not_complete() {
         let mut status = Status { complete: true, visible: Revision(7), lag_micros: 7, ..Status::starting() };
         status.forget_model();
         assert_eq!(status, Status::starting());
     }
 
     #[test]
-    fn both_problems_are_told() {
-        let (board, _repaired) = Board::new();
+    fn both_problems_are_shown() {
+        let (board, _repaired) = StatusBoard::new();
         board.change(|status| {
             status.model_problem = "a".to_owned();
             status.stream_problem = "b".to_owned();

@@ -9,13 +9,13 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-pub use crate::graph::v1::ErrorReason as Reason;
+pub use crate::generated::graph::v1::ErrorReason as Reason;
 use crate::ids::InvalidId;
 
 /// `ErrorInfo.domain` of every error.
 pub const DOMAIN: &str = "followgraph";
 
-/// The code of each reason; the comments in error_reason.proto say the same.
+/// The code of each reason, as in the comments of error_reason.proto.
 pub fn code(reason: Reason) -> Code {
     use Reason as R;
     match reason {
@@ -64,27 +64,26 @@ pub fn reason_name(reason: Reason) -> &'static str {
     reason.as_str_name().trim_start_matches("ERROR_REASON_")
 }
 
-/// An error on its way to a client. The message is for people: lower case, no
-/// full stop, no text of a database.
+/// An error for a client. The message is for people: lower case, no full stop, no text of a database.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{message}")]
 pub struct ServiceError {
-    /// Why.
+    /// For programs; determines the code.
     pub reason: Reason,
-    /// The same for people.
+    /// For people.
     pub message: String,
     /// The request's field at fault, for example `target_ids[3]`.
     pub field: Option<String>,
-    /// When trying again makes sense.
+    /// Earliest useful retry.
     pub retry_after: Option<Duration>,
-    /// The quota that is used up: whose it is, and what it allows.
+    /// The exhausted quota: its owner, and what it allows.
     pub quota: Option<Box<(String, String)>>,
-    /// More for programs, under ErrorInfo.metadata.
+    /// Entries of ErrorInfo.metadata.
     pub metadata: Vec<(&'static str, String)>,
 }
 
 impl ServiceError {
-    /// An error that no field is at fault for.
+    /// An error without a field at fault.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -114,14 +113,14 @@ impl ServiceError {
         Self::field(reason, field, error)
     }
 
-    /// Says when trying again makes sense.
+    /// Sets the earliest useful retry (RetryInfo).
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
     }
 
-    /// Names the quota that is used up: whose it is, and what it allows.
+    /// Sets the exhausted quota: its owner, and what it allows.
     #[must_use]
     pub fn quota(mut self, subject: impl std::fmt::Display, allows: impl std::fmt::Display) -> Self {
         self.quota = Some(Box::new((subject.to_string(), allows.to_string())));
@@ -155,7 +154,7 @@ impl From<ServiceError> for Status {
     }
 }
 
-/// The reason that an answer carries, if it is one of ours.
+/// The reason of an answer; `None` if it is not one of ours.
 pub fn reason_of(status: &Status) -> Option<Reason> {
     let details = status.get_error_details();
     let info = details.error_info()?;

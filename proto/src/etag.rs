@@ -20,7 +20,7 @@ use crate::event::EdgeKind;
 use crate::ids::{Revision, UserId};
 
 const VERSION: &str = "1";
-/// 128 bits: no two states collide by chance, and a cache can keep many.
+/// 128 bits: enough against collisions by chance, and small enough for caches.
 const BYTES: usize = 16;
 
 /// The state of a pair, seen from one of its accounts.
@@ -30,20 +30,20 @@ pub struct Etag([u8; BYTES]);
 /// One edge of a pair that the viewer may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PairEdge {
-    /// What it means.
+    /// Kind of the edge.
     pub kind: EdgeKind,
-    /// It starts at the viewer.
+    /// True if the edge starts at the viewer.
     pub outgoing: bool,
     /// The revision of its last change.
     pub revision: Revision,
-    /// When it was created, in milliseconds since 1970: the read model keeps no more.
+    /// Creation time in milliseconds since 1970, the precision of the read model.
     pub created_at_millis: i64,
-    /// When it expires, in milliseconds since 1970.
+    /// Expiry time in milliseconds since 1970.
     pub expires_at_millis: Option<i64>,
 }
 
 impl PairEdge {
-    /// The viewer may know of it. Accounts never learn that they are muted.
+    /// True if the viewer may know of the edge. Accounts never learn that they are muted.
     fn is_known_to_viewer(&self) -> bool {
         self.kind != EdgeKind::Mute || self.outgoing
     }

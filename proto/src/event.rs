@@ -1,81 +1,78 @@
 //! Events in checked form, and their bytes.
 //!
-//! Owns what a valid event is. A reader that gets [`DecodeError`] must stop: the
-//! message is foreign, damaged, or of a newer version, and skipping it would leave
-//! the reader's tables wrong.
+//! A reader that gets [`DecodeError`] must stop: the message is foreign, damaged, or of a newer version, and skipping
+//! it would leave the reader's tables wrong.
 
 use prost::Message as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::events::v1 as wire;
-/// The same on the wire; other generated messages look for it here.
-pub use crate::events::v1;
-pub use crate::events::v1::{AccountOp, EdgeOp, Verb};
-pub use crate::graph::v1::EdgeKind;
+use crate::generated::event::v1 as wire;
+pub use crate::generated::event::v1::{AccountOp, EdgeOp, Verb};
+pub use crate::generated::graph::v1::EdgeKind;
 use crate::ids::{Epoch, Position, Revision, UserId, parse_uuid};
 use crate::timestamp;
 
-/// The most edges that one event changes.
+/// Limit of the edges that one event changes.
 pub const MAX_EDGES: usize = 1_000;
 
 /// One revision: an atomic set of changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// The history.
+    /// The history that it belongs to.
     pub epoch: Epoch,
-    /// The point in it.
+    /// Its number in the history.
     pub revision: Revision,
-    /// Names this event alone.
+    /// Unique id.
     pub event_id: Uuid,
-    /// The event before; none at the very first.
+    /// Id of the previous event; `None` for the first.
     pub prev_id: Option<Uuid>,
-    /// When it was committed.
+    /// Commit time, by PostgreSQL's clock.
     pub committed_at: OffsetDateTime,
-    /// What was asked for.
+    /// The command that caused it.
     pub verb: Verb,
-    /// Who asked; none for the system itself.
+    /// The acting account; `None` for the system.
     pub actor: Option<UserId>,
-    /// The edges that changed, each at most once.
+    /// Changed edges, each at most once.
     pub edges: Vec<EdgeChange>,
-    /// The accounts whose flags changed.
+    /// Accounts whose flags changed.
     pub accounts: Vec<AccountChange>,
-    /// The counts, after the event, of the accounts whose counts changed.
+    /// Counts after the event, of the accounts whose counts changed.
     pub counts: Vec<AccountCounts>,
 }
 
-/// An edge's name.
+/// Identifies an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EdgeKey {
-    /// What it means.
+    /// Kind of the edge.
     pub kind: EdgeKind,
-    /// Where it starts.
+    /// Account at its start.
     pub source: UserId,
-    /// Where it ends.
+    /// Account at its end.
     pub target: UserId,
 }
 
-/// One edge and what happened to it.
+/// The change of one edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EdgeChange {
     /// The edge.
     pub key: EdgeKey,
-    /// What happened.
+    /// The change.
     pub op: EdgeOp,
-    /// Its place in lists.
+    /// Position in lists.
     pub position: Position,
-    /// When it came to be.
+    /// Creation time.
     pub created_at: OffsetDateTime,
-    /// When it will run out.
+    /// Expiry time; `None` for a permanent edge.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// One account and what happened to it.
+/// The change of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountChange {
     /// The account.
     pub user: UserId,
-    /// What happened.
+    /// The change.
     pub op: AccountOp,
 }
 
@@ -84,24 +81,24 @@ pub struct AccountChange {
 pub struct AccountCounts {
     /// The account.
     pub user: UserId,
-    /// How many follow it.
+    /// Number of followers.
     pub followers: u64,
-    /// How many it follows.
+    /// Number of accounts that it follows.
     pub following: u64,
-    /// How many it has muted.
+    /// Number of accounts that it has muted.
     pub muting: u64,
-    /// How many it has blocked.
+    /// Number of accounts that it has blocked.
     pub blocking: u64,
-    /// Its pending requests.
+    /// Number of pending requests that it has sent.
     pub requests_sent: u64,
-    /// Pending requests to it.
+    /// Number of pending requests to it.
     pub requests_received: u64,
 }
 
 /// Why bytes are not an event that this version understands.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Not the protobuf message.
+    /// The bytes are no protobuf message of this type.
     #[error("not an event message")]
     Protobuf(#[from] prost::DecodeError),
     /// A field is missing or out of its range.
@@ -118,7 +115,7 @@ impl Event {
         Self::try_from(wire::Event::decode(bytes)?)
     }
 
-    /// The revision that bytes name which are an event, also one of a newer version that cannot be read in full.
+    /// The revision of an event's bytes, even if a newer version wrote an event that this version cannot decode.
     pub fn revision_of(bytes: &[u8]) -> Option<Revision> {
         let event = wire::Event::decode(bytes).ok()?;
         (1..=Revision::MAX.0).contains(&event.revision).then_some(Revision(event.revision))

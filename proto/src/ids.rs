@@ -1,8 +1,7 @@
-//! The identifiers that everything hangs on: accounts, revisions, positions, epochs.
+//! Identifiers: accounts, revisions, positions, epochs.
 //!
-//! Owns their text form and their limits. Ids are hyphenated UUIDs, taken in any
-//! case and given out in lower case, so that texts compare as their bytes do; the
-//! read model's indexes rely on that.
+//! Ids are hyphenated UUIDs, accepted in any case and returned in lower case, so that their texts sort as their bytes
+//! do; the read model's indexes rely on that.
 
 use std::fmt;
 
@@ -78,12 +77,12 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// The number of a history. 1 at first; a recovery opens another one.
+/// The number of a history, starting at 1. A recovery opens the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
 impl Epoch {
-    /// As the stores keep it.
+    /// The form in PostgreSQL and Neo4j, which have signed integers only.
     pub fn as_i64(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
@@ -117,7 +116,7 @@ impl Revision {
         Self(self.0 + 1)
     }
 
-    /// As the stores keep it.
+    /// The form in PostgreSQL and Neo4j, which have signed integers only.
     pub fn as_i64(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
@@ -154,7 +153,7 @@ impl Position {
         Revision(self.0 >> Self::INDEX_BITS)
     }
 
-    /// As the stores keep it.
+    /// The form in PostgreSQL and Neo4j, which have signed integers only.
     pub fn as_i64(self) -> i64 {
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }

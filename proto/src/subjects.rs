@@ -1,6 +1,6 @@
 //! Names on NATS: the stream, its subjects, its headers, and the signals on core NATS.
 
-use crate::events::v1::Verb;
+use crate::generated::event::v1::Verb;
 use crate::ids::Epoch;
 
 /// The stream of the first epoch.

@@ -1,8 +1,5 @@
-//! The admin port: `/livez`, `/readyz`, `/metrics`.
-//!
-//! Owns: the HTTP server for operators and the probes of an orchestrator.
-//! Must not know: what the checks and metrics are about.
-//! What can go wrong: the port is taken. It serves until the very end of the process, so that a drain can be watched.
+//! The admin port: `/livez`, `/readyz`, `/metrics`. It serves until the end of the process, so that a drain can be
+//! observed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +17,7 @@ use crate::listen;
 use crate::readiness::{Readiness, Report};
 use crate::telemetry::Telemetry;
 
-/// How often samples are moved into buckets when nobody scrapes.
+/// How often samples move into buckets without a scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The port could not be opened.
@@ -39,7 +36,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the port. Port 0 takes a free one.
+    /// Opens the port; port 0 is a free one.
     pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError { listen, source };
         let listener = listen::bind(listen).map_err(failed)?;
@@ -52,7 +49,7 @@ impl Server {
         self.local_addr
     }
 
-    /// Serves until `stop`. Requests under way at that moment are cut off; none takes long.
+    /// Serves until `stop`, which cuts requests off; none takes long.
     pub async fn serve(
         self,
         readiness: Readiness,
@@ -81,7 +78,7 @@ impl Server {
 
 fn router(readiness: Readiness) -> Router {
     Router::new()
-        // Answering at all shows that the runtime turns.
+        // An answer proves that the runtime works.
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz).with_state(readiness))
 }

@@ -1,29 +1,27 @@
-//! What a service's program answers on its command line instead of running.
-//!
-//! Owns: `--help`, `--version`, `--settings` and `--metrics`. Settings themselves come from the environment alone.
-//! Must not know: which settings there are; the code that reads them tells.
-//! What can go wrong: nothing. Other arguments are left alone.
+//! The command line of a service: `--help`, `--version`, `--settings` and `--metrics`. Other arguments are ignored;
+//! settings come from the environment.
 
 use std::fmt::Write as _;
 
+use crate::about::About;
+use crate::catalog;
 use crate::config::Variable;
-use crate::process::{self, About};
 
-/// What is asked for.
+/// The argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// A text for people.
+    /// `--help`.
     Help,
-    /// Name and version.
+    /// `--version`.
     Version,
-    /// Every setting, as JSON; docs/configuration.md is made of it.
+    /// `--settings`: every setting as JSON, the source of docs/configuration.md.
     Settings,
-    /// Every metric, as JSON; docs/metrics.md is made of it.
+    /// `--metrics`: every metric as JSON, the source of docs/metrics.md.
     Metrics,
 }
 
 impl Asked {
-    /// Looks at the first argument after the program's name.
+    /// Parses the first argument after the program's name.
     pub(crate) fn of(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
         match arguments.nth(1)?.as_str() {
             "--help" | "-h" => Some(Self::Help),
@@ -34,13 +32,13 @@ impl Asked {
         }
     }
 
-    /// The answer.
+    /// The output of the process.
     pub(crate) fn answer(self, about: &About, variables: &[Variable]) -> String {
         match self {
             Self::Help => help(about, variables),
             Self::Version => format!("{} {}", about.name, about.version),
             Self::Settings => json(variables),
-            Self::Metrics => process::metrics_as_json(about).to_string(),
+            Self::Metrics => metrics_as_json(about).to_string(),
         }
     }
 }
@@ -50,8 +48,8 @@ fn help(about: &About, variables: &[Variable]) -> String {
         "{} {}\n\nRuns until SIGTERM or SIGINT. Its settings are environment variables.\n\n  \
          --settings     print them as JSON and end\n  \
          --metrics      print what is exported as JSON and end\n  \
-         --healthcheck  ask the process beside this one whether it runs: exit code 0 or 1\n                 \
-                        (--healthcheck=ready: whether it can serve)\n  \
+         --healthcheck  check the process in this container: exit code 0 if it runs, else 1\n                 \
+                        (--healthcheck=ready: 0 if it can serve)\n  \
          --version      print name and version and end\n",
         about.name, about.version
     );
@@ -92,6 +90,15 @@ fn json(variables: &[Variable]) -> String {
     serde_json::Value::Array(all.collect()).to_string()
 }
 
+/// The metrics of a service, grouped by origin.
+fn metrics_as_json(about: &About) -> serde_json::Value {
+    serde_json::json!({
+        "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),
+        "of every service": catalog::to_json(crate::metrics::ALL),
+        "of its own": catalog::to_json(about.metrics),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +131,7 @@ mod tests {
             "{help}"
         );
         assert!(help.contains("KEY (text, optional, secret)"), "{help}");
-        assert!(help.contains("\n  --healthcheck  ask"), "{help}");
+        assert!(help.contains("\n  --healthcheck  check"), "{help}");
         let json = Asked::Settings.answer(&ABOUT, &variables());
         assert!(json.contains(r#""name":"KEY""#) && json.contains(r#""secret":true"#), "{json}");
         assert!(!help.contains("hunter2") && !json.contains("hunter2"));

@@ -16,27 +16,27 @@ use tonic::{Code, Status};
 
 pub use self::caller::Caller;
 use crate::config::Env;
-use crate::grpc::errors;
+use crate::errors;
 
 /// The variable that holds the tokens.
 const VARIABLE: &str = "AUTH_TOKENS";
-/// What a value of the variable looks like.
+/// Example of its value.
 const EXAMPLE: &str = "backend=read+write:a-long-random-text,admin:another-one";
-/// Longest name of a caller.
+/// Limit of the length of a name.
 const MAX_NAME: usize = 40;
 /// Callers of [`Tokens::read_secrets`] share this name.
 const INTERNAL: &str = "internal";
-/// Callers whose token has no name are called after its place in the list.
+/// Prefix of the names of callers whose token has none; the token's index follows.
 const UNNAMED: &str = "token-";
 
-/// What a token allows.
+/// A right of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Reading.
+    /// Queries.
     Read,
-    /// Writing.
+    /// Commands.
     Write,
-    /// Operating: jobs over whole accounts, recovery.
+    /// Operations: jobs on whole accounts, recovery.
     Admin,
 }
 
@@ -73,25 +73,25 @@ impl FromStr for Scope {
     }
 }
 
-/// What is wrong with a list of tokens. Never repeats any part of it.
+/// A mistake in a list of tokens. It never quotes the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// An entry without a colon.
     #[error("an entry is not of the form scopes:secret or name=scopes:secret")]
     Form,
-    /// A name that cannot be a label, or that stands for something else.
+    /// A name that cannot be a label, or is reserved.
     #[error("a name has other characters than a-z, 0-9, '-' and '_', more than 40 of them, or is reserved")]
     Name,
-    /// A word before the colon that is no scope.
+    /// An unknown scope.
     #[error("a scope is none of read, write, admin")]
     Scope,
-    /// Nothing after the colon.
+    /// No secret after the colon.
     #[error("a secret is empty")]
     EmptySecret,
     /// A secret that the header of a call cannot carry.
     #[error("a secret has other characters than printable ASCII, which no client can send")]
     Unsendable,
-    /// A value, and nothing in it.
+    /// A value without an entry.
     #[error("it holds no entry")]
     Empty,
     /// The same secret twice.
@@ -108,7 +108,7 @@ pub enum AuthError {
     /// The token is not in the list.
     #[error("the token is not known")]
     Unknown,
-    /// The token is known and lacks a scope.
+    /// The token is known, but lacks the scope.
     #[error("the token lacks the scope {0}")]
     ScopeMissing(Scope),
 }
@@ -127,7 +127,7 @@ impl AuthError {
     }
 }
 
-/// Counts a call that a setting rules out, whatever token it carries.
+/// Counts a call that a setting disables, with any token.
 pub fn count_disabled() {
     counter!(crate::metrics::AUTH_REFUSED, "cause" => "disabled").increment(1);
 }
@@ -146,7 +146,7 @@ struct Token {
     scopes: u8,
     hash: [u8; 32],
     caller: Caller,
-    /// Made at first use: settings are read before metrics are set up.
+    /// Created at first use, because settings are read before metrics are set up.
     accepted: OnceLock<Counter>,
 }
 
@@ -156,7 +156,7 @@ pub struct Tokens(Arc<List>);
 
 #[derive(Default)]
 struct List {
-    /// The variable that they come from, a label of their counters.
+    /// Their variable, a label of their counters.
     variable: String,
     tokens: Vec<Token>,
 }
@@ -170,8 +170,8 @@ impl fmt::Debug for Tokens {
 impl FromStr for Tokens {
     type Err = ParseError;
 
-    /// Comma-separated `scopes:secret` or `name=scopes:secret` with the scopes joined by `+`. Only what precedes the first
-    /// `:` is looked at for a name: a secret may hold `=` and `:`. Blanks around a secret do not count, as in the header of a
+    /// Comma-separated `scopes:secret` or `name=scopes:secret` with the scopes joined by `+`. A name ends before the
+    /// first `:`, because a secret may contain `=` and `:`. Blanks around a secret are ignored, as in the header of a
     /// call.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut tokens: Vec<Token> = Vec::new();
@@ -197,7 +197,7 @@ impl FromStr for Tokens {
             };
             add(&mut tokens, bits, secret, caller)?;
         }
-        // Meant to close something, it would leave reads open.
+        // An empty list would leave reads open, although the operator meant to restrict them.
         if tokens.is_empty() { Err(ParseError::Empty) } else { Ok(Self::of(VARIABLE, tokens)) }
     }
 }
@@ -209,7 +209,9 @@ impl Tokens {
 
     /// Reads `AUTH_TOKENS`; absent means that no token is accepted.
     pub fn read(env: &mut Env) -> Self {
-        env.about("Accepted bearer tokens: comma-separated scopes:secret or name=scopes:secret, scopes joined by + from read, write, admin. Several tokens, also of one name, are valid at the same time, which allows rotation. A name is what metrics and limits call the caller.")
+        env.about("Accepted bearer tokens: comma-separated scopes:secret or name=scopes:secret, with scopes read, write and admin \
+             joined by +. Several tokens, also with the same name, are valid at the same time, for rotation. The name \
+             identifies the caller in metrics and limits.")
             .example(EXAMPLE);
         let Some(text) = env.optional_secret(VARIABLE) else {
             return Self::default();
@@ -220,8 +222,8 @@ impl Tokens {
         })
     }
 
-    /// Reads a variable that holds secrets alone, comma-separated, each of which grants `scope`; absent means that none
-    /// is accepted. Describe the variable first.
+    /// Reads a variable of comma-separated secrets, each of which grants `scope`; absent means that none is accepted.
+    /// Describe the variable first.
     pub fn read_secrets(env: &mut Env, variable: &str, scope: Scope) -> Self {
         let Some(text) = env.optional_secret(variable) else {
             return Self::default();
@@ -242,7 +244,7 @@ impl Tokens {
         Ok(Self::of(variable, tokens))
     }
 
-    /// Makes the counter of each token appear with 0: an absent one would look like a token that is not used.
+    /// Creates the counter of each token with 0, so that unused tokens are visible.
     pub fn begin_metrics(&self) {
         for place in 0..self.0.tokens.len() {
             self.0.accepted(place).increment(0);
@@ -265,25 +267,25 @@ impl Tokens {
         self.authorize_token(token, scope)
     }
 
-    /// Checks a token that came in another way, such as a header of its own.
+    /// Checks a token from elsewhere, such as another header.
     pub fn authorize_token(&self, token: &str, scope: Scope) -> Result<Caller, AuthError> {
         self.check(token, scope).map_err(AuthError::counted)
     }
 
-    /// Who calls, if the call carries `authorization: Bearer <token>` with this scope. For methods that another token
-    /// opens too, or that need none: nothing is refused, so nothing counts as refused.
+    /// The caller, if the call has `authorization: Bearer <token>` with this scope. For methods with other accepted
+    /// tokens, or without any: it counts no refusal.
     pub fn recognize(&self, headers: &HeaderMap, scope: Scope) -> Option<Caller> {
         self.recognize_token(of_headers(headers)?, scope)
     }
 
-    /// The same for a token that came in another way.
+    /// The same for a token from elsewhere.
     pub fn recognize_token(&self, token: &str, scope: Scope) -> Option<Caller> {
         self.check(token, scope).ok()
     }
 
     fn check(&self, token: &str, scope: Scope) -> Result<Caller, AuthError> {
         let hash = sha256(token);
-        // Every entry is compared, so that the time tells nothing about which one matched.
+        // Every entry is compared, so that the time does not depend on the match.
         let mut place = u64::MAX;
         let mut scopes = 0;
         for (candidate, index) in self.0.tokens.iter().zip(0..) {
@@ -304,7 +306,7 @@ impl Tokens {
 }
 
 impl List {
-    /// Counts the calls that the token at this place was accepted for.
+    /// The counter of the calls accepted with the token at this index.
     fn accepted(&self, place: usize) -> &Counter {
         self.tokens[place].accepted.get_or_init(|| {
             counter!(
@@ -321,7 +323,7 @@ fn of_headers(headers: &HeaderMap) -> Option<&str> {
     headers.get("authorization").and_then(|value| value.to_str().ok()).and_then(bearer)
 }
 
-/// A name becomes the label of a metric, so it is short and plain, and stands for nothing else.
+/// A name is a label of metrics, so it must be short, plain and not reserved.
 fn check_name(name: &str) -> Result<&str, ParseError> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
     let reserved = name == caller::NONE || name == INTERNAL || name.starts_with(UNNAMED);
@@ -355,137 +357,4 @@ fn sha256(text: &str) -> [u8; 32] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn tokens(text: &str) -> Tokens {
-        text.parse().expect("a valid list")
-    }
-
-    fn header(value: &'static str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert("authorization", value.parse().expect("ASCII"));
-        headers
-    }
-
-    #[test]
-    fn a_token_opens_its_scopes_and_no_others() {
-        let tokens = tokens("read+write:old, read:new, admin:root");
-        let caller = tokens.authorize(&header("Bearer old"), Scope::Write).expect("in scope");
-        assert_eq!(caller.name(), "token-0");
-        assert_eq!(tokens.authorize(&header("bearer new"), Scope::Read).expect("in scope").name(), "token-1");
-        assert_eq!(
-            tokens.authorize(&header("Bearer new"), Scope::Write),
-            Err(AuthError::ScopeMissing(Scope::Write))
-        );
-        assert_eq!(
-            tokens.authorize(&header("Bearer root"), Scope::Read),
-            Err(AuthError::ScopeMissing(Scope::Read))
-        );
-        assert!(tokens.grant(Scope::Admin));
-    }
-
-    #[test]
-    fn missing_and_unknown_tokens_are_refused() {
-        let tokens = tokens("read:one");
-        for metadata in [HeaderMap::new(), header("Basic one"), header("Bearer "), header("one")] {
-            assert_eq!(tokens.authorize(&metadata, Scope::Read), Err(AuthError::Missing));
-        }
-        for token in ["Bearer on", "Bearer oneone", "Bearer ONE", "Bearer read:one"] {
-            assert_eq!(tokens.authorize(&header(token), Scope::Read), Err(AuthError::Unknown));
-        }
-        assert_eq!(Tokens::default().authorize(&header("Bearer one"), Scope::Read), Err(AuthError::Unknown));
-    }
-
-    #[test]
-    fn malformed_lists_are_mistakes_and_never_shown() {
-        for (text, error) in [
-            ("hunter2", ParseError::Form),
-            ("reed:hunter2", ParseError::Scope),
-            ("read+:hunter2", ParseError::Scope),
-            ("read:", ParseError::EmptySecret),
-            ("read:hunter2,write:hunter2", ParseError::Duplicate),
-            (" , ", ParseError::Empty),
-            ("=read:hunter2", ParseError::Name),
-            ("Feed=read:hunter2", ParseError::Name),
-            ("none=read:hunter2", ParseError::Name),
-            ("token-7=read:hunter2", ParseError::Name),
-            ("internal=read:hunter2", ParseError::Name),
-            ("feed=hunter2", ParseError::Form),
-            ("feed=reed:hunter2", ParseError::Scope),
-            ("read: ,write:hunter2", ParseError::EmptySecret),
-            ("read:hunter2,write: hunter2", ParseError::Duplicate),
-            ("read:hunter2\u{e9}", ParseError::Unsendable),
-            ("read:hunter2\nhunter3", ParseError::Unsendable),
-        ] {
-            assert_eq!(text.parse::<Tokens>().map(|_| ()), Err(error));
-            let mut env = Env::from_pairs([(VARIABLE, text)]);
-            let tokens = Tokens::read(&mut env);
-            assert!(!env.redacted().contains("hunter2"));
-            let report = env.finish(tokens).expect_err("a mistake").to_string();
-            assert!(!report.contains("hunter2"), "{report}");
-        }
-    }
-
-    #[test]
-    fn bare_secrets_grant_one_scope_and_several_count_at_a_time() {
-        let mut env = Env::from_pairs([("INTERNAL", "old:1, new, ")]);
-        let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
-        assert_eq!(tokens.authorize_token("old:1", Scope::Write), Ok(Caller::new(INTERNAL)));
-        assert_eq!(tokens.authorize_token("new", Scope::Write), Ok(Caller::new(INTERNAL)));
-        assert_eq!(tokens.authorize_token("", Scope::Write), Err(AuthError::Unknown));
-        assert_eq!(tokens.authorize_token("old:1, new, ", Scope::Write), Err(AuthError::Unknown));
-        assert_eq!(tokens.authorize_token("new", Scope::Read), Err(AuthError::ScopeMissing(Scope::Read)));
-        assert_eq!(env.redacted(), "INTERNAL=[redacted]");
-        assert!(Tokens::read_secrets(&mut Env::from_pairs([("", "")]), "INTERNAL", Scope::Write).is_empty());
-
-        let mut env = Env::from_pairs([("INTERNAL", "hunter2,hunter2")]);
-        let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
-        let report = env.finish(tokens).expect_err("a mistake").to_string();
-        assert!(report.contains("twice") && !report.contains("hunter2"), "{report}");
-
-        let mut env = Env::from_pairs([("INTERNAL", "old,hunter2\u{e9}")]);
-        let tokens = Tokens::read_secrets(&mut env, "INTERNAL", Scope::Write);
-        let report = env.finish(tokens).expect_err("a mistake").to_string();
-        assert!(report.contains("printable ASCII") && !report.contains("hunter2"), "{report}");
-    }
-
-    #[test]
-    fn a_token_that_need_not_be_there_is_recognized() {
-        let tokens = tokens("feed=read:one,write:two");
-        let name = |headers: &HeaderMap| {
-            tokens.recognize(headers, Scope::Read).map(|caller| caller.name().to_owned())
-        };
-        assert_eq!(name(&header("Bearer one")).as_deref(), Some("feed"));
-        for other in [HeaderMap::new(), header("Bearer two"), header("Bearer three"), header("Basic one")] {
-            assert_eq!(name(&other), None, "{other:?}");
-        }
-    }
-
-    #[test]
-    fn blanks_around_a_secret_do_not_count() {
-        let tokens = tokens("backend=read: one ,write : two words");
-        assert!(tokens.authorize(&header("Bearer one"), Scope::Read).is_ok());
-        assert!(tokens.authorize(&header("Bearer  two words "), Scope::Write).is_ok());
-    }
-
-    #[test]
-    fn a_secret_may_hold_colons() {
-        assert!(tokens("read:a:b").authorize(&header("Bearer a:b"), Scope::Read).is_ok());
-    }
-
-    #[test]
-    fn tokens_of_one_name_are_one_caller() {
-        let tokens = tokens("feed=read:old, feed=read+write:new, read:a=b:c==, other=write:x");
-        let name =
-            |secret| tokens.authorize_token(secret, Scope::Read).map(|caller| caller.name().to_owned());
-        assert_eq!(name("old"), Ok("feed".to_owned()));
-        assert_eq!(name("new"), Ok("feed".to_owned()));
-        // An equals sign behind the first colon is part of the secret.
-        assert_eq!(name("a=b:c=="), Ok("token-2".to_owned()));
-        assert_eq!(name("x"), Err(AuthError::ScopeMissing(Scope::Read)));
-        assert_eq!(name("feed=read:old"), Err(AuthError::Unknown));
-        assert!(tokens.authorize_token("new", Scope::Write).is_ok());
-        assert!(tokens.authorize_token("old", Scope::Write).is_err(), "a name lends no scopes");
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! Pauses between attempts: they double up to a limit, with jitter, and never end.
+//! Pauses between attempts: they double up to a limit, with jitter, without an end.
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ impl Backoff {
 
     /// The next pause.
     pub fn pause(&mut self) -> Duration {
-        // The series has no end; the limit stands in should that change.
+        // The series has no end.
         self.pauses.next().unwrap_or(self.longest)
     }
 
-    /// Something went well: the next pause is short again.
+    /// Starts over with the shortest pause, after a success.
     pub fn reset(&mut self) {
         self.pauses = self.builder.build();
     }

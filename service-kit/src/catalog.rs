@@ -1,37 +1,34 @@
-//! What a metric is: its name, kind, unit, labels and help, declared once.
-//!
-//! Owns: the form of a declaration ([`declare_metrics`](crate::declare_metrics)), describing metrics to the exporter,
-//! and their description as JSON, from which docs/metrics.md is made.
-//! Must not know: any metric.
-//! What can go wrong: nothing at run time; a declaration that breaks the rules of names fails a test of its crate.
+//! Declarations of metrics: name, kind, unit, labels and help, declared once with
+//! [`declare_metrics`](crate::declare_metrics). docs/metrics.md is made of them. A declaration that breaks the rules of
+//! names fails a test of its crate.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
 use serde_json::{Value, json};
 
-/// A counter appears with every combination of its labels' values. There must not be many.
+/// A counter is created with every combination of its labels' values, so there must not be many.
 const MOST_SERIES: usize = 100;
 
-/// How the values of a metric behave.
+/// Type of a metric in Prometheus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// A value that only grows.
     Counter,
-    /// It goes up and down.
+    /// A value that goes up and down.
     Gauge,
     /// Many values, counted in buckets.
     Histogram,
 }
 
-/// What a value is measured in.
+/// Unit of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// Things are counted.
+    /// A number of things.
     Count,
     /// Seconds.
     Seconds,
     /// Bytes.
     Bytes,
-    /// A place in the history, or a distance between two.
+    /// A revision, or a distance between two.
     Revisions,
     /// 0 or 1.
     Switch,
@@ -44,7 +41,7 @@ pub enum Unit {
 pub struct Label {
     /// Its name.
     pub name: &'static str,
-    /// All values that it can have; empty where they come from elsewhere, from the contract for instance.
+    /// All its values; empty if they come from elsewhere, for instance from the contract.
     pub values: &'static [&'static str],
 }
 
@@ -59,7 +56,7 @@ pub struct Metric {
     pub unit: Unit,
     /// Its labels.
     pub labels: &'static [Label],
-    /// What it tells, as the lines of its doc comment.
+    /// The lines of its doc comment.
     pub help: &'static [&'static str],
 }
 
@@ -102,7 +99,7 @@ macro_rules! declare_metrics {
 }
 
 impl Metric {
-    /// What it tells, in one line.
+    /// The description, in one line.
     pub fn help(&self) -> String {
         self.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
     }
@@ -121,7 +118,7 @@ impl Metric {
         }
     }
 
-    /// Makes a counter appear with 0. A rule that asks for an increase sees nothing in a counter that begins with 1.
+    /// Creates a counter with 0. An alert on an increase misses a counter that begins with 1.
     fn begin(&self) {
         if self.kind == Kind::Counter {
             for labels in self.known_series() {
@@ -130,7 +127,7 @@ impl Metric {
         }
     }
 
-    /// Every combination of its labels' values: one without labels, none where a label's values come from elsewhere.
+    /// Every combination of its labels' values: one without labels, none if a label's values come from elsewhere.
     fn known_series(&self) -> Vec<Vec<metrics::Label>> {
         let mut known: Vec<Vec<metrics::Label>> = vec![Vec::new()];
         for label in self.labels {
@@ -159,7 +156,7 @@ impl Metric {
         })
     }
 
-    /// What is wrong with its declaration; empty if nothing is.
+    /// The mistakes in its declaration.
     pub fn mistakes(&self) -> Vec<String> {
         let name = self.name;
         let suffix = match (self.kind, self.unit) {
@@ -188,7 +185,7 @@ impl Metric {
     }
 }
 
-/// Describes metrics to the exporter, and makes the counters appear.
+/// Describes metrics to the exporter, and creates the counters with 0.
 pub fn describe(metrics: &[Metric]) {
     for metric in metrics {
         metric.describe();

@@ -8,24 +8,25 @@ use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
 use time::{Duration, OffsetDateTime};
 
-/// A source of time.
+/// A source of time. Tests use [`ManualClock`].
 pub trait Clock: Send + Sync + std::fmt::Debug + 'static {
     /// The time of day in UTC.
     fn now(&self) -> OffsetDateTime;
 
-    /// Time since a fixed moment, such as the start of the machine. It never jumps, and counts suspends.
+    /// Time since a fixed moment, such as the start of the machine. It never jumps and includes suspends.
     fn uptime(&self) -> Duration;
 }
 
-/// A clock that many parts share.
+/// A clock shared by many parts of a process.
 pub type SharedClock = Arc<dyn Clock>;
 
 /// How far two clocks may differ before one of them counts as wrong.
 pub const TOLERANCE: Duration = Duration::seconds(60);
 
-/// The time of day of this process, or PostgreSQL's, by which commits are dated, if the two are not the same.
+/// The time of day of this process, or PostgreSQL's, by which commits are dated, if the two differ by more than
+/// [`TOLERANCE`].
 pub fn corrected(now: OffsetDateTime, postgres: Option<OffsetDateTime>) -> OffsetDateTime {
-    // Within the tolerance this process's is the better one: PostgreSQL's is known from a message, which took its time.
+    // Within the tolerance the own clock is better: PostgreSQL's is known from a message that took time.
     postgres.filter(|postgres| (*postgres - now).abs() > TOLERANCE).unwrap_or(now)
 }
 
@@ -59,24 +60,24 @@ const BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(not(target_os = "linux"))]
 const BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
 
-/// A clock that stands still until a test moves it. Clones show the same time.
+/// A clock that a test moves. Clones show the same time.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Mutex<(OffsetDateTime, Duration)>>);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// A clock at this time of day.
     pub fn at(now: OffsetDateTime) -> Self {
         Self(Arc::new(Mutex::new((now, Duration::ZERO))))
     }
 
-    /// Lets time pass.
+    /// Moves both the time of day and the uptime.
     pub fn advance(&self, by: Duration) {
         let mut time = self.0.lock();
         time.0 += by;
         time.1 += by;
     }
 
-    /// Sets the time of day forward or back, while no time passes.
+    /// Moves the time of day only, forward or back.
     pub fn jump(&self, by: Duration) {
         self.0.lock().0 += by;
     }

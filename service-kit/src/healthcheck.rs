@@ -1,8 +1,8 @@
-//! `PROGRAM --healthcheck`: whether the process beside this one runs, for images that have no shell and no curl.
+//! `PROGRAM --healthcheck`: checks the process in the same container, for images without a shell and curl.
 //!
-//! Engines replace containers that are not healthy, so by default it asks `/livez`, which depends on no server: a database
-//! that is away must not restart anything. `--healthcheck=ready` asks `/readyz`, for engines that only hold back traffic.
-//! If nobody listens, or nobody answers in time, the answer is no.
+//! Container engines replace unhealthy containers, so by default it requests `/livez`, which depends on no other
+//! server: a database that is down must not restart anything. `--healthcheck=ready` requests `/readyz`, for engines
+//! that only hold back traffic. It fails if nothing listens or answers within two seconds.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -14,7 +14,7 @@ use crate::stderr;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is asked for.
+/// Kind of health check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
     /// Does the process run?
@@ -24,7 +24,7 @@ pub(crate) enum Question {
 }
 
 impl Question {
-    /// What this process was started to ask; `None` if it is not started for a health check.
+    /// The health check on the command line; `None` for a service.
     pub(crate) fn asked() -> Option<Self> {
         Self::of(&std::env::args_os().nth(1)?)
     }
@@ -37,7 +37,7 @@ impl Question {
         }
     }
 
-    /// Asks the process whose admin port is `listen`; exit code 0 for yes, else 1.
+    /// Requests the admin port at `listen`; exit code 0 if it answers 200, else 1.
     pub(crate) fn run(self, listen: SocketAddr) -> ExitCode {
         match self.ask_first(&reachable(listen)) {
             Ok(answer) if is_ok(&answer) => ExitCode::SUCCESS,
@@ -66,7 +66,7 @@ impl Question {
         }
     }
 
-    /// Asks the first of them that takes the connection.
+    /// Requests the first address that answers.
     fn ask_first(self, addresses: &[SocketAddr]) -> std::io::Result<String> {
         let mut outcome = Err(std::io::ErrorKind::AddrNotAvailable.into());
         for address in addresses {
@@ -95,7 +95,7 @@ fn is_ok(answer: &str) -> bool {
     answer.split_ascii_whitespace().nth(1) == Some("200")
 }
 
-/// A port that is open on all addresses is asked on loopback. Without IPv6, `[::]` is open on IPv4 alone.
+/// The loopback addresses of a port that is open on all addresses. Without IPv6, `[::]` is open on IPv4 alone.
 fn reachable(listen: SocketAddr) -> Vec<SocketAddr> {
     let (v4, v6) = (IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST));
     let hosts = match listen.ip() {

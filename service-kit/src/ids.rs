@@ -1,4 +1,4 @@
-//! Random ids and jitter: the only place that asks the machine for random numbers, keys and salts aside.
+//! Random ids and jitter. Except for keys and salts, this is the only source of random numbers.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;

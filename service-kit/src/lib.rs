@@ -1,10 +1,5 @@
-//! What a process needs to be a good citizen: settings, logs, metrics, health, a gRPC server, and connections that
-//! survive the other side's restart.
-//!
-//! Owns: everything that is the same in every service process. It knows drivers (PostgreSQL, NATS, Neo4j, gRPC).
-//! Must not know: what the services are about. No domain noun belongs here.
-//! What can go wrong: a setting is missing or malformed ([`config::ConfigError`] lists all of them), a port is taken,
-//! a task dies (the process then stops with a failing exit code and says which).
+//! What every service process needs: settings, logs, metrics, traces, health, a gRPC server, and connections that
+//! survive a restart of the other side. It knows drivers (PostgreSQL, NATS, Neo4j, gRPC) and no domain noun.
 //!
 //! A service's `main` is short:
 //!
@@ -42,13 +37,16 @@
 // They panic where the reader of the output has gone; `stderr` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod about;
 pub mod admin;
 mod arguments;
 pub mod auth;
 pub mod backoff;
 pub mod catalog;
 pub mod clock;
+mod codes;
 pub mod config;
+pub mod errors;
 pub mod grpc;
 mod healthcheck;
 pub mod ids;

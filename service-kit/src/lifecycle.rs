@@ -1,13 +1,11 @@
 //! Start, supervision and orderly stop of a process.
 //!
-//! Owns: the signals, the list of running tasks, and the order of the drain.
-//! Must not know: what the tasks do.
-//! What can go wrong: a task ends or dies alone (the process drains and fails, naming it); a task does not stop in time
-//! or a second signal arrives (the process fails at once, naming what still ran).
+//! If a task ends or fails, the process drains and fails with the task's name. If a task does not stop in time or a
+//! second signal arrives, the process fails at once and names the running tasks.
 //!
-//! The drain: readiness is withdrawn and servers stop accepting; calls under way finish. At half of the deadline open
-//! response streams are ended, at three quarters connections are closed. When no server is left, background tasks are
-//! told to stop. All of it within the deadline.
+//! The drain: the process is no longer ready and servers stop accepting; calls under way finish. At half of the
+//! deadline, open response streams end; at three quarters, connections are closed. When no server is left, background
+//! tasks are stopped.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -25,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
 
-/// Why the process did not stop well.
+/// Why the process failed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// A task ended without being asked to, or with an error.
+    /// A task ended before it was stopped, or with an error.
     #[error("task {task} {problem}")]
     TaskFailed {
         /// Its name.
@@ -36,10 +34,10 @@ pub enum Error {
         /// What happened to it.
         problem: String,
     },
-    /// Tasks were still running when the deadline passed or a second signal came.
+    /// Tasks were running when the deadline passed or a second signal arrived.
     #[error("stopped by {cause} while these still ran: {}", tasks.join(", "))]
     Aborted {
-        /// What ended the patience.
+        /// The deadline, or the name of the signal.
         cause: &'static str,
         /// The tasks' names.
         tasks: Vec<String>,
@@ -55,7 +53,7 @@ pub enum Error {
 /// The three moments of a drain, for servers.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
-    /// Stop accepting; finish what is under way. Open-ended streams should end here by themselves.
+    /// Stop accepting; finish calls under way. Open-ended streams should end by themselves.
     pub begin: CancellationToken,
     /// End response streams that are still open.
     pub end_streams: CancellationToken,
@@ -92,7 +90,7 @@ struct Inner {
 pub struct Lifecycle(Arc<Inner>);
 
 impl Lifecycle {
-    /// A lifecycle without tasks. It withdraws `readiness` when the drain begins.
+    /// A lifecycle without tasks. It drains `readiness` when the drain begins.
     pub fn new(readiness: Readiness) -> Self {
         let (exits, inbox) = mpsc::unbounded_channel();
         Self(Arc::new(Inner {
@@ -106,12 +104,12 @@ impl Lifecycle {
         }))
     }
 
-    /// The moments of the drain; give it to servers.
+    /// The moments of the drain, for servers.
     pub fn drain(&self) -> Drain {
         self.0.drain.clone()
     }
 
-    /// Cancelled when background tasks must stop: after the servers have finished. Give it to background tasks.
+    /// Cancelled when background tasks must stop, after the servers have finished.
     pub fn stop_token(&self) -> CancellationToken {
         self.0.stop.clone()
     }
@@ -150,17 +148,17 @@ impl Lifecycle {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let name = name.to_owned();
         self.0.running.lock().insert(id, (stage, name.clone()));
-        // A rule that asks for an increase must see the zero before it.
+        // An alert on an increase needs the zero before it.
         metrics::counter!(crate::metrics::TASK_FAILURES, "task" => name.clone()).increment(0);
         let exits = self.0.exits.clone();
         tokio::spawn(async move {
             let problem = match AssertUnwindSafe(task).catch_unwind().await {
                 Ok(Ok(())) if may_end.is_cancelled() => None,
-                Ok(Ok(())) => Some("ended although nobody asked it to".to_owned()),
+                Ok(Ok(())) => Some("ended before it was stopped".to_owned()),
                 Ok(Err(error)) => Some(format!("failed: {:#}", error.into())),
                 Err(panic) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
             };
-            // Nobody listens once the process is past supervision.
+            // The receiver is gone when supervision has ended.
             let _ = exits.send(Exit { id, task: name, problem });
         });
     }
@@ -179,7 +177,7 @@ impl Lifecycle {
 
         self.0.readiness.drain();
         self.0.drain.begin.cancel();
-        let patience = tokio::time::sleep_until(Instant::now() + deadline);
+        let timeout = tokio::time::sleep_until(Instant::now() + deadline);
         let drained = async {
             self.drain_servers(&mut inbox, &mut failure, deadline).await;
             self.0.stop.cancel();
@@ -187,7 +185,7 @@ impl Lifecycle {
         };
         let cause = tokio::select! {
             () = drained => None,
-            () = patience => Some("the deadline"),
+            () = timeout => Some("the deadline"),
             name = signals.next() => Some(name),
         };
         if let Some(cause) = cause {
@@ -197,7 +195,7 @@ impl Lifecycle {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Waits until the servers have ended, pressing harder as time goes by.
+    /// Waits until the servers have ended, and closes streams and connections as the deadline approaches.
     async fn drain_servers(
         &self,
         inbox: &mut mpsc::UnboundedReceiver<Exit>,
@@ -251,7 +249,7 @@ impl Lifecycle {
     }
 }
 
-/// SIGTERM and SIGINT. Listen early: until then they end the process at once.
+/// SIGTERM and SIGINT. Before [`Self::listen`] they end the process at once.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -259,7 +257,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over. Needs a runtime.
+    /// Handles the signals from now on. Needs a runtime.
     pub fn listen() -> Result<Self, Error> {
         let listen = |kind| signal(kind).map_err(|error| Error::Signals(error.to_string()));
         Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
@@ -273,7 +271,7 @@ impl Signals {
     }
 }
 
-/// What a panic said, if it said anything.
+/// The message of a panic.
 pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &(dyn Display + '_) {
     if let Some(text) = panic.downcast_ref::<&'static str>() {
         text
@@ -293,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_dies_alone_stops_the_process_and_is_named() {
         for (name, problem) in [
-            ("ends", "ended although nobody asked it to"),
+            ("ends", "ended before it was stopped"),
             ("errs", "failed: out of luck"),
             ("panics", "panicked: oh"),
         ] {

@@ -1,7 +1,7 @@
-//! Opens a port for clients of both families of addresses.
+//! Opens a port for IPv4 and IPv6 clients.
 //!
-//! `[::]` takes IPv4 clients too, whatever the system's default for that is. On a machine without IPv6 it means `0.0.0.0`,
-//! so that it can be the default everywhere.
+//! `[::]` accepts IPv4 clients as well, independent of the system's default. On a machine without IPv6 it means
+//! `0.0.0.0`, so that it can be the default everywhere.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,10 +9,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// Connections that wait to be accepted, as tokio has it.
+/// Connections that may wait to be accepted, as in tokio.
 const BACKLOG: i32 = 1_024;
 
-/// Opens the port. Port 0 takes a free one. Needs a runtime.
+/// Opens the port; port 0 is a free one. Needs a runtime.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let every_address = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     match open(address) {
@@ -29,7 +29,7 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
-    // A port whose last connections are just closing is free.
+    // A port counts as free while its last connections close.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

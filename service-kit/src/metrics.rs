@@ -1,23 +1,21 @@
-//! Every metric of this crate, in one place.
+//! Every metric of this crate. Labels come from closed sets; ids never become labels.
 //!
-//! Owns: names, descriptions and labels. Labels come from closed sets; ids never become labels.
-//! Must not know: how the metrics leave the process.
-//! What can go wrong: a metric recorded before [`crate::telemetry::init`] is lost.
+//! A metric recorded before [`crate::telemetry::init`] is lost.
 
 crate::declare_metrics! {
-    /// Always 1; the labels tell what runs.
+    /// Always 1; the labels name the running program.
     Gauge(Switch) BUILD_INFO = "build_info" { service; version; revision };
     /// 1 while the process is ready.
     Gauge(Switch) READY = "process_ready";
     /// 1 while this readiness check passes.
     Gauge(Switch) READY_CHECK = "process_ready_check" { check };
-    /// Background tasks that ended or died alone.
+    /// Background tasks that ended or failed before the process stopped.
     Counter(Count) TASK_FAILURES = "process_task_failures_total" { task };
 
     /// Calls started on the server.
     Counter(Count) GRPC_STARTED = "grpc_server_started_total" { grpc_service; grpc_method; grpc_type };
-    /// Calls completed on the server, whatever the outcome. A call that failed because of its client counts as
-    /// `Canceled`: the request stopped arriving or broke off, or the deadline that the client set was below 100 ms.
+    /// Calls completed on the server, with any outcome. A call that failed because of its client counts as `Canceled`:
+    /// the request stopped arriving or broke off, or the deadline that the client set was below 100 ms.
     Counter(Count) GRPC_HANDLED = "grpc_server_handled_total" { grpc_service; grpc_method; grpc_type; grpc_code };
     /// Time that calls took on the server, from the first byte to the last, streams included.
     Histogram(Seconds) GRPC_SECONDS = "grpc_server_handling_seconds" { grpc_service; grpc_method; grpc_type };
@@ -27,9 +25,9 @@ crate::declare_metrics! {
     Gauge(Count) GRPC_CONNECTIONS = "grpc_server_connections";
     /// Calls completed on the server by caller: a name of `AUTH_TOKENS`, `token-N`, `internal`, or `none`.
     Counter(Count) CALLS_BY_CALLER = "grpc_server_calls_by_caller_total" { caller; grpc_code };
-    /// Connections that the server did not take or closed, by cause: above `MAX_CONNECTIONS` and none could be closed
-    /// for it (`full`), closed for a new one (`room`: it never carried a call with a token; `room_of_caller`: its caller
-    /// had the most connections), no HTTP/2 preface in time (`no_preface`), responses not taken (`not_taken`).
+    /// Connections that the server refused or closed, by cause: above `MAX_CONNECTIONS` and none could make room
+    /// (`full`), closed for a new one (`room`: it never carried a call with a token; `room_of_caller`: its caller had
+    /// the most connections), no HTTP/2 preface in time (`no_preface`), responses not taken (`not_taken`).
     Counter(Count) GRPC_CONNECTIONS_CLOSED = "grpc_server_connections_closed_total" {
         cause: "full", "room", "room_of_caller", "no_preface", "not_taken"
     };
@@ -45,15 +43,15 @@ crate::declare_metrics! {
     Gauge(Bytes) GRPC_REQUEST_BYTES = "grpc_server_requests_in_flight_bytes";
     /// Response bytes that peers have not taken yet; they count for `MAX_UNSENT_BYTES`.
     Gauge(Bytes) GRPC_UNSENT_BYTES = "grpc_server_unsent_bytes";
-    /// Requests without a known token or the needed scope, and those that a setting rules out (`disabled`).
+    /// Requests without a known token or the required scope, and those that a setting disables (`disabled`).
     Counter(Count) AUTH_REFUSED = "auth_refused_total" { cause: "missing", "unknown", "scope", "disabled" };
-    /// Requests that a token was accepted for: the setting that has the token, and its position there, from 0. While
-    /// the old token of a rotation still counts, somebody still sends it.
+    /// Requests accepted with a token, by the setting of the token and its position there, from 0. While the old token
+    /// of a rotation still counts, a client uses it.
     Counter(Count) AUTH_ACCEPTED = "auth_accepted_total" { setting; position };
 
     /// Connections of the PostgreSQL pool by state.
     Gauge(Count) POOL_CONNECTIONS = "db_pool_connections" { pool; state: "idle", "used" };
-    /// Most connections that the PostgreSQL pool opens.
+    /// Maximum size of the PostgreSQL pool.
     Gauge(Count) POOL_MAX = "db_pool_connections_max" { pool };
     /// Time waited for a pooled PostgreSQL connection.
     Histogram(Seconds) POOL_WAIT = "db_pool_wait_seconds";
@@ -68,16 +66,16 @@ crate::declare_metrics! {
                "client_error"
     };
 
-    /// Batches of spans that the collector of traces did not take.
+    /// Batches of spans that the trace collector did not accept.
     Counter(Count) TRACE_EXPORTS_FAILED = "trace_exports_failed_total";
 
-    /// Neo4j exchanges under way, abandoned ones included.
+    /// Neo4j exchanges under way, including abandoned ones.
     Gauge(Count) NEO4J_RUNNING = "neo4j_exchanges_running";
-    /// Neo4j exchanges whose caller stopped waiting; each went on by itself.
+    /// Neo4j exchanges that exceeded their timeout; each continued without its caller.
     Counter(Count) NEO4J_TIMEOUTS = "neo4j_exchange_timeouts_total";
 }
 
-/// What every process tells of itself; the names are given by the library that looks them up.
+/// Metrics of the operating system's process. The library that reads them defines the names.
 pub mod of_the_process {
     crate::declare_metrics! {
         /// Processor time used.
@@ -90,11 +88,11 @@ pub mod of_the_process {
         Gauge(Bytes) VIRTUAL_MAX_BYTES = "process_virtual_memory_max_bytes";
         /// Open files and sockets.
         Gauge(Count) OPEN_FDS = "process_open_fds";
-        /// Most of them allowed.
+        /// Limit of open files and sockets.
         Gauge(Count) MAX_FDS = "process_max_fds";
         /// Threads.
         Gauge(Count) THREADS = "process_threads";
-        /// When it started, in seconds since 1970.
+        /// Unix time of the start.
         Gauge(Seconds) STARTED = "process_start_time_seconds";
     }
 }

@@ -1,10 +1,7 @@
-//! The connection to NATS.
+//! The connection to NATS: connects, reconnects without limit, and shows whether it is connected.
 //!
-//! Owns: connecting, reconnecting without end, and telling whether the connection stands.
-//! Must not know: any subject or stream.
-//! What can go wrong: the server is away. Publishes that were under way then are not repeated by the client: their
-//! outcome is unknown, and the caller has to find out. Subscriptions are renewed; ordered consumers must be rebuilt by
-//! their owner.
+//! When the connection is lost, the client does not repeat the publishes under way: their outcome is unknown, and the
+//! caller must find out. The client renews subscriptions; the owner of an ordered consumer must create it again.
 
 mod credentials;
 
@@ -27,31 +24,30 @@ const VARIABLE: &str = "NATS_URL";
 const USER: &str = "NATS_USER";
 const PASSWORD: &str = "NATS_PASSWORD";
 const CREDENTIALS: &str = "NATS_CREDENTIALS_FILE";
-/// Longest pause between two attempts to connect.
+/// Back-off between attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Shortest pause between two attempts to connect.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Settings of the connection.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `NATS_URL`: one address, or several with commas between them.
+    /// `NATS_URL`: one address, or several separated by commas.
     pub url: Secret,
     /// `NATS_USER` and `NATS_PASSWORD`, or user and password in the address, or `NATS_CREDENTIALS_FILE`.
     pub login: Login,
-    /// `NATS_CA_FILE`, `NATS_CERT_FILE`, `NATS_KEY_FILE`: each makes TLS a must, as an address `tls://` does.
+    /// `NATS_CA_FILE`, `NATS_CERT_FILE`, `NATS_KEY_FILE`: each requires TLS, as an address `tls://` does.
     pub tls: ClientFiles,
-    /// `NATS_REQUEST_TIMEOUT_MILLIS` (5000): longest wait for an answer, JetStream's included.
+    /// `NATS_REQUEST_TIMEOUT_MILLIS` (5000): timeout of a request, including those to JetStream.
     pub request_timeout: Duration,
     /// How often the connection is probed; two unanswered probes end it.
     pub ping_interval: Duration,
 }
 
-/// Who we are to NATS.
+/// How this process logs in to NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
-    /// Nobody: the server asks for nothing, or for a certificate alone.
-    Nobody,
+    /// Without a user: the server requires nothing, or a certificate only.
+    Anonymous,
     /// A user with a password.
     Password {
         /// Its name.
@@ -59,8 +55,8 @@ pub enum Login {
         /// Its password.
         password: Secret,
     },
-    /// A file with a user's token and seed, as servers with operators and accounts hand out. It is read again at each
-    /// connection: the token ends, and something renews the file before.
+    /// A file with a user's token and seed, as used by servers with operators and accounts. It is read at each
+    /// connection, because tokens expire and the file is renewed before.
     Credentials(PathBuf),
 }
 
@@ -68,7 +64,7 @@ impl Settings {
     /// Reads them.
     pub fn read(env: &mut Env) -> Self {
         let url = env
-            .about("Address of NATS, nats:// or tls://; several are separated by commas.")
+            .about("Addresses of NATS, nats:// or tls://, separated by commas.")
             .example("nats://127.0.0.1:4222")
             .required_secret(VARIABLE);
         // An empty list is reported as missing.
@@ -85,7 +81,7 @@ impl Settings {
             url,
             tls: ClientFiles::read(env, "NATS", "NATS"),
             request_timeout: env
-                .about("Longest wait for an answer from NATS.")
+                .about("Timeout of a request to NATS.")
                 .millis_or("NATS_REQUEST_TIMEOUT_MILLIS", 5_000),
             ping_interval: Duration::from_secs(5),
         }
@@ -94,10 +90,10 @@ impl Settings {
 
 impl Login {
     fn read(env: &mut Env, url: &Secret) -> Self {
-        let user = env.about("User of NATS, unless the address names one.").optional(USER);
-        let password = env.about("Password of that user.").optional_secret(PASSWORD);
+        let user = env.about("NATS user, unless the address contains one.").optional(USER);
+        let password = env.about("Password of NATS_USER.").optional_secret(PASSWORD);
         let credentials = env
-            .about("Credentials of NATS, a file with a token and a seed, instead of user and password.")
+            .about("NATS credentials file (token and seed), instead of user and password.")
             .file(CREDENTIALS);
         if user.is_some() != password.is_some() {
             env.reject(
@@ -117,19 +113,19 @@ impl Login {
         }
         let login = user.zip(password).map(|(user, password)| Self::Password { user, password });
         let mut all = [login, in_address, credentials.map(Self::Credentials)].into_iter().flatten();
-        let first = all.next().unwrap_or(Self::Nobody);
+        let first = all.next().unwrap_or(Self::Anonymous);
         if all.next().is_some() {
             env.reject(
                 VARIABLE,
-                "tells who we are in more than one way (user in the address, NATS_USER, credentials)",
+                "has several logins: use one of user in the address, NATS_USER, NATS_CREDENTIALS_FILE",
             );
         }
         first
     }
 }
 
-/// The login that the addresses name; the driver itself does not look there. Every server gets it, also those that are
-/// learned of from others, so there is one.
+/// The login in the addresses; the driver itself does not use it. All servers get the same login, including those that
+/// other servers announce.
 fn in_address(url: &Secret) -> Result<Option<Login>, &'static str> {
     let Ok(addresses) = addresses(url) else { return Ok(None) };
     let logins = addresses.iter().map(|one| (one.username().unwrap_or(""), one.password().unwrap_or("")));
@@ -157,12 +153,12 @@ fn in_address(url: &Secret) -> Result<Option<Login>, &'static str> {
 pub struct Nats {
     /// The client.
     pub client: Client,
-    /// True while the connection stands.
+    /// True while the client is connected.
     pub connected: watch::Receiver<bool>,
 }
 
 impl Nats {
-    /// True while the connection stands.
+    /// True while the client is connected.
     pub fn is_connected(&self) -> bool {
         *self.connected.borrow()
     }
@@ -179,9 +175,9 @@ pub enum Error {
     Connect(#[from] async_nats::ConnectError),
 }
 
-/// Sets up a client. It comes back at once even if the server is away, and connects when the server is there; `name`
-/// shows up in the server's list of connections. Answers to this process come under `_INBOX_<service>`, so that the
-/// server can keep them from everybody else.
+/// Creates a client. It returns at once even if the server is down, and connects when the server is up. `name` appears
+/// in the server's list of connections. Replies arrive under `_INBOX_<service>`, so that the server's permissions can
+/// protect them.
 pub async fn connect(settings: &Settings, service: &str, name: &str) -> Result<Nats, Error> {
     let addresses = addresses(&settings.url).map_err(Error::Address)?;
     let addresses = addresses.into_iter().map(without_credentials).collect::<Result<Vec<_>, _>>();
@@ -215,17 +211,17 @@ pub async fn listen(
     let mut messages = client.subscribe(subject).await?;
     loop {
         tokio::select! {
-            // The client renews subscriptions by itself, and ends them only when the process stops.
+            // The client renews subscriptions, and ends them only when the process stops.
             Some(message) = messages.next() => heard(message),
             () = stop.cancelled() => return Ok(()),
         }
     }
 }
 
-/// Who we are, and how the server is verified.
+/// The login, and how the server is verified.
 fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
     let options = match &settings.login {
-        Login::Nobody => ConnectOptions::new(),
+        Login::Anonymous => ConnectOptions::new(),
         Login::Password { user, password } => {
             ConnectOptions::with_user_and_password(user.clone(), password.expose().to_owned())
         }
@@ -234,7 +230,7 @@ fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
             ConnectOptions::with_auth_callback(move |nonce| {
                 let file = file.clone();
                 async move {
-                    // Small, local, and rarely read. An error ends this attempt to connect; the next one reads it again.
+                    // A blocking read: the file is small, local, and read once per attempt to connect.
                     let credentials = Credentials::read(&file).map_err(AuthError::new)?;
                     credentials.sign(&nonce).map_err(AuthError::new)
                 }
@@ -247,14 +243,14 @@ fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
         Some((certificate, key)) => options.add_client_certificate(certificate.clone(), key.clone()),
         None => options,
     };
-    // Otherwise whoever stands between could say that there is no TLS here.
-    // Also at servers that are not listed, and learned of from others.
+    // Without it, an attacker between client and server could disable TLS. It also applies to servers that other
+    // servers announce.
     let listed = addresses(&settings.url).map_err(Error::Address)?;
     Ok(options.require_tls(settings.tls.any() || listed.iter().any(ServerAddr::tls_required)))
 }
 
 fn note(event: &Event, connected: &watch::Sender<bool>) {
-    let (name, stands) = match event {
+    let (name, is_connected) = match event {
         Event::Connected => ("connected", Some(true)),
         Event::Disconnected => ("disconnected", Some(false)),
         Event::Closed => ("closed", Some(false)),
@@ -269,14 +265,13 @@ fn note(event: &Event, connected: &watch::Sender<bool>) {
         Event::Connected | Event::Draining | Event::Closed => tracing::info!(event = name, "NATS connection"),
         other => tracing::warn!(event = %other, "NATS connection"),
     }
-    if let Some(stands) = stands {
-        metrics::gauge!(NATS_CONNECTED).set(if stands { 1.0 } else { 0.0 });
-        connected.send_replace(stands);
+    if let Some(is_connected) = is_connected {
+        metrics::gauge!(NATS_CONNECTED).set(if is_connected { 1.0 } else { 0.0 });
+        connected.send_replace(is_connected);
     }
 }
 
-/// Doubles from the shortest to the longest pause; up to a half is taken off, so that processes do not come back
-/// together.
+/// Doubles from the shortest to the longest pause, minus up to a half of jitter.
 fn pause(attempt: usize) -> Duration {
     if attempt == 0 {
         return Duration::ZERO;
@@ -286,7 +281,7 @@ fn pause(attempt: usize) -> Duration {
     ids::jitter(pause, 0.5..=1.0)
 }
 
-/// The driver does not use what else an address holds, but logs it.
+/// Removes the parts of an address that the driver does not use, but logs.
 fn without_credentials(address: ServerAddr) -> Result<ServerAddr, std::io::Error> {
     let mut url = address.into_inner();
     // These fail only for addresses without a host, which do not parse.
@@ -297,7 +292,7 @@ fn without_credentials(address: ServerAddr) -> Result<ServerAddr, std::io::Error
     ServerAddr::from_url(url)
 }
 
-/// Reads the list, and says what is wrong with it without quoting it.
+/// Parses the list; errors do not quote it.
 fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, String> {
     let all: Vec<&str> = url.expose().split(',').map(str::trim).collect();
     let several = all.len() > 1;
@@ -310,18 +305,18 @@ fn addresses(url: &Secret) -> Result<Vec<ServerAddr>, String> {
     parsed.collect()
 }
 
-/// The driver takes addresses of WebSockets too, and then skips TLS and sends the login in clear text: it is built without
-/// them. It ignores a path, and finds out about a missing host only when it connects.
+/// Rejects what the driver accepts: it ignores a path, and fails for a missing host only when it connects. WebSockets
+/// are rejected because the driver would skip TLS and send the login in clear text.
 fn parse(text: &str) -> Result<ServerAddr, &'static str> {
     const FORM: &str = "is not nats://HOST:PORT; an IPv6 address has brackets: nats://[ADDRESS]:PORT";
     if text.is_empty() {
-        return Err("is empty: remove the comma beside it");
+        return Err("is empty: remove the extra comma");
     }
     let is_known = |scheme: &str| ["nats", "tls"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     if text.split_once("://").is_some_and(|(scheme, _)| !is_known(scheme)) {
         return Err("must begin with nats:// or tls://; WebSockets are not supported");
     }
-    // The rest of a password that was cut off: what is before it would be taken for a host.
+    // An unescaped character cut the password off: the part before it would be taken for a host.
     let place = text.split_once("://").map_or(text, |(_, place)| place);
     if place.find(['/', '?', '#']).is_some_and(|end| place[end..].contains('@')) {
         return Err("has an @ behind its host: write user and password as NATS_USER and NATS_PASSWORD");

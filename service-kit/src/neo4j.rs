@@ -1,9 +1,7 @@
 //! Connections to Neo4j.
 //!
-//! Owns: the pool's settings, and running an exchange so that nobody can cancel it half-way.
-//! Must not know: any Cypher.
-//! What can go wrong: a Bolt exchange that is dropped half-way keeps its locks until the connection is used again. So an
-//! exchange runs in a task of its own ([`run_detached`]): the caller may stop waiting, the exchange goes on.
+//! A Bolt exchange that is dropped half-way keeps its locks until the connection is used again. So an exchange runs in
+//! a task of its own ([`run_detached`]): the caller may stop waiting, and the exchange continues.
 
 use std::time::Duration;
 
@@ -14,11 +12,11 @@ use crate::lifecycle::panic_text;
 use crate::metrics::{NEO4J_RUNNING, NEO4J_TIMEOUTS};
 use crate::tls::ClientFiles;
 
-/// Above every page that is read, so that a page is one exchange.
+/// Larger than any page that is read, so that a page is one exchange.
 const FETCH_SIZE: usize = 2_000;
 /// The variable that holds the address.
 const VARIABLE: &str = "NEO4J_URI";
-/// The variable that holds several.
+/// The variable that holds several addresses.
 const SEVERAL: &str = "NEO4J_URIS";
 
 /// The variable that holds the name of the database.
@@ -29,7 +27,7 @@ const DATABASE: &str = "NEO4J_DATABASE";
 pub struct Settings {
     /// `NEO4J_URI`, or one of `NEO4J_URIS`: a `bolt://` or `bolt+s://` address.
     pub uri: String,
-    /// `NEO4J_DATABASE`: a database of the server; none: the one that is the default of the user or the server.
+    /// `NEO4J_DATABASE`: a database of the server; `None` is the default of the user or the server.
     pub database: Option<String>,
     /// `NEO4J_USER`.
     pub user: String,
@@ -39,9 +37,9 @@ pub struct Settings {
     pub tls: ClientFiles,
     /// `NEO4J_MAX_CONNECTIONS` (16).
     pub max_connections: usize,
-    /// `NEO4J_TIMEOUT_SECONDS` (10): longest wait for a connection to open and for each message of the server.
+    /// `NEO4J_TIMEOUT_SECONDS` (10): timeout of opening a connection and of each message of the server.
     pub timeout: Duration,
-    /// `NEO4J_ACQUIRE_TIMEOUT_MILLIS` (2000): longest wait for a connection of the pool to become free.
+    /// `NEO4J_ACQUIRE_TIMEOUT_MILLIS` (2000): how long a call waits for a free connection.
     pub acquire_timeout: Duration,
 }
 
@@ -64,11 +62,11 @@ impl Settings {
         settings
     }
 
-    /// Reads those of several servers that differ in their addresses only: `NEO4J_URIS`, or else the one of
-    /// `NEO4J_URI`. There is at least one.
+    /// Reads the settings of several servers that differ in their addresses only: `NEO4J_URIS`, or else the one of
+    /// `NEO4J_URI`. Returns at least one.
     pub fn read_several(env: &mut Env) -> Vec<Self> {
         let uris = env
-            .about("Addresses of several Neo4j servers, separated by commas; bolt://, or bolt+s:// for TLS. NEO4J_URI does not count then.")
+            .about("Addresses of several Neo4j servers, separated by commas; bolt://, or bolt+s:// for TLS. Replaces NEO4J_URI.")
             .example("bolt://neo4j-0:7687,bolt://neo4j-1:7687")
             .optional(SEVERAL);
         let Some(uris) = uris else { return vec![Self::read(env)] };
@@ -106,28 +104,28 @@ impl Settings {
             tls,
             database: env
                 .about(
-                    "Database in Neo4j, the same on all servers. Unset, the default of the server (neo4j).",
+                    "Database in Neo4j, the same on all servers. Default: the server's default database (neo4j).",
                 )
                 .example("neo4j")
                 .optional(DATABASE),
             user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
             password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
-            max_connections: env.about("Most connections to one Neo4j.").number_or(
+            max_connections: env.about("Maximum number of connections to one Neo4j server.").number_or(
                 "NEO4J_MAX_CONNECTIONS",
                 16,
                 1..=1_000,
             ),
             timeout: env
-                .about("Longest wait for a Neo4j connection to open, and for each message of the server.")
+                .about("Timeout of opening a Neo4j connection, and of each message of the server.")
                 .seconds_or("NEO4J_TIMEOUT_SECONDS", 10),
             acquire_timeout: env
-                .about("Longest wait for a Neo4j connection of the pool to become free.")
+                .about("How long a call waits for a free Neo4j connection.")
                 .millis_or("NEO4J_ACQUIRE_TIMEOUT_MILLIS", 2_000),
         }
     }
 }
 
-/// A pool. Nothing is opened before its first use, so a process starts while the server is down.
+/// Creates a pool. It opens connections at its first use, so a process starts while the server is down.
 pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
     let config = ConfigBuilder::new()
         .uri(&settings.uri)
@@ -135,9 +133,9 @@ pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
         .password(settings.password.expose())
         .fetch_size(FETCH_SIZE)
         .max_connections(settings.max_connections)
-        // The driver uses it for every message that it waits for, too.
+        // The driver also applies it to every message.
         .connection_timeout(settings.timeout)
-        // The driver's name for the longest wait for a free connection.
+        // The driver's name for the timeout of a free connection.
         .max_lifetime(settings.acquire_timeout);
     let config = match &settings.database {
         Some(database) => config.db(database.as_str()),
@@ -146,7 +144,7 @@ pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
     Graph::connect(encrypted(config, &settings.tls).build()?)
 }
 
-/// How the server of a `bolt+s://` address is verified; without any file, by what the system trusts.
+/// Sets how the server of a `bolt+s://` address is verified. Default: the system's trust store.
 fn encrypted(config: ConfigBuilder, files: &ClientFiles) -> ConfigBuilder {
     match (&files.identity, &files.ca) {
         (Some((certificate, key)), ca) => config.with_mutual_tls_validation(ca.as_ref(), certificate, key),
@@ -159,8 +157,8 @@ fn encrypted(config: ConfigBuilder, files: &ClientFiles) -> ConfigBuilder {
 /// Why a detached exchange has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum DetachedError<E> {
-    /// The caller's patience ended. The exchange goes on and its outcome is unknown.
-    #[error("the exchange took longer than its caller waits")]
+    /// The timeout passed. The exchange continues and its outcome is unknown.
+    #[error("the exchange exceeded its timeout")]
     TimedOut,
     /// The exchange panicked.
     #[error("the exchange panicked: {0}")]
@@ -198,7 +196,7 @@ where
     }
 }
 
-/// Counts exchanges under way, whatever way they end.
+/// Counts exchanges under way, however they end.
 struct RunningGuard(metrics::Gauge);
 
 impl RunningGuard {
@@ -222,12 +220,12 @@ fn plain(variable: &str, uri: &str, env: &mut Env) -> String {
     uri[..end].to_owned()
 }
 
-/// What an operator has to change where the server does not let us in; none if the error says something else. The words hold
-/// names, and no password.
+/// The setting to correct if the server refuses the login or lacks the database; `None` for other errors. The text
+/// contains names, but no password.
 pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
     match error {
         neo4rs::Error::AuthenticationError(message)
-            // After some refusals it takes no login for a while.
+            // After some refusals it accepts no login for a while.
             if refuses_login(message) || message.contains("authentication details") =>
         {
             Some("it refuses the login: check NEO4J_USER and NEO4J_PASSWORD".to_owned())
@@ -239,13 +237,14 @@ pub fn misconfigured(error: &neo4rs::Error) -> Option<String> {
     }
 }
 
-/// Whether a failure at login is about the login. neo4rs drops its code, and a server that starts or lacks memory fails there
-/// as well. These are words of Neo4j's Unauthorized and CredentialsExpired, and of a scheme that it does not take.
+/// True if a failure at login is about the login. neo4rs drops its code, and a server that starts or lacks memory fails
+/// there as well. These words appear in Neo4j's Unauthorized and CredentialsExpired, and in the error of an unsupported
+/// scheme.
 pub fn refuses_login(message: &str) -> bool {
     ["unauthorized", "credentials", "authentication token"].iter().any(|words| message.contains(words))
 }
 
-/// What is wrong with an address. It never quotes it.
+/// Describes the mistake in an address, without quoting it.
 pub fn check_address(uri: &str) -> Result<(), &'static str> {
     match uri.split_once("://") {
         Some(("bolt" | "bolt+s", rest)) if rest.contains('@') => {

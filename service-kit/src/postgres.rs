@@ -1,10 +1,7 @@
-//! Connections to PostgreSQL.
+//! Connections to PostgreSQL: the pool, and the limits of every session. A dead or slow process must not hold locks for
+//! long.
 //!
-//! Owns: the pool and the limits that every session carries: a dead or slow process must not hold locks for long.
-//! Must not know: any statement.
-//! What can go wrong: the server is down (a lazy pool connects when it is back), or no connection is free in time.
-//!
-//! What the settings show is checked when they are read; what only the server shows, by [`check_sessions`].
+//! What depends on the settings alone is checked when they are read; what depends on the server, by [`check_sessions`].
 
 mod address;
 mod session;
@@ -25,21 +22,21 @@ use crate::telemetry::{Telemetry, chain};
 /// The variable that holds the address.
 const VARIABLE: &str = "DATABASE_URL";
 
-/// Longest wait for the answer of a connection that is given back. A statement that was given up is read to its end first.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout of the check of a returned connection. An abandoned statement is read to its end first.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Settings of a pool. Fields may be changed after reading, for a pool with a purpose of its own.
+/// Settings of a pool. Fields may be changed after reading, for special pools.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `DATABASE_URL`.
     pub url: Secret,
     /// `DATABASE_MAX_CONNECTIONS` (16).
     pub max_connections: u32,
-    /// `DATABASE_ACQUIRE_TIMEOUT_MILLIS` (5000): longest wait for a connection, connecting included.
+    /// `DATABASE_ACQUIRE_TIMEOUT_MILLIS` (5000): timeout of getting a connection, including connecting.
     pub acquire_timeout: Duration,
-    /// `DATABASE_STATEMENT_TIMEOUT_MILLIS` (10000): the server cancels a statement that takes longer.
+    /// `DATABASE_STATEMENT_TIMEOUT_MILLIS` (10000): the server cancels a longer statement.
     pub statement_timeout: Duration,
-    /// `DATABASE_LOCK_TIMEOUT_MILLIS` (5000): longest wait for a lock.
+    /// `DATABASE_LOCK_TIMEOUT_MILLIS` (5000): timeout of a lock.
     pub lock_timeout: Duration,
     /// `DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS` (5000): the server ends a session that sits in an open transaction.
     pub idle_transaction_timeout: Duration,
@@ -52,9 +49,8 @@ impl Settings {
     pub fn read(env: &mut Env) -> Self {
         let url = env
             .about(
-                "Address of the PostgreSQL database. For TLS it ends with \
-                 ?sslmode=verify-full&sslrootcert=FILE, and &sslcert=FILE&sslkey=FILE where the server wants a \
-                 certificate of ours.",
+                "Address of the PostgreSQL database. For TLS, append ?sslmode=verify-full&sslrootcert=FILE, and \
+                 &sslcert=FILE&sslkey=FILE if the server requires a client certificate.",
             )
             .example("postgres://user:password@127.0.0.1:5432/followgraph")
             .required_secret(VARIABLE);
@@ -69,27 +65,27 @@ impl Settings {
         Self {
             url,
             max_connections: env.about(
-                "Most connections to PostgreSQL that take what comes. command-service opens 6 more; a projector never \
-                 more than 4; query-service opens FALLBACK_CONCURRENCY + 4 instead.",
+                "Maximum size of the general connection pool. command-service opens 6 additional connections; a \
+                 projector opens at most 4; query-service opens FALLBACK_CONCURRENCY + 4 instead.",
             ).number_or(
                 "DATABASE_MAX_CONNECTIONS",
                 16,
                 1..=1_000,
             ),
             acquire_timeout: env
-                .about("Longest wait for a PostgreSQL connection.")
+                .about("How long a call waits for a PostgreSQL connection.")
                 .millis_or("DATABASE_ACQUIRE_TIMEOUT_MILLIS", 5_000),
             statement_timeout: env
                 .about("The server cancels a statement that takes longer. At most 12000 for command-service.")
                 .millis_or("DATABASE_STATEMENT_TIMEOUT_MILLIS", 10_000),
             lock_timeout: env
-                .about("Longest wait for a lock. At most 12000 for command-service.")
+                .about("Timeout of a lock in PostgreSQL. At most 12000 for command-service.")
                 .millis_or("DATABASE_LOCK_TIMEOUT_MILLIS", 5_000),
             idle_transaction_timeout: env
-                .about("The server ends a session that sits idle in an open transaction for longer.")
+                .about("The server ends a session that is idle in a transaction for longer.")
                 .millis_or("DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS", 5_000),
             tcp_user_timeout: env
-                .about("The server gives up a connection whose peer does not acknowledge for longer.")
+                .about("The server closes a connection whose peer does not acknowledge data for longer.")
                 .millis_or("DATABASE_TCP_USER_TIMEOUT_MILLIS", 5_000),
         }
     }
@@ -105,18 +101,18 @@ impl Settings {
             ("lock_timeout", millis(self.lock_timeout)),
             ("idle_in_transaction_session_timeout", millis(self.idle_transaction_timeout)),
             ("tcp_user_timeout", millis(self.tcp_user_timeout)),
-            // That one is about what was sent. A session that sits idle with an advisory lock, on a machine that is
-            // gone, is found by these, after about 11 s; without them after two hours.
+            // `tcp_user_timeout` covers sent data only. Keepalives end an idle session with an advisory lock about 11 s
+            // after its machine has vanished; without them it takes two hours.
             ("tcp_keepalives_idle", "5".to_owned()),
             ("tcp_keepalives_interval", "2".to_owned()),
             ("tcp_keepalives_count", "3".to_owned()),
-            // Compiling a statement pays for reports, not for statements of a millisecond.
+            // JIT compilation pays for reports, not for statements of a millisecond.
             ("jit", "off".to_owned()),
         ])
     }
 }
 
-/// What every pool of ours begins with.
+/// Options of every pool.
 fn pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(settings.max_connections)
@@ -125,11 +121,11 @@ fn pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
             let parameters = parameters.clone();
             Box::pin(async move { parameters.set(connection).await })
         })
-        // What was given up in the middle is tested by the pool before somebody else gets it, without a limit: were the
-        // host gone without a word, its place would be taken for a quarter of an hour.
+        // The pool tests an abandoned connection before its next use, without a timeout: if the host has vanished, that
+        // takes a quarter of an hour.
         .after_release(|connection, _| {
             Box::pin(async move {
-                let answered = tokio::time::timeout(RELEASE_PATIENCE, connection.ping()).await;
+                let answered = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
                 answered
                     .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
                 Ok(true)
@@ -137,12 +133,12 @@ fn pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
         })
 }
 
-/// The server answers and takes no writes.
+/// The server answers, but rejects writes.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("PostgreSQL is read-only: a standby in recovery, or default_transaction_read_only is on")]
 pub struct ReadOnly;
 
-/// Whether the session's server takes no writes. A failover, or a change of settings, can make it so at any time.
+/// True if the session's server rejects writes. A failover or a change of settings can cause that at any time.
 pub async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar(
         "-- is_read_only
@@ -152,7 +148,7 @@ pub async fn is_read_only(connection: &mut PgConnection) -> Result<bool, sqlx::E
     .await
 }
 
-/// Fails with [`ReadOnly`] if the session's server takes no writes.
+/// Fails with [`ReadOnly`] if the session's server rejects writes.
 pub async fn check_writable(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     match is_read_only(connection).await? {
         true => Err(std::io::Error::other(ReadOnly).into()),
@@ -160,7 +156,7 @@ pub async fn check_writable(connection: &mut PgConnection) -> Result<(), sqlx::E
     }
 }
 
-/// Whether an error says that the server takes no writes.
+/// True if an error says that the server rejects writes.
 pub fn says_read_only(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<ReadOnly>()),
@@ -169,12 +165,12 @@ pub fn says_read_only(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What every pool whose sessions write begins with. A session at a read-only server is healthy to the driver, which
-/// would use it for half an hour; here it is closed when it is given back, and the next one may reach the primary.
+/// Options of every pool whose sessions write. The driver would use a session at a read-only server for half an hour;
+/// here it is closed when it is returned, and the next one may reach the primary.
 fn writer_pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
     pool_options(settings, parameters).after_release(|connection, _| {
         Box::pin(async move {
-            let answered = tokio::time::timeout(RELEASE_PATIENCE, is_read_only(connection)).await;
+            let answered = tokio::time::timeout(RELEASE_TIMEOUT, is_read_only(connection)).await;
             let read_only = answered
                 .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
             Ok(!read_only)
@@ -182,19 +178,19 @@ fn writer_pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOpt
     })
 }
 
-/// A pool that connects when it is first used, so that a process starts while the server is down.
+/// Creates a pool that connects at its first use, so that a process starts while the server is down.
 pub fn connect_lazy(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
     let options = settings.connect_options(application_name)?;
     Ok(pool_options(settings, settings.parameters()).connect_lazy_with(options))
 }
 
-/// The same for sessions that write; see `writer_pool_options`.
+/// Creates a pool for sessions that write. A session at a read-only server is closed when it is returned.
 pub fn connect_lazy_writer(settings: &Settings, application_name: &str) -> Result<PgPool, sqlx::Error> {
     let options = settings.connect_options(application_name)?;
     Ok(writer_pool_options(settings, settings.parameters()).connect_lazy_with(options))
 }
 
-/// A pool of two writing sessions whose server plans as `planner` says.
+/// Creates a pool of two sessions that write, with these settings of the planner.
 pub fn connect_lazy_pair(
     settings: &Settings,
     application_name: &str,
@@ -203,12 +199,11 @@ pub fn connect_lazy_pair(
     let settings = Settings { max_connections: 2, ..settings.clone() };
     let options = settings.connect_options(application_name)?;
     let pool = writer_pool_options(&settings, settings.parameters().and(planner));
-    // A dead connection shows at BEGIN, and the batch is tried again: no ping before each.
+    // A dead connection fails at BEGIN, and the batch is retried: no ping before each.
     Ok(pool.test_before_acquire(false).connect_lazy_with(options))
 }
 
-/// Connects a tool, which waits for its statements as long as they take; fails if the server does not answer, or the
-/// sessions are not of our own.
+/// Connects a tool, without a timeout for statements. Fails if the server does not answer, or with [`NoSession`].
 pub async fn connect_tool(
     url: &Secret,
     application_name: &str,
@@ -228,13 +223,13 @@ pub async fn connect_tool(
     Ok(pool)
 }
 
-/// Connects to a database of another program.
+/// Connects to the database of another program.
 pub async fn connect_other(url: &Secret) -> Result<PgConnection, sqlx::Error> {
     address::options(url)?.connect().await
 }
 
-/// What is wrong with an address, with the variables of libpq that complete it, and with the files that they name. It never
-/// quotes them.
+/// Checks an address, the variables of libpq that complete it, and the files that they name. The error quotes none of
+/// them.
 pub fn check_address(url: &Secret) -> Result<(), String> {
     address::check(url).map(drop).map_err(|faults| address::in_words(&faults))
 }
@@ -242,8 +237,8 @@ pub fn check_address(url: &Secret) -> Result<(), String> {
 /// `insufficient_privilege`.
 const NO_RIGHT: &str = "42501";
 
-/// Whether an error says that the settings lead to a server that answers and cannot be used: it refuses the login, lacks the
-/// database, or does not let the role do what it must. Waiting does not help.
+/// True if the server answers but the settings must be corrected: it refuses the login, lacks the database, or denies
+/// the role a right. Waiting does not help.
 pub fn says_misconfigured(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| is_of_settings(&code)))
 }
@@ -253,7 +248,8 @@ fn is_of_settings(code: &str) -> bool {
     code.starts_with("28") || code.starts_with("3D") || [NO_RIGHT, "22023"].contains(&code)
 }
 
-/// What an operator should know of an error of the connection. The server's words name users and databases, no passwords.
+/// Describes an error of the connection to the operator. The server's messages name users and databases, but no
+/// passwords.
 pub fn problem(error: &sqlx::Error) -> String {
     match error {
         error if says_no_session(error) => NoSession.to_string(),
@@ -270,8 +266,7 @@ pub fn problem(error: &sqlx::Error) -> String {
     }
 }
 
-/// Takes a connection and records how long that took. The transaction begins after it:
-/// `acquire(&pool).await?.begin().await?`.
+/// Gets a connection and records the wait. Begin the transaction after it: `acquire(&pool).await?.begin().await?`.
 pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
     let started = Instant::now();
     let connection = pool.acquire().await;
@@ -282,10 +277,10 @@ pub async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Er
     connection
 }
 
-/// The server's limit is behind ours: a caller's deadline must not look like a failure of the server.
+/// The server's limit is longer than ours: a caller's deadline must not look like a failure of the server.
 const SERVER_SLACK: Duration = Duration::from_millis(100);
 
-/// Lets no statement of this session take much longer, until the next limit: whoever takes a connection sets one.
+/// Limits the statements of this session until the next call. Each user of a shared pool sets its own limit.
 pub async fn limit_statements(connection: &mut PgConnection, within: Duration) -> Result<(), sqlx::Error> {
     sqlx::query("-- limit_statements\nSELECT set_config('statement_timeout', $1, false)")
         .bind((within + SERVER_SLACK).as_millis().to_string())
@@ -294,7 +289,7 @@ pub async fn limit_statements(connection: &mut PgConnection, within: Duration) -
         .map(|_| ())
 }
 
-/// Shows the state of a pool in the metrics; `name` tells pools of one process apart.
+/// Exports the state of a pool as metrics, with `name` as label.
 pub fn export_pool_metrics(telemetry: &Telemetry, name: &'static str, pool: &PgPool) {
     let pool = pool.clone();
     telemetry.on_scrape(move || {

@@ -1,9 +1,7 @@
 //! The body of `main`: settings, telemetry, admin port, supervision, exit code.
 //!
-//! Owns: the order of these, and the settings that every process has.
-//! Must not know: what the process does.
-//! What can go wrong: wrong settings end the process with exit code 2 before any port opens; a failed start, a dead
-//! task or an overrun deadline end it with exit code 1.
+//! Wrong settings end the process with exit code 2 before it opens a port. A failed start, a dead task or an exceeded
+//! shutdown deadline end it with exit code 1.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -14,9 +12,10 @@ use anyhow::Context;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio_util::sync::CancellationToken;
 
+pub use crate::about::About;
 use crate::admin;
 use crate::arguments::Asked;
-use crate::catalog::{self, Metric};
+use crate::catalog;
 use crate::config::Env;
 use crate::healthcheck::Question;
 use crate::lifecycle::{Lifecycle, Signals};
@@ -25,27 +24,14 @@ use crate::stderr;
 use crate::telemetry::{self, Telemetry};
 use crate::trace;
 
-/// The process has started all of its parts.
+/// Passes once the process has started all of its parts.
 const START: CheckKind =
     CheckKind { name: "start", action: "read the log of the process: it says what it waits for" };
 
 /// Exit code for settings that cannot be used.
 const BAD_SETTINGS: u8 = 2;
-/// How long abandoned blocking work may hold up the exit.
+/// How long abandoned blocking work may delay the exit.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
-
-/// What a process is.
-#[derive(Debug, Clone, Copy)]
-pub struct About {
-    /// Its name.
-    pub name: &'static str,
-    /// Its version.
-    pub version: &'static str,
-    /// The default of `ADMIN_LISTEN`.
-    pub admin_listen: &'static str,
-    /// The metrics of its own.
-    pub metrics: &'static [Metric],
-}
 
 /// Settings that every process has.
 #[derive(Debug, Clone)]
@@ -67,26 +53,26 @@ impl Settings {
                 .about("Address of the admin port: /livez, /readyz, /metrics.")
                 .port_or("ADMIN_LISTEN", about.admin_listen),
             shutdown_deadline: env
-                .about("How long an orderly stop may take before the process gives up.")
+                .about("Timeout of an orderly stop, after which the process exits with code 1.")
                 .seconds_or("SHUTDOWN_DEADLINE_SECONDS", 20),
         }
     }
 }
 
-/// What a service gets to work with.
+/// The parts of a process that a service uses.
 #[derive(Debug, Clone)]
 pub struct Process {
     /// Runs and stops tasks.
     pub lifecycle: Lifecycle,
-    /// Decides about traffic.
+    /// Readiness checks.
     pub readiness: Readiness,
     /// Metrics.
     pub telemetry: Telemetry,
 }
 
-/// Runs a service until it is told to stop, or answers `--help`, `--version` or `--settings` instead. `read` reads its settings, `start` opens ports and spawns tasks on the
-/// lifecycle, and returns; the process is ready once `start` has returned and every latch is released. A signal during
-/// `start` abandons it.
+/// Runs a service until a signal, or answers `--help`, `--version`, `--settings` or `--metrics`. `read` reads its
+/// settings; `start` opens ports, spawns tasks on the lifecycle and returns. The process is ready once `start` has
+/// returned and every latch is ready. A signal during `start` abandons it.
 pub fn run<C, F>(
     about: About,
     read: impl FnOnce(&mut Env) -> C,
@@ -96,7 +82,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let asked = Asked::of(std::env::args());
-    // What is asked about the settings must not depend on those of this machine.
+    // The description of the settings must not depend on the environment of this machine.
     let mut env = if asked.is_some() { Env::from_pairs::<String, String>([]) } else { Env::from_process() };
     let settings = Settings::read(&mut env, &about);
     if let Some(question) = Question::asked() {
@@ -104,7 +90,7 @@ where
     }
     let config = read(&mut env);
     if let Some(asked) = asked {
-        // Whoever reads it may have seen enough.
+        // The reader may have closed stdout.
         let _ = writeln!(std::io::stdout(), "{}", asked.answer(&about, env.variables()));
         return ExitCode::SUCCESS;
     }
@@ -113,7 +99,7 @@ where
     let (settings, config) = match env.finish((settings, config)) {
         Ok(all) => all,
         Err(error) => {
-            // Logs are not set up yet: their settings are part of what may be wrong.
+            // Logs are not set up yet: their settings may be wrong as well.
             stderr::line(&format!("{}: {error}", about.name));
             return ExitCode::from(BAD_SETTINGS);
         }
@@ -138,7 +124,7 @@ where
         .context("cannot start the runtime")
         .and_then(|runtime| {
             let outcome = runtime.block_on(supervise(&about, &settings, config, telemetry, start));
-            // Dropping a runtime waits for blocking work without end.
+            // Dropping a runtime waits for blocking work without a limit.
             runtime.shutdown_timeout(RUNTIME_GRACE);
             outcome
         });
@@ -154,7 +140,7 @@ where
     }
 }
 
-/// Every connection is an open file, and the usual soft limit of 1,024 is below `MAX_CONNECTIONS`.
+/// Each connection is an open file, and the usual soft limit of 1,024 is below `MAX_CONNECTIONS`.
 fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
@@ -164,15 +150,6 @@ fn raise_file_limit() {
         Ok((soft, hard)) => tracing::info!(soft, hard, "limit of open files raised to the hard limit"),
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
-}
-
-/// The metrics that it exports, those that every process has apart from its own.
-pub(crate) fn metrics_as_json(about: &About) -> serde_json::Value {
-    serde_json::json!({
-        "of the process": catalog::to_json(crate::metrics::of_the_process::ALL),
-        "of every service": catalog::to_json(crate::metrics::ALL),
-        "of its own": catalog::to_json(about.metrics),
-    })
 }
 
 async fn supervise<C, F>(
@@ -185,7 +162,7 @@ async fn supervise<C, F>(
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    // First of all: nobody may see a sign of life before a signal is heard.
+    // First, so that a process that shows signs of life handles signals.
     let signals = Signals::listen()?;
     let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version);
     let readiness = Readiness::new();
@@ -194,7 +171,7 @@ where
 
     let admin = admin::Server::bind(settings.admin_listen).await?;
     tracing::info!(address = %admin.local_addr(), "admin port open");
-    // Outside of the lifecycle: it must answer during the whole drain.
+    // Not a task of the lifecycle, because it must answer during the whole drain.
     let admin_stop = CancellationToken::new();
     let admin = tokio::spawn(admin.serve(readiness.clone(), telemetry.clone(), admin_stop.clone()));
 
@@ -212,7 +189,7 @@ where
         }
     };
     admin_stop.cancel();
-    // Its failure cannot matter any more, and it is told to stop.
+    // It has been stopped; a failure does not matter any more.
     let _ = admin.await;
     traces.end().await;
     outcome

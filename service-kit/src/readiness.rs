@@ -1,4 +1,4 @@
-//! The checks of a process: what is known to be wrong, since when, and what to do about it.
+//! The checks of a process: which ones fail, since when, and what to do about it.
 //!
 //! Required checks decide whether the process gets traffic; observed ones are for operators. `/readyz`, the gRPC health
 //! service and GetStatus all read this one list.
@@ -10,17 +10,17 @@ use tokio::sync::watch;
 
 use crate::clock::{SharedClock, SystemClock};
 
-/// A check as it is declared, once for each name.
+/// The declaration of a check, once per name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckKind {
     /// Its name.
     pub name: &'static str,
-    /// What an operator does when it fails.
+    /// Advice to the operator if it fails.
     pub action: &'static str,
 }
 
 impl CheckKind {
-    /// What was found about `subject`: why the check fails, if it does.
+    /// The outcome of the check for `subject`; the reason if it fails.
     pub fn observed(self, subject: impl Into<String>, reason: Option<String>) -> Observation {
         Observation { kind: self, subject: subject.into(), reason }
     }
@@ -36,24 +36,24 @@ impl From<&'static str> for CheckKind {
 /// One check at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// Its name, and what to do when it fails.
+    /// Name and advice.
     pub kind: CheckKind,
-    /// Which of several things of this name it is about; empty if there is one.
+    /// Distinguishes several checks of one name, such as one per replica; empty if there is one.
     pub subject: String,
-    /// The process gets no traffic while it fails.
+    /// The process is not ready while it fails.
     pub required: bool,
     /// Why it fails; `None` while it passes.
     pub reason: Option<String>,
-    /// When it began to fail, or to pass.
+    /// Start of the current state.
     pub since: OffsetDateTime,
 }
 
-/// What an observed check found.
+/// The outcome of an observed check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observation {
     /// The check.
     pub kind: CheckKind,
-    /// Which of several things of this name it is about; empty if there is one.
+    /// Distinguishes several checks of one name, such as one per replica; empty if there is one.
     pub subject: String,
     /// Why it fails; `None` if it passes.
     pub reason: Option<String>,
@@ -64,7 +64,7 @@ pub struct Observation {
 pub struct Report {
     /// True once the process has begun to shut down.
     pub draining: bool,
-    /// The checks of latches, in the order in which they were made.
+    /// The checks of latches, in order of creation.
     latched: Vec<Check>,
     /// The observed checks of the last evaluation.
     evaluated: Vec<Check>,
@@ -84,7 +84,7 @@ impl Report {
     }
 }
 
-/// The set of checks. Clones share it.
+/// The checks of a process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     report: Arc<watch::Sender<Report>>,
@@ -108,12 +108,12 @@ impl Readiness {
         Self { report: Arc::new(watch::channel(Report::default()).0), clock }
     }
 
-    /// Adds a required check that does not pass yet. Asking again for a name gives the same check.
+    /// Adds a required check that does not pass yet, or returns the existing one of that name.
     pub fn latch(&self, kind: impl Into<CheckKind>) -> Latch {
         self.add(kind.into(), true)
     }
 
-    /// Adds an observed check that one part of the process keeps; it does not pass yet.
+    /// Adds an observed check that one part of the process sets; it does not pass yet.
     pub fn observed_latch(&self, kind: impl Into<CheckKind>) -> Latch {
         self.add(kind.into(), false)
     }
@@ -139,13 +139,12 @@ impl Readiness {
         Latch { readiness: self.clone(), position }
     }
 
-    /// Replaces the observed checks that no latch keeps. One that was observed before keeps its date while its state
-    /// stays the same.
+    /// Replaces the observed checks that have no latch. A check keeps its date while its state stays the same.
     pub fn observe(&self, observed: Vec<Observation>) {
         self.report.send_if_modified(|report| {
             let before = std::mem::take(&mut report.evaluated);
             report.evaluated = observed.into_iter().map(|found| self.dated(found, &before)).collect();
-            // Followers want to know about readiness, which does not depend on these.
+            // Subscribers follow readiness, which does not depend on observed checks.
             false
         });
     }
@@ -161,7 +160,7 @@ impl Readiness {
         Check { kind, subject, required: false, reason, since }
     }
 
-    /// All checks now.
+    /// The current checks.
     pub fn report(&self) -> Report {
         self.report.borrow().clone()
     }
@@ -176,7 +175,7 @@ impl Readiness {
         self.report.subscribe()
     }
 
-    /// From now on the process is not ready, whatever the checks say.
+    /// Makes the process not ready for the rest of its life.
     pub fn drain(&self) {
         self.change(|report| !std::mem::replace(&mut report.draining, true));
     }
@@ -195,7 +194,7 @@ impl Readiness {
     }
 }
 
-/// Logs that a check began to fail or to pass. One that passes from the start is no news.
+/// Logs that a check began to fail or to pass; not one that passes from the start.
 fn log_change(check: &str, subject: &str, reason: Option<&str>, known: bool) {
     match reason {
         Some(reason) => tracing::warn!(check, subject, reason, "check fails"),
@@ -204,7 +203,7 @@ fn log_change(check: &str, subject: &str, reason: Option<&str>, known: bool) {
     }
 }
 
-/// One check, held by the part that knows whether it passes.
+/// A check, set by the part that knows its state.
 #[derive(Debug, Clone)]
 pub struct Latch {
     readiness: Readiness,
@@ -212,12 +211,12 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// The check passes. Cheap if it did already.
+    /// Sets the check to pass. Cheap if it passes already.
     pub fn ready(&self) {
         self.set(None);
     }
 
-    /// The check does not pass, and why. Cheap if nothing changes.
+    /// Sets the check to fail, with a reason. Cheap if the reason is the same.
     pub fn not_ready(&self, reason: &str) {
         self.set(Some(reason));
     }

@@ -1,6 +1,6 @@
-//! Shares of what callers compete for.
+//! Fair shares of a limited resource.
 //!
-//! One caller may use all of it while no other wants any. While another caller is refused, no caller gets more than half.
+//! A single caller may use all of it. While another caller is refused, no caller gets more than half.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// For how long a refusal of one caller limits the others.
+/// How long a refusal of one caller limits the others.
 const MEMORY: Duration = Duration::from_secs(1);
 /// The same for places that are held for long.
 const LONG_MEMORY: Duration = Duration::from_secs(60);
 
-/// Which callers were refused lately. Callers are few: those of the configured tokens.
+/// The callers that were refused recently. Callers are few: those of the configured tokens.
 #[derive(Debug)]
 pub struct Contention<C> {
     memory: Duration,
@@ -30,19 +30,19 @@ impl<C> Default for Contention<C> {
 }
 
 impl<C: Clone + Eq + Hash> Contention<C> {
-    /// A caller was refused.
+    /// Notes that a caller was refused.
     pub fn refused(&self, caller: &C, now: Instant) {
         self.refused.lock().insert(caller.clone(), now);
     }
 
-    /// True if another caller was refused lately.
+    /// True if another caller was refused recently.
     pub fn by_others(&self, caller: &C, now: Instant) -> bool {
-        let lately = |at: &Instant| now.saturating_duration_since(*at) < self.memory;
-        self.refused.lock().iter().any(|(other, at)| other != caller && lately(at))
+        let recently = |at: &Instant| now.saturating_duration_since(*at) < self.memory;
+        self.refused.lock().iter().any(|(other, at)| other != caller && recently(at))
     }
 }
 
-/// What each caller has spent lately of so much a second.
+/// What each caller has spent recently of a budget per second.
 #[derive(Debug)]
 pub struct Shares<C> {
     half_per_second: f64,
@@ -52,27 +52,27 @@ pub struct Shares<C> {
 
 #[derive(Clone, Copy, Debug)]
 struct Usage {
-    /// Cells spent, less what half of the budget gives back with time.
+    /// Cost units spent, minus those that half of the budget has restored since.
     spent: f64,
     at: Instant,
 }
 
 impl<C: Clone + Eq + Hash> Shares<C> {
-    /// Shares of this many cells per second.
+    /// Shares of this many cost units per second.
     pub fn new(per_second: NonZeroU32, contention: Arc<Contention<C>>) -> Self {
         Self { half_per_second: f64::from(per_second.get()) / 2.0, contention, callers: Mutex::default() }
     }
 
-    /// True if a caller may spend these cells, as far as others are concerned.
+    /// True if the share of a caller allows this cost.
     pub fn allow(&self, caller: &C, cells: u32, now: Instant) -> bool {
         let spent = self.usage(&mut self.callers.lock(), caller, now).spent;
-        // One that has spent nothing may spend more than its share at once: it would be refused for good otherwise.
+        // A caller that has spent nothing may exceed its share once: a larger cost could never be spent otherwise.
         !self.contention.by_others(caller, now)
             || spent <= 0.0
             || spent + f64::from(cells) <= self.half_per_second
     }
 
-    /// A caller has spent these cells.
+    /// Notes a cost that a caller has spent.
     pub fn spent(&self, caller: &C, cells: u32, now: Instant) {
         self.usage(&mut self.callers.lock(), caller, now).spent += f64::from(cells);
     }
@@ -85,7 +85,7 @@ impl<C: Clone + Eq + Hash> Shares<C> {
     }
 }
 
-/// How many places each caller has. It hands out none itself.
+/// Counts the places of each caller, without handing them out.
 #[derive(Debug)]
 pub struct Holders<C> {
     half: usize,
@@ -94,17 +94,17 @@ pub struct Holders<C> {
 }
 
 impl<C: Clone + Eq + Hash> Holders<C> {
-    /// Of this many places.
+    /// A count of this many places.
     pub fn new(places: usize, contention: Arc<Contention<C>>) -> Self {
         Self { half: (places / 2).max(1), contention, held: Arc::default() }
     }
 
-    /// Counts some places of a caller, or its wait for them: those who wait would take the next free places. None if it
-    /// would have more than its share.
+    /// Counts places of a caller, or its wait for them, since waiting calls take the next free places. `None` if the
+    /// caller would exceed its share.
     pub fn hold(&self, caller: &C, places: usize, now: Instant) -> Option<Hold<C>> {
         let mut held = self.held.lock();
         let own = held.entry(caller.clone()).or_default();
-        // One that has none may take more than its share at once: it would be refused for good otherwise.
+        // A caller without places may exceed its share once: a larger request could never be admitted otherwise.
         if *own > 0 && *own + places > self.half && self.contention.by_others(caller, now) {
             return None;
         }
@@ -113,14 +113,14 @@ impl<C: Clone + Eq + Hash> Holders<C> {
         Some(Hold { held: Arc::clone(&self.held), caller: caller.clone(), places })
     }
 
-    /// A caller was refused a place.
+    /// Notes that a caller was refused a place.
     pub fn refused(&self, caller: &C, now: Instant) {
         self.contention.refused(caller, now);
     }
 }
 
-/// Places that are held for long, and given out at once or not at all. A caller's places become free as its calls end,
-/// so a refusal limits the others for a minute. Clones share them.
+/// Places that are held for long, and taken at once or not at all. A caller's places become free as its calls end, so a
+/// refusal limits the others for a minute. Clones share the places.
 #[derive(Clone, Debug)]
 pub struct Places<C> {
     most: usize,
@@ -128,17 +128,17 @@ pub struct Places<C> {
     held: Arc<Mutex<HashMap<C, usize>>>,
 }
 
-/// Why a caller gets no place.
+/// Why a caller was refused a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// All are taken.
+    /// All places are taken.
     Full,
-    /// It has its half, and another caller was refused.
+    /// The caller has half of the places, and another caller was refused.
     Share,
 }
 
 impl Refused {
-    /// Its name in metrics.
+    /// Label of metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -148,7 +148,7 @@ impl Refused {
 }
 
 impl<C: Clone + Eq + Hash> Places<C> {
-    /// With `most` places.
+    /// A set of `most` places.
     pub fn new(most: usize) -> Self {
         let contention = Contention { memory: LONG_MEMORY, ..Contention::default() };
         Self { most, contention: Arc::new(contention), held: Arc::default() }

@@ -1,8 +1,8 @@
-//! What a process says before its log is set up, and what a health check says.
+//! Output of a process before its log is set up, and of a health check.
 
 use std::io::Write;
 
-/// Writes a line to stderr. `eprintln!` would panic where the reader of stderr has gone, and hide the exit code.
+/// Writes a line to stderr. `eprintln!` would panic if stderr is closed, and hide the exit code.
 pub(crate) fn line(text: &str) {
     put(std::io::stderr(), text);
 }

@@ -1,8 +1,5 @@
-//! Logs and metrics of the process.
-//!
-//! Owns: the log format, the metrics recorder (the one global of this crate), the histogram buckets and the start line.
-//! Must not know: which metrics the services record.
-//! What can go wrong: a second initialisation in one process is refused.
+//! Logs and metrics of the process: the log format, the metrics recorder (a global), the histogram buckets and the
+//! start line. A second initialisation in one process is an error.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,15 +20,14 @@ const SECONDS: [f64; 14] =
 const COUNTS: [f64; 13] =
     [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0, 10_000.0];
 
-/// The source revision, set by the build of a release; a plain `cargo build` does not know it, so that a commit does
-/// not rebuild every crate.
+/// The source revision, set by release builds only, so that a commit does not rebuild every crate.
 const REVISION: Option<&str> = option_env!("GIT_REVISION");
 
-/// Drivers that report every connection at level info; `LOG_LEVEL` may name them to see that. What matters of it is
-/// logged by this crate.
+/// Drivers that log every connection at level info; `LOG_LEVEL` may name them to show it. This crate logs what matters
+/// of it.
 const QUIET: &str = "async_nats=warn,neo4rs=warn";
 
-/// How log lines are written.
+/// Form of the log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -74,17 +70,17 @@ pub struct Settings {
     pub format: LogFormat,
     /// `LOG_LEVEL`: a level, or a list such as `info,sqlx=warn`.
     filter: Filter,
-    /// Where traces go.
+    /// Export of traces.
     pub traces: trace::Settings,
 }
 
 impl Settings {
-    /// Reads `LOG_FORMAT`, `LOG_LEVEL` and those of traces.
+    /// Reads `LOG_FORMAT`, `LOG_LEVEL` and the settings of traces.
     pub fn read(env: &mut Env) -> Self {
         Self {
             format: env.about("Form of the log lines: text or json.").parse_or("LOG_FORMAT", "text"),
             filter: env
-                .about("Which log lines are written: a level, or a list of target=level.")
+                .about("Log filter: a level, or a list of target=level.")
                 .example("info,sqlx=warn")
                 .parse_or("LOG_LEVEL", "info"),
             traces: trace::Settings::read(env),
@@ -119,8 +115,7 @@ impl fmt::Debug for Telemetry {
 }
 
 impl Telemetry {
-    /// Runs `collect` before each rendering. For values that are cheap to look up and pointless to track, such as the
-    /// size of a pool.
+    /// Runs `collect` before each rendering, for values that are cheap to read, such as the size of a pool.
     pub fn on_scrape(&self, collect: impl Fn() + Send + Sync + 'static) {
         self.collectors.lock().push(Box::new(collect));
     }
@@ -133,7 +128,7 @@ impl Telemetry {
         self.handle.render()
     }
 
-    /// Moves recorded samples into their buckets. Without it samples pile up between two scrapes.
+    /// Moves recorded samples into their buckets. Without it samples accumulate between scrapes.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
     }
@@ -168,8 +163,7 @@ pub fn revision() -> &'static str {
     REVISION.unwrap_or("unknown")
 }
 
-/// Writes the one line that tells what started and with which settings. `config` must be redacted, see
-/// [`Env::redacted`].
+/// Logs the service, its version and its settings. `config` must be redacted, see [`Env::redacted`].
 pub fn start_line(service: &str, version: &str, config: &str) {
     tracing::info!(service, version, revision = revision(), config, "starting");
 }
@@ -178,7 +172,7 @@ fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
     let builder = tracing_subscriber::fmt()
-        // It reports a failure to write by `eprintln!`, which panics where the reader of stderr has gone.
+        // It reports failed writes by `eprintln!`, which panics if stderr is closed.
         .log_internal_errors(false)
         // Of two directives for the same target, the later one counts.
         .with_env_filter(EnvFilter::new(format!("{QUIET},{}", settings.filter.0)))
@@ -189,7 +183,7 @@ fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
     }
 }
 
-/// Panics become log lines of the same form as all others, instead of loose text on stderr.
+/// Logs panics as lines of the configured form.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,6 +1,4 @@
-//! Certificates for tests, made anew in each.
-//!
-//! Owns: one authority and what it signs, and files that go with the test. Compiled for tests alone.
+//! Certificates for tests: one authority per test, and files that are deleted with it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;

@@ -1,8 +1,8 @@
-//! Limits how long work may take.
+//! A timeout with the caller's own error.
 
 use std::time::Duration;
 
-/// Waits at most `limit` for `work`; after that the answer is `timed_out`.
+/// Waits for `work` up to `limit`, then fails with `timed_out`.
 pub async fn with_timeout<T, E>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

@@ -1,11 +1,7 @@
-//! Certificates, keys and authorities in PEM files, named by settings.
+//! Certificates, keys and authorities in PEM files, named by settings. A missing or wrong file, or a key that does not
+//! belong to its certificate, is a mistake of the settings, found before a port opens.
 //!
-//! Owns: reading and checking the files, and the settings of a connection that we open to a server.
-//! Must not know: which server or port they are for.
-//! What can go wrong: a file is missing, holds something else, or a key is not that of its certificate. All of it is a
-//! mistake of the settings, found before a port opens.
-//!
-//! Files are read when a process starts. A new certificate needs a new process; rolling them is how one is rotated.
+//! A process reads the files at its start: to rotate a certificate, restart the process.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,27 +14,27 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 
 use crate::config::Env;
 
-/// What is wrong with a file. Its path is not said: values of settings are not repeated.
+/// A mistake in a file. The text does not contain the path, since it never repeats values of settings.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// Not there, or not ours to read.
+    /// Missing, or not readable by this process.
     #[error("names a file that cannot be read: {0}")]
     Unreadable(std::io::Error),
-    /// No certificate at all.
+    /// The file has no certificate.
     #[error("names a file without a PEM certificate")]
     NoCertificate,
-    /// Something that is no certificate, or no good one.
+    /// A certificate does not parse.
     #[error("names a file with a damaged certificate: {0}")]
     BadCertificate(String),
-    /// No key at all.
+    /// The file has no key.
     #[error("names a file without a PEM private key")]
     NoKey,
-    /// The key is not that of the certificate, or of a kind that cannot be used.
+    /// The key does not belong to the certificate, or its type is not supported.
     #[error("names a key that does not fit its certificate: {0}")]
     BadPair(String),
 }
 
-/// A chain of certificates, that of the owner first.
+/// Reads a chain of certificates, the owner's first.
 pub(crate) fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let text = std::fs::read(file).map_err(Problem::Unreadable)?;
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
@@ -47,14 +43,14 @@ pub(crate) fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem
     if chain.is_empty() { Err(Problem::NoCertificate) } else { Ok(chain) }
 }
 
-/// A private key.
+/// Reads a private key.
 pub(crate) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
     let text = std::fs::read(file).map_err(Problem::Unreadable)?;
-    // The parser's own words might quote what it read.
+    // The parser's message might quote the key.
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| Problem::NoKey)
 }
 
-/// Authorities whose signatures are believed.
+/// Reads trusted CA certificates.
 pub(crate) fn authorities(file: &Path) -> Result<RootCertStore, Problem> {
     let mut store = RootCertStore::empty();
     for certificate in chain(file)? {
@@ -63,7 +59,7 @@ pub(crate) fn authorities(file: &Path) -> Result<RootCertStore, Problem> {
     Ok(store)
 }
 
-/// Whether the key is that of the certificate.
+/// Fails unless the key belongs to the certificate.
 pub(crate) fn check_pair(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -73,18 +69,18 @@ pub(crate) fn check_pair(
         .map_err(|error| Problem::BadPair(error.to_string()))
 }
 
-/// The one provider of cryptography of this workspace.
+/// The cryptography provider of this workspace.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
 
-/// A variable that names a file, and what was read from it.
+/// A variable that names a file, and the file's content.
 pub(crate) struct Named<T> {
     /// The variable.
     pub(crate) variable: String,
     /// The file, if the variable is set.
     pub(crate) file: Option<PathBuf>,
-    /// What it holds; none if it is no use, which has been recorded as a mistake.
+    /// The content; `None` if it could not be read, which is recorded as a mistake.
     pub(crate) content: Option<T>,
 }
 
@@ -115,13 +111,12 @@ impl<T> Named<T> {
     }
 }
 
-/// How a server to which we connect is verified, and how we show it who we are. The drivers read the files themselves;
-/// that they will be able to is checked here.
+/// Files that verify a server and authenticate this client. The drivers read the files; this module checks them first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientFiles {
-    /// Authorities that may vouch for the server.
+    /// CA certificates that verify the server.
     pub ca: Option<PathBuf>,
-    /// Our certificate and its key.
+    /// Client certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
 }
 
@@ -132,18 +127,21 @@ impl ClientFiles {
         let ca = Named::read(
             env,
             &name("CA"),
-            &format!("Authorities that may vouch for {server}, instead of those that the system trusts."),
+            &format!(
+                "PEM file of the CA certificates that verify {server}. Default: the system's trust store."
+            ),
             authorities,
         );
         let certificate = Named::read(
             env,
             &name("CERT"),
             &format!(
-                "Our certificate, for {server} to verify; followed by those between it and its authority."
+                "PEM file of the client certificate for {server}, followed by its intermediate certificates."
             ),
             chain,
         );
-        let key = Named::read(env, &name("KEY"), "The private key of that certificate.", key);
+        let key =
+            Named::read(env, &name("KEY"), "PEM file of the private key of the client certificate.", key);
         certificate.needs(env, &key);
         key.needs(env, &certificate);
         if let (Some(chain), Some(content)) = (certificate.content, key.content)
@@ -160,8 +158,7 @@ impl ClientFiles {
     }
 }
 
-/// Finds out whether files that are named elsewhere than in variables of their own, in the address of a database say,
-/// are of use.
+/// Checks files that are named in the address of a database instead of in their own variables.
 pub(crate) fn check_files(
     ca: Option<&Path>,
     certificate: Option<&Path>,

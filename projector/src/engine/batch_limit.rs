@@ -1,9 +1,9 @@
-//! How many changes one transaction of the read model may hold.
+//! The limit of the changes of one transaction.
 //!
-//! Neo4j ends transactions that take too long. A batch that failed is made again by the next session, of the same events
-//! and of the same size, and would fail each time; so the limit outlives sessions. It is halved after a failure and
-//! grows slowly: a failure costs the server's timeout, a smaller batch costs little. An event with more changes than the
-//! limit is written in several transactions.
+//! Neo4j ends transactions that take too long. The next session gathers the same events into the same batch, which
+//! would fail each time; so the limit outlives sessions. It is halved after a failure and grows slowly: a failure costs
+//! the server's timeout, a smaller batch costs little. An event with more changes than the limit is written in several
+//! transactions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,7 +13,7 @@ use crate::metrics::BATCH_LIMIT;
 /// Batches in a row that must succeed before the limit grows.
 const GOOD_BATCHES: usize = 16;
 
-/// The limit. There is one writer, so the numbers need no order among each other.
+/// The limit. There is one writer, so the two numbers need no common lock.
 #[derive(Debug)]
 pub struct BatchLimit {
     limit: AtomicUsize,
@@ -29,15 +29,15 @@ impl Default for BatchLimit {
 }
 
 impl BatchLimit {
-    /// Most changes of the next batch.
+    /// Limit of the changes of the next batch.
     pub fn get(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A batch, or a part of one, of this size could not be written.
+    /// A batch, or a part of one, of this size failed.
     pub fn failed(&self, size: usize) {
         let limit = (self.get().min(size) / 2).max(1);
-        tracing::info!(size, limit, "a batch was not written, the next ones are smaller");
+        tracing::info!(size, limit, "a batch failed, the next ones are smaller");
         self.set(limit);
     }
 
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_fails_again_and_again_ends_at_one() {
+    fn repeated_failures_end_at_a_limit_of_one() {
         let limit = BatchLimit::default();
         (0..20).for_each(|_| limit.failed(limit.get().min(1_000)));
         assert_eq!(limit.get(), 1);

@@ -1,7 +1,7 @@
-//! PostgreSQL behind the read model.
+//! Distinguishes a PostgreSQL that lags from one that lost commits.
 //!
-//! Events come from the stream. So a standby, as `DATABASE_URL`, is behind what is applied for as long as it lags. Only if
-//! that lasts for minutes has the database lost commits.
+//! Events come from the stream. So if `DATABASE_URL` is a standby, it may be behind what is applied. If it stays behind
+//! for two minutes, the database has lost commits.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use proto::Revision;
 use tokio::time::Instant;
 
-/// The longest lag of a standby that is not an alarm.
+/// Limit of a standby's lag.
 const LONGEST_LAG: Duration = Duration::from_secs(120);
 
 /// Since when, and how far, PostgreSQL is behind the read model.
@@ -17,12 +17,12 @@ const LONGEST_LAG: Duration = Duration::from_secs(120);
 pub(super) struct TruthLag(Mutex<Option<(Instant, Revision)>>);
 
 impl TruthLag {
-    /// False if PostgreSQL, with this head, has not moved past a revision of the read model for minutes.
+    /// False if PostgreSQL, with this head, has been behind a revision of the read model for two minutes.
     pub(super) fn tolerates(&self, applied: Revision, head: Revision, now: Instant) -> bool {
         let mut behind = self.0.lock();
         match *behind {
             _ if applied <= head => *behind = None,
-            // It moves: what it lacked when this began, it has now.
+            // It moves: it has reached the revision that it lacked at the start of the interval.
             Some((_, missing)) if head >= missing => *behind = Some((now, applied)),
             Some((since, _)) => return now.saturating_duration_since(since) < LONGEST_LAG,
             None => *behind = Some((now, applied)),

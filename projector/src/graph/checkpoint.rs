@@ -1,23 +1,20 @@
-//! The checkpoint node: where the read model stands and whose it is.
-//!
-//! Owns: its properties, and the exchanges that create it, take it over and set it to the head.
+//! The checkpoint: how far the read model is, and whose it is.
 //!
 //! Three numbers: `revision` changes in the transaction of each batch; `visible` and `target` change in a small
-//! transaction between two batches, because a commit becomes visible to readers piece by piece. Readers take `visible`
-//! before the data and `target` after it. An event that is too large for one transaction is applied in parts: between
-//! them `partial_revision` names it, and `target` must not be lower. Must not know: the stream, PostgreSQL.
-//! What can go wrong: the server holds other people's data ([`Content::Foreign`]); nothing is written then.
+//! transaction between two batches, because Neo4j makes a commit visible to readers piece by piece. Readers take
+//! `visible` before the data and `target` after it. An event that is too large for one transaction is applied in parts:
+//! between them `partial_revision` names it, and `target` must not be lower.
+//!
+//! Nothing is written to a server that holds data of another program ([`Content::Foreign`]).
 
-use neo4rs::{BoltNull, BoltType, Query, Row, Txn, query};
+use event_log::LogPosition;
+use neo4rs::{Query, Row, Txn, query};
 use proto::{Epoch, Revision};
 use uuid::Uuid;
 
-use super::write::lock;
-use super::{AsyncBody, Error, Replica, one_row};
-use crate::mark::Mark;
-
-/// The node's name.
-pub(super) const NAME: &str = "followgraph";
+use super::error::Error;
+use super::exchange::{AsyncBody, EXCHANGE_TIMEOUT, Replica, one_row};
+use super::node::{NAME, event_text, lock};
 
 const READ: &str = "MATCH (c:Checkpoint {name: $name}) RETURN c.epoch AS epoch, c.revision AS revision, \
     c.event_id AS event_id, c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, \
@@ -35,13 +32,13 @@ const CREATE: &str = "MERGE (c:Checkpoint {name: $name}) ON CREATE SET c.epoch =
     c.owner = $owner, c.owner_name = $owner_name, c.sweep_stage = 0, c.sweep_source = '', c.sweep_target = '', \
     c.sweep_rows = 0, c.database_id = $database_id";
 
-/// The owner before may have died between a batch and the small transaction after it. Its last commit is whole by now:
-/// it held the lock that we hold. If it died between two parts of an event, `target` stays at that event.
+/// The previous owner may have died between a batch and the publication after it. Its last commit is complete: it held
+/// the lock that we hold. If it died between two parts of an event, `target` stays at that event.
 const TAKE: &str = "MATCH (c:Checkpoint {name: $name}) \
     SET c.owner = $owner, c.owner_name = $owner_name, c.visible = c.revision, \
     c.target = CASE WHEN c.partial_revision > c.revision THEN c.partial_revision ELSE c.revision END";
 
-/// Before anything else changes: a reader might see the new numbers before it sees that they mean nothing yet.
+/// Precedes the reset: a reader might see the new numbers before it sees that the read model is incomplete.
 const DISOWN: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner SET c.complete = false";
 
 const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
@@ -50,11 +47,11 @@ const RESET: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     c.sweep_target = '', c.sweep_rows = 0, c.database_id = $database_id, \
     c.partial_revision = null, c.partial_event_id = null";
 
-/// A read model of an older version does not name its database.
+/// For read models of older versions, which do not name their database.
 const NAME_DATABASE: &str = "MATCH (c:Checkpoint {name: $name}) WHERE c.owner = $owner \
     SET c.database_id = $database_id";
 
-/// How far the sweep has come.
+/// Progress of the sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The stage of the pass: one for each kind of edge, then the walk.
@@ -65,43 +62,38 @@ pub struct Cursor {
     pub target: String,
     /// Edges compared in this pass.
     pub rows: i64,
-    /// A whole pass was made since the read model was built.
+    /// A pass was completed since the read model was built.
     pub complete: bool,
 }
 
-/// The checkpoint.
+/// The properties of the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// What is applied.
-    pub mark: Mark,
-    /// The event after `mark` of which some parts are applied.
-    pub partial: Option<Mark>,
-    /// The database that it was built from; `None` if an older version wrote it.
+    /// The last event that is applied.
+    pub position: LogPosition,
+    /// The event after `position` that is applied in part.
+    pub partial: Option<LogPosition>,
+    /// The `database_id` that it was built from; `None` if an older version wrote it.
     pub database: Option<Uuid>,
-    /// The process that may write.
+    /// Random id of the process that may write.
     pub owner: Option<String>,
-    /// Its name.
+    /// `PROJECTOR_NAME` of that process.
     pub owner_name: String,
-    /// How far the sweep has come.
+    /// Progress of the sweep.
     pub cursor: Cursor,
-    /// Edges from before the present checkpoint are still there, unlike in a read model built from nothing.
+    /// The checkpoint was reset, and the edges from before were kept.
     pub kept: bool,
 }
 
-/// What a server holds.
+/// Contents of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// A read model.
     Ours(Box<Checkpoint>),
-    /// Nothing at all.
+    /// No node at all.
     Nothing,
-    /// Data, and no checkpoint.
+    /// Nodes, but no checkpoint.
     Foreign,
-}
-
-/// The text of an event's id, or null.
-pub(super) fn event_text(event_id: Option<Uuid>) -> BoltType {
-    event_id.map_or(BoltType::Null(BoltNull), |id| id.to_string().into())
 }
 
 fn named(text: &str) -> Query {
@@ -111,23 +103,23 @@ fn named(text: &str) -> Query {
 fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     let epoch = Epoch::from_i64(row.get("epoch")?);
     let database: Option<String> = row.get("database_id")?;
-    let mark = |revision: i64, event_id: Option<String>| Mark {
+    let position = |revision: i64, event_id: Option<String>| LogPosition {
         epoch,
         revision: Revision::from_i64(revision),
-        // An id that does not parse becomes one that matches no event; the check of the chain finds out.
+        // An id that does not parse becomes one that matches no event; the check of the chain fails then.
         event_id: event_id.map(|text| text.parse().unwrap_or_default()),
     };
     let revision: i64 = row.get("revision")?;
     let partial: Option<i64> = row.get("partial_revision")?;
-    // A projector of an earlier version moves on and leaves the name of the event where it is.
+    // A projector of an earlier version advances and leaves the name of the event.
     let partial = match partial.filter(|partial| *partial > revision) {
-        Some(partial) => Some(mark(partial, row.get("partial_event_id")?)),
+        Some(partial) => Some(position(partial, row.get("partial_event_id")?)),
         None => None,
     };
     Ok(Checkpoint {
-        mark: mark(revision, row.get("event_id")?),
+        position: position(revision, row.get("event_id")?),
         partial,
-        // An id that does not parse is that of no database.
+        // An id that does not parse matches no database.
         database: database.map(|text| text.parse().unwrap_or_default()),
         owner: row.get("owner")?,
         owner_name: row.get("owner_name")?,
@@ -163,7 +155,7 @@ impl AsyncBody<i64> for NotOnline {
     }
 }
 
-/// Locks, changes, and reads what is there now.
+/// Locks the checkpoint, changes it, and reads it.
 struct LockedChange {
     before: Option<Query>,
     after: Option<Query>,
@@ -184,15 +176,15 @@ impl AsyncBody<Checkpoint> for LockedChange {
 }
 
 impl Replica {
-    /// What the server holds, without changing anything.
+    /// Reads the contents of the server, without a lock.
     pub async fn look(&self) -> Result<Content, Error> {
         self.transaction(Look).await
     }
 
-    /// Creates missing constraints and indexes, and makes sure that all can be used.
+    /// Creates missing constraints and indexes. Fails if an index is not online yet.
     pub async fn prepare_schema(&self) -> Result<(), Error> {
         let graph = self.graph.clone();
-        let applied = service_kit::neo4j::run_detached(super::PATIENCE, async move {
+        let applied = service_kit::neo4j::run_detached(EXCHANGE_TIMEOUT, async move {
             migrations::migrate_neo4j(&graph).await
         });
         applied.await.map_err(|error| match error {
@@ -205,13 +197,13 @@ impl Replica {
         }
     }
 
-    /// Creates the checkpoint at `head`. If another projector was faster, answers what it made.
-    pub async fn create(&self, head: Mark, database: Uuid) -> Result<Checkpoint, Error> {
+    /// Creates the checkpoint at `head`, or returns the one that another projector has created.
+    pub async fn create(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
         let create = self.owned(self.at(named(CREATE), head)).param("database_id", database.to_string());
         self.transaction(LockedChange { before: Some(create), after: None }).await
     }
 
-    /// Becomes the one writer. Whoever was it finds out at its next change.
+    /// Becomes the one writer. The previous one fails at its next change.
     pub async fn take_over(&self) -> Result<Checkpoint, Error> {
         let take = self.owned(named(TAKE));
         self.transaction(LockedChange { before: None, after: Some(take) }).await
@@ -223,9 +215,9 @@ impl Replica {
         self.mine(found)
     }
 
-    /// Sets the checkpoint to `head` without touching edges. The read model is not complete then, and the sweep starts
-    /// again.
-    pub async fn reset(&self, head: Mark, database: Uuid) -> Result<Checkpoint, Error> {
+    /// Sets the checkpoint to `head` and keeps the edges. The read model is not complete then, and the sweep starts
+    /// over.
+    pub async fn reset(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
         let disown = self.owned(named(DISOWN));
         self.transaction(LockedChange { before: None, after: Some(disown) }).await?;
         let reset = self.owned(self.at(named(RESET), head)).param("database_id", database.to_string());
@@ -233,7 +225,7 @@ impl Replica {
         self.mine(found)
     }
 
-    /// Notes which database the read model belongs to.
+    /// Writes the database that the read model belongs to.
     pub async fn name_database(&self, database: Uuid) -> Result<Checkpoint, Error> {
         let change = self.owned(named(NAME_DATABASE)).param("database_id", database.to_string());
         let found = self.transaction(LockedChange { before: None, after: Some(change) }).await?;
@@ -253,10 +245,10 @@ impl Replica {
         query.param("owner", self.owner.to_string()).param("owner_name", self.name.as_str())
     }
 
-    fn at(&self, query: Query, mark: Mark) -> Query {
+    fn at(&self, query: Query, position: LogPosition) -> Query {
         query
-            .param("epoch", mark.epoch.as_i64())
-            .param("revision", mark.revision.as_i64())
-            .param("event_id", event_text(mark.event_id))
+            .param("epoch", position.epoch.as_i64())
+            .param("revision", position.revision.as_i64())
+            .param("event_id", event_text(position.event_id))
     }
 }

@@ -1,12 +1,11 @@
-//! The statements over edges, by kind.
+//! The statements over edges, by kind. A relationship type cannot be a parameter, so each text exists once for each
+//! kind, put together by the compiler.
 //!
-//! Owns: their texts. A relationship type cannot be a parameter, so each text exists once for each kind, put together
-//! when compiling. Must not know: transactions, sizes of messages.
-//! What can go wrong: a text whose plan does not use the index on the pair; then every statement reads all edges.
+//! A text whose plan does not use the index on the pair makes every statement read all edges.
 
 use crate::edge::Kind;
 
-/// A text with the relationship type between each two of its parts.
+/// Concatenates a text, with the relationship type between its parts.
 macro_rules! of_kind {
     ($kind:expr, $first:literal $(, $rest:expr)*) => {
         match $kind {
@@ -44,7 +43,7 @@ pub fn put(kind: Kind) -> &'static str {
     )
 }
 
-/// Deletes edges by their pairs; one that is not there is no mistake. `$a` sources, `$b` targets.
+/// Deletes edges by their pairs, if they exist. `$a` sources, `$b` targets.
 pub fn delete(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -55,7 +54,7 @@ pub fn delete(kind: Kind) -> &'static str {
     )
 }
 
-/// Deletes edges by their element ids `$ids`, unless they have become right since they were found.
+/// Deletes edges by their element ids `$ids`, if they are still misplaced.
 pub fn delete_misplaced(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -65,7 +64,7 @@ pub fn delete_misplaced(kind: Kind) -> &'static str {
     )
 }
 
-/// The number of an edge; `$none` for an absent one, `$wrong` for what is no integer: somebody has set it by hand.
+/// A number of an edge; `$none` if absent, `$wrong` for a value that is no integer, set by hand.
 macro_rules! number {
     ($name:literal) => {
         concat!(
@@ -97,7 +96,7 @@ macro_rules! values {
     };
 }
 
-/// The first `$limit` edges whose source lies between `$above` and `$below`, both open.
+/// The first `$limit` edges whose source is between `$above` and `$below`, both excluded.
 pub fn read_sources(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -110,7 +109,7 @@ pub fn read_sources(kind: Kind) -> &'static str {
     )
 }
 
-/// The first `$limit` edges of one source whose target lies above `$above` and not above `$upto`.
+/// The first `$limit` edges of one source whose target is above `$above` and not above `$upto`.
 pub fn read_within(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -120,8 +119,8 @@ pub fn read_within(kind: Kind) -> &'static str {
     )
 }
 
-/// Of the accounts above `$after` and not above `$upto`, but for `$large`: those whose degrees differ from what the
-/// indexes say, or that have an edge whose values do not name its ends.
+/// Of the accounts above `$after` and not above `$upto`, except `$large`: those whose degrees differ from the indexes,
+/// or that have an edge whose values do not name its ends.
 pub fn suspects(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -145,15 +144,15 @@ pub fn suspects(kind: Kind) -> &'static str {
     )
 }
 
-/// The number of an account's edges; the server keeps it.
+/// The number of an account's edges, which Neo4j stores.
 macro_rules! degree {
     ($kind:literal) => {
         concat!("COUNT { (u)-[:", $kind, "]->() } + COUNT { (u)<-[:", $kind, "]-() }")
     };
 }
 
-/// The first `$limit` accounts after `$after`: the last of them, those with more than `$large` edges of a kind, and those
-/// without any edge.
+/// The first `$limit` accounts after `$after`: the last of them, those with more than `$large` edges of a kind, and
+/// those without any edge.
 pub const STRETCH: &str = concat!(
     "MATCH (u:User) WHERE u.id > $after WITH u ORDER BY u.id LIMIT $limit WITH u.id AS id, ",
     degree!("FOLLOWS"),
@@ -171,7 +170,7 @@ pub const STRETCH: &str = concat!(
      collect(CASE WHEN follow + mute + block + request = 0 THEN id END) AS unused"
 );
 
-/// Removes the nodes of those accounts `$a` that have no edge.
+/// Deletes the nodes of the accounts `$a` that have no edge.
 pub const REMOVE_UNUSED: &str =
     "UNWIND $a AS id MATCH (u:User {id: id}) WHERE NOT EXISTS { (u)--() } DELETE u";
 
@@ -186,14 +185,15 @@ pub const DEGREES: &str = "MATCH (u:User) WHERE u.id > $after AND u.id <= $upto 
 /// The first account after `$after`.
 pub const NEXT_ACCOUNT: &str = "MATCH (u:User) WHERE u.id > $after RETURN u.id AS id ORDER BY u.id LIMIT 1";
 
-/// What makes `r` from `x` to `y` misplaced.
+/// True if `r` from `x` to `y` is misplaced.
 macro_rules! misplaced {
     () => {
         "NOT coalesce(r.src = x.id AND r.dst = y.id AND x:User AND y:User, false)"
     };
 }
 
-/// The first `$limit` edges that touch account `$id`, or say that they do, and whose values do not name their ends.
+/// The first `$limit` edges that touch account `$id`, or name it in their values, and whose values do not name their
+/// ends.
 pub fn misplaced_around(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -209,8 +209,8 @@ pub fn misplaced_around(kind: Kind) -> &'static str {
     )
 }
 
-/// Of the first `$limit` edges that say that they begin at `$id`, to targets above `$after`: those that are misplaced,
-/// how many were looked at, and the last target.
+/// Of the first `$limit` edges whose `src` is `$id`, to targets above `$after`: the misplaced ones, the number of edges
+/// read, and the last target.
 pub fn misplaced_outgoing(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -226,7 +226,7 @@ pub fn misplaced_outgoing(kind: Kind) -> &'static str {
     )
 }
 
-/// The same for edges that say that they end at `$id`, by their positions.
+/// The same for edges whose `dst` is `$id`, by position.
 pub fn misplaced_incoming(kind: Kind) -> &'static str {
     of_kind!(
         kind,
@@ -242,7 +242,7 @@ pub fn misplaced_incoming(kind: Kind) -> &'static str {
     )
 }
 
-/// Those of the edges `$ids` that are misplaced, in columns.
+/// The misplaced edges of `$ids`, in columns.
 pub fn misplaced_of(kind: Kind) -> &'static str {
     of_kind!(
         kind,

@@ -1,11 +1,13 @@
-//! How many edges the accounts of a range have. The server keeps the degree of each node, so edges are not read.
+//! The numbers of edges of the accounts of a range. Neo4j stores the degree of each node, so edges are not read.
 //!
-//! The numbers are of one revision only while nothing is written.
+//! They are of one revision only while no batch is written.
 
 use neo4rs::{Txn, query};
 
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
 use super::range::TOP;
-use super::{AsyncBody, Error, Replica, cypher, one_row};
 
 /// Sums over the accounts of a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl AsyncBody<Degrees> for Sum {
 }
 
 impl Replica {
-    /// The degrees of the accounts above `after` and not above `upto`; without it, of all that follow.
+    /// The degrees of the accounts above `after` and not above `upto`; without `upto`, of all later accounts.
     pub async fn degrees(&self, after: &str, upto: Option<&str>) -> Result<Degrees, Error> {
         let upto = upto.unwrap_or(TOP).to_owned();
         self.transaction(Sum { after: after.to_owned(), upto }).await

@@ -1,8 +1,7 @@
 //! Changes of edges, cut into statements that fit one Bolt message.
 //!
-//! Owns: the size of a message. The driver buffers 8 KiB and leaves Nagle's algorithm on, so that a larger message waits
-//! 40 ms for an acknowledgement. Must not know: transactions.
-//! What can go wrong: an id that is no UUID may be long; a row that is too large for a message goes alone and is slow.
+//! The driver buffers 8 KiB and leaves Nagle's algorithm on, so a larger message waits 40 ms for an acknowledgement. A
+//! row that does not fit (an id that is no UUID may be long) is sent alone, and slowly.
 
 use neo4rs::{BoltList, BoltNull, BoltType, Query, query};
 
@@ -10,24 +9,24 @@ use super::cypher;
 use crate::apply::Net;
 use crate::edge::{Edge, Key, Kind};
 
-/// Largest message, below the driver's buffer.
+/// Limit of a message, below the driver's buffer.
 const MESSAGE_BYTES: usize = 8_000;
-/// Everything of a message but its text and rows: chunk header, structure, names and sizes of at most six lists, the
+/// Bytes of a message without text and rows: chunk header, structure, names and sizes of at most six lists, the
 /// transaction's mode.
 const FRAME_BYTES: usize = 128;
-/// A text's marker and length.
+/// Marker and length of a text.
 const TEXT_BYTES: usize = 5;
-/// An integer, marker included, at its longest.
+/// Maximum size of an integer with its marker.
 const INTEGER_BYTES: usize = 9;
 
 /// An edge to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutRow {
-    /// Where it starts.
+    /// Account at its start.
     pub source: String,
-    /// Where it ends.
+    /// Account at its end.
     pub target: String,
-    /// Its values.
+    /// Values of the edge.
     pub edge: Edge,
 }
 
@@ -39,16 +38,16 @@ struct OfKind {
     puts: Vec<PutRow>,
 }
 
-/// Changes of one transaction. No edge is in it twice.
+/// Changes of one transaction. Each edge occurs once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     edges: [OfKind; 4],
-    /// Accounts whose nodes go, unless they have edges after all other changes.
+    /// Accounts whose nodes are deleted, unless they have edges after all other changes.
     unused: Vec<String>,
 }
 
 impl Changes {
-    /// Of a batch. With `trusting`, edges said to be new are created without looking.
+    /// Changes of a batch. With `trusting`, edges that are new in the log are created without a look-up.
     pub fn of_batch<'a>(net: impl IntoIterator<Item = (&'a Key, &'a Net)>, trusting: bool) -> Self {
         let mut changes = Self::default();
         for (key, net) in net {
@@ -84,17 +83,17 @@ impl Changes {
         self.unused.push(account);
     }
 
-    /// How many edges are changed.
+    /// Number of changed edges.
     pub fn edges(&self) -> usize {
         self.counts().iter().map(|(_, n)| n).sum()
     }
 
-    /// True if nothing is changed.
+    /// True if there is no change.
     pub fn is_empty(&self) -> bool {
         self.edges() == 0 && self.unused.is_empty()
     }
 
-    /// How many edges are changed, by operation.
+    /// Number of changed edges by operation.
     pub fn counts(&self) -> [(&'static str, usize); 3] {
         let sum = |count: fn(&OfKind) -> usize| self.edges.iter().map(count).sum();
         [
@@ -139,7 +138,7 @@ fn write(text: &str, rows: &[PutRow]) -> Query {
         .param("r", numbers(edges().map(|edge| edge.changed_at)))
 }
 
-/// An absent number is a null, and a property that is set to null is not there.
+/// An absent number is a null; Neo4j removes a property that is set to null.
 fn numbers(numbers: impl Iterator<Item = Option<i64>>) -> BoltType {
     let value = numbers.map(|number| number.map_or(BoltType::Null(BoltNull), BoltType::from));
     BoltType::List(BoltList { value: value.collect() })
@@ -159,7 +158,7 @@ fn row_bytes(row: &PutRow) -> usize {
     text_bytes(&row.source) + text_bytes(&row.target) + numbers
 }
 
-/// Cuts rows into runs that fit a message with this text.
+/// Splits rows into runs that fit a message with this text.
 fn fitting<'a, T>(rows: &'a [T], text: &str, bytes: fn(&T) -> usize) -> Vec<&'a [T]> {
     let budget = MESSAGE_BYTES.saturating_sub(FRAME_BYTES + text.len());
     let mut runs = Vec::new();

@@ -1,44 +1,44 @@
-//! Ranges of edges, as the sweep compares them.
+//! Reads ranges of edges through the index on the pair. A source may have more edges than fit a range, so a range may
+//! begin and end within a source.
 //!
-//! Owns: tiles (ranges of pairs, open below, closed above), and reading them through the index on the pair: one source
-//! may have more edges than fit a tile, so a tile may begin and end within a source.
-//! Must not know: what the edges are compared with.
-//! What can go wrong: the read is not a snapshot; it is exact only while nobody writes.
+//! A read is no snapshot: it is exact only while no batch is written.
 
 use neo4rs::{Query, Txn, query};
 use proto::UserId;
 
-use super::{AsyncBody, Error, Replica, cypher, one_row};
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
 use crate::edge::{Edge, Kind};
 
-/// Above every text that can be an id.
+/// Sorts after every text that can be an id.
 pub(super) const TOP: &str = "\u{10ffff}";
-/// Stands for an absent number.
+/// Represents an absent number.
 const NONE: i64 = i64::MIN;
-/// Stands for a value that is no integer.
+/// Represents a value that is no integer.
 const WRONG: i64 = i64::MIN + 1;
 
-/// The pairs above `after` and not above `until`. An absent end is open: the tile reaches to the end of all pairs.
+/// The pairs above `after` and not above `until`. An absent bound is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tile {
-    /// What the edges mean.
+pub struct EdgeRange {
+    /// Kind of the edges.
     pub kind: Kind,
-    /// The last pair before it.
+    /// The last pair before the range.
     pub after: Option<(UserId, UserId)>,
-    /// Its last pair.
+    /// The last pair of the range.
     pub until: Option<(UserId, UserId)>,
 }
 
-/// A part of a tile that one index lookup answers.
+/// A part of a range that one index lookup reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Span {
-    /// All edges of the sources between two, both excluded.
+    /// Edges of the sources between two, both excluded.
     Sources { above: String, below: String },
     /// Edges of one source, to targets above one and not above another.
     Within { source: String, above: String, upto: String },
 }
 
-impl Tile {
+impl EdgeRange {
     fn spans(&self) -> Vec<Span> {
         let within = |source: UserId, above: Option<UserId>, upto: Option<UserId>| Span::Within {
             source: source.to_string(),
@@ -64,32 +64,32 @@ impl Tile {
     }
 }
 
-/// An edge of the read model. Its ids are texts: they may be anything.
+/// An edge of the read model. Its ids are arbitrary texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// `src`.
     pub source: String,
     /// `dst`.
     pub target: String,
-    /// The values; an absent one is a number that no edge has.
+    /// The values; an invalid one is a number that no edge has.
     pub edge: Edge,
 }
 
-struct ReadTile {
-    tile: Tile,
+struct ReadRange {
+    range: EdgeRange,
     limit: usize,
 }
 
-impl AsyncBody<Vec<Found>> for ReadTile {
+impl AsyncBody<Vec<Found>> for ReadRange {
     async fn run(self, tx: &mut Txn) -> Result<Vec<Found>, Error> {
         let mut found = Vec::new();
-        for span in self.tile.spans() {
+        for span in self.range.spans() {
             let limit = self.limit - found.len();
             if limit == 0 {
                 break;
             }
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let query = lookup(self.tile.kind, span).param("limit", limit).param("none", NONE);
+            let query = lookup(self.range.kind, span).param("limit", limit).param("none", NONE);
             let query = query.param("wrong", WRONG);
             let Some(row) = one_row(tx, query).await? else { continue };
             let sources: Vec<String> = row.get("a")?;
@@ -125,9 +125,9 @@ fn lookup(kind: Kind, span: Span) -> Query {
 }
 
 impl Replica {
-    /// The first `limit` edges of a tile, by source and target.
-    pub async fn read_tile(&self, tile: Tile, limit: usize) -> Result<Vec<Found>, Error> {
-        self.transaction(ReadTile { tile, limit }).await
+    /// The first `limit` edges of a range, by source and target.
+    pub async fn read_range(&self, range: EdgeRange, limit: usize) -> Result<Vec<Found>, Error> {
+        self.transaction(ReadRange { range, limit }).await
     }
 }
 
@@ -155,16 +155,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_spans_of_a_tile_are_the_tile_without_overlap(after in end(), until in end()) {
+        fn the_spans_of_a_range_cover_it_without_overlap(after in end(), until in end()) {
             prop_assume!(after.is_none() || until.is_none() || after < until);
             let pair = |(source, target): (u8, u8)| (user(source), user(target));
-            let tile = Tile { kind: Kind::Follow, after: after.map(pair), until: until.map(pair) };
+            let range = EdgeRange { kind: Kind::Follow, after: after.map(pair), until: until.map(pair) };
             for source in 0..5u8 {
                 for target in 0..5u8 {
                     let inside = after.is_none_or(|after| (source, target) > after)
                         && until.is_none_or(|until| (source, target) <= until);
                     let texts = (user(source).to_string(), user(target).to_string());
-                    let covered = tile.spans().iter().filter(|span| covers(span, &texts)).count();
+                    let covered = range.spans().iter().filter(|span| covers(span, &texts)).count();
                     prop_assert_eq!(covered, usize::from(inside));
                 }
             }
@@ -172,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn an_open_tile_covers_texts_that_are_no_ids() {
-        let tile = Tile { kind: Kind::Follow, after: None, until: None };
+    fn an_open_range_covers_texts_that_are_no_ids() {
+        let range = EdgeRange { kind: Kind::Follow, after: None, until: None };
         for text in ["zzz", "0", "~", "é"] {
-            assert!(tile.spans().iter().any(|span| covers(span, &(text.to_owned(), text.to_owned()))));
+            assert!(range.spans().iter().any(|span| covers(span, &(text.to_owned(), text.to_owned()))));
         }
     }
 }

@@ -1,57 +1,60 @@
-//! The walk from account to account.
+//! The walk from account to account: finds edges whose `src` and `dst` do not name their ends, which no index can find,
+//! and accounts without edges.
 //!
-//! Owns: finding edges whose `src` and `dst` do not name their ends, which no index can find, and accounts without edges.
-//! The edges of most accounts are counted: their degrees against what the indexes say, both ways. Those of an account
-//! with very many cannot be counted in one transaction, and would differ at each attempt while others are written; they
-//! are looked through in pages instead. Must not know: what should be there instead.
-//! What can go wrong: the search runs while others are written, so what it finds is looked at again before anything is
-//! changed. An account that cannot be searched in any size is skipped until the next walk: it must not stop the sweep.
-//! Edges between nodes that are no accounts are found by the accounts that they name.
+//! For most accounts it compares degrees with counts from the indexes, in both directions. The edges of a very large
+//! account cannot be counted in one transaction, and the counts would differ whenever others are written; the walk
+//! reads these edges in pages.
+//!
+//! The walk runs while edges are written, so its findings are read again before a repair. An account that cannot be
+//! searched at any size is skipped until the next walk, so that it does not stop the sweep. Edges between nodes that
+//! are no accounts are found through the accounts that they name.
 
 use std::time::Duration;
 
 use neo4rs::{BoltType, Txn, query};
 use tokio::time::Instant;
 
-use super::{AsyncBody, Error, Replica, cypher, one_row};
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
 use crate::edge::Kind;
 
-/// Most misplaced edges of one account that a walk reports; more are left to the next one.
+/// Limit of the misplaced edges of one account in one walk; the next walk reports the others.
 const MISPLACED: usize = 5_000;
 /// Accounts with more edges of one kind are read in pages.
 const LARGE: i64 = 10_000;
 /// Edges of a page.
 const PAGE: i64 = 5_000;
-/// Smallest page; a failure below this size has another cause.
+/// Smallest page; a failure at this size has another cause.
 const SMALLEST_PAGE: i64 = 50;
 /// Longest pause after a page.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a stretch of accounts looks like.
+/// Findings about a stretch of accounts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Walked {
-    /// The last account looked at; none at the end of all accounts.
+    /// The last account of the stretch; `None` at the end of all accounts.
     pub last: Option<String>,
-    /// The element ids of edges that seem misplaced, by account.
+    /// Element ids of edges that seem misplaced, by account.
     pub misplaced: Vec<(Kind, Vec<String>)>,
     /// Accounts without edges.
     pub unused: Vec<String>,
-    /// Accounts that could not be searched.
+    /// Number of accounts that could not be searched.
     pub skipped: u64,
 }
 
 /// An edge whose values do not name its ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misplaced {
-    /// The edge's name within the server.
+    /// Neo4j's element id.
     pub element_id: String,
-    /// The ids of the nodes that it connects; empty where there is none.
+    /// Ids of the connected nodes; empty if a node has none.
     pub ends: (String, String),
-    /// The ids that it says; empty where there is none.
+    /// Values of `src` and `dst`; empty if absent.
     pub named: (String, String),
 }
 
-/// Accounts that follow each other, by id.
+/// Consecutive accounts, by id.
 #[derive(Debug, Default)]
 struct Stretch {
     last: Option<String>,
@@ -85,7 +88,7 @@ impl AsyncBody<Stretch> for ReadStretch {
     }
 }
 
-/// The accounts of a stretch that need a closer look.
+/// Reads the accounts of a stretch whose degrees and indexes differ.
 struct Suspects {
     kind: Kind,
     after: String,
@@ -128,12 +131,12 @@ impl AsyncBody<Vec<String>> for Around {
     }
 }
 
-/// Which edges of an account, and after which of them.
+/// Direction and start of a page of an account's edges.
 #[derive(Debug, Clone)]
 enum Place {
-    /// Those that say that they begin at it, by target.
+    /// Edges whose `src` is the account, by target.
     Outgoing(String),
-    /// Edges whose target property is this account, by position.
+    /// Edges whose `dst` is the account, by position.
     Incoming(i64),
 }
 
@@ -190,8 +193,8 @@ impl AsyncBody<Vec<Misplaced>> for Look {
 }
 
 impl Replica {
-    /// Looks at the next `limit` accounts after `after`. May run while others are written: what it returns is not exact,
-    /// and must be looked at again. With a limit of 1 it fails only if the server does.
+    /// Searches the next `limit` accounts after `after`. It may run while edges are written: its findings are not exact
+    /// and must be read again. With a limit of 1 it fails only if the server does.
     pub async fn walk(&self, after: &str, limit: u32) -> Result<Walked, Error> {
         match self.search(after, i64::from(limit)).await {
             Err(error) if limit == 1 => {
@@ -203,7 +206,7 @@ impl Replica {
         }
     }
 
-    /// Those of the edges that are misplaced now.
+    /// The edges of `ids` that are misplaced now.
     pub async fn misplaced(&self, kind: Kind, ids: Vec<String>) -> Result<Vec<Misplaced>, Error> {
         self.transaction(Look { kind, ids }).await
     }
@@ -215,7 +218,7 @@ impl Replica {
         for (kind, large) in Kind::ALL.into_iter().zip(&stretch.large) {
             let (after, upto, large) = (after.to_owned(), upto.clone(), large.clone());
             for account in self.transaction(Suspects { kind, after, upto, large }).await? {
-                // Degrees also differ for a moment while an edge is written; such an account has nothing misplaced.
+                // Degrees also differ briefly while an edge is written; then nothing is misplaced.
                 let ids = self.transaction(Around { kind, account }).await?;
                 if !ids.is_empty() {
                     walked.misplaced.push((kind, ids));
@@ -228,7 +231,7 @@ impl Replica {
                     Ok(ids) if ids.is_empty() => {}
                     Ok(ids) => walked.misplaced.push((kind, ids)),
                     Err(error) => {
-                        // If the server is away, no account is to blame.
+                        // Fails if the server is down; then the account is not the cause.
                         self.next_account(after).await?;
                         tracing::warn!(%error, kind = kind.name(), "a large account is skipped by the walk");
                         walked.skipped += 1;
@@ -265,7 +268,7 @@ impl Replica {
                     Err(error) if limit <= SMALLEST_PAGE => return Err(error),
                     Err(_) => limit = (limit / 4).max(SMALLEST_PAGE),
                 }
-                // Leaves half of the server's time to others.
+                // Leaves half of the server's time to other work.
                 tokio::time::sleep(began.elapsed().min(LONGEST_PAUSE)).await;
             }
         }

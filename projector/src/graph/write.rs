@@ -1,29 +1,30 @@
-//! Guarded changes: lock, then look, then change.
+//! Guarded changes: lock the checkpoint, check it, then change.
 //!
-//! Owns: the guard. A plain read takes no lock, so two projectors would both pass a check that came first. So the first
-//! statement writes to the checkpoint, which takes its lock until the commit; the second looks whether it is ours and
-//! stands where we think. Must not know: what the changes are for.
-//! What can go wrong: the guard refuses ([`Error::Gone`], [`Error::Lost`], [`Error::Moved`]); nothing was changed then.
+//! A plain read takes no lock, so two projectors would both pass a check that came first. So the first statement writes
+//! to the checkpoint, which takes its lock until the commit; the second checks that the checkpoint is ours and at our
+//! revision. If the guard refuses ([`Error::Gone`], [`Error::Lost`], [`Error::Moved`]), nothing was changed.
 
+use event_log::LogPosition;
 use neo4rs::{Query, Txn, query};
 use proto::Revision;
-use service_kit::ids;
+use service_kit::trace::{Database, Parent, Span, db};
 use uuid::Uuid;
 
-use super::checkpoint::{NAME, event_text};
-use super::{AsyncBody, Changes, Cursor, Error, Replica, cypher, one_row};
+use super::checkpoint::Cursor;
+use super::cypher;
+use super::error::Error;
+use super::exchange::{AsyncBody, Replica, one_row};
+use super::message::Changes;
+use super::node::{NAME, event_text, lock};
 use crate::edge::Kind;
-use crate::mark::Mark;
-
-const LOCK: &str = "MATCH (c:Checkpoint {name: $name}) SET c.lock = $lock";
 
 const ADVANCE: &str = "MATCH (c:Checkpoint {name: $name}) \
     WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
     SET c.revision = $to, c.event_id = $event_id, c.partial_revision = null, c.partial_event_id = null \
     RETURN c.revision AS revision";
 
-/// Names the event of which a part is applied, in the transaction of that part: the next session must neither publish the
-/// checkpoint's revision as all that is there, nor apply another event in its place.
+/// Names the event that is applied in part, in the transaction of that part: the next session must neither publish the
+/// checkpoint's revision as the whole content, nor apply another event in its place.
 const PART: &str = "MATCH (c:Checkpoint {name: $name}) \
     WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
     SET c.partial_revision = $to, c.partial_event_id = $event_id RETURN c.revision AS revision";
@@ -40,16 +41,10 @@ const STAY: &str = "MATCH (c:Checkpoint {name: $name}) \
 const LOOK: &str = "MATCH (c:Checkpoint {name: $name}) \
     RETURN c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, c.epoch AS epoch, c.revision AS revision";
 
-/// Takes the checkpoint's lock until the end of the transaction.
-pub(super) async fn lock(tx: &mut Txn) -> Result<(), Error> {
-    tx.run(query(LOCK).param("name", NAME).param("lock", ids::random().to_string())).await?;
-    Ok(())
-}
-
-/// The guard's second statement, and why it found nothing if it did.
+/// The guard, and the changes behind it.
 struct Guarded {
     owner: Uuid,
-    at: Mark,
+    at: LogPosition,
     second: Query,
     then: Vec<Query>,
 }
@@ -73,7 +68,7 @@ impl AsyncBody<()> for Guarded {
     }
 }
 
-async fn refusal(tx: &mut Txn, owner: Uuid, at: Mark) -> Result<Error, Error> {
+async fn refusal(tx: &mut Txn, owner: Uuid, at: LogPosition) -> Result<Error, Error> {
     let Some(row) = one_row(tx, query(LOOK).param("name", NAME)).await? else { return Ok(Error::Gone) };
     let found_owner: Option<String> = row.get("owner")?;
     if found_owner.as_deref() != Some(owner.to_string().as_str()) {
@@ -83,38 +78,62 @@ async fn refusal(tx: &mut Txn, owner: Uuid, at: Mark) -> Result<Error, Error> {
 }
 
 impl Replica {
-    async fn guarded(&self, at: Mark, second: Query, then: Vec<Query>) -> Result<(), Error> {
-        self.transaction(Guarded { owner: self.owner, at, second, then }).await
+    async fn guarded(
+        &self,
+        at: LogPosition,
+        second: Query,
+        then: Vec<Query>,
+        mut span: Span,
+    ) -> Result<(), Error> {
+        // Two statements of the guard.
+        span.set("db.operation.batch.size", 2 + then.len() as u64);
+        span.finish(self.transaction(Guarded { owner: self.owner, at, second, then }).await)
     }
 
-    /// Applies a batch, or what is left of it after its parts: the changes and the checkpoint's new revision, or nothing.
-    pub async fn advance(&self, from: Mark, to: Mark, changes: &Changes) -> Result<(), Error> {
+    /// Applies a batch, or what is left of it after its parts: the changes and the checkpoint's new revision, or
+    /// nothing.
+    pub async fn advance(
+        &self,
+        from: LogPosition,
+        to: LogPosition,
+        changes: &Changes,
+        parent: &Parent,
+    ) -> Result<(), Error> {
         let second =
             query(ADVANCE).param("to", to.revision.as_i64()).param("event_id", event_text(to.event_id));
-        self.guarded(from, second, changes.statements()).await
+        let span = db(Database::Neo4j, "batch.apply", parent);
+        self.guarded(from, second, changes.statements(), span).await
     }
 
     /// Applies a part of the event `of`. The checkpoint stays at `from` and names the event. The caller has published
     /// `of` as the target before, and applies the last part with [`Self::advance`].
-    pub async fn apply_part(&self, from: Mark, of: Mark, changes: &Changes) -> Result<(), Error> {
+    pub async fn apply_part(
+        &self,
+        from: LogPosition,
+        of: LogPosition,
+        changes: &Changes,
+        parent: &Parent,
+    ) -> Result<(), Error> {
         let second = query(PART).param("to", of.revision.as_i64()).param("event_id", event_text(of.event_id));
-        self.guarded(from, second, changes.statements()).await
+        let span = db(Database::Neo4j, "batch.apply_part", parent);
+        self.guarded(from, second, changes.statements(), span).await
     }
 
-    /// Tells readers what they may count on: everything up to `at` is there, and nothing beyond `target` is.
-    pub async fn publish(&self, at: Mark, target: Revision) -> Result<(), Error> {
-        self.guarded(at, query(PUBLISH).param("target", target.as_i64()), Vec::new()).await
+    /// Publishes that readers see everything up to `at`, and nothing beyond `target`.
+    pub async fn publish(&self, at: LogPosition, target: Revision, parent: &Parent) -> Result<(), Error> {
+        let second = query(PUBLISH).param("target", target.as_i64());
+        self.guarded(at, second, Vec::new(), db(Database::Neo4j, "checkpoint.publish", parent)).await
     }
 
-    /// Repairs edges without moving, and notes how far the sweep has come.
-    pub async fn repair(&self, at: Mark, cursor: &Cursor, changes: &Changes) -> Result<(), Error> {
-        self.guarded(at, stay(cursor), changes.statements()).await
+    /// Repairs edges without moving the checkpoint's revision, and writes the progress of the sweep.
+    pub async fn repair(&self, at: LogPosition, cursor: &Cursor, changes: &Changes) -> Result<(), Error> {
+        self.guarded(at, stay(cursor), changes.statements(), Span::default()).await
     }
 
-    /// Removes edges that do not name their ends, and sets what should be in their places.
+    /// Removes edges whose values do not name their ends, and sets the edges that PostgreSQL has in their places.
     pub async fn replace_misplaced(
         &self,
-        at: Mark,
+        at: LogPosition,
         cursor: &Cursor,
         kind: Kind,
         ids: Vec<String>,
@@ -122,7 +141,7 @@ impl Replica {
     ) -> Result<(), Error> {
         let remove = query(cypher::delete_misplaced(kind)).param("ids", ids);
         let then = std::iter::once(remove).chain(changes.statements()).collect();
-        self.guarded(at, stay(cursor), then).await
+        self.guarded(at, stay(cursor), then, Span::default()).await
     }
 }
 

@@ -1,8 +1,7 @@
-//! What differs between a range of the truth and the same range of the read model.
+//! The difference between a range in PostgreSQL and the same range in the read model.
 //!
-//! Owns: the comparison. Pure. Must not know: where either side came from.
-//! What can go wrong: one side is longer than was read; then only what was surely read is compared, and the range must be
-//! looked at again.
+//! If one side is longer than the limit of its read, only what both reads cover is compared, and the range is compared
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -10,27 +9,27 @@ use crate::edge::{Edge, Kind};
 use crate::graph::{Changes, Found, PutRow};
 use crate::truth::Row;
 
-/// What was found.
+/// The result of a comparison.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Difference {
-    /// What makes the read model right.
+    /// The repairs.
     pub changes: Changes,
-    /// Edges that were not there.
+    /// Number of edges missing in the read model.
     pub missing: u64,
-    /// Edges that should not be there.
+    /// Number of edges missing in PostgreSQL.
     pub extra: u64,
-    /// Edges with wrong values.
+    /// Number of edges with other values.
     pub different: u64,
-    /// The ends of all of them.
+    /// Ends of all different edges.
     pub accounts: Vec<String>,
-    /// The whole range is right after the changes; if not, it must be compared again.
+    /// True if the changes repair the whole range; otherwise it must be compared again.
     pub whole: bool,
 }
 
-/// Compares. `found` was read in order up to `read_limit` edges; at most `most` changes are answered.
+/// Compares a range. `found` was read in order up to `read_limit` edges. Returns at most `most` changes.
 pub fn compare(kind: Kind, truth: &[Row], found: Vec<Found>, read_limit: usize, most: usize) -> Difference {
     let cut = found.len() >= read_limit;
-    // The last edge read, if there may be more behind it.
+    // The last edge read, if there may be more after it.
     let horizon = cut.then(|| found.last().map(|last| (last.source.clone(), last.target.clone()))).flatten();
     let mut found: BTreeMap<(String, String), Edge> =
         found.into_iter().map(|found| ((found.source, found.target), found.edge)).collect();

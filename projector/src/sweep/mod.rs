@@ -1,11 +1,10 @@
-//! The sweep: backfill, audit and repair in one.
+//! The sweep: backfill, audit and repair in one. This module decides which range is next, and when.
 //!
-//! Owns: which range is next, when, and what a comparison means. A pass compares all edges of each kind in tiles, then
-//! walks from account to account, then compares the counts. From empty it is the backfill, as fast as it can; once the read model is complete it is
-//! the audit, slowly and without end. Must not know: how ranges are read or repaired.
-//! What can go wrong: nothing; whoever runs it holds the read model still at the revision of the snapshot.
+//! A pass compares all edges of each kind in ranges, then walks from account to account, then compares the counts. In
+//! an empty read model it is the backfill, at full speed; once the read model is complete it is the audit, slowly and
+//! without end. The caller keeps the read model at the revision of the snapshot during a step.
 //!
-//! The idea of reading a range beside a running feed, without pausing it: DBLog (Andreakis and Papapanagiotou, 2020).
+//! Reading a range while the feed continues is an idea of DBLog (Andreakis and Papapanagiotou, 2020).
 
 pub mod diff;
 
@@ -23,49 +22,49 @@ use crate::graph::Cursor;
 const WALK: i64 = Kind::ALL.len() as i64;
 /// Stage of the counts, the last one.
 const COUNTS: i64 = WALK + 1;
-/// Tiles a second of the audit.
-const AUDIT_TILES_PER_SECOND: u32 = 5;
-/// Most accounts looked at by one step of the walk.
+/// Ranges per second of the audit.
+const AUDIT_RANGES_PER_SECOND: u32 = 5;
+/// Limit of the accounts in one step of the walk.
 const WALK_ACCOUNTS: u32 = 500;
-/// How long the audit may be kept waiting by events.
-const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
-/// Pauses before another attempt at a step that failed. A step that waits in vain keeps events waiting, too.
+/// Limit of the time by which events delay the audit.
+const AUDIT_DELAY: Duration = Duration::from_secs(1);
+/// Back-off of a failed step. A step that waits for PostgreSQL delays events.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// How often progress without differences is written down.
+/// Interval of writing progress without differences.
 const PERSIST: Duration = Duration::from_secs(10);
-/// As above, while the read model is built.
+/// The same while the read model is built.
 const PERSIST_BUILDING: Duration = Duration::from_secs(1);
 
-/// What to look at next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
     /// Compare the first edges after a pair.
-    Tile {
-        /// What they mean.
+    Range {
+        /// Kind of the edges.
         kind: Kind,
-        /// The pair; none at the start.
+        /// The pair; `None` at the start.
         after: Option<(UserId, UserId)>,
-        /// How many.
+        /// Number of edges or accounts.
         limit: u32,
     },
     /// Walk the accounts after one.
     Walk {
-        /// Its id; empty at the start.
+        /// Id of the account; empty at the start.
         after: String,
-        /// How many.
+        /// Number of edges or accounts.
         limit: u32,
     },
     /// Compare the counts of the first accounts after one.
     Counts {
-        /// The account; none at the start.
+        /// The account; `None` at the start.
         after: Option<UserId>,
-        /// How many.
+        /// Number of edges or accounts.
         limit: u32,
     },
 }
 
-/// Where the sweep stands.
+/// Progress and schedule of the sweep.
 #[derive(Debug)]
 pub struct Sweep {
     cursor: Cursor,
@@ -79,10 +78,10 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Goes on from a checkpoint. `kept` says that edges from before it are still there: the walk is then part of the
-    /// pass that makes the read model complete.
+    /// Continues from a checkpoint. If edges from before it were `kept`, the walk is part of the pass that makes the
+    /// read model complete.
     pub fn resume(mut cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
-        // What the counts of earlier ranges said is not written down.
+        // The differences of earlier ranges are not written, so the comparison of counts starts over.
         if cursor.stage == COUNTS {
             cursor.source.clear();
         }
@@ -98,12 +97,12 @@ impl Sweep {
         }
     }
 
-    /// How far it is.
+    /// Progress, as the checkpoint stores it.
     pub fn cursor(&self) -> &Cursor {
         &self.cursor
     }
 
-    /// True if a whole pass was made since the read model was built.
+    /// True if a pass was completed since the read model was built.
     pub fn complete(&self) -> bool {
         self.cursor.complete
     }
@@ -113,9 +112,9 @@ impl Sweep {
         self.due
     }
 
-    /// How long a step that is due may be kept waiting by events. Building does not wait: it would never end under load.
-    pub fn patience(&self) -> Duration {
-        if self.complete() { AUDIT_PATIENCE } else { Duration::ZERO }
+    /// By how much events may delay a step that is due. A build is not delayed: it would never end under load.
+    pub fn max_delay(&self) -> Duration {
+        if self.complete() { AUDIT_DELAY } else { Duration::ZERO }
     }
 
     /// True at the start of a pass.
@@ -123,7 +122,7 @@ impl Sweep {
         self.cursor.stage == 0 && self.cursor.source.is_empty()
     }
 
-    /// How many edges a pass has, roughly.
+    /// Sets the approximate number of edges of a pass.
     pub fn estimate(&mut self, edges: u64) {
         self.estimated = edges;
     }
@@ -151,11 +150,11 @@ impl Sweep {
         };
         // A cursor that does not parse starts the stage again.
         let after = UserId::parse(&self.cursor.source).ok().zip(UserId::parse(&self.cursor.target).ok());
-        Job::Tile { kind, after, limit: self.rows() }
+        Job::Range { kind, after, limit: self.rows() }
     }
 
-    /// The cursor after a tile that ends at `until`, or at the end of its kind, with so many edges.
-    pub fn after_tile(&self, until: Option<(UserId, UserId)>, rows: usize) -> Cursor {
+    /// The cursor after a range of `rows` edges that ends at `until`, or at the end of its kind.
+    pub fn after_range(&self, until: Option<(UserId, UserId)>, rows: usize) -> Cursor {
         let rows = self.cursor.rows + i64::try_from(rows).unwrap_or(0);
         match until {
             Some((source, target)) => {
@@ -163,7 +162,7 @@ impl Sweep {
             }
             None => {
                 let stage = self.cursor.stage + 1;
-                // What was built from nothing holds only what we wrote: no need to walk it before it may serve.
+                // A read model built from nothing holds only our edges, so it may serve before the walk.
                 let complete = self.cursor.complete || (stage == WALK && !self.kept);
                 Cursor { stage, source: String::new(), target: String::new(), rows, complete }
             }
@@ -186,13 +185,13 @@ impl Sweep {
         }
     }
 
-    /// True if this cursor should be written down although nothing was repaired.
+    /// True if this cursor should be written although nothing was repaired.
     pub fn should_persist(&self, next: &Cursor, now: Instant) -> bool {
         let every = if self.complete() { PERSIST } else { PERSIST_BUILDING };
         next.complete != self.cursor.complete || now - self.persisted >= every
     }
 
-    /// Takes a step as done. Answers true if it ended a pass.
+    /// Ends a step. Returns true if it ended a pass.
     pub fn done(&mut self, next: Cursor, persisted: bool, now: Instant) -> bool {
         let ended = self.cursor.stage == COUNTS && next.stage == 0;
         self.cursor = next;
@@ -204,22 +203,22 @@ impl Sweep {
         ended
     }
 
-    /// Tries the same step again later.
+    /// Schedules the same step again, after the back-off.
     pub fn postpone(&mut self, now: Instant) {
         self.due = now + self.failures.pause();
     }
 
-    /// The next step of the walk is smaller.
+    /// Makes the next step of the walk smaller.
     pub fn walk_less(&mut self) {
         self.walk_accounts = (self.walk_accounts / 4).max(1);
     }
 
-    /// The next step of the walk may be larger.
+    /// Allows a larger next step of the walk.
     pub fn walk_more(&mut self) {
         self.walk_accounts = (self.walk_accounts * 2).min(WALK_ACCOUNTS);
     }
 
-    /// Looks again shortly whether a step that runs beside the writer is done.
+    /// Schedules the next look at a step that runs while events are applied.
     pub fn look_again(&mut self, now: Instant) {
         self.due = now + Duration::from_millis(10);
     }
@@ -227,7 +226,7 @@ impl Sweep {
     fn rows(&self) -> u32 {
         let most = u32::try_from(MAX_CHANGES).unwrap_or(u32::MAX);
         if self.complete() {
-            (self.audit_rows_per_second / AUDIT_TILES_PER_SECOND).clamp(1, most)
+            (self.audit_rows_per_second / AUDIT_RANGES_PER_SECOND).clamp(1, most)
         } else {
             most
         }
@@ -262,7 +261,7 @@ mod tests {
 
     fn finish_stage(sweep: &mut Sweep) -> bool {
         let next = match sweep.job() {
-            Job::Tile { .. } => sweep.after_tile(None, 10),
+            Job::Range { .. } => sweep.after_range(None, 10),
             Job::Walk { .. } => sweep.after_walk(None),
             Job::Counts { .. } => sweep.after_counts(None),
         };
@@ -273,10 +272,10 @@ mod tests {
     async fn a_pass_visits_every_kind_then_walks() {
         let mut sweep = sweep(false);
         for kind in Kind::ALL {
-            assert_eq!(sweep.job(), Job::Tile { kind, after: None, limit: 2_000 });
-            let next = sweep.after_tile(Some((user(1), user(2))), 2_000);
+            assert_eq!(sweep.job(), Job::Range { kind, after: None, limit: 2_000 });
+            let next = sweep.after_range(Some((user(1), user(2))), 2_000);
             assert!(!sweep.done(next, true, Instant::now()));
-            assert_eq!(sweep.job(), Job::Tile { kind, after: Some((user(1), user(2))), limit: 2_000 });
+            assert_eq!(sweep.job(), Job::Range { kind, after: Some((user(1), user(2))), limit: 2_000 });
             assert!(!sweep.complete());
             assert!(!finish_stage(&mut sweep));
         }
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_comparison_of_counts_begins_again() {
+    async fn an_interrupted_comparison_of_counts_starts_over() {
         let mut sweep = sweep(false);
         (0..5).for_each(|_| assert!(!finish_stage(&mut sweep)));
         let next = sweep.after_counts(Some(user(7)));
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_built_from_nothing_serves_before_the_walk_and_what_was_kept_after_it() {
+    async fn only_a_kept_read_model_waits_for_the_walk() {
         for kept in [false, true] {
             let mut sweep = sweep(kept);
             Kind::ALL.iter().for_each(|_| assert!(!finish_stage(&mut sweep)));
@@ -310,10 +309,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_pass_goes_on_where_it_was_interrupted() {
+    async fn an_interrupted_pass_continues() {
         let mut first = sweep(true);
         finish_stage(&mut first);
-        let next = first.after_tile(Some((user(7), user(8))), 5);
+        let next = first.after_range(Some((user(7), user(8))), 5);
         first.done(next, true, Instant::now());
         let second = Sweep::resume(first.cursor().clone(), true, 1_000, Instant::now());
         assert_eq!(second.job(), first.job());
@@ -328,8 +327,8 @@ mod tests {
         (0..2).for_each(|_| {
             finish_stage(&mut sweep);
         });
-        assert_eq!(sweep.job(), Job::Tile { kind: Kind::Follow, after: None, limit: 200 });
-        sweep.done(sweep.after_tile(None, 0), false, now);
+        assert_eq!(sweep.job(), Job::Range { kind: Kind::Follow, after: None, limit: 200 });
+        sweep.done(sweep.after_range(None, 0), false, now);
         assert_eq!(sweep.due(), now + Duration::from_millis(200));
     }
 }

@@ -1,24 +1,24 @@
 //! The sums of the counts of a range of accounts, with the head of the same snapshot.
 
+use event_log::LogPosition;
 use proto::UserId;
 use service_kit::postgres::acquire;
 use sqlx::Connection as _;
 use uuid::Uuid;
 
-use super::{Error, HEAD, Truth, mark};
-use crate::mark::Mark;
+use super::database::{Error, HEAD, Truth, position};
 
-/// A function of the owner: it does not show whose the counts are.
+/// A function with the owner's rights: it does not show whose the counts are.
 const COUNTS: &str = "-- projector_count_sums
 SELECT last, accounts, following, followers, muting, blocking, requests_sent, requests_received
 FROM sum_counts($1, $2)";
 
-/// What the accounts of a range say.
+/// Sums of the counts of the accounts of a range.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// The last account of the range.
     pub last: Option<UserId>,
-    /// How many accounts have a row in it.
+    /// Number of accounts with a row in it.
     pub accounts: i64,
     /// Follows that begin at them.
     pub following: i64,
@@ -38,7 +38,11 @@ type Columns = (Option<Uuid>, i64, i64, i64, i64, i64, i64, i64);
 
 impl Truth {
     /// The sums over the first `limit` accounts after one.
-    pub async fn counts_after(&self, after: Option<UserId>, limit: u32) -> Result<(Mark, Sums), Error> {
+    pub async fn counts_after(
+        &self,
+        after: Option<UserId>,
+        limit: u32,
+    ) -> Result<(LogPosition, Sums), Error> {
         let mut connection = acquire(&self.pool).await?;
         let mut tx = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let head: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *tx).await?;
@@ -53,6 +57,6 @@ impl Truth {
         let last = last.and_then(UserId::new);
         let sums =
             Sums { last, accounts, following, followers, muting, blocking, requests_sent, requests_received };
-        Ok((mark(head), sums))
+        Ok((position(head), sums))
     }
 }

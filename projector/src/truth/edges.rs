@@ -1,9 +1,9 @@
 //! Ranges of edges, each with the head of the same snapshot.
 //!
-//! Owns: the statements over the four edge tables. Must not know: what is compared with the rows.
-//! What can go wrong: as in the parent module. A snapshot is closed at once: a long one keeps the server from
-//! cleaning up the rows that every write touches.
+//! A snapshot is closed at once: a long one keeps PostgreSQL from removing the old versions of rows that every write
+//! touches.
 
+use event_log::LogPosition;
 use proto::timestamp::to_millis;
 use proto::{Position, Revision, UserId};
 use service_kit::postgres::acquire;
@@ -11,9 +11,8 @@ use sqlx::Connection as _;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, HEAD, Truth, mark};
+use super::database::{Error, HEAD, Truth, position};
 use crate::edge::{Edge, Kind, changed_at};
-use crate::mark::Mark;
 
 /// An edge of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,18 +25,18 @@ pub struct Row {
     pub edge: Edge,
 }
 
-/// Edges as they were at `head`.
+/// Edges at the revision of `head`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
-    /// The newest revision in it.
-    pub head: Mark,
+    /// The newest position in the snapshot.
+    pub head: LogPosition,
     /// The edges, by source and target.
     pub rows: Vec<Row>,
 }
 
 type Columns = (Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64, i64);
 
-/// Statements cannot be put together from texts at run time; here it is done when compiling.
+/// The statement of a kind. sqlx requires static texts, so the compiler concatenates them.
 macro_rules! of_tables {
     ($kind:expr, $name:literal, $sql:ident) => {
         match $kind {
@@ -137,12 +136,12 @@ impl Truth {
         let head: (i64, i64, Option<Uuid>) = sqlx::query_as(HEAD).fetch_one(&mut *tx).await?;
         let rows = rows.fetch_all(&mut *tx).await?;
         tx.commit().await?;
-        Ok(Snapshot { head: mark(head), rows: rows.into_iter().filter_map(row).collect() })
+        Ok(Snapshot { head: position(head), rows: rows.into_iter().filter_map(row).collect() })
     }
 }
 
-/// A nil id is not in the tables' contract; such a row is left out rather than projected. Ranges do not even ask for it:
-/// one that comes up short is the last.
+/// Drops rows with a nil id, which the tables should not contain. Ranges do not read them, because a range with fewer
+/// rows than its limit counts as the last.
 fn row((source, target, created_at, expires_at, position, revision): Columns) -> Option<Row> {
     Some(Row {
         source: UserId::new(source)?,

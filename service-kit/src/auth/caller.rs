@@ -1,4 +1,4 @@
-//! The verified caller of a call: a name for limits and for the counter of calls, never its token.
+//! The verified caller of a call: a name for limits and metrics, never its token.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,21 +8,19 @@ use std::sync::{Arc, OnceLock};
 use metrics::{Counter, counter};
 use tonic::Code;
 
-use crate::grpc::code_name;
+use crate::codes::{CODES, code_name};
 use crate::metrics::CALLS_BY_CALLER;
 
 /// Label of calls that carried no verified token.
 pub(super) const NONE: &str = "none";
-/// One for each gRPC code.
-const CODES: usize = 17;
 
-/// Who calls. Tokens that share a name are one caller. Clones are cheap.
+/// A caller. Tokens with the same name are one caller. Clones are cheap and share its counts.
 #[derive(Clone)]
 pub struct Caller(Arc<Inner>);
 
 struct Inner {
     name: String,
-    handled: [OnceLock<Counter>; CODES],
+    handled: [OnceLock<Counter>; CODES.len()],
     calls: AtomicUsize,
     exempt_calls: AtomicUsize,
     request_streams: AtomicUsize,
@@ -30,11 +28,11 @@ struct Inner {
 }
 
 impl Caller {
-    /// A caller of this name, with shares of its own.
+    /// A caller of this name, with its own counts.
     pub fn new(name: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             name: name.into(),
-            handled: [const { OnceLock::new() }; CODES],
+            handled: [const { OnceLock::new() }; CODES.len()],
             calls: AtomicUsize::new(0),
             exempt_calls: AtomicUsize::new(0),
             request_streams: AtomicUsize::new(0),
@@ -68,17 +66,17 @@ impl Caller {
             .increment(1);
     }
 
-    /// Its calls under way.
+    /// Number of its calls under way.
     pub(crate) fn calls(&self) -> &AtomicUsize {
         &self.0.calls
     }
 
-    /// Its calls under way of methods that are exempt from the limit on calls.
+    /// Number of its calls under way of methods exempt from the limit on calls.
     pub(crate) fn exempt_calls(&self) -> &AtomicUsize {
         &self.0.exempt_calls
     }
 
-    /// Its calls under way whose requests are streams; [`Self::calls`] contains them, too.
+    /// Number of its calls under way whose requests are streams; [`Self::calls`] includes them.
     pub(crate) fn request_streams(&self) -> &AtomicUsize {
         &self.0.request_streams
     }

@@ -1,9 +1,7 @@
 //! The reader of environment variables.
 //!
-//! Owns: the getters, the record of what was read, and the collected mistakes.
-//! Must not know: any setting by name.
-//! What can go wrong: see [`ConfigError`]. A default or example in the code that does not parse is a programming
-//! mistake and panics in the first test that reads the settings.
+//! A default or an example in the code that does not parse is a programming mistake: it panics in the first test that
+//! reads the settings.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -13,13 +11,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::secret::REDACTED;
-use super::{ConfigError, FormerName, Mistake, Remark, Secret, Variable, redact_url};
+use super::error::{ConfigError, Mistake};
+use super::secret::{REDACTED, Secret, redact_url};
+use super::variable::{FormerName, Remark, Variable};
 
-/// Longest duration of a setting in seconds: a hundred years, which people write for "never". What is added to a time of
-/// day or a timer, and the nanoseconds that NATS takes, must not overflow.
+/// Longest duration of a setting in seconds: a hundred years, which people write for "never". Sums with a time of day
+/// or a timer, and the nanoseconds that NATS uses, must not overflow.
 const LONGEST_SECONDS: u64 = 100 * 365 * 24 * 3600;
-/// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each session.
+/// Longest duration of a setting in milliseconds: a day. PostgreSQL refuses limits of 2^31 milliseconds, in each
+/// session.
 const LONGEST_MILLIS: u64 = 24 * 3600 * 1000;
 
 /// Reads variables, remembers each, and collects the mistakes.
@@ -33,7 +33,7 @@ pub struct Env {
     ports: Vec<(String, SocketAddr)>,
     about: String,
     example: String,
-    /// Said by a getter that knows more than the type of the value tells.
+    /// Set by a getter that knows more about the form than the type of the value.
     accepts: String,
     formerly: Vec<FormerName>,
     /// Variables that are set under an older name, with that name.
@@ -84,21 +84,21 @@ impl Env {
         self
     }
 
-    /// A text that must be set.
+    /// A required text.
     pub fn required(&mut self, name: &str) -> String {
         let value = self.read(name);
         self.record::<String>(name, None, true, false, value.as_deref());
         self.present(name, value).unwrap_or_default()
     }
 
-    /// A secret text that must be set.
+    /// A required secret text.
     pub fn required_secret(&mut self, name: &str) -> Secret {
         let value = self.read(name);
         self.record::<String>(name, None, true, true, value.as_deref());
         Secret::new(self.present(name, value).unwrap_or_default())
     }
 
-    /// A value that must be set; `example` must parse, it stands in for a missing value until [`Env::finish`] refuses.
+    /// A required value. `example` must parse: it replaces a missing value until [`Env::finish`] fails.
     pub fn required_parsed<T>(&mut self, name: &str, example: &str) -> T
     where
         T: FromStr,
@@ -147,7 +147,7 @@ impl Env {
         parsed
     }
 
-    /// The path of a file; whether the file is there and of use, the caller has to see.
+    /// The path of a file. The caller checks the file.
     pub fn file(&mut self, name: &str) -> Option<PathBuf> {
         "path of a file".clone_into(&mut self.accepts);
         self.optional(name).map(PathBuf::from)
@@ -198,7 +198,7 @@ impl Env {
         Duration::from_millis(self.number_or(name, default, 1..=LONGEST_MILLIS))
     }
 
-    /// The address of a port that the process opens. Two of them must not be in each other's way.
+    /// The address of a port that the process opens. Two ports that overlap are a mistake.
     pub fn port_or(&mut self, name: &str, default: &str) -> SocketAddr {
         let address: SocketAddr = self.parse_or(name, default);
         let taken = self.ports.iter().find(|(_, other)| overlap(address, *other)).map(|(by, _)| by.clone());
@@ -224,13 +224,13 @@ impl Env {
         self.mistakes.push(Mistake { variable: name.to_owned(), problem, example });
     }
 
-    /// True if the variable has a value, whether or not that can be used.
+    /// True if the variable has a value, valid or not.
     pub fn is_set(&self, name: &str) -> bool {
         self.value(name).is_some() || self.set_as.contains_key(name)
     }
 
-    /// Records that a part of a value has no effect, or another that it has: the process warns of it when it starts.
-    /// `text` must not hold the value: it may be a secret.
+    /// Records a warning about a value, which the process logs at its start. `text` must not contain the value: it may
+    /// be a secret.
     pub fn remark(&mut self, name: &str, text: impl Into<String>) {
         self.remarks.push(Remark { variable: name.to_owned(), text: text.into() });
     }
@@ -240,7 +240,7 @@ impl Env {
         &self.remarks
     }
 
-    /// Every variable that was read so far, in that order.
+    /// The variables read so far, in order.
     pub fn variables(&self) -> &[Variable] {
         &self.variables
     }
@@ -254,7 +254,7 @@ impl Env {
             .join(" ")
     }
 
-    /// Hands the settings out if no mistake was found.
+    /// Returns the settings, or all mistakes.
     pub fn finish<T>(self, settings: T) -> Result<T, ConfigError> {
         if self.mistakes.is_empty() { Ok(settings) } else { Err(ConfigError { mistakes: self.mistakes }) }
     }
@@ -283,13 +283,13 @@ impl Env {
         value
     }
 
-    /// An empty or blank variable counts as absent: that is how a shell or a template says "not set".
+    /// An empty or blank variable counts as absent: shells and templates express "not set" that way.
     fn value(&self, name: &str) -> Option<String> {
         let value = self.values.get(name)?.trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
 
-    /// `T` tells what the value has to be, unless the getter has told more.
+    /// The form of the value follows from `T`, unless the getter has set it.
     fn record<T>(
         &mut self,
         name: &str,
@@ -300,7 +300,7 @@ impl Env {
     ) {
         let shown = match in_use {
             None => "(unset)".to_owned(),
-            // A secret that only looks like an address has nothing that may be shown.
+            // No part of a secret may be shown, even if it looks like an address.
             Some(_) if secret && !name.ends_with("_URL") => REDACTED.to_owned(),
             Some(value) if secret || value.contains("://") => redact_url(value),
             Some(value) => value.to_owned(),
@@ -341,7 +341,7 @@ impl Env {
         self.forget_description();
         parsed.unwrap_or_else(|| match stand_in.parse::<T>() {
             Ok(parsed) => parsed,
-            // A slip in the code, not in the settings; see the head of this file.
+            // A mistake in the code, not in the settings; see the head of this file.
             Err(error) => panic!("the built-in value {stand_in:?} of {name} does not parse: {error}"),
         })
     }
@@ -354,7 +354,7 @@ impl Env {
     }
 }
 
-/// What a value of this type looks like, for people.
+/// The form of a value of this type, for people.
 fn form<T>(name: &str) -> String {
     let of = std::any::type_name::<T>();
     match of.rsplit("::").next().unwrap_or(of) {
@@ -365,7 +365,7 @@ fn form<T>(name: &str) -> String {
     }
 }
 
-/// What the number under a name counts.
+/// The unit of a number, by the suffix of its variable.
 fn unit(name: &str) -> &'static str {
     match name.rsplit('_').next() {
         Some("BYTES") => "bytes",
@@ -375,7 +375,7 @@ fn unit(name: &str) -> &'static str {
     }
 }
 
-/// Whether only one of two addresses can be listened on. `[::]` takes IPv4 as well, and port 0 is a free one.
+/// True if only one of two addresses can be listened on. `[::]` takes IPv4 as well, and port 0 is a free one.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     let covers = |one: IpAddr, other: IpAddr| match one {
         IpAddr::V6(ip) if ip.is_unspecified() => true,

@@ -1,7 +1,4 @@
-//! The report of everything that is wrong with the settings.
-//!
-//! Owns: its wording. Must not know: where the values came from.
-//! What can go wrong: nothing; values are never part of the report, because a value may be a secret.
+//! The report of all mistakes in the settings. It never contains values, because a value may be a secret.
 
 use std::fmt;
 

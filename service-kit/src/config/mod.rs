@@ -1,11 +1,7 @@
 //! Settings from environment variables.
 //!
-//! Owns: reading, checking and describing variables. All mistakes are collected and reported together.
-//! Must not know: which settings a service has.
-//! What can go wrong: a variable is missing or malformed; [`Env::finish`] answers with every mistake at once.
-//!
-//! A getter never fails: it records the mistake and answers a placeholder (the default or the example), so a struct of
-//! settings is built plainly and [`Env::finish`] decides at the end whether it may be used.
+//! A getter never fails: it records the mistake and returns a placeholder (the default or the example). [`Env::finish`]
+//! reports all mistakes together.
 
 mod env;
 mod error;

@@ -1,8 +1,4 @@
-//! Text that must not be printed.
-//!
-//! Owns: the [`Secret`] wrapper and the redaction of passwords in addresses.
-//! Must not know: what the secret opens.
-//! What can go wrong: a caller prints `expose()`; nothing here can prevent that.
+//! Text that must not be printed: the [`Secret`] wrapper, and the redaction of passwords in addresses.
 
 use std::fmt;
 

@@ -1,21 +1,21 @@
 //! What is known about a setting, apart from its value.
 
-/// What is known about one variable; `docs` are generated from it.
+/// The description of one variable, as docs/configuration.md shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
+    /// Name of the environment variable.
     pub name: String,
-    /// The default, or `None` where a value is required or the setting is off without one.
+    /// The default; `None` if a value is required or the setting is off without one.
     pub default: Option<String>,
-    /// True if the process does not start without it.
+    /// True if the process does not start without a value.
     pub required: bool,
     /// True if its value must not be printed.
     pub secret: bool,
     /// A value that would be accepted; may be empty.
     pub example: String,
-    /// What it is for, in one or two sentences.
+    /// Its effect, in one or two sentences.
     pub about: String,
-    /// What its value has to be, with the unit and the limits: `seconds from 1 to 60`.
+    /// The form of its value, with unit and limits: `seconds from 1 to 60`.
     pub accepts: String,
     /// The value in use, with credentials taken out.
     pub shown: String,
@@ -23,20 +23,20 @@ pub struct Variable {
     pub formerly: Vec<FormerName>,
 }
 
-/// What an operator has to know of a setting, for example a part of its value that has no effect. The process logs it
-/// once, when it starts.
+/// A warning about a setting, for example that a part of its value has no effect. The process logs it once, when it
+/// starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
-    /// The variable's name.
+    /// Name of the environment variable.
     pub variable: String,
-    /// What it is, without the value.
+    /// The warning, without the value.
     pub text: String,
 }
 
-/// An older name of a setting. It works for one release beside the new one, with a warning.
+/// An older name of a setting. It works for one release in addition to the new one, with a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormerName {
-    /// The name.
+    /// The older name.
     pub name: String,
     /// The release that renamed the setting, `0.2.0`.
     pub since: String,

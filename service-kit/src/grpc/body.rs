@@ -1,7 +1,7 @@
-//! The response of a call on its way out.
+//! The body of a response.
 //!
-//! The final status is remapped and counted, a stream is ended at its deadline or at the end of a drain, a panic of a
-//! stream becomes INTERNAL. Messages leave in slices, each charged to the limit of unsent bytes until its client has
+//! Remaps and counts the final status, ends a stream at its deadline or at the end of a drain, and turns a panic of a
+//! stream into INTERNAL. Sends messages in slices; each is charged to the limit of unsent bytes until its client has
 //! taken it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,17 +21,18 @@ use super::deadline::Deadline;
 use super::delivery::Delivery;
 use super::limits::{Limits, Unsent};
 use super::methods::Running;
-use super::{errors, remap};
+use super::remap;
+use crate::errors;
 use crate::lifecycle::panic_text;
 
-/// Most bytes that are handed out at a time: a client that takes less within the write timeout has stalled, see
-/// `delivery`. A frame of HTTP/2 holds as many by default.
+/// Size of a slice in bytes, the default of an HTTP/2 frame. A client that takes less within the write timeout has
+/// stalled, see `delivery`.
 const SLICE: usize = 16 << 10;
 
-/// What ends a stream before its handler does.
+/// Ends a stream before its handler does, with a status.
 pub(super) type Cutoff = Pin<Box<dyn Future<Output = Status> + Send>>;
 
-/// Ends a response stream at its deadline, if it has one, or when the drain says so.
+/// Ends a response stream at its deadline, if it has one, or in a drain.
 pub(super) fn cutoff(deadline: Option<Deadline>, end_streams: CancellationToken) -> Cutoff {
     Box::pin(async move {
         let at_deadline = async {
@@ -47,7 +48,7 @@ pub(super) fn cutoff(deadline: Option<Deadline>, end_streams: CancellationToken)
     })
 }
 
-/// The connection on which the response leaves, and the limit of what waits there.
+/// The connection of a response, and the limits of unsent bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Outlet {
     pub(super) limits: Arc<Limits>,
@@ -55,7 +56,7 @@ pub(super) struct Outlet {
     pub(super) connection: Arc<Connection>,
 }
 
-/// A slice of a message. All of the message is in memory, and charged, until its last slice has been taken.
+/// A slice of a message. The whole message stays in memory, and charged, until its last slice has been taken.
 struct Charged {
     bytes: Bytes,
     charge: Arc<Unsent>,
@@ -73,21 +74,21 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// A response body that is watched.
+/// A response body under supervision.
 pub(super) struct WatchedBody {
     inner: Body,
     running: Running,
     cutoff: Option<Cutoff>,
     outlet: Outlet,
     delivery: Option<Arc<Delivery>>,
-    /// What is left of a message.
+    /// The unsent rest of a message.
     rest: Option<(Bytes, Arc<Unsent>)>,
     done: bool,
     _open: OpenCall,
 }
 
 impl WatchedBody {
-    /// Watches a body until its end.
+    /// Supervises a body until its end.
     pub(super) fn new(
         inner: Body,
         running: Running,
@@ -99,7 +100,7 @@ impl WatchedBody {
         Self { inner, running, cutoff, outlet, delivery, rest: None, done: false, _open: open }
     }
 
-    /// The next slice of the message that is under way.
+    /// The next slice of the current message.
     fn slice(&mut self) -> Option<Frame<Bytes>> {
         let (mut bytes, charge) = self.rest.take()?;
         let slice = bytes.split_to(bytes.len().min(SLICE));
@@ -112,7 +113,7 @@ impl WatchedBody {
         Some(Frame::data(Bytes::from_owner(Charged { bytes: slice, charge })))
     }
 
-    /// A message that the handler gave: its first slice, or the end if there is no room for it.
+    /// The first slice of a message from the handler, or the end of the stream if the limit is reached.
     fn message(&mut self, bytes: Bytes) -> Frame<Bytes> {
         if bytes.is_empty() {
             return Frame::data(bytes);
@@ -125,13 +126,13 @@ impl WatchedBody {
         self.slice().unwrap_or_else(|| Frame::data(Bytes::new()))
     }
 
-    /// Ends the stream with a status of our own. The handler's stream is dropped at once.
+    /// Ends the stream with a status of this layer, and drops the handler's stream.
     fn end(&mut self, status: &Status) -> Frame<Bytes> {
         self.inner = Body::empty();
         self.rest = None;
         self.close(status.code());
         let mut trailers = HeaderMap::new();
-        // Our own texts are plain and short; should one not fit, an empty trailer still ends the stream.
+        // The texts of this layer fit into a header; without one, an empty trailer still ends the stream.
         let _ = status.add_header(&mut trailers);
         Frame::trailers(trailers)
     }
@@ -157,7 +158,7 @@ impl http_body::Body for WatchedBody {
         if this.done {
             return Poll::Ready(None);
         }
-        // Before the stream: one that always has a frame would never be asked to end.
+        // Before the stream, because one that always has a frame would never end.
         if let Some(Poll::Ready(status)) = this.cutoff.as_mut().map(|cutoff| cutoff.as_mut().poll(context)) {
             return Poll::Ready(Some(Ok(this.end(&status))));
         }
@@ -190,7 +191,7 @@ impl http_body::Body for WatchedBody {
                 this.close(status.code());
                 Poll::Ready(Some(Err(status)))
             }
-            // The end without trailers: the caller will see it as an unknown error.
+            // A stream without trailers is an unknown error to the caller.
             Poll::Ready(None) => {
                 this.close(Code::Unknown);
                 Poll::Ready(None)

@@ -1,6 +1,6 @@
-//! What happens around every call, in this order: count it, authorize it by its headers, read its deadline, find a place
-//! for it, run the handler within the deadline, catch its panic, remap the library's errors, and hand the response on
-//! (see `body`). The body of the request is not read before the call has its place.
+//! Processes every call, in this order: count it, authorize it by its headers, read its deadline, take its share of the
+//! limits, run the handler within the deadline, catch its panic, remap the library's errors, and supervise the response
+//! (see `body`). The body of the request is not read before the limits admit the call.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -24,24 +24,25 @@ use super::connections::{Admitted, Connections, OpenCall};
 use super::deadline::{self, Deadline, LONGEST_UNARY, Malformed};
 use super::limits::{Limits, RequestCharge};
 use super::methods::{BoundRule, DeadlineClass, Method, Methods, Running};
+use super::remap;
 use super::upload::Upload;
-use super::{errors, remap};
 use crate::auth::Caller;
+use crate::errors;
 use crate::lifecycle::panic_text;
 use crate::trace;
 
-/// What all calls of a port share.
+/// Shared by all calls of a port.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) methods: Methods,
     pub(super) default_deadline: Duration,
-    /// How long a request may stop arriving.
+    /// Timeout between two reads of a request.
     pub(super) read_timeout: Duration,
     pub(super) limits: Arc<Limits>,
     pub(super) connections: Arc<Connections>,
 }
 
-/// The services of a port with everything around them, on one connection.
+/// The services of a port, for one connection.
 #[derive(Debug, Clone)]
 pub(super) struct Calls {
     routes: Routes,
@@ -51,7 +52,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// The calls of one connection; its response streams end when `end_streams` says so.
+    /// The calls of one connection; `end_streams` ends its response streams.
     pub(super) fn new(
         routes: Routes,
         shared: Arc<Shared>,
@@ -66,7 +67,7 @@ impl Calls {
         Self { routes, shared, outlet, end_streams }
     }
 
-    /// When the call must be over; `None` for a stream whose caller gave no timeout.
+    /// The deadline of a call; `None` for a stream without a timeout.
     fn deadline(&self, method: &Method, timeout: Option<Duration>) -> Option<Deadline> {
         let timeout = match (method.deadline, timeout) {
             (DeadlineClass::Stream, None) => return None,
@@ -79,12 +80,12 @@ impl Calls {
         Some(Deadline(Instant::now() + timeout))
     }
 
-    /// Lets a call in or not; nothing of its body has been read.
+    /// Admits or refuses a call, before its body is read.
     fn admit(&self, request: Request<Body>, running: &mut Running) -> Result<Admission, Status> {
         let method = Arc::clone(running.method());
         let (mut head, body) = request.into_parts();
-        // Until its token is verified.
-        running.of(self.shared.limits.nobody.clone());
+        // A call counts as one without a token until its token is verified.
+        running.of(self.shared.limits.tokenless.clone());
         let caller = match &method.rule {
             Some(BoundRule { scope: Some(scope), gate, .. }) => {
                 let caller = gate.admit(&head.headers, *scope)?;
@@ -121,7 +122,7 @@ impl Calls {
         Ok(Admission { request: Request::from_parts(head, body), deadline })
     }
 
-    /// Takes what the call needs of the limits.
+    /// Takes the call's share of the limits.
     fn place(
         &self,
         rule: &BoundRule,
@@ -138,10 +139,10 @@ impl Calls {
             (Some(caller), true) if method.request_streaming => limits.request_stream(caller),
             (Some(caller), true) => limits.call(caller),
             (None, true) if method.request_streaming => limits.open_stream(connection),
-            (None, true) => limits.call(&limits.nobody),
+            (None, true) => limits.call(&limits.tokenless),
         };
         let place = place.ok_or_else(errors::too_many_calls)?;
-        let caller = caller.unwrap_or_else(|| limits.nobody.clone());
+        let caller = caller.unwrap_or_else(|| limits.tokenless.clone());
         let charge = RequestCharge::new(Arc::clone(limits), caller, method.request_streaming);
         running.hold(place, Arc::clone(&charge));
         let timeout = self.shared.read_timeout;
@@ -149,7 +150,7 @@ impl Calls {
     }
 }
 
-/// A call that was let in.
+/// An admitted call.
 struct Admission {
     request: Request<Body>,
     deadline: Option<Deadline>,
@@ -174,8 +175,12 @@ impl Service<Request<Body>> for Calls {
         };
 
         if let Some(value) = running.trace(traceparent(&request)) {
-            // What is done for the call belongs to the call's own span.
+            // Work for the call belongs to the call's own span.
             request.headers_mut().insert(trace::HEADER, value);
+        }
+        let parent = running.span();
+        if !parent.is_empty() {
+            request.extensions_mut().insert(parent);
         }
         let span = tracing::debug_span!(
             "grpc.call",
@@ -228,7 +233,7 @@ fn refuse(mut running: Running, status: &Status) -> Response<Body> {
     status.clone().into_http()
 }
 
-/// The caller's trace context, as it came.
+/// The `traceparent` of a request; empty if there is none.
 fn traceparent(request: &Request<Body>) -> &str {
     request.headers().get(trace::HEADER).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }

@@ -1,9 +1,9 @@
 //! One connection from its first byte to its last.
 //!
-//! It is asked to go (GOAWAY) at its age, at the start of a drain, or to make room for another one; after a grace its
-//! open streams are ended and it is closed. In a drain, the drain says when. There is no grace for one that makes room
-//! without ever having served a caller, or while it has calls without a token under way. It is closed at once if it never
-//! begins to speak HTTP/2, or takes no responses.
+//! The server sends GOAWAY at the connection's maximum age, at the start of a drain, or to make room for another
+//! connection. After a grace it ends open streams and closes the connection; in a drain, the drain decides when. A
+//! connection that makes room has no grace if it never served a caller, or has calls without a token under way. The
+//! server closes a connection at once if it does not begin HTTP/2, or if its client takes no responses.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -33,18 +33,18 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// Flow-control window of one connection.
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Most bytes of one response that wait in HTTP/2's buffer.
+/// Limit of the bytes of one response in HTTP/2's buffer.
 const SEND_BUFFER: usize = 128 << 10;
-/// Bytes with which a client begins HTTP/2.
+/// Length of the preface with which a client begins HTTP/2.
 const PREFACE: usize = 24;
-/// Streams that the library resets by itself before it gives the connection up, as a multiple of the calls that may be
-/// open: frames of calls that were cancelled, or refused before their body was read, arrive late and count as such.
+/// Resets by the library before it closes the connection, as a multiple of the calls that may be open: late frames of
+/// cancelled or refused calls count as resets.
 const LATE_FRAMES: usize = 16;
 
-/// How long ended streams may take to leave before an old connection is closed.
+/// Time between the end of the streams and the close of the connection.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// What every connection of a port needs.
+/// Shared by the connections of a port.
 #[derive(Debug, Clone)]
 pub(super) struct Port {
     pub(super) routes: Routes,
@@ -68,7 +68,7 @@ pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
     };
     let agreed = tokio::select! {
         agreed = tls.accept(socket) => agreed,
-        // Nothing is under way on it yet.
+        // No call is under way yet.
         () = port.drain.begin.cancelled() => None,
         () = admitted.connection.make_room.cancelled() => None,
     };
@@ -77,12 +77,12 @@ pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
     }
 }
 
-/// An IPv4 client of a port that listens on both families comes as a mapped IPv6 address.
+/// An IPv4 client of a dual-stack port has a mapped IPv6 address.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
-/// HTTP/2, on a socket or on what TLS makes of it.
+/// Serves HTTP/2, with or without TLS.
 async fn speak<S>(stream: S, peer: TcpConnectInfo, admitted: Admitted, port: Port)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -106,7 +106,7 @@ where
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(settings.max_concurrent_calls)
             .max_send_buf_size(SEND_BUFFER)
-            // A client may cancel all calls that it has open before we have looked at one.
+            // A client may cancel all its open calls before the server has accepted one.
             .max_pending_accept_reset_streams(open_calls)
             .max_local_error_reset_streams(open_calls.saturating_mul(LATE_FRAMES))
             .keep_alive_interval(settings.keepalive_interval)
@@ -143,7 +143,7 @@ where
             () = drain.begin.cancelled(), if !asked_to_go => {
                 asked_to_go = true;
                 served.as_mut().graceful_shutdown();
-                // From here on only the drain closes it: the deadline of the process is what counts.
+                // From here on only the drain closes it, by the deadline of the process.
                 limit.set(tokio::time::sleep(Duration::from_secs(24 * 3600)));
             }
             () = connection.make_room.cancelled(), if !made_room && !end_streams.is_cancelled() => {
@@ -152,8 +152,8 @@ where
                 }
                 made_room = true;
                 served.as_mut().graceful_shutdown();
-                // No call was under way. One that began before its client knew of the end has the same grace as on an old
-                // connection.
+                // No call was under way. A call that began before its client received GOAWAY has the same grace as on
+                // an old connection.
                 asked_to_go = !connection.has_grace();
                 if asked_to_go {
                     end_streams.cancel();
@@ -170,13 +170,13 @@ where
     }
 }
 
-/// Waits until there is a reason to close a connection at once.
+/// Returns when the connection must be closed at once.
 async fn misbehaves(connection: &Connection, received: &AtomicUsize, settings: &Settings) -> Cause {
     tokio::time::sleep(settings.preface_timeout).await;
     if received.load(Ordering::Relaxed) < PREFACE {
         return Cause::NoPreface;
     }
-    // A call's own task gives up a response that hyper still holds. This is for what only HTTP/2's buffer holds.
+    // A call's own task gives up responses that hyper holds; this covers bytes in HTTP/2's buffer.
     loop {
         tokio::time::sleep(settings.write_timeout / 2).await;
         if connection.takes_nothing_for(settings.write_timeout * 2) {
@@ -185,7 +185,7 @@ async fn misbehaves(connection: &Connection, received: &AtomicUsize, settings: &
     }
 }
 
-/// Counts what arrives.
+/// Counts received bytes.
 struct Counted<S> {
     inner: S,
     received: Arc<AtomicUsize>,
@@ -235,7 +235,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 }
 
-/// Up to a tenth more or less, so that clients that connected together do not come back together.
+/// Adds jitter of a tenth, so that clients do not reconnect at the same time.
 fn jittered(age: Duration) -> Duration {
     ids::jitter(age, 0.9..=1.1)
 }

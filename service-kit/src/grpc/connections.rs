@@ -14,23 +14,23 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Caller;
 use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
 
-/// Why the server does not keep a connection.
+/// Why the server closed or refused a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// The limit is reached, and no connection can make room.
+    /// The limit is reached and no connection can make room.
     Full,
     /// It made room for a new one, and never carried a call with a token.
     Room,
     /// It made room for a new one; its caller had the most connections.
     RoomOfCaller,
-    /// It did not begin to speak HTTP/2 in time.
+    /// It did not begin HTTP/2 in time.
     NoPreface,
     /// Its client takes no responses.
     NotTaken,
 }
 
 impl Cause {
-    /// Counts a connection that is not kept.
+    /// Counts the connection.
     pub(super) fn count(self) {
         let cause = match self {
             Self::Full => "full",
@@ -43,12 +43,12 @@ impl Cause {
     }
 }
 
-/// All open connections. At most `max` are open at a time, besides those that were asked to go.
+/// The open connections: at most `max`, plus those that make room.
 #[derive(Debug)]
 pub(super) struct Connections {
     max: usize,
     open: Mutex<Open>,
-    /// How many there are, for every response to read.
+    /// Number of open connections, read by every response.
     count: AtomicUsize,
 }
 
@@ -58,7 +58,7 @@ struct Open {
     last_id: u64,
 }
 
-/// What is known of a connection.
+/// State of a connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     id: u64,
@@ -68,11 +68,11 @@ pub(super) struct Connection {
     /// Its calls without a token whose requests are streams.
     open_streams: AtomicUsize,
     unsent: AtomicUsize,
-    /// When response bytes last left, or began to wait.
+    /// Last time that response bytes left or began to wait.
     progress: Mutex<Instant>,
     /// Cancelled when it must make room.
     pub(super) make_room: CancellationToken,
-    /// It makes room although it has calls under way.
+    /// Makes room although calls are under way.
     interrupted: AtomicBool,
 }
 
@@ -80,9 +80,9 @@ pub(super) struct Connection {
 struct Activity {
     calls: usize,
     carried_a_call: bool,
-    /// It carried a call of a method with a scope that was let in, with a token or without.
+    /// Carried an admitted call of a method with a scope.
     served: bool,
-    /// That of the last call with a token; `None` before the first one.
+    /// Caller of the last call with a token; `None` before the first.
     caller: Option<Caller>,
     last: Instant,
 }
@@ -92,10 +92,10 @@ impl Connections {
         Arc::new(Self { max, open: Mutex::default(), count: AtomicUsize::new(0) })
     }
 
-    /// Takes a connection in. Above the limit, the longest idle one that never served a caller makes room. If there is none,
-    /// one of the caller that has the most connections does, of those callers that have one without calls under way: so one
-    /// token cannot take all of them from the others. All callers without a token are one, and need none without calls:
-    /// theirs are interrupted, so that calls that need no token cannot shut callers with a token out.
+    /// Admits a connection, or `None`. Above the limit, the longest idle connection that never served a caller makes
+    /// room. If there is none, a connection without calls of the caller with the most connections does, so that one
+    /// token cannot take all connections. Callers without a token count as one, and their connections make room even
+    /// with calls under way, so that they cannot shut out callers with a token.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut open = self.open.lock();
         if open.by_id.len() >= self.max {
@@ -115,7 +115,7 @@ impl Connections {
         Some(Admitted { connections: Arc::clone(self), connection })
     }
 
-    /// How many are open.
+    /// Number of open connections.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -127,8 +127,8 @@ impl Connections {
 }
 
 impl Open {
-    /// Of those that never served a caller: one without calls under way first, else the one whose last call began longest
-    /// ago.
+    /// Of those that never served a caller: one without calls under way first, else the one whose last call began
+    /// longest ago.
     fn longest_idle_unserved(&self) -> Option<Arc<Connection>> {
         let candidates = self.by_id.values().filter_map(|connection| {
             let activity = connection.activity.lock();
@@ -137,8 +137,8 @@ impl Open {
         candidates.min_by_key(|(key, _)| *key).map(|(_, connection)| Arc::clone(connection))
     }
 
-    /// Of those without calls under way or without a token: one of the caller that has the most connections, calls under
-    /// way or not. One with calls under way is interrupted.
+    /// Of those without calls under way or without a token: one of the caller that has the most connections, calls
+    /// under way or not. One with calls under way is interrupted.
     fn longest_idle_of_a_caller(&self) -> Option<(Arc<Connection>, Cause)> {
         let served: Vec<_> = self
             .by_id
@@ -149,7 +149,7 @@ impl Open {
                 activity.served.then(|| (activity.caller.clone(), idle, connection))
             })
             .collect();
-        // None stands for all callers without a token.
+        // `None` is the group of callers without a token.
         let mut of_caller: HashMap<Option<&str>, usize> = HashMap::new();
         for (caller, ..) in &served {
             *of_caller.entry(caller.as_ref().map(Caller::name)).or_default() += 1;
@@ -199,8 +199,8 @@ impl Connection {
         OpenCall(Arc::clone(self))
     }
 
-    /// A call of a method with a scope was let in; `None` stands for a caller without a token. Connections that carried no
-    /// such call make room first.
+    /// Notes an admitted call of a method with a scope; `None` is a caller without a token. Connections without such a
+    /// call make room first.
     pub(super) fn served(&self, caller: Option<&Caller>) {
         let mut activity = self.activity.lock();
         activity.served = true;
@@ -211,14 +211,14 @@ impl Connection {
         }
     }
 
-    /// True if calls that are under way while it makes room have a grace: a caller used it, and had no call under way when
-    /// it was chosen.
+    /// True if calls under way have a grace while the connection makes room: a caller used it, and had no call under
+    /// way when it was chosen.
     pub(super) fn has_grace(&self) -> bool {
         let activity = self.activity.lock();
         activity.caller.is_some() || (activity.served && !self.interrupted.load(Ordering::Relaxed))
     }
 
-    /// True if calls are under way on it, or the rest of a response waits for its client.
+    /// True if calls are under way, or the rest of a response waits for its client.
     pub(super) fn has_calls(&self) -> bool {
         self.is_busy(&self.activity.lock())
     }
@@ -227,7 +227,7 @@ impl Connection {
         activity.calls > 0 || self.unsent.load(Ordering::Relaxed) > 0
     }
 
-    /// True if a call was made on it; then its end must be announced.
+    /// True if it carried a call; then the server sends GOAWAY before it closes the connection.
     pub(super) fn carried_a_call(&self) -> bool {
         self.activity.lock().carried_a_call
     }
@@ -247,14 +247,14 @@ impl Connection {
         &self.unsent
     }
 
-    /// Response bytes wait; they are the first if none waited before.
+    /// Notes that response bytes wait; they are the first if none waited before.
     pub(super) fn begin_unsent(&self, first: bool) {
         if first {
             self.progressed();
         }
     }
 
-    /// Response bytes have left.
+    /// Notes that response bytes have left.
     pub(super) fn progressed(&self) {
         *self.progress.lock() = Instant::now();
     }
@@ -265,7 +265,7 @@ impl Connection {
     }
 }
 
-/// A connection with its place, which is free when this is dropped.
+/// An open connection; its place is free when this is dropped.
 #[derive(Debug)]
 pub(super) struct Admitted {
     connections: Arc<Connections>,
@@ -293,139 +293,4 @@ impl Drop for OpenCall {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn the_longest_idle_unauthorized_connection_makes_room() {
-        let (connections, caller) = (Connections::new(3), Caller::new("one"));
-        let mut admitted = Vec::new();
-        for _ in 0..3 {
-            admitted.push(connections.admit().expect("room"));
-            tokio::time::advance(Duration::from_secs(1)).await;
-        }
-        admitted[0].connection.served(Some(&caller));
-        let call = admitted[1].connection.call();
-        let fourth = connections.admit().expect("the third makes room: it has no call");
-        assert!(admitted[2].connection.make_room.is_cancelled());
-        fourth.connection.served(Some(&caller));
-        let fifth = connections.admit().expect("the second makes room: its call has no token");
-        assert!(admitted[1].connection.make_room.is_cancelled());
-        fifth.connection.served(Some(&caller));
-        assert!(!admitted[0].connection.make_room.is_cancelled());
-        drop((call, admitted));
-        assert_eq!(connections.count(), 2);
-        assert!(connections.admit().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn caller_with_most_connections_makes_room_with_an_idle_one() {
-        let connections = Connections::new(4);
-        let (hog, honest) = (Caller::new("hog"), Caller::new("honest"));
-        let mut admitted = Vec::new();
-        for caller in [&honest, &hog, &hog, &hog] {
-            let one = connections.admit().expect("room");
-            one.connection.served(Some(caller));
-            admitted.push(one);
-            tokio::time::advance(Duration::from_secs(1)).await;
-        }
-        let mut calls = vec![admitted[1].connection.call()];
-        let fifth = connections.admit().expect("the third makes room: the second has a call");
-        assert!(admitted[2].connection.make_room.is_cancelled());
-        assert!(!admitted[0].connection.make_room.is_cancelled(), "its caller has fewer connections");
-        fifth.connection.served(Some(&honest));
-        calls.push(fifth.connection.call());
-        calls.push(admitted[3].connection.call());
-        let sixth = connections.admit().expect("the first makes room: the only one without calls");
-        assert!(admitted[0].connection.make_room.is_cancelled());
-        sixth.connection.served(Some(&hog));
-        calls.push(sixth.connection.call());
-        assert!(connections.admit().is_none(), "all have calls under way");
-        for busy in [&admitted[1], &admitted[3], &fifth, &sixth] {
-            assert!(!busy.connection.make_room.is_cancelled());
-        }
-        drop(calls);
-        assert!(connections.admit().is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn idle_strangers_make_room_before_callers_that_need_no_token() {
-        let connections = Connections::new(3);
-        let admit = || connections.admit().expect("room");
-        let honest = admit();
-        honest.connection.served(None);
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let strangers = [admit(), admit()];
-        let refused = strangers[1].connection.call();
-        let fourth = admit();
-        assert!(strangers[0].connection.make_room.is_cancelled());
-        fourth.connection.served(None);
-        let fifth = admit();
-        assert!(strangers[1].connection.make_room.is_cancelled(), "its call was not let in");
-        for served in [&honest, &fourth] {
-            assert!(!served.connection.make_room.is_cancelled());
-        }
-        drop((refused, strangers, fifth));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn callers_without_a_token_are_one_and_shut_out_no_other() {
-        let (connections, caller) = (Connections::new(3), Caller::new("one"));
-        let mut admitted = Vec::new();
-        for caller in [Some(&caller), None, None] {
-            let one = connections.admit().expect("room");
-            one.connection.served(caller);
-            admitted.push(one);
-            tokio::time::advance(Duration::from_secs(1)).await;
-        }
-        let mut calls = vec![admitted[1].connection.call()];
-        let fourth = connections.admit().expect("the third makes room: the second has a call");
-        assert!(admitted[2].connection.make_room.is_cancelled());
-        assert!(admitted[2].connection.has_grace(), "a call may be on its way");
-        fourth.connection.served(None);
-        calls.extend([&admitted[0], &fourth].map(|busy| busy.connection.call()));
-        let fifth = connections.admit().expect("the second is interrupted: all have calls under way");
-        assert!(admitted[1].connection.make_room.is_cancelled() && !admitted[1].connection.has_grace());
-        fifth.connection.served(Some(&caller));
-        calls.push(fifth.connection.call());
-        let sixth = connections.admit().expect("the fourth is interrupted");
-        assert!(fourth.connection.make_room.is_cancelled());
-        sixth.connection.served(Some(&caller));
-        calls.push(sixth.connection.call());
-        assert!(connections.admit().is_none(), "all have calls with a token");
-        drop(calls);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn busy_callers_without_a_token_leave_others_their_idle_connections() {
-        let (connections, caller) = (Connections::new(4), Caller::new("one"));
-        let admit = |caller: Option<&Caller>| {
-            let one = connections.admit().expect("room");
-            one.connection.served(caller);
-            one
-        };
-        let mut admitted = [Some(&caller), None, None, None].map(admit).into_iter();
-        let idle = admitted.next().expect("the first of four");
-        let busy: Vec<_> = admitted.map(|one| (one.connection.call(), one)).collect();
-        let interrupted = || busy.iter().filter(|(_, one)| one.connection.make_room.is_cancelled()).count();
-        let fifth = admit(Some(&caller));
-        assert_eq!((interrupted(), idle.connection.make_room.is_cancelled()), (1, false));
-        // With two connections each, an idle one makes room before a call is interrupted.
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let sixth = admit(Some(&caller));
-        assert_eq!((interrupted(), idle.connection.make_room.is_cancelled()), (1, true));
-        drop((fifth, sixth));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_takes_bytes_is_not_stalled() {
-        let connection = Connection::test(1);
-        tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(!connection.takes_nothing_for(Duration::from_secs(30)), "nothing waits");
-        connection.unsent().store(1, Ordering::Relaxed);
-        connection.begin_unsent(true);
-        assert!(!connection.takes_nothing_for(Duration::from_secs(30)));
-        tokio::time::advance(Duration::from_secs(31)).await;
-        assert!(connection.takes_nothing_for(Duration::from_secs(30)));
-    }
-}
+mod tests;

@@ -1,8 +1,5 @@
-//! Deadlines of calls.
-//!
-//! Owns: reading `grpc-timeout` and the [`Deadline`] that handlers find in the request's extensions.
-//! Must not know: who enforces it (see `call` and `body`).
-//! What can go wrong: a malformed header is an invalid argument.
+//! Deadlines of calls: reads `grpc-timeout` and adds the [`Deadline`] to the request's extensions, where handlers find
+//! it. `call` and `body` enforce it. A malformed header is an invalid argument.
 
 use std::time::Duration;
 
@@ -11,14 +8,13 @@ use tokio::time::Instant;
 
 /// The header of the protocol.
 const HEADER: &str = "grpc-timeout";
-/// Longer timeouts are cut to this, so that the arithmetic of instants never overflows.
+/// Longer timeouts are cut to this, so that arithmetic with instants does not overflow.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// Longest deadline of a call without streams: what a caller asks for beyond it holds a place, and a stalled upload, for
-/// no gain.
+/// Limit of the deadline of a unary call. A longer one would only hold a place and a stalled upload.
 pub(super) const LONGEST_UNARY: Duration = Duration::from_secs(60);
 
-/// When the caller stops waiting. Handlers find it in the extensions of the request.
+/// Time at which the caller stops waiting, in the extensions of the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(pub Instant);
 
@@ -38,7 +34,7 @@ impl Deadline {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// The timeout that the caller gave, if it gave one.
+/// The caller's timeout, if it sent one.
 pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
     match headers.get(HEADER) {
         None => Ok(None),

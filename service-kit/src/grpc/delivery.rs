@@ -1,10 +1,10 @@
-//! Gives up a response that its client does not take.
+//! Abandons a response that its client does not take.
 //!
-//! While a client's flow-control window is full, hyper keeps the frame that it has and does not ask the body for more,
-//! so a body cannot watch the time by itself. The task that carries a call on its connection does it instead: the body
-//! notes when it handed a frame out, and the task ends when the next one was not asked for in time. A message must leave
-//! as a whole within twice that time: a client that takes frame by frame just in time would hold its place, and all of
-//! the message, without end. hyper then resets the stream, and everything that the call holds is dropped.
+//! While a client's flow-control window is full, hyper keeps the current frame and does not poll the body, so a body
+//! cannot watch the time. The task of the call does it instead: the body notes when it handed out a frame, and the task
+//! ends if the next one is not requested in time. A whole message must leave within twice that time: otherwise a client
+//! that takes frame by frame just in time would hold the message and its place without a limit. hyper then resets the
+//! stream, and everything that the call holds is dropped.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -22,7 +22,7 @@ tokio::task_local! {
     static DELIVERY: Arc<Delivery>;
 }
 
-/// Since when a frame of this call's response waits to be taken, and since when its message leaves.
+/// Start of the wait of a call's current frame, and of its message.
 #[derive(Debug, Default)]
 pub(super) struct Delivery(Mutex<Waits>);
 
@@ -33,12 +33,12 @@ struct Waits {
 }
 
 impl Delivery {
-    /// That of the call to which the present task belongs.
+    /// The delivery of the call that the current task serves.
     pub(super) fn current() -> Option<Arc<Self>> {
         DELIVERY.try_with(Arc::clone).ok()
     }
 
-    /// A frame was handed out.
+    /// Notes that a frame was handed out.
     pub(super) fn handed_out(&self) {
         let now = Instant::now();
         let mut waits = self.0.lock();
@@ -46,7 +46,7 @@ impl Delivery {
         waits.message.get_or_insert(now);
     }
 
-    /// The next frame is asked for: the one before is on its way, and its message is if that was the last one.
+    /// Notes that the next frame was requested, so the previous one is on its way.
     pub(super) fn taken(&self, last_of_message: bool) {
         let mut waits = self.0.lock();
         waits.frame = None;
@@ -55,7 +55,7 @@ impl Delivery {
         }
     }
 
-    /// When the response is given up; `None` while nothing waits to be taken.
+    /// Time at which the response is abandoned; `None` while no frame waits.
     fn given_up_at(&self, timeout: Duration) -> Option<Instant> {
         let Waits { frame, message } = *self.0.lock();
         let frame = frame? + timeout;
@@ -66,7 +66,7 @@ impl Delivery {
 /// Runs the calls of a connection, each in a task.
 #[derive(Debug, Clone)]
 pub(super) struct CallExecutor {
-    /// How long a frame may wait.
+    /// Timeout of a frame.
     pub(super) timeout: Duration,
 }
 

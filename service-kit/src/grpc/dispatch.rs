@@ -1,7 +1,7 @@
 //! One instance of a generated service for each message limit among its methods.
 //!
-//! Only the generated service decompresses and decodes, and it knows one limit. So the limit of a method is that of the
-//! instance to which its calls go.
+//! The generated service decompresses and decodes, with one limit per instance. So each method's calls go to the
+//! instance with its limit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -18,12 +18,12 @@ use super::rules::MethodRule;
 #[derive(Debug, Clone)]
 pub(super) struct ByLimit<S> {
     instances: Vec<S>,
-    /// Place of the instance by the name of the method.
+    /// Index of the instance, by the name of the method.
     by_method: HashMap<&'static str, usize>,
 }
 
 impl<S> ByLimit<S> {
-    /// Instances made with each limit that occurs, none above `most`.
+    /// Creates an instance for each limit in the rows, up to `most`.
     pub(super) fn new(rows: &'static [MethodRule], most: usize, make: impl Fn(usize) -> S) -> Self {
         let limit = |row: &MethodRule| row.max_message.min(most);
         let mut places: BTreeMap<_, _> = rows.iter().map(|row| (limit(row), 0)).collect();
@@ -54,7 +54,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> S::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
-        // The smallest instance answers that it has no such method.
+        // Any instance answers that it has no such method.
         let place = self.by_method.get(method).copied().unwrap_or(0);
         self.instances[place].call(request)
     }

@@ -1,8 +1,6 @@
-//! `grpc.health.v1`, driven by the readiness of the process.
+//! `grpc.health.v1`, driven by the readiness of the process. All services of a process share one state.
 //!
-//! Owns: the mapping of readiness to serving states. All services of a process share one state.
-//! Must not know: what readiness hangs on.
-//! What can go wrong: nothing. A watch ends when the drain begins: left open, it would hold up every shutdown.
+//! A watch ends when the drain begins: an open one would delay every shutdown.
 
 use std::pin::Pin;
 use std::sync::Arc;

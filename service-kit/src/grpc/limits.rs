@@ -1,8 +1,7 @@
-//! What all calls of a process may use together, and each caller's share of it.
+//! The limits of all calls of a process, and each caller's share.
 //!
-//! Every limit is a count of what is there now. Nothing waits for a place: what finds none is refused, so that a caller
-//! who holds many places delays no one. One caller gets at most three quarters of a limit; all callers without a token
-//! count as one.
+//! Every limit counts current use. Calls beyond it are refused and do not wait, so that a caller with many places
+//! delays no other. One caller gets at most three quarters of a limit; all callers without a token count as one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,23 +14,23 @@ use super::connections::Connection;
 use crate::auth::Caller;
 use crate::metrics::{GRPC_CALLS_IN_FLIGHT, GRPC_CALLS_REFUSED, GRPC_REQUEST_BYTES, GRPC_UNSENT_BYTES};
 
-/// Bytes of a request that count for nothing: ordinary calls need no room.
+/// Bytes of a request that are not charged, so that ordinary calls are not limited.
 pub(super) const FREE_REQUEST_BYTES: usize = 16 << 10;
-/// Unsent bytes that a connection may always have, also when the process is at its limit.
+/// Unsent bytes that a connection may have even if the process is at its limit.
 const FREE_UNSENT_BYTES: usize = 64 << 10;
 
-/// Messages of a request stream that its handler may have in memory: an import works on four chunks and reads another.
+/// Messages of a request stream that its handler may hold in memory: an import works on four chunks and reads a fifth.
 const MESSAGES_OF_A_STREAM: usize = 5;
-/// Calls of reflection at a time. It needs no token, so none is looked at.
+/// Limit of concurrent reflection calls, which need no token.
 const MAX_OPEN_STREAMS: usize = 64;
-/// Those of one connection.
+/// The same per connection.
 const MAX_OPEN_STREAMS_OF_CONNECTION: usize = 4;
-/// Calls at a time whose requests are streams, of one caller with a token. Each may leave 4 MiB unread in the windows of a
-/// connection, which are charged to no limit.
+/// Limit of concurrent calls with request streams per caller with a token. Each may leave 4 MiB unread in the windows
+/// of a connection, which no other limit covers.
 const MAX_REQUEST_STREAMS_OF_CALLER: usize = 16;
-/// Calls of exempt methods at a time of one caller with a token.
+/// Limit of concurrent calls of exempt methods per caller with a token.
 const MAX_EXEMPT_OF_CALLER: usize = 64;
-/// Those without a token on one connection.
+/// Limit of concurrent calls of exempt methods without a token per connection.
 const MAX_PROBES_OF_CONNECTION: usize = 16;
 
 /// A limit that callers share.
@@ -47,7 +46,7 @@ impl Shared {
         Self { used: AtomicUsize::new(0), limit, gauge }
     }
 
-    /// Takes an amount, unless the limit or the caller's share of it is reached.
+    /// Takes an amount; false if the limit or the caller's share is reached.
     fn take(&self, of_caller: &AtomicUsize, amount: usize) -> bool {
         let own = of_caller.fetch_add(amount, Ordering::Relaxed) + amount;
         let all = self.used.fetch_add(amount, Ordering::Relaxed) + amount;
@@ -75,19 +74,19 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Limits {
     calls: Shared,
-    /// Of exempt methods called without a token: they are answered on a busy server, but not without end.
+    /// Calls of exempt methods without a token, which a busy server still answers, up to this limit.
     probes: AtomicUsize,
     max_probes: usize,
-    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which is charged to no
-    /// limit.
+    /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which no other limit
+    /// covers.
     open_streams: AtomicUsize,
     request_bytes: Shared,
     unsent: AtomicUsize,
     max_unsent: usize,
     max_unsent_of_connection: usize,
     unsent_gauge: Gauge,
-    /// Stands for all callers without a token.
-    pub(super) nobody: Caller,
+    /// All callers without a token.
+    pub(super) tokenless: Caller,
 }
 
 /// Sizes of the limits.
@@ -108,10 +107,10 @@ impl Limits {
             request_bytes: Shared::new(sizes.request_bytes, gauge!(GRPC_REQUEST_BYTES)),
             unsent: AtomicUsize::new(0),
             max_unsent: sizes.unsent,
-            // One client alone cannot bring the process to its limit.
+            // A single client cannot exhaust the limit of the process.
             max_unsent_of_connection: sizes.unsent / 4,
             unsent_gauge: gauge!(GRPC_UNSENT_BYTES),
-            nobody: Caller::none(),
+            tokenless: Caller::none(),
         })
     }
 
@@ -147,7 +146,7 @@ impl Limits {
         Some(place)
     }
 
-    /// A place for a call of an exempt method without a token. The first one of a connection always has a place: an
+    /// A place for a call of an exempt method without a token. The first of a connection is always admitted: an
     /// orchestrator opens a connection for each probe, and must not be refused because others hold their calls open.
     pub(super) fn probe(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<CallPlace> {
         let own = connection.probes().fetch_add(1, Ordering::Relaxed) + 1;
@@ -172,7 +171,7 @@ impl Limits {
         Some(place)
     }
 
-    /// Room for a message of the response; with none, the client has to read what it has first.
+    /// Room for a message of the response; `None` if the client must first take earlier messages.
     pub(super) fn unsent(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -214,7 +213,7 @@ pub(super) struct CallPlace {
     of: Of,
 }
 
-/// What a place is taken from.
+/// The limit that a place counts against.
 #[derive(Debug)]
 enum Of {
     Caller(Caller),
@@ -246,15 +245,15 @@ impl Drop for CallPlace {
     }
 }
 
-/// Room for the large messages of one call that its handler may have in memory: for the only one to the end of the call,
-/// for one of a stream until so many more have begun.
+/// Room for the large messages of one call that its handler may hold in memory: a single message until the end of the
+/// call, a message of a stream until [`MESSAGES_OF_A_STREAM`] later ones have begun.
 #[derive(Debug)]
 pub(super) struct RequestCharge {
     limits: Arc<Limits>,
     caller: Caller,
     kept: usize,
     charged: Mutex<VecDeque<usize>>,
-    /// True while the server waits for bytes that the client owes, and if the request broke off.
+    /// True while the server waits for bytes of a message, and if the request broke off.
     owed: AtomicBool,
 }
 
@@ -264,17 +263,17 @@ impl RequestCharge {
         Arc::new(Self { limits, caller, kept, charged: Mutex::default(), owed: AtomicBool::new(false) })
     }
 
-    /// Notes whether the request waits for its client.
+    /// Sets whether the server waits for bytes of a message.
     pub(super) fn set_owed(&self, owed: bool) {
         self.owed.store(owed, Ordering::Relaxed);
     }
 
-    /// True if the client has not sent the request, or the message of a stream that it began.
+    /// True if the client has not sent the whole request, or the whole message of a stream.
     pub(super) fn is_owed(&self) -> bool {
         self.owed.load(Ordering::Relaxed)
     }
 
-    /// Takes room for a message of this size, in place of the oldest one's; false if there is none.
+    /// Takes room for a message of this size, releasing the oldest one's; false if the limit is reached.
     #[must_use]
     pub(super) fn begin_message(&self, bytes: usize) -> bool {
         let mut messages = self.charged.lock();
@@ -313,7 +312,7 @@ pub(super) struct Unsent {
 }
 
 impl Unsent {
-    /// A part of them has left.
+    /// Notes that a part has left.
     pub(super) fn progressed(&self) {
         self.connection.progressed();
     }
@@ -328,124 +327,4 @@ impl Drop for Unsent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limits() -> Arc<Limits> {
-        Limits::new(Sizes { calls: 4, request_bytes: 400_000, unsent: 800_000 })
-    }
-
-    #[test]
-    fn one_caller_leaves_a_quarter_to_others() {
-        let (limits, one, other) = (limits(), Caller::none(), Caller::none());
-        let held: Vec<_> = (0..3).map(|_| limits.call(&one).expect("a place")).collect();
-        assert!(limits.call(&one).is_none());
-        let last = limits.call(&other).expect("the others' place");
-        assert!(limits.call(&other).is_none());
-        drop((held, last));
-        assert!(limits.call(&one).is_some());
-    }
-
-    #[test]
-    fn streams_without_a_token_have_few_places() {
-        let limits = limits();
-        let connections: Vec<_> = (0..).map(Connection::test).take(MAX_OPEN_STREAMS).collect();
-        let held: Vec<_> =
-            connections.iter().map(|connection| limits.open_stream(connection).expect("a place")).collect();
-        let other = Connection::test(1_000);
-        assert!(limits.open_stream(&other).is_none());
-        assert!(limits.call(&Caller::none()).is_some(), "they take none of the calls' places");
-        drop(held);
-        let own: Vec<_> = (0..MAX_OPEN_STREAMS_OF_CONNECTION)
-            .map(|_| limits.open_stream(&other).expect("a place"))
-            .collect();
-        assert!(limits.open_stream(&other).is_none());
-        assert!(limits.open_stream(&connections[0]).is_some());
-        drop(own);
-        assert!(limits.open_stream(&other).is_some());
-    }
-
-    #[test]
-    fn request_streams_of_one_caller_have_few_places() {
-        let limits = Limits::new(Sizes { calls: 400, request_bytes: 400_000, unsent: 800_000 });
-        let (one, other) = (Caller::none(), Caller::none());
-        let held: Vec<_> = (0..MAX_REQUEST_STREAMS_OF_CALLER)
-            .map(|_| limits.request_stream(&one).expect("a place"))
-            .collect();
-        assert!(limits.request_stream(&one).is_none());
-        assert!(limits.call(&one).is_some(), "other calls of it are served");
-        assert!(limits.request_stream(&other).is_some());
-        drop(held);
-        assert!(limits.request_stream(&one).is_some());
-        assert_eq!(limits.calls.used.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn exempt_calls_of_one_caller_have_a_limit() {
-        let (limits, one, other) = (limits(), Caller::none(), Caller::none());
-        let held: Vec<_> = (0..MAX_EXEMPT_OF_CALLER).map(|_| limits.exempt(&one).expect("a place")).collect();
-        assert!(limits.exempt(&one).is_none());
-        assert!(limits.exempt(&other).is_some());
-        drop(held);
-        assert!(limits.exempt(&one).is_some());
-    }
-
-    #[test]
-    fn first_probe_of_a_connection_always_has_a_place() {
-        let limits = Limits::new(Sizes { calls: 80, request_bytes: 400_000, unsent: 800_000 });
-        let [hog, second, kubelet] = [1, 2, 3].map(Connection::test);
-        let mut held: Vec<_> =
-            (0..MAX_PROBES_OF_CONNECTION).map(|_| limits.probe(&hog).expect("a place")).collect();
-        assert!(limits.probe(&hog).is_none(), "its connection has enough");
-        held.extend((held.len()..limits.max_probes).map(|_| limits.probe(&second).expect("a place")));
-        assert!(limits.probe(&second).is_none(), "the process has enough");
-        let first = limits.probe(&kubelet).expect("the first of its connection");
-        assert!(limits.probe(&kubelet).is_none());
-        drop((held, first));
-        assert!(limits.probe(&hog).is_some());
-        assert_eq!(limits.probes.load(Ordering::Relaxed), 0);
-        assert_eq!(hog.probes().load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn small_requests_need_no_room_and_large_ones_give_theirs_back() {
-        let (limits, caller) = (limits(), Caller::none());
-        let large = RequestCharge::new(Arc::clone(&limits), caller.clone(), false);
-        assert!(large.begin_message(300_000));
-        let second = RequestCharge::new(Arc::clone(&limits), caller.clone(), false);
-        assert!(!second.begin_message(100_000));
-        assert!(second.begin_message(FREE_REQUEST_BYTES));
-        assert!(large.begin_message(200_000));
-        assert!(second.begin_message(100_000));
-        drop((large, second));
-        assert_eq!(limits.request_bytes.used.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_stream_is_charged_for_the_messages_that_its_handler_may_hold() {
-        let (limits, caller) = (limits(), Caller::none());
-        let used = || limits.request_bytes.used.load(Ordering::Relaxed);
-        let stream = RequestCharge::new(Arc::clone(&limits), caller, true);
-        for begun in 1..=MESSAGES_OF_A_STREAM + 2 {
-            assert!(stream.begin_message(FREE_REQUEST_BYTES + 1_000));
-            assert_eq!(used(), begun.min(MESSAGES_OF_A_STREAM) * 1_000);
-        }
-        drop(stream);
-        assert_eq!(used(), 0);
-    }
-
-    #[test]
-    fn a_connection_that_takes_nothing_is_refused_before_the_others() {
-        let limits = limits();
-        let [hog, honest] = [1, 2].map(Connection::test);
-        let first = limits.unsent(&hog, 300_000, 10).expect("alone on its connection");
-        assert!(limits.unsent(&hog, 1, 10).is_none(), "above a quarter of the limit");
-        let mut rest: Vec<_> = (3..6).map(|id| limits.unsent(&Connection::test(id), 190_000, 10)).collect();
-        assert!(rest.pop().expect("three").is_none(), "above the limit and its share");
-        let full = limits.unsent(&Connection::test(6), 120_000, 10).expect("up to the limit");
-        let small = limits.unsent(&honest, FREE_UNSENT_BYTES, 10).expect("always room");
-        drop((first, rest, full, small));
-        assert_eq!(limits.unsent.load(Ordering::Relaxed), 0);
-        assert_eq!(hog.unsent().load(Ordering::Relaxed), 0);
-    }
-}
+mod tests;

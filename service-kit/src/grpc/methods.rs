@@ -1,7 +1,7 @@
 //! The methods that a server has: their rules and their metrics, by path.
 //!
-//! Services and methods come from the descriptors, everything else is `unknown`, so labels are closed sets. Handles are
-//! made once: a call costs no lookup by label.
+//! Services and methods come from the descriptors, everything else is `unknown`, so labels are closed sets. Handles of
+//! metrics are created once, so a call costs no lookup by label.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -17,21 +17,22 @@ use tonic::Code;
 use super::limits::{CallPlace, RequestCharge};
 use super::rules::{Gate, MethodRule, Rules};
 use crate::auth::{Caller, Scope};
+use crate::codes::CODES;
 use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
-use crate::trace::Span;
+use crate::trace::{Parent, Span};
 
-/// One method, or the one that stands for all unknown ones.
+/// A method, or the entry for all unknown ones.
 #[derive(Debug)]
 pub(super) struct Method {
-    /// Its path.
+    /// Path of the HTTP request.
     pub(super) path: String,
-    /// Which deadline a call of it has.
+    /// Deadline class of its calls.
     pub(super) deadline: DeadlineClass,
     /// True if the request is a stream.
     pub(super) request_streaming: bool,
     /// True if the response is a stream.
     pub(super) response_streaming: bool,
-    /// What it demands; `None` for a method that is described, but not served here.
+    /// Its rule; `None` for a method that is described, but not served here.
     pub(super) rule: Option<BoundRule>,
     labels: Vec<Label>,
     started: Counter,
@@ -40,8 +41,7 @@ pub(super) struct Method {
     handled: [OnceLock<Counter>; CODES.len()],
 }
 
-/// A deadline below this is the caller's choice not to wait, and not a sign of a slow server: what the services promise
-/// to answer in is longer.
+/// If a call with a shorter timeout misses it, the server is not slow: the services promise no such latency.
 const SHORT: Duration = Duration::from_millis(100);
 
 /// Which deadline a call has.
@@ -53,40 +53,13 @@ pub(super) enum DeadlineClass {
     Stream,
 }
 
-/// A rule, and who decides about tokens.
+/// A rule, and the gate that verifies tokens.
 #[derive(Debug)]
 pub(super) struct BoundRule {
     pub(super) scope: Option<Scope>,
     pub(super) gate: Arc<dyn Gate>,
     pub(super) max_message: usize,
     pub(super) limited: bool,
-}
-
-/// Names of the codes as dashboards for other gRPC servers know them, in the order of their numbers.
-const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
-/// The name of a code in labels.
-pub(crate) fn code_name(code: Code) -> &'static str {
-    // A code is a number from 0 to 16.
-    CODES[code as usize]
 }
 
 impl Method {
@@ -194,7 +167,7 @@ fn bind(row: &MethodRule, rules: &Rules, max_message: usize) -> BoundRule {
     }
 }
 
-/// A call under way. Dropped without an outcome, it counts as cancelled by the caller.
+/// A call under way. If dropped without an outcome, it counts as cancelled by the caller.
 #[derive(Debug)]
 pub(super) struct Running {
     method: Arc<Method>,
@@ -204,7 +177,7 @@ pub(super) struct Running {
     caller: Option<Caller>,
     /// True if the caller gave the call less than [`SHORT`].
     short: bool,
-    /// Given back when the last byte of the response has left, or the call is given up.
+    /// Released when the last byte of the response has left, or the call is abandoned.
     held: Option<(CallPlace, Arc<RequestCharge>)>,
 }
 
@@ -233,24 +206,29 @@ impl Running {
         self.caller = Some(caller);
     }
 
-    /// Notes the timeout that the caller gave, if it gave one.
+    /// Notes the caller's timeout, if it sent one.
     pub(super) fn given(&mut self, timeout: Option<Duration>) {
         self.short = timeout.is_some_and(|timeout| timeout < SHORT);
     }
 
-    /// Keeps what the call has of the limits until its end.
+    /// Keeps the call's share of the limits until its end.
     pub(super) fn hold(&mut self, place: CallPlace, charge: Arc<RequestCharge>) {
         self.held = Some((place, charge));
     }
 
-    /// Begins the call's span, in its caller's trace if there is one; answers the header for what is done for the call.
+    /// Begins the call's span, in its caller's trace if there is one; returns the header for work below it.
     pub(super) fn trace(&mut self, traceparent: &str) -> Option<HeaderValue> {
-        // Probes and reflection are nobody's request.
+        // Health checks and reflection are not traced.
         if self.method.path.starts_with("/grpc.") {
             return None;
         }
         self.span = Span::of_call(self.method.path.trim_start_matches('/'), Some(traceparent));
         HeaderValue::from_str(&self.span.traceparent()?).ok()
+    }
+
+    /// The parent of spans below the call's own.
+    pub(super) fn span(&self) -> Parent {
+        self.span.as_parent()
     }
 
     /// Counts the end of a call; only the first outcome counts.
@@ -272,13 +250,13 @@ impl Running {
     }
 
     /// The code under which metrics count the call. A client that does not send its request, or does not wait, must not
-    /// look like a failing server: anybody could raise the alerts on failed calls. Its call counts as one that it
-    /// cancelled; the client itself sees the code as it is.
+    /// look like a failing server, or it could raise the alerts on failed calls. Its call counts as cancelled; the
+    /// client gets the real code.
     fn counted_as(&self, code: Code) -> Code {
         let owed = self.held.as_ref().is_some_and(|(_, request)| request.is_owed());
         match code {
             Code::DeadlineExceeded if owed || self.short => Code::Cancelled,
-            // The request broke off: how the gRPC library words that is up to the client's reset.
+            // The request broke off; the code depends on how the client reset the stream.
             Code::Unknown | Code::Internal | Code::Unavailable if owed && !self.method.request_streaming => {
                 Code::Cancelled
             }
@@ -324,8 +302,8 @@ mod tests {
         assert_eq!(running.counted_as(Code::Unavailable), Code::Unavailable);
         running.given(None);
         let limits = Limits::new(Sizes { calls: 4, request_bytes: 1_000, unsent: 1_000 });
-        let place = limits.call(&limits.nobody).expect("a place");
-        let charge = RequestCharge::new(Arc::clone(&limits), limits.nobody.clone(), false);
+        let place = limits.call(&limits.tokenless).expect("a place");
+        let charge = RequestCharge::new(Arc::clone(&limits), limits.tokenless.clone(), false);
         running.hold(place, Arc::clone(&charge));
         assert_eq!(running.counted_as(Code::DeadlineExceeded), Code::DeadlineExceeded);
         charge.set_owed(true);
@@ -337,12 +315,5 @@ mod tests {
         }
         charge.set_owed(false);
         assert_eq!(running.counted_as(Code::Internal), Code::Internal);
-    }
-
-    #[test]
-    fn every_code_has_its_name() {
-        assert_eq!(CODES[Code::Unauthenticated as usize], "Unauthenticated");
-        assert_eq!(CODES[Code::DeadlineExceeded as usize], "DeadlineExceeded");
-        assert_eq!(CODES[Code::Cancelled as usize], "Canceled");
     }
 }

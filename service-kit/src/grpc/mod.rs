@@ -12,7 +12,6 @@ mod connections;
 mod deadline;
 mod delivery;
 mod dispatch;
-pub mod errors;
 mod health;
 mod limits;
 mod methods;
@@ -23,8 +22,9 @@ mod settings;
 mod tls;
 mod upload;
 
+pub use crate::errors;
+
 pub use deadline::Deadline;
-pub(crate) use methods::code_name;
 pub use rules::{Gate, MethodRule, Rules, mismatches};
 pub use server::{Error, REQUEST_ENCODING, Server};
 pub use settings::Settings;

@@ -1,24 +1,20 @@
-//! Errors that the gRPC library words differently from our contract.
+//! Errors that the gRPC library words differently from our contract. A message that does not decode comes out of tonic
+//! as INTERNAL, one above the limit as OUT_OF_RANGE; both are the caller's fault and get a code and a reason that say
+//! so.
 //!
-//! Owns: the list of them. A message that does not decode comes out of tonic as INTERNAL, one above the limit as
-//! OUT_OF_RANGE; both are the caller's fault and get a code and a reason that say so.
-//! Must not know: what handlers answer; theirs pass untouched.
-//! What can go wrong: a new version of tonic or prost words its errors anew. The tests of this crate send such messages
-//! to a real server and notice.
-//!
-//! The library's own errors carry neither a mark nor details. A handler's error is told apart by its details, which
-//! all of ours have, and by its wording.
+//! The library's errors have no details. All errors of our handlers have, so they pass unchanged. A new version of
+//! tonic or prost may change its texts: the tests of this crate send such messages to a real server.
 
 use http::HeaderMap;
 use tonic::{Code, Status};
 
-use super::errors;
+use crate::errors;
 
 /// The header in which details travel.
 const DETAILS: &str = "grpc-status-details-bin";
 
-/// Rewrites the status in headers or trailers where the library wrote it, and answers the code that stands there now;
-/// `None` if there is no status.
+/// Rewrites a status of the library in headers or trailers, and returns the resulting code; `None` if there is no
+/// status.
 pub(super) fn remap(headers: &mut HeaderMap) -> Option<Code> {
     let status = Status::from_header_map(headers)?;
     if headers.contains_key(DETAILS) {
@@ -29,7 +25,7 @@ pub(super) fn remap(headers: &mut HeaderMap) -> Option<Code> {
     };
     match better.add_header(headers) {
         Ok(()) => Some(better.code()),
-        // The text does not fit into a header; what the library wrote still stands.
+        // The text does not fit into a header: the library's status remains.
         Err(_) => Some(status.code()),
     }
 }

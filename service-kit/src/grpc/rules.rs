@@ -1,4 +1,4 @@
-//! The table of methods: what each one demands of its caller, and how much it takes.
+//! The table of methods: the scope and the message limit of each.
 //!
 //! A service passes its rows; the server checks them against the descriptors, authorizes each call before its body is
 //! read, and limits its messages. Handlers check neither tokens nor sizes.
@@ -14,22 +14,22 @@ use tonic::Status;
 
 use crate::auth::{Caller, Scope};
 
-/// Decides who may call a method. `None` stands for a caller without a token, where the service needs none.
+/// Decides who may call a method. Returns `None` for a caller without a token if the service needs none.
 pub trait Gate: Debug + Send + Sync {
-    /// Lets a call of a method with this scope in, by its headers alone.
+    /// Admits or refuses a call of a method with this scope, by its headers.
     fn admit(&self, headers: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status>;
 }
 
 /// The rules of one method. Its deadline class and the kind of its streams follow from its descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MethodRule {
-    /// Its name, without that of the service.
+    /// Name without the service.
     pub method: &'static str,
-    /// The scope that a caller needs; `None`: everyone may call.
+    /// Required scope; `None` if everyone may call.
     pub scope: Option<Scope>,
     /// Largest request message in bytes, counted after decompression.
     pub max_message: usize,
-    /// False for what must be answered on a busy server: health, status.
+    /// False for methods that a busy server must answer: health, status.
     pub limited: bool,
 }
 
@@ -44,7 +44,8 @@ impl MethodRule {
         Self { method, scope: None, max_message, limited: true }
     }
 
-    /// The same, exempt from the limit on calls in flight; it has a small one of its own, for each caller or connection.
+    /// Exempts the method from the limit on calls in flight. Exempt methods have a small limit per caller or
+    /// connection.
     #[must_use]
     pub const fn exempt_from_limits(self) -> Self {
         Self { limited: false, ..self }
@@ -59,14 +60,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// These rows, with this decision about tokens.
+    /// Rows whose tokens this gate verifies.
     pub fn new(rows: &'static [MethodRule], gate: impl Gate + 'static) -> Self {
         Self { rows, gate: Arc::new(gate) }
     }
 
     /// Rows that everyone may call.
     pub(super) fn open(rows: &'static [MethodRule]) -> Self {
-        Self::new(rows, Nobody)
+        Self::new(rows, NoScope)
     }
 
     pub(super) fn rows(&self) -> &'static [MethodRule] {
@@ -78,17 +79,17 @@ impl Rules {
     }
 }
 
-/// Opens no scope; for services whose methods need none.
+/// A gate for services whose methods need no scope; it refuses every scope.
 #[derive(Debug)]
-struct Nobody;
+struct NoScope;
 
-impl Gate for Nobody {
+impl Gate for NoScope {
     fn admit(&self, _: &HeaderMap, scope: Scope) -> Result<Option<Caller>, Status> {
         Err(crate::auth::AuthError::ScopeMissing(scope).into())
     }
 }
 
-/// What is wrong with the rows of a service: methods without a row, rows without a method.
+/// Lists the mistakes in the rows of a service: methods without a row, rows without a method.
 pub fn mismatches(
     descriptors: &[u8],
     service: &str,

@@ -1,8 +1,4 @@
-//! The port, the services on it, and the accept loop.
-//!
-//! Owns: assembling services, health and reflection, and accepting connections until the drain.
-//! Must not know: the services.
-//! What can go wrong: see [`Error`].
+//! The port: its services with health and reflection, and the accept loop until the drain.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,7 +26,7 @@ use crate::lifecycle::Drain;
 use crate::listen;
 use crate::readiness::Readiness;
 
-/// Pause after a failed accept: usually the process is out of file descriptors, and only time helps.
+/// Pause after a failed accept. Usually the process has no free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Listed by reflection in addition to the services that were added.
 const HEALTH: &str = "grpc.health.v1.Health";
@@ -38,15 +34,15 @@ const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
 
-/// How requests may be compressed. Every service that is added accepts it. A message counts for the limits with what it
-/// may grow to.
+/// The accepted compression of requests; every added service must accept it. A compressed message counts for the limits
+/// with its method's maximum.
 pub const REQUEST_ENCODING: CompressionEncoding = CompressionEncoding::Gzip;
 
-/// Requests of health and reflection hold a name.
+/// Requests of health and reflection contain a name only.
 const MAX_NAME_MESSAGE: usize = 4 << 10;
 static HEALTH_ROWS: [MethodRule; 2] = [
     MethodRule::open("Check", MAX_NAME_MESSAGE).exempt_from_limits(),
-    // Limited, watches would take the places of the older API's callers.
+    // If limited, watches would take the places of the older API's callers.
     MethodRule::open("Watch", MAX_NAME_MESSAGE).exempt_from_limits(),
 ];
 static REFLECTION_ROWS: [MethodRule; 1] = [MethodRule::open("ServerReflectionInfo", MAX_NAME_MESSAGE)];
@@ -54,7 +50,7 @@ static REFLECTION_ROWS: [MethodRule; 1] = [MethodRule::open("ServerReflectionInf
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The port is taken, or not ours to open.
+    /// The port is in use, or this process may not open it.
     #[error("cannot listen on {listen} (GRPC_LISTEN)")]
     Bind {
         /// The address.
@@ -62,7 +58,7 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// The descriptor set that was given does not parse.
+    /// A descriptor set does not parse.
     #[error("the service descriptors do not parse")]
     Descriptors(#[from] prost::DecodeError),
     /// The descriptor set does not serve reflection.
@@ -87,7 +83,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the port. Port 0 takes a free one. Connections wait in the backlog until [`Self::serve`].
+    /// Opens the port; port 0 is a free one. Connections wait in the backlog until [`Self::serve`].
     pub async fn bind(settings: Settings, readiness: Readiness) -> Result<Self, Error> {
         let listen = settings.listen;
         let failed = |source| Error::Bind { listen, source };
@@ -122,7 +118,7 @@ impl Server {
         self
     }
 
-    /// Adds a service with the rules of its methods. `make` makes an instance of it that takes messages up to a size.
+    /// Adds a service with the rules of its methods. `make` creates an instance that accepts messages up to a size.
     #[must_use]
     pub fn add_service<S>(mut self, rules: Rules, make: impl Fn(usize) -> S) -> Self
     where
@@ -144,7 +140,7 @@ impl Server {
     /// Serves until the drain begins and every connection has ended.
     pub async fn serve(self, drain: Drain) -> Result<(), Error> {
         let mut described = self.descriptors.clone();
-        // Reflection adds its own by itself.
+        // Reflection adds its own descriptors.
         described.extend([
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
@@ -215,7 +211,7 @@ impl Server {
                 }
             }
         }
-        // Closes the port: a client that connects now must be refused, not left waiting.
+        // Closes the port, so that new clients are refused and do not wait.
         drop(self.listener);
         tasks.close();
         tasks.wait().await;
@@ -227,7 +223,7 @@ impl Server {
 fn check_rules(rules: &RulesByService, descriptors: &[&[u8]]) -> Result<(), Error> {
     let mut wrong = Vec::new();
     for (service, rules) in rules {
-        // The set that describes the service has the fewest objections; the others know none of its methods.
+        // The set that describes the service has the fewest mismatches; the others know none of its methods.
         let objections = descriptors.iter().map(|set| mismatches(set, service, rules.rows()));
         let objections = objections.collect::<Result<Vec<_>, _>>()?;
         wrong.extend(objections.into_iter().min_by_key(Vec::len).unwrap_or_default());

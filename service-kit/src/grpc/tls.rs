@@ -1,9 +1,7 @@
-//! TLS on the gRPC port.
+//! TLS on the gRPC port: the port's certificate, the accepted client certificates, and the handshake.
 //!
-//! Owns: the port's certificate, which clients' certificates it takes, and the handshake.
-//! Must not know: what is called. A client's certificate lets it in; what it may do there is for its token to say.
-//! What can go wrong: settings (see [`crate::tls`]); a peer that speaks no TLS, offers no good certificate or says
-//! nothing: its connection ends, and nothing else does.
+//! A client's certificate admits the connection; its token decides what the client may call. A peer that speaks no TLS,
+//! sends no accepted certificate or does not answer loses its own connection only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,14 +16,14 @@ use tokio_rustls::server::TlsStream;
 use crate::config::Env;
 use crate::tls::{self, Named, Problem};
 
-/// How long a peer may take to agree on keys.
-const LONGEST_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Timeout of the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 const CERTIFICATE: &str = "GRPC_TLS_CERT_FILE";
 const KEY: &str = "GRPC_TLS_KEY_FILE";
 const CLIENT_CA: &str = "GRPC_TLS_CLIENT_CA_FILE";
 
-/// The port's certificate, and which clients are let in. Clones share it.
+/// The port's certificate and the accepted client certificates. Clones share them.
 #[derive(Clone)]
 pub struct ServerTls(TlsAcceptor);
 
@@ -36,27 +34,27 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the settings and the files; none if there is no certificate, and the port is in clear.
+    /// Reads the settings and the files; `None` if there is no certificate: the port is in clear text.
     pub fn read(env: &mut Env) -> Option<Self> {
         let certificate = Named::read(
             env,
             CERTIFICATE,
-            "Certificate of the gRPC port, followed by those between it and its authority. With it the port speaks \
-             TLS 1.2 or 1.3 and nothing else; without it, clear text. Read once, at the start.",
+            "PEM file of the gRPC port's certificate, followed by its intermediate certificates. With it the port \
+             accepts TLS 1.2 and 1.3 only; without it, clear text. Read once, at the start.",
             tls::chain,
         );
-        let key = Named::read(env, KEY, "The private key of that certificate.", tls::key);
+        let key = Named::read(env, KEY, "PEM file of the private key of GRPC_TLS_CERT_FILE.", tls::key);
         let client_ca = Named::read(
             env,
             CLIENT_CA,
-            "Authorities of clients: with it, who has no certificate of theirs is not let in.",
+            "PEM file of the CA certificates of clients. With it, clients need a certificate signed by one of them.",
             tls::authorities,
         );
         certificate.needs(env, &key);
         key.needs(env, &certificate);
         client_ca.needs(env, &certificate);
         let (chain, key) = (certificate.content?, key.content?);
-        // A file that is no use is on record as a mistake; going on without it would let everybody in.
+        // The file is recorded as a mistake; without it the port would accept every client.
         if client_ca.file.is_some() && client_ca.content.is_none() {
             return None;
         }
@@ -73,12 +71,12 @@ impl ServerTls {
         }
     }
 
-    /// Agrees on keys with a peer, or says at the log's lower levels why not.
+    /// Runs the handshake; `None` if it fails, which is logged.
     pub(super) async fn accept(&self, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
         let peer = socket.peer_addr().ok();
-        match tokio::time::timeout(LONGEST_HANDSHAKE, self.0.accept(socket)).await {
+        match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.accept(socket)).await {
             Ok(Ok(stream)) => Some(stream),
-            // What rustls refuses is "invalid data"; the rest are peers that come and go, such as probes of the port.
+            // Refusals of rustls are "invalid data"; other errors are peers that disconnect, such as port probes.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
                 tracing::info!(?peer, %error, "TLS handshake refused");
                 None

@@ -1,7 +1,7 @@
-//! The body of a request on its way in.
+//! The body of a request.
 //!
-//! Charges large messages to the limit of request bytes as soon as their length is known, and ends a request that
-//! stops arriving. A client that streams may pause between two messages, not within one.
+//! Charges large messages to the limit of request bytes as soon as their length is known, and ends a request whose
+//! client stops sending. A client that streams may pause between two messages, but not within one.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::errors;
 use super::limits::RequestCharge;
+use crate::errors;
 use crate::metrics::GRPC_CALLS_STALLED;
 
-/// Bytes before each message: whether it is compressed, and its length.
+/// Bytes before each message: a flag for compression, and the length.
 const HEADER: usize = 5;
 
-/// A request body that is watched.
+/// A request body under supervision.
 pub(super) struct Upload {
     inner: Body,
     charge: Arc<RequestCharge>,
@@ -34,7 +34,7 @@ pub(super) struct Upload {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// Where in the sequence of messages the next byte stands.
+/// Position of the next byte in the sequence of messages.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Header { bytes: [u8; HEADER], have: usize },
@@ -56,7 +56,7 @@ impl Upload {
         Self { inner, charge, max_message, streaming, place: Place::START, timeout, timer: None }
     }
 
-    /// Follows the messages through the bytes that have arrived.
+    /// Parses the received bytes into messages.
     fn follow(&mut self, mut data: &[u8]) -> Result<(), Status> {
         while !data.is_empty() {
             match &mut self.place {
@@ -90,12 +90,12 @@ impl Upload {
         if length > self.max_message {
             return Ok(());
         }
-        // It may grow up to the limit.
+        // It may decompress to the limit.
         let bytes = if compressed { self.max_message } else { length };
         if self.charge.begin_message(bytes) { Ok(()) } else { Err(errors::too_many_calls()) }
     }
 
-    /// True if the client owes bytes.
+    /// True if the client must send more bytes.
     fn is_owed(&self) -> bool {
         !self.streaming || self.place != Place::START
     }

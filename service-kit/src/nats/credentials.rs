@@ -18,13 +18,13 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Why a file is of no use. It never quotes the file.
+/// Why a file cannot be used. The text never quotes the file.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// The file is not there, or not ours to read.
+    /// The file is missing, or not readable by this process.
     #[error("cannot be read: {0}")]
     Read(#[from] std::io::Error),
-    /// The file is not of the form that nsc and nats-server write.
+    /// The file does not have the form of nsc and nats-server.
     #[error("does not hold a JWT and a seed between lines of dashes")]
     Form,
     /// The seed is damaged.
@@ -38,7 +38,7 @@ impl Credentials {
         Self::parse(&std::fs::read_to_string(file)?)
     }
 
-    /// The JWT stands in the first decorated block, the seed in the second.
+    /// The JWT is in the first decorated block, the seed in the second.
     fn parse(text: &str) -> Result<Self, Error> {
         let mut lines = text.lines().map(str::trim);
         let mut block = || {

@@ -48,7 +48,7 @@ fn there_is_one_way_at_most_to_tell_who_we_are() {
         Ok(Login::Password { user: user.to_owned(), password: Secret::from(password) })
     };
     let (plain, named) = ("nats://h:4222", "nats://relay:pw@h:4222,nats://i:4222");
-    assert_eq!(login(&[(VARIABLE, plain)]), Ok(Login::Nobody));
+    assert_eq!(login(&[(VARIABLE, plain)]), Ok(Login::Anonymous));
     assert_eq!(login(&[(VARIABLE, named)]), is("relay", "pw"));
     let same = "nats://h:4222,nats://relay:pw@i:4222,nats://relay:pw@j:4222";
     assert_eq!(login(&[(VARIABLE, same)]), is("relay", "pw"));
@@ -85,7 +85,7 @@ fn addresses_of_nats_are_taken() {
         // The driver's short form.
         "h:4222",
     ] {
-        assert_eq!(login(&[(VARIABLE, url)]), Ok(Login::Nobody), "{url}");
+        assert_eq!(login(&[(VARIABLE, url)]), Ok(Login::Anonymous), "{url}");
     }
 }
 

@@ -1,10 +1,10 @@
-//! Sessions of PostgreSQL: what each is set to, and whether it is a session of our own.
+//! Sessions of PostgreSQL: their parameters, and the check that they are not shared by a pooler.
 //!
-//! The parameters are set after the connection is open, not by its start-up message: poolers refuse or drop parameters
-//! there that they do not know, and a session without its limits looks like any other.
+//! The parameters are set after the connection is open, not in its start-up message: poolers refuse or drop unknown
+//! parameters there, and a session without its limits would go unnoticed.
 //!
-//! A pooler that hands out sessions for one transaction at a time (PgBouncer in transaction or statement mode) breaks
-//! more than that: the advisory locks of leaders, statements that are prepared, limits that are set for one call.
+//! A pooler that assigns sessions per transaction (PgBouncer in transaction or statement mode) also breaks the advisory
+//! locks of leaders, prepared statements, and limits of single calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,36 +16,37 @@ use crate::with_timeout;
 
 /// How often two connections are compared. Other clients of the pooler may take the session in between.
 const ROUNDS: usize = 3;
-/// Longest wait for the comparison. A pooler without a free session keeps its clients waiting.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of the comparison. A pooler without a free session keeps its clients waiting.
+const SESSION_CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Parameters that each session of a pool is set to.
+/// Parameters of each session of a pool.
 #[derive(Debug, Clone, Default)]
 pub struct Parameters(Arc<Vec<(&'static str, String)>>);
 
 impl Parameters {
-    /// These, after those that every session gets, whatever the role or the database says.
+    /// These, after the parameters of every session, which override those of the role and the database.
     pub(super) fn new(of_the_pool: impl IntoIterator<Item = (&'static str, String)>) -> Self {
         let always = [
-            // The commit protocol takes a lock and then reads: under a higher level it would read what was before.
+            // The commit protocol takes a lock and then reads: under a higher level it would read the state before the
+            // lock.
             ("default_transaction_isolation", "read committed"),
             ("default_transaction_deferrable", "off"),
-            // The other limits bound statements and waits. An export may keep its snapshot for longer.
+            // Other limits cover statements and waits. An export may keep its snapshot for longer.
             ("transaction_timeout", "0"),
-            // Sessions of leaders and pools rest.
+            // Sessions of leaders and pools may be idle.
             ("idle_session_timeout", "0"),
         ];
         let always = always.map(|(name, value)| (name, value.to_owned()));
         Self(Arc::new(always.into_iter().chain(of_the_pool).collect()))
     }
 
-    /// These and more.
+    /// These and additional ones.
     pub(super) fn and(&self, more: &[(&'static str, &'static str)]) -> Self {
         let more = more.iter().map(|(name, value)| (*name, (*value).to_owned()));
         Self(Arc::new(self.0.iter().cloned().chain(more).collect()))
     }
 
-    /// One statement, so that a connection costs one more exchange. Older servers do not know all of them.
+    /// One statement, so that a connection costs one more exchange. It skips parameters that an older server lacks.
     fn statement(&self) -> String {
         let rows: Vec<_> = self.0.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
         format!(
@@ -61,7 +62,7 @@ impl Parameters {
     }
 }
 
-/// The sessions behind our connections are not ours.
+/// A pooler shares the sessions behind our connections.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error(
     "a connection pooler gives each transaction another session of PostgreSQL (PgBouncer with pool_mode = transaction \
@@ -73,7 +74,7 @@ pub struct NoSession;
 /// Fails with [`NoSession`] if the session changes under an open connection, or two connections share one.
 pub async fn check_sessions(pool: &PgPool) -> Result<(), sqlx::Error> {
     let unanswered = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    match with_timeout(PATIENCE, compare(pool), unanswered).await {
+    match with_timeout(SESSION_CHECK_TIMEOUT, compare(pool), unanswered).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(std::io::Error::other(NoSession).into()),
         Err(error) if says_no_session(&error) => Err(std::io::Error::other(NoSession).into()),
@@ -81,13 +82,13 @@ pub async fn check_sessions(pool: &PgPool) -> Result<(), sqlx::Error> {
     }
 }
 
-/// Whether an error says that there are no sessions of our own.
+/// True if an error says that a pooler shares sessions.
 pub fn says_no_session(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<NoSession>()),
         sqlx::Error::Database(error) => {
-            // PgBouncer's answer to BEGIN with `pool_mode = statement`, and PostgreSQL's to a statement that was prepared
-            // in another session.
+            // PgBouncer's answer to BEGIN with `pool_mode = statement`, and PostgreSQL's to a statement that was
+            // prepared in another session.
             let prepared = [Some("26000"), Some("42P05")].contains(&error.code().as_deref());
             prepared || error.message().contains("statement pooling mode")
         }
@@ -95,13 +96,13 @@ pub fn says_no_session(error: &sqlx::Error) -> bool {
     }
 }
 
-/// While the other connection is in a transaction, a pooler by transactions has to give the first one another session,
-/// or has given its session away.
+/// While the other connection is in a transaction, a pooler in transaction mode must give the first connection another
+/// session, or has given its session away.
 async fn compare(pool: &PgPool) -> Result<bool, sqlx::Error> {
     let mut one = pool.acquire().await?;
-    // Not of the pool, which may have one connection.
+    // Not from the pool, which may have one connection.
     let mut other = pool.connect_options().connect().await?;
-    // A name of its own: in a session that is shared, others must not find a limit of ours.
+    // A parameter of its own: a shared session must not pass a limit of ours to other clients.
     one.execute("-- own_session\nSET followgraph.own_session = 'yes'").await?;
     let mut ours = true;
     for _ in 0..ROUNDS {
@@ -115,7 +116,7 @@ async fn compare(pool: &PgPool) -> Result<bool, sqlx::Error> {
             break;
         }
     }
-    // The answer is known, whatever becomes of the connection.
+    // The answer is known; a failure to close does not matter.
     let _ = other.close().await;
     Ok(ours)
 }

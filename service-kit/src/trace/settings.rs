@@ -1,8 +1,8 @@
-//! Settings of traces: the variables of OpenTelemetry's specification that mean something here.
+//! Settings of traces: the supported variables of OpenTelemetry's specification.
 //!
-//! Operators of clusters set these variables on every pod, for libraries of any language. So what is not supported is
-//! remarked and does not keep the process from starting; only an endpoint that is no address, or a share that is no
-//! number while traces are on, is a mistake.
+//! Operators of clusters set these variables on every pod, for libraries of any language. So unsupported values cause a
+//! warning, and the process starts; only an endpoint that is no address, or a ratio that is no number while traces are
+//! on, is a mistake.
 
 use opentelemetry_sdk::trace::Sampler;
 
@@ -19,7 +19,7 @@ const RATIO: &str = "OTEL_TRACES_SAMPLER_ARG";
 /// Settings of traces.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where spans go, by OTLP over gRPC. None: there are no traces.
+    /// Address of the collector, by OTLP over gRPC; `None` if traces are off.
     pub endpoint: Option<String>,
     /// Which traces are kept.
     pub sampling: Sampling,
@@ -28,9 +28,9 @@ pub struct Settings {
 /// Which traces are kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Whether a caller's trace is kept is the caller's choice.
+    /// Follow the caller's decision for its traces.
     pub parent_based: bool,
-    /// The share kept of the others.
+    /// Ratio of the other traces that are kept.
     pub ratio: f64,
 }
 
@@ -46,14 +46,16 @@ impl Settings {
     pub fn read(env: &mut Env) -> Self {
         let of_all = env
             .about(
-                "Where traces are sent, by OTLP over gRPC; http:// or https://. There are none without it.",
+                "Address of the trace collector, http:// or https://, for OTLP over gRPC. Without it traces are off.",
             )
             .example("http://127.0.0.1:4317")
             .optional(ENDPOINT);
-        let of_traces = env.about("The same, instead of that for all signals.").optional(TRACES_ENDPOINT);
-        let disabled = env.about("true: no traces, whatever else is set.").optional(DISABLED);
-        let exporter = env.about("none: no traces, whatever else is set.").optional(EXPORTER);
-        let protocol = env.about("Only grpc is supported; others are ignored.").optional(PROTOCOL);
+        let of_traces = env
+            .about("Address of the trace collector; takes precedence over OTEL_EXPORTER_OTLP_ENDPOINT.")
+            .optional(TRACES_ENDPOINT);
+        let disabled = env.about("true turns traces off.").optional(DISABLED);
+        let exporter = env.about("none turns traces off.").optional(EXPORTER);
+        let protocol = env.about("Only grpc is supported; other values are ignored.").optional(PROTOCOL);
         let (variable, endpoint) = match of_traces {
             Some(endpoint) => (TRACES_ENDPOINT, Some(endpoint)),
             None => (ENDPOINT, of_all),
@@ -84,12 +86,12 @@ impl Settings {
 fn sampling(env: &mut Env, enabled: bool) -> Sampling {
     let sampler = env
         .about(
-            "Which traces are kept: always_on, always_off, traceidratio, or one of these after parentbased_. Others \
-             count as parentbased_traceidratio.",
+            "Sampler: always_on, always_off, traceidratio, or one of these with the prefix parentbased_. Others count as \
+             parentbased_traceidratio with a ratio of 1.",
         )
         .text_or(SAMPLER, "parentbased_traceidratio");
     let argument = env
-        .about("Share of the traces that are kept, of those that no caller has begun; a number from 0 to 1.")
+        .about("Ratio of the sampled traces, of those that no caller has begun; a number from 0 to 1.")
         .text_or(RATIO, "1");
     let (parent_based, kind) = match sampler.strip_prefix("parentbased_") {
         Some(kind) => (true, kind),
@@ -101,7 +103,7 @@ fn sampling(env: &mut Env, enabled: bool) -> Sampling {
         "traceidratio" => match argument.parse() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
             _ => {
-                // Of no effect while there are no traces.
+                // It has no effect while traces are off.
                 if enabled {
                     env.reject(RATIO, "must be a number from 0 to 1");
                 }

@@ -1,4 +1,4 @@
-//! The gRPC port with TLS: who is let in, and that a peer that misbehaves harms nobody else.
+//! The gRPC port with TLS: which clients are accepted, and that a misbehaving peer harms no other.
 
 use std::time::Duration;
 

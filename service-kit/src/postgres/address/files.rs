@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
+use super::parameters::{Fault, Parameters, mode};
 use super::variables::Lookup;
-use super::{Fault, Parameters, mode};
 use crate::tls;
 
 pub(super) const CA: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
@@ -40,9 +40,9 @@ enum Content {
 }
 
 impl Files {
-    /// Takes what is named. `sslrootcert=system` is taken out of the parameters, since the driver would look for a file of
-    /// that name, and means `sslmode=verify-full` unless there is another mode. An empty one is taken out as well. As for
-    /// libpq, the variable does not count then, nor where no TLS is used.
+    /// Takes what is named. `sslrootcert=system` is taken out of the parameters, since the driver would look for a file
+    /// of that name, and means `sslmode=verify-full` unless there is another mode. An empty one is taken out as well.
+    /// As for libpq, the variable does not count then, nor where no TLS is used.
     pub(super) fn take(parameters: &mut Parameters, lookup: Lookup<'_>, faults: &mut Vec<Fault>) -> Self {
         let ca = Named::find(parameters, &CA, CA_VARIABLE, lookup)
             .filter(|ca| ca.variable.is_none() || may_use_tls(parameters));
@@ -64,8 +64,8 @@ impl Files {
         files
     }
 
-    /// Undoes what the driver has made of a variable that is blank, says `system`, or does not count. There is no way back
-    /// to none: a text without certificates adds none to those that are built in.
+    /// Undoes what the driver has made of a variable that is blank, says `system`, or does not count. There is no way
+    /// back to none: a text without certificates adds none to those that are built in.
     pub(super) fn correct(&self, options: PgConnectOptions, lookup: Lookup<'_>) -> PgConnectOptions {
         if self.names_ca() || lookup(CA_VARIABLE).is_none() {
             return options;

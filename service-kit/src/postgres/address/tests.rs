@@ -1,3 +1,5 @@
+use sqlx::postgres::PgSslMode;
+
 use super::*;
 
 #[test]

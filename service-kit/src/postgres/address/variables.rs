@@ -1,11 +1,11 @@
 //! The variables of libpq that fill in what an address leaves open.
 //!
-//! The driver reads them itself, and takes a wrong value for none and a blank one for a value: a misspelt `PGSSLMODE` would
-//! switch verification off. So they are checked here, and reach the driver as parameters.
+//! The driver reads them as well, but ignores a wrong value and accepts a blank one: a misspelt `PGSSLMODE` would turn
+//! verification off. So they are checked here, and passed to the driver as parameters.
 
 use std::path::Path;
 
-use super::{Fault, Parameters, of_query};
+use super::parameters::{Fault, Parameters, of_query};
 
 /// Finds the value of a variable. Tests have their own.
 pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -15,8 +15,8 @@ pub(super) fn of_process(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The parameters that say the same, the variable, and the parameter as which it reaches the driver. Of two variables for
-/// the same, the first counts.
+/// The parameters that say the same, the variable, and the parameter as which it reaches the driver. Of two variables
+/// for the same, the first counts.
 const VARIABLES: [(&[&str], &str, &str); 4] = [
     (&["port"], "PGPORT", "port"),
     (PLACE, "PGHOSTADDR", "hostaddr"),
@@ -40,13 +40,14 @@ pub(super) fn complete(parameters: &mut Parameters, lookup: Lookup<'_>) -> Vec<F
         }
     }
     if PLACE.iter().all(|name| find(parameters, name).is_none()) {
-        // As the driver does, but that it takes a blank variable for a host. Whether this is a socket has to be known.
+        // The driver's default, except that the driver accepts a blank variable as a host. The choice of TLS depends on
+        // whether it is a socket.
         let host = default_host(find(parameters, "port").unwrap_or("5432"));
         parameters.push(("host".to_owned(), host));
     }
     let blank = lookup("PGUSER").is_some_and(|user| user.trim().is_empty());
     if blank && find(parameters, "user").is_none() {
-        // Only the driver knows the user of the operating system, and takes the blank one.
+        // The driver would use the blank name; only it knows the operating system's user.
         let text = "is blank, and the address names no user: name one".to_owned();
         faults.push(Fault { variable: Some("PGUSER"), text });
     }

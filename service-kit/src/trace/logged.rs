@@ -1,4 +1,4 @@
-//! The exporter of spans, with its failures told: the SDK keeps them to itself.
+//! An exporter of spans that logs and counts its failures. The SDK reports them to its own logger only.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use opentelemetry_sdk::trace::{SpanData, SpanExporter};
 
 use crate::metrics::TRACE_EXPORTS_FAILED;
 
-/// An exporter whose failures are counted, and logged when they begin and when they end.
+/// Counts each failure, and logs the first of a row and the recovery.
 #[derive(Debug)]
-pub(super) struct Told<E> {
+pub(super) struct Logged<E> {
     inner: E,
     failing: AtomicBool,
 }
 
-impl<E> Told<E> {
+impl<E> Logged<E> {
     pub(super) fn new(inner: E) -> Self {
         Self { inner, failing: AtomicBool::new(false) }
     }
@@ -28,16 +28,16 @@ impl<E> Told<E> {
             Err(error) => {
                 metrics::counter!(TRACE_EXPORTS_FAILED).increment(1);
                 if turned {
-                    tracing::warn!(%error, "traces are not taken; spans are dropped until they are");
+                    tracing::warn!(%error, "the collector does not accept traces, dropping spans until it does");
                 }
             }
-            Ok(()) if turned => tracing::info!("traces are taken again"),
+            Ok(()) if turned => tracing::info!("the collector accepts traces again"),
             Ok(()) => {}
         }
     }
 }
 
-impl<E: SpanExporter> SpanExporter for Told<E> {
+impl<E: SpanExporter> SpanExporter for Logged<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let outcome = self.inner.export(batch).await;
         self.note(&outcome);

@@ -1,8 +1,5 @@
-//! Errors that this layer answers by itself.
-//!
-//! Owns: their construction. Handlers have their own table of reasons; these names are part of it.
-//! Must not know: any error of a handler.
-//! What can go wrong: nothing.
+//! Errors that this crate returns from calls, before or in place of the handler's. Their reasons are part of the table
+//! in `proto`, which this crate does not depend on.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -51,7 +48,7 @@ fn busy(reason: &str, message: &str) -> Status {
 }
 
 /// As many calls or request bytes are under way as this caller may have.
-pub(super) fn too_many_calls() -> Status {
+pub(crate) fn too_many_calls() -> Status {
     busy(
         TOO_MANY_CALLS,
         "the server has as many calls or request bytes under way as it takes; try again later",
@@ -59,7 +56,7 @@ pub(super) fn too_many_calls() -> Status {
 }
 
 /// Responses wait for this connection's client, or for all clients together.
-pub(super) fn responses_not_taken() -> Status {
+pub(crate) fn responses_not_taken() -> Status {
     busy(
         RESPONSES_NOT_TAKEN,
         "too many response bytes wait to be taken; read the responses that are under way",
@@ -67,22 +64,22 @@ pub(super) fn responses_not_taken() -> Status {
 }
 
 /// The body of the request stopped arriving.
-pub(super) fn request_stalled() -> Status {
+pub(crate) fn request_stalled() -> Status {
     status(Code::DeadlineExceeded, REQUEST_STALLED, "the request stopped arriving; nothing was done")
 }
 
 /// The deadline passed.
-pub(super) fn deadline_exceeded() -> Status {
+pub(crate) fn deadline_exceeded() -> Status {
     status(Code::DeadlineExceeded, DEADLINE_EXCEEDED, "the deadline of the call passed")
 }
 
 /// A handler panicked.
-pub(super) fn internal() -> Status {
+pub(crate) fn internal() -> Status {
     status(Code::Internal, INTERNAL, "the server failed; the fault is in its log")
 }
 
 /// A stream is ended because the process stops, or because its connection is too old.
-pub(super) fn shutting_down() -> Status {
+pub(crate) fn shutting_down() -> Status {
     status(Code::Unavailable, SHUTTING_DOWN, "this connection is closing; call again to go on elsewhere")
 }
 

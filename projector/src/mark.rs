@@ -1,3 +1,0 @@
-//! Positions in the log.
-
-pub use event_log::LogPosition as Mark;
