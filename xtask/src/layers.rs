@@ -37,7 +37,11 @@ enum Parents {
 
 /// Every crate with its layers of modules, the lowest first.
 const CRATES: &[(&str, Parents, &[&str])] = &[
-    ("proto", Parents::Strict, &["crate ids timestamp", "error etag event subjects token", "legacy"]),
+    (
+        "proto",
+        Parents::Strict,
+        &["crate generated ids timestamp", "error etag event subjects token", "legacy"],
+    ),
     (
         "service-kit",
         Parents::Strict,
@@ -98,15 +102,14 @@ const CRATES: &[(&str, Parents, &[&str])] = &[
     ),
     (
         "followgraph",
-        Parents::Lenient,
+        Parents::Strict,
         &[
-            "files mistakes output retry text",
-            "dates ids",
-            "args error",
-            "client",
-            "stores",
-            "import",
+            "error files outcome output text",
+            "client dates ids older stores",
+            "global report retry",
             "commands",
+            "args",
+            "parser",
         ],
     ),
     (

@@ -1,10 +1,11 @@
 //! Requests and responses of lists: many types with the same fields, and the one form that pages are made from.
 
+use proto::Token;
 use proto::query::v1 as wire;
-use proto::query::v1::Consistency;
+use proto::query::v1::{Consistency, ListedEdge};
 
-use super::call::wire_source;
-use super::lists::ListPage;
+use super::call::{Call, wire_source};
+use crate::queries::Source;
 
 /// The request of any list.
 #[derive(Debug)]
@@ -23,6 +24,21 @@ pub struct ListRequest {
     pub viewer_id: String,
     /// Each row contains what links it with the viewer.
     pub with_relationships: bool,
+}
+
+/// The response of any list.
+#[derive(Debug)]
+pub struct ListPage {
+    /// The rows.
+    pub edges: Vec<ListedEdge>,
+    /// The token of the next page.
+    pub next_page_token: String,
+    /// The revision of the page.
+    pub as_of: Token,
+    /// Where it came from.
+    pub source: Source,
+    /// What was asked for it.
+    pub call: Call,
 }
 
 /// Requests without a viewer.

@@ -12,7 +12,7 @@ use proto::query::v1::ListedEdge;
 use proto::{Position, Token, UserId, timestamp};
 
 use super::call::{Begun, Call, PAGE_TOKEN};
-use super::list_messages::ListRequest;
+use super::list_messages::{ListPage, ListRequest};
 use super::relationships::relationship;
 use super::{Queries, validate};
 use crate::page_token::{Codec, PageToken};
@@ -25,21 +25,6 @@ const SPARE: usize = 8;
 const LOOK_THROUGH: usize = 5;
 /// The same for small pages.
 const LOOK_THROUGH_AT_LEAST: usize = 250;
-
-/// The response of any list.
-#[derive(Debug)]
-pub struct ListPage {
-    /// The rows.
-    pub edges: Vec<ListedEdge>,
-    /// The token of the next page.
-    pub next_page_token: String,
-    /// The revision of the page.
-    pub as_of: Token,
-    /// Where it came from.
-    pub source: Source,
-    /// What was asked for it.
-    pub call: Call,
-}
 
 /// What a page goes on from.
 struct Start {
