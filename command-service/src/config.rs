@@ -71,14 +71,16 @@ impl Config {
                     "Maximum time that a write through nova.graph_service.v2 waits for the stream to acknowledge its \
                      event. After this timeout the call returns normally.",
                 )
-                .millis_or("LEGACY_STREAM_PATIENCE_MILLIS", 2_000),
+                .formerly("LEGACY_STREAM_PATIENCE_MILLIS", "0.2.0")
+                .millis_or("LEGACY_STREAM_TIMEOUT_MILLIS", 2_000),
             committer: committer::Settings {
                 timeout: env
                     .about(
                         "How long a command is retried while PostgreSQL is down. After that it fails with NOT_COMMITTED, \
                          or with OUTCOME_UNKNOWN if the reply to its COMMIT was lost.",
                     )
-                    .millis_or("COMMIT_PATIENCE_MILLIS", 5_000),
+                    .formerly("COMMIT_PATIENCE_MILLIS", "0.2.0")
+                    .millis_or("COMMIT_RETRY_TIMEOUT_MILLIS", 5_000),
                 max_batch: env
                     .about("Maximum number of commands in one transaction.")
                     .number_or("COMMIT_MAX_BATCH", 500, 1..=100_000),
@@ -103,7 +105,8 @@ impl Config {
                     .number_or("JOB_STEP_EDGES", 100, 1..=MAX_STEP_EDGES),
                 pause_factor: env
                     .about("Pause after each step of a job, as a multiple of the step's own duration.")
-                    .number_or("JOB_REST", 5.0, 0.0..=1_000.0),
+                    .formerly("JOB_REST", "0.2.0")
+                    .number_or("JOB_STEP_PAUSE_RATIO", 5.0, 0.0..=1_000.0),
                 attempts: env
                     .about(
                         "A job fails after this many failed steps in a row. The pauses between them double, from \

@@ -46,7 +46,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let replica = Replica::new(graph, ids::random(), &config.name);
     let latches =
         Latches { model: readiness.latch(health::READ_MODEL), complete: readiness.latch(health::COMPLETE) };
-    let engine = Engine::new(replica, sources, latches, clock.clone(), config.audit_rows_per_second);
+    let engine = Engine::new(replica, sources, latches, clock.clone(), config.sweep_edges_per_second);
     let announcer = Announcer {
         name: config.name,
         nats: nats.clone(),

@@ -17,8 +17,8 @@ pub struct Config {
     pub neo4j: neo4j::Settings,
     /// `PROJECTOR_NAME` (projector-0): its name in announcements.
     pub name: String,
-    /// `AUDIT_ROWS_PER_SECOND` (500): rate of the sweep of a complete read model.
-    pub audit_rows_per_second: u32,
+    /// `SWEEP_EDGES_PER_SECOND` (500): rate of the sweep of a complete read model.
+    pub sweep_edges_per_second: u32,
 }
 
 impl Config {
@@ -34,10 +34,11 @@ impl Config {
         if !subjects::is_projector_name(&name) {
             env.reject("PROJECTOR_NAME", subjects::PROJECTOR_NAME_RULE);
         }
-        let audit_rows_per_second = env
-            .about("Rate of the audit of a complete read model, in edges per second.")
-            .number_or("AUDIT_ROWS_PER_SECOND", 500, 1..=10_000_000);
-        Self { database, nats, neo4j, name, audit_rows_per_second }
+        let sweep_edges_per_second = env
+            .about("Rate of the sweep of a complete read model, in edges per second.")
+            .formerly("AUDIT_ROWS_PER_SECOND", "0.2.0")
+            .number_or("SWEEP_EDGES_PER_SECOND", 500, 1..=10_000_000);
+        Self { database, nats, neo4j, name, sweep_edges_per_second }
     }
 }
 
@@ -58,7 +59,7 @@ mod tests {
         let mut env = Env::from_pairs(NEEDED);
         let config = Config::read(&mut env);
         let config = env.finish(config).expect("valid settings");
-        assert_eq!((config.name.as_str(), config.audit_rows_per_second), ("projector-0", 500));
+        assert_eq!((config.name.as_str(), config.sweep_edges_per_second), ("projector-0", 500));
     }
 
     #[test]

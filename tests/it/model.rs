@@ -47,7 +47,7 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
     let own = Own::start_through(move |servers| {
         let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
         sender.send(proxy).expect("the test waits");
-        Env::default().with("JOB_STEP_EDGES", "2").with("JOB_REST", "0")
+        Env::default().with("JOB_STEP_EDGES", "2").with("JOB_STEP_PAUSE_RATIO", "0")
     })
     .await;
     let proxy = receiver.recv().expect("a proxy");

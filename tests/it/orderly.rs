@@ -29,7 +29,7 @@ type Over = Arc<AtomicBool>;
 /// Calls that succeeded so far.
 type Answered = Arc<AtomicUsize>;
 
-/// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_PATIENCE_MILLIS` of the set that loses its servers: shorter than the
+/// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_RETRY_TIMEOUT_MILLIS` of the set that loses its servers: shorter than the
 /// defaults, which it would wait for several times.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(60);
@@ -41,8 +41,9 @@ const BETWEEN_STOPS: usize = 50;
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_is_exactly_what_can_serve() {
     let millis = LOCK_TIMEOUT.as_millis().to_string();
-    let settings =
-        Env::default().with("DATABASE_LOCK_TIMEOUT_MILLIS", &millis).with("COMMIT_PATIENCE_MILLIS", &millis);
+    let settings = Env::default()
+        .with("DATABASE_LOCK_TIMEOUT_MILLIS", &millis)
+        .with("COMMIT_RETRY_TIMEOUT_MILLIS", &millis);
     let mut own = Own::start_with(settings).await;
     let endpoints = own.endpoints.clone();
     let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());

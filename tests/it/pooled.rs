@@ -39,7 +39,7 @@ fn env(url: String, shared: &Endpoints) -> Env {
         .with("DATABASE_URL", url)
         .with("AUTH_TOKENS", format!("read+write+admin:{}", shared.token))
         .with("DATABASE_LOCK_TIMEOUT_MILLIS", "300")
-        .with("COMMIT_PATIENCE_MILLIS", "600")
+        .with("COMMIT_RETRY_TIMEOUT_MILLIS", "600")
         .with("NATS_URL", NO_NATS)
 }
 

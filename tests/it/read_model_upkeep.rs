@@ -104,7 +104,7 @@ async fn in_postgres(pool: &PgPool, id: Uuid) -> Vec<String> {
 async fn upkeep_of_a_read_model_passes_celebrities_and_collects_ids() {
     let own = Own::start_with(
         Env::default()
-            .with("AUDIT_ROWS_PER_SECOND", "200000")
+            .with("SWEEP_EDGES_PER_SECOND", "200000")
             .with("STREAM_MAX_AGE_SECONDS", STREAM_AGE_SECONDS),
     )
     .await;

@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
-    let mut own = Own::start_with(Env::default().with("AUDIT_ROWS_PER_SECOND", "20000")).await;
+    let mut own = Own::start_with(Env::default().with("SWEEP_EDGES_PER_SECOND", "20000")).await;
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();
     let edges = graph::random(4, 500, 9_000);

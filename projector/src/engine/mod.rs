@@ -55,10 +55,10 @@ impl Engine {
         sources: Sources,
         latches: Latches,
         clock: SharedClock,
-        audit_rows_per_second: u32,
+        sweep_edges_per_second: u32,
     ) -> Self {
         let (lag, batch_limit) = (TruthLag::default(), BatchLimit::default());
-        let shared = Shared { replica, sources, latches, clock, audit_rows_per_second, lag, batch_limit };
+        let shared = Shared { replica, sources, latches, clock, sweep_edges_per_second, lag, batch_limit };
         Self { shared }
     }
 

@@ -64,7 +64,7 @@ impl<'s> Projection<'s> {
         Self {
             shared,
             position: checkpoint.position,
-            sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, shared.audit_rows_per_second, now),
+            sweep: Sweep::resume(checkpoint.cursor, checkpoint.kept, shared.sweep_edges_per_second, now),
             partial: checkpoint.partial,
             feed: Feed::after(checkpoint.position, &shared.sources),
             carry: None,

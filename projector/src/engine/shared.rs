@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) sources: Sources,
     pub(super) latches: Latches,
     pub(super) clock: SharedClock,
-    pub(super) audit_rows_per_second: u32,
+    pub(super) sweep_edges_per_second: u32,
     pub(super) lag: TruthLag,
     pub(super) batch_limit: BatchLimit,
 }

@@ -69,7 +69,7 @@ pub enum Job {
 pub struct Sweep {
     cursor: Cursor,
     kept: bool,
-    audit_rows_per_second: u32,
+    sweep_edges_per_second: u32,
     estimated: u64,
     due: Instant,
     persisted: Instant,
@@ -80,7 +80,7 @@ pub struct Sweep {
 impl Sweep {
     /// Continues from a checkpoint. If edges from before it were `kept`, the walk is part of the pass that makes the
     /// read model complete.
-    pub fn resume(mut cursor: Cursor, kept: bool, audit_rows_per_second: u32, now: Instant) -> Self {
+    pub fn resume(mut cursor: Cursor, kept: bool, sweep_edges_per_second: u32, now: Instant) -> Self {
         // The differences of earlier ranges are not written, so the comparison of counts starts over.
         if cursor.stage == COUNTS {
             cursor.source.clear();
@@ -88,7 +88,7 @@ impl Sweep {
         Self {
             cursor,
             kept,
-            audit_rows_per_second,
+            sweep_edges_per_second,
             estimated: 0,
             due: now,
             persisted: now,
@@ -226,7 +226,7 @@ impl Sweep {
     fn rows(&self) -> u32 {
         let most = u32::try_from(MAX_CHANGES).unwrap_or(u32::MAX);
         if self.complete() {
-            (self.audit_rows_per_second / AUDIT_RANGES_PER_SECOND).clamp(1, most)
+            (self.sweep_edges_per_second / AUDIT_RANGES_PER_SECOND).clamp(1, most)
         } else {
             most
         }
@@ -234,7 +234,7 @@ impl Sweep {
 
     fn pause(&self) -> Duration {
         if self.complete() {
-            Duration::from_secs_f64(f64::from(self.rows()) / f64::from(self.audit_rows_per_second))
+            Duration::from_secs_f64(f64::from(self.rows()) / f64::from(self.sweep_edges_per_second))
         } else {
             Duration::ZERO
         }

@@ -196,7 +196,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_a_later_command_overtakes_is_not_counted_as_failed() {
     // It rests after each edge, so that the next command comes before its end.
-    let slow = Env::default().with("JOB_STEP_EDGES", "1").with("JOB_REST", "100");
+    let slow = Env::default().with("JOB_STEP_EDGES", "1").with("JOB_STEP_PAUSE_RATIO", "100");
     let own = Own::start_with(slow).await;
     let commands = own.endpoints.commands();
     let [x, a, b, c] = users();
