@@ -55,7 +55,9 @@ pub async fn take(wanted: Schema) -> Option<SpareNeo4j> {
     match tokio::time::timeout(EMPTYING, empty(&url, user, password, keeps)).await {
         Ok(Ok(())) => Some(server),
         outcome => {
-            eprintln!("a Neo4j of another test is not used again: {outcome:?}");
+            // Not to the captured output: a set that starts a Neo4j of its own takes longer.
+            let line = format!("a Neo4j of another test is not used again: {outcome:?}\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
             remove(server);
             None
         }
@@ -74,8 +76,8 @@ async fn empty(url: &str, user: &str, password: &str, keeps: bool) -> Result<(),
     graph.run(query("MATCH (n) CALL (n) { DETACH DELETE n } IN TRANSACTIONS OF 5000 ROWS")).await?;
     let kept: Vec<&str> = if keeps { names_in(SCHEMA).collect() } else { Vec::new() };
     // Constraints first: their indexes go with them.
-    for kind in ["CONSTRAINT", "INDEX"] {
-        let listed = format!("SHOW {kind}S YIELD name, type WHERE type <> 'LOOKUP' RETURN name");
+    for (kind, kinds) in [("CONSTRAINT", "CONSTRAINTS"), ("INDEX", "INDEXES")] {
+        let listed = format!("SHOW {kinds} YIELD name, type WHERE type <> 'LOOKUP' RETURN name");
         let mut rows = graph.execute(query(&listed)).await?;
         let mut names: Vec<String> = Vec::new();
         while let Some(row) = rows.next().await? {

@@ -22,6 +22,9 @@ use devstack::{
 use crate::{child, signals::Interrupt};
 use report::{SlowTests, Steps};
 
+/// Pause of jobs in the shared pipeline. Tests wait for jobs of tens of thousands of edges; no load suffers from these.
+const PAUSE: &str = "0.5";
+
 /// Prefix of the variables for tests.
 const PREFIX: &str = "FOLLOWGRAPH_TEST_";
 
@@ -60,7 +63,8 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     let mut servers = Servers::start_fresh(&tools, &root, Ports::free()?, Sizes::SMALL)?;
     interrupt.check()?;
     child::succeed(pipeline::migrate_command(&binaries, &servers), interrupt)?;
-    let pipeline = Pipeline::start(&binaries, &servers)?;
+    let pipeline =
+        Pipeline::start_with(&binaries, &servers, &Env::default().with("JOB_STEP_PAUSE_RATIO", PAUSE))?;
     eprintln!("ready after {:.1} s", steps.ended("start").as_secs_f64());
 
     let mut tests = cargo_test(arguments);

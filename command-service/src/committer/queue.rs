@@ -129,9 +129,10 @@ impl Queue {
         Ok(Slot { _room: room, _hold: hold })
     }
 
-    /// Number of waiting commands.
+    /// Number of waiting commands, in both lanes.
     pub fn waiting(&self) -> usize {
-        (self.capacity as usize).saturating_sub(self.room.available_permits())
+        let commands = (self.capacity as usize).saturating_sub(self.room.available_permits());
+        commands + (self.bulk.max_capacity() - self.bulk.capacity())
     }
 }
 
