@@ -37,7 +37,7 @@ fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &str)) -> Result<()> {
 fn keys(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let (mut lines, mut of, mut attributes) = (Vec::new(), None, String::new());
-    let mut serialized = false;
+    let (mut serialized, mut in_row) = (false, false);
     for line in code.lines().map(str::trim_end) {
         let text = line.trim_start();
         let field = text
@@ -53,12 +53,22 @@ fn keys(source: &str) -> Vec<String> {
             of = Some(rest.split([' ', '<', '(']).next().unwrap_or_default().to_owned());
             serialized = false;
             attributes.clear();
-        } else if line == "}" {
-            of = None;
+        } else if let Some((name, _)) =
+            field.strip_prefix("struct ").and_then(|rest| rest.split_once(" from "))
+        {
+            // A row of `json_row!`, within its braces.
+            (of, in_row) = (Some(name.to_owned()), true);
+            attributes.clear();
+        } else if line == "}" || in_row && line == "    }" {
+            (of, in_row) = (None, false);
+        } else if in_row && (line.len() - text.len() != 8 || !text.contains(": ")) {
+            // A part of a value that takes several lines.
         } else if let Some(of) = &of
             && !text.starts_with("//")
             && !text.starts_with('#')
         {
+            // In a row, the value follows the type.
+            let field = field.split(" =").next().unwrap_or_default();
             if attributes != "skip" {
                 lines.push(format!("{of}.{}", key(field, &attributes)));
             }
@@ -129,6 +139,17 @@ struct Other {
     hidden: bool,
 }
 
+json_row! {
+    /// A comment.
+    pub struct Counts from counts: &wire::Counts {
+        #[serde(skip_serializing_if = \"Option::is_none\")]
+        followers: Option<u64> = counts.followers,
+        kind: String = match counts.kind() {
+            Kind::A => name: x,
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[derive(Serialize)]
@@ -140,6 +161,8 @@ mod tests {
             "Row.pair: Pair or null; or absent",
             "Row.rest: Rest; its keys are part of this object",
             "Row.reasons: object of number",
+            "Counts.followers: number or null; or absent",
+            "Counts.kind: string",
         ];
         assert_eq!(keys(source), wanted);
     }
