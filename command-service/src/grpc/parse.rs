@@ -213,7 +213,7 @@ fn import_edge(
         Some(t) => Some(timestamp::from_proto(t).map_err(|error| invalid(error.to_string()))?),
     };
     if created_at.is_some_and(|at| at > now + timestamp::CLOCK_TOLERANCE) {
-        return Err(invalid("must not lie in the future".to_owned()));
+        return Err(invalid("must not be in the future".to_owned()));
     }
     let expires_at = expiry("expires_at", edge.expires_at.as_ref())?;
     if expires_at.is_some() && kind == EdgeKind::Follow {

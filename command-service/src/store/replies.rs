@@ -30,11 +30,12 @@ pub async fn list(
     requests: &[(&RequestKey, &Command)],
 ) -> Result<BTreeMap<RequestName, Reply>, sqlx::Error> {
     let names: Vec<_> = requests.iter().map(|(key, _)| key.name()).collect();
+    // Two commands of a batch may have one name and different contents.
+    let asked: BTreeMap<(RequestName, &[u8]), &Command> =
+        requests.iter().map(|(key, command)| ((key.name(), &key.fingerprint[..]), *command)).collect();
     let reply = |row: Row| {
         let name = (UserId::new(row.actor_id)?, row.request_id);
-        let asked =
-            |(key, _): &&(&RequestKey, &Command)| key.name() == name && key.fingerprint == row.fingerprint;
-        let command = requests.iter().find(asked).map(|(_, command)| *command);
+        let command = asked.get(&(name, &row.fingerprint[..])).copied();
         let answer = command.and_then(|command| decode(command, &row.response));
         Some((name, Reply { fingerprint: row.fingerprint, answer }))
     };
