@@ -36,7 +36,7 @@ service_kit::declare_metrics! {
     Histogram(Seconds) FRESHNESS_WAIT = "query_freshness_wait_seconds";
     /// Time that reads waited for one of the connections to a Neo4j.
     Histogram(Seconds) NEO4J_QUEUE = "query_neo4j_queue_seconds";
-    /// 1 while the store is asked for answers.
+    /// 1 while query-service reads from the store.
     Gauge(Switch) SERVING = "query_store_serving" { store: "neo4j", "postgres" };
     /// Times that a store was given up, by cause.
     Counter(Count) BREAKER_OPENED = "query_breaker_opened_total" {
@@ -46,7 +46,7 @@ service_kit::declare_metrics! {
     };
     /// Cost units left in the fallback budget.
     Gauge(Count) BUDGET_LEFT = "query_fallback_budget_left";
-    /// 1 while this replica of the read model is asked for answers.
+    /// 1 while query-service reads from this replica.
     Gauge(Switch) REPLICA_SERVING = "query_replica_serving" { replica };
     /// Questions put to a replica of the read model, by outcome.
     Counter(Count) REPLICA_ANSWERS = "query_replica_answers_total" {

@@ -49,10 +49,7 @@ fn busy(reason: &str, message: &str) -> Status {
 
 /// As many calls or request bytes are under way as this caller may have.
 pub(crate) fn too_many_calls() -> Status {
-    busy(
-        TOO_MANY_CALLS,
-        "the server has as many calls or request bytes under way as it takes; try again later",
-    )
+    busy(TOO_MANY_CALLS, "too many calls or request bytes are in progress; retry later")
 }
 
 /// Responses wait for this connection's client, or for all clients together.

@@ -15,7 +15,7 @@ pub enum Error {
     #[error("the read model is not complete")]
     NotComplete,
     /// The answer lies between two revisions, and recent events do not tell what it is at any.
-    #[error("nobody can tell of which revision the answer is")]
+    #[error("the answer cannot be brought to one revision")]
     NotExact,
     /// The answer did not come in time.
     #[error("the store did not answer in time")]
@@ -23,8 +23,8 @@ pub enum Error {
     /// Too many reads of this process wait for the store: it was not asked.
     #[error("too many reads wait for the store")]
     Busy,
-    /// The store stands still: a read waited to be let in, and nothing that the store was asked ended meanwhile.
-    #[error("the store stands still")]
+    /// The store is stalled: while a read waited for its place, no other read ended.
+    #[error("the store is stalled: no read ended while this one waited")]
     Stalled,
     /// The schema is not known to be ours yet.
     #[error("the schema was not checked yet")]
@@ -33,10 +33,10 @@ pub enum Error {
     #[error("{0}")]
     Misconfigured(String),
     /// The store refused, broke off or answered nonsense.
-    #[error("the store failed")]
+    #[error("the store returned an error")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// One of the above, of a statement that other questions share.
-    #[error("a shared statement gave no answer")]
+    #[error("the shared statement failed")]
     Shared {
         /// What happened.
         #[source]

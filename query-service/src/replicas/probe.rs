@@ -183,9 +183,9 @@ fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, 
     }
     let (store, name) = (store.name(), &**replica);
     match cause {
-        None => tracing::info!(store, replica = name, "the store is asked for answers"),
+        None => tracing::info!(store, replica = name, "reads use the store"),
         Some(cause) => {
-            tracing::warn!(store, replica = name, cause = cause.text(), "the store is not asked for answers");
+            tracing::warn!(store, replica = name, cause = cause.text(), "reads do not use the store");
             metrics::counter!(
                 BREAKER_OPENED,
                 "store" => store,

@@ -8,7 +8,7 @@ use super::ReadSource;
 use super::budget::{Exhausted, Limit};
 
 /// Retry delay of refusals without one of their own.
-const COME_BACK: Duration = Duration::from_millis(250);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Bounds of the retry delay that is derived from the lag.
 const SHORTEST_LAG: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ pub enum Refusal {
     #[error("is beyond the newest revision")]
     TokenAhead,
     /// No read model can answer, and the source of truth takes no more.
-    #[error("the budget of reads from the source of truth is used up")]
+    #[error("the fallback budget (reads from PostgreSQL) is used up")]
     BudgetExhausted {
         /// Which limit.
         limit: Limit,
@@ -51,7 +51,7 @@ pub enum Refusal {
         /// When to come back: about their lag.
         retry_after: Duration,
     },
-    /// The only store that may be asked can never answer this. Coming back is in vain.
+    /// The only store that may be asked can never answer this. A retry cannot succeed.
     #[error("reads are set to one store (READ_SOURCE), which cannot answer this")]
     RuledOut {
         /// Which.
@@ -65,12 +65,12 @@ pub enum Refusal {
 impl Refusal {
     /// No store can answer now.
     pub(super) fn unavailable() -> Self {
-        Self::Unavailable { retry_after: jittered(COME_BACK) }
+        Self::Unavailable { retry_after: jittered(RETRY_AFTER) }
     }
 
     /// Too many reads of this process wait for the read models, or of this caller while others are refused.
     pub(super) fn busy(share: bool) -> Self {
-        Self::Busy { share, retry_after: jittered(COME_BACK) }
+        Self::Busy { share, retry_after: jittered(RETRY_AFTER) }
     }
 
     /// The read models lag by this much.
