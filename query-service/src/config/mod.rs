@@ -74,7 +74,10 @@ impl Config {
             page_token_keys: page_token_keys(env),
             fallback: Fallback::read(env),
             neo4j_read_timeout: env
-                .about("Timeout of a Neo4j read. After it, the read falls back to PostgreSQL.")
+                .about(
+                    "Timeout of a Neo4j read; four times as long for reads over several hops. After it, another \
+                     replica is asked, then PostgreSQL.",
+                )
                 .millis_or("NEO4J_READ_TIMEOUT_MILLIS", 500),
             freshness_wait: freshness_wait(env),
             tolerance: tolerance(env),

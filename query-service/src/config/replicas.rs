@@ -21,8 +21,7 @@ pub struct ReplicaSettings {
 /// Reads the settings of all replicas; there is at least one.
 pub(super) fn read(env: &mut Env) -> Vec<ReplicaSettings> {
     let servers = neo4j::Settings::read_several(env);
-    let only =
-        env.about("Name of the projector that feeds the Neo4j of NEO4J_URI.").text_or(NAME, "projector-0");
+    let only = env.about("Name of the projector that feeds the only Neo4j.").text_or(NAME, "projector-0");
     let names = env
         .about("Names of the projectors that feed the servers of NEO4J_URIS, comma-separated and in the same order. Default: projector-0, projector-1 and so on.")
         .example("projector-0,projector-1")

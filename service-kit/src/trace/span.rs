@@ -11,7 +11,7 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 use tokio::time::Instant;
 
-use super::context::{Parent, format, parse, sampled};
+use super::context::{Parent, format, parse};
 use super::exporter::tracer;
 use crate::clock::{Clock as _, SystemClock};
 
@@ -68,14 +68,14 @@ impl Span {
     }
 
     /// Begins the span of work on many commands or events at once. It belongs to the trace of the first that is sampled
-    /// and links up to 128 others; it is empty if none is sampled.
+    /// and links up to 128 other sampled ones. If none is, the sampler decides for the first.
     pub fn of_batch<'a>(
         name: &'static str,
         kind: Kind,
         traceparents: impl IntoIterator<Item = &'a str>,
     ) -> Self {
         let Some(tracer) = tracer() else { return Self(None) };
-        Self::linking(tracer, name, kind, traceparents.into_iter().filter_map(sampled))
+        Self::linking(tracer, name, kind, traceparents.into_iter().filter_map(parse).collect())
     }
 
     /// The same for work below several spans of this process, such as a statement that several calls share.
@@ -85,18 +85,20 @@ impl Span {
         parents: impl IntoIterator<Item = &'a Parent>,
     ) -> Self {
         let Some(tracer) = tracer() else { return Self(None) };
-        Self::linking(tracer, name, kind, parents.into_iter().filter_map(|parent| parent.0.clone()))
+        Self::linking(tracer, name, kind, parents.into_iter().filter_map(|parent| parent.0.clone()).collect())
     }
 
-    fn linking(
-        tracer: &SdkTracer,
-        name: &'static str,
-        kind: Kind,
-        mut sampled: impl Iterator<Item = SpanContext>,
-    ) -> Self {
-        let Some(parent) = sampled.next() else { return Self(None) };
-        // Commands of one call have one parent.
-        let others = sampled.filter(|other| other.span_id() != parent.span_id());
+    fn linking(tracer: &SdkTracer, name: &'static str, kind: Kind, all: Vec<SpanContext>) -> Self {
+        let Some(parent) = all.iter().find(|one| one.is_sampled()).or(all.first()).cloned() else {
+            return Self(None);
+        };
+        let mut last = parent.span_id();
+        // Commands of one call have one parent, and follow each other.
+        let others = all.into_iter().filter(|other| {
+            let is_new = other.span_id() != last && other.span_id() != parent.span_id();
+            last = other.span_id();
+            is_new && other.is_sampled()
+        });
         let links = others.take(MAX_LINKS).map(Link::with_context).collect();
         Self::below(tracer, start(name, kind).with_links(links), parent)
     }
@@ -203,14 +205,19 @@ pub(super) mod tests {
     }
 
     pub fn batch(tracer: &SdkTracer, traceparents: &[&str]) -> Span {
-        Span::linking(tracer, "apply", Kind::Consumer, traceparents.iter().filter_map(|text| sampled(text)))
+        Span::linking(
+            tracer,
+            "apply",
+            Kind::Consumer,
+            traceparents.iter().filter_map(|text| parse(text)).collect(),
+        )
     }
 
     #[test]
     fn a_batch_belongs_to_its_first_sampled_event_and_links_the_others() {
         let recorded = Recorded::default();
         let tracer = recorded.tracer();
-        drop(batch(&tracer, &[UNSAMPLED, "malformed", CALL, CALL, OTHER]));
+        drop(batch(&tracer, &[UNSAMPLED, "malformed", CALL, CALL, OTHER, OTHER]));
         let spans = recorded.spans();
         let [span] = spans.as_slice() else { panic!("one span: {spans:?}") };
         let (call, other) = (parse(CALL).expect("well-formed"), parse(OTHER).expect("well-formed"));
