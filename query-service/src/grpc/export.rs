@@ -29,8 +29,8 @@ use crate::postgres::{EdgeTable, ExportRow, Exporter};
 const PART: usize = 1_000;
 /// Longest time of one range.
 const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// When all places are taken, trying again sooner is in vain.
-const COME_BACK: Duration = Duration::from_secs(5);
+/// Retry delay while all places are taken.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The parts of an export.
 pub type ExportStream = Pin<Box<dyn Stream<Item = Result<ExportEdgesResponse, Status>> + Send>>;
@@ -64,7 +64,8 @@ impl Queries {
             };
         let place = self.exports.take(caller, Instant::now()).map_err(|refused| {
             metrics::counter!(EXPORTS_REFUSED, "cause" => refused.name()).increment(1);
-            ServiceError::new(Reason::Overloaded, "as many exports run as are allowed").retry_after(COME_BACK)
+            ServiceError::new(Reason::Overloaded, "too many exports are running; retry later")
+                .retry_after(RETRY_AFTER)
         })?;
         let token = match resumed {
             Some(token) => token,

@@ -14,17 +14,17 @@ pub enum Error {
     /// The read model does not hold the whole graph yet.
     #[error("the read model is not complete")]
     NotComplete,
-    /// The answer lies between two revisions, and recent events do not tell what it is at any.
-    #[error("nobody can tell of which revision the answer is")]
+    /// The answer lies between two revisions, and recent events cannot bring it to either.
+    #[error("the answer cannot be brought to one revision")]
     NotExact,
     /// The answer did not come in time.
     #[error("the store did not answer in time")]
     TimedOut,
-    /// Too many reads of this process wait for the store: it was not asked.
+    /// Too many reads of this process wait for the store; this one was not sent.
     #[error("too many reads wait for the store")]
     Busy,
-    /// The store stands still: a read waited to be let in, and nothing that the store was asked ended meanwhile.
-    #[error("the store stands still")]
+    /// A read waited for a place at the store, and no other read ended meanwhile.
+    #[error("the store is stalled: no read ended for 500 ms")]
     Stalled,
     /// The schema is not known to be ours yet.
     #[error("the schema was not checked yet")]
@@ -32,11 +32,11 @@ pub enum Error {
     /// The settings lead to a server that cannot be used: why, and what to do.
     #[error("{0}")]
     Misconfigured(String),
-    /// The store refused, broke off or answered nonsense.
-    #[error("the store failed")]
+    /// The store returned an error, closed the connection or sent an invalid answer.
+    #[error("the store returned an error")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// One of the above, of a statement that other questions share.
-    #[error("a shared statement gave no answer")]
+    #[error("the shared statement failed")]
     Shared {
         /// What happened.
         #[source]

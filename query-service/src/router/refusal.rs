@@ -8,7 +8,7 @@ use super::ReadSource;
 use super::budget::{Exhausted, Limit};
 
 /// Retry delay of refusals without one of their own.
-const COME_BACK: Duration = Duration::from_millis(250);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Bounds of the retry delay that is derived from the lag.
 const SHORTEST_LAG: Duration = Duration::from_millis(100);
@@ -23,35 +23,35 @@ pub enum Refusal {
     /// The token is beyond the newest revision.
     #[error("is beyond the newest revision")]
     TokenAhead,
-    /// No read model can answer, and the source of truth takes no more.
-    #[error("the budget of reads from the source of truth is used up")]
+    /// No read model can answer, and the fallback budget is used up.
+    #[error("the fallback budget (PostgreSQL) is used up; retry later")]
     BudgetExhausted {
         /// Which limit.
         limit: Limit,
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
     /// No store can answer.
     #[error("no store can answer now")]
     Unavailable {
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
     /// Too many reads of this process wait for the read models.
     #[error("too many reads wait for the read models")]
     Busy {
-        /// This caller has its share of them, and another one was refused.
+        /// This caller has its share of them, and another caller was refused.
         share: bool,
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
     /// The read models lag behind the caller's token, or change too fast, and nothing else can answer this.
     #[error("the read models are behind")]
     Behind {
-        /// When to come back: about their lag.
+        /// When to retry: about their lag.
         retry_after: Duration,
     },
-    /// The only store that may be asked can never answer this. Coming back is in vain.
+    /// READ_SOURCE excludes the only store that could answer. Retrying does not help.
     #[error("reads are set to one store (READ_SOURCE), which cannot answer this")]
     RuledOut {
         /// Which.
@@ -65,12 +65,12 @@ pub enum Refusal {
 impl Refusal {
     /// No store can answer now.
     pub(super) fn unavailable() -> Self {
-        Self::Unavailable { retry_after: jittered(COME_BACK) }
+        Self::Unavailable { retry_after: jittered(RETRY_AFTER) }
     }
 
     /// Too many reads of this process wait for the read models, or of this caller while others are refused.
     pub(super) fn busy(share: bool) -> Self {
-        Self::Busy { share, retry_after: jittered(COME_BACK) }
+        Self::Busy { share, retry_after: jittered(RETRY_AFTER) }
     }
 
     /// The read models lag by this much.
@@ -102,7 +102,7 @@ impl From<Exhausted> for Refusal {
     }
 }
 
-/// One to two times as long, so that those who were refused together do not come back together.
+/// One to two times as long, so that callers that were refused together do not retry together.
 fn jittered(after: Duration) -> Duration {
     ids::jitter(after, 1.0..=2.0)
 }

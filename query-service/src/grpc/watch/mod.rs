@@ -44,8 +44,8 @@ const READ_AHEAD: usize = 256 * 1024;
 const FULL_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for this process to reach the token, or to know the head.
 const BEGIN: Duration = Duration::from_secs(2);
-/// When all places are taken, trying again sooner is in vain.
-const COME_BACK: Duration = Duration::from_secs(5);
+/// Retry delay while all places are taken.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The messages of a watch.
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
@@ -106,8 +106,8 @@ impl Watches {
         };
         let place = self.places.take(caller, Instant::now()).map_err(|refused| {
             metrics::counter!(WATCHES_REFUSED, "cause" => refused.name()).increment(1);
-            ServiceError::new(Reason::Overloaded, "there are as many watchers as are allowed")
-                .retry_after(COME_BACK)
+            ServiceError::new(Reason::Overloaded, "too many watches (WATCH_LIMIT); retry later")
+                .retry_after(RETRY_AFTER)
         })?;
         let after = self.beginning(after).await?;
         let (recent, sources) = (Arc::clone(&self.recent), self.sources.clone());
@@ -150,7 +150,7 @@ impl Watches {
         };
         let Some(position) = position else {
             let message = "the stream of events was not reached yet";
-            return Err(ServiceError::new(Reason::StoreUnavailable, message).retry_after(COME_BACK));
+            return Err(ServiceError::new(Reason::StoreUnavailable, message).retry_after(RETRY_AFTER));
         };
         let Some(after) = after else { return Ok(position) };
         if after.epoch < position.epoch {
@@ -278,24 +278,28 @@ async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
         End::Gone => return None,
         End::TooSlow => ServiceError::new(
             Reason::WatcherTooSlow,
-            "events happen faster than they are taken; go on at the resume token",
+            "the watcher reads too slowly; resume with `resume_token`",
         ),
-        End::ShuttingDown => {
-            ServiceError::new(Reason::ShuttingDown, "the process is shutting down; another one goes on")
-        }
+        End::ShuttingDown => ServiceError::new(
+            Reason::ShuttingDown,
+            "the process is shutting down; resume on another one with `resume_token`",
+        ),
         End::Stopped(Stop::OtherEpoch) => {
             ServiceError::new(Reason::EpochChanged, "the epoch has changed; begin with an export")
         }
         End::Stopped(Stop::Pruned(_)) => pruned(sent, sources.log.oldest(sent.epoch).await),
         End::Stopped(stop @ (Stop::Contradicted(_) | Stop::Unreadable { .. } | Stop::Died)) => {
-            tracing::error!(error = stop as &dyn std::error::Error, "a watch cannot go on");
+            tracing::error!(
+                error = stop as &dyn std::error::Error,
+                "a watch failed: the next event cannot be read"
+            );
             ServiceError::new(Reason::Internal, "the next event cannot be read")
         }
     };
     Some(error.with("resume_token", sent).into())
 }
 
-/// Events after this token are gone.
+/// Events after this token have been deleted.
 fn pruned(after: Token, oldest: Option<Revision>) -> ServiceError {
     let message = match oldest {
         Some(oldest) => format!("is too old: events are kept from revision {oldest} on"),
