@@ -175,7 +175,7 @@ impl PostgresProbe {
     }
 }
 
-/// Says once when a store, or a replica of it, is given up or asked again.
+/// Logs once when the breaker of a store, or of a replica of it, opens or closes.
 fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, breaker: &Breaker) {
     let cause = breaker.open();
     if cause == *last {
@@ -183,9 +183,9 @@ fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, 
     }
     let (store, name) = (store.name(), &**replica);
     match cause {
-        None => tracing::info!(store, replica = name, "the store is asked for answers"),
+        None => tracing::info!(store, replica = name, "reads are sent to the store"),
         Some(cause) => {
-            tracing::warn!(store, replica = name, cause = cause.text(), "the store is not asked for answers");
+            tracing::warn!(store, replica = name, cause = cause.text(), "no reads are sent to the store");
             metrics::counter!(
                 BREAKER_OPENED,
                 "store" => store,
