@@ -69,7 +69,8 @@ const DIFFERENCES: CheckKind = CheckKind {
 
 /// Evaluates the checks of the status. `followgraph status` only prints them.
 pub fn observe(stream: &StreamStatus, replicas: &[ReplicaStatus], now: OffsetDateTime) -> Vec<Observation> {
-    let none = replicas.is_empty().then(|| "no projector was heard in the last minute".to_owned());
+    let none =
+        replicas.is_empty().then(|| "no projector has sent an announcement in the last minute".to_owned());
     let mut found = vec![PUBLISHING.observed("", unpublished(stream)), PROJECTORS.observed("", none)];
     for replica in replicas {
         let problem = Some(replica.problem.clone()).filter(|problem| !problem.is_empty());

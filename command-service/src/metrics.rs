@@ -81,7 +81,7 @@ service_kit::declare_metrics! {
     Gauge(Seconds) OUTBOX_OLDEST_SECONDS = "followgraph_relay_outbox_oldest_seconds";
     /// Restarts of publishing after an error.
     Counter(Count) RELAY_RESTARTS = "followgraph_relay_restarts_total";
-    /// Times that the stream was made again from the outbox because it held a message that is not ours.
+    /// Times that the stream was created again from the outbox because it contained a foreign message.
     Counter(Count) STREAM_RECREATED = "followgraph_relay_stream_recreated_total";
     /// 1 while publishing is blocked: another stream holds the subjects, the stream belongs to another database, or
     /// NATS's limit of messages is too low.

@@ -9,16 +9,16 @@ use crate::position::LogPosition;
 #[derive(Debug, thiserror::Error)]
 pub enum Mismatch {
     /// It does not decode.
-    #[error("it cannot be read")]
+    #[error("the event cannot be decoded")]
     Unreadable(#[from] DecodeError),
     /// It names another epoch or revision than its place.
-    #[error("it says epoch {} revision {}", .0.epoch, .0.revision)]
+    #[error("the event has epoch {} and revision {}, which is not the next position", .0.epoch, .0.revision)]
     OtherPlace(Token),
     /// The message's header names another event than its body.
-    #[error("its header names another event")]
+    #[error("the message's header names another event than its body")]
     Header,
     /// It names another event before it than the one that was read.
-    #[error("it names another event before it")]
+    #[error("the event's `prev_id` names another event than the previous one")]
     Chain,
 }
 

@@ -1,14 +1,14 @@
--- Who may do what in PostgreSQL: one role for each service, and nothing for anybody else.
+-- Permissions in PostgreSQL: one role for each service, and none for other roles.
 --
 -- `followgraph migrate --roles` runs this after the migrations, as the owner of the schema, in one
 -- transaction; so may psql:
 --
 --     psql --single-transaction --set ON_ERROR_STOP=1 --file postgres.sql "$DATABASE_URL"
 --
--- It can be run again at any time, and must be after a migration that adds a table. The owner needs
--- CREATEROLE where the roles are not there yet. Where somebody else makes roles (an operator of a
--- database service, say), make the three first, with LOGIN and the settings below; what the owner may
--- not set is warned of.
+-- It can be run again at any time. Run it after a migration that adds a table. If the roles do not
+-- exist, the owner needs CREATEROLE. If only another role may create roles (as in a managed database),
+-- create the three first, with LOGIN and the settings below; the script warns of those that the owner
+-- may not set.
 --
 -- No password is set here: a role without one cannot log in. `followgraph migrate --roles` sets those
 -- that its environment names; psql has \password.
@@ -22,7 +22,7 @@ BEGIN
         SELECT * FROM (VALUES
             -- Connections: all processes of a service together, for a server that takes 200. A command-service
             -- takes up to DATABASE_MAX_CONNECTIONS + 6, so that four of them fit, a query-service
-            -- FALLBACK_CONCURRENCY + 4; what the limit refuses, Neo4j answers or nobody, but the writer goes on.
+            -- FALLBACK_CONCURRENCY + 4. Reads beyond the limit are left to Neo4j; writes continue.
             ('followgraph_command',   90, false),
             ('followgraph_query',     80, true),
             ('followgraph_projector', 20, true)
@@ -32,9 +32,9 @@ BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT
                             CONNECTION LIMIT %s', service.role, service.connections);
         END IF;
-        -- Defaults of its sessions: for hands in psql; the services bring limits of their own. What a
-        -- role may not do is for the grants below to say, a session can change these. One that somebody has
-        -- set already stays. A role that somebody else has made is perhaps not ours to alter.
+        -- Defaults for people in psql; the services set their own limits. A session can change them, so
+        -- they protect nothing: the grants below do. A default that is already set stays. The owner may
+        -- lack the right to alter a role that another role has created.
         FOR setting IN
             SELECT * FROM (VALUES
                 ('statement_timeout', '10s'),
@@ -56,9 +56,9 @@ BEGIN
     END LOOP;
 END $$;
 
--- Nothing for everybody -----------------------------------------------------
--- PostgreSQL lets everybody connect to a new database and call new functions; some functions here
--- act with the owner's rights.
+-- Nothing for PUBLIC --------------------------------------------------------
+-- By default every role may connect to a new database and call new functions; some functions here
+-- run with the owner's rights.
 
 DO $$
 BEGIN
@@ -69,8 +69,8 @@ END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 
--- What an earlier version of this script may have granted, and what everybody has. Only what is ours:
--- extensions may have put tables and functions of theirs into the schema.
+-- Revokes the grants of earlier versions of this script, and those of PUBLIC. Only on the owner's tables
+-- and functions: those of extensions may be in the schema too.
 DO $$
 DECLARE
     ours text;
@@ -93,8 +93,8 @@ GRANT USAGE ON SCHEMA public TO followgraph_command, followgraph_query, followgr
 GRANT SELECT ON _sqlx_migrations TO followgraph_command, followgraph_query, followgraph_projector;
 
 -- command-service: writes ---------------------------------------------------
--- No table is its own: it can neither change a table nor drop one. Events are added and never changed;
--- old ones go with their partition, by a function of the owner.
+-- It owns no table, so it can neither alter nor drop one. It adds events and never changes them; a
+-- function of the owner drops old ones with their partition.
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON
     follows, mutes, blocks, follow_requests,
@@ -102,11 +102,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
     accounts, jobs
     TO followgraph_command;
 GRANT SELECT, INSERT, DELETE ON job_targets TO followgraph_command;
--- Its rows go with their jobs.
+-- Its rows are deleted with their jobs.
 GRANT SELECT, INSERT, UPDATE ON erase_requests TO followgraph_command;
 -- It locks the row of log_lock, and records a fork there. Opening an epoch is for the owner.
 GRANT SELECT, UPDATE (fork) ON log_lock TO followgraph_command;
--- The release before locks the same row through the view, and updates it in vain.
+-- The previous release locks the same row through the view, and updates it without effect.
 GRANT SELECT, UPDATE ON log_head TO followgraph_command;
 GRANT EXECUTE ON FUNCTION newest_event() TO followgraph_command, followgraph_query, followgraph_projector;
 GRANT SELECT, INSERT ON outbox TO followgraph_command;
@@ -116,7 +116,7 @@ GRANT EXECUTE ON FUNCTION
     ensure_partitions(integer), ensure_partitions(text, integer), partition_days_ahead(text), current_date_utc(),
     drop_partitions(text, interval), drop_partitions(text, timestamptz, bigint)
     TO followgraph_command;
--- It notes that it distrusts the clock; that an operator accepts it is for the owner to say.
+-- It records that it distrusts the clock; only the owner may accept the clock.
 GRANT SELECT, UPDATE (seen_at, jumped, trusted_since) ON clock TO followgraph_command;
 
 -- query-service: reads what it may show -------------------------------------
@@ -127,7 +127,7 @@ GRANT SELECT ON follows, mutes, blocks, follow_requests, accounts, log_head, out
 -- projector: reads what it copies -------------------------------------------
 
 GRANT SELECT ON follows, mutes, blocks, follow_requests, log_head, outbox TO followgraph_projector;
--- It compares sums of the counts; whose they are is not its matter.
+-- It compares sums of the counts, without the ids of the accounts.
 GRANT SELECT (following, followers, muting, blocking, requests_sent, requests_received)
     ON accounts TO followgraph_projector;
 GRANT EXECUTE ON FUNCTION sum_counts(uuid, integer) TO followgraph_projector;

@@ -43,10 +43,10 @@ pub struct Known<'a> {
     pub postgres: Option<Option<Cow<'static, str>>>,
 }
 
-/// What is observed. Pure, so that `followgraph status` has nothing to judge.
+/// Evaluates the checks. `followgraph status` only prints them.
 pub fn observe(known: &Known<'_>) -> Vec<Observation> {
     let heartbeat = match known.heartbeat_age {
-        None => Some("no heartbeat of a command-service was heard".to_owned()),
+        None => Some("no heartbeat of a command-service has arrived".to_owned()),
         Some(age) if age > LONGEST_SILENCE => Some(format!("the last heartbeat is {} s old", age.as_secs())),
         Some(_) => None,
     };
@@ -55,8 +55,7 @@ pub fn observe(known: &Known<'_>) -> Vec<Observation> {
         let subject = format!("neo4j {}", replica.name);
         let lag = (replica.lagging && replica.problem.is_none()).then(|| {
             let seconds = replica.staleness.as_secs();
-            let others =
-                if known.replicas.len() > 1 { ", and other replicas are asked before it" } else { "" };
+            let others = if known.replicas.len() > 1 { ", and other replicas are preferred" } else { "" };
             format!("it is {seconds} s behind{others}")
         });
         found.push(STORE.observed(subject.clone(), replica.problem.as_deref().map(str::to_owned)));
@@ -93,7 +92,7 @@ mod tests {
         let heard = |heartbeat_age| failed(&Known { heartbeat_age, replicas: &[], postgres: Some(None) });
         assert_eq!(heard(Some(LONGEST_SILENCE)), []);
         assert_eq!(heard(Some(Duration::from_secs(6)))[0].2, "the last heartbeat is 6 s old");
-        assert_eq!(heard(None)[0].2, "no heartbeat of a command-service was heard");
+        assert_eq!(heard(None)[0].2, "no heartbeat of a command-service has arrived");
     }
 
     #[test]

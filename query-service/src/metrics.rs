@@ -8,17 +8,17 @@ service_kit::declare_metrics! {
                   "sift", "known", "list_at", "union", "suggest";
         source: "neo4j", "postgres"
     };
-    /// Questions passed on to PostgreSQL, by reason.
+    /// Reads that fell back to PostgreSQL, by reason.
     Counter(Count) FALLBACKS = "query_fallbacks_total" {
         reason: "asked", "configured", "down", "not_built", "not_complete", "stale", "other_history", "behind", "epoch",
                 "not_exact", "slow", "failed"
     };
-    /// Questions that no store was allowed or able to answer, by reason.
+    /// Reads that were rejected, by reason.
     Counter(Count) REFUSALS = "query_refusals_total" {
         reason: "epoch_changed", "token_ahead", "budget_rate", "budget_share", "budget_concurrency", "unavailable",
                 "behind", "busy", "busy_share", "ruled_out", "deadline"
     };
-    /// Reads of the older API that were answered of a revision before the call, since no store was as far in time.
+    /// Reads of the older API whose answer is older than the call, because no store reached its revision in time.
     Counter(Count) LEGACY_OLDER = "query_legacy_older_answers_total";
     /// Reads of the older API without a token that `LEGACY_READS=token` would accept.
     Counter(Count) LEGACY_ANONYMOUS = "query_legacy_anonymous_reads_total";
@@ -38,7 +38,7 @@ service_kit::declare_metrics! {
     Histogram(Seconds) NEO4J_QUEUE = "query_neo4j_queue_seconds";
     /// 1 while query-service reads from the store.
     Gauge(Switch) SERVING = "query_store_serving" { store: "neo4j", "postgres" };
-    /// Times that a store was given up, by cause.
+    /// Times that the circuit breaker of a store opened, by cause.
     Counter(Count) BREAKER_OPENED = "query_breaker_opened_total" {
         store: "neo4j", "postgres";
         replica;
@@ -48,12 +48,12 @@ service_kit::declare_metrics! {
     Gauge(Count) BUDGET_LEFT = "query_fallback_budget_left";
     /// 1 while query-service reads from this replica.
     Gauge(Switch) REPLICA_SERVING = "query_replica_serving" { replica };
-    /// Questions put to a replica of the read model, by outcome.
+    /// Reads sent to a replica of the read model, by outcome.
     Counter(Count) REPLICA_ANSWERS = "query_replica_answers_total" {
         replica;
         outcome: "ok", "timeout", "not_ready", "busy", "error"
     };
-    /// Questions put to another replica of the read model, because one gave no answer.
+    /// Reads retried at another replica of the read model, by reason.
     Counter(Count) REPLICA_RETRIES = "query_replica_retries_total" {
         reason: "not_built", "not_complete", "stale", "other_history", "behind", "not_exact", "slow", "busy",
                 "failed"
@@ -76,7 +76,7 @@ service_kit::declare_metrics! {
     Gauge(Count) RING_EVENTS = "query_ring_events";
     /// Memory of the recent events held, about.
     Gauge(Bytes) RING_BYTES = "query_ring_bytes";
-    /// Time from the oldest to the newest of the recent events held: a read model may lag so much.
+    /// Time from the oldest to the newest of the recent events held: read models may lag by this much.
     Gauge(Seconds) RING_SPAN = "query_ring_span_seconds";
     /// Events that came from the outbox, because the stream did not give them.
     Counter(Count) FEED_OUTBOX = "query_feed_outbox_events_total";

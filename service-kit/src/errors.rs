@@ -40,14 +40,14 @@ pub fn status(code: Code, reason: &str, message: &str) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// A refusal that a later try may escape: RetryInfo spreads those tries over a second.
+/// A refusal that can succeed later: RetryInfo spreads the retries over a second.
 fn busy(reason: &str, message: &str) -> Status {
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new());
     details.set_retry_info(Some(ids::jitter(Duration::from_secs(1), 0.5..=1.5)));
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
-/// As many calls or request bytes are under way as this caller may have.
+/// The process, or this caller's share of it, has reached its limit of calls or request bytes in progress.
 pub(crate) fn too_many_calls() -> Status {
     busy(TOO_MANY_CALLS, "too many calls or request bytes are in progress; retry later")
 }
@@ -56,7 +56,7 @@ pub(crate) fn too_many_calls() -> Status {
 pub(crate) fn responses_not_taken() -> Status {
     busy(
         RESPONSES_NOT_TAKEN,
-        "too many response bytes wait to be taken; read the responses that are under way",
+        "too many response bytes are unread; read the responses in progress, then retry",
     )
 }
 

@@ -27,7 +27,7 @@ pub enum Refusal {
         other: UserId,
     },
     /// The account has reached its follow cap.
-    #[error("the account {user} follows, or asks to follow, as many others as it may: {cap}")]
+    #[error("the account {user} has reached its follow cap of {cap} (pending requests count)")]
     FollowCap {
         /// The account.
         user: UserId,

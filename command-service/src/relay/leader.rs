@@ -195,7 +195,7 @@ impl Relay {
             Found::Stray { problem } => {
                 tracing::error!(
                     problem,
-                    "the stream holds a message that is not ours: making it again from the outbox"
+                    "the stream contains a foreign message: creating it again from the outbox"
                 );
                 ::metrics::counter!(metrics::STREAM_RECREATED).increment(1);
                 stream::delete(&self.jetstream, &proto::subjects::stream_name(history.epoch)).await?;

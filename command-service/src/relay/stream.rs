@@ -116,12 +116,12 @@ const FAILED_SERVER: usize = 500;
 /// What an operator has to change if JetStream refuses to create the stream.
 fn advice(error: &jetstream::Error) -> String {
     let advice = match error.error_code() {
-        ErrorCode::STREAM_MAX_BYTES_REQUIRED => "set STREAM_MAX_BYTES, at most to what the account has left",
+        ErrorCode::STREAM_MAX_BYTES_REQUIRED => "set STREAM_MAX_BYTES to at most what the account has left",
         ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED => {
             "set STREAM_MAX_BYTES to what the account allows one stream"
         }
         ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES => {
-            "set STREAM_MAX_BYTES to less, or give JetStream or the account more"
+            "lower STREAM_MAX_BYTES, or raise the limit of JetStream or the account"
         }
         ErrorCode::MAXIMUM_STREAMS_LIMIT => "the account needs room for one more stream",
         ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS => {
@@ -132,7 +132,7 @@ fn advice(error: &jetstream::Error) -> String {
         }
         _ => "change the settings of the stream or the limits of the account",
     };
-    format!("NATS does not make the stream: {error}: {advice}")
+    format!("NATS cannot create the stream: {error}: {advice}")
 }
 
 /// Applies the settings to an existing stream, and records its database. After a failure the relay continues:

@@ -8,7 +8,7 @@ use proto::Revision;
 /// Why an exchange with the read model failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neo4j refused or did not answer.
+    /// Neo4j returned an error or did not answer.
     #[error("the exchange with Neo4j failed")]
     Neo4j(#[from] neo4rs::Error),
     /// The exchange timed out or panicked; its outcome is unknown.
@@ -24,7 +24,7 @@ pub enum Error {
     )]
     Foreign,
     /// The checkpoint does not exist any more.
-    #[error("the checkpoint is gone: the read model was wiped")]
+    #[error("the checkpoint does not exist any more: the data of the read model was deleted")]
     Gone,
     /// Another projector writes to this read model now.
     #[error("projector {by} has taken over this read model")]

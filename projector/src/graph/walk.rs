@@ -199,7 +199,7 @@ impl Replica {
         match self.search(after, i64::from(limit)).await {
             Err(error) if limit == 1 => {
                 let last = self.next_account(after).await?;
-                tracing::warn!(%error, "an account cannot be searched, the walk skips it");
+                tracing::warn!(%error, "skipped by the walk: an account cannot be searched");
                 Ok(Walked { last, skipped: 1, ..Walked::default() })
             }
             outcome => outcome,
@@ -233,7 +233,7 @@ impl Replica {
                     Err(error) => {
                         // Fails if the server is down; then the account is not the cause.
                         self.next_account(after).await?;
-                        tracing::warn!(%error, kind = kind.name(), "a large account is skipped by the walk");
+                        tracing::warn!(%error, kind = kind.name(), "skipped by the walk: a large account");
                         walked.skipped += 1;
                     }
                 }

@@ -1,7 +1,7 @@
 //! Settings of who may read.
 //!
-//! Reads show mutes and blocks of every account. So a process that would answer everyone does not start by accident: an
-//! operator says so.
+//! Reads show mutes and blocks of every account. So a process that answers every caller starts only if an operator has
+//! set that.
 
 use service_kit::Env;
 use service_kit::auth::{Scope, Tokens};
@@ -36,7 +36,7 @@ pub(super) fn read(env: &mut Env) -> AccessSettings {
     let legacy_reads: LegacyReads = env
         .about(
             "Who may read through nova.graph_service.v2: open (every caller), token (a bearer token with the scope \
-             read, or a token of INTERNAL_GRAPH_WRITE_TOKEN as x-internal-token) or off (nobody).",
+             read, or a token of INTERNAL_GRAPH_WRITE_TOKEN as x-internal-token) or off (rejects all).",
         )
         .parse_or(LEGACY, "open");
     let internal = Tokens::read_secrets(
@@ -87,7 +87,7 @@ pub(super) fn read(env: &mut Env) -> AccessSettings {
 mod tests {
     use super::*;
 
-    /// The names of the mistakes, and of the remarks.
+    /// The variables with mistakes, and those with remarks.
     fn told(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let mut env = Env::from_pairs(pairs.iter().copied());
         let settings = read(&mut env);

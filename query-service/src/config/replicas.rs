@@ -1,7 +1,7 @@
 //! Settings of the read models: where each is, and which projector feeds it.
 //!
-//! A name that belongs to another server cannot be noticed here: the announcements of one are taken for those of the
-//! other until an answer shows it.
+//! A name in the place of another cannot be detected here: the announcements of one projector count for the other's
+//! server until an answer shows the mistake.
 
 use proto::subjects;
 use service_kit::{Env, neo4j};

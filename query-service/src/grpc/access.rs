@@ -36,9 +36,9 @@ impl Gate for Access {
 pub enum LegacyReads {
     /// Everyone: its clients have no token for reads.
     Open,
-    /// Who has a token.
+    /// Callers with a token.
     Token,
-    /// Nobody.
+    /// No caller.
     Off,
 }
 

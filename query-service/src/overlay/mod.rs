@@ -28,7 +28,7 @@ use crate::replicas::Replica;
 
 /// Times that more rows are read because a list lost some.
 const ROUNDS: usize = 3;
-/// Most rows that are read beyond those wanted. Who loses more of them in a moment is asked for elsewhere.
+/// Most rows that are read beyond those wanted. If recent events remove more, the read goes to another store.
 const MOST_EXTRA: usize = 2_000;
 
 /// A read model whose answers have recent events applied.
@@ -250,7 +250,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
                 }
                 Some((_, Ok(newcomers))) => newcomers,
             };
-            // What links the viewer with rows that recent events brought in was not asked yet.
+            // The edges between the viewer and rows that recent events added have not been read yet.
             let theirs = if newcomers.is_empty() {
                 None
             } else {
@@ -290,7 +290,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
                 Some((position, Some((rows, touched)))) => {
                     return Ok(self.patched(answer.map(|_| rows), position, touched));
                 }
-                // More came in, or went away, while the links were asked for: once more.
+                // Rows were added or removed while those edges were read: once more.
                 Some((_, None)) => {}
             }
         }

@@ -20,7 +20,7 @@ pub enum Error {
     /// The answer did not come in time.
     #[error("the store did not answer in time")]
     TimedOut,
-    /// Too many reads of this process wait for the store: it was not asked.
+    /// Too many reads of this process wait for the store; this one was not sent.
     #[error("too many reads wait for the store")]
     Busy,
     /// The store is stalled: while a read waited for its place, no other read ended.

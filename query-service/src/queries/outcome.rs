@@ -11,7 +11,7 @@ pub enum Outcome {
     Timeout,
     /// It cannot give an exact answer now.
     NotReady,
-    /// It was not asked: too many reads of this process wait for it.
+    /// The read was not sent: too many reads of this process wait for the store.
     Busy,
     /// It failed.
     Error,

@@ -14,7 +14,7 @@ pub const FOLLOWS_OF_EACH: usize = 100;
 pub const NAMED_BETWEEN: usize = 3;
 
 /// Whom might `viewer` want to follow? Looks at the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the newest
-/// [`FOLLOWS_OF_EACH`] of each of those. The source of truth is not asked.
+/// [`FOLLOWS_OF_EACH`] of each of those. PostgreSQL cannot answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suggest {
     /// For whom.

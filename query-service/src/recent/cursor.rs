@@ -181,7 +181,7 @@ fn read(past: Option<Past>, after: Token, sources: Sources, readers: &Arc<Semaph
             Some(past) => past,
             None => {
                 let Ok(permit) = readers.acquire_owned().await else {
-                    // Nobody closes it.
+                    // Nothing closes it.
                     return std::future::pending().await;
                 };
                 let source = EventSource::after(LogPosition::unverified(after), sources.log);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_heartbeat_does_not_begin_the_page_of_the_outbox_anew() {
+    async fn a_heartbeat_does_not_restart_the_page_of_the_outbox() {
         let postgres = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = postgres.local_addr().expect("an address").to_string();
         let mut cursor = behind(Sources::unreachable(&address).await, &Arc::new(Semaphore::new(1)));
@@ -246,6 +246,6 @@ mod tests {
                 connections.push(taken.expect("a connection"));
             }
         }
-        assert_eq!(connections.len(), 1, "it waits for the answer to what it has asked");
+        assert_eq!(connections.len(), 1, "it waits for the answer to its request");
     }
 }

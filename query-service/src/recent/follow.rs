@@ -121,7 +121,7 @@ impl Follower {
                 self.take_back_head().await;
             }
             metrics::counter!(FEED_RESTARTS, "cause" => cause(&why)).increment(1);
-            tracing::warn!(error = &why as &dyn std::error::Error, "the recent events begin anew");
+            tracing::warn!(error = &why as &dyn std::error::Error, "reloading the recent events");
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -131,7 +131,7 @@ impl Follower {
         match self.sources.log.outbox.head().await {
             Ok(head) => self.sources.heads.went_back(head.token(), Instant::now()),
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "cannot ask for the head");
+                tracing::debug!(error = &error as &dyn std::error::Error, "cannot read the head");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The circuit breaker of one store: decides from outcomes whether the store is asked at all.
+//! The circuit breaker of one store: decides from outcomes whether the store gets reads.
 //!
 //! Callers' requests never test a store whose breaker is open: a probe in the background does, so that a dead store costs a
 //! request nothing. A store that answers probes and fails requests would flap, so each relapse doubles the time that the
@@ -23,10 +23,10 @@ const FAILED_PROBES: u32 = 2;
 const SHORTEST_HOLD: Duration = Duration::from_millis(250);
 /// Longest time that it stays open while probes succeed.
 const LONGEST_HOLD: Duration = Duration::from_secs(8);
-/// A store that held for so long is taken for healthy again.
+/// After this long without a relapse, the store counts as healthy again.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
 
-/// Why a store is not asked.
+/// Why a store gets no reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It was not reached yet since the start of the process.
@@ -71,7 +71,7 @@ struct Inner {
     state: State,
     hold: Duration,
     failed_probes: u32,
-    /// What the last probe found, if it can tell.
+    /// What the last probe found, if it is known.
     found: Option<String>,
     /// Failures in the current window.
     failures: u32,
@@ -84,10 +84,10 @@ struct Tally {
     failures: u32,
 }
 
-/// Decides whether a store is asked. Starts open: the first probe closes it.
+/// Decides whether a store gets reads. Starts open: the first probe closes it.
 #[derive(Debug)]
 pub struct Breaker {
-    /// Why the store is not asked; 0 while it is. Written under the lock.
+    /// Why the store gets no reads; 0 while it gets them. Written under the lock.
     cause: AtomicU8,
     /// Failures since the last answer.
     streak: AtomicU32,
@@ -120,7 +120,7 @@ impl Breaker {
         }
     }
 
-    /// Why the store must not be asked; `None` if it may be.
+    /// Why the store must get no reads; `None` if it may get them.
     pub fn open(&self) -> Option<Cause> {
         let cause = self.cause.load(Ordering::Acquire);
         Cause::ALL.into_iter().find(|open| *open as u8 == cause)
@@ -159,7 +159,7 @@ impl Breaker {
         }
     }
 
-    /// A probe failed; `found` says why in words, if it can tell.
+    /// A probe failed; `found` says why in words, if it is known.
     pub fn probe_failed(&self, now: Instant, found: Option<String>) {
         let mut inner = self.inner.lock();
         inner.failed_probes += 1;
@@ -186,7 +186,7 @@ impl Breaker {
         }
     }
 
-    /// The store is asked again.
+    /// The store gets reads again.
     pub fn close(&self, now: Instant) {
         let mut inner = self.inner.lock();
         inner.state = State::Closed { since: now };
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(breaker.problem().as_deref(), Some("not reached since the start"));
         breaker.close(now);
         breaker.probe_failed(now, Some("it refuses the login".to_owned()));
-        assert_eq!(breaker.problem(), None, "it is still asked");
+        assert_eq!(breaker.problem(), None, "it still gets reads");
         breaker.probe_failed(now, Some("it refuses the login".to_owned()));
         assert_eq!(breaker.problem().as_deref(), Some("it refuses the login"));
         assert!(breaker.probe_succeeded(now + LONGEST_HOLD));

@@ -1,4 +1,4 @@
-//! The replicas of the read model: how far each is, whether it is asked, and which one is.
+//! The replicas of the read model: the position of each, whether it gets reads, and which one gets the next.
 //!
 //! Breakers and probes are here too, those of PostgreSQL included.
 

@@ -175,7 +175,7 @@ impl PostgresProbe {
     }
 }
 
-/// Says once when a store, or a replica of it, is given up or asked again.
+/// Logs once when the breaker of a store, or of a replica of it, opens or closes.
 fn note_change((store, replica): (Source, &Arc<str>), last: &mut Option<Cause>, breaker: &Breaker) {
     let cause = breaker.open();
     if cause == *last {

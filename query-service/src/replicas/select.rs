@@ -1,11 +1,11 @@
-//! Chooses the replica of the read model that is asked.
+//! Chooses the replica of the read model that gets a read.
 //!
 //! Among those fit for a question it prefers the ones that have reached the caller's token, then those that do not lag,
 //! then the one with the fewest calls under way, in turn. What is known of a replica may be old; the answer shows it,
 //! and another replica is picked.
 //!
 //! Each process counts its own calls only. So many processes do not all turn to the replica that just became free, and
-//! a replica that is slow for one of them is asked less by that one.
+//! a replica that is slow for one of them gets fewer reads of that one.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,13 +26,13 @@ use crate::recent::{HeadTracker, Recent};
 /// How far behind a replica may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
-    /// One that misses something older is not asked, unless what it misses is known here.
+    /// A replica lagging by more gets no reads, unless the recent events cover what it lacks.
     pub max_staleness: Duration,
-    /// One that misses something older is asked only where no other can be.
+    /// A replica lagging by more is used only when no other replica is available.
     pub max_lag: Duration,
 }
 
-/// Why a replica is not asked at all.
+/// Why a replica gets no reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// Its breaker is open.
@@ -47,11 +47,11 @@ pub enum Unfit {
     OtherHistory,
 }
 
-/// One replica: how it is asked, and what is known of it.
+/// One replica: its reader, and what is known of it.
 pub struct ReadModel<N> {
     /// Asks it.
     pub reader: N,
-    /// Whether it is asked.
+    /// Whether it gets reads.
     pub breaker: Arc<Breaker>,
     /// How far it is.
     pub replica: Arc<Replica>,
@@ -61,7 +61,7 @@ pub struct ReadModel<N> {
 }
 
 impl<N> ReadModel<N> {
-    /// A replica that was not asked yet.
+    /// A replica that has had no reads yet.
     pub fn new(reader: N, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
         Self { reader, breaker, replica, calls: AtomicUsize::new(0), answers: Default::default() }
     }
@@ -81,13 +81,13 @@ impl<N> ReadModel<N> {
 pub struct ReplicaHealth {
     /// The name of its projector.
     pub name: Arc<str>,
-    /// Why it is not asked, in words; none if it is.
+    /// Why it gets no reads, in words; none if it gets them.
     pub problem: Option<Cow<'static, str>>,
     /// The newest revision that it is known to show.
     pub visible: Option<Token>,
     /// For how long something newer is known.
     pub staleness: Duration,
-    /// Others are asked first.
+    /// Other replicas are preferred.
     pub lagging: bool,
 }
 
@@ -126,7 +126,7 @@ impl<N> Drop for Picked<'_, N> {
 pub struct Tried(Vec<usize>);
 
 impl Tried {
-    /// This one was asked.
+    /// This one got the read.
     pub fn add<N>(&mut self, picked: &Picked<'_, N>) {
         self.0.push(picked.number);
     }
@@ -143,7 +143,7 @@ impl<N> Replicas<N> {
         Self { all, heads, recent, tolerance, turn: AtomicUsize::new(0) }
     }
 
-    /// Why none can be asked: what speaks against the last one. `None` if any can be.
+    /// Why no replica can be used: the reason of the last one. `None` if any can be.
     pub fn none_fit(&self, scope: Scope, now: Instant) -> Option<Unfit> {
         let mut last = Unfit::Down;
         for model in &self.all {
@@ -222,7 +222,7 @@ impl<N> Replicas<N> {
         })
     }
 
-    /// Why it is not asked, in words.
+    /// Why it gets no reads, in words.
     fn problem(&self, model: &ReadModel<N>, now: Instant) -> Option<Cow<'static, str>> {
         if let Some(problem) = model.breaker.problem() {
             return Some(problem);

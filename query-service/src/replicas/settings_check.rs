@@ -27,7 +27,7 @@ struct Found {
 /// What a server has shown so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ServerState {
-    /// It was not asked.
+    /// It was not tried yet.
     Unasked,
     /// It does not answer: other checks say so.
     Away,
@@ -65,12 +65,12 @@ impl SettingsCheck {
         Self { latch, found: Arc::new(Mutex::new(found)) }
     }
 
-    /// PostgreSQL was asked.
+    /// Records the outcome of a read of PostgreSQL.
     pub fn postgres<T>(&self, outcome: &Result<T, Error>) {
         self.update(|found| found.postgres.learn(outcome));
     }
 
-    /// A replica of the read model was asked.
+    /// Records the outcome of a read of a replica.
     pub fn replica<T>(&self, name: &str, outcome: &Result<T, Error>) {
         self.update(|found| {
             if let Some((_, state)) = found.replicas.iter_mut().find(|(known, _)| &**known == name) {

@@ -15,13 +15,13 @@ pub enum Fallback {
     NotBuilt,
     /// The first build is not finished.
     NotComplete,
-    /// It is too far behind for anybody.
+    /// It lags too far for any read.
     Stale,
     /// It is of another epoch or another database.
     OtherHistory,
     /// It is behind the caller's token.
     Behind,
-    /// Only the source of truth can tell whether the token's epoch exists.
+    /// Only the source of truth knows whether the token's epoch exists.
     Epoch,
     /// Its answer could not be brought to one revision.
     NotExact,

@@ -140,7 +140,7 @@ impl<N, P> Router<N, P> {
         replicas
     }
 
-    /// Why the source of truth is not asked now, in words; `None` if it is.
+    /// Why no reads fall back to PostgreSQL now, in words; `None` if they may.
     pub fn postgres_problem(&self) -> Option<Cow<'static, str>> {
         if !self.settings.read_source.allows(Source::Postgres) {
             return Some("reads are set to Neo4j alone (READ_SOURCE)".into());
@@ -199,17 +199,14 @@ impl<N, P> Router<N, P> {
             return Err(Refusal::busy(false));
         }
         if question.scope() == Scope::ReadModel {
-            tracing::debug!(
-                reason = reason.name(),
-                "the source of truth is not asked: it cannot answer this"
-            );
+            tracing::debug!(reason = reason.name(), "no fallback: PostgreSQL cannot answer this");
             return Err(match reason {
                 Fallback::Behind | Fallback::NotExact => self.behind(),
                 _ => Refusal::unavailable(),
             });
         }
         if source == ReadSource::Neo4j {
-            tracing::debug!(reason = reason.name(), "the source of truth is not asked: READ_SOURCE is neo4j");
+            tracing::debug!(reason = reason.name(), "no fallback: READ_SOURCE is neo4j");
             return Err(Refusal::unavailable());
         }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);

@@ -129,7 +129,7 @@ impl<N, P> Router<N, P> {
             }
             Err((Error::NotComplete, _)) => Err(Fallback::NotComplete),
             Err((Error::NotExact, _)) => Err(Fallback::NotExact),
-            // The server was not asked.
+            // The read was not sent to the server.
             Err((Error::Busy, _)) => Err(Fallback::Busy),
             Err((Error::Stalled, _)) => Err(Fallback::Slow),
             Err((Error::TimedOut, statement)) => {

@@ -28,27 +28,27 @@ pub enum Refusal {
     BudgetExhausted {
         /// Which limit.
         limit: Limit,
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
     /// No store can answer.
     #[error("no store can answer now")]
     Unavailable {
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
     /// Too many reads of this process wait for the read models.
     #[error("too many reads wait for the read models")]
     Busy {
-        /// This caller has its share of them, and another one was refused.
+        /// This caller has its share of them, and another caller was refused.
         share: bool,
-        /// When to come back.
+        /// When to retry.
         retry_after: Duration,
     },
     /// The read models lag behind the caller's token, or change too fast, and nothing else can answer this.
     #[error("the read models are behind")]
     Behind {
-        /// When to come back: about their lag.
+        /// When to retry: about their lag.
         retry_after: Duration,
     },
     /// The only store that may be asked can never answer this. A retry cannot succeed.
@@ -102,7 +102,7 @@ impl From<Exhausted> for Refusal {
     }
 }
 
-/// One to two times as long, so that those who were refused together do not come back together.
+/// One to two times as long, so that callers that were refused together do not retry together.
 fn jittered(after: Duration) -> Duration {
     ids::jitter(after, 1.0..=2.0)
 }

@@ -94,8 +94,8 @@ impl Settings {
                 .number_or("MAX_REQUEST_BYTES_IN_FLIGHT", 32 << 20, 6 << 20..=8 << 30),
             max_unsent_bytes: env
                 .about(
-                    "Maximum number of response bytes that wait for clients to take them, in this process; a quarter \
-                     of it on one connection. Further responses are replaced by RESOURCE_EXHAUSTED.",
+                    "Maximum number of response bytes in this process that clients have not read; one connection gets \
+                     at most a quarter. Further responses are replaced by RESOURCE_EXHAUSTED.",
                 )
                 .number_or("MAX_UNSENT_BYTES", 64 << 20, 4 << 20..=8 << 30),
             default_deadline: env
@@ -105,8 +105,8 @@ impl Settings {
             read_timeout: Duration::from_secs(10),
             write_timeout: env
                 .about(
-                    "The server resets a call whose client takes none of the response for this long, or does not \
-                     take a whole message within twice this time.",
+                    "The server resets a call whose client reads nothing of the response for this long, or does not \
+                     read a whole message within twice this time.",
                 )
                 .seconds_or("RESPONSE_WRITE_TIMEOUT_SECONDS", 30),
             keepalive_interval: Duration::from_secs(20),

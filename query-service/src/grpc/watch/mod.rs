@@ -295,7 +295,7 @@ async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
     Some(error.with("resume_token", sent).into())
 }
 
-/// Events after this token are gone.
+/// Events after this token have been deleted.
 fn pruned(after: Token, oldest: Option<Revision>) -> ServiceError {
     let message = match oldest {
         Some(oldest) => format!("is too old: events are kept from revision {oldest} on"),
