@@ -15,7 +15,7 @@ use std::time::Duration;
 use proto::Revision;
 use service_kit::ids;
 use service_kit::telemetry::chain;
-use service_kit::trace;
+use service_kit::trace::{Kind, Parent, Span};
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -112,7 +112,12 @@ impl Committer {
 
     /// Commits commands in one transaction and answers them. Returns them unanswered if one of several is faulty.
     async fn commit_together(&self, units: Vec<Unit>, until: Instant) -> Option<Vec<Unit>> {
-        match self.persist(&units, until).await {
+        // Open while the batch is retried and while its COMMIT is in doubt.
+        let traceparents = units.iter().filter_map(|unit| unit.traceparent.as_deref());
+        let mut span = Span::of_batch("commit", Kind::Internal, traceparents);
+        span.set("commands", units.len() as u64);
+        let persisted = self.persist(&units, until, &span.as_parent()).await;
+        match span.finish(persisted) {
             Ok(outcomes) => {
                 for (unit, outcome) in units.into_iter().zip(outcomes) {
                     // The caller may have left. The command stays committed.
@@ -140,16 +145,17 @@ impl Committer {
     }
 
     /// Retries a batch until it is committed, fails for good, or `until`.
-    async fn persist(&self, units: &[Unit], until: Instant) -> Result<Vec<Outcome>, Failure> {
+    async fn persist(
+        &self,
+        units: &[Unit],
+        until: Instant,
+        parent: &Parent,
+    ) -> Result<Vec<Outcome>, Failure> {
         let mut pause = Pause::default();
         loop {
             let batch_id = ids::random();
-            let began = Instant::now();
-            match self.attempt(units, batch_id).await {
-                Attempt::Done(done) => {
-                    trace_commit(units, began);
-                    return Ok(self.finish(done));
-                }
+            match self.attempt(units, batch_id, parent).await {
+                Attempt::Done(done) => return Ok(self.finish(done)),
                 Attempt::TimedOut(error) => {
                     tracing::warn!(error = %chain(&error), commands = units.len(), "a batch ran into a timeout");
                     return Err(Failure::TimedOut);
@@ -174,7 +180,7 @@ impl Committer {
                     tracing::warn!(error = %chain(&error), %batch_id, "the reply to COMMIT was lost");
                     ::metrics::counter!(metrics::COMMITS_IN_DOUBT).increment(1);
                     let first = done.entries.first().map(Entry::revision);
-                    match self.resolve(batch_id, first, until).await {
+                    match self.resolve(batch_id, first, until, parent).await {
                         // It was rolled back, or it has no events: then it changes nothing, or started a job that no
                         // caller knows of. All of these can be repeated.
                         Some(false) => {
@@ -182,10 +188,7 @@ impl Committer {
                                 return Err(Failure::NotCommitted);
                             }
                         }
-                        Some(true) => {
-                            trace_commit(units, began);
-                            return Ok(self.finish(done));
-                        }
+                        Some(true) => return Ok(self.finish(done)),
                         None => return Err(Failure::OutcomeUnknown),
                     }
                 }
@@ -193,9 +196,10 @@ impl Committer {
         }
     }
 
-    async fn attempt(&self, units: &[Unit], batch_id: Uuid) -> Attempt {
+    async fn attempt(&self, units: &[Unit], batch_id: Uuid, parent: &Parent) -> Attempt {
         let follow_cap = self.settings.follow_cap;
-        let attempt = transaction::attempt(&self.pool, units, batch_id, follow_cap, &self.clock).await;
+        let attempt =
+            transaction::attempt(&self.pool, units, batch_id, follow_cap, &self.clock, parent).await;
         if let Attempt::Failed(error) = &attempt
             && misses_partition(error)
         {
@@ -205,10 +209,16 @@ impl Committer {
     }
 
     /// Returns whether a batch in doubt was committed; `None` if that is not known at `until`.
-    async fn resolve(&self, batch_id: Uuid, first: Option<Revision>, until: Instant) -> Option<bool> {
+    async fn resolve(
+        &self,
+        batch_id: Uuid,
+        first: Option<Revision>,
+        until: Instant,
+        parent: &Parent,
+    ) -> Option<bool> {
         let mut pause = Pause::default();
         loop {
-            match transaction::was_committed(&self.pool, batch_id, first).await {
+            match transaction::was_committed(&self.pool, batch_id, first, parent).await {
                 Ok(found) => {
                     tracing::info!(%batch_id, found, "resolved a commit in doubt");
                     return Some(found);
@@ -235,15 +245,6 @@ impl Committer {
             self.signals.jobs.notify_one();
         }
         done.outcomes
-    }
-}
-
-/// Adds the commit to the trace of each command that has one.
-fn trace_commit(units: &[Unit], began: Instant) {
-    if trace::enabled() {
-        let size = ("commands", units.len() as u64);
-        let traces = units.iter().filter_map(|unit| unit.traceparent.as_deref());
-        traces.for_each(|of| trace::stage("commit", trace::Kind::Internal, Some(of), began, size));
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use proto::{Revision, Token};
 use service_kit::ids;
+use service_kit::trace::{Database, Parent, Span, db};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -51,6 +52,11 @@ pub struct Done {
     pub jobs: bool,
 }
 
+/// Begins the span of a statement below the span of its batch.
+fn db_span(operation: &'static str, parent: &Parent) -> Span {
+    db(Database::PostgreSql, operation, parent)
+}
+
 /// Decides, writes and commits a batch.
 pub async fn attempt(
     pool: &PgPool,
@@ -58,18 +64,24 @@ pub async fn attempt(
     batch_id: Uuid,
     follow_cap: FollowCap,
     clock: &DatabaseClock,
+    parent: &Parent,
 ) -> Attempt {
+    // It waits for a connection, too.
+    let mut lock = db_span("log_head.lock", parent);
     let mut connection = match service_kit::postgres::acquire(pool).await {
         Ok(connection) => connection,
-        Err(error) => return Attempt::Failed(error),
+        Err(error) => {
+            lock.failed(&error.to_string());
+            return Attempt::Failed(error);
+        }
     };
     // Every return before COMMIT drops the transaction or gives it up, which rolls it back.
-    let mut transaction = match within(head::begin_locked_for_commands(&mut connection)).await {
+    let mut transaction = match lock.finish(within(head::begin_locked_for_commands(&mut connection)).await) {
         Ok(Some(transaction)) => transaction,
         Ok(None) => return Attempt::Forked,
         Err(error) => return Attempt::Failed(error),
     };
-    let written = within(write(&mut transaction, units, batch_id, follow_cap, clock)).await;
+    let written = within(write(&mut transaction, units, batch_id, follow_cap, clock, parent)).await;
     let decided = match written {
         Ok(decided) => decided,
         Err(error) => {
@@ -84,7 +96,7 @@ pub async fn attempt(
         entries: decided.journal.entries,
         jobs: decided.jobs.iter().any(|change| matches!(change, JobChange::Start(..))),
     };
-    match within(transaction.commit()).await {
+    match db_span("transaction.commit", parent).finish(within(transaction.commit()).await) {
         Ok(()) => Attempt::Done(done),
         Err(error) if certainly_aborted(&error) => Attempt::Failed(error),
         Err(error) => Attempt::InDoubt(done, error),
@@ -97,22 +109,40 @@ async fn write(
     batch_id: Uuid,
     follow_cap: FollowCap,
     clock: &DatabaseClock,
+    parent: &Parent,
 ) -> Result<Decided, sqlx::Error> {
     let requests: Vec<_> =
         units.iter().filter_map(|unit| Some((unit.request.as_ref()?, &unit.command))).collect();
-    let mut remembered =
-        if requests.is_empty() { BTreeMap::new() } else { replies::list(connection, &requests).await? };
+    let mut remembered = BTreeMap::new();
+    if !requests.is_empty() {
+        let read = db_span("replies.read", parent);
+        remembered = read.finish(replies::list(connection, &requests).await)?;
+    }
     let mut touches = Touches::default();
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
-    let (head, mut graph) = load::load(connection, &touches).await?;
+    let load = db_span("graph.load", parent);
+    let (head, mut graph) = load.finish(load::load(connection, &touches).await)?;
     let head = Head { clock: clock.earliest(head.clock), ..head };
-    add_ended_erases(connection, units, &graph, head, &mut remembered).await?;
+    add_ended_erases(connection, units, &graph, head, &mut remembered, parent).await?;
 
     let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap, ids::random);
 
     if !decided.replies.is_empty() {
-        replies::insert(connection, &decided.replies, head.now).await?;
+        let write = db_span("replies.write", parent);
+        write.finish(replies::insert(connection, &decided.replies, head.now).await)?;
     }
+    if !decided.jobs.is_empty() || !decided.erases.is_empty() {
+        let write = db_span("jobs.write", parent);
+        write.finish(write_jobs(connection, &decided, head).await)?;
+    }
+    if !decided.journal.entries.is_empty() {
+        let save = db_span("batch.save", parent);
+        save.finish(save::save(connection, &graph, &decided.journal.entries, batch_id).await)?;
+    }
+    Ok(decided)
+}
+
+async fn write_jobs(connection: &mut PgConnection, decided: &Decided, head: Head) -> Result<(), sqlx::Error> {
     for change in &decided.jobs {
         match change {
             JobChange::Start(id, job, request) => {
@@ -126,8 +156,7 @@ async fn write(
     if !decided.erases.is_empty() {
         jobs::link_erases(connection, &decided.erases).await?;
     }
-    save::save(connection, &graph, &decided.journal.entries, batch_id).await?;
-    Ok(decided)
+    Ok(())
 }
 
 /// Adds the answers to erases that have ended: a repeat would erase the new account with the same id. The last step of
@@ -139,6 +168,7 @@ async fn add_ended_erases(
     graph: &Graph,
     head: Head,
     remembered: &mut BTreeMap<RequestName, Reply>,
+    parent: &Parent,
 ) -> Result<(), sqlx::Error> {
     let is_erase = |unit: &&Unit| {
         let Command::Account { user, action: AccountAction::Erase } = &unit.command else { return false };
@@ -154,7 +184,8 @@ async fn add_ended_erases(
         return Ok(());
     }
     let keys: Vec<_> = erases.keys().copied().collect();
-    for (key, job) in jobs::erases(connection, &keys).await? {
+    let read = db_span("erases.read", parent);
+    for (key, job) in read.finish(jobs::erases(connection, &keys).await)? {
         let Some(request) = erases.get(&key) else { continue };
         let answer = Answer { changed: false, written_at: head.token(), body: Body::Job(Some(job)) };
         let reply = Reply { fingerprint: request.fingerprint.clone(), answer: Some(answer) };
@@ -176,14 +207,17 @@ pub async fn was_committed(
     pool: &PgPool,
     batch_id: Uuid,
     first: Option<Revision>,
+    parent: &Parent,
 ) -> Result<bool, sqlx::Error> {
     let Some(first) = first else { return Ok(false) };
-    within(async {
+    let find = db_span("batch.find", parent);
+    let found = within(async {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let mut transaction = head::begin_locked(&mut connection).await?;
         let found = outbox::is_of_batch(&mut transaction, first, batch_id).await?;
         transaction.rollback().await?;
         Ok(found)
     })
-    .await
+    .await;
+    find.finish(found)
 }

@@ -2,18 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::time::SystemTime;
 
 use opentelemetry::trace::{
     Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
-use tokio::time::Instant;
 
 use super::context::{Parent, format, parse};
 use super::exporter::tracer;
-use crate::clock::{Clock as _, SystemClock};
 
 /// Limit of the links of a span, as the SDK has it; further commands or events are not linked.
 const MAX_LINKS: usize = 128;
@@ -141,21 +138,6 @@ impl Span {
     pub fn traceparent(&self) -> Option<String> {
         self.0.as_ref().map(|span| format(span.span_context()))
     }
-}
-
-/// Records a span that began at `began` and ends now, in the trace of one of the commands or events of a batch.
-pub fn stage(
-    name: &'static str,
-    kind: Kind,
-    traceparent: Option<&str>,
-    began: Instant,
-    attribute: (&'static str, u64),
-) {
-    let Some(tracer) = tracer() else { return };
-    let Some(parent) = traceparent.and_then(parse) else { return };
-    let now = SystemTime::from(SystemClock.now());
-    let began = now.checked_sub(began.elapsed()).unwrap_or(now);
-    Span::below(tracer, start(name, kind).with_start_time(began), parent).set(attribute.0, attribute.1);
 }
 
 pub(super) fn start(name: impl Into<Cow<'static, str>>, kind: Kind) -> SpanBuilder {
