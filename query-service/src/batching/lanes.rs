@@ -8,6 +8,9 @@
 //!
 //! If a statement fails or times out, every question with a part in it fails alike. Each error names the statement, so
 //! that failures are counted once.
+//!
+//! In traces, a statement of several questions has a span of its own, which belongs to the first sampled call and links
+//! the others; the exchange is below it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -16,6 +19,7 @@ use std::time::Duration;
 use metrics::Histogram;
 use parking_lot::Mutex;
 use proto::Token;
+use service_kit::trace::{Kind, Parent, Span};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +53,8 @@ struct Waiter<I, V> {
     items: Vec<I>,
     asked: Instant,
     until: Instant,
+    /// The span of its call.
+    parent: Parent,
     progress: Mutex<Progress<V>>,
 }
 
@@ -89,7 +95,12 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
     }
 
     /// Answers a question together with others.
-    pub async fn get(&self, question: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
+    pub async fn get(
+        &self,
+        question: &Q,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Q::Answer>, Error> {
         let items = question.to_items();
         let asked = Instant::now();
         let until = asked + within;
@@ -101,7 +112,8 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             statement: None,
             reply: Some(reply),
         };
-        let waiter = Arc::new(Waiter { items, asked, until, progress: Mutex::new(progress) });
+        let (parent, progress) = (parent.clone(), Mutex::new(progress));
+        let waiter = Arc::new(Waiter { items, asked, until, parent, progress });
         self.waiting.lock().push_back(Waiting { waiter: Arc::clone(&waiter), next: 0 });
         self.arrived.notify_one();
         match timeout_at(until, answer).await {
@@ -162,8 +174,13 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             let statement = statement.clone();
             Arc::new(move || waiters.iter().for_each(|waiter| waiter.join(&statement)))
         };
-        let outcome = self.store.read_items(items, begins, latest.saturating_duration_since(now)).await;
-        match outcome {
+        let within = latest.saturating_duration_since(now);
+        let span = span_of_batch(&parts);
+        let parent = match parts.as_slice() {
+            [only] => only.waiter.parent.clone(),
+            _ => span.as_parent(),
+        };
+        match span.finish(self.store.read_items(items, begins, within, &parent).await) {
             Ok(answer) if answer.value.len() == asked => {
                 let mut values = answer.value.into_iter();
                 for part in &parts {
@@ -244,6 +261,22 @@ impl<I, V> Waiter<I, V> {
             let _ = reply.send(Err(error));
         }
     }
+}
+
+/// The span of a statement of several questions. Empty for a question alone, and if no call is sampled.
+fn span_of_batch<I, V>(parts: &[Part<I, V>]) -> Span {
+    if parts.len() < 2 {
+        return Span::default();
+    }
+    // A large question has several parts.
+    let is_first = |(n, part): &(usize, &Part<I, V>)| {
+        !parts[..*n].iter().any(|before| Arc::ptr_eq(&before.waiter, &part.waiter))
+    };
+    let sampled = parts.iter().enumerate().filter(|(_, part)| !part.waiter.parent.is_empty());
+    let parents = sampled.filter(is_first).map(|(_, part)| &part.waiter.parent);
+    let mut span = Span::of_parents("batch", Kind::Internal, parents);
+    span.set("questions", parts.len() as u64);
+    span
 }
 
 /// A statement's failure for one of its questions.

@@ -7,6 +7,7 @@ pub mod lanes;
 #[cfg(test)]
 mod tests;
 
+use service_kit::trace::Parent;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,37 +81,58 @@ impl<R> Batched<R> {
         lanes: &Lanes<Q, R>,
         question: &Q,
         within: Duration,
+        parent: &Parent,
     ) -> Result<Versioned<Q::Answer>, Error>
     where
         R: Read<Q> + ReadItems<Q>,
     {
         if question.items() == 0 || self.lanes == 0 {
-            return self.inner.read(question, within).await;
+            return self.inner.read(question, within, parent).await;
         }
-        lanes.get(question, within).await
+        lanes.get(question, within, parent).await
     }
 }
 
 impl<R: Read<Check> + ReadItems<Check>> Read<Check> for Batched<R> {
-    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
-        self.share(&self.checks, check, within).await
+    async fn read(
+        &self,
+        check: &Check,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        self.share(&self.checks, check, within, parent).await
     }
 }
 
 impl<R: Read<Relations> + ReadItems<Relations>> Read<Relations> for Batched<R> {
-    async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
-        self.share(&self.relations, asked, within).await
+    async fn read(
+        &self,
+        asked: &Relations,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
+        self.share(&self.relations, asked, within, parent).await
     }
 }
 
 impl<R: Read<CountsOf> + ReadItems<CountsOf>> Read<CountsOf> for Batched<R> {
-    async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        self.share(&self.counts, asked, within).await
+    async fn read(
+        &self,
+        asked: &CountsOf,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Counts>>, Error> {
+        self.share(&self.counts, asked, within, parent).await
     }
 }
 
 impl<Q: Unshared, R: Read<Q>> Read<Q> for Batched<R> {
-    async fn read(&self, question: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
-        self.inner.read(question, within).await
+    async fn read(
+        &self,
+        question: &Q,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Q::Answer>, Error> {
+        self.inner.read(question, within, parent).await
     }
 }

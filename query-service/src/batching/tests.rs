@@ -4,6 +4,7 @@ use parking_lot::Mutex;
 use proto::{Epoch, Revision, Token, UserId};
 use service_kit::config::Env;
 use service_kit::neo4j;
+use service_kit::trace::Parent;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -54,6 +55,7 @@ impl ReadItems<Doubled> for Arc<Server> {
         items: Vec<u32>,
         begins: Begins,
         _: Duration,
+        _: &Parent,
     ) -> Result<Versioned<Vec<u32>>, Error> {
         begins();
         self.statements.lock().push(items.clone());
@@ -88,7 +90,7 @@ fn ask(
     items: impl IntoIterator<Item = u32>,
 ) -> tokio::task::JoinHandle<Result<Versioned<Vec<u32>>, Error>> {
     let (lanes, question) = (Arc::clone(lanes), Doubled(items.into_iter().collect()));
-    tokio::spawn(async move { lanes.get(&question, Duration::from_secs(5)).await })
+    tokio::spawn(async move { lanes.get(&question, Duration::from_secs(5), &Parent::default()).await })
 }
 
 async fn settle() {
@@ -142,7 +144,7 @@ async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
     let _stop = start(&lanes);
     let first = ask(&lanes, [1]);
     settle().await;
-    let late = lanes.get(&Doubled(vec![2]), Duration::from_millis(10)).await;
+    let late = lanes.get(&Doubled(vec![2]), Duration::from_millis(10), &Parent::default()).await;
     let (late, statement) = late.expect_err("it is late").unshared();
     assert!(matches!(late, Error::TimedOut));
     assert!(!statement.expect("a statement of others").count(), "it was in none");
@@ -196,7 +198,7 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
         tokio::task::yield_now().await;
         reader.clone().run(stop.clone()).await;
     };
-    let within = Duration::from_secs(5);
+    let (within, parent) = (Duration::from_secs(5), Parent::default());
     let relations = |viewer, targets: &[UserId]| Relations { viewer, targets: targets.to_vec() };
     let check = |viewer, target| Check { viewer, targets: vec![target] };
     let counts = |user| CountsOf { users: vec![user] };
@@ -205,12 +207,12 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
     let counts = [counts(one), counts(other)];
     let asked = async {
         let answers = tokio::join!(
-            reader.read(&relations[0], within),
-            reader.read(&relations[1], within),
-            reader.read(&checks[0], within),
-            reader.read(&checks[1], within),
-            reader.read(&counts[0], within),
-            reader.read(&counts[1], within),
+            reader.read(&relations[0], within, &parent),
+            reader.read(&relations[1], within, &parent),
+            reader.read(&checks[0], within, &parent),
+            reader.read(&checks[1], within, &parent),
+            reader.read(&counts[0], within, &parent),
+            reader.read(&counts[1], within, &parent),
         );
         stop.cancel();
         answers
@@ -240,7 +242,7 @@ async fn a_statement_is_late_for_who_gave_it_most_of_their_time() {
         settle().await;
         let second = tokio::spawn({
             let lanes = Arc::clone(&lanes);
-            async move { lanes.get(&Doubled(vec![2]), Duration::from_millis(100)).await }
+            async move { lanes.get(&Doubled(vec![2]), Duration::from_millis(100), &Parent::default()).await }
         });
         settle().await;
         tokio::time::sleep(Duration::from_millis(before)).await;

@@ -6,6 +6,7 @@ use proto::error::{Reason, ServiceError};
 use proto::query::v1::{Consistency, Explanation, Source as WireSource, explanation};
 use service_kit::auth::Caller;
 use service_kit::grpc::Deadline;
+use service_kit::trace::Parent;
 use tokio::time::Instant;
 use tonic::Request;
 
@@ -20,12 +21,14 @@ use crate::router::{CallerKey, Need, QueryTrace, ReadModelReader, Step};
 pub const PAGE_TOKEN: &str = "page_token";
 
 /// A request that was let in: until when it is answered, and who sent it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Begun {
     /// Until when.
     pub deadline: Instant,
     /// Who.
     pub caller: CallerKey,
+    /// The span of the call.
+    pub parent: Parent,
 }
 
 impl Begun {
@@ -33,13 +36,13 @@ impl Begun {
     pub fn of<T>(request: &Request<T>) -> Self {
         let caller = Caller::of(request).map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
         let deadline = Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
-        Self { deadline, caller }
+        Self { deadline, caller, parent: Parent::of_call(request.extensions()) }
     }
 
     /// A request without a token.
     #[cfg(test)]
     pub fn at(deadline: Instant) -> Self {
-        Self { deadline, caller: CallerKey::NONE }
+        Self { deadline, caller: CallerKey::NONE, parent: Parent::default() }
     }
 }
 
@@ -59,9 +62,10 @@ pub struct Call {
 impl Call {
     /// A call with these fields.
     pub fn new(begun: Begun, consistency: Option<&Consistency>, explain: bool) -> Result<Self, ServiceError> {
-        let Begun { deadline, caller } = begun;
+        let Begun { deadline, caller, parent } = begun;
         let need = Need { caller, ..validate::need(consistency)? };
-        Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trace: QueryTrace::new(explain) })
+        let trace = QueryTrace::new(explain).below(parent);
+        Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trace })
     }
 
     /// The page must be at least as fresh as the one before, and as the caller asks.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use neo4rs::{BoltType, Row};
 use proto::{Position, UserId};
+use service_kit::trace::Parent;
 
 use super::cypher::hops as cypher;
-use super::{Neo4jReader, Params, below, number};
+use super::{Neo4jReader, Params, below, db_span, number};
 use crate::queries::{
     Error, FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow,
     NAMED_BETWEEN, Part, PublicList, Read, Relations, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest, Suggested,
@@ -29,7 +30,7 @@ impl Neo4jReader {
 }
 
 impl Read<Sift> for Neo4jReader {
-    async fn read(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
+    async fn read(&self, sift: &Sift, within: Duration, parent: &Parent) -> Result<Versioned<Sifted>, Error> {
         let statement = match (sift.walked.list, sift.other.list) {
             (PublicList::Following, PublicList::Followers) => cypher::FOLLOWING_IN_FOLLOWERS,
             (PublicList::Following, PublicList::Following) => cypher::FOLLOWING_IN_FOLLOWING,
@@ -45,7 +46,7 @@ impl Read<Sift> for Neo4jReader {
             ("look", number(sift.look)),
             ("limit", number(sift.limit)),
         ];
-        let row = self.run(statement, params, within).await?;
+        let row = self.run(statement, params, within, db_span("sets.read", parent)).await?;
         let looked_at: i64 = row.value.get("looked_at").map_err(Error::failed)?;
         let looked_to: i64 = row.value.get("looked_to").map_err(Error::failed)?;
         let more = usize::try_from(looked_at).is_ok_and(|looked_at| looked_at > 0 && looked_at >= sift.look);
@@ -56,7 +57,12 @@ impl Read<Sift> for Neo4jReader {
 }
 
 impl Read<Known> for Neo4jReader {
-    async fn read(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
+    async fn read(
+        &self,
+        known: &Known,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<KnownRows>, Error> {
         let params = vec![
             ("user", known.viewer.to_string().into()),
             ("second", known.target.to_string().into()),
@@ -66,14 +72,14 @@ impl Read<Known> for Neo4jReader {
             ("skip", number(known.skip)),
             ("limit", number(known.limit)),
         ];
-        let row = self.run(cypher::KNOWN, params, within).await?;
+        let row = self.run(cypher::KNOWN, params, within, db_span("sets.read", parent)).await?;
         let value = KnownRows { rows: met_rows(&row.value, true)?, total: total(&row.value)? };
         Ok(row.map(|_| value))
     }
 }
 
 impl Read<ListAt> for Neo4jReader {
-    async fn read(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+    async fn read(&self, at: &ListAt, within: Duration, parent: &Parent) -> Result<Versioned<Part>, Error> {
         let statement = match at.kind {
             ListKind::Followers => cypher::FOLLOWERS_AT,
             ListKind::Following => cypher::FOLLOWING_AT,
@@ -91,32 +97,44 @@ impl Read<ListAt> for Neo4jReader {
         let began = Instant::now();
         let left = || within.checked_sub(began.elapsed()).ok_or(Error::TimedOut);
         // What links a viewer with the rows takes more of the server's time than the rows.
-        let held = self.holding(at.rows(), within).await?;
-        let row = held.run(statement, params, left()?).await?;
+        let mut span = db_span("lists.read", parent);
+        let held = self.holding(at.rows(), within).await;
+        let held = held.inspect_err(|error| span.failed(&error.to_string()))?;
+        let row = held.run(statement, params, left()?, span).await?;
         let (users, total) = (users(&row.value, "users")?, total(&row.value)?);
         let part = row.map(|_| Part { users, total, relations: Vec::new() });
         let Some(viewer) = at.viewer.filter(|_| !part.value.users.is_empty()) else { return Ok(part) };
         let relations = Relations { viewer, targets: part.value.users.clone() };
-        let relations = held.read(&relations, left()?).await?;
+        let relations = held.read(&relations, left()?, parent).await?;
         part.with(relations, |part, relations| Part { relations, ..part })
     }
 }
 
 impl Read<Union> for Neo4jReader {
-    async fn read(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+    async fn read(
+        &self,
+        union: &Union,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<United>, Error> {
         let began = Instant::now();
-        let first = self.read(&union.first_page(), within).await?;
+        let first = self.read(&union.first_page(), within, parent).await?;
         let Some(sift) = union.rest(&first.value) else {
             return Ok(first.map(|first| United { first, second: None }));
         };
         let left = within.checked_sub(began.elapsed()).ok_or(Error::TimedOut)?;
-        let rest = self.read(&sift, left).await?;
+        let rest = self.read(&sift, left, parent).await?;
         first.with(rest, |first, rest| United { first, second: Some(rest) })
     }
 }
 
 impl Read<Suggest> for Neo4jReader {
-    async fn read(&self, suggest: &Suggest, within: Duration) -> Result<Versioned<Suggested>, Error> {
+    async fn read(
+        &self,
+        suggest: &Suggest,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Suggested>, Error> {
         let params = vec![
             ("user", suggest.viewer.to_string().into()),
             ("newest", below(None)),
@@ -125,7 +143,7 @@ impl Read<Suggest> for Neo4jReader {
             ("named", number(NAMED_BETWEEN)),
             ("limit", number(suggest.limit)),
         ];
-        let row = self.run(cypher::SUGGEST, params, within).await?;
+        let row = self.run(cypher::SUGGEST, params, within, db_span("suggestions.read", parent)).await?;
         let middles = users(&row.value, "middles")?;
         let users = users(&row.value, "users")?;
         let numbers: Vec<i64> = row.value.get("numbers").map_err(Error::failed)?;

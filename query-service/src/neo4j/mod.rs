@@ -18,6 +18,7 @@ use std::time::Duration;
 use neo4rs::{BoltType, Graph, Query, Row};
 use proto::Position;
 use service_kit::neo4j::{DetachedError, misconfigured, run_detached};
+use service_kit::trace::{Database, Parent, Span, db};
 
 pub use self::admission::Admission;
 use crate::queries::{Begins, Error, FoundCheckpoint, ListKind, PublicList, Versioned};
@@ -167,13 +168,15 @@ impl Neo4jReader {
     }
 
     /// Runs a statement that reads the checkpoint before and after the data, and refuses what it must not answer from.
+    /// Ends the span that was begun for it.
     async fn run(
         &self,
         statement: &'static str,
         params: Params,
         within: Duration,
+        span: Span,
     ) -> Result<Versioned<Row>, Error> {
-        self.run_for_rows(statement, params, 1, within).await
+        self.run_for_rows(statement, params, 1, within, span).await
     }
 
     /// The same for an answer of many rows.
@@ -183,11 +186,18 @@ impl Neo4jReader {
         params: Params,
         rows: usize,
         within: Duration,
+        span: Span,
     ) -> Result<Versioned<Row>, Error> {
-        let row = self.one_row_of(statement, params, rows, within).await?.ok_or(Error::NotBuilt)?;
+        let row = span.finish(self.one_row_of(statement, params, rows, within).await)?;
+        let row = row.ok_or(Error::NotBuilt)?;
         let (as_of, target) = rows::bounds(&row)?;
         Ok(Versioned::between(row, as_of, target))
     }
+}
+
+/// Begins the span of an exchange.
+fn db_span(operation: &'static str, parent: &Parent) -> Span {
+    db(Database::Neo4j, operation, parent)
 }
 
 /// The statement of a list.

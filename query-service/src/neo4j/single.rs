@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use neo4rs::{BoltType, Row};
 use proto::{Position, Token, UserId};
+use service_kit::trace::Parent;
 
-use super::{Neo4jReader, Params, below, cypher, list_statement, number, rows, seen_statement};
+use super::{Neo4jReader, Params, below, cypher, db_span, list_statement, number, rows, seen_statement};
 use crate::queries::{
     Begins, Check, Counts, CountsOf, Error, ListRow, Page, Read, ReadItems, Relation, Relations, Room,
     SeenPage, SeenRow, Versioned,
@@ -17,13 +18,32 @@ use crate::queries::{
 /// find all of them taken.
 const PARTS_AT_A_TIME: usize = 2;
 
+/// A statement about ids, and how many of them fit a message.
+struct Parts<'a> {
+    /// Its name in traces.
+    operation: &'static str,
+    statement: &'static str,
+    ids: &'a [UserId],
+    size: usize,
+}
+
 impl Read<Check> for Neo4jReader {
-    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(
+        &self,
+        check: &Check,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
         let mut value = vec![false; check.targets.len()];
         let params = |ids| vec![("viewer", check.viewer.to_string().into()), ("targets", ids)];
-        let size = cypher::IDS_PER_STATEMENT;
+        let parts = Parts {
+            operation: "checks.read",
+            statement: cypher::CHECK,
+            ids: &check.targets,
+            size: cypher::IDS_PER_STATEMENT,
+        };
         let (as_of, target) = self
-            .run_in_parts(cypher::CHECK, size, &check.targets, params, within, |offset, row| {
+            .run_in_parts(parts, params, within, parent, |offset, row| {
                 rows::followed(row, value.get_mut(offset..).unwrap_or_default())
             })
             .await?;
@@ -32,12 +52,22 @@ impl Read<Check> for Neo4jReader {
 }
 
 impl Read<Relations> for Neo4jReader {
-    async fn read(&self, relations: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(
+        &self,
+        relations: &Relations,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
         let mut value = vec![Relation::default(); relations.targets.len()];
         let params = |ids| vec![("viewer", relations.viewer.to_string().into()), ("targets", ids)];
-        let size = cypher::TARGETS_PER_RELATIONS;
+        let parts = Parts {
+            operation: "relations.read",
+            statement: cypher::RELATIONS,
+            ids: &relations.targets,
+            size: cypher::TARGETS_PER_RELATIONS,
+        };
         let (as_of, target) = self
-            .run_in_parts(cypher::RELATIONS, size, &relations.targets, params, within, |offset, row| {
+            .run_in_parts(parts, params, within, parent, |offset, row| {
                 rows::relations(row, value.get_mut(offset..).unwrap_or_default())
             })
             .await?;
@@ -46,25 +76,42 @@ impl Read<Relations> for Neo4jReader {
 }
 
 impl Read<CountsOf> for Neo4jReader {
-    async fn read(&self, counts: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
-        self.counts(&counts.users, within).await
+    async fn read(
+        &self,
+        counts: &CountsOf,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Counts>>, Error> {
+        self.counts(&counts.users, within, parent).await
     }
 }
 
 impl Read<Page> for Neo4jReader {
-    async fn read(&self, page: &Page, within: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+    async fn read(
+        &self,
+        page: &Page,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
         let params = page_params(page.user, page.before, page.limit);
-        let row = self.run_for_rows(list_statement(page.kind), params, page.limit, within).await?;
+        let span = db_span("lists.read", parent);
+        let row = self.run_for_rows(list_statement(page.kind), params, page.limit, within, span).await?;
         let value = rows::list(&row.value)?;
         Ok(row.map(|_| value))
     }
 }
 
 impl Read<SeenPage> for Neo4jReader {
-    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+    async fn read(
+        &self,
+        page: &SeenPage,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
         let mut params = page_params(page.user, page.before, page.limit);
         params.push(("viewer", page.viewer.to_string().into()));
-        let row = self.run_for_rows(seen_statement(page.list), params, page.limit, within).await?;
+        let span = db_span("lists.read", parent);
+        let row = self.run_for_rows(seen_statement(page.list), params, page.limit, within, span).await?;
         let listed = rows::list(&row.value)?;
         let mut relations = vec![Relation::default(); listed.len()];
         rows::relations(&row.value, &mut relations)?;
@@ -83,8 +130,10 @@ impl ReadItems<Check> for Neo4jReader {
         pairs: Vec<(UserId, UserId)>,
         begins: Begins,
         within: Duration,
+        parent: &Parent,
     ) -> Result<Versioned<Vec<bool>>, Error> {
-        let row = self.announcing(begins).run(cypher::CHECK_PAIRS, pair_params(&pairs), within).await?;
+        let (params, span) = (pair_params(&pairs), db_span("checks.read", parent));
+        let row = self.announcing(begins).run(cypher::CHECK_PAIRS, params, within, span).await?;
         let mut value = vec![false; pairs.len()];
         rows::followed(&row.value, &mut value)?;
         Ok(row.map(|_| value))
@@ -99,8 +148,10 @@ impl ReadItems<Relations> for Neo4jReader {
         pairs: Vec<(UserId, UserId)>,
         begins: Begins,
         within: Duration,
+        parent: &Parent,
     ) -> Result<Versioned<Vec<Relation>>, Error> {
-        let row = self.announcing(begins).run(cypher::RELATION_PAIRS, pair_params(&pairs), within).await?;
+        let (params, span) = (pair_params(&pairs), db_span("relations.read", parent));
+        let row = self.announcing(begins).run(cypher::RELATION_PAIRS, params, within, span).await?;
         let mut value = vec![Relation::default(); pairs.len()];
         rows::relations(&row.value, &mut value)?;
         Ok(row.map(|_| value))
@@ -115,17 +166,29 @@ impl ReadItems<CountsOf> for Neo4jReader {
         users: Vec<UserId>,
         begins: Begins,
         within: Duration,
+        parent: &Parent,
     ) -> Result<Versioned<Vec<Counts>>, Error> {
-        self.announcing(begins).counts(&users, within).await
+        self.announcing(begins).counts(&users, within, parent).await
     }
 }
 
 impl Neo4jReader {
-    async fn counts(&self, users: &[UserId], within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn counts(
+        &self,
+        users: &[UserId],
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Counts>>, Error> {
         let mut value = vec![Counts::default(); users.len()];
         let params = |ids| vec![("users", ids)];
+        let parts = Parts {
+            operation: "counts.read",
+            statement: cypher::COUNTS,
+            ids: users,
+            size: cypher::IDS_PER_STATEMENT,
+        };
         let (as_of, target) = self
-            .run_in_parts(cypher::COUNTS, cypher::IDS_PER_STATEMENT, users, params, within, |offset, row| {
+            .run_in_parts(parts, params, within, parent, |offset, row| {
                 rows::counts(row, value.get_mut(offset..).unwrap_or_default())
             })
             .await?;
@@ -137,13 +200,13 @@ impl Neo4jReader {
     /// lies.
     async fn run_in_parts(
         &self,
-        statement: &'static str,
-        part_size: usize,
-        ids: &[UserId],
+        parts: Parts<'_>,
         params: impl Fn(BoltType) -> Params + Send + Sync,
         within: Duration,
+        parent: &Parent,
         mut place: impl FnMut(usize, &Row) -> Result<(), Error> + Send,
     ) -> Result<(Token, Token), Error> {
+        let Parts { operation, statement, ids, size } = parts;
         if ids.is_empty() {
             let checkpoint = self.checkpoint(within).await?.ok_or(Error::NotBuilt)?.checkpoint;
             let visible = checkpoint.visible;
@@ -155,10 +218,10 @@ impl Neo4jReader {
             let texts: Vec<BoltType> = part.iter().map(|id| id.to_string().into()).collect();
             async move {
                 let left = within.checked_sub(started.elapsed()).ok_or(Error::TimedOut)?;
-                self.run(statement, params(texts.into()), left).await
+                self.run(statement, params(texts.into()), left, db_span(operation, parent)).await
             }
         };
-        let parts: Vec<_> = ids.chunks(part_size).map(ask).collect();
+        let parts: Vec<_> = ids.chunks(size).map(ask).collect();
         let mut rows = futures::stream::iter(parts).buffered(PARTS_AT_A_TIME).enumerate();
         let mut bounds: Option<(Token, Token)> = None;
         while let Some((number, row)) = rows.next().await {
@@ -171,7 +234,7 @@ impl Neo4jReader {
                 Some((as_of, target)) => (as_of.min(row.as_of), target.max(row.target)),
                 None => (row.as_of, row.target),
             });
-            place(number * part_size, &row.value)?;
+            place(number * size, &row.value)?;
         }
         bounds.ok_or(Error::NotBuilt) // There was a part: the list is not empty.
     }

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use proto::{Revision, Token};
+use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use super::apply::MOST_CHANGES;
@@ -23,6 +24,7 @@ impl<R> Overlaid<R> {
         &self,
         question: &Q,
         within: Duration,
+        parent: &Parent,
         dependencies: impl Fn(&Q::Answer) -> Vec<Dependency> + Send,
     ) -> Result<Versioned<Q::Answer>, Error>
     where
@@ -32,7 +34,7 @@ impl<R> Overlaid<R> {
         // Half of the time is for waiting, the other half for the read that follows.
         let (until, repeat_until) = (began + within, began + within / 2);
         loop {
-            let answer = self.inner.read(question, left(until)?).await?;
+            let answer = self.inner.read(question, left(until)?, parent).await?;
             self.catch_up(answer.bounds(), until).await;
             match self.unchanged(answer.bounds(), &dependencies(&answer.value)) {
                 Some(position) => return Ok(self.patched(answer, position, 0)),
@@ -67,8 +69,13 @@ impl<R> Overlaid<R> {
 }
 
 impl<Q: MultiHop, R: Read<Q>> Read<Q> for Overlaid<R> {
-    async fn read(&self, question: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
-        self.settle(question, within, |answer| question.dependencies(answer)).await
+    async fn read(
+        &self,
+        question: &Q,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Q::Answer>, Error> {
+        self.settle(question, within, parent, |answer| question.dependencies(answer)).await
     }
 }
 
@@ -76,10 +83,10 @@ impl<R> Read<ListAt> for Overlaid<R>
 where
     R: Read<ListAt> + Read<Page> + Read<CountsOf> + Read<Relations>,
 {
-    async fn read(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+    async fn read(&self, at: &ListAt, within: Duration, parent: &Parent) -> Result<Versioned<Part>, Error> {
         if at.is_near() {
-            return self.near(at, within).await;
+            return self.near(at, within, parent).await;
         }
-        self.settle(at, within, |_| at.dependencies()).await
+        self.settle(at, within, parent, |_| at.dependencies()).await
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use proto::{Revision, Token, UserId};
+use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use self::apply::{Part, Short};
@@ -84,13 +85,14 @@ impl<R> Overlaid<R> {
         &self,
         question: &Q,
         within: Duration,
+        parent: &Parent,
         apply: impl FnOnce(&Ring, Revision, &mut Q::Answer) -> Option<usize> + Send,
     ) -> Result<Versioned<Q::Answer>, Error>
     where
         R: Read<Q>,
     {
         let until = Instant::now() + within;
-        let mut answer = self.inner.read(question, within).await?;
+        let mut answer = self.inner.read(question, within, parent).await?;
         self.catch_up(answer.bounds(), until).await;
         let since = answer.as_of.revision;
         let value = &mut answer.value;
@@ -166,41 +168,61 @@ impl<R> Overlaid<R> {
 }
 
 impl<R: Read<Check>> Read<Check> for Overlaid<R> {
-    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(
+        &self,
+        check: &Check,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
         let apply = |ring: &Ring, since, value: &mut Vec<bool>| {
             apply::check(ring, since, check.viewer, &check.targets, value)
         };
-        self.read_patched(check, within, apply).await
+        self.read_patched(check, within, parent, apply).await
     }
 }
 
 impl<R: Read<Relations>> Read<Relations> for Overlaid<R> {
-    async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(
+        &self,
+        asked: &Relations,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
         let apply = |ring: &Ring, since, value: &mut Vec<Relation>| {
             apply::relations(ring, since, asked.viewer, &asked.targets, value)
         };
-        self.read_patched(asked, within, apply).await
+        self.read_patched(asked, within, parent, apply).await
     }
 }
 
 impl<R: Read<CountsOf>> Read<CountsOf> for Overlaid<R> {
-    async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn read(
+        &self,
+        asked: &CountsOf,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Counts>>, Error> {
         let apply = |ring: &Ring, since, value: &mut Vec<Counts>| {
             Some(apply::counts(ring, since, &asked.users, value))
         };
-        self.read_patched(asked, within, apply).await
+        self.read_patched(asked, within, parent, apply).await
     }
 }
 
 impl<R: Read<Page>> Read<Page> for Overlaid<R> {
-    async fn read(&self, page: &Page, within: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+    async fn read(
+        &self,
+        page: &Page,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
         let Page { kind, user, before, limit } = *page;
         let until = Instant::now() + within;
         let side = Side::from(kind.edges());
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             let asked = limit + extra;
-            let mut answer = self.inner.read(&Page { limit: asked, ..*page }, left(until)?).await?;
+            let mut answer = self.inner.read(&Page { limit: asked, ..*page }, left(until)?, parent).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
             self.catch_up(answer.bounds(), until).await;
             let outcome = self.over(answer.as_of, answer.target, |ring| {
@@ -222,14 +244,20 @@ impl<R: Read<Page>> Read<Page> for Overlaid<R> {
 }
 
 impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
-    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+    async fn read(
+        &self,
+        page: &SeenPage,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
         let SeenPage { list, user, before, limit, viewer } = *page;
         let until = Instant::now() + within;
         let side = Side::from(list.kind().edges());
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             let asked = limit + extra;
-            let mut answer = self.inner.read(&SeenPage { limit: asked, ..*page }, left(until)?).await?;
+            let mut answer =
+                self.inner.read(&SeenPage { limit: asked, ..*page }, left(until)?, parent).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
             self.catch_up(answer.bounds(), until).await;
             let rows: Vec<ListRow> = answer.value.iter().map(|seen| seen.row).collect();
@@ -255,7 +283,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
                 None
             } else {
                 let asked = Relations { viewer, targets: newcomers };
-                let theirs = self.inner.read(&asked, left(until)?).await?;
+                let theirs = self.inner.read(&asked, left(until)?, parent).await?;
                 self.catch_up(theirs.bounds(), until).await;
                 Some((asked.targets, theirs))
             };

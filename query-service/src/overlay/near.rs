@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::OptionFuture;
 use proto::UserId;
+use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use super::apply::{self, Part as Rows};
@@ -16,7 +17,12 @@ use crate::queries::{
 };
 
 impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
-    pub(super) async fn near(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+    pub(super) async fn near(
+        &self,
+        at: &ListAt,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Part>, Error> {
         let until = Instant::now() + within;
         let (user, side) = (at.user, Side::from(at.kind.edges()));
         let mut extra = self.likely_removals(user, side);
@@ -24,7 +30,7 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             // One row more shows whether the list ends here.
             let (limit, asked) = (at.end() + 1, at.end() + 1 + extra);
             let page = Page { kind: at.kind, user, before: None, limit: asked };
-            let mut list = self.inner.read(&page, left(until)?).await?;
+            let mut list = self.inner.read(&page, left(until)?, parent).await?;
             let rows = Rows { before: None, limit, more_below: list.value.len() >= asked };
             self.catch_up(list.bounds(), until).await;
             let since = list.as_of.revision;
@@ -45,10 +51,10 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
             let users = part_of(&shown, at);
             let within = left(until)?;
             let account = CountsOf { users: vec![user] };
-            let counts = (shown.len() > at.end()).then(|| self.inner.read(&account, within));
+            let counts = (shown.len() > at.end()).then(|| self.inner.read(&account, within, parent));
             let viewer = at.viewer.filter(|_| !users.is_empty());
             let links = viewer.map(|viewer| Relations { viewer, targets: users.clone() });
-            let links = links.as_ref().map(|links| self.inner.read(links, within));
+            let links = links.as_ref().map(|links| self.inner.read(links, within, parent));
             let (counts, links) = tokio::join!(OptionFuture::from(counts), OptionFuture::from(links));
             let (counts, links) = (counts.transpose()?, links.transpose()?);
             let parts = [counts.as_ref().map(Versioned::bounds), links.as_ref().map(Versioned::bounds)];

@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use proto::{Position, UserId, timestamp};
+use service_kit::trace::Parent;
 use sqlx::{Connection as _, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::token;
-use super::{PostgresReader, below, failed, in_time, list, no_head, number, relations};
+use super::{PostgresReader, below, db_span, failed, in_time, list, no_head, number, relations};
 use crate::queries::{
     Error, FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow, Part, PublicList,
     Read, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
@@ -160,14 +161,19 @@ struct PartRow {
 }
 
 impl Read<Sift> for PostgresReader {
-    async fn read(&self, sift: &Sift, within: Duration) -> Result<Versioned<Sifted>, Error> {
+    async fn read(&self, sift: &Sift, within: Duration, parent: &Parent) -> Result<Versioned<Sifted>, Error> {
         let read = async { sifted(&mut *self.connection(within).await?, sift).await };
-        in_time(within, read).await
+        db_span("sets.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<Known> for PostgresReader {
-    async fn read(&self, known: &Known, within: Duration) -> Result<Versioned<KnownRows>, Error> {
+    async fn read(
+        &self,
+        known: &Known,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<KnownRows>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let rows: Vec<FoundRow> = sqlx::query_as(KNOWN)
@@ -186,12 +192,12 @@ impl Read<Known> for PostgresReader {
             let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
             Ok(Versioned::exact(KnownRows { rows, total }, as_of))
         };
-        in_time(within, read).await
+        db_span("sets.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<ListAt> for PostgresReader {
-    async fn read(&self, at: &ListAt, within: Duration) -> Result<Versioned<Part>, Error> {
+    async fn read(&self, at: &ListAt, within: Duration, parent: &Parent) -> Result<Versioned<Part>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let Some(viewer) = at.viewer else { return part(&mut connection, at).await };
@@ -201,12 +207,17 @@ impl Read<ListAt> for PostgresReader {
             snapshot.commit().await.map_err(failed)?;
             Ok(answer)
         };
-        in_time(within, read).await
+        db_span("lists.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<Union> for PostgresReader {
-    async fn read(&self, union: &Union, within: Duration) -> Result<Versioned<United>, Error> {
+    async fn read(
+        &self,
+        union: &Union,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<United>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
@@ -218,12 +229,12 @@ impl Read<Union> for PostgresReader {
             snapshot.commit().await.map_err(failed)?;
             Ok(first.map(|first| United { first, second }))
         };
-        in_time(within, read).await
+        db_span("sets.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<Suggest> for PostgresReader {
-    async fn read(&self, _: &Suggest, _: Duration) -> Result<Versioned<Suggested>, Error> {
+    async fn read(&self, _: &Suggest, _: Duration, _: &Parent) -> Result<Versioned<Suggested>, Error> {
         Err(Error::failed("the source of truth makes no suggestions"))
     }
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use proto::{Position, Token, UserId};
 use service_kit::postgres::{acquire, check_sessions, limit_statements, says_misconfigured, says_no_session};
 use service_kit::telemetry::chain;
+use service_kit::trace::{Database, Parent, Span, db};
 use service_kit::with_timeout;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
@@ -111,7 +112,12 @@ pub fn problem(error: &Error) -> Option<String> {
 }
 
 impl Read<Check> for PostgresReader {
-    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(
+        &self,
+        check: &Check,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let row: CheckRow = sqlx::query_as(sql::CHECK)
@@ -124,27 +130,42 @@ impl Read<Check> for PostgresReader {
             let value = check.targets.iter().map(|target| followed.contains(&target.uuid())).collect();
             Ok(Versioned::exact(value, token(row.epoch, row.revision)))
         };
-        in_time(within, read).await
+        db_span("checks.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<Relations> for PostgresReader {
-    async fn read(&self, asked: &Relations, within: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(
+        &self,
+        asked: &Relations,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
         let read =
             async { relations(&mut *self.connection(within).await?, asked.viewer, &asked.targets).await };
-        in_time(within, read).await
+        db_span("relations.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<Page> for PostgresReader {
-    async fn read(&self, page: &Page, within: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+    async fn read(
+        &self,
+        page: &Page,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<ListRow>>, Error> {
         let read = async { list(&mut *self.connection(within).await?, page).await };
-        in_time(within, read).await
+        db_span("lists.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<SeenPage> for PostgresReader {
-    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+    async fn read(
+        &self,
+        page: &SeenPage,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
         let statement = match page.list {
             PublicList::Followers => sql::FOLLOWERS_SEEN,
             PublicList::Following => sql::FOLLOWING_SEEN,
@@ -162,12 +183,17 @@ impl Read<SeenPage> for PostgresReader {
             let as_of = head_of(&rows)?;
             Ok(Versioned::exact(rows::seen(rows), as_of))
         };
-        in_time(within, read).await
+        db_span("lists.read", parent).finish(in_time(within, read).await)
     }
 }
 
 impl Read<CountsOf> for PostgresReader {
-    async fn read(&self, asked: &CountsOf, within: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn read(
+        &self,
+        asked: &CountsOf,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<Counts>>, Error> {
         let read = async {
             let mut connection = self.connection(within).await?;
             let rows: Vec<AccountRow> = sqlx::query_as(sql::COUNTS)
@@ -180,7 +206,7 @@ impl Read<CountsOf> for PostgresReader {
             let of = |user: &UserId| known.get(&user.uuid()).copied().unwrap_or_default();
             Ok(Versioned::exact(asked.users.iter().map(of).collect(), as_of))
         };
-        in_time(within, read).await
+        db_span("counts.read", parent).finish(in_time(within, read).await)
     }
 }
 
@@ -248,6 +274,11 @@ fn failed(error: sqlx::Error) -> Error {
     }
     let code = error.as_database_error().and_then(|error| error.code());
     if code.is_some_and(|code| code == CANCELED) { Error::TimedOut } else { Error::failed(error) }
+}
+
+/// Begins the span of a statement, or of the transaction of an answer; it waits for a connection, too.
+fn db_span(operation: &'static str, parent: &Parent) -> Span {
+    db(Database::PostgreSql, operation, parent)
 }
 
 /// The server's own limit counts per statement and not for connecting; this one counts for all of it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::Token;
+use service_kit::trace::Parent;
 
 use super::{Begins, Error, Question, Versioned};
 
@@ -42,11 +43,12 @@ pub struct Answer<T> {
 
 /// Answers a question. Each answer is one set-based operation, however many accounts it is about.
 pub trait Read<Q: Question>: Send + Sync {
-    /// Answers within the given time, or [`Error::TimedOut`].
+    /// Answers within the given time, or [`Error::TimedOut`]. Spans of statements are below `parent`.
     fn read(
         &self,
         question: &Q,
         within: Duration,
+        parent: &Parent,
     ) -> impl Future<Output = Result<Versioned<Q::Answer>, Error>> + Send;
 }
 
@@ -55,8 +57,9 @@ impl<Q: Question, R: Read<Q>> Read<Q> for Arc<R> {
         &self,
         question: &Q,
         within: Duration,
+        parent: &Parent,
     ) -> impl Future<Output = Result<Versioned<Q::Answer>, Error>> + Send {
-        (**self).read(question, within)
+        (**self).read(question, within, parent)
     }
 }
 
@@ -91,5 +94,6 @@ pub trait ReadItems<Q: Shared>: Send + Sync {
         items: Vec<Q::Item>,
         begins: Begins,
         within: Duration,
+        parent: &Parent,
     ) -> impl Future<Output = Result<Versioned<Q::Answer>, Error>> + Send;
 }

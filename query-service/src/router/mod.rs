@@ -225,7 +225,7 @@ impl<N, P> Router<N, P> {
         within: Duration,
         trace: &QueryTrace,
     ) -> (Result<Versioned<Q::Answer>, Error>, Instant) {
-        let answer = reader.read(question, within).await;
+        let answer = reader.read(question, within, trace.parent()).await;
         let ended = Instant::now();
         let (took, outcome) = (ended - began, Outcome::of(&answer));
         let source = if replica.is_some() { Source::Neo4j } else { Source::Postgres };

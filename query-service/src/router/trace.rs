@@ -1,10 +1,12 @@
-//! What was asked to get an answer, for callers who set `explain`. Without that, nothing is recorded.
+//! What was asked to get an answer: for callers who set `explain`, and for the spans of a sampled trace. Without those,
+//! nothing is recorded.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto::Token;
+use service_kit::trace::Parent;
 
 use crate::queries::{Error, Outcome, Source, Versioned};
 
@@ -60,12 +62,27 @@ pub struct Record {
 
 /// Records the way of an answer, if somebody wants to know.
 #[derive(Debug, Default)]
-pub struct QueryTrace(Option<Mutex<Record>>);
+pub struct QueryTrace {
+    record: Option<Mutex<Record>>,
+    /// The span of the call.
+    parent: Parent,
+}
 
 impl QueryTrace {
     /// Records if `wanted`.
     pub fn new(wanted: bool) -> Self {
-        Self(wanted.then(Mutex::default))
+        Self { record: wanted.then(Mutex::default), parent: Parent::default() }
+    }
+
+    /// The same for a call with this span.
+    #[must_use]
+    pub fn below(self, parent: Parent) -> Self {
+        Self { parent, ..self }
+    }
+
+    /// The parent of the spans of statements.
+    pub fn parent(&self) -> &Parent {
+        &self.parent
     }
 
     /// A store was asked.
@@ -80,11 +97,11 @@ impl QueryTrace {
 
     /// What was recorded; `None` if the caller does not want to know.
     pub fn record(&self) -> Option<Record> {
-        self.0.as_ref().map(|record| record.lock().clone())
+        self.record.as_ref().map(|record| record.lock().clone())
     }
 
     fn change(&self, change: impl FnOnce(&mut Record)) {
-        if let Some(record) = &self.0 {
+        if let Some(record) = &self.record {
             change(&mut record.lock());
         }
     }

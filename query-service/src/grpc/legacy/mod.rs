@@ -14,6 +14,7 @@ use proto::UserId;
 use proto::error::ServiceError;
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_server::GraphService;
+use service_kit::trace::Parent;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -52,11 +53,12 @@ pub struct Legacy {
     default_limit: usize,
 }
 
-/// One call: how fresh its answers are, and until when.
-#[derive(Clone, Copy, Debug)]
+/// One call: how fresh its answers are, until when, and its span.
+#[derive(Debug)]
 struct Call {
     need: Need,
     deadline: Instant,
+    parent: Parent,
 }
 
 impl Legacy {
@@ -73,9 +75,9 @@ impl Legacy {
 
     /// Begins a call whose request is sound: waits for what the stream holds.
     async fn begin<T>(&self, request: &Request<T>) -> Call {
-        let Begun { deadline, caller } = Begun::of(request);
+        let Begun { deadline, caller, parent } = Begun::of(request);
         let at_least = self.stream_end.reached(deadline).await;
-        Call { need: Need { at_least, caller, ..Need::default() }, deadline }
+        Call { need: Need { at_least, caller, ..Need::default() }, deadline, parent }
     }
 
     async fn ask<Q: FromMemory>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, ServiceError>
@@ -83,7 +85,7 @@ impl Legacy {
         ReadModelReader: Read<Q>,
         PostgresReader: Read<Q>,
     {
-        let trace = QueryTrace::new(true);
+        let trace = QueryTrace::new(true).below(call.parent.clone());
         let mut answer = self.router.attempt(question, call.need, call.deadline, &trace).await;
         // Without the requirement, only what failed for want of freshness can succeed.
         if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trace)) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use proto::UserId;
 use proto::event::{EdgeKey, EdgeKind};
+use service_kit::trace::Parent;
 
 use super::history::{State, counts_at, list_at, relation_at, token};
 use super::hops;
@@ -48,7 +49,7 @@ impl Torn {
 }
 
 impl Read<Check> for Torn {
-    async fn read(&self, check: &Check, _: Duration) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(&self, check: &Check, _: Duration, _: &Parent) -> Result<Versioned<Vec<bool>>, Error> {
         let state = self.state(false);
         let key = |target| EdgeKey { kind: EdgeKind::Follow, source: check.viewer, target };
         self.answer(check.targets.iter().map(|target| state.contains_key(&key(*target))).collect())
@@ -56,7 +57,12 @@ impl Read<Check> for Torn {
 }
 
 impl Read<Relations> for Torn {
-    async fn read(&self, asked: &Relations, _: Duration) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(
+        &self,
+        asked: &Relations,
+        _: Duration,
+        _: &Parent,
+    ) -> Result<Versioned<Vec<Relation>>, Error> {
         let state = self.state(false);
         let relation = |target: &UserId| relation_at(&state, asked.viewer, *target);
         self.answer(asked.targets.iter().map(relation).collect())
@@ -64,13 +70,13 @@ impl Read<Relations> for Torn {
 }
 
 impl Read<CountsOf> for Torn {
-    async fn read(&self, asked: &CountsOf, _: Duration) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn read(&self, asked: &CountsOf, _: Duration, _: &Parent) -> Result<Versioned<Vec<Counts>>, Error> {
         self.answer(asked.users.iter().map(|user| counts_at(self.at(user), *user)).collect())
     }
 }
 
 impl Read<Page> for Torn {
-    async fn read(&self, page: &Page, _: Duration) -> Result<Versioned<Vec<ListRow>>, Error> {
+    async fn read(&self, page: &Page, _: Duration, _: &Parent) -> Result<Versioned<Vec<ListRow>>, Error> {
         let side = Side::from(page.kind.edges());
         let mut rows = list_at(&self.state(false), page.user, side);
         for row in list_at(&self.state(true), page.user, side) {
@@ -86,9 +92,14 @@ impl Read<Page> for Torn {
 }
 
 impl Read<SeenPage> for Torn {
-    async fn read(&self, page: &SeenPage, within: Duration) -> Result<Versioned<Vec<SeenRow>>, Error> {
+    async fn read(
+        &self,
+        page: &SeenPage,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
         let SeenPage { list, user, before, limit, viewer } = *page;
-        let rows = self.read(&Page { kind: list.kind(), user, before, limit }, within).await?;
+        let rows = self.read(&Page { kind: list.kind(), user, before, limit }, within, parent).await?;
         let state = self.state(true);
         Ok(rows.map(|rows| {
             let seen = |row: ListRow| SeenRow { row, relation: relation_at(&state, viewer, row.user) };
@@ -101,7 +112,7 @@ impl Read<SeenPage> for Torn {
 macro_rules! over_hops {
     ($($question:ident -> $answer:ident = $of:path;)+) => {
         $(impl Read<$question> for Torn {
-            async fn read(&self, question: &$question, _: Duration) -> Result<Versioned<$answer>, Error> {
+            async fn read(&self, question: &$question, _: Duration, _: &Parent) -> Result<Versioned<$answer>, Error> {
                 self.answer($of(&self.state(false), &self.state(true), question))
             }
         })+

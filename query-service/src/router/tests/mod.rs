@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto::{Epoch, Revision, Token, UserId};
+use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use super::*;
@@ -62,7 +63,7 @@ impl Fake {
 }
 
 impl<Q: Question<Answer: Default>> Read<Q> for Fake {
-    async fn read(&self, _: &Q, within: Duration) -> Result<Versioned<Q::Answer>, Error> {
+    async fn read(&self, _: &Q, within: Duration, _: &Parent) -> Result<Versioned<Q::Answer>, Error> {
         self.act(Q::Answer::default(), within).await
     }
 }

@@ -23,6 +23,7 @@ impl ReadItems<Check> for Server {
         pairs: Vec<(UserId, UserId)>,
         begins: Begins,
         within: Duration,
+        _: &Parent,
     ) -> Result<Versioned<Vec<bool>>, Error> {
         if !self.full.load(Ordering::SeqCst) {
             begins();
@@ -37,8 +38,13 @@ type Checks = Lanes<Check, Server>;
 struct Sharing(Arc<Checks>);
 
 impl Read<Check> for Sharing {
-    async fn read(&self, check: &Check, within: Duration) -> Result<Versioned<Vec<bool>>, Error> {
-        self.0.get(check, within).await
+    async fn read(
+        &self,
+        check: &Check,
+        within: Duration,
+        parent: &Parent,
+    ) -> Result<Versioned<Vec<bool>>, Error> {
+        self.0.get(check, within, parent).await
     }
 }
 
