@@ -27,6 +27,8 @@ pub struct Span {
     pub id: String,
     /// The span that it belongs to, in hex.
     pub parent: String,
+    /// The spans that it links, in hex.
+    pub links: Vec<String>,
     /// It ended after it began.
     pub took_time: bool,
 }
@@ -81,6 +83,7 @@ impl TraceService for Collector {
                 trace: hex(&span.trace_id),
                 id: hex(&span.span_id),
                 parent: hex(&span.parent_span_id),
+                links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
                 took_time: span.end_time_unix_nano > span.start_time_unix_nano,
             });
             self.spans.lock().extend(spans);

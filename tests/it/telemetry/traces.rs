@@ -128,7 +128,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
     let calls = spans.iter().filter(|span| span.name == FOLLOW);
     let others: Vec<_> = calls.filter(|call| call.id != commit.parent).collect();
     let [other] = others.as_slice() else { panic!("the commit belongs to one of the calls: {spans:?}") };
-    assert_ne!(other.trace, commit.trace);
+    assert_eq!(commit.links, [other.id.as_str()], "the call of the other command");
 }
 
 async fn a_read_shows_the_exchange_with_its_store(own: &Own, collector: &Collector) {
