@@ -133,8 +133,9 @@ struct Page {
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     user_id: &'a str,
+    /// Absent in sets, which have no dates; null if the server sends none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<String>,
+    created_at: Option<Option<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -247,10 +248,11 @@ fn undated(user_id: String) -> ListedEdge {
 }
 
 fn print(format: Format, list: &List<'_>, page: &Page, first: bool) -> anyhow::Result<()> {
+    let dated = !matches!(list, List::Set(_));
     match format {
         Format::Json => output::json_rows(page.edges.iter().map(|edge| Row {
             user_id: &edge.user_id,
-            created_at: format_proto(edge.created_at),
+            created_at: dated.then(|| format_proto(edge.created_at)),
             expires_at: format_proto(edge.expires_at),
             relationship: edge.relationship.as_ref().map(Pair::from),
             total: page.total,
@@ -258,7 +260,6 @@ fn print(format: Format, list: &List<'_>, page: &Page, first: bool) -> anyhow::R
         }))?,
         Format::Text if page.edges.is_empty() => {}
         Format::Text => {
-            let dated = !matches!(list, List::Set(_));
             let expires = matches!(list, List::Mutes(_) | List::Blocks(_));
             let related = matches!(list, List::Followers(args) | List::Following(args) if args.relationships);
             let mut header = vec!["USER"];
