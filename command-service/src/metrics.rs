@@ -21,7 +21,7 @@ service_kit::declare_metrics! {
     Gauge(Switch) DATABASE_READ_ONLY = "followgraph_command_database_read_only";
     /// Commands refused because PostgreSQL records a fork.
     Counter(Count) FORKED_COMMANDS = "followgraph_command_forked_total";
-    /// Commands waiting for their transaction.
+    /// Commands, chunks of imports and replacements waiting for their transaction.
     Gauge(Count) QUEUED_COMMANDS = "followgraph_command_queued";
     /// Commands refused by the queue, by cause: it is full (`queue_full`), or the caller has half of it while another
     /// caller is refused (`queue_share`).

@@ -3,8 +3,8 @@
 //! The last event that touches an edge decides what it is; an edge that no event touches did not change. So the outcome
 //! is of exactly the ring's position, whichever part of these changes the read model had already.
 //!
-//! There is no outcome if a list lost so many rows that the page is not full ([`Short`]: read more), or if an account
-//! changed more often than [`MOST_CHANGES`].
+//! Fails if a list lost more rows than were read beyond the page ([`Short`]: read more), or if an account changed more
+//! often than [`MOST_CHANGES`].
 
 use std::collections::HashMap;
 

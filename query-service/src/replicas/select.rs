@@ -4,8 +4,8 @@
 //! then the one with the fewest calls under way, in turn. What is known of a replica may be old; the answer shows it,
 //! and another replica is picked.
 //!
-//! Each process counts its own calls only. So many processes do not all turn to the replica that just became free, and
-//! a replica that is slow for one of them gets fewer reads of that one.
+//! Each process counts its own calls only. So processes do not all switch to the replica that just became free, and a
+//! replica that is slow for one of them gets fewer reads of that one.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};

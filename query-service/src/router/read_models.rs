@@ -106,12 +106,14 @@ impl<N, P> Router<N, P> {
             && question.scope() != Scope::Single
             && answer.as_of.epoch == token.epoch
             && answer.as_of < token
-            && replica.reach(token, now + self.wait_for(question.scope(), now, deadline)).await
         {
-            // What this process has read did not make up for what the replica missed; now it has that itself.
-            let again = Instant::now();
-            let within = within.min(share(deadline.saturating_duration_since(again), picked.choice));
-            (outcome, now) = self.timed(question, &model.reader, Some(model), again, within, trace).await;
+            let reached = replica.reach(token, now + self.wait_for(question.scope(), now, deadline)).await;
+            now = Instant::now();
+            if reached {
+                // Recent events did not contain all that the replica lacked; now the replica has it itself.
+                let within = within.min(share(deadline.saturating_duration_since(now), picked.choice));
+                (outcome, now) = self.timed(question, &model.reader, Some(model), now, within, trace).await;
+            }
         }
         Ok(match outcome.map_err(Error::unshared) {
             Ok(answer) => {
