@@ -155,8 +155,11 @@ async fn a_stream_may_pause_between_messages_but_not_within() {
     body.send_data(message.clone(), false).expect("sent");
     let mut echoed = response.await.expect("a response").into_body();
     assert_eq!(echoed.data().await.expect("an echo").expect("bytes"), message);
-    // Longer than the limit within a message, in real time: the sockets are real.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // The pause exceeds the limit within a message: an upload that stalls after the echo is ended by that limit.
+    let (stalled, mut upload) = client.begin("Upload", &[BEARER]).await;
+    upload.send_data(message.slice(..6), false).expect("sent");
+    let stalled = tokio::time::timeout(SOON, stalled).await.expect("it ends").expect("a response");
+    assert_eq!(in_headers(&stalled), (Code::DeadlineExceeded, "REQUEST_STALLED".to_owned()));
     body.send_data(message.clone(), false).expect("sent");
     assert_eq!(echoed.data().await.expect("an echo").expect("bytes"), message);
     body.send_data(message.slice(..6), false).expect("sent");
