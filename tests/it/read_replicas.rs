@@ -34,8 +34,26 @@ async fn set() -> Own {
     Own::start_to_grow(settings).await
 }
 
+/// The same with both replicas, which answer, and the edges that both hold.
+async fn grown_set(seed: u64) -> (Own, Vec<(String, String)>) {
+    let mut own = set().await;
+    let edges = graph::random(seed, 300, 3_000);
+    importing::all(&mut own.endpoints.commands(), &edges, 500).await;
+    own.grow();
+    for replica in BOTH {
+        wait_answering(&own.endpoints.queries(), replica).await;
+    }
+    (own, edges)
+}
+
+/// Both replicas hold what PostgreSQL holds, and all answers agree.
+async fn assert_both_agree(own: &Own) {
+    truth::assert_agreement(&own.endpoints, 3).await;
+    truth::assert_agreement(&own.second_read_model(), 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn two_read_replicas_share_the_reads_and_stand_in_for_each_other() {
+async fn two_read_replicas_share_the_reads() {
     let mut own = set().await;
     let endpoints = own.endpoints.clone();
     let edges = graph::random(31, 300, 3_000);
@@ -51,7 +69,13 @@ async fn two_read_replicas_share_the_reads_and_stand_in_for_each_other() {
     load.end("while a replica was added").await;
     reads_are_spread(&endpoints).await;
     a_walk_over_both_is_exact(&endpoints).await;
+    assert_both_agree(&own).await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn two_read_replicas_stand_in_for_each_other() {
+    let (mut own, edges) = grown_set(33).await;
+    let endpoints = own.endpoints.clone();
     let load = Load::start(&endpoints, &edges);
     own.kill(Victim::Neo4j);
     // Reads continue until query-service has noticed the loss, and after it.
@@ -64,24 +88,21 @@ async fn two_read_replicas_share_the_reads_and_stand_in_for_each_other() {
     wait_answering(&endpoints.queries(), "projector-0").await;
     load.end("while it came back").await;
     reads_are_spread(&endpoints).await;
-
-    truth::assert_agreement(&endpoints, 3).await;
-    truth::assert_agreement(&own.second_read_model(), 0).await;
+    assert_both_agree(&own).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lagging_foreign_or_wiped_replica_is_not_asked() {
-    let mut own = set().await;
-    let endpoints = own.endpoints.clone();
-    let edges = graph::random(32, 300, 3_000);
-    importing::all(&mut endpoints.commands(), &edges, 500).await;
-    own.grow();
-    for replica in BOTH {
-        wait_answering(&endpoints.queries(), replica).await;
-    }
+async fn a_lagging_or_foreign_replica_is_not_asked() {
+    let (mut own, _) = grown_set(32).await;
     one_that_lags_is_not_preferred(&mut own).await;
     a_foreign_replica_changes_nothing_for_the_other(&mut own).await;
+    assert_both_agree(&own).await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_replica_is_not_asked_until_it_has_built_itself() {
+    let (mut own, edges) = grown_set(34).await;
+    let endpoints = own.endpoints.clone();
     let load = Load::start(&endpoints, &edges);
     own.kill(Victim::SecondNeo4j);
     block_in_place(|| own.servers.further_neo4j[0].wipe()).expect("wiped");
@@ -89,9 +110,7 @@ async fn a_lagging_foreign_or_wiped_replica_is_not_asked() {
     wait_answering(&endpoints.queries(), "projector-1").await;
     load.end("while a replica was wiped and built itself").await;
     reads_are_spread(&endpoints).await;
-
-    truth::assert_agreement(&endpoints, 3).await;
-    truth::assert_agreement(&own.second_read_model(), 0).await;
+    assert_both_agree(&own).await;
 }
 
 /// Reads of one caller alternate between the replicas.

@@ -79,7 +79,8 @@ impl Case<'_> {
     /// The read side agrees: checks, lists and counts of the follows.
     pub async fn compare_api(&self) {
         let token = found_token(&self.world.pool, &self.users).await;
-        let mut queries = self.world.endpoints.queries();
+        // A process may have been killed a moment ago, and a starved one refuses reads.
+        let queries = self.world.endpoints.queries();
         let follows: BTreeSet<_> = self
             .model
             .visible()
@@ -102,15 +103,25 @@ impl Case<'_> {
             let counted = (counts[0].followers as usize, counts[0].following as usize);
             assert_eq!(counted, (sizes[0].len(), sizes[1].len()), "counts of {user}");
             for (list, wanted) in lists {
-                let listed =
-                    clients::walk(&mut queries, list, &text, 2, fresh(&token)).await.expect("a list");
+                let listed = retried(|| {
+                    let (mut queries, text, token) = (queries.clone(), text.clone(), token.clone());
+                    async move { clients::walk(&mut queries, list, &text, 2, fresh(&token)).await }
+                })
+                .await;
                 let set: BTreeSet<_> = listed.iter().map(|id| UserId::parse(id).expect("an id")).collect();
                 assert_eq!((listed.len(), set), (wanted.len(), wanted), "{list:?} of {user}");
             }
             let others: Vec<_> = self.users.into_iter().filter(|other| *other != user).collect();
             for other in &others {
-                let seen = clients::check(&mut queries, &text, &other.to_string(), fresh(&token)).await;
-                let following = seen.expect("a check").following;
+                let following = retried(|| {
+                    let (mut queries, text, token) = (queries.clone(), text.clone(), token.clone());
+                    async move {
+                        let other = other.to_string();
+                        clients::check(&mut queries, &text, &other, fresh(&token)).await
+                    }
+                })
+                .await
+                .following;
                 assert_eq!(following, follows.contains(&(user, *other)), "{user} follows {other}");
             }
             let request = GetRelationshipsRequest {
@@ -119,7 +130,12 @@ impl Case<'_> {
                 consistency: fresh(&token),
                 ..Default::default()
             };
-            let seen = queries.get_relationships(request).await.expect("relationships").into_inner();
+            let seen = retried(|| {
+                let (mut queries, request) = (queries.clone(), request.clone());
+                async move { queries.get_relationships(request).await }
+            })
+            .await
+            .into_inner();
             for (other, found) in others.iter().zip(&seen.relationships) {
                 self.check_pair(user, *other, found);
                 assert_eq!(

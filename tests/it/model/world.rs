@@ -19,6 +19,8 @@ use super::steps::{Killed, Step};
 /// How long a command is repeated for while processes are away.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const REPEATS: &str = "repeats";
+
 /// The services, and what has happened to them.
 pub struct World {
     pub endpoints: Endpoints,
@@ -51,6 +53,11 @@ impl World {
 
     pub fn note(&self, what: &'static str) {
         *self.counted.borrow_mut().entry(what).or_default() += 1;
+    }
+
+    /// How many calls were sent again because nobody answered them.
+    pub fn repeats(&self) -> usize {
+        self.counted.borrow().get(REPEATS).copied().unwrap_or_default()
     }
 
     /// Carries out a sequence with accounts of its own.
@@ -118,7 +125,7 @@ impl World {
             async {
                 match outcome.await {
                     Err(status) if invites_repeat(&status) => {
-                        self.note("repeats");
+                        self.note(REPEATS);
                         Err(status.to_string())
                     }
                     decided => Ok(decided),
