@@ -7,7 +7,7 @@ use async_nats::{Client, ConnectOptions, ServerAddr};
 use devstack::Principal;
 use futures::StreamExt as _;
 use proto::event::Event;
-use proto::{Epoch, subjects};
+use proto::{Epoch, Token, subjects};
 use tests::clients::follow;
 use tests::{Endpoints, new_user, truth};
 use tokio::sync::mpsc;
@@ -105,15 +105,16 @@ async fn each_service_publishes_only_its_own_subjects() {
 async fn a_subscriber_reads_the_stream_by_a_consumer() {
     let shared = Endpoints::shared();
     let (actor, target) = (new_user(), new_user());
-    follow(&mut shared.commands(), &actor, &target).await.expect("a follow");
+    let written = follow(&mut shared.commands(), &actor, &target).await.expect("a follow").written_at;
+    let written = Token::parse(&written).expect("a token").revision;
+    // A consumer that begins beyond the stream's end begins at its end.
     truth::wait_caught_up(&shared).await;
-    let head = truth::head(&shared).await;
 
     let subscriber = Caller::new(Principal::Subscriber).await;
     let context = jetstream::new(subscriber.client.clone());
     let stream = context.get_stream(subjects::stream_name(Epoch(1))).await.expect("the stream is shown");
     let config = consumer::pull::OrderedConfig {
-        deliver_policy: consumer::DeliverPolicy::ByStartSequence { start_sequence: head.0 },
+        deliver_policy: consumer::DeliverPolicy::ByStartSequence { start_sequence: written.0 },
         ..Default::default()
     };
     let consumer = stream.create_consumer(config).await.expect("a consumer");
@@ -121,7 +122,7 @@ async fn a_subscriber_reads_the_stream_by_a_consumer() {
     let message = tokio::time::timeout(LIMIT, messages.next()).await.expect("in time");
     let message = message.expect("one more").expect("a message");
     let event = Event::decode(&message.payload).expect("an event of the relay");
-    assert_eq!(event.revision, head);
+    assert_eq!(event.revision, written);
 
     // Where a push consumer delivers is not looked at by permissions; into the stream itself it cannot.
     let config = consumer::push::Config {
