@@ -15,7 +15,7 @@ service_kit::declare_metrics! {
     Counter(Count) COMMITS_IN_DOUBT = "followgraph_command_commits_in_doubt_total";
     /// Batches taken apart after a failed statement.
     Counter(Count) BATCHES_TAKEN_APART = "followgraph_command_batches_taken_apart_total";
-    /// Commands that failed because their transaction alone ran into a timeout of PostgreSQL.
+    /// Commands that failed because their transaction alone ran into a timeout of PostgreSQL, or took longer than 15 s.
     Counter(Count) COMMANDS_TIMED_OUT = "followgraph_command_timed_out_total";
     /// 1 while PostgreSQL takes no writes from this process: it is a standby, or default_transaction_read_only is on.
     Gauge(Switch) DATABASE_READ_ONLY = "followgraph_command_database_read_only";

@@ -66,8 +66,8 @@ pub enum Command {
     /// Replace the accounts that ACTOR follows by those in a file
     ///
     /// Existing follows keep their dates and positions. Sends follow requests to private accounts, and withdraws pending
-    /// requests to accounts not in the file. More than 1,000 changes are made by a job, which overwrites follows and
-    /// unfollows made while it runs.
+    /// requests to accounts not in the file. More than 1,000 changes are made by a job, and so are fewer if ACTOR keeps
+    /// changing the list during the call. The job overwrites follows and unfollows made while it runs.
     ReplaceFollowing(ReplaceArgs),
     /// Erase an account and all its edges
     Erase(EraseArgs),

@@ -99,7 +99,7 @@ impl Config {
 impl Fallback {
     fn read(env: &mut Env) -> Self {
         let per_second = env
-            .about("Maximum fallback reads per second: those that PostgreSQL answers because Neo4j cannot. A read counts as one, plus one for every fifty items. Reads of more than 1,000 items get at most three quarters of it.")
+            .about("Budget of reads on PostgreSQL per second, in cost units: a read costs one, plus one for every fifty items. It covers reads that Neo4j cannot answer, fully_consistent reads, and pages of older events for WatchEvents. Reads of more than 1,000 items get at most three quarters of it. With READ_SOURCE=postgres it does not limit reads.")
             .number_or("FALLBACK_BUDGET_PER_SECOND", 2_000, 1..=10_000_000);
         let concurrency = env
             .about(
@@ -127,7 +127,7 @@ fn page_token_keys(env: &mut Env) -> Vec<Secret> {
 fn freshness_wait(env: &mut Env) -> Duration {
     let millis = env
         .about(
-            "How long a read waits for Neo4j to reach the revision that it asks for. After that it falls back to PostgreSQL.",
+            "How long a read waits until this process or a replica has reached the revision that it asks for (reads over several hops: 1 second). After that it falls back to PostgreSQL. Also how long an answer of Neo4j waits for the recent events that it needs.",
         )
         .number_or("FRESHNESS_WAIT_MILLIS", 200, 50..=500);
     Duration::from_millis(millis)
@@ -151,7 +151,7 @@ fn legacy(env: &mut Env) -> LegacySettings {
 fn overlay(env: &mut Env) -> Limits {
     Limits {
         events: env
-            .about("Maximum number of recent events in memory. With them, a read model that lags by fewer events answers reads over one hop exactly. One that lags by more answers them as of its own revision, until it lags by MAX_STALENESS_SECONDS.")
+            .about("Maximum number of recent events in memory. With them, a read model that lags by fewer events answers reads over one hop exactly. If it lags by more, its answers are used only if they are of one revision, until it lags by MAX_STALENESS_SECONDS; for others the next replica or PostgreSQL is asked.")
             .number_or("OVERLAY_EVENTS", 100_000, 1_000..=10_000_000),
         bytes: env
             .about("Memory limit of the recent events, in bytes.")
