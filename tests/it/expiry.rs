@@ -76,6 +76,7 @@ async fn mutes_and_blocks_expire_unless_renewed() {
     assert!(Ask::new(Act::Mute, a, b).done(&commands).await.changed, "a new mute");
 }
 
+/// I12: a restore does not bring it back.
 #[tokio::test]
 async fn what_runs_out_in_the_archive_does_not_come_back() {
     let endpoints = Endpoints::shared();

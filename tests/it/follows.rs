@@ -4,6 +4,7 @@ use proto::error::{Reason, reason_of};
 use tests::clients::{check, consistent, counts, follow, fresh, unfollow};
 use tests::{Endpoints, new_user};
 
+/// I10.
 #[tokio::test]
 async fn a_follow_is_seen_by_a_read_with_its_token() {
     let endpoints = Endpoints::shared();

@@ -1,4 +1,4 @@
-//! Archive and restore: what is hidden, and what comes back.
+//! Archive and restore (I12): what is hidden, and what comes back.
 
 mod erase;
 mod failing;

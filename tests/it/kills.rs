@@ -1,4 +1,4 @@
-//! I1 to I5 while each of the six processes is killed with SIGKILL during an import and other writes.
+//! I1, I2, I3 and I5 while each of the six processes is killed with SIGKILL during an import and other writes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Random command sequences against the model of the contract (I1, I2, I5, I6). Commands come in batches, from two
-//! processes, while processes are killed. Every answer and every state is the model's, and count == list == check at
-//! every revision.
+//! Random command sequences against the model of the contract (I1, I2, I5, I6, I12). Commands come in batches, from
+//! two processes, while processes are killed. Every answer and every state is the model's, and count == list == check
+//! at every revision.
 //!
 //! `FOLLOWGRAPH_TEST_MODEL_CASES=1000` is the long form; `FOLLOWGRAPH_TEST_MODEL_SEED` changes the sequences. A failure
 //! prints its seed and the shortest sequence that fails.

@@ -1,4 +1,4 @@
-//! The history checker: every answer is the state at its `as_of`, whatever is killed.
+//! The history checker (I8, I13): every answer is the state at its `as_of`, whatever is killed.
 //!
 //! Writers change a small set of accounts in every way. Readers make every call, with every consistency, through two
 //! query-services with two read replicas. Meanwhile projectors, a query-service, NATS and a replica are killed. At the

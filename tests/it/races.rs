@@ -1,5 +1,5 @@
 //! Two clients and two command-services on the same pairs: the rules allow the final state, whatever the order, and the
-//! log alone leads to it (I1, I6).
+//! log alone leads to it (I1, I6, I11).
 
 use devstack::services::Service;
 use futures::future::join_all;

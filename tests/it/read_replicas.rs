@@ -1,4 +1,4 @@
-//! I7, I8, I10 and I13 with two read replicas: one is added, lost, wiped, slow, or of another history, and comes back.
+//! I8, I10 and I13 with two read replicas: one is added, lost, wiped, slow, or of another history, and comes back.
 //!
 //! PostgreSQL answers no read here (`READ_SOURCE=neo4j`): a read fails if the other replica does not take it over.
 

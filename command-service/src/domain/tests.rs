@@ -1,4 +1,4 @@
-//! Tests of the rules: examples, and a comparison with a model.
+//! Tests of the rules (I11 and I12 among them): examples, and a comparison with a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 

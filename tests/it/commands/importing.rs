@@ -1,4 +1,4 @@
-//! Imports and the other commands: mutes and blocks with their dates, and what only an import may do.
+//! Imports and the other commands: mutes and blocks with their dates, what only an import may do, and I11.
 
 use proto::UserId;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, ImportEdgesResponse};

@@ -1,4 +1,4 @@
-//! Removing followers, mutes and blocks.
+//! Removing followers, mutes and blocks (I11).
 
 use proto::error::Reason;
 use proto::event::{EdgeKind, EdgeOp, Verb};

@@ -132,6 +132,7 @@ async fn every_operation_on_every_pair_of_sets() {
     }
 }
 
+/// I8, for a set made of two lists.
 #[tokio::test]
 async fn a_walk_neither_misses_nor_repeats_those_who_stay() {
     let endpoints = Endpoints::shared();

@@ -1,4 +1,4 @@
-//! Answers over several hops, and answers of several statements, under writes without a pause.
+//! Answers over several hops, and answers of several statements, under writes without a pause (I13).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Answers over several hops: the plain definition of each, and that what is answered is the state at one revision.
+//! Answers over several hops (I13): the plain definition of each, and that an answer is the state at one revision.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Tests of the overlay: whatever part of the changes under way a read model shows, the answer is the state at the
-//! position.
+//! Tests of the overlay (I13): whatever part of the changes under way a read model shows, the answer is the state at
+//! the position.
 
 mod history;
 mod hops;
