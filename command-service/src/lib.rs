@@ -1,8 +1,8 @@
 //! The write side: executes commands from gRPC in PostgreSQL, and publishes their events to the stream.
 //!
-//! Reading order, which is also the order of the layers: `domain` (the rules), `store` (the SQL), `committer` (many
-//! commands in one transaction), `jobs` (changes that one event cannot hold, and expiries), `relay` (outbox to stream),
-//! `grpc` (the API), `app` (wires the parts).
+//! Reading order, from the lowest layer up: `domain` (the rules), `store` (the SQL), `committer` (many commands in one
+//! transaction) and `relay` (outbox to stream), `jobs` (changes that one event cannot hold, and expiries) and `grpc`
+//! (the API), `app` (wires the parts).
 
 pub mod app;
 mod beacon;

@@ -1,7 +1,7 @@
 //! Announcements on core NATS: position, health and repaired accounts, after each change and at least twice a second.
 //!
-//! While NATS is down nothing is announced. Then the next announcement has everything but the repaired accounts, which
-//! query-service drops from its caches by age.
+//! While NATS is down, announcements are dropped, with their repaired accounts; the next one has everything else.
+//! query-service does not read repaired accounts: it caches no edges.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,9 +9,10 @@
 //! 4. `batching` runs queries that are in flight at the same time as one statement;
 //! 5. `neo4j` and `postgres` have the statements.
 //!
-//! Every layer implements `queries::Read` for the questions that it passes on. Two more modules are used by several layers. `replicas`
-//! knows the health and the checkpoint of each read model; `router` and `overlay` use it, and its probes use the stores.
-//! `recent` has the head of the log and the recent events; it uses `queries` alone.
+//! The layers below `router` implement `queries::Read` for the questions that they pass on or answer. Two more modules
+//! are used by several layers. `replicas` knows the health and the checkpoint of each read model; `router` and
+//! `overlay` use it, and its probes use the stores. `recent` has the head of the log and the recent events; it uses
+//! only `queries` and `metrics`.
 
 // A read is one future from the router down to the store, with no box in between.
 #![recursion_limit = "256"]

@@ -1,5 +1,6 @@
 //! What every service process needs: settings, logs, metrics, traces, health, a gRPC server, and connections that
-//! survive a restart of the other side. It knows drivers (PostgreSQL, NATS, Neo4j, gRPC) and no domain noun.
+//! survive a restart of the other side. It knows drivers (PostgreSQL, NATS, Neo4j, gRPC) and no domain noun; only texts
+//! for operators name the services.
 //!
 //! A service's `main` is short:
 //!

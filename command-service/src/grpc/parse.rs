@@ -1,4 +1,5 @@
-//! Checks requests and turns them into commands. No other file checks fields.
+//! Checks the fields of requests and turns them into commands. Checks of one RPC alone are with it: `batch_write`,
+//! `job`, and in `pairs` that a command of a batch is set.
 
 use std::collections::BTreeSet;
 

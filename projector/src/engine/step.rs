@@ -111,7 +111,7 @@ pub(super) fn step_done(projection: &mut Projection<'_>, next: Cursor, persisted
     projection.report();
 }
 
-/// Counts and logs differences, and names their accounts to query-service. The first build has none.
+/// Counts and logs differences, and announces their accounts. The first build has none.
 pub(super) fn report_differences(
     projection: &Projection<'_>,
     causes: &[(&'static str, u64)],

@@ -1,5 +1,5 @@
 //! The service as clients see it: request to question, answer to response. Every refusal names its reason and the field
-//! at fault. Nothing here knows which store answers.
+//! at fault. `router` chooses the store that answers; only exports always read PostgreSQL.
 
 mod access;
 mod call;

@@ -1,7 +1,8 @@
 //! The limits of all calls of a process, and each caller's share.
 //!
 //! Every limit counts current use. Calls beyond it are refused and do not wait, so that a caller with many places
-//! delays no other. One caller gets at most three quarters of a limit; all callers without a token count as one.
+//! delays no other. One caller gets at most three quarters of the calls and of the request bytes, one connection a
+//! quarter of the unsent bytes; the constants below limit the rest. All callers without a token count as one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

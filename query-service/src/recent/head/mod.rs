@@ -30,7 +30,7 @@ const MOMENT: Duration = Duration::from_millis(100);
 /// A replica that misses nothing older than about this is judged without the lock.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// A heartbeat comes every second, and the probe asks PostgreSQL twice a second. After a longer silence this process does
+/// A heartbeat comes twice a second, and the probe asks PostgreSQL as often. After a longer silence this process does
 /// not know when the revisions came that were committed meanwhile.
 const SILENCE: Duration = Duration::from_secs(3);
 
