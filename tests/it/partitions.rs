@@ -203,6 +203,12 @@ async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
         assert!(Ask::new(Act::Follow, user(), user()).done(&commands).await.changed);
     }
     truth::wait_caught_up(&endpoints).await;
+    until("the record of the projector to reach the head", LIMIT, || async {
+        let least = "SELECT coalesce(min(revision), 0) FROM projectors";
+        let least: i64 = sqlx::query_scalar(least).fetch_one(&pool).await.expect("the records");
+        if least >= 6 { Ok(()) } else { Err(least.to_string()) }
+    })
+    .await;
     // Revisions 1 and 2 are twelve days old, 3 and 4 ten.
     for (days_ago, last) in [(12, 2), (10, 4)] {
         make(&pool, "outbox", days_ago).await;

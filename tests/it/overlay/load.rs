@@ -13,7 +13,7 @@ use tests::until;
 use tokio::sync::watch;
 
 /// Timeout of a wait for more answers: a Neo4j that was killed starts and catches up under load.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// Among so few accounts all are picked alike.
 const FEW: usize = 12;
