@@ -58,17 +58,3 @@ pub async fn follows(url: &str, clients: usize, time: Duration) -> Result<Outcom
     )
     .await
 }
-
-/// A read with one statement.
-pub async fn read<F>(
-    url: &str,
-    clients: usize,
-    time: Duration,
-    call: impl Fn(PgPool, u64) -> F + Clone + Send + 'static,
-) -> Result<Outcome>
-where
-    F: Future<Output = Result<()>> + Send,
-{
-    let pool = pool(url, clients).await?;
-    load::closed(clients, time, |_| pool.clone(), call).await
-}

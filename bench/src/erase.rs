@@ -6,10 +6,11 @@ use anyhow::{Result, ensure};
 use proto::command::v1::{
     EraseAccountRequest, GetJobRequest, JobState, ReplaceFollowingRequest, ReplaceFollowingResponse,
 };
-use tests::{Endpoints, importing, truth};
+use tests::{Endpoints, truth};
 
+use crate::load;
 use crate::report::Report;
-use crate::{load, writes};
+use crate::writes::{self, Star};
 
 /// The concurrent load as a share of the capacity.
 const SHARE_OF_CAPACITY: f64 = 0.3;
@@ -22,14 +23,11 @@ const USUAL: &str = "Follow at 30 % of capacity, open loop";
 /// erase of an account with `size` followers.
 pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: &mut Report) -> Result<()> {
     // The limit of follows grows with the number of followers.
-    let actor = followed_by(endpoints, size).await;
-    let erased_user = followed_by(endpoints, size).await;
+    let actor = Star::create(endpoints, size).await.id;
+    let erased_user = Star::create(endpoints, size).await.id;
     truth::wait_caught_up(endpoints).await;
 
-    let follow = {
-        let commands: Vec<_> = (0..writes::SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
-        move |round: u64| writes::follow(commands[round as usize % commands.len()].clone(), round)
-    };
+    let follow = writes::shared(endpoints, writes::of_thousand);
     let capacity = load::closed(64, time, |_| (), {
         let follow = follow.clone();
         move |(), round| follow(round)
@@ -38,14 +36,10 @@ pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: 
     truth::wait_caught_up(endpoints).await;
     let rate = capacity.rate * SHARE_OF_CAPACITY;
 
-    let pause = async {
-        tokio::time::sleep(time * 3).await;
-        Ok(())
-    };
-    let usual = load::open(rate, pause, follow.clone()).await?;
-    report.add(USUAL, 64, usual.rate, Some(&usual.latencies), None);
+    let usual = load::open(rate, load::pause(time * 3), follow.clone()).await?;
+    report.add(USUAL, 64, &usual, None);
     truth::wait_caught_up(endpoints).await;
-    let usual_ms = p99_ms(&usual);
+    let usual_ms = usual.millis(0.99);
 
     let targets: Vec<String> = (0..size).map(|_| tests::new_user()).collect();
     let dry_runs = async {
@@ -67,33 +61,22 @@ pub async fn beside(endpoints: &Endpoints, size: usize, time: Duration, report: 
     };
     let outcome = load::open(rate, replacement, follow.clone()).await?;
     note(&format!("a ReplaceFollowing of {size}"), &outcome, usual_ms, report);
-    report.add("replace following (edges)", 1, size as f64 / begun.elapsed().as_secs_f64(), None, None);
+    report.add_edges("replace following", size as f64 / begun.elapsed().as_secs_f64());
     truth::wait_caught_up(endpoints).await;
 
     let begun = Instant::now();
     let outcome = load::open(rate, erased(endpoints, &erased_user), follow).await?;
     note(&format!("an erase of {size} followers"), &outcome, usual_ms, report);
-    report.add("erase (edges)", 1, size as f64 / begun.elapsed().as_secs_f64(), None, None);
+    report.add_edges("erase", size as f64 / begun.elapsed().as_secs_f64());
     truth::wait_caught_up(endpoints).await;
     Ok(())
 }
 
-fn p99_ms(outcome: &load::Outcome) -> f64 {
-    outcome.latencies.value_at_quantile(0.99) as f64 / 1_000.0
-}
-
 fn note(beside: &str, outcome: &load::Outcome, usual_ms: f64, report: &mut Report) {
     let name = format!("the same beside {beside}");
-    report.add(&name, 64, outcome.rate, Some(&outcome.latencies), Some(USUAL));
+    report.add(&name, 64, outcome, Some(USUAL));
     let limit = SHORT_MS.max(3.0 * usual_ms);
-    report.at_most(&format!("p99 of Follow beside {beside} (ms)"), p99_ms(outcome), limit);
-}
-
-async fn followed_by(endpoints: &Endpoints, followers: usize) -> String {
-    let user = tests::new_user();
-    let edges: Vec<_> = (0..followers).map(|_| (tests::new_user(), user.clone())).collect();
-    importing::all(&mut endpoints.commands(), &edges, 1_000).await;
-    user
+    report.at_most(&format!("p99 of Follow beside {beside} (ms)"), outcome.millis(0.99), limit);
 }
 
 async fn replaced(

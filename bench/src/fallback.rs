@@ -52,7 +52,7 @@ pub async fn without_neo4j(setup: &mut Setup, time: Duration, report: &mut Repor
     let (all, killed) = tokio::join!(all, killed);
     killed?;
     let all = all?;
-    report.add("Check, while Neo4j is killed", CLIENTS, all.rate, Some(&all.latencies), None);
+    report.add("Check, while Neo4j is killed", CLIENTS, &all, None);
     let refused = refused.lock();
     ensure!(refused.len() > 100, "only {} reads were refused", refused.len());
     let p50 = refused.value_at_quantile(0.5) as f64 / 1_000.0;

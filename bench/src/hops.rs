@@ -8,13 +8,11 @@ use proto::query::v1::{
     SetOperation, Source, SuggestAccountsRequest,
 };
 use tests::clients::Queries;
-use tests::{Endpoints, importing, new_user, truth};
+use tests::{Endpoints, new_user, truth};
 
 use crate::report::Report;
 use crate::{load, writes};
 
-/// Edges per chunk of an import.
-const CHUNK: usize = 1_000;
 const PAGE: i32 = 100;
 /// Sizes of sets; a page reads a bounded part of them.
 const SETS: [usize; 3] = [1_000, 10_000, 100_000];
@@ -30,10 +28,10 @@ const FOLLOWS_PER_SECOND: f64 = 500.0;
 
 #[derive(Clone)]
 enum Question {
-    Mutuals { user: String },
-    Set { operation: SetOperation, first: String, second: String },
-    Known { viewer: String, target: String },
-    Suggest { viewer: String },
+    Mutuals(ListMutualsRequest),
+    Set(ListSetOperationRequest),
+    Known(ListFollowersYouKnowRequest),
+    Suggest(SuggestAccountsRequest),
 }
 
 /// Asks each question about accounts of three sizes, and about the middle one during follows.
@@ -54,17 +52,11 @@ pub async fn all(endpoints: &Endpoints, time: Duration, report: &mut Report) -> 
                 }
             };
             let outcome = load::closed(1, time, |_| endpoints.queries(), ask).await?;
-            report.add(&name(*size), 1, outcome.rate, Some(&outcome.latencies), None);
+            report.add(&name(*size), 1, &outcome, None);
         }
         let (middle, question) = sizes[1].clone();
         let outcome = beside_follows(endpoints, question, time).await?;
-        report.add(
-            &format!("{}, beside follows", name(middle)),
-            1,
-            outcome.rate,
-            Some(&outcome.latencies),
-            None,
-        );
+        report.add(&format!("{}, beside follows", name(middle)), 1, &outcome, None);
         let (smallest, _) = sizes[0];
         for (size, _) in &sizes[1..] {
             let ratio = report.compare_medians(&name(*size), &name(smallest), 1).unwrap_or_default();
@@ -105,8 +97,19 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
         edges.extend(people[..size].iter().map(|fan| (fan.clone(), first.clone())));
         edges.extend(shared.clone().chain(others).map(|fan| (fan.clone(), second.clone())));
         edges.extend(shared.map(|fan| (first.clone(), fan.clone())));
-        let set = |operation| Question::Set { operation, first: first.clone(), second: second.clone() };
-        mutuals.push((size, Question::Mutuals { user: first.clone() }));
+        let followers =
+            |user_id: &String| Some(AccountSet { user_id: user_id.clone(), kind: SetKind::Followers.into() });
+        let set = |operation: SetOperation| {
+            Question::Set(ListSetOperationRequest {
+                operation: operation.into(),
+                first: followers(&first),
+                second: followers(&second),
+                page_size: PAGE,
+                ..Default::default()
+            })
+        };
+        let request = ListMutualsRequest { user_id: first.clone(), page_size: PAGE, ..Default::default() };
+        mutuals.push((size, Question::Mutuals(request)));
         both.push((size, set(SetOperation::Intersection)));
         either.push((size, set(SetOperation::Union)));
         without.push((size, set(SetOperation::Difference)));
@@ -118,7 +121,13 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
         // Every tenth of them follows the target.
         let others = people[..size / 10].iter().chain(&people[SETS[2]..SETS[2] + size - size / 10]);
         edges.extend(others.map(|other| (viewer.clone(), other.clone())));
-        known.push((size, Question::Known { viewer, target: largest.clone() }));
+        let request = ListFollowersYouKnowRequest {
+            viewer_id: viewer,
+            target_id: largest.clone(),
+            page_size: PAGE,
+            ..Default::default()
+        };
+        known.push((size, Question::Known(request)));
     }
     let mut suggest = Vec::new();
     let between: Vec<String> = (0..CURIOUS[2]).map(|_| new_user()).collect();
@@ -130,10 +139,11 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
     for size in CURIOUS {
         let viewer = new_user();
         edges.extend(between[..size].iter().map(|other| (viewer.clone(), other.clone())));
-        suggest.push((size, Question::Suggest { viewer }));
+        let request = SuggestAccountsRequest { viewer_id: viewer, ..Default::default() };
+        suggest.push((size, Question::Suggest(request)));
     }
     eprintln!("importing {} edges", edges.len());
-    importing::all(&mut endpoints.commands(), &edges, CHUNK).await;
+    writes::prepare(endpoints, &edges).await;
     vec![
         ("ListMutuals, page of 100", mutuals),
         ("ListSetOperation, intersection, page of 100", both),
@@ -147,35 +157,19 @@ async fn prepare(endpoints: &Endpoints) -> Vec<(&'static str, Vec<(usize, Questi
 /// Asks a question. Returns the store that answered.
 async fn ask(mut queries: Queries, question: Question) -> Result<Source> {
     let (source, found) = match question {
-        Question::Mutuals { user } => {
-            let request = ListMutualsRequest { user_id: user, page_size: PAGE, ..Default::default() };
+        Question::Mutuals(request) => {
             let answer = queries.list_mutuals(request).await?.into_inner();
             (answer.source(), answer.edges.len())
         }
-        Question::Set { operation, first, second } => {
-            let followers = |user_id| Some(AccountSet { user_id, kind: SetKind::Followers.into() });
-            let request = ListSetOperationRequest {
-                operation: operation.into(),
-                first: followers(first),
-                second: followers(second),
-                page_size: PAGE,
-                ..Default::default()
-            };
+        Question::Set(request) => {
             let answer = queries.list_set_operation(request).await?.into_inner();
             (answer.source(), answer.user_ids.len())
         }
-        Question::Known { viewer, target } => {
-            let request = ListFollowersYouKnowRequest {
-                viewer_id: viewer,
-                target_id: target,
-                page_size: PAGE,
-                ..Default::default()
-            };
+        Question::Known(request) => {
             let answer = queries.list_followers_you_know(request).await?.into_inner();
             (answer.source(), answer.edges.len())
         }
-        Question::Suggest { viewer } => {
-            let request = SuggestAccountsRequest { viewer_id: viewer, ..Default::default() };
+        Question::Suggest(request) => {
             let answer = queries.suggest_accounts(request).await?.into_inner();
             (answer.source(), answer.suggestions.len())
         }

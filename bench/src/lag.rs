@@ -58,6 +58,7 @@ pub async fn at_200_per_second(endpoints: &Endpoints, time: Duration, report: &m
         }
     }
     writer.await?;
-    report.add("lag: written to visible, 200 follows/s", 1, f64::from(PER_SECOND), Some(&latencies), None);
+    let outcome = load::Outcome { rate: f64::from(PER_SECOND), latencies };
+    report.add("lag: written to visible, 200 follows/s", 1, &outcome, None);
     Ok(())
 }

@@ -8,28 +8,21 @@ use proto::query::v1::{
     BatchCheckRequest, GetCountsRequest, GetRelationshipsRequest, ListFollowersRequest, Source,
 };
 use tests::clients::{List, Queries};
-use tests::{Endpoints, clients, importing, truth};
+use tests::{Endpoints, clients, truth};
 
 use crate::report::Report;
 use crate::setup::Setup;
+use crate::writes::Star;
 use crate::{erase, load};
 
-/// Edges per chunk of an import.
-const CHUNK: usize = 1_000;
 const PAGE: i32 = 100;
-
-/// An account with many followers.
-struct Star {
-    id: String,
-    followers: Vec<String>,
-}
 
 /// Reads accounts with increasing numbers of followers, up to `largest`, then runs jobs on the largest.
 pub async fn all(setup: &Setup, largest: usize, time: Duration, report: &mut Report) -> Result<()> {
     let endpoints = &setup.endpoints;
     let mut stars = Vec::new();
     for size in [1_000, largest / 10, largest] {
-        stars.push(followed_by(endpoints, size).await);
+        stars.push(Star::create(endpoints, size).await);
     }
     truth::wait_caught_up(endpoints).await;
     truth::wait_answering(endpoints).await;
@@ -47,14 +40,6 @@ pub async fn all(setup: &Setup, largest: usize, time: Duration, report: &mut Rep
         }
     }
     jobs(setup, &stars[2], report).await
-}
-
-async fn followed_by(endpoints: &Endpoints, size: usize) -> Star {
-    let id = tests::new_user();
-    let followers: Vec<String> = (0..size).map(|_| tests::new_user()).collect();
-    let edges: Vec<_> = followers.iter().map(|follower| (follower.clone(), id.clone())).collect();
-    importing::all(&mut endpoints.commands(), &edges, CHUNK).await;
-    Star { id, followers }
 }
 
 /// Reads that must be as fast for the largest account as for the smallest.
@@ -89,7 +74,7 @@ async fn reads(endpoints: &Endpoints, star: &Star, time: Duration, report: &mut 
             },
         )
         .await?;
-        report.add(&name(read, star), 1, outcome.rate, Some(&outcome.latencies), None);
+        report.add(&name(read, star), 1, &outcome, None);
     }
     Ok(())
 }
@@ -173,13 +158,8 @@ async fn jobs(setup: &Setup, star: &Star, report: &mut Report) -> Result<()> {
             }
             _ => erase::erased(endpoints, &user_id).await?,
         }
-        report.add(
-            &format!("{job} of {size} followers (edges)"),
-            1,
-            size as f64 / begun.elapsed().as_secs_f64(),
-            None,
-            None,
-        );
+        let per_second = size as f64 / begun.elapsed().as_secs_f64();
+        report.add_edges(&format!("{job} of {size} followers"), per_second);
         let what = format!("{job} of {size} followers: most MiB resident in command-service");
         report.at_most(&what, setup.command_peak_mib()?, 256.0);
     }

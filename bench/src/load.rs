@@ -20,6 +20,13 @@ pub struct Outcome {
     pub latencies: Histogram<u64>,
 }
 
+impl Outcome {
+    /// A latency in milliseconds.
+    pub fn millis(&self, quantile: f64) -> f64 {
+        self.latencies.value_at_quantile(quantile) as f64 / 1_000.0
+    }
+}
+
 /// An empty histogram of microseconds.
 pub fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are allowed")
@@ -62,6 +69,12 @@ where
         latencies.add(task.await??)?;
     }
     Ok(Outcome { rate: latencies.len() as f64 / time.as_secs_f64(), latencies })
+}
+
+/// The end of an open loop after this time.
+pub async fn pause(time: Duration) -> Result<()> {
+    tokio::time::sleep(time).await;
+    Ok(())
 }
 
 /// Makes `per_second` calls per second until `until` is done. Latencies start when a call is due, so waits count.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use proto::query::v1::{BatchCheckRequest, GetCountsRequest, Source};
+use sqlx::PgPool;
 use tests::clients::{List, Queries};
 use tests::{Endpoints, clients};
 use uuid::Uuid;
@@ -17,14 +18,15 @@ use crate::{baseline, load};
 
 /// Every read at every number of clients.
 pub async fn all(endpoints: &Endpoints, edges: &[Edge], time: Duration, report: &mut Report) -> Result<()> {
-    let edges: Arc<[Edge]> = edges.into();
-    let star = most_followed(&edges)?;
-    let bench = Bench { endpoints, time };
+    let graph = Arc::new(Graph { edges: edges.to_vec(), star: most_followed(edges)? });
+    let mut bench = Bench { endpoints, graph, time, report };
     for count in CLIENTS {
-        bench.check(count, &edges, report).await?;
-        bench.batch_check(count, &edges, report).await?;
-        bench.followers(count, &star, report).await?;
-        bench.counts(count, &edges, report).await?;
+        bench.measure(count, "check", check_in_sql, "Check", check).await?;
+        let name = "BatchCheck of 100";
+        bench.measure(count, "batch check of 100", batch_check_in_sql, name, batch_check).await?;
+        let name = "ListFollowers, page of 100 of the most followed";
+        bench.measure(count, "page of 100 followers", followers_in_sql, name, followers).await?;
+        bench.measure(count, "counts of 1", counts_in_sql, "GetCounts of 1", counts).await?;
     }
     Ok(())
 }
@@ -47,150 +49,122 @@ fn uuid(text: &str) -> Uuid {
     Uuid::parse_str(text).unwrap_or_default()
 }
 
+/// The imported edges, and the account that is followed most.
+struct Graph {
+    edges: Vec<Edge>,
+    star: String,
+}
+
+impl Graph {
+    fn edge(&self, round: u64) -> Edge {
+        pick(&self.edges, round, 0).clone()
+    }
+
+    fn targets(&self, round: u64) -> Vec<String> {
+        (0..100).map(|step| pick(&self.edges, round, step).1.clone()).collect()
+    }
+}
+
 struct Bench<'a> {
     endpoints: &'a Endpoints,
+    graph: Arc<Graph>,
     time: Duration,
+    report: &'a mut Report,
 }
 
 impl Bench<'_> {
-    async fn measure<F>(
-        &self,
-        name: &str,
+    async fn measure<S, F>(
+        &mut self,
         clients: usize,
-        base: &str,
-        report: &mut Report,
-        call: impl Fn(Queries, u64) -> F + Clone + Send + 'static,
+        question: &str,
+        in_sql: fn(PgPool, Arc<Graph>, u64) -> S,
+        name: &str,
+        call: fn(Queries, Arc<Graph>, u64) -> F,
     ) -> Result<()>
     where
-        F: Future<Output = Result<()>> + Send,
+        S: Future<Output = Result<()>> + Send + 'static,
+        F: Future<Output = Result<()>> + Send + 'static,
     {
+        let base = format!("bare SQL: {question}");
+        let pool = baseline::pool(&self.endpoints.database_url, clients).await?;
+        let graph = self.graph.clone();
+        let in_sql = move |pool, round| in_sql(pool, graph.clone(), round);
+        let outcome = load::closed(clients, self.time, |_| pool.clone(), in_sql).await?;
+        self.report.add(&base, clients, &outcome, None);
+        let graph = self.graph.clone();
+        let call = move |queries, round| call(queries, graph.clone(), round);
         let outcome = load::closed(clients, self.time, |_| self.endpoints.queries(), call).await?;
-        report.add(name, clients, outcome.rate, Some(&outcome.latencies), Some(base));
+        self.report.add(name, clients, &outcome, Some(&base));
         Ok(())
     }
+}
 
-    async fn check(&self, clients: usize, edges: &Arc<[Edge]>, report: &mut Report) -> Result<()> {
-        const BASE: &str = "bare SQL: check";
-        let sql_edges = edges.clone();
-        let outcome = baseline::read(&self.endpoints.database_url, clients, self.time, move |pool, round| {
-            let (a, b) = pick(&sql_edges, round, 0).clone();
-            async move {
-                let _: Option<i32> =
-                    sqlx::query_scalar("SELECT 1 FROM follows WHERE follower_id = $1 AND following_id = $2")
-                        .bind(uuid(&a))
-                        .bind(uuid(&b))
-                        .fetch_optional(&pool)
-                        .await?;
-                Ok(())
-            }
-        })
-        .await?;
-        report.add(BASE, clients, outcome.rate, Some(&outcome.latencies), None);
-        let edges = edges.clone();
-        self.measure("Check", clients, BASE, report, move |mut queries, round| {
-            let (a, b) = pick(&edges, round, 0).clone();
-            async move {
-                let answer = clients::check(&mut queries, &a, &b, None).await?;
-                ensure!(answer.following && answer.source() == Source::Neo4j, "{answer:?}");
-                Ok(())
-            }
-        })
-        .await
-    }
-
-    async fn batch_check(&self, clients: usize, edges: &Arc<[Edge]>, report: &mut Report) -> Result<()> {
-        const BASE: &str = "bare SQL: batch check of 100";
-        let targets = |edges: &[Edge], round: u64| -> Vec<String> {
-            (0..100).map(|step| pick(edges, round, step).1.clone()).collect()
-        };
-        let sql_edges = edges.clone();
-        let outcome = baseline::read(&self.endpoints.database_url, clients, self.time, move |pool, round| {
-            let viewer = uuid(&pick(&sql_edges, round, 0).0);
-            let ids: Vec<Uuid> = targets(&sql_edges, round).iter().map(|id| uuid(id)).collect();
-            async move {
-                let _: Vec<Uuid> = sqlx::query_scalar(
-                    "SELECT following_id FROM follows WHERE follower_id = $1 AND following_id = ANY($2)",
-                )
-                .bind(viewer)
-                .bind(ids)
-                .fetch_all(&pool)
-                .await?;
-                Ok(())
-            }
-        })
-        .await?;
-        report.add(BASE, clients, outcome.rate, Some(&outcome.latencies), None);
-        let edges = edges.clone();
-        self.measure("BatchCheck of 100", clients, BASE, report, move |mut queries, round| {
-            let viewer_id = pick(&edges, round, 0).0.clone();
-            let target_ids = targets(&edges, round);
-            async move {
-                let request = BatchCheckRequest { viewer_id, target_ids, ..Default::default() };
-                let answer = queries.batch_check(request).await?.into_inner();
-                ensure!(answer.results[0].following && answer.source() == Source::Neo4j);
-                Ok(())
-            }
-        })
-        .await
-    }
-
-    async fn followers(&self, clients: usize, star: &str, report: &mut Report) -> Result<()> {
-        const BASE: &str = "bare SQL: page of 100 followers";
-        let id = uuid(star);
-        let outcome =
-            baseline::read(&self.endpoints.database_url, clients, self.time, move |pool, _| async move {
-                let rows: Vec<Uuid> = sqlx::query_scalar(
-                "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY position DESC LIMIT 101",
-            )
-            .bind(id)
-            .fetch_all(&pool)
+async fn check_in_sql(pool: PgPool, graph: Arc<Graph>, round: u64) -> Result<()> {
+    let (a, b) = graph.edge(round);
+    let _: Option<i32> =
+        sqlx::query_scalar("SELECT 1 FROM follows WHERE follower_id = $1 AND following_id = $2")
+            .bind(uuid(&a))
+            .bind(uuid(&b))
+            .fetch_optional(&pool)
             .await?;
-                ensure!(rows.len() == 101);
-                Ok(())
-            })
-            .await?;
-        report.add(BASE, clients, outcome.rate, Some(&outcome.latencies), None);
-        let star = star.to_owned();
-        let name = "ListFollowers, page of 100 of the most followed";
-        self.measure(name, clients, BASE, report, move |mut queries, _| {
-            let star = star.clone();
-            async move {
-                let page = clients::page(&mut queries, List::Followers, &star, 100, "", None).await?;
-                ensure!(page.edges.len() == 100 && page.source == Source::Neo4j);
-                Ok(())
-            }
-        })
-        .await
-    }
+    Ok(())
+}
 
-    async fn counts(&self, clients: usize, edges: &Arc<[Edge]>, report: &mut Report) -> Result<()> {
-        const BASE: &str = "bare SQL: counts of 1";
-        let sql_edges = edges.clone();
-        let outcome = baseline::read(&self.endpoints.database_url, clients, self.time, move |pool, round| {
-            let id = uuid(&pick(&sql_edges, round, 0).1);
-            async move {
-                let _: (i64, i64) =
-                    sqlx::query_as("SELECT followers, following FROM accounts WHERE user_id = $1")
-                        .bind(id)
-                        .fetch_one(&pool)
-                        .await?;
-                Ok(())
-            }
-        })
+async fn check(mut queries: Queries, graph: Arc<Graph>, round: u64) -> Result<()> {
+    let (a, b) = graph.edge(round);
+    let answer = clients::check(&mut queries, &a, &b, None).await?;
+    ensure!(answer.following && answer.source() == Source::Neo4j, "{answer:?}");
+    Ok(())
+}
+
+async fn batch_check_in_sql(pool: PgPool, graph: Arc<Graph>, round: u64) -> Result<()> {
+    let ids: Vec<Uuid> = graph.targets(round).iter().map(|id| uuid(id)).collect();
+    let _: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT following_id FROM follows WHERE follower_id = $1 AND following_id = ANY($2)",
+    )
+    .bind(uuid(&graph.edge(round).0))
+    .bind(ids)
+    .fetch_all(&pool)
+    .await?;
+    Ok(())
+}
+
+async fn batch_check(mut queries: Queries, graph: Arc<Graph>, round: u64) -> Result<()> {
+    let (viewer_id, target_ids) = (graph.edge(round).0, graph.targets(round));
+    let request = BatchCheckRequest { viewer_id, target_ids, ..Default::default() };
+    let answer = queries.batch_check(request).await?.into_inner();
+    ensure!(answer.results[0].following && answer.source() == Source::Neo4j);
+    Ok(())
+}
+
+async fn followers_in_sql(pool: PgPool, graph: Arc<Graph>, _: u64) -> Result<()> {
+    let rows: Vec<Uuid> = sqlx::query_scalar(
+        "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY position DESC LIMIT 101",
+    )
+    .bind(uuid(&graph.star))
+    .fetch_all(&pool)
+    .await?;
+    ensure!(rows.len() == 101);
+    Ok(())
+}
+
+async fn followers(mut queries: Queries, graph: Arc<Graph>, _: u64) -> Result<()> {
+    let page = clients::page(&mut queries, List::Followers, &graph.star, 100, "", None).await?;
+    ensure!(page.edges.len() == 100 && page.source == Source::Neo4j);
+    Ok(())
+}
+
+async fn counts_in_sql(pool: PgPool, graph: Arc<Graph>, round: u64) -> Result<()> {
+    let _: (i64, i64) = sqlx::query_as("SELECT followers, following FROM accounts WHERE user_id = $1")
+        .bind(uuid(&graph.edge(round).1))
+        .fetch_one(&pool)
         .await?;
-        report.add(BASE, clients, outcome.rate, Some(&outcome.latencies), None);
-        let edges = edges.clone();
-        self.measure("GetCounts of 1", clients, BASE, report, move |mut queries, round| {
-            let user_ids = vec![pick(&edges, round, 0).1.clone()];
-            async move {
-                let answer = queries
-                    .get_counts(GetCountsRequest { user_ids, ..Default::default() })
-                    .await?
-                    .into_inner();
-                ensure!(answer.counts[0].followers > 0 && answer.source() == Source::Neo4j);
-                Ok(())
-            }
-        })
-        .await
-    }
+    Ok(())
+}
+
+async fn counts(mut queries: Queries, graph: Arc<Graph>, round: u64) -> Result<()> {
+    let request = GetCountsRequest { user_ids: vec![graph.edge(round).1], ..Default::default() };
+    let answer = queries.get_counts(request).await?.into_inner();
+    ensure!(answer.counts[0].followers > 0 && answer.source() == Source::Neo4j);
+    Ok(())
 }

@@ -1,11 +1,12 @@
 //! The figures of a run, for people and programs.
 
 use comfy_table::{Table, presets};
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::load::Outcome;
+
 /// One measurement.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Row {
     /// Name of the measurement.
     pub name: String,
@@ -21,6 +22,12 @@ pub struct Row {
     pub baseline: Option<String>,
     /// Rate divided by that of the baseline.
     pub ratio: Option<f64>,
+}
+
+impl Row {
+    fn new(name: &str, clients: usize, per_second: f64) -> Self {
+        Self { name: name.to_owned(), clients, per_second, ..Self::default() }
+    }
 }
 
 /// A target for a figure.
@@ -45,35 +52,34 @@ pub struct Report {
 
 impl Report {
     /// Adds a measurement, with a ratio if `baseline` names an earlier one with the same number of clients.
-    pub fn add(
-        &mut self,
-        name: &str,
-        clients: usize,
-        per_second: f64,
-        latencies: Option<&Histogram<u64>>,
-        baseline: Option<&str>,
-    ) {
-        let millis = |quantile: f64| latencies.map(|h| h.value_at_quantile(quantile) as f64 / 1_000.0);
-        let base = baseline
-            .and_then(|name| self.rows.iter().find(|row| row.name == name && row.clients == clients))
-            .map(|row| row.per_second);
-        eprintln!("{name}, {clients} clients: {per_second:.0}/s");
-        self.rows.push(Row {
-            name: name.to_owned(),
-            clients,
-            per_second,
-            p50_ms: millis(0.5),
-            p99_ms: millis(0.99),
+    pub fn add(&mut self, name: &str, clients: usize, outcome: &Outcome, baseline: Option<&str>) {
+        let base = baseline.and_then(|name| self.row(name, clients)).map(|row| row.per_second);
+        self.push(Row {
+            p50_ms: Some(outcome.millis(0.5)),
+            p99_ms: Some(outcome.millis(0.99)),
             baseline: base.and(baseline).map(str::to_owned),
-            ratio: base.map(|base| per_second / base),
+            ratio: base.map(|base| outcome.rate / base),
+            ..Row::new(name, clients, outcome.rate)
         });
+    }
+
+    /// Adds a number of edges per second.
+    pub fn add_edges(&mut self, name: &str, per_second: f64) {
+        self.push(Row::new(&format!("{name} (edges)"), 1, per_second));
+    }
+
+    fn push(&mut self, row: Row) {
+        eprintln!("{}, {} clients: {:.0}/s", row.name, row.clients, row.per_second);
+        self.rows.push(row);
+    }
+
+    fn row(&self, name: &str, clients: usize) -> Option<&Row> {
+        self.rows.iter().find(|row| row.name == name && row.clients == clients)
     }
 
     /// The median of one measurement divided by that of another.
     pub fn compare_medians(&self, name: &str, base: &str, clients: usize) -> Option<f64> {
-        let median = |name: &str| {
-            self.rows.iter().find(|row| row.name == name && row.clients == clients).and_then(|row| row.p50_ms)
-        };
+        let median = |name: &str| self.row(name, clients)?.p50_ms;
         Some(median(name)? / median(base)?)
     }
 

@@ -42,7 +42,7 @@ pub async fn on_and_off(
                 .await?;
                 let base = format!("{read}, {OFF}");
                 let base = (how != OFF).then_some(base.as_str());
-                report.add(&format!("{read}, {how}"), clients, outcome.rate, Some(&outcome.latencies), base);
+                report.add(&format!("{read}, {how}"), clients, &outcome, base);
             }
         }
     }

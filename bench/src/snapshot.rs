@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use futures::future::BoxFuture;
 use tests::{Endpoints, truth};
 
 use crate::report::Report;
@@ -27,7 +26,7 @@ pub async fn held(endpoints: &Endpoints, hold: Duration, each: Duration, report:
     let pool = endpoints.postgres().await;
     let mut snapshot = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
     sqlx::query("SELECT count(*) FROM accounts").execute(&mut *snapshot).await?;
-    load::open(PER_SECOND, pause(hold), follow(endpoints, of_many)).await?;
+    load::open(PER_SECOND, load::pause(hold), writes::shared(endpoints, of_many)).await?;
     let name = "the same beside a snapshot that was held open";
     let many_late = measure(endpoints, of_many, each, name, report).await?;
     let one_late = measure(endpoints, of_one, each, "the same of one account", report).await?;
@@ -53,24 +52,7 @@ async fn measure(
     name: &str,
     report: &mut Report,
 ) -> Result<f64> {
-    let outcome = load::open(PER_SECOND, pause(time), follow(endpoints, target)).await?;
-    report.add(name, 8, outcome.rate, Some(&outcome.latencies), None);
-    Ok(outcome.latencies.value_at_quantile(0.5) as f64 / 1_000.0)
-}
-
-async fn pause(time: Duration) -> Result<()> {
-    tokio::time::sleep(time).await;
-    Ok(())
-}
-
-/// New accounts follow the account of each round.
-fn follow(
-    endpoints: &Endpoints,
-    target: impl Fn(u64) -> u64 + Copy + Send + 'static,
-) -> impl Fn(u64) -> BoxFuture<'static, Result<()>> + Clone + Send + 'static {
-    let commands: Vec<_> = (0..writes::SHARED_CONNECTIONS).map(|_| endpoints.commands()).collect();
-    move |round| {
-        let commands = commands[round as usize % commands.len()].clone();
-        Box::pin(writes::follow_of(commands, target(round)))
-    }
+    let outcome = load::open(PER_SECOND, load::pause(time), writes::shared(endpoints, target)).await?;
+    report.add(name, 8, &outcome, None);
+    Ok(outcome.millis(0.5))
 }
