@@ -4,15 +4,16 @@
 //! the error shows the last lines of its log and says what to do.
 
 use std::{
-    path::PathBuf,
-    process::{Command, ExitStatus},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use nix::sys::signal;
 
-use crate::process::{Log, POLL, Process, Signal, describe};
+use crate::process::{Log, POLL, Signal, describe, pid_of, spawn};
 
 /// Number of log lines in errors.
 const LOG_LINES_IN_ERRORS: usize = 25;
@@ -22,8 +23,6 @@ const LOG_LINES_IN_ERRORS: usize = 25;
 pub struct Daemon {
     /// Its name in errors.
     pub name: String,
-    /// The log file.
-    pub log: PathBuf,
     /// The signal that asks it to stop.
     pub stop_signal: Signal,
     /// Time to stop before it is killed.
@@ -34,7 +33,9 @@ pub struct Daemon {
     pub start_limit: Duration,
     /// What a person can do when it does not start.
     pub advice: String,
-    process: Option<Process>,
+    /// Its output goes here.
+    log: Log,
+    child: Option<Child>,
 }
 
 impl Daemon {
@@ -42,22 +43,24 @@ impl Daemon {
     pub fn new(name: &str, log: PathBuf, advice: &str) -> Self {
         Self {
             name: name.to_owned(),
-            log,
             stop_signal: Signal::SIGTERM,
             stop_limit: Duration::from_secs(30),
             on_parent_death: Signal::SIGKILL,
             start_limit: Duration::from_secs(90),
             advice: advice.to_owned(),
-            process: None,
+            log: Log::of_all_runs(&log),
+            child: None,
         }
     }
 
     /// Starts `command` and returns at once.
-    pub fn launch(&mut self, command: Command) -> Result<()> {
+    pub fn launch(&mut self, mut command: Command) -> Result<()> {
         if self.is_running()? {
             bail!("{} is running already", self.name);
         }
-        self.process = Some(Process::spawn(&self.name, command, &self.log, self.on_parent_death)?);
+        self.log = self.log.next_run()?;
+        command.stdin(Stdio::null()).stdout(self.log.writer()?).stderr(self.log.writer()?);
+        self.child = Some(spawn(command, self.on_parent_death)?);
         Ok(())
     }
 
@@ -67,12 +70,10 @@ impl Daemon {
         self.wait_ready(ready)
     }
 
-    /// Starts `command` and waits until its log contains `sign`, for servers that speak TLS only.
+    /// Starts `command` and waits until its log contains `sign`.
     pub fn start_logged(&mut self, command: Command, sign: &str) -> Result<()> {
         self.launch(command)?;
-        let Some(log) = self.process.as_ref().map(|process| process.log().clone()) else {
-            bail!("{} is not running", self.name);
-        };
+        let log = self.log.clone();
         self.wait_ready(|| log.text().contains(sign))
     }
 
@@ -80,13 +81,10 @@ impl Daemon {
     pub fn wait_ready(&mut self, ready: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + self.start_limit;
         loop {
-            let Some(process) = self.process.as_mut() else {
-                bail!("{} is not running", self.name);
-            };
-            if let Some(status) = process.exited()? {
+            if let Some(status) = self.exited()? {
                 let problem = format!("{} did not start: {}", self.name, describe(status));
                 let error = self.error(&problem);
-                self.process = None;
+                self.child = None;
                 return Err(error);
             }
             // After the exit check: another program may answer on the port.
@@ -107,73 +105,96 @@ impl Daemon {
         let tail = if tail.is_empty() { "(the log is empty)".to_owned() } else { tail };
         anyhow!(
             "{problem}\n--- last lines of {} ---\n{tail}\n--- what to do ---\n{}",
-            self.log.display(),
+            self.log.path().display(),
             self.advice
         )
     }
 
+    /// How it ended, if it has.
+    fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        let Some(child) = self.child.as_mut() else {
+            bail!("{} is not running", self.name);
+        };
+        child.try_wait().with_context(|| format!("cannot wait for {}", self.name))
+    }
+
     /// Whether the program runs now.
     pub fn is_running(&mut self) -> Result<bool> {
-        match self.process.as_mut() {
-            Some(process) => Ok(process.exited()?.is_none()),
-            None => Ok(false),
-        }
+        Ok(self.child.is_some() && self.exited()?.is_none())
     }
 
     /// The process id, until the end of the process is noticed.
     pub fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(Process::pid)
+        self.child.as_ref().map(Child::id)
     }
 
-    /// The last `lines` lines of the current run; of the file if it does not run.
+    /// The last `lines` lines of the current or the last run; of the file if there was none.
     pub fn log_tail(&self, lines: usize) -> String {
-        match &self.process {
-            Some(process) => process.log().tail(lines),
-            None => Log::of_all_runs(&self.log).tail(lines),
-        }
+        self.log.tail(lines)
+    }
+
+    /// The log file.
+    pub fn log_path(&self) -> &Path {
+        self.log.path()
     }
 
     /// Sends a signal, if it runs.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        match self.process.as_mut() {
-            Some(process) => process.signal(signal),
-            None => Ok(()),
+        // The id of a child that was not waited for is not reused.
+        if self.is_running()?
+            && let Some(child) = &self.child
+        {
+            signal::kill(pid_of(child), signal)
+                .with_context(|| format!("cannot send {signal} to {}", self.name))?;
         }
+        Ok(())
     }
 
     /// Asks it to stop, waits, and kills it if it does not. `None` if it was not running.
     pub fn stop(&mut self) -> Result<Option<ExitStatus>> {
-        let Some(mut process) = self.process.take() else {
+        if self.child.is_none() {
             return Ok(None);
-        };
-        process.stop(self.stop_signal, self.stop_limit).map(Some)
+        }
+        self.signal(self.stop_signal)?;
+        // A frozen process would not see the signal.
+        self.signal(Signal::SIGCONT)?;
+        match self.wait(self.stop_limit)? {
+            None => self.kill9(),
+            ended => Ok(ended),
+        }
     }
 
     /// Kills it at once. `None` if it was not running.
     pub fn kill9(&mut self) -> Result<Option<ExitStatus>> {
-        let Some(mut process) = self.process.take() else {
+        self.signal(Signal::SIGKILL)?;
+        let Some(mut child) = self.child.take() else {
             return Ok(None);
         };
-        process.kill9().map(Some)
+        child.wait().map(Some).with_context(|| format!("cannot wait for {}", self.name))
     }
 
     /// Waits until it ends by itself, and returns how; `None` if it still runs after `limit`.
     pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
-        let Some(process) = self.process.as_mut() else {
-            bail!("{} is not running", self.name);
-        };
-        let status = process.wait(limit)?;
-        if status.is_some() {
-            self.process = None;
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.exited()? {
+                self.child = None;
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            thread::sleep(POLL);
         }
-        Ok(status)
     }
 }
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // Nothing can be reported from here; `Process` kills what did not stop.
-        let _ = self.stop();
+        // Nothing can be reported from here. If both fail, the kernel's signal at our end remains.
+        if self.stop().is_err() {
+            let _ = self.kill9();
+        }
     }
 }
 

@@ -59,7 +59,6 @@ pub use pipeline::Pipeline;
 pub use ports::Ports;
 pub use postgres::Postgres;
 pub use principals::Principal;
-pub use process::Process;
 pub use secrets::Secrets;
 pub use servers::{Servers, Sizes, SpareNeo4j};
 pub use services::Service;

@@ -4,20 +4,19 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
-    io::{Read, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
 
 use crate::{
     daemon::{Daemon, Server},
     fetch::{Tools, remove_folder},
-    http,
     ports::loopback,
+    process::complete,
     tls::{self, Tls},
 };
 
@@ -113,7 +112,7 @@ impl Neo4j {
     /// Moves the process and its data out of `self`.
     pub(crate) fn take(&mut self) -> Self {
         let left = Self {
-            daemon: daemon(&self.daemon.log),
+            daemon: daemon(self.daemon.log_path()),
             java: self.java.clone(),
             jars: self.jars.clone(),
             home: self.home.join("taken"),
@@ -228,23 +227,15 @@ impl Neo4j {
                 .with_context(|| format!("cannot write {}", first_password.display()));
         }
         // The command takes the password as an argument only.
-        let output = self
-            .java()
+        let mut command = self.java();
+        command
             .args([FIRST_COMPILER, "-XX:+UseSerialGC"])
             .arg("org.neo4j.server.startup.Neo4jAdminCommand")
-            .args(["dbms", "set-initial-password", &self.password])
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot run Neo4j's admin command")?;
-        if !output.status.success() {
-            bail!(
-                "Neo4j: setting the first password failed ({})\n{}{}\nwhat to do: {}",
-                output.status,
-                String::from_utf8_lossy(&output.stdout),
-                String::from_utf8_lossy(&output.stderr),
-                self.daemon.advice
-            );
-        }
+            .args(["dbms", "set-initial-password", &self.password]);
+        complete(&mut command).map_err(|error| {
+            let advice = &self.daemon.advice;
+            anyhow!("Neo4j: setting the first password failed: {error:#}\nwhat to do: {advice}")
+        })?;
         let made =
             fs::read(&first_password).with_context(|| format!("cannot read {}", first_password.display()))?;
         hashed.insert(self.password.clone(), made);
@@ -275,11 +266,7 @@ impl Server for Neo4j {
             .arg(format!("--home-dir={}", self.home.display()))
             .arg(format!("--config-dir={}", self.configuration().display()))
             .arg("--console-mode");
-        let port = self.port;
-        match self.tls {
-            None => self.daemon.start(command, || speaks_bolt(port)),
-            Some(_) => self.daemon.start_logged(command, "Started."),
-        }
+        self.daemon.start_logged(command, "Started.")
     }
 
     fn remove_data(&self) -> Result<()> {
@@ -301,18 +288,4 @@ fn daemon(log: &Path) -> Daemon {
 /// The Bolt URI of a server on this port.
 pub(crate) fn url(scheme: &str, port: u16) -> String {
     format!("{scheme}://{}", loopback(port))
-}
-
-/// Whether the server agrees on a version of Bolt.
-fn speaks_bolt(port: u16) -> bool {
-    // The magic number, then four proposals: 4.4, 4.3, and two empty ones.
-    const HANDSHAKE: [u8; 20] = [0x60, 0x60, 0xB0, 0x17, 0, 0, 4, 4, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0];
-    let ask = || -> std::io::Result<[u8; 4]> {
-        let mut stream = http::connect(loopback(port))?;
-        stream.write_all(&HANDSHAKE)?;
-        let mut version = [0; 4];
-        stream.read_exact(&mut version)?;
-        Ok(version)
-    };
-    ask().is_ok_and(|version| version != [0; 4])
 }

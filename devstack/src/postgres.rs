@@ -10,7 +10,6 @@ mod cluster;
 
 use std::{
     fs::{self, DirBuilder},
-    io::{Read, Write},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     thread,
@@ -26,8 +25,6 @@ use crate::{
     daemon::{Daemon, Server},
     fake_time::{FakeTime, Threads},
     fetch::{Tools, remove_folder},
-    http,
-    ports::loopback,
     principals::Principal,
     process::Signal,
     secrets::Secrets,
@@ -37,6 +34,9 @@ use crate::{
 
 /// Fast shutdown: clients are disconnected instead of waited for.
 const STOP_SIGNAL: Signal = Signal::SIGINT;
+
+/// What a primary or a standby logs once it accepts logins.
+const READY: &str = "database system is ready to accept ";
 
 /// Settings of a server that speaks TLS; the files are in the data folder.
 const TLS_FILES: [&str; 4] =
@@ -74,35 +74,43 @@ impl Postgres {
     ) -> Result<Self> {
         let user = Unprivileged::if_we_are_root()?;
         let folder = reachable_instead_of(folder, user.as_ref())?;
-        let mut postgres = Self {
-            daemon: daemon(log),
-            programs: Programs::new(&tools.postgres, user),
+        let programs = Programs::new(&tools.postgres, user);
+        let mut postgres = Self::stopped(programs, folder, log, port, secrets, tls);
+        postgres.template = template.cloned();
+        postgres.start_again()?;
+        Ok(postgres)
+    }
+
+    fn stopped(
+        programs: Programs,
+        folder: PathBuf,
+        log: &Path,
+        port: u16,
+        secrets: &Secrets,
+        tls: Option<&Tls>,
+    ) -> Self {
+        let mut daemon = Daemon::new("PostgreSQL", log.to_owned(), ADVICE);
+        daemon.stop_signal = STOP_SIGNAL;
+        // Immediate shutdown: the postmaster also ends its children and removes its shared memory.
+        daemon.on_parent_death = Signal::SIGQUIT;
+        Self {
+            daemon,
+            programs,
             folder,
-            template: template.cloned(),
+            template: None,
             port,
             services_port: None,
             secrets: secrets.clone(),
             tls: tls.cloned(),
             fake_time: None,
-        };
-        postgres.start_again()?;
-        Ok(postgres)
+        }
     }
 
     /// Restarts this server with a synchronous standby. The standby starts with a copy of the data: the artifact has no
     /// `pg_basebackup`.
     pub fn start_again_with_standby(&mut self, log: &Path, port: u16) -> Result<Self> {
-        let mut standby = Self {
-            daemon: daemon(log),
-            programs: self.programs.clone(),
-            folder: self.folder.join("standby"),
-            template: None,
-            port,
-            services_port: None,
-            secrets: self.secrets.clone(),
-            tls: self.tls.clone(),
-            fake_time: None,
-        };
+        let (programs, folder) = (self.programs.clone(), self.folder.join("standby"));
+        let mut standby = Self::stopped(programs, folder, log, port, &self.secrets, self.tls.as_ref());
         DirBuilder::new().mode(0o700).create(&standby.folder)?;
         self.programs.own(&standby.folder)?;
         self.stop()?;
@@ -183,7 +191,7 @@ impl Postgres {
     pub fn promote(&self) -> Result<()> {
         let mut promote = self.programs.command("pg_ctl", &self.folder);
         promote.arg("promote").arg("--wait").arg("--pgdata").arg(self.data());
-        run("pg_ctl promote", promote, "")
+        run(promote).map(drop)
     }
 
     /// Copies the stopped server's data.
@@ -274,14 +282,6 @@ impl Postgres {
     }
 }
 
-fn daemon(log: &Path) -> Daemon {
-    let mut daemon = Daemon::new("PostgreSQL", log.to_owned(), ADVICE);
-    daemon.stop_signal = STOP_SIGNAL;
-    // Immediate shutdown: the postmaster also ends its children and removes its shared memory.
-    daemon.on_parent_death = Signal::SIGQUIT;
-    daemon
-}
-
 impl Server for Postgres {
     fn daemon(&self) -> &Daemon {
         &self.daemon
@@ -308,14 +308,7 @@ impl Server for Postgres {
                     command.args(["-c", file]);
                 }
             }
-            // With TLS required, the check without TLS gets no request for a password, so the log shows readiness.
-            let port = self.port;
-            let started = match self.tls {
-                None => self.daemon.start(command, || accepts_connections(port)),
-                Some(_) => {
-                    self.daemon.start_logged(command, "database system is ready to accept connections")
-                }
-            };
+            let started = self.daemon.start_logged(command, READY);
             match started {
                 Err(error) if has_backends_left(&error) && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(100));
@@ -357,32 +350,6 @@ fn has_backends_left(error: &anyhow::Error) -> bool {
         || text.contains("lock file \"postmaster.pid\" already exists")
 }
 
-/// Whether the server accepts a login. While it starts or recovers it returns an error.
-fn accepts_connections(port: u16) -> bool {
-    let ask = || -> std::io::Result<u8> {
-        let mut stream = http::connect(loopback(port))?;
-        stream.write_all(&startup_message())?;
-        let mut kind = [0];
-        stream.read_exact(&mut kind)?;
-        Ok(kind[0])
-    };
-    // 'R' requests the password.
-    ask().is_ok_and(|kind| kind == b'R')
-}
-
-/// The startup message: length, protocol 3.0, and pairs of zero-terminated texts.
-fn startup_message() -> Vec<u8> {
-    let mut body = 196_608_u32.to_be_bytes().to_vec();
-    for text in ["user", NAME, "database", NAME, ""] {
-        body.extend_from_slice(text.as_bytes());
-        body.push(0);
-    }
-    let length = u32::try_from(body.len() + 4).unwrap_or_default();
-    let mut message = length.to_be_bytes().to_vec();
-    message.extend(body);
-    message
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -392,13 +359,5 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert!(is_worked_in(&here));
         assert!(!is_worked_in(&here.join("nobody-works-here")));
-    }
-
-    #[test]
-    fn the_startup_message_counts_its_own_length() {
-        let message = startup_message();
-        let length = u32::from_be_bytes([message[0], message[1], message[2], message[3]]);
-        assert_eq!(usize::try_from(length).unwrap(), message.len());
-        assert!(message.ends_with(b"followgraph\0\0"));
     }
 }

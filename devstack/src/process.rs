@@ -9,16 +9,16 @@ use std::{
     io::{Read, Seek, SeekFrom},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output},
     sync::{OnceLock, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 pub use nix::sys::signal::Signal;
 use nix::{
-    sys::{prctl, signal},
+    sys::prctl,
     unistd::{Pid, getppid},
 };
 
@@ -46,8 +46,6 @@ fn on_spawner<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Re
 }
 
 /// Starts `command` in its own process group, to be sent `on_parent_death` when this process dies.
-///
-/// For programs that this module's [`Process`] does not fit (their output goes to the terminal).
 pub fn spawn(mut command: Command, on_parent_death: Signal) -> Result<Child> {
     let program = command.get_program().to_string_lossy().into_owned();
     die_with_parent(&mut command, on_parent_death);
@@ -74,84 +72,15 @@ fn die_with_parent(command: &mut Command, on_parent_death: Signal) {
     }
 }
 
-/// A running child whose output goes to a log file. Dropping it kills it.
-#[derive(Debug)]
-pub struct Process {
-    name: String,
-    child: Child,
-    log: Log,
-}
-
-impl Process {
-    /// Starts `command` under `name`, its output appended to the file `log`.
-    pub fn spawn(name: &str, mut command: Command, log: &Path, on_parent_death: Signal) -> Result<Self> {
-        let log = Log::open(log)?;
-        command.stdin(Stdio::null()).stdout(log.writer()?).stderr(log.writer()?);
-        Ok(Self { name: name.to_owned(), child: spawn(command, on_parent_death)?, log })
+/// Runs `command` to its end. Fails with its output unless it succeeds.
+pub fn complete(command: &mut Command) -> Result<Output> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        let text = [output.stdout, output.stderr].concat();
+        bail!("{name} failed ({})\n{}", output.status, String::from_utf8_lossy(&text));
     }
-
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Its output since it started.
-    pub fn log(&self) -> &Log {
-        &self.log
-    }
-
-    /// The exit status, once the child has ended.
-    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
-        self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))
-    }
-
-    /// Sends a signal to the child alone, unless it has ended.
-    pub fn signal(&mut self, signal: Signal) -> Result<()> {
-        // The id of a child that was not waited for is not reused.
-        if self.exited()?.is_none() {
-            signal::kill(pid_of(&self.child), signal)
-                .with_context(|| format!("cannot send {signal} to {}", self.name))?;
-        }
-        Ok(())
-    }
-
-    /// Waits for the child to end; `None` if it is still there after `limit`.
-    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
-        let deadline = Instant::now() + limit;
-        loop {
-            if let Some(status) = self.exited()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            thread::sleep(POLL);
-        }
-    }
-
-    /// Sends `signal`, waits for `limit`, then kills. Returns how the child ended.
-    pub fn stop(&mut self, signal: Signal, limit: Duration) -> Result<ExitStatus> {
-        self.signal(signal)?;
-        // A frozen process would not see the signal.
-        self.signal(Signal::SIGCONT)?;
-        match self.wait(limit)? {
-            Some(status) => Ok(status),
-            None => self.kill9(),
-        }
-    }
-
-    /// Kills the child with SIGKILL and waits for its end.
-    pub fn kill9(&mut self) -> Result<ExitStatus> {
-        self.signal(Signal::SIGKILL)?;
-        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Nothing can be reported from here. If it fails, the kernel's signal at our end remains.
-        let _ = self.kill9();
-    }
+    Ok(output)
 }
 
 /// The id of a child for the signal functions.
@@ -182,17 +111,16 @@ impl Log {
         Self { path: path.to_owned(), from: 0 }
     }
 
-    /// Opens the log for a new run: earlier output is kept but not shown.
-    fn open(path: &Path) -> Result<Self> {
-        if let Some(folder) = path.parent() {
+    /// The log of a new run: earlier output is kept but not shown.
+    pub(crate) fn next_run(&self) -> Result<Self> {
+        if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
-        let log = Self::of_all_runs(path);
-        let from = log.writer()?.metadata()?.len();
-        Ok(Self { from, ..log })
+        let from = self.writer()?.metadata()?.len();
+        Ok(Self { from, path: self.path.clone() })
     }
 
-    fn writer(&self) -> Result<File> {
+    pub(crate) fn writer(&self) -> Result<File> {
         OpenOptions::new()
             .create(true)
             .append(true)
@@ -222,7 +150,7 @@ impl Log {
     /// The last `lines` lines of the current run.
     pub fn tail(&self, lines: usize) -> String {
         let text = self.text();
-        let lines_in_all = text.lines().count();
-        text.lines().skip(lines_in_all.saturating_sub(lines)).collect::<Vec<_>>().join("\n")
+        let all: Vec<&str> = text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
     }
 }

@@ -7,10 +7,12 @@ use std::{
     sync::LazyLock,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 /// The root of the clone that this program was built from.
+use crate::process::complete;
+
 pub fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map(PathBuf::from).unwrap_or(manifest)
@@ -46,10 +48,7 @@ pub fn target() -> PathBuf {
 /// Asks Cargo, because its configuration files may set the folder.
 fn target_of(mut cargo: Command) -> Result<PathBuf> {
     cargo.args(["metadata", "--format-version", "1", "--no-deps", "--offline"]);
-    let output = cargo.output().context("cannot run cargo metadata")?;
-    if !output.status.success() {
-        bail!("cargo metadata failed\n{}", String::from_utf8_lossy(&output.stderr).trim());
-    }
+    let output = complete(&mut cargo)?;
     let metadata: Value =
         serde_json::from_slice(&output.stdout).context("cannot read the output of cargo metadata")?;
     let folder = metadata["target_directory"].as_str().context("cargo metadata has no target_directory")?;

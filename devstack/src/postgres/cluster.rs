@@ -5,18 +5,19 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::Write,
+    io::{self, Write},
     os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use sha2::{Digest, Sha256};
 
 use crate::{
     fetch::{self, cache_folder, remove_folder},
     lock_file, private_file,
+    process::complete,
     secrets::random_hex,
     user::{Unprivileged, reachable_instead_of},
 };
@@ -96,17 +97,24 @@ impl Programs {
             .arg(&password_file)
             .arg("--pgdata")
             .arg(&data);
-        let made = run("initdb", initdb, "");
+        let made = run(initdb);
         fs::remove_file(&password_file)?;
         made?;
         configure(&data, SETTINGS)?;
         let mut single = self.command("postgres", folder);
         single.args(["--single", "-D"]).arg(&data).arg("template1");
+        let (statements, mut writer) = io::pipe()?;
         // One statement a line.
-        let statements = format!(
-            "CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB PASSWORD '{password}'\nCREATE DATABASE {NAME} OWNER {NAME}\n"
-        );
-        run("postgres --single", single, &statements)
+        writeln!(writer, "CREATE ROLE {NAME} LOGIN CREATEROLE CREATEDB PASSWORD '{password}'")?;
+        writeln!(writer, "CREATE DATABASE {NAME} OWNER {NAME}")?;
+        drop(writer);
+        single.stdin(statements);
+        let errors = run(single)?;
+        // It ends with 0 even if a statement failed.
+        if errors.contains("ERROR:") || errors.contains("FATAL:") {
+            bail!("PostgreSQL: postgres --single failed\n{errors}\nwhat to do: {ADVICE}");
+        }
+        Ok(())
     }
 }
 
@@ -184,29 +192,12 @@ pub(super) fn configure(data: &Path, settings: &str) -> Result<()> {
 pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut copy = Command::new("cp");
     copy.args(["--archive", "--reflink=auto", "--no-target-directory"]).arg(from).arg(to);
-    run("cp", copy, "")
+    run(copy).map(drop)
 }
 
-/// Runs a program to its end; its output is shown only if it fails.
-pub(super) fn run(name: &str, mut command: Command, input: &str) -> Result<()> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {name} for PostgreSQL"))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes())?;
-    }
-    let output = child.wait_with_output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    // The single-user server ends with 0 even if its statement failed.
-    if !output.status.success() || errors.contains("ERROR:") || errors.contains("FATAL:") {
-        bail!(
-            "PostgreSQL: {name} failed ({})\n{}{errors}\nwhat to do: {ADVICE}",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-        );
-    }
-    Ok(())
+/// Runs a program to its end. Returns what it wrote to standard error.
+pub(super) fn run(mut command: Command) -> Result<String> {
+    let output =
+        complete(&mut command).map_err(|error| anyhow!("PostgreSQL: {error:#}\nwhat to do: {ADVICE}"))?;
+    Ok(String::from_utf8_lossy(&output.stderr).into_owned())
 }
