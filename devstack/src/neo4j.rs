@@ -50,9 +50,9 @@ const ENCRYPTION: &str = "server.bolt.tls_level=REQUIRED\n\
     dbms.ssl.policy.bolt.enabled=true\n\
     dbms.ssl.policy.bolt.client_auth=REQUIRE\n";
 
-/// Resources of one Neo4j.
+/// Resources of each Neo4j of a set. The other servers have fixed ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Resources {
+pub struct Sizes {
     /// The JVM's heap, in MiB.
     pub heap_mib: u32,
     /// Neo4j's page cache, in MiB.
@@ -61,6 +61,15 @@ pub struct Resources {
     pub niceness: u8,
     /// Whether to run without the JVM's optimizing compiler, which costs more than it saves in the first minutes.
     pub short_lived: bool,
+}
+
+impl Sizes {
+    /// For development: room for a million edges. Neo4j has a lower priority than the other processes, with which it
+    /// shares no machine in production.
+    pub const DEVELOPMENT: Self =
+        Self { heap_mib: 1024, page_cache_mib: 512, niceness: 10, short_lived: false };
+    /// For tests. They wait for the read model, which would starve under their load with a lower priority.
+    pub const SMALL: Self = Self { heap_mib: 512, page_cache_mib: 256, niceness: 0, short_lived: true };
 }
 
 /// A Neo4j server.
@@ -72,7 +81,7 @@ pub struct Neo4j {
     home: PathBuf,
     port: u16,
     password: String,
-    resources: Resources,
+    sizes: Sizes,
     tls: Option<Tls>,
     transaction_timeout: Duration,
 }
@@ -85,7 +94,7 @@ impl Neo4j {
         log: &Path,
         port: u16,
         password: &str,
-        resources: Resources,
+        sizes: Sizes,
         tls: Option<&Tls>,
     ) -> Result<Self> {
         let mut neo4j = Self {
@@ -95,7 +104,7 @@ impl Neo4j {
             home: folder.to_owned(),
             port,
             password: password.to_owned(),
-            resources,
+            sizes,
             tls: tls.cloned(),
             transaction_timeout: TRANSACTION_TIMEOUT,
         };
@@ -174,7 +183,7 @@ impl Neo4j {
              {plans}{monitor}{QUICK_STOP}{encryption}",
             encryption = if self.tls.is_some() { ENCRYPTION } else { "" },
             port = self.port,
-            plans = if self.resources.short_lived { LASTING_PLANS } else { "" },
+            plans = if self.sizes.short_lived { LASTING_PLANS } else { "" },
             timeout = self.transaction_timeout.as_millis(),
             // The default is 2 s.
             monitor = if self.transaction_timeout < TRANSACTION_TIMEOUT {
@@ -182,7 +191,7 @@ impl Neo4j {
             } else {
                 ""
             },
-            page_cache = self.resources.page_cache_mib,
+            page_cache = self.sizes.page_cache_mib,
         )
     }
 
@@ -191,7 +200,7 @@ impl Neo4j {
         class_path.push("/*");
         let mut command = Command::new("nice");
         command
-            .args(["-n", &self.resources.niceness.to_string()])
+            .args(["-n", &self.sizes.niceness.to_string()])
             .arg(&self.java)
             .arg("-cp")
             .arg(class_path)
@@ -254,13 +263,13 @@ impl Server for Neo4j {
 
     fn start_again(&mut self) -> Result<()> {
         self.prepare()?;
-        let heap = self.resources.heap_mib;
+        let heap = self.sizes.heap_mib;
         let mut command = self.java();
         command
             .arg(format!("-Xms{heap}m"))
             .arg(format!("-Xmx{heap}m"))
             .args(["-XX:+UseParallelGC", "-XX:-OmitStackTraceInFastThrow"])
-            .args(self.resources.short_lived.then_some(FIRST_COMPILER))
+            .args(self.sizes.short_lived.then_some(FIRST_COMPILER))
             .arg("-Dfile.encoding=UTF-8")
             .arg("org.neo4j.server.CommunityEntryPoint")
             .arg(format!("--home-dir={}", self.home.display()))

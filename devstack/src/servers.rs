@@ -18,7 +18,7 @@ use crate::{
     fetch::{Tools, remove_folder},
     lock_file,
     nats::Nats,
-    neo4j::{self, Neo4j, Resources},
+    neo4j::{self, Neo4j, Sizes},
     ports::Ports,
     postgres::{Postgres, Template},
     principals::Principal,
@@ -30,23 +30,6 @@ use crate::{
 
 /// The file of a set's passwords and keys.
 const SECRETS: &str = "secrets";
-
-/// Resources of a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    /// Of Neo4j.
-    pub neo4j: Resources,
-}
-
-impl Sizes {
-    /// For development: room for a million edges. Neo4j has a lower priority than the other processes, with which it
-    /// shares no machine in production.
-    pub const DEVELOPMENT: Self =
-        Self { neo4j: Resources { heap_mib: 1024, page_cache_mib: 512, niceness: 10, short_lived: false } };
-    /// For tests. They wait for the read model, which would starve under their load with a lower priority.
-    pub const SMALL: Self =
-        Self { neo4j: Resources { heap_mib: 512, page_cache_mib: 256, niceness: 0, short_lived: true } };
-}
 
 /// A running Neo4j of a temporary set, for the next one: its JVM takes longer to start than everything else.
 #[derive(Debug)]
@@ -94,7 +77,7 @@ impl Servers {
     /// Starts a set with its data in `root`; keeps the data of an earlier run. [`Servers::add_read_replicas`] starts
     /// further read replicas.
     pub fn start(tools: &Tools, root: &Path, ports: Ports, sizes: Sizes) -> Result<Self> {
-        Self::start_with(tools, root, ports, sizes, None, Neo4jFrom::Within, None)
+        Self::start_with(tools, root, ports, sizes, None)
     }
 
     fn start_with(
@@ -102,9 +85,7 @@ impl Servers {
         root: &Path,
         ports: Ports,
         sizes: Sizes,
-        tls: Option<Tls>,
-        neo4j: Neo4jFrom,
-        template: Option<&Template>,
+        temporary: Option<Temporary>,
     ) -> Result<Self> {
         fs::create_dir_all(root).with_context(|| format!("cannot create {}", root.display()))?;
         // Children have other working folders.
@@ -112,6 +93,18 @@ impl Servers {
         let lock = lock(&root)?;
         let secrets = Secrets::load_or_create(&root.join(SECRETS))?;
         let log = |name: &str| log_file(&root, name);
+        let is_temporary = temporary.is_some();
+        let (neo4j_home, neo4j_log) = if is_temporary {
+            // Next to the set's folder, because it may outlive the set.
+            let home = PathBuf::from(format!("{}-neo4j", root.display()));
+            (home.clone(), home.join("logs/output.log"))
+        } else {
+            (root.join("neo4j"), log("neo4j"))
+        };
+        let (tls, spare, template) = match temporary {
+            Some(Temporary { tls, spare, template }) => (tls, spare, Some(template)),
+            None => (None, None, None),
+        };
         let (postgres, nats, neo4j) = thread::scope(|scope| {
             let postgres = scope.spawn(|| {
                 Postgres::start(
@@ -121,23 +114,18 @@ impl Servers {
                     ports.postgres,
                     &secrets,
                     tls.as_ref(),
-                    template,
+                    template.as_ref(),
                 )
             });
             let nats = scope.spawn(|| {
                 Nats::start(tools, &root.join("nats"), &log("nats"), &ports, &secrets, tls.as_ref())
             });
             let neo4j = scope.spawn(|| {
-                let (home, log) = match neo4j {
-                    Neo4jFrom::Within => (root.join("neo4j"), log("neo4j")),
-                    Neo4jFrom::Beside => {
-                        let home = PathBuf::from(format!("{}-neo4j", root.display()));
-                        (home.clone(), home.join("logs/output.log"))
-                    }
-                    Neo4jFrom::Spare(spare) => return Ok((spare.neo4j, Some(spare.ports))),
-                };
+                if let Some(spare) = spare {
+                    return Ok((spare.neo4j, Some(spare.ports)));
+                }
                 let (password, tls) = (&secrets.neo4j_password, tls.as_ref());
-                Neo4j::start(tools, &home, &log, ports.bolt, password, sizes.neo4j, tls)
+                Neo4j::start(tools, &neo4j_home, &neo4j_log, ports.bolt, password, sizes, tls)
                     .map(|started| (started, None))
             });
             (join(postgres), join(nats), join(neo4j))
@@ -154,7 +142,7 @@ impl Servers {
             sizes,
             tls,
             root,
-            is_temporary: false,
+            is_temporary,
             _lock: lock,
         })
     }
@@ -186,10 +174,7 @@ impl Servers {
         let root = temporary_folder().join(name);
         let template = Template::open()?;
         Secrets::begin_temporary(&root.join(SECRETS), template.password())?;
-        let neo4j = spare.map_or(Neo4jFrom::Beside, |spare| Neo4jFrom::Spare(Box::new(spare)));
-        let mut servers = Self::start_with(tools, &root, ports, sizes, tls, neo4j, Some(&template))?;
-        servers.is_temporary = true;
-        Ok(servers)
+        Self::start_with(tools, &root, ports, sizes, Some(Temporary { tls, spare, template }))
     }
 
     /// Removes temporary sets of programs that were killed.
@@ -212,13 +197,13 @@ impl Servers {
     /// Starts a Neo4j for each further read replica that has ports and does not run; the set may be in use.
     pub fn add_read_replicas(&mut self, tools: &Tools) -> Result<()> {
         let begun = self.further_neo4j.len();
-        let (root, password, resources) = (&self.root, &self.secrets.neo4j_password, self.sizes.neo4j);
+        let (root, password, sizes) = (&self.root, &self.secrets.neo4j_password, self.sizes);
         let started: Vec<Result<Neo4j>> = thread::scope(|scope| {
             let threads = self.ports.further.iter().enumerate().skip(begun).map(|(number, ports)| {
                 let name = format!("neo4j-{}", number + 1);
                 scope.spawn(move || {
                     let log = log_file(root, &name);
-                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, resources, None)
+                    Neo4j::start(tools, &root.join(&name), &log, ports.bolt, password, sizes, None)
                 })
             });
             // Spawns all before it waits for the first.
@@ -268,22 +253,22 @@ impl Servers {
     }
 
     /// All servers.
-    pub fn all(&mut self) -> Vec<&mut dyn Server> {
-        let mut all: Vec<&mut dyn Server> = vec![&mut self.postgres, &mut self.nats, &mut self.neo4j];
-        all.extend(self.further_neo4j.iter_mut().map(|neo4j| neo4j as &mut dyn Server));
+    pub fn all(&mut self) -> Vec<&mut (dyn Server + Send)> {
+        let mut all: Vec<&mut (dyn Server + Send)> =
+            vec![&mut self.postgres, &mut self.nats, &mut self.neo4j];
+        for neo4j in &mut self.further_neo4j {
+            all.push(neo4j);
+        }
         all
     }
 
     /// Stops all of them, at the same time.
     pub fn stop(&mut self) -> Result<()> {
-        let (postgres, nats) = (&mut self.postgres, &mut self.nats);
-        let neo4js = std::iter::once(&mut self.neo4j).chain(&mut self.further_neo4j);
         thread::scope(|scope| {
-            let postgres = scope.spawn(|| postgres.stop());
-            let nats = scope.spawn(|| nats.stop());
-            let neo4js: Vec<_> = neo4js.map(|neo4j| scope.spawn(|| neo4j.stop())).collect();
-            let neo4js: Vec<_> = neo4js.into_iter().map(join).collect();
-            join(postgres).and(join(nats)).and(neo4js.into_iter().collect())
+            let threads = self.all().into_iter().map(|server| scope.spawn(|| server.stop()));
+            // Spawns all before it waits for the first.
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().try_for_each(join)
         })
     }
 
@@ -299,11 +284,8 @@ impl Servers {
     /// Ends all of them without an orderly stop and removes all files of the set.
     fn discard(&mut self) -> Result<()> {
         self.postgres.stop_at_once()?;
-        self.nats.kill9()?;
-        for neo4j in std::iter::once(&mut self.neo4j).chain(&mut self.further_neo4j) {
-            neo4j.kill9()?;
-        }
         for server in self.all() {
+            server.kill9()?;
             server.wipe()?;
         }
         // With copies and standbys. It may be outside of the root.
@@ -321,14 +303,11 @@ impl Drop for Servers {
     }
 }
 
-/// Origin of the Neo4j of a set.
-enum Neo4jFrom {
-    /// A new one with its data in the set's folder.
-    Within,
-    /// A new one with its data next to the set's folder, because it may outlive the set.
-    Beside,
-    /// One of another set.
-    Spare(Box<SpareNeo4j>),
+/// What only temporary sets have.
+struct Temporary {
+    tls: Option<Tls>,
+    spare: Option<SpareNeo4j>,
+    template: Template,
 }
 
 /// Locks the folder of a set for this process.
