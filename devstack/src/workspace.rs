@@ -1,6 +1,7 @@
 //! Paths of the clone, its build output and its development data, and Cargo.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
     process::Command,
@@ -10,9 +11,9 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// The root of the clone that this program was built from.
 use crate::process::complete;
 
+/// The root of the clone that this program was built from.
 pub fn root() -> PathBuf {
     let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().map(PathBuf::from).unwrap_or(manifest)
@@ -22,6 +23,25 @@ pub fn root() -> PathBuf {
 pub fn read(path: impl AsRef<Path>) -> Result<String> {
     let path = root().join(path);
     fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The text of all Rust files in a folder of the clone, by their paths from this folder.
+pub fn sources(folder: impl AsRef<Path>) -> Result<BTreeMap<PathBuf, String>> {
+    let root = root().join(folder);
+    let mut sources = BTreeMap::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let place = root.join(&folder);
+        for entry in fs::read_dir(&place).with_context(|| format!("cannot read {}", place.display()))? {
+            let path = folder.join(entry?.file_name());
+            if root.join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources.insert(path.clone(), read(root.join(path))?);
+            }
+        }
+    }
+    Ok(sources)
 }
 
 /// The folder of development data, all of it replaceable. `FOLLOWGRAPH_DEV` sets another one, for a second stack at a

@@ -61,7 +61,7 @@ struct Validated {
 /// Checks every overlay, the Secrets script, the examples, compose.yaml and the Dockerfile.
 pub fn check(tools: &Tools) -> Result<Report> {
     let root = workspace::root();
-    let contract = Contract::read(&root)?;
+    let contract = Contract::read()?;
     let scratch = Scratch::new()?;
     let mut report = Report::default();
 

@@ -1,24 +1,23 @@
-//! The modules of a crate and their imports.
+//! The modules of a crate, and the paths in its code.
 //!
 //! Reads tokens, not syntax: `use` declarations, and paths that begin with `crate`, `self`, `super`, a module or an
 //! imported name. Skips code under `#[cfg(test)]`. Does not see methods and trait impls.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
-use super::leaves::{self, Leaf};
-
-/// Files, modules and imports of a crate. The key of a module is its path, `store::jobs`; that of the root is empty.
+/// Files, modules and paths of a crate.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     pub files: Vec<SourceFile>,
-    pub modules: HashMap<String, Module>,
-    pub imports: Vec<Import>,
+    /// By their path from the root of the crate.
+    pub modules: HashMap<Vec<String>, Module>,
+    pub uses: Vec<Use>,
     /// File of each macro, because `crate::name!` finds it in any file.
     pub macros: HashMap<String, usize>,
 }
@@ -27,35 +26,24 @@ pub(super) struct Sources {
 pub(super) struct SourceFile {
     pub path: PathBuf,
     /// The path of its module.
-    pub module: String,
-    /// Every word outside of `use` declarations.
-    words: HashSet<String>,
+    pub module: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Module {
     pub file: usize,
     /// Paths of imports by local name.
     pub bindings: HashMap<String, Vec<String>>,
-    /// `pub use a::*`.
-    pub globs: Vec<Vec<String>>,
-    /// Names that it defines.
-    pub items: HashSet<String>,
 }
 
-/// A path in a file, to the same crate or another one.
+/// A path in a module, to the same crate or another one. Every word is one, since it may be an imported name.
 #[derive(Debug)]
-pub(super) struct Import {
+pub(super) struct Use {
     pub file: usize,
-    pub module: String,
+    pub module: Vec<String>,
     pub path: Vec<String>,
     pub glob: bool,
     pub line: usize,
-}
-
-/// The path of a child module.
-pub(super) fn child(module: &str, name: &str) -> String {
-    if module.is_empty() { name.to_owned() } else { format!("{module}::{name}") }
 }
 
 impl Sources {
@@ -63,268 +51,183 @@ impl Sources {
     pub(super) fn read(root: &Path, files: &BTreeMap<PathBuf, String>) -> Result<Self> {
         let mut sources = Self::default();
         let folder = root.parent().unwrap_or(Path::new("")).to_owned();
-        sources.file(root, "", &folder, files)?;
+        sources.read_file(files, root, Vec::new(), folder)?;
         Ok(sources)
     }
 
-    /// `folder` contains the files of its child modules.
-    fn file(
+    fn read_file(
         &mut self,
-        path: &Path,
-        module: &str,
-        folder: &Path,
         files: &BTreeMap<PathBuf, String>,
+        path: &Path,
+        module: Vec<String>,
+        folder: PathBuf,
     ) -> Result<()> {
         let text = files.get(path).with_context(|| format!("there is no {}", path.display()))?;
-        let tokens: TokenStream =
-            text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        let tokens = text.parse().map_err(|error| anyhow!("{}: {error}", path.display()))?;
         let file = self.files.len();
-        self.files.push(SourceFile {
-            path: path.to_owned(),
-            module: module.to_owned(),
-            words: HashSet::new(),
-        });
-        let reexports = self.module(tokens, &Place { file, module, folder, files })?;
-        // A re-export is a use only if the file itself needs the name.
-        let words = &self.files[file].words;
-        let used: Vec<Import> = reexports
-            .into_iter()
-            .filter(|(name, _)| words.contains(name))
-            .map(|(_, import)| import)
-            .collect();
-        self.imports.extend(used);
-        Ok(())
-    }
-
-    /// Returns what the module re-exports.
-    fn module(&mut self, tokens: TokenStream, place: &Place<'_>) -> Result<Vec<(String, Import)>> {
-        let module =
-            Module { file: place.file, bindings: HashMap::new(), globs: Vec::new(), items: HashSet::new() };
-        self.modules.insert(place.module.to_owned(), module);
-        let mut reexports = Vec::new();
-        self.scan(tokens, place, &mut reexports)?;
-        Ok(reexports)
-    }
-
-    fn scan(
-        &mut self,
-        tokens: TokenStream,
-        place: &Place<'_>,
-        reexports: &mut Vec<(String, Import)>,
-    ) -> Result<()> {
-        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        let mut elsewhere = None;
-        let mut at = 0;
-        while let Some(token) = tokens.get(at) {
-            match token {
-                TokenTree::Punct(punct) if punct.as_char() == '#' => match attribute(&tokens, at) {
-                    Some(attribute) if is_test(&attribute) => at = after_item(&tokens, at + 2),
-                    Some(attribute) => {
-                        elsewhere = path_of(&attribute).or(elsewhere);
-                        at += 2;
-                    }
-                    None => at += 1,
-                },
-                // The name of a lifetime is no keyword.
-                TokenTree::Punct(punct) if punct.as_char() == '\'' => at += 2,
-                TokenTree::Punct(_) if colons(&tokens, at) => at = after_path(&tokens, at + 2),
-                TokenTree::Ident(word) if word == "mod" && ident(&tokens, at + 1).is_some() => {
-                    let name = ident(&tokens, at + 1).unwrap_or_default();
-                    self.child(&name, tokens.get(at + 2), elsewhere.take(), place, reexports)?;
-                    at += 3;
-                }
-                TokenTree::Ident(word) if word == "use" && !punct(&tokens, at + 1, '<') => {
-                    let end = (at..tokens.len()).find(|at| punct(&tokens, *at, ';')).unwrap_or(tokens.len());
-                    let public = is_public(&tokens[..at]);
-                    for leaf in leaves::of(&tokens[at + 1..end]) {
-                        self.import(leaf, public, place, reexports);
-                    }
-                    at = end + 1;
-                }
-                TokenTree::Ident(word) => {
-                    let end = after_path(&tokens, at);
-                    let path: Vec<String> = (at..end).filter_map(|at| ident(&tokens, at)).collect();
-                    self.word(&word.to_string(), &tokens[at + 1..], place);
-                    self.files[place.file].words.extend(path.iter().cloned());
-                    if path.len() > 1 {
-                        let line = word.span().start().line;
-                        self.imports.push(place.import(path, false, line));
-                    }
-                    at = end;
-                }
-                TokenTree::Group(group) => {
-                    self.scan(group.stream(), place, reexports)?;
-                    at += 1;
-                }
-                _ => at += 1,
-            }
-        }
-        Ok(())
-    }
-
-    /// Notes what the word defines, if it is a keyword that does.
-    fn word(&mut self, word: &str, next: &[TokenTree], place: &Place<'_>) {
-        let defined = match word {
-            "macro_rules" => ident(next, 1),
-            "struct" | "enum" | "union" | "fn" | "const" | "static" | "type" | "trait" => ident(next, 0),
-            _ => None,
-        };
-        let Some(name) = defined else { return };
-        if word == "macro_rules" {
-            self.macros.insert(name.clone(), place.file);
-        }
-        if let Some(module) = self.modules.get_mut(place.module) {
-            module.items.insert(name);
-        }
-    }
-
-    fn child(
-        &mut self,
-        name: &str,
-        body: Option<&TokenTree>,
-        elsewhere: Option<String>,
-        place: &Place<'_>,
-        reexports: &mut Vec<(String, Import)>,
-    ) -> Result<()> {
-        let module = child(place.module, name);
-        let folder = place.folder.join(name);
-        if let Some(TokenTree::Group(body)) = body {
-            let inner = Place { module: &module, folder: &folder, ..*place };
-            reexports.extend(self.module(body.stream(), &inner)?);
-            return Ok(());
-        }
-        let beside = self.files[place.file].path.parent().unwrap_or(Path::new("")).to_owned();
-        let path = match elsewhere {
-            Some(path) => beside.join(path),
-            None => [folder.with_extension("rs"), folder.join("mod.rs")]
-                .into_iter()
-                .find(|path| place.files.contains_key(path))
-                .with_context(|| format!("there is no file of the module {module}"))?,
-        };
-        self.file(&path, &module, &folder, place.files)
-    }
-
-    fn import(&mut self, leaf: Leaf, public: bool, place: &Place<'_>, reexports: &mut Vec<(String, Import)>) {
-        let Leaf { path, name, line } = leaf;
-        let Some(module) = self.modules.get_mut(place.module) else { return };
-        match (name, public) {
-            (None, true) => module.globs.push(path),
-            (None, false) => self.imports.push(place.import(path, true, line)),
-            (Some(name), _) => {
-                module.bindings.insert(name.clone(), path.clone());
-                let import = place.import(path, false, line);
-                if public {
-                    reexports.push((name, import));
-                } else {
-                    self.imports.push(import);
-                }
-            }
-        }
+        self.files.push(SourceFile { path: path.to_owned(), module: module.clone() });
+        Reader { sources: self, files, file, module, folder }.read(tokens)
     }
 }
 
-/// Position of tokens.
-#[derive(Clone, Copy)]
-struct Place<'a> {
-    file: usize,
-    module: &'a str,
-    folder: &'a Path,
+/// Reads the tokens of one module.
+struct Reader<'a> {
+    sources: &'a mut Sources,
     files: &'a BTreeMap<PathBuf, String>,
+    file: usize,
+    module: Vec<String>,
+    /// Contains the files of its child modules.
+    folder: PathBuf,
 }
 
-impl Place<'_> {
-    fn import(&self, path: Vec<String>, glob: bool, line: usize) -> Import {
-        Import { file: self.file, module: self.module.to_owned(), path, glob, line }
+impl Reader<'_> {
+    fn read(&mut self, tokens: TokenStream) -> Result<()> {
+        self.here().file = self.file;
+        self.scan(tokens)
     }
-}
 
-fn ident(tokens: &[TokenTree], at: usize) -> Option<String> {
-    match tokens.get(at) {
-        Some(TokenTree::Ident(ident)) => Some(ident.to_string()),
-        _ => None,
+    fn here(&mut self) -> &mut Module {
+        self.sources.modules.entry(self.module.clone()).or_default()
     }
-}
 
-fn punct(tokens: &[TokenTree], at: usize, char: char) -> bool {
-    matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == char)
-}
-
-/// Whether `::` is at this position.
-fn colons(tokens: &[TokenTree], at: usize) -> bool {
-    let joint =
-        |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.spacing() == Spacing::Joint);
-    punct(tokens, at, ':') && tokens.get(at).is_some_and(joint) && punct(tokens, at + 1, ':')
-}
-
-/// The position after `a::b::c`, or `at` if there is no path.
-fn after_path(tokens: &[TokenTree], mut at: usize) -> usize {
-    if ident(tokens, at).is_none() {
-        return at;
-    }
-    at += 1;
-    while colons(tokens, at) && ident(tokens, at + 2).is_some() {
-        at += 3;
-    }
-    at
-}
-
-/// The tokens of an attribute whose `#` is at this position.
-fn attribute(tokens: &[TokenTree], at: usize) -> Option<Vec<TokenTree>> {
-    match tokens.get(at + 1) {
-        Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Bracket => {
-            Some(group.stream().into_iter().collect())
+    fn scan(&mut self, tokens: TokenStream) -> Result<()> {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut rest = tokens.as_slice();
+        loop {
+            rest = match rest {
+                [] => return Ok(()),
+                [hash, TokenTree::Group(attribute), behind @ ..] if is(hash, '#') => {
+                    if is_test(&attribute.to_string()) { after_item(behind) } else { behind }
+                }
+                // The name of a lifetime is no keyword.
+                [quote, _, behind @ ..] if is(quote, '\'') => behind,
+                // Another crate, or what follows generic arguments.
+                [first, second, behind @ ..] if are_colons(first, second) => split_path(behind).1,
+                [TokenTree::Ident(word), TokenTree::Ident(name), behind @ ..] if word == "mod" => {
+                    self.child(&name.to_string(), behind.first())?;
+                    behind
+                }
+                [TokenTree::Ident(word), next, ..] if word == "use" && !is(next, '<') => {
+                    let end = rest.iter().position(|token| is(token, ';')).unwrap_or(rest.len());
+                    // `use ::name` is always another crate.
+                    if !is(next, ':') {
+                        let is_public = is_public(&tokens[..tokens.len() - rest.len()]);
+                        self.import(&rest[1..end], &[], is_public);
+                    }
+                    &rest[end..]
+                }
+                [TokenTree::Ident(word), ..] => {
+                    let (path, behind) = split_path(rest);
+                    if word == "macro_rules"
+                        && let [_, TokenTree::Ident(name), ..] = behind
+                    {
+                        self.sources.macros.insert(name.to_string(), self.file);
+                    }
+                    self.add_use(path, false, word.span().start().line);
+                    behind
+                }
+                [TokenTree::Group(group), behind @ ..] => {
+                    self.scan(group.stream())?;
+                    behind
+                }
+                [_, behind @ ..] => behind,
+            }
         }
-        _ => None,
     }
-}
 
-/// Whether it is `#[cfg(test)]` or another `cfg` with `test`, without `not`.
-fn is_test(attribute: &[TokenTree]) -> bool {
-    let condition = match attribute {
-        [TokenTree::Ident(cfg), TokenTree::Group(condition)] if cfg == "cfg" => condition.to_string(),
-        _ => return false,
-    };
-    let mut words = condition.split(|char: char| !char.is_alphanumeric() && char != '_');
-    words.clone().any(|word| word == "test") && words.all(|word| word != "not")
-}
+    fn add_use(&mut self, path: Vec<String>, glob: bool, line: usize) {
+        self.sources.uses.push(Use { file: self.file, module: self.module.clone(), path, glob, line });
+    }
 
-/// `#[path = "file.rs"]`.
-fn path_of(attribute: &[TokenTree]) -> Option<String> {
-    match attribute {
-        [TokenTree::Ident(path), TokenTree::Punct(_), TokenTree::Literal(file)] if path == "path" => {
-            Some(file.to_string().trim_matches('"').to_owned())
+    fn child(&mut self, name: &str, body: Option<&TokenTree>) -> Result<()> {
+        let module = [&self.module[..], &[name.to_owned()]].concat();
+        let folder = self.folder.join(name);
+        if let Some(TokenTree::Group(body)) = body {
+            let (files, file) = (self.files, self.file);
+            return Reader { sources: self.sources, files, file, module, folder }.read(body.stream());
         }
-        _ => None,
+        let path = [folder.with_extension("rs"), folder.join("mod.rs")]
+            .into_iter()
+            .find(|path| self.files.contains_key(path))
+            .with_context(|| format!("there is no file of the module {}", module.join("::")))?;
+        self.sources.read_file(self.files, &path, module, folder)
     }
+
+    /// Notes the names in the tokens of a `use` declaration. A re-export is a use only where the file needs the name.
+    fn import(&mut self, tree: &[TokenTree], prefix: &[String], is_public: bool) {
+        for branch in tree.split(|token| is(token, ',')) {
+            let Some(last) = branch.last() else { continue };
+            let line = branch[0].span().start().line;
+            let words = branch.iter().filter(|token| matches!(token, TokenTree::Ident(_)));
+            let mut path: Vec<String> =
+                prefix.iter().cloned().chain(words.map(ToString::to_string)).collect();
+            match last {
+                TokenTree::Group(group) => {
+                    let inner: Vec<TokenTree> = group.stream().into_iter().collect();
+                    self.import(&inner, &path, is_public);
+                }
+                // Names of a public glob are not followed, so it is a use too.
+                TokenTree::Punct(_) => self.add_use(path, true, line),
+                _ => {
+                    let renamed = path.iter().rposition(|word| word == "as").map(|at| path.split_off(at));
+                    // `a::{self}` is `a`.
+                    if path.len() > 1 {
+                        path.pop_if(|last| last == "self");
+                    }
+                    let name = renamed.as_ref().unwrap_or(&path).last().cloned().unwrap_or_default();
+                    self.here().bindings.insert(name, path.clone());
+                    if !is_public {
+                        self.add_use(path, false, line);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn is(token: &TokenTree, char: char) -> bool {
+    matches!(token, TokenTree::Punct(punct) if punct.as_char() == char)
+}
+
+fn are_colons(first: &TokenTree, second: &TokenTree) -> bool {
+    is(second, ':')
+        && matches!(first, TokenTree::Punct(punct) if punct.as_char() == ':' && punct.spacing() == Spacing::Joint)
+}
+
+/// The words of the path `a::b::c` at the start, if there is one, and the tokens behind it.
+fn split_path(mut tokens: &[TokenTree]) -> (Vec<String>, &[TokenTree]) {
+    let mut words = Vec::new();
+    while let [TokenTree::Ident(word), behind @ ..] = tokens {
+        words.push(word.to_string());
+        tokens = match behind {
+            [first, second, next @ ..] if are_colons(first, second) => next,
+            _ => return (words, behind),
+        };
+    }
+    (words, tokens)
+}
+
+/// Whether it is `[cfg(test)]` or another `cfg` with `test`, without `not`.
+fn is_test(attribute: &str) -> bool {
+    let words = attribute.split(|char: char| !char.is_alphanumeric() && char != '_');
+    let mut words = words.filter(|word| !word.is_empty());
+    words.next() == Some("cfg") && words.clone().any(|word| word == "test") && words.all(|word| word != "not")
 }
 
 /// Whether the tokens end with `pub` or `pub(...)`.
 fn is_public(before: &[TokenTree]) -> bool {
-    let before = match before {
-        [before @ .., TokenTree::Group(group)] if group.delimiter() == Delimiter::Parenthesis => before,
-        _ => before,
-    };
-    matches!(before, [.., TokenTree::Ident(word)] if word == "pub")
+    matches!(before, [.., TokenTree::Ident(word)] | [.., TokenTree::Ident(word), TokenTree::Group(_)] if word == "pub")
 }
 
-/// The position after the item, field or statement that starts here.
-fn after_item(tokens: &[TokenTree], mut at: usize) -> usize {
-    while punct(tokens, at, '#') {
-        at += 2;
-    }
-    let first = (at..tokens.len()).filter_map(|at| ident(tokens, at)).find(|word| word != "pub");
-    let first = first.unwrap_or_default();
-    let is_item =
-        ["fn", "mod", "impl", "struct", "enum", "const", "static", "type", "trait", "async", "unsafe"]
-            .contains(&first.as_str());
-    while let Some(token) = tokens.get(at) {
-        at += 1;
-        match token {
-            TokenTree::Punct(punct) if punct.as_char() == ';' => break,
-            TokenTree::Punct(punct) if punct.as_char() == ',' && !is_item && first != "use" => break,
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace && first != "use" => break,
-            _ => {}
-        }
-    }
-    at
+/// The tokens after the item, field or statement that starts here.
+fn after_item(tokens: &[TokenTree]) -> &[TokenTree] {
+    let start = tokens.iter().position(|token| matches!(token, TokenTree::Ident(word) if word != "pub"));
+    let item = &tokens[start.unwrap_or_default()..];
+    let is_use = matches!(item, [TokenTree::Ident(word), ..] if word == "use");
+    let is_field = matches!(item, [_, next, ..] if is(next, ':') || is(next, ','));
+    let end = item.iter().position(|token| match token {
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Brace && !is_use,
+        token => is(token, ';') || is_field && is(token, ','),
+    });
+    end.map_or(&[], |end| &item[end + 1..])
 }

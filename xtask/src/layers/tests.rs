@@ -2,7 +2,8 @@ use super::*;
 
 fn problems(parents: Parents, layers: &[&str], files: &[(&str, &str)]) -> Vec<String> {
     let files = files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();
-    problems_in(&files, parents, layers).expect("the fixture can be read")
+    let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
+    problems_in(&files, parents, &layers).expect("the fixture can be read")
 }
 
 #[test]

@@ -3,14 +3,13 @@
 //! They are read as text, because xtask links no service. A program knows a variable if its sources, or those of
 //! service-kit, contain the name as a string literal. A name that is composed at run time is reported as unknown.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
-use devstack::fetch;
+use anyhow::Result;
+use devstack::{
+    fetch,
+    workspace::{self, read},
+};
 
 /// Folders of sources, by the last part of the image's name.
 const PROGRAMS: [(&str, &[&str]); 4] = [
@@ -34,17 +33,14 @@ pub struct Contract {
 }
 
 impl Contract {
-    /// Reads them from the clone at `root`.
-    pub fn read(root: &Path) -> Result<Self> {
-        let read =
-            |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"));
-        let mut variables = BTreeMap::new();
+    /// Reads them from the clone.
+    pub fn read() -> Result<Self> {
+        let mut variables: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
         for (program, folders) in PROGRAMS {
-            let mut names = BTreeSet::new();
+            let names = variables.entry(program).or_default();
             for folder in folders {
-                names_in_folder(&root.join(folder), &mut names)?;
+                names.extend(workspace::sources(folder)?.values().flat_map(|source| names_in(source)));
             }
-            variables.insert(program, names);
         }
         Ok(Self {
             variables,
@@ -52,7 +48,7 @@ impl Contract {
             query_metrics: read("query-service/src/metrics.rs")?,
             metrics_adapter: read("k8s/overlays/production/metrics-adapter.yaml")?,
             readers: readers(&read("migrations/roles/postgres.sql")?),
-            nats_users: fs::read_to_string(root.join("migrations/roles/nats.conf")).ok(),
+            nats_users: read("migrations/roles/nats.conf").ok(),
         })
     }
 
@@ -83,18 +79,6 @@ pub fn readers(script: &str) -> Vec<String> {
     let only_reads = |row: &str| row.contains(", true)");
     let rows = script.lines().map(str::trim).filter(|line| only_reads(line));
     rows.filter_map(|row| row.strip_prefix("('")?.split('\'').next()).map(str::to_owned).collect()
-}
-
-fn names_in_folder(folder: &Path, names: &mut BTreeSet<String>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        if path.is_dir() {
-            names_in_folder(&path, names)?;
-        } else if path.extension().is_some_and(|it| it == "rs") {
-            names.extend(names_in(&fs::read_to_string(&path)?));
-        }
-    }
-    Ok(())
 }
 
 /// String literals in the form of a variable's name.

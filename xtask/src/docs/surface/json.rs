@@ -2,35 +2,18 @@
 //!
 //! The sources are read line by line, which suffices for formatted code.
 
-use std::{fs, path::Path};
-
 use anyhow::Result;
 use devstack::workspace;
 
 const SOURCES: &str = "followgraph/src";
 
 pub(super) fn render() -> Result<String> {
-    let root = workspace::root().join(SOURCES);
     let mut lines = Vec::new();
-    walk(&root, &mut |path, source| {
-        let module = path.strip_prefix(&root).unwrap_or(path).with_extension("");
-        lines.extend(keys(source).into_iter().map(|line| format!("{} {line}\n", module.display())));
-    })?;
-    Ok(lines.concat())
-}
-
-fn walk(folder: &Path, visit: &mut impl FnMut(&Path, &str)) -> Result<()> {
-    let mut entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
-    entries.sort_by_key(fs::DirEntry::path);
-    for entry in entries {
-        let path = entry.path();
-        if entry.file_type()?.is_dir() {
-            walk(&path, visit)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            visit(&path, &fs::read_to_string(&path)?);
-        }
+    for (path, source) in workspace::sources(SOURCES)? {
+        let module = path.with_extension("");
+        lines.extend(keys(&source).into_iter().map(|line| format!("{} {line}\n", module.display())));
     }
-    Ok(())
+    Ok(lines.concat())
 }
 
 /// `Type.key: form` for every key of every serialized type.
