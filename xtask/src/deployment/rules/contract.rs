@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use devstack::{
-    fetch,
+    fetch, pins,
     workspace::{self, read},
 };
 
@@ -65,7 +65,7 @@ impl Contract {
     /// The version of a server that the tests run; `None` for another image.
     pub fn server_version(&self, image: &str) -> Option<&'static str> {
         match image {
-            "nats" => Some(fetch::NATS.version),
+            "nats" => pins::wheel("nats-server").ok().map(|wheel| wheel.version.as_str()),
             "neo4j" => fetch::NEO4J.strip_prefix("neo4j-"),
             // The package 18.0.0 contains the server 18.0.
             "postgres" | "postgresql" => fetch::POSTGRES.strip_prefix("postgres-")?.strip_suffix(".0"),
