@@ -70,12 +70,11 @@ fn check_queries(promtool: &Path) -> Result<()> {
     let rule =
         |(number, query): (usize, &String)| json!({"record": format!("query:{number}"), "expr": query});
     let rules: Vec<_> = queries()?.iter().enumerate().map(rule).collect();
-    let file = std::env::temp_dir().join(format!("followgraph-queries-{}.yaml", std::process::id()));
+    let file = tempfile::NamedTempFile::new()?;
     // JSON is YAML.
     fs::write(&file, json!({"groups": [{"name": "queries", "rules": rules}]}).to_string())?;
-    let outcome = run(Command::new(promtool).args(["check", "rules"]).arg(&file));
-    fs::remove_file(&file)?;
-    outcome.context("a query of a dashboard does not parse")
+    run(Command::new(promtool).args(["check", "rules"]).arg(file.path()))
+        .context("a query of a dashboard does not parse")
 }
 
 fn wrong_with_panels(dashboard: &Value) -> Vec<String> {

@@ -8,7 +8,7 @@ mod tools;
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -62,17 +62,17 @@ struct Validated {
 pub fn check(tools: &Tools) -> Result<Report> {
     let root = workspace::root();
     let contract = Contract::read()?;
-    let scratch = Scratch::new()?;
+    let scratch = tempfile::tempdir().context("cannot create a temporary folder")?;
     let mut report = Report::default();
 
     let mut rendered = Vec::new();
     for (overlay, _) in OVERLAYS {
-        let file = scratch.0.join(format!("{overlay}.yaml"));
+        let file = scratch.path().join(format!("{overlay}.yaml"));
         render(tools, &root.join("k8s/overlays").join(overlay), &file)?;
         rendered.push(file);
     }
     let compose = root.join("compose.yaml");
-    let secrets = scratch.0.join("secrets.yaml");
+    let secrets = scratch.path().join("secrets.yaml");
     fs::write(&secrets, made_secrets(&root)?)?;
     let examples = root.join(EXAMPLES);
     let validated =
@@ -87,7 +87,7 @@ pub fn check(tools: &Tools) -> Result<Report> {
         let found = of_file(file)?;
         let mut problems = found.problems.clone();
         problems.extend(rules::manifests(&found.documents, strictness, &contract));
-        problems.extend(nats_configuration(tools, &found.documents, &scratch.0.join(overlay))?);
+        problems.extend(nats_configuration(tools, &found.documents, &scratch.path().join(overlay))?);
         problems.extend(score(tools, file, strictness)?);
         if strictness == Strictness::Production {
             problems.extend(rules::secrets_made(&found.documents, &made.documents));
@@ -195,22 +195,4 @@ fn output(command: &mut Command) -> Result<Output> {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// A temporary folder.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let folder = env::temp_dir().join(format!("followgraph-k8s-{}", std::process::id()));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Nothing reads it any more.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
