@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use devstack::workspace;
+use devstack::{process::complete, workspace};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -52,6 +52,16 @@ pub struct Report {
     pub problems: Vec<String>,
 }
 
+impl Report {
+    fn add(&mut self, name: &str, documents: &[Value], problems: Vec<String>) {
+        self.problems.extend(problems.into_iter().map(|problem| format!("{name}: {problem}")));
+        self.checked.push(match documents.len() {
+            0 | 1 => name.to_owned(),
+            count => format!("{name}, {count} documents"),
+        });
+    }
+}
+
 #[derive(Deserialize)]
 struct Validated {
     documents: Vec<Value>,
@@ -68,7 +78,9 @@ pub fn check(tools: &Tools) -> Result<Report> {
     let mut rendered = Vec::new();
     for (overlay, _) in OVERLAYS {
         let file = scratch.path().join(format!("{overlay}.yaml"));
-        render(tools, &root.join("k8s/overlays").join(overlay), &file)?;
+        let folder = root.join("k8s/overlays").join(overlay);
+        complete(Command::new(&tools.kustomize).arg("build").arg(&folder).arg("--output").arg(&file))
+            .with_context(|| format!("cannot render {}", folder.display()))?;
         rendered.push(file);
     }
     let compose = root.join("compose.yaml");
@@ -80,8 +92,7 @@ pub fn check(tools: &Tools) -> Result<Report> {
     let of_file = |file: &Path| validated.get(&shown(file)).context("validate.py left out a file");
     let made = of_file(&secrets)?;
     for (name, found) in [(SECRETS, made), (EXAMPLES, of_file(&examples)?)] {
-        report.problems.extend(found.problems.iter().map(|problem| format!("{name}: {problem}")));
-        report.checked.push(format!("{name}, {} documents", found.documents.len()));
+        report.add(name, &found.documents, found.problems.clone());
     }
     for ((overlay, strictness), file) in OVERLAYS.into_iter().zip(&rendered) {
         let found = of_file(file)?;
@@ -92,40 +103,26 @@ pub fn check(tools: &Tools) -> Result<Report> {
         if strictness == Strictness::Production {
             problems.extend(rules::secrets_made(&found.documents, &made.documents));
         }
-        report.checked.push(format!("overlay {overlay}, {} documents", found.documents.len()));
-        report.problems.extend(problems.into_iter().map(|problem| format!("{overlay}: {problem}")));
+        report.add(&format!("overlay {overlay}"), &found.documents, problems);
     }
 
     let found = of_file(&compose)?;
-    let problems = found.problems.iter().cloned().chain(rules::compose(&found.documents, &contract));
-    report.problems.extend(problems.map(|problem| format!("compose.yaml: {problem}")));
-    report.checked.push("compose.yaml".to_owned());
+    let problems = [found.problems.clone(), rules::compose(&found.documents, &contract)].concat();
+    report.add("compose.yaml", &found.documents, problems);
 
     let output =
         output(Command::new(&tools.hadolint).arg("--no-color").arg("Dockerfile").current_dir(&root))?;
+    let problems = rules::dockerfile(&workspace::read("Dockerfile")?, &contract);
     report.problems.extend(output.text.lines().map(str::to_owned));
-    let problems = rules::dockerfile(&fs::read_to_string(root.join("Dockerfile"))?, &contract);
-    report.problems.extend(problems.into_iter().map(|problem| format!("Dockerfile: {problem}")));
-    report.checked.push("Dockerfile".to_owned());
+    report.add("Dockerfile", &[], problems);
     Ok(report)
-}
-
-fn render(tools: &Tools, overlay: &Path, file: &Path) -> Result<()> {
-    let output = output(Command::new(&tools.kustomize).arg("build").arg(overlay).arg("--output").arg(file))?;
-    if !output.succeeded {
-        bail!("kustomize cannot render {}\n{}", overlay.display(), output.text);
-    }
-    Ok(())
 }
 
 /// The Secrets that the script prints, including those for clients of the older API.
 fn made_secrets(root: &Path) -> Result<Vec<u8>> {
     let mut command = Command::new("sh");
-    let output = command.arg(root.join(SECRETS)).env("LEGACY_TOKEN", "stand-in").output()?;
-    if !output.status.success() {
-        bail!("{SECRETS} failed\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(output.stdout)
+    let output = complete(command.arg(root.join(SECRETS)).env("LEGACY_TOKEN", "stand-in"));
+    Ok(output.with_context(|| format!("{SECRETS} failed"))?.stdout)
 }
 
 fn validate(tools: &Tools, manifests: &[PathBuf], compose: &Path) -> Result<BTreeMap<String, Validated>> {
@@ -137,10 +134,8 @@ fn validate(tools: &Tools, manifests: &[PathBuf], compose: &Path) -> Result<BTre
         "compose_schema": tools.compose_schema,
     });
     let script = workspace::root().join("xtask/src/deployment/validate.py");
-    let output = tools.python.command().arg(script).arg(request.to_string()).output()?;
-    if !output.status.success() {
-        bail!("validate.py failed\n{}", String::from_utf8_lossy(&output.stderr));
-    }
+    let output = complete(tools.python.command().arg(script).arg(request.to_string()))
+        .context("validate.py failed")?;
     serde_json::from_slice(&output.stdout).context("cannot read the output of validate.py")
 }
 

@@ -50,33 +50,26 @@ const CLIENTS: [Client; 3] = [
 
 /// Each role's limit suffices for all processes of its service, also during a rollout, and `max_connections` for all
 /// roles.
-pub fn connections(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn connections(documents: &[Value], problems: &mut Vec<String>) {
     for cluster in of_kind(documents, "Cluster") {
-        let roles = list(&cluster["spec"]["managed"]["roles"]);
+        let (title, roles) = (title(cluster), list(&cluster["spec"]["managed"]["roles"]));
         // Roles are created elsewhere, with limits of their own.
         if roles.is_empty() {
             continue;
         }
         for client in CLIENTS {
-            let limit = roles
-                .iter()
-                .find(|role| role["name"] == client.role)
-                .and_then(|role| role["connectionLimit"].as_u64());
-            let Some(limit) = limit else {
-                problems.push(format!("{}: no role {} with a connectionLimit", title(cluster), client.role));
+            let Client { program, role, .. } = client;
+            let limit = roles.iter().find(|it| it["name"] == role);
+            let Some(limit) = limit.and_then(|role| role["connectionLimit"].as_u64()) else {
+                problems.push(format!("{title}: no role {role} with a connectionLimit"));
                 continue;
             };
             let (name, default, most) = client.setting;
-            let each = number(documents, client.program, name, default).min(most) + client.more;
-            let processes = most_processes(documents, client.program)
-                + surge(documents, client.program)
-                + leaving(documents, client.program);
+            let each = number(documents, program, name, default).min(most) + client.more;
+            let processes = most_processes(documents, program) + surplus(documents, program);
             if each * processes > limit {
                 problems.push(format!(
-                    "{}: {} may have {limit} connections, but {processes} processes take {each} each",
-                    title(cluster),
-                    client.role
+                    "{title}: {role} may have {limit} connections, but {processes} processes take {each} each"
                 ));
             }
         }
@@ -85,29 +78,25 @@ pub fn connections(documents: &[Value]) -> Vec<String> {
             text(&cluster["spec"]["postgresql"]["parameters"]["max_connections"]).parse().unwrap_or(100);
         if all + RESERVE > most {
             problems.push(format!(
-                "{}: the roles may have {all} connections, but max_connections is {most}, and {RESERVE} are for others",
-                title(cluster)
+                "{title}: the roles may have {all} connections, but max_connections is {most}, and {RESERVE} are for others"
             ));
         }
     }
-    problems
 }
 
 /// The fallback budgets of all query-services together do not exceed what PostgreSQL serves.
-pub fn fallback_budget(documents: &[Value]) -> Vec<String> {
+pub fn fallback_budget(documents: &[Value], problems: &mut Vec<String>) {
     let each = number(documents, "query-service", "FALLBACK_BUDGET_PER_SECOND", 2_000);
     let pods = most_processes(documents, "query-service");
-    if each * pods <= READS_PER_SECOND {
-        return Vec::new();
+    if each * pods > READS_PER_SECOND {
+        problems.push(format!(
+            "ConfigMap/query-service: FALLBACK_BUDGET_PER_SECOND is {each}; {pods} pods ask PostgreSQL for more than {READS_PER_SECOND}"
+        ));
     }
-    vec![format!(
-        "ConfigMap/query-service: FALLBACK_BUDGET_PER_SECOND is {each}; {pods} pods ask PostgreSQL for more than {READS_PER_SECOND}"
-    )]
 }
 
 /// Roles that the operator creates have the session defaults. Only a superuser can set them, so `postInitSQL` does.
-pub fn role_defaults(documents: &[Value], contract: &Contract) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn role_defaults(documents: &[Value], contract: &Contract, problems: &mut Vec<String>) {
     for cluster in of_kind(documents, "Cluster") {
         let statements = list(&cluster["spec"]["bootstrap"]["initdb"]["postInitSQL"]);
         for role in list(&cluster["spec"]["managed"]["roles"]).iter().map(|role| text(&role["name"])) {
@@ -123,7 +112,6 @@ pub fn role_defaults(documents: &[Value], contract: &Contract) -> Vec<String> {
             );
         }
     }
-    problems
 }
 
 /// Pods outside of a rollout: the maximum of the autoscaler, or the replicas.
@@ -131,38 +119,24 @@ fn most_processes(documents: &[Value], program: &str) -> u64 {
     let scaled = of_kind(documents, "HorizontalPodAutoscaler")
         .find(|scaler| scaler["spec"]["scaleTargetRef"]["name"] == program)
         .and_then(|scaler| scaler["spec"]["maxReplicas"].as_u64());
-    let replicas = || workload(documents, program).and_then(|it| it["spec"]["replicas"].as_u64());
+    let workload = || ["Deployment", "StatefulSet"].iter().find_map(|kind| named(documents, kind, program));
+    let replicas = || workload()?["spec"]["replicas"].as_u64();
     scaled.or_else(replicas).unwrap_or(1)
 }
 
-/// Pods that a Deployment may have in addition during a rollout (`maxSurge`).
-fn surge(documents: &[Value], program: &str) -> u64 {
-    let Some(deployment) = workload(documents, program).filter(|it| it["kind"] == "Deployment") else {
-        return 0;
-    };
-    let value = &deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"];
+/// Pods that a Deployment may have in addition: those of a rollout (`maxSurge`), and those that may be terminating while
+/// their replacements run. The latter count for no limit of a rollout, but keep their connections. If `minReadySeconds`
+/// covers the grace period, there are at most as many as a rollout replaces at a time; otherwise all pods may be
+/// terminating.
+fn surplus(documents: &[Value], program: &str) -> u64 {
+    let Some(deployment) = named(documents, "Deployment", program) else { return 0 };
+    let (spec, pods) = (&deployment["spec"], most_processes(documents, program));
+    let value = &spec["strategy"]["rollingUpdate"]["maxSurge"];
     let percent = || text(value).trim_end_matches('%').parse().unwrap_or(25);
-    value.as_u64().unwrap_or_else(|| (most_processes(documents, program) * percent()).div_ceil(100))
-}
-
-/// Pods that may be terminating while their replacements run. They count for no limit of a rollout, but keep their
-/// connections. If `minReadySeconds` covers the grace period, there are at most as many as a rollout replaces at a time;
-/// otherwise all pods may be terminating.
-fn leaving(documents: &[Value], program: &str) -> u64 {
-    let Some(deployment) = workload(documents, program).filter(|it| it["kind"] == "Deployment") else {
-        return 0;
-    };
-    let spec = &deployment["spec"];
+    let surge = value.as_u64().unwrap_or_else(|| (pods * percent()).div_ceil(100));
     let grace = spec["template"]["spec"]["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
-    if spec["minReadySeconds"].as_u64().unwrap_or(0) >= grace {
-        surge(documents, program)
-    } else {
-        most_processes(documents, program)
-    }
-}
-
-fn workload<'a>(documents: &'a [Value], program: &str) -> Option<&'a Value> {
-    ["Deployment", "StatefulSet"].into_iter().find_map(|kind| named(documents, kind, program))
+    let replaced_in_turn = spec["minReadySeconds"].as_u64().unwrap_or(0) >= grace;
+    surge + if replaced_in_turn { surge } else { pods }
 }
 
 /// A number in a program's ConfigMap.

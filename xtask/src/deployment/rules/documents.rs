@@ -82,6 +82,24 @@ pub fn password_variables(configuration: &str) -> impl Iterator<Item = &str> {
     variables.filter(|variable| variable.ends_with("_PASSWORD"))
 }
 
+/// Bytes of a size of NATS (`8GB` is 8 GiB), Neo4j (`8g`) or Kubernetes (`8Gi`, and `8G` for powers of ten).
+pub fn bytes(size: &str) -> Option<u64> {
+    let size = size.trim();
+    let end = size.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(size.len());
+    let (number, unit) = size.split_at(end);
+    let unit: u64 = match unit {
+        "" => 1,
+        "M" => 1_000_000,
+        "m" | "MB" | "Mi" | "MiB" => 1 << 20,
+        "G" => 1_000_000_000,
+        "g" | "GB" | "Gi" | "GiB" => 1 << 30,
+        "T" => 1_000_000_000_000,
+        "TB" | "Ti" | "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
 /// The template of the pods that a document creates.
 pub struct Pod<'a> {
     pub title: String,
@@ -107,6 +125,23 @@ impl<'a> Pod<'a> {
     /// Without init containers.
     pub fn containers(&self) -> &'a [Value] {
         list(&self.spec["containers"])
+    }
+
+    /// Kind, name and key of everything that it refers to. An absent name is null.
+    pub fn references(&self) -> Vec<(&'static str, &'a Value, Option<&'a str>)> {
+        let mut found = vec![("ServiceAccount", &self.spec["serviceAccountName"], None)];
+        let volumes = list(&self.spec["volumes"]).iter();
+        found.extend(volumes.map(|volume| ("ConfigMap", &volume["configMap"]["name"], None)));
+        for container in self.all_containers() {
+            for source in list(&container["envFrom"]) {
+                found.push(("ConfigMap", &source["configMapRef"]["name"], None));
+                found.push(("Secret", &source["secretRef"]["name"], None));
+            }
+            let variables = list(&container["env"]).iter();
+            let keys = variables.map(|variable| &variable["valueFrom"]["secretKeyRef"]);
+            found.extend(keys.map(|of| ("Secret", &of["name"], of["key"].as_str())));
+        }
+        found
     }
 
     /// With init containers.

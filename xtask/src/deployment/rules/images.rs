@@ -42,18 +42,16 @@ pub fn dockerfile(text: &str, contract: &Contract) -> Vec<String> {
 }
 
 /// Every image has a fixed tag, and servers have the tested version.
-pub fn pinned(documents: &[Value], contract: &Contract) -> Vec<String> {
-    let of_pods = Pod::all(documents).flat_map(|pod| {
-        pod.all_containers()
-            .map(|container| (pod.title.clone(), text(&container["image"])))
-            .collect::<Vec<_>>()
-    });
-    let of_clusters =
-        of_kind(documents, "Cluster").map(|cluster| (title(cluster), text(&cluster["spec"]["imageName"])));
-    of_pods
-        .chain(of_clusters)
-        .filter_map(|(title, image)| wrong_with(image, contract).map(|problem| format!("{title}: {problem}")))
-        .collect()
+pub fn pinned(documents: &[Value], contract: &Contract, problems: &mut Vec<String>) {
+    let mut check = |title: &str, image: &Value| {
+        problems.extend(wrong_with(text(image), contract).map(|problem| format!("{title}: {problem}")));
+    };
+    for pod in Pod::all(documents) {
+        pod.all_containers().for_each(|container| check(&pod.title, &container["image"]));
+    }
+    for cluster in of_kind(documents, "Cluster") {
+        check(&title(cluster), &cluster["spec"]["imageName"]);
+    }
 }
 
 /// The problem of an image's name, if it has one.

@@ -29,31 +29,31 @@ pub use secrets::made as secrets_made;
 /// Problems of an overlay.
 pub fn manifests(documents: &[Value], strictness: Strictness, contract: &Contract) -> Vec<String> {
     let mut problems = Vec::new();
-    problems.extend(images::pinned(documents, contract));
-    problems.extend(secrets::none_in_clear(documents, strictness));
-    problems.extend(pods::restricted(documents));
-    problems.extend(pods::probed(documents));
-    problems.extend(pods::drained(documents));
-    problems.extend(pods::probes_without_tls(documents));
-    problems.extend(pods::references(documents, strictness));
-    problems.extend(settings::known(documents, contract));
-    problems.extend(settings::one_neo4j_each(documents));
-    problems.extend(settings::stream_replicas(documents));
-    problems.extend(settings::stream_store(documents));
-    problems.extend(settings::nats_users(documents, contract));
-    problems.extend(settings::autoscaling_metrics(documents, contract));
-    problems.extend(database::connections(documents));
-    problems.extend(database::fallback_budget(documents));
-    problems.extend(database::role_defaults(documents, contract));
-    problems.extend(monitoring::scraped(documents));
-    problems.extend(neo4j::ready_when_used(documents));
-    problems.extend(neo4j::fits_its_memory(documents));
-    problems.extend(network::methods_are_routed(documents, contract));
-    problems.extend(network::status_is_reachable(documents));
+    images::pinned(documents, contract, &mut problems);
+    secrets::none_in_clear(documents, strictness, &mut problems);
+    pods::restricted(documents, &mut problems);
+    pods::probed(documents, &mut problems);
+    pods::drained(documents, &mut problems);
+    pods::probes_without_tls(documents, &mut problems);
+    pods::references(documents, strictness, &mut problems);
+    settings::known(documents, contract, &mut problems);
+    settings::one_neo4j_each(documents, &mut problems);
+    settings::stream_replicas(documents, &mut problems);
+    settings::stream_store(documents, &mut problems);
+    settings::nats_users(documents, contract, &mut problems);
+    settings::autoscaling_metrics(documents, contract, &mut problems);
+    database::connections(documents, &mut problems);
+    database::fallback_budget(documents, &mut problems);
+    database::role_defaults(documents, contract, &mut problems);
+    monitoring::scraped(documents, &mut problems);
+    neo4j::ready_when_used(documents, &mut problems);
+    neo4j::fits_its_memory(documents, &mut problems);
+    network::methods_are_routed(documents, contract, &mut problems);
+    network::status_is_reachable(documents, &mut problems);
     if strictness == Strictness::Production {
-        problems.extend(network::denied_by_default(documents));
-        problems.extend(network::has_a_route(documents));
-        problems.extend(settings::reads_are_closed(documents));
+        network::denied_by_default(documents, &mut problems);
+        network::has_a_route(documents, &mut problems);
+        settings::reads_are_closed(documents, &mut problems);
     }
     problems
 }

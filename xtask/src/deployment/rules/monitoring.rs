@@ -10,28 +10,24 @@ const JOB_LABEL: &str = "app.kubernetes.io/name";
 const LONGEST_INTERVAL: u64 = 30;
 
 /// If the overlay has PodMonitors, one of them selects a port of each service.
-pub fn scraped(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn scraped(documents: &[Value], problems: &mut Vec<String>) {
     let monitors: Vec<_> = of_kind(documents, "PodMonitor").collect();
     for monitor in &monitors {
-        let spec = &monitor["spec"];
+        let (title, spec) = (title(monitor), &monitor["spec"]);
         if spec["jobLabel"] != JOB_LABEL {
-            problems
-                .push(format!("{}: jobLabel is not {JOB_LABEL}, so alerts miss the service", title(monitor)));
+            problems.push(format!("{title}: jobLabel is not {JOB_LABEL}, so alerts miss the service"));
         }
-        for endpoint in list(&spec["podMetricsEndpoints"]) {
-            let seconds = text(&endpoint["interval"]).strip_suffix('s').and_then(|it| it.parse::<u64>().ok());
+        for interval in list(&spec["podMetricsEndpoints"]).iter().map(|endpoint| &endpoint["interval"]) {
+            let seconds = text(interval).strip_suffix('s').and_then(|it| it.parse::<u64>().ok());
             if seconds.is_none_or(|seconds| seconds > LONGEST_INTERVAL) {
                 problems.push(format!(
-                    "{}: the interval is {}, alerts need {LONGEST_INTERVAL}s or less",
-                    title(monitor),
-                    endpoint["interval"]
+                    "{title}: the interval is {interval}, alerts need {LONGEST_INTERVAL}s or less"
                 ));
             }
         }
     }
     if monitors.is_empty() {
-        return problems;
+        return;
     }
     for pod in Pod::all(documents).filter(|pod| pod.is_service) {
         let is_found = monitors.iter().any(|monitor| {
@@ -42,7 +38,6 @@ pub fn scraped(documents: &[Value]) -> Vec<String> {
             problems.push(format!("{}: no PodMonitor finds a port of it", pod.title));
         }
     }
-    problems
 }
 
 fn has_port(pod: &Pod<'_>, name: &Value) -> bool {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::documents::{list, named, setting, text};
+use super::documents::{bytes, list, named, setting, text};
 
 /// Seconds between the open port and readiness. query-service uses a replica again after up to 30 s; a rollout or a node
 /// drain that proceeds earlier leaves no replica to read from.
@@ -11,8 +11,7 @@ const LEAST_SECONDS: u64 = 60;
 const JVM_MEBIBYTES: u64 = 2048;
 
 /// The readiness probe waits. `minReadySeconds` would not do: a node drain ignores it.
-pub fn ready_when_used(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn ready_when_used(documents: &[Value], problems: &mut Vec<String>) {
     for container in containers(documents) {
         let probe = &container["readinessProbe"];
         let times = probe["successThreshold"].as_u64().unwrap_or(1);
@@ -25,47 +24,36 @@ pub fn ready_when_used(documents: &[Value]) -> Vec<String> {
             ));
         }
     }
-    problems
 }
 
 /// Heap, page cache and JVM fit into the memory limit.
-pub fn fits_its_memory(documents: &[Value]) -> Vec<String> {
+pub fn fits_its_memory(documents: &[Value], problems: &mut Vec<String>) {
+    let mebibytes = |size: &str| bytes(size).map(|bytes| bytes >> 20);
     let conf = setting(documents, "neo4j", "neo4j.conf");
     let set = |name: &str| {
         let line = conf.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
         line.and_then(mebibytes)
     };
-    let sizes = (set("server.memory.heap.max_size"), set("server.memory.pagecache.size"));
-    let mut problems = Vec::new();
+    let sizes = set("server.memory.heap.max_size").zip(set("server.memory.pagecache.size"));
     for container in containers(documents) {
         let limit = mebibytes(text(&container["resources"]["limits"]["memory"]));
-        match (sizes, limit) {
-            ((Some(heap), Some(cache)), Some(limit)) if heap + cache + JVM_MEBIBYTES <= limit => {}
-            ((Some(heap), Some(cache)), Some(limit)) => problems.push(format!(
+        let Some(((heap, cache), limit)) = sizes.zip(limit) else {
+            problems.push(
+                "StatefulSet/neo4j: heap, page cache (ConfigMap/neo4j) or the memory limit cannot be read"
+                    .to_owned(),
+            );
+            continue;
+        };
+        if heap + cache + JVM_MEBIBYTES > limit {
+            problems.push(format!(
                 "StatefulSet/neo4j: heap {heap} MiB, page cache {cache} MiB and {JVM_MEBIBYTES} MiB for the JVM exceed the \
                  limit of {limit} MiB"
-            )),
-            _ => problems.push(
-                "StatefulSet/neo4j: heap, page cache (ConfigMap/neo4j) or the memory limit cannot be read".to_owned(),
-            ),
+            ));
         }
     }
-    problems
 }
 
 fn containers(documents: &[Value]) -> impl Iterator<Item = &Value> {
     let set = named(documents, "StatefulSet", "neo4j").into_iter();
     set.flat_map(|set| list(&set["spec"]["template"]["spec"]["containers"]))
-}
-
-/// Sizes as Neo4j (`512m`, `1g`) and Kubernetes (`512Mi`, `1Gi`) write them.
-fn mebibytes(size: &str) -> Option<u64> {
-    let size = size.trim();
-    let end = size.find(|sign: char| !sign.is_ascii_digit())?;
-    let number: u64 = size[..end].parse().ok()?;
-    match &size[end..] {
-        "m" | "Mi" => Some(number),
-        "g" | "Gi" => number.checked_mul(1024),
-        _ => None,
-    }
 }

@@ -11,7 +11,7 @@ use super::{
 const LEGACY: &str = "nova.graph_service.v2.GraphService";
 
 /// A NetworkPolicy denies all traffic of all pods.
-pub fn denied_by_default(documents: &[Value]) -> Vec<String> {
+pub fn denied_by_default(documents: &[Value], problems: &mut Vec<String>) {
     let denies = |policy: &Value| {
         let spec = &policy["spec"];
         spec["podSelector"] == json!({})
@@ -19,23 +19,20 @@ pub fn denied_by_default(documents: &[Value]) -> Vec<String> {
             && spec["ingress"].is_null()
             && spec["egress"].is_null()
     };
-    if of_kind(documents, "NetworkPolicy").any(denies) {
-        return Vec::new();
+    if !of_kind(documents, "NetworkPolicy").any(denies) {
+        problems.push("no NetworkPolicy denies what is not allowed".to_owned());
     }
-    vec!["no NetworkPolicy denies what is not allowed".to_owned()]
 }
 
 /// The overlay has a GRPCRoute.
-pub fn has_a_route(documents: &[Value]) -> Vec<String> {
-    if of_kind(documents, "GRPCRoute").next().is_some() {
-        return Vec::new();
+pub fn has_a_route(documents: &[Value], problems: &mut Vec<String>) {
+    if of_kind(documents, "GRPCRoute").next().is_none() {
+        problems.push("no GRPCRoute".to_owned());
     }
-    vec!["no GRPCRoute".to_owned()]
 }
 
 /// Writes of the older API go to command-service and reads to query-service, and every backend exists.
-pub fn methods_are_routed(documents: &[Value], contract: &Contract) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn methods_are_routed(documents: &[Value], contract: &Contract, problems: &mut Vec<String>) {
     for route in of_kind(documents, "GRPCRoute") {
         for method in &contract.legacy_methods {
             let is_write = method.starts_with("Create") || method.starts_with("Delete");
@@ -46,40 +43,32 @@ pub fn methods_are_routed(documents: &[Value], contract: &Contract) -> Vec<Strin
             }
         }
         for backend in list(&route["spec"]["rules"]).iter().flat_map(|rule| list(&rule["backendRefs"])) {
-            let exists = named(documents, "Service", text(&backend["name"])).is_some_and(|service| {
-                list(&service["spec"]["ports"]).iter().any(|port| port["port"] == backend["port"])
+            let (name, port) = (&backend["name"], &backend["port"]);
+            let exists = named(documents, "Service", text(name)).is_some_and(|service| {
+                list(&service["spec"]["ports"]).iter().any(|served| served["port"] == *port)
             });
             if !exists {
-                problems.push(format!(
-                    "{}: no Service {} with port {}",
-                    title(route),
-                    backend["name"],
-                    backend["port"]
-                ));
+                problems.push(format!("{}: no Service {name} with port {port}", title(route)));
             }
         }
     }
-    problems
 }
 
 /// GetStatus says why no pod is ready, so its Service includes pods that are not ready.
-pub fn status_is_reachable(documents: &[Value]) -> Vec<String> {
+pub fn status_is_reachable(documents: &[Value], problems: &mut Vec<String>) {
     let reaches_all = |name: &str| {
         named(documents, "Service", name)
             .is_some_and(|service| service["spec"]["publishNotReadyAddresses"] == true)
     };
-    let mut problems = Vec::new();
     for route in of_kind(documents, "GRPCRoute") {
+        let title = title(route);
         for service in ["followgraph.command.v1.CommandService", "followgraph.query.v1.QueryService"] {
             if !backend(route, service, "GetStatus").is_some_and(reaches_all) {
-                problems.push(format!(
-                    "{}: {service}/GetStatus has no Service with publishNotReadyAddresses",
-                    title(route)
-                ));
+                let wanted = "Service with publishNotReadyAddresses";
+                problems.push(format!("{title}: {service}/GetStatus has no {wanted}"));
             }
         }
     }
-    problems
 }
 
 /// The Service that gets a method: a match of the method takes precedence over one of the whole gRPC service.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::documents::{Pod, Strictness, list, of_kind, secrets_of, settings_of, text};
+use super::documents::{Pod, Strictness, of_kind, secrets_of, settings_of, text};
 
 /// Default of `SHUTDOWN_DEADLINE_SECONDS` in service-kit.
 const DEFAULT_SHUTDOWN_DEADLINE: u64 = 20;
@@ -12,8 +12,7 @@ const MARGIN: u64 = 5;
 const PROBES: [&str; 3] = ["readinessProbe", "livenessProbe", "startupProbe"];
 
 /// The restricted pod security standard as far as kube-score does not check it, and no Kubernetes token.
-pub fn restricted(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn restricted(documents: &[Value], problems: &mut Vec<String>) {
     for pod in Pod::all(documents) {
         let spec = pod.spec;
         let mut demand = |holds: bool, what: &str| {
@@ -38,12 +37,10 @@ pub fn restricted(documents: &[Value]) -> Vec<String> {
             demand(context["capabilities"]["drop"] == json!(["ALL"]), &format!("{name} keeps capabilities"));
         }
     }
-    problems
 }
 
 /// Containers have a readiness and a liveness probe, those of services a startup probe too; Jobs have none.
-pub fn probed(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn probed(documents: &[Value], problems: &mut Vec<String>) {
     for pod in Pod::all(documents).filter(|pod| pod.kind != "Job") {
         let mut probes = vec!["readinessProbe", "livenessProbe"];
         if pod.is_service {
@@ -55,12 +52,10 @@ pub fn probed(documents: &[Value]) -> Vec<String> {
             }
         }
     }
-    problems
 }
 
 /// The grace period of a service covers the pause before SIGTERM, its shutdown deadline, and a margin.
-pub fn drained(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn drained(documents: &[Value], problems: &mut Vec<String>) {
     for pod in Pod::all(documents).filter(|pod| pod.is_service) {
         let grace = pod.spec["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);
         for container in pod.containers() {
@@ -73,17 +68,15 @@ pub fn drained(documents: &[Value]) -> Vec<String> {
                 .map_or(Some(DEFAULT_SHUTDOWN_DEADLINE), |(_, value)| value.parse().ok());
             let needed = pause + deadline.unwrap_or(u64::MAX / 2) + MARGIN;
             if grace < needed {
-                problems
-                    .push(format!("{}: killed after {grace} s, but it needs {needed} s to drain", pod.title));
+                let title = &pod.title;
+                problems.push(format!("{title}: killed after {grace} s, but it needs {needed} s to drain"));
             }
         }
     }
-    problems
 }
 
 /// No gRPC probe asks a port that speaks TLS only: Kubernetes' probe cannot, so the pod would never be ready.
-pub fn probes_without_tls(documents: &[Value]) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn probes_without_tls(documents: &[Value], problems: &mut Vec<String>) {
     for pod in Pod::all(documents) {
         for container in pod.containers() {
             let asks_by_grpc = PROBES.iter().any(|probe| container[*probe]["grpc"].is_object());
@@ -97,45 +90,20 @@ pub fn probes_without_tls(documents: &[Value]) -> Vec<String> {
             }
         }
     }
-    problems
 }
 
 /// Everything that a pod refers to exists. Secrets are checked in throwaway overlays only: in production the site makes
 /// them.
-pub fn references(documents: &[Value], strictness: Strictness) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn references(documents: &[Value], strictness: Strictness, problems: &mut Vec<String>) {
     for pod in Pod::all(documents) {
-        let mut demand = |kind: &str, name: &Value, key: Option<&str>| {
-            let found = name.is_null()
-                || of_kind(documents, kind).any(|document| {
-                    document["metadata"]["name"] == *name
-                        && key.is_none_or(|key| document["data"][key].is_string())
-                });
-            if !found {
-                problems.push(format!(
-                    "{}: refers to {kind}/{} {}, which is not there",
-                    pod.title,
-                    text(name),
-                    key.unwrap_or_default()
-                ));
-            }
-        };
-        demand("ServiceAccount", &pod.spec["serviceAccountName"], None);
-        for volume in list(&pod.spec["volumes"]) {
-            demand("ConfigMap", &volume["configMap"]["name"], None);
-        }
-        for container in pod.all_containers() {
-            for source in list(&container["envFrom"]) {
-                demand("ConfigMap", &source["configMapRef"]["name"], None);
-            }
-            if strictness == Strictness::Production {
-                continue;
-            }
-            for variable in list(&container["env"]) {
-                let reference = &variable["valueFrom"]["secretKeyRef"];
-                demand("Secret", &reference["name"], reference["key"].as_str());
+        for (kind, name, key) in pod.references() {
+            let is_the_sites = kind == "Secret" && strictness == Strictness::Production;
+            let mut named = of_kind(documents, kind).filter(|it| it["metadata"]["name"] == *name);
+            let exists = named.any(|it| key.is_none_or(|key| it["data"][key].is_string()));
+            if !(name.is_null() || is_the_sites || exists) {
+                let (title, name, key) = (&pod.title, text(name), key.unwrap_or_default());
+                problems.push(format!("{title}: refers to {kind}/{name} {key}, which is not there"));
             }
         }
     }
-    problems
 }

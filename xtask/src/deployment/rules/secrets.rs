@@ -7,8 +7,7 @@ use super::documents::{Pod, Strictness, config_map, list, named, of_kind, passwo
 const WORDS: [&str; 6] = ["PASSWORD", "PASSWD", "SECRET", "TOKEN", "KEYS", "CREDENTIAL"];
 
 /// In production no Secret has content, and nowhere does a plain value look like a secret.
-pub fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn none_in_clear(documents: &[Value], strictness: Strictness, problems: &mut Vec<String>) {
     if strictness == Strictness::Production {
         for secret in of_kind(documents, "Secret") {
             if !secret["data"].is_null() || !secret["stringData"].is_null() {
@@ -16,19 +15,19 @@ pub fn none_in_clear(documents: &[Value], strictness: Strictness) -> Vec<String>
             }
         }
     }
+    let mut check = |title: &str, name: &str, value: &Value| {
+        problems.extend(wrong_with(name, text(value)).map(|problem| format!("{title}: {problem}")));
+    };
     for map in of_kind(documents, "ConfigMap") {
         for (name, value) in map["data"].as_object().into_iter().flatten() {
-            problems
-                .extend(wrong_with(name, text(value)).map(|problem| format!("{}: {problem}", title(map))));
+            check(&title(map), name, value);
         }
     }
     for pod in Pod::all(documents) {
         for variable in pod.all_containers().flat_map(|container| list(&container["env"])) {
-            let problem = wrong_with(text(&variable["name"]), text(&variable["value"]));
-            problems.extend(problem.map(|problem| format!("{}: {problem}", pod.title)));
+            check(&pod.title, text(&variable["name"]), &variable["value"]);
         }
     }
-    problems
 }
 
 /// The Secret that PostgreSQL's operator creates.
@@ -47,17 +46,9 @@ pub fn made(documents: &[Value], secrets: &[Value]) -> Vec<String> {
         }
     };
     for pod in Pod::all(documents) {
-        for container in pod.all_containers() {
-            for variable in list(&container["env"]) {
-                let reference = &variable["valueFrom"]["secretKeyRef"];
-                if let Some(name) = reference["name"].as_str() {
-                    demand(&pod.title, name, reference["key"].as_str());
-                }
-            }
-            for source in list(&container["envFrom"]) {
-                if let Some(name) = source["secretRef"]["name"].as_str() {
-                    demand(&pod.title, name, None);
-                }
+        for (_, name, key) in pod.references().iter().filter(|(kind, ..)| *kind == "Secret") {
+            if let Some(name) = name.as_str() {
+                demand(&pod.title, name, *key);
             }
         }
     }

@@ -4,12 +4,13 @@ use serde_json::Value;
 
 use super::{
     contract::Contract,
-    documents::{Pod, config_map, list, named, of_kind, secrets_of, setting, settings_of, text, title},
+    documents::{
+        Pod, bytes, config_map, list, named, of_kind, secrets_of, setting, settings_of, text, title,
+    },
 };
 
 /// Our programs read every variable that they get.
-pub fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn known(documents: &[Value], contract: &Contract, problems: &mut Vec<String>) {
     for pod in Pod::all(documents) {
         for container in pod.all_containers() {
             let Some(known) = contract.variables(text(&container["image"])) else { continue };
@@ -24,28 +25,22 @@ pub fn known(documents: &[Value], contract: &Contract) -> Vec<String> {
             }
         }
     }
-    problems
 }
 
 /// There is one projector for each Neo4j, and query-service has the addresses of all of them.
-pub fn one_neo4j_each(documents: &[Value]) -> Vec<String> {
+pub fn one_neo4j_each(documents: &[Value], problems: &mut Vec<String>) {
     let (Some(neo4j), Some(projectors)) = (replicas(documents, "neo4j"), replicas(documents, "projector"))
     else {
-        return vec!["StatefulSet/neo4j or StatefulSet/projector is missing".to_owned()];
+        return problems.push("StatefulSet/neo4j or StatefulSet/projector is missing".to_owned());
     };
-    let mut problems = Vec::new();
     if neo4j != projectors {
         problems.push(format!("{neo4j} Neo4j but {projectors} projectors"));
     }
-    let wanted: Vec<_> = (0..neo4j).map(|ordinal| format!("bolt://neo4j-{ordinal}.neo4j:7687")).collect();
-    let asked = setting(documents, "query-service", "NEO4J_URIS");
-    if asked != wanted.join(",") {
-        problems.push(format!(
-            "ConfigMap/query-service: NEO4J_URIS is {asked:?}, the pods are {}",
-            wanted.join(",")
-        ));
+    let pods: Vec<_> = (0..neo4j).map(|ordinal| format!("bolt://neo4j-{ordinal}.neo4j:7687")).collect();
+    let (pods, asked) = (pods.join(","), setting(documents, "query-service", "NEO4J_URIS"));
+    if asked != pods {
+        problems.push(format!("ConfigMap/query-service: NEO4J_URIS is {asked:?}, the pods are {pods}"));
     }
-    problems
 }
 
 /// The replicas of a StatefulSet; `None` if it is missing.
@@ -54,17 +49,18 @@ fn replicas(documents: &[Value], name: &str) -> Option<u64> {
 }
 
 /// The stream has at most as many replicas as there are NATS servers.
-pub fn stream_replicas(documents: &[Value]) -> Vec<String> {
+pub fn stream_replicas(documents: &[Value], problems: &mut Vec<String>) {
     let servers = replicas(documents, "nats").unwrap_or(0);
     let wanted = setting(documents, "command-service", "STREAM_REPLICAS").parse::<u64>().unwrap_or(1);
-    if wanted <= servers {
-        return Vec::new();
+    if wanted > servers {
+        problems.push(format!(
+            "ConfigMap/command-service: STREAM_REPLICAS is {wanted}, but NATS has {servers} servers"
+        ));
     }
-    vec![format!("ConfigMap/command-service: STREAM_REPLICAS is {wanted}, but NATS has {servers} servers")]
 }
 
 /// JetStream's limit leaves a tenth of its volume free, for the file system and the servers' own journal.
-pub fn stream_store(documents: &[Value]) -> Vec<String> {
+pub fn stream_store(documents: &[Value], problems: &mut Vec<String>) {
     let files = config_map(documents, "nats").into_iter().flatten();
     let stored = files
         .flat_map(|(_, file)| text(file).lines())
@@ -75,44 +71,23 @@ pub fn stream_store(documents: &[Value]) -> Vec<String> {
         .flat_map(|set| list(&set["spec"]["volumeClaimTemplates"]))
         .find(|claim| claim["metadata"]["name"] == "data")
         .map(|claim| text(&claim["spec"]["resources"]["requests"]["storage"]));
-    let (Some(stored), Some(volume)) = (stored, volume) else { return Vec::new() };
-    match (bytes(stored), bytes(volume)) {
-        (Some(most), Some(room)) if most <= room / 10 * 9 => Vec::new(),
-        _ => vec![format!("ConfigMap/nats: max_file_store is {stored}, too much for a volume of {volume}")],
+    let (Some(stored), Some(volume)) = (stored, volume) else { return };
+    if bytes(stored).zip(bytes(volume)).is_none_or(|(most, room)| most > room / 10 * 9) {
+        problems
+            .push(format!("ConfigMap/nats: max_file_store is {stored}, too much for a volume of {volume}"));
     }
 }
 
-/// Bytes of a size of NATS (`8GB` is 8 GiB) or Kubernetes (`8Gi`, and `8G` for powers of ten).
-fn bytes(size: &str) -> Option<u64> {
-    let end = size.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(size.len());
-    let (number, unit) = size.split_at(end);
-    let unit: u64 = match unit {
-        "" => 1,
-        "M" => 1_000_000,
-        "MB" | "Mi" | "MiB" => 1 << 20,
-        "G" => 1_000_000_000,
-        "GB" | "Gi" | "GiB" => 1 << 30,
-        "T" => 1_000_000_000_000,
-        "TB" | "Ti" | "TiB" => 1 << 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(unit)
-}
-
 /// NATS's users are those of the tests. Kustomize reads no file outside of its folder, so the overlay has a copy.
-pub fn nats_users(documents: &[Value], contract: &Contract) -> Vec<String> {
+pub fn nats_users(documents: &[Value], contract: &Contract, problems: &mut Vec<String>) {
     let used = setting(documents, "nats", "users.conf");
-    match &contract.nats_users {
-        Some(kept) if !used.is_empty() && used != kept => {
-            vec!["ConfigMap/nats: users.conf is not a copy of migrations/roles/nats.conf".to_owned()]
-        }
-        _ => Vec::new(),
+    if !used.is_empty() && contract.nats_users.as_ref().is_some_and(|kept| used != kept) {
+        problems.push("ConfigMap/nats: users.conf is not a copy of migrations/roles/nats.conf".to_owned());
     }
 }
 
 /// Each metric `x_per_second` of an autoscaler is in the metrics adapter, and query-service has the counter `x_total`.
-pub fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> Vec<String> {
-    let mut problems = Vec::new();
+pub fn autoscaling_metrics(documents: &[Value], contract: &Contract, problems: &mut Vec<String>) {
     for scaler in of_kind(documents, "HorizontalPodAutoscaler") {
         for metric in list(&scaler["spec"]["metrics"]).iter().filter(|metric| metric["type"] == "Pods") {
             let name = text(&metric["pods"]["metric"]["name"]);
@@ -125,21 +100,17 @@ pub fn autoscaling_metrics(documents: &[Value], contract: &Contract) -> Vec<Stri
             }
         }
     }
-    problems
 }
 
 /// Reads require a token.
-pub fn reads_are_closed(documents: &[Value]) -> Vec<String> {
-    let of_query = |name: &str| setting(documents, "query-service", name);
-    let mut problems = Vec::new();
-    if !matches!(of_query("LEGACY_READS"), "token" | "off") {
+pub fn reads_are_closed(documents: &[Value], problems: &mut Vec<String>) {
+    let legacy_reads = setting(documents, "query-service", "LEGACY_READS");
+    if !matches!(legacy_reads, "token" | "off") {
         problems.push(format!(
-            "ConfigMap/query-service: LEGACY_READS is {:?}, so reads of the older API are open to everyone",
-            of_query("LEGACY_READS")
+            "ConfigMap/query-service: LEGACY_READS is {legacy_reads:?}, so reads of the older API are open to everyone"
         ));
     }
-    if of_query("ANONYMOUS_READS") == "true" {
+    if setting(documents, "query-service", "ANONYMOUS_READS") == "true" {
         problems.push("ConfigMap/query-service: ANONYMOUS_READS opens all reads to everyone".to_owned());
     }
-    problems
 }
