@@ -7,9 +7,10 @@ pub mod surface;
 
 use std::{path::Path, process::Command};
 
-use anyhow::{Context, Result, ensure};
-use devstack::services::Program;
+use anyhow::{Context, Result};
+use devstack::{process::complete, services::Program};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 /// A generated page.
 #[derive(Debug, Clone, Copy)]
@@ -23,20 +24,26 @@ pub struct Page {
 /// The services in the order of the pages.
 const SERVICES: [Program; 3] = [Program::Command, Program::Query, Program::Projector];
 
-/// The older names of a setting, as `--settings` prints it.
-fn older_names(setting: &serde_json::Value) -> Vec<&str> {
-    let formerly = setting["formerly"].as_array().into_iter().flatten();
-    formerly.filter_map(|former| former["name"].as_str()).collect()
+/// A text of a JSON object; empty if it is missing.
+fn text<'a>(of: &'a Value, key: &str) -> &'a str {
+    of[key].as_str().unwrap_or_default()
+}
+
+/// A list of a JSON object; empty if it is missing.
+fn list<'a>(of: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    of[key].as_array().into_iter().flatten()
+}
+
+/// Name and values of each label of a metric, as `--metrics` prints it.
+fn labels(metric: &Value) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    let values = |label| list(label, "values").filter_map(Value::as_str).collect();
+    list(metric, "labels").map(move |label| (text(label, "name"), values(label)))
 }
 
 /// The output of a program for `--settings` or `--metrics`.
 fn ask<T: DeserializeOwned>(binaries: &Path, program: Program, question: &str) -> Result<T> {
     let name = program.binary();
-    let output = Command::new(binaries.join(name))
-        .arg(question)
-        .env_clear()
-        .output()
-        .with_context(|| format!("cannot run {name}; is it built?"))?;
-    ensure!(output.status.success(), "{name} {question} failed: {}", String::from_utf8_lossy(&output.stderr));
+    let output = complete(Command::new(binaries.join(name)).arg(question).env_clear())
+        .with_context(|| format!("{name} {question} failed; is it built?"))?;
     serde_json::from_slice(&output.stdout).with_context(|| format!("{name} {question} prints no JSON"))
 }

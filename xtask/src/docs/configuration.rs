@@ -6,7 +6,7 @@ use anyhow::Result;
 use devstack::services::Program;
 use serde_json::Value;
 
-use super::{SERVICES, ask, older_names};
+use super::{SERVICES, ask, list, text};
 
 const HEAD: &str = "\
 # Configuration
@@ -35,7 +35,7 @@ fn section(program: Program, settings: &[Value]) -> String {
     let mut section =
         format!("\n## {}\n\n| Variable | Value | Default | Meaning |\n|---|---|---|---|\n", program.binary());
     for setting in settings {
-        let text = |name: &str| escaped(setting[name].as_str().unwrap_or_default());
+        let text = |name: &str| escaped(text(setting, name));
         let default = match (&setting["default"], setting["required"] == true) {
             (Value::String(default), _) => format!("`{}`", escaped(default)),
             (_, true) => "required".to_owned(),
@@ -46,8 +46,8 @@ fn section(program: Program, settings: &[Value]) -> String {
             example if example.is_empty() => String::new(),
             example => format!(" Example: `{example}`"),
         };
-        let older: String = older_names(setting)
-            .iter()
+        let older: String = list(setting, "formerly")
+            .map(|former| super::text(former, "name"))
             .map(|older| format!(" Older name: `{older}`, see [deprecations](deprecations.md)."))
             .collect();
         section += &format!(

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{SERVICES, ask};
+use super::{SERVICES, ask, list, text};
 
 const HEAD: &str = "\
 # Deprecations
@@ -30,11 +30,10 @@ pub fn render(binaries: &Path) -> Result<String> {
 
 /// A row for each older name of a setting.
 fn rows_of(program: &str, setting: &Value, version: &str) -> Result<Vec<String>> {
-    let name = setting["name"].as_str().unwrap_or_default();
+    let name = text(setting, "name");
     let mut rows = Vec::new();
-    for former in setting["formerly"].as_array().into_iter().flatten() {
-        let text = |key: &str| former[key].as_str().unwrap_or_default();
-        let (older, since, gone_in) = (text("name"), text("since"), text("gone_in"));
+    for former in list(setting, "formerly") {
+        let (older, since, gone_in) = (text(former, "name"), text(former, "since"), text(former, "gone_in"));
         ensure!(
             numbers(gone_in)? > numbers(version)?,
             "{program}: this is {version}, so remove the older name {older} of {name}"

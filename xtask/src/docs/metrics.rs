@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::{SERVICES, ask};
+use super::{SERVICES, ask, labels, text};
 
 const HEAD: &str = "\
 # Metrics
@@ -49,18 +49,17 @@ pub fn names(page: &str) -> Vec<String> {
 fn section(page: &mut String, title: &str, metrics: &Value) -> Result<()> {
     write!(page, "\n## {title}\n\n| Name | Kind | Unit | Labels | Meaning |\n|---|---|---|---|---|\n")?;
     for metric in metrics.as_array().context("metrics are not a list")? {
-        let text = |key: &str| metric[key].as_str().unwrap_or_default();
-        let labels: Vec<_> = metric["labels"].as_array().into_iter().flatten().map(label).collect();
+        let text = |key: &str| text(metric, key);
+        let labels: Vec<_> = labels(metric)
+            .map(|(name, values)| match values.as_slice() {
+                [] => format!("`{name}`"),
+                values => format!("`{name}`: {}", values.join(", ")),
+            })
+            .collect();
         let (name, kind, unit, help) = (text("name"), text("kind"), text("unit"), text("help"));
         writeln!(page, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join("; "))?;
     }
     Ok(())
-}
-
-fn label(label: &Value) -> String {
-    let values: Vec<_> = label["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let name = label["name"].as_str().unwrap_or_default();
-    if values.is_empty() { format!("`{name}`") } else { format!("`{name}`: {}", values.join(", ")) }
 }
 
 #[cfg(test)]

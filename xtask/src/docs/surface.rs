@@ -12,7 +12,7 @@ use anyhow::Result;
 use devstack::services::Program;
 use serde_json::Value;
 
-use super::{Page, ask, older_names};
+use super::{Page, ask, labels, list, text};
 
 /// The generated pages of the folder; its README is written by hand.
 pub const PAGES: &[Page] = &[
@@ -35,15 +35,15 @@ fn settings(binaries: &Path) -> Result<String> {
 }
 
 fn setting_line(setting: &Value) -> String {
-    let text = |key: &str| setting[key].as_str().unwrap_or_default();
     let default = match (setting["default"].as_str(), setting["required"] == true) {
         (Some(default), _) => format!("default {default}"),
         (None, true) => "required".to_owned(),
         (None, false) => "optional".to_owned(),
     };
     let secret = if setting["secret"] == true { "; secret" } else { "" };
-    let older: String = older_names(setting).iter().map(|older| format!("; formerly {older}")).collect();
-    format!("{}: {}; {default}{secret}{older}", text("name"), text("accepts"))
+    let older: String =
+        list(setting, "formerly").map(|former| format!("; formerly {}", text(former, "name"))).collect();
+    format!("{}: {}; {default}{secret}{older}", text(setting, "name"), text(setting, "accepts"))
 }
 
 fn metrics(binaries: &Path) -> Result<String> {
@@ -61,16 +61,14 @@ fn metrics(binaries: &Path) -> Result<String> {
 }
 
 fn metric_line(metric: &Value) -> String {
-    let text = |key: &str| metric[key].as_str().unwrap_or_default();
-    let labels = metric["labels"].as_array().into_iter().flatten().map(|label| {
-        let values: Vec<&str> =
-            label["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let name = label["name"].as_str().unwrap_or_default();
-        if values.is_empty() { format!(" {name}") } else { format!(" {name}={}", values.join("|")) }
-    });
-    format!("{}: {}, {};{}", text("name"), text("kind"), text("unit"), labels.collect::<String>())
-        .trim_end_matches(';')
-        .to_owned()
+    let (name, kind, unit) = (text(metric, "name"), text(metric, "kind"), text(metric, "unit"));
+    let labels: String = labels(metric)
+        .map(|(name, values)| match values.as_slice() {
+            [] => format!(" {name}"),
+            values => format!(" {name}={}", values.join("|")),
+        })
+        .collect();
+    format!("{name}: {kind}, {unit};{labels}").trim_end_matches(';').to_owned()
 }
 
 #[cfg(test)]

@@ -2,19 +2,19 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
-use devstack::workspace;
+use anyhow::{Context, Result};
+use devstack::{process::complete, workspace};
 use serde_json::Value;
 
+use super::{list, text as name};
 use crate::checkers;
 
 pub(super) fn render() -> Result<String> {
-    let output = Command::new(checkers::buf()?)
-        .args(["build", "proto", "--exclude-imports", "--exclude-source-info", "-o", "-#format=json"])
-        .current_dir(workspace::root())
-        .output()
-        .context("cannot run buf")?;
-    ensure!(output.status.success(), "buf build failed: {}", String::from_utf8_lossy(&output.stderr));
+    let output = complete(
+        Command::new(checkers::buf()?)
+            .args(["build", "proto", "--exclude-imports", "--exclude-source-info", "-o", "-#format=json"])
+            .current_dir(workspace::root()),
+    )?;
     let set: Value = serde_json::from_slice(&output.stdout).context("buf prints no JSON")?;
     Ok(text(&set))
 }
@@ -103,14 +103,6 @@ fn reserved(path: &str, of: &Value, excluded: i64, lines: &mut Vec<String>) {
     for reserved in list(of, "reservedName").filter_map(Value::as_str) {
         lines.push(format!("{path} reserves {reserved}"));
     }
-}
-
-fn list<'a>(of: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
-    of[key].as_array().into_iter().flatten()
-}
-
-fn name<'a>(of: &'a Value, key: &str) -> &'a str {
-    of[key].as_str().unwrap_or_default()
 }
 
 /// The name of a type, without its package if that is `package`.
