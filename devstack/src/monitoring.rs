@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use anyhow::{Context, Result};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{promql, workspace};
@@ -30,16 +30,6 @@ pub struct Annotations {
     pub runbook_url: String,
 }
 
-#[derive(Deserialize)]
-struct Rules {
-    groups: Vec<Group>,
-}
-
-#[derive(Deserialize)]
-struct Group {
-    rules: Vec<Alert>,
-}
-
 /// The folder of rules and dashboards.
 pub fn folder() -> PathBuf {
     workspace::root().join("k8s/monitoring")
@@ -52,19 +42,22 @@ pub fn rules_text() -> Result<String> {
 
 /// All alerts.
 pub fn alerts() -> Result<Vec<Alert>> {
-    let rules: Rules = parse(&rules_text()?)?;
-    Ok(rules.groups.into_iter().flat_map(|group| group.rules).collect())
+    rules(&mut parsed()?).map(|rule| Ok(Alert::deserialize(&*rule)?)).collect()
 }
 
-fn parse<T: DeserializeOwned>(rules: &str) -> Result<T> {
-    serde_norway::from_str(rules).context("cannot read alerts.yaml")
+fn parsed() -> Result<Value> {
+    serde_norway::from_str(&rules_text()?).context("cannot read alerts.yaml")
+}
+
+fn rules(file: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let groups = file["groups"].as_array_mut().into_iter().flatten();
+    groups.filter_map(|group| group["rules"].as_array_mut()).flatten()
 }
 
 /// The rules for tests, where alerts fire at once: `for` is 0 s, and windows of `changes` are 5 s.
 pub fn rules_without_patience() -> Result<String> {
-    let mut file: Value = parse(&rules_text()?)?;
-    let groups = file["groups"].as_array_mut().into_iter().flatten();
-    for rule in groups.filter_map(|group| group["rules"].as_array_mut()).flatten() {
+    let mut file = parsed()?;
+    for rule in rules(&mut file) {
         rule["for"] = "0s".into();
         let expr = rule["expr"].as_str().context("a rule without an expr")?;
         if expr.contains("changes(") {
@@ -100,10 +93,8 @@ pub fn metrics_named() -> Result<BTreeSet<String>> {
 
 /// All dashboards, sorted by file name.
 pub fn dashboards() -> Result<Vec<Value>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder().join("dashboards"))? {
-        files.push(entry?.path());
-    }
+    let files = fs::read_dir(folder().join("dashboards"))?;
+    let mut files: Vec<PathBuf> = files.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     files.sort();
     let parse = |file: &PathBuf| {
         serde_json::from_str(&workspace::read(file)?)

@@ -3,88 +3,36 @@
 //! It recognizes labels, functions and keywords, and skips them. The result is meaningful only for valid queries, which
 //! promtool checks.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-/// Keywords. `LISTS` are those with a list of labels in parentheses.
-const WORDS: [&str; 6] = ["and", "or", "unless", "bool", "offset", "atan2"];
-const LISTS: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
+use regex::Regex;
+
+/// Words that are neither metrics nor followed by a parenthesis.
+const WORDS: [&str; 8] = ["and", "or", "unless", "bool", "offset", "atan2", "group_left", "group_right"];
 
 /// All metrics in a query.
 pub fn metrics(query: &str) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut rest = query;
-    while let Some(first) = rest.chars().next() {
-        rest = match first {
-            '"' | '\'' | '`' => after_string(rest, first),
-            '{' => after(rest, '}'),
-            '[' => after(rest, ']'),
-            c if is_word(c) && !c.is_ascii_digit() => {
-                let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
-                let (word, more) = rest.split_at(end);
-                if LISTS.contains(&word) && more.trim_start().starts_with('(') {
-                    after(more, ')')
-                } else {
-                    if !WORDS.contains(&word)
-                        && !LISTS.contains(&word)
-                        && !more.trim_start().starts_with('(')
-                        && !is_aggregation(word, more)
-                    {
-                        found.insert(word.to_owned());
-                    }
-                    more
-                }
-            }
-            c if c.is_ascii_digit() => rest.trim_start_matches(|c: char| is_word(c) || c == '.'),
-            c => &rest[c.len_utf8()..],
-        };
-    }
-    found
+    static STRINGS: LazyLock<Regex> =
+        LazyLock::new(|| regex(r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`"#));
+    static LABELS: LazyLock<Regex> = LazyLock::new(|| {
+        regex(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
+    });
+    static NAMES: LazyLock<Regex> = LazyLock::new(|| regex(r"\b([A-Za-z_:][\w:]*)\s*(\(?)"));
+    // Strings first: they may contain braces.
+    let query = STRINGS.replace_all(query, "");
+    let query = LABELS.replace_all(&query, " ");
+    let names = NAMES.captures_iter(&query).map(|name| name.extract());
+    let metrics = names.filter(|(_, [name, call])| call.is_empty() && !WORDS.contains(name));
+    metrics.map(|(_, [name, _])| name.to_owned()).collect()
+}
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is valid")
 }
 
 /// The metric of a series: a histogram has three.
 pub fn family(series: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|suffix| series.strip_suffix(suffix)).unwrap_or(series)
-}
-
-/// `sum by (x) (...)`: the word before `by` is no metric.
-fn is_aggregation(word: &str, more: &str) -> bool {
-    let more = more.trim_start();
-    let by = ["by", "without"].iter().find_map(|list| more.strip_prefix(list));
-    by.is_some_and(|more| more.trim_start().starts_with('(')) && !word.contains('_')
-}
-
-fn is_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_' || c == ':'
-}
-
-/// The text after the next `end` outside of strings.
-fn after(mut text: &str, end: char) -> &str {
-    text = &text[text.chars().next().map_or(0, char::len_utf8)..];
-    while let Some(c) = text.chars().next() {
-        text = match c {
-            '"' | '\'' | '`' => after_string(text, c),
-            c => {
-                let more = &text[c.len_utf8()..];
-                if c == end {
-                    return more;
-                }
-                more
-            }
-        };
-    }
-    text
-}
-
-fn after_string(text: &str, quote: char) -> &str {
-    let mut escaped = false;
-    for (place, c) in text.char_indices().skip(1) {
-        match c {
-            c if c == quote && !escaped => return &text[place + 1..],
-            '\\' => escaped = !escaped,
-            _ => escaped = false,
-        }
-    }
-    ""
 }
 
 #[cfg(test)]
