@@ -47,7 +47,7 @@ impl Setup {
     pub fn restart_query_with(&mut self, name: &str, value: &str) -> Result<()> {
         let query = &mut self.pipeline.query;
         query.stop()?;
-        query.env_mut().set(name, value.to_owned());
+        query.spec.env.set(name, value.to_owned());
         query.start_again()?;
         query.wait_ready(READY_TIMEOUT)
     }

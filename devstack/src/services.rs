@@ -118,7 +118,8 @@ pub struct ServiceSpec {
 #[derive(Debug)]
 pub struct Service {
     daemon: Daemon,
-    spec: ServiceSpec,
+    /// How it is started, to change it before [`Service::start_again`].
+    pub spec: ServiceSpec,
 }
 
 impl Service {
@@ -225,19 +226,9 @@ impl Service {
         &self.spec.name
     }
 
-    /// The address of gRPC.
-    pub fn grpc_addr(&self) -> Option<SocketAddr> {
-        self.spec.grpc
-    }
-
     /// The address of `/livez`, `/readyz` and `/metrics`.
     pub fn admin_addr(&self) -> SocketAddr {
         self.spec.admin
-    }
-
-    /// The folder of its binary, to change its version before [`Service::start_again`].
-    pub fn binaries_mut(&mut self) -> &mut PathBuf {
-        &mut self.spec.binaries
     }
 
     /// Gives it the returned clock from the next start on.
@@ -245,10 +236,5 @@ impl Service {
         let clock = FakeTime::new(self.spec.log.with_extension("faketime"), Threads::Many)?;
         self.spec.env.extend(&clock.env());
         Ok(clock)
-    }
-
-    /// Its environment, to change it before [`Service::start_again`].
-    pub fn env_mut(&mut self) -> &mut Env {
-        &mut self.spec.env
     }
 }

@@ -34,7 +34,7 @@ fn settings() -> Env {
 }
 
 fn address(service: &Service) -> String {
-    service.grpc_addr().expect("a port").to_string()
+    service.spec.grpc.expect("a port").to_string()
 }
 
 /// Ordinary clients that follow.

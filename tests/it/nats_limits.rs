@@ -97,7 +97,7 @@ async fn limits_of_nats_are_named_and_lifting_them_is_enough() {
     until_check_fails(&commands, "publishing", "STREAM_MAX_BYTES").await;
     block_in_place(|| {
         service.stop().expect("it stops");
-        service.env_mut().set("STREAM_MAX_BYTES", "100000000");
+        service.spec.env.set("STREAM_MAX_BYTES", "100000000");
         service.start_again().expect("it starts");
         service.wait_ready(LIMIT).expect("it gets ready");
     });

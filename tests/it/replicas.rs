@@ -148,10 +148,8 @@ async fn two_command_services_order_their_writes() {
     });
     dump.rollback().await.expect("the end of the dump");
     let other = own.endpoints.clone();
-    let there = tests::Endpoints {
-        command: second.grpc_addr().expect("a port").to_string(),
-        ..own.endpoints.clone()
-    };
+    let there =
+        tests::Endpoints { command: second.spec.grpc.expect("a port").to_string(), ..own.endpoints.clone() };
     let (a, b) = (graph::random(6, 200, 2_000), graph::random(7, 200, 2_000));
     let pairs: Vec<_> = (0..4).map(|_| (new_user(), new_user())).collect();
     let race = |endpoints: tests::Endpoints| {

@@ -75,7 +75,7 @@ async fn a_stream_that_outlives_its_outbox_rows_is_kept() {
 /// A stream that is there takes the settings of the process that leads the relay.
 async fn takes_new_settings(own: &mut Own) {
     own.kill(Victim::Command);
-    own.pipeline.command.env_mut().set("STREAM_MAX_AGE_SECONDS", "86400");
+    own.pipeline.command.spec.env.set("STREAM_MAX_AGE_SECONDS", "86400");
     own.revive(Victim::Command);
     let nats = own.endpoints.nats().await;
     until("the stream to have the new age", LIMIT, || {

@@ -119,7 +119,7 @@ async fn replace(balancer: &Balancer, service: &mut Service, with: &Path) {
 
 /// Starts another version of a process that has ended.
 fn start_as(service: &mut Service, version: &Path) {
-    version.clone_into(service.binaries_mut());
+    version.clone_into(&mut service.spec.binaries);
     block_in_place(|| {
         service.start_again()?;
         service.wait_ready(LIMIT)

@@ -102,7 +102,7 @@ impl Balancer {
 }
 
 fn address(pod: &Service) -> SocketAddr {
-    pod.grpc_addr().expect("a pod behind a balancer has a gRPC port")
+    pod.spec.grpc.expect("a pod behind a balancer has a gRPC port")
 }
 
 async fn join(mut client: TcpStream, mut server: TcpStream) {

@@ -347,14 +347,14 @@ impl Endpoints {
     /// The same set, with another command-service.
     #[must_use]
     pub fn through(&self, command_service: &Service) -> Self {
-        let address = command_service.grpc_addr().expect("command-service has a port");
+        let address = command_service.spec.grpc.expect("command-service has a port");
         Self { command: address.to_string(), ..self.clone() }
     }
 
     /// The same set, with another query-service.
     #[must_use]
     pub fn reading_through(&self, query_service: &Service) -> Self {
-        let address = query_service.grpc_addr().expect("query-service has a port");
+        let address = query_service.spec.grpc.expect("query-service has a port");
         Self { query: address.to_string(), ..self.clone() }
     }
 

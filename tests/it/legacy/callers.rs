@@ -17,7 +17,7 @@ async fn callers_are_counted_each() {
         .with("AUTH_TOKENS", "feed=write:the-feeds-secret,mobile=write:the-mobiles-secret")
         .with("INTERNAL_GRAPH_WRITE_TOKEN", "old,new");
     let service = command_service_beside(&Endpoints::shared(), settings);
-    let mut graph = Graph::new(channel(&service.grpc_addr().expect("a port").to_string()));
+    let mut graph = Graph::new(channel(&service.spec.grpc.expect("a port").to_string()));
     for (header, token) in [
         ("authorization", "Bearer the-feeds-secret"),
         ("authorization", "Bearer the-mobiles-secret"),
