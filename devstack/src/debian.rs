@@ -1,21 +1,20 @@
 //! Unpacks Debian packages into the cache. Installing them would start their servers.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path, process::Command};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::{
     fetch::run,
     prerequisites::{self, on_path},
 };
 
-/// Whether this machine can fetch packages.
-pub(crate) fn is_here() -> bool {
-    on_path("apt-get").is_some() && on_path("dpkg-deb").is_some()
+/// Fails if this machine cannot fetch packages with the missing `programs`.
+pub(crate) fn require(programs: &str, install: &str) -> Result<()> {
+    if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+        bail!("missing on this machine: {programs}\nwhat to do: install {install}");
+    }
+    Ok(())
 }
 
 /// Unpacks a package into `folder`, with the libraries that it depends on except the C library.
@@ -44,12 +43,7 @@ fn download(packages: &[String], folder: &Path) -> Result<()> {
 }
 
 fn update_unless_known(package: &str) -> Result<()> {
-    let known = Command::new("apt-cache")
-        .args(["show", "--quiet=2", package])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if known.is_ok_and(|status| status.success()) { Ok(()) } else { prerequisites::apt(&["update", "-q"]) }
+    if prerequisites::apt_knows(package) { Ok(()) } else { prerequisites::apt(&["update", "-q"]) }
 }
 
 /// The libraries in the output of `apt-cache depends`.

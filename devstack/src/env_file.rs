@@ -23,6 +23,12 @@ impl Env {
         self
     }
 
+    /// Like [`Self::with`], for a path.
+    #[must_use]
+    pub fn with_path(self, name: &str, path: &Path) -> Self {
+        self.with(name, path.display().to_string())
+    }
+
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -35,9 +41,7 @@ impl Env {
 
     /// Adds all of `other`; replaces earlier values.
     pub fn extend(&mut self, other: &Env) {
-        for (name, value) in other.iter() {
-            self.set(name, value);
-        }
+        self.0.extend(other.0.clone());
     }
 
     /// All names and values, sorted by name.

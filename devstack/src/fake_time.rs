@@ -4,7 +4,7 @@
 //! programs detect a jump with it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -54,10 +54,9 @@ impl FakeTime {
 
     /// Environment of the program.
     pub fn env(&self) -> Env {
-        let path = |path: &Path| path.to_string_lossy().into_owned();
         Env::default()
-            .with("LD_PRELOAD", path(&self.library))
-            .with("FAKETIME_TIMESTAMP_FILE", path(&self.file))
+            .with_path("LD_PRELOAD", &self.library)
+            .with_path("FAKETIME_TIMESTAMP_FILE", &self.file)
             .with("FAKETIME_NO_CACHE", "1")
             // Shared memory would remain after a SIGKILL.
             .with("FAKETIME_DISABLE_SHM", "1")

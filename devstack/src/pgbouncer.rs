@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
     daemon::Daemon,
@@ -36,9 +36,7 @@ impl Program {
         if let Some(program) = on_path("pgbouncer") {
             return Ok(Self { program, libraries: None });
         }
-        if !debian::is_here() {
-            bail!("missing on this machine: pgbouncer\nwhat to do: install it; 1.18 or later");
-        }
+        debian::require("pgbouncer", "it; 1.18 or later")?;
         let fetch = |folder: &Path| debian::unpack_with_libraries("pgbouncer", folder);
         let folder = Cache::lock()?.install_in_reach("pgbouncer", fetch)?;
         let libraries = format!("usr/lib/{}-linux-gnu", env::consts::ARCH);

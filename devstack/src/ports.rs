@@ -61,12 +61,12 @@ pub struct ReplicaPorts {
 impl Ports {
     /// Nine free ports, for sets that run side by side.
     pub fn free() -> Result<Self> {
-        Self::choose([None; 9])
+        Self::choose(|_| Claim::any())
     }
 
     /// The default ports; free ones instead of those in use.
     pub fn default_or_free() -> Result<Self> {
-        Self::choose([5432, 4222, 8222, 7687, 9080, 9081, 9180, 9181, 9182].map(Some))
+        Self::choose(|default| Claim::of(default)?.map_or_else(Claim::any, Ok))
     }
 
     /// Adds ports for this number of read replicas, including the first.
@@ -82,29 +82,23 @@ impl Ports {
         Ok(self)
     }
 
-    fn choose(wanted: [Option<u16>; 9]) -> Result<Self> {
+    /// Claims a port for each default one.
+    fn choose(claim: impl Fn(u16) -> Result<Claim>) -> Result<Self> {
         let mut claims = Vec::new();
-        let mut ports = [0; 9];
-        for (port, wanted) in ports.iter_mut().zip(wanted) {
-            let claim = match wanted.map(Claim::of).transpose()?.flatten() {
-                Some(claim) => claim,
-                None => Claim::any()?,
-            };
-            *port = claim.port;
-            claims.push(claim);
-        }
-        let [postgres, nats, nats_monitor, bolt, command, query, command_admin, query_admin, projector_admin] =
-            ports;
+        let mut port_for = |default| -> Result<u16> {
+            claims.push(claim(default)?);
+            Ok(claims[claims.len() - 1].port)
+        };
         Ok(Self {
-            postgres,
-            nats,
-            nats_monitor,
-            bolt,
-            command,
-            query,
-            command_admin,
-            query_admin,
-            projector_admin,
+            postgres: port_for(5432)?,
+            nats: port_for(4222)?,
+            nats_monitor: port_for(8222)?,
+            bolt: port_for(7687)?,
+            command: port_for(9080)?,
+            query: port_for(9081)?,
+            command_admin: port_for(9180)?,
+            query_admin: port_for(9181)?,
+            projector_admin: port_for(9182)?,
             further: Vec::new(),
             _claims: Arc::new(claims),
         })

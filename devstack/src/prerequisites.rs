@@ -68,8 +68,7 @@ impl Need {
 
     /// The first package that apt knows; the last if apt knows none, for example without package lists.
     fn package(self) -> &'static str {
-        let known = |package: &&str| succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]));
-        self.first_package(known)
+        self.first_package(|package| apt_knows(package))
     }
 
     fn first_package(self, known: impl Fn(&&'static str) -> bool) -> &'static str {
@@ -112,6 +111,10 @@ fn install(needs: &[Need]) -> Result<()> {
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
     arguments.extend(packages);
     apt(&arguments)
+}
+
+pub(crate) fn apt_knows(package: &str) -> bool {
+    succeeds(Command::new("apt-cache").args(["show", "--quiet=2", package]))
 }
 
 /// Runs apt-get.

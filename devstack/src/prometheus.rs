@@ -39,11 +39,7 @@ impl Programs {
         if let (Some(prometheus), Some(promtool)) = (on_path("prometheus"), on_path("promtool")) {
             return Ok(Self { prometheus, promtool });
         }
-        if !debian::is_here() {
-            bail!(
-                "missing on this machine: prometheus and promtool\nwhat to do: install both; any 2.x or 3.x"
-            );
-        }
+        debian::require("prometheus and promtool", "both; any 2.x or 3.x")?;
         let folder = Cache::lock()?
             .install("prometheus", |folder| debian::unpack("prometheus", folder))?
             .join("usr/bin");

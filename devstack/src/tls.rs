@@ -36,30 +36,29 @@ impl Tls {
 
     /// Variables for NATS and Neo4j, of services and the CLI.
     pub fn env(&self) -> Env {
-        let text = |path: &Path| path.display().to_string();
-        ["NATS", "NEO4J"].into_iter().fold(Env::default(), |env, server| {
-            env.with(&format!("{server}_CA_FILE"), text(&self.ca))
-                .with(&format!("{server}_CERT_FILE"), text(&self.client_cert))
-                .with(&format!("{server}_KEY_FILE"), text(&self.client_key))
-        })
+        let mut env = self.client_files("NATS");
+        env.extend(&self.client_files("NEO4J"));
+        env
     }
 
     /// Variables for the gRPC port of a service.
     pub fn grpc_env(&self) -> Env {
-        let text = |path: &Path| path.display().to_string();
         Env::default()
-            .with("GRPC_TLS_CERT_FILE", text(&self.server_cert))
-            .with("GRPC_TLS_KEY_FILE", text(&self.server_key))
-            .with("GRPC_TLS_CLIENT_CA_FILE", text(&self.ca))
+            .with_path("GRPC_TLS_CERT_FILE", &self.server_cert)
+            .with_path("GRPC_TLS_KEY_FILE", &self.server_key)
+            .with_path("GRPC_TLS_CLIENT_CA_FILE", &self.ca)
     }
 
     /// Variables of the CLI for that port.
     pub fn client_env(&self) -> Env {
-        let text = |path: &Path| path.display().to_string();
+        self.client_files("FOLLOWGRAPH")
+    }
+
+    fn client_files(&self, server: &str) -> Env {
         Env::default()
-            .with("FOLLOWGRAPH_CA_FILE", text(&self.ca))
-            .with("FOLLOWGRAPH_CERT_FILE", text(&self.client_cert))
-            .with("FOLLOWGRAPH_KEY_FILE", text(&self.client_key))
+            .with_path(&format!("{server}_CA_FILE"), &self.ca)
+            .with_path(&format!("{server}_CERT_FILE"), &self.client_cert)
+            .with_path(&format!("{server}_KEY_FILE"), &self.client_key)
     }
 }
 

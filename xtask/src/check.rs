@@ -33,10 +33,10 @@ pub fn run(interrupt: &Interrupt) -> Result<ExitCode> {
         ("documentation", documentation()),
     ];
     let mut failed = Vec::new();
-    for name in ["layers", "alerts and dashboards"] {
+    let ours = [("layers", layers::check as fn() -> _), ("alerts and dashboards", monitoring::check)];
+    for (name, check) in ours {
         eprintln!("checking: {name}");
-        let outcome = if name == "layers" { layers::check() } else { monitoring::check() };
-        if let Err(error) = outcome {
+        if let Err(error) = check() {
             eprintln!("  {error:#}");
             failed.push(name);
         }

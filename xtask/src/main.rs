@@ -110,25 +110,19 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Demo { keep, options } => demo::run(options, keep, &interrupt),
         Command::Test { skip_next_version, release, arguments } => {
             let services = if release { Profile::Release } else { Profile::Dev };
-            test::run(
-                &arguments,
-                &Versions { services, next: !skip_next_version, released: None },
-                &interrupt,
-            )
+            let versions = Versions { services, next: !skip_next_version, released: None };
+            test::run(&arguments, &versions, &interrupt)
         }
         Command::UpgradeTest { from } => upgrade_test::run(&from, &interrupt),
         Command::Check => check::run(&interrupt),
         Command::K8sCheck => k8s_check::run(),
         Command::Ci => {
             let checked = [check::run(&interrupt)?, k8s_check::run()?];
-            match checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {
-                None => test::run(
-                    &[],
-                    &Versions { services: Profile::Dev, next: true, released: None },
-                    &interrupt,
-                ),
-                Some(code) => Ok(code),
+            if let Some(code) = checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {
+                return Ok(code);
             }
+            let versions = Versions { services: Profile::Dev, next: true, released: None };
+            test::run(&[], &versions, &interrupt)
         }
         Command::Docs => {
             child::succeed(Profile::Dev.build_command(), &interrupt)?;
