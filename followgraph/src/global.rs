@@ -1,12 +1,12 @@
-//! Options that every command has.
+//! What every command takes and returns: the global options, and its outcome.
 
-use clap::Args as Group;
+use std::process::ExitCode;
 
 use crate::client::ConnectionArgs;
 use crate::output::Format;
 
 /// Options that every command has.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct GlobalArgs {
     /// Output format: text for people, or JSON (one object; one object per line for lists)
     // Before the connection, whose heading would include it.
@@ -16,4 +16,31 @@ pub struct GlobalArgs {
     /// The services.
     #[command(flatten)]
     pub connection: ConnectionArgs,
+}
+
+/// Result of a command that ran to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Yes, or done.
+    Done,
+    /// No: a check that is false, refused rows, a problem.
+    No,
+    /// Failed; the command has reported why.
+    Failed,
+}
+
+impl From<bool> for Outcome {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Done } else { Self::No }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        Self::from(match outcome {
+            Outcome::Done => 0,
+            Outcome::No => 1,
+            Outcome::Failed => 2,
+        })
+    }
 }

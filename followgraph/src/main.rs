@@ -12,7 +12,6 @@ mod files;
 mod global;
 mod ids;
 mod older;
-mod outcome;
 mod output;
 mod parser;
 mod report;
@@ -29,7 +28,7 @@ use crate::commands::account::{archive, erase, privacy, restore};
 use crate::commands::lists::{self, List};
 use crate::commands::{batch, check, clock, counts, export, import, job, legacy, migrate, pair, recover};
 use crate::commands::{relationship, replace, status, suggest, watch};
-use crate::outcome::Outcome;
+use crate::global::Outcome;
 
 #[tokio::main]
 async fn main() -> ExitCode {

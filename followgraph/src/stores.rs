@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args as Group;
 use neo4rs::{Graph, Neo4jErrorKind};
 use service_kit::{Env, Secret, neo4j, postgres};
 use sqlx::PgPool;
@@ -17,7 +16,7 @@ use crate::error::{Hinted, Mistakes};
 const NEO4J_LONGEST_STATEMENT: Duration = Duration::from_secs(3_600);
 
 /// The URL of PostgreSQL, for commands that use nothing else.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct DatabaseArgs {
     /// URL of PostgreSQL
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
@@ -25,7 +24,7 @@ pub struct DatabaseArgs {
 }
 
 /// Addresses of PostgreSQL and Neo4j.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct StoreArgs {
     /// URL of PostgreSQL
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
@@ -77,7 +76,7 @@ impl StoreArgs {
 }
 
 /// The stores with every read replica.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct ReplicaArgs {
     /// PostgreSQL, and Neo4j if there is one.
     #[command(flatten)]

@@ -7,7 +7,6 @@ mod tls;
 
 use std::time::Duration;
 
-use clap::Args as Group;
 use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::query::v1::query_service_client::QueryServiceClient;
 use proto::{command::v1 as command, query::v1 as query};
@@ -27,7 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Where the services are, and how to connect to them.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct ConnectionArgs {
     /// Address of command-service
@@ -156,8 +155,9 @@ pub struct Client<C> {
     timeout: Duration,
 }
 
+pub type CommandRpc = CommandServiceClient<Transport>;
 pub type QueryRpc = QueryServiceClient<Transport>;
-pub type CommandClient = Client<CommandServiceClient<Transport>>;
+pub type CommandClient = Client<CommandRpc>;
 pub type QueryClient = Client<QueryRpc>;
 
 impl<C> Client<C> {
@@ -182,14 +182,14 @@ impl<C> Client<C> {
 impl CommandClient {
     /// State of command-service, the stream and the projectors.
     pub async fn status(&mut self) -> Result<command::GetStatusResponse, CallFailed> {
-        self.call(command::GetStatusRequest {}, CommandServiceClient::get_status).await
+        self.call(command::GetStatusRequest {}, CommandRpc::get_status).await
     }
 }
 
 impl QueryClient {
     /// State of query-service and its stores.
     pub async fn status(&mut self) -> Result<query::GetStatusResponse, CallFailed> {
-        self.call(query::GetStatusRequest {}, QueryServiceClient::get_status).await
+        self.call(query::GetStatusRequest {}, QueryRpc::get_status).await
     }
 }
 

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use clap::Args as Group;
 use clap::builder::FalseyValueParser;
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 /// How to verify the services, and how to authenticate to them.
-#[derive(Debug, Default, Group)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Encryption (TLS); without any of these, connections are not encrypted")]
 pub struct TlsArgs {
     /// Use TLS, and trust the certificate authorities of this system

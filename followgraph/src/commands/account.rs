@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use clap::{Args as Group, ValueEnum};
-use proto::command::v1::command_service_client::CommandServiceClient;
+use clap::ValueEnum;
 use proto::command::v1::{
     ArchiveAccountRequest, EraseAccountRequest, RestoreAccountRequest, SetAccountPrivacyRequest,
 };
@@ -11,13 +10,13 @@ use serde::Serialize;
 
 use super::job::{self, WaitArgs};
 use super::written::Written;
-use crate::global::GlobalArgs;
+use crate::client::CommandRpc;
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::Id;
-use crate::outcome::Outcome;
 use crate::output;
 
 /// An account and how to wait for its job.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct AccountArgs {
     /// Account
     pub account: Id,
@@ -30,7 +29,7 @@ pub struct AccountArgs {
 }
 
 /// An account to erase.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct EraseArgs {
     /// The account.
     #[command(flatten)]
@@ -41,7 +40,7 @@ pub struct EraseArgs {
 }
 
 /// An account to make private or public.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct PrivacyArgs {
     /// The account.
     #[command(flatten)]
@@ -84,7 +83,7 @@ macro_rules! run {
         let message = $message;
         let user_id = message.user_id.clone();
         let started = Instant::now();
-        let answer = client.call(message, CommandServiceClient::$method).await?;
+        let answer = client.call(message, CommandRpc::$method).await?;
         let job_id = Some(answer.job_id).filter(|id| !id.is_empty());
         let written = Written::new(answer.written_at, started.elapsed());
         let answer = Answer { command: $command, user_id, changed: answer.changed, written };

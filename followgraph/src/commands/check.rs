@@ -1,18 +1,15 @@
 //! `check`: a Check for one target, BatchChecks for several.
 
-use clap::Args as Group;
-use proto::query::v1::query_service_client::QueryServiceClient;
 use proto::query::v1::{BatchCheckRequest, CheckRequest};
 use serde::Serialize;
 
-use super::reads::{BATCH, FreshArgs, Measured, Reads};
-use crate::global::GlobalArgs;
+use super::reads::{BATCH, FreshArgs, Measured, QueryRpc, Reads};
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
 /// A viewer and other accounts.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct CheckArgs {
     /// Account whose view it is
     pub viewer: Id,
@@ -54,7 +51,7 @@ async fn one(
         consistency: args.fresh.consistency(),
         explain: args.fresh.explain,
     };
-    let (answer, measured) = reads.call(request, QueryServiceClient::check).await?;
+    let (answer, measured) = reads.call(request, QueryRpc::check).await?;
     let following = answer.following;
     global.output.show(&Answer { viewer_id, target_id, following, measured: &measured }, || {
         let word = if following { "yes" } else { "no" };
@@ -75,7 +72,7 @@ async fn many(global: &GlobalArgs, args: &CheckArgs, viewer_id: &str) -> anyhow:
             consistency: args.fresh.consistency(),
             explain: args.fresh.explain,
         };
-        let (answer, measured) = reads.call(request, QueryServiceClient::batch_check).await?;
+        let (answer, measured) = reads.call(request, QueryRpc::batch_check).await?;
         followed += answer.results.iter().filter(|r| r.following).count();
         match global.output {
             Format::Json => output::json_rows(answer.results.iter().map(|result| Answer {

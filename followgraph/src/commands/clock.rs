@@ -4,8 +4,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use crate::dates;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::stores::{DatabaseArgs, connect_postgres};
 
 /// Commands about PostgreSQL's clock.

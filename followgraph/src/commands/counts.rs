@@ -1,18 +1,15 @@
 //! `counts`: numbers of followers and followed accounts; for the account itself also the private counts.
 
-use clap::Args as Group;
-use proto::query::v1::query_service_client::QueryServiceClient;
 use proto::query::v1::{Counts, GetCountsRequest};
 use serde::Serialize;
 
-use super::reads::{BATCH, FreshArgs, Measured, Reads};
-use crate::global::GlobalArgs;
+use super::reads::{BATCH, FreshArgs, Measured, QueryRpc, Reads};
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::outcome::Outcome;
 use crate::output::{self, Format, json_row};
 
 /// Accounts to count.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct CountsArgs {
     /// Accounts, any number (1,000 per call)
     #[arg(required = true)]
@@ -63,7 +60,7 @@ pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outco
             viewer_id: ids::text_or_empty(args.viewer),
             explain: args.fresh.explain,
         };
-        let (answer, measured) = reads.call(request, QueryServiceClient::get_counts).await?;
+        let (answer, measured) = reads.call(request, QueryRpc::get_counts).await?;
         match global.output {
             Format::Json => output::json_rows(
                 answer.counts.iter().map(|counts| Answer { row: Row::from(counts), measured: &measured }),

@@ -3,16 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args as Group;
 use indicatif::ProgressBar;
-use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{GetJobRequest, GetJobResponse, JobState};
 use serde::Serialize;
 
-use crate::client::{CallFailed, CommandClient};
+use crate::client::{CallFailed, CommandClient, CommandRpc};
 use crate::dates;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::output::{self, Format};
 use crate::retry::Backoff;
 
@@ -24,7 +21,7 @@ const COUNTED: &str = "{bar:20} {percent:>3} %  {human_pos} of {human_len} edges
 const UNCOUNTED: &str = "{spinner} {human_pos} edges  {elapsed}  {prefix}";
 
 /// Whether to wait for the end of a job.
-#[derive(Clone, Debug, Default, Group)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct WaitArgs {
     /// Return without waiting for the job; `job` shows its progress
     #[arg(long)]
@@ -32,7 +29,7 @@ pub struct WaitArgs {
 }
 
 /// A job.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct JobArgs {
     /// Job id, as printed by the command that started it
     pub job_id: String,
@@ -165,7 +162,7 @@ async fn wait(client: &mut CommandClient, job_id: &str) -> anyhow::Result<Job> {
 }
 
 async fn get(client: &mut CommandClient, job_id: &str) -> Result<GetJobResponse, CallFailed> {
-    client.call(GetJobRequest { job_id: job_id.to_owned() }, CommandServiceClient::get_job).await
+    client.call(GetJobRequest { job_id: job_id.to_owned() }, CommandRpc::get_job).await
 }
 
 struct Bar(ProgressBar);

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use clap::Args as Group;
 use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
 use sqlx::PgPool;
 
 use crate::error::Mistakes;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::output::{self, Format};
 use crate::stores::{self, Neo4j, StoreArgs, connect_postgres};
 use crate::text;
@@ -17,7 +15,7 @@ use crate::text;
 const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What to migrate, and whether to grant privileges.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct MigrateArgs {
     /// The stores.
     #[command(flatten)]

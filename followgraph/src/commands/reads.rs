@@ -3,7 +3,6 @@
 use std::mem::take;
 use std::time::Instant;
 
-use clap::Args as Group;
 use proto::query::v1::{
     BatchCheckResponse, CheckResponse, Consistency, Explanation, GetCountsResponse, GetRelationshipsResponse,
     ListBlocksResponse, ListFollowRequestsResponse, ListFollowersResponse, ListFollowersYouKnowResponse,
@@ -15,7 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::explanation::Explained;
 use super::origin::{Origin, Provenance};
-use crate::client::{QueryClient, QueryRpc};
+use crate::client::QueryClient;
+pub use crate::client::QueryRpc;
 use crate::global::GlobalArgs;
 use crate::{output, text};
 
@@ -23,7 +23,7 @@ use crate::{output, text};
 pub const BATCH: usize = 1_000;
 
 /// Required freshness of an answer, and whether to explain it.
-#[derive(Clone, Debug, Default, Group)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct FreshArgs {
     /// Read at least as fresh as this revision token (printed by a write; `as_of` in JSON)
     #[arg(long, value_name = "TOKEN", conflicts_with = "consistent", value_parser = text::argument)]

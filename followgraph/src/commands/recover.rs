@@ -1,14 +1,12 @@
 //! `recover`: opens a new epoch after a fork or a restore.
 
-use clap::Args as Group;
 use serde::Serialize;
 
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::stores::{DatabaseArgs, connect_postgres};
 
 /// How to open a new epoch.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct RecoverArgs {
     /// PostgreSQL.
     #[command(flatten)]

@@ -1,15 +1,13 @@
 //! `relationship`: all relations of an account with others.
 
 use proto::query::v1::GetRelationshipsRequest;
-use proto::query::v1::query_service_client::QueryServiceClient;
 use serde::Serialize;
 
 use super::check::CheckArgs;
 use super::pair_state::{Pair, words};
-use super::reads::{BATCH, Measured, Reads};
-use crate::global::GlobalArgs;
+use super::reads::{BATCH, Measured, QueryRpc, Reads};
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids;
-use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
 #[derive(Debug, Serialize)]
@@ -32,7 +30,7 @@ pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcom
             consistency: args.fresh.consistency(),
             explain: args.fresh.explain,
         };
-        let (answer, measured) = reads.call(request, QueryServiceClient::get_relationships).await?;
+        let (answer, measured) = reads.call(request, QueryRpc::get_relationships).await?;
         match global.output {
             Format::Json => output::json_rows(answer.relationships.iter().map(|pair| Answer {
                 viewer_id: &viewer_id,

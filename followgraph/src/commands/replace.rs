@@ -3,22 +3,20 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::Args as Group;
-use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{ReplaceFollowingRequest, ReplaceFollowingResponse};
 use serde::Serialize;
 
 use super::job::{self, WaitArgs};
 use super::lines;
 use super::written::Written;
+use crate::client::CommandRpc;
 use crate::error::Hinted;
-use crate::global::GlobalArgs;
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::outcome::Outcome;
 use crate::output;
 
 /// A following list from a file.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct ReplaceArgs {
     /// Account that follows
     pub actor: Id,
@@ -71,7 +69,7 @@ pub async fn run(global: &GlobalArgs, args: &ReplaceArgs) -> anyhow::Result<Outc
         dry_run: args.dry_run,
     };
     let started = Instant::now();
-    let answer = client.call(request, CommandServiceClient::replace_following).await?;
+    let answer = client.call(request, CommandRpc::replace_following).await?;
     let elapsed = started.elapsed();
     let job_id = Some(answer.job_id.clone()).filter(|id| !id.is_empty());
     let answer = Answer::new(args, answer, elapsed);

@@ -1,20 +1,17 @@
 //! `suggest`: accounts that an account may want to follow.
 
-use clap::Args as Group;
 use proto::query::v1::SuggestAccountsRequest;
-use proto::query::v1::query_service_client::QueryServiceClient;
 use serde::Serialize;
 
 use super::ending::Ending;
 use super::origin::Provenance;
-use super::reads::{FreshArgs, Reads};
-use crate::global::GlobalArgs;
+use super::reads::{FreshArgs, QueryRpc, Reads};
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::Id;
-use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
 /// For whom to find suggestions.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct SuggestArgs {
     /// Account to suggest others to
     pub viewer: Id,
@@ -43,7 +40,7 @@ pub async fn run(global: &GlobalArgs, args: &SuggestArgs) -> anyhow::Result<Outc
         consistency: args.fresh.consistency(),
         explain: args.fresh.explain,
     };
-    let (answer, measured) = reads.call(request, QueryServiceClient::suggest_accounts).await?;
+    let (answer, measured) = reads.call(request, QueryRpc::suggest_accounts).await?;
     let suggestions = &answer.suggestions;
     match global.output {
         Format::Json => {

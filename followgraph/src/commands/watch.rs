@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use clap::Args as Group;
 use proto::event::Verb;
 use proto::events::v1::{AccountChange, AccountCounts, AccountOp, EdgeChange, EdgeOp, Event};
 use proto::graph::v1::EdgeKind;
@@ -14,9 +13,8 @@ use tonic::{Request, Status};
 
 use crate::client::{CallFailed, QueryClient};
 use crate::dates::format_proto;
-use crate::global::GlobalArgs;
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::outcome::Outcome;
 use crate::output::{self, Format, json_row};
 use crate::retry::Backoff;
 use crate::text;
@@ -29,7 +27,7 @@ A broken connection is resumed. Ctrl-C ends the watch and prints the last token 
 An event must match all kinds of filters, and at least one filter of each kind.";
 
 /// Events to watch.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct WatchArgs {
     /// Start after this token [default: after the newest event]
     #[arg(long, value_name = "TOKEN", value_parser = text::argument)]

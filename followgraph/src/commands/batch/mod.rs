@@ -6,8 +6,7 @@ mod results;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::{Args as Group, CommandFactory as _};
-use proto::command::v1::command_service_client::CommandServiceClient;
+use clap::CommandFactory as _;
 use proto::command::v1::{BatchWriteRequest, Write};
 use tonic::Status;
 use tonic_types::StatusExt as _;
@@ -16,11 +15,10 @@ use self::line::Item;
 use self::results::{Calls, Row};
 use super::lines::{self, Line};
 use super::pair::{self, BatchLine};
-use crate::client::CommandClient;
+use crate::client::{CommandClient, CommandRpc};
 use crate::dates;
 use crate::error::Hinted;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 
 /// Number of commands that one call may contain.
 const LARGEST_BATCH: usize = 300;
@@ -42,7 +40,7 @@ One call sends at most 300 commands. --atomic executes all commands or none, and
 command fails, the exit code is 1.";
 
 /// A file of commands.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct BatchArgs {
     /// File with the commands, one per line; - for stdin
     pub file: PathBuf,
@@ -119,7 +117,7 @@ async fn send<'a>(
         request_id: args.request_id.clone().unwrap_or_default(),
     };
     let started = Instant::now();
-    let answer = client.call(request, CommandServiceClient::batch_write).await;
+    let answer = client.call(request, CommandRpc::batch_write).await;
     let elapsed = started.elapsed();
     match answer {
         Ok(answer) => {

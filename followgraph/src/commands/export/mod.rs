@@ -7,7 +7,7 @@ mod sink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clap::{Args as Group, ValueEnum};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressState};
 use proto::graph::v1::EdgeKind;
 use proto::query::v1::{ExportEdgesRequest, ExportEdgesResponse};
@@ -16,8 +16,7 @@ use tonic::Request;
 
 use self::sink::{Rows, Sink};
 use crate::client::{CallFailed, QueryClient};
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::output::{self, Format};
 use crate::retry::Backoff;
 use crate::{files, text};
@@ -32,7 +31,7 @@ The rows and the events after `from_revision`, which is printed at the end, give
 is resumed. A file gets its name when it is complete; devices and pipes are written in place.";
 
 /// Edges to export.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct ExportArgs {
     /// Output file; - for stdout
     #[arg(default_value = "-")]

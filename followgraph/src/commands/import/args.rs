@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args as Group, ValueEnum};
+use clap::ValueEnum;
 use proto::command::v1::OnConflict as WireOnConflict;
 use proto::graph::v1::EdgeKind;
 
@@ -54,7 +54,7 @@ is in legacy.KIND.progress and refused rows are in legacy.KIND.refused.tsv, in t
 can read arguments.";
 
 /// Edges to import.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct ImportArgs {
     /// File with the rows: tsv or csv, plain or gzip; - for stdin
     #[arg(required_unless_present = "from_legacy_postgres")]

@@ -10,8 +10,7 @@ use time::OffsetDateTime;
 
 use super::reader::{self, InputFormat};
 use super::row::{Line, Refused};
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::{dates, output};
 
 /// Number of refused rows that are printed.

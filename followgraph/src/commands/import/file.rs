@@ -17,8 +17,7 @@ use super::reader;
 use super::resume::{cannot_write, open_refused, resume, start};
 use super::stream::{End, Import, stop_on_signal};
 use super::summary::Summary;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::{files, output};
 
 pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow::Result<Outcome> {

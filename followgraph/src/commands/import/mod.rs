@@ -23,8 +23,7 @@ mod summary;
 use anyhow::bail;
 
 pub use self::args::{IMPORT_HELP, ImportArgs};
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 
 /// Imports a file, or the older system's database.
 pub async fn run(global: &GlobalArgs, args: &ImportArgs) -> anyhow::Result<Outcome> {

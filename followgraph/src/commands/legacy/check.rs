@@ -9,8 +9,7 @@ use serde::Serialize;
 
 use crate::client::Service;
 use crate::error::Mistakes;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::output::{self, Format};
 use crate::report;
 use crate::stores::{Neo4j, ReplicaArgs, connect_postgres};

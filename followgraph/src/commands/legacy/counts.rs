@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args as Group;
 use neo4rs::{Graph, query};
 use serde::Serialize;
 use sqlx::PgPool;
@@ -14,9 +13,8 @@ use tokio::time::Instant;
 
 use super::edges;
 use crate::error::Mistakes;
-use crate::global::GlobalArgs;
+use crate::global::{GlobalArgs, Outcome};
 use crate::older::{self, Snapshot};
-use crate::outcome::Outcome;
 use crate::output::{self, Format};
 use crate::stores::{Neo4j, ReplicaArgs, connect_postgres};
 
@@ -81,7 +79,7 @@ struct Report {
 }
 
 /// Stores to compare.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
     /// The stores of followgraph.
     #[command(flatten)]

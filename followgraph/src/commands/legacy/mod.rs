@@ -15,8 +15,7 @@ use tokio::time::Instant;
 
 use self::counts::VerifyArgs;
 use crate::client::CommandClient;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::output::{self, Format, json_row};
 use crate::stores::ReplicaArgs;
 

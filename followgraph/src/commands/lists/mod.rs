@@ -3,8 +3,6 @@
 mod sets;
 
 use anyhow::bail;
-use clap::Args as Group;
-use proto::query::v1::query_service_client::QueryServiceClient;
 use proto::query::v1::{
     ListBlocksRequest, ListFollowRequestsRequest, ListFollowersRequest, ListFollowersYouKnowRequest,
     ListFollowingRequest, ListMutesRequest, ListMutualsRequest, ListSetOperationRequest, ListedEdge,
@@ -16,11 +14,10 @@ use self::sets::{Operation, SetArg};
 use super::ending::Ending;
 use super::origin::Provenance;
 use super::pair_state::{Pair, words};
-use super::reads::{FreshArgs, Reads};
+use super::reads::{FreshArgs, QueryRpc, Reads};
 use crate::dates::format_proto;
-use crate::global::GlobalArgs;
+use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::outcome::Outcome;
 use crate::output::{self, Format};
 use crate::text;
 
@@ -28,7 +25,7 @@ use crate::text;
 const LARGEST_PAGE: i32 = 1_000;
 
 /// Which part of a list to print.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct PageArgs {
     /// Number of rows
     #[arg(long, value_name = "ROWS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
@@ -49,7 +46,7 @@ pub struct PageArgs {
 }
 
 /// A list of one account.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct ListArgs {
     /// Account whose list it is
     pub user: Id,
@@ -59,7 +56,7 @@ pub struct ListArgs {
 }
 
 /// A list that other accounts may read.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct PublicListArgs {
     /// The list.
     #[command(flatten)]
@@ -73,7 +70,7 @@ pub struct PublicListArgs {
 }
 
 /// Requests to follow.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct RequestsArgs {
     /// The list.
     #[command(flatten)]
@@ -84,7 +81,7 @@ pub struct RequestsArgs {
 }
 
 /// Known followers of an account.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct KnownArgs {
     /// Account that follows them
     pub viewer: Id,
@@ -96,7 +93,7 @@ pub struct KnownArgs {
 }
 
 /// An operation on two sets.
-#[derive(Debug, Group)]
+#[derive(Debug, clap::Args)]
 pub struct SetArgs {
     /// Operation
     #[arg(value_enum)]
@@ -191,7 +188,7 @@ async fn fetch(
         ($method:ident, $request:ident { $($field:ident: $value:expr),* },
          $answer:ident => $edges:expr, $total:expr) => {{
             let request = $request { page_size, page_token, consistency, explain, $($field: $value),* };
-            let ($answer, measured) = reads.call(request, QueryServiceClient::$method).await?;
+            let ($answer, measured) = reads.call(request, QueryRpc::$method).await?;
             let total = $total;
             let next_page_token = $answer.next_page_token;
             Page { edges: $edges, total, next_page_token, from: measured.from }

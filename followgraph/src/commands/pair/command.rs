@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{Args as Group, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use time::OffsetDateTime;
 
 use crate::dates;
@@ -60,7 +60,7 @@ impl PairCommand {
 }
 
 /// A pair of accounts, and the conditions of a command on it.
-#[derive(Clone, Debug, PartialEq, Eq, Group)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct PairArgs {
     /// Account that acts
     pub actor: Id,
@@ -86,7 +86,7 @@ impl PairArgs {
 }
 
 /// A pair of accounts, and when the mute or block expires.
-#[derive(Clone, Debug, PartialEq, Eq, Group)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct ExpiringArgs {
     /// The pair.
     #[command(flatten)]

@@ -1,13 +1,12 @@
 //! The messages and calls of the commands on a pair. The contract has one of each per command; they differ in their names,
 //! in the name of the second account, and in whether they have an expiry time.
 
-use proto::command::v1::command_service_client::CommandServiceClient;
 use proto::command::v1::{self as wire, write::Command};
 use proto::graph::v1::Relationship;
 use time::OffsetDateTime;
 
 use super::command::PairCommand;
-use crate::client::{CallFailed, CommandClient};
+use crate::client::{CallFailed, CommandClient, CommandRpc};
 
 /// The answer of each of these commands.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ macro_rules! commands {
         pub async fn send(client: &mut CommandClient, command: Command) -> Result<Changed, CallFailed> {
             Ok(match command {
                 $(Command::$theirs(message) => {
-                    let answer = client.call(message, CommandServiceClient::$method).await?;
+                    let answer = client.call(message, CommandRpc::$method).await?;
                     let relationship = answer.relationship.unwrap_or_default();
                     Changed { changed: answer.changed, written_at: answer.written_at, relationship }
                 })*

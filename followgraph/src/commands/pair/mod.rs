@@ -14,8 +14,7 @@ pub use self::message::{message, name};
 pub use self::sentence::sentence;
 use crate::commands::pair_state::PairState;
 use crate::commands::written::Written;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::{dates, output};
 
 pub async fn run(global: &GlobalArgs, command: &PairCommand) -> anyhow::Result<Outcome> {

@@ -5,8 +5,7 @@ mod text;
 
 use self::report::{Answer, Report};
 use crate::client::host_of;
-use crate::global::GlobalArgs;
-use crate::outcome::Outcome;
+use crate::global::{GlobalArgs, Outcome};
 use crate::text::trimmed;
 
 pub async fn run(global: &GlobalArgs) -> anyhow::Result<Outcome> {

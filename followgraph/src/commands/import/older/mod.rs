@@ -24,9 +24,8 @@ use super::stream::{End, Import, stop_on_signal};
 use super::summary::rounded;
 use crate::client::{CommandClient, Service};
 use crate::error::Mistakes;
-use crate::global::GlobalArgs;
+use crate::global::{GlobalArgs, Outcome};
 use crate::older::{self, Snapshot, Users};
-use crate::outcome::Outcome;
 use crate::output;
 
 /// In the order of the import.
