@@ -13,19 +13,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 use proto::Token;
 use serde::Serialize;
 
-/// Defines a row of JSON and makes it from a message. Each field, with its value, is written once.
+/// Defines a JSON object and makes it from parts of an answer. Each field, with its value, is written once.
 macro_rules! json_row {
-    ($(#[$meta:meta])* $vis:vis struct $row:ident from $message:ident: &$type:ty {
+    ($(#[$meta:meta])* $vis:vis struct $row:ident $(<$life:lifetime>)? from $($part:ident: $part_type:ty),+ {
         $($(#[$field_meta:meta])* $field:ident: $field_type:ty = $value:expr,)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, serde::Serialize)]
-        $vis struct $row {
+        $vis struct $row $(<$life>)? {
             $($(#[$field_meta])* $vis $field: $field_type,)*
         }
 
-        impl From<&$type> for $row {
-            fn from($message: &$type) -> Self {
+        impl $(<$life>)? $row $(<$life>)? {
+            $vis fn new($($part: $part_type),+) -> Self {
                 Self { $($field: $value,)* }
             }
         }

@@ -85,7 +85,7 @@ macro_rules! run {
         let started = Instant::now();
         let answer = client.call(message, CommandRpc::$method).await?;
         let job_id = Some(answer.job_id).filter(|id| !id.is_empty());
-        let written = Written::new(answer.written_at, started.elapsed());
+        let written = Written::new(&answer.written_at, started.elapsed());
         let answer = Answer { command: $command, user_id, changed: answer.changed, written };
         let text = answer.text(job_id.is_some(), &$words);
         job::finish(&mut client, $global.output, $wait, answer, &text, job_id).await

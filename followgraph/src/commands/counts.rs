@@ -63,7 +63,7 @@ pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outco
         let (answer, measured) = reads.call(request, QueryRpc::get_counts).await?;
         match global.output {
             Format::Json => output::json_rows(
-                answer.counts.iter().map(|counts| Answer { row: Row::from(counts), measured: &measured }),
+                answer.counts.iter().map(|counts| Answer { row: Row::new(counts), measured: &measured }),
             )?,
             Format::Text => {
                 for counts in &answer.counts {

@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn explanations_are_in_the_last_object() {
-        let explanations = [Explained::from(&Explanation::default())];
+        let explanations = [Explained::new(&Explanation::default())];
         let ending = Ending::default();
         let last = serde_json::to_value(ending.last(&explanations)).unwrap();
         assert_eq!(last, serde_json::json!({ "explanations": [{ "steps": [], "fallback_reason": "" }] }));

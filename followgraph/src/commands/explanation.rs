@@ -7,7 +7,7 @@ use crate::output::{self, json_row};
 json_row! {
     /// The explanation of one call.
     pub struct Explained from explanation: &Explanation {
-        steps: Vec<StepRow> = explanation.steps.iter().map(StepRow::from).collect(),
+        steps: Vec<StepRow> = explanation.steps.iter().map(StepRow::new).collect(),
         fallback_reason: String = explanation.fallback_reason.clone(),
     }
 }
@@ -77,7 +77,7 @@ mod tests {
             fallback_reason: "slow".to_owned(),
         };
         assert_eq!(
-            Explained::from(&explanation).lines(),
+            Explained::new(&explanation).lines(),
             [
                 "  neo4j projector-0   check   1.24 ms   timeout",
                 "  postgres   check   1.24 ms   ok   revision 901 and 2 recent events",

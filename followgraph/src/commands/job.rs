@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::client::{CallFailed, CommandClient, CommandRpc};
 use crate::dates;
 use crate::global::{GlobalArgs, Outcome};
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 use crate::retry::Backoff;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -38,41 +38,28 @@ pub struct JobArgs {
     pub wait: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Job {
-    job_id: String,
-    user_id: String,
-    kind: String,
-    state: &'static str,
-    done: u64,
-    total: u64,
-    error: Option<String>,
-    created_at: Option<String>,
-    updated_at: Option<String>,
-    #[serde(skip)]
-    outcome: Outcome,
-}
-
-impl From<GetJobResponse> for Job {
-    fn from(job: GetJobResponse) -> Self {
-        let (state, outcome) = match job.state() {
-            JobState::Running => ("running", Outcome::No),
-            JobState::Done => ("done", Outcome::Done),
-            JobState::Failed => ("failed", Outcome::Failed),
-            JobState::Unspecified => ("unknown", Outcome::Failed),
-        };
-        Self {
-            created_at: dates::format_proto(job.created_at),
-            updated_at: dates::format_proto(job.updated_at),
-            job_id: job.job_id,
-            user_id: job.user_id,
-            kind: job.kind,
-            state,
-            done: job.done,
-            total: job.total,
-            error: Some(job.error).filter(|error| !error.is_empty()),
-            outcome,
-        }
+json_row! {
+    struct Job from job: &GetJobResponse {
+        job_id: String = job.job_id.clone(),
+        user_id: String = job.user_id.clone(),
+        kind: String = job.kind.clone(),
+        state: &'static str = match job.state() {
+            JobState::Running => "running",
+            JobState::Done => "done",
+            JobState::Failed => "failed",
+            JobState::Unspecified => "unknown",
+        },
+        done: u64 = job.done,
+        total: u64 = job.total,
+        error: Option<String> = Some(job.error.clone()).filter(|error| !error.is_empty()),
+        created_at: Option<String> = dates::format_proto(job.created_at),
+        updated_at: Option<String> = dates::format_proto(job.updated_at),
+        #[serde(skip)]
+        outcome: Outcome = match job.state() {
+            JobState::Running => Outcome::No,
+            JobState::Done => Outcome::Done,
+            JobState::Failed | JobState::Unspecified => Outcome::Failed,
+        },
     }
 }
 
@@ -99,7 +86,7 @@ pub async fn run(global: &GlobalArgs, args: &JobArgs) -> anyhow::Result<Outcome>
     let job = if args.wait {
         wait(&mut client, &args.job_id).await?
     } else {
-        Job::from(get(&mut client, &args.job_id).await?)
+        Job::new(&get(&mut client, &args.job_id).await?)
     };
     global.output.show(&job, || job.text())?;
     Ok(job.outcome)
@@ -149,7 +136,7 @@ async fn wait(client: &mut CommandClient, job_id: &str) -> anyhow::Result<Job> {
     let mut backoff = Backoff::new(RETRY_TIMEOUT);
     loop {
         let delay = match get(client, job_id).await {
-            Ok(job) if job.state() != JobState::Running => return Ok(Job::from(job)),
+            Ok(job) if job.state() != JobState::Running => return Ok(Job::new(&job)),
             Ok(job) => {
                 backoff.reset();
                 bar.show(&job);
@@ -197,7 +184,7 @@ mod tests {
     use super::*;
 
     fn job(state: JobState) -> Job {
-        Job::from(GetJobResponse {
+        Job::new(&GetJobResponse {
             job_id: "j".to_owned(),
             user_id: "u".to_owned(),
             kind: "make_public".to_owned(),

@@ -4,28 +4,20 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use proto::query::v1::Source;
-use serde::Serialize;
 
 use super::explanation::Explained;
-use crate::output;
+use crate::output::{self, json_row};
 
-/// Where the answer of one call came from, for programs.
-#[derive(Clone, Debug, Serialize)]
-pub struct Provenance {
-    source: &'static str,
-    as_of: String,
-    revision: Option<u64>,
-}
-
-impl Provenance {
-    /// From the fields of a response.
-    pub fn new(source: Source, as_of: String) -> Self {
-        let source = match source {
+json_row! {
+    /// Where the answer of one call came from, for programs.
+    pub struct Provenance from source: Source, as_of: &str {
+        source: &'static str = match source {
             Source::Neo4j => "neo4j",
             Source::Postgres => "postgres",
             Source::Unspecified => "unknown",
-        };
-        Self { source, revision: output::revision(&as_of), as_of }
+        },
+        as_of: String = as_of.to_owned(),
+        revision: Option<u64> = output::revision(as_of),
     }
 }
 
@@ -80,7 +72,7 @@ mod tests {
     const REVISION_902: &str = "1.0000000000000001.0000000000000386";
 
     fn add(origin: &mut Origin, source: Source, as_of: &str, elapsed: Duration) {
-        origin.add(&Provenance::new(source, as_of.to_owned()), elapsed, None);
+        origin.add(&Provenance::new(source, as_of), elapsed, None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ json_row! {
         user_id: String = pair.user_id.clone(),
         mutual: bool = pair.following && pair.followed_by,
         #[serde(flatten)]
-        state: PairState = PairState::from(pair),
+        state: PairState = PairState::new(pair),
     }
 }
 

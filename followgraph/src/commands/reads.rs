@@ -110,8 +110,8 @@ impl Reads {
         let mut answer = self.client.call(message, method).await?;
         let elapsed = started.elapsed();
         let (source, as_of, explanation) = answer.take_origin();
-        let from = Provenance::new(source, as_of);
-        let explanation = explanation.as_ref().map(Explained::from);
+        let from = Provenance::new(source, &as_of);
+        let explanation = explanation.as_ref().map(Explained::new);
         self.origin.add(&from, elapsed, explanation.clone());
         Ok((answer, Measured { from, elapsed_ms: output::elapsed_ms(elapsed), explanation }))
     }

@@ -1,22 +1,23 @@
 //! `relationship`: all relations of an account with others.
 
+use proto::graph::v1::Relationship;
 use proto::query::v1::GetRelationshipsRequest;
-use serde::Serialize;
 
 use super::check::CheckArgs;
 use super::pair_state::{Pair, words};
 use super::reads::{BATCH, Measured, QueryRpc, Reads};
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids;
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    viewer_id: &'a str,
-    #[serde(flatten)]
-    pair: Pair,
-    #[serde(flatten)]
-    measured: &'a Measured,
+json_row! {
+    struct Answer<'a> from viewer_id: &'a str, pair: &Relationship, measured: &'a Measured {
+        viewer_id: &'a str = viewer_id,
+        #[serde(flatten)]
+        pair: Pair = Pair::new(pair),
+        #[serde(flatten)]
+        measured: &'a Measured = measured,
+    }
 }
 
 pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcome> {
@@ -32,11 +33,9 @@ pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcom
         };
         let (answer, measured) = reads.call(request, QueryRpc::get_relationships).await?;
         match global.output {
-            Format::Json => output::json_rows(answer.relationships.iter().map(|pair| Answer {
-                viewer_id: &viewer_id,
-                pair: Pair::from(pair),
-                measured: &measured,
-            }))?,
+            Format::Json => output::json_rows(
+                answer.relationships.iter().map(|pair| Answer::new(&viewer_id, pair, &measured)),
+            )?,
             Format::Text => {
                 for pair in &answer.relationships {
                     table.add_row([pair.user_id.clone(), words(pair), pair.etag.clone()]);

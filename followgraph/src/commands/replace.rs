@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use proto::command::v1::{ReplaceFollowingRequest, ReplaceFollowingResponse};
-use serde::Serialize;
 
 use super::job::{self, WaitArgs};
 use super::lines;
@@ -13,7 +12,7 @@ use crate::client::CommandRpc;
 use crate::error::Hinted;
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::output;
+use crate::output::{self, json_row};
 
 /// A following list from a file.
 #[derive(Debug, clap::Args)]
@@ -36,21 +35,27 @@ pub struct ReplaceArgs {
     pub wait: WaitArgs,
 }
 
-#[derive(Debug, Serialize)]
-struct Answer {
-    command: &'static str,
-    actor_id: String,
-    dry_run: bool,
-    changed: bool,
-    /// This and the next two are empty if a job makes the changes, or if there are too many to list.
-    added: Vec<String>,
-    removed: Vec<String>,
-    requested: Vec<String>,
-    added_count: usize,
-    removed_count: usize,
-    requested_count: usize,
-    #[serde(flatten)]
-    written: Written,
+json_row! {
+    struct Answer from args: &ReplaceArgs, answer: &ReplaceFollowingResponse, elapsed: Duration {
+        command: &'static str = "replace-following",
+        actor_id: String = args.actor.user().to_string(),
+        dry_run: bool = args.dry_run,
+        changed: bool = answer.changed,
+        /// This and the next two are empty if a job makes the changes, or if there are too many to list.
+        added: Vec<String> = answer.added.clone(),
+        removed: Vec<String> = answer.removed.clone(),
+        requested: Vec<String> = answer.requested.clone(),
+        added_count: usize = count(&answer.added, answer.added_count),
+        removed_count: usize = count(&answer.removed, answer.removed_count),
+        requested_count: usize = count(&answer.requested, answer.requested_count),
+        #[serde(flatten)]
+        written: Written = Written::new(&answer.written_at, elapsed),
+    }
+}
+
+/// Number of changes. A service of version 0.1.0 sends only the list.
+fn count(list: &[String], count: u32) -> usize {
+    list.len().max(count as usize)
 }
 
 /// Replaces a following list, or shows the changes.
@@ -69,33 +74,14 @@ pub async fn run(global: &GlobalArgs, args: &ReplaceArgs) -> anyhow::Result<Outc
         dry_run: args.dry_run,
     };
     let started = Instant::now();
-    let answer = client.call(request, CommandRpc::replace_following).await?;
-    let elapsed = started.elapsed();
-    let job_id = Some(answer.job_id.clone()).filter(|id| !id.is_empty());
-    let answer = Answer::new(args, answer, elapsed);
+    let response = client.call(request, CommandRpc::replace_following).await?;
+    let answer = Answer::new(args, &response, started.elapsed());
+    let job_id = Some(response.job_id).filter(|id| !id.is_empty());
     let text = answer.text(job_id.is_some());
     job::finish(&mut client, global.output, &args.wait, answer, &text, job_id).await
 }
 
 impl Answer {
-    fn new(args: &ReplaceArgs, answer: ReplaceFollowingResponse, elapsed: Duration) -> Self {
-        // A service of version 0.1.0 sends no counts.
-        let count = |list: &[String], count: u32| list.len().max(count as usize);
-        Self {
-            added_count: count(&answer.added, answer.added_count),
-            removed_count: count(&answer.removed, answer.removed_count),
-            requested_count: count(&answer.requested, answer.requested_count),
-            command: "replace-following",
-            actor_id: args.actor.user().to_string(),
-            dry_run: args.dry_run,
-            changed: answer.changed,
-            added: answer.added,
-            removed: answer.removed,
-            requested: answer.requested,
-            written: Written::new(answer.written_at, elapsed),
-        }
-    }
-
     fn text(&self, has_job: bool) -> String {
         let mut table = output::table(&["CHANGE", "USER"]);
         let changes = [("add", &self.added), ("request", &self.requested), ("remove", &self.removed)];
@@ -132,7 +118,7 @@ mod tests {
             request_id: None,
             wait: Default::default(),
         };
-        Answer::new(&args, response, Duration::from_millis(2))
+        Answer::new(&args, &response, Duration::from_millis(2))
     }
 
     #[test]

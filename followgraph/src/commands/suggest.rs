@@ -1,14 +1,13 @@
 //! `suggest`: accounts that an account may want to follow.
 
-use proto::query::v1::SuggestAccountsRequest;
-use serde::Serialize;
+use proto::query::v1::{SuggestAccountsRequest, Suggestion};
 
 use super::ending::Ending;
 use super::origin::Provenance;
 use super::reads::{FreshArgs, QueryRpc, Reads};
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::Id;
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 
 /// For whom to find suggestions.
 #[derive(Debug, clap::Args)]
@@ -23,13 +22,14 @@ pub struct SuggestArgs {
     pub fresh: FreshArgs,
 }
 
-#[derive(Debug, Serialize)]
-struct Row<'a> {
-    user_id: &'a str,
-    followed_by_count: u32,
-    followed_by: &'a [String],
-    #[serde(flatten)]
-    from: &'a Provenance,
+json_row! {
+    struct Row<'a> from suggestion: &'a Suggestion, from: &'a Provenance {
+        user_id: &'a str = &suggestion.user_id,
+        followed_by_count: u32 = suggestion.followed_by_count,
+        followed_by: &'a [String] = &suggestion.followed_by,
+        #[serde(flatten)]
+        from: &'a Provenance = from,
+    }
 }
 
 pub async fn run(global: &GlobalArgs, args: &SuggestArgs) -> anyhow::Result<Outcome> {
@@ -44,12 +44,7 @@ pub async fn run(global: &GlobalArgs, args: &SuggestArgs) -> anyhow::Result<Outc
     let suggestions = &answer.suggestions;
     match global.output {
         Format::Json => {
-            output::json_rows(suggestions.iter().map(|suggestion| Row {
-                user_id: &suggestion.user_id,
-                followed_by_count: suggestion.followed_by_count,
-                followed_by: &suggestion.followed_by,
-                from: &measured.from,
-            }))?;
+            output::json_rows(suggestions.iter().map(|suggestion| Row::new(suggestion, &measured.from)))?;
             Ending::default().print(global.output, &reads.origin)?;
         }
         Format::Text => {

@@ -74,9 +74,9 @@ json_row! {
         committed_at: Option<String> = format_proto(event.committed_at),
         verb: String = verb_name(event.verb()),
         actor_id: Option<String> = (!event.actor_id.is_empty()).then(|| event.actor_id.clone()),
-        edges: Vec<EdgeRow> = event.edges.iter().map(EdgeRow::from).collect(),
-        accounts: Vec<AccountRow> = event.accounts.iter().map(AccountRow::from).collect(),
-        counts: Vec<CountsRow> = event.counts.iter().map(CountsRow::from).collect(),
+        edges: Vec<EdgeRow> = event.edges.iter().map(EdgeRow::new).collect(),
+        accounts: Vec<AccountRow> = event.accounts.iter().map(AccountRow::new).collect(),
+        counts: Vec<CountsRow> = event.counts.iter().map(CountsRow::new).collect(),
     }
 }
 
@@ -178,7 +178,7 @@ impl Watch<'_> {
 
     fn print(&mut self, message: WatchEventsResponse) -> anyhow::Result<()> {
         if let Some(event) = &message.event {
-            let row = Row { resume_token: &message.resume_token, event: EventRow::from(event) };
+            let row = Row { resume_token: &message.resume_token, event: EventRow::new(event) };
             self.format.show(&row, || event_text(event))?;
             if !output::is_open() {
                 // The event was not read: a later watch starts with it.
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn json_has_every_field() {
         let row =
-            serde_json::to_value(Row { resume_token: "token", event: EventRow::from(&event()) }).unwrap();
+            serde_json::to_value(Row { resume_token: "token", event: EventRow::new(&event()) }).unwrap();
         assert_eq!((row["resume_token"].as_str(), row["verb"].as_str()), (Some("token"), Some("block")));
         assert_eq!(row["edges"][3]["op"], "updated");
         assert_eq!(row["edges"][2]["kind"], "follow_request");

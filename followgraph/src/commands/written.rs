@@ -2,23 +2,18 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use crate::output::{self, json_row};
 
-use crate::output;
-
-/// Token, revision and duration of a write.
-#[derive(Debug, Serialize)]
-pub struct Written {
-    written_at: String,
-    revision: Option<u64>,
-    elapsed_ms: f64,
+json_row! {
+    /// Token, revision and duration of a write.
+    pub struct Written from written_at: &str, elapsed: Duration {
+        written_at: String = written_at.to_owned(),
+        revision: Option<u64> = output::revision(written_at),
+        elapsed_ms: f64 = output::elapsed_ms(elapsed),
+    }
 }
 
 impl Written {
-    pub fn new(written_at: String, elapsed: Duration) -> Self {
-        Self { revision: output::revision(&written_at), written_at, elapsed_ms: output::elapsed_ms(elapsed) }
-    }
-
     /// The line under the answer.
     pub fn text(&self) -> String {
         let revision = self.revision.map_or_else(|| "unknown".to_owned(), |r| r.to_string());

@@ -73,7 +73,7 @@ impl<'a> Row<'a> {
         }
         let line_result = if result.changed { LineResult::Changed } else { LineResult::Unchanged };
         Self {
-            pair: Some(PairState::from(result.relationship.as_ref().unwrap_or(&Default::default()))),
+            pair: Some(PairState::new(result.relationship.as_ref().unwrap_or(&Default::default()))),
             written_at: Some(result.written_at.clone()),
             revision: output::revision(&result.written_at),
             ..Self::new(line, line_result)
@@ -227,7 +227,7 @@ impl Calls {
             self.failed
         )];
         if !self.written_at.is_empty() {
-            sums.push(Written::new(self.written_at.clone(), self.elapsed).text());
+            sums.push(Written::new(&self.written_at, self.elapsed).text());
         }
         if let Some(line) = self.unprinted {
             sums.push(format!("the results from line {line} on were not printed"));

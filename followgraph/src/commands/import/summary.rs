@@ -2,27 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::progress::Done;
 use super::refused::RefusedFile;
-use crate::output;
+use crate::output::{self, json_row};
 
-/// Result over all runs.
-#[derive(Debug, Serialize)]
-pub struct Summary {
-    complete: bool,
-    resumed: bool,
-    rows: u64,
-    accepted: u64,
-    unchanged: u64,
-    refused: u64,
-    refused_by_reason: BTreeMap<String, u64>,
-    refused_file: Option<String>,
-    seconds: f64,
-    edges_per_second: f64,
-    written_at: Option<String>,
-    revision: Option<u64>,
+json_row! {
+    /// Result over all runs.
+    pub struct Summary from done: &Done, refused: &RefusedFile, complete: bool, resumed: bool {
+        complete: bool = complete,
+        resumed: bool = resumed,
+        rows: u64 = done.lines,
+        accepted: u64 = done.accepted,
+        unchanged: u64 = done.unchanged,
+        refused: u64 = done.refused,
+        refused_by_reason: BTreeMap<String, u64> = done.reasons.clone(),
+        refused_file: Option<String> = (done.refused > 0).then(|| refused.path().display().to_string()),
+        seconds: f64 = rounded(done.elapsed.as_secs_f64()),
+        edges_per_second: f64 = rate(done.accepted + done.unchanged, rounded(done.elapsed.as_secs_f64())),
+        written_at: Option<String> = (!done.written_at.is_empty()).then(|| done.written_at.clone()),
+        revision: Option<u64> = output::revision(&done.written_at),
+    }
+}
+
+fn rate(edges: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { rounded(edges as f64 / seconds) } else { 0.0 }
 }
 
 /// Rounds to three decimals.
@@ -31,25 +34,6 @@ pub fn rounded(value: f64) -> f64 {
 }
 
 impl Summary {
-    pub fn new(done: &Done, refused: &RefusedFile, complete: bool, resumed: bool) -> Self {
-        let seconds = rounded(done.elapsed.as_secs_f64());
-        let edges = done.accepted + done.unchanged;
-        Self {
-            complete,
-            resumed,
-            rows: done.lines,
-            accepted: done.accepted,
-            unchanged: done.unchanged,
-            refused: done.refused,
-            refused_by_reason: done.reasons.clone(),
-            refused_file: (done.refused > 0).then(|| refused.path().display().to_string()),
-            seconds,
-            edges_per_second: if seconds > 0.0 { rounded(edges as f64 / seconds) } else { 0.0 },
-            revision: output::revision(&done.written_at),
-            written_at: (!done.written_at.is_empty()).then(|| done.written_at.clone()),
-        }
-    }
-
     pub fn text(&self) -> String {
         let mut table = output::headless_table();
         let resumed = if self.resumed { " (over all runs)" } else { "" };

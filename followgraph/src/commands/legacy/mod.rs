@@ -120,7 +120,7 @@ async fn wait_complete(client: &mut CommandClient, bar: &ProgressBar) -> anyhow:
                 bar.set_position((slowest.sweep_progress.clamp(0.0, 1.0) * 100.0) as u64);
                 bar.set_message(slowest.name.clone());
             }
-            None if !replicas.is_empty() => return Ok(replicas.iter().map(Replica::from).collect()),
+            None if !replicas.is_empty() => return Ok(replicas.iter().map(Replica::new).collect()),
             None if Instant::now() >= until => {
                 bail!("no heartbeat of a projector, which builds the read model: does one run?")
             }

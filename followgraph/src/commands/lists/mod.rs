@@ -8,7 +8,6 @@ use proto::query::v1::{
     ListFollowingRequest, ListMutesRequest, ListMutualsRequest, ListSetOperationRequest, ListedEdge,
     RequestDirection, SetOperation,
 };
-use serde::Serialize;
 
 use self::sets::{Operation, SetArg};
 use super::ending::Ending;
@@ -18,7 +17,7 @@ use super::reads::{FreshArgs, QueryRpc, Reads};
 use crate::dates::format_proto;
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 use crate::text;
 
 /// Largest page of the service.
@@ -127,20 +126,21 @@ struct Page {
     from: Provenance,
 }
 
-#[derive(Debug, Serialize)]
-struct Row<'a> {
-    user_id: &'a str,
-    /// Absent in sets, which have no dates; null if the server sends none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    created_at: Option<Option<String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    expires_at: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    relationship: Option<Pair>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    total: Option<u64>,
-    #[serde(flatten)]
-    from: &'a Provenance,
+json_row! {
+    struct Row<'a> from edge: &'a ListedEdge, page: &'a Page, dated: bool {
+        user_id: &'a str = &edge.user_id,
+        /// Absent in sets, which have no dates; null if the server sends none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        created_at: Option<Option<String>> = dated.then(|| format_proto(edge.created_at)),
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<String> = format_proto(edge.expires_at),
+        #[serde(skip_serializing_if = "Option::is_none")]
+        relationship: Option<Pair> = edge.relationship.as_ref().map(Pair::new),
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64> = page.total,
+        #[serde(flatten)]
+        from: &'a Provenance = &page.from,
+    }
 }
 
 /// Prints pages until there are enough rows. A page may be empty; only an empty token ends the list.
@@ -247,14 +247,7 @@ fn undated(user_id: String) -> ListedEdge {
 fn print(format: Format, list: &List<'_>, page: &Page, first: bool) -> anyhow::Result<()> {
     let dated = !matches!(list, List::Set(_));
     match format {
-        Format::Json => output::json_rows(page.edges.iter().map(|edge| Row {
-            user_id: &edge.user_id,
-            created_at: dated.then(|| format_proto(edge.created_at)),
-            expires_at: format_proto(edge.expires_at),
-            relationship: edge.relationship.as_ref().map(Pair::from),
-            total: page.total,
-            from: &page.from,
-        }))?,
+        Format::Json => output::json_rows(page.edges.iter().map(|edge| Row::new(edge, page, dated)))?,
         Format::Text if page.edges.is_empty() => {}
         Format::Text => {
             let expires = matches!(list, List::Mutes(_) | List::Blocks(_));

@@ -6,52 +6,41 @@ mod sentence;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 pub use self::command::{BatchLine, PairCommand};
 use self::message::Changed;
 pub use self::message::{message, name};
 pub use self::sentence::sentence;
 use crate::commands::pair_state::PairState;
 use crate::commands::written::Written;
+use crate::dates;
 use crate::global::{GlobalArgs, Outcome};
-use crate::{dates, output};
+use crate::output::{self, json_row};
 
 pub async fn run(global: &GlobalArgs, command: &PairCommand) -> anyhow::Result<Outcome> {
     let mut client = global.connection.command_client().await?;
     let request = message(command, dates::now());
     let started = Instant::now();
     let changed = message::send(&mut client, request).await?;
-    let answer = Answer::new(command, changed, started.elapsed());
+    let answer = Answer::new(command, &changed, started.elapsed());
     global.output.answer(&answer, || answer.text(command))?;
     Ok(Outcome::Done)
 }
 
-/// The answer, for programs. `target_id` is the other account of every command.
-#[derive(Debug, Serialize)]
-struct Answer {
-    command: &'static str,
-    actor_id: String,
-    target_id: String,
-    changed: bool,
-    #[serde(flatten)]
-    pair: PairState,
-    #[serde(flatten)]
-    written: Written,
+json_row! {
+    /// The answer, for programs. `target_id` is the other account of every command.
+    struct Answer from command: &PairCommand, answer: &Changed, elapsed: Duration {
+        command: &'static str = name(command),
+        actor_id: String = command.pair().actor.user().to_string(),
+        target_id: String = command.pair().other.user().to_string(),
+        changed: bool = answer.changed,
+        #[serde(flatten)]
+        pair: PairState = PairState::new(&answer.relationship),
+        #[serde(flatten)]
+        written: Written = Written::new(&answer.written_at, elapsed),
+    }
 }
 
 impl Answer {
-    fn new(command: &PairCommand, answer: Changed, elapsed: Duration) -> Self {
-        Self {
-            command: name(command),
-            actor_id: command.pair().actor.user().to_string(),
-            target_id: command.pair().other.user().to_string(),
-            changed: answer.changed,
-            pair: PairState::from(&answer.relationship),
-            written: Written::new(answer.written_at, elapsed),
-        }
-    }
-
     fn text(&self, command: &PairCommand) -> String {
         format!(
             "{}: {}\n{}   etag {}",
@@ -88,7 +77,7 @@ mod tests {
         };
         let written_at = "1.0000000000000001.0000000000000385".to_owned();
         let changed = Changed { changed: true, written_at, relationship };
-        Answer::new(command, changed, Duration::from_micros(3_100))
+        Answer::new(command, &changed, Duration::from_micros(3_100))
     }
 
     #[test]

@@ -31,11 +31,12 @@ pub struct Report {
     pub(super) query_service: ServiceReport,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct Check {
-    pub(super) service: &'static str,
-    #[serde(flatten)]
-    pub(super) row: CheckRow,
+json_row! {
+    pub(super) struct Check from service: &'static str, check: &proto::graph::v1::Check {
+        service: &'static str = service,
+        #[serde(flatten)]
+        row: CheckRow = CheckRow::new(check),
+    }
 }
 
 json_row! {
@@ -56,10 +57,6 @@ json_row! {
 }
 
 impl Check {
-    fn new(service: &'static str, check: &proto::graph::v1::Check) -> Self {
-        Self { service, row: CheckRow::from(check) }
-    }
-
     pub(super) fn title(&self) -> String {
         format!("{} {}", self.row.name, self.row.subject).trim_end().to_owned()
     }
@@ -161,10 +158,10 @@ impl Report {
             healthy: false,
             problems: Vec::new(),
             checks: of_command.chain(of_query).collect(),
-            head: head.map(HeadReport::from),
-            stream: c.and_then(|s| s.stream.as_ref()).map(StreamReport::from),
-            replicas: replicas.into_iter().flatten().map(Replica::from).collect(),
-            stores: q.into_iter().flat_map(|s| &s.stores).map(Store::from).collect(),
+            head: head.map(HeadReport::new),
+            stream: c.and_then(|s| s.stream.as_ref()).map(StreamReport::new),
+            replicas: replicas.into_iter().flatten().map(Replica::new).collect(),
+            stores: q.into_iter().flat_map(|s| &s.stores).map(Store::new).collect(),
             command_service: ServiceReport {
                 queued_commands: c.map(|s| s.queued_commands),
                 running_jobs: c.filter(|s| s.head.is_some()).map(|s| s.running_jobs),

@@ -40,6 +40,7 @@ fn keys(source: &str) -> Vec<String> {
             field.strip_prefix("struct ").and_then(|rest| rest.split_once(" from "))
         {
             // A row of `json_row!`, within its braces.
+            let name = name.split('<').next().unwrap_or_default();
             (of, in_row) = (Some(name.to_owned()), true);
             attributes.clear();
         } else if line == "}" || in_row && line == "    }" {
@@ -124,7 +125,7 @@ struct Other {
 
 json_row! {
     /// A comment.
-    pub struct Counts from counts: &wire::Counts {
+    pub struct Counts<'a> from counts: &'a wire::Counts, all: bool {
         #[serde(skip_serializing_if = \"Option::is_none\")]
         followers: Option<u64> = counts.followers,
         kind: String = match counts.kind() {

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use proto::graph::v1::EdgeKind;
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::args::ImportArgs;
@@ -26,37 +25,47 @@ use crate::client::{CommandClient, Service};
 use crate::error::Mistakes;
 use crate::global::{GlobalArgs, Outcome};
 use crate::older::{self, Snapshot, Users};
-use crate::output;
+use crate::output::{self, json_row};
 
 /// In the order of the import.
 const KINDS: [EdgeKind; 3] = [EdgeKind::Block, EdgeKind::Mute, EdgeKind::Follow];
 /// Prefix of the files.
 const NAME: &str = "legacy";
 
-#[derive(Debug, Serialize)]
-struct Summary {
-    complete: bool,
-    users: u64,
-    soft_deleted_users: u64,
-    kinds: Vec<Kind>,
-    seconds: f64,
-    written_at: Option<String>,
-    revision: Option<u64>,
+/// A kind that was imported, its result, and its file of refused rows.
+type Imported = (EdgeKind, Done, PathBuf);
+
+json_row! {
+    struct Summary from complete: bool, users: Users, kinds: &[Imported] {
+        complete: bool = complete,
+        users: u64 = users.total,
+        soft_deleted_users: u64 = users.soft_deleted,
+        kinds: Vec<Kind> = kinds.iter().map(|(kind, done, refused)| Kind::new(*kind, done, refused)).collect(),
+        seconds: f64 = rounded(kinds.iter().map(|(_, done, _)| done.elapsed.as_secs_f64()).sum()),
+        written_at: Option<String> = newest(kinds).map(str::to_owned),
+        revision: Option<u64> = newest(kinds).and_then(output::revision),
+    }
 }
 
-/// Edges of one kind, over all runs.
-#[derive(Debug, Serialize)]
-struct Kind {
-    kind: &'static str,
-    read: u64,
-    accepted: u64,
-    unchanged: u64,
-    refused: u64,
-    /// Edges of accounts that are marked as deleted.
-    left_out: u64,
-    /// Imported edges of accounts that are not in the table of users.
-    without_user: u64,
-    refused_file: Option<String>,
+json_row! {
+    /// Edges of one kind, over all runs.
+    struct Kind from kind: EdgeKind, done: &Done, refused: &Path {
+        kind: &'static str = kind_name(kind),
+        read: u64 = done.lines,
+        accepted: u64 = done.accepted,
+        unchanged: u64 = done.unchanged,
+        refused: u64 = done.refused,
+        /// Edges of accounts that are marked as deleted.
+        left_out: u64 = done.left_out,
+        /// Imported edges of accounts that are not in the table of users.
+        without_user: u64 = done.unknown,
+        refused_file: Option<String> = (done.refused > 0).then(|| refused.display().to_string()),
+    }
+}
+
+/// Token of the last write; tokens of one history have the order of their texts.
+fn newest(kinds: &[Imported]) -> Option<&str> {
+    kinds.iter().map(|(_, done, _)| done.written_at.as_str()).max().filter(|token| !token.is_empty())
 }
 
 pub async fn run(global: &GlobalArgs, args: &ImportArgs, url: &str) -> anyhow::Result<Outcome> {
@@ -94,7 +103,7 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, url: &str) -> anyhow::R
     } else {
         output::note(format!("repeat the command to resume there ({}.KIND.progress)", run.base().display()));
     }
-    let summary = Summary::new(complete, users, run.kinds);
+    let summary = Summary::new(complete, users, &run.kinds);
     if end.is_ok() {
         global.output.answer(&summary, || summary.text())?;
     }
@@ -117,7 +126,7 @@ struct Run<'a> {
     /// Identity of the older database.
     name: String,
     stop: CancellationToken,
-    kinds: Vec<(EdgeKind, Done, PathBuf)>,
+    kinds: Vec<Imported>,
 }
 
 impl Run<'_> {
@@ -204,21 +213,6 @@ impl Run<'_> {
 }
 
 impl Summary {
-    fn new(complete: bool, users: Users, kinds: Vec<(EdgeKind, Done, PathBuf)>) -> Self {
-        let seconds = kinds.iter().map(|(_, done, _)| done.elapsed.as_secs_f64()).sum();
-        // Tokens of one history have the order of their texts.
-        let newest = kinds.iter().map(|(_, done, _)| &done.written_at).max().filter(|t| !t.is_empty());
-        Self {
-            complete,
-            users: users.total,
-            soft_deleted_users: users.soft_deleted,
-            seconds: rounded(seconds),
-            revision: newest.and_then(|token| output::revision(token)),
-            written_at: newest.cloned(),
-            kinds: kinds.into_iter().map(|(kind, done, refused)| Kind::new(kind, &done, &refused)).collect(),
-        }
-    }
-
     fn text(&self) -> String {
         let mut facts = output::headless_table();
         facts.add_row(["users", &format!("{}   {} soft-deleted", self.users, self.soft_deleted_users)]);
@@ -244,19 +238,6 @@ impl Summary {
 }
 
 impl Kind {
-    fn new(kind: EdgeKind, done: &Done, refused: &Path) -> Self {
-        Self {
-            kind: kind_name(kind),
-            read: done.lines,
-            accepted: done.accepted,
-            unchanged: done.unchanged,
-            refused: done.refused,
-            left_out: done.left_out,
-            without_user: done.unknown,
-            refused_file: (done.refused > 0).then(|| refused.display().to_string()),
-        }
-    }
-
     fn row(&self) -> Vec<String> {
         let numbers =
             [self.read, self.accepted, self.unchanged, self.refused, self.left_out, self.without_user];
@@ -290,7 +271,7 @@ mod tests {
             (EdgeKind::Block, Done::default(), PathBuf::from("legacy.block.refused.tsv")),
             (EdgeKind::Follow, done, PathBuf::from("legacy.follow.refused.tsv")),
         ];
-        let summary = Summary::new(true, Users { total: 9, soft_deleted: 2 }, kinds);
+        let summary = Summary::new(true, Users { total: 9, soft_deleted: 2 }, &kinds);
         assert_eq!(
             summary.text(),
             "users    9   2 soft-deleted\n\
