@@ -4,11 +4,12 @@
 //! failure is kept, further output is dropped, and `main` decides by [`failure`] how the process ends.
 
 use std::io::{self, Write};
+use std::mem::take;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Row, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use proto::Token;
 use serde::Serialize;
@@ -125,29 +126,78 @@ pub fn json_rows<T: Serialize>(rows: impl IntoIterator<Item = T>) -> anyhow::Res
     Ok(())
 }
 
-pub fn table(header: &[&str]) -> Table {
-    let mut table = headless_table();
-    table.set_header(header.to_vec());
-    table
-}
-
-/// A table without a header: facts, or a further page of a list.
-pub fn headless_table() -> Table {
+/// A table as text, without blanks around its lines. Without rows, the text is empty.
+pub fn table<R: Into<Row>>(header: &[&str], rows: impl IntoIterator<Item = R>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         // Never fold rows: grep and awk read them too.
-        .set_content_arrangement(ContentArrangement::Disabled);
-    table
-}
-
-/// The text of a table, without blanks around its lines.
-pub fn table_text(mut table: Table) -> String {
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .add_rows(rows);
+    if table.is_empty() {
+        return String::new();
+    }
+    if !header.is_empty() {
+        table.set_header(header);
+    }
     table.discover_columns();
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// Facts as text, one per line after its name.
+pub fn facts(facts: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    table(&[], facts.into_iter().map(|(name, fact)| [name.to_owned(), fact]))
+}
+
+/// The rows of an answer that only reads: in JSON one object each, in text tables.
+pub struct Rows {
+    format: Format,
+    header: Vec<&'static str>,
+    cells: Vec<Row>,
+}
+
+impl Rows {
+    pub fn new(format: Format, header: &[&'static str]) -> Self {
+        Self { format, header: header.to_vec(), cells: Vec::new() }
+    }
+
+    /// Writes an object for each item, or adds a row to the table.
+    pub fn add<T, J: Serialize, C: Into<Row>>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        object: impl Fn(T) -> J,
+        cells: impl Fn(T) -> C,
+    ) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => json_rows(items.into_iter().map(object))?,
+            Format::Text => self.cells.extend(items.into_iter().map(|item| cells(item).into())),
+        }
+        Ok(())
+    }
+
+    /// Writes the table of the rows so far; only the first one has the header.
+    pub fn flush(&mut self) {
+        if !self.cells.is_empty() {
+            line(table(&take(&mut self.header), take(&mut self.cells)));
+        }
+    }
+
+    /// Writes the table, and in text the line below it.
+    pub fn finish(mut self, below: impl FnOnce() -> String) {
+        self.flush();
+        if self.format == Format::Text {
+            line(below());
+        }
+    }
+}
+
+/// A row that begins with a name, and continues with numbers.
+pub fn numbers<N: ToString>(name: &str, numbers: impl IntoIterator<Item = N>) -> Vec<String> {
+    let numbers = numbers.into_iter().map(|number| number.to_string());
+    std::iter::once(name.to_owned()).chain(numbers).collect()
 }
 
 /// A cell with a verdict; red if it is bad.
@@ -199,9 +249,7 @@ mod tests {
 
     #[test]
     fn tables_are_plain_columns() {
-        let mut table = table(&["USER", "FOLLOWERS"]);
-        table.add_row(["a", "12"]);
-        table.add_row(["bcdef", "1"]);
-        assert_eq!(table_text(table), "USER   FOLLOWERS\na      12\nbcdef  1");
+        let rows = [["a", "12"], ["bcdef", "1"]];
+        assert_eq!(table(&["USER", "FOLLOWERS"], rows), "USER   FOLLOWERS\na      12\nbcdef  1");
     }
 }

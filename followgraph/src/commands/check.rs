@@ -1,12 +1,11 @@
 //! `check`: a Check for one target, BatchChecks for several.
 
 use proto::query::v1::{BatchCheckRequest, CheckRequest};
-use serde::Serialize;
 
 use super::reads::{BATCH, FreshArgs, Measured, QueryRpc, Reads};
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::output::{self, Format};
+use crate::output::{Rows, json_row};
 
 /// A viewer and other accounts.
 #[derive(Debug, clap::Args)]
@@ -21,13 +20,14 @@ pub struct CheckArgs {
     pub fresh: FreshArgs,
 }
 
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    viewer_id: &'a str,
-    target_id: &'a str,
-    following: bool,
-    #[serde(flatten)]
-    measured: &'a Measured,
+json_row! {
+    struct Answer<'a> from viewer_id: &'a str, target_id: &'a str, following: bool, measured: &'a Measured {
+        viewer_id: &'a str = viewer_id,
+        target_id: &'a str = target_id,
+        following: bool = following,
+        #[serde(flatten)]
+        measured: &'a Measured = measured,
+    }
 }
 
 pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcome> {
@@ -53,7 +53,7 @@ async fn one(
     };
     let (answer, measured) = reads.call(request, QueryRpc::check).await?;
     let following = answer.following;
-    global.output.show(&Answer { viewer_id, target_id, following, measured: &measured }, || {
+    global.output.show(&Answer::new(viewer_id, target_id, following, &measured), || {
         let word = if following { "yes" } else { "no" };
         let verb = if following { "follows" } else { "does not follow" };
         format!("{word}: {viewer_id} {verb} {target_id}\n{}", reads.origin.text())
@@ -63,7 +63,7 @@ async fn one(
 
 async fn many(global: &GlobalArgs, args: &CheckArgs, viewer_id: &str) -> anyhow::Result<Outcome> {
     let mut reads = Reads::open(global).await?;
-    let mut table = output::table(&["TARGET", "FOLLOWING"]);
+    let mut rows = Rows::new(global.output, &["TARGET", "FOLLOWING"]);
     let mut followed = 0;
     for batch in args.targets.chunks(BATCH) {
         let request = BatchCheckRequest {
@@ -74,24 +74,15 @@ async fn many(global: &GlobalArgs, args: &CheckArgs, viewer_id: &str) -> anyhow:
         };
         let (answer, measured) = reads.call(request, QueryRpc::batch_check).await?;
         followed += answer.results.iter().filter(|r| r.following).count();
-        match global.output {
-            Format::Json => output::json_rows(answer.results.iter().map(|result| Answer {
-                viewer_id,
-                target_id: &result.target_id,
-                following: result.following,
-                measured: &measured,
-            }))?,
-            Format::Text => {
-                for result in &answer.results {
-                    let following = if result.following { "yes" } else { "no" };
-                    table.add_row([result.target_id.as_str(), following]);
-                }
-            }
-        }
+        rows.add(
+            &answer.results,
+            |result| Answer::new(viewer_id, &result.target_id, result.following, &measured),
+            |result| [result.target_id.as_str(), if result.following { "yes" } else { "no" }],
+        )?;
     }
-    if global.output == Format::Text {
-        let (table, all) = (output::table_text(table), args.targets.len());
-        output::line(format!("{table}\n{viewer_id} follows {followed} of {all}\n{}", reads.origin.text()));
-    }
+    rows.finish(|| {
+        let all = args.targets.len();
+        format!("{viewer_id} follows {followed} of {all}\n{}", reads.origin.text())
+    });
     Ok(Outcome::from(followed == args.targets.len()))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::reads::{BATCH, FreshArgs, Measured, QueryRpc, Reads};
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::output::{self, Format, json_row};
+use crate::output::{self, Rows, json_row};
 
 /// Accounts to count.
 #[derive(Debug, clap::Args)]
@@ -52,7 +52,7 @@ pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outco
     if args.viewer.is_some() {
         header.extend(["MUTING", "BLOCKING", "REQUESTS SENT", "RECEIVED"]);
     }
-    let mut table = output::table(&header);
+    let mut rows = Rows::new(global.output, &header);
     for batch in args.users.chunks(BATCH) {
         let request = GetCountsRequest {
             user_ids: ids::texts(batch),
@@ -61,27 +61,21 @@ pub async fn run(global: &GlobalArgs, args: &CountsArgs) -> anyhow::Result<Outco
             explain: args.fresh.explain,
         };
         let (answer, measured) = reads.call(request, QueryRpc::get_counts).await?;
-        match global.output {
-            Format::Json => output::json_rows(
-                answer.counts.iter().map(|counts| Answer { row: Row::new(counts), measured: &measured }),
-            )?,
-            Format::Text => {
-                for counts in &answer.counts {
-                    let public = [counts.followers, counts.following];
-                    let mut row = vec![counts.user_id.clone()];
-                    row.extend(public.map(|count| count.to_string()));
-                    if args.viewer.is_some() {
-                        let own =
-                            [counts.muting, counts.blocking, counts.requests_sent, counts.requests_received];
-                        row.extend(own.map(|count| count.map_or_else(|| "-".to_owned(), |n| n.to_string())));
-                    }
-                    table.add_row(row);
-                }
-            }
-        }
+        rows.add(
+            &answer.counts,
+            |counts| Answer { row: Row::new(counts), measured: &measured },
+            |counts| cells(counts, args.viewer.is_some()),
+        )?;
     }
-    if global.output == Format::Text {
-        output::line(format!("{}\n{}", output::table_text(table), reads.origin.text()));
-    }
+    rows.finish(|| reads.origin.text());
     Ok(Outcome::Done)
+}
+
+fn cells(counts: &Counts, with_own: bool) -> Vec<String> {
+    let mut cells = output::numbers(&counts.user_id, [counts.followers, counts.following]);
+    if with_own {
+        let own = [counts.muting, counts.blocking, counts.requests_sent, counts.requests_received];
+        cells.extend(own.map(|count| count.map_or_else(|| "-".to_owned(), |n| n.to_string())));
+    }
+    cells
 }

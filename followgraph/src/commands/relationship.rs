@@ -8,7 +8,7 @@ use super::pair_state::{Pair, words};
 use super::reads::{BATCH, Measured, QueryRpc, Reads};
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids;
-use crate::output::{self, Format, json_row};
+use crate::output::{Rows, json_row};
 
 json_row! {
     struct Answer<'a> from viewer_id: &'a str, pair: &Relationship, measured: &'a Measured {
@@ -23,7 +23,7 @@ json_row! {
 pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcome> {
     let mut reads = Reads::open(global).await?;
     let viewer_id = args.viewer.user().to_string();
-    let mut table = output::table(&["TARGET", "RELATIONSHIP", "ETAG"]);
+    let mut rows = Rows::new(global.output, &["TARGET", "RELATIONSHIP", "ETAG"]);
     for batch in args.targets.chunks(BATCH) {
         let request = GetRelationshipsRequest {
             viewer_id: viewer_id.clone(),
@@ -32,19 +32,12 @@ pub async fn run(global: &GlobalArgs, args: &CheckArgs) -> anyhow::Result<Outcom
             explain: args.fresh.explain,
         };
         let (answer, measured) = reads.call(request, QueryRpc::get_relationships).await?;
-        match global.output {
-            Format::Json => output::json_rows(
-                answer.relationships.iter().map(|pair| Answer::new(&viewer_id, pair, &measured)),
-            )?,
-            Format::Text => {
-                for pair in &answer.relationships {
-                    table.add_row([pair.user_id.clone(), words(pair), pair.etag.clone()]);
-                }
-            }
-        }
+        rows.add(
+            &answer.relationships,
+            |pair| Answer::new(&viewer_id, pair, &measured),
+            |pair| [pair.user_id.clone(), words(pair), pair.etag.clone()],
+        )?;
     }
-    if global.output == Format::Text {
-        output::line(format!("{}\n{}", output::table_text(table), reads.origin.text()));
-    }
+    rows.finish(|| reads.origin.text());
     Ok(Outcome::Done)
 }

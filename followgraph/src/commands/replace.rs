@@ -83,16 +83,13 @@ pub async fn run(global: &GlobalArgs, args: &ReplaceArgs) -> anyhow::Result<Outc
 
 impl Answer {
     fn text(&self, has_job: bool) -> String {
-        let mut table = output::table(&["CHANGE", "USER"]);
         let changes = [("add", &self.added), ("request", &self.requested), ("remove", &self.removed)];
-        for (change, users) in changes {
-            for user in users {
-                table.add_row([change, user]);
-            }
+        let rows = changes.iter().flat_map(|(change, users)| users.iter().map(move |user| [*change, user]));
+        let mut text = output::table(&["CHANGE", "USER"], rows);
+        if !text.is_empty() {
+            text.push('\n');
         }
         let (add, request, remove) = (self.added_count, self.requested_count, self.removed_count);
-        let listed = changes.iter().any(|(_, users)| !users.is_empty());
-        let table = if listed { output::table_text(table) + "\n" } else { String::new() };
         let changed = output::changed(self.changed);
         let summary = if self.dry_run {
             format!("dry run: {add} to add, {request} to request, {remove} to remove")
@@ -101,7 +98,7 @@ impl Answer {
         } else {
             format!("{changed}: {add} added, {request} requested, {remove} removed")
         };
-        format!("{table}{summary}\n{}", self.written.text())
+        format!("{text}{summary}\n{}", self.written.text())
     }
 }
 

@@ -7,7 +7,7 @@ use super::origin::Provenance;
 use super::reads::{FreshArgs, QueryRpc, Reads};
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::Id;
-use crate::output::{self, Format, json_row};
+use crate::output::{self, Format, Rows, json_row};
 
 /// For whom to find suggestions.
 #[derive(Debug, clap::Args)]
@@ -41,24 +41,18 @@ pub async fn run(global: &GlobalArgs, args: &SuggestArgs) -> anyhow::Result<Outc
         explain: args.fresh.explain,
     };
     let (answer, measured) = reads.call(request, QueryRpc::suggest_accounts).await?;
-    let suggestions = &answer.suggestions;
-    match global.output {
-        Format::Json => {
-            output::json_rows(suggestions.iter().map(|suggestion| Row::new(suggestion, &measured.from)))?;
-            Ending::default().print(global.output, &reads.origin)?;
-        }
-        Format::Text => {
-            if !suggestions.is_empty() {
-                let mut table = output::table(&["USER", "FOLLOWED BY", "AMONG THEM"]);
-                for suggestion in suggestions {
-                    let count = suggestion.followed_by_count.to_string();
-                    table.add_row([suggestion.user_id.clone(), count, suggestion.followed_by.join(" ")]);
-                }
-                output::line(output::table_text(table));
-            }
-            let number = output::counted(suggestions.len() as u64, "suggestion");
-            output::line(format!("{number}\n{}", reads.origin.text()));
-        }
+    let mut rows = Rows::new(global.output, &["USER", "FOLLOWED BY", "AMONG THEM"]);
+    rows.add(
+        &answer.suggestions,
+        |one| Row::new(one, &measured.from),
+        |one| [one.user_id.clone(), one.followed_by_count.to_string(), one.followed_by.join(" ")],
+    )?;
+    if global.output == Format::Json {
+        Ending::default().print(global.output, &reads.origin)?;
     }
+    rows.finish(|| {
+        let number = output::counted(answer.suggestions.len() as u64, "suggestion");
+        format!("{number}\n{}", reads.origin.text())
+    });
     Ok(Outcome::Done)
 }

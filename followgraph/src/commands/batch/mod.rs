@@ -68,21 +68,21 @@ pub async fn run(global: &GlobalArgs, args: &BatchArgs) -> anyhow::Result<Outcom
         return Err(Hinted::new(message, "set the expiry time with --until").into());
     }
     let mut client = global.connection.command_client().await?;
-    let mut calls = Calls::default();
+    let mut calls = Calls::new(global.output);
     // A closed stdout does not stop the rest of the batch.
     for (index, batch) in lines.chunks(LARGEST_BATCH).enumerate() {
         match send(&mut client, args, batch, &mut calls).await {
-            Ok(rows) => calls.print(global.output, &rows)?,
+            Ok(rows) => calls.print(&rows)?,
             Err(error) => {
                 if index > 0 {
-                    calls.print_summary(global.output);
+                    calls.print_summary();
                 }
                 let rest = lines.get((index + 1) * LARGEST_BATCH..).unwrap_or_default();
                 return Err(error.context(unfinished(batch, rest)));
             }
         }
     }
-    calls.print_summary(global.output);
+    calls.print_summary();
     Ok(Outcome::from(calls.all_done()))
 }
 

@@ -14,7 +14,7 @@ use crate::commands::lines::Line;
 use crate::commands::pair::{self, sentence};
 use crate::commands::pair_state::PairState;
 use crate::commands::written::Written;
-use crate::output::{self, Format};
+use crate::output::{self, Format, Rows};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +117,10 @@ impl<'a> Row<'a> {
         }
     }
 
+    fn cells(&self) -> [String; 4] {
+        [self.line.to_string(), self.item.text.clone(), self.result.words().to_owned(), self.words()]
+    }
+
     /// State of the pair, or why the command failed; ids in the form of the file.
     fn words(&self) -> String {
         let command = &self.item.command;
@@ -140,13 +144,12 @@ fn failure(error: &WriteError) -> Failure {
     }
 }
 
-/// Sums over the calls so far.
-#[derive(Debug, Default)]
+/// What is printed, and sums over the calls so far.
 pub struct Calls {
-    changed: usize,
-    unchanged: usize,
-    failed: usize,
-    not_done: usize,
+    format: Format,
+    rows: Rows,
+    /// Number of lines with each [`LineResult`].
+    counts: [usize; 4],
     elapsed: Duration,
     written_at: String,
     /// First line whose result could not be printed.
@@ -154,6 +157,17 @@ pub struct Calls {
 }
 
 impl Calls {
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            rows: Rows::new(format, &["LINE", "COMMAND", "RESULT", "NOW"]),
+            counts: [0; 4],
+            elapsed: Duration::ZERO,
+            written_at: String::new(),
+            unprinted: None,
+        }
+    }
+
     pub fn add(&mut self, elapsed: Duration, written_at: String) {
         self.elapsed += elapsed;
         if !written_at.is_empty() {
@@ -163,69 +177,35 @@ impl Calls {
 
     /// Whether no line failed.
     pub fn all_done(&self) -> bool {
-        self.failed + self.not_done == 0
+        let [.., failed, not_done] = self.counts;
+        failed + not_done == 0
     }
 
-    fn lines(&self) -> usize {
-        self.changed + self.unchanged + self.failed + self.not_done
-    }
-
-    pub fn print(&mut self, format: Format, rows: &[Row<'_>]) -> anyhow::Result<()> {
-        let first = self.lines() == 0;
+    pub fn print(&mut self, rows: &[Row<'_>]) -> anyhow::Result<()> {
         for row in rows {
-            *match row.result {
-                LineResult::Changed => &mut self.changed,
-                LineResult::Unchanged => &mut self.unchanged,
-                LineResult::Failed => &mut self.failed,
-                LineResult::NotDone => &mut self.not_done,
-            } += 1;
+            self.counts[row.result as usize] += 1;
         }
-        self.write(format, rows, first)?;
+        self.rows.add(rows, |row| row, Row::cells)?;
+        self.rows.flush();
         if !output::is_open() && self.unprinted.is_none() {
             self.unprinted = rows.first().map(|row| row.line);
         }
         Ok(())
     }
 
-    fn write(&self, format: Format, rows: &[Row<'_>], first: bool) -> anyhow::Result<()> {
-        match format {
-            Format::Json => output::json_rows(rows),
-            Format::Text => {
-                let header = ["LINE", "COMMAND", "RESULT", "NOW"];
-                let mut table = if first { output::table(&header) } else { output::headless_table() };
-                for row in rows {
-                    table.add_row([
-                        row.line.to_string(),
-                        row.item.text.clone(),
-                        row.result.words().to_owned(),
-                        row.words(),
-                    ]);
-                }
-                output::line(output::table_text(table));
-                Ok(())
-            }
-        }
-    }
-
     /// Prints the sums in text, and if results could not be printed.
-    pub fn print_summary(&self, format: Format) {
-        if format == Format::Text || self.unprinted.is_some() {
+    pub fn print_summary(&self) {
+        if self.format == Format::Text || self.unprinted.is_some() {
             self.sums().iter().for_each(output::answer);
         }
     }
 
     fn sums(&self) -> Vec<String> {
-        let not_done = match self.not_done {
-            0 => String::new(),
-            not_done => format!(", {not_done} not done"),
-        };
-        let mut sums = vec![format!(
-            "{}: {} changed, {} unchanged, {} failed{not_done}",
-            output::counted(self.lines() as u64, "command"),
-            self.changed,
-            self.unchanged,
-            self.failed
-        )];
+        let [changed, unchanged, failed, not_done] = self.counts;
+        let commands = output::counted(self.counts.iter().sum::<usize>() as u64, "command");
+        let not_done = if not_done == 0 { String::new() } else { format!(", {not_done} not done") };
+        let mut sums =
+            vec![format!("{commands}: {changed} changed, {unchanged} unchanged, {failed} failed{not_done}")];
         if !self.written_at.is_empty() {
             sums.push(Written::new(&self.written_at, self.elapsed).text());
         }

@@ -76,16 +76,12 @@ fn find(
 
 impl Findings {
     fn text(&self) -> String {
-        let mut table = output::headless_table();
-        table.add_row(["edges", &self.edges.to_string()]);
-        table.add_row(["refused", &self.refused.to_string()]);
-        for (reason, rows) in &self.refused_by_reason {
-            table.add_row(["", &format!("{rows} {reason}")]);
-        }
+        let mut facts = vec![("edges", self.edges.to_string()), ("refused", self.refused.to_string())];
+        facts.extend(self.refused_by_reason.iter().map(|(reason, rows)| ("", format!("{rows} {reason}"))));
         if self.dates_without_zone > 0 {
-            table.add_row(["as UTC", &format!("{}   dates without a time zone", self.dates_without_zone)]);
+            facts.push(("as UTC", format!("{}   dates without a time zone", self.dates_without_zone)));
         }
-        format!("{}\nnothing was sent", output::table_text(table))
+        format!("{}\nnothing was sent", output::facts(facts))
     }
 }
 

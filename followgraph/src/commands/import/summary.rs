@@ -35,27 +35,21 @@ pub fn rounded(value: f64) -> f64 {
 
 impl Summary {
     pub fn text(&self) -> String {
-        let mut table = output::headless_table();
         let resumed = if self.resumed { " (over all runs)" } else { "" };
-        table.add_row(["accepted", &self.accepted.to_string()]);
-        table.add_row(["unchanged", &self.unchanged.to_string()]);
-        let refused = match &self.refused_file {
-            Some(file) => format!("{}   {file}", self.refused),
-            None => self.refused.to_string(),
-        };
-        table.add_row(["refused", &refused]);
-        for (reason, rows) in &self.refused_by_reason {
-            table.add_row(["", &format!("{rows} {reason}")]);
-        }
-        table.add_row(["seconds", &format!("{:.1}{resumed}", self.seconds)]);
+        let file = self.refused_file.as_ref().map(|file| format!("   {file}")).unwrap_or_default();
+        let mut facts = vec![
+            ("accepted", self.accepted.to_string()),
+            ("unchanged", self.unchanged.to_string()),
+            ("refused", format!("{}{file}", self.refused)),
+        ];
+        facts.extend(self.refused_by_reason.iter().map(|(reason, rows)| ("", format!("{rows} {reason}"))));
+        facts.push(("seconds", format!("{:.1}{resumed}", self.seconds)));
         // The rate of less than a second says nothing.
         if self.seconds >= 1.0 {
-            table.add_row(["edges/s", &format!("{:.0}", self.edges_per_second)]);
+            facts.push(("edges/s", format!("{:.0}", self.edges_per_second)));
         }
-        if let Some(token) = &self.written_at {
-            table.add_row(["token", token]);
-        }
-        output::table_text(table)
+        facts.extend(self.written_at.iter().map(|token| ("token", token.clone())));
+        output::facts(facts)
     }
 }
 

@@ -57,12 +57,11 @@ fn answer(server: &str, result: anyhow::Result<String>) -> Answer {
 }
 
 fn text(answers: &[Answer]) -> String {
-    let mut table = output::table(&["SERVER", "ANSWERS", "DETAIL"]);
-    for Answer { server, answers, detail } in answers {
-        let verdict = output::verdict(if *answers { "yes" } else { "no" }, *answers);
-        table.add_row([Cell::new(server), verdict, Cell::new(detail)]);
-    }
-    output::table_text(table)
+    let cells = |answer: &Answer| {
+        let verdict = output::verdict(if answer.answers { "yes" } else { "no" }, answer.answers);
+        [Cell::new(&answer.server), verdict, Cell::new(&answer.detail)]
+    };
+    output::table(&["SERVER", "ANSWERS", "DETAIL"], answers.iter().map(cells))
 }
 
 async fn postgres(url: &str, timeout: Duration) -> anyhow::Result<String> {

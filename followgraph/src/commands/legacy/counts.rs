@@ -248,14 +248,10 @@ impl Report {
     }
 
     fn table(&self) -> String {
-        let mut table = output::table(&["STORE", "REVISION", "FOLLOWS", "MUTES", "BLOCKS", "REQUESTS"]);
-        for Store { store, revision, counts, .. } in &self.stores {
-            let numbers = [*revision, counts.follows, counts.mutes, counts.blocks, counts.requests];
-            let mut row = vec![store.clone()];
-            row.extend(numbers.map(|number| number.to_string()));
-            table.add_row(row);
-        }
-        output::table_text(table)
+        let rows = self.stores.iter().map(|Store { store, revision, counts, .. }| {
+            output::numbers(store, [*revision, counts.follows, counts.mutes, counts.blocks, counts.requests])
+        });
+        output::table(&["STORE", "REVISION", "FOLLOWS", "MUTES", "BLOCKS", "REQUESTS"], rows)
     }
 
     fn verdict(&self) -> &'static str {

@@ -86,23 +86,12 @@ pub fn equal(kinds: &[Kind]) -> bool {
 pub fn text(kinds: &[Kind]) -> String {
     let header =
         ["KIND", "OLDER", "LEFT OUT", "SINCE DELETED", "REFUSED", "FOUND", "MISSING", "EXTRA", "OTHER DATE"];
-    let mut table = output::table(&header);
-    for kind in kinds {
-        let numbers = [
-            kind.older,
-            kind.left_out,
-            kind.since_deleted,
-            kind.refused,
-            kind.found,
-            kind.missing,
-            kind.extra,
-            kind.other_date,
-        ];
-        let mut row = vec![kind.kind.to_owned()];
-        row.extend(numbers.map(|number| number.to_string()));
-        table.add_row(row);
-    }
-    let mut text = output::table_text(table);
+    let row = |kind: &Kind| {
+        let Kind { older, left_out, since_deleted, refused, found, missing, extra, other_date, .. } = *kind;
+        let numbers = [older, left_out, since_deleted, refused, found, missing, extra, other_date];
+        output::numbers(kind.kind, numbers)
+    };
+    let mut text = output::table(&header, kinds.iter().map(row));
     for kind in kinds {
         for Example { difference, source_id, target_id } in &kind.examples {
             text.push_str(&format!("\n{difference}: {} {source_id} {target_id}", kind.kind));

@@ -17,7 +17,7 @@ use super::reads::{FreshArgs, QueryRpc, Reads};
 use crate::dates::format_proto;
 use crate::global::{GlobalArgs, Outcome};
 use crate::ids::{self, Id};
-use crate::output::{self, Format, json_row};
+use crate::output::{self, Rows, json_row};
 use crate::text;
 
 /// Largest page of the service.
@@ -146,6 +146,8 @@ json_row! {
 /// Prints pages until there are enough rows. A page may be empty; only an empty token ends the list.
 pub async fn run(global: &GlobalArgs, args: &PageArgs, list: &List<'_>) -> anyhow::Result<Outcome> {
     let mut reads = Reads::open(global).await?;
+    let (header, dated) = (header(list), !matches!(list, List::Set(_)));
+    let mut rows = Rows::new(global.output, &header);
     let limit = if args.all { u64::MAX } else { args.limit };
     let mut ending = Ending { next_page_token: args.page_token.clone(), ..Ending::default() };
     while ending.printed < limit && output::is_open() {
@@ -154,7 +156,8 @@ pub async fn run(global: &GlobalArgs, args: &PageArgs, list: &List<'_>) -> anyho
         if !page.next_page_token.is_empty() && page.next_page_token == ending.next_page_token {
             bail!("the service returned the same page token twice");
         }
-        print(global.output, list, &page, ending.printed == 0)?;
+        rows.add(&page.edges, |edge| Row::new(edge, &page, dated), |edge| cells(edge, &header))?;
+        rows.flush();
         ending.printed += page.edges.len() as u64;
         ending.total = page.total;
         ending.next_page_token = page.next_page_token;
@@ -244,30 +247,25 @@ fn undated(user_id: String) -> ListedEdge {
     ListedEdge { user_id, ..ListedEdge::default() }
 }
 
-fn print(format: Format, list: &List<'_>, page: &Page, first: bool) -> anyhow::Result<()> {
-    let dated = !matches!(list, List::Set(_));
-    match format {
-        Format::Json => output::json_rows(page.edges.iter().map(|edge| Row::new(edge, page, dated)))?,
-        Format::Text if page.edges.is_empty() => {}
-        Format::Text => {
-            let expires = matches!(list, List::Mutes(_) | List::Blocks(_));
-            let related = matches!(list, List::Followers(args) | List::Following(args) if args.relationships);
-            let mut header = vec!["USER"];
-            header.extend(dated.then_some("SINCE"));
-            header.extend(expires.then_some("UNTIL"));
-            header.extend(related.then_some("RELATIONSHIP"));
-            let mut table = if first { output::table(&header) } else { output::headless_table() };
-            for edge in &page.edges {
-                let mut row = vec![edge.user_id.clone()];
-                row.extend(dated.then(|| format_proto(edge.created_at).unwrap_or_default()));
-                row.extend(expires.then(|| format_proto(edge.expires_at).unwrap_or_else(|| "-".to_owned())));
-                row.extend(edge.relationship.as_ref().map(words));
-                table.add_row(row);
-            }
-            output::line(output::table_text(table));
+fn header(list: &List<'_>) -> Vec<&'static str> {
+    match list {
+        List::Followers(args) | List::Following(args) if args.relationships => {
+            vec!["USER", "SINCE", "RELATIONSHIP"]
         }
+        List::Mutes(_) | List::Blocks(_) => vec!["USER", "SINCE", "UNTIL"],
+        List::Set(_) => vec!["USER"],
+        _ => vec!["USER", "SINCE"],
     }
-    Ok(())
+}
+
+fn cells(edge: &ListedEdge, header: &[&str]) -> Vec<String> {
+    let cell = |name: &&str| match *name {
+        "USER" => edge.user_id.clone(),
+        "SINCE" => format_proto(edge.created_at).unwrap_or_default(),
+        "UNTIL" => format_proto(edge.expires_at).unwrap_or_else(|| "-".to_owned()),
+        _ => edge.relationship.as_ref().map(words).unwrap_or_default(),
+    };
+    header.iter().map(cell).collect()
 }
 
 #[cfg(test)]

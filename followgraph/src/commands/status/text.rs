@@ -2,81 +2,44 @@
 
 use comfy_table::Cell;
 
-use super::report::{Replica, Report, ServiceReport, StreamReport, percent};
+use super::report::{Check, Replica, Report, ServiceReport, Store, StreamReport, percent};
 use crate::output::{self, verdict};
+
+const REPLICAS: [&str; 7] = ["REPLICA", "VISIBLE", "COMPLETE", "BEHIND", "LAG", "DIFFERENCES", "SEEN"];
+const STORES: [&str; 3] = ["STORE", "SERVING", "REASON"];
+const CHECKS: [&str; 6] = ["SERVICE", "CHECK", "STATE", "SINCE", "REASON", "WHAT TO DO"];
 
 impl Report {
     pub fn text(&self) -> String {
-        let mut text = self.facts();
-        if !self.replicas.is_empty() {
-            text += &format!("\n\n{}", self.replica_table());
-        }
-        if !self.stores.is_empty() {
-            text += &format!("\n\n{}", self.store_table());
-        }
-        if !self.checks.is_empty() {
-            text += &format!("\n\n{}", self.check_table());
-        }
         let conclusion = if self.healthy {
             "healthy".to_owned()
         } else {
-            let mut table = output::headless_table();
-            for problem in &self.problems {
-                table.add_row([verdict(&format!("problem: {problem}"), false)]);
-            }
-            output::table_text(table)
+            let problem = |problem: &String| [verdict(&format!("problem: {problem}"), false)];
+            output::table(&[], self.problems.iter().map(problem))
         };
-        format!("{text}\n\n{conclusion}")
-    }
-
-    fn check_table(&self) -> String {
-        let mut table = output::table(&["SERVICE", "CHECK", "STATE", "SINCE", "REASON", "WHAT TO DO"]);
-        for check in &self.checks {
-            table.add_row([
-                Cell::new(check.service),
-                Cell::new(check.title()),
-                verdict(check.row.state, check.passes()),
-                Cell::new(check.row.since.as_deref().unwrap_or_default()),
-                Cell::new(&check.row.reason),
-                Cell::new(if check.passes() { "" } else { check.row.action.as_str() }),
-            ]);
-        }
-        output::table_text(table)
+        let parts = [
+            self.facts(),
+            output::table(&REPLICAS, self.replicas.iter().map(Replica::cells)),
+            output::table(&STORES, self.stores.iter().map(Store::cells)),
+            output::table(&CHECKS, self.checks.iter().map(Check::cells)),
+            conclusion,
+        ];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
     }
 
     fn facts(&self) -> String {
-        let mut table = output::headless_table();
         let head = match &self.head {
             Some(h) => format!("revision {} of epoch {}   token {}", h.revision, h.epoch, h.token),
             None => "unknown".to_owned(),
         };
-        table.add_row(["head", &head]);
         let stream = self.stream.as_ref().map_or("unknown".to_owned(), StreamReport::text);
-        table.add_row(["stream", &stream]);
-        table.add_row(["command-service", &self.command_service.text()]);
-        table.add_row(["query-service", &self.query_service.text()]);
-        output::table_text(table)
-    }
-
-    fn replica_table(&self) -> String {
-        let mut table =
-            output::table(&["REPLICA", "VISIBLE", "COMPLETE", "BEHIND", "LAG", "DIFFERENCES", "SEEN"]);
-        for replica in &self.replicas {
-            table.add_row(replica.row());
-        }
-        output::table_text(table)
-    }
-
-    fn store_table(&self) -> String {
-        let mut table = output::table(&["STORE", "SERVING", "REASON"]);
-        for store in &self.stores {
-            table.add_row([
-                Cell::new(store.title()),
-                verdict(if store.serving { "yes" } else { "no" }, store.serving),
-                Cell::new(&store.reason),
-            ]);
-        }
-        output::table_text(table)
+        let facts = [
+            ("head", head),
+            ("stream", stream),
+            ("command-service", self.command_service.text()),
+            ("query-service", self.query_service.text()),
+        ];
+        output::facts(facts)
     }
 }
 
@@ -91,9 +54,9 @@ impl StreamReport {
 }
 
 impl Replica {
-    fn row(&self) -> Vec<Cell> {
+    fn cells(&self) -> [Cell; 7] {
         let complete = if self.complete { "yes".to_owned() } else { percent(self.sweep_progress) };
-        vec![
+        [
             Cell::new(&self.name),
             Cell::new(self.visible),
             verdict(&complete, self.complete),
@@ -101,6 +64,26 @@ impl Replica {
             Cell::new(self.lag_ms.map_or(String::new(), |ms| format!("{ms:.1} ms"))),
             Cell::new(self.differences),
             Cell::new(self.seen_at.as_deref().unwrap_or_default()),
+        ]
+    }
+}
+
+impl Store {
+    fn cells(&self) -> [Cell; 3] {
+        let serving = verdict(if self.serving { "yes" } else { "no" }, self.serving);
+        [Cell::new(self.title()), serving, Cell::new(&self.reason)]
+    }
+}
+
+impl Check {
+    fn cells(&self) -> [Cell; 6] {
+        [
+            Cell::new(self.service),
+            Cell::new(self.title()),
+            verdict(self.row.state, self.passes()),
+            Cell::new(self.row.since.as_deref().unwrap_or_default()),
+            Cell::new(&self.row.reason),
+            Cell::new(if self.passes() { "" } else { &self.row.action }),
         ]
     }
 }

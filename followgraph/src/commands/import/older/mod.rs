@@ -214,37 +214,24 @@ impl Run<'_> {
 
 impl Summary {
     fn text(&self) -> String {
-        let mut facts = output::headless_table();
-        facts.add_row(["users", &format!("{}   {} soft-deleted", self.users, self.soft_deleted_users)]);
-        facts.add_row(["seconds", &format!("{:.1}", self.seconds)]);
-        if let Some(token) = &self.written_at {
-            facts.add_row(["token", token]);
-        }
-        let mut kinds = output::table(&[
-            "KIND",
-            "READ",
-            "ACCEPTED",
-            "UNCHANGED",
-            "REFUSED",
-            "LEFT OUT",
-            "WITHOUT USER",
-            "REFUSED ROWS",
-        ]);
-        for kind in &self.kinds {
-            kinds.add_row(kind.row());
-        }
-        format!("{}\n\n{}", output::table_text(facts), output::table_text(kinds))
+        let mut facts = vec![
+            ("users", format!("{}   {} soft-deleted", self.users, self.soft_deleted_users)),
+            ("seconds", format!("{:.1}", self.seconds)),
+        ];
+        facts.extend(self.written_at.iter().map(|token| ("token", token.clone())));
+        let header =
+            ["KIND", "READ", "ACCEPTED", "UNCHANGED", "REFUSED", "LEFT OUT", "WITHOUT USER", "REFUSED ROWS"];
+        format!("{}\n\n{}", output::facts(facts), output::table(&header, self.kinds.iter().map(Kind::cells)))
     }
 }
 
 impl Kind {
-    fn row(&self) -> Vec<String> {
-        let numbers =
-            [self.read, self.accepted, self.unchanged, self.refused, self.left_out, self.without_user];
-        let mut row = vec![self.kind.to_owned()];
-        row.extend(numbers.map(|number| number.to_string()));
-        row.push(self.refused_file.clone().unwrap_or_default());
-        row
+    fn cells(&self) -> Vec<String> {
+        let Self { read, accepted, unchanged, refused, left_out, without_user, .. } = *self;
+        let mut cells =
+            output::numbers(self.kind, [read, accepted, unchanged, refused, left_out, without_user]);
+        cells.extend(self.refused_file.clone());
+        cells
     }
 }
 
