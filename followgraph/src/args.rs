@@ -11,7 +11,7 @@ use crate::commands::export::{EXPORT_HELP, ExportArgs};
 use crate::commands::import::{IMPORT_HELP, ImportArgs};
 use crate::commands::job::JobArgs;
 use crate::commands::legacy::LegacyVerb;
-use crate::commands::lists::{KnownArgs, ListArgs, PublicListArgs, RequestsArgs, SetArgs};
+use crate::commands::lists::List;
 use crate::commands::migrate::MigrateArgs;
 use crate::commands::pair::PairCommand;
 use crate::commands::recover::RecoverArgs;
@@ -81,22 +81,9 @@ pub enum Command {
     Check(CheckArgs),
     /// Show all relations between VIEWER and each TARGET, in both directions
     Relationship(CheckArgs),
-    /// List the followers of USER, newest first
-    Followers(PublicListArgs),
-    /// List the accounts that USER follows, newest first
-    Following(PublicListArgs),
-    /// List the accounts that USER mutes, newest first
-    Mutes(ListArgs),
-    /// List the accounts that USER blocks, newest first
-    Blocks(ListArgs),
-    /// List the pending requests to follow USER, newest first
-    Requests(RequestsArgs),
-    /// List the accounts that USER follows and that follow USER
-    Mutuals(ListArgs),
-    /// List the followers of TARGET that VIEWER follows
-    Known(KnownArgs),
-    /// List the union, intersection or difference of two sets, such as 88.followers and 99.following
-    Set(SetArgs),
+    /// The lists.
+    #[command(flatten)]
+    List(List),
     /// Suggest accounts for VIEWER to follow: those followed by accounts that VIEWER follows
     Suggest(SuggestArgs),
     /// Show how many accounts follow each USER, and how many USER follows
@@ -134,14 +121,7 @@ impl Command {
             Self::Job(_)
             | Self::Check(_)
             | Self::Relationship(_)
-            | Self::Followers(_)
-            | Self::Following(_)
-            | Self::Mutes(_)
-            | Self::Blocks(_)
-            | Self::Requests(_)
-            | Self::Mutuals(_)
-            | Self::Known(_)
-            | Self::Set(_)
+            | Self::List(_)
             | Self::Suggest(_)
             | Self::Counts(_)
             | Self::Watch(_)
@@ -170,7 +150,7 @@ mod tests {
 
     #[test]
     fn ids_may_be_integers() {
-        let Command::Followers(list) = parse(&["followers", "88"]).unwrap().command else {
+        let Command::List(List::Followers(list)) = parse(&["followers", "88"]).unwrap().command else {
             panic!("another command");
         };
         assert_eq!(list.list.user, "88".parse().unwrap());

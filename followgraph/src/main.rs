@@ -21,13 +21,10 @@ mod text;
 
 use std::process::ExitCode;
 
-use proto::query::v1::RequestDirection as Direction;
-
 use crate::args::{Args, Command};
 use crate::commands::account::{archive, erase, privacy, restore};
-use crate::commands::lists::{self, List};
 use crate::commands::{batch, check, clock, counts, export, import, job, legacy, migrate, pair, recover};
-use crate::commands::{relationship, replace, status, suggest, watch};
+use crate::commands::{lists, relationship, replace, status, suggest, watch};
 use crate::global::Outcome;
 
 #[tokio::main]
@@ -66,17 +63,7 @@ async fn run(args: Args) -> anyhow::Result<Outcome> {
         Command::Job(args) => job::run(global, &args).await,
         Command::Check(args) => check::run(global, &args).await,
         Command::Relationship(args) => relationship::run(global, &args).await,
-        Command::Followers(args) => lists::run(global, &args.list.page, &List::Followers(&args)).await,
-        Command::Following(args) => lists::run(global, &args.list.page, &List::Following(&args)).await,
-        Command::Mutes(args) => lists::run(global, &args.page, &List::Mutes(args.user)).await,
-        Command::Blocks(args) => lists::run(global, &args.page, &List::Blocks(args.user)).await,
-        Command::Mutuals(args) => lists::run(global, &args.page, &List::Mutuals(args.user)).await,
-        Command::Known(args) => lists::run(global, &args.page, &List::Known(&args)).await,
-        Command::Set(args) => lists::run(global, &args.page, &List::Set(&args)).await,
-        Command::Requests(args) => {
-            let direction = if args.outgoing { Direction::Outgoing } else { Direction::Incoming };
-            lists::run(global, &args.list.page, &List::Requests(args.list.user, direction)).await
-        }
+        Command::List(list) => lists::run(global, &list).await,
         Command::Suggest(args) => suggest::run(global, &args).await,
         Command::Counts(args) => counts::run(global, &args).await,
         Command::Watch(args) => watch::run(global, &args).await,

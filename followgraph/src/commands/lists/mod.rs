@@ -3,6 +3,7 @@
 mod sets;
 
 use anyhow::bail;
+use clap::Subcommand;
 use proto::query::v1::{
     ListBlocksRequest, ListFollowRequestsRequest, ListFollowersRequest, ListFollowersYouKnowRequest,
     ListFollowingRequest, ListMutesRequest, ListMutualsRequest, ListSetOperationRequest, ListedEdge,
@@ -68,6 +69,13 @@ pub struct PublicListArgs {
     pub relationships: bool,
 }
 
+impl PublicListArgs {
+    /// User, viewer, and whether to add relationships, as requests have them.
+    fn fields(&self) -> (String, String, bool) {
+        (self.list.user.user().to_string(), ids::text_or_empty(self.viewer), self.relationships)
+    }
+}
+
 /// Requests to follow.
 #[derive(Debug, clap::Args)]
 pub struct RequestsArgs {
@@ -77,6 +85,12 @@ pub struct RequestsArgs {
     /// List the requests of USER to follow others instead
     #[arg(long)]
     pub outgoing: bool,
+}
+
+impl RequestsArgs {
+    fn direction(&self) -> RequestDirection {
+        if self.outgoing { RequestDirection::Outgoing } else { RequestDirection::Incoming }
+    }
 }
 
 /// Known followers of an account.
@@ -106,17 +120,37 @@ pub struct SetArgs {
     pub page: PageArgs,
 }
 
-/// A list and the arguments that only it has.
-#[derive(Debug)]
-pub enum List<'a> {
-    Followers(&'a PublicListArgs),
-    Following(&'a PublicListArgs),
-    Mutes(Id),
-    Blocks(Id),
-    Mutuals(Id),
-    Requests(Id, RequestDirection),
-    Known(&'a KnownArgs),
-    Set(&'a SetArgs),
+/// A list of accounts.
+#[derive(Debug, Subcommand)]
+pub enum List {
+    /// List the followers of USER, newest first
+    Followers(PublicListArgs),
+    /// List the accounts that USER follows, newest first
+    Following(PublicListArgs),
+    /// List the accounts that USER mutes, newest first
+    Mutes(ListArgs),
+    /// List the accounts that USER blocks, newest first
+    Blocks(ListArgs),
+    /// List the pending requests to follow USER, newest first
+    Requests(RequestsArgs),
+    /// List the accounts that USER follows and that follow USER
+    Mutuals(ListArgs),
+    /// List the followers of TARGET that VIEWER follows
+    Known(KnownArgs),
+    /// List the union, intersection or difference of two sets, such as 88.followers and 99.following
+    Set(SetArgs),
+}
+
+impl List {
+    fn page(&self) -> &PageArgs {
+        match self {
+            Self::Followers(args) | Self::Following(args) => &args.list.page,
+            Self::Mutes(args) | Self::Blocks(args) | Self::Mutuals(args) => &args.page,
+            Self::Requests(args) => &args.list.page,
+            Self::Known(args) => &args.page,
+            Self::Set(args) => &args.page,
+        }
+    }
 }
 
 struct Page {
@@ -144,7 +178,8 @@ json_row! {
 }
 
 /// Prints pages until there are enough rows. A page may be empty; only an empty token ends the list.
-pub async fn run(global: &GlobalArgs, args: &PageArgs, list: &List<'_>) -> anyhow::Result<Outcome> {
+pub async fn run(global: &GlobalArgs, list: &List) -> anyhow::Result<Outcome> {
+    let args = list.page();
     let mut reads = Reads::open(global).await?;
     let (header, dated) = (header(list), !matches!(list, List::Set(_)));
     let mut rows = Rows::new(global.output, &header);
@@ -178,67 +213,52 @@ fn page_size(requested: Option<i32>, needed: u64) -> i32 {
 async fn fetch(
     reads: &mut Reads,
     fresh: &FreshArgs,
-    list: &List<'_>,
+    list: &List,
     page_size: i32,
     page_token: String,
 ) -> anyhow::Result<Page> {
     let (consistency, explain) = (fresh.consistency(), fresh.explain);
     // Requests and answers differ in the names of their types, and in the fields that only some of them have.
     macro_rules! page {
-        ($method:ident, $request:ident { $($field:ident: $value:expr),* }) => {
-            page!($method, $request { $($field: $value),* }, answer => answer.edges, None)
+        ($method:ident, $request:ident { $($fields:tt)* }) => {
+            page!($method, $request { $($fields)* }, answer => answer.edges, None)
         };
-        ($method:ident, $request:ident { $($field:ident: $value:expr),* },
-         $answer:ident => $edges:expr, $total:expr) => {{
-            let request = $request { page_size, page_token, consistency, explain, $($field: $value),* };
+        ($method:ident, $request:ident { $($fields:tt)* }, $answer:ident => $edges:expr, $total:expr) => {{
+            let request = $request { page_size, page_token, consistency, explain, $($fields)* };
             let ($answer, measured) = reads.call(request, QueryRpc::$method).await?;
             let total = $total;
             let next_page_token = $answer.next_page_token;
             Page { edges: $edges, total, next_page_token, from: measured.from }
         }};
     }
-    let user_id = |id: &Id| id.user().to_string();
+    let id = |id: Id| id.user().to_string();
     Ok(match list {
-        List::Followers(args) => page!(
-            list_followers,
-            ListFollowersRequest {
-                user_id: user_id(&args.list.user),
-                viewer_id: ids::text_or_empty(args.viewer),
-                with_relationships: args.relationships
-            }
-        ),
-        List::Following(args) => page!(
-            list_following,
-            ListFollowingRequest {
-                user_id: user_id(&args.list.user),
-                viewer_id: ids::text_or_empty(args.viewer),
-                with_relationships: args.relationships
-            }
-        ),
-        List::Mutes(user) => page!(list_mutes, ListMutesRequest { user_id: user_id(user) }),
-        List::Blocks(user) => page!(list_blocks, ListBlocksRequest { user_id: user_id(user) }),
-        List::Mutuals(user) => page!(list_mutuals, ListMutualsRequest { user_id: user_id(user) }),
-        List::Requests(user, direction) => page!(
-            list_follow_requests,
-            ListFollowRequestsRequest { user_id: user_id(user), direction: (*direction).into() }
-        ),
-        List::Known(args) => page!(
-            list_followers_you_know,
-            ListFollowersYouKnowRequest {
-                viewer_id: user_id(&args.viewer),
-                target_id: user_id(&args.target)
-            },
-            answer => answer.edges, Some(answer.total)
-        ),
-        List::Set(args) => page!(
-            list_set_operation,
-            ListSetOperationRequest {
-                operation: SetOperation::from(args.operation).into(),
-                first: Some(args.first.into()),
-                second: Some(args.second.into())
-            },
-            answer => answer.user_ids.into_iter().map(undated).collect(), None
-        ),
+        List::Followers(args) => {
+            let (user_id, viewer_id, with_relationships) = args.fields();
+            page!(list_followers, ListFollowersRequest { user_id, viewer_id, with_relationships })
+        }
+        List::Following(args) => {
+            let (user_id, viewer_id, with_relationships) = args.fields();
+            page!(list_following, ListFollowingRequest { user_id, viewer_id, with_relationships })
+        }
+        List::Mutes(args) => page!(list_mutes, ListMutesRequest { user_id: id(args.user) }),
+        List::Blocks(args) => page!(list_blocks, ListBlocksRequest { user_id: id(args.user) }),
+        List::Mutuals(args) => page!(list_mutuals, ListMutualsRequest { user_id: id(args.user) }),
+        List::Requests(args) => {
+            let (user_id, direction) = (id(args.list.user), args.direction().into());
+            page!(list_follow_requests, ListFollowRequestsRequest { user_id, direction })
+        }
+        List::Known(args) => {
+            let (viewer_id, target_id) = (id(args.viewer), id(args.target));
+            page!(list_followers_you_know, ListFollowersYouKnowRequest { viewer_id, target_id },
+                  answer => answer.edges, Some(answer.total))
+        }
+        List::Set(args) => {
+            let operation = SetOperation::from(args.operation).into();
+            let (first, second) = (Some(args.first.into()), Some(args.second.into()));
+            page!(list_set_operation, ListSetOperationRequest { operation, first, second },
+                  answer => answer.user_ids.into_iter().map(undated).collect(), None)
+        }
     })
 }
 
@@ -247,7 +267,7 @@ fn undated(user_id: String) -> ListedEdge {
     ListedEdge { user_id, ..ListedEdge::default() }
 }
 
-fn header(list: &List<'_>) -> Vec<&'static str> {
+fn header(list: &List) -> Vec<&'static str> {
     match list {
         List::Followers(args) | List::Following(args) if args.relationships => {
             vec!["USER", "SINCE", "RELATIONSHIP"]
