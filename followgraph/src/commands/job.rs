@@ -132,14 +132,15 @@ pub async fn finish(
 
 /// Waits for the end of a job, with a progress bar.
 async fn wait(client: &mut CommandClient, job_id: &str) -> anyhow::Result<Job> {
-    let bar = Bar::new();
+    let bar = ProgressBar::no_length();
+    output::style(&bar, UNCOUNTED, |style| style);
     let mut backoff = Backoff::new(RETRY_TIMEOUT);
     loop {
         let delay = match get(client, job_id).await {
             Ok(job) if job.state() != JobState::Running => return Ok(Job::new(&job)),
             Ok(job) => {
                 backoff.reset();
-                bar.show(&job);
+                show(&bar, &job);
                 POLL_INTERVAL
             }
             Err(failed) => backoff.after(failed, |_| {}).with_context(|| format!("job {job_id}"))?,
@@ -152,30 +153,13 @@ async fn get(client: &mut CommandClient, job_id: &str) -> Result<GetJobResponse,
     client.call(GetJobRequest { job_id: job_id.to_owned() }, CommandRpc::get_job).await
 }
 
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new() -> Self {
-        let bar = ProgressBar::no_length();
-        output::style(&bar, UNCOUNTED, |style| style);
-        Self(bar)
-    }
-
-    fn show(&self, job: &GetJobResponse) {
-        let Self(bar) = self;
-        bar.set_prefix(job.kind.replace('_', " "));
-        bar.set_position(job.done);
-        // Each step draws the bar, so set the length before the template that shows it.
-        if job.total > 0 && bar.length().is_none() {
-            bar.set_length(job.total);
-            output::style(bar, COUNTED, |style| style);
-        }
-    }
-}
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
+fn show(bar: &ProgressBar, job: &GetJobResponse) {
+    bar.set_prefix(job.kind.replace('_', " "));
+    bar.set_position(job.done);
+    // Each step draws the bar, so set the length before the template that shows it.
+    if job.total > 0 && bar.length().is_none() {
+        bar.set_length(job.total);
+        output::style(bar, COUNTED, |style| style);
     }
 }
 

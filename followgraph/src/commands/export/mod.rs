@@ -88,21 +88,17 @@ pub async fn run(global: &GlobalArgs, args: &ExportArgs) -> anyhow::Result<Outco
         bar: progress_bar(),
         backoff: Backoff::new(args.retry_for),
         resume_token: String::new(),
-        last: None,
+        from_revision: 0,
+        epoch: 0,
         rows: 0,
     };
     export.run().await?;
     export.bar.finish_and_clear();
-    let (from_revision, epoch) = export.last.unwrap_or_default();
-    let to_stdout = export.sink.is_stdout();
-    export.sink.finish()?;
-    let summary = Summary {
-        file: args.file.display().to_string(),
-        rows: export.rows,
-        from_revision,
-        epoch,
-        seconds: started.elapsed().as_secs_f64(),
-    };
+    let Export { sink, rows, from_revision, epoch, .. } = export;
+    let to_stdout = sink.is_stdout();
+    sink.finish()?;
+    let (file, seconds) = (args.file.display().to_string(), started.elapsed().as_secs_f64());
+    let summary = Summary { file, rows, from_revision, epoch, seconds };
     match global.output {
         // Stdout has the rows.
         Format::Json if to_stdout => output::note(serde_json::to_string(&summary)?),
@@ -131,8 +127,8 @@ struct Export {
     bar: ProgressBar,
     backoff: Backoff,
     resume_token: String,
-    /// `from_revision` and epoch.
-    last: Option<(u64, u64)>,
+    from_revision: u64,
+    epoch: u64,
     rows: u64,
 }
 
@@ -162,7 +158,7 @@ impl Export {
         self.sink.write(&message.edges)?;
         self.rows += message.edges.len() as u64;
         self.bar.set_position(self.rows);
-        self.last = Some((message.from_revision, message.epoch));
+        (self.from_revision, self.epoch) = (message.from_revision, message.epoch);
         self.resume_token = message.resume_token;
         self.backoff.reset();
         Ok(())

@@ -12,11 +12,10 @@ use clap::ValueEnum;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proto::query::v1::ExportedEdge;
-use serde::Serialize;
 
 use crate::dates;
 use crate::files::{self, Delimited};
-use crate::output::Format;
+use crate::output::{Format, json_row};
 
 /// Format of exported rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,14 +66,15 @@ pub struct RowFormat {
     pub may_expire: bool,
 }
 
-/// A row of ndjson.
-#[derive(Serialize)]
-struct Row<'a> {
-    source_id: &'a str,
-    target_id: &'a str,
-    created_at: Option<String>,
-    expires_at: Option<String>,
-    position: u64,
+json_row! {
+    /// A row, as ndjson writes it.
+    struct Row<'a> from edge: &'a ExportedEdge {
+        source_id: &'a str = &edge.source_id,
+        target_id: &'a str = &edge.target_id,
+        created_at: Option<String> = dates::format_proto(edge.created_at),
+        expires_at: Option<String> = dates::format_proto(edge.expires_at),
+        position: u64 = edge.position,
+    }
 }
 
 impl Sink {
@@ -157,34 +157,18 @@ fn separator(rows: Rows) -> Option<&'static str> {
 }
 
 fn encode(text: &mut Vec<u8>, edge: &ExportedEdge, format: RowFormat) -> anyhow::Result<()> {
-    let created_at = dates::format_proto(edge.created_at);
-    let expires_at = dates::format_proto(edge.expires_at);
+    let row = Row::new(edge);
     match separator(format.rows) {
         Some(separator) => {
-            let mut columns = vec![&edge.source_id, &edge.target_id];
-            let (created_at, expires_at) = (created_at.unwrap_or_default(), expires_at.unwrap_or_default());
-            columns.push(&created_at);
+            let (created_at, expires_at) = (row.created_at.as_deref(), row.expires_at.as_deref());
+            let mut columns = vec![row.source_id, row.target_id, created_at.unwrap_or_default()];
             // Without the expiry time, an import would make the edge permanent.
-            columns.extend(format.may_expire.then_some(&expires_at));
-            for (index, column) in columns.into_iter().enumerate() {
-                write!(text, "{}{column}", if index == 0 { "" } else { separator })?;
-            }
-            text.push(b'\n');
+            columns.extend(format.may_expire.then(|| expires_at.unwrap_or_default()));
+            text.extend(columns.join(separator).into_bytes());
         }
-        None => {
-            serde_json::to_writer(
-                &mut *text,
-                &Row {
-                    source_id: &edge.source_id,
-                    target_id: &edge.target_id,
-                    created_at,
-                    expires_at,
-                    position: edge.position,
-                },
-            )?;
-            text.push(b'\n');
-        }
+        None => serde_json::to_writer(&mut *text, &row)?,
     }
+    text.push(b'\n');
     Ok(())
 }
 

@@ -5,20 +5,20 @@ use std::time::Duration;
 use comfy_table::Cell;
 use proto::command::v1::GetStatusResponse;
 use proto::graph::v1::StreamState;
-use serde::Serialize;
 
 use crate::client::Service;
 use crate::error::Mistakes;
 use crate::global::{GlobalArgs, Outcome};
-use crate::output::{self, Format};
+use crate::output::{self, Format, json_row};
 use crate::report;
 use crate::stores::{Neo4j, ReplicaArgs, connect_postgres};
 
-#[derive(Debug, Serialize)]
-struct Answer {
-    server: String,
-    answers: bool,
-    detail: String,
+json_row! {
+    struct Answer from server: &str, result: anyhow::Result<String> {
+        server: String = server.to_owned(),
+        answers: bool = result.is_ok(),
+        detail: String = result.unwrap_or_else(|failed| report::one_line(&failed)),
+    }
 }
 
 pub async fn run(global: &GlobalArgs, args: &ReplicaArgs) -> anyhow::Result<Outcome> {
@@ -35,25 +35,19 @@ pub async fn run(global: &GlobalArgs, args: &ReplicaArgs) -> anyhow::Result<Outc
     );
     let nats = command.as_ref().map_or_else(|_| unknown(), nats);
     let projector = command.as_ref().map_or_else(|_| unknown(), projectors);
-    let mut answers = vec![answer("PostgreSQL", postgres)];
+    let mut answers = vec![Answer::new("PostgreSQL", postgres)];
     answers.extend(neo4j);
     answers.extend([
-        answer("command-service", command.map(|status| format!("version {}", status.version))),
-        answer("NATS", nats),
-        answer("projector", projector),
-        answer("query-service", query.map(|status| format!("version {}", status.version))),
+        Answer::new("command-service", command.map(|status| format!("version {}", status.version))),
+        Answer::new("NATS", nats),
+        Answer::new("projector", projector),
+        Answer::new("query-service", query.map(|status| format!("version {}", status.version))),
     ]);
     match global.output {
         Format::Json => output::json_rows(&answers)?,
         Format::Text => output::line(text(&answers)),
     }
     Ok(Outcome::from(answers.iter().all(|answer| answer.answers)))
-}
-
-fn answer(server: &str, result: anyhow::Result<String>) -> Answer {
-    let answers = result.is_ok();
-    let server = server.to_owned();
-    Answer { server, answers, detail: result.unwrap_or_else(|failed| report::one_line(&failed)) }
 }
 
 fn text(answers: &[Answer]) -> String {
@@ -74,7 +68,7 @@ async fn neo4j(servers: &[Neo4j], timeout: Duration) -> Vec<Answer> {
     let mut answers = Vec::new();
     for server in servers {
         let connected = server.connect(timeout).await;
-        answers.push(answer(&server.name, connected.map(|_| String::new())));
+        answers.push(Answer::new(&server.name, connected.map(|_| String::new())));
     }
     answers
 }
@@ -117,7 +111,7 @@ mod tests {
             replicas: vec![ReplicaStatus { name: "projector-0".to_owned(), ..ReplicaStatus::default() }],
             ..GetStatusResponse::default()
         };
-        let rows = [answer("NATS", nats(&status)), answer("projector", projectors(&status))];
+        let rows = [Answer::new("NATS", nats(&status)), Answer::new("projector", projectors(&status))];
         assert_eq!(
             text(&rows),
             "SERVER     ANSWERS  DETAIL\n\
@@ -125,7 +119,7 @@ mod tests {
              projector  yes      projector-0"
         );
         status.replicas.clear();
-        let row = answer("projector", projectors(&status));
+        let row = Answer::new("projector", projectors(&status));
         assert_eq!((row.answers, row.detail.as_str()), (false, "no heartbeat in the last minute"));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use neo4rs::{Graph, query};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
@@ -31,13 +31,7 @@ FROM log_head";
 const CHECKPOINT: &str = "MATCH (c:Checkpoint {name: 'followgraph'})
 RETURN c.epoch AS epoch, c.visible AS visible, c.target AS target, coalesce(c.complete, false) AS complete";
 
-/// Neo4j maintains these counts, so the statements are cheap.
-const IN_NEO4J: [&str; 4] = [
-    "MATCH ()-[r:FOLLOWS]->() RETURN count(r) AS edges",
-    "MATCH ()-[r:MUTES]->() RETURN count(r) AS edges",
-    "MATCH ()-[r:BLOCKS]->() RETURN count(r) AS edges",
-    "MATCH ()-[r:REQUESTED]->() RETURN count(r) AS edges",
-];
+const RELATIONSHIPS: [&str; 4] = ["FOLLOWS", "MUTES", "BLOCKS", "REQUESTED"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct Counts {
@@ -195,8 +189,8 @@ impl Replica {
     async fn count(&self) -> anyhow::Result<Store> {
         let before = self.checkpoint().await?;
         let mut edges = [0; 4];
-        for (count, statement) in edges.iter_mut().zip(IN_NEO4J) {
-            *count = self.number(statement).await?;
+        for (count, relationship) in edges.iter_mut().zip(RELATIONSHIPS) {
+            *count = self.number(relationship).await?;
         }
         let after = self.checkpoint().await?;
         let [follows, mutes, blocks, requests] = edges;
@@ -206,8 +200,10 @@ impl Replica {
         Ok(Store { store: self.name.clone(), epoch, revision: visible, complete, unchanged, counts })
     }
 
-    async fn number(&self, statement: &str) -> anyhow::Result<i64> {
-        let mut rows = self.graph.execute(query(statement)).await?;
+    /// Number of relationships of a type. Neo4j maintains these counts, so the statement is cheap.
+    async fn number(&self, relationship: &str) -> anyhow::Result<i64> {
+        let statement = format!("MATCH ()-[r:{relationship}]->() RETURN count(r) AS edges");
+        let mut rows = self.graph.execute(query(&statement)).await?;
         let row = rows.next().await?.context("an empty answer")?;
         let number = row.get("edges")?;
         // The connection is free for the next statement only at the end of the rows.
@@ -220,18 +216,13 @@ impl Replica {
         let mut rows = self.graph.execute(query(CHECKPOINT)).await?;
         let mut found = Checkpoint::default();
         while let Some(row) = rows.next().await? {
-            found = Checkpoint {
-                epoch: row.get("epoch")?,
-                visible: row.get("visible")?,
-                target: row.get("target")?,
-                complete: row.get("complete")?,
-            };
+            found = row.to()?;
         }
         Ok(found)
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 struct Checkpoint {
     epoch: i64,
     visible: i64,

@@ -92,11 +92,7 @@ pub async fn run(global: &GlobalArgs, verb: &LegacyVerb) -> anyhow::Result<Outco
 
 async fn backfill(global: &GlobalArgs) -> anyhow::Result<Outcome> {
     let mut client = global.connection.command_client().await?;
-    let bar = ProgressBar::new(100);
-    output::style(&bar, "{bar:20} {percent:>3} %  {msg}", |style| style);
-    let replicas = wait_complete(&mut client, &bar).await;
-    bar.finish_and_clear();
-    let replicas = replicas?;
+    let replicas = wait_complete(&mut client).await?;
     match global.output {
         Format::Json => output::json(&replicas)?,
         Format::Text => {
@@ -110,7 +106,9 @@ async fn backfill(global: &GlobalArgs) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-async fn wait_complete(client: &mut CommandClient, bar: &ProgressBar) -> anyhow::Result<Vec<Replica>> {
+async fn wait_complete(client: &mut CommandClient) -> anyhow::Result<Vec<Replica>> {
+    let bar = ProgressBar::new(100);
+    output::style(&bar, "{bar:20} {percent:>3} %  {msg}", |style| style);
     let until = Instant::now() + HEARTBEAT_TIMEOUT;
     loop {
         let replicas = client.status().await?.replicas;
