@@ -4,7 +4,7 @@ use proto::command::v1::{ImportEdge, ImportEdgesRequest, OnConflict};
 use proto::graph::v1::EdgeKind;
 
 use super::progress::TablePlace;
-use super::reader::{Error, Lines};
+use super::reader::Lines;
 use super::row::{Line, Refused, Row};
 
 /// Chunks that are read ahead of the window.
@@ -53,35 +53,19 @@ impl Chunk {
     }
 }
 
-/// Groups lines into chunks.
-pub struct Chunks {
-    lines: Lines,
-    size: usize,
-    next: u64,
-}
-
-impl Chunks {
-    /// Chunks of `size` lines.
-    pub fn new(lines: Lines, size: usize) -> Self {
-        Self { lines, size, next: 0 }
-    }
-}
-
-impl Iterator for Chunks {
-    type Item = Result<Chunk, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let mut chunk = Chunk { number: self.next, ..Chunk::default() };
-        for line in self.lines.by_ref().take(self.size) {
+/// Groups lines into chunks of `size` lines.
+pub fn chunks(mut lines: Lines, size: usize) -> impl Iterator<Item = anyhow::Result<Chunk>> + Send {
+    (0..).map_while(move |number| {
+        let mut chunk = Chunk { number, ..Chunk::default() };
+        for line in lines.by_ref().take(size) {
             match line {
                 Ok(Line::Edge(row)) => chunk.edges.push(row),
                 Ok(Line::Refused(refused)) => chunk.refused.push(refused),
                 Err(error) => return Some(Err(error)),
             }
         }
-        self.next += 1;
         (chunk.lines() > 0).then_some(Ok(chunk))
-    }
+    })
 }
 
 #[cfg(test)]
@@ -92,19 +76,19 @@ mod tests {
     use super::super::row;
     use super::*;
 
-    fn chunks(lines: usize) -> Vec<Chunk> {
+    fn numbered(lines: usize) -> Vec<Chunk> {
         let lines = (0..lines).map(|i| {
             let target = if i == 1_000 { "bad" } else { "0" };
             let columns = ByteRecord::from(vec![(i + 1).to_string(), target.to_owned()]);
             Ok(row::parse(i as u64 + 1, &columns, &Columns::in_place(EdgeKind::Follow)))
         });
         let lines = Box::new(lines.collect::<Vec<_>>().into_iter());
-        Chunks::new(lines, size(EdgeKind::Follow)).map(Result::unwrap).collect()
+        chunks(lines, size(EdgeKind::Follow)).map(Result::unwrap).collect()
     }
 
     #[test]
     fn every_line_is_in_one_chunk() {
-        let chunks = chunks(2_500);
+        let chunks = numbered(2_500);
         let sizes: Vec<_> = chunks.iter().map(|c| (c.number, c.edges.len(), c.refused.len())).collect();
         assert_eq!(sizes, [(0, 1_000, 0), (1, 999, 1), (2, 500, 0)]);
         assert_eq!(chunks[1].lines(), 1_000);
@@ -112,13 +96,13 @@ mod tests {
 
     #[test]
     fn no_lines_give_no_chunk() {
-        assert_eq!(chunks(0), []);
-        assert_eq!(chunks(1_000).len(), 1);
+        assert_eq!(numbered(0), []);
+        assert_eq!(numbered(1_000).len(), 1);
     }
 
     #[test]
     fn a_request_has_uuids_and_the_number() {
-        let request = chunks(2_001)[2].request(EdgeKind::Follow, OnConflict::Fail);
+        let request = numbered(2_001)[2].request(EdgeKind::Follow, OnConflict::Fail);
         assert_eq!(request.chunk, 2);
         assert_eq!(request.on_conflict(), OnConflict::Fail);
         let id: crate::ids::Id = "2001".parse().unwrap();

@@ -50,7 +50,7 @@ fn find(
     lines: reader::Lines,
     latest: OffsetDateTime,
     mut show: impl FnMut(&Refused),
-) -> Result<Findings, reader::Error> {
+) -> anyhow::Result<Findings> {
     let mut found = Findings { dry_run: true, ..Findings::default() };
     for line in lines {
         found.rows += 1;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use super::args::ImportArgs;
 use super::bar::Bar;
-use super::chunks::{self, Chunk, Chunks};
+use super::chunks::{self, Chunk};
 use super::dry_run;
 use super::ledger::Ledger;
 use super::paths::{refused_path, state_prefix};
@@ -62,7 +62,7 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
         client,
         kind,
         on_conflict: args.on_conflict.into(),
-        chunks: read_ahead(Chunks::new(input.lines, chunks::size(kind)), done.chunks),
+        chunks: read_ahead(input.lines, chunks::size(kind), done.chunks),
         ledger: Ledger::new(done, refused, file.clone(), bar),
         retry_for: args.retry_for,
         stop: stop_on_signal()?,
@@ -84,13 +84,13 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
 }
 
 /// Reads chunks on a separate thread: files and gzip block, and a pipe may block without limit.
-fn read_ahead(chunks: Chunks, skip: u64) -> mpsc::Receiver<anyhow::Result<Chunk>> {
+fn read_ahead(lines: reader::Lines, size: usize, skip: u64) -> mpsc::Receiver<anyhow::Result<Chunk>> {
     let (sender, receiver) = mpsc::channel(chunks::READ_AHEAD);
     std::thread::spawn(move || {
-        for chunk in chunks {
+        for chunk in chunks::chunks(lines, size) {
             let skipped = matches!(&chunk, Ok(chunk) if chunk.number < skip);
             let failed = chunk.is_err();
-            if !skipped && (sender.blocking_send(chunk.map_err(Into::into)).is_err() || failed) {
+            if !skipped && (sender.blocking_send(chunk).is_err() || failed) {
                 return;
             }
         }

@@ -1,16 +1,16 @@
 //! Reads a file or stdin as lines in the order of the import. All functions block, so they run on a separate thread.
 
-mod error;
 mod rows;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead as _, Read};
 use std::path::{Path, PathBuf};
 
-pub use self::error::Error;
-use self::rows::{BUFFER, unpacked};
+use anyhow::{Context as _, bail};
+
+use self::rows::unpacked;
 pub use self::rows::{InputFormat, Lines};
-use super::row::Line;
+use super::row::{Line, Refused};
 use crate::files::Delimited;
 
 /// Increment it if the same text gives other rows: progress files count rows, and those of another version start over.
@@ -38,11 +38,11 @@ pub struct Input {
 
 /// Opens an input. If its first edge has a date, reads all rows and sorts them by date, unless `keep_order` is set.
 /// Refused rows come first, edges without a date last, and equal dates keep the order of the file.
-pub fn open(path: &Path, format: InputFormat, keep_order: bool) -> Result<Input, Error> {
+pub fn open(path: &Path, format: InputFormat, keep_order: bool) -> anyhow::Result<Input> {
     let (raw, total): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
         (Box::new(io::stdin()), Total::Unknown)
     } else {
-        let file = File::open(path).map_err(|source| Error::Open { path: path.to_owned(), source })?;
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         // Counting the lines of a pipe would consume them.
         let regular = file.metadata().is_ok_and(|found| found.is_file());
         let total = if regular { Total::Uncounted(path.to_owned()) } else { Total::Unknown };
@@ -57,18 +57,14 @@ pub fn open(path: &Path, format: InputFormat, keep_order: bool) -> Result<Input,
 /// Counts the lines of a file, which is faster than parsing rows and good enough for the progress bar.
 pub fn count(path: &Path) -> io::Result<u64> {
     let mut plain = unpacked(Box::new(File::open(path)?))?;
-    let mut buffer = vec![0; BUFFER];
     let mut lines = 0;
-    loop {
-        let n = plain.read(&mut buffer)?;
-        if n == 0 {
-            return Ok(lines);
-        }
-        lines += buffer[..n].iter().filter(|b| **b == b'\n').count() as u64;
+    while plain.skip_until(b'\n')? > 0 {
+        lines += 1;
     }
+    Ok(lines)
 }
 
-fn sort(input: Input) -> Result<Input, Error> {
+fn sort(input: Input) -> anyhow::Result<Input> {
     let Input { mut lines, total, words } = input;
     let mut seen = Vec::new();
     for line in lines.by_ref() {
@@ -84,8 +80,8 @@ fn sort(input: Input) -> Result<Input, Error> {
             break;
         }
         if let (REFUSED_AT_FIRST.., Some(Line::Refused(first))) = (seen.len(), seen.first()) {
-            let message = first.message.clone();
-            return Err(Error::NoEdges { rows: seen.len(), line: first.line, message });
+            let (rows, Refused { line, message, .. }) = (seen.len(), first);
+            bail!("none of the first {rows} rows is an edge, nothing was sent; line {line}: {message}");
         }
     }
     for line in lines {
@@ -107,7 +103,7 @@ mod testing {
     use proto::graph::v1::EdgeKind;
 
     use super::rows::{self, InputFormat, Lines};
-    use super::{Delimited, Error, Line};
+    use super::{Delimited, Line};
 
     /// Nothing is set.
     pub const FORMAT: InputFormat = InputFormat { delimited: None, columns: None, kind: EdgeKind::Follow };
@@ -122,7 +118,7 @@ mod testing {
 
     /// Each line in a short format.
     pub fn shown(lines: Lines) -> Vec<String> {
-        let show = |line: Result<Line, Error>| match line {
+        let show = |line: anyhow::Result<Line>| match line {
             Ok(Line::Edge(row)) => format!("{} {}->{}", row.line, row.source, row.target),
             Ok(Line::Refused(refused)) => format!("{} {}", refused.line, refused.reason),
             Err(error) => format!("error: {error}"),

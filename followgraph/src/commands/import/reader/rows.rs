@@ -5,21 +5,23 @@
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
+use anyhow::{Context as _, anyhow, bail};
 use csv::ByteRecord;
 use flate2::read::MultiGzDecoder;
 use proto::graph::v1::EdgeKind;
 
-use super::error::{Error, LONGEST_ROW};
 use crate::commands::import::args::ColumnNumbers;
 use crate::commands::import::header::{self, Columns};
 use crate::commands::import::row::{self, Line};
 use crate::files::Delimited;
-use crate::text;
+use crate::text::{CR_ALONE, other_encoding};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-pub const BUFFER: usize = 1 << 16;
+const BUFFER: usize = 1 << 16;
+/// Maximum number of lines of a row, so that a quote that is never closed cannot swallow the file.
+const LONGEST_ROW: u64 = 100;
 
-pub type Lines = Box<dyn Iterator<Item = Result<Line, Error>> + Send>;
+pub type Lines = Box<dyn Iterator<Item = anyhow::Result<Line>> + Send>;
 
 #[derive(Clone, Copy, Debug)]
 pub struct InputFormat {
@@ -43,24 +45,23 @@ pub fn unpacked(mut raw: Box<dyn Read + Send>) -> io::Result<Box<dyn BufRead + S
 }
 
 /// Lines of an input in its order, and the meaning of its columns in words.
-pub fn lines(raw: Box<dyn Read + Send>, form: InputFormat) -> Result<(Lines, Option<String>), Error> {
-    let at_start = |source| Error::Read { line: 1, source };
-    let mut input = unpacked(raw).map_err(at_start)?;
+pub fn lines(raw: Box<dyn Read + Send>, form: InputFormat) -> anyhow::Result<(Lines, Option<String>)> {
+    let mut input = unpacked(raw).with_context(|| cannot_read(1))?;
     // Read only the first row: a pipe may be slow.
     let mut start = Vec::new();
-    let first = first_row(&mut input, &mut start).map_err(at_start)?;
-    if let Some(encoding) = text::other_encoding(&start) {
-        return Err(Error::Encoding(encoding));
+    let (begin, line) = first_row(&mut input, &mut start).with_context(|| cannot_read(1))?;
+    if let Some(encoding) = other_encoding(&start) {
+        bail!("the input is {encoding}: write it as UTF-8 (iconv -f {encoding} -t UTF-8)");
     }
-    let mut row = start.split_off(first.begin);
-    let line = line_text(&row);
-    let format = form.delimited.unwrap_or(if line.contains(&b',') && !line.contains(&b'\t') {
+    let mut row = start.split_off(begin);
+    let text = line_text(&row);
+    let format = form.delimited.unwrap_or(if text.contains(&b',') && !text.contains(&b'\t') {
         Delimited::Csv
     } else {
         Delimited::Tsv
     });
     let columns = Columns::in_place(form.kind);
-    let mut rows = Rows { input, format, columns, line: first.line, skip: false, broken: false };
+    let mut rows = Rows { input, format, columns, line, skip: false, broken: false };
     // A quoted name may have line ends.
     let cells = rows.cells(&mut row)?;
     let has_header = header::is_header(&cells) && (form.columns.is_none() || header::has_known_name(&cells));
@@ -68,7 +69,7 @@ pub fn lines(raw: Box<dyn Read + Send>, form: InputFormat) -> Result<(Lines, Opt
         Some(numbers) => (Columns::numbered(numbers), None),
         None if has_header => {
             let read = header::read(&cells, form.kind);
-            let header = read.map_err(|mistake| Error::Header { line: first.line, mistake })?;
+            let header = read.map_err(|mistake| anyhow!("line {line}: {mistake}; {}", header::ADVICE))?;
             (header.columns, header.words)
         }
         None => (columns, None),
@@ -78,21 +79,21 @@ pub fn lines(raw: Box<dyn Read + Send>, form: InputFormat) -> Result<(Lines, Opt
     Ok((Box::new(Rows { input, columns, line: 0, skip: has_header, ..rows }), words))
 }
 
-/// Position of the first row in the bytes read so far.
-struct FirstRow {
-    begin: usize,
-    line: u64,
+/// Context of a failed read; a gzip file may be truncated.
+fn cannot_read(line: u64) -> String {
+    format!("cannot read line {line} of the input")
 }
 
-/// Reads the first row that is not blank, with all lines before it, into `start`.
-fn first_row(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<FirstRow> {
+/// Reads the first row that is not blank, with all lines before it, into `start`. Returns where it begins in `start`, and
+/// its line number.
+fn first_row(input: &mut Box<dyn BufRead + Send>, start: &mut Vec<u8>) -> io::Result<(usize, u64)> {
     for line in 1.. {
         let begin = start.len();
         if input.read_until(b'\n', start)? == 0 || !is_blank(line_text(&start[begin..])) {
-            return Ok(FirstRow { begin, line });
+            return Ok((begin, line));
         }
     }
-    Ok(FirstRow { begin: start.len(), line: 1 })
+    Ok((start.len(), 1))
 }
 
 /// A line without byte order mark and line end.
@@ -117,7 +118,7 @@ struct Rows {
 }
 
 impl Iterator for Rows {
-    type Item = Result<Line, Error>;
+    type Item = anyhow::Result<Line>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.broken {
@@ -131,7 +132,7 @@ impl Iterator for Rows {
 
 impl Rows {
     /// The next row; `None` at the end.
-    fn row(&mut self) -> Result<Option<Line>, Error> {
+    fn row(&mut self) -> anyhow::Result<Option<Line>> {
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -141,7 +142,7 @@ impl Rows {
             let text = line_text(&bytes);
             if is_blank(text) {
                 if text.contains(&b'\r') {
-                    return Err(Error::CrAlone { line: self.line });
+                    return Err(self.cr_alone());
                 }
                 continue;
             }
@@ -158,25 +159,32 @@ impl Rows {
         }
     }
 
+    fn cr_alone(&self) -> anyhow::Error {
+        anyhow!("line {}: {CR_ALONE}", self.line)
+    }
+
     /// The columns of the row that starts with this line. Reads further lines until its quotes are closed.
-    fn cells(&mut self, bytes: &mut Vec<u8>) -> Result<ByteRecord, Error> {
+    fn cells(&mut self, bytes: &mut Vec<u8>) -> anyhow::Result<ByteRecord> {
         let first = self.line;
         loop {
             match split(line_text(bytes), self.format) {
                 Split::Columns(cells) => return Ok(cells),
-                Split::CrAlone => return Err(Error::CrAlone { line: self.line }),
+                Split::CrAlone => return Err(self.cr_alone()),
                 Split::Open => {}
             }
             if self.line - first + 1 >= LONGEST_ROW || !self.read_line(bytes)? {
-                return Err(Error::OpenQuote { line: first });
+                bail!(
+                    "line {first}: a quote is not closed within {LONGEST_ROW} lines; write one that belongs to the text \
+                     twice"
+                );
             }
         }
     }
 
     /// Appends the next line; false at the end.
-    fn read_line(&mut self, bytes: &mut Vec<u8>) -> Result<bool, Error> {
+    fn read_line(&mut self, bytes: &mut Vec<u8>) -> anyhow::Result<bool> {
         let read = self.input.read_until(b'\n', bytes);
-        let read = read.map_err(|source| Error::Read { line: self.line + 1, source })?;
+        let read = read.with_context(|| cannot_read(self.line + 1))?;
         self.line += u64::from(read > 0);
         Ok(read > 0)
     }
