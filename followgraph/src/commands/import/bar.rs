@@ -54,10 +54,6 @@ impl Bar {
     pub fn note(&self, text: &str) {
         self.bar.suspend(|| output::note(text));
     }
-
-    pub fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
 }
 
 impl Drop for Bar {

@@ -58,15 +58,9 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
         file.save(&done).map_err(|source| cannot_write(file.path(), source))?;
     }
     let bar = Bar::start(&input.total, done.lines, &client);
-    let import = Import {
-        client,
-        kind,
-        on_conflict: args.on_conflict.into(),
-        chunks: read_ahead(input.lines, chunks::size(kind), done.chunks),
-        ledger: Ledger::new(done, refused, file.clone(), bar),
-        retry_for: args.retry_for,
-        stop: stop_on_signal()?,
-    };
+    let chunks = read_ahead(input.lines, chunks::size(kind), done.chunks);
+    let ledger = Ledger::new(done, refused, file.clone(), bar);
+    let import = Import::new(client, kind, args, chunks, ledger, stop_on_signal()?);
     let (ledger, end) = import.run().await;
     let complete = matches!(end, Ok(End::Complete));
     let (done, refused) = ledger.close(complete)?;

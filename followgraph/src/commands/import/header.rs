@@ -85,8 +85,6 @@ enum Role {
     Target,
     CreatedAt,
     ExpiresAt,
-    /// Line, reason or message in a file of refused rows.
-    Note,
 }
 
 impl Role {
@@ -99,7 +97,6 @@ impl Role {
             Self::Target => "target_id",
             Self::CreatedAt => "created_at",
             Self::ExpiresAt => "expires_at",
-            Self::Note => "line, reason and message",
         }
     }
 }
@@ -122,6 +119,7 @@ const NAMES: [(Role, Option<EdgeKind>, &[&str]); 10] = [
     (Role::ExpiresAt, None, &["expires_at", "expires", "until", "muted_until", "blocked_until"]),
 ];
 
+/// Names of the other columns of a file of refused rows.
 const NOTES: [&str; 3] = ["line", "reason", "message"];
 
 /// Advice after the error about a header.
@@ -152,11 +150,11 @@ pub fn read(header: &ByteRecord, kind: EdgeKind) -> Result<Header, Mistake> {
     let is_refused_file = NOTES.iter().all(|note| names.iter().any(|name| spelled(name) == *note));
     let mut places: [Option<usize>; 4] = [None; 4];
     for (index, name) in names.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
-        let role = role(name, kind, is_refused_file)?;
-        let Some(place) = Role::ALL.iter().position(|known| *known == role) else {
+        if is_refused_file && NOTES.contains(&spelled(name).as_str()) {
             continue;
-        };
-        if places[place].replace(index).is_some() {
+        }
+        let role = role(name, kind)?;
+        if places[role as usize].replace(index).is_some() {
             return Err(Mistake::Twice(role.name()));
         }
     }
@@ -180,11 +178,8 @@ pub fn read(header: &ByteRecord, kind: EdgeKind) -> Result<Header, Mistake> {
     Ok(Header { columns, words: (!as_exported && !is_refused_file).then(|| words(&places, &names)) })
 }
 
-fn role(name: &str, kind: EdgeKind, is_refused_file: bool) -> Result<Role, Mistake> {
+fn role(name: &str, kind: EdgeKind) -> Result<Role, Mistake> {
     let spelled = spelled(name);
-    if is_refused_file && NOTES.contains(&spelled.as_str()) {
-        return Ok(Role::Note);
-    }
     let known = NAMES.iter().find(|(_, _, names)| names.contains(&spelled.as_str()));
     let Some((role, of, _)) = known else {
         return Err(Mistake::Unknown(name.chars().take(60).collect()));

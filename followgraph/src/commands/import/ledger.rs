@@ -89,7 +89,7 @@ impl Ledger {
 
     /// Ends the progress bar, and removes the progress file of a complete import.
     pub fn close(self, complete: bool) -> anyhow::Result<(Done, RefusedFile)> {
-        self.bar.finish();
+        drop(self.bar);
         // A progress file without progress is useless.
         if let (true, Some(file)) = (complete || self.done.chunks == 0, &self.file) {
             file.remove().with_context(|| format!("cannot remove {}", file.path().display()))?;

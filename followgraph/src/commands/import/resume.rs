@@ -25,29 +25,28 @@ pub async fn resume(
     let path = file.path().display();
     // Also with `restart`: never replace a foreign file.
     let found = file.load().with_context(|| format!("cannot read {path}"))?;
-    let done = match found {
-        _ if restart => return Ok(start(client).await),
-        Found::Nothing => return Ok(start(client).await),
-        Found::Resume(done) if done.chunks == 0 => return Ok(start(client).await),
+    let start_over = match found {
+        _ if restart => None,
+        Found::Nothing => None,
+        Found::Resume(done) if done.chunks == 0 => None,
         Found::Foreign => {
-            output::note(format!(
-                "{path} belongs to another file, service, version, or other arguments: starting over"
-            ));
-            return Ok(start(client).await);
+            Some(format!("{path} belongs to another file, service, version, or other arguments"))
         }
         Found::Resume(done) if !done.continues_in(&absolute(refused)) => {
-            let earlier = &done.refused_file;
-            output::note(format!("the refused rows of {path} are in {earlier}: starting over"));
-            return Ok(start(client).await);
+            Some(format!("the refused rows of {path} are in {}", done.refused_file))
         }
-        Found::Resume(done) => *done,
+        Found::Resume(done) if !is_known(&done, client).await? => {
+            Some(format!("{path} contains writes that this service does not know"))
+        }
+        Found::Resume(done) => {
+            output::note(format!("resuming after row {}, according to {path}", done.lines));
+            return Ok(*done);
+        }
     };
-    if !is_known(&done, client).await? {
-        output::note(format!("{path} contains writes that this service does not know: starting over"));
-        return Ok(start(client).await);
+    if let Some(why) = start_over {
+        output::note(format!("{why}: starting over"));
     }
-    output::note(format!("resuming after row {}, according to {path}", done.lines));
-    Ok(done)
+    Ok(start(client).await)
 }
 
 /// The progress before the first chunk. A service that is down is not an error: the import waits for it.

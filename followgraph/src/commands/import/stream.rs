@@ -11,10 +11,12 @@ use proto::command::v1::{ImportEdgesRequest, ImportEdgesResponse, OnConflict};
 use proto::graph::v1::EdgeKind;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
+use super::args::ImportArgs;
 use super::chunks::Chunk;
 use super::ledger::Ledger;
 use crate::client::{CallFailed, CommandClient};
@@ -33,31 +35,12 @@ pub enum End {
 }
 
 pub struct Import {
-    pub client: CommandClient,
-    pub kind: EdgeKind,
-    pub on_conflict: OnConflict,
-    pub chunks: Receiver<anyhow::Result<Chunk>>,
-    pub ledger: Ledger,
-    /// Time limit of failed connections.
-    pub retry_for: Duration,
-    pub stop: CancellationToken,
-}
-
-impl Import {
-    pub async fn run(self) -> (Ledger, anyhow::Result<End>) {
-        let mut sending = Sending {
-            backoff: Backoff::new(self.retry_for),
-            import: self,
-            unanswered: VecDeque::new(),
-            exhausted: false,
-        };
-        let end = sending.run().await;
-        (sending.import.ledger, end)
-    }
-}
-
-struct Sending {
-    import: Import,
+    client: CommandClient,
+    kind: EdgeKind,
+    on_conflict: OnConflict,
+    chunks: Receiver<anyhow::Result<Chunk>>,
+    ledger: Ledger,
+    stop: CancellationToken,
     /// In the order of sending.
     unanswered: VecDeque<Chunk>,
     /// All chunks were taken from the source.
@@ -65,27 +48,53 @@ struct Sending {
     backoff: Backoff,
 }
 
-impl Sending {
-    async fn run(&mut self) -> anyhow::Result<End> {
+impl Import {
+    pub fn new(
+        client: CommandClient,
+        kind: EdgeKind,
+        args: &ImportArgs,
+        chunks: Receiver<anyhow::Result<Chunk>>,
+        ledger: Ledger,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            client,
+            kind,
+            on_conflict: args.on_conflict.into(),
+            chunks,
+            ledger,
+            stop,
+            unanswered: VecDeque::new(),
+            exhausted: false,
+            backoff: Backoff::new(args.retry_for),
+        }
+    }
+
+    pub async fn run(mut self) -> (Ledger, anyhow::Result<End>) {
+        let end = self.send_all().await;
+        (self.ledger, end)
+    }
+
+    async fn send_all(&mut self) -> anyhow::Result<End> {
         loop {
             let failed = match self.connection().await {
                 Ok(end) => return Ok(end),
                 Err(error) => error.downcast::<CallFailed>()?,
             };
-            let delay = self.backoff.after(failed, |text| self.import.ledger.note(text))?;
+            let delay = self.backoff.after(failed, |text| self.ledger.note(text))?;
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
-                () = self.import.stop.cancelled() => return Ok(End::Interrupted),
+                () = self.stop.cancelled() => return Ok(End::Interrupted),
             }
         }
     }
 
     async fn connection(&mut self) -> anyhow::Result<End> {
-        let stop = self.import.stop.clone();
+        let stop = self.stop.clone();
         // The service may wait for the first chunk before it answers.
         while self.unanswered.is_empty() && !self.exhausted {
             tokio::select! {
-                next = self.import.chunks.recv() => self.take(next)?,
+                next = self.chunks.recv() => self.take(next)?,
                 () = stop.cancelled() => return Ok(End::Interrupted),
             }
             self.settle()?;
@@ -98,9 +107,9 @@ impl Sending {
             self.send(&sender, chunk).await;
         }
         let request = Request::new(ReceiverStream::new(receiver));
-        let mut rpc = self.import.client.rpc.clone();
+        let mut rpc = self.client.rpc.clone();
         let answers = tokio::select! {
-            answers = rpc.import_edges(request) => answers.map_err(|s| self.import.client.failed(s))?.into_inner(),
+            answers = rpc.import_edges(request) => answers.map_err(|s| self.client.failed(s))?.into_inner(),
             () = stop.cancelled() => return Ok(End::Interrupted),
         };
         self.exchange(sender, answers).await
@@ -112,7 +121,7 @@ impl Sending {
         sender: Sender<ImportEdgesRequest>,
         mut answers: tonic::Streaming<ImportEdgesResponse>,
     ) -> anyhow::Result<End> {
-        let stop = self.import.stop.clone();
+        let stop = self.stop.clone();
         let mut deadline = None;
         loop {
             self.settle()?;
@@ -121,14 +130,14 @@ impl Sending {
             }
             let may_send = self.unanswered.len() < WINDOW && !self.exhausted;
             tokio::select! {
-                answer = answers.message() => match answer.map_err(|s| self.import.client.failed(s))? {
+                answer = answers.message() => match answer.map_err(|s| self.client.failed(s))? {
                     Some(answer) => self.answered(answer)?,
                     None => {
                         let status = Status::unavailable("the service ended the stream");
-                        return Err(self.import.client.failed(status).into());
+                        return Err(self.client.failed(status).into());
                     }
                 },
-                next = self.import.chunks.recv(), if may_send => {
+                next = self.chunks.recv(), if may_send => {
                     self.take(next)?;
                     if let (false, Some(chunk)) = (self.exhausted, self.unanswered.back()) {
                         self.send(&sender, chunk).await;
@@ -136,9 +145,9 @@ impl Sending {
                 }
                 () = stop.cancelled(), if deadline.is_none() => {
                     self.exhausted = true;
-                    deadline = Some(tokio::time::Instant::now() + LAST_ANSWERS);
+                    deadline = Some(Instant::now() + LAST_ANSWERS);
                 }
-                () = until(deadline), if deadline.is_some() => break,
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => break,
             }
         }
         Ok(if deadline.is_some() { End::Interrupted } else { End::Complete })
@@ -155,7 +164,7 @@ impl Sending {
     /// Never waits: the channel has room for the whole window. A lost connection shows in the answers.
     async fn send(&self, sender: &Sender<ImportEdgesRequest>, chunk: &Chunk) {
         if !chunk.edges.is_empty() {
-            let request = chunk.request(self.import.kind, self.import.on_conflict);
+            let request = chunk.request(self.kind, self.on_conflict);
             let _ = sender.send(request).await;
         }
     }
@@ -167,22 +176,15 @@ impl Sending {
             bail!("the service answered chunk {} before chunk {}", answer.chunk, chunk.number);
         }
         self.backoff.reset();
-        self.import.ledger.enter(&chunk, Some(answer))
+        self.ledger.enter(&chunk, Some(answer))
     }
 
     /// Records chunks without edges in their turn; they are not sent.
     fn settle(&mut self) -> anyhow::Result<()> {
         while let Some(chunk) = self.unanswered.pop_front_if(|c| c.edges.is_empty()) {
-            self.import.ledger.enter(&chunk, None)?;
+            self.ledger.enter(&chunk, None)?;
         }
         Ok(())
-    }
-}
-
-async fn until(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod builder;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -90,8 +91,8 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, url: &str) -> anyhow::R
     let mut end = Ok(End::Complete);
     for kind in KINDS {
         match run.kind(source, kind).await? {
-            Ended::Complete(back) => source = back,
-            Ended::Early(how) => {
+            ControlFlow::Continue(back) => source = back,
+            ControlFlow::Break(how) => {
                 end = how;
                 break;
             }
@@ -113,12 +114,6 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, url: &str) -> anyhow::R
     }
 }
 
-enum Ended {
-    /// All edges are imported; returns the snapshot.
-    Complete(Snapshot),
-    Early(anyhow::Result<End>),
-}
-
 struct Run<'a> {
     client: CommandClient,
     args: &'a ImportArgs,
@@ -130,9 +125,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Imports the rest of one kind.
-    async fn kind(&mut self, mut source: Snapshot, kind: EdgeKind) -> anyhow::Result<Ended> {
-        let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
+    /// Imports the rest of one kind. Returns the snapshot if all its edges are imported, else how the import ended.
+    async fn kind(
+        &mut self,
+        mut source: Snapshot,
+        kind: EdgeKind,
+    ) -> anyhow::Result<ControlFlow<anyhow::Result<End>, Snapshot>> {
+        let file = self.file(kind);
         let refused_path = self.path(kind, ".refused.tsv");
         let done = resume(&file, &refused_path, self.args.restart, &mut self.client).await?;
         let total = source.count(kind).await?;
@@ -141,15 +140,8 @@ impl Run<'_> {
         let refused = open_refused(&refused_path, &done, kind)?;
         file.save(&done).map_err(|source| cannot_write(file.path(), source))?;
         let (chunks, reading) = builder::read(source, kind, &done);
-        let import = Import {
-            client: self.client.clone(),
-            kind,
-            on_conflict: self.args.on_conflict.into(),
-            chunks,
-            ledger: Ledger::new(done, refused, Some(file), bar),
-            retry_for: self.args.retry_for,
-            stop: self.stop.clone(),
-        };
+        let ledger = Ledger::new(done, refused, Some(file), bar);
+        let import = Import::new(self.client.clone(), kind, self.args, chunks, ledger, self.stop.clone());
         let (ledger, end) = import.run().await;
         // The progress file stays until all kinds are imported.
         let (done, _) = ledger.close(false)?;
@@ -157,20 +149,16 @@ impl Run<'_> {
         if !matches!(end, Ok(End::Complete)) {
             // The reader may still wait for the first row of a large table.
             reading.abort();
-            return Ok(Ended::Early(end));
+            return Ok(ControlFlow::Break(end));
         }
         let source = reading.await.context("the reader of the older system's database failed")?;
-        Ok(Ended::Complete(source))
+        Ok(ControlFlow::Continue(source))
     }
 
     /// Warns before a new import into a graph with edges, because an import removes none. A service that is down is not
     /// an error.
     async fn warn_unless_empty(&mut self) {
-        let begins = |kind: &EdgeKind| {
-            let file = progress::File::new(&self.path(*kind, ""), self.identity(*kind));
-            matches!(file.load(), Ok(Found::Nothing))
-        };
-        if !KINDS.iter().all(begins) {
+        if !KINDS.iter().all(|kind| matches!(self.file(*kind).load(), Ok(Found::Nothing))) {
             return;
         }
         let head = self.client.status().await.ok().and_then(|status| status.head);
@@ -187,19 +175,21 @@ impl Run<'_> {
     /// Makes the next import start from the first row.
     fn remove_progress(&self) -> anyhow::Result<()> {
         for kind in KINDS {
-            let file = progress::File::new(&self.path(kind, ""), self.identity(kind));
+            let file = self.file(kind);
             file.remove().with_context(|| format!("cannot remove {}", file.path().display()))?;
         }
         Ok(())
     }
 
-    fn identity(&self, kind: EdgeKind) -> Identity {
-        Identity {
+    /// The progress file of a kind.
+    fn file(&self, kind: EdgeKind) -> progress::File {
+        let identity = Identity {
             size: 0,
             modified_nanos: 0,
             command_addr: self.command_addr.to_owned(),
             arguments: format!("{} of {} {:?}", kind_name(kind), self.name, self.args.on_conflict),
-        }
+        };
+        progress::File::new(&self.path(kind, ""), identity)
     }
 
     fn path(&self, kind: EdgeKind, suffix: &str) -> PathBuf {
