@@ -8,7 +8,7 @@ use proto::command::v1::{
 };
 use serde::Serialize;
 
-use super::job::{self, WaitArgs};
+use super::job;
 use super::written::Written;
 use crate::client::CommandRpc;
 use crate::global::{GlobalArgs, Outcome};
@@ -23,9 +23,9 @@ pub struct AccountArgs {
     /// Idempotency key, a UUID: a repeat with the same key returns the first answer
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<String>,
-    /// Whether to wait for the job.
-    #[command(flatten)]
-    pub wait: WaitArgs,
+    /// Return without waiting for the job; `job` shows its progress
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// An account to erase.
@@ -68,17 +68,12 @@ struct Answer {
     written: Written,
 }
 
-/// State of the account after a command.
-struct Words {
-    /// While a job runs.
-    running: &'static str,
-    changed: &'static str,
-    unchanged: &'static str,
-}
+/// State of the account after a command: while its job runs, after a change, and without a change.
+struct Words(&'static str, &'static str, &'static str);
 
 /// Makes one call and shows its answer. The answers differ only in the names of their types.
 macro_rules! run {
-    ($global:expr, $wait:expr, $command:literal, $method:ident, $message:expr, $words:expr) => {{
+    ($global:expr, $no_wait:expr, $command:literal, $method:ident, $message:expr, $words:expr) => {{
         let mut client = $global.connection.command_client().await?;
         let message = $message;
         let user_id = message.user_id.clone();
@@ -88,7 +83,7 @@ macro_rules! run {
         let written = Written::new(&answer.written_at, started.elapsed());
         let answer = Answer { command: $command, user_id, changed: answer.changed, written };
         let text = answer.text(job_id.is_some(), &$words);
-        job::finish(&mut client, $global.output, $wait, answer, &text, job_id).await
+        job::finish(&mut client, $global.output, $no_wait, answer, &text, job_id).await
     }};
 }
 
@@ -99,16 +94,12 @@ pub async fn privacy(global: &GlobalArgs, args: &PrivacyArgs) -> anyhow::Result<
         request_id: args.account.request_id(),
     };
     let words = match args.privacy {
-        Privacy::Private => {
-            Words { running: "is private", changed: "is private", unchanged: "is already private" }
+        Privacy::Private => Words("is private", "is private", "is already private"),
+        Privacy::Public => {
+            Words("is public, and its pending requests are being accepted", "is public", "is already public")
         }
-        Privacy::Public => Words {
-            running: "is public, and its pending requests are being accepted",
-            changed: "is public",
-            unchanged: "is already public",
-        },
     };
-    run!(global, &args.account.wait, "privacy", set_account_privacy, message, words)
+    run!(global, args.account.no_wait, "privacy", set_account_privacy, message, words)
 }
 
 /// Erases an account; without `--yes`, changes nothing.
@@ -124,25 +115,20 @@ pub async fn erase(global: &GlobalArgs, args: &EraseArgs) -> anyhow::Result<Outc
     }
     let message =
         EraseAccountRequest { user_id: args.account.user_id(), request_id: args.account.request_id() };
-    let words = Words {
-        running: "is being erased",
-        changed: "is erased",
-        unchanged: "has no data: there is nothing to erase",
-    };
-    run!(global, &args.account.wait, "erase", erase_account, message, words)
+    let words = Words("is being erased", "is erased", "has no data: there is nothing to erase");
+    run!(global, args.account.no_wait, "erase", erase_account, message, words)
 }
 
 pub async fn archive(global: &GlobalArgs, args: &AccountArgs) -> anyhow::Result<Outcome> {
     let message = ArchiveAccountRequest { user_id: args.user_id(), request_id: args.request_id() };
-    let words =
-        Words { running: "is being archived", changed: "is archived", unchanged: "is already archived" };
-    run!(global, &args.wait, "archive", archive_account, message, words)
+    let words = Words("is being archived", "is archived", "is already archived");
+    run!(global, args.no_wait, "archive", archive_account, message, words)
 }
 
 pub async fn restore(global: &GlobalArgs, args: &AccountArgs) -> anyhow::Result<Outcome> {
     let message = RestoreAccountRequest { user_id: args.user_id(), request_id: args.request_id() };
-    let words = Words { running: "is being restored", changed: "is restored", unchanged: "is not archived" };
-    run!(global, &args.wait, "restore", restore_account, message, words)
+    let words = Words("is being restored", "is restored", "is not archived");
+    run!(global, args.no_wait, "restore", restore_account, message, words)
 }
 
 impl AccountArgs {
@@ -157,10 +143,11 @@ impl AccountArgs {
 
 impl Answer {
     fn text(&self, has_job: bool, words: &Words) -> String {
+        let Words(running, changed, unchanged) = words;
         let state = match (has_job, self.changed) {
-            (true, _) => words.running,
-            (false, true) => words.changed,
-            (false, false) => words.unchanged,
+            (true, _) => running,
+            (false, true) => changed,
+            (false, false) => unchanged,
         };
         format!("{}: {} {state}\n{}", output::changed(self.changed), self.user_id, self.written.text())
     }

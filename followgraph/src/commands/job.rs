@@ -20,14 +20,6 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 const COUNTED: &str = "{bar:20} {percent:>3} %  {human_pos} of {human_len} edges  {elapsed}  {prefix}";
 const UNCOUNTED: &str = "{spinner} {human_pos} edges  {elapsed}  {prefix}";
 
-/// Whether to wait for the end of a job.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub struct WaitArgs {
-    /// Return without waiting for the job; `job` shows its progress
-    #[arg(long)]
-    pub no_wait: bool,
-}
-
 /// A job.
 #[derive(Debug, clap::Args)]
 pub struct JobArgs {
@@ -107,7 +99,7 @@ struct WithJob<A> {
 pub async fn finish(
     client: &mut CommandClient,
     format: Format,
-    args: &WaitArgs,
+    no_wait: bool,
     answer: impl Serialize,
     text: &str,
     job_id: Option<String>,
@@ -117,7 +109,7 @@ pub async fn finish(
         let job = job_id.as_ref().map(|id| format!("   job {id}")).unwrap_or_default();
         output::answer(format!("{text}{job}"));
     }
-    let job = match job_id.as_deref().filter(|_| !args.no_wait) {
+    let job = match job_id.as_deref().filter(|_| !no_wait) {
         Some(job_id) => Some(wait(client, job_id).await?),
         None => None,
     };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proto::command::v1::{ReplaceFollowingRequest, ReplaceFollowingResponse};
 
-use super::job::{self, WaitArgs};
+use super::job;
 use super::lines;
 use super::written::Written;
 use crate::client::CommandRpc;
@@ -30,9 +30,9 @@ pub struct ReplaceArgs {
     /// Idempotency key, a UUID: a repeat with the same key returns the first answer
     #[arg(long, value_name = "UUID")]
     pub request_id: Option<String>,
-    /// Whether to wait for the job of a long list.
-    #[command(flatten)]
-    pub wait: WaitArgs,
+    /// Return without waiting for the job; `job` shows its progress
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 json_row! {
@@ -78,7 +78,7 @@ pub async fn run(global: &GlobalArgs, args: &ReplaceArgs) -> anyhow::Result<Outc
     let answer = Answer::new(args, &response, started.elapsed());
     let job_id = Some(response.job_id).filter(|id| !id.is_empty());
     let text = answer.text(job_id.is_some());
-    job::finish(&mut client, global.output, &args.wait, answer, &text, job_id).await
+    job::finish(&mut client, global.output, args.no_wait, answer, &text, job_id).await
 }
 
 impl Answer {
@@ -113,7 +113,7 @@ mod tests {
             dry_run,
             allow_empty: false,
             request_id: None,
-            wait: Default::default(),
+            no_wait: false,
         };
         Answer::new(&args, &response, Duration::from_millis(2))
     }
