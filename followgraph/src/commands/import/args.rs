@@ -1,5 +1,6 @@
 //! Arguments of `import`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -119,9 +120,7 @@ impl FromStr for ColumnNumbers {
         for (number, place) in given.iter().zip(&mut numbers) {
             *place = (*number > 0).then_some(*number);
         }
-        let mut used: Vec<_> = numbers.iter().flatten().collect();
-        used.sort_unstable();
-        used.dedup();
+        let used: BTreeSet<_> = numbers.iter().flatten().collect();
         let sound = (2..=4).contains(&given.len())
             && numbers[0].is_some()
             && numbers[1].is_some()

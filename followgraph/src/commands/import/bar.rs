@@ -1,7 +1,6 @@
 //! The progress bar of an import: rows, rows per second, the time left, and the lag of the read models.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressState};
@@ -32,14 +31,23 @@ impl Bar {
             Total::Unknown => (ProgressBar::no_length(), UNKNOWN),
         };
         let pace = Pace { from: rows, since: Instant::now() };
-        let rate = move |state: &ProgressState, out: &mut dyn Write| pace.write_rate(state, out);
-        let left = move |state: &ProgressState, out: &mut dyn Write| pace.write_left(state, out);
+        // The bar cannot pass on an error of `write!`; a piece of it would be missing.
+        let rate = move |state: &ProgressState, out: &mut dyn Write| {
+            let _ = write!(out, "{:.0}", pace.rate(state.pos(), pace.since.elapsed()));
+        };
+        let left = move |state: &ProgressState, out: &mut dyn Write| {
+            let left = pace.left(state.pos(), state.len().unwrap_or(0), pace.since.elapsed());
+            let _ =
+                write!(out, "{}", left.map_or("?".to_owned(), |left| format!("{:#}", HumanDuration(left))));
+        };
         output::style(&bar, template, |style| style.with_key("rate", rate).with_key("left", left));
         let mut lag = None;
         if !bar.is_hidden() {
             lag = Some(tokio::spawn(poll_lag(client.clone(), bar.clone())));
             if let Total::Uncounted(path) = total {
-                count_lines(path.clone(), bar.clone());
+                let (path, bar) = (path.clone(), bar.clone());
+                // On a thread of its own, so that it does not delay the import.
+                std::thread::spawn(move || reader::count(&path).map(|lines| bar.set_length(lines)));
             }
         }
         bar.set_position(rows);
@@ -81,29 +89,6 @@ impl Pace {
         let seconds = total.saturating_sub(rows) as f64 / self.rate(rows, elapsed);
         Duration::try_from_secs_f64(seconds.round()).ok()
     }
-
-    // The bar cannot pass on an error of `write!`; a piece of it would be missing.
-    fn write_rate(self, state: &ProgressState, out: &mut dyn Write) {
-        let _ = write!(out, "{:.0}", self.rate(state.pos(), self.since.elapsed()));
-    }
-
-    fn write_left(self, state: &ProgressState, out: &mut dyn Write) {
-        let total = state.len().unwrap_or(0);
-        let left = self.left(state.pos(), total, self.since.elapsed());
-        let _ = match left {
-            Some(left) => write!(out, "{:#}", HumanDuration(left)),
-            None => write!(out, "?"),
-        };
-    }
-}
-
-/// Sets the length of the bar without delaying the import.
-fn count_lines(path: PathBuf, bar: ProgressBar) {
-    std::thread::spawn(move || {
-        if let Ok(lines) = reader::count(&path) {
-            bar.set_length(lines);
-        }
-    });
 }
 
 /// Shows the lag while command-service reports it.
@@ -120,13 +105,10 @@ async fn poll_lag(mut client: CommandClient, bar: ProgressBar) {
 /// Lag of the slowest read model.
 fn lag_text(status: &GetStatusResponse) -> String {
     let slowest = status.replicas.iter().max_by_key(|r| r.lag_revisions);
-    let Some(replica) = slowest else {
-        return String::new();
-    };
+    let Some(replica) = slowest else { return String::new() };
     // The lag in time is that of the last applied event; it means nothing without missing revisions.
-    let lag = replica.lag.filter(|_| replica.lag_revisions > 0);
-    let time = lag.and_then(|lag| Duration::try_from(lag).ok());
-    let time = time.map_or_else(String::new, |lag| format!(", {}", output::millis(output::elapsed_ms(lag))));
+    let lag = output::proto_ms(replica.lag.filter(|_| replica.lag_revisions > 0));
+    let time = lag.map(|ms| format!(", {}", output::millis(ms))).unwrap_or_default();
     format!("lag {} revisions{time}", replica.lag_revisions)
 }
 

@@ -30,14 +30,9 @@ struct Findings {
 pub async fn run(global: &GlobalArgs, path: PathBuf, format: InputFormat) -> anyhow::Result<Outcome> {
     let reading = tokio::task::spawn_blocking(move || {
         let input = reader::open(&path, format, true)?;
-        if let Some(words) = &input.words {
-            output::note(words);
-        }
+        input.words.iter().for_each(output::note);
         find(input.lines, dates::now() + timestamp::CLOCK_TOLERANCE, |refused| {
-            output::note(format!(
-                "line {} is refused: {} ({})",
-                refused.line, refused.message, refused.reason
-            ));
+            output::note(refused.to_string());
         })
     });
     let findings = reading.await??;

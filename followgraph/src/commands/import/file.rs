@@ -12,7 +12,7 @@ use super::chunks::{self, Chunk};
 use super::dry_run;
 use super::ledger::Ledger;
 use super::paths::{refused_path, state_prefix};
-use super::progress::{self, Done, Identity};
+use super::progress::{self, Identity};
 use super::reader;
 use super::resume::{cannot_write, open_refused, resume, start};
 use super::stream::{End, Import, stop_on_signal};
@@ -50,9 +50,7 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
     let refused = open_refused(&refused_path, &done, kind)?;
     let (path, keep_order) = (input.to_owned(), args.no_sort);
     let input = tokio::task::spawn_blocking(move || reader::open(&path, format, keep_order)).await??;
-    if let Some(words) = &input.words {
-        output::note(words);
-    }
+    input.words.iter().for_each(output::note);
     if let Some(file) = &file {
         // Report a progress file that cannot be written before the first chunk is sent.
         file.save(&done).map_err(|source| cannot_write(file.path(), source))?;
@@ -69,7 +67,8 @@ pub async fn run(global: &GlobalArgs, args: &ImportArgs, input: &Path) -> anyhow
         global.output.answer(&summary, || summary.text())?;
     }
     if let (false, Some(file)) = (complete || done.chunks == 0, &file) {
-        output::note(how_to_resume(&done, file.path()));
+        let (rows, progress) = (done.lines, file.path().display());
+        output::note(format!("{rows} rows are imported; repeat the command to resume there ({progress})"));
     }
     match end? {
         End::Interrupted => Ok(Outcome::Failed),
@@ -104,8 +103,4 @@ fn arguments(args: &ImportArgs) -> String {
         chunks::size(args.kind.into()),
         reader::VERSION
     )
-}
-
-fn how_to_resume(done: &Done, progress: &Path) -> String {
-    format!("{} rows are imported; repeat the command to resume there ({})", done.lines, progress.display())
 }

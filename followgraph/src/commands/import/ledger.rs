@@ -48,7 +48,7 @@ impl Ledger {
         if self.done.refused == 0
             && let Some(first) = refused.first()
         {
-            self.bar.note(&first_refusal(first, &self.refused));
+            self.bar.note(&format!("{first}\nall refused rows go to {}", self.refused.path().display()));
         }
         if !self.zone_reported
             && let Some(row) = chunk.edges.iter().find(|row| row.without_zone)
@@ -98,16 +98,6 @@ impl Ledger {
         done.elapsed = self.before + self.started.elapsed();
         Ok((done, self.refused))
     }
-}
-
-fn first_refusal(first: &Refused, file: &RefusedFile) -> String {
-    format!(
-        "line {} is refused: {} ({})\nall refused rows go to {}",
-        first.line,
-        first.message,
-        first.reason,
-        file.path().display()
-    )
 }
 
 fn refused_by_service(chunk: &Chunk, answer: &ImportEdgesResponse) -> anyhow::Result<Vec<Refused>> {

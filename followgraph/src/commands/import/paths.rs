@@ -10,10 +10,7 @@ use crate::files;
 
 /// A prefix in the folder of `--state-dir`, else as it is.
 pub fn in_state_dir(args: &ImportArgs, name: &Path) -> PathBuf {
-    match &args.state_dir {
-        Some(folder) => folder.join(name),
-        None => name.to_owned(),
-    }
+    args.state_dir.as_ref().map_or_else(|| name.to_owned(), |folder| folder.join(name))
 }
 
 /// Prefix of the files of an input: its path. In the folder of `--state-dir` the prefix has a hash of the path, so that

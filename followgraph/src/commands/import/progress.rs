@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -163,9 +163,7 @@ impl File {
     pub fn save(&self, done: &Done) -> io::Result<()> {
         let content = Content { version: VERSION, identity: self.identity.clone(), done: done.clone() };
         let next = with_suffix(&self.path, ".new");
-        let mut file = fs::File::create(&next)?;
-        file.write_all(&serde_json::to_vec(&content)?)?;
-        drop(file);
+        fs::write(&next, serde_json::to_vec(&content)?)?;
         fs::rename(&next, &self.path)
     }
 

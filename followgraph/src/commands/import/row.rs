@@ -26,7 +26,8 @@ pub struct Row {
 /// Reason of a row over several lines, which the service does not have.
 pub const SEVERAL_LINES: &str = "SEVERAL_LINES";
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("line {line} is refused: {message} ({reason})")]
 pub struct Refused {
     /// Line number, from 1.
     pub line: u64,
@@ -118,21 +119,19 @@ fn parse_date(
     let invalid = |error| (Reason::InvalidTimestamp, format!("{name} {error}"));
     let Some(index) = index else { return Ok(None) };
     match column(cells, index) {
-        Ok("" | NULL) => Ok(None),
-        Ok(text) => dates::read(text).map(Some).map_err(|error| invalid(error.to_string())),
-        Err(NotText) => Err(invalid("is not UTF-8".to_owned())),
+        Some("" | NULL) => Ok(None),
+        Some(text) => dates::read(text).map(Some).map_err(|error| invalid(error.to_string())),
+        None => Err(invalid("is not UTF-8".to_owned())),
     }
 }
 
 fn parse_id(cells: &ByteRecord, index: usize, name: &str) -> Result<Id, (Reason, String)> {
     let text = column(cells, index);
-    let parsed = match &text {
-        Ok(text) => text.parse(),
-        Err(NotText) => Err(InvalidText::Neither),
-    };
-    parsed.map_err(|error| {
+    text.map_or(Err(InvalidText::Neither), str::parse).map_err(|error| {
         let text = match text {
-            Ok(text) if !text.is_empty() => format!(", not '{}'", text.chars().take(40).collect::<String>()),
+            Some(text) if !text.is_empty() => {
+                format!(", not '{}'", text.chars().take(40).collect::<String>())
+            }
             _ => String::new(),
         };
         let reason = match error {
@@ -147,14 +146,10 @@ fn parse_id(cells: &ByteRecord, index: usize, name: &str) -> Result<Id, (Reason,
 /// NULL in the output of PostgreSQL's COPY.
 const NULL: &str = "\\N";
 
-/// Bytes that are not UTF-8.
-#[derive(Debug)]
-struct NotText;
-
-/// A trimmed column; empty if it is missing.
-fn column(cells: &ByteRecord, index: usize) -> Result<&str, NotText> {
+/// A trimmed column; empty if it is missing, `None` if it is not UTF-8.
+fn column(cells: &ByteRecord, index: usize) -> Option<&str> {
     let bytes = cells.get(index).unwrap_or_default();
-    std::str::from_utf8(bytes).map(trimmed).map_err(|_| NotText)
+    std::str::from_utf8(bytes).map(trimmed).ok()
 }
 
 #[cfg(test)]
