@@ -53,14 +53,7 @@ impl Mistakes {
 /// Several mistakes at once.
 #[derive(Debug, thiserror::Error)]
 #[error("{} mistakes in arguments and variables", .0.len())]
-pub struct Several(Vec<anyhow::Error>);
-
-impl Several {
-    /// All of them, in the order of the checks.
-    pub fn all(&self) -> &[anyhow::Error] {
-        &self.0
-    }
-}
+pub struct Several(pub Vec<anyhow::Error>);
 
 #[cfg(test)]
 mod tests {
@@ -77,7 +70,7 @@ mod tests {
         mistakes.note(Err::<(), _>(anyhow::anyhow!("two")));
         let error = mistakes.finish().expect_err("two mistakes");
         let several = error.downcast_ref::<Several>().expect("several");
-        assert_eq!(several.all().iter().map(ToString::to_string).collect::<Vec<_>>(), ["one", "two"]);
+        assert_eq!(several.0.iter().map(ToString::to_string).collect::<Vec<_>>(), ["one", "two"]);
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub fn facts(facts: impl IntoIterator<Item = (&'static str, String)>) -> String 
 
 /// The rows of an answer that only reads: in JSON one object each, in text tables.
 pub struct Rows {
-    format: Format,
+    pub format: Format,
     header: Vec<&'static str>,
     cells: Vec<Row>,
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::client::{CallFailed, Peer, Service, Unreachable, host_of};
+use crate::client::{CallFailed, Peer, Service, Unreachable, host_of, invalid_field, metadata};
 use crate::error::{Hinted, Several};
 use crate::output::{self, Format};
 
@@ -79,7 +79,7 @@ fn describe(error: &anyhow::Error) -> Report {
     let find = |message: String, hint| Report { message, hint, ..Report::default() };
     if let Some(several) = error.downcast_ref::<Several>() {
         let (messages, hints): (Vec<_>, Vec<_>) =
-            several.all().iter().map(describe).map(|report| (report.message, report.hint)).unzip();
+            several.0.iter().map(describe).map(|report| (report.message, report.hint)).unzip();
         let hints: Vec<_> = hints.into_iter().flatten().collect();
         return find(messages.join("; "), (!hints.is_empty()).then(|| hints.join("; ")));
     }
@@ -107,16 +107,13 @@ fn describe(error: &anyhow::Error) -> Report {
 
 fn of_call(failed: &CallFailed) -> Report {
     let status = &failed.status;
-    let details = status.get_error_details();
-    let info = details.error_info();
-    let violation = details.bad_request().and_then(|b| b.field_violations.first());
     Report {
         message: failed.message(),
         code: Some(format!("{:?}", status.code())),
-        reason: info.map(|i| i.reason.clone()),
-        field: violation.map(|v| v.field.clone()),
+        reason: status.get_details_error_info().map(|info| info.reason),
+        field: invalid_field(status),
         hint: hint(failed),
-        metadata: info.map(|i| i.metadata.clone().into_iter().collect()).unwrap_or_default(),
+        metadata: metadata(status).into_iter().collect(),
     }
 }
 
@@ -178,8 +175,7 @@ fn hint(failed: &CallFailed) -> Option<String> {
 
 /// Where a watch can start.
 fn oldest_kept(status: &Status) -> String {
-    let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
-    match metadata.get("oldest_token") {
+    match metadata(status).get("oldest_token") {
         Some(token) => {
             format!("--after {token} starts at the oldest kept event; an export contains older changes")
         }
@@ -189,7 +185,7 @@ fn oldest_kept(status: &Status) -> String {
 
 /// State of the pair that did not match the precondition, or why no store can answer.
 fn current_state(status: &Status) -> String {
-    let metadata = status.get_details_error_info().map(|info| info.metadata).unwrap_or_default();
+    let metadata = metadata(status);
     if metadata.contains_key("read_source") {
         return "another query-service may have a store that can answer".to_owned();
     }

@@ -61,13 +61,9 @@ impl Backoff {
 
     /// Records a failed call. Returns the delay before the next attempt, or the failure if it is final.
     pub fn after(&mut self, failed: CallFailed, report: impl FnOnce(&str)) -> Result<Duration, CallFailed> {
-        match self.next_delay(&failed.status, Instant::now()) {
-            Some(delay) => {
-                report(&format!("{}; trying again", failed.message()));
-                Ok(delay)
-            }
-            None => Err(failed),
-        }
+        let Some(delay) = self.next_delay(&failed.status, Instant::now()) else { return Err(failed) };
+        report(&format!("{}; trying again", failed.message()));
+        Ok(delay)
     }
 
     fn next_delay(&mut self, status: &Status, now: Instant) -> Option<Duration> {

@@ -2,7 +2,7 @@
 //! are transient.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -68,10 +68,36 @@ impl StoreArgs {
     /// The same with the Neo4j servers of `several`, if that is set.
     fn check_several(&self, several: Option<&str>, mistakes: &mut Mistakes) -> Vec<Neo4j> {
         mistakes.note(check_postgres(&self.database_url));
-        let servers = neo4j_settings(self, several, mistakes);
+        let servers = self.neo4j_settings(several, mistakes);
         let alone = servers.len() == 1;
         let name = |uri: &str| if alone { "Neo4j".to_owned() } else { format!("Neo4j {uri}") };
         servers.into_iter().map(|settings| Neo4j { name: name(&settings.uri), settings }).collect()
+    }
+
+    /// Reads the settings as the services do, with the same rules and messages.
+    fn neo4j_settings(&self, several: Option<&str>, mistakes: &mut Mistakes) -> Vec<neo4j::Settings> {
+        let path = |file: &Option<PathBuf>| file.as_ref().map(|file| file.to_string_lossy().into_owned());
+        let given = [
+            ("NEO4J_URI", self.neo4j_uri.clone()),
+            ("NEO4J_URIS", several.map(str::to_owned)),
+            ("NEO4J_DATABASE", self.neo4j_database.clone()),
+            ("NEO4J_USER", Some(self.neo4j_user.clone())),
+            ("NEO4J_PASSWORD", Some(self.neo4j_password.clone())),
+            ("NEO4J_CA_FILE", path(&self.neo4j_ca)),
+            ("NEO4J_CERT_FILE", path(&self.neo4j_cert)),
+            ("NEO4J_KEY_FILE", path(&self.neo4j_key)),
+        ];
+        let mut env = Env::from_pairs(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        if !env.is_set("NEO4J_URI") && !env.is_set("NEO4J_URIS") {
+            return Vec::new();
+        }
+        let servers = neo4j::Settings::read_several(&mut env);
+        let found = env.finish(()).err().map(|error| error.mistakes).unwrap_or_default();
+        // A server without authentication needs no password.
+        for mistake in found.iter().filter(|mistake| mistake.variable != "NEO4J_PASSWORD") {
+            mistakes.push(anyhow::anyhow!("{} {}", mistake.variable, mistake.problem));
+        }
+        servers
     }
 }
 
@@ -108,37 +134,6 @@ pub struct Neo4j {
 
 fn check_postgres(url: &str) -> anyhow::Result<()> {
     postgres::check_address(&Secret::from(url)).map_err(|problem| anyhow::anyhow!("DATABASE_URL {problem}"))
-}
-
-/// Reads the settings as the services do, with the same rules and messages.
-fn neo4j_settings(
-    stores: &StoreArgs,
-    several: Option<&str>,
-    mistakes: &mut Mistakes,
-) -> Vec<neo4j::Settings> {
-    let text = |text: Option<&str>| text.map(str::to_owned);
-    let path = |file: Option<&Path>| file.map(|file| file.to_string_lossy().into_owned());
-    let given = [
-        ("NEO4J_URI", text(stores.neo4j_uri.as_deref())),
-        ("NEO4J_URIS", text(several)),
-        ("NEO4J_DATABASE", text(stores.neo4j_database.as_deref())),
-        ("NEO4J_USER", text(Some(stores.neo4j_user.as_str()))),
-        ("NEO4J_PASSWORD", text(Some(stores.neo4j_password.as_str()))),
-        ("NEO4J_CA_FILE", path(stores.neo4j_ca.as_deref())),
-        ("NEO4J_CERT_FILE", path(stores.neo4j_cert.as_deref())),
-        ("NEO4J_KEY_FILE", path(stores.neo4j_key.as_deref())),
-    ];
-    let mut env = Env::from_pairs(given.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    if !env.is_set("NEO4J_URI") && !env.is_set("NEO4J_URIS") {
-        return Vec::new();
-    }
-    let servers = neo4j::Settings::read_several(&mut env);
-    let found = env.finish(()).err().map(|error| error.mistakes).unwrap_or_default();
-    // A server without authentication needs no password.
-    for mistake in found.iter().filter(|mistake| mistake.variable != "NEO4J_PASSWORD") {
-        mistakes.push(anyhow::anyhow!("{} {}", mistake.variable, mistake.problem));
-    }
-    servers
 }
 
 pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
@@ -245,7 +240,7 @@ mod tests {
     fn texts(mistakes: Mistakes) -> String {
         let error = mistakes.finish().expect_err("mistakes");
         match error.downcast_ref::<Several>() {
-            Some(several) => several.all().iter().map(|mistake| format!("{mistake:#}\n")).collect(),
+            Some(several) => several.0.iter().map(|mistake| format!("{mistake:#}\n")).collect(),
             None => error.to_string(),
         }
     }

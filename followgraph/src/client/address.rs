@@ -50,15 +50,16 @@ fn parse(addr: &str) -> Result<(), Mistake> {
     let (host, port) = match addr.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or(Mistake::Brackets)?;
-            let port =
-                if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(Mistake::Other)?) };
+            let port = if port.is_empty() { "" } else { port.strip_prefix(':').ok_or(Mistake::Other)? };
             host.parse::<Ipv6Addr>().map_err(|_| Mistake::Other)?;
             (host, port)
         }
         None if addr.matches(':').count() > 1 => return Err(Mistake::Brackets),
-        None => addr.split_once(':').map_or((addr, None), |(host, port)| (host, Some(port))),
+        None => addr.split_once(':').unwrap_or((addr, "")),
     };
-    let port = port.filter(|port| !port.is_empty()).ok_or(Mistake::Port)?;
+    if port.is_empty() {
+        return Err(Mistake::Port);
+    }
     let is_port = port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
     let is_host = !host.is_empty()
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':'));

@@ -1,5 +1,7 @@
 //! Failures of connections and calls; each names its service.
 
+use std::collections::HashMap;
+
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -45,4 +47,14 @@ impl CallFailed {
         self.status.code() == Code::DeadlineExceeded
             || (self.status.code() == Code::Cancelled && self.status.message() == "Timeout expired")
     }
+}
+
+/// The metadata of a refusal.
+pub fn metadata(status: &Status) -> HashMap<String, String> {
+    status.get_details_error_info().map(|info| info.metadata).unwrap_or_default()
+}
+
+/// The name of the field that a refusal is about.
+pub fn invalid_field(status: &Status) -> Option<String> {
+    status.get_details_bad_request()?.field_violations.into_iter().next().map(|violation| violation.field)
 }

@@ -16,7 +16,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-pub use self::failure::{CallFailed, Unreachable};
+pub use self::failure::{CallFailed, Unreachable, invalid_field, metadata};
 pub use self::peer::{Peer, Service, host_of};
 use crate::error::Mistakes;
 use crate::text;
@@ -96,18 +96,18 @@ impl ConnectionArgs {
     }
 
     pub async fn command_client(&self) -> anyhow::Result<CommandClient> {
-        let (peer, channel, bearer) = self.connect(Service::Command).await?;
-        let rpc = CommandServiceClient::with_interceptor(channel, bearer);
-        Ok(Client { rpc, peer, timeout: self.timeout })
+        self.connect(Service::Command, CommandServiceClient::with_interceptor).await
     }
 
     pub async fn query_client(&self) -> anyhow::Result<QueryClient> {
-        let (peer, channel, bearer) = self.connect(Service::Query).await?;
-        let rpc = QueryServiceClient::with_interceptor(channel, bearer);
-        Ok(Client { rpc, peer, timeout: self.timeout })
+        self.connect(Service::Query, QueryServiceClient::with_interceptor).await
     }
 
-    async fn connect(&self, service: Service) -> anyhow::Result<(Peer, Channel, Bearer)> {
+    async fn connect<C>(
+        &self,
+        service: Service,
+        rpc: impl FnOnce(Channel, Bearer) -> C,
+    ) -> anyhow::Result<Client<C>> {
         let mut mistakes = Mistakes::default();
         self.check(&[service], &mut mistakes);
         mistakes.finish()?;
@@ -128,7 +128,7 @@ impl ConnectionArgs {
             .connect()
             .await
             .map_err(unreachable)?;
-        Ok((peer, channel, bearer))
+        Ok(Client { rpc: rpc(channel, bearer), peer, timeout: self.timeout })
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
         args.expect("good arguments").check(&[Service::Command, Service::Query], &mut mistakes);
         let error = mistakes.finish().expect_err("three mistakes");
         let several = error.downcast_ref::<crate::error::Several>().expect("several");
-        let text: String = several.all().iter().map(|mistake| format!("{mistake:#}\n")).collect();
+        let text: String = several.0.iter().map(|mistake| format!("{mistake:#}\n")).collect();
         for wanted in
             ["command-service must be HOST:PORT", "/not/there", "FOLLOWGRAPH_TOKEN must be one line"]
         {

@@ -43,20 +43,17 @@ pub fn config(args: &TlsArgs) -> anyhow::Result<Option<ClientTlsConfig>> {
     if !args.tls && args.ca.is_none() && args.cert.is_none() {
         return Ok(None);
     }
-    let config = match &args.ca {
+    let mut config = match &args.ca {
         Some(file) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file, "--ca")?)),
         None => ClientTlsConfig::new().with_native_roots(),
     };
-    let config = match (&args.cert, &args.key) {
-        (Some(certificate), Some(key)) => {
-            config.identity(Identity::from_pem(read(certificate, "--cert")?, read(key, "--key")?))
-        }
-        _ => config,
-    };
-    Ok(Some(match &args.server_name {
-        Some(name) => config.domain_name(name),
-        None => config,
-    }))
+    if let (Some(certificate), Some(key)) = (&args.cert, &args.key) {
+        config = config.identity(Identity::from_pem(read(certificate, "--cert")?, read(key, "--key")?));
+    }
+    if let Some(name) = &args.server_name {
+        config = config.domain_name(name);
+    }
+    Ok(Some(config))
 }
 
 fn read(file: &Path, argument: &str) -> anyhow::Result<Vec<u8>> {

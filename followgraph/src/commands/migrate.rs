@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use migrations::roles::{self, Role, Verifier};
 use serde::Serialize;
-use sqlx::PgPool;
 
 use crate::error::Mistakes;
 use crate::global::{GlobalArgs, Outcome};
@@ -114,7 +113,10 @@ async fn migrate(format: Format, timeout: Duration, plan: &Plan) -> anyhow::Resu
     let postgres_applied = migrations::migrate_postgres(&pool).await?;
     step(&postgres_text(&postgres_applied));
     if let Some(verifiers) = &plan.roles {
-        grant(&pool, verifiers).await?;
+        roles::grant(&pool).await?;
+        for (role, verifier) in verifiers {
+            roles::set_password(&pool, *role, verifier).await?;
+        }
         step("PostgreSQL: each service's role has the privileges that it needs");
     }
     if let Some(neo4j) = &plan.neo4j {
@@ -135,15 +137,6 @@ async fn migrate(format: Format, timeout: Duration, plan: &Plan) -> anyhow::Resu
         text.to_owned()
     })?;
     Ok(Outcome::Done)
-}
-
-/// Creates the roles, and sets their passwords.
-async fn grant(pool: &PgPool, verifiers: &[(Role, Verifier)]) -> anyhow::Result<()> {
-    roles::grant(pool).await?;
-    for (role, verifier) in verifiers {
-        roles::set_password(pool, *role, verifier).await?;
-    }
-    Ok(())
 }
 
 fn postgres_text(applied: &[i64]) -> String {
@@ -171,7 +164,7 @@ mod tests {
         let wrong = [&["--roles", "--neo4j-uri", "neo4j://h"], &passwords[..]].concat();
         let error = Plan::check(args(&wrong)).err().expect("three mistakes");
         let several = error.downcast_ref::<Several>().expect("several");
-        let text: String = several.all().iter().map(|mistake| format!("{mistake:#}\n")).collect();
+        let text: String = several.0.iter().map(|mistake| format!("{mistake:#}\n")).collect();
         for wanted in ["NEO4J_URI ", "COMMAND_SERVICE_DATABASE_PASSWORD", "PROJECTOR_DATABASE_PASSWORD"] {
             assert!(text.contains(wanted), "{wanted} is missing in {text}");
         }

@@ -8,14 +8,12 @@ use std::time::Instant;
 
 use clap::CommandFactory as _;
 use proto::command::v1::{BatchWriteRequest, Write};
-use tonic::Status;
-use tonic_types::StatusExt as _;
 
 use self::line::Item;
-use self::results::{Calls, Row};
+use self::results::{Calls, LineResult, Row};
 use super::lines::{self, Line};
 use super::pair::{self, BatchLine};
-use crate::client::{CommandClient, CommandRpc};
+use crate::client::{CommandClient, CommandRpc, metadata};
 use crate::dates;
 use crate::error::Hinted;
 use crate::global::{GlobalArgs, Outcome};
@@ -131,21 +129,22 @@ async fn send<'a>(
             Ok(batch.iter().zip(&answer.results).map(|(line, result)| Row::of_result(line, result)).collect())
         }
         Err(failed) => {
-            let Some(failed_index) = failed_index(&failed.status).filter(|index| *index < batch.len()) else {
+            // The command that made an atomic batch fail; none if the failure is not due to one command.
+            let index = metadata(&failed.status).get("index").and_then(|index| index.parse::<usize>().ok());
+            let Some(failed_index) = index.filter(|index| *index < batch.len()) else {
                 return Err(failed.into());
             };
             calls.add(elapsed, String::new());
             let row = |(index, line)| {
-                if index == failed_index { Row::of_status(line, &failed.status) } else { Row::not_done(line) }
+                if index == failed_index {
+                    Row::of_status(line, &failed.status)
+                } else {
+                    Row::new(line, LineResult::NotDone)
+                }
             };
             Ok(batch.iter().enumerate().map(row).collect())
         }
     }
-}
-
-/// Index of the command that made an atomic batch fail; `None` if the failure is not due to one command.
-fn failed_index(status: &Status) -> Option<usize> {
-    status.get_details_error_info()?.metadata.get("index")?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,24 +1,25 @@
 //! Results of the lines of a batch, for programs and people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use proto::command::v1::{WriteError, WriteResult};
+use proto::command::v1::WriteResult;
 use proto::error::{Reason, reason_name};
 use serde::Serialize;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::line::Item;
+use crate::client::{invalid_field, metadata};
 use crate::commands::lines::Line;
 use crate::commands::pair::{self, sentence};
 use crate::commands::pair_state::PairState;
 use crate::commands::written::Written;
-use crate::output::{self, Format, Rows};
+use crate::output::{self, Format, Rows, json_row};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum LineResult {
+pub enum LineResult {
     Changed,
     Unchanged,
     Failed,
@@ -29,47 +30,53 @@ enum LineResult {
 impl LineResult {
     fn words(self) -> &'static str {
         match self {
-            Self::Changed => output::changed(true),
-            Self::Unchanged => output::changed(false),
+            Self::Changed | Self::Unchanged => output::changed(self == Self::Changed),
             Self::Failed => "failed",
             Self::NotDone => "not done",
         }
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Failure {
-    code: String,
-    reason: String,
-    message: String,
-    field: Option<String>,
-    /// ErrorInfo.metadata.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
+json_row! {
+    pub struct Failure from code: Code, reason: String, message: &str, field: Option<String>,
+                        metadata: HashMap<String, String> {
+        code: String = format!("{code:?}"),
+        reason: String = reason,
+        message: String = message.to_owned(),
+        field: Option<String> = field,
+        /// ErrorInfo.metadata.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        metadata: BTreeMap<String, String> = metadata.into_iter().collect(),
+    }
 }
 
-/// Result of a line, for programs.
-#[derive(Debug, Serialize)]
-pub struct Row<'a> {
-    line: usize,
-    command: &'static str,
-    actor_id: String,
-    target_id: String,
-    result: LineResult,
-    /// `None` if the command failed.
-    #[serde(flatten)]
-    pair: Option<PairState>,
-    written_at: Option<String>,
-    revision: Option<u64>,
-    error: Option<Failure>,
-    #[serde(skip)]
-    item: &'a Item,
+json_row! {
+    /// Result of a line, for programs.
+    pub struct Row<'a> from line: &'a Line<Item>, result: LineResult {
+        line: usize = line.number,
+        command: &'static str = pair::name(&line.content.command),
+        actor_id: String = line.content.command.pair().actor.user().to_string(),
+        target_id: String = line.content.command.pair().other.user().to_string(),
+        result: LineResult = result,
+        /// `None` if the command failed.
+        #[serde(flatten)]
+        pair: Option<PairState> = None,
+        written_at: Option<String> = None,
+        revision: Option<u64> = None,
+        error: Option<Failure> = None,
+        #[serde(skip)]
+        item: &'a Item = &line.content,
+    }
 }
 
 impl<'a> Row<'a> {
     pub fn of_result(line: &'a Line<Item>, result: &WriteResult) -> Self {
         if let Some(error) = &result.error {
-            return Self { error: Some(failure(error)), ..Self::new(line, LineResult::Failed) };
+            let reason = Reason::try_from(error.reason).map_or("UNKNOWN", reason_name).to_owned();
+            let field = Some(error.field.clone()).filter(|field| !field.is_empty());
+            let code = Code::from(error.code);
+            let failure = Failure::new(code, reason, &error.message, field, error.metadata.clone());
+            return Self { error: Some(failure), ..Self::new(line, LineResult::Failed) };
         }
         let line_result = if result.changed { LineResult::Changed } else { LineResult::Unchanged };
         Self {
@@ -82,39 +89,10 @@ impl<'a> Row<'a> {
 
     /// The line that made an atomic batch fail.
     pub fn of_status(line: &'a Line<Item>, status: &Status) -> Self {
-        let details = status.get_error_details();
-        let violation = details.bad_request().and_then(|bad| bad.field_violations.first());
-        let failure = Failure {
-            code: format!("{:?}", status.code()),
-            reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
-            message: status.message().to_owned(),
-            field: violation.map(|violation| violation.field.clone()),
-            metadata: details
-                .error_info()
-                .map(|info| info.metadata.clone().into_iter().collect())
-                .unwrap_or_default(),
-        };
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        let (field, metadata) = (invalid_field(status), metadata(status));
+        let failure = Failure::new(status.code(), reason, status.message(), field, metadata);
         Self { error: Some(failure), ..Self::new(line, LineResult::Failed) }
-    }
-
-    pub fn not_done(line: &'a Line<Item>) -> Self {
-        Self::new(line, LineResult::NotDone)
-    }
-
-    fn new(line: &'a Line<Item>, result: LineResult) -> Self {
-        let command = &line.content.command;
-        Self {
-            line: line.number,
-            command: pair::name(command),
-            actor_id: command.pair().actor.user().to_string(),
-            target_id: command.pair().other.user().to_string(),
-            result,
-            pair: None,
-            written_at: None,
-            revision: None,
-            error: None,
-            item: &line.content,
-        }
     }
 
     fn cells(&self) -> [String; 4] {
@@ -134,19 +112,8 @@ impl<'a> Row<'a> {
     }
 }
 
-fn failure(error: &WriteError) -> Failure {
-    Failure {
-        code: format!("{:?}", Code::from(error.code)),
-        reason: Reason::try_from(error.reason).map_or("UNKNOWN", reason_name).to_owned(),
-        message: error.message.clone(),
-        field: Some(error.field.clone()).filter(|field| !field.is_empty()),
-        metadata: error.metadata.clone().into_iter().collect(),
-    }
-}
-
 /// What is printed, and sums over the calls so far.
 pub struct Calls {
-    format: Format,
     rows: Rows,
     /// Number of lines with each [`LineResult`].
     counts: [usize; 4],
@@ -159,7 +126,6 @@ pub struct Calls {
 impl Calls {
     pub fn new(format: Format) -> Self {
         Self {
-            format,
             rows: Rows::new(format, &["LINE", "COMMAND", "RESULT", "NOW"]),
             counts: [0; 4],
             elapsed: Duration::ZERO,
@@ -195,7 +161,7 @@ impl Calls {
 
     /// Prints the sums in text, and if results could not be printed.
     pub fn print_summary(&self) {
-        if self.format == Format::Text || self.unprinted.is_some() {
+        if self.rows.format == Format::Text || self.unprinted.is_some() {
             self.sums().iter().for_each(output::answer);
         }
     }
@@ -219,6 +185,7 @@ impl Calls {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use proto::command::v1::WriteError;
     use proto::graph::v1::Relationship;
 
     use super::*;
