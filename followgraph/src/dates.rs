@@ -71,9 +71,7 @@ pub fn read(text: &str) -> Result<Read, InvalidDate> {
     let (date, without_zone) = match text.parse::<f64>() {
         Ok(_) => (seconds(text)?, false),
         Err(_) => {
-            let Some((rfc3339, without_zone)) = as_rfc3339(text) else {
-                return Err(InvalidDate::Other(shown()));
-            };
+            let (rfc3339, without_zone) = as_rfc3339(text).ok_or_else(|| InvalidDate::Other(shown()))?;
             let date = OffsetDateTime::parse(&rfc3339, &Rfc3339);
             (date.map_err(|_| InvalidDate::Other(shown()))?, without_zone)
         }

@@ -22,11 +22,11 @@ pub struct GlobalArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Yes, or done.
-    Done,
+    Done = 0,
     /// No: a check that is false, refused rows, a problem.
-    No,
+    No = 1,
     /// Failed; the command has reported why.
-    Failed,
+    Failed = 2,
 }
 
 impl From<bool> for Outcome {
@@ -37,10 +37,6 @@ impl From<bool> for Outcome {
 
 impl From<Outcome> for ExitCode {
     fn from(outcome: Outcome) -> Self {
-        Self::from(match outcome {
-            Outcome::Done => 0,
-            Outcome::No => 1,
-            Outcome::Failed => 2,
-        })
+        Self::from(outcome as u8)
     }
 }

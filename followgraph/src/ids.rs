@@ -56,7 +56,9 @@ impl FromStr for Id {
     fn from_str(text: &str) -> Result<Self, InvalidText> {
         let text = crate::text::trimmed(text);
         if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-            return from_integer(text.parse().map_err(|_| InvalidText::TooLarge)?);
+            let integer: u64 = text.parse().map_err(|_| InvalidText::TooLarge)?;
+            let uuid = Uuid::new_v5(&NAMESPACE, integer.to_string().as_bytes());
+            return Ok(Self { user: UserId::new(uuid).ok_or(InvalidText::Nil)?, integer: Some(integer) });
         }
         match UserId::parse(text) {
             Ok(user) => Ok(Self { user, integer: None }),
@@ -65,12 +67,6 @@ impl FromStr for Id {
             Err(InvalidId::Nil) => Err(InvalidText::Nil),
         }
     }
-}
-
-fn from_integer(integer: u64) -> Result<Id, InvalidText> {
-    let uuid = Uuid::new_v5(&NAMESPACE, integer.to_string().as_bytes());
-    let user = UserId::new(uuid).ok_or(InvalidText::Nil)?;
-    Ok(Id { user, integer: Some(integer) })
 }
 
 /// The id as it was written.

@@ -11,20 +11,14 @@ use crate::{output, text};
 /// The commands in the order of the help.
 #[rustfmt::skip]
 const GROUPS: [(&str, &[&str]); 6] = [
-    (
-        "Write",
-        &[
-            "follow", "unfollow", "remove-follower", "mute", "unmute", "block", "unblock", "accept-request",
-            "reject-request", "cancel-request", "privacy", "batch", "replace-following",
-        ],
-    ),
-    (
-        "Read",
-        &[
-            "check", "relationship", "followers", "following", "mutes", "blocks", "requests", "counts", "mutuals",
-            "known", "set", "suggest", "watch",
-        ],
-    ),
+    ("Write", &[
+        "follow", "unfollow", "remove-follower", "mute", "unmute", "block", "unblock", "accept-request",
+        "reject-request", "cancel-request", "privacy", "batch", "replace-following",
+    ]),
+    ("Read", &[
+        "check", "relationship", "followers", "following", "mutes", "blocks", "requests", "counts", "mutuals",
+        "known", "set", "suggest", "watch",
+    ]),
     ("Accounts", &["erase", "archive", "restore", "job"]),
     ("Bulk", &["import", "export"]),
     ("Operate", &["status", "migrate", "recover", "clock"]),

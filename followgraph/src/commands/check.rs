@@ -54,8 +54,7 @@ async fn one(
     let (answer, measured) = reads.call(request, QueryRpc::check).await?;
     let following = answer.following;
     global.output.show(&Answer::new(viewer_id, target_id, following, &measured), || {
-        let word = if following { "yes" } else { "no" };
-        let verb = if following { "follows" } else { "does not follow" };
+        let (word, verb) = if following { ("yes", "follows") } else { ("no", "does not follow") };
         format!("{word}: {viewer_id} {verb} {target_id}\n{}", reads.origin.text())
     })?;
     Ok(Outcome::from(following))

@@ -53,10 +53,7 @@ impl Origin {
             (Some(only), _) => format!("revision {only}"),
             (None, _) => "revision unknown".to_owned(),
         };
-        let calls = match self.calls {
-            0 | 1 => String::new(),
-            n => format!(" in {n} calls"),
-        };
+        let calls = if self.calls > 1 { format!(" in {} calls", self.calls) } else { String::new() };
         let time = output::millis(output::elapsed_ms(self.elapsed));
         let mut lines = vec![format!("source {}   {revision}   time {time}{calls}", sources.join(" and "))];
         lines.extend(self.explanations.iter().flat_map(Explained::lines));

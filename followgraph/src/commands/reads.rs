@@ -3,12 +3,7 @@
 use std::mem::take;
 use std::time::Instant;
 
-use proto::query::v1::{
-    BatchCheckResponse, CheckResponse, Consistency, Explanation, GetCountsResponse, GetRelationshipsResponse,
-    ListBlocksResponse, ListFollowRequestsResponse, ListFollowersResponse, ListFollowersYouKnowResponse,
-    ListFollowingResponse, ListMutesResponse, ListMutualsResponse, ListSetOperationResponse, Source,
-    SuggestAccountsResponse, consistency::Requirement,
-};
+use proto::query::v1::{self as wire, Consistency, Explanation, Source, consistency::Requirement};
 use serde::Serialize;
 use tonic::{Request, Response, Status};
 
@@ -56,7 +51,7 @@ pub trait Sourced {
 
 macro_rules! sourced {
     ($($response:ident),*) => {
-        $(impl Sourced for $response {
+        $(impl Sourced for wire::$response {
             fn take_origin(&mut self) -> (Source, String, Option<Explanation>) {
                 (self.source(), take(&mut self.as_of), self.explanation.take())
             }
@@ -64,21 +59,11 @@ macro_rules! sourced {
     };
 }
 
-sourced!(
-    BatchCheckResponse,
-    CheckResponse,
-    GetCountsResponse,
-    GetRelationshipsResponse,
-    ListBlocksResponse,
-    ListFollowRequestsResponse,
-    ListFollowersResponse,
-    ListFollowersYouKnowResponse,
-    ListFollowingResponse,
-    ListMutesResponse,
-    ListMutualsResponse,
-    ListSetOperationResponse,
-    SuggestAccountsResponse
-);
+sourced! {
+    BatchCheckResponse, CheckResponse, GetCountsResponse, GetRelationshipsResponse, ListBlocksResponse,
+    ListFollowRequestsResponse, ListFollowersResponse, ListFollowersYouKnowResponse, ListFollowingResponse,
+    ListMutesResponse, ListMutualsResponse, ListSetOperationResponse, SuggestAccountsResponse
+}
 
 /// Where the answer of one call came from and how long it took; the last fields of a JSON row.
 #[derive(Clone, Debug, Serialize)]

@@ -30,6 +30,8 @@ name ends in .gz is compressed.
 The rows and the events after `from_revision`, which is printed at the end, give the exact graph. A broken connection
 is resumed. A file gets its name when it is complete; devices and pipes are written in place.";
 
+const PROGRESS: &str = "{spinner} {human_pos} rows   {rate} rows/s   {elapsed}";
+
 /// Edges to export.
 #[derive(Debug, clap::Args)]
 pub struct ExportArgs {
@@ -180,8 +182,6 @@ fn progress_bar() -> ProgressBar {
         // The bar cannot pass on an error of `write!`; a piece of it would be missing.
         let _ = write!(out, "{:.0}", state.per_sec());
     };
-    output::style(&bar, "{spinner} {human_pos} rows   {rate} rows/s   {elapsed}", |style| {
-        style.with_key("rate", rate)
-    });
+    output::style(&bar, PROGRESS, |style| style.with_key("rate", rate));
     bar
 }

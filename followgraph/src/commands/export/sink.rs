@@ -45,18 +45,12 @@ enum Writer {
     Gzip(GzEncoder<BufWriter<Box<dyn Write + Send>>>),
 }
 
-/// A file under its temporary name, and its final name.
-struct Target {
-    part: PathBuf,
-    file: PathBuf,
-}
-
 pub struct Sink {
     writer: Writer,
     format: RowFormat,
     to_stdout: bool,
-    /// `None` if the output is written in place.
-    target: Option<Target>,
+    /// Temporary and final name of the file; `None` if the output is written in place.
+    names: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -84,17 +78,15 @@ impl Sink {
         let to_stdout = files::is_stdout(path);
         let in_place =
             if to_stdout { None } else { files::in_place(path).with_context(|| cannot_write(path))? };
-        let (raw, target): (Box<dyn Write + Send>, _) = match in_place {
+        let (raw, names): (Box<dyn Write + Send>, _) = match in_place {
             _ if to_stdout => (Box::new(io::stdout()), None),
             Some(file) => (Box::new(file), None),
             None => {
                 // Replace the file that a link leads to, not the link.
                 let file = files::behind_links(path).with_context(|| cannot_write(path))?;
-                let mut part = file.as_os_str().to_owned();
-                part.push(".part");
-                let part = PathBuf::from(part);
+                let part = file.with_added_extension("part");
                 let raw = File::create(&part).with_context(|| cannot_write(&part))?;
-                (Box::new(raw), Some(Target { part, file }))
+                (Box::new(raw), Some((part, file)))
             }
         };
         let buffered = BufWriter::with_capacity(1 << 16, raw);
@@ -104,7 +96,7 @@ impl Sink {
         } else {
             Writer::Plain(buffered)
         };
-        let mut sink = Self { writer, format, to_stdout, target };
+        let mut sink = Self { writer, format, to_stdout, names };
         if let Some(separator) = separator(format.rows) {
             let names = ["source_id", "target_id", "created_at", "expires_at"];
             let columns = if format.may_expire { 4 } else { 3 };
@@ -132,7 +124,7 @@ impl Sink {
             Writer::Gzip(writer) => writer.finish()?,
         };
         rest.flush()?;
-        if let Some(Target { part, file }) = self.target {
+        if let Some((part, file)) = self.names {
             std::fs::rename(&part, &file)
                 .with_context(|| format!("cannot rename {} to {}", part.display(), file.display()))?;
         }

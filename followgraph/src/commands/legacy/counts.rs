@@ -113,13 +113,11 @@ pub async fn verify(global: &GlobalArgs, args: &VerifyArgs) -> anyhow::Result<Ou
     }
     mistakes.finish()?;
     let stores = Stores::open(global, &args.stores, &servers).await?;
-    let older = match &args.from_legacy_postgres {
-        Some(url) => {
-            let older = Snapshot::open(url, global.connection.timeout).await?;
-            Some(edges::compare(older, &stores.pool).await?)
-        }
-        None => None,
-    };
+    let mut older = None;
+    if let Some(url) = &args.from_legacy_postgres {
+        let snapshot = Snapshot::open(url, global.connection.timeout).await?;
+        older = Some(edges::compare(snapshot, &stores.pool).await?);
+    }
     let end = Instant::now() + TIMEOUT;
     let report = loop {
         let report = stores.count().await?;

@@ -3,8 +3,6 @@
 //! Both databases return their edges in the order of the ids, each from one snapshot, so one pass with two rows in memory
 //! finds all differences. PostgreSQL orders UUIDs by their bytes, as this program does.
 
-use std::cmp::Ordering;
-
 use anyhow::Context as _;
 use proto::graph::v1::EdgeKind;
 use serde::Serialize;
@@ -120,17 +118,14 @@ impl Kind {
         let mut found = Self { kind, ..Self::default() };
         let (mut old, mut new) = (older.next().await.transpose()?, newer.next().await.transpose()?);
         loop {
-            let order = match (&old, &new) {
-                (None, None) => return Ok(found),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.ends.cmp(&(new.0, new.1)),
-            };
-            let (older_one, newer_one) = match order {
-                Ordering::Less => (old.take(), None),
-                Ordering::Greater => (None, new.take()),
-                Ordering::Equal => (old.take(), new.take()),
-            };
+            // The first of both in the order of ids, or both if they are equal.
+            let older_one =
+                old.take_if(|old| new.is_none_or(|(source, target, _)| old.ends <= (source, target)));
+            let newer_one =
+                new.take_if(|new| older_one.is_none_or(|older_one| older_one.ends == (new.0, new.1)));
+            if older_one.is_none() && newer_one.is_none() {
+                return Ok(found);
+            }
             found.add(older_one, newer_one);
             if older_one.is_some() {
                 old = older.next().await.transpose()?;

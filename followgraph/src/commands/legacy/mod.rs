@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use self::counts::VerifyArgs;
 use crate::client::CommandClient;
 use crate::global::{GlobalArgs, Outcome};
-use crate::output::{self, Format, json_row};
+use crate::output::{self, json_row};
 use crate::stores::ReplicaArgs;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -93,16 +93,12 @@ pub async fn run(global: &GlobalArgs, verb: &LegacyVerb) -> anyhow::Result<Outco
 async fn backfill(global: &GlobalArgs) -> anyhow::Result<Outcome> {
     let mut client = global.connection.command_client().await?;
     let replicas = wait_complete(&mut client).await?;
-    match global.output {
-        Format::Json => output::json(&replicas)?,
-        Format::Text => {
-            for Replica { name, visible, lag_revisions, .. } in &replicas {
-                output::line(format!(
-                    "{name} is complete: revision {visible} is visible, {lag_revisions} behind the head"
-                ));
-            }
-        }
-    }
+    global.output.show(&replicas, || {
+        let line = |Replica { name, visible, lag_revisions, .. }: &Replica| {
+            format!("{name} is complete: revision {visible} is visible, {lag_revisions} behind the head")
+        };
+        replicas.iter().map(line).collect::<Vec<_>>().join("\n")
+    })?;
     Ok(Outcome::Done)
 }
 

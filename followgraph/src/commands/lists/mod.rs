@@ -4,11 +4,7 @@ mod sets;
 
 use anyhow::bail;
 use clap::Subcommand;
-use proto::query::v1::{
-    ListBlocksRequest, ListFollowRequestsRequest, ListFollowersRequest, ListFollowersYouKnowRequest,
-    ListFollowingRequest, ListMutesRequest, ListMutualsRequest, ListSetOperationRequest, ListedEdge,
-    RequestDirection, SetOperation,
-};
+use proto::query::v1::{self as wire, ListedEdge, RequestDirection, SetOperation};
 
 use self::sets::{Operation, SetArg};
 use super::ending::Ending;
@@ -85,12 +81,6 @@ pub struct RequestsArgs {
     /// List the requests of USER to follow others instead
     #[arg(long)]
     pub outgoing: bool,
-}
-
-impl RequestsArgs {
-    fn direction(&self) -> RequestDirection {
-        if self.outgoing { RequestDirection::Outgoing } else { RequestDirection::Incoming }
-    }
 }
 
 /// Known followers of an account.
@@ -224,7 +214,7 @@ async fn fetch(
             page!($method, $request { $($fields)* }, answer => answer.edges, None)
         };
         ($method:ident, $request:ident { $($fields:tt)* }, $answer:ident => $edges:expr, $total:expr) => {{
-            let request = $request { page_size, page_token, consistency, explain, $($fields)* };
+            let request = wire::$request { page_size, page_token, consistency, explain, $($fields)* };
             let ($answer, measured) = reads.call(request, QueryRpc::$method).await?;
             let total = $total;
             let next_page_token = $answer.next_page_token;
@@ -232,6 +222,8 @@ async fn fetch(
         }};
     }
     let id = |id: Id| id.user().to_string();
+    // A member of a set has no date.
+    let undated = |user_id| ListedEdge { user_id, ..ListedEdge::default() };
     Ok(match list {
         List::Followers(args) => {
             let (user_id, viewer_id, with_relationships) = args.fields();
@@ -245,7 +237,9 @@ async fn fetch(
         List::Blocks(args) => page!(list_blocks, ListBlocksRequest { user_id: id(args.user) }),
         List::Mutuals(args) => page!(list_mutuals, ListMutualsRequest { user_id: id(args.user) }),
         List::Requests(args) => {
-            let (user_id, direction) = (id(args.list.user), args.direction().into());
+            let direction =
+                if args.outgoing { RequestDirection::Outgoing } else { RequestDirection::Incoming };
+            let (user_id, direction) = (id(args.list.user), direction.into());
             page!(list_follow_requests, ListFollowRequestsRequest { user_id, direction })
         }
         List::Known(args) => {
@@ -260,11 +254,6 @@ async fn fetch(
                   answer => answer.user_ids.into_iter().map(undated).collect(), None)
         }
     })
-}
-
-/// A member of a set, which has no date.
-fn undated(user_id: String) -> ListedEdge {
-    ListedEdge { user_id, ..ListedEdge::default() }
 }
 
 fn header(list: &List) -> Vec<&'static str> {

@@ -3,53 +3,34 @@
 use super::command::PairCommand;
 use crate::commands::pair_state::PairState;
 
-/// The account whose relation to the other one a command changes.
-enum Side {
-    /// The actor follows, mutes, blocks.
-    Actor,
-    /// The other account follows the actor, or requests to.
-    Other,
-}
-
-fn side(command: &PairCommand) -> Side {
-    match command {
-        PairCommand::RemoveFollower(_) | PairCommand::AcceptRequest(_) | PairCommand::RejectRequest(_) => {
-            Side::Other
-        }
-        _ => Side::Actor,
-    }
-}
-
 /// State of a pair as a sentence. Its subject is the actor, or the follower that was accepted, rejected or removed.
 pub fn sentence(command: &PairCommand, pair: &PairState, actor: &str, other: &str) -> String {
-    match side(command) {
-        Side::Actor => {
-            // What the command ended comes first: nothing else in the sentence would show it.
-            let ended = match command {
-                PairCommand::Unmute(_) if !pair.muting => Some("does not mute"),
-                PairCommand::Unblock(_) if !pair.blocking => Some("does not block"),
-                _ => None,
-            };
-            let mut words: Vec<_> = ended.iter().map(|ended| format!("{ended} {other}")).collect();
-            let object = if ended.is_some() { "it" } else { other };
-            let since = pair.following_since.as_deref();
-            words.extend(follow_words(object, pair.following, since, pair.requested));
-            words.extend(back_words(pair.following, pair.followed_by, pair.request_received));
-            words.extend(lasting("has muted it", pair.muting, pair.muting_until.as_deref()));
-            words.extend(lasting("has blocked it", pair.blocking, pair.blocking_until.as_deref()));
-            words.extend(lasting("is blocked by it", pair.blocked_by, None));
-            join(actor, words)
-        }
-        Side::Other => {
-            let since = pair.followed_by_since.as_deref();
-            let mut words = follow_words(actor, pair.followed_by, since, pair.request_received);
-            words.extend(back_words(pair.followed_by, pair.following, pair.requested));
-            words.extend(lasting("is muted by it", pair.muting, pair.muting_until.as_deref()));
-            words.extend(lasting("is blocked by it", pair.blocking, pair.blocking_until.as_deref()));
-            words.extend(lasting("has blocked it", pair.blocked_by, None));
-            join(other, words)
-        }
+    let (muted_until, blocked_until) = (pair.muting_until.as_deref(), pair.blocking_until.as_deref());
+    if let PairCommand::RemoveFollower(_) | PairCommand::AcceptRequest(_) | PairCommand::RejectRequest(_) =
+        command
+    {
+        let since = pair.followed_by_since.as_deref();
+        let mut words = follow_words(actor, pair.followed_by, since, pair.request_received);
+        words.extend(back_words(pair.followed_by, pair.following, pair.requested));
+        words.extend(lasting("is muted by it", pair.muting, muted_until));
+        words.extend(lasting("is blocked by it", pair.blocking, blocked_until));
+        words.extend(lasting("has blocked it", pair.blocked_by, None));
+        return join(other, words);
     }
+    // What the command ended comes first: nothing else in the sentence would show it.
+    let ended = match command {
+        PairCommand::Unmute(_) if !pair.muting => Some("does not mute"),
+        PairCommand::Unblock(_) if !pair.blocking => Some("does not block"),
+        _ => None,
+    };
+    let mut words: Vec<_> = ended.iter().map(|ended| format!("{ended} {other}")).collect();
+    let object = if ended.is_some() { "it" } else { other };
+    words.extend(follow_words(object, pair.following, pair.following_since.as_deref(), pair.requested));
+    words.extend(back_words(pair.following, pair.followed_by, pair.request_received));
+    words.extend(lasting("has muted it", pair.muting, muted_until));
+    words.extend(lasting("has blocked it", pair.blocking, blocked_until));
+    words.extend(lasting("is blocked by it", pair.blocked_by, None));
+    join(actor, words)
 }
 
 fn follow_words(object: &str, follows: bool, since: Option<&str>, asked: bool) -> Vec<String> {

@@ -23,7 +23,7 @@ pub async fn run(global: &GlobalArgs) -> anyhow::Result<Outcome> {
     if failures.iter().any(Option::is_some) {
         return Ok(Outcome::Failed);
     }
-    Ok(Outcome::from(report.healthy()))
+    Ok(Outcome::from(report.healthy))
 }
 
 fn answer<T: Clone>(addr: &str, result: &anyhow::Result<T>) -> Answer<T> {

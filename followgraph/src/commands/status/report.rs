@@ -124,13 +124,7 @@ json_row! {
     }
 }
 
-impl Store {
-    pub(super) fn title(&self) -> String {
-        format!("{} {}", self.name, self.replica).trim_end().to_owned()
-    }
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct ServiceReport {
     pub(super) addr: String,
     pub(super) error: Option<String>,
@@ -178,10 +172,6 @@ impl Report {
         report
     }
 
-    pub fn healthy(&self) -> bool {
-        self.healthy
-    }
-
     fn find_problems(&self) -> Vec<String> {
         let services = [(COMMAND, &self.command_service), (QUERY, &self.query_service)];
         let mut problems = Vec::new();
@@ -204,16 +194,9 @@ impl ServiceReport {
             addr: answer.addr.clone(),
             error: answer.status.as_ref().err().cloned(),
             version,
-            queued_commands: None,
-            running_jobs: None,
-            fallback_budget: None,
-            beacon_at: None,
+            ..Self::default()
         }
     }
-}
-
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
 }
 
 #[cfg(test)]
@@ -284,7 +267,7 @@ pub(super) mod tests {
         // Only the service decides whether a state is a problem.
         status.stream.as_mut().unwrap().state = StreamState::Forked.into();
         status.replicas[0].complete = false;
-        assert!(report(Ok(status.clone()), Ok(query())).healthy());
+        assert!(report(Ok(status.clone()), Ok(query())).healthy);
         status.checks.push(check("complete", "projector-0", "37 % are built"));
         let report = report(Ok(status), Ok(query()));
         assert_eq!(report.problems, ["command-service: complete projector-0: 37 % are built"]);

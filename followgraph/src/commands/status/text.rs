@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 
-use super::report::{Check, Replica, Report, ServiceReport, Store, StreamReport, percent};
+use super::report::{Check, Replica, Report, ServiceReport, Store, StreamReport};
 use crate::output::{self, verdict};
 
 const REPLICAS: [&str; 7] = ["REPLICA", "VISIBLE", "COMPLETE", "BEHIND", "LAG", "DIFFERENCES", "SEEN"];
@@ -55,7 +55,8 @@ impl StreamReport {
 
 impl Replica {
     fn cells(&self) -> [Cell; 7] {
-        let complete = if self.complete { "yes".to_owned() } else { percent(self.sweep_progress) };
+        let complete =
+            if self.complete { "yes".to_owned() } else { format!("{:.0} %", self.sweep_progress * 100.0) };
         [
             Cell::new(&self.name),
             Cell::new(self.visible),
@@ -71,7 +72,8 @@ impl Replica {
 impl Store {
     fn cells(&self) -> [Cell; 3] {
         let serving = verdict(if self.serving { "yes" } else { "no" }, self.serving);
-        [Cell::new(self.title()), serving, Cell::new(&self.reason)]
+        let title = format!("{} {}", self.name, self.replica);
+        [Cell::new(title.trim_end()), serving, Cell::new(&self.reason)]
     }
 }
 
@@ -93,17 +95,12 @@ impl ServiceReport {
         let Some(version) = &self.version else {
             return format!("{}   does not answer", self.addr);
         };
-        let mut text = format!("{}   version {version}", self.addr);
-        if let Some(queued) = self.queued_commands {
-            text += &format!("   {queued} commands waiting");
-        }
-        if let Some(jobs) = self.running_jobs {
-            text += &format!("   {jobs} jobs running");
-        }
-        if let Some(budget) = self.fallback_budget {
-            text += &format!("   fallback budget left {budget}");
-        }
-        text
+        let number =
+            |number: Option<u32>, of: &str| number.map(|n| format!("   {n} {of}")).unwrap_or_default();
+        let queued = number(self.queued_commands, "commands waiting");
+        let running = number(self.running_jobs, "jobs running");
+        let budget = self.fallback_budget.map(|budget| format!("   fallback budget left {budget}"));
+        format!("{}   version {version}{queued}{running}{}", self.addr, budget.unwrap_or_default())
     }
 }
 
@@ -114,7 +111,7 @@ mod tests {
     #[test]
     fn a_healthy_pipeline_has_no_problems() {
         let report = report(Ok(command()), Ok(query()));
-        assert!(report.healthy(), "{:?}", report.problems);
+        assert!(report.healthy, "{:?}", report.problems);
         assert_eq!(
             report.text(),
             "head             revision 901 of epoch 1   token t\n\
