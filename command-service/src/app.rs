@@ -194,7 +194,7 @@ async fn check_database(pool: &PgPool) -> Result<(), migrations::Error> {
 
 /// Two connections, for the committer or for the worker. Their statements find a few hundred rows by keys among
 /// millions. With statistics that lag behind an import, the planner would sometimes scan a table.
-fn committer_pool(settings: &postgres::Settings) -> Result<PgPool, sqlx::Error> {
+fn committer_pool(settings: &postgres::Settings) -> sqlx::Result<PgPool> {
     let by_keys_only = [
         ("enable_seqscan", "off"),
         ("enable_hashjoin", "off"),

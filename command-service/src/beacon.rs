@@ -32,7 +32,7 @@ pub async fn run(
     stream: watch::Receiver<StreamStatus>,
     latch: Latch,
     stop: CancellationToken,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Sessions were checked before the start. After an outage, another pooler may answer.
@@ -76,7 +76,7 @@ async fn sessions_are_kept(pool: &PgPool) -> bool {
     !check_sessions(pool).await.is_err_and(|error| says_no_session(&error))
 }
 
-async fn read(pool: &PgPool) -> Result<Head, sqlx::Error> {
+async fn read(pool: &PgPool) -> sqlx::Result<Head> {
     head::get(&mut *service_kit::postgres::acquire(pool).await?).await
 }
 

@@ -52,7 +52,7 @@ pub struct Leadership {
 
 impl Leadership {
     /// Takes the lock; `None` if another session holds it.
-    pub async fn try_take(pool: &PgPool, role: Role) -> Result<Option<Self>, sqlx::Error> {
+    pub async fn try_take(pool: &PgPool, role: Role) -> sqlx::Result<Option<Self>> {
         within(async {
             let mut connection = service_kit::postgres::acquire(pool).await?;
             // A standby grants advisory locks of its own, which would make a second leader.
@@ -73,14 +73,14 @@ impl Leadership {
     }
 
     /// Fails if the session has ended or lost the lock, or if its server is no longer the primary.
-    pub async fn check(&mut self) -> Result<(), sqlx::Error> {
+    pub async fn check(&mut self) -> sqlx::Result<()> {
         match tokio::time::timeout(Duration::from_secs(5), self.still_leads()).await {
             Ok(result) => result,
             Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
         }
     }
 
-    async fn still_leads(&mut self) -> Result<(), sqlx::Error> {
+    async fn still_leads(&mut self) -> sqlx::Result<()> {
         check_writable(&mut self.connection).await?;
         let ours: bool =
             sqlx::query_scalar(OURS).bind(self.role.key()).fetch_one(&mut self.connection).await?;

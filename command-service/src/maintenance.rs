@@ -81,7 +81,7 @@ pub struct Maintenance {
 
 impl Maintenance {
     /// Runs until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
+    pub async fn run(self, stop: CancellationToken) -> sqlx::Result<()> {
         let mut next_drop = Instant::now();
         loop {
             let period = match make_partitions(&self.pool).await {
@@ -121,7 +121,7 @@ impl Maintenance {
 
     /// Returns how many partitions of the outbox and of the replies were dropped; `None` while the clock is not
     /// trusted. Drops no event while `published` is not known.
-    async fn drop_old(&self, published: Option<Revision>) -> Result<Option<(i32, i32)>, sqlx::Error> {
+    async fn drop_old(&self, published: Option<Revision>) -> sqlx::Result<Option<(i32, i32)>> {
         let mut connection = service_kit::postgres::acquire(&self.pool).await?;
         let Some(now) = within(self.clock.trusted_now(&mut connection)).await? else { return Ok(None) };
         within(jobs::delete_ended(&mut connection, JOBS_KEPT)).await?;
@@ -152,7 +152,7 @@ fn published(stream: &StreamStatus) -> Option<Revision> {
 
 /// The oldest revision that the stream or a projector still needs. A projector that needs a revision before the oldest
 /// row does not count: the outbox cannot help it.
-async fn keep_from(connection: &mut PgConnection, published: Revision) -> Result<Revision, sqlx::Error> {
+async fn keep_from(connection: &mut PgConnection, published: Revision) -> sqlx::Result<Revision> {
     let head = head::get(connection).await?;
     let oldest = outbox::oldest(connection).await?.unwrap_or(head.revision.next());
     let slowest = projectors::slowest(connection, head.epoch, PROJECTOR_TIMEOUT, oldest).await?;

@@ -86,7 +86,7 @@ impl Projectors {
         }
     }
 
-    async fn record(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+    async fn record(&self, pool: &PgPool) -> sqlx::Result<()> {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let epoch = store::head::get(&mut connection).await?.epoch;
         self.epoch.store(epoch.0, Ordering::Relaxed);

@@ -39,10 +39,7 @@ impl DatabaseClock {
     }
 
     /// PostgreSQL's time of day; `None` if it is not trusted.
-    pub async fn trusted_now(
-        &self,
-        connection: &mut PgConnection,
-    ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    pub async fn trusted_now(&self, connection: &mut PgConnection) -> sqlx::Result<Option<OffsetDateTime>> {
         let before = Witness::read(&*self.clock);
         let database = store::clock::now(connection).await?;
         let reading = Reading { database, before, after: Witness::read(&*self.clock) };
@@ -65,7 +62,7 @@ impl DatabaseClock {
     }
 
     /// Compares the clocks until `stop`, and updates the check, the metrics and the record in PostgreSQL.
-    pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> Result<(), sqlx::Error> {
+    pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> sqlx::Result<()> {
         let mut ticks = tokio::time::interval(COMPARE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut trusted = true;
@@ -96,7 +93,7 @@ impl DatabaseClock {
         }
     }
 
-    async fn compare(&self, pool: &PgPool) -> Result<Result<(), Distrust>, sqlx::Error> {
+    async fn compare(&self, pool: &PgPool) -> sqlx::Result<Result<(), Distrust>> {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let before = Witness::read(&*self.clock);
         let (database, record) = store::clock::read(&mut connection).await?;

@@ -59,7 +59,7 @@ impl CommitProbe {
         check: Latch,
         partitions: Arc<Notify>,
         stop: CancellationToken,
-    ) -> Result<(), sqlx::Error> {
+    ) -> sqlx::Result<()> {
         let mut ticks = tokio::time::interval(PROBE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -105,7 +105,7 @@ impl CommitProbe {
     }
 }
 
-async fn commit_probe(pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn commit_probe(pool: &PgPool) -> sqlx::Result<()> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     let mut transaction = head::begin_locked(&mut connection).await?;
     probe::insert_and_roll_back(&mut transaction).await?;

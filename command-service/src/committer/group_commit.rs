@@ -78,7 +78,7 @@ impl Committer {
     }
 
     /// Runs until `stop` and until the queue is empty.
-    pub async fn run(self, mut queue: queue::Receiver, stop: CancellationToken) -> Result<(), sqlx::Error> {
+    pub async fn run(self, mut queue: queue::Receiver, stop: CancellationToken) -> sqlx::Result<()> {
         while let Some(units) = queue.next_batch(self.settings.max_batch, &stop).await {
             ::metrics::histogram!(metrics::BATCH_COMMANDS).record(units.len() as f64);
             let started = Instant::now();

@@ -110,7 +110,7 @@ async fn write(
     follow_cap: FollowCap,
     clock: &DatabaseClock,
     parent: &Parent,
-) -> Result<Decided, sqlx::Error> {
+) -> sqlx::Result<Decided> {
     let requests: Vec<_> =
         units.iter().filter_map(|unit| Some((unit.request.as_ref()?, &unit.command))).collect();
     let mut remembered = BTreeMap::new();
@@ -142,7 +142,7 @@ async fn write(
     Ok(decided)
 }
 
-async fn write_jobs(connection: &mut PgConnection, decided: &Decided, head: Head) -> Result<(), sqlx::Error> {
+async fn write_jobs(connection: &mut PgConnection, decided: &Decided, head: Head) -> sqlx::Result<()> {
     for change in &decided.jobs {
         match change {
             JobChange::Start(id, job, request) => {
@@ -169,7 +169,7 @@ async fn add_ended_erases(
     head: Head,
     remembered: &mut BTreeMap<RequestName, Reply>,
     parent: &Parent,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let is_erase = |unit: &&Unit| {
         let Command::Account { user, action: AccountAction::Erase } = &unit.command else { return false };
         // A repeat of an erase that has not ended continues it.
@@ -208,7 +208,7 @@ pub async fn was_committed(
     batch_id: Uuid,
     first: Option<Revision>,
     parent: &Parent,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let Some(first) = first else { return Ok(false) };
     let find = db_span("batch.find", parent);
     let found = within(async {

@@ -188,7 +188,7 @@ impl Replacer {
         }
     }
 
-    async fn plan(&self, wanted: &Wanted, key: Option<&RequestKey>) -> Result<Planned, sqlx::Error> {
+    async fn plan(&self, wanted: &Wanted, key: Option<&RequestKey>) -> sqlx::Result<Planned> {
         let Wanted { actor, targets, .. } = wanted;
         let mut connection = postgres::acquire(&self.pool).await?;
         let mut snapshot = within(replacement::begin_snapshot(&mut connection)).await?;
@@ -214,7 +214,7 @@ impl Replacer {
         })
     }
 
-    async fn prepare(&self, job_id: Uuid, wanted: &Wanted, total: usize) -> Result<(), sqlx::Error> {
+    async fn prepare(&self, job_id: Uuid, wanted: &Wanted, total: usize) -> sqlx::Result<()> {
         let mut connection = postgres::acquire(&self.pool).await?;
         targets::prepare(&mut connection, job_id, wanted.actor, &wanted.targets, total).await
     }

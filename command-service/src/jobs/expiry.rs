@@ -24,11 +24,7 @@ pub struct Expired {
 
 /// Removes up to `limit` expired edges. Returns `None` if there are none, if the clock is not trusted, or if another
 /// process is removing them.
-pub async fn next(
-    pool: &PgPool,
-    clock: &DatabaseClock,
-    limit: usize,
-) -> Result<Option<Expired>, sqlx::Error> {
+pub async fn next(pool: &PgPool, clock: &DatabaseClock, limit: usize) -> sqlx::Result<Option<Expired>> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     if within(clock.trusted_now(&mut connection)).await?.is_none()
         || !within(chunks::any_expired(&mut connection)).await?
@@ -48,7 +44,7 @@ async fn expire(
     connection: &mut PgConnection,
     clock: &DatabaseClock,
     limit: usize,
-) -> Result<Option<Expired>, sqlx::Error> {
+) -> sqlx::Result<Option<Expired>> {
     // Checked again: the clock may have jumped during the wait for the lock.
     let Some(now) = clock.trusted_now(connection).await? else { return Ok(None) };
     let due = chunks::expired(connection, now, limit).await?;

@@ -54,7 +54,7 @@ pub async fn step(
     Ok(outcome)
 }
 
-async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> Result<Found, sqlx::Error> {
+async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> sqlx::Result<Found> {
     let names = (job.job_id, job.user_id);
     let mut cursor = job.cursor().unwrap_or(Cursor::start(Phase::Remove));
     let mut found = Found { users: Vec::new(), at: cursor, next: Some(cursor) };
@@ -110,7 +110,7 @@ async fn write(
     before: &Job,
     user: UserId,
     found: Found,
-) -> Result<Outcome, sqlx::Error> {
+) -> sqlx::Result<Outcome> {
     // A command may have superseded the job, or another worker continued it, since the read.
     let job = jobs::get(connection, before.job_id).await?;
     let job = job.filter(|job| job.state == "running" && job.cursor() == before.cursor());

@@ -28,7 +28,7 @@ pub async fn next(
     clock: &DatabaseClock,
     limit: usize,
     paused: &[Uuid],
-) -> Result<Option<(Uuid, Result<Outcome, Failed>)>, sqlx::Error> {
+) -> sqlx::Result<Option<(Uuid, Result<Outcome, Failed>)>> {
     let mut connection = service_kit::postgres::acquire(pool).await?;
     let Some(job) = within(jobs::next(&mut connection, paused)).await? else { return Ok(None) };
     let (Some(kind), Some(user)) = (JobKind::named(&job.kind), UserId::new(job.user_id)) else {
@@ -68,12 +68,12 @@ async fn locked_step(
     Ok(outcome)
 }
 
-async fn set_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<(), sqlx::Error> {
+async fn set_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx::Result<()> {
     let total = count(connection, kind, job).await?;
     jobs::set_total(connection, job.job_id, total).await
 }
 
-async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> Result<i64, sqlx::Error> {
+async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx::Result<i64> {
     let (live, archived) = match kind {
         JobKind::MakePublic => return jobs::count_requests(connection, job.user_id).await,
         // The command counted them.
@@ -115,7 +115,7 @@ async fn step(
     user: UserId,
     job_id: Uuid,
     limit: usize,
-) -> Result<Outcome, sqlx::Error> {
+) -> sqlx::Result<Outcome> {
     // A command may have superseded the job, or another worker continued it, since it was found.
     let Some(job) = jobs::get(connection, job_id).await?.filter(|job| job.state == "running") else {
         return Ok(Outcome::Nothing);
@@ -163,7 +163,7 @@ async fn follow_up(
     user: UserId,
     graph: &Graph,
     head: Head,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let account = graph.account(user);
     match kind {
         // Pending requests to a public account: the job that accepts them ended when the account was archived.
@@ -189,7 +189,7 @@ async fn load_chunk(
     user: UserId,
     cursor: Option<Cursor>,
     limit: usize,
-) -> Result<(Head, Graph, Chunk), sqlx::Error> {
+) -> sqlx::Result<(Head, Graph, Chunk)> {
     let id = user.uuid();
     let after = cursor.map_or(Position(0), |cursor| cursor.after);
     let archived = match cursor {

@@ -64,7 +64,7 @@ pub struct Worker {
 
 impl Worker {
     /// Runs until `stop`.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), sqlx::Error> {
+    pub async fn run(self, stop: CancellationToken) -> sqlx::Result<()> {
         ::metrics::gauge!(metrics::WORKER_LEADER).set(0.0);
         tokio::select! {
             () = self.lead(&stop) => {}
@@ -172,7 +172,7 @@ impl Worker {
         }
     }
 
-    async fn clean_up(&self) -> Result<(), sqlx::Error> {
+    async fn clean_up(&self) -> sqlx::Result<()> {
         let mut connection = service_kit::postgres::acquire(&self.pool).await?;
         within(targets::adopt(&mut connection)).await?;
         within(targets::delete_ended(&mut connection)).await

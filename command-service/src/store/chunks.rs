@@ -31,7 +31,7 @@ async fn read(
     user: Uuid,
     after: Position,
     limit: usize,
-) -> Result<Chunk, sqlx::Error> {
+) -> sqlx::Result<Chunk> {
     let rows: Vec<EdgeRow> = sqlx::query_as(sql)
         .bind(user)
         .bind(after.as_i64())
@@ -47,7 +47,7 @@ pub async fn live(
     user: Uuid,
     after: Position,
     limit: usize,
-) -> Result<Chunk, sqlx::Error> {
+) -> sqlx::Result<Chunk> {
     read(connection, include_str!("chunk_live.sql"), user, after, limit).await
 }
 
@@ -57,7 +57,7 @@ pub async fn archived(
     user: Uuid,
     after: Position,
     limit: usize,
-) -> Result<Chunk, sqlx::Error> {
+) -> sqlx::Result<Chunk> {
     read(connection, include_str!("chunk_archived.sql"), user, after, limit).await
 }
 
@@ -67,7 +67,7 @@ pub async fn requests(
     user: Uuid,
     after: Position,
     limit: usize,
-) -> Result<Chunk, sqlx::Error> {
+) -> sqlx::Result<Chunk> {
     const SQL: &str = "-- chunk_requests
         SELECT 4 AS kind, requester_id AS a, target_id AS b, created_at AS at, NULL::timestamptz AS expires_at,
                position, revision
@@ -80,7 +80,7 @@ pub async fn expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
     limit: usize,
-) -> Result<Vec<EdgeKey>, sqlx::Error> {
+) -> sqlx::Result<Vec<EdgeKey>> {
     let rows: Vec<EdgeRow> = sqlx::query_as(
         "-- chunk_expired
          (SELECT 2 AS kind, muter_id AS a, muted_id AS b, created_at AS at, expires_at, position, revision
@@ -98,7 +98,7 @@ pub async fn expired(
 }
 
 /// Whether an expired mute or block exists.
-pub async fn any_expired(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub async fn any_expired(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "-- any_expired
          SELECT EXISTS (SELECT FROM mutes WHERE expires_at <= now())

@@ -17,12 +17,12 @@ pub struct Record {
 }
 
 /// Reads PostgreSQL's time of day.
-pub async fn now(connection: &mut PgConnection) -> Result<OffsetDateTime, sqlx::Error> {
+pub async fn now(connection: &mut PgConnection) -> sqlx::Result<OffsetDateTime> {
     sqlx::query_scalar("-- clock_now\nSELECT clock_timestamp()").fetch_one(connection).await
 }
 
 /// Reads PostgreSQL's time of day and the record.
-pub async fn read(connection: &mut PgConnection) -> Result<(OffsetDateTime, Record), sqlx::Error> {
+pub async fn read(connection: &mut PgConnection) -> sqlx::Result<(OffsetDateTime, Record)> {
     let (now, seen_at, jumped, suspended, accepted) = sqlx::query_as(
         "-- clock_read
          SELECT clock_timestamp(), seen_at, jumped, trusted_since = 'infinity', accepted FROM clock",
@@ -33,7 +33,7 @@ pub async fn read(connection: &mut PgConnection) -> Result<(OffsetDateTime, Reco
 }
 
 /// Records that the clock is still trusted.
-pub async fn seen(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn seen(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query("-- clock_seen\nUPDATE clock SET seen_at = clock_timestamp()")
         .execute(connection)
         .await
@@ -41,7 +41,7 @@ pub async fn seen(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Records that the clock is trusted again, unless an operator has accepted it since the record was read.
-pub async fn trust(connection: &mut PgConnection, accepted: i64) -> Result<(), sqlx::Error> {
+pub async fn trust(connection: &mut PgConnection, accepted: i64) -> sqlx::Result<()> {
     sqlx::query(
         "-- clock_trust
          UPDATE clock SET seen_at = clock_timestamp(), jumped = NULL, trusted_since = clock_timestamp()
@@ -59,7 +59,7 @@ pub async fn distrust(
     connection: &mut PgConnection,
     jumped: Option<&str>,
     accepted: i64,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- clock_distrust
          UPDATE clock SET trusted_since = 'infinity', jumped = coalesce(jumped, $1) WHERE accepted = $2",

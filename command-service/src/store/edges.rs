@@ -101,12 +101,12 @@ fn archived(kind: EdgeKind) -> Option<&'static Sql> {
 }
 
 /// Writes the changes of live edges.
-pub async fn save_live(connection: &mut PgConnection, layer: &Layer) -> Result<(), sqlx::Error> {
+pub async fn save_live(connection: &mut PgConnection, layer: &Layer) -> sqlx::Result<()> {
     save(connection, layer, live).await
 }
 
 /// Writes the changes of archived edges.
-pub async fn save_archived(connection: &mut PgConnection, layer: &Layer) -> Result<(), sqlx::Error> {
+pub async fn save_archived(connection: &mut PgConnection, layer: &Layer) -> sqlx::Result<()> {
     save(connection, layer, archived).await
 }
 
@@ -114,7 +114,7 @@ async fn save(
     connection: &mut PgConnection,
     layer: &Layer,
     tables: fn(EdgeKind) -> Option<&'static Sql>,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     for (kind, keys) in by_kind(layer.to_delete(), |key| key.kind) {
         let Some(sql) = tables(kind) else { continue };
         let (_, sources, targets) = columns(keys.into_iter());
@@ -135,7 +135,7 @@ async fn put(
     connection: &mut PgConnection,
     sql: &'static str,
     edges: &[(&EdgeKey, &Edge)],
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let (_, sources, targets) = columns(edges.iter().map(|(key, _)| *key));
     let edges = || edges.iter().map(|(_, edge)| *edge);
     sqlx::query(sql)

@@ -38,7 +38,7 @@ impl Late {
 }
 
 /// Fails work that takes longer than 15 seconds.
-pub async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+pub async fn within<T>(work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     with_timeout(TIMEOUT, work, || Late::NoAnswer.error()).await
 }
 

@@ -58,7 +58,7 @@ fn from_row((epoch, revision, event_id, updated_at, clock): Row) -> Head {
 /// Two statements, although one round trip would be enough: sqlx knows of a transaction only after the statement that
 /// begins it has succeeded. If the wait for the lock failed or was cancelled, the connection would stay in a
 /// transaction.
-pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+pub async fn begin_locked(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
     Ok(transaction)
@@ -67,7 +67,7 @@ pub async fn begin_locked(connection: &mut PgConnection) -> Result<Transaction<'
 /// Like [`begin_locked`], to remove expired edges; `None` if another process is removing them.
 pub async fn begin_locked_for_expiry(
     connection: &mut PgConnection,
-) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
+) -> sqlx::Result<Option<Transaction<'_, Postgres>>> {
     let mut transaction = connection.begin().await?;
     let alone: bool = sqlx::query_scalar("-- head_lock_for_expiry\nSELECT pg_try_advisory_xact_lock($1)")
         .bind(EXPIRY)
@@ -84,7 +84,7 @@ pub async fn begin_locked_for_expiry(
 /// Like [`begin_locked`], for commands; `None` if the history is forked.
 pub async fn begin_locked_for_commands(
     connection: &mut PgConnection,
-) -> Result<Option<Transaction<'_, Postgres>>, sqlx::Error> {
+) -> sqlx::Result<Option<Transaction<'_, Postgres>>> {
     let mut transaction = connection.begin().await?;
     let forked: bool =
         sqlx::query_scalar("-- head_lock_for_commands\nSELECT fork IS NOT NULL FROM log_lock FOR UPDATE")
@@ -111,7 +111,7 @@ pub struct History {
 }
 
 /// Reads `log_lock` without locking it.
-pub async fn history(connection: &mut PgConnection) -> Result<History, sqlx::Error> {
+pub async fn history(connection: &mut PgConnection) -> sqlx::Result<History> {
     let (epoch, database_id, fork, replace): (i64, Uuid, Option<String>, i64) =
         sqlx::query_as("-- history\nSELECT epoch, database_id, fork, replace_streams_before FROM log_lock")
             .fetch_one(connection)
@@ -125,11 +125,7 @@ pub async fn history(connection: &mut PgConnection) -> Result<History, sqlx::Err
 }
 
 /// Records a fork: until a recovery, every process refuses commands, also after a restart.
-pub async fn record_fork(
-    connection: &mut PgConnection,
-    epoch: Epoch,
-    problem: &str,
-) -> Result<(), sqlx::Error> {
+pub async fn record_fork(connection: &mut PgConnection, epoch: Epoch, problem: &str) -> sqlx::Result<()> {
     sqlx::query("-- record_fork\nUPDATE log_lock SET fork = $1 WHERE fork IS NULL AND epoch = $2")
         .bind(problem)
         .bind(i64::try_from(epoch.0).unwrap_or(i64::MAX))
@@ -139,12 +135,12 @@ pub async fn record_fork(
 }
 
 /// Reads the id of this database.
-pub async fn database_id(connection: &mut PgConnection) -> Result<Uuid, sqlx::Error> {
+pub async fn database_id(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
     sqlx::query_scalar("-- database_id\nSELECT database_id FROM log_head").fetch_one(connection).await
 }
 
 /// Reads the head without locking it.
-pub async fn get(connection: &mut PgConnection) -> Result<Head, sqlx::Error> {
+pub async fn get(connection: &mut PgConnection) -> sqlx::Result<Head> {
     sqlx::query_as(
         "-- head_get
          SELECT epoch, revision, event_id, updated_at, clock_timestamp() FROM log_head",

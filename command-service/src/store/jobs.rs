@@ -67,7 +67,7 @@ pub async fn insert(
     job: &NewJob,
     request_id: Option<Uuid>,
     now: OffsetDateTime,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     if job.prepared.is_some() && get(connection, job_id).await?.is_some() {
         return Ok(());
     }
@@ -97,7 +97,7 @@ async fn start_prepared(
     job_id: Uuid,
     request_id: Option<Uuid>,
     now: OffsetDateTime,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let started = sqlx::query(
         "-- jobs_start
          UPDATE jobs SET state = 'running', request_id = $2, created_at = $3, updated_at = $3
@@ -118,7 +118,7 @@ pub async fn supersede(
     kind: JobKind,
     by: Option<Uuid>,
     now: OffsetDateTime,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- jobs_supersede
          UPDATE jobs SET state = 'failed', error = $4, updated_at = $3, cursor = NULL
@@ -140,7 +140,7 @@ pub async fn supersede(
 pub async fn running(
     connection: &mut PgConnection,
     users: impl Iterator<Item = &UserId>,
-) -> Result<Vec<((UserId, JobKind), Uuid)>, sqlx::Error> {
+) -> sqlx::Result<Vec<((UserId, JobKind), Uuid)>> {
     let rows: Vec<(Uuid, String, Uuid)> = sqlx::query_as(
         "-- jobs_running_of
          SELECT user_id, kind, job_id FROM jobs WHERE user_id = ANY($1) AND state = 'running'",
@@ -154,10 +154,7 @@ pub async fn running(
 }
 
 /// Returns the archived accounts that have live mutes or blocks by others.
-pub async fn shown_by_others(
-    connection: &mut PgConnection,
-    users: &[UserId],
-) -> Result<Vec<UserId>, sqlx::Error> {
+pub async fn shown_by_others(connection: &mut PgConnection, users: &[UserId]) -> sqlx::Result<Vec<UserId>> {
     let rows: Vec<Uuid> = sqlx::query_scalar(
         "-- jobs_shown_by_others
          SELECT u FROM unnest($1::uuid[]) AS x(u)
@@ -174,7 +171,7 @@ pub async fn shown_by_others(
 pub async fn link_erases(
     connection: &mut PgConnection,
     requests: &BTreeMap<RequestName, Uuid>,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- erase_requests_insert
          INSERT INTO erase_requests (user_id, request_id, job_id)
@@ -196,7 +193,7 @@ pub async fn link_erases(
 pub async fn erases(
     connection: &mut PgConnection,
     requests: &[RequestName],
-) -> Result<BTreeMap<RequestName, Uuid>, sqlx::Error> {
+) -> sqlx::Result<BTreeMap<RequestName, Uuid>> {
     let rows: Vec<(Uuid, Uuid, Option<Uuid>)> = sqlx::query_as(
         "-- jobs_erases
          SELECT u, r, coalesce(
@@ -215,7 +212,7 @@ pub async fn erases(
 }
 
 /// Returns a job that was started.
-pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<Job>, sqlx::Error> {
+pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> sqlx::Result<Option<Job>> {
     sqlx::query_as(
         "-- jobs_get
          SELECT job_id, kind, user_id, state, done, total, cursor_phase, cursor_position, cursor_done,
@@ -228,7 +225,7 @@ pub async fn get(connection: &mut PgConnection, job_id: Uuid) -> Result<Option<J
 }
 
 /// Counts the jobs that have not ended. Each state has a partial index of its own.
-pub async fn count_running(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
+pub async fn count_running(connection: &mut PgConnection) -> sqlx::Result<i64> {
     sqlx::query_scalar(
         "-- jobs_count_running
          SELECT (SELECT count(*) FROM jobs WHERE state = 'running')
@@ -240,7 +237,7 @@ pub async fn count_running(connection: &mut PgConnection) -> Result<i64, sqlx::E
 
 /// Returns the running job that has waited longest since its last step, of the kinds that this version knows, except
 /// the `paused` ones.
-pub async fn next(connection: &mut PgConnection, paused: &[Uuid]) -> Result<Option<Job>, sqlx::Error> {
+pub async fn next(connection: &mut PgConnection, paused: &[Uuid]) -> sqlx::Result<Option<Job>> {
     let job_id: Option<Uuid> = sqlx::query_scalar(
         "-- jobs_next
          SELECT job_id FROM jobs
@@ -262,7 +259,7 @@ pub async fn record_failure(
     connection: &mut PgConnection,
     job_id: Uuid,
     max_attempts: i32,
-) -> Result<Option<(i32, String)>, sqlx::Error> {
+) -> sqlx::Result<Option<(i32, String)>> {
     sqlx::query_as(
         "-- jobs_note_failure
          UPDATE jobs
@@ -280,7 +277,7 @@ pub async fn record_failure(
 }
 
 /// Moves a job behind the other running jobs.
-pub async fn put_back(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx::Error> {
+pub async fn put_back(connection: &mut PgConnection, job_id: Uuid) -> sqlx::Result<()> {
     sqlx::query(
         "-- jobs_put_back\nUPDATE jobs SET updated_at = now() WHERE job_id = $1 AND state = 'running'",
     )
@@ -291,12 +288,12 @@ pub async fn put_back(connection: &mut PgConnection, job_id: Uuid) -> Result<(),
 }
 
 /// Counts the live and the archived edges of an account.
-pub async fn count_edges(connection: &mut PgConnection, user: Uuid) -> Result<(i64, i64), sqlx::Error> {
+pub async fn count_edges(connection: &mut PgConnection, user: Uuid) -> sqlx::Result<(i64, i64)> {
     sqlx::query_as(include_str!("count_edges.sql")).bind(user).fetch_one(connection).await
 }
 
 /// Counts the pending requests to an account.
-pub async fn count_requests(connection: &mut PgConnection, user: Uuid) -> Result<i64, sqlx::Error> {
+pub async fn count_requests(connection: &mut PgConnection, user: Uuid) -> sqlx::Result<i64> {
     sqlx::query_scalar("-- requests_count\nSELECT count(*) FROM follow_requests WHERE target_id = $1")
         .bind(user)
         .fetch_one(connection)
@@ -304,7 +301,7 @@ pub async fn count_requests(connection: &mut PgConnection, user: Uuid) -> Result
 }
 
 /// Records the number of edges of a job.
-pub async fn set_total(connection: &mut PgConnection, job_id: Uuid, total: i64) -> Result<(), sqlx::Error> {
+pub async fn set_total(connection: &mut PgConnection, job_id: Uuid, total: i64) -> sqlx::Result<()> {
     sqlx::query("-- jobs_set_total\nUPDATE jobs SET total = $2 WHERE job_id = $1 AND state = 'running'")
         .bind(job_id)
         .bind(total)
@@ -320,7 +317,7 @@ pub async fn record_step(
     edges: i64,
     cursor: Option<Cursor>,
     now: OffsetDateTime,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- jobs_go_on
          UPDATE jobs
@@ -342,7 +339,7 @@ pub async fn record_step(
 }
 
 /// Ends a job with an error.
-pub async fn fail(connection: &mut PgConnection, job_id: Uuid, why: &str) -> Result<(), sqlx::Error> {
+pub async fn fail(connection: &mut PgConnection, job_id: Uuid, why: &str) -> sqlx::Result<()> {
     sqlx::query(
         "-- jobs_fail
          UPDATE jobs SET state = 'failed', error = $2, cursor = NULL, updated_at = now() WHERE job_id = $1",
@@ -358,7 +355,7 @@ pub async fn fail(connection: &mut PgConnection, job_id: Uuid, why: &str) -> Res
 pub async fn delete_ended(
     connection: &mut PgConnection,
     older_than: std::time::Duration,
-) -> Result<u64, sqlx::Error> {
+) -> sqlx::Result<u64> {
     sqlx::query(
         "-- jobs_forget_ended
          DELETE FROM jobs WHERE state IN ('done', 'failed') AND updated_at < now() - make_interval(secs => $1)",

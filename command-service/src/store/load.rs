@@ -66,7 +66,7 @@ impl EdgeRow {
 
 /// Loads the head, and the existing ones of the edges and accounts. The transaction must have locked the head, so that
 /// nothing changes until it ends.
-pub async fn load(connection: &mut PgConnection, touches: &Touches) -> Result<(Head, Graph), sqlx::Error> {
+pub async fn load(connection: &mut PgConnection, touches: &Touches) -> sqlx::Result<(Head, Graph)> {
     let (kinds, sources, targets) = edges::columns(touches.edges.iter());
     let rows: Vec<Row> = sqlx::query_as(include_str!("load.sql"))
         .bind(kinds)
@@ -117,10 +117,7 @@ fn has_archive(accounts: &BTreeMap<UserId, Account>, key: &EdgeKey) -> bool {
     [key.source, key.target].iter().any(|user| accounts.get(user).is_some_and(|a| a.state.has_archive()))
 }
 
-async fn archived(
-    connection: &mut PgConnection,
-    keys: &[EdgeKey],
-) -> Result<BTreeMap<EdgeKey, Edge>, sqlx::Error> {
+async fn archived(connection: &mut PgConnection, keys: &[EdgeKey]) -> sqlx::Result<BTreeMap<EdgeKey, Edge>> {
     let (kinds, sources, targets) = edges::columns(keys.iter());
     let rows: Vec<EdgeRow> = sqlx::query_as(include_str!("load_archived.sql"))
         .bind(kinds)

@@ -85,7 +85,7 @@ pub async fn is_of_batch(
     connection: &mut PgConnection,
     revision: Revision,
     batch_id: Uuid,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     sqlx::query_scalar(
         "-- outbox_is_of_batch
          SELECT EXISTS (SELECT 1 FROM outbox WHERE revision = $1 AND batch_id = $2)",
@@ -101,7 +101,7 @@ pub async fn list_from(
     connection: &mut PgConnection,
     from: Revision,
     limit: usize,
-) -> Result<Vec<Entry>, sqlx::Error> {
+) -> sqlx::Result<Vec<Entry>> {
     sqlx::query_as(
         "-- outbox_list_from
          SELECT revision, epoch, event_id, prev_id, verb, payload, traceparent, committed_at
@@ -117,7 +117,7 @@ pub async fn list_from(
 pub async fn get_ids(
     connection: &mut PgConnection,
     revision: Revision,
-) -> Result<Option<(Epoch, Uuid)>, sqlx::Error> {
+) -> sqlx::Result<Option<(Epoch, Uuid)>> {
     let row: Option<(i64, Uuid)> =
         sqlx::query_as("-- outbox_get_ids\nSELECT epoch, event_id FROM outbox WHERE revision = $1")
             .bind(revision.as_i64())
@@ -127,7 +127,7 @@ pub async fn get_ids(
 }
 
 /// Returns the oldest revision in the outbox; `None` if it is empty.
-pub async fn oldest(connection: &mut PgConnection) -> Result<Option<Revision>, sqlx::Error> {
+pub async fn oldest(connection: &mut PgConnection) -> sqlx::Result<Option<Revision>> {
     let revision: Option<i64> = sqlx::query_scalar("-- outbox_oldest\nSELECT min(revision) FROM outbox")
         .fetch_one(connection)
         .await?;
@@ -135,7 +135,7 @@ pub async fn oldest(connection: &mut PgConnection) -> Result<Option<Revision>, s
 }
 
 /// Returns the prev_id of the event of a revision.
-pub async fn prev_id(connection: &mut PgConnection, revision: Revision) -> Result<Option<Uuid>, sqlx::Error> {
+pub async fn prev_id(connection: &mut PgConnection, revision: Revision) -> sqlx::Result<Option<Uuid>> {
     let prev_id: Option<Option<Uuid>> =
         sqlx::query_scalar("-- outbox_prev_id\nSELECT prev_id FROM outbox WHERE revision = $1")
             .bind(revision.as_i64())
@@ -148,7 +148,7 @@ pub async fn prev_id(connection: &mut PgConnection, revision: Revision) -> Resul
 pub async fn committed_at(
     connection: &mut PgConnection,
     revision: Revision,
-) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+) -> sqlx::Result<Option<OffsetDateTime>> {
     sqlx::query_scalar("-- outbox_committed_at\nSELECT committed_at FROM outbox WHERE revision = $1")
         .bind(revision.as_i64())
         .fetch_optional(connection)

@@ -35,7 +35,7 @@ impl fmt::Display for Parent {
 }
 
 /// Creates the partitions of the coming days; returns how many. Its locks conflict with no write.
-pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) -> Result<i32, sqlx::Error> {
+pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) -> sqlx::Result<i32> {
     let mut transaction = with_short_locks(connection).await?;
     let made = sqlx::query_scalar("-- ensure_partitions\nSELECT ensure_partitions($1, $2)")
         .bind(parent.name())
@@ -47,7 +47,7 @@ pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) ->
 }
 
 /// Returns for how many days after today partitions exist; -1 if today's is missing.
-pub async fn days_ahead(connection: &mut PgConnection, parent: Parent) -> Result<i32, sqlx::Error> {
+pub async fn days_ahead(connection: &mut PgConnection, parent: Parent) -> sqlx::Result<i32> {
     sqlx::query_scalar("-- partition_days_ahead\nSELECT partition_days_ahead($1)")
         .bind(parent.name())
         .fetch_one(connection)
@@ -60,7 +60,7 @@ pub async fn drop_before(
     parent: Parent,
     before: OffsetDateTime,
     keep_from: Option<Revision>,
-) -> Result<i32, sqlx::Error> {
+) -> sqlx::Result<i32> {
     let mut transaction = with_short_locks(connection).await?;
     let dropped = sqlx::query_scalar("-- drop_partitions\nSELECT drop_partitions($1, $2, $3)")
         .bind(parent.name())
@@ -74,7 +74,7 @@ pub async fn drop_before(
 
 /// A drop needs a lock that conflicts with all others. While it waits, for example for a dump, every write waits behind
 /// it.
-async fn with_short_locks(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+async fn with_short_locks(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- brief_locks\nSET LOCAL lock_timeout = '200ms'").execute(&mut *transaction).await?;
     Ok(transaction)

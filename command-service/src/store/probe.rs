@@ -3,7 +3,7 @@
 use sqlx::{Connection as _, PgConnection};
 
 /// Inserts an idempotency record and an event, as a command does, and rolls them back. They are never visible.
-pub async fn insert_and_roll_back(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn insert_and_roll_back(connection: &mut PgConnection) -> sqlx::Result<()> {
     // In a transaction, begin makes a savepoint.
     let mut savepoint = connection.begin().await?;
     sqlx::query(

@@ -11,7 +11,7 @@ pub async fn put(
     name: &str,
     epoch: Epoch,
     revision: Revision,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- projectors_put
          INSERT INTO projectors (name, epoch, revision, seen_at)
@@ -34,7 +34,7 @@ pub async fn slowest(
     epoch: Epoch,
     within: Duration,
     oldest: Revision,
-) -> Result<Option<Revision>, sqlx::Error> {
+) -> sqlx::Result<Option<Revision>> {
     let revision: Option<i64> = sqlx::query_scalar(
         "-- projectors_slowest
          SELECT min(revision) FROM projectors

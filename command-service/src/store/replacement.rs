@@ -12,7 +12,7 @@ const CHUNK: i64 = 10_000;
 const TARGETS: usize = 1_000;
 
 /// Begins a snapshot whose statements always use indexes: the planner's statistics lag behind an import.
-pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+pub async fn begin_snapshot(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
     sqlx::query(
         "-- replacement_by_keys
@@ -25,7 +25,7 @@ pub async fn begin_snapshot(connection: &mut PgConnection) -> Result<Transaction
 }
 
 /// Returns the account whose list is replaced; the default if it has no row.
-pub async fn account(connection: &mut PgConnection, user: UserId) -> Result<Account, sqlx::Error> {
+pub async fn account(connection: &mut PgConnection, user: UserId) -> sqlx::Result<Account> {
     let row: Option<(i64, i64, i64, bool, String)> = sqlx::query_as(
         "-- replacement_account
          SELECT followers, following, requests_sent, private, state FROM accounts WHERE user_id = $1",
@@ -44,7 +44,7 @@ pub async fn account(connection: &mut PgConnection, user: UserId) -> Result<Acco
 }
 
 /// Returns the live follows and pending requests of an account.
-pub async fn listed(connection: &mut PgConnection, user: UserId) -> Result<Listed, sqlx::Error> {
+pub async fn listed(connection: &mut PgConnection, user: UserId) -> sqlx::Result<Listed> {
     const FOLLOWS: &str = "-- replacement_follows
         SELECT position, following_id FROM follows WHERE follower_id = $1 AND position > $2 ORDER BY position LIMIT $3";
     const REQUESTS: &str = "-- replacement_requests
@@ -56,11 +56,7 @@ pub async fn listed(connection: &mut PgConnection, user: UserId) -> Result<Liste
     })
 }
 
-async fn all(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    user: UserId,
-) -> Result<Vec<UserId>, sqlx::Error> {
+async fn all(connection: &mut PgConnection, sql: &'static str, user: UserId) -> sqlx::Result<Vec<UserId>> {
     let (mut users, mut after) = (Vec::new(), 0_i64);
     loop {
         let rows: Vec<(i64, Uuid)> =
@@ -78,7 +74,7 @@ pub async fn targets(
     connection: &mut PgConnection,
     actor: UserId,
     users: &[UserId],
-) -> Result<Vec<Target>, sqlx::Error> {
+) -> sqlx::Result<Vec<Target>> {
     let mut targets = Vec::with_capacity(users.len());
     for chunk in users.chunks(TARGETS) {
         let rows: Vec<(Option<String>, Option<bool>, bool)> = sqlx::query_as(
@@ -109,7 +105,7 @@ pub async fn is_unchanged(
     connection: &mut PgConnection,
     user: UserId,
     since: proto::Revision,
-) -> Result<bool, sqlx::Error> {
+) -> sqlx::Result<bool> {
     let restored = proto::subjects::verb_name(proto::event::Verb::RestoreAccount);
     sqlx::query_scalar(
         "-- replacement_is_unchanged

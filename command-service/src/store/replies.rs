@@ -28,7 +28,7 @@ pub struct Reply {
 pub async fn list(
     connection: &mut PgConnection,
     requests: &[(&RequestKey, &Command)],
-) -> Result<BTreeMap<RequestName, Reply>, sqlx::Error> {
+) -> sqlx::Result<BTreeMap<RequestName, Reply>> {
     let names: Vec<_> = requests.iter().map(|(key, _)| key.name()).collect();
     // Two commands of a batch may have one name and different contents.
     let asked: BTreeMap<(RequestName, &[u8]), &Command> =
@@ -43,7 +43,7 @@ pub async fn list(
 }
 
 /// Whether a request was answered before.
-pub async fn exists(connection: &mut PgConnection, name: RequestName) -> Result<bool, sqlx::Error> {
+pub async fn exists(connection: &mut PgConnection, name: RequestName) -> sqlx::Result<bool> {
     Ok(!rows(connection, &[name]).await?.is_empty())
 }
 
@@ -55,7 +55,7 @@ struct Row {
     response: Vec<u8>,
 }
 
-async fn rows(connection: &mut PgConnection, names: &[RequestName]) -> Result<Vec<Row>, sqlx::Error> {
+async fn rows(connection: &mut PgConnection, names: &[RequestName]) -> sqlx::Result<Vec<Row>> {
     sqlx::query_as(
         "-- replies_list
          SELECT actor_id, request_id, fingerprint, response
@@ -72,7 +72,7 @@ pub async fn insert(
     connection: &mut PgConnection,
     replies: &[(RequestKey, Answer)],
     now: OffsetDateTime,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     sqlx::query(
         "-- replies_insert
          INSERT INTO replies (actor_id, request_id, fingerprint, response, created_at)

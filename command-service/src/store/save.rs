@@ -33,7 +33,7 @@ pub async fn save(
     graph: &Graph,
     entries: &[Entry],
     batch_id: Uuid,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -51,7 +51,7 @@ async fn append(
     graph: &Graph,
     entries: &[Entry],
     batch_id: Uuid,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let mut ids: Vec<Uuid> = Vec::new();
     let mut counts: [Vec<i64>; 6] = Default::default();
     let (mut private, mut states) = (Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ async fn append(
 }
 
 /// Deletes accounts and their idempotency records.
-async fn delete_accounts(connection: &mut PgConnection, users: &[Uuid]) -> Result<(), sqlx::Error> {
+async fn delete_accounts(connection: &mut PgConnection, users: &[Uuid]) -> sqlx::Result<()> {
     sqlx::query("-- accounts_forget\nDELETE FROM accounts WHERE user_id = ANY($1)")
         .bind(users)
         .execute(&mut *connection)

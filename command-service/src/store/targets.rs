@@ -21,7 +21,7 @@ pub async fn prepare(
     user: UserId,
     targets: &[UserId],
     total: usize,
-) -> Result<(), sqlx::Error> {
+) -> sqlx::Result<()> {
     let mut transaction = connection.begin().await?;
     sqlx::query(
         "-- jobs_prepare
@@ -39,7 +39,7 @@ pub async fn prepare(
 }
 
 /// Writes a list. The last target is added first, so that the first is listed as the newest.
-async fn write(connection: &mut PgConnection, job_id: Uuid, targets: &[UserId]) -> Result<(), sqlx::Error> {
+async fn write(connection: &mut PgConnection, job_id: Uuid, targets: &[UserId]) -> sqlx::Result<()> {
     let mut first = 0_i32;
     let reversed: Vec<Uuid> = targets.iter().rev().map(|target| target.uuid()).collect();
     for chunk in reversed.chunks(CHUNK) {
@@ -60,10 +60,7 @@ async fn write(connection: &mut PgConnection, job_id: Uuid, targets: &[UserId]) 
 
 /// Returns the jobs that were deleted before they started. Locks the rows of the others until the transaction ends, so
 /// that they cannot be deleted meanwhile.
-pub async fn discarded(
-    connection: &mut PgConnection,
-    jobs: &BTreeSet<Uuid>,
-) -> Result<Vec<Uuid>, sqlx::Error> {
+pub async fn discarded(connection: &mut PgConnection, jobs: &BTreeSet<Uuid>) -> sqlx::Result<Vec<Uuid>> {
     let found: Vec<Uuid> = sqlx::query_scalar(
         "-- jobs_prepared
          SELECT job_id FROM jobs WHERE job_id = ANY($1) ORDER BY job_id FOR UPDATE",
@@ -75,7 +72,7 @@ pub async fn discarded(
 }
 
 /// Deletes a job that has not started.
-pub async fn discard(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx::Error> {
+pub async fn discard(connection: &mut PgConnection, job_id: Uuid) -> sqlx::Result<()> {
     sqlx::query("-- jobs_discard\nDELETE FROM jobs WHERE job_id = $1 AND state = 'preparing'")
         .bind(job_id)
         .execute(connection)
@@ -110,7 +107,7 @@ pub async fn look_at_edges(
     (job_id, user): (Uuid, Uuid),
     after: Position,
     limit: i64,
-) -> Result<Vec<Seen>, sqlx::Error> {
+) -> sqlx::Result<Vec<Seen>> {
     sqlx::query_as(
         "-- job_targets_edges
          SELECT position, target,
@@ -140,7 +137,7 @@ pub async fn look_at_list(
     (job_id, user): (Uuid, Uuid),
     after: Position,
     limit: i64,
-) -> Result<Vec<Seen>, sqlx::Error> {
+) -> sqlx::Result<Vec<Seen>> {
     sqlx::query_as(
         "-- job_targets_list
          SELECT t.position::bigint, t.user_id,
@@ -166,7 +163,7 @@ pub async fn still_listed(
     connection: &mut PgConnection,
     job_id: Uuid,
     users: &[UserId],
-) -> Result<Vec<UserId>, sqlx::Error> {
+) -> sqlx::Result<Vec<UserId>> {
     let listed: Vec<Uuid> = sqlx::query_scalar(
         "-- job_targets_still
          SELECT user_id FROM job_targets WHERE job_id = $1 AND user_id = ANY($2) ORDER BY position",
@@ -179,7 +176,7 @@ pub async fn still_listed(
 }
 
 /// Deletes jobs that never started, and the lists of jobs that have ended or never started.
-pub async fn delete_ended(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn delete_ended(connection: &mut PgConnection) -> sqlx::Result<()> {
     sqlx::query(
         "-- jobs_discard_old
          DELETE FROM jobs WHERE state = 'preparing' AND updated_at < now() - interval '1 hour'",
@@ -206,7 +203,7 @@ pub async fn delete_ended(connection: &mut PgConnection) -> Result<(), sqlx::Err
     Ok(())
 }
 
-async fn delete(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx::Error> {
+async fn delete(connection: &mut PgConnection, job_id: Uuid) -> sqlx::Result<()> {
     loop {
         let deleted = sqlx::query(
             "-- job_targets_delete
@@ -224,7 +221,7 @@ async fn delete(connection: &mut PgConnection, job_id: Uuid) -> Result<(), sqlx:
 }
 
 /// Moves the lists of jobs that 0.1.0 started from their cursors into the table.
-pub async fn adopt(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub async fn adopt(connection: &mut PgConnection) -> sqlx::Result<()> {
     let old: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
         "-- jobs_of_0_1
          SELECT job_id, cursor FROM jobs
