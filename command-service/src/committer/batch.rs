@@ -152,7 +152,7 @@ impl Batch<'_> {
     fn start_job(&mut self, unit: &Unit, decision: &Decision) -> Option<Uuid> {
         let job = decision.job.clone()?;
         let id = job.prepared.unwrap_or_else(self.new_id);
-        self.graph.add_jobs([((job.user, job.kind), id)]);
+        self.graph.running_jobs.insert((job.user, job.kind), id);
         let request_id = unit.request.as_ref().map(|request| request.request_id);
         self.decided.jobs.push(JobChange::Start(id, job, request_id));
         Some(id)

@@ -22,21 +22,23 @@ const PAIR_KINDS: [EdgeKind; 4] =
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// Edges that reads return.
-    live: Layer,
+    pub live: Layer,
     /// Edges with an archived end, which no read returns.
-    archived: Layer,
+    pub archived: Layer,
     accounts: BTreeMap<UserId, Account>,
     changed_accounts: BTreeSet<UserId>,
     erased_accounts: BTreeSet<UserId>,
-    running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
+    /// The running jobs.
+    pub running_jobs: BTreeMap<(UserId, JobKind), Uuid>,
     /// Archived accounts with live mutes or blocks by others. Their own counts do not include those.
-    shown_by_others: BTreeSet<UserId>,
+    pub shown_by_others: BTreeSet<UserId>,
     /// Accounts whose following lists in the database have no edge newer than the snapshots of the planned commands.
-    unchanged_lists: BTreeSet<UserId>,
+    pub unchanged_lists: BTreeSet<UserId>,
     /// Prepared jobs that were deleted before the commands that start them.
-    discarded_lists: BTreeSet<Uuid>,
-    /// The loaded accounts, including those without a row. `None` if every account counts as loaded.
-    loaded: Option<BTreeSet<UserId>>,
+    pub discarded_lists: BTreeSet<Uuid>,
+    /// The loaded accounts, including those without a row; changes of others fail. `None` if every account counts as
+    /// loaded.
+    pub loaded: Option<BTreeSet<UserId>>,
 }
 
 /// A change touches an account that was not loaded, so its counts are not known.
@@ -50,29 +52,9 @@ impl Graph {
         Self { live: Layer::new(live), accounts, ..Self::default() }
     }
 
-    /// Names the loaded accounts. From now on, changes of others fail.
-    pub fn limit_to(&mut self, loaded: BTreeSet<UserId>) {
-        self.loaded = Some(loaded);
-    }
-
-    /// Adds loaded archived edges.
-    pub fn add_archived(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
-        self.archived.add_loaded(edges);
-    }
-
-    /// Adds running jobs.
-    pub fn add_jobs(&mut self, jobs: impl IntoIterator<Item = ((UserId, JobKind), Uuid)>) {
-        self.running_jobs.extend(jobs);
-    }
-
     /// The running job of a kind.
     pub fn running_job(&self, user: UserId, kind: JobKind) -> Option<Uuid> {
         self.running_jobs.get(&(user, kind)).copied()
-    }
-
-    /// Adds archived accounts with live mutes or blocks by others.
-    pub fn add_shown_by_others(&mut self, users: impl IntoIterator<Item = UserId>) {
-        self.shown_by_others.extend(users);
     }
 
     /// Whether an archived account has live edges left.
@@ -85,21 +67,6 @@ impl Graph {
         self.live.get(&EdgeKey { kind, source, target })
     }
 
-    /// A live edge by its key.
-    pub fn live(&self, key: &EdgeKey) -> Option<&Edge> {
-        self.live.get(key)
-    }
-
-    /// An archived edge by its key.
-    pub fn archived(&self, key: &EdgeKey) -> Option<&Edge> {
-        self.archived.get(key)
-    }
-
-    /// Adds accounts whose following lists have no new edge in the database.
-    pub fn add_unchanged_lists(&mut self, users: impl IntoIterator<Item = UserId>) {
-        self.unchanged_lists.extend(users);
-    }
-
     /// Whether the following list of an account has no edge newer than a revision, including edges of this batch.
     /// Removed edges show in the counts.
     pub fn list_is_unchanged(&self, user: UserId, since: Revision) -> bool {
@@ -109,16 +76,6 @@ impl Graph {
                 && self.live.get(key).is_some_and(|edge| edge.revision > since)
         };
         self.unchanged_lists.contains(&user) && self.live.keys().find(newer).is_none()
-    }
-
-    /// Adds prepared jobs that were deleted.
-    pub fn add_discarded_lists(&mut self, jobs: impl IntoIterator<Item = Uuid>) {
-        self.discarded_lists.extend(jobs);
-    }
-
-    /// Whether a prepared job was deleted.
-    pub fn list_is_discarded(&self, job_id: Uuid) -> bool {
-        self.discarded_lists.contains(&job_id)
     }
 
     /// An account; the default if it has no row.
@@ -297,16 +254,6 @@ impl Graph {
             })
         });
         Etag::of(viewer, other, edges)
-    }
-
-    /// Live edges, with their changes.
-    pub fn live_edges(&self) -> &Layer {
-        &self.live
-    }
-
-    /// Archived edges, with their changes.
-    pub fn archived_edges(&self) -> &Layer {
-        &self.archived
     }
 
     /// Accounts whose row must be inserted or updated.

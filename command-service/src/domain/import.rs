@@ -24,7 +24,7 @@ pub(super) fn decide_import(
     // Two accounts may block each other in the same chunk.
     let (mut seen, mut removed_before) = (BTreeSet::new(), BTreeSet::new());
     for edge in edges {
-        let exists = graph.live(&edge.key).is_some() || seen.contains(&edge.key);
+        let exists = graph.live.get(&edge.key).is_some() || seen.contains(&edge.key);
         let refused = match check_edge(graph, edge, rules) {
             Err(refusal) => Some(refusal.reason()),
             Ok(()) if exists && on_conflict == OnConflict::Fail => Some(Reason::EdgeExists),

@@ -15,23 +15,17 @@ pub struct Layer {
 }
 
 impl Layer {
-    pub(super) fn new(loaded: BTreeMap<EdgeKey, Edge>) -> Self {
+    /// The loaded edges, without changes.
+    pub fn new(loaded: BTreeMap<EdgeKey, Edge>) -> Self {
         Self { now: loaded.clone(), loaded, changed: BTreeSet::new() }
-    }
-
-    pub(super) fn add_loaded(&mut self, edges: BTreeMap<EdgeKey, Edge>) {
-        for (key, edge) in edges {
-            if self.loaded.insert(key, edge).is_none() {
-                self.now.insert(key, edge);
-            }
-        }
     }
 
     pub(super) fn part(&self, keys: &BTreeSet<EdgeKey>) -> Self {
         Self::new(keys.iter().filter_map(|key| Some((*key, *self.now.get(key)?))).collect())
     }
 
-    pub(super) fn get(&self, key: &EdgeKey) -> Option<&Edge> {
+    /// An edge as it is now.
+    pub fn get(&self, key: &EdgeKey) -> Option<&Edge> {
         self.now.get(key)
     }
 

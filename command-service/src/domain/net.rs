@@ -23,8 +23,8 @@ pub(super) fn net(graph: &Graph, changes: &[Change]) -> Vec<Change> {
     keys.sort_unstable();
     keys.into_iter()
         .flat_map(|(_, key)| {
-            let live = net_change(graph.live_edges(), key, LIVE);
-            let archived = net_change(graph.archived_edges(), key, ARCHIVED);
+            let live = net_change(&graph.live, key, LIVE);
+            let archived = net_change(&graph.archived, key, ARCHIVED);
             [live, archived].into_iter().flatten()
         })
         .collect()

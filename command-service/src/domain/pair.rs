@@ -83,11 +83,11 @@ impl Pair<'_> {
             return Err(Refusal::Blocked);
         }
         let (follow, request) = (self.to(EdgeKind::Follow), self.to(EdgeKind::FollowRequest));
-        if self.graph.live(&follow).is_some() {
+        if self.graph.live.get(&follow).is_some() {
             return Ok(vec![]);
         }
         let private = self.graph.account(self.other).private;
-        if self.graph.live(&request).is_some() {
+        if self.graph.live.get(&request).is_some() {
             // If the account has become public, its job that accepts all requests has not reached this one yet.
             return Ok(if private { vec![] } else { vec![Change::remove(request), Change::add(follow)] });
         }
@@ -100,10 +100,10 @@ impl Pair<'_> {
 
     fn accept(&self) -> Result<Vec<Change>, Refusal> {
         let (follow, request) = (self.from(EdgeKind::Follow), self.from(EdgeKind::FollowRequest));
-        if self.graph.live(&request).is_some() {
+        if self.graph.live.get(&request).is_some() {
             return Ok(vec![Change::remove(request), Change::add(follow)]);
         }
-        if self.graph.live(&follow).is_some() { Ok(vec![]) } else { Err(Refusal::NoRequest) }
+        if self.graph.live.get(&follow).is_some() { Ok(vec![]) } else { Err(Refusal::NoRequest) }
     }
 
     /// Adds an edge with this expiry, or changes the expiry of the existing one. An edge to an archived account is
@@ -111,7 +111,7 @@ impl Pair<'_> {
     fn set(&self, kind: EdgeKind, expires_at: Option<OffsetDateTime>) -> Option<Change> {
         let key = self.to(kind);
         let hidden = self.graph.account(self.other).state != AccountState::Active;
-        let op = match (self.graph.live(&key), self.graph.archived(&key)) {
+        let op = match (self.graph.live.get(&key), self.graph.archived.get(&key)) {
             (Some(edge), _) if edge.expires_at == expires_at => return None,
             (Some(_), _) => Op::SetExpiry(expires_at),
             (None, Some(edge)) if edge.expires_at == expires_at => return None,

@@ -140,7 +140,7 @@ pub(super) fn decide_replacement(
     let mut decision = Decision { report: Report::Replace(planned.report.clone()), ..Decision::default() };
     match &planned.work {
         Work::Job(prepared) => {
-            if graph.list_is_discarded(*prepared) {
+            if graph.discarded_lists.contains(prepared) {
                 return Err(Refusal::ListDiscarded.into());
             }
             let total = planned.report.total();
@@ -167,10 +167,10 @@ pub(super) fn decide_replacement(
 fn is_still_decided(graph: &Graph, all: &[Change], change: &Change) -> bool {
     let EdgeKey { kind, source, target } = change.key;
     if change.op == Change::remove(change.key).op {
-        return graph.live(&change.key).is_some();
+        return graph.live.get(&change.key).is_some();
     }
     let request = EdgeKey { kind: EdgeKind::FollowRequest, ..change.key };
-    let asked = graph.live(&request).is_some();
+    let asked = graph.live.get(&request).is_some();
     may_follow(graph, source, target).is_ok()
         && graph.edge(EdgeKind::Follow, source, target).is_none()
         && graph.account(target).private == (kind == EdgeKind::FollowRequest)
@@ -189,7 +189,7 @@ pub fn remove_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Chan
                 target: *target,
             })
         })
-        .filter(|key| graph.live(key).is_some())
+        .filter(|key| graph.live.get(key).is_some())
         .map(Change::remove)
         .collect()
 }
@@ -200,10 +200,10 @@ pub fn add_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Change>
     for target in targets.iter().copied() {
         let key = |kind| EdgeKey { kind, source: actor, target };
         let (follow, request) = (key(EdgeKind::Follow), key(EdgeKind::FollowRequest));
-        if may_follow(graph, actor, target).is_err() || graph.live(&follow).is_some() {
+        if may_follow(graph, actor, target).is_err() || graph.live.get(&follow).is_some() {
             continue;
         }
-        let asked = graph.live(&request).is_some();
+        let asked = graph.live.get(&request).is_some();
         match graph.account(target).private {
             true if asked => {}
             true => changes.push(Change::add(request)),

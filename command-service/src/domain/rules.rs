@@ -62,9 +62,9 @@ pub(super) fn edges_removed_by_block(a: UserId, b: UserId) -> [EdgeKey; 4] {
 
 /// Removes an edge, live or archived; `None` if it does not exist.
 pub(super) fn remove_edge(graph: &Graph, key: EdgeKey) -> Option<Change> {
-    if graph.live(&key).is_some() {
+    if graph.live.get(&key).is_some() {
         Some(Change::remove(key))
     } else {
-        graph.archived(&key).map(|_| Change { key, op: Op::RemoveArchived })
+        graph.archived.get(&key).map(|_| Change { key, op: Op::RemoveArchived })
     }
 }

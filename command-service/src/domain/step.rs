@@ -25,7 +25,7 @@ pub fn restore_step(graph: &Graph, chunk: &[EdgeKey], now: OffsetDateTime) -> Ve
 }
 
 fn restore(graph: &Graph, key: EdgeKey, now: OffsetDateTime) -> Vec<Change> {
-    let Some(edge) = graph.archived(&key) else { return Vec::new() };
+    let Some(edge) = graph.archived.get(&key) else { return Vec::new() };
     let (source, target) = (graph.account(key.source), graph.account(key.target));
     let remove = Change { key, op: Op::RemoveArchived };
     if edge.expires_at.is_some_and(|at| at <= now) {
@@ -43,12 +43,12 @@ fn restore(graph: &Graph, key: EdgeKey, now: OffsetDateTime) -> Vec<Change> {
 pub fn accept_step(graph: &Graph, chunk: &[EdgeKey]) -> Vec<Change> {
     chunk
         .iter()
-        .filter(|key| key.kind == EdgeKind::FollowRequest && graph.live(key).is_some())
+        .filter(|key| key.kind == EdgeKind::FollowRequest && graph.live.get(key).is_some())
         .flat_map(|request| {
             let follow = EdgeKey { kind: EdgeKind::Follow, ..*request };
             // A block or a follow may have been added since the request.
             let possible =
-                !is_blocked(graph, request.source, request.target) && graph.live(&follow).is_none();
+                !is_blocked(graph, request.source, request.target) && graph.live.get(&follow).is_none();
             [Some(Change::remove(*request)), possible.then(|| Change::add(follow))]
         })
         .flatten()
@@ -57,6 +57,7 @@ pub fn accept_step(graph: &Graph, chunk: &[EdgeKey]) -> Vec<Change> {
 
 /// Removes expired edges; an edge whose expiry was extended stays.
 pub fn expire_step(graph: &Graph, chunk: &[EdgeKey], now: OffsetDateTime) -> Vec<Change> {
-    let due = |key: &&EdgeKey| graph.live(key).and_then(|edge| edge.expires_at).is_some_and(|at| at <= now);
+    let due =
+        |key: &&EdgeKey| graph.live.get(key).and_then(|edge| edge.expires_at).is_some_and(|at| at <= now);
     chunk.iter().filter(due).map(|key| Change::remove(*key)).collect()
 }

@@ -144,7 +144,7 @@ fn a_cap_counts_requests_and_grows_with_followers() {
 fn archived_accounts_can_be_unfollowed_and_blocked() {
     for state in [AccountState::Archived, AccountState::Restoring] {
         let mut graph = with_state(2, state);
-        graph.add_archived(BTreeMap::from([(key(EdgeKind::Follow, 1, 2), edge())]));
+        graph.archived = Layer::new(BTreeMap::from([(key(EdgeKind::Follow, 1, 2), edge())]));
         assert_eq!(refusal(&graph, &follow(1, 2)), Refusal::Archived(user(2)));
         assert_eq!(refusal(&graph, &unfollow(2, 1)), Refusal::Archived(user(2)));
         let hidden = (key(EdgeKind::Follow, 1, 2), Op::RemoveArchived);
@@ -158,8 +158,8 @@ fn archived_accounts_can_be_unfollowed_and_blocked() {
             .commit(&decision.changes, &[], Stamp { revision: Revision(2), time: NOW })
             .expect("all is known");
         assert!(edges.is_empty() && counts.is_empty());
-        assert_eq!(graph.archived_edges().to_insert().count(), 1);
-        assert_eq!(graph.archived_edges().to_delete().count(), 1);
+        assert_eq!(graph.archived.to_insert().count(), 1);
+        assert_eq!(graph.archived.to_delete().count(), 1);
     }
     assert_eq!(refusal(&with_state(1, AccountState::Erasing), &unfollow(2, 1)), Refusal::Erasing(user(1)));
 }
@@ -177,7 +177,7 @@ fn hidden_edges_come_back_where_both_ends_take_part_and_their_time_is_not_over()
         (key(EdgeKind::Follow, 2, 1), key(EdgeKind::Follow, 1, 3), key(EdgeKind::Mute, 1, 4));
     let old = Edge { position: Position(77), ..edge() };
     let run_out = Edge { expires_at: Some(NOW), ..edge() };
-    graph.add_archived(BTreeMap::from([(back, old), (stays, edge()), (over, run_out)]));
+    graph.archived = Layer::new(BTreeMap::from([(back, old), (stays, edge()), (over, run_out)]));
     let steps = restore_step(&graph, &[back, stays, over], NOW);
     let ops: Vec<_> = steps.iter().map(|change| (change.key, change.op)).collect();
     assert_eq!(ops, [(back, Op::Restore), (over, Op::RemoveArchived)]);
@@ -334,7 +334,7 @@ fn planned_swap() -> (Graph, Replacement) {
         [(key(EdgeKind::Follow, 1, 2), edge())].into(),
         BTreeMap::from([(user(1), Account { following: 1, ..Account::default() })]),
     );
-    graph.add_unchanged_lists([user(1)]);
+    graph.unchanged_lists.insert(user(1));
     let plan = plan(user(1), &listed(&[2], &[]), &[target(3)]).expect("allowed");
     let planned = Replacement {
         actor: user(1),
@@ -371,7 +371,7 @@ fn a_plan_is_refused_if_a_touched_account_or_block_has_changed() {
         let mut accounts = BTreeMap::from([(user(3), account)]);
         accounts.insert(user(1), graph.account(user(1)));
         let mut graph = Graph::new([(key(EdgeKind::Follow, 1, 2), edge())].into(), accounts);
-        graph.add_unchanged_lists([user(1)]);
+        graph.unchanged_lists.insert(user(1));
         assert_eq!(refusal(&graph, &Command::ReplaceFollowing(planned)), Refusal::ListChanged);
     }
     let (mut graph, planned) = planned_swap();
@@ -386,7 +386,7 @@ fn a_plan_is_refused_if_a_touched_account_or_block_has_changed() {
 fn a_job_whose_list_was_discarded_is_not_started() {
     let (mut graph, planned) = planned_swap();
     let [kept, discarded] = [1, 2].map(Uuid::from_u128);
-    graph.add_discarded_lists([discarded]);
+    graph.discarded_lists.insert(discarded);
     let replace =
         |job_id| Command::ReplaceFollowing(Replacement { work: Work::Job(job_id), ..planned.clone() });
     assert_eq!(refusal(&graph, &replace(discarded)), Refusal::ListDiscarded);
@@ -398,7 +398,7 @@ fn a_job_whose_list_was_discarded_is_not_started() {
 fn a_job_that_replaces_a_list_leaves_hidden_follows_alone() {
     let mut graph = with_state(2, AccountState::Archived);
     let hidden = [key(EdgeKind::Follow, 1, 2), key(EdgeKind::Follow, 1, 3)].map(|key| (key, edge()));
-    graph.add_archived(hidden.into());
+    graph.archived = Layer::new(hidden.into());
     assert_eq!(remove_step(&graph, user(1), &[user(2), user(3)]), []);
     let added = add_step(&graph, user(1), &[user(2), user(4)]);
     assert_eq!(added, [Change::add(key(EdgeKind::Follow, 1, 4))]);
@@ -425,7 +425,7 @@ fn account_actions_depend_on_the_state_of_the_account() {
     assert_eq!(job(Archived, Archive), None, "no live edge is left");
     // Its job failed before it archived the mutes and blocks by others.
     let mut muted = with_state(1, Archived);
-    muted.add_shown_by_others([user(1)]);
+    muted.shown_by_others.insert(user(1));
     let decision = decide(&muted, &act(Archive), &RULES).expect("allowed");
     assert_eq!((decision.accounts, decision.job.map(|job| job.kind)), (vec![], Some(JobKind::Archive)));
     assert_eq!(op(Active, SetPrivacy { private: true }), Some(AccountOp::MadePrivate));
@@ -439,7 +439,7 @@ fn account_actions_depend_on_the_state_of_the_account() {
     assert_eq!(decision.job.expect("a request is pending").kind, JobKind::MakePublic);
     // A make_public job was overtaken and its next step has not run.
     let mut again = with_account(1, asked);
-    again.add_jobs([((user(1), JobKind::MakePublic), Uuid::from_u128(9))]);
+    again.running_jobs.insert((user(1), JobKind::MakePublic), Uuid::from_u128(9));
     let decision = decide(&again, &act(SetPrivacy { private: true }), &RULES).expect("allowed");
     assert_eq!(decision, Decision::default());
 }
@@ -490,9 +490,9 @@ fn an_edge_added_and_removed_within_a_batch_is_not_written() {
     for (revision, command) in (2..).zip([follow(3, 4), unfollow(3, 4), unfollow(1, 2)]) {
         execute(&mut graph, &command, revision);
     }
-    assert_eq!(graph.live_edges().to_insert().count(), 0);
-    assert_eq!(graph.live_edges().to_update().count(), 0);
-    assert_eq!(graph.live_edges().to_delete().collect::<Vec<_>>(), [&key(EdgeKind::Follow, 1, 2)]);
+    assert_eq!(graph.live.to_insert().count(), 0);
+    assert_eq!(graph.live.to_update().count(), 0);
+    assert_eq!(graph.live.to_delete().collect::<Vec<_>>(), [&key(EdgeKind::Follow, 1, 2)]);
     // All four accounts have no counts left.
     assert_eq!((graph.accounts_to_put().count(), graph.accounts_to_drop().count()), (0, 4));
 }
@@ -517,10 +517,10 @@ fn only_an_account_without_counts_and_flags_loses_its_row() {
 #[test]
 fn a_change_of_an_account_that_was_not_loaded_fails() {
     let mut graph = with_edges([key(EdgeKind::Follow, 1, 2)]);
-    graph.limit_to(BTreeSet::from([user(1)]));
+    graph.loaded = Some(BTreeSet::from([user(1)]));
     let stamp = Stamp { revision: Revision(2), time: NOW };
     assert!(graph.commit(&[Change::remove(key(EdgeKind::Follow, 1, 2))], &[], stamp).is_err());
-    assert!(graph.live(&key(EdgeKind::Follow, 1, 2)).is_some());
+    assert!(graph.live.get(&key(EdgeKind::Follow, 1, 2)).is_some());
 }
 
 #[test]
@@ -555,7 +555,7 @@ proptest! {
                 }
             }
         }
-        let left: BTreeSet<_> = graph.live_edges().to_insert().map(|(key, _)| *key).collect();
+        let left: BTreeSet<_> = graph.live.to_insert().map(|(key, _)| *key).collect();
         let wanted: BTreeSet<_> = model.iter().map(|(s, t)| key(EdgeKind::Follow, *s, *t)).collect();
         prop_assert_eq!(left, wanted);
     }

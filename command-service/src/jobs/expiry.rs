@@ -58,7 +58,8 @@ async fn expire(
     if changes.is_empty() {
         return Ok(None);
     }
-    let late = |key| graph.live(key).and_then(|edge| edge.expires_at).map(|at| (now - at).as_seconds_f64());
+    let late =
+        |key| graph.live.get(key).and_then(|edge| edge.expires_at).map(|at| (now - at).as_seconds_f64());
     let late = changes.iter().filter_map(|change| late(&change.key)).collect();
     let mut journal = Journal::after(head, ids::random);
     journal

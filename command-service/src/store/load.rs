@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::head::{Head, date_of_commit};
 use super::{edges, jobs, replacement, targets};
-use crate::domain::{Account, AccountState, Edge, Graph, Touches};
+use crate::domain::{Account, AccountState, Edge, Graph, Layer, Touches};
 
 const HEAD: i32 = -1;
 const ACCOUNT: i32 = 0;
@@ -88,25 +88,25 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> sqlx::Res
     let archives =
         touches.edges.iter().filter(|key| has_archive(&accounts, key)).copied().collect::<Vec<_>>();
     let mut graph = Graph::new(edges, accounts);
-    graph.limit_to(touches.accounts.clone());
+    graph.loaded = Some(touches.accounts.clone());
     if !archives.is_empty() {
-        graph.add_archived(archived(connection, &archives).await?);
+        graph.archived = Layer::new(archived(connection, &archives).await?);
     }
     for (user, seen) in &touches.lists {
         let same_history = seen.epoch == head.epoch;
         if same_history && replacement::is_unchanged(connection, *user, seen.revision).await? {
-            graph.add_unchanged_lists([*user]);
+            graph.unchanged_lists.insert(*user);
         }
     }
     if !touches.prepared.is_empty() {
-        graph.add_discarded_lists(targets::discarded(connection, &touches.prepared).await?);
+        graph.discarded_lists.extend(targets::discarded(connection, &touches.prepared).await?);
     }
     if !touches.jobs_of.is_empty() {
-        graph.add_jobs(jobs::running(connection, touches.jobs_of.iter()).await?);
+        graph.running_jobs.extend(jobs::running(connection, touches.jobs_of.iter()).await?);
         let is_archived = |user: &UserId| graph.account(*user).state == AccountState::Archived;
         let archived: Vec<_> = touches.jobs_of.iter().copied().filter(is_archived).collect();
         if !archived.is_empty() {
-            graph.add_shown_by_others(jobs::shown_by_others(connection, &archived).await?);
+            graph.shown_by_others.extend(jobs::shown_by_others(connection, &archived).await?);
         }
     }
     Ok((head, graph))

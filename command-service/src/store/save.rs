@@ -37,8 +37,8 @@ pub async fn save(
     if entries.is_empty() {
         return Ok(());
     }
-    edges::save_live(connection, graph.live_edges()).await?;
-    edges::save_archived(connection, graph.archived_edges()).await?;
+    edges::save_live(connection, &graph.live).await?;
+    edges::save_archived(connection, &graph.archived).await?;
     let erased: Vec<_> = graph.accounts_to_erase().map(|user| user.uuid()).collect();
     if !erased.is_empty() {
         delete_accounts(connection, &erased).await?;
