@@ -60,10 +60,8 @@ async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> s
     let mut found = Found { users: Vec::new(), at: cursor, next: Some(cursor) };
     for _ in 0..LOOKS {
         found.at = cursor;
-        let seen = match cursor.phase {
-            Phase::Add => within(targets::look_at_list(connection, names, cursor.after, LOOK)).await?,
-            _ => within(targets::look_at_edges(connection, names, cursor.after, LOOK)).await?,
-        };
+        let sql = if cursor.phase == Phase::Add { targets::LIST } else { targets::EDGES };
+        let seen = within(targets::look_at(connection, sql, names, cursor.after, LOOK)).await?;
         let (users, last) = choose(&seen, limit);
         found.users = users;
         found.next = match last {

@@ -190,19 +190,17 @@ async fn load_chunk(
     cursor: Option<Cursor>,
     limit: usize,
 ) -> sqlx::Result<(Head, Graph, Chunk)> {
-    let id = user.uuid();
     let after = cursor.map_or(Position(0), |cursor| cursor.after);
     let archived = match cursor {
         Some(cursor) => cursor.phase == Phase::Archived,
         None => kind == JobKind::Restore,
     };
-    let chunk = if kind == JobKind::MakePublic {
-        chunks::requests(connection, id, after, limit).await?
-    } else if archived {
-        chunks::archived(connection, id, after, limit).await?
-    } else {
-        chunks::live(connection, id, after, limit).await?
+    let sql = match kind {
+        JobKind::MakePublic => chunks::REQUESTS,
+        _ if archived => chunks::ARCHIVED,
+        _ => chunks::LIVE,
     };
+    let chunk = chunks::read(connection, sql, user.uuid(), after, limit).await?;
     let mut touches = Touches::default();
     touches.accounts.insert(user);
     for key in &chunk.keys {

@@ -6,7 +6,17 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::load::EdgeRow;
+use super::load::Row;
+
+/// The live edges of an account.
+pub const LIVE: &str = include_str!("chunk_live.sql");
+/// The archived edges of an account.
+pub const ARCHIVED: &str = include_str!("chunk_archived.sql");
+/// The follow requests to an account.
+pub const REQUESTS: &str = "-- chunk_requests
+    SELECT 4 AS kind, requester_id AS a, target_id AS b, created_at AS at, NULL::timestamptz AS expires_at,
+           position, revision
+    FROM follow_requests WHERE target_id = $1 AND position > $2 ORDER BY position LIMIT $3";
 
 /// Edges by position.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,62 +27,25 @@ pub struct Chunk {
     pub last: Position,
 }
 
-fn chunk(rows: &[EdgeRow]) -> Chunk {
-    let edges: Vec<_> = rows.iter().filter_map(EdgeRow::edge).collect();
-    Chunk {
-        last: edges.last().map_or(Position(0), |(_, edge)| edge.position),
-        keys: edges.into_iter().map(|(key, _)| key).collect(),
-    }
-}
-
-async fn read(
+/// Reads the next edges of an account: `sql` is [`LIVE`], [`ARCHIVED`] or [`REQUESTS`].
+pub async fn read(
     connection: &mut PgConnection,
     sql: &'static str,
     user: Uuid,
     after: Position,
     limit: usize,
 ) -> sqlx::Result<Chunk> {
-    let rows: Vec<EdgeRow> = sqlx::query_as(sql)
+    let rows: Vec<Row> = sqlx::query_as(sql)
         .bind(user)
         .bind(after.as_i64())
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(connection)
         .await?;
-    Ok(chunk(&rows))
-}
-
-/// Reads the next live edges of an account.
-pub async fn live(
-    connection: &mut PgConnection,
-    user: Uuid,
-    after: Position,
-    limit: usize,
-) -> sqlx::Result<Chunk> {
-    read(connection, include_str!("chunk_live.sql"), user, after, limit).await
-}
-
-/// Reads the next archived edges of an account.
-pub async fn archived(
-    connection: &mut PgConnection,
-    user: Uuid,
-    after: Position,
-    limit: usize,
-) -> sqlx::Result<Chunk> {
-    read(connection, include_str!("chunk_archived.sql"), user, after, limit).await
-}
-
-/// Reads the next follow requests to an account.
-pub async fn requests(
-    connection: &mut PgConnection,
-    user: Uuid,
-    after: Position,
-    limit: usize,
-) -> sqlx::Result<Chunk> {
-    const SQL: &str = "-- chunk_requests
-        SELECT 4 AS kind, requester_id AS a, target_id AS b, created_at AS at, NULL::timestamptz AS expires_at,
-               position, revision
-        FROM follow_requests WHERE target_id = $1 AND position > $2 ORDER BY position LIMIT $3";
-    read(connection, SQL, user, after, limit).await
+    let edges: Vec<_> = rows.iter().filter_map(Row::edge).collect();
+    Ok(Chunk {
+        last: edges.last().map_or(Position(0), |(_, edge)| edge.position),
+        keys: edges.into_iter().map(|(key, _)| key).collect(),
+    })
 }
 
 /// Reads expired mutes and blocks, the most overdue first.
@@ -81,7 +54,7 @@ pub async fn expired(
     now: OffsetDateTime,
     limit: usize,
 ) -> sqlx::Result<Vec<EdgeKey>> {
-    let rows: Vec<EdgeRow> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(
         "-- chunk_expired
          (SELECT 2 AS kind, muter_id AS a, muted_id AS b, created_at AS at, expires_at, position, revision
           FROM mutes WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
@@ -94,7 +67,7 @@ pub async fn expired(
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(connection)
     .await?;
-    Ok(rows.iter().filter_map(EdgeRow::edge).map(|(key, _)| key).collect())
+    Ok(rows.iter().filter_map(Row::edge).map(|(key, _)| key).collect())
 }
 
 /// Whether an expired mute or block exists.

@@ -1,132 +1,90 @@
 //! Writes edges to four tables of the same shape and their four archives.
 //!
-//! The statements are built at compile time. The load under the lock shows which rows exist, so rows are inserted,
-//! updated or deleted, never upserted.
+//! The load under the lock shows which rows exist, so rows are inserted, updated or deleted, never upserted.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use proto::event::{EdgeKey, EdgeKind};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::{Edge, Layer};
+use crate::domain::{Edge, Graph, Layer};
+
+static LIVE: LazyLock<Tables> = LazyLock::new(|| tables(""));
+static ARCHIVED: LazyLock<Tables> = LazyLock::new(|| tables("archived_"));
+
+/// The statements of the table of each kind.
+type Tables = BTreeMap<EdgeKind, Sql>;
 
 /// The statements of one table.
 struct Sql {
-    insert: &'static str,
-    update: &'static str,
-    delete: &'static str,
+    insert: String,
+    update: String,
+    delete: String,
 }
 
-/// `$expires` and `$value` are empty for tables without expiry.
-macro_rules! sql {
-    ($table:literal, $source:literal, $target:literal, $expires:literal, $value:literal, $set:literal) => {
-        Sql {
-            insert: concat!(
-                "-- ",
-                $table,
-                "_insert\nINSERT INTO ",
-                $table,
-                " (",
-                $source,
-                ", ",
-                $target,
-                ", created_at, position, revision",
-                $expires,
-                ") SELECT s, t, c, p, r",
-                $value,
-                " FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[],",
-                " $6::timestamptz[]) AS x(s, t, c, p, r, e)"
+fn tables(prefix: &str) -> Tables {
+    BTreeMap::from([
+        (EdgeKind::Follow, Sql::new(format!("{prefix}follows"), "follower_id", "following_id", false)),
+        (EdgeKind::Mute, Sql::new(format!("{prefix}mutes"), "muter_id", "muted_id", true)),
+        (EdgeKind::Block, Sql::new(format!("{prefix}blocks"), "blocker_id", "blocked_id", true)),
+        (
+            EdgeKind::FollowRequest,
+            Sql::new(format!("{prefix}follow_requests"), "requester_id", "target_id", false),
+        ),
+    ])
+}
+
+impl Sql {
+    fn new(table: String, source: &str, target: &str, expires: bool) -> Self {
+        let (column, value, set) =
+            if expires { (", expires_at", ", e", ", expires_at = e") } else { ("", "", "") };
+        let rows = "unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[], \
+                    $6::timestamptz[]) AS x(s, t, c, p, r, e)";
+        Self {
+            insert: format!(
+                "-- {table}_insert
+                 INSERT INTO {table} ({source}, {target}, created_at, position, revision{column})
+                 SELECT s, t, c, p, r{value} FROM {rows}"
             ),
-            update: concat!(
-                "-- ",
-                $table,
-                "_update\nUPDATE ",
-                $table,
-                " SET created_at = c, position = p, revision = r",
-                $set,
-                " FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::bigint[], $5::bigint[],",
-                " $6::timestamptz[]) AS x(s, t, c, p, r, e) WHERE ",
-                $source,
-                " = s AND ",
-                $target,
-                " = t"
+            update: format!(
+                "-- {table}_update
+                 UPDATE {table} SET created_at = c, position = p, revision = r{set} FROM {rows}
+                 WHERE {source} = s AND {target} = t"
             ),
-            delete: concat!(
-                "-- ",
-                $table,
-                "_delete\nDELETE FROM ",
-                $table,
-                " USING unnest($1::uuid[], $2::uuid[]) AS x(s, t) WHERE ",
-                $source,
-                " = s AND ",
-                $target,
-                " = t"
+            delete: format!(
+                "-- {table}_delete
+                 DELETE FROM {table} USING unnest($1::uuid[], $2::uuid[]) AS x(s, t)
+                 WHERE {source} = s AND {target} = t"
             ),
         }
-    };
-}
-
-const FOLLOWS: Sql = sql!("follows", "follower_id", "following_id", "", "", "");
-const MUTES: Sql = sql!("mutes", "muter_id", "muted_id", ", expires_at", ", e", ", expires_at = e");
-const BLOCKS: Sql = sql!("blocks", "blocker_id", "blocked_id", ", expires_at", ", e", ", expires_at = e");
-const REQUESTS: Sql = sql!("follow_requests", "requester_id", "target_id", "", "", "");
-const ARCHIVED_FOLLOWS: Sql = sql!("archived_follows", "follower_id", "following_id", "", "", "");
-const ARCHIVED_MUTES: Sql =
-    sql!("archived_mutes", "muter_id", "muted_id", ", expires_at", ", e", ", expires_at = e");
-const ARCHIVED_BLOCKS: Sql =
-    sql!("archived_blocks", "blocker_id", "blocked_id", ", expires_at", ", e", ", expires_at = e");
-const ARCHIVED_REQUESTS: Sql = sql!("archived_follow_requests", "requester_id", "target_id", "", "", "");
-
-/// The statements of a kind's table.
-fn live(kind: EdgeKind) -> Option<&'static Sql> {
-    match kind {
-        EdgeKind::Follow => Some(&FOLLOWS),
-        EdgeKind::Mute => Some(&MUTES),
-        EdgeKind::Block => Some(&BLOCKS),
-        EdgeKind::FollowRequest => Some(&REQUESTS),
-        EdgeKind::Unspecified => None,
     }
 }
 
-/// The statements of a kind's archive.
-fn archived(kind: EdgeKind) -> Option<&'static Sql> {
-    match kind {
-        EdgeKind::Follow => Some(&ARCHIVED_FOLLOWS),
-        EdgeKind::Mute => Some(&ARCHIVED_MUTES),
-        EdgeKind::Block => Some(&ARCHIVED_BLOCKS),
-        EdgeKind::FollowRequest => Some(&ARCHIVED_REQUESTS),
-        EdgeKind::Unspecified => None,
-    }
+/// Writes the changes of live and archived edges.
+pub async fn save(connection: &mut PgConnection, graph: &Graph) -> sqlx::Result<()> {
+    save_layer(connection, &graph.live, &LIVE).await?;
+    save_layer(connection, &graph.archived, &ARCHIVED).await
 }
 
-/// Writes the changes of live edges.
-pub async fn save_live(connection: &mut PgConnection, layer: &Layer) -> sqlx::Result<()> {
-    save(connection, layer, live).await
-}
-
-/// Writes the changes of archived edges.
-pub async fn save_archived(connection: &mut PgConnection, layer: &Layer) -> sqlx::Result<()> {
-    save(connection, layer, archived).await
-}
-
-async fn save(
+async fn save_layer(
     connection: &mut PgConnection,
     layer: &Layer,
-    tables: fn(EdgeKind) -> Option<&'static Sql>,
+    tables: &'static Tables,
 ) -> sqlx::Result<()> {
     for (kind, keys) in by_kind(layer.to_delete(), |key| key.kind) {
-        let Some(sql) = tables(kind) else { continue };
+        let Some(sql) = tables.get(&kind) else { continue };
         let (_, sources, targets) = columns(keys.into_iter());
-        sqlx::query(sql.delete).bind(sources).bind(targets).execute(&mut *connection).await?;
+        sqlx::query(sql.delete.as_str()).bind(sources).bind(targets).execute(&mut *connection).await?;
     }
     for (kind, edges) in by_kind(layer.to_update(), |(key, _)| key.kind) {
-        let Some(sql) = tables(kind) else { continue };
-        put(connection, sql.update, &edges).await?;
+        let Some(sql) = tables.get(&kind) else { continue };
+        put(connection, &sql.update, &edges).await?;
     }
     for (kind, edges) in by_kind(layer.to_insert(), |(key, _)| key.kind) {
-        let Some(sql) = tables(kind) else { continue };
-        put(connection, sql.insert, &edges).await?;
+        let Some(sql) = tables.get(&kind) else { continue };
+        put(connection, &sql.insert, &edges).await?;
     }
     Ok(())
 }

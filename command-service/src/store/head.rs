@@ -9,10 +9,6 @@ use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Advisory lock of the transaction that removes expired edges. All processes look for them, and would otherwise queue
-/// for the lock on the head.
-const EXPIRY: i64 = 7_166_105_004;
-
 /// The newest event of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -41,18 +37,6 @@ pub fn date_of_commit(clock: OffsetDateTime, last: OffsetDateTime) -> OffsetDate
     if last - clock > TOLERANCE { clock } else { clock.max(last) }
 }
 
-type Row = (i64, i64, Option<Uuid>, OffsetDateTime, OffsetDateTime);
-
-fn from_row((epoch, revision, event_id, updated_at, clock): Row) -> Head {
-    Head {
-        epoch: Epoch::from_i64(epoch),
-        revision: Revision::from_i64(revision),
-        event_id,
-        now: date_of_commit(clock, updated_at),
-        clock,
-    }
-}
-
 /// Begins a transaction and locks the head until its end. Later reads see the state as of the lock.
 ///
 /// Two statements, although one round trip would be enough: sqlx knows of a transaction only after the statement that
@@ -60,24 +44,18 @@ fn from_row((epoch, revision, event_id, updated_at, clock): Row) -> Head {
 /// transaction.
 pub async fn begin_locked(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
     let mut transaction = connection.begin().await?;
-    sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
+    lock(&mut transaction).await?;
     Ok(transaction)
 }
 
-/// Like [`begin_locked`], to remove expired edges; `None` if another process is removing them.
+/// Like [`begin_locked`], to remove expired edges; `None` if another process is removing them. All processes look for
+/// them, and would otherwise queue for the lock on the head.
 pub async fn begin_locked_for_expiry(
     connection: &mut PgConnection,
 ) -> sqlx::Result<Option<Transaction<'_, Postgres>>> {
-    let mut transaction = connection.begin().await?;
-    let alone: bool = sqlx::query_scalar("-- head_lock_for_expiry\nSELECT pg_try_advisory_xact_lock($1)")
-        .bind(EXPIRY)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if !alone {
-        transaction.rollback().await?;
-        return Ok(None);
-    }
-    sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(&mut *transaction).await?;
+    let alone = "-- head_lock_for_expiry\nSELECT pg_try_advisory_xact_lock(7166105004)";
+    let Some(mut transaction) = begin_if(connection, alone).await? else { return Ok(None) };
+    lock(&mut transaction).await?;
     Ok(Some(transaction))
 }
 
@@ -85,16 +63,24 @@ pub async fn begin_locked_for_expiry(
 pub async fn begin_locked_for_commands(
     connection: &mut PgConnection,
 ) -> sqlx::Result<Option<Transaction<'_, Postgres>>> {
+    begin_if(connection, "-- head_lock_for_commands\nSELECT fork IS NULL FROM log_lock FOR UPDATE").await
+}
+
+/// Begins a transaction; `None` if `condition`, its first statement, returns false.
+async fn begin_if<'c>(
+    connection: &'c mut PgConnection,
+    condition: &'static str,
+) -> sqlx::Result<Option<Transaction<'c, Postgres>>> {
     let mut transaction = connection.begin().await?;
-    let forked: bool =
-        sqlx::query_scalar("-- head_lock_for_commands\nSELECT fork IS NOT NULL FROM log_lock FOR UPDATE")
-            .fetch_one(&mut *transaction)
-            .await?;
-    if forked {
-        transaction.rollback().await?;
-        return Ok(None);
+    if sqlx::query_scalar(condition).fetch_one(&mut *transaction).await? {
+        return Ok(Some(transaction));
     }
-    Ok(Some(transaction))
+    transaction.rollback().await?;
+    Ok(None)
+}
+
+async fn lock(connection: &mut PgConnection) -> sqlx::Result<()> {
+    sqlx::query("-- head_lock\nSELECT FROM log_lock FOR UPDATE").execute(connection).await.map(|_| ())
 }
 
 /// The row of `log_lock`.
@@ -141,13 +127,19 @@ pub async fn database_id(connection: &mut PgConnection) -> sqlx::Result<Uuid> {
 
 /// Reads the head without locking it.
 pub async fn get(connection: &mut PgConnection) -> sqlx::Result<Head> {
-    sqlx::query_as(
+    let (epoch, revision, event_id, updated_at, clock) = sqlx::query_as(
         "-- head_get
          SELECT epoch, revision, event_id, updated_at, clock_timestamp() FROM log_head",
     )
     .fetch_one(connection)
-    .await
-    .map(from_row)
+    .await?;
+    Ok(Head {
+        epoch: Epoch::from_i64(epoch),
+        revision: Revision::from_i64(revision),
+        event_id,
+        now: date_of_commit(clock, updated_at),
+        clock,
+    })
 }
 
 #[cfg(test)]

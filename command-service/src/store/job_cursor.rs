@@ -31,7 +31,7 @@ impl Phase {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.name() == name)
     }
 }
@@ -59,20 +59,5 @@ impl Cursor {
     #[must_use]
     pub fn after(self, after: Position) -> Self {
         Self { after, ..self }
-    }
-
-    /// Reads the columns; `None` before the first step.
-    pub fn from_columns(
-        phase: Option<&str>,
-        after: Option<i64>,
-        pass_done: Option<i64>,
-        passes: Option<i16>,
-    ) -> Option<Self> {
-        Some(Self {
-            phase: Phase::named(phase?)?,
-            after: Position::from_i64(after?),
-            pass_done: pass_done.unwrap_or(0),
-            passes: passes.unwrap_or(0),
-        })
     }
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use proto::UserId;
+use proto::{Position, UserId};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::{JobKind, NewJob, RequestName};
-use crate::store::job_cursor::Cursor;
+use crate::store::job_cursor::{Cursor, Phase};
 
 /// `error` of a job that a later command has overtaken.
 pub const OVERTAKEN: &str = "a later command took its place";
@@ -48,12 +48,12 @@ pub struct Job {
 impl Job {
     /// Where the job continues; `None` before its first step.
     pub fn cursor(&self) -> Option<Cursor> {
-        Cursor::from_columns(
-            self.cursor_phase.as_deref(),
-            self.cursor_position,
-            self.cursor_done,
-            self.cursor_passes,
-        )
+        Some(Cursor {
+            phase: Phase::named(self.cursor_phase.as_deref()?)?,
+            after: Position::from_i64(self.cursor_position?),
+            pass_done: self.cursor_done.unwrap_or(0),
+            passes: self.cursor_passes.unwrap_or(0),
+        })
     }
 }
 

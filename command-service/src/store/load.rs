@@ -19,9 +19,9 @@ use crate::domain::{Account, AccountState, Edge, Graph, Layer, Touches};
 const HEAD: i32 = -1;
 const ACCOUNT: i32 = 0;
 
-/// load.sql documents the columns of each kind of row.
+/// A row of load.sql, which documents the columns of each kind. Other statements return edges only.
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     kind: i32,
     a: Option<Uuid>,
     b: Option<Uuid>,
@@ -29,36 +29,27 @@ struct Row {
     expires_at: Option<OffsetDateTime>,
     position: Option<i64>,
     revision: Option<i64>,
+    #[sqlx(default)]
     counts: Option<Vec<i64>>,
+    #[sqlx(default)]
     state: Option<String>,
+    #[sqlx(default)]
     private: Option<bool>,
 }
 
-/// A row of an edge, live or archived.
-#[derive(sqlx::FromRow)]
-pub(super) struct EdgeRow {
-    kind: i32,
-    a: Uuid,
-    b: Uuid,
-    at: OffsetDateTime,
-    expires_at: Option<OffsetDateTime>,
-    position: i64,
-    revision: i64,
-}
-
-impl EdgeRow {
-    /// The edge; `None` for values that the tables cannot hold.
+impl Row {
+    /// The edge, live or archived; `None` for values that the tables cannot hold.
     pub(super) fn edge(&self) -> Option<(EdgeKey, Edge)> {
         let key = EdgeKey {
             kind: EdgeKind::try_from(self.kind).ok()?,
-            source: UserId::new(self.a)?,
-            target: UserId::new(self.b)?,
+            source: UserId::new(self.a?)?,
+            target: UserId::new(self.b?)?,
         };
         let edge = Edge {
-            created_at: self.at,
+            created_at: self.at?,
             expires_at: self.expires_at,
-            position: Position::from_i64(self.position),
-            revision: Revision::from_i64(self.revision),
+            position: Position::from_i64(self.position?),
+            revision: Revision::from_i64(self.revision?),
         };
         Some((key, edge))
     }
@@ -81,7 +72,7 @@ pub async fn load(connection: &mut PgConnection, touches: &Touches) -> sqlx::Res
         match row.kind {
             HEAD => head = to_head(&row),
             ACCOUNT => accounts.extend(to_account(&row)),
-            _ => edges.extend(to_edge(&row)),
+            _ => edges.extend(row.edge()),
         }
     }
     let head = head.ok_or(sqlx::Error::RowNotFound)?;
@@ -119,13 +110,13 @@ fn has_archive(accounts: &BTreeMap<UserId, Account>, key: &EdgeKey) -> bool {
 
 async fn archived(connection: &mut PgConnection, keys: &[EdgeKey]) -> sqlx::Result<BTreeMap<EdgeKey, Edge>> {
     let (kinds, sources, targets) = edges::columns(keys.iter());
-    let rows: Vec<EdgeRow> = sqlx::query_as(include_str!("load_archived.sql"))
+    let rows: Vec<Row> = sqlx::query_as(include_str!("load_archived.sql"))
         .bind(kinds)
         .bind(sources)
         .bind(targets)
         .fetch_all(connection)
         .await?;
-    Ok(rows.iter().filter_map(EdgeRow::edge).collect())
+    Ok(rows.iter().filter_map(Row::edge).collect())
 }
 
 fn to_head(row: &Row) -> Option<Head> {
@@ -151,17 +142,4 @@ fn to_account(row: &Row) -> Option<(UserId, Account)> {
         state: AccountState::named(row.state.as_deref()?),
     };
     Some((UserId::new(row.a?)?, account))
-}
-
-fn to_edge(row: &Row) -> Option<(EdgeKey, Edge)> {
-    let edge = EdgeRow {
-        kind: row.kind,
-        a: row.a?,
-        b: row.b?,
-        at: row.at?,
-        expires_at: row.expires_at,
-        position: row.position?,
-        revision: row.revision?,
-    };
-    edge.edge()
 }

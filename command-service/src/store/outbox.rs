@@ -44,16 +44,6 @@ impl Entry {
         Revision::from_i64(self.revision)
     }
 
-    /// The revision as a column.
-    pub fn revision_column(&self) -> i64 {
-        self.revision
-    }
-
-    /// The epoch as a column.
-    pub fn epoch_column(&self) -> i64 {
-        self.epoch
-    }
-
     /// Epoch of the event.
     pub fn epoch(&self) -> Epoch {
         Epoch::from_i64(self.epoch)

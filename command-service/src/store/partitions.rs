@@ -1,7 +1,5 @@
 //! Daily partitions of the outbox and of the idempotency records.
 
-use std::fmt;
-
 use proto::Revision;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
@@ -25,12 +23,6 @@ impl Parent {
             Self::Replies => "replies",
             Self::Outbox => "outbox",
         }
-    }
-}
-
-impl fmt::Display for Parent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -27,18 +27,14 @@ const APPEND: &str = "-- append
     FROM unnest($8::bigint[], $9::bigint[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[], $14::text[],
                 $15::timestamptz[]) AS x(r, e, i, p, v, b, t, c)";
 
-/// Writes the graph's changes and the events. Without events there are no changes.
+/// Writes the graph's changes and the events, of which there is at least one: without events there are no changes.
 pub async fn save(
     connection: &mut PgConnection,
     graph: &Graph,
     entries: &[Entry],
     batch_id: Uuid,
 ) -> sqlx::Result<()> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    edges::save_live(connection, &graph.live).await?;
-    edges::save_archived(connection, &graph.archived).await?;
+    edges::save(connection, graph).await?;
     let erased: Vec<_> = graph.accounts_to_erase().map(|user| user.uuid()).collect();
     if !erased.is_empty() {
         delete_accounts(connection, &erased).await?;
@@ -68,8 +64,8 @@ async fn append(
     let query = counts.into_iter().fold(sqlx::query(APPEND).bind(ids), |query, column| query.bind(column));
     let each = || entries.iter();
     query
-        .bind(each().map(Entry::revision_column).collect::<Vec<_>>())
-        .bind(each().map(Entry::epoch_column).collect::<Vec<_>>())
+        .bind(each().map(|e| e.revision().as_i64()).collect::<Vec<_>>())
+        .bind(each().map(|e| e.epoch().as_i64()).collect::<Vec<_>>())
         .bind(each().map(|e| e.event_id).collect::<Vec<_>>())
         .bind(each().map(|e| e.prev_id).collect::<Vec<_>>())
         .bind(each().map(|e| e.verb.as_str()).collect::<Vec<_>>())

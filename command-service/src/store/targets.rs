@@ -91,70 +91,43 @@ pub struct Seen {
     pub reached: bool,
 }
 
-type SeenRow = (i64, Uuid, bool);
+/// The live follows and requests of an account. Those in the list are `reached`.
+pub const EDGES: &str = "-- job_targets_edges
+    SELECT position, target, EXISTS (SELECT FROM job_targets AS t WHERE t.user_id = target AND t.job_id = $1)
+    FROM (
+        (SELECT position, following_id AS target FROM follows
+         WHERE follower_id = $2 AND position > $3 ORDER BY position LIMIT $4)
+        UNION ALL
+        (SELECT position, target_id FROM follow_requests
+         WHERE requester_id = $2 AND position > $3 ORDER BY position LIMIT $4)
+        ORDER BY position LIMIT $4
+    ) AS edges
+    ORDER BY position";
 
-fn to_seen(rows: Vec<SeenRow>) -> Vec<Seen> {
-    rows.into_iter()
-        .filter_map(|(position, target, reached)| {
-            Some(Seen { position: Position::from_i64(position), target: UserId::new(target)?, reached })
-        })
-        .collect()
-}
+/// The accounts of a list. Those that are followed, or private with a pending request, are `reached`.
+pub const LIST: &str = "-- job_targets_list
+    SELECT t.position::bigint, t.user_id,
+           EXISTS (SELECT FROM follows WHERE follower_id = $2 AND following_id = t.user_id)
+           OR (EXISTS (SELECT FROM follow_requests WHERE requester_id = $2 AND target_id = t.user_id)
+               AND EXISTS (SELECT FROM accounts AS a WHERE a.user_id = t.user_id AND a.private))
+    FROM (SELECT position, user_id FROM job_targets
+          WHERE job_id = $1 AND position > $3 ORDER BY position LIMIT $4) AS t
+    ORDER BY t.position";
 
-/// Reads the next live follows and requests of an account. Those in the list are `reached`.
-pub async fn look_at_edges(
+/// Reads the next rows of a job: `sql` is [`EDGES`] or [`LIST`].
+pub async fn look_at(
     connection: &mut PgConnection,
+    sql: &'static str,
     (job_id, user): (Uuid, Uuid),
     after: Position,
     limit: i64,
 ) -> sqlx::Result<Vec<Seen>> {
-    sqlx::query_as(
-        "-- job_targets_edges
-         SELECT position, target,
-                EXISTS (SELECT FROM job_targets AS t WHERE t.user_id = target AND t.job_id = $1)
-         FROM (
-             (SELECT position, following_id AS target FROM follows
-              WHERE follower_id = $2 AND position > $3 ORDER BY position LIMIT $4)
-             UNION ALL
-             (SELECT position, target_id FROM follow_requests
-              WHERE requester_id = $2 AND position > $3 ORDER BY position LIMIT $4)
-             ORDER BY position LIMIT $4
-         ) AS edges
-         ORDER BY position",
-    )
-    .bind(job_id)
-    .bind(user)
-    .bind(after.as_i64())
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-    .map(to_seen)
-}
-
-/// Reads the next accounts of a list. Those that are followed, or private with a pending request, are `reached`.
-pub async fn look_at_list(
-    connection: &mut PgConnection,
-    (job_id, user): (Uuid, Uuid),
-    after: Position,
-    limit: i64,
-) -> sqlx::Result<Vec<Seen>> {
-    sqlx::query_as(
-        "-- job_targets_list
-         SELECT t.position::bigint, t.user_id,
-                EXISTS (SELECT FROM follows WHERE follower_id = $2 AND following_id = t.user_id)
-                OR (EXISTS (SELECT FROM follow_requests WHERE requester_id = $2 AND target_id = t.user_id)
-                    AND EXISTS (SELECT FROM accounts AS a WHERE a.user_id = t.user_id AND a.private))
-         FROM (SELECT position, user_id FROM job_targets
-               WHERE job_id = $1 AND position > $3 ORDER BY position LIMIT $4) AS t
-         ORDER BY t.position",
-    )
-    .bind(job_id)
-    .bind(user)
-    .bind(after.as_i64())
-    .bind(limit)
-    .fetch_all(connection)
-    .await
-    .map(to_seen)
+    let query = sqlx::query_as(sql).bind(job_id).bind(user).bind(after.as_i64()).bind(limit);
+    let rows: Vec<(i64, Uuid, bool)> = query.fetch_all(connection).await?;
+    let seen = |(position, target, reached)| {
+        Some(Seen { position: Position::from_i64(position), target: UserId::new(target)?, reached })
+    };
+    Ok(rows.into_iter().filter_map(seen).collect())
 }
 
 /// Returns the accounts that are still in a list. An erase removes its account from all lists; under the lock on the
