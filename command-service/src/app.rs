@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
 
 use crate::clock::DatabaseClock;
-use crate::committer::{CommitProbe, Committer, Queue, Settings as Committing, Signals};
+use crate::committer::{CommitProbe, Committer, Queue, Settings as Committing};
 use crate::config::Config;
 use crate::grpc::{
     Access, COMMANDS, CommandGateway, Importer, LEGACY_WRITES, Legacy, LegacyAccess, Replacer, Service,
@@ -54,7 +54,10 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let (queue, waiting) = Queue::bounded(config.queue_capacity);
     let (started, recent, commit_probe) =
         (Arc::new(Notify::new()), Recent::default(), CommitProbe::default());
-    let signals = Signals {
+    let committer = Committer {
+        pool: committer_pool(&config.database)?,
+        settings: config.committer,
+        clock: clock.clone(),
         recent: recent.clone(),
         committed: committed.clone(),
         jobs: Arc::clone(&started),
@@ -62,8 +65,6 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         commit_probe: commit_probe.clone(),
     };
     let commits = process.readiness.latch(health::COMMITS);
-    let committer =
-        Committer::new(committer_pool(&config.database)?, config.committer, clock.clone(), signals);
     let depth = queue.clone();
     process
         .telemetry

@@ -28,14 +28,8 @@ const SUCCESS_VALID_FOR: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Time of the last successful commit; `None` if the last batch could not be committed. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CommitProbe(watch::Sender<Option<Instant>>);
-
-impl Default for CommitProbe {
-    fn default() -> Self {
-        Self(watch::Sender::new(None))
-    }
-}
 
 impl CommitProbe {
     /// A batch was committed.

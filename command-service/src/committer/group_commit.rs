@@ -22,11 +22,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::batch::{Decided, JobChange};
 use super::commit_probe::CommitProbe;
 use super::outcome::{Failure, Outcome};
 use super::pieces::Pieces;
 use super::queue::{self, Unit};
-use super::transaction::{self, Attempt, Done};
+use super::transaction::{self, Attempt};
 use crate::clock::DatabaseClock;
 use crate::domain::FollowCap;
 use crate::metrics;
@@ -47,14 +48,12 @@ pub struct Settings {
 
 /// Commits the commands of the queue. One per process.
 pub struct Committer {
-    pool: PgPool,
-    settings: Settings,
-    clock: DatabaseClock,
-    signals: Signals,
-}
-
-/// Receivers of the committer's results.
-pub struct Signals {
+    /// A pool of its own: one connection commits, one resolves commits in doubt.
+    pub pool: PgPool,
+    /// Settings.
+    pub settings: Settings,
+    /// Decides which dates are in the future.
+    pub clock: DatabaseClock,
     /// Committed events, for the relay.
     pub recent: Recent,
     /// The new head, for the relay.
@@ -72,11 +71,6 @@ pub struct Signals {
 const TAKE_APART_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Committer {
-    /// A committer on a pool of its own: one connection commits, one resolves commits in doubt.
-    pub fn new(pool: PgPool, settings: Settings, clock: DatabaseClock, signals: Signals) -> Self {
-        Self { pool, settings, clock, signals }
-    }
-
     /// Runs until `stop` and until the queue is empty.
     pub async fn run(self, mut queue: queue::Receiver, stop: CancellationToken) -> sqlx::Result<()> {
         while let Some(units) = queue.next_batch(self.settings.max_batch, &stop).await {
@@ -131,7 +125,7 @@ impl Committer {
             }
             Err(failure) => {
                 if matches!(failure, Failure::NotCommitted | Failure::OutcomeUnknown) {
-                    self.signals.commit_probe.record_failure();
+                    self.commit_probe.record_failure();
                 }
                 if failure == Failure::TimedOut {
                     ::metrics::counter!(metrics::COMMANDS_TIMED_OUT).increment(units.len() as u64);
@@ -179,7 +173,7 @@ impl Committer {
                 Attempt::InDoubt(done, error) => {
                     tracing::warn!(error = %chain(&error), %batch_id, "the reply to COMMIT was lost");
                     ::metrics::counter!(metrics::COMMITS_IN_DOUBT).increment(1);
-                    let first = done.entries.first().map(Entry::revision);
+                    let first = done.journal.entries.first().map(Entry::revision);
                     match self.resolve(batch_id, first, until, parent).await {
                         // It was rolled back, or it has no events: then it changes nothing, or started a job that no
                         // caller knows of. All of these can be repeated.
@@ -203,7 +197,7 @@ impl Committer {
         if let Attempt::Failed(error) = &attempt
             && misses_partition(error)
         {
-            self.signals.partitions.notify_one();
+            self.partitions.notify_one();
         }
         attempt
     }
@@ -233,16 +227,17 @@ impl Committer {
         }
     }
 
-    fn finish(&self, done: Done) -> Vec<Outcome> {
-        self.signals.commit_probe.record_success();
-        ::metrics::counter!(metrics::EVENTS_COMMITTED).increment(done.entries.len() as u64);
-        ::metrics::counter!(metrics::EDGES_CHANGED).increment(done.edges);
-        if !done.entries.is_empty() {
-            self.signals.recent.push(done.entries);
-            self.signals.committed.send_replace(done.head);
+    fn finish(&self, done: Decided) -> Vec<Outcome> {
+        let (head, entries) = (done.journal.token(), done.journal.entries);
+        self.commit_probe.record_success();
+        ::metrics::counter!(metrics::EVENTS_COMMITTED).increment(entries.len() as u64);
+        ::metrics::counter!(metrics::EDGES_CHANGED).increment(done.journal.edges);
+        if !entries.is_empty() {
+            self.recent.push(entries);
+            self.committed.send_replace(head);
         }
-        if done.jobs {
-            self.signals.jobs.notify_one();
+        if done.jobs.iter().any(|change| matches!(change, JobChange::Start(..))) {
+            self.jobs.notify_one();
         }
         done.outcomes
     }

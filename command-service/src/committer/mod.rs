@@ -13,7 +13,7 @@ mod queue;
 mod transaction;
 
 pub use commit_probe::CommitProbe;
-pub use group_commit::{Committer, Settings, Signals};
+pub use group_commit::{Committer, Settings};
 pub use journal::Journal;
 pub use outcome::{Failure, Outcome};
 pub use queue::{Lane, Queue, QueueFull, Unit};

@@ -66,12 +66,8 @@ impl QueueFull {
     }
 }
 
-/// The room of a waiting command; returned when dropped.
-#[derive(Debug)]
-struct Slot {
-    _room: OwnedSemaphorePermit,
-    _hold: Hold<Option<Caller>>,
-}
+/// The room of a waiting command, in the queue and in its caller's share; returned when dropped.
+type Slot = (OwnedSemaphorePermit, Hold<Option<Caller>>);
 
 /// The sending end. Clones share it.
 #[derive(Clone, Debug)]
@@ -126,7 +122,7 @@ impl Queue {
             self.holders.refused(caller, now);
             QueueFull::Full
         })?;
-        Ok(Slot { _room: room, _hold: hold })
+        Ok((room, hold))
     }
 
     /// Number of waiting commands, in both lanes.

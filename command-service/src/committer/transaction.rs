@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use proto::{Revision, Token};
+use proto::Revision;
 use service_kit::ids;
 use service_kit::trace::{Database, Parent, Span, db};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::batch::{self, Decided, JobChange};
-use super::outcome::Outcome;
 use super::queue::Unit;
 use crate::clock::DatabaseClock;
 use crate::domain::{
@@ -20,14 +19,13 @@ use crate::domain::{
     Touches,
 };
 use crate::store::head::Head;
-use crate::store::outbox::Entry;
 use crate::store::replies::Reply;
 use crate::store::{give_up, head, is_timeout, jobs, load, outbox, replies, save, within};
 
 /// Result of an attempt.
 pub enum Attempt {
     /// The batch is committed.
-    Done(Done),
+    Done(Decided),
     /// The batch was rolled back.
     Failed(sqlx::Error),
     /// The batch was rolled back after a timeout of a statement under the lock. A retry would time out again.
@@ -35,26 +33,17 @@ pub enum Attempt {
     /// Nothing was executed: PostgreSQL records a fork.
     Forked,
     /// The reply to COMMIT was lost.
-    InDoubt(Done, sqlx::Error),
+    InDoubt(Decided, sqlx::Error),
 }
 
-/// Effects of a committed batch.
-pub struct Done {
-    /// For each command, in order.
-    pub outcomes: Vec<Outcome>,
-    /// The head after the batch.
-    pub head: Token,
-    /// Its events, for the relay.
-    pub entries: Vec<Entry>,
-    /// Number of visible edge changes.
-    pub edges: u64,
-    /// Whether it starts jobs.
-    pub jobs: bool,
-}
-
-/// Begins the span of a statement below the span of its batch.
-fn db_span(operation: &'static str, parent: &Parent) -> Span {
-    db(Database::PostgreSql, operation, parent)
+/// Executes statements in a span below that of their batch.
+async fn in_span<T>(
+    operation: &'static str,
+    parent: &Parent,
+    work: impl Future<Output = sqlx::Result<T>>,
+) -> sqlx::Result<T> {
+    let span = db(Database::PostgreSql, operation, parent);
+    span.finish(work.await)
 }
 
 /// Decides, writes and commits a batch.
@@ -67,7 +56,7 @@ pub async fn attempt(
     parent: &Parent,
 ) -> Attempt {
     // It waits for a connection, too.
-    let mut lock = db_span("log_head.lock", parent);
+    let mut lock = db(Database::PostgreSql, "log_head.lock", parent);
     let mut connection = match service_kit::postgres::acquire(pool).await {
         Ok(connection) => connection,
         Err(error) => {
@@ -89,17 +78,10 @@ pub async fn attempt(
             return if is_timeout(&error) { Attempt::TimedOut(error) } else { Attempt::Failed(error) };
         }
     };
-    let done = Done {
-        outcomes: decided.outcomes,
-        head: decided.journal.token(),
-        edges: decided.journal.edges,
-        entries: decided.journal.entries,
-        jobs: decided.jobs.iter().any(|change| matches!(change, JobChange::Start(..))),
-    };
-    match db_span("transaction.commit", parent).finish(within(transaction.commit()).await) {
-        Ok(()) => Attempt::Done(done),
+    match in_span("transaction.commit", parent, within(transaction.commit())).await {
+        Ok(()) => Attempt::Done(decided),
         Err(error) if certainly_aborted(&error) => Attempt::Failed(error),
-        Err(error) => Attempt::InDoubt(done, error),
+        Err(error) => Attempt::InDoubt(decided, error),
     }
 }
 
@@ -115,29 +97,26 @@ async fn write(
         units.iter().filter_map(|unit| Some((unit.request.as_ref()?, &unit.command))).collect();
     let mut remembered = BTreeMap::new();
     if !requests.is_empty() {
-        let read = db_span("replies.read", parent);
-        remembered = read.finish(replies::list(connection, &requests).await)?;
+        remembered = in_span("replies.read", parent, replies::list(connection, &requests)).await?;
     }
     let mut touches = Touches::default();
     units.iter().for_each(|unit| unit.command.touches(&mut touches));
-    let load = db_span("graph.load", parent);
-    let (head, mut graph) = load.finish(load::load(connection, &touches).await)?;
+    let (head, mut graph) = in_span("graph.load", parent, load::load(connection, &touches)).await?;
     let head = Head { clock: clock.earliest(head.clock), ..head };
     add_ended_erases(connection, units, &graph, head, &mut remembered, parent).await?;
 
     let decided = batch::decide_all(units, &mut graph, head, remembered, follow_cap, ids::random);
 
     if !decided.replies.is_empty() {
-        let write = db_span("replies.write", parent);
-        write.finish(replies::insert(connection, &decided.replies, head.now).await)?;
+        let insert = replies::insert(connection, &decided.replies, head.now);
+        in_span("replies.write", parent, insert).await?;
     }
     if !decided.jobs.is_empty() || !decided.erases.is_empty() {
-        let write = db_span("jobs.write", parent);
-        write.finish(write_jobs(connection, &decided, head).await)?;
+        in_span("jobs.write", parent, write_jobs(connection, &decided, head)).await?;
     }
     if !decided.journal.entries.is_empty() {
-        let save = db_span("batch.save", parent);
-        save.finish(save::save(connection, &graph, &decided.journal.entries, batch_id).await)?;
+        let save = save::save(connection, &graph, &decided.journal.entries, batch_id);
+        in_span("batch.save", parent, save).await?;
     }
     Ok(decided)
 }
@@ -184,8 +163,7 @@ async fn add_ended_erases(
         return Ok(());
     }
     let keys: Vec<_> = erases.keys().copied().collect();
-    let read = db_span("erases.read", parent);
-    for (key, job) in read.finish(jobs::erases(connection, &keys).await)? {
+    for (key, job) in in_span("erases.read", parent, jobs::erases(connection, &keys)).await? {
         let Some(request) = erases.get(&key) else { continue };
         let answer = Answer { changed: false, written_at: head.token(), body: Body::Job(Some(job)) };
         let reply = Reply { fingerprint: request.fingerprint.clone(), answer: Some(answer) };
@@ -210,14 +188,12 @@ pub async fn was_committed(
     parent: &Parent,
 ) -> sqlx::Result<bool> {
     let Some(first) = first else { return Ok(false) };
-    let find = db_span("batch.find", parent);
-    let found = within(async {
+    let find = within(async {
         let mut connection = service_kit::postgres::acquire(pool).await?;
         let mut transaction = head::begin_locked(&mut connection).await?;
         let found = outbox::is_of_batch(&mut transaction, first, batch_id).await?;
         transaction.rollback().await?;
         Ok(found)
-    })
-    .await;
-    find.finish(found)
+    });
+    in_span("batch.find", parent, find).await
 }
