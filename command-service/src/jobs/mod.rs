@@ -6,6 +6,7 @@
 mod backoff;
 mod expiry;
 mod outcome;
+mod plan;
 mod replace;
 mod step;
 mod worker;

@@ -6,18 +6,16 @@
 
 use proto::event::Verb;
 use proto::{Position, UserId};
-use service_kit::ids;
 use sqlx::PgConnection;
 
-use super::outcome::{Failed, Outcome};
-use crate::committer::Journal;
-use crate::domain::{JobKind, Touches, add_step, check_active, remove_step};
+use super::plan::Plan;
+use crate::domain::{Graph, Touches, add_step, check_active, remove_step};
+use crate::store::head::Head;
 use crate::store::job_cursor::{Cursor, Phase};
-use crate::store::jobs::{self, Job};
+use crate::store::jobs::Job;
 use crate::store::targets::{self, Seen};
-use crate::store::{give_up, head, load, save, within};
+use crate::store::{load, within};
 
-const KIND: JobKind = JobKind::ReplaceFollowing;
 /// Rows of one read ahead.
 const LOOK: i64 = 2_000;
 /// Passes of one job. The second finds changes during the first; further ones find pairs that others keep changing.
@@ -26,7 +24,7 @@ const MOST_PASSES: i16 = 4;
 const LOOKS: usize = 10;
 
 /// Open pairs of a step.
-struct Found {
+pub struct OpenPairs {
     users: Vec<UserId>,
     /// Cursor of the read that found them.
     at: Cursor,
@@ -34,30 +32,11 @@ struct Found {
     next: Option<Cursor>,
 }
 
-/// Executes one step.
-pub async fn step(
-    connection: &mut PgConnection,
-    job: &Job,
-    user: UserId,
-    limit: usize,
-) -> Result<Outcome, Failed> {
-    let in_step = |error| Failed::in_step(KIND, error);
-    let found = look_ahead(connection, job, limit).await.map_err(in_step)?;
-    let mut transaction =
-        within(head::begin_locked(connection)).await.map_err(|error| Failed::in_lock(KIND, error))?;
-    let written = within(write(&mut transaction, job, user, found)).await;
-    let outcome = match written {
-        Ok(outcome) => outcome,
-        Err(error) => return Err(Failed::in_step(KIND, give_up(transaction, error).await)),
-    };
-    within(transaction.commit()).await.map_err(in_step)?;
-    Ok(outcome)
-}
-
-async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> sqlx::Result<Found> {
+/// Finds the next open pairs, without the lock on the head.
+pub async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) -> sqlx::Result<OpenPairs> {
     let names = (job.job_id, job.user_id);
     let mut cursor = job.cursor().unwrap_or(Cursor::start(Phase::Remove));
-    let mut found = Found { users: Vec::new(), at: cursor, next: Some(cursor) };
+    let mut found = OpenPairs { users: Vec::new(), at: cursor, next: Some(cursor) };
     for _ in 0..LOOKS {
         found.at = cursor;
         let sql = if cursor.phase == Phase::Add { targets::LIST } else { targets::EDGES };
@@ -103,53 +82,34 @@ fn next_pass(cursor: Cursor, done: i64) -> Option<Cursor> {
     (passes < MOST_PASSES).then(|| Cursor { pass_done: done, passes, ..Cursor::start(Phase::Remove) })
 }
 
-async fn write(
+/// Decides a step under the lock; `None` if a command has overtaken the job.
+pub async fn plan(
     connection: &mut PgConnection,
-    before: &Job,
+    job: &Job,
     user: UserId,
-    found: Found,
-) -> sqlx::Result<Outcome> {
-    // A command may have superseded the job, or another worker continued it, since the read.
-    let job = jobs::get(connection, before.job_id).await?;
-    let job = job.filter(|job| job.state == "running" && job.cursor() == before.cursor());
-    if job.is_none() {
-        return Ok(Outcome::Nothing);
-    }
+    open: OpenPairs,
+) -> sqlx::Result<(Head, Graph, Option<Plan>)> {
     let mut touches = Touches::default();
     touches.accounts.insert(user);
-    found.users.iter().for_each(|target| touches.follow(user, *target));
-    let (head, mut graph) = load::load(connection, &touches).await?;
+    open.users.iter().for_each(|target| touches.follow(user, *target));
+    let (head, graph) = load::load(connection, &touches).await?;
     if check_active(&graph, user).is_err() {
-        jobs::fail(connection, before.job_id, jobs::OVERTAKEN).await?;
-        return Ok(Outcome::Stepped { kind: KIND.name(), edges: 0, ended: Some("overtaken"), head: None });
+        return Ok((head, graph, None));
     }
-    let changes = match found.at.phase {
+    let changes = match open.at.phase {
         Phase::Add => {
-            let users = targets::still_listed(connection, before.job_id, &found.users).await?;
+            let users = targets::still_listed(connection, job.job_id, &open.users).await?;
             add_step(&graph, user, &users)
         }
-        _ => remove_step(&graph, user, &found.users),
+        _ => remove_step(&graph, user, &open.users),
     };
-    let mut journal = Journal::after(head, ids::random);
-    if !changes.is_empty() {
-        journal
-            .append(&mut graph, Verb::ReplaceFollowing, Some(user), &changes, &[], None)
-            .map_err(|error| sqlx::Error::Decode(error.into()))?;
-        save::save(connection, &graph, &journal.entries, ids::random()).await?;
-    }
-    let edges = changes.len() as i64;
+    let edges = changes.len();
     // This last step of the pass changed something, so another pass is needed.
-    let next = match found.next {
-        None if edges > 0 => next_pass(found.at, before.done + edges),
+    let next = match open.next {
+        None if edges > 0 => next_pass(open.at, job.done + edges as i64),
         next => next,
     };
-    jobs::record_step(connection, before.job_id, edges, next, head.now).await?;
-    Ok(Outcome::Stepped {
-        kind: KIND.name(),
-        edges: edges.unsigned_abs(),
-        ended: next.is_none().then_some("done"),
-        head: (!journal.entries.is_empty()).then(|| journal.token()),
-    })
+    Ok((head, graph, Some(Plan::new(Verb::ReplaceFollowing, changes, edges, next))))
 }
 
 #[cfg(test)]

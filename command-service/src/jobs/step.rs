@@ -9,12 +9,12 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::outcome::{Failed, Outcome};
-use super::replace;
+use super::plan::Plan;
+use super::replace::{self, OpenPairs};
 use crate::clock::DatabaseClock;
 use crate::committer::Journal;
 use crate::domain::{
-    AccountState, Change, Graph, JobKind, NewJob, Touches, accept_step, archive_step, erase_step,
-    restore_step,
+    AccountState, Graph, JobKind, NewJob, Touches, accept_step, archive_step, erase_step, restore_step,
 };
 use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
@@ -34,17 +34,13 @@ pub async fn next(
     let (Some(kind), Some(user)) = (JobKind::named(&job.kind), UserId::new(job.user_id)) else {
         return Ok(None);
     };
-    if kind == JobKind::ReplaceFollowing {
-        let outcome = replace::step(&mut connection, &job, user, limit).await;
-        return Ok(Some((job.job_id, outcome)));
-    }
     if job.total == 0 && job.done == 0 {
         // Without the lock: it may take a while. Only GetJob shows the number, so the job continues without it.
         if let Err(error) = within(set_total(&mut connection, kind, &job)).await {
             tracing::info!(job_id = %job.job_id, error = %chain(&error), "cannot count the edges of a job");
         }
     }
-    let outcome = locked_step(&mut connection, clock, kind, user, job.job_id, limit).await;
+    let outcome = locked_step(&mut connection, clock, kind, user, &job, limit).await;
     Ok(Some((job.job_id, outcome)))
 }
 
@@ -53,18 +49,24 @@ async fn locked_step(
     clock: &DatabaseClock,
     kind: JobKind,
     user: UserId,
-    job_id: Uuid,
+    job: &Job,
     limit: usize,
 ) -> Result<Outcome, Failed> {
+    let in_step = |error| Failed::in_step(kind, error);
+    let open = match kind {
+        JobKind::ReplaceFollowing => {
+            Some(replace::look_ahead(connection, job, limit).await.map_err(in_step)?)
+        }
+        _ => None,
+    };
     let mut transaction =
         within(head::begin_locked(connection)).await.map_err(|error| Failed::in_lock(kind, error))?;
-    let stepped = within(step(&mut transaction, clock, kind, user, job_id, limit)).await;
-    let outcome = match stepped {
+    let outcome = match within(step(&mut transaction, clock, kind, user, job, open, limit)).await {
         Ok(outcome) => outcome,
-        Err(error) => return Err(Failed::in_step(kind, give_up(transaction, error).await)),
+        Err(error) => return Err(in_step(give_up(transaction, error).await)),
     };
     // If the reply is lost, the job's row still shows whether the step was committed.
-    within(transaction.commit()).await.map_err(|error| Failed::in_step(kind, error))?;
+    within(transaction.commit()).await.map_err(in_step)?;
     Ok(outcome)
 }
 
@@ -89,48 +91,40 @@ async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx:
     })
 }
 
-/// Effects of a step, and where the job continues.
-struct Plan {
-    verb: Verb,
-    changes: Vec<Change>,
-    accounts: Vec<AccountChange>,
-    /// Number of processed edges.
-    edges: usize,
-    /// `None` if the job is done.
-    cursor: Option<Cursor>,
-    /// The account becomes active again.
-    reactivates: bool,
-}
-
-impl Plan {
-    fn new(verb: Verb, changes: Vec<Change>, edges: usize, cursor: Option<Cursor>) -> Self {
-        Self { verb, changes, accounts: Vec::new(), edges, cursor, reactivates: false }
-    }
-}
-
 async fn step(
     connection: &mut PgConnection,
     clock: &DatabaseClock,
     kind: JobKind,
     user: UserId,
-    job_id: Uuid,
+    before: &Job,
+    open: Option<OpenPairs>,
     limit: usize,
 ) -> sqlx::Result<Outcome> {
+    let (job_id, cursor) = (before.job_id, before.cursor());
     // A command may have superseded the job, or another worker continued it, since it was found.
-    let Some(job) = jobs::get(connection, job_id).await?.filter(|job| job.state == "running") else {
+    let job = jobs::get(connection, job_id).await?;
+    if !job.is_some_and(|job| job.state == "running" && job.cursor() == cursor) {
         return Ok(Outcome::Nothing);
+    }
+    let (head, mut graph, plan) = match open {
+        Some(open) => replace::plan(connection, before, user, open).await?,
+        None => {
+            let (head, graph, chunk) = load_chunk(connection, kind, user, cursor, limit).await?;
+            // While the clock is not trusted, expired mutes are restored too; the expiry removes them later.
+            let now = match kind {
+                JobKind::Restore => {
+                    clock.trusted_now(connection).await?.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+                }
+                _ => head.now,
+            };
+            let plan = plan(kind, user, &graph, now, chunk, cursor, limit);
+            (head, graph, plan)
+        }
     };
-    let cursor = job.cursor();
-    let (head, mut graph, chunk) = load_chunk(connection, kind, user, cursor, limit).await?;
-    // While the clock is not trusted, expired mutes are restored too; the expiry removes them later.
-    let now = match kind {
-        JobKind::Restore => clock.trusted_now(connection).await?.unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        _ => head.now,
-    };
-    let Some(plan) = plan(kind, user, &graph, now, chunk, cursor, limit) else {
+    let kind_name = kind.name();
+    let Some(plan) = plan else {
         jobs::fail(connection, job_id, jobs::OVERTAKEN).await?;
-        let kind = kind.name();
-        return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("overtaken"), head: None });
+        return Ok(Outcome::Stepped { kind: kind_name, edges: 0, ended: Some("overtaken"), head: None });
     };
     let mut journal = Journal::after(head, ids::random);
     let last = plan.cursor.is_none();
@@ -149,7 +143,7 @@ async fn step(
     let edges = i64::try_from(plan.edges).unwrap_or(i64::MAX);
     jobs::record_step(connection, job_id, edges, plan.cursor, head.now).await?;
     Ok(Outcome::Stepped {
-        kind: kind.name(),
+        kind: kind_name,
         edges: edges.unsigned_abs(),
         ended: last.then_some("done"),
         head: (!journal.entries.is_empty()).then(|| journal.token()),
