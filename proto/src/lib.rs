@@ -12,6 +12,7 @@ pub mod event;
 mod generated;
 pub mod ids;
 pub mod legacy;
+pub mod methods;
 pub mod subjects;
 pub mod timestamp;
 pub mod token;

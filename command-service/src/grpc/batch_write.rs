@@ -18,7 +18,7 @@ pub async fn atomic(
     request: &wire::BatchWriteRequest,
     origin: Origin,
 ) -> Result<wire::BatchWriteResponse, ServiceError> {
-    check_size(&request.writes)?;
+    parse::check_length("writes", request.writes.len(), MAX_WRITES)?;
     let mut commands = Vec::with_capacity(request.writes.len());
     for (index, write) in request.writes.iter().enumerate() {
         let (command, key) = pairs::write(write).map_err(|error| pairs::in_batch(index, write, error))?;
@@ -33,9 +33,8 @@ pub async fn atomic(
         return Err(ServiceError::field(Reason::FieldRequired, "writes", "must not be empty"));
     };
     gateway.limit.check_all(commands.iter().map(|command| command.actor))?;
-    let command = Command::Batch(commands);
-    let key = parse::request_key(&request.request_id, actor, &command)?;
-    let answer = match gateway.submit(command, key, origin, Lane::Command).await? {
+    let key = parse::request_key(&request.request_id, actor, || parse::batch_content(&commands))?;
+    let answer = match gateway.submit(Command::Batch(commands), key, origin, Lane::Command).await? {
         Ok(answer) => answer,
         Err(failure) => {
             let error = errors::failure(&failure);
@@ -57,7 +56,7 @@ pub async fn independent(
     request: &wire::BatchWriteRequest,
     origin: Origin,
 ) -> Result<wire::BatchWriteResponse, ServiceError> {
-    check_size(&request.writes)?;
+    parse::check_length("writes", request.writes.len(), MAX_WRITES)?;
     if !request.request_id.is_empty() {
         let message = "must be empty: the commands of an independent batch have their own";
         return Err(ServiceError::field(Reason::MalformedMessage, "request_id", message));
@@ -102,12 +101,4 @@ fn failed(error: ServiceError, index: usize, write: &wire::Write) -> wire::Write
         metadata,
     };
     wire::WriteResult { error: Some(error), ..wire::WriteResult::default() }
-}
-
-fn check_size(writes: &[wire::Write]) -> Result<(), ServiceError> {
-    if writes.len() <= MAX_WRITES {
-        return Ok(());
-    }
-    let message = format!("has {} items; the limit is {MAX_WRITES}", writes.len());
-    Err(ServiceError::field(Reason::TooManyItems, "writes", message).with("limit", MAX_WRITES))
 }

@@ -63,12 +63,6 @@ fn reason(failure: &Failure) -> Reason {
     }
 }
 
-/// Error of commands on a forked history: its revisions would be assigned twice, and a token of one history would pass
-/// for that of the other.
-pub fn forked() -> ServiceError {
-    failure(&Failure::Forked)
-}
-
 /// Error of a command that the queue refused.
 pub fn queue_full(error: QueueFull) -> ServiceError {
     ServiceError::new(Reason::Overloaded, error.to_string()).retry_after(ids::jitter(QUEUE_RETRY, 1.0..=2.0))

@@ -19,12 +19,8 @@ pub struct FairSemaphore {
     by_caller: Arc<Mutex<HashMap<Option<Caller>, Arc<Semaphore>>>>,
 }
 
-/// Returns its permit when dropped.
-#[derive(Debug)]
-pub struct Permit {
-    _common: Option<OwnedSemaphorePermit>,
-    _of_caller: Option<OwnedSemaphorePermit>,
-}
+/// Returned when dropped.
+pub type Permit = [Option<OwnedSemaphorePermit>; 2];
 
 impl FairSemaphore {
     /// A semaphore for this many calls at a time.
@@ -37,7 +33,7 @@ impl FairSemaphore {
         // Neither semaphore is ever closed.
         let of_caller = self.of_caller(caller).acquire_owned().await.ok();
         let common = Arc::clone(&self.common).acquire_owned().await.ok();
-        Permit { _common: common, _of_caller: of_caller }
+        [common, of_caller]
     }
 
     fn of_caller(&self, caller: &Option<Caller>) -> Arc<Semaphore> {

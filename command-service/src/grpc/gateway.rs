@@ -90,7 +90,11 @@ impl CommandGateway {
         if !self.is_checked() {
             return Err(errors::failure(&Failure::NotCommitted));
         }
-        if self.stream.borrow().state == StreamState::Forked { Err(errors::forked()) } else { Ok(()) }
+        if self.stream.borrow().state == StreamState::Forked {
+            Err(errors::failure(&Failure::Forked))
+        } else {
+            Ok(())
+        }
     }
 }
 

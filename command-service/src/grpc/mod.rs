@@ -1,6 +1,7 @@
 //! The gRPC services: check requests, execute commands through the committer, build responses and errors. No SQL here.
 
 mod access;
+mod accounts;
 mod batch_write;
 mod errors;
 mod fair_semaphore;

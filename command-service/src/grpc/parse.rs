@@ -13,9 +13,7 @@ use proto::{Etag, UserId};
 use ring::digest::{SHA256, digest};
 use time::OffsetDateTime;
 
-use crate::domain::{
-    AccountAction, Action, Command, Expects, ImportEdge, OnConflict, PairCommand, RequestKey,
-};
+use crate::domain::{AccountAction, Action, Expects, ImportEdge, OnConflict, PairCommand, RequestKey};
 
 /// Maximum number of blocks in one chunk.
 const MAX_BLOCKS: usize = 300;
@@ -24,8 +22,7 @@ const MAX_TARGETS: usize = 100_000;
 
 /// Reads two accounts; fails if they are the same.
 pub fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), ServiceError> {
-    let read = |i: usize| UserId::parse(texts[i]).map_err(|error| ServiceError::invalid_id(fields[i], error));
-    let (a, b) = (read(0)?, read(1)?);
+    let (a, b) = (user(fields[0], texts[0])?, user(fields[1], texts[1])?);
     if a == b {
         let message = format!("must not be the same account as {}", fields[0]);
         return Err(ServiceError::field(Reason::SelfEdge, fields[1], message));
@@ -33,53 +30,45 @@ pub fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), Ser
     Ok((a, b))
 }
 
-/// Reads the idempotency key; `None` for an empty text.
-pub fn request_key(text: &str, actor: UserId, command: &Command) -> Result<Option<RequestKey>, ServiceError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    key_of(text, actor, &content(command)).map(Some)
-}
-
-/// Reads the idempotency key of a replacement. Its fingerprint is that of the list, not of the plan.
-pub fn replacement_key(
+/// Reads the idempotency key; `None` for an empty text. `content` identifies the command.
+pub fn request_key(
     text: &str,
     actor: UserId,
-    targets: &[UserId],
+    content: impl FnOnce() -> String,
 ) -> Result<Option<RequestKey>, ServiceError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let targets: Vec<_> = targets.iter().map(UserId::to_string).collect();
-    key_of(text, actor, &format!("replace {actor} false {}", targets.join(" "))).map(Some)
-}
-
-fn key_of(text: &str, actor: UserId, content: &str) -> Result<RequestKey, ServiceError> {
     let request_id = parse_uuid(text).map_err(|error| ServiceError::invalid_id("request_id", error))?;
-    let fingerprint = digest(&SHA256, content.as_bytes()).as_ref().to_vec();
-    Ok(RequestKey { actor, request_id, fingerprint })
+    let fingerprint = digest(&SHA256, content().as_bytes()).as_ref().to_vec();
+    Ok(Some(RequestKey { actor, request_id, fingerprint }))
 }
 
-/// The text that identifies a command. Its digest is stored for a day, so the text must not change between releases.
-fn content(command: &Command) -> String {
-    match command {
-        Command::Pair(command) => pair_content(command),
-        Command::Batch(commands) => {
-            format!("batch {}", commands.iter().map(pair_content).collect::<Vec<_>>().join("; "))
-        }
-        Command::Account { user, action } => match action {
-            AccountAction::SetPrivacy { private } => format!("privacy {user} {private}"),
-            AccountAction::Erase => format!("erase {user}"),
-            AccountAction::Archive => format!("archive {user}"),
-            AccountAction::Restore => format!("restore {user}"),
-        },
-        // Not used: see replacement_key. Imports have no key.
-        Command::ReplaceFollowing(_) => "replace".to_owned(),
-        Command::Import { .. } => "import".to_owned(),
+// The digests of these texts are stored for a day, so the texts must not change between releases.
+
+/// The text that identifies a replacement: its list, not its plan.
+pub fn replacement_content(actor: UserId, targets: &[UserId]) -> String {
+    let targets: Vec<_> = targets.iter().map(UserId::to_string).collect();
+    format!("replace {actor} false {}", targets.join(" "))
+}
+
+/// The text that identifies an atomic batch.
+pub fn batch_content(commands: &[PairCommand]) -> String {
+    format!("batch {}", commands.iter().map(pair_content).collect::<Vec<_>>().join("; "))
+}
+
+/// The text that identifies a command of an account about itself.
+pub fn account_content(user: UserId, action: AccountAction) -> String {
+    match action {
+        AccountAction::SetPrivacy { private } => format!("privacy {user} {private}"),
+        AccountAction::Erase => format!("erase {user}"),
+        AccountAction::Archive => format!("archive {user}"),
+        AccountAction::Restore => format!("restore {user}"),
     }
 }
 
-fn pair_content(command: &PairCommand) -> String {
+/// The text that identifies a command about a pair.
+pub fn pair_content(command: &PairCommand) -> String {
     let PairCommand { actor, other, action, expects } = command;
     let (verb, expires_at) = match action {
         Action::Follow => ("follow", None),
@@ -122,32 +111,33 @@ pub fn etag(field: &str, text: &str) -> Result<Expects, ServiceError> {
     Ok(Expects::Etag(Etag::parse(text)))
 }
 
-/// Reads an expiry; the rules check its range.
-pub fn expiry(field: &str, t: Option<&Timestamp>) -> Result<Option<OffsetDateTime>, ServiceError> {
+/// Reads an optional time; the rules check the range of an expiry.
+pub fn time(field: &str, t: Option<&Timestamp>) -> Result<Option<OffsetDateTime>, ServiceError> {
     t.map(timestamp::from_proto)
         .transpose()
         .map_err(|error| ServiceError::field(Reason::InvalidTimestamp, field, error))
 }
 
+/// Refuses a list of more than `limit` items.
+pub fn check_length(field: &str, items: usize, limit: usize) -> Result<(), ServiceError> {
+    if items <= limit {
+        return Ok(());
+    }
+    let message = format!("has {items} items; the limit is {limit}");
+    Err(ServiceError::field(Reason::TooManyItems, field, message).with("limit", limit))
+}
+
 /// Reads the list of a replacement, in its order; repeated accounts are dropped.
 pub fn targets(actor: UserId, texts: &[String]) -> Result<Vec<UserId>, ServiceError> {
-    if texts.len() > MAX_TARGETS {
-        let message = format!("has {} items; the limit is {MAX_TARGETS}", texts.len());
-        return Err(
-            ServiceError::field(Reason::TooManyItems, "target_ids", message).with("limit", MAX_TARGETS)
-        );
-    }
+    check_length("target_ids", texts.len(), MAX_TARGETS)?;
     let mut seen = BTreeSet::new();
     let mut targets = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let field = format!("target_ids[{index}]");
         let target = user(&field, text)?;
         if target == actor {
-            return Err(ServiceError::field(
-                Reason::SelfEdge,
-                field,
-                "must not be the same account as actor_id",
-            ));
+            let message = "must not be the same account as actor_id";
+            return Err(ServiceError::field(Reason::SelfEdge, field, message));
         }
         if seen.insert(target) {
             targets.push(target);
@@ -175,10 +165,7 @@ pub fn chunk(
     };
     // A block may remove two more edges.
     let limit = if kind == EdgeKind::Block { MAX_BLOCKS } else { MAX_EDGES };
-    if request.edges.len() > limit {
-        let message = format!("has {} items; the limit is {limit}", request.edges.len());
-        return Err(ServiceError::field(Reason::TooManyItems, "edges", message).with("limit", limit));
-    }
+    check_length("edges", request.edges.len(), limit)?;
     let on_conflict = match wire::OnConflict::try_from(request.on_conflict) {
         Ok(wire::OnConflict::Unspecified | wire::OnConflict::Skip) => OnConflict::Skip,
         Ok(wire::OnConflict::Fail) => OnConflict::Fail,
@@ -189,12 +176,8 @@ pub fn chunk(
     for (edge, index) in request.edges.iter().zip(0..) {
         match import_edge(edge, index, kind, now) {
             Ok(edge) => edges.push(edge),
-            Err(error) => {
-                refused.push(wire::RefusedEdge {
-                    index,
-                    reason: error.reason.into(),
-                    message: error.message,
-                });
+            Err(ServiceError { reason, message, .. }) => {
+                refused.push(wire::RefusedEdge { index, reason: reason.into(), message });
             }
         }
     }
@@ -208,21 +191,14 @@ fn import_edge(
     now: OffsetDateTime,
 ) -> Result<ImportEdge, ServiceError> {
     let (source, target) = pair(["source_id", "target_id"], [&edge.source_id, &edge.target_id])?;
-    let invalid = |message: String| ServiceError::field(Reason::InvalidTimestamp, "created_at", message);
-    let created_at = match &edge.created_at {
-        None => None,
-        Some(t) => Some(timestamp::from_proto(t).map_err(|error| invalid(error.to_string()))?),
-    };
+    let invalid = |field, message| Err(ServiceError::field(Reason::InvalidTimestamp, field, message));
+    let created_at = time("created_at", edge.created_at.as_ref())?;
     if created_at.is_some_and(|at| at > now + timestamp::CLOCK_TOLERANCE) {
-        return Err(invalid("must not be in the future".to_owned()));
+        return invalid("created_at", "must not be in the future");
     }
-    let expires_at = expiry("expires_at", edge.expires_at.as_ref())?;
+    let expires_at = time("expires_at", edge.expires_at.as_ref())?;
     if expires_at.is_some() && kind == EdgeKind::Follow {
-        return Err(ServiceError::field(
-            Reason::InvalidTimestamp,
-            "expires_at",
-            "must be absent: follows do not run out",
-        ));
+        return invalid("expires_at", "must be absent: follows do not run out");
     }
     Ok(ImportEdge { index, key: EdgeKey { kind, source, target }, created_at, expires_at })
 }

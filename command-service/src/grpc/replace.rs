@@ -80,7 +80,7 @@ impl Replacer {
         let targets = parse::targets(actor, &request.target_ids)?;
         // A dry run changes nothing, so it needs no idempotency record.
         let request_id = if request.dry_run { "" } else { &request.request_id };
-        let key = parse::replacement_key(request_id, actor, &targets)?;
+        let key = parse::request_key(request_id, actor, || parse::replacement_content(actor, &targets))?;
         gateway.limit.check_many(actor, targets.len())?;
         gateway.check_open().await?;
         let wanted = Wanted { actor, targets, dry_run: request.dry_run };

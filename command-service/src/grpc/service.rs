@@ -13,10 +13,7 @@ use super::gateway::{CommandGateway, Origin};
 use super::import::Importer;
 use super::replace::Replacer;
 use super::status::StatusReader;
-use super::{batch_write, job, pairs, parse};
-use crate::committer::Lane;
-use crate::domain::{AccountAction, Body, Command};
-use crate::responses::optional_id;
+use super::{accounts, batch_write, job, pairs};
 
 /// The service. Clones share everything.
 #[derive(Clone, Debug)]
@@ -33,106 +30,26 @@ pub struct Service {
     pub pool: PgPool,
 }
 
-/// The fields that all responses about an account have.
-struct AccountAnswer {
-    changed: bool,
-    written_at: String,
-    job_id: String,
-}
-
-impl Service {
-    /// Executes a command of an account about itself.
-    async fn account<T>(
-        &self,
-        request: &Request<T>,
-        (user, request_id): (&str, &str),
-        action: AccountAction,
-    ) -> Result<AccountAnswer, Status> {
-        let origin = Origin::of(request);
-        let user = parse::user("user_id", user)?;
-        let command = Command::Account { user, action };
-        let key = parse::request_key(request_id, user, &command)?;
-        self.gateway.limit.check(user)?;
-        let answer = self.gateway.execute(command, key, origin, Lane::Command).await?;
-        let job = match answer.body {
-            Body::Job(job) => job,
-            _ => None,
-        };
-        let written_at = answer.written_at.to_string();
-        Ok(AccountAnswer { changed: answer.changed, written_at, job_id: optional_id(job) })
-    }
-}
-
 #[tonic::async_trait]
 impl CommandService for Service {
-    async fn follow(
-        &self,
-        request: Request<wire::FollowRequest>,
-    ) -> Result<Response<wire::FollowResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
+    proto::methods! { |self, request| pairs::execute(&self.gateway, request);
+        follow(wire::FollowRequest) -> wire::FollowResponse;
+        unfollow(wire::UnfollowRequest) -> wire::UnfollowResponse;
+        remove_follower(wire::RemoveFollowerRequest) -> wire::RemoveFollowerResponse;
+        mute(wire::MuteRequest) -> wire::MuteResponse;
+        unmute(wire::UnmuteRequest) -> wire::UnmuteResponse;
+        block(wire::BlockRequest) -> wire::BlockResponse;
+        unblock(wire::UnblockRequest) -> wire::UnblockResponse;
+        accept_follow_request(wire::AcceptFollowRequestRequest) -> wire::AcceptFollowRequestResponse;
+        reject_follow_request(wire::RejectFollowRequestRequest) -> wire::RejectFollowRequestResponse;
+        cancel_follow_request(wire::CancelFollowRequestRequest) -> wire::CancelFollowRequestResponse;
     }
 
-    async fn unfollow(
-        &self,
-        request: Request<wire::UnfollowRequest>,
-    ) -> Result<Response<wire::UnfollowResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn remove_follower(
-        &self,
-        request: Request<wire::RemoveFollowerRequest>,
-    ) -> Result<Response<wire::RemoveFollowerResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn mute(
-        &self,
-        request: Request<wire::MuteRequest>,
-    ) -> Result<Response<wire::MuteResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn unmute(
-        &self,
-        request: Request<wire::UnmuteRequest>,
-    ) -> Result<Response<wire::UnmuteResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn block(
-        &self,
-        request: Request<wire::BlockRequest>,
-    ) -> Result<Response<wire::BlockResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn unblock(
-        &self,
-        request: Request<wire::UnblockRequest>,
-    ) -> Result<Response<wire::UnblockResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn accept_follow_request(
-        &self,
-        request: Request<wire::AcceptFollowRequestRequest>,
-    ) -> Result<Response<wire::AcceptFollowRequestResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn reject_follow_request(
-        &self,
-        request: Request<wire::RejectFollowRequestRequest>,
-    ) -> Result<Response<wire::RejectFollowRequestResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
-    }
-
-    async fn cancel_follow_request(
-        &self,
-        request: Request<wire::CancelFollowRequestRequest>,
-    ) -> Result<Response<wire::CancelFollowRequestResponse>, Status> {
-        pairs::execute(&self.gateway, request).await
+    proto::methods! { |self, request| accounts::execute(&self.gateway, request);
+        set_account_privacy(wire::SetAccountPrivacyRequest) -> wire::SetAccountPrivacyResponse;
+        erase_account(wire::EraseAccountRequest) -> wire::EraseAccountResponse;
+        archive_account(wire::ArchiveAccountRequest) -> wire::ArchiveAccountResponse;
+        restore_account(wire::RestoreAccountRequest) -> wire::RestoreAccountResponse;
     }
 
     async fn batch_write(
@@ -155,50 +72,6 @@ impl CommandService for Service {
     ) -> Result<Response<wire::ReplaceFollowingResponse>, Status> {
         let origin = Origin::of(&request);
         Ok(Response::new(self.replacer.replace(&self.gateway, &request.into_inner(), origin).await?))
-    }
-
-    async fn set_account_privacy(
-        &self,
-        request: Request<wire::SetAccountPrivacyRequest>,
-    ) -> Result<Response<wire::SetAccountPrivacyResponse>, Status> {
-        let r = request.get_ref();
-        let action = AccountAction::SetPrivacy { private: r.private };
-        let AccountAnswer { changed, written_at, job_id } =
-            self.account(&request, (&r.user_id, &r.request_id), action).await?;
-        Ok(Response::new(wire::SetAccountPrivacyResponse { changed, written_at, job_id }))
-    }
-
-    async fn erase_account(
-        &self,
-        request: Request<wire::EraseAccountRequest>,
-    ) -> Result<Response<wire::EraseAccountResponse>, Status> {
-        let r = request.get_ref();
-        let action = AccountAction::Erase;
-        let AccountAnswer { changed, written_at, job_id } =
-            self.account(&request, (&r.user_id, &r.request_id), action).await?;
-        Ok(Response::new(wire::EraseAccountResponse { changed, written_at, job_id }))
-    }
-
-    async fn archive_account(
-        &self,
-        request: Request<wire::ArchiveAccountRequest>,
-    ) -> Result<Response<wire::ArchiveAccountResponse>, Status> {
-        let r = request.get_ref();
-        let action = AccountAction::Archive;
-        let AccountAnswer { changed, written_at, job_id } =
-            self.account(&request, (&r.user_id, &r.request_id), action).await?;
-        Ok(Response::new(wire::ArchiveAccountResponse { changed, written_at, job_id }))
-    }
-
-    async fn restore_account(
-        &self,
-        request: Request<wire::RestoreAccountRequest>,
-    ) -> Result<Response<wire::RestoreAccountResponse>, Status> {
-        let r = request.get_ref();
-        let action = AccountAction::Restore;
-        let AccountAnswer { changed, written_at, job_id } =
-            self.account(&request, (&r.user_id, &r.request_id), action).await?;
-        Ok(Response::new(wire::RestoreAccountResponse { changed, written_at, job_id }))
     }
 
     async fn get_job(

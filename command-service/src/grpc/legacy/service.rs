@@ -32,118 +32,82 @@ pub struct Legacy {
     pub stream_timeout: Duration,
 }
 
-struct Call {
-    origin: Origin,
-    stream_timeout: Duration,
-}
-
 impl Legacy {
-    fn begin<T>(&self, request: &Request<T>) -> Call {
-        // A write that succeeds must not miss its deadline because NATS is down.
-        let left = Deadline::of(request).map(|deadline| deadline.remaining().saturating_sub(RESPONSE_MARGIN));
-        let stream_timeout = left.map_or(self.stream_timeout, |left| left.min(self.stream_timeout));
-        Call { origin: Origin::of(request), stream_timeout }
-    }
-
-    /// Executes a command and waits for the stream. Returns the state of the pair as the API words it.
-    async fn write(
-        &self,
-        call: Call,
-        (actor, other): (UserId, UserId),
-        action: Action,
-    ) -> Result<String, ServiceError> {
+    /// Executes a command and waits for the stream. Answers with the state of the pair as the API words it, whether or
+    /// not the command changed something.
+    async fn write<R: LegacyWrite>(&self, request: Request<R>) -> Result<Response<R::Response>, Status> {
         let started = tokio::time::Instant::now();
-        let state = state_after(&action);
+        // A write that succeeds must not miss its deadline because NATS is down.
+        let left =
+            Deadline::of(&request).map(|deadline| deadline.remaining().saturating_sub(RESPONSE_MARGIN));
+        let stream_timeout = left.map_or(self.stream_timeout, |left| left.min(self.stream_timeout));
+        let (actor, other) = request.get_ref().pair()?;
         self.gateway.limit.check(actor)?;
-        let command = Command::Pair(PairCommand { actor, other, action, expects: None });
-        let answer = self.gateway.execute(command, None, call.origin, Lane::Command).await?;
-        let timeout = call.stream_timeout.saturating_sub(started.elapsed());
+        let command = Command::Pair(PairCommand { actor, other, action: R::ACTION, expects: None });
+        let answer = self.gateway.execute(command, None, Origin::of(&request), Lane::Command).await?;
+        let timeout = stream_timeout.saturating_sub(started.elapsed());
         // Also if nothing changed: an earlier write that made this state may not be in the stream yet.
         if !self.acknowledged.wait(answer.written_at, timeout).await {
             tracing::debug!(written_at = %answer.written_at, "returning before the stream has the event");
         }
-        let requested = matches!(&answer.body, Body::Pair(pair) if pair.requested);
-        Ok(if requested && state == FOLLOWING { REQUESTED } else { state }.to_owned())
+        let requested =
+            R::ACTION == Action::Follow && matches!(&answer.body, Body::Pair(pair) if pair.requested);
+        Ok(Response::new(R::response(if requested { "requested" } else { R::STATE })))
     }
 }
 
-const FOLLOWING: &str = "following";
-const REQUESTED: &str = "requested";
+/// The request of a write of the older API.
+trait LegacyWrite {
+    /// The matching response.
+    type Response;
+    /// The action.
+    const ACTION: Action;
+    /// The `message` after the command, unless it made a follow request.
+    const STATE: &'static str;
 
-/// The `message` after a successful command, whether or not it changed something.
-fn state_after(action: &Action) -> &'static str {
-    match action {
-        Action::Follow | Action::AcceptRequest => FOLLOWING,
-        Action::Unfollow | Action::RemoveFollower | Action::RejectRequest | Action::CancelRequest => {
-            "not following"
+    /// The two accounts.
+    fn pair(&self) -> Result<(UserId, UserId), ServiceError>;
+    /// A successful response.
+    fn response(message: &str) -> Self::Response;
+}
+
+/// Each row: the request with the fields of the two accounts, the response, the action, the state after it.
+macro_rules! legacy_writes {
+    ($($request:ident($actor:ident, $other:ident) -> $response:ident: $action:expr, $state:literal;)+) => {$(
+        impl LegacyWrite for wire::$request {
+            type Response = wire::$response;
+            const ACTION: Action = $action;
+            const STATE: &'static str = $state;
+
+            fn pair(&self) -> Result<(UserId, UserId), ServiceError> {
+                parse::pair([stringify!($actor), stringify!($other)], [&self.$actor, &self.$other])
+            }
+
+            fn response(message: &str) -> Self::Response {
+                wire::$response { success: true, message: message.to_owned() }
+            }
         }
-        Action::Mute { .. } => "muted",
-        Action::Unmute => "not muted",
-        Action::Block { .. } => "blocked",
-        Action::Unblock => "not blocked",
-    }
+    )+};
+}
+
+legacy_writes! {
+    CreateFollowRequest(follower_id, followee_id) -> CreateFollowResponse: Action::Follow, "following";
+    DeleteFollowRequest(follower_id, followee_id) -> DeleteFollowResponse: Action::Unfollow, "not following";
+    CreateMuteRequest(muter_id, mutee_id) -> CreateMuteResponse: Action::Mute { expires_at: None }, "muted";
+    DeleteMuteRequest(muter_id, mutee_id) -> DeleteMuteResponse: Action::Unmute, "not muted";
+    CreateBlockRequest(blocker_id, blocked_id) -> CreateBlockResponse: Action::Block { expires_at: None }, "blocked";
+    DeleteBlockRequest(blocker_id, blocked_id) -> DeleteBlockResponse: Action::Unblock, "not blocked";
 }
 
 #[tonic::async_trait]
 impl GraphService for Legacy {
-    async fn create_follow(
-        &self,
-        request: Request<wire::CreateFollowRequest>,
-    ) -> Result<Response<wire::CreateFollowResponse>, Status> {
-        let (call, r) = (self.begin(&request), request.get_ref());
-        let pair = parse::pair(["follower_id", "followee_id"], [&r.follower_id, &r.followee_id])?;
-        let message = self.write(call, pair, Action::Follow).await?;
-        Ok(Response::new(wire::CreateFollowResponse { success: true, message }))
-    }
-
-    async fn delete_follow(
-        &self,
-        request: Request<wire::DeleteFollowRequest>,
-    ) -> Result<Response<wire::DeleteFollowResponse>, Status> {
-        let (call, r) = (self.begin(&request), request.get_ref());
-        let pair = parse::pair(["follower_id", "followee_id"], [&r.follower_id, &r.followee_id])?;
-        let message = self.write(call, pair, Action::Unfollow).await?;
-        Ok(Response::new(wire::DeleteFollowResponse { success: true, message }))
-    }
-
-    async fn create_mute(
-        &self,
-        request: Request<wire::CreateMuteRequest>,
-    ) -> Result<Response<wire::CreateMuteResponse>, Status> {
-        let (call, r) = (self.begin(&request), request.get_ref());
-        let pair = parse::pair(["muter_id", "mutee_id"], [&r.muter_id, &r.mutee_id])?;
-        let message = self.write(call, pair, Action::Mute { expires_at: None }).await?;
-        Ok(Response::new(wire::CreateMuteResponse { success: true, message }))
-    }
-
-    async fn delete_mute(
-        &self,
-        request: Request<wire::DeleteMuteRequest>,
-    ) -> Result<Response<wire::DeleteMuteResponse>, Status> {
-        let (call, r) = (self.begin(&request), request.get_ref());
-        let pair = parse::pair(["muter_id", "mutee_id"], [&r.muter_id, &r.mutee_id])?;
-        let message = self.write(call, pair, Action::Unmute).await?;
-        Ok(Response::new(wire::DeleteMuteResponse { success: true, message }))
-    }
-
-    async fn create_block(
-        &self,
-        request: Request<wire::CreateBlockRequest>,
-    ) -> Result<Response<wire::CreateBlockResponse>, Status> {
-        let (call, r) = (self.begin(&request), request.get_ref());
-        let pair = parse::pair(["blocker_id", "blocked_id"], [&r.blocker_id, &r.blocked_id])?;
-        let message = self.write(call, pair, Action::Block { expires_at: None }).await?;
-        Ok(Response::new(wire::CreateBlockResponse { success: true, message }))
-    }
-
-    async fn delete_block(
-        &self,
-        request: Request<wire::DeleteBlockRequest>,
-    ) -> Result<Response<wire::DeleteBlockResponse>, Status> {
-        let (call, r) = (self.begin(&request), request.get_ref());
-        let pair = parse::pair(["blocker_id", "blocked_id"], [&r.blocker_id, &r.blocked_id])?;
-        let message = self.write(call, pair, Action::Unblock).await?;
-        Ok(Response::new(wire::DeleteBlockResponse { success: true, message }))
+    proto::methods! { |self, request| self.write(request);
+        create_follow(wire::CreateFollowRequest) -> wire::CreateFollowResponse;
+        delete_follow(wire::DeleteFollowRequest) -> wire::DeleteFollowResponse;
+        create_mute(wire::CreateMuteRequest) -> wire::CreateMuteResponse;
+        delete_mute(wire::DeleteMuteRequest) -> wire::DeleteMuteResponse;
+        create_block(wire::CreateBlockRequest) -> wire::CreateBlockResponse;
+        delete_block(wire::DeleteBlockRequest) -> wire::DeleteBlockResponse;
     }
 
     proto::served_elsewhere! { "read", "query-service";
