@@ -98,9 +98,8 @@ impl ServiceError {
     /// An error of one field; the message reads as `field message`.
     pub fn field(reason: Reason, field: impl Into<String>, message: impl std::fmt::Display) -> Self {
         let field = field.into();
-        let mut error = Self::new(reason, format!("{field} {message}"));
-        error.field = Some(field);
-        error
+        let error = Self::new(reason, format!("{field} {message}"));
+        Self { field: Some(field), ..error }
     }
 
     /// An id that cannot be read.

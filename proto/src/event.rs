@@ -131,6 +131,16 @@ fn user(text: &str, field: &'static str) -> Result<UserId, DecodeError> {
     UserId::parse(text).map_err(|_| DecodeError::Field(field))
 }
 
+fn id(text: &str, field: &'static str) -> Result<Uuid, DecodeError> {
+    parse_uuid(text).map_err(|_| DecodeError::Field(field))
+}
+
+/// Reads a value of an enum; `what` names the enum.
+fn known<E: TryFrom<i32> + Default + PartialEq>(what: &'static str, value: i32) -> Result<E, DecodeError> {
+    let known = E::try_from(value).ok().filter(|known| *known != E::default());
+    known.ok_or(DecodeError::Unknown(what, value))
+}
+
 fn time(t: Option<&prost_types::Timestamp>, field: &'static str) -> Result<OffsetDateTime, DecodeError> {
     let t = t.ok_or(DecodeError::Field(field))?;
     timestamp::from_proto(t).map_err(|_| DecodeError::Field(field))
@@ -146,22 +156,13 @@ impl TryFrom<wire::Event> for Event {
         if e.edges.len() > MAX_EDGES {
             return Err(DecodeError::Field("edges"));
         }
-        let verb = match Verb::try_from(e.verb) {
-            Ok(verb) if verb != Verb::Unspecified => verb,
-            _ => return Err(DecodeError::Unknown("verb", e.verb)),
-        };
-        let prev_id = match e.prev_id.as_str() {
-            "" => None,
-            text => Some(parse_uuid(text).map_err(|_| DecodeError::Field("prev_id"))?),
-        };
-        let actor = match e.actor_id.as_str() {
-            "" => None,
-            text => Some(user(text, "actor_id")?),
-        };
+        let verb = known("verb", e.verb)?;
+        let prev_id = (!e.prev_id.is_empty()).then(|| id(&e.prev_id, "prev_id")).transpose()?;
+        let actor = (!e.actor_id.is_empty()).then(|| user(&e.actor_id, "actor_id")).transpose()?;
         Ok(Self {
             epoch: Epoch(e.epoch),
             revision: Revision(e.revision),
-            event_id: parse_uuid(&e.event_id).map_err(|_| DecodeError::Field("event_id"))?,
+            event_id: id(&e.event_id, "event_id")?,
             prev_id,
             committed_at: time(e.committed_at.as_ref(), "committed_at")?,
             verb,
@@ -177,14 +178,8 @@ impl TryFrom<wire::EdgeChange> for EdgeChange {
     type Error = DecodeError;
 
     fn try_from(c: wire::EdgeChange) -> Result<Self, DecodeError> {
-        let kind = match EdgeKind::try_from(c.kind) {
-            Ok(kind) if kind != EdgeKind::Unspecified => kind,
-            _ => return Err(DecodeError::Unknown("edge kind", c.kind)),
-        };
-        let op = match EdgeOp::try_from(c.op) {
-            Ok(op) if op != EdgeOp::Unspecified => op,
-            _ => return Err(DecodeError::Unknown("edge op", c.op)),
-        };
+        let kind = known("edge kind", c.kind)?;
+        let op = known("edge op", c.op)?;
         let position =
             i64::try_from(c.position).map(Position::from_i64).map_err(|_| DecodeError::Field("position"))?;
         Ok(Self {
@@ -196,10 +191,7 @@ impl TryFrom<wire::EdgeChange> for EdgeChange {
             op,
             position,
             created_at: time(c.created_at.as_ref(), "created_at")?,
-            expires_at: match &c.expires_at {
-                None => None,
-                some => Some(time(some.as_ref(), "expires_at")?),
-            },
+            expires_at: c.expires_at.as_ref().map(|t| time(Some(t), "expires_at")).transpose()?,
         })
     }
 }
@@ -208,10 +200,7 @@ impl TryFrom<wire::AccountChange> for AccountChange {
     type Error = DecodeError;
 
     fn try_from(c: wire::AccountChange) -> Result<Self, DecodeError> {
-        let op = match AccountOp::try_from(c.op) {
-            Ok(op) if op != AccountOp::Unspecified => op,
-            _ => return Err(DecodeError::Unknown("account op", c.op)),
-        };
+        let op = known("account op", c.op)?;
         Ok(Self { user: user(&c.user_id, "user_id")?, op })
     }
 }

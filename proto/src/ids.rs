@@ -77,27 +77,34 @@ impl fmt::Debug for UserId {
     }
 }
 
+/// Text and stored form of a number.
+macro_rules! number {
+    ($($number:ident),+) => {$(
+        impl $number {
+            /// The form in PostgreSQL and Neo4j, which have signed integers only.
+            pub fn as_i64(self) -> i64 {
+                i64::try_from(self.0).unwrap_or(i64::MAX)
+            }
+
+            /// From what a store keeps.
+            pub fn from_i64(value: i64) -> Self {
+                Self(u64::try_from(value).unwrap_or(0))
+            }
+        }
+
+        impl fmt::Display for $number {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )+};
+}
+
+number!(Epoch, Revision, Position);
+
 /// The number of a history, starting at 1. A recovery opens the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
-
-impl Epoch {
-    /// The form in PostgreSQL and Neo4j, which have signed integers only.
-    pub fn as_i64(self) -> i64 {
-        i64::try_from(self.0).unwrap_or(i64::MAX)
-    }
-
-    /// From what a store keeps.
-    pub fn from_i64(value: i64) -> Self {
-        Self(u64::try_from(value).unwrap_or(0))
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The number of an accepted change: dense, ordered, starting at 1. 0 stands for
 /// the state before the first.
@@ -114,22 +121,6 @@ impl Revision {
     /// The revision after this one.
     pub fn next(self) -> Self {
         Self(self.0 + 1)
-    }
-
-    /// The form in PostgreSQL and Neo4j, which have signed integers only.
-    pub fn as_i64(self) -> i64 {
-        i64::try_from(self.0).unwrap_or(i64::MAX)
-    }
-
-    /// From what a store keeps.
-    pub fn from_i64(value: i64) -> Self {
-        Self(u64::try_from(value).unwrap_or(0))
-    }
-}
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 
@@ -151,16 +142,6 @@ impl Position {
     /// The revision that added the edge.
     pub fn revision(self) -> Revision {
         Revision(self.0 >> Self::INDEX_BITS)
-    }
-
-    /// The form in PostgreSQL and Neo4j, which have signed integers only.
-    pub fn as_i64(self) -> i64 {
-        i64::try_from(self.0).unwrap_or(i64::MAX)
-    }
-
-    /// From what a store keeps.
-    pub fn from_i64(value: i64) -> Self {
-        Self(u64::try_from(value).unwrap_or(0))
     }
 }
 

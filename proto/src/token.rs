@@ -8,7 +8,6 @@ use std::fmt;
 use crate::ids::{Epoch, Revision};
 
 const VERSION: &str = "1";
-const LENGTH: usize = 1 + 1 + 16 + 1 + 16;
 
 /// A point of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,15 +31,8 @@ impl Token {
 
     /// Reads what [`fmt::Display`] wrote; nothing else is taken.
     pub fn parse(text: &str) -> Result<Self, InvalidToken> {
-        if text.len() != LENGTH {
-            return Err(InvalidToken);
-        }
-        let mut parts = text.split('.');
-        let (Some(VERSION), Some(epoch), Some(revision), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(InvalidToken);
-        };
+        let digits = text.strip_prefix(VERSION).and_then(|rest| rest.strip_prefix('.'));
+        let (epoch, revision) = digits.and_then(|digits| digits.split_once('.')).ok_or(InvalidToken)?;
         let revision = Revision(parse_hex(revision)?);
         if revision > Revision::MAX {
             return Err(InvalidToken);
@@ -70,6 +62,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const LENGTH: usize = 1 + 1 + 16 + 1 + 16;
 
     proptest! {
         #[test]
