@@ -95,14 +95,10 @@ impl HeardHead {
     /// another epoch, or after silence.
     pub fn note(&self, heartbeat: &Heartbeat, now: Instant) {
         let mut newest = self.0.lock();
-        let head = match *newest {
-            Some(Heard { heartbeat: Heartbeat { head, .. }, at })
-                if head.epoch == heartbeat.head.epoch && is_fresh(at, now) =>
-            {
-                head.max(heartbeat.head)
-            }
-            _ => heartbeat.head,
-        };
+        let same =
+            |heard: &Heard| heard.heartbeat.head.epoch == heartbeat.head.epoch && is_fresh(heard.at, now);
+        let known = newest.filter(same).map(|heard| heard.heartbeat.head);
+        let head = known.map_or(heartbeat.head, |known| known.max(heartbeat.head));
         *newest = Some(Heard { heartbeat: Heartbeat { head, ..*heartbeat }, at: now });
     }
 

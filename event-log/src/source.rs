@@ -8,15 +8,15 @@ use proto::Revision;
 use proto::event::DecodeError;
 use service_kit::backoff::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::event::{LoggedEvent, Stop};
 use crate::outbox::Row;
 use crate::position::{LogPosition, ReadEvents};
 use crate::reach::Trouble;
 use crate::sources::{SourceState, Sources};
-use crate::stream::{Consumer, Ended, LastSeen};
+use crate::stream::{Consumer, Ended};
 use crate::verify::{self, Mismatch};
 
 /// How often the outbox is read while the stream fails.
@@ -27,17 +27,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A PostgreSQL server that is behind the events for longer has lost commits; until then it may be a standby that lags.
 const LONGEST_LAG: Duration = Duration::from_secs(120);
 
-/// An event and its share of the buffer.
-struct Waiting {
-    outcome: Result<LoggedEvent, Stop>,
-    _share: Option<OwnedSemaphorePermit>,
-}
+/// An event, and its share of the buffer.
+type Waiting = (Result<LoggedEvent, Stop>, Option<OwnedSemaphorePermit>);
 
 /// Events after a position, in order. Dropping it ends the reading.
 #[derive(Debug)]
 pub struct EventSource {
     receiver: mpsc::UnboundedReceiver<Waiting>,
-    task: JoinHandle<()>,
+    _task: AbortOnDropHandle<()>,
 }
 
 impl EventSource {
@@ -45,23 +42,17 @@ impl EventSource {
     pub fn after(last: LogPosition, sources: Sources) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let task = tokio::spawn(fill(Reader::after(last, sources), sender));
-        Self { receiver, task }
+        Self { receiver, _task: AbortOnDropHandle::new(task) }
     }
 
     /// Waits for the next event. Nothing is lost if the caller stops waiting.
     pub async fn next(&mut self) -> Result<LoggedEvent, Stop> {
-        self.receiver.recv().await.map_or(Err(Stop::Died), |waiting| waiting.outcome)
+        self.receiver.recv().await.map_or(Err(Stop::Died), |(outcome, _)| outcome)
     }
 
     /// The next event, if one is waiting.
     pub fn try_next(&mut self) -> Option<Result<LoggedEvent, Stop>> {
-        self.receiver.try_recv().ok().map(|waiting| waiting.outcome)
-    }
-}
-
-impl Drop for EventSource {
-    fn drop(&mut self) {
-        self.task.abort();
+        self.receiver.try_recv().ok().map(|(outcome, _)| outcome)
     }
 }
 
@@ -75,12 +66,12 @@ async fn fill(mut reader: Reader, sender: mpsc::UnboundedSender<Waiting>) {
                 // Within u32: the size of the buffer is.
                 let cost = u32::try_from(event.payload.len().clamp(1, size)).unwrap_or(u32::MAX);
                 let Ok(share) = Arc::clone(&buffer).acquire_many_owned(cost).await else { return };
-                if sender.send(Waiting { outcome: Ok(event), _share: Some(share) }).is_err() {
+                if sender.send((Ok(event), Some(share))).is_err() {
                     return;
                 }
             }
             Err(stop) => {
-                let _ = sender.send(Waiting { outcome: Err(stop), _share: None });
+                let _ = sender.send((Err(stop), None));
                 return;
             }
         }
@@ -92,7 +83,8 @@ struct Reader {
     last: LogPosition,
     read: ReadEvents,
     consumer: Option<Consumer>,
-    seen: LastSeen,
+    /// End of the stream when it was last opened: distinguishes a slow relay from a dead one.
+    seen: Option<u64>,
     /// Read from the outbox, and not given out yet.
     rows: VecDeque<Row>,
     next_attempt: Instant,
@@ -111,7 +103,7 @@ impl Reader {
             last,
             read: ReadEvents::default(),
             consumer: None,
-            seen: LastSeen::default(),
+            seen: None,
             rows: VecDeque::new(),
             next_attempt: Instant::now(),
             stream_pause: Backoff::new(SHORTEST_PAUSE, LONGEST_PAUSE),
@@ -129,7 +121,7 @@ impl Reader {
                 return Ok(self.took(event));
             }
             if let Some(consumer) = &mut self.consumer {
-                match consumer.next(&self.last, &self.read, &self.sources).await {
+                match consumer.next(&self.last, &self.read).await {
                     Ok(event) => {
                         self.stream_pause.reset();
                         (self.logged, self.behind_since) = ("", None);

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use proto::{Epoch, Revision, Token};
 use service_kit::nats::Nats;
+use service_kit::with_timeout;
 
 use crate::outbox::Outbox;
-use crate::reach::reach;
+use crate::reach::{REQUEST_TIMEOUT, Trouble, find};
 
 /// The newest head that the process knows without asking.
 pub trait KnownHead: Debug + Send + Sync {
@@ -77,10 +78,15 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The oldest and the newest revision of the stream of an epoch; `None` if JetStream does not answer.
+    /// The oldest revision of the stream of an epoch, or its next one if it is empty, and the newest one, even if it was
+    /// removed; `None` if JetStream does not answer.
     pub async fn stream_reach(&self, epoch: Epoch) -> Option<(Revision, Revision)> {
-        let reach = reach(&self.nats, epoch).await.ok()?;
-        Some((reach.first, reach.last))
+        if !self.nats.is_connected() {
+            return None;
+        }
+        let stream = with_timeout(REQUEST_TIMEOUT, find(&self.nats, epoch), Trouble::timeout).await.ok()?;
+        let state = &stream.cached_info().state;
+        Some((Revision(state.first_sequence), Revision(state.last_sequence)))
     }
 
     /// The oldest event that the stream or the outbox holds; `None` if neither holds any or answers.

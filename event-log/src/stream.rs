@@ -44,12 +44,9 @@ impl From<Trouble> for Ended {
     }
 }
 
-/// End of the stream when it was last opened: distinguishes a slow relay from a dead one.
-#[derive(Debug, Default)]
-pub struct LastSeen(Option<u64>);
-
 /// A consumer of the stream.
 pub struct Consumer {
+    sources: Sources,
     stream: Stream,
     messages: Ordered,
     connected: watch::Receiver<bool>,
@@ -61,7 +58,11 @@ pub struct Consumer {
 
 impl Consumer {
     /// Opens a consumer of the events after a position.
-    pub async fn after(last: &LogPosition, sources: &Sources, seen: &mut LastSeen) -> Result<Self, Trouble> {
+    pub async fn after(
+        last: &LogPosition,
+        sources: &Sources,
+        seen: &mut Option<u64>,
+    ) -> Result<Self, Trouble> {
         let mut connected = sources.nats.connected.clone();
         if !*connected.borrow_and_update() {
             return Err(Trouble::disconnected());
@@ -86,16 +87,12 @@ impl Consumer {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = Instant::now();
-        Ok(Self { stream, messages, connected, ticks, arrived: now, asked: now, redelivered: 0 })
+        let sources = sources.clone();
+        Ok(Self { sources, stream, messages, connected, ticks, arrived: now, asked: now, redelivered: 0 })
     }
 
     /// Waits for the next event.
-    pub async fn next(
-        &mut self,
-        last: &LogPosition,
-        read: &ReadEvents,
-        sources: &Sources,
-    ) -> Result<LoggedEvent, Ended> {
+    pub async fn next(&mut self, last: &LogPosition, read: &ReadEvents) -> Result<LoggedEvent, Ended> {
         loop {
             tokio::select! {
                 biased;
@@ -104,11 +101,11 @@ impl Consumer {
                         .ok_or_else(|| Trouble::new("consumer", "the consumer ended"))?
                         .map_err(|error| Trouble::new("consumer", error))?;
                     self.arrived = Instant::now();
-                    if let Some(event) = decode(&message, last, sources)? {
+                    if let Some(event) = decode(&message, last, &self.sources)? {
                         self.redelivered = 0;
                         return Ok(event);
                     }
-                    sources.monitor.redelivered();
+                    self.sources.monitor.redelivered();
                     self.redelivered += 1;
                     if self.redelivered > MAX_REDELIVERED {
                         return Err(Trouble::new("redelivery", "the consumer begins too early").into());
@@ -120,32 +117,27 @@ impl Consumer {
                         return Err(Trouble::disconnected().into());
                     }
                 }
-                _ = self.ticks.tick() => self.question_silence(last, read, sources).await?,
+                _ = self.ticks.tick() => self.question_silence(last, read).await?,
             }
         }
     }
 
-    async fn question_silence(
-        &mut self,
-        last: &LogPosition,
-        read: &ReadEvents,
-        sources: &Sources,
-    ) -> Result<(), Ended> {
+    async fn question_silence(&mut self, last: &LogPosition, read: &ReadEvents) -> Result<(), Ended> {
         let stalled = self.arrived.elapsed() >= STALL;
         let ask = stalled && self.asked.elapsed() >= STALL;
         if ask {
             self.asked = Instant::now();
         }
-        let ahead = head_ahead(last, sources, ask).await?;
+        let ahead = head_ahead(last, &self.sources, ask).await?;
         if ahead && stalled {
             return Err(Trouble::new("stall", "the stream does not deliver what is committed").into());
         }
         if ask {
             let info = async { self.stream.info().await.map_err(|error| Trouble::new("stream", error)) };
             let newest = with_timeout(REQUEST_TIMEOUT, info, Trouble::timeout).await?.state.last_sequence;
-            sources.monitor.stream_behind(last.revision.0.saturating_sub(newest));
+            self.sources.monitor.stream_behind(last.revision.0.saturating_sub(newest));
             if newest < last.revision.0 {
-                check_history(read, sources).await?;
+                check_history(read, &self.sources).await?;
             }
         }
         Ok(())
@@ -179,8 +171,8 @@ async fn head_ahead(last: &LogPosition, sources: &Sources, ask: bool) -> Result<
 }
 
 /// The stream must hold the next revision, or be about to.
-fn check_reach(first: u64, newest: u64, last: &LogPosition, seen: &mut LastSeen) -> Result<(), Trouble> {
-    let grew = seen.0.replace(newest).is_none_or(|before| newest > before);
+fn check_reach(first: u64, newest: u64, last: &LogPosition, seen: &mut Option<u64>) -> Result<(), Trouble> {
+    let grew = seen.replace(newest).is_none_or(|before| newest > before);
     if newest >= first && first > last.revision.next().0 {
         return Err(Trouble::new("gap", format!("the stream begins at revision {first}")));
     }
@@ -235,15 +227,15 @@ mod tests {
 
     #[test]
     fn a_stream_that_begins_too_late_is_a_gap() {
-        assert!(check_reach(8, 20, &at(7), &mut LastSeen::default()).is_ok());
-        assert!(check_reach(9, 20, &at(7), &mut LastSeen::default()).is_err());
+        assert!(check_reach(8, 20, &at(7), &mut None).is_ok());
+        assert!(check_reach(9, 20, &at(7), &mut None).is_err());
         // Empty and created at the next revision.
-        assert!(check_reach(8, 7, &at(7), &mut LastSeen::default()).is_ok());
+        assert!(check_reach(8, 7, &at(7), &mut None).is_ok());
     }
 
     #[test]
     fn a_stream_that_is_behind_must_grow() {
-        let mut seen = LastSeen::default();
+        let mut seen = None;
         assert!(check_reach(1, 5, &at(7), &mut seen).is_ok());
         assert!(check_reach(1, 5, &at(7), &mut seen).is_err());
         assert!(check_reach(1, 6, &at(7), &mut seen).is_ok());
