@@ -70,7 +70,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         .telemetry
         .on_scrape(move || ::metrics::gauge!(metrics::QUEUED_COMMANDS).set(depth.waiting() as f64));
 
-    let (status, stream) = watch::channel(StreamStatus::default());
+    let (status, stream) = watch::channel(StreamStatus::unseen(Epoch(1)));
     let wiring = Wiring {
         status,
         latch: process.readiness.latch(health::STREAM),

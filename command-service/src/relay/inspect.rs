@@ -34,21 +34,12 @@ pub enum Found {
         /// Id of the newest event; `None` if the stream is empty and PostgreSQL's head is newer.
         after: Option<Uuid>,
     },
-    /// The stream, or another one with its subjects, is not ours.
-    Blocked {
-        /// Which stream, and what to do.
-        problem: String,
-    },
-    /// The stream holds a message that is not our event.
-    Stray {
-        /// Which message.
-        problem: String,
-    },
-    /// The stream holds an event of our epoch that PostgreSQL does not know.
-    Fork {
-        /// Which event.
-        problem: String,
-    },
+    /// The stream, or another one with its subjects, is not ours: which one, and what to do.
+    Blocked(String),
+    /// The stream holds a message that is not our event: which one.
+    Stray(String),
+    /// The stream holds an event of our epoch that PostgreSQL does not know: which one.
+    Fork(String),
 }
 
 /// Result of an inspection.
@@ -85,7 +76,7 @@ pub async fn inspect(
     if let Some(problem) = history.fork.clone() {
         // A recorded fork is certain, also while NATS is down.
         let head = head::get(connection).await?;
-        let found = Found::Fork { problem };
+        let found = Found::Fork(problem);
         return Ok(Inspection { found, history, head, stream: None, oldest_unpublished: None });
     }
     let stream = match jetstream.get_stream(subjects::stream_name(history.epoch)).await {
@@ -106,7 +97,7 @@ pub async fn inspect(
         let oldest_unpublished = age(connection, &head, Revision(first.0.saturating_sub(1))).await?;
         let found = match others::find(jetstream, &history, heartbeats).await? {
             Others::GivenUp(given_up) => Found::Missing { first, given_up },
-            Others::Blocked(problem) => Found::Blocked { problem },
+            Others::Blocked(problem) => Found::Blocked(problem),
         };
         let stream = Some((Revision::ZERO, Revision::ZERO));
         return Ok(Inspection { found, history, head, stream, oldest_unpublished });
@@ -114,12 +105,12 @@ pub async fn inspect(
     let state = &stream.cached_info().state;
     let last = Revision(state.last_sequence);
     let found = if let Some(problem) = foreign(&stream.cached_info().config, &history) {
-        Found::Blocked { problem }
+        Found::Blocked(problem)
     } else if state.messages == 0 {
         empty(last, oldest, &head)
     } else {
         match newest(&stream, last).await? {
-            None => Found::Stray { problem: format!("revision {last} is missing from the stream") },
+            None => Found::Stray(format!("revision {last} is missing from the stream")),
             Some(newest) => compare(connection, &newest, last, oldest, &head).await?,
         }
     };
@@ -147,7 +138,7 @@ fn empty(last: Revision, oldest: Option<Revision>, head: &Head) -> Found {
              were published",
             head.epoch, head.revision
         );
-        return Found::Fork { problem };
+        return Found::Fork(problem);
     }
     match oldest {
         Some(oldest) if next < oldest => gap(next, oldest),
@@ -157,7 +148,7 @@ fn empty(last: Revision, oldest: Option<Revision>, head: &Head) -> Found {
 }
 
 fn gap(next: Revision, oldest: Revision) -> Found {
-    Found::Stray { problem: format!("the stream needs revision {next}, the outbox begins at {oldest}") }
+    Found::Stray(format!("the stream needs revision {next}, the outbox begins at {oldest}"))
 }
 
 /// The newest message of the stream.
@@ -210,7 +201,7 @@ async fn compare(
              PostgreSQL has lost commits that were published",
             head.epoch, head.revision
         );
-        return Ok(Found::Fork { problem });
+        return Ok(Found::Fork(problem));
     }
     if of_our_epoch && let Some(oldest) = oldest {
         // The stream may keep an event longer than the outbox. The next event's prev_id identifies it.
@@ -218,7 +209,7 @@ async fn compare(
         let good = Found::Good { next: oldest, after: newest.id };
         return Ok(if follows { good } else { gap(last.next(), oldest) });
     }
-    Ok(Found::Stray { problem: format!("sequence {last} of the stream is no event of ours") })
+    Ok(Found::Stray(format!("sequence {last} of the stream is no event of ours")))
 }
 
 /// Returns the head, and the age of the oldest event after `last`.
@@ -275,7 +266,7 @@ mod tests {
         assert_eq!((after(9), after(8)), (known.event_id, None));
         for (last, oldest, at) in [(3, Some(5), 9), (8, None, 9)] {
             let found = empty(Revision(last), oldest.map(Revision), &head(at));
-            assert!(matches!(found, Found::Stray { .. }), "{last} {oldest:?} {at}: {found:?}");
+            assert!(matches!(found, Found::Stray(_)), "{last} {oldest:?} {at}: {found:?}");
         }
     }
 
@@ -283,7 +274,7 @@ mod tests {
     fn an_empty_stream_ahead_of_the_head_is_a_fork() {
         for (last, oldest, at) in [(10, Some(5), 9), (10, None, 9), (1, None, 0)] {
             let found = empty(Revision(last), oldest.map(Revision), &head(at));
-            assert!(matches!(found, Found::Fork { .. }), "{last} {oldest:?} {at}: {found:?}");
+            assert!(matches!(found, Found::Fork(_)), "{last} {oldest:?} {at}: {found:?}");
         }
     }
 }

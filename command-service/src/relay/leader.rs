@@ -192,7 +192,7 @@ impl Relay {
                 };
                 context.publish_from(next, after, until, &mut self.wiring.committed, stop).await?;
             }
-            Found::Stray { problem } => {
+            Found::Stray(problem) => {
                 tracing::error!(
                     problem,
                     "the stream contains a foreign message: creating it again from the outbox"
@@ -200,7 +200,7 @@ impl Relay {
                 ::metrics::counter!(metrics::STREAM_RECREATED).increment(1);
                 stream::delete(&self.jetstream, &proto::subjects::stream_name(history.epoch)).await?;
             }
-            Found::Blocked { .. } | Found::Fork { .. } => pause(INSPECTION_INTERVAL, stop).await,
+            Found::Blocked(_) | Found::Fork(_) => pause(INSPECTION_INTERVAL, stop).await,
         }
         Ok(())
     }
@@ -216,9 +216,9 @@ impl Relay {
             }
             Found::Good { .. } => (StreamState::Ok, String::new()),
             Found::Missing { .. } => (StreamState::Repairing, "the stream does not exist".to_owned()),
-            Found::Stray { problem } => (StreamState::Repairing, problem.clone()),
-            Found::Blocked { problem } => (StreamState::Blocked, problem.clone()),
-            Found::Fork { problem } => (StreamState::Forked, problem.clone()),
+            Found::Stray(problem) => (StreamState::Repairing, problem.clone()),
+            Found::Blocked(problem) => (StreamState::Blocked, problem.clone()),
+            Found::Fork(problem) => (StreamState::Forked, problem.clone()),
         };
         match state {
             StreamState::Forked => {
@@ -228,7 +228,7 @@ impl Relay {
             // Writes do not depend on NATS: only a fork fails the check.
             _ => self.wiring.latch.ready(),
         }
-        if matches!(inspection.found, Found::Blocked { .. }) {
+        if matches!(inspection.found, Found::Blocked(_)) {
             tracing::warn!(problem, "the relay has no stream of its own");
         }
         self.gauge(state);
@@ -240,7 +240,7 @@ impl Relay {
             status.state = state;
             status.problem.clone_from(&problem);
             status.fork_recorded = inspection.history.fork.is_some();
-            let ours = !matches!(inspection.found, Found::Blocked { .. });
+            let ours = !matches!(inspection.found, Found::Blocked(_));
             status.speaks_for = ours.then_some(inspection.history.epoch);
             if let Some((first, last)) = inspection.stream {
                 (status.first, status.last, status.seen) = (first, last, true);
@@ -276,11 +276,7 @@ impl Relay {
         self.gauge(StreamState::Unspecified);
         // The known state is that of another history's stream.
         self.set(|status| {
-            *status = StreamStatus {
-                name: proto::subjects::stream_name(history.epoch),
-                leader: status.leader,
-                ..StreamStatus::default()
-            };
+            *status = StreamStatus { leader: status.leader, ..StreamStatus::unseen(history.epoch) };
         });
     }
 
@@ -373,8 +369,5 @@ impl Relay {
 }
 
 async fn pause(time: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = tokio::time::sleep(time) => {}
-        () = stop.cancelled() => {}
-    }
+    stop.run_until_cancelled(tokio::time::sleep(time)).await;
 }

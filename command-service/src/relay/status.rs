@@ -6,7 +6,7 @@ use proto::graph::v1::StreamState;
 use proto::{Epoch, Revision};
 
 /// State of the stream, for the status, readiness, and everything that depends on what is published.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct StreamStatus {
     /// Name of the stream.
     pub name: String,
@@ -30,24 +30,13 @@ pub struct StreamStatus {
     pub speaks_for: Option<Epoch>,
 }
 
-impl Default for StreamStatus {
-    fn default() -> Self {
-        Self {
-            name: proto::subjects::STREAM.to_owned(),
-            state: StreamState::Unspecified,
-            first: Revision::ZERO,
-            last: Revision::ZERO,
-            leader: false,
-            problem: "not looked at yet".to_owned(),
-            oldest_unpublished: None,
-            seen: false,
-            fork_recorded: false,
-            speaks_for: None,
-        }
-    }
-}
-
 impl StreamStatus {
+    /// Before the first comparison.
+    pub fn unseen(epoch: Epoch) -> Self {
+        let (name, problem) = (proto::subjects::stream_name(epoch), "not looked at yet".to_owned());
+        Self { name, problem, ..Self::default() }
+    }
+
     /// Whether the status shows a fork that PostgreSQL has recorded.
     pub fn shows_recorded_fork(&self) -> bool {
         self.state == StreamState::Forked && self.fork_recorded
