@@ -3,8 +3,6 @@
 //! It has two witnesses: this process's time of day, and its uptime, which never jumps. On one host the time of day
 //! jumps together with PostgreSQL's clock; on two hosts it shows which of them is wrong.
 
-use std::fmt;
-
 use service_kit::clock::{Clock, TOLERANCE, corrected};
 use time::{Duration, OffsetDateTime};
 
@@ -43,17 +41,34 @@ pub struct Reading {
 }
 
 /// Why PostgreSQL's clock is not trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// The record has not been read yet.
+    #[error("PostgreSQL's clock was not checked yet")]
     Unread,
     /// It differs from this process's time of day. Ends when the clocks agree.
+    #[error(
+        "PostgreSQL's clock is {} this process's: set the wrong one right, or run `followgraph clock accept` if \
+         PostgreSQL's is right",
+        offset(.0)
+    )]
     Differs(Duration),
     /// It has moved against time that never jumps. Ends when it is back, or by an operator.
+    #[error(
+        "PostgreSQL's clock has jumped and is {} where it should be: set it right, or run `followgraph clock accept` \
+         if it is right now",
+        offset(.0)
+    )]
     Jumped(Duration),
     /// It contradicts the last recorded heartbeat of a command-service. An operator must accept it.
+    #[error(
+        "PostgreSQL's clock is {} the last heartbeat of a command-service: run `followgraph clock accept` if it is \
+         right",
+        offset(.0)
+    )]
     Unexplained(Duration),
     /// Another process has noted a jump.
+    #[error("{0}")]
     Noted(String),
 }
 
@@ -73,35 +88,9 @@ impl Distrust {
     }
 }
 
-impl fmt::Display for Distrust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ahead = |by: &Duration| if by.is_negative() { "behind" } else { "ahead of" };
-        match self {
-            Self::Unread => f.write_str("PostgreSQL's clock was not checked yet"),
-            Self::Differs(by) => write!(
-                f,
-                "PostgreSQL's clock is {} s {} this process's: set the wrong one right, or run \
-                 `followgraph clock accept` if PostgreSQL's is right",
-                by.whole_seconds().unsigned_abs(),
-                ahead(by)
-            ),
-            Self::Jumped(by) => write!(
-                f,
-                "PostgreSQL's clock has jumped and is {} s {} where it should be: set it right, or run \
-                 `followgraph clock accept` if it is right now",
-                by.whole_seconds().unsigned_abs(),
-                ahead(by)
-            ),
-            Self::Unexplained(by) => write!(
-                f,
-                "PostgreSQL's clock is {} s {} the last heartbeat of a command-service: run \
-                 `followgraph clock accept` if it is right",
-                by.whole_seconds().unsigned_abs(),
-                ahead(by)
-            ),
-            Self::Noted(problem) => f.write_str(problem),
-        }
-    }
+fn offset(by: &Duration) -> String {
+    let direction = if by.is_negative() { "behind" } else { "ahead of" };
+    format!("{} s {direction}", by.whole_seconds().unsigned_abs())
 }
 
 /// Offsets of PostgreSQL's clock from the witnesses while it was trusted.
@@ -125,13 +114,7 @@ struct Range {
 impl Range {
     /// Distance to a value; zero if the value is within the bounds.
     fn beyond(self, value: Duration) -> Duration {
-        if self.least > value {
-            self.least - value
-        } else if self.most < value {
-            self.most - value
-        } else {
-            Duration::ZERO
-        }
+        value.max(self.least).min(self.most) - value
     }
 
     fn middle(self) -> Duration {

@@ -1,7 +1,7 @@
 //! Writes a Relationship as JSON, for ErrorInfo.metadata.
 
 use proto::graph::v1::Relationship;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Writes protobuf's JSON form, which clients of any language read with their protobuf library. Fields with default
 /// values are absent.
@@ -38,19 +38,10 @@ pub fn relationship_json(pair: &Relationship) -> String {
         ("followingSince", following_since),
         ("followedBySince", followed_by_since),
     ];
-    let mut fields = Map::new();
-    for (name, text) in [("userId", user_id), ("etag", etag)] {
-        fields.insert(name.to_owned(), text.as_str().into());
-    }
-    for (name, _) in flags.into_iter().filter(|(_, set)| **set) {
-        fields.insert(name.to_owned(), true.into());
-    }
-    for (name, date) in dates {
-        if let Some(date) = date {
-            fields.insert(name.to_owned(), date.to_string().into());
-        }
-    }
-    Value::Object(fields).to_string()
+    let texts = [("userId", user_id), ("etag", etag)].map(|(name, text)| (name, Value::from(text.as_str())));
+    let set = flags.into_iter().filter(|(_, set)| **set).map(|(name, _)| (name, true.into()));
+    let dates = dates.into_iter().filter_map(|(name, date)| Some((name, date.as_ref()?.to_string().into())));
+    texts.into_iter().chain(set).chain(dates).collect::<Value>().to_string()
 }
 
 #[cfg(test)]
