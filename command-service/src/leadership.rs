@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use service_kit::postgres::{NoSession, check_writable};
+use service_kit::with_timeout;
 use sqlx::{PgConnection, PgPool};
 
 use crate::store::within;
@@ -74,10 +75,8 @@ impl Leadership {
 
     /// Fails if the session has ended or lost the lock, or if its server is no longer the primary.
     pub async fn check(&mut self) -> sqlx::Result<()> {
-        match tokio::time::timeout(Duration::from_secs(5), self.still_leads()).await {
-            Ok(result) => result,
-            Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
-        }
+        let late = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        with_timeout(Duration::from_secs(5), self.still_leads(), late).await
     }
 
     async fn still_leads(&mut self) -> sqlx::Result<()> {

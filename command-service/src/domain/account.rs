@@ -71,13 +71,8 @@ pub struct Account {
 impl Account {
     /// Whether any count is above 0. Mutes and blocks by others are not counted.
     pub fn has_edges(&self) -> bool {
-        self.followers
-            + self.following
-            + self.muting
-            + self.blocking
-            + self.requests_sent
-            + self.requests_received
-            > 0
+        let Self { followers, following, muting, blocking, requests_sent, requests_received, .. } = *self;
+        [followers, following, muting, blocking, requests_sent, requests_received].iter().any(|n| *n > 0)
     }
 }
 

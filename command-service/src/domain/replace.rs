@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use proto::UserId;
-use proto::event::{EdgeKey, EdgeKind, MAX_EDGES};
+use proto::event::{EdgeKey, EdgeKind};
 
 use super::account::{Account, AccountState, FollowCap};
 use super::change::Change;
@@ -122,13 +122,6 @@ pub fn plan(actor: UserId, listed: &Listed, targets: &[Target]) -> Result<Replac
     Ok(plan)
 }
 
-impl ReplacePlan {
-    /// Whether one event holds all changes.
-    pub fn fits_one_event(&self) -> bool {
-        self.changes.len() <= MAX_EDGES
-    }
-}
-
 /// Accepts a plan if the list and the touched pairs have not changed since its snapshot.
 pub(super) fn decide_replacement(
     graph: &Graph,
@@ -180,18 +173,11 @@ fn is_still_decided(graph: &Graph, all: &[Change], change: &Change) -> bool {
 
 /// A step of the job that removes follows and requests. Archived ones stay.
 pub fn remove_step(graph: &Graph, actor: UserId, targets: &[UserId]) -> Vec<Change> {
-    targets
+    let key = |kind, target: &UserId| EdgeKey { kind, source: actor, target: *target };
+    let keys = targets
         .iter()
-        .flat_map(|target| {
-            [EdgeKind::Follow, EdgeKind::FollowRequest].map(|kind| EdgeKey {
-                kind,
-                source: actor,
-                target: *target,
-            })
-        })
-        .filter(|key| graph.live.get(key).is_some())
-        .map(Change::remove)
-        .collect()
+        .flat_map(|target| [EdgeKind::Follow, EdgeKind::FollowRequest].map(|kind| key(kind, target)));
+    keys.filter(|key| graph.live.get(key).is_some()).map(Change::remove).collect()
 }
 
 /// A step of the job that adds follows and requests. Skips accounts that can no longer be followed.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use proto::command::v1 as wire;
 use proto::error::ServiceError;
+use proto::event::MAX_EDGES;
 use proto::{Epoch, Revision, Token, UserId};
 use service_kit::telemetry::chain;
 use service_kit::{ids, postgres};
@@ -122,7 +123,7 @@ impl Replacer {
                 let body = Body::Replace(report, None);
                 return Ok(Ok(Answer { changed: total > 0, written_at: seen, body }));
             }
-            let as_job = attempt == ATTEMPTS || !plan.fits_one_event();
+            let as_job = attempt == ATTEMPTS || plan.changes.len() > MAX_EDGES;
             let mut planned = Replacement {
                 actor: wanted.actor,
                 seen,

@@ -47,16 +47,14 @@ impl StatusReader {
     pub async fn watch_checks(self, stop: CancellationToken) -> Result<(), Infallible> {
         let mut ticks = tokio::time::interval(EVALUATION_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = ticks.tick() => {}
+        let evaluate = async {
+            loop {
+                ticks.tick().await;
+                self.read().await;
             }
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = self.read() => {}
-            }
-        }
+        };
+        let _: Option<Infallible> = stop.run_until_cancelled(evaluate).await;
+        Ok(())
     }
 
     /// Reads the status and evaluates the checks.

@@ -90,10 +90,7 @@ impl Worker {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(error = %chain(&error), "cannot ask for the work on jobs"),
             }
-            tokio::select! {
-                () = tokio::time::sleep(LEADERSHIP_INTERVAL) => {}
-                () = stop.cancelled() => {}
-            }
+            stop.run_until_cancelled(tokio::time::sleep(LEADERSHIP_INTERVAL)).await;
         }
     }
 

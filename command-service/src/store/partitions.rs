@@ -1,7 +1,9 @@
 //! Daily partitions of the outbox and of the idempotency records.
 
 use proto::Revision;
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryScalar;
+use sqlx::{Connection as _, PgConnection, Postgres};
 use time::OffsetDateTime;
 
 /// A table with a partition for each day.
@@ -28,14 +30,8 @@ impl Parent {
 
 /// Creates the partitions of the coming days; returns how many. Its locks conflict with no write.
 pub async fn ensure(connection: &mut PgConnection, parent: Parent, days: i32) -> sqlx::Result<i32> {
-    let mut transaction = with_short_locks(connection).await?;
-    let made = sqlx::query_scalar("-- ensure_partitions\nSELECT ensure_partitions($1, $2)")
-        .bind(parent.name())
-        .bind(days)
-        .fetch_one(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(made)
+    let ensure = sqlx::query_scalar("-- ensure_partitions\nSELECT ensure_partitions($1, $2)");
+    with_short_locks(connection, ensure.bind(parent.name()).bind(days)).await
 }
 
 /// Returns for how many days after today partitions exist; -1 if today's is missing.
@@ -53,21 +49,22 @@ pub async fn drop_before(
     before: OffsetDateTime,
     keep_from: Option<Revision>,
 ) -> sqlx::Result<i32> {
-    let mut transaction = with_short_locks(connection).await?;
-    let dropped = sqlx::query_scalar("-- drop_partitions\nSELECT drop_partitions($1, $2, $3)")
+    let drop = sqlx::query_scalar("-- drop_partitions\nSELECT drop_partitions($1, $2, $3)")
         .bind(parent.name())
         .bind(before)
-        .bind(keep_from.map(Revision::as_i64))
-        .fetch_one(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(dropped)
+        .bind(keep_from.map(Revision::as_i64));
+    with_short_locks(connection, drop).await
 }
 
 /// A drop needs a lock that conflicts with all others. While it waits, for example for a dump, every write waits behind
 /// it.
-async fn with_short_locks(connection: &mut PgConnection) -> sqlx::Result<Transaction<'_, Postgres>> {
+async fn with_short_locks(
+    connection: &mut PgConnection,
+    query: QueryScalar<'_, Postgres, i32, PgArguments>,
+) -> sqlx::Result<i32> {
     let mut transaction = connection.begin().await?;
     sqlx::query("-- brief_locks\nSET LOCAL lock_timeout = '200ms'").execute(&mut *transaction).await?;
-    Ok(transaction)
+    let partitions = query.fetch_one(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(partitions)
 }
