@@ -148,7 +148,8 @@ impl Committer {
         let mut pause = Pause::default();
         loop {
             let batch_id = ids::random();
-            match self.attempt(units, batch_id, parent).await {
+            let follow_cap = self.settings.follow_cap;
+            match transaction::attempt(&self.pool, units, batch_id, follow_cap, &self.clock, parent).await {
                 Attempt::Done(done) => return Ok(self.finish(done)),
                 Attempt::TimedOut(error) => {
                     tracing::warn!(error = %chain(&error), commands = units.len(), "a batch ran into a timeout");
@@ -160,6 +161,9 @@ impl Committer {
                 }
                 Attempt::Failed(error) if is_transient(&error) => {
                     tracing::warn!(error = %chain(&error), "a batch was rolled back");
+                    if misses_partition(&error) {
+                        self.partitions.notify_one();
+                    }
                     ::metrics::counter!(metrics::TRANSACTION_RETRIES, "transaction" => "commands")
                         .increment(1);
                     if !pause.before(until).await {
@@ -188,18 +192,6 @@ impl Committer {
                 }
             }
         }
-    }
-
-    async fn attempt(&self, units: &[Unit], batch_id: Uuid, parent: &Parent) -> Attempt {
-        let follow_cap = self.settings.follow_cap;
-        let attempt =
-            transaction::attempt(&self.pool, units, batch_id, follow_cap, &self.clock, parent).await;
-        if let Attempt::Failed(error) = &attempt
-            && misses_partition(error)
-        {
-            self.partitions.notify_one();
-        }
-        attempt
     }
 
     /// Returns whether a batch in doubt was committed; `None` if that is not known at `until`.

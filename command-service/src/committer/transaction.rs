@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use proto::Revision;
 use service_kit::ids;
-use service_kit::trace::{Database, Parent, Span, db};
+use service_kit::trace::{Database, Parent, db};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 

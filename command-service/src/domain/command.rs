@@ -180,6 +180,12 @@ impl Touches {
         self.accounts.extend([viewer, other]);
     }
 
+    /// An edge and the accounts at its ends.
+    pub fn edge(&mut self, key: EdgeKey) {
+        self.edges.insert(key);
+        self.accounts.extend([key.source, key.target]);
+    }
+
     /// All edges that decide about a follow.
     pub fn follow(&mut self, source: UserId, target: UserId) {
         let key = |kind, source, target| EdgeKey { kind, source, target };
@@ -197,10 +203,7 @@ impl Touches {
         match kind {
             EdgeKind::Block => self.pair(source, target),
             EdgeKind::Follow => self.follow(source, target),
-            _ => {
-                self.edges.insert(EdgeKey { kind, source, target });
-                self.accounts.extend([source, target]);
-            }
+            _ => self.edge(EdgeKey { kind, source, target }),
         }
     }
 }

@@ -49,10 +49,7 @@ async fn expire(
     let Some(now) = clock.trusted_now(connection).await? else { return Ok(None) };
     let due = chunks::expired(connection, now, limit).await?;
     let mut touches = Touches::default();
-    for key in &due {
-        touches.edges.insert(*key);
-        touches.accounts.extend([key.source, key.target]);
-    }
+    due.iter().for_each(|key| touches.edge(*key));
     let (head, mut graph) = load::load(connection, &touches).await?;
     let changes = expire_step(&graph, &due, now);
     if changes.is_empty() {

@@ -44,7 +44,7 @@ pub async fn look_ahead(connection: &mut PgConnection, job: &Job, limit: usize) 
         let (users, last) = choose(&seen, limit);
         found.users = users;
         found.next = match last {
-            Some(last) => Some(cursor.after(last)),
+            Some(after) => Some(Cursor { after, ..cursor }),
             None => next_phase(cursor, job.done),
         };
         match found.next {

@@ -36,7 +36,11 @@ pub async fn next(
     };
     if job.total == 0 && job.done == 0 {
         // Without the lock: it may take a while. Only GetJob shows the number, so the job continues without it.
-        if let Err(error) = within(set_total(&mut connection, kind, &job)).await {
+        let counted = within(async {
+            let total = count(&mut connection, kind, &job).await?;
+            jobs::set_total(&mut connection, job.job_id, total).await
+        });
+        if let Err(error) = counted.await {
             tracing::info!(job_id = %job.job_id, error = %chain(&error), "cannot count the edges of a job");
         }
     }
@@ -70,25 +74,17 @@ async fn locked_step(
     Ok(outcome)
 }
 
-async fn set_total(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx::Result<()> {
-    let total = count(connection, kind, job).await?;
-    jobs::set_total(connection, job.job_id, total).await
-}
-
 async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx::Result<i64> {
-    let (live, archived) = match kind {
-        JobKind::MakePublic => return jobs::count_requests(connection, job.user_id).await,
+    match kind {
+        JobKind::MakePublic => jobs::count_requests(connection, job.user_id).await,
         // The command counted them.
-        JobKind::ReplaceFollowing => return Ok(job.total),
-        JobKind::Erase | JobKind::Archive | JobKind::Restore => {
-            jobs::count_edges(connection, job.user_id).await?
+        JobKind::ReplaceFollowing => Ok(job.total),
+        JobKind::Archive => jobs::count_edges(connection, job.user_id).await.map(|(live, _)| live),
+        JobKind::Restore => jobs::count_edges(connection, job.user_id).await.map(|(_, archived)| archived),
+        JobKind::Erase => {
+            jobs::count_edges(connection, job.user_id).await.map(|(live, archived)| live + archived)
         }
-    };
-    Ok(match kind {
-        JobKind::Archive => live,
-        JobKind::Restore => archived,
-        _ => live + archived,
-    })
+    }
 }
 
 async fn step(
@@ -121,10 +117,10 @@ async fn step(
             (head, graph, plan)
         }
     };
-    let kind_name = kind.name();
     let Some(plan) = plan else {
         jobs::fail(connection, job_id, jobs::OVERTAKEN).await?;
-        return Ok(Outcome::Stepped { kind: kind_name, edges: 0, ended: Some("overtaken"), head: None });
+        let kind = kind.name();
+        return Ok(Outcome::Stepped { kind, edges: 0, ended: Some("overtaken"), head: None });
     };
     let mut journal = Journal::after(head, ids::random);
     let last = plan.cursor.is_none();
@@ -143,7 +139,7 @@ async fn step(
     let edges = i64::try_from(plan.edges).unwrap_or(i64::MAX);
     jobs::record_step(connection, job_id, edges, plan.cursor, head.now).await?;
     Ok(Outcome::Stepped {
-        kind: kind_name,
+        kind: kind.name(),
         edges: edges.unsigned_abs(),
         ended: last.then_some("done"),
         head: (!journal.entries.is_empty()).then(|| journal.token()),
@@ -198,8 +194,7 @@ async fn load_chunk(
     let mut touches = Touches::default();
     touches.accounts.insert(user);
     for key in &chunk.keys {
-        touches.edges.insert(*key);
-        touches.accounts.extend([key.source, key.target]);
+        touches.edge(*key);
         if key.kind == EdgeKind::FollowRequest {
             touches.follow(key.source, key.target);
         }
@@ -222,7 +217,8 @@ fn plan(
     let keys: &[EdgeKey] = &chunk.keys;
     let size = keys.len();
     let more = size == limit;
-    let [live, archived] = [Phase::Live, Phase::Archived].map(|phase| Cursor::start(phase).after(chunk.last));
+    let [live, archived] =
+        [Phase::Live, Phase::Archived].map(|phase| Cursor { after: chunk.last, ..Cursor::start(phase) });
     match (kind, account.state) {
         (JobKind::Archive, AccountState::Archived) => {
             let next = more.then_some(live);

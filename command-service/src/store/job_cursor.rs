@@ -54,10 +54,4 @@ impl Cursor {
     pub fn start(phase: Phase) -> Self {
         Self { phase, after: Position(0), pass_done: 0, passes: 0 }
     }
-
-    /// The same phase after another position.
-    #[must_use]
-    pub fn after(self, after: Position) -> Self {
-        Self { after, ..self }
-    }
 }
