@@ -176,7 +176,7 @@ async fn wait_for_schema(pool: &PgPool, latch: &Latch) -> anyhow::Result<()> {
     }
     while let Err(error) = make_partitions(pool).await {
         let cause = error.cause();
-        if !is_transient(cause) && !postgres::says_misconfigured(cause) {
+        if !is_transient(cause) && !postgres::is_misconfiguration(cause) {
             return Err(error).context("cannot make partitions");
         }
         tracing::warn!(error = %chain(&error), "waiting for partitions");

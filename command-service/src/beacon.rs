@@ -9,7 +9,7 @@ use event_log::heartbeat::{self, Heartbeat};
 use prost::Message as _;
 use proto::events::v1::Committed;
 use proto::{Revision, Token, subjects, timestamp};
-use service_kit::postgres::{NoSession, check_sessions, problem, says_no_session};
+use service_kit::postgres::{SharedSession, check_sessions, is_shared_session, problem};
 use service_kit::telemetry::chain;
 use service_kit::{Latch, nats::Nats};
 use sqlx::PgPool;
@@ -49,7 +49,7 @@ pub async fn run(
         }
         doubted |= !answers;
         match outcome {
-            Ok(Ok(_)) if doubted => latch.not_ready(&NoSession.to_string()),
+            Ok(Ok(_)) if doubted => latch.not_ready(&SharedSession.to_string()),
             Ok(Ok(head)) => {
                 latch.ready();
                 ::metrics::gauge!(metrics::HEAD_REVISION).set(head.revision.0 as f64);
@@ -73,7 +73,7 @@ pub async fn run(
 /// Whether connections keep their sessions; with a pooler in transaction mode they do not. Any other error counts as
 /// yes: reading the head reports outages.
 async fn sessions_are_kept(pool: &PgPool) -> bool {
-    !check_sessions(pool).await.is_err_and(|error| says_no_session(&error))
+    !check_sessions(pool).await.is_err_and(|error| is_shared_session(&error))
 }
 
 async fn read(pool: &PgPool) -> sqlx::Result<Head> {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use service_kit::postgres::{NoSession, check_writable};
+use service_kit::postgres::{SharedSession, check_writable};
 use service_kit::with_timeout;
 use sqlx::{PgConnection, PgPool};
 
@@ -84,6 +84,6 @@ impl Leadership {
         let ours: bool =
             sqlx::query_scalar(OURS).bind(self.role.key()).fetch_one(&mut self.connection).await?;
         // Only a pooler that shares sessions can take the lock from an open connection.
-        if ours { Ok(()) } else { Err(std::io::Error::other(NoSession).into()) }
+        if ours { Ok(()) } else { Err(std::io::Error::other(SharedSession).into()) }
     }
 }

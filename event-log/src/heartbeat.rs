@@ -69,7 +69,7 @@ impl Heartbeat {
 pub async fn send(nats: &Nats, heartbeat: &Heartbeat) {
     if nats.is_connected() {
         // Listeners notice lost heartbeats.
-        let _ = nats.client.publish(subjects::BEACON, heartbeat.encode().into()).await;
+        let _ = nats.client.publish(subjects::HEARTBEAT, heartbeat.encode().into()).await;
     }
 }
 
@@ -83,7 +83,7 @@ pub async fn listen(
         Ok(heartbeat) if heartbeat.head.epoch == PROBE => {}
         decoded => heard(decoded),
     };
-    nats::listen(client, subjects::BEACON, heard, stop).await
+    nats::listen(client, subjects::HEARTBEAT, heard, stop).await
 }
 
 /// The newest heartbeat, with the newest head.

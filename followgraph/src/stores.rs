@@ -139,7 +139,7 @@ fn check_postgres(url: &str) -> anyhow::Result<()> {
 pub async fn connect_postgres(url: &str, timeout: Duration) -> anyhow::Result<PgPool> {
     check_postgres(url)?;
     match postgres::connect_tool(&Secret::from(url), "followgraph", timeout).await {
-        Err(error) if postgres::says_no_session(&error) => Err(postgres::NoSession.into()),
+        Err(error) if postgres::is_shared_session(&error) => Err(postgres::SharedSession.into()),
         connected => connected.map_err(|source| unreachable("PostgreSQL", "DATABASE_URL", source)),
     }
 }
@@ -320,7 +320,7 @@ mod tests {
             down(broken(io::ErrorKind::InvalidData)),
             at_login("The client is unauthorized due to authentication failure."),
             at_login("The credentials have expired and need to be updated."),
-            postgres::NoSession.into(),
+            postgres::SharedSession.into(),
             migrations::Error::Foreign("of another program".to_owned()).into(),
             migrations::Error::Dirty(3).into(),
             anyhow::anyhow!("anything else"),

@@ -8,7 +8,7 @@ pub const STREAM: &str = "FOLLOWGRAPH";
 /// What the stream takes in.
 pub const EVENTS_WILDCARD: &str = "followgraph.events.>";
 /// Core NATS: [`crate::events::v1::Beacon`].
-pub const BEACON: &str = "followgraph.beacon";
+pub const HEARTBEAT: &str = "followgraph.beacon";
 /// Core NATS: [`crate::events::v1::Committed`].
 pub const COMMITTED: &str = "followgraph.committed";
 /// Core NATS: [`crate::events::v1::ProjectorAnnouncement`] of every projector.

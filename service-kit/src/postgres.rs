@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 
 use self::session::Parameters;
-pub use self::session::{NoSession, check_sessions, says_no_session};
+pub use self::session::{SharedSession, check_sessions, is_shared_session};
 use crate::config::{Env, Secret};
 use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, POOL_MAX, POOL_WAIT};
 use crate::telemetry::{Telemetry, chain};
@@ -157,7 +157,7 @@ pub async fn check_writable(connection: &mut PgConnection) -> Result<(), sqlx::E
 }
 
 /// True if an error says that the server rejects writes.
-pub fn says_read_only(error: &sqlx::Error) -> bool {
+pub fn is_read_only_error(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<ReadOnly>()),
         sqlx::Error::Database(error) => error.code().as_deref() == Some("25006"),
@@ -203,7 +203,7 @@ pub fn connect_lazy_pair(
     Ok(pool.test_before_acquire(false).connect_lazy_with(options))
 }
 
-/// Connects a tool, without a timeout for statements. Fails if the server does not answer, or with [`NoSession`].
+/// Connects a tool, without a timeout for statements. Fails if the server does not answer, or with [`SharedSession`].
 pub async fn connect_tool(
     url: &Secret,
     application_name: &str,
@@ -239,7 +239,7 @@ const NO_RIGHT: &str = "42501";
 
 /// True if the server answers but the settings must be corrected: it refuses the login, lacks the database, or denies
 /// the role a right. Waiting does not help.
-pub fn says_misconfigured(error: &sqlx::Error) -> bool {
+pub fn is_misconfiguration(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().is_some_and(|code| is_of_settings(&code)))
 }
 
@@ -252,8 +252,8 @@ fn is_of_settings(code: &str) -> bool {
 /// passwords.
 pub fn problem(error: &sqlx::Error) -> String {
     match error {
-        error if says_no_session(error) => NoSession.to_string(),
-        sqlx::Error::Database(refusal) if says_misconfigured(error) => {
+        error if is_shared_session(error) => SharedSession.to_string(),
+        sqlx::Error::Database(refusal) if is_misconfiguration(error) => {
             let action = match refusal.code().as_deref() {
                 Some(NO_RIGHT) => "run `followgraph migrate --roles`, or check the user in DATABASE_URL",
                 _ => "check DATABASE_URL",
@@ -381,7 +381,7 @@ mod tests {
         for code in ["53300", "57P03", "57014", "42P01", "08006"] {
             assert!(!is_of_settings(code), "{code}");
         }
-        assert!(!says_misconfigured(&sqlx::Error::PoolTimedOut));
+        assert!(!is_misconfiguration(&sqlx::Error::PoolTimedOut));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::Latch;
-use service_kit::postgres::says_read_only;
+use service_kit::postgres::is_read_only_error;
 use service_kit::telemetry::chain;
 use sqlx::PgPool;
 use tokio::sync::{Notify, watch};
@@ -75,7 +75,7 @@ impl CommitProbe {
                     attempt.await
                 }
             };
-            let read_only = ended.as_ref().is_err_and(says_read_only);
+            let read_only = ended.as_ref().is_err_and(is_read_only_error);
             ::metrics::gauge!(metrics::DATABASE_READ_ONLY).set(f64::from(u8::from(read_only)));
             match ended {
                 Ok(()) => {

@@ -41,7 +41,7 @@ impl Heartbeats {
                 self.note(Epoch(beacon.epoch), Instant::now());
             }
         };
-        nats::listen(client, subjects::BEACON, note, stop).await
+        nats::listen(client, subjects::HEARTBEAT, note, stop).await
     }
 
     fn note(&self, epoch: Epoch, now: Instant) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service_kit::postgres::says_read_only;
+use service_kit::postgres::is_read_only_error;
 use service_kit::with_timeout;
 use sqlx::{Postgres, Transaction};
 
@@ -86,7 +86,7 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         | sqlx::Error::Tls(_)
         | sqlx::Error::BeginFailed => true,
         // A standby: the pool closes the session, and the next one may reach the primary.
-        error if says_read_only(error) => true,
+        error if is_read_only_error(error) => true,
         // The maintenance creates a missing partition at once.
         sqlx::Error::Database(_) if misses_partition(error) => true,
         // Class 08 connection, 40 rollback, 53 resources, 55 lock timeout, 57 shutdown or cancel, 25P03 idle in

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use event_log::LogPosition;
 use proto::Revision;
-use service_kit::postgres::{NoSession, problem, says_no_session};
+use service_kit::postgres::{SharedSession, is_shared_session, problem};
 use service_kit::with_timeout;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -172,8 +172,8 @@ async fn in_time<T, E: Into<Failure>>(read: impl Future<Output = Result<T, E>>) 
 pub(super) async fn check_schema(truth: &Truth) -> Result<(), Failure> {
     match truth.check_schema().await {
         Ok(()) => Ok(()),
-        Err(migrations::Error::Postgres(error)) if says_no_session(&error) => {
-            Err(Failure::retry("session", NoSession))
+        Err(migrations::Error::Postgres(error)) if is_shared_session(&error) => {
+            Err(Failure::retry("session", SharedSession))
         }
         Err(migrations::Error::Postgres(error)) => {
             Err(Failure::Retry { cause: TRUTH_AWAY, reason: problem(&error) })

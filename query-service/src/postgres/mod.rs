@@ -15,7 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proto::{Position, Token, UserId};
-use service_kit::postgres::{acquire, check_sessions, limit_statements, says_misconfigured, says_no_session};
+use service_kit::postgres::{
+    acquire, check_sessions, is_misconfiguration, is_shared_session, limit_statements,
+};
 use service_kit::telemetry::chain;
 use service_kit::trace::{Database, Parent, Span, db};
 use service_kit::with_timeout;
@@ -269,7 +271,7 @@ fn no_head() -> Error {
 }
 
 fn failed(error: sqlx::Error) -> Error {
-    if says_no_session(&error) || says_misconfigured(&error) {
+    if is_shared_session(&error) || is_misconfiguration(&error) {
         return Error::Misconfigured(service_kit::postgres::problem(&error));
     }
     let code = error.as_database_error().and_then(|error| error.code());

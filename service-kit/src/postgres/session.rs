@@ -69,23 +69,23 @@ impl Parameters {
      or statement): limits, locks and prepared statements are lost there. Set pool_mode = session for this user, or \
      connect to PostgreSQL directly"
 )]
-pub struct NoSession;
+pub struct SharedSession;
 
-/// Fails with [`NoSession`] if the session changes under an open connection, or two connections share one.
+/// Fails with [`SharedSession`] if the session changes under an open connection, or two connections share one.
 pub async fn check_sessions(pool: &PgPool) -> Result<(), sqlx::Error> {
     let unanswered = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
     match with_timeout(SESSION_CHECK_TIMEOUT, compare(pool), unanswered).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(std::io::Error::other(NoSession).into()),
-        Err(error) if says_no_session(&error) => Err(std::io::Error::other(NoSession).into()),
+        Ok(false) => Err(std::io::Error::other(SharedSession).into()),
+        Err(error) if is_shared_session(&error) => Err(std::io::Error::other(SharedSession).into()),
         Err(error) => Err(error),
     }
 }
 
 /// True if an error says that a pooler shares sessions.
-pub fn says_no_session(error: &sqlx::Error) -> bool {
+pub fn is_shared_session(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<NoSession>()),
+        sqlx::Error::Io(error) => error.get_ref().is_some_and(|error| error.is::<SharedSession>()),
         sqlx::Error::Database(error) => {
             // PgBouncer's answer to BEGIN with `pool_mode = statement`, and PostgreSQL's to a statement that was
             // prepared in another session.
@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn the_error_is_told_apart() {
-        let error = sqlx::Error::from(std::io::Error::other(NoSession));
-        assert!(says_no_session(&error));
-        assert!(!says_no_session(&std::io::Error::other("NoSession").into()));
+        let error = sqlx::Error::from(std::io::Error::other(SharedSession));
+        assert!(is_shared_session(&error));
+        assert!(!is_shared_session(&std::io::Error::other("SharedSession").into()));
     }
 }
