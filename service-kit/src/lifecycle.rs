@@ -11,20 +11,19 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
-use parking_lot::Mutex;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
 
 /// Why the process failed.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// A task ended before it was stopped, or with an error.
     #[error("task {task} {problem}")]
@@ -67,11 +66,12 @@ enum Stage {
     Background,
 }
 
-#[derive(Debug)]
-struct Exit {
-    id: u64,
-    task: String,
-    problem: Option<String>,
+/// The tasks of a process.
+#[derive(Debug, Default)]
+struct Tasks {
+    running: BTreeMap<u64, (Stage, String)>,
+    /// The first task that died.
+    failure: Option<Error>,
 }
 
 #[derive(Debug)]
@@ -79,10 +79,9 @@ struct Inner {
     readiness: Readiness,
     drain: Drain,
     stop: CancellationToken,
-    running: Mutex<BTreeMap<u64, (Stage, String)>>,
+    tasks: watch::Sender<Tasks>,
     next_id: AtomicU64,
-    exits: mpsc::UnboundedSender<Exit>,
-    inbox: Mutex<Option<mpsc::UnboundedReceiver<Exit>>>,
+    supervised: AtomicBool,
 }
 
 /// Runs the tasks of a process and stops them in order. Clones share it.
@@ -92,15 +91,13 @@ pub struct Lifecycle(Arc<Inner>);
 impl Lifecycle {
     /// A lifecycle without tasks. It drains `readiness` when the drain begins.
     pub fn new(readiness: Readiness) -> Self {
-        let (exits, inbox) = mpsc::unbounded_channel();
         Self(Arc::new(Inner {
             readiness,
             drain: Drain::default(),
             stop: CancellationToken::new(),
-            running: Mutex::default(),
+            tasks: watch::Sender::default(),
             next_id: AtomicU64::new(0),
-            exits,
-            inbox: Mutex::new(Some(inbox)),
+            supervised: AtomicBool::new(false),
         }))
     }
 
@@ -147,10 +144,12 @@ impl Lifecycle {
     {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
         let name = name.to_owned();
-        self.0.running.lock().insert(id, (stage, name.clone()));
+        self.0.tasks.send_modify(|tasks| {
+            tasks.running.insert(id, (stage, name.clone()));
+        });
         // An alert on an increase needs the zero before it.
         metrics::counter!(crate::metrics::TASK_FAILURES, "task" => name.clone()).increment(0);
-        let exits = self.0.exits.clone();
+        let lifecycle = self.clone();
         tokio::spawn(async move {
             let problem = match AssertUnwindSafe(task).catch_unwind().await {
                 Ok(Ok(())) if may_end.is_cancelled() => None,
@@ -158,30 +157,47 @@ impl Lifecycle {
                 Ok(Err(error)) => Some(format!("failed: {:#}", error.into())),
                 Err(panic) => Some(format!("panicked: {}", panic_text(panic.as_ref()))),
             };
-            // The receiver is gone when supervision has ended.
-            let _ = exits.send(Exit { id, task: name, problem });
+            lifecycle.ended(id, name, problem);
+        });
+    }
+
+    fn ended(&self, id: u64, task: String, problem: Option<String>) {
+        if let Some(problem) = &problem {
+            tracing::error!(task, problem, "task died");
+            metrics::counter!(crate::metrics::TASK_FAILURES, "task" => task.clone()).increment(1);
+        } else {
+            tracing::debug!(task, "task stopped");
+        }
+        self.0.tasks.send_modify(|tasks| {
+            tasks.running.remove(&id);
+            if let Some(problem) = problem {
+                tasks.failure.get_or_insert(Error::TaskFailed { task, problem });
+            }
         });
     }
 
     /// Supervises until everything has stopped: waits for a signal, [`Self::begin_drain`] or the death of a task, then
     /// drains.
     pub async fn run(&self, mut signals: Signals, deadline: Duration) -> Result<(), Error> {
-        let mut inbox = self.0.inbox.lock().take().ok_or(Error::RunsAlready)?;
-        let mut failure = None;
-
+        if self.0.supervised.swap(true, Ordering::Relaxed) {
+            return Err(Error::RunsAlready);
+        }
+        let mut tasks = self.0.tasks.subscribe();
         tokio::select! {
             name = signals.next() => tracing::info!(signal = name, "shutting down"),
             () = self.0.drain.begin.cancelled() => tracing::info!("shutting down"),
-            () = self.failed(&mut inbox, &mut failure) => tracing::error!("shutting down because a task died"),
+            _ = tasks.wait_for(|tasks| tasks.failure.is_some()) => {
+                tracing::error!("shutting down because a task died");
+            }
         }
 
         self.0.readiness.drain();
         self.0.drain.begin.cancel();
         let timeout = tokio::time::sleep_until(Instant::now() + deadline);
         let drained = async {
-            self.drain_servers(&mut inbox, &mut failure, deadline).await;
+            self.drain_servers(deadline).await;
             self.0.stop.cancel();
-            self.gone(None, &mut inbox, &mut failure).await;
+            self.gone(|_| true).await;
         };
         let cause = tokio::select! {
             () = drained => None,
@@ -189,19 +205,14 @@ impl Lifecycle {
             name = signals.next() => Some(name),
         };
         if let Some(cause) = cause {
-            let tasks = self.0.running.lock().values().map(|(_, name)| name.clone()).collect();
+            let tasks = self.0.tasks.borrow().running.values().map(|(_, name)| name.clone()).collect();
             return Err(Error::Aborted { cause, tasks });
         }
-        failure.map_or(Ok(()), Err)
+        self.0.tasks.borrow().failure.clone().map_or(Ok(()), Err)
     }
 
     /// Waits until the servers have ended, and closes streams and connections as the deadline approaches.
-    async fn drain_servers(
-        &self,
-        inbox: &mut mpsc::UnboundedReceiver<Exit>,
-        failure: &mut Option<Error>,
-        deadline: Duration,
-    ) {
+    async fn drain_servers(&self, deadline: Duration) {
         let drain = &self.0.drain;
         let press = async {
             tokio::time::sleep(deadline / 2).await;
@@ -211,41 +222,16 @@ impl Lifecycle {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = self.gone(Some(Stage::Server), inbox, failure) => {}
+            () = self.gone(|stage| stage == Stage::Server) => {}
             () = press => {}
         }
     }
 
-    /// Waits for the death of a task.
-    async fn failed(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
-        while failure.is_none() {
-            self.note_exit(inbox, failure).await;
-        }
-    }
-
-    /// Waits until no task of the stage runs; of any stage for `None`.
-    async fn gone(
-        &self,
-        stage: Option<Stage>,
-        inbox: &mut mpsc::UnboundedReceiver<Exit>,
-        failure: &mut Option<Error>,
-    ) {
-        while self.0.running.lock().values().any(|(of, _)| stage.is_none_or(|stage| stage == *of)) {
-            self.note_exit(inbox, failure).await;
-        }
-    }
-
-    async fn note_exit(&self, inbox: &mut mpsc::UnboundedReceiver<Exit>, failure: &mut Option<Error>) {
-        // The channel never closes: `self` holds a sender.
-        let Some(exit) = inbox.recv().await else { return };
-        self.0.running.lock().remove(&exit.id);
-        let Some(problem) = exit.problem else {
-            tracing::debug!(task = exit.task, "task stopped");
-            return;
-        };
-        tracing::error!(task = exit.task, problem, "task died");
-        metrics::counter!(crate::metrics::TASK_FAILURES, "task" => exit.task.clone()).increment(1);
-        failure.get_or_insert(Error::TaskFailed { task: exit.task, problem });
+    /// Waits until no task of these stages runs.
+    async fn gone(&self, of: impl Fn(Stage) -> bool) {
+        let mut tasks = self.0.tasks.subscribe();
+        // The channel never closes: `self` holds its sender.
+        let _ = tasks.wait_for(|tasks| !tasks.running.values().any(|(stage, _)| of(*stage))).await;
     }
 }
 
