@@ -37,7 +37,7 @@ impl Asked {
         match self {
             Self::Help => help(about, variables),
             Self::Version => format!("{} {}", about.name, about.version),
-            Self::Settings => json(variables),
+            Self::Settings => serde_json::json!(variables).to_string(),
             Self::Metrics => metrics_as_json(about).to_string(),
         }
     }
@@ -68,26 +68,6 @@ fn help(about: &About, variables: &[Variable]) -> String {
         );
     }
     text.trim_end().to_owned()
-}
-
-fn json(variables: &[Variable]) -> String {
-    let all = variables.iter().map(|variable| {
-        serde_json::json!({
-            "name": variable.name,
-            "accepts": variable.accepts,
-            "default": variable.default,
-            "required": variable.required,
-            "secret": variable.secret,
-            "example": variable.example,
-            "about": variable.about,
-            "formerly": variable.formerly.iter().map(|former| serde_json::json!({
-                "name": former.name,
-                "since": former.since,
-                "gone_in": former.gone_in(),
-            })).collect::<Vec<_>>(),
-        })
-    });
-    serde_json::Value::Array(all.collect()).to_string()
 }
 
 /// The metrics of a service, grouped by origin.

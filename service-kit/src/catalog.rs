@@ -3,6 +3,7 @@
 //! names fails a test of its crate.
 
 use metrics::{describe_counter, describe_gauge, describe_histogram};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// A counter is created with every combination of its labels' values, so there must not be many.
@@ -37,7 +38,7 @@ pub enum Unit {
 }
 
 /// A label.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct Label {
     /// Its name.
     pub name: &'static str,
@@ -145,13 +146,11 @@ impl Metric {
     }
 
     fn to_json(self) -> Value {
-        let labels: Vec<_> =
-            self.labels.iter().map(|label| json!({"name": label.name, "values": label.values})).collect();
         json!({
             "name": self.name,
             "kind": format!("{:?}", self.kind).to_lowercase(),
             "unit": format!("{:?}", self.unit).to_lowercase(),
-            "labels": labels,
+            "labels": self.labels,
             "help": self.help(),
         })
     }

@@ -1,7 +1,7 @@
 //! The reader of environment variables.
 //!
-//! A default or an example in the code that does not parse is a programming mistake: it panics in the first test that
-//! reads the settings.
+//! A default in the code that does not parse is a programming mistake: it panics in the first test that reads the
+//! settings.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -23,7 +23,7 @@ const LONGEST_SECONDS: u64 = 100 * 365 * 24 * 3600;
 const LONGEST_MILLIS: u64 = 24 * 3600 * 1000;
 
 /// Reads variables, remembers each, and collects the mistakes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Env {
     values: HashMap<String, String>,
     variables: Vec<Variable>,
@@ -31,11 +31,8 @@ pub struct Env {
     remarks: Vec<Remark>,
     /// The ports that this process opens, with the variables that name them.
     ports: Vec<(String, SocketAddr)>,
-    about: String,
-    example: String,
-    /// Set by a getter that knows more about the form than the type of the value.
-    accepts: String,
-    formerly: Vec<FormerName>,
+    /// What is known of the variable that is read next.
+    next: Variable,
     /// Variables that are set under an older name, with that name.
     set_as: HashMap<String, String>,
 }
@@ -51,105 +48,61 @@ impl Env {
 
     /// Given variables, for tests and for generating documents.
     pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
-        Self {
-            values: pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            variables: Vec::new(),
-            mistakes: Vec::new(),
-            remarks: Vec::new(),
-            ports: Vec::new(),
-            about: String::new(),
-            example: String::new(),
-            accepts: String::new(),
-            formerly: Vec::new(),
-            set_as: HashMap::new(),
-        }
+        let values = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self { values, ..Self::default() }
     }
 
     /// Describes the variable that is read next.
     pub fn about(&mut self, about: &str) -> &mut Self {
-        about.clone_into(&mut self.about);
+        about.clone_into(&mut self.next.about);
         self
     }
 
     /// Gives an acceptable value of the variable that is read next, for error messages and documents.
     pub fn example(&mut self, example: &str) -> &mut Self {
-        example.clone_into(&mut self.example);
+        example.clone_into(&mut self.next.example);
         self
     }
 
     /// Gives an older name of the variable that is read next, and the release that renamed it. The older name is read if
     /// the new one is not set, until the next minor release. If both are set, their values must be the same.
     pub fn formerly(&mut self, name: &str, since: &str) -> &mut Self {
-        self.formerly.push(FormerName { name: name.to_owned(), since: since.to_owned() });
+        self.next.formerly.push(FormerName::new(name, since));
         self
     }
 
     /// A required text.
     pub fn required(&mut self, name: &str) -> String {
-        let value = self.read(name);
-        self.record::<String>(name, None, true, false, value.as_deref());
-        self.present(name, value).unwrap_or_default()
+        self.next.required = true;
+        self.optional(name).unwrap_or_default()
     }
 
     /// A required secret text.
     pub fn required_secret(&mut self, name: &str) -> Secret {
-        let value = self.read(name);
-        self.record::<String>(name, None, true, true, value.as_deref());
-        Secret::new(self.present(name, value).unwrap_or_default())
-    }
-
-    /// A required value. `example` must parse: it replaces a missing value until [`Env::finish`] fails.
-    pub fn required_parsed<T>(&mut self, name: &str, example: &str) -> T
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        self.example(example);
-        let value = self.read(name);
-        self.record::<T>(name, None, true, false, value.as_deref());
-        let value = self.present(name, value);
-        self.parsed(name, value, example)
+        self.next.required = true;
+        self.optional_secret(name).unwrap_or_default()
     }
 
     /// A text that may be absent.
     pub fn optional(&mut self, name: &str) -> Option<String> {
-        let value = self.read(name);
-        self.record::<String>(name, None, false, false, value.as_deref());
-        self.forget_description();
-        value
+        self.get::<String>(name)
     }
 
     /// A secret text that may be absent.
     pub fn optional_secret(&mut self, name: &str) -> Option<Secret> {
-        let value = self.read(name);
-        self.record::<String>(name, None, false, true, value.as_deref());
-        self.forget_description();
-        value.map(Secret::new)
+        self.next.secret = true;
+        self.optional(name).map(Secret::new)
     }
 
     /// A value that may be absent.
-    pub fn optional_parsed<T>(&mut self, name: &str) -> Option<T>
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        let value = self.read(name);
-        self.record::<T>(name, None, false, false, value.as_deref());
-        let parsed = match value.map(|value| value.parse::<T>()) {
-            None => None,
-            Some(Ok(parsed)) => Some(parsed),
-            Some(Err(error)) => {
-                self.reject(name, error.to_string());
-                None
-            }
-        };
-        self.forget_description();
-        parsed
+    pub fn optional_parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let value = self.get::<T>(name)?;
+        self.accept(name, value.parse())
     }
 
     /// The path of a file. The caller checks the file.
     pub fn file(&mut self, name: &str) -> Option<PathBuf> {
-        "path of a file".clone_into(&mut self.accepts);
+        "path of a file".clone_into(&mut self.next.accepts);
         self.optional(name).map(PathBuf::from)
     }
 
@@ -159,23 +112,22 @@ impl Env {
     }
 
     /// A value with a default. The default must parse.
-    pub fn parse_or<T>(&mut self, name: &str, default: &str) -> T
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        let value = self.read(name);
-        self.record::<T>(name, Some(default), false, false, value.as_deref().or(Some(default)));
-        self.parsed(name, value, default)
+    pub fn parse_or<T: FromStr<Err: Display>>(&mut self, name: &str, default: &str) -> T {
+        self.next.default = Some(default.to_owned());
+        let value = self.get::<T>(name);
+        value.and_then(|value| self.accept(name, value.parse())).unwrap_or_else(|| match default.parse() {
+            Ok(parsed) => parsed,
+            // A mistake in the code, not in the settings; see the head of this file.
+            Err(error) => panic!("the default {default:?} of {name} does not parse: {error}"),
+        })
     }
 
     /// A number with a default and limits.
     pub fn number_or<T>(&mut self, name: &str, default: T, limits: RangeInclusive<T>) -> T
     where
-        T: FromStr + Display + PartialOrd,
-        T::Err: Display,
+        T: FromStr<Err: Display> + Display + PartialOrd,
     {
-        self.accepts = format!("{} from {} to {}", unit(name), limits.start(), limits.end());
+        self.next.accepts = format!("{} from {} to {}", unit(name), limits.start(), limits.end());
         let number = self.parse_or(name, &default.to_string());
         if !limits.contains(&number) {
             self.reject(name, format!("must be from {} to {}", limits.start(), limits.end()));
@@ -185,7 +137,7 @@ impl Env {
 
     /// A switch with a default; `true` and `false` are its values.
     pub fn flag_or(&mut self, name: &str, default: bool) -> bool {
-        self.parse_or(name, if default { "true" } else { "false" })
+        self.parse_or(name, &default.to_string())
     }
 
     /// A duration in whole seconds, above zero and at most a hundred years.
@@ -211,17 +163,18 @@ impl Env {
 
     /// Records a mistake that a getter cannot see, such as two settings that contradict each other.
     pub fn reject(&mut self, name: &str, problem: impl Into<String>) {
-        let example = self
-            .variables
-            .iter()
-            .find(|variable| variable.name == name)
-            .map(|variable| variable.example.clone())
-            .unwrap_or_default();
+        let known = self.variables.iter().find(|variable| variable.name == name);
+        let example = known.map(|variable| variable.example.clone()).unwrap_or_default();
         let mut problem = problem.into();
         if let Some(former) = self.set_as.get(name) {
             problem = format!("{problem} (set by its older name {former})");
         }
         self.mistakes.push(Mistake { variable: name.to_owned(), problem, example });
+    }
+
+    /// The value, or `None` after recording why it cannot be used.
+    pub fn accept<T>(&mut self, name: &str, value: Result<T, impl Display>) -> Option<T> {
+        value.inspect_err(|error| self.reject(name, error.to_string())).ok()
     }
 
     /// True if the variable has a value, valid or not.
@@ -247,11 +200,8 @@ impl Env {
 
     /// All settings in use as `NAME=value`, with credentials taken out, for the start line.
     pub fn redacted(&self) -> String {
-        self.variables
-            .iter()
-            .map(|variable| format!("{}={}", variable.name, variable.shown))
-            .collect::<Vec<_>>()
-            .join(" ")
+        let all = self.variables.iter().map(|variable| format!("{}={}", variable.name, variable.shown));
+        all.collect::<Vec<_>>().join(" ")
     }
 
     /// Returns the settings, or all mistakes.
@@ -259,23 +209,45 @@ impl Env {
         if self.mistakes.is_empty() { Ok(settings) } else { Err(ConfigError { mistakes: self.mistakes }) }
     }
 
+    /// Reads and records a variable. The form of the value follows from `T`, unless the getter has set it.
+    fn get<T>(&mut self, name: &str) -> Option<String> {
+        let next = std::mem::take(&mut self.next);
+        let value = self.read(name, &next.formerly);
+        let shown = match value.as_deref().or(next.default.as_deref()) {
+            None => "(unset)".to_owned(),
+            // No part of a secret may be shown, even if it looks like an address.
+            Some(_) if next.secret && !name.ends_with("_URL") => REDACTED.to_owned(),
+            Some(value) if next.secret || value.contains("://") => redact_url(value),
+            Some(value) => value.to_owned(),
+        };
+        let required = next.required;
+        self.variables.push(Variable {
+            name: name.to_owned(),
+            accepts: if next.accepts.is_empty() { form::<T>(name) } else { next.accepts },
+            shown,
+            ..next
+        });
+        if required && value.is_none() {
+            self.reject(name, "is required and not set");
+        }
+        value
+    }
+
     /// The value of a variable, or of an older name of it.
-    fn read(&mut self, name: &str) -> Option<String> {
+    fn read(&mut self, name: &str, formerly: &[FormerName]) -> Option<String> {
         let mut value = self.value(name);
-        for former in self.formerly.clone() {
+        for former in formerly {
             let Some(older) = self.value(&former.name) else { continue };
-            let gone_in = former.gone_in();
-            self.remark(
-                &former.name,
-                format!("is called {name} now: rename it, {gone_in} ignores the older name"),
-            );
+            let gone_in = &former.gone_in;
+            let text = format!("is called {name} now: rename it, {gone_in} ignores the older name");
+            self.remark(&former.name, text);
             match &value {
                 Some(newer) if *newer != older => {
                     self.reject(name, format!("contradicts its older name {}: unset that", former.name));
                 }
                 Some(_) => {}
                 None => {
-                    self.set_as.insert(name.to_owned(), former.name);
+                    self.set_as.insert(name.to_owned(), former.name.clone());
                     value = Some(older);
                 }
             }
@@ -287,70 +259,6 @@ impl Env {
     fn value(&self, name: &str) -> Option<String> {
         let value = self.values.get(name)?.trim();
         (!value.is_empty()).then(|| value.to_owned())
-    }
-
-    /// The form of the value follows from `T`, unless the getter has set it.
-    fn record<T>(
-        &mut self,
-        name: &str,
-        default: Option<&str>,
-        required: bool,
-        secret: bool,
-        in_use: Option<&str>,
-    ) {
-        let shown = match in_use {
-            None => "(unset)".to_owned(),
-            // No part of a secret may be shown, even if it looks like an address.
-            Some(_) if secret && !name.ends_with("_URL") => REDACTED.to_owned(),
-            Some(value) if secret || value.contains("://") => redact_url(value),
-            Some(value) => value.to_owned(),
-        };
-        self.variables.push(Variable {
-            name: name.to_owned(),
-            default: default.map(str::to_owned),
-            required,
-            secret,
-            example: self.example.clone(),
-            about: self.about.clone(),
-            accepts: if self.accepts.is_empty() { form::<T>(name) } else { self.accepts.clone() },
-            shown,
-            formerly: self.formerly.clone(),
-        });
-    }
-
-    fn present(&mut self, name: &str, value: Option<String>) -> Option<String> {
-        if value.is_none() {
-            self.reject(name, "is required and not set");
-        }
-        self.forget_description();
-        value
-    }
-
-    fn parsed<T>(&mut self, name: &str, value: Option<String>, stand_in: &str) -> T
-    where
-        T: FromStr,
-        T::Err: Display,
-    {
-        let parsed = value.and_then(|value| match value.parse::<T>() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                self.reject(name, error.to_string());
-                None
-            }
-        });
-        self.forget_description();
-        parsed.unwrap_or_else(|| match stand_in.parse::<T>() {
-            Ok(parsed) => parsed,
-            // A mistake in the code, not in the settings; see the head of this file.
-            Err(error) => panic!("the built-in value {stand_in:?} of {name} does not parse: {error}"),
-        })
-    }
-
-    fn forget_description(&mut self) {
-        self.about.clear();
-        self.example.clear();
-        self.accepts.clear();
-        self.formerly.clear();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Settings from environment variables.
 //!
-//! A getter never fails: it records the mistake and returns a placeholder (the default or the example). [`Env::finish`]
-//! reports all mistakes together.
+//! A getter never fails: it records the mistake and returns a placeholder (the default, or an empty text).
+//! [`Env::finish`] reports all mistakes together.
 
 mod env;
 mod error;

@@ -1,7 +1,9 @@
 //! What is known about a setting, apart from its value.
 
+use serde::Serialize;
+
 /// The description of one variable, as docs/configuration.md shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Variable {
     /// Name of the environment variable.
     pub name: String,
@@ -18,6 +20,7 @@ pub struct Variable {
     /// The form of its value, with unit and limits: `seconds from 1 to 60`.
     pub accepts: String,
     /// The value in use, with credentials taken out.
+    #[serde(skip)]
     pub shown: String,
     /// Older names under which it may still be set.
     pub formerly: Vec<FormerName>,
@@ -34,19 +37,21 @@ pub struct Remark {
 }
 
 /// An older name of a setting. It works for one release in addition to the new one, with a warning.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FormerName {
     /// The older name.
     pub name: String,
     /// The release that renamed the setting, `0.2.0`.
     pub since: String,
+    /// The release that no longer knows the name: the next minor one.
+    pub gone_in: String,
 }
 
 impl FormerName {
-    /// The release that no longer knows the name: the next minor one.
-    pub fn gone_in(&self) -> String {
-        let mut parts = self.since.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
+    pub(super) fn new(name: &str, since: &str) -> Self {
+        let mut parts = since.split('.').map(|part| part.parse::<u32>().unwrap_or_default());
         let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        format!("{major}.{}.0", minor + 1)
+        let gone_in = format!("{major}.{}.0", minor + 1);
+        Self { name: name.to_owned(), since: since.to_owned(), gone_in }
     }
 }
