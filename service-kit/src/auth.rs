@@ -29,25 +29,16 @@ const INTERNAL: &str = "internal";
 /// Prefix of the names of callers whose token has none; the token's index follows.
 const UNNAMED: &str = "token-";
 
-/// A right of a token.
+/// A right of a token. The numbers are bits of a set of rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Scope {
     /// Queries.
-    Read,
+    Read = 1,
     /// Commands.
-    Write,
+    Write = 2,
     /// Operations: jobs on whole accounts, recovery.
-    Admin,
-}
-
-impl Scope {
-    fn bit(self) -> u8 {
-        match self {
-            Self::Read => 1,
-            Self::Write => 2,
-            Self::Admin => 4,
-        }
-    }
+    Admin = 4,
 }
 
 impl fmt::Display for Scope {
@@ -64,12 +55,8 @@ impl FromStr for Scope {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "read" => Ok(Self::Read),
-            "write" => Ok(Self::Write),
-            "admin" => Ok(Self::Admin),
-            _ => Err(ParseError::Scope),
-        }
+        let mut all = [Self::Read, Self::Write, Self::Admin].into_iter();
+        all.find(|scope| scope.to_string() == text).ok_or(ParseError::Scope)
     }
 }
 
@@ -187,7 +174,7 @@ impl FromStr for Tokens {
             }
             let mut bits = 0;
             for scope in scopes.split('+') {
-                bits |= scope.trim().parse::<Scope>()?.bit();
+                bits |= scope.trim().parse::<Scope>()? as u8;
             }
             let named = name.and_then(|name| tokens.iter().find(|token| token.caller.name() == name));
             let caller = match (named, name) {
@@ -213,25 +200,16 @@ impl Tokens {
              joined by +. Several tokens, also with the same name, are valid at the same time, for rotation. The name \
              identifies the caller in metrics and limits.")
             .example(EXAMPLE);
-        let Some(text) = env.optional_secret(VARIABLE) else {
-            return Self::default();
-        };
-        text.expose().parse().unwrap_or_else(|error: ParseError| {
-            env.reject(VARIABLE, error.to_string());
-            Self::default()
-        })
+        let text = env.optional_secret(VARIABLE);
+        text.and_then(|text| env.accept(VARIABLE, text.expose().parse())).unwrap_or_default()
     }
 
     /// Reads a variable of comma-separated secrets, each of which grants `scope`; absent means that none is accepted.
     /// Describe the variable first.
     pub fn read_secrets(env: &mut Env, variable: &str, scope: Scope) -> Self {
-        let Some(text) = env.optional_secret(variable) else {
-            return Self::default();
-        };
-        Self::of_secrets(text.expose(), variable, scope).unwrap_or_else(|error| {
-            env.reject(variable, error.to_string());
-            Self::default()
-        })
+        let text = env.optional_secret(variable);
+        let tokens = text.map(|text| Self::of_secrets(text.expose(), variable, scope));
+        tokens.and_then(|tokens| env.accept(variable, tokens)).unwrap_or_default()
     }
 
     /// Comma-separated secrets that grant one scope.
@@ -239,7 +217,7 @@ impl Tokens {
         let mut tokens = Vec::new();
         let caller = Caller::new(INTERNAL);
         for secret in text.split(',').map(str::trim).filter(|secret| !secret.is_empty()) {
-            add(&mut tokens, scope.bit(), secret, caller.clone())?;
+            add(&mut tokens, scope as u8, secret, caller.clone())?;
         }
         Ok(Self::of(variable, tokens))
     }
@@ -258,7 +236,7 @@ impl Tokens {
 
     /// True if some token has this scope.
     pub fn grant(&self, scope: Scope) -> bool {
-        self.0.tokens.iter().any(|token| token.scopes & scope.bit() != 0)
+        self.0.tokens.iter().any(|token| token.scopes & scope as u8 != 0)
     }
 
     /// Checks `authorization: Bearer <token>`.
@@ -296,7 +274,7 @@ impl Tokens {
         let found = usize::try_from(place).ok();
         match found.and_then(|place| Some((place, self.0.tokens.get(place)?))) {
             None => Err(AuthError::Unknown),
-            Some(_) if scopes & scope.bit() == 0 => Err(AuthError::ScopeMissing(scope)),
+            Some(_) if scopes & scope as u8 == 0 => Err(AuthError::ScopeMissing(scope)),
             Some((place, token)) => {
                 self.0.accepted(place).increment(1);
                 Ok(token.caller.clone())

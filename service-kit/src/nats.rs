@@ -13,7 +13,7 @@ use futures::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Env, Secret};
+use crate::config::{self, Env, Secret};
 use crate::ids;
 use crate::metrics::{NATS_CONNECTED, NATS_EVENTS};
 use crate::tls::ClientFiles;
@@ -96,29 +96,20 @@ impl Login {
             .about("NATS credentials file (token and seed), instead of user and password.")
             .file(CREDENTIALS);
         if user.is_some() != password.is_some() {
-            env.reject(
-                if user.is_some() { USER } else { PASSWORD },
-                "NATS_USER and NATS_PASSWORD go together",
-            );
+            let set = if user.is_some() { USER } else { PASSWORD };
+            env.reject(set, "NATS_USER and NATS_PASSWORD go together");
         }
-        let in_address = match in_address(url) {
-            Ok(login) => login,
-            Err(problem) => {
-                env.reject(VARIABLE, problem);
-                None
-            }
-        };
-        if let Some(Err(error)) = credentials.as_deref().map(Credentials::read) {
-            env.reject(CREDENTIALS, format!("names a file that {error}"));
+        let in_address = env.accept(VARIABLE, in_address(url)).flatten();
+        if let Some(file) = &credentials {
+            let read = Credentials::read(file).map_err(|error| format!("names a file that {error}"));
+            env.accept(CREDENTIALS, read);
         }
         let login = user.zip(password).map(|(user, password)| Self::Password { user, password });
         let mut all = [login, in_address, credentials.map(Self::Credentials)].into_iter().flatten();
         let first = all.next().unwrap_or(Self::Anonymous);
         if all.next().is_some() {
-            env.reject(
-                VARIABLE,
-                "has several logins: use one of user in the address, NATS_USER, NATS_CREDENTIALS_FILE",
-            );
+            let text = "has several logins: use one of user in the address, NATS_USER, NATS_CREDENTIALS_FILE";
+            env.reject(VARIABLE, text);
         }
         first
     }
@@ -239,10 +230,9 @@ fn options(settings: &Settings) -> Result<ConnectOptions, Error> {
     };
     // The driver reads the files at every connection.
     let options = settings.tls.ca.iter().fold(options, |o, ca| o.add_root_certificates(ca.clone()));
-    let options = match &settings.tls.identity {
-        Some((certificate, key)) => options.add_client_certificate(certificate.clone(), key.clone()),
-        None => options,
-    };
+    let options = settings.tls.identity.iter().fold(options, |options, (certificate, key)| {
+        options.add_client_certificate(certificate.clone(), key.clone())
+    });
     // Without it, an attacker between client and server could disable TLS. It also applies to servers that other
     // servers announce.
     let listed = addresses(&settings.url).map_err(Error::Address)?;
@@ -283,13 +273,7 @@ fn pause(attempt: usize) -> Duration {
 
 /// Removes the parts of an address that the driver does not use, but logs.
 fn without_credentials(address: ServerAddr) -> Result<ServerAddr, std::io::Error> {
-    let mut url = address.into_inner();
-    // These fail only for addresses without a host, which do not parse.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    ServerAddr::from_url(url)
+    ServerAddr::from_url(config::without_credentials(address.into_inner()))
 }
 
 /// Parses the list; errors do not quote it.

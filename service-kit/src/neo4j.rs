@@ -52,10 +52,8 @@ impl Settings {
             .required(VARIABLE);
         let uri = plain(VARIABLE, &uri, env);
         // An empty address is reported as missing.
-        if !uri.is_empty()
-            && let Err(problem) = check_address(&uri)
-        {
-            env.reject(VARIABLE, problem);
+        if !uri.is_empty() {
+            env.accept(VARIABLE, check_address(&uri));
         }
         let settings = Self::at(uri, env);
         settings.check_tls(VARIABLE, env);
@@ -76,8 +74,8 @@ impl Settings {
                 env.reject(SEVERAL, "holds an empty address");
             } else if uris[..number].contains(uri) {
                 env.reject(SEVERAL, "names a server twice");
-            } else if let Err(problem) = check_address(uri) {
-                env.reject(SEVERAL, problem);
+            } else {
+                env.accept(SEVERAL, check_address(uri));
             }
         }
         let first = Self::at(uris[0].clone(), env); // Splitting leaves one part at least.
@@ -137,10 +135,7 @@ pub fn connect(settings: &Settings) -> Result<Graph, neo4rs::Error> {
         .connection_timeout(settings.timeout)
         // The driver's name for the timeout of a free connection.
         .max_lifetime(settings.acquire_timeout);
-    let config = match &settings.database {
-        Some(database) => config.db(database.as_str()),
-        None => config,
-    };
+    let config = settings.database.iter().fold(config, |config, name| config.db(name.as_str()));
     Graph::connect(encrypted(config, &settings.tls).build()?)
 }
 

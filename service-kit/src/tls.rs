@@ -19,7 +19,7 @@ use crate::config::Env;
 pub enum Problem {
     /// Missing, or not readable by this process.
     #[error("names a file that cannot be read: {0}")]
-    Unreadable(std::io::Error),
+    Unreadable(#[from] std::io::Error),
     /// The file has no certificate.
     #[error("names a file without a PEM certificate")]
     NoCertificate,
@@ -34,18 +34,28 @@ pub enum Problem {
     BadPair(String),
 }
 
+impl Problem {
+    pub(crate) fn bad_certificate(error: impl ToString) -> Self {
+        Self::BadCertificate(error.to_string())
+    }
+}
+
+/// A certificate with its intermediate certificates.
+pub(crate) type Chain = Vec<CertificateDer<'static>>;
+/// A private key.
+pub(crate) type Key = PrivateKeyDer<'static>;
+
 /// Reads a chain of certificates, the owner's first.
-pub(crate) fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, Problem> {
-    let text = std::fs::read(file).map_err(Problem::Unreadable)?;
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&text)
-        .collect::<Result<_, _>>()
-        .map_err(|error| Problem::BadCertificate(error.to_string()))?;
+pub(crate) fn chain(file: &Path) -> Result<Chain, Problem> {
+    let text = std::fs::read(file)?;
+    let chain: Result<Chain, _> = CertificateDer::pem_slice_iter(&text).collect();
+    let chain = chain.map_err(Problem::bad_certificate)?;
     if chain.is_empty() { Err(Problem::NoCertificate) } else { Ok(chain) }
 }
 
 /// Reads a private key.
-pub(crate) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
-    let text = std::fs::read(file).map_err(Problem::Unreadable)?;
+pub(crate) fn key(file: &Path) -> Result<Key, Problem> {
+    let text = std::fs::read(file)?;
     // The parser's message might quote the key.
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| Problem::NoKey)
 }
@@ -54,19 +64,15 @@ pub(crate) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, Problem> {
 pub(crate) fn authorities(file: &Path) -> Result<RootCertStore, Problem> {
     let mut store = RootCertStore::empty();
     for certificate in chain(file)? {
-        store.add(certificate).map_err(|error| Problem::BadCertificate(error.to_string()))?;
+        store.add(certificate).map_err(Problem::bad_certificate)?;
     }
     Ok(store)
 }
 
 /// Fails unless the key belongs to the certificate.
-pub(crate) fn check_pair(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<(), Problem> {
-    CertifiedKey::from_der(chain, key, &provider())
-        .map(drop)
-        .map_err(|error| Problem::BadPair(error.to_string()))
+pub(crate) fn check_pair(chain: Chain, key: Key) -> Result<(), Problem> {
+    let pair = CertifiedKey::from_der(chain, key, &provider());
+    pair.map(drop).map_err(|error| Problem::BadPair(error.to_string()))
 }
 
 /// The cryptography provider of this workspace.
@@ -93,13 +99,7 @@ impl<T> Named<T> {
         read: fn(&Path) -> Result<T, Problem>,
     ) -> Self {
         let file: Option<PathBuf> = env.about(about).file(variable);
-        let content = file.as_deref().and_then(|file| match read(file) {
-            Ok(content) => Some(content),
-            Err(problem) => {
-                env.reject(variable, problem.to_string());
-                None
-            }
-        });
+        let content = file.as_deref().and_then(|file| env.accept(variable, read(file)));
         Self { variable: variable.to_owned(), file, content }
     }
 
@@ -109,6 +109,14 @@ impl<T> Named<T> {
             env.reject(&self.variable, format!("is of no use without {}", other.variable));
         }
     }
+}
+
+/// Records a mistake if only one of certificate and key is set, or they do not belong together; true for a good pair.
+pub(crate) fn check_identity(env: &mut Env, certificate: &Named<Chain>, key: &Named<Key>) -> bool {
+    certificate.needs(env, key);
+    key.needs(env, certificate);
+    let pair = certificate.content.clone().zip(key.content.as_ref().map(Key::clone_key));
+    pair.is_some_and(|(chain, content)| env.accept(&key.variable, check_pair(chain, content)).is_some())
 }
 
 /// Files that verify a server and authenticate this client. The drivers read the files; this module checks them first.
@@ -124,52 +132,23 @@ impl ClientFiles {
     /// Reads `<prefix>_CA_FILE`, `<prefix>_CERT_FILE` and `<prefix>_KEY_FILE`.
     pub fn read(env: &mut Env, prefix: &str, server: &str) -> Self {
         let name = |what: &str| format!("{prefix}_{what}_FILE");
-        let ca = Named::read(
-            env,
-            &name("CA"),
-            &format!(
-                "PEM file of the CA certificates that verify {server}. Default: the system's trust store."
-            ),
-            authorities,
+        let about = format!(
+            "PEM file of the CA certificates that verify {server}. Default: the system's trust store."
         );
-        let certificate = Named::read(
-            env,
-            &name("CERT"),
-            &format!(
-                "PEM file of the client certificate for {server}, followed by its intermediate certificates."
-            ),
-            chain,
+        let ca = Named::read(env, &name("CA"), &about, authorities);
+        let about = format!(
+            "PEM file of the client certificate for {server}, followed by its intermediate certificates."
         );
-        let key =
-            Named::read(env, &name("KEY"), "PEM file of the private key of the client certificate.", key);
-        certificate.needs(env, &key);
-        key.needs(env, &certificate);
-        if let (Some(chain), Some(content)) = (certificate.content, key.content)
-            && let Err(problem) = check_pair(chain, content)
-        {
-            env.reject(&key.variable, problem.to_string());
-        }
+        let certificate = Named::read(env, &name("CERT"), &about, chain);
+        let about = "PEM file of the private key of the client certificate.";
+        let key = Named::read(env, &name("KEY"), about, key);
+        check_identity(env, &certificate, &key);
         Self { ca: ca.file, identity: certificate.file.zip(key.file) }
     }
 
     /// True if any of them is set.
     pub fn any(&self) -> bool {
         self.ca.is_some() || self.identity.is_some()
-    }
-}
-
-/// Checks files that are named in the address of a database instead of in their own variables.
-pub(crate) fn check_files(
-    ca: Option<&Path>,
-    certificate: Option<&Path>,
-    key_file: Option<&Path>,
-) -> Result<(), (&'static str, Problem)> {
-    ca.map(authorities).transpose().map_err(|problem| ("sslrootcert", problem))?;
-    let chain = certificate.map(chain).transpose().map_err(|problem| ("sslcert", problem))?;
-    let key = key_file.map(key).transpose().map_err(|problem| ("sslkey", problem))?;
-    match (chain, key) {
-        (Some(chain), Some(key)) => check_pair(chain, key).map_err(|problem| ("sslkey", problem)),
-        _ => Ok(()),
     }
 }
 

@@ -10,5 +10,6 @@ mod variable;
 
 pub use env::Env;
 pub use error::{ConfigError, Mistake};
+pub(crate) use secret::{PLAIN_PARAMETERS, without_credentials};
 pub use secret::{Secret, redact_url};
 pub use variable::{FormerName, Remark, Variable};

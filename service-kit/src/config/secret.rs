@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use url::Url;
+
 /// What is printed in place of a secret.
 pub(super) const REDACTED: &str = "[redacted]";
 
@@ -44,8 +46,8 @@ impl fmt::Display for Secret {
     }
 }
 
-/// Query parameters whose values may be shown. Any other value may be a secret, whatever its name says.
-const PLAIN_PARAMETERS: [&str; 17] = [
+/// Parameters of the PostgreSQL driver that hold no secret.
+pub(crate) const PLAIN_PARAMETERS: [&str; 16] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -61,13 +63,22 @@ const PLAIN_PARAMETERS: [&str; 17] = [
     "dbname",
     "user",
     "application_name",
-    "connect_timeout",
     "statement-cache-capacity",
 ];
 
+/// Removes the parts of an address that may be secret, for clients that do not use them, but log the address.
+pub(crate) fn without_credentials(mut url: Url) -> Url {
+    // These fail only for addresses without a host, which have no credentials.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
 /// Takes the credentials out of an address, for logs: the user's name stays, the password goes. A lone word before the
-/// `@` goes as well, because for some servers it is a token. Of query parameters only the values of
-/// `PLAIN_PARAMETERS` stay, of a fragment nothing. A text that is no address is redacted as a whole.
+/// `@` goes as well, because for some servers it is a token. Of query parameters only the values of `is_plain` stay, of
+/// a fragment nothing. A text that is no address is redacted as a whole.
 ///
 /// Everything up to the last `@` counts as credentials: a password with an unescaped `/` or `?` must not leak.
 pub fn redact_url(text: &str) -> String {
@@ -84,14 +95,10 @@ fn redact_one(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return REDACTED.to_owned();
     };
-    let (credentials, rest) = match rest.rsplit_once('@') {
-        Some((credentials, rest)) => (Some(credentials), rest),
-        None => (None, rest),
-    };
-    let credentials = match credentials.map(|c| c.split_once(':')) {
-        None => String::new(),
-        Some(Some((user, _password))) => format!("{user}:{REDACTED}@"),
-        Some(None) => format!("{REDACTED}@"),
+    let (credentials, rest) = match rest.rsplit_once('@').map(|(login, rest)| (login.split_once(':'), rest)) {
+        None => (String::new(), rest),
+        Some((Some((user, _password)), rest)) => (format!("{user}:{REDACTED}@"), rest),
+        Some((None, rest)) => (format!("{REDACTED}@"), rest),
     };
     let (rest, fragment) = match rest.split_once('#') {
         Some((rest, _)) => (rest, format!("#{REDACTED}")),
@@ -109,15 +116,18 @@ fn redact_query(query: &str) -> String {
         .split('&')
         .map(|pair| match pair.split_once('=') {
             // An inline certificate or key is no path.
-            Some((name, value)) if PLAIN_PARAMETERS.contains(&name) && !value.contains("BEGIN") => {
-                pair.to_owned()
-            }
+            Some((name, value)) if is_plain(name) && !value.contains("BEGIN") => pair.to_owned(),
             Some((name, _)) if is_word(name) => format!("{name}={REDACTED}"),
             // A password with an unescaped `&` leaves such a rest.
             _ => REDACTED.to_owned(),
         })
         .collect::<Vec<_>>()
         .join("&")
+}
+
+/// True if the value may be shown. Any other value may be a secret, whatever its name says.
+fn is_plain(name: &str) -> bool {
+    PLAIN_PARAMETERS.contains(&name) || name == "connect_timeout"
 }
 
 fn is_word(name: &str) -> bool {

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use crate::config::Env;
-use crate::tls::{self, Named, Problem};
+use crate::tls::{self, Chain, Key, Named, Problem};
 
 /// Timeout of the handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,69 +50,45 @@ impl ServerTls {
             "PEM file of the CA certificates of clients. With it, clients need a certificate signed by one of them.",
             tls::authorities,
         );
-        certificate.needs(env, &key);
-        key.needs(env, &certificate);
+        let is_pair = tls::check_identity(env, &certificate, &key);
         client_ca.needs(env, &certificate);
         let (chain, key) = (certificate.content?, key.content?);
-        // The file is recorded as a mistake; without it the port would accept every client.
-        if client_ca.file.is_some() && client_ca.content.is_none() {
+        // An unreadable file is recorded as a mistake; without it the port would accept every client.
+        if !is_pair || (client_ca.file.is_some() && client_ca.content.is_none()) {
             return None;
         }
-        if let Err(problem) = tls::check_pair(chain.clone(), key.clone_key()) {
-            env.reject(KEY, problem.to_string());
-            return None;
-        }
-        match server_config(chain, key, client_ca.content) {
-            Ok(config) => Some(Self(TlsAcceptor::from(Arc::new(config)))),
-            Err(problem) => {
-                env.reject(CERTIFICATE, problem.to_string());
-                None
-            }
-        }
+        let config = server_config(chain, key, client_ca.content).map_err(Problem::bad_certificate);
+        Some(Self(TlsAcceptor::from(Arc::new(env.accept(CERTIFICATE, config)?))))
     }
 
     /// Runs the handshake; `None` if it fails, which is logged.
     pub(super) async fn accept(&self, socket: TcpStream) -> Option<TlsStream<TcpStream>> {
         let peer = socket.peer_addr().ok();
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.0.accept(socket)).await {
-            Ok(Ok(stream)) => Some(stream),
+            Ok(Ok(stream)) => return Some(stream),
             // Refusals of rustls are "invalid data"; other errors are peers that disconnect, such as port probes.
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
                 tracing::info!(?peer, %error, "TLS handshake refused");
-                None
             }
-            Ok(Err(error)) => {
-                tracing::debug!(?peer, %error, "connection ended during the TLS handshake");
-                None
-            }
-            Err(_) => {
-                tracing::debug!(?peer, "TLS handshake took too long");
-                None
-            }
+            Ok(Err(error)) => tracing::debug!(?peer, %error, "connection ended during the TLS handshake"),
+            Err(_) => tracing::debug!(?peer, "TLS handshake took too long"),
         }
+        None
     }
 }
 
-fn server_config(
-    chain: Vec<tokio_rustls::rustls::pki_types::CertificateDer<'static>>,
-    key: tokio_rustls::rustls::pki_types::PrivateKeyDer<'static>,
-    client_ca: Option<RootCertStore>,
-) -> Result<ServerConfig, Problem> {
-    let bad = |error: &dyn fmt::Display| Problem::BadCertificate(error.to_string());
-    let builder = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| bad(&error))?;
+fn server_config(chain: Chain, key: Key, client_ca: Option<RootCertStore>) -> anyhow::Result<ServerConfig> {
+    let builder =
+        ServerConfig::builder_with_provider(tls::provider()).with_safe_default_protocol_versions()?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(authorities) => {
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), tls::provider())
-                    .build()
-                    .map_err(|error| bad(&error))?;
-            builder.with_client_cert_verifier(verifier)
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), tls::provider());
+            builder.with_client_cert_verifier(verifier.build()?)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|error| bad(&error))?;
+    let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }

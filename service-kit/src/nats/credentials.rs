@@ -1,21 +1,17 @@
 //! The file with which a user of NATS logs in: a JWT, and the seed of the key that the JWT names.
 
-use std::fmt;
 use std::path::Path;
 
 use async_nats::Auth;
 use nkeys::KeyPair;
 
-/// A user's JWT and key.
-pub(super) struct Credentials {
-    jwt: String,
-    key: KeyPair,
-}
+use crate::config::Secret;
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").finish_non_exhaustive()
-    }
+/// A user's JWT and key.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    jwt: Secret,
+    key: KeyPair,
 }
 
 /// Why a file cannot be used. The text never quotes the file.
@@ -47,13 +43,13 @@ impl Credentials {
         };
         let (jwt, seed) = block().zip(block()).ok_or(Error::Form)?;
         let key = KeyPair::from_seed(seed).map_err(|_| Error::Seed)?;
-        Ok(Self { jwt: jwt.to_owned(), key })
+        Ok(Self { jwt: Secret::new(jwt), key })
     }
 
     /// The answer to a server's challenge.
     pub(super) fn sign(&self, nonce: &[u8]) -> Result<Auth, Error> {
         let mut auth = Auth::new();
-        auth.jwt = Some(self.jwt.clone());
+        auth.jwt = Some(self.jwt.expose().to_owned());
         auth.signature = Some(self.key.sign(nonce).map_err(|_| Error::Seed)?);
         Ok(auth)
     }

@@ -14,7 +14,7 @@ use url::Url;
 
 use self::files::Files;
 pub(super) use self::parameters::Fault;
-use self::parameters::{NAMEABLE, malformed, parameters_of};
+use self::parameters::{MALFORMED, NAMEABLE, parameters_of};
 use self::variables::Lookup;
 use crate::config::Secret;
 
@@ -62,7 +62,7 @@ fn parse(text: &str, lookup: Lookup<'_>) -> Result<Address, Vec<Fault>> {
     if !faults.is_empty() {
         return Err(faults);
     }
-    let malformed = || vec![Fault::from(malformed())];
+    let malformed = || vec![Fault::from(MALFORMED.to_owned())];
     let mut url = Url::parse("postgres:///").map_err(|_| malformed())?;
     if !parameters.is_empty() {
         url.query_pairs_mut().extend_pairs(&parameters);

@@ -5,8 +5,9 @@
 //! on, is a mistake.
 
 use opentelemetry_sdk::trace::Sampler;
+use url::Url;
 
-use crate::config::Env;
+use crate::config::{self, Env};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
@@ -56,22 +57,17 @@ impl Settings {
         let disabled = env.about("true turns traces off.").optional(DISABLED);
         let exporter = env.about("none turns traces off.").optional(EXPORTER);
         let protocol = env.about("Only grpc is supported; other values are ignored.").optional(PROTOCOL);
-        let (variable, endpoint) = match of_traces {
-            Some(endpoint) => (TRACES_ENDPOINT, Some(endpoint)),
-            None => (ENDPOINT, of_all),
-        };
+        let variable = if of_traces.is_some() { TRACES_ENDPOINT } else { ENDPOINT };
         let off = disabled.is_some_and(|text| text.eq_ignore_ascii_case("true"))
             || exporter.is_some_and(|text| text.eq_ignore_ascii_case("none"));
-        let endpoint = endpoint.filter(|_| !off);
+        let endpoint = of_traces.or(of_all).filter(|_| !off);
         if let Some(url) = &endpoint {
             if !is_http(url) {
                 env.reject(variable, "must be an http:// or https:// address");
             }
             if protocol.is_some_and(|text| text != "grpc") || url.trim_end_matches('/').ends_with(":4318") {
-                env.remark(
-                    variable,
-                    "traces are sent by OTLP over gRPC; a port for OTLP over HTTP does not take them",
-                );
+                let text = "traces are sent by OTLP over gRPC; a port for OTLP over HTTP does not take them";
+                env.remark(variable, text);
             }
         }
         let plain = endpoint.as_deref().map(without_credentials);
@@ -93,17 +89,15 @@ fn sampling(env: &mut Env, enabled: bool) -> Sampling {
     let argument = env
         .about("Ratio of the sampled traces, of those that no caller has begun; a number from 0 to 1.")
         .text_or(RATIO, "1");
-    let (parent_based, kind) = match sampler.strip_prefix("parentbased_") {
-        Some(kind) => (true, kind),
-        None => (false, sampler.as_str()),
-    };
+    let kind = sampler.strip_prefix("parentbased_");
+    let (parent_based, kind) = (kind.is_some(), kind.unwrap_or(&sampler));
+    // Mistakes have no effect while traces are off.
     let ratio = match kind {
         "always_on" => 1.0,
         "always_off" => 0.0,
         "traceidratio" => match argument.parse() {
             Ok(ratio) if (0.0..=1.0).contains(&ratio) => ratio,
             _ => {
-                // It has no effect while traces are off.
                 if enabled {
                     env.reject(RATIO, "must be a number from 0 to 1");
                 }
@@ -112,10 +106,8 @@ fn sampling(env: &mut Env, enabled: bool) -> Sampling {
         },
         _ => {
             if enabled {
-                env.remark(
-                    SAMPLER,
-                    "this sampler is not supported: all traces are kept that no caller leaves out",
-                );
+                let text = "this sampler is not supported: all traces are kept that no caller leaves out";
+                env.remark(SAMPLER, text);
             }
             return Sampling { parent_based: true, ratio: 1.0 };
         }
@@ -130,20 +122,9 @@ fn is_http(url: &str) -> bool {
 
 /// The parts of an address that the exporter uses. It sends no user info, but its libraries log the address.
 fn without_credentials(endpoint: &str) -> String {
-    let Ok(mut url) = endpoint.parse::<url::Url>() else { return endpoint.to_owned() };
-    if url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none()
-    {
-        return endpoint.to_owned();
-    }
-    // These fail only for addresses without a host, which have no user info.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.set_query(None);
-    url.set_fragment(None);
-    url.into()
+    let Ok(url) = endpoint.parse::<Url>() else { return endpoint.to_owned() };
+    let plain = config::without_credentials(url.clone());
+    if plain == url { endpoint.to_owned() } else { plain.into() }
 }
 
 #[cfg(test)]

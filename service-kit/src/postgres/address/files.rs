@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use super::parameters::{Fault, Parameters, mode};
 use super::variables::Lookup;
-use crate::tls;
+use crate::tls::{self, Problem};
 
 pub(super) const CA: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 const CERTIFICATE: [&str; 2] = ["sslcert", "ssl-cert"];
@@ -26,6 +26,8 @@ pub(super) struct Files {
 
 /// A certificate or key, and what names it.
 struct Named {
+    /// The first of its parameters.
+    parameter: &'static str,
     /// The variable; none: the address.
     variable: Option<&'static str>,
     content: Content,
@@ -102,24 +104,30 @@ impl Files {
             (None, Some(one)) => faults.push(one.alone(CERTIFICATE_VARIABLE)),
             _ => {}
         }
-        let file = |named: &Option<Named>| named.as_ref().and_then(Named::file).map(Path::to_owned);
-        let (ca, certificate, key) = (file(&self.ca), file(&self.certificate), file(&self.key));
-        if let Err((parameter, problem)) =
-            tls::check_files(ca.as_deref(), certificate.as_deref(), key.as_deref())
-        {
-            let named = match parameter {
-                "sslcert" => &self.certificate,
-                "sslkey" => &self.key,
-                _ => &self.ca,
-            };
-            faults.push(match named {
-                Some(Named { variable: Some(variable), .. }) => {
-                    Fault { variable: Some(*variable), text: problem.to_string() }
-                }
-                _ => format!("is wrong about {parameter}, which {problem}").into(),
-            });
-        }
+        faults.extend(self.check().err());
         faults
+    }
+
+    /// Reads the files.
+    fn check(&self) -> Result<(), Fault> {
+        read(&self.ca, tls::authorities)?;
+        let chain = read(&self.certificate, tls::chain)?;
+        let key = read(&self.key, tls::key)?;
+        match (chain, key, &self.key) {
+            (Some(chain), Some(key), Some(named)) => {
+                tls::check_pair(chain, key).map_err(|problem| named.wrong(&problem))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn read<T>(named: &Option<Named>, read: fn(&Path) -> Result<T, Problem>) -> Result<Option<T>, Fault> {
+    match named {
+        Some(named @ Named { content: Content::File(file), .. }) => {
+            read(file).map(Some).map_err(|problem| named.wrong(&problem))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -127,7 +135,7 @@ impl Named {
     /// The driver takes the last parameter of a kind, else the variable.
     fn find(
         parameters: &Parameters,
-        names: &[&str],
+        names: &[&'static str],
         variable: &'static str,
         lookup: Lookup<'_>,
     ) -> Option<Self> {
@@ -143,18 +151,18 @@ impl Named {
             _ if text => Content::Text,
             _ => Content::File(PathBuf::from(value)),
         };
-        Some(Self { variable, content })
-    }
-
-    fn file(&self) -> Option<&Path> {
-        match &self.content {
-            Content::File(file) => Some(file),
-            Content::Text | Content::System => None,
-        }
+        Some(Self { parameter: names[0], variable, content })
     }
 
     fn fault(&self, text: String) -> Fault {
         Fault { variable: self.variable, text }
+    }
+
+    fn wrong(&self, problem: &Problem) -> Fault {
+        match self.variable {
+            Some(_) => self.fault(problem.to_string()),
+            None => self.fault(format!("is wrong about {}, which {problem}", self.parameter)),
+        }
     }
 
     /// The other one, which this variable may hold, is missing.

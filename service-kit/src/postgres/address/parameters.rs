@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use sqlx::postgres::PgSslMode;
 use url::form_urlencoded;
 
+use crate::config::PLAIN_PARAMETERS;
+
 /// A mistake in an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -33,28 +35,6 @@ impl fmt::Display for Fault {
 
 /// Names and values. The driver uses the last value of a name.
 pub(super) type Parameters = Vec<(String, String)>;
-
-/// Parameters that the driver understands, in addition to `options[NAME]`.
-const UNDERSTOOD: [&str; 18] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
 
 /// Parameters of libpq and of poolers that people copy from other services. Only these are named: an unknown name may
 /// be the rest of a password with an unescaped `&`.
@@ -117,9 +97,7 @@ pub(super) fn parameters_of(text: &str) -> Result<(Parameters, Vec<String>), Str
     Ok((parameters, ignored.into_iter().map(|(name, _)| name).collect()))
 }
 
-pub(super) fn malformed() -> String {
-    "is not a PostgreSQL address".to_owned()
-}
+pub(super) const MALFORMED: &str = "is not a PostgreSQL address";
 
 fn without_scheme(text: &str) -> Result<&str, String> {
     let rest = text.strip_prefix("postgres://").or_else(|| text.strip_prefix("postgresql://"));
@@ -130,7 +108,7 @@ fn without_scheme(text: &str) -> Result<&str, String> {
         } else {
             "it must begin with postgres:// or postgresql://"
         };
-        format!("{}: {hint}", malformed())
+        format!("{MALFORMED}: {hint}")
     })
 }
 
@@ -138,17 +116,13 @@ fn without_scheme(text: &str) -> Result<&str, String> {
 fn of_authority(authority: &str) -> Result<Parameters, String> {
     let (login, place) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = login.split_once(':').unwrap_or((login, ""));
-    if place.contains(',') {
-        return Err(SEVERAL_HOSTS.to_owned());
-    }
+    require(!place.contains(','), SEVERAL_HOSTS)?;
     let (host, port) = if let Some(rest) = place.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or_else(|| BRACKETS.to_owned())?;
-        (host, if rest.is_empty() { "" } else { rest.strip_prefix(':').ok_or_else(|| BRACKETS.to_owned())? })
+        let (host, rest) = rest.split_once(']').ok_or(BRACKETS)?;
+        (host, if rest.is_empty() { "" } else { rest.strip_prefix(':').ok_or(BRACKETS)? })
     } else {
         let (host, port) = place.split_once(':').unwrap_or((place, ""));
-        if port.contains(':') {
-            return Err(BRACKETS.to_owned());
-        }
+        require(!port.contains(':'), BRACKETS)?;
         (host, port)
     };
     let part = |name: &str, value: String| (name.to_owned(), value);
@@ -205,32 +179,33 @@ pub(super) fn mode(parameters: &Parameters) -> Option<&str> {
 /// value.
 pub(super) fn of_query(name: &str, value: String) -> Result<String, String> {
     match name {
-        _ if value.is_empty() => Ok(value),
-        "host" => host_of(&value),
+        _ if value.is_empty() => {}
+        "host" => return host_of(&value),
         "hostaddr" => {
             let address = host_of(&value)?;
-            match address.parse::<IpAddr>() {
-                Ok(_) => Ok(address),
-                Err(_) => Err("has a hostaddr that is no IP address".to_owned()),
-            }
+            require(address.parse::<IpAddr>().is_ok(), "has a hostaddr that is no IP address")?;
+            return Ok(address);
         }
-        "port" => port_of(&value),
-        "sslmode" | "ssl-mode" => match value.parse::<PgSslMode>() {
+        "port" => return port_of(&value),
+        "sslmode" | "ssl-mode" => {
+            let mode = value.parse::<PgSslMode>();
+            require(
+                mode.is_ok(),
+                "has an sslmode that is none of disable, prefer, require, verify-ca, verify-full",
+            )?;
             // For libpq: clear text first, then TLS. The driver never gets to TLS.
-            Ok(PgSslMode::Allow) => Err("has sslmode=allow, with which the driver never encrypts: write \
-                                         sslmode=verify-full, or sslmode=disable for clear text"
-                .to_owned()),
-            Ok(_) => Ok(value),
-            Err(_) => {
-                Err("has an sslmode that is none of disable, prefer, require, verify-ca, verify-full"
-                    .to_owned())
-            }
-        },
-        "statement-cache-capacity" if value.parse::<usize>().is_err() => {
-            Err("has a statement-cache-capacity that is no number".to_owned())
+            require(
+                !matches!(mode, Ok(PgSslMode::Allow)),
+                "has sslmode=allow, with which the driver never encrypts: write sslmode=verify-full, or \
+                 sslmode=disable for clear text",
+            )?;
         }
-        _ => Ok(value),
+        "statement-cache-capacity" => {
+            require(value.parse::<usize>().is_ok(), "has a statement-cache-capacity that is no number")?;
+        }
+        _ => {}
     }
+    Ok(value)
 }
 
 /// A name, an address without its brackets, or the folder of a socket.
@@ -238,33 +213,27 @@ fn host_of(host: &str) -> Result<String, String> {
     if host.starts_with('/') {
         return Ok(host.to_owned());
     }
-    if host.contains(',') {
-        return Err(SEVERAL_HOSTS.to_owned());
-    }
+    require(!host.contains(','), SEVERAL_HOSTS)?;
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if bare.contains(':') {
+    let is_host = if bare.contains(':') {
         // A zone names the interface of a link-local address.
-        let address = bare.split_once('%').map_or(bare, |(address, _)| address);
-        return match address.parse::<Ipv6Addr>() {
-            Ok(_) => Ok(bare.to_owned()),
-            Err(_) => Err("has a host that is neither a name nor an IP address".to_owned()),
-        };
-    }
-    if bare.contains(|c: char| c.is_whitespace() || c.is_control() || "@/?#[]".contains(c)) {
-        return Err("has a host that is neither a name nor an IP address".to_owned());
-    }
+        bare.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+    } else {
+        !bare.contains(|c: char| c.is_whitespace() || c.is_control() || "@/?#[]".contains(c))
+    };
+    require(is_host, "has a host that is neither a name nor an IP address")?;
     Ok(bare.to_owned())
 }
 
 fn port_of(port: &str) -> Result<String, String> {
-    if port.contains(',') {
-        return Err(SEVERAL_HOSTS.to_owned());
-    }
-    match port.parse::<u16>() {
-        _ if port.is_empty() => Ok(String::new()),
-        Ok(1..) => Ok(port.to_owned()),
-        _ => Err("has a port that is no number from 1 to 65535".to_owned()),
-    }
+    require(!port.contains(','), SEVERAL_HOSTS)?;
+    let is_port = port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0);
+    require(is_port, "has a port that is no number from 1 to 65535")?;
+    Ok(port.to_owned())
+}
+
+fn require(good: bool, problem: &'static str) -> Result<(), &'static str> {
+    if good { Ok(()) } else { Err(problem) }
 }
 
 fn decoded(part: &str, text: &str) -> Result<String, String> {
@@ -272,6 +241,9 @@ fn decoded(part: &str, text: &str) -> Result<String, String> {
     decoded.map(Into::into).map_err(|_| format!("has a {part} that is not UTF-8"))
 }
 
+/// True for parameters of the driver.
 fn is_understood(name: &str) -> bool {
-    UNDERSTOOD.contains(&name) || name.starts_with("options[")
+    PLAIN_PARAMETERS.contains(&name)
+        || ["password", "options"].contains(&name)
+        || name.starts_with("options[")
 }
