@@ -10,6 +10,7 @@ use neo4rs::{ConfigBuilder, Graph};
 use crate::config::{Env, Secret};
 use crate::lifecycle::panic_text;
 use crate::metrics::{NEO4J_RUNNING, NEO4J_TIMEOUTS};
+use crate::shares::Shown;
 use crate::tls::ClientFiles;
 
 /// Larger than any page that is read, so that a page is one exchange.
@@ -172,7 +173,7 @@ where
     E: Send + 'static,
     F: Future<Output = Result<T, E>> + Send + 'static,
 {
-    let running = RunningGuard::new();
+    let running = Shown::new(metrics::gauge!(NEO4J_RUNNING), 1);
     let task = tokio::spawn(async move {
         let _running = running;
         exchange.await
@@ -188,23 +189,6 @@ where
             metrics::counter!(NEO4J_TIMEOUTS).increment(1);
             Err(DetachedError::TimedOut)
         }
-    }
-}
-
-/// Counts exchanges under way, however they end.
-struct RunningGuard(metrics::Gauge);
-
-impl RunningGuard {
-    fn new() -> Self {
-        let gauge = metrics::gauge!(NEO4J_RUNNING);
-        gauge.increment(1.0);
-        Self(gauge)
-    }
-}
-
-impl Drop for RunningGuard {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fair shares of a limited resource.
+//! Fair shares of a limited resource, and counts of what is in use.
 //!
 //! A single caller may use all of it. While another caller is refused, no caller gets more than half.
 
@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use metrics::Gauge;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// How long a refusal of one caller limits the others.
@@ -85,8 +87,8 @@ impl<C: Clone + Eq + Hash> Shares<C> {
     }
 }
 
-/// Counts the places of each caller, without handing them out.
-#[derive(Debug)]
+/// Counts the places of each caller, without handing them out. Clones share the count.
+#[derive(Clone, Debug)]
 pub struct Holders<C> {
     half: usize,
     contention: Arc<Contention<C>>,
@@ -102,14 +104,22 @@ impl<C: Clone + Eq + Hash> Holders<C> {
     /// Counts places of a caller, or its wait for them, since waiting calls take the next free places. `None` if the
     /// caller would exceed its share.
     pub fn hold(&self, caller: &C, places: usize, now: Instant) -> Option<Hold<C>> {
-        let mut held = self.held.lock();
+        self.hold_in(self.held.lock(), caller, places, now)
+    }
+
+    fn hold_in(
+        &self,
+        mut held: MutexGuard<'_, HashMap<C, usize>>,
+        caller: &C,
+        places: usize,
+        now: Instant,
+    ) -> Option<Hold<C>> {
         let own = held.entry(caller.clone()).or_default();
         // A caller without places may exceed its share once: a larger request could never be admitted otherwise.
         if *own > 0 && *own + places > self.half && self.contention.by_others(caller, now) {
             return None;
         }
         *own += places;
-        drop(held);
         Some(Hold { held: Arc::clone(&self.held), caller: caller.clone(), places })
     }
 
@@ -124,8 +134,7 @@ impl<C: Clone + Eq + Hash> Holders<C> {
 #[derive(Clone, Debug)]
 pub struct Places<C> {
     most: usize,
-    contention: Arc<Contention<C>>,
-    held: Arc<Mutex<HashMap<C, usize>>>,
+    holders: Holders<C>,
 }
 
 /// Why a caller was refused a place.
@@ -151,23 +160,18 @@ impl<C: Clone + Eq + Hash> Places<C> {
     /// A set of `most` places.
     pub fn new(most: usize) -> Self {
         let contention = Contention { memory: LONG_MEMORY, ..Contention::default() };
-        Self { most, contention: Arc::new(contention), held: Arc::default() }
+        let contention = Arc::new(contention);
+        Self { most, holders: Holders { half: most.div_ceil(2), contention, held: Arc::default() } }
     }
 
     /// Takes a place.
     pub fn take(&self, caller: C, now: Instant) -> Result<Hold<C>, Refused> {
-        let mut held = self.held.lock();
+        let held = self.holders.held.lock();
         if held.values().sum::<usize>() >= self.most {
-            self.contention.refused(&caller, now);
+            self.holders.refused(&caller, now);
             return Err(Refused::Full);
         }
-        let own = held.entry(caller.clone()).or_default();
-        if *own >= self.most.div_ceil(2) && self.contention.by_others(&caller, now) {
-            return Err(Refused::Share);
-        }
-        *own += 1;
-        drop(held);
-        Ok(Hold { held: Arc::clone(&self.held), caller, places: 1 })
+        self.holders.hold_in(held, &caller, 1, now).ok_or(Refused::Share)
     }
 }
 
@@ -184,6 +188,67 @@ impl<C: Eq + Hash> Drop for Hold<C> {
         if let Some(own) = self.held.lock().get_mut(&self.caller) {
             *own -= self.places;
         }
+    }
+}
+
+/// An amount in use. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InUse(Arc<AtomicUsize>);
+
+impl InUse {
+    pub(crate) fn amount(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds an amount, until the result is dropped.
+    pub(crate) fn add(&self, amount: usize) -> Taken {
+        let sum = self.0.fetch_add(amount, Ordering::Relaxed) + amount;
+        Taken { of: self.clone(), amount, sum, shown: None }
+    }
+}
+
+/// A part of an amount in use; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    of: InUse,
+    amount: usize,
+    /// The amount in use when this was taken, with this.
+    pub(crate) sum: usize,
+    shown: Option<Shown>,
+}
+
+impl Taken {
+    /// Shows it in a gauge as well.
+    pub(crate) fn shown(mut self, gauge: &Gauge) -> Self {
+        self.shown = Some(Shown::new(gauge.clone(), self.amount));
+        self
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.of.0.fetch_sub(self.amount, Ordering::Relaxed);
+    }
+}
+
+/// An amount that a gauge shows, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    gauge: Gauge,
+    amount: f64,
+}
+
+impl Shown {
+    pub(crate) fn new(gauge: Gauge, amount: usize) -> Self {
+        let amount = amount as f64;
+        gauge.increment(amount);
+        Self { gauge, amount }
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        self.gauge.decrement(self.amount);
     }
 }
 

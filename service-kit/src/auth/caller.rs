@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use metrics::{Counter, counter};
+use metrics::Label;
 use tonic::Code;
 
-use crate::codes::{CODES, code_name};
+use crate::codes::CounterByCode;
 use crate::metrics::CALLS_BY_CALLER;
+use crate::shares::InUse;
 
 /// Label of calls that carried no verified token.
 pub(super) const NONE: &str = "none";
@@ -20,24 +20,29 @@ pub struct Caller(Arc<Inner>);
 
 struct Inner {
     name: String,
-    handled: [OnceLock<Counter>; CODES.len()],
-    calls: AtomicUsize,
-    exempt_calls: AtomicUsize,
-    request_streams: AtomicUsize,
-    request_bytes: AtomicUsize,
+    handled: CounterByCode,
+    used: Used,
+}
+
+/// What a caller uses of the limits.
+#[derive(Debug, Default)]
+pub(crate) struct Used {
+    /// Calls under way.
+    pub(crate) calls: InUse,
+    /// Calls under way of methods exempt from the limit on calls.
+    pub(crate) exempt_calls: InUse,
+    /// Calls under way whose requests are streams; `calls` includes them.
+    pub(crate) request_streams: InUse,
+    /// Bytes of large requests under way.
+    pub(crate) request_bytes: InUse,
 }
 
 impl Caller {
     /// A caller of this name, with its own counts.
     pub fn new(name: impl Into<String>) -> Self {
-        Self(Arc::new(Inner {
-            name: name.into(),
-            handled: [const { OnceLock::new() }; CODES.len()],
-            calls: AtomicUsize::new(0),
-            exempt_calls: AtomicUsize::new(0),
-            request_streams: AtomicUsize::new(0),
-            request_bytes: AtomicUsize::new(0),
-        }))
+        let name = name.into();
+        let handled = CounterByCode::new(CALLS_BY_CALLER, vec![Label::new("caller", name.clone())]);
+        Self(Arc::new(Inner { name, handled, used: Used::default() }))
     }
 
     /// All callers without a token: they share one share of every limit.
@@ -57,33 +62,12 @@ impl Caller {
 
     /// Counts a call that has ended.
     pub(crate) fn handled(&self, code: Code) {
-        // A code is a number from 0 to 16.
-        let place = code as usize;
-        self.0.handled[place]
-            .get_or_init(
-                || counter!(CALLS_BY_CALLER, "caller" => self.0.name.clone(), "grpc_code" => code_name(code)),
-            )
-            .increment(1);
+        self.0.handled.count(code);
     }
 
-    /// Number of its calls under way.
-    pub(crate) fn calls(&self) -> &AtomicUsize {
-        &self.0.calls
-    }
-
-    /// Number of its calls under way of methods exempt from the limit on calls.
-    pub(crate) fn exempt_calls(&self) -> &AtomicUsize {
-        &self.0.exempt_calls
-    }
-
-    /// Number of its calls under way whose requests are streams; [`Self::calls`] includes them.
-    pub(crate) fn request_streams(&self) -> &AtomicUsize {
-        &self.0.request_streams
-    }
-
-    /// Bytes of its large requests under way.
-    pub(crate) fn request_bytes(&self) -> &AtomicUsize {
-        &self.0.request_bytes
+    /// What it uses of the limits.
+    pub(crate) fn used(&self) -> &Used {
+        &self.0.used
     }
 }
 

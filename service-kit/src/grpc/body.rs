@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,13 +17,12 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::connections::{Connection, Connections, OpenCall};
-use super::deadline::Deadline;
+use super::deadline::{self, Deadline};
 use super::delivery::Delivery;
 use super::limits::{Limits, Unsent};
 use super::methods::Running;
 use super::remap;
 use crate::errors;
-use crate::lifecycle::panic_text;
 
 /// Size of a slice in bytes, the default of an HTTP/2 frame. A client that takes less within the write timeout has
 /// stalled, see `delivery`.
@@ -35,16 +34,8 @@ pub(super) type Cutoff = Pin<Box<dyn Future<Output = Status> + Send>>;
 /// Ends a response stream at its deadline, if it has one, or in a drain.
 pub(super) fn cutoff(deadline: Option<Deadline>, end_streams: CancellationToken) -> Cutoff {
     Box::pin(async move {
-        let at_deadline = async {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.0).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = at_deadline => errors::deadline_exceeded(),
-            () = end_streams.cancelled() => errors::shutting_down(),
-        }
+        let ended = deadline::within(deadline, end_streams.cancelled()).await;
+        ended.err().unwrap_or_else(errors::shutting_down)
     })
 }
 
@@ -169,34 +160,27 @@ impl http_body::Body for WatchedBody {
         let polled = match catch_unwind(AssertUnwindSafe(|| inner.poll_frame(context))) {
             Ok(polled) => polled,
             Err(panic) => {
-                let method = this.running.method();
-                tracing::error!(method = method.path, panic = %panic_text(panic.as_ref()), "response stream panicked");
-                method.panicked();
-                return Poll::Ready(Some(Ok(this.end(&errors::internal()))));
+                let status = this.running.panicked("response stream", panic.as_ref());
+                return Poll::Ready(Some(Ok(this.end(&status))));
             }
         };
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => match frame.into_trailers() {
+        match ready!(polled) {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_trailers() {
                 Ok(mut trailers) => {
-                    let code = remap::remap(&mut trailers).unwrap_or(Code::Unknown);
-                    this.close(code);
-                    Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                    this.close(remap::remap(&mut trailers).unwrap_or(Code::Unknown));
+                    Frame::trailers(trailers)
                 }
-                Err(frame) => match frame.into_data() {
-                    Ok(bytes) => Poll::Ready(Some(Ok(this.message(bytes)))),
-                    Err(frame) => Poll::Ready(Some(Ok(frame))),
-                },
-            },
-            Poll::Ready(Some(Err(status))) => {
+                Err(frame) => frame.into_data().map_or_else(|frame| frame, |bytes| this.message(bytes)),
+            }))),
+            Some(Err(status)) => {
                 this.close(status.code());
                 Poll::Ready(Some(Err(status)))
             }
             // A stream without trailers is an unknown error to the caller.
-            Poll::Ready(None) => {
+            None => {
                 this.close(Code::Unknown);
                 Poll::Ready(None)
             }
-            Poll::Pending => Poll::Pending,
         }
     }
 

@@ -13,22 +13,22 @@ use futures::FutureExt;
 use http::{Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::{Code, Status};
 use tower::Service;
 use tracing::Instrument;
 
 use super::body::{Outlet, WatchedBody, cutoff};
 use super::connections::{Admitted, Connections, OpenCall};
-use super::deadline::{self, Deadline, LONGEST_UNARY, Malformed};
+use super::deadline::{self, Deadline, LONGEST_UNARY};
 use super::limits::{Limits, RequestCharge};
-use super::methods::{BoundRule, DeadlineClass, Method, Methods, Running};
+use super::methods::{BoundRule, Method, Methods, Running};
 use super::remap;
+use super::rules::MethodRule;
 use super::upload::Upload;
 use crate::auth::Caller;
 use crate::errors;
-use crate::lifecycle::panic_text;
 use crate::trace;
 
 /// Shared by all calls of a port.
@@ -69,25 +69,27 @@ impl Calls {
 
     /// The deadline of a call; `None` for a stream without a timeout.
     fn deadline(&self, method: &Method, timeout: Option<Duration>) -> Option<Deadline> {
-        let timeout = match (method.deadline, timeout) {
-            (DeadlineClass::Stream, None) => return None,
-            // A timeout is at most a day, see `deadline`.
-            (DeadlineClass::Stream, Some(timeout)) => timeout,
-            (DeadlineClass::Unary, timeout) => {
-                timeout.unwrap_or(self.shared.default_deadline).min(LONGEST_UNARY)
-            }
+        let timeout = if method.is_unary() {
+            timeout.unwrap_or(self.shared.default_deadline).min(LONGEST_UNARY)
+        } else {
+            // At most a day, see `deadline`.
+            timeout?
         };
         Some(Deadline(Instant::now() + timeout))
     }
 
     /// Admits or refuses a call, before its body is read.
-    fn admit(&self, request: Request<Body>, running: &mut Running) -> Result<Admission, Status> {
+    fn admit(
+        &self,
+        request: Request<Body>,
+        running: &mut Running,
+    ) -> Result<(Request<Body>, Option<Deadline>), Status> {
         let method = Arc::clone(running.method());
         let (mut head, body) = request.into_parts();
         // A call counts as one without a token until its token is verified.
         running.of(self.shared.limits.tokenless.clone());
         let caller = match &method.rule {
-            Some(BoundRule { scope: Some(scope), gate, .. }) => {
+            Some(BoundRule { row: MethodRule { scope: Some(scope), .. }, gate }) => {
                 let caller = gate.admit(&head.headers, *scope)?;
                 self.outlet.connection.served(caller.as_ref());
                 caller
@@ -98,16 +100,9 @@ impl Calls {
             running.of(caller.clone());
             head.extensions.insert(caller.clone());
         }
-        let deadline = match deadline::timeout(&head.headers) {
-            Ok(timeout) => {
-                running.given(timeout);
-                self.deadline(&method, timeout)
-            }
-            Err(Malformed) => {
-                let text = "grpc-timeout is malformed";
-                return Err(errors::status(Code::InvalidArgument, errors::MALFORMED_MESSAGE, text));
-            }
-        };
+        let timeout = deadline::timeout(&head.headers)?;
+        running.given(timeout);
+        let deadline = self.deadline(&method, timeout);
         if let Some(deadline) = deadline {
             if deadline.remaining().is_zero() {
                 return Err(errors::deadline_exceeded());
@@ -119,7 +114,7 @@ impl Calls {
             // The routes answer without reading it.
             None => body,
         };
-        Ok(Admission { request: Request::from_parts(head, body), deadline })
+        Ok((Request::from_parts(head, body), deadline))
     }
 
     /// Takes the call's share of the limits.
@@ -133,7 +128,7 @@ impl Calls {
     ) -> Result<Body, Status> {
         let limits = &self.shared.limits;
         let connection = &self.outlet.connection;
-        let place = match (&caller, rule.limited) {
+        let place = match (&caller, rule.row.limited) {
             (Some(caller), false) => limits.exempt(caller),
             (None, false) => limits.probe(connection),
             (Some(caller), true) if method.request_streaming => limits.request_stream(caller),
@@ -146,14 +141,8 @@ impl Calls {
         let charge = RequestCharge::new(Arc::clone(limits), caller, method.request_streaming);
         running.hold(place, Arc::clone(&charge));
         let timeout = self.shared.read_timeout;
-        Ok(Body::new(Upload::new(body, charge, rule.max_message, method.request_streaming, timeout)))
+        Ok(Body::new(Upload::new(body, charge, rule.row.max_message, method.request_streaming, timeout)))
     }
-}
-
-/// An admitted call.
-struct Admission {
-    request: Request<Body>,
-    deadline: Option<Deadline>,
 }
 
 impl Service<Request<Body>> for Calls {
@@ -169,8 +158,8 @@ impl Service<Request<Body>> for Calls {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let open = self.outlet.connection.call();
         let mut running = Running::start(self.shared.methods.at(request.uri().path()));
-        let Admission { mut request, deadline } = match self.admit(request, &mut running) {
-            Ok(admission) => admission,
+        let (mut request, deadline) = match self.admit(request, &mut running) {
+            Ok(admitted) => admitted,
             Err(status) => return Box::pin(std::future::ready(Ok(refuse(running, &status)))),
         };
 
@@ -203,20 +192,16 @@ async fn handle(
     open: OpenCall,
 ) -> Response<Body> {
     let handler = AssertUnwindSafe(handler).catch_unwind();
-    let outcome = match deadline {
-        None => handler.await,
-        Some(deadline) => match tokio::time::timeout_at(deadline.0, handler).await {
-            Ok(outcome) => outcome,
-            Err(_late) => return refuse(running, &errors::deadline_exceeded()),
-        },
+    let outcome = match deadline::within(deadline, handler).await {
+        Ok(outcome) => outcome,
+        Err(late) => return refuse(running, &late),
     };
     let mut response = match outcome {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(panic) => {
-            tracing::error!(method = running.method().path, panic = %panic_text(panic.as_ref()), "handler panicked");
-            running.method().panicked();
-            return refuse(running, &errors::internal());
+            let status = running.panicked("handler", panic.as_ref());
+            return refuse(running, &status);
         }
     };
     // An error before the first message travels in the headers, and there is no body.

@@ -5,18 +5,16 @@
 //! connection that makes room has no grace if it never served a caller, or has calls without a token under way. The
 //! server closes a connection at once if it does not begin HTTP/2, or if its client takes no responses.
 
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 use tonic::service::Routes;
 use tonic::transport::server::TcpConnectInfo;
 use tower::ServiceExt;
@@ -61,7 +59,8 @@ pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
     }
     let peer = TcpConnectInfo {
         local_addr: socket.local_addr().ok(),
-        remote_addr: socket.peer_addr().ok().map(canonical),
+        // An IPv4 client of an IPv6 port appears with its IPv4 address.
+        remote_addr: socket.peer_addr().ok().map(|peer| (peer.ip().to_canonical(), peer.port()).into()),
     };
     let Some(tls) = port.settings.tls.clone() else {
         return speak(socket, peer, admitted, port).await;
@@ -75,11 +74,6 @@ pub(super) async fn serve(socket: TcpStream, admitted: Admitted, port: Port) {
     if let Some(stream) = agreed {
         speak(stream, peer, admitted, port).await;
     }
-}
-
-/// An IPv4 client of a dual-stack port has a mapped IPv6 address.
-fn canonical(peer: SocketAddr) -> SocketAddr {
-    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 /// Serves HTTP/2, with or without TLS.
@@ -96,7 +90,10 @@ where
     });
     let connection = &admitted.connection;
     let received = Arc::new(AtomicUsize::new(0));
-    let stream = Counted { inner: stream, received: Arc::clone(&received) };
+    let count = Arc::clone(&received);
+    let stream = InspectReader::new(stream, move |read: &[u8]| {
+        count.fetch_add(read.len(), Ordering::Relaxed);
+    });
     let open_calls = usize::try_from(settings.max_concurrent_calls).unwrap_or(usize::MAX);
 
     let mut served = std::pin::pin!(
@@ -115,7 +112,9 @@ where
     );
     let mut asked_to_go = false;
     let mut made_room = false;
-    let mut limit = std::pin::pin!(tokio::time::sleep(jittered(settings.max_connection_age)));
+    // With jitter, so that clients do not reconnect at the same time.
+    let age = ids::jitter(settings.max_connection_age, 0.9..=1.1);
+    let mut limit = std::pin::pin!(tokio::time::sleep(age));
     let mut unhealthy = std::pin::pin!(misbehaves(connection, &received, &settings));
     loop {
         tokio::select! {
@@ -183,59 +182,4 @@ async fn misbehaves(connection: &Connection, received: &AtomicUsize, settings: &
             return Cause::NotTaken;
         }
     }
-}
-
-/// Counts received bytes.
-struct Counted<S> {
-    inner: S,
-    received: Arc<AtomicUsize>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let this = self.get_mut();
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut this.inner).poll_read(context, buffer);
-        this.received.fetch_add(buffer.filled().len() - before, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(context)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
-    }
-}
-
-/// Adds jitter of a tenth, so that clients do not reconnect at the same time.
-fn jittered(age: Duration) -> Duration {
-    ids::jitter(age, 0.9..=1.1)
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Caller;
 use crate::metrics::{GRPC_CONNECTIONS, GRPC_CONNECTIONS_CLOSED};
+use crate::shares::InUse;
 
 /// Why the server closed or refused a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,11 @@ pub(super) struct Connection {
     id: u64,
     activity: Mutex<Activity>,
     /// Its calls of exempt methods without a token.
-    probes: AtomicUsize,
+    pub(super) probes: InUse,
     /// Its calls without a token whose requests are streams.
-    open_streams: AtomicUsize,
-    unsent: AtomicUsize,
+    pub(super) open_streams: InUse,
+    /// Response bytes in memory that its client has not taken.
+    pub(super) unsent: InUse,
     /// Last time that response bytes left or began to wait.
     progress: Mutex<Instant>,
     /// Cancelled when it must make room.
@@ -176,9 +178,9 @@ impl Connection {
                 caller: None,
                 last: now,
             }),
-            probes: AtomicUsize::new(0),
-            open_streams: AtomicUsize::new(0),
-            unsent: AtomicUsize::new(0),
+            probes: InUse::default(),
+            open_streams: InUse::default(),
+            unsent: InUse::default(),
             progress: Mutex::new(now),
             make_room: CancellationToken::new(),
             interrupted: AtomicBool::new(false),
@@ -204,10 +206,8 @@ impl Connection {
     pub(super) fn served(&self, caller: Option<&Caller>) {
         let mut activity = self.activity.lock();
         activity.served = true;
-        if let Some(caller) = caller
-            && activity.caller.as_ref() != Some(caller)
-        {
-            activity.caller = Some(caller.clone());
+        if caller.is_some() {
+            activity.caller = caller.cloned();
         }
     }
 
@@ -224,7 +224,7 @@ impl Connection {
     }
 
     fn is_busy(&self, activity: &Activity) -> bool {
-        activity.calls > 0 || self.unsent.load(Ordering::Relaxed) > 0
+        activity.calls > 0 || self.unsent.amount() > 0
     }
 
     /// True if it carried a call; then the server sends GOAWAY before it closes the connection.
@@ -232,36 +232,14 @@ impl Connection {
         self.activity.lock().carried_a_call
     }
 
-    /// Its calls of exempt methods without a token.
-    pub(super) fn probes(&self) -> &AtomicUsize {
-        &self.probes
-    }
-
-    /// Its calls without a token whose requests are streams.
-    pub(super) fn open_streams(&self) -> &AtomicUsize {
-        &self.open_streams
-    }
-
-    /// Response bytes in memory that its client has not taken.
-    pub(super) fn unsent(&self) -> &AtomicUsize {
-        &self.unsent
-    }
-
-    /// Notes that response bytes wait; they are the first if none waited before.
-    pub(super) fn begin_unsent(&self, first: bool) {
-        if first {
-            self.progressed();
-        }
-    }
-
-    /// Notes that response bytes have left.
+    /// Notes that response bytes have left, or begin to wait while none waited.
     pub(super) fn progressed(&self) {
         *self.progress.lock() = Instant::now();
     }
 
     /// True if response bytes wait, and none has left for this long.
     pub(super) fn takes_nothing_for(&self, time: Duration) -> bool {
-        self.unsent.load(Ordering::Relaxed) > 0 && self.progress.lock().elapsed() >= time
+        self.unsent.amount() > 0 && self.progress.lock().elapsed() >= time
     }
 }
 

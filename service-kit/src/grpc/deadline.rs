@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+
+use crate::errors;
 
 /// The header of the protocol.
 const HEADER: &str = "grpc-timeout";
@@ -30,15 +33,23 @@ impl Deadline {
     }
 }
 
-/// The header is not of the form that the protocol prescribes.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
-
 /// The caller's timeout, if it sent one.
-pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
-    match headers.get(HEADER) {
-        None => Ok(None),
-        Some(value) => value.to_str().ok().and_then(parse).ok_or(Malformed).map(Some),
+pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let timeout = value.to_str().ok().and_then(parse);
+    timeout.map(Some).ok_or_else(|| {
+        errors::status(Code::InvalidArgument, errors::MALFORMED_MESSAGE, "grpc-timeout is malformed")
+    })
+}
+
+/// The output of `work`, unless the deadline passes before.
+pub(super) async fn within<T>(
+    deadline: Option<Deadline>,
+    work: impl Future<Output = T>,
+) -> Result<T, Status> {
+    match deadline {
+        None => Ok(work.await),
+        Some(deadline) => timeout_at(deadline.0, work).await.map_err(|_| errors::deadline_exceeded()),
     }
 }
 
@@ -84,10 +95,11 @@ mod tests {
     #[test]
     fn malformed_timeouts_are_told_from_absent_ones() {
         let mut headers = HeaderMap::new();
-        assert_eq!(timeout(&headers), Ok(None));
+        assert_eq!(timeout(&headers).expect("nothing malformed"), None);
         for text in ["", "S", "1", "1s", "-1S", "+1S", "1.5S", "123456789S", "1 S", "1é"] {
             headers.insert(HEADER, text.parse().expect("a header value"));
-            assert_eq!(timeout(&headers), Err(Malformed), "{text}");
+            let error = timeout(&headers).expect_err(text);
+            assert_eq!(error.code(), Code::InvalidArgument, "{text}");
         }
     }
 }

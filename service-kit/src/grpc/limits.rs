@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics::{Gauge, gauge};
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::connections::Connection;
 use crate::auth::Caller;
 use crate::metrics::{GRPC_CALLS_IN_FLIGHT, GRPC_CALLS_REFUSED, GRPC_REQUEST_BYTES, GRPC_UNSENT_BYTES};
+use crate::shares::{InUse, Taken};
 
 /// Bytes of a request that are not charged, so that ordinary calls are not limited.
 pub(super) const FREE_REQUEST_BYTES: usize = 16 << 10;
@@ -37,37 +38,21 @@ const MAX_PROBES_OF_CONNECTION: usize = 16;
 /// A limit that callers share.
 #[derive(Debug)]
 struct Shared {
-    used: AtomicUsize,
+    used: InUse,
     limit: usize,
     gauge: Gauge,
 }
 
 impl Shared {
     fn new(limit: usize, gauge: Gauge) -> Self {
-        Self { used: AtomicUsize::new(0), limit, gauge }
+        Self { used: InUse::default(), limit, gauge }
     }
 
-    /// Takes an amount; false if the limit or the caller's share is reached.
-    fn take(&self, of_caller: &AtomicUsize, amount: usize) -> bool {
-        let own = of_caller.fetch_add(amount, Ordering::Relaxed) + amount;
-        let all = self.used.fetch_add(amount, Ordering::Relaxed) + amount;
-        let fits = all <= self.limit && own <= self.limit / 4 * 3;
-        if fits {
-            self.gauge.increment(amount as f64);
-        } else {
-            self.subtract(of_caller, amount);
-        }
-        fits
-    }
-
-    fn give_back(&self, of_caller: &AtomicUsize, amount: usize) {
-        self.subtract(of_caller, amount);
-        self.gauge.decrement(amount as f64);
-    }
-
-    fn subtract(&self, of_caller: &AtomicUsize, amount: usize) {
-        of_caller.fetch_sub(amount, Ordering::Relaxed);
-        self.used.fetch_sub(amount, Ordering::Relaxed);
+    /// Takes an amount; `None` if the limit or the caller's share is reached.
+    fn take(&self, of_caller: &InUse, amount: usize) -> Option<[Taken; 2]> {
+        let (own, all) = (of_caller.add(amount), self.used.add(amount));
+        let fits = all.sum <= self.limit && own.sum <= self.limit / 4 * 3;
+        fits.then(|| [own, all.shown(&self.gauge)])
     }
 }
 
@@ -76,13 +61,13 @@ impl Shared {
 pub(super) struct Limits {
     calls: Shared,
     /// Calls of exempt methods without a token, which a busy server still answers, up to this limit.
-    probes: AtomicUsize,
+    probes: InUse,
     max_probes: usize,
     /// Calls without a token whose requests are streams: each may hold a window of unread bytes, which no other limit
     /// covers.
-    open_streams: AtomicUsize,
+    open_streams: InUse,
     request_bytes: Shared,
-    unsent: AtomicUsize,
+    unsent: InUse,
     max_unsent: usize,
     max_unsent_of_connection: usize,
     unsent_gauge: Gauge,
@@ -99,14 +84,14 @@ pub(super) struct Sizes {
 }
 
 impl Limits {
-    pub(super) fn new(sizes: Sizes) -> Arc<Self> {
+    pub(super) fn new(sizes: &Sizes) -> Arc<Self> {
         Arc::new(Self {
             calls: Shared::new(sizes.calls, gauge!(GRPC_CALLS_IN_FLIGHT)),
-            probes: AtomicUsize::new(0),
+            probes: InUse::default(),
             max_probes: sizes.calls / 4,
-            open_streams: AtomicUsize::new(0),
+            open_streams: InUse::default(),
             request_bytes: Shared::new(sizes.request_bytes, gauge!(GRPC_REQUEST_BYTES)),
-            unsent: AtomicUsize::new(0),
+            unsent: InUse::default(),
             max_unsent: sizes.unsent,
             // A single client cannot exhaust the limit of the process.
             max_unsent_of_connection: sizes.unsent / 4,
@@ -116,135 +101,78 @@ impl Limits {
     }
 
     /// A place for a call.
-    pub(super) fn call(self: &Arc<Self>, caller: &Caller) -> Option<CallPlace> {
-        if !self.calls.take(caller.calls(), 1) {
-            refused("calls");
-            return None;
-        }
-        Some(CallPlace { limits: Arc::clone(self), of: Of::Caller(caller.clone()) })
+    pub(super) fn call(&self, caller: &Caller) -> Option<CallPlace> {
+        let taken = self.calls.take(&caller.used().calls, 1);
+        taken.map(CallPlace::from).or_else(|| refused("calls"))
     }
 
     /// A place for a call whose request is a stream.
-    pub(super) fn request_stream(self: &Arc<Self>, caller: &Caller) -> Option<CallPlace> {
+    pub(super) fn request_stream(&self, caller: &Caller) -> Option<CallPlace> {
         let mut place = self.call(caller)?;
-        let own = caller.request_streams().fetch_add(1, Ordering::Relaxed) + 1;
-        place.of = Of::RequestStream(caller.clone());
-        if own > MAX_REQUEST_STREAMS_OF_CALLER {
-            refused("open_streams");
-            return None;
+        let own = caller.used().request_streams.add(1);
+        if own.sum > MAX_REQUEST_STREAMS_OF_CALLER {
+            return refused("open_streams");
         }
+        place.push(own);
         Some(place)
     }
 
     /// A place for a call of an exempt method with a token.
-    pub(super) fn exempt(self: &Arc<Self>, caller: &Caller) -> Option<CallPlace> {
-        let own = caller.exempt_calls().fetch_add(1, Ordering::Relaxed) + 1;
-        let place = CallPlace { limits: Arc::clone(self), of: Of::Exempt(caller.clone()) };
-        if own > MAX_EXEMPT_OF_CALLER {
-            refused("calls");
-            return None;
-        }
-        Some(place)
+    pub(super) fn exempt(&self, caller: &Caller) -> Option<CallPlace> {
+        let own = caller.used().exempt_calls.add(1);
+        if own.sum > MAX_EXEMPT_OF_CALLER { refused("calls") } else { Some(vec![own]) }
     }
 
     /// A place for a call of an exempt method without a token. The first of a connection is always admitted: an
     /// orchestrator opens a connection for each probe, and must not be refused because others hold their calls open.
-    pub(super) fn probe(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<CallPlace> {
-        let own = connection.probes().fetch_add(1, Ordering::Relaxed) + 1;
-        let all = self.probes.fetch_add(1, Ordering::Relaxed) + 1;
-        let place = CallPlace { limits: Arc::clone(self), of: Of::Probes(Arc::clone(connection)) };
-        if own > MAX_PROBES_OF_CONNECTION || (own > 1 && all > self.max_probes) {
-            refused("probes");
-            return None;
+    pub(super) fn probe(&self, connection: &Connection) -> Option<CallPlace> {
+        let (own, all) = (connection.probes.add(1), self.probes.add(1));
+        if own.sum > MAX_PROBES_OF_CONNECTION || (own.sum > 1 && all.sum > self.max_probes) {
+            return refused("probes");
         }
-        Some(place)
+        Some(vec![own, all])
     }
 
     /// A place for a call without a token whose request is a stream: reflection.
-    pub(super) fn open_stream(self: &Arc<Self>, connection: &Arc<Connection>) -> Option<CallPlace> {
-        let own = connection.open_streams().fetch_add(1, Ordering::Relaxed) + 1;
-        let all = self.open_streams.fetch_add(1, Ordering::Relaxed) + 1;
-        let place = CallPlace { limits: Arc::clone(self), of: Of::OpenStreams(Arc::clone(connection)) };
-        if own > MAX_OPEN_STREAMS_OF_CONNECTION || all > MAX_OPEN_STREAMS {
-            refused("open_streams");
-            return None;
+    pub(super) fn open_stream(&self, connection: &Connection) -> Option<CallPlace> {
+        let (own, all) = (connection.open_streams.add(1), self.open_streams.add(1));
+        if own.sum > MAX_OPEN_STREAMS_OF_CONNECTION || all.sum > MAX_OPEN_STREAMS {
+            return refused("open_streams");
         }
-        Some(place)
+        Some(vec![own, all])
     }
 
     /// Room for a message of the response; `None` if the client must first take earlier messages.
     pub(super) fn unsent(
-        self: &Arc<Self>,
+        &self,
         connection: &Arc<Connection>,
         bytes: usize,
         connections: usize,
     ) -> Option<Unsent> {
-        let own = connection.unsent().fetch_add(bytes, Ordering::Relaxed) + bytes;
-        let all = self.unsent.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let (own, all) = (connection.unsent.add(bytes), self.unsent.add(bytes));
         let share = (self.max_unsent / 2 / connections.max(1)).max(FREE_UNSENT_BYTES);
         // A message alone on its connection may be larger than the connection's limit.
-        let cause = if own > self.max_unsent_of_connection && own > bytes {
-            "unsent_connection"
-        } else if all > self.max_unsent && own > share {
-            "unsent_process"
-        } else {
-            self.unsent_gauge.increment(bytes as f64);
-            connection.begin_unsent(own == bytes);
-            return Some(Unsent { limits: Arc::clone(self), connection: Arc::clone(connection), bytes });
-        };
-        connection.unsent().fetch_sub(bytes, Ordering::Relaxed);
-        self.unsent.fetch_sub(bytes, Ordering::Relaxed);
-        refused(cause);
-        None
-    }
-}
-
-fn refused(cause: &'static str) {
-    metrics::counter!(GRPC_CALLS_REFUSED, "cause" => cause).increment(1);
-}
-
-fn give_back(taken: &AtomicUsize) {
-    taken.fetch_sub(1, Ordering::Relaxed);
-}
-
-/// The place of a call; given back when dropped.
-#[derive(Debug)]
-pub(super) struct CallPlace {
-    limits: Arc<Limits>,
-    of: Of,
-}
-
-/// The limit that a place counts against.
-#[derive(Debug)]
-enum Of {
-    Caller(Caller),
-    RequestStream(Caller),
-    Exempt(Caller),
-    Probes(Arc<Connection>),
-    OpenStreams(Arc<Connection>),
-}
-
-impl Drop for CallPlace {
-    fn drop(&mut self) {
-        let limits = &self.limits;
-        match &self.of {
-            Of::Caller(caller) => limits.calls.give_back(caller.calls(), 1),
-            Of::RequestStream(caller) => {
-                give_back(caller.request_streams());
-                limits.calls.give_back(caller.calls(), 1);
-            }
-            Of::Exempt(caller) => give_back(caller.exempt_calls()),
-            Of::Probes(connection) => {
-                give_back(connection.probes());
-                give_back(&limits.probes);
-            }
-            Of::OpenStreams(connection) => {
-                give_back(connection.open_streams());
-                give_back(&limits.open_streams);
-            }
+        let is_first = own.sum == bytes;
+        if own.sum > self.max_unsent_of_connection && !is_first {
+            return refused("unsent_connection");
         }
+        if all.sum > self.max_unsent && own.sum > share {
+            return refused("unsent_process");
+        }
+        if is_first {
+            connection.progressed();
+        }
+        Some(Unsent { connection: Arc::clone(connection), _taken: [own, all.shown(&self.unsent_gauge)] })
     }
 }
+
+fn refused<T>(cause: &'static str) -> Option<T> {
+    metrics::counter!(GRPC_CALLS_REFUSED, "cause" => cause).increment(1);
+    None
+}
+
+/// The place of a call in each limit that it counts against; given back when dropped.
+pub(super) type CallPlace = Vec<Taken>;
 
 /// Room for the large messages of one call that its handler may hold in memory: a single message until the end of the
 /// call, a message of a stream until [`MESSAGES_OF_A_STREAM`] later ones have begun.
@@ -253,7 +181,8 @@ pub(super) struct RequestCharge {
     limits: Arc<Limits>,
     caller: Caller,
     kept: usize,
-    charged: Mutex<VecDeque<usize>>,
+    /// The room of each message; none for a small one.
+    charged: Mutex<VecDeque<Option<[Taken; 2]>>>,
     /// True while the server waits for bytes of a message, and if the request broke off.
     owed: AtomicBool,
 }
@@ -279,51 +208,32 @@ impl RequestCharge {
     pub(super) fn begin_message(&self, bytes: usize) -> bool {
         let mut messages = self.charged.lock();
         while messages.len() >= self.kept {
-            self.give_back(messages.pop_front());
+            messages.pop_front();
         }
         let charged = bytes.saturating_sub(FREE_REQUEST_BYTES);
-        if charged > 0 && !self.limits.request_bytes.take(self.caller.request_bytes(), charged) {
-            refused("request_bytes");
-            return false;
+        if charged == 0 {
+            messages.push_back(None);
+            return true;
         }
-        messages.push_back(charged);
-        true
-    }
-
-    fn give_back(&self, charged: Option<usize>) {
-        if let Some(charged @ 1..) = charged {
-            self.limits.request_bytes.give_back(self.caller.request_bytes(), charged);
-        }
-    }
-}
-
-impl Drop for RequestCharge {
-    fn drop(&mut self) {
-        let charged = self.charged.get_mut().drain(..).sum();
-        self.give_back(Some(charged));
+        let taken = self.limits.request_bytes.take(&self.caller.used().request_bytes, charged);
+        let taken = taken.or_else(|| refused("request_bytes"));
+        let fits = taken.is_some();
+        messages.extend(taken.map(Some));
+        fits
     }
 }
 
 /// Response bytes that are in memory until their client takes them; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Unsent {
-    limits: Arc<Limits>,
     connection: Arc<Connection>,
-    bytes: usize,
+    _taken: [Taken; 2],
 }
 
 impl Unsent {
     /// Notes that a part has left.
     pub(super) fn progressed(&self) {
         self.connection.progressed();
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        self.connection.unsent().fetch_sub(self.bytes, Ordering::Relaxed);
-        self.limits.unsent.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.limits.unsent_gauge.decrement(self.bytes as f64);
     }
 }
 

@@ -3,8 +3,9 @@
 //! Services and methods come from the descriptors, everything else is `unknown`, so labels are closed sets. Handles of
 //! metrics are created once, so a call costs no lookup by label.
 
+use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -12,12 +13,14 @@ use metrics::{Counter, Histogram, Label, counter, histogram};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::limits::{CallPlace, RequestCharge};
 use super::rules::{Gate, MethodRule, Rules};
-use crate::auth::{Caller, Scope};
-use crate::codes::CODES;
+use crate::auth::Caller;
+use crate::codes::{CounterByCode, code_name};
+use crate::errors;
+use crate::lifecycle::panic_text;
 use crate::metrics::{GRPC_HANDLED, GRPC_PANICS, GRPC_SECONDS, GRPC_STARTED};
 use crate::trace::{Parent, Span};
 
@@ -26,40 +29,27 @@ use crate::trace::{Parent, Span};
 pub(super) struct Method {
     /// Path of the HTTP request.
     pub(super) path: String,
-    /// Deadline class of its calls.
-    pub(super) deadline: DeadlineClass,
     /// True if the request is a stream.
     pub(super) request_streaming: bool,
     /// True if the response is a stream.
     pub(super) response_streaming: bool,
     /// Its rule; `None` for a method that is described, but not served here.
     pub(super) rule: Option<BoundRule>,
-    labels: Vec<Label>,
     started: Counter,
     seconds: Histogram,
     panics: Counter,
-    handled: [OnceLock<Counter>; CODES.len()],
+    handled: CounterByCode,
 }
 
 /// If a call with a shorter timeout misses it, the server is not slow: the services promise no such latency.
 const SHORT: Duration = Duration::from_millis(100);
 
-/// Which deadline a call has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum DeadlineClass {
-    /// The caller's up to a minute, else the default.
-    Unary,
-    /// The caller's, else none.
-    Stream,
-}
-
 /// A rule, and the gate that verifies tokens.
 #[derive(Debug)]
 pub(super) struct BoundRule {
-    pub(super) scope: Option<Scope>,
+    /// The rule, with the message limit of this process.
+    pub(super) row: MethodRule,
     pub(super) gate: Arc<dyn Gate>,
-    pub(super) max_message: usize,
-    pub(super) limited: bool,
 }
 
 impl Method {
@@ -82,35 +72,19 @@ impl Method {
         ];
         Self {
             path: format!("/{service}/{method}"),
-            deadline: if client_streams || server_streams {
-                DeadlineClass::Stream
-            } else {
-                DeadlineClass::Unary
-            },
             request_streaming: client_streams,
             response_streaming: server_streams,
             rule,
             started: counter!(GRPC_STARTED, labels.clone()),
             seconds: histogram!(GRPC_SECONDS, labels.clone()),
             panics: counter!(GRPC_PANICS, labels.clone()),
-            handled: [const { OnceLock::new() }; CODES.len()],
-            labels,
+            handled: CounterByCode::new(GRPC_HANDLED, labels),
         }
     }
 
-    /// Counts a panic of the handler.
-    pub(super) fn panicked(&self) {
-        self.panics.increment(1);
-    }
-
-    fn handled(&self, code: Code) -> &Counter {
-        // A code is a number from 0 to 16.
-        let place = code as usize;
-        self.handled[place].get_or_init(|| {
-            let mut labels = self.labels.clone();
-            labels.push(Label::new("grpc_code", CODES[place]));
-            counter!(GRPC_HANDLED, labels)
-        })
+    /// True if neither request nor response is a stream.
+    pub(super) fn is_unary(&self) -> bool {
+        !self.request_streaming && !self.response_streaming
     }
 }
 
@@ -139,8 +113,9 @@ impl Methods {
                     let rules = rules.get(name.as_str());
                     for method in &service.method {
                         let row = rules.and_then(|rules| {
-                            let row = rules.rows().iter().find(|row| row.method == method.name())?;
-                            Some(bind(row, rules, max_message))
+                            let row = rules.rows.iter().find(|row| row.method == method.name())?;
+                            let row = MethodRule { max_message: row.max_message.min(max_message), ..*row };
+                            Some(BoundRule { row, gate: Arc::clone(&rules.gate) })
                         });
                         let streams = (method.client_streaming(), method.server_streaming());
                         let method = Method::new(&name, method.name(), streams, row);
@@ -155,15 +130,6 @@ impl Methods {
     /// The method at a path.
     pub(super) fn at(&self, path: &str) -> Arc<Method> {
         self.by_path.get(path).unwrap_or(&self.unknown).clone()
-    }
-}
-
-fn bind(row: &MethodRule, rules: &Rules, max_message: usize) -> BoundRule {
-    BoundRule {
-        scope: row.scope,
-        gate: rules.gate(),
-        max_message: row.max_message.min(max_message),
-        limited: row.limited,
     }
 }
 
@@ -231,11 +197,18 @@ impl Running {
         self.span.as_parent()
     }
 
+    /// Logs and counts a panic of a part of the call; returns the status for the caller.
+    pub(super) fn panicked(&self, part: &str, panic: &(dyn Any + Send)) -> Status {
+        tracing::error!(method = self.method.path, panic = %panic_text(panic), "{part} panicked");
+        self.method.panics.increment(1);
+        errors::internal()
+    }
+
     /// Counts the end of a call; only the first outcome counts.
     pub(super) fn finish(&mut self, code: Code) {
         if !std::mem::replace(&mut self.finished, true) {
             let counted = self.counted_as(code);
-            self.method.handled(counted).increment(1);
+            self.method.handled.count(counted);
             self.method.seconds.record(self.started.elapsed());
             if let Some(caller) = &self.caller {
                 caller.handled(counted);
@@ -244,7 +217,7 @@ impl Running {
             // A code is a number from 0 to 16.
             span.set("rpc.grpc.status_code", code as u64);
             if code != Code::Ok {
-                span.failed(CODES[code as usize]);
+                span.failed(code_name(code));
             }
         }
     }
@@ -283,10 +256,10 @@ mod tests {
         let methods = Methods::new(&[tonic_health::pb::FILE_DESCRIPTOR_SET], &rules, 7);
         let methods = methods.expect("valid descriptors");
         let watch = methods.at("/grpc.health.v1.Health/Watch");
-        assert!(watch.response_streaming && watch.deadline == DeadlineClass::Stream && watch.rule.is_none());
+        assert!(watch.response_streaming && !watch.is_unary() && watch.rule.is_none());
         let check = methods.at("/grpc.health.v1.Health/Check");
-        assert_eq!(check.deadline, DeadlineClass::Unary);
-        assert_eq!(check.rule.as_ref().expect("a row").max_message, 7);
+        assert!(check.is_unary());
+        assert_eq!(check.rule.as_ref().expect("a row").row.max_message, 7);
         let one = methods.at("/grpc.health.v1.Health/Nope");
         assert!(Arc::ptr_eq(&one, &methods.at("/anything/else")));
     }
@@ -301,7 +274,7 @@ mod tests {
         assert_eq!(running.counted_as(Code::DeadlineExceeded), Code::Cancelled);
         assert_eq!(running.counted_as(Code::Unavailable), Code::Unavailable);
         running.given(None);
-        let limits = Limits::new(Sizes { calls: 4, request_bytes: 1_000, unsent: 1_000 });
+        let limits = Limits::new(&Sizes { calls: 4, request_bytes: 1_000, unsent: 1_000 });
         let place = limits.call(&limits.tokenless).expect("a place");
         let charge = RequestCharge::new(Arc::clone(&limits), limits.tokenless.clone(), false);
         running.hold(place, Arc::clone(&charge));

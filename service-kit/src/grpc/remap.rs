@@ -20,14 +20,9 @@ pub(super) fn remap(headers: &mut HeaderMap) -> Option<Code> {
     if headers.contains_key(DETAILS) {
         return Some(status.code());
     }
-    let Some(better) = better(&status) else {
-        return Some(status.code());
-    };
-    match better.add_header(headers) {
-        Ok(()) => Some(better.code()),
-        // The text does not fit into a header: the library's status remains.
-        Err(_) => Some(status.code()),
-    }
+    // If the better text does not fit into a header, the library's status remains.
+    let better = better(&status).filter(|better| better.add_header(headers).is_ok());
+    Some(better.unwrap_or(status).code())
 }
 
 fn better(status: &Status) -> Option<Status> {

@@ -55,8 +55,8 @@ impl MethodRule {
 /// The rules of all methods of one service.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    rows: &'static [MethodRule],
-    gate: Arc<dyn Gate>,
+    pub(super) rows: &'static [MethodRule],
+    pub(super) gate: Arc<dyn Gate>,
 }
 
 impl Rules {
@@ -68,14 +68,6 @@ impl Rules {
     /// Rows that everyone may call.
     pub(super) fn open(rows: &'static [MethodRule]) -> Self {
         Self::new(rows, NoScope)
-    }
-
-    pub(super) fn rows(&self) -> &'static [MethodRule] {
-        self.rows
-    }
-
-    pub(super) fn gate(&self) -> Arc<dyn Gate> {
-        Arc::clone(&self.gate)
     }
 }
 

@@ -131,7 +131,7 @@ impl Server {
         S::Future: Send + 'static,
     {
         self.names.push(S::NAME);
-        let service = ByLimit::new(rules.rows(), self.settings.max_request_bytes, make);
+        let service = ByLimit::new(rules.rows, self.settings.max_request_bytes, make);
         self.routes = self.routes.add_service(service);
         self.rules.insert(S::NAME, rules);
         self
@@ -149,17 +149,13 @@ impl Server {
         let methods = Methods::new(&described, &self.rules, self.settings.max_request_bytes)?;
         let names = self.names.clone();
         let reflection = || {
-            let builder = self
-                .descriptors
-                .iter()
-                .fold(tonic_reflection::server::Builder::configure(), |builder, set| {
-                    builder.register_encoded_file_descriptor_set(set)
-                });
+            let builder = tonic_reflection::server::Builder::configure();
+            let sets = self.descriptors.iter();
+            let builder =
+                sets.fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set));
             // A contract may describe services that another process serves.
-            names
-                .iter()
-                .chain(&[HEALTH, REFLECTION])
-                .fold(builder, |builder, name| builder.with_service_name(*name))
+            let names = names.iter().chain(&[HEALTH, REFLECTION]);
+            names.fold(builder, |builder, name| builder.with_service_name(*name))
         };
         let routes = self
             .routes
@@ -186,7 +182,7 @@ impl Server {
             methods,
             default_deadline: self.settings.default_deadline,
             read_timeout: self.settings.read_timeout,
-            limits: Limits::new(self.settings.limits()),
+            limits: Limits::new(&self.settings.limits()),
             connections: Arc::clone(&connections),
         });
         let port = Port { routes, shared, settings: self.settings.clone(), drain: drain.clone() };
@@ -224,7 +220,7 @@ fn check_rules(rules: &RulesByService, descriptors: &[&[u8]]) -> Result<(), Erro
     let mut wrong = Vec::new();
     for (service, rules) in rules {
         // The set that describes the service has the fewest mismatches; the others know none of its methods.
-        let objections = descriptors.iter().map(|set| mismatches(set, service, rules.rows()));
+        let objections = descriptors.iter().map(|set| mismatches(set, service, rules.rows));
         let objections = objections.collect::<Result<Vec<_>, _>>()?;
         wrong.extend(objections.into_iter().min_by_key(Vec::len).unwrap_or_default());
     }

@@ -126,8 +126,8 @@ async fn a_connection_that_takes_bytes_is_not_stalled() {
     let connection = Connection::test(1);
     tokio::time::advance(Duration::from_secs(60)).await;
     assert!(!connection.takes_nothing_for(Duration::from_secs(30)), "nothing waits");
-    connection.unsent().store(1, Ordering::Relaxed);
-    connection.begin_unsent(true);
+    let _unsent = connection.unsent.add(1);
+    connection.progressed();
     assert!(!connection.takes_nothing_for(Duration::from_secs(30)));
     tokio::time::advance(Duration::from_secs(31)).await;
     assert!(connection.takes_nothing_for(Duration::from_secs(30)));

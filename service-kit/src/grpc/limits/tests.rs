@@ -1,7 +1,7 @@
 use super::*;
 
 fn limits() -> Arc<Limits> {
-    Limits::new(Sizes { calls: 4, request_bytes: 400_000, unsent: 800_000 })
+    Limits::new(&Sizes { calls: 4, request_bytes: 400_000, unsent: 800_000 })
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn streams_without_a_token_have_few_places() {
 
 #[test]
 fn request_streams_of_one_caller_have_few_places() {
-    let limits = Limits::new(Sizes { calls: 400, request_bytes: 400_000, unsent: 800_000 });
+    let limits = Limits::new(&Sizes { calls: 400, request_bytes: 400_000, unsent: 800_000 });
     let (one, other) = (Caller::none(), Caller::none());
     let held: Vec<_> =
         (0..MAX_REQUEST_STREAMS_OF_CALLER).map(|_| limits.request_stream(&one).expect("a place")).collect();
@@ -44,7 +44,7 @@ fn request_streams_of_one_caller_have_few_places() {
     assert!(limits.request_stream(&other).is_some());
     drop(held);
     assert!(limits.request_stream(&one).is_some());
-    assert_eq!(limits.calls.used.load(Ordering::Relaxed), 0);
+    assert_eq!(limits.calls.used.amount(), 0);
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn exempt_calls_of_one_caller_have_a_limit() {
 
 #[test]
 fn first_probe_of_a_connection_always_has_a_place() {
-    let limits = Limits::new(Sizes { calls: 80, request_bytes: 400_000, unsent: 800_000 });
+    let limits = Limits::new(&Sizes { calls: 80, request_bytes: 400_000, unsent: 800_000 });
     let [hog, second, kubelet] = [1, 2, 3].map(Connection::test);
     let mut held: Vec<_> =
         (0..MAX_PROBES_OF_CONNECTION).map(|_| limits.probe(&hog).expect("a place")).collect();
@@ -70,8 +70,8 @@ fn first_probe_of_a_connection_always_has_a_place() {
     assert!(limits.probe(&kubelet).is_none());
     drop((held, first));
     assert!(limits.probe(&hog).is_some());
-    assert_eq!(limits.probes.load(Ordering::Relaxed), 0);
-    assert_eq!(hog.probes().load(Ordering::Relaxed), 0);
+    assert_eq!(limits.probes.amount(), 0);
+    assert_eq!(hog.probes.amount(), 0);
 }
 
 #[test]
@@ -85,13 +85,13 @@ fn small_requests_need_no_room_and_large_ones_give_theirs_back() {
     assert!(large.begin_message(200_000));
     assert!(second.begin_message(100_000));
     drop((large, second));
-    assert_eq!(limits.request_bytes.used.load(Ordering::Relaxed), 0);
+    assert_eq!(limits.request_bytes.used.amount(), 0);
 }
 
 #[test]
 fn a_stream_is_charged_for_the_messages_that_its_handler_may_hold() {
     let (limits, caller) = (limits(), Caller::none());
-    let used = || limits.request_bytes.used.load(Ordering::Relaxed);
+    let used = || limits.request_bytes.used.amount();
     let stream = RequestCharge::new(Arc::clone(&limits), caller, true);
     for begun in 1..=MESSAGES_OF_A_STREAM + 2 {
         assert!(stream.begin_message(FREE_REQUEST_BYTES + 1_000));
@@ -112,6 +112,6 @@ fn a_connection_that_takes_nothing_is_refused_before_the_others() {
     let full = limits.unsent(&Connection::test(6), 120_000, 10).expect("up to the limit");
     let small = limits.unsent(&honest, FREE_UNSENT_BYTES, 10).expect("always room");
     drop((first, rest, full, small));
-    assert_eq!(limits.unsent.load(Ordering::Relaxed), 0);
-    assert_eq!(hog.unsent().load(Ordering::Relaxed), 0);
+    assert_eq!(limits.unsent.amount(), 0);
+    assert_eq!(hog.unsent.amount(), 0);
 }
