@@ -1,7 +1,6 @@
 //! The admin port: `/livez`, `/readyz`, `/metrics`. It serves until the end of the process, so that a drain can be
 //! observed.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
@@ -13,66 +12,34 @@ use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::listen;
 use crate::readiness::{Readiness, Report};
 use crate::telemetry::Telemetry;
 
 /// How often samples move into buckets without a scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// The port could not be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {listen} (ADMIN_LISTEN)")]
-pub struct BindError {
-    listen: SocketAddr,
-    source: std::io::Error,
-}
-
-/// An admin server whose port is open.
-#[derive(Debug)]
-pub struct Server {
+/// Serves until `stop`, which cuts requests off; none takes long.
+pub(crate) async fn serve(
     listener: TcpListener,
-    local_addr: SocketAddr,
+    readiness: Readiness,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let upkeep = upkeep(telemetry.clone());
+    let routes = router(readiness).route("/metrics", get(metrics).with_state(telemetry));
+    let server = axum::serve(listener, routes);
+    tokio::select! {
+        result = server.into_future() => result,
+        () = upkeep => Ok(()),
+        () = stop.cancelled() => Ok(()),
+    }
 }
 
-impl Server {
-    /// Opens the port; port 0 is a free one.
-    pub async fn bind(listen: SocketAddr) -> Result<Self, BindError> {
-        let failed = |source| BindError { listen, source };
-        let listener = listen::bind(listen).map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, local_addr })
-    }
-
-    /// The address in use.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
-    }
-
-    /// Serves until `stop`, which cuts requests off; none takes long.
-    pub async fn serve(
-        self,
-        readiness: Readiness,
-        telemetry: Telemetry,
-        stop: CancellationToken,
-    ) -> std::io::Result<()> {
-        let upkeep = {
-            let telemetry = telemetry.clone();
-            async move {
-                let mut ticks = tokio::time::interval(UPKEEP);
-                loop {
-                    ticks.tick().await;
-                    telemetry.upkeep();
-                }
-            }
-        };
-        let routes = router(readiness).route("/metrics", get(metrics).with_state(telemetry));
-        let server = async { axum::serve(self.listener, routes).await };
-        tokio::select! {
-            result = server => result,
-            () = upkeep => Ok(()),
-            () = stop.cancelled() => Ok(()),
-        }
+async fn upkeep(telemetry: Telemetry) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        telemetry.upkeep();
     }
 }
 

@@ -37,52 +37,37 @@ impl Question {
         }
     }
 
+    /// The path that answers it, and the message if the answer is no.
+    fn path_and_no(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Live => ("/livez", "not alive"),
+            Self::Ready => ("/readyz", "not ready"),
+        }
+    }
+
     /// Requests the admin port at `listen`; exit code 0 if it answers 200, else 1.
     pub(crate) fn run(self, listen: SocketAddr) -> ExitCode {
-        match self.ask_first(&reachable(listen)) {
-            Ok(answer) if is_ok(&answer) => ExitCode::SUCCESS,
-            Ok(answer) => {
-                stderr::line(&format!("{}: {}", self.no(), answer.trim_end()));
-                ExitCode::FAILURE
-            }
-            Err(error) => {
-                stderr::line(&format!("no answer from the admin port: {error}"));
-                ExitCode::FAILURE
-            }
-        }
-    }
-
-    fn no(self) -> &'static str {
-        match self {
-            Self::Live => "not alive",
-            Self::Ready => "not ready",
-        }
-    }
-
-    fn path(self) -> &'static str {
-        match self {
-            Self::Live => "/livez",
-            Self::Ready => "/readyz",
-        }
+        let (_, no) = self.path_and_no();
+        let problem = match self.ask_first(&reachable(listen)) {
+            Ok(answer) if is_ok(&answer) => return ExitCode::SUCCESS,
+            Ok(answer) => format!("{no}: {}", answer.trim_end()),
+            Err(error) => format!("no answer from the admin port: {error}"),
+        };
+        stderr::line(&problem);
+        ExitCode::FAILURE
     }
 
     /// Requests the first address that answers.
     fn ask_first(self, addresses: &[SocketAddr]) -> std::io::Result<String> {
-        let mut outcome = Err(std::io::ErrorKind::AddrNotAvailable.into());
-        for address in addresses {
-            outcome = self.ask(*address);
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
+        let none = Err(std::io::ErrorKind::AddrNotAvailable.into());
+        addresses.iter().fold(none, |outcome, address| outcome.or_else(|_| self.ask(*address)))
     }
 
     fn ask(self, address: SocketAddr) -> std::io::Result<String> {
         let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        let path = self.path();
+        let (path, _) = self.path_and_no();
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();

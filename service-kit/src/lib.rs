@@ -39,7 +39,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod about;
-pub mod admin;
+mod admin;
 mod arguments;
 pub mod auth;
 pub mod backoff;

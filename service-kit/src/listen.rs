@@ -12,8 +12,28 @@ use tokio::net::TcpListener;
 /// Connections that may wait to be accepted, as in tokio.
 const BACKLOG: i32 = 1_024;
 
-/// Opens the port; port 0 is a free one. Needs a runtime.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// A port could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({variable})")]
+pub struct BindError {
+    address: SocketAddr,
+    variable: &'static str,
+    source: io::Error,
+}
+
+/// Opens the port that a variable names; port 0 is a free one. Returns the address in use as well. Needs a runtime.
+pub(crate) fn bind(
+    address: SocketAddr,
+    variable: &'static str,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let opened = bind_any(address).and_then(|listener| {
+        let local_addr = listener.local_addr()?;
+        Ok((listener, local_addr))
+    });
+    opened.map_err(|source| BindError { address, variable, source })
+}
+
+fn bind_any(address: SocketAddr) -> io::Result<TcpListener> {
     let every_address = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     match open(address) {
         Err(error) if every_address && lacks_ipv6(&error) => {
@@ -50,8 +70,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_address_takes_clients_of_both_families() {
-        let listener = bind("[::]:0".parse().expect("an address")).expect("a free port");
-        let port = listener.local_addr().expect("an address").port();
+        let (_listener, address) = bind("[::]:0".parse().expect("an address"), "A").expect("a free port");
+        let port = address.port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("an IPv4 client");
         // Where there is no IPv6, the port listens all the same.
         if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
@@ -61,10 +81,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_an_error() {
-        let listener = bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let error = bind(address).expect_err("taken");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let (_listener, address) =
+            bind("127.0.0.1:0".parse().expect("an address"), "A").expect("a free port");
+        let error = bind(address, "B").expect_err("taken");
+        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(error.to_string(), format!("cannot listen on {address} (B)"));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::catalog;
 use crate::config::Env;
 use crate::healthcheck::Question;
 use crate::lifecycle::{Lifecycle, Signals};
+use crate::listen;
 use crate::readiness::{CheckKind, Readiness};
 use crate::stderr;
 use crate::telemetry::{self, Telemetry};
@@ -73,14 +74,11 @@ pub struct Process {
 /// Runs a service until a signal, or answers `--help`, `--version`, `--settings` or `--metrics`. `read` reads its
 /// settings; `start` opens ports, spawns tasks on the lifecycle and returns. The process is ready once `start` has
 /// returned and every latch is ready. A signal during `start` abandons it.
-pub fn run<C, F>(
+pub fn run<C>(
     about: About,
     read: impl FnOnce(&mut Env) -> C,
-    start: impl FnOnce(C, Process) -> F,
-) -> ExitCode
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
+    start: impl AsyncFnOnce(C, Process) -> anyhow::Result<()>,
+) -> ExitCode {
     let asked = Asked::of(std::env::args());
     // The description of the settings must not depend on the environment of this machine.
     let mut env = if asked.is_some() { Env::from_pairs::<String, String>([]) } else { Env::from_process() };
@@ -98,18 +96,12 @@ where
     let remarks = env.remarks().to_vec();
     let (settings, config) = match env.finish((settings, config)) {
         Ok(all) => all,
-        Err(error) => {
-            // Logs are not set up yet: their settings may be wrong as well.
-            stderr::line(&format!("{}: {error}", about.name));
-            return ExitCode::from(BAD_SETTINGS);
-        }
+        // Logs are not set up yet: their settings may be wrong as well.
+        Err(error) => return failed(&about, &error, ExitCode::from(BAD_SETTINGS)),
     };
     let telemetry = match telemetry::init(&settings.telemetry, about.name, about.version) {
         Ok(telemetry) => telemetry,
-        Err(error) => {
-            stderr::line(&format!("{}: {error}", about.name));
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failed(&about, &error, ExitCode::FAILURE),
     };
     catalog::describe(about.metrics);
     telemetry::start_line(about.name, about.version, &shown);
@@ -140,6 +132,11 @@ where
     }
 }
 
+fn failed(about: &About, error: &dyn std::error::Error, code: ExitCode) -> ExitCode {
+    stderr::line(&format!("{}: {error}", about.name));
+    code
+}
+
 /// Each connection is an open file, and the usual soft limit of 1,024 is below `MAX_CONNECTIONS`.
 fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
@@ -152,16 +149,13 @@ fn raise_file_limit() {
     }
 }
 
-async fn supervise<C, F>(
+async fn supervise<C>(
     about: &About,
     settings: &Settings,
     config: C,
     telemetry: Telemetry,
-    start: impl FnOnce(C, Process) -> F,
-) -> anyhow::Result<()>
-where
-    F: Future<Output = anyhow::Result<()>>,
-{
+    start: impl AsyncFnOnce(C, Process) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     // First, so that a process that shows signs of life handles signals.
     let signals = Signals::listen()?;
     let traces = trace::Exporter::begin(&settings.telemetry.traces, about.name, about.version);
@@ -169,11 +163,12 @@ where
     let started = readiness.latch(START);
     let lifecycle = Lifecycle::new(readiness.clone());
 
-    let admin = admin::Server::bind(settings.admin_listen).await?;
-    tracing::info!(address = %admin.local_addr(), "admin port open");
+    let (listener, address) = listen::bind(settings.admin_listen, "ADMIN_LISTEN")?;
+    tracing::info!(%address, "admin port open");
     // Not a task of the lifecycle, because it must answer during the whole drain.
     let admin_stop = CancellationToken::new();
-    let admin = tokio::spawn(admin.serve(readiness.clone(), telemetry.clone(), admin_stop.clone()));
+    let admin = admin::serve(listener, readiness.clone(), telemetry.clone(), admin_stop.clone());
+    let admin = tokio::spawn(admin);
 
     let mut supervision = std::pin::pin!(lifecycle.run(signals, settings.shutdown_deadline));
     let start = start(config, Process { lifecycle: lifecycle.clone(), readiness, telemetry });

@@ -23,7 +23,7 @@ use super::methods::{Methods, RulesByService};
 use super::rules::{MethodRule, Rules, mismatches};
 use super::settings::Settings;
 use crate::lifecycle::Drain;
-use crate::listen;
+use crate::listen::{self, BindError};
 use crate::readiness::Readiness;
 
 /// Pause after a failed accept. Usually the process has no free file descriptor.
@@ -51,13 +51,8 @@ static REFLECTION_ROWS: [MethodRule; 1] = [MethodRule::open("ServerReflectionInf
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The port is in use, or this process may not open it.
-    #[error("cannot listen on {listen} (GRPC_LISTEN)")]
-    Bind {
-        /// The address.
-        listen: SocketAddr,
-        /// The system's answer.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// A descriptor set does not parse.
     #[error("the service descriptors do not parse")]
     Descriptors(#[from] prost::DecodeError),
@@ -85,10 +80,7 @@ pub struct Server {
 impl Server {
     /// Opens the port; port 0 is a free one. Connections wait in the backlog until [`Self::serve`].
     pub async fn bind(settings: Settings, readiness: Readiness) -> Result<Self, Error> {
-        let listen = settings.listen;
-        let failed = |source| Error::Bind { listen, source };
-        let listener = listen::bind(listen).map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
+        let (listener, local_addr) = listen::bind(settings.listen, "GRPC_LISTEN")?;
         Ok(Self {
             settings,
             readiness,
