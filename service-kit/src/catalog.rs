@@ -6,6 +6,8 @@ use metrics::{describe_counter, describe_gauge, describe_histogram};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::config::one_line;
+
 /// A counter is created with every combination of its labels' values, so there must not be many.
 const MOST_SERIES: usize = 100;
 
@@ -102,7 +104,7 @@ macro_rules! declare_metrics {
 impl Metric {
     /// The description, in one line.
     pub fn help(&self) -> String {
-        self.help.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+        one_line(self.help)
     }
 
     fn describe(&self) {

@@ -28,19 +28,22 @@ const CREDENTIALS: &str = "NATS_CREDENTIALS_FILE";
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Settings of the connection.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `NATS_URL`: one address, or several separated by commas.
-    pub url: Secret,
+crate::declare_settings! {
+    /// Settings of the connection.
+    pub struct Settings;
+    /// Reads them.
+    pub fn read(env);
+
+    /// Addresses of NATS, nats:// or tls://, separated by commas.
+    url: Secret = read_addresses(env);
     /// `NATS_USER` and `NATS_PASSWORD`, or user and password in the address, or `NATS_CREDENTIALS_FILE`.
-    pub login: Login,
+    login: Login = Login::read(env, &url);
     /// `NATS_CA_FILE`, `NATS_CERT_FILE`, `NATS_KEY_FILE`: each requires TLS, as an address `tls://` does.
-    pub tls: ClientFiles,
-    /// `NATS_REQUEST_TIMEOUT_MILLIS` (5000): timeout of a request, including those to JetStream.
-    pub request_timeout: Duration,
+    tls: ClientFiles = ClientFiles::read(env, "NATS", "NATS");
+    /// Timeout of a request to NATS.
+    request_timeout: Duration = env.millis_or("NATS_REQUEST_TIMEOUT_MILLIS", 5_000);
     /// How often the connection is probed; two unanswered probes end it.
-    pub ping_interval: Duration,
+    ping_interval: Duration = Duration::from_secs(5);
 }
 
 /// How this process logs in to NATS.
@@ -60,32 +63,16 @@ pub enum Login {
     Credentials(PathBuf),
 }
 
-impl Settings {
-    /// Reads them.
-    pub fn read(env: &mut Env) -> Self {
-        let url = env
-            .about("Addresses of NATS, nats:// or tls://, separated by commas.")
-            .example("nats://127.0.0.1:4222")
-            .required_secret(VARIABLE);
-        // An empty list is reported as missing.
-        if !url.is_empty()
-            && let Err(problem) = addresses(&url)
-        {
-            env.reject(VARIABLE, problem);
-        }
-        if url.expose().contains(['?', '#']) {
-            env.remark(VARIABLE, "query and fragment of the address are not used");
-        }
-        Self {
-            login: Login::read(env, &url),
-            url,
-            tls: ClientFiles::read(env, "NATS", "NATS"),
-            request_timeout: env
-                .about("Timeout of a request to NATS.")
-                .millis_or("NATS_REQUEST_TIMEOUT_MILLIS", 5_000),
-            ping_interval: Duration::from_secs(5),
-        }
+fn read_addresses(env: &mut Env) -> Secret {
+    let url = env.example("nats://127.0.0.1:4222").required_secret(VARIABLE);
+    // An empty list is reported as missing.
+    if !url.is_empty() {
+        env.accept(VARIABLE, addresses(&url));
     }
+    if url.expose().contains(['?', '#']) {
+        env.remark(VARIABLE, "query and fragment of the address are not used");
+    }
+    url
 }
 
 impl Login {

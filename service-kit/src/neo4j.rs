@@ -20,28 +20,28 @@ const VARIABLE: &str = "NEO4J_URI";
 /// The variable that holds several addresses.
 const SEVERAL: &str = "NEO4J_URIS";
 
-/// The variable that holds the name of the database.
-const DATABASE: &str = "NEO4J_DATABASE";
+crate::declare_settings! {
+    /// Settings of the pool.
+    pub struct Settings;
+    /// Reads all but the address.
+    fn at(env, uri: String);
 
-/// Settings of the pool.
-#[derive(Debug, Clone)]
-pub struct Settings {
     /// `NEO4J_URI`, or one of `NEO4J_URIS`: a `bolt://` or `bolt+s://` address.
-    pub uri: String,
-    /// `NEO4J_DATABASE`: a database of the server; `None` is the default of the user or the server.
-    pub database: Option<String>,
-    /// `NEO4J_USER`.
-    pub user: String,
-    /// `NEO4J_PASSWORD`.
-    pub password: Secret,
+    uri: String = uri;
     /// `NEO4J_CA_FILE`, `NEO4J_CERT_FILE`, `NEO4J_KEY_FILE`: for `bolt+s://`.
-    pub tls: ClientFiles,
-    /// `NEO4J_MAX_CONNECTIONS` (16).
-    pub max_connections: usize,
-    /// `NEO4J_TIMEOUT_SECONDS` (10): timeout of opening a connection and of each message of the server.
-    pub timeout: Duration,
-    /// `NEO4J_ACQUIRE_TIMEOUT_MILLIS` (2000): how long a call waits for a free connection.
-    pub acquire_timeout: Duration,
+    tls: ClientFiles = ClientFiles::read(env, "NEO4J", "Neo4j");
+    /// Database in Neo4j, the same on all servers. Default: the server's default database (neo4j).
+    database: Option<String> = env.example("neo4j").optional("NEO4J_DATABASE");
+    /// User of Neo4j.
+    user: String = env.example("neo4j").required("NEO4J_USER");
+    /// Password of Neo4j.
+    password: Secret = env.required_secret("NEO4J_PASSWORD");
+    /// Maximum number of connections to one Neo4j server.
+    max_connections: usize = env.number_or("NEO4J_MAX_CONNECTIONS", 16, 1..=1_000);
+    /// Timeout of opening a Neo4j connection, and of each message of the server.
+    timeout: Duration = env.seconds_or("NEO4J_TIMEOUT_SECONDS", 10);
+    /// How long a call waits for a free Neo4j connection.
+    acquire_timeout: Duration = env.millis_or("NEO4J_ACQUIRE_TIMEOUT_MILLIS", 2_000);
 }
 
 impl Settings {
@@ -56,7 +56,7 @@ impl Settings {
         if !uri.is_empty() {
             env.accept(VARIABLE, check_address(&uri));
         }
-        let settings = Self::at(uri, env);
+        let settings = Self::at(env, uri);
         settings.check_tls(VARIABLE, env);
         settings
     }
@@ -79,47 +79,15 @@ impl Settings {
                 env.accept(SEVERAL, check_address(uri));
             }
         }
-        let first = Self::at(uris[0].clone(), env); // Splitting leaves one part at least.
-        let others: Vec<Self> =
-            uris[1..].iter().map(|uri| Self { uri: uri.clone(), ..first.clone() }).collect();
-        let all: Vec<Self> = std::iter::once(first).chain(others).collect();
-        for one in &all {
-            one.check_tls(SEVERAL, env);
-        }
+        let first = Self::at(env, uris[0].clone()); // Splitting leaves one part at least.
+        let all: Vec<_> = uris.into_iter().map(|uri| Self { uri, ..first.clone() }).collect();
+        all.iter().for_each(|one| one.check_tls(SEVERAL, env));
         all
     }
 
     fn check_tls(&self, variable: &'static str, env: &mut Env) {
         if self.tls.any() && self.uri.starts_with("bolt://") {
             env.reject(variable, "must begin with bolt+s:// where NEO4J_CA_FILE or NEO4J_CERT_FILE is set");
-        }
-    }
-
-    /// Reads the rest.
-    fn at(uri: String, env: &mut Env) -> Self {
-        let tls = ClientFiles::read(env, "NEO4J", "Neo4j");
-        Self {
-            uri,
-            tls,
-            database: env
-                .about(
-                    "Database in Neo4j, the same on all servers. Default: the server's default database (neo4j).",
-                )
-                .example("neo4j")
-                .optional(DATABASE),
-            user: env.about("User of Neo4j.").example("neo4j").required("NEO4J_USER"),
-            password: env.about("Password of Neo4j.").required_secret("NEO4J_PASSWORD"),
-            max_connections: env.about("Maximum number of connections to one Neo4j server.").number_or(
-                "NEO4J_MAX_CONNECTIONS",
-                16,
-                1..=1_000,
-            ),
-            timeout: env
-                .about("Timeout of opening a Neo4j connection, and of each message of the server.")
-                .seconds_or("NEO4J_TIMEOUT_SECONDS", 10),
-            acquire_timeout: env
-                .about("How long a call waits for a free Neo4j connection.")
-                .millis_or("NEO4J_ACQUIRE_TIMEOUT_MILLIS", 2_000),
         }
     }
 }
@@ -290,7 +258,7 @@ mod tests {
             ("NEO4J_USER", "neo4j"),
             ("NEO4J_PASSWORD", "pw"),
             ("NEO4J_MAX_CONNECTIONS", "7"),
-            (DATABASE, "graph"),
+            ("NEO4J_DATABASE", "graph"),
         ];
         let read = |addresses: &[(&'static str, &'static str)]| {
             let mut env = Env::from_pairs(addresses.iter().copied().chain(others));

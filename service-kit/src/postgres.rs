@@ -25,71 +25,45 @@ const VARIABLE: &str = "DATABASE_URL";
 /// Timeout of the check of a returned connection. An abandoned statement is read to its end first.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Settings of a pool. Fields may be changed after reading, for special pools.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `DATABASE_URL`.
-    pub url: Secret,
-    /// `DATABASE_MAX_CONNECTIONS` (16).
-    pub max_connections: u32,
-    /// `DATABASE_ACQUIRE_TIMEOUT_MILLIS` (5000): timeout of getting a connection, including connecting.
-    pub acquire_timeout: Duration,
-    /// `DATABASE_STATEMENT_TIMEOUT_MILLIS` (10000): the server cancels a longer statement.
-    pub statement_timeout: Duration,
-    /// `DATABASE_LOCK_TIMEOUT_MILLIS` (5000): timeout of a lock.
-    pub lock_timeout: Duration,
-    /// `DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS` (5000): the server ends a session that sits in an open transaction.
-    pub idle_transaction_timeout: Duration,
-    /// `DATABASE_TCP_USER_TIMEOUT_MILLIS` (5000): the server gives up a connection whose peer does not acknowledge.
-    pub tcp_user_timeout: Duration,
+crate::declare_settings! {
+    /// Settings of a pool. Fields may be changed after reading, for special pools.
+    pub struct Settings;
+    /// Reads them.
+    pub fn read(env);
+
+    /// Address of the PostgreSQL database. For TLS, append ?sslmode=verify-full&sslrootcert=FILE, and
+    /// &sslcert=FILE&sslkey=FILE if the server requires a client certificate.
+    url: Secret = read_address(env);
+    /// Maximum size of the general connection pool. command-service opens 6 additional connections; a projector opens
+    /// at most 4; query-service opens FALLBACK_CONCURRENCY + 4 instead.
+    max_connections: u32 = env.number_or("DATABASE_MAX_CONNECTIONS", 16, 1..=1_000);
+    /// How long a call waits for a PostgreSQL connection.
+    acquire_timeout: Duration = env.millis_or("DATABASE_ACQUIRE_TIMEOUT_MILLIS", 5_000);
+    /// The server cancels a statement that takes longer. At most 12000 for command-service.
+    statement_timeout: Duration = env.millis_or("DATABASE_STATEMENT_TIMEOUT_MILLIS", 10_000);
+    /// Timeout of a lock in PostgreSQL. At most 12000 for command-service.
+    lock_timeout: Duration = env.millis_or("DATABASE_LOCK_TIMEOUT_MILLIS", 5_000);
+    /// The server ends a session that is idle in a transaction for longer.
+    idle_transaction_timeout: Duration = env.millis_or("DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS", 5_000);
+    /// The server closes a connection whose peer does not acknowledge data for longer.
+    tcp_user_timeout: Duration = env.millis_or("DATABASE_TCP_USER_TIMEOUT_MILLIS", 5_000);
+}
+
+fn read_address(env: &mut Env) -> Secret {
+    let url = env.example("postgres://user:password@127.0.0.1:5432/followgraph").required_secret(VARIABLE);
+    // An empty address is reported as missing.
+    if !url.is_empty() {
+        match address::check(&url) {
+            Ok(ignored) => ignored.into_iter().for_each(|text| env.remark(VARIABLE, text)),
+            Err(faults) => faults
+                .into_iter()
+                .for_each(|fault| env.reject(fault.variable.unwrap_or(VARIABLE), fault.text)),
+        }
+    }
+    url
 }
 
 impl Settings {
-    /// Reads them.
-    pub fn read(env: &mut Env) -> Self {
-        let url = env
-            .about(
-                "Address of the PostgreSQL database. For TLS, append ?sslmode=verify-full&sslrootcert=FILE, and \
-                 &sslcert=FILE&sslkey=FILE if the server requires a client certificate.",
-            )
-            .example("postgres://user:password@127.0.0.1:5432/followgraph")
-            .required_secret(VARIABLE);
-        if !url.is_empty() {
-            match address::check(&url) {
-                Ok(ignored) => ignored.into_iter().for_each(|text| env.remark(VARIABLE, text)),
-                Err(faults) => faults
-                    .into_iter()
-                    .for_each(|fault| env.reject(fault.variable.unwrap_or(VARIABLE), fault.text)),
-            }
-        }
-        Self {
-            url,
-            max_connections: env.about(
-                "Maximum size of the general connection pool. command-service opens 6 additional connections; a \
-                 projector opens at most 4; query-service opens FALLBACK_CONCURRENCY + 4 instead.",
-            ).number_or(
-                "DATABASE_MAX_CONNECTIONS",
-                16,
-                1..=1_000,
-            ),
-            acquire_timeout: env
-                .about("How long a call waits for a PostgreSQL connection.")
-                .millis_or("DATABASE_ACQUIRE_TIMEOUT_MILLIS", 5_000),
-            statement_timeout: env
-                .about("The server cancels a statement that takes longer. At most 12000 for command-service.")
-                .millis_or("DATABASE_STATEMENT_TIMEOUT_MILLIS", 10_000),
-            lock_timeout: env
-                .about("Timeout of a lock in PostgreSQL. At most 12000 for command-service.")
-                .millis_or("DATABASE_LOCK_TIMEOUT_MILLIS", 5_000),
-            idle_transaction_timeout: env
-                .about("The server ends a session that is idle in a transaction for longer.")
-                .millis_or("DATABASE_IDLE_TRANSACTION_TIMEOUT_MILLIS", 5_000),
-            tcp_user_timeout: env
-                .about("The server closes a connection whose peer does not acknowledge data for longer.")
-                .millis_or("DATABASE_TCP_USER_TIMEOUT_MILLIS", 5_000),
-        }
-    }
-
     fn connect_options(&self, application_name: &str) -> Result<PgConnectOptions, sqlx::Error> {
         Ok(address::options(&self.url)?.application_name(application_name))
     }

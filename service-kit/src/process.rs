@@ -34,30 +34,18 @@ const BAD_SETTINGS: u8 = 2;
 /// How long abandoned blocking work may delay the exit.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
-/// Settings that every process has.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `LOG_FORMAT`, `LOG_LEVEL` and where traces go.
-    pub telemetry: telemetry::Settings,
-    /// `ADMIN_LISTEN`: address of the admin port.
-    pub admin_listen: SocketAddr,
-    /// `SHUTDOWN_DEADLINE_SECONDS`: how long an orderly stop may take.
-    pub shutdown_deadline: Duration,
-}
-
-impl Settings {
+crate::declare_settings! {
+    /// Settings that every process has.
+    pub struct Settings;
     /// Reads them.
-    pub fn read(env: &mut Env, about: &About) -> Self {
-        Self {
-            telemetry: telemetry::Settings::read(env),
-            admin_listen: env
-                .about("Address of the admin port: /livez, /readyz, /metrics.")
-                .port_or("ADMIN_LISTEN", about.admin_listen),
-            shutdown_deadline: env
-                .about("Timeout of an orderly stop, after which the process exits with code 1.")
-                .seconds_or("SHUTDOWN_DEADLINE_SECONDS", 20),
-        }
-    }
+    pub fn read(env, about: &About);
+
+    /// `LOG_FORMAT`, `LOG_LEVEL` and where traces go.
+    telemetry: telemetry::Settings = telemetry::Settings::read(env);
+    /// Address of the admin port: /livez, /readyz, /metrics.
+    admin_listen: SocketAddr = env.port_or("ADMIN_LISTEN", about.admin_listen);
+    /// Timeout of an orderly stop, after which the process exits with code 1.
+    shutdown_deadline: Duration = env.seconds_or("SHUTDOWN_DEADLINE_SECONDS", 20);
 }
 
 /// The parts of a process that a service uses.

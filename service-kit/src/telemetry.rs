@@ -48,44 +48,25 @@ impl FromStr for LogFormat {
     }
 }
 
-/// A log filter that is known to parse.
-#[derive(Debug, Clone)]
-struct Filter(String);
+crate::declare_settings! {
+    /// Settings of logs and traces.
+    pub struct Settings;
+    /// Reads them.
+    pub fn read(env);
 
-impl FromStr for Filter {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.parse::<EnvFilter>() {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(format!("is not a log filter: {error}")),
-        }
-    }
-}
-
-/// Settings of logs and traces.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// `LOG_FORMAT`: text or json.
-    pub format: LogFormat,
-    /// `LOG_LEVEL`: a level, or a list such as `info,sqlx=warn`.
-    filter: Filter,
+    /// Form of the log lines: text or json.
+    format: LogFormat = env.parse_or("LOG_FORMAT", "text");
+    /// Log filter: a level, or a list of target=level.
+    filter: String = read_filter(env);
     /// Export of traces.
-    pub traces: trace::Settings,
+    traces: trace::Settings = trace::Settings::read(env);
 }
 
-impl Settings {
-    /// Reads `LOG_FORMAT`, `LOG_LEVEL` and the settings of traces.
-    pub fn read(env: &mut Env) -> Self {
-        Self {
-            format: env.about("Form of the log lines: text or json.").parse_or("LOG_FORMAT", "text"),
-            filter: env
-                .about("Log filter: a level, or a list of target=level.")
-                .example("info,sqlx=warn")
-                .parse_or("LOG_LEVEL", "info"),
-            traces: trace::Settings::read(env),
-        }
-    }
+fn read_filter(env: &mut Env) -> String {
+    let filter = env.example("info,sqlx=warn").text_or("LOG_LEVEL", "info");
+    let parsed = filter.parse::<EnvFilter>().map_err(|error| format!("is not a log filter: {error}"));
+    env.accept("LOG_LEVEL", parsed);
+    filter
 }
 
 /// Why telemetry could not be set up.
@@ -175,7 +156,7 @@ fn install_logs(settings: &Settings) -> Result<(), TryInitError> {
         // It reports failed writes by `eprintln!`, which panics if stderr is closed.
         .log_internal_errors(false)
         // Of two directives for the same target, the later one counts.
-        .with_env_filter(EnvFilter::new(format!("{QUIET},{}", settings.filter.0)))
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{}", settings.filter)))
         .with_writer(std::io::stderr);
     match settings.format {
         LogFormat::Text => builder.with_ansi(false).finish().try_init(),

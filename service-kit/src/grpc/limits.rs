@@ -75,12 +75,21 @@ pub(super) struct Limits {
     pub(super) tokenless: Caller,
 }
 
-/// Sizes of the limits.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sizes {
-    pub(super) calls: usize,
-    pub(super) request_bytes: usize,
-    pub(super) unsent: usize,
+crate::declare_settings! {
+    /// Sizes of the limits.
+    pub struct Sizes;
+    /// Reads them.
+    pub(super) fn read(env);
+
+    /// Maximum number of calls in progress in this process. Further calls get RESOURCE_EXHAUSTED. One caller gets at
+    /// most three quarters.
+    calls: usize = env.number_or("MAX_CALLS_IN_FLIGHT", 4_096, 16..=1_000_000);
+    /// Maximum number of bytes of request messages above 16 KiB in progress in this process. Further large requests get
+    /// RESOURCE_EXHAUSTED. One caller gets at most three quarters.
+    request_bytes: usize = env.number_or("MAX_REQUEST_BYTES_IN_FLIGHT", 32 << 20, 6 << 20..=8 << 30);
+    /// Maximum number of response bytes in this process that clients have not read; one connection gets at most a
+    /// quarter. Further responses are replaced by RESOURCE_EXHAUSTED.
+    unsent: usize = env.number_or("MAX_UNSENT_BYTES", 64 << 20, 4 << 20..=8 << 30);
 }
 
 impl Limits {

@@ -174,7 +174,7 @@ impl Server {
             methods,
             default_deadline: self.settings.default_deadline,
             read_timeout: self.settings.read_timeout,
-            limits: Limits::new(&self.settings.limits()),
+            limits: Limits::new(&self.settings.limits),
             connections: Arc::clone(&connections),
         });
         let port = Port { routes, shared, settings: self.settings.clone(), drain: drain.clone() };
