@@ -13,11 +13,12 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, Post
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::time::Instant;
 
-use self::session::Parameters;
+use self::session::{Parameters, timed_out};
 pub use self::session::{SharedSession, check_sessions, is_shared_session};
 use crate::config::{Env, Secret};
 use crate::metrics::{POOL_CONNECTIONS, POOL_FAILURES, POOL_MAX, POOL_WAIT};
 use crate::telemetry::{Telemetry, chain};
+use crate::with_timeout;
 
 /// The variable that holds the address.
 const VARIABLE: &str = "DATABASE_URL";
@@ -87,22 +88,22 @@ impl Settings {
 }
 
 /// Options of every pool.
+fn pool_of(max_connections: u32, acquire_timeout: Duration, parameters: Parameters) -> PgPoolOptions {
+    let options = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(acquire_timeout);
+    options.after_connect(move |connection, _| {
+        let parameters = parameters.clone();
+        Box::pin(async move { parameters.set(connection).await })
+    })
+}
+
+/// Options of every pool of a service.
 fn pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(settings.max_connections)
-        .acquire_timeout(settings.acquire_timeout)
-        .after_connect(move |connection, _| {
-            let parameters = parameters.clone();
-            Box::pin(async move { parameters.set(connection).await })
-        })
+    pool_of(settings.max_connections, settings.acquire_timeout, parameters)
         // The pool tests an abandoned connection before its next use, without a timeout: if the host has vanished, that
         // takes a quarter of an hour.
         .after_release(|connection, _| {
             Box::pin(async move {
-                let answered = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
-                answered
-                    .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
-                Ok(true)
+                with_timeout(RELEASE_TIMEOUT, connection.ping(), timed_out).await.map(|()| true)
             })
         })
 }
@@ -144,9 +145,7 @@ pub fn is_read_only_error(error: &sqlx::Error) -> bool {
 fn writer_pool_options(settings: &Settings, parameters: Parameters) -> PgPoolOptions {
     pool_options(settings, parameters).after_release(|connection, _| {
         Box::pin(async move {
-            let answered = tokio::time::timeout(RELEASE_TIMEOUT, is_read_only(connection)).await;
-            let read_only = answered
-                .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()))?;
+            let read_only = with_timeout(RELEASE_TIMEOUT, is_read_only(connection), timed_out).await?;
             Ok(!read_only)
         })
     })
@@ -186,13 +185,7 @@ pub async fn connect_tool(
     let options = address::options(url)?.application_name(application_name);
     let endless = ["statement_timeout", "idle_in_transaction_session_timeout"];
     let parameters = Parameters::new(endless.map(|name| (name, "0".to_owned())));
-    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(acquire_timeout).after_connect(
-        move |connection, _| {
-            let parameters = parameters.clone();
-            Box::pin(async move { parameters.set(connection).await })
-        },
-    );
-    let pool = pool.connect_with(options).await?;
+    let pool = pool_of(2, acquire_timeout, parameters).connect_with(options).await?;
     check_sessions(&pool).await?;
     Ok(pool)
 }
@@ -269,9 +262,9 @@ pub fn export_pool_metrics(telemetry: &Telemetry, name: &'static str, pool: &PgP
     telemetry.on_scrape(move || {
         let size = pool.size();
         let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-        metrics::gauge!(POOL_CONNECTIONS, "pool" => name, "state" => "idle").set(f64::from(idle));
-        metrics::gauge!(POOL_CONNECTIONS, "pool" => name, "state" => "used")
-            .set(f64::from(size.saturating_sub(idle)));
+        for (state, connections) in [("idle", idle), ("used", size.saturating_sub(idle))] {
+            metrics::gauge!(POOL_CONNECTIONS, "pool" => name, "state" => state).set(f64::from(connections));
+        }
         metrics::gauge!(POOL_MAX, "pool" => name).set(f64::from(pool.options().get_max_connections()));
     });
 }

@@ -73,13 +73,15 @@ pub struct SharedSession;
 
 /// Fails with [`SharedSession`] if the session changes under an open connection, or two connections share one.
 pub async fn check_sessions(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let unanswered = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
-    match with_timeout(SESSION_CHECK_TIMEOUT, compare(pool), unanswered).await {
+    match with_timeout(SESSION_CHECK_TIMEOUT, compare(pool), timed_out).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(std::io::Error::other(SharedSession).into()),
-        Err(error) if is_shared_session(&error) => Err(std::io::Error::other(SharedSession).into()),
-        Err(error) => Err(error),
+        Err(error) if !is_shared_session(&error) => Err(error),
+        Ok(false) | Err(_) => Err(std::io::Error::other(SharedSession).into()),
     }
+}
+
+pub(super) fn timed_out() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
 }
 
 /// True if an error says that a pooler shares sessions.
