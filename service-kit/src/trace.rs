@@ -21,4 +21,5 @@ pub use self::context::{HEADER, Parent};
 pub use self::database::{Database, db};
 pub use self::exporter::{Exporter, enabled};
 pub use self::settings::{Sampling, Settings};
-pub use self::span::{Kind, Span};
+pub use self::span::Span;
+pub use opentelemetry::trace::SpanKind as Kind;

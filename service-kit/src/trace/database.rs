@@ -1,12 +1,12 @@
 //! Spans around statements and exchanges with a database, after the semantic conventions of OpenTelemetry.
 
 use opentelemetry::KeyValue;
-use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::{SpanContext, SpanKind};
 use opentelemetry_sdk::trace::SdkTracer;
 
 use super::context::Parent;
 use super::exporter::tracer;
-use super::span::{Kind, Span, start};
+use super::span::{Span, start};
 
 /// A database system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn db(database: Database, operation: &'static str, parent: &Parent) -> Span 
 }
 
 fn begin(tracer: &SdkTracer, database: Database, operation: &'static str, parent: &SpanContext) -> Span {
-    let builder = start(format!("db.{operation}"), Kind::Client).with_attributes([
+    let builder = start(format!("db.{operation}"), SpanKind::Client).with_attributes([
         KeyValue::new("db.system.name", database.name()),
         KeyValue::new("db.operation.name", operation),
     ]);
@@ -48,7 +48,7 @@ fn begin(tracer: &SdkTracer, database: Database, operation: &'static str, parent
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{SpanKind, Status};
+    use opentelemetry::trace::Status;
 
     use super::super::context::{parse, sampled};
     use super::super::span::tests::{CALL, Recorded, batch};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use opentelemetry::trace::{
-    Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
+    Link, Span as _, SpanBuilder, SpanContext, SpanKind as Kind, Status, TraceContextExt as _, Tracer as _,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
@@ -14,33 +14,6 @@ use super::exporter::tracer;
 
 /// Limit of the links of a span, as the SDK has it; further commands or events are not linked.
 const MAX_LINKS: usize = 128;
-
-/// The role of a span between processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Answers a call.
-    Server,
-    /// Waits for another server's answer.
-    Client,
-    /// Works within the process.
-    Internal,
-    /// Sends a message.
-    Producer,
-    /// Processes a message.
-    Consumer,
-}
-
-impl From<Kind> for SpanKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Server => Self::Server,
-            Kind::Client => Self::Client,
-            Kind::Internal => Self::Internal,
-            Kind::Producer => Self::Producer,
-            Kind::Consumer => Self::Consumer,
-        }
-    }
-}
 
 /// A span under way; it ends when it is dropped. Empty if nothing is recorded.
 #[derive(Debug, Default)]
@@ -122,8 +95,8 @@ impl Span {
 
     /// Ends the span, as failed if the outcome is an error, and passes the outcome on.
     pub fn finish<T, E: Display>(mut self, outcome: Result<T, E>) -> Result<T, E> {
-        if let (Some(span), Err(error)) = (&mut self.0, &outcome) {
-            span.set_status(Status::error(error.to_string()));
+        if let Err(error) = &outcome {
+            self.failed(&error.to_string());
         }
         outcome
     }
@@ -141,7 +114,7 @@ impl Span {
 }
 
 pub(super) fn start(name: impl Into<Cow<'static, str>>, kind: Kind) -> SpanBuilder {
-    SpanBuilder::from_name(name).with_kind(kind.into())
+    SpanBuilder::from_name(name).with_kind(kind)
 }
 
 #[cfg(test)]
