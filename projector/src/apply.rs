@@ -40,13 +40,20 @@ pub struct Net {
 /// more changes than the limit of a transaction.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
-    from: LogPosition,
-    to: LogPosition,
-    size: usize,
-    net: BTreeMap<Key, Net>,
-    erased: BTreeSet<UserId>,
-    committed_at: Vec<OffsetDateTime>,
-    traces: Vec<String>,
+    /// Position before the first event.
+    pub from: LogPosition,
+    /// Position of the last event.
+    pub to: LogPosition,
+    /// Number of changes before netting.
+    pub size: usize,
+    /// Net changes by edge.
+    pub net: BTreeMap<Key, Net>,
+    /// Accounts whose erasing ended in it.
+    pub erased: BTreeSet<UserId>,
+    /// Commit times of its events.
+    pub committed_at: Vec<OffsetDateTime>,
+    /// Trace contexts of its events.
+    pub traces: Vec<String>,
 }
 
 impl Batch {
@@ -93,24 +100,9 @@ impl Batch {
         self.committed_at.is_empty()
     }
 
-    /// Position before the first event.
-    pub fn from(&self) -> LogPosition {
-        self.from
-    }
-
-    /// Position of the last event.
-    pub fn to(&self) -> LogPosition {
-        self.to
-    }
-
     /// Number of events.
     pub fn events(&self) -> usize {
         self.committed_at.len()
-    }
-
-    /// Net changes by edge.
-    pub fn net(&self) -> &BTreeMap<Key, Net> {
-        &self.net
     }
 
     /// The next `most` changes after the first `written`; `None` if no more than `most` are left, which [`Self::rest`]
@@ -123,26 +115,6 @@ impl Batch {
     /// Net changes after the first `written`.
     pub fn rest(&self, written: usize) -> impl Iterator<Item = (&Key, &Net)> {
         self.net.iter().skip(written)
-    }
-
-    /// Number of changes before netting.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// Accounts whose erasing ended in it.
-    pub fn erased(&self) -> &BTreeSet<UserId> {
-        &self.erased
-    }
-
-    /// Trace contexts of its events.
-    pub fn traces(&self) -> &[String] {
-        &self.traces
-    }
-
-    /// Commit times of its events.
-    pub fn committed_at(&self) -> &[OffsetDateTime] {
-        &self.committed_at
     }
 }
 
@@ -231,7 +203,7 @@ mod tests {
             for item in &items {
                 let mut batch = Batch::after(position(item.position.revision.0 - 1));
                 batch.add(item.clone());
-                apply(&mut one_by_one, batch.net());
+                apply(&mut one_by_one, &batch.net);
             }
 
             let mut batched = HashMap::new();
@@ -248,10 +220,10 @@ mod tests {
                     batch.add(item.clone());
                     rest = others;
                 }
-                prop_assert_eq!(batch.from(), at);
-                prop_assert!(batch.to().revision <= until);
-                at = batch.to();
-                apply(&mut batched, batch.net());
+                prop_assert_eq!(batch.from, at);
+                prop_assert!(batch.to.revision <= until);
+                at = batch.to;
+                apply(&mut batched, &batch.net);
             }
             prop_assert_eq!(at, items.last().map_or(position(0), |item| item.position));
             prop_assert_eq!(batched, one_by_one);
@@ -304,7 +276,7 @@ mod tests {
         sizes.push(rest.len());
         written.extend(rest);
         assert_eq!(sizes, [1, 7, 300, 375, 317]);
-        assert!(written.into_iter().eq(batch.net()), "each change is in one part");
+        assert!(written.into_iter().eq(&batch.net), "each change is in one part");
     }
 
     #[test]
@@ -319,6 +291,6 @@ mod tests {
         let mut batch = Batch::after(position(0));
         batch.add(change(Some(edge(1)), true));
         batch.add(change(None, false));
-        assert_eq!(batch.net()[&key(0)], Net { edge: None, fresh: true });
+        assert_eq!(batch.net[&key(0)], Net { edge: None, fresh: true });
     }
 }

@@ -120,30 +120,30 @@ impl<'s> Projection<'s> {
 
     /// Writes a batch. Readers see it after the next publication.
     pub(super) async fn apply(&mut self, batch: Batch) -> Result<(), Failure> {
-        self.publish(batch.to().revision).await?;
+        self.publish(batch.to.revision).await?;
         let started = Instant::now();
-        let (from, to) = (batch.from(), batch.to());
-        let mut span = Span::of_batch("apply", Kind::Consumer, batch.traces().iter().map(String::as_str));
+        let (from, to) = (batch.from, batch.to);
+        let mut span = Span::of_batch("apply", Kind::Consumer, batch.traces.iter().map(String::as_str));
         span.set("revision", to.revision.0);
         span.set("events", batch.events() as u64);
         let outcome = self.write(&batch, &span.as_parent()).await;
         span.finish(outcome)?;
         // Figures for people; digits beyond 2^53 do not matter.
-        metrics::histogram!(BATCH_EDGES).record(batch.net().len() as f64);
+        metrics::histogram!(BATCH_EDGES).record(batch.net.len() as f64);
         metrics::counter!(EVENTS).increment(batch.events() as u64);
-        metrics::counter!(ACCOUNTS_REMOVED, "cause" => "erased").increment(batch.erased().len() as u64);
+        metrics::counter!(ACCOUNTS_REMOVED, "cause" => "erased").increment(batch.erased.len() as u64);
         tracing::debug!(
             from = from.revision.0,
             to = to.revision.0,
-            edges = batch.net().len(),
+            edges = batch.net.len(),
             took_ms = started.elapsed().as_millis(),
             "batch applied"
         );
         self.position = to;
         self.partial = None;
         self.touched();
-        self.unseen.extend_from_slice(batch.committed_at());
-        self.unseen_traces.extend_from_slice(batch.traces());
+        self.unseen.extend_from_slice(&batch.committed_at);
+        self.unseen_traces.extend_from_slice(&batch.traces);
         self.shared.sources.board.change(|status| status.revision = to.revision);
         Ok(())
     }
@@ -160,7 +160,7 @@ impl<'s> Projection<'s> {
     /// an edge and deleting one can be repeated.
     async fn write_parts(&mut self, batch: &Batch, span: &Parent) -> Result<usize, graph::Error> {
         let shared = self.shared;
-        let (from, to) = (batch.from(), batch.to());
+        let (from, to) = (batch.from, batch.to);
         let mut written = 0;
         while let Some(part) = batch.part(written, shared.batch_limit.get()) {
             let changes = Changes::of_batch(part, false);
@@ -180,7 +180,7 @@ impl<'s> Projection<'s> {
     /// Writes the changes of a batch after the first `written`, and moves the checkpoint.
     async fn write_rest(&mut self, batch: &Batch, written: usize, span: &Parent) -> Result<(), graph::Error> {
         let shared = self.shared;
-        let (from, to) = (batch.from(), batch.to());
+        let (from, to) = (batch.from, batch.to);
         // Edges of an event that is applied in part may exist.
         let trusting = self.partial.is_none();
         let started = Instant::now();
@@ -194,7 +194,7 @@ impl<'s> Projection<'s> {
             }
             outcome => outcome,
         };
-        self.adapt_limit(batch.size().saturating_sub(written), &outcome);
+        self.adapt_limit(batch.size.saturating_sub(written), &outcome);
         outcome?;
         record_transaction(&changes, started);
         Ok(())
@@ -314,6 +314,6 @@ fn record_transaction(changes: &Changes, started: Instant) {
 /// The changes of a batch after the first `written`, and the nodes of erased accounts.
 fn changes_of(batch: &Batch, written: usize, trusting: bool) -> Changes {
     let mut changes = Changes::of_batch(batch.rest(written), trusting);
-    batch.erased().iter().for_each(|user| changes.remove_unused(user.to_string()));
+    batch.erased.iter().for_each(|user| changes.remove_unused(user.to_string()));
     changes
 }
