@@ -7,7 +7,7 @@ use event_log::LogPosition;
 use proto::timestamp::to_millis;
 use proto::{Position, Revision, UserId};
 use service_kit::postgres::acquire;
-use sqlx::Connection as _;
+use sqlx::{AssertSqlSafe, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -36,70 +36,14 @@ pub struct Snapshot {
 
 type Columns = (Uuid, Uuid, OffsetDateTime, Option<OffsetDateTime>, i64, i64);
 
-/// The statement of a kind. sqlx requires static texts, so the compiler concatenates them.
-macro_rules! of_tables {
-    ($kind:expr, $name:literal, $sql:ident) => {
-        match $kind {
-            Kind::Follow => $sql!($name, "follows", "follower_id", "following_id", "NULL::timestamptz"),
-            Kind::Mute => $sql!($name, "mutes", "muter_id", "muted_id", "expires_at"),
-            Kind::Block => $sql!($name, "blocks", "blocker_id", "blocked_id", "expires_at"),
-            Kind::Request => {
-                $sql!($name, "follow_requests", "requester_id", "target_id", "NULL::timestamptz")
-            }
-        }
-    };
-}
-
-macro_rules! range_sql {
-    ($name:literal, $table:literal, $source:literal, $target:literal, $expires:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nSELECT ",
-            $source,
-            ", ",
-            $target,
-            ", created_at, ",
-            $expires,
-            ", position, revision FROM ",
-            $table,
-            " WHERE (",
-            $source,
-            ", ",
-            $target,
-            ") > ($1, $2) AND ",
-            $source,
-            " <> '00000000-0000-0000-0000-000000000000' AND ",
-            $target,
-            " <> '00000000-0000-0000-0000-000000000000' ORDER BY ",
-            $source,
-            ", ",
-            $target,
-            " LIMIT $3"
-        )
-    };
-}
-
-macro_rules! pairs_sql {
-    ($name:literal, $table:literal, $source:literal, $target:literal, $expires:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nSELECT ",
-            $source,
-            ", ",
-            $target,
-            ", created_at, ",
-            $expires,
-            ", position, revision FROM ",
-            $table,
-            " WHERE (",
-            $source,
-            ", ",
-            $target,
-            ") IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))"
-        )
-    };
+/// The table of a kind, its columns for both ends, and the expression for the expiry.
+fn table(kind: Kind) -> (&'static str, &'static str, &'static str, &'static str) {
+    match kind {
+        Kind::Follow => ("follows", "follower_id", "following_id", "NULL::timestamptz"),
+        Kind::Mute => ("mutes", "muter_id", "muted_id", "expires_at"),
+        Kind::Block => ("blocks", "blocker_id", "blocked_id", "expires_at"),
+        Kind::Request => ("follow_requests", "requester_id", "target_id", "NULL::timestamptz"),
+    }
 }
 
 impl Truth {
@@ -113,8 +57,14 @@ impl Truth {
         // The nil UUID is below every id.
         let (source, target) =
             after.map_or((Uuid::nil(), Uuid::nil()), |(source, target)| (source.uuid(), target.uuid()));
-        let sql = of_tables!(kind, "projector_edges_after", range_sql);
-        let rows = sqlx::query_as(sql).bind(source).bind(target).bind(i64::from(limit));
+        let (table, from, to, expires) = table(kind);
+        let sql = format!(
+            "-- projector_edges_after
+             SELECT {from}, {to}, created_at, {expires}, position, revision FROM {table}
+             WHERE ({from}, {to}) > ($1, $2) AND {from} <> '00000000-0000-0000-0000-000000000000'
+             AND {to} <> '00000000-0000-0000-0000-000000000000' ORDER BY {from}, {to} LIMIT $3"
+        );
+        let rows = sqlx::query_as(AssertSqlSafe(sql)).bind(source).bind(target).bind(i64::from(limit));
         self.snapshot(rows).await
     }
 
@@ -122,8 +72,13 @@ impl Truth {
     pub async fn edges_of(&self, kind: Kind, pairs: &[(UserId, UserId)]) -> Result<Snapshot, Error> {
         let sources: Vec<Uuid> = pairs.iter().map(|(source, _)| source.uuid()).collect();
         let targets: Vec<Uuid> = pairs.iter().map(|(_, target)| target.uuid()).collect();
-        let sql = of_tables!(kind, "projector_edges_of", pairs_sql);
-        let rows = sqlx::query_as(sql).bind(sources).bind(targets);
+        let (table, from, to, expires) = table(kind);
+        let sql = format!(
+            "-- projector_edges_of
+             SELECT {from}, {to}, created_at, {expires}, position, revision FROM {table}
+             WHERE ({from}, {to}) IN (SELECT * FROM unnest($1::uuid[], $2::uuid[]))"
+        );
+        let rows = sqlx::query_as(AssertSqlSafe(sql)).bind(sources).bind(targets);
         self.snapshot(rows).await
     }
 
