@@ -10,13 +10,14 @@
 use event_log::LogPosition;
 use neo4rs::{Query, Row, Txn, query};
 use proto::{Epoch, Revision};
+use service_kit::neo4j::run_detached;
 use uuid::Uuid;
 
 use super::error::Error;
 use super::exchange::{AsyncBody, EXCHANGE_TIMEOUT, Replica, one_row};
 use super::node::{NAME, event_text, lock};
 
-const READ: &str = "MATCH (c:Checkpoint {name: $name}) RETURN c.epoch AS epoch, c.revision AS revision, \
+pub(super) const READ: &str = "MATCH (c:Checkpoint {name: $name}) RETURN c.epoch AS epoch, c.revision AS revision, \
     c.event_id AS event_id, c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, \
     coalesce(c.complete, false) AS complete, coalesce(c.sweep_stage, 0) AS stage, \
     coalesce(c.sweep_source, '') AS source, coalesce(c.sweep_target, '') AS target, \
@@ -96,11 +97,11 @@ pub enum Content {
     Foreign,
 }
 
-fn named(text: &str) -> Query {
+pub(super) fn named(text: &str) -> Query {
     query(text).param("name", NAME)
 }
 
-fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
+pub(super) fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     let epoch = Epoch::from_i64(row.get("epoch")?);
     let database: Option<String> = row.get("database_id")?;
     let position = |revision: i64, event_id: Option<String>| LogPosition {
@@ -146,15 +147,6 @@ impl AsyncBody<Content> for Look {
     }
 }
 
-struct NotOnline;
-
-impl AsyncBody<i64> for NotOnline {
-    async fn run(self, tx: &mut Txn) -> Result<i64, Error> {
-        let row = one_row(tx, query(NOT_ONLINE)).await?;
-        Ok(row.map(|row| row.get("n")).transpose()?.unwrap_or(0))
-    }
-}
-
 /// Locks the checkpoint, changes it, and reads it.
 struct LockedChange {
     before: Option<Query>,
@@ -184,14 +176,9 @@ impl Replica {
     /// Creates missing constraints and indexes. Fails if an index is not online yet.
     pub async fn prepare_schema(&self) -> Result<(), Error> {
         let graph = self.graph.clone();
-        let applied = service_kit::neo4j::run_detached(EXCHANGE_TIMEOUT, async move {
-            migrations::migrate_neo4j(&graph).await
-        });
-        applied.await.map_err(|error| match error {
-            service_kit::neo4j::DetachedError::Failed(error) => Error::Schema(error),
-            other => Error::Unfinished(other.to_string()),
-        })?;
-        match self.transaction(NotOnline).await? {
+        run_detached(EXCHANGE_TIMEOUT, async move { migrations::migrate_neo4j(&graph).await }).await?;
+        let row = self.read(query(NOT_ONLINE)).await?;
+        match row.map(|row| row.get("n")).transpose()?.unwrap_or(0) {
             0 => Ok(()),
             n => Err(Error::IndexesNotOnline(n)),
         }
@@ -199,37 +186,36 @@ impl Replica {
 
     /// Creates the checkpoint at `head`, or returns the one that another projector has created.
     pub async fn create(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
-        let create = self.owned(self.at(named(CREATE), head)).param("database_id", database.to_string());
+        let create = self.started(CREATE, head, database);
         self.transaction(LockedChange { before: Some(create), after: None }).await
     }
 
     /// Becomes the one writer. The previous one fails at its next change.
     pub async fn take_over(&self) -> Result<Checkpoint, Error> {
-        let take = self.owned(named(TAKE));
-        self.transaction(LockedChange { before: None, after: Some(take) }).await
+        self.change(Some(self.owned(TAKE))).await
     }
 
     /// Reads the checkpoint behind its lock, so that an exchange of ours whose outcome is unknown has ended.
     pub async fn settle(&self) -> Result<Checkpoint, Error> {
-        let found = self.transaction(LockedChange { before: None, after: None }).await?;
-        self.mine(found)
+        self.mine(self.change(None).await?)
     }
 
     /// Sets the checkpoint to `head` and keeps the edges. The read model is not complete then, and the sweep starts
     /// over.
     pub async fn reset(&self, head: LogPosition, database: Uuid) -> Result<Checkpoint, Error> {
-        let disown = self.owned(named(DISOWN));
-        self.transaction(LockedChange { before: None, after: Some(disown) }).await?;
-        let reset = self.owned(self.at(named(RESET), head)).param("database_id", database.to_string());
-        let found = self.transaction(LockedChange { before: None, after: Some(reset) }).await?;
-        self.mine(found)
+        self.change(Some(self.owned(DISOWN))).await?;
+        let reset = self.started(RESET, head, database);
+        self.mine(self.change(Some(reset)).await?)
     }
 
     /// Writes the database that the read model belongs to.
     pub async fn name_database(&self, database: Uuid) -> Result<Checkpoint, Error> {
-        let change = self.owned(named(NAME_DATABASE)).param("database_id", database.to_string());
-        let found = self.transaction(LockedChange { before: None, after: Some(change) }).await?;
-        self.mine(found)
+        let change = self.owned(NAME_DATABASE).param("database_id", database.to_string());
+        self.mine(self.change(Some(change)).await?)
+    }
+
+    async fn change(&self, change: Option<Query>) -> Result<Checkpoint, Error> {
+        self.transaction(LockedChange { before: None, after: change }).await
     }
 
     /// True if the checkpoint is ours.
@@ -241,14 +227,16 @@ impl Replica {
         if self.owns(&found) { Ok(found) } else { Err(Error::Lost { by: found.owner_name }) }
     }
 
-    fn owned(&self, query: Query) -> Query {
-        query.param("owner", self.owner.to_string()).param("owner_name", self.name.as_str())
+    fn owned(&self, text: &str) -> Query {
+        named(text).param("owner", self.owner.to_string()).param("owner_name", self.name.as_str())
     }
 
-    fn at(&self, query: Query, position: LogPosition) -> Query {
-        query
-            .param("epoch", position.epoch.as_i64())
-            .param("revision", position.revision.as_i64())
-            .param("event_id", event_text(position.event_id))
+    /// A statement that begins at `head`.
+    fn started(&self, text: &str, head: LogPosition, database: Uuid) -> Query {
+        self.owned(text)
+            .param("epoch", head.epoch.as_i64())
+            .param("revision", head.revision.as_i64())
+            .param("event_id", event_text(head.event_id))
+            .param("database_id", database.to_string())
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! They are of one revision only while no batch is written.
 
-use neo4rs::{Txn, query};
+use neo4rs::query;
 
 use super::cypher;
 use super::error::Error;
-use super::exchange::{AsyncBody, Replica, one_row};
+use super::exchange::Replica;
 use super::range::TOP;
 
 /// Sums over the accounts of a range.
@@ -26,15 +26,12 @@ pub struct Degrees {
     pub requests_received: i64,
 }
 
-struct Sum {
-    after: String,
-    upto: String,
-}
-
-impl AsyncBody<Degrees> for Sum {
-    async fn run(self, tx: &mut Txn) -> Result<Degrees, Error> {
-        let query = query(cypher::DEGREES).param("after", self.after).param("upto", self.upto);
-        let Some(row) = one_row(tx, query).await? else { return Ok(Degrees::default()) };
+impl Replica {
+    /// The degrees of the accounts above `after` and not above `upto`; without `upto`, of all later accounts.
+    pub async fn degrees(&self, after: &str, upto: Option<&str>) -> Result<Degrees, Error> {
+        let upto = upto.unwrap_or(TOP);
+        let query = query(cypher::DEGREES).param("after", after).param("upto", upto);
+        let Some(row) = self.read(query).await? else { return Ok(Degrees::default()) };
         Ok(Degrees {
             following: row.get("following")?,
             followers: row.get("followers")?,
@@ -43,13 +40,5 @@ impl AsyncBody<Degrees> for Sum {
             requests_sent: row.get("sent")?,
             requests_received: row.get("received")?,
         })
-    }
-}
-
-impl Replica {
-    /// The degrees of the accounts above `after` and not above `upto`; without `upto`, of all later accounts.
-    pub async fn degrees(&self, after: &str, upto: Option<&str>) -> Result<Degrees, Error> {
-        let upto = upto.unwrap_or(TOP).to_owned();
-        self.transaction(Sum { after: after.to_owned(), upto }).await
     }
 }

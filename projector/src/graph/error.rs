@@ -3,7 +3,10 @@
 //! After an error of a changing exchange its outcome is unknown: the caller reads the checkpoint again and continues
 //! from there.
 
+use std::fmt::Display;
+
 use proto::Revision;
+use service_kit::neo4j::DetachedError;
 
 /// Why an exchange with the read model failed.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,15 @@ pub enum Error {
     /// Neo4j still builds an index.
     #[error("{0} indexes of the read model are not online yet")]
     IndexesNotOnline(i64),
+}
+
+impl<E: Into<Self> + Display> From<DetachedError<E>> for Error {
+    fn from(error: DetachedError<E>) -> Self {
+        match error {
+            DetachedError::Failed(error) => error.into(),
+            other => Self::Unfinished(other.to_string()),
+        }
+    }
 }
 
 impl Error {

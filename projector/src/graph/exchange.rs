@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use neo4rs::{Graph, Query, Row, Txn};
-use service_kit::neo4j::{DetachedError, run_detached};
+use service_kit::neo4j::run_detached;
 use uuid::Uuid;
 
 use super::error::Error;
@@ -48,16 +48,26 @@ impl Replica {
                 }
             }
         });
-        outcome.await.map_err(|error| match error {
-            DetachedError::Failed(error) => error,
-            other => Error::Unfinished(other.to_string()),
-        })
+        Ok(outcome.await?)
+    }
+
+    /// Runs one statement and returns its only row, if there is one.
+    pub(super) async fn read(&self, query: Query) -> Result<Option<Row>, Error> {
+        self.transaction(Read(query)).await
     }
 }
 
 /// The statements of a transaction. A trait, because the future borrows the transaction and must be `Send`.
 pub(super) trait AsyncBody<T>: Send + 'static {
     fn run(self, tx: &mut Txn) -> impl Future<Output = Result<T, Error>> + Send;
+}
+
+struct Read(Query);
+
+impl AsyncBody<Option<Row>> for Read {
+    async fn run(self, tx: &mut Txn) -> Result<Option<Row>, Error> {
+        one_row(tx, self.0).await
+    }
 }
 
 /// Runs a statement and returns its only row, if there is one.

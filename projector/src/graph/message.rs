@@ -107,7 +107,7 @@ impl Changes {
     pub fn statements(&self) -> Vec<Query> {
         let mut statements = Vec::new();
         for (kind, of) in Kind::ALL.into_iter().zip(&self.edges) {
-            let text = cypher::delete(kind);
+            let text = &cypher::of(kind, cypher::DELETE);
             for rows in fitting(&of.deletes, text, |(source, target)| text_bytes(source) + text_bytes(target))
             {
                 statements.push(
@@ -116,7 +116,8 @@ impl Changes {
                         .param("b", texts(rows.iter().map(|(_, target)| target))),
                 );
             }
-            for (text, rows) in [(cypher::create(kind), &of.creates), (cypher::put(kind), &of.puts)] {
+            for (text, rows) in [(cypher::CREATE, &of.creates), (cypher::PUT, &of.puts)] {
+                let text = &cypher::of(kind, text);
                 statements.extend(fitting(rows, text, row_bytes).into_iter().map(|rows| write(text, rows)));
             }
         }

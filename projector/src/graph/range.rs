@@ -40,15 +40,14 @@ enum Span {
 
 impl EdgeRange {
     fn spans(&self) -> Vec<Span> {
-        let within = |source: UserId, above: Option<UserId>, upto: Option<UserId>| Span::Within {
+        let from = |id: Option<UserId>| id.map(|id| id.to_string()).unwrap_or_default();
+        let to = |id: Option<UserId>| id.map_or_else(|| TOP.to_owned(), |id| id.to_string());
+        let within = |source: UserId, above, upto| Span::Within {
             source: source.to_string(),
-            above: above.map(|id| id.to_string()).unwrap_or_default(),
-            upto: upto.map_or_else(|| TOP.to_owned(), |id| id.to_string()),
+            above: from(above),
+            upto: to(upto),
         };
-        let sources = |above: Option<UserId>, below: Option<UserId>| Span::Sources {
-            above: above.map(|id| id.to_string()).unwrap_or_default(),
-            below: below.map_or_else(|| TOP.to_owned(), |id| id.to_string()),
-        };
+        let sources = |above, below| Span::Sources { above: from(above), below: to(below) };
         match (self.after, self.until) {
             (Some((first, from)), Some((last, to))) if first == last => {
                 vec![within(first, Some(from), Some(to))]
@@ -116,10 +115,12 @@ impl AsyncBody<Vec<Found>> for ReadRange {
 fn lookup(kind: Kind, span: Span) -> Query {
     match span {
         Span::Sources { above, below } => {
-            query(cypher::read_sources(kind)).param("above", above).param("below", below)
+            let text = cypher::of(kind, cypher::READ_SOURCES);
+            query(&text).param("above", above).param("below", below)
         }
         Span::Within { source, above, upto } => {
-            query(cypher::read_within(kind)).param("source", source).param("above", above).param("upto", upto)
+            let text = cypher::of(kind, cypher::READ_WITHIN);
+            query(&text).param("source", source).param("above", above).param("upto", upto)
         }
     }
 }

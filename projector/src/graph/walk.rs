@@ -11,12 +11,12 @@
 
 use std::time::Duration;
 
-use neo4rs::{BoltType, Txn, query};
+use neo4rs::{BoltType, Query, query};
 use tokio::time::Instant;
 
 use super::cypher;
 use super::error::Error;
-use super::exchange::{AsyncBody, Replica, one_row};
+use super::exchange::Replica;
 use crate::edge::Kind;
 
 /// Limit of the misplaced edges of one account in one walk; the next walk reports the others.
@@ -63,76 +63,8 @@ struct Stretch {
     unused: Vec<String>,
 }
 
-struct ReadStretch {
-    after: String,
-    limit: i64,
-}
-
-impl AsyncBody<Stretch> for ReadStretch {
-    async fn run(self, tx: &mut Txn) -> Result<Stretch, Error> {
-        let query = query(cypher::STRETCH)
-            .param("after", self.after)
-            .param("limit", self.limit)
-            .param("large", LARGE);
-        let Some(row) = one_row(tx, query).await? else { return Ok(Stretch::default()) };
-        let mut stretch = Stretch {
-            last: row.get("last")?,
-            looked: row.get("looked")?,
-            unused: row.get("unused")?,
-            ..Stretch::default()
-        };
-        for (kind, large) in Kind::ALL.into_iter().zip(&mut stretch.large) {
-            *large = row.get(kind.name())?;
-        }
-        Ok(stretch)
-    }
-}
-
-/// Reads the accounts of a stretch whose degrees and indexes differ.
-struct Suspects {
-    kind: Kind,
-    after: String,
-    upto: String,
-    large: Vec<String>,
-}
-
-impl AsyncBody<Vec<String>> for Suspects {
-    async fn run(self, tx: &mut Txn) -> Result<Vec<String>, Error> {
-        let query = query(cypher::suspects(self.kind))
-            .param("after", self.after)
-            .param("upto", self.upto)
-            .param("large", self.large);
-        Ok(one_row(tx, query).await?.map(|row| row.get("ids")).transpose()?.unwrap_or_default())
-    }
-}
-
-struct NextAccount {
-    after: String,
-}
-
-impl AsyncBody<Option<String>> for NextAccount {
-    async fn run(self, tx: &mut Txn) -> Result<Option<String>, Error> {
-        let row = one_row(tx, query(cypher::NEXT_ACCOUNT).param("after", self.after)).await?;
-        Ok(row.map(|row| row.get("id")).transpose()?)
-    }
-}
-
-struct Around {
-    kind: Kind,
-    account: String,
-}
-
-impl AsyncBody<Vec<String>> for Around {
-    async fn run(self, tx: &mut Txn) -> Result<Vec<String>, Error> {
-        let limit = i64::try_from(MISPLACED).unwrap_or(i64::MAX);
-        let query =
-            query(cypher::misplaced_around(self.kind)).param("id", self.account).param("limit", limit);
-        Ok(one_row(tx, query).await?.map(|row| row.get("ids")).transpose()?.unwrap_or_default())
-    }
-}
-
 /// Direction and start of a page of an account's edges.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Place {
     /// Edges whose `src` is the account, by target.
     Outgoing(String),
@@ -140,56 +72,11 @@ enum Place {
     Incoming(i64),
 }
 
-struct ReadPage {
-    kind: Kind,
-    account: String,
-    place: Place,
-    limit: i64,
-}
-
+#[derive(Default)]
 struct Page {
     looked: i64,
     ids: Vec<String>,
     next: Option<Place>,
-}
-
-impl AsyncBody<Page> for ReadPage {
-    async fn run(self, tx: &mut Txn) -> Result<Page, Error> {
-        let (text, after): (_, BoltType) = match &self.place {
-            Place::Outgoing(after) => (cypher::misplaced_outgoing(self.kind), after.as_str().into()),
-            Place::Incoming(after) => (cypher::misplaced_incoming(self.kind), (*after).into()),
-        };
-        let query = query(text).param("id", self.account).param("limit", self.limit).param("after", after);
-        let Some(row) = one_row(tx, query).await? else {
-            return Ok(Page { looked: 0, ids: Vec::new(), next: None });
-        };
-        let next = match self.place {
-            Place::Outgoing(_) => row.get::<Option<String>>("last")?.map(Place::Outgoing),
-            Place::Incoming(_) => row.get::<Option<i64>>("last")?.map(Place::Incoming),
-        };
-        Ok(Page { looked: row.get("looked")?, ids: row.get("ids")?, next })
-    }
-}
-
-struct Look {
-    kind: Kind,
-    ids: Vec<String>,
-}
-
-impl AsyncBody<Vec<Misplaced>> for Look {
-    async fn run(self, tx: &mut Txn) -> Result<Vec<Misplaced>, Error> {
-        let query = query(cypher::misplaced_of(self.kind)).param("ids", self.ids);
-        let Some(row) = one_row(tx, query).await? else { return Ok(Vec::new()) };
-        let ids: Vec<String> = row.get("ids")?;
-        let starts: Vec<String> = row.get("starts")?;
-        let ends: Vec<String> = row.get("ends")?;
-        let sources: Vec<String> = row.get("sources")?;
-        let targets: Vec<String> = row.get("targets")?;
-        let ends = starts.into_iter().zip(ends);
-        let named = sources.into_iter().zip(targets);
-        let edge = |((element_id, ends), named)| Misplaced { element_id, ends, named };
-        Ok(ids.into_iter().zip(ends).zip(named).map(edge).collect())
-    }
 }
 
 impl Replica {
@@ -208,18 +95,54 @@ impl Replica {
 
     /// The edges of `ids` that are misplaced now.
     pub async fn misplaced(&self, kind: Kind, ids: Vec<String>) -> Result<Vec<Misplaced>, Error> {
-        self.transaction(Look { kind, ids }).await
+        let query = query(&cypher::of(kind, cypher::MISPLACED_OF)).param("ids", ids);
+        let Some(row) = self.read(query).await? else { return Ok(Vec::new()) };
+        let ids: Vec<String> = row.get("ids")?;
+        let starts: Vec<String> = row.get("starts")?;
+        let ends: Vec<String> = row.get("ends")?;
+        let sources: Vec<String> = row.get("sources")?;
+        let targets: Vec<String> = row.get("targets")?;
+        let ends = starts.into_iter().zip(ends);
+        let named = sources.into_iter().zip(targets);
+        let edge = |((element_id, ends), named)| Misplaced { element_id, ends, named };
+        Ok(ids.into_iter().zip(ends).zip(named).map(edge).collect())
+    }
+
+    async fn stretch(&self, after: &str, limit: i64) -> Result<Stretch, Error> {
+        let query = query(cypher::STRETCH).param("after", after).param("limit", limit).param("large", LARGE);
+        let Some(row) = self.read(query).await? else { return Ok(Stretch::default()) };
+        let mut stretch = Stretch {
+            last: row.get("last")?,
+            looked: row.get("looked")?,
+            unused: row.get("unused")?,
+            ..Stretch::default()
+        };
+        for (kind, large) in Kind::ALL.into_iter().zip(&mut stretch.large) {
+            *large = row.get(kind.name())?;
+        }
+        Ok(stretch)
+    }
+
+    /// The ids that a statement returns.
+    async fn ids(&self, query: Query) -> Result<Vec<String>, Error> {
+        Ok(self.read(query).await?.map(|row| row.get("ids")).transpose()?.unwrap_or_default())
     }
 
     async fn search(&self, after: &str, limit: i64) -> Result<Walked, Error> {
-        let stretch = self.transaction(ReadStretch { after: after.to_owned(), limit }).await?;
+        let stretch = self.stretch(after, limit).await?;
         let Some(upto) = stretch.last else { return Ok(Walked::default()) };
         let mut walked = Walked { unused: stretch.unused, ..Walked::default() };
         for (kind, large) in Kind::ALL.into_iter().zip(&stretch.large) {
-            let (after, upto, large) = (after.to_owned(), upto.clone(), large.clone());
-            for account in self.transaction(Suspects { kind, after, upto, large }).await? {
+            let suspects = query(&cypher::of(kind, cypher::SUSPECTS))
+                .param("after", after)
+                .param("upto", upto.as_str())
+                .param("large", large.clone());
+            for account in self.ids(suspects).await? {
                 // Degrees also differ briefly while an edge is written; then nothing is misplaced.
-                let ids = self.transaction(Around { kind, account }).await?;
+                let around = query(&cypher::of(kind, cypher::MISPLACED_AROUND))
+                    .param("id", account)
+                    .param("limit", MISPLACED as i64);
+                let ids = self.ids(around).await?;
                 if !ids.is_empty() {
                     walked.misplaced.push((kind, ids));
                 }
@@ -244,7 +167,23 @@ impl Replica {
     }
 
     async fn next_account(&self, after: &str) -> Result<Option<String>, Error> {
-        self.transaction(NextAccount { after: after.to_owned() }).await
+        let row = self.read(query(cypher::NEXT_ACCOUNT).param("after", after)).await?;
+        Ok(row.map(|row| row.get("id")).transpose()?)
+    }
+
+    async fn page(&self, kind: Kind, account: &str, place: &Place, limit: i64) -> Result<Page, Error> {
+        let (text, after): (_, BoltType) = match place {
+            Place::Outgoing(after) => (cypher::MISPLACED_OUTGOING, after.as_str().into()),
+            Place::Incoming(after) => (cypher::MISPLACED_INCOMING, (*after).into()),
+        };
+        let query = query(&cypher::of(kind, text));
+        let query = query.param("id", account).param("limit", limit).param("after", after);
+        let Some(row) = self.read(query).await? else { return Ok(Page::default()) };
+        let next = match place {
+            Place::Outgoing(_) => row.get::<Option<String>>("last")?.map(Place::Outgoing),
+            Place::Incoming(_) => row.get::<Option<i64>>("last")?.map(Place::Incoming),
+        };
+        Ok(Page { looked: row.get("looked")?, ids: row.get("ids")?, next })
     }
 
     /// The element ids of misplaced edges among those that name an account, page by page.
@@ -255,8 +194,7 @@ impl Replica {
             let mut place = first;
             while found.len() < MISPLACED {
                 let began = Instant::now();
-                let read = ReadPage { kind, account: account.to_owned(), place: place.clone(), limit };
-                match self.transaction(read).await {
+                match self.page(kind, account, &place, limit).await {
                     Ok(page) => {
                         found.extend(page.ids);
                         match page.next {

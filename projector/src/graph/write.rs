@@ -10,36 +10,34 @@ use proto::Revision;
 use service_kit::trace::{Database, Parent, Span, db};
 use uuid::Uuid;
 
-use super::checkpoint::Cursor;
+use super::checkpoint::{Cursor, READ, checkpoint, named};
 use super::cypher;
 use super::error::Error;
 use super::exchange::{AsyncBody, Replica, one_row};
 use super::message::Changes;
-use super::node::{NAME, event_text, lock};
+use super::node::{event_text, lock};
 use crate::edge::Kind;
 
-const ADVANCE: &str = "MATCH (c:Checkpoint {name: $name}) \
-    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
-    SET c.revision = $to, c.event_id = $event_id, c.partial_revision = null, c.partial_event_id = null \
-    RETURN c.revision AS revision";
+/// Changes of the checkpoint by the second statement.
+const ADVANCE: &str =
+    "c.revision = $to, c.event_id = $event_id, c.partial_revision = null, c.partial_event_id = null";
 
 /// Names the event that is applied in part, in the transaction of that part: the next session must neither publish the
 /// checkpoint's revision as the whole content, nor apply another event in its place.
-const PART: &str = "MATCH (c:Checkpoint {name: $name}) \
-    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
-    SET c.partial_revision = $to, c.partial_event_id = $event_id RETURN c.revision AS revision";
+const PART: &str = "c.partial_revision = $to, c.partial_event_id = $event_id";
 
-const PUBLISH: &str = "MATCH (c:Checkpoint {name: $name}) \
-    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
-    SET c.visible = $from, c.target = $target RETURN c.revision AS revision";
+const PUBLISH: &str = "c.visible = $from, c.target = $target";
 
-const STAY: &str = "MATCH (c:Checkpoint {name: $name}) \
-    WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
-    SET c.sweep_stage = $stage, c.sweep_source = $source, c.sweep_target = $target, c.sweep_rows = $rows, \
-    c.complete = $complete RETURN c.revision AS revision";
+const STAY: &str = "c.sweep_stage = $stage, c.sweep_source = $source, c.sweep_target = $target, \
+    c.sweep_rows = $rows, c.complete = $complete";
 
-const LOOK: &str = "MATCH (c:Checkpoint {name: $name}) \
-    RETURN c.owner AS owner, coalesce(c.owner_name, '') AS owner_name, c.epoch AS epoch, c.revision AS revision";
+/// The second statement: changes the checkpoint if it is ours and at our revision.
+fn second(changes: &str) -> Query {
+    named(&format!(
+        "MATCH (c:Checkpoint {{name: $name}}) WHERE c.owner = $owner AND c.epoch = $epoch AND c.revision = $from \
+         SET {changes} RETURN c.revision AS revision"
+    ))
+}
 
 /// The guard, and the changes behind it.
 struct Guarded {
@@ -54,7 +52,6 @@ impl AsyncBody<()> for Guarded {
         lock(tx).await?;
         let guard = self
             .second
-            .param("name", NAME)
             .param("owner", self.owner.to_string())
             .param("epoch", self.at.epoch.as_i64())
             .param("from", self.at.revision.as_i64());
@@ -69,12 +66,12 @@ impl AsyncBody<()> for Guarded {
 }
 
 async fn refusal(tx: &mut Txn, owner: Uuid, at: LogPosition) -> Result<Error, Error> {
-    let Some(row) = one_row(tx, query(LOOK).param("name", NAME)).await? else { return Ok(Error::Gone) };
-    let found_owner: Option<String> = row.get("owner")?;
-    if found_owner.as_deref() != Some(owner.to_string().as_str()) {
-        return Ok(Error::Lost { by: row.get("owner_name")? });
+    let Some(row) = one_row(tx, named(READ)).await? else { return Ok(Error::Gone) };
+    let found = checkpoint(&row)?;
+    if found.owner.as_deref() != Some(owner.to_string().as_str()) {
+        return Ok(Error::Lost { by: found.owner_name });
     }
-    Ok(Error::Moved { expected: at.revision, found: Revision::from_i64(row.get("revision")?) })
+    Ok(Error::Moved { expected: at.revision, found: found.position.revision })
 }
 
 impl Replica {
@@ -99,8 +96,7 @@ impl Replica {
         changes: &Changes,
         parent: &Parent,
     ) -> Result<(), Error> {
-        let second =
-            query(ADVANCE).param("to", to.revision.as_i64()).param("event_id", event_text(to.event_id));
+        let second = at_event(second(ADVANCE), to);
         let span = db(Database::Neo4j, "batch.apply", parent);
         self.guarded(from, second, changes.statements(), span).await
     }
@@ -114,14 +110,14 @@ impl Replica {
         changes: &Changes,
         parent: &Parent,
     ) -> Result<(), Error> {
-        let second = query(PART).param("to", of.revision.as_i64()).param("event_id", event_text(of.event_id));
+        let second = at_event(second(PART), of);
         let span = db(Database::Neo4j, "batch.apply_part", parent);
         self.guarded(from, second, changes.statements(), span).await
     }
 
     /// Publishes that readers see everything up to `at`, and nothing beyond `target`.
     pub async fn publish(&self, at: LogPosition, target: Revision, parent: &Parent) -> Result<(), Error> {
-        let second = query(PUBLISH).param("target", target.as_i64());
+        let second = second(PUBLISH).param("target", target.as_i64());
         self.guarded(at, second, Vec::new(), db(Database::Neo4j, "checkpoint.publish", parent)).await
     }
 
@@ -139,17 +135,21 @@ impl Replica {
         ids: Vec<String>,
         changes: &Changes,
     ) -> Result<(), Error> {
-        let remove = query(cypher::delete_misplaced(kind)).param("ids", ids);
+        let remove = query(&cypher::of(kind, cypher::DELETE_MISPLACED)).param("ids", ids);
         let then = std::iter::once(remove).chain(changes.statements()).collect();
         self.guarded(at, stay(cursor), then, Span::default()).await
     }
 }
 
 fn stay(cursor: &Cursor) -> Query {
-    query(STAY)
+    second(STAY)
         .param("stage", cursor.stage)
         .param("source", cursor.source.as_str())
         .param("target", cursor.target.as_str())
         .param("rows", cursor.rows)
         .param("complete", cursor.complete)
+}
+
+fn at_event(query: Query, event: LogPosition) -> Query {
+    query.param("to", event.revision.as_i64()).param("event_id", event_text(event.event_id))
 }
