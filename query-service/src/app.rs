@@ -12,7 +12,7 @@ use proto::legacy::v2::graph_service_server::GraphServiceServer;
 use proto::query::v1::query_service_server::QueryServiceServer;
 use service_kit::clock::SystemClock;
 use service_kit::process::Process;
-use service_kit::shares::Holders;
+use service_kit::shares::{Holders, Places};
 use service_kit::{grpc, nats, neo4j, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -124,21 +124,20 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     spawn(&process, "postgres probe", |stop| postgres_probe.run(move || watch.update(), stop));
 
     let legacy = Legacy::new(Arc::clone(&router), sources.clone(), Arc::clone(&recent), config.legacy);
-    let codec = codec(&config)?;
     let status =
         PipelineStatus { router: Arc::clone(&router), projectors, readiness: process.readiness.clone() };
     spawn(&process, "checks", |stop| status.clone().run(stop));
     let mut watched = sources;
     watched.log.outbox =
         Outbox::new(background_pool).admitted_by(Arc::new(PagesOfThePast(Arc::clone(&router))));
-    let queries = Queries::new(
+    let queries = Queries {
         router,
-        Exporter::new(background_reader),
-        places(EXPORTS),
-        codec,
-        status,
-        Watches::new(recent, watched, config.watch_limit, lifecycle.drain().begin),
-    );
+        exporter: Exporter::new(background_reader),
+        exports: Places::new(places(EXPORTS)),
+        codec: Arc::new(codec(&config)?),
+        pipeline: status,
+        watches: Watches::new(recent, watched, config.watch_limit, lifecycle.drain().begin),
+    };
     let (queries, legacy) = (Arc::new(queries), Arc::new(legacy));
     let AccessSettings { tokens, legacy_reads, internal } = config.access;
     let legacy_access = LegacyAccess::new(legacy_reads, tokens.clone(), internal);

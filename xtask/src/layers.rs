@@ -3,9 +3,6 @@
 //! A module may use its own layer of `xtask/layers.yaml` and lower ones. Files must not use each other in a circle, not
 //! even within a layer. A use is a `use` declaration or a path outside of tests, followed through re-exports to the file
 //! that defines the name; so a `mod.rs` that only declares and re-exports its children uses nothing.
-//!
-//! In crates that are [`Parents::Lenient`], a child may use what its parent's file defines although that file calls the
-//! child.
 
 mod graph;
 mod source;
@@ -19,40 +16,21 @@ use std::{
 
 use anyhow::{Result, bail};
 use devstack::workspace;
-use serde::Deserialize;
 
 use graph::Uses;
 use source::Sources;
 
-/// Every crate with its layers of modules.
+/// Every crate with its layers: names of modules, separated by spaces, the lowest layer first.
 const LAYERS: &str = include_str!("../layers.yaml");
 /// Name of the root file of a crate in the table. If it has no layer, it is above all.
 const ROOT: &str = "crate";
 
-/// Whether a file and its parent module's file may use each other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Parents {
-    #[default]
-    Strict,
-    Lenient,
-}
-
-/// A row of the table.
-#[derive(Deserialize)]
-struct Crate {
-    #[serde(default)]
-    parents: Parents,
-    /// Names separated by spaces, the lowest layer first.
-    layers: Vec<String>,
-}
-
 /// Fails with every upward use and every circle.
 pub fn check() -> Result<()> {
     let mut problems = Vec::new();
-    let crates: BTreeMap<String, Crate> = serde_norway::from_str(LAYERS)?;
-    for (name, Crate { parents, layers }) in crates {
-        let found = problems_in(&workspace::sources(&name)?, parents, &layers)?;
+    let crates: BTreeMap<String, Vec<String>> = serde_norway::from_str(LAYERS)?;
+    for (name, layers) in crates {
+        let found = problems_in(&workspace::sources(&name)?, &layers)?;
         problems.extend(found.into_iter().map(|problem| format!("{name}/{problem}")));
     }
     if !problems.is_empty() {
@@ -61,21 +39,13 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-fn problems_in(
-    files: &BTreeMap<PathBuf, String>,
-    parents: Parents,
-    layers: &[String],
-) -> Result<Vec<String>> {
+fn problems_in(files: &BTreeMap<PathBuf, String>, layers: &[String]) -> Result<Vec<String>> {
     let library = Path::new("src/lib.rs");
     let root = if files.contains_key(library) { library } else { Path::new("src/main.rs") };
     let sources = Sources::read(root, files)?;
-    let mut uses = graph::uses(&sources);
+    let uses = graph::uses(&sources);
     let mut problems = unknown(&sources, layers);
     problems.extend(upward(&sources, &uses, layers));
-    if parents == Parents::Lenient {
-        let module = |file: &usize| &sources.files[*file].module;
-        uses.retain(|(from, to), _| !module(from).starts_with(module(to)));
-    }
     problems.extend(graph::circles(&uses).iter().map(|circle| shown(&sources, &uses, circle)));
     Ok(problems)
 }

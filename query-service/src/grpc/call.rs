@@ -1,6 +1,8 @@
 //! What every read has in addition to its own fields: deadline, caller, required freshness, and the explanation of its
 //! answer.
 
+use std::time::Duration;
+
 use proto::Token;
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{Consistency, Explanation, Source as WireSource, explanation};
@@ -11,11 +13,11 @@ use tokio::time::Instant;
 use tonic::Request;
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
-use super::{LONGEST, Queries, errors};
-use crate::memory::FromMemory;
-use crate::postgres::PostgresReader;
-use crate::queries::{Answer, Read, Source};
-use crate::router::{CallerKey, Need, QueryTrace, ReadModelReader, Step};
+use crate::queries::Source;
+use crate::router::{CallerKey, Need, QueryTrace, Step};
+
+/// Used where a request came without a deadline, which the server's defaults rule out.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";
@@ -92,22 +94,6 @@ impl Call {
             steps: record.steps.into_iter().map(step).collect(),
             fallback_reason: record.fallback.unwrap_or_default().to_owned(),
         })
-    }
-}
-
-impl Queries {
-    /// Asks whichever store can answer.
-    pub(super) async fn ask<Q: FromMemory>(
-        &self,
-        question: &Q,
-        call: &Call,
-    ) -> Result<Answer<Q::Answer>, ServiceError>
-    where
-        ReadModelReader: Read<Q>,
-        PostgresReader: Read<Q>,
-    {
-        let answer = self.router.answer(question, call.need, call.deadline, &call.trace).await;
-        answer.map_err(|refusal| errors::refusal(refusal, call.token_field))
     }
 }
 

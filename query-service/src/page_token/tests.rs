@@ -1,8 +1,17 @@
 //! Tests of the page tokens: golden bytes, and that nothing but our own tokens is taken.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
+use proto::{Epoch, Position, Revision, Token, UserId};
+use ring::hmac;
+use service_kit::Secret;
+use uuid::Uuid;
 
+use super::codec::{MAX_TEXT_BYTES, TAG_BYTES, VERSION};
 use super::*;
+use crate::postgres::EdgeTable;
+use crate::queries::ListKind;
 
 const USER: &str = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
 

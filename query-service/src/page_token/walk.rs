@@ -1,10 +1,10 @@
 //! Tokens of walks through more than one set. A token continues the question that it was made for, with the same
 //! arguments, and no other.
 
-use proto::{Epoch, Position, Revision, Token, UserId};
-use serde::{Deserialize, Serialize};
+use proto::{Position, Token, UserId};
 
-use super::{Body, Codec, Invalid};
+use super::body::{AskedBytes, Body, SetBytes, WalkBody, id};
+use super::{Codec, Invalid};
 use crate::queries::{PublicList, Set};
 
 /// How two sets are put together.
@@ -52,47 +52,20 @@ pub struct WalkToken {
     pub as_of: Token,
 }
 
-/// The bytes, as part of [`Body`]. Never change the order of variants or fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct WalkBody {
-    asked: AskedBytes,
-    second: bool,
-    before: Option<u64>,
-    begun: Option<u64>,
-    epoch: u64,
-    revision: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum AskedBytes {
-    Mutuals([u8; 16]),
-    Known([u8; 16], [u8; 16]),
-    Union(SetBytes, SetBytes),
-    Intersection(SetBytes, SetBytes),
-    Difference(SetBytes, SetBytes),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum SetBytes {
-    Followers([u8; 16]),
-    Following([u8; 16]),
-}
-
 impl From<Asked> for AskedBytes {
     fn from(asked: Asked) -> Self {
-        let user = |user: UserId| user.uuid().into_bytes();
         let set = |set: Set| match set.list {
-            PublicList::Followers => SetBytes::Followers(user(set.user)),
-            PublicList::Following => SetBytes::Following(user(set.user)),
+            PublicList::Followers => SetBytes::Followers(id(set.user)),
+            PublicList::Following => SetBytes::Following(id(set.user)),
         };
         match asked {
-            Asked::Mutuals(of) => Self::Mutuals(user(of)),
-            Asked::Known(viewer, target) => Self::Known(user(viewer), user(target)),
-            Asked::Sets(Operation::Union, first, second) => Self::Union(set(first), set(second)),
-            Asked::Sets(Operation::Intersection, first, second) => {
-                Self::Intersection(set(first), set(second))
-            }
-            Asked::Sets(Operation::Difference, first, second) => Self::Difference(set(first), set(second)),
+            Asked::Mutuals(user) => Self::Mutuals(id(user)),
+            Asked::Known(viewer, target) => Self::Known(id(viewer), id(target)),
+            Asked::Sets(operation, first, second) => match operation {
+                Operation::Union => Self::Union(set(first), set(second)),
+                Operation::Intersection => Self::Intersection(set(first), set(second)),
+                Operation::Difference => Self::Difference(set(first), set(second)),
+            },
         }
     }
 }
@@ -105,34 +78,31 @@ impl Codec {
             second: token.stage == Stage::Second,
             before: token.before.map(|position| position.0),
             begun: token.begun.map(|position| position.0),
-            epoch: token.as_of.epoch.0,
-            revision: token.as_of.revision.0,
+            as_of: token.as_of.into(),
         }))
     }
 
     /// Reads the token of a page of this question.
     pub fn read_walk(&self, text: &str, asked: Asked) -> Result<WalkToken, Invalid> {
-        let Body::Walk(body) = self.verify(text)? else {
-            return Err(Invalid);
-        };
-        if body.asked != asked.into() {
-            return Err(Invalid);
+        match self.verify(text)? {
+            Body::Walk(body) if body.asked == asked.into() => Ok(WalkToken {
+                stage: if body.second { Stage::Second } else { Stage::First },
+                before: body.before.map(Position),
+                begun: body.begun.map(Position),
+                as_of: body.as_of.into(),
+            }),
+            _ => Err(Invalid),
         }
-        Ok(WalkToken {
-            stage: if body.second { Stage::Second } else { Stage::First },
-            before: body.before.map(Position),
-            begun: body.begun.map(Position),
-            as_of: Token::new(Epoch(body.epoch), Revision(body.revision)),
-        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proto::{Epoch, Revision};
     use service_kit::Secret;
     use uuid::Uuid;
 
-    use super::super::MAX_TEXT_BYTES;
+    use super::super::codec::MAX_TEXT_BYTES;
     use super::*;
     use crate::queries::ListKind;
 

@@ -1,15 +1,14 @@
 use super::*;
 
-fn problems(parents: Parents, layers: &[&str], files: &[(&str, &str)]) -> Vec<String> {
+fn problems(layers: &[&str], files: &[(&str, &str)]) -> Vec<String> {
     let files = files.iter().map(|(path, text)| (PathBuf::from(path), (*text).to_owned())).collect();
     let layers: Vec<String> = layers.iter().map(ToString::to_string).collect();
-    problems_in(&files, parents, &layers).expect("the fixture can be read")
+    problems_in(&files, &layers).expect("the fixture can be read")
 }
 
 #[test]
 fn a_clean_tree_passes() {
     let found = problems(
-        Parents::Strict,
         &["low", "high"],
         &[
             ("src/lib.rs", "mod low;\nmod high;\npub use high::High;\nfn main() { high::run() }"),
@@ -39,7 +38,6 @@ fn an_upward_use_is_found_in_every_form() {
         "use crate::high::*;",
     ] {
         let found = problems(
-            Parents::Strict,
             &["low other again", "high"],
             &[
                 ("src/lib.rs", "mod low; mod high; mod other; mod again;"),
@@ -60,7 +58,6 @@ fn an_upward_use_is_found_in_every_form() {
 #[test]
 fn tests_and_other_crates_do_not_count() {
     let found = problems(
-        Parents::Strict,
         &["low", "high"],
         &[
             ("src/lib.rs", "mod low; mod high;"),
@@ -81,7 +78,6 @@ fn tests_and_other_crates_do_not_count() {
 #[test]
 fn a_circle_of_files_is_found_once() {
     let found = problems(
-        Parents::Lenient,
         &["a b c"],
         &[
             ("src/lib.rs", "mod a; mod b; mod c;"),
@@ -96,19 +92,18 @@ fn a_circle_of_files_is_found_once() {
 }
 
 #[test]
-fn a_parent_that_calls_a_child_is_a_circle_for_strict_crates_only() {
+fn a_parent_that_calls_a_child_is_a_circle() {
     let files = [
         ("src/lib.rs", "mod a;"),
         ("src/a/mod.rs", "mod b; pub use b::B; pub struct A; fn f() { b::run() }"),
         ("src/a/b.rs", "use super::A; pub struct B; pub fn run() {}"),
     ];
-    assert_eq!(problems(Parents::Lenient, &["a"], &files), Vec::<String>::new());
-    assert_eq!(problems(Parents::Strict, &["a"], &files).len(), 1);
+    assert_eq!(problems(&["a"], &files).len(), 1);
     let reexports_only = [files[0], ("src/a/mod.rs", "mod b; pub use b::B; pub struct A;"), files[2]];
-    assert_eq!(problems(Parents::Strict, &["a"], &reexports_only), Vec::<String>::new());
+    assert_eq!(problems(&["a"], &reexports_only), Vec::<String>::new());
     let uses_what_it_reexports =
         [files[0], ("src/a/mod.rs", "mod b; pub use b::B; pub struct A(B);"), files[2]];
-    assert_eq!(problems(Parents::Strict, &["a"], &uses_what_it_reexports).len(), 1);
+    assert_eq!(problems(&["a"], &uses_what_it_reexports).len(), 1);
 }
 
 #[test]
@@ -116,5 +111,5 @@ fn the_table_names_exactly_the_modules_of_the_crate() {
     let files = [("src/lib.rs", "mod new;"), ("src/new.rs", "")];
     let wanted =
         ["src: the module new is in no layer", "src: the layers name a module old that does not exist"];
-    assert_eq!(problems(Parents::Strict, &["old"], &files), wanted);
+    assert_eq!(problems(&["old"], &files), wanted);
 }

@@ -7,7 +7,7 @@ use proto::UserId;
 use proto::error::{Reason, ServiceError};
 use proto::legacy::v2::FollowUserInfo;
 
-use super::{Call, Legacy};
+use super::reads::{Call, Legacy};
 use crate::queries::{Known, ListAt, ListKind, Relation};
 
 /// Which part.
@@ -67,6 +67,10 @@ impl Part {
 }
 
 impl Legacy {
+    pub(super) fn bounds(&self, limit: i32, offset: i32, largest: usize) -> Result<Bounds, ServiceError> {
+        Bounds::of(limit, offset, self.default_limit, largest)
+    }
+
     /// Reads a part of a list, and how a viewer sees the accounts.
     pub(super) async fn list(
         &self,

@@ -1,0 +1,136 @@
+//! How a read of the older API is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::UserId;
+use proto::error::ServiceError;
+use service_kit::trace::Parent;
+use tokio::time::Instant;
+use tonic::Request;
+
+use super::super::call::Begun;
+use super::super::errors;
+use super::fresh::StreamEnd;
+use crate::memory::FromMemory;
+use crate::metrics::LEGACY_OLDER;
+use crate::postgres::PostgresReader;
+use crate::queries::{Answer, Read, Relation, Relations};
+use crate::recent::{Recent, Sources};
+use crate::router::{Fallback, Need, QueryTrace, ReadModelReader, Refusal, StoreRouter};
+
+/// Settings of this API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegacySettings {
+    /// Ids of a list whose limit is 0.
+    pub default_limit: usize,
+    /// Longest wait for what the stream held.
+    pub freshness_wait: Duration,
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct Legacy {
+    router: Arc<StoreRouter>,
+    stream_end: StreamEnd,
+    pub(super) default_limit: usize,
+}
+
+/// One call: how fresh its answers are, until when, and its span.
+#[derive(Debug)]
+pub struct Call {
+    need: Need,
+    deadline: Instant,
+    parent: Parent,
+}
+
+impl Legacy {
+    /// Answers with these.
+    pub fn new(
+        router: Arc<StoreRouter>,
+        sources: Sources,
+        recent: Arc<Recent>,
+        settings: LegacySettings,
+    ) -> Self {
+        let stream_end = StreamEnd::new(sources, recent, settings.freshness_wait);
+        Self { router, stream_end, default_limit: settings.default_limit }
+    }
+
+    /// Begins a call whose request is sound: waits for what the stream holds.
+    pub(super) async fn begin<T>(&self, request: &Request<T>) -> Call {
+        let Begun { deadline, caller, parent } = Begun::of(request);
+        let at_least = self.stream_end.reached(deadline).await;
+        Call { need: Need { at_least, caller, ..Need::default() }, deadline, parent }
+    }
+
+    pub(super) async fn ask<Q: FromMemory>(
+        &self,
+        question: &Q,
+        call: &Call,
+    ) -> Result<Answer<Q::Answer>, ServiceError>
+    where
+        ReadModelReader: Read<Q>,
+        PostgresReader: Read<Q>,
+    {
+        let trace = QueryTrace::new(true).below(call.parent.clone());
+        let mut answer = self.router.attempt(question, call.need, call.deadline, &trace).await;
+        // Without the requirement, only what failed for want of freshness can succeed.
+        if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trace)) {
+            let any = Need { at_least: None, ..call.need };
+            answer = self.router.attempt(question, any, call.deadline, &trace).await;
+            if answer.is_ok() {
+                metrics::counter!(LEGACY_OLDER).increment(1);
+            }
+        }
+        self.router.count(question, &answer);
+        // The caller gave no token that could be at fault.
+        answer.map_err(|refusal| errors::refusal(refusal, ""))
+    }
+
+    /// What links the first with the second.
+    pub(super) async fn relation(
+        &self,
+        viewer: UserId,
+        other: UserId,
+        call: &Call,
+    ) -> Result<Relation, ServiceError> {
+        let answer = self.ask(&Relations { viewer, targets: vec![other] }, call).await?;
+        Ok(answer.value.first().copied().unwrap_or_default())
+    }
+}
+
+/// The revision that the call asked for is why there is no answer.
+fn too_fresh(refusal: Refusal, trace: &QueryTrace) -> bool {
+    let fell_back = || trace.record().and_then(|record| record.fallback);
+    match refusal {
+        Refusal::EpochChanged | Refusal::TokenAhead | Refusal::Behind { .. } => true,
+        Refusal::DeadlineExceeded | Refusal::RuledOut { .. } | Refusal::Busy { .. } => false,
+        Refusal::BudgetExhausted { .. } | Refusal::Unavailable { .. } => fell_back()
+            .is_some_and(|reason| [Fallback::Behind, Fallback::Epoch].map(Fallback::name).contains(&reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::Limit;
+
+    #[test]
+    fn only_want_of_freshness_makes_a_read_repeat() {
+        let after = Duration::from_millis(1);
+        let exhausted = Refusal::BudgetExhausted { limit: Limit::Rate, retry_after: after };
+        for (refusal, fell_back, again) in [
+            (exhausted, Fallback::Behind, true),
+            (exhausted, Fallback::Down, false),
+            (exhausted, Fallback::Slow, false),
+            (Refusal::Unavailable { retry_after: after }, Fallback::Failed, false),
+            (Refusal::Unavailable { retry_after: after }, Fallback::Epoch, true),
+            (Refusal::TokenAhead, Fallback::Behind, true),
+            (Refusal::Busy { share: false, retry_after: after }, Fallback::Behind, false),
+        ] {
+            let trace = QueryTrace::new(true);
+            trace.fell_back(fell_back.name());
+            assert_eq!(too_fresh(refusal, &trace), again, "{refusal:?} after {fell_back:?}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What the query service answers with.
+
+use std::sync::Arc;
+
+use proto::error::ServiceError;
+use service_kit::auth::Caller;
+use service_kit::shares::Places;
+
+use super::call::Call;
+use super::watch::Watches;
+use super::{PipelineStatus, errors};
+use crate::memory::FromMemory;
+use crate::page_token::Codec;
+use crate::postgres::{Exporter, PostgresReader};
+use crate::queries::{Answer, Read};
+use crate::router::{ReadModelReader, StoreRouter};
+
+/// The query service.
+#[derive(Debug)]
+pub struct Queries {
+    /// Answers reads.
+    pub router: Arc<StoreRouter>,
+    /// Reads the edges of exports.
+    pub exporter: Exporter,
+    /// Places of exports.
+    pub exports: Places<Option<Caller>>,
+    /// Signs page and resume tokens.
+    pub codec: Arc<Codec>,
+    /// Answers GetStatus.
+    pub pipeline: PipelineStatus,
+    /// Runs watches.
+    pub watches: Watches,
+}
+
+impl Queries {
+    /// Asks whichever store can answer.
+    pub(super) async fn ask<Q: FromMemory>(
+        &self,
+        question: &Q,
+        call: &Call,
+    ) -> Result<Answer<Q::Answer>, ServiceError>
+    where
+        ReadModelReader: Read<Q>,
+        PostgresReader: Read<Q>,
+    {
+        let answer = self.router.answer(question, call.need, call.deadline, &call.trace).await;
+        answer.map_err(|refusal| errors::refusal(refusal, call.token_field))
+    }
+}
