@@ -14,7 +14,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use metrics::Histogram;
 use parking_lot::Mutex;
@@ -25,7 +24,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{SHARED_ITEMS, SHARED_QUESTIONS};
-use crate::queries::{Begins, Error, QuestionName, ReadItems, Shared, Statement, Versioned};
+use crate::queries::{
+    Begins, Context, Error, QuestionName, ReadItems, ReadResult, Shared, Statement, Versioned, join_bounds,
+};
 
 /// How many items of one question a statement takes before those of others have had their turn.
 const TURN: usize = 40;
@@ -65,7 +66,7 @@ struct Progress<V> {
     /// The statement that was last begun for it, and when.
     statement: Option<(Statement, Instant)>,
     /// None once it is answered.
-    reply: Option<oneshot::Sender<Result<Versioned<Vec<V>>, Error>>>,
+    reply: Option<oneshot::Sender<ReadResult<Vec<V>>>>,
 }
 
 /// Some items of a question, on their way in a statement.
@@ -95,15 +96,10 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
     }
 
     /// Answers a question together with others.
-    pub async fn get(
-        &self,
-        question: &Q,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Q::Answer>, Error> {
+    pub async fn get(&self, question: &Q, cx: Context<'_>) -> ReadResult<Q::Answer> {
         let items = question.to_items();
         let asked = Instant::now();
-        let until = asked + within;
+        let until = asked + cx.within;
         let (reply, answer) = oneshot::channel();
         let progress = Progress {
             values: vec![Q::Value::default(); items.len()],
@@ -112,7 +108,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             statement: None,
             reply: Some(reply),
         };
-        let (parent, progress) = (parent.clone(), Mutex::new(progress));
+        let (parent, progress) = (cx.parent.clone(), Mutex::new(progress));
         let waiter = Arc::new(Waiter { items, asked, until, parent, progress });
         self.waiting.lock().push_back(Waiting { waiter: Arc::clone(&waiter), next: 0 });
         self.arrived.notify_one();
@@ -180,23 +176,21 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             [only] => only.waiter.parent.clone(),
             _ => span.as_parent(),
         };
-        match span.finish(self.store.read_items(items, begins, within, &parent).await) {
+        let cx = Context { within, parent: &parent };
+        match span.finish(self.store.read_items(items, begins, cx).await) {
             Ok(answer) if answer.value.len() == asked => {
+                let bounds = answer.bounds();
                 let mut values = answer.value.into_iter();
                 for part in &parts {
-                    part.waiter.place(
-                        part.from,
-                        values.by_ref().take(part.len),
-                        (answer.as_of, answer.target),
-                        &statement,
-                    );
+                    let values = values.by_ref().take(part.len);
+                    part.waiter.place(part.from, values, bounds, &statement);
                 }
             }
             Ok(_) => {
                 let error = Error::failed("a statement answered for other items than were asked");
-                parts.iter().for_each(|part| part.waiter.fail(shared(&error, &statement)));
+                parts.iter().for_each(|part| part.waiter.fail(shared(error.clone(), &statement)));
             }
-            Err(error) => parts.iter().for_each(|part| part.waiter.fail(shared(&error, &statement))),
+            Err(error) => parts.iter().for_each(|part| part.waiter.fail(shared(error.clone(), &statement))),
         }
     }
 }
@@ -218,25 +212,24 @@ impl<I, V> Waiter<I, V> {
             |began: Instant| self.until.duration_since(began) * 2 > self.until.duration_since(self.asked);
         let statement = self.progress.lock().statement.clone().filter(|(_, began)| late(*began));
         let statement = statement.map_or_else(Statement::none, |(statement, _)| statement);
-        shared(&Error::TimedOut, &statement)
+        shared(Error::TimedOut, &statement)
     }
 
     fn place(
         &self,
         from: usize,
         values: impl Iterator<Item = V>,
-        (as_of, target): (Token, Token),
+        part: (Token, Token),
         statement: &Statement,
     ) {
         let mut progress = self.progress.lock();
-        let (older, newer) = progress.bounds.unwrap_or((as_of, target));
-        if older.epoch != as_of.epoch {
-            drop(progress);
-            self.fail(Error::failed("the epoch changed between two parts of an answer"));
-            return;
-        }
-        // The whole holds what its oldest part holds, and nothing beyond what its newest part may hold.
-        let bounds = (older.min(as_of), newer.max(target));
+        let bounds = match join_bounds(progress.bounds.unwrap_or(part), part) {
+            Ok(bounds) => bounds,
+            Err(error) => {
+                drop(progress);
+                return self.fail(error);
+            }
+        };
         progress.bounds = Some(bounds);
         let mut taken = 0;
         for (slot, value) in progress.values.iter_mut().skip(from).zip(values) {
@@ -280,21 +273,6 @@ fn span_of_batch<I, V>(parts: &[Part<I, V>]) -> Span {
 }
 
 /// A statement's failure for one of its questions.
-fn shared(error: &Error, statement: &Statement) -> Error {
-    Error::Shared { error: Box::new(again(error)), statement: statement.clone() }
-}
-
-fn again(error: &Error) -> Error {
-    match error {
-        Error::NotBuilt => Error::NotBuilt,
-        Error::NotComplete => Error::NotComplete,
-        Error::NotExact => Error::NotExact,
-        Error::TimedOut => Error::TimedOut,
-        Error::Busy => Error::Busy,
-        Error::Stalled => Error::Stalled,
-        Error::Unchecked => Error::Unchecked,
-        Error::Misconfigured(problem) => Error::Misconfigured(problem.clone()),
-        Error::Failed(source) => Error::failed(source.to_string()),
-        Error::Shared { error, .. } => again(error),
-    }
+fn shared(error: Error, statement: &Statement) -> Error {
+    Error::Shared { error: Box::new(error), statement: statement.clone() }
 }

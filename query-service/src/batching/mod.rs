@@ -7,16 +7,14 @@ pub mod lanes;
 #[cfg(test)]
 mod tests;
 
-use service_kit::trace::Parent;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use self::lanes::Lanes;
 use crate::queries::{
-    Check, Counts, CountsOf, Error, Known, ListAt, Page, Question, QuestionName, Read, ReadItems, Relation,
-    Relations, SeenPage, Shared, Sift, Suggest, Union, Versioned,
+    Check, Context, Counts, CountsOf, Known, ListAt, Page, Question, QuestionName, Read, ReadItems,
+    ReadResult, Relation, Relations, SeenPage, Shared, Sift, Suggest, Union,
 };
 
 /// A read model whose small questions share statements. Clones share the lanes.
@@ -28,12 +26,6 @@ pub struct Batched<R> {
     checks: Arc<Lanes<Check, R>>,
     relations: Arc<Lanes<Relations, R>>,
     counts: Arc<Lanes<CountsOf, R>>,
-}
-
-impl<R> std::fmt::Debug for Batched<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Batched")
-    }
 }
 
 /// Questions that have statements of their own.
@@ -80,59 +72,38 @@ impl<R> Batched<R> {
         &self,
         lanes: &Lanes<Q, R>,
         question: &Q,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Q::Answer>, Error>
+        cx: Context<'_>,
+    ) -> ReadResult<Q::Answer>
     where
         R: Read<Q> + ReadItems<Q>,
     {
         if question.items() == 0 || self.lanes == 0 {
-            return self.inner.read(question, within, parent).await;
+            return self.inner.read(question, cx).await;
         }
-        lanes.get(question, within, parent).await
+        lanes.get(question, cx).await
     }
 }
 
 impl<R: Read<Check> + ReadItems<Check>> Read<Check> for Batched<R> {
-    async fn read(
-        &self,
-        check: &Check,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        self.share(&self.checks, check, within, parent).await
+    async fn read(&self, check: &Check, cx: Context<'_>) -> ReadResult<Vec<bool>> {
+        self.share(&self.checks, check, cx).await
     }
 }
 
 impl<R: Read<Relations> + ReadItems<Relations>> Read<Relations> for Batched<R> {
-    async fn read(
-        &self,
-        asked: &Relations,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
-        self.share(&self.relations, asked, within, parent).await
+    async fn read(&self, asked: &Relations, cx: Context<'_>) -> ReadResult<Vec<Relation>> {
+        self.share(&self.relations, asked, cx).await
     }
 }
 
 impl<R: Read<CountsOf> + ReadItems<CountsOf>> Read<CountsOf> for Batched<R> {
-    async fn read(
-        &self,
-        asked: &CountsOf,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<Counts>>, Error> {
-        self.share(&self.counts, asked, within, parent).await
+    async fn read(&self, asked: &CountsOf, cx: Context<'_>) -> ReadResult<Vec<Counts>> {
+        self.share(&self.counts, asked, cx).await
     }
 }
 
 impl<Q: Unshared, R: Read<Q>> Read<Q> for Batched<R> {
-    async fn read(
-        &self,
-        question: &Q,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Q::Answer>, Error> {
-        self.inner.read(question, within, parent).await
+    async fn read(&self, question: &Q, cx: Context<'_>) -> ReadResult<Q::Answer> {
+        self.inner.read(question, cx).await
     }
 }

@@ -1,5 +1,7 @@
 //! How questions share statements, with statements that a test answers.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use proto::{Epoch, Revision, Token, UserId};
 use service_kit::config::Env;
@@ -9,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::neo4j::Neo4jReader;
-use crate::queries::{Begins, Room, Statement};
+use crate::queries::{Begins, Error, Room, Statement, Versioned};
 
 /// What each statement held; one runs at a time, when the test lets it.
 #[derive(Default)]
@@ -50,13 +52,7 @@ impl Shared for Doubled {
 impl ReadItems<Doubled> for Arc<Server> {
     const ROOM: Room = Room { statement: 100, question: 0 };
 
-    async fn read_items(
-        &self,
-        items: Vec<u32>,
-        begins: Begins,
-        _: Duration,
-        _: &Parent,
-    ) -> Result<Versioned<Vec<u32>>, Error> {
+    async fn read_items(&self, items: Vec<u32>, begins: Begins, _: Context<'_>) -> ReadResult<Vec<u32>> {
         begins();
         self.statements.lock().push(items.clone());
         if let Some(gate) = &self.gate {
@@ -88,9 +84,11 @@ fn start(lanes: &Arc<TestLanes>) -> CancellationToken {
 fn ask(
     lanes: &Arc<TestLanes>,
     items: impl IntoIterator<Item = u32>,
-) -> tokio::task::JoinHandle<Result<Versioned<Vec<u32>>, Error>> {
+) -> tokio::task::JoinHandle<ReadResult<Vec<u32>>> {
     let (lanes, question) = (Arc::clone(lanes), Doubled(items.into_iter().collect()));
-    tokio::spawn(async move { lanes.get(&question, Duration::from_secs(5), &Parent::default()).await })
+    tokio::spawn(async move {
+        lanes.get(&question, Context { within: Duration::from_secs(5), parent: &Parent::default() }).await
+    })
 }
 
 async fn settle() {
@@ -144,7 +142,9 @@ async fn nobody_waits_beyond_their_time_and_who_left_is_dropped() {
     let _stop = start(&lanes);
     let first = ask(&lanes, [1]);
     settle().await;
-    let late = lanes.get(&Doubled(vec![2]), Duration::from_millis(10), &Parent::default()).await;
+    let late = lanes
+        .get(&Doubled(vec![2]), Context { within: Duration::from_millis(10), parent: &Parent::default() })
+        .await;
     let (late, statement) = late.expect_err("it is late").unshared();
     assert!(matches!(late, Error::TimedOut));
     assert!(!statement.expect("a statement of others").count(), "it was in none");
@@ -198,7 +198,8 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
         tokio::task::yield_now().await;
         reader.clone().run(stop.clone()).await;
     };
-    let (within, parent) = (Duration::from_secs(5), Parent::default());
+    let parent = Parent::default();
+    let cx = Context { within: Duration::from_secs(5), parent: &parent };
     let relations = |viewer, targets: &[UserId]| Relations { viewer, targets: targets.to_vec() };
     let check = |viewer, target| Check { viewer, targets: vec![target] };
     let counts = |user| CountsOf { users: vec![user] };
@@ -207,12 +208,12 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
     let counts = [counts(one), counts(other)];
     let asked = async {
         let answers = tokio::join!(
-            reader.read(&relations[0], within, &parent),
-            reader.read(&relations[1], within, &parent),
-            reader.read(&checks[0], within, &parent),
-            reader.read(&checks[1], within, &parent),
-            reader.read(&counts[0], within, &parent),
-            reader.read(&counts[1], within, &parent),
+            reader.read(&relations[0], cx),
+            reader.read(&relations[1], cx),
+            reader.read(&checks[0], cx),
+            reader.read(&checks[1], cx),
+            reader.read(&counts[0], cx),
+            reader.read(&counts[1], cx),
         );
         stop.cancel();
         answers
@@ -242,7 +243,14 @@ async fn a_statement_is_late_for_who_gave_it_most_of_their_time() {
         settle().await;
         let second = tokio::spawn({
             let lanes = Arc::clone(&lanes);
-            async move { lanes.get(&Doubled(vec![2]), Duration::from_millis(100), &Parent::default()).await }
+            async move {
+                lanes
+                    .get(
+                        &Doubled(vec![2]),
+                        Context { within: Duration::from_millis(100), parent: &Parent::default() },
+                    )
+                    .await
+            }
         });
         settle().await;
         tokio::time::sleep(Duration::from_millis(before)).await;

@@ -10,14 +10,17 @@ use service_kit::auth::Caller;
 use service_kit::grpc::Deadline;
 use service_kit::trace::Parent;
 use tokio::time::Instant;
-use tonic::Request;
+use tonic::{Request, Response, Status};
 
 use super::validate::{self, AT_LEAST_AS_FRESH};
 use crate::queries::Source;
-use crate::router::{CallerKey, Need, QueryTrace, Step};
+use crate::router::{Call, CallerKey, Need, QueryTrace, Step};
 
 /// Used where a request came without a deadline, which the server's defaults rule out.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// What a method returns.
+pub type Reply<T> = Result<Response<T>, Status>;
 
 /// The field of the page token.
 pub const PAGE_TOKEN: &str = "page_token";
@@ -48,31 +51,33 @@ impl Begun {
     }
 }
 
-/// One call.
-#[derive(Debug)]
-pub struct Call {
-    /// How fresh the answer must be.
-    pub need: Need,
-    /// The field that asks for that.
-    pub token_field: &'static str,
-    /// Until when.
-    pub deadline: Instant,
-    /// What was asked for it.
-    pub trace: QueryTrace,
+/// The message, who sent it, and until when it is answered.
+pub fn begin<T>(request: Request<T>) -> (T, Begun) {
+    let begun = Begun::of(&request);
+    (request.into_inner(), begun)
 }
 
-impl Call {
+/// One call of a method that reads.
+#[derive(Debug)]
+pub struct ReadCall {
+    /// How it is answered.
+    pub read: Call,
+    /// The field that asks for a revision.
+    pub token_field: &'static str,
+}
+
+impl ReadCall {
     /// A call with these fields.
     pub fn new(begun: Begun, consistency: Option<&Consistency>, explain: bool) -> Result<Self, ServiceError> {
         let Begun { deadline, caller, parent } = begun;
         let need = Need { caller, ..validate::need(consistency)? };
-        let trace = QueryTrace::new(explain).below(parent);
-        Ok(Self { need, token_field: AT_LEAST_AS_FRESH, deadline, trace })
+        let read = Call { need, deadline, trace: QueryTrace::new(explain).below(parent) };
+        Ok(Self { read, token_field: AT_LEAST_AS_FRESH })
     }
 
     /// The page must be at least as fresh as the one before, and as the caller asks.
     pub fn not_before(&mut self, before: Token) -> Result<(), ServiceError> {
-        match self.need.at_least {
+        match self.read.need.at_least {
             // One of them is of the past, whichever it is.
             Some(asked) if asked.epoch != before.epoch => {
                 let message = format!("is of another epoch than {}", self.token_field);
@@ -80,7 +85,7 @@ impl Call {
             }
             Some(asked) if asked > before => {}
             _ => {
-                self.need.at_least = Some(before);
+                self.read.need.at_least = Some(before);
                 self.token_field = PAGE_TOKEN;
             }
         }
@@ -89,7 +94,7 @@ impl Call {
 
     /// How the answer came about, if the caller wants to know.
     pub fn explanation(&self) -> Option<Explanation> {
-        let record = self.trace.record()?;
+        let record = self.read.trace.record()?;
         Some(Explanation {
             steps: record.steps.into_iter().map(step).collect(),
             fallback_reason: record.fallback.unwrap_or_default().to_owned(),

@@ -1,37 +1,12 @@
-//! GetCounts: followers and following for everyone, the other counts for the account itself alone.
+//! The counts of an account on the wire: followers and following for everyone, the others for the account alone.
 
 use proto::UserId;
-use proto::query::v1::{Counts as WireCounts, GetCountsRequest, GetCountsResponse};
-use tonic::Status;
+use proto::query::v1::Counts as WireCounts;
 
-use super::call::{Begun, Call, wire_source};
-use super::{Queries, validate};
-use crate::queries::{Counts, CountsOf};
-
-impl Queries {
-    /// Returns the counts of accounts.
-    pub(super) async fn counts(
-        &self,
-        request: GetCountsRequest,
-        begun: Begun,
-    ) -> Result<GetCountsResponse, Status> {
-        let users = validate::users(&request.user_ids, "user_ids")?;
-        let viewer = validate::optional_user(&request.viewer_id, "viewer_id")?;
-        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
-        let question = CountsOf { users };
-        let answer = self.ask(&question, &call).await?;
-        let counts = question.users.iter().zip(answer.value);
-        Ok(GetCountsResponse {
-            counts: counts.map(|(user, counts)| shown(*user, counts, viewer)).collect(),
-            as_of: answer.as_of.to_string(),
-            source: wire_source(answer.source),
-            explanation: call.explanation(),
-        })
-    }
-}
+use crate::queries::Counts;
 
 /// The counts that this viewer may see: only the account itself sees its mutes, blocks and requests.
-fn shown(user: UserId, counts: Counts, viewer: Option<UserId>) -> WireCounts {
+pub fn shown(user: UserId, counts: Counts, viewer: Option<UserId>) -> WireCounts {
     let own = |count| (viewer == Some(user)).then_some(count);
     WireCounts {
         user_id: user.to_string(),

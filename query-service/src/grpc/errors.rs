@@ -8,23 +8,16 @@ use crate::router::Refusal;
 /// A question that got no answer; `token_field` is the field that asked for a revision.
 pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
     let message = refusal.to_string();
+    let later = |reason, retry_after| ServiceError::new(reason, &message).retry_after(retry_after);
     match refusal {
         Refusal::EpochChanged => ServiceError::field(Reason::EpochChanged, token_field, message),
         Refusal::TokenAhead => ServiceError::field(Reason::TokenAhead, token_field, message),
         Refusal::BudgetExhausted { limit, retry_after } => {
-            ServiceError::new(Reason::FallbackBudgetExhausted, message)
-                .retry_after(retry_after)
-                .with("limit", limit.name())
+            later(Reason::FallbackBudgetExhausted, retry_after).with("limit", limit.name())
         }
-        Refusal::Unavailable { retry_after } => {
-            ServiceError::new(Reason::StoreUnavailable, message).retry_after(retry_after)
-        }
-        Refusal::Behind { retry_after } => {
-            ServiceError::new(Reason::ReadModelBehind, message).retry_after(retry_after)
-        }
-        Refusal::Busy { retry_after, .. } => {
-            ServiceError::new(Reason::ReadModelBusy, message).retry_after(retry_after)
-        }
+        Refusal::Unavailable { retry_after } => later(Reason::StoreUnavailable, retry_after),
+        Refusal::Behind { retry_after } => later(Reason::ReadModelBehind, retry_after),
+        Refusal::Busy { retry_after, .. } => later(Reason::ReadModelBusy, retry_after),
         Refusal::RuledOut { read_source } => {
             ServiceError::new(Reason::PreconditionFailed, message).with("read_source", read_source.name())
         }

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{Queries, errors};
+use super::{Queries, errors, validate};
 use crate::metrics::{EXPORTED, EXPORTS_REFUSED};
 use crate::page_token::{Codec, ExportToken};
 use crate::postgres::{EdgeTable, ExportRow, Exporter};
@@ -52,16 +52,10 @@ impl Queries {
         caller: Option<Caller>,
     ) -> Result<ExportStream, ServiceError> {
         let table = table(request.kind)?;
-        let resumed =
-            match request.resume_token.as_str() {
-                "" => None,
-                text => {
-                    let token = self.codec.read_export(text, table);
-                    Some(token.map_err(|error| {
-                        ServiceError::field(Reason::InvalidPageToken, "resume_token", error)
-                    })?)
-                }
-            };
+        let field = (Reason::InvalidPageToken, "resume_token");
+        let resumed = validate::optional_token(&request.resume_token, field, |text| {
+            self.codec.read_export(text, table)
+        })?;
         let place = self.exports.take(caller, Instant::now()).map_err(|refused| {
             metrics::counter!(EXPORTS_REFUSED, "cause" => refused.name()).increment(1);
             ServiceError::new(Reason::Overloaded, "too many exports are running; retry later")

@@ -4,7 +4,7 @@ use proto::Token;
 use proto::query::v1 as wire;
 use proto::query::v1::{Consistency, ListedEdge};
 
-use super::call::{Call, wire_source};
+use super::call::{ReadCall, wire_source};
 use crate::queries::Source;
 
 /// The request of any list.
@@ -38,41 +38,22 @@ pub struct ListPage {
     /// Where it came from.
     pub source: Source,
     /// What was asked for it.
-    pub call: Call,
+    pub call: ReadCall,
 }
 
-/// Requests without a viewer.
-macro_rules! own_requests {
-    ($($request:ident),+) => {
-        $(impl From<wire::$request> for ListRequest {
-            fn from(request: wire::$request) -> Self {
+/// Requests, each with its viewer and whether relationships are wanted: only public lists have these fields.
+macro_rules! requests {
+    (|$request:ident| $($name:ident($viewer_id:expr, $with_relationships:expr);)+) => {
+        $(impl From<wire::$name> for ListRequest {
+            fn from($request: wire::$name) -> Self {
                 Self {
-                    user_id: request.user_id,
-                    page_size: request.page_size,
-                    page_token: request.page_token,
-                    consistency: request.consistency,
-                    explain: request.explain,
-                    viewer_id: String::new(),
-                    with_relationships: false,
-                }
-            }
-        })+
-    };
-}
-
-/// Requests with one.
-macro_rules! public_requests {
-    ($($request:ident),+) => {
-        $(impl From<wire::$request> for ListRequest {
-            fn from(request: wire::$request) -> Self {
-                Self {
-                    user_id: request.user_id,
-                    page_size: request.page_size,
-                    page_token: request.page_token,
-                    consistency: request.consistency,
-                    explain: request.explain,
-                    viewer_id: request.viewer_id,
-                    with_relationships: request.with_relationships,
+                    user_id: $request.user_id,
+                    page_size: $request.page_size,
+                    page_token: $request.page_token,
+                    consistency: $request.consistency,
+                    explain: $request.explain,
+                    viewer_id: $viewer_id,
+                    with_relationships: $with_relationships,
                 }
             }
         })+
@@ -95,8 +76,13 @@ macro_rules! responses {
     };
 }
 
-own_requests!(ListMutesRequest, ListBlocksRequest, ListFollowRequestsRequest);
-public_requests!(ListFollowersRequest, ListFollowingRequest);
+requests! { |request|
+    ListMutesRequest(String::new(), false);
+    ListBlocksRequest(String::new(), false);
+    ListFollowRequestsRequest(String::new(), false);
+    ListFollowersRequest(request.viewer_id, request.with_relationships);
+    ListFollowingRequest(request.viewer_id, request.with_relationships);
+}
 responses!(
     ListFollowersResponse,
     ListFollowingResponse,

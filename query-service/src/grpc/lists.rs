@@ -11,11 +11,11 @@ use proto::graph::v1::Relationship;
 use proto::query::v1::ListedEdge;
 use proto::{Position, Token, UserId, timestamp};
 
-use super::call::{Begun, Call, PAGE_TOKEN};
+use super::call::{Begun, PAGE_TOKEN, ReadCall};
 use super::list_messages::{ListPage, ListRequest};
 use super::relationships::relationship;
 use super::{Queries, validate};
-use crate::page_token::{Codec, PageToken};
+use crate::page_token::PageToken;
 use crate::queries::{Answer, ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
 
 /// Rows more than the page that are read where there is a viewer: few accounts are blocked, and no second question is
@@ -33,7 +33,7 @@ struct Start {
     viewer: Option<UserId>,
     before: Option<Position>,
     size: usize,
-    call: Call,
+    call: ReadCall,
 }
 
 impl Queries {
@@ -76,8 +76,11 @@ impl Queries {
     ) -> Result<Start, ServiceError> {
         let user = validate::user(&request.user_id, "user_id")?;
         let size = validate::page_size(request.page_size)?;
-        let mut call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
-        let token = page_token(&self.codec, &request.page_token, kind, user, viewer)?;
+        let mut call = ReadCall::new(begun, request.consistency.as_ref(), request.explain)?;
+        let token =
+            validate::optional_token(&request.page_token, (Reason::InvalidPageToken, PAGE_TOKEN), |text| {
+                self.codec.read_page(text, kind, user, viewer)
+            })?;
         go_on(&mut call, token)?;
         Ok(Start { kind, user, viewer, before: token.map(|token| token.before), size, call })
     }
@@ -122,9 +125,7 @@ impl Queries {
             .collect();
         Ok(self.finish(start, edges, next, as_of, source))
     }
-}
 
-impl Queries {
     fn finish(
         &self,
         start: Start,
@@ -161,25 +162,8 @@ fn cut(rows: &[SeenRow], size: usize, limit: usize) -> (Vec<&SeenRow>, Option<Po
     (shown, last.map(|last| last.row.position))
 }
 
-/// The token of the page before; `None` for the first page.
-fn page_token(
-    codec: &Codec,
-    text: &str,
-    kind: ListKind,
-    user: UserId,
-    viewer: Option<UserId>,
-) -> Result<Option<PageToken>, ServiceError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let token = codec
-        .read_page(text, kind, user, viewer)
-        .map_err(|error| ServiceError::field(Reason::InvalidPageToken, PAGE_TOKEN, error))?;
-    Ok(Some(token))
-}
-
 /// The page must be at least as fresh as the one before, and as the caller asks.
-fn go_on(call: &mut Call, token: Option<PageToken>) -> Result<(), ServiceError> {
+fn go_on(call: &mut ReadCall, token: Option<PageToken>) -> Result<(), ServiceError> {
     token.map_or(Ok(()), |token| call.not_before(token.as_of))
 }
 
@@ -212,8 +196,10 @@ mod tests {
         Some(PageToken { kind: ListKind::Followers, user, viewer: None, before: Position(7), as_of })
     }
 
-    fn call(need: Need) -> Call {
-        Call { need, ..Call::new(Begun::at(Instant::now()), None, false).expect("no requirement") }
+    fn call(need: Need) -> ReadCall {
+        let mut call = ReadCall::new(Begun::at(Instant::now()), None, false).expect("no requirement");
+        call.read.need = need;
+        call
     }
 
     #[tokio::test]
@@ -228,7 +214,7 @@ mod tests {
             for truth in [false, true] {
                 let mut call = call(asks(asked, truth));
                 assert_eq!(go_on(&mut call, page_before), Ok(()));
-                assert_eq!((call.need, call.token_field), (asks(wanted, truth), field));
+                assert_eq!((call.read.need, call.token_field), (asks(wanted, truth), field));
             }
         }
     }

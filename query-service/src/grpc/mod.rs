@@ -3,7 +3,6 @@
 
 mod access;
 mod call;
-mod checks;
 mod counts;
 mod errors;
 mod export;
@@ -16,7 +15,6 @@ mod relationships;
 mod service;
 mod sets;
 mod status;
-mod suggest;
 mod validate;
 mod watch;
 

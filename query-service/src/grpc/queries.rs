@@ -6,7 +6,7 @@ use proto::error::ServiceError;
 use service_kit::auth::Caller;
 use service_kit::shares::Places;
 
-use super::call::Call;
+use super::call::ReadCall;
 use super::watch::Watches;
 use super::{PipelineStatus, errors};
 use crate::memory::FromMemory;
@@ -37,13 +37,13 @@ impl Queries {
     pub(super) async fn ask<Q: FromMemory>(
         &self,
         question: &Q,
-        call: &Call,
+        call: &ReadCall,
     ) -> Result<Answer<Q::Answer>, ServiceError>
     where
         ReadModelReader: Read<Q>,
         PostgresReader: Read<Q>,
     {
-        let answer = self.router.answer(question, call.need, call.deadline, &call.trace).await;
+        let answer = self.router.answer(question, &call.read).await;
         answer.map_err(|refusal| errors::refusal(refusal, call.token_field))
     }
 }

@@ -1,37 +1,9 @@
-//! GetRelationships, and the one form in which every read shows a pair.
+//! The one form in which every read shows a pair.
 
 use proto::graph::v1::Relationship;
-use proto::query::v1::{GetRelationshipsRequest, GetRelationshipsResponse};
 use proto::{UserId, timestamp};
-use tonic::Status;
 
-use super::call::{Begun, Call, wire_source};
-use super::{Queries, validate};
-use crate::queries::{Link, Relation, Relations};
-
-impl Queries {
-    /// Returns all that links the viewer with each target.
-    pub(super) async fn relationships(
-        &self,
-        request: GetRelationshipsRequest,
-        begun: Begun,
-    ) -> Result<GetRelationshipsResponse, Status> {
-        let viewer = validate::user(&request.viewer_id, "viewer_id")?;
-        let targets = validate::users(&request.target_ids, "target_ids")?;
-        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
-        let question = Relations { viewer, targets };
-        let answer = self.ask(&question, &call).await?;
-        let pairs = question.targets.iter().zip(&answer.value);
-        Ok(GetRelationshipsResponse {
-            relationships: pairs
-                .map(|(target, relation)| relationship(question.viewer, *target, relation))
-                .collect(),
-            as_of: answer.as_of.to_string(),
-            source: wire_source(answer.source),
-            explanation: call.explanation(),
-        })
-    }
-}
+use crate::queries::{Link, Relation};
 
 /// A pair, seen from the viewer.
 pub fn relationship(viewer: UserId, other: UserId, relation: &Relation) -> Relationship {

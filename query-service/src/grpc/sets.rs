@@ -5,19 +5,22 @@
 //! first set after the walk began was not listed from there, so it counts as not in it; the position of its edge shows
 //! that.
 
+use proto::Position;
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::{
     AccountSet, ListFollowersYouKnowRequest, ListFollowersYouKnowResponse, ListMutualsRequest,
     ListMutualsResponse, ListSetOperationRequest, ListSetOperationResponse, ListedEdge, SetKind,
     SetOperation as WireOperation,
 };
-use proto::{Position, Token, UserId};
+use tonic::{Request, Response};
 
-use super::call::{Begun, Call, PAGE_TOKEN, wire_source};
+use super::call::{PAGE_TOKEN, ReadCall, Reply, begin, wire_source};
 use super::lists::listed_edge;
 use super::{Queries, validate};
 use crate::page_token::{Asked, Operation, Stage, WalkToken};
-use crate::queries::{Answer, CountsOf, Known, ListRow, MetRow, PublicList, Set, Sift, Union, United};
+use crate::queries::{
+    Answer, CountsOf, Known, ListRow, MetRow, PublicList, Set, Sift, Sifted, Union, United,
+};
 
 /// Edges that a page looks through, in rows of the page.
 const LOOK_THROUGH: usize = 10;
@@ -31,10 +34,11 @@ struct Start {
     asked: Asked,
     token: Option<WalkToken>,
     size: usize,
-    call: Call,
+    call: ReadCall,
 }
 
 impl Start {
+    /// Where the walk of the first set goes on; a walk of the second one says so in its token.
     fn before(&self) -> Option<Position> {
         self.token.and_then(|token| token.before)
     }
@@ -44,83 +48,88 @@ impl Start {
     }
 }
 
-/// The accounts of a page, and where the next one starts if there may be one.
+/// The rows of a page, and where the next one starts if there may be one.
 struct SetPage {
-    answer: Answer<Vec<UserId>>,
+    answer: Answer<Vec<MetRow>>,
     next: Option<WalkToken>,
+}
+
+/// Rows of one set that are, or are not, in another one.
+struct Walk {
+    stage: Stage,
+    walked: Set,
+    other: Set,
+    members: bool,
+    begun: Option<Position>,
 }
 
 impl Queries {
     /// Lists friends.
-    pub(super) async fn mutuals(
-        &self,
-        request: ListMutualsRequest,
-        begun: Begun,
-    ) -> Result<ListMutualsResponse, ServiceError> {
+    pub(super) async fn mutuals(&self, request: Request<ListMutualsRequest>) -> Reply<ListMutualsResponse> {
+        let (request, begun) = begin(request);
         let user = validate::user(&request.user_id, "user_id")?;
         let size = validate::page_size(request.page_size)?;
-        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
-        let start = self.begin(Asked::Mutuals(user), &request.page_token, size, call)?;
-        let sift = Sift {
-            walked: Set { list: PublicList::Following, user },
-            before: start.before(),
-            other: Set { list: PublicList::Followers, user },
-            other_before: None,
-            members: true,
-            look: start.look(),
-            limit: size + 1,
-        };
-        let answer = self.ask(&sift, &start.call).await?;
-        let (rows, next) = cut(&answer.value.rows, size, answer.value.looked_to);
-        Ok(ListMutualsResponse {
-            edges: rows.iter().map(|met| listed_edge(&met.row, None)).collect(),
-            next_page_token: self.next(&start, next, answer.as_of),
+        let call = ReadCall::new(begun, request.consistency.as_ref(), request.explain)?;
+        let start = self.start_walk(Asked::Mutuals(user), &request.page_token, size, call)?;
+        let set = |list| Set { list, user };
+        let (walked, other) = (set(PublicList::Following), set(PublicList::Followers));
+        let walk = Walk { stage: Stage::First, walked, other, members: true, begun: None };
+        let SetPage { answer, next } = self.sift_page(&start, walk).await?;
+        Ok(Response::new(ListMutualsResponse {
+            edges: answer.value.iter().map(|met| listed_edge(&met.row, None)).collect(),
+            next_page_token: self.next(&start, next),
             as_of: answer.as_of.to_string(),
             source: wire_source(answer.source),
             explanation: start.call.explanation(),
-        })
+        }))
     }
 
     /// Lists known followers.
     pub(super) async fn followers_you_know(
         &self,
-        request: ListFollowersYouKnowRequest,
-        begun: Begun,
-    ) -> Result<ListFollowersYouKnowResponse, ServiceError> {
+        request: Request<ListFollowersYouKnowRequest>,
+    ) -> Reply<ListFollowersYouKnowResponse> {
+        let (request, begun) = begin(request);
         let viewer = validate::user(&request.viewer_id, "viewer_id")?;
         let target = validate::user(&request.target_id, "target_id")?;
         let size = validate::page_size(request.page_size)?;
-        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
-        let start = self.begin(Asked::Known(viewer, target), &request.page_token, size, call)?;
+        let call = ReadCall::new(begun, request.consistency.as_ref(), request.explain)?;
+        let start = self.start_walk(Asked::Known(viewer, target), &request.page_token, size, call)?;
         let known = Known { viewer, target, before: start.before(), skip: 0, limit: size + 1 };
-        let answer = self.ask(&known, &start.call).await?;
-        let (rows, next) = cut(&answer.value.rows, size, None);
-        Ok(ListFollowersYouKnowResponse {
+        let Answer { value: known, as_of, source } = self.ask(&known, &start.call).await?;
+        let (rows, next) = cut(&known.rows, size, None);
+        let next =
+            next.map(|before| WalkToken { stage: Stage::First, before: Some(before), begun: None, as_of });
+        Ok(Response::new(ListFollowersYouKnowResponse {
             edges: rows.iter().map(met_edge).collect(),
-            next_page_token: self.next(&start, next, answer.as_of),
-            total: answer.value.total,
-            as_of: answer.as_of.to_string(),
-            source: wire_source(answer.source),
+            next_page_token: self.next(&start, next),
+            total: known.total,
+            as_of: as_of.to_string(),
+            source: wire_source(source),
             explanation: start.call.explanation(),
-        })
+        }))
     }
 
     /// Lists two sets put together.
     pub(super) async fn set_operation(
         &self,
-        request: ListSetOperationRequest,
-        begun: Begun,
-    ) -> Result<ListSetOperationResponse, ServiceError> {
+        request: Request<ListSetOperationRequest>,
+    ) -> Reply<ListSetOperationResponse> {
+        let (request, begun) = begin(request);
         let operation = operation(request.operation)?;
         let first = set(request.first.as_ref(), ["first", "first.user_id", "first.kind"])?;
         let second = set(request.second.as_ref(), ["second", "second.user_id", "second.kind"])?;
         let size = validate::page_size(request.page_size)?;
-        let call = Call::new(begun, request.consistency.as_ref(), request.explain)?;
-        let asked = Asked::Sets(operation, first, second);
-        let start = self.begin(asked, &request.page_token, size, call)?;
-        let page = match operation {
+        let call = ReadCall::new(begun, request.consistency.as_ref(), request.explain)?;
+        let start =
+            self.start_walk(Asked::Sets(operation, first, second), &request.page_token, size, call)?;
+        let SetPage { answer, next } = match operation {
             Operation::Union => self.union_page(&start, first, second).await?,
-            Operation::Difference => self.sift_page(&start, Stage::First, first, second, false, None).await?,
+            Operation::Difference => {
+                let (stage, walked, other) = (Stage::First, first, second);
+                let walk = Walk { stage, walked, other, members: false, begun: None };
+                self.sift_page(&start, walk).await?
+            }
             Operation::Intersection => {
                 let stage = match start.token {
                     Some(token) => token.stage,
@@ -130,17 +139,17 @@ impl Queries {
                     Stage::First => (first, second),
                     Stage::Second => (second, first),
                 };
-                self.sift_page(&start, stage, walked, other, true, None).await?
+                let walk = Walk { stage, walked, other, members: true, begun: None };
+                self.sift_page(&start, walk).await?
             }
         };
-        let Answer { value: users, as_of, source } = page.answer;
-        Ok(ListSetOperationResponse {
-            user_ids: users.iter().map(UserId::to_string).collect(),
-            next_page_token: page.next.map_or_else(String::new, |next| self.codec.walk(asked, &next)),
-            as_of: as_of.to_string(),
-            source: wire_source(source),
+        Ok(Response::new(ListSetOperationResponse {
+            user_ids: answer.value.iter().map(|met| met.row.user.to_string()).collect(),
+            next_page_token: self.next(&start, next),
+            as_of: answer.as_of.to_string(),
+            source: wire_source(answer.source),
             explanation: start.call.explanation(),
-        })
+        }))
     }
 
     /// All of the first set, then those of the second that were not in it.
@@ -148,43 +157,29 @@ impl Queries {
         let token = start.token;
         let begun = token.and_then(|token| token.begun);
         if token.is_some_and(|token| token.stage == Stage::Second) {
-            return self.sift_page(start, Stage::Second, second, first, false, begun).await;
+            let (stage, walked, other) = (Stage::Second, second, first);
+            return self.sift_page(start, Walk { stage, walked, other, members: false, begun }).await;
         }
         let (look, size) = (start.look(), start.size);
         let union = Union { first, before: start.before(), second, begun, look, size };
         let Answer { value, as_of, source } = self.ask(&union, &start.call).await?;
         // The first page is of exactly one revision: all that came later has a higher position.
         let begun = begun.or(Some(Position::new(as_of.revision.next(), 0)));
-        let (users, next) = united(&value, size);
+        let (rows, next) = united(&value, size);
         let next = next.map(|(stage, before)| WalkToken { stage, before, begun, as_of });
-        Ok(SetPage { answer: Answer { value: users, as_of, source }, next })
+        Ok(SetPage { answer: Answer { value: rows, as_of, source }, next })
     }
 
-    /// Those of one set that are, or are not, in the other.
-    async fn sift_page(
-        &self,
-        start: &Start,
-        stage: Stage,
-        walked: Set,
-        other: Set,
-        members: bool,
-        begun: Option<Position>,
-    ) -> Result<SetPage, ServiceError> {
+    async fn sift_page(&self, start: &Start, walk: Walk) -> Result<SetPage, ServiceError> {
+        let Walk { stage, walked, other, members, begun } = walk;
         let before = start.token.filter(|token| token.stage == stage).and_then(|token| token.before);
-        let sift = Sift {
-            walked,
-            before,
-            other,
-            other_before: begun,
-            members,
-            look: start.look(),
-            limit: start.size + 1,
-        };
-        let answer = self.ask(&sift, &start.call).await?;
-        let (as_of, source) = (answer.as_of, answer.source);
-        let (rows, next) = cut(&answer.value.rows, start.size, answer.value.looked_to);
+        let (look, limit) = (start.look(), start.size + 1);
+        let sift = Sift { walked, before, other, other_before: begun, members, look, limit };
+        let Answer { value: Sifted { rows: mut value, looked_to }, as_of, source } =
+            self.ask(&sift, &start.call).await?;
+        let (_, next) = cut(&value, start.size, looked_to);
+        value.truncate(start.size);
         let next = next.map(|before| WalkToken { stage, before: Some(before), begun, as_of });
-        let value = rows.iter().map(|met| met.row.user).collect();
         Ok(SetPage { answer: Answer { value, as_of, source }, next })
     }
 
@@ -201,24 +196,24 @@ impl Queries {
         Ok(if size(1, second) < size(0, first) { Stage::Second } else { Stage::First })
     }
 
-    fn begin(&self, asked: Asked, text: &str, size: usize, mut call: Call) -> Result<Start, ServiceError> {
-        let token = if text.is_empty() {
-            None
-        } else {
-            let token = self
-                .codec
-                .read_walk(text, asked)
-                .map_err(|error| ServiceError::field(Reason::InvalidPageToken, PAGE_TOKEN, error))?;
+    fn start_walk(
+        &self,
+        asked: Asked,
+        text: &str,
+        size: usize,
+        mut call: ReadCall,
+    ) -> Result<Start, ServiceError> {
+        let field = (Reason::InvalidPageToken, PAGE_TOKEN);
+        let token = validate::optional_token(text, field, |text| self.codec.read_walk(text, asked))?;
+        if let Some(token) = token {
             call.not_before(token.as_of)?;
-            Some(token)
-        };
+        }
         Ok(Start { asked, token, size, call })
     }
 
-    /// The token of the next page of a walk through one set.
-    fn next(&self, start: &Start, next: Option<Position>, as_of: Token) -> String {
-        let token = |before| WalkToken { stage: Stage::First, before: Some(before), begun: None, as_of };
-        next.map_or_else(String::new, |before| self.codec.walk(start.asked, &token(before)))
+    /// The token of the next page; empty if there is none.
+    fn next(&self, start: &Start, next: Option<WalkToken>) -> String {
+        next.map_or_else(String::new, |next| self.codec.walk(start.asked, &next))
     }
 }
 
@@ -229,20 +224,20 @@ fn cut(rows: &[MetRow], size: usize, looked_to: Option<Position>) -> (&[MetRow],
     (shown, next)
 }
 
-/// The accounts of a page of a union, and where the next one starts if there may be one.
-fn united(answer: &United, size: usize) -> (Vec<UserId>, Option<(Stage, Option<Position>)>) {
-    let first = &answer.first[..size.min(answer.first.len())];
-    let mut users: Vec<UserId> = first.iter().map(|row| row.user).collect();
+/// The rows of a page of a union, and where the next one starts if there may be one.
+fn united(answer: &United, size: usize) -> (Vec<MetRow>, Option<(Stage, Option<Position>)>) {
+    let first = answer.first.iter().take(size).map(|row| MetRow { row: *row, met_at_millis: None });
+    let mut rows: Vec<MetRow> = first.collect();
     let Some(second) = &answer.second else {
-        let next = first.last().filter(|_| answer.first.len() > size);
-        return (users, next.map(|last| (Stage::First, Some(last.position))));
+        let next = rows.last().filter(|_| answer.first.len() > size).map(|last| last.row.position);
+        return (rows, next.map(|before| (Stage::First, Some(before))));
     };
-    let room = size - users.len();
+    let room = size - rows.len();
     let (shown, next) = cut(&second.rows, room, second.looked_to);
-    users.extend(shown.iter().map(|met| met.row.user));
+    rows.extend(shown);
     // A page without room for any of the second set leaves all of it to the next one.
     let next = next.map(Some).or_else(|| (second.rows.len() > room).then_some(None));
-    (users, next.map(|before| (Stage::Second, before)))
+    (rows, next.map(|before| (Stage::Second, before)))
 }
 
 /// A row with the date of its edge of the other set.
@@ -278,8 +273,9 @@ fn set(set: Option<&AccountSet>, [field, user, kind]: [&str; 3]) -> Result<Set, 
 
 #[cfg(test)]
 mod tests {
+    use proto::UserId;
+
     use super::*;
-    use crate::queries::Sifted;
 
     fn rows(positions: &[u64]) -> Vec<MetRow> {
         let user = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
@@ -325,9 +321,9 @@ mod tests {
             (answer(&[9], Some((&[5, 4], None))), 2, Some((Stage::Second, Some(5)))),
             (answer(&[], Some((&[5, 4, 3], None))), 2, Some((Stage::Second, Some(4)))),
         ] {
-            let (users, start) = united(&given, 2);
+            let (rows, start) = united(&given, 2);
             let start = start.map(|(stage, before)| (stage, before.map(|position| position.0)));
-            assert_eq!((users.len(), start), (shown, next), "{given:?}");
+            assert_eq!((rows.len(), start), (shown, next), "{given:?}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! Reads the fields of requests: their limits, and the errors that name them.
 
+use std::fmt::Display;
+
 use proto::error::{Reason, ServiceError};
 use proto::query::v1::consistency::Requirement;
 use proto::query::v1::{Consistency, RequestDirection};
@@ -50,11 +52,32 @@ pub fn users_up_to(limit: usize, texts: &[String], field: &str) -> Result<Vec<Us
 
 /// The size of a page: clamped above, refused below zero.
 pub fn page_size(size: i32) -> Result<usize, ServiceError> {
-    match usize::try_from(size) {
-        Err(_) => Err(ServiceError::field(Reason::NegativePageSize, "page_size", "must not be negative")),
-        Ok(0) => Ok(DEFAULT_PAGE_SIZE),
-        Ok(size) => Ok(size.min(MAX_PAGE_SIZE)),
-    }
+    limit(size, "page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+}
+
+/// A number of rows: 0 stands for the default, and one above the largest is cut.
+pub fn limit(number: i32, field: &str, default: usize, largest: usize) -> Result<usize, ServiceError> {
+    let number = match not_negative(number, field)? {
+        0 => default,
+        number => number,
+    };
+    Ok(number.min(largest))
+}
+
+/// A number that counts something.
+pub fn not_negative(number: i32, field: &str) -> Result<usize, ServiceError> {
+    let refused = |_| ServiceError::field(Reason::NegativePageSize, field, "must not be negative");
+    usize::try_from(number).map_err(refused)
+}
+
+/// What an optional token says; `None` where the field is empty.
+pub fn optional_token<T, E: Display>(
+    text: &str,
+    (reason, field): (Reason, &str),
+    read: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<Option<T>, ServiceError> {
+    let token = (!text.is_empty()).then(|| read(text)).transpose();
+    token.map_err(|error| ServiceError::field(reason, field, error))
 }
 
 /// Which requests to follow are listed.

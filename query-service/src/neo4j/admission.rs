@@ -26,7 +26,8 @@ const STANDSTILL: Duration = LONGEST_WAIT;
 pub struct Admission {
     all: Arc<Semaphore>,
     own: Own,
-    moved: Arc<Moved>,
+    /// When a place was taken or became free last.
+    moved: Arc<Mutex<Instant>>,
 }
 
 /// The part of the places that reads take which do not share statements.
@@ -40,31 +41,17 @@ enum Own {
     Spared,
 }
 
-/// When a place was taken or became free last.
-#[derive(Debug)]
-struct Moved(Mutex<Instant>);
-
-impl Moved {
-    fn now(&self) {
-        *self.0.lock() = Instant::now();
-    }
-
-    fn ago(&self) -> Duration {
-        self.0.lock().elapsed()
-    }
-}
-
 /// A place. It is free again when this is dropped.
 #[derive(Debug)]
 pub struct Place {
-    moved: Arc<Moved>,
+    moved: Arc<Mutex<Instant>>,
     _own: Option<Arc<OwnedSemaphorePermit>>,
     _all: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.moved.now();
+        *self.moved.lock() = Instant::now();
     }
 }
 
@@ -75,7 +62,7 @@ impl Admission {
         Self {
             all: Arc::new(Semaphore::new(connections)),
             own: Own::Of(Arc::new(Semaphore::new(own)), u32::try_from(own).unwrap_or(u32::MAX)),
-            moved: Arc::new(Moved(Mutex::new(Instant::now()))),
+            moved: Arc::new(Mutex::new(Instant::now())),
         }
     }
 
@@ -100,7 +87,7 @@ impl Admission {
             let own = self.take_own(rows).await?;
             // One permit, as an exchange uses one connection. A waiter for several would block everyone behind it.
             let all = Arc::clone(&self.all).acquire_owned().await.map_err(Error::failed)?;
-            self.moved.now();
+            *self.moved.lock() = Instant::now();
             Ok(Place { moved: Arc::clone(&self.moved), _own: own, _all: all })
         };
         self.wait(timeout, enter).await
@@ -125,7 +112,7 @@ impl Admission {
     ) -> Result<T, Error> {
         let began = Instant::now();
         let found = timeout_at(began + timeout.min(LONGEST_WAIT), places).await.unwrap_or_else(|_| {
-            Err(if self.moved.ago() >= STANDSTILL { Error::Stalled } else { Error::Busy })
+            Err(if self.moved.lock().elapsed() >= STANDSTILL { Error::Stalled } else { Error::Busy })
         });
         metrics::histogram!(NEO4J_QUEUE).record(began.elapsed());
         found

@@ -1,42 +1,19 @@
 //! Answers of the read model over more than one hop, or put together from several statements.
 
-use std::time::{Duration, Instant};
-
-use neo4rs::{BoltType, Row};
+use neo4rs::Row;
 use proto::{Position, UserId};
-use service_kit::trace::Parent;
+use tokio::time::Instant;
 
 use super::cypher::hops as cypher;
-use super::{Neo4jReader, Params, below, db_span, number};
+use super::{Neo4jReader, below, db_span, number};
 use crate::queries::{
-    Error, FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow,
-    NAMED_BETWEEN, Part, PublicList, Read, Relations, SUGGESTING_FOLLOWS, Sift, Sifted, Suggest, Suggested,
-    Suggestion, Union, United, Versioned,
+    Context, Error, FOLLOWS_LOOKED_THROUGH, FOLLOWS_OF_EACH, Known, KnownRows, ListAt, ListRow, MetRow,
+    NAMED_BETWEEN, Part, Question as _, Read, ReadResult, Relations, SUGGESTING_FOLLOWS, Sift, Sifted,
+    Suggest, Suggested, Suggestion, Union, United,
 };
 
-impl Neo4jReader {
-    /// Runs every statement once, as for single hops.
-    pub(super) async fn warm_up_hops(&self, within: Duration) -> Result<(), Error> {
-        // No account has this id.
-        let nobody = || BoltType::from(uuid::Uuid::nil().to_string());
-        for statement in cypher::ALL {
-            let numbers = ["before", "since", "newest", "look", "limit", "skip", "follows", "each", "named"];
-            let mut params: Params = vec![("user", nobody()), ("second", nobody()), ("members", true.into())];
-            params.extend(numbers.map(|name| (name, BoltType::from(1_i64))));
-            self.one_row(statement, params, within).await?;
-        }
-        Ok(())
-    }
-}
-
 impl Read<Sift> for Neo4jReader {
-    async fn read(&self, sift: &Sift, within: Duration, parent: &Parent) -> Result<Versioned<Sifted>, Error> {
-        let statement = match (sift.walked.list, sift.other.list) {
-            (PublicList::Following, PublicList::Followers) => cypher::FOLLOWING_IN_FOLLOWERS,
-            (PublicList::Following, PublicList::Following) => cypher::FOLLOWING_IN_FOLLOWING,
-            (PublicList::Followers, PublicList::Followers) => cypher::FOLLOWERS_IN_FOLLOWERS,
-            (PublicList::Followers, PublicList::Following) => cypher::FOLLOWERS_IN_FOLLOWING,
-        };
+    async fn read(&self, sift: &Sift, cx: Context<'_>) -> ReadResult<Sifted> {
         let params = vec![
             ("user", sift.walked.user.to_string().into()),
             ("second", sift.other.user.to_string().into()),
@@ -46,23 +23,20 @@ impl Read<Sift> for Neo4jReader {
             ("look", number(sift.look)),
             ("limit", number(sift.limit)),
         ];
-        let row = self.run(statement, params, within, db_span("sets.read", parent)).await?;
-        let looked_at: i64 = row.value.get("looked_at").map_err(Error::failed)?;
-        let looked_to: i64 = row.value.get("looked_to").map_err(Error::failed)?;
-        let more = usize::try_from(looked_at).is_ok_and(|looked_at| looked_at > 0 && looked_at >= sift.look);
-        let looked_to = more.then(|| Position::from_i64(looked_to));
-        let value = Sifted { rows: met_rows(&row.value, sift.members)?, looked_to };
-        Ok(row.map(|_| value))
+        let statement = cypher::sift(sift.walked.list, sift.other.list);
+        let row = self.run(statement, params, 1, cx.within, db_span("sets.read", cx.parent)).await?;
+        row.try_map(|row| {
+            let looked_at: i64 = row.get("looked_at").map_err(Error::failed)?;
+            let looked_to: i64 = row.get("looked_to").map_err(Error::failed)?;
+            let more = usize::try_from(looked_at).is_ok_and(|looked| looked > 0 && looked >= sift.look);
+            let looked_to = more.then(|| Position::from_i64(looked_to));
+            Ok(Sifted { rows: met_rows(row, sift.members)?, looked_to })
+        })
     }
 }
 
 impl Read<Known> for Neo4jReader {
-    async fn read(
-        &self,
-        known: &Known,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<KnownRows>, Error> {
+    async fn read(&self, known: &Known, cx: Context<'_>) -> ReadResult<KnownRows> {
         let params = vec![
             ("user", known.viewer.to_string().into()),
             ("second", known.target.to_string().into()),
@@ -72,69 +46,49 @@ impl Read<Known> for Neo4jReader {
             ("skip", number(known.skip)),
             ("limit", number(known.limit)),
         ];
-        let row = self.run(cypher::KNOWN, params, within, db_span("sets.read", parent)).await?;
-        let value = KnownRows { rows: met_rows(&row.value, true)?, total: total(&row.value)? };
-        Ok(row.map(|_| value))
+        let row = self.run(cypher::KNOWN, params, 1, cx.within, db_span("sets.read", cx.parent)).await?;
+        row.try_map(|row| Ok(KnownRows { rows: met_rows(row, true)?, total: total(row)? }))
     }
 }
 
 impl Read<ListAt> for Neo4jReader {
-    async fn read(&self, at: &ListAt, within: Duration, parent: &Parent) -> Result<Versioned<Part>, Error> {
-        let statement = match at.kind {
-            ListKind::Followers => cypher::FOLLOWERS_AT,
-            ListKind::Following => cypher::FOLLOWING_AT,
-            ListKind::Mutes => cypher::MUTES_AT,
-            ListKind::Blocks => cypher::BLOCKS_AT,
-            ListKind::RequestsReceived => cypher::REQUESTS_RECEIVED_AT,
-            ListKind::RequestsSent => cypher::REQUESTS_SENT_AT,
-        };
+    async fn read(&self, at: &ListAt, cx: Context<'_>) -> ReadResult<Part> {
         let params = vec![
             ("user", at.user.to_string().into()),
             ("newest", below(None)),
             ("skip", number(at.offset)),
             ("limit", number(at.limit)),
         ];
-        let began = Instant::now();
-        let left = || within.checked_sub(began.elapsed()).ok_or(Error::TimedOut);
+        let until = Instant::now() + cx.within;
         // What links a viewer with the rows takes more of the server's time than the rows.
-        let mut span = db_span("lists.read", parent);
-        let held = self.holding(at.rows(), within).await;
+        let mut span = db_span("lists.read", cx.parent);
+        let held = self.holding(at.rows(), cx.within).await;
         let held = held.inspect_err(|error| span.failed(&error.to_string()))?;
-        let row = held.run(statement, params, left()?, span).await?;
-        let (users, total) = (users(&row.value, "users")?, total(&row.value)?);
-        let part = row.map(|_| Part { users, total, relations: Vec::new() });
+        let row = held.run(cypher::list_at(at.kind), params, 1, cx.until(until)?.within, span).await?;
+        let part = row.try_map(|row| {
+            Ok(Part { users: users(row, "users")?, total: total(row)?, relations: Vec::new() })
+        })?;
         let Some(viewer) = at.viewer.filter(|_| !part.value.users.is_empty()) else { return Ok(part) };
         let relations = Relations { viewer, targets: part.value.users.clone() };
-        let relations = held.read(&relations, left()?, parent).await?;
+        let relations = held.read(&relations, cx.until(until)?).await?;
         part.with(relations, |part, relations| Part { relations, ..part })
     }
 }
 
 impl Read<Union> for Neo4jReader {
-    async fn read(
-        &self,
-        union: &Union,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<United>, Error> {
-        let began = Instant::now();
-        let first = self.read(&union.first_page(), within, parent).await?;
+    async fn read(&self, union: &Union, cx: Context<'_>) -> ReadResult<United> {
+        let until = Instant::now() + cx.within;
+        let first = self.read(&union.first_page(), cx).await?;
         let Some(sift) = union.rest(&first.value) else {
             return Ok(first.map(|first| United { first, second: None }));
         };
-        let left = within.checked_sub(began.elapsed()).ok_or(Error::TimedOut)?;
-        let rest = self.read(&sift, left, parent).await?;
+        let rest = self.read(&sift, cx.until(until)?).await?;
         first.with(rest, |first, rest| United { first, second: Some(rest) })
     }
 }
 
 impl Read<Suggest> for Neo4jReader {
-    async fn read(
-        &self,
-        suggest: &Suggest,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Suggested>, Error> {
+    async fn read(&self, suggest: &Suggest, cx: Context<'_>) -> ReadResult<Suggested> {
         let params = vec![
             ("user", suggest.viewer.to_string().into()),
             ("newest", below(None)),
@@ -143,33 +97,33 @@ impl Read<Suggest> for Neo4jReader {
             ("named", number(NAMED_BETWEEN)),
             ("limit", number(suggest.limit)),
         ];
-        let row = self.run(cypher::SUGGEST, params, within, db_span("suggestions.read", parent)).await?;
-        let middles = users(&row.value, "middles")?;
-        let users = users(&row.value, "users")?;
-        let numbers: Vec<i64> = row.value.get("numbers").map_err(Error::failed)?;
-        let betweens: Vec<Vec<String>> = row.value.get("betweens").map_err(Error::failed)?;
-        if [numbers.len(), betweens.len()] != [users.len(); 2] {
-            return Err(lacking());
-        }
-        let suggestions =
-            users.into_iter().zip(numbers.into_iter().zip(betweens)).map(|(user, (count, between))| {
-                let between: Result<Vec<UserId>, _> =
-                    between.iter().map(|text| UserId::parse(text)).collect();
-                Ok(Suggestion {
-                    user,
-                    between_count: u32::try_from(count).unwrap_or(u32::MAX),
-                    between: between.map_err(Error::failed)?,
-                })
-            });
-        let suggestions = suggestions.collect::<Result<Vec<_>, Error>>()?;
-        let value = Suggested { suggestions, middles };
-        Ok(row.map(|_| value))
+        let span = db_span("suggestions.read", cx.parent);
+        self.run(cypher::SUGGEST, params, 1, cx.within, span).await?.try_map(suggested)
     }
 }
 
+fn suggested(row: &Row) -> Result<Suggested, Error> {
+    let middles = users(row, "middles")?;
+    let users = users(row, "users")?;
+    let numbers: Vec<i64> = row.get("numbers").map_err(Error::failed)?;
+    let betweens: Vec<Vec<String>> = row.get("betweens").map_err(Error::failed)?;
+    if [numbers.len(), betweens.len()] != [users.len(); 2] {
+        return Err(lacking());
+    }
+    let found = users.into_iter().zip(numbers).zip(betweens);
+    let suggestions = found.map(|((user, count), between)| {
+        let between_count = u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Suggestion { user, between_count, between: parsed(&between)? })
+    });
+    Ok(Suggested { suggestions: suggestions.collect::<Result<_, Error>>()?, middles })
+}
+
 fn users(row: &Row, name: &str) -> Result<Vec<UserId>, Error> {
-    let texts: Vec<&str> = row.get(name).map_err(Error::failed)?;
-    texts.into_iter().map(|text| UserId::parse(text).map_err(Error::failed)).collect()
+    parsed(&row.get::<Vec<&str>>(name).map_err(Error::failed)?)
+}
+
+fn parsed(ids: &[impl AsRef<str>]) -> Result<Vec<UserId>, Error> {
+    ids.iter().map(|id| UserId::parse(id.as_ref()).map_err(Error::failed)).collect()
 }
 
 fn total(row: &Row) -> Result<u64, Error> {

@@ -21,7 +21,7 @@ use service_kit::neo4j::{DetachedError, misconfigured, run_detached};
 use service_kit::trace::{Database, Parent, Span, db};
 
 pub use self::admission::Admission;
-use crate::queries::{Begins, Error, FoundCheckpoint, ListKind, PublicList, Versioned};
+use crate::queries::{Begins, Error, FoundCheckpoint, ReadResult, Versioned};
 
 /// Connections that are opened before callers come.
 const WARM_CONNECTIONS: usize = 4;
@@ -34,12 +34,6 @@ pub struct Neo4jReader {
     admission: Option<Admission>,
     /// Told when an exchange begins.
     begins: Option<Begins>,
-}
-
-impl std::fmt::Debug for Neo4jReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Neo4jReader")
-    }
 }
 
 /// Names and values of a statement.
@@ -79,19 +73,12 @@ impl Neo4jReader {
 
     /// The checkpoint; `None` if there is none.
     pub async fn checkpoint(&self, within: Duration) -> Result<Option<FoundCheckpoint>, Error> {
-        let row = self.one_row(cypher::CHECKPOINT, vec![], within).await?;
+        let row = self.one_row(cypher::CHECKPOINT, vec![], 1, within).await?;
         row.map(|row| rows::found_checkpoint(&row)).transpose()
     }
 
     /// Runs every statement once, so that the server has its plans, its caches and some connections before callers come.
     pub async fn warm_up(&self, within: Duration) -> Result<(), Error> {
-        self.run_all(within).await?;
-        futures::future::try_join_all((0..WARM_CONNECTIONS).map(|_| self.checkpoint(within))).await?;
-        Ok(())
-    }
-
-    /// Runs every statement once.
-    async fn run_all(&self, within: Duration) -> Result<(), Error> {
         // No account has this id, and every index is searched for it.
         let nobody = BoltType::from(uuid::Uuid::nil().to_string());
         let ids = || BoltType::from(vec![nobody.clone()]);
@@ -104,32 +91,26 @@ impl Neo4jReader {
                 ("ids", ids()),
                 ("from", BoltType::from(vec![0_i64])),
                 ("to", BoltType::from(vec![0_i64])),
-                ("before", BoltType::from(i64::MAX)),
-                ("limit", BoltType::from(1_i64)),
+                ("before", below(None)),
+                ("limit", number(1)),
             ]
         };
-        let lists = ListKind::ALL.map(list_statement);
-        let seen = [PublicList::Followers, PublicList::Following].map(seen_statement);
-        let others =
-            [cypher::CHECK, cypher::CHECK_PAIRS, cypher::RELATIONS, cypher::RELATION_PAIRS, cypher::COUNTS];
-        for statement in lists.into_iter().chain(seen).chain(others) {
-            self.one_row(statement, params(), within).await?;
+        for statement in cypher::all() {
+            self.one_row(statement, params(), 1, within).await?;
         }
-        self.warm_up_hops(within).await
-    }
-
-    /// Runs a statement that answers at most one row.
-    async fn one_row(
-        &self,
-        statement: &'static str,
-        params: Params,
-        within: Duration,
-    ) -> Result<Option<Row>, Error> {
-        self.one_row_of(statement, params, 1, within).await
+        for statement in cypher::hops::all() {
+            let numbers = ["before", "since", "newest", "look", "limit", "skip", "follows", "each", "named"];
+            let mut params =
+                vec![("user", nobody.clone()), ("second", nobody.clone()), ("members", true.into())];
+            params.extend(numbers.map(|name| (name, number(1))));
+            self.one_row(statement, params, 1, within).await?;
+        }
+        futures::future::try_join_all((0..WARM_CONNECTIONS).map(|_| self.checkpoint(within))).await?;
+        Ok(())
     }
 
     /// Runs a statement that answers at most one row, which holds `rows` rows of a list.
-    async fn one_row_of(
+    async fn one_row(
         &self,
         statement: &'static str,
         params: Params,
@@ -167,60 +148,22 @@ impl Neo4jReader {
         })
     }
 
-    /// Runs a statement that reads the checkpoint before and after the data, and refuses what it must not answer from.
-    /// Ends the span that was begun for it.
+    /// Runs a statement whose answer holds `rows` rows of a list and reads the checkpoint before and after the data, and
+    /// refuses what it must not answer from. Ends the span that was begun for it.
     async fn run(
-        &self,
-        statement: &'static str,
-        params: Params,
-        within: Duration,
-        span: Span,
-    ) -> Result<Versioned<Row>, Error> {
-        self.run_for_rows(statement, params, 1, within, span).await
-    }
-
-    /// The same for an answer of many rows.
-    async fn run_for_rows(
         &self,
         statement: &'static str,
         params: Params,
         rows: usize,
         within: Duration,
         span: Span,
-    ) -> Result<Versioned<Row>, Error> {
-        let row = span.finish(self.one_row_of(statement, params, rows, within).await)?;
+    ) -> ReadResult<Row> {
+        let row = span.finish(self.one_row(statement, params, rows, within).await)?;
         let row = row.ok_or(Error::NotBuilt)?;
         let (as_of, target) = rows::bounds(&row)?;
         Ok(Versioned::between(row, as_of, target))
     }
-}
 
-/// Begins the span of an exchange.
-fn db_span(operation: &'static str, parent: &Parent) -> Span {
-    db(Database::Neo4j, operation, parent)
-}
-
-/// The statement of a list.
-fn list_statement(kind: ListKind) -> &'static str {
-    match kind {
-        ListKind::Followers => cypher::FOLLOWERS,
-        ListKind::Following => cypher::FOLLOWING,
-        ListKind::Mutes => cypher::MUTES,
-        ListKind::Blocks => cypher::BLOCKS,
-        ListKind::RequestsReceived => cypher::REQUESTS_RECEIVED,
-        ListKind::RequestsSent => cypher::REQUESTS_SENT,
-    }
-}
-
-/// The statement of a list that somebody looks at.
-fn seen_statement(list: PublicList) -> &'static str {
-    match list {
-        PublicList::Followers => cypher::FOLLOWERS_SEEN,
-        PublicList::Following => cypher::FOLLOWING_SEEN,
-    }
-}
-
-impl Neo4jReader {
     /// Why the server does not let us in, if it says so. A statement does not tell: the driver connects again and again for
     /// it, whatever the answer. Beginning a transaction is tried once.
     pub async fn login_problem(&self, within: Duration) -> Option<Error> {
@@ -231,6 +174,11 @@ impl Neo4jReader {
             _ => None,
         }
     }
+}
+
+/// Begins the span of an exchange.
+fn db_span(operation: &'static str, parent: &Parent) -> Span {
+    db(Database::Neo4j, operation, parent)
 }
 
 /// The server ended the statement because its time was up.

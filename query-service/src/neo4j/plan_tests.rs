@@ -2,6 +2,7 @@
 
 use super::raw_bolt::operators_of;
 use super::*;
+use crate::queries::{ListKind, PublicList};
 
 /// What must be in no plan: it reads all of something, or sorts.
 const FORBIDDEN: [&str; 8] =
@@ -12,9 +13,9 @@ const ALLOWED: [&str; 1] = ["EagerAggregation"];
 
 #[tokio::test]
 async fn every_statement_seeks_in_an_index_and_none_sorts() {
-    let lists = ListKind::ALL.map(|kind| (list_statement(kind), 1));
+    let lists = ListKind::ALL.map(|kind| (cypher::list(kind), 1));
     // The list, and seven ways to be linked.
-    let seen = [PublicList::Followers, PublicList::Following].map(|list| (seen_statement(list), 8));
+    let seen = PublicList::ALL.map(|list| (cypher::seen_list(list), 8));
     let others = [
         (cypher::CHECK, 1),
         (cypher::CHECK_PAIRS, 1),
@@ -36,7 +37,7 @@ async fn every_statement_seeks_in_an_index_and_none_sorts() {
 
 #[tokio::test]
 async fn questions_over_several_hops_seek_for_each_hop() {
-    for statement in cypher::hops::ALL {
+    for statement in cypher::hops::all() {
         if statement == cypher::hops::SUGGEST {
             // Two hops, and five reasons to leave somebody out. The best first: that needs a sort.
             assert_seeks(statement, 7, 2, &["Sort", "PartialSort"]).await;

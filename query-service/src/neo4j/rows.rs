@@ -3,7 +3,7 @@
 //! A column that is not what the projector wrote is a failure of the store, never a value that is left out. A list of
 //! the server leaves out nulls, so lengths are compared.
 
-use neo4rs::{DeError, Row};
+use neo4rs::Row;
 use proto::{Epoch, Position, Revision, Token, UserId};
 
 use crate::queries::{Checkpoint, Counts, Error, FoundCheckpoint, LINKS, Link, ListRow, Relation};
@@ -22,7 +22,7 @@ pub fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
 
 /// The checkpoint, and the database that it belongs to.
 pub fn found_checkpoint(row: &Row) -> Result<FoundCheckpoint, Error> {
-    let database: Option<String> = row.get("database_id").map_err(unreadable)?;
+    let database: Option<String> = row.get("database_id").map_err(Error::failed)?;
     let database = database.map(|text| text.parse().map_err(Error::failed)).transpose()?;
     Ok(FoundCheckpoint { checkpoint: checkpoint(row)?, database })
 }
@@ -51,7 +51,7 @@ pub fn followed(row: &Row, value: &mut [bool]) -> Result<(), Error> {
 
 /// The rows of a list.
 pub fn list(row: &Row) -> Result<Vec<ListRow>, Error> {
-    let users: Vec<&str> = row.get("users").map_err(unreadable)?;
+    let users: Vec<&str> = row.get("users").map_err(Error::failed)?;
     let positions = numbers(row, "positions")?;
     let dates = numbers(row, "dates")?;
     let mut expiries = numbers(row, "expiries")?;
@@ -76,8 +76,8 @@ pub fn list(row: &Row) -> Result<Vec<ListRow>, Error> {
 
 /// Puts links in their places.
 pub fn relations(row: &Row, value: &mut [Relation]) -> Result<(), Error> {
-    for (column, (kind, outgoing)) in COLUMNS.into_iter().zip(LINKS) {
-        let links: Vec<(i64, i64, i64, i64, i64)> = row.get(column).map_err(unreadable)?;
+    for (column, side) in COLUMNS.into_iter().zip(LINKS) {
+        let links: Vec<(i64, i64, i64, i64, i64)> = row.get(column).map_err(Error::failed)?;
         for (place, position, created_at_millis, expiry, revision) in links {
             let position = Position::from_i64(position);
             let link = Link {
@@ -87,7 +87,7 @@ pub fn relations(row: &Row, value: &mut [Relation]) -> Result<(), Error> {
                 // One that has not changed since it was added has no revision of its own.
                 revision: if revision == NONE { position.revision() } else { Revision::from_i64(revision) },
             };
-            if let Some(slot) = at(value, place)?.slot(kind, outgoing) {
+            if let Some(slot) = at(value, place)?.slot(side) {
                 *slot = Some(link);
             }
         }
@@ -97,7 +97,7 @@ pub fn relations(row: &Row, value: &mut [Relation]) -> Result<(), Error> {
 
 /// Puts counts in their places.
 pub fn counts(row: &Row, value: &mut [Counts]) -> Result<(), Error> {
-    let counts: Vec<(i64, i64, i64, i64, i64, i64, i64)> = row.get("counts").map_err(unreadable)?;
+    let counts: Vec<(i64, i64, i64, i64, i64, i64, i64)> = row.get("counts").map_err(Error::failed)?;
     let count = |n| u64::try_from(n).unwrap_or(0);
     for (place, followers, following, muting, blocking, requests_sent, requests_received) in counts {
         *at(value, place)? = Counts {
@@ -121,20 +121,16 @@ fn at<T>(list: &mut [T], place: i64) -> Result<&mut T, Error> {
 }
 
 fn numbers(row: &Row, name: &str) -> Result<Vec<i64>, Error> {
-    row.get(name).map_err(unreadable)
+    row.get(name).map_err(Error::failed)
 }
 
 fn flag(row: &Row, name: &str) -> Result<bool, Error> {
-    let flag: Option<bool> = row.get(name).map_err(unreadable)?;
+    let flag: Option<bool> = row.get(name).map_err(Error::failed)?;
     Ok(flag.unwrap_or(false))
 }
 
 fn token(row: &Row, epoch: &str, revision: &str) -> Result<Token, Error> {
-    let epoch: i64 = row.get(epoch).map_err(unreadable)?;
-    let revision: i64 = row.get(revision).map_err(unreadable)?;
+    let epoch: i64 = row.get(epoch).map_err(Error::failed)?;
+    let revision: i64 = row.get(revision).map_err(Error::failed)?;
     Ok(Token::new(Epoch::from_i64(epoch), Revision::from_i64(revision)))
-}
-
-fn unreadable(error: DeError) -> Error {
-    Error::failed(error)
 }

@@ -8,24 +8,11 @@
 
 use std::collections::HashMap;
 
+use proto::event::EdgeKind;
 use proto::{Position, Revision, UserId};
 
-use crate::queries::{Counts, Link, ListRow, Relation, Side};
-use crate::recent::{Held, Ring};
-
-/// Each kind of edge, from both ends, as far as the viewer may know of it.
-pub const SIDES: [Side; 7] = {
-    use proto::event::EdgeKind::{Block, Follow, FollowRequest, Mute};
-    [
-        Side { kind: Follow, outgoing: true },
-        Side { kind: Follow, outgoing: false },
-        Side { kind: FollowRequest, outgoing: true },
-        Side { kind: FollowRequest, outgoing: false },
-        Side { kind: Mute, outgoing: true },
-        Side { kind: Block, outgoing: true },
-        Side { kind: Block, outgoing: false },
-    ]
-};
+use crate::queries::{Counts, LINKS, Link, ListRow, Relation, Side};
+use crate::recent::Ring;
 
 /// Most changes of an account, on one side, that are patched over an answer. Each costs about 50 ns while the ring is
 /// locked, on all seven sides in the worst case: so new events, and with them everybody, wait a millisecond or two at
@@ -58,7 +45,7 @@ pub fn check(
     targets: &[UserId],
     value: &mut [bool],
 ) -> Option<usize> {
-    let following = Side { kind: proto::event::EdgeKind::Follow, outgoing: true };
+    let following = Side::outgoing(EdgeKind::Follow);
     let last = last_changes(ring, since, viewer, following)?;
     if last.is_empty() {
         return Some(0);
@@ -82,16 +69,16 @@ pub fn relations(
     value: &mut [Relation],
 ) -> Option<usize> {
     let mut touched = 0;
-    for side in SIDES {
+    for side in LINKS {
         let last = last_changes(ring, since, viewer, side)?;
         if last.is_empty() {
             continue;
         }
         for (target, relation) in targets.iter().zip(value.iter_mut()) {
             if let Some(left) = last.get(target)
-                && let Some(slot) = relation.slot(side.kind, side.outgoing)
+                && let Some(slot) = relation.slot(side)
             {
-                *slot = left.map(link);
+                *slot = *left;
                 touched += 1;
             }
         }
@@ -136,7 +123,7 @@ pub fn list(
         let within = |position: Position| {
             part.before.is_none_or(|before| position < before) && floor.is_none_or(|floor| position >= floor)
         };
-        let left = last.iter().filter_map(|(other, left)| left.map(|held| row(*other, held)));
+        let left = last.iter().filter_map(|(other, left)| left.map(|link| ListRow::of(*other, link)));
         patched.extend(left.filter(|row| within(row.position)));
         patched.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));
     }
@@ -153,7 +140,7 @@ fn last_changes(
     since: Revision,
     user: UserId,
     side: Side,
-) -> Option<HashMap<UserId, Option<Held>>> {
+) -> Option<HashMap<UserId, Option<Link>>> {
     let mut last = HashMap::new();
     for (number, touched) in ring.touched(user, side, since).enumerate() {
         if number == MOST_CHANGES {
@@ -163,22 +150,4 @@ fn last_changes(
         last.entry(touched.other).or_insert(touched.left);
     }
     Some(last)
-}
-
-fn link(held: Held) -> Link {
-    Link {
-        position: held.position,
-        created_at_millis: held.created_at_millis,
-        expires_at_millis: held.expires_at_millis,
-        revision: held.revision,
-    }
-}
-
-fn row(user: UserId, held: Held) -> ListRow {
-    ListRow {
-        user,
-        position: held.position,
-        created_at_millis: held.created_at_millis,
-        expires_at_millis: held.expires_at_millis,
-    }
 }

@@ -5,17 +5,14 @@
 //! between, it is exact up to the revision before the next change. Otherwise the read is repeated when the read model
 //! shows its next revision: its projector then pauses, and what is read meanwhile is of one revision.
 
-use std::time::Duration;
-
 use proto::{Revision, Token};
-use service_kit::trace::Parent;
 use tokio::time::Instant;
 
+use super::Overlaid;
 use super::apply::MOST_CHANGES;
-use super::{Overlaid, left};
 use crate::metrics::OVERLAY_REPEATS;
 use crate::queries::{
-    CountsOf, Dependency, Error, ListAt, MultiHop, Page, Part, Question, Read, Relations, Versioned,
+    Context, CountsOf, Dependency, ListAt, MultiHop, Page, Part, Question, Read, ReadResult, Relations,
 };
 
 impl<R> Overlaid<R> {
@@ -23,18 +20,17 @@ impl<R> Overlaid<R> {
     async fn settle<Q: Question>(
         &self,
         question: &Q,
-        within: Duration,
-        parent: &Parent,
+        cx: Context<'_>,
         dependencies: impl Fn(&Q::Answer) -> Vec<Dependency> + Send,
-    ) -> Result<Versioned<Q::Answer>, Error>
+    ) -> ReadResult<Q::Answer>
     where
         R: Read<Q>,
     {
         let began = Instant::now();
         // Half of the time is for waiting, the other half for the read that follows.
-        let (until, repeat_until) = (began + within, began + within / 2);
+        let (until, repeat_until) = (began + cx.within, began + cx.within / 2);
         loop {
-            let answer = self.inner.read(question, left(until)?, parent).await?;
+            let answer = self.inner.read(question, cx.until(until)?).await?;
             self.catch_up(answer.bounds(), until).await;
             match self.unchanged(answer.bounds(), &dependencies(&answer.value)) {
                 Some(position) => return Ok(self.patched(answer, position, 0)),
@@ -69,13 +65,8 @@ impl<R> Overlaid<R> {
 }
 
 impl<Q: MultiHop, R: Read<Q>> Read<Q> for Overlaid<R> {
-    async fn read(
-        &self,
-        question: &Q,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Q::Answer>, Error> {
-        self.settle(question, within, parent, |answer| question.dependencies(answer)).await
+    async fn read(&self, question: &Q, cx: Context<'_>) -> ReadResult<Q::Answer> {
+        self.settle(question, cx, |answer| question.dependencies(answer)).await
     }
 }
 
@@ -83,10 +74,10 @@ impl<R> Read<ListAt> for Overlaid<R>
 where
     R: Read<ListAt> + Read<Page> + Read<CountsOf> + Read<Relations>,
 {
-    async fn read(&self, at: &ListAt, within: Duration, parent: &Parent) -> Result<Versioned<Part>, Error> {
+    async fn read(&self, at: &ListAt, cx: Context<'_>) -> ReadResult<Part> {
         if at.is_near() {
-            return self.near(at, within, parent).await;
+            return self.near(at, cx).await;
         }
-        self.settle(at, within, parent, |_| at.dependencies()).await
+        self.settle(at, cx, |_| at.dependencies()).await
     }
 }

@@ -15,14 +15,13 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use proto::{Revision, Token, UserId};
-use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use self::apply::{Part, Short};
 use crate::metrics::{OVERLAID, OVERLAID_EVENTS, OVERLAY_WAIT};
 use crate::queries::{
-    Check, Counts, CountsOf, Error, ListRow, Page, Question, Read, Relation, Relations, SeenPage, SeenRow,
-    Side, Versioned,
+    Check, Context, Counts, CountsOf, Error, ListRow, Page, Question, Read, ReadResult, Relation, Relations,
+    SeenPage, SeenRow, Side, Versioned,
 };
 use crate::recent::{Recent, Ring};
 use crate::replicas::Replica;
@@ -33,7 +32,6 @@ const ROUNDS: usize = 3;
 const MOST_EXTRA: usize = 2_000;
 
 /// A read model whose answers have recent events applied.
-#[derive(Debug)]
 pub struct Overlaid<R> {
     inner: R,
     recent: Arc<Recent>,
@@ -46,9 +44,9 @@ pub struct Overlaid<R> {
 }
 
 /// Handles of the metrics of every answer, made when they first count.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Handles {
-    answers: [OnceLock<Counter>; 4],
+    answers: [OnceLock<Counter>; OUTCOMES.len()],
     events: OnceLock<Histogram>,
 }
 
@@ -61,14 +59,12 @@ enum Became {
     NotExact,
 }
 
+/// The labels, in that order.
+const OUTCOMES: [&str; 4] = ["changed", "confirmed", "as_it_is", "not_exact"];
+
 impl Handles {
     fn count(&self, became: Became) {
-        let outcome = match became {
-            Became::Changed => "changed",
-            Became::Confirmed => "confirmed",
-            Became::Raw => "as_it_is",
-            Became::NotExact => "not_exact",
-        };
+        let outcome = OUTCOMES[became as usize];
         let make = || metrics::counter!(OVERLAID, "outcome" => outcome);
         self.answers[became as usize].get_or_init(make).increment(1);
     }
@@ -84,15 +80,14 @@ impl<R> Overlaid<R> {
     async fn read_patched<Q: Question>(
         &self,
         question: &Q,
-        within: Duration,
-        parent: &Parent,
+        cx: Context<'_>,
         apply: impl FnOnce(&Ring, Revision, &mut Q::Answer) -> Option<usize> + Send,
-    ) -> Result<Versioned<Q::Answer>, Error>
+    ) -> ReadResult<Q::Answer>
     where
         R: Read<Q>,
     {
-        let until = Instant::now() + within;
-        let mut answer = self.inner.read(question, within, parent).await?;
+        let until = Instant::now() + cx.within;
+        let mut answer = self.inner.read(question, cx).await?;
         self.catch_up(answer.bounds(), until).await;
         let since = answer.as_of.revision;
         let value = &mut answer.value;
@@ -140,7 +135,7 @@ impl<R> Overlaid<R> {
     }
 
     /// The answer without recent events, if it is of one revision.
-    fn raw<T>(&self, answer: Versioned<T>) -> Result<Versioned<T>, Error> {
+    fn raw<T>(&self, answer: Versioned<T>) -> ReadResult<T> {
         if answer.as_of != answer.target {
             return Err(self.not_exact());
         }
@@ -168,61 +163,41 @@ impl<R> Overlaid<R> {
 }
 
 impl<R: Read<Check>> Read<Check> for Overlaid<R> {
-    async fn read(
-        &self,
-        check: &Check,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(&self, check: &Check, cx: Context<'_>) -> ReadResult<Vec<bool>> {
         let apply = |ring: &Ring, since, value: &mut Vec<bool>| {
             apply::check(ring, since, check.viewer, &check.targets, value)
         };
-        self.read_patched(check, within, parent, apply).await
+        self.read_patched(check, cx, apply).await
     }
 }
 
 impl<R: Read<Relations>> Read<Relations> for Overlaid<R> {
-    async fn read(
-        &self,
-        asked: &Relations,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(&self, asked: &Relations, cx: Context<'_>) -> ReadResult<Vec<Relation>> {
         let apply = |ring: &Ring, since, value: &mut Vec<Relation>| {
             apply::relations(ring, since, asked.viewer, &asked.targets, value)
         };
-        self.read_patched(asked, within, parent, apply).await
+        self.read_patched(asked, cx, apply).await
     }
 }
 
 impl<R: Read<CountsOf>> Read<CountsOf> for Overlaid<R> {
-    async fn read(
-        &self,
-        asked: &CountsOf,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn read(&self, asked: &CountsOf, cx: Context<'_>) -> ReadResult<Vec<Counts>> {
         let apply = |ring: &Ring, since, value: &mut Vec<Counts>| {
             Some(apply::counts(ring, since, &asked.users, value))
         };
-        self.read_patched(asked, within, parent, apply).await
+        self.read_patched(asked, cx, apply).await
     }
 }
 
 impl<R: Read<Page>> Read<Page> for Overlaid<R> {
-    async fn read(
-        &self,
-        page: &Page,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
+    async fn read(&self, page: &Page, cx: Context<'_>) -> ReadResult<Vec<ListRow>> {
         let Page { kind, user, before, limit } = *page;
-        let until = Instant::now() + within;
-        let side = Side::from(kind.edges());
+        let until = Instant::now() + cx.within;
+        let side = kind.side();
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             let asked = limit + extra;
-            let mut answer = self.inner.read(&Page { limit: asked, ..*page }, left(until)?, parent).await?;
+            let mut answer = self.inner.read(&Page { limit: asked, ..*page }, cx.until(until)?).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
             self.catch_up(answer.bounds(), until).await;
             let outcome = self.over(answer.as_of, answer.target, |ring| {
@@ -244,20 +219,14 @@ impl<R: Read<Page>> Read<Page> for Overlaid<R> {
 }
 
 impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
-    async fn read(
-        &self,
-        page: &SeenPage,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+    async fn read(&self, page: &SeenPage, cx: Context<'_>) -> ReadResult<Vec<SeenRow>> {
         let SeenPage { list, user, before, limit, viewer } = *page;
-        let until = Instant::now() + within;
-        let side = Side::from(list.kind().edges());
+        let until = Instant::now() + cx.within;
+        let side = list.kind().side();
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             let asked = limit + extra;
-            let mut answer =
-                self.inner.read(&SeenPage { limit: asked, ..*page }, left(until)?, parent).await?;
+            let mut answer = self.inner.read(&SeenPage { limit: asked, ..*page }, cx.until(until)?).await?;
             let part = Part { before, limit, more_below: answer.value.len() >= asked };
             self.catch_up(answer.bounds(), until).await;
             let rows: Vec<ListRow> = answer.value.iter().map(|seen| seen.row).collect();
@@ -283,7 +252,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
                 None
             } else {
                 let asked = Relations { viewer, targets: newcomers };
-                let theirs = self.inner.read(&asked, left(until)?, parent).await?;
+                let theirs = self.inner.read(&asked, cx.until(until)?).await?;
                 self.catch_up(theirs.bounds(), until).await;
                 Some((asked.targets, theirs))
             };
@@ -352,11 +321,6 @@ impl Known {
         }
         Some(())
     }
-}
-
-fn left(until: Instant) -> Result<Duration, Error> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(Error::TimedOut) } else { Ok(left) }
 }
 
 #[cfg(test)]

@@ -3,34 +3,26 @@
 //! The three are read one after the other, each between revisions of its own, and recent events bring all of them to the
 //! same position.
 
-use std::time::Duration;
-
 use futures::future::OptionFuture;
 use proto::UserId;
-use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use super::apply::{self, Part as Rows};
-use super::{Known, Overlaid, ROUNDS, left};
+use super::{Known, Overlaid, ROUNDS};
 use crate::queries::{
-    Counts, CountsOf, Error, ListAt, ListKind, ListRow, Page, Part, Read, Relations, Side, Versioned,
+    Context, Counts, CountsOf, ListAt, ListKind, ListRow, Page, Part, Read, ReadResult, Relations, Versioned,
 };
 
 impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
-    pub(super) async fn near(
-        &self,
-        at: &ListAt,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Part>, Error> {
-        let until = Instant::now() + within;
-        let (user, side) = (at.user, Side::from(at.kind.edges()));
+    pub(super) async fn near(&self, at: &ListAt, cx: Context<'_>) -> ReadResult<Part> {
+        let until = Instant::now() + cx.within;
+        let (user, side) = (at.user, at.kind.side());
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
             // One row more shows whether the list ends here.
             let (limit, asked) = (at.end() + 1, at.end() + 1 + extra);
             let page = Page { kind: at.kind, user, before: None, limit: asked };
-            let mut list = self.inner.read(&page, left(until)?, parent).await?;
+            let mut list = self.inner.read(&page, cx.until(until)?).await?;
             let rows = Rows { before: None, limit, more_below: list.value.len() >= asked };
             self.catch_up(list.bounds(), until).await;
             let since = list.as_of.revision;
@@ -49,12 +41,12 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
                 }
             };
             let users = part_of(&shown, at);
-            let within = left(until)?;
+            let cx = cx.until(until)?;
             let account = CountsOf { users: vec![user] };
-            let counts = (shown.len() > at.end()).then(|| self.inner.read(&account, within, parent));
+            let counts = (shown.len() > at.end()).then(|| self.inner.read(&account, cx));
             let viewer = at.viewer.filter(|_| !users.is_empty());
             let links = viewer.map(|viewer| Relations { viewer, targets: users.clone() });
-            let links = links.as_ref().map(|links| self.inner.read(links, within, parent));
+            let links = links.as_ref().map(|links| self.inner.read(links, cx));
             let (counts, links) = tokio::join!(OptionFuture::from(counts), OptionFuture::from(links));
             let (counts, links) = (counts.transpose()?, links.transpose()?);
             let parts = [counts.as_ref().map(Versioned::bounds), links.as_ref().map(Versioned::bounds)];

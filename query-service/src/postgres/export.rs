@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::token;
-use super::{PostgresReader, failed, in_time, no_head};
-use crate::queries::{Error, Versioned};
+use super::{PostgresReader, failed, in_time, no_head, number};
+use crate::queries::{Error, ReadResult, Versioned};
 
 /// The table of a kind of edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,57 +27,52 @@ pub enum EdgeTable {
     FollowRequests,
 }
 
-const FOLLOWS: &str = "\
--- export_follows
-SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
-FROM log_head h
-LEFT JOIN LATERAL (
-    SELECT follower_id AS source_id, following_id AS target_id, created_at, NULL::timestamptz AS expires_at, position
-    FROM follows WHERE (follower_id, following_id) > ($1, $2)
-    ORDER BY follower_id, following_id LIMIT $3
-) r ON true
-ORDER BY r.source_id, r.target_id";
-
-const MUTES: &str = "\
--- export_mutes
-SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
-FROM log_head h
-LEFT JOIN LATERAL (
-    SELECT muter_id AS source_id, muted_id AS target_id, created_at, expires_at, position
-    FROM mutes WHERE (muter_id, muted_id) > ($1, $2)
-    ORDER BY muter_id, muted_id LIMIT $3
-) r ON true
-ORDER BY r.source_id, r.target_id";
-
-const BLOCKS: &str = "\
--- export_blocks
-SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
-FROM log_head h
-LEFT JOIN LATERAL (
-    SELECT blocker_id AS source_id, blocked_id AS target_id, created_at, expires_at, position
-    FROM blocks WHERE (blocker_id, blocked_id) > ($1, $2)
-    ORDER BY blocker_id, blocked_id LIMIT $3
-) r ON true
-ORDER BY r.source_id, r.target_id";
-
-const FOLLOW_REQUESTS: &str = "\
--- export_follow_requests
-SELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position
-FROM log_head h
-LEFT JOIN LATERAL (
-    SELECT requester_id AS source_id, target_id, created_at, NULL::timestamptz AS expires_at, position
-    FROM follow_requests WHERE (requester_id, target_id) > ($1, $2)
-    ORDER BY requester_id, target_id LIMIT $3
-) r ON true
-ORDER BY r.source_id, r.target_id";
+/// At most `$3` edges of a table after the pair `$1` and `$2`, in the order of their keys.
+macro_rules! statement {
+    ($name:literal, $edges:literal) => {
+        concat!(
+            "-- ",
+            $name,
+            "\nSELECT h.epoch, h.revision, r.source_id, r.target_id, r.created_at, r.expires_at, r.position\n\
+             FROM log_head h\n\
+             LEFT JOIN LATERAL (",
+            $edges,
+            "\n) r ON true\nORDER BY r.source_id, r.target_id"
+        )
+    };
+}
 
 impl EdgeTable {
     fn statement(self) -> &'static str {
         match self {
-            Self::Follows => FOLLOWS,
-            Self::Mutes => MUTES,
-            Self::Blocks => BLOCKS,
-            Self::FollowRequests => FOLLOW_REQUESTS,
+            Self::Follows => statement!(
+                "export_follows",
+                "
+    SELECT follower_id AS source_id, following_id AS target_id, created_at, NULL::timestamptz AS expires_at, position
+    FROM follows WHERE (follower_id, following_id) > ($1, $2)
+    ORDER BY follower_id, following_id LIMIT $3"
+            ),
+            Self::Mutes => statement!(
+                "export_mutes",
+                "
+    SELECT muter_id AS source_id, muted_id AS target_id, created_at, expires_at, position
+    FROM mutes WHERE (muter_id, muted_id) > ($1, $2)
+    ORDER BY muter_id, muted_id LIMIT $3"
+            ),
+            Self::Blocks => statement!(
+                "export_blocks",
+                "
+    SELECT blocker_id AS source_id, blocked_id AS target_id, created_at, expires_at, position
+    FROM blocks WHERE (blocker_id, blocked_id) > ($1, $2)
+    ORDER BY blocker_id, blocked_id LIMIT $3"
+            ),
+            Self::FollowRequests => statement!(
+                "export_follow_requests",
+                "
+    SELECT requester_id AS source_id, target_id, created_at, NULL::timestamptz AS expires_at, position
+    FROM follow_requests WHERE (requester_id, target_id) > ($1, $2)
+    ORDER BY requester_id, target_id LIMIT $3"
+            ),
         }
     }
 }
@@ -131,16 +126,11 @@ impl Exporter {
         after: (Uuid, Uuid),
         limit: usize,
         within: Duration,
-    ) -> Result<Versioned<Vec<ExportRow>>, Error> {
+    ) -> ReadResult<Vec<ExportRow>> {
         let read = async {
             let mut connection = self.0.connection(within).await?;
-            let rows: Vec<Row> = sqlx::query_as(table.statement())
-                .bind(after.0)
-                .bind(after.1)
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let query = sqlx::query_as(table.statement()).bind(after.0).bind(after.1).bind(number(limit));
+            let rows: Vec<Row> = query.fetch_all(&mut *connection).await.map_err(failed)?;
             let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
             let value = rows.into_iter().filter_map(Row::into_export_row).collect();
             Ok(Versioned::exact(value, as_of))

@@ -2,75 +2,75 @@
 //!
 //! It makes no suggestions: they look at too much for the writer's database.
 
-use std::time::Duration;
-
 use proto::{Position, UserId, timestamp};
-use service_kit::trace::Parent;
 use sqlx::{Connection as _, FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::token;
-use super::{PostgresReader, below, db_span, failed, in_time, list, no_head, number, relations};
+use super::{PostgresReader, below, failed, list, no_head, number, relations, traced};
 use crate::queries::{
-    Error, FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow, Part, PublicList,
-    Read, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
+    Context, Error, FOLLOWS_LOOKED_THROUGH, Known, KnownRows, ListAt, ListKind, ListRow, MetRow, Part,
+    PublicList, Read, ReadResult, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
 };
 
 /// Walks the set of `$1` below position `$2`, at most `$3` rows; takes those who are (`$6`) or are not in the set of
 /// `$4`, where they came before position `$5` and have been there since: one that was hidden in between came back in
 /// its old place. At most `$7`.
-macro_rules! sift {
-    ($name:literal, $own:literal, $other:literal, $found:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nWITH looked AS MATERIALIZED (\n    SELECT ",
-            $other,
-            " AS id, position, created_at FROM follows\n    WHERE ",
-            $own,
-            " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
-             ), found AS MATERIALIZED (\n    \
-                 SELECT l.id, l.position, l.created_at, b.created_at AS met_at FROM looked l\n    \
-                 LEFT JOIN LATERAL (\n        SELECT created_at FROM follows WHERE ",
-            $found,
-            " AND position < $5 AND revision < $5 / 1024 LIMIT 1\n    ) b ON true\n    \
-                 WHERE (b.created_at IS NOT NULL) = $6\n    \
-                 ORDER BY l.position DESC LIMIT $7\n\
-             )\n\
-             SELECT h.epoch, h.revision, w.number, w.last, f.id, f.position, f.created_at, f.met_at\n\
-             FROM log_head h\n\
-             CROSS JOIN (SELECT count(*) AS number, min(position) AS last FROM looked) w\n\
-             LEFT JOIN found f ON true\n\
-             ORDER BY f.position DESC"
-        )
-    };
+fn sift(walked: PublicList, other: PublicList) -> &'static str {
+    macro_rules! statement {
+        ($name:literal, $own:literal, $other:literal, $found:literal) => {
+            concat!(
+                "-- ",
+                $name,
+                "\nWITH looked AS MATERIALIZED (\n    SELECT ",
+                $other,
+                " AS id, position, created_at FROM follows\n    WHERE ",
+                $own,
+                " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
+                 ), found AS MATERIALIZED (\n    \
+                     SELECT l.id, l.position, l.created_at, b.created_at AS met_at FROM looked l\n    \
+                     LEFT JOIN LATERAL (\n        SELECT created_at FROM follows WHERE ",
+                $found,
+                " AND position < $5 AND revision < $5 / 1024 LIMIT 1\n    ) b ON true\n    \
+                     WHERE (b.created_at IS NOT NULL) = $6\n    \
+                     ORDER BY l.position DESC LIMIT $7\n\
+                 )\n\
+                 SELECT h.epoch, h.revision, w.number, w.last, f.id, f.position, f.created_at, f.met_at\n\
+                 FROM log_head h\n\
+                 CROSS JOIN (SELECT count(*) AS number, min(position) AS last FROM looked) w\n\
+                 LEFT JOIN found f ON true\n\
+                 ORDER BY f.position DESC"
+            )
+        };
+    }
+    match (walked, other) {
+        (PublicList::Following, PublicList::Followers) => statement!(
+            "sift_following_by_followers",
+            "follower_id",
+            "following_id",
+            "follower_id = l.id AND following_id = $4"
+        ),
+        (PublicList::Following, PublicList::Following) => statement!(
+            "sift_following_by_following",
+            "follower_id",
+            "following_id",
+            "follower_id = $4 AND following_id = l.id"
+        ),
+        (PublicList::Followers, PublicList::Followers) => statement!(
+            "sift_followers_by_followers",
+            "following_id",
+            "follower_id",
+            "follower_id = l.id AND following_id = $4"
+        ),
+        (PublicList::Followers, PublicList::Following) => statement!(
+            "sift_followers_by_following",
+            "following_id",
+            "follower_id",
+            "follower_id = $4 AND following_id = l.id"
+        ),
+    }
 }
-
-const FOLLOWING_IN_FOLLOWERS: &str = sift!(
-    "sift_following_by_followers",
-    "follower_id",
-    "following_id",
-    "follower_id = l.id AND following_id = $4"
-);
-const FOLLOWING_IN_FOLLOWING: &str = sift!(
-    "sift_following_by_following",
-    "follower_id",
-    "following_id",
-    "follower_id = $4 AND following_id = l.id"
-);
-const FOLLOWERS_IN_FOLLOWERS: &str = sift!(
-    "sift_followers_by_followers",
-    "following_id",
-    "follower_id",
-    "follower_id = l.id AND following_id = $4"
-);
-const FOLLOWERS_IN_FOLLOWING: &str = sift!(
-    "sift_followers_by_following",
-    "following_id",
-    "follower_id",
-    "follower_id = $4 AND following_id = l.id"
-);
 
 /// Whom `$1` follows that follow `$2`, among the newest `$6` follows: how many, and those below position `$3`, from
 /// offset `$4`, at most `$5`.
@@ -95,34 +95,47 @@ LEFT JOIN page p ON true
 ORDER BY p.position DESC";
 
 /// The list of `$1` from offset `$2`, at most `$3`, and how long it is.
-macro_rules! list_at {
-    ($name:literal, $table:literal, $own:literal, $other:literal, $count:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nSELECT h.epoch, h.revision, coalesce(a.",
-            $count,
-            ", 0) AS total, ARRAY(\n    SELECT ",
-            $other,
-            " FROM ",
-            $table,
-            " WHERE ",
-            $own,
-            " = $1 ORDER BY position DESC OFFSET $2 LIMIT $3\n\
-             ) AS users\n\
-             FROM log_head h LEFT JOIN accounts a ON a.user_id = $1"
-        )
-    };
+fn list_at(kind: ListKind) -> &'static str {
+    macro_rules! statement {
+        ($name:literal, $table:literal, $own:literal, $other:literal, $count:literal) => {
+            concat!(
+                "-- ",
+                $name,
+                "\nSELECT h.epoch, h.revision, coalesce(a.",
+                $count,
+                ", 0) AS total, ARRAY(\n    SELECT ",
+                $other,
+                " FROM ",
+                $table,
+                " WHERE ",
+                $own,
+                " = $1 ORDER BY position DESC OFFSET $2 LIMIT $3\n\
+                 ) AS users\n\
+                 FROM log_head h LEFT JOIN accounts a ON a.user_id = $1"
+            )
+        };
+    }
+    match kind {
+        ListKind::Followers => {
+            statement!("followers_at", "follows", "following_id", "follower_id", "followers")
+        }
+        ListKind::Following => {
+            statement!("following_at", "follows", "follower_id", "following_id", "following")
+        }
+        ListKind::Mutes => statement!("mutes_at", "mutes", "muter_id", "muted_id", "muting"),
+        ListKind::Blocks => statement!("blocks_at", "blocks", "blocker_id", "blocked_id", "blocking"),
+        ListKind::RequestsReceived => statement!(
+            "requests_received_at",
+            "follow_requests",
+            "target_id",
+            "requester_id",
+            "requests_received"
+        ),
+        ListKind::RequestsSent => {
+            statement!("requests_sent_at", "follow_requests", "requester_id", "target_id", "requests_sent")
+        }
+    }
 }
-
-const FOLLOWERS_AT: &str = list_at!("followers_at", "follows", "following_id", "follower_id", "followers");
-const FOLLOWING_AT: &str = list_at!("following_at", "follows", "follower_id", "following_id", "following");
-const MUTES_AT: &str = list_at!("mutes_at", "mutes", "muter_id", "muted_id", "muting");
-const BLOCKS_AT: &str = list_at!("blocks_at", "blocks", "blocker_id", "blocked_id", "blocking");
-const REQUESTS_RECEIVED_AT: &str =
-    list_at!("requests_received_at", "follow_requests", "target_id", "requester_id", "requests_received");
-const REQUESTS_SENT_AT: &str =
-    list_at!("requests_sent_at", "follow_requests", "requester_id", "target_id", "requests_sent");
 
 /// The head and a row, whose columns are null if there is none.
 #[derive(FromRow)]
@@ -151,55 +164,35 @@ impl FoundRow {
     }
 }
 
-/// The head and a part of a list.
-#[derive(FromRow)]
-struct PartRow {
-    epoch: i64,
-    revision: i64,
-    total: i64,
-    users: Vec<Uuid>,
-}
-
 impl Read<Sift> for PostgresReader {
-    async fn read(&self, sift: &Sift, within: Duration, parent: &Parent) -> Result<Versioned<Sifted>, Error> {
-        let read = async { sifted(&mut *self.connection(within).await?, sift).await };
-        db_span("sets.read", parent).finish(in_time(within, read).await)
+    async fn read(&self, sift: &Sift, cx: Context<'_>) -> ReadResult<Sifted> {
+        let read = async { sifted(&mut *self.connection(cx.within).await?, sift).await };
+        traced("sets.read", cx, read).await
     }
 }
 
 impl Read<Known> for PostgresReader {
-    async fn read(
-        &self,
-        known: &Known,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<KnownRows>, Error> {
+    async fn read(&self, known: &Known, cx: Context<'_>) -> ReadResult<KnownRows> {
+        let Known { viewer, target, before, skip, limit } = *known;
         let read = async {
-            let mut connection = self.connection(within).await?;
-            let rows: Vec<FoundRow> = sqlx::query_as(KNOWN)
-                .bind(known.viewer.uuid())
-                .bind(known.target.uuid())
-                .bind(below(known.before))
-                .bind(number(known.skip))
-                .bind(number(known.limit))
-                .bind(number(FOLLOWS_LOOKED_THROUGH))
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let mut connection = self.connection(cx.within).await?;
+            let query = sqlx::query_as(KNOWN).bind(viewer.uuid()).bind(target.uuid()).bind(below(before));
+            let query = query.bind(number(skip)).bind(number(limit)).bind(number(FOLLOWS_LOOKED_THROUGH));
+            let rows: Vec<FoundRow> = query.fetch_all(&mut *connection).await.map_err(failed)?;
             let first = rows.first().ok_or_else(no_head)?;
             let as_of = token(first.epoch, first.revision);
             let total = u64::try_from(first.number).unwrap_or(0);
             let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
             Ok(Versioned::exact(KnownRows { rows, total }, as_of))
         };
-        db_span("sets.read", parent).finish(in_time(within, read).await)
+        traced("sets.read", cx, read).await
     }
 }
 
 impl Read<ListAt> for PostgresReader {
-    async fn read(&self, at: &ListAt, within: Duration, parent: &Parent) -> Result<Versioned<Part>, Error> {
+    async fn read(&self, at: &ListAt, cx: Context<'_>) -> ReadResult<Part> {
         let read = async {
-            let mut connection = self.connection(within).await?;
+            let mut connection = self.connection(cx.within).await?;
             let Some(viewer) = at.viewer else { return part(&mut connection, at).await };
             let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
             let mut answer = part(&mut snapshot, at).await?;
@@ -207,19 +200,14 @@ impl Read<ListAt> for PostgresReader {
             snapshot.commit().await.map_err(failed)?;
             Ok(answer)
         };
-        db_span("lists.read", parent).finish(in_time(within, read).await)
+        traced("lists.read", cx, read).await
     }
 }
 
 impl Read<Union> for PostgresReader {
-    async fn read(
-        &self,
-        union: &Union,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<United>, Error> {
+    async fn read(&self, union: &Union, cx: Context<'_>) -> ReadResult<United> {
         let read = async {
-            let mut connection = self.connection(within).await?;
+            let mut connection = self.connection(cx.within).await?;
             let mut snapshot = connection.begin_with(SNAPSHOT).await.map_err(failed)?;
             let first = list(&mut snapshot, &union.first_page()).await?;
             let second = match union.rest(&first.value) {
@@ -229,12 +217,12 @@ impl Read<Union> for PostgresReader {
             snapshot.commit().await.map_err(failed)?;
             Ok(first.map(|first| United { first, second }))
         };
-        db_span("sets.read", parent).finish(in_time(within, read).await)
+        traced("sets.read", cx, read).await
     }
 }
 
 impl Read<Suggest> for PostgresReader {
-    async fn read(&self, _: &Suggest, _: Duration, _: &Parent) -> Result<Versioned<Suggested>, Error> {
+    async fn read(&self, _: &Suggest, _: Context<'_>) -> ReadResult<Suggested> {
         Err(Error::failed("the source of truth makes no suggestions"))
     }
 }
@@ -242,51 +230,27 @@ impl Read<Suggest> for PostgresReader {
 /// All statements of an answer read the same snapshot.
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-async fn sifted(connection: &mut PgConnection, sift: &Sift) -> Result<Versioned<Sifted>, Error> {
-    let statement = match (sift.walked.list, sift.other.list) {
-        (PublicList::Following, PublicList::Followers) => FOLLOWING_IN_FOLLOWERS,
-        (PublicList::Following, PublicList::Following) => FOLLOWING_IN_FOLLOWING,
-        (PublicList::Followers, PublicList::Followers) => FOLLOWERS_IN_FOLLOWERS,
-        (PublicList::Followers, PublicList::Following) => FOLLOWERS_IN_FOLLOWING,
-    };
-    let rows: Vec<FoundRow> = sqlx::query_as(statement)
-        .bind(sift.walked.user.uuid())
-        .bind(below(sift.before))
-        .bind(number(sift.look))
-        .bind(sift.other.user.uuid())
-        .bind(below(sift.other_before))
-        .bind(sift.members)
-        .bind(number(sift.limit))
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+async fn sifted(connection: &mut PgConnection, asked: &Sift) -> ReadResult<Sifted> {
+    let Sift { walked, before, other, other_before, members, look, limit } = *asked;
+    let query = sqlx::query_as(sift(walked.list, other.list)).bind(walked.user.uuid()).bind(below(before));
+    let query = query.bind(number(look)).bind(other.user.uuid()).bind(below(other_before));
+    let query = query.bind(members).bind(number(limit));
+    let rows: Vec<FoundRow> = query.fetch_all(connection).await.map_err(failed)?;
     let first = rows.first().ok_or_else(no_head)?;
     let as_of = token(first.epoch, first.revision);
-    let looked_to = first.last.filter(|_| first.number >= number(sift.look)).map(Position::from_i64);
+    let looked_to = first.last.filter(|_| first.number >= number(look)).map(Position::from_i64);
     let rows = rows.into_iter().filter_map(FoundRow::into_row).collect();
     Ok(Versioned::exact(Sifted { rows, looked_to }, as_of))
 }
 
-async fn part(connection: &mut PgConnection, at: &ListAt) -> Result<Versioned<Part>, Error> {
-    let statement = match at.kind {
-        ListKind::Followers => FOLLOWERS_AT,
-        ListKind::Following => FOLLOWING_AT,
-        ListKind::Mutes => MUTES_AT,
-        ListKind::Blocks => BLOCKS_AT,
-        ListKind::RequestsReceived => REQUESTS_RECEIVED_AT,
-        ListKind::RequestsSent => REQUESTS_SENT_AT,
-    };
-    let row: Option<PartRow> = sqlx::query_as(statement)
-        .bind(at.user.uuid())
-        .bind(number(at.offset))
-        .bind(number(at.limit))
-        .fetch_optional(connection)
-        .await
-        .map_err(failed)?;
-    let row = row.ok_or_else(no_head)?;
-    let users = row.users.into_iter().filter_map(UserId::new).collect();
-    let part = Part { users, total: u64::try_from(row.total).unwrap_or(0), relations: Vec::new() };
-    Ok(Versioned::exact(part, token(row.epoch, row.revision)))
+async fn part(connection: &mut PgConnection, at: &ListAt) -> ReadResult<Part> {
+    let query = sqlx::query_as(list_at(at.kind)).bind(at.user.uuid());
+    let query = query.bind(number(at.offset)).bind(number(at.limit));
+    let row: Option<(i64, i64, i64, Vec<Uuid>)> = query.fetch_optional(connection).await.map_err(failed)?;
+    let (epoch, revision, total, users) = row.ok_or_else(no_head)?;
+    let users = users.into_iter().filter_map(UserId::new).collect();
+    let part = Part { users, total: u64::try_from(total).unwrap_or(0), relations: Vec::new() };
+    Ok(Versioned::exact(part, token(epoch, revision)))
 }
 
 #[cfg(test)]
@@ -295,11 +259,10 @@ mod tests {
 
     #[test]
     fn who_is_looked_up_is_bounded_first() {
-        let sifts =
-            [FOLLOWING_IN_FOLLOWERS, FOLLOWING_IN_FOLLOWING, FOLLOWERS_IN_FOLLOWERS, FOLLOWERS_IN_FOLLOWING];
-        for (statement, bound) in
-            sifts.into_iter().map(|sift| (sift, "LIMIT $3")).chain([(KNOWN, "LIMIT $6")])
-        {
+        let pairs =
+            PublicList::ALL.into_iter().flat_map(|walked| PublicList::ALL.map(|other| (walked, other)));
+        let sifts = pairs.map(|(walked, other)| (sift(walked, other), "LIMIT $3"));
+        for (statement, bound) in sifts.chain([(KNOWN, "LIMIT $6")]) {
             let bound = statement.find(bound).expect("a bound");
             assert!(bound < statement.find("LATERAL").expect("a look-up"), "{statement}");
         }

@@ -19,15 +19,15 @@ use service_kit::postgres::{
     acquire, check_sessions, is_misconfiguration, is_shared_session, limit_statements,
 };
 use service_kit::telemetry::chain;
-use service_kit::trace::{Database, Parent, Span, db};
+use service_kit::trace::{Database, db};
 use service_kit::with_timeout;
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use uuid::Uuid;
 
-use self::rows::{AccountRow, CheckRow, EdgeRow, HeadRow, LinkRow, token};
+use self::rows::{AccountRow, EdgeRow, LinkRow, token};
 use crate::queries::{
-    Check, Counts, CountsOf, Error, ListKind, ListRow, Page, PublicList, Read, Relation, Relations, SeenPage,
+    Check, Context, Counts, CountsOf, Error, ListRow, Page, Read, ReadResult, Relation, Relations, SeenPage,
     SeenRow, Versioned,
 };
 
@@ -69,9 +69,9 @@ impl PostgresReader {
         }
         let read = async {
             let mut connection = self.connection(within).await?;
-            let head: HeadRow =
-                sqlx::query_as(sql::HEAD).fetch_one(&mut *connection).await.map_err(failed)?;
-            Ok((token(head.epoch, head.revision), head.database_id))
+            let query = sqlx::query_as(sql::HEAD);
+            let (epoch, revision, database) = query.fetch_one(&mut *connection).await.map_err(failed)?;
+            Ok((token(epoch, revision), database))
         };
         in_time(within, read).await
     }
@@ -114,101 +114,62 @@ pub fn problem(error: &Error) -> Option<String> {
 }
 
 impl Read<Check> for PostgresReader {
-    async fn read(
-        &self,
-        check: &Check,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(&self, check: &Check, cx: Context<'_>) -> ReadResult<Vec<bool>> {
         let read = async {
-            let mut connection = self.connection(within).await?;
-            let row: CheckRow = sqlx::query_as(sql::CHECK)
-                .bind(check.viewer.uuid())
-                .bind(uuids(&check.targets))
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(failed)?;
-            let followed: HashSet<Uuid> = row.followed.into_iter().collect();
+            let mut connection = self.connection(cx.within).await?;
+            let query = sqlx::query_as(sql::CHECK).bind(check.viewer.uuid()).bind(uuids(&check.targets));
+            let row: (i64, i64, Vec<Uuid>) = query.fetch_one(&mut *connection).await.map_err(failed)?;
+            let (epoch, revision, followed) = row;
+            let followed: HashSet<Uuid> = followed.into_iter().collect();
             let value = check.targets.iter().map(|target| followed.contains(&target.uuid())).collect();
-            Ok(Versioned::exact(value, token(row.epoch, row.revision)))
+            Ok(Versioned::exact(value, token(epoch, revision)))
         };
-        db_span("checks.read", parent).finish(in_time(within, read).await)
+        traced("checks.read", cx, read).await
     }
 }
 
 impl Read<Relations> for PostgresReader {
-    async fn read(
-        &self,
-        asked: &Relations,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(&self, asked: &Relations, cx: Context<'_>) -> ReadResult<Vec<Relation>> {
         let read =
-            async { relations(&mut *self.connection(within).await?, asked.viewer, &asked.targets).await };
-        db_span("relations.read", parent).finish(in_time(within, read).await)
+            async { relations(&mut *self.connection(cx.within).await?, asked.viewer, &asked.targets).await };
+        traced("relations.read", cx, read).await
     }
 }
 
 impl Read<Page> for PostgresReader {
-    async fn read(
-        &self,
-        page: &Page,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let read = async { list(&mut *self.connection(within).await?, page).await };
-        db_span("lists.read", parent).finish(in_time(within, read).await)
+    async fn read(&self, page: &Page, cx: Context<'_>) -> ReadResult<Vec<ListRow>> {
+        let read = async { list(&mut *self.connection(cx.within).await?, page).await };
+        traced("lists.read", cx, read).await
     }
 }
 
 impl Read<SeenPage> for PostgresReader {
-    async fn read(
-        &self,
-        page: &SeenPage,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
-        let statement = match page.list {
-            PublicList::Followers => sql::FOLLOWERS_SEEN,
-            PublicList::Following => sql::FOLLOWING_SEEN,
-        };
+    async fn read(&self, page: &SeenPage, cx: Context<'_>) -> ReadResult<Vec<SeenRow>> {
+        let SeenPage { list, user, before, limit, viewer } = *page;
         let read = async {
-            let mut connection = self.connection(within).await?;
-            let rows: Vec<LinkRow> = sqlx::query_as(statement)
-                .bind(page.user.uuid())
-                .bind(below(page.before))
-                .bind(number(page.limit))
-                .bind(page.viewer.uuid())
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let mut connection = self.connection(cx.within).await?;
+            let query = sqlx::query_as(sql::seen_list(list)).bind(user.uuid()).bind(below(before));
+            let query = query.bind(number(limit)).bind(viewer.uuid());
+            let rows: Vec<LinkRow> = query.fetch_all(&mut *connection).await.map_err(failed)?;
             let as_of = head_of(&rows)?;
             Ok(Versioned::exact(rows::seen(rows), as_of))
         };
-        db_span("lists.read", parent).finish(in_time(within, read).await)
+        traced("lists.read", cx, read).await
     }
 }
 
 impl Read<CountsOf> for PostgresReader {
-    async fn read(
-        &self,
-        asked: &CountsOf,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn read(&self, asked: &CountsOf, cx: Context<'_>) -> ReadResult<Vec<Counts>> {
         let read = async {
-            let mut connection = self.connection(within).await?;
-            let rows: Vec<AccountRow> = sqlx::query_as(sql::COUNTS)
-                .bind(uuids(&asked.users))
-                .fetch_all(&mut *connection)
-                .await
-                .map_err(failed)?;
+            let mut connection = self.connection(cx.within).await?;
+            let query = sqlx::query_as(sql::COUNTS).bind(uuids(&asked.users));
+            let rows: Vec<AccountRow> = query.fetch_all(&mut *connection).await.map_err(failed)?;
             let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
             let known: HashMap<Uuid, Counts> = rows.into_iter().filter_map(AccountRow::into_counts).collect();
             let of = |user: &UserId| known.get(&user.uuid()).copied().unwrap_or_default();
             Ok(Versioned::exact(asked.users.iter().map(of).collect(), as_of))
         };
-        db_span("counts.read", parent).finish(in_time(within, read).await)
+        traced("counts.read", cx, read).await
     }
 }
 
@@ -216,35 +177,19 @@ async fn relations(
     connection: &mut PgConnection,
     viewer: UserId,
     targets: &[UserId],
-) -> Result<Versioned<Vec<Relation>>, Error> {
-    let rows: Vec<LinkRow> = sqlx::query_as(sql::RELATIONS)
-        .bind(viewer.uuid())
-        .bind(uuids(targets))
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+) -> ReadResult<Vec<Relation>> {
+    let query = sqlx::query_as(sql::RELATIONS).bind(viewer.uuid()).bind(uuids(targets));
+    let rows: Vec<LinkRow> = query.fetch_all(connection).await.map_err(failed)?;
     let as_of = head_of(&rows)?;
     let (_, relations) = rows::sort_links(rows);
     let of = |target: &UserId| relations.get(&target.uuid()).copied().unwrap_or_default();
     Ok(Versioned::exact(targets.iter().map(of).collect(), as_of))
 }
 
-async fn list(connection: &mut PgConnection, page: &Page) -> Result<Versioned<Vec<ListRow>>, Error> {
-    let statement = match page.kind {
-        ListKind::Followers => sql::FOLLOWERS,
-        ListKind::Following => sql::FOLLOWING,
-        ListKind::Mutes => sql::MUTES,
-        ListKind::Blocks => sql::BLOCKS,
-        ListKind::RequestsReceived => sql::REQUESTS_RECEIVED,
-        ListKind::RequestsSent => sql::REQUESTS_SENT,
-    };
-    let rows: Vec<EdgeRow> = sqlx::query_as(statement)
-        .bind(page.user.uuid())
-        .bind(below(page.before))
-        .bind(number(page.limit))
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?;
+async fn list(connection: &mut PgConnection, page: &Page) -> ReadResult<Vec<ListRow>> {
+    let Page { kind, user, before, limit } = *page;
+    let query = sqlx::query_as(sql::list(kind)).bind(user.uuid()).bind(below(before)).bind(number(limit));
+    let rows: Vec<EdgeRow> = query.fetch_all(connection).await.map_err(failed)?;
     let as_of = rows.first().map(|row| token(row.epoch, row.revision)).ok_or_else(no_head)?;
     Ok(Versioned::exact(rows.into_iter().filter_map(EdgeRow::into_list_row).collect(), as_of))
 }
@@ -278,9 +223,13 @@ fn failed(error: sqlx::Error) -> Error {
     if code.is_some_and(|code| code == CANCELED) { Error::TimedOut } else { Error::failed(error) }
 }
 
-/// Begins the span of a statement, or of the transaction of an answer; it waits for a connection, too.
-fn db_span(operation: &'static str, parent: &Parent) -> Span {
-    db(Database::PostgreSql, operation, parent)
+/// Runs a statement, or the transaction of an answer, in a span; the wait for a connection is in it too.
+async fn traced<T>(
+    operation: &'static str,
+    cx: Context<'_>,
+    read: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    db(Database::PostgreSql, operation, cx.parent).finish(in_time(cx.within, read).await)
 }
 
 /// The server's own limit counts per statement and not for connecting; this one counts for all of it.

@@ -11,22 +11,6 @@ use uuid::Uuid;
 
 use crate::queries::{Counts, LINKS, Link, ListRow, Relation, SeenRow};
 
-/// The head.
-#[derive(FromRow)]
-pub struct HeadRow {
-    pub epoch: i64,
-    pub revision: i64,
-    pub database_id: Uuid,
-}
-
-/// The head, and who is followed.
-#[derive(FromRow)]
-pub struct CheckRow {
-    pub epoch: i64,
-    pub revision: i64,
-    pub followed: Vec<Uuid>,
-}
-
 /// A row of a list.
 #[derive(FromRow)]
 pub struct EdgeRow {
@@ -83,17 +67,12 @@ pub fn sort_links(rows: Vec<LinkRow>) -> (Vec<ListRow>, HashMap<Uuid, Relation>)
     let mut relations: HashMap<Uuid, Relation> = HashMap::new();
     for (other, number, link) in rows.into_iter().filter_map(LinkRow::into_link) {
         match usize::try_from(number).ok().and_then(|number| LINKS.get(number)) {
-            Some((kind, outgoing)) => {
-                if let Some(slot) = relations.entry(other).or_default().slot(*kind, *outgoing) {
+            Some(side) => {
+                if let Some(slot) = relations.entry(other).or_default().slot(*side) {
                     *slot = Some(link);
                 }
             }
-            None => listed.extend(UserId::new(other).map(|user| ListRow {
-                user,
-                position: link.position,
-                created_at_millis: link.created_at_millis,
-                expires_at_millis: link.expires_at_millis,
-            })),
+            None => listed.extend(UserId::new(other).map(|user| ListRow::of(user, link))),
         }
     }
     listed.sort_unstable_by_key(|row| std::cmp::Reverse(row.position));

@@ -5,6 +5,8 @@
 //!
 //! sqlx takes no statements that are put together at run time, so macros do it when compiling.
 
+use crate::queries::{ListKind, PublicList};
+
 /// The head alone.
 pub const HEAD: &str = "\
 -- head
@@ -16,29 +18,6 @@ pub const CHECK: &str = "\
 SELECT h.epoch, h.revision,
     ARRAY(SELECT following_id FROM follows WHERE follower_id = $1 AND following_id = ANY($2)) AS followed
 FROM log_head h";
-
-/// A list of `$1` below position `$2`, newest first, at most `$3` rows.
-macro_rules! list {
-    ($name:literal, $table:literal, $own:literal, $other:literal, $expires:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nSELECT h.epoch, h.revision, r.user_id, r.position, r.created_at, r.expires_at\n\
-             FROM log_head h\n\
-             LEFT JOIN LATERAL (\n    SELECT ",
-            $other,
-            " AS user_id, position, created_at, ",
-            $expires,
-            " AS expires_at FROM ",
-            $table,
-            "\n    WHERE ",
-            $own,
-            " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
-             ) r ON true\n\
-             ORDER BY r.position DESC"
-        )
-    };
-}
 
 /// Edges of one kind between a viewer and the ids of a relation `ids(id)`, under the number of their link.
 macro_rules! links {
@@ -84,57 +63,76 @@ macro_rules! all_links {
     };
 }
 
-/// A list of `$1` as above, and all that links `$4` with the accounts in it. A row of the list has the number -1.
-macro_rules! seen_list {
-    ($name:literal, $own:literal, $other:literal) => {
-        concat!(
-            "-- ",
-            $name,
-            "\nWITH page AS MATERIALIZED (\n    SELECT ",
-            $other,
-            " AS id, position, created_at FROM follows\n    WHERE ",
-            $own,
-            " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
-             )\n\
-             SELECT h.epoch, h.revision AS head, r.link, r.other, r.position, r.revision, r.created_at, r.expires_at\n\
-             FROM log_head h\n\
-             LEFT JOIN LATERAL (\n    \
-                 SELECT -1 AS link, id AS other, position, 0::bigint AS revision, created_at,\n        \
-                     NULL::timestamptz AS expires_at FROM page\n    \
-                 UNION ALL\n",
-            all_links!("page AS ids", "$4"),
-            ") r ON true"
-        )
-    };
+/// A list of `$1` below position `$2`, newest first, at most `$3` rows.
+pub fn list(kind: ListKind) -> &'static str {
+    macro_rules! statement {
+        ($name:literal, $table:literal, $own:literal, $other:literal) => {
+            statement!($name, $table, $own, $other, "NULL::timestamptz")
+        };
+        ($name:literal, $table:literal, $own:literal, $other:literal, $expires:literal) => {
+            concat!(
+                "-- ",
+                $name,
+                "\nSELECT h.epoch, h.revision, r.user_id, r.position, r.created_at, r.expires_at\n\
+                 FROM log_head h\n\
+                 LEFT JOIN LATERAL (\n    SELECT ",
+                $other,
+                " AS user_id, position, created_at, ",
+                $expires,
+                " AS expires_at FROM ",
+                $table,
+                "\n    WHERE ",
+                $own,
+                " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
+                 ) r ON true\n\
+                 ORDER BY r.position DESC"
+            )
+        };
+    }
+    match kind {
+        ListKind::Followers => statement!("list_followers", "follows", "following_id", "follower_id"),
+        ListKind::Following => statement!("list_following", "follows", "follower_id", "following_id"),
+        ListKind::Mutes => statement!("list_mutes", "mutes", "muter_id", "muted_id", "expires_at"),
+        ListKind::Blocks => statement!("list_blocks", "blocks", "blocker_id", "blocked_id", "expires_at"),
+        ListKind::RequestsReceived => {
+            statement!("list_requests_received", "follow_requests", "target_id", "requester_id")
+        }
+        ListKind::RequestsSent => {
+            statement!("list_requests_sent", "follow_requests", "requester_id", "target_id")
+        }
+    }
 }
 
-/// Who follows an account.
-pub const FOLLOWERS: &str =
-    list!("list_followers", "follows", "following_id", "follower_id", "NULL::timestamptz");
-
-/// Whom an account follows.
-pub const FOLLOWING: &str =
-    list!("list_following", "follows", "follower_id", "following_id", "NULL::timestamptz");
-
-/// Whom an account has muted.
-pub const MUTES: &str = list!("list_mutes", "mutes", "muter_id", "muted_id", "expires_at");
-
-/// Whom an account has blocked.
-pub const BLOCKS: &str = list!("list_blocks", "blocks", "blocker_id", "blocked_id", "expires_at");
-
-/// Who asks to follow an account.
-pub const REQUESTS_RECEIVED: &str =
-    list!("list_requests_received", "follow_requests", "target_id", "requester_id", "NULL::timestamptz");
-
-/// Whom an account asks to follow.
-pub const REQUESTS_SENT: &str =
-    list!("list_requests_sent", "follow_requests", "requester_id", "target_id", "NULL::timestamptz");
-
-/// Who follows an account, and what links each with the viewer.
-pub const FOLLOWERS_SEEN: &str = seen_list!("list_followers_seen", "following_id", "follower_id");
-
-/// Whom an account follows, and what links each with the viewer.
-pub const FOLLOWING_SEEN: &str = seen_list!("list_following_seen", "follower_id", "following_id");
+/// A list of `$1` as [`list`] has it, and all that links `$4` with the accounts in it. A row of the list has the number
+/// -1.
+pub fn seen_list(list: PublicList) -> &'static str {
+    macro_rules! statement {
+        ($name:literal, $own:literal, $other:literal) => {
+            concat!(
+                "-- ",
+                $name,
+                "\nWITH page AS MATERIALIZED (\n    SELECT ",
+                $other,
+                " AS id, position, created_at FROM follows\n    WHERE ",
+                $own,
+                " = $1 AND position < $2\n    ORDER BY position DESC LIMIT $3\n\
+                 )\n\
+                 SELECT h.epoch, h.revision AS head, r.link, r.other, r.position, r.revision, r.created_at, r.expires_at\n\
+                 FROM log_head h\n\
+                 LEFT JOIN LATERAL (\n    \
+                     SELECT -1 AS link, id AS other, position, 0::bigint AS revision, created_at,\n        \
+                         NULL::timestamptz AS expires_at FROM page\n    \
+                     UNION ALL\n",
+                all_links!("page AS ids", "$4"),
+                ") r ON true"
+            )
+        };
+    }
+    match list {
+        PublicList::Followers => statement!("list_followers_seen", "following_id", "follower_id"),
+        PublicList::Following => statement!("list_following_seen", "follower_id", "following_id"),
+    }
+}
 
 /// All that links `$1` with each of `$2`.
 pub const RELATIONS: &str = concat!(

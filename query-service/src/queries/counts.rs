@@ -31,12 +31,10 @@ pub struct CountsOf {
 impl Question for CountsOf {
     type Answer = Vec<Counts>;
 
+    const IS_SHARED: bool = true;
+
     fn name(&self) -> QuestionName {
         QuestionName::Counts
-    }
-
-    fn is_shared(&self) -> bool {
-        true
     }
 
     fn items(&self) -> usize {

@@ -3,10 +3,12 @@
 //! A read model without a checkpoint, or one that is not complete, is an error and never an empty answer: otherwise an
 //! account with followers would seem to have none.
 
+use std::sync::Arc;
+
 use super::Statement;
 
 /// Why a store gave no answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// There is no checkpoint: nothing was projected here, or the data is lost.
     #[error("the read model has no checkpoint")]
@@ -34,7 +36,7 @@ pub enum Error {
     Misconfigured(String),
     /// The store refused, broke off or answered nonsense.
     #[error("the store returned an error")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Failed(#[source] Arc<dyn std::error::Error + Send + Sync>),
     /// One of the above, of a statement that other questions share.
     #[error("the shared statement failed")]
     Shared {
@@ -49,7 +51,7 @@ pub enum Error {
 impl Error {
     /// Wraps a driver's error.
     pub fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Failed(source.into())
+        Self::Failed(source.into().into())
     }
 
     /// What happened, and to which statement if others share it.

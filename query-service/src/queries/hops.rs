@@ -4,7 +4,6 @@
 //! depends on: an answer during whose reading none of them changed is exact.
 
 use proto::UserId;
-use proto::event::EdgeKind;
 
 use super::{Question, Side};
 
@@ -19,7 +18,3 @@ pub trait MultiHop: Question {
 
 /// Upper bound of the budget's items for suggestions and far offsets: most lists end long before.
 pub(super) const LONG_LIST: usize = 2_500;
-
-pub(super) fn follows(outgoing: bool) -> Side {
-    Side { kind: EdgeKind::Follow, outgoing }
-}

@@ -3,7 +3,7 @@
 use proto::UserId;
 
 use super::hops::{Dependency, LONG_LIST};
-use super::{LINKS, ListKind, Question, QuestionName, Relation, Scope, Side, places};
+use super::{LINKS, ListKind, Question, QuestionName, Relation, Scope};
 
 /// Parts of lists that end before this row are read as pages are, with recent events applied.
 const NEAR: usize = 2_000;
@@ -45,16 +45,10 @@ impl ListAt {
         self.offset + self.limit
     }
 
-    /// As many rows as it costs: skipping is cheaper than fetching, by about ten, and ends with the list, however far the
-    /// offset is.
-    pub fn rows(&self) -> usize {
-        self.limit + (self.offset / 10).min(LONG_LIST)
-    }
-
     /// The edges that the answer depends on.
     pub fn dependencies(&self) -> Vec<Dependency> {
-        let links = self.viewer.into_iter().flat_map(|viewer| LINKS.map(|link| (viewer, Side::from(link))));
-        std::iter::once((self.user, self.kind.edges().into())).chain(links).collect()
+        let links = self.viewer.into_iter().flat_map(|viewer| LINKS.map(|side| (viewer, side)));
+        std::iter::once((self.user, self.kind.side())).chain(links).collect()
     }
 }
 
@@ -65,12 +59,10 @@ impl Question for ListAt {
         QuestionName::ListAt
     }
 
-    fn items(&self) -> usize {
-        self.rows()
-    }
-
-    fn places(&self) -> usize {
-        places(self.rows())
+    // As many rows as it costs: skipping is cheaper than fetching, by about ten, and ends with the list, however far the
+    // offset is.
+    fn rows(&self) -> usize {
+        self.limit + (self.offset / 10).min(LONG_LIST)
     }
 
     fn scope(&self) -> Scope {

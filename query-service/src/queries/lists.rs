@@ -3,7 +3,7 @@
 use proto::event::EdgeKind;
 use proto::{Position, UserId};
 
-use super::{Question, QuestionName, Relation, places};
+use super::{Link, Question, QuestionName, Relation, Side};
 
 /// Which list of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,15 +33,15 @@ impl ListKind {
         Self::RequestsSent,
     ];
 
-    /// Its edges, and whether they start at the account.
-    pub fn edges(self) -> (EdgeKind, bool) {
+    /// Its edges.
+    pub fn side(self) -> Side {
         match self {
-            Self::Followers => (EdgeKind::Follow, false),
-            Self::Following => (EdgeKind::Follow, true),
-            Self::Mutes => (EdgeKind::Mute, true),
-            Self::Blocks => (EdgeKind::Block, true),
-            Self::RequestsReceived => (EdgeKind::FollowRequest, false),
-            Self::RequestsSent => (EdgeKind::FollowRequest, true),
+            Self::Followers => Side::incoming(EdgeKind::Follow),
+            Self::Following => Side::outgoing(EdgeKind::Follow),
+            Self::Mutes => Side::outgoing(EdgeKind::Mute),
+            Self::Blocks => Side::outgoing(EdgeKind::Block),
+            Self::RequestsReceived => Side::incoming(EdgeKind::FollowRequest),
+            Self::RequestsSent => Side::outgoing(EdgeKind::FollowRequest),
         }
     }
 }
@@ -56,6 +56,9 @@ pub enum PublicList {
 }
 
 impl PublicList {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Followers, Self::Following];
+
     /// The same among all lists.
     pub fn kind(self) -> ListKind {
         match self {
@@ -76,6 +79,14 @@ pub struct ListRow {
     pub created_at_millis: i64,
     /// When it runs out; none for one for good.
     pub expires_at_millis: Option<i64>,
+}
+
+impl ListRow {
+    /// The row of an account that this edge links with the list's.
+    pub fn of(user: UserId, link: Link) -> Self {
+        let Link { position, created_at_millis, expires_at_millis, .. } = link;
+        Self { user, position, created_at_millis, expires_at_millis }
+    }
 }
 
 /// One row of a list, and what links somebody who looks at it with the row's account.
@@ -114,12 +125,8 @@ impl Question for Page {
         }
     }
 
-    fn items(&self) -> usize {
+    fn rows(&self) -> usize {
         self.limit
-    }
-
-    fn places(&self) -> usize {
-        places(self.limit)
     }
 }
 
@@ -148,11 +155,7 @@ impl Question for SeenPage {
         }
     }
 
-    fn items(&self) -> usize {
+    fn rows(&self) -> usize {
         self.limit
-    }
-
-    fn places(&self) -> usize {
-        places(self.limit)
     }
 }

@@ -1,6 +1,6 @@
 //! How a question to a store ended.
 
-use super::{Error, Versioned};
+use super::{Error, ReadResult};
 
 /// How a question to a store ended: a label of metrics, so a closed set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,13 +18,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// All of them, in their order.
-    pub const ALL: [Self; 5] = [Self::Ok, Self::Timeout, Self::NotReady, Self::Busy, Self::Error];
+    /// The labels, in the order of the outcomes.
+    pub const LABELS: [&str; 5] = ["ok", "timeout", "not_ready", "busy", "error"];
     /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
+    pub const COUNT: usize = Self::LABELS.len();
 
     /// How this answer came about.
-    pub fn of<T>(answer: &Result<Versioned<T>, Error>) -> Self {
+    pub fn of<T>(answer: &ReadResult<T>) -> Self {
         answer.as_ref().map_or_else(Self::failure, |_| Self::Ok)
     }
 
@@ -40,12 +40,6 @@ impl Outcome {
 
     /// The label.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Timeout => "timeout",
-            Self::NotReady => "not_ready",
-            Self::Busy => "busy",
-            Self::Error => "error",
-        }
+        Self::LABELS[self as usize]
     }
 }

@@ -29,25 +29,30 @@ pub trait Question: Send + Sync {
     /// The type of its answer.
     type Answer: Send;
 
+    /// Whether it shares statements with other questions, which have places of their own at the read models.
+    const IS_SHARED: bool = false;
+
     /// Its name in metrics and explanations.
     fn name(&self) -> QuestionName;
 
+    /// Upper bound of the rows of a list in its answer; one for another answer.
+    fn rows(&self) -> usize {
+        1
+    }
+
     /// Upper bound of the items that it is about.
-    fn items(&self) -> usize;
+    fn items(&self) -> usize {
+        self.rows()
+    }
 
     /// How far it reaches.
     fn scope(&self) -> Scope {
         Scope::Single
     }
 
-    /// Whether it shares statements with other questions, which have places of their own at the read models.
-    fn is_shared(&self) -> bool {
-        false
-    }
-
     /// Places that it takes at a read model, if it has a statement of its own.
     fn places(&self) -> usize {
-        1
+        places(self.rows())
     }
 
     /// Its price in the fallback budget: one for the statement and one for every fifty items.
@@ -94,47 +99,30 @@ pub enum QuestionName {
 }
 
 impl QuestionName {
-    /// All of them, in their order.
-    pub const ALL: [Self; 16] = [
-        Self::Check,
-        Self::Relations,
-        Self::Counts,
-        Self::ListFollowers,
-        Self::ListFollowing,
-        Self::ListMutes,
-        Self::ListBlocks,
-        Self::ListRequestsReceived,
-        Self::ListRequestsSent,
-        Self::ListFollowersSeen,
-        Self::ListFollowingSeen,
-        Self::Sift,
-        Self::Known,
-        Self::ListAt,
-        Self::Union,
-        Self::Suggest,
+    /// The labels, in the order of the names.
+    pub const LABELS: [&str; 16] = [
+        "check",
+        "relations",
+        "counts",
+        "list_followers",
+        "list_following",
+        "list_mutes",
+        "list_blocks",
+        "list_requests_received",
+        "list_requests_sent",
+        "list_followers_seen",
+        "list_following_seen",
+        "sift",
+        "known",
+        "list_at",
+        "union",
+        "suggest",
     ];
     /// How many there are.
-    pub const COUNT: usize = Self::ALL.len();
+    pub const COUNT: usize = Self::LABELS.len();
 
     /// The label.
     pub fn text(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Relations => "relations",
-            Self::Counts => "counts",
-            Self::ListFollowers => "list_followers",
-            Self::ListFollowing => "list_following",
-            Self::ListMutes => "list_mutes",
-            Self::ListBlocks => "list_blocks",
-            Self::ListRequestsReceived => "list_requests_received",
-            Self::ListRequestsSent => "list_requests_sent",
-            Self::ListFollowersSeen => "list_followers_seen",
-            Self::ListFollowingSeen => "list_following_seen",
-            Self::Sift => "sift",
-            Self::Known => "known",
-            Self::ListAt => "list_at",
-            Self::Union => "union",
-            Self::Suggest => "suggest",
-        }
+        Self::LABELS[self as usize]
     }
 }

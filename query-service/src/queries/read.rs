@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use proto::Token;
 use service_kit::trace::Parent;
+use tokio::time::Instant;
 
-use super::{Begins, Error, Question, Versioned};
+use super::{Begins, Error, Question, ReadResult};
 
 /// The store that gave an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +42,38 @@ pub struct Answer<T> {
     pub source: Source,
 }
 
+/// How long a read may take, and the call that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// After this time the read ends with [`Error::TimedOut`].
+    pub within: Duration,
+    /// The parent of the spans of its statements.
+    pub parent: &'a Parent,
+}
+
+impl Context<'_> {
+    /// The same for a part of the read that may take this long.
+    #[must_use]
+    pub fn within(self, within: Duration) -> Self {
+        Self { within, ..self }
+    }
+
+    /// The same for the rest of the read, which must end at `until`.
+    pub fn until(self, until: Instant) -> Result<Self, Error> {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(Error::TimedOut) } else { Ok(self.within(left)) }
+    }
+}
+
 /// Answers a question. Each answer is one set-based operation, however many accounts it is about.
 pub trait Read<Q: Question>: Send + Sync {
-    /// Answers within the given time, or [`Error::TimedOut`]. Spans of statements are below `parent`.
-    fn read(
-        &self,
-        question: &Q,
-        within: Duration,
-        parent: &Parent,
-    ) -> impl Future<Output = Result<Versioned<Q::Answer>, Error>> + Send;
+    /// Answers in time, or with [`Error::TimedOut`].
+    fn read(&self, question: &Q, cx: Context<'_>) -> impl Future<Output = ReadResult<Q::Answer>> + Send;
 }
 
 impl<Q: Question, R: Read<Q>> Read<Q> for Arc<R> {
-    fn read(
-        &self,
-        question: &Q,
-        within: Duration,
-        parent: &Parent,
-    ) -> impl Future<Output = Result<Versioned<Q::Answer>, Error>> + Send {
-        (**self).read(question, within, parent)
+    fn read(&self, question: &Q, cx: Context<'_>) -> impl Future<Output = ReadResult<Q::Answer>> + Send {
+        (**self).read(question, cx)
     }
 }
 
@@ -93,7 +107,6 @@ pub trait ReadItems<Q: Shared>: Send + Sync {
         &self,
         items: Vec<Q::Item>,
         begins: Begins,
-        within: Duration,
-        parent: &Parent,
-    ) -> impl Future<Output = Result<Versioned<Q::Answer>, Error>> + Send;
+        cx: Context<'_>,
+    ) -> impl Future<Output = ReadResult<Q::Answer>> + Send;
 }

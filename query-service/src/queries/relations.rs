@@ -19,6 +19,9 @@ pub struct Link {
     pub revision: Revision,
 }
 
+/// Two accounts: a viewer, and another one.
+pub type Pair = (UserId, UserId);
+
 /// The edges of one kind that start at an account, or those that end there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
@@ -28,9 +31,15 @@ pub struct Side {
     pub outgoing: bool,
 }
 
-impl From<(EdgeKind, bool)> for Side {
-    fn from((kind, outgoing): (EdgeKind, bool)) -> Self {
-        Self { kind, outgoing }
+impl Side {
+    /// The edges that start at an account.
+    pub const fn outgoing(kind: EdgeKind) -> Self {
+        Self { kind, outgoing: true }
+    }
+
+    /// The edges that end there.
+    pub const fn incoming(kind: EdgeKind) -> Self {
+        Self { kind, outgoing: false }
     }
 }
 
@@ -53,21 +62,21 @@ pub struct Relation {
     pub blocked_by: Option<Link>,
 }
 
-/// What can link a viewer with another: the edges, and whether they start at the viewer.
-pub const LINKS: [(EdgeKind, bool); 7] = [
-    (EdgeKind::Follow, true),
-    (EdgeKind::Follow, false),
-    (EdgeKind::FollowRequest, true),
-    (EdgeKind::FollowRequest, false),
-    (EdgeKind::Mute, true),
-    (EdgeKind::Block, true),
-    (EdgeKind::Block, false),
+/// What can link a viewer with another, on the viewer's side, as far as the viewer may know of it.
+pub const LINKS: [Side; 7] = [
+    Side::outgoing(EdgeKind::Follow),
+    Side::incoming(EdgeKind::Follow),
+    Side::outgoing(EdgeKind::FollowRequest),
+    Side::incoming(EdgeKind::FollowRequest),
+    Side::outgoing(EdgeKind::Mute),
+    Side::outgoing(EdgeKind::Block),
+    Side::incoming(EdgeKind::Block),
 ];
 
 impl Relation {
-    /// The place of an edge of this kind, `outgoing` if it starts at the viewer; `None` for edges that are private.
-    pub fn slot(&mut self, kind: EdgeKind, outgoing: bool) -> Option<&mut Option<Link>> {
-        match (kind, outgoing) {
+    /// The place of an edge on this side of the viewer; `None` for edges that are private.
+    pub fn slot(&mut self, side: Side) -> Option<&mut Option<Link>> {
+        match (side.kind, side.outgoing) {
             (EdgeKind::Follow, true) => Some(&mut self.following),
             (EdgeKind::Follow, false) => Some(&mut self.followed_by),
             (EdgeKind::FollowRequest, true) => Some(&mut self.requested),
@@ -86,7 +95,7 @@ impl Relation {
 
     /// The state of the pair as the viewer may know it.
     pub fn etag(&self, viewer: UserId, other: UserId) -> Etag {
-        let edges = LINKS.into_iter().zip(self.links()).filter_map(|((kind, outgoing), link)| {
+        let edges = LINKS.into_iter().zip(self.links()).filter_map(|(Side { kind, outgoing }, link)| {
             let link = link?;
             Some(PairEdge {
                 kind,
@@ -100,16 +109,8 @@ impl Relation {
     }
 
     /// In the order of [`LINKS`].
-    fn links(&self) -> [Option<Link>; LINKS.len()] {
-        [
-            self.following,
-            self.followed_by,
-            self.requested,
-            self.request_received,
-            self.muting,
-            self.blocking,
-            self.blocked_by,
-        ]
+    fn links(mut self) -> [Option<Link>; LINKS.len()] {
+        LINKS.map(|side| self.slot(side).and_then(|link| *link))
     }
 }
 
@@ -125,12 +126,10 @@ pub struct Relations {
 impl Question for Relations {
     type Answer = Vec<Relation>;
 
+    const IS_SHARED: bool = true;
+
     fn name(&self) -> QuestionName {
         QuestionName::Relations
-    }
-
-    fn is_shared(&self) -> bool {
-        true
     }
 
     fn items(&self) -> usize {
@@ -139,7 +138,7 @@ impl Question for Relations {
 }
 
 impl Shared for Relations {
-    type Item = (UserId, UserId);
+    type Item = Pair;
     type Value = Relation;
 
     fn to_items(&self) -> Vec<Self::Item> {
@@ -159,12 +158,10 @@ pub struct Check {
 impl Question for Check {
     type Answer = Vec<bool>;
 
+    const IS_SHARED: bool = true;
+
     fn name(&self) -> QuestionName {
         QuestionName::Check
-    }
-
-    fn is_shared(&self) -> bool {
-        true
     }
 
     fn items(&self) -> usize {
@@ -173,7 +170,7 @@ impl Question for Check {
 }
 
 impl Shared for Check {
-    type Item = (UserId, UserId);
+    type Item = Pair;
     type Value = bool;
 
     fn to_items(&self) -> Vec<Self::Item> {
@@ -181,7 +178,7 @@ impl Shared for Check {
     }
 }
 
-fn pairs(viewer: UserId, targets: &[UserId]) -> Vec<(UserId, UserId)> {
+fn pairs(viewer: UserId, targets: &[UserId]) -> Vec<Pair> {
     targets.iter().map(|target| (viewer, *target)).collect()
 }
 
@@ -205,16 +202,16 @@ mod tests {
         let [viewer, other] = [1, 2].map(|n| UserId::new(Uuid::from_u128(n)).expect("not nil"));
         let mut relation = Relation::default();
         let mut etags = vec![relation.etag(viewer, other)];
-        for (n, (kind, outgoing)) in LINKS.into_iter().enumerate() {
-            let slot = relation.slot(kind, outgoing).expect("a slot");
+        for (n, side) in LINKS.into_iter().enumerate() {
+            let slot = relation.slot(side).expect("a slot");
             assert_eq!(*slot, None, "no other link has this place");
             *slot = link(5);
             assert_eq!(relation.links()[n], link(5));
             let etag = relation.etag(viewer, other);
-            assert!(!etags.contains(&etag), "{kind:?}, outgoing: {outgoing}");
+            assert!(!etags.contains(&etag), "{side:?}");
             etags.push(etag);
         }
-        assert_eq!(relation.slot(EdgeKind::Mute, false), None);
+        assert_eq!(relation.slot(Side::incoming(EdgeKind::Mute)), None);
     }
 
     #[test]

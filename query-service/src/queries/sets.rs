@@ -1,9 +1,10 @@
 //! Sets of accounts on one side of an account, put together.
 
+use proto::event::EdgeKind;
 use proto::{Position, UserId};
 
-use super::hops::{Dependency, MultiHop, follows};
-use super::{ListRow, Page, PublicList, Question, QuestionName, Scope, Side, places};
+use super::hops::{Dependency, MultiHop};
+use super::{ListRow, Page, PublicList, Question, QuestionName, Scope, Side};
 
 /// The newest follows of a viewer that are looked through for the known: more than FOLLOW_CAP lets most accounts have.
 pub const FOLLOWS_LOOKED_THROUGH: usize = 10_000;
@@ -19,12 +20,8 @@ pub struct Set {
 
 impl Set {
     fn dependency(self) -> Dependency {
-        (self.user, side(self.list))
+        (self.user, self.list.kind().side())
     }
-}
-
-fn side(list: PublicList) -> Side {
-    list.kind().edges().into()
 }
 
 /// A row of a set, and when its account came into the other one.
@@ -82,8 +79,8 @@ impl Question for Sift {
         self.look
     }
 
-    fn places(&self) -> usize {
-        places(self.limit)
+    fn rows(&self) -> usize {
+        self.limit
     }
 
     fn scope(&self) -> Scope {
@@ -157,8 +154,8 @@ impl Question for Union {
         self.look + self.size
     }
 
-    fn places(&self) -> usize {
-        places(self.size)
+    fn rows(&self) -> usize {
+        self.size
     }
 
     fn scope(&self) -> Scope {
@@ -194,7 +191,7 @@ pub struct KnownRows {
 impl MultiHop for Known {
     /// Who else follows the target is found at the target.
     fn dependencies(&self, _: &KnownRows) -> Vec<Dependency> {
-        vec![(self.viewer, follows(true)), (self.target, follows(false))]
+        vec![(self.viewer, Side::outgoing(EdgeKind::Follow)), (self.target, Side::incoming(EdgeKind::Follow))]
     }
 }
 
@@ -209,8 +206,8 @@ impl Question for Known {
         FOLLOWS_LOOKED_THROUGH
     }
 
-    fn places(&self) -> usize {
-        places(self.limit)
+    fn rows(&self) -> usize {
+        self.limit
     }
 
     fn scope(&self) -> Scope {

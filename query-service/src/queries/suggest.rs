@@ -3,8 +3,8 @@
 use proto::UserId;
 use proto::event::EdgeKind;
 
-use super::hops::{Dependency, LONG_LIST, MultiHop, follows};
-use super::{Question, QuestionName, Scope, Side, places};
+use super::hops::{Dependency, LONG_LIST, MultiHop};
+use super::{Question, QuestionName, Scope, Side};
 
 /// The newest follows of a viewer that suggestions look at.
 pub const SUGGESTING_FOLLOWS: usize = 250;
@@ -46,9 +46,9 @@ pub struct Suggestion {
 impl MultiHop for Suggest {
     fn dependencies(&self, answer: &Suggested) -> Vec<Dependency> {
         use EdgeKind::{Block, Follow, FollowRequest, Mute};
-        let own = [(Follow, true), (FollowRequest, true), (Mute, true), (Block, true), (Block, false)];
-        let own = own.map(|edges| (self.viewer, Side::from(edges)));
-        own.into_iter().chain(answer.middles.iter().map(|middle| (*middle, follows(true)))).collect()
+        let own = [Follow, FollowRequest, Mute, Block].map(Side::outgoing).into_iter();
+        let own = own.chain([Side::incoming(Block)]).map(|side| (self.viewer, side));
+        own.chain(answer.middles.iter().map(|middle| (*middle, Side::outgoing(Follow)))).collect()
     }
 }
 
@@ -63,8 +63,8 @@ impl Question for Suggest {
         LONG_LIST
     }
 
-    fn places(&self) -> usize {
-        places(self.limit)
+    fn rows(&self) -> usize {
+        self.limit
     }
 
     fn scope(&self) -> Scope {

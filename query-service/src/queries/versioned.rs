@@ -4,6 +4,9 @@ use proto::Token;
 
 use super::{Error, Statement};
 
+/// What a store gave, or why it gave nothing.
+pub type ReadResult<T> = Result<Versioned<T>, Error>;
+
 /// A value, and the revisions that it lies between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Versioned<T> {
@@ -45,16 +48,15 @@ impl<T> Versioned<T> {
     }
 
     /// Both values in one, between the revisions that either lies between.
-    pub fn with<U, V>(
-        self,
-        other: Versioned<U>,
-        join: impl FnOnce(T, U) -> V,
-    ) -> Result<Versioned<V>, Error> {
-        if self.as_of.epoch != other.as_of.epoch {
-            return Err(Error::failed("the epoch changed between two parts of an answer"));
-        }
-        let (as_of, target) = (self.as_of.min(other.as_of), self.target.max(other.target));
+    pub fn with<U, V>(self, other: Versioned<U>, join: impl FnOnce(T, U) -> V) -> ReadResult<V> {
+        let (as_of, target) = join_bounds(self.bounds(), other.bounds())?;
         Ok(Versioned { value: join(self.value, other.value), as_of, target, origin: self.origin })
+    }
+
+    /// The same with what is read from the value.
+    pub fn try_map<U>(self, read: impl FnOnce(&T) -> Result<U, Error>) -> ReadResult<U> {
+        let value = read(&self.value)?;
+        Ok(self.map(|_| value))
     }
 
     /// The same with another value.
@@ -62,4 +64,13 @@ impl<T> Versioned<T> {
         let Self { value: old, as_of, target, origin } = self;
         Versioned { value: value(old), as_of, target, origin }
     }
+}
+
+/// The revisions that a whole lies between: it holds what its oldest part holds, and nothing beyond what its newest part
+/// may hold.
+pub fn join_bounds(one: (Token, Token), other: (Token, Token)) -> Result<(Token, Token), Error> {
+    if one.0.epoch != other.0.epoch {
+        return Err(Error::failed("the epoch changed between two parts of an answer"));
+    }
+    Ok((one.0.min(other.0), one.1.max(other.1)))
 }

@@ -2,7 +2,6 @@
 //! source of its own until the recent ones reach back far enough.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +22,6 @@ pub const PAST_READERS: usize = 8;
 const READER_TIME: Duration = Duration::from_secs(10);
 
 /// Reads what the recent events do not have.
-#[derive(Debug)]
 struct Past {
     source: EventSource,
     until: Instant,
@@ -31,16 +29,9 @@ struct Past {
 }
 
 /// The next event of the past, on its way: perhaps still waiting for its turn, or for a page of the outbox.
-struct Reading(BoxFuture<'static, (Past, Result<LoggedEvent, Stop>)>);
-
-impl fmt::Debug for Reading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Reading")
-    }
-}
+type Reading = BoxFuture<'static, (Past, Result<LoggedEvent, Stop>)>;
 
 /// Wanted events after a point.
-#[derive(Debug)]
 pub struct EventCursor {
     recent: Arc<Recent>,
     sources: Sources,
@@ -151,7 +142,7 @@ impl EventCursor {
             Some(reading) => reading,
             none => none.insert(read(self.past.take(), self.read, self.sources.clone(), &self.readers)),
         };
-        let (past, outcome) = (&mut reading.0).await;
+        let (past, outcome) = reading.await;
         (self.past, self.reading) = (Some(past), None);
         let LoggedEvent { event, payload, .. } = outcome?;
         self.read = Token::new(event.epoch, event.revision);
@@ -176,7 +167,7 @@ impl EventCursor {
 /// Reads the event after a point, once it is its turn. One that has had its turn for long goes to the end of the queue.
 fn read(past: Option<Past>, after: Token, sources: Sources, readers: &Arc<Semaphore>) -> Reading {
     let readers = Arc::clone(readers);
-    Reading(Box::pin(async move {
+    Box::pin(async move {
         let mut past = match past.filter(|past| Instant::now() < past.until) {
             Some(past) => past,
             None => {
@@ -190,7 +181,7 @@ fn read(past: Option<Past>, after: Token, sources: Sources, readers: &Arc<Semaph
         };
         let outcome = past.source.next().await;
         (past, outcome)
-    }))
+    })
 }
 
 #[cfg(test)]

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use event_log::{EventSource, LogPosition, Stop};
+use event_log::{EventSource, LogPosition, LoggedEvent, Stop};
 use parking_lot::{RwLock, RwLockReadGuard};
 use proto::{Revision, Token};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Arrival, Limits, Ring, Sources};
+use super::{Limits, Ring, Sources};
 use crate::metrics::{FEED_RESTARTS, RING_BYTES, RING_EVENTS, RING_REVISION, RING_SPAN};
 
 /// Events before the head that are read at the start: a read model that is a little behind then can be brought up to
@@ -72,10 +72,10 @@ impl Recent {
     }
 
     /// Takes the next event; false if it is not the next one.
-    pub fn push(&self, arrival: &Arrival) -> bool {
+    pub fn push(&self, logged: &LoggedEvent) -> bool {
         let position = {
             let mut ring = self.ring.write();
-            if ring.push(arrival).is_err() {
+            if ring.push(logged).is_err() {
                 return false;
             }
             ring.position()
@@ -120,7 +120,7 @@ impl Follower {
             if matches!(why, Stop::Contradicted(_)) {
                 self.take_back_head().await;
             }
-            metrics::counter!(FEED_RESTARTS, "cause" => cause(&why)).increment(1);
+            metrics::counter!(FEED_RESTARTS, "cause" => stop_name(&why)).increment(1);
             tracing::warn!(error = &why as &dyn std::error::Error, "reloading the recent events");
             tokio::time::sleep(PAUSE).await;
         }
@@ -140,10 +140,9 @@ impl Follower {
         loop {
             match source.next().await {
                 Ok(logged) => {
-                    let arrival = Arrival::from(logged);
-                    let at = Token::new(arrival.event.epoch, arrival.event.revision);
+                    let at = Token::new(logged.event.epoch, logged.event.revision);
                     self.sources.heads.observe_event(at, Instant::now());
-                    if !self.recent.push(&arrival) {
+                    if !self.recent.push(&logged) {
                         // Cannot happen: the source has checked it.
                         return Stop::Contradicted(at.revision);
                     }
@@ -189,7 +188,8 @@ fn begin(head: Revision, (first, last): (Revision, Revision)) -> Revision {
     Revision(newest.0.saturating_sub(LOOK_BACK).max(oldest).min(newest.0))
 }
 
-fn cause(stop: &Stop) -> &'static str {
+/// Why reading the log ended, as metrics name it.
+pub fn stop_name(stop: &Stop) -> &'static str {
     match stop {
         Stop::Pruned(_) => "pruned",
         Stop::Contradicted(_) => "contradicted",

@@ -28,7 +28,6 @@ const POSTGRES_PAUSE: Duration = Duration::from_millis(500);
 const POSTGRES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Looks after one replica of the read model.
-#[derive(Debug)]
 pub struct Neo4jProbe {
     /// Over a pool of its own: callers may have used up theirs.
     pub reader: Neo4jReader,

@@ -100,12 +100,6 @@ pub struct Replicas<N> {
     turn: AtomicUsize,
 }
 
-impl<N> std::fmt::Debug for Replicas<N> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replicas").field("tolerance", &self.tolerance).finish_non_exhaustive()
-    }
-}
-
 /// A replica that was picked, and counts as busy until this is dropped.
 pub struct Picked<'a, N> {
     /// The replica.

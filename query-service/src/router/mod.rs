@@ -35,7 +35,7 @@ use crate::metrics::{FALLBACKS, REFUSALS};
 use crate::neo4j::Neo4jReader;
 use crate::overlay::Overlaid;
 use crate::postgres::PostgresReader;
-use crate::queries::{Answer, Error, Outcome, Question, Read, Scope, Source, Versioned};
+use crate::queries::{Answer, Context, Error, Outcome, Question, Read, ReadResult, Scope, Source};
 use crate::recent::HeadTracker;
 use crate::replicas::{Breaker, ReadModel, ReplicaHealth, Replicas};
 
@@ -61,6 +61,17 @@ pub struct Need {
     pub truth: bool,
     /// Whose share of the fallback budget it may use.
     pub caller: CallerKey,
+}
+
+/// A read: how fresh its answer must be, until when it is wanted, and what becomes of it.
+#[derive(Debug)]
+pub struct Call {
+    /// How fresh.
+    pub need: Need,
+    /// Until when.
+    pub deadline: Instant,
+    /// What is asked for it.
+    pub trace: QueryTrace,
 }
 
 /// A store and its breaker.
@@ -105,18 +116,12 @@ impl<N, P> std::fmt::Debug for Router<N, P> {
 
 impl<N, P> Router<N, P> {
     /// Answers a question, or says why not.
-    pub async fn answer<Q: FromMemory>(
-        &self,
-        question: &Q,
-        need: Need,
-        deadline: Instant,
-        trace: &QueryTrace,
-    ) -> Result<Answer<Q::Answer>, Refusal>
+    pub async fn answer<Q: FromMemory>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, Refusal>
     where
         N: Read<Q>,
         P: Read<Q>,
     {
-        let answer = self.attempt(question, need, deadline, trace).await;
+        let answer = self.attempt(question, call).await;
         self.count(question, &answer);
         answer
     }
@@ -152,15 +157,13 @@ impl<N, P> Router<N, P> {
     pub async fn attempt<Q: FromMemory>(
         &self,
         question: &Q,
-        need: Need,
-        deadline: Instant,
-        trace: &QueryTrace,
+        call: &Call,
     ) -> Result<Answer<Q::Answer>, Refusal>
     where
         N: Read<Q>,
         P: Read<Q>,
     {
-        let source = self.settings.read_source;
+        let (need, source) = (call.need, self.settings.read_source);
         let ruled_out = match source {
             ReadSource::Auto => false,
             ReadSource::Neo4j => need.truth,
@@ -177,13 +180,13 @@ impl<N, P> Router<N, P> {
             if let Some(answer) = self.remembered(question, need.at_least) {
                 return Ok(answer);
             }
-            let hold = if question.is_shared() {
+            let hold = if Q::IS_SHARED {
                 None
             } else {
                 let hold = self.lists.hold(&need.caller, question.places(), Instant::now());
                 Some(hold.ok_or_else(|| Refusal::busy(true))?)
             };
-            let answer = self.ask_read_models(question, need.at_least, deadline, trace).await?;
+            let answer = self.ask_read_models(question, call).await?;
             // Also one that shares statements: it is the lists of others that keep the server's processors.
             if matches!(answer, Err(Fallback::Busy | Fallback::Slow)) {
                 self.lists.refused(&need.caller, Instant::now());
@@ -210,9 +213,9 @@ impl<N, P> Router<N, P> {
             return Err(Refusal::unavailable());
         }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
-        trace.fell_back(reason.name());
+        call.trace.fell_back(reason.name());
         // Rare, and far larger than the rest of a read: a read that a replica answers has no room for it.
-        Box::pin(self.ask_postgres(question, need, deadline, trace)).await
+        Box::pin(self.ask_postgres(question, call)).await
     }
 
     /// Asks the source of truth, or a replica, and records it. Returns when that ended, too.
@@ -224,8 +227,8 @@ impl<N, P> Router<N, P> {
         began: Instant,
         within: Duration,
         trace: &QueryTrace,
-    ) -> (Result<Versioned<Q::Answer>, Error>, Instant) {
-        let answer = reader.read(question, within, trace.parent()).await;
+    ) -> (ReadResult<Q::Answer>, Instant) {
+        let answer = reader.read(question, Context { within, parent: trace.parent() }).await;
         let ended = Instant::now();
         let (took, outcome) = (ended - began, Outcome::of(&answer));
         let source = if replica.is_some() { Source::Neo4j } else { Source::Postgres };
@@ -258,19 +261,14 @@ impl<N, P> Router<N, P> {
         Refusal::behind(lag.min().unwrap_or_default())
     }
 
-    async fn ask_postgres<Q: Question>(
-        &self,
-        question: &Q,
-        need: Need,
-        deadline: Instant,
-        trace: &QueryTrace,
-    ) -> Result<Answer<Q::Answer>, Refusal>
+    async fn ask_postgres<Q: Question>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, Refusal>
     where
         P: Read<Q>,
     {
         if self.postgres.breaker.open().is_some() {
             return Err(Refusal::unavailable());
         }
+        let Call { need, deadline, .. } = *call;
         let place = self.budget.place(question.cost(), deadline, need.caller).await?;
         if self.settings.read_source != ReadSource::Postgres {
             self.budget.spend(question.cost(), need.caller)?;
@@ -280,7 +278,8 @@ impl<N, P> Router<N, P> {
         if within.is_zero() {
             return Err(Refusal::DeadlineExceeded);
         }
-        let (outcome, now) = self.timed(question, &self.postgres.reader, None, began, within, trace).await;
+        let (outcome, now) =
+            self.timed(question, &self.postgres.reader, None, began, within, &call.trace).await;
         drop(place);
         let answer = match outcome {
             Ok(answer) => answer,

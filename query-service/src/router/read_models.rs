@@ -6,7 +6,7 @@ use std::time::Duration;
 use proto::Token;
 use tokio::time::Instant;
 
-use super::{Fallback, QueryTrace, Refusal, Router};
+use super::{Call, Fallback, Need, Refusal, Router};
 use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
 use crate::queries::{Answer, Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
@@ -29,13 +29,12 @@ impl<N, P> Router<N, P> {
     pub(super) async fn ask_read_models<Q: Question>(
         &self,
         question: &Q,
-        at_least: Option<Token>,
-        deadline: Instant,
-        trace: &QueryTrace,
+        call: &Call,
     ) -> Result<Outcome<Q::Answer>, Refusal>
     where
         N: Read<Q>,
     {
+        let Call { need: Need { at_least, .. }, deadline, .. } = *call;
         if let Some(token) = at_least {
             match self.heads.epoch() {
                 Some(epoch) if token.epoch < epoch => return Err(Refusal::EpochChanged),
@@ -64,7 +63,7 @@ impl<N, P> Router<N, P> {
             if let Some(reason) = last {
                 metrics::counter!(REPLICA_RETRIES, "reason" => Fallback::name(reason)).increment(1);
             }
-            match self.ask_one(question, at_least, now, deadline, &picked, trace).await? {
+            match self.ask_one(question, call, now, &picked).await? {
                 Ok(answer) => return Ok(Ok(answer)),
                 Err(reason) => last = Some(reason),
             }
@@ -78,15 +77,14 @@ impl<N, P> Router<N, P> {
     async fn ask_one<Q: Question>(
         &self,
         question: &Q,
-        at_least: Option<Token>,
+        call: &Call,
         now: Instant,
-        deadline: Instant,
         picked: &Picked<'_, N>,
-        trace: &QueryTrace,
     ) -> Result<Outcome<Q::Answer>, Refusal>
     where
         N: Read<Q>,
     {
+        let Call { need: Need { at_least, .. }, deadline, ref trace } = *call;
         let remaining = deadline.saturating_duration_since(now);
         if remaining.is_zero() {
             return Err(Refusal::DeadlineExceeded);

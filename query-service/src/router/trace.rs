@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use proto::Token;
 use service_kit::trace::Parent;
 
-use crate::queries::{Error, Outcome, Source, Versioned};
+use crate::queries::{Outcome, ReadResult, Source};
 
 /// One question to one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Step {
         (store, replica): (Source, Option<&Arc<str>>),
         question: &'static str,
         took: Duration,
-        answer: &Result<Versioned<T>, Error>,
+        answer: &ReadResult<T>,
     ) -> Self {
         let origin = answer.as_ref().map(|answer| answer.origin.clone()).unwrap_or_default();
         let as_of = answer.as_ref().ok().map(|answer| answer.as_of);
@@ -112,6 +112,7 @@ mod tests {
     use proto::{Epoch, Revision};
 
     use super::*;
+    use crate::queries::{Error, Versioned};
 
     fn token(revision: u64) -> Token {
         Token::new(Epoch(1), Revision(revision))

@@ -4,11 +4,13 @@
 //! before the offset in its index: the cost grows with the offset, by about a tenth of what the same rows would cost.
 
 use proto::UserId;
-use proto::error::{Reason, ServiceError};
+use proto::error::ServiceError;
 use proto::legacy::v2::FollowUserInfo;
 
-use super::reads::{Call, Legacy};
+use super::super::validate;
+use super::Legacy;
 use crate::queries::{Known, ListAt, ListKind, Relation};
+use crate::router::Call;
 
 /// Which part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +24,8 @@ pub struct Bounds {
 impl Bounds {
     /// Reads both; a limit of 0 is the default, and one above the largest is cut.
     pub fn of(limit: i32, offset: i32, default: usize, largest: usize) -> Result<Self, ServiceError> {
-        let limit = match not_negative(limit, "limit")? {
-            0 => default,
-            limit => limit,
-        };
-        Ok(Self { offset: not_negative(offset, "offset")?, limit: limit.min(largest) })
+        let limit = validate::limit(limit, "limit", default, largest)?;
+        Ok(Self { offset: validate::not_negative(offset, "offset")?, limit })
     }
 }
 
@@ -78,7 +77,7 @@ impl Legacy {
         user: UserId,
         bounds: Bounds,
         viewer: Option<UserId>,
-        call: &Call,
+        call: Call,
     ) -> Result<Part, ServiceError> {
         let at = ListAt { kind, user, offset: bounds.offset, limit: bounds.limit, viewer };
         let part = self.ask(&at, call).await?.value;
@@ -90,7 +89,7 @@ impl Legacy {
         &self,
         user: UserId,
         bounds: Bounds,
-        call: &Call,
+        call: Call,
     ) -> Result<Part, ServiceError> {
         let known =
             Known { viewer: user, target: user, before: None, skip: bounds.offset, limit: bounds.limit };
@@ -103,11 +102,6 @@ impl Legacy {
 fn cut_out(users: Vec<UserId>, total: u64, bounds: Bounds) -> Part {
     let more = !users.is_empty() && ((bounds.offset + users.len()) as u64) < total;
     Part { users, total, more, seen: Vec::new() }
-}
-
-fn not_negative(number: i32, field: &str) -> Result<usize, ServiceError> {
-    let refused = |_| ServiceError::field(Reason::NegativePageSize, field, "must not be negative");
-    usize::try_from(number).map_err(refused)
 }
 
 #[cfg(test)]

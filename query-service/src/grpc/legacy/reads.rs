@@ -3,21 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::UserId;
 use proto::error::ServiceError;
-use service_kit::trace::Parent;
-use tokio::time::Instant;
 use tonic::Request;
 
 use super::super::call::Begun;
-use super::super::errors;
+use super::super::{errors, validate};
 use super::fresh::StreamEnd;
 use crate::memory::FromMemory;
 use crate::metrics::LEGACY_OLDER;
 use crate::postgres::PostgresReader;
 use crate::queries::{Answer, Read, Relation, Relations};
 use crate::recent::{Recent, Sources};
-use crate::router::{Fallback, Need, QueryTrace, ReadModelReader, Refusal, StoreRouter};
+use crate::router::{Call, Fallback, Need, QueryTrace, ReadModelReader, Refusal, StoreRouter};
 
 /// Settings of this API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +33,6 @@ pub struct Legacy {
     pub(super) default_limit: usize,
 }
 
-/// One call: how fresh its answers are, until when, and its span.
-#[derive(Debug)]
-pub struct Call {
-    need: Need,
-    deadline: Instant,
-    parent: Parent,
-}
-
 impl Legacy {
     /// Answers with these.
     pub fn new(
@@ -60,24 +49,24 @@ impl Legacy {
     pub(super) async fn begin<T>(&self, request: &Request<T>) -> Call {
         let Begun { deadline, caller, parent } = Begun::of(request);
         let at_least = self.stream_end.reached(deadline).await;
-        Call { need: Need { at_least, caller, ..Need::default() }, deadline, parent }
+        let need = Need { at_least, caller, ..Need::default() };
+        Call { need, deadline, trace: QueryTrace::new(true).below(parent) }
     }
 
     pub(super) async fn ask<Q: FromMemory>(
         &self,
         question: &Q,
-        call: &Call,
+        mut call: Call,
     ) -> Result<Answer<Q::Answer>, ServiceError>
     where
         ReadModelReader: Read<Q>,
         PostgresReader: Read<Q>,
     {
-        let trace = QueryTrace::new(true).below(call.parent.clone());
-        let mut answer = self.router.attempt(question, call.need, call.deadline, &trace).await;
+        let mut answer = self.router.attempt(question, &call).await;
         // Without the requirement, only what failed for want of freshness can succeed.
-        if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &trace)) {
-            let any = Need { at_least: None, ..call.need };
-            answer = self.router.attempt(question, any, call.deadline, &trace).await;
+        if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &call.trace)) {
+            call.need.at_least = None;
+            answer = self.router.attempt(question, &call).await;
             if answer.is_ok() {
                 metrics::counter!(LEGACY_OLDER).increment(1);
             }
@@ -87,14 +76,15 @@ impl Legacy {
         answer.map_err(|refusal| errors::refusal(refusal, ""))
     }
 
-    /// What links the first with the second.
-    pub(super) async fn relation(
+    /// What links the first of two accounts, each with its field, with the second.
+    pub(super) async fn relation<T>(
         &self,
-        viewer: UserId,
-        other: UserId,
-        call: &Call,
+        request: &Request<T>,
+        pair: [(&str, &str); 2],
     ) -> Result<Relation, ServiceError> {
-        let answer = self.ask(&Relations { viewer, targets: vec![other] }, call).await?;
+        let [viewer, other] = pair.map(|(field, id)| validate::user(id, field));
+        let asked = Relations { viewer: viewer?, targets: vec![other?] };
+        let answer = self.ask(&asked, self.begin(request).await).await?;
         Ok(answer.value.first().copied().unwrap_or_default())
     }
 }

@@ -1,11 +1,10 @@
 //! The methods of the older API.
 
-use proto::UserId;
-use proto::error::ServiceError;
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_server::GraphService;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
+use super::super::call::Reply;
 use super::super::validate;
 use super::Legacy;
 use crate::queries::{Check, ListKind};
@@ -17,22 +16,18 @@ const MAX_OTHERS: usize = 1_000;
 /// Most ids of BatchCheckFollowing.
 const MAX_CHECKS: usize = 100;
 
-fn pair(fields: [&str; 2], texts: [&str; 2]) -> Result<(UserId, UserId), ServiceError> {
-    Ok((validate::user(texts[0], fields[0])?, validate::user(texts[1], fields[1])?))
-}
-
 #[tonic::async_trait]
 impl GraphService for Legacy {
     async fn get_followers(
         &self,
         request: Request<wire::GetFollowersRequest>,
-    ) -> Result<Response<wire::GetFollowersResponse>, Status> {
+    ) -> Reply<wire::GetFollowersResponse> {
         let r = request.get_ref();
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_FOLLOWS)?;
         let viewer = validate::optional_user(&r.viewer_id, "viewer_id")?;
         let call = self.begin(&request).await;
-        let part = self.list(ListKind::Followers, user, bounds, viewer, &call).await?;
+        let part = self.list(ListKind::Followers, user, bounds, viewer, call).await?;
         Ok(Response::new(wire::GetFollowersResponse {
             user_ids: part.ids(),
             total_count: part.total_count(),
@@ -44,13 +39,13 @@ impl GraphService for Legacy {
     async fn get_following(
         &self,
         request: Request<wire::GetFollowingRequest>,
-    ) -> Result<Response<wire::GetFollowingResponse>, Status> {
+    ) -> Reply<wire::GetFollowingResponse> {
         let r = request.get_ref();
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_FOLLOWS)?;
         let viewer = validate::optional_user(&r.viewer_id, "viewer_id")?;
         let call = self.begin(&request).await;
-        let part = self.list(ListKind::Following, user, bounds, viewer, &call).await?;
+        let part = self.list(ListKind::Following, user, bounds, viewer, call).await?;
         Ok(Response::new(wire::GetFollowingResponse {
             user_ids: part.ids(),
             total_count: part.total_count(),
@@ -62,46 +57,39 @@ impl GraphService for Legacy {
     async fn is_following(
         &self,
         request: Request<wire::IsFollowingRequest>,
-    ) -> Result<Response<wire::IsFollowingResponse>, Status> {
+    ) -> Reply<wire::IsFollowingResponse> {
         let r = request.get_ref();
-        let (viewer, target) = pair(["follower_id", "followee_id"], [&r.follower_id, &r.followee_id])?;
+        let viewer = validate::user(&r.follower_id, "follower_id")?;
+        let targets = vec![validate::user(&r.followee_id, "followee_id")?];
         let call = self.begin(&request).await;
-        let answer = self.ask(&Check { viewer, targets: vec![target] }, &call).await?;
+        let answer = self.ask(&Check { viewer, targets }, call).await?;
         let is_following = answer.value.first().copied().unwrap_or(false);
         Ok(Response::new(wire::IsFollowingResponse { is_following }))
     }
 
-    async fn is_muted(
-        &self,
-        request: Request<wire::IsMutedRequest>,
-    ) -> Result<Response<wire::IsMutedResponse>, Status> {
+    async fn is_muted(&self, request: Request<wire::IsMutedRequest>) -> Reply<wire::IsMutedResponse> {
         let r = request.get_ref();
-        let (muter, mutee) = pair(["muter_id", "mutee_id"], [&r.muter_id, &r.mutee_id])?;
-        let call = self.begin(&request).await;
-        let is_muted = self.relation(muter, mutee, &call).await?.muting.is_some();
+        let pair = [("muter_id", &*r.muter_id), ("mutee_id", &r.mutee_id)];
+        let is_muted = self.relation(&request, pair).await?.muting.is_some();
         Ok(Response::new(wire::IsMutedResponse { is_muted }))
     }
 
-    async fn is_blocked(
-        &self,
-        request: Request<wire::IsBlockedRequest>,
-    ) -> Result<Response<wire::IsBlockedResponse>, Status> {
+    async fn is_blocked(&self, request: Request<wire::IsBlockedRequest>) -> Reply<wire::IsBlockedResponse> {
         let r = request.get_ref();
-        let (blocker, blocked) = pair(["blocker_id", "blocked_id"], [&r.blocker_id, &r.blocked_id])?;
-        let call = self.begin(&request).await;
-        let is_blocked = self.relation(blocker, blocked, &call).await?.blocking.is_some();
+        let pair = [("blocker_id", &*r.blocker_id), ("blocked_id", &r.blocked_id)];
+        let is_blocked = self.relation(&request, pair).await?.blocking.is_some();
         Ok(Response::new(wire::IsBlockedResponse { is_blocked }))
     }
 
     async fn batch_check_following(
         &self,
         request: Request<wire::BatchCheckFollowingRequest>,
-    ) -> Result<Response<wire::BatchCheckFollowingResponse>, Status> {
+    ) -> Reply<wire::BatchCheckFollowingResponse> {
         let r = request.get_ref();
         let viewer = validate::user(&r.follower_id, "follower_id")?;
         let targets = validate::users_up_to(MAX_CHECKS, &r.followee_ids, "followee_ids")?;
         let call = self.begin(&request).await;
-        let answer = self.ask(&Check { viewer, targets }, &call).await?;
+        let answer = self.ask(&Check { viewer, targets }, call).await?;
         // The keys are the caller's own texts, whatever their case.
         let results = request.into_inner().followee_ids.into_iter().zip(answer.value).collect();
         Ok(Response::new(wire::BatchCheckFollowingResponse { results }))
@@ -110,11 +98,10 @@ impl GraphService for Legacy {
     async fn has_block_between(
         &self,
         request: Request<wire::HasBlockBetweenRequest>,
-    ) -> Result<Response<wire::HasBlockBetweenResponse>, Status> {
+    ) -> Reply<wire::HasBlockBetweenResponse> {
         let r = request.get_ref();
-        let (a, b) = pair(["user_a", "user_b"], [&r.user_a, &r.user_b])?;
-        let call = self.begin(&request).await;
-        let relation = self.relation(a, b, &call).await?;
+        let pair = [("user_a", &*r.user_a), ("user_b", &r.user_b)];
+        let relation = self.relation(&request, pair).await?;
         Ok(Response::new(wire::HasBlockBetweenResponse {
             has_block: relation.blocked(),
             a_blocked_b: relation.blocking.is_some(),
@@ -125,12 +112,12 @@ impl GraphService for Legacy {
     async fn get_blocked_users(
         &self,
         request: Request<wire::GetBlockedUsersRequest>,
-    ) -> Result<Response<wire::GetBlockedUsersResponse>, Status> {
+    ) -> Reply<wire::GetBlockedUsersResponse> {
         let r = request.get_ref();
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_OTHERS)?;
         let call = self.begin(&request).await;
-        let part = self.list(ListKind::Blocks, user, bounds, None, &call).await?;
+        let part = self.list(ListKind::Blocks, user, bounds, None, call).await?;
         Ok(Response::new(wire::GetBlockedUsersResponse {
             blocked_user_ids: part.ids(),
             total_count: part.total_count(),
@@ -141,11 +128,10 @@ impl GraphService for Legacy {
     async fn are_mutual_followers(
         &self,
         request: Request<wire::AreMutualFollowersRequest>,
-    ) -> Result<Response<wire::AreMutualFollowersResponse>, Status> {
+    ) -> Reply<wire::AreMutualFollowersResponse> {
         let r = request.get_ref();
-        let (a, b) = pair(["user_a", "user_b"], [&r.user_a, &r.user_b])?;
-        let call = self.begin(&request).await;
-        let relation = self.relation(a, b, &call).await?;
+        let pair = [("user_a", &*r.user_a), ("user_b", &r.user_b)];
+        let relation = self.relation(&request, pair).await?;
         let (a_follows_b, b_follows_a) = (relation.following.is_some(), relation.followed_by.is_some());
         Ok(Response::new(wire::AreMutualFollowersResponse {
             are_mutuals: a_follows_b && b_follows_a,
@@ -157,12 +143,12 @@ impl GraphService for Legacy {
     async fn get_mutual_followers(
         &self,
         request: Request<wire::GetMutualFollowersRequest>,
-    ) -> Result<Response<wire::GetMutualFollowersResponse>, Status> {
+    ) -> Reply<wire::GetMutualFollowersResponse> {
         let r = request.get_ref();
         let user = validate::user(&r.user_id, "user_id")?;
         let bounds = self.bounds(r.limit, r.offset, MAX_OTHERS)?;
         let call = self.begin(&request).await;
-        let part = self.friends(user, bounds, &call).await?;
+        let part = self.friends(user, bounds, call).await?;
         Ok(Response::new(wire::GetMutualFollowersResponse {
             user_ids: part.ids(),
             total_count: part.total_count(),

@@ -27,7 +27,7 @@ use tonic::Status;
 
 use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED, WATCHES_REFUSED};
-use crate::recent::{EventCursor, Filter, PAST_READERS, Recent, Sources};
+use crate::recent::{EventCursor, Filter, PAST_READERS, Recent, Sources, stop_name};
 
 /// The field of the token to begin after.
 const AFTER: &str = "after";
@@ -97,13 +97,7 @@ impl Watches {
             actors: validate::users(&request.actor_ids, "actor_ids")?,
             targets: validate::users(&request.target_ids, "target_ids")?,
         };
-        let after = match request.after.as_str() {
-            "" => None,
-            text => Some(
-                Token::parse(text)
-                    .map_err(|error| ServiceError::field(Reason::InvalidToken, AFTER, error))?,
-            ),
-        };
+        let after = validate::optional_token(&request.after, (Reason::InvalidToken, AFTER), Token::parse)?;
         let place = self.places.take(caller, Instant::now()).map_err(|refused| {
             metrics::counter!(WATCHES_REFUSED, "cause" => refused.name()).increment(1);
             ServiceError::new(Reason::Overloaded, "too many watchers; retry later").retry_after(RETRY_AFTER)
@@ -353,11 +347,7 @@ impl End {
             Self::Gone => "gone",
             Self::TooSlow => "too_slow",
             Self::ShuttingDown => "shutting_down",
-            Self::Stopped(Stop::OtherEpoch) => "epoch",
-            Self::Stopped(Stop::Pruned(_)) => "pruned",
-            Self::Stopped(Stop::Contradicted(_)) => "contradicted",
-            Self::Stopped(Stop::Unreadable { .. }) => "unreadable",
-            Self::Stopped(Stop::Died) => "died",
+            Self::Stopped(stop) => stop_name(stop),
         }
     }
 }

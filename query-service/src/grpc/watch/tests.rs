@@ -1,12 +1,13 @@
 //! Tests of watches whose watcher does not take its messages.
 
+use event_log::LoggedEvent;
 use proto::Epoch;
 use proto::event::Event as LogEvent;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::*;
-use crate::recent::{Arrival, Limits};
+use crate::recent::Limits;
 
 const EVENT_BYTES: usize = 100 * 1024;
 
@@ -14,7 +15,7 @@ fn token(revision: u64) -> Token {
     Token::new(Epoch(1), Revision(revision))
 }
 
-fn arrival(revision: u64) -> Arrival {
+fn arrival(revision: u64) -> LoggedEvent {
     let event = LogEvent {
         epoch: Epoch(1),
         revision: Revision(revision),
@@ -27,7 +28,7 @@ fn arrival(revision: u64) -> Arrival {
         accounts: Vec::new(),
         counts: Vec::new(),
     };
-    Arrival { event, payload: vec![0; EVENT_BYTES].into() }
+    LoggedEvent { event, payload: vec![0; EVENT_BYTES].into(), traceparent: None }
 }
 
 /// A watch from revision 0 of a ring that holds `held` events; its watcher takes nothing by itself.

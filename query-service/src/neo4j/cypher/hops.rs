@@ -4,6 +4,8 @@
 //! What is looked at is collected before anything is looked up, so that no plan looks at an edge twice, and a bound
 //! counts once.
 
+use crate::queries::{ListKind, PublicList};
+
 /// Walks the set of `$user`, and looks each account up in the set of `$second`. `$found_src` and `$found_dst` are the
 /// ends of the edge that an account is looked up by.
 macro_rules! sift {
@@ -43,21 +45,23 @@ macro_rules! sift {
     };
 }
 
-/// Walks those whom `$user` follows, among the followers of `$second`.
-pub const FOLLOWING_IN_FOLLOWERS: &str =
-    sift!("sift_following_by_followers", "src", "dst", "l[0]", "$second");
-
-/// Walks those whom `$user` follows, among those whom `$second` follows.
-pub const FOLLOWING_IN_FOLLOWING: &str =
-    sift!("sift_following_by_following", "src", "dst", "$second", "l[0]");
-
-/// Walks the followers of `$user`, among the followers of `$second`.
-pub const FOLLOWERS_IN_FOLLOWERS: &str =
-    sift!("sift_followers_by_followers", "dst", "src", "l[0]", "$second");
-
-/// Walks the followers of `$user`, among those whom `$second` follows.
-pub const FOLLOWERS_IN_FOLLOWING: &str =
-    sift!("sift_followers_by_following", "dst", "src", "$second", "l[0]");
+/// Walks a set of `$user`, and keeps those who are in a set of `$second`, or those who are not.
+pub fn sift(walked: PublicList, other: PublicList) -> &'static str {
+    match (walked, other) {
+        (PublicList::Following, PublicList::Followers) => {
+            sift!("sift_following_by_followers", "src", "dst", "l[0]", "$second")
+        }
+        (PublicList::Following, PublicList::Following) => {
+            sift!("sift_following_by_following", "src", "dst", "$second", "l[0]")
+        }
+        (PublicList::Followers, PublicList::Followers) => {
+            sift!("sift_followers_by_followers", "dst", "src", "l[0]", "$second")
+        }
+        (PublicList::Followers, PublicList::Following) => {
+            sift!("sift_followers_by_following", "dst", "src", "$second", "l[0]")
+        }
+    }
+}
 
 /// Whom `$user` follows that follow `$second`, and how many they are, among the newest `$look` follows.
 pub const KNOWN: &str = statement!(
@@ -84,49 +88,43 @@ CALL (found) {
     "users, positions, dates, met_dates, total"
 );
 
-/// A list from an offset, and how long it is. A count without a label on the far node is one look-up.
-macro_rules! list_at {
-    ($name:literal, $type:literal, $own:literal, $other:literal, $all:literal) => {
-        statement!(
-            $name,
-            [
-                "CALL (visible) {\n",
-                walk!($type, $own, "$newest", "SKIP $skip LIMIT $limit"),
-                "  RETURN collect(r.",
-                $other,
-                ") AS users\n\
-                 }\n\
-                 CALL (users) {\n  \
-                   MATCH (u:User {id: $user})\n  \
-                   RETURN sum(COUNT { ",
-                $all,
-                " }) AS total\n\
-                 }\n"
-            ],
-            "users, total"
-        )
-    };
+/// A list of `$user` from an offset, and how long it is. A count without a label on the far node is one look-up.
+pub fn list_at(kind: ListKind) -> &'static str {
+    macro_rules! statement_of {
+        ($name:literal, $type:literal, $own:literal, $other:literal, $all:literal) => {
+            statement!(
+                $name,
+                [
+                    "CALL (visible) {\n",
+                    walk!($type, $own, "$newest", "SKIP $skip LIMIT $limit"),
+                    "  RETURN collect(r.",
+                    $other,
+                    ") AS users\n\
+                     }\n\
+                     CALL (users) {\n  \
+                       MATCH (u:User {id: $user})\n  \
+                       RETURN sum(COUNT { ",
+                    $all,
+                    " }) AS total\n\
+                     }\n"
+                ],
+                "users, total"
+            )
+        };
+    }
+    match kind {
+        ListKind::Followers => statement_of!("followers_at", "FOLLOWS", "dst", "src", "(u)<-[:FOLLOWS]-()"),
+        ListKind::Following => statement_of!("following_at", "FOLLOWS", "src", "dst", "(u)-[:FOLLOWS]->()"),
+        ListKind::Mutes => statement_of!("mutes_at", "MUTES", "src", "dst", "(u)-[:MUTES]->()"),
+        ListKind::Blocks => statement_of!("blocks_at", "BLOCKS", "src", "dst", "(u)-[:BLOCKS]->()"),
+        ListKind::RequestsReceived => {
+            statement_of!("requests_received_at", "REQUESTED", "dst", "src", "(u)<-[:REQUESTED]-()")
+        }
+        ListKind::RequestsSent => {
+            statement_of!("requests_sent_at", "REQUESTED", "src", "dst", "(u)-[:REQUESTED]->()")
+        }
+    }
 }
-
-/// Who follows an account.
-pub const FOLLOWERS_AT: &str = list_at!("followers_at", "FOLLOWS", "dst", "src", "(u)<-[:FOLLOWS]-()");
-
-/// Whom an account follows.
-pub const FOLLOWING_AT: &str = list_at!("following_at", "FOLLOWS", "src", "dst", "(u)-[:FOLLOWS]->()");
-
-/// Whom an account has muted.
-pub const MUTES_AT: &str = list_at!("mutes_at", "MUTES", "src", "dst", "(u)-[:MUTES]->()");
-
-/// Whom an account has blocked.
-pub const BLOCKS_AT: &str = list_at!("blocks_at", "BLOCKS", "src", "dst", "(u)-[:BLOCKS]->()");
-
-/// Who asks to follow an account.
-pub const REQUESTS_RECEIVED_AT: &str =
-    list_at!("requests_received_at", "REQUESTED", "dst", "src", "(u)<-[:REQUESTED]-()");
-
-/// Whom an account asks to follow.
-pub const REQUESTS_SENT_AT: &str =
-    list_at!("requests_sent_at", "REQUESTED", "src", "dst", "(u)-[:REQUESTED]->()");
 
 /// Leaves out accounts that an edge links with `$user`.
 macro_rules! without {
@@ -186,17 +184,8 @@ CALL (middles) {
 );
 
 /// All of them.
-pub const ALL: [&str; 12] = [
-    FOLLOWING_IN_FOLLOWERS,
-    FOLLOWING_IN_FOLLOWING,
-    FOLLOWERS_IN_FOLLOWERS,
-    FOLLOWERS_IN_FOLLOWING,
-    KNOWN,
-    FOLLOWERS_AT,
-    FOLLOWING_AT,
-    MUTES_AT,
-    BLOCKS_AT,
-    REQUESTS_RECEIVED_AT,
-    REQUESTS_SENT_AT,
-    SUGGEST,
-];
+pub fn all() -> impl Iterator<Item = &'static str> {
+    let sifts =
+        PublicList::ALL.into_iter().flat_map(|walked| PublicList::ALL.map(|other| sift(walked, other)));
+    sifts.chain(ListKind::ALL.map(list_at)).chain([KNOWN, SUGGEST])
+}

@@ -9,6 +9,8 @@
 //! Each answers one row of lists: rows of their own cost three times as much over Bolt. A relationship type cannot be a
 //! parameter, so texts are put together when compiling.
 
+use crate::queries::{ListKind, PublicList};
+
 /// The checkpoint alone.
 pub const CHECKPOINT: &str = "\
 // checkpoint
@@ -126,25 +128,6 @@ macro_rules! all_links {
     };
 }
 
-/// A list alone.
-macro_rules! list_statement {
-    ($name:literal, $list:expr) => {
-        statement!($name, [$list], "users, positions, dates, expiries")
-    };
-}
-
-/// A list, and what links `$viewer` with the accounts in it.
-macro_rules! seen_list_statement {
-    ($name:literal, $list:expr) => {
-        statement!(
-            $name,
-            [$list, all_links!(["users", "users", "$viewer", "users[i]"])],
-            "users, positions, dates, expiries, following, followed_by, requested, request_received, muting, \
-             blocking, blocked_by"
-        )
-    };
-}
-
 /// Which of `targets` does `viewer` follow? Answers their places in the list.
 pub const CHECK: &str = statement!(
     "check",
@@ -159,37 +142,50 @@ pub const CHECK: &str = statement!(
     "places"
 );
 
-/// Who follows an account.
-pub const FOLLOWERS: &str =
-    list_statement!("list_followers", list!("FOLLOWS", "dst", "src", "collect(null)"));
+/// A list of `$user`.
+pub fn list(kind: ListKind) -> &'static str {
+    macro_rules! statement_of {
+        ($name:literal, $type:literal, $own:literal, $other:literal) => {
+            statement_of!($name, $type, $own, $other, "collect(null)")
+        };
+        ($name:literal, $type:literal, $own:literal, $other:literal, $expiries:literal) => {
+            statement!($name, [list!($type, $own, $other, $expiries)], "users, positions, dates, expiries")
+        };
+    }
+    match kind {
+        ListKind::Followers => statement_of!("list_followers", "FOLLOWS", "dst", "src"),
+        ListKind::Following => statement_of!("list_following", "FOLLOWS", "src", "dst"),
+        ListKind::Mutes => {
+            statement_of!("list_mutes", "MUTES", "src", "dst", "collect(coalesce(r.expires_at, -1))")
+        }
+        ListKind::Blocks => {
+            statement_of!("list_blocks", "BLOCKS", "src", "dst", "collect(coalesce(r.expires_at, -1))")
+        }
+        ListKind::RequestsReceived => statement_of!("list_requests_received", "REQUESTED", "dst", "src"),
+        ListKind::RequestsSent => statement_of!("list_requests_sent", "REQUESTED", "src", "dst"),
+    }
+}
 
-/// Whom an account follows.
-pub const FOLLOWING: &str =
-    list_statement!("list_following", list!("FOLLOWS", "src", "dst", "collect(null)"));
-
-/// Whom an account has muted.
-pub const MUTES: &str =
-    list_statement!("list_mutes", list!("MUTES", "src", "dst", "collect(coalesce(r.expires_at, -1))"));
-
-/// Whom an account has blocked.
-pub const BLOCKS: &str =
-    list_statement!("list_blocks", list!("BLOCKS", "src", "dst", "collect(coalesce(r.expires_at, -1))"));
-
-/// Who asks to follow an account.
-pub const REQUESTS_RECEIVED: &str =
-    list_statement!("list_requests_received", list!("REQUESTED", "dst", "src", "collect(null)"));
-
-/// Whom an account asks to follow.
-pub const REQUESTS_SENT: &str =
-    list_statement!("list_requests_sent", list!("REQUESTED", "src", "dst", "collect(null)"));
-
-/// Who follows an account, and what links each with the viewer.
-pub const FOLLOWERS_SEEN: &str =
-    seen_list_statement!("list_followers_seen", list!("FOLLOWS", "dst", "src", "collect(null)"));
-
-/// Whom an account follows, and what links each with the viewer.
-pub const FOLLOWING_SEEN: &str =
-    seen_list_statement!("list_following_seen", list!("FOLLOWS", "src", "dst", "collect(null)"));
+/// A list of `$user`, and what links `$viewer` with the accounts in it.
+pub fn seen_list(list: PublicList) -> &'static str {
+    macro_rules! statement_of {
+        ($name:literal, $own:literal, $other:literal) => {
+            statement!(
+                $name,
+                [
+                    list!("FOLLOWS", $own, $other, "collect(null)"),
+                    all_links!(["users", "users", "$viewer", "users[i]"])
+                ],
+                "users, positions, dates, expiries, following, followed_by, requested, request_received, muting, \
+                 blocking, blocked_by"
+            )
+        };
+    }
+    match list {
+        PublicList::Followers => statement_of!("list_followers_seen", "dst", "src"),
+        PublicList::Following => statement_of!("list_following_seen", "src", "dst"),
+    }
+}
 
 /// All that links `viewer` with each of `targets`.
 pub const RELATIONS: &str = statement!(
@@ -234,6 +230,12 @@ pub const COUNTS: &str = statement!(
     "counts"
 );
 
+/// All of them but the checkpoint alone.
+pub fn all() -> impl Iterator<Item = &'static str> {
+    let lists = ListKind::ALL.map(list).into_iter().chain(PublicList::ALL.map(seen_list));
+    lists.chain([CHECK, CHECK_PAIRS, RELATIONS, RELATION_PAIRS, COUNTS])
+}
+
 /// Most ids of one statement. A Bolt message above 8,192 bytes costs a stall of 40 ms; an id takes 38 bytes.
 pub const IDS_PER_STATEMENT: usize = 170;
 
@@ -251,22 +253,6 @@ pub mod hops;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ALL: [&str; 13] = [
-        CHECK,
-        CHECK_PAIRS,
-        FOLLOWERS,
-        FOLLOWING,
-        MUTES,
-        BLOCKS,
-        REQUESTS_RECEIVED,
-        REQUESTS_SENT,
-        FOLLOWERS_SEEN,
-        FOLLOWING_SEEN,
-        RELATIONS,
-        RELATION_PAIRS,
-        COUNTS,
-    ];
 
     #[test]
     fn the_largest_message_stays_below_the_stall() {
@@ -287,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_checkpoint_is_read_before_and_after_the_data() {
-        for statement in ALL.into_iter().chain(hops::ALL) {
+        for statement in all().chain(hops::all()) {
             let before = statement.find("c.visible AS visible").expect("it reads the checkpoint");
             let first = statement.find("CALL (visible)").expect("the data takes the checkpoint in");
             let last = statement.rfind("CALL (").expect("the checkpoint again");
@@ -301,7 +287,7 @@ mod tests {
 
     #[test]
     fn who_is_looked_up_is_bounded_first() {
-        let walks = hops::ALL.into_iter().filter(|statement| statement.contains("$second"));
+        let walks = hops::all().filter(|statement| statement.contains("$second"));
         let bounds = walks.map(|statement| {
             let bound = statement.find("LIMIT $look").expect("a bound");
             assert!(bound < statement.find("[b:FOLLOWS]").expect("a look-up"), "{statement}");
@@ -311,7 +297,7 @@ mod tests {
 
     #[test]
     fn no_statement_tells_who_has_muted_whom() {
-        for statement in ALL.into_iter().chain(hops::ALL).filter(|statement| statement.contains("MUTES")) {
+        for statement in all().chain(hops::all()).filter(|statement| statement.contains("MUTES")) {
             assert!(!statement.contains("MUTES(dst"), "{statement}");
         }
         for statement in [RELATIONS, RELATION_PAIRS] {

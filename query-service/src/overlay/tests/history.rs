@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use event_log::LoggedEvent;
 use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Event, Verb};
 use proto::{Epoch, Position, Revision, Token, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::super::apply;
-use crate::queries::{Counts, Link, ListRow, Relation, Side};
-use crate::recent::{Arrival, Held, Limits, Recent};
+use crate::queries::{Counts, LINKS, Link, ListRow, Relation, Side};
+use crate::recent::{Limits, Recent};
 
 const KINDS: [EdgeKind; 4] = [EdgeKind::Follow, EdgeKind::Mute, EdgeKind::Block, EdgeKind::FollowRequest];
 pub const USERS: u128 = 6;
 
-pub type State = BTreeMap<EdgeKey, Held>;
+pub type State = BTreeMap<EdgeKey, Link>;
 
 pub fn user(number: u128) -> UserId {
     UserId::new(Uuid::from_u128(number + 1)).expect("not nil")
@@ -33,7 +33,7 @@ pub fn token(revision: usize) -> Token {
 /// A history, and the state after each of its events; the first is empty.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    pub events: Vec<Arrival>,
+    pub events: Vec<LoggedEvent>,
     pub states: Vec<State>,
 }
 
@@ -63,12 +63,7 @@ pub fn list_at(state: &State, user: UserId, side: Side) -> Vec<ListRow> {
         .filter(|(key, _)| key.kind == side.kind)
         .filter_map(|(key, held)| {
             let (at, other) = if side.outgoing { (key.source, key.target) } else { (key.target, key.source) };
-            (at == user).then_some(ListRow {
-                user: other,
-                position: held.position,
-                created_at_millis: held.created_at_millis,
-                expires_at_millis: held.expires_at_millis,
-            })
+            (at == user).then_some(ListRow::of(other, *held))
         })
         .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.position));
@@ -77,16 +72,10 @@ pub fn list_at(state: &State, user: UserId, side: Side) -> Vec<ListRow> {
 
 pub fn relation_at(state: &State, viewer: UserId, other: UserId) -> Relation {
     let mut relation = Relation::default();
-    for side in apply::SIDES {
+    for side in LINKS {
         let (source, target) = if side.outgoing { (viewer, other) } else { (other, viewer) };
-        let held = state.get(&EdgeKey { kind: side.kind, source, target });
-        let link = held.map(|held| Link {
-            position: held.position,
-            created_at_millis: held.created_at_millis,
-            expires_at_millis: held.expires_at_millis,
-            revision: held.revision,
-        });
-        *relation.slot(side.kind, side.outgoing).expect("a side that is told") = link;
+        let held = state.get(&EdgeKey { kind: side.kind, source, target }).copied();
+        *relation.slot(side).expect("a side that is told") = held;
     }
     relation
 }
@@ -112,7 +101,7 @@ impl History {
                 };
                 let expires_at = (op == EdgeOp::Updated).then(|| seconds(revision));
                 edges.push(EdgeChange { key, op, position, created_at: seconds(position.0), expires_at });
-                let held = Held {
+                let held = Link {
                     position,
                     created_at_millis: i64::try_from(position.0 * 1_000).expect("small"),
                     expires_at_millis: expires_at.map(|_| i64::try_from(revision * 1_000).expect("small")),
@@ -149,7 +138,7 @@ impl History {
                 accounts: Vec::new(),
                 edges,
             };
-            history.events.push(Arrival { payload: event.encode().into(), event });
+            history.events.push(LoggedEvent { payload: event.encode().into(), event, traceparent: None });
             history.states.push(state);
         }
         history

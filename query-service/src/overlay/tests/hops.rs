@@ -13,7 +13,7 @@ use crate::queries::{
 const FOLLOWING: Side = Side { kind: EdgeKind::Follow, outgoing: true };
 
 fn side(list: PublicList) -> Side {
-    list.kind().edges().into()
+    list.kind().side()
 }
 
 /// The date of the edge by which an account is in a set, if it is.
@@ -53,7 +53,7 @@ pub fn known(walked: &State, other: &State, known: &queries::Known) -> KnownRows
 }
 
 pub fn part(listed: &State, linked: &State, at: &ListAt) -> ListPart {
-    let rows = list_at(listed, at.user, at.kind.edges().into());
+    let rows = list_at(listed, at.user, at.kind.side());
     let users: Vec<UserId> = rows.iter().skip(at.offset).take(at.limit).map(|row| row.user).collect();
     let relations =
         at.viewer.map(|viewer| users.iter().map(|user| relation_at(linked, viewer, *user)).collect());
@@ -104,7 +104,7 @@ fn quiet(history: &History, from: usize, to: usize, dependencies: &[queries::Dep
 
 /// The state at the revision that the answer names, or none where something changed.
 fn judge<T: PartialEq + std::fmt::Debug>(
-    outcome: Result<Versioned<T>, Error>,
+    outcome: ReadResult<T>,
     state: impl Fn(usize) -> T,
     quiet: bool,
 ) -> Result<(), TestCaseError> {
@@ -137,23 +137,23 @@ proptest! {
                 for members in [true, false] {
                     let sift = Sift { walked: first, before: None, other: second, other_before: None, members, look: 4, limit };
                     let still = quiet(&history, from, to, &sift.dependencies(&Sifted::default()));
-                    judge(overlaid.read(&sift, WITHIN, &UNTRACED).await, |r| self::sift(at(r), at(r), &sift), still)?;
+                    judge(overlaid.read(&sift, cx()).await, |r| self::sift(at(r), at(r), &sift), still)?;
                 }
                 let known = queries::Known { viewer: one, target: other, before: None, skip: 0, limit };
                 let still = quiet(&history, from, to, &known.dependencies(&KnownRows::default()));
-                judge(overlaid.read(&known, WITHIN, &UNTRACED).await, |r| self::known(at(r), at(r), &known), still)?;
+                judge(overlaid.read(&known, cx()).await, |r| self::known(at(r), at(r), &known), still)?;
                 let union = Union { first, before: None, second, begun: None, look: 4, size: limit };
-                let answer = overlaid.read(&union, WITHIN, &UNTRACED).await;
+                let answer = overlaid.read(&union, cx()).await;
                 let both = [(one, side(first.list)), (other, side(second.list))];
                 judge(answer, |r| self::union(at(r), at(r), &union), quiet(&history, from, to, &both))?;
                 let offset = if near { 1 } else { 2_000 };
                 for viewer in [None, Some(other)] {
                     let list = ListAt { kind: ListKind::Followers, user: one, offset, limit, viewer };
                     let still = near || quiet(&history, from, to, &list.dependencies());
-                    judge(overlaid.read(&list, WITHIN, &UNTRACED).await, |r| part(at(r), at(r), &list), still)?;
+                    judge(overlaid.read(&list, cx()).await, |r| part(at(r), at(r), &list), still)?;
                 }
                 let suggest = Suggest { viewer: one, limit };
-                let answer = overlaid.read(&suggest, WITHIN, &UNTRACED).await;
+                let answer = overlaid.read(&suggest, cx()).await;
                 judge(answer, |r| self::suggest(at(r), at(r), &suggest), from == to)?;
             }
             Ok::<_, TestCaseError>(())
@@ -169,6 +169,6 @@ async fn a_read_is_repeated_when_the_read_model_shows_its_next_revision() {
     let overlaid = Overlaid::new(torn, history.read(0, 6), Arc::clone(&replica), Duration::ZERO);
     let at = ListAt { kind: ListKind::Following, user: user(0), offset: 2_000, limit: 9, viewer: None };
     let began = Instant::now();
-    assert!(matches!(overlaid.read(&at, WITHIN * 2, &UNTRACED).await, Err(Error::NotExact)));
+    assert!(matches!(overlaid.read(&at, cx().within(WITHIN * 2)).await, Err(Error::NotExact)));
     assert_eq!(began.elapsed(), Duration::from_secs(1), "it waits for the next revision, but not for long");
 }

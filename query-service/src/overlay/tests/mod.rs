@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 use proto::Position;
 use proto::event::{EdgeKey, EdgeKind};
+use service_kit::trace::Parent;
 
 use self::history::{History, USERS, counts_at, everybody, list_at, relation_at, token, user};
 use self::torn::Torn;
@@ -20,6 +21,10 @@ use crate::recent::Limits;
 const WITHIN: Duration = Duration::from_secs(1);
 /// The parent of calls without a trace.
 static UNTRACED: LazyLock<Parent> = LazyLock::new(Parent::default);
+
+fn cx() -> Context<'static> {
+    Context { within: WITHIN, parent: &UNTRACED }
+}
 
 /// A read model whose projector is silent.
 fn replica() -> Arc<Replica> {
@@ -62,7 +67,7 @@ fn seen_page(
     SeenPage { list, user, before, limit, viewer }
 }
 
-fn exact<T>(outcome: Result<Versioned<T>, Error>, at: usize) -> T {
+fn exact<T>(outcome: ReadResult<T>, at: usize) -> T {
     let answer = outcome.expect("an answer");
     assert_eq!((answer.as_of, answer.target), (token(at), token(at)));
     answer.value
@@ -88,13 +93,13 @@ proptest! {
         let state = &history.states[position];
         let users = everybody();
         block_on(async {
-            let counts = exact(overlaid.read(&self::counts(&users), WITHIN, &UNTRACED).await, position);
+            let counts = exact(overlaid.read(&self::counts(&users), cx()).await, position);
             prop_assert_eq!(counts, users.iter().map(|user| counts_at(state, *user)).collect::<Vec<_>>());
             for viewer in &users {
                 let follows = |target: &UserId| state.contains_key(&EdgeKey { kind: EdgeKind::Follow, source: *viewer, target: *target });
-                let checks = exact(overlaid.read(&self::check(*viewer, &users), WITHIN, &UNTRACED).await, position);
+                let checks = exact(overlaid.read(&self::check(*viewer, &users), cx()).await, position);
                 prop_assert_eq!(checks, users.iter().map(follows).collect::<Vec<_>>());
-                let relations = exact(overlaid.read(&self::relations(*viewer, &users), WITHIN, &UNTRACED).await, position);
+                let relations = exact(overlaid.read(&self::relations(*viewer, &users), cx()).await, position);
                 let wanted: Vec<_> = users.iter().map(|other| relation_at(state, *viewer, *other)).collect();
                 prop_assert_eq!(relations, wanted);
             }
@@ -113,16 +118,16 @@ proptest! {
         block_on(async {
             for user in everybody() {
                 for kind in ListKind::ALL {
-                    let wanted = list_at(state, user, kind.edges().into());
+                    let wanted = list_at(state, user, kind.side());
                     for before in std::iter::once(None).chain(wanted.iter().map(|row| Some(row.position))) {
                         let page: Vec<_> = wanted.iter().filter(|row| before.is_none_or(|b| row.position < b)).take(limit).copied().collect();
-                        let given = exact(overlaid.read(&self::page(kind, user, before, limit), WITHIN, &UNTRACED).await, position);
+                        let given = exact(overlaid.read(&self::page(kind, user, before, limit), cx()).await, position);
                         prop_assert_eq!(&given, &page, "{:?} of {} before {:?}", kind, user, before);
                         for (list, viewer) in [(PublicList::Followers, self::user(0)), (PublicList::Following, self::user(1))] {
                             if list.kind() != kind {
                                 continue;
                             }
-                            let seen = exact(overlaid.read(&seen_page(list, user, before, limit, viewer), WITHIN, &UNTRACED).await, position);
+                            let seen = exact(overlaid.read(&seen_page(list, user, before, limit, viewer), cx()).await, position);
                             let relation = |row: &ListRow| relation_at(state, viewer, row.user);
                             let page: Vec<_> = page.iter().map(|row| SeenRow { row: *row, relation: relation(row) }).collect();
                             prop_assert_eq!(seen, page, "{:?} of {} before {:?}", kind, user, before);
@@ -149,33 +154,26 @@ fn overlaid(from: usize, to: usize, recent: Arc<Recent>, wait: Duration) -> Over
 async fn an_answer_of_one_revision_stands_for_itself_without_recent_events() {
     let nothing = || Arc::new(Recent::new(Limits { events: 1, bytes: 1 }));
     let of_one = overlaid(5, 5, nothing(), WITHIN)
-        .read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED)
+        .read(&self::check(user(0), &[user(3)]), cx())
         .await
         .expect("an answer");
     assert_eq!((of_one.value, of_one.as_of, of_one.origin.store_as_of), (vec![true], token(5), None));
     let torn = overlaid(5, 6, nothing(), WITHIN);
+    assert!(matches!(torn.read(&self::check(user(0), &[user(3)]), cx()).await, Err(Error::NotExact)));
     assert!(matches!(
-        torn.read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED).await,
+        torn.read(&self::page(ListKind::Following, user(0), None, 9), cx()).await,
         Err(Error::NotExact)
     ));
-    assert!(matches!(
-        torn.read(&self::page(ListKind::Following, user(0), None, 9), WITHIN, &UNTRACED).await,
-        Err(Error::NotExact)
-    ));
-    assert!(matches!(torn.read(&self::counts(&[user(0)]), WITHIN, &UNTRACED).await, Err(Error::NotExact)));
+    assert!(matches!(torn.read(&self::counts(&[user(0)]), cx()).await, Err(Error::NotExact)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_older_than_the_recent_events_is_not_exact() {
     let history = follows_then_one_less();
     let old = overlaid(2, 4, history.read(3, 6), WITHIN);
-    assert!(matches!(
-        old.read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED).await,
-        Err(Error::NotExact)
-    ));
-    let young = overlaid(3, 4, history.read(3, 6), WITHIN)
-        .read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED)
-        .await;
+    assert!(matches!(old.read(&self::check(user(0), &[user(3)]), cx()).await, Err(Error::NotExact)));
+    let young =
+        overlaid(3, 4, history.read(3, 6), WITHIN).read(&self::check(user(0), &[user(3)]), cx()).await;
     assert_eq!(exact(young, 6), [false]);
 }
 
@@ -186,13 +184,9 @@ async fn it_waits_for_what_may_be_in_the_answer_but_not_for_long() {
     let began = Instant::now();
     let wait = Duration::from_millis(200);
     let late = overlaid(4, 6, Arc::clone(&recent), wait);
-    assert!(matches!(
-        late.read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED).await,
-        Err(Error::NotExact)
-    ));
+    assert!(matches!(late.read(&self::check(user(0), &[user(3)]), cx()).await, Err(Error::NotExact)));
     assert_eq!(began.elapsed(), wait);
-    let waiting =
-        tokio::spawn(async move { late.read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED).await });
+    let waiting = tokio::spawn(async move { late.read(&self::check(user(0), &[user(3)]), cx()).await });
     tokio::task::yield_now().await;
     assert!(recent.push(&history.events[4]) && recent.push(&history.events[5]));
     assert_eq!(exact(waiting.await.expect("no panic"), 6), [false]);
@@ -202,9 +196,8 @@ async fn it_waits_for_what_may_be_in_the_answer_but_not_for_long() {
 #[tokio::test(start_paused = true)]
 async fn what_was_changed_is_told_to_those_who_ask() {
     let history = follows_then_one_less();
-    let answer = overlaid(5, 5, history.read(0, 6), WITHIN)
-        .read(&self::check(user(0), &[user(3)]), WITHIN, &UNTRACED)
-        .await;
+    let answer =
+        overlaid(5, 5, history.read(0, 6), WITHIN).read(&self::check(user(0), &[user(3)]), cx()).await;
     let origin = answer.expect("an answer").origin;
     assert_eq!((origin.store_as_of, origin.overlaid_events), (Some(token(5)), 1));
 }
@@ -225,39 +218,27 @@ async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at
     };
     // As many as are looked at.
     let many = over(1, 1);
-    assert_eq!(exact(many.read(&self::check(user(1), &[user(0)]), WITHIN, &UNTRACED).await, end), [true]);
+    assert_eq!(exact(many.read(&self::check(user(1), &[user(0)]), cx()).await, end), [true]);
     // One more.
     let too_many = over(0, 0);
-    let check = too_many.read(&self::check(user(1), &[user(0)]), WITHIN, &UNTRACED).await.expect("an answer");
+    let check = too_many.read(&self::check(user(1), &[user(0)]), cx()).await.expect("an answer");
     assert_eq!((check.value, check.as_of, check.origin.store_as_of), (vec![false], token(0), None));
-    let relations =
-        too_many.read(&self::relations(user(0), &[user(1)]), WITHIN, &UNTRACED).await.expect("an answer");
+    let relations = too_many.read(&self::relations(user(0), &[user(1)]), cx()).await.expect("an answer");
     assert_eq!(relations.as_of, token(0));
-    let page = too_many
-        .read(&self::page(ListKind::Followers, user(0), None, 9), WITHIN, &UNTRACED)
-        .await
-        .expect("a page");
+    let page = too_many.read(&self::page(ListKind::Followers, user(0), None, 9), cx()).await.expect("a page");
     assert_eq!((page.value, page.as_of), (vec![], token(0)));
-    let page =
-        too_many.read(&seen_page(PublicList::Followers, user(0), None, 9, user(2)), WITHIN, &UNTRACED).await;
+    let page = too_many.read(&seen_page(PublicList::Followers, user(0), None, 9, user(2)), cx()).await;
     assert_eq!(page.expect("a page").as_of, token(0), "the list has changed");
-    let page =
-        too_many.read(&seen_page(PublicList::Followers, user(2), None, 9, user(1)), WITHIN, &UNTRACED).await;
+    let page = too_many.read(&seen_page(PublicList::Followers, user(2), None, 9, user(1)), cx()).await;
     assert_eq!(page.expect("a page").as_of, token(0), "what links the viewer with others has");
     // An answer of no revision cannot be given at all.
     let torn = over(0, 1);
+    assert!(matches!(torn.read(&self::check(user(1), &[user(0)]), cx()).await, Err(Error::NotExact)));
     assert!(matches!(
-        torn.read(&self::check(user(1), &[user(0)]), WITHIN, &UNTRACED).await,
-        Err(Error::NotExact)
-    ));
-    assert!(matches!(
-        torn.read(&self::page(ListKind::Followers, user(0), None, 9), WITHIN, &UNTRACED).await,
+        torn.read(&self::page(ListKind::Followers, user(0), None, 9), cx()).await,
         Err(Error::NotExact)
     ));
     // Accounts that are not touched are exact, and so are counts.
-    assert_eq!(
-        exact(too_many.read(&self::check(user(2), &[user(0)]), WITHIN, &UNTRACED).await, end),
-        [false]
-    );
-    assert_eq!(exact(too_many.read(&self::counts(&[user(0)]), WITHIN, &UNTRACED).await, end)[0].followers, 1);
+    assert_eq!(exact(too_many.read(&self::check(user(2), &[user(0)]), cx()).await, end), [false]);
+    assert_eq!(exact(too_many.read(&self::counts(&[user(0)]), cx()).await, end)[0].followers, 1);
 }

@@ -2,17 +2,15 @@
 //! than a real one could.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proto::UserId;
 use proto::event::{EdgeKey, EdgeKind};
-use service_kit::trace::Parent;
 
 use super::history::{State, counts_at, list_at, relation_at, token};
 use super::hops;
 use crate::queries::{
-    Check, Counts, CountsOf, Error, Known, KnownRows, ListAt, ListRow, Page, Part, Read, Relation, Relations,
-    SeenPage, SeenRow, Side, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
+    Check, Context, Counts, CountsOf, Known, KnownRows, ListAt, ListRow, Page, Part, Read, ReadResult,
+    Relation, Relations, SeenPage, SeenRow, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
 };
 
 /// A read model in the middle of its changes from one revision to another: of each edge it shows the state at any
@@ -43,13 +41,13 @@ impl Torn {
         shown.collect()
     }
 
-    fn answer<T>(&self, value: T) -> Result<Versioned<T>, Error> {
+    fn answer<T>(&self, value: T) -> ReadResult<T> {
         Ok(Versioned::between(value, token(self.from), token(self.to)))
     }
 }
 
 impl Read<Check> for Torn {
-    async fn read(&self, check: &Check, _: Duration, _: &Parent) -> Result<Versioned<Vec<bool>>, Error> {
+    async fn read(&self, check: &Check, _: Context<'_>) -> ReadResult<Vec<bool>> {
         let state = self.state(false);
         let key = |target| EdgeKey { kind: EdgeKind::Follow, source: check.viewer, target };
         self.answer(check.targets.iter().map(|target| state.contains_key(&key(*target))).collect())
@@ -57,12 +55,7 @@ impl Read<Check> for Torn {
 }
 
 impl Read<Relations> for Torn {
-    async fn read(
-        &self,
-        asked: &Relations,
-        _: Duration,
-        _: &Parent,
-    ) -> Result<Versioned<Vec<Relation>>, Error> {
+    async fn read(&self, asked: &Relations, _: Context<'_>) -> ReadResult<Vec<Relation>> {
         let state = self.state(false);
         let relation = |target: &UserId| relation_at(&state, asked.viewer, *target);
         self.answer(asked.targets.iter().map(relation).collect())
@@ -70,14 +63,14 @@ impl Read<Relations> for Torn {
 }
 
 impl Read<CountsOf> for Torn {
-    async fn read(&self, asked: &CountsOf, _: Duration, _: &Parent) -> Result<Versioned<Vec<Counts>>, Error> {
+    async fn read(&self, asked: &CountsOf, _: Context<'_>) -> ReadResult<Vec<Counts>> {
         self.answer(asked.users.iter().map(|user| counts_at(self.at(user), *user)).collect())
     }
 }
 
 impl Read<Page> for Torn {
-    async fn read(&self, page: &Page, _: Duration, _: &Parent) -> Result<Versioned<Vec<ListRow>>, Error> {
-        let side = Side::from(page.kind.edges());
+    async fn read(&self, page: &Page, _: Context<'_>) -> ReadResult<Vec<ListRow>> {
+        let side = page.kind.side();
         let mut rows = list_at(&self.state(false), page.user, side);
         for row in list_at(&self.state(true), page.user, side) {
             if rows.iter().all(|other| other.position != row.position) {
@@ -92,14 +85,9 @@ impl Read<Page> for Torn {
 }
 
 impl Read<SeenPage> for Torn {
-    async fn read(
-        &self,
-        page: &SeenPage,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<SeenRow>>, Error> {
+    async fn read(&self, page: &SeenPage, cx: Context<'_>) -> ReadResult<Vec<SeenRow>> {
         let SeenPage { list, user, before, limit, viewer } = *page;
-        let rows = self.read(&Page { kind: list.kind(), user, before, limit }, within, parent).await?;
+        let rows = self.read(&Page { kind: list.kind(), user, before, limit }, cx).await?;
         let state = self.state(true);
         Ok(rows.map(|rows| {
             let seen = |row: ListRow| SeenRow { row, relation: relation_at(&state, viewer, row.user) };
@@ -112,7 +100,7 @@ impl Read<SeenPage> for Torn {
 macro_rules! over_hops {
     ($($question:ident -> $answer:ident = $of:path;)+) => {
         $(impl Read<$question> for Torn {
-            async fn read(&self, question: &$question, _: Duration, _: &Parent) -> Result<Versioned<$answer>, Error> {
+            async fn read(&self, question: &$question, _: Context<'_>) -> ReadResult<$answer> {
                 self.answer($of(&self.state(false), &self.state(true), question))
             }
         })+

@@ -13,25 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_log::LoggedEvent;
-use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Event, Verb};
+use proto::event::{AccountCounts, EdgeChange, EdgeKey, EdgeKind, EdgeOp, Verb};
 use proto::{Position, Revision, Token, UserId, timestamp};
 use time::OffsetDateTime;
 
 pub use self::filter::Filter;
-use crate::queries::Side;
-
-/// An edge as an event left it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Held {
-    /// Its place in lists.
-    pub position: Position,
-    /// When it came to be.
-    pub created_at_millis: i64,
-    /// When it runs out.
-    pub expires_at_millis: Option<i64>,
-    /// The event that changed it last.
-    pub revision: Revision,
-}
+use crate::queries::{Link, Side};
 
 /// A change of one edge, as one of its ends sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +26,7 @@ pub struct Touched {
     /// The account at the other end.
     pub other: UserId,
     /// What the edge was afterwards; `None`: it was gone.
-    pub left: Option<Held>,
+    pub left: Option<Link>,
 }
 
 /// An account has more changes than anybody should wait for.
@@ -53,21 +40,6 @@ pub struct Limits {
     pub events: usize,
     /// Bytes, about.
     pub bytes: usize,
-}
-
-/// An event as it came, decoded and encoded.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    /// The event.
-    pub event: Event,
-    /// Its bytes.
-    pub payload: Arc<[u8]>,
-}
-
-impl From<LoggedEvent> for Arrival {
-    fn from(LoggedEvent { event, payload, .. }: LoggedEvent) -> Self {
-        Self { event, payload }
-    }
 }
 
 /// The event is not the one after the newest.
@@ -202,8 +174,8 @@ impl Ring {
     }
 
     /// Takes the next event, and forgets old ones if there are too many.
-    pub fn push(&mut self, arrival: &Arrival) -> Result<(), NotNext> {
-        let event = &arrival.event;
+    pub fn push(&mut self, logged: &LoggedEvent) -> Result<(), NotNext> {
+        let event = &logged.event;
         let next = self.position.map(|position| Token::new(position.epoch, position.revision.next()));
         let here = Token::new(event.epoch, event.revision);
         if next != Some(here) {
@@ -221,12 +193,12 @@ impl Ring {
             verb: event.verb,
             actor: event.actor,
             committed_at: event.committed_at,
-            payload: Arc::clone(&arrival.payload),
+            payload: Arc::clone(&logged.payload),
             first,
             changes: self.changes.len() - self.place(first),
             counted: event.counts.iter().map(|told| told.user).collect(),
             bytes: EVENT_BYTES
-                + arrival.payload.len()
+                + logged.payload.len()
                 + event.edges.len() * CHANGE_BYTES
                 + event.counts.len() * COUNTS_BYTES,
         };
@@ -243,7 +215,7 @@ impl Ring {
     pub fn touched(&self, user: UserId, side: Side, since: Revision) -> impl Iterator<Item = Touched> {
         self.chain(user, side, since).map(move |change| Touched {
             other: if side.outgoing { change.target } else { change.source },
-            left: change.left.map(|(position, created_at_millis, expires_at_millis)| Held {
+            left: change.left.map(|(position, created_at_millis, expires_at_millis)| Link {
                 position,
                 created_at_millis,
                 expires_at_millis,
@@ -324,10 +296,8 @@ impl Ring {
     fn note(&mut self, revision: Revision, change: &EdgeChange) {
         let number = self.next_number();
         let EdgeKey { kind, source, target } = change.key;
-        let before_at_source =
-            self.newest.insert((source, Side { kind, outgoing: true }), number).unwrap_or(0);
-        let before_at_target =
-            self.newest.insert((target, Side { kind, outgoing: false }), number).unwrap_or(0);
+        let before_at_source = self.newest.insert((source, Side::outgoing(kind)), number).unwrap_or(0);
+        let before_at_target = self.newest.insert((target, Side::incoming(kind)), number).unwrap_or(0);
         let left = (change.op != EdgeOp::Removed).then(|| {
             let expires_at = change.expires_at.map(timestamp::to_millis);
             (change.position, timestamp::to_millis(change.created_at), expires_at)
@@ -349,10 +319,7 @@ impl Ring {
         self.bytes -= record.bytes;
         for change in self.changes.drain(..record.changes) {
             let kind = change.kind;
-            let ends = [
-                (change.source, Side { kind, outgoing: true }),
-                (change.target, Side { kind, outgoing: false }),
-            ];
+            let ends = [(change.source, Side::outgoing(kind)), (change.target, Side::incoming(kind))];
             for end in ends {
                 if self.newest.get(&end) == Some(&self.first) {
                     self.newest.remove(&end);

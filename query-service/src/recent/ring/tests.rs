@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use proto::Epoch;
-use proto::event::EdgeKey;
+use proto::event::{EdgeKey, Event};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ fn change(revision: u64, kind: EdgeKind, source: u128, target: u128, op: EdgeOp)
     }
 }
 
-fn arrival(revision: u64, edges: Vec<EdgeChange>) -> Arrival {
+fn arrival(revision: u64, edges: Vec<EdgeChange>) -> LoggedEvent {
     let ends: BTreeSet<UserId> =
         edges.iter().flat_map(|change| [change.key.source, change.key.target]).collect();
     let counts = ends.into_iter().map(|user| AccountCounts {
@@ -55,7 +55,7 @@ fn arrival(revision: u64, edges: Vec<EdgeChange>) -> Arrival {
         edges,
     };
     let payload = event.encode().into();
-    Arrival { event, payload }
+    LoggedEvent { event, payload, traceparent: None }
 }
 
 fn ring(events: usize) -> Ring {
@@ -186,11 +186,11 @@ fn a_filter_looks_at_each_verb_once_however_often_it_is_named() {
 
 /// The last change of each edge of an account after a revision, as a replay of everything tells it.
 fn replayed(
-    history: &[Arrival],
+    history: &[LoggedEvent],
     user: UserId,
     side: Side,
     since: Revision,
-) -> (BTreeMap<UserId, Option<Held>>, usize) {
+) -> (BTreeMap<UserId, Option<Link>>, usize) {
     let mut last = BTreeMap::new();
     let mut removals = 0;
     for arrival in history.iter().filter(|arrival| arrival.event.revision > since) {
@@ -202,7 +202,7 @@ fn replayed(
             if at != user || change.key.kind != side.kind {
                 continue;
             }
-            let held = Held {
+            let held = Link {
                 position: change.position,
                 created_at_millis: timestamp::to_millis(change.created_at),
                 expires_at_millis: change.expires_at.map(timestamp::to_millis),
@@ -217,7 +217,7 @@ fn replayed(
 }
 
 /// Events of a few edges between a few accounts.
-fn histories() -> impl Strategy<Value = Vec<Arrival>> {
+fn histories() -> impl Strategy<Value = Vec<LoggedEvent>> {
     let edge = (0usize..4, 0u128..5, 0u128..5, 0usize..3, 0i64..1_000, prop::option::of(0i64..1_000));
     let events = prop::collection::vec(prop::collection::vec(edge, 0..5), 0..40);
     events.prop_map(|events| {
@@ -253,7 +253,7 @@ proptest! {
         prop_assert_eq!(floor.0, (history.len() as u64).saturating_sub(events as u64));
         for since in (floor.0..=history.len() as u64).map(Revision) {
             for user in (0..5).map(user) {
-                for side in KINDS.into_iter().flat_map(|kind| [Side::from((kind, true)), Side::from((kind, false))]) {
+                for side in KINDS.into_iter().flat_map(|kind| [Side::outgoing(kind), Side::incoming(kind)]) {
                     let mut told = BTreeMap::new();
                     for touched in ring.touched(user, side, since) {
                         told.entry(touched.other).or_insert(touched.left);

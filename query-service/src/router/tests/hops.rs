@@ -22,12 +22,12 @@ fn until() -> Instant {
 async fn what_the_read_model_alone_can_answer_is_not_asked_elsewhere() {
     let world = World::healthy();
     world.neo4j[0].will(Act::Fail(Error::failed("no")));
-    let refused = world.router.answer(&suggest(), ANY, until(), &QueryTrace::default()).await;
+    let refused = world.router.answer(&suggest(), &call(ANY, until())).await;
     assert!(matches!(refused, Err(Refusal::Unavailable { .. })), "{refused:?}");
     assert!(world.postgres.asked().is_empty());
     world.neo4j[0].will(Act::Fail(Error::failed("no")));
     world.postgres.will(Act::Answer(token(100)));
-    let answer = world.router.answer(&far(), ANY, until(), &QueryTrace::default()).await;
+    let answer = world.router.answer(&far(), &call(ANY, until())).await;
     assert_eq!(answer.expect("an answer").source, Source::Postgres);
 }
 
@@ -39,7 +39,7 @@ async fn suggestions_that_no_read_model_can_make_yet_say_when_to_come_back() {
         if let Some(error) = error {
             world.neo4j[0].will(Act::Fail(error));
         }
-        let refused = world.router.answer(&suggest(), need, until(), &QueryTrace::default()).await;
+        let refused = world.router.answer(&suggest(), &call(need, until())).await;
         let Err(Refusal::Behind { retry_after }) = refused else { panic!("{refused:?}") };
         assert!(retry_after >= Duration::from_millis(100), "{retry_after:?}");
     }
@@ -51,7 +51,7 @@ async fn an_answer_that_recent_events_confirm_is_not_waited_for() {
     world.router.memory.recent.begin(token(105));
     world.neo4j[0].will(Act::Answer(token(105)));
     let began = Instant::now();
-    let answer = world.router.answer(&far(), at_least(token(105)), until(), &QueryTrace::default()).await;
+    let answer = world.router.answer(&far(), &call(at_least(token(105)), until())).await;
     assert_eq!((answer.expect("an answer").as_of, began.elapsed()), (token(105), Duration::ZERO));
 }
 
@@ -61,8 +61,8 @@ async fn an_answer_that_they_do_not_confirm_waits_for_the_read_model() {
     world.router.memory.recent.begin(token(105));
     world.neo4j[0].will(Act::Answer(token(103)));
     world.neo4j[0].will(Act::Answer(token(106)));
-    let (question, trace) = (far(), QueryTrace::default());
-    let mut asked = pin!(world.router.answer(&question, at_least(token(105)), until(), &trace));
+    let (question, call) = (far(), call(at_least(token(105)), until()));
+    let mut asked = pin!(world.router.answer(&question, &call));
     begins_to_wait(asked.as_mut()).await;
     assert_eq!(world.neo4j[0].asked().len(), 1);
     // Longer than a question about a single hop would wait.
@@ -78,7 +78,7 @@ async fn a_read_model_that_stays_behind_is_waited_for_a_second() {
     let world = World::healthy();
     world.postgres.will(Act::Answer(token(105)));
     let began = Instant::now();
-    let answer = world.router.answer(&far(), at_least(token(105)), until(), &QueryTrace::default()).await;
+    let answer = world.router.answer(&far(), &call(at_least(token(105)), until())).await;
     assert_eq!(answer.expect("an answer").source, Source::Postgres);
     assert_eq!(began.elapsed(), Duration::from_secs(1));
 }

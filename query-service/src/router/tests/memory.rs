@@ -27,7 +27,7 @@ impl FromMemory for Remembered {
 
 async fn ask(world: &World, remembered: Token, need: Need) -> Result<bool, Refusal> {
     let until = Instant::now() + Duration::from_secs(2);
-    let answer = world.router.answer(&Remembered(remembered), need, until, &QueryTrace::default()).await;
+    let answer = world.router.answer(&Remembered(remembered), &call(need, until)).await;
     answer.map(|answer| answer.value)
 }
 

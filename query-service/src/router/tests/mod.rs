@@ -16,11 +16,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use proto::{Epoch, Revision, Token, UserId};
-use service_kit::trace::Parent;
 use tokio::time::Instant;
 
 use super::*;
-use crate::queries::{self, Check, Checkpoint, ListKind};
+use crate::queries::{self, Check, Checkpoint, ListKind, Versioned};
 use crate::recent::{Limits, Recent};
 use crate::replicas::{ReadModel, Replica, Tolerance};
 
@@ -48,7 +47,7 @@ impl Fake {
         self.asked.lock().clone()
     }
 
-    async fn act<T>(&self, value: T, within: Duration) -> Result<Versioned<T>, Error> {
+    async fn act<T>(&self, value: T, within: Duration) -> ReadResult<T> {
         self.asked.lock().push(within);
         let act = self.acts.lock().pop_front();
         match act.expect("the store is not asked more often than the test says") {
@@ -63,8 +62,8 @@ impl Fake {
 }
 
 impl<Q: Question<Answer: Default>> Read<Q> for Fake {
-    async fn read(&self, _: &Q, within: Duration, _: &Parent) -> Result<Versioned<Q::Answer>, Error> {
-        self.act(Q::Answer::default(), within).await
+    async fn read(&self, _: &Q, cx: Context<'_>) -> ReadResult<Q::Answer> {
+        self.act(Q::Answer::default(), cx.within).await
     }
 }
 
@@ -171,14 +170,17 @@ impl<N: Read<Check>> World<N> {
     async fn ask_within(&self, need: Need, within: Duration) -> Result<(Token, Source), Refusal> {
         let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
         let question = Check { viewer: someone, targets: vec![someone] };
-        let answer =
-            self.router.answer(&question, need, Instant::now() + within, &QueryTrace::default()).await?;
+        let answer = self.router.answer(&question, &call(need, Instant::now() + within)).await?;
         Ok((answer.as_of, answer.source))
     }
 
     fn fail_probes(&self, breaker: &Breaker) {
         (0..2).for_each(|_| breaker.probe_failed(Instant::now(), None));
     }
+}
+
+fn call(need: Need, deadline: Instant) -> Call {
+    Call { need, deadline, trace: QueryTrace::default() }
 }
 
 /// Polls a question, which then waits for something.

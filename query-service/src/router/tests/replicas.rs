@@ -8,9 +8,10 @@ use super::*;
 async fn asked(world: &World, need: Need) -> (Vec<String>, Result<Source, Refusal>) {
     let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let question = Check { viewer: someone, targets: vec![someone] };
-    let trace = QueryTrace::new(true);
-    let answer = world.router.answer(&question, need, Instant::now() + Duration::from_secs(2), &trace).await;
-    let record = trace.record().expect("it was wanted");
+    let until = Instant::now() + Duration::from_secs(2);
+    let call = Call { trace: QueryTrace::new(true), ..call(need, until) };
+    let answer = world.router.answer(&question, &call).await;
+    let record = call.trace.record().expect("it was wanted");
     let steps = record.steps.into_iter().filter_map(|step| Some(step.replica?.to_string()));
     (steps.collect(), answer.map(|answer| answer.source))
 }

@@ -22,13 +22,12 @@ impl ReadItems<Check> for Server {
         &self,
         pairs: Vec<(UserId, UserId)>,
         begins: Begins,
-        within: Duration,
-        _: &Parent,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
+        cx: Context<'_>,
+    ) -> ReadResult<Vec<bool>> {
         if !self.full.load(Ordering::SeqCst) {
             begins();
         }
-        self.store.act(vec![true; pairs.len()], within).await
+        self.store.act(vec![true; pairs.len()], cx.within).await
     }
 }
 
@@ -38,13 +37,8 @@ type Checks = Lanes<Check, Server>;
 struct Sharing(Arc<Checks>);
 
 impl Read<Check> for Sharing {
-    async fn read(
-        &self,
-        check: &Check,
-        within: Duration,
-        parent: &Parent,
-    ) -> Result<Versioned<Vec<bool>>, Error> {
-        self.0.get(check, within, parent).await
+    async fn read(&self, check: &Check, cx: Context<'_>) -> ReadResult<Vec<bool>> {
+        self.0.get(check, cx).await
     }
 }
 

@@ -68,7 +68,7 @@ async fn what_no_store_that_may_be_asked_can_ever_answer_is_not_to_be_tried_agai
     let world = World::healthy().only(ReadSource::Postgres);
     let viewer = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let (suggest, until) = (queries::Suggest { viewer, limit: 1 }, Instant::now() + Duration::from_secs(1));
-    let refused = world.router.answer(&suggest, ANY, until, &QueryTrace::default()).await;
+    let refused = world.router.answer(&suggest, &call(ANY, until)).await;
     assert_eq!(refused.map(|_| ()), Err(Refusal::RuledOut { read_source: ReadSource::Postgres }));
     assert_eq!((world.neo4j[0].asked(), world.postgres.asked()), (vec![], vec![]));
 }
@@ -88,12 +88,12 @@ async fn a_trail_tells_what_was_asked_and_why() {
     let world = World::healthy();
     world.neo4j[0].will(Act::Fail(Error::NotComplete));
     world.postgres.will(Act::Answer(token(100)));
-    let trace = QueryTrace::new(true);
     let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let question = Check { viewer: someone, targets: vec![someone] };
     let until = Instant::now() + Duration::from_secs(1);
-    assert!(world.router.answer(&question, ANY, until, &trace).await.is_ok());
-    let record = trace.record().expect("it was wanted");
+    let call = Call { trace: QueryTrace::new(true), ..call(ANY, until) };
+    assert!(world.router.answer(&question, &call).await.is_ok());
+    let record = call.trace.record().expect("it was wanted");
     assert_eq!(record.fallback, Some("not_complete"));
     let steps: Vec<_> =
         record.steps.iter().map(|s| (s.store, s.question, s.outcome.name(), s.store_as_of)).collect();
