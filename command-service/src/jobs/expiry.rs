@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use crate::clock::DatabaseClock;
 use crate::committer::Journal;
 use crate::domain::{Touches, expire_step};
-use crate::store::{chunks, head, load, save, within};
+use crate::store::{chunks, finish, head, load, save, within};
 
 /// Edges that one transaction has removed.
 pub struct Expired {
@@ -34,10 +34,9 @@ pub async fn next(pool: &PgPool, clock: &DatabaseClock, limit: usize) -> sqlx::R
     let Some(mut transaction) = within(head::begin_locked_for_expiry(&mut connection)).await? else {
         return Ok(None);
     };
-    let expired = within(expire(&mut transaction, clock, limit)).await?;
+    let expired = within(expire(&mut transaction, clock, limit)).await;
     // If the reply is lost, nothing is removed twice: removed edges are not found again.
-    within(transaction.commit()).await?;
-    Ok(expired)
+    finish(transaction, expired).await
 }
 
 async fn expire(

@@ -20,7 +20,7 @@ use crate::store::chunks::{self, Chunk};
 use crate::store::head::{self, Head};
 use crate::store::job_cursor::{Cursor, Phase};
 use crate::store::jobs::{self, Job};
-use crate::store::{give_up, load, save, within};
+use crate::store::{finish, load, save, within};
 
 /// Executes a step of the job that has waited longest, except the `paused` ones; `None` if there is no job.
 pub async fn next(
@@ -65,13 +65,9 @@ async fn locked_step(
     };
     let mut transaction =
         within(head::begin_locked(connection)).await.map_err(|error| Failed::in_lock(kind, error))?;
-    let outcome = match within(step(&mut transaction, clock, kind, user, job, open, limit)).await {
-        Ok(outcome) => outcome,
-        Err(error) => return Err(in_step(give_up(transaction, error).await)),
-    };
+    let outcome = within(step(&mut transaction, clock, kind, user, job, open, limit)).await;
     // If the reply is lost, the job's row still shows whether the step was committed.
-    within(transaction.commit()).await.map_err(in_step)?;
-    Ok(outcome)
+    finish(transaction, outcome).await.map_err(in_step)
 }
 
 async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx::Result<i64> {

@@ -60,6 +60,14 @@ pub async fn give_up(transaction: Transaction<'_, Postgres>, error: sqlx::Error)
     }
 }
 
+/// Commits a transaction whose work succeeded; otherwise gives it up and returns the cause.
+pub async fn finish<T>(transaction: Transaction<'_, Postgres>, outcome: sqlx::Result<T>) -> sqlx::Result<T> {
+    match outcome {
+        Ok(value) => within(transaction.commit()).await.map(|()| value),
+        Err(error) => Err(give_up(transaction, error).await),
+    }
+}
+
 /// Whether a statement ran into PostgreSQL's statement or lock timeout, or a transaction exceeded [`TIMEOUT`]. A retry
 /// of the same transaction would time out again.
 pub fn is_timeout(error: &sqlx::Error) -> bool {

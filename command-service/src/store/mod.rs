@@ -18,4 +18,6 @@ pub mod replies;
 pub mod save;
 pub mod targets;
 
-pub use errors::{LONGEST_SERVER_TIMEOUT, give_up, is_timeout, is_transient, misses_partition, within};
+pub use errors::{
+    LONGEST_SERVER_TIMEOUT, finish, give_up, is_timeout, is_transient, misses_partition, within,
+};
