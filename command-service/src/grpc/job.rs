@@ -17,8 +17,7 @@ pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceErr
         jobs::get(&mut connection, id).await
     };
     let job = job.await.map_err(|error| {
-        let transient = is_transient(&error);
-        let reason = if transient { Reason::StoreUnavailable } else { Reason::Internal };
+        let reason = if is_transient(&error) { Reason::StoreUnavailable } else { Reason::Internal };
         tracing::warn!(%error, "cannot read a job");
         unreadable(reason)
     })?;

@@ -71,9 +71,8 @@ impl StatusReader {
             true => tokio::time::timeout(DATABASE_TIMEOUT, read).await.ok().and_then(Result::ok),
             false => None,
         };
-        let head = read.map(|(head, _, _)| head);
-        let database_id = read.map(|(_, database_id, _)| database_id);
-        let running_jobs = read.map_or(0, |(_, _, running)| running);
+        let known = read.map(|(head, database_id, running)| (Some(head), Some(database_id), running));
+        let (head, database_id, running_jobs) = known.unwrap_or((None, None, 0));
         let replicas = self.projectors.statuses(head.map(|head| head.token()));
         let stream = stream_status(self.stream.borrow().clone());
         self.readiness.observe(health::observe(&stream, &replicas, self.clock.now()));
