@@ -1,6 +1,6 @@
 //! Wires the parts together; the only file that sees them all.
 //!
-//! A store that is away does not keep the process from starting: the probes find it when it comes.
+//! The process starts while a store is down; a probe finds the store later.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,15 +34,15 @@ use crate::replicas::{
 use crate::router::{Budget, Handles, PagesOfThePast, ReadModelReader, Router, Settings, Store, StoresWatch};
 
 const NAME: &str = "query-service";
-/// Longest wait for a PostgreSQL connection: there is one for every read that the budget admits.
+/// Timeout of a wait for a PostgreSQL connection. The pool has one for every read that the budget admits.
 const LONGEST_CONNECT: Duration = Duration::from_secs(1);
-/// Events of the stream that the follower asks for at once.
+/// Events of the stream that the follower requests at once.
 const EVENTS_AT_ONCE: i64 = 128;
 /// Bytes of events that the follower reads ahead of the ring.
 const READ_AHEAD: usize = 1024 * 1024;
-/// Connections to PostgreSQL of the probe, and of those who keep the ring.
+/// PostgreSQL connections of the probe and of the event follower.
 const LOG_CONNECTIONS: u32 = 2;
-/// Exports at a time, and connections that they share with watches of the past.
+/// Maximum number of concurrent exports. They share as many connections with watches of older events.
 const EXPORTS: u32 = 2;
 
 /// Opens the port and starts all tasks.
@@ -51,7 +51,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     let server = grpc::Server::bind(config.grpc.clone(), process.readiness.clone()).await?;
     let nats = nats::connect(&config.nats, NAME, NAME).await?;
     let pool = pool(&config.postgres, config.fallback.concurrency, NAME)?;
-    // A pool of its own, so that exports and watches of the past never keep the probe and the ring waiting.
+    // A pool of its own, so that exports and watches of older events cannot block the probe and the event follower.
     let log_pool = self::pool(&config.postgres, LOG_CONNECTIONS, "query-service-log")?;
     let background_pool = self::pool(&config.postgres, EXPORTS, "query-service-background")?;
     postgres::export_pool_metrics(&process.telemetry, "fallback", &pool);
@@ -83,7 +83,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
         replicas.collect::<anyhow::Result<Vec<_>>>()?.into_iter().unzip();
     let known: Vec<_> = replicas.iter().map(|one| Arc::clone(&one.probe.replica)).collect();
     let list_places = config.replicas.iter().map(|one| places_of_lists(one, config.coalescing_lanes));
-    // As if there were one replica: it may be the only one that is left.
+    // Sized as for a single replica: the others may be down.
     let list_places = list_places.min().unwrap_or(1);
     let postgres_breaker = Arc::new(Breaker::new(now));
     let router = Arc::new(Router {
@@ -158,7 +158,7 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What runs in the background for one replica of the read model.
+/// Background tasks of one replica of the read model.
 struct Background {
     shared: Batched<Neo4jReader>,
     probe: Neo4jProbe,
@@ -189,14 +189,14 @@ fn replica(
         settings: check.clone(),
     };
     let shared = Batched::new(callers.clone(), &callers.shared(), config.coalescing_lanes);
-    // Above each replica, not above all: where an answer stood, and how many rows it will lose, differ among them.
+    // One overlay per replica: replicas differ in revision and in the rows that recent events remove.
     let exact =
         Overlaid::new(shared.clone(), Arc::clone(recent), Arc::clone(&probe.replica), config.freshness_wait);
     let read_model = ReadModel::new(exact, Arc::clone(&probe.breaker), Arc::clone(&probe.replica));
     Ok((read_model, Background { shared, probe }))
 }
 
-/// Connections that are not kept for shared statements.
+/// Connections that are not reserved for shared statements.
 fn places_of_lists(settings: &ReplicaSettings, lanes: usize) -> usize {
     let connections = settings.neo4j.max_connections;
     connections - lanes.min(connections / 2)
@@ -225,7 +225,7 @@ fn codec(config: &Config) -> anyhow::Result<Codec> {
     }
 }
 
-/// Two are enough: one for the probe, one for an exchange that hangs.
+/// Two are enough: one for the probe, one for a stalled exchange.
 fn probe_pool(settings: &neo4j::Settings) -> neo4j::Settings {
     neo4j::Settings { max_connections: 2, ..settings.clone() }
 }
@@ -233,7 +233,7 @@ fn probe_pool(settings: &neo4j::Settings) -> neo4j::Settings {
 fn pool(settings: &postgres::Settings, connections: u32, name: &str) -> anyhow::Result<sqlx::PgPool> {
     let settings = postgres::Settings {
         max_connections: connections,
-        // The pool goes on knocking at a dead server until this time is over.
+        // The pool retries an unreachable server until this timeout.
         acquire_timeout: settings.acquire_timeout.min(LONGEST_CONNECT),
         ..settings.clone()
     };

@@ -1,4 +1,4 @@
-//! The checks of query-service: their names and advice, and those that follow from what it knows.
+//! The checks of query-service: names, advice, and evaluation.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -15,10 +15,9 @@ pub const STORES: CheckKind = CheckKind {
     name: "stores",
     action: "do as the reason says, or bring PostgreSQL or one Neo4j back: runbook FollowgraphStoreAway",
 };
-/// The settings lead to the right servers, as far as only these can show.
+/// The settings lead to usable servers, as far as only the servers can show.
 pub const SETTINGS: CheckKind =
     CheckKind { name: "settings", action: "change the setting that the reason names, then restart" };
-/// The heartbeat of command-service arrives.
 const HEARTBEAT: CheckKind = CheckKind {
     name: "heartbeat",
     action: "check that NATS is up, that this process reaches it, and that command-service runs",
@@ -33,13 +32,13 @@ const STORE: CheckKind = CheckKind {
 const LAG: CheckKind =
     CheckKind { name: "lag", action: "look for what slows its projector: runbook FollowgraphPipelineLag" };
 
-/// What the checks are about. Stores that READ_SOURCE leaves out are not in it.
+/// Input of the checks. Stores that READ_SOURCE excludes are absent.
 pub struct Known<'a> {
-    /// Age of the newest heartbeat; `None` if there was none yet.
+    /// Age of the newest heartbeat; `None` before the first.
     pub heartbeat_age: Option<Duration>,
     /// The replicas of the read model.
     pub replicas: &'a [ReplicaHealth],
-    /// Whether PostgreSQL answers: the problem, if it does not. `None` if it is not read.
+    /// State of PostgreSQL: the problem, if it does not answer. `None` if it is not read.
     pub postgres: Option<Option<Cow<'static, str>>>,
 }
 

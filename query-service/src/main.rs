@@ -1,4 +1,4 @@
-//! The process: settings in, exit code out.
+//! The query-service process.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Answers from what this process remembers, before any store is chosen.
+//! Answers from this process's memory, before a store is chosen.
 
 use std::sync::Arc;
 
@@ -7,23 +7,22 @@ use crate::queries::{
 };
 use crate::recent::Recent;
 
-/// What this process remembers.
+/// The memory of this process.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// The recent events, and how far they were read.
     pub recent: Arc<Recent>,
 }
 
-/// A question that memory may answer.
+/// A question that can be answered from memory.
 pub trait FromMemory: Question {
-    /// The exact answer at the position of the memory; `None` if that does not hold all of it. It must not wait: it runs
-    /// for every read, before a replica is chosen.
+    /// The exact answer at the position of the memory; `None` if the memory does not contain all of it. It must not
+    /// block: it runs for every read, before a replica is chosen.
     fn answer_from_memory(&self, _: &Memory) -> Option<Answer<Self::Answer>> {
         None
     }
 }
 
-// Events tell what has changed; none of these can be answered from changes alone.
+// Events contain changes only; none of these questions can be answered from changes alone.
 impl FromMemory for Check {}
 impl FromMemory for Relations {}
 impl FromMemory for CountsOf {}

@@ -1,16 +1,16 @@
-//! Runs questions that are in flight at the same time as shared statements.
+//! Combines concurrent questions into shared statements.
 //!
-//! There is no timer: what arrives while all lanes are busy forms the next statement, and a free lane takes what is
-//! there at once, so a question alone does not wait.
+//! There is no timer: questions that arrive while all lanes are busy form the next statement, and a free lane takes
+//! whatever is queued at once, so a single question does not wait.
 //!
 //! Lanes are fair: a statement takes a few items of each question in turn before it takes more of one, so a question of
-//! a thousand items does not hold up a small one. Questions whose callers have stopped waiting are dropped.
+//! a thousand items does not delay a small one. Questions whose callers have stopped waiting are dropped.
 //!
-//! If a statement fails or times out, every question with a part in it fails alike. Each error names the statement, so
-//! that failures are counted once.
+//! If a statement fails or times out, every question with a part in it fails in the same way. Each error names the
+//! statement, so that a failure is counted once.
 //!
-//! In traces, a statement of several questions has a span of its own, which belongs to the first sampled call and links
-//! the others; the exchange is below it.
+//! In traces, a statement of several questions has its own span, which belongs to the first sampled call and links the
+//! others; the exchange is below it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,7 @@ use crate::queries::{
     Begins, Context, Error, QuestionName, ReadItems, ReadResult, Shared, Statement, Versioned, join_bounds,
 };
 
-/// How many items of one question a statement takes before those of others have had their turn.
+/// Maximum number of items that a statement takes of one question before it takes items of the next one.
 const TURN: usize = 40;
 
 /// A queue and the lanes that empty it.
@@ -36,7 +36,7 @@ pub struct Lanes<Q: Shared, R> {
     store: R,
     waiting: Mutex<VecDeque<Waiting<Q::Item, Q::Value>>>,
     arrived: Notify,
-    /// For metrics.
+    /// Label of metrics.
     name: QuestionName,
     handles: OnceLock<[Histogram; 2]>,
 }
@@ -54,7 +54,7 @@ struct Waiter<I, V> {
     items: Vec<I>,
     asked: Instant,
     until: Instant,
-    /// The span of its call.
+    /// Span of its call.
     parent: Parent,
     progress: Mutex<Progress<V>>,
 }
@@ -63,13 +63,13 @@ struct Progress<V> {
     values: Vec<V>,
     missing: usize,
     bounds: Option<(Token, Token)>,
-    /// The statement that was last begun for it, and when.
+    /// The statement that was last started for it, and when.
     statement: Option<(Statement, Instant)>,
-    /// None once it is answered.
+    /// `None` once it is answered.
     reply: Option<oneshot::Sender<ReadResult<Vec<V>>>>,
 }
 
-/// Some items of a question, on their way in a statement.
+/// Some items of a question, as part of a statement.
 struct Part<I, V> {
     waiter: Arc<Waiter<I, V>>,
     from: usize,
@@ -82,7 +82,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         Self { store, waiting: Mutex::default(), arrived: Notify::new(), name, handles: OnceLock::new() }
     }
 
-    /// One lane: empties the queue until `stop`. Run it once for each lane.
+    /// One lane: empties the queue until `stop`. Run it once per lane.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -95,7 +95,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         }
     }
 
-    /// Answers a question together with others.
+    /// Answers a question, possibly in one statement with others.
     pub async fn get(&self, question: &Q, cx: Context<'_>) -> ReadResult<Q::Answer> {
         let items = question.to_items();
         let asked = Instant::now();
@@ -119,7 +119,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
         }
     }
 
-    /// The parts of the next statement; none if nothing waits.
+    /// The parts of the next statement; empty if nothing waits.
     fn take(&self) -> Option<Parts<Q>> {
         let mut waiting = self.waiting.lock();
         let mut parts = Parts::<Q>::new();
@@ -138,7 +138,7 @@ impl<Q: Shared, R: ReadItems<Q>> Lanes<Q, R> {
             parts.push(Part { waiter: Arc::clone(&question.waiter), from: question.next, len });
             question.next += len;
             if question.next < question.waiter.items.len() {
-                // Behind the others: its next turn comes when they have had theirs.
+                // To the end of the queue: the other questions come first.
                 waiting.push_back(question);
             }
         }
@@ -200,13 +200,13 @@ impl<I, V> Waiter<I, V> {
         self.progress.lock().reply.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
-    /// A statement begins that answers some of it.
+    /// A statement that answers part of it starts.
     fn join(&self, statement: &Statement) {
         self.progress.lock().statement = Some((statement.clone(), Instant::now()));
     }
 
-    /// Nobody waits any longer. A statement that had most of the time is late; otherwise it was the queue that took it, and
-    /// those that held it up tell more than this.
+    /// The caller's time is over. If a statement had most of it, the statement is late; otherwise the queue took the
+    /// time, and the statements that occupied the lanes report the cause.
     fn timed_out(&self) -> Error {
         let late =
             |began: Instant| self.until.duration_since(began) * 2 > self.until.duration_since(self.asked);
@@ -272,7 +272,7 @@ fn span_of_batch<I, V>(parts: &[Part<I, V>]) -> Span {
     span
 }
 
-/// A statement's failure for one of its questions.
+/// The error of a failed statement for one of its questions.
 fn shared(error: Error, statement: &Statement) -> Error {
     Error::Shared { error: Box::new(error), statement: statement.clone() }
 }

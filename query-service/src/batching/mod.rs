@@ -1,7 +1,7 @@
-//! Checks, relations and counts that are in flight at the same time travel as one statement.
+//! Combines checks, relations and counts that are in flight at the same time into one statement.
 //!
-//! Over Bolt a round trip costs far more than a look-up in an index, so a hundred checks in one statement cost little
-//! more than one. Lists are answered one by one: each already is one statement of many rows.
+//! Over Bolt a round trip costs far more than an index look-up, so a hundred checks in one statement cost little more
+//! than one. Lists are not combined: each already is one statement of many rows.
 
 pub mod lanes;
 #[cfg(test)]
@@ -21,14 +21,14 @@ use crate::queries::{
 #[derive(Clone)]
 pub struct Batched<R> {
     inner: R,
-    /// With no lanes, each question has a statement of its own.
+    /// With no lanes, each question has its own statement.
     lanes: usize,
     checks: Arc<Lanes<Check, R>>,
     relations: Arc<Lanes<Relations, R>>,
     counts: Arc<Lanes<CountsOf, R>>,
 }
 
-/// Questions that have statements of their own.
+/// Questions with their own statements.
 pub trait Unshared: Question {}
 impl Unshared for Page {}
 impl Unshared for SeenPage {}
@@ -42,7 +42,7 @@ impl<R> Batched<R>
 where
     R: ReadItems<Check> + ReadItems<Relations> + ReadItems<CountsOf> + Clone,
 {
-    /// Answers from `inner`; `shared` runs the statements that questions share, over `lanes` lanes for each kind of them.
+    /// Answers from `inner`; `shared` runs the shared statements, with `lanes` lanes for each kind of question.
     pub fn new(inner: R, shared: &R, lanes: usize) -> Self {
         Self {
             inner,

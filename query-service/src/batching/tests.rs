@@ -1,4 +1,4 @@
-//! How questions share statements, with statements that a test answers.
+//! How questions share statements. The test answers the statements.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::*;
 use crate::neo4j::Neo4jReader;
 use crate::queries::{Begins, Error, Room, Statement, Versioned};
 
-/// What each statement held; one runs at a time, when the test lets it.
+/// The items of each statement. One runs at a time, when the test allows it.
 #[derive(Default)]
 struct Server {
     statements: Mutex<Vec<Vec<u32>>>,
@@ -48,7 +48,7 @@ impl Shared for Doubled {
     }
 }
 
-/// Doubles the items; fails those from a million on.
+/// Doubles the items; fails those from one million on.
 impl ReadItems<Doubled> for Arc<Server> {
     const ROOM: Room = Room { statement: 100, question: 0 };
 
@@ -130,7 +130,7 @@ async fn a_small_question_does_not_wait_for_a_huge_one() {
     server.gate.as_ref().expect("gated").add_permits(100);
     let answer = huge.await.expect("no panic").expect("answered");
     assert_eq!(answer.value, (0..1_000).map(|n| n * 2).collect::<Vec<_>>());
-    // From its oldest part to its newest.
+    // From the part that was read first to the one that was read last.
     assert_eq!(answer.as_of.revision, Revision(0));
     assert!(answer.target.revision >= Revision(900));
 }
@@ -172,7 +172,7 @@ async fn a_failure_reaches_all_that_share_the_statement_and_no_others() {
     assert_eq!(ask(&lanes, [8]).await.expect("no panic").expect("answered").value, [16]);
 }
 
-/// A read model whose server is away, and two of its accounts.
+/// A read model whose server is down, and two accounts.
 fn away() -> (Batched<Neo4jReader>, UserId, UserId) {
     let mut env = Env::from_pairs([
         ("NEO4J_URI", "bolt://127.0.0.1:1"),
@@ -194,7 +194,7 @@ async fn questions_of_one_kind_that_wait_at_the_same_time_share_a_statement() {
     let (reader, one, other) = away();
     let stop = CancellationToken::new();
     let lanes = async {
-        // All of them wait when the lanes begin.
+        // All of them are queued before the lanes start.
         tokio::task::yield_now().await;
         reader.clone().run(stop.clone()).await;
     };

@@ -1,7 +1,7 @@
-//! Settings of who may read.
+//! Settings of access to reads.
 //!
-//! Reads show mutes and blocks of every account. So a process that answers every caller starts only if an operator has
-//! set that.
+//! Reads show the mutes and blocks of every account. So a process accepts anonymous callers only if an operator sets
+//! `ANONYMOUS_READS`.
 
 use service_kit::Env;
 use service_kit::auth::{Scope, Tokens};
@@ -13,7 +13,7 @@ const ANONYMOUS: &str = "ANONYMOUS_READS";
 const LEGACY: &str = "LEGACY_READS";
 const INTERNAL: &str = "INTERNAL_GRAPH_WRITE_TOKEN";
 
-/// Who may read.
+/// Settings of access to reads.
 #[derive(Clone, Debug)]
 pub struct AccessSettings {
     /// `AUTH_TOKENS`. Empty only with `ANONYMOUS_READS=true`: then every caller may read.
@@ -24,7 +24,6 @@ pub struct AccessSettings {
     pub internal: Tokens,
 }
 
-/// Reads the settings of access.
 pub(super) fn read(env: &mut Env) -> AccessSettings {
     let tokens = Tokens::read(env);
     let anonymous = env
@@ -68,7 +67,7 @@ pub(super) fn read(env: &mut Env) -> AccessSettings {
             "reads of the older API (nova.graph_service.v2) are open although AUTH_TOKENS is set: everyone who reaches \
              the port can read who follows, mutes and blocks whom; LEGACY_READS=token or off closes them",
         ),
-        // A list that cannot be used is a mistake of its own.
+        // An invalid AUTH_TOKENS is reported separately.
         LegacyReads::Token
             if internal.is_empty() && !tokens.grant(Scope::Read) && (tokens.is_empty() != given) =>
         {
@@ -87,7 +86,7 @@ pub(super) fn read(env: &mut Env) -> AccessSettings {
 mod tests {
     use super::*;
 
-    /// The variables with mistakes, and those with remarks.
+    /// The variables with errors, and those with warnings.
     fn told(pairs: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
         let mut env = Env::from_pairs(pairs.iter().copied());
         let settings = read(&mut env);

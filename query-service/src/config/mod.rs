@@ -31,7 +31,7 @@ pub struct Config {
     pub replicas: Vec<ReplicaSettings>,
     /// Core NATS, for signals.
     pub nats: nats::Settings,
-    /// `PAGE_TOKEN_KEYS`: the first signs page tokens, all verify. Empty: a random one of this process.
+    /// `PAGE_TOKEN_KEYS`: the first key signs page tokens, all verify. Empty: a random key for this process.
     pub page_token_keys: Vec<Secret>,
     /// Limits of the reads that fall back to PostgreSQL.
     pub fallback: Fallback,
@@ -39,7 +39,7 @@ pub struct Config {
     pub neo4j_read_timeout: Duration,
     /// `FRESHNESS_WAIT_MILLIS` (200, from 50 to 500).
     pub freshness_wait: Duration,
-    /// `COALESCING_LANES` (4, at most 64); 0 if questions share no statements.
+    /// `COALESCING_LANES` (4, at most 64); with 0, questions do not share statements.
     pub coalescing_lanes: usize,
     /// `READ_SOURCE` (auto).
     pub read_source: ReadSource,
@@ -106,7 +106,7 @@ impl Fallback {
                 "Maximum number of concurrent fallback reads. At most three quarters of them may be reads of more than 1,000 items.",
             )
             .number_or("FALLBACK_CONCURRENCY", 16, 1..=1_000);
-        // A zero was refused above.
+        // Zero was rejected above.
         Self { per_second: NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN), concurrency }
     }
 }
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn numbers_that_no_server_could_bear_are_a_mistake() {
-        // Each of these ended the process, or all of its sessions, after the start.
+        // Each of these once ended the process, or all of its sessions, after the start.
         let wrong = [
             ("FALLBACK_CONCURRENCY", "4294967295"),
             ("FALLBACK_BUDGET_PER_SECOND", "4294967295"),

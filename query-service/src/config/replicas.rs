@@ -1,7 +1,7 @@
-//! Settings of the read models: where each is, and which projector feeds it.
+//! Settings of the read models: the address of each, and the name of its projector.
 //!
-//! A name in the place of another cannot be detected here: the announcements of one projector count for the other's
-//! server until an answer shows the mistake.
+//! A wrong name cannot be detected here: until an answer shows the mistake, the announcements of one projector count
+//! for another one's server.
 
 use proto::subjects;
 use service_kit::{Env, neo4j};
@@ -12,9 +12,9 @@ const NAMES: &str = "PROJECTOR_NAMES";
 /// One replica of the read model.
 #[derive(Clone, Debug)]
 pub struct ReplicaSettings {
-    /// The projector that feeds it.
+    /// Name of its projector.
     pub projector: String,
-    /// Where it is.
+    /// Its address.
     pub neo4j: neo4j::Settings,
 }
 

@@ -1,4 +1,4 @@
-//! Who may read.
+//! Access to reads.
 
 use std::str::FromStr;
 
@@ -10,15 +10,14 @@ use tonic::Status;
 
 use crate::metrics::LEGACY_ANONYMOUS;
 
-/// The metadata that older clients send with their token.
+/// The metadata key of the token of older clients.
 const HEADER: &str = "x-internal-token";
 
-/// The rule of this service: without any token configured, everyone may read.
+/// Access to the current API; without configured tokens, every caller may read.
 #[derive(Clone, Debug)]
 pub struct Access(Tokens);
 
 impl Access {
-    /// The rule for these tokens.
     pub fn new(tokens: Tokens) -> Self {
         tokens.begin_metrics();
         Self(tokens)
@@ -31,10 +30,10 @@ impl Gate for Access {
     }
 }
 
-/// Who may read through the older API.
+/// Access to reads through the older API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyReads {
-    /// Everyone: its clients have no token for reads.
+    /// Every caller: its clients have no token for reads.
     Open,
     /// Callers with a token.
     Token,
@@ -42,7 +41,7 @@ pub enum LegacyReads {
     Off,
 }
 
-/// A name that is none of them.
+/// An unknown value of `LEGACY_READS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be open, token or off")]
 pub struct UnknownLegacyReads;
@@ -60,7 +59,7 @@ impl FromStr for LegacyReads {
     }
 }
 
-/// The rule of the older API.
+/// Access to the older API.
 #[derive(Clone, Debug)]
 pub struct LegacyAccess {
     reads: LegacyReads,
@@ -69,13 +68,12 @@ pub struct LegacyAccess {
 }
 
 impl LegacyAccess {
-    /// The rule for these tokens.
     pub fn new(reads: LegacyReads, bearer: Tokens, internal: Tokens) -> Self {
         internal.begin_metrics();
         Self { reads, bearer, internal }
     }
 
-    /// Who calls, if the call carries a token that `LEGACY_READS=token` accepts.
+    /// The caller's name, if the call has a token that `LEGACY_READS=token` accepts.
     fn recognize(&self, headers: &HeaderMap, scope: Scope) -> Option<Caller> {
         let by_header = || self.internal.recognize_token(internal_token(headers)?, scope);
         self.bearer.recognize(headers, scope).or_else(by_header)
@@ -87,7 +85,7 @@ impl LegacyAccess {
             ServiceError::new(Reason::Unauthenticated, message).into()
         };
         if headers.contains_key("authorization") {
-            // It was not recognized, so this finds why.
+            // The token was not recognized; this determines the error.
             return match self.bearer.authorize(headers, scope) {
                 Err(error) => error.into(),
                 Ok(_) => AuthError::Unknown.into(),
@@ -124,7 +122,7 @@ impl Gate for LegacyAccess {
     }
 }
 
-/// Old clients may carry a line break behind it, as tokens from files have.
+/// Older clients may append a line break from a token file.
 fn internal_token(headers: &HeaderMap) -> Option<&str> {
     Some(headers.get(HEADER)?.to_str().ok()?.trim())
 }
@@ -150,7 +148,7 @@ mod tests {
             .collect()
     }
 
-    /// The caller's name, or the code and the reason.
+    /// The caller's name, or the code and reason of the error.
     fn outcome(
         reads: LegacyReads,
         pairs: &[(&'static str, &str)],

@@ -1,5 +1,4 @@
-//! What every read has in addition to its own fields: deadline, caller, required freshness, and the explanation of its
-//! answer.
+//! Properties of every read in addition to its own fields: deadline, caller, required freshness, and explanation.
 
 use std::time::Duration;
 
@@ -16,28 +15,24 @@ use super::validate::{self, AT_LEAST_AS_FRESH};
 use crate::queries::Source;
 use crate::router::{Call, CallerKey, Need, QueryTrace, Step};
 
-/// Used where a request came without a deadline, which the server's defaults rule out.
+/// Deadline of a request that has none; the server's defaults rule that out.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What a method returns.
 pub type Reply<T> = Result<Response<T>, Status>;
 
-/// The field of the page token.
+/// Name of the page token's field.
 pub const PAGE_TOKEN: &str = "page_token";
 
-/// A request that was let in: until when it is answered, and who sent it.
+/// An admitted request: deadline, caller, span.
 #[derive(Debug)]
 pub struct Begun {
-    /// Until when.
     pub deadline: Instant,
-    /// Who.
     pub caller: CallerKey,
-    /// The span of the call.
     pub parent: Parent,
 }
 
 impl Begun {
-    /// What a request says of itself.
+    /// Reads deadline, caller and span from the request.
     pub fn of<T>(request: &Request<T>) -> Self {
         let caller = Caller::of(request).map_or(CallerKey::NONE, |caller| CallerKey::of(&caller));
         let deadline = Deadline::of(request).map_or_else(|| Instant::now() + LONGEST, |deadline| deadline.0);
@@ -51,23 +46,21 @@ impl Begun {
     }
 }
 
-/// The message, who sent it, and until when it is answered.
+/// Splits a request into its message and its context.
 pub fn begin<T>(request: Request<T>) -> (T, Begun) {
     let begun = Begun::of(&request);
     (request.into_inner(), begun)
 }
 
-/// One call of a method that reads.
+/// One call of a read method.
 #[derive(Debug)]
 pub struct ReadCall {
-    /// How it is answered.
     pub read: Call,
-    /// The field that asks for a revision.
+    /// Name of the field with the required revision.
     pub token_field: &'static str,
 }
 
 impl ReadCall {
-    /// A call with these fields.
     pub fn new(begun: Begun, consistency: Option<&Consistency>, explain: bool) -> Result<Self, ServiceError> {
         let Begun { deadline, caller, parent } = begun;
         let need = Need { caller, ..validate::need(consistency)? };
@@ -75,10 +68,10 @@ impl ReadCall {
         Ok(Self { read, token_field: AT_LEAST_AS_FRESH })
     }
 
-    /// The page must be at least as fresh as the one before, and as the caller asks.
+    /// Requires the page to be at least as fresh as the previous page and as the caller's token.
     pub fn not_before(&mut self, before: Token) -> Result<(), ServiceError> {
         match self.read.need.at_least {
-            // One of them is of the past, whichever it is.
+            // The two tokens are of different epochs, so one is outdated.
             Some(asked) if asked.epoch != before.epoch => {
                 let message = format!("is of another epoch than {}", self.token_field);
                 return Err(ServiceError::field(Reason::EpochChanged, PAGE_TOKEN, message));
@@ -92,7 +85,7 @@ impl ReadCall {
         Ok(())
     }
 
-    /// How the answer came about, if the caller wants to know.
+    /// The explanation, if the caller set `explain`.
     pub fn explanation(&self) -> Option<Explanation> {
         let record = self.read.trace.record()?;
         Some(Explanation {
@@ -116,7 +109,7 @@ fn step(step: Step) -> explanation::Step {
         store: step.store.name().to_owned(),
         replica: step.replica.as_deref().unwrap_or_default().to_owned(),
         question: step.question.to_owned(),
-        // A call lasts seconds: it fits.
+        // A call lasts seconds, so this fits.
         took: prost_types::Duration::try_from(step.took).ok(),
         outcome: step.outcome.name().to_owned(),
         store_as_of: step.store_as_of.as_ref().map(Token::to_string).unwrap_or_default(),
@@ -139,7 +132,7 @@ mod tests {
         };
         let [feed, mobile] = ["feed", "mobile"].map(Caller::new);
         assert_ne!(of(Some(feed.clone())), of(Some(mobile)));
-        // Tokens of one name are one caller.
+        // Tokens with the same name are one caller.
         assert_eq!(of(Some(feed)), of(Some(Caller::new("feed"))));
         assert_eq!(of(None), CallerKey::NONE);
         assert_ne!(of(Some(Caller::new("none"))), CallerKey::NONE, "whatever its name");

@@ -1,11 +1,11 @@
-//! The counts of an account on the wire: followers and following for everyone, the others for the account alone.
+//! Conversion of counts to messages.
 
 use proto::UserId;
 use proto::query::v1::Counts as WireCounts;
 
 use crate::queries::Counts;
 
-/// The counts that this viewer may see: only the account itself sees its mutes, blocks and requests.
+/// Omits what the viewer may not see: only the account itself sees its mutes, blocks and requests.
 pub fn shown(user: UserId, counts: Counts, viewer: Option<UserId>) -> WireCounts {
     let own = |count| (viewer == Some(user)).then_some(count);
     WireCounts {

@@ -1,11 +1,11 @@
-//! Words refusals for clients, without anything about a store.
+//! Converts refusals to gRPC errors without any text of a store.
 
 use proto::error::{Reason, ServiceError};
 
 use crate::queries::Error;
 use crate::router::Refusal;
 
-/// A question that got no answer; `token_field` is the field that asked for a revision.
+/// Error of a question without an answer; `token_field` is the field with the required revision.
 pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
     let message = refusal.to_string();
     let later = |reason, retry_after| ServiceError::new(reason, &message).retry_after(retry_after);
@@ -25,7 +25,7 @@ pub fn refusal(refusal: Refusal, token_field: &str) -> ServiceError {
     }
 }
 
-/// An export that cannot go on.
+/// Error that ends an export.
 pub fn export(error: &Error) -> ServiceError {
     tracing::warn!(error = error as &dyn std::error::Error, "an export failed");
     ServiceError::new(

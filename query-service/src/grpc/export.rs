@@ -1,7 +1,7 @@
 //! ExportEdges: all edges of a kind, in parts with resume tokens.
 //!
-//! If the source of truth goes away or its epoch changes, the stream ends with the reason, and what the client received
-//! stays valid. A part is read only when the client took the one before, so a slow client holds no snapshot. The server
+//! If PostgreSQL fails or its epoch changes, the stream ends with the reason, and what the client received stays valid.
+//! A part is read only when the client has taken the previous one, so a slow client holds no snapshot. The server
 //! resets an export whose client takes nothing for `RESPONSE_WRITE_TIMEOUT_SECONDS`, or not all of a part within twice
 //! that time; that frees its place.
 
@@ -25,20 +25,19 @@ use crate::metrics::{EXPORTED, EXPORTS_REFUSED};
 use crate::page_token::{Codec, ExportToken};
 use crate::postgres::{EdgeTable, ExportRow, Exporter};
 
-/// Edges of a part.
+/// Edges per part.
 const PART: usize = 1_000;
-/// Longest time of one range.
+/// Timeout of reading one range.
 const RANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Retry delay when all places are taken.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The parts of an export.
 pub type ExportStream = Pin<Box<dyn Stream<Item = Result<ExportEdgesResponse, Status>> + Send>>;
 
 struct Export {
     exporter: Exporter,
     codec: Arc<Codec>,
-    /// Where it goes on.
+    /// Resume position.
     token: ExportToken,
     /// Held until the stream is dropped.
     _place: Hold<Option<Caller>>,
@@ -74,8 +73,8 @@ impl Queries {
     }
 }
 
-/// The next part, and the export if another follows. The first part of an export comes even if it is empty: it
-/// contains the head.
+/// The next part, and the export if another part follows. The first part of an export is sent even if it is empty,
+/// because it contains the head.
 async fn next_part(export: Option<Export>) -> Result<Option<(ExportEdgesResponse, Option<Export>)>, Status> {
     let Some(mut export) = export else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Requests and responses of lists: many types with the same fields, and the one form that pages are made from.
+//! Common form of the list requests and responses, which are many types with the same fields.
 
 use proto::Token;
 use proto::query::v1 as wire;
@@ -7,41 +7,30 @@ use proto::query::v1::{Consistency, ListedEdge};
 use super::call::{ReadCall, wire_source};
 use crate::queries::Source;
 
-/// The request of any list.
 #[derive(Debug)]
 pub struct ListRequest {
-    /// Whose list.
     pub user_id: String,
-    /// Rows of the page.
     pub page_size: i32,
-    /// The token of the page before.
+    /// Token of the previous page.
     pub page_token: String,
-    /// How fresh.
     pub consistency: Option<Consistency>,
-    /// The answer is explained.
     pub explain: bool,
-    /// The viewer; empty without one.
+    /// Empty without a viewer.
     pub viewer_id: String,
-    /// Each row contains what links it with the viewer.
+    /// Add the viewer's relations to each row.
     pub with_relationships: bool,
 }
 
-/// The response of any list.
 #[derive(Debug)]
 pub struct ListPage {
-    /// The rows.
     pub edges: Vec<ListedEdge>,
-    /// The token of the next page.
     pub next_page_token: String,
-    /// The revision of the page.
     pub as_of: Token,
-    /// Where it came from.
     pub source: Source,
-    /// What was asked for it.
     pub call: ReadCall,
 }
 
-/// Requests, each with its viewer and whether relationships are wanted: only public lists have these fields.
+/// Implements the common form. Only public lists have the fields `viewer` and `with_relationships`.
 macro_rules! requests {
     (|$request:ident| $($name:ident($viewer_id:expr, $with_relationships:expr);)+) => {
         $(impl From<wire::$name> for ListRequest {

@@ -1,10 +1,9 @@
-//! Pages of lists: page tokens in and out, and the accounts that a viewer does not see.
+//! Pages of lists: page tokens, and filtering of accounts that the viewer must not see.
 //!
 //! A walk never goes back in time: each page is at least as fresh as the one before.
 //!
-//! A page without the accounts that the viewer must not see is one answer of one store: if too few rows are left, the
-//! same page is read again with more rows, not the rest of it by itself. So it is of one revision if the store's answer
-//! is.
+//! A page that is filtered for a viewer is one answer of one store: if too few rows are left, the same page is read
+//! again with more rows instead of reading the rest separately. So it is of one revision if the store's answer is.
 
 use proto::error::{Reason, ServiceError};
 use proto::graph::v1::Relationship;
@@ -18,15 +17,15 @@ use super::{Queries, validate};
 use crate::page_token::PageToken;
 use crate::queries::{Answer, ListKind, ListRow, Page, PublicList, SeenPage, SeenRow, Source};
 
-/// Rows more than the page that are read where there is a viewer: few accounts are blocked, and no second question is
-/// needed then.
+/// Rows that are read beyond the page if there is a viewer. Few accounts are blocked, so this usually avoids a second
+/// read.
 const SPARE: usize = 8;
-/// Rows that a page with a viewer looks through, in rows of the page.
+/// Maximum number of rows that a filtered page reads, as a multiple of the page size.
 const LOOK_THROUGH: usize = 5;
-/// The same for small pages.
+/// Lower bound of that number, for small pages.
 const LOOK_THROUGH_AT_LEAST: usize = 250;
 
-/// What a page goes on from.
+/// Start of a page.
 struct Start {
     kind: ListKind,
     user: UserId,
@@ -37,7 +36,7 @@ struct Start {
 }
 
 impl Queries {
-    /// Reads a page of a list that only its account sees.
+    /// Reads a page of a list that only its own account may read.
     pub(super) async fn list(
         &self,
         kind: ListKind,
@@ -48,7 +47,7 @@ impl Queries {
         self.plain_page(start).await
     }
 
-    /// Reads a page of a list that others may see.
+    /// Reads a page of a list that others may read.
     pub(super) async fn public_list(
         &self,
         list: PublicList,
@@ -87,7 +86,7 @@ impl Queries {
 
     async fn plain_page(&self, start: Start) -> Result<ListPage, ServiceError> {
         let Start { kind, user, before, size, .. } = start;
-        // One row more shows whether there is a next page.
+        // One more row shows whether there is a next page.
         let page = Page { kind, user, before, limit: size + 1 };
         let answer = self.ask(&page, &start.call).await?;
         let rows = answer.value;
@@ -141,17 +140,17 @@ impl Queries {
     }
 }
 
-/// Whom the viewer may see.
+/// The accounts that the viewer may see.
 fn visible(rows: &[SeenRow]) -> impl Iterator<Item = &SeenRow> {
     rows.iter().filter(|seen| !seen.relation.blocked())
 }
 
-/// The rows do not tell whether there is a next page, and there may be more.
+/// The rows do not fill the page, and the list may have more.
 fn too_few(rows: &[SeenRow], size: usize, limit: usize) -> bool {
     rows.len() >= limit && visible(rows).count() <= size
 }
 
-/// The rows of the page, and where the next one starts if there may be one.
+/// The rows of the page, and the start of the next one if there may be one.
 fn cut(rows: &[SeenRow], size: usize, limit: usize) -> (Vec<&SeenRow>, Option<Position>) {
     let mut seen = visible(rows);
     let shown: Vec<_> = seen.by_ref().take(size).collect();
@@ -162,12 +161,11 @@ fn cut(rows: &[SeenRow], size: usize, limit: usize) -> (Vec<&SeenRow>, Option<Po
     (shown, last.map(|last| last.row.position))
 }
 
-/// The page must be at least as fresh as the one before, and as the caller asks.
+/// Requires the page to be at least as fresh as the previous page and as the caller's token.
 fn go_on(call: &mut ReadCall, token: Option<PageToken>) -> Result<(), ServiceError> {
     token.map_or(Ok(()), |token| call.not_before(token.as_of))
 }
 
-/// A row on the wire.
 pub(super) fn listed_edge(row: &ListRow, relationship: Option<Relationship>) -> ListedEdge {
     ListedEdge {
         user_id: row.user.to_string(),

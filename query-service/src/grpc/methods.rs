@@ -1,4 +1,4 @@
-//! What each method of this process demands of its caller, and the largest message that it takes.
+//! Required scope and largest request of each method.
 //!
 //! A limit leaves room for the largest message that the contract allows, with ids of 36 bytes.
 
@@ -34,8 +34,8 @@ pub static QUERIES: [MethodRule; 16] = [
     MethodRule::scoped("GetStatus", Read, QUESTION).exempt_from_limits(),
 ];
 
-/// `nova.graph_service.v2.GraphService`: the reads, for whom `LEGACY_READS` says. Its writes say that command-service
-/// serves them.
+/// `nova.graph_service.v2.GraphService`. Reads are restricted by `LEGACY_READS`. Writes are rejected with the name of
+/// command-service.
 pub static LEGACY_READS: [MethodRule; 16] = [
     MethodRule::open("CreateFollow", LEGACY),
     MethodRule::open("DeleteFollow", LEGACY),

@@ -1,4 +1,4 @@
-//! The service as clients see it: request to question, answer to response. Every refusal names its reason and the field
+//! The gRPC API: parses requests into questions, and builds responses. Every refusal has a reason and names the field
 //! at fault. `router` chooses the store that answers; only exports always read PostgreSQL.
 
 mod access;

@@ -1,4 +1,4 @@
-//! What the query service answers with.
+//! The state behind the query service's methods.
 
 use std::sync::Arc;
 
@@ -15,10 +15,8 @@ use crate::postgres::{Exporter, PostgresReader};
 use crate::queries::{Answer, Read};
 use crate::router::{ReadModelReader, StoreRouter};
 
-/// The query service.
 #[derive(Debug)]
 pub struct Queries {
-    /// Answers reads.
     pub router: Arc<StoreRouter>,
     /// Reads the edges of exports.
     pub exporter: Exporter,
@@ -26,14 +24,13 @@ pub struct Queries {
     pub exports: Places<Option<Caller>>,
     /// Signs page and resume tokens.
     pub codec: Arc<Codec>,
-    /// Answers GetStatus.
+    /// Source of GetStatus.
     pub pipeline: PipelineStatus,
-    /// Runs watches.
     pub watches: Watches,
 }
 
 impl Queries {
-    /// Asks whichever store can answer.
+    /// Routes a question to a store.
     pub(super) async fn ask<Q: FromMemory>(
         &self,
         question: &Q,

@@ -1,11 +1,11 @@
-//! The one form in which every read shows a pair.
+//! The only conversion of a pair to its message.
 
 use proto::graph::v1::Relationship;
 use proto::{UserId, timestamp};
 
 use crate::queries::{Link, Relation};
 
-/// A pair, seen from the viewer.
+/// A pair as the viewer sees it.
 pub fn relationship(viewer: UserId, other: UserId, relation: &Relation) -> Relationship {
     let since = |link: Option<Link>| link.map(|link| timestamp::millis_to_proto(link.created_at_millis));
     let until =

@@ -24,9 +24,9 @@ use super::watch::WatchStream;
 use super::{Queries, counts, validate};
 use crate::queries::{Check, CountsOf, ListKind, PublicList, Relations, Suggest};
 
-/// Suggestions where no number is given.
+/// Default number of suggestions.
 const DEFAULT_SUGGESTIONS: usize = 20;
-/// Most suggestions.
+/// Maximum number of suggestions.
 const MAX_SUGGESTIONS: usize = 100;
 
 #[tonic::async_trait]

@@ -1,9 +1,8 @@
-//! Mutual followers, known followers, and set operations, cut into pages. Each page has a bound on the edges that it
-//! looks at.
+//! Pages of mutual followers, known followers, and set operations. The number of edges that a page reads is bounded.
 //!
-//! A union walks the first set and then those of the second that were not in the first. An account that entered the
-//! first set after the walk began was not listed from there, so it counts as not in it; the position of its edge shows
-//! that.
+//! A union walks the first set and then those accounts of the second that were not in the first. An account that
+//! entered the first set after the walk began was not listed from there, so it counts as not in it; the position of its
+//! edge shows that.
 
 use proto::Position;
 use proto::error::{Reason, ServiceError};
@@ -22,14 +21,14 @@ use crate::queries::{
     Answer, CountsOf, Known, ListRow, MetRow, PublicList, Set, Sift, Sifted, Union, United,
 };
 
-/// Edges that a page looks through, in rows of the page.
+/// Maximum number of edges that a page reads, as a multiple of the page size.
 const LOOK_THROUGH: usize = 10;
-/// The same for small pages.
+/// Lower bound of that number, for small pages.
 const LOOK_THROUGH_AT_LEAST: usize = 500;
-/// The same for large pages.
+/// Upper bound of that number, for large pages.
 const LOOK_THROUGH_AT_MOST: usize = 5_000;
 
-/// What a page goes on from.
+/// Start of a page.
 struct Start {
     asked: Asked,
     token: Option<WalkToken>,
@@ -38,7 +37,7 @@ struct Start {
 }
 
 impl Start {
-    /// Where the walk of the first set goes on; a walk of the second one says so in its token.
+    /// Resume position in the first set; the token of a walk through the second set contains its own.
     fn before(&self) -> Option<Position> {
         self.token.and_then(|token| token.before)
     }
@@ -48,13 +47,13 @@ impl Start {
     }
 }
 
-/// The rows of a page, and where the next one starts if there may be one.
+/// The rows of a page, and the start of the next one if there may be one.
 struct SetPage {
     answer: Answer<Vec<MetRow>>,
     next: Option<WalkToken>,
 }
 
-/// Rows of one set that are, or are not, in another one.
+/// Rows of one set, kept if they are in another set, or if they are not.
 struct Walk {
     stage: Stage,
     walked: Set,
@@ -64,7 +63,6 @@ struct Walk {
 }
 
 impl Queries {
-    /// Lists friends.
     pub(super) async fn mutuals(&self, request: Request<ListMutualsRequest>) -> Reply<ListMutualsResponse> {
         let (request, begun) = begin(request);
         let user = validate::user(&request.user_id, "user_id")?;
@@ -84,7 +82,6 @@ impl Queries {
         }))
     }
 
-    /// Lists known followers.
     pub(super) async fn followers_you_know(
         &self,
         request: Request<ListFollowersYouKnowRequest>,
@@ -110,7 +107,7 @@ impl Queries {
         }))
     }
 
-    /// Lists two sets put together.
+    /// Lists the union, intersection or difference of two sets.
     pub(super) async fn set_operation(
         &self,
         request: Request<ListSetOperationRequest>,
@@ -163,7 +160,7 @@ impl Queries {
         let (look, size) = (start.look(), start.size);
         let union = Union { first, before: start.before(), second, begun, look, size };
         let Answer { value, as_of, source } = self.ask(&union, &start.call).await?;
-        // The first page is of exactly one revision: all that came later has a higher position.
+        // The first page is of exactly one revision: later edges have higher positions.
         let begun = begun.or(Some(Position::new(as_of.revision.next(), 0)));
         let (rows, next) = united(&value, size);
         let next = next.map(|(stage, before)| WalkToken { stage, before, begun, as_of });
@@ -183,7 +180,7 @@ impl Queries {
         Ok(SetPage { answer: Answer { value, as_of, source }, next })
     }
 
-    /// Which of two sets is the smaller one.
+    /// Finds the smaller of two sets.
     async fn smaller(&self, start: &Start, first: Set, second: Set) -> Result<Stage, ServiceError> {
         let counts = self.ask(&CountsOf { users: vec![first.user, second.user] }, &start.call).await?.value;
         let size = |place: usize, set: Set| {
@@ -211,20 +208,20 @@ impl Queries {
         Ok(Start { asked, token, size, call })
     }
 
-    /// The token of the next page; empty if there is none.
+    /// The token of the next page; empty on the last page.
     fn next(&self, start: &Start, next: Option<WalkToken>) -> String {
         next.map_or_else(String::new, |next| self.codec.walk(start.asked, &next))
     }
 }
 
-/// The rows of the page, and where the next one starts if there may be one.
+/// The rows of the page, and the start of the next one if there may be one.
 fn cut(rows: &[MetRow], size: usize, looked_to: Option<Position>) -> (&[MetRow], Option<Position>) {
     let shown = &rows[..size.min(rows.len())];
     let next = if rows.len() > size { shown.last().map(|met| met.row.position) } else { looked_to };
     (shown, next)
 }
 
-/// The rows of a page of a union, and where the next one starts if there may be one.
+/// The rows of a page of a union, and the start of the next one if there may be one.
 fn united(answer: &United, size: usize) -> (Vec<MetRow>, Option<(Stage, Option<Position>)>) {
     let first = answer.first.iter().take(size).map(|row| MetRow { row: *row, met_at_millis: None });
     let mut rows: Vec<MetRow> = first.collect();
@@ -235,12 +232,12 @@ fn united(answer: &United, size: usize) -> (Vec<MetRow>, Option<(Stage, Option<P
     let room = size - rows.len();
     let (shown, next) = cut(&second.rows, room, second.looked_to);
     rows.extend(shown);
-    // A page without room for any of the second set leaves all of it to the next one.
+    // A page that the first set fills leaves the second set to the next page.
     let next = next.map(Some).or_else(|| (second.rows.len() > room).then_some(None));
     (rows, next.map(|before| (Stage::Second, before)))
 }
 
-/// A row with the date of its edge of the other set.
+/// A row with the date of its edge in the other set.
 fn met_edge(met: &MetRow) -> ListedEdge {
     let created_at_millis = met.met_at_millis.unwrap_or(met.row.created_at_millis);
     listed_edge(&ListRow { created_at_millis, ..met.row }, None)

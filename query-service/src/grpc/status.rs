@@ -1,6 +1,6 @@
-//! The state of the pipeline, as GetStatus and `/readyz` show it.
+//! The state of the pipeline for GetStatus and `/readyz`.
 //!
-//! Asks no store: the status must come when all are down. What is known may be old; it says when it was heard.
+//! Reads no store, so it answers while all are down. Each value carries the time at which it was received.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,17 +19,14 @@ use crate::queries::Source;
 use crate::replicas::ReplicaHealth;
 use crate::router::StoreRouter;
 
-/// How often the checks are evaluated while GetStatus is not called, so that their dates are right.
+/// Interval at which the checks are evaluated while GetStatus is not called, so that their times are current.
 const EVALUATION: Duration = Duration::from_secs(1);
 
-/// What this process knows of the pipeline. Clones share it.
+/// The known state of the pipeline. Clones share it.
 #[derive(Clone, Debug)]
 pub struct PipelineStatus {
-    /// Knows the stores and the head.
     pub router: Arc<StoreRouter>,
-    /// Knows the projectors.
     pub projectors: ProjectorRegistry,
-    /// Holds the checks.
     pub readiness: Readiness,
 }
 
@@ -46,7 +43,7 @@ impl PipelineStatus {
         }
     }
 
-    /// What is known now.
+    /// The current state.
     pub fn get(&self, now: Instant) -> GetStatusResponse {
         let heartbeat = self.router.heads.last_heartbeat();
         let head = self.router.heads.head();
@@ -56,7 +53,7 @@ impl PipelineStatus {
             head: heartbeat.map(|Heartbeat { head, .. }| Head {
                 epoch: head.epoch.0,
                 revision: head.revision.0,
-                // A heartbeat does not carry it.
+                // A heartbeat does not contain it.
                 event_id: String::new(),
                 token: head.to_string(),
             }),
@@ -101,7 +98,7 @@ fn read_model(replica: ReplicaHealth) -> StoreStatus {
     StoreStatus {
         replica: replica.name.to_string(),
         visible: replica.visible.map_or(0, |visible| visible.revision.0),
-        // It is known up to ten minutes: it fits.
+        // Staleness is bounded by ten minutes, so this fits.
         staleness: prost_types::Duration::try_from(replica.staleness).ok(),
         lagging: replica.lagging,
         ..store(Source::Neo4j, replica.problem.as_deref())

@@ -1,4 +1,4 @@
-//! Reads the fields of requests: their limits, and the errors that name them.
+//! Parses the fields of requests, with limits and errors that name the field.
 
 use std::fmt::Display;
 
@@ -10,32 +10,30 @@ use proto::{Token, UserId};
 use crate::queries::ListKind;
 use crate::router::Need;
 
-/// Most items of a repeated field.
+/// Maximum number of items of a repeated field.
 const MAX_ITEMS: usize = 1_000;
-/// Rows of a page whose size is not given.
+/// Default page size.
 const DEFAULT_PAGE_SIZE: usize = 50;
-/// Most rows of a page.
+/// Maximum page size.
 const MAX_PAGE_SIZE: usize = 1_000;
 
-/// The field of a token that reads ask for.
+/// Name of the field with the required revision.
 pub const AT_LEAST_AS_FRESH: &str = "consistency.at_least_as_fresh";
 
-/// An account.
 pub fn user(text: &str, field: &str) -> Result<UserId, ServiceError> {
     UserId::parse(text).map_err(|error| ServiceError::invalid_id(field, error))
 }
 
-/// An account, or none where the field is empty.
+/// Parses an optional account.
 pub fn optional_user(text: &str, field: &str) -> Result<Option<UserId>, ServiceError> {
     if text.is_empty() { Ok(None) } else { user(text, field).map(Some) }
 }
 
-/// A list of accounts.
 pub fn users(texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError> {
     users_up_to(MAX_ITEMS, texts, field)
 }
 
-/// Reads a list of at most this many accounts.
+/// Parses a list of at most `most` accounts.
 pub fn users_up_to(limit: usize, texts: &[String], field: &str) -> Result<Vec<UserId>, ServiceError> {
     if texts.len() > limit {
         let message = format!("must have at most {limit} items");
@@ -50,12 +48,12 @@ pub fn users_up_to(limit: usize, texts: &[String], field: &str) -> Result<Vec<Us
         .collect()
 }
 
-/// The size of a page: clamped above, refused below zero.
+/// Parses a page size: reduced to the maximum, rejected below zero.
 pub fn page_size(size: i32) -> Result<usize, ServiceError> {
     limit(size, "page_size", DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
 }
 
-/// A number of rows: 0 stands for the default, and one above the largest is cut.
+/// Parses a number of rows: 0 means the default; larger numbers are reduced to the maximum.
 pub fn limit(number: i32, field: &str, default: usize, largest: usize) -> Result<usize, ServiceError> {
     let number = match not_negative(number, field)? {
         0 => default,
@@ -64,13 +62,13 @@ pub fn limit(number: i32, field: &str, default: usize, largest: usize) -> Result
     Ok(number.min(largest))
 }
 
-/// A number that counts something.
+/// Parses a count.
 pub fn not_negative(number: i32, field: &str) -> Result<usize, ServiceError> {
     let refused = |_| ServiceError::field(Reason::NegativePageSize, field, "must not be negative");
     usize::try_from(number).map_err(refused)
 }
 
-/// What an optional token says; `None` where the field is empty.
+/// Parses an optional token; `None` for an empty field.
 pub fn optional_token<T, E: Display>(
     text: &str,
     (reason, field): (Reason, &str),
@@ -80,7 +78,7 @@ pub fn optional_token<T, E: Display>(
     token.map_err(|error| ServiceError::field(reason, field, error))
 }
 
-/// Which requests to follow are listed.
+/// Parses the direction of follow requests.
 pub fn requests(direction: i32) -> Result<ListKind, ServiceError> {
     match RequestDirection::try_from(direction) {
         Ok(RequestDirection::Unspecified | RequestDirection::Incoming) => Ok(ListKind::RequestsReceived),
@@ -89,7 +87,7 @@ pub fn requests(direction: i32) -> Result<ListKind, ServiceError> {
     }
 }
 
-/// How fresh the answer must be.
+/// Parses the consistency.
 pub fn need(consistency: Option<&Consistency>) -> Result<Need, ServiceError> {
     match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
         None | Some(Requirement::MinimizeLatency(true)) => Ok(Need::default()),

@@ -2,8 +2,8 @@
 //!
 //! The wait for a connection happens here, before the exchange begins: it does not count as time of the server, and a
 //! caller that goes away leaves the queue. Reads that do not share statements may take only a part of the connections,
-//! so that a client with many lists in flight does not hold up the checks of all others; and a long list takes several
-//! of that part, as it takes the server's processors for longer.
+//! so that a client with many lists in flight does not delay other clients' checks. A long list takes several places of
+//! that part, because it uses more of the server's CPU.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::metrics::NEO4J_QUEUE;
 use crate::queries::{Error, places};
 
-/// Longest wait for a place: longer than a pause of the server's memory management, shorter than callers' deadlines.
+/// Timeout of the wait for a place: longer than a garbage collection pause of the server, shorter than callers'
+/// deadlines.
 pub const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// A server on which no exchange has begun or ended for so long stands still.
+/// Time without any exchange beginning or ending, after which the server counts as stalled.
 const STANDSTILL: Duration = LONGEST_WAIT;
 
 /// The places of one replica. Clones share them.
@@ -26,22 +27,22 @@ const STANDSTILL: Duration = LONGEST_WAIT;
 pub struct Admission {
     all: Arc<Semaphore>,
     own: Own,
-    /// When a place was taken or became free last.
+    /// When a place was last taken or freed.
     moved: Arc<Mutex<Instant>>,
 }
 
-/// The part of the places that reads take which do not share statements.
+/// The places of reads that do not share statements.
 #[derive(Clone, Debug)]
 enum Own {
-    /// Each exchange takes some of these; the number is how many there are.
+    /// Each exchange takes some of these; the number is the total.
     Of(Arc<Semaphore>, u32),
-    /// The read holds what it takes for all of its exchanges.
+    /// The read holds its places for all of its exchanges.
     Held(Arc<OwnedSemaphorePermit>),
     /// Statements that questions share take none.
     Spared,
 }
 
-/// A place. It is free again when this is dropped.
+/// A place. Freed on drop.
 #[derive(Debug)]
 pub struct Place {
     moved: Arc<Mutex<Instant>>,
@@ -56,7 +57,7 @@ impl Drop for Place {
 }
 
 impl Admission {
-    /// As many places as connections, of which `shared` are kept for statements that questions share.
+    /// Creates as many places as connections; `shared` of them are reserved for shared statements.
     pub fn new(connections: usize, shared: usize) -> Self {
         let own = connections.saturating_sub(shared).max(1);
         Self {
@@ -66,22 +67,24 @@ impl Admission {
         }
     }
 
-    /// The same places, for statements that questions share.
+    /// A view of the same places for shared statements.
     pub fn shared(&self) -> Self {
         Self { own: Own::Spared, ..self.clone() }
     }
 
-    /// The same for one read of several exchanges: waits for the places of `rows` rows, which it has until the last
-    /// exchange ends. Between the exchanges no other read gets them, so that many long lists do not run side by side.
+    /// A view for one read of several exchanges: waits for the places of `rows` rows, which the read holds until its
+    /// last exchange ends. No other read gets them between the exchanges, so that many long lists do not run
+    /// concurrently.
     pub async fn hold(&self, rows: usize, within: Duration) -> Result<Self, Error> {
         let own = self.wait(within, self.take_own(rows)).await?;
         Ok(Self { own: own.map_or(Own::Spared, Own::Held), ..self.clone() })
     }
 
-    /// Waits for a place, or for several where many rows are read. When it has waited in vain, it says whose fault that
-    /// is: the server's that stands still, or that there are too many reads.
+    /// Waits for a place, or for several where many rows are read. After the timeout it returns `Stalled` if the server
+    /// made no progress, else `Busy`.
     pub async fn enter(&self, rows: usize, within: Duration) -> Result<Place, Error> {
-        // The questions of a shared statement wait no longer than `within` themselves, and are to hear the reason.
+        // Callers of a shared statement time out after `within`; wait half of it, so that they still receive the
+        // reason.
         let timeout = if matches!(self.own, Own::Spared) { within / 2 } else { within };
         let enter = async {
             let own = self.take_own(rows).await?;

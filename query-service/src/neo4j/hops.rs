@@ -1,4 +1,4 @@
-//! Answers of the read model over more than one hop, or put together from several statements.
+//! Answers of the read model to multi-hop questions, and answers that need several statements.
 
 use neo4rs::Row;
 use proto::{Position, UserId};
@@ -60,7 +60,7 @@ impl Read<ListAt> for Neo4jReader {
             ("limit", number(at.limit)),
         ];
         let until = Instant::now() + cx.within;
-        // What links a viewer with the rows takes more of the server's time than the rows.
+        // The viewer's links cost the server more time than the rows.
         let mut span = db_span("lists.read", cx.parent);
         let held = self.holding(at.rows(), cx.within).await;
         let held = held.inspect_err(|error| span.failed(&error.to_string()))?;
@@ -131,8 +131,8 @@ fn total(row: &Row) -> Result<u64, Error> {
     Ok(u64::try_from(total).unwrap_or(0))
 }
 
-/// The rows of a sift. Accounts that are not in the other set have no edge there, and so no second date. No number stands
-/// for an absent date: an edge may have any.
+/// The rows of a sift. Accounts that are not in the other set have no edge there, and so no second date. No number can
+/// represent an absent date, since an edge may have any date.
 fn met_rows(row: &Row, members: bool) -> Result<Vec<MetRow>, Error> {
     let numbers = |name: &str| row.get::<Vec<i64>>(name).map_err(Error::failed);
     let (users, positions, dates) = (users(row, "users")?, numbers("positions")?, numbers("dates")?);

@@ -1,6 +1,6 @@
-//! Reads from the read model: runs the statements of [`cypher`], and finds between which revisions their answers lie.
+//! Runs the read model's statements ([`cypher`]), and finds the revisions between which their answers lie.
 //!
-//! Each exchange runs in a task of its own, so that a caller that goes away never leaves half an exchange on a pooled
+//! Each exchange runs in its own task, so that a caller that goes away never leaves half an exchange on a pooled
 //! connection. The server ends a statement whose caller has stopped waiting.
 
 mod admission;
@@ -23,16 +23,16 @@ use service_kit::trace::{Database, Parent, Span, db};
 pub use self::admission::Admission;
 use crate::queries::{Begins, Error, FoundCheckpoint, ReadResult, Versioned};
 
-/// Connections that are opened before callers come.
+/// Connections that are opened before the first read.
 const WARM_CONNECTIONS: usize = 4;
 
 /// Reads from one Neo4j.
 #[derive(Clone)]
 pub struct Neo4jReader {
     graph: Graph,
-    /// None where nothing competes for the pool.
+    /// `None` if nothing competes for the pool.
     admission: Option<Admission>,
-    /// Told when an exchange begins.
+    /// Called when an exchange begins.
     begins: Option<Begins>,
 }
 
@@ -40,7 +40,6 @@ pub struct Neo4jReader {
 type Params = Vec<(&'static str, BoltType)>;
 
 impl Neo4jReader {
-    /// Reads over this pool.
     pub fn new(graph: Graph) -> Self {
         Self { graph, admission: None, begins: None }
     }
@@ -51,13 +50,13 @@ impl Neo4jReader {
         Self { admission: Some(admission), ..self }
     }
 
-    /// The same for statements that questions share, for which some places are kept.
+    /// A reader for shared statements, for which some places are reserved.
     #[must_use]
     pub fn shared(&self) -> Self {
         Self { admission: self.admission.as_ref().map(Admission::shared), ..self.clone() }
     }
 
-    /// The same for one read of several exchanges, with the places of `rows` rows for all of them together.
+    /// A reader for one read of several exchanges, which holds the places of `rows` rows for all of them.
     async fn holding(&self, rows: usize, within: Duration) -> Result<Self, Error> {
         match &self.admission {
             Some(admission) => Ok(self.clone().admitted(admission.hold(rows, within).await?)),
@@ -65,7 +64,7 @@ impl Neo4jReader {
         }
     }
 
-    /// The same, and calls `begins` when an exchange begins: before that, it waits for a place.
+    /// A reader that calls `begins` when an exchange begins, after the wait for a place.
     #[must_use]
     pub fn announcing(&self, begins: Begins) -> Self {
         Self { begins: Some(begins), ..self.clone() }
@@ -77,7 +76,7 @@ impl Neo4jReader {
         row.map(|row| rows::found_checkpoint(&row)).transpose()
     }
 
-    /// Runs every statement once, so that the server has its plans, its caches and some connections before callers come.
+    /// Runs every statement once, so that the server has its plans, caches and some connections before the first read.
     pub async fn warm_up(&self, within: Duration) -> Result<(), Error> {
         // No account has this id, and every index is searched for it.
         let nobody = BoltType::from(uuid::Uuid::nil().to_string());
@@ -127,13 +126,13 @@ impl Neo4jReader {
         let millis = i64::try_from(within.as_millis()).unwrap_or(i64::MAX).max(1);
         let query = Query::new(statement.to_owned()).params(params).extra("tx_timeout", millis);
         let graph = self.graph.clone();
-        // The driver's future is larger than all layers above it together.
+        // The driver's future is larger than those of all layers above it together.
         let exchange = Box::pin(async move {
-            // One whose caller has stopped waiting keeps its place: it keeps its connection.
+            // An exchange whose caller has stopped waiting keeps its place, because it keeps its connection.
             let _place = place;
             let mut rows = graph.execute_read(query).await?;
             let row = rows.next().await?;
-            // Read to the end: an unread answer would have to be drained by the next user of the connection.
+            // Read to the end: otherwise the next user of the connection would have to drain the answer.
             while rows.next().await?.is_some() {}
             Ok::<_, neo4rs::Error>(row)
         });
@@ -148,8 +147,8 @@ impl Neo4jReader {
         })
     }
 
-    /// Runs a statement whose answer holds `rows` rows of a list and reads the checkpoint before and after the data, and
-    /// refuses what it must not answer from. Ends the span that was begun for it.
+    /// Runs a statement that returns `rows` rows of a list and reads the checkpoint before and after the data. Rejects
+    /// answers of an incomplete or foreign read model. Ends the statement's span.
     async fn run(
         &self,
         statement: &'static str,
@@ -164,8 +163,8 @@ impl Neo4jReader {
         Ok(Versioned::between(row, as_of, target))
     }
 
-    /// Why the server does not let us in, if it says so. A statement does not tell: the driver connects again and again for
-    /// it, whatever the answer. Beginning a transaction is tried once.
+    /// The reason why the server refuses the login, if it reports one. A statement does not return it, because the
+    /// driver reconnects repeatedly on any error. Beginning a transaction is tried once.
     pub async fn login_problem(&self, within: Duration) -> Option<Error> {
         let graph = self.graph.clone();
         let exchange = async move { graph.start_txn().await?.rollback().await };
@@ -176,12 +175,12 @@ impl Neo4jReader {
     }
 }
 
-/// Begins the span of an exchange.
+/// Starts the span of an exchange.
 fn db_span(operation: &'static str, parent: &Parent) -> Span {
     db(Database::Neo4j, operation, parent)
 }
 
-/// The server ended the statement because its time was up.
+/// The server ended the statement after its timeout.
 fn timed_out(error: &neo4rs::Error) -> bool {
     match error {
         neo4rs::Error::Neo4j(error) => error.code().contains("TransactionTimedOut"),
@@ -190,7 +189,7 @@ fn timed_out(error: &neo4rs::Error) -> bool {
     }
 }
 
-/// The parameter of a position; everything is below none.
+/// The parameter of a position; `None` stands above all positions.
 fn below(position: Option<Position>) -> BoltType {
     position.map_or(i64::MAX, Position::as_i64).into()
 }

@@ -1,20 +1,21 @@
-//! The plan of every statement, on a real server: index seeks, and nothing that grows with the graph or sorts.
+//! Checks the plan of every statement on a real server: index seeks, no sort, and no operator whose cost grows with the
+//! graph.
 
 use super::raw_bolt::operators_of;
 use super::*;
 use crate::queries::{ListKind, PublicList};
 
-/// What must be in no plan: it reads all of something, or sorts.
+/// Operators that no plan may contain: they read everything, or sort.
 const FORBIDDEN: [&str; 8] =
     ["Scan", "Sort", "Top", "CartesianProduct", "Eager", "AllNodes", "ValueHashJoin", "Procedure"];
 
-/// Eager, but of what was collected already.
+/// Eager, but only over rows that were collected already.
 const ALLOWED: [&str; 1] = ["EagerAggregation"];
 
 #[tokio::test]
 async fn every_statement_seeks_in_an_index_and_none_sorts() {
     let lists = ListKind::ALL.map(|kind| (cypher::list(kind), 1));
-    // The list, and seven ways to be linked.
+    // The list, and seven kinds of links.
     let seen = PublicList::ALL.map(|list| (cypher::seen_list(list), 8));
     let others = [
         (cypher::CHECK, 1),
@@ -39,7 +40,7 @@ async fn every_statement_seeks_in_an_index_and_none_sorts() {
 async fn questions_over_several_hops_seek_for_each_hop() {
     for statement in cypher::hops::all() {
         if statement == cypher::hops::SUGGEST {
-            // Two hops, and five reasons to leave somebody out. The best first: that needs a sort.
+            // Two hops, and five reasons to exclude an account. The ranking needs a sort.
             assert_seeks(statement, 7, 2, &["Sort", "PartialSort"]).await;
         } else if statement.contains("AS total") && !statement.contains("$second") {
             // The total begins at the account.
@@ -50,7 +51,7 @@ async fn questions_over_several_hops_seek_for_each_hop() {
     }
 }
 
-/// Holds the plan of a statement against what must not be in it, and against the seeks that it should have.
+/// Compares the plan of a statement with the forbidden operators and the expected seeks.
 async fn assert_seeks(statement: &str, edge_seeks: usize, node_seeks: usize, allowed: &[&str]) {
     let operators = operators_of(statement).await;
     for operator in &operators {

@@ -1,12 +1,12 @@
-//! Just enough Bolt 4.4 to have a statement explained, for tests alone: the driver does not give out the plan.
+//! A minimal Bolt 4.4 client that explains statements, for tests only: the driver does not return the plan.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Asks the test's server for the plan of a statement: the names of its operators.
+/// Returns the plan of a statement from the test's server: the names of its operators.
 ///
 /// # Panics
-/// Where there is no server, or it refuses.
+/// If there is no server, or it refuses.
 pub async fn operators_of(statement: &str) -> Vec<String> {
     let address = setting("NEO4J_URI");
     let address = address.strip_prefix("bolt://").expect("a bolt:// address");
@@ -28,7 +28,7 @@ pub async fn operators_of(statement: &str) -> Vec<String> {
         ("targets", list(&[text(id), text(id)])),
         ("before", number(i64::MAX)),
         ("limit", number(100)),
-        // Of the questions over several hops.
+        // Parameters of multi-hop questions.
         ("second", text(id)),
         ("newest", number(i64::MAX)),
         ("since", number(i64::MAX)),
@@ -133,7 +133,7 @@ fn map(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-/// The texts that follow each `operatorType`, without the name of the database.
+/// The texts after each `operatorType`, without the name of the database.
 fn operators_in(summary: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"operatorType";
     let ends = (KEY.len()..=summary.len()).filter(|end| &summary[end - KEY.len()..*end] == KEY);

@@ -1,36 +1,35 @@
-//! From the read model's rows to values.
+//! Converts the read model's rows to values.
 //!
-//! A column that is not what the projector wrote is a failure of the store, never a value that is left out. A list of
-//! the server leaves out nulls, so lengths are compared.
+//! A column that the projector cannot have written is an error of the store; no value is skipped. The server leaves
+//! nulls out of lists, so lengths are compared.
 
 use neo4rs::Row;
 use proto::{Epoch, Position, Revision, Token, UserId};
 
 use crate::queries::{Checkpoint, Counts, Error, FoundCheckpoint, LINKS, Link, ListRow, Relation};
 
-/// An absent number. No edge runs out before 1970, and no revision is below zero.
+/// Stands for an absent number. No edge expires before 1970, and no revision is below zero.
 const NONE: i64 = -1;
 
 /// The columns of links, in the order of [`LINKS`].
 const COLUMNS: [&str; 7] =
     ["following", "followed_by", "requested", "request_received", "muting", "blocking", "blocked_by"];
 
-/// The checkpoint.
 pub fn checkpoint(row: &Row) -> Result<Checkpoint, Error> {
     Ok(Checkpoint { visible: token(row, "epoch", "visible")?, complete: flag(row, "complete")? })
 }
 
-/// The checkpoint, and the database that it belongs to.
+/// The checkpoint, and the id of its database.
 pub fn found_checkpoint(row: &Row) -> Result<FoundCheckpoint, Error> {
     let database: Option<String> = row.get("database_id").map_err(Error::failed)?;
     let database = database.map(|text| text.parse().map_err(Error::failed)).transpose()?;
     Ok(FoundCheckpoint { checkpoint: checkpoint(row)?, database })
 }
 
-/// The revisions between which an answer lies. Refuses an answer that the read model must not give.
+/// The revisions between which an answer lies. Rejects an answer of an unusable read model.
 pub fn bounds(row: &Row) -> Result<(Token, Token), Error> {
     let checkpoint = checkpoint(row)?;
-    // After the data too: it may have been taken down, or begun another epoch, in between.
+    // Check after the data too: the read model may have been taken down, or begun another epoch, in between.
     if !checkpoint.complete || !flag(row, "still_complete")? {
         return Err(Error::NotComplete);
     }
@@ -41,7 +40,7 @@ pub fn bounds(row: &Row) -> Result<(Token, Token), Error> {
     Ok((checkpoint.visible, target.max(checkpoint.visible)))
 }
 
-/// Marks those who are followed.
+/// Marks the targets that are followed.
 pub fn followed(row: &Row, value: &mut [bool]) -> Result<(), Error> {
     for place in numbers(row, "places")? {
         *at(value, place)? = true;
@@ -49,14 +48,13 @@ pub fn followed(row: &Row, value: &mut [bool]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The rows of a list.
 pub fn list(row: &Row) -> Result<Vec<ListRow>, Error> {
     let users: Vec<&str> = row.get("users").map_err(Error::failed)?;
     let positions = numbers(row, "positions")?;
     let dates = numbers(row, "dates")?;
     let mut expiries = numbers(row, "expiries")?;
     if expiries.is_empty() {
-        // Edges of this kind do not run out.
+        // Edges of this kind do not expire.
         expiries = vec![NONE; users.len()];
     }
     if [positions.len(), dates.len(), expiries.len()] != [users.len(); 3] {
@@ -74,7 +72,7 @@ pub fn list(row: &Row) -> Result<Vec<ListRow>, Error> {
     rows.collect()
 }
 
-/// Puts links in their places.
+/// Assigns links to their accounts.
 pub fn relations(row: &Row, value: &mut [Relation]) -> Result<(), Error> {
     for (column, side) in COLUMNS.into_iter().zip(LINKS) {
         let links: Vec<(i64, i64, i64, i64, i64)> = row.get(column).map_err(Error::failed)?;
@@ -84,7 +82,7 @@ pub fn relations(row: &Row, value: &mut [Relation]) -> Result<(), Error> {
                 position,
                 created_at_millis,
                 expires_at_millis: (expiry != NONE).then_some(expiry),
-                // One that has not changed since it was added has no revision of its own.
+                // An edge that has not changed since it was added has no revision of its own.
                 revision: if revision == NONE { position.revision() } else { Revision::from_i64(revision) },
             };
             if let Some(slot) = at(value, place)?.slot(side) {
@@ -95,7 +93,7 @@ pub fn relations(row: &Row, value: &mut [Relation]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts counts in their places.
+/// Assigns counts to their accounts.
 pub fn counts(row: &Row, value: &mut [Counts]) -> Result<(), Error> {
     let counts: Vec<(i64, i64, i64, i64, i64, i64, i64)> = row.get("counts").map_err(Error::failed)?;
     let count = |n| u64::try_from(n).unwrap_or(0);
@@ -112,7 +110,7 @@ pub fn counts(row: &Row, value: &mut [Counts]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The element at a place that the server returned.
+/// The element at an index that the server returned.
 fn at<T>(list: &mut [T], place: i64) -> Result<&mut T, Error> {
     usize::try_from(place)
         .ok()

@@ -1,4 +1,4 @@
-//! Answers of the read model about edges of the accounts themselves, in parts that fit a message.
+//! Answers of the read model to single-hop questions, in parts that fit a message.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::queries::{
     Relation, Relations, Room, SeenPage, SeenRow, Versioned, join_bounds,
 };
 
-/// Parts of one large question that run at the same time. Few: each takes a connection, and small questions must not
-/// find all of them taken.
+/// Parts of one large question that run concurrently. Few: each takes a connection, and small questions must find some
+/// free.
 const PARTS_AT_A_TIME: usize = 2;
 
 /// A statement about ids, and how to read its answer.
@@ -25,9 +25,9 @@ struct Parts<'a, V> {
     operation: &'static str,
     statement: &'static str,
     ids: &'a [UserId],
-    /// How many of them fit a message.
+    /// Maximum number of ids in a message.
     size: usize,
-    /// Puts what a row says in the places of its ids.
+    /// Assigns the values of a row to its ids.
     place: Place<V>,
 }
 
@@ -93,7 +93,7 @@ impl Read<SeenPage> for Neo4jReader {
 }
 
 impl ReadItems<Check> for Neo4jReader {
-    // Each question brings its viewer's id.
+    // Each question has its own viewer.
     const ROOM: Room = Room { statement: cypher::IDS_PER_PAIRS, question: 1 };
 
     async fn read_items(&self, pairs: Vec<Pair>, begins: Begins, cx: Context<'_>) -> ReadResult<Vec<bool>> {
@@ -141,7 +141,7 @@ impl Neo4jReader {
         self.run_in_parts(parts, |ids| vec![("users", ids)], cx).await
     }
 
-    /// Runs a statement about pairs of several questions.
+    /// Runs a statement for pairs of several questions.
     async fn pairs<V: Clone + Default>(
         &self,
         statement: &'static str,
@@ -158,8 +158,8 @@ impl Neo4jReader {
         })
     }
 
-    /// Runs a statement for each part of a list of ids that fits a message, a few at a time, and puts the answers
-    /// together in order.
+    /// Runs a statement for each part of a list of ids that fits a message, a few concurrently, and joins the answers
+    /// in order.
     async fn run_in_parts<V: Clone + Default>(
         &self,
         parts: Parts<'_, V>,
@@ -196,7 +196,7 @@ impl Neo4jReader {
     }
 }
 
-/// Each id once, and where in the list the ends of each pair are.
+/// Deduplicates the ids, and returns the indexes of both ends of each pair.
 fn pair_params(pairs: &[Pair]) -> Params {
     let mut ids: Vec<UserId> = Vec::new();
     let mut places: HashMap<UserId, i64> = HashMap::new();

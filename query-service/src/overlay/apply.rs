@@ -1,10 +1,10 @@
-//! Applies recent events to what a read model answered, for each kind of answer.
+//! Applies recent events to the answers of a read model, for each kind of answer.
 //!
-//! The last event that touches an edge decides what it is; an edge that no event touches did not change. So the outcome
-//! is of exactly the ring's position, whichever part of these changes the read model had already.
+//! The last event of an edge determines its state; an edge without events is unchanged. So the result is of exactly the
+//! ring's position, no matter which of these changes the read model already contains.
 //!
-//! Fails if a list lost more rows than were read beyond the page ([`Short`]: read more), or if an account changed more
-//! often than [`MOST_CHANGES`].
+//! Fails if a list lost more rows than were read beyond the page ([`Short`]: read more), or if an account has more than
+//! [`MOST_CHANGES`] changes.
 
 use std::collections::HashMap;
 
@@ -14,30 +14,30 @@ use proto::{Position, Revision, UserId};
 use crate::queries::{Counts, LINKS, Link, ListRow, Relation, Side};
 use crate::recent::Ring;
 
-/// Most changes of an account, on one side, that are patched over an answer. Each costs about 50 ns while the ring is
-/// locked, on all seven sides in the worst case: so new events, and with them everybody, wait a millisecond or two at
-/// most. An account has more only where a replica lags far behind a large job; another store gives the outcome then.
+/// Maximum number of changes of an account, per side, that are applied to an answer. Each costs about 50 ns while the
+/// ring is locked, on all seven sides in the worst case; so new events, and with them all reads, wait a millisecond or
+/// two at most. An account has more only if a replica lags far behind a large job; another store answers then.
 pub const MOST_CHANGES: usize = 4_000;
 
-/// Which part of a list was read.
+/// The part of a list that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Rows below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// Most rows that are wanted; more may have been read.
+    /// Number of rows that the caller wants; more may have been read.
     pub limit: usize,
-    /// There may be rows below those that were read.
+    /// True if the list may continue below the rows that were read.
     pub more_below: bool,
 }
 
-/// Too few rows are left, and there may be more below them.
+/// Too few rows are left, and the list may continue below them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
-    /// Rows that are lacking, unless more go away meanwhile.
+    /// Number of missing rows, if no others are removed meanwhile.
     pub missing: usize,
 }
 
-/// Whether the viewer follows each target. Answers how many edges were touched.
+/// Whether the viewer follows each target. Returns the number of edges with events.
 pub fn check(
     ring: &Ring,
     since: Revision,
@@ -60,7 +60,7 @@ pub fn check(
     Some(touched)
 }
 
-/// What links the viewer with each target. Answers how many links were touched.
+/// The links between the viewer and each target. Returns the number of links with events.
 pub fn relations(
     ring: &Ring,
     since: Revision,
@@ -86,7 +86,7 @@ pub fn relations(
     Some(touched)
 }
 
-/// The counts of each account. Answers how many accounts were touched.
+/// The counts of each account. Returns the number of accounts with events.
 pub fn counts(ring: &Ring, since: Revision, users: &[UserId], value: &mut [Counts]) -> usize {
     let mut touched = 0;
     for (user, counts) in users.iter().zip(value) {
@@ -105,7 +105,7 @@ pub fn counts(ring: &Ring, since: Revision, users: &[UserId], value: &mut [Count
     touched
 }
 
-/// A part of a list. Answers the rows and how many edges were touched.
+/// A part of a list. Returns the rows and the number of edges with events.
 pub fn list(
     ring: &Ring,
     since: Revision,
@@ -114,7 +114,7 @@ pub fn list(
     part: Part,
     rows: &[ListRow],
 ) -> Option<Result<(Vec<ListRow>, usize), Short>> {
-    // Below the last row that was read nothing is known.
+    // Nothing is known below the last row that was read.
     let floor = rows.last().filter(|_| part.more_below).map(|row| row.position);
     let last = last_changes(ring, since, user, side)?;
     let mut patched: Vec<ListRow> =
@@ -134,7 +134,7 @@ pub fn list(
     Some(Ok((patched, last.len())))
 }
 
-/// The last change of each edge of an account after a revision; none where there are too many.
+/// The last change of each edge of an account after a revision; `None` if there are too many.
 fn last_changes(
     ring: &Ring,
     since: Revision,
@@ -146,7 +146,7 @@ fn last_changes(
         if number == MOST_CHANGES {
             return None;
         }
-        // The newest comes first.
+        // Newest first, so the first change of an edge is its last.
         last.entry(touched.other).or_insert(touched.left);
     }
     Some(last)

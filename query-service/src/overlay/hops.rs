@@ -1,9 +1,9 @@
-//! Makes answers over several hops exact.
+//! Makes answers to multi-hop questions exact.
 //!
-//! Recent events cannot be applied to such an answer: the edges to look up are not in it. But it names the edges that
-//! it depends on, and the ring knows when those changed. If none changed between the revisions that the answer lies
-//! between, it is exact up to the revision before the next change. Otherwise the read is repeated when the read model
-//! shows its next revision: its projector then pauses, and what is read meanwhile is of one revision.
+//! Recent events cannot be applied to such an answer, because it does not contain the edges to look up. But it names
+//! the edges that it depends on, and the ring knows when those changed. If none changed between the two revisions of
+//! the answer, it is exact up to the revision before the next change. Otherwise the read is repeated when the read
+//! model shows its next revision: its projector then pauses, so that a read in the pause is of one revision.
 
 use proto::{Revision, Token};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use crate::queries::{
 };
 
 impl<R> Overlaid<R> {
-    /// Reads until none of the edges that the answer depends on changed while it was read.
+    /// Repeats the read until none of the edges that the answer depends on changed during it.
     async fn settle<Q: Question>(
         &self,
         question: &Q,
@@ -27,7 +27,7 @@ impl<R> Overlaid<R> {
         R: Read<Q>,
     {
         let began = Instant::now();
-        // Half of the time is for waiting, the other half for the read that follows.
+        // Half of the time is for waiting, the other half for the next read.
         let (until, repeat_until) = (began + cx.within, began + cx.within / 2);
         loop {
             let answer = self.inner.read(question, cx.until(until)?).await?;
@@ -45,8 +45,8 @@ impl<R> Overlaid<R> {
         }
     }
 
-    /// The newest revision that the answer is exact at; none if what it depends on changed while it was read, or if
-    /// the ring does not know.
+    /// The newest revision at which the answer is exact; `None` if its edges changed during the read, or if the ring
+    /// does not know.
     fn unchanged(&self, (as_of, target): (Token, Token), dependencies: &[Dependency]) -> Option<Token> {
         let oldest = self.over(as_of, target, |ring| {
             let mut oldest = None;

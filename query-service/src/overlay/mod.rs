@@ -1,8 +1,8 @@
-//! Makes answers of the read model exact: an answer that lies between two revisions is brought to the revision that
-//! this process has reached, by the recent events. Lists that lose rows are read again with more.
+//! Makes answers of the read model exact: applies recent events to an answer that lies between two revisions, so that
+//! it is of the revision that this process has reached. Lists that lose rows are read again with more.
 //!
-//! If the recent events do not reach back far enough, are behind, or an account has changed too often, an answer of one
-//! revision passes as it is. Any other is [`Error::NotExact`].
+//! If the recent events do not reach back far enough, lag, or an account has too many changes, an answer of one
+//! revision passes unchanged. Any other is [`Error::NotExact`].
 
 mod apply;
 mod hops;
@@ -26,31 +26,32 @@ use crate::queries::{
 use crate::recent::{Recent, Ring};
 use crate::replicas::Replica;
 
-/// Times that more rows are read because a list lost some.
+/// Maximum number of repeats with more rows because a list lost some.
 const ROUNDS: usize = 3;
-/// Most rows that are read beyond those wanted. If recent events remove more, the read goes to another store.
+/// Maximum number of rows that are read beyond those wanted. If recent events remove more, the read goes to another
+/// store.
 const MOST_EXTRA: usize = 2_000;
 
-/// A read model whose answers have recent events applied.
+/// A read model with recent events applied to its answers.
 pub struct Overlaid<R> {
     inner: R,
     recent: Arc<Recent>,
     replica: Arc<Replica>,
-    /// Longest wait for this process to have read what may be in an answer.
+    /// Timeout of the wait for this process to read the events that may be in an answer.
     wait: Duration,
-    /// Where the last answer stood; the next will hardly stand before it.
+    /// Revision of the last answer; the next is rarely older.
     stood: AtomicU64,
     handles: Handles,
 }
 
-/// Handles of the metrics of every answer, made when they first count.
+/// Metric handles of answers, created at first use.
 #[derive(Default)]
 struct Handles {
     answers: [OnceLock<Counter>; OUTCOMES.len()],
     events: OnceLock<Histogram>,
 }
 
-/// What became of an answer.
+/// How an answer was treated.
 #[derive(Clone, Copy)]
 enum Became {
     Changed,
@@ -59,7 +60,7 @@ enum Became {
     NotExact,
 }
 
-/// The labels, in that order.
+/// The labels, in the order of the variants.
 const OUTCOMES: [&str; 4] = ["changed", "confirmed", "as_it_is", "not_exact"];
 
 impl Handles {
@@ -71,12 +72,11 @@ impl Handles {
 }
 
 impl<R> Overlaid<R> {
-    /// Applies these events to the answers of `inner`.
     pub fn new(inner: R, recent: Arc<Recent>, replica: Arc<Replica>, wait: Duration) -> Self {
         Self { inner, recent, replica, wait, stood: AtomicU64::new(u64::MAX), handles: Handles::default() }
     }
 
-    /// Reads, and applies the events to an answer whose size does not matter.
+    /// Reads, and applies the events to an answer of fixed size.
     async fn read_patched<Q: Question>(
         &self,
         question: &Q,
@@ -97,7 +97,8 @@ impl<R> Overlaid<R> {
         }
     }
 
-    /// Waits until all that may be in an answer was read here. An answer of one revision is not worth a wait.
+    /// Waits until this process has read all events that may be in the answer. An answer of one revision is not worth a
+    /// wait.
     async fn catch_up(&self, (as_of, target): (Token, Token), until: Instant) {
         self.stood.store(as_of.revision.0, Ordering::Relaxed);
         let there = self.recent.position().is_some_and(|position| position >= target);
@@ -109,8 +110,8 @@ impl<R> Overlaid<R> {
         metrics::histogram!(OVERLAY_WAIT).record(began.elapsed());
     }
 
-    /// Does something with the events if they are known from `as_of` up to `target` at least, and not too many; answers
-    /// up to where they are known.
+    /// Runs `apply` if all events from `as_of` to at least `target` are known, and are not too many; the result is of
+    /// the ring's position.
     fn over<U>(
         &self,
         as_of: Token,
@@ -123,7 +124,7 @@ impl<R> Overlaid<R> {
         known.then(|| apply(&ring)).flatten().map(|outcome| (position, outcome))
     }
 
-    /// The answer as the events make it, at their position.
+    /// The answer with events applied, at their position.
     fn patched<T>(&self, mut answer: Versioned<T>, position: Token, touched: usize) -> Versioned<T> {
         self.handles.count(if touched > 0 { Became::Changed } else { Became::Confirmed });
         // Far below 2^53.
@@ -148,14 +149,14 @@ impl<R> Overlaid<R> {
         Error::NotExact
     }
 
-    /// How many rows beyond those wanted are read next, given how many were.
+    /// Number of extra rows of the next read, given that of the last one.
     fn more(&self, extra: usize, Short { missing }: Short) -> Result<usize, Error> {
-        // Twice as many: others may go away meanwhile.
+        // Twice as many, since others may be removed meanwhile.
         let wanted = extra + 2 * missing;
         if wanted > MOST_EXTRA { Err(self.not_exact()) } else { Ok(wanted) }
     }
 
-    /// How many rows of a list will have to be left out, probably.
+    /// Estimated number of rows of a list that recent events remove.
     fn likely_removals(&self, user: UserId, side: Side) -> usize {
         let since = Revision(self.stood.load(Ordering::Relaxed));
         self.recent.ring().removals(user, side, since, apply::MOST_CHANGES).min(MOST_EXTRA)
@@ -247,7 +248,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
                 }
                 Some((_, Ok(newcomers))) => newcomers,
             };
-            // The edges between the viewer and rows that recent events added have not been read yet.
+            // The viewer's edges to rows that recent events added have not been read yet.
             let theirs = if newcomers.is_empty() {
                 None
             } else {
@@ -259,7 +260,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
             let target =
                 theirs.as_ref().map_or(answer.target, |(_, theirs)| theirs.target.max(answer.target));
             let page = self.over(answer.as_of, target, |ring| {
-                // Both pieces are brought to the same position, each from where it stands.
+                // Applies events to both parts from their own revisions, so that they are of the same position.
                 let mut known = known.clone();
                 known.apply(ring, since, viewer)?;
                 if let Some((newcomers, theirs)) = &theirs {
@@ -287,7 +288,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
                 Some((position, Some((rows, touched)))) => {
                     return Ok(self.patched(answer.map(|_| rows), position, touched));
                 }
-                // Rows were added or removed while those edges were read: once more.
+                // Rows were added or removed while those edges were read: repeat.
                 Some((_, None)) => {}
             }
         }
@@ -295,7 +296,7 @@ impl<R: Read<SeenPage> + Read<Relations>> Read<SeenPage> for Overlaid<R> {
     }
 }
 
-/// What links a viewer with some accounts.
+/// The links between a viewer and some accounts.
 #[derive(Clone, Debug, Default)]
 struct Known(HashMap<UserId, Relation>);
 
@@ -312,7 +313,7 @@ impl Known {
         rows.iter().map(|row| row.user).filter(|user| !self.0.contains_key(user)).collect()
     }
 
-    /// Nothing where the viewer has changed too often.
+    /// `None` if the viewer has too many changes.
     fn apply(&mut self, ring: &Ring, since: Revision, viewer: UserId) -> Option<()> {
         let (users, mut relations): (Vec<UserId>, Vec<Relation>) =
             self.0.iter().map(|(u, r)| (*u, *r)).unzip();

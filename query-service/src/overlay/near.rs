@@ -1,7 +1,7 @@
-//! Makes the first parts of a list, its length and a viewer's links with its accounts one exact answer.
+//! Makes one exact answer of the first parts of a list, its length and the viewer's links with its accounts.
 //!
-//! The three are read one after the other, each between revisions of its own, and recent events bring all of them to the
-//! same position.
+//! The three are read one after the other, each between its own two revisions; recent events are applied to all of them
+//! up to the same position.
 
 use futures::future::OptionFuture;
 use proto::UserId;
@@ -19,7 +19,7 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
         let (user, side) = (at.user, at.kind.side());
         let mut extra = self.likely_removals(user, side);
         for _ in 0..ROUNDS {
-            // One row more shows whether the list ends here.
+            // One more row shows whether the list ends here.
             let (limit, asked) = (at.end() + 1, at.end() + 1 + extra);
             let page = Page { kind: at.kind, user, before: None, limit: asked };
             let mut list = self.inner.read(&page, cx.until(until)?).await?;
@@ -79,7 +79,7 @@ impl<R: Read<Page> + Read<CountsOf> + Read<Relations>> Overlaid<R> {
                 Some((position, Some((part, touched)))) => {
                     return Ok(self.patched(list.map(|_| part), position, touched));
                 }
-                // Rows came or went while the rest was read: once more.
+                // Rows were added or removed while the rest was read: repeat.
                 Some((_, None)) => {}
                 None => {
                     let length = counts.as_ref().map(|counts| counts.value.as_slice());
@@ -97,7 +97,7 @@ fn part_of(rows: &[ListRow], at: &ListAt) -> Vec<UserId> {
     rows.iter().skip(at.offset).take(at.limit).map(|row| row.user).collect()
 }
 
-/// The part; none if its length or an account's links were not read.
+/// The part; `None` if its length or an account's links were not read.
 fn put_together(
     at: &ListAt,
     rows: usize,

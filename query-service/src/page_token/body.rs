@@ -1,6 +1,6 @@
 //! The bytes of tokens, version 1. Never change the order of variants or fields: add a version.
 //!
-//! The body is an enum, so a token of one use is never taken for one of another.
+//! The body is an enum, so a token of one kind never decodes as another kind.
 
 use proto::{Epoch, Revision, Token, UserId};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::postgres::EdgeTable;
 use crate::queries::ListKind;
 
-/// An account.
 pub type Id = [u8; 16];
 
 #[derive(Serialize, Deserialize)]
@@ -57,7 +56,7 @@ enum TableTag {
     FollowRequests,
 }
 
-/// A place in a walk through more than one set.
+/// A position in a walk through more than one set.
 #[derive(Serialize, Deserialize)]
 pub struct WalkBody {
     pub asked: AskedBytes,
@@ -82,7 +81,6 @@ pub enum SetBytes {
     Following(Id),
 }
 
-/// An epoch and a revision.
 #[derive(Serialize, Deserialize)]
 pub struct TokenBytes(u64, u64);
 
@@ -98,7 +96,6 @@ impl From<TokenBytes> for Token {
     }
 }
 
-/// The bytes of an account.
 pub fn id(user: UserId) -> Id {
     user.uuid().into_bytes()
 }

@@ -12,32 +12,32 @@ use crate::metrics::PAGE_TOKENS;
 
 pub(super) const VERSION: u8 = 1;
 pub(super) const TAG_BYTES: usize = 32;
-/// Above every body: an export token is the largest, with three UUID-sized fields and two numbers.
+/// Upper bound of the bytes of a token. An export token is the largest, with three UUID-sized fields and two numbers.
 const MAX_BODY_BYTES: usize = 128;
 /// Base64 of the largest token.
 pub(super) const MAX_TEXT_BYTES: usize = (1 + MAX_BODY_BYTES + TAG_BYTES).div_ceil(3) * 4;
 /// Shorter keys can be guessed.
 pub const MIN_KEY_BYTES: usize = 16;
 
-/// A token that this service did not make, or made for something else.
+/// A token that this service did not create, or created for another purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is not a token of this list")]
 pub struct Invalid;
 
-/// The system gave no random bytes for a key.
+/// The system returned no random bytes for a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gives no random bytes")]
 pub struct NoRandomness;
 
 /// Signs and checks tokens.
 pub struct Codec {
-    /// The first signs, all verify. Never empty.
+    /// The first key signs, all verify. Never empty.
     pub(super) keys: Vec<Key>,
 }
 
 pub(super) struct Key {
     pub(super) secret: hmac::Key,
-    /// Counts the tokens that it verified.
+    /// Counts the tokens that this key verified.
     read: Counter,
 }
 
@@ -45,7 +45,7 @@ impl Key {
     fn new(position: usize, secret: &[u8]) -> Self {
         let secret = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let read = counter!(PAGE_TOKENS, "position" => position.to_string());
-        // An absent counter would look like a key that is not used.
+        // An absent counter would look like an unused key.
         read.increment(0);
         Self { secret, read }
     }
@@ -68,7 +68,7 @@ impl Codec {
         (!keys.is_empty()).then_some(Self { keys })
     }
 
-    /// A codec with a random key: its tokens are good in this process only.
+    /// A codec with a random key: its tokens are valid in this process only.
     pub fn random() -> Result<Self, NoRandomness> {
         let mut key = [0; 32];
         SystemRandom::new().fill(&mut key).map_err(|_| NoRandomness)?;
@@ -77,8 +77,8 @@ impl Codec {
 
     pub(super) fn sign(&self, body: &Body) -> String {
         let mut bytes = vec![VERSION];
-        // Cannot fail: the body is far below the limit and has no type that the format refuses. An empty body would be
-        // refused when it comes back, never misread.
+        // Cannot fail: the body is far below the limit and has no type that the format rejects. An empty body would be
+        // rejected by `verify`, never misread.
         bytes.extend(bincode::serde::encode_to_vec(body, format()).unwrap_or_default());
         let tag = hmac::sign(&self.keys[0].secret, &bytes); // `keys` is never empty.
         bytes.extend_from_slice(tag.as_ref());
@@ -98,7 +98,7 @@ impl Codec {
         };
         let Some(key) = key else { return Err(Invalid) };
         let (decoded, read) = bincode::serde::decode_from_slice(body, format()).map_err(|_| Invalid)?;
-        // Bytes after the body would be a second text of one token.
+        // With bytes after the body, a second text would be the same token.
         if read != body.len() {
             return Err(Invalid);
         }

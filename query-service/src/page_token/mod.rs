@@ -1,7 +1,8 @@
-//! Tokens of pages and exports: opaque to clients, and signed, so that only a holder of a key can make or change one.
+//! Tokens of pages and exports: opaque to clients, and signed, so that only the holder of a key can create or change
+//! one.
 //!
-//! A token that is malformed, forged, or made for another list is [`Invalid`] in each case: a forger learns nothing
-//! from the difference.
+//! Malformed and forged tokens and tokens of another list are all [`Invalid`], so that a forger learns nothing from the
+//! error.
 
 mod body;
 mod codec;

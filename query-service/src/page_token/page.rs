@@ -8,14 +8,12 @@ use super::{Codec, Invalid};
 use crate::postgres::EdgeTable;
 use crate::queries::ListKind;
 
-/// Where the next page starts.
+/// Start of the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageToken {
-    /// Which list.
     pub kind: ListKind,
-    /// Whose list.
     pub user: UserId,
-    /// Who looks at it, where that decides what is in it.
+    /// The viewer, if the page is filtered for one.
     pub viewer: Option<UserId>,
     /// The next page holds edges below this position.
     pub before: Position,
@@ -23,10 +21,9 @@ pub struct PageToken {
     pub as_of: Token,
 }
 
-/// Where an export goes on.
+/// Resume position of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportToken {
-    /// Which edges.
     pub table: EdgeTable,
     /// The last edge that was exported.
     pub after: (Uuid, Uuid),
@@ -35,7 +32,7 @@ pub struct ExportToken {
 }
 
 impl Codec {
-    /// Writes the token of a next page.
+    /// Encodes the token of a next page.
     pub fn page(&self, token: &PageToken) -> String {
         let PageToken { kind, user, viewer, before, as_of } = *token;
         let (user, before, as_of) = (id(user), before.0, as_of.into());
@@ -45,7 +42,7 @@ impl Codec {
         })
     }
 
-    /// Reads the token of a page of this list, seen by this viewer.
+    /// Decodes the token of a page of this list and this viewer.
     pub fn read_page(
         &self,
         text: &str,
@@ -66,14 +63,14 @@ impl Codec {
         Ok(PageToken { kind, user, viewer, before: Position(before), as_of: as_of.into() })
     }
 
-    /// Writes the token of the rest of an export.
+    /// Encodes the token of the rest of an export.
     pub fn export(&self, token: &ExportToken) -> String {
         let (source, target) = token.after;
         let after = (source.into_bytes(), target.into_bytes());
         self.sign(&Body::Export { table: token.table, after, from: token.from.into() })
     }
 
-    /// Reads the token of an export of these edges.
+    /// Decodes the token of an export of these edges.
     pub fn read_export(&self, text: &str, table: EdgeTable) -> Result<ExportToken, Invalid> {
         match self.verify(text)? {
             Body::Export { table: made_for, after: (source, target), from } if made_for == table => {

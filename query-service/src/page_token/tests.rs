@@ -1,4 +1,4 @@
-//! Tests of the page tokens: golden bytes, and that nothing but our own tokens is taken.
+//! Tests of the page tokens: golden bytes, and rejection of all other tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -110,7 +110,7 @@ fn random_keys_differ() {
 
 #[test]
 fn a_signed_body_with_more_or_less_bytes_is_refused() {
-    // Even who holds the key cannot make two texts of one token, or another version.
+    // Even the holder of the key cannot encode one token in two ways, or with another version.
     let codec = codec(&["0123456789abcdef"]);
     let text = codec.page(&page());
     let bytes = URL_SAFE_NO_PAD.decode(&text).expect("base64");

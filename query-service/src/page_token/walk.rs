@@ -1,5 +1,5 @@
-//! Tokens of walks through more than one set. A token continues the question that it was made for, with the same
-//! arguments, and no other.
+//! Tokens of walks through more than one set. A token continues only the question for which it was created, with the
+//! same arguments.
 
 use proto::{Position, Token, UserId};
 
@@ -7,46 +7,43 @@ use super::body::{AskedBytes, Body, SetBytes, WalkBody, id};
 use super::{Codec, Invalid};
 use crate::queries::{PublicList, Set};
 
-/// How two sets are put together.
+/// Set operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Those in either.
+    /// Accounts in either set.
     Union,
-    /// Those in both.
+    /// Accounts in both sets.
     Intersection,
-    /// Those in the first and not in the second.
+    /// Accounts in the first set and not in the second.
     Difference,
 }
 
-/// What was asked.
+/// The question of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// The friends of an account.
     Mutuals(UserId),
-    /// Whom the first follows that follow the second.
+    /// Accounts that the first follows and that follow the second.
     Known(UserId, UserId),
-    /// Two sets put together.
+    /// An operation on two sets.
     Sets(Operation, Set, Set),
 }
 
-/// Which of two sets is walked.
+/// Which of two sets the walk is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
-    /// The first.
     #[default]
     First,
-    /// The second.
     Second,
 }
 
-/// Where the next page starts.
+/// Start of the next page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalkToken {
-    /// Which set is walked.
     pub stage: Stage,
-    /// The next page holds edges below this position; the newest too if absent.
+    /// The next page holds edges below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// What came at this position or later came after the walk began; not every walk needs that.
+    /// Edges at this position or above were created after the walk began; not every walk needs this.
     pub begun: Option<Position>,
     /// The next page must be at least this fresh.
     pub as_of: Token,
@@ -71,7 +68,7 @@ impl From<Asked> for AskedBytes {
 }
 
 impl Codec {
-    /// Writes the token of a next page.
+    /// Encodes the token of a next page.
     pub fn walk(&self, asked: Asked, token: &WalkToken) -> String {
         self.sign(&Body::Walk(WalkBody {
             asked: asked.into(),
@@ -82,7 +79,7 @@ impl Codec {
         }))
     }
 
-    /// Reads the token of a page of this question.
+    /// Decodes the token of a page of this question.
     pub fn read_walk(&self, text: &str, asked: Asked) -> Result<WalkToken, Invalid> {
         match self.verify(text)? {
             Body::Walk(body) if body.asked == asked.into() => Ok(WalkToken {

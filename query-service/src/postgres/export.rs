@@ -1,6 +1,6 @@
-//! Reads all edges of a kind in key order, one range after the other.
+//! Reads all edges of a kind in key order, range by range.
 //!
-//! Each range is one short statement: a long snapshot would keep PostgreSQL from cleaning up its hot rows. Every range
+//! Each range is one short statement: a long snapshot would keep PostgreSQL from vacuuming its hot rows. Every range
 //! contains the epoch, so that an export ends if the database is restored meanwhile.
 
 use std::time::Duration;
@@ -14,16 +14,11 @@ use super::rows::token;
 use super::{PostgresReader, failed, in_time, no_head, number};
 use crate::queries::{Error, ReadResult, Versioned};
 
-/// The table of a kind of edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EdgeTable {
-    /// Who follows whom.
     Follows,
-    /// Who has muted whom.
     Mutes,
-    /// Who has blocked whom.
     Blocks,
-    /// Who asks to follow whom.
     FollowRequests,
 }
 
@@ -80,19 +75,17 @@ impl EdgeTable {
 /// One exported edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExportRow {
-    /// Where it starts.
     pub source: Uuid,
-    /// Where it ends.
     pub target: Uuid,
-    /// When it came to be.
+    /// Creation time.
     pub created_at: OffsetDateTime,
-    /// When it runs out.
+    /// Expiry; `None` for a permanent edge.
     pub expires_at: Option<OffsetDateTime>,
-    /// Its place in lists.
+    /// Position in lists.
     pub position: Position,
 }
 
-/// The head, and a row unless nothing is left.
+/// The head, and a row unless the range is empty.
 #[derive(FromRow)]
 struct Row {
     epoch: i64,
@@ -104,22 +97,21 @@ struct Row {
     position: Option<i64>,
 }
 
-/// Reads key ranges.
 #[derive(Clone, Debug)]
 pub struct Exporter(PostgresReader);
 
 impl Exporter {
-    /// Exports over this reader's pool.
     pub fn new(reader: PostgresReader) -> Self {
         Self(reader)
     }
 
-    /// The head now.
+    /// The current head.
     pub async fn head(&self, within: Duration) -> Result<Token, Error> {
         self.0.check_and_head(within).await.map(|(head, _)| head)
     }
 
-    /// At most `limit` edges after a pair, in key order, and the head of that snapshot. The nil pair is before all.
+    /// At most `limit` edges after a pair, in key order, and the head of that snapshot. The nil pair comes before all
+    /// others.
     pub async fn range(
         &self,
         table: EdgeTable,

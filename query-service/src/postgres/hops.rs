@@ -1,6 +1,6 @@
-//! Answers of the source of truth over more than one hop, or put together from several statements.
+//! Answers of PostgreSQL to multi-hop questions, and answers that need several statements.
 //!
-//! It makes no suggestions: they look at too much for the writer's database.
+//! It makes no suggestions: those read too many rows for the writer's database.
 
 use proto::{Position, UserId, timestamp};
 use sqlx::{Connection as _, FromRow, PgConnection};
@@ -14,9 +14,9 @@ use crate::queries::{
     PublicList, Read, ReadResult, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
 };
 
-/// Walks the set of `$1` below position `$2`, at most `$3` rows; takes those who are (`$6`) or are not in the set of
-/// `$4`, where they came before position `$5` and have been there since: one that was hidden in between came back in
-/// its old place. At most `$7`.
+/// Walks the set of `$1` below position `$2`, at most `$3` rows; keeps accounts that are (`$6`) or are not in the set
+/// of `$4` by an edge that was created before position `$5` and has been visible since: an edge that was hidden
+/// meanwhile came back at its old position. At most `$7` rows.
 fn sift(walked: PublicList, other: PublicList) -> &'static str {
     macro_rules! statement {
         ($name:literal, $own:literal, $other:literal, $found:literal) => {
@@ -72,8 +72,8 @@ fn sift(walked: PublicList, other: PublicList) -> &'static str {
     }
 }
 
-/// Whom `$1` follows that follow `$2`, among the newest `$6` follows: how many, and those below position `$3`, from
-/// offset `$4`, at most `$5`.
+/// Accounts that `$1` follows and that follow `$2`, among the newest `$6` follows: their number, and those below
+/// position `$3`, from offset `$4`, at most `$5`.
 const KNOWN: &str = "\
 -- known
 WITH looked AS MATERIALIZED (
@@ -94,7 +94,7 @@ CROSS JOIN (SELECT count(*) AS number, min(position) AS last FROM found) w
 LEFT JOIN page p ON true
 ORDER BY p.position DESC";
 
-/// The list of `$1` from offset `$2`, at most `$3`, and how long it is.
+/// The list of `$1` from offset `$2`, at most `$3` rows, and its length.
 fn list_at(kind: ListKind) -> &'static str {
     macro_rules! statement {
         ($name:literal, $table:literal, $own:literal, $other:literal, $count:literal) => {
@@ -137,12 +137,12 @@ fn list_at(kind: ListKind) -> &'static str {
     }
 }
 
-/// The head and a row, whose columns are null if there is none.
+/// The head and a row; the row's columns are null if there is none.
 #[derive(FromRow)]
 struct FoundRow {
     epoch: i64,
     revision: i64,
-    /// Rows looked at, or found, in all.
+    /// Number of rows that were read, or found.
     number: i64,
     /// The lowest position of those.
     last: Option<i64>,

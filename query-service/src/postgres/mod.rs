@@ -1,8 +1,8 @@
-//! Reads from the source of truth; the only SQL of this crate.
+//! Reads from PostgreSQL; the only SQL of this crate.
 //!
 //! Head and rows come from one statement, and so from one snapshot: an answer is of exactly one revision. The schema is
-//! checked before the first use, not at start: this process must start while PostgreSQL is down. The server itself ends
-//! a statement whose caller stops waiting.
+//! checked before the first use, not at start, because this process must start while PostgreSQL is down. The server
+//! itself ends a statement whose caller stops waiting.
 
 mod export;
 mod hops;
@@ -33,10 +33,10 @@ use crate::queries::{
 
 pub use export::{EdgeTable, ExportRow, Exporter};
 
-/// `query_canceled`: the statement's time was up.
+/// `query_canceled`: the statement timed out.
 const CANCELED: &str = "57014";
 
-/// Sessions are compared by a dozen exchanges, and a new connection.
+/// The check of sessions takes a dozen exchanges, and a new connection.
 const SESSIONS_TIMES: u32 = 5;
 
 /// Reads from PostgreSQL.
@@ -47,20 +47,20 @@ pub struct PostgresReader {
 }
 
 impl PostgresReader {
-    /// Reads over this pool, once the schema was checked.
+    /// A reader that is usable once the schema was checked.
     pub fn new(pool: PgPool) -> Self {
         Self { pool, checked: Arc::default() }
     }
 
-    /// The same over another pool; a check of one counts for both.
+    /// A reader over another pool; a check by one counts for both.
     pub fn over(&self, pool: PgPool) -> Self {
         Self { pool, checked: Arc::clone(&self.checked) }
     }
 
-    /// Checks the schema unless that was done, and reads the head and which database this is.
+    /// Checks the schema unless that was done, and returns the head and the id of the database.
     pub async fn check_and_head(&self, within: Duration) -> Result<(Token, Uuid), Error> {
         if !self.checked.load(Ordering::Acquire) {
-            // First: what is asked in prepared statements fails in sessions that are not.
+            // First, because the prepared statements of all other queries fail in unsuitable sessions.
             let own = async { check_sessions(&self.pool).await.map_err(unfit) };
             in_time(within * SESSIONS_TIMES, own).await?;
             let ours = async { migrations::check_postgres(&self.pool).await.map_err(unfit) };
@@ -76,12 +76,12 @@ impl PostgresReader {
         in_time(within, read).await
     }
 
-    /// The schema must be checked again before the next read: another database may have come back.
+    /// Requires a new check of the schema before the next read: another database may have come back.
     pub fn forget_check(&self) {
         self.checked.store(false, Ordering::Release);
     }
 
-    /// A connection whose statements end in time.
+    /// A connection with a statement timeout.
     async fn connection(&self, within: Duration) -> Result<PoolConnection<Postgres>, Error> {
         if !self.checked.load(Ordering::Acquire) {
             return Err(Error::Unchecked);
@@ -92,7 +92,7 @@ impl PostgresReader {
     }
 }
 
-/// Distinguishes a server that the settings should not lead to from one that is away.
+/// Distinguishes a wrongly configured server from an unreachable one.
 fn unfit(error: impl Into<migrations::Error>) -> Error {
     match error.into() {
         error @ migrations::Error::Foreign(_) => Error::Misconfigured(error.to_string()),
@@ -101,7 +101,7 @@ fn unfit(error: impl Into<migrations::Error>) -> Error {
     }
 }
 
-/// What an operator should know of an error; none if it says no more than that there was no answer.
+/// The message for operators; `None` if the error says only that there was no answer.
 pub fn problem(error: &Error) -> Option<String> {
     match error {
         Error::Misconfigured(problem) => Some(problem.clone()),
@@ -202,7 +202,7 @@ fn uuids(users: &[UserId]) -> Vec<Uuid> {
     users.iter().map(|user| user.uuid()).collect()
 }
 
-/// The parameter of a position; everything is below none.
+/// The parameter of a position; `None` stands above all positions.
 fn below(position: Option<Position>) -> i64 {
     position.map_or(i64::MAX, Position::as_i64)
 }
@@ -223,7 +223,7 @@ fn failed(error: sqlx::Error) -> Error {
     if code.is_some_and(|code| code == CANCELED) { Error::TimedOut } else { Error::failed(error) }
 }
 
-/// Runs a statement, or the transaction of an answer, in a span; the wait for a connection is in it too.
+/// Runs a statement, or the transaction of an answer, in a span that includes the wait for a connection.
 async fn traced<T>(
     operation: &'static str,
     cx: Context<'_>,
@@ -232,7 +232,7 @@ async fn traced<T>(
     db(Database::PostgreSql, operation, cx.parent).finish(in_time(cx.within, read).await)
 }
 
-/// The server's own limit counts per statement and not for connecting; this one counts for all of it.
+/// The server's own limit counts per statement and excludes connecting; this one includes everything.
 async fn in_time<T>(within: Duration, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     with_timeout(within, read, || Error::TimedOut).await
 }

@@ -1,6 +1,6 @@
-//! From rows to values.
+//! Converts PostgreSQL's rows to values.
 //!
-//! Every row contains the head, so that an empty answer has a revision too; its other columns are null then.
+//! Every row contains the head, so that an empty answer has a revision too; the other columns are null then.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use crate::queries::{Counts, LINKS, Link, ListRow, Relation, SeenRow};
 
-/// A row of a list.
 #[derive(FromRow)]
 pub struct EdgeRow {
     pub epoch: i64,
@@ -34,11 +33,11 @@ impl EdgeRow {
     }
 }
 
-/// A link, or a row of a list that somebody looks at.
+/// A link, or a row of a list with a viewer.
 #[derive(FromRow)]
 pub struct LinkRow {
     pub epoch: i64,
-    /// The head's revision; the link has one of its own.
+    /// Revision of the head; the link has its own.
     pub head: i64,
     link: Option<i32>,
     other: Option<Uuid>,
@@ -61,7 +60,7 @@ impl LinkRow {
     }
 }
 
-/// The rows of a list, newest first, and the links by the other account. Rows come in any order.
+/// The rows of a list, newest first, and the links by account. The input has any order.
 pub fn sort_links(rows: Vec<LinkRow>) -> (Vec<ListRow>, HashMap<Uuid, Relation>) {
     let mut listed = Vec::new();
     let mut relations: HashMap<Uuid, Relation> = HashMap::new();
@@ -79,7 +78,6 @@ pub fn sort_links(rows: Vec<LinkRow>) -> (Vec<ListRow>, HashMap<Uuid, Relation>)
     (listed, relations)
 }
 
-/// The rows of a list with their links.
 pub fn seen(rows: Vec<LinkRow>) -> Vec<SeenRow> {
     let (listed, relations) = sort_links(rows);
     listed
@@ -88,7 +86,6 @@ pub fn seen(rows: Vec<LinkRow>) -> Vec<SeenRow> {
         .collect()
 }
 
-/// The counts of an account.
 #[derive(FromRow)]
 pub struct AccountRow {
     pub epoch: i64,
@@ -118,7 +115,6 @@ impl AccountRow {
     }
 }
 
-/// The token of a head.
 pub fn token(epoch: i64, revision: i64) -> Token {
     Token::new(Epoch::from_i64(epoch), Revision::from_i64(revision))
 }

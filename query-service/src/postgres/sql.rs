@@ -1,9 +1,9 @@
-//! The statements of reads over one hop. Head and rows come from one statement, and so from one snapshot.
+//! The statements of single-hop reads. Head and rows come from one statement, and so from one snapshot.
 //!
-//! Every pair is looked up by itself, under a limit that no plan can merge away: otherwise a plan may read all edges of
-//! an account that has a million.
+//! Every pair is looked up separately, under a limit that the planner cannot remove: otherwise a plan may read all
+//! edges of an account that has a million.
 //!
-//! sqlx takes no statements that are put together at run time, so macros do it when compiling.
+//! sqlx accepts no statements that are assembled at run time, so macros assemble them at compile time.
 
 use crate::queries::{ListKind, PublicList};
 
@@ -19,7 +19,7 @@ SELECT h.epoch, h.revision,
     ARRAY(SELECT following_id FROM follows WHERE follower_id = $1 AND following_id = ANY($2)) AS followed
 FROM log_head h";
 
-/// Edges of one kind between a viewer and the ids of a relation `ids(id)`, under the number of their link.
+/// Edges of one kind between a viewer and the ids of a relation `ids(id)`, with the number of their link.
 macro_rules! links {
     ($link:literal, $ids:literal, $table:literal, $viewers:literal, $viewer:literal, $others:literal, $expires:literal) => {
         concat!(
@@ -42,7 +42,7 @@ macro_rules! links {
     };
 }
 
-/// All of them. The numbers are places in `queries::LINKS`.
+/// All links. The numbers are indexes of `queries::LINKS`.
 macro_rules! all_links {
     ($ids:literal, $viewer:literal) => {
         concat!(
@@ -103,8 +103,7 @@ pub fn list(kind: ListKind) -> &'static str {
     }
 }
 
-/// A list of `$1` as [`list`] has it, and all that links `$4` with the accounts in it. A row of the list has the number
-/// -1.
+/// A list of `$1` as in [`list`], and all links of `$4` with its accounts. A row of the list has the number -1.
 pub fn seen_list(list: PublicList) -> &'static str {
     macro_rules! statement {
         ($name:literal, $own:literal, $other:literal) => {
@@ -134,7 +133,7 @@ pub fn seen_list(list: PublicList) -> &'static str {
     }
 }
 
-/// All that links `$1` with each of `$2`.
+/// All links of `$1` with each of `$2`.
 pub const RELATIONS: &str = concat!(
     "-- relations\n\
      SELECT h.epoch, h.revision AS head, r.link, r.other, r.position, r.revision, r.created_at, r.expires_at\n\

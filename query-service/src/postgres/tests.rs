@@ -4,7 +4,7 @@ use sqlx::error::{DatabaseError, ErrorKind};
 
 use super::*;
 
-/// What a server refuses with.
+/// An error of the server.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Refused(&'static str);

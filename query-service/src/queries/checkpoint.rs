@@ -1,22 +1,21 @@
-//! What a read model reports about itself.
+//! The checkpoint of a read model.
 
 use proto::Token;
 use uuid::Uuid;
 
-/// The checkpoint of a read model, as readers need it.
+/// The parts of a checkpoint that readers need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The newest revision that readers are sure to see.
+    /// The newest revision whose changes are all visible.
     pub visible: Token,
-    /// The read model holds the whole graph.
+    /// True once the read model contains the whole graph.
     pub complete: bool,
 }
 
-/// A checkpoint and the database that it belongs to.
+/// A checkpoint and the id of its database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundCheckpoint {
-    /// The checkpoint.
     pub checkpoint: Checkpoint,
-    /// The database of PostgreSQL; `None` if an older projector wrote the checkpoint.
+    /// Id of the PostgreSQL database; `None` if an older projector wrote the checkpoint.
     pub database: Option<Uuid>,
 }

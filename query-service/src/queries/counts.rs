@@ -4,27 +4,26 @@ use proto::UserId;
 
 use super::{Question, QuestionName, Shared};
 
-/// The counts of one account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How many follow it.
+    /// Accounts that follow it.
     pub followers: u64,
-    /// How many it follows.
+    /// Accounts that it follows.
     pub following: u64,
-    /// How many it has muted.
+    /// Accounts that it has muted.
     pub muting: u64,
-    /// How many it has blocked.
+    /// Accounts that it has blocked.
     pub blocking: u64,
-    /// How many it asks to follow.
+    /// Follow requests that it has sent.
     pub requests_sent: u64,
-    /// How many ask to follow it.
+    /// Follow requests that it has received.
     pub requests_received: u64,
 }
 
 /// What are the counts of these accounts?
 #[derive(Debug)]
 pub struct CountsOf {
-    /// The accounts. They may repeat; unknown ones have zeros.
+    /// May repeat; unknown accounts have zeros.
     pub users: Vec<UserId>,
 }
 

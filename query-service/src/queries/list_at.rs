@@ -5,37 +5,34 @@ use proto::UserId;
 use super::hops::{Dependency, LONG_LIST};
 use super::{LINKS, ListKind, Question, QuestionName, Relation, Scope};
 
-/// Parts of lists that end before this row are read as pages are, with recent events applied.
+/// Parts of lists that end before this row are read like pages, with recent events applied.
 const NEAR: usize = 2_000;
 
-/// The part of a list at an offset. Looks at as many index entries as offset and limit say, and fetches `limit` rows.
+/// The part of a list at an offset. Reads offset + limit index entries, and fetches `limit` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListAt {
-    /// Which list.
     pub kind: ListKind,
-    /// Whose list.
     pub user: UserId,
-    /// Rows left out before the first.
+    /// Rows to skip.
     pub offset: usize,
-    /// Most rows.
+    /// Maximum number of rows.
     pub limit: usize,
-    /// Whose links with the accounts are wanted.
+    /// The account whose links with the rows are wanted.
     pub viewer: Option<UserId>,
 }
 
-/// A part of a list at an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The accounts, newest first.
+    /// Newest first.
     pub users: Vec<UserId>,
-    /// How many the whole list has.
+    /// Length of the whole list.
     pub total: u64,
-    /// What links the viewer with each of the accounts; empty without a viewer.
+    /// The viewer's links with each of the accounts; empty without a viewer.
     pub relations: Vec<Relation>,
 }
 
 impl ListAt {
-    /// The part is near enough to the beginning to be read as a page.
+    /// True if the part is near enough to the beginning to be read as a page.
     pub fn is_near(&self) -> bool {
         self.end() < NEAR
     }
@@ -45,7 +42,6 @@ impl ListAt {
         self.offset + self.limit
     }
 
-    /// The edges that the answer depends on.
     pub fn dependencies(&self) -> Vec<Dependency> {
         let links = self.viewer.into_iter().flat_map(|viewer| LINKS.map(|side| (viewer, side)));
         std::iter::once((self.user, self.kind.side())).chain(links).collect()
@@ -59,8 +55,8 @@ impl Question for ListAt {
         QuestionName::ListAt
     }
 
-    // As many rows as it costs: skipping is cheaper than fetching, by about ten, and ends with the list, however far the
-    // offset is.
+    // Counts the rows that skipping would cost: it is about ten times cheaper than fetching, and ends with the list
+    // however large the offset is.
     fn rows(&self) -> usize {
         self.limit + (self.offset / 10).min(LONG_LIST)
     }

@@ -5,25 +5,23 @@ use proto::{Position, UserId};
 
 use super::{Link, Question, QuestionName, Relation, Side};
 
-/// Which list of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {
-    /// Who follows it.
+    /// Accounts that follow it.
     Followers,
-    /// Whom it follows.
+    /// Accounts that it follows.
     Following,
-    /// Whom it has muted.
+    /// Accounts that it has muted.
     Mutes,
-    /// Whom it has blocked.
+    /// Accounts that it has blocked.
     Blocks,
-    /// Who asks to follow it.
+    /// Accounts whose follow requests to it are pending.
     RequestsReceived,
-    /// Whom it asks to follow.
+    /// Accounts to which its follow requests are pending.
     RequestsSent,
 }
 
 impl ListKind {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Followers,
         Self::Following,
@@ -33,7 +31,7 @@ impl ListKind {
         Self::RequestsSent,
     ];
 
-    /// Its edges.
+    /// The edges behind the list.
     pub fn side(self) -> Side {
         match self {
             Self::Followers => Side::incoming(EdgeKind::Follow),
@@ -46,20 +44,19 @@ impl ListKind {
     }
 }
 
-/// The lists that others look at.
+/// The lists that other accounts may read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PublicList {
-    /// Who follows the account.
+    /// Accounts that follow the account.
     Followers,
-    /// Whom the account follows.
+    /// Accounts that the account follows.
     Following,
 }
 
 impl PublicList {
-    /// Both of them.
     pub const ALL: [Self; 2] = [Self::Followers, Self::Following];
 
-    /// The same among all lists.
+    /// As [`ListKind`].
     pub fn kind(self) -> ListKind {
         match self {
             Self::Followers => ListKind::Followers,
@@ -68,46 +65,41 @@ impl PublicList {
     }
 }
 
-/// One row of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListRow {
     /// The account at the other end.
     pub user: UserId,
-    /// Its place; rows come with descending positions.
+    /// Position; rows come in descending order.
     pub position: Position,
-    /// When the edge came to be, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_millis: i64,
-    /// When it runs out; none for one for good.
+    /// Expiry, in milliseconds since 1970; `None` for a permanent edge.
     pub expires_at_millis: Option<i64>,
 }
 
 impl ListRow {
-    /// The row of an account that this edge links with the list's.
+    /// The row for the account at the other end of this edge.
     pub fn of(user: UserId, link: Link) -> Self {
         let Link { position, created_at_millis, expires_at_millis, .. } = link;
         Self { user, position, created_at_millis, expires_at_millis }
     }
 }
 
-/// One row of a list, and what links somebody who looks at it with the row's account.
+/// One row of a list, and the viewer's links with its account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenRow {
-    /// The row.
     pub row: ListRow,
-    /// The links.
     pub relation: Relation,
 }
 
 /// Which are the next rows of a list?
 #[derive(Debug)]
 pub struct Page {
-    /// Which list.
     pub kind: ListKind,
-    /// Whose list.
     pub user: UserId,
     /// Rows below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// Most rows.
+    /// Maximum number of rows.
     pub limit: usize,
 }
 
@@ -130,18 +122,15 @@ impl Question for Page {
     }
 }
 
-/// Which are the next rows of a list, and what links a viewer with the accounts in them?
+/// Which are the next rows of a list, and what are the viewer's links with their accounts?
 #[derive(Debug)]
 pub struct SeenPage {
-    /// Which list.
     pub list: PublicList,
-    /// Whose list.
     pub user: UserId,
     /// Rows below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// Most rows.
+    /// Maximum number of rows.
     pub limit: usize,
-    /// Who looks at it.
     pub viewer: UserId,
 }
 

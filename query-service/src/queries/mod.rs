@@ -1,5 +1,4 @@
-//! What can be asked of a store, and what it answers: plain data, and the traits of those who answer. It knows no store
-//! and no API.
+//! Questions and answers as plain data, and the trait of their readers. Independent of stores and of the API.
 
 mod checkpoint;
 mod counts;

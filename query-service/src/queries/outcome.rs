@@ -1,13 +1,13 @@
-//! How a question to a store ended.
+//! Outcomes of questions to a store.
 
 use super::{Error, ReadResult};
 
-/// How a question to a store ended: a label of metrics, so a closed set.
+/// The outcome of a question to a store. A closed set, since it is a label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The store answered.
     Ok,
-    /// It did not answer in time, or stands still.
+    /// It did not answer in time, or is stalled.
     Timeout,
     /// It cannot give an exact answer now.
     NotReady,
@@ -18,12 +18,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The labels, in the order of the outcomes.
+    /// In the order of the variants.
     pub const LABELS: [&str; 5] = ["ok", "timeout", "not_ready", "busy", "error"];
-    /// How many there are.
+    /// Number of variants.
     pub const COUNT: usize = Self::LABELS.len();
 
-    /// How this answer came about.
+    /// The outcome of this answer.
     pub fn of<T>(answer: &ReadResult<T>) -> Self {
         answer.as_ref().map_or_else(Self::failure, |_| Self::Ok)
     }
@@ -38,7 +38,6 @@ impl Outcome {
         }
     }
 
-    /// The label.
     pub fn name(self) -> &'static str {
         Self::LABELS[self as usize]
     }

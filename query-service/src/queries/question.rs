@@ -1,67 +1,65 @@
-//! What a question says of itself, whichever store answers it.
+//! Properties of a question that do not depend on the store.
 
-/// Items that cost the source of truth about as much as one more statement.
+/// Number of items that cost PostgreSQL about as much as one more statement.
 const ITEMS_PER_UNIT: usize = 50;
 
-/// Rows that a read gets for one place at a read model.
+/// Rows that a read may return per place at a read model.
 const ROWS_PER_PLACE: usize = 1_000;
 
-/// Places at a read model that an answer of `rows` rows takes. Long answers count more, since they use more of the server's
+/// Places at a read model for an answer of `rows` rows. Long answers take several, since they use more of the server's
 /// CPU. A page of the API's largest size takes one.
 pub fn places(rows: usize) -> usize {
     (rows / ROWS_PER_PLACE).max(1)
 }
 
-/// How far a question reaches, which decides which stores can answer it and how long they get.
+/// The reach of a question, which decides which stores can answer it and how long they get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Scope {
-    /// About edges of the accounts themselves. Recent events are applied to the answer.
+    /// Single-hop: edges of the accounts themselves. Recent events are applied to the answer.
     #[default]
     Single,
-    /// Over more than one hop. It takes longer, and recent events cannot be applied to the answer.
+    /// Multi-hop. It takes longer, and recent events cannot be applied to the answer.
     Multi,
-    /// As `Multi`, and only the read model can answer.
+    /// Like `Multi`, and only the read model can answer.
     ReadModel,
 }
 
 /// A question: plain data that any store may be able to answer, see [`super::Read`].
 pub trait Question: Send + Sync {
-    /// The type of its answer.
     type Answer: Send;
 
-    /// Whether it shares statements with other questions, which have places of their own at the read models.
+    /// True if it shares statements with other questions; those have separate places at the read models.
     const IS_SHARED: bool = false;
 
-    /// Its name in metrics and explanations.
+    /// Name in metrics and explanations.
     fn name(&self) -> QuestionName;
 
-    /// Upper bound of the rows of a list in its answer; one for another answer.
+    /// Upper bound of the rows of a list in its answer; 1 for other answers.
     fn rows(&self) -> usize {
         1
     }
 
-    /// Upper bound of the items that it is about.
+    /// Upper bound of the items that it concerns.
     fn items(&self) -> usize {
         self.rows()
     }
 
-    /// How far it reaches.
     fn scope(&self) -> Scope {
         Scope::Single
     }
 
-    /// Places that it takes at a read model, if it has a statement of its own.
+    /// Places that it takes at a read model, if it has its own statement.
     fn places(&self) -> usize {
         places(self.rows())
     }
 
-    /// Its price in the fallback budget: one for the statement and one for every fifty items.
+    /// Cost in units of the fallback budget: one for the statement and one for every fifty items.
     fn cost(&self) -> u32 {
         u32::try_from(1 + self.items() / ITEMS_PER_UNIT).unwrap_or(u32::MAX)
     }
 }
 
-/// The names of questions: labels of metrics, so a closed set.
+/// The names of questions. A closed set, since they are labels of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuestionName {
     /// [`super::Check`].
@@ -99,7 +97,7 @@ pub enum QuestionName {
 }
 
 impl QuestionName {
-    /// The labels, in the order of the names.
+    /// In the order of the variants.
     pub const LABELS: [&str; 16] = [
         "check",
         "relations",
@@ -118,10 +116,9 @@ impl QuestionName {
         "union",
         "suggest",
     ];
-    /// How many there are.
+    /// Number of variants.
     pub const COUNT: usize = Self::LABELS.len();
 
-    /// The label.
     pub fn text(self) -> &'static str {
         Self::LABELS[self as usize]
     }

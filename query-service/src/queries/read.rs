@@ -1,4 +1,4 @@
-//! Who answers questions: each store, and each layer above one.
+//! The traits of readers: each store, and each layer above one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +9,19 @@ use tokio::time::Instant;
 
 use super::{Begins, Error, Question, ReadResult};
 
-/// The store that gave an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The read model.
+    /// Neo4j.
     Neo4j,
-    /// The source of truth.
+    /// PostgreSQL.
     Postgres,
 }
 
 impl Source {
-    /// How many there are.
+    /// Number of stores.
     pub const COUNT: usize = Self::Postgres as usize + 1;
 
-    /// Its name in metrics and in the status.
+    /// Name in metrics and in the status.
     pub fn name(self) -> &'static str {
         match self {
             Self::Neo4j => "neo4j",
@@ -31,43 +30,41 @@ impl Source {
     }
 }
 
-/// An answer and where it came from.
+/// An answer and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer<T> {
-    /// The answer.
     pub value: T,
-    /// What it holds everything up to.
+    /// The answer includes all changes up to this revision.
     pub as_of: Token,
-    /// The store.
     pub source: Source,
 }
 
-/// How long a read may take, and the call that it belongs to.
+/// The time limit of a read, and the call that it belongs to.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
     /// After this time the read ends with [`Error::TimedOut`].
     pub within: Duration,
-    /// The parent of the spans of its statements.
+    /// Parent of the spans of its statements.
     pub parent: &'a Parent,
 }
 
 impl Context<'_> {
-    /// The same for a part of the read that may take this long.
+    /// Context of a part of the read, with this time limit.
     #[must_use]
     pub fn within(self, within: Duration) -> Self {
         Self { within, ..self }
     }
 
-    /// The same for the rest of the read, which must end at `until`.
+    /// Context of the rest of the read, which must end at `until`.
     pub fn until(self, until: Instant) -> Result<Self, Error> {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() { Err(Error::TimedOut) } else { Ok(self.within(left)) }
     }
 }
 
-/// Answers a question. Each answer is one set-based operation, however many accounts it is about.
+/// Answers a question. Each answer is one set-based operation, regardless of the number of accounts.
 pub trait Read<Q: Question>: Send + Sync {
-    /// Answers in time, or with [`Error::TimedOut`].
+    /// Answers in time, or fails with [`Error::TimedOut`].
     fn read(&self, question: &Q, cx: Context<'_>) -> impl Future<Output = ReadResult<Q::Answer>> + Send;
 }
 
@@ -77,9 +74,9 @@ impl<Q: Question, R: Read<Q>> Read<Q> for Arc<R> {
     }
 }
 
-/// A question that shares statements with others of its kind: each of its items has an answer of its own.
+/// A question that shares statements with others of its kind: each of its items has its own answer.
 pub trait Shared: Question<Answer = Vec<<Self as Shared>::Value>> {
-    /// What one value is about.
+    /// One part of a question, for example one target.
     type Item: Copy + Send + Sync + 'static;
     /// The answer for one item.
     type Value: Clone + Default + Send + 'static;
@@ -88,21 +85,20 @@ pub trait Shared: Question<Answer = Vec<<Self as Shared>::Value>> {
     fn to_items(&self) -> Vec<Self::Item>;
 }
 
-/// How much goes into one statement.
+/// The capacity of one statement.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Room of a statement, in items.
+    /// Maximum number of items.
     pub statement: usize,
-    /// What each question takes of it in addition to its items.
+    /// Capacity that each question takes in addition to its items.
     pub question: usize,
 }
 
 /// A store that answers items of several questions in one statement.
 pub trait ReadItems<Q: Shared>: Send + Sync {
-    /// How much it takes at once.
     const ROOM: Room;
 
-    /// Answers for each item, in order, and calls `begins` when the statement begins.
+    /// Answers each item, in order, and calls `begins` when the statement begins.
     fn read_items(
         &self,
         items: Vec<Q::Item>,

@@ -1,4 +1,4 @@
-//! What links a viewer with other accounts: all of it, or whether one follows them.
+//! Links between a viewer and other accounts.
 
 use proto::etag::{Etag, PairEdge};
 use proto::event::EdgeKind;
@@ -9,25 +9,24 @@ use super::{Question, QuestionName, Shared};
 /// One edge between two accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Its place in lists.
+    /// Position in lists.
     pub position: Position,
-    /// When it came to be, in milliseconds since 1970.
+    /// Creation time, in milliseconds since 1970.
     pub created_at_millis: i64,
-    /// When it runs out; none for one for good.
+    /// Expiry, in milliseconds since 1970; `None` for a permanent edge.
     pub expires_at_millis: Option<i64>,
     /// The revision of its last change.
     pub revision: Revision,
 }
 
-/// Two accounts: a viewer, and another one.
+/// A viewer and another account.
 pub type Pair = (UserId, UserId);
 
 /// The edges of one kind that start at an account, or those that end there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Side {
-    /// The kind.
     pub kind: EdgeKind,
-    /// They start there.
+    /// True if they start at the account.
     pub outgoing: bool,
 }
 
@@ -43,7 +42,7 @@ impl Side {
     }
 }
 
-/// All that links a viewer with another account. Whether the other has muted the viewer is not in it: that is private.
+/// All links between a viewer and another account, except whether the other has muted the viewer, which is private.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Relation {
     /// The viewer follows the other.
@@ -62,7 +61,7 @@ pub struct Relation {
     pub blocked_by: Option<Link>,
 }
 
-/// What can link a viewer with another, on the viewer's side, as far as the viewer may know of it.
+/// The possible links of a viewer with another account, from the viewer's side, as far as the viewer may see them.
 pub const LINKS: [Side; 7] = [
     Side::outgoing(EdgeKind::Follow),
     Side::incoming(EdgeKind::Follow),
@@ -74,7 +73,7 @@ pub const LINKS: [Side; 7] = [
 ];
 
 impl Relation {
-    /// The place of an edge on this side of the viewer; `None` for edges that are private.
+    /// The index of an edge on this side of the viewer; `None` for private edges.
     pub fn slot(&mut self, side: Side) -> Option<&mut Option<Link>> {
         match (side.kind, side.outgoing) {
             (EdgeKind::Follow, true) => Some(&mut self.following),
@@ -88,12 +87,12 @@ impl Relation {
         }
     }
 
-    /// One of the two has blocked the other.
+    /// True if one of the two has blocked the other.
     pub fn blocked(&self) -> bool {
         self.blocking.is_some() || self.blocked_by.is_some()
     }
 
-    /// The state of the pair as the viewer may know it.
+    /// The state of the pair that the viewer may see.
     pub fn etag(&self, viewer: UserId, other: UserId) -> Etag {
         let edges = LINKS.into_iter().zip(self.links()).filter_map(|(Side { kind, outgoing }, link)| {
             let link = link?;
@@ -114,12 +113,11 @@ impl Relation {
     }
 }
 
-/// What links the viewer with these?
+/// What are the links between the viewer and these accounts?
 #[derive(Debug)]
 pub struct Relations {
-    /// Whose view.
     pub viewer: UserId,
-    /// The others. They may repeat; the viewer itself has no link.
+    /// May repeat; the viewer itself has no link.
     pub targets: Vec<UserId>,
 }
 
@@ -146,12 +144,11 @@ impl Shared for Relations {
     }
 }
 
-/// Which of these does the viewer follow?
+/// Which of these accounts does the viewer follow?
 #[derive(Debug)]
 pub struct Check {
-    /// Who follows or not.
     pub viewer: UserId,
-    /// Who is followed or not. Targets may repeat.
+    /// May repeat.
     pub targets: Vec<UserId>,
 }
 

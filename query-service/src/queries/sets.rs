@@ -1,4 +1,4 @@
-//! Sets of accounts on one side of an account, put together.
+//! Combinations of sets of accounts on one side of an account.
 
 use proto::event::EdgeKind;
 use proto::{Position, UserId};
@@ -6,15 +6,14 @@ use proto::{Position, UserId};
 use super::hops::{Dependency, MultiHop};
 use super::{ListRow, Page, PublicList, Question, QuestionName, Scope, Side};
 
-/// The newest follows of a viewer that are looked through for the known: more than FOLLOW_CAP lets most accounts have.
+/// Number of a viewer's newest follows in which known followers are searched: more than FOLLOW_CAP allows most
+/// accounts.
 pub const FOLLOWS_LOOKED_THROUGH: usize = 10_000;
 
 /// The accounts on one side of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Set {
-    /// Which side.
     pub list: PublicList,
-    /// Of whom.
     pub user: UserId,
 }
 
@@ -24,41 +23,37 @@ impl Set {
     }
 }
 
-/// A row of a set, and when its account came into the other one.
+/// A row, and the creation time of its edge in the other set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetRow {
-    /// The row.
     pub row: ListRow,
-    /// When the edge of the other set came to be, in milliseconds since 1970; none where there is none.
+    /// In milliseconds since 1970; `None` if the account is not in the other set.
     pub met_at_millis: Option<i64>,
 }
 
-/// Walks one set, newest first, and takes those who are in another one, or those who are not. Looks at no more than
+/// Walks one set, newest first, and keeps the accounts that are in another set, or those that are not. Reads at most
 /// `look` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sift {
-    /// The set that is walked.
     pub walked: Set,
     /// Rows below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// The other set.
     pub other: Set,
-    /// Who came into it at this position or later does not count; all do if absent.
+    /// Ignores members at or above this position; none if absent.
     pub other_before: Option<Position>,
-    /// Those in it are taken, else those who are not.
+    /// True: keep members; false: keep non-members.
     pub members: bool,
-    /// Most rows looked at.
+    /// Maximum number of rows that are read.
     pub look: usize,
-    /// Most rows taken.
+    /// Maximum number of rows that are kept.
     pub limit: usize,
 }
 
-/// What a sift found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sifted {
-    /// The rows, newest first.
+    /// Newest first.
     pub rows: Vec<MetRow>,
-    /// The last row that was looked at, where there may be more behind it.
+    /// The last row that was read, if there may be more after it.
     pub looked_to: Option<Position>,
 }
 
@@ -92,26 +87,26 @@ impl Question for Sift {
 /// in the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Union {
-    /// The set that is walked first.
+    /// The set to walk first.
     pub first: Set,
     /// Rows of the first set below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// The set that is walked then, from its newest row.
+    /// The set to walk next, from its newest row.
     pub second: Set,
-    /// Edges of the first set from this position on do not exclude an account of the second; all do if absent.
+    /// Edges of the first set at or above this position do not exclude an account of the second; all edges do if
+    /// absent.
     pub begun: Option<Position>,
-    /// Most rows of the second set that are read.
+    /// Maximum number of rows of the second set that are read.
     pub look: usize,
-    /// Rows of the page.
+    /// Page size.
     pub size: usize,
 }
 
-/// A page of a union.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct United {
-    /// Rows of the first set, newest first: up to one more than the page.
+    /// Rows of the first set, newest first: up to one more than the page size.
     pub first: Vec<ListRow>,
-    /// Rows of the second set that fill the page; none if the first set fills it.
+    /// Rows of the second set that fill the page; empty if the first set fills it.
     pub second: Option<Sifted>,
 }
 
@@ -123,13 +118,13 @@ impl MultiHop for Union {
 }
 
 impl Union {
-    /// The rows of the first set. One more than the page shows whether they fill it.
+    /// Reads the first set. One more row than the page shows whether they fill it.
     pub fn first_page(&self) -> Page {
         let Set { list, user } = self.first;
         Page { kind: list.kind(), user, before: self.before, limit: self.size + 1 }
     }
 
-    /// What completes a page of these rows of the first set; nothing if they fill it.
+    /// Reads the rest of the page after these rows of the first set; `None` if they fill it.
     pub fn rest(&self, first: &[ListRow]) -> Option<Sift> {
         (first.len() <= self.size && self.first != self.second).then(|| Sift {
             walked: self.second,
@@ -163,33 +158,32 @@ impl Question for Union {
     }
 }
 
-/// Whom `viewer` follows that follow `target`, in the order of the viewer's follows. Looks through the newest
-/// [`FOLLOWS_LOOKED_THROUGH`] of those, whichever part is asked for: the total counts the same ones on every page.
+/// Accounts that `viewer` follows and that follow `target`, in the order of the viewer's follows. Reads the newest
+/// [`FOLLOWS_LOOKED_THROUGH`] of those, whichever part the caller wants: so the total is the same on every page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Who looks.
     pub viewer: UserId,
-    /// Whose followers; may be the viewer.
+    /// May be the viewer.
     pub target: UserId,
     /// Rows below this position; from the newest if absent.
     pub before: Option<Position>,
-    /// Rows left out before the first.
+    /// Rows to skip.
     pub skip: usize,
-    /// Most rows.
+    /// Maximum number of rows.
     pub limit: usize,
 }
 
-/// The known, or a part of them.
+/// A part of the known followers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownRows {
-    /// The rows, newest first.
+    /// Newest first.
     pub rows: Vec<MetRow>,
-    /// How many there are in all, among the follows that were looked through.
+    /// Number of known followers among the follows that were read.
     pub total: u64,
 }
 
 impl MultiHop for Known {
-    /// Who else follows the target is found at the target.
+    /// The viewer's follows are looked up in the target's followers.
     fn dependencies(&self, _: &KnownRows) -> Vec<Dependency> {
         vec![(self.viewer, Side::outgoing(EdgeKind::Follow)), (self.target, Side::incoming(EdgeKind::Follow))]
     }

@@ -6,40 +6,36 @@ use proto::event::EdgeKind;
 use super::hops::{Dependency, LONG_LIST, MultiHop};
 use super::{Question, QuestionName, Scope, Side};
 
-/// The newest follows of a viewer that suggestions look at.
+/// Number of a viewer's newest follows that suggestions are based on.
 pub const SUGGESTING_FOLLOWS: usize = 250;
-/// The newest follows of each of those.
+/// Number of the newest follows of each of those.
 pub const FOLLOWS_OF_EACH: usize = 100;
-/// Accounts in between that a suggestion names, at most.
+/// Maximum number of accounts in between that a suggestion names.
 pub const NAMED_BETWEEN: usize = 3;
 
-/// Whom might `viewer` want to follow? Looks at the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the newest
-/// [`FOLLOWS_OF_EACH`] of each of those. PostgreSQL cannot answer it.
+/// Which accounts might `viewer` want to follow? Reads the newest [`SUGGESTING_FOLLOWS`] follows of the viewer and the
+/// newest [`FOLLOWS_OF_EACH`] of each of those. PostgreSQL cannot answer it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suggest {
-    /// For whom.
     pub viewer: UserId,
-    /// Most suggestions.
+    /// Maximum number of suggestions.
     pub limit: usize,
 }
 
-/// Accounts to follow, and what they were derived from.
+/// Suggestions, and the follows from which they were derived.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Suggested {
-    /// The accounts.
     pub suggestions: Vec<Suggestion>,
     /// The viewer's follows whose follows were read.
     pub middles: Vec<UserId>,
 }
 
-/// Somebody to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suggestion {
-    /// The account.
     pub user: UserId,
-    /// How many in between follow it.
+    /// Number of the viewer's follows that follow it.
     pub between_count: u32,
-    /// A few of them.
+    /// Some of them.
     pub between: Vec<UserId>,
 }
 

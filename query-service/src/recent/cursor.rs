@@ -1,5 +1,5 @@
-//! Reads the wanted events after a point, one after the other, for a watch: from the recent events, and older ones from a
-//! source of its own until the recent ones reach back far enough.
+//! Reads the wanted events after a revision in order, for a watch: from the recent events, and older ones from a
+//! separate source until the ring reaches back far enough.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,45 +13,45 @@ use tokio::time::Instant;
 
 use super::{Filter, Limits, Recent, Sources};
 
-/// Recent events looked at under one lock, and bytes of those that are wanted. A watcher keeps them in memory when the
-/// ring has let them go.
+/// Maximum number of recent events read under one lock, and of bytes of wanted ones. The cursor keeps them in memory
+/// even if the ring drops them.
 const EXCERPT: Limits = Limits { events: 256, bytes: 1024 * 1024 };
-/// Maximum number of cursors that read the past at the same time. Each has some of its events in memory, and an event of an import may have 200 kB.
+/// Maximum number of cursors that read older events concurrently. Each holds some of its events in memory, and an event
+/// of an import may have 200 kB.
 pub const PAST_READERS: usize = 8;
-/// How long a cursor reads the past before another one that waits takes its place.
+/// Time for which a cursor reads older events before a waiting one takes its turn.
 const READER_TIME: Duration = Duration::from_secs(10);
 
-/// Reads what the recent events do not have.
+/// Reads events that are no longer in the ring.
 struct Past {
     source: EventSource,
     until: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
-/// The next event of the past, on its way: perhaps still waiting for its turn, or for a page of the outbox.
+/// A pending read of an older event; it may still wait for its turn, or for a page of the outbox.
 type Reading = BoxFuture<'static, (Past, Result<LoggedEvent, Stop>)>;
 
-/// Wanted events after a point.
 pub struct EventCursor {
     recent: Arc<Recent>,
     sources: Sources,
     filter: Filter,
     follow: watch::Receiver<Option<Token>>,
-    /// All events up to here were given out, are waiting, or were not wanted.
+    /// All events up to here were returned, are buffered, or were not wanted.
     read: Token,
     waiting: VecDeque<(Revision, Arc<[u8]>)>,
-    /// What is next is not among the recent events.
+    /// True if the next event is no longer in the ring.
     is_behind: bool,
-    /// There while it is its turn to read that.
+    /// The reader of older events, while this cursor has a turn.
     past: Option<Past>,
-    /// There from when an event of the past is wanted until it came. It outlives the call that waits for it: its place in the
-    /// queue, and what was read for it, are not to be lost each time that a heartbeat is due.
+    /// A pending read of an older event. It survives cancelled calls, so that a heartbeat that is due loses neither its
+    /// place in the queue nor what was read.
     reading: Option<Reading>,
     readers: Arc<Semaphore>,
 }
 
 impl EventCursor {
-    /// Reads the events after a token; `readers` are shared by all of them, see [`PAST_READERS`].
+    /// Reads the events after a token; all cursors share `readers`, see [`PAST_READERS`].
     pub fn after(
         after: Token,
         filter: Filter,
@@ -74,7 +74,7 @@ impl EventCursor {
         }
     }
 
-    /// All events up to here were given out or were not wanted.
+    /// All events up to here were returned or were not wanted.
     pub fn done(&self) -> Token {
         match self.waiting.front() {
             Some((next, _)) => Token::new(self.read.epoch, Revision(next.0 - 1)),
@@ -87,8 +87,8 @@ impl EventCursor {
         !self.is_behind
     }
 
-    /// Waits until the recent events no longer hold the one after `taken`. Events of the past do not count: they were
-    /// never among the recent ones.
+    /// Waits until the ring no longer holds the event after `taken`. Does not apply to older events, which were never
+    /// in the ring.
     pub fn passed_by<F: Fn() -> Revision>(&self, taken: F) -> impl Future<Output = ()> + use<F> {
         let (recent, is_live) = (Arc::clone(&self.recent), self.is_live());
         async move {
@@ -103,7 +103,7 @@ impl EventCursor {
         }
     }
 
-    /// Waits for the next event that is wanted. Nothing is lost if this is given up.
+    /// Waits for the next wanted event. Cancel safe.
     pub async fn next(&mut self) -> Result<(Token, Arc<[u8]>), Stop> {
         loop {
             if let Some((revision, payload)) = self.waiting.pop_front() {
@@ -112,7 +112,7 @@ impl EventCursor {
             if self.recent.position().is_some_and(|position| self.is_past(position)) {
                 return Err(Stop::OtherEpoch);
             }
-            // Seen before the look, so that what comes after it wakes us.
+            // Marked as seen before the read, so that a later change wakes this task.
             self.follow.mark_unchanged();
             let excerpt = self.recent.ring().excerpt(self.read, &self.filter, EXCERPT);
             match excerpt {
@@ -126,7 +126,7 @@ impl EventCursor {
                         self.changed().await;
                     }
                 }
-                // It has read less than we have, or nothing yet.
+                // The ring is behind this cursor, or still empty.
                 None if self.recent.position().is_none_or(|position| position < self.read) => {
                     self.changed().await;
                 }
@@ -135,7 +135,7 @@ impl EventCursor {
         }
     }
 
-    /// Takes the next event of the past.
+    /// Returns the next older event.
     async fn read_past(&mut self) -> Result<(), Stop> {
         self.is_behind = true;
         let reading = match &mut self.reading {
@@ -152,7 +152,7 @@ impl EventCursor {
         Ok(())
     }
 
-    /// True if the recent events are of another epoch, and it is the current one.
+    /// True if the recent events are of another epoch, and that epoch is current.
     fn is_past(&self, position: Token) -> bool {
         let current = self.sources.heads.epoch().is_none_or(|epoch| epoch == position.epoch);
         position.epoch > self.read.epoch || (position.epoch < self.read.epoch && current)
@@ -164,7 +164,8 @@ impl EventCursor {
     }
 }
 
-/// Reads the event after a point, once it is its turn. One that has had its turn for long goes to the end of the queue.
+/// Reads the event after a revision, once the cursor has a turn. A cursor whose turn is over goes to the end of the
+/// queue.
 fn read(past: Option<Past>, after: Token, sources: Sources, readers: &Arc<Semaphore>) -> Reading {
     let readers = Arc::clone(readers);
     Box::pin(async move {
@@ -172,7 +173,7 @@ fn read(past: Option<Past>, after: Token, sources: Sources, readers: &Arc<Semaph
             Some(past) => past,
             None => {
                 let Ok(permit) = readers.acquire_owned().await else {
-                    // Nothing closes it.
+                    // The semaphore is never closed.
                     return std::future::pending().await;
                 };
                 let source = EventSource::after(LogPosition::unverified(after), sources.log);
@@ -195,14 +196,14 @@ mod tests {
         Token::new(Epoch(1), Revision(revision))
     }
 
-    /// One whose next event is of the past.
+    /// A cursor whose next event is an older one.
     fn behind(sources: Sources, readers: &Arc<Semaphore>) -> EventCursor {
         let recent = Arc::new(Recent::new(Limits { events: 1, bytes: usize::MAX }));
         recent.begin(token(100));
         EventCursor::after(token(7), Filter::default(), recent, sources, Arc::clone(readers))
     }
 
-    /// Waits for an event as somebody does who has to send a heartbeat soon.
+    /// Waits for an event like a caller that must send a heartbeat soon.
     async fn wait_a_moment(cursor: &mut EventCursor) {
         let moment = Duration::from_millis(50);
         tokio::time::timeout(moment, cursor.next()).await.expect_err("there is no event");
@@ -231,7 +232,7 @@ mod tests {
         let mut connections = Vec::new();
         for _ in 0..4 {
             wait_a_moment(&mut cursor).await;
-            // It takes connections and says nothing.
+            // Accepts connections and never answers.
             let moment = Duration::from_millis(10);
             while let Ok(taken) = tokio::time::timeout(moment, postgres.accept()).await {
                 connections.push(taken.expect("a connection"));

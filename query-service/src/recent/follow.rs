@@ -1,7 +1,7 @@
-//! Follows the log of events and keeps the recent ones in the ring.
+//! Follows the event log and fills the ring.
 //!
-//! The ring is contiguous or empty. If the history breaks off (another epoch, events pruned before they were read, an
-//! event that cannot be read), the ring is emptied and starts again at the head.
+//! The ring is contiguous or empty. If the history is interrupted (another epoch, events pruned before they were read,
+//! an unreadable event), the ring is cleared and restarts at the head.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Limits, Ring, Sources};
 use crate::metrics::{FEED_RESTARTS, RING_BYTES, RING_EVENTS, RING_REVISION, RING_SPAN};
 
-/// Events before the head that are read at the start: a read model that is a little behind then can be brought up to
-/// date at once.
+/// Number of events before the head that are read at the start, so that answers of a slightly lagging read model can be
+/// corrected at once.
 const LOOK_BACK: u64 = 1_000;
-/// Pause between two looks for a head to begin at.
+/// Interval between checks for a head at which to start.
 const LOOK: Duration = Duration::from_millis(50);
-/// Pause before the ring starts again.
+/// Pause before the ring restarts.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often the gauges are set.
+/// Interval at which the gauges are set.
 const GAUGES: Duration = Duration::from_secs(1);
 
-/// The recent events, as this process has read them. Shared by the one who fills it and those who read.
+/// The recent events that this process has read. Shared by the follower and the readers.
 #[derive(Debug)]
 pub struct Recent {
     ring: RwLock<Ring>,
@@ -34,12 +34,11 @@ pub struct Recent {
 }
 
 impl Recent {
-    /// Holds nothing yet.
     pub fn new(limits: Limits) -> Self {
         Self { ring: RwLock::new(Ring::new(limits)), position: watch::channel(None).0 }
     }
 
-    /// The ring, for a moment: new events wait while it is held.
+    /// Locks the ring. Hold it briefly: new events wait meanwhile.
     pub fn ring(&self) -> RwLockReadGuard<'_, Ring> {
         self.ring.read()
     }
@@ -49,12 +48,12 @@ impl Recent {
         *self.position.borrow()
     }
 
-    /// Follows the position.
+    /// Subscribes to the position.
     pub fn subscribe(&self) -> watch::Receiver<Option<Token>> {
         self.position.subscribe()
     }
 
-    /// Waits until the position has reached a token; false if it has not at `until`.
+    /// Waits until the position has reached a token; false at `until`.
     pub async fn reach(&self, token: Token, until: Instant) -> bool {
         let reached = |position: &Option<Token>| position.is_some_and(|position| position >= token);
         if reached(&self.position.borrow()) {
@@ -65,13 +64,13 @@ impl Recent {
         tokio::time::timeout_at(until, follow.wait_for(reached)).await.is_ok()
     }
 
-    /// Forgets everything and goes on after this point.
+    /// Clears the ring and restarts after this position.
     pub fn begin(&self, at: Token) {
         self.ring.write().begin(at);
         self.position.send_replace(Some(at));
     }
 
-    /// Takes the next event; false if it is not the next one.
+    /// Appends the next event; false if it is not the next one.
     pub fn push(&self, logged: &LoggedEvent) -> bool {
         let position = {
             let mut ring = self.ring.write();
@@ -93,9 +92,7 @@ impl Recent {
 /// Fills the ring.
 #[derive(Debug)]
 pub struct Follower {
-    /// Where events come from.
     pub sources: Sources,
-    /// The ring.
     pub recent: Arc<Recent>,
 }
 
@@ -126,7 +123,8 @@ impl Follower {
         }
     }
 
-    /// PostgreSQL has lost commits that were read here: it would count as lagging until it has passed them.
+    /// PostgreSQL has lost commits that were read here. Without a new head it would count as lagging until it has
+    /// passed them.
     async fn take_back_head(&self) {
         match self.sources.log.outbox.head().await {
             Ok(head) => self.sources.heads.went_back(head.token(), Instant::now()),
@@ -143,7 +141,7 @@ impl Follower {
                     let at = Token::new(logged.event.epoch, logged.event.revision);
                     self.sources.heads.observe_event(at, Instant::now());
                     if !self.recent.push(&logged) {
-                        // Cannot happen: the source has checked it.
+                        // Cannot happen: the source has verified it.
                         return Stop::Contradicted(at.revision);
                     }
                 }
@@ -152,7 +150,7 @@ impl Follower {
         }
     }
 
-    /// A little before the head, as far as the stream reaches back. Waits until a head was heard of.
+    /// A little before the head, as far as the stream reaches back. Waits until a head is known.
     async fn find_begin(&self) -> Token {
         loop {
             if let Some(head) = self.sources.heads.head() {
@@ -170,7 +168,7 @@ impl Follower {
                 let ring = self.recent.ring();
                 (ring.position(), ring.events(), ring.bytes(), ring.span())
             };
-            // Figures for people; digits beyond 2^53 do not matter.
+            // Gauges need no more than the 53 bits of an f64.
             metrics::gauge!(RING_REVISION).set(position.map_or(0, |at| at.revision.0) as f64);
             metrics::gauge!(RING_EVENTS).set(events as f64);
             metrics::gauge!(RING_BYTES).set(bytes as f64);
@@ -180,15 +178,15 @@ impl Follower {
     }
 }
 
-/// Where to begin, given the head and what the stream holds from and to.
+/// Start position, given the head and the first and last revision of the stream.
 fn begin(head: Revision, (first, last): (Revision, Revision)) -> Revision {
     let newest = head.max(last);
     let oldest = first.0.saturating_sub(1);
-    // Both ends hold: not before the stream's first event, and not after the head.
+    // Both bounds apply: not before the stream's first event, and not after the head.
     Revision(newest.0.saturating_sub(LOOK_BACK).max(oldest).min(newest.0))
 }
 
-/// Why reading the log ended, as metrics name it.
+/// The cause of a stop, as a label of metrics.
 pub fn stop_name(stop: &Stop) -> &'static str {
     match stop {
         Stop::Pruned(_) => "pruned",
@@ -222,7 +220,7 @@ mod tests {
         assert_eq!(begin(5_000, 4_500, 5_000), 4_499);
         assert_eq!(begin(30, 1, 30), 0);
         assert_eq!(begin(0, 1, 0), 0);
-        // Just created at the next revision, and empty.
+        // A stream that was just created at the next revision, and is empty.
         assert_eq!(begin(30, 31, 30), 30);
     }
 

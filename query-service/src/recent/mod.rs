@@ -1,7 +1,6 @@
-//! What this process knows of the log: its newest revision, and the recent events.
+//! The log as known to this process: its newest revision, and the recent events.
 //!
-//! Heartbeats get lost, so nothing here is proof: an answer proves its freshness by the checkpoint that it was read
-//! with.
+//! Heartbeats get lost, so nothing here proves freshness: an answer proves it by the checkpoint that it was read with.
 
 mod cursor;
 mod follow;

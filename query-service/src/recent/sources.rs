@@ -1,4 +1,4 @@
-//! Where this process reads the log.
+//! The sources of the log.
 
 use std::sync::Arc;
 
@@ -11,9 +11,7 @@ use crate::metrics::{FEED_OUTBOX, FEED_REBUILDS};
 /// The log and its head. Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// The log.
     pub log: event_log::Sources,
-    /// The newest head.
     pub heads: Arc<HeadTracker>,
 }
 
@@ -23,12 +21,12 @@ impl KnownHead for HeadTracker {
     }
 }
 
-/// Counts what happens to the readers of the log.
+/// Metrics of the log's readers.
 #[derive(Debug)]
 pub struct FeedMonitor;
 
 impl Monitor for FeedMonitor {
-    /// Answers say how old they are, wherever events come from.
+    /// Answers contain their revision, whichever source the events come from.
     fn state(&self, _: SourceState<'_>) {}
 
     fn stream_ended(&self, cause: &'static str) {
@@ -42,7 +40,7 @@ impl Monitor for FeedMonitor {
 
 #[cfg(test)]
 impl Sources {
-    /// NATS is away, and PostgreSQL is at this address.
+    /// NATS is down, and PostgreSQL is at this address.
     pub(crate) async fn unreachable(postgres: &str) -> Self {
         use service_kit::{config::Env, nats, postgres as database};
 

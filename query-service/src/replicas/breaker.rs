@@ -1,10 +1,10 @@
-//! The circuit breaker of one store: decides from outcomes whether the store gets reads.
+//! The circuit breaker of one store: decides from outcomes whether the store receives reads.
 //!
-//! Callers' requests never test a store whose breaker is open: a probe in the background does, so that a dead store costs a
-//! request nothing. A store that answers probes and fails requests would flap, so each relapse doubles the time that the
-//! breaker stays open, up to a bound. Reads of a healthy store take no lock.
+//! Callers' requests never test a store whose breaker is open. A background probe does, so that a dead store costs a
+//! request nothing. A store that answers probes and fails requests would flap, so each relapse doubles the time that
+//! the breaker stays open, up to a bound. Reads of a healthy store take no lock.
 //!
-//! Written here because the known crates test a store with the next caller's request, and count calls only.
+//! Written here because the known crates test a store with the next caller's request, and only count calls.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -13,34 +13,34 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Failures are counted over this window and the one before.
+/// Failures are counted over this window and the previous one.
 const WINDOW: Duration = Duration::from_secs(1);
-/// Failures that open it if they come one after the other, or are at least half of the calls.
+/// Number of failures that open the breaker if they are consecutive, or at least half of the calls.
 const MIN_FAILURES: u32 = 5;
-/// Probes that must fail in a row: one pause of a store is not its death.
+/// Number of consecutive failures of probes that open it: a single pause of a store is not an outage.
 const FAILED_PROBES: u32 = 2;
 /// Shortest time that it stays open.
 const SHORTEST_HOLD: Duration = Duration::from_millis(250);
 /// Longest time that it stays open while probes succeed.
 const LONGEST_HOLD: Duration = Duration::from_secs(8);
-/// After this long without a relapse, the store counts as healthy again.
+/// Time without a relapse after which the store counts as healthy again.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(30);
 
-/// Why a store gets no reads.
+/// Why a store receives no reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// It was not reached yet since the start of the process.
+    /// It has not been reached since the start of the process.
     NotReachedYet = 1,
     /// Probes fail.
     Unreachable,
-    /// Requests fail or take too long.
+    /// Requests fail or time out.
     Failing,
 }
 
 impl Cause {
     const ALL: [Self; 3] = [Self::NotReachedYet, Self::Unreachable, Self::Failing];
 
-    /// Its name in metrics.
+    /// Label of metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::NotReachedYet => "not_reached_yet",
@@ -49,7 +49,7 @@ impl Cause {
         }
     }
 
-    /// The same in words.
+    /// Description for operators.
     pub fn text(self) -> &'static str {
         match self {
             Self::NotReachedYet => "not reached since the start",
@@ -65,13 +65,13 @@ enum State {
     Open { cause: Cause, until: Instant },
 }
 
-/// What changes rarely: reads of a healthy store do not look at it.
+/// State that changes rarely; reads of a healthy store do not access it.
 #[derive(Debug)]
 struct Inner {
     state: State,
     hold: Duration,
     failed_probes: u32,
-    /// What the last probe found, if it is known.
+    /// Result of the last probe, if it has a description.
     found: Option<String>,
     /// Failures in the current window.
     failures: u32,
@@ -84,10 +84,10 @@ struct Tally {
     failures: u32,
 }
 
-/// Decides whether a store gets reads. Starts open: the first probe closes it.
+/// Decides whether a store receives reads. Starts open: the first probe closes it.
 #[derive(Debug)]
 pub struct Breaker {
-    /// Why the store gets no reads; 0 while it gets them. Written under the lock.
+    /// The cause for which the breaker is open; 0 while it is closed. Written under the lock.
     cause: AtomicU8,
     /// Failures since the last answer.
     streak: AtomicU32,
@@ -100,7 +100,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A breaker that waits for its first probe.
+    /// An open breaker, before its first probe.
     pub fn new(now: Instant) -> Self {
         let cause = Cause::NotReachedYet;
         Self {
@@ -120,20 +120,20 @@ impl Breaker {
         }
     }
 
-    /// Why the store must get no reads; `None` if it may get them.
+    /// Why the store must not receive reads; `None` if it may.
     pub fn open(&self) -> Option<Cause> {
         let cause = self.cause.load(Ordering::Acquire);
         Cause::ALL.into_iter().find(|open| *open as u8 == cause)
     }
 
-    /// The same in words, for operators: what the last probe found, or else the cause.
+    /// Description of the cause for operators: the result of the last probe, or else the cause.
     pub fn problem(&self) -> Option<Cow<'static, str>> {
         let cause = self.open()?;
         let found = self.inner.lock().found.clone();
         Some(found.map_or(Cow::Borrowed(cause.text()), Cow::Owned))
     }
 
-    /// A request was answered.
+    /// Records that a request was answered.
     pub fn success(&self, now: Instant) {
         // Others write here only while requests fail.
         if self.streak.load(Ordering::Relaxed) > 0 {
@@ -145,7 +145,7 @@ impl Breaker {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request failed, or was not answered within the time that a healthy store needs.
+    /// Records that a request failed, or was not answered within the time that a healthy store needs.
     pub fn failure(&self, now: Instant) {
         let mut inner = self.inner.lock();
         self.rotate(&mut inner, now);
@@ -159,7 +159,7 @@ impl Breaker {
         }
     }
 
-    /// A probe failed; `found` says why in words, if it is known.
+    /// Records that a probe failed; `found` describes why, if known.
     pub fn probe_failed(&self, now: Instant, found: Option<String>) {
         let mut inner = self.inner.lock();
         inner.failed_probes += 1;
@@ -174,7 +174,7 @@ impl Breaker {
         }
     }
 
-    /// A probe was answered. True if the breaker may close now: the caller warms the store up and calls
+    /// Records that a probe was answered. True if the breaker may close now: the caller warms the store up and calls
     /// [`Self::close`].
     pub fn probe_succeeded(&self, now: Instant) -> bool {
         let mut inner = self.inner.lock();
@@ -186,7 +186,7 @@ impl Breaker {
         }
     }
 
-    /// The store gets reads again.
+    /// Closes the breaker.
     pub fn close(&self, now: Instant) {
         let mut inner = self.inner.lock();
         inner.state = State::Closed { since: now };
@@ -200,7 +200,7 @@ impl Breaker {
         self.cause.store(0, Ordering::Release);
     }
 
-    /// Begins the next window if the current one is over. Answers that come meanwhile count in either.
+    /// Starts the next window if the current one is over. Concurrent answers may count in either.
     fn rotate(&self, inner: &mut Inner, now: Instant) {
         let age = self.age(now);
         if age < WINDOW {
@@ -210,7 +210,7 @@ impl Breaker {
             calls: self.calls.swap(0, Ordering::Relaxed),
             failures: std::mem::take(&mut inner.failures),
         };
-        // After a silent window the one before proves nothing any more.
+        // After a window without calls, the previous one is outdated.
         inner.previous = if age < WINDOW * 2 { current } else { Tally::default() };
         self.window.store(self.nanos(now), Ordering::Relaxed);
     }
@@ -253,7 +253,7 @@ mod tests {
         breaker
     }
 
-    /// Opens a closed breaker by failing requests, and answers how long it stays open.
+    /// Opens a closed breaker because requests fail, and returns how long it stays open.
     fn relapse(breaker: &Breaker, now: Instant) -> Duration {
         (0..MIN_FAILURES).for_each(|_| breaker.failure(now));
         assert_eq!(breaker.open(), Some(Cause::Failing));
@@ -335,7 +335,7 @@ mod tests {
         assert_eq!(breaker.open(), None);
         breaker.failure(now);
         assert_eq!(breaker.open(), Some(Cause::Failing));
-        // A request that began before is answered: too late to matter.
+        // A request that began earlier is answered too late to count.
         breaker.success(now);
         assert_eq!(breaker.open(), Some(Cause::Failing));
         assert!(!breaker.probe_succeeded(now), "it must stay open for a while");

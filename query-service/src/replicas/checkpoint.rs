@@ -1,7 +1,7 @@
-//! The last known checkpoint of a read model, and who waits for a later one.
+//! The last known checkpoint of a read model, and waits for a later one.
 //!
-//! A read model may go back (restored, wiped) or fall silent. The newest report counts, whatever it says. While the
-//! projector is silent, a waiter has the checkpoint looked up.
+//! A read model may go back (restored, wiped) or fall silent. The newest report counts, even if it is of an older
+//! revision. While the projector is silent, a waiting read requests a look-up of the checkpoint.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +15,17 @@ use crate::queries::Checkpoint;
 
 /// A projector announces itself at least twice a second.
 const SILENCE: Duration = Duration::from_millis(1_500);
-/// Pause between look-ups for somebody who waits while the projector is silent.
+/// Interval of look-ups while a read waits and the projector is silent.
 const LOOK_UP_PAUSE: Duration = Duration::from_millis(10);
 
-/// What is known of a read model.
+/// The state of a read model, as known to this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum State {
-    /// Nothing yet.
+    /// Nothing has been reported yet.
     #[default]
     Unknown,
     /// It has no checkpoint: nothing was projected, or the data is lost.
     NotBuilt,
-    /// It has one.
     Built(Checkpoint),
 }
 
@@ -34,12 +33,12 @@ pub enum State {
 struct Known {
     state: State,
     database: Option<Uuid>,
-    /// Counts the words of others, so that a look-up that began before one does not undo it.
+    /// Counts reports, so that a look-up that began before one does not overwrite it.
     words: u64,
     heard_at: Option<Instant>,
 }
 
-/// One read model. Shared by those who tell and those who wait.
+/// The last known state of one read model. Probes and announcements write it; reads wait on it.
 #[derive(Debug)]
 pub struct Replica {
     projector: Arc<str>,
@@ -53,12 +52,10 @@ impl Replica {
         Self { projector: projector.into(), known: watch::channel(Known::default()).0, wanted: Notify::new() }
     }
 
-    /// The name of its projector.
     pub fn projector(&self) -> &Arc<str> {
         &self.projector
     }
 
-    /// What is known now.
     pub fn state(&self) -> State {
         self.known.borrow().state
     }
@@ -71,7 +68,7 @@ impl Replica {
         }
     }
 
-    /// Takes the checkpoint that the projector announced.
+    /// Records the checkpoint that the projector announced.
     pub fn announced(&self, checkpoint: Checkpoint, now: Instant) {
         self.known.send_modify(|known| {
             known.state = State::Built(checkpoint);
@@ -80,13 +77,13 @@ impl Replica {
         });
     }
 
-    /// Takes the checkpoint of an answer. Answers overtake each other, so they only raise it.
+    /// Records the checkpoint of an answer. Answers overtake each other, so they only raise it.
     pub fn answered(&self, visible: Token) {
         let is_newer = |state: State| match state {
             State::Built(last) => last.visible < visible,
             State::Unknown | State::NotBuilt => true,
         };
-        // Most answers bring nothing new, and need not keep other reads out.
+        // Most answers contain no newer checkpoint, so they need not block other reads.
         if !is_newer(self.state()) {
             return;
         }
@@ -100,12 +97,12 @@ impl Replica {
         });
     }
 
-    /// Call it before a look-up, and give the result to [`Self::looked_up`].
+    /// Returns the number of reports; call it before a look-up, and pass the result to [`Self::looked_up`].
     pub fn begin_look_up(&self) -> u64 {
         self.known.borrow().words
     }
 
-    /// What a look-up found, or an answer that failed for want of a checkpoint.
+    /// Records the result of a look-up, or of an answer that failed for lack of a checkpoint.
     pub fn looked_up(&self, found: Option<Checkpoint>, began: u64) {
         let found = found.map_or(State::NotBuilt, State::Built);
         self.known.send_if_modified(|known| {
@@ -118,23 +115,23 @@ impl Replica {
         });
     }
 
-    /// A look-up found which database the read model belongs to.
+    /// Records the database of the read model.
     pub fn belongs_to(&self, database: Option<Uuid>) {
         self.known.send_if_modified(|known| std::mem::replace(&mut known.database, database) != database);
     }
 
-    /// What is known now, and the database that the read model belongs to, if it names one.
+    /// The known state, and the database of the read model, if it names one.
     pub fn known(&self) -> (State, Option<Uuid>) {
         let known = self.known.borrow();
         (known.state, known.database)
     }
 
-    /// True if the projector was not heard of lately.
+    /// True if there was no recent announcement of the projector.
     pub fn silent(&self, now: Instant) -> bool {
         self.known.borrow().heard_at.is_none_or(|at| now.saturating_duration_since(at) > SILENCE)
     }
 
-    /// Waits until the read model has reached a token; false if it has not at `until`.
+    /// Waits until the read model has reached a token; false at `until`.
     pub async fn reach(&self, token: Token, until: Instant) -> bool {
         let mut follow = self.known.subscribe();
         let reached = async {
@@ -148,10 +145,10 @@ impl Replica {
                 }
                 if self.silent(Instant::now()) {
                     self.wanted.notify_one();
-                    // Time out to look up again; the sender lives as long as `self`.
+                    // A timeout leads to the next look-up; the sender lives as long as `self`.
                     let _ = tokio::time::timeout(LOOK_UP_PAUSE, follow.changed()).await;
                 } else {
-                    // It lasts until the next word, or until silence sets in.
+                    // Wait for the next announcement, or until the projector counts as silent.
                     let _ = tokio::time::timeout(SILENCE, follow.changed()).await;
                 }
             }
@@ -159,7 +156,7 @@ impl Replica {
         tokio::time::timeout_at(until, reached).await.is_ok()
     }
 
-    /// Waits until somebody wants the checkpoint looked up.
+    /// Waits for a request to look up the checkpoint.
     pub async fn look_up_wanted(&self) {
         self.wanted.notified().await;
     }

@@ -1,4 +1,5 @@
-//! Looks up the commit time of revisions that a read model misses and that this process did not observe as they came.
+//! Looks up the commit time of revisions that a read model lacks and that this process did not observe when they were
+//! committed.
 //!
 //! If neither the stream nor the outbox answers, staleness stays an estimate until a later look-up succeeds.
 
@@ -15,21 +16,18 @@ use tokio_util::sync::CancellationToken;
 use super::Replica;
 use crate::recent::{LONGEST_STALENESS, Sources};
 
-/// Pause between two looks for something to look up: a process that has just started answers soon after.
+/// Interval between checks for a missing date; short, so that a process that has just started has it soon.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Pause after one.
+/// Pause after a look-up.
 const REST: Duration = Duration::from_secs(1);
 /// Timeout of one look-up.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Gives the head tracker the ages that it lacks.
+/// Adds missing commit times to the head tracker.
 #[derive(Debug)]
 pub struct Dates {
-    /// Where events come from.
     pub sources: Sources,
-    /// The read models.
     pub replicas: Vec<Arc<Replica>>,
-    /// The time of day of this process.
     pub clock: SharedClock,
 }
 
@@ -53,8 +51,8 @@ impl Dates {
                     looked_up = true;
                 }
             }
-            // One that catches up is asked about again and again, and each look-up is a consumer that lives for a while. What
-            // is guessed in between errs towards older.
+            // A replica that catches up causes repeated look-ups, and each creates a consumer that lives for a while.
+            // The estimates in between are too old rather than too fresh.
             tokio::time::sleep(if looked_up { REST } else { PAUSE }).await;
         }
     }
@@ -67,7 +65,7 @@ impl Dates {
                 let now = corrected(self.clock.now(), self.sources.heads.time(Instant::now()));
                 age(logged.event.committed_at, now)
             }
-            // They are kept for longer than that, by default for a week.
+            // Events are kept longer than that, by default for a week.
             Ok(Err(Stop::Pruned(_))) => LONGEST_STALENESS,
             Ok(Err(_)) | Err(_) => return,
         };
@@ -75,7 +73,7 @@ impl Dates {
     }
 }
 
-/// Zero where the other clock is ahead.
+/// Zero if the other clock is ahead.
 fn age(committed_at: OffsetDateTime, now: OffsetDateTime) -> Duration {
     Duration::try_from(now - committed_at).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! The replicas of the read model: the position of each, whether it gets reads, and which one gets the next.
+//! The replicas of the read model: the position of each, whether it receives reads, and which one receives the next.
 //!
-//! Breakers and probes are here too, those of PostgreSQL included.
+//! Also contains all breakers and probes, including those of PostgreSQL.
 
 mod breaker;
 mod checkpoint;

@@ -16,32 +16,32 @@ use crate::postgres::{self, PostgresReader};
 use crate::queries::{Error, Source};
 use crate::recent::HeadTracker;
 
-/// Pause between two looks at the read model.
+/// Interval between probes of a read model.
 const NEO4J_PAUSE: Duration = Duration::from_millis(250);
-/// Shortest pause, when somebody waits for the read model to go on.
+/// Shortest interval, while a read waits for the read model's next checkpoint.
 const NEO4J_SHORTEST_PAUSE: Duration = Duration::from_millis(5);
-/// The first plans after a start of the server may take long.
+/// Timeout of the warm-up: planning after a start of the server may take long.
 const WARM_UP: Duration = Duration::from_secs(10);
-/// Pause between two looks at the source of truth.
+/// Interval between probes of PostgreSQL.
 const POSTGRES_PAUSE: Duration = Duration::from_millis(500);
-/// Longest wait for an answer of the source of truth.
+/// Timeout of an answer of PostgreSQL.
 const POSTGRES_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Looks after one replica of the read model.
+/// Probes one replica of the read model.
 pub struct Neo4jProbe {
-    /// Over a pool of its own: callers may have used up theirs.
+    /// Over its own pool: reads may have used up theirs.
     pub reader: Neo4jReader,
-    /// Whose pool is warmed up before callers use it.
+    /// The reads' pool, which is warmed up before the breaker closes.
     pub callers: Neo4jReader,
-    /// Told of every look.
+    /// Records the result of each probe.
     pub breaker: Arc<Breaker>,
-    /// Told of every checkpoint.
+    /// Records each checkpoint.
     pub replica: Arc<Replica>,
-    /// Gets its revision as a hint, for as long as neither PostgreSQL nor a heartbeat was heard.
+    /// Receives its revision, which counts while neither PostgreSQL nor a heartbeat has been received.
     pub heads: Arc<HeadTracker>,
-    /// Longest wait for an answer.
+    /// Timeout of an answer.
     pub timeout: Duration,
-    /// Told of every look.
+    /// Records the result of each probe.
     pub settings: SettingsCheck,
 }
 
@@ -110,16 +110,16 @@ impl Neo4jProbe {
     }
 }
 
-/// Looks after the source of truth.
+/// Probes PostgreSQL.
 #[derive(Debug)]
 pub struct PostgresProbe {
-    /// Over a pool of its own: callers may have used up theirs.
+    /// Over its own pool: reads may have used up theirs.
     pub reader: PostgresReader,
-    /// Told of every look.
+    /// Records the result of each probe.
     pub breaker: Arc<Breaker>,
-    /// Told of every head.
+    /// Records each head.
     pub heads: Arc<HeadTracker>,
-    /// Told of every look.
+    /// Records the result of each probe.
     pub settings: SettingsCheck,
 }
 
@@ -163,7 +163,7 @@ impl PostgresProbe {
                 if self.breaker.open().is_some() {
                     self.reader.forget_check();
                 }
-                // Said once, not twice a second: it may be an outage of hours, or a schema that is not migrated.
+                // Log it once, not twice a second: an outage, or a schema that is not migrated, may last for hours.
                 let problem = chain(&error);
                 if *last_problem != problem {
                     tracing::warn!(problem, "PostgreSQL cannot be used");

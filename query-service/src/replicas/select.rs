@@ -1,11 +1,11 @@
-//! Chooses the replica of the read model that gets a read.
+//! Chooses the replica of the read model that receives a read.
 //!
-//! Among those fit for a question it prefers the ones that have reached the caller's token, then those that do not lag,
-//! then the one with the fewest calls under way, in turn. What is known of a replica may be old; the answer shows it,
-//! and another replica is picked.
+//! Among the replicas that are usable for a question, it prefers those that have reached the caller's token, then those
+//! that do not lag, then the one with the fewest calls in flight, then round robin. The known state of a replica may be
+//! old; if the answer shows that, another replica is chosen.
 //!
-//! Each process counts its own calls only. So processes do not all switch to the replica that just became free, and a
-//! replica that is slow for one of them gets fewer reads of that one.
+//! Each process counts only its own calls. So processes do not all switch to the replica that just became free, and a
+//! replica that is slow for one process receives fewer reads from that process only.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,16 +23,16 @@ use crate::metrics::REPLICA_ANSWERS;
 use crate::queries::{Checkpoint, Outcome, Scope};
 use crate::recent::{HeadTracker, Recent};
 
-/// How far behind a replica may be.
+/// Limits of a replica's lag.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
-    /// A replica lagging by more gets no reads, unless the recent events cover what it lacks.
+    /// A replica lagging by more receives no reads, unless the recent events cover what it lacks.
     pub max_staleness: Duration,
     /// A replica lagging by more is used only when no other replica is available.
     pub max_lag: Duration,
 }
 
-/// Why a replica gets no reads.
+/// Why a replica receives no reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// Its breaker is open.
@@ -41,32 +41,29 @@ pub enum Unfit {
     NotBuilt,
     /// Its first build is not finished.
     NotComplete,
-    /// It is too far behind.
+    /// It lags too far.
     Stale,
     /// It is of another epoch or another database.
     OtherHistory,
 }
 
-/// One replica: its reader, and what is known of it.
+/// One replica: its reader, and its known state.
 pub struct ReadModel<N> {
-    /// Asks it.
+    /// Reader of this store.
     pub reader: N,
-    /// Whether it gets reads.
     pub breaker: Arc<Breaker>,
-    /// How far it is.
     pub replica: Arc<Replica>,
     calls: AtomicUsize,
-    /// Made when they first count.
+    /// Created at first use.
     answers: [OnceLock<Counter>; Outcome::COUNT],
 }
 
 impl<N> ReadModel<N> {
-    /// A replica that has had no reads yet.
     pub fn new(reader: N, breaker: Arc<Breaker>, replica: Arc<Replica>) -> Self {
         Self { reader, breaker, replica, calls: AtomicUsize::new(0), answers: Default::default() }
     }
 
-    /// Counts how a question to it ended.
+    /// Counts the outcome of a question to it.
     pub fn count(&self, outcome: Outcome) {
         let make = || {
             let replica = Arc::clone(self.replica.projector());
@@ -76,18 +73,17 @@ impl<N> ReadModel<N> {
     }
 }
 
-/// How a replica looks from here.
+/// The state of a replica, as seen from this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaHealth {
-    /// The name of its projector.
     pub name: Arc<str>,
-    /// Why it gets no reads, in words; none if it gets them.
+    /// Why it receives no reads, for operators; `None` if it does.
     pub problem: Option<Cow<'static, str>>,
     /// The newest revision that it is known to show.
     pub visible: Option<Token>,
-    /// For how long something newer is known.
+    /// Time for which a newer revision has been known.
     pub staleness: Duration,
-    /// Other replicas are preferred.
+    /// True if other replicas are preferred.
     pub lagging: bool,
 }
 
@@ -100,11 +96,10 @@ pub struct Replicas<N> {
     turn: AtomicUsize,
 }
 
-/// A replica that was picked, and counts as busy until this is dropped.
+/// A chosen replica; counts as a call in flight until it is dropped.
 pub struct Picked<'a, N> {
-    /// The replica.
     pub model: &'a ReadModel<N>,
-    /// How many could have been picked, this one included.
+    /// Number of replicas that could have been chosen, including this one.
     pub choice: usize,
     number: usize,
 }
@@ -115,19 +110,19 @@ impl<N> Drop for Picked<'_, N> {
     }
 }
 
-/// The replicas that a question was put to already.
+/// The replicas that a question was sent to already.
 #[derive(Debug, Default)]
 pub struct Tried(Vec<usize>);
 
 impl Tried {
-    /// This one got the read.
+    /// Records that this replica received the read.
     pub fn add<N>(&mut self, picked: &Picked<'_, N>) {
         self.0.push(picked.number);
     }
 }
 
 impl<N> Replicas<N> {
-    /// Chooses among these by what is known of the head and of recent events.
+    /// Chooses among these replicas by the known head and the recent events.
     pub fn new(
         all: Vec<ReadModel<N>>,
         heads: Arc<HeadTracker>,
@@ -137,7 +132,7 @@ impl<N> Replicas<N> {
         Self { all, heads, recent, tolerance, turn: AtomicUsize::new(0) }
     }
 
-    /// Why no replica can be used: the reason of the last one. `None` if any can be.
+    /// Why no replica can be used: the reason of the last one. `None` if any can.
     pub fn none_fit(&self, scope: Scope, now: Instant) -> Option<Unfit> {
         let mut last = Unfit::Down;
         for model in &self.all {
@@ -146,7 +141,7 @@ impl<N> Replicas<N> {
         Some(last)
     }
 
-    /// Picks one for a question; `None` if each was tried or is unfit by now.
+    /// Chooses one for a question; `None` if each was tried or has become unusable.
     pub fn pick(
         &self,
         scope: Scope,
@@ -155,7 +150,7 @@ impl<N> Replicas<N> {
         now: Instant,
     ) -> Option<Picked<'_, N>> {
         let ours = self.recent.position();
-        // Only a new question moves the turn on.
+        // Only a new question advances the round robin.
         let first = self.turn.fetch_add(usize::from(tried.0.is_empty()), Ordering::Relaxed);
         let mut choice = 0;
         let mut best = None;
@@ -167,7 +162,7 @@ impl<N> Replicas<N> {
             }
             choice += 1;
             let behind = at_least.is_some_and(|token| {
-                // Recent events are applied to answers about single hops, so they need not be in the replica.
+                // Recent events are applied to single-hop answers, so the replica itself need not contain them.
                 let made_up_for = scope == Scope::Single && ours.is_some_and(|ours| ours >= token);
                 !made_up_for && model.replica.visible().is_none_or(|visible| visible < token)
             });
@@ -182,7 +177,7 @@ impl<N> Replicas<N> {
         Some(Picked { model, choice, number })
     }
 
-    /// One that is fit is known to have reached a token.
+    /// True if a usable replica is known to have reached a token.
     pub fn reached(&self, scope: Scope, token: Token, now: Instant) -> bool {
         self.all.iter().any(|model| {
             model.replica.visible().is_some_and(|visible| visible >= token)
@@ -190,7 +185,7 @@ impl<N> Replicas<N> {
         })
     }
 
-    /// Waits until one that is fit has reached a token; false if none has at `until`, or none is fit.
+    /// Waits until a usable replica has reached a token; false at `until`, or if none is usable.
     pub async fn reach(&self, scope: Scope, token: Token, now: Instant, until: Instant) -> bool {
         let fit = self.all.iter().filter(|model| self.unfit(model, scope, now).is_none());
         let mut waits: FuturesUnordered<_> = fit.map(|model| model.replica.reach(token, until)).collect();
@@ -202,7 +197,7 @@ impl<N> Replicas<N> {
         false
     }
 
-    /// How each looks now, in their order.
+    /// The state of each, in their order.
     pub fn health(&self, now: Instant) -> impl Iterator<Item = ReplicaHealth> {
         self.all.iter().map(move |model| {
             let visible = model.replica.visible();
@@ -216,7 +211,7 @@ impl<N> Replicas<N> {
         })
     }
 
-    /// Why it gets no reads, in words.
+    /// Why it receives no reads, for operators.
     fn problem(&self, model: &ReadModel<N>, now: Instant) -> Option<Cow<'static, str>> {
         if let Some(problem) = model.breaker.problem() {
             return Some(problem);
@@ -230,7 +225,7 @@ impl<N> Replicas<N> {
         Some(problem.into())
     }
 
-    /// What speaks against asking it at all.
+    /// Why it must not receive reads at all.
     fn unfit(&self, model: &ReadModel<N>, scope: Scope, now: Instant) -> Option<Unfit> {
         if model.breaker.open().is_some() {
             return Some(Unfit::Down);
@@ -238,7 +233,7 @@ impl<N> Replicas<N> {
         let (state, database) = model.replica.known();
         match state {
             State::NotBuilt => Some(Unfit::NotBuilt),
-            // The breaker closes after the first look-up only; nothing is known for a moment at most.
+            // The breaker closes after the first look-up only; the state is unknown for a moment at most.
             State::Unknown => Some(Unfit::NotComplete),
             State::Built(Checkpoint { visible, .. }) if !self.heads.same_history(visible, database) => {
                 Some(Unfit::OtherHistory)
@@ -246,7 +241,7 @@ impl<N> Replicas<N> {
             State::Built(Checkpoint { complete: false, .. }) => Some(Unfit::NotComplete),
             State::Built(Checkpoint { visible, .. }) => {
                 let stale = self.heads.is_staler(visible, self.tolerance.max_staleness, now);
-                // What it misses is known here, and applied to its answers about single hops.
+                // This process knows what the replica lacks, and applies it to single-hop answers.
                 let made_up_for = scope == Scope::Single && self.recent.ring().covers(visible);
                 (stale && !made_up_for).then_some(Unfit::Stale)
             }
@@ -255,7 +250,7 @@ impl<N> Replicas<N> {
 
     fn lags(&self, model: &ReadModel<N>, now: Instant) -> bool {
         model.replica.visible().is_some_and(|visible| {
-            // What it misses may be old.
+            // What it lacks may be old.
             self.heads.lacks_age(visible, now) || self.heads.is_staler(visible, self.tolerance.max_lag, now)
         })
     }
@@ -263,7 +258,7 @@ impl<N> Replicas<N> {
 
 #[cfg(test)]
 impl<N> Replicas<N> {
-    /// One of them.
+    /// One of the replicas.
     pub fn get(&self, number: usize) -> &ReadModel<N> {
         &self.all[number]
     }

@@ -1,8 +1,8 @@
-//! The check `settings`: whether the settings lead to servers that can be used, as far as only these can show.
+//! The check `settings`: whether the settings lead to usable servers, as far as only the servers can show.
 //!
-//! It holds back a process that starts with settings that cannot work, so that a rollout stops before the last process
-//! that can serve is replaced. A server that was used once is not judged again: a process that has served continues
-//! with its other stores, and the breakers report what fails.
+//! It fails the readiness of a process that starts with unusable settings, so that a rollout stops before it replaces
+//! the last working process. A server that was used once is not checked again: a running process continues with its
+//! other stores, and the breakers report failures.
 
 use std::sync::Arc;
 
@@ -24,16 +24,16 @@ struct Found {
     replicas: Vec<(Arc<str>, ServerState)>,
 }
 
-/// What a server has shown so far.
+/// The result for a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ServerState {
     /// It was not tried yet.
     Unasked,
-    /// It does not answer: other checks say so.
+    /// It does not answer; other checks report that.
     Away,
-    /// It cannot be used: why.
+    /// It cannot be used, for this reason.
     Misconfigured(String),
-    /// It could be used once.
+    /// It was used at least once.
     Used,
 }
 
@@ -58,7 +58,7 @@ impl ServerState {
 }
 
 impl SettingsCheck {
-    /// The check of PostgreSQL and of these replicas of the read model; none if they are not read.
+    /// The check of PostgreSQL and of these replicas of the read model; `None` for stores that are not read.
     pub fn new(latch: Latch, replicas: impl IntoIterator<Item = Arc<str>>) -> Self {
         let replicas = replicas.into_iter().map(|name| (name, ServerState::Unasked)).collect();
         let found = Found { postgres: ServerState::Unasked, replicas };
@@ -79,7 +79,7 @@ impl SettingsCheck {
         });
     }
 
-    /// Whether a replica could not be used yet.
+    /// True if a replica has not been usable yet.
     pub fn is_open(&self, name: &str) -> bool {
         let found = self.found.lock();
         found.replicas.iter().any(|(known, state)| &**known == name && *state != ServerState::Used)
@@ -102,7 +102,7 @@ impl Found {
         replicas.chain([&self.postgres]).all(|state| *state != ServerState::Unasked)
     }
 
-    /// One replica that can be used is enough.
+    /// One usable replica is enough.
     fn problem(&self) -> Option<String> {
         let postgres = self.postgres.problem().map(str::to_owned);
         postgres.or_else(|| {

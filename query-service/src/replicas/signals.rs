@@ -1,6 +1,6 @@
-//! Passes the signals on core NATS to those who use them: heartbeats, and the projectors' announcements.
+//! Passes the signals on core NATS to their users: heartbeats, and the projectors' announcements.
 //!
-//! If NATS is down nothing is heard, and the probes of the stores find out what they need.
+//! If NATS is down there are no signals, and the probes of the stores find the same information.
 
 use std::sync::Arc;
 
@@ -17,19 +17,18 @@ use crate::metrics::BAD_SIGNALS;
 use crate::queries::Checkpoint;
 use crate::recent::HeadTracker;
 
-/// Users of signals.
 #[derive(Clone, Debug)]
 pub struct Signals {
-    /// Of heartbeats.
+    /// Receives heartbeats.
     pub heads: Arc<HeadTracker>,
-    /// Of the projectors of the read models that are read here.
+    /// Receive announcements of the projectors of this process's read models.
     pub replicas: Vec<Arc<Replica>>,
-    /// Of all projectors.
+    /// Receives announcements of all projectors.
     pub projectors: ProjectorRegistry,
 }
 
 impl Signals {
-    /// Listens until `stop`.
+    /// Receives signals until `stop`.
     pub async fn listen(self, client: Client, stop: CancellationToken) -> Result<(), SubscribeError> {
         let heartbeats =
             heartbeat::listen(client.clone(), |heard| self.heartbeat(heard, Instant::now()), stop.clone());
@@ -50,11 +49,11 @@ impl Signals {
             metrics::counter!(BAD_SIGNALS, "subject" => "projector").increment(1);
             return;
         };
-        // Of a rehearsal next to this database, for example, whose projector may have the name of one of ours.
+        // For example of a rehearsal next to this database, whose projector may have the same name.
         if self.heads.epoch().is_some_and(|epoch| said.epoch > epoch.0) {
             return;
         }
-        // A projector that has not opened its read model yet knows nothing of it.
+        // A projector that has not opened its read model yet does not know its checkpoint.
         let known = said.epoch != 0;
         let replica = self.replicas.iter().find(|replica| *said.name == **replica.projector());
         if let Some(replica) = replica.filter(|_| known) {
@@ -105,7 +104,7 @@ mod tests {
         assert_eq!(states(), [State::Unknown, built(8)]);
         announce("projector-0", 7);
         assert_eq!(states(), [built(7), built(8)]);
-        // It starts again and does not know yet where its read model stands.
+        // It restarts and does not know its checkpoint yet.
         announce_of(&signals, "projector-0", 0, 0);
         assert_eq!(states(), [built(7), built(8)]);
         let heard = signals.projectors.heard_within(Duration::from_secs(1), Instant::now());
@@ -122,7 +121,7 @@ mod tests {
         assert_eq!(signals.replicas[0].state(), built(7, 8));
         let heard = signals.projectors.heard_within(Duration::from_secs(1), now + Duration::from_millis(1));
         assert_eq!(heard.iter().map(|said| said.epoch).collect::<Vec<_>>(), [7]);
-        // Another epoch was opened, and PostgreSQL says so.
+        // Another epoch was opened, and PostgreSQL reports it.
         signals.heads.observe_head(Token::new(Epoch(8), Revision(9)), now);
         announce_of(&signals, "projector-0", 8, 3);
         assert_eq!(signals.replicas[0].state(), built(8, 3));

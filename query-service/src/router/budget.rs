@@ -1,9 +1,8 @@
-//! The budget of reads from the source of truth: how many PostgreSQL takes over from the read model, per second and at
-//! a time.
+//! The budget of reads from PostgreSQL in place of the read model: cost units per second, and concurrent reads.
 //!
 //! A read waits for a place for a moment, since places become free all the time, but never for the budget: a queue in
-//! front of the writer's database would make a bad minute worse. If the budget is used up, the caller is refused at
-//! once with the time after which to retry.
+//! front of the writer's database would make an outage worse. If the budget is used up, the caller is rejected at once
+//! with a retry delay.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher, Hash};
 use std::num::NonZeroU32;
@@ -20,21 +19,21 @@ use service_kit::shares::{Contention, Hold, Holders, Shares};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// When all places are taken, one becomes free within about this time.
+/// Typical time until a place becomes free when all are taken.
 const PLACE_PAUSE: Duration = Duration::from_millis(20);
 const NO_PLACE: Exhausted = Exhausted { limit: Limit::Concurrency, retry_after: PLACE_PAUSE };
-/// Longest wait for a place.
+/// Timeout of the wait for a place.
 const PLACE_WAIT: Duration = Duration::from_millis(50);
 
-/// When a caller has used its share, some of it comes back within about this time.
+/// Typical time until some of a caller's used-up share returns.
 const SHARE_PAUSE: Duration = Duration::from_millis(250);
 
-/// A read that costs more than this (a page of the API's largest size, 1,000 rows) is a large one: all of those together leave
-/// a quarter of the budget, and of the places, to small ones. A few lists of ten thousand rows a second would use up all of
-/// it otherwise, and checks be refused.
+/// A read that costs more than this (a page of the API's largest size, 1,000 rows) counts as large. All large reads
+/// together leave a quarter of the budget, and of the places, to small ones. Otherwise a few lists of 10,000 rows per
+/// second would exhaust the budget, and checks would be rejected.
 const SMALL: u32 = 21;
 
-/// Who spends: a number made of the caller, so that it can be copied; zero for callers without a token.
+/// Hash of the caller, so that it can be copied; zero for callers without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct CallerKey(u64);
 
@@ -60,19 +59,19 @@ impl Clock for TokioClock {
     }
 }
 
-/// Which limit refused.
+/// The exceeded limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Cost units per second.
     Rate,
-    /// Half of the cost units per second, while another caller is refused.
+    /// Half of the cost units per second, while another caller is rejected.
     Share,
-    /// Reads at a time.
+    /// Concurrent reads.
     Concurrency,
 }
 
 impl Limit {
-    /// Its name in metrics and in the error's metadata.
+    /// Name in metrics and in the error's metadata.
     pub fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
@@ -82,12 +81,11 @@ impl Limit {
     }
 }
 
-/// A refusal.
+/// A rejection by the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exhausted {
-    /// Which limit.
     pub limit: Limit,
-    /// When the same read would be taken, if no other came before it.
+    /// Earliest time at which a retry can succeed.
     pub retry_after: Duration,
 }
 
@@ -98,18 +96,18 @@ type Limiter = RateLimiter<NotKeyed, InMemoryState, TokioClock, StateInformation
 pub struct Budget {
     shares: Shares<CallerKey>,
     limiter: Limiter,
-    /// The part of it that large reads may have.
+    /// The part of it for large reads.
     large: Limiter,
     clock: TokioClock,
     per_second: NonZeroU32,
     places: Arc<Semaphore>,
-    /// The part of them that large reads may have.
+    /// The part of them for large reads.
     large_places: Arc<Semaphore>,
     holders: Holders<CallerKey>,
     last: Mutex<Last>,
 }
 
-/// A place of a read. It is free again when this is dropped.
+/// A place of a read. Freed on drop.
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
@@ -117,7 +115,7 @@ pub struct Place {
     _hold: Hold<CallerKey>,
 }
 
-/// What was left when the limiter was last asked; it cannot be asked without taking.
+/// The remainder that the limiter last reported; it cannot be read without taking units.
 #[derive(Clone, Copy, Debug)]
 struct Last {
     left: u32,
@@ -125,7 +123,7 @@ struct Last {
 }
 
 impl Budget {
-    /// Allows `per_second` cost units per second, of which as many can be saved up, and `concurrency` reads at a time.
+    /// Allows `per_second` cost units per second, with a burst of as many, and `concurrency` concurrent reads.
     pub fn new(per_second: NonZeroU32, concurrency: usize, now: Instant) -> Self {
         let clock = TokioClock(now);
         let limiter = |per_second| {
@@ -147,9 +145,9 @@ impl Budget {
         }
     }
 
-    /// Takes cost units, or refuses at once. A read that costs more than can be saved up takes everything: it would be
-    /// refused every time otherwise. Take a place first: a read that finds none must not use up the budget.
-    /// A caller that has used half of the budget gets no more while another one is refused.
+    /// Takes cost units, or rejects at once. A read that costs more than the burst takes everything, because it would
+    /// be rejected every time otherwise. Take a place first: a read without a place must not use up the budget. A
+    /// caller that has used half of the budget gets no more while another one is rejected.
     pub fn spend(&self, cost: u32, caller: CallerKey) -> Result<(), Exhausted> {
         let now = Instant::now();
         let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(self.per_second);
@@ -167,8 +165,8 @@ impl Budget {
 
     fn take(&self, cost: NonZeroU32) -> Result<(), Exhausted> {
         let refused = |retry_after| Exhausted { limit: Limit::Rate, retry_after };
-        // The limiter gives nothing back: what the whole budget refuses next stays taken from the large reads' part. The
-        // other way around, refused large reads would use up what is left to the small ones.
+        // The limiter returns nothing: if the whole budget rejects a read, the large reads' part has already lost its
+        // units. In the other order, rejected large reads would use up what is left for the small ones.
         if cost.get() > SMALL
             && let Ok(Err(not_until)) = self.large.check_n(cost.min(part_of_large(self.per_second)))
         {
@@ -180,22 +178,22 @@ impl Budget {
                 let retry_after = not_until.wait_time_from(self.clock.now());
                 (self.left(), Err(refused(retry_after)))
             }
-            // Cannot happen: the cost was cut to the capacity.
+            // Cannot happen: the cost was reduced to the capacity.
             Err(_) => (self.left(), Err(refused(Duration::from_secs(1)))),
         };
         *self.last.lock() = Last { left, at: Instant::now() };
         outcome
     }
 
-    /// Takes a free place and cost units, or refuses at once: for work that belongs to no call.
+    /// Takes a free place and cost units, or rejects at once: for work that belongs to no call.
     pub fn admit(&self, cost: u32) -> Result<OwnedSemaphorePermit, Exhausted> {
         let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NO_PLACE)?;
         self.take(NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(self.per_second))?;
         Ok(place)
     }
 
-    /// Takes a place for a read of this cost, or refuses if none becomes free in a moment. It is free again when the
-    /// place is dropped. A caller that has half of the places gets no more while another one is refused.
+    /// Takes a place for a read of this cost, or rejects if none becomes free in a moment. Dropping the place frees it.
+    /// A caller that has half of the places gets no more while another one is rejected.
     pub async fn place(&self, cost: u32, deadline: Instant, caller: CallerKey) -> Result<Place, Exhausted> {
         let own_share = Exhausted { limit: Limit::Share, retry_after: SHARE_PAUSE };
         let hold = self.holders.hold(&caller, 1, Instant::now()).ok_or(own_share)?;
@@ -212,7 +210,7 @@ impl Budget {
         Ok(Place { _permit: permit, _large: large, _hold: hold })
     }
 
-    /// Cost units that are left now, about.
+    /// Approximate number of cost units that are left.
     pub fn left(&self) -> u32 {
         let last = *self.last.lock();
         let grown = last.at.elapsed().as_secs_f64() * f64::from(self.per_second.get());
@@ -221,7 +219,7 @@ impl Budget {
     }
 }
 
-/// Waits for a free place; one that is free already is taken at once, without giving way to other tasks.
+/// Waits for a free place. Takes one that is free already at once, without yielding to other tasks.
 async fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     match Arc::clone(places).try_acquire_owned() {
         Ok(permit) => Some(permit),

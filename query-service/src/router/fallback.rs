@@ -1,19 +1,19 @@
-//! Why the source of truth is asked: the reasons, as metrics and explanations name them.
+//! Reasons for falling back to PostgreSQL; labels of metrics and explanations.
 
 use crate::replicas::Unfit;
 
-/// Why no read model answers a question. A closed set, for metrics.
+/// Why no read model answers a question. A closed set, since it is a label of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallback {
-    /// The caller wants the source of truth.
+    /// The caller requires PostgreSQL.
     Asked,
-    /// The operator wants the source of truth alone.
+    /// `READ_SOURCE=postgres`.
     Configured,
     /// The breaker is open.
     Down,
-    /// No checkpoint.
+    /// It has no checkpoint.
     NotBuilt,
-    /// The first build is not finished.
+    /// Its first build is not finished.
     NotComplete,
     /// It lags too far for any read.
     Stale,
@@ -21,7 +21,7 @@ pub enum Fallback {
     OtherHistory,
     /// It is behind the caller's token.
     Behind,
-    /// Only the source of truth knows whether the token's epoch exists.
+    /// Only PostgreSQL knows whether the token's epoch exists.
     Epoch,
     /// Its answer could not be brought to one revision.
     NotExact,
@@ -34,7 +34,7 @@ pub enum Fallback {
 }
 
 impl Fallback {
-    /// Its name in metrics and explanations.
+    /// Name in metrics and explanations.
     pub fn name(self) -> &'static str {
         match self {
             Self::Asked => "asked",

@@ -1,7 +1,7 @@
-//! Handles of the metrics that every read records.
+//! Metric handles of reads.
 //!
-//! Looking a metric up by its labels costs more than counting. Each handle is made when it first counts, so that only
-//! series exist of which something happened.
+//! Looking a metric up by its labels costs more than counting. Each handle is created at its first count, so that
+//! unused series do not exist.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use metrics::{Counter, Histogram};
 use crate::metrics::{READS, SECONDS};
 use crate::queries::{Outcome, QuestionName, Source};
 
-/// The handles, by question, store and outcome.
+/// By question, store and outcome.
 #[derive(Debug, Default)]
 pub struct Handles([[OfStore; Source::COUNT]; QuestionName::COUNT]);
 
@@ -22,13 +22,13 @@ struct OfStore {
 }
 
 impl Handles {
-    /// A store's answer went to the caller.
+    /// Counts an answer that went to the caller.
     pub fn answered(&self, question: QuestionName, source: Source) {
         let make = || metrics::counter!(READS, "question" => question.text(), "source" => source.name());
         self.of(question, source).reads.get_or_init(make).increment(1);
     }
 
-    /// A store answered or failed after this time.
+    /// Records the duration of a store's answer or failure.
     pub fn took(&self, question: QuestionName, source: Source, outcome: Outcome, took: Duration) {
         let make = || {
             let (question, source, outcome) = (question.text(), source.name(), outcome.name());

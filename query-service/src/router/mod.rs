@@ -1,5 +1,5 @@
-//! Chooses the store that answers: memory, a replica of the read model, another one if that fails, then the source of
-//! truth within its budget. Otherwise the read gets a [`Refusal`].
+//! Chooses the store that answers: memory, a replica of the read model, another one if that fails, then PostgreSQL
+//! within its budget. Otherwise the read fails with a [`Refusal`].
 
 mod budget;
 mod fallback;
@@ -39,72 +39,63 @@ use crate::queries::{Answer, Context, Error, Outcome, Question, Read, ReadResult
 use crate::recent::HeadTracker;
 use crate::replicas::{Breaker, ReadModel, ReplicaHealth, Replicas};
 
-/// How the router weighs time.
+/// Time limits of the router.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// A read model is slow when it takes longer.
+    /// Timeout of a read from Neo4j.
     pub neo4j_timeout: Duration,
-    /// Longest time of a read from the source of truth, however long its caller waits.
+    /// Timeout of a read from PostgreSQL, regardless of its caller's deadline.
     pub postgres_timeout: Duration,
-    /// Longest wait for a read model to reach a token.
+    /// Timeout of the wait for a read model to reach a token.
     pub freshness_wait: Duration,
-    /// Which stores may be asked at all.
     pub read_source: ReadSource,
 }
 
-/// How fresh an answer must be.
+/// The required freshness of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Need {
-    /// It must hold everything up to here.
+    /// It must include all changes up to this revision.
     pub at_least: Option<Token>,
-    /// It must come from the source of truth.
+    /// It must come from PostgreSQL.
     pub truth: bool,
-    /// Whose share of the fallback budget it may use.
+    /// The caller whose share of the fallback budget the read uses.
     pub caller: CallerKey,
 }
 
-/// A read: how fresh its answer must be, until when it is wanted, and what becomes of it.
+/// A read: required freshness, deadline and trace.
 #[derive(Debug)]
 pub struct Call {
-    /// How fresh.
     pub need: Need,
-    /// Until when.
     pub deadline: Instant,
-    /// What is asked for it.
     pub trace: QueryTrace,
 }
 
 /// A store and its breaker.
 pub struct Store<P> {
-    /// Asks it.
+    /// Reader of this store.
     pub reader: P,
-    /// Whether it is asked.
     pub breaker: Arc<Breaker>,
 }
 
-/// How a replica of the read model is asked.
+/// The read path over a replica of the read model.
 pub type ReadModelReader = Overlaid<Batched<Neo4jReader>>;
 
 /// The router of the stores of this process.
 pub type StoreRouter = Router<ReadModelReader, PostgresReader>;
 
-/// Chooses the store that answers: a read model that `N` asks, or the source of truth that `P` asks. Shared by all calls.
+/// Chooses the store that answers: a read model through `N`, or PostgreSQL through `P`. Shared by all calls.
 pub struct Router<N, P> {
-    /// The read models.
     pub replicas: Replicas<N>,
-    /// The source of truth.
     pub postgres: Store<P>,
-    /// Asked before a store; answers of read models are brought up to its position.
+    /// Checked before a store; answers of read models are brought up to its position.
     pub memory: Memory,
-    /// How far the source of truth is.
     pub heads: Arc<HeadTracker>,
-    /// What the source of truth takes over.
+    /// The fallback budget.
     pub budget: Budget,
-    /// Who reads lists and over several hops: these compete for places at the read models.
+    /// Places held by each caller's list and multi-hop reads.
     pub lists: Holders<CallerKey>,
-    /// What every read counts.
+    /// Metric handles of reads.
     pub handles: Handles,
-    /// How time is weighed.
     pub settings: Settings,
 }
 
@@ -115,7 +106,7 @@ impl<N, P> std::fmt::Debug for Router<N, P> {
 }
 
 impl<N, P> Router<N, P> {
-    /// Answers a question, or says why not.
+    /// Answers a question, or returns why not.
     pub async fn answer<Q: FromMemory>(&self, question: &Q, call: &Call) -> Result<Answer<Q::Answer>, Refusal>
     where
         N: Read<Q>,
@@ -126,7 +117,7 @@ impl<N, P> Router<N, P> {
         answer
     }
 
-    /// Counts what became of a question.
+    /// Counts the outcome of a question.
     pub fn count<Q: Question>(&self, question: &Q, answer: &Result<Answer<Q::Answer>, Refusal>) {
         match answer {
             Ok(answer) => self.handles.answered(question.name(), answer.source),
@@ -134,7 +125,7 @@ impl<N, P> Router<N, P> {
         }
     }
 
-    /// How each replica of the read model looks now.
+    /// The state of each replica of the read model.
     pub fn health(&self, now: Instant) -> Vec<ReplicaHealth> {
         let mut replicas: Vec<ReplicaHealth> = self.replicas.health(now).collect();
         if !self.settings.read_source.allows(Source::Neo4j) {
@@ -145,7 +136,7 @@ impl<N, P> Router<N, P> {
         replicas
     }
 
-    /// Why no reads fall back to PostgreSQL now, in words; `None` if they may.
+    /// Why reads do not fall back to PostgreSQL now, for operators; `None` if they do.
     pub fn postgres_problem(&self) -> Option<Cow<'static, str>> {
         if !self.settings.read_source.allows(Source::Postgres) {
             return Some("reads are set to Neo4j alone (READ_SOURCE)".into());
@@ -153,7 +144,8 @@ impl<N, P> Router<N, P> {
         self.postgres.breaker.problem()
     }
 
-    /// The same, not counted yet: for callers that may ask for less afterwards. See [`Self::count`].
+    /// Like [`Self::answer`], but does not record metrics, so that the caller can retry with a weaker requirement. See
+    /// [`Self::count`].
     pub async fn attempt<Q: FromMemory>(
         &self,
         question: &Q,
@@ -187,7 +179,7 @@ impl<N, P> Router<N, P> {
                 Some(hold.ok_or_else(|| Refusal::busy(true))?)
             };
             let answer = self.ask_read_models(question, call).await?;
-            // Also one that shares statements: it is the lists of others that keep the server's processors.
+            // Also a question that shares statements, because other questions' lists keep the server's processors busy.
             if matches!(answer, Err(Fallback::Busy | Fallback::Slow)) {
                 self.lists.refused(&need.caller, Instant::now());
             }
@@ -197,7 +189,7 @@ impl<N, P> Router<N, P> {
                 Err(reason) => reason,
             }
         };
-        // PostgreSQL must not take over what this process has too much of.
+        // PostgreSQL must not take over the overload of this process.
         if reason == Fallback::Busy {
             return Err(Refusal::busy(false));
         }
@@ -214,11 +206,11 @@ impl<N, P> Router<N, P> {
         }
         metrics::counter!(FALLBACKS, "reason" => reason.name()).increment(1);
         call.trace.fell_back(reason.name());
-        // Rare, and far larger than the rest of a read: a read that a replica answers has no room for it.
+        // Rare, and far larger than the rest of a read, so boxed: a read that a replica answers needs no space for it.
         Box::pin(self.ask_postgres(question, call)).await
     }
 
-    /// Asks the source of truth, or a replica, and records it. Returns when that ended, too.
+    /// Reads a store and records the read. Also returns the time at which it ended.
     async fn timed<Q: Question, R: Read<Q>>(
         &self,
         question: &Q,
@@ -241,7 +233,7 @@ impl<N, P> Router<N, P> {
         (answer, ended)
     }
 
-    /// The answer of memory, if it is of the current epoch and as fresh as the caller asks.
+    /// The answer of memory, if it is of the current epoch and as fresh as required.
     fn remembered<Q: FromMemory>(&self, question: &Q, at_least: Option<Token>) -> Option<Answer<Q::Answer>> {
         question.answer_from_memory(&self.memory).filter(|answer| {
             let as_of = answer.as_of;
@@ -250,7 +242,7 @@ impl<N, P> Router<N, P> {
         })
     }
 
-    /// No read model is as far as the question needs, and the source of truth cannot answer it.
+    /// No read model has reached the required revision, and PostgreSQL cannot answer the question.
     fn behind(&self) -> Refusal {
         let now = Instant::now();
         let lag = self
@@ -297,7 +289,7 @@ impl<N, P> Router<N, P> {
         self.heads.observe_answer(answer.as_of, now);
         match need.at_least {
             Some(token) if token.epoch != answer.as_of.epoch => Err(Refusal::EpochChanged),
-            // Its head may be that of a standby: what this process has seen is real.
+            // This head may be that of a standby; revisions that this process has seen exist.
             Some(token) if token > answer.as_of && self.heads.head().is_some_and(|head| head >= token) => {
                 Err(self.behind())
             }

@@ -1,4 +1,4 @@
-//! Pages of the outbox for watches of the past, out of the fallback budget (I7).
+//! Admits reads of older events from the outbox, out of the fallback budget (I7).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::StoreRouter;
 /// Cost of a page of up to 64 events.
 const COST: u32 = 4;
 
-/// Admits pages as the budget allows. A watch waits; it is not refused.
+/// Admits pages as the budget allows. A watch waits instead of being rejected.
 #[derive(Debug)]
 pub struct PagesOfThePast(pub Arc<StoreRouter>);
 

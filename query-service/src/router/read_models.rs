@@ -1,5 +1,5 @@
-//! Asks the read models, one after the other: how long a read waits for one to reach a token, the time that each gets,
-//! and what an outcome proves about the replica. If none answers, the reason of the last one counts.
+//! Tries the read models one after the other: the wait for a token, the time limit of each, and the conclusions from an
+//! outcome about the replica. If none answers, the reason of the last one counts.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::metrics::{FRESHNESS_WAIT, REPLICA_RETRIES};
 use crate::queries::{Answer, Error, Question, Read, Scope, Source, Statement, Versioned};
 use crate::replicas::{Picked, Tried};
 
-/// Factor on the timeout of a question over more than one hop.
+/// Factor on the timeout for multi-hop questions.
 const MULTI_TIMES: u32 = 4;
-/// Longest wait of a question over more than one hop for a read model to reach a token.
+/// Timeout of a multi-hop question's wait for a read model to reach a token.
 const MULTI_WAIT: Duration = Duration::from_secs(1);
-/// Longest wait for the source of truth to tell its epoch, and the pause between two looks.
+/// Timeout of the wait for PostgreSQL to confirm its epoch, and the polling interval.
 const EPOCH_WAIT: Duration = Duration::from_millis(1_200);
 const EPOCH_LOOK: Duration = Duration::from_millis(20);
-/// Replicas that share the time of a call, at most; one that is asked after them gets a share of the rest.
+/// Maximum number of replicas that divide the time of a call; one that is tried after them gets a share of the rest.
 const SHARERS: usize = 2;
 
 /// An answer, or why this read model gave none.
 type Outcome<T> = Result<Answer<T>, Fallback>;
 
 impl<N, P> Router<N, P> {
-    /// Asks them. The inner error says why the source of truth has to be asked instead.
+    /// Tries the read models. The inner error is the reason to fall back to PostgreSQL.
     pub(super) async fn ask_read_models<Q: Question>(
         &self,
         question: &Q,
@@ -70,7 +70,7 @@ impl<N, P> Router<N, P> {
             tried.add(&picked);
             now = Instant::now();
         }
-        // Without any outcome, the last that was fit became unfit while the token was waited for.
+        // Without any outcome, the last usable one became unusable during the wait for the token.
         Ok(Err(last.unwrap_or(Fallback::Down)))
     }
 
@@ -108,7 +108,7 @@ impl<N, P> Router<N, P> {
             let reached = replica.reach(token, now + self.wait_for(question.scope(), now, deadline)).await;
             now = Instant::now();
             if reached {
-                // Recent events did not contain all that the replica lacked; now the replica has it itself.
+                // Recent events did not contain all that the replica lacked; now the replica contains it.
                 let within = within.min(share(deadline.saturating_duration_since(now), picked.choice));
                 (outcome, now) = self.timed(question, &model.reader, Some(model), now, within, trace).await;
             }
@@ -122,7 +122,7 @@ impl<N, P> Router<N, P> {
                 self.heads.observe_read_model(answer.as_of, now);
                 self.judge(answer, at_least)?
             }
-            // The server answered: these are no failures of it.
+            // The server answered, so these are not its failures.
             Err((Error::NotBuilt, _)) => {
                 replica.looked_up(None, began);
                 Err(Fallback::NotBuilt)
@@ -133,7 +133,7 @@ impl<N, P> Router<N, P> {
             Err((Error::Busy, _)) => Err(Fallback::Busy),
             Err((Error::Stalled, _)) => Err(Fallback::Slow),
             Err((Error::TimedOut, statement)) => {
-                // A caller that gave little time proves nothing about the store, nor does a question that looks at much.
+                // A caller with a short deadline proves nothing about the store, nor does a question that reads much.
                 let proves = within == usual && question.scope() == Scope::Single;
                 if proves && counts(statement.as_ref()) {
                     breaker.failure(now);
@@ -155,14 +155,14 @@ impl<N, P> Router<N, P> {
         })
     }
 
-    /// This process, or a read model, has reached a token: events that were read here are applied to what a read model
-    /// answers about single hops, and confirm most of its other answers.
+    /// True if this process's events or a replica have reached the token. Recent events are applied to single-hop
+    /// answers, and confirm most other answers.
     fn has_reached(&self, token: Token, scope: Scope, now: Instant) -> bool {
         let here = self.memory.recent.position().is_some_and(|position| position >= token);
         here || self.replicas.reached(scope, token, now)
     }
 
-    /// Waits for that, but not so long that no time is left for the source of truth.
+    /// Waits for that, and leaves time for PostgreSQL.
     async fn reach(&self, token: Token, scope: Scope, began: Instant, deadline: Instant) -> bool {
         let until = began + self.wait_for(scope, began, deadline);
         let reached = tokio::select! {
@@ -174,8 +174,9 @@ impl<N, P> Router<N, P> {
         reached
     }
 
-    /// Waits until PostgreSQL has confirmed its head since the call began: the probe asks twice a second, so that a token
-    /// of an epoch that does not exist costs it nothing. If it is silent, it has to be asked.
+    /// Waits until PostgreSQL has confirmed its head since the call began. The probe reads it twice a second, so that a
+    /// token of a non-existent epoch costs PostgreSQL nothing. If the probe gets no answer, the read itself must go to
+    /// PostgreSQL.
     async fn wait_for_epoch(&self, token: Token, deadline: Instant) -> Result<(), Refusal> {
         let began = Instant::now();
         let until = deadline.min(began + EPOCH_WAIT);
@@ -189,7 +190,7 @@ impl<N, P> Router<N, P> {
         Ok(())
     }
 
-    /// How long a question waits for a token. One over several hops may have to wait for the read model itself, whose
+    /// How long a question waits for a token. A multi-hop question may have to wait for the read model itself, whose
     /// projector pauses between batches.
     fn wait_for(&self, scope: Scope, now: Instant, deadline: Instant) -> Duration {
         let longest = match scope {
@@ -199,7 +200,7 @@ impl<N, P> Router<N, P> {
         longest.min(deadline.saturating_duration_since(now) / 2)
     }
 
-    /// The proof of an answer's freshness is the checkpoint that it was read with, not what was heard before.
+    /// The checkpoint that an answer was read with proves its freshness; earlier signals do not.
     fn judge<T>(&self, answer: Versioned<T>, at_least: Option<Token>) -> Result<Outcome<T>, Refusal> {
         let as_of = answer.as_of;
         if self.heads.epoch().is_some_and(|epoch| as_of.epoch != epoch) {
@@ -213,12 +214,12 @@ impl<N, P> Router<N, P> {
     }
 }
 
-/// True unless another question has counted the statement already: a hundred that share one prove no more than one.
+/// True unless another question has counted the statement: a hundred questions in one statement prove no more than one.
 fn counts(statement: Option<&Statement>) -> bool {
     statement.is_none_or(Statement::count)
 }
 
-/// The time of one replica among `choice` that may be asked yet. A third is kept for the source of truth.
+/// Time limit of one replica among the `choice` that are left. A third is reserved for PostgreSQL.
 fn share(remaining: Duration, choice: usize) -> Duration {
     let sharers = u32::try_from(choice.clamp(1, SHARERS)).unwrap_or(1);
     remaining * 2 / 3 / sharers

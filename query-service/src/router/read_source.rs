@@ -1,29 +1,29 @@
-//! `READ_SOURCE`: which stores an operator lets reads come from.
+//! `READ_SOURCE`: the stores that an operator allows for reads.
 
 use std::str::FromStr;
 
 use crate::queries::Source;
 
-/// Which stores reads may come from.
+/// The stores that reads may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReadSource {
-    /// The read model, and the source of truth where it cannot answer, within the budget.
+    /// The read model, and PostgreSQL as a fallback within the budget.
     #[default]
     Auto,
     /// The read model alone.
     Neo4j,
-    /// The source of truth alone. It is what the operator wants, so the budget per second does not count; the limit of
-    /// reads at a time does.
+    /// PostgreSQL alone. The budget per second does not apply, because the operator wants this; the limit of concurrent
+    /// reads does.
     Postgres,
 }
 
-/// A name that is none of them.
+/// An unknown value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be auto, neo4j or postgres")]
 pub struct UnknownReadSource;
 
 impl ReadSource {
-    /// Its name in the setting and in errors.
+    /// Name in the setting and in errors.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -32,7 +32,7 @@ impl ReadSource {
         }
     }
 
-    /// Whether reads may come from there.
+    /// True if reads may use the store.
     pub fn allows(self, store: Source) -> bool {
         match self {
             Self::Auto => true,

@@ -1,4 +1,4 @@
-//! Why a read gets no answer at all, and when to retry.
+//! Errors of reads that no store answered, with their retry delays.
 
 use std::time::Duration;
 
@@ -7,14 +7,13 @@ use service_kit::ids;
 use super::ReadSource;
 use super::budget::{Exhausted, Limit};
 
-/// Retry delay of refusals without one of their own.
+/// Default retry delay.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 /// Bounds of the retry delay that is derived from the lag.
 const SHORTEST_LAG: Duration = Duration::from_millis(100);
 const LONGEST_LAG: Duration = Duration::from_secs(30);
 
-/// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The token is of another history.
@@ -23,52 +22,42 @@ pub enum Refusal {
     /// The token is beyond the newest revision.
     #[error("is beyond the newest revision")]
     TokenAhead,
-    /// No read model can answer, and the source of truth takes no more.
+    /// No read model can answer, and the fallback budget is used up.
     #[error("the fallback budget (reads from PostgreSQL) is used up")]
-    BudgetExhausted {
-        /// Which limit.
-        limit: Limit,
-        /// When to retry.
-        retry_after: Duration,
-    },
+    BudgetExhausted { limit: Limit, retry_after: Duration },
     /// No store can answer.
     #[error("no store can answer now")]
-    Unavailable {
-        /// When to retry.
-        retry_after: Duration,
-    },
+    Unavailable { retry_after: Duration },
     /// Too many reads of this process wait for the read models.
     #[error("too many reads wait for the read models")]
     Busy {
-        /// This caller has its share of them, and another caller was refused.
+        /// This caller has used up its share, and another caller was rejected.
         share: bool,
-        /// When to retry.
         retry_after: Duration,
     },
-    /// The read models lag behind the caller's token, or change too fast, and nothing else can answer this.
+    /// The read models lag behind the caller's token, or change too fast, and no other store can answer the question.
     #[error("the read models are behind")]
     Behind {
-        /// When to retry: about their lag.
+        /// About their lag.
         retry_after: Duration,
     },
-    /// The only store that may be asked can never answer this. A retry cannot succeed.
+    /// The only allowed store can never answer this question. A retry cannot succeed.
     #[error("reads are set to one store (READ_SOURCE), which cannot answer this")]
     RuledOut {
-        /// Which.
+        /// The configured source.
         read_source: ReadSource,
     },
-    /// The time of the call is over.
+    /// The deadline of the call has passed.
     #[error("the deadline of the call passed")]
     DeadlineExceeded,
 }
 
 impl Refusal {
-    /// No store can answer now.
     pub(super) fn unavailable() -> Self {
         Self::Unavailable { retry_after: jittered(RETRY_AFTER) }
     }
 
-    /// Too many reads of this process wait for the read models, or of this caller while others are refused.
+    /// Too many reads of this process wait for the read models, or too many of this caller while others are rejected.
     pub(super) fn busy(share: bool) -> Self {
         Self::Busy { share, retry_after: jittered(RETRY_AFTER) }
     }
@@ -78,7 +67,7 @@ impl Refusal {
         Self::Behind { retry_after: jittered(lag.clamp(SHORTEST_LAG, LONGEST_LAG)) }
     }
 
-    /// Its name in metrics.
+    /// Label of metrics.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::EpochChanged => "epoch_changed",
@@ -102,7 +91,7 @@ impl From<Exhausted> for Refusal {
     }
 }
 
-/// One to two times as long, so that callers that were refused together do not retry together.
+/// Randomizes to one to two times the delay, so that callers that were rejected together do not retry together.
 fn jittered(after: Duration) -> Duration {
     ids::jitter(after, 1.0..=2.0)
 }

@@ -1,4 +1,4 @@
-//! Whether this process can answer: its readiness, and the gauges of its stores.
+//! Readiness of this process and gauges of its stores.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,24 +14,23 @@ use crate::metrics::{
 use crate::queries::Source;
 use crate::replicas::ReplicaHealth;
 
-/// How long a start waits for a replica of the read model whose statements are planned: PostgreSQL alone would turn
-/// most callers away.
+/// How long a start waits for a replica of the read model with planned statements: until then, the fallback budget
+/// would reject most calls.
 const COLD_START: Duration = Duration::from_secs(30);
 
-/// Whether any store can answer. Clones share the check.
+/// The check whether any store can answer. Clones share it.
 #[derive(Clone, Debug)]
 pub struct StoresWatch {
-    /// Knows both stores.
     router: Arc<StoreRouter>,
-    /// Passes while any can answer.
+    /// Passes while any store can answer.
     latch: Latch,
     started: Instant,
-    /// A replica of the read model has served since the start.
+    /// True once a replica of the read model has served since the start.
     warm: Arc<AtomicBool>,
 }
 
 impl StoresWatch {
-    /// Keeps this check for a process that starts now.
+    /// Creates the check for a starting process.
     pub fn new(router: Arc<StoreRouter>, latch: Latch, started: Instant) -> Self {
         Self { router, latch, started, warm: Arc::default() }
     }
@@ -59,7 +58,7 @@ impl StoresWatch {
         }
         let gauge = |serving| if serving { 1.0 } else { 0.0 };
         for (store, serves) in [(Source::Neo4j, neo4j_serves), (Source::Postgres, postgres.is_none())] {
-            // That a store which the operator leaves out does not serve is no news.
+            // Do not report stores that READ_SOURCE excludes.
             if self.router.settings.read_source.allows(store) {
                 metrics::gauge!(SERVING, "store" => store.name()).set(gauge(serves));
             }
@@ -80,7 +79,7 @@ impl StoresWatch {
     }
 }
 
-/// Why none of them is asked. A single replica is not named.
+/// Why none of them is used. A single replica is not named.
 fn problems(replicas: &[ReplicaHealth]) -> String {
     let text =
         |replica: &ReplicaHealth| match (replica.problem.as_deref().unwrap_or_default(), replicas.len()) {

@@ -1,5 +1,5 @@
-//! What was asked to get an answer: for callers who set `explain`, and for the spans of a sampled trace. Without those,
-//! nothing is recorded.
+//! Records the stores that a read tried, for callers that set `explain`, and for the spans of a sampled trace.
+//! Otherwise it records nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,24 +13,21 @@ use crate::queries::{Outcome, ReadResult, Source};
 /// One question to one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The store.
     pub store: Source,
-    /// Which replica of the read model, by its projector.
+    /// The replica of the read model, by its projector.
     pub replica: Option<Arc<str>>,
-    /// The question's name.
     pub question: &'static str,
-    /// How long the answer took.
+    /// Duration until the answer or failure.
     pub took: Duration,
-    /// How it ended.
     pub outcome: Outcome,
     /// The answer's revision before recent events were applied to it.
     pub store_as_of: Option<Token>,
-    /// How many recent events changed the answer.
+    /// Number of recent events that changed the answer.
     pub overlaid_events: u32,
 }
 
 impl Step {
-    /// The step in which a store, or one of its replicas, gave this answer or failed.
+    /// The step for an answer or failure of a store, or of one of its replicas.
     pub fn of<T>(
         (store, replica): (Source, Option<&Arc<str>>),
         question: &'static str,
@@ -51,16 +48,16 @@ impl Step {
     }
 }
 
-/// What is known of an answer's way.
+/// The recorded steps of a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// What was asked, in order.
+    /// In order.
     pub steps: Vec<Step>,
-    /// Why the source of truth was asked; none if it was not.
+    /// Why the read fell back to PostgreSQL; `None` if it did not.
     pub fallback: Option<&'static str>,
 }
 
-/// Records the way of an answer, if somebody wants to know.
+/// Records the steps of a read if the caller set `explain`.
 #[derive(Debug, Default)]
 pub struct QueryTrace {
     record: Option<Mutex<Record>>,
@@ -74,7 +71,7 @@ impl QueryTrace {
         Self { record: wanted.then(Mutex::default), parent: Parent::default() }
     }
 
-    /// The same for a call with this span.
+    /// Records for a call with this span.
     #[must_use]
     pub fn below(self, parent: Parent) -> Self {
         Self { parent, ..self }
@@ -85,17 +82,17 @@ impl QueryTrace {
         &self.parent
     }
 
-    /// A store was asked.
+    /// Records one question to a store.
     pub fn step(&self, step: impl FnOnce() -> Step) {
         self.change(|record| record.steps.push(step()));
     }
 
-    /// The source of truth is asked, for this reason.
+    /// Records why the read falls back to PostgreSQL.
     pub fn fell_back(&self, reason: &'static str) {
         self.change(|record| record.fallback = Some(reason));
     }
 
-    /// What was recorded; `None` if the caller does not want to know.
+    /// The recorded steps; `None` if the caller did not set `explain`.
     pub fn record(&self) -> Option<Record> {
         self.record.as_ref().map(|record| record.lock().clone())
     }

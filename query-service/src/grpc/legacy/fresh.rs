@@ -1,6 +1,6 @@
-//! Waits until this process has read what the stream holds.
+//! Waits until this process has read all events of the stream.
 //!
-//! All who ask at the same time share one look-up of the stream's end. If this process lags, the wait ends early.
+//! Concurrent callers share one look-up of the stream's end. If this process lags, the wait ends early.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,27 +17,26 @@ pub struct StreamEnd {
     sources: Sources,
     recent: Arc<Recent>,
     timeout: Duration,
-    /// The last look-up: when it began, and what it found.
+    /// Start and result of the last look-up.
     last: Mutex<Option<(Instant, Token)>>,
 }
 
 impl StreamEnd {
-    /// Looks there, and waits so long.
     pub fn new(sources: Sources, recent: Arc<Recent>, timeout: Duration) -> Self {
         Self { sources, recent, timeout, last: Mutex::new(None) }
     }
 
-    /// Waits until this process has read all that the stream holds and all that is known to be committed, and returns
-    /// how far that is; `None` if that is not known. If NATS is down, the head that PostgreSQL reported last counts. The
-    /// wait is bounded; where it was too short, the source of truth can still answer.
+    /// Waits until this process has read the whole stream and all revisions that are known to be committed, and returns
+    /// that revision; `None` if it is unknown. If NATS is down, the head that PostgreSQL reported last counts. If the
+    /// bounded wait was too short, PostgreSQL can still answer.
     pub async fn reached(&self, deadline: Instant) -> Option<Token> {
         let now = Instant::now();
-        // Half of the time is left for the read itself.
+        // Leave half of the time for the read itself.
         let timeout = self.timeout.min(deadline.saturating_duration_since(now) / 2);
         let until = now + timeout;
         let known = self.sources.heads.head();
         let held = if self.sources.log.nats.is_connected() {
-            // A server that does not answer leaves time to wait for what is known.
+            // A look-up without answer must leave time to wait for the known revision.
             tokio::time::timeout_at(now + timeout / 2, self.look_up(now)).await.ok().flatten()
         } else {
             None
@@ -47,7 +46,7 @@ impl StreamEnd {
         Some(end)
     }
 
-    /// One look-up at a time: who waited for one that began later than it was asked takes that.
+    /// Callers share look-ups: a caller accepts a result whose look-up began after its own call.
     async fn look_up(&self, asked: Instant) -> Option<Token> {
         let mut last = self.last.lock().await;
         if let Some((began, end)) = *last

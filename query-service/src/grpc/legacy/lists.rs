@@ -1,7 +1,8 @@
-//! Lists of the older API, by limit and offset.
+//! Lists of the older API, with limit and offset.
 //!
-//! The accounts, the length of the list and what a viewer sees are one answer of one revision. The store skips the rows
-//! before the offset in its index: the cost grows with the offset, by about a tenth of what the same rows would cost.
+//! The accounts, the length of the list and the viewer's relations are one answer of one revision. The store skips the
+//! rows before the offset in its index, so the cost grows with the offset: a skipped row costs about a tenth of a
+//! returned one.
 
 use proto::UserId;
 use proto::error::ServiceError;
@@ -12,38 +13,34 @@ use super::Legacy;
 use crate::queries::{Known, ListAt, ListKind, Relation};
 use crate::router::Call;
 
-/// Which part.
+/// Limit and offset of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Rows left out before it.
     pub offset: usize,
-    /// Most rows.
     pub limit: usize,
 }
 
 impl Bounds {
-    /// Reads both; a limit of 0 is the default, and one above the largest is cut.
+    /// Parses both; a limit of 0 means the default, and one above the maximum is reduced to it.
     pub fn of(limit: i32, offset: i32, default: usize, largest: usize) -> Result<Self, ServiceError> {
         let limit = validate::limit(limit, "limit", default, largest)?;
         Ok(Self { offset: validate::not_negative(offset, "offset")?, limit })
     }
 }
 
-/// A part of a list.
 #[derive(Debug)]
 pub struct Part {
-    /// The accounts.
     pub users: Vec<UserId>,
-    /// How many the whole list has.
+    /// Length of the whole list.
     pub total: u64,
-    /// There are more behind these.
+    /// True if more accounts follow.
     pub more: bool,
-    /// How a viewer sees them; empty without one.
+    /// The viewer's relations to the accounts; empty without a viewer.
     pub seen: Vec<FollowUserInfo>,
 }
 
 impl Part {
-    /// The same accounts as a viewer sees them who has these links with them.
+    /// Adds the viewer's relations to the accounts.
     fn seen(mut self, relations: &[Relation]) -> Self {
         let seen = self.users.iter().zip(relations).map(|(user, relation)| FollowUserInfo {
             user_id: user.to_string(),
@@ -54,12 +51,11 @@ impl Part {
         self
     }
 
-    /// The ids as texts.
     pub fn ids(&self) -> Vec<String> {
         self.users.iter().map(UserId::to_string).collect()
     }
 
-    /// The total as the older API has it.
+    /// The total in the type of the older API.
     pub fn total_count(&self) -> i32 {
         i32::try_from(self.total).unwrap_or(i32::MAX)
     }
@@ -70,7 +66,7 @@ impl Legacy {
         Bounds::of(limit, offset, self.default_limit, largest)
     }
 
-    /// Reads a part of a list, and how a viewer sees the accounts.
+    /// Reads a part of a list with the viewer's relations.
     pub(super) async fn list(
         &self,
         kind: ListKind,
@@ -84,7 +80,8 @@ impl Legacy {
         Ok(cut_out(part.users, part.total, bounds).seen(&part.relations))
     }
 
-    /// Reads a part of the friends of an account, of the newest 10,000 whom it follows; no others are counted.
+    /// Reads a part of the friends among the newest 10,000 accounts that the account follows; the count covers only
+    /// those.
     pub(super) async fn friends(
         &self,
         user: UserId,
@@ -118,7 +115,7 @@ mod tests {
             let refused = of(limit, offset).expect_err("below zero");
             assert_eq!(refused.field.as_deref(), Some(field));
         }
-        // A large default is cut too.
+        // A configured default above the maximum is reduced too.
         assert_eq!(Bounds::of(0, 0, 1_001, 1_000).map(|bounds| bounds.limit), Ok(1_000));
     }
 

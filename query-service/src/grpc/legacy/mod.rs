@@ -1,8 +1,8 @@
-//! `nova.graph_service.v2.GraphService`: the older system's API, of which this process serves the reads.
+//! The reads of the older system's API, `nova.graph_service.v2.GraphService`.
 //!
-//! Its clients have no revision tokens and read their own writes. So a read holds at least what the stream held when
-//! the call came. If no store gets that far in time, the read returns the current state: for these clients an old
-//! answer is better than none.
+//! Its clients have no revision tokens and expect to read their own writes. So a read waits until it holds what the
+//! stream held at the time of the call. If no store gets that far in time, the read returns the current state, since
+//! for these clients a stale answer is better than none.
 
 mod fresh;
 mod lists;

@@ -1,4 +1,4 @@
-//! How a read of the older API is answered.
+//! Common steps of the older API's reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,12 @@ use crate::router::{Call, Fallback, Need, QueryTrace, ReadModelReader, Refusal, 
 /// Settings of this API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LegacySettings {
-    /// Ids of a list whose limit is 0.
+    /// Default limit of lists.
     pub default_limit: usize,
-    /// Longest wait for what the stream held.
+    /// Timeout of the wait for the stream.
     pub freshness_wait: Duration,
 }
 
-/// The service.
 #[derive(Debug)]
 pub struct Legacy {
     router: Arc<StoreRouter>,
@@ -34,7 +33,6 @@ pub struct Legacy {
 }
 
 impl Legacy {
-    /// Answers with these.
     pub fn new(
         router: Arc<StoreRouter>,
         sources: Sources,
@@ -45,7 +43,7 @@ impl Legacy {
         Self { router, stream_end, default_limit: settings.default_limit }
     }
 
-    /// Begins a call whose request is sound: waits for what the stream holds.
+    /// Starts a call with a valid request: waits until this process has read the stream.
     pub(super) async fn begin<T>(&self, request: &Request<T>) -> Call {
         let Begun { deadline, caller, parent } = Begun::of(request);
         let at_least = self.stream_end.reached(deadline).await;
@@ -63,7 +61,7 @@ impl Legacy {
         PostgresReader: Read<Q>,
     {
         let mut answer = self.router.attempt(question, &call).await;
-        // Without the requirement, only what failed for want of freshness can succeed.
+        // Without the requirement, only reads that failed for lack of freshness can succeed.
         if answer.as_ref().is_err_and(|refusal| too_fresh(*refusal, &call.trace)) {
             call.need.at_least = None;
             answer = self.router.attempt(question, &call).await;
@@ -72,11 +70,11 @@ impl Legacy {
             }
         }
         self.router.count(question, &answer);
-        // The caller gave no token that could be at fault.
+        // The caller sent no token that could be wrong.
         answer.map_err(|refusal| errors::refusal(refusal, ""))
     }
 
-    /// What links the first of two accounts, each with its field, with the second.
+    /// The links from the first account to the second, each with its field.
     pub(super) async fn relation<T>(
         &self,
         request: &Request<T>,
@@ -89,7 +87,7 @@ impl Legacy {
     }
 }
 
-/// The revision that the call asked for is why there is no answer.
+/// True if the read failed only because of the required revision.
 fn too_fresh(refusal: Refusal, trace: &QueryTrace) -> bool {
     let fell_back = || trace.record().and_then(|record| record.fallback);
     match refusal {

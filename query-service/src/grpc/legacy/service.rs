@@ -9,11 +9,11 @@ use super::super::validate;
 use super::Legacy;
 use crate::queries::{Check, ListKind};
 
-/// Most ids of GetFollowers and GetFollowing.
+/// Maximum limit of GetFollowers and GetFollowing.
 const MAX_FOLLOWS: usize = 10_000;
-/// Most ids of the other lists.
+/// Maximum limit of the other lists.
 const MAX_OTHERS: usize = 1_000;
-/// Most ids of BatchCheckFollowing.
+/// Maximum number of ids of BatchCheckFollowing.
 const MAX_CHECKS: usize = 100;
 
 #[tonic::async_trait]
@@ -90,7 +90,7 @@ impl GraphService for Legacy {
         let targets = validate::users_up_to(MAX_CHECKS, &r.followee_ids, "followee_ids")?;
         let call = self.begin(&request).await;
         let answer = self.ask(&Check { viewer, targets }, call).await?;
-        // The keys are the caller's own texts, whatever their case.
+        // The keys are the ids as the caller wrote them, in upper or lower case.
         let results = request.into_inner().followee_ids.into_iter().zip(answer.value).collect();
         Ok(Response::new(wire::BatchCheckFollowingResponse { results }))
     }

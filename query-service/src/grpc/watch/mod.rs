@@ -1,8 +1,8 @@
-//! WatchEvents: events as they happen.
+//! WatchEvents: streams events.
 //!
-//! Events wait for the watcher in a queue that is limited in messages and in bytes. If it stays full, or if the recent
-//! events no longer hold what waits, the watch ends and its place is free. Whatever ends a watch, its error has the
-//! token to resume at.
+//! Events wait for the watcher in a queue that is limited in messages and bytes. If the queue stays full, or if the
+//! next event is no longer in memory while it waits, the watch ends and its place is free. Every error that ends a
+//! watch contains the token at which to resume.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -29,49 +29,46 @@ use super::validate;
 use crate::metrics::{WATCHED, WATCHES, WATCHES_ENDED, WATCHES_REFUSED};
 use crate::recent::{EventCursor, Filter, PAST_READERS, Recent, Sources, stop_name};
 
-/// The field of the token to begin after.
+/// Name of the field with the token to start after.
 const AFTER: &str = "after";
-/// Longest time without a message.
+/// Interval of heartbeats on a quiet watch.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Messages that may wait for the watcher, and their bytes; one message may exceed the latter.
+/// Size of a watcher's queue, in messages and in bytes; one message may exceed the latter.
 const QUEUE: usize = 64;
 const QUEUE_BYTES: u32 = 256 * 1024;
-/// Events that one watcher's reading of the past asks for at once.
+/// Events that one watcher's reader of older events requests at once.
 const BATCH: i64 = 32;
-/// Bytes of the past that are read ahead.
+/// Bytes of older events that are read ahead.
 const READ_AHEAD: usize = 256 * 1024;
-/// How long the queue may stay full before the watch is ended.
+/// Time for which the queue may stay full before the watch ends.
 const FULL_QUEUE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for this process to reach the token, or to know the head.
+/// Timeout of the wait for this process to reach the token, or to learn the head.
 const BEGIN: Duration = Duration::from_secs(2);
 /// Retry delay when all places are taken.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// The messages of a watch.
 pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
 
-/// What watches need.
+/// State shared by all watches.
 #[derive(Debug)]
 pub struct Watches {
     recent: Arc<Recent>,
     sources: Sources,
     places: Places<Option<Caller>>,
-    /// Of those that read the past.
+    /// Places of the readers of older events.
     readers: Arc<Semaphore>,
     drain: CancellationToken,
 }
 
-/// A message before it is encoded.
 #[derive(Debug)]
 enum Item {
     Event(Token, Arc<[u8]>),
     Heartbeat(Token),
 }
 
-/// Why a watch ended.
 #[derive(Debug)]
 enum End {
-    /// The watcher has gone.
+    /// The client has closed the stream.
     Gone,
     TooSlow,
     ShuttingDown,
@@ -79,7 +76,7 @@ enum End {
 }
 
 impl Watches {
-    /// Watches of these events, at most `most` at a time. All end when `drain` is cancelled.
+    /// Serves at most `most` concurrent watches of these events. All end when `drain` is cancelled.
     pub fn new(recent: Arc<Recent>, mut sources: Sources, most: usize, drain: CancellationToken) -> Self {
         (sources.log.batch, sources.log.buffer_bytes) = (BATCH, READ_AHEAD);
         let (places, readers) = (Places::new(most), Arc::new(Semaphore::new(PAST_READERS)));
@@ -116,7 +113,7 @@ impl Watches {
             *told.lock() = status;
             metrics::gauge!(WATCHES).decrement(1.0);
             metrics::counter!(WATCHES_ENDED, "reason" => ended.name()).increment(1);
-            // The queue may be read for a while yet; the place is free.
+            // The client may read the rest of the queue later; the place is free now.
             drop((queue, place));
         });
         Ok(Box::pin(futures::stream::unfold((receiver, end), |(mut receiver, end)| async move {
@@ -128,17 +125,18 @@ impl Watches {
         })))
     }
 
-    /// Where a watch begins: after the token, if that is a point of this history of which the rest is kept.
+    /// Start of a watch: after the token, if it belongs to this history and the following events are retained.
     async fn beginning(&self, after: Option<Token>) -> Result<Token, ServiceError> {
         let mut follow = self.recent.subscribe();
-        // Without a token, after the present head: a process that has just started is still on its way there.
+        // Without a token, start after the current head; a process that has just started may not have read up to it
+        // yet.
         let wanted = after.or_else(|| self.sources.heads.head());
         let far_enough = |position: &Option<Token>| {
             position.is_some_and(|position| wanted.is_none_or(|wanted| position >= wanted))
         };
         let position = match tokio::time::timeout(BEGIN, follow.wait_for(far_enough)).await {
             Ok(Ok(position)) => *position,
-            // The sender lives as long as `recent`; and without a position it is not known what is beyond it.
+            // The sender lives as long as `recent`. Without a position, nothing is known about revisions beyond it.
             Ok(Err(_)) | Err(_) => self.recent.position(),
         };
         let Some(position) = position else {
@@ -166,7 +164,7 @@ impl Watches {
 struct Queue {
     sender: mpsc::Sender<Queued>,
     bytes: Arc<Semaphore>,
-    /// The revision of the last message that was taken.
+    /// Revision of the last message that the client took.
     taken: Arc<AtomicU64>,
 }
 
@@ -181,7 +179,7 @@ struct Queued {
     _share: OwnedSemaphorePermit,
 }
 
-/// The watcher has gone.
+/// The client has closed the stream.
 struct Closed;
 
 impl Queue {
@@ -192,7 +190,7 @@ impl Queue {
         (Self { sender, bytes, taken: Arc::clone(&taken) }, Taker { receiver, taken })
     }
 
-    /// Waits for room.
+    /// Waits for room in the queue.
     async fn send(&self, item: Item) -> Result<(), Closed> {
         let cost = u32::try_from(item.bytes()).unwrap_or(u32::MAX).clamp(1, QUEUE_BYTES);
         let share = Arc::clone(&self.bytes).acquire_many_owned(cost).await.map_err(|_| Closed)?;
@@ -212,9 +210,9 @@ impl Taker {
     }
 }
 
-/// Sends events and heartbeats until something ends it; `sent` moves along.
+/// Sends events and heartbeats until the watch ends; updates `sent`.
 async fn run(mut cursor: EventCursor, queue: &Queue, drain: &CancellationToken, sent: &mut Token) -> End {
-    // The first message shows a watcher without a token where it begins. The queue is empty.
+    // The first message shows a watcher without a token where it starts. The queue is empty.
     if queue.send(Item::Heartbeat(cursor.done())).await.is_err() {
         return End::Gone;
     }
@@ -232,8 +230,8 @@ async fn run(mut cursor: EventCursor, queue: &Queue, drain: &CancellationToken, 
                 Err(stop) => return End::Stopped(stop),
             },
         };
-        // A watcher that lets messages wait until they are no longer in memory would be read for from the stream without
-        // end.
+        // A watcher that lets messages wait until they are no longer in memory would cause reads from the stream
+        // without end.
         if std::mem::replace(&mut was_live, cursor.is_live()) && !cursor.is_live() && held_up {
             return End::TooSlow;
         }
@@ -265,7 +263,7 @@ async fn run(mut cursor: EventCursor, queue: &Queue, drain: &CancellationToken, 
     }
 }
 
-/// The last message of a watch; `None` if the watcher has gone.
+/// The last message of a watch; `None` if the client has closed the stream.
 async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
     let error = match end {
         End::Gone => return None,
@@ -289,7 +287,7 @@ async fn status(end: &End, sent: Token, sources: &Sources) -> Option<Status> {
     Some(error.with("resume_token", sent).into())
 }
 
-/// Events after this token have been deleted.
+/// The events after this token have been deleted.
 fn pruned(after: Token, oldest: Option<Revision>) -> ServiceError {
     let message = match oldest {
         Some(oldest) => format!("is too old: events are kept from revision {oldest} on"),
@@ -309,7 +307,7 @@ fn message(item: Item) -> Result<WatchEventsResponse, Status> {
     let resume_token = item.at().to_string();
     let event = match item {
         Item::Heartbeat(_) => None,
-        // It was decoded when it came; a failure here is a fault of ours.
+        // The event was decoded when it arrived; a failure here is an internal error.
         Item::Event(_, payload) => Some(
             Event::decode(&*payload)
                 .map_err(|_| ServiceError::new(Reason::Internal, "an event cannot be read"))?,

@@ -1,4 +1,4 @@
-//! Tests of watches whose watcher does not take its messages.
+//! Tests of watches whose client does not take its messages.
 
 use event_log::LoggedEvent;
 use proto::Epoch;
@@ -31,7 +31,7 @@ fn arrival(revision: u64) -> LoggedEvent {
     LoggedEvent { event, payload: vec![0; EVENT_BYTES].into(), traceparent: None }
 }
 
-/// A watch from revision 0 of a ring that holds `held` events; its watcher takes nothing by itself.
+/// A watch from revision 0 of a ring that holds `held` events; its client takes nothing by itself.
 async fn watch(held: usize) -> (Arc<Recent>, Taker, tokio::task::JoinHandle<(End, Token)>) {
     let recent = Arc::new(Recent::new(Limits { events: held, bytes: usize::MAX }));
     recent.begin(token(0));
@@ -52,7 +52,7 @@ async fn a_watcher_behind_the_recent_events_is_cut_off() {
     let (recent, _taker, task) = watch(20).await;
     for revision in 1..=21 {
         assert!(recent.push(&arrival(revision)));
-        // The watch reads what the ring holds before that is replaced.
+        // The watch must read the ring's events before they are replaced.
         tokio::task::yield_now().await;
     }
     let (end, sent) = task.await.expect("no panic");

@@ -1,13 +1,12 @@
-//! The read model's statements over more than one hop.
+//! The read model's statements for multi-hop questions.
 //!
-//! As those over one hop, they read the checkpoint before and after the data. Hints refuse a plan that walks nodes.
-//! What is looked at is collected before anything is looked up, so that no plan looks at an edge twice, and a bound
-//! counts once.
+//! Like those for a single hop, they read the checkpoint before and after the data. Hints fail a plan that does not use
+//! the index. Edges are collected before any look-up, so that no plan reads an edge twice, and a bound counts it once.
 
 use crate::queries::{ListKind, PublicList};
 
 /// Walks the set of `$user`, and looks each account up in the set of `$second`. `$found_src` and `$found_dst` are the
-/// ends of the edge that an account is looked up by.
+/// ends of the edge used for the look-up.
 macro_rules! sift {
     ($name:literal, $own:literal, $other:literal, $found_src:literal, $found_dst:literal) => {
         statement!(
@@ -45,7 +44,7 @@ macro_rules! sift {
     };
 }
 
-/// Walks a set of `$user`, and keeps those who are in a set of `$second`, or those who are not.
+/// Walks a set of `$user`, and keeps the accounts that are in a set of `$second`, or those that are not.
 pub fn sift(walked: PublicList, other: PublicList) -> &'static str {
     match (walked, other) {
         (PublicList::Following, PublicList::Followers) => {
@@ -63,7 +62,7 @@ pub fn sift(walked: PublicList, other: PublicList) -> &'static str {
     }
 }
 
-/// Whom `$user` follows that follow `$second`, and how many they are, among the newest `$look` follows.
+/// Accounts that `$user` follows and that follow `$second`, and their number, among the newest `$look` follows.
 pub const KNOWN: &str = statement!(
     "known",
     [
@@ -88,7 +87,7 @@ CALL (found) {
     "users, positions, dates, met_dates, total"
 );
 
-/// A list of `$user` from an offset, and how long it is. A count without a label on the far node is one look-up.
+/// A list of `$user` from an offset, and its length. A count without a label on the far node is one look-up.
 pub fn list_at(kind: ListKind) -> &'static str {
     macro_rules! statement_of {
         ($name:literal, $type:literal, $own:literal, $other:literal, $all:literal) => {
@@ -126,7 +125,7 @@ pub fn list_at(kind: ListKind) -> &'static str {
     }
 }
 
-/// Leaves out accounts that an edge links with `$user`.
+/// Filters out accounts that an edge links with `$user`.
 macro_rules! without {
     ($type:literal, $users:literal, $others:literal) => {
         concat!(
@@ -149,8 +148,8 @@ macro_rules! without {
     };
 }
 
-/// Whom those follow whom `$user` follows, those with most in between first. Whom the user does not want or already has
-/// is left out one by one, in order, until there are enough.
+/// Accounts followed by the follows of `$user`, ordered by the number of accounts in between. Accounts that the user
+/// has excluded or already follows are filtered one by one, in order, until there are enough.
 pub const SUGGEST: &str = statement!(
     "suggest",
     [
@@ -183,7 +182,6 @@ CALL (middles) {
     "users, numbers, betweens, middles"
 );
 
-/// All of them.
 pub fn all() -> impl Iterator<Item = &'static str> {
     let sifts =
         PublicList::ALL.into_iter().flat_map(|walked| PublicList::ALL.map(|other| sift(walked, other)));

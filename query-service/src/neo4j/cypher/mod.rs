@@ -1,13 +1,13 @@
-//! The read model's statements, and how many ids one of them may carry.
+//! The read model's statements, and the maximum number of ids in each.
 //!
-//! Each reads the checkpoint's `visible` BEFORE the data and its `target` AFTER it: a commit becomes visible piece by
-//! piece; a read is sure to see what `visible` says beforehand, and sees nothing beyond what `target` says afterwards.
-//! Each subquery takes in what the ones before it give out, so that no plan can change that order.
+//! Each reads the checkpoint's `visible` BEFORE the data and its `target` AFTER it, because a commit becomes visible
+//! piece by piece: a read sees all changes up to the former and none after the latter. Each subquery imports the
+//! results of the ones before it, so that no plan can change that order.
 //!
 //! Hints refuse a plan without the index; tests on a real server refuse one that sorts.
 //!
-//! Each answers one row of lists: rows of their own cost three times as much over Bolt. A relationship type cannot be a
-//! parameter, so texts are put together when compiling.
+//! Each returns a list as one row: separate rows cost three times as much over Bolt. A relationship type cannot be a
+//! parameter, so the texts are assembled at compile time.
 
 use crate::queries::{ListKind, PublicList};
 
@@ -17,7 +17,7 @@ pub const CHECKPOINT: &str = "\
 MATCH (c:Checkpoint {name: 'followgraph'})
 RETURN c.epoch AS epoch, c.visible AS visible, c.complete AS complete, c.database_id AS database_id";
 
-/// A statement: its name, the subqueries that read the data, and what they give out.
+/// A statement: its name, the subqueries that read the data, and their results.
 macro_rules! statement {
     ($name:literal, [$($read:expr),+], $out:literal) => {
         concat!(
@@ -38,8 +38,8 @@ macro_rules! statement {
     };
 }
 
-/// Walks the edges `r` of `$user` below a position, newest first. Both keys in ORDER BY, or it sorts. `$own` is the end
-/// that is the account's.
+/// Walks the edges `r` of `$user` below a position, newest first. ORDER BY needs both keys, otherwise the plan sorts.
+/// `$own` is the account's end.
 macro_rules! walk {
     ($type:literal, $own:literal, $below:literal, $bounds:literal) => {
         concat!(
@@ -63,7 +63,8 @@ macro_rules! walk {
 }
 
 /// A list below a position, newest first.
-/// `$expiries` must be an aggregate too: next to anything else, an empty list would be no row and not an empty one.
+/// `$expiries` must be an aggregate too: next to any other expression, an empty list would yield no row instead of an
+/// empty one.
 macro_rules! list {
     ($type:literal, $own:literal, $other:literal, $expiries:literal) => {
         concat!(
@@ -79,8 +80,8 @@ macro_rules! list {
     };
 }
 
-/// The edges of one type between `$viewer` and `$other`, for each place `i` in `$places`, and its values. An edge without
-/// `rev` has not changed since it was added.
+/// The edges of one type between `$viewer` and `$other`, for each place `i` in `$places`, and its values. An edge
+/// without `rev` has not changed since it was added.
 macro_rules! links {
     ([$scope:literal, $places:literal, $viewer:literal, $other:literal], $type:literal, $viewers:literal, $others:literal, $name:literal) => {
         concat!(
@@ -113,7 +114,7 @@ macro_rules! links {
     };
 }
 
-/// All that links a viewer with others. Not who has muted the viewer: that is private.
+/// All links between a viewer and others, except who has muted the viewer, which is private.
 macro_rules! all_links {
     ($pairs:tt) => {
         concat!(
@@ -128,7 +129,7 @@ macro_rules! all_links {
     };
 }
 
-/// Which of `targets` does `viewer` follow? Answers their places in the list.
+/// Which of `targets` does `viewer` follow? Returns their places in the list.
 pub const CHECK: &str = statement!(
     "check",
     ["CALL (visible) {
@@ -166,7 +167,7 @@ pub fn list(kind: ListKind) -> &'static str {
     }
 }
 
-/// A list of `$user`, and what links `$viewer` with the accounts in it.
+/// A list of `$user`, and the links of `$viewer` with its accounts.
 pub fn seen_list(list: PublicList) -> &'static str {
     macro_rules! statement_of {
         ($name:literal, $own:literal, $other:literal) => {
@@ -187,22 +188,21 @@ pub fn seen_list(list: PublicList) -> &'static str {
     }
 }
 
-/// All that links `viewer` with each of `targets`.
+/// All links between `viewer` and each of `targets`.
 pub const RELATIONS: &str = statement!(
     "relations",
     [all_links!(["visible", "$targets", "$viewer", "$targets[i]"])],
     "following, followed_by, requested, request_received, muting, blocking, blocked_by"
 );
 
-/// The same of pairs, as in [`CHECK_PAIRS`].
+/// All links of pairs, numbered as in [`CHECK_PAIRS`].
 pub const RELATION_PAIRS: &str = statement!(
     "relation_pairs",
     [all_links!(["visible", "$from", "$ids[$from[i]]", "$ids[$to[i]]"])],
     "following, followed_by, requested, request_received, muting, blocking, blocked_by"
 );
 
-/// Which of some pairs are follows? `$from` and `$to` are places in `$ids`, so that an id that many pairs share
-/// travels once.
+/// Which of some pairs are follows? `$from` and `$to` are places in `$ids`, so that an id of many pairs is sent once.
 pub const CHECK_PAIRS: &str = statement!(
     "check_pairs",
     ["CALL (visible) {
@@ -230,22 +230,23 @@ pub const COUNTS: &str = statement!(
     "counts"
 );
 
-/// All of them but the checkpoint alone.
+/// All statements except the checkpoint alone.
 pub fn all() -> impl Iterator<Item = &'static str> {
     let lists = ListKind::ALL.map(list).into_iter().chain(PublicList::ALL.map(seen_list));
     lists.chain([CHECK, CHECK_PAIRS, RELATIONS, RELATION_PAIRS, COUNTS])
 }
 
-/// Most ids of one statement. A Bolt message above 8,192 bytes costs a stall of 40 ms; an id takes 38 bytes.
+/// Maximum number of ids in one statement. A Bolt message above 8,192 bytes costs a stall of 40 ms; an id takes 38
+/// bytes.
 pub const IDS_PER_STATEMENT: usize = 170;
 
-/// The same for [`CHECK_PAIRS`], whose pairs take up to six bytes more each.
+/// The limit of [`CHECK_PAIRS`], whose pairs take up to six bytes more each.
 pub const IDS_PER_PAIRS: usize = 150;
 
-/// The same for [`RELATIONS`], whose text is longer.
+/// The limit of [`RELATIONS`], whose text is longer.
 pub const TARGETS_PER_RELATIONS: usize = 125;
 
-/// The same for [`RELATION_PAIRS`].
+/// The limit of [`RELATION_PAIRS`].
 pub const IDS_PER_RELATION_PAIRS: usize = 100;
 
 pub mod hops;
@@ -279,7 +280,7 @@ mod tests {
             let last = statement.rfind("CALL (").expect("the checkpoint again");
             let after = statement.find("t.target AS target").expect("it reads the checkpoint again");
             assert!(before < first && first < last && last < after, "{statement}");
-            // What comes last takes in all that the data gives out.
+            // The last subquery imports all results of the data.
             let (taken, _) = statement[last + "CALL (".len()..].split_once(')').expect("a scope");
             assert!(statement.ends_with(taken), "{statement}");
         }

@@ -1,4 +1,4 @@
-//! Generated histories, and the plain definition of every answer after each of their events.
+//! Generated histories, and a reference implementation of every answer after each of their events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ pub fn relation_at(state: &State, viewer: UserId, other: UserId) -> Relation {
 }
 
 impl History {
-    /// Events that add what is not there, and update or remove what is.
+    /// Events that add absent edges, and update or remove present ones.
     pub fn of(steps: &[Vec<(usize, u128, u128, bool)>]) -> Self {
         let mut history = Self { events: Vec::new(), states: vec![State::new()] };
         for (revision, step) in (1..).zip(steps) {
@@ -144,7 +144,7 @@ impl History {
         history
     }
 
-    /// This process has read everything up to there, and knows what came after `floor`.
+    /// A ring that has read everything up to there, and holds the events after `floor`.
     pub fn read(&self, floor: usize, position: usize) -> Arc<Recent> {
         let recent = Recent::new(Limits { events: usize::MAX, bytes: usize::MAX });
         recent.begin(token(floor));

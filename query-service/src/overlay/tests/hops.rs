@@ -1,4 +1,5 @@
-//! Answers over several hops (I13): the plain definition of each, and that an answer is the state at one revision.
+//! Multi-hop answers (I13): a reference implementation of each, and a check that an answer is the state at one
+//! revision.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ fn side(list: PublicList) -> Side {
     list.kind().side()
 }
 
-/// The date of the edge by which an account is in a set, if it is.
+/// The date of the edge by which an account is in a set; `None` if it is not.
 fn met(state: &State, set: Set, other: UserId, before: Option<Position>) -> Option<i64> {
     let (source, target) = if side(set.list).outgoing { (set.user, other) } else { (other, set.user) };
     let held = state.get(&EdgeKey { kind: EdgeKind::Follow, source, target })?;
@@ -93,7 +94,7 @@ pub fn suggest(first: &State, second: &State, suggest: &Suggest) -> Suggested {
     Suggested { suggestions: suggestions.collect(), middles }
 }
 
-/// None of these edges changed between two revisions.
+/// True if none of these edges changed between two revisions.
 fn quiet(history: &History, from: usize, to: usize, dependencies: &[queries::Dependency]) -> bool {
     history.states[from..=to].windows(2).all(|states| {
         dependencies
@@ -102,7 +103,7 @@ fn quiet(history: &History, from: usize, to: usize, dependencies: &[queries::Dep
     })
 }
 
-/// The state at the revision that the answer names, or none where something changed.
+/// The answer must be the state at the revision that it names; no answer is valid only if an edge changed.
 fn judge<T: PartialEq + std::fmt::Debug>(
     outcome: ReadResult<T>,
     state: impl Fn(usize) -> T,

@@ -1,5 +1,5 @@
-//! Tests of the overlay (I13): whatever part of the changes under way a read model shows, the answer is the state at
-//! the position.
+//! Tests of the overlay (I13): no matter which of the changes in progress a read model shows, the answer is the state
+//! at the ring's position.
 
 mod history;
 mod hops;
@@ -19,7 +19,7 @@ use crate::queries::{ListKind, PublicList};
 use crate::recent::Limits;
 
 const WITHIN: Duration = Duration::from_secs(1);
-/// The parent of calls without a trace.
+/// Parent span of calls without a trace.
 static UNTRACED: LazyLock<Parent> = LazyLock::new(Parent::default);
 
 fn cx() -> Context<'static> {
@@ -35,7 +35,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(future)
 }
 
-/// The same with a clock that runs only while all wait.
+/// Runs a future on a clock that advances only while all tasks wait.
 fn paused<T>(future: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_time().start_paused(true).build().expect("a runtime").block_on(future)
@@ -73,7 +73,7 @@ fn exact<T>(outcome: ReadResult<T>, at: usize) -> T {
     answer.value
 }
 
-/// A history, what the read model is in the middle of, and where this process stands: from <= to <= position.
+/// A history, the changes in progress at the read model, and this process's position: from <= to <= position.
 fn cases() -> impl Strategy<Value = (History, usize, usize, usize, u64)> {
     let step = prop::collection::vec((0usize..4, 0..USERS, 0..USERS, any::<bool>()), 0..4);
     (prop::collection::vec(step, 1..30), any::<[prop::sample::Index; 3]>(), any::<u64>()).prop_map(
@@ -140,7 +140,7 @@ proptest! {
     }
 }
 
-/// User 0 follows 1 to 5, one after the other, then no longer 3.
+/// User 0 follows 1 to 5, one after the other, then unfollows 3.
 fn follows_then_one_less() -> History {
     let follow = |target| vec![(0, 0, target, false)];
     History::of(&[follow(1), follow(2), follow(3), follow(4), follow(5), follow(3)])
@@ -202,7 +202,7 @@ async fn what_was_changed_is_told_to_those_who_ask() {
     assert_eq!((origin.store_as_of, origin.overlaid_events), (Some(token(5)), 1));
 }
 
-/// User 1 follows user 0, and ceases to, over and over.
+/// User 1 follows and unfollows user 0 repeatedly.
 fn restless(changes: usize) -> History {
     let change = |source: u128| vec![(0, source, 0, false)];
     History::of(&(0..changes).map(|_| change(1)).collect::<Vec<_>>())
@@ -216,10 +216,10 @@ async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at
         let torn = Torn { states: history.states.clone(), from, to, dice: 0 };
         Overlaid::new(torn, history.read(0, end), replica(), Duration::ZERO)
     };
-    // As many as are looked at.
+    // As many changes as are read.
     let many = over(1, 1);
     assert_eq!(exact(many.read(&self::check(user(1), &[user(0)]), cx()).await, end), [true]);
-    // One more.
+    // One more change.
     let too_many = over(0, 0);
     let check = too_many.read(&self::check(user(1), &[user(0)]), cx()).await.expect("an answer");
     assert_eq!((check.value, check.as_of, check.origin.store_as_of), (vec![false], token(0), None));
@@ -231,14 +231,14 @@ async fn an_account_that_changed_too_often_is_told_as_the_store_has_it_or_not_at
     assert_eq!(page.expect("a page").as_of, token(0), "the list has changed");
     let page = too_many.read(&seen_page(PublicList::Followers, user(2), None, 9, user(1)), cx()).await;
     assert_eq!(page.expect("a page").as_of, token(0), "what links the viewer with others has");
-    // An answer of no revision cannot be given at all.
+    // An answer between two revisions cannot be given at all.
     let torn = over(0, 1);
     assert!(matches!(torn.read(&self::check(user(1), &[user(0)]), cx()).await, Err(Error::NotExact)));
     assert!(matches!(
         torn.read(&self::page(ListKind::Followers, user(0), None, 9), cx()).await,
         Err(Error::NotExact)
     ));
-    // Accounts that are not touched are exact, and so are counts.
+    // Unchanged accounts are exact, and so are counts.
     assert_eq!(exact(too_many.read(&self::check(user(2), &[user(0)]), cx()).await, end), [false]);
     assert_eq!(exact(too_many.read(&self::counts(&[user(0)]), cx()).await, end)[0].followers, 1);
 }

@@ -1,5 +1,5 @@
-//! A read model that is read while it changes: it shows any mixture of the states that it is in the middle of, more
-//! than a real one could.
+//! A read model that changes while it is read: it shows any mixture of the states in between, more than a real one
+//! could.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::queries::{
     Relation, Relations, SeenPage, SeenRow, Sift, Sifted, Suggest, Suggested, Union, United, Versioned,
 };
 
-/// A read model in the middle of its changes from one revision to another: of each edge it shows the state at any
+/// A read model in the middle of its changes from one revision to another: for each edge it shows the state at any
 /// revision in between, in a list even two of them.
 pub struct Torn {
     pub states: Vec<State>,
@@ -96,7 +96,7 @@ impl Read<SeenPage> for Torn {
     }
 }
 
-/// The plain definition of each, from two mixtures of the states.
+/// The reference implementation of each answer, over two mixtures of the states.
 macro_rules! over_hops {
     ($($question:ident -> $answer:ident = $of:path;)+) => {
         $(impl Read<$question> for Torn {

@@ -1,11 +1,11 @@
 //! Tracks the newest committed revision known to this process: the epoch, the head, and when each head was first
 //! observed, from which staleness follows.
 //!
-//! PostgreSQL alone decides which epoch is current. If it is silent, heartbeats do; a read model never does, once either
-//! was heard: it may belong to another installation.
+//! PostgreSQL alone decides which epoch is current. If PostgreSQL does not answer, heartbeats decide. Read models are
+//! ignored once either has been received, because a model may belong to another installation.
 //!
-//! Every read asks for the head and for the staleness of replicas. What it needs is published in atomics; the lock is for
-//! observations, and for a replica that lags.
+//! Every read needs the head and the staleness of replicas. These are published in atomics; the lock is for
+//! observations, and for replicas that lag.
 
 mod published;
 
@@ -27,14 +27,14 @@ pub const LONGEST_STALENESS: Duration = Duration::from_secs(600);
 /// Resolution of reported staleness.
 const MOMENT: Duration = Duration::from_millis(100);
 
-/// A replica that misses nothing older than about this is judged without the lock.
+/// A replica that lacks nothing older than about this is checked without the lock.
 const FRESH: Duration = Duration::from_millis(500);
 
-/// A heartbeat comes twice a second, and the probe asks PostgreSQL as often. After a longer silence this process does
-/// not know when the revisions came that were committed meanwhile.
+/// A heartbeat arrives twice a second, and the probe reads PostgreSQL as often. After a longer silence this process
+/// does not know when the revisions were committed that it then sees.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Who vouches for the current epoch; a later one overrides an earlier one.
+/// Source of the current epoch; a later variant overrides an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Authority {
     #[default]
@@ -49,20 +49,20 @@ struct Inner {
     authority: Authority,
     /// When PostgreSQL last reported its head.
     confirmed_at: Option<Instant>,
-    /// Names the database of PostgreSQL.
+    /// Id of the PostgreSQL database.
     database: Option<Uuid>,
     heartbeat: Option<Heartbeat>,
-    /// The heartbeat that was last heard, whatever its head.
+    /// The last heartbeat, regardless of its head.
     last_heard: Option<Heard>,
     /// When each head of the current epoch was first observed, or a revision was committed; both ascend.
     observed: VecDeque<(Instant, Revision)>,
     /// When PostgreSQL or a heartbeat last reported a head.
     observed_at: Option<Instant>,
-    /// Revisions after this one were observed as they came.
+    /// Revisions after this one were observed when they were committed.
     live_after: Option<Revision>,
 }
 
-/// Tracks the newest head. Shared by those who observe it and those who read.
+/// Tracks the newest head. Shared by observers and readers.
 #[derive(Debug)]
 pub struct HeadTracker {
     inner: Mutex<Inner>,
@@ -76,7 +76,7 @@ impl Default for HeadTracker {
 }
 
 impl HeadTracker {
-    /// Changes what is known, and publishes it.
+    /// Changes the state, and publishes it.
     fn change(&self, change: impl FnOnce(&mut Inner)) {
         let mut inner = self.inner.lock();
         change(&mut inner);
@@ -87,8 +87,8 @@ impl HeadTracker {
         self.published.load().unwrap_or_else(|| self.inner.lock().view())
     }
 
-    /// Takes a heartbeat. Several processes send them: ignores one from an older epoch, and one from another epoch than
-    /// the one that PostgreSQL has just confirmed.
+    /// Records a heartbeat. Several processes send them: ignores one from an older epoch, and one from another epoch
+    /// than the one that PostgreSQL has just confirmed.
     pub fn observe_heartbeat(&self, heartbeat: Heartbeat, now: Instant) {
         self.change(|inner| {
             if !inner.accepts(heartbeat.head, now) {
@@ -102,7 +102,7 @@ impl HeadTracker {
         });
     }
 
-    /// Takes the head that PostgreSQL reported to the probe.
+    /// Records the head that PostgreSQL reported to the probe.
     pub fn observe_head(&self, head: Token, now: Instant) {
         self.change(|inner| {
             inner.confirmed_at = Some(now);
@@ -110,8 +110,8 @@ impl HeadTracker {
         });
     }
 
-    /// PostgreSQL has lost commits that this process has read, and has this head now. Revisions after it are given out
-    /// again, so what was heard of them does not count.
+    /// Records that PostgreSQL has lost commits that this process has read, and now has this head. Later revisions will
+    /// be assigned again, so observations of them are dropped.
     pub fn went_back(&self, head: Token, now: Instant) {
         self.change(|inner| {
             inner.forget_epoch();
@@ -120,12 +120,12 @@ impl HeadTracker {
         });
     }
 
-    /// Takes the id of the database that PostgreSQL reported to the probe.
+    /// Records the id of the database that PostgreSQL reported to the probe.
     pub fn observe_database(&self, database: Uuid) {
         self.change(|inner| inner.database = Some(database));
     }
 
-    /// Takes the revision of an answer of PostgreSQL. Answers overtake each other: ignores one of an older epoch.
+    /// Records the revision of an answer of PostgreSQL. Answers overtake each other: ignores one of an older epoch.
     pub fn observe_answer(&self, as_of: Token, now: Instant) {
         self.change(|inner| {
             if inner.head.is_none_or(|head| head.epoch <= as_of.epoch) {
@@ -134,7 +134,7 @@ impl HeadTracker {
         });
     }
 
-    /// Takes the revision of a verified event of the log: the head is not before it.
+    /// Records the revision of a verified event of the log, which the head has reached.
     pub fn observe_event(&self, at: Token, now: Instant) {
         self.change(|inner| {
             if inner.head.is_none_or(|head| head.epoch == at.epoch) {
@@ -143,7 +143,7 @@ impl HeadTracker {
         });
     }
 
-    /// Takes the revision that a read model shows. It counts only until PostgreSQL or a heartbeat reports a head.
+    /// Records the revision that a read model shows. It counts only until PostgreSQL or a heartbeat reports a head.
     pub fn observe_read_model(&self, visible: Token, now: Instant) {
         if self.view().is_settled {
             return;
@@ -155,8 +155,8 @@ impl HeadTracker {
         });
     }
 
-    /// False if a read model with this checkpoint is of another epoch or another database. One that does not name its
-    /// database is judged by the epoch alone.
+    /// False if a read model with this checkpoint is of another epoch or another database. If it does not name its
+    /// database, only the epoch is compared.
     pub fn same_history(&self, visible: Token, database: Option<Uuid>) -> bool {
         let view = self.view();
         let same_epoch = view.head.is_none_or(|head| head.epoch == visible.epoch);
@@ -189,7 +189,7 @@ impl HeadTracker {
         self.inner.lock().last_heard.map(|heard| now.saturating_duration_since(heard.at))
     }
 
-    /// PostgreSQL's time of day, derived from the last heartbeat.
+    /// PostgreSQL's current time, derived from the last heartbeat.
     pub fn time(&self, now: Instant) -> Option<OffsetDateTime> {
         self.inner.lock().last_heard.and_then(|heard| heard.time(now))
     }
@@ -206,7 +206,7 @@ impl HeadTracker {
         }
     }
 
-    /// The staleness is above a limit.
+    /// True if the staleness is above a limit.
     pub fn is_staler(&self, of: Token, limit: Duration, now: Instant) -> bool {
         let view = self.view();
         let known = view.head.is_some_and(|head| head.epoch == of.epoch && head > of)
@@ -214,7 +214,7 @@ impl HeadTracker {
         !known && self.staleness(of, now) > limit
     }
 
-    /// True if something newer than this was committed while this process did not listen, and its age was not looked up.
+    /// True if a newer revision was committed while this process did not listen, and its age was not looked up.
     pub fn lacks_age(&self, of: Token, now: Instant) -> bool {
         let view = self.view();
         view.head.is_some_and(|head| head.epoch == of.epoch && head > of)
@@ -222,7 +222,7 @@ impl HeadTracker {
             && self.inner.lock().lacks_age(of, now)
     }
 
-    /// Takes the age of a revision that was looked up.
+    /// Records the age of a revision from a look-up.
     pub fn observe_age(&self, committed: Token, age: Duration, now: Instant) {
         self.change(|inner| inner.insert_age(committed, age, now));
     }
@@ -238,7 +238,7 @@ impl Inner {
         }
     }
 
-    /// The newest part of what was observed as it came.
+    /// The newest revisions that were all observed when they were committed.
     fn fresh(&self) -> Option<Fresh> {
         let (live_after, (newest, _)) = (self.live_after?, self.observed.back()?);
         let old = |(at, _): &(Instant, Revision)| newest.saturating_duration_since(*at) > FRESH;
@@ -260,7 +260,7 @@ impl Inner {
         age.unwrap_or_default().min(LONGEST_STALENESS)
     }
 
-    /// True if a heartbeat of this head may change what is known.
+    /// True if a heartbeat with this head may change the state.
     fn accepts(&self, head: Token, now: Instant) -> bool {
         let Some(known) = self.head else { return true };
         let confirmed = self.confirmed_at.is_some_and(|at| now.saturating_duration_since(at) <= SILENCE);
@@ -278,7 +278,7 @@ impl Inner {
         match self.observed_at.replace(now) {
             Some(last) if now.saturating_duration_since(last) <= SILENCE => return,
             Some(_) => {}
-            // So far only read models were observed, and they may be behind.
+            // Until now only read models were observed, and they may be behind.
             None => self.observed = VecDeque::from([(now, head.revision)]),
         }
         self.live_after = Some(head.revision);
@@ -307,7 +307,7 @@ impl Inner {
             && self.observed.get(self.first_after(of.revision)).is_some_and(open)
     }
 
-    /// The place in `observed` of the first revision after this one.
+    /// Index in `observed` of the first revision after this one.
     fn first_after(&self, revision: Revision) -> usize {
         self.observed.partition_point(|(_, known)| *known <= revision)
     }
@@ -321,7 +321,7 @@ impl Inner {
         }
         let place = self.first_after(committed.revision);
         let at = now.checked_sub(age.min(LONGEST_STALENESS)).unwrap_or(now);
-        // Clocks differ, and what came later is not older.
+        // Clocks differ, and a later revision is not older.
         let at = self.observed.get(place).map_or(at, |(next, _)| at.min(*next));
         for (earlier, _) in self.observed.iter_mut().take(place) {
             *earlier = at.min(*earlier);
@@ -330,7 +330,7 @@ impl Inner {
         self.forget_old(now);
     }
 
-    /// The head of the current epoch is not before this one.
+    /// Records that the head of the current epoch has reached this revision.
     fn raise(&mut self, head: Token, now: Instant) {
         if self.head.is_some_and(|known| head <= known) {
             return;
@@ -338,7 +338,7 @@ impl Inner {
         self.head = Some(head);
         self.forget_old(now);
         match self.observed.back_mut() {
-            // Answers report heads thousands of times a second; heads of one moment share an entry.
+            // Answers report heads thousands of times a second; heads within one interval share an entry.
             Some((at, revision)) if now.saturating_duration_since(*at) < MOMENT => *revision = head.revision,
             _ => self.observed.push_back((now, head.revision)),
         }
@@ -346,7 +346,7 @@ impl Inner {
 
     fn forget_old(&mut self, now: Instant) {
         let old = |(at, _): &(Instant, Revision)| now.saturating_duration_since(*at) > LONGEST_STALENESS;
-        // One old head stays: a replica that misses it is stale, however long ago the last write was.
+        // Keep one old head: a replica that has not reached it is stale, however long ago the last write was.
         while self.observed.get(1).is_some_and(old) {
             self.observed.pop_front();
         }

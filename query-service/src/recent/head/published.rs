@@ -1,7 +1,7 @@
-//! What reads need to know of the head, in atomics.
+//! Lock-free copy of the head for reads.
 //!
-//! A sequence lock: the number of the version is odd while one thread writes, and a reader that saw another version before
-//! and after takes nothing. All words are atomics, so a torn read is noticed and never undefined.
+//! A sequence lock: the version is odd while a thread writes, and a reader that sees a different version before and
+//! after discards the result. All words are atomics, so a torn read is detected and never undefined behaviour.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
@@ -10,30 +10,28 @@ use proto::{Epoch, Revision, Token};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// What reads need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
     /// The newest known head.
     pub head: Option<Token>,
-    /// PostgreSQL or a heartbeat was heard: what read models show does not count any more.
+    /// PostgreSQL or a heartbeat has been received, so the revisions of read models no longer count.
     pub is_settled: bool,
-    /// The database of PostgreSQL.
+    /// Id of the PostgreSQL database.
     pub database: Option<Uuid>,
-    /// The part that was observed last.
+    /// The newest revisions that were all observed when they were committed.
     pub fresh: Option<Fresh>,
 }
 
-/// All revisions of the current epoch after `after` were observed as they came, at `since` or later.
+/// All revisions of the current epoch after `after` were observed when they were committed, at `since` or later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fresh {
-    /// The revision before them.
     pub after: Revision,
-    /// When the first of them was observed.
+    /// Time at which the first of them was observed.
     pub since: Instant,
 }
 
 impl Fresh {
-    /// True if whatever `of` misses is surely no older than the limit.
+    /// True if a replica at `of` certainly lacks nothing older than the limit.
     pub fn covers(self, of: Token, limit: Duration, now: Instant) -> bool {
         of.revision >= self.after && now.saturating_duration_since(self.since) <= limit
     }
@@ -44,11 +42,10 @@ const SETTLED: u64 = 2;
 const DATABASE: u64 = 4;
 const IS_FRESH: u64 = 8;
 
-/// The view that was stored last.
 #[derive(Debug)]
 pub struct Published {
     version: AtomicU64,
-    /// Which of the others count, epoch and revision, the two halves of the database, and what is fresh.
+    /// Bit flags of the optional values, then epoch and revision, the two halves of the database, and the fresh part.
     words: [AtomicU64; 7],
     origin: Instant,
 }
@@ -59,7 +56,7 @@ impl Published {
         Self { version: AtomicU64::new(0), words: Default::default(), origin }
     }
 
-    /// Stores a view. The caller keeps other writers out.
+    /// Stores a view. The caller must exclude other writers.
     pub fn store(&self, view: &View) {
         let version = self.version.load(Ordering::Relaxed);
         self.version.store(version + 1, Ordering::Relaxed);
@@ -70,7 +67,7 @@ impl Published {
         self.version.store(version + 2, Ordering::Release);
     }
 
-    /// The view; `None` if another thread writes just now.
+    /// The view; `None` if another thread is writing.
     pub fn load(&self) -> Option<View> {
         let version = self.version.load(Ordering::Acquire);
         let words = std::array::from_fn(|place| self.words[place].load(Ordering::Relaxed));
@@ -80,7 +77,7 @@ impl Published {
     }
 
     fn encode(&self, view: &View) -> [u64; 7] {
-        // What is older than this process has no place on the scale; the lock answers then.
+        // Times before the start of this process have no representation; the reader then takes the lock.
         let fresh = view.fresh.filter(|fresh| fresh.since >= self.origin);
         let flag = |is_set: bool, flag| if is_set { flag } else { 0 };
         let flags = flag(view.head.is_some(), HEAD)

@@ -1,4 +1,4 @@
-//! Tests of the head: what counts, what is stale, and that reads without the lock see the same.
+//! Tests of the head: which sources count, what is stale, and that reads without the lock see the same.
 
 use proptest::prelude::*;
 
@@ -30,7 +30,7 @@ fn staleness_counts_from_the_first_head_that_was_missed() {
 fn what_was_committed_before_this_process_began_has_the_date_that_is_looked_up() {
     let now = Instant::now();
     let heads = HeadTracker::default();
-    // A read model may be the first that is heard of.
+    // A read model may be the first source.
     heads.observe_read_model(token(1, 10), now);
     heads.observe_head(token(1, 30), now);
     assert!(heads.lacks_age(token(1, 10), now) && heads.lacks_age(token(1, 29), now));
@@ -41,12 +41,12 @@ fn what_was_committed_before_this_process_began_has_the_date_that_is_looked_up()
     heads.observe_age(token(1, 11), seconds(90), now);
     assert!(!heads.lacks_age(token(1, 10), now));
     assert_eq!(heads.staleness(token(1, 10), now), seconds(90));
-    // It moves on a little: at least as old is the guess until that is looked up too.
+    // It advances a little: until the next look-up, its age is estimated to be at least that.
     assert_eq!(heads.staleness(token(1, 12), now), seconds(90));
     heads.observe_age(token(1, 13), seconds(60), now);
     assert_eq!(heads.staleness(token(1, 12), now), seconds(60));
     assert_eq!(heads.staleness(token(1, 30), now), Duration::ZERO);
-    // What comes from now on needs no look-up.
+    // Later revisions need no look-up.
     heads.observe_head(token(1, 31), now + seconds(1));
     assert!(!heads.lacks_age(token(1, 30), now + seconds(1)));
     assert_eq!(heads.staleness(token(1, 30), now + seconds(3)), seconds(2));
@@ -196,11 +196,11 @@ fn many_heads_in_a_moment_take_little_room() {
     }
     assert_eq!(heads.inner.lock().observed.len(), 1);
     assert_eq!(heads.head(), Some(token(1, 99_999)));
-    // The newest of them counts as missed too.
+    // The newest of them counts as missing too.
     assert!(heads.staleness(token(1, 99_998), start + seconds(9)) >= seconds(8));
 }
 
-/// What may happen to the head; the number is a revision.
+/// Observations of the head; the number is a revision.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
     Told(u64),

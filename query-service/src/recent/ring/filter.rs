@@ -1,21 +1,20 @@
-//! Which events a watch wants.
+//! Filters of watches.
 
 use proto::UserId;
 use proto::event::Verb;
 
-/// Which events a watch wants; an empty list wants all.
+/// The filter of a watch; an empty list matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Commands.
     pub verbs: Vec<Verb>,
-    /// Who caused it.
+    /// Accounts that act.
     pub actors: Vec<UserId>,
-    /// Where an edge ends.
+    /// Accounts at the end of an edge.
     pub targets: Vec<UserId>,
 }
 
 impl Filter {
-    /// Sorted, as [`Self::wants`] needs it, and each verb once: there are few, however often one is named.
+    /// Sorted, as [`Self::wants`] requires, and without duplicates.
     #[must_use]
     pub fn sorted(mut self) -> Self {
         self.verbs.sort_unstable();
@@ -25,7 +24,7 @@ impl Filter {
         self
     }
 
-    /// True if such an event is wanted.
+    /// True if the filter matches an event.
     pub fn wants(
         &self,
         verb: Verb,

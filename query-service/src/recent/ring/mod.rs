@@ -1,10 +1,11 @@
-//! The recent events in memory: a contiguous piece of the history, within limits of number and bytes, that answers
-//! which changes an account had since a revision.
+//! The recent events in memory: a contiguous part of the history, limited in number and bytes, that returns the changes
+//! of an account since a revision.
 //!
-//! An event that is not the next one is refused: a ring with a hole would give wrong answers.
+//! An event that is not the next one is rejected: a ring with a gap would give wrong answers.
 //!
-//! The changes of one account are a chain: each names the one before it, and a map names the newest. So a change costs
-//! the same however many its account has, and forgetting the oldest event costs nothing but its own changes.
+//! The changes of one account form a chain: each contains the number of the previous one, and a map contains the
+//! newest. So a change costs the same no matter how many its account has, and dropping the oldest event costs only its
+//! own changes.
 
 mod filter;
 
@@ -20,50 +21,50 @@ use time::OffsetDateTime;
 pub use self::filter::Filter;
 use crate::queries::{Link, Side};
 
-/// A change of one edge, as one of its ends sees it.
+/// A change of one edge, from the side of one of its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touched {
     /// The account at the other end.
     pub other: UserId,
-    /// What the edge was afterwards; `None`: it was gone.
+    /// The edge after the change; `None` if it was removed.
     pub left: Option<Link>,
 }
 
-/// An account has more changes than anybody should wait for.
+/// The account has too many changes to apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
-/// How much a ring may hold. The oldest events go first.
+/// Limits of a ring. The oldest events are dropped first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Events.
+    /// Number of events.
     pub events: usize,
-    /// Bytes, about.
+    /// Approximate number of bytes.
     pub bytes: usize,
 }
 
-/// The event is not the one after the newest.
+/// The event does not follow the newest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("revision {0} is not the next one")]
 pub struct NotNext(Revision);
 
-/// Some events in order.
+/// A result of reading the ring in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The events that were wanted.
+    /// The wanted events.
     pub events: Vec<(Revision, Arc<[u8]>)>,
-    /// All events up to here were looked at.
+    /// All events up to here were checked.
     pub upto: Revision,
 }
 
-/// Bytes of an event without its changes, about.
+/// Approximate size of an event without its changes, in bytes.
 const EVENT_BYTES: usize = size_of::<Record>() + 32;
-/// Bytes of a change: itself, and its two places in the map of ends, which is never quite full.
+/// Size of a change in bytes: itself, and its two entries in the map of ends, which is never quite full.
 const CHANGE_BYTES: usize = size_of::<Change>() + 2 * 48;
-/// Bytes of an account's counts, in a map that is never quite full.
+/// Size of an account's counts in bytes, in a map that is never quite full.
 const COUNTS_BYTES: usize = 2 * size_of::<AccountCounts>() + size_of::<UserId>();
 
-/// The number of a change; they are never reused. 0 stands for none.
+/// The number of a change; never reused. 0 stands for none.
 type Number = u64;
 
 #[derive(Debug)]
@@ -73,7 +74,7 @@ struct Record {
     actor: Option<UserId>,
     committed_at: OffsetDateTime,
     payload: Arc<[u8]>,
-    /// Its changes are those from here on.
+    /// Number of its first change.
     first: Number,
     changes: usize,
     counted: Box<[UserId]>,
@@ -87,9 +88,9 @@ struct Change {
     kind: EdgeKind,
     revision: Revision,
     left: Option<(Position, i64, Option<i64>)>,
-    /// The change before this one on the source's side.
+    /// The previous change on the source's side.
     before_at_source: Number,
-    /// The same on the target's side.
+    /// The previous change on the target's side.
     before_at_target: Number,
 }
 
@@ -97,13 +98,13 @@ struct Change {
 #[derive(Debug)]
 pub struct Ring {
     limits: Limits,
-    /// The newest event that it holds or has held.
+    /// The newest event that the ring contains or has contained.
     position: Option<Token>,
-    /// Everything after this revision is known.
+    /// All events after this revision are in the ring.
     floor: Revision,
     records: VecDeque<Record>,
     changes: VecDeque<Change>,
-    /// The number of the oldest change that is held, or of the next one.
+    /// The number of the oldest change in the ring, or of the next one.
     first: Number,
     newest: HashMap<(UserId, Side), Number>,
     counts: HashMap<UserId, (Revision, AccountCounts)>,
@@ -126,12 +127,12 @@ impl Ring {
         }
     }
 
-    /// Forgets everything and goes on after this point.
+    /// Clears the ring and restarts after this position.
     pub fn begin(&mut self, at: Token) {
         *self = Self { position: Some(at), floor: at.revision, ..Self::new(self.limits) };
     }
 
-    /// Forgets everything and stands nowhere.
+    /// Clears the ring and its position.
     pub fn forget(&mut self) {
         *self = Self::new(self.limits);
     }
@@ -141,17 +142,17 @@ impl Ring {
         self.position
     }
 
-    /// Events held.
+    /// Number of events in the ring.
     pub fn events(&self) -> usize {
         self.records.len()
     }
 
-    /// Bytes held, about.
+    /// Approximate memory of the events, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The time from the oldest to the newest event held, by the clock of the source of truth.
+    /// Time from the oldest to the newest event in the ring, by PostgreSQL's clock.
     pub fn span(&self) -> Duration {
         let span = self
             .records
@@ -161,19 +162,19 @@ impl Ring {
         span.and_then(|span| span.try_into().ok()).unwrap_or_default()
     }
 
-    /// All changes after this one are known.
+    /// All changes after this revision are in the ring.
     pub fn floor(&self) -> Option<Token> {
         self.position.map(|position| Token::new(position.epoch, self.floor))
     }
 
-    /// True if all changes from there to the position are known.
+    /// True if all changes from there to the position are in the ring.
     pub fn covers(&self, since: Token) -> bool {
         self.position.is_some_and(|position| {
             position.epoch == since.epoch && (self.floor..=position.revision).contains(&since.revision)
         })
     }
 
-    /// Takes the next event, and forgets old ones if there are too many.
+    /// Appends the next event, and drops old ones above the limits.
     pub fn push(&mut self, logged: &LoggedEvent) -> Result<(), NotNext> {
         let event = &logged.event;
         let next = self.position.map(|position| Token::new(position.epoch, position.revision.next()));
@@ -211,7 +212,7 @@ impl Ring {
         Ok(())
     }
 
-    /// The changes of an account's edges after a revision, the newest first; an edge may come several times.
+    /// The changes of an account's edges after a revision, newest first; an edge may occur several times.
     pub fn touched(&self, user: UserId, side: Side, since: Revision) -> impl Iterator<Item = Touched> {
         self.chain(user, side, since).map(move |change| Touched {
             other: if side.outgoing { change.target } else { change.source },
@@ -227,7 +228,7 @@ impl Ring {
     /// The oldest change of an account's edges after a revision.
     ///
     /// # Errors
-    /// If there are more than `most`: it is not looked for.
+    /// If there are more than `most` changes; the search stops then.
     pub fn next_change(
         &self,
         user: UserId,
@@ -245,7 +246,8 @@ impl Ring {
         Ok(oldest)
     }
 
-    /// How many edges of an account went away after a revision, at most; looks at the `newest` newest changes.
+    /// Upper bound of the number of edges of an account that were removed after a revision; reads the `newest` newest
+    /// changes.
     pub fn removals(&self, user: UserId, side: Side, since: Revision, newest: usize) -> usize {
         self.chain(user, side, since).take(newest).filter(|change| change.left.is_none()).count()
     }
@@ -255,8 +257,8 @@ impl Ring {
         self.counts.get(&user).filter(|(revision, _)| *revision > since).map(|(_, counts)| counts)
     }
 
-    /// The wanted events after a revision, within limits of events looked at and of bytes; the first one may exceed the
-    /// latter. `None` if they are not all known here, or if nothing stands here of that epoch.
+    /// The wanted events after a revision, within limits of events checked and of bytes; the first one may exceed the
+    /// latter. `None` if some are not in the ring, or if it is of another epoch.
     pub fn excerpt(&self, after: Token, filter: &Filter, limits: Limits) -> Option<Excerpt> {
         if !self.covers(after) {
             return None;
@@ -286,7 +288,7 @@ impl Ring {
         };
         let newest = self.newest.get(&(user, side)).copied().unwrap_or(0);
         let held = move |number: Number| {
-            // What was forgotten ends the chain.
+            // A dropped change ends the chain.
             let change = (number >= self.first).then(|| self.changes.get(self.place(number)))??;
             (change.revision > since).then_some(change)
         };
@@ -335,11 +337,11 @@ impl Ring {
     }
 
     fn next_number(&self) -> Number {
-        // A u64 of changes does not run out, and a deque's length fits it.
+        // A u64 is large enough for all changes, and a deque's length fits it.
         self.first + self.changes.len() as Number
     }
 
-    /// Where a change that is held, or the next one, is in the deque.
+    /// Index in the deque of a change in the ring, or of the next one.
     fn place(&self, number: Number) -> usize {
         usize::try_from(number - self.first).unwrap_or(usize::MAX)
     }

@@ -1,4 +1,4 @@
-//! Tests of the ring: by example, and against a replay that remembers everything.
+//! Tests of the ring: examples, and a comparison with a replay of all events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,7 +184,7 @@ fn a_filter_looks_at_each_verb_once_however_often_it_is_named() {
     assert!(wants(Verb::Mute) && wants(Verb::Follow) && !wants(Verb::Block));
 }
 
-/// The last change of each edge of an account after a revision, as a replay of everything tells it.
+/// The last change of each edge of an account after a revision, from a replay of all events.
 fn replayed(
     history: &[LoggedEvent],
     user: UserId,

@@ -1,4 +1,4 @@
-//! Tokens and epochs: what is waited for, what is refused, and who can tell.
+//! Tokens and epochs: waits, rejections, and the stores that decide.
 
 use super::*;
 
@@ -37,7 +37,7 @@ async fn a_token_that_does_not_come_in_time_is_answered_by_the_source_of_truth()
 
 #[tokio::test(start_paused = true)]
 async fn what_was_heard_is_no_proof() {
-    // The projector announced revision 102, and the answer is of 101 all the same: another read model, or restored.
+    // The projector announced revision 102, but the answer is of 101: another read model, or restored.
     let world = World::healthy();
     world.announce(102);
     world.neo4j[0].will(Act::Answer(token(101)));
@@ -62,7 +62,7 @@ async fn a_token_of_a_past_epoch_is_refused_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_epoch_does_not_satisfy_a_token_of_the_old_one() {
-    // Tokens order by epoch first; the answer must not pass for a later one of the same history.
+    // Tokens order by epoch first; the answer must not count as a later one of the same history.
     let world = World::healthy();
     world.neo4j[0].will(Act::Answer(of_epoch(2, 5)));
     world.postgres.will(Act::Answer(of_epoch(2, 5)));
@@ -76,7 +76,7 @@ async fn only_the_source_of_truth_knows_of_an_epoch_that_was_not_heard_of() {
     // It has reported its head before the call only.
     tokio::time::advance(Duration::from_millis(1)).await;
     assert_eq!(world.ask(at_least(of_epoch(2, 5))).await, Ok((of_epoch(2, 5), Source::Postgres)));
-    // From now on it is known, and what the read model still has is of the past.
+    // From now on the epoch is known, and the read model's data is outdated.
     world.postgres.will(Act::Answer(of_epoch(2, 6)));
     assert_eq!(world.ask(ANY).await, Ok((of_epoch(2, 6), Source::Postgres)));
     assert!(world.neo4j[0].asked().is_empty());

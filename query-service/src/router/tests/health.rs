@@ -1,4 +1,4 @@
-//! A read model that is well, dead, slow, empty, incomplete or behind.
+//! A read model that is healthy, dead, slow, empty, incomplete or lagging.
 
 use super::*;
 
@@ -29,7 +29,7 @@ async fn an_empty_read_model_never_answers() {
     world.neo4j[0].will(Act::Fail(Error::NotBuilt));
     world.postgres.will(Act::Answer(token(100)));
     assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Postgres)));
-    // It is known now, and not asked again until somebody sees a checkpoint.
+    // It is known now, and not tried again until a checkpoint is reported.
     world.postgres.will(Act::Answer(token(100)));
     assert_eq!(world.ask(ANY).await, Ok((token(100), Source::Postgres)));
     assert_eq!(world.neo4j[0].asked().len(), 1);

@@ -1,4 +1,4 @@
-//! Questions over more than one hop.
+//! Multi-hop questions.
 
 use super::*;
 
@@ -65,7 +65,7 @@ async fn an_answer_that_they_do_not_confirm_waits_for_the_read_model() {
     let mut asked = pin!(world.router.answer(&question, &call));
     begins_to_wait(asked.as_mut()).await;
     assert_eq!(world.neo4j[0].asked().len(), 1);
-    // Longer than a question about a single hop would wait.
+    // Longer than a single-hop question would wait.
     tokio::time::advance(SETTINGS.freshness_wait * 3).await;
     begins_to_wait(asked.as_mut()).await;
     world.announce(106);

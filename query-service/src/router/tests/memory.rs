@@ -1,4 +1,4 @@
-//! What memory answers, and when it is not asked.
+//! Answers from memory, and reads that bypass it.
 
 use super::*;
 use crate::memory::FromMemory;

@@ -1,4 +1,4 @@
-//! Tests of the router, with stores that answer as the test says and a clock that stands still.
+//! Tests of the router, with scripted stores and a clock that stands still.
 
 mod freshness;
 mod health;
@@ -23,15 +23,15 @@ use crate::queries::{self, Check, Checkpoint, ListKind, Versioned};
 use crate::recent::{Limits, Recent};
 use crate::replicas::{ReadModel, Replica, Tolerance};
 
-/// What a store does with the next question.
+/// Behaviour of a store for the next question.
 enum Act {
     Answer(Token),
     Fail(Error),
-    /// Never answers; the time that it was given ends it.
+    /// Never answers; the read's time limit ends it.
     Hang,
 }
 
-/// A store that answers as the test says, and remembers how long it was given.
+/// A store that follows the test's script, and records the time limit of each read.
 #[derive(Default)]
 struct Fake {
     acts: Mutex<VecDeque<Act>>,
@@ -67,7 +67,7 @@ impl<Q: Question<Answer: Default>> Read<Q> for Fake {
     }
 }
 
-/// A router and its stores; each read model is asked through an `N` of the fake.
+/// A router and its stores; each read model is read through an `N` of the fake.
 struct World<N = Arc<Fake>> {
     /// One for each replica.
     neo4j: Vec<Arc<Fake>>,
@@ -162,7 +162,7 @@ impl<N: Read<Check>> World<N> {
         self.model(number).replica.announced(checkpoint, Instant::now());
     }
 
-    /// Asks one check with a deadline of two seconds.
+    /// Sends one check with a deadline of two seconds.
     async fn ask(&self, need: Need) -> Result<(Token, Source), Refusal> {
         self.ask_within(need, Duration::from_secs(2)).await
     }
@@ -183,7 +183,7 @@ fn call(need: Need, deadline: Instant) -> Call {
     Call { need, deadline, trace: QueryTrace::default() }
 }
 
-/// Polls a question, which then waits for something.
+/// Polls a question once; it must still be pending.
 async fn begins_to_wait<T>(asked: Pin<&mut impl Future<Output = T>>) {
     assert!(futures::poll!(asked).is_pending());
 }

@@ -1,10 +1,10 @@
-//! Several read models: who is asked, and who is asked next.
+//! Several read models: which is tried first, and which next.
 
 use std::collections::BTreeMap;
 
 use super::*;
 
-/// Asks once. Returns which replicas were asked, in order, and which store answered.
+/// Sends one read. Returns the replicas that were tried, in order, and the store that answered.
 async fn asked(world: &World, need: Need) -> (Vec<String>, Result<Source, Refusal>) {
     let someone = UserId::parse("f47ac10b-58cc-4372-a567-0e02b2c3d479").expect("an id");
     let question = Check { viewer: someone, targets: vec![someone] };
@@ -32,7 +32,7 @@ async fn reads_are_spread_evenly() {
 #[tokio::test(start_paused = true)]
 async fn the_one_with_fewer_calls_under_way_is_asked() {
     let world = World::with_replicas(2);
-    // One of them does not answer the first call; every other call goes by it until that is over.
+    // One of them does not answer the first call; every other call avoids it until that call ends.
     world.neo4j.iter().for_each(|fake| fake.will(Act::Hang));
     let mut slow = Box::pin(world.ask(ANY));
     assert!(futures::poll!(slow.as_mut()).is_pending());
@@ -45,7 +45,7 @@ async fn the_one_with_fewer_calls_under_way_is_asked() {
         assert_eq!((steps.len(), answer), (1, Ok(Source::Neo4j)));
     }
     assert_eq!((world.neo4j[busy].asked().len(), world.neo4j[free].asked().len()), (1, 10));
-    // The slow call is given up and put to the other one.
+    // The slow call is abandoned and sent to the other one.
     world.neo4j[free].will(Act::Answer(token(100)));
     assert_eq!(slow.await, Ok((token(100), Source::Neo4j)));
     assert!(world.postgres.asked().is_empty());
@@ -61,7 +61,7 @@ async fn a_read_that_fails_is_put_to_the_next_one_before_the_source_of_truth() {
         || Error::TimedOut,
     ] {
         let world = World::with_replicas(3);
-        // Whichever is asked first and second.
+        // Whichever are tried first and second.
         let mut order = Vec::new();
         for _ in 0..2 {
             for fake in &world.neo4j {
@@ -70,11 +70,11 @@ async fn a_read_that_fails_is_put_to_the_next_one_before_the_source_of_truth() {
             world.neo4j.iter().for_each(|fake| fake.will(Act::Fail(failure())));
             world.postgres.will(Act::Answer(token(100)));
             let (steps, answer) = asked(&world, ANY).await;
-            // All three failed alike: then, and only then, PostgreSQL is asked.
+            // All three failed in the same way: then, and only then, the read falls back to PostgreSQL.
             let mut sorted = steps.clone();
             sorted.sort_unstable();
             let all = ["projector-0", "projector-1", "projector-2"];
-            // What is known to be empty is not asked the second time.
+            // A replica that is known to be empty is not tried again.
             assert!(sorted == all || sorted.is_empty(), "{sorted:?}");
             assert_eq!(answer, Ok(Source::Postgres));
             order.push(steps.len());
@@ -152,7 +152,7 @@ async fn one_that_has_reached_the_token_is_preferred() {
         let (steps, answer) = asked(&world, at_least(token(102))).await;
         assert_eq!((steps, answer), (vec!["projector-1".to_owned()], Ok(Source::Neo4j)));
     }
-    // What this process has read itself is applied to either one's answers.
+    // Events that this process has read are applied to the answers of either one.
     world.router.memory.recent.begin(token(102));
     world.neo4j.iter().for_each(|fake| fake.will(Act::Answer(token(102))));
     let (first, _) = asked(&world, at_least(token(102))).await;
@@ -179,7 +179,7 @@ async fn an_answer_that_is_too_old_is_asked_of_another_one() {
     let world = World::with_replicas(2);
     world.router.heads.observe_event(token(102), Instant::now());
     (0..2).for_each(|number| world.announced_by(number, 102));
-    // Both claim to have it, and one was restored from a backup since.
+    // Both claim to have reached it, and one was restored from a backup since.
     world.neo4j[0].will(Act::Answer(token(90)));
     for _ in 0..2 {
         world.neo4j[1].will(Act::Answer(token(102)));

@@ -1,4 +1,4 @@
-//! Questions that share a statement, and what its outcome proves of the read model.
+//! Questions that share a statement, and the conclusions from its outcome about the read model.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,10 +8,10 @@ use super::*;
 use crate::batching::lanes::Lanes;
 use crate::queries::{Begins, QuestionName, ReadItems, Room};
 
-/// Runs the statements of the lane, if there is a place for them.
+/// Runs the statements of the lane, if there is a place.
 struct Server {
     store: Arc<Fake>,
-    /// Statements wait for a place and find none.
+    /// Statements wait for a place and get none.
     full: Arc<AtomicBool>,
 }
 
@@ -33,7 +33,7 @@ impl ReadItems<Check> for Server {
 
 type Checks = Lanes<Check, Server>;
 
-/// Checks through one lane; nothing else is asked.
+/// Checks through one lane; other questions do not occur.
 struct Sharing(Arc<Checks>);
 
 impl Read<Check> for Sharing {
@@ -42,7 +42,7 @@ impl Read<Check> for Sharing {
     }
 }
 
-/// A world whose read model shares statements.
+/// A router whose read model shares statements.
 struct Shared {
     world: World<Sharing>,
     lane: Arc<Checks>,
@@ -61,11 +61,11 @@ impl Shared {
         Self { world, lane, full }
     }
 
-    /// Asks this many checks at once, which wait for the lane and so share one statement.
+    /// Sends this many concurrent checks, which wait for the lane and so share one statement.
     async fn together(&self, number: usize) -> Vec<Result<(Token, Source), Refusal>> {
         let stop = CancellationToken::new();
         let run = async {
-            // All of them wait when the lane begins.
+            // All of them are queued before the lane starts.
             tokio::task::yield_now().await;
             self.lane.run(stop.clone()).await;
         };
@@ -77,7 +77,7 @@ impl Shared {
         tokio::join!(asked, run).0
     }
 
-    /// The next statement ends so, for twenty questions that PostgreSQL answers then.
+    /// The next statement of twenty questions has this outcome; PostgreSQL answers the questions then.
     async fn lost(&self, act: Act) {
         let asked = self.world.neo4j[0].asked().len();
         self.world.neo4j[0].will(act);
@@ -126,7 +126,7 @@ async fn a_shared_statement_that_never_began_is_no_failure() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_behind_a_statement_that_hangs_proves_nothing_more() {
     let shared = Shared::new();
-    // Half of them fit the statement. The time of the others is up before it is their turn.
+    // Half of them fit the statement. The others time out before their turn.
     shared.world.neo4j[0].will(Act::Hang);
     (0..100).for_each(|_| shared.world.postgres.will(Act::Answer(token(100))));
     assert_eq!(shared.together(100).await, vec![Ok((token(100), Source::Postgres)); 100]);

@@ -1,4 +1,4 @@
-//! The source of truth: when it is asked, within which budget, and when it is not.
+//! Fallback to PostgreSQL: when it happens, and within which budget.
 
 use super::*;
 
@@ -110,7 +110,7 @@ async fn a_read_from_postgres_ends_at_our_timeout() {
     let refused = world.ask_within(TRUTH, Duration::from_secs(3_600)).await;
     assert!(matches!(refused, Err(Refusal::Unavailable { .. })), "{refused:?}");
     assert_eq!(began.elapsed(), SETTINGS.postgres_timeout);
-    // A caller that gave less time proves nothing, and gets its deadline as the reason.
+    // A caller with a shorter deadline proves nothing, and gets its deadline as the reason.
     world.postgres.will(Act::Hang);
     let refused = world.ask_within(TRUTH, Duration::from_millis(100)).await;
     assert_eq!(refused, Err(Refusal::DeadlineExceeded));
