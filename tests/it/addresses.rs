@@ -1,4 +1,4 @@
-//! Mistakes in the settings of stores that only the stores can find.
+//! Wrong settings of stores that only the stores can detect.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ async fn a_database_that_neo4j_does_not_have_is_named() {
     assert!(output.status.code() == Some(2) && said.contains("nowhere"), "{said}");
 }
 
-/// The reasons of the checks of a name and a subject that fail.
+/// The reasons of the failed checks with this name and subject.
 fn reason(body: &str, name: &str, subject: &str) -> String {
     let report: Value = serde_json::from_str(body).expect("JSON");
     let checks = report["checks"].as_array().expect("checks");

@@ -63,7 +63,7 @@ impl Cluster {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new(self.programs.join(name));
         command.args(arguments).current_dir(&self.folder).stdin(Stdio::null());
-        // The server keeps what it inherits open.
+        // The server keeps inherited files open.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         if let Some(user) = &self.user {
             command.uid(user.uid).gid(user.gid);
@@ -76,7 +76,7 @@ impl Cluster {
         assert!(self.program(name, arguments).status.success(), "{name} {arguments:?}: {}", log());
     }
 
-    /// As an operator's shell.
+    /// Runs lines in an operator's shell.
     fn shell(&self, folder: &Path, script: &str) {
         let path = std::env::var("PATH").expect("a PATH");
         let output = Command::new("bash")
@@ -145,7 +145,7 @@ async fn the_documented_backup_is_restored_by_the_documented_commands() {
     for _ in 0..20 {
         follow(&mut commands, &new_user(), &new_user()).await.expect("a follow");
     }
-    // A backup that is used is older than an outage may be.
+    // A backup may be older than an outage lasts when it is restored.
     let owner = PgPool::connect(&cluster.url("followgraph", "followgraph")).await.expect("the owner");
     let aged = "UPDATE clock SET seen_at = now() - interval '2 hours'";
     owner.execute(aged).await.expect("an old date");

@@ -1,4 +1,4 @@
-//! Limits of what one client can cost: memory stays below 256 MiB, and ordinary clients lose no call.
+//! Limits of the resources that one client can use: memory stays below 256 MiB, and ordinary clients lose no call.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,7 +37,7 @@ fn address(service: &Service) -> String {
     service.spec.grpc.expect("a port").to_string()
 }
 
-/// Ordinary clients that follow.
+/// Ordinary clients that send follows.
 fn writers(endpoints: &Endpoints) -> Ordinary {
     Ordinary::start(CLIENTS, |_| {
         let (endpoints, actor) = (endpoints.with_token(GOOD), new_user());
@@ -49,7 +49,7 @@ fn writers(endpoints: &Endpoints) -> Ordinary {
     })
 }
 
-/// Ordinary clients that check.
+/// Ordinary clients that send checks.
 fn readers(endpoints: &Endpoints) -> Ordinary {
     Ordinary::start(CLIENTS, |_| {
         let (endpoints, viewer) = (endpoints.with_token(GOOD), new_user());
@@ -86,7 +86,7 @@ async fn stalled_uploads_cost_no_more_than_a_share() {
     let ordinary = writers(&here);
     ordinary.make(2).await;
 
-    // Without a token, not even the first byte counts.
+    // Without a token, even the first byte is rejected.
     let client = Stubborn::connect(&address(&service), 65_535).await;
     let whole = frame(&vec![7; 4_000_000]);
     let mut open = Vec::new();
@@ -99,7 +99,7 @@ async fn stalled_uploads_cost_no_more_than_a_share() {
         let status = refusal(response).await.expect("a refusal");
         assert_eq!(reason_of(&status), Some(Reason::Unauthenticated), "{status:?}");
     }
-    // With one, as much as the caller's share.
+    // With a token, the caller's share is accepted.
     let list = ReplaceFollowingRequest {
         actor_id: new_user(),
         target_ids: (0..90_000).map(|_| new_user()).collect(),
@@ -155,7 +155,7 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
     let ordinary = readers(&here);
     ordinary.make(2).await;
 
-    // 1,000 large answers that no one takes, without a token, in slices that the stores can give.
+    // 1,000 large responses that are not read, without a token, in parts that the stores can deliver.
     let ask = GetFollowersRequest {
         user_id: popular.clone(),
         limit: 10_000,
@@ -176,7 +176,7 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
         untaken.extend(bodies(responses).await);
     }
     assert_eq!(untaken.len(), 1_000);
-    // 100 watchers that take nothing, and two exports.
+    // 100 watchers that read nothing, and two exports.
     let mut watchers = Vec::new();
     for _ in 0..100 {
         watchers.push(clients[0].ask(WATCH, Some(HOG), &WatchEventsRequest::default()).await);
@@ -207,7 +207,7 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
     one_connection_may_leave_a_quarter_unread(&shared, &ask).await;
 }
 
-/// The read model gives large lists too slowly to fill a quarter of the default limit: so with a smaller one.
+/// The read model returns large lists too slowly to fill a quarter of the default limit, so this uses a smaller one.
 async fn one_connection_may_leave_a_quarter_unread(shared: &Endpoints, ask: &GetFollowersRequest) {
     let service = query_service_beside(shared, settings().with("MAX_UNSENT_BYTES", "4194304"));
     truth::wait_answering(&shared.reading_through(&service).with_token(GOOD)).await;
@@ -239,7 +239,7 @@ async fn ten_thousand_idle_connections_make_room() {
         tokio::task::block_in_place(|| {
             let open = value(admin, "grpc_server_connections", "");
             assert!(open <= 2_000.0, "{open} connections");
-            // Those that say nothing may be closed for that first.
+            // The server may close silent connections to make room.
             assert!(value(admin, "grpc_server_connections_closed_total", "") >= 7_900.0);
             assert!(value(admin, "grpc_server_connections_closed_total", "room") >= 1_000.0);
         });

@@ -19,7 +19,7 @@ use crate::cli::{Cli, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Name, subject, and whether traffic depends on it.
+/// Name, subject, and whether readiness depends on it.
 type Name = (String, String, bool);
 
 fn of_status(checks: &[Check]) -> BTreeSet<Name> {

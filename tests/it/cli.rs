@@ -18,7 +18,7 @@ impl Cli {
         Self::of(Endpoints::shared())
     }
 
-    /// With another set.
+    /// With another set of servers.
     pub fn of(endpoints: Endpoints) -> Self {
         let folder = std::env::temp_dir().join(format!("followgraph-cli-{}", new_user()));
         std::fs::create_dir_all(&folder).expect("a folder");
@@ -44,14 +44,14 @@ impl Cli {
         command
     }
 
-    /// Runs it; answers exit code, standard output and standard error.
+    /// Runs it; returns exit code, standard output and standard error.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let Output { status, stdout, stderr } = self.command(arguments).output().expect("the CLI runs");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
         (status.code().expect("an exit code"), text(stdout), text(stderr))
     }
 
-    /// Where a file of its folder is.
+    /// The path of a file in its folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -65,12 +65,12 @@ impl Cli {
 
 impl Drop for Cli {
     fn drop(&mut self) {
-        // What is left in the system's folder for such files does no harm.
+        // Files left in the temporary folder do no harm.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Reads JSON, one object a line.
+/// Reads JSON, one object per line.
 pub fn json(text: &str) -> Vec<serde_json::Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
@@ -184,7 +184,7 @@ fn an_address_without_host_and_port_is_refused() {
     let (code, _, err) = cli.run(&["check", &a, &b, "--consistent", "--tls"]);
     assert_eq!(code, 2, "{err}");
     assert!(err.contains("the port speaks clear text: leave out --tls"), "{err}");
-    // Blanks around an address or a token do not count, and an empty variable is none.
+    // Blanks around an address or a token are ignored, and an empty variable counts as unset.
     let token = Endpoints::shared().token;
     cli.set("FOLLOWGRAPH_TOKEN", &format!("\u{feff}{token}\r\n"));
     cli.set("FOLLOWGRAPH_QUERY_ADDR", &format!(" {good}\n"));

@@ -7,7 +7,7 @@ use tests::new_user;
 
 use crate::cli::{Cli, json as rows};
 
-/// Runs a verb with `-o json`; answers exit code and the one object that it printed.
+/// Runs a verb with `-o json`; returns exit code and the printed object.
 fn ask(cli: &Cli, arguments: &[&str]) -> (i32, Value) {
     let (code, out, err) = cli.run(&[&["-o", "json"], arguments].concat());
     let mut rows = rows(&out);
@@ -15,14 +15,14 @@ fn ask(cli: &Cli, arguments: &[&str]) -> (i32, Value) {
     (code, rows.remove(0))
 }
 
-/// The same for one that has to be done.
+/// Runs a verb that must succeed.
 fn done(cli: &Cli, arguments: &[&str]) -> Value {
     let (code, answer) = ask(cli, arguments);
     assert_eq!(code, 0, "{arguments:?}: {answer}");
     answer
 }
 
-/// Runs a verb that must be refused; returns the error that it prints.
+/// Runs a verb that must be rejected; returns the printed error.
 fn refused(cli: &Cli, arguments: &[&str]) -> Value {
     let (code, out, err) = cli.run(&[&["-o", "json"], arguments].concat());
     assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
@@ -30,7 +30,7 @@ fn refused(cli: &Cli, arguments: &[&str]) -> Value {
     told["error"].take()
 }
 
-/// The accounts that an account follows, newest first, from the source of truth.
+/// The accounts that an account follows, newest first, from PostgreSQL.
 fn following(cli: &Cli, user: &str) -> Vec<String> {
     let (code, out, err) = cli.run(&["-o", "json", "following", user, "--all", "--consistent"]);
     assert_eq!(code, 0, "{err}");
@@ -110,7 +110,7 @@ fn requests_are_accepted_rejected_and_withdrawn() {
     assert_eq!((&answer["changed"], &answer["requested"]), (&json!(true), &json!(false)));
     assert_eq!(refused(&cli, &["accept-request", &b, &a])["reason"], "REQUEST_NOT_FOUND");
 
-    // Going public accepts who waits; the CLI waits for it.
+    // Going public accepts pending requests; the CLI waits for that.
     done(&cli, &["follow", &a, &b]);
     let answer = done(&cli, &["privacy", &b, "public"]);
     assert_eq!((&answer["job"]["kind"], &answer["job"]["state"]), (&json!("make_public"), &json!("done")));
@@ -222,7 +222,7 @@ fn a_batch_is_read_whole_before_anything_is_sent() {
     let many: String = (0..301).map(|_| format!("follow {a} {}\n", new_user())).collect();
     let file = cli.file("many", &many);
     assert_eq!(cli.run(&["batch", &file, "--atomic"]).0, 2, "an atomic batch is one call");
-    // From stdin, and in two calls.
+    // From stdin, in two calls.
     let mut command = cli.command(&["-o", "json", "batch", "-"]);
     let output = command.stdin(File::open(&file).expect("the file")).output().expect("the CLI runs");
     assert!(output.status.success());

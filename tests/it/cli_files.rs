@@ -25,7 +25,7 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.expect("a file").file_name().into_string().expect("UTF-8")).collect()
 }
 
-/// Imports; answers exit code, summary and stderr.
+/// Imports; returns exit code, summary and stderr.
 fn import(cli: &Cli, arguments: &[&str]) -> (i32, serde_json::Value, String) {
     let (code, out, err) = cli.run(&[&["-o", "json", "import"], arguments].concat());
     let summary = json(&out).pop().unwrap_or_else(|| panic!("no summary (exit code {code}): {err}"));
@@ -109,7 +109,7 @@ fn a_header_that_is_not_understood_is_refused_before_anything_is_sent() {
     let (code, summary, err) = import(&cli, &[&file, "--columns", "2,3"]);
     assert_eq!((code, &summary["accepted"]), (0, &1.into()), "{err}");
     assert_eq!(following(&cli, &a)[0].0, b);
-    // Nothing in this first line is known to be a name.
+    // No field of this first line is a known column name.
     let file = cli.file("rows.csv", &format!("alice,bob\n{a},{b}\n"));
     let (code, summary, err) = import(&cli, &[&file, "--columns", "1,2"]);
     assert_eq!((code, &summary["unchanged"], &summary["refused"]), (1, &1.into(), &1.into()), "{err}");
@@ -128,12 +128,12 @@ fn refused_rows_are_imported_as_they_are_and_never_lost() {
     };
     assert_eq!(stdin(&rows, &[]).0, Some(1));
     let first = fs::read_to_string(cli.path("stdin.refused.tsv")).expect("refused rows");
-    // The same rows by stdin, while they are refused again: the only copy stays.
+    // The same rows from stdin, while they are rejected again: the only copy is kept.
     let (code, err) = stdin(&cli.path("stdin.refused.tsv").display().to_string(), &[]);
     assert_eq!(code, Some(1), "{err}");
     assert_eq!(fs::read_to_string(cli.path("stdin.refused.tsv")).expect("refused rows"), first);
     assert!(cli.path("stdin.refused.2.tsv").exists(), "{err}");
-    // Stdin is that file, whatever its name was to the shell.
+    // Stdin is that file, under whichever name the shell opened it.
     let itself = cli.path("stdin.refused.tsv").display().to_string();
     let (code, err) = stdin(&itself, &["--refused", "stdin.refused.tsv"]);
     assert!(code == Some(2) && err.contains("--refused must be another file"), "{err}");
@@ -152,7 +152,7 @@ fn refused_rows_are_imported_as_they_are_and_never_lost() {
 #[test]
 fn a_folder_that_cannot_be_written_is_found_before_anything_is_sent() {
     let cli = Cli::new();
-    // Not even root makes files there, and the one row is refused.
+    // Not even root can create files there, and the one row is rejected.
     let (code, out, err) = cli.run(&["import", "/proc/uptime"]);
     assert_eq!((code, out.as_str()), (2, ""), "{err}");
     assert!(err.contains("/proc/uptime.refused.tsv") && err.contains("--state-dir"), "{err}");
@@ -164,7 +164,7 @@ fn a_folder_that_cannot_be_written_is_found_before_anything_is_sent() {
     let left = names(&folder);
     let [refused] = &left[..] else { panic!("the note of progress is gone: {left:?}") };
     assert!(refused.starts_with("uptime.") && refused.ends_with(".refused.tsv"), "{refused}");
-    // Refused rows elsewhere are not enough: progress could not be noted.
+    // Rejected rows elsewhere are not enough: the progress could not be saved.
     let refused = cli.path("refused.tsv").display().to_string();
     let (code, _, err) = cli.run(&["import", "/proc/uptime", "--refused", &refused]);
     assert!(code == 2 && err.contains("/proc/uptime.progress"), "{err}");
@@ -209,7 +209,7 @@ fn devices_take_refused_rows_and_exports() {
     let cli = Cli::new();
     let user = new_user();
     let file = cli.file("edges.tsv", &format!("{user}\t{user}\n"));
-    // A pipe of our own in place of /dev/null: as root, a mistake would remove that.
+    // Our own pipe in place of /dev/null: run as root, a bug would remove that.
     let pipe = cli.path("refused");
     let made = std::process::Command::new("mkfifo").arg(&pipe).status();
     assert!(made.expect("mkfifo runs").success());
@@ -242,7 +242,7 @@ fn resuming_with_another_refused_file_or_reader_starts_over() {
     assert_eq!(code, 1, "{err}");
     let first = fs::read_to_string(cli.path("first.tsv")).expect("refused rows");
     let notes = cli.file("notes", "of somebody else\n");
-    // The note of an import that was interrupted after its first chunk.
+    // The progress file of an import that was interrupted after its first chunk.
     let metadata = fs::metadata(&file).expect("the file");
     let modified =
         metadata.modified().expect("a time").duration_since(std::time::UNIX_EPOCH).expect("since 1970");
@@ -275,7 +275,7 @@ fn resuming_with_another_refused_file_or_reader_starts_over() {
     cli.file("edges.tsv.progress", &note(arguments));
     let (code, summary, err) = import(&cli, &[&file, "--refused", "first.tsv"]);
     assert_eq!((code, &summary["resumed"], &summary["refused"]), (1, &false.into(), &1.into()), "{err}");
-    // Nor is a file replaced that only has the name of a note.
+    // A file that only has the name of a progress file is not replaced either.
     fs::write(&progress, "of somebody else\n").expect("a file");
     let (code, _, err) = cli.run(&["import", &file, "--restart"]);
     assert!(code == 2 && err.contains("it is another file"), "{err}");

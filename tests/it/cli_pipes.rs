@@ -1,4 +1,5 @@
-//! The command line with a closed stdout or stderr: verbs that write finish and report it, verbs that read end quietly.
+//! The command line with a closed stdout or stderr: verbs that write finish and report it, verbs that read end
+//! silently.
 
 use std::io::pipe;
 use std::process::{Command, Stdio};
@@ -7,7 +8,7 @@ use tests::new_user;
 
 use crate::cli::{Cli, json};
 
-/// Runs a command whose stdout is a pipe without a reader; answers exit code and stderr.
+/// Runs a command whose stdout is a pipe without a reader; returns exit code and stderr.
 fn unread(mut command: Command) -> (i32, String) {
     let (reader, writer) = pipe().expect("a pipe");
     drop(reader);
@@ -94,7 +95,7 @@ fn commands_that_only_read_end_quietly() {
     }
     let (code, err) = unread(cli.command(&["check", &b, &a, "--consistent"]));
     assert_eq!((code, err.as_str()), (1, ""), "the exit code is the answer");
-    // A watch finds out with the first event, of which there is one behind the state before it.
+    // A watch notices it at the first event, of which there is one after the state before it.
     assert_eq!(cli.run(&["follow", &b, &a]).0, 0);
     assert_eq!(unread(cli.command(&["watch", "--after", &token])), (0, String::new()));
 }

@@ -1,4 +1,4 @@
-//! Mistakes in arguments and variables: the command line reports all of them before it connects.
+//! Wrong arguments and variables: the command line reports all of them before it connects.
 
 use sqlx::Executor as _;
 use tests::Endpoints;
@@ -9,7 +9,7 @@ use crate::cli::Cli;
 
 const OLDER: &str = "mysql://u:hunter2@h/db";
 
-/// Fails with exit code 2, and says all of this and no secret.
+/// Must fail with exit code 2 and print all of this, but no secret.
 fn refused(cli: &Cli, arguments: &[&str], wanted: &[&str]) {
     let (code, out, err) = cli.run(arguments);
     assert_eq!(code, 2, "{arguments:?}: {out}{err}");
@@ -74,7 +74,7 @@ async fn a_migration_does_not_wait_for_permanent_errors() {
     migrate(&[], &[("DATABASE_URL", foreign.url.as_str())], &["belongs to another program"]);
     let nobody = format!("postgres://nobody:hunter2@{place}");
     migrate(&[], &[("DATABASE_URL", nobody.as_str())], &["cannot connect to PostgreSQL"]);
-    // A user of its own: Neo4j locks one out after a few wrong passwords.
+    // Its own user, because Neo4j locks a user after a few wrong passwords.
     migrate(&[], &[("NEO4J_USER", "nobody"), ("NEO4J_PASSWORD", "hunter2")], &["cannot connect to Neo4j"]);
     foreign.remove(&shared).await;
 }

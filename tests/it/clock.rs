@@ -1,4 +1,4 @@
-//! The clock of PostgreSQL jumps: nothing is lost, and an operator must accept the new time.
+//! PostgreSQL's clock jumps: nothing is lost, and an operator must accept the new time.
 
 mod services;
 
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The reason of the failed check `clock`; none while it passes.
+/// The reason of the failed check `clock`; `None` while it passes.
 fn problem(command: &Service) -> Result<Option<String>, String> {
     let answer = block_in_place(|| http::get(command.admin_addr(), "/readyz"));
     let answer = answer.map_err(|error| error.to_string())?;
@@ -105,7 +105,7 @@ impl Written {
     }
 }
 
-/// Expiry works: a mute runs out.
+/// Expiry works: a mute expires.
 async fn expires(own: &Own) {
     let (commands, pool) = (own.endpoints.commands(), own.endpoints.postgres().await);
     let [a, b] = users();
@@ -133,13 +133,13 @@ async fn a_clock_that_jumps_loses_nothing() {
         let problem = distrusted(&own).await;
         assert!(problem.contains("followgraph clock accept"), "{problem}");
         assert!(!is_trusted(&own.pipeline.command));
-        // Writes continue, also dated ones, and dates follow the clock.
+        // Writes continue, also those with dates, and dates follow the clock.
         let [x, y] = users();
         assert!(Ask::new(Act::Follow, x, y).done(&commands).await.changed, "{difference}");
         assert!(Ask::new(Act::Mute, x, y).until(asks::in_hours(1)).done(&commands).await.changed);
         written.is_whole(&endpoints).await;
-        // A jump outlives a restart: the process that starts has not seen the clock before it. And it looks for old
-        // partitions at once, of which these jumps make some.
+        // A jump outlives a restart: the restarted process has not seen the earlier clock. It also checks for old
+        // partitions at once, and these jumps make some partitions old.
         if ["+3d", "+20d"].contains(&difference) {
             block_in_place(|| own.pipeline.command.kill9().and_then(|()| own.pipeline.command.start_again()))
                 .expect("command-service starts again");
@@ -196,13 +196,13 @@ async fn an_accepted_clock_ends_what_has_run_out() {
     })
     .await;
     assert!(Ask::new(Act::Follow, written.blocked, written.a).done(&commands).await.changed);
-    // The accepted clock is the one that must not jump from here on.
+    // From here on, the accepted clock must not jump.
     clock.set("+0");
     distrusted(&own).await;
     accept(&own);
     trusted(&own).await;
     expires(&own).await;
-    // Partitions stay until the clock has been trusted for as long as they are kept.
+    // Partitions stay until the clock has been trusted for their retention time.
     let dropped: i32 =
         sqlx::query_scalar("SELECT drop_partitions('replies', now() - interval '1 day', NULL)")
             .fetch_one(&pool)
@@ -220,7 +220,7 @@ async fn a_commit_dated_ahead_changes_no_later_date() {
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
     trusted(&own).await;
     let written = Written::new(&commands).await;
-    // What a commit leaves that was made while the clock was three days ahead.
+    // The rows of a commit that was made while the clock was three days ahead.
     for statement in [
         "UPDATE outbox SET committed_at = committed_at + interval '3 days'
          WHERE revision = (SELECT max(revision) FROM outbox)",
@@ -260,7 +260,7 @@ async fn jobs_take_turns_whatever_dates_they_carry() {
         ids.push(id);
     }
     let mut turns = Vec::new();
-    // The clock stands 20 days back for one of the turns.
+    // In one of the rounds the clock is 20 days behind.
     for days in [0, -20, 0, 0, 0, 0] {
         let next: Uuid = sqlx::query_scalar(
             "UPDATE jobs SET updated_at = now() + make_interval(days => $2)

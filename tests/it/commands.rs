@@ -1,4 +1,4 @@
-//! Each command by examples: its effects, and the rules that refuse it.
+//! Each command by examples: its effects, and the rules that reject it.
 
 mod access;
 mod batches;
@@ -28,12 +28,12 @@ impl Shared {
         Self { commands: endpoints.commands(), endpoints }
     }
 
-    /// Carries out a command without extras.
+    /// Executes a command without extras.
     async fn done(&self, act: Act, actor: UserId, other: UserId) -> asks::Answer {
         Ask::new(act, actor, other).done(&self.commands).await
     }
 
-    /// The same, and it changes something.
+    /// Executes a command, which must change something.
     async fn changed(&self, act: Act, actor: UserId, other: UserId) -> asks::Answer {
         let answer = self.done(act, actor, other).await;
         assert!(answer.changed, "{act:?} of {other} by {actor}: {answer:?}");
@@ -54,7 +54,7 @@ impl Shared {
     }
 }
 
-/// The edges of an event with what happened to them.
+/// The edges of an event with their changes.
 fn changes(event: &Event) -> Vec<(EdgeOp, EdgeKind, UserId, UserId)> {
     let mut changes: Vec<_> =
         event.edges.iter().map(|c| (c.op, c.key.kind, c.key.source, c.key.target)).collect();

@@ -19,7 +19,7 @@ fn every_port_of_nats_is_named_for_ipv6() {
             if !text.lines().any(|line| line.trim_start().starts_with("port:")) {
                 continue;
             }
-            // Each port has a host of its own, and listens on IPv4 alone without one.
+            // Each port has its own host, and without one listens on IPv4 only.
             let name = file.file_name().and_then(|name| name.to_str()).expect("a name");
             assert!(text.contains(r#"host: "::""#), "{name} does not say how it listens on IPv6");
             assert!(section.contains(name), "{name} is not in the section on IPv6");

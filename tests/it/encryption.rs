@@ -1,5 +1,5 @@
-//! TLS everywhere: the pipeline works over encrypted connections alone. Clear text, a certificate of another authority,
-//! and no certificate are refused.
+//! TLS everywhere: the pipeline works over encrypted connections alone. Servers reject clear text, a certificate of
+//! another authority, and a missing certificate.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::task::block_in_place;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
-/// For what must not succeed.
+/// Timeout of attempts that must fail.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,7 +61,7 @@ async fn a_follow_becomes_a_read_over_encrypted_connections_alone() {
     neo4j_is_closed(endpoints, &tls, &others.files()).await;
 }
 
-/// A channel that believes an authority, and shows a certificate if it has one.
+/// A channel that trusts an authority, and presents a certificate if it has one.
 fn channel(address: &str, ca: &Tls, identity: Option<&Tls>) -> Channel {
     let read = |file| std::fs::read(file).expect("a file of the test");
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(&ca.ca)));
@@ -95,7 +95,7 @@ async fn grpc_is_closed(endpoints: &Endpoints, tls: &Tls, others: &Tls) {
             let request = tonic_health::pb::HealthCheckRequest::default();
             let answer = tokio::time::timeout(PATIENCE, health.check(request)).await;
             let status = answer.expect("an answer in time").expect_err(case);
-            // The transport's error, whose code depends on when the connection broke; no answer of the service.
+            // An error of the transport, whose code depends on when the connection broke; no response of the service.
             assert!(std::error::Error::source(&status).is_some(), "{case}: {status:?}");
         }
     }
@@ -140,7 +140,7 @@ async fn nats_is_closed(endpoints: &Endpoints, tls: &Tls, others: &Tls) {
     }
     assert!(with(tls, Some(tls)).connect(&address).await.is_ok(), "with all that is needed");
 
-    // The driver would speak TLS as soon as the server asks for it; this does not.
+    // The driver would switch to TLS if the server requires it; this client does not.
     let socket = TcpStream::connect((address.host(), address.port())).await.expect("the port is open");
     let mut lines = BufReader::new(socket);
     let mut info = String::new();
@@ -180,7 +180,7 @@ async fn neo4j_is_closed(endpoints: &Endpoints, tls: &Tls, others: &Tls) {
         ("without a certificate", open(&endpoints.neo4j_uri, Some(tls), None)),
         ("with a certificate of others", open(&endpoints.neo4j_uri, Some(tls), Some(others))),
     ] {
-        // An explicit transaction: the driver repeats others for long.
+        // An explicit transaction, because the driver retries others for a long time.
         let started = tokio::time::timeout(PATIENCE, graph.start_txn()).await;
         assert!(!matches!(started, Ok(Ok(_))), "{case}");
     }

@@ -1,4 +1,4 @@
-//! An event ends each mute and block that runs out, in time and once. Readers do not consult a clock.
+//! One event ends each expired mute and block, in time and once. Readers do not use a clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,7 +76,7 @@ async fn mutes_and_blocks_expire_unless_renewed() {
     assert!(Ask::new(Act::Mute, a, b).done(&commands).await.changed, "a new mute");
 }
 
-/// I12: a restore does not bring it back.
+/// I12: a restore does not restore an expired edge.
 #[tokio::test]
 async fn what_runs_out_in_the_archive_does_not_come_back() {
     let endpoints = Endpoints::shared();
@@ -134,7 +134,7 @@ async fn two_replicas_expire_each_edge_once_within_a_second() {
     println!("expiries were late by {} (p50), {} (p99), {} (most)", late[100], late[197], late[199]);
     assert!(late[0] >= time::Duration::ZERO, "one ran out {} before its time", late[0]);
     assert!(late[197] < time::Duration::SECOND, "p99 is {}", late[197]);
-    // Every edge once and each event true, or the replay would stumble.
+    // Every edge ends once and each event is consistent, otherwise the replay would fail.
     truth::assert_log(&endpoints).await;
     drop(second);
 }

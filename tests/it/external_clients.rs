@@ -1,4 +1,4 @@
-//! Clients that know the contract by reflection alone can call everything: one in Python, which uses reflection
+//! Clients that know the contract by reflection alone can call all methods: one in Python, which uses reflection
 //! v1alpha, and grpcurl, which uses v1.
 
 mod grpcurl;
@@ -25,7 +25,7 @@ const LEGACY: &str = "nova.graph_service.v2.GraphService";
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION: &str = "grpc.reflection.v1.ServerReflection";
 
-/// The folder of the client in Python.
+/// The folder of the Python client.
 fn folder() -> PathBuf {
     workspace::root().join("tests/it/external_clients")
 }
@@ -35,7 +35,7 @@ async fn a_client_in_python_calls_all_that_reflection_shows() {
     run_python_client(&Endpoints::shared()).await;
 }
 
-/// Runs the client in Python against a set of servers.
+/// Runs the Python client against a set of servers.
 pub async fn run_python_client(endpoints: &Endpoints) {
     let python = block_in_place(|| Python::with_packages(&folder().join("requirements.txt")))
         .unwrap_or_else(|error| panic!("the client in Python cannot run here: {error:#}"));
@@ -69,7 +69,7 @@ async fn grpcurl_describes_every_service_and_method_and_type() {
             assert_ne!(methods, "", "{service} has methods");
             for method in methods.lines() {
                 let described = grpcurl.text(&[address, "describe", method]).await;
-                // Comments stand above it.
+                // Comments precede it.
                 let line = described.lines().find(|line| line.starts_with("rpc ")).expect("a method");
                 let named: Vec<_> =
                     line.split_whitespace().filter_map(|word| word.strip_prefix('.')).collect();
@@ -78,7 +78,7 @@ async fn grpcurl_describes_every_service_and_method_and_type() {
             }
         }
         for name in types {
-            // A template shows the types of all fields too, so they must be there.
+            // A template contains the types of all fields too, so reflection must have them.
             let described = grpcurl.text(&["-msg-template", address, "describe", &name]).await;
             assert!(described.starts_with(&format!("{name} is a message:")), "{described}");
             assert!(described.contains("Message template:"), "{described}");
@@ -110,7 +110,7 @@ async fn grpcurl_writes_and_reads() {
     let status = command("GetStatus", &[]).await;
     assert_eq!(status[0]["stream"]["state"], "STREAM_STATE_OK");
 
-    // Of blocks, because other tests make many follows and all are printed.
+    // Of blocks, because other tests create many follows and all are printed.
     let edge = |target: &str| json!({"source_id": ann, "target_id": target});
     let chunk = |target: &str| json!({"kind": "EDGE_KIND_BLOCK", "edges": [edge(target)]});
     let chunks = [&cat, &dan, &cat].map(|target| chunk(target));

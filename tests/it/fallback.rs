@@ -1,4 +1,5 @@
-//! I7: without Neo4j, reads come from PostgreSQL within a budget and are refused at once beyond it; writes continue.
+//! I7: without Neo4j, PostgreSQL answers reads within a budget, and further reads are rejected at once; writes
+//! continue.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use tonic_types::StatusExt as _;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const BUDGET: u32 = 50;
-/// Callers at a time, and the pause of each between two reads.
+/// Concurrent callers, and the pause of each between two reads.
 const CALLERS: usize = 12;
 const REST: Duration = Duration::from_millis(10);
-/// The token of a caller with little to ask, and its pause: a fifth of the budget, where the others ask for twenty
-/// times of it.
+/// The token of a caller with few reads, and its pause: it uses a fifth of the budget, while the others request twenty
+/// times the budget.
 const MODEST: &str = "the-modest-callers-secret-00000001";
 const MODEST_REST: Duration = Duration::from_millis(100);
 
-/// What became of reads.
+/// Counts of read outcomes.
 #[derive(Debug, Default)]
 struct Seen {
     neo4j: AtomicUsize,
@@ -40,7 +41,7 @@ impl Seen {
     }
 }
 
-/// Asks over and over; every answer is right, and every refusal says why and when to come again.
+/// Reads repeatedly; every answer must be right, and every rejection must have a reason and a retry delay.
 async fn ask(
     mut queries: Queries,
     pair: (String, String),
@@ -66,7 +67,7 @@ async fn ask(
     }
 }
 
-/// The reads that query-service has put to PostgreSQL, as it counts them.
+/// query-service's count of its reads from PostgreSQL.
 fn reads_of_postgres(admin: SocketAddr) -> f64 {
     let of_postgres = |sample: &tests::metrics::Sample| {
         sample.metric == "query_reads_total" && sample.labels.get("source").is_some_and(|s| s == "postgres")
@@ -87,7 +88,7 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     let (a, b) = (new_user(), new_user());
     let written = follow(&mut commands, &a, &b).await.expect("a follow").written_at;
     tests::truth::wait_caught_up(&endpoints).await;
-    // The first reads of a server that has just started may be slow, and then PostgreSQL is asked.
+    // The first reads of a server that has just started may be slow, and then fall back to PostgreSQL.
     wait_following(&queries, &a, &b, &written).await;
 
     let admin = own.pipeline.query.admin_addr();
@@ -114,7 +115,7 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     for caller in callers {
         caller.await.expect("no read is answered wrongly");
     }
-    // A bucket may be full at the start, so one second's budget comes on top.
+    // The bucket may be full at the start, so the budget of one second is added.
     let allowed = f64::from(BUDGET) * (begun.elapsed().as_secs_f64() + 1.0);
     let asked = reads_of_postgres(admin) - before;
     println!("{follows} follows; PostgreSQL answered {asked} reads, of {allowed:.0} allowed; {seen:?}");

@@ -41,7 +41,7 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     until_stream_is(&commands, StreamState::Forked, "another event").await;
     assert!(!own.pipeline.command.is_ready(), "/readyz is false");
 
-    // Revisions are not given out twice: nothing is committed, and nothing reaches the stream of the other history.
+    // Revisions are not assigned twice: nothing is committed, and nothing is published to the other history's stream.
     let refused = follow(&mut commands, &new_user(), &new_user()).await.expect_err("no commit");
     assert_eq!(reason_of(&refused), Some(Reason::NotCommitted), "{refused:?}");
     assert!(refused.message().contains("new epoch"), "{refused:?}");
@@ -49,7 +49,7 @@ async fn a_fork_stops_the_relay_and_is_said_and_a_new_epoch_ends_it() {
     let events = truth::stream(&endpoints).await;
     assert_eq!(events.last().map(|event| event.revision), Some(published));
 
-    // Nor after a restart while NATS is away, when the stream cannot be looked at.
+    // Nor after a restart while NATS is down, when the stream cannot be inspected.
     own.kill(Victim::Nats);
     own.kill(Victim::Command);
     own.revive(Victim::Command);

@@ -7,7 +7,7 @@ use tests::database::Database;
 use tests::{Endpoints, new_user, truth};
 use uuid::Uuid;
 
-/// Commits that would fill a hundred pages of a row that each of them changes.
+/// Number of commits that would fill a hundred pages with versions of a row that each of them changes.
 const COMMITS: i64 = 1_500;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -21,7 +21,7 @@ async fn reads_of_the_head_cost_the_same_beside_an_open_snapshot() {
     let (first, pages) = (truth::head(&endpoints).await.as_i64(), pages_of_head(&pool).await);
     let size = size_of_lock(&pool).await;
     let commands = endpoints.commands();
-    // A batch never holds two commands of one caller that waits, so that each round is two commits or more.
+    // A batch never contains two commands of one waiting caller, so that each round is at least two commits.
     while truth::head(&endpoints).await.as_i64() < first + COMMITS {
         stream::iter(0..100)
             .for_each_concurrent(2, |_| {
@@ -31,7 +31,7 @@ async fn reads_of_the_head_cost_the_same_beside_an_open_snapshot() {
             .await;
     }
     assert_eq!(size_of_lock(&pool).await, size, "commits add nothing to the lock");
-    // The index may have grown by a level in each of two partitions.
+    // The index may have grown by one level in each of two partitions.
     let after = pages_of_head(&pool).await;
     assert!(after <= pages + 4, "{pages} pages before {COMMITS} commits, {after} after them");
     dump.rollback().await.expect("the end of the snapshot");
@@ -41,7 +41,7 @@ async fn size_of_lock(pool: &PgPool) -> i64 {
     sqlx::query_scalar("SELECT pg_relation_size('log_lock')").fetch_one(pool).await.expect("a size")
 }
 
-/// Pages that the second read of a session touches; the first one fills its caches.
+/// Pages that the second read of a session accesses; the first one fills its caches.
 async fn pages_of_head(pool: &PgPool) -> i64 {
     let mut session = pool.acquire().await.expect("a session");
     let explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT epoch, revision, event_id FROM log_head";
@@ -123,7 +123,7 @@ async fn the_head_outlives_its_outbox_rows() {
     assert_eq!(head(pool).await, before, "with an empty outbox");
     append(&mut pool.acquire().await.expect("a session"), 501..=501).await;
 
-    // A recovery keeps the head, names another history and another database, and ends a fork.
+    // A recovery keeps the head, assigns a new history and a new database id, and ends a fork.
     let before = head(pool).await;
     pool.execute("UPDATE log_lock SET fork = 'revision 501 is another'").await.expect("a fork");
     let opened: i64 = scalar(pool, "SELECT open_epoch(false)").await;
@@ -154,7 +154,7 @@ async fn make_partitions(pool: &PgPool, days: &[i32]) {
     }
 }
 
-/// A clock twenty days ahead put revisions 1 to 100 into a partition of then; it was set right, and accepted.
+/// A clock twenty days ahead put revisions 1 to 100 into a future partition; then it was corrected, and accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
     let endpoints = Endpoints::shared();
@@ -171,7 +171,7 @@ async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
     let drop_old = "SELECT drop_partitions('outbox', now() - interval '2 days', 151)";
     assert_eq!(scalar::<i32>(pool, drop_old).await, 0, "older revisions would stay");
     assert_eq!(scalar::<i64>(pool, "SELECT count(*) FROM outbox").await, 150, "no hole");
-    // The release before asks by dates alone.
+    // The previous release selects by dates alone.
     assert_eq!(scalar::<i32>(pool, "SELECT drop_partitions('outbox', interval '2 days')").await, 0);
     // The runbook's statement for a disk that cannot hold them until then.
     let present = "UPDATE outbox SET committed_at = now() WHERE committed_at > now() + interval '1 day'";
@@ -183,13 +183,13 @@ async fn partitions_of_a_clock_that_was_ahead_are_dropped_without_a_hole() {
     assert_eq!(scalar::<i32>(pool, drop_old).await, 1);
     assert_eq!(head(pool).await, before);
 
-    // A row that is left over of an older revision does not take the head back.
+    // A remaining row of an older revision does not move the head back.
     append(&mut pool.acquire().await.expect("a session"), 7..=7).await;
     assert_eq!(head(pool).await, before);
     database.remove(&endpoints).await;
 }
 
-/// A clock stepped to and fro across a midnight: revisions 1 to 30 and 11 to 50 lie in partitions of two days.
+/// A clock that moved back and forth across midnight: revisions 1 to 30 and 11 to 50 are in partitions of two days.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_whose_revisions_overlap_are_dropped_together() {
     let endpoints = Endpoints::shared();
@@ -225,7 +225,7 @@ async fn partitions_whose_revisions_overlap_are_dropped_together() {
 async fn the_head_is_found_by_indexes_whatever_statistics_say() {
     let endpoints = Endpoints::shared();
     let database = Database::create(&endpoints).await;
-    // For the planner all partitions are empty, and an empty one is cheaper to scan and sort.
+    // For the planner all partitions are empty, and scanning and sorting an empty one is cheaper.
     database.pool.execute("VACUUM ANALYZE outbox").await.expect("statistics");
     let mut session = database.pool.acquire().await.expect("a session");
     append(&mut session, 1..=5_000).await;
@@ -246,7 +246,7 @@ async fn the_head_is_found_by_indexes_whatever_statistics_say() {
     database.remove(&endpoints).await;
 }
 
-/// What the release before does in a commit, word for word.
+/// The statements of a commit of the previous release, verbatim.
 const OLD_LOCK: &str = "SELECT FROM log_head FOR UPDATE";
 const OLD_HEAD: &str =
     "SELECT epoch, revision, event_id, greatest(clock_timestamp(), updated_at) FROM log_head";
@@ -283,7 +283,7 @@ async fn the_release_before_commits_under_the_same_lock() {
     let written = head(&database.pool).await;
     assert_eq!((written.revision, written.event_id), (2, Some(event_id)));
 
-    // And the other way round; and it does not commit on a forked history, of which it does not know.
+    // And vice versa; and it does not commit on a forked history, which it does not know.
     let mut lock = new.begin().await.expect("a transaction");
     lock.execute("SELECT FROM log_lock FOR UPDATE").await.expect("locked");
     let refused = old.execute("SELECT FROM log_head FOR UPDATE NOWAIT").await.expect_err("it is locked");

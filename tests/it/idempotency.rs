@@ -1,4 +1,4 @@
-//! I6: a request_id is carried out once, and each repeat gets the first answer.
+//! I6: a request_id is executed once, and each repeat gets the first answer.
 
 use futures::future::join_all;
 use proto::command::v1::{FollowRequest, UnfollowRequest};

@@ -1,4 +1,4 @@
-//! Imports: each edge succeeds or fails by itself, each chunk is one revision.
+//! Imports: each edge succeeds or fails independently, each chunk is one revision.
 
 use futures::stream;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, OnConflict};

@@ -1,4 +1,4 @@
-//! Archive and restore (I12): what is hidden, and what comes back.
+//! Archive and restore (I12): which edges are hidden, and which come back.
 
 mod erase;
 mod failing;

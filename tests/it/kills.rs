@@ -12,12 +12,12 @@ use rand::{Rng as _, SeedableRng as _};
 use tests::own::Victim;
 use tests::{Commands, Own, graph, importing, new_user, truth};
 
-/// Time for the read model to catch up, for each kill of each process.
+/// Time for the read model to catch up, per kill of each process.
 const CATCH_UP: Duration = Duration::from_secs(120);
-/// Pause of the importer after 1,500 edges: the read model catches up sooner after the last kill.
+/// Pause of the importer after 1,500 edges, so that the read model catches up sooner after the last kill.
 const REST: Duration = Duration::from_millis(200);
 
-/// Kills of each process: one, or `FOLLOWGRAPH_TEST_KILLS` (20 is the long form).
+/// Number of kills of each process: one, or `FOLLOWGRAPH_TEST_KILLS` (20 is the long form).
 fn kills_each() -> u32 {
     std::env::var("FOLLOWGRAPH_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
@@ -34,7 +34,7 @@ async fn nothing_is_lost_or_doubled_when_processes_are_killed() {
     let mut victims: Vec<_> = Victim::ALL.iter().copied().cycle().take(6 * kills_each() as usize).collect();
     victims.shuffle(&mut rng);
     for victim in victims {
-        // Seeded moments of the load, which continues: not waits for a state.
+        // Seeded moments under load; not waits for a state.
         tokio::time::sleep(Duration::from_millis(rng.random_range(100..1_500))).await;
         println!("killing {victim:?}");
         own.kill(victim);
@@ -44,7 +44,7 @@ async fn nothing_is_lost_or_doubled_when_processes_are_killed() {
     over.store(true, Ordering::SeqCst);
     let imported = importer.await.expect("the import went through");
     let written = writer.await.expect("the writes went through");
-    // The import may be far ahead of a projector that was killed.
+    // The import may be far ahead of a killed projector.
     own.wait_ready_within(CATCH_UP * kills_each());
 
     let follows = truth::assert_agreement(&own.endpoints, 20).await;
@@ -56,7 +56,7 @@ async fn nothing_is_lost_or_doubled_when_processes_are_killed() {
     assert_eq!(follows.len(), acknowledged, "nothing beyond what was acknowledged");
 }
 
-/// Imports chunk after chunk; returns all edges, each of which was acknowledged.
+/// Imports chunk by chunk; returns all edges, each of which was acknowledged.
 async fn import_until(mut commands: Commands, over: Arc<AtomicBool>) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for seed in 0.. {
@@ -71,7 +71,7 @@ async fn import_until(mut commands: Commands, over: Arc<AtomicBool>) -> Vec<(Str
     all
 }
 
-/// Follows and unfollows, each repeated under its request_id until it is answered; returns the acknowledged state of
+/// Follows and unfollows, each repeated with its request_id until it is answered; returns the acknowledged state of
 /// each pair.
 async fn write_until(commands: Commands, over: Arc<AtomicBool>) -> BTreeMap<(String, String), bool> {
     let mut rng = StdRng::seed_from_u64(11);
@@ -85,7 +85,7 @@ async fn write_until(commands: Commands, over: Arc<AtomicBool>) -> BTreeMap<(Str
         let (actor_id, target_id, request_id) = (users[a].clone(), users[b].clone(), new_user());
         let pair = (actor_id.clone(), target_id.clone());
         let followed = state.get(&pair) == Some(&true);
-        // Each change of a pair that it really changes, once, whatever was killed meanwhile.
+        // Each effective change of a pair, once, regardless of the kills.
         let changed = if followed {
             let request = UnfollowRequest { actor_id, target_id, request_id, precondition: None };
             importing::retried(|| {

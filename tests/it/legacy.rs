@@ -66,7 +66,7 @@ impl Write {
         }
     }
 
-    /// Calls it; answers success and message.
+    /// Calls it; returns success and message.
     async fn call(
         self,
         graph: &mut Graph,
@@ -94,7 +94,7 @@ impl Write {
     }
 }
 
-/// The API with a token that it takes.
+/// A client of the API with a valid token.
 struct Api {
     graph: Graph,
     token: String,
@@ -114,7 +114,7 @@ impl Api {
     }
 }
 
-/// How many rows of each table the pair has, as the operators look it up.
+/// The number of rows of the pair in each table, by the operators' query.
 async fn rows(endpoints: &Endpoints, a: &str, b: &str) -> [i64; 3] {
     let (a, b): (uuid::Uuid, uuid::Uuid) = (a.parse().expect("an id"), b.parse().expect("an id"));
     let pool = endpoints.postgres().await;
@@ -275,8 +275,8 @@ async fn last_in_stream(endpoints: &Endpoints) -> u64 {
     stream.cached_info().state.last_sequence
 }
 
-/// The event of a write is in the stream when the write is answered, and a read
-/// without a token sees it as soon as the read model has it.
+/// The event of a write is in the stream when the write is answered, and a read without a token sees it as soon as the
+/// read model has applied it.
 async fn assert_acknowledged(endpoints: &Endpoints) {
     let mut api = Api::of(endpoints);
     let pool = endpoints.postgres().await;

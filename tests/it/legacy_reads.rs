@@ -156,7 +156,7 @@ async fn follows_are_cut_at_any_offset() {
     let incoming: Vec<_> = others.iter().map(|other| (other.clone(), user.clone())).collect();
     let outgoing: Vec<_> = others.iter().take(700).map(|other| (user.clone(), other.clone())).collect();
     importing::all(&mut endpoints.commands(), &[incoming, outgoing].concat(), 1_000).await;
-    // A read that finds no fresh answer in time takes an older one; here that must hold the import too.
+    // A read without a fresh answer in time returns an older one; here that must include the import too.
     wait_caught_up(&endpoints).await;
     let mut queries = endpoints.queries();
     let of = async |queries: &mut tests::Queries, list| {
@@ -164,7 +164,7 @@ async fn follows_are_cut_at_any_offset() {
     };
     let (fans, followed) = (of(&mut queries, List::Followers).await, of(&mut queries, List::Following).await);
     assert_eq!((fans.len(), followed.len()), (2_600, 700));
-    // The default, near the beginning, across the border of what is read in one page, far, at and beyond the end.
+    // The default, near the beginning, across the limit of a single page, far, at and beyond the end.
     for (limit, offset) in [
         (0, 0),
         (1, 0),

@@ -1,5 +1,5 @@
 //! All integration tests: one binary, so that it links once and runs in parallel.
-//! "I1" and the like are the invariants of ARCHITECTURE.md.
+//! "I1" and so on are the invariants of ARCHITECTURE.md.
 
 mod addresses;
 mod backup;

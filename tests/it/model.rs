@@ -1,6 +1,6 @@
-//! Random command sequences against the model of the contract (I1, I2, I5, I6, I12). Commands come in batches, from
-//! two processes, while processes are killed. Every answer and every state is the model's, and count == list == check
-//! at every revision.
+//! Random command sequences against the model of the contract (I1, I2, I5, I6, I12). Commands arrive in batches, from
+//! two processes, while processes are killed. Every answer and every state equals the model's, and count == list ==
+//! check at every revision.
 //!
 //! `FOLLOWGRAPH_TEST_MODEL_CASES=1000` is the long form; `FOLLOWGRAPH_TEST_MODEL_SEED` changes the sequences. A failure
 //! prints its seed and the shortest sequence that fails.
@@ -22,7 +22,7 @@ use tokio::task::block_in_place;
 use watch::Watch;
 use world::World;
 
-/// Of the short form.
+/// Number of cases of the short form.
 const CASES: u32 = 30;
 const SEED: u64 = 4;
 
@@ -36,12 +36,12 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
     let config = Config {
         cases: number("FOLLOWGRAPH_TEST_MODEL_CASES", CASES),
         rng_seed: RngSeed::Fixed(seed),
-        // A case takes seconds: it restarts servers.
+        // A case takes seconds, because it restarts servers.
         max_shrink_iters: 60,
         failure_persistence: None,
         ..Config::default()
     };
-    // Jobs of many steps, though accounts have few edges; and a way to lose replies to commits.
+    // Jobs of many steps, though accounts have few edges; and a proxy that loses replies to commits.
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = Handle::current();
     let own = Own::start_through(move |servers| {

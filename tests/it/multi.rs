@@ -1,4 +1,4 @@
-//! Reads over several hops, from both stores, compared with sets that the test computes.
+//! Multi-hop reads, from both stores, compared with sets that the test computes.
 
 mod explained;
 mod input;
@@ -21,7 +21,7 @@ use tonic::Status;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Which store a walk is asked of.
+/// The store that must answer a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Store {
     Neo4j,
@@ -38,8 +38,8 @@ impl Store {
         }
     }
 
-    /// The one that answered is this one. On a busy machine the read model may take too long for a page, and then the
-    /// other store answers; the answer must be right all the same.
+    /// True if this store answered. On a busy machine the read model may take too long for a page, and then the other
+    /// store answers; the answer must be right in both cases.
     fn is(self, source: Source) -> bool {
         match self {
             Self::Neo4j => source == Source::Neo4j,
@@ -84,7 +84,7 @@ async fn known(
     queries.list_followers_you_know(request).await.map(tonic::Response::into_inner)
 }
 
-/// All pages; each is no longer than asked for, and none is older than the one before.
+/// All pages; each is at most as long as requested, and none is older than the previous one.
 async fn all_mutuals(queries: &mut Queries, user: &str, page_size: i32, store: Store) -> Vec<ListedEdge> {
     let (mut edges, mut token, mut as_of) = (Vec::new(), String::new(), String::new());
     loop {
@@ -108,7 +108,7 @@ fn ids(number: usize) -> Vec<String> {
     (0..number).map(|_| new_user()).collect()
 }
 
-/// Follows of one account, or follows that end at it.
+/// Follows of one account, or follows of it.
 fn star(user: &str, others: &[String], outgoing: bool) -> Vec<(String, String)> {
     let edge = |other: &String| {
         if outgoing { (user.to_owned(), other.clone()) } else { (other.clone(), user.to_owned()) }
@@ -127,7 +127,7 @@ async fn friends_are_listed_in_the_order_of_the_follows() {
     let user = new_user();
     let others = ids(2_400);
     let back: Vec<String> = others.iter().step_by(3).cloned().collect();
-    // The way back comes in another order, and from strangers too.
+    // The follow-backs were created in another order, and some come from other accounts.
     let reversed: Vec<String> = back.iter().rev().cloned().chain(ids(300)).collect();
     import(&endpoints, &star(&user, &others, true)).await;
     import(&endpoints, &star(&user, &reversed, false)).await;
@@ -214,7 +214,7 @@ async fn known_followers_have_a_total_and_dates() {
     }
 }
 
-/// I13: both stores give the date that was imported.
+/// I13: both stores return the imported date.
 #[tokio::test]
 async fn a_follow_from_the_last_millisecond_before_1970_keeps_its_date() {
     let endpoints = Endpoints::shared();

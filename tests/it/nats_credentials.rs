@@ -12,7 +12,7 @@ use tests::until;
 use tokio::task::block_in_place;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Long enough to connect with, short enough to wait for its end.
+/// Long enough to connect, short enough to wait for its expiry.
 const SHORT: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -60,12 +60,12 @@ async fn renewed_nats_credentials_are_used_without_a_restart() {
     })
     .expect("the projector starts");
     wait_connected(&projector, true).await;
-    // The server ends the connection when the JWT ends, and refuses the old one from then on.
+    // The server closes the connection when the JWT expires, and rejects the old one from then on.
     wait_connected(&projector, false).await;
     std::fs::write(&file, second.file()).expect("written");
     wait_connected(&projector, true).await;
 
-    // A file that is half-written or gone ends an attempt, not the process; it is read again by the next one.
+    // A half-written or missing file fails an attempt, not the process; the next attempt reads it again.
     assert!(projector.is_running().expect("its state"));
     let written = std::fs::read_to_string(&log).expect("the log");
     for secret in [&first.jwt, &first.seed, &second.jwt, &second.seed] {

@@ -1,4 +1,4 @@
-//! Limits of NATS that refuse the stream or an event: the status names the setting to change, and the relay then
+//! Limits of NATS that reject the stream or an event: the status names the setting to change, and then the relay
 //! continues.
 
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use tokio::task::block_in_place;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A NATS whose account demands a size of each stream.
+/// A NATS whose account requires a size limit for each stream.
 struct LimitedNats {
     daemon: Daemon,
     folder: PathBuf,
@@ -62,7 +62,7 @@ impl LimitedNats {
 
 impl Drop for LimitedNats {
     fn drop(&mut self) {
-        // What is left behind is in the folder for temporary files.
+        // Files that are left are in the temporary folder.
         let _ = self.daemon.stop();
         let _ = std::fs::remove_dir_all(&self.folder);
     }

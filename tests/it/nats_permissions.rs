@@ -1,4 +1,4 @@
-//! Permissions on NATS (I3): only the relay publishes into the stream, and each service only its own subjects.
+//! Permissions on NATS (I3): only the relay publishes to the stream, and each service only to its own subjects.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection, and what the server says about it.
+/// A connection, and the server's errors for it.
 struct Caller {
     client: Client,
     said: mpsc::UnboundedReceiver<String>,
@@ -38,7 +38,7 @@ impl Caller {
         Self { client, said, who }
     }
 
-    /// Waits until the server has refused something about this subject.
+    /// Waits until the server has denied an operation on this subject.
     async fn refused(&mut self, subject: &str) {
         let found = async {
             while let Some(said) = self.said.recv().await {
@@ -89,7 +89,7 @@ async fn each_service_publishes_only_its_own_subjects() {
     for who in [Principal::Subscriber, Principal::Query, Principal::Command] {
         Caller::new(who).await.cannot_publish("followgraph.projector.projector-0").await;
     }
-    // The relay does what it must to the stream, and nothing that would leave a hole in it.
+    // The relay may do its work on the stream, but no operation that would leave a gap in it.
     let mut relay = Caller::new(Principal::Command).await;
     for subject in ["$JS.API.STREAM.PURGE.MINE", "$JS.API.STREAM.MSG.DELETE.MINE", "anything.else"] {
         relay.cannot_publish(subject).await;
@@ -107,7 +107,7 @@ async fn a_subscriber_reads_the_stream_by_a_consumer() {
     let (actor, target) = (new_user(), new_user());
     let written = follow(&mut shared.commands(), &actor, &target).await.expect("a follow").written_at;
     let written = Token::parse(&written).expect("a token").revision;
-    // A consumer that begins beyond the stream's end begins at its end.
+    // A consumer that starts beyond the stream's end starts at its end.
     truth::wait_caught_up(&shared).await;
 
     let subscriber = Caller::new(Principal::Subscriber).await;
@@ -124,7 +124,7 @@ async fn a_subscriber_reads_the_stream_by_a_consumer() {
     let event = Event::decode(&message.payload).expect("an event of the relay");
     assert_eq!(event.revision, written);
 
-    // Where a push consumer delivers is not looked at by permissions; into the stream itself it cannot.
+    // Permissions do not cover the delivery subject of a push consumer; but it cannot be the stream's own.
     let config = consumer::push::Config {
         deliver_subject: "followgraph.events.follow".to_owned(),
         deliver_policy: consumer::DeliverPolicy::New,

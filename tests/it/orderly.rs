@@ -1,4 +1,4 @@
-//! What an orchestrator relies on: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load
+//! The contract with an orchestrator: `/readyz` is false exactly while a process cannot serve, and SIGTERM under load
 //! loses nothing.
 
 mod streams;
@@ -23,19 +23,19 @@ use tokio::sync::watch;
 use tokio::task::block_in_place;
 use tonic::{Code, Status};
 
-/// Whether load is to end.
+/// Set when the load must end.
 type Over = Arc<AtomicBool>;
 
-/// Calls that succeeded so far.
+/// Number of successful calls.
 type Answered = Arc<AtomicUsize>;
 
 /// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_RETRY_TIMEOUT_MILLIS` of the set that loses its servers: shorter than the
-/// defaults, which it would wait for several times.
+/// defaults, for which it would wait several times.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LIMIT: Duration = Duration::from_secs(60);
 /// Longer than `SHUTDOWN_DEADLINE_SECONDS`: a busy machine needs more.
 const STOP: Duration = Duration::from_secs(30);
-/// Writes, and reads, that are answered between two orderly stops.
+/// Minimum number of answered writes, and of reads, between two stops.
 const BETWEEN_STOPS: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +52,7 @@ async fn ready_is_exactly_what_can_serve() {
     truth::wait_caught_up(&endpoints).await;
     truth::wait_answering(&endpoints).await;
 
-    // Without NATS all three serve: commits wait in the outbox, and are read from there.
+    // Without NATS all three serve: commits wait in the outbox, from which they are read.
     own.kill(Victim::Nats);
     let c = new_user();
     assert!(follow(&mut commands, &a, &c).await.expect("a commit").changed);
@@ -69,20 +69,20 @@ async fn ready_is_exactly_what_can_serve() {
     assert!(check(&mut queries, &a, &c, fresh(&last)).await.expect("an answer").following);
     stays(&own.pipeline.query, true);
 
-    // Without PostgreSQL nothing can be committed; Neo4j still answers.
+    // Without PostgreSQL there are no commits; Neo4j still answers.
     own.kill(Victim::Postgres);
     becomes(&own.pipeline.command, false, "postgres").await;
     assert!(follow(&mut commands, &a, &new_user()).await.is_err(), "and a write is refused");
     until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
     stays(&own.pipeline.query, true);
     stays(&own.pipeline.projector, true);
-    // Also a projector that starts meanwhile: its read model is as complete as it was left.
+    // Also a projector that starts meanwhile: its read model is as complete as before.
     own.kill(Victim::Projector);
     own.revive(Victim::Projector);
     becomes(&own.pipeline.projector, true, "").await;
     until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
 
-    // Without both no store can answer.
+    // Without both, no store can answer.
     own.kill(Victim::Neo4j);
     becomes(&own.pipeline.query, false, "stores").await;
     assert!(check(&mut queries, &a, &b, None).await.is_err(), "and a read is refused");
@@ -95,7 +95,7 @@ async fn ready_is_exactly_what_can_serve() {
     until("an answer of PostgreSQL", LIMIT, || answer(queries.clone(), &a, &b, Source::Postgres)).await;
     stays(&own.pipeline.projector, false);
 
-    // An empty read model is not complete before the sweep has seen all of PostgreSQL.
+    // An empty read model is incomplete until the sweep has read all of PostgreSQL.
     block_in_place(|| own.servers.neo4j.wipe()).expect("its data goes");
     own.kill(Victim::Postgres);
     own.revive(Victim::Neo4j);
@@ -111,7 +111,7 @@ async fn ready_is_exactly_what_can_serve() {
     truth::assert_agreement(&endpoints, 2).await;
 }
 
-/// PostgreSQL that answers and does not commit is not enough.
+/// A PostgreSQL that answers but does not commit is not enough.
 async fn a_lock_that_is_not_given_back(own: &mut Own) {
     let pool = own.endpoints.postgres().await;
     let soon = OffsetDateTime::now_utc() + Duration::from_secs(1);
@@ -120,7 +120,7 @@ async fn a_lock_that_is_not_given_back(own: &mut Own) {
     let mut lock = pool.begin().await.expect("a transaction");
     sqlx::query("SELECT FROM log_head FOR UPDATE").execute(&mut *lock).await.expect("the lock");
     becomes(&own.pipeline.command, false, "commits").await;
-    // Longer than a statement waits for it, so that waits are refused and not only slow.
+    // Longer than the statement's lock timeout, so that waits fail and are not only slow.
     let mut commands = own.endpoints.commands();
     let begun = Instant::now();
     while begun.elapsed() < LOCK_TIMEOUT * 2 {
@@ -142,7 +142,7 @@ async fn a_lock_that_is_not_given_back(own: &mut Own) {
     .await;
 }
 
-/// Services that are started before the schema is migrated wait for it.
+/// Services that start before the schema is migrated wait for it.
 async fn a_schema_that_is_not_there_yet(own: &mut Own) {
     let pool = own.endpoints.postgres().await;
     let rename = "ALTER TABLE _sqlx_migrations RENAME TO elsewhere";
@@ -158,7 +158,7 @@ async fn a_schema_that_is_not_there_yet(own: &mut Own) {
     own.wait_ready();
 }
 
-/// A migration that is started before its server waits for it.
+/// A migration that starts before its server waits for it.
 async fn a_migration_waits(own: &mut Own) {
     own.kill(Victim::Postgres);
     let mut cli = devstack::services::cli(&binaries(), &own.pipeline.client_env);
@@ -177,7 +177,7 @@ async fn a_migration_waits(own: &mut Own) {
     own.wait_ready();
 }
 
-/// Waits until `/readyz` says so, because of this check if it is false.
+/// Waits until `/readyz` has this status and, if it is false, this failed check.
 async fn becomes(service: &Service, ready: bool, because: &str) {
     until(&format!("{} to be ready: {ready}", service.name()), LIMIT, || async {
         let answer =
@@ -189,7 +189,7 @@ async fn becomes(service: &Service, ready: bool, because: &str) {
     .await;
 }
 
-/// Whether this check is among those that fail.
+/// True if this check fails.
 fn names(body: &str, check: &str) -> bool {
     let report: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let checks = report["checks"].as_array().cloned().unwrap_or_default();
@@ -268,7 +268,7 @@ async fn sigterm_under_load_loses_nothing() {
     for (pair, _) in &done {
         assert!(follows.contains_key(pair), "{pair:?} was acknowledged");
     }
-    // A stop that lets calls finish leaves no caller in doubt.
+    // A stop that lets calls finish leaves no outcome unknown.
     for (pair, _) in &refused {
         assert!(!follows.contains_key(pair), "{pair:?} was done and never answered");
     }
@@ -302,7 +302,7 @@ fn stop(own: &mut Own, victim: Victim) {
 /// Pairs, and whether their follow was acknowledged.
 type Outcomes = BTreeMap<(String, String), bool>;
 
-/// Follows without a request_id, each tried once.
+/// Sends follows without a request_id, each once.
 async fn write_until(mut commands: Commands, over: Over, written: Answered) -> Outcomes {
     let mut outcomes = Outcomes::new();
     let actor = new_user();
@@ -325,12 +325,12 @@ async fn write_until(mut commands: Commands, over: Over, written: Answered) -> O
     outcomes
 }
 
-/// The service is stopped, or stops.
+/// True if the error shows that the service stops or has stopped.
 fn is_away(status: &Status) -> bool {
     was_never_sent(status) || status.code() == Code::Unavailable
 }
 
-/// Reads, some from the read model and some from PostgreSQL; returns how many were answered.
+/// Reads, some from the read model and some from PostgreSQL; returns the number of answered ones.
 async fn read_until(mut queries: Queries, over: Over, read: Answered) -> usize {
     let (a, b) = (new_user(), new_user());
     let mut answered = 0;
@@ -343,7 +343,7 @@ async fn read_until(mut queries: Queries, over: Over, read: Answered) -> usize {
                 read.fetch_add(1, Ordering::SeqCst);
             }
             Err(status) => {
-                // Beyond the budget of PostgreSQL a read is refused, too, and may be repeated.
+                // Beyond the budget of PostgreSQL a read is rejected, too, and may be retried.
                 let refused = status.code() == Code::ResourceExhausted;
                 assert!(refused || is_away(&status), "{status:?}");
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -4,7 +4,7 @@
 //! query-services with two read replicas. Meanwhile projectors, a query-service, NATS and a replica are killed. At the
 //! end the events are replayed, and each answer is compared with the state at exactly the revision that it names: no
 //! single-hop answer differs, no walk goes back in time, no count differs from its list. Each step waits until the
-//! remaining replicas have given more answers, so that no step passes unseen.
+//! remaining replicas have given more answers, so that every step has an effect.
 
 mod ask;
 mod hops;
@@ -30,16 +30,15 @@ use self::load::Load;
 const ACCOUNTS: usize = 12;
 const WRITERS: u64 = 4;
 const READERS: u64 = 6;
-/// Both query-services.
 const PODS: [usize; 2] = [0, 1];
 /// Both read replicas.
 const REPLICAS: [&str; 2] = ["projector-0", "projector-1"];
-/// Answers of each replica through each query-service before anything is killed. A cold Neo4j is slow, and a slow one
-/// is asked less: without this the first replica would give nearly all answers.
+/// Number of answers of each replica through each query-service before the first kill. A cold Neo4j is slow, and a slow
+/// one gets fewer reads: without this the first replica would give nearly all answers.
 const TO_WARM_UP: u64 = 100;
-/// The same at each step.
+/// Number of answers of each remaining replica at each step.
 const MORE: u64 = 25;
-/// What is killed at each step.
+/// The processes that each step kills.
 const STEPS: [&[Victim]; 4] = [
     &[Victim::Projector],
     &[Victim::Query],
@@ -49,15 +48,15 @@ const STEPS: [&[Victim]; 4] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_the_state_at_its_revision() {
-    // Everything runs on one small machine here: that alone must not turn readers away from Neo4j, nor from a replica
-    // that is behind. Its answers are as exact as any.
+    // All servers share one small machine here: that alone must not make reads avoid Neo4j, nor a lagging replica. Its
+    // answers are as exact as any.
     let settings =
         Env::default().with("NEO4J_READ_TIMEOUT_MILLIS", "2000").with("REPLICA_MAX_LAG_SECONDS", "600");
     let mut own = Own::start_to_grow(settings).await;
     own.grow();
     let second = tokio::task::block_in_place(|| own.another(Program::Query));
     let there = own.endpoints.reading_through(&second);
-    // Nothing else is asked of the machine until both are built.
+    // No other load until both are built.
     for queries in [own.endpoints.queries(), there.queries()] {
         for replica in REPLICAS {
             wait_answering(&queries, replica).await;
@@ -87,7 +86,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     for reader in readers {
         seen.extend(reader.await.expect("the reads went well").0);
     }
-    // Expiries and jobs may still write; the log reaches beyond every answer in any case.
+    // Expiries and jobs may still write; the log extends beyond every answer in any case.
     truth::wait_caught_up(&own.endpoints).await;
     let events = truth::stream(&own.endpoints).await;
     let count = |wanted: &dyn Fn(&Observation) -> bool| seen.iter().filter(|seen| wanted(seen)).count();
@@ -114,7 +113,7 @@ async fn every_answer_is_the_state_at_its_revision() {
     assert!(walked > 100, "hardly any walks");
 }
 
-/// Kills processes and starts them again under load.
+/// Kills processes and restarts them under load.
 async fn kill_one_after_the_other(own: &mut Own, load: &Load) {
     let began = Instant::now();
     for victims in STEPS {

@@ -1,4 +1,4 @@
-//! I8: a walk through all pages misses and repeats no account, whatever changes in the list meanwhile.
+//! I8: a walk through all pages misses and repeats no account, regardless of concurrent changes in the list.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn a_walk_through_20_000_followers_while_1_000_others_come_and_go() {
         let missed = stayed.difference(&set).count();
         assert_eq!(missed, 0, "everybody who stayed is listed");
     }
-    // The churn may have ended by itself only by failing.
+    // The churn ends by itself only if it fails.
     let _ = stop.send(());
     churn.await.expect("the churn went well");
 }
@@ -118,7 +118,7 @@ async fn an_unknown_account_has_an_empty_list() {
     assert_eq!(limit.await.expect("in time").expect("a list"), Vec::<String>::new());
 }
 
-/// Lists leave out accounts across a block of the viewer, counts do not, and the older API's lists do not either.
+/// Lists leave out accounts across a block of the viewer, counts and the older API's lists do not.
 #[tokio::test]
 async fn a_viewer_sees_lists_without_its_blocks_and_counts_with_them() {
     let endpoints = Endpoints::shared();

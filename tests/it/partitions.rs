@@ -1,4 +1,4 @@
-//! command-service makes partitions without delaying writes, and drops those that nothing needs (I6).
+//! command-service creates partitions without delaying writes, and drops those that are no longer needed (I6).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,7 +28,7 @@ async fn exists(pool: &PgPool, partition: &str) -> bool {
         .expect("an answer")
 }
 
-/// The name of the partition of a day, as many days ago as that.
+/// The name of the partition of a day, by the number of days before today.
 async fn name(pool: &PgPool, parent: &str, days_ago: i32) -> String {
     sqlx::query_scalar("SELECT $1 || to_char(current_date_utc() - $2, '_YYYYMMDD')")
         .bind(parent)
@@ -38,7 +38,7 @@ async fn name(pool: &PgPool, parent: &str, days_ago: i32) -> String {
         .expect("a name")
 }
 
-/// Makes the partition of a day of the past.
+/// Creates the partition of a past day.
 async fn make(pool: &PgPool, parent: &str, days_ago: i32) -> String {
     let child = name(pool, parent, days_ago).await;
     let statement = format!(
@@ -57,7 +57,7 @@ async fn old_partitions_are_dropped_also_where_the_catalogue_was_analysed() {
     let pool = Endpoints::shared().postgres().await;
     for parent in ["outbox", "replies"] {
         let old = make(&pool, parent, 2_000).await;
-        // The planner may then look at the names of all relations first.
+        // Otherwise the planner may read the names of all relations first.
         run(&pool, "ANALYZE pg_class, pg_inherits").await;
         let dropped: i32 = sqlx::query_scalar("SELECT drop_partitions($1, interval '7 days')")
             .bind(parent)
@@ -144,7 +144,7 @@ async fn a_missing_partition_of_today_is_made_at_once() {
     let own = Own::light().start().await;
     let endpoints = own.endpoints.clone();
     let (commands, pool) = (endpoints.commands(), endpoints.postgres().await);
-    // Before the first event, so that no history goes with it.
+    // Before the first event, so that no history is dropped with it.
     let today = name(&pool, "outbox", 0).await;
     run(&pool, &format!("DROP TABLE {today}")).await;
     let [a, b] = users();
@@ -154,7 +154,7 @@ async fn a_missing_partition_of_today_is_made_at_once() {
     run(&pool, &format!("DROP TABLE {today}")).await;
     assert!(Ask::new(Act::Follow, a, user()).under(Uuid::new_v4()).done(&commands).await.changed);
     assert!(exists(&pool, &today).await);
-    // One that was taken away and is still there is put back.
+    // A partition that was detached and still exists is attached again.
     run(&pool, &format!("ALTER TABLE replies DETACH PARTITION {today}")).await;
     assert!(Ask::new(Act::Follow, a, user()).under(Uuid::new_v4()).done(&commands).await.changed);
     truth::assert_agreement(&endpoints, 3).await;
@@ -164,7 +164,7 @@ async fn a_missing_partition_of_today_is_made_at_once() {
 async fn inserts_that_fail_are_seen_without_traffic() {
     let own = Own::light().start().await;
     let pool = own.endpoints.postgres().await;
-    // Neither the upkeep nor a command can make this partition: something else is in its place.
+    // Neither the maintenance task nor a command can create this partition: another object has its name.
     let today = name(&pool, "replies", 0).await;
     run(&pool, &format!("DROP TABLE {today}; CREATE VIEW {today} AS SELECT 1 AS x")).await;
     let readyz = || async {
@@ -245,8 +245,8 @@ async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
     truth::assert_agreement(&endpoints, 3).await;
 }
 
-/// I6: a repeat gets the first answer while its record is younger than 24 hours. The record goes with the partition of
-/// its day.
+/// I6: a repeat gets the first answer while its record is younger than 24 hours. The record is dropped with the
+/// partition of its day.
 async fn a_record_lives_for_a_day(own: &mut Own, pool: &PgPool) {
     let commands = own.endpoints.commands();
     let mut records = Vec::new();
@@ -271,7 +271,7 @@ async fn a_record_lives_for_a_day(own: &mut Own, pool: &PgPool) {
     assert!(!old.done(&commands).await.changed, "carried out again: the pair follows already");
 }
 
-/// Lets command-service start again, and waits until it has dropped what it may.
+/// Restarts command-service, and waits until it has dropped old partitions.
 async fn tidied(own: &mut Own, pool: &PgPool) {
     let canary = make(pool, "outbox", 40).await;
     own.kill(Victim::Command);

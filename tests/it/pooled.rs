@@ -1,4 +1,4 @@
-//! PostgreSQL behind PgBouncer: sessions work as without it, and a pooler with another mode than session is refused.
+//! PostgreSQL behind PgBouncer: sessions work as without it, and pool modes other than session are rejected.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use tests::{Endpoints, jobs, new_user, until, user};
 use tokio::task::block_in_place;
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// The shared one has a stream of another database, and listeners.
+/// The shared one has another database's stream, and listeners.
 const NO_NATS: &str = "nats://127.0.0.1:1";
 
 /// The lines of docs/operations.md.
@@ -29,7 +29,7 @@ fn documented() -> String {
     lines.expect("the lines for PgBouncer").0.to_owned()
 }
 
-/// A database of the test's own, for the owner, through the pooler.
+/// A database of this test, for the owner, through the pooler.
 fn through(pooler: &PgBouncer, database: &Database) -> String {
     pooler.url_instead_of(&database.url)
 }
@@ -43,7 +43,7 @@ fn env(url: String, shared: &Endpoints) -> Env {
         .with("NATS_URL", NO_NATS)
 }
 
-/// Waits until /readyz fails with these words.
+/// Waits until /readyz fails with this text.
 async fn until_unready(service: &Service, words: &str) {
     until(&format!("{} to say {words}", service.name()), LIMIT, || async {
         let answer =
@@ -60,7 +60,7 @@ fn retries(service: &Service) -> f64 {
     retries.map(|sample| sample.value).sum()
 }
 
-/// What GetStatus and health checks do not: they use the database, whose schema or sessions may be those of others.
+/// Calls that use the database, unlike GetStatus and health checks; its schema or sessions may be wrong.
 async fn other_calls_are_refused(endpoints: &Endpoints) {
     let mut commands = endpoints.commands();
     let refused = follow(&mut commands, &new_user(), &new_user()).await.expect_err("no committer");
@@ -77,7 +77,7 @@ fn migrate(url: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// The lock of all writes is held: a session without its limit would wait for as long as the caller.
+/// The lock of all writes is held: a session without its timeout would wait as long as the caller.
 async fn writes_end_at_the_lock_timeout(endpoints: &Endpoints, truth: &PgPool) {
     let mut held = truth.begin().await.expect("a transaction");
     sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *held).await.expect("the lock");
@@ -90,7 +90,7 @@ async fn writes_end_at_the_lock_timeout(endpoints: &Endpoints, truth: &PgPool) {
 async fn sessions_through_a_pooler_keep_their_limits() {
     let shared = Endpoints::shared();
     let database = Database::create(&shared).await;
-    // What the database would give a session that does not say what it wants.
+    // The database's default for sessions that do not set their own.
     let level = "SET default_transaction_isolation = 'serializable'";
     let change = format!("ALTER DATABASE {} {level}", database.name);
     sqlx::query(AssertSqlSafe(change)).execute(&database.pool).await.expect("a default of the database");
@@ -117,7 +117,7 @@ async fn sessions_through_a_pooler_keep_their_limits() {
         for followed in futures::future::join_all(follows).await {
             followed.expect("a follow");
         }
-        // Two writers under another isolation level would have met.
+        // Under another isolation level, two writers would conflict.
         assert_eq!((retries(&pooled), retries(&direct)), (0.0, 0.0));
         writes_end_at_the_lock_timeout(&shared.through(&pooled), &database.pool).await;
     }

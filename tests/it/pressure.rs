@@ -1,4 +1,4 @@
-//! Reads under pressure and after cold starts: honest callers are neither refused nor sent to PostgreSQL.
+//! Reads under pressure and after cold starts: ordinary callers are neither rejected nor sent to PostgreSQL.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,16 +19,16 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Lists that one client has in flight, over one connection.
+/// Concurrent lists of one client, over one connection.
 const IN_FLIGHT: usize = 800;
-/// Clients that ask a thousand checks a second together.
+/// Clients that together send a thousand checks per second.
 const CLIENTS: usize = 64;
 const EVERY: Duration = Duration::from_millis(64);
-/// Checks of each.
+/// Number of checks of each.
 const CHECKS: u32 = 60;
 /// Clients that read all events.
 const WATCHERS: usize = 16;
-/// Edges of an import.
+/// Number of edges of an import.
 const IMPORTED: usize = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +77,7 @@ async fn lists_in_flight_open_no_breaker_and_stop_no_checks() {
         if enough { Ok(()) } else { Err(format!("{answered} answered, {refused} refused")) }
     })
     .await;
-    // Another client, in the middle of that.
+    // Another client, during that load.
     let mut others = own.endpoints.queries();
     for _ in 0..100 {
         check(&mut others, &new_user(), &new_user(), None).await.expect("a check is answered");
@@ -121,7 +121,7 @@ async fn honest_clients_meet_no_limit() {
         let answer = tests::importing::chunk(&mut commands, request).await.expect("a chunk of the import");
         assert_eq!(answer.refused, []);
     }
-    // Foreign programs, in the middle of that.
+    // External programs, during that load.
     super::external_clients::run_python_client(&own.endpoints).await;
     over.store(true, Ordering::SeqCst);
     let mut calls = 0;
@@ -132,8 +132,8 @@ async fn honest_clients_meet_no_limit() {
     for admin in [own.pipeline.command.admin_addr(), own.pipeline.query.admin_addr()] {
         let refusals = scrape(admin).into_iter().filter(|sample| {
             let metric = sample.metric.as_str();
-            // The client in Python sends wrong tokens, too. Suggestions have no store but the read model, which an
-            // import leaves behind; they come again.
+            // The Python client sends wrong tokens, too. Only the read model answers suggestions, and it lags during an
+            // import; the client retries.
             let behind = sample.labels.get("reason").is_some_and(|reason| reason == "behind");
             metric != "auth_refused_total"
                 && !behind
@@ -157,7 +157,7 @@ async fn follow_and_check(mut commands: Commands, mut queries: Queries, over: Ar
     calls
 }
 
-/// Reads all events from now on; answers how many messages came.
+/// Reads all events from now on; returns the number of messages.
 async fn watch(mut queries: Queries, over: Arc<AtomicBool>) -> u64 {
     let mut messages =
         queries.watch_events(WatchEventsRequest::default()).await.expect("a watch").into_inner();
@@ -184,8 +184,8 @@ async fn cold_starts_refuse_nobody() {
         victims.iter().for_each(|victim| own.revive(*victim));
         own.wait_ready();
         if victims.contains(&Victim::Neo4j) {
-            // While its only read model is away, query-service stays ready and answers within the budget; and a start
-            // waits 30 s for it, which is not enough on every machine.
+            // While its only read model is down, query-service stays ready and answers within the budget. A start waits
+            // 30 s for the read model, which is not enough on every machine.
             until("Neo4j to serve again", LIMIT, || neo4j_serves(own.endpoints.queries())).await;
         }
         let clients = (0..CLIENTS).map(|number| {
@@ -205,7 +205,7 @@ async fn neo4j_serves(mut queries: Queries) -> Result<(), String> {
     if serves { Ok(()) } else { Err(format!("{status:?}")) }
 }
 
-/// Asks checks, one in each interval, and returns the refusals.
+/// Sends checks, one per interval, and returns the rejections.
 async fn at_a_steady_pace(mut queries: Queries, number: usize) -> Vec<Code> {
     let begin = Instant::now() + EVERY.mul_f64(number as f64 / CLIENTS as f64);
     let mut refused = Vec::new();

@@ -1,5 +1,5 @@
-//! Two clients and two command-services on the same pairs: the rules allow the final state, whatever the order, and the
-//! log alone leads to it (I1, I6, I11).
+//! Two clients and two command-services on the same pairs: in any order, the final state obeys the rules, and a replay
+//! of the log leads to it (I1, I6, I11).
 
 use devstack::services::Service;
 use futures::future::join_all;
@@ -31,7 +31,7 @@ impl Two {
     }
 }
 
-/// Errors that are right while the other side of the pair writes.
+/// Errors that are correct while the other side of the pair writes.
 fn is_expected(reason: Option<Reason>) -> bool {
     matches!(reason, Some(Reason::Blocked | Reason::RequestNotFound))
 }
@@ -44,7 +44,7 @@ async fn the_log_alone_gives_the_final_tables_after_every_race() {
     for [_, private] in pairs.iter().step_by(2) {
         OnAccount::SetPrivate(true).finish(&two.replicas[0], *private).await;
     }
-    // Each side of each pair does what it can, and now and then changes its privacy.
+    // Each side of each pair sends all its commands, and sometimes changes its privacy.
     let first = [Act::Follow, Act::Unfollow, Act::Cancel, Act::Block, Act::Unblock, Act::Mute, Act::Unmute];
     let other = [Act::Accept, Act::Reject, Act::RemoveFollower, Act::Block, Act::Unblock, Act::Follow];
     let side = |commands: Commands, pair: [UserId; 2], acts: Vec<Act>, seed: u64| async move {
@@ -72,7 +72,7 @@ async fn the_log_alone_gives_the_final_tables_after_every_race() {
     .for_each(|side| side.expect("no side saw what it should not"));
     let asked: Vec<_> = pairs.into_iter().flatten().collect();
     wait_for_jobs(&two.endpoints, &asked).await;
-    // The replay holds every event to the rules, at every revision.
+    // The replay checks the rules at every event.
     truth::assert_log(&two.endpoints).await;
 }
 
@@ -171,7 +171,7 @@ async fn the_first_answer_comes_from_any_replica_and_a_repeat_in_flight_changes_
         tokio::join!(OnAccount::Erase.send(here, a, id), OnAccount::Erase.send(there, a, id));
     let mut job_ids = [first.expect("an erase").job_id, second.expect("an erase").job_id];
     job_ids.sort();
-    // Also if the job has ended in between, and forgotten the first answer with the account.
+    // Also if the job has ended meanwhile, and has erased the first answer with the account.
     assert_eq!(job_ids[0], job_ids[1], "one job");
     assert!(!job_ids[1].is_empty(), "there was something to erase");
     jobs::wait(there, &job_ids[1]).await;

@@ -1,5 +1,5 @@
 //! The sweep and the projector with erased ids, accounts with very many edges, wrong counts, and transactions that
-//! Neo4j ends.
+//! Neo4j terminates.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ use uuid::Uuid;
 const LIMIT: Duration = Duration::from_secs(120);
 /// More than the walk counts in one transaction.
 const CELEBRITY: usize = 11_000;
-/// How long the stream keeps its messages.
+/// Retention time of the stream.
 const STREAM_AGE_SECONDS: &str = "5";
-/// Tables whose rows have an age; docs/security.md names each.
+/// Tables whose rows expire; docs/security.md names each.
 const AGEING: [&str; 5] = ["outbox", "replies", "jobs", "job_targets", "erase_requests"];
 
 fn sum(own: &Own, metric: &str) -> f64 {
@@ -40,7 +40,7 @@ async fn wait_for(own: &Own, what: &str, mut holds: impl FnMut() -> bool) {
     assert!(own.pipeline.projector.is_ready(), "the projector serves");
 }
 
-/// Waits for two more passes of the sweep: one may be under way.
+/// Waits for two more passes of the sweep, because one may be in progress.
 async fn wait_swept(own: &Own) {
     let passes = sum(own, "projector_sweep_passes_total");
     wait_for(own, "two passes of the sweep", || sum(own, "projector_sweep_passes_total") >= passes + 2.0)
@@ -52,7 +52,7 @@ async fn number(graph: &Graph, text: &str, id: &str) -> i64 {
     rows.next().await.expect("an answer").expect("a row").get("n").expect("a number")
 }
 
-/// The nodes and relationships of Neo4j with a property that holds the id.
+/// The nodes and relationships of Neo4j with a property that contains the id.
 async fn in_neo4j(graph: &Graph, id: &str) -> i64 {
     let of = |pattern: &str| {
         format!(
@@ -62,7 +62,7 @@ async fn in_neo4j(graph: &Graph, id: &str) -> i64 {
     number(graph, &of("(x)"), id).await + number(graph, &of("()-[x]->()"), id).await
 }
 
-/// The tables of PostgreSQL that hold the id in a column of texts, UUIDs or bytes; a partition counts as its table.
+/// The tables of PostgreSQL that contain the id in a text, UUID or bytes column; a partition counts as its table.
 async fn in_postgres(pool: &PgPool, id: Uuid) -> Vec<String> {
     let columns = sqlx::query(
         "SELECT coalesce(i.inhparent, c.oid)::regclass::text AS name, c.oid::regclass::text AS part,
@@ -100,7 +100,7 @@ async fn in_postgres(pool: &PgPool, id: Uuid) -> Vec<String> {
     found
 }
 
-/// A set whose sweep is fast and whose stream forgets soon.
+/// A set with a fast sweep and a short retention of the stream.
 async fn set() -> Own {
     let settings = Env::default()
         .with("SWEEP_EDGES_PER_SECOND", "200000")
@@ -131,7 +131,7 @@ async fn upkeep_of_a_read_model_collects_ids() {
 
 async fn a_celebrity_is_searched_while_it_gains_followers(own: &Own, star: &str) {
     let graph = own.endpoints.neo4j();
-    // Two of its edges lead elsewhere than they say: one begins at another account, one ends there.
+    // Two of its edges have other ends than their properties say: one starts at another account, one ends there.
     let elsewhere = "CREATE (z:User {id: $id}) WITH z MATCH (x:User)-[r:FOLLOWS]->(y:User) WHERE r.dst = $star \
                      WITH z, x, y, r, properties(r) AS p LIMIT 2 DELETE r WITH z, collect([x, y, p]) AS all \
                      WITH z, all[0] AS a, all[1] AS b, all[0][0] AS ax, all[0][1] AS ay, all[1][0] AS bx \
@@ -156,7 +156,7 @@ async fn a_celebrity_is_searched_while_it_gains_followers(own: &Own, star: &str)
     truth::wait_caught_up(&own.endpoints).await;
 }
 
-/// One too many and one too few, far apart: the sum of all accounts is right.
+/// One too many and one too few, far apart: the sum over all accounts is right.
 async fn counts_are_compared_account_by_account(own: &Own, fans: &[(String, String)]) {
     let pool = own.endpoints.postgres().await;
     let ids = || fans.iter().map(|(fan, _)| fan.parse::<Uuid>().expect("an id"));
@@ -220,13 +220,13 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     }
     let strange: Vec<_> = left.iter().filter(|table| !AGEING.contains(&table.as_str())).collect();
     assert!(strange.is_empty(), "tables without an age that hold an erased id: {strange:?}");
-    // Their ages pass. Partitions are days, so the owner does what dropping them would.
+    // The rows expire. Partitions are days, so the owner deletes the rows instead of dropping them.
     for statement in [
         "DELETE FROM outbox WHERE revision < (SELECT max(revision) FROM outbox)",
         "TRUNCATE replies",
         "DELETE FROM jobs WHERE state <> 'running'",
     ] {
-        // The newest event says where the head is, and must not be the erased account's.
+        // The newest event defines the head, and must not be the erased account's.
         follow(&mut writer, &new_user(), star).await.expect("a follow");
         sqlx::query(statement).execute(&pool).await.expect(statement);
     }
@@ -235,7 +235,7 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
         .await
         .expect("the events before");
     assert_eq!(in_postgres(&pool, erased.uuid()).await, Vec::<String>::new());
-    // The walk's cursor may name it for a moment.
+    // The walk's cursor may contain it for a moment.
     until("Neo4j without the id", LIMIT, || async {
         let left = in_neo4j(&graph, &text).await;
         if left == 0 { Ok(()) } else { Err(format!("{left} nodes and edges")) }
@@ -251,7 +251,7 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     .await;
 }
 
-/// With a latency, a large batch takes longer than a transaction may: it has a statement for about seventy edges. So
+/// With added latency, a large batch exceeds the transaction timeout: it has a statement for about seventy edges. So
 /// does a single event of 1,000 edges.
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_halves_batches_that_neo4j_ends() {
@@ -286,7 +286,7 @@ async fn upkeep_halves_batches_that_neo4j_ends() {
     assert_eq!(sum(&own, "projector_sweep_differences_total"), 0.0, "the sweep finds nothing to repair");
 }
 
-/// I2, I13: the checkpoint keeps the event in `target`, so that readers do not take its first part for the state
+/// I2, I13: the checkpoint keeps the event in `target`, so that readers do not mistake its first part for the state
 /// before it.
 async fn a_kill_between_two_parts_shows_no_part(own: &mut Own, proxy: &FaultProxy) {
     let endpoints = own.endpoints.clone();

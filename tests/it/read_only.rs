@@ -17,12 +17,12 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tonic_types::StatusExt as _;
 
-/// Sessions at a read-only server live half an hour where they are not closed.
+/// Without being closed, sessions at a read-only server live for half an hour.
 const SOON: Duration = Duration::from_secs(30);
 /// Clients that write during a failover.
 const WRITERS: usize = 4;
 
-/// The follow did not happen, and can be repeated.
+/// The follow had no effect, and can be repeated.
 async fn assert_not_committed(commands: &mut Commands) {
     let refused = follow(commands, &new_user(), &new_user()).await.expect_err("PostgreSQL takes no writes");
     assert_refused(&refused, Reason::NotCommitted, None);
@@ -72,7 +72,7 @@ async fn set(owner: &sqlx::PgPool, statement: &'static str) {
     sqlx::query(statement).execute(owner).await.expect("the owner made the role");
 }
 
-/// Settings of a role are for new sessions.
+/// Settings of a role apply to new sessions.
 async fn end_sessions(own: &Own) {
     let address = own.servers.postgres.url_of(Principal::Command);
     let mut session = PgConnection::connect(&address).await.expect("a session");
@@ -100,7 +100,7 @@ async fn a_standby_is_no_fork_and_takes_writes_after_its_promotion() {
     truth::wait_caught_up(&own.endpoints).await;
     let head = truth::head(&own.endpoints).await;
 
-    // The address leads to a standby that lags behind what was published.
+    // The address leads to a standby that lags behind the stream.
     own.kill(Victim::Postgres);
     own.servers.postgres.swap_with_copy().expect("the copy in its place");
     own.servers.postgres.make_standby().expect("a standby");
@@ -117,7 +117,7 @@ async fn a_standby_is_no_fork_and_takes_writes_after_its_promotion() {
     follows_again(&commands).await;
     until_stream_is(&commands, StreamState::Ok, "").await;
 
-    // And to a standby that has everything, until that is promoted.
+    // Then to an up-to-date standby, until that is promoted.
     own.kill(Victim::Postgres);
     own.servers.postgres.make_standby().expect("a standby");
     own.revive(Victim::Postgres);
@@ -154,7 +154,7 @@ async fn a_standby_by_streaming_replication_takes_over_without_a_loss() {
         own.servers.postgres.start_again_with_standby(&log, port).expect("a standby")
     });
     follows_again(&commands).await;
-    // Writers that see each refusal, and continue.
+    // Writers that see each rejection, and continue.
     let writers: Vec<_> =
         (0..WRITERS).map(|_| tokio::spawn(writes_until_promoted(commands.clone()))).collect();
     for _ in 0..20 {
@@ -187,7 +187,7 @@ async fn a_standby_by_streaming_replication_takes_over_without_a_loss() {
     block_in_place(|| standby.stop()).expect("it stops");
 }
 
-/// Follows until one was refused and a later one acknowledged. Returns all acknowledged ones.
+/// Follows until one was rejected and a later one acknowledged. Returns all acknowledged ones.
 async fn writes_until_promoted(mut commands: Commands) -> Vec<(String, String)> {
     let (mut acknowledged, mut refused) = (Vec::new(), false);
     let begun = std::time::Instant::now();

@@ -1,6 +1,6 @@
-//! I8, I10 and I13 with two read replicas: one is added, lost, wiped, slow, or of another history, and comes back.
+//! I8, I10 and I13 with two read replicas: one is added, lost, wiped, slow, or of another history, and recovers.
 //!
-//! PostgreSQL answers no read here (`READ_SOURCE=neo4j`): a read fails if the other replica does not take it over.
+//! PostgreSQL answers no read here (`READ_SOURCE=neo4j`): a read fails unless the other replica answers it.
 
 mod load;
 
@@ -34,7 +34,7 @@ async fn set() -> Own {
     Own::start_to_grow(settings).await
 }
 
-/// The same with both replicas, which answer, and the edges that both hold.
+/// A set with both replicas, which answer, and the edges that both contain.
 async fn grown_set(seed: u64) -> (Own, Vec<(String, String)>) {
     let mut own = set().await;
     let edges = graph::random(seed, 300, 3_000);
@@ -46,7 +46,7 @@ async fn grown_set(seed: u64) -> (Own, Vec<(String, String)>) {
     (own, edges)
 }
 
-/// Both replicas hold what PostgreSQL holds, and all answers agree.
+/// Both replicas contain what PostgreSQL contains, and all answers agree.
 async fn assert_both_agree(own: &Own) {
     truth::assert_agreement(&own.endpoints, 3).await;
     truth::assert_agreement(&own.second_read_model(), 0).await;
@@ -78,7 +78,7 @@ async fn two_read_replicas_stand_in_for_each_other() {
     let endpoints = own.endpoints.clone();
     let load = Load::start(&endpoints, &edges);
     own.kill(Victim::Neo4j);
-    // Reads continue until query-service has noticed the loss, and after it.
+    // Reads continue before and after query-service has noticed the loss.
     wait_store(&endpoints, "projector-0", |store| !store.serving).await;
     load.wait_for_more(300).await;
     let answered = load.end("while a replica was lost").await;
@@ -121,13 +121,13 @@ async fn reads_are_spread(endpoints: &Endpoints) {
         let answer = check(&mut queries, &new_user(), &new_user(), None).await.expect("a check");
         *counts.entry(replica_of(answer.explanation)).or_insert(0) += 1;
     }
-    // One that is slow for a moment is asked less.
+    // A replica that is slow for a moment gets fewer reads.
     for replica in BOTH {
         assert!(counts.get(replica).is_some_and(|count| *count > 20), "{counts:?}");
     }
 }
 
-/// Pages of both replicas make one walk, while the list changes.
+/// One walk uses pages of both replicas, while the list changes.
 async fn a_walk_over_both_is_exact(endpoints: &Endpoints) {
     let star = new_user();
     let fans: Vec<_> = (0..60).map(|_| (new_user(), star.clone())).collect();
@@ -158,7 +158,7 @@ async fn a_walk_over_both_is_exact(endpoints: &Endpoints) {
         if page_token.is_empty() {
             break;
         }
-        // They come and go at the top, above the place that the walk has reached.
+        // They are added and removed at the top, above the position of the walk.
         follow(&mut commands, &new_user(), &star).await.expect("a follow");
         unfollow(&mut commands, &passing, &star).await.expect("an unfollow");
     }
@@ -169,7 +169,7 @@ async fn a_walk_over_both_is_exact(endpoints: &Endpoints) {
     assert_eq!(replicas, BOTH.map(str::to_owned).into(), "the pages came from both");
 }
 
-/// A replica whose projector hangs is behind, and the other one is asked.
+/// A replica whose projector hangs lags, and the other one answers.
 async fn one_that_lags_is_not_preferred(own: &mut Own) {
     let endpoints = own.endpoints.clone();
     let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
@@ -184,7 +184,7 @@ async fn one_that_lags_is_not_preferred(own: &mut Own) {
         assert!(answer.following);
         assert_eq!(replica_of(answer.explanation), "projector-0", "the other one lags");
     }
-    // Over more than one hop recent events do not help: the one that has it must answer.
+    // For multi-hop reads recent events do not help: the replica that has reached the token must answer.
     let request = ListMutualsRequest {
         user_id: a.clone(),
         consistency: fresh(&written),
@@ -210,7 +210,7 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
     let mut watch =
         endpoints.queries().watch_events(WatchEventsRequest::default()).await.expect("a watch").into_inner();
     for change in ["SET c.epoch = 9000000000", "SET c.database_id = randomUUID()"] {
-        // One that is stopped while it writes keeps its lock on the checkpoint.
+        // A projector that is stopped during a write keeps its lock on the checkpoint.
         truth::wait_caught_up(&endpoints).await;
         let projector = &mut own.pipeline.further_projectors[0];
         block_in_place(|| projector.signal(Signal::SIGSTOP)).expect("stopped");
@@ -225,13 +225,13 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
         let projector = &mut own.pipeline.further_projectors[0];
         block_in_place(|| projector.signal(Signal::SIGCONT)).expect("goes on");
         if change.contains("database_id") {
-            // A projector looks at the name of the database when it opens its read model.
+            // A projector checks the id of the database when it opens its read model.
             own.kill(Victim::SecondProjector);
             own.revive(Victim::SecondProjector);
         }
         wait_answering(&endpoints.queries(), "projector-1").await;
     }
-    // The watch has seen all of it, and continues.
+    // The watch has received all events, and continues.
     let last = follow(&mut endpoints.commands(), &b, &a).await.expect("a follow").written_at;
     loop {
         let message = watch.message().await.expect("the watch goes on").expect("a message");
@@ -241,13 +241,13 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
     }
 }
 
-/// A query-service that was not there when the projector fell behind does not take its replica for a fresh one.
+/// A query-service that started after the projector fell behind does not consider its replica fresh.
 async fn one_that_has_just_started_knows_too(own: &mut Own) {
     own.kill(Victim::Query);
     let began = Instant::now();
     own.revive(Victim::Query);
     let endpoints = own.endpoints.clone();
-    // Longer than it has been alive itself.
+    // Longer than its own uptime.
     wait_store(&endpoints, "projector-1", |store| {
         let staleness = store.staleness.and_then(|staleness| Duration::try_from(staleness).ok());
         store.serving && store.lagging && staleness > Some(began.elapsed())
@@ -260,7 +260,7 @@ async fn one_that_has_just_started_knows_too(own: &mut Own) {
     }
 }
 
-/// How query-service sees a replica.
+/// query-service's view of a replica.
 async fn store(endpoints: &Endpoints, replica: &str) -> Result<StoreStatus, String> {
     let status = endpoints.queries().get_status(GetStatusRequest {}).await;
     let stores = status.map_err(|status| status.to_string())?.into_inner().stores;

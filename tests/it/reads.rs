@@ -1,4 +1,4 @@
-//! Single-hop reads of both stores, compared with the model of the contract, with each other, and by examples.
+//! Single-hop reads of both stores, compared with the model of the contract, with each other, and with examples.
 
 mod compare;
 mod examples;
@@ -30,7 +30,7 @@ const ACTS: [Act; 10] = [
     Act::Cancel,
 ];
 
-/// A command that is more often one that adds an edge, or lists would stay empty.
+/// A command that more often adds an edge, because lists would stay empty otherwise.
 fn command(random: &mut StdRng, users: &[UserId]) -> Ask {
     let actor = users[random.random_range(0..users.len())];
     let others: Vec<_> = users.iter().filter(|user| **user != actor).collect();
@@ -57,7 +57,7 @@ async fn every_read_of_both_stores_is_the_models() {
     let users: [UserId; ACCOUNTS] = users();
     let mut model = Model::default();
     let mut random = StdRng::seed_from_u64(5);
-    // Some accounts whose follows need consent, so that there are requests.
+    // Some private accounts, so that there are requests.
     for user in &users[..3] {
         tests::jobs::OnAccount::SetPrivate(true).send(&commands, *user, None).await.expect("made private");
         model.begin_step();
@@ -77,7 +77,7 @@ async fn every_read_of_both_stores_is_the_models() {
             }
         }
         if round == ROUNDS / 2 {
-            // Hidden accounts are in no list, count or pair, and come back in their old places.
+            // Hidden accounts are in no list, count or pair, and come back at their old positions.
             tests::jobs::OnAccount::Archive.finish(&commands, users[6]).await;
             model.begin_step();
             model.set_archived(users[6], true);

@@ -1,4 +1,4 @@
-//! A restored copy of a database on the NATS of the original changes nothing of production.
+//! A restored copy of a database on the original's NATS changes nothing of production.
 
 use async_nats::jetstream::{self, consumer};
 use devstack::env_file::Env;
@@ -74,7 +74,7 @@ async fn a_rehearsed_restore_leaves_production_alone() {
     assert!(blocked.problem.contains("stream FOLLOWGRAPH of epoch 1"), "{}", blocked.problem);
     follow(&mut there.commands(), &new_user(), &new_user()).await.expect("writes go on there");
 
-    // Nor with the consent, given by mistake: production's heartbeats are heard.
+    // Nor with an operator's consent, given by mistake: production's heartbeats are received.
     recover(&copy, &["--yes", "--keep-epoch", "--replace-stream"]);
     until_stream_is(&there.commands(), StreamState::Blocked, "without a heartbeat of epoch 1").await;
 
@@ -90,7 +90,7 @@ async fn a_rehearsed_restore_leaves_production_alone() {
     assert!(stream.consumer_info("theirs").await.is_ok(), "with its consumers");
     truth::assert_agreement(&production, 5).await;
 
-    // Another history keeps its hands off a stream of its own name, too.
+    // A process of another history does not change a stream of its own name either.
     drop(rehearsal);
     let config = stream.info().await.expect("the stream").config.clone();
     assert!(config.metadata.contains_key("followgraph.database_id"), "{:?}", config.metadata);

@@ -1,7 +1,7 @@
-//! A release's contract, settings and metrics stay. `tests/released` lists them.
+//! The contract, settings and metrics of a release stay. `tests/released` lists them.
 //!
-//! `buf breaking` in `cargo xtask check` compares the contract. `tests/released/removed.txt` lists what was removed on
-//! purpose, with its line of the release and the reason.
+//! `buf breaking` in `cargo xtask check` compares the contract. `tests/released/removed.txt` lists intended removals,
+//! with the release's line and the reason.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -51,7 +51,7 @@ fn settings_of_the_release_still_work() {
     assert!(required.is_empty(), "a deployment of the release would not start: {required:?}");
 }
 
-/// The names under which a program reads a setting: its own and older ones.
+/// The names under which a program reads a setting, including older ones.
 fn names_of(program: &str, setting: &Value) -> Vec<String> {
     let older = setting["formerly"].as_array().expect("a list");
     let name = |setting: &Value| format!("{program} {}", setting["name"].as_str().expect("a name"));
@@ -61,7 +61,7 @@ fn names_of(program: &str, setting: &Value) -> Vec<String> {
 #[test]
 fn metrics_of_the_release_keep_name_kind_and_labels() {
     let now: BTreeSet<String> = PROGRAMS.into_iter().flat_map(metrics_of).collect();
-    // A label may be added, none may go.
+    // A label may be added, but not removed.
     let missing: Vec<_> = METRICS
         .lines()
         .flat_map(|line| {
@@ -90,15 +90,15 @@ fn metrics_of(program: &str) -> Vec<String> {
     lines
 }
 
-/// True if the name was removed on purpose: a line begins with it, and a colon and a reason follow.
+/// True if the name was removed on purpose: a line starts with it, and a colon and a reason follow.
 fn removed(name: &str) -> bool {
     let reason = |line: &str| line.strip_prefix(name).and_then(|rest| rest.strip_prefix(": ")).is_some();
     REMOVED.lines().any(reason)
 }
 
-/// What a program prints as JSON.
+/// The JSON output of a program.
 fn said(program: &str, flag: &str) -> Value {
-    // Asks for the explanation first: without `cargo xtask test` nothing is built.
+    // Fails first if `cargo xtask test` has not built the program.
     tests::Endpoints::shared();
     let output = Command::new(binaries().join(program)).arg(flag).output().expect("the program runs");
     assert!(output.status.success(), "{program} {flag}: {}", String::from_utf8_lossy(&output.stderr));

@@ -27,7 +27,7 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
     importing::all(&mut commands, &edges[..6_000], 500).await;
     truth::wait_caught_up(&endpoints).await;
 
-    // The projector runs on while its Neo4j comes back empty.
+    // The projector keeps running while its Neo4j is replaced by an empty one.
     own.kill(Victim::Neo4j);
     block_in_place(|| own.servers.neo4j.wipe()).expect("wiped");
     own.revive(Victim::Neo4j);
@@ -38,7 +38,7 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
     importing::all(&mut commands, &edges[6_000..], 500).await;
     truth::assert_agreement(&endpoints, 5).await;
 
-    // And while it does not run. A row that is not in the contract, put there by hand, hides none behind it.
+    // Then while it is stopped. A row outside of the contract, inserted manually, does not hide the rows after it.
     let pool = own.endpoints.postgres().await;
     let by_hand =
         "INSERT INTO follows VALUES (gen_random_uuid(), '00000000-0000-0000-0000-000000000000', now(), 1, 1)";
@@ -59,7 +59,7 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
     values_of_other_types_are_repaired(&endpoints).await;
 }
 
-/// A projector that finds data of another program writes nothing until the data is removed.
+/// A projector that finds another program's data writes nothing until the data is removed.
 async fn data_of_others_is_left_alone(own: &mut Own) {
     let graph = own.endpoints.neo4j();
     until("a node of another program", LIMIT, || async {
@@ -81,7 +81,7 @@ async fn data_of_others_is_left_alone(own: &mut Own) {
     graph.run(neo4rs::query("MATCH (n:Other) DELETE n")).await.expect("the data is removed");
 }
 
-/// Values were set by hand, through a client with one type of number.
+/// Values were set manually, through a client with only one number type.
 async fn values_of_other_types_are_repaired(endpoints: &Endpoints) {
     let graph = endpoints.neo4j();
     for damage in [
@@ -134,7 +134,7 @@ async fn a_second_projector_takes_over_and_the_first_one_stops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_command_services_order_their_writes() {
     let own = Own::light().start().await;
-    // A dump is under way, which stands against making the partition that is missing. It stops neither of them.
+    // A dump is in progress, which blocks the creation of the missing partition. It stops neither of them.
     let pool = own.endpoints.postgres().await;
     let drop_the_last = "DO $$ BEGIN EXECUTE format('DROP TABLE outbox_%s',
         to_char((now() AT TIME ZONE 'UTC')::date + 7, 'YYYYMMDD')); END $$";
@@ -173,7 +173,7 @@ async fn two_command_services_order_their_writes() {
     );
     truth::assert_agreement(&own.endpoints, 5).await;
 
-    // The relay's leader dies: the other one takes over.
+    // The relay's leader is killed: the other one takes over.
     block_in_place(|| second.kill9()).expect("killed");
     follow(&mut own.endpoints.commands(), &new_user(), &new_user()).await.expect("a follow");
     truth::assert_agreement(&own.endpoints, 1).await;
@@ -210,7 +210,7 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
     in_doubt::a_job_is_started_once(&own, &proxy).await;
     truth::assert_agreement(&endpoints, 5).await;
 
-    // PostgreSQL's host is gone without a word: nothing that is given up in the middle keeps its place in a pool.
+    // PostgreSQL's host fails without closing connections: no abandoned transaction keeps its place in a pool.
     proxy.vanish();
     until("writes to go through again", Duration::from_secs(90), || {
         let mut commands = endpoints.commands();

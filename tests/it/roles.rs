@@ -1,5 +1,5 @@
-//! PostgreSQL's roles: no service may do more than it must. All other tests show that each may do what it must, since
-//! services run with these roles.
+//! PostgreSQL's roles: each service has only the privileges that it needs. All other tests show that each has those,
+//! since services run with these roles.
 
 use devstack::Principal;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -50,7 +50,7 @@ async fn connect(who: Principal) -> PgConnection {
     PgConnection::connect(&url).await.expect("the role can log in")
 }
 
-/// Tries a statement, and takes back what it has done; answers the code of its error.
+/// Tries a statement, and rolls it back; returns the code of its error.
 async fn attempt(connection: &mut PgConnection, statement: &'static str) -> Option<String> {
     connection.execute("BEGIN READ WRITE").await.expect("a transaction");
     let outcome = connection.execute(statement).await;
@@ -86,7 +86,7 @@ async fn readers_cannot_write_and_see_only_what_they_show() {
     assert_refused(Principal::Query, &["SELECT FROM jobs", "SELECT FROM projectors"]).await;
     let mut writer = connect(Principal::Command).await;
     for statement in FOR_THE_WRITER {
-        // Not the ones that wait for others or take the ground from under other tests.
+        // Not the statements that wait for locks or would break other tests.
         if statement.starts_with("LOCK")
             || statement.contains("drop_partitions")
             || statement.contains("log_")

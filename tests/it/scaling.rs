@@ -1,5 +1,5 @@
-//! Read pods are added and removed under load: no read fails, new pods get their share, and the processor time of a
-//! read does not depend on the number of pods.
+//! Read pods are added and removed under load: no read fails, new pods get their share, and the CPU time of a read does
+//! not depend on the number of pods.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use tests::metrics::calls_answered;
 use tests::{Own, Queries, new_user, until};
 use tokio::task::{JoinSet, block_in_place};
 
-/// As many as keep this machine busy, whatever the number of pods: a processor with time to spare wakes up for each
-/// message, a busy one finds several.
+/// Enough to keep this machine busy with any number of pods: an idle CPU wakes up for each message, a busy one finds
+/// several.
 const CLIENTS: usize = 24;
-/// Window of a measurement. Processor time is counted in hundredths of a second, so this is exact to a few percent.
+/// Window of a measurement. CPU time is counted in hundredths of a second, so this is exact to a few percent.
 const MEASURED: Duration = Duration::from_secs(3);
-/// Calls that show that a pod has its share.
+/// Number of calls that show that a pod gets its share.
 const SOME: f64 = 100.0;
-/// Calls after which Neo4j's compiler is done: a pod that waits for it wakes up more often for each call.
+/// Number of calls after which Neo4j's compiler is done: a pod that waits for it wakes up more often per call.
 const WARM: f64 = 20_000.0;
 const LIMIT: Duration = Duration::from_secs(60);
-/// Relative difference of the calls for one processor second that is no failure. The promise is 20 %,
-/// which holds on a quiet machine; other tests run at the same time, so that only gross differences fail here.
+/// Tolerated relative difference of the calls per CPU second. The promise is 20 %, which holds on an idle machine;
+/// other tests run concurrently, so only large differences fail here.
 const TOLERANCE: f64 = 0.5;
 
 /// Clients that read in a loop, over connections to the balancer, until `leave` is set.
@@ -50,7 +50,7 @@ impl Load {
         }
     }
 
-    /// Everybody leaves; a read that failed is an error.
+    /// Ends all clients; a failed read is an error.
     async fn end(mut self) {
         self.leave.store(true, Ordering::SeqCst);
         while let Some(ended) = self.clients.join_next().await {
@@ -84,7 +84,7 @@ async fn ask(
     Ok(())
 }
 
-/// A pod, as its operator sees it.
+/// A pod, as seen by an operator.
 #[derive(Clone, Copy)]
 struct Pod {
     pid: u32,
@@ -96,22 +96,22 @@ impl Pod {
         Self { pid: service.pid().expect("it runs"), admin: service.admin_addr() }
     }
 
-    /// Calls answered so far.
+    /// Number of answered calls.
     fn calls(self) -> f64 {
         block_in_place(|| calls_answered(self.admin))
     }
 
-    /// Processor time used so far, in hundredths of a second: the exported one is in whole seconds.
+    /// CPU time used, in hundredths of a second; the exported metric is in whole seconds.
     fn ticks(self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("it runs");
-        // After the name, which may hold anything: the 12th and 13th are user and system time (proc(5)).
+        // After the name, which may contain anything: the 12th and 13th are user and system time (proc(5)).
         let (_, fields) = stat.rsplit_once(')').expect("a name");
         let fields = fields.split_whitespace().skip(11).take(2);
         fields.map(|field| field.parse::<u64>().expect("a number")).sum()
     }
 }
 
-/// Calls that one processor second of these pods answers under the load that there is.
+/// Calls per CPU second of these pods under the current load.
 async fn calls_a_processor_second(pods: &[Pod]) -> f64 {
     let used = || {
         pods.iter().fold((0.0, 0.0), |(seconds, calls), pod| {
@@ -138,8 +138,8 @@ async fn wait_for_calls(pod: Pod, wanted: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn read_pods_come_and_go_under_load() {
-    // Connections do not live long, so that clients find new pods within the test. Each read has a statement of its
-    // own: shared ones cost the less, the more of them come together, which would hide what is measured here.
+    // Connections are short-lived, so that clients find new pods within the test. Each read has its own statement:
+    // shared ones cost less the more of them coincide, which would hide what is measured here.
     let settings = Env::default().with("MAX_CONNECTION_AGE_SECONDS", "2").with("COALESCING_LANES", "0");
     let own = Own::start_with(settings).await;
     let (a, b) = (new_user(), new_user());
@@ -178,7 +178,7 @@ async fn read_pods_come_and_go_under_load() {
         balancer.drain(pod).await;
     }
     wait_for_calls(first_pod, SOME).await;
-    // The last of all: nothing warms up any more.
+    // Last, when all caches are warm.
     let alone = calls_a_processor_second(&[first_pod]).await;
     load.end().await;
 

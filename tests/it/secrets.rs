@@ -1,5 +1,5 @@
-//! No output of a program contains a secret, whatever fails. Each secret setting and each address holds a marker. The
-//! list of settings comes from the programs, so new ones are included.
+//! No output of a program contains a secret, whatever fails. Each secret setting and each address contains a marker.
+//! The list of settings comes from the programs, so new ones are included.
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
@@ -17,19 +17,19 @@ use tokio::task::block_in_place;
 const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough for a key.
 const MARKER: &str = "hunter-d0a4f3b1c2";
-/// The nothing that refuses connections.
+/// A port that refuses connections.
 const NOWHERE: &str = "127.0.0.1:1";
 
-/// Where a program finds its servers.
+/// The servers of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Servers {
-    /// Nowhere.
+    /// No server answers.
     Away,
-    /// They are there, and refuse the login.
+    /// Servers answer, and reject the login.
     Refusing,
 }
 
-/// Every setting that is secret or an address, with a marker wherever it may hold one.
+/// Every setting that is secret or an address, with a marker wherever it can contain one.
 fn marked(servers: Servers) -> Env {
     let host = |url: &str| {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -55,7 +55,7 @@ fn marked(servers: Servers) -> Env {
         .with("DATABASE_ACQUIRE_TIMEOUT_MILLIS", "500")
         .with("NEO4J_URI", format!("bolt://{neo4j}?{MARKER}={MARKER}#{MARKER}"))
         .with("NEO4J_URIS", format!("bolt://{neo4j}?{MARKER}={MARKER},bolt://127.0.0.1:2#{MARKER}"))
-        // Not the one that the other tests use: Neo4j locks a user out after a few wrong passwords.
+        // Not the user of the other tests: Neo4j locks a user after a few wrong passwords.
         .with("NEO4J_USER", "nobody")
         .with("NEO4J_PASSWORD", MARKER)
         .with("AUTH_TOKENS", format!("read+write+admin:{MARKER}"))
@@ -74,7 +74,7 @@ fn marked(servers: Servers) -> Env {
     }
 }
 
-/// The settings of a program that are secret, or that hold an address.
+/// The settings of a program that are secret, or that contain an address.
 fn sensitive(program: Program) -> BTreeSet<String> {
     let output = Command::new(binaries().join(program.binary())).arg("--settings").output().expect("it runs");
     let settings: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -89,7 +89,7 @@ fn assert_clean(what: &str, text: &str) {
     assert_eq!(line, None, "{what} shows a secret");
 }
 
-/// Runs a program until it has failed at its servers, and returns what it wrote.
+/// Runs a program until it has failed to use its servers, and returns its output.
 async fn run(program: Program, servers: Servers, level: &str) -> String {
     let [grpc, admin] = [(); 2].map(|()| Claim::any().expect("a free port"));
     let name = format!("{}-secrets-{}", program.binary(), admin.port);
@@ -121,7 +121,7 @@ async fn run(program: Program, servers: Servers, level: &str) -> String {
     }
     block_in_place(|| service.stop()).expect("it stops");
     let written = std::fs::read_to_string(&log).expect("the log");
-    // A failed assertion above leaves it there, for debugging.
+    // After a failed assertion above, the file stays for debugging.
     std::fs::remove_file(&log).expect("the log was there");
     written
 }

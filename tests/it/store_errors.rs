@@ -1,4 +1,4 @@
-//! I9: the error of a call contains no text of a database.
+//! I9: errors of calls contain no text of a database.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -30,7 +30,7 @@ const REFUSE_ROWS: &str = "
         RAISE EXCEPTION 'no such row today' USING DETAIL = 'says the trigger', HINT = 'ask the owner';
     END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON follows FOR EACH ROW EXECUTE FUNCTION refuse()";
-/// Words of PostgreSQL and Neo4j in errors.
+/// Words in errors of PostgreSQL and Neo4j.
 const OF_DATABASES: [&str; 8] =
     ["relation \"", "does not exist", "not found: ", "P0001", "42P01", "SQLSTATE", "Neo.", "://"];
 
@@ -81,7 +81,7 @@ async fn reads(endpoints: &Endpoints) -> Calls {
     calls
 }
 
-/// The first part of an export, which PostgreSQL alone can give.
+/// The first part of an export, which only PostgreSQL can return.
 async fn export(endpoints: &Endpoints) -> Calls {
     let begun = endpoints.queries().export_edges(wire::ExportEdgesRequest::default()).await;
     let part = match begun {
@@ -91,7 +91,7 @@ async fn export(endpoints: &Endpoints) -> Calls {
     vec![("ExportEdges", shown(part))]
 }
 
-/// No answer, and nothing in an error, holds any of the words. Each error has a reason.
+/// Neither an answer nor an error contains any of the words. Each error has a reason.
 #[track_caller]
 fn assert_silent(calls: &Calls, names: &[&str]) {
     for (call, outcome) in calls {
@@ -109,17 +109,17 @@ fn assert_silent(calls: &Calls, names: &[&str]) {
     }
 }
 
-/// The calls that failed.
+/// The failed calls.
 fn failed(calls: &Calls) -> Vec<&'static str> {
     calls.iter().filter(|(_, outcome)| outcome.is_err()).map(|(call, _)| *call).collect()
 }
 
-/// All calls but the batch whose answer holds an error for each of its commands.
+/// All calls except the batch, whose answer contains an error for each command.
 fn must_fail(calls: &Calls) -> Vec<&'static str> {
     calls.iter().map(|(call, _)| *call).filter(|call| !call.ends_with("independent")).collect()
 }
 
-/// Takes tables away from the statements of services.
+/// Revokes services' access to tables by a statement.
 async fn hide_tables(database: &Database) {
     for table in ["follows", "mutes", "blocks", "follow_requests", "accounts", "jobs"] {
         let rename = format!("ALTER TABLE {table} RENAME TO {table}_elsewhere");

@@ -26,7 +26,7 @@ async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
     let first = truth::stream(&endpoints).await[0].revision;
     assert_eq!(first, Revision(1), "the stream is whole again");
 
-    // Something that is no event takes the next sequence number.
+    // A stray message takes the next sequence number.
     let ack = context.publish("followgraph.events.follow", "stray".into()).await.expect("sent");
     let sequence = ack.await.expect("stored").sequence;
     importing::all(&mut commands, &edges[4_000..], 100).await;
@@ -37,7 +37,7 @@ async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
         "the stray's place is ours again"
     );
 
-    // And in the quiet, when no publication would run into it.
+    // And while no publication would conflict with it.
     let ack = context.publish("followgraph.events.follow", "stray".into()).await.expect("sent");
     let sequence = ack.await.expect("stored").sequence;
     stands_at(&endpoints, Revision(sequence - 1)).await;
@@ -55,7 +55,7 @@ async fn a_stream_that_outlives_its_outbox_rows_is_kept() {
     let context = jetstream::new(endpoints.nats().await);
     let made = context.get_stream(subjects::STREAM).await.expect("the stream").cached_info().created;
 
-    // The outbox is pruned, and the next event is committed while NATS is away.
+    // The outbox is pruned, and the next event is committed while NATS is down.
     own.kill(Victim::Nats);
     let pool = endpoints.postgres().await;
     let mut prune = pool.begin().await.expect("a transaction");
@@ -72,7 +72,7 @@ async fn a_stream_that_outlives_its_outbox_rows_is_kept() {
     assert_eq!(stream.cached_info().state.first_sequence, 1, "with all that it held");
 }
 
-/// A stream that is there takes the settings of the process that leads the relay.
+/// The leading relay applies its settings to an existing stream.
 async fn takes_new_settings(own: &mut Own) {
     own.kill(Victim::Command);
     own.pipeline.command.spec.env.set("STREAM_MAX_AGE_SECONDS", "86400");

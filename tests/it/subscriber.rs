@@ -1,5 +1,5 @@
-//! I1 and I3 for other programs: the example subscriber in Python reaches the tables of PostgreSQL, whatever is written
-//! while it exports, follows or is killed.
+//! I1 and I3 for other programs: the example subscriber in Python reaches the tables of PostgreSQL, with concurrent
+//! writes while it exports, follows or is killed.
 
 mod example;
 mod made_up;
@@ -20,7 +20,7 @@ use tests::{Act, Ask, Commands, Endpoints, asks, graph, importing, truth, until,
 use self::example::{Running, Subscriber};
 use self::tables::Tables;
 
-/// The longest that anything may take; Python starts slowly on a busy machine.
+/// Timeout of each step; Python starts slowly on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +33,7 @@ async fn a_subscriber_that_is_killed_and_started_again_holds_the_tables_of_postg
     let edges = graph::random(11, 400, 3_000);
     importing::all(&mut endpoints.commands(), &edges, 500).await;
 
-    // The export and the first events come while the same edges go and come back.
+    // The export and the first events run while the same edges are removed and added again.
     let writer = Writer::start(endpoints.commands(), edges);
     writer.has_written_more(20).await;
     let mut first = Running::start(&subscriber);
@@ -64,13 +64,13 @@ async fn a_subscriber_that_is_killed_and_started_again_holds_the_tables_of_postg
     assert!(subscriber.tables().revision >= snapshot.head.revision);
 }
 
-/// Accounts between which every kind of edge comes and goes.
+/// Accounts between which edges of every kind are added and removed.
 struct Cast {
     commands: Commands,
     fan: UserId,
     idol: UserId,
     foe: UserId,
-    /// Private from before the export on.
+    /// Private from before the export.
     private: UserId,
     /// Private for a while.
     shy: UserId,
@@ -114,7 +114,7 @@ impl Cast {
     async fn while_it_follows(&self) {
         let &Self { fan, idol, foe, private, shy, hidden, .. } = self;
         self.changes(Ask::new(Act::Accept, private, fan)).await;
-        // For good now: the edge stays, and is updated.
+        // Permanent now: the edge stays, and is updated.
         self.changes(Ask::new(Act::Mute, fan, idol)).await;
         self.changes(Ask::new(Act::Unmute, foe, fan)).await;
         OnAccount::SetPrivate(true).finish(&self.commands, shy).await;
@@ -133,7 +133,7 @@ impl Cast {
         OnAccount::Erase.finish(&self.commands, gone).await;
     }
 
-    /// What the comparison with PostgreSQL cannot tell: that it was said at all.
+    /// Properties that the comparison with PostgreSQL cannot check: that the events existed at all.
     fn assert_told(&self, tables: &Tables) {
         assert_eq!(tables.accounts.get(&self.shy), Some(&(Some(false), None)));
         assert_eq!(tables.accounts.get(&self.idol), Some(&(Some(true), None)));
@@ -163,7 +163,7 @@ impl Writer {
         let task = tokio::spawn(async move {
             for round in 0.. {
                 for (index, (source, target)) in edges.iter().enumerate() {
-                    // Always a third of them is gone, and in each round another third.
+                    // A third of them is always removed, in each round another third.
                     let changed = if (round + index) % 3 == 0 {
                         unfollow(&mut commands, source, target).await.map(|answer| answer.changed)
                     } else {
@@ -185,7 +185,7 @@ impl Writer {
         .await;
     }
 
-    /// Ends it; the write under way may happen or not.
+    /// Ends it; the write in progress may take effect or not.
     async fn stop(self) {
         self.task.abort();
         if let Err(error) = self.task.await {

@@ -26,7 +26,7 @@ use tokio::task::{JoinSet, block_in_place};
 use tonic::Status;
 
 const CLIENTS: usize = 4;
-/// Calls that show that a process has its share of the load.
+/// Number of calls that show that a process gets its share of the load.
 const SOME: f64 = 50.0;
 const LIMIT: Duration = Duration::from_secs(90);
 
@@ -50,7 +50,7 @@ impl Load {
         Self { leave, clients }
     }
 
-    /// Everybody leaves; the follows that were acknowledged.
+    /// Ends all clients; returns the acknowledged follows.
     async fn end(mut self) -> BTreeSet<(String, String)> {
         self.leave.store(true, Ordering::SeqCst);
         let mut acknowledged = BTreeSet::new();
@@ -87,7 +87,7 @@ async fn follow_and_look(
     acknowledged
 }
 
-/// The answer of a call. Only one that never left is tried again.
+/// The answer of a call. Repeats only a call that was never sent.
 async fn sent<T, F: Future<Output = Result<T, Status>>>(mut call: impl FnMut() -> F) -> T {
     loop {
         match call().await {
@@ -97,7 +97,7 @@ async fn sent<T, F: Future<Output = Result<T, Status>>>(mut call: impl FnMut() -
     }
 }
 
-/// Waits until each of these has answered some calls more.
+/// Waits until each of these has answered some more calls.
 async fn all_have_a_share(services: &[&Service]) {
     for service in services {
         let calls = || block_in_place(|| calls_answered(service.admin_addr()));
@@ -110,14 +110,14 @@ async fn all_have_a_share(services: &[&Service]) {
     }
 }
 
-/// Ends a process that takes calls and starts another version of it in its place.
+/// Stops a process that receives calls and starts another version of it in its place.
 async fn replace(balancer: &Balancer, service: &mut Service, with: &Path) {
     balancer.drain(service).await;
     start_as(service, with);
     balancer.add(service);
 }
 
-/// Starts another version of a process that has ended.
+/// Starts another version of a stopped process.
 fn start_as(service: &mut Service, version: &Path) {
     version.clone_into(&mut service.spec.binaries);
     block_in_place(|| {
@@ -132,7 +132,7 @@ async fn two_versions_at_once_and_back_again() {
     let (older, newer) = (binaries(), next_binaries());
     let settings = Env::default()
         .with("MAX_CONNECTION_AGE_SECONDS", "1")
-        // Everything runs on one small machine here: that alone must not make a read slow.
+        // All servers share one small machine here: that alone must not make a read slow.
         .with("NEO4J_READ_TIMEOUT_MILLIS", "2000");
     let mut own = Own::start_to_grow(settings).await;
     own.grow_from(&newer);
@@ -143,7 +143,7 @@ async fn two_versions_at_once_and_back_again() {
         explained::wait_answering(&endpoints.queries(), replica).await;
     }
 
-    // Two versions of each: the newer writer adds a field, and older readers do not mind.
+    // Two versions of each: the newer writer adds a field, which older readers ignore.
     let (writes, reads) = (Balancer::start().await, Balancer::start().await);
     for (balancer, service) in [
         (&writes, &own.pipeline.command),
@@ -167,7 +167,7 @@ async fn two_versions_at_once_and_back_again() {
     assert!(code.is_some_and(|code| code != 0), "an orderly end that says that something is wrong: {log}");
     assert!(log.contains("unknown verb 1000"), "{log}");
     assert!(truth::neo4j::edges(&endpoints.neo4j()).await.contains_key(&removed), "it has not skipped it");
-    // The older query-service cannot follow the events for a while, and asks PostgreSQL.
+    // The older query-service cannot follow the events for a while, and reads fall back to PostgreSQL.
     all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
 
     // The newer projector resumes where the older one stopped.
@@ -189,7 +189,8 @@ async fn two_versions_at_once_and_back_again() {
     replace(&writes, &mut own.pipeline.command, &newer).await;
     all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
 
-    // Events of the new kind are there, so command-service alone can go back. The last one that does leads the relay.
+    // Events of the new kind exist, so command-service alone can be rolled back. The last process to be rolled back
+    // leads the relay.
     replace(&writes, &mut own.pipeline.command, &older).await;
     writes.drain(&mut command).await;
     remove_a_follower(&endpoints).await;
@@ -203,7 +204,7 @@ async fn two_versions_at_once_and_back_again() {
     println!("{} follows, each read again; none failed", acknowledged.len());
 }
 
-/// Schema first, then the services one by one; then back to the older services on the newer schema.
+/// Upgrades the schema first, then the services one by one; then rolls the services back on the newer schema.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "long form: cargo xtask upgrade-test --from REVISION"]
 async fn upgrade_from_a_release_and_rollback_lose_nothing() {
@@ -247,19 +248,19 @@ async fn upgrade_from_a_release_and_rollback_lose_nothing() {
     println!("{} follows, each read again; none failed", acknowledged.len());
 }
 
-/// Ends the projector and starts another version of it on the same read model.
+/// Stops the projector and starts another version of it on the same read model.
 fn replace_projector(own: &mut Own, with: &Path) {
     block_in_place(|| own.pipeline.projector.stop()).unwrap_or_else(|error| panic!("{error:#}"));
     start_as(&mut own.pipeline.projector, with);
 }
 
-/// How many events were written by the next version, and how many there are.
+/// Number of events written by the next version, and of all events.
 async fn events(endpoints: &Endpoints) -> (i64, i64) {
     let count = "SELECT count(*) FILTER (WHERE position('the next version'::bytea IN payload) > 0), count(*) FROM outbox";
     sqlx::query_as(count).fetch_one(&endpoints.postgres().await).await.expect("the outbox is readable")
 }
 
-/// An edge that was there and is not any more, and the revision of its end.
+/// An edge that was removed, and the revision of its end.
 async fn remove_a_follower(endpoints: &Endpoints) -> (EdgeKey, f64) {
     let mut commands = endpoints.commands();
     let (fan, star) = (new_user(), new_user());

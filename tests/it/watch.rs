@@ -1,4 +1,4 @@
-//! WatchEvents: every event once and in order, from any revision that is kept.
+//! WatchEvents: every event once and in order, from any retained revision.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::cli::{Cli, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A watch, and where it is.
+/// A watch and its position.
 struct Watch {
     messages: Streaming<WatchEventsResponse>,
     token: Token,
 }
 
 impl Watch {
-    /// Begins a watch and waits for its first message, which is a heartbeat.
+    /// Starts a watch and waits for its first message, which is a heartbeat.
     async fn begin(queries: &Queries, request: WatchEventsRequest) -> Result<Self, Status> {
         let mut messages = queries.clone().watch_events(request).await?.into_inner();
         let first = messages.message().await?.expect("a message");
@@ -61,7 +61,7 @@ impl Watch {
         events
     }
 
-    /// How it ends, with all events before that.
+    /// Its remaining events, last token, and the error that ends it.
     async fn rest(mut self) -> (Vec<Event>, Token, Status) {
         let mut events = Vec::new();
         loop {
@@ -73,7 +73,7 @@ impl Watch {
     }
 }
 
-/// Begins a watch as soon as a place is free: the end of a watch frees its place later.
+/// Starts a watch as soon as a place is free: a watch frees its place some time after its end.
 async fn admitted(queries: &Queries, request: WatchEventsRequest) -> Watch {
     until("a place", LIMIT, || async {
         Watch::begin(queries, request.clone()).await.map_err(|status| status.to_string())
@@ -89,7 +89,7 @@ fn after(token: Token) -> WatchEventsRequest {
     WatchEventsRequest { after: token.to_string(), ..WatchEventsRequest::default() }
 }
 
-/// For a watcher who keeps its place, and has nothing to take.
+/// The request of a watcher that keeps its place and receives no events.
 fn nothing_after(token: Token) -> WatchEventsRequest {
     WatchEventsRequest { actor_ids: vec![tests::new_user()], ..after(token) }
 }
@@ -116,7 +116,7 @@ async fn events_arrive_at_once_and_can_be_read_again() {
     ] {
         written.push(Ask::new(act, actor, other).done(&commands).await.token());
     }
-    // The last command changes nothing, and the second is by somebody else.
+    // The last command changes nothing, and the second has another actor.
     let seen = watch.take(3).await;
     assert_eq!(revisions(&seen), [written[0], written[2], written[3]].map(|token| token.revision.0));
     for event in &seen {
@@ -140,7 +140,7 @@ async fn events_arrive_at_once_and_can_be_read_again() {
     };
     assert_eq!(again(mutes_and_blocks, begun).await.take(2).await, seen[1..]);
     let about_a = WatchEventsRequest { target_ids: texts(&[a]), ..WatchEventsRequest::default() };
-    // The block ends a follow of a too.
+    // The block also ends a follow of a.
     assert_eq!(
         revisions(&again(about_a, begun).await.take(2).await),
         [written[1], written[3]].map(|t| t.revision.0)
@@ -225,7 +225,7 @@ fn the_command_line_prints_events_and_a_resume_token() {
 /// Few events are kept in memory, so that most come from the stream.
 async fn own() -> Own {
     let settings = Env::default().with("OVERLAY_EVENTS", "1000").with("WATCH_LIMIT", "3");
-    // The limit of watchers must be reached before that of untaken responses.
+    // The test must reach the limit of watchers before that of unread responses.
     Own::light().start_with(settings.with("RESPONSE_WRITE_TIMEOUT_SECONDS", "300")).await
 }
 
@@ -241,7 +241,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     write(&endpoints, 1, 3_000).await;
     let beginning = Token::new(Epoch(1), Revision::ZERO);
 
-    // From the first event on, while others are written.
+    // From the first event on, during writes.
     let others = tokio::spawn({
         let endpoints = endpoints.clone();
         async move { write(&endpoints, 2, 1_000).await }
@@ -250,7 +250,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     others.await.expect("written");
     assert_eq!(seen, truth::stream(&endpoints).await);
 
-    // At most three at a time, and a place comes back.
+    // At most three concurrently, and a place becomes free again.
     let first = admitted(&queries, nothing_after(beginning)).await;
     let second = admitted(&queries, nothing_after(beginning)).await;
     let third = admitted(&queries, nothing_after(beginning)).await;
@@ -265,12 +265,12 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     let again = resumed(&queries, beginning, 4_000).await;
     assert_eq!(again, seen);
 
-    // What neither has is named.
+    // Events that neither has cause an error with a reason.
     let postgres = endpoints.postgres().await;
     sqlx::query("DELETE FROM outbox WHERE revision <= 100").execute(&postgres).await.expect("deleted");
     let context = jetstream::new(endpoints.nats().await);
     until("a stream without the oldest events", LIMIT, || async {
-        // The relay makes it again, from what is in the outbox then.
+        // The relay creates it again, from the events that are then in the outbox.
         let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
         let first = stream.cached_info().state.first_sequence;
         if first == 101 {
@@ -284,7 +284,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
         match Watch::begin(&queries, after(beginning)).await {
             Err(status) if status.code() == Code::OutOfRange => Ok(status),
             Err(status) => Err(status.to_string()),
-            // Neither store said in time what it holds.
+            // Neither store reported in time which events it has.
             Ok(_) => Err("admitted".to_owned()),
         }
     })
@@ -295,7 +295,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     let oldest = Token::parse(&oldest).expect("a token");
     assert_eq!(admitted(&queries, after(oldest)).await.take(5).await, seen[100..105]);
 
-    // A watch ends with the process, and contains a resume token.
+    // A watch ends with the process, and its error contains a resume token.
     let mut open = admitted(&queries, after(Token::new(Epoch(1), Revision(3_990)))).await;
     assert_eq!(revisions(&open.take(10).await).last(), Some(&4_000));
     let rest = tokio::spawn(open.rest());
@@ -306,7 +306,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     assert_eq!((events, metadata(&status, "resume_token")), (vec![], Some(token.to_string())));
 }
 
-/// So many events after a token; goes on where it is told to, as everybody else may be cut off on a busy machine, too.
+/// This many events after a token; resumes at the token of an error, because a busy machine may end any watch, too.
 async fn resumed(queries: &Queries, mut token: Token, number: usize) -> Vec<Event> {
     let mut events = Vec::new();
     while events.len() < number {
@@ -334,7 +334,7 @@ async fn a_slow_watcher_is_ended_with_a_resume_token() {
     let endpoints = own.endpoints.clone();
     let queries = endpoints.queries();
     let beginning = Token::new(Epoch(1), Revision::ZERO);
-    // Little fits into the buffers on the way.
+    // The buffers in between hold little.
     let narrow = Endpoint::from_shared(format!("http://{}", endpoints.query))
         .expect("an address")
         .initial_stream_window_size(65_535)
@@ -342,7 +342,7 @@ async fn a_slow_watcher_is_ended_with_a_resume_token() {
         .connect_lazy();
     let narrow = QueryServiceClient::with_interceptor(narrow, Bearer::new(&endpoints.token));
     let slow = Watch::begin(&narrow, after(beginning)).await.expect("a watch");
-    // The other places are taken by watchers who wait for nothing.
+    // Watchers that receive nothing take the other places.
     let _others = (
         Watch::begin(&queries, nothing_after(beginning)).await.expect("a watch"),
         Watch::begin(&queries, nothing_after(beginning)).await.expect("a watch"),

@@ -1,5 +1,5 @@
-//! The ten commands between two accounts as values, so that tests can make them up, send them, repeat them and put
-//! them into batches alike. Their effects are in [`crate::model`].
+//! The ten commands between two accounts as values, so that tests can generate them, send them, repeat them and put
+//! them into batches. Their effects are in [`crate::model`].
 
 use proto::command::v1 as wire;
 use proto::command::v1::write::Command;
@@ -12,32 +12,21 @@ use uuid::Uuid;
 
 use crate::clients::Commands;
 
-/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Follow.
     Follow,
-    /// Unfollow.
     Unfollow,
-    /// RemoveFollower.
     RemoveFollower,
-    /// Mute.
     Mute,
-    /// Unmute.
     Unmute,
-    /// Block.
     Block,
-    /// Unblock.
     Unblock,
-    /// AcceptFollowRequest.
     Accept,
-    /// RejectFollowRequest.
     Reject,
-    /// CancelFollowRequest.
     Cancel,
 }
 
-/// The state that a command expects.
+/// The state of the pair that a command requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// The pair's etag.
@@ -46,48 +35,41 @@ pub enum Expected {
     Following(bool),
 }
 
-/// A command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// What is asked for.
     pub act: Act,
-    /// Who acts.
     pub actor: UserId,
-    /// The other account.
     pub other: UserId,
     /// The idempotency key.
     pub request_id: Option<Uuid>,
-    /// When it is to run out; for Mute and Block.
+    /// Expiry; for Mute and Block.
     pub expires_at: Option<OffsetDateTime>,
-    /// What must be so.
     pub expected: Option<Expected>,
 }
 
-/// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
     /// The command changed something.
     pub changed: bool,
-    /// The token.
     pub written_at: String,
     /// The pair afterwards.
     pub relationship: Relationship,
 }
 
 impl Answer {
-    /// The token's parts.
+    /// The token as epoch and revision.
     ///
     /// # Panics
-    /// Where it is none.
+    /// If it is invalid.
     pub fn token(&self) -> Token {
         Token::parse(&self.written_at).expect("a token")
     }
 }
 
-/// The etag of a pair as an answer shows it.
+/// The etag of a pair as a response contains it.
 ///
 /// # Panics
-/// Where it shows none.
+/// If there is none.
 pub fn etag(pair: &Relationship) -> Etag {
     Etag::parse(&pair.etag).unwrap_or_else(|| panic!("{pair:?} has no etag"))
 }
@@ -124,25 +106,25 @@ impl Ask {
         Self { act, actor, other, request_id: None, expires_at: None, expected: None }
     }
 
-    /// The same under an idempotency key.
+    /// Adds an idempotency key.
     #[must_use]
     pub fn under(self, request_id: Uuid) -> Self {
         Self { request_id: Some(request_id), ..self }
     }
 
-    /// The same with a date at which it runs out.
+    /// Adds an expiry.
     #[must_use]
     pub fn until(self, expires_at: OffsetDateTime) -> Self {
         Self { expires_at: Some(expires_at), ..self }
     }
 
-    /// The same if the pair is in that state.
+    /// Adds a precondition.
     #[must_use]
     pub fn expecting(self, expected: Expected) -> Self {
         Self { expected: Some(expected), ..self }
     }
 
-    /// As it goes into a batch.
+    /// The command as part of a batch.
     pub fn command(&self) -> Command {
         match self.act {
             Act::Follow => Command::Follow(request!(self, FollowRequest, follow_request, target_id)),
@@ -178,10 +160,10 @@ impl Ask {
         }
     }
 
-    /// Sends it.
+    /// Sends the command.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn send(&self, commands: &Commands) -> Result<Answer, Status> {
         let mut commands = commands.clone();
         match self.command() {
@@ -200,18 +182,18 @@ impl Ask {
 }
 
 impl Ask {
-    /// Sends it and takes it for granted that it is carried out.
+    /// Sends it and requires success.
     ///
     /// # Panics
-    /// Where it is refused.
+    /// If it is rejected.
     pub async fn done(&self, commands: &Commands) -> Answer {
         self.send(commands).await.unwrap_or_else(|status| panic!("{self:?}: {status:?}"))
     }
 
-    /// Sends it and takes it for granted that it is refused; answers the reason.
+    /// Sends it and requires a rejection; returns the reason.
     ///
     /// # Panics
-    /// Where it is carried out.
+    /// If it succeeds.
     pub async fn refused(&self, commands: &Commands) -> Status {
         match self.send(commands).await {
             Ok(answer) => panic!("{self:?} was carried out: {answer:?}"),
@@ -223,7 +205,7 @@ impl Ask {
 /// Sends a batch.
 ///
 /// # Errors
-/// What the server answers.
+/// The server's error.
 pub async fn batch(
     commands: &Commands,
     asks: &[Ask],
@@ -236,7 +218,7 @@ pub async fn batch(
     commands.clone().batch_write(request).await.map(tonic::Response::into_inner)
 }
 
-/// So many hours from now, to the second.
+/// The time in this many hours, to the second.
 pub fn in_hours(hours: i64) -> OffsetDateTime {
     let now = OffsetDateTime::now_utc().replace_nanosecond(0).expect("a whole second");
     now + time::Duration::hours(hours)

@@ -1,7 +1,7 @@
-//! What stands before the pods of a deployment: each new connection goes to the next one.
+//! A load balancer in front of the services: each new connection goes to the next pod.
 //!
-//! It balances connections, not calls, as a service of a cluster does. So it is the server's limit on the age of
-//! connections that brings clients to new pods.
+//! It balances connections, not calls, like a Service of Kubernetes. So clients reach new pods because the server
+//! limits the age of connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::clients;
 
-/// How long an orderly end may take.
+/// Timeout of an orderly stop.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A running one; it goes with the test's runtime.
+/// A running balancer; it ends with the test's runtime.
 #[derive(Clone, Debug)]
 pub struct Balancer {
     port: u16,
@@ -30,7 +30,7 @@ impl Balancer {
     /// Listens on a free port of the loopback interface, without any pod yet.
     ///
     /// # Panics
-    /// Where no port is free.
+    /// If no port is free.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
@@ -38,7 +38,7 @@ impl Balancer {
         let shared = balancer.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // One by one: a client that was accepted before a pod is taken out has reached it.
+                // One by one: a client that was accepted before a pod is removed has reached it.
                 if let Some(server) = shared.connect().await {
                     tokio::spawn(join(client, server));
                 }
@@ -47,13 +47,13 @@ impl Balancer {
         balancer
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// New connections go there, too.
+    /// Adds a pod to the targets of new connections.
     ///
     /// # Panics
     /// If it has no gRPC port.
@@ -61,15 +61,15 @@ impl Balancer {
         self.backends.lock().push(address(pod));
     }
 
-    /// Takes a pod out as an orchestrator does: no new connection goes there, it serves on for a moment, so that those
-    /// on their way arrive; then SIGTERM, and it finishes what it has.
+    /// Removes a pod as an orchestrator does: it gets no new connections and keeps serving for a moment, so that
+    /// pending ones arrive; then it receives SIGTERM and finishes its calls.
     ///
     /// # Panics
-    /// If it does not end well, or not in time.
+    /// If it does not end successfully and in time.
     pub async fn drain(&self, pod: &mut Service) {
         let gone = address(pod);
         self.backends.lock().retain(|one| *one != gone);
-        // Connections are accepted in their order: once a call on two later ones is answered, those before are served.
+        // Connections are accepted in order: once a call on two later ones is answered, the earlier ones are served.
         for _ in 0..2 {
             let mut health = HealthClient::new(clients::channel(&gone.to_string()));
             health.check(HealthCheckRequest::default()).await.expect("it serves until it is told to stop");
@@ -82,7 +82,7 @@ impl Balancer {
         assert!(status.success(), "an orderly end of {}: {status}\n{}", pod.name(), pod.log_tail(20));
     }
 
-    /// A connection to the next one that is there.
+    /// Connects to the next available pod.
     async fn connect(&self) -> Option<TcpStream> {
         let count = self.backends.lock().len();
         for _ in 0..count {
@@ -106,8 +106,8 @@ fn address(pod: &Service) -> SocketAddr {
 }
 
 async fn join(mut client: TcpStream, mut server: TcpStream) {
-    // Small calls must not wait for each other's acknowledgement.
+    // Send small messages at once (TCP_NODELAY).
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    // Either side may break the connection at any time: that is its matter.
+    // Either side may break the connection at any time; its peer handles that.
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
 }

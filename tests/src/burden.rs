@@ -1,4 +1,4 @@
-//! Clients that cost a server as much as they can, and ordinary ones next to them.
+//! Clients that cost a server as many resources as they can, and ordinary ones next to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-/// What a client sends first, and its empty SETTINGS.
+/// The preface of a client, and its empty SETTINGS.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
 
-/// A connection whose client sends and takes only what a test says.
+/// A connection whose client sends and reads only what a test specifies.
 #[derive(Debug)]
 pub struct Stubborn {
     send: SendRequest<Bytes>,
@@ -28,10 +28,10 @@ pub struct Stubborn {
 }
 
 impl Stubborn {
-    /// Connects; `window` is what it takes of each response.
+    /// Connects; `window` is the flow control window of each response.
     ///
     /// # Panics
-    /// Where the server does not speak HTTP/2.
+    /// If the server does not speak HTTP/2.
     pub async fn connect(address: &str, window: u32) -> Self {
         let socket = TcpStream::connect(address).await.expect("the server listens");
         let mut builder = h2::client::Builder::new();
@@ -40,10 +40,10 @@ impl Stubborn {
         Self { send, address: address.to_owned(), connection: tokio::spawn(connection) }
     }
 
-    /// Begins a call whose body is to be sent.
+    /// Starts a call whose body follows.
     ///
     /// # Panics
-    /// Where the connection has ended.
+    /// If the connection has ended.
     pub async fn begin(&self, path: &str, token: Option<&str>) -> (ResponseFuture, SendStream<Bytes>) {
         let mut request = Request::post(format!("http://{}{path}", self.address))
             .header("content-type", "application/grpc")
@@ -63,7 +63,7 @@ impl Stubborn {
         message: &impl prost::Message,
     ) -> ResponseFuture {
         let (response, mut body) = self.begin(path, token).await;
-        // A connection that has ended says so in the response.
+        // If the connection has ended, the response future returns the error.
         let _ = body.send_data(frame(&message.encode_to_vec()), true);
         response
     }
@@ -75,7 +75,7 @@ impl Drop for Stubborn {
     }
 }
 
-/// A message as it travels.
+/// A message with its gRPC prefix.
 ///
 /// # Panics
 /// Above 4 GiB.
@@ -84,21 +84,21 @@ pub fn frame(message: &[u8]) -> Bytes {
     [&[0], length.as_slice(), message].concat().into()
 }
 
-/// The status of a response without messages; none if it has messages, or the stream was reset.
+/// The status of a response without messages; `None` if it has messages, or the stream was reset.
 pub async fn refusal(response: ResponseFuture) -> Option<Status> {
     Status::from_header_map(response.await.ok()?.headers())
 }
 
-/// The bodies of the responses that came.
+/// The received bodies of the responses.
 pub async fn bodies(responses: Vec<ResponseFuture>) -> Vec<RecvStream> {
     let responses = join_all(responses).await;
     responses.into_iter().filter_map(Result::ok).map(http::Response::into_body).collect()
 }
 
-/// Opens connections on which nothing is called; every second one does not even begin to speak.
+/// Opens connections without calls; every second one does not even send a preface.
 ///
 /// # Panics
-/// Where this process may not open as many files.
+/// If this process may not open enough files.
 pub async fn idle(address: &str, number: usize) -> Vec<TcpStream> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, most, most).expect("up to the hard limit");
@@ -114,10 +114,10 @@ pub async fn idle(address: &str, number: usize) -> Vec<TcpStream> {
     sockets
 }
 
-/// The most memory that a process has had resident, in MiB.
+/// The peak resident memory of a process, in MiB.
 ///
 /// # Panics
-/// When it does not run.
+/// If it does not run.
 pub fn peak_mib(service: &Service) -> usize {
     let pid = service.pid().expect("the service runs");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the service runs");
@@ -126,7 +126,7 @@ pub fn peak_mib(service: &Service) -> usize {
     kib >> 10
 }
 
-/// Ordinary clients that call one after the other until [`Self::stop`].
+/// Ordinary clients that send one call after the other until [`Self::stop`].
 #[derive(Debug)]
 pub struct Ordinary {
     stop: Arc<AtomicBool>,
@@ -135,7 +135,7 @@ pub struct Ordinary {
 }
 
 impl Ordinary {
-    /// Starts them; `client` makes the calls of one, each on its own connection.
+    /// Starts them; `client` makes the calls of one, each client on its own connection.
     pub fn start<C, F>(number: usize, client: impl Fn(usize) -> C) -> Self
     where
         C: FnMut() -> F + Send + 'static,
@@ -150,7 +150,7 @@ impl Ordinary {
                         panic!("an ordinary client has lost a call: {status:?}");
                     }
                     made.fetch_add(1, Ordering::Relaxed);
-                    // They think, so that the machine has time for the others.
+                    // A pause, so that the machine has time for the others.
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             })
@@ -161,7 +161,7 @@ impl Ordinary {
     /// Waits until every client has made this many more calls on average.
     ///
     /// # Panics
-    /// When a client has lost a call.
+    /// If a client has lost a call.
     pub async fn make(&self, calls: usize) {
         let wanted = self.made.load(Ordering::Relaxed) + calls * self.clients.len();
         while self.made.load(Ordering::Relaxed) < wanted {
@@ -174,7 +174,7 @@ impl Ordinary {
     /// Ends them.
     ///
     /// # Panics
-    /// When a client has lost a call.
+    /// If a client has lost a call.
     pub async fn stop(self) -> usize {
         self.stop.store(true, Ordering::Relaxed);
         for client in self.clients {

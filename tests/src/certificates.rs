@@ -1,4 +1,4 @@
-//! Certificates for a set of servers that speaks TLS, new for each test.
+//! Certificates for a set of servers with TLS, new for each test.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 
-/// An authority and what it has signed, in a folder that goes with it.
+/// A CA and its certificates, in a folder that is removed on drop.
 #[derive(Debug)]
 pub struct Certificates {
     folder: PathBuf,
 }
 
 impl Certificates {
-    /// Makes an authority, a certificate for servers on this machine and one for clients.
+    /// Creates a CA, a certificate for servers on this machine and one for clients.
     #[must_use]
     pub fn make() -> Self {
         let folder = std::env::temp_dir().join(format!("followgraph-tls-{}", crate::new_user()));
@@ -42,7 +42,7 @@ impl Certificates {
         Self { folder }
     }
 
-    /// Where the files are.
+    /// The folder of the files.
     #[must_use]
     pub fn files(&self) -> Tls {
         let file = |name: &str| self.folder.join(name);
@@ -58,12 +58,12 @@ impl Certificates {
 
 impl Drop for Certificates {
     fn drop(&mut self) {
-        // What is left in the system's folder for such files does no harm.
+        // Files left in the temporary folder do no harm.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// With a name of its own: one that is its issuer's, too, would pass for self-signed.
+/// With a unique name: if it equalled the issuer's, the certificate would look self-signed.
 fn named(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);

@@ -36,7 +36,7 @@ impl Interceptor for Bearer {
     }
 }
 
-/// A channel that connects when it is used and again after a break.
+/// A channel that connects at its first use and reconnects after an interruption.
 pub fn channel(address: &str) -> Channel {
     Endpoint::from_shared(format!("http://{address}"))
         .expect("host:port")
@@ -45,31 +45,29 @@ pub fn channel(address: &str) -> Channel {
         .connect_lazy()
 }
 
-/// The write side.
+/// A client of the write side.
 pub type Commands = CommandServiceClient<InterceptedService<Channel, Bearer>>;
-/// The read side.
+/// A client of the read side.
 pub type Queries = QueryServiceClient<InterceptedService<Channel, Bearer>>;
 
 impl Endpoints {
-    /// A client of command-service.
     pub fn commands(&self) -> Commands {
         CommandServiceClient::with_interceptor(channel(&self.command), Bearer::new(&self.token))
     }
 
-    /// A client of query-service.
     pub fn queries(&self) -> Queries {
         QueryServiceClient::with_interceptor(channel(&self.query), Bearer::new(&self.token))
     }
 }
 
-/// Whether a call never reached anybody: its connection was asked to go before. Many clients send such a call again by
-/// themselves, this one leaves that to its user.
+/// True if a call never reached the server because its connection received GOAWAY first. Many clients retry such a
+/// call; this one leaves that to the test.
 pub fn was_never_sent(status: &Status) -> bool {
     let never_left = status.code() == Code::Cancelled && status.message() == "operation was canceled";
     never_left || is_beyond_goaway(status)
 }
 
-/// A stream beyond the last one that an orderly GOAWAY names was not looked at, and may be sent again (RFC 9113, 6.8).
+/// A stream beyond the last one that an orderly GOAWAY names was not processed, and may be retried (RFC 9113, 6.8).
 fn is_beyond_goaway(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
@@ -81,14 +79,14 @@ fn is_beyond_goaway(status: &Status) -> bool {
     false
 }
 
-/// Follows.
+/// Sends Follow.
 pub async fn follow(commands: &mut Commands, actor: &str, target: &str) -> Result<FollowResponse, Status> {
     let request =
         FollowRequest { actor_id: actor.into(), target_id: target.into(), ..FollowRequest::default() };
     commands.follow(request).await.map(tonic::Response::into_inner)
 }
 
-/// Stops following.
+/// Sends Unfollow.
 pub async fn unfollow(
     commands: &mut Commands,
     actor: &str,
@@ -104,12 +102,12 @@ pub fn fresh(token: &str) -> Option<Consistency> {
     Some(Consistency { requirement: Some(Requirement::AtLeastAsFresh(token.to_owned())) })
 }
 
-/// From the source of truth.
+/// From PostgreSQL.
 pub fn consistent() -> Option<Consistency> {
     Some(Consistency { requirement: Some(Requirement::FullyConsistent(true)) })
 }
 
-/// Checks.
+/// Sends Check.
 pub async fn check(
     queries: &mut Queries,
     viewer: &str,
@@ -121,7 +119,7 @@ pub async fn check(
     queries.check(request).await.map(tonic::Response::into_inner)
 }
 
-/// Counts.
+/// Sends GetCounts.
 pub async fn counts(
     queries: &mut Queries,
     users: &[String],
@@ -131,29 +129,24 @@ pub async fn counts(
     queries.get_counts(request).await.map(|response| response.into_inner().counts)
 }
 
-/// Which way a list goes.
+/// The direction of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
-    /// Who follows the account.
+    /// Accounts that follow the account.
     Followers,
-    /// Whom the account follows.
+    /// Accounts that the account follows.
     Following,
 }
 
-/// One page of a list, whichever way it goes.
+/// One page of a list in either direction.
 #[derive(Clone, Debug)]
 pub struct Page {
-    /// The rows.
     pub edges: Vec<ListedEdge>,
-    /// The token of the next page.
     pub next: String,
-    /// The revision that it is of.
     pub as_of: String,
-    /// Where it came from.
     pub source: Source,
 }
 
-/// A page.
 pub async fn page(
     queries: &mut Queries,
     list: List,

@@ -1,4 +1,4 @@
-//! A collector of traces, as small as can be: it keeps the spans that OTLP exporters send it.
+//! A minimal collector of traces that keeps the spans from OTLP exporters.
 
 use std::sync::Arc;
 
@@ -14,26 +14,25 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
-/// A span, as far as tests look at it.
+/// The parts of a span that tests compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The process that it is of.
+    /// The process.
     pub service: String,
-    /// What was done.
     pub name: String,
-    /// The trace, in hex.
+    /// In hex.
     pub trace: String,
-    /// Its own id, in hex.
+    /// In hex.
     pub id: String,
-    /// The span that it belongs to, in hex.
+    /// Parent span, in hex.
     pub parent: String,
-    /// The spans that it links, in hex.
+    /// Linked spans, in hex.
     pub links: Vec<String>,
     /// It ended after it began.
     pub took_time: bool,
 }
 
-/// A running collector; it goes with the test's runtime.
+/// A running collector; it ends with the test's runtime.
 #[derive(Clone, Debug)]
 pub struct Collector {
     address: std::net::SocketAddr,
@@ -52,12 +51,12 @@ impl Collector {
         collector
     }
 
-    /// What exporters are told.
+    /// The response to exporters.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The spans of a trace, as many as have come.
+    /// The received spans of a trace.
     pub fn trace(&self, trace: &str) -> Vec<Span> {
         self.spans.lock().iter().filter(|span| span.trace == trace).cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! Databases of a test's own on the shared PostgreSQL: the schema without services.
+//! Databases for single tests on the shared PostgreSQL: the schema without services.
 
 use devstack::env_file::Env;
 use sqlx::{AssertSqlSafe, PgPool, postgres::PgConnectOptions};
@@ -7,11 +7,11 @@ use tokio::task::block_in_place;
 use crate::endpoints::Endpoints;
 use crate::own::binaries;
 
-/// An empty database with the schema. Drop it with [`Self::remove`]; one that a failed test leaves goes with the server.
+/// An empty database with the schema. Drop it with [`Self::remove`]; one that a failed test leaves is removed with the
+/// server.
 pub struct Database {
-    /// Its name.
     pub name: String,
-    /// The owner's address.
+    /// The owner's URL.
     pub url: String,
     /// Sessions of the owner.
     pub pool: PgPool,
@@ -35,7 +35,7 @@ impl Database {
         database
     }
 
-    /// A copy of the database that the endpoints name, which nobody may use meanwhile.
+    /// A copy of the database of these endpoints, which must have no sessions meanwhile.
     pub async fn copy(endpoints: &Endpoints, of: &str) -> Self {
         let name = format!("copy_{}", uuid::Uuid::new_v4().simple());
         execute(endpoints, format!("CREATE DATABASE {name} TEMPLATE {of}")).await;
@@ -48,7 +48,7 @@ impl Database {
         Self { name, url, pool }
     }
 
-    /// Removes it.
+    /// Drops it.
     pub async fn remove(self, endpoints: &Endpoints) {
         self.pool.close().await;
         execute(endpoints, format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;

@@ -1,4 +1,4 @@
-//! Where a pipeline is found.
+//! Addresses of a pipeline.
 
 use devstack::env_file::Env;
 use devstack::{Principal, pipeline};
@@ -16,13 +16,12 @@ pub struct Endpoints {
     pub database_url: String,
     /// NATS, as the operator.
     pub nats_url: String,
-    /// PostgreSQL and NATS as services and subscribers see them.
+    /// PostgreSQL and NATS as services and subscribers use them.
     pub logins: Logins,
-    /// Neo4j.
     pub neo4j_uri: String,
-    /// Its user.
+    /// Neo4j's user.
     pub neo4j_user: String,
-    /// Its password.
+    /// Neo4j's password.
     pub neo4j_password: String,
 }
 
@@ -31,7 +30,7 @@ pub struct Endpoints {
 pub struct Logins(Env);
 
 impl Logins {
-    /// What is found under the names that [`pipeline::logins`] gives.
+    /// Reads the variables that [`pipeline::logins`] names.
     fn find(find: &impl Fn(&str) -> Option<String>) -> Result<Self, &'static str> {
         let mut env = Env::default();
         for name in pipeline::LOGINS {
@@ -40,12 +39,10 @@ impl Logins {
         Ok(Self(env))
     }
 
-    /// PostgreSQL's.
     pub fn database(&self, who: Principal) -> &str {
         self.get(&pipeline::login("DATABASE_URL", who))
     }
 
-    /// NATS's.
     pub fn nats(&self, who: Principal) -> &str {
         self.get(&pipeline::login("NATS_URL", who))
     }
@@ -59,7 +56,7 @@ impl Endpoints {
     /// The shared pipeline.
     ///
     /// # Panics
-    /// Where there is none, and says how to get one.
+    /// If there is none; the message says how to start one.
     pub fn shared() -> Self {
         Self::from_lookup(|name| std::env::var(format!("FOLLOWGRAPH_TEST_{name}")).ok()).unwrap_or_else(
             |missing| {
@@ -93,23 +90,21 @@ impl Endpoints {
         })
     }
 
-    /// A connection to the source of truth.
     pub async fn postgres(&self) -> sqlx::PgPool {
         sqlx::PgPool::connect(&self.database_url).await.expect("PostgreSQL answers")
     }
 
-    /// A connection to the read model.
     pub fn neo4j(&self) -> neo4rs::Graph {
         neo4rs::Graph::new(&self.neo4j_uri, &self.neo4j_user, &self.neo4j_password).expect("a valid address")
     }
 
-    /// A connection to NATS, of somebody who may do everything.
+    /// A connection to NATS with all permissions.
     pub async fn nats(&self) -> async_nats::Client {
         nats(&self.nats_url).await
     }
 }
 
-/// A connection to NATS as the user that the address names; the driver itself does not look there.
+/// A connection to NATS as the user in the address; the driver itself ignores that part.
 pub async fn nats(url: &str) -> async_nats::Client {
     let address: async_nats::ServerAddr = url.parse().expect("an address of NATS");
     let login = address.username().zip(address.password());

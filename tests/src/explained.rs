@@ -1,4 +1,4 @@
-//! Answers that say who gave them.
+//! Reads that return the store that answered.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use tonic::{Request, Status};
 use crate::clients::{Queries, fresh};
 use crate::{new_user, until};
 
-/// The deadline of each read: time enough to be slow twice.
+/// The deadline of each read: enough for two slow stores.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// A replica builds itself on a machine that does everything else too.
+/// Timeout of building a replica on a busy machine.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// A request with a deadline that a slow machine keeps.
+/// A request with a deadline that a slow machine meets.
 pub fn in_time<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
@@ -36,10 +36,10 @@ pub async fn check(
     queries.check(in_time(request)).await.map(tonic::Response::into_inner)
 }
 
-/// The replica of the read model that gave the answer: the last that was asked. None if PostgreSQL gave it.
+/// The replica of the read model that answered: the last one that was tried. `None` if PostgreSQL answered.
 ///
 /// # Panics
-/// If the answer does not explain itself.
+/// If the answer has no explanation.
 pub fn answered_by(explanation: Option<Explanation>) -> Option<String> {
     let steps = explanation.expect("it was asked for").steps;
     let last = steps.last().expect("somebody was asked");
@@ -47,7 +47,7 @@ pub fn answered_by(explanation: Option<Explanation>) -> Option<String> {
     (last.store == "neo4j").then(|| last.replica.clone())
 }
 
-/// Waits until a replica has answered: one that is empty, or not complete yet, never does.
+/// Waits until a replica has answered, which an empty or incomplete one never does.
 pub async fn wait_answering(queries: &Queries, replica: &str) {
     until("a replica to answer", LIMIT, || async {
         let answer = check(&mut queries.clone(), &new_user(), &new_user(), None).await;

@@ -11,10 +11,10 @@ use crate::own::Own;
 pub struct FakeTime(devstack::FakeTime);
 
 impl FakeTime {
-    /// Starts the PostgreSQL of a set again, with a clock that can be set.
+    /// Restarts the PostgreSQL of a set with an adjustable clock.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If it does not start.
     pub fn of_postgres(own: &mut Own) -> Self {
         let clock = block_in_place(|| {
             let postgres = &mut own.servers.postgres;
@@ -27,10 +27,10 @@ impl FakeTime {
         Self(clock)
     }
 
-    /// Starts a service again, with a clock that can be set. Does not wait until it is ready.
+    /// Restarts a service with an adjustable clock. Does not wait until it is ready.
     ///
     /// # Panics
-    /// Where it does not start.
+    /// If it does not start.
     pub fn of_service(service: &mut Service) -> Self {
         Self(block_in_place(|| {
             service.stop().expect("the service stops");
@@ -40,10 +40,10 @@ impl FakeTime {
         }))
     }
 
-    /// Lets the clock differ from the machine's by `+0`, `-3d`, `+2h` or `+90s`.
+    /// Sets the difference to the machine's clock: `+0`, `-3d`, `+2h` or `+90s`.
     ///
     /// # Panics
-    /// Where the file cannot be written.
+    /// If the file cannot be written.
     pub fn set(&self, difference: &str) {
         self.0.set(difference).expect("a file of ours");
     }

@@ -46,14 +46,14 @@ pub enum Fault {
     Stall,
 }
 
-/// How open connections end.
+/// How open connections are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
     /// FIN to both peers.
     Cut,
     /// RST to both peers.
     Reset,
-    /// FIN to the server only; the client keeps a connection that nothing answers.
+    /// FIN to the server only; the client keeps a connection without a peer.
     HalfOpen,
 }
 

@@ -1,4 +1,4 @@
-//! Small random graphs, the same for the same seed.
+//! Small random graphs, determined by the seed.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use uuid::Uuid;
 
-/// Edges among `users` accounts, heavy-tailed, none twice; the accounts are new to
-/// every call.
+/// Edges among `users` accounts, heavy-tailed, without duplicates; every call creates new accounts.
 pub fn random(seed: u64, users: usize, edges: usize) -> Vec<(String, String)> {
     let mut rng = StdRng::seed_from_u64(seed);
     let names: Vec<String> = (0..users).map(|_| Uuid::new_v4().to_string()).collect();

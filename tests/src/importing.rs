@@ -1,5 +1,4 @@
-//! An import as a careful client does it: chunks in order, and after a break the
-//! unanswered ones again.
+//! An import like that of a careful client: chunks in order, and after an interruption the unanswered ones again.
 
 use std::time::Duration;
 
@@ -21,11 +20,11 @@ pub async fn chunk(
     answers.message().await?.ok_or_else(|| Status::unavailable("the stream ended without an answer"))
 }
 
-/// Sends all edges in chunks, each again until it is answered; answers how many were
-/// accepted and how many existed.
+/// Sends all edges in chunks, each repeatedly until it is answered; returns the numbers of accepted and of existing
+/// edges.
 ///
 /// # Panics
-/// On an error that a repeat does not cure, and when patience ends.
+/// On a non-retryable error, and at the timeout.
 pub async fn all(commands: &mut Commands, edges: &[(String, String)], per_chunk: usize) -> (u32, u32) {
     let (mut accepted, mut unchanged) = (0, 0);
     for (edges, chunk_number) in edges.chunks(per_chunk).zip(0..) {
@@ -53,10 +52,10 @@ pub async fn all(commands: &mut Commands, edges: &[(String, String)], per_chunk:
     (accepted, unchanged)
 }
 
-/// Calls until it succeeds; only errors that invite a repeat are repeated.
+/// Calls until it succeeds; repeats the call on retryable errors only.
 ///
 /// # Panics
-/// On any other error, and when patience ends.
+/// On any other error, and at the timeout.
 pub async fn retried<T, F>(mut call: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, Status>>,
@@ -74,8 +73,7 @@ where
     .await
 }
 
-/// A killed server shows as UNAVAILABLE, or as an unknown or cancelled transport
-/// error on a call under way.
+/// A killed server shows as UNAVAILABLE, or as an unknown or cancelled transport error on a call in flight.
 pub fn invites_repeat(status: &Status) -> bool {
     matches!(
         status.code(),

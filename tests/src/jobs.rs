@@ -15,28 +15,22 @@ use crate::clients::Commands;
 use crate::importing::invites_repeat;
 use crate::until;
 
-/// The longest that a job may take.
+/// Timeout of a job.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What is asked for of a whole account.
+/// A command on a whole account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnAccount {
-    /// EraseAccount.
     Erase,
-    /// ArchiveAccount.
     Archive,
-    /// RestoreAccount.
     Restore,
-    /// SetAccountPrivacy.
     SetPrivate(bool),
 }
 
-/// An answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
     /// The command changed something.
     pub changed: bool,
-    /// The token.
     pub written_at: String,
     /// The job, or empty.
     pub job_id: String,
@@ -53,7 +47,7 @@ impl OnAccount {
     /// Sends it; does not wait for its job.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The server's error.
     pub async fn send(
         self,
         commands: &Commands,
@@ -81,7 +75,7 @@ impl OnAccount {
     /// Sends it and waits for its job.
     ///
     /// # Panics
-    /// Where it is refused or its job fails.
+    /// If it is rejected or its job fails.
     pub async fn finish(self, commands: &Commands, user: UserId) -> Started {
         let started = self
             .send(commands, user, None)
@@ -95,7 +89,7 @@ impl OnAccount {
 /// Sends ReplaceFollowing; does not wait for its job.
 ///
 /// # Errors
-/// What the server answers.
+/// The server's error.
 pub async fn replace_following(
     commands: &Commands,
     actor: UserId,
@@ -112,19 +106,19 @@ pub async fn replace_following(
     commands.clone().replace_following(request).await.map(tonic::Response::into_inner)
 }
 
-/// A job as it stands.
+/// The state of a job.
 ///
 /// # Errors
-/// What the server answers.
+/// The server's error.
 pub async fn get(commands: &Commands, job_id: &str) -> Result<GetJobResponse, Status> {
     let request = GetJobRequest { job_id: job_id.to_owned() };
     commands.clone().get_job(request).await.map(tonic::Response::into_inner)
 }
 
-/// Waits until a job is done; an empty id is none. A server that is away is waited for.
+/// Waits until a job is done; an empty id means no job. Retries while the server is down.
 ///
 /// # Panics
-/// Where the job fails, goes back, or takes too long.
+/// If the job fails, its progress decreases, or it takes too long.
 pub async fn wait(commands: &Commands, job_id: &str) {
     if job_id.is_empty() {
         return;

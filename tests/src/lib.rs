@@ -1,10 +1,10 @@
 //! Harness of the integration tests: clients of a running pipeline, sets of servers for tests that break them, the
-//! truth read from every store, and waiting.
+//! state read from every store, and waiting.
 //!
-//! It does not know how the services work inside: it sees what clients, operators and subscribers see.
+//! It is independent of the services' code: it sees what clients, operators and subscribers see.
 //!
-//! Most tests share the pipeline that `cargo xtask test` starts, and use account ids of their own. A test that breaks
-//! servers starts a set of its own ([`own::Own`]), alone or at the same time as another light one ([`turns::Weight`]).
+//! Most tests share the pipeline that `cargo xtask test` starts, and use unique account ids. A test that breaks servers
+//! starts its own set ([`own::Own`]), alone or concurrently with another light one ([`turns::Weight`]).
 
 pub mod asks;
 pub mod balancer;
@@ -40,12 +40,12 @@ pub use endpoints::Endpoints;
 pub use own::Own;
 pub use wait::until;
 
-/// An account that no other test knows.
+/// An account that no other test uses.
 pub fn new_user() -> String {
     uuid::Uuid::new_v4().to_string()
 }
 
-/// The same as an id.
+/// An account that no other test uses, as an id.
 pub fn user() -> proto::UserId {
     proto::UserId::new(uuid::Uuid::new_v4()).expect("a random id is not nil")
 }

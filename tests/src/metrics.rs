@@ -1,4 +1,4 @@
-//! What a process exports on `/metrics`, and what it says that it exports.
+//! The metrics of a process on `/metrics`, and those that it declares.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,21 +11,18 @@ use devstack::{http, promql};
 /// One line of `/metrics`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The metric that it belongs to.
     pub metric: String,
-    /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its value.
     pub value: f64,
 }
 
-/// A metric as a program declares it: its labels, each with its values, or none where those are open.
+/// A metric as a program declares it: its labels, each with its values, or `None` if those are open.
 pub type Declared = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
-/// All that a process exports now.
+/// All current samples of a process.
 ///
 /// # Panics
-/// When it does not answer.
+/// If it does not answer.
 pub fn scrape(admin: SocketAddr) -> Vec<Sample> {
     let answer = http::get(admin, "/metrics").unwrap_or_else(|error| panic!("{admin}: {error}"));
     assert_eq!(answer.status, 200);
@@ -33,7 +30,7 @@ pub fn scrape(admin: SocketAddr) -> Vec<Sample> {
     lines.map(|line| parse(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect()
 }
 
-/// The gRPC calls that a process has answered so far.
+/// The number of gRPC calls that a process has answered.
 pub fn calls_answered(admin: SocketAddr) -> f64 {
     let samples = scrape(admin);
     let handled = samples.iter().filter(|sample| sample.metric == "grpc_server_handled_total");
@@ -43,9 +40,9 @@ pub fn calls_answered(admin: SocketAddr) -> f64 {
 /// The admin ports of the shared pipeline: command-service, query-service, projector.
 ///
 /// # Panics
-/// Where there is none, and says how to get one.
+/// If there is none; the message says how to start one.
 pub fn shared_admins() -> [(Program, SocketAddr); 3] {
-    // Asks for the explanation first.
+    // Fails first, with a message, if there is no pipeline.
     crate::Endpoints::shared();
     [(Program::Command, "COMMAND"), (Program::Query, "QUERY"), (Program::Projector, "PROJECTOR")].map(
         |(program, name)| {
@@ -55,10 +52,10 @@ pub fn shared_admins() -> [(Program, SocketAddr); 3] {
     )
 }
 
-/// What a program says that it exports.
+/// The metrics that a program declares.
 ///
 /// # Panics
-/// When it is not built.
+/// If it is not built.
 pub fn declared(binaries: &Path, program: Program) -> Declared {
     let output =
         Command::new(binaries.join(program.binary())).arg("--metrics").output().expect("the program runs");

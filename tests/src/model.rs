@@ -1,8 +1,8 @@
-//! The whole contract of the write side, in memory and without regard to speed.
+//! A model of the whole contract of the write side, in memory and not optimized.
 //!
-//! An edge of an archived account stays where it is and is not seen; so archiving and restoring set a flag here, and
-//! their jobs have little to do. Places in lists are counted by steps: of two edges, the one of the later step is the
-//! newer. Edges of one step have their order from `nth`, or none where the contract gives them none.
+//! An edge of an archived account stays in place and is hidden; so archiving and restoring set a flag here, and their
+//! jobs have little to do. Positions in lists are counted by steps: of two edges, the one of the later step is newer.
+//! `nth` orders the edges of one step, unless the contract leaves their order open.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,48 +15,48 @@ use time::OffsetDateTime;
 
 use crate::asks::{Act, Ask, Expected};
 
-/// What is kept of an edge.
+/// The stored values of an edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
     /// The step that added it, and its order in that step.
     pub place: (u64, i64),
-    /// When it runs out.
+    /// Expiry; `None` for a permanent edge.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// What ReplaceFollowing answers.
+/// The result of ReplaceFollowing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replaced {
-    /// Followed from now on.
+    /// New follows.
     pub added: BTreeSet<UserId>,
-    /// No longer followed or asked.
+    /// Removed follows and requests.
     pub removed: BTreeSet<UserId>,
-    /// Asked from now on.
+    /// New requests.
     pub requested: BTreeSet<UserId>,
 }
 
-/// What becomes of a chunk of an import.
+/// The result of a chunk of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// How many edges were added.
+    /// Number of added edges.
     pub accepted: u32,
-    /// How many were there already.
+    /// Number of existing edges.
     pub unchanged: u32,
-    /// The others, by their places in the chunk.
+    /// The rejected edges, by index in the chunk.
     pub refused: Vec<(u32, Reason)>,
 }
 
-/// Changed or not, or the rule that stands against it.
+/// Changed or not, or the rule that rejects the command.
 pub type Outcome = Result<bool, Reason>;
 
 /// The state of some accounts.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    /// All edges, seen or not.
+    /// All edges, hidden or not.
     pub edges: BTreeMap<EdgeKey, Edge>,
-    /// The accounts whose follows need consent.
+    /// Private accounts.
     pub private: BTreeSet<UserId>,
-    /// The accounts whose edges are hidden.
+    /// Archived accounts.
     pub archived: BTreeSet<UserId>,
     step: u64,
     nth: i64,
@@ -67,13 +67,13 @@ fn key(kind: EdgeKind, source: UserId, target: UserId) -> EdgeKey {
 }
 
 impl Model {
-    /// The next step begins: its edges are newer than all others.
+    /// Starts the next step: its edges are newer than all others.
     pub fn begin_step(&mut self) {
         self.step += 1;
         self.nth = 0;
     }
 
-    /// Nobody can say which edges of this step are the newer ones.
+    /// The contract leaves the order of this step's edges open.
     pub fn forget_order_of_step(&mut self) {
         for edge in self.edges.values_mut().filter(|edge| edge.place.0 == self.step) {
             edge.place.1 = 0;
@@ -94,13 +94,13 @@ impl Model {
         self.has(EdgeKind::Block, a, b) || self.has(EdgeKind::Block, b, a)
     }
 
-    /// The edges that are seen.
+    /// The visible edges.
     pub fn visible(&self) -> impl Iterator<Item = (&EdgeKey, &Edge)> {
         let active = |user: &UserId| !self.archived.contains(user);
         self.edges.iter().filter(move |(key, _)| active(&key.source) && active(&key.target))
     }
 
-    /// Sets an edge; one that is there keeps its place.
+    /// Sets an edge; an existing one keeps its position.
     fn put(&mut self, key: EdgeKey, expires_at: Option<OffsetDateTime>) -> bool {
         let place = match self.edges.get(&key) {
             Some(edge) => edge.place,
@@ -125,7 +125,7 @@ impl Model {
         if self.archived.contains(&user) { Err(Reason::AccountArchived) } else { Ok(()) }
     }
 
-    /// A command between two accounts.
+    /// Executes a command between two accounts.
     pub fn act(&mut self, ask: &Ask) -> Outcome {
         use EdgeKind::{Block, Follow, FollowRequest, Mute};
         let (actor, other) = (ask.actor, ask.other);
@@ -164,8 +164,8 @@ impl Model {
         }
     }
 
-    /// All of them or none; answers which one failed. An edge that was there before
-    /// and is there after keeps its place, whatever happened to it in between.
+    /// Executes all of them or none; returns the index of the failed one. An edge that existed before and exists
+    /// afterwards keeps its position, even if it was removed in between.
     pub fn atomically(&mut self, asks: &[Ask]) -> Result<Vec<bool>, (usize, Reason)> {
         let before = self.clone();
         let mut changed = Vec::new();
@@ -196,8 +196,7 @@ impl Model {
         Ok(changed)
     }
 
-    /// The requests that are seen and need no consent any more become follows; the
-    /// contract gives them no order.
+    /// Visible requests that no longer need acceptance become follows, whose order the contract leaves open.
     fn fulfil_requests_to_public(&mut self) {
         let asks = |key: &EdgeKey| key.kind == EdgeKind::FollowRequest && !self.private.contains(&key.target);
         let pending: Vec<_> = self.visible().map(|(key, _)| *key).filter(asks).collect();
@@ -209,7 +208,7 @@ impl Model {
         }
     }
 
-    /// Makes an account follow exactly these.
+    /// Replaces an account's following list.
     pub fn replace_following(
         &mut self,
         actor: UserId,
@@ -226,7 +225,7 @@ impl Model {
         }
         let before = self.clone();
         let mut replaced = Replaced::default();
-        // Hidden ones stay, and nobody learns of them.
+        // Hidden ones stay, and are not counted.
         for link in before.visible().map(|(link, _)| link).filter(|link| link.source == actor) {
             if matches!(link.kind, Follow | FollowRequest) && !targets.contains(&link.target) {
                 self.edges.remove(link);
@@ -251,7 +250,7 @@ impl Model {
         Ok(replaced)
     }
 
-    /// Imports edges of one kind. Nobody is asked for consent.
+    /// Imports edges of one kind, without acceptance.
     pub fn import(
         &mut self,
         kind: EdgeKind,
@@ -280,14 +279,14 @@ impl Model {
         imported
     }
 
-    /// Hides an account, or shows it again. Whom it had asked may be public by now.
+    /// Archives or restores an account. Accounts to which it sent requests may be public by now.
     pub fn set_archived(&mut self, user: UserId, archived: bool) -> bool {
         let changed = if archived { self.archived.insert(user) } else { self.archived.remove(&user) };
         self.fulfil_requests_to_public();
         changed
     }
 
-    /// Erases an account; answers whether there was anything of it.
+    /// Erases an account; returns whether it had any data.
     pub fn erase(&mut self, user: UserId) -> bool {
         let edges = self.edges.len();
         self.edges.retain(|key, _| key.source != user && key.target != user);
@@ -295,7 +294,7 @@ impl Model {
         private || archived || edges != self.edges.len()
     }
 
-    /// A pair as answers show it, without revision and dates.
+    /// A pair as responses contain it, without revision and dates.
     pub fn relationship(&self, viewer: UserId, other: UserId) -> Relationship {
         use EdgeKind::{Block, Follow, FollowRequest, Mute};
         let seen: BTreeMap<_, _> = self.visible().collect();

@@ -1,4 +1,4 @@
-//! A NATS server with an operator, whose users log in with JWTs that end.
+//! A NATS server with an operator, whose users log in with JWTs that expire.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,10 +21,9 @@ pub struct NatsOperator {
     daemon: Daemon,
 }
 
-/// What is in a credentials file.
+/// The content of a credentials file.
 #[derive(Debug, Clone)]
 pub struct Login {
-    /// The token.
     pub jwt: String,
     /// The seed of the user's key.
     pub seed: String,
@@ -45,7 +44,7 @@ impl NatsOperator {
     /// Starts the server.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     pub fn start() -> Self {
         let (operator, account) = (KeyPair::new_operator(), KeyPair::new_account());
         let claims = [(); 2].map(|()| Claim::any().expect("a free port"));
@@ -73,15 +72,14 @@ impl NatsOperator {
         Self { account, claims, folder, daemon }
     }
 
-    /// Where it listens.
     pub fn url(&self) -> String {
         format!("nats://{}", loopback(self.claims[0].port))
     }
 
-    /// A new user who may do everything until the end of `validity`.
+    /// A new user with all permissions until the end of `validity`.
     ///
     /// # Panics
-    /// Never, for a validity of this century.
+    /// Not for a validity of this century.
     pub fn login(&self, validity: Duration) -> Login {
         let user = KeyPair::new_user();
         let end = (OffsetDateTime::now_utc() + validity).unix_timestamp();
@@ -98,7 +96,7 @@ impl NatsOperator {
 
 impl Drop for NatsOperator {
     fn drop(&mut self) {
-        // What is left behind is in the folder for temporary files.
+        // Files that are left are in the temporary folder.
         let _ = self.daemon.stop();
         let _ = std::fs::remove_dir_all(&self.folder);
     }

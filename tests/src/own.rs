@@ -14,7 +14,7 @@ use crate::endpoints::Endpoints;
 use crate::spare::{self, Schema};
 use crate::turns::{Turn, Weight};
 
-/// How long a service may take to be ready again.
+/// Timeout of a service's start.
 const READY: Duration = Duration::from_secs(90);
 
 /// PostgreSQL, NATS, Neo4j and the three services, for one test.
@@ -25,15 +25,15 @@ pub struct Own {
     pub pipeline: Pipeline,
     /// The servers.
     pub servers: Servers,
-    /// Where clients find it.
+    /// Its addresses for clients.
     pub endpoints: Endpoints,
     settings: Env,
     schema: Schema,
-    // Dropped last: it ends when the servers are gone.
+    // Dropped last: it ends after the servers.
     turn: Turn,
 }
 
-/// How a set is started.
+/// Options of a set.
 #[derive(Debug)]
 pub struct Options {
     binaries: PathBuf,
@@ -51,42 +51,36 @@ impl Default for Options {
 /// One of the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Victim {
-    /// command-service.
     Command,
-    /// projector.
     Projector,
-    /// query-service.
     Query,
-    /// PostgreSQL.
     Postgres,
-    /// NATS.
     Nats,
-    /// Neo4j.
     Neo4j,
-    /// The projector of the second read replica, in a set that has grown one.
+    /// The projector of the second read replica, in a set that has one.
     SecondProjector,
-    /// The Neo4j of the second read replica, in a set that has grown one.
+    /// The Neo4j of the second read replica, in a set that has one.
     SecondNeo4j,
 }
 
 impl Victim {
-    /// The six of every set.
+    /// The six processes of every set.
     pub const ALL: [Self; 6] =
         [Self::Command, Self::Projector, Self::Query, Self::Postgres, Self::Nats, Self::Neo4j];
 }
 
-/// Where the binaries under test are.
+/// The folder of the binaries under test.
 pub fn binaries() -> PathBuf {
     std::env::var_os("FOLLOWGRAPH_TEST_BIN_DIR").map_or_else(|| Profile::Dev.folder(), PathBuf::from)
 }
 
-/// Where the binaries of the next version are: see the feature `next-version` of the contract.
+/// The folder of the next version's binaries: see the feature `next-version` of the contract.
 pub fn next_binaries() -> PathBuf {
     let folder = std::env::var_os("FOLLOWGRAPH_TEST_NEXT_BIN_DIR").map(PathBuf::from);
     folder.expect("`cargo xtask test` builds the next version, and says where it is")
 }
 
-/// Where the binaries of an earlier revision are.
+/// The folder of an earlier revision's binaries.
 ///
 /// # Panics
 /// Outside of `cargo xtask upgrade-test`.
@@ -96,7 +90,7 @@ pub fn released_binaries() -> PathBuf {
 }
 
 impl Own {
-    /// Options of a set that may run at the same time as another light one; see [`Weight::Light`].
+    /// Options of a set that may run concurrently with another light one; see [`Weight::Light`].
     pub fn light() -> Options {
         Options { weight: Weight::Light, ..Options::default() }
     }
@@ -106,22 +100,22 @@ impl Own {
         Options::default().start().await
     }
 
-    /// The same with more environment variables for the services.
+    /// As [`Self::start`], with more environment variables for the services.
     pub async fn start_with(more: Env) -> Self {
         Options::default().start_with(more).await
     }
 
-    /// The same with variables that depend on the servers.
+    /// As [`Self::start`], with variables that depend on the servers.
     pub async fn start_through(more: impl FnOnce(&mut Servers) -> Env) -> Self {
         Options::default().start_through(more).await
     }
 
-    /// The same where everything speaks TLS and wants certificates of its clients.
+    /// As [`Self::start`], with TLS everywhere, and with client certificates.
     pub async fn start_encrypted(tls: Tls) -> Self {
         Options::default().start_encrypted(tls).await
     }
 
-    /// A set whose query-service knows of a second read replica that is not there; see [`Self::grow`].
+    /// A set whose query-service has the address of a second read replica that does not exist yet; see [`Self::grow`].
     pub async fn start_to_grow(more: Env) -> Self {
         Options { read_replicas: 2, ..Options::default() }.start_with(more).await
     }
@@ -136,7 +130,7 @@ impl Own {
         self.grow_from(&binaries());
     }
 
-    /// The same with a projector of another version.
+    /// As [`Self::grow`], with a projector of another version.
     pub fn grow_from(&mut self, binaries: &Path) {
         block_in_place(|| {
             let tools = Tools::install().expect("the tools are installed");
@@ -146,7 +140,7 @@ impl Own {
         });
     }
 
-    /// The same set, with the second read replica in place of the first where Neo4j is looked into.
+    /// The set's addresses, with the second read replica in place of the first.
     pub fn second_read_model(&self) -> Endpoints {
         Endpoints { neo4j_uri: self.servers.further_neo4j[0].url(), ..self.endpoints.clone() }
     }
@@ -156,7 +150,7 @@ impl Own {
         self.another_from(&binaries(), program)
     }
 
-    /// The same with another version.
+    /// As [`Self::another`], with another version.
     pub fn another_from(&self, binaries: &Path, program: Program) -> Service {
         let ports = Ports::free().expect("free ports");
         let mut first = pipeline::spec(program, binaries, &self.servers);
@@ -171,7 +165,7 @@ impl Own {
         })
     }
 
-    /// Brings the schemas up to date with the command line of another version.
+    /// Migrates the schemas with the command line of another version.
     pub fn migrate_with(&self, binaries: &Path) {
         block_in_place(|| migrate(binaries, &self.servers));
     }
@@ -191,7 +185,7 @@ impl Own {
         .unwrap_or_else(|error| panic!("cannot kill {victim:?}: {error:#}"));
     }
 
-    /// Starts a killed process again, and does not wait until all is well.
+    /// Restarts a killed process, and does not wait until the set is ready.
     pub fn revive(&mut self, victim: Victim) {
         block_in_place(|| match victim {
             Victim::Command => self.pipeline.command.start_again(),
@@ -211,7 +205,7 @@ impl Own {
         self.wait_ready_within(READY);
     }
 
-    /// The same with another patience: after many kills a read model has much to catch up with.
+    /// As [`Self::wait_ready`], with another timeout: after many kills a read model has much to catch up with.
     pub fn wait_ready_within(&mut self, patience: Duration) {
         block_in_place(|| self.pipeline.wait_ready(patience)).unwrap_or_else(|error| panic!("{error:#}"));
     }
@@ -220,7 +214,7 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         self.turn.ended("test");
-        // Nothing is asserted of them any more, and Neo4j rolls back what they leave. No other test gets what failed.
+        // They are no longer needed, and Neo4j rolls back their transactions. No other test must get a set that failed.
         if self.pipeline.kill9().is_ok() && !std::thread::panicking() {
             spare::leave(&mut self.servers, self.schema);
         }
@@ -246,7 +240,7 @@ impl Options {
     /// As [`Own::start_through`].
     pub async fn start_through(self, more: impl FnOnce(&mut Servers) -> Env) -> Own {
         let Self { binaries, tls, read_replicas, weight } = self;
-        // Asks for the explanation first: without `cargo xtask test` nothing is built.
+        // Fails first, with a message: without `cargo xtask test` there are no binaries.
         Endpoints::shared();
         let mut turn = Turn::wait(weight).await;
         let schema = if binaries == self::binaries() { Schema::Present } else { Schema::Other };
@@ -273,19 +267,18 @@ impl Options {
     }
 }
 
-/// Brings the schemas up to date with the command line of this version.
+/// Migrates the schemas with the command line of this version.
 fn migrate(binaries: &Path, servers: &Servers) {
     let migrated = pipeline::migrate_command(binaries, servers).output().expect("the CLI runs");
     assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
 }
 
-/// Starts one more command-service on the shared servers, with other settings, and waits
-/// until it is ready.
+/// Starts one more command-service on the shared servers, with other settings, and waits until it is ready.
 pub fn command_service_beside(shared: &Endpoints, settings: Env) -> Service {
     service_beside(shared, Program::Command, &settings)
 }
 
-/// The same with a query-service; without `AUTH_TOKENS` everyone may read.
+/// Starts one more query-service in the same way; without `AUTH_TOKENS` every caller may read.
 pub fn query_service_beside(shared: &Endpoints, settings: Env) -> Service {
     let mut env = Env::default()
         .with("NEO4J_URI", &shared.neo4j_uri)
@@ -299,8 +292,8 @@ fn service_beside(shared: &Endpoints, program: Program, settings: &Env) -> Servi
     ready(spec_beside(shared, program, settings))
 }
 
-/// Starts one more process on the shared servers, with other settings, and returns at once: it may have reasons not to
-/// be ready. A projector needs a `NEO4J_URI` that is not the shared one's, which has its projector.
+/// Starts one more process on the shared servers, with other settings, and returns at once, since some are not supposed
+/// to become ready. A projector needs a `NEO4J_URI` other than the shared one's, which has its projector.
 pub fn start_beside(shared: &Endpoints, program: Program, settings: &Env) -> Service {
     block_in_place(|| Service::start(spec_beside(shared, program, settings)).expect("the service starts"))
 }
@@ -316,7 +309,8 @@ fn spec_beside(shared: &Endpoints, program: Program, settings: &Env) -> ServiceS
     }
     env.extend(settings);
     let (grpc, admin) = (loopback(ports.command), loopback(ports.command_admin));
-    // Claimed until the tests end: no other process may take the ports before this one listens, or while it is stopped.
+    // Reserved until the tests end: no other process may take the ports before this one listens, or while it is
+    // stopped.
     std::mem::forget(ports);
     ServiceSpec {
         program,
@@ -329,7 +323,7 @@ fn spec_beside(shared: &Endpoints, program: Program, settings: &Env) -> ServiceS
     }
 }
 
-/// The same with the settings of the shared one: a second replica.
+/// The same process with the settings of the shared one: a second replica.
 pub fn second_replica(shared: &Endpoints) -> Service {
     let tokens = format!("read+write+admin:{}", shared.token);
     command_service_beside(shared, Env::default().with("AUTH_TOKENS", tokens))
@@ -344,21 +338,21 @@ fn ready(spec: ServiceSpec) -> Service {
 }
 
 impl Endpoints {
-    /// The same set, with another command-service.
+    /// The same addresses, with another command-service.
     #[must_use]
     pub fn through(&self, command_service: &Service) -> Self {
         let address = command_service.spec.grpc.expect("command-service has a port");
         Self { command: address.to_string(), ..self.clone() }
     }
 
-    /// The same set, with another query-service.
+    /// The same addresses, with another query-service.
     #[must_use]
     pub fn reading_through(&self, query_service: &Service) -> Self {
         let address = query_service.spec.grpc.expect("query-service has a port");
         Self { query: address.to_string(), ..self.clone() }
     }
 
-    /// The same set, with another token.
+    /// The same addresses, with another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }

@@ -5,11 +5,11 @@ use tokio::task::block_in_place;
 
 use crate::endpoints::Endpoints;
 
-/// Starts one that lets in everybody whom PostgreSQL lets in. `settings` are lines of its section `[pgbouncer]`. Blocks:
-/// use it from `#[tokio::test(flavor = "multi_thread")]`.
+/// Starts one that accepts every login that PostgreSQL accepts. `settings` are lines of its section `[pgbouncer]`.
+/// Blocks: use it from `#[tokio::test(flavor = "multi_thread")]`.
 ///
 /// # Panics
-/// When it does not start.
+/// If it does not start.
 pub fn pooler(shared: &Endpoints, settings: &str) -> PgBouncer {
     let services = [Principal::Command, Principal::Query, Principal::Projector];
     let services = services.map(|who| shared.logins.database(who));

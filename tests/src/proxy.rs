@@ -1,4 +1,5 @@
-//! A proxy in front of PostgreSQL that loses the reply to a COMMIT on demand, or vanishes without a word.
+//! A proxy in front of PostgreSQL that loses the reply to a COMMIT on demand, or stops answering without closing
+//! connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,15 +9,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A running proxy; it goes with the test's runtime.
+/// A running proxy; it ends with the test's runtime.
 #[derive(Clone, Debug)]
 pub struct CommitLoser {
     port: u16,
-    /// Commits to pass before the next one is lost.
+    /// Number of commits to pass before the next one is lost.
     to_pass: Arc<AtomicUsize>,
     to_lose: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
-    /// How often it has vanished.
+    /// Number of times that it has vanished.
     vanished: watch::Sender<u32>,
 }
 
@@ -41,32 +42,32 @@ impl CommitLoser {
         proxy
     }
 
-    /// One between this server and the services that are started from now on.
+    /// A proxy between this server and the services that are started from now on.
     pub async fn before(postgres: &mut Postgres) -> Self {
         let proxy = Self::start(postgres.port()).await;
         postgres.lead_services_through(proxy.port);
         proxy
     }
 
-    /// Loses the replies of the next transactions that have written something to the
-    /// outbox; the transactions themselves go through.
+    /// Loses the replies of the next transactions that have written to the outbox; the transactions themselves are
+    /// committed.
     pub fn lose(&self, commits: usize) {
         self.lose_after(0, commits);
     }
 
-    /// The same after some whose replies are passed on.
+    /// As [`Self::lose`], after passing some replies on.
     pub fn lose_after(&self, passed: usize, commits: usize) {
         self.to_pass.store(passed, Ordering::SeqCst);
         self.to_lose.store(commits, Ordering::SeqCst);
     }
 
-    /// How many were lost so far.
+    /// Number of lost replies.
     pub fn lost(&self) -> usize {
         self.lost.load(Ordering::SeqCst)
     }
 
-    /// Passes nothing on any more over the connections that there are, and closes none: so looks a host that has lost
-    /// its power. New connections are served; the address has moved to another host.
+    /// Stops forwarding on the open connections without closing them, like a host that has lost its power. New
+    /// connections are served, as if the address had moved to another host.
     pub fn vanish(&self) {
         self.vanished.send_modify(|times| *times += 1);
     }
@@ -78,7 +79,7 @@ impl CommitLoser {
         loop {
             tokio::select! {
                 _ = vanished.changed() => {
-                    // The sessions and their locks end with the host; the client hears nothing.
+                    // The sessions and their locks end with the host; the client gets no packet.
                     drop(server);
                     return std::future::pending().await;
                 }
@@ -86,7 +87,7 @@ impl CommitLoser {
                     let Ok(n @ 1..) = read else { return };
                     if server.write_all(&from_client[..n]).await.is_err() { return }
                     if is_commit(&from_client[..n]) && self.take_one() {
-                        // The server's answer says that the commit is done; the client never gets it.
+                        // The server's reply confirms the commit; the client never receives it.
                         let _ = server.read(&mut from_server).await;
                         self.lost.fetch_add(1, Ordering::SeqCst);
                         return;

@@ -1,4 +1,4 @@
-//! A gRPC call frame by frame, for what a well-behaved client would not send.
+//! A gRPC call frame by frame, for tests of what a well-behaved client would not send.
 
 use h2::client;
 use http::Request;
@@ -6,15 +6,14 @@ use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-/// Calls a unary method with a deadline that the client itself does not enforce;
-/// answers the status.
+/// Calls a unary method with a deadline that the client itself does not enforce; returns the status.
 ///
 /// # Panics
-/// Where HTTP/2 itself fails.
+/// If HTTP/2 itself fails.
 pub async fn call(address: &str, path: &str, token: &str, timeout: &str, message: &[u8]) -> Status {
     let socket = TcpStream::connect(address).await.expect("the server listens");
     let (sender, connection) = client::handshake(socket).await.expect("HTTP/2");
-    // It ends with the last handle.
+    // The connection ends with the last handle.
     tokio::spawn(connection);
     let request = Request::post(format!("http://{address}{path}"))
         .header("content-type", "application/grpc")

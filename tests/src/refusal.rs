@@ -1,13 +1,13 @@
-//! Errors as programs read them (I9).
+//! Errors in the form that programs read (I9).
 
 use proto::error::{Reason, code, reason_of};
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
-/// The error has this reason, the code that belongs to it, and names this field.
+/// Checks that the error has this reason, the code of that reason, and this field.
 ///
 /// # Panics
-/// Where it does not.
+/// If it does not.
 #[track_caller]
 pub fn assert_refused(status: &Status, reason: Reason, field: Option<&str>) {
     assert_eq!(reason_of(status), Some(reason), "{status:?}");
@@ -23,7 +23,7 @@ pub fn field(status: &Status) -> Option<String> {
     details.field_violations.first().map(|violation| violation.field.clone())
 }
 
-/// One of ErrorInfo.metadata.
+/// A value of ErrorInfo.metadata.
 pub fn metadata(status: &Status, name: &str) -> Option<String> {
     status.get_details_error_info()?.metadata.get(name).cloned()
 }

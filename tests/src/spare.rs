@@ -1,7 +1,7 @@
-//! Neo4j servers that sets leave for later ones: to start the JVM takes longer than all the rest of a set.
+//! Neo4j servers that sets leave for later ones: starting the JVM takes longer than the rest of a set.
 //!
-//! An emptied server keeps the schema of this version. Without a change of the schema Neo4j also keeps the plans of
-//! the services' statements, and query-service does not wait for all of them before it is ready.
+//! An emptied server keeps the schema of this version. If the schema does not change, Neo4j also keeps the plans of the
+//! services' statements, and query-service does not wait for all of them before it is ready.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::turns::AT_ONCE;
 
-/// How long it may take to empty a server. One that a test has left in a bad state is not waited for.
+/// Timeout of emptying a server, which a test may have left in a bad state.
 const EMPTYING: Duration = Duration::from_secs(20);
 
 /// The schema of this version.
@@ -25,10 +25,10 @@ struct Spare {
     schema: Schema,
 }
 
-/// Which version has made the schema of a server.
+/// The version that created the schema of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// This one.
+    /// This version.
     Present,
     /// Any other: its constraints and indexes may differ although their names are the same.
     Other,
@@ -39,7 +39,7 @@ pub fn leave(servers: &mut Servers, schema: Schema) {
     let Some(server) = servers.spare_neo4j() else { return };
     let mut spares = SPARES.lock();
     spares.push(Spare { server, schema });
-    // The one that was used last has the most plans.
+    // The last one used has the most plans.
     let surplus = if spares.len() > AT_ONCE { Some(spares.remove(0)) } else { None };
     drop(spares);
     if let Some(spare) = surplus {
@@ -55,7 +55,7 @@ pub async fn take(wanted: Schema) -> Option<SpareNeo4j> {
     match tokio::time::timeout(EMPTYING, empty(&url, user, password, keeps)).await {
         Ok(Ok(())) => Some(server),
         outcome => {
-            // Not to the captured output: a set that starts a Neo4j of its own takes longer.
+            // Not to the captured output: a set that starts its own Neo4j takes longer.
             let line = format!("a Neo4j of another test is not used again: {outcome:?}\n");
             let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
             remove(server);

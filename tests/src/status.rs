@@ -1,4 +1,4 @@
-//! What GetStatus says of the stream.
+//! The state of the stream in GetStatus.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use proto::graph::v1::{StreamState, StreamStatus};
 use crate::Commands;
 use crate::wait::until;
 
-/// Long enough for a process to start, and for an epoch to be quiet.
+/// Long enough for a process to start, and for an epoch to have no more heartbeats.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Waits until a command-service reports this state of its stream, and a problem with these words.
+/// Waits until a command-service reports this state of its stream, and a problem with this text.
 ///
 /// # Panics
-/// Where it does not.
+/// If it does not.
 pub async fn until_stream_is(commands: &Commands, state: StreamState, words: &str) -> StreamStatus {
     until(&format!("a stream that is {state:?}: {words}"), LIMIT, || {
         let mut commands = commands.clone();

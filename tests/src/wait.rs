@@ -1,14 +1,14 @@
-//! Waiting for a state, with a limit; never for a time.
+//! Waits for a state, with a timeout; never for a fixed time.
 
 use std::time::{Duration, Instant};
 
-/// How often a state is looked at.
+/// Polling interval.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Waits until `look` finds what it looks for.
+/// Polls `look` until it succeeds.
 ///
 /// # Panics
-/// When the limit has passed; says what was found last.
+/// At the timeout; the message contains the last state.
 pub async fn until<T, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,

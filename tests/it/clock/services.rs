@@ -1,4 +1,4 @@
-//! The time of day of a service jumps, while PostgreSQL's clock is right.
+//! A service's clock jumps, while PostgreSQL's clock is right.
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ use super::{
 };
 
 const JUMPS: [&str; 4] = ["+2h", "-2h", "+10d", "-10d"];
-/// Longer than the worker rests between two looks for what has run out.
+/// Longer than the worker's interval between checks for expired edges.
 const OVERDUE: time::Duration = time::Duration::milliseconds(1_200);
 
-/// Times that a command-service began to distrust PostgreSQL's clock.
+/// Number of times that a command-service started to distrust PostgreSQL's clock.
 fn times_distrusted(command: &Service, cause: &str) -> f64 {
     let samples = block_in_place(|| scrape(command.admin_addr()));
     let counted = samples.iter().filter(|sample| sample.metric == "followgraph_clock_distrusted_total");
@@ -44,7 +44,7 @@ async fn add_old_partition(pool: &PgPool) {
     }
 }
 
-/// Tries to drop old partitions, as command-service does once an hour; returns how many went.
+/// Tries to drop old partitions, as command-service does once an hour; returns the number of dropped ones.
 async fn drop_old(pool: &PgPool) -> i32 {
     sqlx::query_scalar("SELECT drop_partitions('replies', now() - interval '1 day', NULL)")
         .fetch_one(pool)
@@ -52,13 +52,13 @@ async fn drop_old(pool: &PgPool) -> i32 {
         .expect("an answer")
 }
 
-/// Since when the clock is trusted; none while drops are suspended.
+/// The time from which the clock is trusted; `None` while drops are suspended.
 async fn trusted_since(pool: &PgPool) -> Option<OffsetDateTime> {
     let since = "SELECT CASE WHEN trusted_since < 'infinity' THEN trusted_since END FROM clock";
     sqlx::query_scalar(since).fetch_one(pool).await.expect("the record")
 }
 
-/// A mute that runs out in a moment.
+/// A mute that expires in a moment.
 async fn due(commands: &Commands, pool: &PgPool) -> (proto::UserId, OffsetDateTime) {
     let [a, b] = users();
     let at = database_clock(pool).await + time::Duration::seconds(2);
@@ -78,7 +78,7 @@ async fn until_ended(pool: &PgPool, muter: proto::UserId) {
     .await;
 }
 
-/// An import takes a date of a moment ago, and refuses one of the far future.
+/// An import accepts a date of a moment ago, and rejects one in the far future.
 async fn imports_are_dated_right(commands: &Commands) {
     let edge = |created_at| ImportEdge {
         source_id: new_user(),
@@ -156,7 +156,7 @@ async fn a_lone_command_service(own: &mut Own, clock: &FakeTime, written: &Writt
         assert_eq!(keyed.done(&commands).await.written_at, during.written_at);
     }
 
-    // One that starts at a wrong time resumes by itself, too.
+    // A process that starts at a wrong time resumes by itself, too.
     clock.set("-10d");
     block_in_place(|| own.pipeline.command.kill9().and_then(|()| own.pipeline.command.start_again()))
         .expect("command-service starts again");
@@ -167,7 +167,7 @@ async fn a_lone_command_service(own: &mut Own, clock: &FakeTime, written: &Writt
     trusted(own).await;
     expires(own).await;
 
-    // An operator who knows that PostgreSQL is right need not wait for the host, and accepts once only.
+    // An operator who knows that PostgreSQL is right need not wait for the host. The acceptance works once.
     clock.set("-2h");
     distrusted(own).await;
     accept(own);
@@ -178,7 +178,7 @@ async fn a_lone_command_service(own: &mut Own, clock: &FakeTime, written: &Writt
     expires(own).await;
     assert_eq!(times_distrusted(&own.pipeline.command, "differs"), counted);
 
-    // Partitions stay until the clock has been trusted for as long as they are kept.
+    // Partitions stay until the clock has been trusted for their retention time.
     assert_eq!(drop_old(&pool).await, 0);
     let after = partitions(&pool).await;
     assert!(before.iter().all(|partition| after.contains(partition)), "{before:?} {after:?}");
@@ -186,7 +186,7 @@ async fn a_lone_command_service(own: &mut Own, clock: &FakeTime, written: &Writt
     assert_eq!(drop_old(&pool).await, 1, "only that of 2020");
 }
 
-/// The other process continues, and takes the suspension back.
+/// The other process continues, and lifts the suspension.
 async fn one_of_two_command_services(own: &Own, clock: &FakeTime, written: &Written) {
     let second = own.another(Program::Command);
     let through_second = own.endpoints.through(&second);
@@ -206,7 +206,7 @@ async fn one_of_two_command_services(own: &Own, clock: &FakeTime, written: &Writ
         assert_eq!(problem(&second), Ok(None), "{jump}");
         written.is_whole(&own.endpoints).await;
         written.is_whole(&through_second).await;
-        // The one that is wrong says so once, and does not argue.
+        // The process with the wrong clock reports it once, and does not suspend drops again.
         assert_eq!(trusted_since(&pool).await, Some(since), "{jump}");
         clock.set("+0");
         trusted(own).await;
@@ -215,7 +215,7 @@ async fn one_of_two_command_services(own: &Own, clock: &FakeTime, written: &Writ
     drop(second);
 }
 
-/// query-service and projector use the time of day for ages alone.
+/// query-service and projector use their clock for ages only.
 async fn readers_and_projector(own: &mut Own) {
     let clocks =
         [FakeTime::of_service(&mut own.pipeline.query), FakeTime::of_service(&mut own.pipeline.projector)];
@@ -249,7 +249,7 @@ async fn readers_and_projector(own: &mut Own) {
     clocks.iter().for_each(|clock| clock.set("+0"));
 }
 
-/// How late the projector says that an event became visible.
+/// The delay that the projector reports for an event to become visible.
 async fn lag_of(commands: &Commands, event: Token) -> Duration {
     let told = until("the projector to tell of it", LIMIT, || {
         let mut commands = commands.clone();

@@ -100,10 +100,10 @@ async fn an_atomic_batch_has_only_net_changes() {
     shared.changed(Act::Follow, a, b).await;
     let old = shared.edge(EdgeKind::Follow, a, b).await.expect("a follow");
     let batch = [
-        // Gone and back: it was never away.
+        // Removed and added again: unchanged.
         Ask::new(Act::Unfollow, a, b),
         Ask::new(Act::Follow, a, b),
-        // Came and went.
+        // Added and removed again.
         Ask::new(Act::Mute, a, c),
         Ask::new(Act::Unmute, a, c),
         // Stays.

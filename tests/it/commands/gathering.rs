@@ -1,5 +1,5 @@
-//! Commands in one batch, in a known order: while the committer of a second command-service waits for the head, what
-//! is sent to it gathers in its queue.
+//! Commands in one batch, in a known order: while the committer of a second command-service waits for the head, later
+//! commands collect in its queue.
 
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Gathering {
         Self { commands, service, lock, waits, queued: 0 }
     }
 
-    /// Makes a call of [`Self::commands`] that sends one command, and returns when the command is in the queue.
+    /// Starts a call that sends one command through [`Self::commands`], and returns when the command is in the queue.
     pub(super) async fn queue<F>(&mut self, call: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Imports and the other commands: mutes and blocks with their dates, what only an import may do, and I11.
+//! Imports and the other commands: mutes and blocks with their dates, effects that only an import has, and I11.
 
 use proto::UserId;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, ImportEdgesResponse};
@@ -57,7 +57,7 @@ async fn mutes_and_blocks_keep_their_dates_and_run_out() {
     }
     let follow = ImportEdge { expires_at: Some(to_proto(soon)), ..edge(a, b) };
     let answer = import(&shared, EdgeKind::Follow, vec![follow]).await;
-    assert_eq!(refused(&answer), [(0, Reason::InvalidTimestamp)], "follows do not run out");
+    assert_eq!(refused(&answer), [(0, Reason::InvalidTimestamp)], "follows do not expire");
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn imported_follows_that_accept_many_requests_take_two_events() {
     let edges = askers.iter().map(|asker| edge(*asker, p)).collect();
     let answer = import(&shared, EdgeKind::Follow, edges).await;
     assert_eq!((answer.accepted, answer.unchanged, refused(&answer)), (600, 0, vec![]));
-    // Each fulfils one: two changes, and an event holds a thousand.
+    // Each fulfils one request: two changes, and an event contains at most a thousand.
     assert_eq!(shared.event(&answer.written_at).await.edges.len(), 200);
     let pool = shared.endpoints.postgres().await;
     let counts = snapshot_of(&pool, &[p]).await.accounts[&p].counts;
@@ -152,7 +152,7 @@ async fn invalid_chunks_are_refused() {
     assert_refused(&status, Reason::UnknownEnumValue, Some("kind"));
 }
 
-/// Follows and requests, live and archived, that stand across a block of one account.
+/// Follows and requests, live and archived, across a block of one account.
 const ACROSS_BLOCKS: &str = "
     WITH edges AS (
         SELECT follower_id AS a, following_id AS b FROM follows
@@ -174,7 +174,7 @@ async fn a_list_imported_as_follows_and_then_as_blocks_leaves_none_across_a_bloc
     for other in &others {
         OnAccount::SetPrivate(true).finish(&shared.commands, *other).await;
     }
-    // Requests to the first half; by mistake, follows of the rest.
+    // Requests to the first half; follows of the rest, by mistake.
     let asks: Vec<_> = others[..45].iter().map(|other| Ask::new(Act::Follow, a, *other)).collect();
     asks::batch(&shared.commands, &asks, false, None).await.expect("a batch");
     let follows = others[45..].iter().map(|other| edge(a, *other)).collect();
@@ -184,7 +184,7 @@ async fn a_list_imported_as_follows_and_then_as_blocks_leaves_none_across_a_bloc
         OnAccount::Archive.finish(&shared.commands, *other).await;
     }
 
-    // The list comes as blocks while some accounts go public, and others accept.
+    // The list arrives as blocks while some accounts go public, and others accept.
     let blocks = |others: &[UserId]| others.iter().map(|other| edge(a, *other)).collect::<Vec<_>>();
     let importing = async {
         let mut refused = 0;

@@ -12,7 +12,7 @@ use tests::refusal::metadata;
 
 use super::Shared;
 
-/// What everybody may follow, unless it is configured otherwise.
+/// The default follow cap.
 const CAP: usize = 7_500;
 
 #[tokio::test]
@@ -44,10 +44,10 @@ async fn follows_and_requests_count_against_the_follow_cap() {
 
     shared.changed(Act::Cancel, a, p).await;
     shared.changed(Act::Follow, a, last).await;
-    // An import is not held to it.
+    // The cap does not apply to an import.
     let more = [(a.to_string(), p.to_string())];
     assert_eq!(importing::all(&mut shared.commands.clone(), &more, 1).await, (1, 0));
-    // Accepting is the other side's, and others may always follow.
+    // Accepting is an act of the other side, and others may always follow.
     shared.changed(Act::Follow, beyond, a).await;
     shared.changed(Act::Block, a, beyond).await;
 
@@ -79,7 +79,7 @@ async fn the_follow_cap_grows_with_an_accounts_followers() {
     assert_eq!(metadata(&status, "limit").as_deref(), Some("2"));
     let status = replace_following(&commands, a, &[b, c, d], None, false).await.expect_err("one too many");
     assert_refused(&status, Reason::FollowCapReached, None);
-    // Two followers are worth three follows.
+    // Two followers cost as much as three follows.
     for other in [b, c] {
         Ask::new(Act::Follow, other, a).done(&commands).await;
     }

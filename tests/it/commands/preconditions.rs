@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use super::Shared;
 
 impl Shared {
-    /// A pair as PostgreSQL has it.
+    /// A pair as stored in PostgreSQL.
     async fn pair(&self, viewer: UserId, other: UserId) -> Relationship {
         let request = GetRelationshipsRequest {
             viewer_id: viewer.to_string(),
@@ -34,14 +34,14 @@ impl Shared {
     }
 }
 
-/// What a case does before the viewer reads the pair, and what ends an edge afterwards. `a` reads and writes.
+/// The steps of a case before the viewer reads the pair, and how an edge ends afterwards. `a` reads and writes.
 struct Case {
     name: &'static str,
     before: &'static [(Act, Who)],
     change: (Act, Who),
 }
 
-/// Who acts on the other one.
+/// The acting account.
 #[derive(Clone, Copy)]
 enum Who {
     A,
@@ -146,7 +146,7 @@ async fn archiving_and_restoring_fail_a_stale_precondition() {
     OnAccount::Archive.finish(&shared.commands, b).await;
     let status = unmute(read).refused(&shared.commands).await;
     assert_refused(&status, Reason::PreconditionFailed, None);
-    // Hidden edges are in no etag: the pair looks like one that has no edges.
+    // Hidden edges are in no etag: the pair looks like one without edges.
     assert_eq!(metadata(&status, "etag"), Some(none.to_string()));
     assert_eq!(shared.etag(a, b).await, none);
 
@@ -195,7 +195,7 @@ async fn a_failed_precondition_returns_the_committed_state() {
     });
     let relationship = |text: &str| -> serde_json::Value {
         let mut found: serde_json::Value = serde_json::from_str(text).expect("JSON");
-        // Commands answer with microseconds, reads with milliseconds.
+        // Commands return microseconds, reads milliseconds.
         let since = found["followedBySince"].as_str().expect("a date");
         let date = since.parse::<prost_types::Timestamp>().expect("a date");
         let date = proto::timestamp::from_proto(&date).expect("a date");
@@ -211,7 +211,7 @@ async fn a_failed_precondition_returns_the_committed_state() {
     assert_eq!(metadata(&status, "following").as_deref(), Some("false"));
     assert_eq!(relationship(&metadata(&status, "relationship").expect("the pair")), wanted);
 
-    // An atomic batch did not happen, so what its first command would have done is not in the state.
+    // An atomic batch had no effect, so the effect of its first command is not in the state.
     let asks = [Ask::new(Act::Block, a, b), Ask::new(Act::Follow, a, c), stale];
     let status = asks::batch(&shared.commands, &asks, true, None).await.expect_err("refused");
     assert_refused(&status, Reason::PreconditionFailed, Some("writes[2].follow"));

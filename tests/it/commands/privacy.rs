@@ -93,7 +93,7 @@ async fn going_public_accepts_what_is_pending() {
     assert!(public.changed && !public.job_id.is_empty());
     let event = shared.event(&public.written_at).await;
     assert!(event.accounts.iter().any(|change| change.op == AccountOp::MadePublic && change.user == p));
-    // From now on a follow is no request, although the job has not ended.
+    // From now on a follow creates no request, although the job is still running.
     let late = user();
     assert!(shared.changed(Act::Follow, late, p).await.relationship.following);
     jobs::wait(&shared.commands, &public.job_id).await;
@@ -118,7 +118,7 @@ async fn public_archived_and_restored_in_one_batch_accepts_requests() {
         shared.changed(Act::Follow, asker, p).await;
     }
     let pool = shared.endpoints.postgres().await;
-    // No job comes between commands of one batch.
+    // No job runs between the commands of one batch.
     let mut gathering = Gathering::begin(&shared.endpoints).await;
     let mut calls = Vec::new();
     for on_account in [OnAccount::SetPrivate(false), OnAccount::Archive, OnAccount::Restore] {
@@ -148,7 +148,7 @@ async fn public_archived_and_restored_in_one_batch_accepts_requests() {
     assert_eq!(transactions, 1, "one batch");
 }
 
-/// The jobs of an account that still run.
+/// The running jobs of an account.
 async fn running(shared: &Shared, user: UserId) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM jobs WHERE user_id = $1 AND state = 'running'")
         .bind(user.uuid())
@@ -181,7 +181,7 @@ async fn going_public_private_and_public_again_leaves_no_request() {
         shared.done(Act::Block, p, askers[899]),
         turn(true),
     );
-    // A follow is a request again.
+    // A follow creates a request again.
     let late = user();
     assert!(private.changed);
     assert!(shared.changed(Act::Follow, late, p).await.relationship.requested);
@@ -202,7 +202,7 @@ async fn going_public_private_and_public_again_leaves_no_request() {
     after.assert_consistent();
     let counts = after.accounts[&p].counts;
     assert_eq!((counts.requests_received, counts.blocking), (0, 1), "{counts:?}");
-    // All but the one who was blocked; the one who took its request back may have been accepted before.
+    // All but the blocked one; the one that withdrew its request may have been accepted before.
     assert!((899..=900).contains(&counts.followers), "{counts:?}");
     let blocked = after.edges.keys().any(|key| key.kind == EdgeKind::Follow && key.source == askers[899]);
     assert!(!blocked, "no follow across a block");

@@ -1,4 +1,4 @@
-//! I6 for every command: a repeat gets the first answer, and another command under its request_id is refused.
+//! I6 for every command: a repeat gets the first answer, and another command with its request_id is rejected.
 
 use proto::error::Reason;
 use tests::jobs::{self, OnAccount};
@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::Shared;
 
-/// What is done, and whether by `a`, who asks, or by `p`, who is private.
+/// A command, and whether it is sent by `a`, who requests, or by `p`, who is private.
 type By = (Act, bool);
 
-/// Each with what comes before it, so that it changes something, and what undoes it.
+/// Each with a preparation, so that it changes something, and a command that reverts it.
 const ALL: [(&[By], Act, &[By]); 10] = [
     (&[], Act::Follow, &[(Act::Cancel, true)]),
     (&[(Act::Follow, true)], Act::Unfollow, &[(Act::Follow, true)]),
@@ -118,7 +118,7 @@ async fn a_batch_is_answered_again_as_a_whole_or_one_by_one() {
     let each = whole.map(|ask| ask.under(Uuid::new_v4()));
     let first = asks::batch(&shared.commands, &each, false, None).await.expect("a batch");
     shared.changed(Act::Unfollow, a, b).await;
-    // A command of a batch is the same command alone.
+    // A command of a batch equals the single command.
     let alone = each[0].done(&shared.commands).await;
     assert_eq!((alone.changed, &alone.written_at), (true, &first.results[0].written_at));
     assert_eq!(asks::batch(&shared.commands, &each, false, None).await.expect("again"), first);

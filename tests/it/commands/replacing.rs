@@ -1,4 +1,4 @@
-//! ReplaceFollowing: at once, as a job, and against other commands.
+//! ReplaceFollowing: at once, as a job, and concurrent with other commands.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -131,7 +131,7 @@ async fn a_later_list_supersedes_the_running_job() {
     after.assert_consistent();
     assert!(following(&after, a) == first, "the order given, the first as the newest");
 
-    // 1,400 go, 1,400 come, 100 stay. Before that is done, another list is asked for.
+    // Removes 1,400, adds 1,400, keeps 100. Before it is done, another list is sent.
     let second: Vec<_> = (0..1_400).map(|_| user()).chain(first[..100].iter().copied()).collect();
     let third: Vec<_> = (0..10).map(|_| user()).chain(first[..200].iter().copied()).collect();
     let overtaken = replace_following(&shared.commands, a, &second, None, false).await.expect("a job");
@@ -207,7 +207,7 @@ async fn a_call_that_ends_at_its_deadline_leaves_no_list() {
         target_ids: (0..2_000).map(|_| user().to_string()).collect(),
         ..ReplaceFollowingRequest::default()
     });
-    // Long enough for a busy machine to plan, and less than the head is waited for.
+    // Long enough for a busy machine to plan, and shorter than the lock timeout of the head.
     request.set_timeout(Duration::from_secs(3));
     let mut commands = shared.commands.clone();
     let listed = until("a list without a running job", Duration::from_secs(5), || lists(1));
@@ -224,7 +224,7 @@ async fn a_call_that_ends_at_its_deadline_leaves_no_list() {
 async fn an_account_that_is_erased_meanwhile_is_not_followed_again() {
     let shared = Shared::new();
     let [a, x] = users();
-    // The first is added last.
+    // The first account is added last.
     let wanted: Vec<_> = std::iter::once(x).chain((0..6_000).map(|_| user())).collect();
     let replaced = replace_following(&shared.commands, a, &wanted, None, false).await.expect("a job");
     let erased = OnAccount::Erase.send(&shared.commands, x, None).await.expect("an erase");
@@ -252,7 +252,7 @@ async fn hidden_follows_are_neither_reported_nor_ended() {
         assert_eq!(answer.removed, texts(&[shown]), "dry run: {dry_run}");
         assert_eq!((answer.changed, answer.removed_count), (true, 1));
     }
-    // The same by a job.
+    // The same list with a job.
     let many: Vec<_> = (0..1_001).map(|_| user()).collect();
     let answer = replace_following(&shared.commands, a, &many, None, false).await.expect("a job");
     jobs::wait(&shared.commands, &answer.job_id).await;
@@ -270,7 +270,7 @@ async fn hidden_follows_are_neither_reported_nor_ended() {
 async fn an_account_above_its_cap_can_shorten_its_list() {
     let shared = Shared::new();
     let a = user();
-    // An import knows no cap; this one is 500 above the default.
+    // The cap does not apply to an import; this one is 500 above the default.
     let followed: Vec<_> = (0..8_000).map(|_| user()).collect();
     let edges: Vec<_> = followed.iter().map(|target| (a.to_string(), target.to_string())).collect();
     importing::all(&mut shared.commands.clone(), &edges, 1_000).await;

@@ -35,7 +35,7 @@ impl Grpcurl {
             .kill_on_drop(true);
         let mut child = command.spawn().expect("grpcurl runs");
         let mut stdin = child.stdin.take().expect("a pipe");
-        // It may end before it has read all of it; then its exit code tells.
+        // It may end before it has read all input; then its exit code tells.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
@@ -44,12 +44,12 @@ impl Grpcurl {
 
     async fn run_call(&self, address: &str, method: &str, messages: &[Value]) -> Output {
         let input: String = messages.iter().map(Value::to_string).collect();
-        // From its environment, as people do it: arguments are seen by everybody on the machine.
+        // Pass the token in the environment, as users should: all users of the machine can read arguments.
         let token = "authorization: Bearer ${FOLLOWGRAPH_TOKEN}";
         self.run(&["-expand-headers", "-H", token, "-d", "@", address, method], &input).await
     }
 
-    /// What it prints.
+    /// Its output.
     pub async fn text(&self, arguments: &[&str]) -> String {
         success(self.run(arguments, "").await, arguments)
     }
@@ -61,7 +61,7 @@ impl Grpcurl {
         messages.expect("JSON")
     }
 
-    /// Calls a method that fails; returns what grpcurl prints about it.
+    /// Calls a method that must fail; returns the output of grpcurl.
     pub async fn refused(&self, address: &str, method: &str, messages: &[Value]) -> String {
         let output = self.run_call(address, method, messages).await;
         assert!(!output.status.success(), "{method} took {messages:?}");

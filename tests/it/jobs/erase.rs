@@ -1,4 +1,4 @@
-//! Erase: nothing of the account stays, and its id can be used again.
+//! Erase: no data of the account is left, and its id can be used again.
 
 use proto::command::v1::JobState;
 use proto::error::Reason;
@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use super::{changed, edges};
 
-/// Everything in PostgreSQL that could still know an account. Events do, until their
-/// messages are too old.
+/// All places in PostgreSQL that could still contain an account, except events, which stay until their messages expire.
 const TRACES: &str = "
     SELECT (SELECT count(*) FROM follows WHERE $1 IN (follower_id, following_id))
          + (SELECT count(*) FROM mutes WHERE $1 IN (muter_id, muted_id))
@@ -108,7 +107,7 @@ async fn a_repeated_erase_leaves_the_next_account_alone() {
     assert_eq!((again.changed, &again.job_id), (false, &erased.job_id));
     assert_eq!(edges(&endpoints, &[x]).await.len(), 1);
 
-    // Another request erases the account that is there now, and the repeat stays one.
+    // Another request erases the account that exists now, and the repeat remains a repeat.
     let other = OnAccount::Erase.send(&commands, x, Some(Uuid::new_v4())).await.expect("an erase");
     assert!(other.changed);
     jobs::wait(&commands, &other.job_id).await;
@@ -117,7 +116,7 @@ async fn a_repeated_erase_leaves_the_next_account_alone() {
     assert_eq!((again.changed, &again.job_id), (false, &erased.job_id));
 }
 
-/// I6, of a request that did not start the job.
+/// I6, for a request that did not start the job.
 #[tokio::test]
 async fn a_repeat_of_a_joined_erase_leaves_the_next_account_alone() {
     let endpoints = Endpoints::shared();

@@ -18,15 +18,15 @@ use tonic_types::StatusExt as _;
 use super::{changed, edges};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Commands in a batch with one that fails. With it they are five pieces of five.
+/// Number of commands in a batch besides the failing one. Together they are five parts of five.
 const OTHERS: u32 = 24;
 
-/// A set whose statements are canceled after a second.
+/// A set whose statements are cancelled after one second.
 async fn impatient(settings: Env) -> Own {
     Own::start_with(settings.with("DATABASE_STATEMENT_TIMEOUT_MILLIS", "1000")).await
 }
 
-/// Holds the row of an account, so that every transaction that counts one of its edges waits.
+/// Locks the row of an account, so that every transaction that counts one of its edges waits.
 async fn hold(own: &Own, account: proto::UserId) -> Transaction<'static, Postgres> {
     let mut lock = own.endpoints.postgres().await.begin().await.expect("a transaction");
     let rows = sqlx::query("SELECT FROM accounts WHERE user_id = $1 FOR UPDATE")
@@ -43,7 +43,7 @@ fn value(own: &Own, metric: &str) -> f64 {
     samples.iter().filter(|sample| sample.metric == metric).map(|sample| sample.value).sum()
 }
 
-/// Jobs of a kind that ended in a state; none if there is no such series.
+/// Number of jobs of a kind that ended in a state; `None` if there is no such series.
 fn ended(own: &Own, kind: &str, state: &str) -> Option<f64> {
     let samples = block_in_place(|| scrape(own.pipeline.command.admin_addr()));
     let mut ended = samples.iter().filter(|sample| sample.metric == "followgraph_jobs_ended_total");
@@ -51,7 +51,7 @@ fn ended(own: &Own, kind: &str, state: &str) -> Option<f64> {
     sample.map(|sample| sample.value)
 }
 
-/// Waits until the one job of a kind is counted.
+/// Waits until the single job of a kind is counted.
 async fn until_ended(own: &Own, kind: &str, state: &str) {
     until("a job to be counted", LIMIT, || async {
         let count = ended(own, kind, state);
@@ -60,7 +60,7 @@ async fn until_ended(own: &Own, kind: &str, state: &str) {
     .await;
 }
 
-/// Waits until a job has given up.
+/// Waits until a job has failed.
 async fn until_failed(commands: &Commands, job_id: &str) -> GetJobResponse {
     until("the job to give up", LIMIT, || async {
         let job = jobs::get(commands, job_id).await.expect("the job");
@@ -69,7 +69,7 @@ async fn until_failed(commands: &Commands, job_id: &str) -> GetJobResponse {
     .await
 }
 
-/// How many jobs have not ended.
+/// Number of unfinished jobs.
 async fn running_jobs(commands: &Commands) -> u32 {
     commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner().running_jobs
 }
@@ -83,21 +83,21 @@ async fn wait_queued(commands: &Commands, queued: u32) {
     .await;
 }
 
-/// Sends commands and, before or after them, one that cannot follow `x`, as one batch: that one fails alone.
+/// Sends commands and, before or after them, one that cannot follow `x`, as one batch: only that one fails.
 async fn assert_fails_alone(own: &Own, x: proto::UserId, first: bool) {
     let commands = own.endpoints.commands();
     let send = |actor, other| {
         let commands = commands.clone();
         async move { Ask::new(Act::Follow, actor, other).send(&commands).await }
     };
-    // While another one waits for the head, they gather.
+    // They collect in the queue while another command waits for the head.
     let pool = own.endpoints.postgres().await;
     let mut head = pool.begin().await.expect("a transaction");
     sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *head).await.expect("the head");
     let mut others = JoinSet::new();
     others.spawn(send(user(), user()));
     until("the other one to wait for the head", LIMIT, || async {
-        // Others' statements are hidden from this role, their locks are not.
+        // This role cannot see the statements of others, but their locks.
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
             .fetch_one(&pool)
             .await
@@ -140,7 +140,7 @@ async fn a_command_that_runs_into_a_timeout_fails_alone() {
     assert_eq!(value(&own, "followgraph_command_timed_out_total"), 1.0);
     assert_fails_alone(&own, x, true).await;
     assert_eq!(value(&own, "followgraph_command_timed_out_total"), 2.0);
-    // Each batch, and the piece of it that held the command.
+    // Each batch, and the part of it that contained the command.
     assert!(value(&own, "followgraph_command_batches_taken_apart_total") >= 4.0);
     held.rollback().await.expect("it is given back");
     Ask::new(Act::Follow, user(), x).done(&commands).await;
@@ -195,7 +195,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_a_later_command_overtakes_is_not_counted_as_failed() {
-    // It rests after each edge, so that the next command comes before its end.
+    // It pauses after each edge, so that the next command arrives before its end.
     let slow = Env::default().with("JOB_STEP_EDGES", "1").with("JOB_STEP_PAUSE_RATIO", "100");
     let own = Own::start_with(slow).await;
     let commands = own.endpoints.commands();

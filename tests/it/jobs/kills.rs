@@ -65,7 +65,7 @@ async fn accepting_3_000_requests_and_replacing_a_list_of_6_000_survive_kill_9()
     truth::assert_agreement(&own.endpoints, 3).await;
 }
 
-/// Kills the process that does the job while it does it, and waits for the end.
+/// Kills the process that runs the job, and waits for the end of the job.
 async fn killed_in_the_middle(
     own: &mut Own,
     on_account: OnAccount,
@@ -88,7 +88,7 @@ async fn killed(own: &mut Own, job_id: &str, total: usize) -> GetJobResponse {
     assert_eq!(halfway.state(), JobState::Running, "it was killed in the middle: {halfway:?}");
     assert_eq!(halfway.total, total as u64);
 
-    // What is done is done as a whole, and the rest is untouched.
+    // Completed steps are complete, and the rest is unchanged.
     let pool = own.endpoints.postgres().await;
     truth::postgres::snapshot(&pool).await.assert_consistent();
     own.revive(Victim::Command);

@@ -12,7 +12,7 @@ use super::{changed, edges};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The accounts that one follows.
+/// The accounts that an account follows.
 async fn followed(endpoints: &Endpoints, actor: UserId) -> Vec<UserId> {
     let edges = edges(endpoints, &[actor]).await;
     let mut of: Vec<_> =
@@ -28,7 +28,7 @@ async fn a_job_that_0_1_0_started_is_finished() {
     let [a, left] = users();
     changed(&commands, Act::Follow, a, left).await;
     let wanted: Vec<_> = (0..300).map(|_| user()).collect();
-    // As 0.1.0 writes it: a tag, the length in two bytes after their mark, the ids.
+    // The format of 0.1.0: a tag, a marker and the length in two bytes, the ids.
     let length = (wanted.len() as u16).to_le_bytes();
     let cursor: Vec<u8> = [2, 251]
         .into_iter()
@@ -91,7 +91,7 @@ async fn lists_are_deleted_after_their_jobs() {
 async fn the_next_job_is_found_by_an_index_without_a_sort() {
     let pool = Endpoints::shared().postgres().await;
     let mut transaction = pool.begin().await.expect("a transaction");
-    // Rolled back, so no worker sees them.
+    // Rolled back, so that no worker sees them.
     sqlx::query(
         "INSERT INTO jobs (job_id, kind, user_id, state, created_at, updated_at)
          SELECT gen_random_uuid(), 'erase', gen_random_uuid(), 'running', now(), now() - n * interval '1 second'

@@ -10,7 +10,7 @@ use tonic::Request;
 
 use super::Graph;
 
-/// Each token of the bearer kind is a caller of its own; those of `x-internal-token` are one.
+/// Each bearer token is a separate caller; all `x-internal-token` tokens are one.
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_are_counted_each() {
     let settings = Env::default()

@@ -1,4 +1,4 @@
-//! Import of the older system's database: what it holds, and what is reported as not importable.
+//! Import of the older system's database, and the report of rows that cannot be imported.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -39,7 +39,7 @@ CREATE TABLE blocks (
     PRIMARY KEY (blocker_id, blocked_id)
 );";
 
-/// A database of the older system, on the server of the tests.
+/// A database of the older system, on the tests' server.
 pub struct Legacy {
     pub url: String,
     pub connection: PgConnection,
@@ -64,7 +64,7 @@ impl Legacy {
     }
 }
 
-/// Runs the import; answers exit code, summary and what was said on stderr.
+/// Runs the import; returns exit code, summary and stderr.
 fn import(cli: &Cli, url: &str, more: &[&str]) -> (i32, Value, String) {
     let arguments = [&["-o", "json", "import", "--from-legacy-postgres", url], more].concat();
     let (code, out, err) = cli.run(&arguments);
@@ -92,7 +92,7 @@ async fn small(legacy: &mut Legacy) -> Vec<Uuid> {
         "INSERT INTO mutes VALUES ($1[1], $1[2], '2021-02-03T04:05:06Z'), ($1[2], $1[9], now())",
         // 2 and 3 follow across a block.
         "INSERT INTO blocks VALUES ($1[8], $1[3], '2021-03-04T05:06:07Z'), ($1[2], $1[8], '2021-03-05T05:06:07Z')",
-        // 4 follows itself, and one whom the table of users does not know.
+        // 4 follows itself, and an account that is not in the table of users.
         "INSERT INTO follows VALUES ($1[4], $1[4], '2022-01-01'), ($1[4], gen_random_uuid(), '2022-01-02')",
     ] {
         legacy.run(statement, &ids).await;
@@ -121,7 +121,7 @@ async fn the_older_database_is_imported_and_conflicts_are_reported() {
     assert!(!cli.path("legacy.block.refused.tsv").exists(), "nothing of it was refused");
     assert!(!cli.path("legacy.follow.progress").exists(), "the import is over");
 
-    // Dates to the microsecond; the newest follow first; by hand as the operators do.
+    // Dates to the microsecond; the newest follow first; with the operators' manual query.
     let pool = endpoints.postgres().await;
     let rows = sqlx::query(
         "SELECT follower_id, created_at = timestamptz '2020-01-01 12:00:00.123456+00'
@@ -144,14 +144,14 @@ async fn the_older_database_is_imported_and_conflicts_are_reported() {
     .expect("a count");
     assert_eq!(deleted, 0, "deleted accounts are left out");
 
-    // A repeat changes nothing, and does not undo later writes.
+    // A repeat changes nothing, and does not revert later writes.
     let (code, again, err) = import(&cli, &legacy.url, &[]);
     assert_eq!(code, 1, "{again} {err}");
     assert_eq!(numbers(&again, "block"), [2, 0, 2, 0, 0, 0]);
     assert_eq!(numbers(&again, "mute"), [2, 0, 1, 0, 1, 0]);
     assert_eq!(numbers(&again, "follow"), [11, 0, 6, 3, 2, 1]);
 
-    // The read model has it under the operators' own query.
+    // The read model returns it for the operators' own query.
     truth::wait_caught_up(&endpoints).await;
     for (query, a, b, wanted) in [
         ("MATCH (a:User {id: $a})-[:FOLLOWS]->(b:User {id: $b}) RETURN count(*) AS n", 0, 7, 1),
@@ -193,13 +193,13 @@ const LARGE: [&str; 4] = [
      FROM generate_series(0, 399) n",
 ];
 
-/// The chunks of a kind that were answered, as the note of progress says.
+/// The number of answered chunks of a kind, by the progress file.
 fn chunks_done(cli: &Cli, kind: &str) -> Option<u64> {
     let text = std::fs::read(cli.path(&format!("legacy.{kind}.progress"))).ok()?;
     serde_json::from_slice::<Value>(&text).ok()?["done"]["chunks"].as_u64()
 }
 
-/// As if what was done had been done to another database.
+/// Makes the progress file refer to another database.
 fn notes_of_another_database(cli: &Cli) {
     for kind in ["follow", "mute", "block"] {
         let path = cli.path(&format!("legacy.{kind}.progress"));
@@ -241,14 +241,14 @@ async fn a_killed_import_resumes_and_both_stores_agree() {
     }
     let cli = Cli::of(endpoints.clone());
 
-    // Killed twice while follows go in.
+    // Killed twice while it imports follows.
     for (wanted, said) in [(3, "importing"), (6, "resuming after row")] {
         let err = killed_after(&cli, &legacy.url, wanted).await;
         assert!(err.contains(said), "{err}");
     }
     let before = chunks_done(&cli, "follow").expect("a note of progress");
     assert!(before < 24, "it was killed on its way");
-    // Another database of the same epoch, with as many revisions, behind the same address.
+    // Another database of the same epoch, with as many revisions, at the same address.
     notes_of_another_database(&cli);
 
     let (code, summary, err) = import(&cli, &legacy.url, &[]);
@@ -256,7 +256,7 @@ async fn a_killed_import_resumes_and_both_stores_agree() {
     assert!(err.contains("does not know: starting over"), "{err}");
     assert_eq!(numbers(&summary, "block"), [400, 0, 400, 0, 0, 0]);
     let [read, accepted, unchanged, refused, ..] = numbers(&summary, "follow");
-    // Chunks under way at the kill went in and were sent again.
+    // Chunks in progress at the kill were committed and are sent again.
     assert_eq!((read, accepted + unchanged, refused), (24_000, 23_600, 400), "{summary}");
     assert!(unchanged >= 5_000, "{summary}");
     let lines = std::fs::read_to_string(cli.path("legacy.follow.refused.tsv")).expect("refused rows");
@@ -272,7 +272,7 @@ async fn a_killed_import_resumes_and_both_stores_agree() {
     ) AS f WHERE before > created_at";
     assert_eq!(counted(&endpoints, disorder).await, 0, "places follow dates, over both runs");
 
-    // Both stores agree, by the verb and by hand.
+    // Both stores agree, by the verb and by manual queries.
     truth::wait_caught_up(&endpoints).await;
     let (code, out, err) = cli.run(&["-o", "json", "legacy", "verify"]);
     assert_eq!(code, 0, "{out}{err}");
@@ -285,7 +285,7 @@ async fn a_killed_import_resumes_and_both_stores_agree() {
     verify::the_older_database_is_compared_and_gets_the_writes_back(&own, &cli, &mut legacy).await;
     verify::equal_counts_at_different_revisions_are_not_equal(&mut own, &cli).await;
 
-    // A write is answered though the stream is away: it is durable.
+    // A write is answered while the stream is down: it is durable.
     let before = counted(&endpoints, "SELECT count(*) FROM follows").await;
     own.kill(Victim::Nats);
     let (a, b) = (tests::new_user(), tests::new_user());

@@ -1,4 +1,4 @@
-//! The comparison with the older system's database, and the way back to it in docs/moving.md.
+//! The comparison with the older system's database, and the migration back to it in docs/moving.md.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ use super::{Api, Write};
 use crate::backup::{commands, newest_programs};
 use crate::cli::{Cli, json};
 
-/// Runs the comparison; answers the exit code and what it found of each kind.
+/// Runs the comparison; returns the exit code and its findings of each kind.
 fn verify(cli: &Cli, legacy: &Legacy) -> (i32, Value) {
     let arguments = ["-o", "json", "legacy", "verify", "--from-legacy-postgres", &legacy.url];
     let (code, out, err) = block_in_place(|| cli.run(&arguments));
@@ -24,7 +24,7 @@ fn verify(cli: &Cli, legacy: &Legacy) -> (i32, Value) {
     (code, report)
 }
 
-/// Runs the comparison while nobody reads stderr; answers the exit code.
+/// Runs the comparison with a closed stderr; returns the exit code.
 fn verify_unheard(cli: &Cli, legacy: &Legacy) -> Option<i32> {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
@@ -40,7 +40,7 @@ fn numbers(report: &Value, kind: &str) -> [u64; 8] {
         .map(|name| kind[name].as_u64().expect("a number"))
 }
 
-/// Runs the script as an operator pastes it; answers whether it succeeded, and stderr.
+/// Runs the script as an operator would; returns whether it succeeded, and stderr.
 fn bring_back(script: &str, database: &str, older: &str) -> (bool, String) {
     let path = std::env::var("PATH").expect("a PATH");
     let mut shell = Command::new("bash");
@@ -50,7 +50,7 @@ fn bring_back(script: &str, database: &str, older: &str) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// followgraph's database does not answer, has no follows, or breaks off in the middle of the copy.
+/// followgraph's database does not answer, has no follows, or disconnects in the middle of the copy.
 async fn copies_that_are_not_whole_change_nothing(script: &str, database: &str, legacy: &mut Legacy) {
     let older = legacy.url.clone();
     let before = follows(legacy).await;
@@ -82,7 +82,7 @@ async fn execute(legacy: &mut Legacy, statement: String) {
     legacy.connection.execute(sqlx::AssertSqlSafe(statement.clone())).await.expect(&statement);
 }
 
-/// The older database has been imported as a whole: 24,000 follows, 400 of them across as many blocks.
+/// The older database has been fully imported: 24,000 follows, 400 of them across as many blocks.
 pub async fn the_older_database_is_compared_and_gets_the_writes_back(
     own: &Own,
     cli: &Cli,
@@ -95,7 +95,7 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
     assert_eq!(numbers(&report, "block"), [400, 0, 0, 0, 400, 0, 0, 0]);
     assert_eq!(verify_unheard(cli, legacy), Some(0));
 
-    // The older system writes on: it removes one edge, adds one, changes a date, and deletes a user.
+    // The older system continues: it removes one edge, adds one, changes a date, and deletes a user.
     let (a, b): (Uuid, Uuid) = sqlx::query_as(
         "SELECT follower_id, following_id FROM follows f WHERE NOT EXISTS (
              SELECT FROM blocks WHERE blocker_id = f.following_id AND blocked_id = f.follower_id)
@@ -112,7 +112,7 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
             .to_owned(),
         "INSERT INTO users (id, username, deleted_at) VALUES (gen_random_uuid(), 'gone', now())".to_owned(),
         format!("INSERT INTO mutes SELECT id, '{b}', now() FROM users WHERE username = 'gone'"),
-        // What lies in the future is refused, and a block that is refused does not stand in the way of a follow.
+        // Future dates are rejected, and a rejected block does not prevent a follow.
         format!("INSERT INTO follows VALUES ('{a}', gen_random_uuid(), now() + interval '1 day')"),
         "INSERT INTO blocks SELECT following_id, follower_id, now() + interval '1 day' FROM follows AS f
              WHERE created_at < now() AND NOT EXISTS (
@@ -131,7 +131,7 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
         block_in_place(|| cli.run(&["legacy", "verify", "--from-legacy-postgres", &legacy.url]));
     assert!(out.contains(&format!("extra: follow {a} {b}")) && out.contains("other date: block"), "{out}");
 
-    // Writes of followgraph go back to it.
+    // Copies followgraph's writes back.
     let (x, y) = (new_user(), new_user());
     follow(&mut endpoints.commands(), &x, &y).await.expect("a follow");
     unfollow(&mut endpoints.commands(), &a.to_string(), &b.to_string()).await.expect("an unfollow");
@@ -150,14 +150,14 @@ pub async fn the_older_database_is_compared_and_gets_the_writes_back(
     assert!(done, "{script}\n{err}");
     let (code, report) = verify(cli, legacy);
     assert_eq!((code, &report["equal"]), (0, &true.into()), "{report}");
-    // Follows across a block are gone there too, and the edge of a deleted user stays. Those of one that was deleted
-    // after the move are in both.
+    // Follows across a block are removed there too, and the edge of a deleted user stays. Edges of a user that was
+    // deleted after the move are in both.
     assert_eq!(numbers(&report, "follow"), [23_600, 1, 1, 0, 23_600, 0, 0, 0]);
     assert_eq!(numbers(&report, "mute"), [2, 2, 1, 0, 1, 0, 0, 0]);
     assert_eq!(numbers(&report, "block"), [401, 0, 0, 0, 401, 0, 0, 0]);
 }
 
-/// Without its projector the read model stays behind. A follow and an unfollow later both stores have the same counts.
+/// Without its projector the read model lags. After a follow and an unfollow, both stores have the same counts.
 pub async fn equal_counts_at_different_revisions_are_not_equal(own: &mut Own, cli: &Cli) {
     let endpoints = own.endpoints.clone();
     let (a, b, c) = (new_user(), new_user(), new_user());

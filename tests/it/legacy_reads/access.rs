@@ -23,7 +23,7 @@ const WRITER: &str = "the-writer-has-this-secret-000002";
 const OLD: &str = "an-old-client-has-this-secret-003";
 const NEW: &str = "a-newer-client-has-this-one-00004";
 
-/// Calls each read once, with these metadata.
+/// Calls each read once, with this metadata.
 async fn read_all(
     graph: &mut Graph,
     metadata: &[(&'static str, String)],

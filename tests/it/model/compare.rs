@@ -1,4 +1,4 @@
-//! The state of the stores and the answers of the API, compared with the model's.
+//! Compares the state of the stores and the answers of the API with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use tests::truth::{self, Edge, counts_of};
 use super::run::Case;
 
 impl Case<'_> {
-    /// A pair as an answer shows it.
+    /// A pair as in an answer.
     pub fn check_pair(&self, viewer: UserId, other: UserId, found: &Relationship) {
         let wanted = self.model.relationship(viewer, other);
         let comparable = Relationship {
@@ -28,7 +28,7 @@ impl Case<'_> {
         assert_eq!(comparable, wanted, "the pair as {viewer} sees it");
         assert_eq!(found.following_since.is_some(), found.following, "{found:?}");
         assert_eq!(found.followed_by_since.is_some(), found.followed_by, "{found:?}");
-        // An account does not learn who mutes it.
+        // An account cannot see who mutes it.
         let linked = self.model.visible().any(|(key, _)| {
             let one_way = (key.source, key.target) == (viewer, other);
             let other_way = (key.source, key.target) == (other, viewer);
@@ -38,7 +38,7 @@ impl Case<'_> {
         assert_eq!(asks::etag(found) != unlinked, linked, "the etag of {found:?}");
     }
 
-    /// PostgreSQL is in the model's state: edges, their dates and order, counts, flags.
+    /// PostgreSQL has the model's state: edges, their dates and order, counts, flags.
     pub async fn compare(&mut self) {
         let found = snapshot_of(&self.world.pool, &self.users).await;
         let wanted: BTreeMap<_, _> = self.model.visible().map(|(key, edge)| (*key, *edge)).collect();
@@ -56,14 +56,13 @@ impl Case<'_> {
             assert_eq!(if known { account.state.as_str() } else { "active" }, wanted, "state of {user}");
         }
 
-        // What the commands of this step answered, where nothing has touched the pair since.
+        // The answers of this step's commands, if the pair has not changed since.
         let etags = truth::etags(&self.world.pool, &self.users).await;
         for ((viewer, other), answered) in std::mem::take(&mut self.answered) {
             assert_eq!(answered, etags[&(viewer, other)], "the etag of {other} as {viewer} was answered");
         }
 
-        // Places and dates never change while an edge lives, hidden or not; newer edges are
-        // before older ones.
+        // Positions and dates never change while an edge exists, hidden or not; newer edges come before older ones.
         let mut by_age: Vec<_> = wanted.iter().map(|(key, edge)| (edge.place, *key)).collect();
         by_age.sort();
         let mut newest = ((0, 0), i64::MIN);
@@ -79,7 +78,7 @@ impl Case<'_> {
     /// The read side agrees: checks, lists and counts of the follows.
     pub async fn compare_api(&self) {
         let token = found_token(&self.world.pool, &self.users).await;
-        // A process may have been killed a moment ago, and a starved one refuses reads.
+        // A process may have been killed a moment ago, and a process short of CPU rejects reads.
         let queries = self.world.endpoints.queries();
         let follows: BTreeSet<_> = self
             .model
@@ -148,7 +147,7 @@ impl Case<'_> {
     }
 }
 
-/// Of the present head, so that reads see all that was written.
+/// A token of the current head, so that reads see all writes.
 async fn found_token(pool: &PgPool, users: &[UserId]) -> String {
     snapshot_of(pool, users).await.head.to_string()
 }

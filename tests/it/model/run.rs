@@ -1,4 +1,4 @@
-//! Carries out a sequence in the services and in the model.
+//! Executes a sequence in the services and in the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,17 +18,17 @@ use uuid::Uuid;
 use super::steps::{ACCOUNTS, Pair, Step, What};
 use super::world::World;
 
-/// Hours from now at which mutes and blocks may run out.
+/// Expiry times of mutes and blocks, in hours from now.
 const DATES: [Option<i64>; 4] = [None, Some(24), Some(48), Some(50_000)];
 
-/// One sequence on its way.
+/// A sequence in progress.
 pub struct Case<'a> {
     pub world: &'a World,
     pub users: [UserId; ACCOUNTS],
     pub model: Model,
-    /// Place and date of every edge that was seen, by when the model says it was added.
+    /// Position and date of every observed edge, by the model's step that added it.
     pub known: BTreeMap<(EdgeKey, (u64, i64)), (i64, OffsetDateTime)>,
-    /// The etags that the commands of a step answered: one command a pair, so each is still the pair's.
+    /// The etags that the commands of a step returned: one command per pair, so each is still current.
     pub answered: BTreeMap<(UserId, UserId), Etag>,
 }
 
@@ -88,8 +88,8 @@ impl<'a> Case<'a> {
                 self.on_account(step.replica, OnAccount::Restore, self.users[*user], Some(wanted)).await;
             }
             What::Erase(user) => {
-                // It forgets its own answer, and whether an account without edges has a row
-                // is nobody's business: only that it changes something where there is something.
+                // Erase removes its own answer, and whether an account without edges has a row is not part of the
+                // contract; only whether something changed is compared.
                 let wanted = self.model.erase(self.users[*user]).then_some(Ok(true));
                 self.on_account(step.replica, OnAccount::Erase, self.users[*user], wanted).await;
             }
@@ -167,7 +167,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// `wanted` is none where either answer will do.
+    /// `wanted` is `None` if either answer is correct.
     async fn on_account(
         &mut self,
         replica: usize,
@@ -255,7 +255,7 @@ impl<'a> Case<'a> {
             unchanged: found.unchanged,
             refused: found.refused.iter().map(|edge| (edge.index, edge.reason())).collect(),
         };
-        // A chunk has no idempotency key: what is sent again finds its own edges.
+        // A chunk has no idempotency key: a repeated chunk finds its own edges.
         if self.world.repeats() > repeats && outcome.accepted == 0 {
             outcome = Imported { accepted: wanted.accepted, unchanged: wanted.unchanged, ..outcome };
             assert_eq!(found.unchanged, wanted.accepted + wanted.unchanged, "{found:?}");

@@ -15,19 +15,19 @@ pub struct Pair {
     pub act: Act,
     pub actor: usize,
     pub other: usize,
-    /// Which of a few dates; 0 is none.
+    /// Index of one of a few dates; 0 means none.
     pub expiry: usize,
-    /// Whether the actor must follow the other one.
+    /// Whether the actor must follow the other account.
     pub expected: Option<bool>,
 }
 
-/// What happens.
+/// A step's command or commands.
 #[derive(Clone, Debug)]
 pub enum What {
     /// One command.
     One(Pair),
-    /// Several at the same time, so that one transaction takes them together. Those that
-    /// touch a pair for the second time are left out: their order is nobody's to say.
+    /// Several concurrent commands, so that one transaction executes them together. A second command on the same pair
+    /// is left out: the contract leaves their order open.
     AtOnce(Vec<Pair>),
     /// A batch.
     Batch { atomic: bool, pairs: Vec<Pair> },
@@ -45,10 +45,10 @@ pub enum What {
     Erase(usize),
 }
 
-/// What breaks while something happens. A process is killed and started again.
+/// A fault during a step. A killed process is restarted.
 #[derive(Clone, Copy, Debug)]
 pub enum Killed {
-    /// The command-service of that number.
+    /// The command-service with this number.
     Command(usize),
     /// The projector.
     Projector,
@@ -60,9 +60,9 @@ pub enum Killed {
 #[derive(Clone, Debug)]
 pub struct Step {
     pub what: What,
-    /// The command-service that is asked first.
+    /// The command-service that is called first.
     pub replica: usize,
-    /// What is killed meanwhile, and how many milliseconds after the command was sent.
+    /// The fault, and its delay after the command in milliseconds.
     pub kill: Option<(Killed, u64)>,
 }
 

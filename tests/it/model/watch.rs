@@ -1,7 +1,7 @@
-//! Looks at PostgreSQL and Neo4j while commands come and processes are killed.
+//! Samples PostgreSQL and Neo4j while commands arrive and processes are killed.
 //!
-//! Each look at PostgreSQL is one consistent snapshot. What Neo4j holds at a checkpoint of revision r is compared at
-//! the end with the events up to r. Few looks fall between two batches; the one at the end of each sequence does.
+//! Each sample of PostgreSQL is one consistent snapshot. The content of Neo4j at a checkpoint of revision r is compared
+//! at the end with the events up to r. Few samples fall between two batches; the one at the end of each sequence does.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use tests::truth::{self, Edges, Replay, postgres};
 use tests::until;
 use tokio::task::JoinHandle;
 
-/// Between two looks, so that looking leaves the processors to those that are looked at.
+/// Pause between samples, so that sampling leaves the CPU to the servers.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How long the read model may take to come to rest.
+/// Timeout of the wait for an idle read model.
 const REST: Duration = Duration::from_secs(60);
 
 /// The two watchers.
@@ -50,7 +50,7 @@ impl Watch {
         let neo4j = tokio::spawn(async move {
             while !neo_over.load(Ordering::SeqCst) {
                 if let Some(at) = neo4j::at_checkpoint(&looked_at).await {
-                    // The sweep must find nothing to do, so twice the same is expected.
+                    // The sweep must find nothing to do, so two equal results are expected.
                     kept.lock().insert(at.revision, at);
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -59,7 +59,7 @@ impl Watch {
         Self { over, postgres, neo4j, graph, seen }
     }
 
-    /// Looks at Neo4j once it is at rest.
+    /// Samples Neo4j once it is idle.
     pub async fn look(&self) {
         let at = until("the read model at rest", REST, || async {
             neo4j::at_checkpoint(&self.graph).await.ok_or_else(|| "a batch is in flight".to_owned())
@@ -68,7 +68,7 @@ impl Watch {
         self.seen.lock().insert(at.revision, at);
     }
 
-    /// Ends both, and holds what was seen against the events.
+    /// Ends both, and compares the samples with the events.
     pub async fn finish(self, endpoints: &Endpoints) {
         self.over.store(true, Ordering::SeqCst);
         let looks = self.postgres.await.expect("PostgreSQL was consistent whenever it was looked at");

@@ -16,12 +16,12 @@ use tonic::Status;
 use super::run::Case;
 use super::steps::{Killed, Step};
 
-/// How long a command is repeated for while processes are away.
+/// How long a command is retried while processes are down.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 const REPEATS: &str = "repeats";
 
-/// The services, and what has happened to them.
+/// The services, and counts of the faults.
 pub struct World {
     pub endpoints: Endpoints,
     pub replicas: [Commands; 2],
@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// What happened how often.
+    /// Counts of faults.
     pub fn story(&self) -> String {
         format!("{:?}", self.counted.borrow())
     }
@@ -55,15 +55,15 @@ impl World {
         *self.counted.borrow_mut().entry(what).or_default() += 1;
     }
 
-    /// How many calls were sent again because nobody answered them.
+    /// Number of calls that were repeated because they got no response.
     pub fn repeats(&self) -> usize {
         self.counted.borrow().get(REPEATS).copied().unwrap_or_default()
     }
 
-    /// Carries out a sequence with accounts of its own.
+    /// Executes a sequence with accounts of its own.
     ///
     /// # Panics
-    /// Where an answer or a state is not the model's.
+    /// If an answer or a state differs from the model's.
     pub async fn play(&self, sequence: &[Step]) {
         let mut case = Case::new(self);
         for step in sequence {
@@ -74,7 +74,7 @@ impl World {
                     self.note("lost replies");
                     self.proxy.lose(1);
                     case.carry_out(step).await;
-                    // One that did not write loses no reply; the next step is not to blame.
+                    // A step that wrote nothing loses no reply; the next step must not lose it instead.
                     self.proxy.lose(0);
                 }
                 Some((killed, after)) => {
@@ -91,7 +91,7 @@ impl World {
         case.compare_api().await;
     }
 
-    /// Kills a process and starts it again, without waiting until all is well.
+    /// Kills a process and restarts it, without waiting until it is ready.
     fn kill(&self, killed: Killed) {
         self.note("kills");
         match killed {
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// Asks one replica, and while there is no answer the other one, the first one, ...
+    /// Calls one replica, and without an answer the other one, then the first one again, and so on.
     pub async fn answered<T, F>(&self, first: usize, call: impl Fn(Commands) -> F) -> Result<T, Status>
     where
         F: Future<Output = Result<T, Status>>,

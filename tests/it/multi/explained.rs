@@ -1,4 +1,4 @@
-//! Explanations of reads over several hops.
+//! Explanations of multi-hop reads.
 
 use proto::Token;
 use proto::query::v1::{
@@ -29,7 +29,7 @@ macro_rules! told {
     };
 }
 
-/// A question, and the names of what it asks a store.
+/// A question, and the names of the store questions that it causes.
 #[derive(Clone, Copy, Debug)]
 enum Ask {
     Mutuals,
@@ -43,7 +43,7 @@ impl Ask {
         (Self::Mutuals, &["sift"]),
         (Self::Known, &["known"]),
         (Self::Set(SetOperation::Union), &["union"]),
-        // The smaller set is walked.
+        // The walk uses the smaller set.
         (Self::Set(SetOperation::Intersection), &["counts", "sift"]),
         (Self::Set(SetOperation::Difference), &["sift"]),
         (Self::Suggest, &["suggest"]),
@@ -110,8 +110,8 @@ async fn an_explanation_lists_store_replica_time_and_revision() {
                 continue;
             }
             let consistency = || store.consistency().or_else(|| fresh(&token.to_string()));
-            // On a busy machine the read model may be too slow, or not have the token yet: then the other store
-            // answers, or nobody.
+            // On a busy machine the read model may be too slow, or not have reached the token yet: then the other store
+            // answers, or none.
             let told = until("an answer of the store", LIMIT, || async {
                 let told =
                     ask.of(&queries, of, consistency(), true).await.map_err(|status| status.to_string())?;

@@ -1,4 +1,4 @@
-//! Bad input of reads over several hops, and tokens of another read.
+//! Bad input of multi-hop reads, and tokens of another read.
 
 use proto::error::Reason;
 use proto::query::v1::{SetKind, SetOperation, SuggestAccountsRequest};

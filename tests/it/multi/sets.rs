@@ -14,7 +14,7 @@ use tonic::Status;
 
 use super::{Store, ids, import, star};
 
-/// Two sets put together.
+/// An operation on two sets.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub(super) operation: SetOperation,
@@ -48,7 +48,7 @@ impl Wanted {
     async fn all(&self, queries: &mut Queries, page_size: i32, store: Store) -> Vec<String> {
         let (mut found, mut token, mut as_of) = (Vec::new(), String::new(), String::new());
         loop {
-            // On a fast machine PostgreSQL is read faster than its budget allows.
+            // On a fast machine, reads from PostgreSQL exceed its budget.
             let page = retried(|| {
                 let (mut queries, token) = (queries.clone(), token.clone());
                 async move { self.page(&mut queries, page_size, &token, store.consistency()).await }
@@ -132,7 +132,7 @@ async fn every_operation_on_every_pair_of_sets() {
     }
 }
 
-/// I8, for a set made of two lists.
+/// I8, for an operation on two lists.
 #[tokio::test]
 async fn a_walk_neither_misses_nor_repeats_those_who_stay() {
     let endpoints = Endpoints::shared();
@@ -156,7 +156,8 @@ async fn a_walk_neither_misses_nor_repeats_those_who_stay() {
             if token.is_empty() {
                 break;
             }
-            // Those of the second set come into the first one by one, above all that was there; strangers come and go.
+            // Accounts of the second set enter the first one by one, above all existing ones; other accounts come and
+            // go.
             if let Some(fan) = of_b.get(number) {
                 follow(&mut commands, fan, &a).await.expect("a follow");
             }
@@ -189,7 +190,7 @@ async fn a_member_restored_to_one_set_stays_listed() {
         let page = asked.page(&mut queries, 1, "", store.consistency()).await.expect("a page");
         assert_eq!(page.user_ids, [other.to_string()], "{store:?}: of the second set: {page:?}");
         assert!(!page.next_page_token.is_empty(), "{store:?}: {page:?}");
-        // Its follower is in the old place again, before all that the walk has seen.
+        // Its follower is at the old position again, before all that the walk has returned.
         OnAccount::Restore.finish(&commands, a).await;
         wait_caught_up(&endpoints).await;
         let token = page.next_page_token;

@@ -49,7 +49,7 @@ async fn suggestions_are_ranked_and_leave_out_related_accounts() {
     for middle in &middles[..2] {
         act(Act::Follow, *middle, second).await;
     }
-    // One in between is followed by another one, and by the viewer already.
+    // One of the follows follows another one, which the viewer follows already.
     act(Act::Follow, middles[0], middles[1]).await;
     act(Act::Follow, viewer, followed).await;
     act(Act::Mute, viewer, muted).await;
@@ -79,7 +79,7 @@ async fn suggestions_are_ranked_and_leave_out_related_accounts() {
     let first = suggested(&queries, viewer, 1).await.suggestions;
     assert_eq!(first, answer.suggestions[..1]);
 
-    // What is taken back is suggested again.
+    // An account that was unfollowed is suggested again.
     act(Act::Unmute, viewer, muted).await;
     act(Act::Cancel, viewer, requested).await;
     wait_caught_up(&endpoints).await;

@@ -19,10 +19,10 @@ use super::{Over, is_away};
 const PAUSE: Duration = Duration::from_millis(10);
 const CHUNK: usize = 20;
 
-/// Follower and followed of every edge whose chunk was answered.
+/// Follower and followed account of every edge whose chunk was answered.
 pub type Imported = Arc<Mutex<BTreeSet<(String, String)>>>;
 
-/// Imports chunk after chunk, repeating each until it is answered.
+/// Imports chunk by chunk, repeating each until it is answered.
 pub async fn import_until(mut commands: Commands, over: Over, imported: Imported) {
     let mut number = 0;
     let mut chunk = new_chunk();
@@ -115,7 +115,7 @@ pub async fn export_until(mut queries: Queries, over: Over, imported: Imported) 
     exports
 }
 
-/// Watches, resumes after each break, and ends at a revision; returns the revisions of all events.
+/// Watches, resumes after each interruption, and ends at a revision; returns the revisions of all events.
 pub async fn watch_until(
     mut queries: Queries,
     begin: Token,

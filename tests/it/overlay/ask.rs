@@ -1,4 +1,4 @@
-//! Readers: every read of single edges, with every consistency. They record the answers.
+//! Readers: every single-hop read, with every consistency. They record the answers.
 
 use std::time::Duration;
 
@@ -16,17 +16,16 @@ use super::hops::Hops;
 use super::load::Load;
 use super::older::Older;
 
-/// Deadline of each call. Far more than it needs: the loss of a read replica must not make one fail.
+/// Deadline of each call. Far above the usual duration: the loss of a read replica must not fail a call.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause between two calls of a reader, so that a Neo4j can start on a small machine.
 pub const REST: Duration = Duration::from_millis(50);
-/// Pause after a refusal.
+/// Pause after a rejection.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Accounts of one question.
+/// Number of accounts in one question.
 const SEVERAL: usize = 12;
 
-/// Which list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
     Followers,
@@ -53,17 +52,17 @@ impl List {
 pub struct Page {
     pub list: List,
     pub user: UserId,
-    /// Whose view; accounts blocked either way are left out.
+    /// The viewer; accounts blocked in either direction are left out.
     pub viewer: Option<UserId>,
     pub size: usize,
-    /// Which walk, and which page of it.
+    /// The walk, and the page's number in it.
     pub walk: (u64, u64),
     pub number: usize,
     pub edges: Vec<ListedEdge>,
     pub more: bool,
 }
 
-/// What was asked and answered.
+/// A question and its answer.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Checks { viewer: UserId, targets: Vec<UserId>, following: Vec<bool> },
@@ -77,20 +76,20 @@ pub enum Answer {
 #[derive(Clone, Debug)]
 pub struct Observation {
     pub answer: Answer,
-    /// The caller asked for at least this.
+    /// The revision that the caller required.
     pub at_least: Option<Token>,
     pub as_of: Token,
     pub source: Source,
     pub overlaid_events: u32,
-    /// Why the source of truth was asked, if it was.
+    /// Why the read fell back to PostgreSQL, if it did.
     pub fallback: String,
 }
 
-/// What a reader asks.
+/// The questions of a reader.
 pub enum Mix {
-    /// Everything about single edges, with a pause between two calls.
+    /// All single-hop reads, with a pause between two calls.
     Single,
-    /// Reads over several hops, relationships, counts and the older API's lists, without a pause.
+    /// Multi-hop reads, relationships, counts and the older API's lists, without a pause.
     Hops(Older),
 }
 
@@ -111,7 +110,7 @@ impl Reader {
         Self { pods, load, rng, seed, walks: 0, mix, seen: Vec::new() }
     }
 
-    /// Reads until it is over; answers what was seen, and what the older API answered.
+    /// Reads until the load ends; returns the answers, separately those of the older API.
     pub async fn until_over(mut self) -> (Vec<Observation>, Vec<super::older::Seen>) {
         let mut older = Vec::new();
         while !self.load.is_over() {
@@ -158,7 +157,7 @@ impl Reader {
         self.load.users[self.load.pick(&mut self.rng)]
     }
 
-    /// Some answers may be old, some must hold what was just written, some must be the truth.
+    /// Some answers may be stale, some must include the last write, some must come from PostgreSQL.
     pub(super) fn consistency(&mut self) -> (Option<Consistency>, Option<Token>) {
         let newest = self.load.newest.borrow().clone();
         match self.rng.random_range(0..10) {
@@ -293,7 +292,7 @@ fn texts(users: &[UserId]) -> Vec<String> {
     users.iter().map(ToString::to_string).collect()
 }
 
-/// Where an answer came from.
+/// The source of an answer.
 pub struct Origin {
     as_of: String,
     source: i32,

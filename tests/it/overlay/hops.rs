@@ -1,4 +1,4 @@
-//! Reads over several hops: how readers make them, and which answers are right.
+//! Multi-hop reads: how readers make them, and which answers are right.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,15 +15,15 @@ use super::judge::{State, Told, Walks};
 
 /// Pages of one walk.
 const PAGES: usize = 3;
-/// The newest follows of a viewer that suggestions look at, and the newest of each of those.
+/// Numbers of the viewer's newest follows that suggestions are based on, and of the newest follows of each of those.
 const SUGGESTING: (usize, usize) = (250, 100);
-/// Accounts in between that a suggestion names.
+/// Number of accounts in between that a suggestion names.
 const NAMED: usize = 3;
 
 /// One side of an account.
 pub type Set = (List, UserId);
 
-/// A page of a walk: which walk and which page of it, how large, and whether there are more.
+/// A page of a walk: the walk, the page's number and size, and whether there are more.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     walk: (u64, u64),
@@ -32,7 +32,7 @@ pub struct Place {
     more: bool,
 }
 
-/// What was asked and answered.
+/// A question and its answer.
 #[derive(Clone, Debug)]
 pub enum Hops {
     Mutuals { user: UserId, at: Place, edges: Vec<ListedEdge> },
@@ -41,18 +41,18 @@ pub enum Hops {
     Suggestions { viewer: UserId, limit: usize, given: Vec<wire::Suggestion> },
 }
 
-/// Where walks through two sets are. An intersection walks the smaller set, and its first pages may not tell which that
-/// is: then a walk is in several places.
+/// Positions of walks through two sets. An intersection walks the smaller set, and its first pages may not show which
+/// set that is: then a walk has several possible positions.
 pub type SetWalks = HashMap<(u64, u64), Vec<SetWalk>>;
 
-/// Where a walk through two sets is.
+/// The position of a walk through two sets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SetWalk {
     pages: usize,
-    /// The second set is walked.
+    /// The walk is in the second set.
     second: bool,
     before: Option<i64>,
-    /// What came into the first set of a union from here on does not count.
+    /// Edges of a union's first set at or above this position do not count.
     begun: Option<i64>,
 }
 
@@ -221,7 +221,7 @@ impl Hops {
     }
 }
 
-/// Where a walk may begin.
+/// Possible start positions of a walk.
 fn beginnings(operation: SetOperation) -> Vec<SetWalk> {
     let first = SetWalk::default();
     match operation {
@@ -261,7 +261,7 @@ fn judge_walk(
     *walk = (walk.0 + 1, rows.last().map(|(position, ..)| *position));
 }
 
-/// A page of two sets, whether there are more, and where the next one starts.
+/// A page of two sets, whether there are more, and the start of the next one.
 fn set_page(
     state: &State,
     operation: SetOperation,
@@ -336,7 +336,7 @@ fn judge_suggestions(
     };
     between.retain(|other, _| !unwanted(*other));
     let mut wanted: Vec<_> = between.iter().map(|(other, middles)| (*other, middles.len())).collect();
-    // Stable: those alike stay in the order of their ids.
+    // Stable: equal ones stay in the order of their ids.
     wanted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     wanted.truncate(limit);
     let id = |text: &str| UserId::parse(text).expect("an id");

@@ -14,25 +14,25 @@ use super::ask::{Answer, List, Observation, Page};
 use super::hops::SetWalks;
 use super::older::{Pending, Seen};
 
-/// The edges of one kind that start, or end, at an account: by place, the newest first.
+/// The edges of one kind that start, or end, at an account: by position, newest first.
 type Rows = BTreeMap<Reverse<i64>, (UserId, Edge)>;
 
 /// The state at a revision.
 #[derive(Default)]
 pub struct State {
     pub replay: Replay,
-    /// When each edge was changed last.
+    /// Revision of each edge's last change.
     changed: BTreeMap<EdgeKey, Revision>,
     lists: HashMap<(UserId, EdgeKind, bool), Rows>,
 }
 
-/// Where walks are: the page that comes next, and below which place it begins.
+/// Positions of walks: the next page, and the position below which it starts.
 pub type Walks = HashMap<(u64, u64), (usize, Option<i64>)>;
 
-/// Judges all of them; answers how many walks had more than one page.
+/// Checks all of them; returns the number of walks with more than one page.
 pub fn all(events: &[Event], mut seen: Vec<Observation>, older: Vec<Seen>) -> usize {
     assert_eq!(events.first().map(|event| event.revision), Some(Revision(1)), "the stream is whole");
-    // Stable: pages of one walk that are of one revision stay in order.
+    // Stable: pages of one walk at the same revision stay in order.
     seen.sort_by_key(|seen| seen.as_of);
     let mut state = State::default();
     let mut events = events.iter();
@@ -133,7 +133,7 @@ impl State {
         }
     }
 
-    /// A list, the newest first: places and rows.
+    /// A list, newest first: positions and rows.
     pub fn list(&self, list: List, user: UserId) -> Vec<(i64, UserId, Edge)> {
         let (kind, outgoing) = match list {
             List::Followers => (EdgeKind::Follow, false),
@@ -162,7 +162,7 @@ fn judge(state: &State, seen: &Observation, walks: &mut Walks, set_walks: &mut S
         Answer::Counts { viewer, users, counts } => {
             let wanted = |user: &UserId| {
                 let told = state.replay.counts.get(user).copied().unwrap_or_default();
-                // A count is that of its list.
+                // A count equals the length of its list.
                 at.same(&told.followers, &(state.list(List::Followers, *user).len() as i64));
                 at.same(&told.following, &(state.list(List::Following, *user).len() as i64));
                 let unsigned = |count: i64| u64::try_from(count).expect("a count");
@@ -186,7 +186,7 @@ fn judge(state: &State, seen: &Observation, walks: &mut Walks, set_walks: &mut S
 
 fn judge_page(state: &State, page: &Page, at: &Told<'_>, walks: &mut Walks) {
     let walk = walks.entry(page.walk).or_default();
-    // Had the walk gone back in time, its pages would come in another order here.
+    // If the walk had gone back in time, its pages would be in another order here.
     at.same(&page.number, &walk.0);
     let mut rows = state.list(page.list, page.user);
     rows.retain(|(position, ..)| walk.1.is_none_or(|before| *position < before));
@@ -207,7 +207,7 @@ fn judge_page(state: &State, page: &Page, at: &Told<'_>, walks: &mut Walks) {
     *walk = (walk.0 + 1, rows.last().map(|(position, ..)| *position));
 }
 
-/// Says what differs and in which answer.
+/// Fails with the difference and the answer.
 pub struct Told<'a> {
     seen: &'a Observation,
     pub as_of: Token,

@@ -12,20 +12,20 @@ use rand::rngs::StdRng;
 use tests::until;
 use tokio::sync::watch;
 
-/// Timeout of a wait for more answers: a Neo4j that was killed starts and catches up under load.
+/// Timeout of a wait for more answers: a killed Neo4j restarts and catches up under load.
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// Among so few accounts all are picked alike.
+/// Up to this number, all accounts are picked equally often.
 const FEW: usize = 12;
 
-/// How often each read model has answered: by the number of the query-service that asked it, and its name.
+/// Number of answers of each read model: by the number of the query-service, and its name.
 pub type Answered = BTreeMap<(usize, String), u64>;
 
-/// What writers and readers share.
+/// State that writers and readers share.
 #[derive(Clone)]
 pub struct Load {
     pub users: Arc<Vec<UserId>>,
-    /// The newest token that any writer was given.
+    /// The newest token that any writer received.
     pub newest: watch::Sender<String>,
     answered: Arc<Mutex<Answered>>,
     refused: Arc<AtomicU64>,
@@ -43,7 +43,7 @@ impl Load {
         }
     }
 
-    /// The place of an account. Of many accounts the first are picked most often, so that their lists have edges.
+    /// Index of an account. Of many accounts the first are picked most often, so that their lists have edges.
     pub fn pick(&self, rng: &mut StdRng) -> usize {
         let accounts = self.users.len();
         let even = rng.random_range(0..accounts);
@@ -58,23 +58,23 @@ impl Load {
         self.over.store(true, Ordering::SeqCst);
     }
 
-    /// A read model has answered this query-service.
+    /// Counts an answer of a read model to this query-service.
     pub fn answered(&self, pod: usize, replica: &str) {
         let mut answered = self.answered.lock();
         *answered.entry((pod, replica.to_owned())).or_default() += 1;
     }
 
-    /// A read got no answer.
+    /// Counts a read without an answer.
     pub fn refused(&self) {
         self.refused.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How many reads got no answer.
+    /// Number of reads without an answer.
     pub fn refusals(&self) -> u64 {
         self.refused.load(Ordering::SeqCst)
     }
 
-    /// How often each read model has answered.
+    /// Number of answers of each read model.
     pub fn answers(&self) -> Answered {
         self.answered.lock().clone()
     }

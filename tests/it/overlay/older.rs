@@ -1,6 +1,6 @@
-//! The older API's lists. Their answers name no revision: each must be the state at one between the position of this
-//! query-service before the call and the head after it. The head before the call is not promised: the older API answers
-//! from the stream, and a write of CommandService is acknowledged before it is in the stream.
+//! The older API's lists. Their answers name no revision: each must be the state at a revision between the position of
+//! this query-service before the call and the head after it. The head before the call is not the lower bound: the older
+//! API answers from the stream, and a write of CommandService is acknowledged before it is in the stream.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,14 +17,13 @@ use super::ask::{List, Reader, in_time};
 use super::hops;
 use super::judge::State;
 
-/// Longest wait for the head after a call.
+/// Timeout of the wait for the head after a call.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A client of the older API.
 #[derive(Clone)]
 pub struct Older(pub GraphServiceClient<Channel>);
 
-/// Which list.
 #[derive(Clone, Copy, Debug)]
 enum What {
     Single(List),
@@ -40,7 +39,7 @@ struct Part {
     users: Vec<wire::FollowUserInfo>,
 }
 
-/// What was asked and answered, what had been read before that, and the head after it.
+/// A question and its answer, this process's position before it, and the head after it.
 #[derive(Clone, Debug)]
 pub struct Seen {
     what: What,
@@ -103,7 +102,7 @@ impl Older {
             loop {
                 match head(reader, user, true).await {
                     Ok(to) => return to,
-                    // The source of truth takes no more for a moment.
+                    // The fallback budget is used up for a moment.
                     Err(_) => tokio::time::sleep(super::ask::REST).await,
                 }
             }
@@ -113,7 +112,7 @@ impl Older {
     }
 }
 
-/// What this query-service has read, or the head.
+/// The position of this query-service, or the head.
 async fn head(reader: &mut Reader, user: UserId, truth: bool) -> Result<Revision, Status> {
     let consistency = if truth { consistent() } else { None };
     let id = user.to_string();
@@ -153,9 +152,9 @@ impl Seen {
     }
 }
 
-/// Those that no revision has explained yet.
+/// Answers that match no revision yet.
 pub struct Pending {
-    /// By where they begin.
+    /// By their lower bound.
     coming: VecDeque<Seen>,
     open: Vec<Seen>,
 }
@@ -166,7 +165,7 @@ impl Pending {
         Self { coming: seen.into(), open: Vec::new() }
     }
 
-    /// Takes away those that are the state at this revision.
+    /// Removes those that are the state at this revision.
     pub fn judge(&mut self, state: &State) {
         let here = state.replay.revision;
         while let Some(seen) = self.coming.pop_front_if(|seen| seen.from <= here) {

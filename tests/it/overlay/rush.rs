@@ -1,4 +1,4 @@
-//! Answers over several hops, and answers of several statements, under writes without a pause (I13).
+//! Multi-hop answers, and answers of several statements, during continuous writes (I13).
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ use super::{judge, write};
 
 const WRITERS: u64 = 16;
 const READERS: u64 = 8;
-/// Share of answers of the read model, in percent, on a machine with processor time to spare.
+/// Share of answers of the read model, in percent, on a machine with spare CPU.
 const FROM_THE_READ_MODEL: usize = 95;
-/// Answers before the first write: a cold Neo4j would leave everything to PostgreSQL.
+/// Number of answers before the first write: with a cold Neo4j, all reads would fall back to PostgreSQL.
 const TO_WARM_UP: u64 = 100;
-/// The longest wait for the answers.
+/// Timeout of the wait for the answers.
 const LIMIT: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,14 +42,14 @@ async fn answers_over_hops_are_exact_among_many_accounts_for_long() {
     assert!(share >= FROM_THE_READ_MODEL, "{share} of 100 answers came from the read model");
 }
 
-/// Checks this many answers of the read model or more, and all others, given in at least this time. Returns how many of
-/// a hundred came from the read model.
+/// Checks at least this many answers of the read model, and all others, given in at least this time. Returns the
+/// percentage that came from the read model.
 async fn rush(accounts: usize, answers: u64, at_least: Duration) -> usize {
-    // Everything runs on one small machine: that alone must not turn readers away from Neo4j.
+    // All servers share one small machine here: that alone must not make reads avoid Neo4j.
     let settings = Env::default()
         .with("NEO4J_READ_TIMEOUT_MILLIS", "8000")
         .with("LEGACY_FRESHNESS_WAIT_MILLIS", "5000")
-        // The older API answers with an older state where the budget is used up; here each must be fresh.
+        // The older API returns an older state when the budget is used up; here each answer must be fresh.
         .with("FALLBACK_BUDGET_PER_SECOND", "1000000");
     let own = Own::start_with(settings).await;
     wait_answering(&own.endpoints.queries(), "projector-0").await;

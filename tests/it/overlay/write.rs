@@ -13,7 +13,7 @@ use super::load::Load;
 
 /// Pause between two commands of a writer, so that both projectors keep up on a small machine.
 pub const REST: Duration = Duration::from_millis(80);
-/// The longest wait for one answer.
+/// Timeout of one response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const ACTS: [Act; 14] = [
@@ -33,14 +33,14 @@ const ACTS: [Act; 14] = [
     Act::Cancel,
 ];
 
-/// Writes until the load ends; returns the number of commands carried out.
+/// Writes until the load ends; returns the number of executed commands.
 pub async fn until_over(commands: Commands, load: Load, seed: u64, rest: Duration) -> u64 {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut done = 0;
     while !load.is_over() {
         tokio::time::sleep(rest).await;
         let outcome = tokio::time::timeout(PATIENCE, one(&commands, &load, &mut rng)).await;
-        // Refused by a rule, or without an answer: both happen here.
+        // Rejected by a rule, or without an answer: both happen here.
         let Ok(Some(token)) = outcome else { continue };
         load.newest.send_if_modified(|newest| {
             let newer = *newest < token;
@@ -58,14 +58,14 @@ pub async fn until_over(commands: Commands, load: Load, seed: u64, rest: Duratio
 async fn one(commands: &Commands, load: &Load, rng: &mut StdRng) -> Option<String> {
     let users = &load.users;
     match rng.random_range(0..100) {
-        // The first accounts are private now and then, so that there are requests.
+        // The first accounts are private at times, so that there are requests.
         0..3 => {
             let user = users[rng.random_range(0..3)];
             let started = OnAccount::SetPrivate(rng.random_range(0..4) > 0).send(commands, user, None).await;
             started.ok().map(|started| started.written_at)
         }
         3 => {
-            // The last account comes and goes with all of its edges.
+            // The last account is archived and restored, with all of its edges.
             let what = if rng.random() { OnAccount::Archive } else { OnAccount::Restore };
             let started = what.send(commands, users[users.len() - 1], None).await;
             started.ok().map(|started| started.written_at)

@@ -1,4 +1,4 @@
-//! Reads while replicas come and go. Each answer is judged at once.
+//! Reads while replicas come and go. Each answer is checked at once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use tokio::task::JoinHandle;
 
 use super::{LIMIT, replica_of};
 
-/// Callers at a time.
+/// Number of concurrent callers.
 const CALLERS: usize = 4;
-/// Pause between two rounds of a caller: a Neo4j starts and builds itself on the same machine.
+/// Pause between two rounds of a caller: a Neo4j starts and is built on the same machine.
 const REST: Duration = Duration::from_millis(50);
 
-/// How often each replica answered.
+/// Number of answers of each replica.
 pub type Answered = BTreeMap<String, usize>;
 
-/// Callers at work. Each follows somebody and asks at once, with the token of that, whether it is so; and asks for
-/// older edges and for some that never were.
+/// Running callers. Each follows an account and checks that at once with the returned token; and it checks older edges
+/// and some that never existed.
 pub struct Load {
     over: Arc<AtomicBool>,
     reads: Arc<AtomicUsize>,
@@ -29,7 +29,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Lets them begin; `edges` exist already.
+    /// Starts them; `edges` exist already.
     pub fn start(endpoints: &Endpoints, edges: &[(String, String)]) -> Self {
         let (over, reads) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let edges = Arc::new(edges.to_vec());
@@ -57,7 +57,7 @@ impl Load {
         .await;
     }
 
-    /// Ends it; answers who answered how often.
+    /// Ends the load; returns the number of answers of each replica.
     ///
     /// # Panics
     /// If a read failed, or was wrong.

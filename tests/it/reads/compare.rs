@@ -13,10 +13,10 @@ use tests::model::Model;
 use tests::truth::counts_of;
 use tests::{Endpoints, Queries, until};
 
-/// The longest that a read model may be too busy.
+/// How long a read model may be too busy.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A list, asked by its own call.
+/// A list, read by its own method.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Followers,
@@ -35,7 +35,7 @@ const KINDS: [Kind; 6] = [
     Kind::Requests(RequestDirection::Outgoing),
 ];
 
-/// A page, of whichever list.
+/// A page of any list.
 #[derive(Debug)]
 pub struct Page {
     pub edges: Vec<ListedEdge>,
@@ -43,7 +43,7 @@ pub struct Page {
     pub source: Source,
 }
 
-/// What a page is asked with.
+/// The parameters of a page.
 #[derive(Clone, Debug, Default)]
 pub struct PageAsk {
     pub size: i32,
@@ -95,7 +95,7 @@ pub async fn page(queries: &Queries, kind: Kind, user: UserId, ask: PageAsk) -> 
 /// All rows of a list, in pages of one size.
 ///
 /// # Panics
-/// Where a page is refused, or short though there are more.
+/// If a page is rejected, or is short though there are more.
 pub async fn walk(queries: &Queries, kind: Kind, user: UserId, ask: PageAsk) -> (Vec<ListedEdge>, Source) {
     let (mut edges, mut token) = (Vec::new(), String::new());
     loop {
@@ -111,7 +111,7 @@ pub async fn walk(queries: &Queries, kind: Kind, user: UserId, ask: PageAsk) -> 
     }
 }
 
-/// Asks for everything about some accounts.
+/// Reads everything about some accounts.
 pub struct Compare<'a> {
     queries: Queries,
     users: &'a [UserId],
@@ -122,7 +122,7 @@ impl<'a> Compare<'a> {
         Self { queries: endpoints.queries(), users }
     }
 
-    /// Asks both stores for everything, again where the read model was too busy to answer any of it.
+    /// Reads everything from both stores; repeats the reads that the read model was too busy to answer.
     ///
     /// # Panics
     /// If a store differs from the model or from the other store.
@@ -134,7 +134,7 @@ impl<'a> Compare<'a> {
         .await;
     }
 
-    /// Answers which stores gave the answers of the second half, in which the read model is asked first.
+    /// Returns the stores that answered in the second half, in which the read model is tried first.
     async fn once(&self, model: &Model, token: &str) -> BTreeSet<i32> {
         let mut sources = BTreeSet::new();
         let truth = self.pairs(model, consistent(), &mut sources).await;
@@ -190,7 +190,7 @@ impl<'a> Compare<'a> {
         all
     }
 
-    /// Who is in a list of the model, newest first.
+    /// The accounts in a list of the model, newest first.
     fn listed(model: &Model, kind: Kind, user: UserId) -> Vec<(UserId, Option<prost_types::Timestamp>)> {
         let (edges, starts_here) = match kind {
             Kind::Followers => (EdgeKind::Follow, false),

@@ -13,7 +13,7 @@ use tests::{Act, Ask, Endpoints, asks, importing, truth, until, user};
 
 use super::compare::{Kind, PageAsk, page};
 
-/// Followers of a new account, the newest first, and the token after them.
+/// Followers of a new account, newest first, and the token after them.
 async fn star_with(fans: usize) -> (UserId, Vec<UserId>, String) {
     let endpoints = Endpoints::shared();
     let star = user();
@@ -25,7 +25,7 @@ async fn star_with(fans: usize) -> (UserId, Vec<UserId>, String) {
     (star, fans, token)
 }
 
-/// The viewer blocks these; answers the token.
+/// Makes the viewer block these accounts; returns the token.
 async fn block_all(viewer: UserId, others: &[UserId]) -> String {
     let commands = Endpoints::shared().commands();
     let blocks: Vec<_> = others.iter().map(|other| Ask::new(Act::Block, viewer, *other)).collect();
@@ -41,7 +41,7 @@ async fn blocked_accounts_neither_shorten_nor_end_a_list() {
     let queries = Endpoints::shared().queries();
     let (star, fans, _) = star_with(600).await;
     let viewer = user();
-    // A third of the newest 60, and one who has blocked the viewer.
+    // A third of the newest 60, and an account that has blocked the viewer.
     let few: Vec<_> = fans[..60].iter().step_by(3).copied().collect();
     block_all(viewer, &few).await;
     let hostile = fans[1];
@@ -63,7 +63,7 @@ async fn blocked_accounts_neither_shorten_nor_end_a_list() {
         assert_eq!(ids(&second.edges), shown(&few)[40..80]);
     }
 
-    // All of the newest 500: a page looks through so many rows at most, is empty, and goes on.
+    // All of the newest 500: a page reads at most that many rows, so it is empty, and has a next page.
     let token = block_all(viewer, &fans[..500]).await;
     for consistency in [consistent(), fresh(&token)] {
         let mut ask = PageAsk { size: 40, consistency, viewer: Some(viewer), ..PageAsk::default() };
@@ -107,7 +107,7 @@ async fn a_page_token_is_of_its_viewer() {
 async fn a_thousand_pairs_at_once_in_the_order_of_the_request() {
     let mut queries = Endpoints::shared().queries();
     let (star, fans, token) = star_with(500).await;
-    // Fans, strangers, the viewer itself, and some of them twice.
+    // Fans, unrelated accounts, the viewer itself, and some of them twice.
     let mut targets = Vec::new();
     for fan in &fans[..333] {
         targets.extend([*fan, user(), *fan]);
@@ -153,7 +153,7 @@ async fn every_store_gives_a_pair_the_etag_of_the_command() {
         let answer = queries.clone().get_relationships(request).await.expect("a pair").into_inner();
         (asks::etag(&answer.relationships[0]), answer.source())
     };
-    // From PostgreSQL, from the read model once it has all of it, and from recent events before that.
+    // From PostgreSQL, from the read model once it has applied everything, and with recent events before that.
     let check = async |token: &str, of: (UserId, UserId), wanted: Etag| {
         let etags = truth::etags(&pool, &[a, b]).await;
         assert_eq!(etags[&of], wanted);
@@ -180,7 +180,7 @@ async fn every_store_gives_a_pair_the_etag_of_the_command() {
         let answer = ask.done(&commands).await;
         check(&answer.written_at, of, asks::etag(&answer.relationship)).await;
     }
-    // Restored edges keep their places and dates.
+    // Restored edges keep their positions and dates.
     OnAccount::Archive.finish(&commands, b).await;
     OnAccount::Restore.finish(&commands, b).await;
     let etag = truth::etags(&pool, &[a, b]).await[&(a, b)];
@@ -201,7 +201,7 @@ async fn an_answer_is_explained_where_it_was_asked_for() {
     let answer = queries.check(check(fresh(&token), false)).await.expect("a check").into_inner();
     assert_eq!(answer.explanation, None);
 
-    // A read model that is still warming up is too slow, and PostgreSQL is asked: that is explained as well.
+    // A cold read model is too slow, and the read falls back to PostgreSQL: the explanation contains that as well.
     let answer = until("the read model to answer", Duration::from_secs(60), || {
         let (mut queries, request) = (queries.clone(), check(fresh(&token), true));
         async move {

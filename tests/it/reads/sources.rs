@@ -21,9 +21,9 @@ use tonic_types::StatusExt as _;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// An answer, as far as it matters here.
+/// The parts of an answer that this test compares.
 struct Told {
-    /// How many rows it has. Each question here has one.
+    /// Number of rows; 1 for other answers.
     rows: usize,
     source: Source,
     explanation: Explanation,
@@ -39,7 +39,7 @@ macro_rules! told {
     };
 }
 
-/// Accounts with one edge of each kind, and whose friends have one in common.
+/// Accounts with one edge of each kind, whose friends have one in common.
 struct World {
     viewer: String,
     friend: String,
@@ -64,7 +64,7 @@ impl World {
         Self { viewer: viewer.to_string(), friend: friend.to_string(), far: far.to_string() }
     }
 
-    /// Asks everything that both stores can answer, each by name.
+    /// Reads everything that both stores can answer, each by name.
     async fn ask_all(
         &self,
         queries: &mut Queries,
@@ -211,14 +211,14 @@ impl World {
     }
 }
 
-/// What the process says of why it does not ask the stores that it does not ask.
+/// The process's reasons for not using the excluded stores.
 async fn problems(queries: &mut Queries) -> Vec<(String, String)> {
     let status = queries.get_status(GetStatusRequest {}).await.expect("a status").into_inner();
     let idle = status.stores.into_iter().filter(|store| !store.serving);
     idle.map(|store| (store.name, store.reason)).collect()
 }
 
-/// Nothing is gained by asking again: the setting rules it out.
+/// The error is not retryable, because the setting rules the read out.
 #[track_caller]
 fn assert_ruled_out(status: &Status, read_source: &str) {
     assert_refused(status, Reason::PreconditionFailed, None);
@@ -230,7 +230,7 @@ fn assert_ruled_out(status: &Status, read_source: &str) {
 async fn postgres_alone_answers_whatever_it_can_without_a_budget() {
     let shared = Endpoints::shared();
     let world = World::make(&shared).await;
-    // What the operator wants is no fallback, and its budget does not count.
+    // Reads by setting are no fallback, and the budget does not apply.
     let settings = Env::default().with("READ_SOURCE", "postgres").with("FALLBACK_BUDGET_PER_SECOND", "1");
     let service = query_service_beside(&shared, settings);
     let here = shared.reading_through(&service);
@@ -257,7 +257,7 @@ async fn postgres_alone_answers_whatever_it_can_without_a_budget() {
     let answer = older.get_mutual_followers(ask).await.expect("a list of the older API").into_inner();
     assert_eq!((answer.user_ids, answer.total_count), (vec![world.friend.clone()], 1));
     let samples = metrics::scrape(service.admin_addr());
-    // Those of the other store are there as well, with 0.
+    // The series of the other store exist as well, with 0.
     let reads = samples.iter().filter(|sample| sample.metric == "query_reads_total" && sample.value > 0.0);
     let sources: BTreeSet<_> = reads.map(|sample| sample.labels["source"].as_str()).collect();
     assert_eq!(sources, ["postgres"].into(), "nobody else has answered anything");
@@ -270,7 +270,7 @@ async fn neo4j_alone_answers_everything_but_what_must_be_the_truth() {
     let shared = Endpoints::shared();
     let world = World::make(&shared).await;
     let token = tests::truth::head_token(&shared).await.to_string();
-    // Everything runs on one small machine here: that alone must not make a read fail.
+    // All servers share one small machine here: that alone must not make a read fail.
     let settings = Env::default().with("READ_SOURCE", "neo4j").with("NEO4J_READ_TIMEOUT_MILLIS", "5000");
     let service = query_service_beside(&shared, settings);
     let queries = shared.reading_through(&service).queries();
@@ -278,7 +278,7 @@ async fn neo4j_alone_answers_everything_but_what_must_be_the_truth() {
         let mut queries = queries.clone();
         let mut all = world.ask_all(&mut queries, fresh(&token)).await;
         all.push(("SuggestAccounts", world.suggest(&mut queries, fresh(&token)).await));
-        // It may not be warm yet, or not have reached the token.
+        // It may be cold, or not have reached the token.
         let told = all.into_iter().map(|(question, outcome)| match outcome {
             Ok(told) => Ok((question, told)),
             Err(status) => {

@@ -29,7 +29,7 @@ async fn job_states(own: &Own, of: UserId) -> Vec<String> {
     sqlx::query_scalar(states).bind(of.uuid()).fetch_all(&pool).await.expect("the jobs")
 }
 
-/// A job's list is committed first, then its start: each reply is lost once, and repeats start nothing.
+/// A job's list is committed first, then its start: each reply is lost once, and repeats start no second job.
 pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
     let commands = own.endpoints.commands();
     let actor = user();
@@ -37,7 +37,7 @@ pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
     let key = Some(Uuid::new_v4());
     let replace = || replace_following(&commands, actor, &targets, key, false);
 
-    // Nothing has started: the list is in, but its call does not know that.
+    // No job has started: the list is committed, but the call does not know that.
     let lost = proxy.lost();
     proxy.lose(1);
     let refused = replace().await.expect_err("the list may be missing");

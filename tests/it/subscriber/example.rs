@@ -52,7 +52,7 @@ impl Subscriber {
         self.folder.join("graph.sqlite")
     }
 
-    /// Runs it to its end; answers exit code, standard output and standard error.
+    /// Runs it to its end; returns exit code, standard output and standard error.
     pub async fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut command = tokio::process::Command::from(self.command(arguments));
         let ended = tokio::time::timeout(LIMIT, command.kill_on_drop(true).output()).await;
@@ -76,12 +76,12 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        // What is left in the system's folder for such files does no harm.
+        // Files left in the temporary folder do no harm.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
-/// Where the example is.
+/// The folder of the example.
 pub fn example() -> PathBuf {
     workspace::root().join("examples/python-subscriber")
 }
@@ -100,7 +100,7 @@ impl Running {
         Self { child, lines }
     }
 
-    /// Waits until it says something that begins like this; answers the number that follows.
+    /// Waits until it prints a line with this prefix; returns the number that follows.
     pub async fn says(&mut self, beginning: &str) -> u64 {
         let found = async {
             while let Some(line) = self.lines.next_line().await.expect("UTF-8") {

@@ -1,5 +1,5 @@
-//! A subscriber stops before its tables become wrong, and forgets erased accounts. The test publishes streams that the
-//! relay never would, on a NATS server of its own.
+//! A subscriber stops before its tables become wrong, and removes erased accounts. The test publishes streams that the
+//! relay never would, on its own NATS server.
 
 use async_nats::{HeaderMap, jetstream};
 use devstack::{Nats, Ports, Principal, Secrets, Tools};
@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use super::example::{Subscriber, example};
 
-/// Makes a database file with a checkpoint alone, as after an export of nothing.
+/// Creates a database file with a checkpoint only, as after an empty export.
 const PREPARE: &str = "
 import sqlite3, sys
 sys.path.insert(0, sys.argv[2])
@@ -25,7 +25,7 @@ with db:
 /// The revision of the checkpoint in the test below. The stream has two events after it.
 const START: u64 = 9;
 
-/// Names the event of a revision, or an account.
+/// Id of the event of a revision, or of an account.
 fn id(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
 }
@@ -64,7 +64,7 @@ fn event(revision: u64) -> Event {
     }
 }
 
-/// A stream of our own making.
+/// A stream made by the test.
 struct Case {
     name: &'static str,
     exit_code: i32,
@@ -72,12 +72,12 @@ struct Case {
     first_sequence: u64,
     header_id: Option<String>,
     payload: Vec<u8>,
-    /// How many events are applied, and how many edges and counts are there then.
+    /// The number of applied events, and of the edges and counts then.
     left: [u64; 3],
 }
 
 impl Case {
-    /// The first event is good, the second one is this.
+    /// The first event is valid, the second one is this.
     fn event(name: &'static str, exit_code: i32, change: impl FnOnce(&mut Event)) -> Self {
         let mut second = event(START + 2);
         change(&mut second);
@@ -88,12 +88,12 @@ impl Case {
             first_sequence: START + 1,
             header_id: None,
             payload: second.encode_to_vec(),
-            // What came before it is kept, and nothing of it.
+            // The first event is kept, and no part of the second.
             left: if exit_code == 0 { [2, 2, 4] } else { [1, 1, 2] },
         }
     }
 
-    /// Everything is fine, and the second event erases an account of the first.
+    /// Both events are valid, and the second one erases an account of the first.
     fn erased(name: &'static str, account: String) -> Self {
         let erased = AccountChange { user_id: account, op: AccountOp::Erased.into() };
         Self { left: [2, 1, 3], ..Self::event(name, 0, |event| event.accounts.push(erased)) }
@@ -156,7 +156,7 @@ async fn a_subscriber_stops_before_its_tables_become_wrong() {
     ];
     for case in cases {
         case.publish(&context).await;
-        // Nothing listens at the first address: after an export the subscriber does not call query-service.
+        // No process listens at the first address: after an export the subscriber does not call query-service.
         let subscriber = Subscriber::new("127.0.0.1:1", "", &nats.url_of(Principal::Subscriber));
         let folder = example().display().to_string();
         subscriber.script(PREPARE, &[&folder, &START.to_string(), &id(START)]);

@@ -8,16 +8,16 @@ use tests::truth::postgres::{Account, Snapshot};
 use tests::truth::{self, Counts, Edge, Edges};
 use time::OffsetDateTime;
 
-/// What a subscriber holds.
+/// The content of a subscriber's tables.
 #[derive(Debug)]
 pub struct Tables {
     /// The edges, with dates to the millisecond.
     pub edges: Edges,
-    /// The counts of accounts; none that are all zero.
+    /// The counts of accounts, except those that are all zero.
     pub counts: BTreeMap<UserId, Counts>,
-    /// What was said of accounts since the export: whether it is private, and its state.
+    /// The states of accounts since the export: whether it is private, and its state.
     pub accounts: BTreeMap<UserId, (Option<bool>, Option<String>)>,
-    /// The newest revision that is in it.
+    /// The newest applied revision.
     pub revision: Revision,
 }
 
@@ -46,10 +46,10 @@ impl Tables {
         }
     }
 
-    /// The same as PostgreSQL's, at the same revision.
+    /// Compares with PostgreSQL at the same revision.
     ///
     /// # Panics
-    /// Where they differ.
+    /// If they differ.
     #[track_caller]
     pub fn assert_same(&self, truth: &Snapshot) {
         assert_eq!(self.revision, truth.head.revision);
@@ -64,7 +64,7 @@ impl Tables {
         for (user, (private, state)) in &self.accounts {
             let account = truth.accounts.get(user).unwrap_or(&unknown);
             assert_eq!(private.unwrap_or(account.private), account.private, "privacy of {user}");
-            // Until it is back, nothing is said of an account that is coming back.
+            // Until it is back, there are no events about an account that is being restored.
             let kept = if account.state == "restoring" { "archived" } else { &account.state };
             assert_eq!(state.as_deref().unwrap_or(kept), kept, "state of {user}");
         }

@@ -15,15 +15,15 @@ use tokio::task::block_in_place;
 
 use super::faults;
 
-/// How long an alert may take to fire after its fault.
+/// Timeout of an alert after its fault.
 const LIMIT: Duration = Duration::from_secs(60);
-/// They speak of speed, which a busy machine does not have, or of a moment, now that they do not wait.
+/// They concern speed, which a busy machine lacks, or a moment, because the waiting times are short here.
 const OF_SPEED: [&str; 3] =
     ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
 
-/// Neither two weeks, a quarter of an hour, a full queue of commands, nor an account that Neo4j cannot search fit into
-/// a test. What the others watch is produced without Prometheus: by the tests `jobs::failing` and `pressure`, and for
-/// connections by the test `limits` of service-kit. k8s/monitoring/alerts_test.yaml has all of them.
+/// Conditions that do not fit into a test: two weeks, a quarter of an hour, a full queue of commands, an account that
+/// Neo4j cannot search. Other tests produce the remaining faults without Prometheus: `jobs::failing`, `pressure`, and
+/// for connections the test `limits` of service-kit. k8s/monitoring/alerts_test.yaml has all of them.
 const NOT_PRODUCED: [&str; 8] = [
     "FollowgraphCountsNotCompared",
     "FollowgraphSweepSkipsAccounts",
@@ -35,7 +35,7 @@ const NOT_PRODUCED: [&str; 8] = [
     "FollowgraphPartitionsNotLookedAt",
 ];
 
-/// What fires when a server dies, or comes back without its last commits. The others fire at faults that leave all
+/// Alerts that fire when a server fails, or returns without its last commits. The others fire at faults that leave all
 /// three servers up.
 const OF_LOST_SERVERS: [&str; 13] = [
     "FollowgraphStoreAway",
@@ -53,15 +53,15 @@ const OF_LOST_SERVERS: [&str; 13] = [
     "FollowgraphReplicaIncomplete",
 ];
 
-/// Prometheus, as faults query it.
+/// Prometheus, with the queries of the faults.
 pub(super) struct Watch {
     prometheus: Prometheus,
-    /// What fired earlier does not count: before the first scrape everything seems to be gone.
+    /// Earlier alerts do not count: before the first scrape everything seems to be down.
     since: Instant,
 }
 
 impl Watch {
-    /// Begins when all processes are scraped and nothing fires.
+    /// Starts when all processes are scraped and no alert fires.
     async fn begin(prometheus: Prometheus) -> Self {
         let watch = Self { prometheus, since: Instant::now() };
         watch.until_some("sum(up) == 3").await;
@@ -70,7 +70,7 @@ impl Watch {
         Self { since: Instant::now(), ..watch }
     }
 
-    /// Every alert that has fired since the beginning.
+    /// Every alert that has fired since the start.
     pub(super) fn fired(&self) -> BTreeSet<String> {
         let window = self.since.elapsed().as_millis().max(1);
         let query =
@@ -90,7 +90,7 @@ impl Watch {
         println!("{alerts:?} after {:.1} s", began.elapsed().as_secs_f64());
     }
 
-    /// Waits until a query has an answer.
+    /// Waits until a query has a result.
     pub(super) async fn until_some(&self, query: &str) {
         until(query, LIMIT, || async {
             let series = block_in_place(|| self.prometheus.query(query)).expect("Prometheus answers");
@@ -100,7 +100,7 @@ impl Watch {
     }
 }
 
-/// A set of servers and services, with Prometheus, and nothing broken.
+/// A healthy set of servers and services, with Prometheus.
 async fn begin() -> (Own, CommitLoser, Watch) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Handle::current();

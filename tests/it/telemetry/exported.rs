@@ -26,7 +26,7 @@ fn metrics_are_declared_in_one_file_of_each_crate() {
 async fn exported_metrics_are_declared_and_cover_alerts_and_panels() {
     let endpoints = Endpoints::shared();
     let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
-    // Some appear when they are first used.
+    // Some appear at their first use.
     let (a, b) = (new_user(), new_user());
     follow(&mut commands, &a, &b).await.expect("a follow");
     check(&mut queries, &a, &b, None).await.expect("a check");
@@ -64,7 +64,7 @@ async fn exported_metrics_are_declared_and_cover_alerts_and_panels() {
     assert_eq!(value("followgraph_relay_leader"), 1.0);
 }
 
-/// Says what is wrong with a sample: its metric, a label or a value that was not declared.
+/// The problem of a sample: its metric, a label or a value that was not declared.
 fn wrong(declared: &Declared, sample: &Sample) -> Option<String> {
     let metric = &sample.metric;
     let Some(labels) = declared.get(metric) else { return Some(format!("{metric} is not declared")) };

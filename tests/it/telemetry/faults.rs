@@ -22,16 +22,16 @@ use super::alerts::Watch;
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long a commit waits for the head: longer than the alert allows.
 const SLOW_COMMIT: Duration = Duration::from_millis(1_500);
-/// How long Neo4j stands still: longer than the alert allows, shorter than `NEO4J_READ_TIMEOUT_MILLIS`.
+/// How long Neo4j is stalled: longer than the alert allows, shorter than `NEO4J_READ_TIMEOUT_MILLIS`.
 const SLOW_READ: Duration = Duration::from_millis(200);
 /// `MAX_CALLS_IN_FLIGHT`: one caller gets three quarters of it, fewer than there are places for watches.
 pub(super) const CALLS_IN_FLIGHT: usize = 128;
 /// The lock of the relay's leader, see the runbook of FollowgraphNoRelayLeader.
 const RELAY_LOCK: i64 = 7_166_105_002;
-/// That of the worker, see the runbook of FollowgraphNoWorkerLeader.
+/// The lock of the worker's leader, see the runbook of FollowgraphNoWorkerLeader.
 const WORKER_LOCK: i64 = 7_166_105_003;
 
-/// Makes sure that reads come from the read model: the first ones of a fresh server may not.
+/// Waits until reads come from the read model: the first ones of a fresh server may not.
 pub(super) async fn warm_up(own: &Own) {
     let (mut commands, queries) = (own.endpoints.commands(), own.endpoints.queries());
     let (a, b) = (new_user(), new_user());
@@ -132,7 +132,7 @@ pub(super) async fn neo4j_falters(own: &mut Own, watch: &Watch) {
         .until_some("query_store_seconds_count{question=\"counts\", source=\"neo4j\", outcome=\"ok\"}")
         .await;
     for _ in 0..5 {
-        own.servers.neo4j.freeze().expect("it stands still");
+        own.servers.neo4j.freeze().expect("Neo4j is frozen");
         let users = [new_user()];
         let mut call = pin!(counts(&mut queries, &users, None));
         let early = tokio::time::timeout(SLOW_READ, call.as_mut()).await;
@@ -155,12 +155,12 @@ pub(super) async fn the_worker_is_stopped(own: &Own, watch: &Watch) {
 
 pub(super) async fn the_relay_and_the_projector_are_stopped(own: &mut Own, watch: &Watch) {
     let thief = take_over(own, RELAY_LOCK).await;
-    // The leader finds out within a second; until then it publishes.
+    // The leader notices within a second; until then it publishes.
     watch.until_fired(&["FollowgraphNoRelayLeader"]).await;
     own.kill(Victim::Projector);
     let mut commands = own.endpoints.commands();
     for _ in 0..3 {
-        follow(&mut commands, &new_user(), &new_user()).await.expect("writes go on");
+        follow(&mut commands, &new_user(), &new_user()).await.expect("writes continue");
     }
     watch
         .until_fired(&[
@@ -204,7 +204,7 @@ pub(super) async fn partitions_cannot_be_made(own: &mut Own, watch: &Watch) {
         .expect("a name");
     let in_its_place = format!("DROP TABLE {name}; CREATE VIEW {name} AS SELECT 1 AS x");
     sqlx::raw_sql(AssertSqlSafe(in_its_place)).execute(&mut connection).await.expect("a view");
-    // It looks at its start, and then once a minute.
+    // It checks at its start, and then once a minute.
     own.kill(Victim::Command);
     own.revive(Victim::Command);
     watch.until_fired(&["FollowgraphPartitionsRunOut"]).await;
@@ -228,7 +228,7 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
     let mut queries = own.endpoints.queries();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(2) {
-        // Answered by PostgreSQL, or refused: the budget is small.
+        // Answered by PostgreSQL, or rejected: the budget is small.
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
     watch
@@ -258,7 +258,7 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
     for _ in 0..500 {
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
-    // A rate is seen from the second scrape on that knows of a failure.
+    // A rate needs two scrapes after the series appears.
     until("failed writes to be told", LIMIT, || {
         let mut commands = commands.clone();
         async move {
@@ -304,7 +304,7 @@ pub(super) async fn commits_are_lost(own: &mut Own, watch: &Watch) {
 
 /// Takes a lock of command-service away from its holder; the test holds it until the session is dropped.
 async fn take_over(own: &Own, lock: i64) -> PgConnection {
-    // A waiter gets the lock as soon as its holder is gone.
+    // A waiting session gets the lock as soon as its holder ends.
     let mut thief = connect(own).await;
     let theft = tokio::spawn(async move {
         let taken = sqlx::query("SELECT pg_advisory_lock($1)").bind(lock).execute(&mut thief).await;
@@ -322,7 +322,7 @@ async fn take_over(own: &Own, lock: i64) -> PgConnection {
         }
     })
     .await;
-    // A session may be ended by one of the same role.
+    // A session can be terminated by another one of the same role.
     let address = own.servers.postgres.url_of(Principal::Command);
     let mut same = PgConnection::connect(&address).await.expect("PostgreSQL answers");
     sqlx::query(end).bind(lock).execute(&mut same).await.expect("the holder is ended");

@@ -12,7 +12,7 @@ use tests::{Own, new_user, until};
 use tokio::task::JoinSet;
 use tonic::Request;
 
-/// Exporters send what they have every five seconds.
+/// Exporters send spans every five seconds.
 const LIMIT: Duration = Duration::from_secs(30);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
@@ -47,12 +47,12 @@ async fn one_trace_leads_from_the_call_to_the_read_model() {
     let apply = find(&spans, "projector", "apply");
     let visible = find(&spans, "projector", "visible");
     for span in [apply, visible] {
-        // From the stream it comes with the publication's span, from the outbox with the call's.
+        // Through the stream its parent is the publication's span, through the outbox the call's.
         assert!(span.parent == publish.id || span.parent == call.id, "{spans:?}");
     }
     let statements = spans.iter().filter(|span| span.name.starts_with("db.")).count();
     assert_eq!(spans.len() - statements, 5, "each once: {spans:?}");
-    // Statements end before the spans that they belong to, so they have arrived with those.
+    // Statements end before their parent spans, so they have arrived with those.
     assert_eq!(below(commit, &spans), OF_A_COMMIT);
     let parent = |name| find(&spans, "projector", name).parent.as_str();
     assert_eq!(
@@ -61,7 +61,7 @@ async fn one_trace_leads_from_the_call_to_the_read_model() {
     );
     assert!(spans.iter().all(|span| span.took_time), "{spans:?}");
 
-    // A client that does not want to be traced is not.
+    // A call that its client does not sample is not traced.
     let left_out = other_trace('5');
     follow(&mut commands, &unsampled(&left_out)).await;
     let later = other_trace('6');
@@ -77,7 +77,7 @@ async fn one_trace_leads_from_the_call_to_the_read_model() {
     a_read_shows_the_exchange_with_its_store(&own, &collector).await;
 }
 
-/// Two commands gather while another one waits for the head. The commit is in the trace of one of them.
+/// Two commands collect while another one waits for the head. The commit is in the trace of one of them.
 async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
     let commands = own.endpoints.commands();
     let send = |traceparent: String| {
@@ -93,7 +93,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
     let mut sent = JoinSet::new();
     sent.spawn(send(first));
     until("the first one to wait for the head", LIMIT, || async {
-        // Others' statements are hidden from this role, their locks are not.
+        // This role cannot see the statements of others, but their locks.
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
             .fetch_one(&pool)
             .await
@@ -182,7 +182,7 @@ async fn follow(commands: &mut tests::Commands, traceparent: &str) {
     commands.follow(traced(message, traceparent)).await.expect("a follow");
 }
 
-/// The names of the spans that belong to this one, sorted.
+/// The names of this span's children, sorted.
 fn below<'a>(parent: &Span, spans: &'a [Span]) -> Vec<&'a str> {
     let children = spans.iter().filter(|span| span.parent == parent.id);
     let mut names: Vec<_> = children.map(|span| span.name.as_str()).collect();

@@ -1,4 +1,4 @@
-//! Everything compared with everything.
+//! Compares the state of all stores.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::until;
 /// The follows: pair to position.
 pub type Follows = BTreeMap<(String, String), i64>;
 
-/// The longest that a projector may take to catch up.
+/// Timeout of a projector that catches up.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
 /// Waits until the stream and every read model have reached the head.
@@ -44,8 +44,8 @@ pub async fn wait_caught_up(endpoints: &Endpoints) {
     .await;
 }
 
-/// Waits until the read model answers: the first reads of a server that has just started may be slow, and then
-/// PostgreSQL is asked.
+/// Waits until the read model answers: the first reads of a server that has just started may be slow, and then fall
+/// back to PostgreSQL.
 pub async fn wait_answering(endpoints: &Endpoints) {
     let queries = endpoints.queries();
     let request = CheckRequest {
@@ -63,10 +63,10 @@ pub async fn wait_answering(endpoints: &Endpoints) {
     .await;
 }
 
-/// Waits until the read model answers that `a` follows `b`, as was written at a token.
+/// Waits until the read model answers that `a` follows `b`, as of a write's token.
 ///
 /// # Panics
-/// On a wrong answer, whoever gives it.
+/// On a wrong answer of any store.
 pub async fn wait_following(queries: &clients::Queries, a: &str, b: &str, written: &str) {
     until("the read model to answer", CATCH_UP, || {
         let mut queries = queries.clone();
@@ -80,13 +80,11 @@ pub async fn wait_following(queries: &clients::Queries, a: &str, b: &str, writte
     .await;
 }
 
-/// Waits for the read model, then compares everything with everything: lists, counts
-/// and flags in PostgreSQL, in Neo4j, in the stream (if it reaches back to the first
-/// revision) and through the API (for as many accounts as asked for). Answers the
-/// follows.
+/// Waits for the read model, then compares lists, counts and flags in PostgreSQL, in Neo4j, in the stream (if it
+/// reaches back to the first revision) and through the API (for the given number of accounts). Returns the follows.
 ///
 /// # Panics
-/// Where two of them differ.
+/// If two of them differ.
 pub async fn assert_agreement(endpoints: &Endpoints, accounts_through_api: usize) -> Follows {
     let truth = assert_read_model(endpoints, accounts_through_api).await;
     let events = stream(endpoints).await;
@@ -96,10 +94,11 @@ pub async fn assert_agreement(endpoints: &Endpoints, accounts_through_api: usize
     follows(&truth.edges)
 }
 
-/// The same without the stream: it may hold events that this program cannot read. Answers what PostgreSQL says.
+/// Like [`assert_agreement`], without the stream, which may contain events that this program cannot read. Returns
+/// PostgreSQL's state.
 ///
 /// # Panics
-/// Where two of them differ.
+/// If two of them differ.
 pub async fn assert_read_model(endpoints: &Endpoints, accounts_through_api: usize) -> Snapshot {
     wait_caught_up(endpoints).await;
     let truth = snapshot(&endpoints.postgres().await).await;
@@ -120,11 +119,10 @@ pub async fn assert_read_model(endpoints: &Endpoints, accounts_through_api: usiz
     truth
 }
 
-/// The log alone leads to the tables as they are at one revision; others may go on
-/// writing.
+/// Compares a replay of the log with the tables at one revision; others may keep writing.
 ///
 /// # Panics
-/// Where it does not, or does not reach back to the first revision.
+/// If they differ, or the log does not reach back to the first revision.
 pub async fn assert_log(endpoints: &Endpoints) {
     let truth = snapshot(&endpoints.postgres().await).await;
     truth.assert_consistent();
@@ -135,13 +133,13 @@ pub async fn assert_log(endpoints: &Endpoints) {
     assert_replay(&Replay::of(&events), &truth);
 }
 
-/// The events alone lead to the tables.
+/// Compares a replay of the events with the tables.
 fn assert_replay(replay: &Replay, truth: &Snapshot) {
     assert_eq!(replay.revision, truth.head.revision, "the stream ends at the head");
     assert_same("the replayed stream", &replay.edges, &truth.edges);
     for (user, account) in &truth.accounts {
         assert_eq!(replay.private.contains(user), account.private, "privacy of {user} by the events");
-        // No event tells that all of a restored account is back.
+        // No event marks the end of a restore.
         let told: &[&str] = match replay.states.get(user) {
             Some(AccountOp::Archived) => &["archived"],
             Some(AccountOp::EraseStarted) => &["erasing"],
@@ -193,10 +191,10 @@ pub fn follows(edges: &Edges) -> Follows {
         .collect()
 }
 
-/// The same edges with the same values.
+/// Compares edges and their values.
 ///
 /// # Panics
-/// Where they differ; shows the first few differences.
+/// If they differ; shows the first few differences.
 #[track_caller]
 pub fn assert_same(name: &str, found: &Edges, truth: &Edges) {
     let differs = |a: &Edges, b: &Edges| -> Vec<_> {

@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The kinds are numbered as in the contract.
+/// The kinds have the contract's numbers.
 const EDGES: &str = "
     WITH edges AS (
         SELECT 1 AS kind, follower_id AS source, following_id AS target,
@@ -29,7 +29,7 @@ type Row = (i32, Uuid, Uuid, i64, OffsetDateTime, Option<OffsetDateTime>);
 /// The etag of every ordered pair of these accounts, the viewer first.
 ///
 /// # Panics
-/// Where the database does not answer.
+/// If the database does not answer.
 pub async fn etags(pool: &PgPool, users: &[UserId]) -> BTreeMap<(UserId, UserId), Etag> {
     let ids: Vec<Uuid> = users.iter().map(|user| user.uuid()).collect();
     let rows: Vec<Row> = sqlx::query_as(EDGES).bind(ids).fetch_all(pool).await.expect("edges are readable");

@@ -1,12 +1,7 @@
-//! What every store says, and that they agree (I1).
+//! Reads the state of every store, and compares them (I1).
 //!
-//! Owns the one form in which PostgreSQL, Neo4j and the replayed stream are
-//! compared: edges by name, with place and dates, and the six counts that follow
-//! from them. Edges in the archive are nobody's: they are in none of these.
-//!
-//! What can go wrong: a comparison while writes or jobs go on. Each store is then
-//! of another revision; wait first, or take [`postgres::snapshot`] alone, which is
-//! of one revision always.
+//! Compares PostgreSQL, Neo4j and the replayed stream in one form: edges with position and dates, and six counts.
+//! Archived edges are left out. Wait for writes and jobs to end first, or use [`postgres::snapshot`] alone.
 
 pub mod agreement;
 mod etags;
@@ -35,19 +30,19 @@ pub const KINDS: [EdgeKind; 4] = [EdgeKind::Follow, EdgeKind::Mute, EdgeKind::Bl
 /// An edge's values, to the microsecond, as PostgreSQL and the events have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edge {
-    /// Its place in lists.
+    /// Position in lists.
     pub position: i64,
-    /// When it came to be.
+    /// Creation time.
     pub created_at: OffsetDateTime,
-    /// When it runs out.
+    /// Expiry; `None` for a permanent edge.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// All edges that can be seen.
+/// All visible edges.
 pub type Edges = BTreeMap<EdgeKey, Edge>;
 
 impl Edge {
-    /// As the read model keeps it: to the millisecond.
+    /// The values of the read model: to the millisecond.
     #[must_use]
     pub fn to_the_millisecond(self) -> Self {
         Self {
@@ -94,10 +89,10 @@ impl From<&AccountCounts> for Counts {
     }
 }
 
-/// The counts of many accounts. An account that is not in it has none.
+/// The counts of many accounts. An absent account has none.
 pub type CountsOf = BTreeMap<UserId, Counts>;
 
-/// Adds an edge to the counts, or with -1 takes it away.
+/// Adds an edge to the counts, or with -1 subtracts it.
 pub fn count(counts: &mut CountsOf, key: EdgeKey, step: i64) {
     let source = counts.entry(key.source).or_default();
     match key.kind {
@@ -124,11 +119,11 @@ pub fn counts_of<'a>(edges: impl IntoIterator<Item = &'a EdgeKey>) -> CountsOf {
     counts
 }
 
-/// The rules that hold between two accounts at every revision: nothing goes across a
-/// block, and nobody asks for what it has.
+/// Checks the rules between two accounts, which hold at every revision: no follow or request crosses a block, and no
+/// account requests what it has.
 ///
 /// # Panics
-/// Where one is broken.
+/// If a rule is broken.
 #[track_caller]
 pub fn assert_rules(edges: &Edges, source: UserId, target: UserId) {
     let has = |kind, source, target| edges.contains_key(&EdgeKey { kind, source, target });

@@ -1,8 +1,7 @@
-//! What the read model says.
+//! The state of the read model.
 //!
-//! Neo4j has no snapshots, and a commit becomes visible piece by piece. What was read
-//! is of one revision where the checkpoint's `visible` before and its `target` after
-//! are the same: no batch was in flight meanwhile.
+//! Neo4j has no snapshots, and a commit becomes visible piece by piece. A read is of one revision if the checkpoint's
+//! `visible` before it and its `target` after it are the same: no batch was in flight meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +14,10 @@ use super::{Counts, CountsOf, Edge, Edges, of_millis};
 /// The read model at one of its checkpoints.
 #[derive(Clone, Debug)]
 pub struct AtCheckpoint {
-    /// The checkpoint's revision.
     pub revision: Revision,
-    /// Its edges, to the millisecond.
+    /// To the millisecond.
     pub edges: Edges,
-    /// How many edges of each kind Neo4j counts at each account.
+    /// The number of edges of each kind at each account, counted by Neo4j.
     pub degrees: CountsOf,
 }
 
@@ -35,11 +33,11 @@ const DEGREES: &str = "MATCH (u:User) WHERE u.id STARTS WITH $slice RETURN u.id 
     COUNT { (u)-[:MUTES]->() } AS muting, COUNT { (u)-[:BLOCKS]->() } AS blocking,
     COUNT { (u)-[:REQUESTED]->() } AS requests_sent, COUNT { (u)<-[:REQUESTED]-() } AS requests_received";
 
-/// Everything, if no batch was in flight meanwhile. While one is, edges are seen half
-/// deleted and reading may fail; so nothing is looked at before that is known.
+/// Everything, if no batch was in flight meanwhile. During a batch, edges may be half deleted and reading may fail; so
+/// rows are decoded only afterwards.
 pub async fn at_checkpoint(graph: &Graph) -> Option<AtCheckpoint> {
     let (visible, _) = checkpoint(graph).await.ok()??;
-    // In one go, not in slices: the sooner it is over, the likelier that no batch came between.
+    // In one statement, not in slices: the shorter the read, the likelier that no batch was applied meanwhile.
     let of = |text| rows(graph, query(text).param("slice", ""));
     let (edges, degrees) = (of(EDGES).await.ok()?, of(DEGREES).await.ok()?);
     let (_, target) = checkpoint(graph).await.ok()??;
@@ -50,8 +48,7 @@ pub async fn at_checkpoint(graph: &Graph) -> Option<AtCheckpoint> {
     })
 }
 
-/// What is visible, and where the batch in flight will end; none where there is no
-/// checkpoint yet.
+/// The checkpoint's `visible` and `target`; `None` if there is no checkpoint yet.
 async fn checkpoint(graph: &Graph) -> Result<Option<(Revision, Revision)>, neo4rs::Error> {
     let text = "MATCH (c:Checkpoint) RETURN c.visible AS visible, c.target AS target";
     let rows = rows(graph, query(text)).await?;
@@ -62,7 +59,7 @@ async fn checkpoint(graph: &Graph) -> Result<Option<(Revision, Revision)>, neo4r
 /// All edges, by the nodes at their ends.
 ///
 /// # Panics
-/// Where an edge does not name its ends, or there are two of one name.
+/// If an edge lacks an end's id, or is duplicated.
 pub async fn edges(graph: &Graph) -> Edges {
     to_edges(&all(graph, EDGES).await.expect("the read model is readable"))
 }
@@ -83,7 +80,7 @@ fn to_edges(rows: &[Row]) -> Edges {
     edges
 }
 
-/// The revision of each edge's last change: told only where it is not the one in its place.
+/// The revision of each edge's last change; stored only if it differs from the one in its position.
 pub async fn revisions(graph: &Graph) -> BTreeMap<EdgeKey, i64> {
     let rows = all(graph, REVISIONS).await.expect("the read model is readable");
     rows.iter().map(|row| (key(row), row.get("revision").expect("a revision"))).collect()
@@ -111,7 +108,7 @@ fn to_degrees(rows: &[Row]) -> CountsOf {
         .collect()
 }
 
-/// What a statement finds at all accounts: slice by slice, because the server bounds the time of each.
+/// The rows of a statement over all accounts: slice by slice, because the server limits the time of each.
 async fn all(graph: &Graph, text: &str) -> Result<Vec<Row>, neo4rs::Error> {
     let mut found = Vec::new();
     for slice in "0123456789abcdef".chars() {

@@ -1,4 +1,4 @@
-//! What PostgreSQL says: head, edges and accounts, all of one revision.
+//! The state of PostgreSQL: head, edges and accounts, all of one revision.
 
 use std::collections::BTreeMap;
 
@@ -11,35 +11,33 @@ use uuid::Uuid;
 use super::{Counts, Edge, Edges, assert_rules, counts_of};
 use crate::endpoints::Endpoints;
 
-/// An account's row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// The counts that are kept.
+    /// The stored counts.
     pub counts: Counts,
-    /// Follows need its consent.
+    /// The account is private.
     pub private: bool,
     /// "active", "archived", "restoring" or "erasing".
     pub state: String,
 }
 
-/// All of it, at one revision.
+/// The state at one revision.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The revision.
     pub head: Token,
-    /// The edges that can be seen.
+    /// The visible edges.
     pub edges: Edges,
     /// The accounts that have a row.
     pub accounts: BTreeMap<UserId, Account>,
-    /// Only of some accounts.
+    /// True if it covers some accounts only.
     pub partial: bool,
 }
 
 impl Snapshot {
-    /// Counts are those of the lists, and the rules hold (I1).
+    /// Checks that counts equal the lists, and that the rules hold (I1).
     ///
     /// # Panics
-    /// Where they do not.
+    /// If they do not.
     #[track_caller]
     pub fn assert_consistent(&self) {
         let head = self.head.revision;
@@ -48,7 +46,7 @@ impl Snapshot {
             let wanted = listed.get(user).copied().unwrap_or_default();
             assert_eq!(account.counts, wanted, "kept counts of {user} and its lists at revision {head}");
         }
-        // An account without counts and flags, the target of a mute for one, has no row.
+        // An account without counts and flags, for example the target of a mute, has no row.
         for (user, counts) in listed.iter().filter(|(_, counts)| **counts != Default::default()) {
             let known = self.partial || self.accounts.contains_key(user);
             assert!(known, "{user} has {counts:?} and no row at revision {head}");
@@ -64,7 +62,7 @@ pub async fn snapshot(pool: &PgPool) -> Snapshot {
     read(pool, None).await
 }
 
-/// The accounts given, and the edges from and to them.
+/// These accounts, and the edges from and to them.
 pub async fn snapshot_of(pool: &PgPool, users: &[UserId]) -> Snapshot {
     read(pool, Some(users.iter().map(|user| user.uuid()).collect())).await
 }
@@ -90,7 +88,7 @@ async fn read_head(connection: &mut PgConnection) -> Token {
     Token::new(Epoch::from_i64(epoch), Revision::from_i64(revision))
 }
 
-/// The kinds are numbered as in the contract.
+/// The kinds have the contract's numbers.
 const EDGES: &str = "
     WITH edges AS (
         SELECT 1 AS kind, follower_id AS source, following_id AS target,
@@ -131,7 +129,7 @@ pub async fn revisions(pool: &PgPool) -> BTreeMap<EdgeKey, i64> {
     rows.iter().map(|row| (key(row), row.get("revision"))).collect()
 }
 
-/// The edge's name.
+/// The edge's key.
 fn key(row: &PgRow) -> EdgeKey {
     let kind = EdgeKind::try_from(row.get::<i32, _>("kind")).expect("one of four");
     EdgeKey { kind, source: user(row.get("source")), target: user(row.get("target")) }

@@ -1,4 +1,4 @@
-//! What the events say, alone.
+//! The state that the events alone define.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,18 +64,15 @@ pub async fn events_from(endpoints: &Endpoints, revision: Revision) -> Vec<Event
     payloads.iter().map(|payload| Event::decode(payload).expect("an event of ours")).collect()
 }
 
-/// The state that the events up to some revision lead to.
+/// The state after the events up to some revision.
 #[derive(Clone, Debug, Default)]
 pub struct Replay {
-    /// The revision.
     pub revision: Revision,
-    /// The edges.
     pub edges: Edges,
-    /// Their counts.
     pub counts: CountsOf,
-    /// The accounts that are private.
+    /// Private accounts.
     pub private: BTreeSet<UserId>,
-    /// The accounts that are hidden or on their way out, with what was last told.
+    /// Accounts that are hidden or being erased, with their last state.
     pub states: BTreeMap<UserId, AccountOp>,
 }
 
@@ -89,11 +86,11 @@ impl Replay {
         replay
     }
 
-    /// Applies the next event, and holds it to its word: edges were there or not as it
-    /// says, places are new or old, counts are those of the edges, the rules hold.
+    /// Applies the next event, and checks it against the state: edges existed or not as it says, positions are new or
+    /// old, counts equal those of the edges, the rules hold.
     ///
     /// # Panics
-    /// Where the event breaks its contract.
+    /// If the event violates its contract.
     pub fn apply(&mut self, event: &Event) {
         let at = event.revision;
         self.revision = at;
