@@ -129,7 +129,7 @@ async fn stalled_uploads_cost_no_more_than_a_share() {
     ordinary.make(2).await;
     let made = ordinary.stop().await;
     let peak = peak_mib(&service);
-    println!("250 stalled uploads: {peak} MiB, {made} follows beside them");
+    println!("250 stalled uploads: {peak} MiB, {made} concurrent follows");
     assert!(peak < MOST_MIB, "{peak} MiB");
     let admin = service.admin_addr();
     tokio::task::block_in_place(|| {
@@ -187,14 +187,14 @@ async fn stalled_downloads_and_slow_watchers_are_reset() {
         exports.push(clients[1].ask(EXPORT, Some(HOG), &ExportEdgesRequest::default()).await);
     }
     let exports = bodies(exports).await;
-    until("all that was not taken is reset", || {
+    until("all unread streams are reset", || {
         value(admin, "grpc_server_unsent_bytes", "") == 0.0 && value(admin, "query_watches", "") == 0.0
     })
     .await;
     ordinary.make(2).await;
     let made = ordinary.stop().await;
     let peak = peak_mib(&service);
-    println!("1,000 stalled downloads, 100 slow watchers: {peak} MiB, {made} checks beside them");
+    println!("1,000 stalled downloads, 100 slow watchers: {peak} MiB, {made} concurrent checks");
     assert!(peak < MOST_MIB, "{peak} MiB");
     tokio::task::block_in_place(|| {
         assert!(value(admin, "grpc_server_calls_stalled_total", "response") > 0.0);

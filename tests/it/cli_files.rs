@@ -89,7 +89,7 @@ fn a_dump_of_postgres_is_imported_with_its_dates() {
         assert!(number(date).contains(&format!("'{date}'")), "{date}");
     }
     assert!(number("1709812800000").contains("divide milliseconds by 1000"));
-    assert_eq!(following(&cli, b), [], "nothing was taken");
+    assert_eq!(following(&cli, b), [], "no row was imported");
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_folder_that_cannot_be_written_is_found_before_anything_is_sent() {
     let (code, summary, err) = import(&cli, &[&["/proc/uptime"], &state_dir[..]].concat());
     assert_eq!((code, &summary["refused"]), (1, &1.into()), "{err}");
     let left = names(&folder);
-    let [refused] = &left[..] else { panic!("the note of progress is gone: {left:?}") };
+    let [refused] = &left[..] else { panic!("the progress file is missing: {left:?}") };
     assert!(refused.starts_with("uptime.") && refused.ends_with(".refused.tsv"), "{refused}");
     // Rejected rows elsewhere are not enough: the progress could not be saved.
     let refused = cli.path("refused.tsv").display().to_string();

@@ -70,7 +70,7 @@ fn channel(address: &str, ca: &Tls, identity: Option<&Tls>) -> Channel {
         None => config,
     };
     let endpoint = Endpoint::from_shared(format!("https://{address}")).expect("host:port");
-    endpoint.tls_config(config).expect("good files").connect_lazy()
+    endpoint.tls_config(config).expect("valid files").connect_lazy()
 }
 
 fn commands(endpoints: &Endpoints, tls: &Tls) -> Commands {
@@ -171,7 +171,7 @@ async fn neo4j_is_closed(endpoints: &Endpoints, tls: &Tls, others: &Tls) {
             (Some(ca), None) => config.with_client_certificate(&ca.ca),
             _ => config,
         };
-        neo4rs::Graph::connect(config.build().expect("a whole configuration")).expect("good files")
+        neo4rs::Graph::connect(config.build().expect("a complete configuration")).expect("valid files")
     };
     let clear = endpoints.neo4j_uri.replace("bolt+s://", "bolt://");
     for (case, graph) in [

@@ -27,10 +27,10 @@ async fn expired(
     source: UserId,
     count: usize,
 ) -> BTreeMap<EdgeKey, Event> {
-    until("mutes and blocks to run out", LIMIT, || async {
+    until("mutes and blocks to expire", LIMIT, || async {
         let mut ended = BTreeMap::new();
         for event in events_from(endpoints, from).await.into_iter().filter(|e| e.verb == Verb::Expire) {
-            assert_eq!(event.actor, None, "nobody asked for it");
+            assert_eq!(event.actor, None, "it has no actor");
             for change in event.edges.iter().filter(|change| change.key.source == source) {
                 assert_eq!(change.op, EdgeOp::Removed);
                 let twice = ended.insert(change.key, event.clone());

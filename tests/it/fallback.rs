@@ -106,7 +106,7 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     callers.push(start(endpoints.with_token(MODEST).queries(), MODEST_REST, &modest));
     let mut follows = 0;
     while begun.elapsed() < Duration::from_secs(4) {
-        let answer = follow(&mut commands, &new_user(), &new_user()).await.expect("writes go on");
+        let answer = follow(&mut commands, &new_user(), &new_user()).await.expect("writes continue");
         assert!(answer.changed);
         follows += 1;
     }
@@ -120,7 +120,7 @@ async fn reads_without_neo4j_stay_within_the_budget() {
     let asked = reads_of_postgres(admin) - before;
     println!("{follows} follows; PostgreSQL answered {asked} reads, of {allowed:.0} allowed; {seen:?}");
     assert!(asked <= allowed, "{asked} reads of PostgreSQL where {allowed} are allowed");
-    assert!(asked > f64::from(BUDGET), "PostgreSQL stands in: {asked}");
+    assert!(asked > f64::from(BUDGET), "PostgreSQL answers: {asked}");
     assert!(follows > 20, "writes are not held up: {follows}");
     let (answered, refused) = (modest.postgres.load(Ordering::SeqCst), modest.refused.load(Ordering::SeqCst));
     assert!(answered > 2 * refused, "a caller below half of the budget is refused too often: {modest:?}");

@@ -213,7 +213,7 @@ async fn partitions_whose_revisions_overlap_are_dropped_together() {
     let third = "UPDATE outbox SET committed_at = committed_at - interval '8 days' WHERE revision > 50";
     pool.execute(third).await.expect("the third day");
     let needed = "SELECT drop_partitions('outbox', now() - interval '2 days', 50)";
-    assert_eq!(scalar::<i32>(pool, needed).await, 0, "somebody needs the last of the second day");
+    assert_eq!(scalar::<i32>(pool, needed).await, 0, "the last one of the second day is needed");
     let before = head(pool).await;
     assert_eq!(scalar::<i32>(pool, drop_old).await, 2, "the third day begins above both");
     assert_eq!(scalar::<i64>(pool, "SELECT min(revision) FROM outbox").await, 51);

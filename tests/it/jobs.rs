@@ -98,12 +98,12 @@ async fn edges_ended_while_hidden_stay_ended() {
     OnAccount::Archive.finish(&commands, x).await;
 
     changed(&commands, Act::Unfollow, leaver, x).await;
-    assert!(!Ask::new(Act::Unfollow, leaver, x).done(&commands).await.changed, "gone already");
+    assert!(!Ask::new(Act::Unfollow, leaver, x).done(&commands).await.changed, "removed already");
     changed(&commands, Act::RemoveFollower, remover, x).await;
     changed(&commands, Act::Block, blocker, x).await;
     changed(&commands, Act::Unmute, muter, x).await;
     changed(&commands, Act::Cancel, asker, x).await;
-    assert_eq!(edges(&endpoints, &[x]).await, Edges::new(), "nothing of it is seen");
+    assert_eq!(edges(&endpoints, &[x]).await, Edges::new(), "none of its edges is visible");
 
     OnAccount::Restore.finish(&commands, x).await;
     let back: Vec<_> = edges(&endpoints, &[x]).await.into_keys().collect();

@@ -53,7 +53,7 @@ async fn nothing_is_lost_or_doubled_when_processes_are_killed() {
         assert_eq!(follows.contains_key(pair), *follows_now, "the acknowledged state of {pair:?}");
     }
     let acknowledged = imported.len() + written.values().filter(|follows| **follows).count();
-    assert_eq!(follows.len(), acknowledged, "nothing beyond what was acknowledged");
+    assert_eq!(follows.len(), acknowledged, "the acknowledged follows, and no others");
 }
 
 /// Imports chunk by chunk; returns all edges, each of which was acknowledged.

@@ -198,7 +198,7 @@ async fn follows_are_cut_at_any_offset() {
             assert_eq!(found, wanted, "{list:?}, limit {limit}, offset {offset}");
             assert_eq!(usize::try_from(total), Ok(whole.len()), "{list:?}, limit {limit}, offset {offset}");
             assert_eq!(has_more, more, "{list:?}, limit {limit}, offset {offset}");
-            assert_eq!(seen, [], "nobody looks");
+            assert_eq!(seen, [], "no viewer");
         }
     }
 }

@@ -110,7 +110,7 @@ async fn limits_of_nats_are_named_and_lifting_them_is_enough() {
         ..ImportEdge::default()
     });
     let request = ImportEdgesRequest { chunk: 1, edges: edges.collect(), ..Default::default() };
-    let imported = chunk(&mut commands.clone(), request).await.expect("writes go on");
+    let imported = chunk(&mut commands.clone(), request).await.expect("writes continue");
     assert_eq!(imported.accepted, 1_000);
     let stuck = until_stream_is(&commands, StreamState::Blocked, "max_payload").await;
     assert!(stuck.problem.contains("revision 1 "), "{stuck:?}");

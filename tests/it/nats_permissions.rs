@@ -48,7 +48,7 @@ impl Caller {
             }
         };
         let found = tokio::time::timeout(LIMIT, found).await;
-        assert!(found.is_ok(), "{:?} is not told that {subject} is not for it", self.who);
+        assert!(found.is_ok(), "{:?} got no permissions error for {subject}", self.who);
     }
 
     async fn cannot_publish(&mut self, subject: &'static str) {
@@ -57,7 +57,7 @@ impl Caller {
     }
 
     async fn cannot_subscribe(&mut self, subject: &'static str) {
-        let _subscription = self.client.subscribe(subject).await.expect("it is asked for");
+        let _subscription = self.client.subscribe(subject).await.expect("the subscription is sent");
         self.refused(subject).await;
     }
 }

@@ -96,7 +96,7 @@ async fn ready_is_exactly_what_can_serve() {
     stays(&own.pipeline.projector, false);
 
     // An empty read model is incomplete until the sweep has read all of PostgreSQL.
-    block_in_place(|| own.servers.neo4j.wipe()).expect("its data goes");
+    block_in_place(|| own.servers.neo4j.wipe()).expect("its data is removed");
     own.kill(Victim::Postgres);
     own.revive(Victim::Neo4j);
     becomes(&own.pipeline.projector, false, "complete").await;
@@ -244,19 +244,19 @@ async fn sigterm_under_load_loses_nothing() {
     over.store(true, Ordering::SeqCst);
     let mut outcomes = Outcomes::default();
     for writer in writers {
-        outcomes.extend(writer.await.expect("a writer ends well"));
+        outcomes.extend(writer.await.expect("a writer succeeds"));
     }
     let mut answered = 0;
     for reader in readers {
-        answered += reader.await.expect("a reader ends well");
+        answered += reader.await.expect("a reader succeeds");
     }
-    importer.await.expect("an import ends well");
-    let exports = exporter.await.expect("exports end well");
+    importer.await.expect("an import succeeds");
+    let exports = exporter.await.expect("exports succeed");
 
     let follows = truth::assert_agreement(&own.endpoints, 20).await;
     let head = truth::head(&own.endpoints).await;
     end.send_replace(Some(head));
-    let watched = watcher.await.expect("a watch goes on");
+    let watched = watcher.await.expect("a watch continues");
     assert_eq!(watched, (1..=head.0).map(Revision).collect::<Vec<_>>(), "every event once and in order");
     let imported = std::mem::take(&mut *imported.lock());
     assert!(imported.len() > 100 && exports > 1, "{} imported edges and {exports} exports", imported.len());
@@ -272,7 +272,7 @@ async fn sigterm_under_load_loses_nothing() {
     for (pair, _) in &refused {
         assert!(!follows.contains_key(pair), "{pair:?} was done and never answered");
     }
-    assert_eq!(follows.len(), done.len() + imported.len(), "nothing beyond what was acknowledged");
+    assert_eq!(follows.len(), done.len() + imported.len(), "the acknowledged follows, and no others");
     println!(
         "{} writes, {} refused, {answered} reads, {} imported edges, {exports} exports, {} events watched",
         done.len(),
@@ -295,7 +295,7 @@ fn stop(own: &mut Own, victim: Victim) {
         service.wait_exit(STOP)
     });
     let status =
-        ended.expect("it can be asked").unwrap_or_else(|| panic!("{victim:?} does not stop in time"));
+        ended.expect("its status is readable").unwrap_or_else(|| panic!("{victim:?} does not stop in time"));
     assert!(status.success(), "{victim:?} stops with {status}\n{}", service.log_tail(20));
 }
 

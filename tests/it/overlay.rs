@@ -80,11 +80,11 @@ async fn every_answer_is_the_state_at_its_revision() {
 
     let mut written = 0;
     for writer in writers {
-        written += writer.await.expect("the writes went well");
+        written += writer.await.expect("the writes succeed");
     }
     let mut seen = Vec::new();
     for reader in readers {
-        seen.extend(reader.await.expect("the reads went well").0);
+        seen.extend(reader.await.expect("the reads succeed").0);
     }
     // Expiries and jobs may still write; the log extends beyond every answer in any case.
     truth::wait_caught_up(&own.endpoints).await;
@@ -104,13 +104,13 @@ async fn every_answer_is_the_state_at_its_revision() {
     for reason in seen.iter().map(|seen| seen.fallback.clone()) {
         *reasons.entry(reason).or_insert(0) += 1;
     }
-    println!("why PostgreSQL was asked: {reasons:?}");
+    println!("reasons for falling back to PostgreSQL: {reasons:?}");
     println!("which replica answered which query-service: {:?}", load.answers());
     let walked = judge::all(&events, seen, Vec::new());
     println!("{walked} walks of more than one page");
-    assert!(from_neo4j > 1_000 && changed > 100, "the overlay was hardly used");
-    assert!(from_postgres > 100, "the source of truth was hardly asked");
-    assert!(walked > 100, "hardly any walks");
+    assert!(from_neo4j > 1_000 && changed > 100, "too few answers with recent events applied");
+    assert!(from_postgres > 100, "too few answers of PostgreSQL");
+    assert!(walked > 100, "too few walks");
 }
 
 /// Kills processes and restarts them under load.
@@ -130,7 +130,7 @@ async fn kill_one_after_the_other(own: &mut Own, load: &Load) {
         victims.iter().for_each(|victim| own.revive(*victim));
         load.wait_for_more("both replicas to answer", MORE, &PODS, &REPLICAS).await;
         if victims == [Victim::SecondNeo4j] {
-            assert_eq!(load.refusals(), refused, "no read fails while one replica is left");
+            assert_eq!(load.refusals(), refused, "no read fails while one replica is up");
         }
     }
     own.wait_ready();

@@ -48,13 +48,13 @@ async fn a_walk_through_20_000_followers_while_1_000_others_come_and_go() {
         let walked =
             walk(&mut endpoints.queries(), List::Followers, &star, page_size, None).await.expect("a walk");
         let set: BTreeSet<_> = walked.iter().map(String::as_str).collect();
-        assert_eq!(set.len(), walked.len(), "nobody is repeated");
+        assert_eq!(set.len(), walked.len(), "no account is repeated");
         let missed = stayed.difference(&set).count();
-        assert_eq!(missed, 0, "everybody who stayed is listed");
+        assert_eq!(missed, 0, "every account that stayed is listed");
     }
     // The churn ends by itself only if it fails.
     let _ = stop.send(());
-    churn.await.expect("the churn went well");
+    churn.await.expect("the churn succeeds");
 }
 
 #[tokio::test]

@@ -87,11 +87,14 @@ async fn command_service_may_not_drop_young_partitions_nor_make_far_ones() {
         "SELECT ensure_partitions('follows', 1)",
     ] {
         let outcome = sqlx::query(statement).execute(&role).await;
-        let error = outcome.expect_err(statement).into_database_error().expect("PostgreSQL's word");
+        let error = outcome.expect_err(statement).into_database_error().expect("an error of PostgreSQL");
         assert_eq!(error.code().as_deref(), Some("P0001"), "{statement}: {error}");
     }
     let refused = sqlx::query("SELECT accept_clock()").execute(&role).await.expect_err("the owner's");
-    assert_eq!(refused.into_database_error().expect("PostgreSQL's word").code().as_deref(), Some("42501"));
+    assert_eq!(
+        refused.into_database_error().expect("an error of PostgreSQL").code().as_deref(),
+        Some("42501")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -236,11 +239,11 @@ async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
 
     put("lost", 0).await;
     tidied(&mut own, &pool).await;
-    assert!(exists(&pool, &old).await, "one that cannot be helped takes nothing from the other");
+    assert!(exists(&pool, &old).await, "a projector that needs pruned events does not affect the other");
 
     run(&pool, "DELETE FROM projectors WHERE name = 'slow'").await;
     tidied(&mut own, &pool).await;
-    assert!(!exists(&pool, &old).await, "one that cannot be helped holds nothing up");
+    assert!(!exists(&pool, &old).await, "a projector that needs pruned events retains no partition");
     a_record_lives_for_a_day(&mut own, &pool).await;
     truth::assert_agreement(&endpoints, 3).await;
 }
@@ -268,7 +271,7 @@ async fn a_record_lives_for_a_day(own: &mut Own, pool: &PgPool) {
     let [(young, first), (old, _)] = &records[..] else { panic!("two records") };
     let repeated = young.done(&commands).await;
     assert_eq!((repeated.changed, &repeated.written_at), (true, &first.written_at), "the first answer");
-    assert!(!old.done(&commands).await.changed, "carried out again: the pair follows already");
+    assert!(!old.done(&commands).await.changed, "executed again, without effect");
 }
 
 /// Restarts command-service, and waits until it has dropped old partitions.

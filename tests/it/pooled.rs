@@ -83,7 +83,7 @@ async fn writes_end_at_the_lock_timeout(endpoints: &Endpoints, truth: &PgPool) {
     sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *held).await.expect("the lock");
     let refused = follow(&mut endpoints.commands(), &new_user(), &new_user()).await.expect_err("no lock");
     assert_eq!(reason_of(&refused), Some(Reason::NotCommitted), "{refused}");
-    held.rollback().await.expect("the end of it");
+    held.rollback().await.expect("a rollback");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,7 +185,7 @@ async fn a_database_of_another_program_is_left_alone() {
         assert!(named, "{checks:?}");
         other_calls_are_refused(&shared.through(&service)).await;
         drop(service);
-        assert_eq!(count().await, before, "nothing was made");
+        assert_eq!(count().await, before, "no object was created");
         database.remove(&shared).await;
     }
     let missing = address(&shared.database_url, "no_such_database");

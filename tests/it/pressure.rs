@@ -64,7 +64,7 @@ async fn lists_in_flight_open_no_breaker_and_stop_no_checks() {
                             assert_eq!(reason_of(&status), Some(Reason::ReadModelBusy), "{status:?}");
                             let retry = status.get_details_retry_info().and_then(|info| info.retry_delay);
                             refused.fetch_add(1, Ordering::SeqCst);
-                            tokio::time::sleep(retry.expect("it says when to come back")).await;
+                            tokio::time::sleep(retry.expect("a retry delay")).await;
                         }
                     }
                 }
@@ -163,7 +163,7 @@ async fn watch(mut queries: Queries, over: Arc<AtomicBool>) -> u64 {
         queries.watch_events(WatchEventsRequest::default()).await.expect("a watch").into_inner();
     let mut seen = 0;
     while !over.load(Ordering::SeqCst) {
-        messages.message().await.expect("the watch goes on").expect("a watch ends with a status only");
+        messages.message().await.expect("the watch continues").expect("a watch ends with a status only");
         seen += 1;
     }
     seen

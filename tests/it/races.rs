@@ -113,7 +113,7 @@ async fn accept_against_a_block_or_a_cancel_ends_in_one_defined_state() {
         // Against a block by either side, and against a cancel.
         let (name, against) = match round % 3 {
             0 => ("a block by the asker", Ask::new(Act::Block, a, p)),
-            1 => ("a block by the asked", Ask::new(Act::Block, p, a)),
+            1 => ("a block by the requested account", Ask::new(Act::Block, p, a)),
             _ => ("a cancel", Ask::new(Act::Cancel, a, p)),
         };
         let accept = Ask::new(Act::Accept, p, a);
@@ -122,7 +122,7 @@ async fn accept_against_a_block_or_a_cancel_ends_in_one_defined_state() {
             accept.send(if accept_there { there } else { here }),
             against.send(if against_there { there } else { here }),
         );
-        let other = other.expect("nothing stands against it");
+        let other = other.expect("no rule rejects it");
         let accepted = match accepted {
             Ok(answer) => answer.changed,
             Err(status) => {

@@ -212,7 +212,7 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     jobs::wait(&commands, &job.job_id).await;
     truth::wait_caught_up(endpoints).await;
     let node = "MATCH (u:User {id: $id}) RETURN count(u) AS n";
-    assert_eq!(number(&graph, node, &text).await, 0, "the node goes with the end of the erasing");
+    assert_eq!(number(&graph, node, &text).await, 0, "the node is removed at the end of the erasure");
 
     let left = in_postgres(&pool, erased.uuid()).await;
     for table in ["outbox", "erase_requests"] {

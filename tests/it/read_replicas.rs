@@ -196,7 +196,7 @@ async fn one_that_lags_is_not_preferred(own: &mut Own) {
     assert_eq!(replica_of(friends.explanation), "projector-0");
     one_that_has_just_started_knows_too(own).await;
     let second = &mut own.pipeline.further_projectors[0];
-    block_in_place(|| second.signal(Signal::SIGCONT)).expect("goes on");
+    block_in_place(|| second.signal(Signal::SIGCONT)).expect("it resumes");
     wait_store(&endpoints, "projector-1", |store| store.serving && !store.lagging).await;
     reads_are_spread(&endpoints).await;
 }
@@ -223,7 +223,7 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
             assert_eq!(replica_of(answer.explanation), "projector-0", "{change}");
         }
         let projector = &mut own.pipeline.further_projectors[0];
-        block_in_place(|| projector.signal(Signal::SIGCONT)).expect("goes on");
+        block_in_place(|| projector.signal(Signal::SIGCONT)).expect("it resumes");
         if change.contains("database_id") {
             // A projector checks the id of the database when it opens its read model.
             own.kill(Victim::SecondProjector);
@@ -234,7 +234,7 @@ async fn a_foreign_replica_changes_nothing_for_the_other(own: &mut Own) {
     // The watch has received all events, and continues.
     let last = follow(&mut endpoints.commands(), &b, &a).await.expect("a follow").written_at;
     loop {
-        let message = watch.message().await.expect("the watch goes on").expect("a message");
+        let message = watch.message().await.expect("the watch continues").expect("a message");
         if message.event.is_some() && message.resume_token == last {
             break;
         }
@@ -279,5 +279,5 @@ async fn wait_store(endpoints: &Endpoints, replica: &str, wanted: impl Fn(&Store
 
 /// The replica that gave the answer.
 fn replica_of(explanation: Option<Explanation>) -> String {
-    answered_by(explanation).expect("PostgreSQL answers nothing here")
+    answered_by(explanation).expect("PostgreSQL answers no read here")
 }

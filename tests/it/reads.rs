@@ -70,10 +70,10 @@ async fn every_read_of_both_stores_is_the_models() {
             let ask = command(&mut random, &users);
             model.begin_step();
             if let Ok(answer) = ask.send(&commands).await {
-                model.act(&ask).expect("the model carries out what the service does");
+                model.act(&ask).expect("the model accepts what the service accepts");
                 newest = Some(answer.written_at);
             } else {
-                model.act(&ask).expect_err("the model refuses what the service does");
+                model.act(&ask).expect_err("the model rejects what the service rejects");
             }
         }
         if round == ROUNDS / 2 {

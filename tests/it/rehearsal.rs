@@ -72,7 +72,7 @@ async fn a_rehearsed_restore_leaves_production_alone() {
     let there = production.through(&rehearsal);
     let blocked = until_stream_is(&there.commands(), StreamState::Blocked, "10065").await;
     assert!(blocked.problem.contains("stream FOLLOWGRAPH of epoch 1"), "{}", blocked.problem);
-    follow(&mut there.commands(), &new_user(), &new_user()).await.expect("writes go on there");
+    follow(&mut there.commands(), &new_user(), &new_user()).await.expect("writes continue there");
 
     // Nor with an operator's consent, given by mistake: production's heartbeats are received.
     recover(&copy, &["--yes", "--keep-epoch", "--replace-stream"]);
@@ -84,7 +84,11 @@ async fn a_rehearsed_restore_leaves_production_alone() {
     assert!(answer.following, "production answers as before");
     until_stream_is(&commands, StreamState::Ok, "").await;
     let status = production.queries().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
-    assert_eq!(status.head.expect("a head").epoch, 1, "production's readers hear production alone");
+    assert_eq!(
+        status.head.expect("a head").epoch,
+        1,
+        "production's readers use production's heartbeats only"
+    );
     let mut stream = context.get_stream(subjects::STREAM).await.expect("the stream is there");
     assert_eq!(stream.cached_info().created, made, "it is the same stream");
     assert!(stream.consumer_info("theirs").await.is_ok(), "with its consumers");

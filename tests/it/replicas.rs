@@ -196,7 +196,7 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
     for round in 0..5 {
         proxy.lose(1);
         let (a, b) = (new_user(), new_user());
-        let answer = follow(&mut commands, &a, &b).await.expect("the outcome is found out");
+        let answer = follow(&mut commands, &a, &b).await.expect("the outcome is resolved");
         assert!(answer.changed, "round {round}: it was this command that changed it");
         until("a reply to be lost", LIMIT, || async {
             let lost = proxy.lost();

@@ -56,7 +56,13 @@ async fn attempt(connection: &mut PgConnection, statement: &'static str) -> Opti
     let outcome = connection.execute(statement).await;
     connection.execute("ROLLBACK").await.expect("the end of it");
     let error = outcome.err()?;
-    Some(error.as_database_error().and_then(|error| error.code()).expect("PostgreSQL's word").into_owned())
+    Some(
+        error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .expect("an error of PostgreSQL")
+            .into_owned(),
+    )
 }
 
 async fn assert_refused(who: Principal, statements: &[&'static str]) {
@@ -134,7 +140,8 @@ async fn sessions_have_limits_before_a_service_sets_any() {
         assert_eq!(found, wanted, "{who:?}");
         if read_only == "on" {
             let outcome = connection.execute("DELETE FROM follows").await.expect_err("it only reads");
-            let code = outcome.as_database_error().and_then(|error| error.code()).expect("PostgreSQL's word");
+            let code =
+                outcome.as_database_error().and_then(|error| error.code()).expect("an error of PostgreSQL");
             assert_eq!(code, READ_ONLY, "{who:?}");
         }
     }
@@ -149,7 +156,7 @@ async fn a_login_without_a_role_is_refused() {
     owner.execute(AssertSqlSafe(make)).await.expect("a role of the cluster");
     let options: PgConnectOptions = shared.database_url.parse().expect("an address");
     let outcome = options.username(&stranger).password("stranger").connect().await;
-    owner.execute(AssertSqlSafe(format!("DROP ROLE {stranger}"))).await.expect("it goes again");
+    owner.execute(AssertSqlSafe(format!("DROP ROLE {stranger}"))).await.expect("it is removed");
     let error = outcome.expect_err("a stranger");
     let code = error.as_database_error().and_then(|error| error.code().map(std::borrow::Cow::into_owned));
     assert_eq!(code.as_deref(), Some(REFUSED), "{error}");

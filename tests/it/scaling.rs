@@ -74,7 +74,7 @@ async fn ask(
         };
         match queries.check(request).await {
             Ok(answer) => {
-                assert!(answer.into_inner().following, "a right answer, whoever gives it");
+                assert!(answer.into_inner().following, "every pod answers correctly");
                 answered.fetch_add(1, Ordering::Relaxed);
             }
             Err(status) if was_never_sent(&status) => {}

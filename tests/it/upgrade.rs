@@ -157,11 +157,11 @@ async fn two_versions_at_once_and_back_again() {
     all_have_a_share(&[&own.pipeline.command, &command, &own.pipeline.query, &query]).await;
     let (by_newer, all) = events(&endpoints).await;
     assert!(by_newer > 20 && all - by_newer > 20, "{by_newer} of {all} events by the newer version");
-    assert!(block_in_place(|| own.pipeline.projector.is_running()).expect("it can be asked"));
+    assert!(block_in_place(|| own.pipeline.projector.is_running()).expect("its status is readable"));
 
     // The first event of a kind that older programs do not know.
     let (removed, revision) = remove_a_follower(&endpoints.through(&command)).await;
-    let status = block_in_place(|| own.pipeline.projector.wait_exit(LIMIT)).expect("it can be asked");
+    let status = block_in_place(|| own.pipeline.projector.wait_exit(LIMIT)).expect("its status is readable");
     let log = own.pipeline.projector.log_tail(20);
     let code = status.expect("the older projector stops").code();
     assert!(code.is_some_and(|code| code != 0), "an orderly end that says that something is wrong: {log}");
@@ -172,12 +172,12 @@ async fn two_versions_at_once_and_back_again() {
 
     // The newer projector resumes where the older one stopped.
     start_as(&mut own.pipeline.projector, &newer);
-    until("the newer projector to go on", LIMIT, || async {
+    until("the newer projector to continue", LIMIT, || async {
         let samples = block_in_place(|| scrape(own.pipeline.projector.admin_addr()));
         let value = |name: &str| -> f64 {
             samples.iter().filter(|sample| sample.metric == name).map(|sample| sample.value).sum()
         };
-        assert!(value("projector_resets_total") == 0.0, "it begins anew");
+        assert!(value("projector_resets_total") == 0.0, "the projector was reset");
         let visible = value("projector_visible_revision");
         if visible >= revision { Ok(()) } else { Err(format!("{visible} of {revision}")) }
     })
@@ -200,7 +200,7 @@ async fn two_versions_at_once_and_back_again() {
     let truth = truth::assert_read_model(&endpoints, 3).await;
     truth::assert_read_model(&own.second_read_model(), 0).await;
     let follows = truth::follows(&truth.edges).into_keys().collect::<BTreeSet<_>>();
-    assert_eq!(follows, acknowledged, "what was acknowledged, and nothing else");
+    assert_eq!(follows, acknowledged, "the acknowledged follows, and no others");
     println!("{} follows, each read again; none failed", acknowledged.len());
 }
 
@@ -244,7 +244,7 @@ async fn upgrade_from_a_release_and_rollback_lose_nothing() {
     let acknowledged = load.end().await;
     let truth = truth::assert_read_model(&endpoints, 0).await;
     let follows = truth::follows(&truth.edges).into_keys().collect::<BTreeSet<_>>();
-    assert_eq!(follows, acknowledged, "what was acknowledged, and nothing else");
+    assert_eq!(follows, acknowledged, "the acknowledged follows, and no others");
     println!("{} follows, each read again; none failed", acknowledged.len());
 }
 

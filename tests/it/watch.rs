@@ -157,7 +157,7 @@ async fn a_quiet_watch_gets_heartbeats_that_advance() {
     while watch.token < written {
         let message = tokio::time::timeout(LIMIT, watch.messages.message()).await.expect("in time");
         let message = message.expect("no error").expect("a message");
-        assert_eq!(message.event, None, "nobody did nothing");
+        assert_eq!(message.event, None, "no event has this actor");
         watch.token = Token::parse(&message.resume_token).expect("a token");
     }
 }

@@ -196,7 +196,7 @@ impl Ask {
     /// If it succeeds.
     pub async fn refused(&self, commands: &Commands) -> Status {
         match self.send(commands).await {
-            Ok(answer) => panic!("{self:?} was carried out: {answer:?}"),
+            Ok(answer) => panic!("{self:?} succeeded: {answer:?}"),
             Err(status) => status,
         }
     }

@@ -72,13 +72,13 @@ impl Balancer {
         // Connections are accepted in order: once a call on two later ones is answered, the earlier ones are served.
         for _ in 0..2 {
             let mut health = HealthClient::new(clients::channel(&gone.to_string()));
-            health.check(HealthCheckRequest::default()).await.expect("it serves until it is told to stop");
+            health.check(HealthCheckRequest::default()).await.expect("it serves until SIGTERM");
         }
         let status = block_in_place(|| {
             pod.sigterm()?;
             pod.wait_exit(LIMIT)
         });
-        let status = status.expect("it can be asked").expect("it ends in time");
+        let status = status.expect("its status is readable").expect("it ends in time");
         assert!(status.success(), "an orderly end of {}: {status}\n{}", pod.name(), pod.log_tail(20));
     }
 

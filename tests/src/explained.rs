@@ -41,8 +41,8 @@ pub async fn check(
 /// # Panics
 /// If the answer has no explanation.
 pub fn answered_by(explanation: Option<Explanation>) -> Option<String> {
-    let steps = explanation.expect("it was asked for").steps;
-    let last = steps.last().expect("somebody was asked");
+    let steps = explanation.expect("an explanation").steps;
+    let last = steps.last().expect("at least one step");
     assert_eq!(last.outcome, "ok", "{steps:?}");
     (last.store == "neo4j").then(|| last.replica.clone())
 }

@@ -45,7 +45,7 @@ pub async fn all(commands: &mut Commands, edges: &[(String, String)], per_chunk:
             async move { chunk(&mut commands, request).await }
         })
         .await;
-        assert_eq!(answer.refused, [], "nothing stands against these edges");
+        assert_eq!(answer.refused, [], "no edge is rejected");
         accepted += answer.accepted;
         unchanged += answer.unchanged;
     }
@@ -66,7 +66,7 @@ where
             match outcome.await {
                 Ok(answer) => Ok(answer),
                 Err(status) if invites_repeat(&status) => Err(status.to_string()),
-                Err(status) => panic!("a call failed for good: {status}"),
+                Err(status) => panic!("a call failed with a non-retryable error: {status}"),
             }
         }
     })

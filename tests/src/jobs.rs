@@ -133,7 +133,7 @@ pub async fn wait(commands: &Commands, job_id: &str) {
                 other => other.expect("the job is known"),
             };
             let before = done.swap(job.done, Ordering::Relaxed);
-            assert!(job.done >= before, "progress goes back: {} after {before}", job.done);
+            assert!(job.done >= before, "progress decreased: {} after {before}", job.done);
             match job.state() {
                 JobState::Done => Ok(()),
                 JobState::Running => Err(format!("{job:?}")),

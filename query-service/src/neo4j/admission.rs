@@ -147,7 +147,7 @@ mod tests {
         let held = lists.enter(1, SOON).await.expect("a place");
         assert!(matches!(lists.enter(1, SOON).await, Err(Error::Busy)), "it may be quick yet");
         tokio::time::advance(STANDSTILL).await;
-        assert!(matches!(lists.enter(1, SOON).await, Err(Error::Stalled)), "nothing has moved for long");
+        assert!(matches!(lists.enter(1, SOON).await, Err(Error::Stalled)), "no exchange began or ended");
         let waiting = tokio::spawn({
             let lists = lists.clone();
             async move { (lists.enter(1, SOON).await, lists.enter(1, SOON).await) }
@@ -184,7 +184,7 @@ mod tests {
         assert!(lists.enter(1, SOON).await.is_err(), "the others are held");
         let last = [held.enter(1, SOON).await.expect("two at once"), held.enter(1, SOON).await.expect("two")];
         drop(held);
-        assert!(lists.enter(1, SOON).await.is_err(), "an exchange that nobody waits for keeps them");
+        assert!(lists.enter(1, SOON).await.is_err(), "an abandoned exchange keeps them");
         drop(last);
         lists.enter(4_000, SOON).await.expect("they are free again");
     }
@@ -220,7 +220,7 @@ mod tests {
         });
         tokio::task::yield_now().await;
         drop(held);
-        next.await.expect("no panic").expect("nobody stands before it");
+        next.await.expect("no panic").expect("it is first in the queue");
     }
 
     #[tokio::test(start_paused = true)]

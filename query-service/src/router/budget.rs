@@ -269,7 +269,7 @@ mod tests {
     async fn large_reads_leave_a_quarter_of_the_budget_to_small_ones() {
         let budget = budget(400, 4);
         budget.spend(150, ONE).expect("within their part");
-        let refused = budget.spend(201, OTHER).expect_err("beyond it, whoever asks");
+        let refused = budget.spend(201, OTHER).expect_err("beyond the budget, for any caller");
         assert_eq!(refused.limit, Limit::Rate);
         assert!(refused.retry_after > Duration::from_millis(100), "{refused:?}");
         for cost in [SMALL; 11].into_iter().chain([19]) {
@@ -310,7 +310,7 @@ mod tests {
         let soon = || Instant::now() + Duration::from_secs(1);
         let mut held = Vec::new();
         for _ in 0..4 {
-            held.push(budget.place(1, soon(), ONE).await.expect("nobody else wants any"));
+            held.push(budget.place(1, soon(), ONE).await.expect("no other caller waits"));
         }
         assert_eq!(budget.place(1, soon(), OTHER).await.expect_err("none is left").limit, Limit::Concurrency);
         held.truncate(3);
@@ -320,7 +320,7 @@ mod tests {
         let later = soon() + Duration::from_secs(1);
         tokio::time::advance(Duration::from_secs(1)).await;
         for _ in 0..4 {
-            std::mem::forget(budget.place(1, later, ONE).await.expect("nobody else wants any"));
+            std::mem::forget(budget.place(1, later, ONE).await.expect("no other caller waits"));
         }
     }
 
@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_greedy_caller_leaves_half_once_another_is_refused() {
         let budget = budget(10, 100);
-        budget.spend(10, ONE).expect("nobody else wants any");
+        budget.spend(10, ONE).expect("no other caller waits");
         assert_eq!(budget.spend(1, OTHER).expect_err("it is used up").limit, Limit::Rate);
         tokio::time::advance(Duration::from_millis(500)).await;
         assert_eq!(budget.spend(1, ONE).expect_err("beyond its share").limit, Limit::Share);

@@ -131,7 +131,7 @@ mod tests {
         let failed: Result<Versioned<()>, _> = Err(Error::NotComplete);
         let step = Step::of((Source::Neo4j, Some(&replica)), "check", took, &failed);
         assert_eq!((step.store_as_of, step.outcome), (None, Outcome::NotReady));
-        assert_eq!(step.replica.as_deref(), Some("projector-1"), "who failed is told too");
+        assert_eq!(step.replica.as_deref(), Some("projector-1"), "failed replicas are named too");
     }
 
     #[test]

@@ -145,11 +145,7 @@ async fn a_lone_command_service(own: &mut Own, clock: &FakeTime, written: &Writt
             if left.is_negative() { Ok(()) } else { Err(left.to_string()) }
         })
         .await;
-        assert_eq!(
-            edges_of(&pool, muter).await,
-            1,
-            "{jump}: nothing runs out by a clock that is not trusted"
-        );
+        assert_eq!(edges_of(&pool, muter).await, 1, "{jump}: no edge expires by an untrusted clock");
         clock.set("+0");
         trusted(own).await;
         until_ended(&pool, muter).await;
@@ -251,7 +247,7 @@ async fn readers_and_projector(own: &mut Own) {
 
 /// The delay that the projector reports for an event to become visible.
 async fn lag_of(commands: &Commands, event: Token) -> Duration {
-    let told = until("the projector to tell of it", LIMIT, || {
+    let told = until("the projector to report it", LIMIT, || {
         let mut commands = commands.clone();
         async move {
             let status =

@@ -64,10 +64,10 @@ async fn the_first_command_that_fails_is_named_and_nothing_is_left_behind() {
             .expect("the outbox");
     for at in told {
         let event = tests::truth::event(&shared.endpoints, proto::Revision::from_i64(at)).await;
-        assert!(event.edges.iter().all(|edge| edge.key.source != a), "revision {at} tells of it");
+        assert!(event.edges.iter().all(|edge| edge.key.source != a), "revision {at} contains it");
     }
     let now = asks::batch(&shared.commands, &batch[..1], true, Some(id)).await.expect("the id is free");
-    assert!(now.results[0].changed, "the failed batch left nothing");
+    assert!(now.results[0].changed, "the failed batch had no effect");
 }
 
 #[tokio::test]

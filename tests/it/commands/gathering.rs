@@ -65,7 +65,7 @@ impl Gathering {
     /// Unlocks the head: the queue is the next batch. The service must live until its calls are answered.
     pub(super) async fn release(self) -> Service {
         self.lock.rollback().await.expect("it is given back");
-        self.waits.await.expect("the command that waited is carried out");
+        self.waits.await.expect("the waiting command succeeds");
         self.service
     }
 }

@@ -33,7 +33,7 @@ async fn follows_and_requests_count_against_the_follow_cap() {
     let violation = quota.violations.first().expect("one");
     assert!(violation.subject.contains(&a.to_string()), "{violation:?}");
     assert!(violation.description.contains(&CAP.to_string()), "{violation:?}");
-    assert!(!shared.done(Act::Follow, a, last).await.changed, "whom it follows already");
+    assert!(!shared.done(Act::Follow, a, last).await.changed, "it is followed already");
 
     let batch = [Ask::new(Act::Mute, a, beyond), follow];
     let status = asks::batch(&shared.commands, &batch, true, None).await.expect_err("one too many");

@@ -34,9 +34,9 @@ async fn a_repeated_mute_changes_only_its_end() {
 
     let first = mute.done(&shared.commands).await;
     assert!(first.changed && first.relationship.muting && first.relationship.following);
-    assert_eq!(first.relationship.muting_until, None, "for good");
+    assert_eq!(first.relationship.muting_until, None, "permanent");
     let placed = shared.edge(EdgeKind::Mute, a, b).await.expect("a mute");
-    assert!(!mute.done(&shared.commands).await.changed, "for good already");
+    assert!(!mute.done(&shared.commands).await.changed, "permanent already");
 
     for at in [soon, later] {
         let renewed = mute.until(at).done(&shared.commands).await;

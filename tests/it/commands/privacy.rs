@@ -26,7 +26,7 @@ async fn a_follow_of_a_private_account_is_a_request_until_it_is_accepted() {
 
     let asked = shared.changed(Act::Follow, a, p).await;
     assert!(asked.relationship.requested && !asked.relationship.following);
-    assert!(!shared.done(Act::Follow, a, p).await.changed, "asked already");
+    assert!(!shared.done(Act::Follow, a, p).await.changed, "requested already");
     let accepted = shared.changed(Act::Accept, p, a).await;
     assert!(accepted.relationship.followed_by && !accepted.relationship.request_received);
     let event = shared.event(&accepted.written_at).await;
@@ -53,7 +53,7 @@ async fn only_accepting_a_missing_request_is_an_error() {
     OnAccount::SetPrivate(true).finish(&shared.commands, p).await;
     shared.changed(Act::Follow, a, p).await;
     assert!(!shared.done(Act::Reject, a, p).await.changed, "the one who asks cannot reject");
-    assert!(!shared.done(Act::Cancel, p, a).await.changed, "the one who is asked cannot cancel");
+    assert!(!shared.done(Act::Cancel, p, a).await.changed, "only the requesting account can cancel");
     let rejected = shared.changed(Act::Reject, p, a).await;
     assert!(!rejected.relationship.request_received && !rejected.relationship.followed_by);
     assert_eq!(shared.event(&rejected.written_at).await.verb, Verb::RejectFollowRequest);

@@ -73,7 +73,7 @@ async fn a_dry_run_gives_the_answer_and_changes_nothing() {
     let again = replace_following(&shared.commands, a, &wanted, None, false).await.expect("the same");
     assert!(!again.changed);
     assert_eq!((again.added.len(), again.removed.len(), again.requested.len()), (0, 0, 0));
-    let none = replace_following(&shared.commands, a, &[], None, false).await.expect("nobody");
+    let none = replace_following(&shared.commands, a, &[], None, false).await.expect("an empty list");
     assert_eq!(sorted(&none.removed), texts(&[newer, new, stays, p]));
 }
 
@@ -331,7 +331,7 @@ async fn a_list_is_replaced_while_it_changes() {
     };
     let replaced = replace_following(&shared.commands, a, &wanted, None, false).await.expect("replaced");
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
-    changing.await.expect("every follow is taken");
+    changing.await.expect("every follow succeeds");
     jobs::wait(&shared.commands, &replaced.job_id).await;
     let listed = following(&snapshot_of(&shared.endpoints.postgres().await, &[a]).await, a);
     assert!(listed == wanted, "{} follows", listed.len());

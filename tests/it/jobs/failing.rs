@@ -118,15 +118,15 @@ async fn assert_fails_alone(own: &Own, x: proto::UserId, first: bool) {
         poison.spawn(send(user(), x));
     }
     wait_queued(&commands, OTHERS + 1).await;
-    head.rollback().await.expect("it is given back");
+    head.rollback().await.expect("the lock is released");
 
     while let Some(answer) = others.join_next().await {
         assert!(answer.expect("no panic").expect("no command of others fails").changed);
     }
     let poison = poison.join_next().await.expect("it was sent");
-    let refused = poison.expect("no panic").expect_err("it cannot be carried out");
+    let refused = poison.expect("no panic").expect_err("it cannot succeed");
     assert_refused(&refused, Reason::CommitTimedOut, None);
-    assert!(refused.get_details_retry_info().is_none(), "a repeat is not invited");
+    assert!(refused.get_details_retry_info().is_none(), "the error is not retryable");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +142,7 @@ async fn a_command_that_runs_into_a_timeout_fails_alone() {
     assert_eq!(value(&own, "followgraph_command_timed_out_total"), 2.0);
     // Each batch, and the part of it that contained the command.
     assert!(value(&own, "followgraph_command_batches_taken_apart_total") >= 4.0);
-    held.rollback().await.expect("it is given back");
+    held.rollback().await.expect("the lock is released");
     Ask::new(Act::Follow, user(), x).done(&commands).await;
 }
 
@@ -181,7 +181,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
     let refused = Ask::new(Act::Follow, other, x).refused(&commands).await;
     assert_refused(&refused, Reason::AccountErasing, None);
 
-    held.rollback().await.expect("it is given back");
+    held.rollback().await.expect("the lock is released");
     let again = OnAccount::Archive.send(&commands, muted, None).await.expect("again");
     assert_ne!(again.job_id, archived.job_id);
     jobs::wait(&commands, &again.job_id).await;

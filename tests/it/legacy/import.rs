@@ -118,7 +118,7 @@ async fn the_older_database_is_imported_and_conflicts_are_reported() {
     let told: Vec<_> = told.iter().map(|columns| (columns[1], columns[3].to_owned())).collect();
     let wanted = [("BLOCKED", ids[1]), ("BLOCKED", ids[2]), ("SELF_EDGE", ids[3])];
     assert_eq!(told, wanted.map(|(reason, id)| (reason, id.to_string())));
-    assert!(!cli.path("legacy.block.refused.tsv").exists(), "nothing of it was refused");
+    assert!(!cli.path("legacy.block.refused.tsv").exists(), "no row was rejected");
     assert!(!cli.path("legacy.follow.progress").exists(), "the import is over");
 
     // Dates to the microsecond; the newest follow first; with the operators' manual query.
@@ -227,7 +227,7 @@ async fn killed_after(cli: &Cli, url: &str, chunks: u64) -> String {
     })
     .await;
     child.kill().expect("killed");
-    let output = child.wait_with_output().expect("it is gone");
+    let output = child.wait_with_output().expect("it has ended");
     String::from_utf8(output.stderr).expect("UTF-8")
 }
 

@@ -129,7 +129,7 @@ async fn disabled_reads_refuse_every_token() {
     }
     assert_eq!(counted(&service, "auth_refused_total", &[("cause", "disabled")]), Some(30.0));
     let here = shared.reading_through(&service).with_token(READER);
-    here.queries().get_status(GetStatusRequest {}).await.expect("the newer API is not concerned");
+    here.queries().get_status(GetStatusRequest {}).await.expect("the newer API is not affected");
 }
 
 #[tokio::test(flavor = "multi_thread")]

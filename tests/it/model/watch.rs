@@ -71,11 +71,11 @@ impl Watch {
     /// Ends both, and compares the samples with the events.
     pub async fn finish(self, endpoints: &Endpoints) {
         self.over.store(true, Ordering::SeqCst);
-        let looks = self.postgres.await.expect("PostgreSQL was consistent whenever it was looked at");
-        self.neo4j.await.expect("Neo4j could be looked at");
+        let looks = self.postgres.await.expect("PostgreSQL was consistent in every sample");
+        self.neo4j.await.expect("Neo4j was readable");
         let seen = std::mem::take(&mut *self.seen.lock());
         println!("{looks} snapshots of PostgreSQL, {} checkpoints of Neo4j", seen.len());
-        assert!(looks > 10 && seen.len() > 10, "nobody looked");
+        assert!(looks > 10 && seen.len() > 10, "too few samples");
 
         let mut replay = Replay::default();
         let mut compared = 0;

@@ -122,7 +122,7 @@ async fn an_explanation_lists_store_replica_time_and_revision() {
             .await;
             let as_of = Token::parse(&told.as_of).expect("a token");
             assert!(as_of >= token, "{ask:?}: {told:?}");
-            let explanation = told.explanation.as_ref().expect("it was asked for");
+            let explanation = told.explanation.as_ref().expect("an explanation");
             let (name, replica, reason) = match store {
                 Store::Neo4j => ("neo4j", "projector-0", ""),
                 Store::Postgres => ("postgres", "", "asked"),

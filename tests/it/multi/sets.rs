@@ -168,7 +168,7 @@ async fn a_walk_neither_misses_nor_repeats_those_who_stay() {
         }
         let stayed = &set(&of_a) | &set(&of_b);
         let listed: Vec<_> = found.iter().filter(|user| stayed.contains(*user)).collect();
-        assert_eq!(listed.len(), stayed.len(), "{store:?}: nobody is missed or repeated: {found:?}");
+        assert_eq!(listed.len(), stayed.len(), "{store:?}: no account is missed or repeated: {found:?}");
     }
 }
 

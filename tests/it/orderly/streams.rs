@@ -47,7 +47,7 @@ pub async fn import_until(mut commands: Commands, over: Over, imported: Imported
                     }
                     (number, chunk) = (number + 1, new_chunk());
                 }
-                Ok(None) => panic!("an import ended well, with a chunk unanswered"),
+                Ok(None) => panic!("an import succeeded with an unanswered chunk"),
                 Err(status) => {
                     assert!(is_away(&status), "{status:?}");
                     break;
@@ -109,7 +109,7 @@ pub async fn export_until(mut queries: Queries, over: Over, imported: Imported) 
             break;
         }
         let missing = wanted.difference(&found).count();
-        assert_eq!(missing, 0, "edges that were acknowledged before an export that ended well");
+        assert_eq!(missing, 0, "edges that were acknowledged before a successful export");
         exports += 1;
     }
     exports

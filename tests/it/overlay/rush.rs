@@ -83,11 +83,11 @@ async fn rush(accounts: usize, answers: u64, at_least: Duration) -> usize {
     let took = began.elapsed();
     let mut written = 0;
     for writer in writers {
-        written += writer.await.expect("the writes went well");
+        written += writer.await.expect("the writes succeed");
     }
     let (mut seen, mut older): (Vec<Observation>, Vec<Seen>) = Default::default();
     for reader in readers {
-        let (new, old) = reader.await.expect("the reads went well");
+        let (new, old) = reader.await.expect("the reads succeed");
         seen.extend(new);
         older.extend(old);
     }

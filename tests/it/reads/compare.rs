@@ -255,7 +255,7 @@ impl<'a> Compare<'a> {
                 let found: Vec<_> = edges
                     .into_iter()
                     .map(|edge| {
-                        let pair = edge.relationship.expect("it was asked for");
+                        let pair = edge.relationship.expect("a relationship");
                         assert_eq!(pair.user_id, edge.user_id);
                         let etag = String::new();
                         Relationship { following_since: None, followed_by_since: None, etag, ..pair }

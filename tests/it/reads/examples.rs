@@ -57,7 +57,7 @@ async fn blocked_accounts_neither_shorten_nor_end_a_list() {
             edges.iter().map(|edge| edge.user_id.clone()).collect()
         };
         assert_eq!(ids(&first.edges), shown(&few)[..40], "the page is full");
-        assert!(first.edges.iter().all(|edge| edge.relationship.is_none()), "nobody asked for them");
+        assert!(first.edges.iter().all(|edge| edge.relationship.is_none()), "the request does not want them");
         let ask = PageAsk { token: first.next, ..ask };
         let second = page(&queries, Kind::Followers, star, ask).await.expect("a page");
         assert_eq!(ids(&second.edges), shown(&few)[40..80]);
@@ -134,7 +134,7 @@ async fn a_thousand_pairs_at_once_in_the_order_of_the_request() {
             assert!(!pair.following && !pair.blocking && !pair.muting);
         }
     }
-    assert!(sources.contains(&Source::Postgres.into()), "asked for it");
+    assert!(sources.contains(&Source::Postgres.into()), "fully consistent");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,7 +206,7 @@ async fn an_answer_is_explained_where_it_was_asked_for() {
         let (mut queries, request) = (queries.clone(), check(fresh(&token), true));
         async move {
             let answer = queries.check(request).await.map_err(|status| status.to_string())?.into_inner();
-            let explanation = answer.explanation.as_ref().expect("it was asked for");
+            let explanation = answer.explanation.as_ref().expect("an explanation");
             if answer.source() == Source::Neo4j {
                 return Ok(answer);
             }
@@ -215,7 +215,7 @@ async fn an_answer_is_explained_where_it_was_asked_for() {
         }
     })
     .await;
-    let explanation = answer.explanation.clone().expect("it was asked for");
+    let explanation = answer.explanation.clone().expect("an explanation");
     let [step] = explanation.steps.as_slice() else { panic!("{explanation:?}") };
     assert_eq!(
         (step.store.as_str(), step.question.as_str(), step.outcome.as_str()),
@@ -226,7 +226,7 @@ async fn an_answer_is_explained_where_it_was_asked_for() {
     assert!(read <= Token::parse(&answer.as_of).expect("a token"));
 
     let answer = queries.check(check(consistent(), true)).await.expect("a check").into_inner();
-    let explanation = answer.explanation.expect("it was asked for");
+    let explanation = answer.explanation.expect("an explanation");
     assert_eq!((explanation.steps.len(), explanation.fallback_reason.as_str()), (1, "asked"));
     assert_eq!(explanation.steps[0].store, "postgres");
 
@@ -238,6 +238,6 @@ async fn an_answer_is_explained_where_it_was_asked_for() {
         ..ListFollowersRequest::default()
     };
     let answer = queries.list_followers(request).await.expect("a page").into_inner();
-    let explanation = answer.explanation.expect("it was asked for");
+    let explanation = answer.explanation.expect("an explanation");
     assert_eq!(explanation.steps[0].question, "list_followers_seen");
 }

@@ -33,7 +33,7 @@ macro_rules! told {
     ($call:expr, $answer:ident => $rows:expr) => {
         $call.await.map(|response| {
             let $answer = response.into_inner();
-            let explanation = $answer.explanation.clone().expect("it was asked for");
+            let explanation = $answer.explanation.clone().expect("an explanation");
             Told { rows: $rows, source: $answer.source(), explanation }
         })
     };
@@ -260,7 +260,7 @@ async fn postgres_alone_answers_whatever_it_can_without_a_budget() {
     // The series of the other store exist as well, with 0.
     let reads = samples.iter().filter(|sample| sample.metric == "query_reads_total" && sample.value > 0.0);
     let sources: BTreeSet<_> = reads.map(|sample| sample.labels["source"].as_str()).collect();
-    assert_eq!(sources, ["postgres"].into(), "nobody else has answered anything");
+    assert_eq!(sources, ["postgres"].into(), "no other store has answered");
     let reason = "reads are set to PostgreSQL alone (READ_SOURCE)".to_owned();
     assert_eq!(problems(&mut queries).await, [("neo4j".to_owned(), reason)]);
 }
@@ -299,7 +299,7 @@ async fn neo4j_alone_answers_everything_but_what_must_be_the_truth() {
     }
     let mut queries = queries.clone();
     for (question, outcome) in world.ask_all(&mut queries, consistent()).await {
-        let Err(status) = outcome else { panic!("{question}: nobody may ask PostgreSQL") };
+        let Err(status) = outcome else { panic!("{question}: READ_SOURCE excludes PostgreSQL") };
         assert_ruled_out(&status, "neo4j");
     }
     let reason = "reads are set to Neo4j alone (READ_SOURCE)".to_owned();

@@ -51,7 +51,7 @@ pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
 
     let doubted = commits_in_doubt(own);
     proxy.lose_after(1, 1);
-    let started = replace().await.expect("the outcome is found out");
+    let started = replace().await.expect("the outcome is resolved");
     assert!(started.changed && !started.job_id.is_empty(), "{started:?}");
     assert_eq!((proxy.lost(), commits_in_doubt(own)), (lost + 2, doubted + 1.0));
     for _ in 0..2 {

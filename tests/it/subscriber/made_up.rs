@@ -170,8 +170,8 @@ async fn a_subscriber_stops_before_its_tables_become_wrong() {
         let left = [applied, tables.edges.len() as u64, tables.counts.len() as u64];
         assert_eq!(left, case.left, "{}", case.name);
         assert_eq!(err.is_empty(), case.exit_code == 0, "{}: {err}", case.name);
-        context.delete_stream(subjects::stream_name(case.epoch)).await.expect("the stream goes");
+        context.delete_stream(subjects::stream_name(case.epoch)).await.expect("the stream is deleted");
     }
     drop(nats);
-    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    std::fs::remove_dir_all(&folder).expect("the folder is removed");
 }

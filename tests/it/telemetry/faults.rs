@@ -89,7 +89,7 @@ pub(super) async fn replies_to_commits_are_lost(own: &Own, proxy: &CommitLoser, 
     while in_doubt() < 5.0 {
         assert!(begun.elapsed() < LIMIT, "no reply is lost");
         proxy.lose(1);
-        follow(&mut commands, &new_user(), &new_user()).await.expect("the outcome is found out");
+        follow(&mut commands, &new_user(), &new_user()).await.expect("the outcome is resolved");
     }
     proxy.lose(0);
     watch.until_fired(&["FollowgraphCommitsInDoubt"]).await;
@@ -100,7 +100,7 @@ pub(super) async fn data_is_changed_by_hand(own: &Own, watch: &Watch) {
     graph
         .run(neo4rs::query("MATCH ()-[r:FOLLOWS]->() WITH r LIMIT 1 DELETE r"))
         .await
-        .expect("an edge is gone");
+        .expect("an edge is removed");
     let mut connection = connect(own).await;
     let wrong = "UPDATE accounts SET followers = followers + 2
                  WHERE user_id = (SELECT following_id FROM follows LIMIT 1) RETURNING user_id";
@@ -136,7 +136,7 @@ pub(super) async fn neo4j_falters(own: &mut Own, watch: &Watch) {
         let users = [new_user()];
         let mut call = pin!(counts(&mut queries, &users, None));
         let early = tokio::time::timeout(SLOW_READ, call.as_mut()).await;
-        own.servers.neo4j.thaw().expect("it goes on");
+        own.servers.neo4j.thaw().expect("Neo4j resumes");
         let answer = match early {
             Ok(answer) => answer,
             Err(_) => call.await,
@@ -245,7 +245,7 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
 
     own.kill(Victim::Postgres);
     let mut commands = own.endpoints.commands();
-    follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing takes it");
+    follow(&mut commands, &new_user(), &new_user()).await.expect_err("no process accepts it");
     until("reads to fail", LIMIT, || {
         let mut queries = queries.clone();
         async move {
@@ -259,10 +259,10 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
     // A rate needs two scrapes after the series appears.
-    until("failed writes to be told", LIMIT, || {
+    until("failed writes to be counted", LIMIT, || {
         let mut commands = commands.clone();
         async move {
-            follow(&mut commands, &new_user(), &new_user()).await.expect_err("nothing takes it");
+            follow(&mut commands, &new_user(), &new_user()).await.expect_err("no process accepts it");
             if watch.fired().contains("FollowgraphWritesFail") { Ok(()) } else { Err("not yet".to_owned()) }
         }
     })
@@ -313,12 +313,12 @@ async fn take_over(own: &Own, lock: i64) -> PgConnection {
     let operator = own.endpoints.postgres().await;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
                AND (classid::bigint << 32) | objid::bigint = $1";
-    until("somebody to wait for the lock", LIMIT, || {
+    until("a session to wait for the lock", LIMIT, || {
         let operator = operator.clone();
         async move {
             let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
             let waiting: i64 = sqlx::query_scalar(waits).fetch_one(&operator).await.expect("an answer");
-            if waiting > 0 { Ok(()) } else { Err("nobody waits".to_owned()) }
+            if waiting > 0 { Ok(()) } else { Err("no session waits".to_owned()) }
         }
     })
     .await;

@@ -110,7 +110,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
         if status.queued_commands == 2 { Ok(()) } else { Err(status.queued_commands.to_string()) }
     })
     .await;
-    head.rollback().await.expect("it is given back");
+    head.rollback().await.expect("the lock is released");
     while let Some(answered) = sent.join_next().await {
         answered.expect("no panic");
     }

@@ -73,7 +73,7 @@ pub async fn wait_following(queries: &clients::Queries, a: &str, b: &str, writte
         async move {
             let seen = clients::check(&mut queries, a, b, clients::fresh(written)).await;
             let seen = seen.map_err(|status| status.to_string())?;
-            assert!(seen.following, "no wrong answer, whoever gives it");
+            assert!(seen.following, "no store answers wrongly");
             if seen.source() == Source::Neo4j { Ok(()) } else { Err("PostgreSQL answered".to_owned()) }
         }
     })
@@ -147,7 +147,7 @@ fn assert_replay(replay: &Replay, truth: &Snapshot) {
         };
         assert!(
             told.contains(&account.state.as_str()),
-            "{user} is {}, the events tell {told:?}",
+            "{user} is {}, by the events {told:?}",
             account.state
         );
     }
@@ -173,7 +173,7 @@ async fn assert_api(endpoints: &Endpoints, truth: &Snapshot, accounts: usize) {
         for (list, wanted) in [(List::Followers, followers), (List::Following, following)] {
             let walked = clients::walk(&mut queries, list, user, 1_000, None).await.expect("a list");
             let set: BTreeSet<&str> = walked.iter().map(String::as_str).collect();
-            assert_eq!(walked.len(), set.len(), "{list:?} of {user} repeat somebody");
+            assert_eq!(walked.len(), set.len(), "{list:?} of {user} repeat an account");
             assert!(set == *wanted, "{list:?} of {user}: {} listed, {} true", set.len(), wanted.len());
         }
         let counts = clients::counts(&mut queries, &[(*user).to_owned()], None).await.expect("counts");

@@ -126,7 +126,7 @@ impl Replay {
                     assert_ne!(was.expires_at, edge.expires_at, "revision {at} updates nothing of {key:?}");
                 }
                 EdgeOp::Removed => {
-                    assert_eq!(was, Some(edge), "revision {at} tells what it removes: {key:?}");
+                    assert_eq!(was, Some(edge), "revision {at} contains the removed values: {key:?}");
                     count(&mut self.counts, key, -1);
                 }
                 EdgeOp::Unspecified => unreachable!("decoding refuses it"),

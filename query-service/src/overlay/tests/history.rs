@@ -75,7 +75,7 @@ pub fn relation_at(state: &State, viewer: UserId, other: UserId) -> Relation {
     for side in LINKS {
         let (source, target) = if side.outgoing { (viewer, other) } else { (other, viewer) };
         let held = state.get(&EdgeKey { kind: side.kind, source, target }).copied();
-        *relation.slot(side).expect("a side that is told") = held;
+        *relation.slot(side).expect("a visible side") = held;
     }
     relation
 }

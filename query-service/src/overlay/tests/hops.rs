@@ -115,7 +115,7 @@ fn judge<T: PartialEq + std::fmt::Debug>(
             let at = usize::try_from(answer.as_of.revision.0).expect("small");
             prop_assert_eq!(answer.value, state(at), "at {}", at);
         }
-        Err(Error::NotExact) => prop_assert!(!quiet, "nothing that it depends on changed"),
+        Err(Error::NotExact) => prop_assert!(!quiet, "none of its edges changed"),
         Err(other) => return Err(TestCaseError::fail(other.to_string())),
     }
     Ok(())

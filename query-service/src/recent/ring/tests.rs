@@ -249,7 +249,7 @@ proptest! {
         for arrival in &history {
             ring.push(arrival).expect("the next");
         }
-        let floor = ring.floor().expect("it stands somewhere").revision;
+        let floor = ring.floor().expect("it has a position").revision;
         prop_assert_eq!(floor.0, (history.len() as u64).saturating_sub(events as u64));
         for since in (floor.0..=history.len() as u64).map(Revision) {
             for user in (0..5).map(user) {

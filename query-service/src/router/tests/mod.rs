@@ -50,7 +50,7 @@ impl Fake {
     async fn act<T>(&self, value: T, within: Duration) -> ReadResult<T> {
         self.asked.lock().push(within);
         let act = self.acts.lock().pop_front();
-        match act.expect("the store is not asked more often than the test says") {
+        match act.expect("a scripted outcome for each read") {
             Act::Answer(as_of) => Ok(Versioned::exact(value, as_of)),
             Act::Fail(error) => Err(error),
             Act::Hang => {

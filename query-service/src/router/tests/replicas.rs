@@ -36,7 +36,7 @@ async fn the_one_with_fewer_calls_under_way_is_asked() {
     world.neo4j.iter().for_each(|fake| fake.will(Act::Hang));
     let mut slow = Box::pin(world.ask(ANY));
     assert!(futures::poll!(slow.as_mut()).is_pending());
-    let busy = world.neo4j.iter().position(|fake| !fake.asked().is_empty()).expect("one was asked");
+    let busy = world.neo4j.iter().position(|fake| !fake.asked().is_empty()).expect("one received the read");
     let free = 1 - busy;
     world.neo4j[free].acts.lock().clear();
     for _ in 0..10 {
