@@ -59,7 +59,7 @@ const READ_MODEL: CheckKind = CheckKind {
 /// Each read model is complete.
 const COMPLETE: CheckKind = CheckKind {
     name: "complete",
-    action: "wait until it is built; if the progress stands still, read the projector's log",
+    action: "wait until it is built; if there is no progress, read the projector's log",
 };
 /// No sweep has repaired a difference in the last hour.
 const DIFFERENCES: CheckKind = CheckKind {

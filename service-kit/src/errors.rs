@@ -77,7 +77,7 @@ pub(crate) fn internal() -> Status {
 
 /// A stream is ended because the process stops, or because its connection is too old.
 pub(crate) fn shutting_down() -> Status {
-    status(Code::Unavailable, SHUTTING_DOWN, "this connection is closing; call again to go on elsewhere")
+    status(Code::Unavailable, SHUTTING_DOWN, "this connection is closing; retry on another connection")
 }
 
 #[cfg(test)]

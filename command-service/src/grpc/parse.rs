@@ -198,7 +198,7 @@ fn import_edge(
     }
     let expires_at = time("expires_at", edge.expires_at.as_ref())?;
     if expires_at.is_some() && kind == EdgeKind::Follow {
-        return invalid("expires_at", "must be absent: follows do not run out");
+        return invalid("expires_at", "must not be set for follows, which do not expire");
     }
     Ok(ImportEdge { index, key: EdgeKey { kind, source, target }, created_at, expires_at })
 }

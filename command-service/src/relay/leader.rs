@@ -4,11 +4,9 @@
 //! - The stream has lost its tail, or does not exist: the relay fills it from the outbox.
 //! - A stray message took a sequence number: the relay deletes the stream and makes it again.
 //! - The stream holds another history of our epoch (a fork): the relay records the fork in PostgreSQL and stops. No
-//!   process
-//!   is ready until an operator opens a new epoch.
+//!   process is ready until an operator opens a new epoch.
 //! - Another stream holds the subjects: the relay waits for an operator's consent, and until no process serves that
-//!   stream's
-//!   epoch.
+//!   stream's epoch.
 //! - PostgreSQL is a standby: the relay waits for its promotion.
 
 use std::time::Duration;
