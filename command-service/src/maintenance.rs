@@ -167,7 +167,7 @@ pub async fn make_partitions(pool: &PgPool) -> Result<(), Missing> {
         let ensured = within(partitions::ensure(&mut connection, parent, DAYS_AHEAD)).await;
         if let Err(error) = &ensured {
             ::metrics::counter!(metrics::PARTITIONS_FAILED, "parent" => parent.name()).increment(1);
-            tracing::warn!(error = %chain(error), parent = parent.name(), "cannot create partitions");
+            tracing::warn!(error = %chain(error), parent = %parent.name(), "cannot create partitions");
         }
         let days = within(partitions::days_ahead(&mut connection, parent)).await.map_err(Missing::Unknown)?;
         ::metrics::gauge!(metrics::PARTITION_DAYS_AHEAD, "parent" => parent.name()).set(f64::from(days));

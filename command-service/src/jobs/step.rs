@@ -34,7 +34,8 @@ pub async fn next(
     let (Some(kind), Some(user)) = (JobKind::named(&job.kind), UserId::new(job.user_id)) else {
         return Ok(None);
     };
-    if job.total == 0 && job.done == 0 {
+    // The command has counted the edges of a replacement.
+    if job.total == 0 && job.done == 0 && kind != JobKind::ReplaceFollowing {
         // Without the lock: it may take a while. Only GetJob shows the number, so the job continues without it.
         let counted = within(async {
             let total = count(&mut connection, kind, &job).await?;
@@ -73,7 +74,6 @@ async fn locked_step(
 async fn count(connection: &mut PgConnection, kind: JobKind, job: &Job) -> sqlx::Result<i64> {
     match kind {
         JobKind::MakePublic => jobs::count_requests(connection, job.user_id).await,
-        // The command counted them.
         JobKind::ReplaceFollowing => Ok(job.total),
         JobKind::Archive => jobs::count_edges(connection, job.user_id).await.map(|(live, _)| live),
         JobKind::Restore => jobs::count_edges(connection, job.user_id).await.map(|(_, archived)| archived),

@@ -67,11 +67,11 @@ impl AsyncBody<()> for Guarded {
 
 async fn refusal(tx: &mut Txn, owner: Uuid, at: LogPosition) -> Result<Error, Error> {
     let Some(row) = one_row(tx, named(READ)).await? else { return Ok(Error::Gone) };
-    let found = checkpoint(&row)?;
-    if found.owner.as_deref() != Some(owner.to_string().as_str()) {
-        return Ok(Error::Lost { by: found.owner_name });
+    // Before the rest is read: whatever the checkpoint contains, another owner ends this process.
+    if row.get::<Option<String>>("owner")?.as_deref() != Some(owner.to_string().as_str()) {
+        return Ok(Error::Lost { by: row.get("owner_name")? });
     }
-    Ok(Error::Moved { expected: at.revision, found: found.position.revision })
+    Ok(Error::Moved { expected: at.revision, found: checkpoint(&row)?.position.revision })
 }
 
 impl Replica {
