@@ -47,7 +47,7 @@ pub struct Overlaid<R> {
 /// Metric handles of answers, created at first use.
 #[derive(Default)]
 struct Handles {
-    answers: [OnceLock<Counter>; OUTCOMES.len()],
+    answers: [OnceLock<Counter>; 4],
     events: OnceLock<Histogram>,
 }
 
@@ -60,12 +60,14 @@ enum Became {
     NotExact,
 }
 
-/// The labels, in the order of the variants.
-const OUTCOMES: [&str; 4] = ["changed", "confirmed", "as_it_is", "not_exact"];
-
 impl Handles {
     fn count(&self, became: Became) {
-        let outcome = OUTCOMES[became as usize];
+        let outcome = match became {
+            Became::Changed => "changed",
+            Became::Confirmed => "confirmed",
+            Became::Raw => "as_it_is",
+            Became::NotExact => "not_exact",
+        };
         let make = || metrics::counter!(OVERLAID, "outcome" => outcome);
         self.answers[became as usize].get_or_init(make).increment(1);
     }

@@ -18,10 +18,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// In the order of the variants.
-    pub const LABELS: [&str; 5] = ["ok", "timeout", "not_ready", "busy", "error"];
-    /// Number of variants.
-    pub const COUNT: usize = Self::LABELS.len();
+    /// All outcomes, in the order of the variants.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Timeout, Self::NotReady, Self::Busy, Self::Error];
+    /// Number of outcomes.
+    pub const COUNT: usize = Self::ALL.len();
 
     /// The outcome of this answer.
     pub fn of<T>(answer: &ReadResult<T>) -> Self {
@@ -39,6 +39,12 @@ impl Outcome {
     }
 
     pub fn name(self) -> &'static str {
-        Self::LABELS[self as usize]
+        match self {
+            Self::Ok => "ok",
+            Self::Timeout => "timeout",
+            Self::NotReady => "not_ready",
+            Self::Busy => "busy",
+            Self::Error => "error",
+        }
     }
 }

@@ -97,29 +97,46 @@ pub enum QuestionName {
 }
 
 impl QuestionName {
-    /// In the order of the variants.
-    pub const LABELS: [&str; 16] = [
-        "check",
-        "relations",
-        "counts",
-        "list_followers",
-        "list_following",
-        "list_mutes",
-        "list_blocks",
-        "list_requests_received",
-        "list_requests_sent",
-        "list_followers_seen",
-        "list_following_seen",
-        "sift",
-        "known",
-        "list_at",
-        "union",
-        "suggest",
+    /// All questions, in the order of the variants.
+    pub const ALL: [Self; 16] = [
+        Self::Check,
+        Self::Relations,
+        Self::Counts,
+        Self::ListFollowers,
+        Self::ListFollowing,
+        Self::ListMutes,
+        Self::ListBlocks,
+        Self::ListRequestsReceived,
+        Self::ListRequestsSent,
+        Self::ListFollowersSeen,
+        Self::ListFollowingSeen,
+        Self::Sift,
+        Self::Known,
+        Self::ListAt,
+        Self::Union,
+        Self::Suggest,
     ];
-    /// Number of variants.
-    pub const COUNT: usize = Self::LABELS.len();
+    /// Number of questions.
+    pub const COUNT: usize = Self::ALL.len();
 
     pub fn text(self) -> &'static str {
-        Self::LABELS[self as usize]
+        match self {
+            Self::Check => "check",
+            Self::Relations => "relations",
+            Self::Counts => "counts",
+            Self::ListFollowers => "list_followers",
+            Self::ListFollowing => "list_following",
+            Self::ListMutes => "list_mutes",
+            Self::ListBlocks => "list_blocks",
+            Self::ListRequestsReceived => "list_requests_received",
+            Self::ListRequestsSent => "list_requests_sent",
+            Self::ListFollowersSeen => "list_followers_seen",
+            Self::ListFollowingSeen => "list_following_seen",
+            Self::Sift => "sift",
+            Self::Known => "known",
+            Self::ListAt => "list_at",
+            Self::Union => "union",
+            Self::Suggest => "suggest",
+        }
     }
 }

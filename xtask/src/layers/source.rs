@@ -219,15 +219,19 @@ fn is_public(before: &[TokenTree]) -> bool {
     matches!(before, [.., TokenTree::Ident(word)] | [.., TokenTree::Ident(word), TokenTree::Group(_)] if word == "pub")
 }
 
+/// First words of items. A comma ends a field, a variant or an arm, but none of these.
+const ITEMS: [&str; 12] =
+    ["use", "fn", "mod", "impl", "struct", "enum", "const", "static", "type", "trait", "async", "unsafe"];
+
 /// The tokens after the item, field or statement that starts here.
 fn after_item(tokens: &[TokenTree]) -> &[TokenTree] {
     let start = tokens.iter().position(|token| matches!(token, TokenTree::Ident(word) if word != "pub"));
     let item = &tokens[start.unwrap_or_default()..];
-    let is_use = matches!(item, [TokenTree::Ident(word), ..] if word == "use");
-    let is_field = matches!(item, [_, next, ..] if is(next, ':') || is(next, ','));
+    let begins_with = |words: &[&str]| matches!(item, [TokenTree::Ident(word), ..] if words.contains(&word.to_string().as_str()));
+    let (is_use, is_item) = (begins_with(&["use"]), begins_with(&ITEMS));
     let end = item.iter().position(|token| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace && !is_use,
-        token => is(token, ';') || is_field && is(token, ','),
+        token => is(token, ';') || !is_item && is(token, ','),
     });
     end.map_or(&[], |end| &item[end + 1..])
 }

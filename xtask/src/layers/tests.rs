@@ -35,6 +35,7 @@ fn an_upward_use_is_found_in_every_form() {
         "use crate::high; fn f(_: high::High) {}",
         "fn f() { vec![crate::high::High] }",
         "use crate::again::High;",
+        "enum E { #[cfg(test)] A(u8), B(crate::high::High) }",
         "use crate::high::*;",
     ] {
         let found = problems(
@@ -64,6 +65,7 @@ fn tests_and_other_crates_do_not_count() {
             (
                 "src/low.rs",
                 "use ::high::Crate; use std::high::X; #[cfg(test)] use crate::high::{High, self as h};
+                 enum E { #[cfg(test)] A(crate::high::High), B }
                  struct S { #[cfg(test)] field: crate::high::High, other: u8 }
                  #[cfg(test)] mod tests { use crate::high::High; }
                  #[cfg(test)] #[path = \"low_tests.rs\"] mod more;

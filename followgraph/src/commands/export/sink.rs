@@ -84,7 +84,10 @@ impl Sink {
             None => {
                 // Replace the file that a link leads to, not the link.
                 let file = files::behind_links(path).with_context(|| cannot_write(path))?;
-                let part = file.with_added_extension("part");
+                // Appended to the name as it is, so that a folder's is refused before the first row.
+                let mut part = file.as_os_str().to_owned();
+                part.push(".part");
+                let part = PathBuf::from(part);
                 let raw = File::create(&part).with_context(|| cannot_write(&part))?;
                 (Box::new(raw), Some((part, file)))
             }

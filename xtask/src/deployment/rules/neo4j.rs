@@ -32,7 +32,8 @@ pub fn fits_its_memory(documents: &[Value], problems: &mut Vec<String>) {
     let conf = setting(documents, "neo4j", "neo4j.conf");
     let set = |name: &str| {
         let line = conf.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-        line.and_then(mebibytes)
+        // `8G` is 8 GiB there, as `8g` is; in Kubernetes it is a power of ten.
+        mebibytes(&line?.to_lowercase())
     };
     let sizes = set("server.memory.heap.max_size").zip(set("server.memory.pagecache.size"));
     for container in containers(documents) {
