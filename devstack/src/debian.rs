@@ -9,9 +9,14 @@ use crate::{
     prerequisites::{self, on_path},
 };
 
+/// Whether this machine can fetch packages.
+pub fn is_here() -> bool {
+    on_path("apt-get").is_some() && on_path("dpkg-deb").is_some()
+}
+
 /// Fails if this machine cannot fetch packages with the missing `programs`.
 pub(crate) fn require(programs: &str, install: &str) -> Result<()> {
-    if on_path("apt-get").is_none() || on_path("dpkg-deb").is_none() {
+    if !is_here() {
         bail!("missing on this machine: {programs}\nwhat to do: install {install}");
     }
     Ok(())
@@ -27,7 +32,7 @@ pub(crate) fn unpack_with_libraries(package: &str, folder: &Path) -> Result<()> 
 }
 
 /// Unpacks a package into `folder`.
-pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
+pub fn unpack(package: &str, folder: &Path) -> Result<()> {
     update_unless_known(package)?;
     download(&[package.to_owned()], folder)
 }

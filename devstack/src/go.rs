@@ -82,6 +82,28 @@ impl Go {
         Ok(folder.join(name))
     }
 
+    /// The folder `name` of the cache, with the programs of `packages`, built from the modules that the `go.mod` and
+    /// `go.sum` in `pinned` name. For programs whose own `go.mod` replaces modules, which `go install` rejects. `variables`
+    /// of packages, as `PACKAGE.NAME=VALUE`, are set by the linker.
+    pub fn programs(
+        &self,
+        cache: &Cache,
+        name: &str,
+        pinned: &Path,
+        packages: &[&str],
+        variables: &[&str],
+    ) -> Result<PathBuf> {
+        cache.install(name, |folder| {
+            let output = format!("{}/", folder.display());
+            let flags: String = variables.iter().map(|variable| format!(" -X {variable}")).collect();
+            run(self
+                .command(pinned)
+                .args(["build", "-mod=readonly", "-trimpath", "-o", &output])
+                .args(["-ldflags", &format!("-s -w{flags}")])
+                .args(packages))
+        })
+    }
+
     /// The files of a module.
     pub fn files(&self, cache: &Cache, name: &str) -> Result<Vec<PathBuf>> {
         let module = pins::module(name)?;

@@ -19,7 +19,7 @@
 //! ```
 
 pub mod daemon;
-mod debian;
+pub mod debian;
 pub mod env_file;
 pub mod fake_time;
 pub mod fetch;

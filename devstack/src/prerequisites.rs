@@ -100,13 +100,38 @@ pub fn require(needs: &[Need]) -> Result<()> {
     )
 }
 
+/// Installs the packages of missing `programs` (each with its Debian package) if possible; otherwise fails with their
+/// names.
+pub fn require_programs(programs: &[(&str, &str)]) -> Result<()> {
+    let packages =
+        || -> Vec<&str> { programs.iter().filter(|one| on_path(one.0).is_none()).map(|one| one.1).collect() };
+    let missing = packages();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if geteuid().is_root() && on_path("apt-get").is_some() {
+        apt(&["update", "-q"])?;
+        install_packages(&missing)?;
+    }
+    let missing = packages();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!("missing on this machine: {0}\nwhat to do: on Debian: sudo apt-get install {0}", missing.join(" "))
+}
+
 fn missing(needs: &[Need]) -> Vec<Need> {
     needs.iter().copied().filter(|need| !need.is_met()).collect()
 }
 
 fn install(needs: &[Need]) -> Result<()> {
+    // Before the choice of packages, which asks apt.
     apt(&["update", "-q"])?;
     let packages: Vec<&str> = needs.iter().map(|need| need.package()).collect();
+    install_packages(&packages)
+}
+
+fn install_packages(packages: &[&str]) -> Result<()> {
     eprintln!("installing with apt-get: {}", packages.join(" "));
     let mut arguments = vec!["install", "-q", "-y", "--no-install-recommends"];
     arguments.extend(packages);
