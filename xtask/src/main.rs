@@ -85,6 +85,13 @@ enum Command {
     Check,
     /// Render and check the overlays of k8s/; check the Dockerfile and compose.yaml
     K8sCheck,
+    /// Run a real Kubernetes node on this machine, and check the manifests on it (root on Debian)
+    #[command(disable_help_flag = true)]
+    Cluster {
+        /// `up`, `test`, `down`; `--help` shows them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
     /// Run what CI runs: `check`, `k8s-check`, then `test`
     Ci,
     /// Generate the pages of docs/ that come from the code
@@ -116,6 +123,12 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::UpgradeTest { from } => upgrade_test::run(&from, &interrupt),
         Command::Check => check::run(&interrupt),
         Command::K8sCheck => k8s_check::run(),
+        Command::Cluster { arguments } => {
+            child::succeed(Profile::Dev.build_command(), &interrupt)?;
+            let mut cluster = std::process::Command::new(Profile::Dev.folder().join("cluster"));
+            cluster.args(arguments);
+            Ok(child::code(child::status(cluster, &interrupt)?))
+        }
         Command::Ci => {
             let checked = [check::run(&interrupt)?, k8s_check::run()?];
             if let Some(code) = checked.into_iter().find(|code| *code != ExitCode::SUCCESS) {

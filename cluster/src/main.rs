@@ -1,0 +1,99 @@
+//! `cargo xtask cluster`: a real Kubernetes node on this machine, and checks of the manifests on it.
+//!
+//! Kubernetes is built from its Go modules and runs in namespaces of its own, so the machine's addresses, mounts and
+//! firewall rules stay as they are, and one signal ends everything.
+
+mod addons;
+mod checks;
+mod cluster;
+mod images;
+mod kubectl;
+mod node;
+mod place;
+mod programs;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use cluster::Cluster;
+use kubectl::Kubectl;
+use node::Node;
+use place::Place;
+use programs::Programs;
+
+/// A real Kubernetes node on this machine, for tests of the manifests
+///
+/// Needs root on Debian. Builds Kubernetes and CoreDNS once into the cache; data is in .dev/cluster.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask cluster", bin_name = "cargo xtask cluster")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the node with cluster DNS and volumes; it runs until `down`
+    Up,
+    /// Stop the node and everything on it
+    Down {
+        /// Keep the node's state, which the next `up` continues with
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Run kubectl on the node
+    Kubectl {
+        /// Arguments of kubectl
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
+    /// Start the node if it does not run, and run the checks of the manifests
+    Test {
+        /// Names of checks; all if there are none
+        checks: Vec<String>,
+    },
+    /// Be the node's first process
+    #[command(hide = true)]
+    Inside,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode> {
+    let place = Place::of_this_clone();
+    match command {
+        Command::Up => {
+            start(&place)?;
+            println!("the node is up: cargo xtask cluster kubectl get pods -A");
+        }
+        Command::Down { keep } => {
+            node::stop(&place)?;
+            if !keep {
+                place.remove()?;
+            }
+        }
+        Command::Kubectl { arguments } => {
+            let node = Node::running(&place, &Programs::install()?)?;
+            return Kubectl::new(&node).replace_this_process(&arguments);
+        }
+        Command::Test { checks } => checks::run(&mut Cluster::dev(&start(&place)?), &checks)?,
+        Command::Inside => node::inside::run(&place, &Programs::install()?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start(place: &Place) -> Result<Node> {
+    let node = Node::start(place, &Programs::install()?)?;
+    addons::install(&node)?;
+    Ok(node)
+}
