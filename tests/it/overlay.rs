@@ -127,8 +127,10 @@ async fn kill_one_after_the_other(own: &mut Own, load: &Load) {
         };
         load.wait_for_more("what is left to answer", MORE, pods, replicas).await;
         println!("{:?}: starting them again: {:?}", began.elapsed(), load.answers());
+        load.spare(victims.contains(&Victim::SecondNeo4j));
         victims.iter().for_each(|victim| own.revive(*victim));
         load.wait_for_more("both replicas to answer", MORE, &PODS, &REPLICAS).await;
+        load.spare(false);
         if victims == [Victim::SecondNeo4j] {
             assert_eq!(load.refusals(), refused, "no read fails while one replica is up");
         }

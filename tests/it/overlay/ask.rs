@@ -116,7 +116,7 @@ impl Reader {
         while !self.load.is_over() {
             let outcome = match &self.mix {
                 Mix::Single => {
-                    tokio::time::sleep(REST).await;
+                    self.load.pause(REST).await;
                     self.one().await
                 }
                 Mix::Hops(_) if self.rng.random_range(0..5) > 0 => self.one_over_hops().await,

@@ -30,7 +30,11 @@ pub struct Load {
     answered: Arc<Mutex<Answered>>,
     refused: Arc<AtomicU64>,
     over: Arc<AtomicBool>,
+    spares: Arc<AtomicBool>,
 }
+
+/// Factor of the pauses of readers and writers while a server starts.
+const SPARING: u32 = 5;
 
 impl Load {
     pub fn of(accounts: usize) -> Self {
@@ -40,7 +44,19 @@ impl Load {
             answered: Arc::default(),
             refused: Arc::default(),
             over: Arc::default(),
+            spares: Arc::default(),
         }
+    }
+
+    /// Whether readers and writers make longer pauses: a Neo4j that starts on a small machine needs its processors.
+    pub fn spare(&self, spares: bool) {
+        self.spares.store(spares, Ordering::SeqCst);
+    }
+
+    /// The pause of a reader or writer between two calls.
+    pub async fn pause(&self, pause: Duration) {
+        let factor = if self.spares.load(Ordering::SeqCst) { SPARING } else { 1 };
+        tokio::time::sleep(pause * factor).await;
     }
 
     /// Index of an account. Of many accounts the first are picked most often, so that their lists have edges.

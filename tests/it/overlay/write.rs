@@ -38,7 +38,7 @@ pub async fn until_over(commands: Commands, load: Load, seed: u64, rest: Duratio
     let mut rng = StdRng::seed_from_u64(seed);
     let mut done = 0;
     while !load.is_over() {
-        tokio::time::sleep(rest).await;
+        load.pause(rest).await;
         let outcome = tokio::time::timeout(PATIENCE, one(&commands, &load, &mut rng)).await;
         // Rejected by a rule, or without an answer: both happen here.
         let Ok(Some(token)) = outcome else { continue };
