@@ -102,7 +102,8 @@ macro_rules! number {
 
 number!(Epoch, Revision, Position);
 
-/// The number of a history, starting at 1. A recovery opens the next one.
+/// The number of a history, 1 at first. A recovery opens a larger one: the Unix time in seconds, so that no two recoveries
+/// from one backup share an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
