@@ -46,7 +46,7 @@ impl Daemon {
             stop_signal: Signal::SIGTERM,
             stop_limit: Duration::from_secs(30),
             on_parent_death: Signal::SIGKILL,
-            start_limit: Duration::from_secs(90),
+            start_limit: Duration::from_secs(180),
             advice: advice.to_owned(),
             log: Log::of_all_runs(&log),
             child: None,

@@ -284,14 +284,12 @@ impl Server for Neo4j {
 }
 
 fn daemon(log: &Path) -> Daemon {
-    let mut daemon = Daemon::new(
+    Daemon::new(
         "Neo4j",
         log.to_owned(),
         "If the port is in use, stop the program that listens there. If memory is short, stop other \
          programs. If the data is damaged, remove it: `cargo xtask up --fresh`.",
-    );
-    daemon.start_limit = Duration::from_secs(180);
-    daemon
+    )
 }
 
 /// The Bolt URI of a server on this port.

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Time for services to get ready.
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_secs(180);
 /// Time for a projector to get ready, which it is when its read model is complete: a million edges take one to two
 /// minutes.
 const COMPLETE: Duration = Duration::from_secs(600);

@@ -125,12 +125,11 @@ pub struct Service {
 impl Service {
     /// Starts the process and returns at once; see [`Service::wait_ready`].
     pub fn start(spec: ServiceSpec) -> Result<Self> {
-        let mut daemon = Daemon::new(
+        let daemon = Daemon::new(
             &spec.name,
             spec.log.clone(),
             "Read the log above; if a server cannot be reached, read that server's log in the same folder.",
         );
-        daemon.start_limit = Duration::from_secs(60);
         let mut service = Self { daemon, spec };
         service.start_again()?;
         Ok(service)

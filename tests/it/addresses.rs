@@ -1,7 +1,5 @@
 //! Wrong settings of stores that only the stores can detect.
 
-use std::time::Duration;
-
 use devstack::env_file::Env;
 use devstack::http;
 use devstack::services::{Program, cli};
@@ -11,8 +9,6 @@ use tests::clients::{check, follow, fresh};
 use tests::own::{binaries, query_service_beside, start_beside};
 use tests::{Endpoints, new_user, until};
 use tokio::task::block_in_place;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 fn neo4j(shared: &Endpoints, database: &str) -> Env {
     Env::default()
@@ -38,7 +34,7 @@ async fn a_database_that_neo4j_does_not_have_is_named() {
     let shared = Endpoints::shared();
     let settings = neo4j(&shared, "nowhere");
     let service = start_beside(&shared, Program::Query, &settings);
-    until("query-service to name the setting", LIMIT, || async {
+    until("query-service to name the setting", || async {
         let answer =
             block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
         let said = answer.status == 503 && answer.body.contains("NEO4J_DATABASE");
@@ -66,7 +62,7 @@ async fn a_login_that_postgres_refuses_is_named() {
     let place = url.rsplit_once('@').expect("a login in the address").1;
     let settings = neo4j(&shared, "neo4j").with("DATABASE_URL", format!("postgres://nobody:wrong@{place}"));
     let service = start_beside(&shared, Program::Query, &settings);
-    until("query-service to name the setting", LIMIT, || async {
+    until("query-service to name the setting", || async {
         let answer =
             block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
         let named = [("settings", ""), ("store", "postgres")]

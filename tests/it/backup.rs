@@ -168,7 +168,7 @@ async fn the_documented_backup_is_restored_by_the_documented_commands() {
 
     let service = command_service_beside(&shared, settings("followgraph_restored"));
     let mut commands = shared.through(&service).commands();
-    tests::until("the clock to be trusted", std::time::Duration::from_secs(30), || {
+    tests::until("the clock to be trusted", || {
         let mut commands = commands.clone();
         async move {
             let status =

@@ -14,13 +14,12 @@ use tests::burden::{Ordinary, Stubborn, bodies, frame, idle, peak_mib, refusal};
 use tests::clients::{check, follow};
 use tests::metrics::scrape;
 use tests::own::{command_service_beside, query_service_beside};
-use tests::{Endpoints, importing, new_user, truth};
+use tests::{Endpoints, LIMIT, importing, new_user, truth};
 
 const GOOD: &str = "the-good-callers-secret-000000001";
 const HOG: &str = "the-hogs-secret-0000000000000002==";
 const MOST_MIB: usize = 256;
 const CLIENTS: usize = 64;
-const SOON: Duration = Duration::from_secs(60);
 
 const FOLLOW: &str = "/followgraph.command.v1.CommandService/Follow";
 const REPLACE: &str = "/followgraph.command.v1.CommandService/ReplaceFollowing";
@@ -74,7 +73,7 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(SOON, state).await.unwrap_or_else(|_| panic!("never: {what}"));
+    tokio::time::timeout(LIMIT, state).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,7 +113,7 @@ async fn stalled_uploads_cost_no_more_than_a_share() {
         open.push((response, body));
     }
     for (response, _body) in open {
-        let status = tokio::time::timeout(SOON, refusal(response)).await.expect("it ends");
+        let status = tokio::time::timeout(LIMIT, refusal(response)).await.expect("it ends");
         reasons.push(status.as_ref().and_then(reason_of).expect("a reason"));
     }
     assert!(

@@ -1,7 +1,6 @@
 //! The checks that GetStatus, `/readyz` and the command line share.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use devstack::env_file::Env;
 use devstack::http;
@@ -16,8 +15,6 @@ use tests::{Endpoints, Queries, until};
 use tokio::task::block_in_place;
 
 use crate::cli::{Cli, json};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Name, subject, and whether readiness depends on it.
 type Name = (String, String, bool);
@@ -59,7 +56,7 @@ async fn status_readyz_and_command_line_show_the_same_checks() {
     let here = shared.through(&writes).reading_through(&reads);
     let (commands, queries, cli) = (here.commands(), here.queries(), Cli::of(here.clone()));
     // Projectors of other tests come and go.
-    until("the same checks everywhere", LIMIT, || async {
+    until("the same checks everywhere", || async {
         let status = commands.clone().get_status(command::GetStatusRequest {}).await;
         let ours = of_status(&status.expect("a status").into_inner().checks);
         let theirs = of_status(&checks(&mut queries.clone()).await);
@@ -100,7 +97,7 @@ async fn a_query_service_without_heartbeats_fails_a_check_and_stays_ready() {
     let here = shared.reading_through(&service);
     let (queries, cli) = (here.queries(), Cli::of(here));
     let turns = async |state: CheckState| {
-        until(&format!("the heartbeat to be {state:?}"), LIMIT, || async {
+        until(&format!("the heartbeat to be {state:?}"), || async {
             let check = heartbeat(&mut queries.clone()).await;
             if check.state() == state { Ok(check) } else { Err(format!("{check:?}")) }
         })
@@ -152,7 +149,7 @@ async fn query_service_has_a_status_while_no_store_answers() {
     };
     let service = block_in_place(|| Service::start(spec)).expect("the program starts");
     let here = shared.reading_through(&service);
-    let failed = until("the check to fail", LIMIT, || async {
+    let failed = until("the check to fail", || async {
         let status = here.queries().get_status(query::GetStatusRequest {}).await;
         failed_check(&status.map_err(|status| status.to_string())?.into_inner().checks, "stores")
     })
@@ -175,7 +172,7 @@ async fn command_service_has_a_status_while_postgres_is_away() {
     proxy.refuse(true);
     proxy.cut();
     let commands = shared.through(&service).commands();
-    let failed = until("the check to fail", LIMIT, || async {
+    let failed = until("the check to fail", || async {
         let status = commands.clone().get_status(command::GetStatusRequest {}).await;
         failed_check(&status.map_err(|status| status.to_string())?.into_inner().checks, "postgres")
     })

@@ -2,8 +2,6 @@
 
 mod services;
 
-use std::time::Duration;
-
 use devstack::http;
 use devstack::services::Service;
 use sqlx::PgPool;
@@ -15,8 +13,6 @@ use tests::{Act, Ask, Commands, Endpoints, Own, asks, truth, until, user, users}
 use time::OffsetDateTime;
 use tokio::task::block_in_place;
 use uuid::Uuid;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The reason of the failed check `clock`; `None` while it passes.
 fn problem(command: &Service) -> Result<Option<String>, String> {
@@ -32,7 +28,7 @@ fn problem(command: &Service) -> Result<Option<String>, String> {
 }
 
 async fn trusted(own: &Own) {
-    until("the clock to be trusted", LIMIT, || async {
+    until("the clock to be trusted", || async {
         match problem(&own.pipeline.command)? {
             None => Ok(()),
             Some(problem) => Err(problem),
@@ -42,7 +38,7 @@ async fn trusted(own: &Own) {
 }
 
 async fn distrusted(own: &Own) -> String {
-    until("the clock to be distrusted, while writes are served", LIMIT, || async {
+    until("the clock to be distrusted, while writes are served", || async {
         problem(&own.pipeline.command)?.ok_or_else(|| "it is trusted".to_owned())
     })
     .await
@@ -111,7 +107,7 @@ async fn expires(own: &Own) {
     let [a, b] = users();
     let at = database_clock(&pool).await + time::Duration::seconds(2);
     assert!(Ask::new(Act::Mute, a, b).until(at).done(&commands).await.changed);
-    until("a mute to run out", LIMIT, || async {
+    until("a mute to run out", || async {
         let left = snapshot_of(&pool, &[a]).await.edges.len();
         if left == 0 { Ok(()) } else { Err(format!("{left} edges")) }
     })
@@ -148,7 +144,7 @@ async fn a_clock_that_jumps_loses_nothing() {
             written.is_whole(&endpoints).await;
             clock.set("+0");
             let pool = &pool;
-            until("the clock to be right", LIMIT, || async move {
+            until("the clock to be right", || async move {
                 let ahead = database_clock(pool).await - OffsetDateTime::now_utc();
                 if ahead < time::Duration::MINUTE { Ok(()) } else { Err(ahead.to_string()) }
             })
@@ -190,7 +186,7 @@ async fn an_accepted_clock_ends_what_has_run_out() {
     written.is_whole(&endpoints).await;
     accept(&own);
     trusted(&own).await;
-    until("the block and the mute to run out", LIMIT, || async {
+    until("the block and the mute to run out", || async {
         let left = snapshot_of(&pool, &[written.a]).await.edges.len();
         if left == 1 { Ok(()) } else { Err(format!("{left} edges")) }
     })

@@ -1,7 +1,6 @@
 //! One event ends each expired mute and block, in time and once. Readers do not use a clock.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use futures::future::join_all;
 use proto::event::{EdgeKey, EdgeKind, EdgeOp, Event, Verb};
@@ -11,8 +10,6 @@ use tests::truth::events_from;
 use tests::truth::postgres::snapshot_of;
 use tests::{Act, Ask, Endpoints, asks, jobs::OnAccount, truth, until, user, users};
 use time::OffsetDateTime;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 fn in_millis(millis: i64) -> OffsetDateTime {
     let now = OffsetDateTime::now_utc();
@@ -27,7 +24,7 @@ async fn expired(
     source: UserId,
     count: usize,
 ) -> BTreeMap<EdgeKey, Event> {
-    until("mutes and blocks to expire", LIMIT, || async {
+    until("mutes and blocks to expire", || async {
         let mut ended = BTreeMap::new();
         for event in events_from(endpoints, from).await.into_iter().filter(|e| e.verb == Verb::Expire) {
             assert_eq!(event.actor, None, "it has no actor");
@@ -87,7 +84,7 @@ async fn what_runs_out_in_the_archive_does_not_come_back() {
     assert!(Ask::new(Act::Block, z, x).until(at).done(&commands).await.changed);
     assert!(Ask::new(Act::Mute, x, z).done(&commands).await.changed);
     OnAccount::Archive.finish(&commands, x).await;
-    until("the date to pass", LIMIT, || async {
+    until("the date to pass", || async {
         let now: OffsetDateTime = sqlx::query_scalar("SELECT now()")
             .fetch_one(&endpoints.postgres().await)
             .await

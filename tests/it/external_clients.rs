@@ -6,18 +6,14 @@ mod grpcurl;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use devstack::python::Python;
 use devstack::workspace;
 use serde_json::json;
-use tests::{Endpoints, new_user};
+use tests::{Endpoints, LIMIT, new_user};
 use tokio::task::block_in_place;
 
 use self::grpcurl::Grpcurl;
-
-/// Timeout of a program. Python starts slowly on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
 
 const COMMANDS: &str = "followgraph.command.v1.CommandService";
 const QUERIES: &str = "followgraph.query.v1.QueryService";

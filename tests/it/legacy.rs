@@ -5,8 +5,6 @@ mod import;
 mod verbs;
 mod verify;
 
-use std::time::Duration;
-
 use async_nats::jetstream;
 use devstack::env_file::Env;
 use proto::command::v1::SetAccountPrivacyRequest;
@@ -26,8 +24,6 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_types::StatusExt as _;
 
 type Graph = GraphServiceClient<Channel>;
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// A request as the older clients send it.
 fn with_token<T>(token: &str, message: T) -> Request<T> {
@@ -291,7 +287,7 @@ async fn assert_acknowledged(endpoints: &Endpoints) {
             .expect("the follow");
         assert!(last >= revision.unsigned_abs(), "answered at {revision}, the stream has {last}");
         let queries = endpoints.queries();
-        until("a read without a token to see the write", LIMIT, || {
+        until("a read without a token to see the write", || {
             let (mut queries, a, b) = (queries.clone(), a.clone(), b.clone());
             async move {
                 let answer = check(&mut queries, &a, &b, None).await.map_err(|status| status.to_string())?;

@@ -6,7 +6,6 @@ mod sets;
 mod suggestions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use proto::command::v1::{ImportEdge, ImportEdgesRequest};
 use proto::query::v1::{
@@ -18,8 +17,6 @@ use tests::importing;
 use tests::truth::wait_caught_up;
 use tests::{Endpoints, Queries, new_user, until};
 use tonic::Status;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The store that must answer a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,7 +268,7 @@ async fn the_read_model_answers_and_names_its_revision() {
     wait_caught_up(&endpoints).await;
     for store in Store::BOTH {
         let queries = endpoints.queries();
-        until("an answer of the store", LIMIT, || {
+        until("an answer of the store", || {
             let (mut queries, user, other) = (queries.clone(), user.clone(), other.clone());
             async move {
                 let page = mutuals(&mut queries, &user, 0, "", store.consistency()).await.expect("a page");

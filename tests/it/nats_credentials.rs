@@ -11,7 +11,6 @@ use tests::own::binaries;
 use tests::until;
 use tokio::task::block_in_place;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough to connect, short enough to wait for its expiry.
 const SHORT: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(3_600);
@@ -22,7 +21,7 @@ fn metric(service: &Service, name: &str) -> Result<f64, String> {
 }
 
 async fn wait_connected(service: &Service, wanted: bool) {
-    let _running = until("the state of the connection", LIMIT, || async {
+    let _running = until("the state of the connection", || async {
         if !devstack::http::is_ok(service.admin_addr(), "/livez") {
             return Err("the admin port does not answer".to_owned());
         }

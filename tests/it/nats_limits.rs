@@ -3,23 +3,19 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use devstack::daemon::Daemon;
 use devstack::env_file::Env;
 use devstack::ports::{Claim, loopback};
 use devstack::process::Signal;
 use devstack::{Tools, http};
-use proto::command::v1::{GetStatusRequest, ImportEdge, ImportEdgesRequest};
+use proto::command::v1::GetStatusRequest;
 use proto::graph::v1::StreamState;
 use tests::database::Database;
-use tests::importing::chunk;
 use tests::own::command_service_beside;
 use tests::status::until_stream_is;
-use tests::{Commands, Endpoints, new_user, until};
+use tests::{Commands, Endpoints, LIMIT, importing, new_user, until};
 use tokio::task::block_in_place;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A NATS whose account requires a size limit for each stream.
 struct LimitedNats {
@@ -69,7 +65,7 @@ impl Drop for LimitedNats {
 }
 
 async fn until_check_fails(commands: &Commands, name: &str, words: &str) {
-    until(&format!("the check {name}: {words}"), LIMIT, || {
+    until(&format!("the check {name}: {words}"), || {
         let mut commands = commands.clone();
         async move {
             let status = commands.get_status(GetStatusRequest {}).await.map_err(|s| s.to_string())?;
@@ -104,20 +100,15 @@ async fn limits_of_nats_are_named_and_lifting_them_is_enough() {
     until_stream_is(&commands, StreamState::Ok, "").await;
     until_check_fails(&commands, "message size", "65536").await;
 
-    let edges = (0..1_000).map(|_| ImportEdge {
-        source_id: new_user(),
-        target_id: new_user(),
-        ..ImportEdge::default()
-    });
-    let request = ImportEdgesRequest { chunk: 1, edges: edges.collect(), ..Default::default() };
-    let imported = chunk(&mut commands.clone(), request).await.expect("writes continue");
-    assert_eq!(imported.accepted, 1_000);
+    let edges: Vec<_> = (0..1_000).map(|_| (new_user(), new_user())).collect();
+    let (accepted, unchanged) = importing::all(&mut commands.clone(), &edges, edges.len()).await;
+    assert_eq!(accepted + unchanged, 1_000, "writes continue");
     let stuck = until_stream_is(&commands, StreamState::Blocked, "max_payload").await;
     assert!(stuck.problem.contains("revision 1 "), "{stuck:?}");
 
     nats.configure("1MB");
     nats.daemon.signal(Signal::SIGHUP).expect("a signal");
-    let healed = until("the event in the stream", LIMIT, || async {
+    let healed = until("the event in the stream", || async {
         let stream = until_stream_is(&commands, StreamState::Ok, "").await;
         if stream.last_revision == 1 { Ok(stream) } else { Err(format!("{stream:?}")) }
     });

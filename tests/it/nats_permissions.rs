@@ -1,7 +1,5 @@
 //! Permissions on NATS (I3): only the relay publishes to the stream, and each service only to its own subjects.
 
-use std::time::Duration;
-
 use async_nats::jetstream::{self, consumer};
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use devstack::Principal;
@@ -9,10 +7,8 @@ use futures::StreamExt as _;
 use proto::event::Event;
 use proto::{Epoch, Token, subjects};
 use tests::clients::follow;
-use tests::{Endpoints, new_user, truth};
+use tests::{Endpoints, LIMIT, new_user, truth};
 use tokio::sync::mpsc;
-
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// A connection, and the server's errors for it.
 struct Caller {

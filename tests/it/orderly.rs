@@ -32,7 +32,6 @@ type Answered = Arc<AtomicUsize>;
 /// `DATABASE_LOCK_TIMEOUT_MILLIS` and `COMMIT_RETRY_TIMEOUT_MILLIS` of the set that loses its servers: shorter than the
 /// defaults, for which it would wait several times.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
-const LIMIT: Duration = Duration::from_secs(60);
 /// Longer than `SHUTDOWN_DEADLINE_SECONDS`: a busy machine needs more.
 const STOP: Duration = Duration::from_secs(30);
 /// Minimum number of answered writes, and of reads, between two stops.
@@ -73,14 +72,14 @@ async fn ready_is_exactly_what_can_serve() {
     own.kill(Victim::Postgres);
     becomes(&own.pipeline.command, false, "postgres").await;
     assert!(follow(&mut commands, &a, &new_user()).await.is_err(), "and a write is refused");
-    until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
+    until("an answer of the read model", || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
     stays(&own.pipeline.query, true);
     stays(&own.pipeline.projector, true);
     // Also a projector that starts meanwhile: its read model is as complete as before.
     own.kill(Victim::Projector);
     own.revive(Victim::Projector);
     becomes(&own.pipeline.projector, true, "").await;
-    until("an answer of the read model", LIMIT, || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
+    until("an answer of the read model", || answer(queries.clone(), &a, &b, Source::Neo4j)).await;
 
     // Without both, no store can answer.
     own.kill(Victim::Neo4j);
@@ -92,7 +91,7 @@ async fn ready_is_exactly_what_can_serve() {
     own.revive(Victim::Postgres);
     becomes(&own.pipeline.command, true, "").await;
     becomes(&own.pipeline.query, true, "").await;
-    until("an answer of PostgreSQL", LIMIT, || answer(queries.clone(), &a, &b, Source::Postgres)).await;
+    until("an answer of PostgreSQL", || answer(queries.clone(), &a, &b, Source::Postgres)).await;
     stays(&own.pipeline.projector, false);
 
     // An empty read model is incomplete until the sweep has read all of PostgreSQL.
@@ -134,7 +133,7 @@ async fn a_lock_that_is_not_given_back(own: &mut Own) {
     for _ in 0..5 {
         assert!(follow(&mut commands, &new_user(), &new_user()).await.expect("a commit").changed);
     }
-    until("the mute to run out", LIMIT, || async {
+    until("the mute to run out", || async {
         let left: i64 =
             sqlx::query_scalar("SELECT count(*) FROM mutes").fetch_one(&pool).await.expect("a number");
         if left == 0 { Ok(()) } else { Err(format!("{left} left")) }
@@ -179,7 +178,7 @@ async fn a_migration_waits(own: &mut Own) {
 
 /// Waits until `/readyz` has this status and, if it is false, this failed check.
 async fn becomes(service: &Service, ready: bool, because: &str) {
-    until(&format!("{} to be ready: {ready}", service.name()), LIMIT, || async {
+    until(&format!("{} to be ready: {ready}", service.name()), || async {
         let answer =
             block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
         let wanted =
@@ -230,7 +229,7 @@ async fn sigterm_under_load_loses_nothing() {
         for victim in [Victim::Command, Victim::Query, Victim::Projector] {
             let answered = || [&written, &read].map(|count| count.load(Ordering::SeqCst));
             let before = answered();
-            until("calls to be under way", LIMIT, || async {
+            until("calls to be under way", || async {
                 let now = answered();
                 let enough = now.iter().zip(before).all(|(now, before)| *now >= before + BETWEEN_STOPS);
                 if enough { Ok(()) } else { Err(format!("{now:?} writes and reads after {before:?}")) }

@@ -1,7 +1,6 @@
 //! command-service creates partitions without delaying writes, and drops those that are no longer needed (I6).
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use devstack::{Principal, http};
 use futures::future::join_all;
@@ -10,8 +9,6 @@ use tests::own::Victim;
 use tests::{Act, Ask, Endpoints, Own, truth, until, user, users};
 use tokio::task::block_in_place;
 use uuid::Uuid;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 async fn run(pool: &PgPool, statement: &str) {
     sqlx::raw_sql(AssertSqlSafe(statement))
@@ -174,13 +171,13 @@ async fn inserts_that_fail_are_seen_without_traffic() {
         let answer = block_in_place(|| http::get(own.pipeline.command.admin_addr(), "/readyz"));
         answer.map(|answer| (answer.status, answer.body)).map_err(|error| error.to_string())
     };
-    until("the check `commits` to fail", LIMIT, || async {
+    until("the check `commits` to fail", || async {
         let (status, body) = readyz().await?;
         let names = body.contains("there are no partitions for today");
         if status == 503 && names { Ok(()) } else { Err(body) }
     })
     .await;
-    until("the metric to say that there is no partition for today", LIMIT, || async {
+    until("the metric to say that there is no partition for today", || async {
         let metrics = block_in_place(|| tests::metrics::scrape(own.pipeline.command.admin_addr()));
         let of_replies = metrics.iter().find(|sample| {
             sample.metric == "followgraph_partition_days_ahead" && sample.labels["parent"] == "replies"
@@ -190,7 +187,7 @@ async fn inserts_that_fail_are_seen_without_traffic() {
     })
     .await;
     run(&pool, &format!("DROP VIEW {today}")).await;
-    until("the check `commits` to pass", LIMIT, || async {
+    until("the check `commits` to pass", || async {
         let (status, body) = readyz().await?;
         if status == 200 { Ok(()) } else { Err(body) }
     })
@@ -206,7 +203,7 @@ async fn the_upkeep_keeps_what_projectors_and_repeats_need() {
         assert!(Ask::new(Act::Follow, user(), user()).done(&commands).await.changed);
     }
     truth::wait_caught_up(&endpoints).await;
-    until("the record of the projector to reach the head", LIMIT, || async {
+    until("the record of the projector to reach the head", || async {
         let least = "SELECT coalesce(min(revision), 0) FROM projectors";
         let least: i64 = sqlx::query_scalar(least).fetch_one(&pool).await.expect("the records");
         if least >= 6 { Ok(()) } else { Err(least.to_string()) }
@@ -280,7 +277,7 @@ async fn tidied(own: &mut Own, pool: &PgPool) {
     own.kill(Victim::Command);
     own.revive(Victim::Command);
     own.wait_ready();
-    until("old partitions to be dropped", LIMIT, || async {
+    until("old partitions to be dropped", || async {
         if exists(pool, &canary).await { Err("not yet".to_owned()) } else { Ok(()) }
     })
     .await;

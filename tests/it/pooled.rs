@@ -1,7 +1,5 @@
 //! PostgreSQL behind PgBouncer: sessions work as without it, and pool modes other than session are rejected.
 
-use std::time::Duration;
-
 use devstack::env_file::Env;
 use devstack::pgbouncer::has_ipv6;
 use devstack::services::{Program, Service, cli};
@@ -18,7 +16,6 @@ use tests::refusal::assert_refused;
 use tests::{Endpoints, jobs, new_user, until, user};
 use tokio::task::block_in_place;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// The shared one has another database's stream, and listeners.
 const NO_NATS: &str = "nats://127.0.0.1:1";
 
@@ -45,7 +42,7 @@ fn env(url: String, shared: &Endpoints) -> Env {
 
 /// Waits until /readyz fails with this text.
 async fn until_unready(service: &Service, words: &str) {
-    until(&format!("{} to say {words}", service.name()), LIMIT, || async {
+    until(&format!("{} to say {words}", service.name()), || async {
         let answer =
             block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
         let said = answer.status == 503 && answer.body.contains(words);

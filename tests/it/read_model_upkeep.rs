@@ -18,7 +18,6 @@ use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-const LIMIT: Duration = Duration::from_secs(120);
 /// More than the walk counts in one transaction.
 const CELEBRITY: usize = 11_000;
 /// Retention time of the stream.
@@ -32,7 +31,7 @@ fn sum(own: &Own, metric: &str) -> f64 {
 }
 
 async fn wait_for(own: &Own, what: &str, mut holds: impl FnMut() -> bool) {
-    until(what, LIMIT, || {
+    until(what, || {
         let held = holds();
         async move { if held { Ok(()) } else { Err("not yet".to_owned()) } }
     })
@@ -132,7 +131,7 @@ async fn a_celebrity_is_searched_while_it_gains_followers(own: &Own, star: &str)
     graph.run(damage).await.expect("two edges are damaged");
     let passes = sum(own, "projector_sweep_passes_total");
     let mut commands = own.endpoints.commands();
-    until("two passes while followers come", LIMIT, || {
+    until("two passes while followers come", || {
         let star = star.to_owned();
         let mut commands = commands.clone();
         let passed = sum(own, "projector_sweep_passes_total") - passes;
@@ -228,14 +227,14 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
         .expect("the events before");
     assert_eq!(in_postgres(&pool, erased.uuid()).await, Vec::<String>::new());
     // The walk's cursor may contain it for a moment.
-    until("Neo4j without the id", LIMIT, || async {
+    until("Neo4j without the id", || async {
         let left = in_neo4j(&graph, &text).await;
         if left == 0 { Ok(()) } else { Err(format!("{left} nodes and edges")) }
     })
     .await;
     let name = subjects::stream_name(truth::head_token(endpoints).await.epoch);
     let jetstream = jetstream::new(endpoints.nats().await);
-    until("a stream without messages", LIMIT, || async {
+    until("a stream without messages", || async {
         let stream = jetstream.get_stream(&name).await.map_err(|error| error.to_string())?;
         let left = stream.cached_info().state.messages;
         if left == 0 { Ok(()) } else { Err(format!("{left} messages")) }
@@ -288,7 +287,7 @@ async fn a_kill_between_two_parts_shows_no_part(own: &mut Own, proxy: &FaultProx
     let graph = endpoints.neo4j();
     let begun = "MATCH (c:Checkpoint) WHERE c.partial_revision > c.revision AND c.visible = c.revision \
                  AND c.target = c.partial_revision RETURN count(c) AS n";
-    until("a part of the event in Neo4j", LIMIT, || async {
+    until("a part of the event in Neo4j", || async {
         if number(&graph, begun, "").await == 1 { Ok(()) } else { Err("no part".to_owned()) }
     })
     .await;

@@ -12,13 +12,11 @@ use tests::fault_proxy::FaultProxy;
 use tests::own::Victim;
 use tests::refusal::assert_refused;
 use tests::status::until_stream_is;
-use tests::{Commands, Endpoints, Own, new_user, truth, until};
+use tests::{Commands, Endpoints, LIMIT, Own, new_user, truth, until};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use tonic_types::StatusExt as _;
 
-/// Without being closed, sessions at a read-only server live for half an hour.
-const SOON: Duration = Duration::from_secs(30);
 /// Clients that write during a failover.
 const WRITERS: usize = 4;
 
@@ -30,14 +28,14 @@ async fn assert_not_committed(commands: &mut Commands) {
 }
 
 async fn until_not_ready(own: &Own) {
-    until("/readyz to be false", SOON, || async {
+    until("/readyz to be false", || async {
         if own.pipeline.command.is_ready() { Err("ready".to_owned()) } else { Ok(()) }
     })
     .await;
 }
 
 async fn follows_again(commands: &Commands) -> (String, String, String) {
-    until("a follow", SOON, || {
+    until("a follow", || {
         let mut commands = commands.clone();
         async move {
             let (a, b) = (new_user(), new_user());
@@ -205,6 +203,6 @@ async fn writes_until_promoted(mut commands: Commands) -> Vec<(String, String)> 
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-        assert!(begun.elapsed() < SOON * 2, "no follow is acknowledged");
+        assert!(begun.elapsed() < LIMIT, "no follow is acknowledged");
     }
 }

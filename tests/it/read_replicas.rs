@@ -22,7 +22,6 @@ use tokio::task::block_in_place;
 
 use self::load::Load;
 
-const LIMIT: Duration = Duration::from_secs(120);
 const BOTH: [&str; 2] = ["projector-0", "projector-1"];
 
 /// A set that can grow a second read replica, and does not fail reads because the machine is small.
@@ -270,7 +269,7 @@ async fn store(endpoints: &Endpoints, replica: &str) -> Result<StoreStatus, Stri
 
 async fn wait_store(endpoints: &Endpoints, replica: &str, wanted: impl Fn(&StoreStatus) -> bool) {
     let wanted = &wanted;
-    until("the wanted state of a replica", LIMIT, || async move {
+    until("the wanted state of a replica", || async move {
         let store = store(endpoints, replica).await?;
         if wanted(&store) { Ok(()) } else { Err(format!("{store:?}")) }
     })

@@ -3,8 +3,6 @@
 
 mod in_doubt;
 
-use std::time::Duration;
-
 use devstack::Server as _;
 use devstack::env_file::Env;
 use devstack::http;
@@ -13,10 +11,8 @@ use devstack::services::{Program, Service, ServiceSpec};
 use tests::clients::{follow, unfollow};
 use tests::own::{Victim, binaries};
 use tests::proxy::CommitLoser;
-use tests::{Endpoints, Own, graph, importing, new_user, truth, until};
+use tests::{Endpoints, LIMIT, Own, graph, importing, new_user, truth, until};
 use tokio::task::block_in_place;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
@@ -62,14 +58,14 @@ async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
 /// A projector that finds another program's data writes nothing until the data is removed.
 async fn data_of_others_is_left_alone(own: &mut Own) {
     let graph = own.endpoints.neo4j();
-    until("a node of another program", LIMIT, || async {
+    until("a node of another program", || async {
         let made = graph.run(neo4rs::query("MERGE (:Other {id: 1})")).await;
         made.map(drop).map_err(|error| error.to_string())
     })
     .await;
     own.revive(Victim::Projector);
     let admin = own.pipeline.projector.admin_addr();
-    until("the projector to name the settings", LIMIT, || async {
+    until("the projector to name the settings", || async {
         let answer = block_in_place(|| http::get(admin, "/readyz")).map_err(|error| error.to_string())?;
         let said = answer.status == 503 && answer.body.contains("check NEO4J_URI and NEO4J_DATABASE");
         if said { Ok(()) } else { Err(answer.body) }
@@ -96,7 +92,7 @@ async fn values_of_other_types_are_repaired(endpoints: &Endpoints) {
             format!("MATCH ()-[r:FOLLOWS]->() WITH r, rand() AS place ORDER BY place LIMIT 1 SET {damage}");
         graph.run(neo4rs::query(&damage)).await.expect("an edge is damaged");
     }
-    until("the sweep to repair them", LIMIT, || async {
+    until("the sweep to repair them", || async {
         let wrong = "MATCH ()-[r:FOLLOWS]->() WHERE r.pos IS NOT :: INTEGER NOT NULL \
                      OR r.created_at IS NOT :: INTEGER NOT NULL OR r.rev IS NOT :: INTEGER \
                      OR r.expires_at IS NOT NULL OR r.dst IS NOT :: STRING NOT NULL \
@@ -198,7 +194,7 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
         let (a, b) = (new_user(), new_user());
         let answer = follow(&mut commands, &a, &b).await.expect("the outcome is resolved");
         assert!(answer.changed, "round {round}: it was this command that changed it");
-        until("a reply to be lost", LIMIT, || async {
+        until("a reply to be lost", || async {
             let lost = proxy.lost();
             if lost > round { Ok(()) } else { Err(format!("{lost} lost")) }
         })
@@ -212,7 +208,7 @@ async fn a_commit_whose_reply_is_lost_is_answered_once_and_stays_once() {
 
     // PostgreSQL's host fails without closing connections: no abandoned transaction keeps its place in a pool.
     proxy.vanish();
-    until("writes to go through again", Duration::from_secs(90), || {
+    until("writes to go through again", || {
         let mut commands = endpoints.commands();
         async move {
             let answer = follow(&mut commands, &new_user(), &new_user()).await;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use devstack::Principal;
 use devstack::env_file::Env;
@@ -14,7 +13,6 @@ use tests::own::binaries;
 use tests::{Endpoints, until};
 use tokio::task::block_in_place;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// Long enough for a key.
 const MARKER: &str = "hunter-d0a4f3b1c2";
 /// A port that refuses connections.
@@ -104,13 +102,13 @@ async fn run(program: Program, servers: Servers, level: &str) -> String {
         log: log.clone(),
     })
     .expect("the program starts");
-    until("the admin port", LIMIT, || async {
+    until("the admin port", || async {
         let answers = devstack::http::is_ok(loopback(admin.port), "/livez");
         if answers { Ok(()) } else { Err(std::fs::read_to_string(&log).unwrap_or_default()) }
     })
     .await;
     // More than a start without failures writes.
-    until("failures in the log", LIMIT, || async {
+    until("failures in the log", || async {
         let lines = std::fs::read_to_string(&log).unwrap_or_default().lines().count();
         if lines >= 15 { Ok(()) } else { Err(format!("{lines} lines")) }
     })

@@ -1,7 +1,6 @@
 //! I9: errors of calls contain no text of a database.
 
 use std::fmt::Debug;
-use std::time::Duration;
 
 use devstack::env_file::Env;
 use devstack::http;
@@ -20,7 +19,6 @@ use tests::{Act, Ask, Commands, Endpoints, asks, importing, new_user, until, use
 use tokio::task::block_in_place;
 use tonic::Status;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// The stream of the shared NATS belongs to another database.
 const NO_NATS: &str = "nats://127.0.0.1:1";
 /// The error that [`REFUSE_ROWS`] raises: its message, detail and hint.
@@ -168,7 +166,7 @@ async fn errors_of_reads_show_no_text_of_postgresql() {
         .with("READ_SOURCE", "postgres");
     let service = query_service_beside(&shared, settings);
     let here = shared.reading_through(&service);
-    until("PostgreSQL to answer", LIMIT, || async {
+    until("PostgreSQL to answer", || async {
         let calls = [reads(&here).await, export(&here).await].concat();
         let refused = failed(&calls);
         if refused.is_empty() { Ok(()) } else { Err(format!("{refused:?} of {calls:?}")) }
@@ -192,7 +190,7 @@ async fn errors_of_reads_show_no_text_of_neo4j() {
         .with("NEO4J_DATABASE", "nowhere")
         .with("READ_SOURCE", "neo4j");
     let service = start_beside(&shared, Program::Query, &settings);
-    until("Neo4j to refuse the name of the database", LIMIT, || async {
+    until("Neo4j to refuse the name of the database", || async {
         let answer =
             block_in_place(|| http::get(service.admin_addr(), "/readyz")).map_err(|e| e.to_string())?;
         if answer.body.contains("NEO4J_DATABASE") { Ok(()) } else { Err(answer.body) }

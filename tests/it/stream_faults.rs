@@ -8,8 +8,6 @@ use tests::importing;
 use tests::own::Victim;
 use tests::{Endpoints, Own, graph, truth, until};
 
-const LIMIT: Duration = Duration::from_secs(30);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_stream_and_a_stray_message_heal_while_writes_go_on() {
     let mut own = Own::light().start().await;
@@ -78,7 +76,7 @@ async fn takes_new_settings(own: &mut Own) {
     own.pipeline.command.spec.env.set("STREAM_MAX_AGE_SECONDS", "86400");
     own.revive(Victim::Command);
     let nats = own.endpoints.nats().await;
-    until("the stream to have the new age", LIMIT, || {
+    until("the stream to have the new age", || {
         let context = jetstream::new(nats.clone());
         async move {
             let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
@@ -91,7 +89,7 @@ async fn takes_new_settings(own: &mut Own) {
 
 async fn stands_at(endpoints: &Endpoints, wanted: Revision) {
     let nats = endpoints.nats().await;
-    until("the stream to be made again", LIMIT, || {
+    until("the stream to be made again", || {
         let context = jetstream::new(nats.clone());
         async move {
             let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;

@@ -7,7 +7,6 @@ mod tables;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use devstack::Principal;
 use proto::UserId;
@@ -19,9 +18,6 @@ use tests::{Act, Ask, Commands, Endpoints, asks, graph, importing, truth, until,
 
 use self::example::{Running, Subscriber};
 use self::tables::Tables;
-
-/// Timeout of each step; Python starts slowly on a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_that_is_killed_and_started_again_holds_the_tables_of_postgresql() {
@@ -178,7 +174,7 @@ impl Writer {
 
     async fn has_written_more(&self, more: u64) {
         let wanted = self.written.load(Ordering::Relaxed) + more;
-        until("more to be written", LIMIT, || async {
+        until("more to be written", || async {
             let written = self.written.load(Ordering::Relaxed);
             if written >= wanted { Ok(()) } else { Err(format!("{written} of {wanted}")) }
         })

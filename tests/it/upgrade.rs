@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use devstack::env_file::Env;
 use devstack::services::{Program, Service};
@@ -21,14 +20,13 @@ use tests::balancer::Balancer;
 use tests::clients::{Bearer, channel, check, follow, fresh, was_never_sent};
 use tests::metrics::{calls_answered, scrape};
 use tests::own::{binaries, next_binaries, released_binaries};
-use tests::{Commands, Endpoints, Own, Queries, explained, new_user, truth, until};
+use tests::{Commands, Endpoints, LIMIT, Own, Queries, explained, new_user, truth, until};
 use tokio::task::{JoinSet, block_in_place};
 use tonic::Status;
 
 const CLIENTS: usize = 4;
 /// Number of calls that show that a process gets its share of the load.
 const SOME: f64 = 50.0;
-const LIMIT: Duration = Duration::from_secs(90);
 
 /// Clients that follow and read it back, over both balancers, until they must leave.
 struct Load {
@@ -102,7 +100,7 @@ async fn all_have_a_share(services: &[&Service]) {
     for service in services {
         let calls = || block_in_place(|| calls_answered(service.admin_addr()));
         let before = calls();
-        until("traffic at each process", LIMIT, || async {
+        until("traffic at each process", || async {
             let more = calls() - before;
             if more > SOME { Ok(()) } else { Err(format!("{}: {more} calls", service.name())) }
         })
@@ -133,7 +131,7 @@ async fn two_versions_at_once_and_back_again() {
     let settings = Env::default()
         .with("MAX_CONNECTION_AGE_SECONDS", "1")
         // All servers share one small machine here: that alone must not make a read slow.
-        .with("NEO4J_READ_TIMEOUT_MILLIS", "2000");
+        .with("NEO4J_READ_TIMEOUT_MILLIS", "10000");
     let mut own = Own::start_to_grow(settings).await;
     own.grow_from(&newer);
     let endpoints = own.endpoints.clone();
@@ -172,7 +170,7 @@ async fn two_versions_at_once_and_back_again() {
 
     // The newer projector resumes where the older one stopped.
     start_as(&mut own.pipeline.projector, &newer);
-    until("the newer projector to continue", LIMIT, || async {
+    until("the newer projector to continue", || async {
         let samples = block_in_place(|| scrape(own.pipeline.projector.admin_addr()));
         let value = |name: &str| -> f64 {
             samples.iter().filter(|sample| sample.metric == name).map(|sample| sample.value).sum()
@@ -210,7 +208,7 @@ async fn two_versions_at_once_and_back_again() {
 async fn upgrade_from_a_release_and_rollback_lose_nothing() {
     let (older, newer) = (released_binaries(), binaries());
     let settings =
-        Env::default().with("MAX_CONNECTION_AGE_SECONDS", "1").with("NEO4J_READ_TIMEOUT_MILLIS", "2000");
+        Env::default().with("MAX_CONNECTION_AGE_SECONDS", "1").with("NEO4J_READ_TIMEOUT_MILLIS", "10000");
     let mut own = Own::start_from(&older, settings).await;
     let endpoints = own.endpoints.clone();
     let (writes, reads) = (Balancer::start().await, Balancer::start().await);

@@ -1,7 +1,6 @@
 //! WatchEvents: every event once and in order, from any retained revision.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use async_nats::jetstream;
 use devstack::env_file::Env;
@@ -12,13 +11,11 @@ use proto::query::v1::{WatchEventsRequest, WatchEventsResponse};
 use proto::{Epoch, Revision, Token, UserId, subjects};
 use tests::clients::Bearer;
 use tests::refusal::{assert_refused, metadata};
-use tests::{Act, Ask, Endpoints, Own, Queries, graph, importing, truth, until, users};
+use tests::{Act, Ask, Endpoints, LIMIT, Own, Queries, graph, importing, truth, until, users};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
 use crate::cli::{Cli, json};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// A watch and its position.
 struct Watch {
@@ -75,7 +72,7 @@ impl Watch {
 
 /// Starts a watch as soon as a place is free: a watch frees its place some time after its end.
 async fn admitted(queries: &Queries, request: WatchEventsRequest) -> Watch {
-    until("a place", LIMIT, || async {
+    until("a place", || async {
         Watch::begin(queries, request.clone()).await.map_err(|status| status.to_string())
     })
     .await
@@ -269,7 +266,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
     let postgres = endpoints.postgres().await;
     sqlx::query("DELETE FROM outbox WHERE revision <= 100").execute(&postgres).await.expect("deleted");
     let context = jetstream::new(endpoints.nats().await);
-    until("a stream without the oldest events", LIMIT, || async {
+    until("a stream without the oldest events", || async {
         // The relay creates it again, from the events that are then in the outbox.
         let stream = context.get_stream(subjects::STREAM).await.map_err(|error| error.to_string())?;
         let first = stream.cached_info().state.first_sequence;
@@ -280,7 +277,7 @@ async fn a_watch_reaches_back_to_the_oldest_kept_event() {
         Err(format!("it began at {first}"))
     })
     .await;
-    let pruned = until("the last place", LIMIT, || async {
+    let pruned = until("the last place", || async {
         match Watch::begin(&queries, after(beginning)).await {
             Err(status) if [Code::ResourceExhausted, Code::Unavailable].contains(&status.code()) => {
                 Err(status.to_string())

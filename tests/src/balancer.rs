@@ -5,7 +5,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use devstack::services::Service;
 use parking_lot::Mutex;
@@ -15,9 +14,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::clients;
-
-/// Timeout of an orderly stop.
-const LIMIT: Duration = Duration::from_secs(60);
+use crate::wait::LIMIT;
 
 /// A running balancer; it ends with the test's runtime.
 #[derive(Clone, Debug)]

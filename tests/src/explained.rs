@@ -10,8 +10,6 @@ use crate::{new_user, until};
 
 /// The deadline of each read: enough for two slow stores.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Timeout of building a replica on a busy machine.
-const LIMIT: Duration = Duration::from_secs(180);
 
 /// A request with a deadline that a slow machine meets.
 pub fn in_time<T>(message: T) -> Request<T> {
@@ -49,7 +47,7 @@ pub fn answered_by(explanation: Option<Explanation>) -> Option<String> {
 
 /// Waits until a replica has answered, which an empty or incomplete one never does.
 pub async fn wait_answering(queries: &Queries, replica: &str) {
-    until("a replica to answer", LIMIT, || async {
+    until("a replica to answer", || async {
         let answer = check(&mut queries.clone(), &new_user(), &new_user(), None).await;
         let by = answered_by(answer.map_err(|status| status.to_string())?.explanation);
         if by.as_deref() == Some(replica) { Ok(()) } else { Err(format!("{by:?} answered")) }

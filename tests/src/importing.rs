@@ -1,15 +1,10 @@
 //! An import like that of a careful client: chunks in order, and after an interruption the unanswered ones again.
 
-use std::time::Duration;
-
 use futures::stream;
 use proto::command::v1::{ImportEdge, ImportEdgesRequest, ImportEdgesResponse};
 use tonic::{Code, Status};
 
 use crate::clients::Commands;
-
-/// How long an import is retried.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One chunk, sent once.
 pub async fn chunk(
@@ -60,7 +55,7 @@ pub async fn retried<T, F>(mut call: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, Status>>,
 {
-    crate::until("a call to get through", PATIENCE, || {
+    crate::until("a call to get through", || {
         let outcome = call();
         async move {
             match outcome.await {

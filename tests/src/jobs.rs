@@ -1,7 +1,6 @@
 //! Commands on whole accounts, and waiting for the jobs that they start.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use proto::UserId;
 use proto::command::v1::{
@@ -14,9 +13,6 @@ use uuid::Uuid;
 use crate::clients::Commands;
 use crate::importing::invites_repeat;
 use crate::until;
-
-/// Timeout of a job.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A command on a whole account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +120,7 @@ pub async fn wait(commands: &Commands, job_id: &str) {
         return;
     }
     let done = AtomicU64::new(0);
-    until("a job to be done", LIMIT, || {
+    until("a job to be done", || {
         let job = get(commands, job_id);
         let done = &done;
         async move {

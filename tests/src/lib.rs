@@ -38,7 +38,7 @@ pub use asks::{Act, Ask};
 pub use clients::{Commands, Queries};
 pub use endpoints::Endpoints;
 pub use own::Own;
-pub use wait::until;
+pub use wait::{LIMIT, until, until_within};
 
 /// An account that no other test uses.
 pub fn new_user() -> String {

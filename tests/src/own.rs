@@ -13,9 +13,7 @@ use tokio::task::block_in_place;
 use crate::endpoints::Endpoints;
 use crate::spare::{self, Schema};
 use crate::turns::{Turn, Weight};
-
-/// Timeout of a service's start.
-const READY: Duration = Duration::from_secs(90);
+use crate::wait::LIMIT;
 
 /// PostgreSQL, NATS, Neo4j and the three services, for one test.
 ///
@@ -202,7 +200,7 @@ impl Own {
 
     /// Waits until all services are ready.
     pub fn wait_ready(&mut self) {
-        self.wait_ready_within(READY);
+        self.wait_ready_within(LIMIT);
     }
 
     /// As [`Self::wait_ready`], with another timeout: after many kills a read model has much to catch up with.
@@ -332,7 +330,7 @@ pub fn second_replica(shared: &Endpoints) -> Service {
 fn ready(spec: ServiceSpec) -> Service {
     block_in_place(|| {
         let mut service = Service::start(spec).expect("the service starts");
-        service.wait_ready(READY).unwrap_or_else(|error| panic!("{error:#}"));
+        service.wait_ready(LIMIT).unwrap_or_else(|error| panic!("{error:#}"));
         service
     })
 }

@@ -1,22 +1,17 @@
 //! The state of the stream in GetStatus.
 
-use std::time::Duration;
-
 use proto::command::v1::GetStatusRequest;
 use proto::graph::v1::{StreamState, StreamStatus};
 
 use crate::Commands;
 use crate::wait::until;
 
-/// Long enough for a process to start, and for an epoch to have no more heartbeats.
-const LIMIT: Duration = Duration::from_secs(90);
-
 /// Waits until a command-service reports this state of its stream, and a problem with this text.
 ///
 /// # Panics
 /// If it does not.
 pub async fn until_stream_is(commands: &Commands, state: StreamState, words: &str) -> StreamStatus {
-    until(&format!("a stream that is {state:?}: {words}"), LIMIT, || {
+    until(&format!("a stream that is {state:?}: {words}"), || {
         let mut commands = commands.clone();
         async move {
             let status = commands.get_status(GetStatusRequest {}).await.map_err(|s| s.to_string())?;

@@ -5,11 +5,26 @@ use std::time::{Duration, Instant};
 /// Polling interval.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Polls `look` until it succeeds.
+/// Timeout of everything that must happen at some time. Not a claim of speed: a machine under other load takes minutes
+/// to start a Neo4j.
+pub const LIMIT: Duration = Duration::from_secs(300);
+
+/// Polls `look` until it succeeds, at most for [`LIMIT`].
 ///
 /// # Panics
 /// At the timeout; the message contains the last state.
-pub async fn until<T, F>(what: &str, limit: Duration, mut look: impl FnMut() -> F) -> T
+pub async fn until<T, F>(what: &str, look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    until_within(LIMIT, what, look).await
+}
+
+/// As [`until`], with a timeout of its own.
+///
+/// # Panics
+/// At the timeout; the message contains the last state.
+pub async fn until_within<T, F>(limit: Duration, what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {

@@ -19,9 +19,7 @@ use time::OffsetDateTime;
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-use super::{
-    LIMIT, Written, accept, database_clock, distrusted, expires, is_trusted, partitions, problem, trusted,
-};
+use super::{Written, accept, database_clock, distrusted, expires, is_trusted, partitions, problem, trusted};
 
 const JUMPS: [&str; 4] = ["+2h", "-2h", "+10d", "-10d"];
 /// Longer than the worker's interval between checks for expired edges.
@@ -71,7 +69,7 @@ async fn edges_of(pool: &PgPool, user: proto::UserId) -> usize {
 }
 
 async fn until_ended(pool: &PgPool, muter: proto::UserId) {
-    until("a mute to run out", LIMIT, || async {
+    until("a mute to run out", || async {
         let left = edges_of(pool, muter).await;
         if left == 0 { Ok(()) } else { Err(format!("{left} edges")) }
     })
@@ -140,7 +138,7 @@ async fn a_lone_command_service(own: &mut Own, clock: &FakeTime, written: &Writt
         imports_are_dated_right(&commands).await;
         written.is_whole(&endpoints).await;
 
-        until("the mute to be overdue", LIMIT, || async {
+        until("the mute to be overdue", || async {
             let left = at + OVERDUE - database_clock(&pool).await;
             if left.is_negative() { Ok(()) } else { Err(left.to_string()) }
         })
@@ -190,7 +188,7 @@ async fn one_of_two_command_services(own: &Own, clock: &FakeTime, written: &Writ
     for jump in ["+10d", "-2h"] {
         clock.set(jump);
         distrusted(own).await;
-        let since = until("the other one to take the suspension back", LIMIT, || async {
+        let since = until("the other one to take the suspension back", || async {
             trusted_since(&pool).await.ok_or_else(|| "drops are suspended".to_owned())
         })
         .await;
@@ -247,7 +245,7 @@ async fn readers_and_projector(own: &mut Own) {
 
 /// The delay that the projector reports for an event to become visible.
 async fn lag_of(commands: &Commands, event: Token) -> Duration {
-    let told = until("the projector to report it", LIMIT, || {
+    let told = until("the projector to report it", || {
         let mut commands = commands.clone();
         async move {
             let status =

@@ -1,8 +1,6 @@
 //! Commands in one batch, in a known order: while the committer of a second command-service waits for the head, later
 //! commands collect in its queue.
 
-use std::time::Duration;
-
 use devstack::services::Service;
 use proto::command::v1::GetStatusRequest;
 use sqlx::{Postgres, Transaction};
@@ -10,8 +8,6 @@ use tests::metrics::scrape;
 use tests::own::second_replica;
 use tests::{Act, Ask, Commands, Endpoints, asks, until, user};
 use tokio::task::{JoinHandle, block_in_place};
-
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// The head is locked, and one command waits for it.
 pub(super) struct Gathering {
@@ -34,7 +30,7 @@ impl Gathering {
             let commands = commands.clone();
             async move { Ask::new(Act::Follow, user(), user()).done(&commands).await }
         });
-        until("the committer to take a batch", LIMIT, || async {
+        until("the committer to take a batch", || async {
             let taken = batches(&service) - before;
             if taken > 0.0 { Ok(()) } else { Err("no batch".to_owned()) }
         })
@@ -50,7 +46,7 @@ impl Gathering {
         let call = tokio::spawn(call);
         self.queued += 1;
         let queued = self.queued;
-        until("the command in the queue", LIMIT, || {
+        until("the command in the queue", || {
             let mut commands = self.commands.clone();
             async move {
                 let status = commands.get_status(GetStatusRequest {}).await;

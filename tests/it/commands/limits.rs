@@ -114,7 +114,7 @@ async fn writes_above_the_rate_get_a_retry_delay() {
     );
     // Other actors continue, and so does this one after its retry delay.
     Ask::new(Act::Follow, other, b).done(&commands).await;
-    tests::until("the actor to be let through", std::time::Duration::from_secs(10), || async {
+    tests::until("the actor to be let through", || async {
         Ask::new(Act::Unfollow, a, b).send(&commands).await.map_err(|status| status.to_string())
     })
     .await;

@@ -1,7 +1,5 @@
 //! Preconditions on the state of a pair.
 
-use std::time::Duration;
-
 use proto::error::Reason;
 use proto::graph::v1::Relationship;
 use proto::query::v1::GetRelationshipsRequest;
@@ -124,7 +122,7 @@ async fn an_expiry_fails_a_stale_precondition() {
     let soon = now + time::Duration::seconds(3);
     Ask::new(Act::Block, b, a).until(soon).done(&shared.commands).await;
     let read = etag(&shared.changed(Act::Mute, a, b).await.relationship);
-    until("the block to expire", Duration::from_secs(30), || async {
+    until("the block to expire", || async {
         if shared.pair(a, b).await.blocked_by { Err("it stands".to_owned()) } else { Ok(()) }
     })
     .await;

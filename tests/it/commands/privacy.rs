@@ -1,7 +1,5 @@
 //! Private accounts and requests to follow them.
 
-use std::time::Duration;
-
 use proto::UserId;
 use proto::command::v1::JobState;
 use proto::error::Reason;
@@ -131,7 +129,7 @@ async fn public_archived_and_restored_in_one_batch_accepts_requests() {
         answers.push(call.await.expect("no panic").expect("it is done"));
     }
     jobs::wait(&shared.commands, &answers[2].job_id).await;
-    until("all requests to be accepted", Duration::from_secs(30), || async {
+    until("all requests to be accepted", || async {
         let counts = snapshot_of(&pool, &[p]).await.accounts[&p].counts;
         let done = (counts.followers, counts.requests_received) == (3, 0);
         if done { Ok(()) } else { Err(format!("{counts:?}")) }
@@ -189,7 +187,7 @@ async fn going_public_private_and_public_again_leaves_no_request() {
     assert!(first.changed && last.changed && first.job_id != last.job_id, "each has its own job");
 
     jobs::wait(&shared.commands, &last.job_id).await;
-    until("all jobs to end", Duration::from_secs(60), || async {
+    until("all jobs to end", || async {
         match running(&shared, p).await {
             0 => Ok(()),
             jobs => Err(format!("{jobs} jobs run")),

@@ -210,11 +210,11 @@ async fn a_call_that_ends_at_its_deadline_leaves_no_list() {
     // Long enough for a busy machine to plan, and shorter than the lock timeout of the head.
     request.set_timeout(Duration::from_secs(3));
     let mut commands = shared.commands.clone();
-    let listed = until("a list without a running job", Duration::from_secs(5), || lists(1));
+    let listed = until("a list without a running job", || lists(1));
     let (outcome, ()) = tokio::join!(commands.replace_following(request), listed);
     outcome.expect_err("the head was locked");
     // While the head is locked: the command may be in a transaction already, which would start the job.
-    until("the list to be discarded", Duration::from_secs(5), || lists(0)).await;
+    until("the list to be discarded", || lists(0)).await;
     lock.rollback().await.expect("it is given back");
     shared.changed(Act::Follow, a, user()).await;
     assert_eq!(following(&snapshot_of(&pool, &[a]).await, a).len(), 1, "the replacement did not happen");

@@ -1,7 +1,5 @@
 //! PostgreSQL's timeouts in a batch and in a step of a job.
 
-use std::time::Duration;
-
 use devstack::env_file::Env;
 use proto::command::v1::{GetJobResponse, GetStatusRequest, JobState};
 use proto::error::Reason;
@@ -17,7 +15,6 @@ use tonic_types::StatusExt as _;
 
 use super::{changed, edges};
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// Number of commands in a batch besides the failing one. Together they are five parts of five.
 const OTHERS: u32 = 24;
 
@@ -53,7 +50,7 @@ fn ended(own: &Own, kind: &str, state: &str) -> Option<f64> {
 
 /// Waits until the single job of a kind is counted.
 async fn until_ended(own: &Own, kind: &str, state: &str) {
-    until("a job to be counted", LIMIT, || async {
+    until("a job to be counted", || async {
         let count = ended(own, kind, state);
         if count == Some(1.0) { Ok(()) } else { Err(format!("{count:?}")) }
     })
@@ -62,7 +59,7 @@ async fn until_ended(own: &Own, kind: &str, state: &str) {
 
 /// Waits until a job has failed.
 async fn until_failed(commands: &Commands, job_id: &str) -> GetJobResponse {
-    until("the job to give up", LIMIT, || async {
+    until("the job to give up", || async {
         let job = jobs::get(commands, job_id).await.expect("the job");
         if job.state() == JobState::Failed { Ok(job) } else { Err(format!("{job:?}")) }
     })
@@ -76,7 +73,7 @@ async fn running_jobs(commands: &Commands) -> u32 {
 
 /// Waits until `queued` commands are in command-service's queue.
 async fn wait_queued(commands: &Commands, queued: u32) {
-    until("commands to gather", LIMIT, || async {
+    until("commands to gather", || async {
         let status = commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
         if status.queued_commands >= queued { Ok(()) } else { Err(status.queued_commands.to_string()) }
     })
@@ -96,7 +93,7 @@ async fn assert_fails_alone(own: &Own, x: proto::UserId, first: bool) {
     sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *head).await.expect("the head");
     let mut others = JoinSet::new();
     others.spawn(send(user(), user()));
-    until("the other one to wait for the head", LIMIT, || async {
+    until("the other one to wait for the head", || async {
         // This role cannot see the statements of others, but their locks.
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
             .fetch_one(&pool)

@@ -1,7 +1,5 @@
 //! Jobs resume after command-service is killed.
 
-use std::time::Duration;
-
 use proto::UserId;
 use proto::command::v1::{GetJobResponse, JobState};
 use tests::jobs::{self, OnAccount};
@@ -10,7 +8,6 @@ use tests::truth::postgres::snapshot_of;
 use tests::{Act, Ask, Own, asks, importing, truth, until, user, users};
 
 const FANS: usize = 20_000;
-const LIMIT: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_over_20_000_followers_survives_kill_9() {
@@ -79,7 +76,7 @@ async fn killed_in_the_middle(
 
 async fn killed(own: &mut Own, job_id: &str, total: usize) -> GetJobResponse {
     let commands = own.endpoints.commands();
-    let halfway = until("the job to be under way", LIMIT, || async {
+    let halfway = until("the job to be under way", || async {
         let job = jobs::get(&commands, job_id).await.map_err(|status| status.to_string())?;
         if job.done > 0 { Ok(job) } else { Err(format!("{job:?}")) }
     })

@@ -1,7 +1,5 @@
 //! The lists of replacement jobs in the database.
 
-use std::time::Duration;
-
 use proto::UserId;
 use proto::event::EdgeKind;
 use tests::jobs::{self, OnAccount, replace_following};
@@ -9,8 +7,6 @@ use tests::{Act, Endpoints, until, user, users};
 use uuid::Uuid;
 
 use super::{changed, edges};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The accounts that an account follows.
 async fn followed(endpoints: &Endpoints, actor: UserId) -> Vec<UserId> {
@@ -77,7 +73,7 @@ async fn lists_are_deleted_after_their_jobs() {
         .expect("lists are countable");
     assert_eq!(named, 0, "an erased account is in no list");
     jobs::wait(&commands, &replaced.job_id).await;
-    until("the list to be deleted", LIMIT, || async {
+    until("the list to be deleted", || async {
         match listed().await {
             0 => Ok(()),
             left => Err(left.to_string()),

@@ -1,7 +1,6 @@
 //! Import of the older system's database, and the report of rows that cannot be imported.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection, Row as _};
@@ -219,7 +218,7 @@ async fn counted(endpoints: &Endpoints, statement: &'static str) -> i64 {
 async fn killed_after(cli: &Cli, url: &str, chunks: u64) -> String {
     let mut command = cli.command(&["-o", "json", "import", "--from-legacy-postgres", url]);
     let mut child = command.stderr(Stdio::piped()).spawn().expect("the CLI runs");
-    until("some chunks to be answered", Duration::from_secs(120), || async {
+    until("some chunks to be answered", || async {
         match chunks_done(cli, "follow") {
             Some(done) if done >= chunks => Ok(()),
             other => Err(format!("{other:?} chunks")),
@@ -292,7 +291,7 @@ async fn a_killed_import_resumes_and_both_stores_agree() {
     let answer = Api::of(&endpoints).write(Write::CreateFollow, &a, &b).await.expect("success");
     assert_eq!(answer, (true, "following".to_owned()));
     assert_eq!(counted(&endpoints, "SELECT count(*) FROM follows").await, before + 1);
-    until("`legacy check` to miss NATS", Duration::from_secs(30), || async {
+    until("`legacy check` to miss NATS", || async {
         let (code, out, _) = cli.run(&["-o", "json", "legacy", "check"]);
         let nats = json(&out).into_iter().find(|row| row["server"] == "NATS").expect("a row");
         if code == 1 && nats["answers"] == false { Ok(()) } else { Err(out) }

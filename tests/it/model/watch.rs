@@ -19,8 +19,6 @@ use tokio::task::JoinHandle;
 
 /// Pause between samples, so that sampling leaves the CPU to the servers.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Timeout of the wait for an idle read model.
-const REST: Duration = Duration::from_secs(60);
 
 /// The two watchers.
 pub struct Watch {
@@ -61,7 +59,7 @@ impl Watch {
 
     /// Samples Neo4j once it is idle.
     pub async fn look(&self) {
-        let at = until("the read model at rest", REST, || async {
+        let at = until("the read model at rest", || async {
             neo4j::at_checkpoint(&self.graph).await.ok_or_else(|| "a batch is in flight".to_owned())
         })
         .await;

@@ -16,9 +16,6 @@ use tonic::Status;
 use super::run::Case;
 use super::steps::{Killed, Step};
 
-/// How long a command is retried while processes are down.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 const REPEATS: &str = "repeats";
 
 /// The services, and counts of the faults.
@@ -118,7 +115,7 @@ impl World {
         F: Future<Output = Result<T, Status>>,
     {
         let tries = RefCell::new(0);
-        until("an answer", PATIENCE, || {
+        until("an answer", || {
             let replica = self.replicas[(first + *tries.borrow()) % 2].clone();
             *tries.borrow_mut() += 1;
             let outcome = call(replica);

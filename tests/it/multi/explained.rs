@@ -10,7 +10,7 @@ use tests::explained::in_time;
 use tests::{Endpoints, Queries, new_user, until};
 use tonic::Status;
 
-use super::{LIMIT, Store, import};
+use super::{Store, import};
 
 /// The explanation of an answer.
 #[derive(Debug)]
@@ -112,7 +112,7 @@ async fn an_explanation_lists_store_replica_time_and_revision() {
             let consistency = || store.consistency().or_else(|| fresh(&token.to_string()));
             // On a busy machine the read model may be too slow, or not have reached the token yet: then the other store
             // answers, or none.
-            let told = until("an answer of the store", LIMIT, || async {
+            let told = until("an answer of the store", || async {
                 let told =
                     ask.of(&queries, of, consistency(), true).await.map_err(|status| status.to_string())?;
                 let is_all_of_it =
@@ -150,7 +150,7 @@ async fn answers_are_explained_only_on_request() {
     let queries = Endpoints::shared().queries();
     let (user, other) = (new_user(), new_user());
     for (ask, _) in Ask::ALL {
-        let told = until("an answer", LIMIT, || async {
+        let told = until("an answer", || async {
             ask.of(&queries, (&user, &other), None, false).await.map_err(|status| status.to_string())
         });
         assert_eq!(told.await.explanation, None, "{ask:?}");

@@ -9,8 +9,6 @@ use tests::truth::wait_caught_up;
 use tests::{Endpoints, Queries, until, users};
 use tonic::{Code, Status};
 
-use super::LIMIT;
-
 async fn suggest(
     queries: &Queries,
     viewer: proto::UserId,
@@ -22,7 +20,7 @@ async fn suggest(
 
 /// Only the read model can answer, and it may be too busy for a moment.
 async fn suggested(queries: &Queries, viewer: proto::UserId, limit: i32) -> SuggestAccountsResponse {
-    until("suggestions", LIMIT, || async {
+    until("suggestions", || async {
         match suggest(queries, viewer, limit).await {
             Err(status) if status.code() == Code::Unavailable => Err(status.to_string()),
             other => Ok(other.expect("suggestions")),

@@ -12,9 +12,6 @@ use rand::rngs::StdRng;
 use tests::until;
 use tokio::sync::watch;
 
-/// Timeout of a wait for more answers: a killed Neo4j restarts and catches up under load.
-const LIMIT: Duration = Duration::from_secs(240);
-
 /// Up to this number, all accounts are picked equally often.
 const FEW: usize = 12;
 
@@ -101,7 +98,7 @@ impl Load {
     /// If one of them does not.
     pub async fn wait_for_more(&self, when: &str, more: u64, pods: &[usize], replicas: &[&str]) {
         let before = self.answers();
-        until(when, LIMIT, || async {
+        until(when, || async {
             let now = self.answers();
             let enough = |pod: usize, replica: &str| {
                 let of = |answered: &Answered| {

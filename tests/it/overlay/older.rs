@@ -3,12 +3,12 @@
 //! API answers from the stream, and a write of CommandService is acknowledged before it is in the stream.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use proto::legacy::v2 as wire;
 use proto::legacy::v2::graph_service_client::GraphServiceClient;
 use proto::{Revision, Token, UserId};
 use rand::Rng as _;
+use tests::LIMIT;
 use tests::clients::consistent;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -16,9 +16,6 @@ use tonic::transport::Channel;
 use super::ask::{List, Reader, in_time};
 use super::hops;
 use super::judge::State;
-
-/// Timeout of the wait for the head after a call.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A client of the older API.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use proto::legacy::v2::graph_service_client::GraphServiceClient;
 use proto::query::v1::Source;
 use tests::clients::channel;
 use tests::explained::wait_answering;
-use tests::{Own, truth, until};
+use tests::{Own, truth, until_within};
 
 use super::ask::{Answer, Mix, Observation, Reader};
 use super::load::Load;
@@ -62,7 +62,7 @@ async fn rush(accounts: usize, answers: u64, at_least: Duration) -> usize {
         })
         .collect();
     let given = || load.answers().values().sum::<u64>();
-    until("the read model to be warm", LIMIT, || async {
+    until_within(LIMIT, "the read model to be warm", || async {
         if given() >= TO_WARM_UP { Ok(()) } else { Err(format!("{} answers", given())) }
     })
     .await;
@@ -73,7 +73,7 @@ async fn rush(accounts: usize, answers: u64, at_least: Duration) -> usize {
         })
         .collect();
     let began = Instant::now();
-    until("answers of the read model", LIMIT, || async {
+    until_within(LIMIT, "answers of the read model", || async {
         let given = given();
         let enough = given >= TO_WARM_UP + answers && began.elapsed() >= at_least;
         if enough { Ok(()) } else { Err(format!("{given} in {:?}", began.elapsed())) }

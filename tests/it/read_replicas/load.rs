@@ -10,7 +10,7 @@ use tests::explained::check;
 use tests::{Endpoints, new_user, until};
 use tokio::task::JoinHandle;
 
-use super::{LIMIT, replica_of};
+use super::replica_of;
 
 /// Number of concurrent callers.
 const CALLERS: usize = 4;
@@ -50,7 +50,7 @@ impl Load {
     /// Waits until this many more reads were answered.
     pub async fn wait_for_more(&self, reads: usize) {
         let wanted = self.reads.load(Ordering::SeqCst) + reads;
-        until("more reads to be answered", LIMIT, || async {
+        until("more reads to be answered", || async {
             let done = self.reads.load(Ordering::SeqCst);
             if done >= wanted { Ok(()) } else { Err(format!("{done} of {wanted}")) }
         })

@@ -1,7 +1,6 @@
 //! Compares all single-hop reads of some accounts with the model.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proto::event::{EdgeKey, EdgeKind};
 use proto::graph::v1::Relationship;
@@ -12,9 +11,6 @@ use tests::clients::{consistent, fresh};
 use tests::model::Model;
 use tests::truth::counts_of;
 use tests::{Endpoints, Queries, until};
-
-/// How long a read model may be too busy.
-const LIMIT: Duration = Duration::from_secs(120);
 
 /// A list, read by its own method.
 #[derive(Clone, Copy, Debug)]
@@ -127,7 +123,7 @@ impl<'a> Compare<'a> {
     /// # Panics
     /// If a store differs from the model or from the other store.
     pub async fn all(&self, model: &Model, token: &str) {
-        until("the read model to answer", LIMIT, || async {
+        until("the read model to answer", || async {
             let sources = self.once(model, token).await;
             if sources.contains(&(Source::Neo4j as i32)) { Ok(()) } else { Err(format!("{sources:?}")) }
         })

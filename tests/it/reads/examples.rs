@@ -1,7 +1,6 @@
 //! Single-hop reads, example by example.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use proto::error::Reason;
 use proto::query::v1::{CheckRequest, GetRelationshipsRequest, ListFollowersRequest, Source};
@@ -160,7 +159,7 @@ async fn every_store_gives_a_pair_the_etag_of_the_command() {
         for (viewer, other) in [(a, b), (b, a)] {
             let wanted = etags[&(viewer, other)];
             assert_eq!(pair(viewer, other, consistent()).await, (wanted, Source::Postgres));
-            until("the read model to answer", Duration::from_secs(60), || async {
+            until("the read model to answer", || async {
                 let (etag, source) = pair(viewer, other, fresh(token)).await;
                 assert_eq!(etag, wanted);
                 if source == Source::Neo4j { Ok(()) } else { Err(format!("{source:?}")) }
@@ -202,7 +201,7 @@ async fn an_answer_is_explained_where_it_was_asked_for() {
     assert_eq!(answer.explanation, None);
 
     // A cold read model is too slow, and the read falls back to PostgreSQL: the explanation contains that as well.
-    let answer = until("the read model to answer", Duration::from_secs(60), || {
+    let answer = until("the read model to answer", || {
         let (mut queries, request) = (queries.clone(), check(fresh(&token), true));
         async move {
             let answer = queries.check(request).await.map_err(|status| status.to_string())?.into_inner();

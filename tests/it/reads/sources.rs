@@ -1,7 +1,6 @@
 //! `READ_SOURCE`: every read of a query-service that may use one store only.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use devstack::env_file::Env;
 use proto::error::Reason;
@@ -18,8 +17,6 @@ use tests::refusal::{assert_refused, metadata};
 use tests::{Act, Ask, Endpoints, Queries, metrics, until, users};
 use tonic::Status;
 use tonic_types::StatusExt as _;
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The parts of an answer that this test compares.
 struct Told {
@@ -274,7 +271,7 @@ async fn neo4j_alone_answers_everything_but_what_must_be_the_truth() {
     let settings = Env::default().with("READ_SOURCE", "neo4j").with("NEO4J_READ_TIMEOUT_MILLIS", "5000");
     let service = query_service_beside(&shared, settings);
     let queries = shared.reading_through(&service).queries();
-    let told = until("Neo4j to answer everything", LIMIT, || async {
+    let told = until("Neo4j to answer everything", || async {
         let mut queries = queries.clone();
         let mut all = world.ask_all(&mut queries, fresh(&token)).await;
         all.push(("SuggestAccounts", world.suggest(&mut queries, fresh(&token)).await));

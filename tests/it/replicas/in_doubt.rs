@@ -13,8 +13,6 @@ use tests::{Own, until, user};
 use tokio::task::block_in_place;
 use uuid::Uuid;
 
-use super::LIMIT;
-
 fn commits_in_doubt(own: &Own) -> f64 {
     let samples = block_in_place(|| scrape(own.pipeline.command.admin_addr()));
     let counted =
@@ -43,7 +41,7 @@ pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
     let refused = replace().await.expect_err("the list may be missing");
     assert!(invites_repeat(&refused), "{refused:?}");
     assert_eq!(proxy.lost(), lost + 1);
-    until("the list of the call that failed to be removed", LIMIT, || async {
+    until("the list of the call that failed to be removed", || async {
         let states = job_states(own, actor).await;
         if states.is_empty() { Ok(()) } else { Err(format!("{states:?}")) }
     })

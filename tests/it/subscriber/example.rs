@@ -5,12 +5,11 @@ use std::process::{Command, Output, Stdio};
 
 use devstack::python::Python;
 use devstack::workspace;
-use tests::new_user;
+use tests::{LIMIT, new_user};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 use tokio::task::block_in_place;
 
-use super::LIMIT;
 use super::tables::Tables;
 
 /// Prints the tables of the database file as JSON.

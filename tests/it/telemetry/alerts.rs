@@ -4,7 +4,7 @@
 //! promtool tests that each alert is silent before, and how long it waits.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use devstack::env_file::Env;
 use devstack::monitoring;
@@ -15,8 +15,6 @@ use tokio::task::block_in_place;
 
 use super::faults;
 
-/// Timeout of an alert after its fault.
-const LIMIT: Duration = Duration::from_secs(60);
 /// They concern speed, which a busy machine lacks, or a moment, because the waiting times are short here.
 const OF_SPEED: [&str; 3] =
     ["FollowgraphNeo4jSlow", "FollowgraphCommitSlow", "FollowgraphStreamBehindOutbox"];
@@ -82,7 +80,7 @@ impl Watch {
     /// Waits until all of these have fired.
     pub(super) async fn until_fired(&self, alerts: &[&str]) {
         let began = Instant::now();
-        until(&format!("{alerts:?} to fire"), LIMIT, || async {
+        until(&format!("{alerts:?} to fire"), || async {
             let fired = self.fired();
             if alerts.iter().all(|alert| fired.contains(*alert)) { Ok(()) } else { Err(format!("{fired:?}")) }
         })
@@ -92,7 +90,7 @@ impl Watch {
 
     /// Waits until a query has a result.
     pub(super) async fn until_some(&self, query: &str) {
-        until(query, LIMIT, || async {
+        until(query, || async {
             let series = block_in_place(|| self.prometheus.query(query)).expect("Prometheus answers");
             if series.is_empty() { Err("nothing".to_owned()) } else { Ok(()) }
         })

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::Duration;
 
 use devstack::{monitoring, workspace};
 use proto::query::v1::WatchEventsRequest;
@@ -10,8 +9,6 @@ use tests::clients::{check, follow};
 use tests::metrics::{Declared, Sample, declared, scrape, shared_admins};
 use tests::own::binaries;
 use tests::{Endpoints, new_user, until};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn metrics_are_declared_in_one_file_of_each_crate() {
@@ -35,7 +32,7 @@ async fn exported_metrics_are_declared_and_cover_alerts_and_panels() {
     let named = monitoring::metrics_named().expect("alerts and dashboards can be read");
     let declared: BTreeMap<_, _> =
         shared_admins().map(|(program, _)| (program.binary(), declared(&binaries(), program))).into();
-    let samples = until("all metrics to appear", LIMIT, || {
+    let samples = until("all metrics to appear", || {
         let named = named.clone();
         async move {
             let samples: Vec<_> = shared_admins()

@@ -14,12 +14,11 @@ use tests::faketime::FakeTime;
 use tests::metrics::scrape;
 use tests::own::{Victim, binaries};
 use tests::proxy::CommitLoser;
-use tests::{Own, new_user, truth, until};
+use tests::{LIMIT, Own, new_user, truth, until};
 use tokio::task::block_in_place;
 
 use super::alerts::Watch;
 
-const LIMIT: Duration = Duration::from_secs(60);
 /// How long a commit waits for the head: longer than the alert allows.
 const SLOW_COMMIT: Duration = Duration::from_millis(1_500);
 /// How long Neo4j is stalled: longer than the alert allows, shorter than `NEO4J_READ_TIMEOUT_MILLIS`.
@@ -37,7 +36,7 @@ pub(super) async fn warm_up(own: &Own) {
     let (a, b) = (new_user(), new_user());
     follow(&mut commands, &a, &b).await.expect("a follow");
     truth::wait_caught_up(&own.endpoints).await;
-    until("the read model to answer", LIMIT, || {
+    until("the read model to answer", || {
         let (mut queries, a, b) = (queries.clone(), a.clone(), b.clone());
         async move {
             let seen = check(&mut queries, &a, &b, None).await.map_err(|status| status.to_string())?;
@@ -246,7 +245,7 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
     own.kill(Victim::Postgres);
     let mut commands = own.endpoints.commands();
     follow(&mut commands, &new_user(), &new_user()).await.expect_err("no process accepts it");
-    until("reads to fail", LIMIT, || {
+    until("reads to fail", || {
         let mut queries = queries.clone();
         async move {
             let outcome = check(&mut queries, &new_user(), &new_user(), None).await;
@@ -259,7 +258,7 @@ pub(super) async fn servers_are_killed(own: &mut Own, watch: &Watch) {
         let _ = check(&mut queries, &new_user(), &new_user(), None).await;
     }
     // A rate needs two scrapes after the series appears.
-    until("failed writes to be counted", LIMIT, || {
+    until("failed writes to be counted", || {
         let mut commands = commands.clone();
         async move {
             follow(&mut commands, &new_user(), &new_user()).await.expect_err("no process accepts it");
@@ -313,7 +312,7 @@ async fn take_over(own: &Own, lock: i64) -> PgConnection {
     let operator = own.endpoints.postgres().await;
     let end = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
                AND (classid::bigint << 32) | objid::bigint = $1";
-    until("a session to wait for the lock", LIMIT, || {
+    until("a session to wait for the lock", || {
         let operator = operator.clone();
         async move {
             let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";

@@ -1,8 +1,6 @@
 //! One trace leads from the client's call through commit and publication to the read model; that of a read leads to the
 //! store that answers.
 
-use std::time::Duration;
-
 use devstack::env_file::Env;
 use proto::command::v1::{FollowRequest, GetStatusRequest};
 use proto::query::v1::{CheckRequest, Source};
@@ -12,8 +10,6 @@ use tests::{Own, new_user, until};
 use tokio::task::JoinSet;
 use tonic::Request;
 
-/// Exporters send spans every five seconds.
-const LIMIT: Duration = Duration::from_secs(30);
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
 const FOLLOW: &str = "followgraph.command.v1.CommandService/Follow";
@@ -31,7 +27,7 @@ async fn one_trace_leads_from_the_call_to_the_read_model() {
     let mut commands = own.endpoints.commands();
     follow(&mut commands, &sampled(TRACE)).await;
 
-    let spans = until("all spans of the trace", LIMIT, || {
+    let spans = until("all spans of the trace", || {
         let spans = collector.trace(TRACE);
         let complete = ["commit", "publish followgraph.events.follow", "apply", "visible"]
             .iter()
@@ -66,7 +62,7 @@ async fn one_trace_leads_from_the_call_to_the_read_model() {
     follow(&mut commands, &unsampled(&left_out)).await;
     let later = other_trace('6');
     follow(&mut commands, &sampled(&later)).await;
-    until("a later trace", LIMIT, || {
+    until("a later trace", || {
         let visible = collector.trace(&later).iter().any(|span| span.name == "visible");
         async move { if visible { Ok(()) } else { Err("not yet".to_owned()) } }
     })
@@ -92,7 +88,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
     sqlx::query("SELECT FROM log_lock FOR UPDATE").execute(&mut *head).await.expect("the head");
     let mut sent = JoinSet::new();
     sent.spawn(send(first));
-    until("the first one to wait for the head", LIMIT, || async {
+    until("the first one to wait for the head", || async {
         // This role cannot see the statements of others, but their locks.
         let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_locks WHERE NOT granted")
             .fetch_one(&pool)
@@ -105,7 +101,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
     for trace in &traces {
         sent.spawn(send(sampled(trace)));
     }
-    until("two commands to gather", LIMIT, || async {
+    until("two commands to gather", || async {
         let status = commands.clone().get_status(GetStatusRequest {}).await.expect("a status").into_inner();
         if status.queued_commands == 2 { Ok(()) } else { Err(status.queued_commands.to_string()) }
     })
@@ -115,7 +111,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
         answered.expect("no panic");
     }
 
-    let spans = until("the spans of both commands", LIMIT, || {
+    let spans = until("the spans of both commands", || {
         let spans: Vec<Span> = traces.iter().flat_map(|trace| collector.trace(trace)).collect();
         let count = |name: &str| spans.iter().filter(|span| span.name.starts_with(name)).count();
         let complete = count(FOLLOW) == 2 && count("publish ") == 2 && count("commit") > 0;
@@ -133,7 +129,7 @@ async fn commands_of_a_batch_share_a_commit(own: &Own, collector: &Collector) {
 
 async fn a_read_shows_the_exchange_with_its_store(own: &Own, collector: &Collector) {
     let mut queries = own.endpoints.queries();
-    until("Neo4j to answer", LIMIT, || {
+    until("Neo4j to answer", || {
         let mut queries = queries.clone();
         async move {
             let answer = check(&mut queries, &new_user(), &new_user(), None).await.expect("a check");
@@ -147,7 +143,7 @@ async fn a_read_shows_the_exchange_with_its_store(own: &Own, collector: &Collect
             CheckRequest { viewer_id: new_user(), target_id: new_user(), consistency, explain: false };
         let answer = queries.check(traced(message, &sampled(&trace))).await.expect("a check").into_inner();
         assert_eq!(answer.source(), store);
-        let spans = until("the span of the call", LIMIT, || {
+        let spans = until("the span of the call", || {
             let spans = collector.trace(&trace);
             let complete = spans.iter().any(|span| span.name == CHECK);
             async move { if complete { Ok(spans) } else { Err(format!("{spans:?}")) } }

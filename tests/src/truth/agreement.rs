@@ -1,7 +1,6 @@
 //! Compares the state of all stores.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use proto::event::{AccountOp, EdgeKind};
 use proto::graph::v1::{StreamState, StreamStatus};
@@ -17,14 +16,11 @@ use crate::until;
 /// The follows: pair to position.
 pub type Follows = BTreeMap<(String, String), i64>;
 
-/// Timeout of a projector that catches up.
-const CATCH_UP: Duration = Duration::from_secs(180);
-
 /// Waits until the stream and every read model have reached the head.
 pub async fn wait_caught_up(endpoints: &Endpoints) {
     let Token { epoch, revision: head } = head_token(endpoints).await;
     let commands = endpoints.commands();
-    until("stream and read model to reach the head", CATCH_UP, || {
+    until("stream and read model to reach the head", || {
         let mut commands = commands.clone();
         async move {
             let status = commands
@@ -53,7 +49,7 @@ pub async fn wait_answering(endpoints: &Endpoints) {
         target_id: crate::new_user(),
         ..CheckRequest::default()
     };
-    until("the read model to answer", CATCH_UP, || {
+    until("the read model to answer", || {
         let (mut queries, request) = (queries.clone(), request.clone());
         async move {
             let answer = queries.check(request).await.map_err(|status| status.to_string())?.into_inner();
@@ -68,7 +64,7 @@ pub async fn wait_answering(endpoints: &Endpoints) {
 /// # Panics
 /// On a wrong answer of any store.
 pub async fn wait_following(queries: &clients::Queries, a: &str, b: &str, written: &str) {
-    until("the read model to answer", CATCH_UP, || {
+    until("the read model to answer", || {
         let mut queries = queries.clone();
         async move {
             let seen = clients::check(&mut queries, a, b, clients::fresh(written)).await;
