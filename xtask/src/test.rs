@@ -92,10 +92,19 @@ pub fn run(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> 
     Ok(child::code(status))
 }
 
+/// Read by the test programs.
+const THREADS: &str = "RUST_TEST_THREADS";
+/// Tests at once for each processor: most of them wait, for a server or for their turn to run a set of servers.
+const THREADS_PER_PROCESSOR: usize = 2;
+
 /// `cargo test`. Its output is a pipe, so it would print no colors on a terminal.
 fn cargo_test(arguments: &[String]) -> Command {
     let mut tests = workspace::cargo();
     tests.args(["test", "--workspace"]);
+    if std::env::var_os(THREADS).is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        tests.env(THREADS, (processors * THREADS_PER_PROCESSOR).to_string());
+    }
     let chosen = arguments.iter().any(|argument| argument.starts_with("--color"));
     if chosen || !stdout().is_terminal() {
         tests.args(arguments);
