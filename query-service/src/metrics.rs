@@ -32,7 +32,7 @@ service_kit::declare_metrics! {
         source: "neo4j", "postgres";
         outcome: "ok", "timeout", "not_ready", "busy", "error"
     };
-    /// Time that questions waited for the read model to reach their token.
+    /// Time that reads waited until a read model, or the events that the process has read, reached their token.
     Histogram(Seconds) FRESHNESS_WAIT = "query_freshness_wait_seconds";
     /// Time that reads waited for one of the connections to a Neo4j.
     Histogram(Seconds) NEO4J_QUEUE = "query_neo4j_queue_seconds";

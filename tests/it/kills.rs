@@ -15,7 +15,7 @@ use tests::{Commands, Own, graph, importing, new_user, truth};
 /// Time for the read model to catch up, per kill of each process.
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// Pause of the importer after 1,500 edges, so that the read model catches up sooner after the last kill.
-const REST: Duration = Duration::from_millis(200);
+const REST: Duration = Duration::from_secs(1);
 
 /// Number of kills of each process: one, or `FOLLOWGRAPH_TEST_KILLS` (20 is the long form).
 fn kills_each() -> u32 {

@@ -45,9 +45,13 @@ pub fn answered_by(explanation: Option<Explanation>) -> Option<String> {
     (last.store == "neo4j").then(|| last.replica.clone())
 }
 
+/// Pause between two reads that wait for a replica: its Neo4j starts on the same machine.
+const REST: Duration = Duration::from_millis(100);
+
 /// Waits until a replica has answered, which an empty or incomplete one never does.
 pub async fn wait_answering(queries: &Queries, replica: &str) {
     until("a replica to answer", || async {
+        tokio::time::sleep(REST).await;
         let answer = check(&mut queries.clone(), &new_user(), &new_user(), None).await;
         let by = answered_by(answer.map_err(|status| status.to_string())?.explanation);
         if by.as_deref() == Some(replica) { Ok(()) } else { Err(format!("{by:?} answered")) }

@@ -25,7 +25,7 @@ pub enum Weight {
 /// tests.
 pub struct Turn {
     test: String,
-    /// The end of each step, since the turn began.
+    /// The end of each step, since the wait for the turn began.
     steps: Vec<(&'static str, Instant)>,
     _places: OwnedSemaphorePermit,
 }
@@ -37,9 +37,10 @@ impl Turn {
             Weight::Light => 1,
             Weight::Heavy => u32::try_from(AT_ONCE).expect("few"),
         };
+        let begun = Instant::now();
         let places = PLACES.clone().acquire_many_owned(places).await.expect("it is never closed");
         let test = std::thread::current().name().unwrap_or_default().to_owned();
-        Self { test, steps: vec![("", Instant::now())], _places: places }
+        Self { test, steps: vec![("", begun), ("waiting", Instant::now())], _places: places }
     }
 
     /// Records the end of a step.

@@ -30,8 +30,8 @@ pub enum Failure {
         "the outcome of the command is not known: the connection to the database failed during the commit"
     )]
     OutcomeUnknown,
-    /// The transaction of this command alone exceeds a timeout of the database.
-    #[error("the command was not executed: its transaction exceeds the database's timeout")]
+    /// The transaction of this command alone exceeds a timeout of PostgreSQL, or that of all work under the lock.
+    #[error("the command was not executed: its transaction takes longer than a timeout allows")]
     TimedOut,
     /// A bug in this service.
     #[error("the command was not executed because of an internal error")]

@@ -26,10 +26,10 @@ pub async fn get(pool: &PgPool, text: &str) -> Result<GetJobResponse, ServiceErr
         job_id: job.job_id.to_string(),
         user_id: job.user_id.to_string(),
         kind: JobKind::named(&job.kind).map_or(job.kind, |kind| kind.name().to_owned()),
-        state: match job.state.as_str() {
-            "running" => JobState::Running,
-            "done" => JobState::Done,
-            _ => JobState::Failed,
+        state: match job.state {
+            jobs::State::Running => JobState::Running,
+            jobs::State::Done => JobState::Done,
+            jobs::State::Failed => JobState::Failed,
         }
         .into(),
         done: job.done.unsigned_abs(),

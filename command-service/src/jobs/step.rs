@@ -95,7 +95,7 @@ async fn step(
     let (job_id, cursor) = (before.job_id, before.cursor());
     // A command may have superseded the job, or another worker continued it, since it was found.
     let job = jobs::get(connection, job_id).await?;
-    if !job.is_some_and(|job| job.state == "running" && job.cursor() == cursor) {
+    if !job.is_some_and(|job| job.state == jobs::State::Running && job.cursor() == cursor) {
         return Ok(Outcome::Nothing);
     }
     let (head, mut graph, plan) = match open {

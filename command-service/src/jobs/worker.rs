@@ -158,7 +158,7 @@ impl Worker {
             jobs::put_back(&mut connection, job_id).await.map(|()| None)
         });
         match noted.await {
-            Ok(Some((attempts, state))) if state == "failed" => {
+            Ok(Some((attempts, jobs::State::Failed))) => {
                 tracing::error!(%job_id, kind, attempts, "gave a job up");
                 ::metrics::counter!(metrics::JOBS_ENDED, "kind" => kind, "state" => "failed").increment(1);
             }

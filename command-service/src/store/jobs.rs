@@ -18,6 +18,18 @@ pub const GAVE_UP: &str = "its steps failed too often; the log of command-servic
 /// `error` of a job of 0.1.0 whose list is not readable.
 pub const LIST_UNREADABLE: &str = "its list cannot be read";
 
+/// State of a job whose list is written: the column `state`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum State {
+    /// Its steps are under way.
+    Running,
+    /// Its last step is committed.
+    Done,
+    /// It was given up, or superseded by another command.
+    Failed,
+}
+
 /// A row of `jobs`.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Job {
@@ -27,8 +39,8 @@ pub struct Job {
     pub kind: String,
     /// The account whose edges it changes.
     pub user_id: Uuid,
-    /// "running", "done" or "failed".
-    pub state: String,
+    /// Whether it has ended, and how.
+    pub state: State,
     /// Number of processed edges.
     pub done: i64,
     /// Number of edges, counted at the start.
@@ -259,7 +271,7 @@ pub async fn record_failure(
     connection: &mut PgConnection,
     job_id: Uuid,
     max_attempts: i32,
-) -> sqlx::Result<Option<(i32, String)>> {
+) -> sqlx::Result<Option<(i32, State)>> {
     sqlx::query_as(
         "-- jobs_note_failure
          UPDATE jobs

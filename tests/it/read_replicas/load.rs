@@ -15,7 +15,7 @@ use super::replica_of;
 /// Number of concurrent callers.
 const CALLERS: usize = 4;
 /// Pause between two rounds of a caller: a Neo4j starts and is built on the same machine.
-const REST: Duration = Duration::from_millis(50);
+const REST: Duration = Duration::from_millis(200);
 
 /// Number of answers of each replica.
 pub type Answered = BTreeMap<String, usize>;
