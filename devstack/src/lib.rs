@@ -46,6 +46,7 @@ pub mod python;
 pub mod secrets;
 pub mod servers;
 pub mod services;
+pub mod status;
 pub mod tls;
 pub mod user;
 pub mod workspace;

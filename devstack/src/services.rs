@@ -3,13 +3,14 @@
 //! If a service does not get ready, the error shows what `/readyz` said and the last lines of its log.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     daemon::Daemon,
@@ -86,6 +87,25 @@ impl Profile {
         }
         command
     }
+}
+
+/// Builds the services with the next version of the contract, for tests of rolling upgrades, and returns their folder.
+/// Call it before the usual build, which writes its binaries to the same place.
+pub fn build_next_version(run: impl FnOnce(Command) -> Result<()>) -> Result<PathBuf> {
+    let names = Program::ALL.map(Program::binary);
+    let mut build = workspace::cargo();
+    build.args(["build", "--workspace", "--features", "command-service/next-version"]);
+    build.args(names.iter().flat_map(|name| ["--bin", name]));
+    // There are none; the option gives dependencies the features of the test build, so that they are built once.
+    build.arg("--examples");
+    run(build)?;
+    let folder = workspace::target().join("next-version");
+    fs::create_dir_all(&folder).context("cannot create the folder of the next version")?;
+    for name in names {
+        fs::copy(Profile::Dev.folder().join(name), folder.join(name))
+            .with_context(|| format!("cannot copy the next version of {name}"))?;
+    }
+    Ok(folder)
 }
 
 /// The CLI with this environment; the caller adds arguments.

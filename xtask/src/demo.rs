@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use devstack::{graph, process::describe, services, workspace};
+use devstack::{graph, process::describe, services, status, workspace};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -126,8 +126,8 @@ fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     let begun = Instant::now();
     loop {
         interrupt.check()?;
-        let status = run_quietly(stack, &["status"])?;
-        if has_caught_up(&status) {
+        let answer = run_quietly(stack, &["status"])?;
+        if status::has_caught_up(&answer) {
             println!("Neo4j has caught up after {:.1} s", begun.elapsed().as_secs_f64());
             return Ok(());
         }
@@ -135,7 +135,7 @@ fn wait_for_neo4j(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
             bail!(
                 "Neo4j still lags behind the import after {} s\n{}\nwhat to do: read the projector's log in {}",
                 CATCH_UP.as_secs(),
-                status,
+                answer,
                 stack.servers.root().join("logs").display()
             );
         }
@@ -157,20 +157,6 @@ fn warm_up(stack: &Stack, celebrity: &str) -> Result<()> {
         run_quietly(stack, &["counts", celebrity, "2", "3"])?;
     }
     Ok(())
-}
-
-/// Whether a complete replica is at the head and serves reads.
-fn has_caught_up(status: &Value) -> bool {
-    let any = |list: &str, is_good: &dyn Fn(&Value) -> bool| {
-        status[list].as_array().is_some_and(|all| all.iter().any(is_good))
-    };
-    let head = status["head"]["revision"].as_u64();
-    let shows_head = |replica: &Value| replica["complete"] == true && replica["visible"].as_u64() >= head;
-    let serves = |store: &Value| {
-        let name = store["name"].as_str().unwrap_or_default();
-        name.starts_with("neo4j") && store["serving"] == true
-    };
-    head.is_some() && any("replicas", &shows_head) && any("stores", &serves)
 }
 
 fn print_grpcurl(stack: &Stack) {

@@ -3,19 +3,18 @@
 mod report;
 
 use std::{
-    fs,
     io::{IsTerminal, stdout},
     path::PathBuf,
     process::{Command, ExitCode},
     time::Instant,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use devstack::{
     Pipeline, Ports, Servers, Sizes, Tools,
     env_file::Env,
     pipeline, prometheus,
-    services::{Profile, Program},
+    services::{self, Profile},
     workspace,
 };
 
@@ -118,7 +117,10 @@ fn cargo_test(arguments: &[String]) -> Command {
 
 /// Builds services and tests; returns the folder of the next version's binaries, if built.
 fn build(arguments: &[String], versions: &Versions, interrupt: &Interrupt) -> Result<Option<PathBuf>> {
-    let next = versions.next.then(|| build_next_version(interrupt)).transpose()?;
+    let next = versions
+        .next
+        .then(|| services::build_next_version(|build| child::succeed(build, interrupt)))
+        .transpose()?;
     // One build of services and tests: separate ones give dependencies different features and build them twice.
     let mut build = workspace::cargo();
     build.args(["build", "--workspace"]).args(targets(arguments));
@@ -135,25 +137,6 @@ fn targets(arguments: &[String]) -> Vec<&str> {
         Some(at) if at + 1 < arguments.len() => vec!["--bins", "--test", &arguments[at + 1]],
         _ => vec!["--all-targets"],
     }
-}
-
-/// Builds the services with the next version of the contract, for the rolling upgrade test, and returns their folder.
-/// Runs before the normal build, which writes its binaries to the same place.
-fn build_next_version(interrupt: &Interrupt) -> Result<PathBuf> {
-    let names = Program::ALL.map(Program::binary);
-    let mut build = workspace::cargo();
-    build.args(["build", "--workspace", "--features", "command-service/next-version"]);
-    build.args(names.iter().flat_map(|name| ["--bin", name]));
-    // There are none; the option gives dependencies the features of the test build, so that they are built once.
-    build.arg("--examples");
-    child::succeed(build, interrupt)?;
-    let folder = workspace::target().join("next-version");
-    fs::create_dir_all(&folder).context("cannot create the folder of the next version")?;
-    for name in names {
-        fs::copy(Profile::Dev.folder().join(name), folder.join(name))
-            .with_context(|| format!("cannot copy the next version of {name}"))?;
-    }
-    Ok(folder)
 }
 
 fn tail(servers: &Servers, name: &str) -> String {
