@@ -57,6 +57,13 @@ impl Cluster {
             .try_for_each(|workload| self.kubectl().run(&["rollout", "status", workload, READY]).map(drop))
     }
 
+    /// The address of a Service with one port, for clients outside of the pods.
+    pub fn address(&self, service: &str) -> Result<String> {
+        let service = self.kubectl().get(&["service", service])?;
+        let address = service["spec"]["clusterIP"].as_str().context("a Service without an address")?;
+        Ok(format!("{address}:{}", service["spec"]["ports"][0]["port"]))
+    }
+
     /// `followgraph` outside of the cluster, with these addresses.
     pub fn cli(&self, command: &str, query: &str) -> Command {
         let mut cli = self.node.outside(self.binaries.join("followgraph"));

@@ -53,6 +53,9 @@ enum Command {
     Test {
         /// Names of checks; all if there are none
         checks: Vec<String>,
+        /// The short form: images, the overlay `dev`, calls of the API
+        #[arg(long, conflicts_with = "checks")]
+        short: bool,
     },
     /// Be the node's first process
     #[command(hide = true)]
@@ -86,7 +89,10 @@ fn run(command: Command) -> Result<ExitCode> {
             let node = Node::running(&place, &Programs::install()?)?;
             return Kubectl::new(&node).replace_this_process(&arguments);
         }
-        Command::Test { checks } => checks::run(&mut Cluster::dev(&start(&place)?), &checks)?,
+        Command::Test { checks, short } => {
+            let chosen = checks::choose(&checks, short)?;
+            checks::run(&mut Cluster::dev(&start(&place)?), &chosen)?;
+        }
         Command::Inside => node::inside::run(&place, &Programs::install()?)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -2,6 +2,7 @@
 
 mod apply;
 mod images;
+mod walk;
 
 use std::time::Instant;
 
@@ -10,24 +11,44 @@ use anyhow::{Context, Result, bail};
 use crate::cluster::Cluster;
 
 /// A check: its name, and what it does. It returns what it saw, a line each.
-type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
+pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
-/// All checks. Each one leaves the cluster as the next one expects it.
-const CHECKS: [Check; 2] = [("images", images::build_and_run), ("apply", apply::dev_overlay)];
+/// All checks, in their order. Each one leaves the cluster as the next one expects it.
+const CHECKS: [Check; 3] = [
+    ("images", images::build_and_run),
+    ("apply", apply::dev_overlay),
+    ("walk", walk::calls_of_the_demo),
+];
+/// How many of them the short form runs.
+const SHORT: usize = 3;
 
-/// Runs the checks whose names are in `chosen`; all if it is empty.
-pub fn run(cluster: &mut Cluster, chosen: &[String]) -> Result<()> {
+/// The checks whose names are in `names`, all if it is empty, or those of the short form.
+pub fn choose(names: &[String], short: bool) -> Result<Vec<Check>> {
+    if short {
+        return Ok(CHECKS[..SHORT].to_vec());
+    }
     let known = CHECKS.map(|(name, _)| name);
-    if let Some(unknown) = chosen.iter().find(|name| !known.contains(&name.as_str())) {
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
         bail!("there is no check {unknown:?}\nwhat to do: choose from {}", known.join(", "));
     }
-    for (name, check) in CHECKS {
-        if !chosen.is_empty() && !chosen.iter().any(|one| one == name) {
-            continue;
-        }
+    let is_chosen = |check: &Check| names.is_empty() || names.iter().any(|name| name == check.0);
+    Ok(CHECKS.into_iter().filter(is_chosen).collect())
+}
+
+/// Runs checks until one fails.
+pub fn run(cluster: &mut Cluster, checks: &[Check]) -> Result<()> {
+    for (name, check) in checks {
         let begun = Instant::now();
-        let lines = check(cluster).with_context(|| format!("the check {name:?} failed"))?;
-        println!("{name}: ok, {:.0} s", begun.elapsed().as_secs_f64());
+        let outcome = check(cluster);
+        let seconds = begun.elapsed().as_secs_f64();
+        if outcome.is_err() {
+            println!("{name}: failed, {seconds:.0} s");
+            // The failure is what counts.
+            let pods = cluster.kubectl().run(&["get", "pods", "--output=wide"]);
+            println!("{}", pods.unwrap_or_default());
+        }
+        let lines = outcome.with_context(|| format!("the check {name:?} failed"))?;
+        println!("{name}: ok, {seconds:.0} s");
         for line in lines {
             println!("  {line}");
         }
