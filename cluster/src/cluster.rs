@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use devstack::workspace;
 
 use crate::{images::Images, kubectl::Kubectl, node::Node};
 
@@ -50,11 +51,28 @@ impl Cluster {
         Kubectl::new(&self.node).namespace(self.namespace)
     }
 
+    /// Applies an overlay of `cluster/overlays` and waits until all of it is rolled out. Returns how long it took.
+    pub fn overlay(&self, name: &str) -> Result<Duration> {
+        let begun = Instant::now();
+        let folder = workspace::root().join("cluster/overlays").join(name);
+        let folder = folder.to_str().context("the path of this clone is not UTF-8")?;
+        // They use a file of the overlay `production`.
+        let render = ["kustomize", "--load-restrictor=LoadRestrictionsNone", folder];
+        let kubectl = Kubectl::new(&self.node);
+        kubectl.apply(&kubectl.run(&render)?)?;
+        self.kubectl().run(&["wait", "--for=condition=complete", "job/migrate", "--timeout=300s"])?;
+        self.wait_ready()?;
+        Ok(begun.elapsed())
+    }
+
     /// Waits until all pods are ready.
     pub fn wait_ready(&self) -> Result<()> {
-        WORKLOADS
-            .into_iter()
-            .try_for_each(|workload| self.kubectl().run(&["rollout", "status", workload, READY]).map(drop))
+        WORKLOADS.into_iter().try_for_each(|workload| self.wait_rollout(workload))
+    }
+
+    /// Waits until a workload is rolled out.
+    pub fn wait_rollout(&self, workload: &str) -> Result<()> {
+        self.kubectl().run(&["rollout", "status", workload, READY]).map(drop)
     }
 
     /// The address of a Service with one port, for clients outside of the pods.

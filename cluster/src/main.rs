@@ -8,8 +8,10 @@ mod checks;
 mod cluster;
 mod images;
 mod kubectl;
+mod load;
 mod node;
 mod place;
+mod pods;
 mod programs;
 
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Checks of the manifests on a running node. Each prints what it saw.
 
 mod apply;
+mod failures;
 mod images;
 mod walk;
 
@@ -13,11 +14,13 @@ use crate::cluster::Cluster;
 /// A check: its name, and what it does. It returns what it saw, a line each.
 pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
-/// All checks, in their order. Each one leaves the cluster as the next one expects it.
-const CHECKS: [Check; 3] = [
+/// All checks, in their order. After `walk`, each one applies the overlay that it needs.
+const CHECKS: [Check; 5] = [
     ("images", images::build_and_run),
     ("apply", apply::dev_overlay),
     ("walk", walk::calls_of_the_demo),
+    ("memory", failures::out_of_memory),
+    ("hang", failures::hang),
 ];
 /// How many of them the short form runs.
 const SHORT: usize = 3;

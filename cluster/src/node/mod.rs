@@ -18,7 +18,12 @@ use devstack::{
     fetch::run as succeed,
     process::{Log, POLL, Signal},
 };
-use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+    sys::signal::kill,
+    unistd::Pid,
+};
 
 use config::{CGROUP, CONTAINERD};
 pub use config::{DNS, NAME, PAUSE};
@@ -98,6 +103,30 @@ impl Node {
     /// A command in all namespaces of the node: what it mounts and starts ends with the node.
     pub fn inside(&self, program: impl AsRef<OsStr>) -> Command {
         self.enter(&["--net", "--mount", "--pid", "--ipc", "--uts"], program.as_ref())
+    }
+
+    /// Moves this thread to the place of `outside`: threads that it starts and sockets that they open are there, too.
+    pub fn join_network(&self) -> Result<()> {
+        let file = format!("/proc/{}/ns/net", self.first);
+        let network = File::open(&file).with_context(|| format!("cannot open {file}"))?;
+        setns(network, CloneFlags::CLONE_NEWNET).context("cannot join the node's network")
+    }
+
+    /// Runs `work` on a thread in the place of `outside`.
+    pub fn in_network<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let there = || {
+            self.join_network()?;
+            work()
+        };
+        thread::scope(|scope| scope.spawn(there).join()).unwrap_or_else(|_| bail!("a thread panicked"))
+    }
+
+    /// The folder of a container's control group that accounts its memory.
+    pub fn memory_cgroup(&self, pod: &str, container: &str) -> PathBuf {
+        let unified = Path::new(CGROUPS).join(CGROUP);
+        let root = if unified.exists() { unified } else { Path::new(CGROUPS).join("memory").join(CGROUP) };
+        // Every pod of ours requests less memory than its limit.
+        root.join(format!("kubepods/burstable/pod{pod}/{container}"))
     }
 
     fn enter(&self, namespaces: &[&str], program: &OsStr) -> Command {
