@@ -193,9 +193,10 @@ impl Judge {
             // An operator accepted PostgreSQL's clock while this process's clock was wrong, which is now set right.
             base.wall = Duration::ZERO;
         }
-        let most = (reading.after.uptime - base.adjusted) / DRIFT;
+        // Several tasks read the clock, so an older reading may be judged after a newer one. It adjusts nothing.
+        let most = (reading.after.uptime - base.adjusted).max(Duration::ZERO) / DRIFT;
         base.uptime += jumped.clamp(-most, most);
-        base.adjusted = reading.after.uptime;
+        base.adjusted = base.adjusted.max(reading.after.uptime);
         Ok(())
     }
 

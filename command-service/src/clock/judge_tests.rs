@@ -114,6 +114,15 @@ fn drift_is_followed() {
 }
 
 #[test]
+fn readings_may_be_judged_out_of_order() {
+    let mut scene = Scene::new();
+    let older = scene.reading();
+    scene.pass(Duration::SECOND);
+    assert_eq!(scene.judge(), Ok(()));
+    assert_eq!(scene.judge.judge(&older), Ok(()));
+}
+
+#[test]
 fn a_jump_of_this_process_alone_is_a_difference() {
     let mut scene = Scene::new();
     scene.process.jump(DAY);
