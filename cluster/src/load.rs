@@ -136,6 +136,21 @@ impl Load {
         seen.verify(cluster)?;
         Ok(seen)
     }
+
+    /// As `end_answered`; and no call may have been interrupted.
+    pub fn end_unbroken(self, cluster: &Cluster) -> Result<Seen> {
+        let ended = Instant::now();
+        let seen = self.end_answered(cluster)?;
+        let texts: Vec<_> = seen
+            .interrupted
+            .iter()
+            .map(|(at, text)| {
+                format!("{:.1} s before the end: {text}", ended.saturating_duration_since(*at).as_secs_f64())
+            })
+            .collect();
+        ensure!(texts.is_empty(), "{}; first interruptions: {:#?}", seen.line(), some(&texts));
+        Ok(seen)
+    }
 }
 
 impl Client {

@@ -1,6 +1,7 @@
 //! Checks of the manifests on a running node. Each prints what it saw.
 
 mod apply;
+mod disruptions;
 mod failures;
 mod images;
 mod walk;
@@ -15,10 +16,11 @@ use crate::cluster::Cluster;
 pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
 /// All checks, in their order. After `walk`, each one applies the overlay that it needs.
-const CHECKS: [Check; 5] = [
+const CHECKS: [Check; 6] = [
     ("images", images::build_and_run),
     ("apply", apply::dev_overlay),
     ("walk", walk::calls_of_the_demo),
+    ("drain", disruptions::drain),
     ("memory", failures::out_of_memory),
     ("hang", failures::hang),
 ];
