@@ -28,7 +28,7 @@ const BOTH: [&str; 2] = ["projector-0", "projector-1"];
 async fn set() -> Own {
     let settings = Env::default()
         .with("READ_SOURCE", "neo4j")
-        .with("NEO4J_READ_TIMEOUT_MILLIS", "2000")
+        .with("NEO4J_READ_TIMEOUT_MILLIS", "10000")
         .with("REPLICA_MAX_LAG_SECONDS", "2");
     Own::start_to_grow(settings).await
 }
