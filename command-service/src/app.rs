@@ -145,6 +145,11 @@ pub async fn start(config: Config, process: Process) -> anyhow::Result<()> {
 
     // Commands wait meanwhile, and fail after a timeout: see `CommandGateway::checked`.
     wait_for_schema(&pool, &database).await?;
+    while let Err(error) = clock.read(&pool).await {
+        tracing::warn!(error = %chain(&error), "waiting for PostgreSQL's clock");
+        database.not_ready(&postgres::problem(&error));
+        tokio::time::sleep(RETRY).await;
+    }
     checked.send_replace(true);
     lifecycle.spawn("exchange", beacon::exchange(nats.clone(), committed_here, wake, stop.clone()));
     lifecycle.spawn("clock", clock.watch(pool.clone(), clock_check, stop.clone()));

@@ -61,6 +61,11 @@ impl DatabaseClock {
         self.judge.lock().now(&*self.clock)
     }
 
+    /// Compares the clocks once. Until then, dates of clients are judged by this process's clock alone.
+    pub async fn read(&self, pool: &PgPool) -> sqlx::Result<()> {
+        store::within(self.compare(pool)).await.map(drop)
+    }
+
     /// Compares the clocks until `stop`, and updates the check, the metrics and the record in PostgreSQL.
     pub async fn watch(self, pool: PgPool, check: Latch, stop: CancellationToken) -> sqlx::Result<()> {
         let mut ticks = tokio::time::interval(COMPARE_INTERVAL);
