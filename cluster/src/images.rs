@@ -21,6 +21,8 @@ const BASE: &str = "localhost/cluster/base:1";
 const RUNTIME: &str = "localhost/cluster/runtime:1";
 const BUILDER: &str = "localhost/cluster/builder:1";
 const COREDNS: &str = "localhost/cluster/coredns:1";
+/// Debian with iptables and ipset.
+pub const NETWORK: &str = "localhost/cluster/network:1";
 
 /// Below the hard limit of machines, which podman's default exceeds.
 const OPEN_FILES: &str = "nofile=10000:10000";
@@ -57,9 +59,7 @@ impl<'a> Images<'a> {
     pub fn system(&self) -> Result<()> {
         let bases = &self.node.programs.bases;
         for (tar, tag) in [("base.tar", BASE), ("runtime.tar", RUNTIME)] {
-            if !self.exists(tag)? {
-                run(self.podman().arg("import").arg(bases.join(tar)).arg(tag))?;
-            }
+            self.import(&bases.join(tar), tag)?;
         }
         let coredns = self.node.programs.coredns.parent().context("CoreDNS has no folder")?;
         self.stand_in("pause", PAUSE, &[])?;
@@ -125,19 +125,33 @@ impl<'a> Images<'a> {
         command
     }
 
+    /// Makes a root file system an image, once.
+    pub fn import(&self, tar: &Path, tag: &str) -> Result<()> {
+        if self.exists(tag)? { Ok(()) } else { run(self.podman().arg("import").arg(tar).arg(tag)) }
+    }
+
+    /// Gives images more names, also in containerd.
+    pub fn rename(&self, names: &[(String, String)]) -> Result<()> {
+        for (from, to) in names {
+            run(self.podman().args(["tag", from, to]))?;
+        }
+        self.load(&names.iter().map(|(_, to)| to.as_str()).collect::<Vec<_>>())
+    }
+
     fn exists(&self, tag: &str) -> Result<bool> {
         let status = self.podman().args(["image", "exists", tag]).status().context("cannot run podman")?;
         Ok(status.success())
     }
 
-    fn stand_in(&self, name: &str, tag: &str, folders: &[(&str, &Path)]) -> Result<()> {
+    /// Builds an image of `cluster/images`, with the files of `folders`.
+    pub fn stand_in(&self, name: &str, tag: &str, folders: &[(&str, &Path)]) -> Result<()> {
         let context = workspace::root().join("cluster/images");
         self.build(&Recipe {
             tag,
             file: context.join(format!("{name}.Containerfile")),
             context: &context,
             folders,
-            arguments: &[("BASE", BASE), ("RUNTIME", RUNTIME)],
+            arguments: &[("BASE", BASE), ("RUNTIME", RUNTIME), ("NETWORK", NETWORK)],
             target: None,
         })
     }
@@ -159,7 +173,7 @@ impl<'a> Images<'a> {
     }
 
     /// Loads images into containerd, their shared layers once.
-    fn load(&self, tags: &[&str]) -> Result<()> {
+    pub fn load(&self, tags: &[&str]) -> Result<()> {
         let archive = self.node.place.folder("images")?.join("images.tar");
         let _ = fs::remove_file(&archive);
         run(self

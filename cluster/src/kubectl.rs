@@ -46,7 +46,16 @@ impl<'a> Kubectl<'a> {
 
     /// Applies manifests.
     pub fn apply(&self, manifests: &str) -> Result<String> {
-        let arguments = ["apply", "--filename", "-"];
+        self.run_with_input(&["apply", "--filename", "-"], manifests)
+    }
+
+    /// Creates objects that do not exist.
+    pub fn create(&self, manifests: &str) -> Result<String> {
+        self.run_with_input(&["create", "--filename", "-"], manifests)
+    }
+
+    /// As [`Self::run`], with standard input.
+    pub fn run_with_input(&self, arguments: &[&str], text: &str) -> Result<String> {
         let mut child = self
             .command()
             .args(arguments)
@@ -56,9 +65,9 @@ impl<'a> Kubectl<'a> {
             .spawn()
             .context("cannot run kubectl")?;
         let mut input = child.stdin.take().context("kubectl has no input")?;
-        std::io::Write::write_all(&mut input, manifests.as_bytes())?;
+        std::io::Write::write_all(&mut input, text.as_bytes())?;
         drop(input);
-        checked(&arguments, &child.wait_with_output()?)
+        checked(arguments, &child.wait_with_output()?)
     }
 
     /// The objects that `get` names.

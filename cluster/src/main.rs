@@ -9,9 +9,12 @@ mod cluster;
 mod images;
 mod kubectl;
 mod load;
+mod manifests;
 mod node;
+mod operators;
 mod place;
 mod pods;
+mod production;
 mod programs;
 
 use std::process::ExitCode;

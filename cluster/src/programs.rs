@@ -101,7 +101,7 @@ impl Programs {
 }
 
 /// The machine's release: programs that were built here need its C library.
-fn release() -> Result<String> {
+pub fn release() -> Result<String> {
     let text = fs::read_to_string("/etc/os-release").context("cannot read the release of this machine")?;
     let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     name.map(|name| name.trim_matches('"').to_owned()).context("this machine has no VERSION_CODENAME")

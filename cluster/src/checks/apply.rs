@@ -59,7 +59,7 @@ fn restarts(cluster: &Cluster) -> Result<Vec<String>> {
 }
 
 /// No pod of followgraph has a token for the API server.
-fn without_tokens(cluster: &Cluster) -> Result<Vec<String>> {
+pub fn without_tokens(cluster: &Cluster) -> Result<Vec<String>> {
     let pods = cluster.kubectl().get(&["pods"])?;
     let pods = pods["items"].as_array().context("no pods")?;
     for pod in pods {

@@ -4,6 +4,7 @@ mod apply;
 mod disruptions;
 mod failures;
 mod images;
+mod production;
 mod walk;
 
 use std::time::Instant;
@@ -16,13 +17,14 @@ use crate::cluster::Cluster;
 pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
 /// All checks, in their order. After `walk`, each one applies the overlay that it needs.
-const CHECKS: [Check; 6] = [
+const CHECKS: [Check; 7] = [
     ("images", images::build_and_run),
     ("apply", apply::dev_overlay),
     ("walk", walk::calls_of_the_demo),
     ("drain", disruptions::drain),
     ("memory", failures::out_of_memory),
     ("hang", failures::hang),
+    ("production", production::overlay),
 ];
 /// How many of them the short form runs.
 const SHORT: usize = 3;

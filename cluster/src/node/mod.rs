@@ -26,7 +26,7 @@ use nix::{
 };
 
 use config::{CGROUP, CONTAINERD};
-pub use config::{DNS, NAME, PAUSE};
+pub use config::{DNS, NAME, PAUSE, SERVICES};
 
 use crate::{place::Place, programs::Programs};
 
