@@ -17,7 +17,7 @@ mod pods;
 mod production;
 mod programs;
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -65,6 +65,16 @@ enum Command {
     /// Be the node's first process
     #[command(hide = true)]
     Inside,
+    /// Print the addresses that accept a connection; with a name, its address by the DNS server
+    #[command(hide = true)]
+    Probe {
+        addresses: Vec<SocketAddr>,
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Listen until standard input ends
+    #[command(hide = true)]
+    Listen { ports: Vec<u16> },
 }
 
 fn main() -> ExitCode {
@@ -98,6 +108,8 @@ fn run(command: Command) -> Result<ExitCode> {
             let chosen = checks::choose(&checks, short)?;
             checks::run(&mut Cluster::dev(&start(&place)?), &chosen)?;
         }
+        Command::Probe { addresses, name } => checks::probe(&addresses, name.as_deref())?,
+        Command::Listen { ports } => checks::listen(&ports)?,
         Command::Inside => node::inside::run(&place, &Programs::install()?)?,
     }
     Ok(ExitCode::SUCCESS)

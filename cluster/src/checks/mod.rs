@@ -4,6 +4,7 @@ mod apply;
 mod disruptions;
 mod failures;
 mod images;
+mod network;
 mod production;
 mod walk;
 
@@ -11,13 +12,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+pub use network::{listen, probe};
+
 use crate::cluster::Cluster;
 
 /// A check: its name, and what it does. It returns what it saw, a line each.
 pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
 /// All checks, in their order. After `walk`, each one applies the overlay that it needs.
-const CHECKS: [Check; 7] = [
+const CHECKS: [Check; 8] = [
     ("images", images::build_and_run),
     ("apply", apply::dev_overlay),
     ("walk", walk::calls_of_the_demo),
@@ -25,6 +28,7 @@ const CHECKS: [Check; 7] = [
     ("memory", failures::out_of_memory),
     ("hang", failures::hang),
     ("production", production::overlay),
+    ("network", network::policies),
 ];
 /// How many of them the short form runs.
 const SHORT: usize = 3;

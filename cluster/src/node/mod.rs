@@ -25,8 +25,8 @@ use nix::{
     unistd::Pid,
 };
 
+pub use config::{ADDRESS, API_PORT, DNS, NAME, PAUSE, SERVICES};
 use config::{CGROUP, CONTAINERD};
-pub use config::{DNS, NAME, PAUSE, SERVICES};
 
 use crate::{place::Place, programs::Programs};
 
