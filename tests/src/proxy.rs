@@ -49,8 +49,7 @@ impl CommitLoser {
         proxy
     }
 
-    /// Loses the replies of the next transactions that have written to the outbox; the transactions themselves are
-    /// committed.
+    /// Loses the replies to the next COMMITs of any service; the transactions themselves are committed.
     pub fn lose(&self, commits: usize) {
         self.lose_after(0, commits);
     }

@@ -27,8 +27,21 @@ async fn job_states(own: &Own, of: UserId) -> Vec<String> {
     sqlx::query_scalar(states).bind(of.uuid()).fetch_all(&pool).await.expect("the jobs")
 }
 
+/// Number of attempts to lose exactly the replies that the test means.
+const ATTEMPTS: usize = 10;
+
 /// A job's list is committed first, then its start: each reply is lost once, and repeats start no second job.
 pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
+    for _ in 0..ATTEMPTS {
+        if loses_both_replies(own, proxy).await {
+            return;
+        }
+    }
+    panic!("other transactions took the losses {ATTEMPTS} times");
+}
+
+/// Returns false if the loss met a transaction of another task of the services, which commit at the same time.
+async fn loses_both_replies(own: &Own, proxy: &CommitLoser) -> bool {
     let commands = own.endpoints.commands();
     let actor = user();
     let targets: Vec<_> = (0..=MAX_EDGES).map(|_| user()).collect();
@@ -38,7 +51,7 @@ pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
     // No job has started: the list is committed, but the call does not know that.
     let lost = proxy.lost();
     proxy.lose(1);
-    let refused = replace().await.expect_err("the list may be missing");
+    let Err(refused) = replace().await else { return false };
     assert!(invites_repeat(&refused), "{refused:?}");
     assert_eq!(proxy.lost(), lost + 1);
     until("the list of the call that failed to be removed", || async {
@@ -51,7 +64,11 @@ pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
     proxy.lose_after(1, 1);
     let started = replace().await.expect("the outcome is resolved");
     assert!(started.changed && !started.job_id.is_empty(), "{started:?}");
-    assert_eq!((proxy.lost(), commits_in_doubt(own)), (lost + 2, doubted + 1.0));
+    assert_eq!(proxy.lost(), lost + 2);
+    if commits_in_doubt(own) == doubted {
+        return false;
+    }
+    assert_eq!(commits_in_doubt(own), doubted + 1.0);
     for _ in 0..2 {
         assert_eq!(replace().await.expect("the first answer"), started);
     }
@@ -66,4 +83,5 @@ pub(super) async fn a_job_is_started_once(own: &Own, proxy: &CommitLoser) {
         .map(|key| key.target)
         .collect();
     assert_eq!(followed, targets.into_iter().collect());
+    true
 }
