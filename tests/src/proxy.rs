@@ -84,8 +84,10 @@ impl CommitLoser {
                 }
                 read = client.read(&mut from_client) => {
                     let Ok(n @ 1..) = read else { return };
+                    // Before the commit can be seen: a test that has seen it may say which one to lose next.
+                    let loses = is_commit(&from_client[..n]) && self.take_one();
                     if server.write_all(&from_client[..n]).await.is_err() { return }
-                    if is_commit(&from_client[..n]) && self.take_one() {
+                    if loses {
                         // The server's reply confirms the commit; the client never receives it.
                         let _ = server.read(&mut from_server).await;
                         self.lost.fetch_add(1, Ordering::SeqCst);
