@@ -82,16 +82,18 @@ impl<'a> Images<'a> {
         self.load(&tags.each_ref().map(|(_, tag, _)| tag.as_str()))
     }
 
-    /// Builds every target of the Dockerfile with the programs of `binaries` and loads them with the tag `version`.
+    /// Builds every target of the Dockerfile with the services of a folder and the usual `followgraph`, and loads them with
+    /// the tag `version`.
     ///
     /// The Dockerfile is the shipped one, with stand-ins for its two base images: the builder's `cargo` copies finished
     /// programs.
-    pub fn ours(&self, binaries: &Path, version: &str) -> Result<Vec<String>> {
+    pub fn ours(&self, services: &Path, version: &str) -> Result<Vec<String>> {
         let finished = self.node.place.folder("finished")?;
-        let programs = Program::ALL.map(Program::binary).into_iter().chain(["followgraph"]);
-        for program in programs {
-            fs::copy(binaries.join(program), finished.join(program)).with_context(|| {
-                format!("cannot copy {program}\nwhat to do: cargo build --workspace --bins")
+        let programs = Program::ALL.map(|service| services.join(service.binary()));
+        for program in programs.into_iter().chain([Self::usual_binaries().join("followgraph")]) {
+            let name = program.file_name().unwrap_or_default();
+            fs::copy(&program, finished.join(name)).with_context(|| {
+                format!("cannot copy {}\nwhat to do: cargo build --workspace --bins", program.display())
             })?;
         }
         self.stand_in("builder", BUILDER, &[("programs", &finished)])?;

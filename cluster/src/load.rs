@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use proto::{
     command::v1::{FollowRequest, command_service_client::CommandServiceClient},
-    query::v1::query_service_client::QueryServiceClient,
+    query::v1::{Consistency, query_service_client::QueryServiceClient},
 };
 use tests::{
     Commands, Queries,
@@ -290,9 +290,7 @@ impl Seen {
                 let mut queries = Client::new(&command, &query, cluster.token)?.queries;
                 for (actor, (follows, token)) in &self.follows {
                     for consistency in [consistent(), fresh(token)] {
-                        let mut found = walk(&mut queries, List::Following, actor, 1000, consistency)
-                            .await
-                            .with_context(|| format!("cannot list what {actor} follows"))?;
+                        let mut found = listed(&mut queries, actor, consistency).await?;
                         found.reverse();
                         if found.last().is_some_and(|last| self.in_doubt.contains(last)) {
                             found.pop();
@@ -308,6 +306,17 @@ impl Seen {
                 anyhow::Ok(())
             })
         })
+    }
+}
+
+/// What an account follows, oldest last. Repeated if it is not answered: servers may have just started.
+async fn listed(queries: &mut Queries, actor: &str, consistency: Option<Consistency>) -> Result<Vec<String>> {
+    let begun = Instant::now();
+    loop {
+        match walk(queries, List::Following, actor, 1000, consistency.clone()).await {
+            Err(_) if begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            answer => return answer.with_context(|| format!("cannot list what {actor} follows")),
+        }
     }
 }
 

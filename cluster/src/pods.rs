@@ -15,6 +15,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 pub struct Pod {
     pub name: String,
     pub uid: String,
+    pub address: String,
+    pub image: String,
     /// Ready, and not being deleted.
     pub ready: bool,
     /// Being deleted.
@@ -37,6 +39,8 @@ impl Pod {
         Self {
             name: text(&pod["metadata"]["name"]),
             uid: text(&pod["metadata"]["uid"]),
+            address: text(&status["podIP"]),
+            image: text(&pod["spec"]["containers"][0]["image"]),
             ready: ready && !ends,
             ends,
             restarts: container["restartCount"].as_u64().unwrap_or_default(),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The tag of the overlays.
-const VERSION: &str = "0.1.0";
+pub const VERSION: &str = "0.1.0";
 /// The user of the images.
 const USER: &str = "65532:65532";
 

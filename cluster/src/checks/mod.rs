@@ -6,6 +6,10 @@ mod failures;
 mod images;
 mod network;
 mod production;
+mod reboot;
+mod rollout;
+mod scaling;
+mod settings;
 mod walk;
 
 use std::time::Instant;
@@ -19,7 +23,7 @@ use crate::cluster::Cluster;
 /// A check: its name, and what it does. It returns what it saw, a line each.
 pub type Check = (&'static str, fn(&mut Cluster) -> Result<Vec<String>>);
 
-/// All checks, in their order. After `walk`, each one applies the overlay that it needs.
+/// The checks that have passed, in their order. After `walk`, each one applies the overlay that it needs.
 const CHECKS: [Check; 8] = [
     ("images", images::build_and_run),
     ("apply", apply::dev_overlay),
@@ -30,20 +34,32 @@ const CHECKS: [Check; 8] = [
     ("production", production::overlay),
     ("network", network::policies),
 ];
+/// Checks that have not passed yet: they run only if they are named.
+const UNPROVEN: [Check; 6] = [
+    ("rollout", rollout::update_and_undo),
+    ("deletions", disruptions::deletions),
+    ("reboot", reboot::node),
+    ("secrets", settings::rotate_token),
+    ("scaling", scaling::query_service),
+    ("replica", scaling::read_replica),
+];
 /// How many of them the short form runs.
 const SHORT: usize = 3;
 
-/// The checks whose names are in `names`, all if it is empty, or those of the short form.
+/// The checks whose names are in `names`, all that have passed if it is empty, or those of the short form.
 pub fn choose(names: &[String], short: bool) -> Result<Vec<Check>> {
     if short {
         return Ok(CHECKS[..SHORT].to_vec());
     }
-    let known = CHECKS.map(|(name, _)| name);
-    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+    if names.is_empty() {
+        return Ok(CHECKS.to_vec());
+    }
+    let all = || CHECKS.into_iter().chain(UNPROVEN);
+    if let Some(unknown) = names.iter().find(|name| all().all(|(known, _)| known != name.as_str())) {
+        let known: Vec<_> = all().map(|(name, _)| name).collect();
         bail!("there is no check {unknown:?}\nwhat to do: choose from {}", known.join(", "));
     }
-    let is_chosen = |check: &Check| names.is_empty() || names.iter().any(|name| name == check.0);
-    Ok(CHECKS.into_iter().filter(is_chosen).collect())
+    Ok(all().filter(|(name, _)| names.iter().any(|chosen| chosen == name)).collect())
 }
 
 /// Runs checks until one fails.
