@@ -35,7 +35,7 @@ use crate::cluster::{Cluster, until};
 /// Services that clients call.
 pub const CALLED: [&str; 2] = ["command-service", "query-service"];
 
-/// Connections choose a pod by chance: of four pods, all get one of so many.
+/// Each connection reaches a random pod: with this many, each of four pods gets some.
 const CLIENTS: usize = 24;
 /// Between two rounds of a client, so that two processors also have time for the cluster itself.
 const PAUSE: Duration = Duration::from_millis(100);

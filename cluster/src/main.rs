@@ -56,7 +56,7 @@ enum Command {
     },
     /// Start the node if it does not run, and run the checks of the manifests
     Test {
-        /// Names of checks; all if there are none
+        /// Names of checks. Without any: all but those that have not passed yet, see docs/kubernetes.md
         checks: Vec<String>,
         /// The short form: images, the overlay `dev`, calls of the API
         #[arg(long, conflicts_with = "checks")]

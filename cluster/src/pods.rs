@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, until};
+use crate::{
+    cluster::{Cluster, until},
+    manifests,
+};
 
 /// Time for pods to become ready: longer than the 40 s in which a pod may end.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -29,7 +32,7 @@ pub struct Pod {
 
 impl Pod {
     fn of(pod: &Value) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let text = |value: &Value| manifests::text(value).to_owned();
         let status = &pod["status"];
         let container = &status["containerStatuses"][0];
         let ends = !pod["metadata"]["deletionTimestamp"].is_null();

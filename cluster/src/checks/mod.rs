@@ -34,6 +34,8 @@ const CHECKS: [Check; 8] = [
     ("production", production::overlay),
     ("network", network::policies),
 ];
+/// How many of these the short form runs.
+const SHORT: usize = 3;
 /// Checks that have not passed yet: they run only if they are named.
 const UNPROVEN: [Check; 6] = [
     ("rollout", rollout::update_and_undo),
@@ -43,8 +45,6 @@ const UNPROVEN: [Check; 6] = [
     ("scaling", scaling::query_service),
     ("replica", scaling::read_replica),
 ];
-/// How many of them the short form runs.
-const SHORT: usize = 3;
 
 /// The checks whose names are in `names`, all that have passed if it is empty, or those of the short form.
 pub fn choose(names: &[String], short: bool) -> Result<Vec<Check>> {

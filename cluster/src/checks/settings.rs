@@ -21,7 +21,7 @@ pub fn rotate_token(cluster: &mut Cluster) -> Result<Vec<String>> {
     after.wait_served()?;
     let second = after.end_unbroken(&rotated)?;
     let (command, query) = (cluster.address("command-service")?, cluster.address("query-service")?);
-    // Each is a connection to a pod by chance.
+    // Each is a new connection, which reaches a random pod.
     for _ in 0..ATTEMPTS {
         let output = cluster.cli(&command, &query).args(["check", "1", "2", "-o", "json"]).output()?;
         let text = String::from_utf8_lossy(&output.stderr);
