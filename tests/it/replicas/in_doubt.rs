@@ -62,7 +62,13 @@ async fn loses_both_replies(own: &Own, proxy: &CommitLoser) -> bool {
 
     let doubted = commits_in_doubt(own);
     proxy.lose_after(1, 1);
-    let Ok(started) = replace().await else { return false };
+    let started = match replace().await {
+        Ok(started) => started,
+        Err(refused) => {
+            assert!(invites_repeat(&refused), "{refused:?}");
+            return false;
+        }
+    };
     assert!(started.changed && !started.job_id.is_empty(), "{started:?}");
     assert_eq!(proxy.lost(), lost + 2);
     if commits_in_doubt(own) == doubted {
