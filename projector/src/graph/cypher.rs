@@ -1,6 +1,7 @@
 //! The statements over edges. A relationship type cannot be a parameter, so [`of`] puts it into the text.
 //!
-//! A text whose plan does not use the index on the pair makes every statement read all edges.
+//! Each look-up has a hint that demands a seek. In its first seconds Neo4j has no statistics of the indexes, and plans
+//! scans of them, which read all edges; such a plan is kept until the statistics have changed.
 
 use crate::edge::Kind;
 
@@ -23,14 +24,14 @@ pub const CREATE: &str = "UNWIND range(0, size($a) - 1) AS i \
 
 /// Sets edges, whether they exist or not. Parameters as in [`CREATE`].
 pub const PUT: &str = "UNWIND range(0, size($a) - 1) AS i \
-    OPTIONAL MATCH ()-[o:<EDGE>]->() USING INDEX o:<EDGE>(src, dst) \
+    OPTIONAL MATCH ()-[o:<EDGE>]->() USING INDEX SEEK o:<EDGE>(src, dst) \
     WHERE o.src = $a[i] AND o.dst = $b[i] DELETE o \
     WITH i MERGE (x:User {id: $a[i]}) MERGE (y:User {id: $b[i]}) CREATE (x)-[:<EDGE> \
     {src: $a[i], dst: $b[i], pos: $p[i], created_at: $t[i], expires_at: $e[i], rev: $r[i]}]->(y)";
 
 /// Deletes edges by their pairs, if they exist. `$a` sources, `$b` targets.
 pub const DELETE: &str = "UNWIND range(0, size($a) - 1) AS i \
-    MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(src, dst) \
+    MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(src, dst) \
     WHERE r.src = $a[i] AND r.dst = $b[i] DELETE r";
 
 /// Deletes edges by their element ids `$ids`, if they are still misplaced.
@@ -50,29 +51,31 @@ const COLUMNS: &str = "WITH r ORDER BY r.src, r.dst LIMIT $limit RETURN collect(
     WHEN r.rev IS :: INTEGER NOT NULL THEN r.rev ELSE $wrong END) AS r";
 
 /// The first `$limit` edges whose source is between `$above` and `$below`, both excluded.
-pub const READ_SOURCES: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(src, dst) \
+pub const READ_SOURCES: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(src, dst) \
     WHERE r.src > $above AND r.src < $below AND r.dst IS NOT NULL AND r.dst IS :: STRING NOT NULL <COLUMNS>";
 
 /// The first `$limit` edges of one source whose target is above `$above` and not above `$upto`.
-pub const READ_WITHIN: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(src, dst) \
+pub const READ_WITHIN: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(src, dst) \
     WHERE r.src = $source AND r.dst > $above AND r.dst <= $upto <COLUMNS>";
 
 /// Of the accounts above `$after` and not above `$upto`, except `$large`: those whose degrees differ from the indexes,
-/// or that have an edge whose values do not name its ends.
-pub const SUSPECTS: &str = "MATCH (u:User) WHERE u.id > $after AND u.id <= $upto AND NOT u.id IN $large \
+/// or that have an edge whose values do not name its ends. Pairs are compared as lists: no plan can begin at an index.
+pub const SUSPECTS: &str = "MATCH (u:User) USING INDEX SEEK u:User(id) \
+    WHERE u.id > $after AND u.id <= $upto AND NOT u.id IN $large \
     WITH u, u.id AS id, COUNT { (u)-[:<EDGE>]->() } AS outgoing, COUNT { (u)<-[:<EDGE>]-() } AS incoming, \
-    COUNT { (u)-[r:<EDGE>]->(v:User) WHERE r.src = u.id AND r.dst = v.id } AS right_outgoing, \
-    COUNT { (u)<-[r:<EDGE>]-(v:User) WHERE r.src = v.id AND r.dst = u.id } AS right_incoming, \
-    COUNT { MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(src, pos) \
+    COUNT { (u)-[r:<EDGE>]->(v:User) WHERE [r.src, r.dst] = [u.id, v.id] } AS right_outgoing, \
+    COUNT { (u)<-[r:<EDGE>]-(v:User) WHERE [r.src, r.dst] = [v.id, u.id] } AS right_incoming, \
+    COUNT { MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(src, pos) \
     WHERE r.src = u.id AND r.pos IS NOT NULL } AS named_outgoing, \
-    COUNT { MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(dst, pos) \
+    COUNT { MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(dst, pos) \
     WHERE r.dst = u.id AND r.pos IS NOT NULL } AS named_incoming \
     RETURN collect(CASE WHEN outgoing <> right_outgoing OR incoming <> right_incoming \
     OR outgoing <> named_outgoing OR incoming <> named_incoming THEN id END) AS ids";
 
 /// The first `$limit` accounts after `$after`: the last of them, those with more than `$large` edges of a kind, and
 /// those without any edge. Neo4j stores the degrees.
-pub const STRETCH: &str = "MATCH (u:User) WHERE u.id > $after WITH u ORDER BY u.id LIMIT $limit WITH u.id AS id, \
+pub const STRETCH: &str = "MATCH (u:User) USING INDEX SEEK u:User(id) \
+    WHERE u.id > $after WITH u ORDER BY u.id LIMIT $limit WITH u.id AS id, \
     COUNT { (u)-[:FOLLOWS]->() } + COUNT { (u)<-[:FOLLOWS]-() } AS follow, \
     COUNT { (u)-[:MUTES]->() } + COUNT { (u)<-[:MUTES]-() } AS mute, \
     COUNT { (u)-[:BLOCKS]->() } + COUNT { (u)<-[:BLOCKS]-() } AS block, \
@@ -85,11 +88,10 @@ pub const STRETCH: &str = "MATCH (u:User) WHERE u.id > $after WITH u ORDER BY u.
     collect(CASE WHEN follow + mute + block + request = 0 THEN id END) AS unused";
 
 /// Deletes the nodes of the accounts `$a` that have no edge.
-pub const REMOVE_UNUSED: &str =
-    "UNWIND $a AS id MATCH (u:User {id: id}) WHERE NOT EXISTS { (u)--() } DELETE u";
+pub const REMOVE_UNUSED: &str = "UNWIND $a AS id MATCH (u:User {id: id}) USING INDEX SEEK u:User(id) WHERE NOT EXISTS { (u)--() } DELETE u";
 
 /// The degrees of the accounts above `$after` and not above `$upto`, added up.
-pub const DEGREES: &str = "MATCH (u:User) WHERE u.id > $after AND u.id <= $upto \
+pub const DEGREES: &str = "MATCH (u:User) USING INDEX SEEK u:User(id) WHERE u.id > $after AND u.id <= $upto \
      WITH COUNT { (u)-[:FOLLOWS]->() } AS a, COUNT { (u)<-[:FOLLOWS]-() } AS b, \
      COUNT { (u)-[:MUTES]->() } AS c, COUNT { (u)-[:BLOCKS]->() } AS d, \
      COUNT { (u)-[:REQUESTED]->() } AS e, COUNT { (u)<-[:REQUESTED]-() } AS f \
@@ -97,28 +99,31 @@ pub const DEGREES: &str = "MATCH (u:User) WHERE u.id > $after AND u.id <= $upto 
      sum(e) AS sent, sum(f) AS received";
 
 /// The first account after `$after`.
-pub const NEXT_ACCOUNT: &str = "MATCH (u:User) WHERE u.id > $after RETURN u.id AS id ORDER BY u.id LIMIT 1";
+pub const NEXT_ACCOUNT: &str = "MATCH (u:User) USING INDEX SEEK u:User(id) WHERE u.id > $after \
+    RETURN u.id AS id ORDER BY u.id LIMIT 1";
 
 /// True if `r` from `x` to `y` is misplaced.
 const MISPLACED: &str = "NOT coalesce(r.src = x.id AND r.dst = y.id AND x:User AND y:User, false)";
 
 /// The first `$limit` edges that touch account `$id`, or name it in their values, and whose values do not name their
 /// ends.
-pub const MISPLACED_AROUND: &str = "CALL () { MATCH (:User {id: $id})-[r:<EDGE>]-() RETURN r \
-    UNION MATCH ()-[r:<EDGE>]->() WHERE r.src = $id AND r.pos IS NOT NULL RETURN r \
-    UNION MATCH ()-[r:<EDGE>]->() WHERE r.dst = $id AND r.pos IS NOT NULL RETURN r } \
+pub const MISPLACED_AROUND: &str = "CALL () { MATCH (u:User {id: $id})-[r:<EDGE>]-() USING INDEX SEEK u:User(id) RETURN r \
+    UNION MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(src, pos) \
+    WHERE r.src = $id AND r.pos IS NOT NULL RETURN r \
+    UNION MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(dst, pos) \
+    WHERE r.dst = $id AND r.pos IS NOT NULL RETURN r } \
     WITH r, startNode(r) AS x, endNode(r) AS y WHERE <MISPLACED> \
     WITH r LIMIT $limit RETURN collect(elementId(r)) AS ids";
 
 /// Of the first `$limit` edges whose `src` is `$id`, to targets above `$after`: the misplaced ones, the number of edges
 /// read, and the last target.
-pub const MISPLACED_OUTGOING: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(src, dst) \
+pub const MISPLACED_OUTGOING: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(src, dst) \
     WHERE r.src = $id AND r.dst > $after WITH r ORDER BY r.dst LIMIT $limit \
     WITH r, startNode(r) AS x, endNode(r) AS y RETURN count(*) AS looked, max(r.dst) AS last, \
     collect(CASE WHEN <MISPLACED> THEN elementId(r) END) AS ids";
 
 /// The same for edges whose `dst` is `$id`, by position.
-pub const MISPLACED_INCOMING: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX r:<EDGE>(dst, pos) \
+pub const MISPLACED_INCOMING: &str = "MATCH ()-[r:<EDGE>]->() USING INDEX SEEK r:<EDGE>(dst, pos) \
     WHERE r.dst = $id AND r.pos > $after WITH r ORDER BY r.pos LIMIT $limit \
     WITH r, startNode(r) AS x, endNode(r) AS y RETURN count(*) AS looked, max(r.pos) AS last, \
     collect(CASE WHEN <MISPLACED> THEN elementId(r) END) AS ids";
@@ -134,23 +139,43 @@ pub const MISPLACED_OF: &str = "UNWIND $ids AS id MATCH (x)-[r:<EDGE>]->(y) WHER
 mod tests {
     use super::*;
 
+    const OF_A_KIND: [&str; 11] = [
+        CREATE,
+        PUT,
+        DELETE,
+        DELETE_MISPLACED,
+        READ_SOURCES,
+        READ_WITHIN,
+        SUSPECTS,
+        MISPLACED_AROUND,
+        MISPLACED_OUTGOING,
+        MISPLACED_INCOMING,
+        MISPLACED_OF,
+    ];
+
+    #[test]
+    fn every_look_up_demands_a_seek() {
+        let texts = OF_A_KIND.into_iter().chain([STRETCH, REMOVE_UNUSED, DEGREES, NEXT_ACCOUNT]);
+        let mut look_ups = 0;
+        for text in texts {
+            // MERGE by a unique property always seeks, and a look-up by element id needs no index.
+            for look_up in
+                text.split("MATCH ").skip(1).filter(|look_up| !look_up.contains("elementId(r) = id"))
+            {
+                assert!(
+                    look_up.split("WHERE").next().is_some_and(|head| head.contains("USING INDEX SEEK")),
+                    "{text}"
+                );
+                look_ups += 1;
+            }
+        }
+        assert_eq!(look_ups, 16);
+    }
+
     #[test]
     fn every_kind_has_its_own_type_in_every_text() {
         let types = ["FOLLOWS", "MUTES", "BLOCKS", "REQUESTED"];
-        let texts = [
-            CREATE,
-            PUT,
-            DELETE,
-            DELETE_MISPLACED,
-            READ_SOURCES,
-            READ_WITHIN,
-            SUSPECTS,
-            MISPLACED_AROUND,
-            MISPLACED_OUTGOING,
-            MISPLACED_INCOMING,
-            MISPLACED_OF,
-        ];
-        for text in texts {
+        for text in OF_A_KIND {
             for (kind, own) in Kind::ALL.into_iter().zip(types) {
                 let text = of(kind, text);
                 for other in types {

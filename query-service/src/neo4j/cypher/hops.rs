@@ -1,7 +1,7 @@
 //! The read model's statements for multi-hop questions.
 //!
-//! Like those for a single hop, they read the checkpoint before and after the data. Hints fail a plan that does not use
-//! the index. Edges are collected before any look-up, so that no plan reads an edge twice, and a bound counts it once.
+//! Like those for a single hop, they read the checkpoint before and after the data, and their hints demand seeks. Edges
+//! are collected before any look-up, so that no plan reads an edge twice, and a bound counts it once.
 
 use crate::queries::{ListKind, PublicList};
 
@@ -22,7 +22,7 @@ macro_rules! sift {
                    UNWIND looked AS l\n  \
                    CALL (l) {\n    \
                      MATCH ()-[b:FOLLOWS]->()\n    \
-                     USING INDEX b:FOLLOWS(src, dst)\n    \
+                     USING INDEX SEEK b:FOLLOWS(src, dst)\n    \
                      WHERE b.src = ",
                 $found_src,
                 " AND b.dst = ",
@@ -69,7 +69,7 @@ pub const KNOWN: &str = statement!(
         "CALL (visible) {\n",
         walk!("FOLLOWS", "src", "$newest", "LIMIT $look"),
         "  MATCH ()-[b:FOLLOWS]->()
-  USING INDEX b:FOLLOWS(src, dst)
+  USING INDEX SEEK b:FOLLOWS(src, dst)
   WHERE b.src = r.dst AND b.dst = $second
   RETURN collect([r.dst, r.pos, r.created_at, b.created_at]) AS found
 }
@@ -102,6 +102,7 @@ pub fn list_at(kind: ListKind) -> &'static str {
                      }\n\
                      CALL (users) {\n  \
                        MATCH (u:User {id: $user})\n  \
+                       USING INDEX SEEK u:User(id)\n  \
                        RETURN sum(COUNT { ",
                     $all,
                     " }) AS total\n\
@@ -133,7 +134,7 @@ macro_rules! without {
                  MATCH ()-[x:",
             $type,
             "]->()\n    \
-                 USING INDEX x:",
+                 USING INDEX SEEK x:",
             $type,
             "(src, dst)\n    \
                  WHERE x.",
@@ -161,7 +162,7 @@ CALL (middles) {
   UNWIND middles AS middle
   CALL (middle) {
     MATCH ()-[f:FOLLOWS]->()
-    USING INDEX f:FOLLOWS(src, pos)
+    USING INDEX SEEK f:FOLLOWS(src, pos)
     WHERE f.src = middle AND f.pos < $newest
     WITH f ORDER BY f.src DESC, f.pos DESC LIMIT $each
     RETURN f.dst AS other
