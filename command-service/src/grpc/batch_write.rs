@@ -61,6 +61,8 @@ pub async fn independent(
         let message = "must be empty: the commands of an independent batch have their own";
         return Err(ServiceError::field(Reason::MalformedMessage, "request_id", message));
     }
+    // Commands that waited each on its own would be woken in any order.
+    gateway.wait_checked().await?;
     let outcomes = request.writes.iter().map(|write| {
         let origin = origin.clone();
         async move {
@@ -101,4 +103,57 @@ fn failed(error: ServiceError, index: usize, write: &wire::Write) -> wire::Write
         metadata,
     };
     wire::WriteResult { error: Some(error), ..wire::WriteResult::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proto::UserId;
+    use tokio::sync::watch;
+    use tokio_util::sync::CancellationToken;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::committer::Queue;
+    use crate::grpc::limits::WriteLimit;
+    use crate::relay::StreamStatus;
+
+    #[tokio::test]
+    async fn commands_that_waited_for_the_start_keep_their_order() {
+        let (_stream, stream) = watch::channel(StreamStatus::default());
+        let (queue, mut receiver) = Queue::bounded(1_000);
+        let (found, checked) = watch::channel(false);
+        let limit = WriteLimit::default();
+        let gateway =
+            CommandGateway { checked, check_timeout: Duration::from_secs(60), limit, stream, queue };
+        let others: Vec<_> = (2..202).map(Uuid::from_u128).collect();
+        let write = |other: &Uuid| wire::Write {
+            command: Some(wire::write::Command::Follow(wire::FollowRequest {
+                actor_id: Uuid::from_u128(1).to_string(),
+                target_id: other.to_string(),
+                ..Default::default()
+            })),
+        };
+        let request =
+            wire::BatchWriteRequest { writes: others.iter().map(write).collect(), ..Default::default() };
+        let origin = Origin { caller: None, traceparent: None };
+        let call = tokio::spawn(async move { independent(&gateway, &request, origin).await });
+        tokio::task::yield_now().await;
+        found.send_replace(true);
+
+        let mut queued = Vec::new();
+        while queued.len() < others.len() {
+            let units = receiver.next_batch(1_000, &CancellationToken::new()).await.expect("commands");
+            queued.extend(units.iter().map(|unit| match unit.command {
+                Command::Pair(PairCommand { other, .. }) => other,
+                _ => panic!("{:?}", unit.command),
+            }));
+            // The replies are dropped: those commands fail.
+        }
+        let wanted: Vec<_> = others.into_iter().map(|other| UserId::new(other).expect("not nil")).collect();
+        assert_eq!(queued, wanted);
+        let answer = call.await.expect("no panic").expect("results");
+        assert!(answer.results.iter().all(|result| result.error.is_some()));
+    }
 }

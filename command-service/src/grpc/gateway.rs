@@ -80,16 +80,19 @@ impl CommandGateway {
         *self.checked.borrow()
     }
 
-    /// Waits until the database is checked. Fails if that takes too long, or if the history is forked.
-    pub(super) async fn check_open(&self) -> Result<(), ServiceError> {
+    /// Waits until the database is checked. Fails if that takes too long.
+    pub(super) async fn wait_checked(&self) -> Result<(), ServiceError> {
         if !self.is_checked() {
             let mut checked = self.checked.clone();
             // The sender lives as long as the process.
             let _ = tokio::time::timeout(self.check_timeout, checked.wait_for(|checked| *checked)).await;
         }
-        if !self.is_checked() {
-            return Err(errors::failure(&Failure::NotCommitted));
-        }
+        if self.is_checked() { Ok(()) } else { Err(errors::failure(&Failure::NotCommitted)) }
+    }
+
+    /// Waits until the database is checked. Fails if that takes too long, or if the history is forked.
+    pub(super) async fn check_open(&self) -> Result<(), ServiceError> {
+        self.wait_checked().await?;
         if self.stream.borrow().state == StreamState::Forked {
             Err(errors::failure(&Failure::Forked))
         } else {

@@ -43,8 +43,9 @@ impl Importer {
         chunks
             // One after the other: concurrent waits could end in another order, which is the order of edges in lists.
             .then(move |chunk| {
-                let Self { projectors, max_lag, .. } = throttle.clone();
+                let Self { gateway, projectors, max_lag, .. } = throttle.clone();
                 async move {
+                    gateway.wait_checked().await?;
                     projectors.throttle(max_lag).await;
                     chunk
                 }
