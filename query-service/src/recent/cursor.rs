@@ -11,11 +11,11 @@ use proto::{Revision, Token};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use super::{Filter, Limits, Recent, Sources};
+use super::{ExcerptLimits, Filter, Recent, Sources};
 
-/// Maximum number of recent events read under one lock, and of bytes of wanted ones. The cursor keeps them in memory
-/// even if the ring drops them.
-const EXCERPT: Limits = Limits { events: 256, bytes: 1024 * 1024 };
+/// What is read under one lock, for which new events and, behind them, all other reads wait. The cursor keeps the wanted
+/// events in memory even if the ring drops them.
+const EXCERPT: ExcerptLimits = ExcerptLimits { events: 256, changes: 4_096, bytes: 1024 * 1024 };
 /// Maximum number of cursors that read older events concurrently. Each holds some of its events in memory, and an event
 /// of an import may have 200 kB.
 pub const PAST_READERS: usize = 8;
@@ -191,6 +191,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::recent::Limits;
 
     fn token(revision: u64) -> Token {
         Token::new(Epoch(1), Revision(revision))

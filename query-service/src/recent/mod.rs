@@ -11,5 +11,5 @@ mod sources;
 pub use self::cursor::{EventCursor, PAST_READERS};
 pub use self::follow::{Follower, Recent, stop_name};
 pub use self::head::{HeadTracker, LONGEST_STALENESS};
-pub use self::ring::{Filter, Limits, Ring};
+pub use self::ring::{ExcerptLimits, Filter, Limits, Ring};
 pub use self::sources::{FeedMonitor, Sources};

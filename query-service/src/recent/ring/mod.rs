@@ -43,6 +43,17 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+/// Limits of an excerpt. Its first event may exceed them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExcerptLimits {
+    /// Number of events checked.
+    pub events: usize,
+    /// Number of changes in the events checked: a filter looks at the target of each.
+    pub changes: usize,
+    /// Number of bytes of the wanted events.
+    pub bytes: usize,
+}
+
 /// The event does not follow the newest one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("revision {0} is not the next one")]
@@ -98,6 +109,8 @@ struct Change {
 #[derive(Debug)]
 pub struct Ring {
     limits: Limits,
+    /// False while an event is being added: after a panic half-way the ring has no position, and answers nothing.
+    whole: bool,
     /// The newest event that the ring contains or has contained.
     position: Option<Token>,
     /// All events after this revision are in the ring.
@@ -116,6 +129,7 @@ impl Ring {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            whole: true,
             position: None,
             floor: Revision::ZERO,
             records: VecDeque::new(),
@@ -139,7 +153,7 @@ impl Ring {
 
     /// The newest revision.
     pub fn position(&self) -> Option<Token> {
-        self.position
+        self.position.filter(|_| self.whole)
     }
 
     /// Number of events in the ring.
@@ -164,12 +178,12 @@ impl Ring {
 
     /// All changes after this revision are in the ring.
     pub fn floor(&self) -> Option<Token> {
-        self.position.map(|position| Token::new(position.epoch, self.floor))
+        self.position().map(|position| Token::new(position.epoch, self.floor))
     }
 
     /// True if all changes from there to the position are in the ring.
     pub fn covers(&self, since: Token) -> bool {
-        self.position.is_some_and(|position| {
+        self.position().is_some_and(|position| {
             position.epoch == since.epoch && (self.floor..=position.revision).contains(&since.revision)
         })
     }
@@ -177,11 +191,12 @@ impl Ring {
     /// Appends the next event, and drops old ones above the limits.
     pub fn push(&mut self, logged: &LoggedEvent) -> Result<(), NotNext> {
         let event = &logged.event;
-        let next = self.position.map(|position| Token::new(position.epoch, position.revision.next()));
+        let next = self.position().map(|position| Token::new(position.epoch, position.revision.next()));
         let here = Token::new(event.epoch, event.revision);
         if next != Some(here) {
             return Err(NotNext(event.revision));
         }
+        self.whole = false;
         let first = self.next_number();
         for change in &event.edges {
             self.note(event.revision, change);
@@ -209,6 +224,7 @@ impl Ring {
         while self.records.len() > self.limits.events || self.bytes > self.limits.bytes {
             self.drop_oldest();
         }
+        self.whole = true;
         Ok(())
     }
 
@@ -257,17 +273,21 @@ impl Ring {
         self.counts.get(&user).filter(|(revision, _)| *revision > since).map(|(_, counts)| counts)
     }
 
-    /// The wanted events after a revision, within limits of events checked and of bytes; the first one may exceed the
-    /// latter. `None` if some are not in the ring, or if it is of another epoch.
-    pub fn excerpt(&self, after: Token, filter: &Filter, limits: Limits) -> Option<Excerpt> {
+    /// The wanted events after a revision, within limits. `None` if some are not in the ring, or if it is of another
+    /// epoch.
+    pub fn excerpt(&self, after: Token, filter: &Filter, limits: ExcerptLimits) -> Option<Excerpt> {
         if !self.covers(after) {
             return None;
         }
         // Dense: the distance from the floor is the number of events to skip.
         let skip = usize::try_from(after.revision.0 - self.floor.0).unwrap_or(usize::MAX);
         let mut excerpt = Excerpt { events: Vec::new(), upto: after.revision };
-        let mut bytes = 0;
+        let (mut bytes, mut changes) = (0, 0);
         for record in self.records.range(skip.min(self.records.len())..).take(limits.events) {
+            changes += record.changes;
+            if changes > limits.changes && excerpt.upto > after.revision {
+                break;
+            }
             let place = self.place(record.first);
             let targets = self.changes.range(place..place + record.changes).map(|change| change.target);
             if filter.wants(record.verb, record.actor, targets) {

@@ -128,6 +128,8 @@ fn an_event_larger_than_the_ring_leaves_it_empty_and_contiguous() {
     assert!(ring.newest.is_empty() && ring.counts.is_empty());
 }
 
+const UNLIMITED: ExcerptLimits = ExcerptLimits { events: usize::MAX, changes: usize::MAX, bytes: usize::MAX };
+
 #[test]
 fn excerpts_are_filtered_and_go_on_where_they_ended() {
     let mut ring = ring(10);
@@ -136,7 +138,7 @@ fn excerpts_are_filtered_and_go_on_where_they_ended() {
         ring.push(&arrival(revision, vec![edge])).expect("the next");
     }
     let revisions = |filter: Filter, after, events| {
-        let limits = Limits { events, bytes: usize::MAX };
+        let limits = ExcerptLimits { events, ..UNLIMITED };
         let excerpt = ring.excerpt(token(after), &filter.sorted(), limits).expect("it covers that");
         (excerpt.events.iter().map(|(revision, _)| revision.0).collect::<Vec<_>>(), excerpt.upto.0)
     };
@@ -152,8 +154,7 @@ fn excerpts_are_filtered_and_go_on_where_they_ended() {
     let targets = |target| Filter { targets: vec![user(target)], ..Filter::default() };
     assert_eq!(revisions(targets(9), 3, 9).0, [4, 5, 6]);
     assert_eq!(revisions(targets(1), 3, 9), (vec![], 6));
-    let limits = Limits { events: 9, bytes: usize::MAX };
-    assert_eq!(ring.excerpt(token(7), &Filter::default(), limits), None);
+    assert_eq!(ring.excerpt(token(7), &Filter::default(), UNLIMITED), None);
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn an_excerpt_is_limited_in_bytes() {
     let events: Vec<_> = (1..=5).map(|revision| arrival(revision, Vec::new())).collect();
     events.iter().for_each(|event| ring.push(event).expect("the next"));
     let read = |after, bytes| {
-        let limits = Limits { events: 9, bytes };
+        let limits = ExcerptLimits { bytes, ..UNLIMITED };
         let excerpt = ring.excerpt(token(after), &Filter::default(), limits).expect("it covers that");
         (excerpt.events.len(), excerpt.upto.0)
     };
@@ -171,8 +172,40 @@ fn an_excerpt_is_limited_in_bytes() {
     assert_eq!(read(2, two), (2, 4));
     assert_eq!(read(0, 1), (1, 1), "one event always fits");
     let none = Filter { verbs: vec![Verb::Mute], ..Filter::default() };
-    let limits = Limits { events: 9, bytes: 1 };
+    let limits = ExcerptLimits { bytes: 1, ..UNLIMITED };
     assert_eq!(ring.excerpt(token(0), &none, limits).expect("covered").upto, Revision(5));
+}
+
+#[test]
+fn an_excerpt_is_limited_in_changes_that_a_filter_looks_at() {
+    let mut ring = ring(10);
+    for revision in 1..=4 {
+        let edges = (0..3).map(|source| change(revision, EdgeKind::Follow, source, 9, EdgeOp::Added));
+        ring.push(&arrival(revision, edges.collect())).expect("the next");
+    }
+    let nobody = Filter { targets: vec![user(8)], ..Filter::default() };
+    let upto = |after, changes| {
+        let limits = ExcerptLimits { changes, ..UNLIMITED };
+        ring.excerpt(token(after), &nobody, limits).expect("it covers that").upto.0
+    };
+    assert_eq!((upto(0, 6), upto(2, 6)), (2, 4));
+    assert_eq!(upto(0, 5), 1);
+    assert_eq!(upto(1, 1), 2, "one event is always checked");
+}
+
+#[test]
+fn a_ring_that_was_left_half_way_answers_nothing_until_it_begins_again() {
+    let mut ring = ring(10);
+    let edge = |revision| change(revision, EdgeKind::Follow, 1, 2, EdgeOp::Added);
+    ring.push(&arrival(1, vec![edge(1)])).expect("the next");
+    // What a panic in `push` leaves.
+    ring.whole = false;
+    assert_eq!((ring.position(), ring.floor(), ring.covers(token(0))), (None, None, false));
+    assert_eq!(ring.excerpt(token(0), &Filter::default(), UNLIMITED), None);
+    assert_eq!(ring.push(&arrival(2, vec![edge(2)])), Err(NotNext(Revision(2))));
+    ring.begin(token(2));
+    ring.push(&arrival(3, vec![edge(3)])).expect("the next");
+    assert!(ring.covers(token(2)));
 }
 
 #[test]
