@@ -1,8 +1,10 @@
 //! Announcements on core NATS: position, health and repaired accounts, after each change and at least twice a second.
 //!
-//! While NATS is down, announcements are dropped, with their repaired accounts; the next one has everything else.
-//! query-service does not read repaired accounts: it caches no edges.
+//! While NATS is down, announcements are dropped; the next one has everything. Repaired accounts are kept until an
+//! announcement with them has left over a connection: a subscriber that caches edges would keep wrong ones otherwise.
+//! query-service does not read them: it caches no edges.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ use crate::status::Status;
 const EVERY: Duration = Duration::from_millis(500);
 /// Limit of repaired accounts in one announcement: 40 KB, far below NATS' limit.
 const MOST_REPAIRED: usize = 1_000;
+/// Limit of repaired accounts that wait for a connection: some 10 MB.
+const MOST_WAITING: usize = 100_000;
 
 /// Sends the announcements.
 pub struct Announcer {
@@ -60,22 +64,55 @@ impl Stuck {
     }
 }
 
+/// Repaired accounts that are not announced yet.
+#[derive(Debug, Default)]
+struct Repaired(BTreeSet<String>);
+
+impl Repaired {
+    /// Adds accounts up to the limit.
+    fn add(&mut self, ids: Vec<String>) {
+        let before = self.0.len();
+        let room = MOST_WAITING.saturating_sub(before);
+        let more = ids.len();
+        self.0.extend(ids.into_iter().take(room));
+        if more > room {
+            tracing::warn!(dropped = more - room, "too many repaired accounts wait for NATS");
+        }
+    }
+
+    /// The accounts of the next announcement.
+    fn next(&self) -> Vec<String> {
+        self.0.iter().take(MOST_REPAIRED).cloned().collect()
+    }
+
+    /// Removes accounts that were announced.
+    fn announced(&mut self, ids: &[String]) {
+        for id in ids {
+            self.0.remove(id);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Announcer {
     /// Announces until `stop`, and once more then.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut repaired = Vec::new();
+        let mut repaired = Repaired::default();
         let mut stuck = Stuck::default();
         loop {
             let stopping = tokio::select! {
                 () = stop.cancelled() => true,
                 _ = ticks.tick() => false,
                 Ok(()) = self.status.changed() => false,
-                Some(ids) = self.repaired.recv() => { repaired.extend(ids); false }
+                Some(ids) = self.repaired.recv() => { repaired.add(ids); false }
             };
             while let Ok(ids) = self.repaired.try_recv() {
-                repaired.extend(ids);
+                repaired.add(ids);
             }
             self.announce(&mut repaired, &mut stuck).await;
             if stopping {
@@ -86,29 +123,39 @@ impl Announcer {
         }
     }
 
-    async fn announce(&mut self, repaired: &mut Vec<String>, stuck: &mut Stuck) {
-        repaired.sort_unstable();
-        repaired.dedup();
+    async fn announce(&mut self, repaired: &mut Repaired, stuck: &mut Stuck) {
         let mut status = self.status.borrow_and_update().clone();
         let stuck = stuck.lag(&status, self.heard.head(), Instant::now()).as_micros();
         status.lag_micros = status.lag_micros.max(u64::try_from(stuck).unwrap_or(u64::MAX));
         loop {
-            let rest = repaired.split_off(repaired.len().min(MOST_REPAIRED));
-            let message = message(&self.name, &status, std::mem::replace(repaired, rest), &self.clock);
-            // Without a connection the client would keep the message and send it late.
-            if self.nats.is_connected()
-                && let Err(error) = self
-                    .nats
-                    .client
-                    .publish(subjects::projector(&self.name), message.encode_to_vec().into())
-                    .await
-            {
-                tracing::debug!(%error, "cannot announce");
+            let ids = repaired.next();
+            if !self.publish(&status, &ids).await {
+                return;
             }
+            repaired.announced(&ids);
             if repaired.is_empty() {
                 return;
             }
         }
+    }
+
+    /// Publishes an announcement; false if it may not have left.
+    async fn publish(&self, status: &Status, repaired: &[String]) -> bool {
+        // Without a connection the client would keep the message and send it late.
+        if !self.nats.is_connected() {
+            return false;
+        }
+        let message = message(&self.name, status, repaired.to_vec(), &self.clock).encode_to_vec();
+        if let Err(error) = self.nats.client.publish(subjects::projector(&self.name), message.into()).await {
+            tracing::debug!(%error, "cannot announce");
+            return false;
+        }
+        // Only these are worth the wait.
+        let left = repaired.is_empty()
+            || tokio::time::timeout(EVERY, self.nats.client.flush())
+                .await
+                .is_ok_and(|flushed| flushed.is_ok());
+        left && self.nats.is_connected()
     }
 }
 
@@ -139,6 +186,21 @@ mod tests {
     use proto::{Epoch, Revision};
 
     use super::*;
+
+    #[test]
+    fn repaired_accounts_wait_until_they_are_announced() {
+        let ids = |numbers: std::ops::Range<usize>| numbers.map(|n| format!("{n:06}")).collect::<Vec<_>>();
+        let mut repaired = Repaired::default();
+        repaired.add(ids(0..1_500));
+        repaired.add(ids(0..10));
+        let first = repaired.next();
+        assert_eq!(first, ids(0..1_000));
+        assert_eq!(repaired.next(), first, "that one may not have left");
+        repaired.announced(&first);
+        assert_eq!(repaired.next(), ids(1_000..1_500));
+        repaired.add(ids(2_000..2_000 + MOST_WAITING));
+        assert_eq!(repaired.0.len(), MOST_WAITING);
+    }
 
     #[test]
     fn the_lag_of_a_stuck_read_model_grows() {

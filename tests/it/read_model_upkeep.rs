@@ -1,11 +1,16 @@
 //! The sweep and the projector with erased ids, accounts with very many edges, wrong counts, and transactions that
 //! Neo4j terminates.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::jetstream;
 use devstack::env_file::Env;
+use devstack::process::Signal;
+use futures::StreamExt as _;
 use neo4rs::{Graph, query};
+use prost::Message as _;
+use proto::events::v1::ProjectorAnnouncement;
 use proto::subjects;
 use sqlx::{AssertSqlSafe, PgPool, Row as _};
 use tests::clients::{counts, follow, unfollow};
@@ -13,7 +18,7 @@ use tests::fault_proxy::{Fault, FaultProxy};
 use tests::jobs::{self, OnAccount};
 use tests::metrics::scrape;
 use tests::own::Victim;
-use tests::{Endpoints, Own, importing, new_user, truth, until, user};
+use tests::{Endpoints, LIMIT, Own, importing, new_user, truth, until, user};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 use uuid::Uuid;
@@ -101,12 +106,13 @@ async fn in_postgres(pool: &PgPool, id: Uuid) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_of_a_read_model_passes_celebrities_and_collects_ids() {
-    let own = Own::start_with(
-        Env::default()
-            .with("SWEEP_EDGES_PER_SECOND", "200000")
-            .with("STREAM_MAX_AGE_SECONDS", STREAM_AGE_SECONDS),
-    )
-    .await;
+    let mut own = Own::light()
+        .start_with(
+            Env::default()
+                .with("SWEEP_EDGES_PER_SECOND", "200000")
+                .with("STREAM_MAX_AGE_SECONDS", STREAM_AGE_SECONDS),
+        )
+        .await;
     let endpoints = own.endpoints.clone();
     let star = new_user();
     let fans: Vec<_> = (0..CELEBRITY).map(|_| (new_user(), star.clone())).collect();
@@ -117,6 +123,7 @@ async fn upkeep_of_a_read_model_passes_celebrities_and_collects_ids() {
     counts_are_compared_account_by_account(&own, &fans).await;
     ids_that_pass_leave_nothing(&own).await;
     an_erased_id_is_in_no_store(&own, &star).await;
+    repaired_accounts_are_announced_after_nats_was_away(&mut own).await;
     truth::assert_read_model(&endpoints, 3).await;
 }
 
@@ -244,19 +251,51 @@ async fn an_erased_id_is_in_no_store(own: &Own, star: &str) {
     .await;
 }
 
+/// A subscriber that caches edges drops those of each repaired account.
+async fn repaired_accounts_are_announced_after_nats_was_away(own: &mut Own) {
+    let (a, b) = (new_user(), new_user());
+    let mut commands = own.endpoints.commands();
+    follow(&mut commands, &a, &b).await.expect("a follow");
+    truth::wait_caught_up(&own.endpoints).await;
+    let before = sum(own, "projector_sweep_differences_total");
+    own.kill(Victim::Nats);
+    let damage = query("MATCH ()-[r:FOLLOWS]->() WHERE r.src = $id DELETE r").param("id", a.as_str());
+    own.endpoints.neo4j().run(damage).await.expect("the edge is gone");
+    wait_for(own, "the repair", || sum(own, "projector_sweep_differences_total") > before).await;
+
+    // It must not announce before the subscriber is there.
+    block_in_place(|| own.pipeline.projector.signal(Signal::SIGSTOP)).expect("stopped");
+    own.revive(Victim::Nats);
+    let nats = own.endpoints.nats().await;
+    let mut announcements = nats.subscribe(subjects::projector("*")).await.expect("a subscription");
+    nats.flush().await.expect("NATS knows of it");
+    block_in_place(|| own.pipeline.projector.signal(Signal::SIGCONT)).expect("it resumes");
+    let mut missing = BTreeSet::from([a, b]);
+    while !missing.is_empty() {
+        let message = tokio::time::timeout(LIMIT, announcements.next()).await;
+        let message = message.unwrap_or_else(|_| panic!("{missing:?} are not announced"));
+        let announced = ProjectorAnnouncement::decode(message.expect("a message").payload).expect("protobuf");
+        announced.repaired_user_ids.iter().for_each(|id| {
+            missing.remove(id);
+        });
+    }
+    own.wait_ready();
+}
+
 /// With added latency, a large batch exceeds the transaction timeout: it has a statement for about seventy edges. So
 /// does a single event of 1,000 edges.
 #[tokio::test(flavor = "multi_thread")]
 async fn upkeep_halves_batches_that_neo4j_ends() {
     let mut proxy = None;
-    let mut own = Own::start_through(|servers| {
-        let port = servers.neo4j.port();
-        let started = block_in_place(|| Handle::current().block_on(FaultProxy::start(port)));
-        let env = Env::default().with("NEO4J_URI", started.through(&servers.neo4j.url(), port));
-        proxy = Some(started);
-        env
-    })
-    .await;
+    let mut own = Own::light()
+        .start_through(|servers| {
+            let port = servers.neo4j.port();
+            let started = block_in_place(|| Handle::current().block_on(FaultProxy::start(port)));
+            let env = Env::default().with("NEO4J_URI", started.through(&servers.neo4j.url(), port));
+            proxy = Some(started);
+            env
+        })
+        .await;
     let proxy = proxy.expect("it was started");
     let endpoints: Endpoints = own.endpoints.clone();
     own.kill(Victim::Projector);
