@@ -44,12 +44,13 @@ async fn random_commands_with_kills_give_the_state_of_the_model() {
     // Jobs of many steps, though accounts have few edges; and a proxy that loses replies to commits.
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = Handle::current();
-    let own = Own::start_through(move |servers| {
-        let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
-        sender.send(proxy).expect("the test waits");
-        Env::default().with("JOB_STEP_EDGES", "2").with("JOB_STEP_PAUSE_RATIO", "0")
-    })
-    .await;
+    let own = Own::light()
+        .start_through(move |servers| {
+            let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
+            sender.send(proxy).expect("the test waits");
+            Env::default().with("JOB_STEP_EDGES", "2").with("JOB_STEP_PAUSE_RATIO", "0")
+        })
+        .await;
     let proxy = receiver.recv().expect("a proxy");
     let second = own.another(Program::Command);
     let endpoints = own.endpoints.clone();

@@ -43,7 +43,7 @@ async fn ready_is_exactly_what_can_serve() {
     let settings = Env::default()
         .with("DATABASE_LOCK_TIMEOUT_MILLIS", &millis)
         .with("COMMIT_RETRY_TIMEOUT_MILLIS", &millis);
-    let mut own = Own::start_with(settings).await;
+    let mut own = Own::light().start_with(settings).await;
     let endpoints = own.endpoints.clone();
     let (mut commands, mut queries) = (endpoints.commands(), endpoints.queries());
     let (a, b) = (new_user(), new_user());

@@ -136,14 +136,15 @@ async fn a_standby_is_no_fork_and_takes_writes_after_its_promotion() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_by_streaming_replication_takes_over_without_a_loss() {
     let mut proxy = None;
-    let mut own = Own::start_through(|servers| {
-        let port = servers.postgres.port();
-        let started = block_in_place(|| Handle::current().block_on(FaultProxy::start(port)));
-        servers.postgres.lead_services_through(started.port());
-        proxy = Some(started);
-        Env::default()
-    })
-    .await;
+    let mut own = Own::light()
+        .start_through(|servers| {
+            let port = servers.postgres.port();
+            let started = block_in_place(|| Handle::current().block_on(FaultProxy::start(port)));
+            servers.postgres.lead_services_through(started.port());
+            proxy = Some(started);
+            Env::default()
+        })
+        .await;
     let proxy = proxy.expect("it was started");
     let commands = own.endpoints.commands();
     let mut standby = block_in_place(|| {

@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wiped_read_model_builds_itself_while_writes_go_on() {
-    let mut own = Own::start_with(Env::default().with("SWEEP_EDGES_PER_SECOND", "20000")).await;
+    let mut own = Own::light().start_with(Env::default().with("SWEEP_EDGES_PER_SECOND", "20000")).await;
     let endpoints = own.endpoints.clone();
     let mut commands = endpoints.commands();
     let edges = graph::random(4, 500, 9_000);

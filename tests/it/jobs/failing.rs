@@ -20,7 +20,7 @@ const OTHERS: u32 = 24;
 
 /// A set whose statements are cancelled after one second.
 async fn impatient(settings: Env) -> Own {
-    Own::start_with(settings.with("DATABASE_STATEMENT_TIMEOUT_MILLIS", "1000")).await
+    Own::light().start_with(settings.with("DATABASE_STATEMENT_TIMEOUT_MILLIS", "1000")).await
 }
 
 /// Locks the row of an account, so that every transaction that counts one of its edges waits.
@@ -194,7 +194,7 @@ async fn a_job_whose_steps_fail_gives_up_and_can_be_started_again() {
 async fn a_job_that_a_later_command_overtakes_is_not_counted_as_failed() {
     // It pauses after each edge, so that the next command arrives before its end.
     let slow = Env::default().with("JOB_STEP_EDGES", "1").with("JOB_STEP_PAUSE_RATIO", "100");
-    let own = Own::start_with(slow).await;
+    let own = Own::light().start_with(slow).await;
     let commands = own.endpoints.commands();
     let [x, a, b, c] = users();
     for fan in [a, b, c] {

@@ -11,7 +11,7 @@ const FANS: usize = 20_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_over_20_000_followers_survives_kill_9() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let [x, y] = users();
     let mut commands = own.endpoints.commands();
     let fans: Vec<_> = (0..FANS).map(|_| (user().to_string(), x.to_string())).collect();
@@ -38,7 +38,7 @@ async fn a_job_over_20_000_followers_survives_kill_9() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accepting_3_000_requests_and_replacing_a_list_of_6_000_survive_kill_9() {
-    let mut own = Own::start().await;
+    let mut own = Own::light().start().await;
     let [p, a] = users();
     let commands = own.endpoints.commands();
     OnAccount::SetPrivate(true).finish(&commands, p).await;

@@ -102,14 +102,15 @@ impl Watch {
 async fn begin() -> (Own, CommitLoser, Watch) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Handle::current();
-    let own = Own::start_through(move |servers| {
-        let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
-        sender.send(proxy).expect("the test waits");
-        Env::default()
-            .with("FALLBACK_BUDGET_PER_SECOND", "20")
-            .with("MAX_CALLS_IN_FLIGHT", faults::CALLS_IN_FLIGHT.to_string())
-    })
-    .await;
+    let own = Own::light()
+        .start_through(move |servers| {
+            let proxy = runtime.block_on(CommitLoser::before(&mut servers.postgres));
+            sender.send(proxy).expect("the test waits");
+            Env::default()
+                .with("FALLBACK_BUDGET_PER_SECOND", "20")
+                .with("MAX_CALLS_IN_FLIGHT", faults::CALLS_IN_FLIGHT.to_string())
+        })
+        .await;
     let proxy = receiver.recv().expect("a proxy");
     faults::warm_up(&own).await;
     let prometheus = block_in_place(|| {
